@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The only structs that the eBPF programs and the Rust side (src/abi.rs) share. Padding is explicit, every size and
+ * offset that Rust relies on is asserted here and there, and a test compares both with the object's BTF.
+ * Raise WEBB_ABI_VERSION with any change.
+ */
+#ifndef WEBB_ABI_H
+#define WEBB_ABI_H
+
+#define WEBB_ABI_VERSION 1
+
+/* Where a packet was seen. The order is that of the rows of the totals maps. */
+enum webb_hook {
+	WEBB_HOOK_FROM_POD = 0,     /* host side of a pod's veth, ingress: Hubble's to-stack */
+	WEBB_HOOK_TO_POD = 1,       /* host side of a pod's veth, egress: Hubble's to-endpoint */
+	WEBB_HOOK_FROM_NETWORK = 2, /* a node's own device, ingress */
+	WEBB_HOOK_TO_NETWORK = 3,   /* a node's own device, egress */
+	WEBB_HOOK_DROP = 4,         /* skb:kfree_skb */
+	WEBB_HOOKS = 5,
+};
+
+/* Why a record was written. */
+enum webb_kind {
+	WEBB_KIND_NEW = 1,      /* first packet of a connection */
+	WEBB_KIND_FLAGS = 2,    /* a TCP flag (or SCTP control chunk) seen for the first time in this direction */
+	WEBB_KIND_INTERVAL = 3, /* report_interval has passed since the last record of this direction */
+	WEBB_KIND_PACKET = 4,   /* aggregation none, or a packet that is always reported (ICMP) */
+	WEBB_KIND_FLUSH = 5,    /* deltas without an event: sweep, close, shutdown, frames that are not IP */
+	WEBB_KIND_DROP = 6,     /* the kernel dropped the packet; `reason` says why */
+};
+
+/* Bits of webb_record.flags. */
+#define WEBB_FLAG_REPLY 0x01    /* sent by the side that did not start the connection */
+#define WEBB_FLAG_EGRESS 0x02   /* the pod (or node) behind this interface started the connection */
+#define WEBB_FLAG_FRAGMENT 0x04 /* a fragment of an IP packet: no layer 4 */
+#define WEBB_FLAG_NO_L4 0x08    /* no layer 4 that we read: fragment, ESP, GRE, not IP */
+#define WEBB_FLAG_GUESSED 0x10  /* picked up midway: who started it was guessed from the ports */
+
+/* Why a packet could not be parsed; the index into webb_totals.unparsed_*. */
+enum webb_unparsed {
+	WEBB_UNPARSED_TRUNCATED_L2 = 0,
+	WEBB_UNPARSED_TRUNCATED_L3 = 1,
+	WEBB_UNPARSED_TRUNCATED_L4 = 2,
+	WEBB_UNPARSED_BAD_IP_HEADER = 3,  /* version, header length or total length lies */
+	WEBB_UNPARSED_BAD_L4_HEADER = 4,  /* TCP data offset lies */
+	WEBB_UNPARSED_EXTENSION_DEPTH = 5, /* more IPv6 extension headers than we follow */
+	WEBB_UNPARSED_VLAN_DEPTH = 6,      /* more VLAN tags than we follow */
+	WEBB_UNPARSED_NO_HEADER = 7,       /* a dropped skb without a network header */
+	WEBB_UNPARSED_REASONS = 8,
+};
+
+/* One observation in a ring. 80 bytes, host byte order but for the addresses. */
+struct webb_record {
+	__u8 version;        /* WEBB_ABI_VERSION */
+	__u8 kind;           /* enum webb_kind */
+	__u16 length;        /* sizeof(struct webb_record) */
+	__u32 ifindex;       /* interface it was seen on; 0 when unknown */
+	__u64 time_ns;       /* CLOCK_MONOTONIC, coarse */
+	__u8 source[16];     /* IPv4 as ::ffff:a.b.c.d; all zero when not IP */
+	__u8 destination[16];
+	__u16 source_port;   /* 0 without ports */
+	__u16 destination_port;
+	__u8 family;         /* 4, 6, or 0 when not IP */
+	__u8 protocol;       /* IP protocol number */
+	__u8 tcp_flags;      /* of this packet: FIN SYN RST PSH ACK URG ECE CWR from bit 0 */
+	__u8 flags;          /* WEBB_FLAG_* */
+	__u8 hook;           /* enum webb_hook */
+	__u8 icmp_type;      /* ICMP type; first chunk type for SCTP */
+	__u8 icmp_code;
+	__u8 pad0;
+	__u32 packets;       /* since the last record of this connection and direction */
+	__u64 bytes;
+	__u32 reason;        /* WEBB_KIND_DROP: the running kernel's enum skb_drop_reason */
+	__u32 pad1;
+};
+
+/* Exact per-CPU totals, one row a hook (map `totals`, PERCPU_ARRAY). All are counts since the map was made. */
+struct webb_totals {
+	__u64 seen_packets;
+	__u64 seen_bytes;
+	__u64 reported_packets;   /* carried by records that are in the ring */
+	__u64 reported_bytes;
+	__u64 untracked_packets;  /* the connection table was full */
+	__u64 untracked_bytes;
+	__u64 evicted_packets;    /* given up with an evicted entry because the ring was full too */
+	__u64 evicted_bytes;
+	__u64 suppressed_packets; /* drops over the per-CPU budget */
+	__u64 suppressed_bytes;
+	__u64 lost_packets;       /* carried by a record that found the ring full and has no table entry to wait in */
+	__u64 lost_bytes;
+	__u64 records;            /* records written */
+	__u64 lost_records;       /* records that found the ring full */
+	__u64 unparsed_packets[WEBB_UNPARSED_REASONS];
+	__u64 unparsed_bytes[WEBB_UNPARSED_REASONS];
+};
+
+/* What the last finished sweep of the connection table found (map `swept`, ARRAY of one). */
+struct webb_swept {
+	__u64 pending_packets[WEBB_HOOKS]; /* in the table, not yet reported */
+	__u64 pending_bytes[WEBB_HOOKS];
+	__u64 entries;
+	__u64 deleted;         /* entries removed since start: idle, closed or evicted */
+	__u64 evicted_entries; /* of these, removed early because the table was nearly full */
+	__u64 flushed;         /* records written by sweeps since start */
+};
+
+_Static_assert(sizeof(struct webb_record) == 80, "webb_record is 80 bytes");
+_Static_assert(__builtin_offsetof(struct webb_record, source) == 16, "source at 16");
+_Static_assert(__builtin_offsetof(struct webb_record, source_port) == 48, "source_port at 48");
+_Static_assert(__builtin_offsetof(struct webb_record, packets) == 60, "packets at 60");
+_Static_assert(__builtin_offsetof(struct webb_record, bytes) == 64, "bytes at 64");
+_Static_assert(__builtin_offsetof(struct webb_record, reason) == 72, "reason at 72");
+_Static_assert(sizeof(struct webb_totals) == 14 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
+_Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 4 * 8, "webb_swept has no holes");
+
+#endif

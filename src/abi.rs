@@ -1,0 +1,176 @@
+//! The Rust side of `bpf/include/abi.h`: the only structs shared with the eBPF programs.
+//!
+//! Each is plain bytes in host order, so a ring slice or a map value is viewed in place by `zerocopy`, without a copy
+//! and without `unsafe`. Sizes and offsets are asserted at compile time here and in the header, and
+//! `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of the built object, so the two cannot drift.
+
+use std::mem::{offset_of, size_of};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Raised with any change of the structs; a record of another version is refused and counted.
+pub const VERSION: u8 = 1;
+
+/// Rows of the totals map; `enum webb_hook`.
+pub const HOOKS: usize = 5;
+
+/// Reasons of `enum webb_unparsed`, in order, as label values of `webb_unparsed_packets_total{why}`.
+pub const UNPARSED: [&str; 8] = [
+    "truncated_l2",
+    "truncated_l3",
+    "truncated_l4",
+    "bad_ip_header",
+    "bad_l4_header",
+    "extension_depth",
+    "vlan_depth",
+    "no_header",
+];
+
+/// `enum webb_kind`: why a record was written.
+pub mod kind {
+    /// First packet of a connection.
+    pub const NEW: u8 = 1;
+    /// A TCP flag or SCTP control chunk seen for the first time in this direction.
+    pub const FLAGS: u8 = 2;
+    /// The report interval has passed since the last record of this direction.
+    pub const INTERVAL: u8 = 3;
+    /// A packet that is always reported (ICMP), or any under `aggregation: none`.
+    pub const PACKET: u8 = 4;
+    /// Deltas without an event of their own: they count bytes and packets, never a flow.
+    pub const FLUSH: u8 = 5;
+    /// The kernel dropped the packet.
+    pub const DROP: u8 = 6;
+}
+
+/// `WEBB_FLAG_*`: bits of [`Record::flags`].
+pub mod flag {
+    /// Sent by the side that did not start the connection.
+    pub const REPLY: u8 = 0x01;
+    /// The pod behind this interface started the connection.
+    pub const EGRESS: u8 = 0x02;
+    /// A fragment of an IP packet.
+    pub const FRAGMENT: u8 = 0x04;
+    /// No layer 4 that we read: fragment, ESP, GRE, not IP.
+    pub const NO_L4: u8 = 0x08;
+    /// Picked up midway: who started it was guessed from the ports.
+    pub const GUESSED: u8 = 0x10;
+}
+
+/// One observation in a ring: `struct webb_record`, 80 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Record {
+    /// [`VERSION`].
+    pub version: u8,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// Size of this struct.
+    pub length: u16,
+    /// Interface it was seen on; 0 when unknown.
+    pub ifindex: u32,
+    /// `CLOCK_MONOTONIC`, coarse.
+    pub time_ns: u64,
+    /// IPv4 as `::ffff:a.b.c.d`; all zero when not IP.
+    pub source: [u8; 16],
+    /// As `source`.
+    pub destination: [u8; 16],
+    /// 0 without ports.
+    pub source_port: u16,
+    /// 0 without ports.
+    pub destination_port: u16,
+    /// 4, 6, or 0 when not IP.
+    pub family: u8,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Of this packet: FIN SYN RST PSH ACK URG ECE CWR from bit 0.
+    pub tcp_flags: u8,
+    /// Bits of [`flag`].
+    pub flags: u8,
+    /// `enum webb_hook`.
+    pub hook: u8,
+    /// ICMP type; the first chunk's type for SCTP.
+    pub icmp_type: u8,
+    /// ICMP code.
+    pub icmp_code: u8,
+    /// Always zero.
+    pub pad0: u8,
+    /// Packets since the last record of this connection and direction.
+    pub packets: u32,
+    /// Bytes since then, whole frames.
+    pub bytes: u64,
+    /// For [`kind::DROP`]: the running kernel's `enum skb_drop_reason`.
+    pub reason: u32,
+    /// Always zero.
+    pub pad1: u32,
+}
+
+/// Exact totals of one hook on one CPU: `struct webb_totals`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "each field is described in bpf/include/abi.h, by the same name")]
+pub struct Totals {
+    pub seen_packets: u64,
+    pub seen_bytes: u64,
+    pub reported_packets: u64,
+    pub reported_bytes: u64,
+    pub untracked_packets: u64,
+    pub untracked_bytes: u64,
+    pub evicted_packets: u64,
+    pub evicted_bytes: u64,
+    pub suppressed_packets: u64,
+    pub suppressed_bytes: u64,
+    pub lost_packets: u64,
+    pub lost_bytes: u64,
+    pub records: u64,
+    pub lost_records: u64,
+    pub unparsed_packets: [u64; UNPARSED.len()],
+    pub unparsed_bytes: [u64; UNPARSED.len()],
+}
+
+/// What the last finished sweep of the connection table found: `struct webb_swept`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+#[allow(missing_docs, reason = "each field is described in bpf/include/abi.h, by the same name")]
+pub struct Swept {
+    pub pending_packets: [u64; HOOKS],
+    pub pending_bytes: [u64; HOOKS],
+    pub entries: u64,
+    pub deleted: u64,
+    pub evicted_entries: u64,
+    pub flushed: u64,
+}
+
+const _: () = assert!(size_of::<Record>() == 80);
+const _: () = assert!(offset_of!(Record, source) == 16);
+const _: () = assert!(offset_of!(Record, source_port) == 48);
+const _: () = assert!(offset_of!(Record, packets) == 60);
+const _: () = assert!(offset_of!(Record, bytes) == 64);
+const _: () = assert!(offset_of!(Record, reason) == 72);
+const _: () = assert!(size_of::<Totals>() == 14 * 8 + 2 * 8 * UNPARSED.len());
+const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 4 * 8);
+
+impl Totals {
+    /// Adds another CPU's row.
+    pub fn add(&mut self, other: &Self) {
+        self.seen_packets += other.seen_packets;
+        self.seen_bytes += other.seen_bytes;
+        self.reported_packets += other.reported_packets;
+        self.reported_bytes += other.reported_bytes;
+        self.untracked_packets += other.untracked_packets;
+        self.untracked_bytes += other.untracked_bytes;
+        self.evicted_packets += other.evicted_packets;
+        self.evicted_bytes += other.evicted_bytes;
+        self.suppressed_packets += other.suppressed_packets;
+        self.suppressed_bytes += other.suppressed_bytes;
+        self.lost_packets += other.lost_packets;
+        self.lost_bytes += other.lost_bytes;
+        self.records += other.records;
+        self.lost_records += other.lost_records;
+        for (mine, theirs) in self.unparsed_packets.iter_mut().zip(other.unparsed_packets) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.unparsed_bytes.iter_mut().zip(other.unparsed_bytes) {
+            *mine += theirs;
+        }
+    }
+}

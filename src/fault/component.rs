@@ -1,0 +1,180 @@
+//! One part of the agent that can fail and be restarted on its own.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, RwLock};
+
+use super::{FaultLog, Kind};
+
+/// Where a component is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Not up yet.
+    Starting = 0,
+    /// Doing its work.
+    Up = 1,
+    /// Failed, waiting out its backoff.
+    Restarting = 2,
+    /// Asked to stop, or finished.
+    Stopped = 3,
+    /// Restarted too often; the agent is going down for it.
+    GaveUp = 4,
+    /// Working with less than it should have; `Component::why` says what is missing.
+    Degraded = 5,
+}
+
+impl State {
+    /// As `/actors` and `/readyz` print it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Restarting => "restarting",
+            Self::Stopped => "stopped",
+            Self::GaveUp => "gave_up",
+            Self::Degraded => "degraded",
+        }
+    }
+
+    fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Up,
+            2 => Self::Restarting,
+            3 => Self::Stopped,
+            4 => Self::GaveUp,
+            5 => Self::Degraded,
+            _ => Self::Starting,
+        }
+    }
+}
+
+/// One part of the agent, as seen from outside. Written by its owner, read by anyone, without locks but for the text
+/// of [`Component::why`].
+#[derive(Debug)]
+pub struct Component {
+    name: String,
+    state: AtomicU8,
+    why: RwLock<String>,
+    restarts: AtomicU64,
+    faults: [AtomicU64; Kind::ALL.len()],
+    beats: AtomicU64,
+    last_beat_ms: AtomicU64,
+    queue: AtomicU64,
+    log: Arc<FaultLog>,
+}
+
+impl Component {
+    /// For example `reader` or `aggregator/tcp`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it is in its life.
+    pub fn state(&self) -> State {
+        State::of(self.state.load(Relaxed))
+    }
+
+    /// Moves to `state`; `why` is for a person and may be empty.
+    pub fn set_state(&self, state: State, why: &str) {
+        self.state.store(state as u8, Relaxed);
+        let mut text = self.why.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *text != why {
+            why.clone_into(&mut text);
+        }
+    }
+
+    /// Why it is in that state; empty when there is nothing to say.
+    pub fn why(&self) -> String {
+        self.why.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Counts a fault, keeps it in the fault log and logs it.
+    pub fn fault(&self, kind: Kind, text: &str) {
+        if let Some(counter) = self.faults.get(kind as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+        self.log.push(&self.name, kind, text);
+        tracing::error!(component = %self.name, kind = kind.label(), "component fault: {text}");
+    }
+
+    /// Faults of one kind since start.
+    pub fn faults(&self, kind: Kind) -> u64 {
+        self.faults.get(kind as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Counts a restart.
+    pub fn restarted(&self) {
+        self.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// Restarts since start.
+    pub fn restarts(&self) -> u64 {
+        self.restarts.load(Relaxed)
+    }
+
+    /// A sign of life. Called once a turn of a loop, never per event.
+    pub fn beat(&self) {
+        self.beats.fetch_add(1, Relaxed);
+        self.last_beat_ms.store(self.log.uptime_ms(), Relaxed);
+    }
+
+    /// How many beats since start: a stall shows as no movement.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Relaxed)
+    }
+
+    /// Milliseconds since the last beat.
+    pub fn since_beat_ms(&self) -> u64 {
+        self.log.uptime_ms().saturating_sub(self.last_beat_ms.load(Relaxed))
+    }
+
+    /// How many items wait for it.
+    pub fn set_queue(&self, depth: usize) {
+        self.queue.store(depth as u64, Relaxed);
+    }
+
+    /// How many items wait for it, as last set.
+    pub fn queue(&self) -> u64 {
+        self.queue.load(Relaxed)
+    }
+}
+
+/// All components, in the order in which they were added.
+#[derive(Debug, Clone, Default)]
+pub struct Components {
+    list: Arc<RwLock<Vec<Arc<Component>>>>,
+    log: Arc<FaultLog>,
+}
+
+impl Components {
+    /// The component of that name, made if it is new: a restarted owner finds its counters again.
+    pub fn component(&self, name: &str) -> Arc<Component> {
+        let mut list = self.list.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(known) = list.iter().find(|known| known.name == name) {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(Component {
+            name: name.to_owned(),
+            state: AtomicU8::new(State::Starting as u8),
+            why: RwLock::default(),
+            restarts: AtomicU64::default(),
+            faults: std::array::from_fn(|_| AtomicU64::default()),
+            beats: AtomicU64::default(),
+            last_beat_ms: AtomicU64::new(self.log.uptime_ms()),
+            queue: AtomicU64::default(),
+            log: Arc::clone(&self.log),
+        });
+        list.push(Arc::clone(&made));
+        made
+    }
+
+    /// A look at all of them.
+    pub fn all(&self) -> Vec<Arc<Component>> {
+        self.list.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// The last faults.
+    pub fn log(&self) -> &FaultLog {
+        &self.log
+    }
+}

@@ -1,0 +1,47 @@
+//! Faults as data: who failed, how, how often, and what became of it.
+//!
+//! Every part of the agent that can fail on its own is a [`Component`]: a thread or an actor with a state, a beat, and
+//! counters of its faults by [`Kind`] and of its restarts. All are atomics behind an `Arc`, so threads write them
+//! without a lock and `/actors`, `/readyz` and the self-metrics read them at any time, whoever is down.
+
+mod component;
+pub mod inject;
+mod log;
+
+pub use component::{Component, Components, State};
+pub use log::{Entry, FaultLog};
+
+/// What kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Kind {
+    /// It panicked; the panic was caught.
+    Panicked = 0,
+    /// It returned an error.
+    Failed = 1,
+    /// Its beat stood still although work was waiting.
+    Stalled = 2,
+}
+
+impl Kind {
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Panicked, Self::Failed, Self::Stalled];
+
+    /// As the `kind` label prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Panicked => "panicked",
+            Self::Failed => "failed",
+            Self::Stalled => "stalled",
+        }
+    }
+}
+
+/// The text of a caught panic.
+pub fn panic_text(payload: &(dyn std::any::Any + Send)) -> String {
+    payload
+        .downcast_ref::<&'static str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a text".to_owned())
+}

@@ -1,0 +1,105 @@
+//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an honest twin exists.
+//!
+//! The kernel's `enum skb_drop_reason` moves between versions, so numbers are resolved by *name*, read from the running
+//! kernel's BTF. Only a few names have a twin in Hubble's `DropReason` that means the same (see the mapping in
+//! [`hubble_name`]); every other keeps the kernel's own name. `POLICY_DENIED` is given by the decoder alone, and only
+//! where a NetworkPolicy forbids the flow.
+
+use crate::sym::Sym;
+
+/// The `reason` label of a drop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Reason(pub Sym);
+
+impl Reason {
+    /// No reason: the packet was not dropped.
+    pub const NONE: Self = Self(Sym::EMPTY);
+}
+
+/// One row of [`Reasons`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Row {
+    reason: Reason,
+    may_be_policy: bool,
+}
+
+/// The running kernel's drop reasons by number, plus the reasons that webb itself gives.
+#[derive(Debug, Clone)]
+pub struct Reasons {
+    by_number: Vec<Row>,
+    unknown: Reason,
+    policy_denied: Reason,
+}
+
+/// Hubble's name for a kernel reason, where it means the same; the kernel's own otherwise.
+/// (Mapping note in the contract's companion on Cilium's agent, 1.10.)
+fn hubble_name(kernel: &str) -> &str {
+    match kernel {
+        "IP_OUTNOROUTES" | "IP_INNOROUTES" => "FIB_LOOKUP_FAILED",
+        "IP_INHDR" | "IP_CSUM" | "TCP_CSUM" | "UDP_CSUM" | "ICMP_CSUM" | "SKB_CSUM" | "PKT_TOO_SMALL" => {
+            "INVALID_PACKET_DROPPED"
+        }
+        "UNHANDLED_PROTO" => "UNSUPPORTED_L3_PROTOCOL",
+        "IP_NOPROTO" => "UNKNOWN_L4_PROTOCOL",
+        own => own,
+    }
+}
+
+/// True for the reasons that an enforcer of NetworkPolicies gives: nftables and iptables, tc, XDP and cgroup programs.
+fn may_be_policy(kernel: &str) -> bool {
+    matches!(kernel, "NETFILTER_DROP" | "BPF_CGROUP_EGRESS" | "TC_INGRESS" | "TC_EGRESS" | "XDP" | "SOCKET_FILTER")
+}
+
+impl Reasons {
+    /// From the enumerators of the kernel's `enum skb_drop_reason`, without their `SKB_DROP_REASON_` (or older
+    /// `SKB_`) prefix. Numbers above 4,095 (subsystem reasons) are left to [`Reasons::get`]'s fallback.
+    pub fn new<'a>(enumerators: impl IntoIterator<Item = (u32, &'a str)>) -> Self {
+        let unknown = Reason(Sym::new("DROP_REASON_UNKNOWN"));
+        let mut by_number = Vec::new();
+        for (number, name) in enumerators {
+            let at = number as usize;
+            if at >= 4096 {
+                continue;
+            }
+            if by_number.len() <= at {
+                by_number.resize(at + 1, Row { reason: unknown, may_be_policy: false });
+            }
+            if let Some(row) = by_number.get_mut(at) {
+                *row = Row { reason: Reason(Sym::new(hubble_name(name))), may_be_policy: may_be_policy(name) };
+            }
+        }
+        Self { by_number, unknown, policy_denied: Reason(Sym::new("POLICY_DENIED")) }
+    }
+
+    /// The reason of a kernel number; `DROP_REASON_UNKNOWN` for one that BTF did not name.
+    pub fn get(&self, number: u32) -> Reason {
+        self.by_number.get(number as usize).map_or(self.unknown, |row| row.reason)
+    }
+
+    /// True if an enforcer of NetworkPolicies drops packets under this number.
+    pub fn may_be_policy(&self, number: u32) -> bool {
+        self.by_number.get(number as usize).is_some_and(|row| row.may_be_policy)
+    }
+
+    /// `POLICY_DENIED`.
+    pub fn policy_denied(&self) -> Reason {
+        self.policy_denied
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A kernel name without an honest twin must show through unchanged, and numbers must not be assumed.
+    #[test]
+    fn names_come_from_the_kernel() {
+        let reasons = Reasons::new([(2, "NOT_SPECIFIED"), (8, "NETFILTER_DROP"), (30, "IP_OUTNOROUTES")]);
+        assert_eq!(&*reasons.get(2).0.text(), "NOT_SPECIFIED");
+        assert_eq!(&*reasons.get(30).0.text(), "FIB_LOOKUP_FAILED");
+        assert_eq!(&*reasons.get(3).0.text(), "DROP_REASON_UNKNOWN");
+        assert_eq!(&*reasons.get(70_000).0.text(), "DROP_REASON_UNKNOWN");
+        assert!(reasons.may_be_policy(8));
+        assert!(!reasons.may_be_policy(2));
+    }
+}

@@ -1,0 +1,16 @@
+//! webb: Hubble's pod network metrics from eBPF, on any Kubernetes CNI.
+
+pub mod abi;
+pub mod actors;
+pub mod bpf_loader;
+pub mod cluster;
+pub mod decode;
+pub mod expose;
+pub mod fault;
+pub mod flow;
+pub mod http;
+pub mod index;
+pub mod metrics;
+pub mod pipeline;
+pub mod settings;
+pub mod sym;

@@ -1,0 +1,3 @@
+//! The `webb` program.
+
+fn main() {}

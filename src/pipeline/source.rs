@@ -1,0 +1,30 @@
+//! Where records come from, as the read loop sees it. Implemented by `bpf_loader` for kernel rings and by tests and
+//! benches for memory.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+/// Which ring a record came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// The connection table's ring (`flow.bpf.c`).
+    Flow,
+    /// The drop point's ring (`drop.bpf.c`).
+    Drop,
+}
+
+/// A set of rings with one reader.
+pub trait RecordSource: Send {
+    /// Waits until a ring holds a record, the waker was rung or `timeout` has passed.
+    fn wait(&mut self, timeout: Duration) -> std::io::Result<()>;
+
+    /// Hands records to `take`, oldest first, until the rings are empty or `take` breaks. A record is consumed when
+    /// `take` returns *or unwinds*: one that makes it panic is not met again. Returns how many were handed over.
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize;
+}
+
+/// Opens the rings anew for each life of the reader; the consumer position is the kernel's, so nothing is read twice.
+pub trait Rings: Send + Sync {
+    /// Opens the rings; `waker` ends a wait early.
+    fn open(&self, waker: &super::Waker) -> std::io::Result<Box<dyn RecordSource>>;
+}

@@ -1,0 +1,37 @@
+//! Ends a reader's wait from another thread.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// An eventfd that sources put into their epoll set. Clones ring the same bell.
+#[derive(Debug, Clone)]
+pub struct Waker(Arc<OwnedFd>);
+
+impl Waker {
+    /// A new bell.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
+    }
+
+    /// Ends the current wait, or the next one if nobody waits.
+    pub fn wake(&self) {
+        // Full (2^64 - 2 unread rings) or interrupted: the bell is ringing already.
+        let _rung = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes the rings back, so that the next wait waits.
+    pub fn reset(&self) {
+        let mut count = [0; 8];
+        // Would block: it had not rung.
+        let _count = rustix::io::read(&self.0, &mut count);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
