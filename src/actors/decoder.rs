@@ -76,9 +76,7 @@ impl Handler<Restart> for DecoderActor {
     type Result = ();
 
     fn handle(&mut self, _: Restart, ctx: &mut Self::Context) {
-        if !self.down {
-            restart(self, ctx, "restart was asked for");
-        }
+        restart(self, ctx);
     }
 }
 

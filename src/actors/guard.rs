@@ -40,18 +40,27 @@ pub fn guard<A: Kept, R>(
 /// Records a fault and has the actor restarted after its backoff, or given up.
 pub fn fail<A: Kept>(actor: &mut A, ctx: &mut Context<A>, kind: Kind, text: &str) {
     actor.intensity().component().fault(kind, text);
-    if !*actor.down() {
-        restart(actor, ctx, text);
+    if *actor.down() {
+        return;
+    }
+    *actor.down() = true;
+    if let Some(wait) = actor.intensity().next(text) {
+        stop_after(wait, ctx);
     }
 }
 
-/// Has the actor restarted after its backoff, without a fault: an operator asked for it.
-pub fn restart<A: Kept>(actor: &mut A, ctx: &mut Context<A>, why: &str) {
-    *actor.down() = true;
-    if let Some(wait) = actor.intensity().next(why) {
-        ctx.run_later(wait, |actor, ctx| {
-            actor.intensity().component().restarted();
-            ctx.stop();
-        });
+/// Has the actor restarted because an operator asked for it.
+pub fn restart<A: Kept>(actor: &mut A, ctx: &mut Context<A>) {
+    if !*actor.down() {
+        *actor.down() = true;
+        let wait = actor.intensity().asked();
+        stop_after(wait, ctx);
     }
+}
+
+fn stop_after<A: Kept>(wait: std::time::Duration, ctx: &mut Context<A>) {
+    ctx.run_later(wait, |actor, ctx| {
+        actor.intensity().component().restarted();
+        ctx.stop();
+    });
 }

@@ -123,7 +123,7 @@ impl Handler<Restart> for HttpActor {
         if self.down {
             return;
         }
-        restart(self, ctx, "restart was asked for");
+        restart(self, ctx);
         if let Some(server) = self.server.take() {
             ctx.spawn(server.stop(true).into_actor(self));
         }

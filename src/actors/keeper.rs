@@ -113,10 +113,7 @@ impl ThreadKeeper {
 
     fn restart_after_backoff(&mut self, why: &str, ctx: &mut Context<Self>) {
         if let Some(wait) = self.intensity.next(why) {
-            ctx.run_later(wait, |keeper, ctx| {
-                keeper.intensity.component().restarted();
-                ctx.stop();
-            });
+            stop_after(wait, ctx);
         } else {
             self.finished();
         }
@@ -154,6 +151,13 @@ impl ThreadKeeper {
     }
 }
 
+fn stop_after(wait: Duration, ctx: &mut Context<ThreadKeeper>) {
+    ctx.run_later(wait, |keeper, ctx| {
+        keeper.intensity.component().restarted();
+        ctx.stop();
+    });
+}
+
 impl Actor for ThreadKeeper {
     type Context = Context<Self>;
 
@@ -188,7 +192,10 @@ impl Handler<ThreadExit> for ThreadKeeper {
         }
         match message.exit {
             Exit::Done if stalled => self.restart_after_backoff("stalled", ctx),
-            Exit::Done => self.restart_after_backoff("restart was asked for", ctx),
+            Exit::Done => {
+                let wait = self.intensity.asked();
+                stop_after(wait, ctx);
+            }
             Exit::Failed(text) => self.fault(Kind::Failed, &text, ctx),
             Exit::Panicked(text) => self.fault(Kind::Panicked, &text, ctx),
         }

@@ -67,6 +67,12 @@ impl Intensity {
         Some(self.policy.backoff_min.saturating_mul(1 << doublings).min(self.policy.backoff_max))
     }
 
+    /// How long to wait before a restart that somebody asked for: no fault, so it does not count towards giving up.
+    pub fn asked(&self) -> Duration {
+        self.component.set_state(State::Restarting, "restart was asked for");
+        self.policy.backoff_min
+    }
+
     /// Reports the component as beyond help.
     pub fn give_up(&self, why: &str) {
         self.component.set_state(State::GaveUp, why);
