@@ -4,7 +4,7 @@
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
 //!               ▲                                http/admin
-//! probes     resolver        sweeper             configurator
+//! probes     resolver        sweeper
 //! ```
 //!
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills the address for
@@ -13,7 +13,6 @@
 //! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
-pub mod configurator;
 pub mod decoder;
 pub mod guard;
 pub mod http;
