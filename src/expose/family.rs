@@ -66,11 +66,11 @@ pub struct Histogram {
     pub count: u64,
 }
 
-/// client_golang's default bounds, in seconds (contract, section 1.5).
+/// The Go client's default bounds, in seconds (contract, section 1.5).
 const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Default for Histogram {
-    /// Empty, with client_golang's default bounds.
+    /// Empty, with the Go client's default bounds.
     fn default() -> Self {
         Self { buckets: DEFAULT_BOUNDS.map(|bound| (bound, 0)).to_vec(), sum: 0.0, count: 0 }
     }

@@ -68,11 +68,6 @@ impl Labels {
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
-
-    /// Bytes of text held.
-    pub fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.text.len()).sum()
-    }
 }
 
 /// Appends `name="value"`, with a comma before it unless `out` is empty. Backslash, quote and line feed are escaped.

@@ -61,7 +61,7 @@ fn choice(element: &str) -> Option<Choice<'_>> {
     (!choice.value.is_empty()).then_some(choice)
 }
 
-/// The scheme named last before, or in, the first choice that is text 0.0.4, as client_golang has it: a scraper names
+/// The scheme named last before, or in, the first choice that is text 0.0.4, as the Go client has it: a scraper names
 /// it beside the formats it would rather have.
 fn escaping(accept: &str) -> &'static str {
     let mut named = "underscores";

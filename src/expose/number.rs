@@ -1,4 +1,4 @@
-//! Numbers as Go's `strconv` writes them (`g`, shortest): what client_golang's text shows (contract, section 3.6).
+//! Numbers as Go's `strconv` writes them (`g`, shortest): what the Go client's text shows (contract, section 3.6).
 //!
 //! The exponent form is used for exponents below -4 or from 6 on, so a million is `1e+06`. Parsers take either; only
 //! who compares text cares.
@@ -34,8 +34,10 @@ pub(super) fn push_number(out: &mut Vec<u8>, value: f64) {
     // Rust writes the shortest digits that read back too, as `d.ddde-7`.
     let mut buffer = [0_u8; 32];
     let mut rest = buffer.as_mut_slice();
-    let written = write!(rest, "{:e}", value.abs()).is_ok().then_some(32 - rest.len()).unwrap_or_default();
-    let text = std::str::from_utf8(buffer.get(..written).unwrap_or_default()).unwrap_or("0e0");
+    // 17 digits, a point and an exponent of three digits always fit.
+    let _written = write!(rest, "{:e}", value.abs());
+    let left = rest.len();
+    let text = std::str::from_utf8(buffer.get(..32 - left).unwrap_or_default()).unwrap_or("0e0");
     let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
     let mut digits = [0_u8; 32];

@@ -23,7 +23,7 @@ impl Order {
         Self { base: self.sorted.get().or(self.base.as_ref()).map(Arc::clone), sorted: OnceLock::new() }
     }
 
-    /// True while nobody has asked for the order.
+    /// True until it was worked out.
     pub fn is_pending(&self) -> bool {
         self.sorted.get().is_none()
     }
