@@ -6,9 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use webb::expose::{Snapshot, text};
-use webb::flow::{
-    Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict,
-};
+use webb::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use webb::metrics::{Aggregator, grammar};
 use webb::sym::Sym;
@@ -124,5 +122,3 @@ pub(crate) fn exposed(configuration: &str, flows: &[Flow], index: &Arc<Index>) -
     feed(&mut aggregators, flows, index);
     exposition(&mut aggregators)
 }
-
-pub(crate) const NONE: EndpointId = EndpointId::NONE;
