@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
@@ -89,17 +90,24 @@ Exit codes:
   0   valid, perhaps with warnings
   64  not valid, or not readable";
 
-/// More than the version number, for bug reports.
-const LONG_VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    "\nlicence: Apache-2.0; eBPF programs GPL-2.0-only OR BSD-2-Clause",
-    "\nconfiguration: see config/webb.yaml, `webb run --help`",
-);
+/// More than the version number, for bug reports. The build script names revision and compiler where it can.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nrevision: {}\ncompiler: {}\nplatform: {} {}{}\nlicence:  Apache-2.0; eBPF programs GPL-2.0-only OR \
+         BSD-2-Clause",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("WEBB_REVISION").unwrap_or("unknown"),
+        option_env!("WEBB_RUSTC").unwrap_or("unknown"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        if cfg!(feature = "fault-injection") { "\nfeatures: fault-injection" } else { "" },
+    )
+});
 
 /// Hubble's pod network metrics from eBPF, on any Kubernetes CNI.
 #[derive(Debug, Parser)]
 #[command(name = "webb", version, max_term_width = 110, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
-#[command(long_version = LONG_VERSION, subcommand_required = true, arg_required_else_help = true)]
+#[command(long_version = LONG_VERSION.as_str(), subcommand_required = true, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -132,13 +140,13 @@ pub struct RunArgs {
     /// Configuration file; config/webb.yaml documents every key
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Metrics to count, separated by spaces, as in Hubble
+    /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`
     #[arg(long, value_name = "LIST")]
     pub metrics: Option<String>,
-    /// Where /metrics is served
+    /// Where /metrics is served; 0.0.0.0:9965 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
-    /// Where health, actors and configuration are served
+    /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
     /// File of Kubernetes objects that says who has which address
@@ -147,13 +155,13 @@ pub struct RunArgs {
     /// Pod interfaces to watch instead of all; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub interface: Vec<String>,
-    /// Kubernetes name of this node
+    /// Kubernetes name of this node; $NODE_NAME or the host's name unless configured
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
-    /// Which packets make a record: medium, or none for every packet
+    /// Which packets make a record: medium (unless configured), or none for every packet
     #[arg(long, value_name = "LEVEL")]
     pub aggregation: Option<String>,
-    /// Log level, or directives such as info,webb::cluster=debug
+    /// Log level, or directives such as `info,webb::cluster=debug`; info unless configured
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
 }

@@ -52,10 +52,17 @@ pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut
                 writeln!(out, "{}", warning.render("warning", resolved.file.as_deref()))?;
             }
             writeln!(out, "{name}: valid{}", counted(resolved.warnings.len(), "warning"))?;
-            for change in changes(&resolved) {
-                writeln!(out, "  {} = {} (default {})", change.key, change.to, change.from)?;
+            let changes = changes(&resolved);
+            for change in &changes {
+                // The default of a list would only make the line hard to read.
+                match (change.to.as_str(), change.from.as_str()) {
+                    (Some(to), Some(from)) => writeln!(out, "  {}: {to} (default {from})", change.key)?,
+                    _ => writeln!(out, "  {}: {}", change.key, change.to)?,
+                }
             }
-            writeln!(out, "All other keys have their defaults.")?;
+            let rest =
+                if changes.is_empty() { "Every key has its default." } else { "All other keys have their defaults." };
+            writeln!(out, "{rest}")?;
             Ok(true)
         }
         Err(problems) => {

@@ -83,7 +83,10 @@ impl Problem {
     /// The problem in one line, for the log.
     pub fn one_line(&self) -> String {
         let help = if self.help.is_empty() { String::new() } else { format!(" ({})", self.help) };
-        format!("{}: {}{help}", self.origin, self.message)
+        match &self.origin {
+            Origin::Default => format!("{}{help}", self.message),
+            origin => format!("{origin}: {}{help}", self.message),
+        }
     }
 
     /// The problem the way a compiler prints one, `severity` first, with a line break at the end.

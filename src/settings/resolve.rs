@@ -94,7 +94,7 @@ pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
         Err(error) => error.to_string(),
     };
     let message = format!("cannot read {}: {reason}", clean(&name));
-    Err(Problems { list: vec![Problem::new(Origin::Flag("--config"), message)], file: None })
+    Err(Problems { list: vec![Problem::new(Origin::Default, message)], file: None })
 }
 
 /// Resolves all layers. Does no I/O.

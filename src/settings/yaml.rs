@@ -248,21 +248,18 @@ fn members(group: &str) -> Vec<&'static str> {
     names
 }
 
-/// A key that the table does not have.
+/// A key that the table does not have. The advice is the likeliest of: another spelling, another group, all there are.
 fn unknown(group: &str, name: &str, mark: Mark) -> Problem {
     let known = members(group);
     let mut help = did_you_mean(name, known.iter().copied());
     if help.is_empty() {
-        // The right name in the wrong group is the next most likely mistake.
-        let elsewhere = KEYS.iter().find(|key| key.name.rsplit('.').next() == Some(name) || key.name == name);
-        if let Some(key) = elsewhere {
-            help = match key.name.split_once('.') {
-                Some((group, name)) => format!("`{name}` belongs under `{group}:`"),
-                None => format!("`{}` belongs to the top of the file", key.name),
-            };
-        }
+        let elsewhere = KEYS.iter().find(|key| key.name.rsplit('.').next() == Some(name));
+        help = match elsewhere.map(|key| key.name.split_once('.')) {
+            Some(Some((group, name))) => format!("`{name}` belongs under `{group}:`"),
+            Some(None) => format!("`{name}` belongs to the top of the file"),
+            None => format!("expected one of {}", known.join(", ")),
+        };
     }
     let place = if group.is_empty() { String::new() } else { format!(" in `{group}`") };
-    let message = format!("unknown key `{}`{place}; expected one of {}", clean(name), known.join(", "));
-    Problem::new(Origin::File(mark), message).with_help(help)
+    Problem::new(Origin::File(mark), format!("unknown key `{}`{place}", clean(name))).with_help(help)
 }
