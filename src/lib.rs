@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod actors;
 pub mod bpf_loader;
+pub mod cli;
 pub mod cluster;
 pub mod decode;
 pub mod expose;
