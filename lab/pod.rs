@@ -52,7 +52,7 @@ fn invalid(text: &str) -> Error {
 fn serve(port: &str) -> Result<()> {
     let tcp = TcpListener::bind(format!("[::]:{port}"))?;
     let udp = UdpSocket::bind(format!("[::]:{port}"))?;
-    // `lab up` waits for this line.
+    // Whoever starts it waits for this line; `forward` says it too.
     writeln!(std::io::stdout(), "listening on port {port}")?;
     thread::spawn(move || {
         let mut datagram = [0; 2048];
@@ -148,6 +148,7 @@ fn ask(address: SocketAddr, timeout: Duration) -> Result<()> {
 /// input, to a copy of this program that runs in the namespace and connects from there.
 fn forward(listen: &str, namespace: &str, target: &str) -> Result<bool> {
     let listener = TcpListener::bind(listen)?;
+    writeln!(std::io::stdout(), "listening on {listen}")?;
     let this = std::env::current_exe()?;
     let mut child = Command::new("ip");
     child.args(["netns", "exec", namespace]).arg(this).args(["accept", target]);
