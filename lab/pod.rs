@@ -6,7 +6,7 @@
 //! same ones: one connection per request, closed by the server first.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -19,6 +19,7 @@ usage: pod serve PORT                            HTTP on TCP and echo on UDP, IP
            --every MS       pause between two requests (default 0)
            --timeout MS     for connecting and for the answer (default 2000)
        pod ask [OPTIONS] ADDR:PORT...            the same with one UDP datagram, waits for its echo
+       pod flood PACKETS PORTS ADDR              as many datagrams as fast as it can, to PORTS ports from 20000
        pod forward LISTEN NAMESPACE TARGET       TCP connections to LISTEN here go to TARGET in NAMESPACE
 `land` and `ask` exit with 0 if every request was answered, 1 if some were not, and say how many.";
 
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
         ["serve", port] => serve(port).map(|()| true),
         ["land", rest @ ..] => repeat(rest, land),
         ["ask", rest @ ..] => repeat(rest, ask),
+        ["flood", packets, ports, address] => flood(packets, ports, address).map(|()| true),
         ["forward", listen, namespace, target] => forward(listen, namespace, target),
         // The half of `forward` that lives in the namespace: its standard input is the listening socket.
         ["accept", target] => accept(target).map(|()| true),
@@ -142,6 +144,18 @@ fn ask(address: SocketAddr, timeout: Duration) -> Result<()> {
     socket.set_read_timeout(Some(timeout))?;
     socket.send(b"hail")?;
     socket.recv(&mut [0; 16]).map(drop)
+}
+
+/// Each port makes a connection of its own in whoever keeps a table of them. 22 bytes: with the IPv4 and UDP headers a
+/// frame of 64, checksum aside.
+fn flood(packets: &str, ports: &str, address: &str) -> Result<()> {
+    let packets: u32 = packets.parse().map_err(|_| invalid(HELP))?;
+    let ports: u16 = ports.parse().map_err(|_| invalid(HELP))?;
+    let address: IpAddr = address.parse().map_err(|_| invalid(HELP))?;
+    let socket = UdpSocket::bind(if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" })?;
+    let targets = (0..ports).cycle().map(|port| SocketAddr::new(address, 20_000 + port));
+    let sent = targets.take(packets as usize).filter(|target| socket.send_to(&[0; 22], target).is_ok()).count();
+    writeln!(std::io::stdout(), "sent {sent}")
 }
 
 /// A socket belongs to the namespace that it was made in, whoever holds it: it is bound here and handed, as standard
