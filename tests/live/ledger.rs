@@ -1,0 +1,127 @@
+//! The ledger under pressure: a ring of 64 KiB and a table of 1,024 entries, while a flood runs. Data may be given up, but
+//! never without a name: at rest, what each hook saw is what it reported, holds, or says that it gave up.
+
+use crate::harness::{Agent, Counters, DEVICES, Lab};
+use crate::scrape::Scrape;
+
+const TIGHT: &str = "
+report_interval: 200ms
+connections:
+  entries: 1024
+  tcp_idle: 2s
+  closing_idle: 1s
+  half_open_idle: 1s
+  other_idle: 1s
+  sweep_interval: 100ms
+rings: { flow_bytes: 64KiB, drop_bytes: 64KiB }
+drop_budget: 100
+";
+
+/// What a ledger can have made of a packet, apart from still holding it.
+const FATES: [&str; 6] = ["reported", "untracked", "evicted", "unparsed", "lost", "suppressed"];
+
+/// For every hook, in packets and in bytes: seen = every fate + pending.
+pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
+    let hooks = scrape.values("webb_ledger_seen_packets_total", "hook");
+    if hooks.len() < 3 {
+        return Err(format!("hooks in the ledger: {hooks:?}"));
+    }
+    for unit in ["packets", "bytes"] {
+        for fate in scrape.values(&format!("webb_ledger_{unit}_total"), "fate") {
+            if !FATES.contains(&fate.as_str()) {
+                return Err(format!("a fate that this test does not know: {fate}"));
+            }
+        }
+        for hook in &hooks {
+            let of_hook = [("hook", hook.as_str())];
+            let seen = scrape.sum(&format!("webb_ledger_seen_{unit}_total"), &of_hook);
+            let fates = scrape.sum(&format!("webb_ledger_{unit}_total"), &of_hook);
+            let pending = scrape.sum(&format!("webb_ledger_pending_{unit}"), &of_hook);
+            if seen != fates + pending {
+                return Err(format!("{hook} has seen {seen} {unit}, and accounts for {fates} and {pending} pending"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the records brought is what the metric has: no stage after the ring loses anything.
+fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
+    for unit in ["packets", "bytes"] {
+        let fates = format!("webb_ledger_{unit}_total");
+        let reported: u64 =
+            ["from_pod", "to_pod"].iter().map(|hook| scrape.sum(&fates, &[("fate", "reported"), ("hook", hook)])).sum();
+        let counted = scrape.sum(&format!("webb_traffic_{unit}_total"), &[]);
+        if reported != counted {
+            return Err(format!("reported {reported} {unit}, counted {counted}"));
+        }
+    }
+    Ok(())
+}
+
+/// Nothing passed the interfaces unseen.
+fn seen_is_what_passed(scrape: &Scrape, passed: Counters) -> Result<(), String> {
+    let sum = |unit: &str, hook| scrape.sum(&format!("webb_ledger_seen_{unit}_total"), &[("hook", hook)]);
+    let seen = Counters {
+        received_packets: sum("packets", "from_pod"),
+        received_bytes: sum("bytes", "from_pod"),
+        sent_packets: sum("packets", "to_pod"),
+        sent_bytes: sum("bytes", "to_pod"),
+    };
+    if seen == passed { Ok(()) } else { Err(format!("the interfaces passed {passed:?}, the hooks saw {seen:?}")) }
+}
+
+fn flooded(aggregation: &str, expected_fates: &[&str]) {
+    let Some(lab) = Lab::up() else { return };
+    lab.hush();
+    let mut agent = Agent::start_with(&lab, &format!("aggregation: {aggregation}\n{TIGHT}"));
+    let before = DEVICES.map(|device| lab.counters(device));
+
+    // More connections than the table holds, from two sides at once; and a flood that the policy drops.
+    let floods = [
+        ("xwing", "pod flood 200000 8000 10.244.1.21"),
+        ("tiefighter", "pod flood 100000 8000 fd00:10:244:1::31"),
+        ("xwing", "pod flood 50000 1000 10.244.1.11"),
+    ];
+    let mut running = floods.map(|(pod, words)| lab.command(pod, words).spawn().unwrap());
+    lab.run("tiefighter", "pod land --rounds 50 10.244.1.11:80 [fd00:10:244:1::12]:80");
+    for flood in &mut running {
+        assert!(flood.wait().unwrap().success());
+    }
+
+    let passed = DEVICES.iter().zip(before).fold(Counters::default(), |sum, (device, before)| {
+        let moved = lab.counters(device) - before;
+        Counters {
+            received_packets: sum.received_packets + moved.received_packets,
+            received_bytes: sum.received_bytes + moved.received_bytes,
+            sent_packets: sum.sent_packets + moved.sent_packets,
+            sent_bytes: sum.sent_bytes + moved.sent_bytes,
+        }
+    });
+    assert!(passed.received_packets > 300_000, "the flood was none: {passed:?}");
+    let scrape = agent.settles(|scrape| {
+        adds_up(scrape)?;
+        traffic_is_what_was_reported(scrape)?;
+        seen_is_what_passed(scrape, passed)
+    });
+    // Or else the flood has not put anything to the test.
+    for fate in expected_fates {
+        let given_up = scrape.sum("webb_ledger_packets_total", &[("fate", fate)]);
+        assert!(given_up > 0, "nothing was {fate}\n{}", scrape.show("webb_ledger"));
+    }
+    let drops = scrape.sum("webb_ledger_seen_packets_total", &[("hook", "drop")]);
+    assert!(drops >= lab.denied(), "nftables dropped {}, the hook saw {drops}", lab.denied());
+}
+
+/// Connections in plenty: the table is what gives out.
+#[test]
+fn adds_up_when_the_table_is_full() {
+    flooded("medium", &["untracked", "suppressed"]);
+}
+
+/// A record for every packet: the ring is what gives out. Then events are lost, and are counted as such; the packets
+/// and bytes that they would have brought wait in the table for the next record.
+#[test]
+fn adds_up_when_the_ring_is_full() {
+    flooded("none", &["untracked", "suppressed"]);
+}

@@ -1,0 +1,22 @@
+//! The agent against real packets, in network namespaces: a lab of its own for each test (`lab/lab`), so tests run
+//! beside each other and leave nothing behind.
+//!
+//! They need root (or the capabilities of [`harness::NEEDED`]). Without, each test says so and passes; with `CI=true`
+//! it fails instead, so that a green CI never means that they did not run.
+
+// `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
+#[cfg(test)]
+mod counts;
+#[cfg(test)]
+#[cfg(feature = "fault-injection")]
+mod faults;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod ledger;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod manifest;
+#[cfg(test)]
+mod scrape;
