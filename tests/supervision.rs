@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::keeper::{Body, ThreadKeeper};
 use webb::actors::restart::{Intensity, Policy};
@@ -31,7 +32,7 @@ struct Kept {
 fn keep(body: Body) -> Kept {
     let component = Components::default().component("test");
     let (escalations, escalated) = unbounded_channel();
-    let intensity = Intensity::new(Arc::clone(&component), policy(), escalations);
+    let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy())), escalations);
     let keeper = ThreadKeeper::start(body, Arc::new(|| {}), intensity);
     Kept { component, escalated, keeper }
 }

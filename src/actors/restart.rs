@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::fault::{Component, State};
@@ -23,13 +24,16 @@ pub struct Policy {
     pub stall_after: Duration,
 }
 
+/// The rules as they are now: a reload replaces them.
+pub type SharedPolicy = Arc<ArcSwap<Policy>>;
+
 /// Where a component that was given up is reported; the receiver ends the agent with exit code 70.
 pub type Escalations = mpsc::UnboundedSender<String>;
 
 /// The restarts of one component.
 #[derive(Debug)]
 pub struct Intensity {
-    policy: Policy,
+    policy: SharedPolicy,
     recent: VecDeque<Instant>,
     component: Arc<Component>,
     escalations: Escalations,
@@ -37,7 +41,7 @@ pub struct Intensity {
 
 impl Intensity {
     /// No restarts yet.
-    pub fn new(component: Arc<Component>, policy: Policy, escalations: Escalations) -> Self {
+    pub fn new(component: Arc<Component>, policy: SharedPolicy, escalations: Escalations) -> Self {
         Self { policy, recent: VecDeque::new(), component, escalations }
     }
 
@@ -47,30 +51,30 @@ impl Intensity {
     }
 
     /// The rules.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
+    pub fn policy(&self) -> Policy {
+        **self.policy.load()
     }
 
     /// How long to wait before the restart that is now due; none if it is one too many, which is escalated here.
     pub fn next(&mut self, why: &str) -> Option<Duration> {
-        let now = Instant::now();
-        while self.recent.front().is_some_and(|first| now.duration_since(*first) > self.policy.window) {
+        let (now, policy) = (Instant::now(), self.policy());
+        while self.recent.front().is_some_and(|first| now.duration_since(*first) > policy.window) {
             self.recent.pop_front();
         }
-        if self.recent.len() >= self.policy.max_restarts as usize {
+        if self.recent.len() >= policy.max_restarts as usize {
             self.give_up(why);
             return None;
         }
         let doublings = u32::try_from(self.recent.len()).unwrap_or(16).min(16);
         self.recent.push_back(now);
         self.component.set_state(State::Restarting, why);
-        Some(self.policy.backoff_min.saturating_mul(1 << doublings).min(self.policy.backoff_max))
+        Some(policy.backoff_min.saturating_mul(1 << doublings).min(policy.backoff_max))
     }
 
     /// How long to wait before a restart that somebody asked for: no fault, so it does not count towards giving up.
     pub fn asked(&self) -> Duration {
         self.component.set_state(State::Restarting, "restart was asked for");
-        self.policy.backoff_min
+        self.policy().backoff_min
     }
 
     /// Reports the component as beyond help.
@@ -101,7 +105,7 @@ mod tests {
     fn backs_off_then_escalates() {
         let components = Components::default();
         let (escalations, mut escalated) = mpsc::unbounded_channel();
-        let mut intensity = Intensity::new(components.component("x"), policy(), escalations);
+        let mut intensity = Intensity::new(components.component("x"), Arc::new(ArcSwap::from_pointee(policy())), escalations);
         let waits: Vec<_> = (0..3).map(|_| intensity.next("test").unwrap().as_millis()).collect();
         assert_eq!(waits, [100, 200, 300]);
         assert!(escalated.try_recv().is_err());

@@ -1,36 +1,9 @@
-//! How a run ends, as exit codes that a supervisor can act on (sysexits' numbers).
+//! Why the agent cannot start, and which exit code says so.
 
 use std::net::SocketAddr;
 
 use crate::bpf_loader::LoadError;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It was asked to: 0.
-    Asked,
-    /// Something is wrong with the configuration, or a configured address cannot be had: 64.
-    Configuration,
-    /// The kernel lacks a must-have: 69.
-    Kernel,
-    /// A component failed too often: 70.
-    GaveUp,
-    /// A privilege is missing: 77.
-    Privileges,
-}
-
-impl Exit {
-    /// The process's exit code.
-    pub fn code(self) -> u8 {
-        match self {
-            Self::Asked => 0,
-            Self::Configuration => 64,
-            Self::Kernel => 69,
-            Self::GaveUp => 70,
-            Self::Privileges => 77,
-        }
-    }
-}
+use crate::cli::Exit;
 
 /// Why the agent cannot start.
 #[derive(Debug, thiserror::Error)]

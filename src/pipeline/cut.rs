@@ -9,20 +9,23 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::{Command, Lane, Waker};
-use crate::metrics::Snapshot;
+use crate::expose::Snapshot;
+
+/// Which lane answers, and its series: a snapshot for each of its tables.
+pub type Answer = (usize, Vec<Snapshot>);
 
 /// A request for an aggregator's series; answered at most once, never waited for.
 #[derive(Debug, Clone)]
 pub struct Cut {
     lane: usize,
-    answer: Sender<(usize, Snapshot)>,
+    answer: Sender<Answer>,
 }
 
 impl Cut {
     /// Answers. The desk has room for every lane's answer, so this never blocks.
-    pub fn answer(self, snapshot: Snapshot) {
+    pub fn answer(self, snapshots: Vec<Snapshot>) {
         // The desk stopped waiting: the next cut will bring these series.
-        let _late = self.answer.try_send((self.lane, snapshot));
+        let _late = self.answer.try_send((self.lane, snapshots));
     }
 }
 
@@ -32,14 +35,14 @@ pub struct CutDesk {
     commands: Sender<Command>,
     waker: Waker,
     lanes: Arc<[Lane]>,
-    last: Vec<Option<Snapshot>>,
+    last: Vec<Vec<Snapshot>>,
 }
 
 impl CutDesk {
     /// A desk for these lanes and the reader's end of its requests.
     pub fn new(lanes: Arc<[Lane]>, waker: Waker) -> (Self, Receiver<Command>) {
         let (commands, requests) = bounded(4);
-        let last = vec![None; lanes.len()];
+        let last = vec![Vec::new(); lanes.len()];
         (Self { commands, waker, lanes, last }, requests)
     }
 
@@ -61,27 +64,27 @@ impl CutDesk {
         self.gather(&answers, patience)
     }
 
-    fn gather(&mut self, answers: &Receiver<(usize, Snapshot)>, patience: Duration) -> usize {
+    fn gather(&mut self, answers: &Receiver<Answer>, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
         let mut missing = self.last.len();
         while missing > 0 {
-            let Ok((lane, snapshot)) = answers.recv_deadline(deadline) else { break };
+            let Ok((lane, snapshots)) = answers.recv_deadline(deadline) else { break };
             if let Some(last) = self.last.get_mut(lane) {
-                *last = Some(snapshot);
+                *last = snapshots;
                 missing -= 1;
             }
         }
         missing
     }
 
-    /// The last snapshot of every lane that has ever answered.
+    /// The last snapshots of every lane that has ever answered.
     pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.last.iter().flatten()
     }
 }
 
 /// Puts a cut into every lane.
-pub(super) fn cut_all(lanes: &[Lane], answer: &Sender<(usize, Snapshot)>) {
+pub(super) fn cut_all(lanes: &[Lane], answer: &Sender<Answer>) {
     for (at, lane) in lanes.iter().enumerate() {
         lane.cut(Cut { lane: at, answer: answer.clone() });
     }

@@ -21,7 +21,7 @@ mod work_loop;
 
 pub use batch::{BATCH, Batch};
 pub use counters::{Counters, DECODE_FATES};
-pub use cut::{Cut, CutDesk};
+pub use cut::{Answer, Cut, CutDesk};
 pub use lane::{Item, Lane};
 pub use life::Life;
 pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};

@@ -15,13 +15,12 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender};
 
-use super::cut::cut_all;
+use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::{BATCH, Batch, Counters, Lane, Life, RecordSource, Rings, Waker};
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
 use crate::index::Index;
-use crate::metrics::Snapshot;
 
 /// How long a flow waits for company at most; also how often the rings are looked at when nothing rings the bell.
 const TURN: Duration = Duration::from_millis(20);
@@ -30,7 +29,7 @@ const TURN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub enum Command {
     /// Put a cut into every lane; answers go here.
-    Cut(Sender<(usize, Snapshot)>),
+    Cut(Sender<Answer>),
 }
 
 /// Where the decoder sits; empty while it is being restarted.

@@ -25,14 +25,16 @@ pub struct Seat {
 struct Work {
     aggregator: Aggregator,
     current: Option<Arc<Batch>>,
-    /// The next flow of `current`; the one before it was being counted if the thread died.
+    /// The flow of `current` that is being counted: the one that did it, if the thread died.
     position: usize,
+    /// The first flow of `current` that this life counted.
+    from: usize,
 }
 
 impl Seat {
     /// Seats an aggregator.
     pub fn new(aggregator: Aggregator) -> Self {
-        let work = Work { aggregator, current: None, position: 0 };
+        let work = Work { aggregator, current: None, position: 0, from: 0 };
         Self { work: Mutex::new(work), poisoned: AtomicU64::new(0), counted: AtomicU64::new(0), series: AtomicU64::new(0) }
     }
 
@@ -46,6 +48,11 @@ impl Seat {
         self.counted.load(Relaxed)
     }
 
+    fn count(&self, work: &mut Work, from: usize) {
+        let counted = work.finish(from);
+        self.counted.fetch_add(counted, Relaxed);
+    }
+
     /// Series it holds.
     pub fn series(&self) -> u64 {
         self.series.load(Relaxed)
@@ -53,14 +60,13 @@ impl Seat {
 }
 
 impl Work {
-    /// Counts what is left of the current batch; returns how many flows that were.
-    fn finish(&mut self) -> u64 {
+    /// Counts the current batch from flow `from` on; returns how many flows that were.
+    fn finish(&mut self, from: usize) -> u64 {
         let Some(batch) = &self.current else { return 0 };
-        let from = self.position;
-        self.aggregator.observe(&batch.flows, &batch.index, &mut self.position);
-        let counted = (batch.flows.len() - from) as u64;
+        (self.from, self.position) = (from, from);
+        self.aggregator.observe(&batch.flows, &batch.index, from, &mut self.position);
+        let counted = batch.flows.len().saturating_sub(from) as u64;
         self.current = None;
-        self.position = 0;
         counted
     }
 }
@@ -68,13 +74,12 @@ impl Work {
 /// Runs until told to stop, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
 pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
     let mut work = seat.work.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(batch) = &work.current {
-        // The life before this one died in this batch, at the flow before `position`.
-        let done = work.position.saturating_sub(1).min(batch.flows.len()) as u64;
-        seat.counted.fetch_add(done, Relaxed);
+    if work.current.is_some() {
+        // The life before this one died in this batch, at this flow.
+        let killer = work.position;
+        seat.counted.fetch_add(killer.saturating_sub(work.from) as u64, Relaxed);
         seat.poisoned.fetch_add(1, Relaxed);
-        let counted = work.finish();
-        seat.counted.fetch_add(counted, Relaxed);
+        seat.count(&mut work, killer + 1);
     }
     loop {
         life.beat();
@@ -91,11 +96,11 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
         match item {
             Item::Batch(batch) => {
                 work.current = Some(batch);
-                let counted = work.finish();
-                seat.counted.fetch_add(counted, Relaxed);
+                seat.count(&mut work, 0);
             }
             Item::Cut(cut) => cut.answer(work.aggregator.snapshot()),
         }
+        // A gauge for the agent's own metrics; one store a batch.
         seat.series.store(work.aggregator.series() as u64, Relaxed);
     }
 }
