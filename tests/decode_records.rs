@@ -37,8 +37,7 @@ fn index() -> Index {
         let policy_subject = compiler.subject(subject);
         (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) }, vec![Address(ip(address))])
     };
-    let pods =
-        vec![pod("a", "one", true, LOCAL), pod("b", "guarded", true, GUARDED), pod("c", "two", false, REMOTE)];
+    let pods = vec![pod("a", "one", true, LOCAL), pod("b", "guarded", true, GUARDED), pod("c", "two", false, REMOTE)];
     let nobody = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ports: vec![] };
     let policy = PolicySpec {
         namespace: "guarded".into(),

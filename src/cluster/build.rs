@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 use super::{Cache, Key, Pod, identity};
 use crate::flow::Address;
-use crate::index::policy::spec::{Labels, PolicySpec, Subject};
 use crate::index::policy::Compiler;
+use crate::index::policy::spec::{Labels, PolicySpec, Subject};
 use crate::index::{Endpoint, EndpointSpec, Index, Kind};
 
 const HOST: &str = "reserved:host";
@@ -95,8 +95,7 @@ fn endpoint(cache: &Cache, key: &Key, pod: &Pod, namespace_labels: &Labels, comp
     };
     // A pod that has an address has a node; one without is of a manifest written by hand, for this machine.
     let local = pod.node.is_empty() || pod.node == cache.settings.node;
-    let subject =
-        Subject { namespace: key.namespace.clone(), labels: pod.labels.clone(), ports: pod.ports.clone() };
+    let subject = Subject { namespace: key.namespace.clone(), labels: pod.labels.clone(), ports: pod.ports.clone() };
     Endpoint { policy_subject: compiler.subject(subject), ..Endpoint::new(Kind::Pod, local, &spec) }
 }
 

@@ -59,7 +59,11 @@ pub struct Key {
 
 impl fmt::Display for Key {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() { to.write_str(&self.name) } else { write!(to, "{}/{}", self.namespace, self.name) }
+        if self.namespace.is_empty() {
+            to.write_str(&self.name)
+        } else {
+            write!(to, "{}/{}", self.namespace, self.name)
+        }
     }
 }
 
@@ -240,9 +244,8 @@ fn named_ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
             let number = number.ok_or_else(|| {
                 Invalid(format!("{}: containerPort is {}, expected 1 to 65535", field(), port.container_port))
             })?;
-            let protocol = policy::protocol(port.protocol.as_deref()).map_err(|why| {
-                Invalid(format!("{}: {why}", field()))
-            })?;
+            let protocol =
+                policy::protocol(port.protocol.as_deref()).map_err(|why| Invalid(format!("{}: {why}", field())))?;
             named.push(NamedPort { name: name.clone(), protocol, port: number });
         }
     }

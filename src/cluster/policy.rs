@@ -90,8 +90,9 @@ fn ip_block(field: &str, block: &IPBlock) -> Result<PeerSpec, Invalid> {
 
 fn network(field: &str, text: &str) -> Result<IpNet, Invalid> {
     let net: Result<IpNet, _> = text.parse();
-    net.map(|net| net.trunc())
-        .map_err(|_| Invalid(format!("{field}: `{text}` is not a network, expected for example 10.0.0.0/8 or fd00::/8")))
+    net.map(|net| net.trunc()).map_err(|_| {
+        Invalid(format!("{field}: `{text}` is not a network, expected for example 10.0.0.0/8 or fd00::/8"))
+    })
 }
 
 fn port(field: &str, port: NetworkPolicyPort) -> Result<PortSpec, Invalid> {
@@ -128,7 +129,9 @@ fn port_name(field: &str, name: String) -> Result<String, Invalid> {
     if name.len() <= 15 && name.bytes().any(|byte| byte.is_ascii_lowercase()) {
         return Ok(name);
     }
-    Err(Invalid(format!("{field}.port: `{name}` is neither a number nor the name of a port (1 to 15 characters, one of them a letter)")))
+    Err(Invalid(format!(
+        "{field}.port: `{name}` is neither a number nor the name of a port (1 to 15 characters, one of them a letter)"
+    )))
 }
 
 /// IP protocol number of the protocol that a port names; TCP without a name.

@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(workload("ReplicaSet", "deathstar-5d4f8c7b9", None), "ReplicaSet deathstar-5d4f8c7b9");
         let empty = Some(("pod-template-hash", ""));
         assert_eq!(workload("ReplicaSet", "deathstar-", empty), "ReplicaSet deathstar-");
-        assert_eq!(workload("ReplicationController", "web-1", Some(("deploymentconfig", "web"))), "DeploymentConfig web");
+        assert_eq!(
+            workload("ReplicationController", "web-1", Some(("deploymentconfig", "web"))),
+            "DeploymentConfig web"
+        );
         assert_eq!(workload("ReplicationController", "web-1", None), "ReplicationController web-1");
         assert_eq!(workload("Job", "backup-28945620", None), "CronJob backup");
         assert_eq!(workload("Job", "backup-1234567890", None), "CronJob backup");

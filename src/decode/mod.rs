@@ -15,9 +15,7 @@ use std::mem::size_of;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, Record, flag, kind};
-use crate::flow::{
-    Address, Direction, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, TcpFlags, Verdict,
-};
+use crate::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, TcpFlags, Verdict};
 use crate::index::{Index, Kind};
 
 /// `enum webb_hook` of `bpf/include/abi.h`.
@@ -31,7 +29,10 @@ mod hook {
 
 /// What a record turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(clippy::large_enum_variant, reason = "nearly every record is a flow, and a box would be an allocation for each")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every record is a flow, and a box would be an allocation for each"
+)]
 pub enum Decoded {
     /// A flow.
     Flow(Flow),

@@ -7,6 +7,9 @@ use super::head::{Head, Item, Lenient, Place, known};
 use super::typed::{Items, One};
 use super::{Loading, ManifestError};
 
+/// How many characters of a line a message repeats.
+const QUOTED: usize = 80;
+
 /// Text of a document and the lines before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Document<'a> {
@@ -60,13 +63,13 @@ impl<'a> Document<'a> {
                 // A document that is YAML but no object is only a bad object.
                 let any: Result<IgnoredAny, Error> = serde_saphyr::from_str_with_options(self.text, options());
                 let Err(broken) = any else {
-                    loading.problems.push(self.line(&why), "object".to_owned(), message(&why));
+                    loading.problems.push(self.line(&why), "object".to_owned(), self.message(&why));
                     return Ok(());
                 };
                 return Err(ManifestError::Yaml {
                     file: file.to_owned(),
                     line: self.line(&broken),
-                    why: message(&broken),
+                    why: self.message(&broken),
                 });
             }
         };
@@ -83,7 +86,7 @@ impl<'a> Document<'a> {
             Err(why) => loading.problems.push(place.line, place.to_string(), why),
             Ok(kind) => match self.with(|from| One(kind).deserialize(from)) {
                 Ok(raw) => loading.add(&place, raw),
-                Err(why) => loading.problems.push(self.line(&why), place.to_string(), message(&why)),
+                Err(why) => loading.problems.push(self.line(&why), place.to_string(), self.message(&why)),
             },
         }
         Ok(())
@@ -123,11 +126,11 @@ impl<'a> Document<'a> {
                 return;
             };
             let (Some(place), Some(bad)) = (places.get(at), wanted.get_mut(at)) else {
-                loading.problems.push(self.line(&why), kind.to_owned(), message(&why));
+                loading.problems.push(self.line(&why), kind.to_owned(), self.message(&why));
                 return;
             };
             *bad = None;
-            loading.problems.push(self.line(&why), place.to_string(), message(&why));
+            loading.problems.push(self.line(&why), place.to_string(), self.message(&why));
             if loading.problems.is_full() {
                 loading.problems.skip(wanted.iter().flatten().count());
                 return;
@@ -142,6 +145,24 @@ impl<'a> Document<'a> {
     /// Line in the file of a mistake in this document.
     fn line(self, why: &Error) -> u64 {
         self.lines_before + why.location().map_or(1, |at| at.line().max(1))
+    }
+
+    /// The parser's words, after the line that they are about. Their own place is left out: it counts from the
+    /// document's beginning.
+    fn message(self, why: &Error) -> String {
+        let options = serde_saphyr::render_options! { snippets: SnippetMode::Off };
+        let words = why.render_with_options(options);
+        let words = words.strip_prefix("error: ").unwrap_or(&words);
+        let words = words.get(..words.rfind(" at line ").unwrap_or(words.len())).unwrap_or(words);
+        let line = why.location().and_then(|at| usize::try_from(at.line().checked_sub(1)?).ok());
+        match line.and_then(|line| self.text.lines().nth(line)).map(str::trim).filter(|line| !line.is_empty()) {
+            None => words.to_owned(),
+            Some(line) => {
+                let quoted: String = line.chars().take(QUOTED).collect();
+                let cut = if quoted.len() < line.len() { "..." } else { "" };
+                format!("`{quoted}{cut}`: {words}")
+            }
+        }
     }
 
     fn first_line(self) -> u64 {
@@ -160,12 +181,4 @@ fn options() -> Options {
         },
         with_snippet: false,
     }
-}
-
-/// The parser's words without its place: lines are told in terms of the file.
-fn message(why: &Error) -> String {
-    let text = why.render_with_options(serde_saphyr::render_options! { snippets: SnippetMode::Off });
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    text.get(..end).unwrap_or(text).to_owned()
 }

@@ -71,7 +71,11 @@ pub(super) fn known(name: &str, version: &str) -> Result<Kind, String> {
         Kind::EndpointSlice => "discovery.k8s.io/v1",
         Kind::NetworkPolicy => "networking.k8s.io/v1",
     };
-    if version == ours { Ok(kind) } else { Err(format!("apiVersion is `{version}`, expected `{ours}`")) }
+    match version {
+        right if right == ours => Ok(kind),
+        "" => Err(format!("apiVersion is missing, expected `{ours}`")),
+        other => Err(format!("apiVersion is `{other}`, expected `{ours}`")),
+    }
 }
 
 /// Text where there is text, nothing where there is anything else: the typed reading complains, and can say who.

@@ -86,7 +86,8 @@ impl Problems {
         self.further += objects;
     }
 
-    pub(super) fn finish(self) -> (Vec<Problem>, usize) {
+    pub(super) fn finish(mut self) -> (Vec<Problem>, usize) {
+        self.list.sort_by_key(|problem| problem.line);
         (self.list, self.further)
     }
 }
