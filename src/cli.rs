@@ -155,7 +155,7 @@ pub struct RunArgs {
     /// Pod interfaces to watch instead of all; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub interface: Vec<String>,
-    /// Kubernetes name of this node; $NODE_NAME or the host's name unless configured
+    /// Kubernetes name of this node; `NODE_NAME` or the host's name unless configured
     #[arg(long, value_name = "NAME")]
     pub node_name: Option<String>,
     /// Which packets make a record: medium (unless configured), or none for every packet

@@ -1,5 +1,12 @@
 //! Golden answers of `webb check-config` and of a wrong environment or flag, as a person sees them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::path::Path;
 
 use clap::Parser;
@@ -99,7 +106,7 @@ fn variables_and_flags() {
         hostname: "host-1".to_owned(),
     };
     let resolved = resolve(None, &environment, &[]).unwrap();
-    let warnings: Vec<String> = resolved.warnings.iter().map(|warning| warning.one_line()).collect();
+    let warnings: Vec<String> = resolved.warnings.iter().map(webb::settings::Problem::one_line).collect();
     insta::assert_snapshot!("unknown_variable", warnings.join("\n"));
 }
 

@@ -1,5 +1,12 @@
 //! Golden help texts, and the way from a command line to the settings.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking, in its helpers too"
+)]
+
 use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
