@@ -41,8 +41,8 @@ defs! {
     BUILD_INFO: gauge "webb_build_info" ["version", "kernel"]
         "Version of the agent and of the kernel it runs on; always 1";
 
-    COMPONENT_UP: gauge "webb_component_up" ["component", "state"]
-        "1 while the component does its work; the state label says what it does otherwise";
+    COMPONENT_UP: gauge "webb_component_up" ["component"]
+        "1 while the component does its work, perhaps with less than it should have; 0 while it starts, restarts or is gone";
     COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "kind"]
         "Faults of a component: panicked, failed or stalled";
     COMPONENT_RESTARTS: counter "webb_component_restarts_total" ["component"]

@@ -1,7 +1,7 @@
 //! The admin listener: is it well, is it ready, what runs, what failed, what is it told to do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -24,10 +24,36 @@ pub struct Admin {
     pub config: ArcSwap<Value>,
     /// The log's level.
     pub log: LogControl,
+    /// How reloads ended.
+    pub reloads: Arc<Reloads>,
     /// Set once the agent is asked to stop.
     pub stopping: AtomicBool,
     /// `version`, `kernel` and the like.
     pub version: Value,
+}
+
+/// How often the configuration was read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    applied: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Reloads {
+    /// Counts one that was applied.
+    pub fn applied(&self) {
+        self.applied.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one that was rejected whole.
+    pub fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Both counts by the `result` label's value.
+    pub fn counts(&self) -> [(&'static str, u64); 2] {
+        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
+    }
 }
 
 /// Beats of the control thread older than this mean that the process no longer turns over.

@@ -4,6 +4,6 @@ mod admin;
 mod metrics;
 mod scrape;
 
-pub use admin::{Admin, routes as admin_routes};
+pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
 pub use metrics::routes as metrics_routes;
-pub use scrape::Scrape;
+pub use scrape::{LostEvents, Scrape};

@@ -21,7 +21,7 @@ pub struct Scrape {
     lost: Box<dyn LostEvents>,
     results: [AtomicU64; 3],
     min_interval_ms: AtomicU64,
-    patience: Duration,
+    patience_ms: AtomicU64,
     last_size: AtomicUsize,
 }
 
@@ -53,16 +53,26 @@ impl Scrape {
             lost,
             results: std::array::from_fn(|_| AtomicU64::default()),
             min_interval_ms: AtomicU64::default(),
-            patience,
+            patience_ms: AtomicU64::default(),
             last_size: AtomicUsize::default(),
         };
-        scrape.set_min_interval(min_interval);
+        scrape.set_pace(min_interval, patience);
         scrape
     }
 
-    /// Changes how young a cut may be shared.
-    pub fn set_min_interval(&self, min_interval: Duration) {
-        self.min_interval_ms.store(u64::try_from(min_interval.as_millis()).unwrap_or(u64::MAX), Relaxed);
+    /// Changes how young a cut may be shared and how long an aggregator is waited for.
+    pub fn set_pace(&self, min_interval: Duration, patience: Duration) {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.min_interval_ms.store(milliseconds(min_interval), Relaxed);
+        self.patience_ms.store(milliseconds(patience), Relaxed);
+    }
+
+    /// The last cut, once the reader has ended; scrapes are answered with it from then on. Blocks.
+    pub fn final_cut(&self) {
+        let mut held = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        held.0.final_cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
+        self.min_interval_ms.store(u64::MAX, Relaxed);
+        held.1 = Some(Instant::now());
     }
 
     /// How many scrapes there were by result.
@@ -77,7 +87,7 @@ impl Scrape {
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
         let result = if last.is_some_and(|last| last.elapsed() < min_interval) {
             1
-        } else if desk.cut(self.patience) == 0 {
+        } else if desk.cut(Duration::from_millis(self.patience_ms.load(Relaxed))) == 0 {
             *last = Some(Instant::now());
             0
         } else {
