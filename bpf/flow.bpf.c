@@ -33,7 +33,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Settings; user space writes them before the program is loaded, so each is a constant to the verifier. */
 const volatile __u8 every_packet = 0;           /* aggregation none */
-const volatile __u32 report_interval = 4769;    /* ticks */
+const volatile __u32 report_interval = 1250;    /* ticks */
 const volatile __u64 flow_ring_bytes = 8 << 20; /* must be the size of flow_events */
 
 struct {
@@ -48,12 +48,13 @@ struct {
 struct sighting {
 	struct packet packet;
 	struct connection_key key;
-	__u64 now_ns;
+	__u64 hash;
 	__u32 hook;
 	__u32 now;      /* ticks */
 	__u32 bytes;
 	__u32 bits;     /* what `lane.flags` would learn from it */
 	__u8 sender_is_b;
+	__u8 outcome;   /* of find_or_create() */
 };
 
 /* Chunks that SCTP sends while nothing but data and its acknowledgement happens: no news. */
@@ -138,7 +139,7 @@ static __noinline int report(struct sighting *s, struct connection *c, __u8 kind
 		return 0;
 	}
 	delta = __sync_lock_test_and_set(&lane->pending, 0);
-	fill(r, kind, s->now_ns, s->key.ifindex, &s->packet);
+	fill(r, kind, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
 	r->hook = s->hook;
 	r->flags |= direction_flags(c, s->sender_is_b, s->hook);
 	r->packets = delta >> PENDING_BYTES_BITS;
@@ -168,7 +169,7 @@ static __noinline int report_alone(struct sighting *s)
 		return 0;
 	}
 	nobody.opener = s->sender_is_b == sender_started(&s->packet, &nobody.guessed);
-	fill(r, s->packet.family ? WEBB_KIND_PACKET : WEBB_KIND_FLUSH, s->now_ns, s->key.ifindex, &s->packet);
+	fill(r, s->packet.family ? WEBB_KIND_PACKET : WEBB_KIND_FLUSH, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
 	r->hook = s->hook;
 	r->flags |= direction_flags(&nobody, s->sender_is_b, s->hook);
 	r->packets = 1;
@@ -180,27 +181,123 @@ static __noinline int report_alone(struct sighting *s)
 	return 0;
 }
 
-#define FOUND 0    /* somebody else was faster */
+#define FOUND 0
 #define CREATED 1
-#define NO_ROOM 2
+#define NO_ROOM 2 /* both buckets are full */
+#define ALONE 3   /* the entry is just being made or ended */
 
-/* Makes the entry of a new connection. */
-static __noinline int create(struct sighting *s)
+static __always_inline struct connection *slot(struct bucket *bucket, __u32 index)
 {
-	struct connection c = {};
-	long error;
-	int i;
+	return &bucket->connections[index & (SLOTS - 1)];
+}
 
-	c.life = life(identity(&s->key), STATE_ALIVE);
-	c.seen = s->now;
-	c.opener = sender_started(&s->packet, &c.guessed) ? s->sender_is_b : !s->sender_is_b;
-	/* As if reported an interval ago: the first packet of each other lane is reported. */
-	for (i = 0; i < LANES; i++)
-		c.lanes[i].reported = s->now - report_interval;
-	error = bpf_map_update_elem(&connections, &s->key, &c, BPF_NOEXIST);
-	if (!error)
-		return CREATED;
-	return error == -17 /* EEXIST */ ? FOUND : NO_ROOM;
+/* The entry in its first bucket, if it is alive: the case that must be fast. */
+static __always_inline struct connection *find(const struct sighting *s)
+{
+	__u64 alive = life(s->hash, STATE_ALIVE);
+	__u32 index = first_bucket(s->hash), i;
+	struct bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection *c;
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (i = 0; i < SLOTS; i++)
+		if (*(volatile __u64 *)&bucket->life[i] == alive)
+			break;
+	if (unlikely(i == SLOTS))
+		return 0;
+	c = slot(bucket, i);
+	return likely(same_key(&c->key, &s->key)) ? c : 0;
+}
+
+/* The entry in this bucket, in whatever state; null with an outcome other than FOUND if the packet cannot use it. */
+static __noinline struct connection *find_in(struct sighting *s, struct bucket *bucket)
+{
+	__u64 alive = life(s->hash, STATE_ALIVE);
+	__u32 i;
+
+	for (i = 0; i < SLOTS; i++) {
+		__u64 lived = *(volatile __u64 *)&bucket->life[i], was;
+
+		if (lived >> 32 != alive >> 32 || !lived)
+			continue;
+		if (state_of(lived) == STATE_CLAIMED) {
+			s->outcome = ALONE;
+			return 0;
+		}
+		if (!same_key(&slot(bucket, i)->key, &s->key))
+			continue;
+		if (lived != alive) {
+			/* Marked by a sweep: alive again, unless it is too late. */
+			was = __sync_val_compare_and_swap(&bucket->life[i], lived, alive);
+			if (was != lived && was != alive) {
+				s->outcome = ALONE;
+				return 0;
+			}
+		}
+		return slot(bucket, i);
+	}
+	return 0;
+}
+
+static __noinline struct connection *create_in(struct sighting *s, struct bucket *bucket)
+{
+	struct connection *c;
+	__u64 was;
+	__u32 i, l;
+
+	for (i = 0; i < SLOTS; i++) {
+		if (*(volatile __u64 *)&bucket->life[i])
+			continue;
+		was = __sync_val_compare_and_swap(&bucket->life[i], 0, life(s->hash, STATE_CLAIMED));
+		if (was >> 32 == s->hash >> 32 && was) {
+			s->outcome = ALONE;
+			return 0;
+		}
+		if (was)
+			continue;
+		c = slot(bucket, i);
+		c->key = s->key;
+		c->seen = s->now;
+		c->opener = sender_started(&s->packet, &c->guessed) ? s->sender_is_b : !s->sender_is_b;
+		/* As if reported an interval ago: the first packet of each other lane is reported. */
+		for (l = 0; l < LANES; l++) {
+			c->lanes[l].reported = s->now - report_interval;
+			c->lanes[l].flags = 0;
+		}
+		/* An exchange also is the barrier that shows the key before the state. */
+		__sync_lock_test_and_set(&bucket->life[i], life(s->hash, STATE_ALIVE));
+		s->outcome = CREATED;
+		return c;
+	}
+	return 0;
+}
+
+/* All that find() does not know. Null if the packet has no entry; `outcome` says why. */
+static __noinline struct connection *find_or_create(struct sighting *s)
+{
+	__u32 first = first_bucket(s->hash), second = second_bucket(s->hash);
+	struct bucket *one = bpf_map_lookup_elem(&connections, &first);
+	struct bucket *two = bpf_map_lookup_elem(&connections, &second);
+	struct connection *c;
+
+	s->outcome = FOUND;
+	if (!one || !two)
+		return 0;
+	c = find_in(s, one);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = find_in(s, two);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = create_in(s, one);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = create_in(s, two);
+	if (!c && s->outcome == FOUND)
+		s->outcome = NO_ROOM;
+	return c;
 }
 
 /* A SYN on a connection that has ended: the ports are used again, so all begins anew but what is pending. */
@@ -273,7 +370,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	struct webb_totals *t;
 	struct connection *c;
 	struct lane *lane;
-	__u64 alive, lived, pending;
+	__u64 pending;
 	__u8 kind = 0;
 	int why;
 
@@ -299,38 +396,23 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	s.key.role = hook & ~LANE_OF_EGRESS;
 	s.sender_is_b = canonical(&s.packet, &s.key);
 	s.bits = news_bits(&s.packet);
-	s.now_ns = bpf_ktime_get_coarse_ns();
-	s.now = s.now_ns >> TICK_SHIFT;
+	s.hash = hash(&s.key);
+	s.now = tick_now();
 
-	c = bpf_map_lookup_elem(&connections, &s.key);
+	c = find(&s);
 	if (unlikely(!c)) {
-		int made = create(&s);
-
-		if (made != NO_ROOM)
-			c = bpf_map_lookup_elem(&connections, &s.key);
-		if (made == NO_ROOM || !c) {
-			t->untracked_packets++;
-			t->untracked_bytes += s.bytes;
+		c = find_or_create(&s);
+		if (!c) {
+			if (s.outcome == ALONE) {
+				report_alone(&s);
+			} else {
+				t->untracked_packets++;
+				t->untracked_bytes += s.bytes;
+			}
 			return TCX_NEXT;
 		}
-		if (made == CREATED && s.packet.family)
+		if (s.outcome == CREATED && s.packet.family)
 			kind = WEBB_KIND_NEW;
-	}
-
-	alive = life(identity(&s.key), STATE_ALIVE);
-	lived = *(volatile __u64 *)&c->life;
-	if (unlikely(lived != alive)) {
-		__u64 was;
-
-		/* Marked by a sweep: alive again, unless it is too late or the element is another's (table.h). */
-		if (lived >> 32 == alive >> 32 && state_of(lived) != STATE_GONE)
-			was = __sync_val_compare_and_swap(&c->life, lived, alive);
-		else
-			was = ~lived;
-		if (was != lived && was != alive) {
-			report_alone(&s);
-			return TCX_NEXT;
-		}
 	}
 
 	c->seen = s.now;

@@ -14,12 +14,14 @@
 #include "table.h"
 
 /* Settings, in ticks. */
-const volatile __u32 tcp_timeout = 3433228;    /* 1 h */
-const volatile __u32 closed_timeout = 9537;    /* 10 s, after FIN both ways or RST */
-const volatile __u32 half_open_timeout = 57221; /* 60 s */
-const volatile __u32 other_timeout = 57221;     /* 60 s */
-const volatile __u32 evictable_after = 954;     /* 1 s: under pressure nothing younger is given up */
-const volatile __u32 table_entries = 65536;     /* must be the size of connections */
+const volatile __u32 tcp_timeout = 900000;      /* 1 h */
+const volatile __u32 closed_timeout = 2500;     /* 10 s, after FIN both ways or RST */
+const volatile __u32 half_open_timeout = 15000; /* 60 s */
+const volatile __u32 other_timeout = 15000;     /* 60 s */
+const volatile __u32 evictable_after = 250;     /* 1 s: under pressure nothing younger is given up */
+
+/* Slots; from 3/4 of them on, the sweep makes room, down to 5/8. Buckets seldom overflow before. */
+#define CAPACITY ((bucket_mask + 1) * SLOTS)
 
 #define SWEEP_FLUSH_ALL 1 /* mode: report all that is pending, however young */
 
@@ -31,7 +33,7 @@ struct sweeping {
 	__u64 now_ns;
 	__u32 idle[IDLE_CLASSES];
 	__u32 now;
-	__u32 number;      /* of this sweep, from 1 */
+	__u32 number;      /* of this sweep, as a state */
 	__u32 mode;
 	__u32 pressure;    /* the last sweep left the table nearly full */
 	__u32 evict_after; /* idle ticks from which entries are given up */
@@ -86,9 +88,9 @@ static __always_inline void packet_of_lane(const struct connection_key *key, __u
 #define RING_FULL 1
 
 /* Reports what is pending in one lane. */
-static __noinline int flush_lane(struct sweeping *sweep, const struct connection_key *key, struct connection *c,
-				 __u32 index)
+static __noinline int flush_lane(struct sweeping *sweep, struct connection *c, __u32 index)
 {
+	const struct connection_key *key = &c->key;
 	__u32 hook = hook_of_lane(key, index);
 	struct webb_totals *t = bpf_map_lookup_elem(&totals, &hook);
 	struct lane *lane = &c->lanes[index & (LANES - 1)];
@@ -120,9 +122,9 @@ static __noinline int flush_lane(struct sweeping *sweep, const struct connection
 }
 
 /* Gives up what is pending in one lane: the table is nearly full and the ring is, too. */
-static __noinline int give_up_lane(const struct connection_key *key, struct connection *c, __u32 index)
+static __noinline int give_up_lane(struct connection *c, __u32 index)
 {
-	__u32 hook = hook_of_lane(key, index);
+	__u32 hook = hook_of_lane(&c->key, index);
 	struct webb_totals *t = bpf_map_lookup_elem(&totals, &hook);
 	__u64 delta;
 
@@ -139,8 +141,7 @@ static __noinline int give_up_lane(const struct connection_key *key, struct conn
 #define FLUSH_OR_GIVE_UP 2
 
 /* Empties the lanes as `how` says. Returns how many still hold something that should have gone. */
-static __always_inline int flush(struct sweeping *sweep, const struct connection_key *key, struct connection *c,
-				 int how)
+static __always_inline int flush(struct sweeping *sweep, struct connection *c, int how)
 {
 	int left = 0;
 	__u32 i;
@@ -150,18 +151,19 @@ static __always_inline int flush(struct sweeping *sweep, const struct connection
 			continue;
 		if (how == FLUSH_OLD && ticks_since(sweep->now, c->lanes[i].reported) < report_interval)
 			continue;
-		if (flush_lane(sweep, key, c, i) == FLUSHED)
+		if (flush_lane(sweep, c, i) == FLUSHED)
 			continue;
 		if (how == FLUSH_OR_GIVE_UP)
-			give_up_lane(key, c, i);
+			give_up_lane(c, i);
 		else
 			left++;
 	}
 	return left;
 }
 
-static __always_inline __u32 timeout_of(const struct connection_key *key, const struct connection *c)
+static __always_inline __u32 timeout_of(const struct connection *c)
 {
+	const struct connection_key *key = &c->key;
 	__u32 from_opener, from_other;
 
 	if (key->protocol == PROTOCOL_SCTP) {
@@ -207,72 +209,87 @@ static __always_inline __u32 idle_class(__u32 idle)
 	return (class + (idle >> 1)) & (IDLE_CLASSES - 1);
 }
 
-/* ALIVE to n: nobody adds from now on but those who have read ALIVE already, and a packet may still revive it. */
-static __always_inline int mark(struct sweeping *sweep, struct connection *c, __u64 lived)
+/* Under which conditions entries go: see table.h. Returns 1 if the slot is free now. */
+static __noinline int end_marked(struct sweeping *sweep, struct bucket *bucket, __u32 index, __u64 lived)
 {
-	return __sync_val_compare_and_swap(&c->life, lived, life(lived >> 32, sweep->number)) == lived;
+	struct connection *c = slot(bucket, index);
+
+	if (flush(sweep, c, sweep->pressure ? FLUSH_OR_GIVE_UP : FLUSH_EVERYTHING))
+		return 0;
+	if (__sync_val_compare_and_swap(&bucket->life[index & (SLOTS - 1)], lived, 0) != lived)
+		return 0;
+	sweep->found.deleted++;
+	return 1;
 }
 
-/* One entry. The key is copied: the element that holds it may be deleted here. */
-static long sweep_one(void *map, const void *entry_key, void *entry, struct sweep_context *context)
+static __noinline int sweep_slot(struct sweeping *sweep, struct bucket *bucket, __u32 index)
 {
-	struct connection_key key = *(const struct connection_key *)entry_key;
-	struct sweeping *sweep = context->sweep;
-	struct connection *c = entry;
-	__u64 lived = *(volatile __u64 *)&c->life;
-	__u32 idle = ticks_since(sweep->now, c->seen);
-	__u32 hook, i;
+	__u64 lived = *(volatile __u64 *)&bucket->life[index & (SLOTS - 1)];
+	struct connection *c = slot(bucket, index);
+	__u32 idle, hook, i;
 
-	sweep->found.entries++;
+	if (!lived || state_of(lived) == STATE_CLAIMED)
+		return 0;
 	if (state_of(lived) == STATE_ALIVE) {
-		if (idle > timeout_of(&key, c)) {
+		idle = ticks_since(sweep->now, c->seen);
+		if (idle > timeout_of(c)) {
 			/* What the ring had no room for can wait, and the entry with it. */
-			if (!flush(sweep, &key, c, FLUSH_EVERYTHING))
-				mark(sweep, c, lived);
+			if (!flush(sweep, c, FLUSH_EVERYTHING))
+				__sync_val_compare_and_swap(&bucket->life[index & (SLOTS - 1)], lived,
+							    life(lived, sweep->number));
 		} else {
-			flush(sweep, &key, c, sweep->mode & SWEEP_FLUSH_ALL ? FLUSH_EVERYTHING : FLUSH_OLD);
+			flush(sweep, c, sweep->mode & SWEEP_FLUSH_ALL ? FLUSH_EVERYTHING : FLUSH_OLD);
 			sweep->idle[idle_class(idle)]++;
 		}
-	} else if (state_of(lived) != sweep->number) {
-		if (state_of(lived) != STATE_GONE &&
-		    !flush(sweep, &key, c, sweep->pressure ? FLUSH_OR_GIVE_UP : FLUSH_EVERYTHING) &&
-		    __sync_val_compare_and_swap(&c->life, lived, life(lived >> 32, STATE_GONE)) == lived)
-			lived = life(lived >> 32, STATE_GONE);
-		if (state_of(lived) == STATE_GONE && !bpf_map_delete_elem(&connections, &key)) {
-			/* From here on `c` may be another connection. */
-			sweep->found.deleted++;
-			sweep->found.entries--;
-			return 0;
-		}
+	} else if (state_of(lived) != sweep->number && end_marked(sweep, bucket, index, lived)) {
+		return 0;
 	}
+	sweep->found.entries++;
 	for (i = 0; i < LANES; i++) {
 		__u64 pending = *(volatile __u64 *)&c->lanes[i].pending;
 
-		hook = hook_of_lane(&key, i);
-		sweep->found.pending_packets[hook & 3] += pending >> PENDING_BYTES_BITS;
-		sweep->found.pending_bytes[hook & 3] += pending & PENDING_BYTES_MASK;
+		hook = hook_of_lane(&c->key, i) & 3;
+		sweep->found.pending_packets[hook] += pending >> PENDING_BYTES_BITS;
+		sweep->found.pending_bytes[hook] += pending & PENDING_BYTES_MASK;
 	}
 	return 0;
 }
 
-/* Under pressure, a second walk: the entries that were idle longest go, as ever by being marked first. */
-static long evict_one(void *map, const void *entry_key, void *entry, struct sweep_context *context)
+static long sweep_bucket(void *map, const __u32 *number, struct bucket *bucket, struct sweep_context *context)
 {
-	struct sweeping *sweep = context->sweep;
-	struct connection *c = entry;
-	__u64 lived = *(volatile __u64 *)&c->life;
+	__u32 i;
 
-	if (state_of(lived) != STATE_ALIVE || ticks_since(sweep->now, c->seen) < sweep->evict_after)
-		return 0;
-	if (mark(sweep, c, lived))
-		sweep->found.evicted_entries++;
+	for (i = 0; i < SLOTS; i++)
+		if (*(volatile __u64 *)&bucket->life[i])
+			sweep_slot(context->sweep, bucket, i);
 	return 0;
 }
 
-/* From which idle time on entries must go, so that a quarter of the table becomes free. */
+/*
+ * Under pressure, a second walk: the entries that were idle longest are marked. What they hold is reported, or given
+ * up, when the next sweep ends them.
+ */
+static long evict_bucket(void *map, const __u32 *number, struct bucket *bucket, struct sweep_context *context)
+{
+	struct sweeping *sweep = context->sweep;
+	__u32 i;
+
+	for (i = 0; i < SLOTS; i++) {
+		__u64 lived = *(volatile __u64 *)&bucket->life[i];
+
+		if (!lived || state_of(lived) != STATE_ALIVE ||
+		    ticks_since(sweep->now, slot(bucket, i)->seen) < sweep->evict_after)
+			continue;
+		if (__sync_val_compare_and_swap(&bucket->life[i], lived, life(lived, sweep->number)) == lived)
+			sweep->found.evicted_entries++;
+	}
+	return 0;
+}
+
+/* From which idle time on entries must go, so that enough of the table becomes free. */
 static __always_inline void choose_victims(struct sweeping *sweep)
 {
-	__u32 wanted = sweep->found.entries - (table_entries - table_entries / 4);
+	__u32 wanted = sweep->found.entries - CAPACITY / 8 * 5;
 	__u32 class = IDLE_CLASSES - 1, found = 0, i;
 
 	for (i = 0; i < IDLE_CLASSES; i++) {
@@ -300,10 +317,10 @@ int webb_sweep(struct bpf_raw_tracepoint_args *arguments)
 	if (!sweep || !result)
 		return 1;
 	sweep->mode = arguments->args[0];
-	sweep->number = arguments->args[1];
-	/* The coarse clock is not for programs of this type; it is a few milliseconds behind this one. */
+	sweep->number = STATE_MARKED + arguments->args[1];
+	/* The coarse clock is not for programs of this type. */
 	sweep->now_ns = bpf_ktime_get_ns();
-	sweep->now = sweep->now_ns >> TICK_SHIFT;
+	sweep->now = tick_now();
 	sweep->found.entries = 0;
 	for (i = 0; i < WEBB_HOOKS; i++)
 		sweep->found.pending_packets[i] = sweep->found.pending_bytes[i] = 0;
@@ -311,11 +328,11 @@ int webb_sweep(struct bpf_raw_tracepoint_args *arguments)
 		sweep->idle[i] = 0;
 
 	context.sweep = sweep;
-	bpf_for_each_map_elem(&connections, sweep_one, &context, 0);
-	sweep->pressure = sweep->found.entries > table_entries - table_entries / 8;
+	bpf_for_each_map_elem(&connections, sweep_bucket, &context, 0);
+	sweep->pressure = sweep->found.entries > CAPACITY / 4 * 3;
 	if (sweep->pressure) {
 		choose_victims(sweep);
-		bpf_for_each_map_elem(&connections, evict_one, &context, 0);
+		bpf_for_each_map_elem(&connections, evict_bucket, &context, 0);
 	}
 	*result = sweep->found;
 	return 0;
