@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod actors;
 pub mod bpf_loader;
+pub mod cli;
 pub mod cluster;
 pub mod decode;
 pub mod expose;
@@ -10,7 +11,9 @@ pub mod fault;
 pub mod flow;
 pub mod http;
 pub mod index;
+pub mod logging;
 pub mod metrics;
 pub mod pipeline;
+pub mod selfmetrics;
 pub mod settings;
 pub mod sym;

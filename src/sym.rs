@@ -62,6 +62,11 @@ impl Sym {
     pub fn id(self) -> u32 {
         self.0
     }
+
+    /// The symbol of a number from [`Sym::id`]; any other number reads as the empty string.
+    pub fn of(id: u32) -> Self {
+        Self(id)
+    }
 }
 
 fn read() -> std::sync::RwLockReadGuard<'static, Names> {

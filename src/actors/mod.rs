@@ -1,1 +1,72 @@
-//! Placeholder.
+//! Who keeps what running: one supervised actor for each stage of the road, named after it, and the devices of
+//! supervision ([`guard`], [`keeper`], [`restart`]).
+//!
+//! ```text
+//! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
+//!               ▲                                http/admin
+//! probes     resolver        sweeper
+//! ```
+//!
+//! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills the address for
+//! good, and there is neither backoff nor limit. So every fault is turned into `ctx.stop()` after a backoff: of an
+//! actor's own handlers by [`guard`], of a thread by [`keeper::ThreadKeeper`]. Too many restarts within a window
+//! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
+
+pub mod aggregator;
+pub mod decoder;
+pub mod guard;
+pub mod http;
+pub mod keeper;
+pub mod probes;
+pub mod reader;
+pub mod resolver;
+pub mod restart;
+pub mod sweeper;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, RwLock};
+
+use actix::prelude::*;
+
+/// Asks an actor for a restart, as `POST /actors/{name}/restart` does.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Restart;
+
+/// Asks an actor to finish: a thread's keeper answers when the thread has ended.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Finish;
+
+/// The addresses of all actors by component name, for the admin listener.
+#[derive(Clone, Default)]
+pub struct Directory {
+    restart: Arc<RwLock<BTreeMap<String, Recipient<Restart>>>>,
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Directory").finish_non_exhaustive()
+    }
+}
+
+impl Directory {
+    /// Adds an actor.
+    pub fn add(&self, name: &str, address: Recipient<Restart>) {
+        self.restart.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), address);
+    }
+
+    /// Asks `name` for a restart; false if there is no such actor.
+    pub fn restart(&self, name: &str) -> bool {
+        let known = self.restart.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned();
+        known.is_some_and(|address| {
+            address.do_send(Restart);
+            true
+        })
+    }
+
+    /// Everything that can be restarted.
+    pub fn names(&self) -> Vec<String> {
+        self.restart.read().unwrap_or_else(std::sync::PoisonError::into_inner).keys().cloned().collect()
+    }
+}

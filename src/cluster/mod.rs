@@ -1,1 +1,23 @@
-//! Placeholder.
+//! The cluster as webb knows it: read from a source, kept in a cache, turned into an [`crate::index::Index`].
+//!
+//! ```text
+//! manifest file ── ManifestSource::poll ──┐
+//!                                         ├─ Object ── Cache::upsert / remove ── Cache::index ── index::Index
+//! Kubernetes API (watches) ───────────────┘
+//! ```
+//!
+//! A source only reads. Everything after it (checking an object, stripping it to what is used, keeping it, naming
+//! endpoints, compiling policies) is the same for all, and the manifest is the source of the lab, of the tests and of
+//! machines without a cluster, so that code is always exercised. This is the only module that knows Kubernetes' types.
+
+mod build;
+mod cache;
+mod identity;
+mod manifest;
+mod object;
+mod policy;
+mod workload;
+
+pub use cache::{Cache, Counts, Settings};
+pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse};
+pub use object::{Invalid, Key, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};

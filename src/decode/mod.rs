@@ -1,1 +1,189 @@
-//! Placeholder.
+//! From a kernel record to a [`Flow`] with both ends looked up.
+//!
+//! A record is trusted in nothing: version, length and every number that means something are checked, and what doesn't
+//! hold is a [`DecodeError`] for the caller to count. Decoding costs two hash probes and a few comparisons; it takes no
+//! lock and allocates nothing.
+
+mod error;
+mod fuzz;
+
+pub use error::DecodeError;
+pub use fuzz::fuzz;
+
+use std::mem::size_of;
+
+use zerocopy::FromBytes;
+
+use crate::abi::{self, Record, flag, kind};
+use crate::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, TcpFlags, Verdict};
+use crate::index::{Index, Kind};
+
+/// `enum webb_hook` of `bpf/include/abi.h`.
+mod hook {
+    pub(super) const FROM_POD: u8 = 0;
+    pub(super) const TO_POD: u8 = 1;
+    pub(super) const FROM_NETWORK: u8 = 2;
+    pub(super) const TO_NETWORK: u8 = 3;
+    pub(super) const DROP: u8 = 4;
+}
+
+/// What a record turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every record is a flow, and a box would be an allocation for each"
+)]
+pub enum Decoded {
+    /// A flow.
+    Flow(Flow),
+    /// A packet that the kernel dropped and that no pod sent or was sent: none of ours.
+    Foreign,
+}
+
+/// Turns records into flows.
+#[derive(Debug, Clone)]
+pub struct Decoder {
+    reasons: Reasons,
+}
+
+impl Decoder {
+    /// A decoder for the kernel that has these drop reasons.
+    pub fn new(reasons: Reasons) -> Self {
+        Self { reasons }
+    }
+
+    /// The flow in `bytes`, its ends as `index` knows them.
+    #[inline]
+    pub fn decode(&self, bytes: &[u8], index: &Index) -> Result<Decoded, DecodeError> {
+        let record = record(bytes)?;
+        let event = event(&record)?;
+        let point = point(record.hook, event)?;
+        let family = family(record.family)?;
+        let mut flow = Flow {
+            time_ns: record.time_ns,
+            source_ip: Address(record.source),
+            destination_ip: Address(record.destination),
+            bytes: record.bytes,
+            packets: record.packets,
+            ifindex: record.ifindex,
+            source_port: record.source_port,
+            destination_port: record.destination_port,
+            icmp_type: record.icmp_type,
+            icmp_code: record.icmp_code,
+            l4: layer_4(&record, family),
+            family,
+            event,
+            point,
+            verdict: Verdict::Forwarded,
+            direction: direction(&record),
+            reply: if record.flags & flag::REPLY == 0 { Reply::No } else { Reply::Yes },
+            ..Flow::default()
+        };
+        match flow.l4 {
+            L4::Tcp => flow.tcp_flags = TcpFlags::known(u16::from(record.tcp_flags)),
+            L4::Sctp => flow.sctp_chunk = SctpChunk::of_wire(record.icmp_type),
+            _ => {}
+        }
+        if family != Family::NotUsed {
+            flow.source = index.find(flow.source_ip);
+            flow.destination = index.find(flow.destination_ip);
+        }
+        if event == Event::Drop { Ok(self.dropped(flow, record.reason, index)) } else { Ok(Decoded::Flow(flow)) }
+    }
+
+    /// A drop says neither whose connection it was nor which way that went, so the direction is told by which end is a
+    /// pod of this node.
+    ///
+    /// Policies are asked about the packet as it was sent. For the reply of a connection that they allow, dropped for
+    /// some other reason by netfilter, the answer is about a connection the other way round: nobody here knows better.
+    #[inline(never)]
+    fn dropped(&self, mut flow: Flow, reason: u32, index: &Index) -> Decoded {
+        let (source, destination) = (index.endpoint(flow.source), index.endpoint(flow.destination));
+        if source.kind != Kind::Pod && destination.kind != Kind::Pod {
+            return Decoded::Foreign;
+        }
+        flow.verdict = Verdict::Dropped;
+        flow.reply = Reply::Unknown;
+        flow.reason = self.reasons.get(reason);
+        flow.direction = if source.kind == Kind::Pod && source.local {
+            Direction::Egress
+        } else if destination.kind == Kind::Pod && destination.local {
+            Direction::Ingress
+        } else {
+            Direction::Unknown
+        };
+        if self.reasons.may_be_policy(reason)
+            && let Some(denial) = index.policies().forbids(index, &flow)
+        {
+            flow.reason = self.reasons.policy_denied();
+            flow.direction = denial.direction;
+        }
+        Decoded::Flow(flow)
+    }
+}
+
+/// The record in `bytes`. The version comes first: another version may well have another length.
+fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
+    match bytes.first() {
+        None => return Err(DecodeError::Short),
+        Some(&version) if version != abi::VERSION => return Err(DecodeError::Version),
+        Some(_) => {}
+    }
+    let (record, rest) = Record::read_from_prefix(bytes).map_err(|_| DecodeError::Short)?;
+    if usize::from(record.length) != size_of::<Record>() || !rest.is_empty() {
+        return Err(DecodeError::Length);
+    }
+    Ok(record)
+}
+
+fn event(record: &Record) -> Result<Event, DecodeError> {
+    match record.kind {
+        kind::NEW | kind::FLAGS | kind::INTERVAL | kind::PACKET => Ok(Event::Trace),
+        kind::FLUSH => Ok(Event::Flush),
+        kind::DROP => Ok(Event::Drop),
+        _ => Err(DecodeError::Kind),
+    }
+}
+
+/// Hubble's observation point of a hook. The drop point has none, and only drops come from there.
+fn point(hook: u8, event: Event) -> Result<Point, DecodeError> {
+    match (hook, event == Event::Drop) {
+        (hook::FROM_POD, false) => Ok(Point::ToStack),
+        (hook::TO_POD, false) => Ok(Point::ToEndpoint),
+        (hook::FROM_NETWORK, false) => Ok(Point::FromNetwork),
+        (hook::TO_NETWORK, false) => Ok(Point::ToNetwork),
+        (hook::DROP, true) => Ok(Point::Other),
+        _ => Err(DecodeError::Hook),
+    }
+}
+
+fn family(number: u8) -> Result<Family, DecodeError> {
+    match number {
+        0 => Ok(Family::NotUsed),
+        4 => Ok(Family::V4),
+        6 => Ok(Family::V6),
+        _ => Err(DecodeError::Family),
+    }
+}
+
+/// VRRP and IGMP are known by their number alone; of a fragment not even that is sure to be followed by its header.
+fn layer_4(record: &Record, family: Family) -> L4 {
+    if family == Family::NotUsed || record.flags & flag::FRAGMENT != 0 {
+        return L4::None;
+    }
+    match L4::of_protocol(record.protocol) {
+        known @ (L4::Vrrp | L4::Igmp) => known,
+        known if record.flags & flag::NO_L4 == 0 => known,
+        _ => L4::None,
+    }
+}
+
+/// Of the connection, seen from the pod behind the interface. At the node's own devices there is no such pod: a
+/// connection that passes there is neither in nor out, and Hubble has no direction for it either.
+fn direction(record: &Record) -> Direction {
+    match record.hook {
+        hook::FROM_POD | hook::TO_POD if record.flags & flag::EGRESS != 0 => Direction::Egress,
+        hook::FROM_POD | hook::TO_POD => Direction::Ingress,
+        _ => Direction::Unknown,
+    }
+}

@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What the two listeners answer: `/metrics` for Prometheus, everything else for the person on call.
+
+mod admin;
+mod metrics;
+mod scrape;
+
+pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
+pub use metrics::routes as metrics_routes;
+pub use scrape::{LostEvents, Scrape};

@@ -3,13 +3,28 @@
 //! Events ride channels, lifecycle rides mailboxes. Data may be lost in exactly one place, the kernel ring, and is
 //! counted there. Every edge is bounded: when an aggregator is slow the reader waits, and the ring, memory that is paid
 //! for already, is the elastic buffer.
+//!
+//! ```text
+//! RecordSource ─► read_loop (decode, resolve, fill) ─► Lane (bounded) ─► work_loop ─► Cut ─► CutDesk
+//! ```
 
 mod batch;
-pub mod source;
+mod counters;
+mod cut;
+mod lane;
+mod life;
+mod pool;
+mod read_loop;
+mod source;
+mod waker;
+mod work_loop;
 
 pub use batch::{BATCH, Batch};
-pub use source::Rings;
-pub use source::{RecordSource, Signal};
+pub use counters::{Counters, DECODE_FATES};
+pub use cut::{Answer, Cut, CutDesk};
+pub use lane::{Item, Lane};
+pub use life::Life;
+pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};
+pub use source::{RecordSource, Rings, Signal};
 pub use waker::Waker;
-
-mod waker;
+pub use work_loop::{Seat, work};

@@ -1,1 +1,37 @@
-//! Placeholder.
+//! Settings: what the agent was told, and by whom.
+//!
+//! Two kinds of types, kept apart. *Raw* is what was typed: a [`Value`] and its place, from the file, a variable or a
+//! flag. *Resolved* is what it means: [`Settings`], plain types without a trace of syntax. One table ([`KEYS`]) leads
+//! from one to the other.
+//!
+//! ```text
+//!   file ──yaml──┐
+//!   WEBB_* ──────┼── Value + place ──KEYS──▶ Settings   (Resolved: the same, with where each value came from)
+//!   flags ───────┘                    └────▶ Problems   (all of them, each at its line)
+//! ```
+//!
+//! Nothing here looks at the machine: the file it is told to read is the only I/O, the environment is passed in.
+
+mod check;
+mod diff;
+mod keys;
+mod kinds;
+mod model;
+mod problem;
+mod resolve;
+pub mod units;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{CheckMetrics, check_file};
+pub use diff::{Change, Diff, diff, reloaded};
+pub use keys::{KEYS, Key, Reload};
+pub use model::{
+    Aggregation, Attach, Connections, Interfaces, Log, LogFormat, Pods, Rings, Scrape, Settings, Shutdown, Supervision,
+};
+pub use problem::{Origin, Problem, Problems, Report, SourceFile};
+pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve};
+pub use value::{Item, Mark, Value};

@@ -1,0 +1,38 @@
+# Everything one does with a checkout. Each target does its own set-up; `make` alone says what there is.
+
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+SECONDS ?=
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build test lint demo bench fuzz clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
+
+setup:  ## install and mount what is missing (Debian; root or sudo)
+	@scripts/setup
+
+build: setup  ## target/release/webb
+	cargo build --release --locked
+
+test: setup  ## every check; the last line counts them
+	@scripts/check
+
+lint: setup  ## format, clippy, tidy, and cargo-deny if it is there
+	@scripts/check lint
+	@if command -v cargo-deny >/dev/null; then cargo deny --all-features check; else echo "cargo-deny is not installed: licences and advisories not checked"; fi
+
+# bash counts in a variable of that name, so it travels under another.
+demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
+	@env -u SECONDS DEMO_SECONDS="$(SECONDS)" lab/demo
+
+bench: setup  ## benchmarks
+	cargo bench --locked
+
+fuzz: setup  ## every fuzz target for FUZZ_SECONDS=60 (needs a nightly Rust)
+	@FUZZ_SECONDS="$(FUZZ_SECONDS)" scripts/fuzz
+
+clean:  ## remove what was built
+	cargo clean
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts

@@ -1,0 +1,26 @@
+//! Keeps the thread of one metric's aggregator; there is one of these for each configured metric.
+//!
+//! A thread for each metric costs a wake-up for each batch, not for each flow, and buys what supervision needs: a
+//! metric that panics, stalls or is slow is alone with it.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use crossbeam_channel::Receiver;
+
+use super::keeper::ThreadKeeper;
+use super::restart::Intensity;
+use crate::pipeline::{Item, Seat, work};
+
+/// Starts an aggregator. A restart finds the seat, and so every counter, as the life before left it.
+pub fn start(lane: Receiver<Item>, seat: Arc<Seat>, intensity: Intensity) -> Addr<ThreadKeeper> {
+    ThreadKeeper::start(
+        Arc::new(move |life| {
+            work(life, &lane, &seat);
+            Ok(())
+        }),
+        // Its longest wait is half a second.
+        Arc::new(|| {}),
+        intensity,
+    )
+}

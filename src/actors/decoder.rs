@@ -1,0 +1,89 @@
+//! Keeps the flow decoder, which works in place on the reader's thread.
+//!
+//! The actor owns the seat that the reader decodes through. When a record makes the decoder panic, the reader vacates
+//! the seat and says so here; the actor counts the fault, waits out the backoff, and its restart seats a fresh one.
+//! Meanwhile records wait in the ring.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+
+use super::guard::{Kept, fail, guard, restart};
+use super::restart::Intensity;
+use super::{Finish, Restart};
+use crate::decode::Decoder;
+use crate::fault::{Kind, State};
+use crate::flow::Reasons;
+use crate::pipeline::DecoderSeat;
+
+/// The reader's word that the decoder panicked.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct DecoderFault(pub String);
+
+/// Keeps the decoder.
+#[derive(Debug)]
+pub struct DecoderActor {
+    reasons: Reasons,
+    seat: Arc<DecoderSeat>,
+    intensity: Intensity,
+    down: bool,
+}
+
+impl DecoderActor {
+    /// Starts the decoder for a kernel with these drop reasons.
+    pub fn start(reasons: Reasons, seat: Arc<DecoderSeat>, intensity: Intensity) -> Addr<Self> {
+        Supervisor::start(move |_| Self { reasons, seat, intensity, down: false })
+    }
+}
+
+impl Kept for DecoderActor {
+    fn intensity(&mut self) -> &mut Intensity {
+        &mut self.intensity
+    }
+
+    fn down(&mut self) -> &mut bool {
+        &mut self.down
+    }
+}
+
+impl Actor for DecoderActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        guard(self, ctx, |actor, _| {
+            actor.seat.store(Some(Arc::new(Decoder::new(actor.reasons.clone()))));
+            actor.intensity.component().set_state(State::Up, "");
+        });
+    }
+}
+
+impl Supervised for DecoderActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.down = false;
+    }
+}
+
+impl Handler<DecoderFault> for DecoderActor {
+    type Result = ();
+
+    fn handle(&mut self, DecoderFault(text): DecoderFault, ctx: &mut Self::Context) {
+        fail(self, ctx, Kind::Panicked, &text);
+    }
+}
+
+impl Handler<Restart> for DecoderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, ctx: &mut Self::Context) {
+        restart(self, ctx);
+    }
+}
+
+impl Handler<Finish> for DecoderActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) {
+        self.intensity.component().set_state(State::Stopped, "");
+    }
+}

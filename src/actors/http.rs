@@ -1,0 +1,147 @@
+//! Keeps a listener: the scrape endpoint or the admin one.
+//!
+//! The socket is bound once, before anything else starts, so that a port in use is an error at the command line and a
+//! restart never loses the port. A panic in a handler ends that one request with status 500 and is counted; a server
+//! that ends by itself is restarted.
+
+use std::net::TcpListener;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use actix::prelude::*;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{App, Error, HttpServer, web};
+use futures::FutureExt;
+
+use super::guard::{Kept, fail, guard, restart};
+use super::restart::Intensity;
+use super::{Finish, Restart};
+use crate::fault::{Component, Kind, State, panic_text};
+
+/// Adds routes to a server; called once for each of its workers.
+pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
+
+/// Keeps one listener.
+pub struct HttpActor {
+    listener: TcpListener,
+    routes: Routes,
+    intensity: Intensity,
+    server: Option<ServerHandle>,
+    finishing: bool,
+    down: bool,
+}
+
+impl std::fmt::Debug for HttpActor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpActor").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+impl HttpActor {
+    /// Starts serving `routes` on a bound listener.
+    pub fn start(listener: TcpListener, routes: Routes, intensity: Intensity) -> Addr<Self> {
+        Supervisor::start(move |_| Self { listener, routes, intensity, server: None, finishing: false, down: false })
+    }
+
+    fn serve(&mut self, ctx: &mut Context<Self>) -> std::io::Result<()> {
+        let routes = Arc::clone(&self.routes);
+        let component = Arc::clone(self.intensity.component());
+        let server = HttpServer::new(move || {
+            let routes = Arc::clone(&routes);
+            let component = Arc::clone(&component);
+            App::new()
+                .wrap(from_fn(move |request, next| catch(request, next, Arc::clone(&component))))
+                .configure(move |config| routes(config))
+        })
+        .listen(self.listener.try_clone()?)?
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(2)
+        .run();
+        self.server = Some(server.handle());
+        self.intensity.component().set_state(State::Up, "");
+        ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
+            if !actor.finishing && !actor.down {
+                let why = ended.err().map_or_else(|| "the server ended".to_owned(), |error| error.to_string());
+                fail(actor, ctx, Kind::Failed, &why);
+            }
+        }));
+        Ok(())
+    }
+}
+
+async fn catch(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+    component: Arc<Component>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    component.beat();
+    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(answer) => answer,
+        Err(payload) => {
+            component.fault(Kind::Panicked, &panic_text(&*payload));
+            Err(actix_web::error::ErrorInternalServerError("the handler failed; see /faults on the admin listener\n"))
+        }
+    }
+}
+
+impl Kept for HttpActor {
+    fn intensity(&mut self) -> &mut Intensity {
+        &mut self.intensity
+    }
+
+    fn down(&mut self) -> &mut bool {
+        &mut self.down
+    }
+}
+
+impl Actor for HttpActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.finishing {
+            return;
+        }
+        if let Some(Err(error)) = guard(self, ctx, Self::serve) {
+            fail(self, ctx, Kind::Failed, &error.to_string());
+        }
+    }
+}
+
+impl Supervised for HttpActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.down = false;
+    }
+}
+
+impl Handler<Restart> for HttpActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, ctx: &mut Self::Context) {
+        if self.down {
+            return;
+        }
+        restart(self, ctx);
+        if let Some(server) = self.server.take() {
+            ctx.spawn(server.stop(true).into_actor(self));
+        }
+    }
+}
+
+impl Handler<Finish> for HttpActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
+        self.finishing = true;
+        let component = Arc::clone(self.intensity.component());
+        let server = self.server.take();
+        Box::pin(async move {
+            if let Some(server) = server {
+                server.stop(true).await;
+            }
+            component.set_state(State::Stopped, "");
+        })
+    }
+}

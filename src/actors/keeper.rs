@@ -1,0 +1,234 @@
+//! Keeps one thread running: spawns it, catches its panic, restarts it with backoff, notices a stall, gives up.
+//!
+//! ```text
+//! started() ── spawn ──► running ──┬─ ended as asked ─────────────► stopped
+//!     ▲                            ├─ panicked / failed ──► backoff ─┐
+//!     │                            └─ beat stands still ─► stalled ──┤ (waits until the thread has really ended)
+//!     └───────────── Supervisor restarts the keeper ◄─── ctx.stop() ─┘      too many ──► escalate
+//! ```
+//!
+//! One rule makes everything below simple: **never two lives of a thread at once**. A thread that stalls cannot be
+//! killed, so it is told to stop and waited for; state it holds (a ring's consumer position, a table of counters) is
+//! never shared between two lives. One that does not come back within three times `stall_after` is given up.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+
+use super::restart::Intensity;
+use super::{Finish, Restart};
+use crate::fault::{Kind, State, panic_text};
+use crate::pipeline::Life;
+
+/// What a body returns when it cannot go on.
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What runs on the thread. Called once a life; whatever must outlive a life it keeps behind an `Arc`.
+pub type Body = Arc<dyn Fn(&Life) -> Result<(), Failure> + Send + Sync>;
+
+/// The keeper of one thread.
+pub struct ThreadKeeper {
+    body: Body,
+    wake: Arc<dyn Fn() + Send + Sync>,
+    intensity: Intensity,
+    generation: u64,
+    life: Option<Arc<Life>>,
+    stalled_since: Option<Instant>,
+    last_beats: (u64, Instant),
+    finishing: bool,
+    waiting: Vec<tokio::sync::oneshot::Sender<()>>,
+}
+
+impl std::fmt::Debug for ThreadKeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ThreadKeeper").field("component", &self.intensity.component().name()).finish_non_exhaustive()
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct ThreadExit {
+    generation: u64,
+    exit: Exit,
+}
+
+enum Exit {
+    Done,
+    Failed(String),
+    Panicked(String),
+}
+
+impl ThreadKeeper {
+    /// Starts a supervised keeper on the current arbiter. `wake` must end the body's longest wait.
+    pub fn start(body: Body, wake: Arc<dyn Fn() + Send + Sync>, intensity: Intensity) -> Addr<Self> {
+        Supervisor::start(|_| Self {
+            body,
+            wake,
+            intensity,
+            generation: 0,
+            life: None,
+            stalled_since: None,
+            last_beats: (0, Instant::now()),
+            finishing: false,
+            waiting: Vec::new(),
+        })
+    }
+
+    fn spawn(&mut self, ctx: &mut Context<Self>) {
+        self.generation += 1;
+        let generation = self.generation;
+        let component = Arc::clone(self.intensity.component());
+        let life = Arc::new(Life::new(Arc::clone(&component)));
+        self.life = Some(Arc::clone(&life));
+        self.stalled_since = None;
+        self.last_beats = (component.beats(), Instant::now());
+        let body = Arc::clone(&self.body);
+        let keeper = ctx.address();
+        let spawned = std::thread::Builder::new()
+            .name(component.name().chars().take(15).collect())
+            .stack_size(512 * 1024)
+            .spawn(move || {
+                let exit = match catch_unwind(AssertUnwindSafe(|| body(&life))) {
+                    Ok(Ok(())) => Exit::Done,
+                    Ok(Err(failure)) => Exit::Failed(failure.to_string()),
+                    Err(payload) => Exit::Panicked(panic_text(&*payload)),
+                };
+                keeper.do_send(ThreadExit { generation, exit });
+            });
+        match spawned {
+            Ok(_detached) => component.set_state(State::Up, ""),
+            Err(error) => {
+                self.life = None;
+                self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
+            }
+        }
+    }
+
+    fn fault(&mut self, kind: Kind, text: &str, ctx: &mut Context<Self>) {
+        self.intensity.component().fault(kind, text);
+        self.restart_after_backoff(text, ctx);
+    }
+
+    fn restart_after_backoff(&mut self, why: &str, ctx: &mut Context<Self>) {
+        if let Some(wait) = self.intensity.next(why) {
+            stop_after(wait, ctx);
+        } else {
+            self.finished();
+        }
+    }
+
+    fn finished(&mut self) {
+        for waiting in self.waiting.drain(..) {
+            // Whoever asked may have run out of patience.
+            let _gone = waiting.send(());
+        }
+    }
+
+    /// Looks whether the beat moves. A stalled thread is told to stop and waited for, never doubled.
+    fn watch(&mut self) {
+        let Some(life) = &self.life else { return };
+        let stall_after = self.intensity.policy().stall_after;
+        if let Some(since) = self.stalled_since {
+            if since.elapsed() > stall_after * 3 {
+                self.stalled_since = None;
+                self.intensity.give_up("stalled and did not come back");
+            }
+            return;
+        }
+        let beats = self.intensity.component().beats();
+        if beats != self.last_beats.0 || life.is_idle() {
+            self.last_beats = (beats, Instant::now());
+        } else if self.last_beats.1.elapsed() > stall_after {
+            self.stalled_since = Some(Instant::now());
+            life.stop();
+            (self.wake)();
+            let component = self.intensity.component();
+            component.fault(Kind::Stalled, &format!("no beat for {} s", stall_after.as_secs()));
+            component.set_state(State::Restarting, "stalled: waiting for its thread to come back");
+        }
+    }
+}
+
+fn stop_after(wait: Duration, ctx: &mut Context<ThreadKeeper>) {
+    ctx.run_later(wait, |keeper, ctx| {
+        keeper.intensity.component().restarted();
+        ctx.stop();
+    });
+}
+
+impl Actor for ThreadKeeper {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.finishing {
+            return;
+        }
+        ctx.run_interval(Duration::from_millis(250), |keeper, _| keeper.watch());
+        self.spawn(ctx);
+    }
+}
+
+impl Supervised for ThreadKeeper {}
+
+impl Handler<ThreadExit> for ThreadKeeper {
+    type Result = ();
+
+    fn handle(&mut self, message: ThreadExit, ctx: &mut Self::Context) {
+        if message.generation != self.generation {
+            return;
+        }
+        self.life = None;
+        let stalled = self.stalled_since.take().is_some();
+        if self.finishing {
+            match message.exit {
+                Exit::Done => self.intensity.component().set_state(State::Stopped, ""),
+                Exit::Failed(text) => self.intensity.component().fault(Kind::Failed, &text),
+                Exit::Panicked(text) => self.intensity.component().fault(Kind::Panicked, &text),
+            }
+            self.finished();
+            return;
+        }
+        match message.exit {
+            Exit::Done if stalled => self.restart_after_backoff("stalled", ctx),
+            Exit::Done => {
+                let wait = self.intensity.asked();
+                stop_after(wait, ctx);
+            }
+            Exit::Failed(text) => self.fault(Kind::Failed, &text, ctx),
+            Exit::Panicked(text) => self.fault(Kind::Panicked, &text, ctx),
+        }
+    }
+}
+
+impl Handler<Restart> for ThreadKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, _: &mut Self::Context) {
+        if let Some(life) = &self.life {
+            life.stop();
+            (self.wake)();
+        }
+    }
+}
+
+impl Handler<Finish> for ThreadKeeper {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
+        self.finishing = true;
+        let Some(life) = &self.life else {
+            self.intensity.component().set_state(State::Stopped, "");
+            return Box::pin(std::future::ready(()));
+        };
+        life.stop();
+        (self.wake)();
+        let (ended, end) = tokio::sync::oneshot::channel();
+        self.waiting.push(ended);
+        Box::pin(async move {
+            // A dropped sender means the keeper is gone, and its thread with it.
+            let _ended = end.await;
+        })
+    }
+}

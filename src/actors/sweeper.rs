@@ -1,0 +1,71 @@
+//! Keeps the thread that has the kernel sweep its connection table.
+//!
+//! A sweep reports what has waited longer than the report interval, removes what has been idle for too long, and sums
+//! up what is pending. When the agent stops, a last one reports everything, so that no counted byte stays behind.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+
+use super::keeper::ThreadKeeper;
+use super::restart::Intensity;
+use crate::abi;
+use crate::bpf_loader::{Ledger, Sweep, Sweeper};
+use crate::fault::inject;
+
+/// What the last sweep found.
+#[derive(Debug, Default)]
+pub struct Swept {
+    last: Mutex<abi::Swept>,
+    lost_records: AtomicU64,
+    lost_notices: AtomicU64,
+}
+
+impl Swept {
+    /// Pending packets and bytes, entries, and what was removed.
+    pub fn last(&self) -> abi::Swept {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In how many sweeps new losses in a ring were noticed: what `hubble_lost_events_total` counts, which is
+    /// notifications of loss and not lost records (contract, 3.1).
+    pub fn lost_notices(&self) -> u64 {
+        self.lost_notices.load(Relaxed)
+    }
+
+    fn note(&self, swept: abi::Swept, totals: &[abi::Totals]) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = swept;
+        let lost = totals.iter().map(|totals| totals.lost_records).sum();
+        if self.lost_records.swap(lost, Relaxed) < lost {
+            self.lost_notices.fetch_add(1, Relaxed);
+            tracing::warn!(lost_records = lost, "records were lost because a ring was full");
+        }
+    }
+}
+
+/// Starts the sweeper. Its longest wait is a fifth of a second.
+pub fn start(
+    sweeper: Sweeper,
+    ledger: Ledger,
+    swept: Arc<Swept>,
+    interval: Duration,
+    intensity: Intensity,
+) -> Addr<ThreadKeeper> {
+    let body = move |life: &crate::pipeline::Life| {
+        let mut next = Instant::now();
+        while !life.stopping() {
+            life.beat();
+            if Instant::now() >= next {
+                next = Instant::now() + interval;
+                inject::point("sweeper");
+                swept.note(sweeper.sweep(Sweep::Regular)?, &ledger.totals()?);
+            }
+            std::thread::sleep(Duration::from_millis(200).min(interval));
+        }
+        swept.note(sweeper.sweep(Sweep::FlushAll)?, &ledger.totals()?);
+        Ok(())
+    };
+    ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)
+}

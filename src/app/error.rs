@@ -1,0 +1,30 @@
+//! Why the agent cannot start, and which exit code says so.
+
+use std::net::SocketAddr;
+
+use crate::bpf_loader::LoadError;
+use crate::cli::Exit;
+
+/// Why the agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A port is in use, or the address is none of this machine's.
+    #[error("cannot listen on {address} ({key}): {error}; is another agent running? Choose another address in the configuration, with WEBB_{} or with --{}", key.to_uppercase(), key.replace('_', "-"))]
+    Listen {
+        /// The configuration key.
+        key: &'static str,
+        /// What it says.
+        address: SocketAddr,
+        /// What the kernel says.
+        error: std::io::Error,
+    },
+    /// The eBPF programs cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An eventfd, a signal handler or a thread cannot be had.
+    #[error("cannot start: {0}")]
+    System(#[from] std::io::Error),
+    /// Two of the agent's own metrics have one name.
+    #[error("cannot start: {0}")]
+    Metrics(#[from] prometheus::Error),
+}

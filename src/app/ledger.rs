@@ -1,0 +1,151 @@
+//! The ledger as metrics: what the eBPF programs saw, and what became of it, from one look at the kernel's counters.
+//!
+//! `pending` comes from the last sweep of the table itself, the fates from the per-CPU totals: two independent counts,
+//! so that their sum being what was seen is a check and not a definition.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use crate::abi::{HOOKS, Totals, UNPARSED};
+use crate::actors::sweeper::Swept;
+use crate::bpf_loader::{Cost, Ledger, RingFill};
+use crate::http::LostEvents;
+use crate::pipeline::{Counters, Lane, Seat};
+use crate::selfmetrics::{self as own, Rows, SelfMetrics};
+
+/// The `hook` label of each row of the totals.
+const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];
+
+/// Adds the kernel half of the ledger.
+pub(super) fn kernel(metrics: &SelfMetrics, ledger: Ledger, swept: Arc<Swept>) -> Result<(), prometheus::Error> {
+    let defs = [
+        &own::LEDGER_SEEN_PACKETS,
+        &own::LEDGER_SEEN_BYTES,
+        &own::LEDGER_PACKETS,
+        &own::LEDGER_BYTES,
+        &own::LEDGER_PENDING_PACKETS,
+        &own::LEDGER_PENDING_BYTES,
+        &own::UNPARSED_PACKETS,
+        &own::RING_RECORDS,
+        &own::RING_LOST_RECORDS,
+        &own::TABLE_ENTRIES,
+        &own::TABLE_SIZE,
+        &own::TABLE_DELETED,
+        &own::TABLE_EVICTED,
+    ];
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
+            let Ok(totals) = ledger.totals() else { return };
+            let swept = swept.last();
+            for ((hook, totals), (packets, bytes)) in
+                HOOK_NAMES.iter().zip(&totals).zip(swept.pending_packets.iter().zip(swept.pending_bytes))
+            {
+                hook_rows(rows, hook, totals);
+                rows.add(&own::LEDGER_PENDING_PACKETS, &[hook], *packets);
+                rows.add(&own::LEDGER_PENDING_BYTES, &[hook], bytes);
+            }
+            rows.add(&own::TABLE_ENTRIES, &[], swept.entries);
+            rows.add(&own::TABLE_SIZE, &[], u64::from(ledger.table_size()));
+            rows.add(&own::TABLE_DELETED, &[], swept.deleted);
+            rows.add(&own::TABLE_EVICTED, &[], swept.evicted_entries);
+        }),
+    )
+}
+
+fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
+    rows.add(&own::LEDGER_SEEN_PACKETS, &[hook], totals.seen_packets);
+    rows.add(&own::LEDGER_SEEN_BYTES, &[hook], totals.seen_bytes);
+    let fates = [
+        ("reported", totals.reported_packets, totals.reported_bytes),
+        ("untracked", totals.untracked_packets, totals.untracked_bytes),
+        ("evicted", totals.evicted_packets, totals.evicted_bytes),
+        ("unparsed", totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
+        ("suppressed", totals.suppressed_packets, totals.suppressed_bytes),
+        ("lost", totals.lost_packets, totals.lost_bytes),
+    ];
+    for (fate, packets, bytes) in fates {
+        rows.add(&own::LEDGER_PACKETS, &[hook, fate], packets);
+        rows.add(&own::LEDGER_BYTES, &[hook, fate], bytes);
+    }
+    for (why, packets) in UNPARSED.iter().zip(totals.unparsed_packets) {
+        rows.add(&own::UNPARSED_PACKETS, &[hook, why], packets);
+    }
+    rows.add(&own::RING_RECORDS, &[hook], totals.records);
+    rows.add(&own::RING_LOST_RECORDS, &[hook], totals.lost_records);
+}
+
+/// Adds how full the rings are and what the programs cost.
+pub(super) fn rings(metrics: &SelfMetrics, fill: RingFill, cost: Cost) -> Result<(), prometheus::Error> {
+    let defs =
+        [&own::RING_USED_BYTES, &own::RING_SIZE_BYTES, &own::BPF_RUN_SECONDS, &own::BPF_RUNS, &own::BPF_RECURSION_MISSES];
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
+            for ring in fill.read() {
+                rows.add(&own::RING_USED_BYTES, &[ring.name], ring.used);
+                rows.add(&own::RING_SIZE_BYTES, &[ring.name], ring.size);
+            }
+            for program in cost.read() {
+                rows.add_f64(&own::BPF_RUN_SECONDS, &[&program.name], program.run_time.as_secs_f64());
+                rows.add(&own::BPF_RUNS, &[&program.name], program.runs);
+                rows.add(&own::BPF_RECURSION_MISSES, &[&program.name], program.recursion_misses);
+            }
+        }),
+    )
+}
+
+/// Adds the user-space half: reader, decoder and aggregators.
+pub(super) fn pipeline(
+    metrics: &SelfMetrics,
+    counters: Arc<Counters>,
+    lanes: Arc<[Lane]>,
+    seats: Arc<[(String, Arc<Seat>)]>,
+) -> Result<(), prometheus::Error> {
+    let defs = [
+        &own::READER_READ,
+        &own::READER_RECORDS,
+        &own::READER_FLOWS,
+        &own::READER_BATCHES,
+        &own::READER_BATCHES_ALLOCATED,
+        &own::AGGREGATOR_SENT,
+        &own::AGGREGATOR_FLOWS,
+        &own::AGGREGATOR_SERIES,
+    ];
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
+            rows.add(&own::READER_READ, &[], counters.read.load(Relaxed));
+            for (fate, count) in counters.fates() {
+                rows.add(&own::READER_RECORDS, &[fate], count);
+            }
+            rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
+            rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
+            rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
+            for (lane, (metric, seat)) in lanes.iter().zip(seats.iter()) {
+                rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], seat.poisoned());
+                rows.add(&own::AGGREGATOR_SERIES, &[metric], seat.series());
+            }
+        }),
+    )
+}
+
+/// Where Hubble's own loss counter comes from.
+#[derive(Debug)]
+pub(super) struct Losses {
+    pub(super) swept: Arc<Swept>,
+    pub(super) lanes: Arc<[Lane]>,
+}
+
+impl LostEvents for Losses {
+    fn ring(&self) -> u64 {
+        self.swept.lost_notices()
+    }
+
+    fn queue(&self) -> u64 {
+        self.lanes.iter().map(Lane::skipped).sum()
+    }
+}

@@ -1,0 +1,115 @@
+//! The agent's own metrics, but for the ledger: where each number is read when Prometheus asks.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use serde_json::json;
+
+use crate::actors::probes::Watch;
+use crate::actors::resolver::Names;
+use crate::fault::{Components, Kind, State};
+use crate::http::{Reloads, Scrape};
+use crate::index::Index;
+use crate::selfmetrics::{self as own, SelfMetrics};
+use crate::sym;
+
+type Added = Result<(), prometheus::Error>;
+
+fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// What `/version` answers.
+pub(super) fn version() -> serde_json::Value {
+    json!({"name": "webb", "version": env!("CARGO_PKG_VERSION"), "kernel": kernel_release()})
+}
+
+pub(super) fn build(metrics: &SelfMetrics) -> Added {
+    let kernel = kernel_release();
+    metrics.add(
+        &[&own::BUILD_INFO, &own::INTERNED_NAMES],
+        Box::new(move |rows| {
+            rows.add(&own::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &kernel], 1);
+            rows.add(&own::INTERNED_NAMES, &[], sym::interned() as u64);
+        }),
+    )
+}
+
+pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added {
+    metrics.add(
+        &[&own::COMPONENT_UP, &own::COMPONENT_FAULTS, &own::COMPONENT_RESTARTS, &own::COMPONENT_QUEUE],
+        Box::new(move |rows| {
+            for component in components.all() {
+                let (name, state) = (component.name(), component.state());
+                let up = matches!(state, State::Up | State::Degraded);
+                rows.add(&own::COMPONENT_UP, &[name], u64::from(up));
+                rows.add(&own::COMPONENT_RESTARTS, &[name], component.restarts());
+                for kind in Kind::ALL {
+                    rows.add(&own::COMPONENT_FAULTS, &[name, kind.label()], component.faults(kind));
+                }
+                if name.starts_with("aggregator/") {
+                    rows.add(&own::COMPONENT_QUEUE, &[name], component.queue());
+                }
+            }
+        }),
+    )
+}
+
+pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap<Index>>) -> Added {
+    metrics.add(
+        &[&own::CLUSTER_OBJECTS, &own::CLUSTER_ADDRESSES, &own::CLUSTER_PROBLEMS, &own::CLUSTER_PUBLISHED],
+        Box::new(move |rows| {
+            let counts = names.counts();
+            let kinds = [
+                ("Pod", counts.pods),
+                ("Namespace", counts.namespaces),
+                ("Node", counts.nodes),
+                ("Service", counts.services),
+                ("EndpointSlice", counts.endpoint_slices),
+                ("NetworkPolicy", counts.network_policies),
+            ];
+            for (kind, count) in kinds {
+                rows.add(&own::CLUSTER_OBJECTS, &[kind], count as u64);
+            }
+            rows.add(&own::CLUSTER_ADDRESSES, &[], index.load().addresses() as u64);
+            rows.add(&own::CLUSTER_PROBLEMS, &[], names.problems());
+            rows.add(&own::CLUSTER_PUBLISHED, &[], names.published());
+        }),
+    )
+}
+
+pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
+    metrics.add(
+        &[&own::PROBE_INTERFACES, &own::PROBE_ATTACH_ERRORS],
+        Box::new(move |rows| {
+            for (role, count) in watch.attached() {
+                rows.add(&own::PROBE_INTERFACES, &[role], count);
+            }
+            rows.add(&own::PROBE_ATTACH_ERRORS, &[], watch.errors());
+        }),
+    )
+}
+
+/// The scrape endpoint holds the registry, so the registry looks at it from a distance.
+pub(super) fn scrapes(metrics: &SelfMetrics, scrape: Weak<Scrape>) -> Added {
+    metrics.add(
+        &[&own::SCRAPES],
+        Box::new(move |rows| {
+            let Some(scrape) = scrape.upgrade() else { return };
+            for (result, count) in scrape.results() {
+                rows.add(&own::SCRAPES, &[result], count);
+            }
+        }),
+    )
+}
+
+pub(super) fn reloads(metrics: &SelfMetrics, reloads: Arc<Reloads>) -> Added {
+    metrics.add(
+        &[&own::CONFIG_RELOADS],
+        Box::new(move |rows| {
+            for (result, count) in reloads.counts() {
+                rows.add(&own::CONFIG_RELOADS, &[result], count);
+            }
+        }),
+    )
+}

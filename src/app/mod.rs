@@ -1,0 +1,82 @@
+//! The composition root: knows every part, joins them, starts them in order and stops them in reverse.
+//!
+//! Start: listeners (a port in use must show at once), names, aggregators, decoder, reader, and the probes last, so
+//! that no record waits for somebody who is not there. Stop: probes first, a last sweep so that nothing is pending,
+//! the reader drains the rings, the aggregators their lanes, a final cut is kept for a last scrape, then the
+//! listeners. One budget for all of it; a second signal ends at once.
+
+mod error;
+mod ledger;
+mod metrics;
+mod reload;
+mod start;
+mod stop;
+
+pub use error::StartError;
+pub use start::Plan;
+
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::cli::Exit;
+use crate::http::CONTROL;
+use start::Running;
+
+/// Runs the agent until it is asked to stop or gives up.
+///
+/// # Errors
+/// If it cannot start: a port in use, privileges, a kernel that lacks a must-have.
+pub async fn run(plan: Plan) -> Result<Exit, StartError> {
+    let mut signals = Signals::new()?;
+    let mut running = start::start(plan).await?;
+    let exit = watch(&mut running, &mut signals).await;
+    tokio::select! {
+        () = stop::stop(running) => {}
+        () = signals.end() => tracing::warn!("asked a second time: stopping at once"),
+    }
+    Ok(exit)
+}
+
+/// What is listened to from outside. SIGTERM and SIGINT end the agent, SIGHUP reloads.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// The agent's steady state: beats, reloads, and waits for a reason to end.
+async fn watch(running: &mut Running, signals: &mut Signals) -> Exit {
+    let control = running.parts.components.component(CONTROL);
+    control.set_state(crate::fault::State::Up, "");
+    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        tokio::select! {
+            _ = beat.tick() => control.beat(),
+            _ = signals.hangup.recv() => reload::reload(running),
+            _ = signals.terminate.recv() => return Exit::Asked,
+            _ = signals.interrupt.recv() => return Exit::Asked,
+            Some(component) = running.escalated.recv() => {
+                tracing::error!(%component, "failed too often; the agent ends so that it can be started afresh");
+                return Exit::GaveUp;
+            }
+        }
+    }
+}

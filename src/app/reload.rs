@@ -1,0 +1,48 @@
+//! SIGHUP: reads the configuration again and applies what can change while the agent runs.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::start::{Running, policy};
+use crate::actors::probes;
+use crate::settings::{diff, reloaded};
+
+/// Applies a new configuration, or keeps the old one whole and says why.
+pub(super) fn reload(running: &mut Running) {
+    let resolved = match running.layers.load() {
+        Ok(resolved) => resolved,
+        Err(problems) => {
+            running.admin.reloads.rejected();
+            tracing::error!("the configuration stays as it is, because the new one has problems:\n{problems}");
+            return;
+        }
+    };
+    let changes = diff(&running.settings, &resolved.settings);
+    let settings = reloaded(&running.settings, &resolved.settings);
+    for change in &changes.applied {
+        tracing::info!(key = change.key, from = %change.from, to = %change.to, "configuration changed");
+    }
+    for change in &changes.needs_restart {
+        tracing::warn!(key = change.key, to = %change.to, "this change waits for the next start");
+    }
+    if settings.log.level != running.settings.log.level
+        && let Err(error) = running.log.set(&settings.log.level)
+    {
+        tracing::error!("{error}");
+    }
+    if settings.cluster_manifest != running.settings.cluster_manifest {
+        running.names.read_from(settings.cluster_manifest.clone());
+    }
+    running.watch.select(probes::selection(&settings.interfaces));
+    running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
+    running.parts.policy.store(Arc::new(policy(&settings.supervision)));
+    running.admin.config.store(Arc::new(json!(resolved.entries())));
+    running.admin.reloads.applied();
+    running.settings = settings;
+    tracing::info!(
+        applied = changes.applied.len(),
+        waiting_for_restart = changes.needs_restart.len(),
+        "configuration read again"
+    );
+}

@@ -1,0 +1,264 @@
+//! Starting, in order, and what runs afterwards.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix::prelude::*;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use serde_json::json;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::{StartError, ledger, metrics};
+use crate::actors::decoder::{DecoderActor, DecoderFault};
+use crate::actors::http::{HttpActor, Routes};
+use crate::actors::keeper::ThreadKeeper;
+use crate::actors::probes::Watch;
+use crate::actors::resolver::{Names, own_addresses};
+use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
+use crate::actors::sweeper::Swept;
+use crate::actors::{Directory, aggregator, probes, reader, resolver, sweeper};
+use crate::bpf_loader::{self, Probes};
+use crate::cluster;
+use crate::fault::Components;
+use crate::flow::Reasons;
+use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
+use crate::index::Index;
+use crate::logging::LogControl;
+use crate::metrics::Aggregator;
+use crate::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat, Waker};
+use crate::selfmetrics::SelfMetrics;
+use crate::settings::{self, Layers, Resolved};
+
+/// How long names are waited for before the agent goes on without.
+const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `webb run` was told, checked and ready.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where the configuration comes from, for a reload.
+    pub layers: Layers,
+    /// What it says now.
+    pub resolved: Resolved,
+    /// One for each configured metric.
+    pub aggregators: Vec<Aggregator>,
+    /// The log's level.
+    pub log: LogControl,
+}
+
+/// What every part is made with.
+pub(super) struct Parts {
+    pub(super) components: Components,
+    pub(super) directory: Directory,
+    pub(super) policy: SharedPolicy,
+    escalations: Escalations,
+}
+
+/// The running agent.
+pub(super) struct Running {
+    pub(super) parts: Parts,
+    pub(super) escalated: UnboundedReceiver<String>,
+    pub(super) layers: Layers,
+    pub(super) settings: settings::Settings,
+    pub(super) log: LogControl,
+    pub(super) names: Arc<Names>,
+    pub(super) watch: Arc<Watch>,
+    pub(super) scrape: Arc<Scrape>,
+    pub(super) admin: Arc<Admin>,
+    pub(super) probes: Addr<ThreadKeeper>,
+    pub(super) sweeper: Addr<ThreadKeeper>,
+    pub(super) reader: Addr<ThreadKeeper>,
+    pub(super) aggregators: Vec<Addr<ThreadKeeper>>,
+    pub(super) resolver: Addr<ThreadKeeper>,
+    pub(super) servers: [Addr<HttpActor>; 2],
+    pub(super) _decoder: Addr<DecoderActor>,
+}
+
+impl Parts {
+    fn intensity(&self, name: &str) -> Intensity {
+        Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
+    }
+
+    /// Makes a keeper known to the admin listener.
+    fn kept(&self, name: &str, keeper: Addr<ThreadKeeper>) -> Addr<ThreadKeeper> {
+        self.directory.add(name, keeper.clone().recipient());
+        keeper
+    }
+}
+
+/// The rules of supervision, as configured.
+pub(super) fn policy(settings: &settings::Supervision) -> Policy {
+    Policy {
+        max_restarts: settings.max_restarts,
+        window: settings.window,
+        backoff_min: settings.backoff_min,
+        backoff_max: settings.backoff_max,
+        stall_after: settings.stall_after,
+    }
+}
+
+/// Starts everything, probes last.
+pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
+    let settings = plan.resolved.settings.clone();
+    let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
+    let admin_listener = bind("admin_listen", settings.admin_listen)?;
+    let loaded = Arc::new(Probes::load(&loader_settings(&settings))?);
+    let (escalations, escalated) = mpsc::unbounded_channel();
+    let parts = Parts {
+        components: Components::default(),
+        directory: Directory::default(),
+        policy: Arc::new(ArcSwap::from_pointee(policy(&settings.supervision))),
+        escalations,
+    };
+    let own = SelfMetrics::new()?;
+
+    let index = Arc::new(ArcSwap::from_pointee(Index::default()));
+    let names = Arc::new(Names::new(
+        cluster::Settings {
+            node: settings.node_name.clone(),
+            cluster: settings.cluster_name.clone(),
+            addresses: own_addresses(),
+        },
+        settings.cluster_manifest.clone(),
+        Arc::clone(&index),
+        parts.components.component("resolver"),
+    ));
+    let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
+
+    let (lanes, seats, aggregators) = start_aggregators(&parts, plan.aggregators);
+
+    let waker = Waker::new()?;
+    let (desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
+    let decoder_seat = Arc::new(ArcSwapOption::empty());
+    let reasons = bpf_loader::drop_reasons();
+    let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
+    let decoder = DecoderActor::start(reasons, Arc::clone(&decoder_seat), parts.intensity("decoder"));
+    parts.directory.add("decoder", decoder.clone().recipient());
+    let counters = Arc::new(Counters::default());
+    let fault_to = decoder.clone();
+    let reader = Reader {
+        rings: loaded.rings(),
+        waker,
+        lanes: Arc::clone(&lanes),
+        commands,
+        index: Arc::clone(&index),
+        decoder: decoder_seat,
+        decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::default(),
+    };
+    let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
+
+    let swept = Arc::new(Swept::default());
+    let sweep = sweeper::start(
+        loaded.sweeper(),
+        loaded.ledger(),
+        Arc::clone(&swept),
+        settings.connections.sweep_interval,
+        parts.intensity("sweeper"),
+    );
+    let sweeper = parts.kept("sweeper", sweep);
+
+    let watch = Arc::new(Watch::new(Arc::clone(&loaded), probes::selection(&settings.interfaces)));
+    ledger::kernel(&own, loaded.ledger(), Arc::clone(&swept))?;
+    ledger::rings(&own, Arc::clone(&loaded))?;
+    ledger::pipeline(&own, counters, Arc::clone(&lanes), seats)?;
+    metrics::components(&own, parts.components.clone())?;
+    metrics::build(&own)?;
+    metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
+    metrics::probes(&own, Arc::clone(&watch))?;
+
+    let scrape = Arc::new(Scrape::new(
+        desk,
+        own.clone(),
+        Box::new(ledger::Losses { swept, lanes }),
+        settings.scrape.min_interval,
+        settings.scrape.timeout,
+    ));
+    metrics::scrapes(&own, Arc::downgrade(&scrape))?;
+    let reloads = Arc::new(Reloads::default());
+    metrics::reloads(&own, Arc::clone(&reloads))?;
+    let admin = Arc::new(Admin {
+        components: parts.components.clone(),
+        directory: parts.directory.clone(),
+        config: ArcSwap::from_pointee(json!(plan.resolved.entries())),
+        log: plan.log.clone(),
+        reloads,
+        stopping: AtomicBool::new(false),
+        version: metrics::version(),
+    });
+    let servers = serve(&parts, metrics_listener, admin_listener, &scrape, &admin);
+
+    names.first_look(NAMES_PATIENCE).await;
+    let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
+    tracing::info!(
+        metrics = %settings.metrics_listen,
+        admin = %settings.admin_listen,
+        node = %settings.node_name,
+        "webb {} is running",
+        env!("CARGO_PKG_VERSION"),
+    );
+    Ok(Running {
+        parts,
+        escalated,
+        layers: plan.layers,
+        settings,
+        log: plan.log,
+        names,
+        watch,
+        scrape,
+        admin,
+        probes,
+        sweeper,
+        reader,
+        aggregators,
+        resolver,
+        servers,
+        _decoder: decoder,
+    })
+}
+
+type Started = (Arc<[Lane]>, Arc<[(String, Arc<Seat>)]>, Vec<Addr<ThreadKeeper>>);
+
+fn start_aggregators(parts: &Parts, aggregators: Vec<Aggregator>) -> Started {
+    let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
+    for aggregator in aggregators {
+        let metric = aggregator.name().to_owned();
+        let name = format!("aggregator/{metric}");
+        let (lane, items) = Lane::new(parts.components.component(&name));
+        let seat = Arc::new(Seat::new(aggregator));
+        keepers.push(parts.kept(&name, aggregator::start(items, Arc::clone(&seat), parts.intensity(&name))));
+        lanes.push(lane);
+        seats.push((metric, seat));
+    }
+    (lanes.into(), seats.into(), keepers)
+}
+
+fn serve(
+    parts: &Parts,
+    metrics_listener: TcpListener,
+    admin_listener: TcpListener,
+    scrape: &Arc<Scrape>,
+    admin: &Arc<Admin>,
+) -> [Addr<HttpActor>; 2] {
+    let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
+    let start = |name: &str, listener, routes: Routes| {
+        let server = HttpActor::start(listener, routes, parts.intensity(name));
+        parts.directory.add(name, server.clone().recipient());
+        server
+    };
+    [
+        start("http/metrics", metrics_listener, Arc::new(move |config| metrics_routes(config, &scrape))),
+        start("http/admin", admin_listener, Arc::new(move |config| admin_routes(config, &admin))),
+    ]
+}
+
+fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).map_err(|error| StartError::Listen { key, address, error })
+}
+
+/// The part of the settings that the eBPF programs are made with.
+fn loader_settings(settings: &settings::Settings) -> bpf_loader::Settings {
+    todo!()
+}

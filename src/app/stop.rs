@@ -1,0 +1,55 @@
+//! Stopping, in the reverse order of the data's road, within one budget.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::time::timeout;
+
+use super::start::Running;
+use crate::actors::Finish;
+use crate::actors::keeper::ThreadKeeper;
+
+/// Stops everything. What does not stop within the budget is left behind, and the log says so.
+pub(super) async fn stop(running: Running) {
+    let (budget, linger) = (running.settings.shutdown.budget, running.settings.shutdown.linger);
+    running.admin.stopping.store(true, Relaxed);
+    tracing::info!("stopping");
+    if timeout(budget.saturating_sub(linger), drain(&running)).await.is_err() {
+        tracing::error!("not everything stopped within {} s; the rest is left behind", budget.as_secs());
+    }
+    if !linger.is_zero() {
+        tracing::info!("the last counters stay at /metrics for {} s", linger.as_secs());
+        tokio::time::sleep(linger).await;
+    }
+    let [metrics, admin] = &running.servers;
+    let servers = futures::future::join(metrics.send(Finish), admin.send(Finish));
+    if timeout(Duration::from_secs(3), servers).await.is_err() {
+        tracing::warn!("a listener had open connections; they are cut");
+    }
+    tracing::info!("stopped");
+}
+
+/// Follows the data: nothing new, nothing pending, rings empty, lanes empty, a last cut.
+async fn drain(running: &Running) {
+    finish(&running.probes).await;
+    running.watch.detach_all();
+    finish(&running.sweeper).await;
+    finish(&running.reader).await;
+    let scrape = Arc::clone(&running.scrape);
+    let cut = tokio::task::spawn_blocking(move || scrape.final_cut());
+    if cut.await.is_err() {
+        tracing::warn!("no final cut: a last scrape shows the one before");
+    }
+    for aggregator in &running.aggregators {
+        finish(aggregator).await;
+    }
+    finish(&running.resolver).await;
+}
+
+async fn finish(keeper: &Addr<ThreadKeeper>) {
+    if keeper.send(Finish).await.is_err() {
+        tracing::warn!("a keeper had ended before it was asked to");
+    }
+}

@@ -1,0 +1,256 @@
+//! The command line: types and help texts. What the commands do is decided in `main` and `app`.
+//!
+//! Values stay text here: `settings` reads them with the same rules as the file and the environment, so a mistake gets
+//! the same answer wherever it was made. The help is meant to be enough to work with: examples, exit codes, variables.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::LazyLock;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
+
+/// How the program ends, after BSD's `sysexits.h` where that has a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what it was asked to.
+    Asked = 0,
+    /// The command line or the configuration is wrong.
+    Configuration = 64,
+    /// The kernel lacks something that cannot be done without.
+    Kernel = 69,
+    /// A component failed more often than `supervision.max_restarts` allows.
+    GaveUp = 70,
+    /// A capability is missing.
+    Privileges = 77,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0   asked to stop, or done
+  64  the command line or the configuration is wrong
+  69  the kernel lacks something that cannot be done without
+  70  a component failed too often
+  77  a capability is missing";
+
+const EXAMPLES: &str = "\
+Examples:
+  webb probe                                  what this kernel and these privileges allow
+  webb run --cluster-manifest pods.yaml       watch every pod interface, names from a file
+  curl -s localhost:9965/metrics              what it counts
+  webb check-config /etc/webb/webb.yaml       is the file right?";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  webb run --cluster-manifest pods.yaml
+  webb run --config /etc/webb/webb.yaml --log debug
+  webb run --metrics \"flow tcp drop:sourceContext=pod;destinationContext=pod\"
+  webb run --interface 'lxc*' --interface 'cali*' --aggregation none
+
+Environment:
+  WEBB_CONFIG      as --config
+  WEBB_<KEY>       any key of the file, in capitals, `__` between group and key:
+                   WEBB_RINGS__FLOW_BYTES=16MiB, WEBB_INTERFACES__NODE='eth0 eth1'
+  NODE_NAME        the node's name where none is configured
+  Flags win over variables, variables over the file, the file over defaults.
+
+Signals:
+  SIGTERM, SIGINT  stop in order, within shutdown.budget; a second one stops at once
+  SIGHUP           read the configuration and the manifest again
+
+Endpoints (see --metrics-listen and --admin-listen):
+  :9965/metrics
+  localhost:9966/{healthz,readyz,version,actors,faults,config}";
+
+const PROBE_HELP: &str = "\
+One line for each thing that webb needs or can use: ok, degraded (it works with less) or missing, and why.
+Nothing is attached and nothing stays behind.
+
+Exit codes:
+  0   webb can run here, perhaps with less
+  69  the kernel lacks something that cannot be done without
+  77  a capability is missing";
+
+const CHECK_HELP: &str = "\
+Every problem is reported, each with its line and what was expected; then what a valid file changes.
+Variables, flags and the machine play no part: what passes here passes everywhere.
+
+Exit codes:
+  0   valid, perhaps with warnings
+  64  not valid, or not readable";
+
+/// More than the version number, for bug reports. The build script names revision and compiler where it can.
+static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{}\nrevision: {}\ncompiler: {}\nplatform: {} {}{}\nlicence:  Apache-2.0; eBPF programs GPL-2.0-only OR \
+         BSD-2-Clause",
+        env!("CARGO_PKG_VERSION"),
+        option_env!("WEBB_REVISION").unwrap_or("unknown"),
+        option_env!("WEBB_RUSTC").unwrap_or("unknown"),
+        std::env::consts::OS,
+        std::env::consts::ARCH,
+        if cfg!(feature = "fault-injection") { "\nfeatures: fault-injection" } else { "" },
+    )
+});
+
+/// Hubble's pod network metrics from eBPF, on any Kubernetes CNI.
+#[derive(Debug, Parser)]
+#[command(name = "webb", version, max_term_width = 110, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+#[command(long_version = LONG_VERSION.as_str(), subcommand_required = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch this node's pods and serve their metrics
+    #[command(after_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
+    Run(RunArgs),
+    /// Say what this kernel and these privileges allow
+    #[command(after_help = PROBE_HELP)]
+    Probe(ProbeArgs),
+    /// Check a configuration file without running
+    #[command(after_help = CHECK_HELP)]
+    CheckConfig(CheckConfigArgs),
+    /// Print completions for a shell, to be sourced
+    #[command(after_help = "Example:\n  source <(webb completions bash)")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `webb run`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RunArgs {
+    /// Configuration file; config/webb.yaml documents every key
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`
+    #[arg(long, value_name = "LIST")]
+    pub metrics: Option<String>,
+    /// Where /metrics is served; 0.0.0.0:9965 unless configured
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<String>,
+    /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+    /// File of Kubernetes objects that says who has which address
+    #[arg(long, value_name = "FILE")]
+    pub cluster_manifest: Option<String>,
+    /// Pod interfaces to watch instead of all; may be repeated
+    #[arg(long, value_name = "GLOB")]
+    pub interface: Vec<String>,
+    /// Kubernetes name of this node; `NODE_NAME` or the host's name unless configured
+    #[arg(long, value_name = "NAME")]
+    pub node_name: Option<String>,
+    /// Which packets make a record: medium (unless configured), or none for every packet
+    #[arg(long, value_name = "LEVEL")]
+    pub aggregation: Option<String>,
+    /// Log level, or directives such as `info,webb::cluster=debug`; info unless configured
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+/// `webb probe`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProbeArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `webb check-config`.
+#[derive(Debug, Clone, Args)]
+pub struct CheckConfigArgs {
+    /// The configuration file
+    pub file: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Cli {
+    /// Reads a command line. Help, the version and mistakes are printed here; the error is how to exit then.
+    ///
+    /// # Errors
+    /// [`Exit::Asked`] after help or version, [`Exit::Configuration`] after a mistake.
+    pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
+        Self::try_parse_from(arguments).map_err(|error| {
+            // If the terminal is gone there is nobody left to tell.
+            let _printed = error.print();
+            if error.use_stderr() { Exit::Configuration } else { Exit::Asked }
+        })
+    }
+}
+
+impl RunArgs {
+    /// What the settings are made from: the flags that were given, the file they name, and the environment.
+    pub fn layers(&self, environment: Environment) -> Layers {
+        let text =
+            |name, value: &Option<String>| value.as_ref().map(|value| Flag { name, value: Value::Text(value.clone()) });
+        let interfaces = (!self.interface.is_empty())
+            .then(|| Flag { name: "--interface", value: Value::list(self.interface.iter().map(String::as_str)) });
+        let flags = [
+            text("--metrics", &self.metrics),
+            text("--metrics-listen", &self.metrics_listen),
+            text("--admin-listen", &self.admin_listen),
+            text("--cluster-manifest", &self.cluster_manifest),
+            interfaces,
+            text("--node-name", &self.node_name),
+            text("--aggregation", &self.aggregation),
+            text("--log", &self.log),
+        ];
+        let variable = environment.variables.get("WEBB_CONFIG").filter(|path| !path.is_empty());
+        Layers {
+            file: self.config.clone().or_else(|| variable.map(PathBuf::from)),
+            flags: flags.into_iter().flatten().collect(),
+            environment,
+        }
+    }
+}
+
+impl CheckConfigArgs {
+    /// Checks the file and says what there is to say. `metrics` is the metrics' own parser.
+    ///
+    /// # Errors
+    /// When `out` cannot be written.
+    pub fn run(&self, metrics: &CheckMetrics<'_>, out: &mut dyn Write) -> io::Result<Exit> {
+        let valid = check_file(&self.file, self.json, metrics, out)?;
+        Ok(if valid { Exit::Asked } else { Exit::Configuration })
+    }
+}
+
+/// Writes the completions for `shell`.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> io::Result<()> {
+    // The generator panics when it cannot write; a closed pipe should not look like a crash.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "webb", &mut script);
+    out.write_all(&script)
+}
+
+/// The process's environment and the host's name. Variables that are not UTF-8 cannot be ours and are left out.
+pub fn environment() -> Environment {
+    let variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Environment { variables, hostname }
+}

@@ -1,0 +1,79 @@
+//! The manifest file: Kubernetes objects in YAML, as `kubectl get -o yaml` prints them or as a person writes them.
+//!
+//! Documents are cut apart at their `---` lines first (YAML allows these nowhere else), so that a bad object costs only
+//! itself: it becomes a [`Problem`] and the rest is loaded. What isn't YAML at all refuses the file, because nobody can
+//! say where the next object would begin.
+//!
+//! Each document is read twice: once for what it is, once as that. Reading straight into Kubernetes' types keeps the
+//! line of every mistake.
+
+mod document;
+mod head;
+mod problem;
+mod source;
+mod typed;
+
+pub use problem::{ManifestError, Problem};
+pub use source::ManifestSource;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Object, Raw, Reference};
+use head::Place;
+use problem::Problems;
+
+/// What a manifest held.
+#[derive(Debug, Default)]
+pub struct Manifest {
+    /// The good objects, each once.
+    pub objects: Vec<Object>,
+    /// What could not be used, in the order of the file; at most [`Manifest::MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// Problems beyond these.
+    pub further_problems: usize,
+}
+
+impl Manifest {
+    /// How many problems are described; the rest is counted.
+    pub const MAX_PROBLEMS: usize = 100;
+}
+
+/// Parses a manifest. `file` is only for messages.
+pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
+    let file: Arc<str> = Arc::from(file);
+    let mut loading = Loading { problems: Problems::new(&file), ..Loading::default() };
+    for document in document::split(text) {
+        document.read(&file, &mut loading)?;
+    }
+    let (problems, further_problems) = loading.problems.finish();
+    Ok(Manifest { objects: loading.objects, problems, further_problems })
+}
+
+#[derive(Debug, Default)]
+struct Loading {
+    objects: Vec<Object>,
+    /// Where in `objects` each is.
+    known: HashMap<Reference, usize>,
+    problems: Problems,
+}
+
+impl Loading {
+    /// Checks an object and keeps it, or notes why not.
+    fn add(&mut self, place: &Place, raw: Raw) {
+        match Object::try_from(raw) {
+            Err(why) => self.problems.push(place.line, place.to_string(), why.to_string()),
+            Ok(object) => {
+                let reference = object.reference();
+                if let Some(earlier) = self.known.get(&reference).and_then(|&at| self.objects.get_mut(at)) {
+                    *earlier = object;
+                    let text = "is here a second time; this one is used".to_owned();
+                    self.problems.push(place.line, place.to_string(), text);
+                } else {
+                    self.known.insert(reference, self.objects.len());
+                    self.objects.push(object);
+                }
+            }
+        }
+    }
+}

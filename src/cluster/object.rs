@@ -1,0 +1,292 @@
+//! Kubernetes objects, stripped to what is used.
+//!
+//! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it is checked and cut
+//! down here, once, before anything is stored; the rest of the crate never sees Kubernetes' own types.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice, networking::v1::NetworkPolicy};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::{policy, workload};
+use crate::index::Workload;
+use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
+
+/// Why an object can't be used: which field, what was found and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// The kinds of object that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Kind {
+    Pod,
+    Namespace,
+    Node,
+    Service,
+    EndpointSlice,
+    NetworkPolicy,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 6] =
+        [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice, Self::NetworkPolicy];
+
+    /// As `kind:` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pod => "Pod",
+            Self::Namespace => "Namespace",
+            Self::Node => "Node",
+            Self::Service => "Service",
+            Self::EndpointSlice => "EndpointSlice",
+            Self::NetworkPolicy => "NetworkPolicy",
+        }
+    }
+}
+
+/// Namespace and name of an object; the namespace is empty for objects of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[allow(missing_docs, reason = "the type says it")]
+pub struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace.is_empty() {
+            to.write_str(&self.name)
+        } else {
+            write!(to, "{}/{}", self.namespace, self.name)
+        }
+    }
+}
+
+/// Which object: what a deletion carries.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the types say it")]
+pub struct Reference {
+    pub kind: Kind,
+    pub key: Key,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Pod {
+    /// Its labels.
+    pub labels: Labels,
+    /// Its addresses, without repetition.
+    pub addresses: Vec<IpAddr>,
+    /// When it was made, in seconds since 1970; the oldest of times if nothing says.
+    pub created: i64,
+    /// What runs it, by the rules of the contract, section 5.8.
+    pub workload: Option<Workload>,
+    /// The node it runs on; empty if the object doesn't say.
+    pub node: String,
+    /// Succeeded or failed: it has given its addresses up.
+    pub finished: bool,
+    /// It has the node's addresses, not its own.
+    pub host_network: bool,
+    /// Its service account.
+    pub service_account: String,
+    /// Named ports of its containers.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Node {
+    /// Its internal and external addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// A service.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Service {
+    /// Its cluster addresses; none if headless.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// An EndpointSlice.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Slice {
+    /// The service it belongs to, in its own namespace; empty if none.
+    pub service: String,
+    /// Addresses of its endpoints.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// One object, checked and stripped.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Object {
+    Pod(Key, Box<Pod>),
+    /// A namespace is its labels.
+    Namespace(Key, Labels),
+    Node(Key, Node),
+    Service(Key, Service),
+    EndpointSlice(Key, Slice),
+    NetworkPolicy(Key, Arc<PolicySpec>),
+}
+
+impl Object {
+    /// Which object it is.
+    pub fn reference(&self) -> Reference {
+        let (kind, key) = match self {
+            Self::Pod(key, _) => (Kind::Pod, key),
+            Self::Namespace(key, _) => (Kind::Namespace, key),
+            Self::Node(key, _) => (Kind::Node, key),
+            Self::Service(key, _) => (Kind::Service, key),
+            Self::EndpointSlice(key, _) => (Kind::EndpointSlice, key),
+            Self::NetworkPolicy(key, _) => (Kind::NetworkPolicy, key),
+        };
+        Reference { kind, key: key.clone() }
+    }
+}
+
+/// One object as Kubernetes defines it.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names are Kubernetes' own")]
+pub enum Raw {
+    Pod(Box<core::Pod>),
+    Namespace(Box<core::Namespace>),
+    Node(Box<core::Node>),
+    Service(Box<core::Service>),
+    EndpointSlice(Box<EndpointSlice>),
+    NetworkPolicy(Box<NetworkPolicy>),
+}
+
+impl TryFrom<Raw> for Object {
+    type Error = Invalid;
+
+    fn try_from(raw: Raw) -> Result<Self, Invalid> {
+        Ok(match raw {
+            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(self::pod(*pod)?)),
+            Raw::Namespace(namespace) => Self::Namespace(named(&namespace.metadata)?, labels(namespace.metadata)),
+            Raw::Node(node) => Self::Node(named(&node.metadata)?, self::node(*node)?),
+            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, self::service(*service)?),
+            Raw::EndpointSlice(slice) => Self::EndpointSlice(namespaced(&slice.metadata)?, self::slice(*slice)?),
+            Raw::NetworkPolicy(policy) => {
+                let key = namespaced(&policy.metadata)?;
+                let spec = policy::spec(&key, policy.spec.unwrap_or_default())?;
+                Self::NetworkPolicy(key, Arc::new(spec))
+            }
+        })
+    }
+}
+
+/// As `kubectl` has it: no namespace means `default`.
+fn namespaced(meta: &ObjectMeta) -> Result<Key, Invalid> {
+    let namespace = meta.namespace.clone().filter(|namespace| !namespace.is_empty());
+    Ok(Key { namespace: namespace.unwrap_or_else(|| "default".to_owned()), ..named(meta)? })
+}
+
+fn named(meta: &ObjectMeta) -> Result<Key, Invalid> {
+    match &meta.name {
+        Some(name) if !name.is_empty() => Ok(Key { namespace: String::new(), name: name.clone() }),
+        _ => Err(Invalid("metadata.name is missing".to_owned())),
+    }
+}
+
+fn labels(meta: ObjectMeta) -> Labels {
+    meta.labels.unwrap_or_default()
+}
+
+fn address(field: &str, text: &str) -> Result<IpAddr, Invalid> {
+    text.parse().map_err(|_| Invalid(format!("{field}: `{text}` is not an IP address")))
+}
+
+fn pod(pod: core::Pod) -> Result<Pod, Invalid> {
+    let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
+    let mut addresses = Vec::new();
+    for (at, ip) in status.pod_ips.iter().flatten().enumerate() {
+        let address = address(&format!("status.podIPs[{at}].ip"), &ip.ip)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty()) {
+        let address = address("status.podIP", ip)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let created = pod.metadata.creation_timestamp.as_ref().or(status.start_time.as_ref());
+    Ok(Pod {
+        addresses,
+        created: created.map_or(i64::MIN, |time| time.0.as_second()),
+        workload: workload::of(&pod.metadata),
+        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+        ports: named_ports(&spec)?,
+        host_network: spec.host_network.unwrap_or(false),
+        node: spec.node_name.unwrap_or_default(),
+        // The API server fills `default` in; a manifest written by hand may not have met one.
+        service_account: spec.service_account_name.unwrap_or_else(|| "default".to_owned()),
+        labels: labels(pod.metadata),
+    })
+}
+
+/// Ports that have a name, of the containers that stay: init containers count if they are sidecars.
+fn named_ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let mut named = Vec::new();
+    for container in spec.containers.iter().chain(sidecars) {
+        for port in container.ports.iter().flatten() {
+            let Some(name) = &port.name else { continue };
+            let field = || format!("port `{name}` of container `{}`", container.name);
+            let number = u16::try_from(port.container_port).ok().filter(|&number| number > 0);
+            let number = number.ok_or_else(|| {
+                Invalid(format!("{}: containerPort is {}, expected 1 to 65535", field(), port.container_port))
+            })?;
+            let protocol =
+                policy::protocol(port.protocol.as_deref()).map_err(|why| Invalid(format!("{}: {why}", field())))?;
+            named.push(NamedPort { name: name.clone(), protocol, port: number });
+        }
+    }
+    Ok(named)
+}
+
+fn node(node: core::Node) -> Result<Node, Invalid> {
+    let mut addresses = Vec::new();
+    for (at, found) in node.status.and_then(|status| status.addresses).iter().flatten().enumerate() {
+        if matches!(found.type_.as_str(), "InternalIP" | "ExternalIP") {
+            addresses.push(address(&format!("status.addresses[{at}].address"), &found.address)?);
+        }
+    }
+    Ok(Node { addresses })
+}
+
+fn service(service: core::Service) -> Result<Service, Invalid> {
+    let spec = service.spec.unwrap_or_default();
+    let mut addresses = Vec::new();
+    for ip in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip) {
+        if ip.is_empty() || ip == "None" {
+            continue;
+        }
+        let address = address("spec.clusterIP", ip)?;
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    Ok(Service { addresses })
+}
+
+fn slice(slice: EndpointSlice) -> Result<Slice, Invalid> {
+    let service = slice.metadata.labels.and_then(|mut labels| labels.remove("kubernetes.io/service-name"));
+    let mut addresses = Vec::new();
+    // The third type, FQDN, holds names.
+    if matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
+        for (at, endpoint) in slice.endpoints.iter().enumerate() {
+            for text in &endpoint.addresses {
+                addresses.push(address(&format!("endpoints[{at}].addresses"), text)?);
+            }
+        }
+    }
+    Ok(Slice { service: service.unwrap_or_default(), addresses })
+}

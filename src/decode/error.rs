@@ -1,0 +1,42 @@
+//! Why a record was refused.
+
+/// Which check a record failed; the label values of the counter of refused records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[repr(u8)]
+pub enum DecodeError {
+    /// Fewer bytes than a record has.
+    #[error("the record is shorter than a record of this version")]
+    Short = 0,
+    /// Written by a program of another version.
+    #[error("the record is of another version")]
+    Version = 1,
+    /// Its length isn't a record's, or isn't that of what came with it.
+    #[error("the record's length field is wrong")]
+    Length = 2,
+    /// No `enum webb_kind`.
+    #[error("the record's kind is unknown")]
+    Kind = 3,
+    /// No `enum webb_hook`, or not one that sees such a kind.
+    #[error("the record's hook is unknown or does not go with its kind")]
+    Hook = 4,
+    /// Neither 4 nor 6 nor 0.
+    #[error("the record's address family is unknown")]
+    Family = 5,
+}
+
+impl DecodeError {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Short, Self::Version, Self::Length, Self::Kind, Self::Hook, Self::Family];
+
+    /// As the label prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::Version => "version",
+            Self::Length => "length",
+            Self::Kind => "kind",
+            Self::Hook => "hook",
+            Self::Family => "family",
+        }
+    }
+}

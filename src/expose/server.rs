@@ -1,0 +1,33 @@
+//! The families of the metrics server itself, under the names Hubble gives them (contract, sections 3.1 and 3.2).
+//!
+//! Only constructors: the numbers are counted where things happen.
+
+use super::family::{Family, Histogram, Kind};
+
+/// `hubble_lost_events_total`: notifications of loss in the kernel's ring, and events for which a queue was full. Both
+/// series are there from the start, at 0.
+pub fn lost_events(ring_buffer: u64, events_queue: u64) -> Family {
+    Family::new("hubble_lost_events_total", "Number of lost events", Kind::Counter)
+        .with(&[("source", "perf_event_ring_buffer")], ring_buffer)
+        .with(&[("source", "observer_events_queue")], events_queue)
+}
+
+/// `hubble_metrics_http_handler_requests_total`: answers given on `/metrics`, by HTTP status.
+pub fn handler_requests<'a>(by_code: impl IntoIterator<Item = (&'a str, u64)>) -> Family {
+    let help = "A counter for requests to Hubble metrics handler.";
+    let mut family = Family::new("hubble_metrics_http_handler_requests_total", help, Kind::Counter);
+    for (code, count) in by_code {
+        family.push(&[("code", code)], count);
+    }
+    family
+}
+
+/// `hubble_metrics_http_handler_request_duration_seconds`: how long those answers took, by HTTP status.
+pub fn handler_durations<'a>(by_code: impl IntoIterator<Item = (&'a str, Histogram)>) -> Family {
+    let help = "A histogram of latencies of Hubble metrics handler.";
+    let mut family = Family::new("hubble_metrics_http_handler_request_duration_seconds", help, Kind::Histogram);
+    for (code, histogram) in by_code {
+        family.push(&[("code", code)], histogram);
+    }
+    family
+}

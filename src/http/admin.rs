@@ -1,0 +1,199 @@
+//! The admin listener: is it well, is it ready, what runs, what failed, what is it told to do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use arc_swap::ArcSwap;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::actors::Directory;
+use crate::fault::{Component, Components, Kind, State};
+use crate::logging::LogControl;
+
+/// What the admin endpoints look at.
+#[derive(Debug)]
+pub struct Admin {
+    /// Everything that can fail.
+    pub components: Components,
+    /// Everything that can be restarted.
+    pub directory: Directory,
+    /// The configuration as resolved, with where each value came from.
+    pub config: ArcSwap<Value>,
+    /// The log's level.
+    pub log: LogControl,
+    /// How reloads ended.
+    pub reloads: Arc<Reloads>,
+    /// Set once the agent is asked to stop.
+    pub stopping: AtomicBool,
+    /// `version`, `kernel` and the like.
+    pub version: Value,
+}
+
+/// How often the configuration was read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    applied: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl Reloads {
+    /// Counts one that was applied.
+    pub fn applied(&self) {
+        self.applied.fetch_add(1, Relaxed);
+    }
+
+    /// Counts one that was rejected whole.
+    pub fn rejected(&self) {
+        self.rejected.fetch_add(1, Relaxed);
+    }
+
+    /// Both counts by the `result` label's value.
+    pub fn counts(&self) -> [(&'static str, u64); 2] {
+        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
+    }
+}
+
+/// Beats of the control thread older than this mean that the process no longer turns over.
+const CONTROL_BEAT_LIMIT_MS: u64 = 30_000;
+
+/// The component whose beat is the control thread's.
+pub const CONTROL: &str = "control";
+
+const INDEX: &str = "webb admin listener
+
+GET  /healthz                    200 while the process turns over
+GET  /readyz                     200 once every component is up; each with its state and why
+GET  /version                    version and kernel
+GET  /actors                     every component: state, restarts, faults by kind, last beat, queue depth
+GET  /faults                     the last 32 faults
+GET  /config                     the configuration as resolved, with where each value came from
+POST /loglevel                   body: a level, or module=level pairs
+POST /actors/{name}/restart      restart one component
+";
+
+/// Adds the admin endpoints.
+pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
+    config
+        .app_data(web::Data::from(Arc::clone(admin)))
+        .route("/", web::get().to(|| async { INDEX }))
+        .route("/healthz", web::get().to(healthz))
+        .route("/readyz", web::get().to(readyz))
+        .route("/version", web::get().to(version))
+        .route("/actors", web::get().to(actors))
+        .route("/faults", web::get().to(faults))
+        .route("/config", web::get().to(settings))
+        .route("/loglevel", web::post().to(loglevel))
+        .route("/actors/{name:.+}/restart", web::post().to(restart));
+    #[cfg(feature = "fault-injection")]
+    config.route("/faults/inject", web::post().to(inject));
+}
+
+/// One component, as `/actors` and `/readyz` show it.
+#[derive(Debug, Serialize)]
+struct Seen {
+    name: String,
+    state: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    why: String,
+    restarts: u64,
+    faults: std::collections::BTreeMap<&'static str, u64>,
+    last_beat_ms_ago: u64,
+    queue_depth: u64,
+}
+
+impl From<&Arc<Component>> for Seen {
+    fn from(component: &Arc<Component>) -> Self {
+        Self {
+            name: component.name().to_owned(),
+            state: component.state().label(),
+            why: component.why(),
+            restarts: component.restarts(),
+            faults: Kind::ALL.into_iter().map(|kind| (kind.label(), component.faults(kind))).collect(),
+            last_beat_ms_ago: component.since_beat_ms(),
+            queue_depth: component.queue(),
+        }
+    }
+}
+
+async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
+    let silent = admin.components.component(CONTROL).since_beat_ms();
+    if silent < CONTROL_BEAT_LIMIT_MS {
+        HttpResponse::Ok().body("ok\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body(format!("the control thread has not moved for {} s\n", silent / 1000))
+    }
+}
+
+async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
+    let components = admin.components.all();
+    let stopping = admin.stopping.load(Relaxed);
+    let ready = !stopping && components.iter().all(|component| matches!(component.state(), State::Up | State::Degraded));
+    let seen: Vec<_> = components
+        .iter()
+        .map(|component| json!({"name": component.name(), "state": component.state().label(), "why": component.why()}))
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    HttpResponse::build(status).json(json!({"ready": ready, "stopping": stopping, "components": seen}))
+}
+
+async fn version(admin: web::Data<Admin>) -> HttpResponse {
+    HttpResponse::Ok().json(&admin.version)
+}
+
+async fn actors(admin: web::Data<Admin>) -> HttpResponse {
+    let seen: Vec<_> = admin.components.all().iter().map(Seen::from).collect();
+    HttpResponse::Ok().json(json!({ "components": seen }))
+}
+
+async fn faults(admin: web::Data<Admin>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({"faults": admin.components.log().entries()}))
+}
+
+async fn settings(admin: web::Data<Admin>) -> HttpResponse {
+    HttpResponse::Ok().json(&**admin.config.load())
+}
+
+async fn loglevel(admin: web::Data<Admin>, body: String) -> HttpResponse {
+    match admin.log.set(body.trim()) {
+        Ok(()) => {
+            tracing::info!(filter = body.trim(), "log filter changed");
+            HttpResponse::Ok().body("ok\n")
+        }
+        Err(error) => HttpResponse::BadRequest().body(format!("{error}\n")),
+    }
+}
+
+async fn restart(admin: web::Data<Admin>, name: web::Path<String>) -> HttpResponse {
+    if admin.directory.restart(&name) {
+        tracing::info!(component = %name, "restart was asked for");
+        HttpResponse::Accepted().body("restarting\n")
+    } else {
+        let known: Vec<_> = admin.directory.names();
+        HttpResponse::NotFound().body(format!("no component {name:?}; there are: {}\n", known.join(", ")))
+    }
+}
+
+/// Query of `POST /faults/inject`.
+#[cfg(feature = "fault-injection")]
+#[derive(Debug, serde::Deserialize)]
+struct Injection {
+    point: String,
+    #[serde(default = "once")]
+    times: u64,
+    #[serde(default)]
+    stall_ms: u64,
+}
+
+#[cfg(feature = "fault-injection")]
+fn once() -> u64 {
+    1
+}
+
+#[cfg(feature = "fault-injection")]
+async fn inject(query: web::Query<Injection>) -> HttpResponse {
+    crate::fault::inject::arm(&query.point, query.times, query.stall_ms);
+    HttpResponse::Ok().body("armed\n")
+}

@@ -1,0 +1,115 @@
+//! The counting of one metric: what the pipeline feeds flows to and takes snapshots from.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::config::MetricConfig;
+use super::context::ContextSpec;
+use super::contexts::Contexts;
+use super::plugin::{Emit, Plugin};
+use super::series::SeriesTable;
+use crate::expose::Snapshot;
+use crate::flow::{Event, Flow};
+use crate::index::Index;
+
+/// One metric's counters. Owned by one thread at a time; no lock inside.
+pub struct Aggregator {
+    name: &'static str,
+    engine: Box<dyn Engine>,
+}
+
+impl Aggregator {
+    /// An aggregator without series.
+    pub fn new(config: &MetricConfig) -> Self {
+        Self { name: config.name(), engine: (config.registration.make)(config.context.clone()) }
+    }
+
+    /// The metric's configuration name; the component is `aggregator/` and this.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Counts `flows[from..]`, named by `index`.
+    ///
+    /// `progress` is always the flow being counted, and `flows.len()` at the end. After a caught panic it is the flow
+    /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
+    /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
+    pub fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
+        self.engine.observe(flows, index, from, progress);
+    }
+
+    /// All counters as they are now, one snapshot per table.
+    pub fn snapshot(&mut self) -> Vec<Snapshot> {
+        self.engine.snapshot()
+    }
+
+    /// How many series there are, over all families.
+    pub fn series(&self) -> usize {
+        self.engine.series()
+    }
+}
+
+impl fmt::Debug for Aggregator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aggregator").field("name", &self.name).field("series", &self.series()).finish_non_exhaustive()
+    }
+}
+
+/// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
+pub(super) trait Engine: Send {
+    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize);
+    fn snapshot(&mut self) -> Vec<Snapshot>;
+    fn series(&self) -> usize;
+}
+
+struct Counting<P> {
+    plugin: P,
+    contexts: Contexts,
+    tables: Vec<SeriesTable>,
+    #[cfg(feature = "fault-injection")]
+    point: String,
+}
+
+/// The engine of a plugin, for the registry.
+pub(super) fn engine<P: Plugin>(spec: ContextSpec) -> Box<dyn Engine> {
+    let names = spec.label_names();
+    Box::new(Counting {
+        plugin: P::new(),
+        contexts: Contexts::new(spec),
+        tables: P::TABLES.iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        #[cfg(feature = "fault-injection")]
+        point: format!("aggregator/{}", P::NAME),
+    })
+}
+
+impl<P: Plugin> Engine for Counting<P> {
+    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
+        self.contexts.follow(index);
+        for (at, flow) in flows.iter().enumerate().skip(from) {
+            *progress = at;
+            #[cfg(feature = "fault-injection")]
+            crate::fault::inject::point(&self.point);
+            if flow.event == Event::Flush && !P::FLUSHES {
+                continue;
+            }
+            let mut emit = Emit {
+                flow,
+                contexts: &mut self.contexts,
+                tables: &mut self.tables,
+                context: None,
+                plugin: PhantomData,
+            };
+            self.plugin.observe(flow, &mut emit);
+        }
+        *progress = flows.len();
+    }
+
+    fn snapshot(&mut self) -> Vec<Snapshot> {
+        self.tables.iter().map(SeriesTable::snapshot).collect()
+    }
+
+    fn series(&self) -> usize {
+        self.tables.iter().map(|table| table.series() * table.families()).sum()
+    }
+}

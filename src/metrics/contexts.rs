@@ -1,0 +1,166 @@
+//! From a flow to the number of its context: one memo lookup, and none at all without a context.
+//!
+//! The values of a context depend on the two ends of a flow, at times on its direction and addresses. All that follows
+//! from these is worked out once and remembered until the index changes, since endpoint ids mean something else in
+//! another index. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
+//! number over all indexes, so a series goes on when the index changes.
+
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
+use super::context::{ContextSpec, End, Ends, Uses};
+use crate::flow::{Address, EndpointId, Family, Flow};
+use crate::index::Index;
+use crate::sym::Sym;
+
+/// A tuple of context values in one metric. Without a context all flows have number 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ContextId(pub u32);
+
+/// The ends of a flow, less what the context does not use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Who {
+    source: EndpointId,
+    destination: EndpointId,
+    direction: u8,
+    /// Which family the addresses are of: text is made only of an IP packet's.
+    family: u8,
+}
+
+/// [`Who`] with the addresses, for contexts that show them.
+type WhoAndWhere = (Who, Address, Address);
+
+/// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
+const MEMO_LIMIT: usize = 1 << 20;
+
+/// The contexts of one metric.
+#[derive(Debug)]
+pub struct Contexts {
+    spec: ContextSpec,
+    uses: Uses,
+    /// What the memos hold for. Kept, so that no other index can take its place in memory and be mistaken for it.
+    index: Arc<Index>,
+    by_ends: HashMap<Who, ContextId, RandomState>,
+    by_addresses: HashMap<WhoAndWhere, ContextId, RandomState>,
+    ids: HashMap<Arc<[Sym]>, ContextId, RandomState>,
+    values: Vec<Arc<[Sym]>>,
+    /// Texts of addresses, so that an index change does not format them again.
+    addresses: HashMap<Address, Sym, RandomState>,
+    scratch: Vec<Sym>,
+}
+
+impl Contexts {
+    /// No context is known yet.
+    pub fn new(spec: ContextSpec) -> Self {
+        Self {
+            uses: spec.uses(),
+            spec,
+            index: Arc::default(),
+            by_ends: HashMap::default(),
+            by_addresses: HashMap::default(),
+            ids: HashMap::default(),
+            values: Vec::new(),
+            addresses: HashMap::default(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// The index that the next flows are named by.
+    pub fn follow(&mut self, index: &Arc<Index>) {
+        if !Arc::ptr_eq(&self.index, index) {
+            self.index = Arc::clone(index);
+            self.by_ends.clear();
+            self.by_addresses.clear();
+        }
+    }
+
+    /// The context of a flow.
+    #[inline]
+    pub fn of(&mut self, flow: &Flow) -> ContextId {
+        if self.spec.is_empty() {
+            return ContextId(0);
+        }
+        let who = Who {
+            source: if self.uses.source { flow.source } else { EndpointId::NONE },
+            destination: if self.uses.destination { flow.destination } else { EndpointId::NONE },
+            direction: if self.uses.direction { flow.direction as u8 } else { 0 },
+            family: 0,
+        };
+        if self.uses.source_ip || self.uses.destination_ip {
+            return self.by_address(who, flow);
+        }
+        match self.by_ends.get(&who) {
+            Some(&known) => known,
+            None => self.meet(who, flow),
+        }
+    }
+
+    /// The values of a context, in the order of the specification's label names.
+    pub fn values(&self, id: ContextId) -> &[Sym] {
+        self.values.get(id.0 as usize).map_or(&[], |values| values)
+    }
+
+    fn by_address(&mut self, who: Who, flow: &Flow) -> ContextId {
+        let key = (
+            Who { family: flow.family as u8, ..who },
+            if self.uses.source_ip { flow.source_ip } else { Address::default() },
+            if self.uses.destination_ip { flow.destination_ip } else { Address::default() },
+        );
+        if let Some(&known) = self.by_addresses.get(&key) {
+            return known;
+        }
+        let id = self.work_out(flow);
+        if self.by_addresses.len() >= MEMO_LIMIT {
+            self.by_addresses.clear();
+        }
+        self.by_addresses.insert(key, id);
+        id
+    }
+
+    #[cold]
+    fn meet(&mut self, who: Who, flow: &Flow) -> ContextId {
+        let id = self.work_out(flow);
+        if self.by_ends.len() >= MEMO_LIMIT {
+            self.by_ends.clear();
+        }
+        self.by_ends.insert(who, id);
+        id
+    }
+
+    fn work_out(&mut self, flow: &Flow) -> ContextId {
+        self.scratch.clear();
+        let texts = &mut self.addresses;
+        let ends = Ends {
+            flow,
+            source: self.index.endpoint(flow.source),
+            destination: self.index.endpoint(flow.destination),
+            address: |end| {
+                let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
+                if flow.family == Family::NotUsed { Sym::EMPTY } else { text(texts, address) }
+            },
+        };
+        self.spec.values(ends, &mut self.scratch);
+        if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
+            return known;
+        }
+        let id = ContextId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
+        let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
+        self.values.push(Arc::clone(&values));
+        self.ids.insert(values, id);
+        id
+    }
+}
+
+fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {
+    if let Some(&known) = texts.get(&address) {
+        return known;
+    }
+    if texts.len() >= MEMO_LIMIT {
+        texts.clear();
+    }
+    let text = Sym::new(&address.ip().to_string());
+    texts.insert(address, text);
+    text
+}

@@ -1,0 +1,37 @@
+//! `port-distribution`: which ports are asked for (contract, section 1.10).
+
+use crate::expose::Spec;
+use crate::flow::{Flow, L4, Reply};
+use crate::metrics::plugin::{Emit, Plugin, Table, Texts};
+
+/// Flows that went on and are known to be no replies.
+#[derive(Debug)]
+pub struct Ports;
+
+impl Plugin for Ports {
+    const NAME: &'static str = "port-distribution";
+    const TABLES: &'static [Table] = &[Table {
+        families: &[Spec {
+            name: "hubble_port_distribution_total",
+            help: "Numbers of packets distributed by destination port",
+        }],
+        labels: &["protocol", "port"],
+    }];
+
+    fn new() -> Self {
+        Self
+    }
+
+    #[inline]
+    fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
+        if flow.verdict.passed() && flow.l4 != L4::None && flow.reply == Reply::No {
+            let port = if matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) { flow.destination_port } else { 0 };
+            emit.count(0, u64::from(port) << 8 | u64::from(flow.l4 as u8));
+        }
+    }
+
+    fn texts(_table: usize, key: u64) -> Texts {
+        let [l4, port @ .., _, _, _, _, _] = key.to_le_bytes();
+        vec![L4::of(l4).name().into(), u16::from_le_bytes(port).to_string().into()]
+    }
+}

@@ -1,0 +1,50 @@
+//! `tcp`: connections opened, accepted, closed and reset, by their flags (contract, section 1.12).
+
+use crate::expose::Spec;
+use crate::flow::{Family, Flow, L4, TcpFlags};
+use crate::metrics::plugin::{Emit, Plugin, Table, Texts};
+
+/// TCP flows that went on and whose flags are known. One flow counts under each of its flags.
+#[derive(Debug)]
+pub struct Tcp;
+
+const FLAGS: [&str; 4] = ["FIN", "SYN", "SYN-ACK", "RST"];
+const FIN: u8 = 0;
+const SYN: u8 = 1;
+const SYN_ACK: u8 = 2;
+const RST: u8 = 3;
+
+impl Plugin for Tcp {
+    const NAME: &'static str = "tcp";
+    const TABLES: &'static [Table] = &[Table {
+        families: &[Spec { name: "hubble_tcp_flags_total", help: "TCP flag occurrences" }],
+        labels: &["flag", "family"],
+    }];
+
+    fn new() -> Self {
+        Self
+    }
+
+    #[inline]
+    fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
+        if flow.l4 != L4::Tcp || flow.family == Family::NotUsed || !flow.verdict.passed() {
+            return;
+        }
+        let mut count = |flag| emit.count(0, u64::from(u16::from_le_bytes([flag, flow.family as u8])));
+        if flow.tcp_flags.has(TcpFlags::FIN) {
+            count(FIN);
+        }
+        if flow.tcp_flags.has(TcpFlags::SYN) {
+            count(if flow.tcp_flags.has(TcpFlags::ACK) { SYN_ACK } else { SYN });
+        }
+        if flow.tcp_flags.has(TcpFlags::RST) {
+            count(RST);
+        }
+    }
+
+    fn texts(_table: usize, key: u64) -> Texts {
+        let [flag, family, ..] = key.to_le_bytes();
+        let flag = FLAGS.get(usize::from(flag)).copied().unwrap_or_default();
+        vec![flag.into(), Family::of(family).name().into()]
+    }
+}

@@ -1,0 +1,54 @@
+//! What came into each stage and what went out: the user-space half of the ledger.
+//!
+//! The loops count in plain fields and publish once a batch, so these atomics cost nothing per event. For the reader,
+//! `read` is the sum of all [`DECODE_FATES`] at rest; for an aggregator, `sent` on its lane is the sum of what it
+//! counted, skipped and lost to a panic.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::decode::DecodeError;
+
+/// What becomes of a record that was read, as the `fate` label of `webb_reader_records_total`: decoded, rejected by
+/// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
+pub const DECODE_FATES: usize = 3 + DecodeError::ALL.len();
+
+/// Counters of the reader and decoder. Written by the reader's thread, read by anyone.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Records taken out of the rings.
+    pub read: AtomicU64,
+    /// Records that became a flow.
+    pub decoded: AtomicU64,
+    /// Drops in which no pod took part.
+    pub foreign: AtomicU64,
+    /// Records that made the reader or decoder panic.
+    pub poisoned: AtomicU64,
+    /// Records that could not be decoded, by error.
+    pub rejected: [AtomicU64; DecodeError::ALL.len()],
+    /// Flows handed to the lanes.
+    pub flows: AtomicU64,
+    /// Batches handed to the lanes.
+    pub batches: AtomicU64,
+    /// Batches that had to be allocated.
+    pub allocated: AtomicU64,
+}
+
+impl Counters {
+    /// Every fate of a record with its label and count.
+    pub fn fates(&self) -> Vec<(&'static str, u64)> {
+        let mut fates = Vec::with_capacity(DECODE_FATES);
+        fates.push(("decoded", self.decoded.load(Relaxed)));
+        fates.push(("foreign", self.foreign.load(Relaxed)));
+        fates.push(("poisoned", self.poisoned.load(Relaxed)));
+        for (error, count) in DecodeError::ALL.iter().zip(&self.rejected) {
+            fates.push((error.label(), count.load(Relaxed)));
+        }
+        fates
+    }
+
+    pub(super) fn reject(&self, error: DecodeError) {
+        if let Some(count) = self.rejected.get(error as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+}

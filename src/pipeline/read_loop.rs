@@ -1,0 +1,196 @@
+//! The reader's thread: drains the rings, has each record decoded and named in place, fills batches, hands them on.
+//!
+//! Two stages share the thread, since decoding in place saves a copy, but not their faults: a panic while a record is
+//! being decoded is the decoder's, and only its seat is vacated; the reader waits, answers cuts, and the ring keeps
+//! the records until the decoder is back. What must outlive a life of the thread sits in the [`ReaderSeat`]: the
+//! half-filled batch is taken up by the next life.
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, Sender};
+
+use super::cut::{Answer, cut_all};
+use super::pool::Pool;
+use super::{BATCH, Batch, Counters, Lane, Life, RecordSource, Rings, Waker};
+use crate::decode::{Decoded, Decoder};
+use crate::fault::{inject, panic_text};
+use crate::index::Index;
+
+/// How long a flow waits for company at most; also how often the rings are looked at when nothing rings the bell.
+const TURN: Duration = Duration::from_millis(20);
+
+/// Requests to the reader, looked at between two batches.
+#[derive(Debug)]
+pub enum Command {
+    /// Put a cut into every lane; answers go here.
+    Cut(Sender<Answer>),
+}
+
+/// Where the decoder sits; empty while it is being restarted.
+pub type DecoderSeat = ArcSwapOption<Decoder>;
+
+/// What the reader needs; shared by all lives of its thread.
+pub struct Reader {
+    /// Opens the rings.
+    pub rings: Arc<dyn Rings>,
+    /// Rung for commands and for the end.
+    pub waker: Waker,
+    /// One for each aggregator.
+    pub lanes: Arc<[Lane]>,
+    /// Requests.
+    pub commands: Receiver<Command>,
+    /// Names for addresses, replaced whole by the resolver.
+    pub index: Arc<ArcSwap<Index>>,
+    /// Filled by the decoder's actor.
+    pub decoder: Arc<DecoderSeat>,
+    /// Told when the decoder panicked.
+    pub decoder_fault: Box<dyn Fn(String) + Send + Sync>,
+    /// In and out.
+    pub counters: Arc<Counters>,
+    /// What outlives a life.
+    pub seat: ReaderSeat,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("lanes", &self.lanes).field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+/// What outlives a life of the reader's thread.
+#[derive(Debug, Default)]
+pub struct ReaderSeat(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    pool: Pool,
+    filling: Option<Arc<Batch>>,
+    /// Set while a record is out of the ring and not yet in the batch: found set, its life ended there.
+    in_hand: Cell<bool>,
+}
+
+impl Reader {
+    /// One life: runs until told to stop, then empties the rings and hands on what is left.
+    ///
+    /// # Errors
+    /// If the rings cannot be opened or waited for.
+    pub fn run(&self, life: &Life) -> std::io::Result<()> {
+        let mut kept = self.seat.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.in_hand.replace(false) {
+            self.counters.read.fetch_add(1, Relaxed);
+            self.counters.poisoned.fetch_add(1, Relaxed);
+        }
+        let mut source = self.rings.open(&self.waker)?;
+        let mut index = arc_swap::Cache::new(&*self.index);
+        loop {
+            life.beat();
+            // Read before draining: records that came in before the request to stop must still be drained.
+            let last_turn = life.stopping();
+            let drained = self.drain(life, &mut kept, &mut *source, &mut index);
+            self.hand_on(life, &mut kept);
+            self.obey();
+            if last_turn && drained == 0 {
+                return Ok(());
+            }
+            if drained == 0 {
+                source.wait(TURN)?;
+                self.waker.reset();
+            }
+        }
+    }
+
+    /// Fills the current batch from the rings until it is full or they are empty; returns how many records were read.
+    fn drain(
+        &self,
+        life: &Life,
+        kept: &mut Kept,
+        source: &mut dyn RecordSource,
+        index: &mut arc_swap::Cache<&ArcSwap<Index>, Arc<Index>>,
+    ) -> usize {
+        let Some(decoder) = self.decoder.load_full() else {
+            // Nobody decodes: leave the records in the ring, where they are safe, but do not spin.
+            if !life.stopping() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            return 0;
+        };
+        let Kept { pool, filling, in_hand } = kept;
+        let mut batch = filling.take().unwrap_or_else(|| pool.take(index.load()));
+        let mut tally = Tally::default();
+        let decoding = Cell::new(false);
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            // Nobody else holds a batch that is being filled, so this is always some.
+            let Some(room) = Arc::get_mut(&mut batch) else { return };
+            source.drain(&mut |_signal, bytes| {
+                in_hand.set(true);
+                tally.read += 1;
+                inject::point("reader");
+                decoding.set(true);
+                inject::point("decoder");
+                match decoder.decode(bytes, &room.index) {
+                    Ok(Decoded::Flow(flow)) => {
+                        room.flows.push(flow);
+                        tally.decoded += 1;
+                    }
+                    Ok(Decoded::Foreign) => tally.foreign += 1,
+                    Err(error) => self.counters.reject(error),
+                }
+                decoding.set(false);
+                in_hand.set(false);
+                if room.flows.len() >= BATCH || tally.read >= 4 * BATCH { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+        }));
+        *filling = Some(batch);
+        self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);
+        self.counters.foreign.fetch_add(tally.foreign as u64, Relaxed);
+        match outcome {
+            Ok(()) => self.counters.read.fetch_add(tally.read as u64, Relaxed),
+            Err(payload) if decoding.get() => {
+                in_hand.set(false);
+                self.counters.poisoned.fetch_add(1, Relaxed);
+                self.decoder.store(None);
+                (self.decoder_fault)(panic_text(&*payload));
+                self.counters.read.fetch_add(tally.read as u64, Relaxed)
+            }
+            Err(payload) => {
+                // The record in hand is counted by the next life.
+                let before = tally.read.saturating_sub(usize::from(in_hand.get()));
+                self.counters.read.fetch_add(before as u64, Relaxed);
+                std::panic::resume_unwind(payload)
+            }
+        };
+        tally.read
+    }
+
+    /// Sends the batch to every lane if it holds anything.
+    fn hand_on(&self, life: &Life, kept: &mut Kept) {
+        let Some(batch) = kept.filling.take_if(|batch| !batch.flows.is_empty()) else { return };
+        self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
+        self.counters.batches.fetch_add(1, Relaxed);
+        self.counters.allocated.store(kept.pool.allocated(), Relaxed);
+        for lane in &*self.lanes {
+            lane.send(&batch, || life.beat());
+        }
+        kept.pool.keep(batch);
+    }
+
+    /// Answers the requests that have come in.
+    fn obey(&self) {
+        while let Ok(Command::Cut(answer)) = self.commands.try_recv() {
+            cut_all(&self.lanes, &answer);
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    read: usize,
+    decoded: usize,
+    foreign: usize,
+}

@@ -1,0 +1,106 @@
+//! An aggregator's thread: takes batches from its lane, counts them, answers cuts.
+//!
+//! What it counts lives in a [`Seat`] that outlives the thread. When a flow makes the metric panic, the seat still
+//! knows the batch and how far it was; the next life goes on behind that one flow, with every counter as it was.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+
+use super::{Batch, Item, Life};
+use crate::metrics::Aggregator;
+
+/// An aggregator and the batch it is in, kept over the lives of its thread.
+#[derive(Debug)]
+pub struct Seat {
+    work: Mutex<Work>,
+    poisoned: AtomicU64,
+    counted: AtomicU64,
+    series: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Work {
+    aggregator: Aggregator,
+    current: Option<Arc<Batch>>,
+    /// The flow of `current` that is being counted: the one that did it, if the thread died.
+    position: usize,
+    /// The first flow of `current` that this life counted.
+    from: usize,
+}
+
+impl Seat {
+    /// Seats an aggregator.
+    pub fn new(aggregator: Aggregator) -> Self {
+        let work = Work { aggregator, current: None, position: 0, from: 0 };
+        Self { work: Mutex::new(work), poisoned: AtomicU64::new(0), counted: AtomicU64::new(0), series: AtomicU64::new(0) }
+    }
+
+    /// Flows that made the aggregator panic, since start.
+    pub fn poisoned(&self) -> u64 {
+        self.poisoned.load(Relaxed)
+    }
+
+    /// Flows it has looked at, since start.
+    pub fn counted(&self) -> u64 {
+        self.counted.load(Relaxed)
+    }
+
+    fn count(&self, work: &mut Work, from: usize) {
+        let counted = work.finish(from);
+        self.counted.fetch_add(counted, Relaxed);
+    }
+
+    /// Series it holds.
+    pub fn series(&self) -> u64 {
+        self.series.load(Relaxed)
+    }
+}
+
+impl Work {
+    /// Counts the current batch from flow `from` on; returns how many flows that were.
+    fn finish(&mut self, from: usize) -> u64 {
+        let Some(batch) = &self.current else { return 0 };
+        (self.from, self.position) = (from, from);
+        self.aggregator.observe(&batch.flows, &batch.index, from, &mut self.position);
+        let counted = batch.flows.len().saturating_sub(from) as u64;
+        self.current = None;
+        counted
+    }
+}
+
+/// Runs until told to stop, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
+pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
+    let mut work = seat.work.lock().unwrap_or_else(PoisonError::into_inner);
+    if work.current.is_some() {
+        // The life before this one died in this batch, at this flow.
+        let killer = work.position;
+        seat.counted.fetch_add(killer.saturating_sub(work.from) as u64, Relaxed);
+        seat.poisoned.fetch_add(1, Relaxed);
+        seat.count(&mut work, killer + 1);
+    }
+    loop {
+        life.beat();
+        let item = if life.stopping() {
+            let Ok(item) = lane.try_recv() else { return };
+            item
+        } else {
+            match lane.recv_timeout(Duration::from_millis(500)) {
+                Ok(item) => item,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        };
+        match item {
+            Item::Batch(batch) => {
+                work.current = Some(batch);
+                seat.count(&mut work, 0);
+            }
+            Item::Cut(cut) => cut.answer(work.aggregator.snapshot()),
+        }
+        // A gauge for the agent's own metrics; one store a batch.
+        seat.series.store(work.aggregator.series() as u64, Relaxed);
+    }
+}

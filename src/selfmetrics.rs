@@ -1,0 +1,268 @@
+//! The agent's own metrics: every name it exposes beside Hubble's and `traffic`'s, defined here and nowhere else.
+//!
+//! Values live where they are counted, in atomics and kernel maps; a [`Source`] reads them when Prometheus asks. One
+//! source fills all families that must agree with each other, from one look at the counters. Kept in the `prometheus`
+//! crate's registry, which these few dozen series suit well (the thousands of Hubble series have their own table).
+
+use std::sync::Arc;
+
+use prometheus::Registry;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+/// One family: name, help, whether it only grows, and the names of its labels.
+#[derive(Debug)]
+pub struct Def {
+    /// Full name.
+    pub name: &'static str,
+    /// HELP text.
+    pub help: &'static str,
+    /// Counter, else gauge.
+    pub counter: bool,
+    /// Label names.
+    pub labels: &'static [&'static str],
+}
+
+macro_rules! defs {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Def =
+                Def { name: $name, help: $help, counter: defs!(@ $kind), labels: &[$($label),*] };
+        )*
+        /// Every family, for the inventory.
+        pub const ALL: &[&Def] = &[$(&$constant),*];
+    };
+    (@ counter) => { true };
+    (@ gauge) => { false };
+}
+
+defs! {
+    BUILD_INFO: gauge "webb_build_info" ["version", "kernel"]
+        "Version of the agent and of the kernel it runs on; always 1";
+
+    COMPONENT_UP: gauge "webb_component_up" ["component"]
+        "1 while the component does its work, perhaps with less than it should have; 0 while it starts, restarts or is gone";
+    COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "kind"]
+        "Faults of a component: panicked, failed or stalled";
+    COMPONENT_RESTARTS: counter "webb_component_restarts_total" ["component"]
+        "Restarts of a component";
+    COMPONENT_QUEUE: gauge "webb_component_queue_depth" ["component"]
+        "Batches that wait for the component";
+
+    LEDGER_SEEN_PACKETS: counter "webb_ledger_seen_packets_total" ["hook"]
+        "Packets that the eBPF programs saw. At rest equals the sum of webb_ledger_packets_total and webb_ledger_pending_packets";
+    LEDGER_SEEN_BYTES: counter "webb_ledger_seen_bytes_total" ["hook"]
+        "Bytes that the eBPF programs saw. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
+    LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "fate"]
+        "Packets by what became of them: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full)";
+    LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "fate"]
+        "Bytes by what became of them, as webb_ledger_packets_total";
+    LEDGER_PENDING_PACKETS: gauge "webb_ledger_pending_packets" ["hook"]
+        "Packets that wait in the connection table for the next record";
+    LEDGER_PENDING_BYTES: gauge "webb_ledger_pending_bytes" ["hook"]
+        "Bytes that wait in the connection table for the next record";
+    UNPARSED_PACKETS: counter "webb_unparsed_packets_total" ["hook", "why"]
+        "Packets that could not be parsed, by why";
+    RING_RECORDS: counter "webb_ring_records_total" ["hook"]
+        "Records written to the ring";
+    RING_LOST_RECORDS: counter "webb_ring_lost_records_total" ["hook"]
+        "Records that found the ring full; the packets and bytes of a tracked connection stay in the table";
+    RING_USED_BYTES: gauge "webb_ring_used_bytes" ["ring"]
+        "Bytes in the ring that wait to be read";
+    RING_SIZE_BYTES: gauge "webb_ring_size_bytes" ["ring"]
+        "Size of the ring";
+
+    TABLE_ENTRIES: gauge "webb_connection_table_entries" []
+        "Connections in the kernel's table at the last sweep";
+    TABLE_SIZE: gauge "webb_connection_table_size" []
+        "Connections that the kernel's table has room for";
+    TABLE_DELETED: counter "webb_connection_table_deleted_total" []
+        "Connections removed from the table: idle, closed or evicted";
+    TABLE_EVICTED: counter "webb_connection_table_evicted_total" []
+        "Connections removed early because the table was nearly full";
+
+    READER_READ: counter "webb_reader_read_records_total" []
+        "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";
+    READER_RECORDS: counter "webb_reader_records_total" ["fate"]
+        "Records by what became of them: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
+    READER_FLOWS: counter "webb_reader_flows_total" []
+        "Flows handed to the aggregators";
+    READER_BATCHES: counter "webb_reader_batches_total" []
+        "Batches handed to the aggregators";
+    READER_BATCHES_ALLOCATED: counter "webb_reader_batches_allocated_total" []
+        "Batches that had to be allocated because all others were in use";
+
+    AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
+        "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
+    AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "fate"]
+        "Flows by what became of them: counted, skipped (it was down and its lane full), poisoned (a panic)";
+    AGGREGATOR_SERIES: gauge "webb_aggregator_series" ["metric"]
+        "Series that the aggregator holds";
+
+    SCRAPES: counter "webb_scrapes_total" ["result"]
+        "Scrapes: fresh, shared (answered with another's cut) or stale (an aggregator did not answer in time)";
+
+    CLUSTER_OBJECTS: gauge "webb_cluster_objects" ["kind"]
+        "Objects of the cluster source";
+    CLUSTER_ADDRESSES: gauge "webb_cluster_addresses" []
+        "Addresses that have a name";
+    CLUSTER_PROBLEMS: gauge "webb_cluster_problems" []
+        "Objects of the cluster source that could not be used";
+    CLUSTER_PUBLISHED: counter "webb_cluster_index_published_total" []
+        "Times a new index of names was published";
+    INTERNED_NAMES: gauge "webb_interned_names" []
+        "Names kept for label values";
+
+    PROBE_INTERFACES: gauge "webb_probe_interfaces" ["role"]
+        "Interfaces that are watched";
+    PROBE_ATTACH_ERRORS: counter "webb_probe_attach_errors_total" []
+        "Interfaces that could not be attached to";
+    BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]
+        "Time spent in an eBPF program; only while kernel.bpf_stats_enabled is on";
+    BPF_RUNS: counter "webb_bpf_runs_total" ["program"]
+        "Runs of an eBPF program; only while kernel.bpf_stats_enabled is on";
+    BPF_RECURSION_MISSES: counter "webb_bpf_recursion_misses_total" ["program"]
+        "Runs that the kernel left out because the program was running on that CPU already";
+
+    CONFIG_RELOADS: counter "webb_config_reloads_total" ["result"]
+        "Reloads of the configuration: applied or rejected";
+}
+
+/// The rows that one look at the counters gives.
+#[derive(Debug)]
+pub struct Rows(Vec<MetricFamily>);
+
+impl Rows {
+    /// Adds a row: the values of `def`'s labels, in its order, and the number.
+    #[allow(clippy::cast_precision_loss, reason = "Prometheus numbers are doubles")]
+    pub fn add(&mut self, def: &Def, labels: &[&str], value: u64) {
+        self.add_f64(def, labels, value as f64);
+    }
+
+    /// As [`Rows::add`], for seconds and other fractions.
+    pub fn add_f64(&mut self, def: &Def, labels: &[&str], value: f64) {
+        let mut metric = Metric::default();
+        metric.set_label(
+            def.labels
+                .iter()
+                .zip(labels)
+                .map(|(name, value)| {
+                    let mut pair = LabelPair::default();
+                    pair.set_name((*name).to_owned());
+                    pair.set_value((*value).to_owned());
+                    pair
+                })
+                .collect(),
+        );
+        if def.counter {
+            let mut counter = Counter::default();
+            counter.set_value(value);
+            metric.set_counter(counter);
+        } else {
+            let mut gauge = Gauge::default();
+            gauge.set_value(value);
+            metric.set_gauge(gauge);
+        }
+        let at = self.0.iter().position(|family| family.name() == def.name).unwrap_or_else(|| {
+            let mut family = MetricFamily::default();
+            family.set_name(def.name.to_owned());
+            family.set_help(def.help.to_owned());
+            family.set_field_type(if def.counter { MetricType::COUNTER } else { MetricType::GAUGE });
+            self.0.push(family);
+            self.0.len() - 1
+        });
+        if let Some(family) = self.0.get_mut(at) {
+            family.mut_metric().push(metric);
+        }
+    }
+}
+
+/// Fills rows when asked. Called by a scrape, so it must not wait for anybody.
+pub type Source = Box<dyn Fn(&mut Rows) + Send + Sync>;
+
+struct Reading {
+    descs: Vec<Desc>,
+    source: Source,
+}
+
+impl Collector for Reading {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descs.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut rows = Rows(Vec::new());
+        (self.source)(&mut rows);
+        rows.0
+    }
+}
+
+/// The registry of the agent's own metrics.
+#[derive(Debug, Clone)]
+pub struct SelfMetrics {
+    registry: Arc<Registry>,
+}
+
+impl SelfMetrics {
+    /// A registry with the standard `process_*` families.
+    ///
+    /// # Errors
+    /// Never in practice: the names are constants.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Self { registry: Arc::new(registry) })
+    }
+
+    /// Adds families that one source fills.
+    ///
+    /// # Errors
+    /// If a name is taken already.
+    pub fn add(&self, defs: &[&Def], source: Source) -> Result<(), prometheus::Error> {
+        let descs = defs
+            .iter()
+            .map(|def| {
+                let labels = def.labels.iter().map(|label| (*label).to_owned()).collect();
+                Desc::new(def.name.to_owned(), def.help.to_owned(), labels, std::collections::HashMap::new())
+            })
+            .collect::<Result<_, _>>()?;
+        self.registry.register(Box::new(Reading { descs, source }))
+    }
+
+    /// All families with their values as they are now, sorted by name.
+    pub fn gather(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Prometheus conventions hold for every name, and none is defined twice.
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut names: Vec<_> = ALL.iter().map(|def| def.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ALL.len());
+        for def in ALL {
+            assert!(def.name.starts_with("webb_"), "{}", def.name);
+            assert_eq!(def.counter, def.name.ends_with("_total"), "{}", def.name);
+            assert!(!def.help.ends_with('.'), "{}", def.name);
+        }
+    }
+
+    /// What a source adds is what a scrape gets.
+    #[test]
+    fn sources_are_read_at_each_look() {
+        let metrics = SelfMetrics::new().unwrap();
+        metrics
+            .add(&[&LEDGER_PACKETS], Box::new(|rows| rows.add(&LEDGER_PACKETS, &["to-pod", "reported"], 7)))
+            .unwrap();
+        let families = metrics.gather();
+        let family = families.iter().find(|family| family.name() == LEDGER_PACKETS.name).unwrap();
+        assert_eq!(family.get_metric()[0].get_counter().get_value() as u64, 7);
+    }
+}

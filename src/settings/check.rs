@@ -1,0 +1,98 @@
+//! `webb check-config`: one file, told apart from the machine that it is checked on.
+//!
+//! Variables and the host's name are left out, so that a file that passes on a workstation or in CI passes everywhere.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::diff::{Change, diff};
+use super::model::Settings;
+use super::problem::{Origin, Problems, Report};
+use super::resolve::{Environment, Resolved, read_file, resolve};
+
+/// The metrics' own parser, lent from a higher floor: gets entries in Hubble's static grammar, separated by spaces, and
+/// gives warnings, or an error.
+pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Answer<'a> {
+    file: String,
+    valid: bool,
+    problems: Vec<Report<'a>>,
+    /// What the file changes; `from` is the default.
+    changes: Vec<Change>,
+}
+
+/// Checks a file and writes what there is to say about it. Returns whether it is valid; warnings are.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut dyn Write) -> io::Result<bool> {
+    let checked = check(path, metrics);
+    let name = path.display().to_string();
+    if json {
+        let (errors, warnings, changes) = match &checked {
+            Ok(resolved) => (&[][..], resolved.warnings.as_slice(), changes(resolved)),
+            Err(problems) => (problems.list.as_slice(), &[][..], Vec::new()),
+        };
+        let errors = errors.iter().map(|problem| Report::new("error", problem));
+        let warnings = warnings.iter().map(|problem| Report::new("warning", problem));
+        let problems = errors.chain(warnings).collect();
+        let answer = Answer { file: name, valid: checked.is_ok(), problems, changes };
+        serde_json::to_writer_pretty(&mut *out, &answer)?;
+        writeln!(out)?;
+        return Ok(answer.valid);
+    }
+    match checked {
+        Ok(resolved) => {
+            for warning in &resolved.warnings {
+                writeln!(out, "{}", warning.render("warning", resolved.file.as_deref()))?;
+            }
+            writeln!(out, "{name}: valid{}", counted(resolved.warnings.len(), "warning"))?;
+            let changes = changes(&resolved);
+            for change in &changes {
+                // The default of a list would only make the line hard to read.
+                match (change.to.as_str(), change.from.as_str()) {
+                    (Some(to), Some(from)) => writeln!(out, "  {}: {to} (default {from})", change.key)?,
+                    _ => writeln!(out, "  {}: {}", change.key, change.to)?,
+                }
+            }
+            let rest =
+                if changes.is_empty() { "Every key has its default." } else { "All other keys have their defaults." };
+            writeln!(out, "{rest}")?;
+            Ok(true)
+        }
+        Err(problems) => {
+            writeln!(out, "{problems}")?;
+            writeln!(out, "{name}: not valid{}", counted(problems.list.len(), "error"))?;
+            Ok(false)
+        }
+    }
+}
+
+fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<Resolved, Problems> {
+    // Any name will do: what the node is called is not the file's business unless it says so.
+    let environment = Environment { hostname: "localhost".to_owned(), ..Environment::default() };
+    let mut resolved = resolve(Some(read_file(path)?), &environment, &[])?;
+    resolved.check_metrics(metrics)?;
+    Ok(resolved)
+}
+
+/// What the file changes.
+fn changes(resolved: &Resolved) -> Vec<Change> {
+    let mut changes = diff(&Settings::default(), &resolved.settings).all();
+    changes.retain(|change| resolved.origin(change.key) != Origin::Hostname);
+    changes
+}
+
+/// `, 2 warnings`, or nothing.
+fn counted(count: usize, what: &str) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!(", 1 {what}"),
+        _ => format!(", {count} {what}s"),
+    }
+}

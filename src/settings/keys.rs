@@ -1,0 +1,175 @@
+//! The table of keys: one row for each thing that can be configured.
+//!
+//! File, environment, flags, `/config`, reload and the error texts all work from this table, so a new key is one field
+//! in the model, one row here and its lines in `config/webb.yaml`.
+
+use std::time::Duration;
+
+use super::kinds::{
+    address, aggregation, attach, bytes, duration, file, globs, log_format, log_level, metrics, name, number,
+    open_name, pods,
+};
+use super::model::Settings;
+use super::value::{Bad, Value};
+
+/// When a changed value takes effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// At a reload (SIGHUP).
+    Live,
+    /// Only when the agent is started again.
+    Restart,
+}
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// As in the file, groups with dots: `rings.flow_bytes`.
+    pub name: &'static str,
+    /// The flag of `webb run` that sets it, if it has one.
+    pub flag: Option<&'static str>,
+    /// When a change takes effect.
+    pub reload: Reload,
+    /// What a value must be, ready to follow the word "expected".
+    pub expected: &'static str,
+    pub(super) set: fn(&mut Settings, &Value) -> Result<(), Bad>,
+    pub(super) get: fn(&Settings) -> Value,
+}
+
+impl Key {
+    /// The environment variable that sets it: `rings.flow_bytes` is `WEBB_RINGS__FLOW_BYTES`.
+    pub fn variable(&self) -> String {
+        format!("WEBB_{}", self.name.replace('.', "__").to_ascii_uppercase())
+    }
+}
+
+/// The key of that name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// One row: the key's name, its field and kind, then what belongs to it.
+macro_rules! key {
+    ($name:literal, $($field:ident).+: $kind:ident, $reload:ident, $flag:expr, $expected:literal) => {
+        key!($name, $($field).+: $kind, $reload, $flag, $expected, |_| true)
+    };
+    ($name:literal, $($field:ident).+: $kind:ident, $reload:ident, $flag:expr, $expected:literal, $fits:expr) => {
+        Key {
+            name: $name,
+            flag: $flag,
+            reload: Reload::$reload,
+            expected: $expected,
+            set: |settings, value| {
+                settings.$($field).+ = fitting(value, $kind::read(value)?, $fits)?;
+                Ok(())
+            },
+            get: |settings| $kind::show(&settings.$($field).+),
+        }
+    };
+}
+
+/// Passes `meaning` on if it fits.
+fn fitting<T>(value: &Value, meaning: T, fits: impl Fn(&T) -> bool) -> Result<T, Bad> {
+    if fits(&meaning) { Ok(meaning) } else { Err(Bad::of(value)) }
+}
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+const fn s(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// Sizes that the kernel takes for a ring on any page size.
+fn ring(bytes: u32) -> bool {
+    bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(&bytes)
+}
+
+/// What Cilium takes for a cluster's name.
+fn cluster(name: &str) -> bool {
+    name.len() <= 32
+        && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && name.ends_with(|last: char| last.is_ascii_lowercase() || last.is_ascii_digit())
+        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
+}
+
+/// What can name a node; empty is "to be worked out".
+fn node(name: &str) -> bool {
+    name.len() <= 253 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
+}
+
+/// All keys, in the order of `config/webb.yaml`.
+#[rustfmt::skip]
+pub static KEYS: [Key; 31] = [
+    key!("metrics", metrics: metrics, Restart, Some("--metrics"),
+        "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
+    key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
+        "an address and a port, such as 0.0.0.0:9965 or [::]:9965"),
+    key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
+        "an address and a port, such as 127.0.0.1:9966"),
+    key!("node_name", node_name: open_name, Restart, Some("--node-name"),
+        "the Kubernetes name of this node, or null for $NODE_NAME or the host's name", |name| node(name)),
+    key!("cluster_name", cluster_name: name, Restart, None,
+        "1 to 32 small letters, digits and dashes, not a dash first or last", |name| cluster(name)),
+    key!("cluster_manifest", cluster_manifest: file, Live, Some("--cluster-manifest"),
+        "the path of a file of Kubernetes objects, or null for none"),
+
+    key!("interfaces.pods", interfaces.pods: pods, Live, Some("--interface"),
+        "auto, or a list of globs such as [\"veth*\", \"lxc*\"]"),
+    key!("interfaces.node", interfaces.node: globs, Live, None,
+        "a list of globs such as [\"eth*\"], or [] for none"),
+    key!("interfaces.attach", interfaces.attach: attach, Restart, None,
+        "auto, tcx or clsact"),
+
+    key!("aggregation", aggregation: aggregation, Restart, Some("--aggregation"),
+        "none or medium"),
+    key!("report_interval", report_interval: duration, Restart, None,
+        "a time from 100ms to 10m, such as 5s", |time| (ms(100)..=s(600)).contains(time)),
+
+    key!("connections.entries", connections.entries: number, Restart, None,
+        "a number from 1024 to 4194304", |count| (1024..=4_194_304).contains(count)),
+    key!("connections.tcp_idle", connections.tcp_idle: duration, Restart, None,
+        "a time from 1s to 1d, such as 2h15m", |time| (s(1)..=s(86_400)).contains(time)),
+    key!("connections.closing_idle", connections.closing_idle: duration, Restart, None,
+        "a time from 1s to 1h, such as 10s", |time| (s(1)..=s(3600)).contains(time)),
+    key!("connections.half_open_idle", connections.half_open_idle: duration, Restart, None,
+        "a time from 1s to 1h, such as 1m", |time| (s(1)..=s(3600)).contains(time)),
+    key!("connections.other_idle", connections.other_idle: duration, Restart, None,
+        "a time from 1s to 1d, such as 1m", |time| (s(1)..=s(86_400)).contains(time)),
+    key!("connections.sweep_interval", connections.sweep_interval: duration, Restart, None,
+        "a time from 10ms to 1m, such as 1s", |time| (ms(10)..=s(60)).contains(time)),
+
+    key!("rings.flow_bytes", rings.flow_bytes: bytes, Restart, None,
+        "a power of two from 64KiB to 1GiB, such as 8MiB", |bytes| ring(*bytes)),
+    key!("rings.drop_bytes", rings.drop_bytes: bytes, Restart, None,
+        "a power of two from 64KiB to 1GiB, such as 1MiB", |bytes| ring(*bytes)),
+    key!("drop_budget", drop_budget: number, Restart, None,
+        "a number of records from 1 to 1000000", |count| (1..=1_000_000).contains(count)),
+
+    key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
+        "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),
+    key!("scrape.timeout", scrape.timeout: duration, Live, None,
+        "a time from 10ms to 1m, such as 1s", |time| (ms(10)..=s(60)).contains(time)),
+
+    key!("shutdown.budget", shutdown.budget: duration, Live, None,
+        "a time from 1s to 10m, such as 25s", |time| (s(1)..=s(600)).contains(time)),
+    key!("shutdown.linger", shutdown.linger: duration, Live, None,
+        "a time from 0s to 10m, such as 15s", |time| *time <= s(600)),
+
+    key!("supervision.max_restarts", supervision.max_restarts: number, Live, None,
+        "a number from 0 to 1000", |count| *count <= 1000),
+    key!("supervision.window", supervision.window: duration, Live, None,
+        "a time from 1s to 1h, such as 1m", |time| (s(1)..=s(3600)).contains(time)),
+    key!("supervision.backoff_min", supervision.backoff_min: duration, Live, None,
+        "a time from 1ms to 10m, such as 100ms", |time| (ms(1)..=s(600)).contains(time)),
+    key!("supervision.backoff_max", supervision.backoff_max: duration, Live, None,
+        "a time from 1ms to 10m, such as 30s", |time| (ms(1)..=s(600)).contains(time)),
+    key!("supervision.stall_after", supervision.stall_after: duration, Live, None,
+        "a time from 100ms to 10m, such as 10s", |time| (ms(100)..=s(600)).contains(time)),
+
+    key!("log.level", log.level: log_level, Live, Some("--log"),
+        "off, error, warn, info, debug, trace, or filter directives such as info,webb::cluster=debug"),
+    key!("log.format", log.format: log_format, Restart, None,
+        "text or json"),
+];

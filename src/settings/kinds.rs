@@ -1,0 +1,245 @@
+//! The kinds of values that keys take: one module each, with `read` (raw to meaning) and `show` (meaning to raw).
+//!
+//! `show` gives back what could have been typed, so `/config` speaks the language of the file, and a reload can carry
+//! a value over by showing and reading it.
+
+#![allow(
+    clippy::trivially_copy_pass_by_ref,
+    clippy::ref_option,
+    reason = "`show` takes a reference in every kind, so that one form of row fits all"
+)]
+
+use super::value::{Bad, Item, Value, clean};
+
+/// A socket address.
+pub(super) mod address {
+    use std::net::SocketAddr;
+
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<SocketAddr, Bad> {
+        value.text()?.parse().map_err(|_| Bad::of(value))
+    }
+
+    pub(crate) fn show(address: &SocketAddr) -> Value {
+        Value::Text(address.to_string())
+    }
+}
+
+/// A time.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use super::super::units::{parse_duration, show_duration};
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Duration, Bad> {
+        parse_duration(value.text()?).map_err(|why| Bad::because(value, why))
+    }
+
+    pub(crate) fn show(time: &Duration) -> Value {
+        Value::Text(show_duration(*time))
+    }
+}
+
+/// A size in bytes below 4 GiB.
+pub(super) mod bytes {
+    use super::super::units::{parse_bytes, show_bytes};
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<u32, Bad> {
+        let bytes = parse_bytes(value.text()?).map_err(|why| Bad::because(value, why))?;
+        u32::try_from(bytes).map_err(|_| Bad::because(value, "it is 4GiB or more"))
+    }
+
+    pub(crate) fn show(bytes: &u32) -> Value {
+        Value::Text(show_bytes(u64::from(*bytes)))
+    }
+}
+
+/// A count.
+pub(super) mod number {
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<u32, Bad> {
+        value.text()?.parse().map_err(|_| Bad::of(value))
+    }
+
+    pub(crate) fn show(number: &u32) -> Value {
+        Value::Text(number.to_string())
+    }
+}
+
+/// A plain name.
+pub(super) mod name {
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+        value.text().map(str::to_owned)
+    }
+
+    pub(crate) fn show(name: &str) -> Value {
+        Value::Text(name.to_owned())
+    }
+}
+
+/// A name that is worked out if it is left open: `null` reads as empty.
+pub(super) mod open_name {
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+        if *value == Value::Null { Ok(String::new()) } else { super::name::read(value) }
+    }
+
+    pub(crate) fn show(name: &str) -> Value {
+        if name.is_empty() { Value::Null } else { super::name::show(name) }
+    }
+}
+
+/// A file, or none.
+pub(super) mod file {
+    use std::path::PathBuf;
+
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Option<PathBuf>, Bad> {
+        match value {
+            Value::Null => Ok(None),
+            Value::Text(text) if !text.is_empty() => Ok(Some(PathBuf::from(text))),
+            _ => Err(Bad::of(value)),
+        }
+    }
+
+    pub(crate) fn show(path: &Option<PathBuf>) -> Value {
+        path.as_ref().map_or(Value::Null, |path| Value::Text(path.display().to_string()))
+    }
+}
+
+/// A list of metrics; a text is split at white space, as Hubble splits its flag.
+pub(super) mod metrics {
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, Bad> {
+        let items = value.items(false)?;
+        if let Some(empty) = items.iter().find(|item| item.text.trim().is_empty()) {
+            return Err(Bad::item(empty, "an entry is empty"));
+        }
+        Ok(items.iter().flat_map(|item| item.text.split_whitespace()).map(str::to_owned).collect())
+    }
+
+    pub(crate) fn show(metrics: &[String]) -> Value {
+        Value::list(metrics.iter().map(String::as_str))
+    }
+}
+
+/// A list of globs for interface names; a text is split at commas and white space.
+pub(super) mod globs {
+    use super::{Bad, Item, Value, clean};
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, Bad> {
+        value.items(true)?.iter().map(glob).collect()
+    }
+
+    fn glob(item: &Item) -> Result<String, Bad> {
+        if item.text.trim().is_empty() {
+            return Err(Bad::item(item, "a glob is empty"));
+        }
+        match globset::Glob::new(&item.text) {
+            Ok(_) => Ok(item.text.clone()),
+            Err(error) => Err(Bad::item(item, clean(&error.kind().to_string()))),
+        }
+    }
+
+    pub(crate) fn show(globs: &[String]) -> Value {
+        Value::list(globs.iter().map(String::as_str))
+    }
+}
+
+/// `auto`, or globs.
+pub(super) mod pods {
+    use super::super::model::Pods;
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Pods, Bad> {
+        if *value == Value::Text("auto".to_owned()) {
+            return Ok(Pods::Auto);
+        }
+        let globs = super::globs::read(value)?;
+        if globs.is_empty() {
+            return Err(Bad::because(value, "without any pod interface there is nothing to watch"));
+        }
+        // From a flag or a variable, `auto` arrives as a list of one.
+        if globs.as_slice() == ["auto"] { Ok(Pods::Auto) } else { Ok(Pods::Globs(globs)) }
+    }
+
+    pub(crate) fn show(pods: &Pods) -> Value {
+        match pods {
+            Pods::Auto => Value::Text("auto".to_owned()),
+            Pods::Globs(globs) => super::globs::show(globs),
+        }
+    }
+}
+
+/// A level, or filter directives, as `tracing` reads them.
+pub(super) mod log_level {
+    use super::{Bad, Value, clean};
+
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+        let text = value.text()?;
+        if text.trim().is_empty() {
+            return Err(Bad::of(value));
+        }
+        // The filter would take a bare word that is not a level for the name of a module, and `inof` would silence
+        // everything else.
+        for part in text.split(',').map(str::trim) {
+            if !part.contains(['=', '[']) && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {
+                return Err(Bad::because(value, format!("`{}` is not a level", clean(part))));
+            }
+        }
+        match tracing_subscriber::EnvFilter::try_new(text) {
+            Ok(_) => Ok(text.to_owned()),
+            Err(error) => Err(Bad::because(value, clean(&error.to_string()))),
+        }
+    }
+
+    pub(crate) fn show(level: &str) -> Value {
+        super::name::show(level)
+    }
+}
+
+/// One of a few words.
+macro_rules! words {
+    ($(#[$doc:meta])* $module:ident: $kind:ident { $($word:literal => $variant:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        pub(super) mod $module {
+            use super::super::model::$kind;
+            use super::{Bad, Value};
+
+            pub(crate) fn read(value: &Value) -> Result<$kind, Bad> {
+                match value.text()? {
+                    $($word => Ok($kind::$variant),)+
+                    _ => Err(Bad::of(value)),
+                }
+            }
+
+            pub(crate) fn show(word: &$kind) -> Value {
+                Value::Text(match word { $($kind::$variant => $word),+ }.to_owned())
+            }
+        }
+    };
+}
+
+words! {
+    /// How programs are attached.
+    attach: Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
+}
+words! {
+    /// Which packets make a record.
+    aggregation: Aggregation { "none" => None, "medium" => Medium }
+}
+words! {
+    /// How log lines look.
+    log_format: LogFormat { "text" => Text, "json" => Json }
+}

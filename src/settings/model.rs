@@ -1,0 +1,207 @@
+//! Resolved settings: what the configuration means, in the types that the rest of the agent works with.
+//!
+//! [`Settings::default`] is the agent without any configuration; `config/webb.yaml` documents every key beside its
+//! default, and a test holds the two together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The metrics to count, one entry each, in Hubble's static grammar (contract, section 2.5.2).
+    pub metrics: Vec<String>,
+    /// Where `/metrics` is served.
+    pub metrics_listen: SocketAddr,
+    /// Where `/healthz`, `/actors`, `/config` and the like are served.
+    pub admin_listen: SocketAddr,
+    /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
+    pub node_name: String,
+    /// The name of the cluster.
+    pub cluster_name: String,
+    /// A file of Kubernetes objects that says which pod has which address.
+    pub cluster_manifest: Option<PathBuf>,
+    /// What is watched, and how.
+    pub interfaces: Interfaces,
+    /// Which packets make a record.
+    pub aggregation: Aggregation,
+    /// How long a busy connection may go without a record.
+    pub report_interval: Duration,
+    /// The connection table in the kernel.
+    pub connections: Connections,
+    /// The rings between the kernel and the reader.
+    pub rings: Rings,
+    /// Drop records per second and CPU; drops beyond it are counted but not described.
+    pub drop_budget: u32,
+    /// How scrapes are answered.
+    pub scrape: Scrape,
+    /// How the agent stops.
+    pub shutdown: Shutdown,
+    /// How failing components are restarted.
+    pub supervision: Supervision,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// What is watched, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interfaces {
+    /// The host side of the pods' interfaces.
+    pub pods: Pods,
+    /// Globs for the node's own devices.
+    pub node: Vec<String>,
+    /// How programs are attached.
+    pub attach: Attach,
+}
+
+/// Which interfaces lead to pods.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Pods {
+    /// Every veth whose peer is in another network namespace.
+    Auto,
+    /// Interfaces whose name matches one of these globs.
+    Globs(Vec<String>),
+}
+
+/// How programs are attached to interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attach {
+    /// TCX where the kernel has it (6.6), else a clsact filter.
+    Auto,
+    /// TCX only.
+    Tcx,
+    /// A clsact filter only.
+    Clsact,
+}
+
+/// Which packets make a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aggregation {
+    /// Every packet.
+    None,
+    /// New connections, first TCP flags, and one record each `report_interval`.
+    Medium,
+}
+
+/// The connection table in the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connections {
+    /// How many connections it holds.
+    pub entries: u32,
+    /// How long an established TCP connection is remembered without a packet.
+    pub tcp_idle: Duration,
+    /// The same after a FIN or RST.
+    pub closing_idle: Duration,
+    /// The same while a handshake is not complete.
+    pub half_open_idle: Duration,
+    /// The same for all other protocols.
+    pub other_idle: Duration,
+    /// How often the table is searched for idle entries and pending counts.
+    pub sweep_interval: Duration,
+}
+
+/// The rings between the kernel and the reader. Sizes are powers of two.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rings {
+    /// Bytes for connection records.
+    pub flow_bytes: u32,
+    /// Bytes for drop records.
+    pub drop_bytes: u32,
+}
+
+/// How scrapes are answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scrape {
+    /// A scrape that follows another sooner than this gets the same snapshot.
+    pub min_interval: Duration,
+    /// An aggregator that takes longer is served from its last snapshot.
+    pub timeout: Duration,
+}
+
+/// How the agent stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shutdown {
+    /// All of stopping takes at most this long.
+    pub budget: Duration,
+    /// How long `/metrics` is still served after everything else has stopped.
+    pub linger: Duration,
+}
+
+/// How failing components are restarted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Supervision {
+    /// More restarts of one component than this within `window` end the agent.
+    pub max_restarts: u32,
+    /// See `max_restarts`.
+    pub window: Duration,
+    /// Wait before the first restart; doubles with each one that follows.
+    pub backoff_min: Duration,
+    /// The longest wait before a restart.
+    pub backoff_max: Duration,
+    /// A component that has work but has not moved for this long is restarted.
+    pub stall_after: Duration,
+}
+
+/// What is logged, always to standard error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or `tracing` filter directives such as `info,webb::cluster=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let context = "sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
+        Self {
+            metrics: vec![
+                "flow".to_owned(),
+                "tcp".to_owned(),
+                "icmp".to_owned(),
+                "port-distribution".to_owned(),
+                format!("drop:{context}"),
+                format!("traffic:{context}"),
+            ],
+            metrics_listen: (Ipv4Addr::UNSPECIFIED, 9965).into(),
+            admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
+            node_name: String::new(),
+            cluster_name: "default".to_owned(),
+            cluster_manifest: None,
+            interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
+            aggregation: Aggregation::Medium,
+            report_interval: Duration::from_secs(5),
+            connections: Connections {
+                entries: 65_536,
+                // A little more than the two hours after which Linux probes an idle connection.
+                tcp_idle: Duration::from_mins(135),
+                closing_idle: Duration::from_secs(10),
+                half_open_idle: Duration::from_mins(1),
+                other_idle: Duration::from_mins(1),
+                sweep_interval: Duration::from_secs(1),
+            },
+            rings: Rings { flow_bytes: 8 << 20, drop_bytes: 1 << 20 },
+            drop_budget: 1000,
+            scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
+            shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },
+            supervision: Supervision {
+                max_restarts: 5,
+                window: Duration::from_mins(1),
+                backoff_min: Duration::from_millis(100),
+                backoff_max: Duration::from_secs(30),
+                stall_after: Duration::from_secs(10),
+            },
+            log: Log { level: "info".to_owned(), format: LogFormat::Text },
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What is wrong with a configuration, told so that it can be mended without looking anything up.
+//!
+//! A problem names its place (line of the file, variable or flag), what stood there and what was expected; with a file,
+//! the line itself is printed with the place underlined. All problems of a configuration are reported at once.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::value::{Bad, Mark, clean};
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// The configuration file.
+    File(Mark),
+    /// The environment variable of that name.
+    Variable(String),
+    /// The flag of that name, with its dashes.
+    Flag(&'static str),
+    /// The host's own name (only `node_name`).
+    Hostname,
+}
+
+impl fmt::Display for Origin {
+    /// As `/config` prints it: `default`, `file:12`, `env:WEBB_X`, `flag:--x` or `hostname`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(mark) => write!(f, "file:{}", mark.line),
+            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Flag(name) => write!(f, "flag:{name}"),
+            Self::Hostname => f.write_str("hostname"),
+        }
+    }
+}
+
+/// The configuration file: its name, and its text for error messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceFile {
+    /// As it was given.
+    pub name: String,
+    /// All of it.
+    pub text: String,
+}
+
+/// One thing that is wrong, or that looks wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// What was expected and what was found.
+    pub message: String,
+    /// Where.
+    pub origin: Origin,
+    /// What may help; may be empty.
+    pub help: String,
+}
+
+impl Problem {
+    /// A problem with a place and without advice.
+    pub fn new(origin: Origin, message: impl Into<String>) -> Self {
+        Self { message: message.into(), origin, help: String::new() }
+    }
+
+    /// With advice.
+    #[must_use]
+    pub fn with_help(mut self, help: impl Into<String>) -> Self {
+        self.help = help.into();
+        self
+    }
+
+    /// The value of `key` is not what it must be.
+    pub(super) fn bad_value(key: &str, expected: &str, bad: &Bad, origin: &Origin) -> Self {
+        let origin = match (bad.mark, origin) {
+            (Some(mark), Origin::File(_)) => Origin::File(mark),
+            (_, origin) => origin.clone(),
+        };
+        Self::new(origin, format!("`{key}`: expected {expected}; found {}", bad.found)).with_help(bad.why.clone())
+    }
+
+    /// The problem in one line, for the log.
+    pub fn one_line(&self) -> String {
+        let help = if self.help.is_empty() { String::new() } else { format!(" ({})", self.help) };
+        match &self.origin {
+            Origin::Default => format!("{}{help}", self.message),
+            origin => format!("{origin}: {}{help}", self.message),
+        }
+    }
+
+    /// The problem the way a compiler prints one, `severity` first, with a line break at the end.
+    pub fn render(&self, severity: &str, file: Option<&SourceFile>) -> String {
+        let mut lines = vec![match &self.origin {
+            Origin::Variable(name) => format!("{severity}: variable {name}: {}", self.message),
+            Origin::Flag(name) => format!("{severity}: flag {name}: {}", self.message),
+            _ => format!("{severity}: {}", self.message),
+        }];
+        if let (Origin::File(mark), Some(file)) = (&self.origin, file) {
+            lines.extend(snippet(file, *mark));
+        }
+        if !self.help.is_empty() {
+            lines.push(format!("  = {}", self.help));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+/// `--> file:line:column` and the line with its place underlined.
+fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
+    /// Characters shown of a line: enough for any sensible one.
+    const SHOWN: usize = 160;
+    let number = mark.line.to_string();
+    let margin = " ".repeat(number.len());
+    let mut lines = vec![format!("{margin}--> {}:{}:{}", file.name, mark.line, mark.column)];
+    if let Some(line) = file.text.lines().nth(mark.line.saturating_sub(1)) {
+        let shown: String =
+            line.chars().take(SHOWN).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+        let shown = shown.trim_end();
+        lines.push(format!("{margin} |"));
+        lines.push(format!("{number} | {shown}"));
+        let before = mark.column.saturating_sub(1);
+        if before < SHOWN {
+            let carets = mark.width.min(shown.chars().count().saturating_sub(before)).max(1);
+            lines.push(format!("{margin} | {}{}", " ".repeat(before), "^".repeat(carets)));
+        }
+    }
+    lines
+}
+
+/// Everything that is wrong with a configuration. Never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems {
+    /// What is wrong, in the order of the file, then variables, then flags.
+    pub list: Vec<Problem>,
+    /// The file, if one was read.
+    pub file: Option<Arc<SourceFile>>,
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.list.iter().enumerate() {
+            if at > 0 {
+                f.write_str("\n")?;
+            }
+            f.write_str(&problem.render("error", self.file.as_deref()))?;
+        }
+        Ok(())
+    }
+}
+
+/// A problem as JSON, for `check-config --json`.
+#[derive(Debug, Serialize)]
+pub struct Report<'a> {
+    /// `error` or `warning`.
+    pub severity: &'static str,
+    /// What was expected and what was found.
+    pub message: &'a str,
+    /// What may help; empty if nothing does.
+    pub help: &'a str,
+    /// `file:12`, `env:WEBB_X`, `flag:--x`.
+    pub source: String,
+    /// Line in the file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Column in the file, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+}
+
+impl<'a> Report<'a> {
+    /// The JSON form of `problem`.
+    pub fn new(severity: &'static str, problem: &'a Problem) -> Self {
+        let mark = if let Origin::File(mark) = problem.origin { Some(mark) } else { None };
+        Self {
+            severity,
+            message: &problem.message,
+            help: &problem.help,
+            source: problem.origin.to_string(),
+            line: mark.map(|mark| mark.line),
+            column: mark.map(|mark| mark.column),
+        }
+    }
+}
+
+/// `did you mean X?` if one of `known` is close to `typed`, else empty.
+pub(super) fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let typed = clean(typed);
+    let best = known.into_iter().map(|word| (distance(&typed, word), word)).min();
+    match best {
+        Some((distance, word)) if distance <= word.len().div_ceil(3) => format!("did you mean `{word}`?"),
+        _ => String::new(),
+    }
+}
+
+/// How many letters must be changed, added or taken away (Levenshtein's distance).
+fn distance(from: &str, to: &str) -> usize {
+    let mut row: Vec<usize> = (0..=to.chars().count()).collect();
+    for (at, letter) in from.chars().enumerate() {
+        let mut diagonal = at;
+        let mut left = at + 1;
+        let mut next = vec![left];
+        for (above, other) in row.iter().skip(1).zip(to.chars()) {
+            left = (diagonal + usize::from(letter != other)).min(left + 1).min(above + 1);
+            diagonal = *above;
+            next.push(left);
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The hint must find typing errors and must not guess wildly.
+    #[test]
+    fn hints_are_close() {
+        assert_eq!(distance("sise", "size"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(did_you_mean("metric_listen", ["metrics", "metrics_listen"]), "did you mean `metrics_listen`?");
+        assert_eq!(did_you_mean("zebra", ["metrics", "log"]), "");
+    }
+
+    /// A mark beyond the line, or beyond the file, must still print.
+    #[test]
+    fn marks_out_of_range_print() {
+        let file = SourceFile { name: "f".to_owned(), text: "a: 1\n".to_owned() };
+        for mark in [
+            Mark { line: 1, column: 40, width: 3 },
+            Mark { line: 9, column: 1, width: 1 },
+            Mark { line: 0, column: 0, width: 0 },
+            Mark { line: 1, column: usize::MAX, width: usize::MAX },
+        ] {
+            let text = Problem::new(Origin::File(mark), "m").render("error", Some(&file));
+            assert!(text.starts_with("error: m\n"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The layers: defaults, file, environment, flags; a later one wins, key by key.
+//!
+//! Every value remembers which layer it came from, for `/config` and for the problems that only show when all values
+//! are known (two listeners on one port, say).
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::check::CheckMetrics;
+use super::keys::{KEYS, Key, Reload, find};
+use super::model::Settings;
+use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
+use super::value::{Value, clean};
+use super::yaml;
+
+/// What the process was started with. Passed in, so that this module asks nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// The environment variables.
+    pub variables: BTreeMap<String, String>,
+    /// The host's name, the last resort for `node_name`.
+    pub hostname: String,
+}
+
+/// A flag that was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Flag {
+    /// With its dashes, as in [`Key::flag`].
+    pub name: &'static str,
+    /// What was typed.
+    pub value: Value,
+}
+
+/// Everything that settings are made from. Kept by the agent, to be loaded again at a reload.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Layers {
+    /// The configuration file; without one there are only defaults, variables and flags.
+    pub file: Option<PathBuf>,
+    /// The environment.
+    pub environment: Environment,
+    /// The flags.
+    pub flags: Vec<Flag>,
+}
+
+/// The settings, and where each came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// What they mean.
+    pub settings: Settings,
+    /// What looks wrong without being an error, for the log.
+    pub warnings: Vec<Problem>,
+    /// The file, if there is one: what [`Problem::render`] wants for its snippet.
+    pub file: Option<Arc<SourceFile>>,
+    /// The winning raw value of each key that was set.
+    set: BTreeMap<&'static str, (Value, Origin)>,
+}
+
+/// One key of [`Resolved`], as `/config` shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// The key.
+    pub key: &'static str,
+    /// Its value: a string, a list of strings or null.
+    pub value: serde_json::Value,
+    /// `default`, `file:12`, `env:WEBB_X`, `flag:--x` or `hostname`.
+    pub source: String,
+    /// Whether a change takes effect at a reload; otherwise at the next start.
+    pub live: bool,
+}
+
+impl Layers {
+    /// Reads the file, if there is one, and resolves all layers.
+    ///
+    /// # Errors
+    /// Everything that is wrong, not only the first problem.
+    pub fn load(&self) -> Result<Resolved, Problems> {
+        let file = self.file.as_deref().map(read_file).transpose()?;
+        resolve(file, &self.environment, &self.flags)
+    }
+}
+
+/// Reads a configuration file, or says why it cannot be read.
+pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
+    let name = path.display().to_string();
+    let reason = match std::fs::read(path) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => return Ok(SourceFile { name, text }),
+            Err(error) => format!("byte {} is not UTF-8", error.utf8_error().valid_up_to() + 1),
+        },
+        Err(error) => error.to_string(),
+    };
+    let message = format!("cannot read {}: {reason}", clean(&name));
+    Err(Problems { list: vec![Problem::new(Origin::Default, message)], file: None })
+}
+
+/// Resolves all layers. Does no I/O.
+///
+/// # Errors
+/// Everything that is wrong, not only the first problem.
+pub fn resolve(file: Option<SourceFile>, environment: &Environment, flags: &[Flag]) -> Result<Resolved, Problems> {
+    let mut resolved = Resolved {
+        settings: Settings::default(),
+        warnings: Vec::new(),
+        file: file.map(Arc::new),
+        set: BTreeMap::new(),
+    };
+    let mut problems = Vec::new();
+    if let Some(file) = resolved.file.clone() {
+        let (entries, wrong) = yaml::read(&file);
+        problems.extend(wrong);
+        for entry in entries {
+            resolved.apply(entry.key, entry.value, Origin::File(entry.mark), &mut problems);
+        }
+    }
+    resolved.apply_variables(environment, &mut problems);
+    for flag in flags {
+        // A flag that is not in the table cannot be typed: clap knows only those that are.
+        if let Some(key) = KEYS.iter().find(|key| key.flag == Some(flag.name)) {
+            resolved.apply(key, flag.value.clone(), Origin::Flag(flag.name), &mut problems);
+        }
+    }
+    resolved.name_node(environment, &mut problems);
+    resolved.check_together(&mut problems);
+    if problems.is_empty() {
+        return Ok(resolved);
+    }
+    problems.sort_by_key(|problem| match &problem.origin {
+        Origin::File(mark) => (0, mark.line, mark.column),
+        Origin::Variable(_) => (1, 0, 0),
+        _ => (2, 0, 0),
+    });
+    Err(Problems { list: problems, file: resolved.file })
+}
+
+impl Resolved {
+    fn apply(&mut self, key: &'static Key, value: Value, origin: Origin, problems: &mut Vec<Problem>) {
+        match (key.set)(&mut self.settings, &value) {
+            Ok(()) => {
+                self.set.insert(key.name, (value, origin));
+            }
+            Err(bad) => problems.push(Problem::bad_value(key.name, key.expected, &bad, &origin)),
+        }
+    }
+
+    fn apply_variables(&mut self, environment: &Environment, problems: &mut Vec<Problem>) {
+        let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
+        for (name, text) in environment.variables.iter().filter(|(name, _)| name.starts_with("WEBB_")) {
+            if let Some(key) = names.iter().position(|known| known == name).and_then(|at| KEYS.get(at)) {
+                // An empty variable is how manifests write "not set".
+                if !text.is_empty() {
+                    self.apply(key, Value::Text(text.clone()), Origin::Variable(name.clone()), problems);
+                }
+            } else if name != "WEBB_CONFIG" && !service_link(name) {
+                let help = did_you_mean(name, names.iter().map(String::as_str));
+                let origin = Origin::Variable(clean(name));
+                self.warnings.push(Problem::new(origin, "no key has this name; it is ignored").with_help(help));
+            }
+        }
+    }
+
+    fn name_node(&mut self, environment: &Environment, problems: &mut Vec<Problem>) {
+        let Some(key) = find("node_name").filter(|_| self.settings.node_name.is_empty()) else { return };
+        let (value, origin) = match environment.variables.get("NODE_NAME").filter(|name| !name.is_empty()) {
+            Some(name) => (name, Origin::Variable("NODE_NAME".to_owned())),
+            None => (&environment.hostname, Origin::Hostname),
+        };
+        self.apply(key, Value::Text(value.clone()), origin, problems);
+        if self.settings.node_name.is_empty() && problems.is_empty() {
+            let message = "`node_name`: it is not set, and the host has no name either";
+            problems.push(Problem::new(Origin::Hostname, message));
+        }
+    }
+
+    /// Rules that concern more than one key. A problem points at the key that is named first, or at the other one if
+    /// nobody set the first.
+    fn check_together(&mut self, problems: &mut Vec<Problem>) {
+        let settings = &self.settings;
+        let mut fail = |key: &str, other: &str, message: String| {
+            let origin = if self.set.contains_key(key) { self.origin(key) } else { self.origin(other) };
+            problems.push(Problem::new(origin, message));
+        };
+        if clash(settings.metrics_listen, settings.admin_listen) {
+            let (admin, metrics) = (settings.admin_listen, settings.metrics_listen);
+            let message =
+                format!("`admin_listen`: {admin} is taken by `metrics_listen` ({metrics}); give them two ports");
+            fail("admin_listen", "metrics_listen", message);
+        }
+        let below = |small: &str, large: &str| {
+            let show = |name| find(name).map_or(Value::Null, |key| (key.get)(settings));
+            match (show(small), show(large)) {
+                (Value::Text(low), Value::Text(high)) => {
+                    format!("`{small}`: {low} must not be more than `{large}` ({high})")
+                }
+                _ => format!("`{small}` must not be more than `{large}`"),
+            }
+        };
+        if settings.shutdown.linger > settings.shutdown.budget {
+            fail("shutdown.linger", "shutdown.budget", below("shutdown.linger", "shutdown.budget"));
+        }
+        if settings.supervision.backoff_min > settings.supervision.backoff_max {
+            let message = below("supervision.backoff_min", "supervision.backoff_max");
+            fail("supervision.backoff_min", "supervision.backoff_max", message);
+        }
+        if !settings.admin_listen.ip().is_loopback() {
+            let message = format!(
+                "`admin_listen`: {} can be reached from other machines, and the admin endpoint can restart components",
+                settings.admin_listen
+            );
+            self.warnings.push(Problem::new(self.origin("admin_listen"), message));
+        }
+    }
+
+    /// Where the value of `key` came from.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.set.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Every key with its value and where that came from, in the order of the documentation.
+    pub fn entries(&self) -> Vec<Entry> {
+        KEYS.iter()
+            .map(|key| Entry {
+                key: key.name,
+                value: json(&(key.get)(&self.settings)),
+                source: self.origin(key.name).to_string(),
+                live: key.reload == Reload::Live,
+            })
+            .collect()
+    }
+
+    /// Checks `settings.metrics` with the metrics' own parser, which lives on a higher floor. `check` gets one entry
+    /// or several, separated by spaces, and gives warnings, or an error.
+    ///
+    /// # Errors
+    /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a metric that is
+    /// listed twice).
+    pub fn check_metrics(&mut self, check: &CheckMetrics<'_>) -> Result<(), Problems> {
+        let origin = self.origin("metrics");
+        let mut problems = Vec::new();
+        for entry in &self.settings.metrics {
+            // One element of a list in the file, if this is where the entry stands.
+            let mark = match self.set.get("metrics") {
+                Some((Value::List(items), _)) => items
+                    .iter()
+                    .find(|item| item.text.split_whitespace().any(|part| part == entry))
+                    .and_then(|item| item.mark),
+                _ => None,
+            };
+            let origin = mark.map_or_else(|| origin.clone(), Origin::File);
+            match check(entry) {
+                Ok(warnings) => self.warnings.extend(
+                    warnings.into_iter().map(|text| Problem::new(origin.clone(), format!("`metrics`: {text}"))),
+                ),
+                Err(text) => problems.push(Problem::new(origin, format!("`metrics`: {text}"))),
+            }
+        }
+        if problems.is_empty()
+            && let Err(text) = check(&self.settings.metrics.join(" "))
+        {
+            problems.push(Problem::new(origin, format!("`metrics`: {text}")));
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems { list: problems, file: self.file.clone() }) }
+    }
+}
+
+/// The value as JSON: a string, a list of strings or null.
+pub(super) fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Text(text) => serde_json::Value::from(text.as_str()),
+        Value::List(items) => items.iter().map(|item| item.text.as_str()).collect(),
+        Value::Null | Value::Nested(_) => serde_json::Value::Null,
+    }
+}
+
+/// True if two listeners want the same port of the same address. Port 0 is any free port and clashes with nothing.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let (a, b) = (one.ip(), other.ip());
+    one.port() == other.port() && one.port() != 0 && (a == b || a.is_unspecified() || b.is_unspecified())
+}
+
+/// True for the variables that Kubernetes sets in every pod when a Service is called `webb`.
+fn service_link(name: &str) -> bool {
+    name.strip_prefix("WEBB_").is_some_and(|rest| rest.starts_with("SERVICE_") || rest.starts_with("PORT"))
+}

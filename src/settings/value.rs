@@ -1,0 +1,114 @@
+//! Raw values: what was typed, before anyone asks what it means.
+//!
+//! A YAML node, an environment variable and a flag all become a [`Value`]; the table of keys reads it into a type. The
+//! place of each part is kept, so that a problem found much later still points at the character that caused it.
+
+/// A stretch of one line of the file, counted in characters from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+    /// How many characters; at least 1.
+    pub width: usize,
+}
+
+/// One element of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// As it was typed, without quotes.
+    pub text: String,
+    /// Where, when it came from a file.
+    pub mark: Option<Mark>,
+}
+
+/// What was typed for one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// `null`, `~` or nothing at all.
+    Null,
+    /// A scalar, as it was typed, without quotes.
+    Text(String),
+    /// A list of scalars.
+    List(Vec<Item>),
+    /// A mapping, or a list that holds something other than scalars: right for no key, kept for the error text.
+    Nested(&'static str),
+}
+
+impl Value {
+    /// A list that did not come from a file.
+    pub fn list<'a>(texts: impl IntoIterator<Item = &'a str>) -> Self {
+        Self::List(texts.into_iter().map(|text| Item { text: text.to_owned(), mark: None }).collect())
+    }
+
+    /// The elements, if this is a list, or the parts of a text between white space and, if `commas`, commas.
+    pub(super) fn items(&self, commas: bool) -> Result<Vec<Item>, Bad> {
+        match self {
+            Self::List(items) => Ok(items.clone()),
+            Self::Text(text) => Ok(text
+                .split(|letter: char| letter.is_whitespace() || (commas && letter == ','))
+                .filter(|part| !part.is_empty())
+                .map(|part| Item { text: part.to_owned(), mark: None })
+                .collect()),
+            Self::Null | Self::Nested(_) => Err(Bad::of(self)),
+        }
+    }
+
+    /// The text, if this is a scalar.
+    pub(super) fn text(&self) -> Result<&str, Bad> {
+        match self {
+            Self::Text(text) => Ok(text),
+            _ => Err(Bad::of(self)),
+        }
+    }
+
+    /// As an error says it after "found".
+    fn describe(&self) -> String {
+        match self {
+            Self::Null => "nothing".to_owned(),
+            Self::Text(text) if text.is_empty() => "an empty text".to_owned(),
+            Self::Text(text) => format!("`{}`", clean(text)),
+            Self::List(_) => "a list".to_owned(),
+            Self::Nested(what) => (*what).to_owned(),
+        }
+    }
+}
+
+/// Why a value is not what its key wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Bad {
+    /// What was found instead, ready to follow the word "found".
+    pub(super) found: String,
+    /// More about it; may be empty.
+    pub(super) why: String,
+    /// Where, if a single element of a list is to blame.
+    pub(super) mark: Option<Mark>,
+}
+
+impl Bad {
+    /// The value as a whole is of the wrong sort.
+    pub(super) fn of(value: &Value) -> Self {
+        Self { found: value.describe(), why: String::new(), mark: None }
+    }
+
+    /// The value as a whole is wrong because of `why`.
+    pub(super) fn because(value: &Value, why: impl Into<String>) -> Self {
+        Self { why: why.into(), ..Self::of(value) }
+    }
+
+    /// One element is wrong because of `why`.
+    pub(super) fn item(item: &Item, why: impl Into<String>) -> Self {
+        Self { found: format!("`{}`", clean(&item.text)), why: why.into(), mark: item.mark }
+    }
+}
+
+/// Text fit for a terminal: no control characters, at most 80 characters.
+pub(super) fn clean(text: &str) -> String {
+    let mut cleaned: String =
+        text.chars().take(80).map(|letter| if letter.is_control() { '\u{fffd}' } else { letter }).collect();
+    if text.chars().nth(80).is_some() {
+        cleaned.push_str("...");
+    }
+    cleaned
+}

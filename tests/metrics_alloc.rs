@@ -1,0 +1,109 @@
+//! Counting flows of known series must not allocate: an allocator that counts shows it. Alone in its binary, since the
+//! allocator is the process'.
+
+mod metrics_common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use metrics_common::{address, aggregators, dropped, flow, pod, reply, tcp};
+use webb::flow::{Direction, Event, Flow, L4, TcpFlags};
+use webb::index::{Index, Policies};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed to the system's allocator as it came; counting touches only a thread-local number that
+// needs no allocation itself.
+#[allow(unsafe_code, reason = "an allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `realloc`, and `block` came from the system's allocator.
+        unsafe { System.realloc(block, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and `block` came from the system's allocator.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Two indexes of the same 200 pods in another order, so that every memo must be filled anew when one follows the other.
+fn indexes() -> [Arc<Index>; 2] {
+    let pods = |order: &mut dyn Iterator<Item = u8>| {
+        let pods: Vec<_> = order
+            .map(|last| (pod("space", &format!("pod-{last}"), "fleet"), vec![address(&format!("10.0.0.{last}"))]))
+            .collect();
+        Arc::new(Index::new(pods, Policies::default()))
+    };
+    [pods(&mut (1..=200)), pods(&mut (1..=200).rev())]
+}
+
+/// 4,096 flows of every kind between those pods.
+fn flows(index: &Index) -> Vec<Flow> {
+    let flows = (0..4096_u16).map(|number| {
+        let of = |number: u16| format!("10.0.0.{}", number % 200 + 1);
+        let base = Flow { bytes: u64::from(number), ..flow(index, &of(number), &of(number / 7)) };
+        let base = Flow { direction: if number % 2 == 0 { Direction::Egress } else { base.direction }, ..base };
+        match number % 8 {
+            0 => tcp(base, 80, TcpFlags::SYN),
+            1 => reply(tcp(base, 443, TcpFlags::SYN | TcpFlags::ACK)),
+            2 => tcp(base, 8080, TcpFlags::ACK | TcpFlags::FIN),
+            3 => tcp(base, number, TcpFlags::ACK | TcpFlags::RST),
+            4 => Flow { l4: L4::Udp, destination_port: 53, ..base },
+            5 => Flow { l4: L4::IcmpV4, icmp_type: 8, ..base },
+            6 => dropped(tcp(base, 80, TcpFlags::SYN), "POLICY_DENIED"),
+            _ => Flow { event: Event::Flush, ..base },
+        }
+    });
+    flows.collect()
+}
+
+/// A million flows after warm-up, over all metrics and contexts, with the index changing every 512 flows: no
+/// allocation at all.
+#[test]
+fn a_million_flows_allocate_nothing() {
+    let configuration = "drop:sourceContext=pod;destinationContext=pod \
+        flow:labelsContext=source_namespace,source_workload,source_pod,destination_namespace,destination_workload,destination_pod \
+        icmp:sourceContext=ip;destinationContext=ip port-distribution:sourceContext=app \
+        tcp:sourceEgressContext=pod;destinationIngressContext=dns|ip traffic:sourceContext=workload-name";
+    let mut aggregators = aggregators(configuration);
+    let indexes = indexes();
+    let batches: Vec<Vec<Flow>> = indexes.iter().map(|index| flows(index)).collect();
+    let mut counted = 0_usize;
+    let mut run = |wanted: usize| {
+        let end = counted + wanted;
+        while counted < end {
+            for at in 0..8 {
+                let turn = at % 2;
+                let batch = &batches[turn][at * 512..(at + 1) * 512];
+                for aggregator in &mut aggregators {
+                    let mut progress = 0;
+                    aggregator.observe(batch, &indexes[turn], 0, &mut progress);
+                }
+                counted += batch.len();
+            }
+        }
+    };
+    run(8192);
+    let before = ALLOCATIONS.with(Cell::get);
+    assert!(before > 1000, "the allocator does not count");
+    run(1_000_000);
+    let allocations = ALLOCATIONS.with(Cell::get) - before;
+    assert_eq!(allocations, 0);
+    assert!(aggregators.iter().all(|aggregator| aggregator.series() > 0));
+}

@@ -1,0 +1,124 @@
+//! A small cluster, flows in it, and the shortest way from flows to the exposition.
+
+#![allow(dead_code, reason = "each test binary uses its part of it")]
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use webb::expose::{Snapshot, text};
+use webb::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
+use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
+use webb::metrics::{Aggregator, grammar};
+use webb::sym::Sym;
+
+/// A pod of a workload `deathstar` or so, with the labels that Kubernetes and Cilium would give it.
+pub(crate) fn pod(namespace: &str, name: &str, workload: &str) -> Endpoint {
+    let mut labels = vec![format!("k8s:app={workload}"), format!("k8s:io.kubernetes.pod.namespace={namespace}")];
+    labels.sort();
+    let spec = EndpointSpec {
+        identity: 1000,
+        namespace: namespace.into(),
+        pod_name: name.into(),
+        labels,
+        workloads: vec![Workload { name: workload.into(), kind: "Deployment".into() }],
+    };
+    Endpoint::new(Kind::Pod, true, &spec)
+}
+
+pub(crate) fn address(text: &str) -> Address {
+    Address::from(text.parse::<IpAddr>().unwrap())
+}
+
+/// deathstar 10.0.0.2, tiefighter 10.0.0.3, xwing 10.0.0.4 (and fd00:: likewise), the host 10.0.0.1.
+pub(crate) fn index() -> Arc<Index> {
+    let both = |last: u8| vec![address(&format!("10.0.0.{last}")), address(&format!("fd00::{last}"))];
+    Arc::new(Index::new(
+        [
+            (pod("default", "deathstar-6c94dcc57b-7pr8c", "deathstar"), both(2)),
+            (pod("default", "tiefighter", "tiefighter"), both(3)),
+            (pod("default", "xwing", "xwing"), both(4)),
+            (Endpoint::reserved(Kind::Host, 1, "reserved:host"), both(1)),
+        ],
+        Policies::default(),
+    ))
+}
+
+/// A forwarded trace to an endpoint; the test changes what it is about.
+pub(crate) fn flow(index: &Index, source: &str, destination: &str) -> Flow {
+    let (source_ip, destination_ip) = (address(source), address(destination));
+    Flow {
+        source_ip,
+        destination_ip,
+        source: index.find(source_ip),
+        destination: index.find(destination_ip),
+        bytes: 100,
+        packets: 1,
+        family: if source.contains(':') { Family::V6 } else { Family::V4 },
+        event: Event::Trace,
+        point: Point::ToEndpoint,
+        verdict: Verdict::Forwarded,
+        direction: Direction::Ingress,
+        reply: Reply::No,
+        ..Flow::default()
+    }
+}
+
+pub(crate) fn tcp(flow: Flow, port: u16, flags: u16) -> Flow {
+    Flow { l4: L4::Tcp, source_port: 40_000, destination_port: port, tcp_flags: TcpFlags::known(flags), ..flow }
+}
+
+pub(crate) fn dropped(flow: Flow, reason: &str) -> Flow {
+    Flow {
+        event: Event::Drop,
+        verdict: Verdict::Dropped,
+        reason: Reason(Sym::new(reason)),
+        reply: Reply::Unknown,
+        ..flow
+    }
+}
+
+/// The way of a reply: ends and ports the other way round.
+pub(crate) fn reply(flow: Flow) -> Flow {
+    Flow {
+        source_ip: flow.destination_ip,
+        destination_ip: flow.source_ip,
+        source: flow.destination,
+        destination: flow.source,
+        source_port: flow.destination_port,
+        destination_port: flow.source_port,
+        point: Point::ToStack,
+        reply: Reply::Yes,
+        ..flow
+    }
+}
+
+pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {
+    let parsed = grammar::parse(configuration).unwrap();
+    assert_eq!(parsed.warnings, []);
+    parsed.metrics.iter().map(Aggregator::new).collect()
+}
+
+pub(crate) fn feed(aggregators: &mut [Aggregator], flows: &[Flow], index: &Arc<Index>) {
+    for aggregator in aggregators {
+        let mut progress = 0;
+        aggregator.observe(flows, index, 0, &mut progress);
+        assert_eq!(progress, flows.len());
+    }
+}
+
+pub(crate) fn snapshots(aggregators: &mut [Aggregator]) -> Vec<Snapshot> {
+    aggregators.iter_mut().flat_map(Aggregator::snapshot).collect()
+}
+
+pub(crate) fn exposition(aggregators: &mut [Aggregator]) -> String {
+    let mut out = Vec::new();
+    text::render(&snapshots(aggregators), [], &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// What `configuration` exposes after these flows.
+pub(crate) fn exposed(configuration: &str, flows: &[Flow], index: &Arc<Index>) -> String {
+    let mut aggregators = aggregators(configuration);
+    feed(&mut aggregators, flows, index);
+    exposition(&mut aggregators)
+}

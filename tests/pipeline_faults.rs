@@ -1,0 +1,274 @@
+//! The road of events under faults, in memory: records from a source that a test fills, through reader, decoder and
+//! aggregators, to a cut. Each test kills or stalls one stage while records flow and then holds the counters to the
+//! records that were sent, less exactly what the ledger names.
+//!
+//! Needs the cargo feature `fault-injection`; `make test` sets it. Tests share the armed points, so they take turns.
+#![cfg(feature = "fault-injection")]
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::mpsc::unbounded_channel;
+use webb::abi::{Record, VERSION, kind};
+use webb::actors::decoder::{DecoderActor, DecoderFault};
+use webb::actors::keeper::ThreadKeeper;
+use webb::actors::restart::{Intensity, Policy};
+use webb::actors::{Finish, aggregator, reader};
+use webb::fault::{Components, Kind, State, inject};
+use webb::flow::Reasons;
+use webb::index::Index;
+use webb::metrics::{Aggregator, grammar};
+use webb::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, RecordSource, Rings, Seat, Signal, Waker};
+use zerocopy::IntoBytes;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A ring in memory that behaves like the kernel's: a record is consumed even if its handling unwinds.
+#[derive(Clone, Default)]
+struct MemoryRing(Arc<Mutex<VecDeque<Record>>>);
+
+impl MemoryRing {
+    fn push(&self, records: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(syn(), records));
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl RecordSource for MemoryRing {
+    fn wait(&mut self, _: Duration) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
+        let mut drained = 0;
+        loop {
+            let Some(record) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return drained };
+            drained += 1;
+            if take(Signal::Flow, record.as_bytes()).is_break() {
+                return drained;
+            }
+        }
+    }
+}
+
+impl Rings for MemoryRing {
+    fn open(&self, _: &Waker) -> std::io::Result<Box<dyn RecordSource>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// A TCP SYN of one packet, 60 bytes.
+fn syn() -> Record {
+    Record {
+        version: VERSION,
+        kind: kind::NEW,
+        length: 80,
+        family: 4,
+        protocol: 6,
+        tcp_flags: 0x02,
+        destination_port: 80,
+        packets: 1,
+        bytes: 60,
+        ..Record::default()
+    }
+}
+
+struct Road {
+    ring: MemoryRing,
+    components: Components,
+    counters: Arc<Counters>,
+    lanes: Arc<[Lane]>,
+    seats: Vec<Arc<Seat>>,
+    desk: CutDesk,
+    keepers: Vec<Addr<ThreadKeeper>>,
+    _decoder: Addr<DecoderActor>,
+    _turn: MutexGuard<'static, ()>,
+}
+
+fn road() -> Road {
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let components = Components::default();
+    let (escalations, _) = unbounded_channel();
+    let policy = Arc::new(ArcSwap::from_pointee(Policy {
+        max_restarts: 5,
+        window: Duration::from_secs(60),
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_millis(100),
+        stall_after: Duration::from_millis(700),
+    }));
+    let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());
+    let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
+    for config in grammar::parse("tcp flow traffic").unwrap().metrics {
+        let name = format!("aggregator/{}", config.name());
+        let (lane, items) = Lane::new(components.component(&name));
+        let seat = Arc::new(Seat::new(Aggregator::new(&config)));
+        keepers.push(aggregator::start(items, Arc::clone(&seat), intensity(&name)));
+        lanes.push(lane);
+        seats.push(seat);
+    }
+    let lanes: Arc<[Lane]> = lanes.into();
+    let waker = Waker::new().unwrap();
+    let (desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
+    let decoder_seat = Arc::new(ArcSwapOption::empty());
+    let decoder = DecoderActor::start(Reasons::new([]), Arc::clone(&decoder_seat), intensity("decoder"));
+    let fault_to = decoder.clone();
+    let counters = Arc::new(Counters::default());
+    let ring = MemoryRing::default();
+    let reader = Reader {
+        rings: Arc::new(ring.clone()),
+        waker,
+        lanes: Arc::clone(&lanes),
+        commands,
+        index: Arc::new(ArcSwap::from_pointee(Index::default())),
+        decoder: decoder_seat,
+        decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::default(),
+    };
+    keepers.push(reader::start(Arc::new(reader), intensity("reader")));
+    Road { ring, components, counters, lanes, seats, desk, keepers, _decoder: decoder, _turn: turn }
+}
+
+/// Waits for something that must come true; the bound only ends a test that has failed.
+async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !true_yet() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Road {
+    /// Waits until everything sent has gone through.
+    async fn at_rest(&self, records: u64) {
+        until("every record read and counted", || {
+            self.ring.is_empty()
+                && self.counters.read.load(Relaxed) == records
+                && self.lanes.iter().zip(&self.seats).all(|(lane, seat)| {
+                    lane.sent() == self.counters.decoded.load(Relaxed)
+                        && lane.sent() == seat.counted() + seat.poisoned() + lane.skipped()
+                })
+        })
+        .await;
+    }
+
+    /// The sum of a family's series, from a fresh cut.
+    fn sum(&mut self, family: &str) -> u64 {
+        assert_eq!(self.desk.cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        let of = |snapshot: &webb::expose::Snapshot| {
+            let column = snapshot.families.iter().position(|spec| spec.name == family)?;
+            Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
+        };
+        self.desk.snapshots().filter_map(of).sum()
+    }
+
+    async fn finish(self) {
+        for keeper in self.keepers.iter().rev() {
+            keeper.send(Finish).await.unwrap();
+        }
+    }
+}
+
+/// The undisturbed road: what goes in comes out, in every metric.
+#[actix::test]
+async fn everything_sent_is_counted() {
+    let mut road = road();
+    road.ring.push(100_000);
+    road.at_rest(100_000).await;
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 100_000);
+    assert_eq!(road.sum("hubble_flows_processed_total"), 100_000);
+    assert_eq!(road.sum("webb_traffic_bytes_total"), 6_000_000);
+    road.finish().await;
+}
+
+/// A reader that dies in a flood loses the record that killed it and nothing else.
+#[actix::test]
+async fn a_dead_reader_loses_one_record() {
+    let mut road = road();
+    road.ring.push(50_000);
+    inject::arm("reader", 1, 0);
+    road.ring.push(50_000);
+    road.at_rest(100_000).await;
+    let reader = road.components.component("reader");
+    assert_eq!((reader.faults(Kind::Panicked), reader.restarts()), (1, 1));
+    assert_eq!(road.counters.poisoned.load(Relaxed), 1);
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 99_999);
+    assert_eq!(road.sum("webb_traffic_packets_total"), 99_999);
+    road.finish().await;
+}
+
+/// A decoder that panics is restarted alone: the reader lives on and the ring keeps the records meanwhile.
+#[actix::test]
+async fn a_dead_decoder_loses_one_record() {
+    let mut road = road();
+    road.ring.push(10_000);
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    road.at_rest(20_000).await;
+    assert_eq!(road.components.component("decoder").faults(Kind::Panicked), 1);
+    until("decoder restarted", || road.components.component("decoder").restarts() == 1).await;
+    assert_eq!(road.components.component("reader").faults(Kind::Panicked), 0);
+    assert_eq!(road.counters.poisoned.load(Relaxed), 1);
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 19_999);
+    road.finish().await;
+}
+
+/// Each aggregator dies alone: its neighbours count every flow, it keeps its counters and misses one flow.
+#[actix::test]
+async fn a_dead_aggregator_keeps_its_counters() {
+    for (metric, family) in [("tcp", "hubble_tcp_flags_total"), ("flow", "hubble_flows_processed_total")] {
+        let mut road = road();
+        road.ring.push(5_000);
+        road.at_rest(5_000).await;
+        let point = format!("aggregator/{metric}");
+        inject::arm(&point, 1, 0);
+        road.ring.push(5_000);
+        road.at_rest(10_000).await;
+        until("restarted", || road.components.component(&point).restarts() == 1).await;
+        assert_eq!(road.components.component(&point).faults(Kind::Panicked), 1);
+        assert_eq!(road.sum(family), 9_999);
+        assert_eq!(road.sum("webb_traffic_packets_total"), 10_000);
+        road.finish().await;
+    }
+}
+
+/// A stalled aggregator is told of, scrapes go on without it, and afterwards its counters are whole but for what its
+/// full lane had to skip, which is counted.
+#[actix::test]
+async fn a_stalled_aggregator_costs_only_what_was_skipped() {
+    let mut road = road();
+    inject::arm("aggregator/tcp", 1, 2_500);
+    road.ring.push(100);
+    until("stall noticed", || road.components.component("aggregator/tcp").faults(Kind::Stalled) == 1).await;
+    assert_ne!(road.components.component("aggregator/tcp").state(), State::Up);
+    assert_eq!(road.desk.cut(Duration::from_millis(300)), 1, "the others answer while it stands still");
+    road.ring.push(200_000);
+    road.at_rest(200_100).await;
+    until("restarted", || road.components.component("aggregator/tcp").state() == State::Up).await;
+    let skipped = road.lanes[0].skipped();
+    assert!(skipped > 0, "200,000 flows do not fit into a lane");
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 200_100 - skipped);
+    assert_eq!(road.sum("hubble_flows_processed_total"), 200_100);
+    road.finish().await;
+}
+
+/// A decoder that fails on every record is given up, not restarted for ever.
+#[actix::test]
+async fn a_hopeless_decoder_is_given_up() {
+    let road = road();
+    inject::arm("decoder", 100, 0);
+    road.ring.push(100);
+    until("given up", || road.components.component("decoder").state() == State::GaveUp).await;
+    assert_eq!(road.components.component("decoder").restarts(), 5);
+    inject::arm("decoder", 0, 0);
+    road.finish().await;
+}
