@@ -279,6 +279,7 @@ impl Agent {
         request(&self.namespace, 9966, "GET", path)
     }
 
+    #[cfg(feature = "fault-injection")]
     /// `POST` without a body to the admin listener; must be answered with success.
     pub(crate) fn post(&self, path: &str) {
         let answer = request(&self.namespace, 9966, "POST", path);
@@ -286,6 +287,7 @@ impl Agent {
         assert!(good, "POST {path}: {answer:?}\n{}", self.log());
     }
 
+    #[cfg(feature = "fault-injection")]
     /// One component of `/actors`; `None` if there is none of that name.
     pub(crate) fn component(&self, name: &str) -> Option<Value> {
         let answer = self.get("/actors")?;
