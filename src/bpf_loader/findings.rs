@@ -44,6 +44,9 @@ pub struct Finding {
     pub why: String,
 }
 
+/// The subject of the finding about capabilities.
+pub const PRIVILEGES: &str = "privileges";
+
 fn finding(subject: &'static str, standing: Standing, why: impl Into<String>) -> Finding {
     Finding { subject, standing, why: why.into() }
 }
@@ -98,9 +101,9 @@ pub fn findings() -> Vec<Finding> {
 fn capabilities() -> Finding {
     let missing = missing_capabilities();
     if missing.is_empty() {
-        finding("privileges", Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
+        finding(PRIVILEGES, Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
     } else {
-        finding("privileges", Standing::Missing, format!("this process lacks {}", missing.join(", ")))
+        finding(PRIVILEGES, Standing::Missing, format!("this process lacks {}", missing.join(", ")))
     }
 }
 

@@ -27,7 +27,7 @@ mod sys;
 pub use btf::drop_reasons;
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
-pub use findings::{Finding, Standing, findings};
+pub use findings::{Finding, PRIVILEGES, Standing, findings};
 pub use interfaces::{Change, Interface, Kind, Watch};
 pub use ledger::{Ledger, Mode, Sweeper};
 pub use object::{DROP_OBJECT, FLOW_OBJECT};
