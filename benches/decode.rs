@@ -79,7 +79,7 @@ fn records(drops: bool) -> Vec<Record> {
                 source,
                 destination,
                 source_port: 40_000,
-                destination_port: [80, 443, 53, 8080][next(4) as usize % 4],
+                destination_port: if next(4) == 0 { 80 } else { 443 },
                 family: 4,
                 protocol: 6,
                 tcp_flags: 0x12,

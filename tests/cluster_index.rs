@@ -1,5 +1,12 @@
 //! From the cache to the index: who has which address, under which names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
 use std::net::IpAddr;
 
 use webb::cluster::{Cache, Counts, Key, Kind as ObjectKind, Reference, Settings, parse};

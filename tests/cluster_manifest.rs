@@ -1,5 +1,12 @@
 //! The manifest: what is loaded, what is refused, and how that is said.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
 use std::fmt::Write as _;
 use std::fs;
 
@@ -123,7 +130,10 @@ fn typed_lists() {
     let manifest = parsed("{kind: PodList, apiVersion: v1, items: [{metadata: {name: a}}, {metadata: {name: b}}]}");
     assert_eq!(names(&manifest), ["Pod default/a", "Pod default/b"]);
     assert_eq!(problems(&manifest), Vec::<String>::new());
-    assert!(parsed("{kind: List, apiVersion: v1, items: []}").objects.is_empty());
+    for empty in ["{kind: List, apiVersion: v1, items: []}", "{kind: List, items: null}", "kind: List"] {
+        let manifest = parsed(empty);
+        assert!(manifest.objects.is_empty() && manifest.problems.is_empty(), "{empty}: {:?}", manifest.problems);
+    }
 }
 
 /// Where even the end of an object can't be told the file is refused, and the line says where.
@@ -194,6 +204,37 @@ fn a_list_of_mistakes_ends() {
     assert_eq!(manifest.further_problems, 900);
 }
 
+/// Keys given twice, items that are no sequence and entities that multiply are mistakes like others, not disasters.
+#[test]
+fn odd_shapes() {
+    for (odd, after) in [
+        ("{apiVersion: v1, kind: Pod, metadata: {name: a, name: b}}", 1),
+        ("{apiVersion: v1, kind: PodList, items: 5}", 1),
+        ("{apiVersion: v1, kind: Pod, metadata: 5}", 1),
+        (
+            "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: c, ports: [{name: p, containerPort: 0}]}]}}",
+            1,
+        ),
+        ("just text", 1),
+        ("{apiVersion: v1, kind: WaitingList}", 1),
+        ("{apiVersion: v1, kind: Service, metadata: {name: a}, spec: {clusterIP: None}}", 0),
+        ("{apiVersion: v1, kind: Pod, metadata: {name: a, labels: &l {x: y}, annotations: *l}}", 0),
+        ("{apiVersion: v1, kind: Pod, metadata: null}", 1),
+    ] {
+        let manifest = parsed(&format!("{odd}\n---\n{{apiVersion: v1, kind: Node, metadata: {{name: good}}}}\n"));
+        assert_eq!(names(&manifest).last().map(String::as_str), Some("Node good"), "{odd}");
+        assert_eq!(manifest.problems.len(), after, "{odd}: {:?}", manifest.problems);
+        println!("{:?}", problems(&manifest));
+    }
+    let mut bomb = "apiVersion: v1\nkind: Pod\nmetadata:\n  a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..10 {
+        let below = format!("*a{}", level - 1);
+        writeln!(bomb, "  a{level}: &a{level} [{}]", [below.as_str(); 10].join(", ")).unwrap();
+    }
+    let Err(error) = parse("m.yaml", &bomb) else { panic!("a thousand million elements were read") };
+    println!("{error}");
+}
+
 /// What NetworkPolicies the API server would refuse, and the words for it.
 #[test]
 fn bad_policies() {
@@ -249,6 +290,9 @@ fn the_source_tells_changes_once() {
 }
 
 proptest! {
+    // Integration tests have no source file beside which proptest would keep its failures.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// No text makes the parser panic.
     #[test]
     fn no_text_harms(text in "[-a-z0-9:{}\\[\\]\"'#%.&*!|> \n\t]{0,200}") {

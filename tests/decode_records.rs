@@ -1,5 +1,12 @@
 //! Records to flows: the mapping, the checks, and that no bytes at all can harm.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
 use std::net::IpAddr;
 
 use proptest::prelude::*;
@@ -155,7 +162,7 @@ fn not_ip() {
     assert_eq!(flow.bytes, 1_234);
 }
 
-/// A drop is named POLICY_DENIED exactly where the kernel's reason is an enforcer's and a policy forbids the flow.
+/// A drop is named `POLICY_DENIED` exactly where the kernel's reason is an enforcer's and a policy forbids the flow.
 #[test]
 fn drops() {
     let told = |record: &Record| {
@@ -213,6 +220,9 @@ fn errors_are_numbered_in_order() {
 }
 
 proptest! {
+    // Integration tests have no source file beside which proptest would keep its failures.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Whatever a ring holds, decoding ends with a flow or an error.
     #[test]
     fn no_bytes_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

@@ -2,6 +2,13 @@
 //!
 //! The two share no code: the naive one knows neither rows nor bitsets nor the checked form of a policy.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -231,10 +238,10 @@ fn a_map() -> impl Strategy<Value = Map> {
 }
 
 fn a_selector() -> impl Strategy<Value = LabelSelector> {
-    let expression = (text(&["k", "l", METADATA_NAME]), 0..4, vec(text(&["x", "y", "a", "b"]), 1..3));
+    let expression = (text(&["k", "l", METADATA_NAME]), 0..4_usize, vec(text(&["x", "y", "a", "b"]), 1..3));
     let expression = expression.prop_map(|(key, operator, values)| LabelSelectorRequirement {
         key,
-        operator: ["In", "NotIn", "Exists", "DoesNotExist"][operator as usize].into(),
+        operator: ["In", "NotIn", "Exists", "DoesNotExist"][operator].into(),
         values: (operator < 2).then_some(values),
     });
     (option::of(a_map()), option::of(vec(expression, 0..2)))
@@ -297,18 +304,20 @@ fn a_pod() -> impl Strategy<Value = Pod> {
         protocol,
         ..ContainerPort::default()
     });
-    (text(&NAMESPACES), option::of(a_map()), vec(port, 0..3), 0..2_usize).prop_map(|(namespace, labels, ports, node)| {
-        let container = Container { ports: Some(ports), ..Container::default() };
-        Pod {
-            metadata: ObjectMeta { namespace: Some(namespace), labels, ..ObjectMeta::default() },
-            spec: Some(PodSpec {
-                containers: vec![container],
-                node_name: Some(NODES[node].0.into()),
-                ..PodSpec::default()
-            }),
-            status: None,
-        }
-    })
+    (text(&NAMESPACES), option::of(a_map()), vec(port, 0..3), 0..2_usize).prop_map(
+        |(namespace, labels, ports, node)| {
+            let container = Container { ports: Some(ports), ..Container::default() };
+            Pod {
+                metadata: ObjectMeta { namespace: Some(namespace), labels, ..ObjectMeta::default() },
+                spec: Some(PodSpec {
+                    containers: vec![container],
+                    node_name: Some(NODES[node].0.into()),
+                    ..PodSpec::default()
+                }),
+                status: None,
+            }
+        },
+    )
 }
 
 /// Pods and policies get their names and addresses by their places: 10.0.0.0, 10.0.1.1, 10.0.0.2, ...
@@ -333,7 +342,7 @@ fn a_cluster() -> impl Strategy<Value = Cluster> {
 
 /// Everyone to everyone, on every protocol, on ports around those that rules name.
 fn packets(cluster: &Cluster) -> Vec<Packet> {
-    let pods = cluster.pods.iter().flat_map(|pod| pod.status.clone()).flat_map(|status| status.pod_ip);
+    let pods = cluster.pods.iter().filter_map(|pod| pod.status.as_ref()?.pod_ip.clone());
     let others = NODES.iter().map(|(_, address)| *address).chain(STRANGERS).map(str::to_owned);
     let addresses: Vec<IpAddr> = pods.chain(others).map(|text| text.parse().unwrap()).collect();
     let mut packets = Vec::new();
@@ -350,7 +359,7 @@ fn packets(cluster: &Cluster) -> Vec<Packet> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// For any cluster and any policies, every possible packet is judged alike by both.
     #[test]

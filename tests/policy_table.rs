@@ -1,6 +1,13 @@
 //! NetworkPolicy semantics, case by case. Every verdict here was worked out by hand from the documentation of
 //! `networking.k8s.io/v1`; the few that go beyond it are explained in `src/index/policy`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
 use std::fmt::Write as _;
 use std::net::IpAddr;
 

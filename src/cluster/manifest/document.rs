@@ -1,7 +1,7 @@
 //! One YAML document of a manifest: an object, or a `List` of them.
 
 use serde::de::{DeserializeSeed, IgnoredAny};
-use serde_saphyr::{Error, Options, SnippetMode, Spanned};
+use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
 use super::head::{Head, Item, Lenient, Place, known};
 use super::typed::{Items, One};
@@ -57,11 +57,12 @@ fn has_content(line: &str) -> bool {
 impl<'a> Document<'a> {
     /// Reads it into `loading`.
     pub(super) fn read(self, file: &str, loading: &mut Loading) -> Result<(), ManifestError> {
-        let head: Head = match serde_saphyr::from_str_with_options(self.text, options()) {
+        let head: Head = match serde_saphyr::from_str_with_options(self.text, options(DuplicateKeyPolicy::FirstWins)) {
             Ok(head) => head,
             Err(why) => {
                 // A document that is YAML but no object is only a bad object.
-                let any: Result<IgnoredAny, Error> = serde_saphyr::from_str_with_options(self.text, options());
+                let any: Result<IgnoredAny, Error> =
+                    serde_saphyr::from_str_with_options(self.text, options(DuplicateKeyPolicy::FirstWins));
                 let Err(broken) = any else {
                     loading.problems.push(self.line(&why), "object".to_owned(), self.message(&why));
                     return Ok(());
@@ -75,10 +76,9 @@ impl<'a> Document<'a> {
         };
         let first = self.lines_before + self.first_line();
         let (kind, version) = (head.kind.text(), head.api_version.text());
-        if let Some(items) = head.items
-            && kind.ends_with("List")
-        {
-            self.read_list(&kind, &version, items, loading);
+        // A list without items is empty; that is said by its kind only where nothing else could be meant.
+        if kind == "List" || (kind.ends_with("List") && head.items.is_some()) {
+            self.read_list(&kind, &version, head.items.unwrap_or_default(), loading);
             return Ok(());
         }
         let place = Place::new(first, kind, head.metadata);
@@ -113,7 +113,7 @@ impl<'a> Document<'a> {
             });
             places.push(place);
         }
-        loop {
+        while !places.is_empty() {
             let mut found = Vec::new();
             let mut at = 0;
             let read = self.with(|from| Items { wanted: &wanted, found: &mut found, at: &mut at }.deserialize(from));
@@ -139,7 +139,7 @@ impl<'a> Document<'a> {
     }
 
     fn with<T>(self, read: impl FnOnce(serde_saphyr::Deserializer<'a, '_>) -> Result<T, Error>) -> Result<T, Error> {
-        serde_saphyr::with_deserializer_from_str_with_options(self.text, options(), read)
+        serde_saphyr::with_deserializer_from_str_with_options(self.text, options(DuplicateKeyPolicy::Error), read)
     }
 
     /// Line in the file of a mistake in this document.
@@ -150,7 +150,7 @@ impl<'a> Document<'a> {
     /// The parser's words, after the line that they are about. Their own place is left out: it counts from the
     /// document's beginning.
     fn message(self, why: &Error) -> String {
-        let options = serde_saphyr::render_options! { snippets: SnippetMode::Off };
+        let options = serde_saphyr::render_options! { formatter: &UserMessageFormatter, snippets: SnippetMode::Off };
         let words = why.render_with_options(options);
         let words = words.strip_prefix("error: ").unwrap_or(&words);
         let words = words.get(..words.rfind(" at line ").unwrap_or(words.len())).unwrap_or(words);
@@ -170,8 +170,9 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Room for a whole cluster; the file's own length is the limit that counts.
-fn options() -> Options {
+/// Room for a whole cluster; the file's own length is the limit that counts. A key given twice is a mistake of its
+/// object, so it is refused only where objects are read into their types.
+fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_events: usize::MAX,
@@ -180,5 +181,6 @@ fn options() -> Options {
             max_total_comment_bytes: usize::MAX,
         },
         with_snippet: false,
+        duplicate_keys: duplicate_keys,
     }
 }

@@ -5,8 +5,8 @@
 //! then matched against rows once, here, and kept as lists and bitsets, so that judging a flow compares no text.
 //!
 //! Work is policies times rows of their namespace, plus distinct peers times rows of the namespaces they match; memory
-//! is one bit per distinct peer and row. The limit of this: labels that are unique to each pod (a StatefulSet's pod
-//! name) make a row each, and 20,000 such rows under 1,000 distinct peers are 2.5 MB and some 20 million comparisons.
+//! is one bit per distinct peer and row. The limit of this: labels that are unique to each pod (a `StatefulSet`'s
+//! pod name) make a row each, and 20,000 such rows under 1,000 distinct peers are 2.5 MB and some 20 million comparisons.
 
 use std::collections::HashMap;
 
@@ -77,7 +77,7 @@ impl Compiler {
             });
         }
         let sets = building.sets;
-        Policies { rows, policies, sets }
+        Policies { rows, compiled: policies, sets }
     }
 
     fn of_row(&self, row: u32) -> Option<&Subject> {

@@ -36,7 +36,7 @@ use block::Block;
 pub struct Policies {
     /// By [`Endpoint::policy_subject`]; row 0 is everyone who is no pod.
     rows: Vec<Row>,
-    policies: Vec<Compiled>,
+    compiled: Vec<Compiled>,
     /// Rows that a peer matches, one bit each.
     sets: Vec<Box<[u64]>>,
 }
@@ -106,7 +106,7 @@ impl Policies {
     /// Whether policies forbid `flow`, whose source, destination and ports must be those of the packet that opens the
     /// connection. Where both ends forbid it, it is the source's denial: the packet meets that one first.
     pub fn forbids(&self, index: &Index, flow: &Flow) -> Option<Denial<'_>> {
-        if self.policies.is_empty() || flow.source == flow.destination {
+        if self.compiled.is_empty() || flow.source == flow.destination {
             return None;
         }
         let (source, destination) = (index.endpoint(flow.source), index.endpoint(flow.destination));
@@ -144,16 +144,16 @@ impl Policies {
 
     /// How many policies there are.
     pub fn len(&self) -> usize {
-        self.policies.len()
+        self.compiled.len()
     }
 
     /// True without any policy.
     pub fn is_empty(&self) -> bool {
-        self.policies.is_empty()
+        self.compiled.is_empty()
     }
 
     fn names<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = PolicyName> + use<'a> {
-        ids.iter().filter_map(|&id| self.policies.get(id as usize)).map(|policy| policy.name)
+        ids.iter().filter_map(|&id| self.compiled.get(id as usize)).map(|policy| policy.name)
     }
 
     /// The row of a pod; none for anything else.
@@ -162,7 +162,7 @@ impl Policies {
     }
 
     fn some(&self, ids: &[u32], allows: impl Fn(&Compiled) -> bool) -> bool {
-        ids.iter().filter_map(|&id| self.policies.get(id as usize)).any(allows)
+        ids.iter().filter_map(|&id| self.compiled.get(id as usize)).any(allows)
     }
 
     /// True if a rule admits `peer` on the flow's destination port. `to` is the destination's row: it knows the names
