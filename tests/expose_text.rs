@@ -1,5 +1,13 @@
 //! The text format, from data to bytes and back.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
 mod expose_parser;
 
 use expose_parser::{Parsed, parse};

@@ -1,6 +1,14 @@
 //! Counting flows of known series must not allocate: an allocator that counts shows it. Alone in its binary, since the
 //! allocator is the process'.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
 mod metrics_common;
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -1,5 +1,13 @@
 //! What known flows look like on the endpoint, letter by letter (contract, sections 1, 2 and 6.1).
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
 mod expose_parser;
 mod metrics_common;
 

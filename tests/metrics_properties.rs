@@ -1,5 +1,13 @@
 //! Any flows, in any batches, over changing indexes: counted exactly as a plain reading of the rules counts them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
 mod expose_parser;
 mod metrics_common;
 

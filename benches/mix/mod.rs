@@ -2,6 +2,7 @@
 //! local, 65,536 flows, each between a local and any pod.
 
 #![allow(dead_code, reason = "each bench uses its part of it")]
+#![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ impl Dice {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        u32::try_from(high * u64::from(sides) >> 32).unwrap_or(0)
+        u32::try_from((high * u64::from(sides)) >> 32).unwrap_or(0)
     }
 }
 

@@ -1,6 +1,14 @@
 //! A strict reader of text format 0.0.4: what it accepts is well formed and in the order that the contract asks for
 //! (section 3.6). Anything else is a panic that says where.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
 use std::collections::BTreeSet;
 
 #[derive(Debug, Clone, PartialEq)]

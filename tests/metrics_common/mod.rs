@@ -1,6 +1,13 @@
 //! A small cluster, flows in it, and the shortest way from flows to the exposition.
 
 #![allow(dead_code, reason = "each test binary uses its part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +36,7 @@ pub(crate) fn address(text: &str) -> Address {
     Address::from(text.parse::<IpAddr>().unwrap())
 }
 
-/// deathstar 10.0.0.2, tiefighter 10.0.0.3, xwing 10.0.0.4 (and fd00:: likewise), the host 10.0.0.1.
+/// deathstar 10.0.0.2, tiefighter 10.0.0.3, xwing 10.0.0.4 (and `fd00::` likewise), the host 10.0.0.1.
 pub(crate) fn index() -> Arc<Index> {
     let both = |last: u8| vec![address(&format!("10.0.0.{last}")), address(&format!("fd00::{last}"))];
     Arc::new(Index::new(
