@@ -1,1 +1,69 @@
-fn main() {}
+//! Compiles the eBPF programs (`bpf/*.bpf.c`) to objects in `OUT_DIR`, which `src/bpf_loader/object.rs` embeds.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Command, exit};
+
+const OBJECTS: [&str; 2] = ["flow", "drop"];
+
+fn main() {
+    println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-env-changed=CLANG");
+    if let Err(text) = build() {
+        // Standard error is what cargo shows of a failed build script.
+        eprintln!("\nerror: {text}\n");
+        exit(1);
+    }
+}
+
+fn build() -> Result<(), String> {
+    let clang = env::var("CLANG").unwrap_or_else(|_| "clang".to_owned());
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("OUT_DIR is not set: run this through cargo")?);
+    let (arch, multiarch) = match env::var("CARGO_CFG_TARGET_ARCH").as_deref() {
+        Ok("x86_64") => ("x86", "x86_64-linux-gnu"),
+        Ok("aarch64") => ("arm64", "aarch64-linux-gnu"),
+        other => return Err(format!("the eBPF programs are written for x86_64 and aarch64, not for {other:?}")),
+    };
+    check(&clang)?;
+    for name in OBJECTS {
+        let source = format!("bpf/{name}.bpf.c");
+        let object = out.join(format!("{name}.bpf.o"));
+        let output = Command::new(&clang)
+            .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])
+            .arg(format!("-D__TARGET_ARCH_{arch}"))
+            // asm/types.h: Debian keeps it in the directory of the architecture, which the bpf target does not search.
+            .arg(format!("-I/usr/include/{multiarch}"))
+            // Paths of the building machine have no place in the object.
+            .args(["-fdebug-compilation-dir", "."])
+            .arg("-c")
+            .arg(&source)
+            .arg("-o")
+            .arg(&object)
+            .output()
+            .map_err(|error| format!("cannot run {clang}: {error}"))?;
+        if !output.status.success() {
+            return Err(format!("{clang} failed on {source}:\n{}", String::from_utf8_lossy(&output.stderr)));
+        }
+    }
+    Ok(())
+}
+
+/// One clear error for what a new machine lacks.
+fn check(clang: &str) -> Result<(), String> {
+    let has_clang = Command::new(clang).arg("--version").output().is_ok_and(|output| output.status.success());
+    let has_libbpf = Path::new("/usr/include/bpf/bpf_helpers.h").exists();
+    if has_clang && has_libbpf {
+        return Ok(());
+    }
+    let missing = match (has_clang, has_libbpf) {
+        (false, true) => format!("{clang} cannot be run"),
+        (true, _) => "the headers of libbpf (/usr/include/bpf/bpf_helpers.h) are missing".to_owned(),
+        (false, false) => {
+            format!("{clang} cannot be run and the headers of libbpf (/usr/include/bpf/bpf_helpers.h) are missing")
+        }
+    };
+    Err(format!(
+        "{missing}.\nThe eBPF programs are compiled by clang against libbpf's headers. On Debian and Ubuntu:\n    \
+         apt-get install clang libbpf-dev\nAnother compiler than `clang` can be named by the variable CLANG."
+    ))
+}

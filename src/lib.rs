@@ -2,6 +2,7 @@
 
 pub mod abi;
 pub mod actors;
+pub mod app;
 pub mod bpf_loader;
 pub mod cli;
 pub mod cluster;

@@ -12,8 +12,11 @@ use actix::Addr;
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
 use crate::abi;
-use crate::bpf_loader::{Ledger, Sweep, Sweeper};
+use crate::bpf_loader::{Ledger, Mode, Sweeper};
 use crate::fault::inject;
+
+/// How often the last sweep is tried again because the ring was full; then the rest stays behind.
+const LAST_SWEEPS: usize = 50;
 
 /// What the last sweep found.
 #[derive(Debug, Default)]
@@ -53,18 +56,29 @@ pub fn start(
     interval: Duration,
     intensity: Intensity,
 ) -> Addr<ThreadKeeper> {
+    // Only ever one life at a time: the lock is never waited for.
+    let sweeper = Mutex::new(sweeper);
     let body = move |life: &crate::pipeline::Life| {
+        let mut sweeper = sweeper.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Instant::now();
         while !life.stopping() {
             life.beat();
             if Instant::now() >= next {
                 next = Instant::now() + interval;
                 inject::point("sweeper");
-                swept.note(sweeper.sweep(Sweep::Regular)?, &ledger.totals()?);
+                swept.note(sweeper.sweep(Mode::Overdue)?, &ledger.totals()?);
             }
             std::thread::sleep(Duration::from_millis(200).min(interval));
         }
-        swept.note(sweeper.sweep(Sweep::FlushAll)?, &ledger.totals()?);
+        for _ in 0..LAST_SWEEPS {
+            let left = sweeper.sweep(Mode::Everything)?;
+            swept.note(left, &ledger.totals()?);
+            if left.pending_packets.iter().all(|pending| *pending == 0) {
+                break;
+            }
+            // The ring was full; its reader is at work.
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     };
     ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)

@@ -28,3 +28,14 @@ pub enum StartError {
     #[error("cannot start: {0}")]
     Metrics(#[from] prometheus::Error),
 }
+
+impl StartError {
+    /// The exit code that says so.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Listen { .. } => Exit::Configuration,
+            Self::Load(LoadError::Privileges { .. }) => Exit::Privileges,
+            Self::Load(_) | Self::System(_) | Self::Metrics(_) => Exit::Kernel,
+        }
+    }
+}

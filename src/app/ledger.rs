@@ -8,16 +8,22 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{HOOKS, Totals, UNPARSED};
 use crate::actors::sweeper::Swept;
-use crate::bpf_loader::{Cost, Ledger, RingFill};
+use crate::actors::probes::Watch;
+use crate::bpf_loader::{KernelRings, Ledger};
 use crate::http::LostEvents;
-use crate::pipeline::{Counters, Lane, Seat};
+use crate::pipeline::{Counters, Lane, Seat, Signal};
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
 /// The `hook` label of each row of the totals.
 const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];
 
 /// Adds the kernel half of the ledger.
-pub(super) fn kernel(metrics: &SelfMetrics, ledger: Ledger, swept: Arc<Swept>) -> Result<(), prometheus::Error> {
+pub(super) fn kernel(
+    metrics: &SelfMetrics,
+    ledger: Ledger,
+    capacity: u32,
+    swept: Arc<Swept>,
+) -> Result<(), prometheus::Error> {
     let defs = [
         &own::LEDGER_SEEN_PACKETS,
         &own::LEDGER_SEEN_BYTES,
@@ -46,7 +52,7 @@ pub(super) fn kernel(metrics: &SelfMetrics, ledger: Ledger, swept: Arc<Swept>) -
                 rows.add(&own::LEDGER_PENDING_BYTES, &[hook], bytes);
             }
             rows.add(&own::TABLE_ENTRIES, &[], swept.entries);
-            rows.add(&own::TABLE_SIZE, &[], u64::from(ledger.table_size()));
+            rows.add(&own::TABLE_SIZE, &[], u64::from(capacity));
             rows.add(&own::TABLE_DELETED, &[], swept.deleted);
             rows.add(&own::TABLE_EVICTED, &[], swept.evicted_entries);
         }),
@@ -76,20 +82,24 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
 }
 
 /// Adds how full the rings are and what the programs cost.
-pub(super) fn rings(metrics: &SelfMetrics, fill: RingFill, cost: Cost) -> Result<(), prometheus::Error> {
+pub(super) fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<Watch>) -> Result<(), prometheus::Error> {
     let defs =
         [&own::RING_USED_BYTES, &own::RING_SIZE_BYTES, &own::BPF_RUN_SECONDS, &own::BPF_RUNS, &own::BPF_RECURSION_MISSES];
     metrics.add(
         &defs,
         Box::new(move |rows| {
-            for ring in fill.read() {
-                rows.add(&own::RING_USED_BYTES, &[ring.name], ring.used);
-                rows.add(&own::RING_SIZE_BYTES, &[ring.name], ring.size);
+            for ring in rings.fill() {
+                let name = match ring.signal {
+                    Signal::Flow => "flow",
+                    Signal::Drop => "drop",
+                };
+                rows.add(&own::RING_USED_BYTES, &[name], ring.used);
+                rows.add(&own::RING_SIZE_BYTES, &[name], ring.size);
             }
-            for program in cost.read() {
-                rows.add_f64(&own::BPF_RUN_SECONDS, &[&program.name], program.run_time.as_secs_f64());
-                rows.add(&own::BPF_RUNS, &[&program.name], program.runs);
-                rows.add(&own::BPF_RECURSION_MISSES, &[&program.name], program.recursion_misses);
+            for cost in watch.cost() {
+                rows.add_f64(&own::BPF_RUN_SECONDS, &[&cost.program], cost.run_time.as_secs_f64());
+                rows.add(&own::BPF_RUNS, &[&cost.program], cost.runs);
+                rows.add(&own::BPF_RECURSION_MISSES, &[&cost.program], cost.misses);
             }
         }),
     )

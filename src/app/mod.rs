@@ -7,12 +7,15 @@
 
 mod error;
 mod ledger;
+mod loader;
 mod metrics;
+mod probe;
 mod reload;
 mod start;
 mod stop;
 
 pub use error::StartError;
+pub use probe::probe;
 pub use start::Plan;
 
 use std::time::Duration;

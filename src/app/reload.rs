@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::loader;
 use super::start::{Running, policy};
-use crate::actors::probes;
 use crate::settings::{diff, reloaded};
 
 /// Applies a new configuration, or keeps the old one whole and says why.
@@ -34,7 +34,7 @@ pub(super) fn reload(running: &mut Running) {
     if settings.cluster_manifest != running.settings.cluster_manifest {
         running.names.read_from(settings.cluster_manifest.clone());
     }
-    running.watch.select(probes::selection(&settings.interfaces));
+    running.watch.select(loader::selection(&settings.interfaces));
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));

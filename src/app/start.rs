@@ -10,7 +10,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::{StartError, ledger, metrics};
+use super::{StartError, ledger, loader, metrics};
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::http::{HttpActor, Routes};
 use crate::actors::keeper::ThreadKeeper;
@@ -103,7 +103,9 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let settings = plan.resolved.settings.clone();
     let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
     let admin_listener = bind("admin_listen", settings.admin_listen)?;
-    let loaded = Arc::new(Probes::load(&loader_settings(&settings))?);
+    let mut loaded = Probes::load(&loader::settings(&settings))?;
+    let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
+    let (ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (escalations, escalated) = mpsc::unbounded_channel();
     let parts = Parts {
         components: Components::default(),
@@ -131,14 +133,14 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let waker = Waker::new()?;
     let (desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
     let decoder_seat = Arc::new(ArcSwapOption::empty());
-    let reasons = bpf_loader::drop_reasons();
+    let reasons = bpf_loader::drop_reasons()?;
     let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
     let decoder = DecoderActor::start(reasons, Arc::clone(&decoder_seat), parts.intensity("decoder"));
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
     let reader = Reader {
-        rings: loaded.rings(),
+        rings: Arc::new(rings.clone()),
         waker,
         lanes: Arc::clone(&lanes),
         commands,
@@ -152,17 +154,18 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
 
     let swept = Arc::new(Swept::default());
     let sweep = sweeper::start(
-        loaded.sweeper(),
-        loaded.ledger(),
+        sweeping,
+        ledger.clone(),
         Arc::clone(&swept),
         settings.connections.sweep_interval,
         parts.intensity("sweeper"),
     );
     let sweeper = parts.kept("sweeper", sweep);
 
-    let watch = Arc::new(Watch::new(Arc::clone(&loaded), probes::selection(&settings.interfaces)));
-    ledger::kernel(&own, loaded.ledger(), Arc::clone(&swept))?;
-    ledger::rings(&own, Arc::clone(&loaded))?;
+    let selection = loader::selection(&settings.interfaces);
+    let watch = Arc::new(Watch::new(loaded, selection, parts.components.component("probes")));
+    ledger::kernel(&own, ledger, capacity, Arc::clone(&swept))?;
+    ledger::rings(&own, rings, Arc::clone(&watch))?;
     ledger::pipeline(&own, counters, Arc::clone(&lanes), seats)?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
@@ -256,9 +259,4 @@ fn serve(
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).map_err(|error| StartError::Listen { key, address, error })
-}
-
-/// The part of the settings that the eBPF programs are made with.
-fn loader_settings(settings: &settings::Settings) -> bpf_loader::Settings {
-    todo!()
 }

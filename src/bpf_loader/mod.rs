@@ -1,1 +1,37 @@
-//! Placeholder.
+//! The eBPF programs from user space: load, attach, read, sweep, and say what this kernel allows.
+//!
+//! The only module that knows aya, and the only one with `unsafe`. One subject per file:
+//! * [`settings`]: what the programs can be told, and the units they count in.
+//! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
+//! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it.
+//! * [`interfaces`], [`selection`]: which interfaces come and go, and which of them are watched as what.
+//! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
+//! * [`btf`]: names out of BTF. [`cost`]: what the programs cost. [`findings`]: what this machine allows.
+//!
+//! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the loading process, so
+//! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.
+
+pub mod btf;
+pub mod cost;
+mod error;
+pub mod findings;
+pub mod interfaces;
+pub mod ledger;
+mod object;
+pub mod probes;
+pub mod ring;
+pub mod selection;
+pub mod settings;
+mod sys;
+
+pub use btf::drop_reasons;
+pub use cost::Cost;
+pub use error::{AttachError, LoadError, RunError};
+pub use findings::{Finding, PRIVILEGES, Standing, findings};
+pub use interfaces::{Change, Interface, Kind, Watch};
+pub use ledger::{Ledger, Mode, Sweeper};
+pub use object::{DROP_OBJECT, FLOW_OBJECT};
+pub use probes::{Hook, Probes};
+pub use ring::{KernelRings, RingFill};
+pub use selection::{Pods, Role, Selection};
+pub use settings::{Attach, Settings, Timeouts};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::check::CheckMetrics;
+use super::diff::{Diff, diff, reloaded};
 use super::keys::{KEYS, Key, Reload, find};
 use super::model::Settings;
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
@@ -229,6 +230,21 @@ impl Resolved {
                 live: key.reload == Reload::Live,
             })
             .collect()
+    }
+
+    /// What to run with after a reload that found `new`: its values where a key can change while running, the old ones,
+    /// with where they came from, elsewhere. The [`Diff`] says which is which.
+    #[must_use]
+    pub fn reload(&self, mut new: Self) -> (Self, Diff) {
+        let diff = diff(&self.settings, &new.settings);
+        new.settings = reloaded(&self.settings, &new.settings);
+        for change in &diff.needs_restart {
+            match self.set.get(change.key) {
+                Some(old) => new.set.insert(change.key, old.clone()),
+                None => new.set.remove(change.key),
+            };
+        }
+        (new, diff)
     }
 
     /// Checks `settings.metrics` with the metrics' own parser, which lives on a higher floor. `check` gets one entry

@@ -218,6 +218,18 @@ fn a_reload_applies_what_it_can() {
     assert!(super::diff(&old, &old).is_empty());
 }
 
+/// After a reload `/config` must tell where the values in force came from, not those that wait.
+#[test]
+fn a_reload_keeps_the_origin_of_what_it_keeps() {
+    let old = from_file("rings: {flow_bytes: 1MiB}\n").unwrap();
+    let new = from_file("log: {level: debug}\n\nrings:\n  flow_bytes: 2MiB\n  drop_bytes: 2MiB\n").unwrap();
+    let (running, diff) = old.reload(new);
+    assert_eq!((diff.applied.len(), diff.needs_restart.len()), (1, 2));
+    assert_eq!(running.settings.rings, old.settings.rings);
+    let origins = ["log.level", "rings.flow_bytes", "rings.drop_bytes"].map(|key| running.origin(key).to_string());
+    assert_eq!(origins, ["file:1", "file:1", "default"]);
+}
+
 /// The metrics' parser speaks last, and its errors point at the entry.
 #[test]
 fn metrics_errors_point_at_their_entry() {

@@ -1,0 +1,65 @@
+//! A scrape of 100,000 series with six labels: the snapshot that interrupts counting, and the text that does not.
+
+#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+
+mod mix;
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use webb::expose::{Snapshot, text};
+use webb::flow::Flow;
+use webb::metrics::Aggregator;
+
+const CONFIGURATION: &str = "flow:labelsContext=source_namespace,source_workload,destination_namespace,\
+    destination_workload,source_pod,destination_pod";
+
+/// An aggregator of `series` series, born in random order.
+fn aggregator(series: usize) -> Aggregator {
+    let index = mix::index(mix::PODS);
+    let mut aggregator = mix::aggregators(CONFIGURATION).remove(0);
+    let mut dice = mix::Dice::new();
+    let template = mix::flows(&index)[0];
+    while aggregator.series() < series {
+        let (source, destination) = (mix::ip(dice.below(mix::PODS)), mix::ip(dice.below(mix::PODS)));
+        let flow = Flow { source: index.find(source), destination: index.find(destination), ..template };
+        let mut progress = 0;
+        for _ in 0..=dice.below(3) {
+            aggregator.observe(&[flow], &index, 0, &mut progress);
+        }
+    }
+    aggregator
+}
+
+fn rendered(snapshots: &[Snapshot], out: &mut Vec<u8>) {
+    out.clear();
+    text::render(snapshots, [], out);
+}
+
+fn expose(criterion: &mut Criterion) {
+    let mut aggregator = aggregator(100_000);
+    let snapshots = aggregator.snapshot();
+    let mut out = Vec::new();
+    rendered(&snapshots, &mut out);
+    let mut group = criterion.benchmark_group(format!("expose 100k series, {} bytes", out.len()));
+    group.sample_size(20);
+    group.bench_function("snapshot", |bencher| bencher.iter(|| black_box(aggregator.snapshot())));
+    group.throughput(Throughput::Bytes(out.len() as u64));
+    group.bench_function("render", |bencher| bencher.iter(|| rendered(&snapshots, black_box(&mut out))));
+    group.bench_function("render into new memory", |bencher| {
+        bencher.iter(|| {
+            let mut out = Vec::new();
+            rendered(&snapshots, &mut out);
+            black_box(out)
+        });
+    });
+    group.bench_function("first render, with the sort", |bencher| {
+        let fresh = |snapshot: &Snapshot| Snapshot { order: std::sync::Arc::default(), ..snapshot.clone() };
+        let setup = || snapshots.iter().map(fresh).collect::<Vec<_>>();
+        bencher.iter_batched(setup, |unsorted| rendered(&unsorted, black_box(&mut out)), BatchSize::LargeInput);
+    });
+    group.finish();
+}
+
+criterion_group!(benches, expose);
+criterion_main!(benches);

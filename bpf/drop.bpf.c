@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Watches the packets that the kernel drops, with its reason (skb:kfree_skb, from 5.17 on). Each drop in the agent's
+ * network namespace is one record; over a budget per CPU and second it is counted as suppressed, so that a flood of
+ * drops neither fills the ring nor costs the CPU that is under attack.
+ *
+ * Drops inside a pod's own namespace are the pod's business and not seen. Nor is a drop that interrupts another on
+ * the same CPU: the kernel skips the nested run, and counts it among the program's recursion misses.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+#include "include/abi.h"
+#include "include/kernel.h"
+
+#define COPIED 256 /* bytes from the network header on; the last 64 are never a header's first */
+
+struct cursor {
+	const __u8 *data;
+	__u32 length;
+};
+
+static __attribute__((always_inline)) inline const void *header(const struct cursor *c, __u32 offset, __u32 size)
+{
+	if (offset > COPIED - 64 || offset + size > c->length)
+		return 0;
+	return c->data + offset;
+}
+
+#include "include/parse.h"
+#include "include/record.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+const volatile __u32 host_netns = 0;            /* inode of the agent's network namespace */
+const volatile __u32 drop_budget = 10000;       /* records per second and CPU */
+const volatile __u64 drop_ring_bytes = 1 << 20; /* must be the size of drop_events */
+
+#define REASON_NOT_DROPPED 0
+#define REASON_CONSUMED 1
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} drop_events SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct webb_totals);
+} drop_totals SEC(".maps");
+
+struct scratch {
+	__u64 second; /* the budget's */
+	__u64 used;
+	__u8 bytes[COPIED];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} drop_scratch SEC(".maps");
+
+/* A packet that waits in a UDP socket has something else in the place of `dev`; the read of it fails then, or gives 0. */
+static __always_inline int is_ours(const struct sk_buff *skb, __u32 *ifindex)
+{
+	const struct net_device *device = BPF_CORE_READ(skb, dev);
+	const struct sock *sk;
+
+	*ifindex = 0;
+	if (device && BPF_CORE_READ(device, nd_net.net, ns.inum) == host_netns) {
+		*ifindex = BPF_CORE_READ(device, ifindex);
+		return !(BPF_CORE_READ(device, flags) & IFF_LOOPBACK);
+	}
+	sk = BPF_CORE_READ(skb, sk);
+	return !device && sk && BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == host_netns;
+}
+
+static __always_inline int parse_dropped(const struct sk_buff *skb, struct scratch *scratch, struct packet *p)
+{
+	const unsigned char *head = BPF_CORE_READ(skb, head);
+	__u32 start = BPF_CORE_READ(skb, network_header), tail = BPF_CORE_READ(skb, tail);
+	struct cursor c = { .data = scratch->bytes };
+
+	if (!start || start == 0xffff || start >= tail)
+		return UNPARSED(NO_HEADER);
+	c.length = tail - start;
+	if (c.length > COPIED)
+		c.length = COPIED;
+	if (bpf_probe_read_kernel(scratch->bytes, c.length, head + start))
+		return UNPARSED(NO_HEADER);
+	return parse_network(&c, 0, tail - start + BPF_CORE_READ(skb, data_len), BPF_CORE_READ(skb, protocol), 1, p);
+}
+
+/* The frame as far as it is known: what `len` counts, and the headers before it that were stripped on the way. */
+static __always_inline __u32 frame_bytes(const struct sk_buff *skb)
+{
+	__u32 length = BPF_CORE_READ(skb, len), mac = BPF_CORE_READ(skb, mac_header);
+	__u32 network = BPF_CORE_READ(skb, network_header);
+	__u64 at = BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head);
+
+	if (mac != 0xffff && mac < at)
+		return length + (at - mac);
+	return network && network != 0xffff && network < at ? length + (at - network) : length;
+}
+
+static __always_inline int within_budget(struct scratch *scratch, __u64 now)
+{
+	__u64 second = now / 1000000000;
+
+	if (scratch->second != second) {
+		scratch->second = second;
+		scratch->used = 0;
+	}
+	if (scratch->used >= drop_budget)
+		return 0;
+	scratch->used++;
+	return 1;
+}
+
+SEC("tp_btf/kfree_skb")
+int webb_drop(__u64 *arguments)
+{
+	const struct sk_buff *skb = (const struct sk_buff *)arguments[0];
+	__u32 reason = arguments[2], zero = 0, ifindex, bytes;
+	struct webb_record *r;
+	struct webb_totals *t;
+	struct scratch *scratch;
+	struct packet p;
+	__u64 now;
+	int why;
+
+	if (reason == REASON_NOT_DROPPED || reason == REASON_CONSUMED || !is_ours(skb, &ifindex))
+		return 0;
+	t = bpf_map_lookup_elem(&drop_totals, &zero);
+	scratch = bpf_map_lookup_elem(&drop_scratch, &zero);
+	if (!t || !scratch)
+		return 0;
+	bytes = frame_bytes(skb);
+	t->seen_packets++;
+	t->seen_bytes += bytes;
+
+	now = bpf_ktime_get_ns();
+	if (!within_budget(scratch, now)) {
+		t->suppressed_packets++;
+		t->suppressed_bytes += bytes;
+		return 0;
+	}
+	why = parse_dropped(skb, scratch, &p);
+	if (why) {
+		why = (why - 1) & (WEBB_UNPARSED_REASONS - 1);
+		t->unparsed_packets[why]++;
+		t->unparsed_bytes[why] += bytes;
+		return 0;
+	}
+	r = bpf_ringbuf_reserve(&drop_events, sizeof(*r), 0);
+	if (!r) {
+		t->lost_records++;
+		t->lost_packets++;
+		t->lost_bytes += bytes;
+		return 0;
+	}
+	fill(r, WEBB_KIND_DROP, now, ifindex, &p);
+	r->hook = WEBB_HOOK_DROP;
+	r->packets = 1;
+	r->bytes = bytes;
+	r->reason = reason;
+	t->reported_packets++;
+	t->reported_bytes += bytes;
+	t->records++;
+	bpf_ringbuf_submit(r, wakeup(&drop_events, drop_ring_bytes, t->records));
+	return 0;
+}

@@ -1,0 +1,462 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Watches the packets of an interface. Each is counted in the connection table (include/table.h); a record goes to
+ * the ring only when there is news: a connection, a flag seen for the first time, a report interval over, ICMP.
+ * Traffic is never touched: every path returns TCX_NEXT, which clsact reads as TC_ACT_UNSPEC.
+ *
+ * The ledger: every packet is added to `seen` of its hook first, and then to exactly one of unparsed, untracked, lost,
+ * reported, or the pending delta of a lane, which later becomes reported or evicted.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+#include "include/abi.h"
+
+struct cursor {
+	void *data;
+	void *end;
+};
+
+/* Direct packet access: offsets are at most 64 + 8 * 2,048, well within what the verifier allows. */
+static __attribute__((always_inline)) inline const void *header(const struct cursor *c, __u32 offset, __u32 size)
+{
+	void *at = c->data + offset;
+
+	return at + size <= c->end ? at : 0;
+}
+
+#include "include/parse.h"
+#include "include/table.h"
+#include "include/record.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Settings; user space writes them before the program is loaded, so each is a constant to the verifier. */
+const volatile __u8 every_packet = 0;           /* aggregation none */
+const volatile __u32 report_interval = 1250;    /* ticks */
+const volatile __u64 flow_ring_bytes = 8 << 20; /* must be the size of flow_events */
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 8 << 20);
+} flow_events SEC(".maps");
+
+#define TCX_NEXT (-1)
+#define PULLED 192 /* Ethernet, two tags, IPv6, a few extension headers, TCP */
+
+/* One packet on its way through the functions below. */
+struct sighting {
+	struct packet packet;
+	struct connection_key key;
+	__u64 hash;
+	__u32 hook;
+	__u32 now;      /* ticks */
+	__u32 bytes;
+	__u32 bits;     /* what `lane.flags` would learn from it */
+	__u8 sender_is_b;
+	__u8 outcome;   /* of find_or_create() */
+};
+
+/* Chunks that SCTP sends while nothing but data and its acknowledgement happens: no news. */
+#define SCTP_QUIET (1U << 0 | 1U << 3 | 1U << 4 | 1U << 5)
+
+static __always_inline __u32 news_bits(const struct packet *p)
+{
+	if (likely(p->protocol == PROTOCOL_TCP || p->protocol != PROTOCOL_SCTP))
+		return p->tcp_flags;
+	if (p->flags & WEBB_FLAG_NO_L4 || p->icmp_type > 31)
+		return 0;
+	return (1U << p->icmp_type) & ~SCTP_QUIET;
+}
+
+/* Who started a connection that begins, for us, with this packet: 1 if its sender did. */
+static __always_inline int sender_started(const struct packet *p, __u8 *guessed)
+{
+	*guessed = 0;
+	if (p->flags & WEBB_FLAG_NO_L4)
+		return 1;
+	switch (p->protocol) {
+	case PROTOCOL_TCP:
+		if (p->tcp_flags & TCP_SYN)
+			return !(p->tcp_flags & TCP_ACK);
+		*guessed = 1;
+		break;
+	case PROTOCOL_SCTP:
+		if (p->icmp_type == SCTP_INIT || p->icmp_type == SCTP_INIT_ACK)
+			return p->icmp_type == SCTP_INIT;
+		*guessed = 1;
+		break;
+	case PROTOCOL_ICMP:
+		return !(p->echo && p->icmp_type == ICMP_ECHO_REPLY);
+	case PROTOCOL_ICMPV6:
+		return !(p->echo && p->icmp_type == ICMPV6_ECHO_REPLY);
+	}
+	/* A well-known port is the server's; two of a kind say nothing, and then the first to speak has started. */
+	return !(p->source_port < 1024 && p->destination_port >= 1024);
+}
+
+static __always_inline int is_icmp(const struct packet *p)
+{
+	return (p->protocol == PROTOCOL_ICMP || p->protocol == PROTOCOL_ICMPV6) && !(p->flags & WEBB_FLAG_NO_L4);
+}
+
+static __always_inline struct lane *lane_of(struct connection *c, const struct sighting *s)
+{
+	return &c->lanes[(s->sender_is_b ? LANE_OF_B : 0) | (s->hook & LANE_OF_EGRESS)];
+}
+
+/* WEBB_FLAG_* of a packet or a delta. The pod's side sends on ingress of its veth, the node on egress of its device. */
+static __always_inline __u8 direction_flags(const struct connection *c, int sender_is_b, __u32 hook)
+{
+	int reply = c->opener != sender_is_b;
+	int from_local = hook == WEBB_HOOK_FROM_POD || hook == WEBB_HOOK_TO_NETWORK;
+
+	return (reply ? WEBB_FLAG_REPLY : 0) | (from_local != reply ? WEBB_FLAG_EGRESS : 0) |
+	       (c->guessed ? WEBB_FLAG_GUESSED : 0);
+}
+
+/*
+ * Reports a lane. The delta is taken only when the record has its place in the ring, so a full ring costs the event,
+ * never the bytes: they stay pending, but for a lane that is about to overflow.
+ */
+static __noinline int report(struct sighting *s, struct connection *c, __u8 kind)
+{
+	struct webb_totals *t = bpf_map_lookup_elem(&totals, &s->hook);
+	struct lane *lane = lane_of(c, s);
+	struct webb_record *r;
+	__u64 delta;
+
+	if (!t)
+		return 0;
+	r = bpf_ringbuf_reserve(&flow_events, sizeof(*r), 0);
+	if (!r) {
+		t->lost_records++;
+		if (lane->pending & PENDING_NEARLY_FULL) {
+			delta = __sync_lock_test_and_set(&lane->pending, 0);
+			t->lost_packets += delta >> PENDING_BYTES_BITS;
+			t->lost_bytes += delta & PENDING_BYTES_MASK;
+		}
+		return 0;
+	}
+	delta = __sync_lock_test_and_set(&lane->pending, 0);
+	fill(r, kind, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
+	r->hook = s->hook;
+	r->flags |= direction_flags(c, s->sender_is_b, s->hook);
+	r->packets = delta >> PENDING_BYTES_BITS;
+	r->bytes = delta & PENDING_BYTES_MASK;
+	t->reported_packets += delta >> PENDING_BYTES_BITS;
+	t->reported_bytes += delta & PENDING_BYTES_MASK;
+	t->records++;
+	lane->reported = s->now;
+	bpf_ringbuf_submit(r, wakeup(&flow_events, flow_ring_bytes, t->records));
+	return 0;
+}
+
+/* A packet that met an entry while it was being deleted: a record of its own, or counted as lost. */
+static __noinline int report_alone(struct sighting *s)
+{
+	struct webb_totals *t = bpf_map_lookup_elem(&totals, &s->hook);
+	struct connection nobody = {};
+	struct webb_record *r;
+
+	if (!t)
+		return 0;
+	r = bpf_ringbuf_reserve(&flow_events, sizeof(*r), 0);
+	if (!r) {
+		t->lost_records++;
+		t->lost_packets++;
+		t->lost_bytes += s->bytes;
+		return 0;
+	}
+	nobody.opener = s->sender_is_b == sender_started(&s->packet, &nobody.guessed);
+	fill(r, s->packet.family ? WEBB_KIND_PACKET : WEBB_KIND_FLUSH, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
+	r->hook = s->hook;
+	r->flags |= direction_flags(&nobody, s->sender_is_b, s->hook);
+	r->packets = 1;
+	r->bytes = s->bytes;
+	t->reported_packets++;
+	t->reported_bytes += s->bytes;
+	t->records++;
+	bpf_ringbuf_submit(r, wakeup(&flow_events, flow_ring_bytes, t->records));
+	return 0;
+}
+
+#define FOUND 0
+#define CREATED 1
+#define NO_ROOM 2 /* both buckets are full */
+#define ALONE 3   /* the entry is just being made or ended */
+
+static __always_inline struct connection *slot(struct bucket *bucket, __u32 index)
+{
+	return &bucket->connections[index & (SLOTS - 1)];
+}
+
+/* The entry in its first bucket, if it is alive: the case that must be fast. */
+static __always_inline struct connection *find(const struct sighting *s)
+{
+	__u64 alive = life(s->hash, STATE_ALIVE);
+	__u32 index = first_bucket(s->hash), i;
+	struct bucket *bucket = bpf_map_lookup_elem(&connections, &index);
+	struct connection *c;
+
+	if (!bucket)
+		return 0;
+#pragma unroll
+	for (i = 0; i < SLOTS; i++)
+		if (*(volatile __u64 *)&bucket->life[i] == alive)
+			break;
+	if (unlikely(i == SLOTS))
+		return 0;
+	c = slot(bucket, i);
+	return likely(same_key(&c->key, &s->key)) ? c : 0;
+}
+
+/* The entry in this bucket, in whatever state; null with an outcome other than FOUND if the packet cannot use it. */
+static __noinline struct connection *find_in(struct sighting *s, struct bucket *bucket)
+{
+	__u64 alive = life(s->hash, STATE_ALIVE);
+	__u32 i;
+
+	for (i = 0; i < SLOTS; i++) {
+		__u64 lived = *(volatile __u64 *)&bucket->life[i], was;
+
+		if (lived >> 32 != alive >> 32 || !lived)
+			continue;
+		if (state_of(lived) == STATE_CLAIMED) {
+			s->outcome = ALONE;
+			return 0;
+		}
+		if (!same_key(&slot(bucket, i)->key, &s->key))
+			continue;
+		if (lived != alive) {
+			/* Marked by a sweep: alive again, unless it is too late. */
+			was = __sync_val_compare_and_swap(&bucket->life[i], lived, alive);
+			if (was != lived && was != alive) {
+				s->outcome = ALONE;
+				return 0;
+			}
+		}
+		return slot(bucket, i);
+	}
+	return 0;
+}
+
+static __noinline struct connection *create_in(struct sighting *s, struct bucket *bucket)
+{
+	struct connection *c;
+	__u64 was;
+	__u32 i, l;
+
+	for (i = 0; i < SLOTS; i++) {
+		if (*(volatile __u64 *)&bucket->life[i])
+			continue;
+		was = __sync_val_compare_and_swap(&bucket->life[i], 0, life(s->hash, STATE_CLAIMED));
+		if (was >> 32 == s->hash >> 32 && was) {
+			s->outcome = ALONE;
+			return 0;
+		}
+		if (was)
+			continue;
+		c = slot(bucket, i);
+		c->key = s->key;
+		c->seen = s->now;
+		c->opener = sender_started(&s->packet, &c->guessed) ? s->sender_is_b : !s->sender_is_b;
+		/* As if reported an interval ago: the first packet of each other lane is reported. */
+		for (l = 0; l < LANES; l++) {
+			c->lanes[l].reported = s->now - report_interval;
+			c->lanes[l].flags = 0;
+		}
+		/* An exchange also is the barrier that shows the key before the state. */
+		__sync_lock_test_and_set(&bucket->life[i], life(s->hash, STATE_ALIVE));
+		s->outcome = CREATED;
+		return c;
+	}
+	return 0;
+}
+
+/* All that find() does not know. Null if the packet has no entry; `outcome` says why. */
+static __noinline struct connection *find_or_create(struct sighting *s)
+{
+	__u32 first = first_bucket(s->hash), second = second_bucket(s->hash);
+	struct bucket *one = bpf_map_lookup_elem(&connections, &first);
+	struct bucket *two = bpf_map_lookup_elem(&connections, &second);
+	struct connection *c;
+
+	s->outcome = FOUND;
+	if (!one || !two)
+		return 0;
+	c = find_in(s, one);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = find_in(s, two);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = create_in(s, one);
+	if (c || s->outcome != FOUND)
+		return c;
+	c = create_in(s, two);
+	if (!c && s->outcome == FOUND)
+		s->outcome = NO_ROOM;
+	return c;
+}
+
+/* A SYN on a connection that has ended: the ports are used again, so all begins anew but what is pending. */
+static __noinline int begin_anew(struct sighting *s, struct connection *c)
+{
+	int i;
+
+	for (i = 0; i < LANES; i++) {
+		c->lanes[i].flags = 0;
+		c->lanes[i].reported = s->now - report_interval;
+	}
+	c->opener = s->sender_is_b;
+	c->guessed = 0;
+	return 0;
+}
+
+static __always_inline int has_ended(const struct connection *c)
+{
+	__u32 from_a = c->lanes[0].flags | c->lanes[LANE_OF_EGRESS].flags;
+	__u32 from_b = c->lanes[LANE_OF_B].flags | c->lanes[LANE_OF_B | LANE_OF_EGRESS].flags;
+
+	return (from_a | from_b) & TCP_RST || from_a & from_b & TCP_FIN;
+}
+
+/* What kind of record the packet asks for; 0 for none. */
+static __always_inline __u8 news(struct sighting *s, struct connection *c, struct lane *lane)
+{
+	__u32 known;
+	int news = 0;
+
+	if (s->bits & ~lane->flags)
+		news = s->bits & ~__sync_fetch_and_or(&lane->flags, s->bits);
+	if (unlikely(every_packet || is_icmp(&s->packet)))
+		return WEBB_KIND_PACKET;
+	if (unlikely(news))
+		return WEBB_KIND_FLAGS;
+	known = lane->reported;
+	/* Of two CPUs that find the interval over at once, one reports. */
+	if (unlikely((__s32)(s->now - known) >= (__s32)report_interval) &&
+	    __sync_val_compare_and_swap(&lane->reported, known, s->now) == known)
+		return WEBB_KIND_INTERVAL;
+	return 0;
+}
+
+static __always_inline int parse_linear(struct __sk_buff *skb, struct packet *p)
+{
+	struct cursor c = { .data = (void *)(long)skb->data, .end = (void *)(long)skb->data_end };
+
+	return parse_ethernet(&c, skb->len, skb->gso_size != 0, p);
+}
+
+/* Headers that are not in the linear part are brought there, once. */
+static __noinline int parse_pulled(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 length = skb->len;
+
+	if (bpf_skb_pull_data(skb, length < PULLED ? length : PULLED))
+		return UNPARSED(TRUNCATED_L2);
+	return parse_linear(skb, p);
+}
+
+static __always_inline int is_truncated(int why)
+{
+	return why == UNPARSED(TRUNCATED_L2) || why == UNPARSED(TRUNCATED_L3) || why == UNPARSED(TRUNCATED_L4);
+}
+
+static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
+{
+	struct sighting s;
+	struct webb_totals *t;
+	struct connection *c;
+	struct lane *lane;
+	__u64 pending;
+	__u8 kind = 0;
+	int why;
+
+	s.hook = hook;
+	s.bytes = skb->len;
+	t = bpf_map_lookup_elem(&totals, &s.hook);
+	if (!t)
+		return TCX_NEXT;
+	t->seen_packets++;
+	t->seen_bytes += s.bytes;
+
+	why = parse_linear(skb, &s.packet);
+	if (unlikely(is_truncated(why)))
+		why = parse_pulled(skb, &s.packet);
+	if (unlikely(why)) {
+		why = (why - 1) & (WEBB_UNPARSED_REASONS - 1);
+		t->unparsed_packets[why]++;
+		t->unparsed_bytes[why] += s.bytes;
+		return TCX_NEXT;
+	}
+
+	s.key.ifindex = skb->ifindex;
+	s.key.role = hook & ~LANE_OF_EGRESS;
+	s.sender_is_b = canonical(&s.packet, &s.key);
+	s.bits = news_bits(&s.packet);
+	s.hash = hash(&s.key);
+	s.now = tick_now();
+
+	c = find(&s);
+	if (unlikely(!c)) {
+		c = find_or_create(&s);
+		if (!c) {
+			if (s.outcome == ALONE) {
+				report_alone(&s);
+			} else {
+				t->untracked_packets++;
+				t->untracked_bytes += s.bytes;
+			}
+			return TCX_NEXT;
+		}
+		if (s.outcome == CREATED && s.packet.family)
+			kind = WEBB_KIND_NEW;
+	}
+
+	c->seen = s.now;
+	lane = lane_of(c, &s);
+	pending = __sync_fetch_and_add(&lane->pending, PENDING_ONE_PACKET | s.bytes);
+	if (unlikely((s.bits & (TCP_SYN | TCP_ACK)) == TCP_SYN) && s.packet.protocol == PROTOCOL_TCP && has_ended(c)) {
+		begin_anew(&s, c);
+		kind = WEBB_KIND_NEW;
+	}
+	if (likely(s.packet.family)) {
+		__u8 asked = news(&s, c, lane);
+
+		if (!kind)
+			kind = asked;
+	}
+	if (unlikely(pending & PENDING_NEARLY_FULL) && !kind)
+		kind = WEBB_KIND_FLUSH;
+	if (unlikely(kind))
+		report(&s, c, kind);
+	return TCX_NEXT;
+}
+
+SEC("classifier")
+int webb_from_pod(struct __sk_buff *skb)
+{
+	return observe(skb, WEBB_HOOK_FROM_POD);
+}
+
+SEC("classifier")
+int webb_to_pod(struct __sk_buff *skb)
+{
+	return observe(skb, WEBB_HOOK_TO_POD);
+}
+
+SEC("classifier")
+int webb_from_net(struct __sk_buff *skb)
+{
+	return observe(skb, WEBB_HOOK_FROM_NETWORK);
+}
+
+SEC("classifier")
+int webb_to_net(struct __sk_buff *skb)
+{
+	return observe(skb, WEBB_HOOK_TO_NETWORK);
+}
+
+#include "include/sweep.h"

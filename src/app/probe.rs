@@ -1,0 +1,37 @@
+//! `webb probe`: what this kernel and these privileges allow.
+
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use crate::bpf_loader::{Finding, PRIVILEGES, Standing, findings};
+use crate::cli::Exit;
+
+/// Prints a line for each thing that webb needs or can use, and says whether it can run here.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
+    let findings = findings();
+    if as_json {
+        let list: Vec<_> = findings
+            .iter()
+            .map(|finding| json!({"subject": finding.subject, "state": finding.standing.label(), "why": finding.why}))
+            .collect();
+        writeln!(out, "{:#}", json!({ "findings": list }))?;
+    } else {
+        let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
+        for finding in &findings {
+            writeln!(out, "{:width$}  {:8}  {}", finding.subject, finding.standing.label(), finding.why)?;
+        }
+    }
+    Ok(exit(&findings))
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    let mut missing = findings.iter().filter(|finding| finding.standing == Standing::Missing).peekable();
+    if missing.peek().is_none() {
+        return Exit::Asked;
+    }
+    if missing.all(|finding| finding.subject == PRIVILEGES) { Exit::Privileges } else { Exit::Kernel }
+}

@@ -1,0 +1,52 @@
+//! What the programs cost, as the kernel counts it.
+
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use aya::programs::Program;
+
+/// The cost of one program since it was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cost {
+    /// Its name, as `bpftool prog` shows it.
+    pub program: String,
+    /// Time spent in it; counted only while `kernel.bpf_stats_enabled` is on, like `runs`.
+    pub run_time: Duration,
+    /// How often it ran.
+    pub runs: u64,
+    /// Runs that the kernel left out because the program was running on that CPU already. For the drop program these
+    /// are drops that nobody has seen.
+    pub misses: u64,
+}
+
+impl Cost {
+    pub(super) fn of(name: &str, program: &Program) -> Option<Self> {
+        let info = program.info().ok()?;
+        let fd = program.fd().ok()?.as_fd().as_raw_fd();
+        // The kernel tells misses only here (bpf_prog_show_fdinfo) and in a field of the info that aya does not read.
+        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        Some(Self {
+            program: name.to_owned(),
+            run_time: info.run_time(),
+            runs: info.run_count(),
+            misses: field(&text, "recursion_misses:").unwrap_or(0),
+        })
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The fields of fdinfo are separated by a tabulator; a missing one (before Linux 5.12) is no error.
+    #[test]
+    fn reads_fdinfo() {
+        let text = "pos:\t0\nprog_type:\t3\nrecursion_misses:\t42\n";
+        assert_eq!(field(text, "recursion_misses:"), Some(42));
+        assert_eq!(field("pos:\t0\n", "recursion_misses:"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! What can go wrong with the programs, for whoever has to act on it.
+
+use std::io;
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not enough privileges; exit code 77.
+    #[error("missing capabilities: {}; run as root or grant them (systemd: AmbientCapabilities, Kubernetes: securityContext.capabilities.add)", .missing.join(", "))]
+    Privileges {
+        /// The names of the missing capabilities.
+        missing: Vec<&'static str>,
+    },
+    /// This kernel cannot do it; exit code 69.
+    #[error("this kernel ({kernel}) cannot run the programs: {why}")]
+    Kernel {
+        /// Its release.
+        kernel: String,
+        /// What is missing.
+        why: String,
+    },
+    /// The kernel refused an object for a reason of its own; exit code 69.
+    #[error("the kernel refused {object}: {why}")]
+    Refused {
+        /// Which object, program or map.
+        object: String,
+        /// What it said.
+        why: String,
+    },
+}
+
+/// Why an interface is not watched. The rest of the agent goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// It went away meanwhile, which is an everyday event.
+    #[error("interface {name} (index {index}) vanished while it was being attached")]
+    Vanished {
+        /// Its name when it was seen.
+        name: String,
+        /// Its index.
+        index: u32,
+    },
+    /// Its packets do not begin with an Ethernet header.
+    #[error("interface {name} is not of link type Ethernet, which is the only one that can be watched")]
+    NotEthernet {
+        /// Its name.
+        name: String,
+    },
+    /// The kernel said no.
+    #[error("cannot attach to interface {name} by {means}: {why}")]
+    Refused {
+        /// Its name.
+        name: String,
+        /// TCX or clsact.
+        means: &'static str,
+        /// What the kernel said.
+        why: String,
+    },
+}
+
+impl AttachError {
+    /// True if there is nothing to be done about it.
+    pub fn is_vanished(&self) -> bool {
+        matches!(self, Self::Vanished { .. })
+    }
+}
+
+/// Why a program or map could not be used after loading.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {source}")]
+pub struct RunError {
+    /// What was tried.
+    pub what: &'static str,
+    /// What the kernel said.
+    pub source: io::Error,
+}
+
+impl RunError {
+    pub(super) fn new(what: &'static str, source: impl Into<io::Error>) -> Self {
+        Self { what, source: source.into() }
+    }
+
+    pub(super) fn map(what: &'static str, error: aya::maps::MapError) -> Self {
+        Self { what, source: io::Error::other(error) }
+    }
+}
+
+/// The whole chain of an error in one line; aya's own texts leave the cause to `source`.
+pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text.push_str(": ");
+            text.push_str(&inner_text);
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// The operating system's error number behind `error`, if there is one.
+pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut cause = Some(error);
+    while let Some(inner) = cause {
+        if let Some(number) = inner.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+            return Some(number);
+        }
+        if let Some(netlink) = inner.downcast_ref::<aya::sys::SyscallError>() {
+            return netlink.io_error.raw_os_error();
+        }
+        if let Some(program) = inner.downcast_ref::<aya::programs::ProgramError>()
+            && let Some(number) = netlink_error(program)
+        {
+            return Some(number);
+        }
+        cause = inner.source();
+    }
+    None
+}
+
+fn netlink_error(error: &aya::programs::ProgramError) -> Option<i32> {
+    use aya::programs::{ProgramError, TcError};
+    match error {
+        ProgramError::NetlinkError(error) | ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
+        ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => error.raw_os_error(),
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! The embedded objects, and loading them into the kernel.
+//!
+//! aya reads the kernel's BTF into some 13 MB of structs. That is done once for both objects, and all of it is given
+//! back before the agent starts its work.
+
+use aya::programs::{BtfTracePoint, RawTracePoint, SchedClassifier};
+use aya::{Btf, Ebpf, EbpfLoader};
+
+use super::error::{LoadError, chain};
+use super::settings::{Constants, Settings, buckets, ring_bytes};
+
+/// `bpf/flow.bpf.c`, compiled.
+pub static FLOW_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow.bpf.o"));
+/// `bpf/drop.bpf.c`, compiled.
+pub static DROP_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drop.bpf.o"));
+
+/// Programs of the flow object that watch packets, by [`super::Hook`].
+pub(super) const CLASSIFIERS: [&str; 4] = ["webb_from_pod", "webb_to_pod", "webb_from_net", "webb_to_net"];
+pub(super) const SWEEP: &str = "webb_sweep";
+pub(super) const DROP: &str = "webb_drop";
+
+/// Both objects in the kernel, nothing attached but the drop point.
+pub(super) struct Loaded {
+    pub(super) flow: Ebpf,
+    pub(super) drop: Result<Ebpf, LoadError>,
+}
+
+/// Loads both objects; a drop object that the kernel refuses is left out, with the reason.
+pub(super) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
+    let constants = Constants::new(settings, seed());
+    let netns = network_namespace();
+    let mut loader = EbpfLoader::new();
+    // The loader has read the BTF by now and does not lend it out: let go of its copy before reading ours.
+    loader.btf(None);
+    let btf = Btf::from_sys_fs().map_err(|error| LoadError::Kernel {
+        kernel: kernel_release(),
+        why: format!("its type information cannot be read (CONFIG_DEBUG_INFO_BTF): {}", chain(&error)),
+    })?;
+    loader
+        .btf(Some(&btf))
+        .map_max_entries("connections", buckets(settings.table_entries))
+        .map_max_entries("flow_events", ring_bytes(settings.flow_ring_bytes))
+        .map_max_entries("drop_events", ring_bytes(settings.drop_ring_bytes))
+        .override_global("every_packet", &constants.every_packet, false)
+        .override_global("report_interval", &constants.report_interval, false)
+        .override_global("bucket_mask", &constants.bucket_mask, false)
+        .override_global("hash_seed", &constants.hash_seed, false)
+        .override_global("flow_ring_bytes", &constants.flow_ring_bytes, false)
+        .override_global("drop_ring_bytes", &constants.drop_ring_bytes, false)
+        .override_global("drop_budget", &constants.drop_budget, false)
+        .override_global("tcp_timeout", &constants.tcp_timeout, false)
+        .override_global("closed_timeout", &constants.closed_timeout, false)
+        .override_global("half_open_timeout", &constants.half_open_timeout, false)
+        .override_global("other_timeout", &constants.other_timeout, false)
+        .override_global("evictable_after", &constants.evictable_after, false)
+        .override_global("host_netns", &netns, false);
+    let flow = load_flow(&mut loader)?;
+    let drop = load_drop(&mut loader, &btf);
+    Ok(Loaded { flow, drop })
+}
+
+fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
+    let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
+    for name in CLASSIFIERS {
+        program::<SchedClassifier>(&mut flow, name)?.load().map_err(|error| refused(name, &error))?;
+    }
+    program::<RawTracePoint>(&mut flow, SWEEP)?.load().map_err(|error| refused(SWEEP, &error))?;
+    Ok(flow)
+}
+
+fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
+    let mut drop = loader.load(DROP_OBJECT).map_err(|error| refused("drop.bpf.o", &error))?;
+    let tracepoint: &mut BtfTracePoint = program(&mut drop, DROP)?;
+    tracepoint.load("kfree_skb", btf).map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
+    tracepoint.attach().map_err(|error| refused("attaching to kfree_skb", &error))?;
+    Ok(drop)
+}
+
+/// A program of an object by name.
+pub(super) fn program<'a, P>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+{
+    object
+        .program_mut(name)
+        .ok_or_else(|| LoadError::Refused { object: name.to_owned(), why: "it is not in the object".to_owned() })?
+        .try_into()
+        .map_err(|error| refused(name, &error))
+}
+
+pub(super) fn refused(object: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
+    let text = chain(error);
+    // A verifier log runs to megabytes; its end says why.
+    let skipped = text.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
+    LoadError::Refused { object: object.to_owned(), why: text.get(skipped..).unwrap_or_default().to_owned() }
+}
+
+/// As `uname -r` prints it.
+pub(super) fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// The number of our network namespace, as the kernel's `ns.inum`.
+fn network_namespace() -> u32 {
+    rustix::fs::stat("/proc/self/ns/net").ok().and_then(|stat| u32::try_from(stat.st_ino).ok()).unwrap_or(0)
+}
+
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

@@ -1,0 +1,275 @@
+//! [`Probes`]: owns the loaded programs, and attaches them to interfaces.
+//!
+//! Two programs watch an interface, one for each direction. They come first in the TCX chain, so they see what the
+//! wire brought and not what another program made of it, and they always pass the packet on. On kernels without TCX
+//! (before 6.6) they are filters of a clsact qdisc; a qdisc that exists is used and never deleted, and no filter but
+//! our own, known by its name, is ever removed.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use aya::Ebpf;
+use aya::maps::{MapData, RingBuf};
+use aya::programs::tc::{
+    NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
+};
+use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+
+use super::error::{AttachError, LoadError, RunError, chain, os_error};
+use super::interfaces::Interface;
+use super::ledger::{Ledger, Sweeper};
+use super::object::{CLASSIFIERS, DROP, SWEEP, kernel_release, load, program, refused};
+use super::ring::{KernelRings, RingSource};
+use super::selection::Role;
+use super::settings::{Attach, Settings, capacity};
+use super::{Cost, findings, sys};
+use crate::pipeline::Signal;
+
+/// A point where packets are seen; `enum webb_hook` without the drop point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hook {
+    /// Ingress of the host side of a pod's veth.
+    FromPod = 0,
+    /// Egress of it.
+    ToPod = 1,
+    /// Ingress of a node's own device.
+    FromNetwork = 2,
+    /// Egress of it.
+    ToNetwork = 3,
+}
+
+impl Hook {
+    fn program(self) -> &'static str {
+        CLASSIFIERS.get(self as usize).copied().unwrap_or_default()
+    }
+}
+
+/// Both links of an interface; dropping them detaches.
+#[derive(Debug)]
+struct Links {
+    name: String,
+    role: Role,
+    _ingress: SchedClassifierLink,
+    _egress: SchedClassifierLink,
+}
+
+/// The programs in the kernel. Dropping it detaches and unloads everything.
+#[derive(Debug)]
+pub struct Probes {
+    flow: Ebpf,
+    drop: Option<Ebpf>,
+    degraded: Vec<String>,
+    attach: Attach,
+    attached: HashMap<u32, Links>,
+    rings: KernelRings,
+    ledger: Ledger,
+    sweeper: Option<Sweeper>,
+}
+
+impl Probes {
+    /// Loads the programs and starts to watch drops. Takes some hundred milliseconds.
+    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        let missing = findings::missing_capabilities();
+        if !missing.is_empty() {
+            return Err(LoadError::Privileges { missing });
+        }
+        let loaded = load(settings);
+        sys::release_memory();
+        let loaded = loaded?;
+        let mut flow = loaded.flow;
+        let mut degraded = Vec::new();
+        let mut drop = match loaded.drop {
+            Ok(drop) => Some(drop),
+            Err(error) => {
+                degraded.push(format!("drops are not seen: {error}"));
+                None
+            }
+        };
+        let mut sources = vec![RingSource::new(Signal::Flow, &take_map(&mut flow, "flow_events")?)?];
+        if let Some(drop) = &mut drop {
+            sources.push(RingSource::new(Signal::Drop, &take_map(drop, "drop_events")?)?);
+        }
+        let drop_totals = drop.as_mut().map(|drop| take_map(drop, "drop_totals")).transpose()?;
+        let ledger = Ledger::new(take_map(&mut flow, "totals")?, drop_totals, take_map(&mut flow, "swept")?)?;
+        let sweep: &mut aya::programs::RawTracePoint = program(&mut flow, SWEEP)?;
+        let sweep = program_fd(SWEEP, sweep.fd())?;
+        let sweeper = Sweeper::new(sweep, ledger.clone(), capacity(settings.table_entries));
+        Ok(Self {
+            flow,
+            drop,
+            degraded,
+            attach: settings.attach,
+            attached: HashMap::new(),
+            rings: KernelRings::new(sources),
+            ledger,
+            sweeper: Some(sweeper),
+        })
+    }
+
+    /// What does not work although loading succeeded, one sentence each.
+    pub fn degraded(&self) -> Vec<String> {
+        self.degraded.clone()
+    }
+
+    /// Watches an interface as what `role` says. Does nothing if it is watched as that already.
+    pub fn attach(&mut self, interface: &Interface, role: Role) -> Result<(), AttachError> {
+        if self.attached.get(&interface.index).is_some_and(|links| links.role == role) {
+            return Ok(());
+        }
+        if !interface.ethernet {
+            return Err(AttachError::NotEthernet { name: interface.name.clone() });
+        }
+        // Its name may have changed since it was seen; its index has not.
+        let Some(name) = sys::interface_name(interface.index) else {
+            return Err(AttachError::Vanished { name: interface.name.clone(), index: interface.index });
+        };
+        self.attached.remove(&interface.index);
+        let (ingress, egress) = match role {
+            Role::Pod => (Hook::FromPod, Hook::ToPod),
+            Role::Node => (Hook::FromNetwork, Hook::ToNetwork),
+        };
+        let means = self.means();
+        if means == CLSACT {
+            add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
+        }
+        let ingress = self.attach_one(&name, ingress, TcAttachType::Ingress);
+        let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
+        let egress = self.attach_one(&name, egress, TcAttachType::Egress);
+        let egress = egress.map_err(|error| refusal(interface, means, &error))?;
+        self.attached.insert(interface.index, Links { name, role, _ingress: ingress, _egress: egress });
+        Ok(())
+    }
+
+    /// Stops watching an interface; true if it was watched. It may be gone already.
+    pub fn detach(&mut self, index: u32) -> bool {
+        self.attached.remove(&index).is_some()
+    }
+
+    /// Stops watching all interfaces; drops are still seen.
+    pub fn detach_all(&mut self) {
+        self.attached.clear();
+    }
+
+    /// Watched interfaces: index, name, role.
+    pub fn attached(&self) -> impl Iterator<Item = (u32, &str, Role)> {
+        self.attached.iter().map(|(&index, links)| (index, links.name.as_str(), links.role))
+    }
+
+    /// How interfaces are watched here: `tcx` or `clsact`.
+    pub fn means(&self) -> &'static str {
+        match self.attach {
+            Attach::Tcx => TCX,
+            Attach::Auto if findings::kernel_at_least(6, 6) => TCX,
+            Attach::Auto | Attach::Clsact => CLSACT,
+        }
+    }
+
+    fn attach_one(
+        &mut self,
+        name: &str,
+        hook: Hook,
+        direction: TcAttachType,
+    ) -> Result<SchedClassifierLink, ProgramError> {
+        let clsact = self.means() == CLSACT;
+        let program_name = hook.program();
+        let classifier: &mut SchedClassifier =
+            self.flow.program_mut(program_name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let link = if clsact {
+            // Filters outlive the process that made them: one that was killed has left its own behind.
+            let _left_behind = qdisc_detach_program(name, direction, program_name);
+            let first = NlOptions { priority: 1, handle: TcHandle::AUTO_ASSIGN, classid: None };
+            let anywhere = NlOptions::default();
+            // Priority 1 may belong to a filter of another kind.
+            classifier
+                .attach_with_options(name, direction, TcAttachOptions::Netlink(first))
+                .or_else(|_| classifier.attach_with_options(name, direction, TcAttachOptions::Netlink(anywhere)))?
+        } else {
+            classifier.attach_with_options(name, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))?
+        };
+        classifier.take_link(link)
+    }
+
+    /// The rings, for the reader.
+    pub fn rings(&self) -> KernelRings {
+        self.rings.clone()
+    }
+
+    /// The totals, for whoever asks.
+    pub fn ledger(&self) -> Ledger {
+        self.ledger.clone()
+    }
+
+    /// The one sweeper; none if it has been taken.
+    pub fn take_sweeper(&mut self) -> Option<Sweeper> {
+        self.sweeper.take()
+    }
+
+    /// What each program costs, where `kernel.bpf_stats_enabled` is on.
+    pub fn cost(&self) -> Vec<Cost> {
+        std::iter::once(&self.flow)
+            .chain(&self.drop)
+            .flat_map(Ebpf::programs)
+            .filter_map(|(name, program)| Cost::of(name, program))
+            .collect()
+    }
+
+    /// Runs a hook's program on a packet that was never on a wire (`BPF_PROG_TEST_RUN`) and counts it like any other;
+    /// returns what the program returned. `repeat` runs it so many times.
+    pub fn dry_run(&self, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
+        let what = "running a program on a made-up packet";
+        let other = |error: &'static str| RunError::new(what, std::io::Error::other(error));
+        let program = self.flow.program(hook.program()).ok_or_else(|| other("no such program"))?;
+        let fd = program.fd().map_err(|_| other("not loaded"))?;
+        let result = sys::test_run(fd.as_fd(), packet, &[], repeat);
+        result.map(u32::cast_signed).map_err(|error| RunError::new(what, error))
+    }
+
+    /// The names of the programs that are loaded, as `bpftool prog` shows them.
+    pub fn programs(&self) -> Vec<&'static str> {
+        let mut names = CLASSIFIERS.to_vec();
+        names.push(SWEEP);
+        names.extend(self.drop.as_ref().map(|_| DROP));
+        names
+    }
+}
+
+const TCX: &str = "tcx";
+const CLSACT: &str = "clsact";
+
+/// Makes the qdisc if there is none.
+fn add_clsact(name: &str) -> Result<(), aya::programs::tc::TcError> {
+    use aya::programs::tc::TcError;
+    match qdisc_add_clsact(name) {
+        Err(TcError::AlreadyAttached) => Ok(()),
+        Err(TcError::NetlinkError(error)) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other,
+    }
+}
+
+fn refusal(interface: &Interface, means: &'static str, error: &(dyn std::error::Error + 'static)) -> AttachError {
+    let gone =
+        matches!(os_error(error), Some(libc::ENODEV | libc::ENXIO)) || sys::interface_name(interface.index).is_none();
+    if gone {
+        return AttachError::Vanished { name: interface.name.clone(), index: interface.index };
+    }
+    AttachError::Refused { name: interface.name.clone(), means, why: chain(error) }
+}
+
+fn take_map<T>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = object.take_map(name).ok_or_else(|| LoadError::Kernel {
+        kernel: kernel_release(),
+        why: format!("map {name} is not in the object"),
+    })?;
+    T::try_from(map).map_err(|error| refused(name, &error))
+}
+
+fn program_fd(name: &str, fd: Result<&aya::programs::ProgramFd, ProgramError>) -> Result<OwnedFd, LoadError> {
+    let fd = fd.map_err(|error| refused(name, &error))?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| refused(name, &error))
+}
+
+/// A ring as aya has it.
+pub(super) type Ring = RingBuf<MapData>;

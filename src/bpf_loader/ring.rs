@@ -1,0 +1,138 @@
+//! The rings, as the pipeline reads them.
+//!
+//! A reader that dies is replaced by one that opens the rings anew. The position up to which a ring has been read lies in
+//! a page that is shared with the kernel and survives both, so the new reader goes on behind the record that killed the
+//! old one: `RingBufItem` is consumed when it is dropped, by unwinding too.
+//!
+//! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be lost. The programs
+//! wake nobody until a quarter of a ring is filled; the reader looks by itself at least every 20 ms.
+
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aya::maps::{Map, MapData, RingBuf};
+use rustix::event::{Timespec, epoll};
+
+use super::error::LoadError;
+use super::object::refused;
+use super::probes::Ring;
+use super::sys::Positions;
+use crate::pipeline::{RecordSource, Rings, Signal, Waker};
+
+/// How long the reader sleeps at most when records may be waiting unannounced.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How full a ring is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RingFill {
+    /// Which ring.
+    pub signal: Signal,
+    /// Bytes that are written and not read.
+    pub used: u64,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// One ring and how to open it.
+#[derive(Debug)]
+pub(super) struct RingSource {
+    signal: Signal,
+    fd: OwnedFd,
+    positions: Positions,
+    size: u64,
+}
+
+impl RingSource {
+    pub(super) fn new(signal: Signal, ring: &Ring) -> Result<Self, LoadError> {
+        let fail = |error: io::Error| refused("a ring", &error);
+        let fd = ring.as_fd().try_clone_to_owned().map_err(fail)?;
+        let data = MapData::from_fd(fd.try_clone().map_err(fail)?).map_err(|error| refused("a ring", &error))?;
+        let size = data.info().map_err(|error| refused("a ring", &error))?.max_entries();
+        let positions = Positions::map(fd.as_fd()).map_err(fail)?;
+        Ok(Self { signal, fd, positions, size: size.into() })
+    }
+
+    fn open(&self) -> io::Result<Ring> {
+        let data = MapData::from_fd(self.fd.try_clone()?).map_err(io::Error::other)?;
+        let map = Map::from_map_data(data).map_err(io::Error::other)?;
+        RingBuf::try_from(map).map_err(io::Error::other)
+    }
+}
+
+/// All rings of the loaded programs. Clones are handles to the same rings; only one reader may be open at a time.
+#[derive(Debug, Clone)]
+pub struct KernelRings(Arc<Vec<RingSource>>);
+
+impl KernelRings {
+    pub(super) fn new(sources: Vec<RingSource>) -> Self {
+        Self(Arc::new(sources))
+    }
+
+    /// How full each ring is. Reads two words of shared memory each.
+    pub fn fill(&self) -> Vec<RingFill> {
+        let fill = |ring: &RingSource| RingFill { signal: ring.signal, used: ring.positions.used(), size: ring.size };
+        self.0.iter().map(fill).collect()
+    }
+}
+
+impl Rings for KernelRings {
+    fn open(&self, waker: &Waker) -> io::Result<Box<dyn RecordSource>> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut rings = Vec::with_capacity(self.0.len());
+        for source in self.0.iter() {
+            let ring = source.open()?;
+            epoll::add(&epoll, ring.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            rings.push((source.signal, ring));
+        }
+        epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
+        Ok(Box::new(Reader { epoll, rings, waker: waker.clone() }))
+    }
+}
+
+struct Reader {
+    epoll: OwnedFd,
+    rings: Vec<(Signal, Ring)>,
+    waker: Waker,
+}
+
+impl fmt::Debug for Reader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("rings", &self.rings.len()).finish_non_exhaustive()
+    }
+}
+
+impl RecordSource for Reader {
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout = timeout.min(LOOK);
+        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
+        let count = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+            Ok(count) => count,
+            // A signal: the caller looks at its stop flag and comes again.
+            Err(rustix::io::Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        if events.iter().take(count).any(|event| event.data.u64() == 1) {
+            self.waker.reset();
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
+        let mut count = 0;
+        // Drops first: they are few, and one that waits behind a flood of flows is old news.
+        for (signal, ring) in self.rings.iter_mut().rev() {
+            while let Some(record) = ring.next() {
+                count += 1;
+                if take(*signal, &record).is_break() {
+                    return count;
+                }
+            }
+        }
+        count
+    }
+}

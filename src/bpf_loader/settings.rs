@@ -1,0 +1,178 @@
+//! What the programs can be told before they are loaded.
+
+use std::time::Duration;
+
+/// How programs are attached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Attach {
+    /// TCX from Linux 6.6 on, clsact filters before.
+    #[default]
+    Auto,
+    /// TCX only.
+    Tcx,
+    /// clsact filters only.
+    Clsact,
+}
+
+/// When a connection is over although nothing said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// An established TCP connection that is idle.
+    pub tcp: Duration,
+    /// After FIN both ways, RST, or the end of an SCTP association.
+    pub closed: Duration,
+    /// A SYN that nobody answered.
+    pub half_open: Duration,
+    /// All other protocols.
+    pub other: Duration,
+    /// When the table is nearly full, the connections that are idle longest are given up; never one that is idle for
+    /// less than this.
+    pub evictable: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            tcp: Duration::from_hours(1),
+            closed: Duration::from_secs(10),
+            half_open: Duration::from_mins(1),
+            other: Duration::from_mins(1),
+            evictable: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Settings of the programs; each is a constant to the kernel once they are loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Every packet is reported (`aggregation: none`).
+    pub every_packet: bool,
+    /// A connection that goes on is reported again after this time.
+    pub report_interval: Duration,
+    /// Connections that can be tracked; rounded up to a power of two, 16 at least. 128 bytes of kernel memory each.
+    pub table_entries: u32,
+    /// Size of the ring of flow records; rounded up to a power of two of pages.
+    pub flow_ring_bytes: u32,
+    /// Size of the ring of drop records; as above.
+    pub drop_ring_bytes: u32,
+    /// Drop records per second and CPU; further drops are only counted.
+    pub drop_budget: u32,
+    /// When connections end.
+    pub timeouts: Timeouts,
+    /// How programs are attached.
+    pub attach: Attach,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            every_packet: false,
+            report_interval: Duration::from_secs(5),
+            table_entries: 65536,
+            flow_ring_bytes: 8 << 20,
+            drop_ring_bytes: 1 << 20,
+            drop_budget: 10_000,
+            timeouts: Timeouts::default(),
+            attach: Attach::Auto,
+        }
+    }
+}
+
+/// Slots of a bucket of the connection table.
+const SLOTS: u32 = 8;
+
+/// `Settings` in the units of the programs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Constants {
+    pub(super) every_packet: u8,
+    pub(super) report_interval: u32,
+    pub(super) bucket_mask: u32,
+    pub(super) hash_seed: u64,
+    pub(super) flow_ring_bytes: u64,
+    pub(super) drop_ring_bytes: u64,
+    pub(super) drop_budget: u32,
+    pub(super) tcp_timeout: u32,
+    pub(super) closed_timeout: u32,
+    pub(super) half_open_timeout: u32,
+    pub(super) other_timeout: u32,
+    pub(super) evictable_after: u32,
+}
+
+impl Constants {
+    pub(super) fn new(settings: &Settings, hash_seed: u64) -> Self {
+        let tick = tick();
+        let ticks = |time: Duration| ticks(time, tick);
+        Self {
+            every_packet: u8::from(settings.every_packet),
+            report_interval: ticks(settings.report_interval),
+            bucket_mask: buckets(settings.table_entries) - 1,
+            hash_seed,
+            flow_ring_bytes: ring_bytes(settings.flow_ring_bytes).into(),
+            drop_ring_bytes: ring_bytes(settings.drop_ring_bytes).into(),
+            drop_budget: settings.drop_budget,
+            tcp_timeout: ticks(settings.timeouts.tcp),
+            closed_timeout: ticks(settings.timeouts.closed),
+            half_open_timeout: ticks(settings.timeouts.half_open),
+            other_timeout: ticks(settings.timeouts.other),
+            evictable_after: ticks(settings.timeouts.evictable),
+        }
+    }
+}
+
+/// How long a jiffy is: the resolution of the coarse clocks is just that.
+fn tick() -> Duration {
+    let resolution = super::sys::coarse_resolution();
+    // 1 to 10 ms on every kernel we know; anything else would be a clock that is not the jiffies' one.
+    if (Duration::from_micros(500)..=Duration::from_millis(20)).contains(&resolution) {
+        resolution
+    } else {
+        Duration::from_millis(4)
+    }
+}
+
+/// The ticks that fit into `time`, rounded up; at most what 32-bit differences can tell.
+fn ticks(time: Duration, tick: Duration) -> u32 {
+    let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1));
+    u32::try_from(ticks).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
+}
+
+/// Buckets of a table for so many connections.
+pub(super) fn buckets(entries: u32) -> u32 {
+    entries.clamp(SLOTS * 2, 1 << 24).next_power_of_two() / SLOTS
+}
+
+/// Connections that fit into a table of that size.
+pub(super) fn capacity(entries: u32) -> u32 {
+    buckets(entries) * SLOTS
+}
+
+/// A ring's size as the kernel takes it: a power of two, at least a page.
+pub(super) fn ring_bytes(bytes: u32) -> u32 {
+    bytes.clamp(super::sys::page_size(), 1 << 30).next_power_of_two()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel refuses sizes that are no power of two; a user may write any number.
+    #[test]
+    fn sizes_are_rounded_up() {
+        assert_eq!((buckets(1024), capacity(1024)), (128, 1024));
+        assert_eq!((buckets(1000), capacity(1000)), (128, 1024));
+        assert_eq!(capacity(0), 16);
+        assert_eq!(ring_bytes(65536), 65536);
+        assert_eq!(ring_bytes(65537), 131_072);
+        assert!(ring_bytes(0) >= 4096);
+    }
+
+    /// A timeout must never become shorter by rounding, nor wrap when it is absurdly long.
+    #[test]
+    fn ticks_round_up() {
+        let tick = Duration::from_millis(4);
+        assert_eq!(ticks(Duration::ZERO, tick), 0);
+        assert_eq!(ticks(Duration::from_millis(1), tick), 1);
+        assert_eq!(ticks(Duration::from_secs(5), tick), 1250);
+        assert_eq!(ticks(Duration::MAX, tick), i32::MAX.unsigned_abs());
+    }
+}

@@ -1,0 +1,180 @@
+//! The system calls that no crate offers in the form we need.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// The `test` member of `union bpf_attr`.
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct TestRun {
+    prog_fd: u32,
+    retval: u32,
+    data_size_in: u32,
+    data_size_out: u32,
+    data_in: u64,
+    data_out: u64,
+    repeat: u32,
+    duration: u32,
+    ctx_size_in: u32,
+    ctx_size_out: u32,
+    ctx_in: u64,
+    ctx_out: u64,
+}
+
+/// Runs a program once, or `repeat` times, and returns what it returned.
+///
+/// aya can do this too, but only with the program borrowed from its object; the sweep runs on a thread of its own.
+pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], repeat: u32) -> io::Result<u32> {
+    let mut run = TestRun::new_zeroed();
+    run.prog_fd = program.as_raw_fd().cast_unsigned();
+    run.repeat = repeat;
+    if !packet.is_empty() {
+        run.data_in = packet.as_ptr() as u64;
+        run.data_size_in = u32::try_from(packet.len()).map_err(io::Error::other)?;
+    }
+    if !context.is_empty() {
+        run.ctx_in = context.as_ptr() as u64;
+        run.ctx_size_in = u32::try_from(context.len()).map_err(io::Error::other)?;
+    }
+    // SAFETY: `run` is the kernel's layout of the command and lives through the call, as do the slices that it points
+    // to, which the kernel only reads.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(&mut run), std::mem::size_of::<TestRun>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run.retval) }
+}
+
+/// Waits until every eBPF program that runs now has ended: an RCU grace period.
+///
+/// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` in the kernel. Where it is refused (kernels with
+/// `nohz_full` CPUs, or a strict seccomp profile), a tenth of a second stands in for it: a program runs for less than
+/// a microsecond.
+pub(super) fn grace_period() {
+    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
+    // SAFETY: the call takes three integers and touches no memory of ours.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0_u32, 0) };
+    if result != 0 {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
+/// Hands free memory back to the system: reading the kernel's BTF took some tens of megabytes for a moment.
+pub(super) fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: takes an integer; glibc's allocator locks itself.
+        let _released = unsafe { libc::malloc_trim(0) };
+    }
+}
+
+/// The name that an interface has now; none if it is gone.
+pub(super) fn interface_name(index: u32) -> Option<String> {
+    let mut name = [0_u8; libc::IF_NAMESIZE];
+    // SAFETY: the buffer has the size that the function asks for.
+    let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
+    if found.is_null() {
+        return None;
+    }
+    let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
+    Some(String::from_utf8_lossy(text).into_owned())
+}
+
+/// The resolution of `CLOCK_MONOTONIC_COARSE`.
+pub(super) fn coarse_resolution() -> std::time::Duration {
+    let mut resolution = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the structure is ours and lives through the call.
+    let result = unsafe { libc::clock_getres(libc::CLOCK_MONOTONIC_COARSE, &raw mut resolution) };
+    if result != 0 || resolution.tv_sec != 0 {
+        return std::time::Duration::ZERO;
+    }
+    std::time::Duration::from_nanos(resolution.tv_nsec.unsigned_abs())
+}
+
+/// The size of a page, in bytes.
+pub(super) fn page_size() -> u32 {
+    // SAFETY: takes and returns integers.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    u32::try_from(size).unwrap_or(4096)
+}
+
+/// The positions of a ring's two ends, in the pages that the kernel shares.
+#[derive(Debug)]
+pub(super) struct Positions {
+    consumer: Page,
+    producer: Page,
+}
+
+impl Positions {
+    pub(super) fn map(ring: BorrowedFd<'_>) -> io::Result<Self> {
+        let page = page_size() as usize;
+        Ok(Self { consumer: Page::map(ring, 0, page)?, producer: Page::map(ring, page, page)? })
+    }
+
+    /// Bytes between the two ends. They move while being read: the reader's end is read first, so the result may be
+    /// a little too large and never wraps.
+    pub(super) fn used(&self) -> u64 {
+        let consumer = self.consumer.word();
+        self.producer.word().saturating_sub(consumer)
+    }
+}
+
+/// One page of a map, mapped for reading.
+#[derive(Debug)]
+struct Page {
+    at: std::ptr::NonNull<libc::c_void>,
+    length: usize,
+}
+
+// SAFETY: the page is only read, atomically, and unmapped once, by its owner.
+unsafe impl Send for Page {}
+// SAFETY: as above.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn map(fd: BorrowedFd<'_>, offset: usize, length: usize) -> io::Result<Self> {
+        let offset = libc::off_t::try_from(offset).map_err(io::Error::other)?;
+        // SAFETY: a new mapping of a file descriptor that is open; the kernel chooses the place.
+        let at = unsafe {
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_SHARED, fd.as_raw_fd(), offset)
+        };
+        if at == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let at = std::ptr::NonNull::new(at).ok_or_else(|| io::Error::other("mapped at address 0"))?;
+        Ok(Self { at, length })
+    }
+
+    fn word(&self) -> u64 {
+        // SAFETY: the page is mapped as long as `self` lives, is aligned, and begins with a 64-bit word that only
+        // ever is written atomically.
+        let word = unsafe { self.at.cast::<std::sync::atomic::AtomicU64>().as_ref() };
+        word.load(std::sync::atomic::Ordering::Acquire)
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        // SAFETY: exactly the mapping that `map` made, and nobody refers to it any more.
+        let _result = unsafe { libc::munmap(self.at.as_ptr(), self.length) };
+    }
+}
+
+/// True if `membarrier(MEMBARRIER_CMD_GLOBAL)` works here.
+pub(super) fn has_global_membarrier() -> bool {
+    const MEMBARRIER_CMD_QUERY: libc::c_long = 0;
+    // SAFETY: the call takes three integers and touches no memory of ours.
+    let commands = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_QUERY, 0_u32, 0) };
+    commands > 0 && commands & 1 != 0
+}
+
+/// `RLIMIT_MEMLOCK` in bytes; none if there is no limit.
+pub(super) fn locked_memory_limit() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours and lives through the call.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}

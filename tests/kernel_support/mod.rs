@@ -1,0 +1,122 @@
+//! What the tests against the running kernel share.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ops::ControlFlow;
+
+use webb::abi::{HOOKS, Record, Swept, Totals};
+use webb::bpf_loader::{Hook, LoadError, Mode, Probes, Settings, Sweeper};
+use webb::pipeline::{RecordSource, Rings, Signal, Waker};
+use zerocopy::FromBytes;
+
+/// What a program must return, always: go on with the next.
+pub const TCX_NEXT: i32 = -1;
+
+/// Loaded programs with their ring open and their sweeper at hand.
+pub struct Kernel {
+    pub probes: Probes,
+    pub sweeper: Sweeper,
+    pub reader: Box<dyn RecordSource>,
+}
+
+/// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that is a failure.
+pub fn load(settings: &Settings) -> Option<Kernel> {
+    let mut probes = match Probes::load(settings) {
+        Ok(probes) => probes,
+        Err(LoadError::Privileges { missing }) => {
+            let text = format!("needs {missing:?}: run it as root");
+            assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI every test must run, and this one {text}");
+            eprintln!("\n*** SKIPPED *** this test {text}\n");
+            return None;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let sweeper = probes.take_sweeper().expect("nobody has taken it");
+    let reader = probes.rings().open(&Waker::new().expect("an eventfd")).expect("the rings open");
+    Some(Kernel { probes, sweeper, reader })
+}
+
+impl Kernel {
+    /// Sends a packet through a hook and demands that it is passed on.
+    pub fn send(&self, hook: Hook, packet: &[u8]) {
+        self.send_times(hook, packet, 1);
+    }
+
+    pub fn send_times(&self, hook: Hook, packet: &[u8], times: u32) {
+        let result = self.probes.dry_run(hook, packet, times).expect("the program runs");
+        assert_eq!(result, TCX_NEXT, "a packet must always be passed on");
+    }
+
+    /// All flow records that are in the ring. Drops of the machine's own are not looked at.
+    pub fn records(&mut self) -> Vec<Record> {
+        let mut records = Vec::new();
+        self.reader.drain(&mut |signal, bytes| {
+            if signal == Signal::Flow {
+                records.push(record(bytes));
+            }
+            ControlFlow::Continue(())
+        });
+        records
+    }
+
+    pub fn totals(&self) -> [Totals; HOOKS] {
+        self.probes.ledger().totals().expect("totals can be read")
+    }
+
+    /// Demands that the ledger adds up now, which needs a fresh sweep for what is pending.
+    pub fn balanced(&mut self, mode: Mode) -> Swept {
+        let swept = self.sweeper.sweep(mode).expect("the sweep runs");
+        let totals = self.totals();
+        for (hook, row) in totals.iter().enumerate().take(HOOKS - 1) {
+            let packets = [
+                row.reported_packets,
+                swept.pending_packets[hook],
+                row.untracked_packets,
+                row.evicted_packets,
+                row.suppressed_packets,
+                row.lost_packets,
+                row.unparsed_packets.iter().sum(),
+            ];
+            let bytes = [
+                row.reported_bytes,
+                swept.pending_bytes[hook],
+                row.untracked_bytes,
+                row.evicted_bytes,
+                row.suppressed_bytes,
+                row.lost_bytes,
+                row.unparsed_bytes.iter().sum(),
+            ];
+            assert_eq!(row.seen_packets, packets.iter().sum::<u64>(), "packets of hook {hook}: {packets:?} {swept:?}");
+            assert_eq!(row.seen_bytes, bytes.iter().sum::<u64>(), "bytes of hook {hook}: {bytes:?}");
+        }
+        swept
+    }
+}
+
+pub fn record(bytes: &[u8]) -> Record {
+    Record::read_from_bytes(bytes).expect("a record has its size")
+}
+
+/// Sums of the deltas in records, per hook.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Sums {
+    pub packets: [u64; HOOKS],
+    pub bytes: [u64; HOOKS],
+}
+
+impl Sums {
+    pub fn add(&mut self, records: &[Record]) {
+        for record in records {
+            self.packets[record.hook as usize] += u64::from(record.packets);
+            self.bytes[record.hook as usize] += record.bytes;
+        }
+    }
+
+    /// Demands that the records carried just what the totals call reported.
+    pub fn equal_reported(&self, totals: &[Totals; HOOKS]) {
+        for hook in 0..HOOKS - 1 {
+            assert_eq!(self.packets[hook], totals[hook].reported_packets, "packets of hook {hook}");
+            assert_eq!(self.bytes[hook], totals[hook].reported_bytes, "bytes of hook {hook}");
+        }
+    }
+}
