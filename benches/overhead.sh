@@ -169,8 +169,8 @@ flood=$(udp 5)
 ended=$EPOCHREALTIME
 ticks=$(($(cpu_ticks) - ticks))
 sleep 1
-lost=$(sum webb_ledger_lost_records_total)
-reported=$(sum webb_ledger_records_total)
+lost=$(sum webb_ring_lost_records_total)
+reported=$(sum webb_ring_records_total)
 memory_none=$(awk '/^VmRSS/ { print $2 }' "/proc/$agent/status")
 stop_agent
 cores=$(awk -v ticks="$ticks" -v from="$started" -v to="$ended" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", ticks / hz / (to - from) }')

@@ -50,7 +50,7 @@ fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
     for unit in ["packets", "bytes"] {
         let fates = format!("webb_ledger_{unit}_total");
         let reported: u64 =
-            ["from_pod", "to_pod"].iter().map(|hook| scrape.sum(&fates, &[("fate", "reported"), ("hook", hook)])).sum();
+            ["from-pod", "to-pod"].iter().map(|hook| scrape.sum(&fates, &[("fate", "reported"), ("hook", hook)])).sum();
         let counted = scrape.sum(&format!("webb_traffic_{unit}_total"), &[]);
         if reported != counted {
             return Err(format!("reported {reported} {unit}, counted {counted}"));
@@ -63,10 +63,10 @@ fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
 fn seen_is_what_passed(scrape: &Scrape, passed: Counters) -> Result<(), String> {
     let sum = |unit: &str, hook| scrape.sum(&format!("webb_ledger_seen_{unit}_total"), &[("hook", hook)]);
     let seen = Counters {
-        received_packets: sum("packets", "from_pod"),
-        received_bytes: sum("bytes", "from_pod"),
-        sent_packets: sum("packets", "to_pod"),
-        sent_bytes: sum("bytes", "to_pod"),
+        received_packets: sum("packets", "from-pod"),
+        received_bytes: sum("bytes", "from-pod"),
+        sent_packets: sum("packets", "to-pod"),
+        sent_bytes: sum("bytes", "to-pod"),
     };
     if seen == passed { Ok(()) } else { Err(format!("the interfaces passed {passed:?}, the hooks saw {seen:?}")) }
 }
