@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod packets;
+
 use std::ops::ControlFlow;
 
 use webb::abi::{HOOKS, Record, Swept, Totals};
@@ -10,17 +12,17 @@ use webb::pipeline::{RecordSource, Rings, Signal, Waker};
 use zerocopy::FromBytes;
 
 /// What a program must return, always: go on with the next.
-pub const TCX_NEXT: i32 = -1;
+pub(crate) const TCX_NEXT: i32 = -1;
 
 /// Loaded programs with their ring open and their sweeper at hand.
-pub struct Kernel {
-    pub probes: Probes,
-    pub sweeper: Sweeper,
-    pub reader: Box<dyn RecordSource>,
+pub(crate) struct Kernel {
+    pub(crate) probes: Probes,
+    pub(crate) sweeper: Sweeper,
+    pub(crate) reader: Box<dyn RecordSource>,
 }
 
 /// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that is a failure.
-pub fn load(settings: &Settings) -> Option<Kernel> {
+pub(crate) fn load(settings: &Settings) -> Option<Kernel> {
     let mut probes = match Probes::load(settings) {
         Ok(probes) => probes,
         Err(LoadError::Privileges { missing }) => {
@@ -38,17 +40,17 @@ pub fn load(settings: &Settings) -> Option<Kernel> {
 
 impl Kernel {
     /// Sends a packet through a hook and demands that it is passed on.
-    pub fn send(&self, hook: Hook, packet: &[u8]) {
+    pub(crate) fn send(&self, hook: Hook, packet: &[u8]) {
         self.send_times(hook, packet, 1);
     }
 
-    pub fn send_times(&self, hook: Hook, packet: &[u8], times: u32) {
+    pub(crate) fn send_times(&self, hook: Hook, packet: &[u8], times: u32) {
         let result = self.probes.dry_run(hook, packet, times).expect("the program runs");
         assert_eq!(result, TCX_NEXT, "a packet must always be passed on");
     }
 
     /// All flow records that are in the ring. Drops of the machine's own are not looked at.
-    pub fn records(&mut self) -> Vec<Record> {
+    pub(crate) fn records(&mut self) -> Vec<Record> {
         let mut records = Vec::new();
         self.reader.drain(&mut |signal, bytes| {
             if signal == Signal::Flow {
@@ -59,12 +61,12 @@ impl Kernel {
         records
     }
 
-    pub fn totals(&self) -> [Totals; HOOKS] {
+    pub(crate) fn totals(&self) -> [Totals; HOOKS] {
         self.probes.ledger().totals().expect("totals can be read")
     }
 
     /// Demands that the ledger adds up now, which needs a fresh sweep for what is pending.
-    pub fn balanced(&mut self, mode: Mode) -> Swept {
+    pub(crate) fn balanced(&mut self, mode: Mode) -> Swept {
         let swept = self.sweeper.sweep(mode).expect("the sweep runs");
         let totals = self.totals();
         for (hook, row) in totals.iter().enumerate().take(HOOKS - 1) {
@@ -93,19 +95,19 @@ impl Kernel {
     }
 }
 
-pub fn record(bytes: &[u8]) -> Record {
+pub(crate) fn record(bytes: &[u8]) -> Record {
     Record::read_from_bytes(bytes).expect("a record has its size")
 }
 
 /// Sums of the deltas in records, per hook.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Sums {
-    pub packets: [u64; HOOKS],
-    pub bytes: [u64; HOOKS],
+pub(crate) struct Sums {
+    pub(crate) packets: [u64; HOOKS],
+    pub(crate) bytes: [u64; HOOKS],
 }
 
 impl Sums {
-    pub fn add(&mut self, records: &[Record]) {
+    pub(crate) fn add(&mut self, records: &[Record]) {
         for record in records {
             self.packets[record.hook as usize] += u64::from(record.packets);
             self.bytes[record.hook as usize] += record.bytes;
@@ -113,7 +115,7 @@ impl Sums {
     }
 
     /// Demands that the records carried just what the totals call reported.
-    pub fn equal_reported(&self, totals: &[Totals; HOOKS]) {
+    pub(crate) fn equal_reported(&self, totals: &[Totals; HOOKS]) {
         for hook in 0..HOOKS - 1 {
             assert_eq!(self.packets[hook], totals[hook].reported_packets, "packets of hook {hook}");
             assert_eq!(self.bytes[hook], totals[hook].reported_bytes, "bytes of hook {hook}");

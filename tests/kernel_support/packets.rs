@@ -4,30 +4,30 @@
 
 use etherparse::PacketBuilder;
 
-pub const A: [u8; 4] = [10, 0, 0, 1];
-pub const B: [u8; 4] = [10, 0, 0, 2];
-pub const A6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-pub const B6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-pub const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 1];
-pub const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(crate) const A: [u8; 4] = [10, 0, 0, 1];
+pub(crate) const B: [u8; 4] = [10, 0, 0, 2];
+pub(crate) const A6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub(crate) const B6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub(crate) const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(crate) const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
-pub const FIN: u8 = 0x01;
-pub const SYN: u8 = 0x02;
-pub const RST: u8 = 0x04;
-pub const PSH: u8 = 0x08;
-pub const ACK: u8 = 0x10;
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
 
 /// The sixteen bytes in which records carry an IPv4 address.
-pub fn mapped(address: [u8; 4]) -> [u8; 16] {
+pub(crate) fn mapped(address: [u8; 4]) -> [u8; 16] {
     std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets()
 }
 
-pub fn write(builder: etherparse::PacketBuilderStep<impl Written>, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn write(builder: etherparse::PacketBuilderStep<impl Written>, payload: &[u8]) -> Vec<u8> {
     Written::write(builder, payload)
 }
 
 /// The steps of etherparse's builder that can be written, under one name.
-pub trait Written: Sized {
+pub(crate) trait Written: Sized {
     fn write(step: etherparse::PacketBuilderStep<Self>, payload: &[u8]) -> Vec<u8>;
 }
 
@@ -45,35 +45,35 @@ macro_rules! written {
 written!(etherparse::UdpHeader, etherparse::TcpHeader, etherparse::Icmpv4Header, etherparse::Icmpv6Header);
 
 /// TCP over IPv4; `flags` are set in the bytes, so any combination goes.
-pub fn tcp(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tcp(from: ([u8; 4], u16), to: ([u8; 4], u16), flags: u8, payload: &[u8]) -> Vec<u8> {
     let step = PacketBuilder::ethernet2(MAC_A, MAC_B).ipv4(from.0, to.0, 64).tcp(from.1, to.1, 1, 1000);
     let mut packet = write(step, payload);
     packet[14 + 20 + 13] = flags;
     packet
 }
 
-pub fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp(from: ([u8; 4], u16), to: ([u8; 4], u16), payload: &[u8]) -> Vec<u8> {
     write(PacketBuilder::ethernet2(MAC_A, MAC_B).ipv4(from.0, to.0, 64).udp(from.1, to.1), payload)
 }
 
-pub fn udp6(from: ([u8; 16], u16), to: ([u8; 16], u16), payload: &[u8]) -> Vec<u8> {
+pub(crate) fn udp6(from: ([u8; 16], u16), to: ([u8; 16], u16), payload: &[u8]) -> Vec<u8> {
     write(PacketBuilder::ethernet2(MAC_A, MAC_B).ipv6(from.0, to.0, 64).udp(from.1, to.1), payload)
 }
 
-pub fn ping(from: [u8; 4], to: [u8; 4], id: u16, reply: bool) -> Vec<u8> {
+pub(crate) fn ping(from: [u8; 4], to: [u8; 4], id: u16, reply: bool) -> Vec<u8> {
     let step = PacketBuilder::ethernet2(MAC_A, MAC_B).ipv4(from, to, 64);
     let step = if reply { step.icmpv4_echo_reply(id, 1) } else { step.icmpv4_echo_request(id, 1) };
     write(step, b"abcdefgh")
 }
 
-pub fn ping6(from: [u8; 16], to: [u8; 16], id: u16, reply: bool) -> Vec<u8> {
+pub(crate) fn ping6(from: [u8; 16], to: [u8; 16], id: u16, reply: bool) -> Vec<u8> {
     let step = PacketBuilder::ethernet2(MAC_A, MAC_B).ipv6(from, to, 64);
     let step = if reply { step.icmpv6_echo_reply(id, 1) } else { step.icmpv6_echo_request(id, 1) };
     write(step, b"abcdefgh")
 }
 
 /// An Ethernet frame with IPv4 around `payload`.
-pub fn ipv4(protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv4(protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut packet = [MAC_A, MAC_B].concat();
     packet.extend([0x08, 0x00]);
     let words = u8::try_from(5 + options.len() / 4).unwrap();
@@ -91,7 +91,7 @@ pub fn ipv4(protocol: u8, fragment: u16, options: &[u8], payload: &[u8]) -> Vec<
 }
 
 /// An Ethernet frame with IPv6 around `payload`.
-pub fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
     let mut packet = [MAC_A, MAC_B].concat();
     packet.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
     packet.extend(u16::try_from(payload.len()).unwrap().to_be_bytes());
@@ -103,12 +103,12 @@ pub fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The eight bytes of a UDP header.
-pub fn udp_header(from: u16, to: u16) -> Vec<u8> {
+pub(crate) fn udp_header(from: u16, to: u16) -> Vec<u8> {
     [from.to_be_bytes(), to.to_be_bytes(), 8_u16.to_be_bytes(), [0, 0]].concat()
 }
 
 /// The twelve bytes of SCTP's common header and the four of a chunk's.
-pub fn sctp(from: u16, to: u16, chunk: u8) -> Vec<u8> {
+pub(crate) fn sctp(from: u16, to: u16, chunk: u8) -> Vec<u8> {
     let mut bytes = [from.to_be_bytes(), to.to_be_bytes()].concat();
     bytes.extend([0; 8]);
     bytes.extend([chunk, 0, 0, 4]);
@@ -116,7 +116,7 @@ pub fn sctp(from: u16, to: u16, chunk: u8) -> Vec<u8> {
 }
 
 /// Puts VLAN tags (their EtherTypes, outermost first) into a frame.
-pub fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
+pub(crate) fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
     let mut packet = frame[..12].to_vec();
     for tag in tags {
         packet.extend(tag.to_be_bytes());
