@@ -9,10 +9,26 @@ const OBJECTS: [&str; 2] = ["flow", "drop"];
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-env-changed=CLANG");
+    name_build();
     if let Err(text) = build() {
         // Standard error is what cargo shows of a failed build script.
         eprintln!("\nerror: {text}\n");
         exit(1);
+    }
+}
+
+/// Revision and compiler, for `webb --version`. A source archive has no revision, which is no reason not to build.
+fn name_build() {
+    println!("cargo:rerun-if-changed=.git/HEAD");
+    let said = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    if let Some(revision) = said("git", &["rev-parse", "--short=12", "HEAD"]) {
+        println!("cargo:rustc-env=WEBB_REVISION={revision}");
+    }
+    if let Some(compiler) = env::var("RUSTC").ok().and_then(|rustc| said(&rustc, &["--version"])) {
+        println!("cargo:rustc-env=WEBB_RUSTC={compiler}");
     }
 }
 

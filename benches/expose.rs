@@ -1,10 +1,7 @@
 //! A scrape of 100,000 series with six labels: the snapshot that interrupts counting, and the text that does not.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
-<<<<<<< HEAD
-=======
 #![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]
->>>>>>> metrics
 
 mod mix;
 

@@ -15,6 +15,7 @@ pub mod index;
 pub mod logging;
 pub mod metrics;
 pub mod pipeline;
+pub mod records;
 pub mod selfmetrics;
 pub mod settings;
 pub mod sym;

@@ -48,7 +48,9 @@ impl LogControl {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(filter).map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
+    // The web server announces each of its workers; that is no news to anyone.
+    EnvFilter::try_new(format!("actix_server=warn,{filter}"))
+        .map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
 }
 
 /// Starts logging for the whole process and puts panics into the log. Once.

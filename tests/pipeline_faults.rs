@@ -4,6 +4,7 @@
 //!
 //! Needs the cargo feature `fault-injection`; `make test` sets it. Tests share the armed points, so they take turns.
 #![cfg(feature = "fault-injection")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it is wrong")]
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -23,7 +24,8 @@ use webb::fault::{Components, Kind, State, inject};
 use webb::flow::Reasons;
 use webb::index::Index;
 use webb::metrics::{Aggregator, grammar};
-use webb::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, RecordSource, Rings, Seat, Signal, Waker};
+use webb::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
+use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
 
 static TURN: Mutex<()> = Mutex::new(());
@@ -51,7 +53,9 @@ impl RecordSource for MemoryRing {
     fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
         let mut drained = 0;
         loop {
-            let Some(record) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else { return drained };
+            let Some(record) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
+                return drained;
+            };
             drained += 1;
             if take(Signal::Flow, record.as_bytes()).is_break() {
                 return drained;
@@ -100,7 +104,7 @@ fn road() -> Road {
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(Policy {
         max_restarts: 5,
-        window: Duration::from_secs(60),
+        window: Duration::from_mins(1),
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(100),
         stall_after: Duration::from_millis(700),

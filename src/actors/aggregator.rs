@@ -19,7 +19,7 @@ pub fn start(lane: Receiver<Item>, seat: Arc<Seat>, intensity: Intensity) -> Add
             work(life, &lane, &seat);
             Ok(())
         }),
-        // Its longest wait is half a second.
+        // Its longest wait is a fifth of a second.
         Arc::new(|| {}),
         intensity,
     )

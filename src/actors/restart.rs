@@ -93,7 +93,7 @@ mod tests {
     fn policy() -> Policy {
         Policy {
             max_restarts: 3,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             backoff_min: Duration::from_millis(100),
             backoff_max: Duration::from_millis(300),
             stall_after: Duration::from_secs(10),
@@ -105,7 +105,8 @@ mod tests {
     fn backs_off_then_escalates() {
         let components = Components::default();
         let (escalations, mut escalated) = mpsc::unbounded_channel();
-        let mut intensity = Intensity::new(components.component("x"), Arc::new(ArcSwap::from_pointee(policy())), escalations);
+        let mut intensity =
+            Intensity::new(components.component("x"), Arc::new(ArcSwap::from_pointee(policy())), escalations);
         let waits: Vec<_> = (0..3).map(|_| intensity.next("test").unwrap().as_millis()).collect();
         assert_eq!(waits, [100, 200, 300]);
         assert!(escalated.try_recv().is_err());

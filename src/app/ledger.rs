@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{HOOKS, Totals, UNPARSED};
-use crate::actors::sweeper::Swept;
 use crate::actors::probes::Watch;
+use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
 use crate::http::LostEvents;
-use crate::pipeline::{Counters, Lane, Seat, Signal};
+use crate::pipeline::{Counters, Lane, Seat};
+use crate::records::Signal;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
 /// The `hook` label of each row of the totals.
@@ -83,8 +84,13 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
 
 /// Adds how full the rings are and what the programs cost.
 pub(super) fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<Watch>) -> Result<(), prometheus::Error> {
-    let defs =
-        [&own::RING_USED_BYTES, &own::RING_SIZE_BYTES, &own::BPF_RUN_SECONDS, &own::BPF_RUNS, &own::BPF_RECURSION_MISSES];
+    let defs = [
+        &own::RING_USED_BYTES,
+        &own::RING_SIZE_BYTES,
+        &own::BPF_RUN_SECONDS,
+        &own::BPF_RUNS,
+        &own::BPF_RECURSION_MISSES,
+    ];
     metrics.add(
         &defs,
         Box::new(move |rows| {

@@ -6,40 +6,41 @@ use serde_json::json;
 
 use super::loader;
 use super::start::{Running, policy};
-use crate::settings::{diff, reloaded};
 
 /// Applies a new configuration, or keeps the old one whole and says why.
 pub(super) fn reload(running: &mut Running) {
-    let resolved = match running.layers.load() {
-        Ok(resolved) => resolved,
+    let new = match running.layers.load() {
+        Ok(new) => new,
         Err(problems) => {
             running.admin.reloads.rejected();
             tracing::error!("the configuration stays as it is, because the new one has problems:\n{problems}");
             return;
         }
     };
-    let changes = diff(&running.settings, &resolved.settings);
-    let settings = reloaded(&running.settings, &resolved.settings);
+    let (resolved, changes) = running.resolved.reload(new);
     for change in &changes.applied {
         tracing::info!(key = change.key, from = %change.from, to = %change.to, "configuration changed");
     }
     for change in &changes.needs_restart {
         tracing::warn!(key = change.key, to = %change.to, "this change waits for the next start");
     }
-    if settings.log.level != running.settings.log.level
-        && let Err(error) = running.log.set(&settings.log.level)
+    let (old, settings) = (&running.resolved.settings, &resolved.settings);
+    if settings.log.level != old.log.level
+        && let Err(error) = running.admin.log.set(&settings.log.level)
     {
         tracing::error!("{error}");
     }
-    if settings.cluster_manifest != running.settings.cluster_manifest {
+    if settings.cluster_manifest != old.cluster_manifest {
         running.names.read_from(settings.cluster_manifest.clone());
     }
-    running.watch.select(loader::selection(&settings.interfaces));
+    if settings.interfaces != old.interfaces {
+        running.watch.select(loader::selection(&settings.interfaces));
+    }
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
     running.admin.reloads.applied();
-    running.settings = settings;
+    running.resolved = resolved;
     tracing::info!(
         applied = changes.applied.len(),
         waiting_for_restart = changes.needs_restart.len(),

@@ -27,7 +27,8 @@ use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
 use crate::index::Index;
 use crate::logging::LogControl;
 use crate::metrics::Aggregator;
-use crate::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat, Waker};
+use crate::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
+use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
 
@@ -60,8 +61,7 @@ pub(super) struct Running {
     pub(super) parts: Parts,
     pub(super) escalated: UnboundedReceiver<String>,
     pub(super) layers: Layers,
-    pub(super) settings: settings::Settings,
-    pub(super) log: LogControl,
+    pub(super) resolved: Resolved,
     pub(super) names: Arc<Names>,
     pub(super) watch: Arc<Watch>,
     pub(super) scrape: Arc<Scrape>,
@@ -72,7 +72,8 @@ pub(super) struct Running {
     pub(super) aggregators: Vec<Addr<ThreadKeeper>>,
     pub(super) resolver: Addr<ThreadKeeper>,
     pub(super) servers: [Addr<HttpActor>; 2],
-    pub(super) _decoder: Addr<DecoderActor>,
+    /// Keeps its address alive: without one the supervisor would let the decoder go.
+    _decoder: Addr<DecoderActor>,
 }
 
 impl Parts {
@@ -100,12 +101,13 @@ pub(super) fn policy(settings: &settings::Supervision) -> Policy {
 
 /// Starts everything, probes last.
 pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
-    let settings = plan.resolved.settings.clone();
+    let Plan { layers, resolved, aggregators, log } = plan;
+    let settings = &resolved.settings;
     let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
     let admin_listener = bind("admin_listen", settings.admin_listen)?;
-    let mut loaded = Probes::load(&loader::settings(&settings))?;
+    let mut loaded = Probes::load(&loader::settings(settings))?;
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
-    let (ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
+    let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (escalations, escalated) = mpsc::unbounded_channel();
     let parts = Parts {
         components: Components::default(),
@@ -113,80 +115,39 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         policy: Arc::new(ArcSwap::from_pointee(policy(&settings.supervision))),
         escalations,
     };
-    let own = SelfMetrics::new()?;
 
     let index = Arc::new(ArcSwap::from_pointee(Index::default()));
-    let names = Arc::new(Names::new(
-        cluster::Settings {
-            node: settings.node_name.clone(),
-            cluster: settings.cluster_name.clone(),
-            addresses: own_addresses(),
-        },
-        settings.cluster_manifest.clone(),
-        Arc::clone(&index),
-        parts.components.component("resolver"),
-    ));
-    let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
-
-    let (lanes, seats, aggregators) = start_aggregators(&parts, plan.aggregators);
-
-    let waker = Waker::new()?;
-    let (desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
-    let decoder_seat = Arc::new(ArcSwapOption::empty());
-    let reasons = bpf_loader::drop_reasons()?;
-    let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
-    let decoder = DecoderActor::start(reasons, Arc::clone(&decoder_seat), parts.intensity("decoder"));
-    parts.directory.add("decoder", decoder.clone().recipient());
-    let counters = Arc::new(Counters::default());
-    let fault_to = decoder.clone();
-    let reader = Reader {
-        rings: Arc::new(rings.clone()),
-        waker,
-        lanes: Arc::clone(&lanes),
-        commands,
-        index: Arc::clone(&index),
-        decoder: decoder_seat,
-        decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
-        counters: Arc::clone(&counters),
-        seat: ReaderSeat::default(),
-    };
-    let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-
+    let (names, resolver) = start_resolver(&parts, settings, &index);
+    let (lanes, seats, aggregators) = start_aggregators(&parts, aggregators);
+    let Reading { desk, counters, decoder, reader } =
+        start_reading(&parts, Arc::new(rings.clone()), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
-    let sweep = sweeper::start(
-        sweeping,
-        ledger.clone(),
-        Arc::clone(&swept),
-        settings.connections.sweep_interval,
-        parts.intensity("sweeper"),
-    );
+    let interval = settings.connections.sweep_interval;
+    let sweep =
+        sweeper::start(sweeping, kernel_ledger.clone(), Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.kept("sweeper", sweep);
-
     let selection = loader::selection(&settings.interfaces);
     let watch = Arc::new(Watch::new(loaded, selection, parts.components.component("probes")));
-    ledger::kernel(&own, ledger, capacity, Arc::clone(&swept))?;
+
+    let own = SelfMetrics::new()?;
+    let reloads = Arc::new(Reloads::default());
+    ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     ledger::pipeline(&own, counters, Arc::clone(&lanes), seats)?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
-    metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
+    metrics::names(&own, Arc::clone(&names), index)?;
     metrics::probes(&own, Arc::clone(&watch))?;
-
-    let scrape = Arc::new(Scrape::new(
-        desk,
-        own.clone(),
-        Box::new(ledger::Losses { swept, lanes }),
-        settings.scrape.min_interval,
-        settings.scrape.timeout,
-    ));
-    metrics::scrapes(&own, Arc::downgrade(&scrape))?;
-    let reloads = Arc::new(Reloads::default());
     metrics::reloads(&own, Arc::clone(&reloads))?;
+    let losses = Box::new(ledger::Losses { swept, lanes });
+    let pace = &settings.scrape;
+    let scrape = Arc::new(Scrape::new(desk, own.clone(), losses, pace.min_interval, pace.timeout));
+    metrics::scrapes(&own, Arc::downgrade(&scrape))?;
     let admin = Arc::new(Admin {
         components: parts.components.clone(),
         directory: parts.directory.clone(),
-        config: ArcSwap::from_pointee(json!(plan.resolved.entries())),
-        log: plan.log.clone(),
+        config: ArcSwap::from_pointee(json!(resolved.entries())),
+        log,
         reloads,
         stopping: AtomicBool::new(false),
         version: metrics::version(),
@@ -205,9 +166,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     Ok(Running {
         parts,
         escalated,
-        layers: plan.layers,
-        settings,
-        log: plan.log,
+        layers,
+        resolved,
         names,
         watch,
         scrape,
@@ -220,6 +180,59 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         servers,
         _decoder: decoder,
     })
+}
+
+fn start_resolver(
+    parts: &Parts,
+    settings: &settings::Settings,
+    index: &Arc<ArcSwap<Index>>,
+) -> (Arc<Names>, Addr<ThreadKeeper>) {
+    let of_cluster = cluster::Settings {
+        node: settings.node_name.clone(),
+        cluster: settings.cluster_name.clone(),
+        addresses: own_addresses(),
+    };
+    let component = parts.components.component("resolver");
+    let names = Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component));
+    let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
+    (names, resolver)
+}
+
+struct Reading {
+    desk: CutDesk,
+    counters: Arc<Counters>,
+    decoder: Addr<DecoderActor>,
+    reader: Addr<ThreadKeeper>,
+}
+
+fn start_reading(
+    parts: &Parts,
+    rings: Arc<dyn Rings>,
+    lanes: &Arc<[Lane]>,
+    index: Arc<ArcSwap<Index>>,
+) -> Result<Reading, StartError> {
+    let waker = Waker::new()?;
+    let (desk, commands) = CutDesk::new(Arc::clone(lanes), waker.clone());
+    let seat = Arc::new(ArcSwapOption::empty());
+    let reasons = bpf_loader::drop_reasons()?;
+    let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
+    let decoder = DecoderActor::start(reasons, Arc::clone(&seat), parts.intensity("decoder"));
+    parts.directory.add("decoder", decoder.clone().recipient());
+    let counters = Arc::new(Counters::default());
+    let fault_to = decoder.clone();
+    let reader = Reader {
+        rings,
+        waker,
+        lanes: Arc::clone(lanes),
+        commands,
+        index,
+        decoder: seat,
+        decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::default(),
+    };
+    let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
+    Ok(Reading { desk, counters, decoder, reader })
 }
 
 type Started = (Arc<[Lane]>, Arc<[(String, Arc<Seat>)]>, Vec<Addr<ThreadKeeper>>);

@@ -13,7 +13,7 @@ use crate::actors::keeper::ThreadKeeper;
 
 /// Stops everything. What does not stop within the budget is left behind, and the log says so.
 pub(super) async fn stop(running: Running) {
-    let (budget, linger) = (running.settings.shutdown.budget, running.settings.shutdown.linger);
+    let (budget, linger) = (running.resolved.settings.shutdown.budget, running.resolved.settings.shutdown.linger);
     running.admin.stopping.store(true, Relaxed);
     tracing::info!("stopping");
     if timeout(budget.saturating_sub(linger), drain(&running)).await.is_err() {
@@ -42,9 +42,7 @@ async fn drain(running: &Running) {
     if cut.await.is_err() {
         tracing::warn!("no final cut: a last scrape shows the one before");
     }
-    for aggregator in &running.aggregators {
-        finish(aggregator).await;
-    }
+    futures::future::join_all(running.aggregators.iter().map(finish)).await;
     finish(&running.resolver).await;
 }
 

@@ -23,7 +23,7 @@ use super::ring::{KernelRings, RingSource};
 use super::selection::Role;
 use super::settings::{Attach, Settings, capacity};
 use super::{Cost, findings, sys};
-use crate::pipeline::Signal;
+use crate::records::Signal;
 
 /// A point where packets are seen; `enum webb_hook` without the drop point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

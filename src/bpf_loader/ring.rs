@@ -21,7 +21,7 @@ use super::error::LoadError;
 use super::object::refused;
 use super::probes::Ring;
 use super::sys::Positions;
-use crate::pipeline::{RecordSource, Rings, Signal, Waker};
+use crate::records::{RecordSource, Rings, Signal, Waker};
 
 /// How long the reader sleeps at most when records may be waiting unannounced.
 const LOOK: Duration = Duration::from_millis(20);

@@ -130,7 +130,8 @@ async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
 async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
     let components = admin.components.all();
     let stopping = admin.stopping.load(Relaxed);
-    let ready = !stopping && components.iter().all(|component| matches!(component.state(), State::Up | State::Degraded));
+    let ready =
+        !stopping && components.iter().all(|component| matches!(component.state(), State::Up | State::Degraded));
     let seen: Vec<_> = components
         .iter()
         .map(|component| json!({"name": component.name(), "state": component.state().label(), "why": component.why()}))

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::{Command, Lane, Waker};
+use super::{Command, Lane};
 use crate::expose::Snapshot;
+use crate::records::Waker;
 
 /// Which lane answers, and its series: a snapshot for each of its tables.
 pub type Answer = (usize, Vec<Snapshot>);
@@ -89,4 +90,3 @@ pub(super) fn cut_all(lanes: &[Lane], answer: &Sender<Answer>) {
         lane.cut(Cut { lane: at, answer: answer.clone() });
     }
 }
-

@@ -15,8 +15,6 @@ mod lane;
 mod life;
 mod pool;
 mod read_loop;
-mod source;
-mod waker;
 mod work_loop;
 
 pub use batch::{BATCH, Batch};
@@ -25,6 +23,4 @@ pub use cut::{Answer, Cut, CutDesk};
 pub use lane::{Item, Lane};
 pub use life::Life;
 pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};
-pub use source::{RecordSource, Rings, Signal};
-pub use waker::Waker;
 pub use work_loop::{Seat, work};

@@ -17,10 +17,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::cut::{Answer, cut_all};
 use super::pool::Pool;
-use super::{BATCH, Batch, Counters, Lane, Life, RecordSource, Rings, Waker};
+use super::{BATCH, Batch, Counters, Lane, Life};
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
 use crate::index::Index;
+use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most; also how often the rings are looked at when nothing rings the bell.
 const TURN: Duration = Duration::from_millis(20);
@@ -143,7 +144,11 @@ impl Reader {
                 }
                 decoding.set(false);
                 in_hand.set(false);
-                if room.flows.len() >= BATCH || tally.read >= 4 * BATCH { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if room.flows.len() >= BATCH || tally.read >= 4 * BATCH {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
             });
         }));
         *filling = Some(batch);

@@ -35,7 +35,12 @@ impl Seat {
     /// Seats an aggregator.
     pub fn new(aggregator: Aggregator) -> Self {
         let work = Work { aggregator, current: None, position: 0, from: 0 };
-        Self { work: Mutex::new(work), poisoned: AtomicU64::new(0), counted: AtomicU64::new(0), series: AtomicU64::new(0) }
+        Self {
+            work: Mutex::new(work),
+            poisoned: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            series: AtomicU64::new(0),
+        }
     }
 
     /// Flows that made the aggregator panic, since start.
@@ -87,7 +92,7 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
             let Ok(item) = lane.try_recv() else { return };
             item
         } else {
-            match lane.recv_timeout(Duration::from_millis(500)) {
+            match lane.recv_timeout(Duration::from_millis(200)) {
                 Ok(item) => item,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,

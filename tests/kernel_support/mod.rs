@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use webb::abi::{HOOKS, Record, Swept, Totals};
 use webb::bpf_loader::{Hook, LoadError, Mode, Probes, Settings, Sweeper};
-use webb::pipeline::{RecordSource, Rings, Signal, Waker};
+use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::FromBytes;
 
 /// What a program must return, always: go on with the next.

@@ -1,5 +1,11 @@
-//! Where records come from, as the read loop sees it. Implemented by `bpf_loader` for kernel rings and by tests and
-//! benches for memory.
+//! Where records come from: the road's first stage, as seen from both sides.
+//!
+//! `bpf_loader` implements these for the kernel's rings, tests and benches for memory, and `pipeline` reads through
+//! them; neither side knows the other.
+
+mod waker;
+
+pub use waker::Waker;
 
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -26,5 +32,5 @@ pub trait RecordSource: Send {
 /// Opens the rings anew for each life of the reader; the consumer position is the kernel's, so nothing is read twice.
 pub trait Rings: Send + Sync {
     /// Opens the rings; `waker` ends a wait early.
-    fn open(&self, waker: &super::Waker) -> std::io::Result<Box<dyn RecordSource>>;
+    fn open(&self, waker: &Waker) -> std::io::Result<Box<dyn RecordSource>>;
 }
