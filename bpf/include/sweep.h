@@ -88,16 +88,22 @@ static __always_inline void packet_of_lane(const struct connection_key *key, __u
 #define RING_FULL 1
 
 /* Reports what is pending in one lane. */
-static __noinline int flush_lane(struct sweeping *sweep, struct connection *c, __u32 index)
+__noinline int flush_lane(struct sweeping *sweep, struct connection *c, __u32 index)
 {
-	const struct connection_key *key = &c->key;
-	__u32 hook = hook_of_lane(key, index);
-	struct webb_totals *t = bpf_map_lookup_elem(&totals, &hook);
-	struct lane *lane = &c->lanes[index & (LANES - 1)];
+	const struct connection_key *key;
+	struct webb_totals *t;
 	struct webb_record *r;
+	struct lane *lane;
 	struct packet p;
 	__u64 delta;
+	__u32 hook;
 
+	if (!sweep || !c)
+		return RING_FULL;
+	key = &c->key;
+	lane = &c->lanes[index & (LANES - 1)];
+	hook = hook_of_lane(key, index);
+	t = bpf_map_lookup_elem(&totals, &hook);
 	if (!t)
 		return RING_FULL;
 	r = bpf_ringbuf_reserve(&flow_events, sizeof(*r), 0);
@@ -122,12 +128,16 @@ static __noinline int flush_lane(struct sweeping *sweep, struct connection *c, _
 }
 
 /* Gives up what is pending in one lane: the table is nearly full and the ring is, too. */
-static __noinline int give_up_lane(struct connection *c, __u32 index)
+__noinline int give_up_lane(struct connection *c, __u32 index)
 {
-	__u32 hook = hook_of_lane(&c->key, index);
-	struct webb_totals *t = bpf_map_lookup_elem(&totals, &hook);
+	struct webb_totals *t;
 	__u64 delta;
+	__u32 hook;
 
+	if (!c)
+		return 0;
+	hook = hook_of_lane(&c->key, index);
+	t = bpf_map_lookup_elem(&totals, &hook);
 	if (!t)
 		return 0;
 	delta = __sync_lock_test_and_set(&c->lanes[index & (LANES - 1)].pending, 0);
@@ -210,10 +220,13 @@ static __always_inline __u32 idle_class(__u32 idle)
 }
 
 /* Under which conditions entries go: see table.h. Returns 1 if the slot is free now. */
-static __noinline int end_marked(struct sweeping *sweep, struct bucket *bucket, __u32 index, __u64 lived)
+__noinline int end_marked(struct sweeping *sweep, struct bucket *bucket, __u32 index, __u64 lived)
 {
-	struct connection *c = slot(bucket, index);
+	struct connection *c;
 
+	if (!sweep || !bucket)
+		return 0;
+	c = slot(bucket, index);
 	if (flush(sweep, c, sweep->pressure ? FLUSH_OR_GIVE_UP : FLUSH_EVERYTHING))
 		return 0;
 	if (__sync_val_compare_and_swap(&bucket->life[index & (SLOTS - 1)], lived, 0) != lived)
@@ -222,12 +235,16 @@ static __noinline int end_marked(struct sweeping *sweep, struct bucket *bucket, 
 	return 1;
 }
 
-static __noinline int sweep_slot(struct sweeping *sweep, struct bucket *bucket, __u32 index)
+__noinline int sweep_slot(struct sweeping *sweep, struct bucket *bucket, __u32 index)
 {
-	__u64 lived = *(volatile __u64 *)&bucket->life[index & (SLOTS - 1)];
-	struct connection *c = slot(bucket, index);
+	struct connection *c;
 	__u32 idle, hook, i;
+	__u64 lived;
 
+	if (!sweep || !bucket)
+		return 0;
+	lived = *(volatile __u64 *)&bucket->life[index & (SLOTS - 1)];
+	c = slot(bucket, index);
 	if (!lived || state_of(lived) == STATE_CLAIMED)
 		return 0;
 	if (state_of(lived) == STATE_ALIVE) {

@@ -1,0 +1,291 @@
+//! The kernel side's ledger: whatever is flooded, full, late or raced, every packet is accounted for.
+
+mod kernel_support;
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use kernel_support::packets::{ACK, SYN, tcp, udp};
+use kernel_support::{Sums, load};
+use proptest::prelude::*;
+use webb::abi::kind;
+use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
+use webb::pipeline::Signal;
+
+fn address(number: u32) -> [u8; 4] {
+    [10, 1, (number >> 8) as u8, number as u8]
+}
+
+const SERVER: ([u8; 4], u16) = ([10, 0, 0, 9], 80);
+
+fn from_client(number: u32) -> Vec<u8> {
+    udp((address(number), 40000), SERVER, b"some bytes")
+}
+
+fn to_client(number: u32) -> Vec<u8> {
+    udp(SERVER, (address(number), 40000), b"an answer of some bytes")
+}
+
+const TINY: Timeouts = Timeouts {
+    tcp: Duration::ZERO,
+    closed: Duration::ZERO,
+    half_open: Duration::ZERO,
+    other: Duration::ZERO,
+    evictable: Duration::ZERO,
+};
+
+/// A table for 1,024 connections and a ring of 64 KiB under 10,000 connections: the ledger adds up exactly, before and
+/// after sweeps and at the end, and the records carry just what is called reported.
+#[test]
+fn a_flood_is_accounted_for() {
+    let settings = Settings { table_entries: 1024, flow_ring_bytes: 65536, ..Settings::default() };
+    let Some(mut kernel) = load(&settings) else { return };
+    let mut sums = Sums::default();
+    for round in 0..3 {
+        for number in 0..10_000 {
+            kernel.send(Hook::FromPod, &from_client(number));
+            if number % 3 == 0 {
+                kernel.send_times(Hook::ToPod, &to_client(number), 2);
+            }
+        }
+        let totals = kernel.totals()[0];
+        assert!(totals.untracked_packets > 0, "the table must have been full: {totals:?}");
+        assert!(totals.lost_records > 0, "the ring must have been full: {totals:?}");
+        let swept = kernel.balanced(Mode::Overdue);
+        assert!(swept.entries > 800 && swept.entries <= 1024, "{swept:?}");
+        assert!(round > 0 || swept.pending_packets[0] > 0, "what the ring had no room for is pending: {swept:?}");
+        sums.add(&kernel.records());
+        sums.equal_reported(&kernel.totals());
+    }
+    loop {
+        let swept = kernel.balanced(Mode::Everything);
+        sums.add(&kernel.records());
+        sums.equal_reported(&kernel.totals());
+        if swept.pending_packets == [0; 5] {
+            break;
+        }
+    }
+    let totals = kernel.totals();
+    assert_eq!(totals[0].seen_packets, 30_000);
+    assert_eq!(totals[1].seen_packets, 3 * 3334 * 2);
+    assert_eq!(totals[0].lost_packets + totals[1].lost_packets, 0, "a full ring costs events, not packets");
+}
+
+/// Idle connections go in two sweeps, and with them nothing: what was pending is reported first.
+#[test]
+fn idle_connections_end() {
+    let Some(mut kernel) = load(&Settings { timeouts: TINY, ..Settings::default() }) else { return };
+    for number in 0..500 {
+        kernel.send_times(Hook::FromPod, &from_client(number), 3);
+    }
+    let mut sums = Sums::default();
+    sums.add(&kernel.records());
+    assert_eq!(sums.packets[0], 500, "two packets of each are pending");
+    std::thread::sleep(Duration::from_millis(30));
+    let marked = kernel.balanced(Mode::Overdue);
+    assert_eq!((marked.entries, marked.deleted), (500, 0), "marked, not gone");
+    let gone = kernel.balanced(Mode::Overdue);
+    assert_eq!((gone.entries, gone.deleted, gone.evicted_entries), (0, 500, 0));
+    sums.add(&kernel.records());
+    assert_eq!(sums.packets[0], 1500);
+    sums.equal_reported(&kernel.totals());
+}
+
+/// A packet that comes between the two sweeps keeps its connection.
+#[test]
+fn a_packet_revives_a_marked_connection() {
+    let Some(mut kernel) = load(&Settings { timeouts: TINY, ..Settings::default() }) else { return };
+    kernel.send(Hook::FromPod, &from_client(1));
+    kernel.send(Hook::FromPod, &from_client(2));
+    std::thread::sleep(Duration::from_millis(30));
+    assert_eq!(kernel.balanced(Mode::Overdue).entries, 2);
+    kernel.send(Hook::FromPod, &from_client(2));
+    let swept = kernel.balanced(Mode::Overdue);
+    assert_eq!((swept.entries, swept.deleted), (1, 1), "the one that spoke again stays");
+    let new = kernel.records().iter().filter(|record| record.kind == kind::NEW).count();
+    assert_eq!(new, 2, "and is not reported as new again");
+}
+
+/// A full ring keeps what is pending, and the connection with it, until there is room.
+#[test]
+fn a_full_ring_delays_the_end() {
+    let settings = Settings { timeouts: TINY, flow_ring_bytes: 4096, ..Settings::default() };
+    let Some(mut kernel) = load(&settings) else { return };
+    for number in 0..200 {
+        kernel.send_times(Hook::FromPod, &from_client(number), 2);
+    }
+    std::thread::sleep(Duration::from_millis(30));
+    for _ in 0..3 {
+        let swept = kernel.balanced(Mode::Overdue);
+        assert!(swept.entries >= 150, "nothing goes while it has something to say: {swept:?}");
+    }
+    let mut sums = Sums::default();
+    for _ in 0..20 {
+        sums.add(&kernel.records());
+        kernel.balanced(Mode::Overdue);
+    }
+    sums.add(&kernel.records());
+    let swept = kernel.balanced(Mode::Overdue);
+    assert_eq!((swept.entries, sums.packets[0]), (0, 400), "{swept:?}");
+}
+
+/// Under pressure the idle go first, and if the ring is full too, what they held is counted as evicted.
+#[test]
+fn pressure_evicts_the_idle() {
+    let timeouts = Timeouts { evictable: Duration::from_millis(20), ..Timeouts::default() };
+    let settings = Settings { table_entries: 1024, flow_ring_bytes: 4096, timeouts, ..Settings::default() };
+    let Some(mut kernel) = load(&settings) else { return };
+    for number in 0..1000 {
+        kernel.send_times(Hook::FromPod, &from_client(number), 2);
+    }
+    std::thread::sleep(Duration::from_millis(600));
+    for number in 0..200 {
+        kernel.send(Hook::FromPod, &from_client(number));
+    }
+    let first = kernel.balanced(Mode::Overdue);
+    assert!(first.entries > 768 && first.evicted_entries > 300, "{first:?}");
+    let second = kernel.balanced(Mode::Overdue);
+    assert_eq!(second.deleted, first.evicted_entries, "all that was marked went");
+    let totals = kernel.totals()[0];
+    assert!(totals.evicted_packets > 0, "with the ring full, what they held is named: {totals:?}");
+    // The 200 that spoke last are still known: their packets find their entries.
+    let untracked = totals.untracked_packets;
+    for number in 0..200 {
+        kernel.send(Hook::FromPod, &from_client(number));
+    }
+    // Those that had found no room come in now.
+    assert!(kernel.balanced(Mode::Overdue).entries >= second.entries);
+    assert_eq!(kernel.totals()[0].untracked_packets, untracked);
+}
+
+/// A lane that nobody could report is never allowed to overflow: it becomes `lost`, by name.
+#[test]
+fn a_lane_never_overflows() {
+    let settings = Settings { flow_ring_bytes: 4096, ..Settings::default() };
+    let Some(mut kernel) = load(&settings) else { return };
+    for number in 0..100 {
+        kernel.send(Hook::FromPod, &from_client(number));
+    }
+    // 2^23 packets are the limit; the ring is full all the time.
+    for _ in 0..9 {
+        kernel.send_times(Hook::FromPod, &from_client(1), 1_000_000);
+    }
+    let swept = kernel.balanced(Mode::Overdue);
+    let totals = kernel.totals()[0];
+    assert!(totals.lost_packets >= 1 << 23, "{totals:?} {swept:?}");
+}
+
+/// Threads send over few and ever the same connections while sweeps with tiny timeouts mark, revive and delete them as
+/// fast as they can: not one packet is lost, doubled or unnamed.
+#[test]
+fn ending_races_lose_nothing() {
+    let settings = Settings { table_entries: 512, timeouts: TINY, flow_ring_bytes: 1 << 20, ..Settings::default() };
+    let Some(mut kernel) = load(&settings) else { return };
+    let packets: Vec<_> = (0..200).map(|number| (from_client(number), to_client(number))).collect();
+    let stop = AtomicBool::new(false);
+    let mut sums = Sums::default();
+    let mut deleted = 0;
+    let kernel_support::Kernel { probes, sweeper, reader } = &mut kernel;
+    let probes = &*probes;
+    std::thread::scope(|scope| {
+        for thread in 0..3_usize {
+            let (packets, stop) = (&packets, &stop);
+            scope.spawn(move || {
+                let mut turn = thread;
+                while !stop.load(Relaxed) {
+                    let (out, back) = &packets[turn % packets.len()];
+                    probes.dry_run(Hook::FromPod, out, 1 + (turn % 50) as u32).unwrap();
+                    probes.dry_run(Hook::ToPod, back, 1).unwrap();
+                    turn += 1;
+                    if turn % 4 == 0 {
+                        // So that each connection comes round about as often as the sweep.
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                }
+            });
+        }
+        for _ in 0..400 {
+            deleted = sweeper.sweep(Mode::Overdue).unwrap().deleted;
+            reader.drain(&mut |signal, bytes| {
+                if signal == Signal::Flow {
+                    sums.add(&[kernel_support::record(bytes)]);
+                }
+                std::ops::ControlFlow::Continue(())
+            });
+        }
+        stop.store(true, Relaxed);
+    });
+    assert!(deleted > 100, "the race must have taken place: {deleted} entries ended");
+    while kernel.balanced(Mode::Everything).pending_packets != [0; 5] {}
+    sums.add(&kernel.records());
+    sums.equal_reported(&kernel.totals());
+    let totals = kernel.totals();
+    assert_eq!(totals[0].reported_packets, totals[0].seen_packets - totals[0].untracked_packets);
+    assert_eq!(totals[1].reported_packets, totals[1].seen_packets - totals[1].untracked_packets);
+}
+
+/// A reader that panics on a record loses that record and nothing else; the next one goes on behind it.
+#[test]
+fn a_poisonous_record_is_met_once() {
+    let Some(mut kernel) = load(&Settings::default()) else { return };
+    for number in 0..10 {
+        kernel.send(Hook::FromPod, &from_client(number));
+    }
+    let mut seen = 0;
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        kernel.reader.drain(&mut |signal, _| {
+            seen += usize::from(signal == Signal::Flow);
+            assert!(seen < 4, "poison");
+            std::ops::ControlFlow::Continue(())
+        })
+    }));
+    assert!(died.is_err());
+    let waker = webb::pipeline::Waker::new().unwrap();
+    kernel.reader = webb::pipeline::Rings::open(&kernel.probes.rings(), &waker).unwrap();
+    assert_eq!(kernel.records().len(), 6);
+}
+
+/// The fill of a ring is what is written and not read, and waiting ends by the waker or the look every 20 ms.
+#[test]
+fn fill_and_wait() {
+    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let fill = |kernel: &kernel_support::Kernel| {
+        let rings = kernel.probes.rings().fill();
+        let ring = rings.iter().find(|ring| ring.signal == Signal::Flow).unwrap();
+        assert_eq!(ring.size, 8 << 20);
+        ring.used
+    };
+    assert_eq!(fill(&kernel), 0);
+    kernel.send(Hook::FromPod, &tcp(([1, 2, 3, 4], 5), SERVER, SYN, b""));
+    kernel.send(Hook::FromPod, &tcp(([1, 2, 3, 4], 5), SERVER, ACK, b""));
+    assert_eq!(fill(&kernel), 2 * 88, "80 bytes and the ring's own 8");
+    kernel.reader.wait(Duration::from_secs(5)).unwrap();
+    assert_eq!(kernel.records().len(), 2);
+    assert_eq!(fill(&kernel), 0);
+}
+
+/// Any sequence of packets, sweeps and reads, on a tiny table and ring, leaves a ledger that adds up.
+#[test]
+fn any_sequence_adds_up() {
+    let settings = Settings { table_entries: 64, flow_ring_bytes: 4096, timeouts: TINY, ..Settings::default() };
+    let Some(kernel) = load(&settings) else { return };
+    let kernel = std::cell::RefCell::new((kernel, Sums::default()));
+    let step = (0_u32..4, 0_u32..200, 1_u32..5);
+    proptest!(ProptestConfig::with_cases(60), |(steps in proptest::collection::vec(step, 1..120))| {
+        let (kernel, sums) = &mut *kernel.borrow_mut();
+        for (what, number, times) in steps {
+            match what {
+                0 => kernel.send_times(Hook::FromPod, &from_client(number), times),
+                1 => kernel.send_times(Hook::ToPod, &to_client(number), times),
+                2 => kernel.send_times(Hook::FromNetwork, &tcp((address(number), 9), SERVER, times as u8, b""), times),
+                _ if times == 1 => {
+                    kernel.balanced(Mode::Overdue);
+                }
+                _ => sums.add(&kernel.records()),
+            }
+        }
+        kernel.balanced(Mode::Everything);
+        sums.add(&kernel.records());
+        sums.equal_reported(&kernel.totals());
+    });
+}
