@@ -12,7 +12,7 @@ use crate::scrape::Scrape;
 
 /// A short wait before a restart, and a stall that is noticed soon.
 const SWIFT: &str = "
-supervision: { backoff_min: 50ms, stall_after: 500ms }
+supervision: { backoff_min: 50ms, stall_after: 2s }
 scrape: { min_interval: 0s }
 ";
 
@@ -196,13 +196,13 @@ fn sweeper_panics() {
 /// A thread that stands still is found out, and goes on where it stood.
 #[test]
 fn reader_stalls() {
-    survives("reader", "reader", "stalled", 3000);
+    survives("reader", "reader", "stalled", 4000);
 }
 
 /// The same for an aggregator: the reader waits for it, the ring holds what comes, scrapes get its last snapshot.
 #[test]
 fn aggregator_stalls() {
-    survives("aggregator/flow", "aggregator/flow", "stalled", 3000);
+    survives("aggregator/flow", "aggregator/flow", "stalled", 4000);
 }
 
 /// Three readers die while a flood runs; the ledger still adds up, and all that was reported is counted or named.

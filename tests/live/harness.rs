@@ -199,7 +199,10 @@ impl Agent {
     /// Starts `webb run` with the lab's manifest, all of [`METRICS`] and `more`, and waits until it is ready.
     pub(crate) fn start(lab: &Lab, more: &[&str]) -> Self {
         let manifest = Lab::manifest();
-        let mut words = vec!["--cluster-manifest", manifest.to_str().unwrap(), "--node-name", "webb-node-1"];
+        let mut words = vec!["--node-name", "webb-node-1"];
+        if !more.contains(&"--cluster-manifest") {
+            words.extend(["--cluster-manifest", manifest.to_str().unwrap()]);
+        }
         words.extend(["--metrics", METRICS]);
         words.extend(more);
         let mut agent = Self::spawn(lab, "", &words);
