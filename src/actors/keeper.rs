@@ -97,12 +97,10 @@ impl ThreadKeeper {
                 };
                 keeper.do_send(ThreadExit { generation, exit });
             });
-        match spawned {
-            Ok(_detached) => component.set_state(State::Up, ""),
-            Err(error) => {
-                self.life = None;
-                self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
-            }
+        // The component is up with the first beat of its thread (`Life::beat`).
+        if let Err(error) = spawned {
+            self.life = None;
+            self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
         }
     }
 

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use crate::fault::Component;
+use crate::fault::{Component, State};
 
 /// The thread's side of its keeper.
 #[derive(Debug)]
 pub struct Life {
     stop: AtomicBool,
     idle: AtomicBool,
+    moved: AtomicBool,
     component: Arc<Component>,
 }
 
 impl Life {
     /// A new life of the thread that `component` stands for.
     pub fn new(component: Arc<Component>) -> Self {
-        Self { stop: AtomicBool::new(false), idle: AtomicBool::new(false), component }
+        Self { stop: AtomicBool::new(false), idle: AtomicBool::new(false), moved: AtomicBool::new(false), component }
     }
 
     /// True once the thread should come to its end.
@@ -29,8 +30,13 @@ impl Life {
         self.stop.store(true, Relaxed);
     }
 
-    /// A sign of life, once a turn of the loop.
+    /// A sign of life, once a turn of the loop. The first one says that the thread has done what it does before its
+    /// loop, such as attaching to the interfaces that are there: only then is the component up.
     pub fn beat(&self) {
+        if !self.moved.load(Relaxed) {
+            self.moved.store(true, Relaxed);
+            self.component.set_state(State::Up, "");
+        }
         self.component.beat();
     }
 
