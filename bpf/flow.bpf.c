@@ -200,7 +200,7 @@ __noinline int report_alone(struct sighting *s)
 
 #define FOUND 0
 #define CREATED 1
-#define NO_ROOM 2 /* both buckets are full */
+#define NO_ROOM 2 /* its buckets are full */
 #define ALONE 3   /* the entry is just being made or ended */
 
 static __always_inline struct connection *slot(struct bucket *bucket, __u32 index)
@@ -212,7 +212,7 @@ static __always_inline struct connection *slot(struct bucket *bucket, __u32 inde
 static __always_inline struct connection *find(const struct sighting *s)
 {
 	__u64 alive = life(s->hash, STATE_ALIVE);
-	__u32 index = first_bucket(s->hash), i;
+	__u32 index = bucket_number(s->hash, 0), i;
 	struct bucket *bucket = bpf_map_lookup_elem(&connections, &index);
 	struct connection *c;
 
@@ -304,34 +304,22 @@ __noinline int create_in(struct sighting *s, struct bucket *bucket)
 /* All that find() does not know. Null if the packet has no entry; `outcome` says why. */
 static __always_inline struct connection *find_or_create(struct sighting *s)
 {
-	__u32 first = first_bucket(s->hash), second = second_bucket(s->hash);
-	struct bucket *one = bpf_map_lookup_elem(&connections, &first);
-	struct bucket *two = bpf_map_lookup_elem(&connections, &second);
+	struct bucket *bucket;
+	__u32 index, i;
 	int at;
 
-	s->outcome = FOUND;
-	if (!one || !two)
-		return 0;
-	at = find_in(s, one);
-	if (at)
-		return slot(one, at - 1);
-	if (s->outcome == FOUND) {
-		at = find_in(s, two);
+	for (i = 0; i < 2 * CHOICES; i++) {
+		index = bucket_number(s->hash, i & (CHOICES - 1));
+		bucket = bpf_map_lookup_elem(&connections, &index);
+		if (!bucket)
+			break;
+		at = i < CHOICES ? find_in(s, bucket) : create_in(s, bucket);
 		if (at)
-			return slot(two, at - 1);
+			return slot(bucket, at - 1);
+		if (s->outcome != FOUND)
+			return 0;
 	}
-	if (s->outcome == FOUND) {
-		at = create_in(s, one);
-		if (at)
-			return slot(one, at - 1);
-	}
-	if (s->outcome == FOUND) {
-		at = create_in(s, two);
-		if (at)
-			return slot(two, at - 1);
-	}
-	if (s->outcome == FOUND)
-		s->outcome = NO_ROOM;
+	s->outcome = NO_ROOM;
 	return 0;
 }
 
