@@ -414,7 +414,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	t->seen_bytes += s.bytes;
 
 	why = parse_linear(skb, &s.packet);
-	if (unlikely(is_truncated(why))) {
+	if (unlikely(is_truncated(why)) && skb->data_end - skb->data < s.bytes) {
 		__builtin_memset(&s.packet, 0, sizeof(s.packet));
 		why = parse_pulled(skb, &s.packet);
 	}

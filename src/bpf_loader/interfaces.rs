@@ -55,10 +55,8 @@ impl Interface {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 // Present only where the peer is elsewhere; -1 where its namespace has no number here.
                 LinkAttribute::LinkNetNsId(_) => interface.peer_in_other_namespace = true,
-                LinkAttribute::LinkInfo(infos) => {
-                    if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) {
-                        interface.kind = Kind::Veth;
-                    }
+                LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
+                    interface.kind = Kind::Veth;
                 }
                 _ => {}
             }
