@@ -33,6 +33,12 @@ fn table_of_costs() {
     let start = Instant::now();
     let Some(mut kernel) = load(&Settings::default()) else { return };
     println!("load                        {:>10.1?}", start.elapsed());
+    for line in std::fs::read_to_string("/proc/self/status").unwrap_or_default().lines() {
+        // RssFile holds the rings: each is mapped twice in a row, so that no record is cut in two.
+        if line.starts_with("Rss") || line.starts_with("VmHWM") {
+            println!("  {line}");
+        }
+    }
     println!("resident before, after      {before:>10} KiB, {} KiB", resident_kib());
 
     let packets = [
