@@ -27,6 +27,11 @@ static __attribute__((always_inline)) inline const void *header(const struct cur
 	return c->data + offset;
 }
 
+static __attribute__((always_inline)) inline int any_length(const struct cursor *c)
+{
+	return 1;
+}
+
 #include "include/parse.h"
 #include "include/record.h"
 
@@ -95,7 +100,7 @@ static __always_inline int parse_dropped(const struct sk_buff *skb, struct scrat
 		c.length = COPIED;
 	if (bpf_probe_read_kernel(scratch->bytes, c.length, head + start))
 		return UNPARSED(NO_HEADER);
-	return parse_network(&c, 0, tail - start + skb->data_len, skb->protocol, 1, p);
+	return parse_network(&c, 0, tail - start + skb->data_len, skb->protocol, p);
 }
 
 /* The frame as far as it is known: what `len` counts, and the headers before it that were stripped on the way. */
