@@ -71,3 +71,36 @@ fn table_of_costs() {
         }
     }
 }
+
+/// `aggregation: none` under a flood from one CPU, with a reader on the other.
+#[test]
+#[ignore = "a measurement"]
+fn every_packet_reported() {
+    let Some(mut kernel) = load(&Settings { every_packet: true, ..Settings::default() }) else { return };
+    let packet = udp(([10, 0, 0, 1], 40000), ([10, 0, 0, 2], 53), &[0; 64]);
+    let kernel_support::Kernel { probes, reader, .. } = &mut kernel;
+    let probes = &*probes;
+    let times = 5_000_000_u32;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let mut read = 0;
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            probes.dry_run(Hook::FromPod, &packet, times).unwrap();
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        while !done.load(std::sync::atomic::Ordering::Relaxed) {
+            reader.wait(std::time::Duration::from_secs(1)).unwrap();
+            read += reader.drain(&mut |_, _| std::ops::ControlFlow::Continue(()));
+        }
+    });
+    let totals = kernel.totals()[0];
+    println!(
+        "{times} packets in {:.1?}: {read} records read, {} lost in the ring",
+        start.elapsed(),
+        totals.lost_records
+    );
+    for cost in kernel.probes.cost().iter().filter(|cost| cost.runs >= u64::from(times)) {
+        println!("{:<15} {:>9} runs  {:>10.1?} each", cost.program, cost.runs, cost.run_time.div_f64(cost.runs as f64));
+    }
+}

@@ -87,7 +87,8 @@ struct connection {
 	__u32 seen;  /* tick of the last packet */
 	__u8 opener; /* 0: a, 1: b */
 	__u8 guessed;
-	__u16 zero;
+	__u16 pad0;
+	__u64 pad1; /* so that the lanes begin a cache line */
 	struct lane lanes[LANES];
 };
 
@@ -99,7 +100,8 @@ struct bucket {
 	struct connection connections[SLOTS];
 };
 
-_Static_assert(sizeof(struct bucket) == 1024, "a bucket is a power of two, so its words share a cache line");
+_Static_assert(sizeof(struct connection) == 128 && __builtin_offsetof(struct bucket, connections) == 64,
+	       "a packet touches three cache lines: the words of the bucket, the key, the lanes");
 
 #define STATE_ALIVE 1U
 #define STATE_CLAIMED 2U
