@@ -122,7 +122,9 @@ impl Reader {
             return 0;
         };
         let Kept { pool, filling, in_hand } = kept;
-        let mut batch = filling.take().unwrap_or_else(|| pool.take(index.load()));
+        // An empty batch may have waited since before the index was published that names its flows now.
+        let waiting = filling.take().filter(|batch| !batch.flows.is_empty() || Arc::ptr_eq(&batch.index, index.load()));
+        let mut batch = waiting.unwrap_or_else(|| pool.take(index.load()));
         let mut tally = Tally::default();
         let decoding = Cell::new(false);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
