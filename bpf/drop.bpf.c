@@ -9,7 +9,6 @@
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
-#include <bpf/bpf_core_read.h>
 
 #include "include/abi.h"
 #include "include/kernel.h"
@@ -26,6 +25,11 @@ static __attribute__((always_inline)) inline const void *header(const struct cur
 	if (offset > COPIED - 64 || offset + size > c->length)
 		return 0;
 	return c->data + offset;
+}
+
+static __attribute__((always_inline)) inline int any_length(const struct cursor *c)
+{
+	return 1;
 }
 
 #include "include/parse.h"
@@ -65,25 +69,28 @@ struct {
 	__type(value, struct scratch);
 } drop_scratch SEC(".maps");
 
-/* A packet that waits in a UDP socket has something else in the place of `dev`; the read of it fails then, or gives 0. */
+/*
+ * Pointers are followed as they are: in a program of this type the verifier knows their types, and a read through one
+ * that is null or stale gives 0. (A packet that waits in a UDP socket has something else in the place of `dev`.)
+ */
 static __always_inline int is_ours(const struct sk_buff *skb, __u32 *ifindex)
 {
-	const struct net_device *device = BPF_CORE_READ(skb, dev);
+	const struct net_device *device = skb->dev;
 	const struct sock *sk;
 
 	*ifindex = 0;
-	if (device && BPF_CORE_READ(device, nd_net.net, ns.inum) == host_netns) {
-		*ifindex = BPF_CORE_READ(device, ifindex);
-		return !(BPF_CORE_READ(device, flags) & IFF_LOOPBACK);
+	if (device && device->nd_net.net->ns.inum == host_netns) {
+		*ifindex = device->ifindex;
+		return !(device->flags & IFF_LOOPBACK);
 	}
-	sk = BPF_CORE_READ(skb, sk);
-	return !device && sk && BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum) == host_netns;
+	sk = skb->sk;
+	return !device && sk && sk->__sk_common.skc_net.net->ns.inum == host_netns;
 }
 
 static __always_inline int parse_dropped(const struct sk_buff *skb, struct scratch *scratch, struct packet *p)
 {
-	const unsigned char *head = BPF_CORE_READ(skb, head);
-	__u32 start = BPF_CORE_READ(skb, network_header), tail = BPF_CORE_READ(skb, tail);
+	const unsigned char *head = skb->head;
+	__u32 start = skb->network_header, tail = skb->tail;
 	struct cursor c = { .data = scratch->bytes };
 
 	if (!start || start == 0xffff || start >= tail)
@@ -93,15 +100,15 @@ static __always_inline int parse_dropped(const struct sk_buff *skb, struct scrat
 		c.length = COPIED;
 	if (bpf_probe_read_kernel(scratch->bytes, c.length, head + start))
 		return UNPARSED(NO_HEADER);
-	return parse_network(&c, 0, tail - start + BPF_CORE_READ(skb, data_len), BPF_CORE_READ(skb, protocol), 1, p);
+	return parse_network(&c, 0, tail - start + skb->data_len, skb->protocol, p);
 }
 
 /* The frame as far as it is known: what `len` counts, and the headers before it that were stripped on the way. */
 static __always_inline __u32 frame_bytes(const struct sk_buff *skb)
 {
-	__u32 length = BPF_CORE_READ(skb, len), mac = BPF_CORE_READ(skb, mac_header);
-	__u32 network = BPF_CORE_READ(skb, network_header);
-	__u64 at = BPF_CORE_READ(skb, data) - BPF_CORE_READ(skb, head);
+	__u32 length = skb->len, mac = skb->mac_header;
+	__u32 network = skb->network_header;
+	__u64 at = skb->data - skb->head;
 
 	if (mac != 0xffff && mac < at)
 		return length + (at - mac);

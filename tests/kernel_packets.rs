@@ -1,5 +1,14 @@
 //! What the flow programs make of single packets, by `BPF_PROG_TEST_RUN`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops where its assumptions fail"
+)]
+
 mod kernel_support;
 
 use kernel_support::packets::{
@@ -289,7 +298,7 @@ fn who_started_is_told() {
     assert_eq!(from_pod(&mut kernel, &ipv4(132, 0, &[], &sctp(3868, 40006, 2))), flag::REPLY, "INIT ACK answers");
     // At the node's own device the node's side is the one that sends on egress.
     for (hook, expected) in [(Hook::ToNetwork, flag::EGRESS), (Hook::FromNetwork, 0)] {
-        kernel.send(hook, &udp((A, 40007 + expected as u16), (B, 53), b""));
+        kernel.send(hook, &udp((A, 40007 + u16::from(expected)), (B, 53), b""));
         assert_eq!(kernel.records()[0].flags, expected, "{hook:?}");
     }
 }

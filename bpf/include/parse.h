@@ -5,7 +5,9 @@
  * The includer says how bytes are reached: it defines `struct cursor` and
  *     static __always_inline const void *header(const struct cursor *c, __u32 offset, __u32 size);
  * which returns null where the bytes are not there. Offsets are bounded by construction (see the masks), as the
- * verifier asks.
+ * verifier asks. And
+ *     static __always_inline int any_length(const struct cursor *c);
+ * which says whether an IP length of 0 is right, since the packet is larger than the field can say (BIG TCP).
  *
  * Each function returns 0, or 1 + the enum webb_unparsed that says why not.
  */
@@ -140,8 +142,7 @@ static __always_inline int fragment(__u8 protocol, struct packet *p)
 	return 0;
 }
 
-/* `any_length`: the length field may be 0, since the packet is larger than it can say (BIG TCP). */
-static __always_inline int parse_ipv4(const struct cursor *c, __u32 at, __u32 frame_end, int any_length,
+static __always_inline int parse_ipv4(const struct cursor *c, __u32 at, __u32 frame_end,
 				      struct packet *p)
 {
 	const struct ipv4_header *ip = header(c, at, sizeof(*ip));
@@ -152,7 +153,7 @@ static __always_inline int parse_ipv4(const struct cursor *c, __u32 at, __u32 fr
 	size = (ip->version_ihl & 0x0f) * 4;
 	length = bpf_ntohs(ip->total_length);
 	end = at + length;
-	if (unlikely(length == 0 && any_length))
+	if (unlikely(length == 0 && any_length(c)))
 		end = frame_end;
 	if (ip->version_ihl >> 4 != 4 || size < sizeof(*ip) || at + size > end || end > frame_end)
 		return UNPARSED(BAD_IP_HEADER);
@@ -171,7 +172,7 @@ static __always_inline int is_extension(__u8 protocol)
 	       protocol == PROTOCOL_AH || protocol == PROTOCOL_FRAGMENT;
 }
 
-static __always_inline int parse_ipv6(const struct cursor *c, __u32 at, __u32 frame_end, int any_length,
+static __always_inline int parse_ipv6(const struct cursor *c, __u32 at, __u32 frame_end,
 				      struct packet *p)
 {
 	const struct ipv6_header *ip = header(c, at, sizeof(*ip));
@@ -183,7 +184,7 @@ static __always_inline int parse_ipv6(const struct cursor *c, __u32 at, __u32 fr
 		return UNPARSED(TRUNCATED_L3);
 	length = bpf_ntohs(ip->payload_length);
 	end = at + sizeof(*ip) + length;
-	if (unlikely(length == 0 && any_length))
+	if (unlikely(length == 0 && any_length(c)))
 		end = frame_end;
 	if ((ip->version_class_label & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) || end > frame_end)
 		return UNPARSED(BAD_IP_HEADER);
@@ -214,17 +215,17 @@ static __always_inline int parse_ipv6(const struct cursor *c, __u32 at, __u32 fr
 
 /* `type` is the EtherType in wire order. */
 static __always_inline int parse_network(const struct cursor *c, __u32 at, __u32 frame_end, __be16 type,
-					 int any_length, struct packet *p)
+					 struct packet *p)
 {
 	if (likely(type == ETHERTYPE_IPV4))
-		return parse_ipv4(c, at, frame_end, any_length, p);
+		return parse_ipv4(c, at, frame_end, p);
 	if (type == ETHERTYPE_IPV6)
-		return parse_ipv6(c, at, frame_end, any_length, p);
+		return parse_ipv6(c, at, frame_end, p);
 	not_ip(p);
 	return 0;
 }
 
-static __always_inline int parse_ethernet(const struct cursor *c, __u32 frame_end, int any_length, struct packet *p)
+static __always_inline int parse_ethernet(const struct cursor *c, __u32 frame_end, struct packet *p)
 {
 	const struct ethernet_header *ethernet = header(c, 0, sizeof(*ethernet));
 	__u32 at = sizeof(*ethernet);
@@ -250,7 +251,7 @@ static __always_inline int parse_ethernet(const struct cursor *c, __u32 frame_en
 				return UNPARSED(VLAN_DEPTH);
 		}
 	}
-	return parse_network(c, at, frame_end, type, any_length, p);
+	return parse_network(c, at, frame_end, type, p);
 }
 
 #endif

@@ -268,8 +268,8 @@ mod tests {
             }
             data.truncate(data.len().saturating_sub(cut));
             if let Ok(types) = Types::new(&data) {
-                let _ = types.enumerators("colour");
-                let _ = types.layout("pair");
+                let _found = types.enumerators("colour");
+                let _found = types.layout("pair");
             }
         }
     }

@@ -14,11 +14,15 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
+use super::uplinks::uplinks;
+
 /// What kind of interface it is, as far as that matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// One end of a veth pair.
     Veth,
+    /// A veth that carries this node's default route.
+    Uplink,
     /// Anything else.
     Other,
 }
@@ -55,10 +59,8 @@ impl Interface {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 // Present only where the peer is elsewhere; -1 where its namespace has no number here.
                 LinkAttribute::LinkNetNsId(_) => interface.peer_in_other_namespace = true,
-                LinkAttribute::LinkInfo(infos) => {
-                    if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) {
-                        interface.kind = Kind::Veth;
-                    }
+                LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
+                    interface.kind = Kind::Veth;
                 }
                 _ => {}
             }
@@ -123,7 +125,10 @@ impl Watch {
         if u8::from(message.header.interface_family) != 0 {
             return;
         }
-        let Some(interface) = Interface::of(message) else { return };
+        let Some(mut interface) = Interface::of(message) else { return };
+        if interface.kind == Kind::Veth && uplinks().contains(&interface.name) {
+            interface.kind = Kind::Uplink;
+        }
         if self.known.get(&interface.index) != Some(&interface) {
             self.known.insert(interface.index, interface.clone());
             self.changes.push_back(Change::Present(interface));

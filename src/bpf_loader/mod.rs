@@ -4,7 +4,7 @@
 //! * [`settings`]: what the programs can be told, and the units they count in.
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
 //! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it.
-//! * [`interfaces`], [`selection`]: which interfaces come and go, and which of them are watched as what.
+//! * [`interfaces`], `uplinks`, [`selection`]: which interfaces come and go, and which are watched as what.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost. [`findings`]: what this machine allows.
 //!
@@ -23,6 +23,7 @@ pub mod ring;
 pub mod selection;
 pub mod settings;
 mod sys;
+mod uplinks;
 
 pub use btf::drop_reasons;
 pub use cost::Cost;

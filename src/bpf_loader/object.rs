@@ -102,7 +102,7 @@ pub(super) fn kernel_release() -> String {
 
 /// The number of our network namespace, as the kernel's `ns.inum`.
 fn network_namespace() -> u32 {
-    rustix::fs::stat("/proc/self/ns/net").ok().and_then(|stat| u32::try_from(stat.st_ino).ok()).unwrap_or(0)
+    rustix::fs::stat("/proc/thread-self/ns/net").ok().and_then(|stat| u32::try_from(stat.st_ino).ok()).unwrap_or(0)
 }
 
 fn seed() -> u64 {

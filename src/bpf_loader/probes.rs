@@ -73,6 +73,7 @@ impl Probes {
         if !missing.is_empty() {
             return Err(LoadError::Privileges { missing });
         }
+        sys::keep_memory_small();
         let loaded = load(settings);
         sys::release_memory();
         let loaded = loaded?;

@@ -16,7 +16,7 @@ pub enum Role {
 /// How pods' interfaces are recognised.
 #[derive(Debug, Clone)]
 pub enum Pods {
-    /// Every veth whose peer sits in another network namespace.
+    /// Every veth whose peer sits in another network namespace, but for the node's uplink.
     Veths,
     /// Every interface whose name matches, whatever it is.
     Globs(GlobSet),

@@ -49,7 +49,7 @@ pub struct Settings {
     pub every_packet: bool,
     /// A connection that goes on is reported again after this time.
     pub report_interval: Duration,
-    /// Connections that can be tracked; rounded up to a power of two, 16 at least. 128 bytes of kernel memory each.
+    /// Connections that can be tracked; rounded up to a power of two, 16 at least. 136 bytes of kernel memory each.
     pub table_entries: u32,
     /// Size of the ring of flow records; rounded up to a power of two of pages.
     pub flow_ring_bytes: u32,

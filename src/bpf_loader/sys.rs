@@ -62,7 +62,19 @@ pub(super) fn grace_period() {
     }
 }
 
-/// Hands free memory back to the system: reading the kernel's BTF took some tens of megabytes for a moment.
+/// Keeps glibc from holding on to what reading the kernel's BTF takes, some tens of megabytes for a moment.
+///
+/// When a large block is freed glibc raises its threshold for giving memory back, to twice that size; and
+/// `malloc_trim` does not reach the end of the heaps of threads. Setting the threshold (to its default) stops the raising.
+pub(super) fn keep_memory_small() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: takes two integers; glibc's allocator locks itself.
+        let _set = unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024) };
+    }
+}
+
+/// Hands free memory back to the system.
 pub(super) fn release_memory() {
     #[cfg(target_env = "gnu")]
     {

@@ -116,9 +116,9 @@ impl Sums {
 
     /// Demands that the records carried just what the totals call reported.
     pub(crate) fn equal_reported(&self, totals: &[Totals; HOOKS]) {
-        for hook in 0..HOOKS - 1 {
-            assert_eq!(self.packets[hook], totals[hook].reported_packets, "packets of hook {hook}");
-            assert_eq!(self.bytes[hook], totals[hook].reported_bytes, "bytes of hook {hook}");
+        for (hook, row) in totals.iter().enumerate().take(HOOKS - 1) {
+            assert_eq!(self.packets[hook], row.reported_packets, "packets of hook {hook}");
+            assert_eq!(self.bytes[hook], row.reported_bytes, "bytes of hook {hook}");
         }
     }
 }

@@ -115,7 +115,7 @@ pub(crate) fn sctp(from: u16, to: u16, chunk: u8) -> Vec<u8> {
     bytes
 }
 
-/// Puts VLAN tags (their EtherTypes, outermost first) into a frame.
+/// Puts VLAN tags (by their type, outermost first) into a frame.
 pub(crate) fn tagged(frame: &[u8], tags: &[u16]) -> Vec<u8> {
     let mut packet = frame[..12].to_vec();
     for tag in tags {

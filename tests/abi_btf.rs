@@ -1,0 +1,93 @@
+//! The structs that the programs and the Rust side share must be the same ones: names, offsets and sizes of the built
+//! objects' BTF against `src/abi.rs`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops where its assumptions fail"
+)]
+
+use std::mem::{offset_of, size_of};
+
+use webb::abi::{HOOKS, Record, Swept, Totals, UNPARSED};
+use webb::bpf_loader::btf::Types;
+use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
+
+/// The `.BTF` section of a 64-bit little-endian ELF object.
+fn btf_section(object: &[u8]) -> &[u8] {
+    let number = |at: usize, size: usize| {
+        let bytes = &object[at..at + size];
+        bytes.iter().rev().fold(0_u64, |sum, &byte| sum << 8 | u64::from(byte)) as usize
+    };
+    let (sections, size, count, names) = (number(40, 8), number(58, 2), number(60, 2), number(62, 2));
+    let section = |index: usize| {
+        let at = sections + index * size;
+        (number(at, 4), number(at + 24, 8), number(at + 32, 8))
+    };
+    let (_, names_at, _) = section(names);
+    for index in 0..count {
+        let (name, at, length) = section(index);
+        if object[names_at + name..].starts_with(b".BTF\0") {
+            return &object[at..at + length];
+        }
+    }
+    panic!("the object has no BTF");
+}
+
+macro_rules! layout {
+    ($type:ty: $($field:ident),* $(,)?) => {
+        (size_of::<$type>(), vec![$((stringify!($field), offset_of!($type, $field))),*])
+    };
+}
+
+fn compare(object: &[u8], name: &str, (size, fields): (usize, Vec<(&str, usize)>)) {
+    let types = Types::new(btf_section(object)).expect("the object's BTF can be read");
+    let layout = types.layout(name).expect("well-formed").unwrap_or_else(|| panic!("no struct {name} in the object"));
+    assert_eq!(layout.size as usize, size, "size of {name}");
+    let kernel: Vec<_> = layout.members.iter().map(|member| (member.name.as_str(), member.offset as usize)).collect();
+    assert_eq!(kernel, fields, "members of {name}");
+}
+
+/// Every member of the shared structs, in both objects.
+#[test]
+fn structs_are_the_same_on_both_sides() {
+    for object in [FLOW_OBJECT, DROP_OBJECT] {
+        compare(
+            object,
+            "webb_record",
+            layout!(Record: version, kind, length, ifindex, time_ns, source, destination, source_port,
+                destination_port, family, protocol, tcp_flags, flags, hook, icmp_type, icmp_code, pad0, packets, bytes,
+                reason, pad1),
+        );
+        compare(
+            object,
+            "webb_totals",
+            layout!(Totals: seen_packets, seen_bytes, reported_packets, reported_bytes, untracked_packets,
+                untracked_bytes, evicted_packets, evicted_bytes, suppressed_packets, suppressed_bytes, lost_packets,
+                lost_bytes, records, lost_records, unparsed_packets, unparsed_bytes),
+        );
+    }
+    compare(
+        FLOW_OBJECT,
+        "webb_swept",
+        layout!(Swept: pending_packets, pending_bytes, entries, deleted, evicted_entries, flushed),
+    );
+}
+
+/// Array lengths do not show in offsets alone: the enums give them.
+#[test]
+fn enums_have_the_same_length() {
+    let header = include_str!("../bpf/include/abi.h");
+    let value = |name: &str| -> usize {
+        let line = header.lines().find(|line| line.trim_start().starts_with(name)).expect(name);
+        line.split(&['=', ','][..]).nth(1).expect(name).trim().parse().expect(name)
+    };
+    assert_eq!(value("WEBB_HOOKS ="), HOOKS);
+    assert_eq!(value("WEBB_UNPARSED_REASONS ="), UNPARSED.len());
+    for (number, name) in UNPARSED.iter().enumerate() {
+        assert_eq!(value(&format!("WEBB_UNPARSED_{} =", name.to_uppercase())), number, "{name}");
+    }
+}

@@ -1,0 +1,343 @@
+//! Real packets through real interfaces, in network namespaces that each test makes and deletes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops where its assumptions fail"
+)]
+
+mod kernel_support;
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::process::Command;
+
+use aya::programs::tc::{NlOptions, TcAttachOptions};
+use aya::programs::{SchedClassifier, TcAttachType};
+use kernel_support::{Kernel, load};
+use rustix::fs::{Mode as FileMode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use webb::abi::{Record, kind};
+use webb::bpf_loader::{Attach, AttachError, Change, Interface, Mode, Role, Selection, Settings, Watch, drop_reasons};
+use webb::pipeline::Signal;
+
+fn run(line: &str) -> String {
+    let mut words = line.split(' ');
+    let output = Command::new(words.next().unwrap()).args(words).output().expect(line);
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A host namespace, in which the test's thread lives, and a pod's; both are deleted when it is dropped.
+struct Lab {
+    host: String,
+    pod: String,
+}
+
+impl Lab {
+    /// `name` keeps tests that run at once apart.
+    fn run(name: &str, test: impl FnOnce(&Lab) + Send) {
+        // Skips, or fails in CI, before anything is made.
+        if load(&Settings::default()).is_none() {
+            return;
+        }
+        let id = std::process::id();
+        let lab = Lab { host: format!("webb-{id}-{name}-h"), pod: format!("webb-{id}-{name}-p") };
+        run(&format!("ip netns add {}", lab.host));
+        run(&format!("ip netns add {}", lab.pod));
+        let lab = &lab;
+        // A thread of its own: entering a namespace is for life.
+        std::thread::scope(|scope| {
+            let done = scope.spawn(move || {
+                let path = format!("/var/run/netns/{}", lab.host);
+                let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty()).unwrap();
+                move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
+                for setting in ["net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6"] {
+                    std::fs::write(format!("/proc/sys/{setting}"), "1").unwrap();
+                }
+                run("ip link set lo up");
+                test(lab);
+            });
+            if let Err(panic) = done.join() {
+                std::panic::resume_unwind(panic);
+            }
+        });
+    }
+
+    /// A veth to the pod, with 10.9.1.1 on the host's side and 10.9.1.2 on the pod's.
+    fn connect(&self, name: &str) -> Interface {
+        let pod = &self.pod;
+        run(&format!(
+            "ip netns exec {pod} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"
+        ));
+        run(&format!("ip link add {name} type veth peer name eth0 netns {pod}"));
+        run(&format!("ip addr add 10.9.1.1/24 dev {name}"));
+        run(&format!("ip link set {name} up"));
+        run(&format!("ip -n {pod} addr add 10.9.1.2/24 dev eth0"));
+        run(&format!("ip -n {pod} link set eth0 up"));
+        interfaces().remove(name).expect("it was just made")
+    }
+
+    fn in_pod(&self, line: &str) -> String {
+        run(&format!("ip netns exec {} {line}", self.pod))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for namespace in [&self.host, &self.pod] {
+            let _gone = Command::new("ip").args(["netns", "del", namespace]).output();
+        }
+    }
+}
+
+/// The interfaces of this thread's namespace, by name, as the watch tells them.
+fn interfaces() -> HashMap<String, Interface> {
+    runtime().block_on(async {
+        let mut watch = Watch::new().await.unwrap();
+        let mut found = HashMap::new();
+        // Everything that is there comes first; `lo` always is.
+        while let Ok(change) = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await {
+            if let Change::Present(interface) = change.unwrap() {
+                found.insert(interface.name.clone(), interface);
+            }
+        }
+        found
+    })
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// What the interface itself counts: packets and bytes received and sent.
+fn counters(name: &str) -> [u64; 4] {
+    let text = run(&format!("ip -j -s link show {name}"));
+    let link: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let count = |way: &str, what: &str| link[0]["stats64"][way][what].as_u64().unwrap();
+    [count("rx", "packets"), count("rx", "bytes"), count("tx", "packets"), count("tx", "bytes")]
+}
+
+fn seen(kernel: &Kernel) -> [u64; 4] {
+    let [from, to, ..] = kernel.totals();
+    [from.seen_packets, from.seen_bytes, to.seen_packets, to.seen_bytes]
+}
+
+/// Pings are seen as often and as large as the interface says, each way, and reported; by TCX and by clsact.
+fn pings_are_counted(name: &str, attach: Attach) {
+    Lab::run(name, |lab| {
+        let interface = lab.connect("veth7");
+        let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        let before = counters("veth7");
+        let seen_before = seen(&kernel);
+        lab.in_pod("ping -q -c 5 -i 0.01 -s 100 10.9.1.1");
+        let after = counters("veth7");
+        let deltas: Vec<_> = after.iter().zip(before).map(|(after, before)| after - before).collect();
+        let ours: Vec<_> = seen(&kernel).iter().zip(seen_before).map(|(after, before)| after - before).collect();
+        assert_eq!(ours, deltas);
+        let pings: Vec<Record> = kernel.records().into_iter().filter(|record| record.protocol == 1).collect();
+        assert_eq!(pings.iter().filter(|record| record.icmp_type == 8 && record.hook == 0).count(), 5);
+        assert_eq!(pings.iter().filter(|record| record.icmp_type == 0 && record.hook == 1).count(), 5);
+        assert!(pings.iter().all(|record| record.ifindex == interface.index && record.bytes == 142));
+        kernel.balanced(Mode::Everything);
+    });
+}
+
+/// The TCX way.
+#[test]
+fn pings_are_counted_by_tcx() {
+    pings_are_counted("tcx", Attach::Tcx);
+}
+
+/// The way of older kernels.
+#[test]
+fn pings_are_counted_by_clsact() {
+    pings_are_counted("clsact", Attach::Clsact);
+}
+
+/// In the chain we come first, also where somebody was there before; and when we go, only we go.
+#[test]
+fn tcx_neighbours_are_left_alone() {
+    Lab::run("chain", |lab| {
+        let interface = lab.connect("veth7");
+        let mut other = aya::Ebpf::load(webb::bpf_loader::FLOW_OBJECT).unwrap();
+        let program: &mut SchedClassifier = other.program_mut("webb_to_net").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        program.attach("veth7", TcAttachType::Ingress).unwrap();
+        let chain = || -> Vec<String> {
+            let (_, programs) = SchedClassifier::query_tcx("veth7", TcAttachType::Ingress).unwrap();
+            programs.iter().map(|program| program.name_as_str().unwrap().to_owned()).collect()
+        };
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(chain(), ["webb_from_pod", "webb_to_net"]);
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(chain().len(), 2, "attaching again changes nothing");
+        assert!(kernel.probes.detach(interface.index));
+        assert_eq!(chain(), ["webb_to_net"]);
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(chain().len(), 2);
+        drop(kernel);
+        assert_eq!(chain(), ["webb_to_net"], "with the process's handle the links go");
+    });
+}
+
+/// A qdisc and a filter that are not ours stay; filters that a killed agent left behind are replaced, not doubled.
+#[test]
+fn clsact_neighbours_are_left_alone() {
+    Lab::run("filters", |lab| {
+        let interface = lab.connect("veth7");
+        run("tc qdisc add dev veth7 clsact");
+        let mut other = aya::Ebpf::load(webb::bpf_loader::FLOW_OBJECT).unwrap();
+        let program: &mut SchedClassifier = other.program_mut("webb_to_net").unwrap().try_into().unwrap();
+        program.load().unwrap();
+        let seventh = NlOptions { priority: 7, ..NlOptions::default() };
+        program.attach_with_options("veth7", TcAttachType::Ingress, TcAttachOptions::Netlink(seventh)).unwrap();
+        let filters = || run("tc filter show dev veth7 ingress");
+        let settings = Settings { attach: Attach::Clsact, ..Settings::default() };
+        let mut kernel = load(&settings).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        let text = filters();
+        assert!(text.find("webb_from_pod").unwrap() < text.find("webb_to_net").unwrap(), "we come first: {text}");
+        lab.in_pod("ping -q -c 1 10.9.1.1");
+        // Killed: its filters stay.
+        std::mem::forget(kernel);
+        let mut kernel = load(&settings).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        let ours = filters().lines().filter(|line| line.contains("webb_from_pod")).count();
+        assert_eq!(ours, 1, "{}", filters());
+        drop(kernel);
+        let text = filters();
+        assert!(!text.contains("webb_from_pod") && text.contains("webb_to_net"), "{text}");
+        assert!(run("tc qdisc show dev veth7").contains("clsact"));
+    });
+}
+
+/// An interface that vanishes, under us or before us, is an everyday event.
+#[test]
+fn vanished_interfaces_are_no_accident() {
+    Lab::run("vanish", |lab| {
+        let interface = lab.connect("veth7");
+        for attach in [Attach::Tcx, Attach::Clsact] {
+            let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+            let gone = Interface { index: 4711, name: "gone".to_owned(), ..interface.clone() };
+            let error = kernel.probes.attach(&gone, Role::Pod).unwrap_err();
+            assert!(error.is_vanished(), "{error}");
+            let tunnel = Interface { ethernet: false, ..interface.clone() };
+            let error = kernel.probes.attach(&tunnel, Role::Node).unwrap_err();
+            assert!(matches!(error, AttachError::NotEthernet { .. }), "{error}");
+        }
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        lab.in_pod("ping -q -c 1 10.9.1.1");
+        run(&format!("ip netns del {}", lab.pod));
+        // The namespace is torn down some time after its name is gone.
+        for _ in 0..100 {
+            if !interfaces().contains_key("veth7") {
+                break;
+            }
+        }
+        assert!(!interfaces().contains_key("veth7"));
+        assert!(kernel.probes.detach(interface.index));
+        assert!(!kernel.probes.detach(interface.index));
+        assert!(kernel.probes.attach(&interface, Role::Pod).unwrap_err().is_vanished());
+        kernel.balanced(Mode::Everything);
+    });
+}
+
+/// The watch tells what is there, what comes, what changes its name and what goes; the selection knows a pod's veth.
+#[test]
+fn interfaces_are_watched() {
+    Lab::run("watch", |lab| {
+        runtime().block_on(async {
+            let mut watch = Watch::new().await.unwrap();
+            let Change::Present(lo) = watch.next().await.unwrap() else { panic!("lo is there") };
+            assert_eq!((lo.name.as_str(), lo.ethernet), ("lo", false));
+            let selection = Selection::default();
+            assert_eq!(selection.role(&lo), None);
+            run("ip link add veth1 type veth peer name veth2");
+            run(&format!("ip link add veth3 type veth peer name eth0 netns {}", lab.pod));
+            run("ip link set veth3 name pod3");
+            let mut last = HashMap::new();
+            while !last.contains_key("pod3") {
+                if let Change::Present(interface) = watch.next().await.unwrap() {
+                    last.insert(interface.name.clone(), interface);
+                }
+            }
+            assert_eq!(selection.role(&last["pod3"]), Some(Role::Pod));
+            assert_eq!(selection.role(&last["veth1"]), None, "both ends are here: {:?}", last["veth1"]);
+            run("ip link del pod3");
+            loop {
+                if let Change::Gone { index } = watch.next().await.unwrap() {
+                    assert_eq!(index, last["pod3"].index);
+                    break;
+                }
+            }
+        });
+    });
+}
+
+fn drops(kernel: &mut Kernel) -> Vec<Record> {
+    let mut records = Vec::new();
+    kernel.reader.drain(&mut |signal, bytes| {
+        if signal == Signal::Drop {
+            records.push(kernel_support::record(bytes));
+        }
+        ControlFlow::Continue(())
+    });
+    records
+}
+
+/// Each drop in the host's namespace is a record with the kernel's reason, by name; over the budget it is counted as
+/// suppressed, and the ledger of drops adds up.
+#[test]
+fn drops_have_reasons() {
+    Lab::run("drops", |lab| {
+        let interface = lab.connect("veth7");
+        let reasons: HashMap<u32, String> = drop_reasons().unwrap().into_iter().collect();
+        assert!(reasons.len() > 50, "{reasons:?}");
+        let mut kernel = load(&Settings::default()).unwrap();
+        assert_eq!(kernel.probes.degraded(), Vec::<String>::new());
+        let closed_port = "for i in 1 2 3 4 5 6 7 8 9 10; do echo hello > /dev/udp/10.9.1.1/9999; done";
+        let in_pod = |script: &str| {
+            let output = Command::new("ip").args(["netns", "exec", &lab.pod, "bash", "-c", script]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        };
+        in_pod(closed_port);
+        let records: Vec<_> = drops(&mut kernel).into_iter().filter(|drop| drop.destination_port == 9999).collect();
+        assert_eq!(records.len(), 10);
+        for record in &records {
+            assert_eq!((record.kind, record.hook, record.family, record.protocol), (kind::DROP, 4, 4, 17));
+            assert_eq!((record.ifindex, record.packets, record.bytes), (interface.index, 1, 14 + 20 + 8 + 6));
+            assert_eq!(reasons[&record.reason], "NO_SOCKET");
+        }
+
+        let mut kernel = load(&Settings { drop_budget: 3, ..Settings::default() }).unwrap();
+        for _ in 0..5 {
+            in_pod(closed_port);
+        }
+        let records = drops(&mut kernel).len() as u64;
+        let totals = kernel.totals()[4];
+        assert!(totals.seen_packets >= 50 && totals.suppressed_packets > 0, "{totals:?}");
+        assert_eq!(records, totals.reported_packets);
+        let unparsed: u64 = totals.unparsed_packets.iter().sum();
+        let fates = totals.reported_packets + totals.suppressed_packets + totals.lost_packets + unparsed;
+        assert_eq!(totals.seen_packets, fates, "{totals:?}");
+    });
+}
+
+/// Every program is there, small enough to be named in full, and its cost can be asked.
+#[test]
+fn cost_is_known() {
+    let Some(kernel) = load(&Settings::default()) else { return };
+    let mut names: Vec<_> = kernel.probes.cost().into_iter().map(|cost| cost.program).collect();
+    names.sort();
+    let mut expected: Vec<String> = kernel.probes.programs().into_iter().map(str::to_owned).collect();
+    expected.sort();
+    assert_eq!(names, expected);
+    assert!(names.iter().all(|name| name.len() <= 15), "the kernel cuts names at 15: {names:?}");
+}
