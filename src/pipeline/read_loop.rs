@@ -122,14 +122,17 @@ impl Reader {
             return 0;
         };
         let Kept { pool, filling, in_hand } = kept;
-        // An empty batch may have waited since before the index was published that names its flows now.
-        let waiting = filling.take().filter(|batch| !batch.flows.is_empty() || Arc::ptr_eq(&batch.index, index.load()));
-        let mut batch = waiting.unwrap_or_else(|| pool.take(index.load()));
+        let names = index.load();
+        let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
         let mut tally = Tally::default();
         let decoding = Cell::new(false);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // Nobody else holds a batch that is being filled, so this is always some.
             let Some(room) = Arc::get_mut(&mut batch) else { return };
+            // A batch that is still empty may have waited through a change of names.
+            if room.flows.is_empty() && !Arc::ptr_eq(&room.index, names) {
+                room.index = Arc::clone(names);
+            }
             source.drain(&mut |_signal, bytes| {
                 in_hand.set(true);
                 tally.read += 1;

@@ -29,11 +29,11 @@ fn land(lab: &Lab, rounds: u64) {
     lab.run("tiefighter", &format!("pod land --rounds {rounds} [fd00:10:244:1::12]:80"));
 }
 
-/// Flows that a fault has cost this metric, as the agent names them: records that broke the reader or the decoder, and
-/// flows that broke the aggregator.
+/// Flows that a fault has cost this metric, as the agent names them: records that broke the reader or the decoder, flows
+/// that broke the aggregator, and flows that did not wait for one that was down and had its lane full.
 fn named(scrape: &Scrape, metric: &str) -> u64 {
-    scrape.sum("webb_reader_records_total", &[("fate", "poisoned")])
-        + scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("fate", "poisoned")])
+    let of_metric = |fate| scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("fate", fate)]);
+    scrape.sum("webb_reader_records_total", &[("fate", "poisoned")]) + of_metric("poisoned") + of_metric("skipped")
 }
 
 /// Every stage accounts for what the one before it gave it.
@@ -52,7 +52,7 @@ fn stages_add_up(scrape: &Scrape) -> Result<(), String> {
         same(&format!("batches to {metric}"), flows, sent)?;
         same(&metric, sent, scrape.sum("webb_aggregator_flows_total", &of_metric))?;
     }
-    same("skipped by aggregators", 0, scrape.sum("webb_aggregator_flows_total", &[("fate", "skipped")]))
+    Ok(())
 }
 
 /// The counters are those of so many requests over each IP version, less what was named, and never more.
@@ -127,17 +127,18 @@ fn survives(point: &str, component: &str, kind: &str, stall_ms: u64) {
         land(&lab, 5);
         requests += 5;
     });
-    // The request that a fault of the HTTP component meets is that fault; no other may fail.
-    assert!(failed <= u64::from(point == "http"), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
+    // A handler that panics costs its request and nothing else: no other may fail, and there is nothing to restart.
+    let handler = point == "http";
+    assert!(failed <= u64::from(handler), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
     assert!(answered > 0);
     let scrape = agent.settles(counts_of(requests));
     let lost = scrape.sum("webb_reader_records_total", &[("fate", "poisoned")])
         + scrape.sum("webb_aggregator_flows_total", &[("fate", "poisoned")]);
-    assert!(lost <= 1, "more was lost than the record that it failed on\n{}", scrape.show("webb_"));
+    assert!(lost <= 1, "more broke than the record that it failed on\n{}", scrape.show("webb_"));
 
     let now = agent.component(component).unwrap();
     assert_eq!(number(&now, &["faults", kind]), 1, "{now}");
-    assert_eq!(number(&now, &["restarts"]), 1, "{now}");
+    assert_eq!(number(&now, &["restarts"]), u64::from(!handler), "{now}");
     let others = agent.get("/actors").unwrap().body;
     let others: Value = serde_json::from_str(&others).unwrap();
     for other in others["components"].as_array().unwrap() {
@@ -178,7 +179,7 @@ fn resolver_panics() {
 /// A request that breaks a handler is alone with it.
 #[test]
 fn http_handler_panics() {
-    survives("http", "http", "panicked", 0);
+    survives("http", "http/metrics", "panicked", 0);
 }
 
 /// The programs stay attached while their keeper is restarted.
@@ -199,7 +200,8 @@ fn reader_stalls() {
     survives("reader", "reader", "stalled", 4000);
 }
 
-/// The same for an aggregator: the reader waits for it, the ring holds what comes, scrapes get its last snapshot.
+/// The same for an aggregator: scrapes get its last snapshot; what its lane cannot hold meanwhile is skipped and named,
+/// so that its neighbours need not wait.
 #[test]
 fn aggregator_stalls() {
     survives("aggregator/flow", "aggregator/flow", "stalled", 4000);

@@ -220,8 +220,12 @@ impl Agent {
     pub(crate) fn spawn(lab: &Lab, before: &str, words: &[&str]) -> Self {
         let log = lab.dir.path().join("webb.log");
         let out = File::create(&log).unwrap();
-        let child = lab
-            .command("node", before)
+        let mut command = lab.command("node", before);
+        // Such as cargo sets for what it runs.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEBB_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .args([env!("CARGO_BIN_EXE_webb"), "run"])
             .args(words)
             .stderr(out.try_clone().unwrap())
