@@ -19,7 +19,7 @@ use kernel_support::{Sums, load};
 use proptest::prelude::*;
 use webb::abi::{Record, kind};
 use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
-use webb::pipeline::Signal;
+use webb::records::Signal;
 
 fn address(number: u32) -> [u8; 4] {
     [10, 1, (number >> 8) as u8, number as u8]
@@ -264,8 +264,8 @@ fn a_poisonous_record_is_met_once() {
         })
     }));
     assert!(died.is_err());
-    let waker = webb::pipeline::Waker::new().unwrap();
-    kernel.reader = webb::pipeline::Rings::open(&kernel.probes.rings(), &waker).unwrap();
+    let waker = webb::records::Waker::new().unwrap();
+    kernel.reader = webb::records::Rings::open(&kernel.probes.rings(), &waker).unwrap();
     assert_eq!(kernel.records().len(), 6);
 }
 
