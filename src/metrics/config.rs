@@ -1,6 +1,7 @@
 //! One metric's configuration, checked: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
+use super::filters::Filters;
 use super::registry::{self, Registration};
 
 /// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
@@ -17,6 +18,7 @@ pub struct MetricOption {
 pub struct MetricConfig {
     pub(super) registration: &'static Registration,
     pub(super) context: ContextSpec,
+    pub(super) filters: Filters,
 }
 
 /// Something in a configuration that is left out, though the rest works as written.
@@ -111,11 +113,27 @@ impl MetricConfig {
                 return Err(ConfigError::LabelTwice { metric: metric(), label });
             }
         }
-        Ok(Some(Self { registration, context }))
+        Ok(Some(Self { registration, context, filters: Filters::default() }))
     }
 
     /// The metric's name, for example `port-distribution`.
     pub fn name(&self) -> &'static str {
         self.registration.name
+    }
+
+    /// With filters; the static grammar has none.
+    #[must_use]
+    pub fn with_filters(self, filters: Filters) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// Which flows it looks at.
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// Tells its filters which node this is, as `cluster/node`.
+    pub fn at_home(&mut self, node: &str) {
+        self.filters.at_home(node);
     }
 }

@@ -15,7 +15,7 @@ use crate::sym::Sym;
 
 /// A value of a filter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: `{value}`: {why}")]
+#[error("{field}: {value:?}: {why}")]
 pub struct FilterError {
     /// The field, as flow.proto names it.
     pub field: &'static str,
