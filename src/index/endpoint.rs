@@ -43,7 +43,7 @@ pub struct EndpointSpec {
     pub pod_name: String,
     /// `source:key=value`, sorted bytewise as Hubble prints them.
     pub labels: Vec<String>,
-    /// Workloads; only the first is ever shown.
+    /// Workloads; only the first is ever shown, filters look at all.
     pub workloads: Vec<Workload>,
 }
 
@@ -66,6 +66,8 @@ pub struct Endpoint {
     pub workload: Sym,
     pub workload_name: Sym,
     pub workload_kind: Sym,
+    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the first.
+    pub workloads: Sym,
     pub app: Sym,
 }
 
@@ -84,6 +86,7 @@ impl Endpoint {
         workload: Sym::EMPTY,
         workload_name: Sym::EMPTY,
         workload_kind: Sym::EMPTY,
+        workloads: Sym::EMPTY,
         app: Sym::EMPTY,
     };
 
@@ -119,6 +122,7 @@ impl Endpoint {
             },
             workload_name: Sym::new(workload_name),
             workload_kind: Sym::new(workload_kind),
+            workloads: Sym::new(&workloads(&spec.workloads)),
             app: Sym::new(app(&spec.labels)),
         }
     }
@@ -126,6 +130,11 @@ impl Endpoint {
 
 fn qualified(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+fn workloads(list: &[Workload]) -> String {
+    let texts: Vec<String> = list.iter().map(|workload| format!("{}/{}", workload.name, workload.kind)).collect();
+    texts.join(",")
 }
 
 fn reserved_identity(labels: &[String]) -> &str {
