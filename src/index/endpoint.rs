@@ -48,7 +48,7 @@ pub struct EndpointSpec {
 }
 
 /// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the contract, section 2.2")]
 pub struct Endpoint {
     pub kind: Kind,
