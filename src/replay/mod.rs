@@ -6,11 +6,13 @@
 //! used again, and every memo has a limit.
 
 mod book;
+pub mod cardinality;
 mod fields;
 pub mod fuzz;
 mod input;
 mod json;
 mod lines;
+pub mod progress;
 mod reader;
 mod time;
 
