@@ -6,6 +6,7 @@
 
 pub mod extra;
 mod l4;
+pub mod names;
 mod reason;
 mod text;
 mod verdict;

@@ -8,8 +8,10 @@ use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::filters::Filters;
+use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
+use super::tuples::Tuples;
 use crate::expose::Snapshot;
 use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
@@ -38,7 +40,7 @@ impl Aggregator {
         Self {
             name: config.name(),
             filters: config.filters.clone(),
-            engine: (config.registration.make)(config.context.clone()),
+            engine: (config.registration.make)(config.context.clone(), &config.options),
         }
     }
 
@@ -89,17 +91,20 @@ struct Counting<P> {
     plugin: P,
     contexts: Contexts,
     tables: Vec<SeriesTable>,
+    tuples: Tuples,
     #[cfg(feature = "fault-injection")]
     point: String,
 }
 
 /// The engine of a plugin, for the registry.
-pub(super) fn engine<P: Plugin>(spec: ContextSpec) -> Box<dyn Engine> {
+pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
     let names = spec.label_names();
+    let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
-        plugin: P::new(),
+        plugin: P::new(options),
         contexts: Contexts::new(spec),
-        tables: P::TABLES.iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tables: P::tables(options).iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tuples: Tuples::default(),
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
@@ -121,8 +126,10 @@ impl<P: Plugin> Engine for Counting<P> {
             let mut emit = Emit {
                 flow,
                 extras: batch.extras,
+                index: batch.index,
                 contexts: &mut self.contexts,
                 tables: &mut self.tables,
+                tuples: &mut self.tuples,
                 context: None,
                 plugin: PhantomData,
             };

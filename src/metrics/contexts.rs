@@ -11,6 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::context::{ContextSpec, End, Ends, Uses, dns};
+use super::limit;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
@@ -156,12 +157,23 @@ impl Contexts {
         if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
             return known;
         }
-        let id = ContextId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
-        self.values.push(Arc::clone(&values));
+        let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();
+        // Two tuples that differ beyond the limit alone are one.
+        let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
+            self.values.push(Arc::clone(&shown));
+            ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
+        });
+        self.ids.insert(shown, id);
         self.ids.insert(values, id);
         id
     }
+}
+
+fn cut(value: Sym) -> Sym {
+    let text = value.text();
+    let short = limit::cut(&text);
+    if short.len() < text.len() { Sym::new(short) } else { value }
 }
 
 /// A flow may have an IP message that does not say its version.

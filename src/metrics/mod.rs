@@ -16,11 +16,15 @@ pub mod dynamic;
 pub mod filters;
 pub mod grammar;
 pub mod hubble;
+pub mod limit;
+pub mod options;
 pub mod plugin;
 pub mod registry;
 pub mod series;
 pub mod traffic;
+pub mod tuples;
 
 pub use aggregator::{Aggregator, Flows};
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
+pub use options::Options;
 pub use plugin::{Emit, Plugin, Table};

@@ -6,7 +6,8 @@
 
 use super::json::{Items, members};
 use super::tree::{Node, Value};
-use crate::metrics::filters::{FilterSpec, FlowFilter, enums};
+use crate::flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, VERDICTS};
+use crate::metrics::filters::{FilterSpec, FlowFilter};
 use crate::settings::{Mark, Origin, Problem};
 
 /// One field of `flow.FlowFilter`: its name, and how its values are read.
@@ -30,9 +31,9 @@ const FIELDS: [Field; 40] = [
     ("destination_service", |spec, items| spec.destination_service = items.texts()),
     ("destination_workload", |spec, items| spec.destination_workload = items.workloads()),
     ("destination_cluster_name", |spec, items| spec.destination_cluster_name = items.texts()),
-    ("traffic_direction", |spec, items| spec.traffic_direction = items.enums(enums::TRAFFIC_DIRECTION)),
-    ("verdict", |spec, items| spec.verdict = items.enums(enums::VERDICT)),
-    ("drop_reason_desc", |spec, items| spec.drop_reason_desc = items.enums(enums::DROP_REASON)),
+    ("traffic_direction", |spec, items| spec.traffic_direction = items.enums(&DIRECTIONS)),
+    ("verdict", |spec, items| spec.verdict = items.enums(&VERDICTS)),
+    ("drop_reason_desc", |spec, items| spec.drop_reason_desc = items.enums(&DROP_REASONS)),
     ("interface", |spec, items| spec.interface = items.interfaces()),
     ("event_type", |spec, items| spec.event_type = items.event_types()),
     ("http_status_code", |spec, items| spec.http_status_code = items.texts()),
@@ -50,7 +51,7 @@ const FIELDS: [Field; 40] = [
     ("tcp_flags", |spec, items| spec.tcp_flags = items.tcp_flags()),
     ("node_name", |spec, items| spec.node_name = items.texts()),
     ("node_labels", |spec, items| spec.node_labels = items.texts()),
-    ("ip_version", |spec, items| spec.ip_version = items.enums(enums::IP_VERSION)),
+    ("ip_version", |spec, items| spec.ip_version = items.enums(&IP_VERSIONS)),
     ("trace_id", |spec, items| spec.trace_id = items.texts()),
     ("ip_trace_id", |spec, items| spec.ip_trace_id = items.numbers()),
     ("encrypted", |spec, items| spec.encrypted = items.bools()),

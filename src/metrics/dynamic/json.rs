@@ -2,6 +2,7 @@
 
 use super::tree::{Node, Value};
 use crate::flow::TcpFlags;
+use crate::flow::names::number_of;
 use crate::metrics::filters::{EventTypeSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use crate::settings::{Origin, Problem, did_you_mean};
 
@@ -215,7 +216,7 @@ fn whole(number: f64) -> Option<i128> {
 
 fn enumerator(node: &Node, names: &Names) -> Result<i32, String> {
     match &node.value {
-        Value::Text(text) => names.iter().find(|(_, name)| name == text).map(|(number, _)| *number).ok_or_else(|| {
+        Value::Text(text) => number_of(names, text).ok_or_else(|| {
             let help = did_you_mean(text, names.iter().map(|(_, name)| *name));
             let help = if help.is_empty() { help } else { format!("; {help}") };
             format!("unknown name {}{help}", node.describe())

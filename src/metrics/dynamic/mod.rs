@@ -126,6 +126,10 @@ impl Reading {
         let mut warnings = Vec::new();
         match MetricConfig::new(&name, options.as_deref().unwrap_or_default(), &mut warnings) {
             Ok(Some(config)) => {
+                if let Some(error) = self.metrics.iter().find_map(|other| other.config.conflict(&config)) {
+                    self.problems.push(Problem::new(origin, error.to_string()));
+                    return;
+                }
                 let config = config.with_filters(Filters { include, exclude });
                 self.metrics.push(Listed { config, options, origin: origin.clone() });
             }

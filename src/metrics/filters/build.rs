@@ -1,7 +1,6 @@
 //! From what was written to tests: every value is read, and all that cannot be are named.
 
 use super::address::Place;
-use super::enums;
 use super::memo::Memo;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::re2;
@@ -9,6 +8,7 @@ use super::selector::Selector;
 use super::spec::FilterSpec;
 use super::status::Status;
 use super::tests::{EventTest, Protocol, Test};
+use crate::flow::names::{DROP_REASONS, name_of};
 use crate::flow::{L4, Reason};
 use crate::metrics::context::End;
 use crate::sym::Sym;
@@ -174,9 +174,12 @@ impl Building {
     }
 }
 
-/// The reason that drops of a number have: Hubble's name for it.
+/// The reason that drops of a number have: Hubble's name for it, or its digits.
 fn reason(number: i32) -> Reason {
-    Reason(Sym::new(&enums::name(enums::DROP_REASON, number)))
+    match name_of(&DROP_REASONS, number) {
+        Some(name) => Reason(Sym::new(name)),
+        None => Reason(Sym::new(&number.to_string())),
+    }
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -10,7 +10,6 @@
 
 mod address;
 mod build;
-pub mod enums;
 pub mod fuzz;
 mod memo;
 mod names;

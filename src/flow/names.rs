@@ -1,7 +1,7 @@
-//! Enums of flow.proto by name (contract, appendix A), as filters write them.
+//! Hubble's enums as they stand in JSON and in configuration files: by number and by name (contract, appendix A).
 
 /// `flow.Verdict`.
-pub const VERDICT: &[(i32, &str)] = &[
+pub const VERDICTS: [(i32, &str); 8] = [
     (0, "VERDICT_UNKNOWN"),
     (1, "FORWARDED"),
     (2, "DROPPED"),
@@ -13,13 +13,35 @@ pub const VERDICT: &[(i32, &str)] = &[
 ];
 
 /// `flow.TrafficDirection`.
-pub const TRAFFIC_DIRECTION: &[(i32, &str)] = &[(0, "TRAFFIC_DIRECTION_UNKNOWN"), (1, "INGRESS"), (2, "EGRESS")];
+pub const DIRECTIONS: [(i32, &str); 3] = [(0, "TRAFFIC_DIRECTION_UNKNOWN"), (1, "INGRESS"), (2, "EGRESS")];
 
 /// `flow.IPVersion`.
-pub const IP_VERSION: &[(i32, &str)] = &[(0, "IP_NOT_USED"), (1, "IPv4"), (2, "IPv6")];
+pub const IP_VERSIONS: [(i32, &str); 3] = [(0, "IP_NOT_USED"), (1, "IPv4"), (2, "IPv6")];
 
-/// `flow.DropReason`.
-pub const DROP_REASON: &[(i32, &str)] = &[
+/// `flow.L7FlowType`.
+pub const L7_TYPES: [(i32, &str); 4] = [(0, "UNKNOWN_L7_TYPE"), (1, "REQUEST"), (2, "RESPONSE"), (3, "SAMPLE")];
+
+/// `flow.SCTPChunkType`.
+pub const SCTP_CHUNKS: [(i32, &str); 7] = [
+    (0, "UNSUPPORTED"),
+    (1, "INIT"),
+    (2, "INIT_ACK"),
+    (3, "SHUTDOWN"),
+    (4, "SHUTDOWN_ACK"),
+    (5, "SHUTDOWN_COMPLETE"),
+    (6, "ABORT"),
+];
+
+/// `flow.LostEventSource`.
+pub const LOST_EVENT_SOURCES: [(i32, &str); 4] = [
+    (0, "UNKNOWN_LOST_EVENT_SOURCE"),
+    (1, "PERF_EVENT_RING_BUFFER"),
+    (2, "OBSERVER_EVENTS_QUEUE"),
+    (3, "HUBBLE_RING_BUFFER"),
+];
+
+/// `flow.DropReason`, sorted by number.
+pub const DROP_REASONS: [(i32, &str); 77] = [
     (0, "DROP_REASON_UNKNOWN"),
     (130, "INVALID_SOURCE_MAC"),
     (131, "INVALID_DESTINATION_MAC"),
@@ -99,10 +121,12 @@ pub const DROP_REASON: &[(i32, &str)] = &[
     (207, "DROP_FRAG_NOT_FOUND_WORLD"),
 ];
 
-/// The name of a number; its decimal digits where it has none, as Hubble prints it.
-pub fn name(table: &[(i32, &'static str)], number: i32) -> std::borrow::Cow<'static, str> {
-    match table.iter().find(|(known, _)| *known == number) {
-        Some((_, name)) => (*name).into(),
-        None => number.to_string().into(),
-    }
+/// The number behind a name.
+pub fn number_of(table: &[(i32, &'static str)], name: &str) -> Option<i32> {
+    table.iter().find(|(_, known)| *known == name).map(|&(number, _)| number)
+}
+
+/// The name of a number.
+pub fn name_of(table: &[(i32, &'static str)], number: i32) -> Option<&'static str> {
+    table.iter().find(|&&(known, _)| known == number).map(|&(_, name)| name)
 }
