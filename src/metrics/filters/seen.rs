@@ -45,8 +45,9 @@ impl<'a> Seen<'a> {
     }
 
     fn known(&self, address: Address) -> Option<address::Seen> {
-        let mapped = address.ip().is_ipv4() && self.flow.family != Family::V6;
-        (self.has_ip() && address != Address::default()).then_some(address::Seen { address, v4: mapped })
+        let v4 = address.ip().is_ipv4() && self.flow.family != Family::V6;
+        let absent = address == Address::default() && self.flow.family != Family::V6;
+        (self.has_ip() && !absent).then_some(address::Seen { address, v4 })
     }
 
     pub(super) fn has_ip(&self) -> bool {
