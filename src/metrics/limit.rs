@@ -27,7 +27,7 @@ fn shortened(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_BYTES)).unwrap_or_default()
 }
 
-/// How many values were cut since start, for `webb_label_values_total`. One that comes again may count again.
+/// How often a value was cut since start. One that comes again may count again.
 pub fn cut_values() -> u64 {
     CUT.load(Relaxed)
 }
@@ -36,7 +36,7 @@ pub(super) fn note_folded() {
     FOLDED.fetch_add(1, Relaxed);
 }
 
-/// How many flows had more different texts than one metric keeps, for `webb_label_values_total`.
+/// How many counts had texts beyond those that one metric keeps.
 pub fn folded() -> u64 {
     FOLDED.load(Relaxed)
 }

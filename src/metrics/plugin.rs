@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::contexts::{ContextId, Contexts};
 use super::options::Options;
-use super::series::SeriesTable;
+use super::series::{SeriesTable, Trace};
 use super::tuples::{Tuple, Tuples};
 use crate::expose::{DEFAULT_BOUNDS, Spec};
 use crate::flow::{Extra, Flow};
@@ -99,6 +99,12 @@ impl<'a, P: Plugin> Emit<'a, P> {
         self.index.endpoint(self.flow.destination)
     }
 
+    /// The trace that the flow is part of, for exemplars.
+    #[allow(clippy::cast_precision_loss, reason = "the time of an exemplar is a float")]
+    pub fn trace(&self) -> Option<Trace<'a>> {
+        self.extra().map(|extra| Trace { id: &extra.trace_id, seconds: self.flow.time_ns as f64 / 1e9 })
+    }
+
     /// Begins a tuple of texts, for labels that no number holds.
     #[inline]
     pub fn tuple(&mut self) -> Tuple<'_> {
@@ -122,7 +128,7 @@ impl<'a, P: Plugin> Emit<'a, P> {
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.
-    pub fn count_traced(&mut self, table: usize, key: u64, trace: Option<&str>) {
+    pub fn count_traced(&mut self, table: usize, key: u64, trace: Option<Trace<'_>>) {
         let context = self.context();
         if let Some(series) = self.tables.get_mut(table) {
             let (contexts, tuples) = (&*self.contexts, &*self.tuples);
@@ -132,7 +138,7 @@ impl<'a, P: Plugin> Emit<'a, P> {
     }
 
     /// Adds an observation to the histogram of a table, with the trace of the flow for an exemplar.
-    pub fn observe(&mut self, table: usize, key: u64, value: f64, trace: Option<&str>) {
+    pub fn observe(&mut self, table: usize, key: u64, value: f64, trace: Option<Trace<'_>>) {
         let context = self.context();
         if let Some(series) = self.tables.get_mut(table) {
             let (contexts, tuples) = (&*self.contexts, &*self.tuples);

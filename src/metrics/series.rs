@@ -5,7 +5,6 @@
 //! values here, dense, for counting and copying; text and order shared with snapshots.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -27,6 +26,15 @@ struct Key {
 enum From {
     Fixed(usize),
     Context(usize),
+}
+
+/// The trace that a flow is part of.
+#[derive(Debug, Clone, Copy)]
+pub struct Trace<'a> {
+    /// Empty for none.
+    pub id: &'a str,
+    /// When the flow was seen, in seconds of Unix time.
+    pub seconds: f64,
 }
 
 /// The series of one table.
@@ -93,7 +101,7 @@ impl SeriesTable {
         &mut self,
         context: ContextId,
         fixed: u64,
-        trace: Option<&str>,
+        trace: Option<Trace<'_>>,
         texts: impl FnOnce() -> (Texts, &'a [Sym]),
     ) {
         let at = self.slot(Key { fixed, context }, texts) as usize * self.width;
@@ -106,7 +114,7 @@ impl SeriesTable {
         context: ContextId,
         fixed: u64,
         value: f64,
-        trace: Option<&str>,
+        trace: Option<Trace<'_>>,
         texts: impl FnOnce() -> (Texts, &'a [Sym]),
     ) {
         let slot = self.slot(Key { fixed, context }, texts) as usize;
@@ -117,14 +125,12 @@ impl SeriesTable {
         }
     }
 
-    fn increase(&mut self, at: usize, value: f64, trace: Option<&str>) {
+    fn increase(&mut self, at: usize, value: f64, trace: Option<Trace<'_>>) {
         if let Some(count) = self.values.get_mut(at) {
             *count = count.wrapping_add(1);
         }
-        if let Some(trace_id) = trace.filter(|id| is_exemplar(id)) {
-            // Hubble takes the time at which it counts, too.
-            let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
-            self.exemplars.set(at, Some(Exemplar { trace_id: trace_id.into(), value, seconds }));
+        if let Some(trace) = trace.filter(|trace| is_exemplar(trace.id)) {
+            self.exemplars.set(at, Some(Exemplar { trace_id: trace.id.into(), value, seconds: trace.seconds }));
         }
     }
 

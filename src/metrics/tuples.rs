@@ -71,7 +71,7 @@ impl Tuples {
 
     #[cold]
     fn meet(&mut self, hash: u64) -> u64 {
-        let fields = self.scratch.iter().filter(|&&byte| byte == END).count();
+        let fields = self.scratch.split_inclusive(|&byte| byte == END).count();
         if self.ends.len() >= self.limit {
             let other: Vec<u8> =
                 std::iter::repeat_n(limit::OTHER, fields).flat_map(|text| text.bytes().chain([END])).collect();

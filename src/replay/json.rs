@@ -74,8 +74,8 @@ impl<'a> Cursor<'a> {
             Some(b'{') => "an object".to_owned(),
             Some(b'[') => "a list".to_owned(),
             Some(b'0'..=b'9' | b'-') => "a number".to_owned(),
-            Some(b't' | b'f') => "a boolean".to_owned(),
-            Some(b'n') => "null".to_owned(),
+            Some(_) if rest.starts_with("true") || rest.starts_with("false") => "a boolean".to_owned(),
+            Some(_) if rest.starts_with("null") => "null".to_owned(),
             Some(_) => format!("{:?}", rest.chars().next().unwrap_or_default()),
         };
         self.wrong(format!("expected {what}, found {found}"))
@@ -459,3 +459,6 @@ fn plain(bytes: &[u8], mut at: usize) -> usize {
     }
     at
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,10 +65,14 @@ impl Plugin for World {
 
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        if flow.l4 == L4::None || !emit.destination().world {
+        if !emit.destination().world {
             return;
         }
         let extra = emit.extra();
+        // Layer 4 may be there and say nothing.
+        if flow.l4 == L4::None && !extra.is_some_and(|extra| extra.has_l4) {
+            return;
+        }
         if !has_event(flow, extra) || !self.counts(flow, extra) {
             return;
         }

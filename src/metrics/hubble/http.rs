@@ -34,8 +34,8 @@ impl Plugin for Http {
 
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        let Some((extra, l7, http)) = record(emit.extra()) else { return };
-        let trace = self.exemplars.then_some(extra.trace_id.as_str());
+        let Some((l7, http)) = record(emit.extra()) else { return };
+        let trace = emit.trace().filter(|_| self.exemplars);
         let reporter = reporter(flow);
         match l7.kind {
             L7Kind::Request => {
@@ -59,11 +59,10 @@ impl Plugin for Http {
 }
 
 /// What an HTTP flow carries.
-pub(super) fn record(extra: Option<&Extra>) -> Option<(&Extra, &L7, &Record)> {
-    let extra = extra?;
-    let l7 = extra.l7.as_ref()?;
+pub(super) fn record(extra: Option<&Extra>) -> Option<(&L7, &Record)> {
+    let l7 = extra?.l7.as_ref()?;
     let L7Record::Http(http) = &l7.record else { return None };
-    Some((extra, l7, http))
+    Some((l7, http))
 }
 
 /// Whose proxy saw it.

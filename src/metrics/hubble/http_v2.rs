@@ -32,11 +32,11 @@ impl Plugin for HttpV2 {
 
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        let Some((extra, l7, http)) = record(emit.extra()) else { return };
+        let Some((l7, http)) = record(emit.extra()) else { return };
         if l7.kind != L7Kind::Response {
             return;
         }
-        let trace = self.exemplars.then_some(extra.trace_id.as_str());
+        let trace = emit.trace().filter(|_| self.exemplars);
         let reporter = reporter(flow);
         let tuple = emit.tuple().text(&http.method).text(&http.protocol).number(http.code);
         let key = tuple.text(reporter).id();
