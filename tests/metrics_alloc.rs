@@ -18,6 +18,7 @@ use std::sync::Arc;
 use metrics_common::{address, aggregators, dropped, flow, pod, reply, tcp};
 use webb::flow::{Direction, Event, Flow, L4, TcpFlags};
 use webb::index::{Index, Policies};
+use webb::metrics::Flows;
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -101,7 +102,7 @@ fn a_million_flows_allocate_nothing() {
                 let batch = &batches[turn][at * 512..(at + 1) * 512];
                 for aggregator in &mut aggregators {
                     let mut progress = 0;
-                    aggregator.observe(batch, &indexes[turn], 0, &mut progress);
+                    aggregator.observe(Flows { flows: batch, extras: &[], index: &indexes[turn] }, 0, &mut progress);
                 }
                 counted += batch.len();
             }

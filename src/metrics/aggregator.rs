@@ -10,8 +10,19 @@ use super::contexts::Contexts;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
 use crate::expose::Snapshot;
-use crate::flow::{Event, Flow};
+use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
+
+/// A batch as metrics read it: flows, what a few of them carry beyond that, and who their ends are.
+#[derive(Debug, Clone, Copy)]
+pub struct Flows<'a> {
+    /// The flows, oldest first.
+    pub flows: &'a [Flow],
+    /// What the flows' [`crate::flow::ExtraId`]s mean; empty where no flow has one.
+    pub extras: &'a [Extra],
+    /// What the flows' endpoint ids mean.
+    pub index: &'a Arc<Index>,
+}
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {
@@ -30,13 +41,13 @@ impl Aggregator {
         self.name
     }
 
-    /// Counts `flows[from..]`, named by `index`.
+    /// Counts the batch's flows from number `from` on.
     ///
-    /// `progress` is always the flow being counted, and `flows.len()` at the end. After a caught panic it is the flow
+    /// `progress` is always the flow being counted, and the number of flows at the end. After a caught panic it is the flow
     /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
     /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
-    pub fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
-        self.engine.observe(flows, index, from, progress);
+    pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.engine.observe(batch, from, progress);
     }
 
     /// All counters as they are now, one snapshot per table.
@@ -58,7 +69,7 @@ impl fmt::Debug for Aggregator {
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
-    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize);
+    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -84,9 +95,9 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec) -> Box<dyn Engine> {
 }
 
 impl<P: Plugin> Engine for Counting<P> {
-    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
-        self.contexts.follow(index);
-        for (at, flow) in flows.iter().enumerate().skip(from) {
+    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.contexts.follow(batch.index);
+        for (at, flow) in batch.flows.iter().enumerate().skip(from) {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             crate::fault::inject::point(&self.point);
@@ -95,6 +106,7 @@ impl<P: Plugin> Engine for Counting<P> {
             }
             let mut emit = Emit {
                 flow,
+                extras: batch.extras,
                 contexts: &mut self.contexts,
                 tables: &mut self.tables,
                 context: None,
@@ -102,7 +114,7 @@ impl<P: Plugin> Engine for Counting<P> {
             };
             self.plugin.observe(flow, &mut emit);
         }
-        *progress = flows.len();
+        *progress = batch.flows.len();
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

@@ -19,6 +19,6 @@ pub mod registry;
 pub mod series;
 pub mod traffic;
 
-pub use aggregator::Aggregator;
+pub use aggregator::{Aggregator, Flows};
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
 pub use plugin::{Emit, Plugin, Table};

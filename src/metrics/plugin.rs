@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::contexts::{ContextId, Contexts};
 use super::series::SeriesTable;
 use crate::expose::Spec;
-use crate::flow::Flow;
+use crate::flow::{Extra, Flow};
 
 /// Families whose series always have the same labels: they share one table, a column each.
 #[derive(Debug, Clone, Copy)]
@@ -43,13 +43,20 @@ pub trait Plugin: Send + Sized + 'static {
 #[derive(Debug)]
 pub struct Emit<'a, P> {
     pub(super) flow: &'a Flow,
+    pub(super) extras: &'a [Extra],
     pub(super) contexts: &'a mut Contexts,
     pub(super) tables: &'a mut [SeriesTable],
     pub(super) context: Option<ContextId>,
     pub(super) plugin: std::marker::PhantomData<P>,
 }
 
-impl<P: Plugin> Emit<'_, P> {
+impl<'a, P: Plugin> Emit<'a, P> {
+    /// What the flow carries beyond a [`Flow`]: layer 7, names, raw numbers. `None` for nearly all.
+    #[inline]
+    pub fn extra(&self) -> Option<&'a Extra> {
+        self.extras.get(self.flow.extra.0 as usize)
+    }
+
     /// Adds one to the only family of a table.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
@@ -61,7 +68,7 @@ impl<P: Plugin> Emit<'_, P> {
     pub fn add<const N: usize>(&mut self, table: usize, key: u64, increments: [u64; N]) {
         let context = match self.context {
             Some(known) => known,
-            None => *self.context.insert(self.contexts.of(self.flow)),
+            None => *self.context.insert(self.contexts.of(self.flow, self.extras)),
         };
         if let Some(series) = self.tables.get_mut(table) {
             let contexts = &*self.contexts;

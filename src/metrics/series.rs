@@ -122,6 +122,7 @@ impl SeriesTable {
             values: self.values.clone(),
             labels: self.labels.clone(),
             order: Arc::clone(&self.order),
+            ..Snapshot::default()
         }
     }
 }

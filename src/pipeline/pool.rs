@@ -23,6 +23,7 @@ impl Pool {
         if let Some(mut oldest) = self.batches.pop_front() {
             if let Some(batch) = Arc::get_mut(&mut oldest) {
                 batch.flows.clear();
+                batch.extras.clear();
                 if !Arc::ptr_eq(&batch.index, index) {
                     batch.index = Arc::clone(index);
                 }
@@ -31,7 +32,7 @@ impl Pool {
             self.batches.push_front(oldest);
         }
         self.allocated += 1;
-        Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH) })
+        Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH), extras: Vec::new() })
     }
 
     /// Keeps a batch that was sent, to be used again.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use webb::expose::{Snapshot, text};
 use webb::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-use webb::metrics::{Aggregator, grammar};
+use webb::metrics::{Aggregator, Flows, grammar};
 use webb::sym::Sym;
 
 /// A pod of a workload `deathstar` or so, with the labels that Kubernetes and Cilium would give it.
@@ -108,7 +108,7 @@ pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {
 pub(crate) fn feed(aggregators: &mut [Aggregator], flows: &[Flow], index: &Arc<Index>) {
     for aggregator in aggregators {
         let mut progress = 0;
-        aggregator.observe(flows, index, 0, &mut progress);
+        aggregator.observe(Flows { flows, extras: &[], index }, 0, &mut progress);
         assert_eq!(progress, flows.len());
     }
 }
