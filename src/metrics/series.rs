@@ -4,14 +4,12 @@
 //! as long as it lives, so its values, its label text and its place in the order can each be kept where they are used:
 //! values here, dense, for counting and copying; text and order shared with snapshots.
 
-use std::sync::Arc;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::contexts::ContextId;
 use super::plugin::{Table, Texts};
-use crate::expose::{Labels, Order, Snapshot, write_pair};
+use crate::expose::{Labels, Snapshot, write_pair};
 use crate::sym::Sym;
 
 /// What tells one series of a table from another.
@@ -38,7 +36,6 @@ pub struct SeriesTable {
     /// By slot, then by family.
     values: Vec<u64>,
     labels: Labels,
-    order: Arc<Order>,
 }
 
 impl SeriesTable {
@@ -48,14 +45,7 @@ impl SeriesTable {
         let mut layout: Vec<(&'static str, From)> =
             fixed.chain(context.iter().enumerate().map(|(at, &name)| (name, From::Context(at)))).collect();
         layout.sort_unstable_by_key(|&(name, _)| name);
-        Self {
-            table,
-            layout,
-            slots: HashMap::default(),
-            values: Vec::new(),
-            labels: Labels::default(),
-            order: Arc::default(),
-        }
+        Self { table, layout, slots: HashMap::default(), values: Vec::new(), labels: Labels::default() }
     }
 
     /// Adds to the values of a series. `texts` is called only if it is not known yet.
@@ -94,13 +84,8 @@ impl SeriesTable {
                 }
             }
         }
-        let slot = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
-        self.labels.push(&text);
-        self.values.resize(self.labels.len() * self.table.families.len(), 0);
-        // An order that no snapshot has seen and nobody has worked out will take this slot in as it is.
-        if Arc::get_mut(&mut self.order).is_none_or(|own| !own.is_pending()) {
-            self.order = Arc::new(self.order.grown());
-        }
+        let slot = self.labels.push(&text);
+        self.values.resize(self.labels.slots() * self.table.families.len(), 0);
         self.slots.insert(key, slot);
         slot
     }
@@ -115,13 +100,12 @@ impl SeriesTable {
         self.labels.len()
     }
 
-    /// All values as they are now. Copies numbers only; text and order are shared.
-    pub fn snapshot(&self) -> Snapshot {
+    /// All values as they are now. Copies numbers only; label texts are shared.
+    pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             families: self.table.families,
             values: self.values.clone(),
-            labels: self.labels.clone(),
-            order: Arc::clone(&self.order),
+            labels: self.labels.sheet(),
             ..Snapshot::default()
         }
     }
