@@ -19,3 +19,4 @@ pub mod records;
 pub mod selfmetrics;
 pub mod settings;
 pub mod sym;
+pub mod tls;
