@@ -20,3 +20,4 @@ pub mod replay;
 pub mod selfmetrics;
 pub mod settings;
 pub mod sym;
+pub mod tls;

@@ -139,7 +139,7 @@ impl<P: Plugin> Engine for Counting<P> {
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {
-        self.tables.iter().map(SeriesTable::snapshot).collect()
+        self.tables.iter_mut().map(SeriesTable::snapshot).collect()
     }
 
     fn series(&self) -> usize {

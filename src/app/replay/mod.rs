@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
-use crate::expose::{Family, Kind, Snapshot, server, text};
+use crate::expose::{Family, Kind, Snapshot, openmetrics, server, text};
 use crate::flow::names::LOST_EVENT_SOURCES;
 use crate::metrics::Aggregator;
 use crate::replay::progress::Progress;
@@ -162,7 +162,7 @@ impl Exposition {
         let mut out = Vec::new();
         match format {
             ReplayFormat::Text => text::render(&self.snapshots, &self.families, &mut out),
-            ReplayFormat::Openmetrics => text::render(&self.snapshots, &self.families, &mut out),
+            ReplayFormat::Openmetrics => openmetrics::render(&self.snapshots, &self.families, &mut out),
         }
         out
     }

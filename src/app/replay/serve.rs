@@ -35,7 +35,7 @@ pub(super) fn serve(address: SocketAddr, exposition: &Exposition) -> io::Result<
 
 async fn metrics(request: HttpRequest, bodies: web::Data<Bodies>) -> HttpResponse {
     let accept = request.headers().get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let answer = negotiate(accept, "");
+    let answer = negotiate(accept, "", true);
     let openmetrics = answer.content_type.starts_with("application/openmetrics-text");
     let body = if openmetrics { &bodies.openmetrics } else { &bodies.text };
     HttpResponse::Ok().insert_header((CONTENT_TYPE, answer.content_type)).body(body.clone())
