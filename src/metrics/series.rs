@@ -168,7 +168,7 @@ impl SeriesTable {
         self.labels.len()
     }
 
-    /// All values as they are now. Copies numbers only; label texts are shared.
+    /// All values as they are now. Copies numbers only; label texts and exemplars are shared.
     pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             families: self.table.families,
