@@ -13,19 +13,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Namespace, Node, NodeAddress, NodeStatus, Pod, PodSpec, PodStatus,
-};
-use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use webb::cluster::types::{
+    Container, ContainerPort, IntOrString, IpBlock, LabelSelector, LabelSelectorRequirement, Namespace, NetworkPolicy,
+    NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec, Node,
+    NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus,
+};
 use webb::cluster::{Cache, Object, Raw, Settings};
 use webb::flow::{Address, Direction, Flow, L4};
 
@@ -251,7 +247,7 @@ fn a_selector() -> impl Strategy<Value = LabelSelector> {
 fn a_peer() -> impl Strategy<Value = NetworkPolicyPeer> {
     let block = (text(&["10.0.0.0/8", "0.0.0.0/0", "10.0.1.0/24", "::/0", "192.168.0.0/24"]), any::<bool>());
     let block = block.prop_map(|(cidr, except)| NetworkPolicyPeer {
-        ip_block: Some(IPBlock {
+        ip_block: Some(IpBlock {
             except: (except && (cidr.starts_with("10.0.0") || cidr.starts_with('0')))
                 .then(|| vec!["10.0.0.0/24".to_owned(), "10.0.9.0/25".to_owned()]),
             cidr,
