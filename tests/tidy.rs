@@ -19,7 +19,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["abi", "fault", "logging", "sym", "selfmetrics"]),
     (1, &["flow"]),
     (2, &["index", "decode", "settings"]),
-    (3, &["metrics", "expose"]),
+    (3, &["metrics", "expose", "records"]),
     (4, &["pipeline", "bpf_loader", "cluster"]),
     (5, &["actors"]),
     (6, &["http", "cli"]),
