@@ -201,8 +201,7 @@ fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Option<Direction>> {
         let address = NodeAddress { type_: "InternalIP".into(), address: address.into() };
         add(Raw::Node(Box::new(Node {
             metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
-            status: Some(NodeStatus { addresses: Some(vec![address]), ..NodeStatus::default() }),
-            ..Node::default()
+            status: Some(NodeStatus { addresses: Some(vec![address]) }),
         })));
     }
     cluster.namespaces.iter().for_each(|object| add(Raw::Namespace(Box::new(object.clone()))));
@@ -294,12 +293,8 @@ fn a_policy() -> impl Strategy<Value = NetworkPolicy> {
 
 fn a_pod() -> impl Strategy<Value = Pod> {
     let port = (text(&["http", "dns"]), 1..6, option::of(text(&["TCP", "UDP"])));
-    let port = port.prop_map(|(name, container_port, protocol)| ContainerPort {
-        name: Some(name),
-        container_port,
-        protocol,
-        ..ContainerPort::default()
-    });
+    let port =
+        port.prop_map(|(name, container_port, protocol)| ContainerPort { name: Some(name), container_port, protocol });
     (text(&NAMESPACES), option::of(a_map()), vec(port, 0..3), 0..2_usize).prop_map(
         |(namespace, labels, ports, node)| {
             let container = Container { ports: Some(ports), ..Container::default() };
@@ -330,7 +325,6 @@ fn a_cluster() -> impl Strategy<Value = Cluster> {
         // The last namespace has no object.
         let namespaces = NAMESPACES.iter().zip(namespaces).take(2).map(|(name, labels)| Namespace {
             metadata: ObjectMeta { name: Some((*name).to_owned()), labels, ..ObjectMeta::default() },
-            ..Namespace::default()
         });
         Cluster { namespaces: namespaces.collect(), pods, policies }
     })

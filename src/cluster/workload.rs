@@ -48,12 +48,8 @@ mod tests {
     use crate::cluster::types::OwnerReference;
 
     fn workload(kind: &str, name: &str, label: Option<(&str, &str)>) -> String {
-        let owner = |kind: &str, name: &str, controller| OwnerReference {
-            kind: kind.into(),
-            name: name.into(),
-            controller,
-            ..OwnerReference::default()
-        };
+        let owner =
+            |kind: &str, name: &str, controller| OwnerReference { kind: kind.into(), name: name.into(), controller };
         let pod = ObjectMeta {
             generate_name: Some("x-".into()),
             owner_references: Some(vec![owner("Bystander", "none", None), owner(kind, name, Some(true))]),
