@@ -22,7 +22,7 @@ use rustix::fs::{Mode as FileMode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use webb::abi::{Record, kind};
 use webb::bpf_loader::{Attach, AttachError, Change, Interface, Mode, Role, Selection, Settings, Watch, drop_reasons};
-use webb::pipeline::Signal;
+use webb::records::Signal;
 
 fn run(line: &str) -> String {
     let mut words = line.split(' ');

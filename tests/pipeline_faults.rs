@@ -21,8 +21,9 @@ use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Finish, aggregator, reader};
 use webb::fault::{Components, Kind, State, inject};
+use webb::flow::Address;
 use webb::flow::Reasons;
-use webb::index::Index;
+use webb::index::{self, Endpoint, EndpointSpec, Index};
 use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
 use webb::records::{RecordSource, Rings, Signal, Waker};
@@ -88,6 +89,7 @@ fn syn() -> Record {
 
 struct Road {
     ring: MemoryRing,
+    index: Arc<ArcSwap<Index>>,
     components: Components,
     counters: Arc<Counters>,
     lanes: Arc<[Lane]>,
@@ -111,7 +113,7 @@ fn road() -> Road {
     }));
     let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());
     let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
-    for config in grammar::parse("tcp flow traffic").unwrap().metrics {
+    for config in grammar::parse("tcp flow traffic:sourceContext=pod").unwrap().metrics {
         let name = format!("aggregator/{}", config.name());
         let (lane, items) = Lane::new(components.component(&name));
         let seat = Arc::new(Seat::new(Aggregator::new(&config)));
@@ -127,19 +129,20 @@ fn road() -> Road {
     let fault_to = decoder.clone();
     let counters = Arc::new(Counters::default());
     let ring = MemoryRing::default();
+    let index = Arc::new(ArcSwap::from_pointee(Index::default()));
     let reader = Reader {
         rings: Arc::new(ring.clone()),
         waker,
         lanes: Arc::clone(&lanes),
         commands,
-        index: Arc::new(ArcSwap::from_pointee(Index::default())),
+        index: Arc::clone(&index),
         decoder: decoder_seat,
         decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
         counters: Arc::clone(&counters),
         seat: ReaderSeat::default(),
     };
     keepers.push(reader::start(Arc::new(reader), intensity("reader")));
-    Road { ring, components, counters, lanes, seats, desk, keepers, _decoder: decoder, _turn: turn }
+    Road { ring, index, components, counters, lanes, seats, desk, keepers, _decoder: decoder, _turn: turn }
 }
 
 /// Waits for something that must come true; the bound only ends a test that has failed.
@@ -191,6 +194,24 @@ async fn everything_sent_is_counted() {
     assert_eq!(road.sum("hubble_tcp_flags_total"), 100_000);
     assert_eq!(road.sum("hubble_flows_processed_total"), 100_000);
     assert_eq!(road.sum("webb_traffic_bytes_total"), 6_000_000);
+    road.finish().await;
+}
+
+/// The reader names a flow by the index that is published when its record is read, also the first one after a quiet
+/// time.
+#[actix::test]
+async fn a_new_index_names_the_next_flow() {
+    let mut road = road();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
+    let pod = Endpoint::new(index::Kind::Pod, true, &spec);
+    road.index.store(Arc::new(Index::new([(pod, vec![Address::default()])], index::Policies::default())));
+    road.ring.push(1);
+    road.at_rest(1).await;
+    assert_eq!(road.desk.cut(Duration::from_secs(5)), 0);
+    let named =
+        |snapshot: &webb::expose::Snapshot| snapshot.rows(0).any(|(labels, _)| labels.contains("default/xwing"));
+    assert!(road.desk.snapshots().any(named));
     road.finish().await;
 }
 

@@ -249,7 +249,7 @@ __noinline int sweep_slot(struct sweeping *sweep, struct bucket *bucket, __u32 i
 		return 0;
 	if (state_of(lived) == STATE_ALIVE) {
 		idle = ticks_since(sweep->now, c->seen);
-		if (idle > timeout_of(c)) {
+		if (idle >= timeout_of(c)) {
 			/* What the ring had no room for can wait, and the entry with it. */
 			if (!flush(sweep, c, FLUSH_EVERYTHING))
 				__sync_val_compare_and_swap(&bucket->life[index & (SLOTS - 1)], lived,

@@ -4,11 +4,13 @@
 //! ids only: names live in the [`crate::index::Index`] that travels with the batch. Enum values and their texts follow
 //! Hubble's `flow.proto` (contract, appendix A).
 
+pub mod extra;
 mod l4;
 mod reason;
 mod text;
 mod verdict;
 
+pub use extra::{Extra, ExtraId};
 pub use l4::{Family, L4, SctpChunk, TcpFlags};
 pub use reason::{Reason, Reasons};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
@@ -65,6 +67,8 @@ pub struct Flow {
     pub destination: EndpointId,
     /// Interface it was seen on; 0 when unknown.
     pub ifindex: u32,
+    /// What it carries beyond this, in its batch; `ExtraId::NONE` for nearly all.
+    pub extra: ExtraId,
     /// Why it was dropped; `Reason::NONE` unless `verdict` is `Dropped`.
     pub reason: Reason,
     /// 0 without ports.

@@ -17,11 +17,18 @@ use crate::flow::{Address, EndpointId};
 type ByAddress = HashMap<Address, EndpointId, foldhash::fast::RandomState>;
 
 /// Everything a batch needs to name its flows. Immutable once built.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     by_address: ByAddress,
     endpoints: Vec<Endpoint>,
     policies: Policies,
+}
+
+impl Default for Index {
+    /// Nobody is known: every address is the world's.
+    fn default() -> Self {
+        Self::new([], Policies::default())
+    }
 }
 
 impl Index {

@@ -10,7 +10,7 @@ use super::{Batch, Cut};
 use crate::fault::{Component, State};
 
 /// How many batches a lane holds: 16,384 flows, about what an aggregator does in a millisecond.
-const DEPTH: usize = 32;
+pub(super) const DEPTH: usize = 32;
 
 /// What travels on a lane.
 #[derive(Debug)]

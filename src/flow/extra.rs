@@ -1,0 +1,128 @@
+//! What few flows carry and few metrics read: layer 7, names, node, raw numbers.
+//!
+//! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives beside the flows of a
+//! batch ([`Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
+
+use super::Address;
+use crate::sym::Sym;
+
+/// Row of a batch's extras; `NONE` for the flows, nearly all, that have none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ExtraId(pub u32);
+
+impl ExtraId {
+    /// Nothing beyond the flow itself.
+    pub const NONE: Self = Self(u32::MAX);
+}
+
+impl Default for ExtraId {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+/// `flow.Flow` beyond what [`Flow`](super::Flow) holds. Names are the contract's (appendix B).
+#[derive(Debug, Clone, PartialEq, Default)]
+#[allow(missing_docs, reason = "each field is flow.proto's of the same name (contract, appendix B)")]
+pub struct Extra {
+    pub uuid: String,
+    pub node_name: String,
+    pub node_labels: Vec<String>,
+    /// Sorted, joined with `,`: the identifier `dns`.
+    pub source_names: Sym,
+    pub destination_names: Sym,
+    pub source_service: Option<Service>,
+    pub destination_service: Option<Service>,
+    pub source_cluster: String,
+    pub destination_cluster: String,
+    pub source_xlated: Option<Address>,
+    pub encrypted: bool,
+    /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
+    pub has_ip: bool,
+    /// `event_type.type`; none where the message is absent.
+    pub event_type: Option<i32>,
+    pub sub_type: i32,
+    /// The verdict's number, which may be none that has a name.
+    pub verdict: i32,
+    /// `drop_reason_desc` as a number.
+    pub drop_reason: i32,
+    pub traffic_direction: i32,
+    pub policy_match_type: u32,
+    pub interface: Option<Interface>,
+    pub trace_id: String,
+    pub ip_trace_id: u64,
+    pub l7: Option<L7>,
+}
+
+/// `flow.Service`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Service {
+    pub namespace: String,
+    pub name: String,
+}
+
+/// `flow.NetworkInterface`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Interface {
+    pub index: u32,
+    pub name: String,
+}
+
+/// `flow.L7FlowType`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names are Hubble's own")]
+pub enum L7Kind {
+    #[default]
+    Unknown,
+    Request,
+    Response,
+    Sample,
+}
+
+/// `flow.Layer7`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct L7 {
+    /// Request, response or sample.
+    pub kind: L7Kind,
+    /// Between request and response.
+    pub latency_ns: u64,
+    /// What was said.
+    pub record: L7Record,
+}
+
+/// Which message of `flow.Layer7.record` is set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum L7Record {
+    /// Neither of the others.
+    #[default]
+    None,
+    /// A DNS query or answer.
+    Dns(Dns),
+    /// An HTTP request or response.
+    Http(Http),
+}
+
+/// `flow.DNS`, as far as metrics and filters read it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "each field is flow.proto's of the same name")]
+pub struct Dns {
+    pub query: String,
+    /// How many addresses the answer has.
+    pub ips: u32,
+    pub rcode: u32,
+    pub qtypes: Vec<String>,
+    pub rrtypes: Vec<String>,
+}
+
+/// `flow.HTTP`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "each field is flow.proto's of the same name")]
+pub struct Http {
+    pub code: u32,
+    pub method: String,
+    pub url: String,
+    pub protocol: String,
+    pub headers: Vec<(String, String)>,
+}
