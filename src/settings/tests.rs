@@ -170,7 +170,7 @@ fn ranges_end_where_they_say() {
         ("supervision.window", ["1s", "1h"], ["0s", "2h"]),
         ("supervision.backoff_min", ["1ms", "30s"], ["0s", "31s"]),
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
-        ("supervision.stall_after", ["100ms", "10m"], ["99ms", "11m"]),
+        ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
         ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
     ] {
