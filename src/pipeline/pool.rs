@@ -1,36 +1,20 @@
 //! Batches that are used again: a ring of shared batches, recycled by reference count.
 //!
 //! The reader looks at the oldest batch; when it holds the only reference every aggregator is done with it, and it is
-//! refilled in place. No return channel, no free list. The pool is made as large as the lanes are deep, so nothing is
-//! allocated later but while an aggregator that is down sits on batches.
+//! refilled in place. No return channel, no free list. The pool grows to what is under way at once, a handful of batches
+//! that stay in the core's cache, and up to the lanes' depth while an aggregator is behind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::lane::DEPTH;
 use super::{BATCH, Batch};
 use crate::index::Index;
 
-/// What can be under way at once: a full lane, one batch in the aggregator's hands and one in the reader's.
-const SIZE: usize = DEPTH + 2;
-
 /// The reader's batches.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Pool {
     batches: VecDeque<Arc<Batch>>,
     allocated: u64,
-}
-
-impl Default for Pool {
-    fn default() -> Self {
-        let index = Arc::new(Index::default());
-        let mut pool = Self { batches: VecDeque::with_capacity(2 * SIZE), allocated: 0 };
-        for _ in 0..SIZE {
-            let batch = pool.allocate(&index);
-            pool.keep(batch);
-        }
-        pool
-    }
 }
 
 impl Pool {
@@ -75,18 +59,15 @@ mod tests {
     fn recycles_only_what_is_free() {
         let index = Arc::new(Index::default());
         let mut pool = Pool::default();
-        let made = pool.allocated();
-        let readers: Vec<_> = (0..made).map(|_| pool.take(&index)).collect();
-        for batch in &readers {
-            pool.keep(Arc::clone(batch));
-        }
-        assert_eq!(pool.allocated(), made, "the first round needs nothing new");
-        let extra = pool.take(&index);
-        assert!(readers.iter().all(|busy| !Arc::ptr_eq(busy, &extra)));
-        assert_eq!(pool.allocated(), made + 1);
-        drop(readers);
-        pool.keep(extra);
-        assert!(pool.take(&index).flows.is_empty());
-        assert_eq!(pool.allocated(), made + 1, "the oldest is free again");
+        let first = pool.take(&index);
+        let reader = Arc::clone(&first);
+        pool.keep(first);
+        let second = pool.take(&index);
+        assert!(!Arc::ptr_eq(&reader, &second));
+        assert_eq!(pool.allocated(), 2);
+        drop(reader);
+        pool.keep(second);
+        let third = pool.take(&index);
+        assert_eq!((pool.allocated(), third.flows.len()), (2, 0));
     }
 }
