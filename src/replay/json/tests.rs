@@ -1,3 +1,5 @@
+//! What the JSON reader must hold to, against a plain reading of the same text.
+
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
