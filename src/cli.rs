@@ -168,6 +168,9 @@ pub struct RunArgs {
     /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`
     #[arg(long, value_name = "LIST")]
     pub metrics: Option<String>,
+    /// File of metrics and filters, followed while it runs, instead of --metrics
+    #[arg(long, value_name = "FILE", conflicts_with = "metrics")]
+    pub metrics_config: Option<String>,
     /// Where /metrics is served; 0.0.0.0:9965 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
@@ -268,6 +271,7 @@ impl RunArgs {
             .then(|| Flag { name: "--interface", value: Value::list(self.interface.iter().map(String::as_str)) });
         let flags = [
             text("--metrics", &self.metrics),
+            text("--metrics-config", &self.metrics_config),
             text("--metrics-listen", &self.metrics_listen),
             text("--admin-listen", &self.admin_listen),
             text("--cluster-manifest", &self.cluster_manifest),

@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use webb::app::{self, Plan};
+use webb::app::{self, Metrics, Plan};
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
 use webb::logging::{self, Format};
-use webb::metrics::{Aggregator, grammar};
-use webb::settings::LogFormat;
+use webb::metrics::{dynamic, grammar};
+use webb::settings::{LogFormat, Settings, read_file};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
@@ -50,7 +50,7 @@ fn plan(arguments: &RunArgs) -> Result<Plan, String> {
     let layers = arguments.layers(environment());
     let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
     resolved.check_metrics(&check_metrics).map_err(|problems| problems.to_string())?;
-    let parsed = grammar::parse(&resolved.settings.metrics.join(" ")).map_err(|error| error.to_string())?;
+    let metrics = metrics(&resolved.settings)?;
     let format = match resolved.settings.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -59,8 +59,22 @@ fn plan(arguments: &RunArgs) -> Result<Plan, String> {
     for warning in &resolved.warnings {
         tracing::warn!("{}", warning.render("configuration", resolved.file.as_deref()));
     }
-    let aggregators = parsed.metrics.iter().map(Aggregator::new).collect();
-    Ok(Plan { layers, resolved, aggregators, log })
+    if let Metrics::Dynamic(path, dynamic) = &metrics {
+        for warning in &dynamic.warnings {
+            tracing::warn!("{}", warning.render(&path.display().to_string(), Some(&dynamic.file)));
+        }
+    }
+    Ok(Plan { layers, resolved, metrics, log })
+}
+
+/// From the file of metrics, if there is one, or the list.
+fn metrics(settings: &Settings) -> Result<Metrics, String> {
+    let Some(path) = &settings.metrics_config else {
+        let parsed = grammar::parse(&settings.metrics.join(" ")).map_err(|error| error.to_string())?;
+        return Ok(Metrics::Static(parsed.metrics));
+    };
+    let dynamic = read_file(path).and_then(dynamic::read).map_err(|problems| problems.to_string())?;
+    Ok(Metrics::Dynamic(path.clone(), dynamic))
 }
 
 fn check_metrics(entry: &str) -> Result<Vec<String>, String> {

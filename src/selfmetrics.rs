@@ -133,6 +133,10 @@ defs! {
 
     CONFIG_RELOADS: counter "webb_config_reloads_total" ["result"]
         "Reloads of the configuration: applied or rejected";
+    METRICS_CONFIG_RELOADS: counter "webb_metrics_config_reloads_total" ["result"]
+        "New contents of the file of metrics by what became of them: applied, or rejected whole";
+    METRICS_CONFIG_CHANGES: counter "webb_metrics_config_changes_total" ["metric", "change"]
+        "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
 }
 
 /// The rows that one look at the counters gives.

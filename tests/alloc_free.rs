@@ -18,7 +18,7 @@ use webb::fault::{Components, State};
 use webb::flow::Reasons;
 use webb::index::Index;
 use webb::metrics::{Aggregator, grammar};
-use webb::pipeline::{Counters, CutDesk, Lane, Life, Reader, ReaderSeat, Seat, work};
+use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
 
@@ -119,14 +119,14 @@ fn a_million_records_allocate_nothing() {
         component.set_state(State::Up, "");
         let (lane, items) = Lane::new(Arc::clone(&component));
         let (seat, life) = (Arc::new(Seat::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
-        lanes.push(lane);
+        lanes.push(Arc::new(lane));
         seats.push(Arc::clone(&seat));
         lives.push(Arc::clone(&life));
         threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &seat)).unwrap());
     }
     let waker = Waker::new().unwrap();
-    let lanes: Arc<[Lane]> = lanes.into();
-    let (_desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
+    let lanes = Arc::new(Lanes::new(lanes));
+    let (_post, commands) = Commands::new(waker.clone());
     let asked = Arc::new(AtomicU64::new(0));
     let reader = Reader {
         rings: Arc::new(Source(Arc::clone(&asked))),

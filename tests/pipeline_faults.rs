@@ -25,7 +25,7 @@ use webb::flow::Address;
 use webb::flow::Reasons;
 use webb::index::{self, Endpoint, EndpointSpec, Index};
 use webb::metrics::{Aggregator, grammar};
-use webb::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
+use webb::pipeline::{Commands, Counters, CutDesk, Lane, Lanes, Reader, ReaderSeat, Seat};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
 
@@ -92,7 +92,7 @@ struct Road {
     index: Arc<ArcSwap<Index>>,
     components: Components,
     counters: Arc<Counters>,
-    lanes: Arc<[Lane]>,
+    lanes: Vec<Arc<Lane>>,
     seats: Vec<Arc<Seat>>,
     desk: CutDesk,
     keepers: Vec<Addr<ThreadKeeper>>,
@@ -118,12 +118,13 @@ fn road() -> Road {
         let (lane, items) = Lane::new(components.component(&name));
         let seat = Arc::new(Seat::new(Aggregator::new(&config)));
         keepers.push(aggregator::start(items, Arc::clone(&seat), intensity(&name)));
-        lanes.push(lane);
+        lanes.push(Arc::new(lane));
         seats.push(seat);
     }
-    let lanes: Arc<[Lane]> = lanes.into();
+    let road_lanes = Arc::new(Lanes::new(lanes.clone()));
     let waker = Waker::new().unwrap();
-    let (desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
+    let (post, commands) = Commands::new(waker.clone());
+    let desk = CutDesk::new(Arc::clone(&road_lanes), post);
     let decoder_seat = Arc::new(ArcSwapOption::empty());
     let decoder = DecoderActor::start(Reasons::new([]), Arc::clone(&decoder_seat), intensity("decoder"));
     let fault_to = decoder.clone();
@@ -133,7 +134,7 @@ fn road() -> Road {
     let reader = Reader {
         rings: Arc::new(ring.clone()),
         waker,
-        lanes: Arc::clone(&lanes),
+        lanes: road_lanes,
         commands,
         index: Arc::clone(&index),
         decoder: decoder_seat,

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
-//!               ▲                                http/admin
-//! probes     resolver        sweeper
+//!               ▲                   ▲            http/admin
+//! probes     resolver   sweeper  configurator
 //! ```
 //!
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills the address for
@@ -13,10 +13,14 @@
 //! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
+pub mod configurator;
 pub mod decoder;
+pub mod departures;
+pub mod fleet;
 pub mod guard;
 pub mod http;
 pub mod keeper;
+pub mod metrics_file;
 pub mod probes;
 pub mod reader;
 pub mod resolver;
@@ -54,6 +58,11 @@ impl Directory {
     /// Adds an actor.
     pub fn add(&self, name: &str, address: Recipient<Restart>) {
         self.restart.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.to_owned(), address);
+    }
+
+    /// Takes an actor out.
+    pub fn remove(&self, name: &str) {
+        self.restart.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
     }
 
     /// Asks `name` for a restart; false if there is no such actor.

@@ -7,17 +7,18 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 use arc_swap::ArcSwap;
 
+use super::departures::Departures;
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
 use crate::cluster::{self, Cache, Counts, Manifest, ManifestSource};
 use crate::fault::{Component, State, inject};
 use crate::index::Index;
-use crate::pipeline::Life;
+use crate::pipeline::{Command, Commands, Life};
 
 /// How often the source is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -32,27 +33,36 @@ pub struct Names {
     source: Mutex<Option<ManifestSource>>,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
+    departures: Mutex<Departures>,
+    /// Leads to the reader, which tells the aggregators what pods are gone.
+    reader: Commands,
     looked: AtomicU64,
     problems: AtomicU64,
     published: AtomicU64,
+    departed: AtomicU64,
 }
 
 impl Names {
-    /// Names for a node, read from `manifest` if there is one, published to `index`.
+    /// Names for a node, read from `manifest` if there is one, published to `index`. What pods are gone is told to
+    /// `reader`.
     pub fn new(
         settings: cluster::Settings,
         manifest: Option<PathBuf>,
         index: Arc<ArcSwap<Index>>,
         component: Arc<Component>,
+        reader: Commands,
     ) -> Self {
         Self {
             cache: Cache::new(settings),
             source: Mutex::new(manifest.map(ManifestSource::new)),
             index,
             component,
+            departures: Mutex::default(),
+            reader,
             looked: AtomicU64::new(0),
             problems: AtomicU64::new(0),
             published: AtomicU64::new(0),
+            departed: AtomicU64::new(0),
         }
     }
 
@@ -79,6 +89,11 @@ impl Names {
     /// How many indexes were published.
     pub fn published(&self) -> u64 {
         self.published.load(Relaxed)
+    }
+
+    /// How many pods went for good, so that their series were removed.
+    pub fn departed(&self) -> u64 {
+        self.departed.load(Relaxed)
     }
 
     /// Waits for the first look at the source, at most `patience`.
@@ -128,13 +143,33 @@ impl Names {
     }
 
     fn publish(&self) {
-        self.index.store(Arc::new(self.cache.index()));
+        let index = Arc::new(self.cache.index());
+        self.departures().see(&index, Instant::now());
+        self.index.store(index);
         self.published.fetch_add(1, Relaxed);
+    }
+
+    /// Has the series of pods removed that went a minute ago.
+    fn say_goodbye(&self) {
+        let (mut departures, now) = (self.departures(), Instant::now());
+        let Some(gone) = departures.due(now) else { return };
+        let pods = gone.len();
+        // A reader that is too busy is asked again at the next look.
+        if self.reader.post(Command::Forget(Arc::new(gone))).is_ok() {
+            departures.forget(now);
+            self.departed.fetch_add(pods as u64, Relaxed);
+            tracing::debug!(pods, "pods are gone for a minute: their series are removed");
+        }
+    }
+
+    fn departures(&self) -> std::sync::MutexGuard<'_, Departures> {
+        self.departures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(&self, life: &Life) {
         while !life.stopping() {
             self.look();
+            self.say_goodbye();
             self.looked.fetch_add(1, Relaxed);
             for _ in 0..4 {
                 life.beat();

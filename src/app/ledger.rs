@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::abi::{HOOKS, Totals, UNPARSED};
+use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::Watch;
 use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
 use crate::http::LostEvents;
-use crate::pipeline::{Counters, Lane, Seat};
+use crate::pipeline::{Counters, Lanes};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
@@ -115,8 +116,7 @@ pub(super) fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<Watch>
 pub(super) fn pipeline(
     metrics: &SelfMetrics,
     counters: Arc<Counters>,
-    lanes: Arc<[Lane]>,
-    seats: Arc<[(String, Arc<Seat>)]>,
+    fleet: Arc<Fleet>,
 ) -> Result<(), prometheus::Error> {
     let defs = [
         &own::READER_READ,
@@ -138,7 +138,7 @@ pub(super) fn pipeline(
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
-            for (lane, (metric, seat)) in lanes.iter().zip(seats.iter()) {
+            for (metric, Member { seat, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
@@ -153,7 +153,7 @@ pub(super) fn pipeline(
 #[derive(Debug)]
 pub(super) struct Losses {
     pub(super) swept: Arc<Swept>,
-    pub(super) lanes: Arc<[Lane]>,
+    pub(super) lanes: Arc<Lanes>,
 }
 
 impl LostEvents for Losses {
@@ -162,6 +162,6 @@ impl LostEvents for Losses {
     }
 
     fn queue(&self) -> u64 {
-        self.lanes.iter().map(Lane::skipped).sum()
+        self.lanes.skipped()
     }
 }

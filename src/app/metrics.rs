@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use serde_json::json;
 
+use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::fault::{Components, Kind, State};
@@ -114,6 +115,21 @@ pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added 
         Box::new(move |rows| {
             for (result, count) in files.counts() {
                 rows.add(&own::TLS_LOADS, &[result], count);
+            }
+        }),
+    )
+}
+
+pub(super) fn metrics_file(metrics: &SelfMetrics, file: Option<Arc<MetricsFile>>) -> Added {
+    let Some(file) = file else { return Ok(()) };
+    metrics.add(
+        &[&own::METRICS_CONFIG_RELOADS, &own::METRICS_CONFIG_CHANGES],
+        Box::new(move |rows| {
+            for (result, count) in file.results() {
+                rows.add(&own::METRICS_CONFIG_RELOADS, &[result], count);
+            }
+            for ((metric, change), count) in file.changes() {
+                rows.add(&own::METRICS_CONFIG_CHANGES, &[metric, change], count);
             }
         }),
     )

@@ -18,7 +18,7 @@ mod stop;
 pub use error::StartError;
 pub use probe::probe;
 pub use replay::replay;
-pub use start::Plan;
+pub use start::{Metrics, Plan};
 
 use std::time::Duration;
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::loader;
 use super::start::{Running, policy};
+use crate::actors::configurator::Look;
 
 /// Applies a new configuration, or keeps the old one whole and says why.
 pub(super) fn reload(running: &mut Running) {
@@ -38,6 +39,10 @@ pub(super) fn reload(running: &mut Running) {
     }
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
     running.scrape.set_open_metrics(settings.open_metrics);
+    if let Some((file, configurator)) = &running.configurator {
+        file.set_strict(settings.metrics_config_strict);
+        configurator.do_send(Look);
+    }
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
     running.admin.reloads.applied();

@@ -1,24 +1,29 @@
 //! Starting, in order, and what runs afterwards.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::Receiver;
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::{StartError, ledger, loader, metrics};
+use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
+use crate::actors::fleet::{Fleet, Yard};
 use crate::actors::http::{HttpActor, Routes};
 use crate::actors::keeper::ThreadKeeper;
+use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::{Names, own_addresses};
 use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
 use crate::actors::sweeper::Swept;
-use crate::actors::{Directory, aggregator, probes, reader, resolver, sweeper};
+use crate::actors::{Directory, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::cluster;
 use crate::fault::Components;
@@ -26,8 +31,9 @@ use crate::flow::Reasons;
 use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
 use crate::index::Index;
 use crate::logging::LogControl;
-use crate::metrics::Aggregator;
-use crate::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
+use crate::metrics::MetricConfig;
+use crate::metrics::dynamic::Dynamic;
+use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, Reader, ReaderSeat};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
@@ -43,10 +49,28 @@ pub struct Plan {
     pub layers: Layers,
     /// What it says now.
     pub resolved: Resolved,
-    /// One for each configured metric.
-    pub aggregators: Vec<Aggregator>,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The log's level.
     pub log: LogControl,
+}
+
+/// Where the metrics are configured.
+#[derive(Debug)]
+pub enum Metrics {
+    /// With everything else: they stay as they are.
+    Static(Vec<MetricConfig>),
+    /// In a file of their own, which is followed.
+    Dynamic(PathBuf, Dynamic),
+}
+
+impl Metrics {
+    fn configs(&self) -> Vec<&MetricConfig> {
+        match self {
+            Self::Static(configs) => configs.iter().collect(),
+            Self::Dynamic(_, dynamic) => dynamic.metrics.iter().map(|listed| &listed.config).collect(),
+        }
+    }
 }
 
 /// What every part is made with.
@@ -70,13 +94,24 @@ pub(super) struct Running {
     pub(super) probes: Addr<ThreadKeeper>,
     pub(super) sweeper: Addr<ThreadKeeper>,
     pub(super) reader: Addr<ThreadKeeper>,
-    pub(super) aggregators: Vec<Addr<ThreadKeeper>>,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
     pub(super) resolver: Addr<ThreadKeeper>,
     pub(super) servers: [Addr<HttpActor>; 2],
     pub(super) decoder: Addr<DecoderActor>,
 }
 
 impl Parts {
+    fn yard(&self, settings: &settings::Settings) -> Yard {
+        Yard {
+            components: self.components.clone(),
+            directory: self.directory.clone(),
+            policy: Arc::clone(&self.policy),
+            escalations: self.escalations.clone(),
+            home: format!("{}/{}", settings.cluster_name, settings.node_name),
+        }
+    }
+
     fn intensity(&self, name: &str) -> Intensity {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
@@ -101,7 +136,7 @@ pub(super) fn policy(settings: &settings::Supervision) -> Policy {
 
 /// Starts everything, probes last.
 pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
-    let Plan { layers, resolved, aggregators, log } = plan;
+    let Plan { layers, resolved, metrics: configured, log } = plan;
     let settings = &resolved.settings;
     let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
     let admin_listener = bind("admin_listen", settings.admin_listen)?;
@@ -117,10 +152,14 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     };
 
     let index = Arc::new(ArcSwap::from_pointee(Index::default()));
-    let (names, resolver) = start_resolver(&parts, settings, &index);
-    let (lanes, seats, aggregators) = start_aggregators(&parts, aggregators);
-    let Reading { desk, counters, decoder, reader } =
-        start_reading(&parts, Arc::new(rings.clone()), &lanes, Arc::clone(&index))?;
+    let waker = Waker::new()?;
+    let (commands, requests) = Commands::new(waker.clone());
+    let (names, resolver) = start_resolver(&parts, settings, &index, commands.clone());
+    let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
+    let fleet = Arc::new(fleet);
+    let desk = CutDesk::new(Arc::clone(&lanes), commands);
+    let Reading { counters, decoder, reader } =
+        start_reading(&parts, Arc::new(rings.clone()), (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
     let sweep =
@@ -133,7 +172,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let reloads = Arc::new(Reloads::default());
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
-    ledger::pipeline(&own, counters, Arc::clone(&lanes), seats)?;
+    ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
     metrics::names(&own, Arc::clone(&names), index)?;
@@ -146,6 +185,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     metrics::scrapes(&own, Arc::downgrade(&scrape))?;
     let tls = tls_files(&settings.metrics_tls);
     metrics::tls(&own, tls.clone())?;
+    let configurator = start_configurator(&parts, settings, configured, &fleet);
+    metrics::metrics_file(&own, configurator.as_ref().map(|(file, _)| Arc::clone(file)))?;
     let admin = Arc::new(Admin {
         components: parts.components.clone(),
         directory: parts.directory.clone(),
@@ -178,7 +219,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         probes,
         sweeper,
         reader,
-        aggregators,
+        fleet,
+        configurator,
         resolver,
         servers,
         decoder,
@@ -189,6 +231,7 @@ fn start_resolver(
     parts: &Parts,
     settings: &settings::Settings,
     index: &Arc<ArcSwap<Index>>,
+    reader: Commands,
 ) -> (Arc<Names>, Addr<ThreadKeeper>) {
     let of_cluster = cluster::Settings {
         node: settings.node_name.clone(),
@@ -196,13 +239,12 @@ fn start_resolver(
         addresses: own_addresses(),
     };
     let component = parts.components.component("resolver");
-    let names = Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component));
+    let names = Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }
 
 struct Reading {
-    desk: CutDesk,
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
     reader: Addr<ThreadKeeper>,
@@ -211,11 +253,10 @@ struct Reading {
 fn start_reading(
     parts: &Parts,
     rings: Arc<dyn Rings>,
-    lanes: &Arc<[Lane]>,
+    (waker, commands): (Waker, Receiver<Command>),
+    lanes: &Arc<Lanes>,
     index: Arc<ArcSwap<Index>>,
 ) -> Result<Reading, StartError> {
-    let waker = Waker::new()?;
-    let (desk, commands) = CutDesk::new(Arc::clone(lanes), waker.clone());
     let seat = Arc::new(ArcSwapOption::empty());
     let reasons = bpf_loader::drop_reasons()?;
     let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
@@ -235,23 +276,20 @@ fn start_reading(
         seat: ReaderSeat::default(),
     };
     let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-    Ok(Reading { desk, counters, decoder, reader })
+    Ok(Reading { counters, decoder, reader })
 }
 
-type Started = (Arc<[Lane]>, Arc<[(String, Arc<Seat>)]>, Vec<Addr<ThreadKeeper>>);
-
-fn start_aggregators(parts: &Parts, aggregators: Vec<Aggregator>) -> Started {
-    let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
-    for aggregator in aggregators {
-        let metric = aggregator.name().to_owned();
-        let name = format!("aggregator/{metric}");
-        let (lane, items) = Lane::new(parts.components.component(&name));
-        let seat = Arc::new(Seat::new(aggregator));
-        keepers.push(parts.kept(&name, aggregator::start(items, Arc::clone(&seat), parts.intensity(&name))));
-        lanes.push(lane);
-        seats.push((metric, seat));
-    }
-    (lanes.into(), seats.into(), keepers)
+fn start_configurator(
+    parts: &Parts,
+    settings: &settings::Settings,
+    metrics: Metrics,
+    fleet: &Arc<Fleet>,
+) -> Option<(Arc<MetricsFile>, Addr<Configurator>)> {
+    let Metrics::Dynamic(path, dynamic) = metrics else { return None };
+    let file = Arc::new(MetricsFile::new(path, &dynamic, settings.metrics_config_strict));
+    let actor = Configurator::start(Arc::clone(&file), Arc::clone(fleet), parts.intensity("configurator"));
+    parts.directory.add("configurator", actor.clone().recipient());
+    Some((file, actor))
 }
 
 fn serve(

@@ -33,6 +33,11 @@ pub(super) async fn stop(running: Running) {
 
 /// Follows the data: nothing new, nothing pending, rings empty, lanes empty, a last cut.
 async fn drain(running: &Running) {
+    if let Some((_, configurator)) = &running.configurator
+        && configurator.send(Finish).await.is_err()
+    {
+        tracing::warn!("the configurator had ended before it was asked to");
+    }
     finish(&running.probes).await;
     running.watch.detach_all();
     finish(&running.sweeper).await;
@@ -45,7 +50,7 @@ async fn drain(running: &Running) {
     if cut.await.is_err() {
         tracing::warn!("no final cut: a last scrape shows the one before");
     }
-    futures::future::join_all(running.aggregators.iter().map(finish)).await;
+    running.fleet.finish().await;
     finish(&running.resolver).await;
 }
 

@@ -168,6 +168,20 @@ impl Components {
         made
     }
 
+    /// A new component of that name, in the place of one that may have it: the owner is another, not a restarted one.
+    pub fn renew(&self, name: &str) -> Arc<Component> {
+        self.list.write().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|known| known.name != name);
+        self.component(name)
+    }
+
+    /// Takes a component off the list; false if it was not on it (any more).
+    pub fn remove(&self, component: &Arc<Component>) -> bool {
+        let mut list = self.list.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let before = list.len();
+        list.retain(|known| !Arc::ptr_eq(known, component));
+        list.len() < before
+    }
+
     /// A look at all of them.
     pub fn all(&self) -> Vec<Arc<Component>> {
         self.list.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()

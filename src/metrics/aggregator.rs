@@ -8,6 +8,7 @@ use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::filters::Filters;
+use super::gone::{Gone, PodLabels};
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
@@ -31,6 +32,7 @@ pub struct Flows<'a> {
 pub struct Aggregator {
     name: &'static str,
     filters: Filters,
+    forgotten: u64,
     engine: Box<dyn Engine>,
 }
 
@@ -40,6 +42,7 @@ impl Aggregator {
         Self {
             name: config.name(),
             filters: config.filters.clone(),
+            forgotten: 0,
             engine: (config.registration.make)(config.context.clone(), &config.options),
         }
     }
@@ -63,6 +66,16 @@ impl Aggregator {
         self.filters = filters;
     }
 
+    /// Removes the series of pods that are gone. They begin anew should such a pod come back.
+    pub fn forget(&mut self, gone: &Gone) {
+        self.forgotten += self.engine.forget(gone) as u64;
+    }
+
+    /// How many series went with their pods, over all families.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
     /// All counters as they are now, one snapshot per table.
     pub fn snapshot(&mut self) -> Vec<Snapshot> {
         self.engine.snapshot()
@@ -83,6 +96,7 @@ impl fmt::Debug for Aggregator {
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
+    fn forget(&mut self, gone: &Gone) -> usize;
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -98,11 +112,11 @@ struct Counting<P> {
 
 /// The engine of a plugin, for the registry.
 pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
-    let names = spec.label_names();
+    let (names, pods) = (spec.label_names(), PodLabels::new(&spec));
     let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
         plugin: P::new(options),
-        contexts: Contexts::new(spec),
+        contexts: Contexts::new(spec).with_pods(pods),
         tables: P::tables(options).iter().map(|table| SeriesTable::new(table, &names)).collect(),
         tuples: Tuples::default(),
         #[cfg(feature = "fault-injection")]
@@ -136,6 +150,14 @@ impl<P: Plugin> Engine for Counting<P> {
             self.plugin.observe(flow, &mut emit);
         }
         *progress = batch.flows.len();
+    }
+
+    fn forget(&mut self, gone: &Gone) -> usize {
+        let contexts = self.contexts.forget(gone);
+        if contexts.is_empty() {
+            return 0;
+        }
+        self.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

@@ -208,6 +208,8 @@ pub struct ContextSpec {
     labels: Vec<(&'static str, Label)>,
     source: Side,
     destination: Side,
+    /// Whether an option for `source`, or for `destination`, has ever listed `pod`, even if a later one replaced it.
+    pods: [bool; 2],
 }
 
 impl ContextSpec {
@@ -227,8 +229,17 @@ impl ContextSpec {
             "destinationegresscontext" => &mut self.destination.egress,
             _ => return Ok(false),
         };
+        let of_source = option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("source"));
         *list = values.iter().map(|value| identifier(value)).collect::<Result<_, _>>()?;
+        let [source, destination] = &mut self.pods;
+        *(if of_source { source } else { destination }) |= list.contains(&Identifier::Pod);
         Ok(true)
+    }
+
+    /// True if a list for the label of this end names pods: series of a pod that is gone can be told by it.
+    pub fn lists_pod(&self, end: End) -> bool {
+        let [source, destination] = self.pods;
+        if end == End::Source { source } else { destination }
     }
 
     /// The same labels with both ends in each other's place: `source_*` shows the destination, and the finished values

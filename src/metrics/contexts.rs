@@ -9,9 +9,10 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::context::{ContextSpec, End, Ends, Uses, dns};
+use super::gone::{Gone, PodLabels};
 use super::limit;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
@@ -52,6 +53,9 @@ pub struct Contexts {
     by_addresses: HashMap<WhoAndWhere, ContextId, RandomState>,
     ids: HashMap<Arc<[Sym]>, ContextId, RandomState>,
     values: Vec<Arc<[Sym]>>,
+    /// Numbers that are free again.
+    free: Vec<ContextId>,
+    pods: PodLabels,
     /// Texts of addresses, so that an index change does not format them again.
     addresses: HashMap<Address, Sym, RandomState>,
     scratch: Vec<Sym>,
@@ -62,6 +66,8 @@ impl Contexts {
     pub fn new(spec: ContextSpec) -> Self {
         Self {
             uses: spec.uses(),
+            pods: PodLabels::default(),
+            free: Vec::new(),
             spec,
             index: Arc::default(),
             by_ends: HashMap::default(),
@@ -71,6 +77,34 @@ impl Contexts {
             addresses: HashMap::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// With the places where its values name pods.
+    #[must_use]
+    pub(super) fn with_pods(self, pods: PodLabels) -> Self {
+        Self { pods, ..self }
+    }
+
+    /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers will be given to
+    /// others: nothing may be counted under them any more.
+    pub fn forget(&mut self, gone: &Gone) -> HashSet<ContextId, RandomState> {
+        let mut forgotten = HashSet::default();
+        if self.pods.is_empty() {
+            return forgotten;
+        }
+        for (at, values) in self.values.iter_mut().enumerate() {
+            if self.pods.name(values, gone) {
+                forgotten.insert(ContextId(u32::try_from(at).unwrap_or(u32::MAX)));
+                *values = Arc::default();
+            }
+        }
+        if !forgotten.is_empty() {
+            self.by_ends.clear();
+            self.by_addresses.clear();
+            self.ids.retain(|_, id| !forgotten.contains(id));
+            self.free.extend(forgotten.iter().copied());
+        }
+        forgotten
     }
 
     /// The index that the next flows are named by.
@@ -171,8 +205,17 @@ impl Contexts {
         let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();
         // Two tuples that differ beyond the limit alone are one.
         let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
-            self.values.push(Arc::clone(&shown));
-            ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
+            let free = self.free.pop();
+            match free.and_then(|id| self.values.get_mut(id.0 as usize).map(|place| (id, place))) {
+                Some((id, place)) => {
+                    *place = Arc::clone(&shown);
+                    id
+                }
+                None => {
+                    self.values.push(Arc::clone(&shown));
+                    ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
+                }
+            }
         });
         self.ids.insert(shown, id);
         self.ids.insert(values, id);

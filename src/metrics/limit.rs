@@ -1,16 +1,67 @@
-//! How long a label value may be.
+//! How long a label value may be, and how many series there may be.
 //!
 //! Label values come from outside: names in flows that are replayed, questions that pods ask their DNS server. Prometheus
 //! keeps each in memory, as does every aggregator, so a value longer than any honest one is cut. A name of the DNS has
 //! at most 255 bytes, a Kubernetes name 253; only all labels of a pod joined (the context `identity`) come to more.
+//!
+//! Likewise the number of series: whoever can make up addresses or names could make up series, so past a limit what
+//! would be a new series is counted in one that stands for all of them ([`super::series`]).
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Bytes of a label value at most; what is longer is cut, between two characters.
 pub const MAX_BYTES: usize = 4096;
 
 /// Stands for all values beyond a limit on their number.
 pub const OTHER: &str = "~other";
+
+/// How many series may be held, and for how long without a change. Without a limit unless told otherwise.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Series of one family.
+    pub per_family: usize,
+    /// Series of all families of all metrics that share this budget.
+    pub budget: Arc<Budget>,
+    /// How many looks ([`crate::metrics::Aggregator::expire`]) in a row may find a series unchanged before it goes.
+    pub idle_looks: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { per_family: usize::MAX, budget: Arc::new(Budget::new(usize::MAX)), idle_looks: None }
+    }
+}
+
+/// Series for all metrics together.
+#[derive(Debug)]
+pub struct Budget {
+    most: usize,
+    held: AtomicUsize,
+}
+
+impl Budget {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
+        Self { most, held: AtomicUsize::new(0) }
+    }
+
+    /// Takes so many; false if there are not as many left.
+    pub(super) fn take(&self, series: usize) -> bool {
+        let within = |held: usize| held.checked_add(series).filter(|held| *held <= self.most);
+        self.held.fetch_update(Relaxed, Relaxed, within).is_ok()
+    }
+
+    /// Gives so many back.
+    pub(super) fn give(&self, series: usize) {
+        self.held.fetch_sub(series, Relaxed);
+    }
+
+    /// How many are held.
+    pub fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+}
 
 static CUT: AtomicU64 = AtomicU64::new(0);
 static FOLDED: AtomicU64 = AtomicU64::new(0);

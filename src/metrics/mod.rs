@@ -14,6 +14,7 @@ pub mod context;
 pub mod contexts;
 pub mod dynamic;
 pub mod filters;
+pub mod gone;
 pub mod grammar;
 pub mod hubble;
 pub mod limit;
@@ -25,6 +26,7 @@ pub mod traffic;
 pub mod tuples;
 
 pub use aggregator::{Aggregator, Flows};
+pub use gone::Gone;
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
 pub use options::Options;
 pub use plugin::{Emit, Plugin, Table};

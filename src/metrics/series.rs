@@ -5,7 +5,7 @@
 //! values here, dense, for counting and copying; text and order shared with snapshots.
 
 use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::contexts::ContextId;
 use super::plugin::{Table, Texts};
@@ -51,6 +51,8 @@ pub struct SeriesTable {
     /// By place in `values`.
     exemplars: Exemplars,
     labels: Labels,
+    /// Slots of series that went.
+    free: Vec<u32>,
 }
 
 impl SeriesTable {
@@ -69,6 +71,7 @@ impl SeriesTable {
             sums: Vec::new(),
             exemplars: Exemplars::default(),
             labels: Labels::default(),
+            free: Vec::new(),
         }
     }
 
@@ -149,13 +152,45 @@ impl SeriesTable {
                 }
             }
         }
-        let slot = self.labels.push(&text);
+        let slot = match self.free.pop() {
+            Some(free) => {
+                self.labels.put(free, &text);
+                free
+            }
+            None => self.labels.push(&text),
+        };
         self.values.resize(self.labels.slots() * self.width, 0);
         if !self.table.bounds.is_empty() {
             self.sums.resize(self.labels.slots(), 0.0);
         }
         self.slots.insert(key, slot);
         slot
+    }
+
+    /// Removes every series of these contexts; returns how many that were.
+    pub fn forget(&mut self, contexts: &HashSet<ContextId, RandomState>) -> usize {
+        let gone: Vec<u32> =
+            self.slots.extract_if(|key, _| contexts.contains(&key.context)).map(|(_, slot)| slot).collect();
+        for &slot in &gone {
+            self.vacate(slot);
+        }
+        gone.len()
+    }
+
+    /// Empties a slot that no key leads to any more, for another series.
+    fn vacate(&mut self, slot: u32) {
+        let first = slot as usize * self.width;
+        for at in first..first + self.width {
+            self.exemplars.set(at, None);
+            if let Some(value) = self.values.get_mut(at) {
+                *value = 0;
+            }
+        }
+        if let Some(sum) = self.sums.get_mut(slot as usize) {
+            *sum = 0.0;
+        }
+        self.labels.remove(slot);
+        self.free.push(slot);
     }
 
     /// How many families share the table.

@@ -3,90 +3,131 @@
 //! A scrape posts a [`Command::Cut`]; the reader puts a [`Cut`] into every lane between two batches; the lanes are
 //! first-in first-out, so all aggregators answer for exactly the same flows without anyone having waited for anyone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use super::{Command, Lane};
+use super::{Command, Lanes};
 use crate::expose::Snapshot;
 use crate::records::Waker;
 
-/// Which lane answers, and its series: a snapshot for each of its tables.
-pub type Answer = (usize, Vec<Snapshot>);
+/// What comes back for a request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The reader's: the lanes that were asked.
+    Asked(Vec<u64>),
+    /// One lane's series: a snapshot for each of its tables.
+    Series(u64, Vec<Snapshot>),
+}
 
 /// A request for an aggregator's series; answered at most once, never waited for.
 #[derive(Debug, Clone)]
 pub struct Cut {
-    lane: usize,
+    lane: u64,
     answer: Sender<Answer>,
 }
 
 impl Cut {
-    /// Answers. The desk has room for every lane's answer, so this never blocks.
+    /// Answers. There is always room for an answer, so this never blocks.
     pub fn answer(self, snapshots: Vec<Snapshot>) {
         // The desk stopped waiting: the next cut will bring these series.
-        let _late = self.answer.try_send((self.lane, snapshots));
+        let _late = self.answer.send(Answer::Series(self.lane, snapshots));
+    }
+}
+
+/// Where requests to the reader are posted.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    to: Sender<Command>,
+    waker: Waker,
+}
+
+impl Commands {
+    /// Where to post, and where the reader finds what was posted.
+    pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
+        let (to, requests) = bounded(16);
+        (Self { to, waker }, requests)
+    }
+
+    /// Posts a request; gives it back if the reader has too many already, or is gone.
+    pub fn post(&self, command: Command) -> Result<(), Command> {
+        self.to.try_send(command).map_err(TrySendError::into_inner)?;
+        self.waker.wake();
+        Ok(())
     }
 }
 
 /// Where cuts are asked for and their answers gathered.
 #[derive(Debug)]
 pub struct CutDesk {
-    commands: Sender<Command>,
-    waker: Waker,
-    lanes: Arc<[Lane]>,
-    last: Vec<Vec<Snapshot>>,
+    commands: Commands,
+    lanes: Arc<Lanes>,
+    /// By lane; older lanes first.
+    last: BTreeMap<u64, Vec<Snapshot>>,
 }
 
 impl CutDesk {
-    /// A desk for these lanes and the reader's end of its requests.
-    pub fn new(lanes: Arc<[Lane]>, waker: Waker) -> (Self, Receiver<Command>) {
-        let (commands, requests) = bounded(4);
-        let last = vec![Vec::new(); lanes.len()];
-        (Self { commands, waker, lanes, last }, requests)
+    /// A desk for these lanes, whose reader takes these requests.
+    pub fn new(lanes: Arc<Lanes>, commands: Commands) -> Self {
+        Self { commands, lanes, last: BTreeMap::new() }
     }
 
     /// Asks for a cut and waits for the answers, at most `patience`. A lane that does not answer in time keeps its
     /// last snapshot; how many did not is returned. Blocking: for a blocking thread only.
     pub fn cut(&mut self, patience: Duration) -> usize {
-        let (answer, answers) = bounded(self.last.len());
-        if self.commands.try_send(Command::Cut(answer)).is_err() {
-            return self.last.len();
+        let (answer, answers) = unbounded();
+        if self.commands.post(Command::Cut(answer)).is_err() {
+            return self.last.len().max(1);
         }
-        self.waker.wake();
         self.gather(&answers, patience)
     }
 
     /// The last cut, once the reader has ended and nobody else writes to the lanes.
     pub fn final_cut(&mut self, patience: Duration) -> usize {
-        let (answer, answers) = bounded(self.last.len());
+        let (answer, answers) = unbounded();
         cut_all(&self.lanes, &answer);
+        drop(answer);
         self.gather(&answers, patience)
     }
 
     fn gather(&mut self, answers: &Receiver<Answer>, patience: Duration) -> usize {
         let deadline = Instant::now() + patience;
-        let mut missing = self.last.len();
-        while missing > 0 {
-            let Ok((lane, snapshots)) = answers.recv_deadline(deadline) else { break };
-            if let Some(last) = self.last.get_mut(lane) {
-                *last = snapshots;
-                missing -= 1;
+        let mut asked: Option<Vec<u64>> = None;
+        let mut answered = BTreeMap::new();
+        while asked.as_ref().is_none_or(|lanes| answered.len() < lanes.len()) {
+            match answers.recv_deadline(deadline) {
+                Ok(Answer::Asked(lanes)) => asked = Some(lanes),
+                Ok(Answer::Series(lane, snapshots)) => drop(answered.insert(lane, snapshots)),
+                Err(_late) => break,
             }
         }
+        let missing = match &asked {
+            Some(lanes) => {
+                // A lane that is gone takes its series along.
+                self.last.retain(|lane, _| lanes.contains(lane));
+                lanes.len() - answered.len()
+            }
+            None => self.last.len().max(1),
+        };
+        self.last.extend(answered);
         missing
     }
 
     /// The last snapshots of every lane that has ever answered.
     pub fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
-        self.last.iter().flatten()
+        self.last.values().flatten()
     }
 }
 
-/// Puts a cut into every lane.
-pub(super) fn cut_all(lanes: &[Lane], answer: &Sender<Answer>) {
-    for (at, lane) in lanes.iter().enumerate() {
-        lane.cut(Cut { lane: at, answer: answer.clone() });
-    }
+/// Puts a cut into every lane and says which these are.
+pub(super) fn cut_all(lanes: &Lanes, answer: &Sender<Answer>) {
+    let mut asked = Vec::new();
+    lanes.each(|lane| {
+        asked.push(lane.id());
+        lane.cut(Cut { lane: lane.id(), answer: answer.clone() });
+    });
+    // The desk may have stopped waiting.
+    let _late = answer.send(Answer::Asked(asked));
 }

@@ -1,13 +1,16 @@
 //! The bounded road from the reader to one aggregator.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::{Batch, Cut};
 use crate::fault::{Component, State};
+use crate::metrics::Gone;
+use crate::metrics::filters::Filters;
 
 /// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
 /// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.
@@ -20,12 +23,20 @@ pub enum Item {
     Batch(Arc<Batch>),
     /// Answer with your series as they are now.
     Cut(Cut),
+    /// Look at other flows from now on.
+    Filters(Box<Filters>),
+    /// Remove the series of pods that are gone.
+    Forget(Arc<Gone>),
 }
 
 /// The reader's end of the road to one aggregator.
 #[derive(Debug)]
 pub struct Lane {
+    id: u64,
     to: Sender<Item>,
+    /// What must not be skipped and found the lane full; goes before anything that comes later.
+    owed: Mutex<VecDeque<Item>>,
+    owes: AtomicBool,
     component: Arc<Component>,
     sent: AtomicU64,
     skipped: AtomicU64,
@@ -34,8 +45,23 @@ pub struct Lane {
 impl Lane {
     /// A lane to the aggregator that `component` stands for.
     pub fn new(component: Arc<Component>) -> (Self, Receiver<Item>) {
+        static LANES: AtomicU64 = AtomicU64::new(0);
         let (to, from) = bounded(DEPTH);
-        (Self { to, component, sent: AtomicU64::new(0), skipped: AtomicU64::new(0) }, from)
+        let lane = Self {
+            id: LANES.fetch_add(1, Relaxed),
+            to,
+            owed: Mutex::default(),
+            owes: AtomicBool::new(false),
+            component,
+            sent: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
+        };
+        (lane, from)
+    }
+
+    /// Tells this lane from every other there ever was.
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory; `waiting` is called
@@ -44,29 +70,67 @@ impl Lane {
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
         let flows = batch.flows.len() as u64;
         self.sent.fetch_add(flows, Relaxed);
-        let mut item = Item::Batch(Arc::clone(batch));
-        if self.component.state() != State::Up && self.to.is_full() {
+        let paid = !self.owes.load(Relaxed) || self.pay(|item| self.put(item, &waiting));
+        if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
             self.skipped.fetch_add(flows, Relaxed);
-            return;
-        }
-        loop {
-            match self.to.send_timeout(item, Duration::from_millis(50)) {
-                Ok(()) => break,
-                Err(SendTimeoutError::Timeout(again)) if self.component.state() == State::Up => item = again,
-                Err(_down_or_gone) => {
-                    self.skipped.fetch_add(flows, Relaxed);
-                    break;
-                }
-            }
-            waiting();
         }
         self.component.set_queue(self.to.len());
     }
 
+    /// Waits until there is room; gives the item back if the aggregator is down or gone and there is none.
+    fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
+        if self.component.state() != State::Up && self.to.is_full() {
+            return Err(item);
+        }
+        loop {
+            match self.to.send_timeout(item, Duration::from_millis(50)) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(again)) if self.component.state() == State::Up => item = again,
+                Err(down_or_gone) => return Err(down_or_gone.into_inner()),
+            }
+            waiting();
+        }
+    }
+
+    /// Puts an item behind everything sent so far, now or as soon as there is room. It is never skipped.
+    pub(super) fn tell(&self, item: Item) {
+        self.owed().push_back(item);
+        self.settle();
+    }
+
+    /// Puts as much of what is owed as there is room for.
+    pub(super) fn settle(&self) -> bool {
+        self.pay(|item| self.to.try_send(item).map_err(crossbeam_channel::TrySendError::into_inner))
+    }
+
+    /// Puts what is owed by `put`; false if something remains.
+    fn pay(&self, put: impl Fn(Item) -> Result<(), Item>) -> bool {
+        let mut owed = self.owed();
+        while let Some(item) = owed.pop_front() {
+            if let Err(item) = put(item) {
+                owed.push_front(item);
+                break;
+            }
+        }
+        self.owes.store(!owed.is_empty(), Relaxed);
+        owed.is_empty()
+    }
+
+    /// True if something waits for room.
+    pub(super) fn owes(&self) -> bool {
+        self.owes.load(Relaxed)
+    }
+
+    fn owed(&self) -> MutexGuard<'_, VecDeque<Item>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks for a cut behind everything sent so far. A lane that is full is passed over; the desk uses its last one.
     pub(super) fn cut(&self, cut: Cut) {
-        // Full or gone: the desk notices by the answer that does not come.
-        let _passed_over = self.to.try_send(Item::Cut(cut));
+        if self.settle() {
+            // Full or gone: the desk notices by the answer that does not come.
+            let _passed_over = self.to.try_send(Item::Cut(cut));
+        }
     }
 
     /// Flows sent or skipped since start.

@@ -12,6 +12,7 @@ mod batch;
 mod counters;
 mod cut;
 mod lane;
+mod lanes;
 mod life;
 mod pool;
 mod read_loop;
@@ -19,8 +20,9 @@ mod work_loop;
 
 pub use batch::{BATCH, Batch};
 pub use counters::{Counters, DECODE_FATES};
-pub use cut::{Answer, Cut, CutDesk};
+pub use cut::{Answer, Commands, Cut, CutDesk};
 pub use lane::{Item, Lane};
+pub use lanes::{Change, Lanes};
 pub use life::Life;
 pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};
 pub use work_loop::{Seat, work};

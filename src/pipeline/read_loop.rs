@@ -17,10 +17,11 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::cut::{Answer, cut_all};
 use super::pool::Pool;
-use super::{BATCH, Batch, Counters, Lane, Life};
+use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
 use crate::index::Index;
+use crate::metrics::Gone;
 use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most; also how often the rings are looked at when nothing rings the bell.
@@ -31,6 +32,10 @@ const TURN: Duration = Duration::from_millis(20);
 pub enum Command {
     /// Put a cut into every lane; answers go here.
     Cut(Sender<Answer>),
+    /// Change the lanes.
+    Change(Change),
+    /// Tell every aggregator that these pods are gone.
+    Forget(Arc<Gone>),
 }
 
 /// Where the decoder sits; empty while it is being restarted.
@@ -43,7 +48,7 @@ pub struct Reader {
     /// Rung for commands and for the end.
     pub waker: Waker,
     /// One for each aggregator.
-    pub lanes: Arc<[Lane]>,
+    pub lanes: Arc<Lanes>,
     /// Requests.
     pub commands: Receiver<Command>,
     /// Names for addresses, replaced whole by the resolver.
@@ -184,17 +189,24 @@ impl Reader {
         self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
         self.counters.batches.fetch_add(1, Relaxed);
         self.counters.allocated.store(kept.pool.allocated(), Relaxed);
-        for lane in &*self.lanes {
-            lane.send(&batch, || life.beat());
-        }
+        self.lanes.each(|lane| lane.send(&batch, || life.beat()));
         kept.pool.keep(batch);
     }
 
-    /// Answers the requests that have come in.
+    /// Does what was asked for, between two batches.
     fn obey(&self) {
-        while let Ok(Command::Cut(answer)) = self.commands.try_recv() {
-            cut_all(&self.lanes, &answer);
+        while let Ok(command) = self.commands.try_recv() {
+            match command {
+                Command::Cut(answer) => cut_all(&self.lanes, &answer),
+                Command::Change(change) => self.lanes.change(change),
+                Command::Forget(gone) => self.lanes.each(|lane| lane.tell(Item::Forget(Arc::clone(&gone)))),
+            }
         }
+        self.lanes.each(|lane| {
+            if lane.owes() {
+                lane.settle();
+            }
+        });
     }
 }
 

@@ -104,6 +104,8 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
                 seat.count(&mut work, 0);
             }
             Item::Cut(cut) => cut.answer(work.aggregator.snapshot()),
+            Item::Filters(filters) => work.aggregator.set_filters(*filters),
+            Item::Forget(gone) => work.aggregator.forget(&gone),
         }
         // A gauge for the agent's own metrics; one store a batch.
         seat.series.store(work.aggregator.series() as u64, Relaxed);

@@ -101,9 +101,13 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 35] = [
+pub static KEYS: [Key; 37] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
+    key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
+        "the path of a file of metrics and filters, or null for none"),
+    key!("metrics_config_strict", metrics_config_strict: boolean, Live, None,
+        "true or false"),
     key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
         "an address and a port, such as 0.0.0.0:9965 or [::]:9965"),
     key!("open_metrics", open_metrics: boolean, Live, None,

@@ -12,6 +12,10 @@ use std::time::Duration;
 pub struct Settings {
     /// The metrics to count, one entry each, in Hubble's static grammar (contract, section 2.5.2).
     pub metrics: Vec<String>,
+    /// A file of metrics with filters, which may change while the agent runs, instead of `metrics` (contract, 2.5.3).
+    pub metrics_config: Option<PathBuf>,
+    /// Whether that file is refused if it changes the context options of a metric, as Hubble does.
+    pub metrics_config_strict: bool,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
     /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
@@ -188,6 +192,8 @@ impl Default for Settings {
                 format!("drop:{context}"),
                 format!("traffic:{context}"),
             ],
+            metrics_config: None,
+            metrics_config_strict: false,
             metrics_listen: (Ipv4Addr::UNSPECIFIED, 9965).into(),
             open_metrics: true,
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),

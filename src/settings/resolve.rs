@@ -199,6 +199,14 @@ impl Resolved {
             let message = "`metrics_tls.client_ca` needs `metrics_tls.certificate` and `metrics_tls.key` beside it";
             fail("metrics_tls.client_ca", "metrics_tls.certificate", message.to_owned());
         }
+        let listed = self.set.contains_key("metrics") && !settings.metrics.is_empty();
+        if let Some(path) = settings.metrics_config.as_ref().filter(|_| listed) {
+            let message = format!(
+                "`metrics_config`: cannot configure both static and dynamic metrics; leave out `metrics` or {}",
+                clean(&path.display().to_string())
+            );
+            fail("metrics_config", "metrics", message);
+        }
         let below = |small: &str, large: &str| {
             let show = |name| find(name).map_or(Value::Null, |key| (key.get)(settings));
             match (show(small), show(large)) {

@@ -6,17 +6,6 @@ use super::{INVALID, Listed};
 use crate::metrics::config::MetricOption;
 use crate::settings::Problem;
 
-/// What to do with a metric whose context options change. Hubble refuses the file, since Prometheus would see the
-/// labels of a running family change; webb starts that family anew, which Prometheus sees as other series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Rule {
-    /// The family restarts with the new labels.
-    #[default]
-    Restart,
-    /// The file is refused.
-    Refuse,
-}
-
 /// One step from the old metrics to the new.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
@@ -28,6 +17,18 @@ pub enum Change {
     Restart(&'static str),
     /// It is new.
     Add(&'static str),
+}
+
+impl Change {
+    /// The metric, and what is done to it, as labels print it.
+    pub fn label(&self) -> (&'static str, &'static str) {
+        match *self {
+            Self::Remove(metric) => (metric, "removed"),
+            Self::Filter(metric) => (metric, "filtered"),
+            Self::Restart(metric) => (metric, "restarted"),
+            Self::Add(metric) => (metric, "added"),
+        }
+    }
 }
 
 /// The steps by kind, for the log.

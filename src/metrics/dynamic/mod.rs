@@ -11,7 +11,7 @@ mod filter;
 mod json;
 mod tree;
 
-pub use change::{Change, Changed, Rule};
+pub use change::{Change, Changed};
 
 use std::sync::Arc;
 

@@ -1,0 +1,171 @@
+//! Follows the dynamic file: looks at it every ten seconds and has the fleet of aggregators become what it says.
+//!
+//! ```text
+//! file ──look──▶ unchanged │ problems: said once, all stays as it is │ changes ──▶ Fleet::change ──▶ accepted
+//! ```
+//!
+//! Looking blocks and is done on a thread for that; changing waits for the reader and is done here, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::Mutex;
+
+use super::fleet::Fleet;
+use super::guard::{Kept, fail, restart};
+use super::metrics_file::{MetricsFile, News};
+use super::restart::Intensity;
+use super::{Finish, Restart};
+use crate::fault::{Component, Kind, State, inject};
+use crate::metrics::dynamic::{Change, Changed};
+
+/// How often the file is looked at (contract, section 2.5.4).
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Asks for a look at the file now, as SIGHUP does.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Look;
+
+/// Keeps the metrics as the file says.
+#[derive(Debug)]
+pub struct Configurator {
+    shared: Shared,
+    intensity: Intensity,
+    down: bool,
+    finishing: bool,
+}
+
+/// What outlives a life of the actor.
+#[derive(Debug, Clone)]
+struct Shared {
+    file: Arc<MetricsFile>,
+    fleet: Arc<Fleet>,
+    /// Held while the fleet is changed.
+    turn: Arc<Mutex<()>>,
+}
+
+impl Configurator {
+    /// Starts following the file.
+    pub fn start(file: Arc<MetricsFile>, fleet: Arc<Fleet>, intensity: Intensity) -> Addr<Self> {
+        let shared = Shared { file, fleet, turn: Arc::default() };
+        Supervisor::start(move |_| Self { shared, intensity, down: false, finishing: false })
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.down || self.finishing {
+            return;
+        }
+        let (shared, component) = (self.shared.clone(), Arc::clone(self.intensity.component()));
+        // On a task of its own: a restart of this actor must not leave a change half done.
+        let followed = actix::spawn(async move { shared.follow(&component).await });
+        ctx.spawn(followed.into_actor(self).map(|outcome, actor, ctx| {
+            if let Err(why) = outcome.unwrap_or_else(|error| Err(error.to_string())) {
+                actor.shared.file.look_again();
+                fail(actor, ctx, Kind::Panicked, &why);
+            }
+        }));
+    }
+}
+
+impl Shared {
+    /// One look, and what follows from it. The error is the text of a panic.
+    async fn follow(&self, component: &Component) -> Result<(), String> {
+        // A look that is under way will do.
+        let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
+        component.beat();
+        let file = Arc::clone(&self.file);
+        let looked = tokio::task::spawn_blocking(move || {
+            inject::point("configurator");
+            file.look()
+        });
+        match looked.await.map_err(|error| error.to_string())? {
+            Ok(Some(news)) => self.apply(news).await,
+            Ok(None) => {}
+            Err(problems) => {
+                let path = self.file.path().display();
+                tracing::error!("the metrics stay as they are, because {path} has problems:\n{problems}");
+            }
+        }
+        if component.state() == State::Stopped {
+            return Ok(());
+        }
+        let complaint = self.file.complaint();
+        let first = complaint.lines().next().unwrap_or_default();
+        component.set_state(if first.is_empty() { State::Up } else { State::Degraded }, first);
+        Ok(())
+    }
+
+    async fn apply(&self, news: News) {
+        for warning in &news.dynamic.warnings {
+            tracing::warn!("{}", warning.render("metrics", Some(&news.dynamic.file)));
+        }
+        for change in &news.changes {
+            if let Change::Restart(metric) = change {
+                tracing::warn!(metric, "its context options changed: its series begin anew under other labels");
+            }
+        }
+        let configs: Vec<_> = news.dynamic.metrics.iter().map(|listed| &listed.config).collect();
+        if !news.changes.is_empty() {
+            self.fleet.change(&news.changes, &configs).await;
+        }
+        let Changed { added, removed, filtered, restarted } = Changed::of(&news.changes);
+        tracing::info!(added, removed, filtered, restarted, metrics = configs.len(), "metrics configured");
+        self.file.accept(news);
+    }
+}
+
+impl Kept for Configurator {
+    fn intensity(&mut self) -> &mut Intensity {
+        &mut self.intensity
+    }
+
+    fn down(&mut self) -> &mut bool {
+        &mut self.down
+    }
+}
+
+impl Actor for Configurator {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.intensity.component().set_state(State::Up, "");
+        ctx.run_interval(LOOK, Self::look);
+        self.look(ctx);
+    }
+}
+
+impl Supervised for Configurator {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.down = false;
+    }
+}
+
+impl Handler<Look> for Configurator {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
+        self.look(ctx);
+    }
+}
+
+impl Handler<Restart> for Configurator {
+    type Result = ();
+
+    fn handle(&mut self, _: Restart, ctx: &mut Self::Context) {
+        restart(self, ctx);
+    }
+}
+
+impl Handler<Finish> for Configurator {
+    type Result = ResponseFuture<()>;
+
+    /// Answers when no change is under way any more; none will be begun.
+    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
+        self.finishing = true;
+        self.intensity.component().set_state(State::Stopped, "");
+        let turn = Arc::clone(&self.shared.turn);
+        Box::pin(async move { drop(turn.lock().await) })
+    }
+}

@@ -1,0 +1,169 @@
+//! The aggregators that run, one for each metric, and how one set of metrics becomes another while flows are on the
+//! road.
+//!
+//! A new aggregator is started before it gets its lane, an old one finishes after it has lost it; between the two the
+//! reader changes all lanes at one point of the stream. So nothing waits, and no flow is counted twice or missed by a
+//! metric that stays.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::Addr;
+use tokio::sync::oneshot;
+
+use super::keeper::ThreadKeeper;
+use super::restart::{Escalations, Intensity, SharedPolicy};
+use super::{Directory, Finish, aggregator};
+use crate::fault::{Component, Components};
+use crate::metrics::{Aggregator, MetricConfig};
+use crate::metrics::dynamic::Change;
+use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
+
+/// What aggregators are made with.
+#[derive(Debug, Clone)]
+pub struct Yard {
+    /// Where their components are listed.
+    pub components: Components,
+    /// Where their restarts can be asked for.
+    pub directory: Directory,
+    /// How often they may restart.
+    pub policy: SharedPolicy,
+    /// Where the ones that do so too often are reported.
+    pub escalations: Escalations,
+    /// This node, as `cluster/node`.
+    pub home: String,
+}
+
+/// One metric's aggregator.
+#[derive(Debug, Clone)]
+pub struct Member {
+    /// Its counters.
+    pub seat: Arc<Seat>,
+    /// Its lane.
+    pub lane: Arc<Lane>,
+    keeper: Addr<ThreadKeeper>,
+}
+
+/// All aggregators by metric.
+#[derive(Debug)]
+pub struct Fleet {
+    yard: Yard,
+    lanes: Arc<Lanes>,
+    commands: Commands,
+    members: Mutex<BTreeMap<&'static str, Member>>,
+}
+
+impl Yard {
+    fn start(&self, config: &MetricConfig) -> Member {
+        let name = component_name(config.name());
+        let component = self.components.renew(&name);
+        let mut config = config.clone();
+        config.at_home(&self.home);
+        let (lane, items) = Lane::new(Arc::clone(&component));
+        let seat = Arc::new(Seat::new(Aggregator::new(&config)));
+        let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
+        let keeper = aggregator::start(items, Arc::clone(&seat), intensity);
+        self.directory.add(&name, keeper.clone().recipient());
+        Member { seat, lane: Arc::new(lane), keeper }
+    }
+}
+
+fn component_name(metric: &str) -> String {
+    format!("aggregator/{metric}")
+}
+
+impl Fleet {
+    /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there first. `commands`
+    /// lead to that reader.
+    pub fn start<'a>(
+        yard: Yard,
+        metrics: impl IntoIterator<Item = &'a MetricConfig>,
+        commands: Commands,
+    ) -> (Self, Arc<Lanes>) {
+        let members: BTreeMap<_, _> =
+            metrics.into_iter().map(|config| (config.name(), yard.start(config))).collect();
+        let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
+        (Self { yard, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
+    }
+
+    /// The aggregators as they are now, by metric.
+    pub fn members(&self) -> Vec<(&'static str, Member)> {
+        self.held().iter().map(|(name, member)| (*name, member.clone())).collect()
+    }
+
+    /// The lanes of all aggregators.
+    pub fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
+    }
+
+    /// Carries out the changes; `metrics` is the configuration that they lead to. Returns once the reader has changed
+    /// the lanes and the aggregators that went have finished. Never two at a time.
+    pub async fn change(&self, changes: &[Change], metrics: &[&MetricConfig]) {
+        let config = |name| metrics.iter().find(|config| config.name() == name);
+        let mut members = self.held().clone();
+        let (mut tell, mut leaving) = (Vec::new(), Vec::new());
+        for change in changes {
+            match *change {
+                Change::Remove(name) => leaving.extend(members.remove(name).map(|member| (name, member))),
+                Change::Add(name) | Change::Restart(name) => {
+                    leaving.extend(members.remove(name).map(|member| (name, member)));
+                    members.extend(config(name).map(|config| (name, self.yard.start(config))));
+                }
+                Change::Filter(name) => {
+                    if let (Some(member), Some(config)) = (members.get(name), config(name)) {
+                        let mut filters = config.filters().clone();
+                        filters.at_home(&self.yard.home);
+                        tell.push((Arc::clone(&member.lane), Item::Filters(Box::new(filters))));
+                    }
+                }
+            }
+        }
+        let lanes = members.values().map(|member| Arc::clone(&member.lane)).collect();
+        *self.held() = members;
+        let (done, is_done) = oneshot::channel();
+        let done = Box::new(move || {
+            // Nobody waits if the agent is stopping.
+            let _gone = done.send(());
+        });
+        self.post(Command::Change(pipeline::Change { lanes, tell, done })).await;
+        // A dropped sender means that the reader is gone for good.
+        let _changed = is_done.await;
+        for (name, member) in leaving {
+            self.retire(name, member).await;
+        }
+    }
+
+    /// Has every aggregator finish, once nothing writes to the lanes any more.
+    pub async fn finish(&self) {
+        let keepers: Vec<_> = self.held().values().map(|member| member.keeper.clone()).collect();
+        futures::future::join_all(keepers.iter().map(|keeper| finish(keeper))).await;
+    }
+
+    /// A full channel means that the reader is restarting: it will be back, or the agent ends.
+    async fn post(&self, mut command: Command) {
+        while let Err(again) = self.commands.post(command) {
+            command = again;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn retire(&self, name: &str, member: Member) {
+        finish(&member.keeper).await;
+        let component: &Arc<Component> = member.lane.component();
+        // A new one may have its name by now.
+        if self.yard.components.remove(component) {
+            self.yard.directory.remove(&component_name(name));
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<&'static str, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn finish(keeper: &Addr<ThreadKeeper>) {
+    if keeper.send(Finish).await.is_err() {
+        tracing::warn!("an aggregator's keeper had ended before it was asked to");
+    }
+}
