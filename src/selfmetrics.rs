@@ -99,6 +99,10 @@ defs! {
         "Flows by what became of them: counted, skipped (it was down and its lane full), poisoned (a panic)";
     AGGREGATOR_SERIES: gauge "webb_aggregator_series" ["metric"]
         "Series that the aggregator holds";
+    SERIES_FOLDED: counter "webb_series_folded_total" ["metric"]
+        "Counts that went into a series of ~other, because max_series or max_series_total was reached";
+    SERIES_REMOVED: counter "webb_series_removed_total" ["metric", "why"]
+        "Series removed while their metric stays: pod (deleted a minute ago) or idle (unchanged for series_ttl)";
 
     SCRAPES: counter "webb_scrapes_total" ["result"]
         "Scrapes: fresh, shared (answered with another's cut) or stale (an aggregator did not answer in time)";

@@ -122,7 +122,7 @@ fn a_million_records_allocate_nothing() {
         lanes.push(Arc::new(lane));
         seats.push(Arc::clone(&seat));
         lives.push(Arc::clone(&life));
-        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &seat)).unwrap());
+        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &seat, None)).unwrap());
     }
     let waker = Waker::new().unwrap();
     let lanes = Arc::new(Lanes::new(lanes));

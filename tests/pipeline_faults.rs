@@ -117,7 +117,7 @@ fn road() -> Road {
         let name = format!("aggregator/{}", config.name());
         let (lane, items) = Lane::new(components.component(&name));
         let seat = Arc::new(Seat::new(Aggregator::new(&config)));
-        keepers.push(aggregator::start(items, Arc::clone(&seat), intensity(&name)));
+        keepers.push(aggregator::start(items, Arc::clone(&seat), None, intensity(&name)));
         lanes.push(Arc::new(lane));
         seats.push(seat);
     }

@@ -4,6 +4,7 @@
 //! metric that panics, stalls or is slow is alone with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Addr;
 use crossbeam_channel::Receiver;
@@ -13,10 +14,16 @@ use super::restart::Intensity;
 use crate::pipeline::{Item, Seat, work};
 
 /// Starts an aggregator. A restart finds the seat, and so every counter, as the life before left it.
-pub fn start(lane: Receiver<Item>, seat: Arc<Seat>, intensity: Intensity) -> Addr<ThreadKeeper> {
+/// `look_every` is how often it looks for series that do not change.
+pub fn start(
+    lane: Receiver<Item>,
+    seat: Arc<Seat>,
+    look_every: Option<Duration>,
+    intensity: Intensity,
+) -> Addr<ThreadKeeper> {
     ThreadKeeper::start(
         Arc::new(move |life| {
-            work(life, &lane, &seat);
+            work(life, &lane, &seat, look_every);
             Ok(())
         }),
         // Its longest wait is a fifth of a second.

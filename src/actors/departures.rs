@@ -25,7 +25,8 @@ pub struct Departures {
 impl Departures {
     /// Takes in an index that is published at `now`.
     pub fn see(&mut self, index: &Index, now: Instant) {
-        let pods = index.endpoints().filter(|(_, endpoint)| endpoint.kind == Kind::Pod && !endpoint.pod_name.is_empty());
+        let pods =
+            index.endpoints().filter(|(_, endpoint)| endpoint.kind == Kind::Pod && !endpoint.pod_name.is_empty());
         let here: HashSet<Pod> = pods.map(|(_, endpoint)| (endpoint.namespace, endpoint.pod_name)).collect();
         self.away.retain(|pod, _| !here.contains(pod));
         for &pod in self.here.difference(&here) {
@@ -54,8 +55,7 @@ mod tests {
 
     fn index(pods: &[&str]) -> Index {
         let pod = |name: &&str| {
-            let spec =
-                EndpointSpec { namespace: "a".into(), pod_name: (*name).into(), ..EndpointSpec::default() };
+            let spec = EndpointSpec { namespace: "a".into(), pod_name: (*name).into(), ..EndpointSpec::default() };
             (Endpoint::new(Kind::Pod, false, &spec), Vec::new())
         };
         Index::new(pods.iter().map(pod), Policies::default())

@@ -16,8 +16,8 @@ use super::keeper::ThreadKeeper;
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::{Directory, Finish, aggregator};
 use crate::fault::{Component, Components};
-use crate::metrics::{Aggregator, MetricConfig};
 use crate::metrics::dynamic::Change;
+use crate::metrics::{Aggregator, Limits, MetricConfig};
 use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
 
 /// What aggregators are made with.
@@ -33,6 +33,10 @@ pub struct Yard {
     pub escalations: Escalations,
     /// This node, as `cluster/node`.
     pub home: String,
+    /// How many series they may hold.
+    pub limits: Limits,
+    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row are one too many.
+    pub look_every: Option<Duration>,
 }
 
 /// One metric's aggregator.
@@ -61,9 +65,9 @@ impl Yard {
         let mut config = config.clone();
         config.at_home(&self.home);
         let (lane, items) = Lane::new(Arc::clone(&component));
-        let seat = Arc::new(Seat::new(Aggregator::new(&config)));
+        let seat = Arc::new(Seat::new(Aggregator::new(&config).with_limits(&self.limits)));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
-        let keeper = aggregator::start(items, Arc::clone(&seat), intensity);
+        let keeper = aggregator::start(items, Arc::clone(&seat), self.look_every, intensity);
         self.directory.add(&name, keeper.clone().recipient());
         Member { seat, lane: Arc::new(lane), keeper }
     }
@@ -81,8 +85,7 @@ impl Fleet {
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
         commands: Commands,
     ) -> (Self, Arc<Lanes>) {
-        let members: BTreeMap<_, _> =
-            metrics.into_iter().map(|config| (config.name(), yard.start(config))).collect();
+        let members: BTreeMap<_, _> = metrics.into_iter().map(|config| (config.name(), yard.start(config))).collect();
         let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
         (Self { yard, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
     }

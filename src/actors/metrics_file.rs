@@ -81,7 +81,8 @@ impl MetricsFile {
             state.last = Some(file.text.clone());
         }
         let understood = read.and_then(dynamic::read).and_then(|dynamic| {
-            let refused = if self.strict.load(Relaxed) { state.accepted.problems(&dynamic.metrics) } else { Vec::new() };
+            let refused =
+                if self.strict.load(Relaxed) { state.accepted.problems(&dynamic.metrics) } else { Vec::new() };
             if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
         });
         match understood {

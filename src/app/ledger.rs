@@ -127,6 +127,8 @@ pub(super) fn pipeline(
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
         &own::AGGREGATOR_SERIES,
+        &own::SERIES_FOLDED,
+        &own::SERIES_REMOVED,
     ];
     metrics.add(
         &defs,
@@ -144,6 +146,10 @@ pub(super) fn pipeline(
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], seat.poisoned());
                 rows.add(&own::AGGREGATOR_SERIES, &[metric], seat.series());
+                rows.add(&own::SERIES_FOLDED, &[metric], seat.folded());
+                for (why, count) in seat.removed() {
+                    rows.add(&own::SERIES_REMOVED, &[metric, why], count);
+                }
             }
         }),
     )

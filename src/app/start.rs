@@ -31,8 +31,8 @@ use crate::flow::Reasons;
 use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
 use crate::index::Index;
 use crate::logging::LogControl;
-use crate::metrics::MetricConfig;
 use crate::metrics::dynamic::Dynamic;
+use crate::metrics::{Budget, Limits, MetricConfig};
 use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, Reader, ReaderSeat};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
@@ -41,6 +41,9 @@ use crate::tls::{Paths, TlsFiles};
 
 /// How long names are waited for before the agent goes on without.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An idle series goes after `series_ttl` and at most a quarter of it.
+const IDLE_LOOKS: u32 = 4;
 
 /// What `webb run` was told, checked and ready.
 #[derive(Debug)]
@@ -109,6 +112,12 @@ impl Parts {
             policy: Arc::clone(&self.policy),
             escalations: self.escalations.clone(),
             home: format!("{}/{}", settings.cluster_name, settings.node_name),
+            limits: Limits {
+                per_family: settings.max_series as usize,
+                budget: Arc::new(Budget::new(settings.max_series_total as usize)),
+                idle_looks: Some(IDLE_LOOKS),
+            },
+            look_every: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_LOOKS),
         }
     }
 
@@ -239,7 +248,8 @@ fn start_resolver(
         addresses: own_addresses(),
     };
     let component = parts.components.component("resolver");
-    let names = Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component, reader));
+    let names =
+        Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }

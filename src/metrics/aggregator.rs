@@ -9,6 +9,7 @@ use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::filters::Filters;
 use super::gone::{Gone, PodLabels};
+use super::limit::Limits;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
@@ -33,6 +34,8 @@ pub struct Aggregator {
     name: &'static str,
     filters: Filters,
     forgotten: u64,
+    expired: u64,
+    idle_looks: Option<u32>,
     engine: Box<dyn Engine>,
 }
 
@@ -43,6 +46,8 @@ impl Aggregator {
             name: config.name(),
             filters: config.filters.clone(),
             forgotten: 0,
+            expired: 0,
+            idle_looks: None,
             engine: (config.registration.make)(config.context.clone(), &config.options),
         }
     }
@@ -76,6 +81,32 @@ impl Aggregator {
         self.forgotten
     }
 
+    /// Holds to these limits from now on.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &Limits) -> Self {
+        self.idle_looks = limits.idle_looks;
+        self.engine.limit(limits);
+        self
+    }
+
+    /// Looks which series have not changed since the last look, and removes those that have not for as many looks as
+    /// the limits say. Whoever owns the aggregator calls this at regular intervals.
+    pub fn expire(&mut self) {
+        if let Some(looks) = self.idle_looks {
+            self.expired += self.engine.expire(looks) as u64;
+        }
+    }
+
+    /// How many series went because nothing was counted in them, over all families.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// How often something was counted in a series that stands for those beyond a limit.
+    pub fn folded(&self) -> u64 {
+        self.engine.folded()
+    }
+
     /// All counters as they are now, one snapshot per table.
     pub fn snapshot(&mut self) -> Vec<Snapshot> {
         self.engine.snapshot()
@@ -97,6 +128,9 @@ impl fmt::Debug for Aggregator {
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn forget(&mut self, gone: &Gone) -> usize;
+    fn limit(&mut self, limits: &Limits);
+    fn expire(&mut self, looks: u32) -> usize;
+    fn folded(&self) -> u64;
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -158,6 +192,26 @@ impl<P: Plugin> Engine for Counting<P> {
             return 0;
         }
         self.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
+    }
+
+    fn limit(&mut self, limits: &Limits) {
+        // A tuple of names without a series stays until its turn to be forgotten: leave room for some.
+        self.contexts.limit(limits.per_family.saturating_mul(self.tables.len()).saturating_add(1 << 16));
+        for table in &mut self.tables {
+            table.limit(limits.clone());
+        }
+    }
+
+    fn expire(&mut self, looks: u32) -> usize {
+        let expired = self.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
+        if expired > 0 {
+            self.contexts.retain(&self.tables.iter().flat_map(SeriesTable::contexts).collect());
+        }
+        expired
+    }
+
+    fn folded(&self) -> u64 {
+        self.tables.iter().map(SeriesTable::folded).sum()
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

@@ -22,6 +22,13 @@ use crate::sym::Sym;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ContextId(pub u32);
 
+impl ContextId {
+    /// Of series that stand for others: every context label is `~other`.
+    pub const OTHER: Self = Self(u32::MAX);
+    /// Of the one that stands for all others, whatever their fixed labels.
+    pub const REST: Self = Self(u32::MAX - 1);
+}
+
 /// The ends of a flow, less what the context does not use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Who {
@@ -42,6 +49,9 @@ type WhoAndWhere = (Who, [Address; 2], [Sym; 2]);
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
 
+/// Numbers that there are for contexts.
+const NUMBERS: usize = (u32::MAX - 1) as usize;
+
 /// The contexts of one metric.
 #[derive(Debug)]
 pub struct Contexts {
@@ -55,6 +65,8 @@ pub struct Contexts {
     values: Vec<Arc<[Sym]>>,
     /// Numbers that are free again.
     free: Vec<ContextId>,
+    /// How many there may be; all further ones are [`ContextId::OTHER`].
+    limit: usize,
     pods: PodLabels,
     /// Texts of addresses, so that an index change does not format them again.
     addresses: HashMap<Address, Sym, RandomState>,
@@ -68,6 +80,7 @@ impl Contexts {
             uses: spec.uses(),
             pods: PodLabels::default(),
             free: Vec::new(),
+            limit: NUMBERS,
             spec,
             index: Arc::default(),
             by_ends: HashMap::default(),
@@ -85,16 +98,35 @@ impl Contexts {
         Self { pods, ..self }
     }
 
+    /// Remembers no more than so many tuples of names.
+    pub fn limit(&mut self, most: usize) {
+        self.limit = most.min(NUMBERS);
+    }
+
     /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers will be given to
     /// others: nothing may be counted under them any more.
     pub fn forget(&mut self, gone: &Gone) -> HashSet<ContextId, RandomState> {
-        let mut forgotten = HashSet::default();
         if self.pods.is_empty() {
-            return forgotten;
+            return HashSet::default();
         }
+        let pods = std::mem::take(&mut self.pods);
+        let forgotten = self.remove(|_, values| pods.name(values, gone));
+        self.pods = pods;
+        forgotten
+    }
+
+    /// Forgets all contexts but these: nothing is counted under the others any more.
+    pub fn retain(&mut self, used: &HashSet<ContextId, RandomState>) {
+        self.remove(|id, _| !used.contains(&id));
+    }
+
+    fn remove(&mut self, gone: impl Fn(ContextId, &[Sym]) -> bool) -> HashSet<ContextId, RandomState> {
+        let mut forgotten: HashSet<ContextId, RandomState> = HashSet::default();
+        let free: HashSet<ContextId, RandomState> = self.free.iter().copied().collect();
         for (at, values) in self.values.iter_mut().enumerate() {
-            if self.pods.name(values, gone) {
-                forgotten.insert(ContextId(u32::try_from(at).unwrap_or(u32::MAX)));
+            let id = ContextId(u32::try_from(at).unwrap_or(u32::MAX));
+            if !free.contains(&id) && gone(id, values) {
+                forgotten.insert(id);
                 *values = Arc::default();
             }
         }
@@ -200,6 +232,9 @@ impl Contexts {
         self.spec.values(ends, &mut self.scratch);
         if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
             return known;
+        }
+        if self.values.len() - self.free.len() >= self.limit {
+            return ContextId::OTHER;
         }
         let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
         let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();

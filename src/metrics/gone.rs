@@ -58,12 +58,8 @@ impl PodLabels {
         let shown = |end, name| if spec.lists_pod(end) { place(name) } else { None };
         let qualified = [shown(End::Source, "source"), shown(End::Destination, "destination")];
         let pair = |namespace, name| Some((place(namespace)?, place(name)?));
-        let names =
-            [pair("source_namespace", "source_pod"), pair("destination_namespace", "destination_pod")];
-        Self {
-            qualified: qualified.into_iter().flatten().collect(),
-            names: names.into_iter().flatten().collect(),
-        }
+        let names = [pair("source_namespace", "source_pod"), pair("destination_namespace", "destination_pod")];
+        Self { qualified: qualified.into_iter().flatten().collect(), names: names.into_iter().flatten().collect() }
     }
 
     /// True if no value names a pod.

@@ -26,7 +26,8 @@ pub mod traffic;
 pub mod tuples;
 
 pub use aggregator::{Aggregator, Flows};
-pub use gone::Gone;
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
+pub use gone::Gone;
+pub use limit::{Budget, Limits};
 pub use options::Options;
 pub use plugin::{Emit, Plugin, Table};

@@ -3,11 +3,15 @@
 //! A series is known by its context and the number the plugin packed its fixed labels into. Its slot is the same for
 //! as long as it lives, so its values, its label text and its place in the order can each be kept where they are used:
 //! values here, dense, for counting and copying; text and order shared with snapshots.
+//!
+//! Past a limit no series is born any more. What would have been one is counted in a series with the same fixed labels
+//! whose context labels are all `~other`, so that every sum stays exact; what was there before stays as it is.
 
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use super::contexts::ContextId;
+use super::limit::{self, Limits};
 use super::plugin::{Table, Texts};
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 use crate::sym::Sym;
@@ -17,6 +21,13 @@ use crate::sym::Sym;
 struct Key {
     fixed: u64,
     context: ContextId,
+}
+
+impl Key {
+    /// True if the series stands for others.
+    fn is_fold(&self) -> bool {
+        matches!(self.context, ContextId::OTHER | ContextId::REST)
+    }
 }
 
 /// Where the value of a label comes from.
@@ -53,7 +64,19 @@ pub struct SeriesTable {
     labels: Labels,
     /// Slots of series that went.
     free: Vec<u32>,
+    limits: Limits,
+    /// Series that stand for others.
+    folds: usize,
+    folded: u64,
+    /// By slot: the sum of its values at the last look, and how many looks in a row found it so.
+    looks: Vec<(u64, u32)>,
 }
+
+/// Fixed labels are kept in the series that stand for others as long as these are so few; then they fold too.
+const FOLDS: usize = 256;
+
+/// The one series that stands for all others, whatever their labels.
+const REST: Key = Key { fixed: 0, context: ContextId::REST };
 
 impl SeriesTable {
     /// A table without series; `context` are the names of the context's labels.
@@ -72,7 +95,16 @@ impl SeriesTable {
             exemplars: Exemplars::default(),
             labels: Labels::default(),
             free: Vec::new(),
+            limits: Limits::default(),
+            folds: 0,
+            folded: 0,
+            looks: Vec::new(),
         }
+    }
+
+    /// Holds no more series than these limits allow. Before the first series.
+    pub fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
     }
 
     /// Adds to the values of a series. `texts` is called only if it is not known yet.
@@ -137,8 +169,30 @@ impl SeriesTable {
     fn slot<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> u32 {
         match self.slots.get(&key) {
             Some(&known) => known,
-            None => self.give_birth(key, texts()),
+            None => self.meet(key, texts),
         }
+    }
+
+    /// A series that is not known: it is born, or counted in one that stands for all that came too late.
+    #[cold]
+    fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> u32 {
+        let room = self.slots.len() - self.folds < self.limits.per_family && key.context != ContextId::OTHER;
+        if room && self.limits.budget.take(self.families()) {
+            return self.give_birth(key, texts());
+        }
+        self.folded += 1;
+        let contexts = self.layout.len() - self.table.labels.len();
+        let own = Key { context: ContextId::OTHER, ..key };
+        if let Some(&known) = self.slots.get(&own).filter(|_| contexts > 0) {
+            return known;
+        }
+        let key = if contexts == 0 || self.folds >= FOLDS { REST } else { own };
+        if let Some(&known) = self.slots.get(&key) {
+            return known;
+        }
+        self.folds += 1;
+        let fixed = if key == REST { vec![limit::OTHER.into(); self.table.labels.len()] } else { texts().0 };
+        self.give_birth(key, (fixed, &vec![Sym::new(limit::OTHER); contexts]))
     }
 
     #[cold]
@@ -169,12 +223,42 @@ impl SeriesTable {
 
     /// Removes every series of these contexts; returns how many that were.
     pub fn forget(&mut self, contexts: &HashSet<ContextId, RandomState>) -> usize {
-        let gone: Vec<u32> =
-            self.slots.extract_if(|key, _| contexts.contains(&key.context)).map(|(_, slot)| slot).collect();
-        for &slot in &gone {
+        self.remove(|key, _| contexts.contains(&key.context))
+    }
+
+    /// Removes every series whose values have not changed for so many looks, of which this is one; returns how many
+    /// that were.
+    pub fn expire(&mut self, looks: u32) -> usize {
+        self.looks.resize(self.labels.slots(), (0, 0));
+        let sum = |values: &[u64]| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value));
+        for ((before, unchanged), values) in self.looks.iter_mut().zip(self.values.chunks(self.width)) {
+            let now = sum(values);
+            *unchanged = if now == *before { unchanged.saturating_add(1) } else { 0 };
+            *before = now;
+        }
+        let idle: Vec<bool> = self.looks.iter().map(|(_, unchanged)| *unchanged >= looks).collect();
+        self.remove(|_, slot| idle.get(slot as usize).copied().unwrap_or(false))
+    }
+
+    /// The contexts that series have.
+    pub fn contexts(&self) -> impl Iterator<Item = ContextId> {
+        self.slots.keys().map(|key| key.context)
+    }
+
+    /// How often something was counted in a series that stands for others.
+    pub fn folded(&self) -> u64 {
+        self.folded
+    }
+
+    fn remove(&mut self, mut gone: impl FnMut(&Key, u32) -> bool) -> usize {
+        let removed: Vec<(Key, u32)> = self.slots.extract_if(|key, slot| gone(key, *slot)).collect();
+        let folds = removed.iter().filter(|(key, _)| key.is_fold()).count();
+        self.folds -= folds;
+        self.limits.budget.give((removed.len() - folds) * self.families());
+        for &(_, slot) in &removed {
             self.vacate(slot);
         }
-        gone.len()
+        removed.len()
     }
 
     /// Empties a slot that no key leads to any more, for another series.
@@ -188,6 +272,9 @@ impl SeriesTable {
         }
         if let Some(sum) = self.sums.get_mut(slot as usize) {
             *sum = 0.0;
+        }
+        if let Some(look) = self.looks.get_mut(slot as usize) {
+            *look = (0, 0);
         }
         self.labels.remove(slot);
         self.free.push(slot);
@@ -213,6 +300,12 @@ impl SeriesTable {
             exemplars: self.exemplars.clone(),
             labels: self.labels.sheet(),
         }
+    }
+}
+
+impl Drop for SeriesTable {
+    fn drop(&mut self) {
+        self.limits.budget.give((self.slots.len() - self.folds) * self.families());
     }
 }
 

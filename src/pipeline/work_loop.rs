@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
@@ -19,6 +19,9 @@ pub struct Seat {
     poisoned: AtomicU64,
     counted: AtomicU64,
     series: AtomicU64,
+    folded: AtomicU64,
+    forgotten: AtomicU64,
+    expired: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,9 @@ impl Seat {
             poisoned: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             series: AtomicU64::new(0),
+            folded: AtomicU64::new(0),
+            forgotten: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
         }
     }
 
@@ -62,6 +68,24 @@ impl Seat {
     pub fn series(&self) -> u64 {
         self.series.load(Relaxed)
     }
+
+    /// Counts that went into a series that stands for those beyond a limit.
+    pub fn folded(&self) -> u64 {
+        self.folded.load(Relaxed)
+    }
+
+    /// Series that were removed, by why.
+    pub fn removed(&self) -> [(&'static str, u64); 2] {
+        [("pod", self.forgotten.load(Relaxed)), ("idle", self.expired.load(Relaxed))]
+    }
+
+    /// For the agent's own metrics; a few stores a batch.
+    fn publish(&self, aggregator: &Aggregator) {
+        self.series.store(aggregator.series() as u64, Relaxed);
+        self.folded.store(aggregator.folded(), Relaxed);
+        self.forgotten.store(aggregator.forgotten(), Relaxed);
+        self.expired.store(aggregator.expired(), Relaxed);
+    }
 }
 
 impl Work {
@@ -77,7 +101,8 @@ impl Work {
 }
 
 /// Runs until told to stop, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
-pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
+/// Series without a change are looked for every `look_every`, if that is set.
+pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<Duration>) {
     let mut work = seat.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
@@ -86,8 +111,16 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
         seat.poisoned.fetch_add(1, Relaxed);
         seat.count(&mut work, killer + 1);
     }
+    let mut next_look = look_every.map(|every| Instant::now() + every);
     loop {
         life.beat();
+        if let (Some(every), Some(due)) = (look_every, next_look)
+            && Instant::now() >= due
+        {
+            next_look = Some(Instant::now() + every);
+            work.aggregator.expire();
+            seat.publish(&work.aggregator);
+        }
         let item = if life.stopping() {
             let Ok(item) = lane.try_recv() else { return };
             item
@@ -107,7 +140,6 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat) {
             Item::Filters(filters) => work.aggregator.set_filters(*filters),
             Item::Forget(gone) => work.aggregator.forget(&gone),
         }
-        // A gauge for the agent's own metrics; one store a batch.
-        seat.series.store(work.aggregator.series() as u64, Relaxed);
+        seat.publish(&work.aggregator);
     }
 }

@@ -101,13 +101,19 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 37] = [
+pub static KEYS: [Key; 40] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
         "the path of a file of metrics and filters, or null for none"),
     key!("metrics_config_strict", metrics_config_strict: boolean, Live, None,
         "true or false"),
+    key!("max_series", max_series: number, Restart, None,
+        "a number of series from 1 to 10000000", |count| (1..=10_000_000).contains(count)),
+    key!("max_series_total", max_series_total: number, Restart, None,
+        "a number of series from 1 to 100000000", |count| (1..=100_000_000).contains(count)),
+    key!("series_ttl", series_ttl: duration, Restart, None,
+        "a time from 1m to 30d, such as 1h, or 0s for never", |time| time.is_zero() || (s(60)..=s(2_592_000)).contains(time)),
     key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
         "an address and a port, such as 0.0.0.0:9965 or [::]:9965"),
     key!("open_metrics", open_metrics: boolean, Live, None,

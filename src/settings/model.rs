@@ -16,6 +16,12 @@ pub struct Settings {
     pub metrics_config: Option<PathBuf>,
     /// Whether that file is refused if it changes the context options of a metric, as Hubble does.
     pub metrics_config_strict: bool,
+    /// Series that one family of a metric may have; what comes later is counted as `~other`.
+    pub max_series: u32,
+    /// Series that all metrics may have together.
+    pub max_series_total: u32,
+    /// A series that has not changed for so long is removed; zero is never.
+    pub series_ttl: Duration,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
     /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
@@ -194,6 +200,9 @@ impl Default for Settings {
             ],
             metrics_config: None,
             metrics_config_strict: false,
+            max_series: 100_000,
+            max_series_total: 500_000,
+            series_ttl: Duration::ZERO,
             metrics_listen: (Ipv4Addr::UNSPECIFIED, 9965).into(),
             open_metrics: true,
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
