@@ -10,7 +10,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use webb::expose::{Snapshot, text};
 use webb::flow::Flow;
-use webb::metrics::Aggregator;
+use webb::metrics::{Aggregator, Flows};
 
 const CONFIGURATION: &str = "flow:labelsContext=source_namespace,source_workload,destination_namespace,\
     destination_workload,source_pod,destination_pod";
@@ -26,7 +26,7 @@ fn aggregator(series: usize) -> Aggregator {
         let flow = Flow { source: index.find(source), destination: index.find(destination), ..template };
         let mut progress = 0;
         for _ in 0..=dice.below(3) {
-            aggregator.observe(&[flow], &index, 0, &mut progress);
+            aggregator.observe(Flows { flows: &[flow], extras: &[], index: &index }, 0, &mut progress);
         }
     }
     aggregator

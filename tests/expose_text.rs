@@ -28,7 +28,7 @@ fn snapshot(families: &'static [Spec], rows: &[(&str, u64)]) -> Snapshot {
         labels.push(&text);
     }
     let values = rows.iter().flat_map(|&(_, value)| (0..families.len() as u64).map(move |column| value + column));
-    Snapshot { families, values: values.collect(), labels, order: Order::default().into() }
+    Snapshot { families, values: values.collect(), labels, order: Order::default().into(), ..Snapshot::default() }
 }
 
 /// All sources are merged in name order, series in value order, empty families are not there at all, families of one
@@ -160,4 +160,27 @@ fn expected(family: &Family) -> Parsed {
         .collect();
     samples.sort_by(|one, other| one.1.cmp(&other.1));
     Parsed { name: family.name.clone(), help: family.help.clone(), kind: "counter".into(), samples }
+}
+
+/// A histogram's buckets are kept apart and written one on top of the other, with the sum and the count behind them.
+#[test]
+fn histogram_tables() {
+    let mut table = snapshot(&[Spec { name: "h_seconds", help: "H" }], &[("b", 0), ("a", 0)]);
+    table.bounds = &[0.1, 2.5];
+    table.values = vec![1, 0, 2, 0, 3, 0];
+    table.sums = vec![20.25, 0.5];
+    let expected = r#"# HELP h_seconds H
+# TYPE h_seconds histogram
+h_seconds_bucket{source="a",le="0.1"} 0
+h_seconds_bucket{source="a",le="2.5"} 3
+h_seconds_bucket{source="a",le="+Inf"} 3
+h_seconds_sum{source="a"} 0.5
+h_seconds_count{source="a"} 3
+h_seconds_bucket{source="b",le="0.1"} 1
+h_seconds_bucket{source="b",le="2.5"} 1
+h_seconds_bucket{source="b",le="+Inf"} 3
+h_seconds_sum{source="b"} 20.25
+h_seconds_count{source="b"} 3
+"#;
+    assert_eq!(rendered(&[table], &[]), expected);
 }

@@ -18,7 +18,7 @@ use metrics_common::{address, aggregators, exposition, feed, pod};
 use proptest::prelude::*;
 use webb::flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb::index::{Endpoint, Index, Kind, Policies};
-use webb::metrics::Aggregator;
+use webb::metrics::{Aggregator, Flows};
 use webb::sym::Sym;
 
 const CONFIGURATIONS: [&str; 4] = [
@@ -273,6 +273,10 @@ proptest! {
     }
 }
 
+fn of<'a>(flows: &'a [Flow], index: &'a Arc<Index>) -> Flows<'a> {
+    Flows { flows, extras: &[], index }
+}
+
 /// Counting starts at `from`, so that a caller can leave out the flow that killed the last call.
 #[test]
 fn counting_goes_on_behind_a_flow() {
@@ -280,9 +284,9 @@ fn counting_goes_on_behind_a_flow() {
     let flows = [Flow { event: Event::Trace, ..Flow::default() }; 10];
     let mut aggregators = aggregators("flow");
     let mut progress = 0;
-    aggregators[0].observe(&flows[..4], index, 0, &mut progress);
+    aggregators[0].observe(of(&flows[..4], index), 0, &mut progress);
     assert_eq!(progress, 4);
-    aggregators[0].observe(&flows, index, 5, &mut progress);
+    aggregators[0].observe(of(&flows, index), 5, &mut progress);
     assert_eq!(progress, 10);
     assert!(exposition(&mut aggregators).contains("} 9\n"));
 }
@@ -296,13 +300,14 @@ fn an_injected_panic_costs_one_flow() {
     let mut aggregators = aggregators("icmp");
     let aggregator = &mut aggregators[0];
     let mut progress = 0;
-    aggregator.observe(&flows[..3], index, 0, &mut progress);
+    aggregator.observe(of(&flows[..3], index), 0, &mut progress);
     webb::fault::inject::arm("aggregator/icmp", 1, 0);
-    let died =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| aggregator.observe(&flows, index, 3, &mut progress)));
+    let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        aggregator.observe(of(&flows, index), 3, &mut progress)
+    }));
     assert!(died.is_err());
     assert_eq!(progress, 3);
-    aggregator.observe(&flows, index, progress + 1, &mut progress);
+    aggregator.observe(of(&flows, index), progress + 1, &mut progress);
     assert_eq!(progress, 10);
     assert!(exposition(&mut aggregators).contains("} 9\n"));
 }

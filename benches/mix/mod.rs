@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use webb::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-use webb::metrics::{Aggregator, grammar};
+use webb::metrics::{Aggregator, Flows, grammar};
 use webb::sym::Sym;
 
 pub(crate) const PODS: u32 = 2000;
@@ -120,7 +120,7 @@ pub(crate) fn run(aggregators: &mut [Aggregator], flows: &[Flow], index: &Arc<In
     for batch in flows.chunks(BATCH) {
         for aggregator in &mut *aggregators {
             let mut progress = 0;
-            aggregator.observe(batch, index, 0, &mut progress);
+            aggregator.observe(Flows { flows: batch, extras: &[], index }, 0, &mut progress);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! text was rendered when each series was born, so writing it is copying. A [`Family`] is everything small: the
 //! agent's own metrics, the ledger, the metrics server. [`text::render`] merges both in the order of family names.
 
+mod exemplar;
 mod family;
 mod labels;
 pub mod negotiate;
@@ -13,7 +14,8 @@ pub mod server;
 mod snapshot;
 pub mod text;
 
-pub use family::{Family, Histogram, Kind, Sample, Value};
+pub use exemplar::{EXEMPLAR_LABEL, Exemplar, Exemplars};
+pub use family::{DEFAULT_BOUNDS, Family, Histogram, Kind, Sample, Value};
 pub use labels::{Labels, write_pair};
 pub use order::Order;
 pub use snapshot::{Snapshot, Spec};

@@ -1,11 +1,13 @@
-//! The counters of one table at one moment, as a metric's aggregator hands them to a scrape.
+//! The values of one table at one moment, as a metric's aggregator hands them to a scrape.
 
 use std::sync::Arc;
 
+use super::exemplar::{Exemplar, Exemplars};
+use super::family::{Histogram, Kind};
 use super::labels::Labels;
 use super::order::Order;
 
-/// Name and help of a counter family.
+/// Name and help of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Spec {
     /// Full name, for example `hubble_tcp_flags_total`.
@@ -14,13 +16,21 @@ pub struct Spec {
     pub help: &'static str,
 }
 
-/// One table: one or more counter families whose series have the same labels, so that they share label text and order.
-#[derive(Debug, Clone)]
+/// One table: one or more counter families whose series have the same labels, so that they share label text and order;
+/// or one histogram family.
+#[derive(Debug, Clone, Default)]
 pub struct Snapshot {
-    /// The families: one column of `values` each.
+    /// The families: one column of `values` each, or the one histogram.
     pub families: &'static [Spec],
-    /// By slot, then by family.
+    /// Of a histogram: the upper bounds of its buckets, ascending, without `+Inf`. Empty for counters.
+    pub bounds: &'static [f64],
+    /// Of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf` last; an observation is in
+    /// one bucket only.
     pub values: Vec<u64>,
+    /// Of a histogram: all observations added up, by slot.
+    pub sums: Vec<f64>,
+    /// By place in `values`.
+    pub exemplars: Exemplars,
     /// By slot.
     pub labels: Labels,
     /// The order to write the slots in.
@@ -28,17 +38,56 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// The TYPE of its families.
+    pub fn kind(&self) -> Kind {
+        if self.bounds.is_empty() { Kind::Counter } else { Kind::Histogram }
+    }
+
+    /// How many values a slot has.
+    pub fn width(&self) -> usize {
+        if self.bounds.is_empty() { self.families.len() } else { self.bounds.len() + 1 }
+    }
+
     /// How many series each of the families has.
     pub fn series(&self) -> usize {
         self.labels.len()
     }
 
-    /// The series of the family in column `column` in the order they are written: label text and value.
+    /// The slots in the order they are written.
+    pub fn slots(&self) -> &[u32] {
+        self.order.slots(&self.labels)
+    }
+
+    /// The values of a slot: one for each counter family, or one for each bucket.
+    pub fn values(&self, slot: u32) -> &[u64] {
+        let first = slot as usize * self.width();
+        self.values.get(first..first + self.width()).unwrap_or_default()
+    }
+
+    /// The exemplar of one value of a slot.
+    pub fn exemplar(&self, slot: u32, column: usize) -> Option<&Exemplar> {
+        self.exemplars.get(slot as usize * self.width() + column)
+    }
+
+    /// The series of the counter family in column `column` in the order they are written: label text and value.
     pub fn rows(&self, column: usize) -> impl Iterator<Item = (&str, u64)> {
         let columns = self.families.len();
-        self.order.slots(&self.labels).iter().map(move |&slot| {
+        self.slots().iter().map(move |&slot| {
             let value = self.values.get(slot as usize * columns + column).copied().unwrap_or(0);
             (self.labels.get(slot), value)
         })
+    }
+
+    /// The histogram of a slot as Prometheus wants it: each bucket holds those below it too.
+    pub fn histogram(&self, slot: u32) -> Histogram {
+        let mut count = 0_u64;
+        let mut buckets = Vec::with_capacity(self.bounds.len());
+        for (at, &observed) in self.values(slot).iter().enumerate() {
+            count = count.wrapping_add(observed);
+            if let Some(&bound) = self.bounds.get(at) {
+                buckets.push((bound, count));
+            }
+        }
+        Histogram { buckets, sum: self.sums.get(slot as usize).copied().unwrap_or(0.0), count }
     }
 }

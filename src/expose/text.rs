@@ -54,7 +54,7 @@ impl<'a> Source<'a> {
 
     fn kind(&self) -> Kind {
         match self {
-            Self::Column { .. } => Kind::Counter,
+            Self::Column { snapshot, .. } => snapshot.kind(),
             Self::Plain(family) => family.kind,
         }
     }
@@ -68,6 +68,11 @@ impl<'a> Source<'a> {
 
     fn samples(&self, out: &mut Vec<u8>) {
         match *self {
+            Self::Column { snapshot, .. } if snapshot.kind() == Kind::Histogram => {
+                for &slot in snapshot.slots() {
+                    histogram(out, self.name(), snapshot.labels.get(slot), &snapshot.histogram(slot));
+                }
+            }
             Self::Column { snapshot, column } => {
                 for (labels, value) in snapshot.rows(column) {
                     name_and_labels(out, self.name(), "", labels);

@@ -39,6 +39,10 @@ pub struct Extra {
     pub encrypted: bool,
     /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
     pub has_ip: bool,
+    /// False where the flow has no layer 4 message at all, not even an empty one.
+    pub has_l4: bool,
+    /// The SCTP chunk type's number, which may be none that has a name.
+    pub sctp_chunk: i32,
     /// `event_type.type`; none where the message is absent.
     pub event_type: Option<i32>,
     pub sub_type: i32,

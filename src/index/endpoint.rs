@@ -47,6 +47,9 @@ pub struct EndpointSpec {
     pub workloads: Vec<Workload>,
 }
 
+/// The labels of what is outside the cluster.
+const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"];
+
 /// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the contract, section 2.2")]
@@ -54,6 +57,8 @@ pub struct Endpoint {
     pub kind: Kind,
     /// True for a pod of this node.
     pub local: bool,
+    /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever else it is.
+    pub world: bool,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
     pub identity_number: u32,
@@ -74,6 +79,7 @@ impl Endpoint {
     pub const EMPTY: Self = Self {
         kind: Kind::Unknown,
         local: false,
+        world: false,
         policy_subject: 0,
         identity_number: 0,
         identity: Sym::EMPTY,
@@ -104,6 +110,7 @@ impl Endpoint {
         Self {
             kind,
             local,
+            world: spec.labels.iter().any(|label| WORLD.contains(&label.as_str())),
             policy_subject: 0,
             identity_number: spec.identity,
             identity: Sym::new(&spec.labels.join(",")),
@@ -177,5 +184,11 @@ mod tests {
             ..EndpointSpec::default()
         };
         assert_eq!(&*endpoint(&api).reserved_identity.text(), "reserved:kube-apiserver");
+
+        let labels = vec!["cidr:1.1.1.1/32".into(), "reserved:world-ipv4".into()];
+        assert!(endpoint(&EndpointSpec { labels, ..EndpointSpec::default() }).world);
+        assert!(Endpoint::world().world);
+        let labels = vec!["reserved:world-ipv".into(), "k8s:a=reserved:world".into()];
+        assert!(!endpoint(&EndpointSpec { labels, ..EndpointSpec::default() }).world);
     }
 }

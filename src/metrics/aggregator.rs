@@ -7,11 +7,24 @@ use std::sync::Arc;
 use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
+use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
+use super::tuples::Tuples;
 use crate::expose::Snapshot;
-use crate::flow::{Event, Flow};
+use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
+
+/// A batch as metrics read it: flows, what a few of them carry beyond that, and who their ends are.
+#[derive(Debug, Clone, Copy)]
+pub struct Flows<'a> {
+    /// The flows, oldest first.
+    pub flows: &'a [Flow],
+    /// What the flows' [`crate::flow::ExtraId`]s mean; empty where no flow has one.
+    pub extras: &'a [Extra],
+    /// What the flows' endpoint ids mean.
+    pub index: &'a Arc<Index>,
+}
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {
@@ -22,7 +35,7 @@ pub struct Aggregator {
 impl Aggregator {
     /// An aggregator without series.
     pub fn new(config: &MetricConfig) -> Self {
-        Self { name: config.name(), engine: (config.registration.make)(config.context.clone()) }
+        Self { name: config.name(), engine: (config.registration.make)(config.context.clone(), &config.options) }
     }
 
     /// The metric's configuration name; the component is `aggregator/` and this.
@@ -30,13 +43,13 @@ impl Aggregator {
         self.name
     }
 
-    /// Counts `flows[from..]`, named by `index`.
+    /// Counts the batch's flows from number `from` on.
     ///
-    /// `progress` is always the flow being counted, and `flows.len()` at the end. After a caught panic it is the flow
+    /// `progress` is always the flow being counted, and the number of flows at the end. After a caught panic it is the flow
     /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
     /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
-    pub fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
-        self.engine.observe(flows, index, from, progress);
+    pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.engine.observe(batch, from, progress);
     }
 
     /// All counters as they are now, one snapshot per table.
@@ -58,7 +71,7 @@ impl fmt::Debug for Aggregator {
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
-    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize);
+    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -67,26 +80,29 @@ struct Counting<P> {
     plugin: P,
     contexts: Contexts,
     tables: Vec<SeriesTable>,
+    tuples: Tuples,
     #[cfg(feature = "fault-injection")]
     point: String,
 }
 
 /// The engine of a plugin, for the registry.
-pub(super) fn engine<P: Plugin>(spec: ContextSpec) -> Box<dyn Engine> {
+pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
     let names = spec.label_names();
+    let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
-        plugin: P::new(),
+        plugin: P::new(options),
         contexts: Contexts::new(spec),
-        tables: P::TABLES.iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tables: P::tables(options).iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tuples: Tuples::default(),
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
 }
 
 impl<P: Plugin> Engine for Counting<P> {
-    fn observe(&mut self, flows: &[Flow], index: &Arc<Index>, from: usize, progress: &mut usize) {
-        self.contexts.follow(index);
-        for (at, flow) in flows.iter().enumerate().skip(from) {
+    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.contexts.follow(batch.index);
+        for (at, flow) in batch.flows.iter().enumerate().skip(from) {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             crate::fault::inject::point(&self.point);
@@ -95,14 +111,17 @@ impl<P: Plugin> Engine for Counting<P> {
             }
             let mut emit = Emit {
                 flow,
+                extras: batch.extras,
+                index: batch.index,
                 contexts: &mut self.contexts,
                 tables: &mut self.tables,
+                tuples: &mut self.tuples,
                 context: None,
                 plugin: PhantomData,
             };
             self.plugin.observe(flow, &mut emit);
         }
-        *progress = flows.len();
+        *progress = batch.flows.len();
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

@@ -1,6 +1,6 @@
 //! Context options: which labels name the two ends of a flow (contract, sections 2.1 to 2.3).
 
-use crate::flow::{Direction, Flow};
+use crate::flow::{Direction, Extra, Flow};
 use crate::index::Endpoint;
 use crate::sym::Sym;
 
@@ -52,6 +52,15 @@ const IDENTIFIERS: [(&str, Identifier); 10] = [
 pub enum End {
     Source,
     Destination,
+}
+
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
 }
 
 /// A label of `labelsContext`.
@@ -110,7 +119,7 @@ impl Side {
 
 /// What a context's values depend on, so that a memo of them can leave out the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "five independent facts, each of them yes or no")]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each of them yes or no")]
 pub struct Uses {
     /// A name of the source.
     pub source: bool,
@@ -120,6 +129,10 @@ pub struct Uses {
     pub source_ip: bool,
     /// The destination's address.
     pub destination_ip: bool,
+    /// The source's DNS names.
+    pub source_dns: bool,
+    /// The destination's DNS names.
+    pub destination_dns: bool,
     /// The direction of the flow.
     pub direction: bool,
 }
@@ -129,6 +142,8 @@ impl Uses {
         match (end, identifier) {
             (End::Source, Identifier::Ip) => self.source_ip = true,
             (End::Destination, Identifier::Ip) => self.destination_ip = true,
+            (End::Source, Identifier::Dns) => self.source_dns = true,
+            (End::Destination, Identifier::Dns) => self.destination_dns = true,
             (End::Source, _) => self.source = true,
             (End::Destination, _) => self.destination = true,
         }
@@ -140,6 +155,8 @@ impl Uses {
 pub struct Ends<'a, F> {
     /// The flow.
     pub flow: &'a Flow,
+    /// What it carries beyond that.
+    pub extra: Option<&'a Extra>,
     /// Its source, in the index of its batch.
     pub source: &'a Endpoint,
     /// Its destination, likewise.
@@ -159,8 +176,7 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
-            // Flows carry no DNS names yet; this is where `source_names` and `destination_names` will be read.
-            Identifier::Dns => Sym::EMPTY,
+            Identifier::Dns => dns(self.extra, end),
             Identifier::Ip => (self.address)(end),
             Identifier::ReservedIdentity => endpoint.reserved_identity,
             Identifier::Workload => endpoint.workload,
@@ -176,9 +192,19 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
     }
 }
 
+/// The DNS names of one end, joined; empty for a flow that carries none.
+pub(super) fn dns(extra: Option<&Extra>, end: End) -> Sym {
+    extra.map_or(Sym::EMPTY, |extra| match end {
+        End::Source => extra.source_names,
+        End::Destination => extra.destination_names,
+    })
+}
+
 /// The context of one metric: which labels, and where their values come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContextSpec {
+    /// Source and destination change places (contract, section 2.4).
+    inverted: bool,
     labels: Vec<(&'static str, Label)>,
     source: Side,
     destination: Side,
@@ -203,6 +229,19 @@ impl ContextSpec {
         };
         *list = values.iter().map(|value| identifier(value)).collect::<Result<_, _>>()?;
         Ok(true)
+    }
+
+    /// The same labels with both ends in each other's place: `source_*` shows the destination, and the finished values
+    /// of `source` and `destination` are swapped, each still worked out by its own list from its own end.
+    #[must_use]
+    pub fn inverted(mut self) -> Self {
+        for (_, label) in &mut self.labels {
+            if let Label::Name(end, _) = label {
+                *end = end.other();
+            }
+        }
+        self.inverted = !self.inverted;
+        self
     }
 
     /// True if it adds no label.
@@ -245,11 +284,12 @@ impl ContextSpec {
                 Label::TrafficDirection => Sym::new(direction.label()),
             });
         }
-        for (end, side) in [(End::Source, &self.source), (End::Destination, &self.destination)] {
-            if side.is_set() {
-                out.push(ends.first(end, side.list(direction)));
-            }
+        let sides = [(End::Source, &self.source), (End::Destination, &self.destination)];
+        let mut finished = sides.map(|(end, side)| ends.first(end, side.list(direction)));
+        if self.inverted {
+            finished.reverse();
         }
+        out.extend(sides.into_iter().zip(finished).filter(|((_, side), _)| side.is_set()).map(|(_, value)| value));
     }
 }
 

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::context::{ContextSpec, End, Ends, Uses};
-use crate::flow::{Address, EndpointId, Family, Flow};
+use super::context::{ContextSpec, End, Ends, Uses, dns};
+use super::limit;
+use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
 
@@ -25,12 +26,14 @@ struct Who {
     source: EndpointId,
     destination: EndpointId,
     direction: u8,
-    /// Which family the addresses are of: text is made only of an IP packet's.
-    family: u8,
+    /// Whether an address of zeros is one.
+    family: Family,
+    /// Whether it is an IP packet: only such have addresses.
+    addressed: bool,
 }
 
-/// [`Who`] with the addresses, for contexts that show them.
-type WhoAndWhere = (Who, Address, Address);
+/// [`Who`] with the addresses and the DNS names, for contexts that show them.
+type WhoAndWhere = (Who, [Address; 2], [Sym; 2]);
 
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
@@ -78,7 +81,7 @@ impl Contexts {
 
     /// The context of a flow.
     #[inline]
-    pub fn of(&mut self, flow: &Flow) -> ContextId {
+    pub fn of(&mut self, flow: &Flow, extras: &[Extra]) -> ContextId {
         if self.spec.is_empty() {
             return ContextId(0);
         }
@@ -86,10 +89,13 @@ impl Contexts {
             source: if self.uses.source { flow.source } else { EndpointId::NONE },
             destination: if self.uses.destination { flow.destination } else { EndpointId::NONE },
             direction: if self.uses.direction { flow.direction as u8 } else { 0 },
-            family: 0,
+            family: Family::NotUsed,
+            addressed: false,
         };
-        if self.uses.source_ip || self.uses.destination_ip {
-            return self.by_address(who, flow);
+        let uses = self.uses;
+        let extra = extras.get(flow.extra.0 as usize);
+        if uses.source_ip || uses.destination_ip || extra.is_some() && (uses.source_dns || uses.destination_dns) {
+            return self.by_address(who, flow, extra);
         }
         match self.by_ends.get(&who) {
             Some(&known) => known,
@@ -102,16 +108,19 @@ impl Contexts {
         self.values.get(id.0 as usize).map_or(&[], |values| values)
     }
 
-    fn by_address(&mut self, who: Who, flow: &Flow) -> ContextId {
+    fn by_address(&mut self, who: Who, flow: &Flow, extra: Option<&Extra>) -> ContextId {
+        let uses = self.uses;
+        let address = |used, address| if used { address } else { Address::default() };
+        let names = |used, end| if used { dns(extra, end) } else { Sym::EMPTY };
         let key = (
-            Who { family: flow.family as u8, ..who },
-            if self.uses.source_ip { flow.source_ip } else { Address::default() },
-            if self.uses.destination_ip { flow.destination_ip } else { Address::default() },
+            Who { family: flow.family, addressed: is_addressed(flow, extra), ..who },
+            [address(uses.source_ip, flow.source_ip), address(uses.destination_ip, flow.destination_ip)],
+            [names(uses.source_dns, End::Source), names(uses.destination_dns, End::Destination)],
         );
         if let Some(&known) = self.by_addresses.get(&key) {
             return known;
         }
-        let id = self.work_out(flow);
+        let id = self.work_out(flow, extra);
         if self.by_addresses.len() >= MEMO_LIMIT {
             self.by_addresses.clear();
         }
@@ -121,7 +130,7 @@ impl Contexts {
 
     #[cold]
     fn meet(&mut self, who: Who, flow: &Flow) -> ContextId {
-        let id = self.work_out(flow);
+        let id = self.work_out(flow, None);
         if self.by_ends.len() >= MEMO_LIMIT {
             self.by_ends.clear();
         }
@@ -129,28 +138,47 @@ impl Contexts {
         id
     }
 
-    fn work_out(&mut self, flow: &Flow) -> ContextId {
+    fn work_out(&mut self, flow: &Flow, extra: Option<&Extra>) -> ContextId {
         self.scratch.clear();
         let texts = &mut self.addresses;
         let ends = Ends {
             flow,
+            extra,
             source: self.index.endpoint(flow.source),
             destination: self.index.endpoint(flow.destination),
             address: |end| {
                 let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
-                if flow.family == Family::NotUsed { Sym::EMPTY } else { text(texts, address) }
+                // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
+                let absent = address == Address::default() && flow.family != Family::V6;
+                if absent || !is_addressed(flow, extra) { Sym::EMPTY } else { text(texts, address) }
             },
         };
         self.spec.values(ends, &mut self.scratch);
         if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
             return known;
         }
-        let id = ContextId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
-        self.values.push(Arc::clone(&values));
+        let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();
+        // Two tuples that differ beyond the limit alone are one.
+        let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
+            self.values.push(Arc::clone(&shown));
+            ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
+        });
+        self.ids.insert(shown, id);
         self.ids.insert(values, id);
         id
     }
+}
+
+fn cut(value: Sym) -> Sym {
+    let text = value.text();
+    let short = limit::cut(&text);
+    if short.len() < text.len() { Sym::new(short) } else { value }
+}
+
+/// A flow may have an IP message that does not say its version.
+fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
+    extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
 }
 
 fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {

@@ -14,11 +14,15 @@ pub mod context;
 pub mod contexts;
 pub mod grammar;
 pub mod hubble;
+pub mod limit;
+pub mod options;
 pub mod plugin;
 pub mod registry;
 pub mod series;
 pub mod traffic;
+pub mod tuples;
 
-pub use aggregator::Aggregator;
+pub use aggregator::{Aggregator, Flows};
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
+pub use options::Options;
 pub use plugin::{Emit, Plugin, Table};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::flow::Flow;
+use crate::flow::{Extra, Flow};
 use crate::index::Index;
+use crate::metrics::Flows;
 
 /// How many flows a batch holds at most. Together with [`crate::flow::Flow`]'s size, a fraction of an L2 cache.
 pub const BATCH: usize = 512;
@@ -15,4 +16,13 @@ pub struct Batch {
     pub index: Arc<Index>,
     /// The flows, oldest first.
     pub flows: Vec<Flow>,
+    /// What a few of them carry beyond a [`Flow`], by their [`crate::flow::ExtraId`]; empty for kernel records.
+    pub extras: Vec<Extra>,
+}
+
+impl Batch {
+    /// As metrics read it.
+    pub fn view(&self) -> Flows<'_> {
+        Flows { flows: &self.flows, extras: &self.extras, index: &self.index }
+    }
 }

@@ -24,6 +24,7 @@ impl Pool {
         if let Some(mut oldest) = self.batches.pop_front() {
             if let Some(batch) = Arc::get_mut(&mut oldest) {
                 batch.flows.clear();
+                batch.extras.clear();
                 if !Arc::ptr_eq(&batch.index, index) {
                     batch.index = Arc::clone(index);
                 }
@@ -36,7 +37,7 @@ impl Pool {
 
     fn allocate(&mut self, index: &Arc<Index>) -> Arc<Batch> {
         self.allocated += 1;
-        Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH) })
+        Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH), extras: Vec::new() })
     }
 
     /// Keeps a batch that was sent, to be used again.

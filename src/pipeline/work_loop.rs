@@ -69,7 +69,7 @@ impl Work {
     fn finish(&mut self, from: usize) -> u64 {
         let Some(batch) = &self.current else { return 0 };
         (self.from, self.position) = (from, from);
-        self.aggregator.observe(&batch.flows, &batch.index, from, &mut self.position);
+        self.aggregator.observe(batch.view(), from, &mut self.position);
         let counted = batch.flows.len().saturating_sub(from) as u64;
         self.current = None;
         counted
