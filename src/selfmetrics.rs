@@ -102,6 +102,8 @@ defs! {
 
     SCRAPES: counter "webb_scrapes_total" ["result"]
         "Scrapes: fresh, shared (answered with another's cut) or stale (an aggregator did not answer in time)";
+    TLS_LOADS: counter "webb_tls_loads_total" ["result"]
+        "Changes of the metrics listener's certificate files: applied, or rejected because they do not fit together";
 
     CLUSTER_OBJECTS: gauge "webb_cluster_objects" ["kind"]
         "Objects of the cluster source";

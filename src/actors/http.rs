@@ -3,10 +3,13 @@
 //! The socket is bound once, before anything else starts, so that a port in use is an error at the command line and a
 //! restart never loses the port. A panic in a handler ends that one request with status 500 and is counted; a server
 //! that ends by itself is restarted.
+//!
+//! A listener with TLS follows its certificate files: until they can be used it is degraded and refuses handshakes.
 
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::body::MessageBody;
@@ -19,6 +22,10 @@ use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
 use crate::fault::{Component, Kind, State, panic_text};
+use crate::tls::TlsFiles;
+
+/// How often certificate files are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Adds routes to a server; called once for each of its workers.
 pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
@@ -27,6 +34,9 @@ pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 pub struct HttpActor {
     listener: TcpListener,
     routes: Routes,
+    tls: Option<Arc<TlsFiles>>,
+    /// What was wrong with the files when they were last looked at; empty if nothing was.
+    complaint: String,
     intensity: Intensity,
     server: Option<ServerHandle>,
     finishing: bool,
@@ -40,28 +50,52 @@ impl std::fmt::Debug for HttpActor {
 }
 
 impl HttpActor {
-    /// Starts serving `routes` on a bound listener.
-    pub fn start(listener: TcpListener, routes: Routes, intensity: Intensity) -> Addr<Self> {
-        Supervisor::start(move |_| Self { listener, routes, intensity, server: None, finishing: false, down: false })
+    /// Starts serving `routes` on a bound listener, with TLS if there are certificate files.
+    pub fn start(
+        listener: TcpListener,
+        routes: Routes,
+        tls: Option<Arc<TlsFiles>>,
+        intensity: Intensity,
+    ) -> Addr<Self> {
+        Supervisor::start(move |_| Self {
+            listener,
+            routes,
+            tls,
+            complaint: String::new(),
+            intensity,
+            server: None,
+            finishing: false,
+            down: false,
+        })
     }
 
     fn serve(&mut self, ctx: &mut Context<Self>) -> std::io::Result<()> {
         let routes = Arc::clone(&self.routes);
         let component = Arc::clone(self.intensity.component());
-        let server = HttpServer::new(move || {
+        let mut server = HttpServer::new(move || {
             let routes = Arc::clone(&routes);
             let component = Arc::clone(&component);
             App::new()
                 .wrap(from_fn(move |request, next| catch(request, next, Arc::clone(&component))))
                 .configure(move |config| routes(config))
         })
-        .listen(self.listener.try_clone()?)?
         .workers(1)
         .disable_signals()
-        .shutdown_timeout(2)
-        .run();
+        .shutdown_timeout(2);
+        let listener = self.listener.try_clone()?;
+        server = match &self.tls {
+            Some(files) => {
+                server.listen_rustls_0_23(listener, files.server_config().map_err(std::io::Error::other)?)?
+            }
+            None => server.listen(listener)?,
+        };
+        let server = server.run();
         self.server = Some(server.handle());
         self.intensity.component().set_state(State::Up, "");
+        if self.tls.is_some() {
+            self.look();
+            ctx.run_interval(LOOK, |actor, _| actor.look());
+        }
         ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
             if !actor.finishing && !actor.down {
                 let why = ended.err().map_or_else(|| "the server ended".to_owned(), |error| error.to_string());
@@ -69,6 +103,34 @@ impl HttpActor {
             }
         }));
         Ok(())
+    }
+}
+
+/// Follows the certificate files. Three small files: reading them holds up nothing that this thread does.
+impl HttpActor {
+    fn look(&mut self) {
+        let Some(files) = &self.tls else { return };
+        let complaint = match files.look() {
+            Ok(true) => {
+                tracing::info!("TLS certificates read");
+                String::new()
+            }
+            Ok(false) => String::new(),
+            Err(error) => error.to_string(),
+        };
+        if files.is_ready() {
+            if complaint != self.complaint && !complaint.is_empty() {
+                tracing::warn!("the TLS certificates stay as they were: {complaint}");
+            }
+            if !self.down && self.intensity.component().state() == State::Degraded {
+                self.intensity.component().set_state(State::Up, "");
+            }
+        } else if complaint != self.complaint || self.intensity.component().state() == State::Up {
+            tracing::warn!("waiting for TLS certificates to become available: {complaint}");
+            let why = format!("waiting for TLS certificates to become available: {complaint}");
+            self.intensity.component().set_state(State::Degraded, &why);
+        }
+        self.complaint = complaint;
     }
 }
 

@@ -13,6 +13,7 @@ use crate::index::Index;
 use crate::metrics::limit;
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::sym;
+use crate::tls::TlsFiles;
 
 type Added = Result<(), prometheus::Error>;
 
@@ -101,6 +102,18 @@ pub(super) fn scrapes(metrics: &SelfMetrics, scrape: Weak<Scrape>) -> Added {
             let Some(scrape) = scrape.upgrade() else { return };
             for (result, count) in scrape.results() {
                 rows.add(&own::SCRAPES, &[result], count);
+            }
+        }),
+    )
+}
+
+pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added {
+    let Some(files) = files else { return Ok(()) };
+    metrics.add(
+        &[&own::TLS_LOADS],
+        Box::new(move |rows| {
+            for (result, count) in files.counts() {
+                rows.add(&own::TLS_LOADS, &[result], count);
             }
         }),
     )

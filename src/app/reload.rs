@@ -37,6 +37,7 @@ pub(super) fn reload(running: &mut Running) {
         running.watch.select(loader::selection(&settings.interfaces));
     }
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
+    running.scrape.set_open_metrics(settings.open_metrics);
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
     running.admin.reloads.applied();

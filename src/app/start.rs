@@ -31,6 +31,7 @@ use crate::pipeline::{Counters, CutDesk, Lane, Reader, ReaderSeat, Seat};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
+use crate::tls::{Paths, TlsFiles};
 
 /// How long names are waited for before the agent goes on without.
 const NAMES_PATIENCE: Duration = Duration::from_secs(10);
@@ -141,7 +142,10 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let losses = Box::new(ledger::Losses { swept, lanes });
     let pace = &settings.scrape;
     let scrape = Arc::new(Scrape::new(desk, own.clone(), losses, pace.min_interval, pace.timeout));
+    scrape.set_open_metrics(settings.open_metrics);
     metrics::scrapes(&own, Arc::downgrade(&scrape))?;
+    let tls = tls_files(&settings.metrics_tls);
+    metrics::tls(&own, tls.clone())?;
     let admin = Arc::new(Admin {
         components: parts.components.clone(),
         directory: parts.directory.clone(),
@@ -151,7 +155,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         stopping: AtomicBool::new(false),
         version: metrics::version(),
     });
-    let servers = serve(&parts, metrics_listener, admin_listener, &scrape, &admin);
+    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, &admin);
 
     names.first_look(NAMES_PATIENCE).await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
@@ -252,21 +256,27 @@ fn start_aggregators(parts: &Parts, aggregators: Vec<Aggregator>) -> Started {
 
 fn serve(
     parts: &Parts,
-    metrics_listener: TcpListener,
+    (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
     admin_listener: TcpListener,
     scrape: &Arc<Scrape>,
     admin: &Arc<Admin>,
 ) -> [Addr<HttpActor>; 2] {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
-    let start = |name: &str, listener, routes: Routes| {
-        let server = HttpActor::start(listener, routes, parts.intensity(name));
+    let start = |name: &str, listener, tls, routes: Routes| {
+        let server = HttpActor::start(listener, routes, tls, parts.intensity(name));
         parts.directory.add(name, server.clone().recipient());
         server
     };
     [
-        start("http/metrics", metrics_listener, Arc::new(move |config| metrics_routes(config, &scrape))),
-        start("http/admin", admin_listener, Arc::new(move |config| admin_routes(config, &admin))),
+        start("http/metrics", metrics_listener, tls, Arc::new(move |config| metrics_routes(config, &scrape))),
+        start("http/admin", admin_listener, None, Arc::new(move |config| admin_routes(config, &admin))),
     ]
+}
+
+/// The certificate files, if TLS is on.
+fn tls_files(settings: &settings::MetricsTls) -> Option<Arc<TlsFiles>> {
+    let (certificate, key) = (settings.certificate.clone()?, settings.key.clone()?);
+    Some(Arc::new(TlsFiles::new(Paths { certificate, key, client_ca: settings.client_ca.clone() })))
 }
 
 fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {

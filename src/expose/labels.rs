@@ -1,72 +1,156 @@
-//! The label text of every series of a table, rendered once and shared with each scrape.
+//! The label text of every series of a table, rendered once, when the series is born.
 //!
-//! A series' labels never change, so `a="x",b="y"` is written when the series is born and copied ever after. Texts lie
-//! in chunks of [`ROWS`] series behind `Arc`s: a snapshot clones the list of chunks, a birth goes into the last chunk.
-//! Only if a snapshot still holds that chunk is it copied first, at most once per snapshot.
+//! A series' labels never change, so `a="x",b="y"` is written once and copied ever after. The table only appends to a
+//! list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of the aggregator, works it into pages
+//! in the order of writing ([`super::pages`]); the table's next snapshot finds the pages and forgets the list. So each
+//! text is kept once, where it is copied from, and the table itself never sorts.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-/// Series in a chunk.
-const ROWS: usize = 1024;
+use super::pages::{Page, Pages, gather};
 
-/// Texts of up to [`ROWS`] series, one behind the other. A row is found by its range, not by its neighbours, so a
-/// slot can be given another text without touching the rest.
-#[derive(Debug, Clone, Default)]
-struct Chunk {
+/// Changes in a list before it is closed and a new one begun: no list grows so large that appending to it takes long.
+const CHANGES: usize = 1024;
+
+/// What happened to the slots of a table, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
     text: String,
-    rows: Vec<(u32, u32)>,
+    /// The slot and where the text of its new series lies; none if the series went.
+    rows: Vec<(u32, Option<(usize, usize)>)>,
 }
 
-impl Chunk {
-    fn push(&mut self, text: &str) {
-        let start = self.text.len();
-        self.text.push_str(text);
-        // Past 4 GiB in one chunk the range is empty rather than wrong.
-        let range = u32::try_from(start).and_then(|start| Ok((start, u32::try_from(self.text.len())?)));
-        self.rows.push(range.unwrap_or((0, 0)));
-    }
-
-    fn get(&self, row: usize) -> &str {
-        let Some(&(start, end)) = self.rows.get(row) else { return "" };
-        self.text.get(start as usize..end as usize).unwrap_or("")
+impl Changes {
+    /// The slots, the latest change first, each with the text of its new series if there is one.
+    pub(super) fn latest_first(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let text = |(start, end)| self.text.get(start..end).unwrap_or("");
+        self.rows.iter().rev().map(move |&(slot, range)| (slot, range.map(text)))
     }
 }
 
-/// Label texts by slot: `a="x",b="y"`, without braces, pairs sorted by label name, values escaped. A clone is cheap
-/// and stays as it is while the original grows.
-#[derive(Debug, Clone, Default)]
+/// The label texts of a table by slot. Owned by the table; scrapes get a [`Sheet`].
+#[derive(Debug, Default)]
 pub struct Labels {
-    chunks: Vec<Arc<Chunk>>,
-    rows: usize,
+    base: Pages,
+    changes: Vec<Arc<Changes>>,
+    open: Changes,
+    /// How many of `changes` the last sheet has.
+    handed_out: usize,
+    /// Where the readers of the last sheet leave `base` with those changes.
+    gathered: Arc<OnceLock<Pages>>,
+    slots: u32,
+    series: usize,
 }
 
 impl Labels {
-    /// Adds a series' text behind the others.
-    pub fn push(&mut self, text: &str) {
-        if self.rows.is_multiple_of(ROWS) {
-            self.chunks.push(Arc::default());
-        }
-        if let Some(last) = self.chunks.last_mut() {
-            Arc::make_mut(last).push(text);
-            self.rows += 1;
+    /// A new series in a slot of its own, which is returned. `text` is `a="x",b="y"`: pairs sorted by label name, values
+    /// escaped, no braces; empty for a series without labels.
+    pub fn push(&mut self, text: &str) -> u32 {
+        let slot = self.slots;
+        self.slots = self.slots.saturating_add(1);
+        self.put(slot, text);
+        slot
+    }
+
+    /// A new series in the slot of one that was removed.
+    pub fn put(&mut self, slot: u32, text: &str) {
+        let start = self.open.text.len();
+        self.open.text.push_str(text);
+        self.series += 1;
+        self.change(slot, Some((start, self.open.text.len())));
+    }
+
+    /// The series in `slot` goes; the slot stays and may be given to another one.
+    pub fn remove(&mut self, slot: u32) {
+        self.series = self.series.saturating_sub(1);
+        self.change(slot, None);
+    }
+
+    fn change(&mut self, slot: u32, range: Option<(usize, usize)>) {
+        self.open.rows.push((slot, range));
+        if self.open.rows.len() >= CHANGES {
+            self.close();
         }
     }
 
-    /// The text of a slot; empty for a series without labels and for a slot that does not exist.
-    pub fn get(&self, slot: u32) -> &str {
-        let slot = slot as usize;
-        self.chunks.get(slot / ROWS).map_or("", |chunk| chunk.get(slot % ROWS))
+    fn close(&mut self) {
+        if !self.open.rows.is_empty() {
+            self.changes.push(Arc::new(std::mem::take(&mut self.open)));
+        }
     }
 
-    /// How many series have a text.
+    /// How many slots there are: one more than the highest that was ever used.
+    pub fn slots(&self) -> usize {
+        self.slots as usize
+    }
+
+    /// How many series there are.
     pub fn len(&self) -> usize {
-        self.rows
+        self.series
     }
 
-    /// True before the first series.
+    /// True if there is no series.
     pub fn is_empty(&self) -> bool {
-        self.rows == 0
+        self.series == 0
+    }
+
+    /// The texts as they are now, shared. Cheap: nothing is sorted or copied here.
+    pub fn sheet(&mut self) -> Sheet {
+        self.close();
+        if let Some(pages) = self.gathered.get() {
+            self.base = Arc::clone(pages);
+            self.changes.drain(..self.handed_out);
+            self.handed_out = 0;
+        }
+        if self.handed_out < self.changes.len() {
+            self.handed_out = self.changes.len();
+            self.gathered = Arc::default();
+        }
+        Sheet {
+            base: Arc::clone(&self.base),
+            changes: self.changes.clone(),
+            gathered: Arc::clone(&self.gathered),
+            series: self.series,
+        }
+    }
+}
+
+/// A table's label texts at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Sheet {
+    base: Pages,
+    changes: Vec<Arc<Changes>>,
+    gathered: Arc<OnceLock<Pages>>,
+    series: usize,
+}
+
+impl Sheet {
+    /// How many series there are.
+    pub fn len(&self) -> usize {
+        self.series
+    }
+
+    /// True if there is no series.
+    pub fn is_empty(&self) -> bool {
+        self.series == 0
+    }
+
+    /// Slot and text of each series, in the order of writing.
+    pub fn rows(&self) -> impl Iterator<Item = (u32, String)> {
+        self.pages().iter().flat_map(|page| {
+            let mut rows = Vec::with_capacity(page.len());
+            page.for_each(|slot, text| {
+                let text = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"} ")).unwrap_or_default();
+                rows.push((slot, String::from_utf8_lossy(text).into_owned()));
+            });
+            rows
+        })
+    }
+
+    /// The pages in the order of writing. The first caller works them out; the rest wait for it.
+    pub(super) fn pages(&self) -> &[Arc<Page>] {
+        self.gathered.get_or_init(|| gather(&self.base, &self.changes))
     }
 }
 
@@ -93,14 +177,22 @@ pub fn write_pair(out: &mut String, name: &str, value: &str) {
 /// Both have the same label names, so they first differ inside a value or at its end. Comparing the bytes there is
 /// right but for two things: a value that ends (the closing quote) comes before one that goes on, and an escaped
 /// character counts as what it stands for.
-pub(super) fn compare(left: &str, right: &str) -> Ordering {
-    let (left, right) = (left.as_bytes(), right.as_bytes());
-    let Some(at) = left.iter().zip(right).position(|(one, other)| one != other) else {
+pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
+    let at = common(left, right);
+    if at == left.len().min(right.len()) {
         return left.len().cmp(&right.len());
-    };
+    }
     let before = left.get(..at).unwrap_or_default();
     let escaped = before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
     rank(left, at, escaped).cmp(&rank(right, at, escaped))
+}
+
+/// How many bytes both begin with. Neighbours share most of a text of some hundred bytes, hence the larger steps.
+pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let steps = left.chunks_exact(STEP).zip(right.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
+    let rest = left.iter().zip(right).skip(steps * STEP).take_while(|(one, other)| one == other).count();
+    steps * STEP + rest
 }
 
 /// The character at `at` as it was before escaping, raised by one so that the end of a value can be 0.
@@ -117,6 +209,8 @@ fn rank(text: &[u8], at: usize, escaped: bool) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -128,29 +222,79 @@ mod tests {
         out
     }
 
-    /// A snapshot must not see what was born after it, and growing must not disturb it.
+    /// What a sheet must hold, from a plain map of slots.
+    fn expected(series: &BTreeMap<u32, String>) -> Vec<(u32, String)> {
+        let mut rows: Vec<_> = series.iter().collect();
+        rows.sort_by(|one, other| (one.1, one.0).cmp(&(other.1, other.0)));
+        let line = |(&slot, value): (&u32, &String)| (slot, text(std::slice::from_ref(value)));
+        rows.into_iter().map(line).collect()
+    }
+
+    /// A text is kept once: when a scrape has worked the births into pages, the table forgets them.
     #[test]
-    fn a_clone_stays_as_it_was() {
+    fn gathered_changes_are_forgotten() {
         let mut labels = Labels::default();
-        for number in 0..ROWS + 10 {
+        for number in 0..CHANGES * 2 + 10 {
             labels.push(&number.to_string());
         }
-        let before = labels.clone();
+        let sheet = labels.sheet();
+        assert_eq!((labels.changes.len(), labels.sheet().changes.len()), (3, 3));
+        sheet.pages();
+        assert_eq!((labels.sheet().changes.len(), labels.changes.len()), (0, 0));
         labels.push("later");
-        assert_eq!(before.len(), ROWS + 10);
-        assert_eq!(labels.get(u32::try_from(ROWS + 10).unwrap()), "later");
-        assert_eq!(before.get(u32::try_from(ROWS + 10).unwrap()), "");
-        assert_eq!(before.get(u32::try_from(ROWS).unwrap()), ROWS.to_string());
+        assert_eq!(labels.sheet().changes.len(), 1);
+        assert_eq!(labels.sheet().rows().count(), CHANGES * 2 + 11);
+        assert_eq!(sheet.rows().count(), CHANGES * 2 + 10, "a sheet stays as it was");
     }
 
     proptest! {
         /// Comparing rendered text must order as comparing the values themselves does, whatever they hold.
         #[test]
         fn rendered_order_is_value_order(
-            left in prop::collection::vec("[a !\"\\\\\n\u{1}~é]{0,5}", 2),
-            right in prop::collection::vec("[a !\"\\\\\n\u{1}~é]{0,5}", 2),
+            left in prop::collection::vec("[a !\"\\\\\n\u{1}~é]{0,20}", 2),
+            right in prop::collection::vec("[a !\"\\\\\n\u{1}~é]{0,20}", 2),
         ) {
-            prop_assert_eq!(compare(&text(&left), &text(&right)), left.cmp(&right));
+            prop_assert_eq!(compare(text(&left).as_bytes(), text(&right).as_bytes()), left.cmp(&right));
+        }
+
+        /// However births, deaths, slots used again, snapshots and scrapes interleave: each sheet has the series of
+        /// its moment, in order, each with its slot.
+        #[test]
+        fn sheets_are_the_series_of_their_moment(
+            steps in prop::collection::vec((0_u8..8, "[a-c \"]{0,4}", any::<prop::sample::Index>()), 1..120)
+        ) {
+            let (mut labels, mut series, mut free) = (Labels::default(), BTreeMap::new(), Vec::new());
+            let mut taken: Vec<(Sheet, Vec<(u32, String)>)> = Vec::new();
+            for (kind, value, index) in steps {
+                match kind {
+                    0..=3 => {
+                        let text = text(std::slice::from_ref(&value));
+                        let slot = match free.pop() {
+                            Some(slot) => { labels.put(slot, &text); slot }
+                            None => labels.push(&text),
+                        };
+                        series.insert(slot, value);
+                    }
+                    4 if !series.is_empty() => {
+                        let slot = *index.get(&series.keys().copied().collect::<Vec<_>>());
+                        series.remove(&slot);
+                        labels.remove(slot);
+                        free.push(slot);
+                    }
+                    5 => taken.push((labels.sheet(), expected(&series))),
+                    _ if !taken.is_empty() => {
+                        let (sheet, expected) = index.get(&taken);
+                        prop_assert_eq!(&sheet.rows().collect::<Vec<_>>(), expected);
+                    }
+                    _ => {}
+                }
+                prop_assert_eq!(labels.len(), series.len());
+            }
+            taken.push((labels.sheet(), expected(&series)));
+            for (sheet, expected) in taken {
+                prop_assert_eq!(sheet.len(), expected.len());
+                prop_assert_eq!(sheet.rows().collect::<Vec<_>>(), expected);
+            }
         }
     }
 }

@@ -1,11 +1,16 @@
 //! Which format and encoding a scraper gets (contract, sections 3.5 and 3.6).
 //!
-//! Only text 0.0.4 is written, so whatever is asked for, the answer is text: an endpoint that refuses a scraper helps
-//! nobody. What remains to be agreed on is the name-escaping scheme, which is echoed, and gzip.
+//! The client's order of preference decides; what is not understood (protobuf, OpenMetrics where it is switched off) is
+//! passed over, and if nothing remains the answer is text: an endpoint that refuses a scraper helps nobody. With the
+//! format goes the name-escaping scheme, which is echoed and changes nothing, because all names are plain.
+
+use super::Format;
 
 /// What to answer with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
+    /// The format of the body.
+    pub format: Format,
     /// The `Content-Type` header.
     pub content_type: String,
     /// True if the body is to be compressed, with `Content-Encoding: gzip`.
@@ -16,14 +21,33 @@ pub struct Answer {
 const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 
 /// Reads a request's `Accept` and `Accept-Encoding` headers; an absent one is the empty string. What makes no sense in
-/// them is skipped.
-pub fn negotiate(accept: &str, accept_encoding: &str) -> Answer {
-    let escaping = escaping(accept);
-    Answer {
-        content_type: format!("text/plain; version=0.0.4; charset=utf-8; escaping={escaping}"),
-        gzip: gzip(accept_encoding),
+/// them is skipped. `open_metrics` says whether OpenMetrics may be answered.
+pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Answer {
+    let (mut answer, mut escaping) = ((Format::Text, TEXT), "underscores");
+    for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {
+        // The scheme named last before, or in, the choice that is answered: a scraper names it beside the formats it
+        // would rather have.
+        if let Some(known) = ESCAPING.iter().find(|&&known| known == choice.parameter("escaping")) {
+            escaping = known;
+        }
+        match (choice.value.as_str(), choice.parameter("version")) {
+            ("text/plain", "" | "0.0.4") => break,
+            ("application/openmetrics-text", version @ ("" | "0.0.1" | "1.0.0")) if open_metrics => {
+                let version = if version == "1.0.0" { OPEN_METRICS_1_0_0 } else { OPEN_METRICS_0_0_1 };
+                answer = (Format::OpenMetrics, version);
+                break;
+            }
+            _ => {}
+        }
     }
+    let (format, kind) = answer;
+    let content_type = format!("{kind}; charset=utf-8; escaping={escaping}");
+    Answer { format, content_type, gzip: gzip(accept_encoding) }
 }
+
+const TEXT: &str = "text/plain; version=0.0.4";
+const OPEN_METRICS_0_0_1: &str = "application/openmetrics-text; version=0.0.1";
+const OPEN_METRICS_1_0_0: &str = "application/openmetrics-text; version=1.0.0";
 
 /// One element of a comma-separated header: its value in lower case, its parameters, its weight.
 struct Choice<'a> {
@@ -61,21 +85,6 @@ fn choice(element: &str) -> Option<Choice<'_>> {
     (!choice.value.is_empty()).then_some(choice)
 }
 
-/// The scheme named last before, or in, the first choice that is text 0.0.4, as the Go client has it: a scraper names
-/// it beside the formats it would rather have.
-fn escaping(accept: &str) -> &'static str {
-    let mut named = "underscores";
-    for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {
-        if let Some(known) = ESCAPING.iter().find(|&&known| known == choice.parameter("escaping")) {
-            named = known;
-        }
-        if choice.value == "text/plain" && matches!(choice.parameter("version"), "" | "0.0.4") {
-            break;
-        }
-    }
-    named
-}
-
 /// True if gzip is accepted and not less wanted than the plain body.
 fn gzip(accept_encoding: &str) -> bool {
     let choices = choices(accept_encoding);
@@ -90,23 +99,43 @@ mod tests {
     use proptest::prelude::*;
 
     fn content_type(accept: &str) -> String {
-        negotiate(accept, "").content_type
+        negotiate(accept, "", true).content_type
     }
 
-    /// The first row of the table in the contract, section 3.6, and the fall-back for what is not written yet.
+    const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+    const OLD: &str = "application/openmetrics-text; version=0.0.1; charset=utf-8; escaping=underscores";
+    const NEW: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
+    const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+
+    /// The table of the contract, section 3.6; protobuf is not written, so the next preference is answered.
     #[test]
-    fn everything_is_text() {
-        let text = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
-        for accept in [
-            "",
-            "*/*",
-            "text/plain",
-            "text/plain;version=0.0.4",
-            "application/openmetrics-text;version=1.0.0",
-            "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited",
-            ";;,,q=;=",
-        ] {
-            assert_eq!(content_type(accept), text, "{accept}");
+    fn the_table_of_the_contract() {
+        let protobuf_first =
+            format!("{PROTOBUF};q=0.6,application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.2");
+        let rows = [
+            ("", TEXT, TEXT),
+            ("*/*", TEXT, TEXT),
+            ("text/plain", TEXT, TEXT),
+            ("text/plain;version=0.0.4", TEXT, TEXT),
+            ("application/openmetrics-text;version=1.0.0", NEW, TEXT),
+            ("application/openmetrics-text; version=0.0.1", OLD, TEXT),
+            ("Application/OpenMetrics-Text", OLD, TEXT),
+            ("application/openmetrics-text;version=2.0.0", TEXT, TEXT),
+            ("text/plain;version=1.0.0, application/openmetrics-text;version=1.0.0;q=0.1", NEW, TEXT),
+            ("text/plain;q=0.4, application/openmetrics-text;version=1.0.0;q=0.5", NEW, TEXT),
+            ("text/plain;q=0.5, application/openmetrics-text;version=1.0.0;q=0.4", TEXT, TEXT),
+            ("text/plain, application/openmetrics-text;version=1.0.0", TEXT, TEXT),
+            ("application/openmetrics-text;version=1.0.0;q=0, text/plain;q=0.1", TEXT, TEXT),
+            ("application/openmetrics-text;version=1.0.0;q=0.1, */*", NEW, TEXT),
+            (PROTOBUF, TEXT, TEXT),
+            (protobuf_first.as_str(), NEW, TEXT),
+            (";;,,q=;=", TEXT, TEXT),
+        ];
+        for (accept, on, off) in rows {
+            let (with, without) = (negotiate(accept, "", true), negotiate(accept, "", false));
+            assert_eq!((with.content_type.as_str(), without.content_type.as_str()), (on, off), "{accept}");
+            let is_text = |answer: &Answer| answer.format == Format::Text;
+            assert_eq!((is_text(&with), is_text(&without)), (on == TEXT, true), "{accept}");
         }
     }
 
@@ -119,17 +148,19 @@ mod tests {
         assert_eq!(of("text/plain;escaping=nonsense"), "underscores");
         assert_eq!(of("text/plain;q=0.9,application/openmetrics-text;q=0.1;escaping=dots"), "underscores");
         assert_eq!(of("text/plain;q=0.1,application/openmetrics-text;q=0.9;escaping=dots"), "dots");
+        assert_eq!(of("text/plain;q=0.1,application/xml;q=0.9;escaping=dots"), "dots");
         // What Prometheus 3 sends.
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
             application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
             text/plain;version=0.0.4;q=0.2,*/*;q=0.1";
         assert_eq!(of(prometheus), "allow-utf-8");
+        assert_eq!(negotiate(prometheus, "", true).format, Format::OpenMetrics);
     }
 
     /// gzip only for who asks for it.
     #[test]
     fn gzip_follows_the_weights() {
-        let gzip = |accept_encoding: &str| negotiate("", accept_encoding).gzip;
+        let gzip = |accept_encoding: &str| negotiate("", accept_encoding, true).gzip;
         assert!(gzip("gzip"));
         assert!(gzip("deflate, GZIP;q=0.5"));
         assert!(gzip("*"));
@@ -145,8 +176,10 @@ mod tests {
         /// Headers come from outside: none may panic, and the answer is always well formed.
         #[test]
         fn any_header(accept in "\\PC{0,60}", accept_encoding in "\\PC{0,60}") {
-            let answer = negotiate(&accept, &accept_encoding);
-            prop_assert!(answer.content_type.starts_with("text/plain; version=0.0.4; charset=utf-8; escaping="));
+            let answer = negotiate(&accept, &accept_encoding, true);
+            let is_open = answer.content_type.starts_with("application/openmetrics-text; version=");
+            prop_assert_eq!(is_open, answer.format == Format::OpenMetrics);
+            prop_assert!(is_open || answer.content_type.starts_with("text/plain; version=0.0.4; charset=utf-8; escaping="));
         }
     }
 }

@@ -20,6 +20,11 @@ pub(super) fn push_count(out: &mut Vec<u8>, value: u64) {
     }
 }
 
+/// Appends a whole number with all its digits.
+pub(super) fn push_digits(out: &mut Vec<u8>, value: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 /// Appends any float.
 pub(super) fn push_number(out: &mut Vec<u8>, value: f64) {
     if value.is_nan() {

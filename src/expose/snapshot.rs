@@ -1,11 +1,8 @@
 //! The values of one table at one moment, as a metric's aggregator hands them to a scrape.
 
-use std::sync::Arc;
-
 use super::exemplar::{Exemplar, Exemplars};
 use super::family::{Histogram, Kind};
-use super::labels::Labels;
-use super::order::Order;
+use super::labels::Sheet;
 
 /// Name and help of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +28,8 @@ pub struct Snapshot {
     pub sums: Vec<f64>,
     /// By place in `values`.
     pub exemplars: Exemplars,
-    /// By slot.
-    pub labels: Labels,
-    /// The order to write the slots in.
-    pub order: Arc<Order>,
+    /// Which slots there are, and the labels of each.
+    pub labels: Sheet,
 }
 
 impl Snapshot {
@@ -53,11 +48,6 @@ impl Snapshot {
         self.labels.len()
     }
 
-    /// The slots in the order they are written.
-    pub fn slots(&self) -> &[u32] {
-        self.order.slots(&self.labels)
-    }
-
     /// The values of a slot: one for each counter family, or one for each bucket.
     pub fn values(&self, slot: u32) -> &[u64] {
         let first = slot as usize * self.width();
@@ -69,13 +59,16 @@ impl Snapshot {
         self.exemplars.get(slot as usize * self.width() + column)
     }
 
-    /// The series of the counter family in column `column` in the order they are written: label text and value.
-    pub fn rows(&self, column: usize) -> impl Iterator<Item = (&str, u64)> {
-        let columns = self.families.len();
-        self.slots().iter().map(move |&slot| {
-            let value = self.values.get(slot as usize * columns + column).copied().unwrap_or(0);
-            (self.labels.get(slot), value)
-        })
+    /// The value of a slot in the counter family of column `column`.
+    #[inline]
+    pub(super) fn value(&self, slot: u32, column: usize) -> u64 {
+        self.values.get(slot as usize * self.families.len() + column).copied().unwrap_or(0)
+    }
+
+    /// The series of the counter family in column `column` in the order they are written: label text and value. For who
+    /// looks at them one by one; the formats write page by page.
+    pub fn rows(&self, column: usize) -> impl Iterator<Item = (String, u64)> {
+        self.labels.rows().map(move |(slot, text)| (text, self.value(slot, column)))
     }
 
     /// The histogram of a slot as Prometheus wants it: each bucket holds those below it too.

@@ -1,54 +1,83 @@
-//! `GET /metrics`. Other paths are 404 and not counted, as in Hubble (contract, 3.5).
+//! `/metrics`, by any method as in Hubble; other paths are 404 and not counted (contract, section 3.5).
 
-use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 
-use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use actix_web::http::Method;
+use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, web};
-use flate2::Compression;
-use flate2::write::GzEncoder;
 
 use super::Scrape;
+use super::body::{Body, Headless};
 use crate::expose::negotiate;
 use crate::fault::inject;
 
 /// Adds the scrape endpoint.
 pub fn routes(config: &mut web::ServiceConfig, scrape: &Arc<Scrape>) {
-    config.app_data(web::Data::from(Arc::clone(scrape))).route("/metrics", web::get().to(metrics));
+    config
+        .app_data(web::Data::from(Arc::clone(scrape)))
+        .route("/metrics", web::to(metrics))
+        .default_service(web::to(not_found));
+}
+
+/// The words are those of Go's server.
+async fn not_found() -> HttpResponse {
+    HttpResponse::NotFound()
+        .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .body("404 page not found\n")
 }
 
 async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpResponse {
     let began = Instant::now();
     inject::point("http");
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let negotiated = negotiate::negotiate(header(ACCEPT), header(ACCEPT_ENCODING));
-    let gzip = negotiated.gzip;
-    let shared = scrape.clone();
-    // The cut waits for the aggregators and the text takes milliseconds: not on a thread that serves others.
-    let body = web::block(move || {
-        let text = shared.exposition();
-        if gzip { compress(&text) } else { Ok(text) }
-    });
-    let answer = match body.await {
-        Ok(Ok(body)) => {
-            let mut answer = HttpResponse::Ok();
-            answer.insert_header((CONTENT_TYPE, negotiated.content_type)).insert_header((VARY, "Accept-Encoding"));
-            if gzip {
-                answer.insert_header((CONTENT_ENCODING, "gzip"));
-            }
-            answer.body(body)
+    let negotiated = negotiate::negotiate(header(ACCEPT), header(ACCEPT_ENCODING), scrape.open_metrics());
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((CONTENT_TYPE, negotiated.content_type)).insert_header((VARY, "Accept-Encoding"));
+    if negotiated.gzip {
+        answer.insert_header((CONTENT_ENCODING, "gzip"));
+    }
+    let counted = scrape.clone();
+    let done = move |status: u16| counted.answered(status, began.elapsed());
+    if request.method() == Method::HEAD {
+        done(200);
+        return answer.body(Headless);
+    }
+    let (shared, wanted) = (scrape.clone(), wanted(request.query_string()));
+    // Scrapes that come together wait here, on no thread, for the one that has the cut made.
+    let turn = scrape.turn().await;
+    // The cut waits for the aggregators, and sorting new series takes its time: not on a thread that serves others.
+    let planned = web::block(move || shared.plan(negotiated.format, &wanted)).await;
+    drop(turn);
+    match planned {
+        Ok((loan, exposition)) => {
+            answer.body(Body::new(loan, exposition, negotiated.gzip, Box::new(move || done(200))))
         }
-        Ok(Err(error)) => HttpResponse::InternalServerError().body(format!("cannot compress the answer: {error}\n")),
-        Err(error) => HttpResponse::InternalServerError().body(format!("the scrape was cut short: {error}\n")),
-    };
-    scrape.answered(answer.status().as_u16(), began.elapsed());
-    answer
+        Err(error) => {
+            done(500);
+            HttpResponse::InternalServerError()
+                .body(format!("An error has occurred while serving metrics:\n\nthe scrape was cut short: {error}\n"))
+        }
+    }
 }
 
-/// The fastest level: a scrape is compressed anew each time and crosses one network hop.
-fn compress(text: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(text.len() / 8), Compression::fast());
-    encoder.write_all(text)?;
-    encoder.finish()
+/// The families that `name[]` restricts the answer to; none for all.
+fn wanted(query: &str) -> Vec<String> {
+    let pairs = web::Query::<Vec<(String, String)>>::from_query(query).map(web::Query::into_inner).unwrap_or_default();
+    pairs.into_iter().filter(|(name, _)| name == "name[]").map(|(_, value)| value).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Brackets may come escaped; other parameters and nonsense restrict nothing.
+    #[test]
+    fn names_are_read() {
+        assert_eq!(wanted("name[]=a&x=1&name%5B%5D=b%5F&name[]="), ["a", "b_", ""]);
+        for query in ["", "name=a", "&&=&", "%%%", "x"] {
+            assert!(wanted(query).is_empty(), "{query}");
+        }
+    }
 }

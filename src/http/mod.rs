@@ -1,6 +1,9 @@
 //! What the two listeners answer: `/metrics` for Prometheus, everything else for the person on call.
 
 mod admin;
+mod body;
+mod cut;
+mod gzip;
 mod metrics;
 mod scrape;
 

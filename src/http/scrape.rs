@@ -1,28 +1,46 @@
-//! One scrape: a consistent cut of all aggregators, joined with the agent's own metrics, as text.
+//! One scrape: a consistent cut of all aggregators, joined with the agent's own metrics.
 //!
 //! Scrapes that come together share one cut, and none waits for a component that is down: its last series are served
 //! and the scrape is counted as stale. A scrape never fails because something is restarting.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::expose::{Family, Histogram, server, text};
+use super::body::{Loan, Loans};
+use super::cut::Cut;
+use crate::expose::{Exposition, Family, Format, Histogram, server};
 use crate::pipeline::CutDesk;
 use crate::selfmetrics::SelfMetrics;
 
 /// What the scrape endpoint needs.
 #[derive(Debug)]
 pub struct Scrape {
-    desk: Mutex<(CutDesk, Option<Instant>)>,
+    desk: Mutex<Desk>,
+    turn: tokio::sync::Mutex<()>,
+    loans: Loans,
     own: SelfMetrics,
     handled: Mutex<BTreeMap<u16, (u64, Histogram)>>,
     lost: Box<dyn LostEvents>,
     results: [AtomicU64; 3],
     min_interval_ms: AtomicU64,
     patience_ms: AtomicU64,
-    last_size: AtomicUsize,
+    open_metrics: AtomicBool,
+}
+
+/// Where cuts are made, and the last one.
+#[derive(Debug)]
+struct Desk {
+    cuts: CutDesk,
+    last: Option<Instant>,
+    cut: Arc<Cut>,
+}
+
+impl Desk {
+    fn keep(&mut self) {
+        self.cut = Arc::new(Cut::new(self.cuts.snapshots().cloned().collect()));
+    }
 }
 
 /// Where `hubble_lost_events_total` comes from (contract, 3.1).
@@ -47,14 +65,16 @@ impl Scrape {
         patience: Duration,
     ) -> Self {
         let scrape = Self {
-            desk: Mutex::new((desk, None)),
+            desk: Mutex::new(Desk { cuts: desk, last: None, cut: Arc::default() }),
+            turn: tokio::sync::Mutex::default(),
+            loans: Loans::default(),
             own,
             handled: Mutex::default(),
             lost,
             results: std::array::from_fn(|_| AtomicU64::default()),
             min_interval_ms: AtomicU64::default(),
             patience_ms: AtomicU64::default(),
-            last_size: AtomicUsize::default(),
+            open_metrics: AtomicBool::new(true),
         };
         scrape.set_pace(min_interval, patience);
         scrape
@@ -67,12 +87,28 @@ impl Scrape {
         self.patience_ms.store(milliseconds(patience), Relaxed);
     }
 
+    /// Changes whether OpenMetrics is answered to who asks for it. It is, at first.
+    pub fn set_open_metrics(&self, on: bool) {
+        self.open_metrics.store(on, Relaxed);
+    }
+
+    /// True if OpenMetrics is answered to who asks for it.
+    pub(super) fn open_metrics(&self) -> bool {
+        self.open_metrics.load(Relaxed)
+    }
+
+    /// Held while a scrape is planned, so that the others wait without a thread.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
+    }
+
     /// The last cut, once the reader has ended; scrapes are answered with it from then on. Blocks.
     pub fn final_cut(&self) {
         let mut held = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        held.0.final_cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
+        held.cuts.final_cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
         self.min_interval_ms.store(u64::MAX, Relaxed);
-        held.1 = Some(Instant::now());
+        held.last = Some(Instant::now());
+        held.keep();
     }
 
     /// How many scrapes there were by result.
@@ -80,30 +116,35 @@ impl Scrape {
         RESULTS.into_iter().zip(self.results.iter().map(|count| count.load(Relaxed)))
     }
 
-    /// The whole exposition. Blocks for as long as the cut takes.
-    pub fn exposition(&self) -> Vec<u8> {
-        let mut held = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let (desk, last) = &mut *held;
+    /// Plans an answer with the families that `wanted` names, or all if it names none. Blocks for as long as the cut
+    /// takes, and while series that were born since the last scrape are put in order.
+    pub(super) fn plan(&self, format: Format, wanted: &[String]) -> (Loan, Exposition) {
+        let cut = self.cut();
+        let mut families = self.hubble_server_families();
+        families.extend(self.own.gather().iter().map(Family::from));
+        let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
+        let exposition = Exposition::new(format, &cut.snapshots(), &families, wanted);
+        (self.loans.lend(cut), exposition)
+    }
+
+    /// A cut that is young enough, or a new one.
+    fn cut(&self) -> Arc<Cut> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
-        let result = if last.is_some_and(|last| last.elapsed() < min_interval) {
+        let result = if desk.last.is_some_and(|last| last.elapsed() < min_interval) {
             1
-        } else if desk.cut(Duration::from_millis(self.patience_ms.load(Relaxed))) == 0 {
-            *last = Some(Instant::now());
-            0
         } else {
-            2
+            let missing = desk.cuts.cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
+            desk.keep();
+            if missing == 0 {
+                desk.last = Some(Instant::now());
+            }
+            if missing == 0 { 0 } else { 2 }
         };
         if let Some(count) = self.results.get(result) {
             count.fetch_add(1, Relaxed);
         }
-        let snapshots: Vec<_> = desk.snapshots().cloned().collect();
-        drop(held);
-        let mut families = self.hubble_server_families();
-        families.extend(self.own.gather().iter().map(Family::from));
-        let mut out = Vec::with_capacity(self.last_size.load(Relaxed) + 4096);
-        text::render(&snapshots, &families, &mut out);
-        self.last_size.store(out.len(), Relaxed);
-        out
+        Arc::clone(&desk.cut)
     }
 
     /// Counts a finished request, so that it shows in the next scrape.

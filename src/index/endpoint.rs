@@ -43,7 +43,7 @@ pub struct EndpointSpec {
     pub pod_name: String,
     /// `source:key=value`, sorted bytewise as Hubble prints them.
     pub labels: Vec<String>,
-    /// Workloads; only the first is ever shown.
+    /// Workloads; only the first is ever shown, filters look at all.
     pub workloads: Vec<Workload>,
 }
 
@@ -51,7 +51,7 @@ pub struct EndpointSpec {
 const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"];
 
 /// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the contract, section 2.2")]
 pub struct Endpoint {
     pub kind: Kind,
@@ -71,6 +71,8 @@ pub struct Endpoint {
     pub workload: Sym,
     pub workload_name: Sym,
     pub workload_kind: Sym,
+    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the first.
+    pub workloads: Sym,
     pub app: Sym,
 }
 
@@ -90,6 +92,7 @@ impl Endpoint {
         workload: Sym::EMPTY,
         workload_name: Sym::EMPTY,
         workload_kind: Sym::EMPTY,
+        workloads: Sym::EMPTY,
         app: Sym::EMPTY,
     };
 
@@ -126,6 +129,7 @@ impl Endpoint {
             },
             workload_name: Sym::new(workload_name),
             workload_kind: Sym::new(workload_kind),
+            workloads: Sym::new(&workloads(&spec.workloads)),
             app: Sym::new(app(&spec.labels)),
         }
     }
@@ -133,6 +137,11 @@ impl Endpoint {
 
 fn qualified(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+fn workloads(list: &[Workload]) -> String {
+    let texts: Vec<String> = list.iter().map(|workload| format!("{}/{}", workload.name, workload.kind)).collect();
+    texts.join(",")
 }
 
 fn reserved_identity(labels: &[String]) -> &str {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
+use super::filters::Filters;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
@@ -29,13 +30,18 @@ pub struct Flows<'a> {
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {
     name: &'static str,
+    filters: Filters,
     engine: Box<dyn Engine>,
 }
 
 impl Aggregator {
     /// An aggregator without series.
     pub fn new(config: &MetricConfig) -> Self {
-        Self { name: config.name(), engine: (config.registration.make)(config.context.clone(), &config.options) }
+        Self {
+            name: config.name(),
+            filters: config.filters.clone(),
+            engine: (config.registration.make)(config.context.clone(), &config.options),
+        }
     }
 
     /// The metric's configuration name; the component is `aggregator/` and this.
@@ -49,7 +55,12 @@ impl Aggregator {
     /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
     /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
-        self.engine.observe(batch, from, progress);
+        self.engine.observe(&self.filters, batch, from, progress);
+    }
+
+    /// Looks at other flows from now on; counters go on.
+    pub fn set_filters(&mut self, filters: Filters) {
+        self.filters = filters;
     }
 
     /// All counters as they are now, one snapshot per table.
@@ -71,7 +82,7 @@ impl fmt::Debug for Aggregator {
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
-    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize);
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -100,13 +111,16 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
 }
 
 impl<P: Plugin> Engine for Counting<P> {
-    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.contexts.follow(batch.index);
         for (at, flow) in batch.flows.iter().enumerate().skip(from) {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             crate::fault::inject::point(&self.point);
             if flow.event == Event::Flush && !P::FLUSHES {
+                continue;
+            }
+            if !filters.pass(flow, batch.extras.get(flow.extra.0 as usize), batch.index) {
                 continue;
             }
             let mut emit = Emit {
@@ -125,7 +139,7 @@ impl<P: Plugin> Engine for Counting<P> {
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {
-        self.tables.iter().map(SeriesTable::snapshot).collect()
+        self.tables.iter_mut().map(SeriesTable::snapshot).collect()
     }
 
     fn series(&self) -> usize {

@@ -1,6 +1,7 @@
 //! One metric's configuration, checked: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
+use super::filters::Filters;
 use super::options::Options;
 use super::registry::{self, Registration};
 
@@ -18,6 +19,7 @@ pub struct MetricOption {
 pub struct MetricConfig {
     pub(super) registration: &'static Registration,
     pub(super) context: ContextSpec,
+    pub(super) filters: Filters,
     pub(super) options: Options,
 }
 
@@ -133,12 +135,28 @@ impl MetricConfig {
                 return Err(ConfigError::LabelTwice { metric: metric(), label });
             }
         }
-        Ok(Some(Self { registration, context, options: own }))
+        Ok(Some(Self { registration, context, options: own, filters: Filters::default() }))
     }
 
     /// The metric's name, for example `port-distribution`.
     pub fn name(&self) -> &'static str {
         self.registration.name
+    }
+
+    /// With filters; the static grammar has none.
+    #[must_use]
+    pub fn with_filters(self, filters: Filters) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// Which flows it looks at.
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// Tells its filters which node this is, as `cluster/node`.
+    pub fn at_home(&mut self, node: &str) {
+        self.filters.at_home(node);
     }
 
     /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes first.

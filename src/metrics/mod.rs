@@ -12,6 +12,8 @@ pub mod aggregator;
 pub mod config;
 pub mod context;
 pub mod contexts;
+pub mod dynamic;
+pub mod filters;
 pub mod grammar;
 pub mod hubble;
 pub mod limit;

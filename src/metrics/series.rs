@@ -4,14 +4,12 @@
 //! as long as it lives, so its values, its label text and its place in the order can each be kept where they are used:
 //! values here, dense, for counting and copying; text and order shared with snapshots.
 
-use std::sync::Arc;
-
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::contexts::ContextId;
 use super::plugin::{Table, Texts};
-use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Order, Snapshot, write_pair};
+use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 use crate::sym::Sym;
 
 /// What tells one series of a table from another.
@@ -53,7 +51,6 @@ pub struct SeriesTable {
     /// By place in `values`.
     exemplars: Exemplars,
     labels: Labels,
-    order: Arc<Order>,
 }
 
 impl SeriesTable {
@@ -72,7 +69,6 @@ impl SeriesTable {
             sums: Vec::new(),
             exemplars: Exemplars::default(),
             labels: Labels::default(),
-            order: Arc::default(),
         }
     }
 
@@ -153,15 +149,10 @@ impl SeriesTable {
                 }
             }
         }
-        let slot = u32::try_from(self.labels.len()).unwrap_or(u32::MAX);
-        self.labels.push(&text);
-        self.values.resize(self.labels.len() * self.width, 0);
+        let slot = self.labels.push(&text);
+        self.values.resize(self.labels.slots() * self.width, 0);
         if !self.table.bounds.is_empty() {
-            self.sums.resize(self.labels.len(), 0.0);
-        }
-        // An order that no snapshot has seen and nobody has worked out will take this slot in as it is.
-        if Arc::get_mut(&mut self.order).is_none_or(|own| !own.is_pending()) {
-            self.order = Arc::new(self.order.grown());
+            self.sums.resize(self.labels.slots(), 0.0);
         }
         self.slots.insert(key, slot);
         slot
@@ -177,16 +168,15 @@ impl SeriesTable {
         self.labels.len()
     }
 
-    /// All values as they are now. Copies numbers only; text, order and exemplars are shared.
-    pub fn snapshot(&self) -> Snapshot {
+    /// All values as they are now. Copies numbers only; label texts and exemplars are shared.
+    pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             families: self.table.families,
             bounds: self.table.bounds,
             values: self.values.clone(),
             sums: self.sums.clone(),
             exemplars: self.exemplars.clone(),
-            labels: self.labels.clone(),
-            order: Arc::clone(&self.order),
+            labels: self.labels.sheet(),
         }
     }
 }

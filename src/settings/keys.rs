@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::kinds::{
-    address, aggregation, attach, bytes, duration, file, globs, log_format, log_level, metrics, name, number,
+    address, aggregation, attach, boolean, bytes, duration, file, globs, log_format, log_level, metrics, name, number,
     open_name, pods,
 };
 use super::model::Settings;
@@ -101,11 +101,13 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 31] = [
+pub static KEYS: [Key; 35] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
         "an address and a port, such as 0.0.0.0:9965 or [::]:9965"),
+    key!("open_metrics", open_metrics: boolean, Live, None,
+        "true or false"),
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
         "an address and a port, such as 127.0.0.1:9966"),
     key!("node_name", node_name: open_name, Restart, Some("--node-name"),
@@ -146,6 +148,13 @@ pub static KEYS: [Key; 31] = [
         "a power of two from 64KiB to 1GiB, such as 1MiB", |bytes| ring(*bytes)),
     key!("drop_budget", drop_budget: number, Restart, None,
         "a number of records from 1 to 1000000", |count| (1..=1_000_000).contains(count)),
+
+    key!("metrics_tls.certificate", metrics_tls.certificate: file, Restart, None,
+        "the path of a PEM file, or null for no TLS"),
+    key!("metrics_tls.key", metrics_tls.key: file, Restart, None,
+        "the path of a PEM file, or null for no TLS"),
+    key!("metrics_tls.client_ca", metrics_tls.client_ca: file, Restart, None,
+        "the path of a PEM file, or null to ask no client for a certificate"),
 
     key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
         "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),

@@ -70,6 +70,23 @@ pub(super) mod number {
     }
 }
 
+/// Yes or no.
+pub(super) mod boolean {
+    use super::{Bad, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<bool, Bad> {
+        match value.text()? {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Bad::of(value)),
+        }
+    }
+
+    pub(crate) fn show(on: &bool) -> Value {
+        Value::Text(on.to_string())
+    }
+}
+
 /// A plain name.
 pub(super) mod name {
     use super::{Bad, Value};

@@ -14,6 +14,8 @@ pub struct Settings {
     pub metrics: Vec<String>,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
+    /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
+    pub open_metrics: bool,
     /// Where `/healthz`, `/actors`, `/config` and the like are served.
     pub admin_listen: SocketAddr,
     /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
@@ -34,6 +36,8 @@ pub struct Settings {
     pub rings: Rings,
     /// Drop records per second and CPU; drops beyond it are counted but not described.
     pub drop_budget: u32,
+    /// TLS for `/metrics`.
+    pub metrics_tls: MetricsTls,
     /// How scrapes are answered.
     pub scrape: Scrape,
     /// How the agent stops.
@@ -110,6 +114,17 @@ pub struct Rings {
     pub drop_bytes: u32,
 }
 
+/// TLS for `/metrics`: on with certificate and key. The files are followed while the agent runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MetricsTls {
+    /// The server's certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its private key, PEM.
+    pub key: Option<PathBuf>,
+    /// The authorities for clients' certificates, PEM; with them, no client comes in without one.
+    pub client_ca: Option<PathBuf>,
+}
+
 /// How scrapes are answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scrape {
@@ -174,6 +189,7 @@ impl Default for Settings {
                 format!("traffic:{context}"),
             ],
             metrics_listen: (Ipv4Addr::UNSPECIFIED, 9965).into(),
+            open_metrics: true,
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             node_name: String::new(),
             cluster_name: "default".to_owned(),
@@ -192,6 +208,7 @@ impl Default for Settings {
             },
             rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20 },
             drop_budget: 1000,
+            metrics_tls: MetricsTls::default(),
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
             shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },
             supervision: Supervision {

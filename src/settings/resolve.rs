@@ -190,6 +190,15 @@ impl Resolved {
                 format!("`admin_listen`: {admin} is taken by `metrics_listen` ({metrics}); give them two ports");
             fail("admin_listen", "metrics_listen", message);
         }
+        let tls = &settings.metrics_tls;
+        if tls.certificate.is_some() != tls.key.is_some() {
+            let (set, missing) = if tls.key.is_none() { ("certificate", "key") } else { ("key", "certificate") };
+            let message = format!("`metrics_tls.{set}` needs `metrics_tls.{missing}` beside it");
+            fail(&format!("metrics_tls.{set}"), "metrics_tls.key", message);
+        } else if tls.client_ca.is_some() && tls.certificate.is_none() {
+            let message = "`metrics_tls.client_ca` needs `metrics_tls.certificate` and `metrics_tls.key` beside it";
+            fail("metrics_tls.client_ca", "metrics_tls.certificate", message.to_owned());
+        }
         let below = |small: &str, large: &str| {
             let show = |name| find(name).map_or(Value::Null, |key| (key.get)(settings));
             match (show(small), show(large)) {

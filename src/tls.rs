@@ -1,0 +1,293 @@
+//! Certificates for a listener, read from files that somebody else replaces (contract, section 3.7).
+//!
+//! A mounted Secret changes by swapping a symlink, at some moment, without a word. So the files are read every few
+//! seconds and compared by content; a new set is used from the next handshake on, connections that are open stay as
+//! they are, and a set that does not fit together (a certificate that came before its key) changes nothing. Until there
+//! is a first set every handshake is refused.
+//!
+//! TLS 1.3 only. Sessions are not resumed: a resumed one would rest on a client certificate that was checked against
+//! authorities which may have been replaced since.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwapOption;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+use thiserror::Error;
+
+/// Where the files are, in PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The server's certificate and those between it and the authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The authorities for clients' certificates. If given, no client comes in without one.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why a set of files cannot be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// It is not there, or not for us.
+    #[error("cannot read the {what} file {}: {error}", path.display())]
+    Read {
+        /// `certificate`, `key` or `client CA`.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is something else.
+    #[error("the {what} file {} does not hold a {what} in PEM: {error}", path.display())]
+    Pem {
+        /// `certificate`, `key` or `client CA`.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: pem::Error,
+    },
+    /// It is PEM, but its content is of no use.
+    #[error("the {what} file {} cannot be used: {error}", path.display())]
+    Unusable {
+        /// `certificate`, `key` or `client CA`.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+}
+
+/// What the files hold. Compared to tell whether they have changed.
+#[derive(PartialEq, Eq)]
+struct Content {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+/// What was found when the files were looked at.
+#[derive(Default)]
+struct Seen {
+    in_use: Option<Content>,
+    /// The last that could not be used, so that it is counted once.
+    rejected: Option<Content>,
+}
+
+/// A set of files in use.
+#[derive(Debug)]
+struct Loaded {
+    certificate: Arc<CertifiedKey>,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+}
+
+/// The last set that could be used; empty until there is one.
+type Current = Arc<ArcSwapOption<Loaded>>;
+
+/// A set of certificate files and what was last read from them.
+pub struct TlsFiles {
+    paths: Paths,
+    provider: Arc<CryptoProvider>,
+    current: Current,
+    seen: Mutex<Seen>,
+    applied: AtomicU64,
+    rejected: AtomicU64,
+}
+
+impl std::fmt::Debug for TlsFiles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TlsFiles").field("paths", &self.paths).field("ready", &self.is_ready()).finish_non_exhaustive()
+    }
+}
+
+impl TlsFiles {
+    /// Files that have not been looked at yet.
+    pub fn new(paths: Paths) -> Self {
+        Self {
+            paths,
+            provider: Arc::new(ring::default_provider()),
+            current: Current::default(),
+            seen: Mutex::default(),
+            applied: AtomicU64::default(),
+            rejected: AtomicU64::default(),
+        }
+    }
+
+    /// True once handshakes are answered.
+    pub fn is_ready(&self) -> bool {
+        self.current.load().is_some()
+    }
+
+    /// How often a changed set of files was used, and how often it could not be.
+    pub fn counts(&self) -> [(&'static str, u64); 2] {
+        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
+    }
+
+    /// Reads the files, and uses what they hold from now on if it has changed. True if it has.
+    ///
+    /// # Errors
+    /// If they cannot be used; what was in use stays.
+    pub fn look(&self) -> Result<bool, TlsError> {
+        let found = self.read()?;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.in_use.as_ref() == Some(&found) {
+            return Ok(false);
+        }
+        match self.load(&found) {
+            Ok(loaded) => {
+                self.current.store(Some(Arc::new(loaded)));
+                self.applied.fetch_add(1, Relaxed);
+                seen.in_use = Some(found);
+                Ok(true)
+            }
+            Err(error) => {
+                if seen.rejected.as_ref() != Some(&found) {
+                    self.rejected.fetch_add(1, Relaxed);
+                    seen.rejected = Some(found);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Content, TlsError> {
+        let read = |what, path: &Path| {
+            std::fs::read(path).map_err(|error| TlsError::Read { what, path: path.to_owned(), error })
+        };
+        Ok(Content {
+            certificate: read("certificate", &self.paths.certificate)?,
+            key: read("key", &self.paths.key)?,
+            client_ca: self.paths.client_ca.as_deref().map(|path| read("client CA", path)).transpose()?,
+        })
+    }
+
+    fn load(&self, content: &Content) -> Result<Loaded, TlsError> {
+        let chain = certificates("certificate", &self.paths.certificate, &content.certificate)?;
+        let path = &self.paths.key;
+        let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| TlsError::Pem {
+            what: "key",
+            path: path.clone(),
+            error,
+        })?;
+        // Also finds a certificate that is of another key.
+        let certificate = CertifiedKey::from_der(chain, key, &self.provider).map_err(|error| {
+            let error = format!("with {}: {error}", self.paths.certificate.display());
+            TlsError::Unusable { what: "key", path: path.clone(), error }
+        })?;
+        let clients = match (&content.client_ca, &self.paths.client_ca) {
+            (Some(authorities), Some(path)) => Some(self.verifier(path, authorities)?),
+            _ => None,
+        };
+        Ok(Loaded { certificate: Arc::new(certificate), clients })
+    }
+
+    fn verifier(&self, path: &Path, authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+        let unusable = |error: String| TlsError::Unusable { what: "client CA", path: path.to_owned(), error };
+        let mut roots = RootCertStore::empty();
+        for authority in certificates("client CA", path, authorities)? {
+            roots.add(authority).map_err(|error| unusable(error.to_string()))?;
+        }
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+            .build()
+            .map_err(|error| unusable(error.to_string()))
+    }
+
+    /// The configuration of a listener that follows the files.
+    ///
+    /// # Errors
+    /// Never in practice: the versions and the algorithms are constants.
+    pub fn server_config(&self) -> Result<ServerConfig, rustls::Error> {
+        let algorithms = self.provider.signature_verification_algorithms;
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])?;
+        let builder = if self.paths.client_ca.is_some() {
+            let current = Arc::clone(&self.current);
+            builder.with_client_cert_verifier(Arc::new(Clients { current, algorithms }))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Certificate(Arc::clone(&self.current))));
+        config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(config)
+    }
+}
+
+/// All certificates in a file; at least one.
+fn certificates(what: &'static str, path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    match read {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(TlsError::Pem { what, path: path.to_owned(), error: pem::Error::NoItemsFound }),
+        Err(error) => Err(TlsError::Pem { what, path: path.to_owned(), error }),
+    }
+}
+
+/// Gives each handshake the certificate of the moment.
+#[derive(Debug)]
+struct Certificate(Current);
+
+impl ResolvesServerCert for Certificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().as_ref().map(|loaded| Arc::clone(&loaded.certificate))
+    }
+}
+
+/// Checks each client against the authorities of the moment.
+#[derive(Debug)]
+struct Clients {
+    current: Current,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ClientCertVerifier for Clients {
+    /// None: authorities come and go, and a client with one certificate sends it anyway.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        match self.current.load().as_ref().and_then(|loaded| loaded.clients.as_ref()) {
+            Some(clients) => clients.verify_client_cert(end_entity, intermediates, now),
+            None => Err(rustls::Error::General("there are no authorities to check a client with yet".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
