@@ -1,7 +1,7 @@
 //! A flow as filters see it: what an [`Extra`] says where there is one, else what the flow itself knows.
 
 use super::address;
-use crate::flow::extra::{Dns, Http, L7Record};
+use crate::flow::extra::{Dns, Http, L7Record, Mapped};
 use crate::flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
 use crate::index::{Endpoint, Index};
 use crate::metrics::context::End;
@@ -32,21 +32,23 @@ impl<'a> Seen<'a> {
 
     /// `IP.source` or `IP.destination`; none where the flow has no such address.
     pub(super) fn address(&self, end: End) -> Option<address::Seen> {
-        let address = match end {
-            End::Source => self.flow.source_ip,
-            End::Destination => self.flow.destination_ip,
-        };
-        self.known(address)
+        let mapped = self.extra.map_or_else(Mapped::default, |extra| extra.mapped);
+        match end {
+            End::Source => self.known(self.flow.source_ip, mapped.source),
+            End::Destination => self.known(self.flow.destination_ip, mapped.destination),
+        }
     }
 
     /// `IP.source_xlated`.
     pub(super) fn translated(&self) -> Option<address::Seen> {
-        self.extra?.source_xlated.and_then(|address| self.known(address))
+        let extra = self.extra?;
+        self.known(extra.source_xlated?, extra.mapped.source_xlated)
     }
 
-    fn known(&self, address: Address) -> Option<address::Seen> {
-        let mapped = address.ip().is_ipv4() && self.flow.family != Family::V6;
-        (self.has_ip() && address != Address::default()).then_some(address::Seen { address, v4: mapped })
+    fn known(&self, address: Address, mapped: bool) -> Option<address::Seen> {
+        let absent = address == Address::default() && self.flow.family != Family::V6;
+        let v4 = address.ip().is_ipv4() && !mapped;
+        (self.has_ip() && !absent).then_some(address::Seen { address, v4 })
     }
 
     pub(super) fn has_ip(&self) -> bool {
