@@ -36,6 +36,7 @@ pub struct Extra {
     pub source_cluster: String,
     pub destination_cluster: String,
     pub source_xlated: Option<Address>,
+    pub mapped: Mapped,
     pub encrypted: bool,
     /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
     pub has_ip: bool,
@@ -56,6 +57,16 @@ pub struct Extra {
     pub trace_id: String,
     pub ip_trace_id: u64,
     pub l7: Option<L7>,
+}
+
+/// Which addresses are written as IPv6 though they are IPv4 ones mapped into it (`::ffff:10.0.0.1`): as text, and for
+/// networks, they are others than `10.0.0.1`, whatever version the flow says it is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Mapped {
+    pub source: bool,
+    pub source_xlated: bool,
+    pub destination: bool,
 }
 
 /// `flow.Service`.

@@ -5,6 +5,7 @@
 //! another index. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
 //! number over all indexes, so a series goes on when the index changes.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -12,6 +13,7 @@ use hashbrown::HashMap;
 
 use super::context::{ContextSpec, End, Ends, Uses, dns};
 use super::limit;
+use crate::flow::extra::Mapped;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
@@ -30,6 +32,8 @@ struct Who {
     family: Family,
     /// Whether it is an IP packet: only such have addresses.
     addressed: bool,
+    /// Which addresses are IPv4 ones that are written as IPv6.
+    mapped: Mapped,
 }
 
 /// [`Who`] with the addresses and the DNS names, for contexts that show them.
@@ -91,6 +95,7 @@ impl Contexts {
             direction: if self.uses.direction { flow.direction as u8 } else { 0 },
             family: Family::NotUsed,
             addressed: false,
+            mapped: Mapped::default(),
         };
         let uses = self.uses;
         let extra = extras.get(flow.extra.0 as usize);
@@ -113,7 +118,7 @@ impl Contexts {
         let address = |used, address| if used { address } else { Address::default() };
         let names = |used, end| if used { dns(extra, end) } else { Sym::EMPTY };
         let key = (
-            Who { family: flow.family, addressed: is_addressed(flow, extra), ..who },
+            Who { family: flow.family, addressed: is_addressed(flow, extra), mapped: mapped(extra), ..who },
             [address(uses.source_ip, flow.source_ip), address(uses.destination_ip, flow.destination_ip)],
             [names(uses.source_dns, End::Source), names(uses.destination_dns, End::Destination)],
         );
@@ -150,7 +155,14 @@ impl Contexts {
                 let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
                 // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
                 let absent = address == Address::default() && flow.family != Family::V6;
-                if absent || !is_addressed(flow, extra) { Sym::EMPTY } else { text(texts, address) }
+                if absent || !is_addressed(flow, extra) {
+                    return Sym::EMPTY;
+                }
+                let mapped = mapped(extra);
+                if if end == End::Source { mapped.source } else { mapped.destination } {
+                    return Sym::new(&Ipv6Addr::from(address.0).to_string());
+                }
+                text(texts, address)
             },
         };
         self.spec.values(ends, &mut self.scratch);
@@ -179,6 +191,10 @@ fn cut(value: Sym) -> Sym {
 /// A flow may have an IP message that does not say its version.
 fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
     extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
+}
+
+fn mapped(extra: Option<&Extra>) -> Mapped {
+    extra.map_or(Mapped::default(), |extra| extra.mapped)
 }
 
 fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {

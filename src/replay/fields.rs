@@ -128,9 +128,9 @@ fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Res
     extra.has_ip = true;
     cursor.object(|inside, field| {
         match field {
-            "source" => flow.source_ip = address(inside)?.unwrap_or_default(),
-            "destination" => flow.destination_ip = address(inside)?.unwrap_or_default(),
-            "source_xlated" => extra.source_xlated = address(inside)?,
+            "source" => flow.source_ip = address(inside, &mut extra.mapped.source)?.unwrap_or_default(),
+            "destination" => flow.destination_ip = address(inside, &mut extra.mapped.destination)?.unwrap_or_default(),
+            "source_xlated" => extra.source_xlated = address(inside, &mut extra.mapped.source_xlated)?,
             "ipVersion" => {
                 flow.family = match number(inside, &names::IP_VERSIONS)? {
                     1 => Family::V4,
@@ -145,13 +145,16 @@ fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Res
     })
 }
 
-fn address(cursor: &mut Cursor<'_>) -> Result<Option<Address>, Wrong> {
+fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>, Wrong> {
     let text = cursor.string()?;
     if text.is_empty() {
         return Ok(None);
     }
     match text.parse::<IpAddr>() {
-        Ok(ip) => Ok(Some(Address::from(ip))),
+        Ok(ip) => {
+            *mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
+            Ok(Some(Address::from(ip)))
+        }
         Err(_) => cursor.wrong(format!("expected an IP address, found {text:?}")),
     }
 }

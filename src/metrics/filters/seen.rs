@@ -32,21 +32,22 @@ impl<'a> Seen<'a> {
 
     /// `IP.source` or `IP.destination`; none where the flow has no such address.
     pub(super) fn address(&self, end: End) -> Option<address::Seen> {
-        let address = match end {
-            End::Source => self.flow.source_ip,
-            End::Destination => self.flow.destination_ip,
-        };
-        self.known(address)
+        let mapped = self.extra.map(|extra| extra.mapped).unwrap_or_default();
+        match end {
+            End::Source => self.known(self.flow.source_ip, mapped.source),
+            End::Destination => self.known(self.flow.destination_ip, mapped.destination),
+        }
     }
 
     /// `IP.source_xlated`.
     pub(super) fn translated(&self) -> Option<address::Seen> {
-        self.extra?.source_xlated.and_then(|address| self.known(address))
+        let extra = self.extra?;
+        self.known(extra.source_xlated?, extra.mapped.source_xlated)
     }
 
-    fn known(&self, address: Address) -> Option<address::Seen> {
-        let mapped = address.ip().is_ipv4() && self.flow.family != Family::V6;
-        (self.has_ip() && address != Address::default()).then_some(address::Seen { address, v4: mapped })
+    fn known(&self, address: Address, mapped: bool) -> Option<address::Seen> {
+        let v4 = address.ip().is_ipv4() && !mapped && self.flow.family != Family::V6;
+        (self.has_ip() && address != Address::default()).then_some(address::Seen { address, v4 })
     }
 
     pub(super) fn has_ip(&self) -> bool {
