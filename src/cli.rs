@@ -118,8 +118,8 @@ static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
         "{}\nrevision: {}\ncompiler: {}\nplatform: {} {}{}\nlicence:  Apache-2.0; eBPF programs GPL-2.0-only OR \
          BSD-2-Clause",
         env!("CARGO_PKG_VERSION"),
-        option_env!("WEBB_REVISION").unwrap_or("unknown"),
-        option_env!("WEBB_RUSTC").unwrap_or("unknown"),
+        option_env!("BUILD_REVISION").unwrap_or("unknown"),
+        option_env!("BUILD_RUSTC").unwrap_or("unknown"),
         std::env::consts::OS,
         std::env::consts::ARCH,
         if cfg!(feature = "fault-injection") { "\nfeatures: fault-injection" } else { "" },
