@@ -36,6 +36,7 @@ pub struct Extra {
     pub source_cluster: String,
     pub destination_cluster: String,
     pub source_xlated: Option<Address>,
+    /// Which addresses are written as IPv6 though they are IPv4's (`::ffff:10.0.0.1`).
     pub mapped: Mapped,
     pub encrypted: bool,
     /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
@@ -59,14 +60,13 @@ pub struct Extra {
     pub l7: Option<L7>,
 }
 
-/// Which addresses are written as IPv6 though they are IPv4 ones mapped into it (`::ffff:10.0.0.1`): as text, and for
-/// networks, they are others than `10.0.0.1`, whatever version the flow says it is of.
+/// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell; Hubble's text can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Mapped {
     pub source: bool,
-    pub source_xlated: bool,
     pub destination: bool,
+    pub source_xlated: bool,
 }
 
 /// `flow.Service`.

@@ -13,7 +13,6 @@ use hashbrown::HashMap;
 
 use super::context::{ContextSpec, End, Ends, Uses, dns};
 use super::limit;
-use crate::flow::extra::Mapped;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
@@ -32,8 +31,8 @@ struct Who {
     family: Family,
     /// Whether it is an IP packet: only such have addresses.
     addressed: bool,
-    /// Which addresses are IPv4 ones that are written as IPv6.
-    mapped: Mapped,
+    /// Whether the addresses are written as IPv6 though they are IPv4's.
+    mapped: [bool; 2],
 }
 
 /// [`Who`] with the addresses and the DNS names, for contexts that show them.
@@ -95,7 +94,7 @@ impl Contexts {
             direction: if self.uses.direction { flow.direction as u8 } else { 0 },
             family: Family::NotUsed,
             addressed: false,
-            mapped: Mapped::default(),
+            mapped: [false; 2],
         };
         let uses = self.uses;
         let extra = extras.get(flow.extra.0 as usize);
@@ -155,14 +154,13 @@ impl Contexts {
                 let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
                 // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
                 let absent = address == Address::default() && flow.family != Family::V6;
-                if absent || !is_addressed(flow, extra) {
-                    return Sym::EMPTY;
+                let [source, destination] = mapped(extra);
+                let mapped = if end == End::Source { source } else { destination };
+                match (absent || !is_addressed(flow, extra), mapped) {
+                    (true, _) => Sym::EMPTY,
+                    (false, false) => text(texts, address),
+                    (false, true) => Sym::new(&Ipv6Addr::from(address.0).to_string()),
                 }
-                let mapped = mapped(extra);
-                if if end == End::Source { mapped.source } else { mapped.destination } {
-                    return Sym::new(&Ipv6Addr::from(address.0).to_string());
-                }
-                text(texts, address)
             },
         };
         self.spec.values(ends, &mut self.scratch);
@@ -193,8 +191,8 @@ fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
     extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
 }
 
-fn mapped(extra: Option<&Extra>) -> Mapped {
-    extra.map_or(Mapped::default(), |extra| extra.mapped)
+fn mapped(extra: Option<&Extra>) -> [bool; 2] {
+    extra.map_or([false; 2], |extra| [extra.mapped.source, extra.mapped.destination])
 }
 
 fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {

@@ -147,6 +147,7 @@ fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Res
 
 fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>, Wrong> {
     let text = cursor.string()?;
+    *mapped = false;
     if text.is_empty() {
         return Ok(None);
     }

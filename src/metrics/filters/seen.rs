@@ -1,7 +1,7 @@
 //! A flow as filters see it: what an [`Extra`] says where there is one, else what the flow itself knows.
 
 use super::address;
-use crate::flow::extra::{Dns, Http, L7Record};
+use crate::flow::extra::{Dns, Http, L7Record, Mapped};
 use crate::flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
 use crate::index::{Endpoint, Index};
 use crate::metrics::context::End;
@@ -32,7 +32,7 @@ impl<'a> Seen<'a> {
 
     /// `IP.source` or `IP.destination`; none where the flow has no such address.
     pub(super) fn address(&self, end: End) -> Option<address::Seen> {
-        let mapped = self.extra.map(|extra| extra.mapped).unwrap_or_default();
+        let mapped = self.extra.map_or_else(Mapped::default, |extra| extra.mapped);
         match end {
             End::Source => self.known(self.flow.source_ip, mapped.source),
             End::Destination => self.known(self.flow.destination_ip, mapped.destination),
@@ -46,8 +46,9 @@ impl<'a> Seen<'a> {
     }
 
     fn known(&self, address: Address, mapped: bool) -> Option<address::Seen> {
-        let v4 = address.ip().is_ipv4() && !mapped && self.flow.family != Family::V6;
-        (self.has_ip() && address != Address::default()).then_some(address::Seen { address, v4 })
+        let absent = address == Address::default() && self.flow.family != Family::V6;
+        let v4 = address.ip().is_ipv4() && !mapped;
+        (self.has_ip() && !absent).then_some(address::Seen { address, v4 })
     }
 
     pub(super) fn has_ip(&self) -> bool {
