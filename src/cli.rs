@@ -97,8 +97,9 @@ Exit codes:
   64  not valid, or not readable";
 
 const REPLAY_HELP: &str = "\
-Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd. Lost events count, other
-events are passed over. A line that cannot be read is named on standard error, with the reason, and left out.
+Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd.
+Lost events count, other events are passed over. A line that cannot be read is named on standard
+error, with the reason, and left out.
 
 Examples:
   hubble observe -o json --last 1000 | webb replay -
