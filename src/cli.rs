@@ -55,7 +55,7 @@ Examples:
   webb run --cluster-manifest pods.yaml       watch every pod interface, names from a file
   curl -s localhost:9965/metrics              what it counts
   webb check-config /etc/webb/webb.yaml       is the file right?
-  webb replay --metrics \"flow tcp\" flows.json  what would these flows count?";
+  webb replay flows.json                      what would the metrics of these flows be?";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
