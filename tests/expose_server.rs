@@ -21,7 +21,6 @@ use std::time::Duration;
 use expose_parser::{Parsed, parse};
 use expose_server_common::{Answer, Server, ask, read, read_next, serve, until};
 use flate2::read::GzDecoder;
-use rustix::net::sockopt::set_socket_recv_buffer_size;
 use webb::expose::Format;
 use webb::flow::{Flow, L4};
 use webb::metrics::{Aggregator, Flows, grammar};
@@ -157,7 +156,6 @@ fn a_slow_scraper() {
     let server = counting(Duration::ZERO);
     let _warm = get(&server, "/metrics", "");
     let mut slow = connect(&server);
-    set_socket_recv_buffer_size(&slow, 4096).unwrap();
     // More answers than all buffers hold.
     for _ in 0..40 {
         ask(&mut slow, "GET", "/metrics", "").unwrap();
@@ -171,8 +169,6 @@ fn a_slow_scraper() {
         last = now;
     }
     until("counting goes on", || server.road.rounds.load(Relaxed) > rounds + 100);
-    // A small window would make the rest of it slow for nothing.
-    set_socket_recv_buffer_size(&slow, 1 << 20).unwrap();
     let mut rest = BufReader::new((&first[..]).chain(&mut slow));
     let mut moments = Vec::new();
     for _ in 0..40 {
