@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 
@@ -22,6 +23,10 @@ pub enum Exit {
     Asked = 0,
     /// The command line or the configuration is wrong.
     Configuration = 64,
+    /// What was to be read is wrong, and `--strict` was asked for.
+    Data = 65,
+    /// A file cannot be read.
+    NoInput = 66,
     /// The kernel lacks something that cannot be done without.
     Kernel = 69,
     /// A component failed more often than `supervision.max_restarts` allows.
@@ -49,7 +54,8 @@ Examples:
   webb probe                                  what this kernel and these privileges allow
   webb run --cluster-manifest pods.yaml       watch every pod interface, names from a file
   curl -s localhost:9965/metrics              what it counts
-  webb check-config /etc/webb/webb.yaml       is the file right?";
+  webb check-config /etc/webb/webb.yaml       is the file right?
+  webb replay --metrics \"flow tcp\" flows.json  what would these flows count?";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -90,6 +96,22 @@ Exit codes:
   0   valid, perhaps with warnings
   64  not valid, or not readable";
 
+const REPLAY_HELP: &str = "\
+Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd. Lost events count, other
+events are passed over. A line that cannot be read is named on standard error, with the reason, and left out.
+
+Examples:
+  hubble observe -o json --last 1000 | webb replay -
+  webb replay --metrics \"dns:query httpV2:labelsContext=source_namespace\" flows.json.gz
+  webb replay --metrics-config dynamic-metrics.yaml --cardinality flows-*.zst
+  webb replay --serve 127.0.0.1:9965 flows.json
+
+Exit codes:
+  0   done; lines that could not be read are counted on standard error
+  64  the command line or the configuration of the metrics is wrong
+  65  a line could not be read, and --strict was given
+  66  a file could not be read to its end";
+
 /// More than the version number, for bug reports. The build script names revision and compiler where it can.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -126,6 +148,9 @@ pub enum Command {
     /// Check a configuration file without running
     #[command(after_help = CHECK_HELP)]
     CheckConfig(CheckConfigArgs),
+    /// Count the flows of a file as if they happened now, and print the metrics
+    #[command(after_help = REPLAY_HELP)]
+    Replay(ReplayArgs),
     /// Print completions for a shell, to be sourced
     #[command(after_help = "Example:\n  source <(webb completions bash)")]
     Completions {
@@ -182,6 +207,42 @@ pub struct CheckConfigArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `webb replay`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ReplayArgs {
+    /// Files of flows; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`; those of an agent unless given
+    #[arg(long, value_name = "LIST", conflicts_with = "metrics_config")]
+    pub metrics: Option<String>,
+    /// Metrics to count, from a file in the form of Hubble's dynamic metrics
+    #[arg(long, value_name = "FILE")]
+    pub metrics_config: Option<PathBuf>,
+    /// Format to print
+    #[arg(long, value_enum, default_value_t)]
+    pub format: ReplayFormat,
+    /// Serve /metrics there, once all is read, instead of printing
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with_all = ["format", "cardinality"])]
+    pub serve: Option<SocketAddr>,
+    /// Print how many series and bytes each family and each label has, instead of the metrics
+    #[arg(long, conflicts_with = "format")]
+    pub cardinality: bool,
+    /// Stop at the first line that cannot be read
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// Formats of the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum ReplayFormat {
+    /// Prometheus text 0.0.4
+    #[default]
+    Text,
+    /// OpenMetrics 1.0.0, with exemplars
+    Openmetrics,
 }
 
 impl Cli {

@@ -16,6 +16,7 @@ pub mod logging;
 pub mod metrics;
 pub mod pipeline;
 pub mod records;
+pub mod replay;
 pub mod selfmetrics;
 pub mod settings;
 pub mod sym;

@@ -21,6 +21,7 @@ fn obey(command: &Command) -> Exit {
         Command::Run(arguments) => return run(arguments),
         Command::Probe(arguments) => app::probe(arguments.json, out),
         Command::CheckConfig(arguments) => arguments.run(&check_metrics, out),
+        Command::Replay(arguments) => app::replay(arguments, out),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Asked),
     };
     // A reader that has seen enough closes the pipe.

@@ -115,6 +115,10 @@ defs! {
         "Times a new index of names was published";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
+    LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []
+        "Times that a label value was longer than 4096 bytes and was cut";
+    LABEL_TEXTS_FOLDED: counter "webb_label_texts_folded_total" []
+        "Counts whose label texts became ~other because the metric holds as many different ones as it may";
 
     PROBE_INTERFACES: gauge "webb_probe_interfaces" ["role"]
         "Interfaces that are watched";

@@ -63,7 +63,7 @@ fn story(index: &Index) -> Vec<Flow> {
 fn plain() {
     let index = index();
     let text = exposed("drop flow icmp port-distribution tcp traffic", &story(&index), &index);
-    expose_parser::parse(&text);
+    expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -76,7 +76,7 @@ fn contexts() {
         tcp:labelsContext=source_namespace,source_workload,destination_app,traffic_direction \
         traffic:sourceContext=pod|reserved-identity;destinationContext=ip";
     let text = exposed(configuration, &story(&index), &index);
-    expose_parser::parse(&text);
+    expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 

@@ -210,9 +210,9 @@ fn named(flow: &Flow, index: &Index) -> Flow {
 }
 
 fn read(text: &str) -> BTreeMap<(String, Vec<(String, String)>), String> {
-    let families = expose_parser::parse(text);
+    let families = expose_parser::parse(webb::expose::Format::Text, text);
     let samples = families.into_iter().flat_map(|family| family.samples);
-    samples.map(|(name, labels, value)| ((name, labels), value.to_string())).collect()
+    samples.map(|sample| ((sample.name, sample.labels), sample.value.to_string())).collect()
 }
 
 fn expected(counts: &Counts) -> BTreeMap<(String, Vec<(String, String)>), String> {

@@ -10,6 +10,7 @@ use crate::actors::resolver::Names;
 use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
 use crate::index::Index;
+use crate::metrics::limit;
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::sym;
 use crate::tls::TlsFiles;
@@ -28,10 +29,12 @@ pub(super) fn version() -> serde_json::Value {
 pub(super) fn build(metrics: &SelfMetrics) -> Added {
     let kernel = kernel_release();
     metrics.add(
-        &[&own::BUILD_INFO, &own::INTERNED_NAMES],
+        &[&own::BUILD_INFO, &own::INTERNED_NAMES, &own::LABEL_VALUES_CUT, &own::LABEL_TEXTS_FOLDED],
         Box::new(move |rows| {
             rows.add(&own::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &kernel], 1);
             rows.add(&own::INTERNED_NAMES, &[], sym::interned() as u64);
+            rows.add(&own::LABEL_VALUES_CUT, &[], limit::cut_values());
+            rows.add(&own::LABEL_TEXTS_FOLDED, &[], limit::folded());
         }),
     )
 }

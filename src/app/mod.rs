@@ -11,11 +11,13 @@ mod loader;
 mod metrics;
 mod probe;
 mod reload;
+mod replay;
 mod start;
 mod stop;
 
 pub use error::StartError;
 pub use probe::probe;
+pub use replay::replay;
 pub use start::Plan;
 
 use std::time::Duration;

@@ -36,9 +36,15 @@ pub struct Extra {
     pub source_cluster: String,
     pub destination_cluster: String,
     pub source_xlated: Option<Address>,
+    /// Which addresses are written as IPv6 though they are IPv4's (`::ffff:10.0.0.1`).
+    pub mapped: Mapped,
     pub encrypted: bool,
     /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
     pub has_ip: bool,
+    /// False where the flow has no layer 4 message at all, not even an empty one.
+    pub has_l4: bool,
+    /// The SCTP chunk type's number, which may be none that has a name.
+    pub sctp_chunk: i32,
     /// `event_type.type`; none where the message is absent.
     pub event_type: Option<i32>,
     pub sub_type: i32,
@@ -52,6 +58,15 @@ pub struct Extra {
     pub trace_id: String,
     pub ip_trace_id: u64,
     pub l7: Option<L7>,
+}
+
+/// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell; Hubble's text can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Mapped {
+    pub source: bool,
+    pub destination: bool,
+    pub source_xlated: bool,
 }
 
 /// `flow.Service`.

@@ -6,6 +6,7 @@
 
 pub mod extra;
 mod l4;
+pub mod names;
 mod reason;
 mod text;
 mod verdict;
@@ -51,7 +52,7 @@ impl From<IpAddr> for Address {
 /// One flow: `flow.Flow` reduced to what metrics read, plus the deltas that Hubble lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
-    /// `CLOCK_MONOTONIC` nanoseconds.
+    /// `CLOCK_MONOTONIC` nanoseconds; of a flow that another program wrote, Unix time in nanoseconds.
     pub time_ns: u64,
     /// Sender of the packet.
     pub source_ip: Address,

@@ -43,17 +43,22 @@ pub struct EndpointSpec {
     pub pod_name: String,
     /// `source:key=value`, sorted bytewise as Hubble prints them.
     pub labels: Vec<String>,
-    /// Workloads; only the first is ever shown.
+    /// Workloads; only the first is ever shown, filters look at all.
     pub workloads: Vec<Workload>,
 }
 
+/// The labels of what is outside the cluster.
+const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"];
+
 /// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the contract, section 2.2")]
 pub struct Endpoint {
     pub kind: Kind,
     /// True for a pod of this node.
     pub local: bool,
+    /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever else it is.
+    pub world: bool,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
     pub identity_number: u32,
@@ -66,6 +71,8 @@ pub struct Endpoint {
     pub workload: Sym,
     pub workload_name: Sym,
     pub workload_kind: Sym,
+    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the first.
+    pub workloads: Sym,
     pub app: Sym,
 }
 
@@ -74,6 +81,7 @@ impl Endpoint {
     pub const EMPTY: Self = Self {
         kind: Kind::Unknown,
         local: false,
+        world: false,
         policy_subject: 0,
         identity_number: 0,
         identity: Sym::EMPTY,
@@ -84,6 +92,7 @@ impl Endpoint {
         workload: Sym::EMPTY,
         workload_name: Sym::EMPTY,
         workload_kind: Sym::EMPTY,
+        workloads: Sym::EMPTY,
         app: Sym::EMPTY,
     };
 
@@ -104,6 +113,7 @@ impl Endpoint {
         Self {
             kind,
             local,
+            world: spec.labels.iter().any(|label| WORLD.contains(&label.as_str())),
             policy_subject: 0,
             identity_number: spec.identity,
             identity: Sym::new(&spec.labels.join(",")),
@@ -119,6 +129,7 @@ impl Endpoint {
             },
             workload_name: Sym::new(workload_name),
             workload_kind: Sym::new(workload_kind),
+            workloads: Sym::new(&workloads(&spec.workloads)),
             app: Sym::new(app(&spec.labels)),
         }
     }
@@ -126,6 +137,11 @@ impl Endpoint {
 
 fn qualified(namespace: &str, name: &str) -> String {
     if namespace.is_empty() { name.to_owned() } else { format!("{namespace}/{name}") }
+}
+
+fn workloads(list: &[Workload]) -> String {
+    let texts: Vec<String> = list.iter().map(|workload| format!("{}/{}", workload.name, workload.kind)).collect();
+    texts.join(",")
 }
 
 fn reserved_identity(labels: &[String]) -> &str {
@@ -177,5 +193,11 @@ mod tests {
             ..EndpointSpec::default()
         };
         assert_eq!(&*endpoint(&api).reserved_identity.text(), "reserved:kube-apiserver");
+
+        let labels = vec!["cidr:1.1.1.1/32".into(), "reserved:world-ipv4".into()];
+        assert!(endpoint(&EndpointSpec { labels, ..EndpointSpec::default() }).world);
+        assert!(Endpoint::world().world);
+        let labels = vec!["reserved:world-ipv".into(), "k8s:a=reserved:world".into()];
+        assert!(!endpoint(&EndpointSpec { labels, ..EndpointSpec::default() }).world);
     }
 }

@@ -7,8 +7,11 @@ use std::sync::Arc;
 use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
+use super::filters::Filters;
+use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
+use super::tuples::Tuples;
 use crate::expose::Snapshot;
 use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
@@ -27,13 +30,18 @@ pub struct Flows<'a> {
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {
     name: &'static str,
+    filters: Filters,
     engine: Box<dyn Engine>,
 }
 
 impl Aggregator {
     /// An aggregator without series.
     pub fn new(config: &MetricConfig) -> Self {
-        Self { name: config.name(), engine: (config.registration.make)(config.context.clone()) }
+        Self {
+            name: config.name(),
+            filters: config.filters.clone(),
+            engine: (config.registration.make)(config.context.clone(), &config.options),
+        }
     }
 
     /// The metric's configuration name; the component is `aggregator/` and this.
@@ -47,7 +55,12 @@ impl Aggregator {
     /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
     /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
-        self.engine.observe(batch, from, progress);
+        self.engine.observe(&self.filters, batch, from, progress);
+    }
+
+    /// Looks at other flows from now on; counters go on.
+    pub fn set_filters(&mut self, filters: Filters) {
+        self.filters = filters;
     }
 
     /// All counters as they are now, one snapshot per table.
@@ -69,7 +82,7 @@ impl fmt::Debug for Aggregator {
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
-    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize);
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -78,24 +91,27 @@ struct Counting<P> {
     plugin: P,
     contexts: Contexts,
     tables: Vec<SeriesTable>,
+    tuples: Tuples,
     #[cfg(feature = "fault-injection")]
     point: String,
 }
 
 /// The engine of a plugin, for the registry.
-pub(super) fn engine<P: Plugin>(spec: ContextSpec) -> Box<dyn Engine> {
+pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
     let names = spec.label_names();
+    let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
-        plugin: P::new(),
+        plugin: P::new(options),
         contexts: Contexts::new(spec),
-        tables: P::TABLES.iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tables: P::tables(options).iter().map(|table| SeriesTable::new(table, &names)).collect(),
+        tuples: Tuples::default(),
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
 }
 
 impl<P: Plugin> Engine for Counting<P> {
-    fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.contexts.follow(batch.index);
         for (at, flow) in batch.flows.iter().enumerate().skip(from) {
             *progress = at;
@@ -104,11 +120,16 @@ impl<P: Plugin> Engine for Counting<P> {
             if flow.event == Event::Flush && !P::FLUSHES {
                 continue;
             }
+            if !filters.pass(flow, batch.extras.get(flow.extra.0 as usize), batch.index) {
+                continue;
+            }
             let mut emit = Emit {
                 flow,
                 extras: batch.extras,
+                index: batch.index,
                 contexts: &mut self.contexts,
                 tables: &mut self.tables,
+                tuples: &mut self.tuples,
                 context: None,
                 plugin: PhantomData,
             };

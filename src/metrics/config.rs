@@ -1,6 +1,8 @@
 //! One metric's configuration, checked: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
+use super::filters::Filters;
+use super::options::Options;
 use super::registry::{self, Registration};
 
 /// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
@@ -17,6 +19,8 @@ pub struct MetricOption {
 pub struct MetricConfig {
     pub(super) registration: &'static Registration,
     pub(super) context: ContextSpec,
+    pub(super) filters: Filters,
+    pub(super) options: Options,
 }
 
 /// Something in a configuration that is left out, though the rest works as written.
@@ -28,21 +32,30 @@ pub enum Warning {
         /// As written; names are case-sensitive.
         metric: String,
     },
-    /// One of Hubble's that this version does not count.
-    #[error(
-        "skipping hubble metric '{metric}': this version of webb does not count it yet; it counts: {}",
-        registry::names()
-    )]
-    NotCounted {
-        /// As written.
-        metric: String,
-    },
     /// The plugin that Cilium 1.20 took away.
     #[error("skipping hubble metric 'kafka': Cilium removed it in 1.20, and webb parses no Kafka")]
     Kafka,
     /// Hubble ignores these silently; a misspelt context option would be one.
     #[error("metric '{metric}' has no option '{option}'; it is ignored")]
     UnknownOption {
+        /// The metric's name.
+        metric: String,
+        /// As written.
+        option: String,
+    },
+    /// Hubble looks at the name alone.
+    #[error("metric '{metric}': option '{option}' is on because it is there; its value '{value}' changes nothing")]
+    FlagValue {
+        /// The metric's name.
+        metric: String,
+        /// As written.
+        option: String,
+        /// As written.
+        value: String,
+    },
+    /// Hubble looks at the first one and takes `true` alone for yes.
+    #[error("metric '{metric}': exemplars are off: the first option '{option}' must have exactly the value 'true'")]
+    ExemplarsOff {
         /// The metric's name.
         metric: String,
         /// As written.
@@ -69,6 +82,14 @@ pub enum ConfigError {
         /// The metric's name.
         metric: String,
     },
+    /// Two that count into the same families, in Hubble's words.
+    #[error("plugin {metric} conflicts with plugin {other}")]
+    Conflict {
+        /// The metric's name.
+        metric: &'static str,
+        /// The other's.
+        other: &'static str,
+    },
     /// A context would add a label that the metric already has.
     #[error(
         "unable to initialize metric '{metric}': label '{label}' is part of the metric already; leave it out of its contexts"
@@ -88,34 +109,59 @@ impl MetricConfig {
         let Some(registration) = registry::find(name) else {
             warnings.push(match name {
                 "kafka" => Warning::Kafka,
-                "dns" | "flows-to-world" | "http" | "httpV2" | "policy" | "sctp" => {
-                    Warning::NotCounted { metric: metric() }
-                }
                 _ => Warning::UnknownMetric { metric: metric() },
             });
             return Ok(None);
         };
-        let mut context = ContextSpec::default();
+        let (mut context, mut own) = (ContextSpec::default(), Options::default());
         for option in options {
             let known = context.set(&option.name, &option.values).map_err(|error| ConfigError::Context {
                 metric: metric(),
                 option: option.name.clone(),
                 error,
             })?;
-            if !known {
+            if known {
+                continue;
+            }
+            if registration.options.iter().any(|own| own.eq_ignore_ascii_case(&option.name)) {
+                own.push(option.clone());
+            } else {
                 warnings.push(Warning::UnknownOption { metric: metric(), option: option.name.clone() });
             }
         }
+        warnings.extend(own.oddities(registration.name));
         for label in context.label_names() {
-            if registration.tables.iter().any(|table| table.labels.contains(&label)) {
+            if (registration.configured)(&own).iter().any(|table| table.labels.contains(&label)) {
                 return Err(ConfigError::LabelTwice { metric: metric(), label });
             }
         }
-        Ok(Some(Self { registration, context }))
+        Ok(Some(Self { registration, context, options: own, filters: Filters::default() }))
     }
 
     /// The metric's name, for example `port-distribution`.
     pub fn name(&self) -> &'static str {
         self.registration.name
+    }
+
+    /// With filters; the static grammar has none.
+    #[must_use]
+    pub fn with_filters(self, filters: Filters) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// Which flows it looks at.
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// Tells its filters which node this is, as `cluster/node`.
+    pub fn at_home(&mut self, node: &str) {
+        self.filters.at_home(node);
+    }
+
+    /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes first.
+    pub fn conflict(&self, other: &Self) -> Option<ConfigError> {
+        let conflicts = self.registration.conflict == Some(other.name());
+        conflicts.then_some(ConfigError::Conflict { metric: self.name(), other: other.name() })
     }
 }

@@ -54,6 +54,15 @@ pub enum End {
     Destination,
 }
 
+impl End {
+    fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+}
+
 /// A label of `labelsContext`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Label {
@@ -194,6 +203,8 @@ pub(super) fn dns(extra: Option<&Extra>, end: End) -> Sym {
 /// The context of one metric: which labels, and where their values come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContextSpec {
+    /// Source and destination change places (contract, section 2.4).
+    inverted: bool,
     labels: Vec<(&'static str, Label)>,
     source: Side,
     destination: Side,
@@ -218,6 +229,19 @@ impl ContextSpec {
         };
         *list = values.iter().map(|value| identifier(value)).collect::<Result<_, _>>()?;
         Ok(true)
+    }
+
+    /// The same labels with both ends in each other's place: `source_*` shows the destination, and the finished values
+    /// of `source` and `destination` are swapped, each still worked out by its own list from its own end.
+    #[must_use]
+    pub fn inverted(mut self) -> Self {
+        for (_, label) in &mut self.labels {
+            if let Label::Name(end, _) = label {
+                *end = end.other();
+            }
+        }
+        self.inverted = !self.inverted;
+        self
     }
 
     /// True if it adds no label.
@@ -260,11 +284,12 @@ impl ContextSpec {
                 Label::TrafficDirection => Sym::new(direction.label()),
             });
         }
-        for (end, side) in [(End::Source, &self.source), (End::Destination, &self.destination)] {
-            if side.is_set() {
-                out.push(ends.first(end, side.list(direction)));
-            }
+        let sides = [(End::Source, &self.source), (End::Destination, &self.destination)];
+        let mut finished = sides.map(|(end, side)| ends.first(end, side.list(direction)));
+        if self.inverted {
+            finished.reverse();
         }
+        out.extend(sides.into_iter().zip(finished).filter(|((_, side), _)| side.is_set()).map(|(_, value)| value));
     }
 }
 

@@ -5,12 +5,14 @@
 //! another index. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
 //! number over all indexes, so a series goes on when the index changes.
 
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::context::{ContextSpec, End, Ends, Uses, dns};
+use super::limit;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
@@ -29,6 +31,8 @@ struct Who {
     family: Family,
     /// Whether it is an IP packet: only such have addresses.
     addressed: bool,
+    /// Whether the addresses are written as IPv6 though they are IPv4's.
+    mapped: [bool; 2],
 }
 
 /// [`Who`] with the addresses and the DNS names, for contexts that show them.
@@ -90,6 +94,7 @@ impl Contexts {
             direction: if self.uses.direction { flow.direction as u8 } else { 0 },
             family: Family::NotUsed,
             addressed: false,
+            mapped: [false; 2],
         };
         let uses = self.uses;
         let extra = extras.get(flow.extra.0 as usize);
@@ -112,7 +117,7 @@ impl Contexts {
         let address = |used, address| if used { address } else { Address::default() };
         let names = |used, end| if used { dns(extra, end) } else { Sym::EMPTY };
         let key = (
-            Who { family: flow.family, addressed: is_addressed(flow, extra), ..who },
+            Who { family: flow.family, addressed: is_addressed(flow, extra), mapped: mapped(extra), ..who },
             [address(uses.source_ip, flow.source_ip), address(uses.destination_ip, flow.destination_ip)],
             [names(uses.source_dns, End::Source), names(uses.destination_dns, End::Destination)],
         );
@@ -149,24 +154,45 @@ impl Contexts {
                 let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
                 // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
                 let absent = address == Address::default() && flow.family != Family::V6;
-                if absent || !is_addressed(flow, extra) { Sym::EMPTY } else { text(texts, address) }
+                let [source, destination] = mapped(extra);
+                let mapped = if end == End::Source { source } else { destination };
+                match (absent || !is_addressed(flow, extra), mapped) {
+                    (true, _) => Sym::EMPTY,
+                    (false, false) => text(texts, address),
+                    (false, true) => Sym::new(&Ipv6Addr::from(address.0).to_string()),
+                }
             },
         };
         self.spec.values(ends, &mut self.scratch);
         if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
             return known;
         }
-        let id = ContextId(u32::try_from(self.values.len()).unwrap_or(u32::MAX));
         let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
-        self.values.push(Arc::clone(&values));
+        let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();
+        // Two tuples that differ beyond the limit alone are one.
+        let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
+            self.values.push(Arc::clone(&shown));
+            ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
+        });
+        self.ids.insert(shown, id);
         self.ids.insert(values, id);
         id
     }
 }
 
+fn cut(value: Sym) -> Sym {
+    let text = value.text();
+    let short = limit::cut(&text);
+    if short.len() < text.len() { Sym::new(short) } else { value }
+}
+
 /// A flow may have an IP message that does not say its version.
 fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
     extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
+}
+
+fn mapped(extra: Option<&Extra>) -> [bool; 2] {
+    extra.map_or([false; 2], |extra| [extra.mapped.source, extra.mapped.destination])
 }
 
 fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {

@@ -25,6 +25,9 @@ pub fn parse(text: &str) -> Result<Parsed, ConfigError> {
         if parsed.metrics.iter().any(|other| other.name() == name) {
             return Err(ConfigError::Duplicate { metric: name.to_owned() });
         }
+        if let Some(conflict) = parsed.metrics.iter().find_map(|other| other.conflict(&config)) {
+            return Err(conflict);
+        }
         parsed.metrics.push(config);
     }
     Ok(parsed)
@@ -67,12 +70,11 @@ mod tests {
     fn metrics() {
         assert_eq!(names("drop tcp\n\tflow:  icmp"), ["drop", "tcp", "flow", "icmp"]);
         assert!(names(" \n").is_empty());
-        assert_eq!(names("TCP tcp kafka dns nld:x;y=z :a"), ["tcp"]);
-        let warned = warnings("TCP kafka dns :a");
-        assert!(warned[0].starts_with("skipping unknown hubble metric 'TCP'; known: drop, "), "{warned:?}");
+        assert_eq!(names("TCP tcp kafka httpv2 nld:x;y=z :a"), ["tcp"]);
+        let warned = warnings("TCP kafka :a");
+        assert!(warned[0].starts_with("skipping unknown hubble metric 'TCP'; known: dns, drop, "), "{warned:?}");
         assert!(warned[1].contains("'kafka'") && warned[1].contains("1.20"), "{warned:?}");
-        assert!(warned[2].contains("'dns'") && warned[2].contains("does not count it yet"), "{warned:?}");
-        assert!(warned[3].contains("metric ''"), "{warned:?}");
+        assert!(warned[2].contains("metric ''"), "{warned:?}");
         assert_eq!(error("tcp flow tcp:x"), "metric 'tcp' is configured twice; give it all its options in one place");
     }
 
@@ -86,6 +88,42 @@ mod tests {
         assert_eq!(labels("flow:sourceContext=||"), [""; 0]);
         assert_eq!(labels("flow:destinationIngressContext=pod"), ["destination"]);
         assert_eq!(warnings("flow:x"), ["metric 'flow' has no option 'x'; it is ignored"]);
+    }
+
+    /// All of Hubble's plugins, by its names.
+    #[test]
+    fn plugins() {
+        let all =
+            ["dns", "drop", "flow", "flows-to-world", "httpV2", "icmp", "policy", "port-distribution", "sctp", "tcp"];
+        assert_eq!(names(&all.join(" ")), all);
+        assert_eq!(names("http"), ["http"]);
+        assert_eq!(error("tcp http flow httpV2"), "plugin http conflicts with plugin httpV2");
+        assert_eq!(error("httpV2:exemplars=true http"), "plugin httpV2 conflicts with plugin http");
+    }
+
+    /// A plugin's own options: in any case, by being there alone, but for `exemplars`. What may not do what was meant
+    /// is said.
+    #[test]
+    fn own_options() {
+        let has = |text: &str, option: &str| parse(text).unwrap().metrics[0].options.has(option);
+        assert!(has("dns:QUERY", "query") && has("dns:query=false", "query") && has("dns:query=", "query"));
+        assert!(!has("dns:ignoreAAAA", "query"));
+        let exemplars = |text: &str| parse(text).unwrap().metrics[0].options.is_true("exemplars");
+        assert!(exemplars("http:EXEMPLARS=true") && exemplars("httpV2:exemplars=true;exemplars=false"));
+        assert!(!exemplars("http:exemplars") && !exemplars("http:exemplars=True"));
+        assert!(!exemplars("http:exemplars=false;exemplars=true") && !exemplars("http"));
+        assert_eq!(
+            warnings("flows-to-world:port=no;any-drop;syn-only=true dns:port"),
+            [
+                "metric 'flows-to-world': option 'port' is on because it is there; its value 'no' changes nothing",
+                "metric 'dns' has no option 'port'; it is ignored",
+            ]
+        );
+        assert_eq!(
+            warnings("http:exemplars=True"),
+            ["metric 'http': exemplars are off: the first option 'exemplars' must have exactly the value 'true'"]
+        );
+        assert_eq!(warnings("http:exemplars=false;exemplars=1"), [""; 0]);
     }
 
     /// Hubble's error texts, and where: the metric and the option.

@@ -3,17 +3,34 @@
 use std::borrow::Cow;
 
 use super::contexts::{ContextId, Contexts};
-use super::series::SeriesTable;
-use crate::expose::Spec;
+use super::options::Options;
+use super::series::{SeriesTable, Trace};
+use super::tuples::{Tuple, Tuples};
+use crate::expose::{DEFAULT_BOUNDS, Spec};
 use crate::flow::{Extra, Flow};
+use crate::index::{Endpoint, Index};
 
-/// Families whose series always have the same labels: they share one table, a column each.
+/// Families whose series always have the same labels: they share one table, a column each. Or one histogram.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     /// In the order of the increments.
     pub families: &'static [Spec],
     /// The fixed labels, without the context's, in the order of [`Plugin::texts`].
     pub labels: &'static [&'static str],
+    /// Upper bounds of a histogram's buckets; empty for counters.
+    pub bounds: &'static [f64],
+}
+
+impl Table {
+    /// A table of counters.
+    pub const fn counters(families: &'static [Spec], labels: &'static [&'static str]) -> Self {
+        Self { families, labels, bounds: &[] }
+    }
+
+    /// A histogram of seconds, with the Go client's default bounds.
+    pub const fn seconds(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
+        Self { families: family, labels, bounds: &DEFAULT_BOUNDS }
+    }
 }
 
 /// Texts of a table's fixed labels.
@@ -23,20 +40,31 @@ pub type Texts = Vec<Cow<'static, str>>;
 pub trait Plugin: Send + Sized + 'static {
     /// The configuration name.
     const NAME: &'static str;
-    /// What it exposes.
+    /// All that it can expose, with the labels of every option.
     const TABLES: &'static [Table];
+    /// Names of its own options, beside those of the context.
+    const OPTIONS: &'static [&'static str] = &[];
+    /// A metric that cannot be counted beside it.
+    const CONFLICT: Option<&'static str> = None;
     /// True if it wants flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
+    /// True if its context takes source for destination and the other way round (contract, section 2.4).
+    const INVERTED: bool = false;
 
     /// A new one; may intern.
-    fn new() -> Self;
+    fn new(options: &Options) -> Self;
 
-    /// Counts one flow: zero or more calls of `emit`. No allocation, no lock, no text.
+    /// What it exposes under these options, in the order of [`Plugin::TABLES`].
+    fn tables(_options: &Options) -> &'static [Table] {
+        Self::TABLES
+    }
+
+    /// Counts one flow: zero or more calls of `emit`. No lock, and for a flow without extra no allocation and no text.
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>);
 
     /// The texts behind a key that `observe` packed: called when a series is born. Different keys of a table must have
-    /// different texts, or one series would be split in two.
-    fn texts(table: usize, key: u64) -> Texts;
+    /// different texts, or one series would be split in two. `tuples` are those that `observe` made.
+    fn texts(table: usize, key: u64, tuples: &Tuples) -> Texts;
 }
 
 /// Where a plugin puts its counts: knows the flow and, once asked for, its context.
@@ -44,8 +72,10 @@ pub trait Plugin: Send + Sized + 'static {
 pub struct Emit<'a, P> {
     pub(super) flow: &'a Flow,
     pub(super) extras: &'a [Extra],
+    pub(super) index: &'a Index,
     pub(super) contexts: &'a mut Contexts,
     pub(super) tables: &'a mut [SeriesTable],
+    pub(super) tuples: &'a mut Tuples,
     pub(super) context: Option<ContextId>,
     pub(super) plugin: std::marker::PhantomData<P>,
 }
@@ -57,6 +87,30 @@ impl<'a, P: Plugin> Emit<'a, P> {
         self.extras.get(self.flow.extra.0 as usize)
     }
 
+    /// Who sent the packet.
+    #[inline]
+    pub fn source(&self) -> &'a Endpoint {
+        self.index.endpoint(self.flow.source)
+    }
+
+    /// Whom it was sent to.
+    #[inline]
+    pub fn destination(&self) -> &'a Endpoint {
+        self.index.endpoint(self.flow.destination)
+    }
+
+    /// The trace that the flow is part of, for exemplars.
+    #[allow(clippy::cast_precision_loss, reason = "the time of an exemplar is a float")]
+    pub fn trace(&self) -> Option<Trace<'a>> {
+        self.extra().map(|extra| Trace { id: &extra.trace_id, seconds: self.flow.time_ns as f64 / 1e9 })
+    }
+
+    /// Begins a tuple of texts, for labels that no number holds.
+    #[inline]
+    pub fn tuple(&mut self) -> Tuple<'_> {
+        self.tuples.tuple()
+    }
+
     /// Adds one to the only family of a table.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
@@ -66,13 +120,38 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// Adds to every family of a table.
     #[inline]
     pub fn add<const N: usize>(&mut self, table: usize, key: u64, increments: [u64; N]) {
-        let context = match self.context {
+        let context = self.context();
+        if let Some(series) = self.tables.get_mut(table) {
+            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
+            series.add(context, key, increments, || (P::texts(table, key, tuples), contexts.values(context)));
+        }
+    }
+
+    /// Adds one to the only family of a table, with the trace of the flow for an exemplar.
+    pub fn count_traced(&mut self, table: usize, key: u64, trace: Option<Trace<'_>>) {
+        let context = self.context();
+        if let Some(series) = self.tables.get_mut(table) {
+            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
+            let texts = || (P::texts(table, key, tuples), contexts.values(context));
+            series.count_traced(context, key, trace, texts);
+        }
+    }
+
+    /// Adds an observation to the histogram of a table, with the trace of the flow for an exemplar.
+    pub fn observe(&mut self, table: usize, key: u64, value: f64, trace: Option<Trace<'_>>) {
+        let context = self.context();
+        if let Some(series) = self.tables.get_mut(table) {
+            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
+            let texts = || (P::texts(table, key, tuples), contexts.values(context));
+            series.observe(context, key, value, trace, texts);
+        }
+    }
+
+    #[inline]
+    fn context(&mut self) -> ContextId {
+        match self.context {
             Some(known) => known,
             None => *self.context.insert(self.contexts.of(self.flow, self.extras)),
-        };
-        if let Some(series) = self.tables.get_mut(table) {
-            let contexts = &*self.contexts;
-            series.add(context, key, increments, || (P::texts(table, key), contexts.values(context)));
         }
     }
 }

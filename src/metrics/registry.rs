@@ -4,15 +4,22 @@ use std::fmt;
 
 use super::aggregator::{Engine, engine};
 use super::context::ContextSpec;
-use super::hubble::{Drops, Flows, Icmp, Ports, Tcp};
+use super::hubble::{Dns, Drops, Flows, Http, HttpV2, Icmp, Policy, Ports, Sctp, Tcp, World};
+use super::options::Options;
 use super::plugin::{Plugin, Table};
 use super::traffic::Traffic;
 
-static PLUGINS: [Registration; 6] = [
+static PLUGINS: [Registration; 12] = [
+    Registration::of::<Dns>(),
     Registration::of::<Drops>(),
     Registration::of::<Flows>(),
+    Registration::of::<World>(),
+    Registration::of::<Http>(),
+    Registration::of::<HttpV2>(),
     Registration::of::<Icmp>(),
+    Registration::of::<Policy>(),
     Registration::of::<Ports>(),
+    Registration::of::<Sctp>(),
     Registration::of::<Tcp>(),
     Registration::of::<Traffic>(),
 ];
@@ -22,14 +29,26 @@ static PLUGINS: [Registration; 6] = [
 pub struct Registration {
     /// The configuration name.
     pub name: &'static str,
-    /// What it exposes.
+    /// All that it can expose, with the labels of every option.
     pub tables: &'static [Table],
-    pub(super) make: fn(ContextSpec) -> Box<dyn Engine>,
+    /// Its own options, beside those of the context.
+    pub options: &'static [&'static str],
+    /// A metric that cannot be counted beside it.
+    pub conflict: Option<&'static str>,
+    pub(super) configured: fn(&Options) -> &'static [Table],
+    pub(super) make: fn(ContextSpec, &Options) -> Box<dyn Engine>,
 }
 
 impl Registration {
     const fn of<P: Plugin>() -> Self {
-        Self { name: P::NAME, tables: P::TABLES, make: engine::<P> }
+        Self {
+            name: P::NAME,
+            tables: P::TABLES,
+            options: P::OPTIONS,
+            conflict: P::CONFLICT,
+            configured: P::tables,
+            make: engine::<P>,
+        }
     }
 }
 

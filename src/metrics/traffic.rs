@@ -1,7 +1,9 @@
 //! `traffic`: packets and bytes, which Hubble lacks. Exact, for they are the deltas that the kernel's connection table
 //! keeps, not samples: what passed the watched interfaces is what is counted here.
 
+use super::options::Options;
 use super::plugin::{Emit, Plugin, Table, Texts};
+use super::tuples::Tuples;
 use crate::expose::Spec;
 use crate::flow::{Direction, Event, Flow, L4};
 
@@ -11,16 +13,16 @@ pub struct Traffic;
 
 impl Plugin for Traffic {
     const NAME: &'static str = "traffic";
-    const TABLES: &'static [Table] = &[Table {
-        families: &[
+    const TABLES: &'static [Table] = &[Table::counters(
+        &[
             Spec { name: "webb_traffic_bytes_total", help: "Bytes that passed pod interfaces, whole frames" },
             Spec { name: "webb_traffic_packets_total", help: "Packets that passed pod interfaces" },
         ],
-        labels: &["protocol", "traffic_direction"],
-    }];
+        &["protocol", "traffic_direction"],
+    )];
     const FLUSHES: bool = true;
 
-    fn new() -> Self {
+    fn new(_options: &Options) -> Self {
         Self
     }
 
@@ -32,7 +34,7 @@ impl Plugin for Traffic {
         }
     }
 
-    fn texts(_table: usize, key: u64) -> Texts {
+    fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
         let [l4, direction, ..] = key.to_le_bytes();
         vec![L4::of(l4).name().into(), Direction::of(direction).label().into()]
     }

@@ -33,6 +33,6 @@ pub use model::{
     Aggregation, Attach, Connections, Interfaces, Log, LogFormat, MetricsTls, Pods, Rings, Scrape, Settings, Shutdown,
     Supervision,
 };
-pub use problem::{Origin, Problem, Problems, Report, SourceFile};
+pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve};
 pub use value::{Item, Mark, Value};

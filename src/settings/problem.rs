@@ -185,7 +185,7 @@ impl<'a> Report<'a> {
 }
 
 /// `did you mean X?` if one of `known` is close to `typed`, else empty.
-pub(super) fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let typed = clean(typed);
     let best = known.into_iter().map(|word| (distance(&typed, word), word)).min();
     match best {

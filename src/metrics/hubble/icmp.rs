@@ -2,7 +2,9 @@
 
 use crate::expose::Spec;
 use crate::flow::{Flow, L4};
+use crate::metrics::options::Options;
 use crate::metrics::plugin::{Emit, Plugin, Table, Texts};
+use crate::metrics::tuples::Tuples;
 
 /// Every ICMP flow, whatever became of it.
 #[derive(Debug)]
@@ -10,12 +12,10 @@ pub struct Icmp;
 
 impl Plugin for Icmp {
     const NAME: &'static str = "icmp";
-    const TABLES: &'static [Table] = &[Table {
-        families: &[Spec { name: "hubble_icmp_total", help: "Number of ICMP messages" }],
-        labels: &["family", "type"],
-    }];
+    const TABLES: &'static [Table] =
+        &[Table::counters(&[Spec { name: "hubble_icmp_total", help: "Number of ICMP messages" }], &["family", "type"])];
 
-    fn new() -> Self {
+    fn new(_options: &Options) -> Self {
         Self
     }
 
@@ -27,7 +27,7 @@ impl Plugin for Icmp {
         }
     }
 
-    fn texts(_table: usize, key: u64) -> Texts {
+    fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
         let [l4, number, code, ..] = key.to_le_bytes();
         // The layer decides, not the IP header: releases up to 1.18 called both IPv4.
         let (family, known) = match L4::of(l4) {

@@ -2,7 +2,9 @@
 
 use crate::expose::Spec;
 use crate::flow::{Flow, L4, Reply};
+use crate::metrics::options::Options;
 use crate::metrics::plugin::{Emit, Plugin, Table, Texts};
+use crate::metrics::tuples::Tuples;
 
 /// Flows that went on and are known to be no replies.
 #[derive(Debug)]
@@ -10,15 +12,12 @@ pub struct Ports;
 
 impl Plugin for Ports {
     const NAME: &'static str = "port-distribution";
-    const TABLES: &'static [Table] = &[Table {
-        families: &[Spec {
-            name: "hubble_port_distribution_total",
-            help: "Numbers of packets distributed by destination port",
-        }],
-        labels: &["protocol", "port"],
-    }];
+    const TABLES: &'static [Table] = &[Table::counters(
+        &[Spec { name: "hubble_port_distribution_total", help: "Numbers of packets distributed by destination port" }],
+        &["protocol", "port"],
+    )];
 
-    fn new() -> Self {
+    fn new(_options: &Options) -> Self {
         Self
     }
 
@@ -30,7 +29,7 @@ impl Plugin for Ports {
         }
     }
 
-    fn texts(_table: usize, key: u64) -> Texts {
+    fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
         let [l4, port @ .., _, _, _, _, _] = key.to_le_bytes();
         vec![L4::of(l4).name().into(), u16::from_le_bytes(port).to_string().into()]
     }

@@ -1,0 +1,47 @@
+//! A metric's own options, as its plugin asks for them.
+
+use super::config::{MetricOption, Warning};
+
+/// The one option whose value counts.
+pub const EXEMPLARS: &str = "exemplars";
+
+/// The options of one metric that are its own, as written. Names are compared without regard to case.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options(Vec<MetricOption>);
+
+impl Options {
+    /// Takes one more.
+    pub(super) fn push(&mut self, option: MetricOption) {
+        self.0.push(option);
+    }
+
+    /// True if the option is there, whatever its value: `query=false` switches `query` on, as in Hubble (quirk 3).
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|option| option.name.eq_ignore_ascii_case(name))
+    }
+
+    /// True if the first value of the first option of that name is `true`, exactly (quirk 4).
+    pub fn is_true(&self, name: &str) -> bool {
+        let first = self.0.iter().find(|option| option.name.eq_ignore_ascii_case(name));
+        first.and_then(|option| option.values.first()).is_some_and(|value| value == "true")
+    }
+
+    /// Options of `metric` that may not do what their author meant.
+    pub(super) fn oddities(&self, metric: &str) -> Vec<Warning> {
+        let mut odd = Vec::new();
+        let mut exemplars = 0;
+        for option in &self.0 {
+            let value = option.values.first().map_or("", String::as_str);
+            let (metric, name) = (metric.to_owned(), option.name.clone());
+            if option.name.eq_ignore_ascii_case(EXEMPLARS) {
+                exemplars += 1;
+                if exemplars == 1 && value != "true" && value != "false" {
+                    odd.push(Warning::ExemplarsOff { metric, option: name });
+                }
+            } else if !value.is_empty() && value != "true" {
+                odd.push(Warning::FlagValue { metric, option: name, value: value.to_owned() });
+            }
+        }
+        odd
+    }
+}
