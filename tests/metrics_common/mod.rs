@@ -13,7 +13,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use webb::expose::{Snapshot, text};
-use webb::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
+use webb::flow::{
+    Address, Direction, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict,
+};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use webb::metrics::{Aggregator, Flows, grammar};
 use webb::sym::Sym;
@@ -106,11 +108,52 @@ pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {
 }
 
 pub(crate) fn feed(aggregators: &mut [Aggregator], flows: &[Flow], index: &Arc<Index>) {
+    feed_view(aggregators, Flows { flows, extras: &[], index });
+}
+
+pub(crate) fn feed_view(aggregators: &mut [Aggregator], batch: Flows<'_>) {
     for aggregator in aggregators {
         let mut progress = 0;
-        aggregator.observe(Flows { flows, extras: &[], index }, 0, &mut progress);
-        assert_eq!(progress, flows.len());
+        aggregator.observe(batch, 0, &mut progress);
+        assert_eq!(progress, batch.flows.len());
     }
+}
+
+/// A flow that another program wrote: what follows from the numbers is set in the flow, as a reader of such does.
+pub(crate) fn written(flow: Flow, extra: &Extra) -> Flow {
+    let small = |number: i32| u8::try_from(number).ok();
+    let event = extra.event_type.and_then(small).map_or(Event::Unknown, Event::of);
+    Flow {
+        event: if event == Event::Flush { Event::Unknown } else { event },
+        point: small(extra.sub_type).map_or(Point::Other, Point::of),
+        verdict: small(extra.verdict).map_or(Verdict::Unknown, Verdict::of),
+        direction: small(extra.traffic_direction).map_or(Direction::Unknown, Direction::of),
+        ..flow
+    }
+}
+
+/// The chunk of a number; none for one without a name.
+pub(crate) fn chunk(number: i32) -> SctpChunk {
+    use SctpChunk::{Abort, Init, InitAck, Shutdown, ShutdownAck, ShutdownComplete, Unsupported};
+    let all = [Unsupported, Init, InitAck, Shutdown, ShutdownAck, ShutdownComplete, Abort];
+    usize::try_from(number).ok().and_then(|at| all.get(at)).copied().unwrap_or_default()
+}
+
+/// What `configuration` exposes after these flows, each with what it carries beyond a flow.
+pub(crate) fn exposed_with(configuration: &str, flows: &[(Flow, Extra)], index: &Arc<Index>) -> String {
+    let mut aggregators = aggregators(configuration);
+    let (flows, extras) = apart(flows);
+    feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index });
+    exposition(&mut aggregators)
+}
+
+/// Flows and extras as a batch holds them.
+pub(crate) fn apart(flows: &[(Flow, Extra)]) -> (Vec<Flow>, Vec<Extra>) {
+    let numbered = flows.iter().zip(0..);
+    let (flows, extras): (Vec<Flow>, Vec<Extra>) = numbered
+        .map(|((flow, extra), number)| (Flow { extra: ExtraId(number), ..written(*flow, extra) }, extra.clone()))
+        .unzip();
+    (flows, extras)
 }
 
 pub(crate) fn snapshots(aggregators: &mut [Aggregator]) -> Vec<Snapshot> {
