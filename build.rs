@@ -25,10 +25,10 @@ fn name_build() {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     if let Some(revision) = said("git", &["rev-parse", "--short=12", "HEAD"]) {
-        println!("cargo:rustc-env=WEBB_REVISION={revision}");
+        println!("cargo:rustc-env=BUILD_REVISION={revision}");
     }
     if let Some(compiler) = env::var("RUSTC").ok().and_then(|rustc| said(&rustc, &["--version"])) {
-        println!("cargo:rustc-env=WEBB_RUSTC={compiler}");
+        println!("cargo:rustc-env=BUILD_RUSTC={compiler}");
     }
 }
 

@@ -5,16 +5,16 @@
 #
 #   cargo build --release && sudo benches/overhead.sh
 #
-# ROUNDS=5 rounds of BURST=4 seconds each. Other work on the machine shows in the figures: each pair's ratio is taken on
-# its own, and the table has the median ratio.
+# ROUNDS=10 rounds of BURST=2 seconds each. Other work on the machine shows in the figures, so what is compared runs one
+# right after the other, in turning order; each pair's ratio is taken on its own, and the table has the median ratio.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")
 export CARGO_TARGET_DIR LAB=webb-bench
 webb=$CARGO_TARGET_DIR/release/webb
-rounds=${ROUNDS:-5}
-burst=${BURST:-4}
+rounds=${ROUNDS:-10}
+burst=${BURST:-2}
 stats=/proc/sys/kernel/bpf_stats_enabled
 # xwing to tiefighter: no policy stands between them. One core for each end where there are two.
 target=10.244.1.21
@@ -127,13 +127,18 @@ program_times() {
 echo "overhead: $rounds rounds with and without webb, $burst s each for UDP and TCP ..." >&2
 udp 1 >/dev/null # warms up
 for ((round = 1; round <= rounds; round++)); do
-    udp "$burst" >>"$work/udp.without"
-    tcp "$burst" >>"$work/tcp.without"
-    start_agent
-    udp "$burst" >>"$work/udp.with"
-    tcp "$burst" >>"$work/tcp.with"
-    stop_agent
-    echo "overhead: round $round of $rounds: UDP $(tail -n1 "$work/udp.without") / $(tail -n1 "$work/udp.with") packets/s, TCP $(tail -n1 "$work/tcp.without") / $(tail -n1 "$work/tcp.with") Mbit/s" >&2
+    order=(without with)
+    ((round % 2)) || order=(with without)
+    for kind in udp tcp; do
+        for side in "${order[@]}"; do
+            [[ $side == without ]] || start_agent
+            "$kind" "$burst" >>"$work/$kind.$side"
+            stop_agent
+        done
+    done
+    last() { tail -n 1 "$work/$1"; }
+    echo "overhead: round $round of $rounds, without and with: UDP $(last udp.without) $(last udp.with) packets/s," \
+        "TCP $(last tcp.without) $(last tcp.with) Mbit/s" >&2
 done
 
 echo "overhead: kernel time per packet ..." >&2
@@ -143,18 +148,19 @@ program_times >"$work/before"
 udp 5 >/dev/null
 program_times >"$work/after"
 echo 0 >"$stats"
+stop_agent
 
 echo "overhead: bytes against the interface, 10 s of TCP ..." >&2
 device_bytes() { ip -n "$LAB-node" -s -j link show lxc-xwing | jq ".[0].stats64.$1.bytes"; }
 counted() { sum webb_traffic_bytes_total 'traffic_direction="egress"' "$1=\"default/xwing\""; }
+# A fresh agent: the last one may still have held bytes of what went before.
 sent_before=$(device_bytes rx) received_before=$(device_bytes tx)
-traffic_sent_before=$(counted source) traffic_received_before=$(counted destination)
+start_agent
 tcp 10 >/dev/null
 sent=$(($(device_bytes rx) - sent_before)) received=$(($(device_bytes tx) - received_before))
 # What the kernel's table still holds is reported when the connection is forgotten, some 10 s after its end.
 for ((waited = 0; waited < 40; waited++)); do
-    traffic_sent=$(($(counted source) - traffic_sent_before))
-    traffic_received=$(($(counted destination) - traffic_received_before))
+    traffic_sent=$(counted source) traffic_received=$(counted destination)
     [[ $traffic_sent == "$sent" && $traffic_received == "$received" ]] && break
     sleep 0.5
 done

@@ -276,7 +276,7 @@ fn fill_and_wait() {
     let fill = |kernel: &kernel_support::Kernel| {
         let rings = kernel.probes.rings().fill();
         let ring = rings.iter().find(|ring| ring.signal == Signal::Flow).unwrap();
-        assert_eq!(ring.size, 8 << 20);
+        assert_eq!(ring.size, u64::from(Settings::default().flow_ring_bytes));
         ring.used
     };
     assert_eq!(fill(&kernel), 0);

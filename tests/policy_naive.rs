@@ -13,19 +13,15 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use k8s_openapi::api::core::v1::{
-    Container, ContainerPort, Namespace, Node, NodeAddress, NodeStatus, Pod, PodSpec, PodStatus,
-};
-use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-    NetworkPolicySpec,
-};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use webb::cluster::types::{
+    Container, ContainerPort, IntOrString, IpBlock, LabelSelector, LabelSelectorRequirement, Namespace, NetworkPolicy,
+    NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec, Node,
+    NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus,
+};
 use webb::cluster::{Cache, Object, Raw, Settings};
 use webb::flow::{Address, Direction, Flow, L4};
 
@@ -205,8 +201,7 @@ fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Option<Direction>> {
         let address = NodeAddress { type_: "InternalIP".into(), address: address.into() };
         add(Raw::Node(Box::new(Node {
             metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
-            status: Some(NodeStatus { addresses: Some(vec![address]), ..NodeStatus::default() }),
-            ..Node::default()
+            status: Some(NodeStatus { addresses: Some(vec![address]) }),
         })));
     }
     cluster.namespaces.iter().for_each(|object| add(Raw::Namespace(Box::new(object.clone()))));
@@ -251,7 +246,7 @@ fn a_selector() -> impl Strategy<Value = LabelSelector> {
 fn a_peer() -> impl Strategy<Value = NetworkPolicyPeer> {
     let block = (text(&["10.0.0.0/8", "0.0.0.0/0", "10.0.1.0/24", "::/0", "192.168.0.0/24"]), any::<bool>());
     let block = block.prop_map(|(cidr, except)| NetworkPolicyPeer {
-        ip_block: Some(IPBlock {
+        ip_block: Some(IpBlock {
             except: (except && (cidr.starts_with("10.0.0") || cidr.starts_with('0')))
                 .then(|| vec!["10.0.0.0/24".to_owned(), "10.0.9.0/25".to_owned()]),
             cidr,
@@ -298,12 +293,8 @@ fn a_policy() -> impl Strategy<Value = NetworkPolicy> {
 
 fn a_pod() -> impl Strategy<Value = Pod> {
     let port = (text(&["http", "dns"]), 1..6, option::of(text(&["TCP", "UDP"])));
-    let port = port.prop_map(|(name, container_port, protocol)| ContainerPort {
-        name: Some(name),
-        container_port,
-        protocol,
-        ..ContainerPort::default()
-    });
+    let port =
+        port.prop_map(|(name, container_port, protocol)| ContainerPort { name: Some(name), container_port, protocol });
     (text(&NAMESPACES), option::of(a_map()), vec(port, 0..3), 0..2_usize).prop_map(
         |(namespace, labels, ports, node)| {
             let container = Container { ports: Some(ports), ..Container::default() };
@@ -334,7 +325,6 @@ fn a_cluster() -> impl Strategy<Value = Cluster> {
         // The last namespace has no object.
         let namespaces = NAMESPACES.iter().zip(namespaces).take(2).map(|(name, labels)| Namespace {
             metadata: ObjectMeta { name: Some((*name).to_owned()), labels, ..ObjectMeta::default() },
-            ..Namespace::default()
         });
         Cluster { namespaces: namespaces.collect(), pods, policies }
     })

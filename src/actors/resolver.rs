@@ -134,10 +134,10 @@ impl Names {
 
     fn run(&self, life: &Life) {
         while !life.stopping() {
-            life.beat();
             self.look();
             self.looked.fetch_add(1, Relaxed);
             for _ in 0..4 {
+                life.beat();
                 if !life.stopping() {
                     std::thread::sleep(LOOK / 4);
                 }

@@ -73,8 +73,7 @@ pub(super) struct Running {
     pub(super) aggregators: Vec<Addr<ThreadKeeper>>,
     pub(super) resolver: Addr<ThreadKeeper>,
     pub(super) servers: [Addr<HttpActor>; 2],
-    /// Keeps its address alive: without one the supervisor would let the decoder go.
-    _decoder: Addr<DecoderActor>,
+    pub(super) decoder: Addr<DecoderActor>,
 }
 
 impl Parts {
@@ -182,7 +181,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         aggregators,
         resolver,
         servers,
-        _decoder: decoder,
+        decoder,
     })
 }
 

@@ -37,6 +37,9 @@ async fn drain(running: &Running) {
     running.watch.detach_all();
     finish(&running.sweeper).await;
     finish(&running.reader).await;
+    if running.decoder.send(Finish).await.is_err() {
+        tracing::warn!("the decoder's actor had ended before it was asked to");
+    }
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.final_cut());
     if cut.await.is_err() {

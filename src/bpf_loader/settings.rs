@@ -69,7 +69,7 @@ impl Default for Settings {
             every_packet: false,
             report_interval: Duration::from_secs(5),
             table_entries: 65536,
-            flow_ring_bytes: 8 << 20,
+            flow_ring_bytes: 4 << 20,
             drop_ring_bytes: 1 << 20,
             drop_budget: 10_000,
             timeouts: Timeouts::default(),

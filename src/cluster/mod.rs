@@ -16,6 +16,7 @@ mod identity;
 mod manifest;
 mod object;
 mod policy;
+pub mod types;
 mod workload;
 
 pub use cache::{Cache, Counts, Settings};

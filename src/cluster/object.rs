@@ -1,15 +1,13 @@
 //! Kubernetes objects, stripped to what is used.
 //!
 //! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it is checked and cut
-//! down here, once, before anything is stored; the rest of the crate never sees Kubernetes' own types.
+//! down here, once, before anything is stored; the rest of the crate never sees the API's own shapes.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use k8s_openapi::api::{core::v1 as core, discovery::v1::EndpointSlice, networking::v1::NetworkPolicy};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
+use super::types::{self, ObjectMeta};
 use super::{policy, workload};
 use crate::index::Workload;
 use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
@@ -153,12 +151,12 @@ impl Object {
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own")]
 pub enum Raw {
-    Pod(Box<core::Pod>),
-    Namespace(Box<core::Namespace>),
-    Node(Box<core::Node>),
-    Service(Box<core::Service>),
-    EndpointSlice(Box<EndpointSlice>),
-    NetworkPolicy(Box<NetworkPolicy>),
+    Pod(Box<types::Pod>),
+    Namespace(Box<types::Namespace>),
+    Node(Box<types::Node>),
+    Service(Box<types::Service>),
+    EndpointSlice(Box<types::EndpointSlice>),
+    NetworkPolicy(Box<types::NetworkPolicy>),
 }
 
 impl TryFrom<Raw> for Object {
@@ -201,7 +199,7 @@ fn address(field: &str, text: &str) -> Result<IpAddr, Invalid> {
     text.parse().map_err(|_| Invalid(format!("{field}: `{text}` is not an IP address")))
 }
 
-fn pod(pod: core::Pod) -> Result<Pod, Invalid> {
+fn pod(pod: types::Pod) -> Result<Pod, Invalid> {
     let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
     let mut addresses = Vec::new();
     for (at, ip) in status.pod_ips.iter().flatten().enumerate() {
@@ -219,7 +217,7 @@ fn pod(pod: core::Pod) -> Result<Pod, Invalid> {
     let created = pod.metadata.creation_timestamp.as_ref().or(status.start_time.as_ref());
     Ok(Pod {
         addresses,
-        created: created.map_or(i64::MIN, |time| time.0.as_second()),
+        created: created.map_or(i64::MIN, |time| time.0),
         workload: workload::of(&pod.metadata),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
         ports: named_ports(&spec)?,
@@ -232,7 +230,7 @@ fn pod(pod: core::Pod) -> Result<Pod, Invalid> {
 }
 
 /// Ports that have a name, of the containers that stay: init containers count if they are sidecars.
-fn named_ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
+fn named_ports(spec: &types::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let mut named = Vec::new();
@@ -252,7 +250,7 @@ fn named_ports(spec: &core::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
     Ok(named)
 }
 
-fn node(node: core::Node) -> Result<Node, Invalid> {
+fn node(node: types::Node) -> Result<Node, Invalid> {
     let mut addresses = Vec::new();
     for (at, found) in node.status.and_then(|status| status.addresses).iter().flatten().enumerate() {
         if matches!(found.type_.as_str(), "InternalIP" | "ExternalIP") {
@@ -262,7 +260,7 @@ fn node(node: core::Node) -> Result<Node, Invalid> {
     Ok(Node { addresses })
 }
 
-fn service(service: core::Service) -> Result<Service, Invalid> {
+fn service(service: types::Service) -> Result<Service, Invalid> {
     let spec = service.spec.unwrap_or_default();
     let mut addresses = Vec::new();
     for ip in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip) {
@@ -277,7 +275,7 @@ fn service(service: core::Service) -> Result<Service, Invalid> {
     Ok(Service { addresses })
 }
 
-fn slice(slice: EndpointSlice) -> Result<Slice, Invalid> {
+fn slice(slice: types::EndpointSlice) -> Result<Slice, Invalid> {
     let service = slice.metadata.labels.and_then(|mut labels| labels.remove("kubernetes.io/service-name"));
     let mut addresses = Vec::new();
     // The third type, FQDN, holds names.

@@ -1,10 +1,11 @@
 //! A NetworkPolicy object, checked as the API server would check it, as a [`PolicySpec`].
 
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::types::{
+    IntOrString, IpBlock, LabelSelector, LabelSelectorRequirement, NetworkPolicyPeer, NetworkPolicyPort,
+    NetworkPolicySpec,
+};
 use super::{Invalid, Key};
 use crate::flow::L4;
 use crate::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector, Test};
@@ -75,7 +76,7 @@ fn peer(field: &str, peer: NetworkPolicyPeer) -> Result<PeerSpec, Invalid> {
     }
 }
 
-fn ip_block(field: &str, block: &IPBlock) -> Result<PeerSpec, Invalid> {
+fn ip_block(field: &str, block: &IpBlock) -> Result<PeerSpec, Invalid> {
     let net = network(&format!("{field}.cidr"), &block.cidr)?;
     let mut except = Vec::new();
     for text in block.except.iter().flatten() {

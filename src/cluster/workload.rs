@@ -3,8 +3,7 @@
 //! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet and the `CronJob`
 //! behind a Job are recognised by how Kubernetes names them.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
+use super::types::ObjectMeta;
 use crate::index::Workload;
 
 /// The workload; none for pods that nothing generated (bare and static pods).
@@ -45,17 +44,12 @@ fn cron_job(job: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-
     use super::*;
+    use crate::cluster::types::OwnerReference;
 
     fn workload(kind: &str, name: &str, label: Option<(&str, &str)>) -> String {
-        let owner = |kind: &str, name: &str, controller| OwnerReference {
-            kind: kind.into(),
-            name: name.into(),
-            controller,
-            ..OwnerReference::default()
-        };
+        let owner =
+            |kind: &str, name: &str, controller| OwnerReference { kind: kind.into(), name: name.into(), controller };
         let pod = ObjectMeta {
             generate_name: Some("x-".into()),
             owner_references: Some(vec![owner("Bystander", "none", None), owner(kind, name, Some(true))]),

@@ -9,8 +9,9 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use super::{Batch, Cut};
 use crate::fault::{Component, State};
 
-/// How many batches a lane holds: 16,384 flows, about what an aggregator does in a millisecond.
-const DEPTH: usize = 32;
+/// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
+/// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.
+const DEPTH: usize = 128;
 
 /// What travels on a lane.
 #[derive(Debug)]

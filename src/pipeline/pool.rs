@@ -1,7 +1,8 @@
 //! Batches that are used again: a ring of shared batches, recycled by reference count.
 //!
 //! The reader looks at the oldest batch; when it holds the only reference every aggregator is done with it, and it is
-//! refilled in place. No return channel, no free list, no allocation once the pool has grown to the lanes' depth.
+//! refilled in place. No return channel, no free list. The pool grows to what is under way at once, a handful of batches
+//! that stay in the core's cache, and up to the lanes' depth while an aggregator is behind.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,6 +32,10 @@ impl Pool {
             }
             self.batches.push_front(oldest);
         }
+        self.allocate(index)
+    }
+
+    fn allocate(&mut self, index: &Arc<Index>) -> Arc<Batch> {
         self.allocated += 1;
         Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH), extras: Vec::new() })
     }

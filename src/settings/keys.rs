@@ -175,7 +175,7 @@ pub static KEYS: [Key; 35] = [
     key!("supervision.backoff_max", supervision.backoff_max: duration, Live, None,
         "a time from 1ms to 10m, such as 30s", |time| (ms(1)..=s(600)).contains(time)),
     key!("supervision.stall_after", supervision.stall_after: duration, Live, None,
-        "a time from 100ms to 10m, such as 10s", |time| (ms(100)..=s(600)).contains(time)),
+        "a time from 1s to 10m, such as 10s", |time| (s(1)..=s(600)).contains(time)),
 
     key!("log.level", log.level: log_level, Live, Some("--log"),
         "off, error, warn, info, debug, trace, or filter directives such as info,webb::cluster=debug"),

@@ -206,7 +206,7 @@ impl Default for Settings {
                 other_idle: Duration::from_mins(1),
                 sweep_interval: Duration::from_secs(1),
             },
-            rings: Rings { flow_bytes: 8 << 20, drop_bytes: 1 << 20 },
+            rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20 },
             drop_budget: 1000,
             metrics_tls: MetricsTls::default(),
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },

@@ -78,7 +78,7 @@ fn later_layers_win_and_say_so() {
         ("127.0.0.1:3", "env:WEBB_ADMIN_LISTEN"),
         ("127.0.0.1:4", "flag:--metrics-listen"),
         ("n", "env:NODE_NAME"),
-        ("8MiB", "default"),
+        ("4MiB", "default"),
     ];
     assert_eq!(sources, expected.map(|(value, source)| (value.to_owned(), source.to_owned())));
 }
@@ -170,7 +170,7 @@ fn ranges_end_where_they_say() {
         ("supervision.window", ["1s", "1h"], ["0s", "2h"]),
         ("supervision.backoff_min", ["1ms", "30s"], ["0s", "31s"]),
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
-        ("supervision.stall_after", ["100ms", "10m"], ["99ms", "11m"]),
+        ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
         ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
     ] {
@@ -210,11 +210,11 @@ fn a_reload_applies_what_it_can() {
     let keys = |changes: &[Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>();
     assert_eq!(keys(&diff.applied), ["cluster_manifest", "log.level"]);
     assert_eq!(keys(&diff.needs_restart), ["rings.flow_bytes"]);
-    assert_eq!(diff.needs_restart[0].from, "8MiB");
+    assert_eq!(diff.needs_restart[0].from, "4MiB");
     let running = reloaded(&old, &new);
     assert_eq!(running.log.level, "debug");
     assert_eq!(running.cluster_manifest, Some("m.yaml".into()));
-    assert_eq!(running.rings.flow_bytes, 8 << 20);
+    assert_eq!(running.rings.flow_bytes, 4 << 20);
     assert!(super::diff(&old, &old).is_empty());
 }
 

@@ -1,3 +1,5 @@
+//! What the cursor reads, and that it and serde_json agree on what JSON is.
+
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 

@@ -1,6 +1,4 @@
-//! What watching costs, as a table: `cargo test --release --test kernel_cost -- --ignored --nocapture`.
-//!
-//! Ignored in the suite: times on a busy machine prove nothing.
+//! What watching costs in the kernel, as a table: `cargo bench --bench kernel_cost`, as root.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,9 +6,11 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::cast_precision_loss,
-    reason = "a test stops where its assumptions fail"
+    clippy::print_stdout,
+    reason = "a bench prints, and stops where its assumptions fail"
 )]
 
+#[path = "../tests/kernel_support/mod.rs"]
 mod kernel_support;
 
 use std::time::Instant;
@@ -25,9 +25,12 @@ fn resident_kib() -> u64 {
     line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).unwrap_or(0)
 }
 
+fn main() {
+    table_of_costs();
+    every_packet_reported();
+}
+
 /// Loading, memory, packets of an established connection, new connections, sweeps.
-#[test]
-#[ignore = "a measurement"]
 fn table_of_costs() {
     let before = resident_kib();
     let start = Instant::now();
@@ -73,8 +76,6 @@ fn table_of_costs() {
 }
 
 /// `aggregation: none` under a flood from one CPU, with a reader on the other.
-#[test]
-#[ignore = "a measurement"]
 fn every_packet_reported() {
     let Some(mut kernel) = load(&Settings { every_packet: true, ..Settings::default() }) else { return };
     let packet = udp(([10, 0, 0, 1], 40000), ([10, 0, 0, 2], 53), &[0; 64]);

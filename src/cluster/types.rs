@@ -1,0 +1,274 @@
+//! Kubernetes' objects as far as webb reads them, field by field under the API's own names.
+//!
+//! The full types would make the reading of a pod several times as large, in code and in memory, for fields that are
+//! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// `metadata`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "the names are Kubernetes' own, here and below")]
+pub struct ObjectMeta {
+    pub name: Option<String>,
+    pub namespace: Option<String>,
+    pub generate_name: Option<String>,
+    pub creation_timestamp: Option<Time>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub owner_references: Option<Vec<OwnerReference>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct OwnerReference {
+    pub kind: String,
+    pub name: String,
+    pub controller: Option<bool>,
+}
+
+/// A point in time, only to be compared: the digits of `2026-01-02T15:04:05Z` as one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Time(pub i64);
+
+impl TryFrom<String> for Time {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        const SHAPE: &[u8] = b"0000-00-00T00:00:00";
+        let seconds = text.as_bytes().get(..SHAPE.len());
+        let fits = seconds.is_some_and(|seconds| {
+            seconds.iter().zip(SHAPE).all(|(found, wanted)| match wanted {
+                b'0' => found.is_ascii_digit(),
+                other => found == other,
+            })
+        });
+        if !fits || !text.ends_with('Z') {
+            return Err(format!("`{text}` is not a time such as 2026-01-02T15:04:05Z"));
+        }
+        let digits = text.bytes().take(SHAPE.len()).filter(u8::is_ascii_digit);
+        Ok(Self(digits.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'))))
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Pod {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub spec: Option<PodSpec>,
+    pub status: Option<PodStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct PodSpec {
+    #[serde(default)]
+    pub containers: Vec<Container>,
+    pub init_containers: Option<Vec<Container>>,
+    pub host_network: Option<bool>,
+    pub node_name: Option<String>,
+    pub service_account_name: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct Container {
+    #[serde(default)]
+    pub name: String,
+    pub ports: Option<Vec<ContainerPort>>,
+    pub restart_policy: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct ContainerPort {
+    pub name: Option<String>,
+    pub container_port: i32,
+    pub protocol: Option<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct PodStatus {
+    pub phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pub pod_ips: Option<Vec<PodIp>>,
+    pub start_time: Option<Time>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct PodIp {
+    pub ip: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Namespace {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Node {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub status: Option<NodeStatus>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NodeStatus {
+    pub addresses: Option<Vec<NodeAddress>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NodeAddress {
+    #[serde(rename = "type")]
+    pub type_: String,
+    pub address: String,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Service {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub spec: Option<ServiceSpec>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct ServiceSpec {
+    #[serde(rename = "clusterIP")]
+    pub cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    pub cluster_ips: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct EndpointSlice {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub address_type: String,
+    #[serde(default)]
+    pub endpoints: Vec<Endpoint>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct Endpoint {
+    #[serde(default)]
+    pub addresses: Vec<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicy {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
+    pub spec: Option<NetworkPolicySpec>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicySpec {
+    pub pod_selector: Option<LabelSelector>,
+    pub policy_types: Option<Vec<String>>,
+    pub ingress: Option<Vec<NetworkPolicyIngressRule>>,
+    pub egress: Option<Vec<NetworkPolicyEgressRule>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicyIngressRule {
+    pub from: Option<Vec<NetworkPolicyPeer>>,
+    pub ports: Option<Vec<NetworkPolicyPort>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicyEgressRule {
+    pub to: Option<Vec<NetworkPolicyPeer>>,
+    pub ports: Option<Vec<NetworkPolicyPort>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicyPeer {
+    pub ip_block: Option<IpBlock>,
+    pub namespace_selector: Option<LabelSelector>,
+    pub pod_selector: Option<LabelSelector>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct IpBlock {
+    pub cidr: String,
+    pub except: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct NetworkPolicyPort {
+    pub protocol: Option<String>,
+    pub port: Option<IntOrString>,
+    pub end_port: Option<i32>,
+}
+
+/// A number, or a name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+#[allow(missing_docs, reason = "see above")]
+pub enum IntOrString {
+    Int(i32),
+    String(String),
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(missing_docs, reason = "see above")]
+pub struct LabelSelector {
+    pub match_labels: Option<BTreeMap<String, String>>,
+    pub match_expressions: Option<Vec<LabelSelectorRequirement>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct LabelSelectorRequirement {
+    pub key: String,
+    pub operator: String,
+    pub values: Option<Vec<String>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Times need only their order, but a text that is none must be refused.
+    #[test]
+    fn times_compare() {
+        let time = |text: &str| Time::try_from(text.to_owned());
+        assert!(time("2026-01-02T15:04:05Z").unwrap() < time("2026-01-02T15:04:06Z").unwrap());
+        assert!(time("2025-12-31T23:59:59Z").unwrap() < time("2026-01-01T00:00:00.123456Z").unwrap());
+        for wrong in ["", "yesterday", "2026-01-02", "2026-01-02T15:04:05+02:00", "2026-01-02 15:04:05Z"] {
+            assert!(time(wrong).unwrap_err().contains("2026-01-02T15:04:05Z"), "{wrong}");
+        }
+    }
+}

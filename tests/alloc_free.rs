@@ -1,0 +1,172 @@
+//! No allocation per event, from the ring to the counters: reader, decoder, lanes and aggregators together, with the
+//! threads and channels they run on.
+//!
+//! One test to a binary, because the allocator counts for the whole process.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it is wrong")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use webb::abi::{Record, VERSION, kind};
+use webb::decode::Decoder;
+use webb::fault::{Components, State};
+use webb::flow::Reasons;
+use webb::index::Index;
+use webb::metrics::{Aggregator, grammar};
+use webb::pipeline::{Counters, CutDesk, Lane, Life, Reader, ReaderSeat, Seat, work};
+use webb::records::{RecordSource, Rings, Signal, Waker};
+use zerocopy::IntoBytes;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, SeqCst);
+        // SAFETY: the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Hands out as many records as were asked for, of 64 connections in turn.
+struct Tap {
+    asked: Arc<AtomicU64>,
+    given: u64,
+    records: Vec<Record>,
+}
+
+impl RecordSource for Tap {
+    fn wait(&mut self, _: Duration) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
+        let before = self.given;
+        while self.given < self.asked.load(SeqCst) {
+            let record = &self.records[usize::try_from(self.given % 64).unwrap()];
+            self.given += 1;
+            if take(Signal::Flow, record.as_bytes()).is_break() {
+                break;
+            }
+        }
+        usize::try_from(self.given - before).unwrap()
+    }
+}
+
+struct Source(Arc<AtomicU64>);
+
+impl Rings for Source {
+    fn open(&self, _: &Waker) -> std::io::Result<Box<dyn RecordSource>> {
+        Ok(Box::new(Tap { asked: Arc::clone(&self.0), given: 0, records: (0..64).map(record).collect() }))
+    }
+}
+
+fn record(at: u8) -> Record {
+    let mut source = [0; 16];
+    source[10..14].copy_from_slice(&[0xff, 0xff, 10, 0]);
+    source[15] = at;
+    Record {
+        version: VERSION,
+        kind: kind::FLAGS,
+        length: 80,
+        source,
+        destination: source,
+        family: 4,
+        protocol: if at.is_multiple_of(8) { 17 } else { 6 },
+        tcp_flags: at & 0x17,
+        destination_port: 8000 + u16::from(at % 8),
+        packets: 3,
+        bytes: 180,
+        ..Record::default()
+    }
+}
+
+/// How many times a million records are sent, at most. An allocation per event, batch or wake-up would show in each.
+const ROUNDS: u64 = 10;
+
+/// A million records in steady state allocate nothing at all, in whatever thread.
+#[test]
+fn a_million_records_allocate_nothing() {
+    const METRICS: &str = "flow tcp icmp port-distribution \
+        drop:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
+        traffic:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
+    let components = Components::default();
+    let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for config in grammar::parse(METRICS).unwrap().metrics {
+        let component = components.component(config.name());
+        component.set_state(State::Up, "");
+        let (lane, items) = Lane::new(Arc::clone(&component));
+        let (seat, life) = (Arc::new(Seat::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+        lanes.push(lane);
+        seats.push(Arc::clone(&seat));
+        lives.push(Arc::clone(&life));
+        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &seat)).unwrap());
+    }
+    let waker = Waker::new().unwrap();
+    let lanes: Arc<[Lane]> = lanes.into();
+    let (_desk, commands) = CutDesk::new(Arc::clone(&lanes), waker.clone());
+    let asked = Arc::new(AtomicU64::new(0));
+    let reader = Reader {
+        rings: Arc::new(Source(Arc::clone(&asked))),
+        waker,
+        lanes,
+        commands,
+        index: Arc::new(ArcSwap::from_pointee(Index::default())),
+        decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
+        decoder_fault: Box::new(|text| unreachable!("{text}")),
+        counters: Arc::new(Counters::default()),
+        seat: ReaderSeat::default(),
+    };
+    let life = Arc::new(Life::new(components.component("reader")));
+    lives.push(Arc::clone(&life));
+    threads.push(std::thread::Builder::new().spawn(move || reader.run(&life).unwrap()).unwrap());
+
+    let counted_all = |records: u64| {
+        let began = Instant::now();
+        while seats.iter().any(|seat| seat.counted() < records) {
+            assert!(began.elapsed() < Duration::from_mins(1), "the records do not get through");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    // What is allocated once in a thread's or channel's life (the first time that a lane is full, say) may come late.
+    let mut rounds = Vec::new();
+    for round in 1..=ROUNDS {
+        let before = ALLOCATIONS.load(SeqCst);
+        asked.store(round * 1_000_000, SeqCst);
+        counted_all(round * 1_000_000);
+        rounds.push(ALLOCATIONS.load(SeqCst) - before);
+        if rounds.last() == Some(&0) {
+            break;
+        }
+    }
+    assert_eq!(rounds.last(), Some(&0), "allocations for each million records through six aggregators: {rounds:?}");
+
+    for life in &lives {
+        life.stop();
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
