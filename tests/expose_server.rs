@@ -203,7 +203,7 @@ fn scrapers_that_hang_up() {
 /// 200 scrapers at once all get a whole answer of one moment; they share cuts, so counting is asked for few.
 #[test]
 fn two_hundred_scrapers() {
-    let server = counting(Duration::from_secs(3600));
+    let server = counting(Duration::from_hours(1));
     let mut streams: Vec<TcpStream> = (0..200).map(|_| connect(&server)).collect();
     for (number, stream) in streams.iter_mut().enumerate() {
         ask(stream, "GET", "/metrics", if number % 4 == 0 { "Accept-Encoding: gzip\r\n" } else { "" }).unwrap();

@@ -191,10 +191,10 @@ fn inversion() {
 }
 
 fn exemplars(snapshot: &Snapshot) -> Vec<(usize, &Exemplar)> {
-    let slots = snapshot.labels.rows().map(|(slot, _)| slot).collect::<Vec<_>>();
-    slots
-        .into_iter()
-        .flat_map(|slot| (0..snapshot.width()).filter_map(move |at| Some((at, snapshot.exemplar(slot, at)?))))
+    snapshot
+        .labels
+        .rows()
+        .flat_map(|(slot, _)| (0..snapshot.width()).filter_map(move |at| Some((at, snapshot.exemplar(slot, at)?))))
         .collect()
 }
 
