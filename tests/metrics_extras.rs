@@ -14,22 +14,23 @@ mod metrics_common;
 
 use std::collections::BTreeMap;
 
-use metrics_common::{address, exposed_with, index, written};
+use metrics_common::{address, aggregators, exposed_with, exposition, feed_view, index, written};
 use proptest::prelude::*;
 use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
-use webb::flow::{Address, EndpointId, Extra, Family, Flow, L4, Reply, TcpFlags};
+use webb::flow::{Address, EndpointId, Extra, ExtraId, Family, Flow, L4, Reply, TcpFlags};
 use webb::index::Index;
+use webb::metrics::Flows;
 use webb::sym::Sym;
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), f64>;
 
 /// The samples of an exposition; buckets are left out, for the counts of all are in the last.
 fn read(text: &str) -> Counts {
-    let families = expose_parser::parse(text);
+    let families = expose_parser::parse(webb::expose::Format::Text, text);
     let samples = families.into_iter().flat_map(|family| family.samples);
     samples
-        .filter(|(name, ..)| !name.ends_with("_bucket"))
-        .map(|(name, labels, value)| ((name, labels), value))
+        .filter(|sample| !sample.name.ends_with("_bucket"))
+        .map(|sample| ((sample.name, sample.labels), sample.value))
         .collect()
 }
 
@@ -277,7 +278,7 @@ fn sums(counts: &Counts) -> BTreeMap<&str, f64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     /// Every label and every value of every family, sums of durations included.
     #[test]
@@ -303,5 +304,25 @@ proptest! {
         let divided = read(&exposed_with(configuration, &flows, &index));
         let plain = read(&exposed_with("dns drop flow http policy sctp tcp", &flows, &index));
         prop_assert_eq!(sums(&divided), sums(&plain));
+    }
+
+    /// Whatever a flow and its extra say of each other, even if one contradicts the other or is missing: no panic, and
+    /// no series twice.
+    #[test]
+    fn contradictions_are_harmless(
+        flows in prop::collection::vec((any_flow(), any_flow(), 0_u32..40), 1..40),
+        configuration in prop::sample::select(OPTIONS.to_vec()),
+    ) {
+        let index = index();
+        let extras: Vec<Extra> = flows.iter().map(|((_, extra), ..)| extra.clone()).collect();
+        let flows: Vec<Flow> =
+            flows.iter().map(|(_, (flow, _), extra)| Flow { extra: ExtraId(*extra), ..*flow }).collect();
+        let configuration = format!("{configuration} flows-to-world:port icmp port-distribution traffic");
+        let mut aggregators = aggregators(&configuration);
+        feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index: &index });
+        let counts = read(&exposition(&mut aggregators));
+        let total = f64::from(u32::try_from(flows.len()).unwrap());
+        let sums = sums(&counts);
+        prop_assert_eq!(sums.get("hubble_flows_processed_total"), Some(&total));
     }
 }
