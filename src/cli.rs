@@ -55,7 +55,7 @@ Examples:
   webb run --cluster-manifest pods.yaml       watch every pod interface, names from a file
   curl -s localhost:9965/metrics              what it counts
   webb check-config /etc/webb/webb.yaml       is the file right?
-  webb replay --metrics \"flow tcp\" flows.json  what would these flows count?";
+  webb replay flows.json                      what would the metrics of these flows be?";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -97,8 +97,9 @@ Exit codes:
   64  not valid, or not readable";
 
 const REPLAY_HELP: &str = "\
-Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd. Lost events count, other
-events are passed over. A line that cannot be read is named on standard error, with the reason, and left out.
+Reads flows, one JSON object a line: {\"flow\":{...}} or the flow alone, plain, gzip or zstd.
+Lost events count, other events are passed over. A line that cannot be read is named on standard
+error, with the reason, and left out.
 
 Examples:
   hubble observe -o json --last 1000 | webb replay -

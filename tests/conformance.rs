@@ -180,12 +180,34 @@ fn check(cases: &[PathBuf], format: &str, expected: &str) {
     assert!(wrong.is_empty(), "not as Hubble has it:\n{wrong}");
 }
 
+fn of_both(configuration: &str, count: usize) -> Vec<PathBuf> {
+    let cases = [cases("", configuration), cases("edge", configuration)].concat();
+    assert_eq!(cases.len(), count, "a case is gone");
+    cases
+}
+
 /// Static configurations, as Hubble's flag takes them: the same series with the same values.
 #[test]
 fn static_configurations_in_text() {
-    let cases = [cases("", "metrics.txt"), cases("edge", "metrics.txt")].concat();
-    assert_eq!(cases.len(), 26, "a case is gone");
-    check(&cases, "text", "expected.prom");
+    check(&of_both("metrics.txt", 26), "text", "expected.prom");
+}
+
+/// The same as OpenMetrics, exemplars included.
+#[test]
+fn static_configurations_in_openmetrics() {
+    check(&of_both("metrics.txt", 26), "openmetrics", "expected.openmetrics");
+}
+
+/// Dynamic configurations, with filters.
+#[test]
+fn dynamic_configurations_in_text() {
+    check(&of_both("metrics.yaml", 32), "text", "expected.prom");
+}
+
+/// The same as OpenMetrics, exemplars included.
+#[test]
+fn dynamic_configurations_in_openmetrics() {
+    check(&of_both("metrics.yaml", 32), "openmetrics", "expected.openmetrics");
 }
 
 /// A comparison that sees no difference would let everything pass.

@@ -252,6 +252,11 @@ proptest! {
             prop_assert_eq!(&parse(format, &rendered(format, &[], &families)), &expected);
         }
     }
+}
+
+proptest! {
+    // Tables of several pages take their time.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     /// A table's text is the same as that of the same series as plain data.
     #[test]
@@ -289,8 +294,9 @@ proptest! {
             let mut count = 0;
             for ((at, &(observed, traced)), sample) in series.values().flatten().enumerate().zip(buckets) {
                 count = if at % (DEFAULT_BOUNDS.len() + 1) == 0 { observed } else { count + observed };
-                #[allow(clippy::cast_precision_loss, reason = "small enough")]
-                { prop_assert_eq!(sample.value, count as f64); }
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small, whole, not negative")]
+                let value = sample.value as u64;
+                prop_assert_eq!(value, count);
                 let trace = sample.exemplar.as_ref().map(|exemplar| exemplar.labels[0].1.clone());
                 prop_assert_eq!(trace, (traced && format == Format::OpenMetrics).then(|| at.to_string()));
             }

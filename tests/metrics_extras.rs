@@ -26,11 +26,11 @@ type Counts = BTreeMap<(String, Vec<(String, String)>), f64>;
 
 /// The samples of an exposition; buckets are left out, for the counts of all are in the last.
 fn read(text: &str) -> Counts {
-    let families = expose_parser::parse(text);
+    let families = expose_parser::parse(webb::expose::Format::Text, text);
     let samples = families.into_iter().flat_map(|family| family.samples);
     samples
-        .filter(|(name, ..)| !name.ends_with("_bucket"))
-        .map(|(name, labels, value)| ((name, labels), value))
+        .filter(|sample| !sample.name.ends_with("_bucket"))
+        .map(|sample| ((sample.name, sample.labels), sample.value))
         .collect()
 }
 

@@ -103,7 +103,7 @@ fn plain() {
         &story(&index),
         &index,
     );
-    expose_parser::parse(&text);
+    expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -114,7 +114,7 @@ fn options() {
     let configuration = "dns:query;ignoreAAAA;sourceContext=pod-name flows-to-world:any-drop;port;syn-only;\
         labelsContext=source_pod httpV2:exemplars=true;sourceContext=workload-name;destinationContext=pod-name";
     let text = exposed_with(configuration, &story(&index), &index);
-    expose_parser::parse(&text);
+    expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -191,9 +191,10 @@ fn inversion() {
 }
 
 fn exemplars(snapshot: &Snapshot) -> Vec<(usize, &Exemplar)> {
-    let slots = snapshot.slots().iter();
-    slots
-        .flat_map(|&slot| (0..snapshot.width()).filter_map(move |at| Some((at, snapshot.exemplar(slot, at)?))))
+    snapshot
+        .labels
+        .rows()
+        .flat_map(|(slot, _)| (0..snapshot.width()).filter_map(move |at| Some((at, snapshot.exemplar(slot, at)?))))
         .collect()
 }
 

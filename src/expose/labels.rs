@@ -261,7 +261,7 @@ mod tests {
         /// its moment, in order, each with its slot.
         #[test]
         fn sheets_are_the_series_of_their_moment(
-            steps in prop::collection::vec((0_u8..8, "[a-c \"]{0,4}", any::<prop::sample::Index>()), 1..120)
+            steps in prop::collection::vec((0_u8..8, "[a-c \"]{0,4}", any::<prop::sample::Index>()), 1..60)
         ) {
             let (mut labels, mut series, mut free) = (Labels::default(), BTreeMap::new(), Vec::new());
             let mut taken: Vec<(Sheet, Vec<(u32, String)>)> = Vec::new();

@@ -113,7 +113,7 @@ pub(super) fn gather(base: &Pages, changes: &[Arc<Changes>]) -> Pages {
     if changes.is_empty() {
         return Arc::clone(base);
     }
-    let (born, changed) = latest(changes);
+    let (born, touched) = latest(changes);
     let mut rest = born.as_slice();
     let mut pages = Vec::with_capacity(base.len() + rest.len() / ROWS + 1);
     let mut run: Vec<(u32, Text<'_>)> = Vec::new();
@@ -124,26 +124,26 @@ pub(super) fn gather(base: &Pages, changes: &[Arc<Changes>]) -> Pages {
         });
         let (births, behind) = rest.split_at(here);
         rest = behind;
-        if births.is_empty() && !page.rows.iter().any(|row| changed.contains(row.slot)) {
+        if births.is_empty() && !page.rows.iter().any(|row| touched.contains(row.slot)) {
             flush(&mut run, &mut pages);
             pages.push(Arc::clone(page));
         } else {
-            merge(page, births, &changed, &mut run);
+            merge(page, births, &touched, &mut run);
             if run.len() >= RUN {
                 flush(&mut run, &mut pages);
             }
         }
     }
-    merge(&Page::default(), rest, &changed, &mut run);
+    merge(&Page::default(), rest, &touched, &mut run);
     flush(&mut run, &mut pages);
     Arc::new(pages)
 }
 
 /// What is there after all changes and was not before, in order, and every slot that has changed.
 fn latest(changes: &[Arc<Changes>]) -> (Vec<(u32, String)>, Slots) {
-    let (mut born, mut changed) = (Vec::new(), Slots::default());
+    let (mut born, mut touched) = (Vec::new(), Slots::default());
     for (slot, text) in changes.iter().rev().flat_map(|changes| changes.latest_first()) {
-        if changed.insert(slot)
+        if touched.insert(slot)
             && let Some(text) = text
         {
             born.push((slot, if text.is_empty() { " ".to_owned() } else { format!("{{{text}}} ") }));
@@ -151,14 +151,14 @@ fn latest(changes: &[Arc<Changes>]) -> (Vec<(u32, String)>, Slots) {
     }
     // Equal texts do not occur in a table; if they did, the order would still be the same at every scrape.
     born.sort_unstable_by(|one, other| compare(one.1.as_bytes(), other.1.as_bytes()).then(one.0.cmp(&other.0)));
-    (born, changed)
+    (born, touched)
 }
 
 /// Puts the rows of `page` that stay and those that are born into one run, in order.
-fn merge<'a>(page: &Page, births: &'a [(u32, String)], changed: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
+fn merge<'a>(page: &Page, births: &'a [(u32, String)], touched: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
     let mut births = births.iter().map(|(slot, text)| (*slot, text.as_bytes())).peekable();
     page.for_each(|slot, text| {
-        if changed.contains(slot) {
+        if touched.contains(slot) {
             return;
         }
         while let Some((born, before)) =

@@ -3,6 +3,9 @@
 use super::Reader;
 
 /// Reads any bytes as lines of a flow file. Nothing but a panic is a finding.
+///
+/// # Panics
+/// If lines are counted wrongly.
 pub fn fuzz(bytes: &[u8]) {
     let mut reader = Reader::default();
     for line in bytes.split(|&byte| byte == b'\n') {

@@ -61,7 +61,7 @@ pub fn open(path: &Path) -> io::Result<Input> {
     if metadata.is_dir() {
         return Err(io::Error::new(io::ErrorKind::IsADirectory, "it is a directory"));
     }
-    of(file, metadata.is_file().then(|| metadata.len()))
+    of(file, metadata.is_file().then_some(metadata.len()))
 }
 
 /// Packed or not, as its first bytes say.

@@ -278,13 +278,11 @@ impl<'a> Cursor<'a> {
         if quoted && !self.take(b'"') {
             return self.expected("a whole number");
         }
-        match value.and_then(|value| T::try_from(value).ok()) {
-            Some(value) => Ok(value),
-            None => {
-                self.at = start;
-                self.wrong(format!("not a whole number of {} bits", 8 * size_of::<T>()))
-            }
+        if let Some(value) = value.and_then(|value| T::try_from(value).ok()) {
+            return Ok(value);
         }
+        self.at = start;
+        self.wrong(format!("not a whole number of {} bits", 8 * size_of::<T>()))
     }
 
     /// The number that comes next; none if it is not whole, or far too large.

@@ -14,6 +14,9 @@ const PACE: Duration = Duration::from_millis(200);
 /// The clock is looked at once in so many lines.
 const LINES: u32 = 4096;
 
+/// Letters of the bar.
+const WIDTH: usize = 20;
+
 /// One file's progress; nothing without a terminal.
 #[derive(Debug)]
 pub struct Progress {
@@ -79,7 +82,6 @@ fn line(name: &str, read: u64, size: Option<u64>, flows: u64, took: Duration) ->
     let Some(size) = size.filter(|&size| size > 0) else {
         return format!("{name}: {megabytes:.0} MB, {flows} flows, {rate:.0} MB/s");
     };
-    const WIDTH: usize = 20;
     let part = (read as f64 / size as f64).min(1.0);
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and WIDTH")]
     let done = (part * WIDTH as f64) as usize;

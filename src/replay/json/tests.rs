@@ -1,4 +1,4 @@
-//! What the JSON reader must hold to, against a plain reading of the same text.
+//! What the cursor reads, and that it and serde_json agree on what JSON is.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
