@@ -23,7 +23,7 @@ use webb::actors::restart::{Intensity, Policy};
 use webb::fault::{Component, Components};
 use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::metrics::Aggregator;
-use webb::pipeline::{Command, CutDesk, Lane};
+use webb::pipeline::{Answer, Command, Commands, CutDesk, Lane, Lanes};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
 use webb::tls::TlsFiles;
@@ -83,7 +83,8 @@ pub(crate) fn serve(
 ) -> Server {
     let components = Components::default();
     let (lane, _items) = Lane::new(components.component("aggregator/test"));
-    let (desk, commands) = CutDesk::new(Arc::new([lane]), Waker::new().unwrap());
+    let (post, commands) = Commands::new(Waker::new().unwrap());
+    let desk = CutDesk::new(Arc::new(Lanes::new(vec![Arc::new(lane)])), post);
     let road = Arc::new(Road::default());
     let shown = Arc::clone(&road);
     let counting = std::thread::spawn(move || walk(aggregator, count, &commands, &shown));
@@ -130,7 +131,8 @@ fn walk(
     let mut last = Instant::now();
     while !road.stop.load(Relaxed) {
         while let Ok(Command::Cut(answer)) = commands.try_recv() {
-            let _late = answer.try_send((0, aggregator.snapshot()));
+            let _late = answer.send(Answer::Series(0, aggregator.snapshot()));
+            let _late = answer.send(Answer::Asked(vec![0]));
             road.cuts.fetch_add(1, Relaxed);
         }
         count(&mut aggregator);
