@@ -6,8 +6,6 @@
 #![cfg(feature = "fault-injection")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it is wrong")]
 
-use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,7 +13,6 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
-use webb::abi::{Record, VERSION, kind};
 use webb::actors::decoder::{DecoderActor, DecoderFault};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
@@ -26,66 +23,13 @@ use webb::flow::Reasons;
 use webb::index::{self, Endpoint, EndpointSpec, Index};
 use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Commands, Counters, CutDesk, Lane, Lanes, Reader, ReaderSeat, Seat};
-use webb::records::{RecordSource, Rings, Signal, Waker};
-use zerocopy::IntoBytes;
+use webb::records::Waker;
+
+mod memory_ring;
+
+use memory_ring::MemoryRing;
 
 static TURN: Mutex<()> = Mutex::new(());
-
-/// A ring in memory that behaves like the kernel's: a record is consumed even if its handling unwinds.
-#[derive(Clone, Default)]
-struct MemoryRing(Arc<Mutex<VecDeque<Record>>>);
-
-impl MemoryRing {
-    fn push(&self, records: usize) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(syn(), records));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-}
-
-impl RecordSource for MemoryRing {
-    fn wait(&mut self, _: Duration) -> std::io::Result<()> {
-        std::thread::sleep(Duration::from_millis(1));
-        Ok(())
-    }
-
-    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
-        let mut drained = 0;
-        loop {
-            let Some(record) = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front() else {
-                return drained;
-            };
-            drained += 1;
-            if take(Signal::Flow, record.as_bytes()).is_break() {
-                return drained;
-            }
-        }
-    }
-}
-
-impl Rings for MemoryRing {
-    fn open(&self, _: &Waker) -> std::io::Result<Box<dyn RecordSource>> {
-        Ok(Box::new(self.clone()))
-    }
-}
-
-/// A TCP SYN of one packet, 60 bytes.
-fn syn() -> Record {
-    Record {
-        version: VERSION,
-        kind: kind::NEW,
-        length: 80,
-        family: 4,
-        protocol: 6,
-        tcp_flags: 0x02,
-        destination_port: 80,
-        packets: 1,
-        bytes: 60,
-        ..Record::default()
-    }
-}
 
 struct Road {
     ring: MemoryRing,

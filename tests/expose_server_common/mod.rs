@@ -23,7 +23,7 @@ use webb::actors::restart::{Intensity, Policy};
 use webb::fault::{Component, Components};
 use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::metrics::Aggregator;
-use webb::pipeline::{Answer, Command, Commands, CutDesk, Lane, Lanes};
+use webb::pipeline::{self, Command, Commands, CutDesk, Lane, Lanes};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
 use webb::tls::TlsFiles;
@@ -131,8 +131,8 @@ fn walk(
     let mut last = Instant::now();
     while !road.stop.load(Relaxed) {
         while let Ok(Command::Cut(answer)) = commands.try_recv() {
-            let _late = answer.send(Answer::Series(0, aggregator.snapshot()));
-            let _late = answer.send(Answer::Asked(vec![0]));
+            let _late = answer.send(pipeline::Answer::Series(0, aggregator.snapshot()));
+            let _late = answer.send(pipeline::Answer::Asked(vec![0]));
             road.cuts.fetch_add(1, Relaxed);
         }
         count(&mut aggregator);
