@@ -96,8 +96,7 @@ impl Model {
     fn expected(&self) -> BTreeMap<String, u64> {
         let line = |(&(ends, flag), &(count, ..)): (&(Option<(usize, usize)>, usize), &(u64, u64, u32))| {
             let name = |at: usize| format!("default/{}", PODS[at]);
-            let (source, destination) =
-                ends.map_or(("~other".into(), "~other".into()), |(a, b)| (name(a), name(b)));
+            let (source, destination) = ends.map_or(("~other".into(), "~other".into()), |(a, b)| (name(a), name(b)));
             let flag = FLAGS[flag].0;
             (format!("destination=\"{destination}\",family=\"IPv4\",flag=\"{flag}\",source=\"{source}\""), count)
         };
@@ -156,8 +155,7 @@ fn metrics_share_a_budget() {
 #[test]
 fn fixed_labels_fold_too() {
     let index = index();
-    let flows: Vec<Flow> =
-        (0..1000).map(|port| tcp(flow(&index, &ip(0), &ip(1)), port, TcpFlags::SYN)).collect();
+    let flows: Vec<Flow> = (0..1000).map(|port| tcp(flow(&index, &ip(0), &ip(1)), port, TcpFlags::SYN)).collect();
     for (configuration, series) in [("port-distribution", 11), ("port-distribution:sourceContext=pod", 10 + 256 + 1)] {
         let mut aggregator = limited(configuration, 10, usize::MAX, None);
         feed(std::slice::from_mut(&mut aggregator), &flows, &index);
