@@ -303,7 +303,7 @@ fn an_injected_panic_costs_one_flow() {
     aggregator.observe(of(&flows[..3], index), 0, &mut progress);
     webb::fault::inject::arm("aggregator/icmp", 1, 0);
     let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        aggregator.observe(of(&flows, index), 3, &mut progress)
+        aggregator.observe(of(&flows, index), 3, &mut progress);
     }));
     assert!(died.is_err());
     assert_eq!(progress, 3);

@@ -63,7 +63,10 @@ pub fn read(file: SourceFile) -> Result<Dynamic, Problems> {
     Err(Problems { list: reading.problems, file: Some(file) })
 }
 
-/// Reads any text. Nothing but a panic is a finding; what a fuzz target calls.
+/// Reads any text; what a fuzz target calls.
+///
+/// # Panics
+/// Never, or that is a finding.
 pub fn fuzz(text: &str) {
     match read(SourceFile { name: "fuzz.yaml".to_owned(), text: text.to_owned() }) {
         Ok(dynamic) => {
@@ -168,14 +171,14 @@ impl Reading {
             return found;
         };
         for (key, value) in pairs {
-            match known.iter().zip(&mut found).find(|(name, _)| name.eq_ignore_ascii_case(&key.text)) {
-                Some((_, slot)) => *slot = Some(value),
-                None => {
-                    let typed: String = key.text.chars().take(80).collect();
-                    let message = format!("{what} has no key {typed:?}; it is ignored");
-                    let help = did_you_mean(&typed, known);
-                    self.warnings.push(Problem::new(Origin::File(key.mark), message).with_help(help));
-                }
+            let slot = known.iter().zip(&mut found).find(|(name, _)| name.eq_ignore_ascii_case(&key.text));
+            if let Some((_, slot)) = slot {
+                *slot = Some(value);
+            } else {
+                let typed: String = key.text.chars().take(80).collect();
+                let message = format!("{what} has no key {typed:?}; it is ignored");
+                let help = did_you_mean(&typed, known);
+                self.warnings.push(Problem::new(Origin::File(key.mark), message).with_help(help));
             }
         }
         found

@@ -29,7 +29,7 @@ struct Translation<'a> {
     out: String,
 }
 
-impl<'a> Translation<'a> {
+impl Translation<'_> {
     fn take(&mut self) -> Option<char> {
         let letter = self.rest.chars().next()?;
         self.rest = self.rest.get(letter.len_utf8()..).unwrap_or_default();

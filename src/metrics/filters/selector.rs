@@ -42,6 +42,7 @@ impl Selector {
     }
 
     /// True if the labels meet every requirement. They may be walked more than once.
+    #[allow(clippy::needless_pass_by_value, reason = "an iterator is handed over, as iterators are")]
     pub(super) fn selects<'a>(&self, labels: impl Iterator<Item = &'a str> + Clone) -> bool {
         self.0.iter().all(|requirement| requirement.met(labels.clone()))
     }
@@ -111,7 +112,7 @@ struct Reading<'a> {
     tokens: Peekable<Lexer<'a>>,
 }
 
-impl<'a> Reading<'a> {
+impl Reading<'_> {
     fn selector(mut self) -> Result<Selector, String> {
         let mut requirements = Vec::new();
         if self.tokens.peek().is_none() {

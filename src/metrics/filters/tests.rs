@@ -138,12 +138,11 @@ impl Test {
                     workloads.text().split(',').any(|text| wanted.iter().any(|wanted| fits_workload(wanted, text)))
                 })
             }
-            Self::Cluster(end, wanted, memo) => match seen.extra {
-                Some(extra) => {
+            Self::Cluster(end, wanted, memo) => {
+                if let Some(extra) = seen.extra {
                     let name = if *end == End::Source { &extra.source_cluster } else { &extra.destination_cluster };
                     wanted.contains(name)
-                }
-                None => {
+                } else {
                     let identity = seen.endpoint(*end).identity;
                     memo.answer((identity, Sym::EMPTY), || {
                         let text = identity.text();
@@ -153,7 +152,7 @@ impl Test {
                         })
                     })
                 }
-            },
+            }
             Self::Fqdn(end, patterns, memo) => {
                 let names = seen.names(*end);
                 memo.answer((names, Sym::EMPTY), || {
