@@ -9,28 +9,6 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use webb::expose::{Exposition, Format, Labels, Snapshot, openmetrics, text};
-use webb::flow::Flow;
-use webb::metrics::{Aggregator, Flows};
-
-const CONFIGURATION: &str = "flow:labelsContext=source_namespace,source_workload,destination_namespace,\
-    destination_workload,source_pod,destination_pod";
-
-/// An aggregator of `series` series, born in random order.
-fn aggregator(series: usize) -> Aggregator {
-    let index = mix::index(mix::PODS);
-    let mut aggregator = mix::aggregators(CONFIGURATION).remove(0);
-    let mut dice = mix::Dice::new();
-    let template = mix::flows(&index)[0];
-    while aggregator.series() < series {
-        let (source, destination) = (mix::ip(dice.below(mix::PODS)), mix::ip(dice.below(mix::PODS)));
-        let flow = Flow { source: index.find(source), destination: index.find(destination), ..template };
-        let mut progress = 0;
-        for _ in 0..=dice.below(3) {
-            aggregator.observe(Flows { flows: &[flow], extras: &[], index: &index }, 0, &mut progress);
-        }
-    }
-    aggregator
-}
 
 fn rendered(snapshots: &[Snapshot], out: &mut Vec<u8>) {
     out.clear();
@@ -60,7 +38,7 @@ fn newborn(snapshot: &Snapshot) -> Snapshot {
 }
 
 fn expose(criterion: &mut Criterion) {
-    let mut aggregator = aggregator(100_000);
+    let mut aggregator = mix::with_series(mix::SIX_LABELS, 100_000);
     let snapshots = aggregator.snapshot();
     let mut out = Vec::new();
     rendered(&snapshots, &mut out);

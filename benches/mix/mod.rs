@@ -13,6 +13,9 @@ use webb::metrics::{Aggregator, Flows, grammar};
 use webb::sym::Sym;
 
 pub(crate) const PODS: u32 = 2000;
+/// A family whose series have six labels of their own besides the fixed ones.
+pub(crate) const SIX_LABELS: &str = "flow:labelsContext=source_namespace,source_workload,destination_namespace,\
+    destination_workload,source_pod,destination_pod";
 const LOCAL: u32 = 110;
 pub(crate) const FLOWS: usize = 65_536;
 /// As in the pipeline.
@@ -123,4 +126,21 @@ pub(crate) fn run(aggregators: &mut [Aggregator], flows: &[Flow], index: &Arc<In
             aggregator.observe(Flows { flows: batch, extras: &[], index }, 0, &mut progress);
         }
     }
+}
+
+/// An aggregator of one metric with `series` series, born in random order.
+pub(crate) fn with_series(configuration: &str, series: usize) -> Aggregator {
+    let index = index(PODS);
+    let mut aggregator = aggregators(configuration).remove(0);
+    let mut dice = Dice::new();
+    let template = flows(&index)[0];
+    while aggregator.series() < series {
+        let (source, destination) = (ip(dice.below(PODS)), ip(dice.below(PODS)));
+        let flow = Flow { source: index.find(source), destination: index.find(destination), ..template };
+        let mut progress = 0;
+        for _ in 0..=dice.below(3) {
+            aggregator.observe(Flows { flows: &[flow], extras: &[], index: &index }, 0, &mut progress);
+        }
+    }
+    aggregator
 }

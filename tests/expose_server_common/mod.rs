@@ -49,8 +49,8 @@ pub(crate) struct Road {
     pub(crate) rounds: AtomicU64,
     /// Cuts that were answered.
     pub(crate) cuts: AtomicU64,
-    /// The longest time between two rounds, in nanoseconds.
-    pub(crate) longest_ns: AtomicU64,
+    /// The longest time that counting stood still for a cut, in nanoseconds.
+    pub(crate) pause_ns: AtomicU64,
     stop: AtomicBool,
 }
 
@@ -128,18 +128,17 @@ fn walk(
     commands: &crossbeam_channel::Receiver<Command>,
     road: &Road,
 ) {
-    let mut last = Instant::now();
     while !road.stop.load(Relaxed) {
         while let Ok(Command::Cut(answer)) = commands.try_recv() {
+            let began = Instant::now();
             let _late = answer.send(pipeline::Answer::Series(0, aggregator.snapshot()));
+            let pause = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let _late = answer.send(pipeline::Answer::Asked(vec![0]));
+            road.pause_ns.fetch_max(pause, Relaxed);
             road.cuts.fetch_add(1, Relaxed);
         }
         count(&mut aggregator);
         road.rounds.fetch_add(1, Relaxed);
-        let gap = u64::try_from(last.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        road.longest_ns.fetch_max(gap, Relaxed);
-        last = Instant::now();
     }
 }
 
