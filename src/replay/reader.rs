@@ -68,11 +68,16 @@ impl Reader {
     /// What is wrong with it, and where. Nothing but [`Counts::bad`] has changed then.
     pub fn line(&mut self, line: &[u8]) -> Result<(), Wrong> {
         self.counts.lines += 1;
-        if line.trim_ascii().is_empty() {
+        if line.trim_ascii_start().is_empty() {
             return Ok(());
         }
-        let text = String::from_utf8_lossy(line);
-        self.counts.replaced += u64::from(matches!(text, Cow::Owned(_)));
+        // Asked first, because replacing looks at every byte by itself.
+        let text = if let Ok(text) = std::str::from_utf8(line) {
+            Cow::Borrowed(text)
+        } else {
+            self.counts.replaced += 1;
+            String::from_utf8_lossy(line)
+        };
         let at = self.flows.len();
         if at == self.extras.len() {
             self.extras.push(Extra::default());

@@ -2,13 +2,13 @@
 
 /// Nanoseconds since 1970; `None` if it is no time, or one before that.
 pub(super) fn nanoseconds(text: &str) -> Option<u64> {
-    let (date, rest) = (text.get(..10)?, text.get(11..)?);
-    if !matches!(text.as_bytes().get(10), Some(b'T' | b't')) {
-        return None;
-    }
-    let (clock, rest) = rest.split_at_checked(8)?;
-    let [year, month, day] = parts(date, '-', [4, 2, 2])?;
-    let [hour, minute, second] = parts(clock, ':', [2, 2, 2])?;
+    let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
+    let (b'T' | b't', rest) = rest.split_first()? else { return None };
+    let (clock, rest) = rest.split_first_chunk::<8>()?;
+    let &[y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2] = date else { return None };
+    let (year, month, day) = (digits(&[y1, y2, y3, y4])?, digits(&[m1, m2])?, digits(&[d1, d2])?);
+    let &[h1, h2, b':', m1, m2, b':', s1, s2] = clock else { return None };
+    let (hour, minute, second) = (digits(&[h1, h2])?, digits(&[m1, m2])?, digits(&[s1, s2])?);
     let valid = (1..=12).contains(&month) && (1..=31).contains(&day) && hour < 24 && minute < 60 && second <= 60;
     if !valid {
         return None;
@@ -18,37 +18,29 @@ pub(super) fn nanoseconds(text: &str) -> Option<u64> {
     u64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)
 }
 
-fn parts<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[i64; N]> {
-    let mut values = [0; N];
-    let mut parts = text.split(separator);
-    for (value, width) in values.iter_mut().zip(widths) {
-        let part = parts.next().filter(|part| part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit()))?;
-        *value = part.parse().ok()?;
-    }
-    parts.next().is_none().then_some(values)
+fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
 }
 
 /// Nanoseconds behind the point, and what follows them.
-fn fraction(text: &str) -> Option<(u64, &str)> {
-    let Some(rest) = text.strip_prefix('.') else { return Some((0, text)) };
-    let end = rest.find(|letter: char| !letter.is_ascii_digit())?;
-    let digits = rest.get(..end).filter(|digits| (1..=9).contains(&digits.len()))?;
-    let scale = 10_u64.pow(9 - u32::try_from(digits.len()).ok()?);
-    Some((digits.parse::<u64>().ok()? * scale, rest.get(end..)?))
+fn fraction(text: &[u8]) -> Option<(u64, &[u8])> {
+    let Some((b'.', rest)) = text.split_first() else { return Some((0, text)) };
+    let end = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (fraction, zone) = rest.split_at_checked(end).filter(|_| (1..=9).contains(&end))?;
+    let scale = 10_u64.pow(9 - u32::try_from(end).ok()?);
+    Some((u64::try_from(digits(fraction)?).ok()? * scale, zone))
 }
 
 /// Seconds that the zone is ahead of UTC.
-fn offset(zone: &str) -> Option<i64> {
-    if zone.eq_ignore_ascii_case("z") {
-        return Some(0);
+fn offset(zone: &[u8]) -> Option<i64> {
+    match *zone {
+        [b'Z' | b'z'] => Some(0),
+        [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2] => {
+            let ahead = digits(&[h1, h2])? * 3600 + digits(&[m1, m2])? * 60;
+            Some(if sign == b'+' { ahead } else { -ahead })
+        }
+        _ => None,
     }
-    let (sign, clock) = match zone.as_bytes().first()? {
-        b'+' => (1, zone.get(1..)?),
-        b'-' => (-1, zone.get(1..)?),
-        _ => return None,
-    };
-    let [hours, minutes] = parts(clock, ':', [2, 2])?;
-    Some(sign * (hours * 3600 + minutes * 60))
 }
 
 /// Days since 1970-01-01 in the Gregorian calendar. The year begins in March here, so that the leap day is its last.
