@@ -244,6 +244,7 @@ fn workload(pick: prop::sample::Index) -> WorkloadSpec {
 }
 
 /// The rule for each field; true where it is not set.
+#[allow(clippy::too_many_lines, reason = "one line for each field of a filter")]
 fn plainly(spec: &FilterSpec, told: &Told) -> bool {
     let (extra, flow) = (&told.extra, &told.flow);
     let (dns, http) = match extra.l7.as_ref().map(|l7| &l7.record) {
@@ -432,8 +433,8 @@ fn of_selectors(selectors: &[String], labels: &[String]) -> bool {
 fn named(told: &Told) -> (Index, Flow) {
     let endpoint = |end: &End| (Endpoint::new(Kind::Pod, false, &end.spec), Vec::new());
     let index = Index::new([endpoint(&told.source), endpoint(&told.destination)], Policies::default());
-    let mut ids = index.endpoints().map(|(id, _)| id).skip(2);
-    let flow = Flow { source: ids.next().unwrap(), destination: ids.next().unwrap(), ..told.flow };
+    let ids: Vec<_> = index.endpoints().map(|(id, _)| id).skip(2).collect();
+    let flow = Flow { source: ids[0], destination: ids[1], ..told.flow };
     (index, flow)
 }
 
@@ -481,7 +482,7 @@ fn flows_of_the_kernel_answer_for_themselves() {
         }],
         ..FilterSpec::default()
     };
-    for (spec, flow, wanted) in [
+    for (spec, flow, wanted) in vec![
         (FilterSpec { source_ip: texts(&["10.0.0.0/30"]), ..FilterSpec::default() }, &trace, true),
         (FilterSpec { source_pod: texts(&["deathstar"]), ..FilterSpec::default() }, &trace, true),
         (FilterSpec { source_label: texts(&["app=deathstar"]), ..FilterSpec::default() }, &trace, true),

@@ -59,10 +59,15 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Source and destination, and the flag.
+type Labels = (Option<(usize, usize)>, usize);
+/// Count, value at the last look, looks without a change.
+type Held = (u64, u64, u32);
+
 /// The rules, plainly: by source, destination and flag; none of both is the series of others.
 #[derive(Default)]
 struct Model {
-    series: BTreeMap<(Option<(usize, usize)>, usize), (u64, u64, u32)>,
+    series: BTreeMap<Labels, Held>,
     folded: u64,
     removed: u64,
 }
@@ -94,7 +99,7 @@ impl Model {
     }
 
     fn expected(&self) -> BTreeMap<String, u64> {
-        let line = |(&(ends, flag), &(count, ..)): (&(Option<(usize, usize)>, usize), &(u64, u64, u32))| {
+        let line = |(&(ends, flag), &(count, ..)): (&Labels, &Held)| {
             let name = |at: usize| format!("default/{}", PODS[at]);
             let (source, destination) = ends.map_or(("~other".into(), "~other".into()), |(a, b)| (name(a), name(b)));
             let flag = FLAGS[flag].0;

@@ -144,12 +144,12 @@ impl Road {
 }
 
 /// The sum of a family's series; none if there is no such family.
-fn sum<'a>(snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> Option<u64> {
+fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> Option<u64> {
     let of = |snapshot: &Snapshot| {
         let column = snapshot.families.iter().position(|spec| spec.name == family)?;
         Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
     };
-    snapshots.filter_map(of).next()
+    snapshots.find_map(of)
 }
 
 const FLOWS: &str = "hubble_flows_processed_total";

@@ -140,7 +140,7 @@ impl Fleet {
     /// Has every aggregator finish, once nothing writes to the lanes any more.
     pub async fn finish(&self) {
         let keepers: Vec<_> = self.held().values().map(|member| member.keeper.clone()).collect();
-        futures::future::join_all(keepers.iter().map(|keeper| finish(keeper))).await;
+        futures::future::join_all(keepers.iter().map(finish)).await;
     }
 
     /// A full channel means that the reader is restarting: it will be back, or the agent ends.

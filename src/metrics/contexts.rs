@@ -241,15 +241,12 @@ impl Contexts {
         // Two tuples that differ beyond the limit alone are one.
         let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
             let free = self.free.pop();
-            match free.and_then(|id| self.values.get_mut(id.0 as usize).map(|place| (id, place))) {
-                Some((id, place)) => {
-                    *place = Arc::clone(&shown);
-                    id
-                }
-                None => {
-                    self.values.push(Arc::clone(&shown));
-                    ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
-                }
+            if let Some((id, place)) = free.and_then(|id| self.values.get_mut(id.0 as usize).map(|place| (id, place))) {
+                *place = Arc::clone(&shown);
+                id
+            } else {
+                self.values.push(Arc::clone(&shown));
+                ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
             }
         });
         self.ids.insert(shown, id);
