@@ -2,10 +2,11 @@
 //!
 //! Where several claim an address, the last in this order has it:
 //!
-//! 1. endpoints of the Kubernetes API that are nothing else (a managed control plane);
-//! 2. pods, oldest first: an address is used again, and the newest pod is the one that holds it now. Finished pods have
+//! 1. services;
+//! 2. endpoints of the Kubernetes API that are nothing else (a managed control plane);
+//! 3. pods, oldest first: an address is used again, and the newest pod is the one that holds it now. Finished pods have
 //!    given theirs up, and pods in the host's network never had one of their own;
-//! 3. other nodes, then this node: what the machine itself has cannot be a pod's.
+//! 4. other nodes, then this node: what the machine itself has cannot be a pod's.
 
 use std::collections::{BTreeMap, HashSet};
 use std::net::IpAddr;
@@ -15,8 +16,10 @@ use super::{Cache, Key, Pod, identity};
 use crate::flow::Address;
 use crate::index::policy::Compiler;
 use crate::index::policy::spec::{Labels, PolicySpec, Subject};
-use crate::index::{Endpoint, EndpointSpec, Index, Kind};
+use crate::index::{Endpoint, EndpointSpec, Index, Kind, ServiceSpec, Services};
 
+/// What Hubble takes a service's address for.
+const WORLD: &str = "reserved:world";
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
 const API_SERVER: &str = "reserved:kube-apiserver";
@@ -32,13 +35,36 @@ pub(super) fn index(cache: &Cache) -> Index {
         compiler.namespace(name, labels.clone());
     }
     let api: HashSet<IpAddr> = api_server(cache);
-    let mut entries = vec![reserved(Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE], api.iter().copied())];
+    let services = services(cache);
+    let fronts = services.iter().flat_map(|service| service.addresses.iter().map(|address| address.ip()));
+    let mut entries = vec![
+        reserved(Kind::Service, 2, &[WORLD], fronts),
+        reserved(Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE], api.iter().copied()),
+    ];
     entries.extend(pods(cache, &namespaces, &mut compiler));
     entries.extend(nodes(cache, &api));
 
     let mut policies: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|policy| Arc::clone(policy.value())).collect();
     policies.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     Index::new(entries, compiler.compile(policies.iter().map(AsRef::as_ref)))
+        .with_services(Services::new(&services))
+}
+
+/// Every service that has an address or a port on the nodes, in the order of their names.
+fn services(cache: &Cache) -> Vec<ServiceSpec> {
+    let mut all: Vec<ServiceSpec> = cache
+        .services
+        .iter()
+        .filter(|service| !service.ports.is_empty())
+        .map(|service| ServiceSpec {
+            namespace: service.key().namespace.clone(),
+            name: service.key().name.clone(),
+            addresses: service.addresses.iter().copied().map(Address::from).collect(),
+            ports: service.ports.clone(),
+        })
+        .collect();
+    all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    all
 }
 
 /// Labels of every namespace that has an object or a pod, with the name's label where nobody set it: the API server

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use super::types::{self, ObjectMeta};
 use super::{policy, workload};
-use crate::index::Workload;
+use crate::flow::L4;
+use crate::index::{ServicePort, Workload};
 use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
 
 /// Why an object can't be used: which field, what was found and what was expected.
@@ -106,8 +107,10 @@ pub struct Node {
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Its cluster addresses; none if headless.
+    /// Where it listens: cluster addresses, external ones and those of load balancers. None if headless.
     pub addresses: Vec<IpAddr>,
+    /// Its ports.
+    pub ports: Vec<ServicePort>,
 }
 
 /// An EndpointSlice.
@@ -261,18 +264,37 @@ fn node(node: types::Node) -> Result<Node, Invalid> {
 }
 
 fn service(service: types::Service) -> Result<Service, Invalid> {
-    let spec = service.spec.unwrap_or_default();
+    let (spec, status) = (service.spec.unwrap_or_default(), service.status.unwrap_or_default());
+    let balancers = status.load_balancer.and_then(|balancer| balancer.ingress).unwrap_or_default();
+    let cluster = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).map(|ip| ("spec.clusterIP", ip));
+    let external = spec.external_ips.iter().flatten().map(|ip| ("spec.externalIPs", ip));
+    // One that has a host name instead of an address is of a cloud, whose names are nobody's here.
+    let balancers = balancers.iter().filter_map(|found| Some(("status.loadBalancer.ingress.ip", found.ip.as_ref()?)));
     let mut addresses = Vec::new();
-    for ip in spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip) {
+    for (field, ip) in cluster.chain(external).chain(balancers) {
         if ip.is_empty() || ip == "None" {
             continue;
         }
-        let address = address("spec.clusterIP", ip)?;
+        let address = address(field, ip)?;
         if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
-    Ok(Service { addresses })
+    let ports = spec.ports.iter().flatten().enumerate();
+    let ports = ports.map(|(at, port)| service_port(&format!("spec.ports[{at}]"), port)).collect::<Result<_, _>>()?;
+    Ok(Service { addresses, ports })
+}
+
+fn service_port(field: &str, port: &types::ServicePort) -> Result<ServicePort, Invalid> {
+    let protocol = policy::protocol(port.protocol.as_deref()).map_err(|why| Invalid(format!("{field}: {why}")))?;
+    let wrong = |part: &str, number: i32| Invalid(format!("{field}.{part} is {number}, expected 1 to 65535"));
+    let number = u16::try_from(port.port).ok().filter(|&number| number > 0);
+    let node_port = port.node_port.unwrap_or(0);
+    Ok(ServicePort {
+        protocol: L4::of_protocol(protocol),
+        port: number.ok_or_else(|| wrong("port", port.port))?,
+        node_port: u16::try_from(node_port).map_err(|_| wrong("nodePort", node_port))?,
+    })
 }
 
 fn slice(slice: types::EndpointSlice) -> Result<Slice, Invalid> {

@@ -8,12 +8,16 @@ pub mod extra;
 mod l4;
 pub mod names;
 mod reason;
+mod ruling;
+mod service;
 mod text;
 mod verdict;
 
 pub use extra::{Extra, ExtraId};
 pub use l4::{Family, L4, SctpChunk, TcpFlags};
 pub use reason::{Reason, Reasons};
+pub use ruling::Ruling;
+pub use service::{ServiceEnd, ServiceId};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -27,6 +31,24 @@ impl EndpointId {
     pub const NONE: Self = Self(0);
     /// Nobody we know: `reserved:world`.
     pub const WORLD: Self = Self(1);
+    /// Set in the id of an address that somebody else may be behind: of a service, or of a node.
+    const FRONT: u32 = 1 << 31;
+
+    /// The id of a row; `front` says whether somebody else may be behind its addresses.
+    pub fn of_row(row: u32, front: bool) -> Self {
+        Self(if front { row | Self::FRONT } else { row & !Self::FRONT })
+    }
+
+    /// The row.
+    pub fn row(self) -> usize {
+        (self.0 & !Self::FRONT) as usize
+    }
+
+    /// True if at least one of the two may have somebody else behind it. One comparison: this is asked of every flow.
+    #[inline]
+    pub fn any_front(self, other: Self) -> bool {
+        (self.0 | other.0) & Self::FRONT != 0
+    }
 }
 
 /// An address as 16 bytes, IPv4 as `::ffff:a.b.c.d`: one key type for both families.
@@ -70,6 +92,10 @@ pub struct Flow {
     pub ifindex: u32,
     /// What it carries beyond this, in its batch; `ExtraId::NONE` for nearly all.
     pub extra: ExtraId,
+    /// The service that one end is addressed as, in the batch's index.
+    pub service: ServiceEnd,
+    /// What decided it, if it is a policy verdict.
+    pub ruling: Ruling,
     /// Why it was dropped; `Reason::NONE` unless `verdict` is `Dropped`.
     pub reason: Reason,
     /// 0 without ports.

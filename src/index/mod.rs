@@ -6,9 +6,11 @@
 
 mod endpoint;
 pub mod policy;
+mod services;
 
 pub use endpoint::{Endpoint, EndpointSpec, Kind, Workload};
 pub use policy::Policies;
+pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
 
 use hashbrown::HashMap;
 
@@ -22,6 +24,7 @@ pub struct Index {
     by_address: ByAddress,
     endpoints: Vec<Endpoint>,
     policies: Policies,
+    services: Services,
 }
 
 impl Default for Index {
@@ -38,15 +41,23 @@ impl Index {
             by_address: ByAddress::default(),
             endpoints: vec![Endpoint::default(), Endpoint::world()],
             policies,
+            services: Services::default(),
         };
         for (endpoint, addresses) in endpoints {
-            let id = EndpointId(u32::try_from(index.endpoints.len()).unwrap_or(u32::MAX));
+            let row = u32::try_from(index.endpoints.len()).unwrap_or(u32::MAX);
+            let id = EndpointId::of_row(row, endpoint.kind.is_front());
             index.endpoints.push(endpoint);
             for address in addresses {
                 index.by_address.insert(address, id);
             }
         }
         index
+    }
+
+    /// With these services. Their addresses are told to [`Index::new`], as an endpoint of [`Kind::Service`].
+    #[must_use]
+    pub fn with_services(self, services: Services) -> Self {
+        Self { services, ..self }
     }
 
     /// Who has `address`; `EndpointId::WORLD` for an address nobody claims.
@@ -59,7 +70,7 @@ impl Index {
     #[inline]
     pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
         static EMPTY: Endpoint = Endpoint::EMPTY;
-        self.endpoints.get(id.0 as usize).unwrap_or(&EMPTY)
+        self.endpoints.get(id.row()).unwrap_or(&EMPTY)
     }
 
     /// Every endpoint with its id, the empty one and the world included.
@@ -67,7 +78,9 @@ impl Index {
         self.endpoints
             .iter()
             .enumerate()
-            .map(|(at, endpoint)| (EndpointId(u32::try_from(at).unwrap_or(u32::MAX)), endpoint))
+            .map(|(at, endpoint)| {
+                (EndpointId::of_row(u32::try_from(at).unwrap_or(u32::MAX), endpoint.kind.is_front()), endpoint)
+            })
     }
 
     /// How many addresses are known.
@@ -78,5 +91,10 @@ impl Index {
     /// The NetworkPolicies, compiled.
     pub fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// The services by frontend.
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 }

@@ -1,0 +1,48 @@
+//! What decided a policy verdict, small enough to travel in a flow.
+
+/// By which kind of rule and by which policy a verdict came about; empty for every other flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Ruling(u32);
+
+/// The policy's bits; above them is the kind of match.
+const POLICY: u32 = (1 << 28) - 1;
+
+impl Ruling {
+    /// A match of Hubble's number `matched` (contract, section 1.9) by the policy in that row of the index's policies,
+    /// or by none. A row that has no room, beyond 268 million, is none.
+    pub fn new(matched: u8, policy: Option<u32>) -> Self {
+        let policy = policy.and_then(|row| row.checked_add(1)).filter(|&row| row <= POLICY).unwrap_or(0);
+        Self(u32::from(matched & 0xf) << 28 | policy)
+    }
+
+    /// `policy_match_type`.
+    pub fn matched(self) -> u8 {
+        let [.., high] = self.0.to_le_bytes();
+        high >> 4
+    }
+
+    /// The first policy that decided: one that allows the connection, or one that isolates the pod and does not. None
+    /// where no policy isolates it.
+    pub fn policy(self) -> Option<u32> {
+        (self.0 & POLICY).checked_sub(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is put in comes out, at the edges too.
+    #[test]
+    fn both_parts_come_out() {
+        for matched in 0..=7 {
+            for policy in [None, Some(0), Some(1), Some(POLICY - 1)] {
+                let ruling = Ruling::new(matched, policy);
+                assert_eq!((ruling.matched(), ruling.policy()), (matched, policy));
+            }
+        }
+        assert_eq!(Ruling::new(2, Some(POLICY)).policy(), None);
+        assert_eq!(Ruling::new(2, Some(u32::MAX)).policy(), None);
+        assert_eq!(Ruling::default(), Ruling::new(0, None));
+    }
+}
