@@ -6,6 +6,7 @@ pub mod app;
 pub mod bpf_loader;
 pub mod cli;
 pub mod cluster;
+pub mod conntrack;
 pub mod decode;
 pub mod expose;
 pub mod fault;

@@ -93,6 +93,23 @@ defs! {
     READER_BATCHES_ALLOCATED: counter "webb_reader_batches_allocated_total" []
         "Batches that had to be allocated because all others were in use";
 
+    CONNTRACK_ENTRIES: gauge "webb_conntrack_entries" []
+        "Translated addresses of the kernel's connection tracking that are remembered; a connection may have two";
+    CONNTRACK_EVENTS: counter "webb_conntrack_events_total" ["event"]
+        "What connection tracking told of translated connections: new or destroy";
+    CONNTRACK_OVERRUNS: counter "webb_conntrack_overruns_total" []
+        "Times that the kernel dropped events because they were not read in time; everything is read anew then";
+    CONNTRACK_DUMPS: counter "webb_conntrack_dumps_total" []
+        "Times that all tracked connections were read: at the start, after an overrun, and every five minutes";
+    CONNTRACK_MALFORMED: counter "webb_conntrack_malformed_total" []
+        "Messages of connection tracking that could not be read";
+    CONNTRACK_REFUSED: counter "webb_conntrack_refused_total" []
+        "Translations beyond conntrack_entries, which are not remembered";
+    CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
+        "Flows with an address that somebody else is behind: found, late (found after a wait of 20 ms at most), or alone (named by the service alone)";
+    POLICY_UNDECIDED: counter "webb_policy_undecided_total" []
+        "Connections that policies forbid to leave their pod, and of which it is not known whether they did";
+
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
     AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "fate"]

@@ -20,7 +20,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (1, &["flow"]),
     (2, &["index", "decode", "settings"]),
     (3, &["metrics", "expose", "records"]),
-    (4, &["pipeline", "bpf_loader", "cluster", "replay", "tls"]),
+    (4, &["pipeline", "bpf_loader", "cluster", "conntrack", "replay", "tls"]),
     (5, &["actors"]),
     (6, &["http", "cli"]),
     (7, &["app", "main", "lib"]),

@@ -73,6 +73,9 @@ impl Yard {
     }
 }
 
+/// The metric that policy verdicts are worked out for.
+const VERDICTS: &str = "policy";
+
 fn component_name(metric: &str) -> String {
     format!("aggregator/{metric}")
 }
@@ -87,6 +90,7 @@ impl Fleet {
     ) -> (Self, Arc<Lanes>) {
         let members: BTreeMap<_, _> = metrics.into_iter().map(|config| (config.name(), yard.start(config))).collect();
         let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
+        lanes.want_verdicts(members.contains_key(VERDICTS));
         (Self { yard, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
     }
 
@@ -123,6 +127,7 @@ impl Fleet {
             }
         }
         let lanes = members.values().map(|member| Arc::clone(&member.lane)).collect();
+        self.lanes.want_verdicts(members.contains_key(VERDICTS));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
         let done = Box::new(move || {

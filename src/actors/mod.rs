@@ -14,6 +14,7 @@
 
 pub mod aggregator;
 pub mod configurator;
+pub mod conntrack;
 pub mod decoder;
 pub mod departures;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! The agent's own metrics, but for the ledger: where each number is read when Prometheus asks.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
@@ -8,10 +9,12 @@ use serde_json::json;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
+use crate::conntrack::Counters as Heard;
 use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
 use crate::index::Index;
 use crate::metrics::limit;
+use crate::pipeline::{Counters, LOOKUPS};
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::sym;
 use crate::tls::TlsFiles;
@@ -79,6 +82,35 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
             rows.add(&own::CLUSTER_ADDRESSES, &[], index.load().addresses() as u64);
             rows.add(&own::CLUSTER_PROBLEMS, &[], names.problems());
             rows.add(&own::CLUSTER_PUBLISHED, &[], names.published());
+        }),
+    )
+}
+
+pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<Counters>) -> Added {
+    let defs = [
+        &own::CONNTRACK_ENTRIES,
+        &own::CONNTRACK_EVENTS,
+        &own::CONNTRACK_OVERRUNS,
+        &own::CONNTRACK_DUMPS,
+        &own::CONNTRACK_MALFORMED,
+        &own::CONNTRACK_REFUSED,
+        &own::CONNTRACK_LOOKUPS,
+        &own::POLICY_UNDECIDED,
+    ];
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
+            rows.add(&own::CONNTRACK_ENTRIES, &[], counters.translations.load(Relaxed));
+            rows.add(&own::CONNTRACK_EVENTS, &["new"], heard.began.load(Relaxed));
+            rows.add(&own::CONNTRACK_EVENTS, &["destroy"], heard.ended.load(Relaxed));
+            rows.add(&own::CONNTRACK_OVERRUNS, &[], heard.overruns.load(Relaxed));
+            rows.add(&own::CONNTRACK_DUMPS, &[], heard.dumps.load(Relaxed));
+            rows.add(&own::CONNTRACK_MALFORMED, &[], heard.malformed.load(Relaxed));
+            rows.add(&own::CONNTRACK_REFUSED, &[], counters.refused.load(Relaxed));
+            for (result, count) in LOOKUPS.iter().zip(&counters.lookups) {
+                rows.add(&own::CONNTRACK_LOOKUPS, &[result], count.load(Relaxed));
+            }
+            rows.add(&own::POLICY_UNDECIDED, &[], counters.undecided.load(Relaxed));
         }),
     )
 }

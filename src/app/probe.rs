@@ -6,13 +6,15 @@ use serde_json::json;
 
 use crate::bpf_loader::{Finding, PRIVILEGES, Standing, findings};
 use crate::cli::Exit;
+use crate::conntrack;
 
 /// Prints a line for each thing that webb needs or can use, and says whether it can run here.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
-    let findings = findings();
+    let mut findings = findings();
+    findings.push(connection_tracking());
     if as_json {
         let list: Vec<_> = findings
             .iter()
@@ -26,6 +28,15 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
         }
     }
     Ok(exit(&findings))
+}
+
+/// Only services need it, and these have a name without.
+fn connection_tracking() -> Finding {
+    let (standing, why) = match conntrack::probe() {
+        Ok(()) => (Standing::Ok, "who answers for a service, and who is masqueraded".to_owned()),
+        Err(error) => (Standing::Degraded, error.to_string()),
+    };
+    Finding { subject: "connection tracking", standing, why }
 }
 
 fn exit(findings: &[Finding]) -> Exit {

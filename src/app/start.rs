@@ -23,9 +23,10 @@ use crate::actors::probes::Watch;
 use crate::actors::resolver::{Names, own_addresses};
 use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
 use crate::actors::sweeper::Swept;
-use crate::actors::{Directory, probes, reader, resolver, sweeper};
+use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::cluster;
+use crate::conntrack::{Counters as Heard, Follower};
 use crate::fault::Components;
 use crate::flow::Reasons;
 use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
@@ -33,7 +34,7 @@ use crate::index::Index;
 use crate::logging::LogControl;
 use crate::metrics::dynamic::Dynamic;
 use crate::metrics::{Budget, Limits, MetricConfig};
-use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, Reader, ReaderSeat};
+use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, Reader, ReaderSeat, Translations};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
@@ -100,6 +101,7 @@ pub(super) struct Running {
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
     pub(super) resolver: Addr<ThreadKeeper>,
+    pub(super) conntrack: Option<Addr<ThreadKeeper>>,
     pub(super) servers: [Addr<HttpActor>; 2],
     pub(super) decoder: Addr<DecoderActor>,
 }
@@ -167,8 +169,10 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let desk = CutDesk::new(Arc::clone(&lanes), commands);
+    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings);
+    let seat = ReaderSeat::new(translations);
     let Reading { counters, decoder, reader } =
-        start_reading(&parts, Arc::new(rings.clone()), (waker, requests), &lanes, Arc::clone(&index))?;
+        start_reading(&parts, Arc::new(rings.clone()), seat, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
     let sweep =
@@ -181,6 +185,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let reloads = Arc::new(Reloads::default());
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
+    metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
@@ -231,6 +236,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         fleet,
         configurator,
         resolver,
+        conntrack,
         servers,
         decoder,
     })
@@ -254,6 +260,28 @@ fn start_resolver(
     (names, resolver)
 }
 
+struct Tracking {
+    translations: Translations,
+    heard: Arc<Heard>,
+    conntrack: Option<Addr<ThreadKeeper>>,
+}
+
+/// Changes of translations that may be on the way to the reader. Connection tracking waits for room, and what the
+/// kernel drops meanwhile is read again.
+const CHANGES: usize = 8192;
+
+fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> Tracking {
+    let most = settings.conntrack_entries as usize;
+    let (heard, followed) = (Arc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
+    if most == 0 {
+        return Tracking { translations: Translations::default(), heard, conntrack: None };
+    }
+    let (told, changes) = crossbeam_channel::bounded(CHANGES);
+    let following = Follower::new(told, Arc::clone(&followed), Arc::clone(&heard));
+    let conntrack = parts.kept("conntrack", follower::start(following, parts.intensity("conntrack")));
+    Tracking { translations: Translations { changes, followed, most }, heard, conntrack: Some(conntrack) }
+}
+
 struct Reading {
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
@@ -263,14 +291,15 @@ struct Reading {
 fn start_reading(
     parts: &Parts,
     rings: Arc<dyn Rings>,
+    seat: ReaderSeat,
     (waker, commands): (Waker, Receiver<Command>),
     lanes: &Arc<Lanes>,
     index: Arc<ArcSwap<Index>>,
 ) -> Result<Reading, StartError> {
-    let seat = Arc::new(ArcSwapOption::empty());
+    let decoder_seat = Arc::new(ArcSwapOption::empty());
     let reasons = bpf_loader::drop_reasons()?;
     let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
-    let decoder = DecoderActor::start(reasons, Arc::clone(&seat), parts.intensity("decoder"));
+    let decoder = DecoderActor::start(reasons, Arc::clone(&decoder_seat), parts.intensity("decoder"));
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
@@ -280,10 +309,10 @@ fn start_reading(
         lanes: Arc::clone(lanes),
         commands,
         index,
-        decoder: seat,
+        decoder: decoder_seat,
         decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::default(),
+        seat,
     };
     let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
     Ok(Reading { counters, decoder, reader })

@@ -52,6 +52,9 @@ async fn drain(running: &Running) {
     }
     running.fleet.finish().await;
     finish(&running.resolver).await;
+    if let Some(conntrack) = &running.conntrack {
+        finish(conntrack).await;
+    }
 }
 
 async fn finish(keeper: &Addr<ThreadKeeper>) {

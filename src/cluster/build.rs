@@ -46,8 +46,7 @@ pub(super) fn index(cache: &Cache) -> Index {
 
     let mut policies: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|policy| Arc::clone(policy.value())).collect();
     policies.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    Index::new(entries, compiler.compile(policies.iter().map(AsRef::as_ref)))
-        .with_services(Services::new(&services))
+    Index::new(entries, compiler.compile(policies.iter().map(AsRef::as_ref))).with_services(Services::new(&services))
 }
 
 /// Every service that has an address or a port on the nodes, in the order of their names.

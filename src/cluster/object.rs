@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::types::{self, ObjectMeta};
 use super::{policy, workload};
 use crate::flow::L4;
-use crate::index::{ServicePort, Workload};
 use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
+use crate::index::{ServicePort, Workload};
 
 /// Why an object can't be used: which field, what was found and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -3,9 +3,15 @@
 //! A record is trusted in nothing: version, length and every number that means something are checked, and what doesn't
 //! hold is a [`DecodeError`] for the caller to count. Decoding costs two hash probes and a few comparisons; it takes no
 //! lock and allocates nothing.
+//!
+//! Few flows are [`Decoded::Ask`]: those with an address that somebody else may be behind ([`services`]) and those that
+//! policies have a say in ([`verdicts`]). Whoever has the tables for that looks a second time; all others are done.
 
 mod error;
 mod fuzz;
+pub mod nat;
+pub mod services;
+pub mod verdicts;
 
 pub use error::DecodeError;
 pub use fuzz::fuzz;
@@ -36,8 +42,31 @@ mod hook {
 pub enum Decoded {
     /// A flow.
     Flow(Flow),
+    /// A flow that asks for a second look.
+    Ask(Flow, Why),
     /// A packet that the kernel dropped and that no pod sent or was sent: none of ours.
     Foreign,
+}
+
+/// Why a flow asks for a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Why {
+    /// An address of it may stand for somebody else.
+    pub front: bool,
+    /// It is the first packet of a connection, at a pod's own interface.
+    pub opens: bool,
+    /// It was dropped, and a policy forbids it.
+    pub denied: bool,
+}
+
+impl Decoded {
+    /// The flow, second look or not.
+    pub fn flow(self) -> Option<Flow> {
+        match self {
+            Self::Flow(flow) | Self::Ask(flow, _) => Some(flow),
+            Self::Foreign => None,
+        }
+    }
 }
 
 /// Turns records into flows.
@@ -88,7 +117,16 @@ impl Decoder {
             flow.source = index.find(flow.source_ip);
             flow.destination = index.find(flow.destination_ip);
         }
-        if event == Event::Drop { Ok(self.dropped(flow, record.reason, index)) } else { Ok(Decoded::Flow(flow)) }
+        if event == Event::Drop {
+            return Ok(self.dropped(flow, record.reason, index));
+        }
+        let front = flow.source.any_front(flow.destination);
+        if front || record.kind == kind::NEW {
+            let opens = record.kind == kind::NEW && opens(&flow, &record);
+            let why = Why { front, opens, denied: false };
+            return Ok(if why.front || why.opens { Decoded::Ask(flow, why) } else { Decoded::Flow(flow) });
+        }
+        Ok(Decoded::Flow(flow))
     }
 
     /// A drop says neither whose connection it was nor which way that went, so the direction is told by which end is a
@@ -118,7 +156,8 @@ impl Decoder {
             flow.reason = self.reasons.policy_denied();
             flow.direction = denial.direction;
         }
-        Decoded::Flow(flow)
+        let (front, denied) = (flow.source.any_front(flow.destination), flow.reason == self.reasons.policy_denied());
+        if front || denied { Decoded::Ask(flow, Why { front, opens: false, denied }) } else { Decoded::Flow(flow) }
     }
 }
 
@@ -175,6 +214,21 @@ fn layer_4(record: &Record, family: Family) -> L4 {
         known @ (L4::Vrrp | L4::Igmp) => known,
         known if record.flags & flag::NO_L4 == 0 => known,
         _ => L4::None,
+    }
+}
+
+/// True for the first packet of a connection that is really its first: nothing that was picked up midway.
+fn opens(flow: &Flow, record: &Record) -> bool {
+    if flow.reply == Reply::Yes || record.flags & flag::GUESSED != 0 {
+        return false;
+    }
+    match (flow.point, flow.l4) {
+        (Point::ToStack | Point::ToEndpoint, L4::Tcp) => {
+            flow.tcp_flags.has(TcpFlags::SYN) && !flow.tcp_flags.has(TcpFlags::ACK)
+        }
+        (Point::ToStack | Point::ToEndpoint, L4::Sctp) => flow.sctp_chunk == SctpChunk::Init,
+        (Point::ToStack | Point::ToEndpoint, L4::Udp) => true,
+        _ => false,
     }
 }
 

@@ -75,12 +75,9 @@ impl Index {
 
     /// Every endpoint with its id, the empty one and the world included.
     pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
-        self.endpoints
-            .iter()
-            .enumerate()
-            .map(|(at, endpoint)| {
-                (EndpointId::of_row(u32::try_from(at).unwrap_or(u32::MAX), endpoint.kind.is_front()), endpoint)
-            })
+        self.endpoints.iter().enumerate().map(|(at, endpoint)| {
+            (EndpointId::of_row(u32::try_from(at).unwrap_or(u32::MAX), endpoint.kind.is_front()), endpoint)
+        })
     }
 
     /// How many addresses are known.

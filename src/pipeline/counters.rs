@@ -12,6 +12,11 @@ use crate::decode::DecodeError;
 /// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
 pub const DECODE_FATES: usize = 3 + DecodeError::ALL.len();
 
+/// What came of looking for who is behind a service's or a node's address, as the `result` label of
+/// `webb_conntrack_lookups_total`: found at once, found late (the flow waited for it), or the flow went on named by its
+/// service alone.
+pub const LOOKUPS: [&str; 3] = ["found", "late", "alone"];
+
 /// Counters of the reader and decoder. Written by the reader's thread, read by anyone.
 #[derive(Debug, Default)]
 pub struct Counters {
@@ -31,6 +36,14 @@ pub struct Counters {
     pub batches: AtomicU64,
     /// Batches that had to be allocated.
     pub allocated: AtomicU64,
+    /// Flows that were looked up in the table of translations, by [`LOOKUPS`].
+    pub lookups: [AtomicU64; LOOKUPS.len()],
+    /// Translations that are known.
+    pub translations: AtomicU64,
+    /// Translations that the table had no room for.
+    pub refused: AtomicU64,
+    /// Connections of which no policy verdict could be told.
+    pub undecided: AtomicU64,
 }
 
 impl Counters {

@@ -6,7 +6,7 @@
 //! all metrics on the same side of a change.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
@@ -18,6 +18,7 @@ pub struct Lanes {
     list: ArcSwap<Vec<Arc<Lane>>>,
     /// Skipped by lanes that are gone.
     skipped: AtomicU64,
+    verdicts: AtomicBool,
 }
 
 /// A change of the lanes, carried out between two batches.
@@ -42,7 +43,17 @@ impl std::fmt::Debug for Change {
 impl Lanes {
     /// The lanes to begin with.
     pub fn new(lanes: Vec<Arc<Lane>>) -> Self {
-        Self { list: ArcSwap::from_pointee(lanes), skipped: AtomicU64::new(0) }
+        Self { list: ArcSwap::from_pointee(lanes), skipped: AtomicU64::new(0), verdicts: AtomicBool::new(false) }
+    }
+
+    /// Says whether a metric wants policy verdicts: without one, none are worked out.
+    pub fn want_verdicts(&self, wanted: bool) {
+        self.verdicts.store(wanted, Relaxed);
+    }
+
+    /// Whether a metric wants policy verdicts.
+    pub fn verdicts_wanted(&self) -> bool {
+        self.verdicts.load(Relaxed)
     }
 
     /// The lanes as they are now.

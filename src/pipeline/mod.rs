@@ -16,13 +16,15 @@ mod lanes;
 mod life;
 mod pool;
 mod read_loop;
+mod second_look;
 mod work_loop;
 
 pub use batch::{BATCH, Batch};
-pub use counters::{Counters, DECODE_FATES};
+pub use counters::{Counters, DECODE_FATES, LOOKUPS};
 pub use cut::{Answer, Commands, Cut, CutDesk};
 pub use lane::{Item, Lane};
 pub use lanes::{Change, Lanes};
 pub use life::Life;
 pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};
+pub use second_look::Translations;
 pub use work_loop::{Seat, work};

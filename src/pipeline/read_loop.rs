@@ -10,13 +10,14 @@ use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::cut::{Answer, cut_all};
 use super::pool::Pool;
+use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
@@ -73,12 +74,20 @@ impl std::fmt::Debug for Reader {
 #[derive(Debug, Default)]
 pub struct ReaderSeat(Mutex<Kept>);
 
+impl ReaderSeat {
+    /// A seat that hears of translations.
+    pub fn new(translations: Translations) -> Self {
+        Self(Mutex::new(Kept { second: SecondLook::new(translations), ..Kept::default() }))
+    }
+}
+
 #[derive(Debug, Default)]
 struct Kept {
     pool: Pool,
     filling: Option<Arc<Batch>>,
     /// Set while a record is out of the ring and not yet in the batch: found set, its life ended there.
     in_hand: Cell<bool>,
+    second: SecondLook,
 }
 
 impl Reader {
@@ -101,11 +110,11 @@ impl Reader {
             let drained = self.drain(life, &mut kept, &mut *source, &mut index);
             self.hand_on(life, &mut kept);
             self.obey();
-            if last_turn && drained == 0 {
+            if last_turn && drained == 0 && kept.second.is_idle() {
                 return Ok(());
             }
             if drained == 0 {
-                source.wait(TURN)?;
+                source.wait(kept.second.patience(TURN))?;
                 self.waker.reset();
             }
         }
@@ -119,15 +128,17 @@ impl Reader {
         source: &mut dyn RecordSource,
         index: &mut arc_swap::Cache<&ArcSwap<Index>, Arc<Index>>,
     ) -> usize {
-        let Some(decoder) = self.decoder.load_full() else {
+        let decoder = self.decoder.load_full();
+        if decoder.is_none() && kept.second.is_idle() {
             // Nobody decodes: leave the records in the ring, where they are safe, but do not spin.
             if !life.stopping() {
                 std::thread::sleep(Duration::from_millis(1));
             }
             return 0;
-        };
-        let Kept { pool, filling, in_hand } = kept;
+        }
+        let Kept { pool, filling, in_hand, second } = kept;
         let names = index.load();
+        let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
         let mut tally = Tally::default();
         let decoding = Cell::new(false);
@@ -137,6 +148,11 @@ impl Reader {
             // A batch that is still empty may have waited through a change of names.
             if room.flows.is_empty() && !Arc::ptr_eq(&room.index, names) {
                 room.index = Arc::clone(names);
+            }
+            second.turn(room, now, self.lanes.verdicts_wanted(), life.stopping());
+            let Some(decoder) = &decoder else { return };
+            if room.flows.len() >= BATCH {
+                return;
             }
             source.drain(&mut |_signal, bytes| {
                 in_hand.set(true);
@@ -148,6 +164,13 @@ impl Reader {
                     Ok(Decoded::Flow(flow)) => {
                         room.flows.push(flow);
                         tally.decoded += 1;
+                        if second.awaits(&flow) {
+                            second.answered(&flow, room);
+                        }
+                    }
+                    Ok(Decoded::Ask(flow, why)) => {
+                        tally.decoded += 1;
+                        second.take(flow, why, room, now);
                     }
                     Ok(Decoded::Foreign) => tally.foreign += 1,
                     Err(error) => self.counters.reject(error),
@@ -161,6 +184,7 @@ impl Reader {
                 }
             });
         }));
+        second.publish(&self.counters);
         *filling = Some(batch);
         self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);
         self.counters.foreign.fetch_add(tally.foreign as u64, Relaxed);

@@ -101,7 +101,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 40] = [
+pub static KEYS: [Key; 41] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -151,6 +151,9 @@ pub static KEYS: [Key; 40] = [
         "a time from 1s to 1d, such as 1m", |time| (s(1)..=s(86_400)).contains(time)),
     key!("connections.sweep_interval", connections.sweep_interval: duration, Restart, None,
         "a time from 10ms to 1m, such as 1s", |time| (ms(10)..=s(60)).contains(time)),
+
+    key!("conntrack_entries", conntrack_entries: number, Restart, None,
+        "a number from 1024 to 4194304, or 0 to leave connection tracking alone", |count| *count == 0 || (1024..=4_194_304).contains(count)),
 
     key!("rings.flow_bytes", rings.flow_bytes: bytes, Restart, None,
         "a power of two from 64KiB to 1GiB, such as 8MiB", |bytes| ring(*bytes)),

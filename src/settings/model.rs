@@ -42,6 +42,8 @@ pub struct Settings {
     pub report_interval: Duration,
     /// The connection table in the kernel.
     pub connections: Connections,
+    /// Translated connections of the kernel's connection tracking that are remembered; 0 leaves it alone.
+    pub conntrack_entries: u32,
     /// The rings between the kernel and the reader.
     pub rings: Rings,
     /// Drop records per second and CPU; drops beyond it are counted but not described.
@@ -221,6 +223,7 @@ impl Default for Settings {
                 other_idle: Duration::from_mins(1),
                 sweep_interval: Duration::from_secs(1),
             },
+            conntrack_entries: 65_536,
             rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20 },
             drop_budget: 1000,
             metrics_tls: MetricsTls::default(),

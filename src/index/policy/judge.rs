@@ -62,6 +62,13 @@ impl<'a> Opinion<'a> {
         self.matched != Match::None
     }
 
+    /// The row of the first policy that decided, for [`Policies::name`].
+    pub fn decider(&self) -> Option<u32> {
+        let Self { direction, question, isolating, .. } = *self;
+        let decides = |policy: &Compiled| !self.allows() || question.ask(direction, policy) > Match::None;
+        isolating.iter().copied().find(|&row| question.policies.compiled.get(row as usize).is_some_and(decides))
+    }
+
     /// The policies that decided, in the order in which they were compiled, which is that of their names: those with a
     /// rule that allows the connection, or, where none has one, all that isolate this end.
     pub fn decided_by(&self) -> impl Iterator<Item = PolicyName> + use<'a> {

@@ -126,6 +126,11 @@ impl Policies {
         self.names(by)
     }
 
+    /// The name of the policy in a row that [`Opinion::decider`] gave.
+    pub fn name(&self, row: u32) -> Option<PolicyName> {
+        self.compiled.get(row as usize).map(|policy| policy.name)
+    }
+
     /// How many policies there are.
     pub fn len(&self) -> usize {
         self.compiled.len()

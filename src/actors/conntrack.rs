@@ -1,0 +1,65 @@
+//! Keeps the thread that follows the kernel's connection tracking.
+//!
+//! Without it services are named, and who answers for them is not: the agent goes on with less, says so, and tries
+//! again. That is no fault, so it does not count towards giving up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Addr;
+
+use super::keeper::ThreadKeeper;
+use super::restart::Intensity;
+use crate::conntrack::{ConntrackError, Follower};
+use crate::fault::{Component, State, inject};
+use crate::pipeline::Life;
+
+/// How long to wait before listening is tried again.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Starts to follow. The thread's longest wait is a quarter of a second.
+pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
+    let component = Arc::clone(intensity.component());
+    let body = move |life: &Life| {
+        while !life.stopping() {
+            if let Err(error) = follow(&follower, life, &component)
+                && !life.stopping()
+            {
+                tracing::warn!("{error}; services are named without the pods that answer for them");
+                component.set_state(State::Degraded, &error.to_string());
+                pause(life);
+            }
+        }
+        Ok(())
+    };
+    ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)
+}
+
+fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(), ConntrackError> {
+    life.beat();
+    let mut following = follower.listen()?;
+    let alive = || {
+        life.beat();
+        !life.stopping()
+    };
+    let mut up = false;
+    while alive() {
+        inject::point("conntrack");
+        following.turn(&alive)?;
+        if !up {
+            up = true;
+            component.set_state(State::Up, "");
+        }
+    }
+    Ok(())
+}
+
+fn pause(life: &Life) {
+    let step = Duration::from_millis(250);
+    let mut waited = Duration::ZERO;
+    while !life.stopping() && waited < RETRY {
+        life.beat();
+        std::thread::sleep(step);
+        waited += step;
+    }
+}

@@ -1,0 +1,18 @@
+//! What was heard of connection tracking.
+
+use std::sync::atomic::AtomicU64;
+
+/// Written by the follower's thread, read by anyone.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Translated connections that began.
+    pub began: AtomicU64,
+    /// Translated connections that ended.
+    pub ended: AtomicU64,
+    /// Times that the kernel dropped events because they were not read in time.
+    pub overruns: AtomicU64,
+    /// Times that everything was read.
+    pub dumps: AtomicU64,
+    /// Messages that could not be read.
+    pub malformed: AtomicU64,
+}

@@ -1,0 +1,184 @@
+//! Follows connection tracking and passes on what is translated.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{SendTimeoutError, Sender};
+
+use super::message::{Message, messages};
+use super::socket::{Received, Socket};
+use super::{ConntrackError, Counters};
+use crate::decode::nat::{Change, Translation};
+
+/// How long one turn waits for an event.
+const TURN: Duration = Duration::from_millis(250);
+
+/// How long the kernel may take to answer a request.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Everything is read anew so often: what an end was missed of goes by this.
+const SWEEP: Duration = Duration::from_mins(5);
+
+/// After an overrun not sooner than this, or a node that is too busy would be made busier.
+const REST: Duration = Duration::from_secs(1);
+
+/// Where what is heard goes.
+#[derive(Debug, Clone)]
+pub struct Follower {
+    changes: Sender<Change>,
+    followed: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+}
+
+/// A follower that listens. Dropped, nobody follows any more.
+#[derive(Debug)]
+pub struct Following<'a> {
+    follower: &'a Follower,
+    events: Socket,
+    next_dump: Instant,
+    last_dump: Option<Instant>,
+}
+
+impl Follower {
+    /// Passes changes on to `changes`, which may make it wait; `followed` is set while all is known.
+    pub fn new(changes: Sender<Change>, followed: Arc<AtomicBool>, counters: Arc<Counters>) -> Self {
+        Self { changes, followed, counters }
+    }
+
+    /// Begins to listen. What is there already is read in the first turn, so nothing is missed in between.
+    ///
+    /// # Errors
+    /// If this kernel or these privileges do not allow it.
+    pub fn listen(&self) -> Result<Following<'_>, ConntrackError> {
+        let events = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_events");
+        if events.is_ok_and(|value| value.trim() == "0") {
+            return Err(ConntrackError::NoEvents);
+        }
+        let events = Socket::listening(TURN)?;
+        Ok(Following { follower: self, events, next_dump: Instant::now(), last_dump: None })
+    }
+
+    fn note(&self, message: &Message) {
+        let count = match message {
+            Message::New(Some(told)) if !told.is_plain() => &self.counters.began,
+            Message::Gone(Some(told)) if !told.is_plain() => &self.counters.ended,
+            Message::Malformed => &self.counters.malformed,
+            _ => return,
+        };
+        count.fetch_add(1, Relaxed);
+    }
+
+    /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the kernel drops meanwhile is
+    /// read again later.
+    fn pass(&self, mut change: Change, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
+        while let Err(error) = self.changes.send_timeout(change, TURN) {
+            match error {
+                SendTimeoutError::Timeout(again) if alive() => change = again,
+                SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_) => {
+                    return Err(ConntrackError::Stopped);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Following<'_> {
+    /// Hears of what happens next, for a quarter of a second at most if nothing does. `alive` is asked whenever it
+    /// takes longer.
+    ///
+    /// # Errors
+    /// If the socket breaks or `alive` says no; then listen anew.
+    pub fn turn(&mut self, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
+        if Instant::now() >= self.next_dump {
+            self.read_all(alive)?;
+        }
+        let follower = self.follower;
+        match self.events.receive().map_err(ConntrackError::Receive)? {
+            Received::Nothing => {}
+            Received::Overrun => self.overrun(),
+            Received::Datagram(bytes) => {
+                let mut overrun = false;
+                for message in messages(bytes) {
+                    follower.note(&message);
+                    match message {
+                        Message::New(Some(told)) => follower.tell(Change::Add, told, alive)?,
+                        Message::Gone(Some(told)) => follower.tell(Change::Remove, told, alive)?,
+                        Message::Overrun => overrun = true,
+                        _ => {}
+                    }
+                }
+                if overrun {
+                    self.overrun();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn overrun(&mut self) {
+        self.follower.counters.overruns.fetch_add(1, Relaxed);
+        let rested = self.last_dump.map_or_else(Instant::now, |last| last + REST);
+        self.next_dump = self.next_dump.min(rested);
+    }
+
+    fn read_all(&mut self, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
+        let follower = self.follower;
+        follower.pass(Change::Begin, alive)?;
+        dump(|message| match message {
+            Message::New(Some(told)) => follower.tell(Change::Add, told, alive),
+            Message::Malformed => {
+                follower.note(&message);
+                Ok(())
+            }
+            _ => Ok(()),
+        })?;
+        follower.pass(Change::End, alive)?;
+        follower.counters.dumps.fetch_add(1, Relaxed);
+        follower.followed.store(true, Relaxed);
+        let now = Instant::now();
+        (self.last_dump, self.next_dump) = (Some(now), now + SWEEP);
+        Ok(())
+    }
+}
+
+impl Follower {
+    fn tell(
+        &self,
+        change: fn(Translation) -> Change,
+        told: Translation,
+        alive: &dyn Fn() -> bool,
+    ) -> Result<(), ConntrackError> {
+        if told.is_plain() { Ok(()) } else { self.pass(change(told), alive) }
+    }
+}
+
+impl Drop for Following<'_> {
+    fn drop(&mut self) {
+        self.follower.followed.store(false, Relaxed);
+    }
+}
+
+/// Reads every connection there is, on a socket of its own: events that happen meanwhile wait in theirs and come after.
+pub(super) fn dump(mut take: impl FnMut(Message) -> Result<(), ConntrackError>) -> Result<(), ConntrackError> {
+    let mut socket = Socket::asking(ANSWER)?;
+    socket.ask_for_all().map_err(ConntrackError::Dump)?;
+    loop {
+        let bytes = match socket.receive().map_err(ConntrackError::Dump)? {
+            Received::Datagram(bytes) => bytes,
+            Received::Nothing => return Err(ConntrackError::Dump(io::ErrorKind::TimedOut.into())),
+            Received::Overrun => return Err(ConntrackError::Dump(io::Error::other("messages were dropped"))),
+        };
+        for message in messages(bytes) {
+            match message {
+                Message::Done => return Ok(()),
+                Message::Failed(errno) => {
+                    return Err(ConntrackError::Dump(io::Error::from_raw_os_error(errno)));
+                }
+                other => take(other)?,
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The kernel's connection tracking, followed over netlink: which connections have their addresses translated, and to
+//! what.
+//!
+//! ```text
+//! kernel ──events: new, destroy──► Follower ──Change──► bounded channel ──► the reader's table
+//!        ──dump: all there is────►     │
+//!                                      └ at the start, after an overrun, and every few minutes
+//! ```
+//!
+//! What kube-proxy does to a packet, in its iptables, nftables and IPVS modes, is written down here by the kernel and
+//! nowhere else. Only connections with a translation are passed on, which is a small part on most nodes. Netlink drops
+//! events when its reader is slow; then everything is read anew, so an overrun costs a dump and never a translation.
+//!
+//! The protocol is small enough to be read here: every length is checked, and nothing that a message may say can do
+//! more than be counted as malformed.
+
+mod attributes;
+mod counters;
+mod follower;
+mod message;
+mod socket;
+
+pub use counters::Counters;
+pub use follower::{Follower, Following};
+pub use message::{Message, messages};
+
+/// Why connection tracking cannot be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConntrackError {
+    /// No socket of that kind.
+    #[error("cannot open a netfilter netlink socket: {0}; the kernel may lack CONFIG_NETFILTER_NETLINK")]
+    Socket(std::io::Error),
+    /// No leave to listen.
+    #[error("cannot listen to connection tracking: {0}; this needs CAP_NET_ADMIN")]
+    Listen(std::io::Error),
+    /// The kernel does not know the question.
+    #[error("cannot read the connections that are tracked: {0}; is the kernel module nf_conntrack_netlink there?")]
+    Dump(std::io::Error),
+    /// The socket broke.
+    #[error("connection tracking is silent: {0}")]
+    Receive(std::io::Error),
+    /// Events are switched off.
+    #[error("connection tracking tells no events: sysctl net.netfilter.nf_conntrack_events is 0, expected 1 or 2")]
+    NoEvents,
+    /// The agent is stopping.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// Whether connection tracking can be followed here; leaves nothing behind.
+///
+/// # Errors
+/// Why not.
+pub fn probe() -> Result<(), ConntrackError> {
+    let (to, _) = crossbeam_channel::unbounded();
+    let follower = Follower::new(to, std::sync::Arc::default(), std::sync::Arc::default());
+    follower.listen().map(drop)?;
+    follower::dump(|_| Ok(()))
+}
+
+/// Reads arbitrary bytes as messages: for fuzzing, where no input may do more than end.
+pub fn fuzz(bytes: &[u8]) {
+    for message in messages(bytes) {
+        if let Message::New(Some(told)) | Message::Gone(Some(told)) = message {
+            assert!(told.opened.protocol == told.arrived.protocol, "one connection has one protocol");
+        }
+    }
+}
