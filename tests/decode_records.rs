@@ -87,10 +87,7 @@ fn decode(record: &Record) -> Result<Decoded, DecodeError> {
 }
 
 fn flow(record: &Record) -> Flow {
-    match decode(record) {
-        Ok(Decoded::Flow(flow)) => flow,
-        other => panic!("expected a flow, got {other:?}"),
-    }
+    decode(record).unwrap().flow().unwrap()
 }
 
 /// Every field of a plain record must arrive, or a metric silently counts nothing.
@@ -255,7 +252,7 @@ proptest! {
         };
         let moved = [&vec![0; shift], record.as_bytes()].concat();
         let decoded = decoder().decode(&moved[shift..], &index()).unwrap();
-        let Decoded::Flow(flow) = decoded else { panic!("foreign") };
+        let flow = decoded.flow().unwrap();
         prop_assert_eq!((flow.ifindex, flow.time_ns, flow.packets, flow.bytes), (ifindex, time_ns, packets, bytes));
         prop_assert_eq!((flow.source_port, flow.destination_port), (source_port, destination_port));
         prop_assert_eq!((flow.source_ip.0, flow.destination_ip.0), (source, destination));
@@ -273,6 +270,6 @@ proptest! {
 #[test]
 fn nothing_known_is_the_world() {
     let empty = Index::new([], Policies::default());
-    let Ok(Decoded::Flow(flow)) = decoder().decode(record().as_bytes(), &empty) else { panic!("no flow") };
+    let flow = decoder().decode(record().as_bytes(), &empty).unwrap().flow().unwrap();
     assert_eq!((flow.source, flow.destination), (EndpointId::WORLD, EndpointId::WORLD));
 }

@@ -11,7 +11,6 @@ const FAMILY: usize = 4;
 
 /// Types of `struct nlmsghdr`; those of connection tracking are its subsystem, 1, and what happened.
 mod kind {
-    pub(super) const NOOP: u16 = 1;
     pub(super) const ERROR: u16 = 2;
     pub(super) const DONE: u16 = 3;
     pub(super) const OVERRUN: u16 = 4;
@@ -84,13 +83,13 @@ fn read(kind: u16, body: &[u8]) -> Message {
         kind::DELETE => translation().map_or(Message::Malformed, Message::Gone),
         kind::DONE => Message::Done,
         kind::OVERRUN => Message::Overrun,
-        kind::NOOP => Message::Other,
         // A zero acknowledges. The number is negative, as in the kernel.
         kind::ERROR => match body.get(..4).and_then(u32_of).map(u32::cast_signed) {
             Some(0) => Message::Other,
             Some(error) => Message::Failed(error.saturating_neg()),
             None => Message::Malformed,
         },
+        // `NLMSG_NOOP`, and whatever else the kernel may come to say.
         _ => Message::Other,
     }
 }

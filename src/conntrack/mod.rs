@@ -59,6 +59,9 @@ pub fn probe() -> Result<(), ConntrackError> {
 }
 
 /// Reads arbitrary bytes as messages: for fuzzing, where no input may do more than end.
+///
+/// # Panics
+/// If a connection changes its protocol on the way.
 pub fn fuzz(bytes: &[u8]) {
     for message in messages(bytes) {
         if let Message::New(Some(told)) | Message::Gone(Some(told)) = message {

@@ -4,6 +4,7 @@
 //! batches and the batch carries it along, so an [`EndpointId`] means the same to every metric that reads the batch.
 //! Looking up an address is one hash probe, without lock or allocation.
 
+mod dns;
 mod endpoint;
 pub mod policy;
 mod services;

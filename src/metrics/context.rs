@@ -1,7 +1,7 @@
 //! Context options: which labels name the two ends of a flow (contract, sections 2.1 to 2.3).
 
 use crate::flow::{Direction, Extra, Flow};
-use crate::index::Endpoint;
+use crate::index::{Endpoint, Index};
 use crate::sym::Sym;
 
 /// Why the values of a context option cannot be used: Hubble's texts.
@@ -30,9 +30,10 @@ pub enum Identifier {
     WorkloadName,
     WorkloadKind,
     App,
+    Service,
 }
 
-/// The identifiers that an option may name. `WorkloadKind` exists only as a label.
+/// The identifiers that an option may name. `WorkloadKind` and `Service` exist only as labels.
 const IDENTIFIERS: [(&str, Identifier); 10] = [
     ("identity", Identifier::Identity),
     ("namespace", Identifier::Namespace),
@@ -70,8 +71,8 @@ enum Label {
     TrafficDirection,
 }
 
-/// The labels of `labelsContext` in the order in which they are always put.
-const LABELS: [(&str, Label); 13] = [
+/// The labels of `labelsContext` in the order in which they are always put. Hubble's come first; it has none for services.
+const LABELS: [(&str, Label); 15] = [
     ("source_ip", Label::Name(End::Source, Identifier::Ip)),
     ("source_pod", Label::Name(End::Source, Identifier::PodName)),
     ("source_namespace", Label::Name(End::Source, Identifier::Namespace)),
@@ -85,6 +86,8 @@ const LABELS: [(&str, Label); 13] = [
     ("destination_workload_kind", Label::Name(End::Destination, Identifier::WorkloadKind)),
     ("destination_app", Label::Name(End::Destination, Identifier::App)),
     ("traffic_direction", Label::TrafficDirection),
+    ("source_service", Label::Name(End::Source, Identifier::Service)),
+    ("destination_service", Label::Name(End::Destination, Identifier::Service)),
 ];
 
 /// The three lists for the label `source`, or for `destination`. An empty one counts as not set.
@@ -133,6 +136,8 @@ pub struct Uses {
     pub source_dns: bool,
     /// The destination's DNS names.
     pub destination_dns: bool,
+    /// The service of an end.
+    pub service: bool,
     /// The direction of the flow.
     pub direction: bool,
 }
@@ -144,6 +149,7 @@ impl Uses {
             (End::Destination, Identifier::Ip) => self.destination_ip = true,
             (End::Source, Identifier::Dns) => self.source_dns = true,
             (End::Destination, Identifier::Dns) => self.destination_dns = true,
+            (_, Identifier::Service) => self.service = true,
             (End::Source, _) => self.source = true,
             (End::Destination, _) => self.destination = true,
         }
@@ -157,7 +163,9 @@ pub struct Ends<'a, F> {
     pub flow: &'a Flow,
     /// What it carries beyond that.
     pub extra: Option<&'a Extra>,
-    /// Its source, in the index of its batch.
+    /// The index of its batch.
+    pub index: &'a Index,
+    /// Its source, in that index.
     pub source: &'a Endpoint,
     /// Its destination, likewise.
     pub destination: &'a Endpoint,
@@ -176,13 +184,14 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
-            Identifier::Dns => dns(self.extra, end),
+            Identifier::Dns => dns(self.flow, self.extra, self.index, end),
             Identifier::Ip => (self.address)(end),
             Identifier::ReservedIdentity => endpoint.reserved_identity,
             Identifier::Workload => endpoint.workload,
             Identifier::WorkloadName => endpoint.workload_name,
             Identifier::WorkloadKind => endpoint.workload_kind,
             Identifier::App => endpoint.app,
+            Identifier::Service => service(self.flow, self.extra, self.index, end),
         }
     }
 
@@ -192,12 +201,25 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
     }
 }
 
-/// The DNS names of one end, joined; empty for a flow that carries none.
-pub(super) fn dns(extra: Option<&Extra>, end: End) -> Sym {
-    extra.map_or(Sym::EMPTY, |extra| match end {
-        End::Source => extra.source_names,
-        End::Destination => extra.destination_names,
-    })
+/// The DNS names of one end, joined: those that the flow brings, else those that the other end has looked up.
+pub(super) fn dns(flow: &Flow, extra: Option<&Extra>, index: &Index, end: End) -> Sym {
+    match (extra, end) {
+        (Some(extra), End::Source) => extra.source_names,
+        (Some(extra), End::Destination) => extra.destination_names,
+        (None, End::Source) => index.dns_names(flow.destination, flow.source_ip),
+        (None, End::Destination) => index.dns_names(flow.source, flow.destination_ip),
+    }
+}
+
+/// The service that one end is addressed as, as `namespace/name`.
+pub(super) fn service(flow: &Flow, extra: Option<&Extra>, index: &Index, end: End) -> Sym {
+    let own = match (extra, end) {
+        (None, End::Source) => return index.services().name(flow.service.at_source()).qualified,
+        (None, End::Destination) => return index.services().name(flow.service.at_destination()).qualified,
+        (Some(extra), End::Source) => &extra.source_service,
+        (Some(extra), End::Destination) => &extra.destination_service,
+    };
+    own.as_ref().map_or(Sym::EMPTY, |service| Sym::new(&format!("{}/{}", service.namespace, service.name)))
 }
 
 /// The context of one metric: which labels, and where their values come from.

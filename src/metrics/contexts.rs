@@ -11,7 +11,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
-use super::context::{ContextSpec, End, Ends, Uses, dns};
+use super::context::{ContextSpec, End, Ends, Uses, dns, service};
 use super::gone::{Gone, PodLabels};
 use super::limit;
 use crate::flow::{Address, EndpointId, Extra, Family, Flow};
@@ -43,8 +43,8 @@ struct Who {
     mapped: [bool; 2],
 }
 
-/// [`Who`] with the addresses and the DNS names, for contexts that show them.
-type WhoAndWhere = (Who, [Address; 2], [Sym; 2]);
+/// [`Who`] with the addresses, the DNS names and the services, for contexts that show them.
+type WhoAndWhere = (Who, [Address; 2], [Sym; 2], [Sym; 2]);
 
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
@@ -164,7 +164,7 @@ impl Contexts {
         };
         let uses = self.uses;
         let extra = extras.get(flow.extra.0 as usize);
-        if uses.source_ip || uses.destination_ip || extra.is_some() && (uses.source_dns || uses.destination_dns) {
+        if uses.source_ip || uses.destination_ip || uses.source_dns || uses.destination_dns || uses.service {
             return self.by_address(who, flow, extra);
         }
         match self.by_ends.get(&who) {
@@ -181,11 +181,13 @@ impl Contexts {
     fn by_address(&mut self, who: Who, flow: &Flow, extra: Option<&Extra>) -> ContextId {
         let uses = self.uses;
         let address = |used, address| if used { address } else { Address::default() };
-        let names = |used, end| if used { dns(extra, end) } else { Sym::EMPTY };
+        let names = |used, end| if used { dns(flow, extra, &self.index, end) } else { Sym::EMPTY };
+        let service = |end| if uses.service { service(flow, extra, &self.index, end) } else { Sym::EMPTY };
         let key = (
             Who { family: flow.family, addressed: is_addressed(flow, extra), mapped: mapped(extra), ..who },
             [address(uses.source_ip, flow.source_ip), address(uses.destination_ip, flow.destination_ip)],
             [names(uses.source_dns, End::Source), names(uses.destination_dns, End::Destination)],
+            [service(End::Source), service(End::Destination)],
         );
         if let Some(&known) = self.by_addresses.get(&key) {
             return known;
@@ -214,6 +216,7 @@ impl Contexts {
         let ends = Ends {
             flow,
             extra,
+            index: &self.index,
             source: self.index.endpoint(flow.source),
             destination: self.index.endpoint(flow.destination),
             address: |end| {

@@ -140,9 +140,11 @@ impl Building {
         self.read("http_status_code", &spec.http_status_code, Status::read, Test::Status);
         self.plain(&spec.uuid, Test::Uuid);
         self.plain(&spec.trace_id, Test::TraceId);
-        self.read("source_service", &spec.source_service, Prefix::read, |read| Test::Service(End::Source, read));
+        self.read("source_service", &spec.source_service, Prefix::read, |read| {
+            Test::Service(End::Source, read, Memo::default())
+        });
         self.read("destination_service", &spec.destination_service, Prefix::read, |read| {
-            Test::Service(End::Destination, read)
+            Test::Service(End::Destination, read, Memo::default())
         });
         self.plain(&spec.http_method, Test::Method);
         self.plain(&spec.http_header, Test::Header);

@@ -3,8 +3,8 @@
 use super::address;
 use crate::flow::extra::{Dns, Http, L7Record, Mapped};
 use crate::flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
-use crate::index::{Endpoint, Index};
-use crate::metrics::context::End;
+use crate::index::{Endpoint, Index, ServiceName};
+use crate::metrics::context::{self, End};
 use crate::sym::Sym;
 
 /// One flow and what is needed to read it.
@@ -57,9 +57,15 @@ impl<'a> Seen<'a> {
 
     /// `source_names` or `destination_names`, joined with `,`.
     pub(super) fn names(&self, end: End) -> Sym {
-        self.extra.map_or(Sym::EMPTY, |extra| match end {
-            End::Source => extra.source_names,
-            End::Destination => extra.destination_names,
+        context::dns(self.flow, self.extra, self.index, end)
+    }
+
+    /// `source_service` or `destination_service`, as the index knows it; empty where there is none.
+    pub(super) fn service(&self, end: End) -> ServiceName {
+        let service = self.flow.service;
+        self.index.services().name(match end {
+            End::Source => service.at_source(),
+            End::Destination => service.at_destination(),
         })
     }
 

@@ -11,6 +11,7 @@ use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
 use super::status::Status;
 use super::uri;
 use crate::flow::{Extra, L4, Reason};
+use crate::index::ServiceName;
 use crate::metrics::context::End;
 use crate::sym::Sym;
 
@@ -61,7 +62,7 @@ pub(super) enum Test {
     Status(Vec<Status>),
     Uuid(Vec<String>),
     TraceId(Vec<String>),
-    Service(End, Vec<Prefix>),
+    Service(End, Vec<Prefix>, Memo),
     Method(Vec<String>),
     Header(Vec<HeaderSpec>),
     /// With whether the flows of this node fit.
@@ -163,20 +164,21 @@ impl Test {
         }
     }
 
-    /// The tests of what only an extra has.
+    /// The tests of what hardly any flow but one with an extra has.
     fn rest_matches(&self, seen: &Seen<'_>) -> bool {
         let text = |of: fn(&Extra) -> &String| seen.extra.map_or("", |extra| of(extra).as_str());
         match self {
             Self::Status(wanted) => seen.http().is_some_and(|http| wanted.iter().any(|status| status.fits(http.code))),
             Self::Uuid(wanted) => wanted.iter().any(|uuid| uuid == text(|extra| &extra.uuid)),
             Self::TraceId(wanted) => wanted.iter().any(|id| id == text(|extra| &extra.trace_id)),
-            Self::Service(end, prefixes) => {
-                let service = seen.extra.and_then(|extra| match end {
-                    End::Source => extra.source_service.as_ref(),
-                    End::Destination => extra.destination_service.as_ref(),
-                });
-                service
-                    .is_some_and(|service| prefixes.iter().any(|prefix| prefix.fits(&service.namespace, &service.name)))
+            Self::Service(end, prefixes, memo) => {
+                let fits = |namespace: &str, name: &str| prefixes.iter().any(|prefix| prefix.fits(namespace, name));
+                let Some(extra) = seen.extra else {
+                    let ServiceName { namespace, name, .. } = seen.service(*end);
+                    return memo.answer((namespace, name), || fits(&namespace.text(), &name.text()));
+                };
+                let service = if *end == End::Source { &extra.source_service } else { &extra.destination_service };
+                service.as_ref().is_some_and(|service| fits(&service.namespace, &service.name))
             }
             Self::Method(wanted) => {
                 seen.http().is_some_and(|http| wanted.iter().any(|method| method.eq_ignore_ascii_case(&http.method)))

@@ -15,6 +15,7 @@ pub struct Flows;
 
 impl Plugin for Flows {
     const NAME: &'static str = "flow";
+    const VERDICTS: bool = true;
     const TABLES: &'static [Table] = &[Table::counters(
         &[Spec { name: "hubble_flows_processed_total", help: "Total number of flows processed" }],
         &["protocol", "type", "subtype", "verdict"],

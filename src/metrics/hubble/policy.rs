@@ -32,12 +32,13 @@ fn matched(flow: &Flow, extra: Option<&Extra>) -> u8 {
             Some(L7Record::None) | None => OTHER_L7,
         };
     }
-    let number = extra.map_or(0, |extra| extra.policy_match_type);
+    let number = extra.map_or_else(|| flow.ruling.matched().into(), |extra| extra.policy_match_type);
     u8::try_from(number).unwrap_or(UNKNOWN).min(UNKNOWN)
 }
 
 impl Plugin for Policy {
     const NAME: &'static str = "policy";
+    const VERDICTS: bool = true;
     const TABLES: &'static [Table] = &[Table::counters(
         &[Spec { name: "hubble_policy_verdicts_total", help: "Total number of Cilium network policy verdicts" }],
         &["direction", "match", "action"],
