@@ -106,7 +106,7 @@ defs! {
     CONNTRACK_REFUSED: counter "webb_conntrack_refused_total" []
         "Translations beyond conntrack_entries, which are not remembered";
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
-        "Flows with an address that somebody else is behind: found, late (found after a wait of 20 ms at most), or alone (named by the service alone)";
+        "Flows with an address that somebody else is behind: found, late (found after a wait of milliseconds), or alone (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" []
         "Connections that policies forbid to leave their pod, and of which it is not known whether they did";
 

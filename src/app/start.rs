@@ -169,7 +169,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let desk = CutDesk::new(Arc::clone(&lanes), commands);
-    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings);
+    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
     let seat = ReaderSeat::new(translations);
     let Reading { counters, decoder, reader } =
         start_reading(&parts, Arc::new(rings.clone()), seat, (waker, requests), &lanes, Arc::clone(&index))?;
@@ -270,16 +270,19 @@ struct Tracking {
 /// kernel drops meanwhile is read again.
 const CHANGES: usize = 8192;
 
-fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> Tracking {
+fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Result<Tracking> {
     let most = settings.conntrack_entries as usize;
     let (heard, followed) = (Arc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
     if most == 0 {
-        return Tracking { translations: Translations::default(), heard, conntrack: None };
+        return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
     }
     let (told, changes) = crossbeam_channel::bounded(CHANGES);
-    let following = Follower::new(told, Arc::clone(&followed), Arc::clone(&heard));
+    let bell = Waker::new()?;
+    let following =
+        Follower { changes: told, bell: bell.clone(), followed: Arc::clone(&followed), counters: Arc::clone(&heard) };
     let conntrack = parts.kept("conntrack", follower::start(following, parts.intensity("conntrack")));
-    Tracking { translations: Translations { changes, followed, most }, heard, conntrack: Some(conntrack) }
+    let translations = Translations { changes, followed, bell: Some(bell), most };
+    Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
 }
 
 struct Reading {

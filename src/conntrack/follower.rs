@@ -6,14 +6,22 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{SendTimeoutError, Sender};
+use rustix::event::Timespec;
 
 use super::message::{Message, messages};
 use super::socket::{Received, Socket};
 use super::{ConntrackError, Counters};
 use crate::decode::nat::{Change, Translation};
+use crate::records::Waker;
 
 /// How long one turn waits for an event.
-const TURN: Duration = Duration::from_millis(250);
+const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+
+/// Events that one turn reads at most, so that a flood of them does not keep it from its other duties.
+const MOST_EVENTS: usize = 4096;
+
+/// How long a reader that is behind is waited for before somebody asks whether it is worth while.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long the kernel may take to answer a request.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -27,9 +35,14 @@ const REST: Duration = Duration::from_secs(1);
 /// Where what is heard goes.
 #[derive(Debug, Clone)]
 pub struct Follower {
-    changes: Sender<Change>,
-    followed: Arc<AtomicBool>,
-    counters: Arc<Counters>,
+    /// Where changes go; it may make the follower wait.
+    pub changes: Sender<Change>,
+    /// Rung by whoever wants to hear [`Change::UpToDate`].
+    pub bell: Waker,
+    /// Set while all is known.
+    pub followed: Arc<AtomicBool>,
+    /// What was heard.
+    pub counters: Arc<Counters>,
 }
 
 /// A follower that listens. Dropped, nobody follows any more.
@@ -42,22 +55,12 @@ pub struct Following<'a> {
 }
 
 impl Follower {
-    /// Passes changes on to `changes`, which may make it wait; `followed` is set while all is known.
-    pub fn new(changes: Sender<Change>, followed: Arc<AtomicBool>, counters: Arc<Counters>) -> Self {
-        Self { changes, followed, counters }
-    }
-
     /// Begins to listen. What is there already is read in the first turn, so nothing is missed in between.
     ///
     /// # Errors
     /// If this kernel or these privileges do not allow it.
     pub fn listen(&self) -> Result<Following<'_>, ConntrackError> {
-        let events = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_events");
-        if events.is_ok_and(|value| value.trim() == "0") {
-            return Err(ConntrackError::NoEvents);
-        }
-        let events = Socket::listening(TURN)?;
-        Ok(Following { follower: self, events, next_dump: Instant::now(), last_dump: None })
+        Ok(Following { follower: self, events: listen()?, next_dump: Instant::now(), last_dump: None })
     }
 
     fn note(&self, message: &Message) {
@@ -73,7 +76,7 @@ impl Follower {
     /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the kernel drops meanwhile is
     /// read again later.
     fn pass(&self, mut change: Change, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
-        while let Err(error) = self.changes.send_timeout(change, TURN) {
+        while let Err(error) = self.changes.send_timeout(change, PATIENCE) {
             match error {
                 SendTimeoutError::Timeout(again) if alive() => change = again,
                 SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_) => {
@@ -96,11 +99,30 @@ impl Following<'_> {
             self.read_all(alive)?;
         }
         let follower = self.follower;
+        let rung = self.events.wait(&follower.bell, TURN).map_err(ConntrackError::Receive)?.rung;
+        if rung {
+            // Taken back first: who rings from here on is answered in the next turn.
+            follower.bell.reset();
+        }
+        let mut left = MOST_EVENTS;
+        while self.hear(alive)? {
+            left -= 1;
+            if left == 0 && !rung {
+                return Ok(());
+            }
+            left = left.max(1);
+        }
+        if rung { follower.pass(Change::UpToDate, alive) } else { Ok(()) }
+    }
+
+    /// Passes on what the next datagram says; false if there is none.
+    fn hear(&mut self, alive: &dyn Fn() -> bool) -> Result<bool, ConntrackError> {
+        let follower = self.follower;
+        let mut overrun = false;
         match self.events.receive().map_err(ConntrackError::Receive)? {
-            Received::Nothing => {}
-            Received::Overrun => self.overrun(),
+            Received::Nothing => return Ok(false),
+            Received::Overrun => overrun = true,
             Received::Datagram(bytes) => {
-                let mut overrun = false;
                 for message in messages(bytes) {
                     follower.note(&message);
                     match message {
@@ -110,12 +132,12 @@ impl Following<'_> {
                         _ => {}
                     }
                 }
-                if overrun {
-                    self.overrun();
-                }
             }
         }
-        Ok(())
+        if overrun {
+            self.overrun();
+        }
+        Ok(true)
     }
 
     fn overrun(&mut self) {
@@ -159,6 +181,20 @@ impl Drop for Following<'_> {
     fn drop(&mut self) {
         self.follower.followed.store(false, Relaxed);
     }
+}
+
+fn listen() -> Result<Socket, ConntrackError> {
+    let events = std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_events");
+    if events.is_ok_and(|value| value.trim() == "0") {
+        return Err(ConntrackError::NoEvents);
+    }
+    Socket::listening()
+}
+
+/// Whether all of this can be done here.
+pub(super) fn check() -> Result<(), ConntrackError> {
+    listen()?;
+    dump(|_| Ok(()))
 }
 
 /// Reads every connection there is, on a socket of its own: events that happen meanwhile wait in theirs and come after.

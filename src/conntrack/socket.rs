@@ -4,12 +4,14 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, send, socket_with};
 
 use super::ConntrackError;
 use super::message::GET;
+use crate::records::Waker;
 
 /// Groups of `enum nfnetlink_groups`, a bit each: new connections and those that are destroyed. What changes in
 /// between, such as a TCP state, changes no address.
@@ -20,6 +22,13 @@ const RECEIVE_BYTES: usize = 4 << 20;
 
 /// The largest datagram that the kernel makes is half of it.
 const BUFFER: usize = 64 << 10;
+
+/// What a wait was ended by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Woken {
+    /// Somebody rang.
+    pub(super) rung: bool,
+}
 
 /// What came in.
 #[derive(Debug)]
@@ -39,9 +48,9 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A socket that hears of new and destroyed connections.
-    pub(super) fn listening(wait: Duration) -> Result<Self, ConntrackError> {
-        let socket = Self::open(wait)?;
+    /// A socket that hears of new and destroyed connections, and never waits for one by itself.
+    pub(super) fn listening() -> Result<Self, ConntrackError> {
+        let socket = Self::open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         // A default buffer does as well, with more overruns.
         if let Err(error) = set_socket_recv_buffer_size_force(&socket.fd, RECEIVE_BYTES) {
             tracing::debug!("connection tracking has a small receive buffer: {error}");
@@ -51,18 +60,17 @@ impl Socket {
         Ok(socket)
     }
 
-    /// A socket that only asks.
+    /// A socket that only asks, and waits so long for each answer.
     pub(super) fn asking(wait: Duration) -> Result<Self, ConntrackError> {
-        Self::open(wait)
+        let socket = Self::open(SocketFlags::CLOEXEC)?;
+        set_socket_timeout(&socket.fd, Timeout::Recv, Some(wait))
+            .map_err(|error| ConntrackError::Socket(error.into()))?;
+        Ok(socket)
     }
 
-    fn open(wait: Duration) -> Result<Self, ConntrackError> {
-        let open = || -> rustix::io::Result<OwnedFd> {
-            let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, Some(NETFILTER))?;
-            set_socket_timeout(&fd, Timeout::Recv, Some(wait))?;
-            Ok(fd)
-        };
-        let fd = open().map_err(|error| ConntrackError::Socket(error.into()))?;
+    fn open(flags: SocketFlags) -> Result<Self, ConntrackError> {
+        let fd = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, Some(NETFILTER))
+            .map_err(|error| ConntrackError::Socket(error.into()))?;
         Ok(Self { fd, buffer: vec![0; BUFFER].into_boxed_slice() })
     }
 
@@ -77,6 +85,17 @@ impl Socket {
         }
         send(&self.fd, &request, SendFlags::empty())?;
         Ok(())
+    }
+
+    /// Waits for a datagram, or for somebody to ring.
+    pub(super) fn wait(&self, bell: &Waker, patience: Timespec) -> io::Result<Woken> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+        match poll(&mut fds, Some(&patience)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let [_, rung] = fds;
+        Ok(Woken { rung: rung.revents().contains(PollFlags::IN) })
     }
 
     /// The next datagram of the kernel's.

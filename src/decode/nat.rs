@@ -71,6 +71,8 @@ pub enum Change {
     Begin,
     /// All of it has been told: what was not is gone.
     End,
+    /// Somebody asked: what had happened by then has been told.
+    UpToDate,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -120,6 +122,7 @@ impl Table {
                 self.backends.retain(|_, row| row.told == told);
                 self.origins.retain(|_, row| row.told == told);
             }
+            Change::UpToDate => {}
         }
     }
 

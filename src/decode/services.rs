@@ -18,9 +18,6 @@ pub enum Named {
     Found,
     /// It is a service, but who answers is not known.
     Alone,
-    /// This node's own address opens a connection to a pod. Perhaps in a pod's stead, which connection tracking may be
-    /// about to tell; most often for itself.
-    Node,
 }
 
 /// What a second look found.
@@ -78,7 +75,10 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
         flow.destination = index.find(address);
         return Look { named: Named::Found, ..PLAIN };
     }
-    if source == Kind::Host { Look { named: Named::Node, may_come: true, ..PLAIN } } else { PLAIN }
+    // This node's own address: most often it speaks for itself, perhaps in a pod's stead.
+    let opens = source == Kind::Host && flow.reply != Reply::Yes;
+    let answers = destination == Kind::Host && flow.reply != Reply::No;
+    Look { may_come: opens || answers, ..PLAIN }
 }
 
 /// Another node translates what is sent to its own address; nothing of that is known here.

@@ -1,18 +1,27 @@
 //! What decided a policy verdict, small enough to travel in a flow.
 
-/// By which kind of rule and by which policy a verdict came about; empty for every other flow.
+/// By which kind of rule and by which policy a verdict came about; empty for every other flow, and for verdicts that
+/// another program wrote down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ruling(u32);
 
-/// The policy's bits; above them is the kind of match.
-const POLICY: u32 = (1 << 28) - 1;
+/// The policy's bits.
+const POLICY: u32 = (1 << 27) - 1;
+/// Set in every ruling; above it is the kind of match.
+const GIVEN: u32 = 1 << 27;
 
 impl Ruling {
     /// A match of Hubble's number `matched` (contract, section 1.9) by the policy in that row of the index's policies,
-    /// or by none. A row that has no room, beyond 268 million, is none.
+    /// or by none. A row that has no room, beyond 134 million, is none.
     pub fn new(matched: u8, policy: Option<u32>) -> Self {
         let policy = policy.and_then(|row| row.checked_add(1)).filter(|&row| row <= POLICY).unwrap_or(0);
-        Self(u32::from(matched & 0xf) << 28 | policy)
+        Self(u32::from(matched & 0xf) << 28 | GIVEN | policy)
+    }
+
+    /// False if nothing was decided here.
+    #[inline]
+    pub fn is_given(self) -> bool {
+        self.0 & GIVEN != 0
     }
 
     /// `policy_match_type`.
@@ -43,6 +52,7 @@ mod tests {
         }
         assert_eq!(Ruling::new(2, Some(POLICY)).policy(), None);
         assert_eq!(Ruling::new(2, Some(u32::MAX)).policy(), None);
-        assert_eq!(Ruling::default(), Ruling::new(0, None));
+        assert!(Ruling::new(0, None).is_given() && !Ruling::default().is_given());
+        assert_eq!((Ruling::default().matched(), Ruling::default().policy()), (0, None));
     }
 }

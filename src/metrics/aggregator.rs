@@ -15,7 +15,7 @@ use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
 use super::tuples::Tuples;
 use crate::expose::Snapshot;
-use crate::flow::{Event, Extra, ExtraId, Flow};
+use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
 
 /// A batch as metrics read it: flows, what a few of them carry beyond that, and who their ends are.
@@ -168,7 +168,7 @@ impl<P: Plugin> Engine for Counting<P> {
             if flow.event == Event::Flush && !P::FLUSHES {
                 continue;
             }
-            if flow.event == Event::PolicyVerdict && !P::VERDICTS && flow.extra == ExtraId::NONE {
+            if flow.ruling.is_given() && !P::VERDICTS {
                 continue;
             }
             if !filters.pass(flow, batch.extras.get(flow.extra.0 as usize), batch.index) {

@@ -184,6 +184,7 @@ impl Reader {
                 }
             });
         }));
+        second.ask(now);
         second.publish(&self.counters);
         *filling = Some(batch);
         self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);

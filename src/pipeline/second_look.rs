@@ -3,8 +3,10 @@
 //!
 //! What connection tracking tells comes over a bounded channel and is taken in between two batches; the table belongs
 //! to this thread alone. A record may be read before the translation of its connection has been told: such a flow
-//! waits, at most [`PATIENCE`] and among [`MOST_WAITING`] others, and then goes on named by its service alone. Nothing
-//! here allocates once it has grown to what is usual, and a flow that does not ask never comes by.
+//! waits among at most [`MOST_WAITING`] others, while the follower of connection tracking is asked whether it has heard
+//! everything. It has, within milliseconds: then the flow goes on, named by its service alone if there was nothing to
+//! hear. That is no hardship, since nobody sees it before the next scrape. Nothing here allocates once it has grown to
+//! what is usual, and a flow that does not ask never comes by.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +21,17 @@ use crate::decode::nat::{Change, Peer, Table};
 use crate::decode::services::{Named, look};
 use crate::decode::verdicts::Verdicts;
 use crate::flow::{Flow, Reply};
+use crate::records::Waker;
 
-/// How long a flow waits for the translation of its connection.
-const PATIENCE: Duration = Duration::from_millis(20);
+/// What the follower hears it tells unasked. When it is asked, so long after a record was read, it has heard of that
+/// connection too: the kernel tells of it when the first packet leaves the node's hands, a moment after its record.
+const LAG: Duration = Duration::from_millis(5);
+
+/// How long a flow waits at most, should the follower be held up: by a machine that has no core for it, say.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long the reader sleeps at most while somebody waits.
+const DOZE: Duration = Duration::from_millis(5);
 
 /// How many may wait at once; one more goes on without.
 const MOST_WAITING: usize = 4096;
@@ -36,6 +46,8 @@ pub struct Translations {
     pub changes: Receiver<Change>,
     /// Whether somebody follows it: waiting is worth while only then.
     pub followed: Arc<AtomicBool>,
+    /// Rung to be told when everything that has happened has been told.
+    pub bell: Option<Waker>,
     /// How many translations are remembered.
     pub most: usize,
 }
@@ -43,7 +55,7 @@ pub struct Translations {
 impl Default for Translations {
     /// Nobody tells.
     fn default() -> Self {
-        Self { changes: never(), followed: Arc::default(), most: 0 }
+        Self { changes: never(), followed: Arc::default(), bell: None, most: 0 }
     }
 }
 
@@ -51,7 +63,7 @@ impl Default for Translations {
 struct Waiting {
     flow: Flow,
     why: Why,
-    until: Instant,
+    since: Instant,
 }
 
 /// What the second look remembers; outlives a life of the reader's thread.
@@ -61,6 +73,10 @@ pub(super) struct SecondLook {
     table: Table,
     verdicts: Verdicts,
     waiting: VecDeque<Waiting>,
+    /// When the bell was last rung, until that is answered.
+    asked: Option<Instant>,
+    /// All that had happened by then has been told.
+    known: Option<Instant>,
     tally: Tally,
     /// Whether a metric wants verdicts, and somebody follows connection tracking; looked at once a turn.
     wanted: bool,
@@ -82,6 +98,8 @@ impl SecondLook {
             translations,
             verdicts: Verdicts::default(),
             waiting: VecDeque::new(),
+            asked: None,
+            known: None,
             tally: Tally::default(),
             wanted: false,
             followed: false,
@@ -95,7 +113,7 @@ impl SecondLook {
 
     /// How long the reader may sleep.
     pub(super) fn patience(&self, turn: Duration) -> Duration {
-        if self.is_idle() { turn } else { turn.min(PATIENCE / 4) }
+        if self.is_idle() { turn } else { turn.min(DOZE) }
     }
 
     /// Between two batches: takes in what was told, and lets go whom it was told for or whose time is up. With `last`,
@@ -105,6 +123,9 @@ impl SecondLook {
         self.followed = self.translations.followed.load(Relaxed) && !last;
         let mut news = false;
         for change in self.translations.changes.try_iter().take(MOST_CHANGES) {
+            if change == Change::UpToDate {
+                self.known = self.asked.take();
+            }
             self.table.apply(change);
             news = true;
         }
@@ -121,7 +142,21 @@ impl SecondLook {
     }
 
     fn is_over(&self, waiting: &Waiting, now: Instant) -> bool {
-        !self.followed || now >= waiting.until
+        let told = self.known.is_some_and(|known| known >= waiting.since + LAG);
+        told || !self.followed || now >= waiting.since + PATIENCE
+    }
+
+    /// At the end of a turn: asks whether everything has been told, if somebody waits for that and nobody has asked yet.
+    pub(super) fn ask(&mut self, now: Instant) {
+        let Some(oldest) = self.waiting.front() else { return };
+        let unanswered = self.asked.is_some_and(|asked| now < asked + PATIENCE);
+        if unanswered || now < oldest.since + LAG {
+            return;
+        }
+        if let Some(bell) = &self.translations.bell {
+            self.asked = Some(now);
+            bell.wake();
+        }
     }
 
     fn again(&mut self, mut waiting: Waiting, room: &mut Batch, now: Instant) {
@@ -133,7 +168,7 @@ impl SecondLook {
         match look.named {
             Named::Found => self.tally.late += 1,
             Named::Alone => self.tally.alone += 1,
-            Named::Plain | Named::Node => {}
+            Named::Plain => {}
         }
         self.finish(waiting.flow, waiting.why, look.backend, room);
     }
@@ -144,15 +179,14 @@ impl SecondLook {
         let mut backend = None;
         if why.front {
             let look = look(&mut flow, &room.index, &self.table);
-            let worth_while = look.may_come && (look.named == Named::Alone || why.opens);
-            if worth_while && self.followed && self.waiting.len() < MOST_WAITING {
-                self.waiting.push_back(Waiting { flow, why, until: now + PATIENCE });
+            if look.may_come && self.followed && self.waiting.len() < MOST_WAITING {
+                self.waiting.push_back(Waiting { flow, why, since: now });
                 return;
             }
             match look.named {
                 Named::Found => self.tally.found += 1,
                 Named::Alone => self.tally.alone += 1,
-                Named::Plain | Named::Node => {}
+                Named::Plain => {}
             }
             backend = look.backend;
         }

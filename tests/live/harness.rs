@@ -32,6 +32,7 @@ pub(crate) const DEVICES: [&str; 4] = ["lxc-deathstar-a", "lxc-deathstar-b", "lx
 
 /// Names of the lab's pods as the manifest has them.
 pub(crate) const DEATHSTAR_A: &str = "default/deathstar-7b8c5f9d64-h7k2x";
+pub(crate) const DEATHSTAR_C: &str = "default/deathstar-7b8c5f9d64-m4c8z";
 pub(crate) const TIEFIGHTER: &str = "default/tiefighter";
 pub(crate) const XWING: &str = "default/xwing";
 
@@ -154,6 +155,22 @@ impl Lab {
         }
     }
 
+    /// Has a node's Service always take one replica, `a`, `b` or `c`, so that a test knows which.
+    pub(crate) fn choose(&self, node: &str, replica: &str) {
+        for family in ["4", "6"] {
+            self.run(node, &format!("nft flush chain inet services service{family}-deathstar"));
+            let rule = format!("service{family}-deathstar goto endpoint{family}-deathstar-{replica}");
+            self.run(node, &format!("nft add rule inet services {rule}"));
+        }
+    }
+
+    /// No node enforces the policy any more.
+    pub(crate) fn enforce_nothing(&self) {
+        for node in ["node", "node2"] {
+            self.run(node, "nft delete table inet networkpolicy");
+        }
+    }
+
     /// How many packets the lab's policy has dropped, by nftables' own count.
     pub(crate) fn denied(&self) -> u64 {
         let text = self.run("node", "nft list counter inet networkpolicy denied");
@@ -198,14 +215,19 @@ pub(crate) struct Agent {
 impl Agent {
     /// Starts `webb run` with the lab's manifest, all of [`METRICS`] and `more`, and waits until it is ready.
     pub(crate) fn start(lab: &Lab, more: &[&str]) -> Self {
+        Self::start_at(lab, "node", METRICS, more)
+    }
+
+    /// As `start`, on one of the nodes (`node`, `node2`) and with other metrics.
+    pub(crate) fn start_at(lab: &Lab, node: &str, metrics: &str, more: &[&str]) -> Self {
         let manifest = Lab::manifest();
-        let mut words = vec!["--node-name", "webb-node-1"];
+        let mut words = vec!["--node-name", if node == "node" { "webb-node-1" } else { "webb-node-2" }];
         if !more.contains(&"--cluster-manifest") {
             words.extend(["--cluster-manifest", manifest.to_str().unwrap()]);
         }
-        words.extend(["--metrics", METRICS]);
+        words.extend(["--metrics", metrics]);
         words.extend(more);
-        let mut agent = Self::spawn(lab, "", &words);
+        let mut agent = Self::spawn_at(lab, node, "", &words);
         agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
         agent
     }
@@ -218,9 +240,14 @@ impl Agent {
 
     /// Starts `webb run` with nothing but `words`, behind the words of `before` (`setpriv ...`); does not wait.
     pub(crate) fn spawn(lab: &Lab, before: &str, words: &[&str]) -> Self {
-        let log = lab.dir.path().join("webb.log");
+        Self::spawn_at(lab, "node", before, words)
+    }
+
+    /// As `spawn`, on one of the nodes.
+    fn spawn_at(lab: &Lab, node: &str, before: &str, words: &[&str]) -> Self {
+        let log = lab.dir.path().join(format!("webb-{node}.log"));
         let out = File::create(&log).unwrap();
-        let mut command = lab.command("node", before);
+        let mut command = lab.command(node, before);
         // Such as cargo sets for what it runs.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WEBB_")) {
             command.env_remove(name);
@@ -232,7 +259,7 @@ impl Agent {
             .stdout(out)
             .spawn()
             .unwrap();
-        Self { child, namespace: lab.namespace("node"), log }
+        Self { child, namespace: lab.namespace(node), log }
     }
 
     /// What it has written so far.

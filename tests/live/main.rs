@@ -20,3 +20,7 @@ mod lifecycle;
 mod manifest;
 #[cfg(test)]
 mod scrape;
+#[cfg(test)]
+mod services;
+#[cfg(test)]
+mod verdicts;

@@ -1,0 +1,117 @@
+//! Policy verdicts for known traffic: what is allowed, what is dropped, and what passes though policies forbid it.
+
+use crate::counts::exactly;
+use crate::harness::{Agent, DEATHSTAR_A, DEATHSTAR_C, Lab, TIEFIGHTER, XWING};
+
+const METRICS: &str =
+    "policy:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity flow drop tcp";
+
+const VERDICTS: &str = "hubble_policy_verdicts_total";
+
+/// The labels of a verdict between two ends.
+fn of<'a>(
+    source: &'a str,
+    destination: &'a str,
+    direction: &'a str,
+    matched: &'a str,
+    action: &'a str,
+) -> [(&'a str, &'a str); 5] {
+    [("source", source), ("destination", destination), ("direction", direction), ("match", matched), ("action", action)]
+}
+
+/// Each connection is judged once on its way out of its pod and once on its way into the other: `all` where nothing
+/// isolates the pod, `l3-l4` by the policy's rule, and none where the packet is dropped. What is dropped counts once in
+/// `drop`, and each SYN as often as without verdicts.
+#[test]
+fn allowed_and_denied() {
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let (allowed, denied, asked) = (8, 5, 6);
+    lab.run("tiefighter", &format!("pod land --rounds {} 10.244.1.11:80 [fd00:10:244:1::11]:80", allowed / 2));
+    // Given up before the SYN would be sent again, so there is one for each try.
+    lab.try_run("xwing", &format!("pod land --timeout 300 --rounds {denied} 10.244.1.11:80"));
+    lab.run("xwing", &format!("pod ask --rounds {asked} 10.244.1.21:7777"));
+    assert_eq!(lab.denied(), denied);
+    agent.settles(exactly(&[
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_A, "egress", "all", "forwarded"), allowed),
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_A, "ingress", "l3-l4", "forwarded"), allowed),
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "egress", "all", "forwarded"), denied),
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "ingress", "none", "dropped"), denied),
+        (VERDICTS, &of(XWING, TIEFIGHTER, "egress", "all", "forwarded"), asked),
+        (VERDICTS, &of(XWING, TIEFIGHTER, "ingress", "all", "forwarded"), asked),
+        (VERDICTS, &[], 2 * (allowed + denied + asked)),
+        ("hubble_flows_processed_total", &[("type", "PolicyVerdict")], 2 * (allowed + denied + asked)),
+        ("hubble_drop_total", &[("reason", "POLICY_DENIED")], denied),
+        ("hubble_tcp_flags_total", &[("flag", "SYN")], 2 * allowed + denied),
+        ("webb_policy_undecided_total", &[], 0),
+    ]));
+}
+
+/// Nobody enforces the policy: what it forbids passes, and that is told. The same through the Service, from the other
+/// node: policies speak of pods, whatever address the packet bears.
+#[test]
+fn nobody_enforces() {
+    let Some(lab) = Lab::up() else { return };
+    lab.choose("node", "c");
+    lab.enforce_nothing();
+    let mut near = Agent::start_at(&lab, "node", METRICS, &[]);
+    let mut far = Agent::start_at(&lab, "node2", METRICS, &[]);
+    let (direct, by_service) = (7, 4);
+    lab.run("xwing", &format!("pod land --rounds {direct} 10.244.1.11:80"));
+    lab.run("xwing", &format!("pod land --rounds {by_service} 10.96.23.45:80"));
+    lab.run("tiefighter", "pod land --rounds 3 [fd00:10:96::2d]:80");
+    near.settles(exactly(&[
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "egress", "all", "forwarded"), direct),
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "ingress", "none", "audit"), direct),
+        (VERDICTS, &[("direction", "egress"), ("match", "all"), ("action", "forwarded")], direct + by_service + 3),
+        (VERDICTS, &[("direction", "ingress")], direct),
+    ]));
+    far.settles(exactly(&[
+        (VERDICTS, &of(XWING, DEATHSTAR_C, "ingress", "none", "audit"), by_service),
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_C, "ingress", "l3-l4", "forwarded"), 3),
+        (VERDICTS, &[], by_service + 3),
+    ]));
+}
+
+/// Policies of the sender: a connection that leaves its pod has not passed yet. An answer says that it has (audit), a
+/// drop that it has not (dropped), and a rule that allows it needs neither.
+#[test]
+fn out_of_an_isolated_pod() {
+    let Some(lab) = Lab::up() else { return };
+    let policy = "
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: xwing-stays, namespace: default }
+spec:
+  podSelector: { matchLabels: { class: xwing } }
+  policyTypes: [Egress]
+  egress:
+    - to: [{ podSelector: { matchLabels: { class: tiefighter } } }]
+      ports: [{ protocol: UDP, port: hail }]
+    - to: [{ ipBlock: { cidr: 203.0.113.0/24 } }]
+";
+    let manifest = std::fs::read_to_string(Lab::manifest()).unwrap() + policy;
+    let path = lab.file("manifest.yaml", &manifest);
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", path.to_str().unwrap()]);
+    let (hailed, out, refused, answered, dropped) = (6, 3, 4, 5, 2);
+    let world = "reserved:world";
+    // Allowed, by a peer and a named port, and by a network.
+    lab.run("xwing", &format!("pod ask --rounds {hailed} 10.244.1.21:7777"));
+    lab.run("xwing", &format!("pod land --rounds {out} 203.0.113.10:80"));
+    // Forbidden, and nobody enforces it: answered by a server, by datagrams, over IPv6.
+    lab.run("xwing", &format!("pod land --rounds {answered} [2001:db8::10]:80"));
+    lab.run("xwing", &format!("pod ask --rounds {refused} [2001:db8::10]:80"));
+    // Forbidden and enforced.
+    lab.run("node", "nft add rule inet networkpolicy forward ip saddr 10.244.1.31 ip daddr 172.18.0.3 drop");
+    lab.try_run("xwing", &format!("pod land --timeout 300 --rounds {dropped} 172.18.0.3:80"));
+    agent.settles(exactly(&[
+        (VERDICTS, &of(XWING, TIEFIGHTER, "egress", "l3-l4", "forwarded"), hailed),
+        (VERDICTS, &of(XWING, TIEFIGHTER, "ingress", "all", "forwarded"), hailed),
+        (VERDICTS, &of(XWING, world, "egress", "l3-only", "forwarded"), out),
+        (VERDICTS, &of(XWING, world, "egress", "none", "audit"), answered + refused),
+        (VERDICTS, &of(XWING, "reserved:remote-node", "egress", "none", "dropped"), dropped),
+        (VERDICTS, &[], 2 * hailed + out + answered + refused + dropped),
+        ("webb_policy_undecided_total", &[], 0),
+    ]));
+}
