@@ -188,6 +188,12 @@ fn probes_panic() {
     survives("probes", "probes", "panicked", 0);
 }
 
+/// Services keep their pods while the follower of connection tracking is restarted: it reads everything anew.
+#[test]
+fn conntrack_panics() {
+    survives("conntrack", "conntrack", "panicked", 0);
+}
+
 /// The table is swept on by the next one.
 #[test]
 fn sweeper_panics() {

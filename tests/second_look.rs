@@ -1,0 +1,468 @@
+//! The reader's second look, with the kernel played by the test: who is behind a service's or a node's address, who
+//! waits for that and how it ends, and what policies say of each connection.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests fail as tests do, but clippy knows only functions marked as tests"
+)]
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use webb::abi::{Record, VERSION, flag, kind};
+use webb::decode::Decoder;
+use webb::decode::nat::{Change, Connection, Peer, Translation};
+use webb::fault::{Components, State};
+use webb::flow::{Address, Direction, Event, Flow, L4, Reasons, Reply, Verdict};
+use webb::index::policy::Compiler;
+use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
+use webb::index::{Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
+use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderSeat, Translations};
+use webb::records::{RecordSource, Rings, Signal, Waker};
+use zerocopy::IntoBytes;
+
+const NETFILTER: u32 = 8;
+const CLIENT: &str = "10.0.1.1";
+const BACKEND: &str = "10.0.2.1";
+const GUARDED: &str = "10.0.1.9";
+const SERVICE: &str = "10.96.0.1";
+const NODE: &str = "172.18.0.2";
+const OTHER_NODE: &str = "172.18.0.3";
+const TO_POD: u8 = 1;
+const FROM_POD: u8 = 0;
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+const RST: u8 = 0x14;
+
+fn ip(text: &str) -> Address {
+    text.parse::<IpAddr>().unwrap().into()
+}
+
+fn peer(address: &str, port: u16) -> Peer {
+    (ip(address), port)
+}
+
+/// Two pods here, one elsewhere, both nodes, and a service. `guarded` lets the client in on port 80 and nobody out but to
+/// the backend's port 8080; the others are not isolated.
+fn index() -> Index {
+    let mut compiler = Compiler::default();
+    let mut pod = |name: &str, local: bool, address: &str| {
+        let spec = EndpointSpec { namespace: "a".into(), pod_name: name.into(), ..EndpointSpec::default() };
+        let labels = [("name".to_owned(), name.to_owned())].into();
+        let policy_subject = compiler.subject(Subject { namespace: "a".into(), labels, ports: vec![] });
+        (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) }, vec![ip(address)])
+    };
+    let reserved = |kind, label: &str, address| (Endpoint::reserved(kind, 1, label), vec![ip(address)]);
+    let entries = vec![
+        reserved(Kind::Service, "reserved:world", SERVICE),
+        pod("client", true, CLIENT),
+        pod("guarded", true, GUARDED),
+        pod("backend", false, BACKEND),
+        reserved(Kind::Host, "reserved:host", NODE),
+        reserved(Kind::RemoteNode, "reserved:remote-node", OTHER_NODE),
+    ];
+    let named = |name: &str| {
+        use webb::index::policy::spec::{Requirement, Test};
+        Selector(vec![Requirement { key: "name".into(), test: Test::In(vec![name.into()]) }])
+    };
+    let rule = |name, port| RuleSpec {
+        peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(named(name)) }],
+        ports: vec![PortSpec { protocol: L4::Tcp, port: PortMatch::Range(port, port) }],
+    };
+    let policy = PolicySpec {
+        namespace: "a".into(),
+        name: "guard".into(),
+        pods: named("guarded"),
+        ingress: Some(vec![rule("client", 80)]),
+        egress: Some(vec![rule("backend", 8080)]),
+    };
+    let service = ServiceSpec {
+        namespace: "a".into(),
+        name: "web".into(),
+        addresses: vec![ip(SERVICE)],
+        ports: vec![ServicePort { protocol: L4::Tcp, port: 80, node_port: 30080 }],
+    };
+    Index::new(entries, compiler.compile([&policy])).with_services(Services::new(&[service]))
+}
+
+fn record(source: (&str, u16), destination: (&str, u16), tcp_flags: u8, hook: u8, flags: u8) -> Record {
+    Record {
+        version: VERSION,
+        kind: if tcp_flags == SYN { kind::NEW } else { kind::FLAGS },
+        length: 80,
+        family: 4,
+        protocol: 6,
+        tcp_flags,
+        source: ip(source.0).0,
+        destination: ip(destination.0).0,
+        source_port: source.1,
+        destination_port: destination.1,
+        hook,
+        flags,
+        packets: 1,
+        bytes: 60,
+        ..Record::default()
+    }
+}
+
+/// The packet that opens a connection, as it leaves its pod.
+fn leaves(source: (&str, u16), destination: (&str, u16)) -> Record {
+    record(source, destination, SYN, FROM_POD, flag::EGRESS)
+}
+
+/// The same, as it enters the other pod.
+fn enters(source: (&str, u16), destination: (&str, u16)) -> Record {
+    record(source, destination, SYN, TO_POD, 0)
+}
+
+/// An answer, as it comes back to the pod that asked.
+fn comes_back(source: (&str, u16), destination: (&str, u16), tcp_flags: u8) -> Record {
+    record(source, destination, tcp_flags, TO_POD, flag::EGRESS | flag::REPLY)
+}
+
+/// From the client to the service, which the backend answers; masqueraded if `by_node`.
+fn translation(client_port: u16, front: Peer, by_node: bool) -> Translation {
+    let opened = Connection { source: peer(CLIENT, client_port), destination: front, protocol: L4::Tcp };
+    let source = if by_node { peer(NODE, client_port + 1) } else { opened.source };
+    Translation { opened, arrived: Connection { source, destination: peer(BACKEND, 8080), ..opened } }
+}
+
+#[derive(Clone, Default)]
+struct Ring(Arc<Mutex<VecDeque<Record>>>);
+
+impl RecordSource for Ring {
+    fn wait(&mut self, patience: Duration) -> std::io::Result<()> {
+        std::thread::sleep(patience.min(Duration::from_millis(1)));
+        Ok(())
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
+        let mut drained = 0;
+        loop {
+            let Some(record) = self.0.lock().unwrap().pop_front() else { return drained };
+            drained += 1;
+            if take(Signal::Flow, record.as_bytes()).is_break() {
+                return drained;
+            }
+        }
+    }
+}
+
+impl Rings for Ring {
+    fn open(&self, _: &Waker) -> std::io::Result<Box<dyn RecordSource>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+/// Whether a metric asks for policy verdicts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Yes,
+    No,
+}
+
+/// A reader whose flows come out at `flows`.
+struct Road {
+    index: Arc<Index>,
+    ring: Ring,
+    changes: Sender<Change>,
+    bell: Waker,
+    flows: Receiver<Item>,
+    counters: Arc<Counters>,
+    life: Arc<Life>,
+    reader: JoinHandle<()>,
+}
+
+fn road(followed: bool, verdicts: Asked) -> Road {
+    let components = Components::default();
+    let component = components.component("sink");
+    component.set_state(State::Up, "");
+    let (lane, flows) = Lane::new(component);
+    let lanes = Arc::new(Lanes::new(vec![Arc::new(lane)]));
+    lanes.want_verdicts(verdicts == Asked::Yes);
+    let (changes, told) = bounded(64);
+    let (bell, index, ring) = (Waker::new().unwrap(), Arc::new(index()), Ring::default());
+    let counters = Arc::new(Counters::default());
+    let (waker, translations) = (
+        Waker::new().unwrap(),
+        Translations {
+            changes: told,
+            followed: Arc::new(AtomicBool::new(followed)),
+            bell: Some(bell.clone()),
+            most: 1000,
+        },
+    );
+    let (_post, commands) = Commands::new(waker.clone());
+    let reader = Reader {
+        rings: Arc::new(ring.clone()),
+        waker,
+        lanes,
+        commands,
+        index: Arc::new(ArcSwap::new(Arc::clone(&index))),
+        decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([(NETFILTER, "NETFILTER_DROP")])))),
+        decoder_fault: Box::new(|text| panic!("{text}")),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::new(translations),
+    };
+    let life = Arc::new(Life::new(components.component("reader")));
+    let lives = Arc::clone(&life);
+    let reader = std::thread::spawn(move || reader.run(&lives).unwrap());
+    Road { index, ring, changes, bell, flows, counters, life, reader }
+}
+
+impl Road {
+    /// Returns once the reader has taken it, and so before it looks at any record that comes from now on.
+    fn tell(&self, change: Change) {
+        self.changes.send(change).unwrap();
+        while !self.changes.is_empty() {
+            std::thread::yield_now();
+        }
+    }
+
+    fn send(&self, records: impl IntoIterator<Item = Record>) {
+        self.ring.0.lock().unwrap().extend(records);
+    }
+
+    /// The next flows, so many; whoever is too few fails here.
+    fn take(&self, count: usize) -> Vec<Flow> {
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let Ok(Item::Batch(batch)) = self.flows.recv_timeout(Duration::from_secs(20)) else {
+                panic!("{} of {count} flows came: {taken:?}", taken.len());
+            };
+            taken.extend_from_slice(&batch.flows);
+        }
+        assert_eq!(taken.len(), count, "{taken:?}");
+        taken
+    }
+
+    /// Waits until the reader rings, as the follower of connection tracking does.
+    fn rung(&self) {
+        let mut fds = [PollFd::new(&self.bell, PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })), Ok(1), "nobody rang");
+        self.bell.reset();
+    }
+
+    /// Names of both ends, and of the service of each.
+    fn names(&self, flow: &Flow) -> [String; 4] {
+        let end = |id| {
+            let endpoint = self.index.endpoint(id);
+            if endpoint.pod.is_empty() { endpoint.reserved_identity } else { endpoint.pod }
+        };
+        let service = |id| self.index.services().name(id).qualified;
+        [
+            end(flow.source),
+            end(flow.destination),
+            service(flow.service.at_source()),
+            service(flow.service.at_destination()),
+        ]
+        .map(|name| name.text().to_string())
+    }
+
+    fn lookups(&self) -> [u64; 3] {
+        [0, 1, 2].map(|at| self.counters.lookups[at].load(Relaxed))
+    }
+
+    fn finish(self) {
+        self.life.stop();
+        self.reader.join().unwrap();
+    }
+}
+
+/// To a service and back, by its own address and by a node's port: the pod behind it, and the service at its own end.
+/// The server's side of a masqueraded connection gets the client back, address and all.
+#[test]
+fn both_ends_are_named() {
+    let road = road(false, Asked::No);
+    let port = |front: &str, port, by_node| translation(4000, peer(front, port), by_node);
+    for told in [port(SERVICE, 80, false), port(NODE, 30080, true)] {
+        road.tell(Change::Add(told));
+        let (front, client) = ((told.opened.destination.0.ip().to_string(), told.opened.destination.1), (CLIENT, 4000));
+        let front = (front.0.as_str(), front.1);
+        road.send([leaves(client, front), comes_back(front, client, SYN_ACK)]);
+        let flows = road.take(2);
+        assert_eq!(road.names(&flows[0]), ["a/client", "a/backend", "", "a/web"]);
+        assert_eq!(road.names(&flows[1]), ["a/backend", "a/client", "a/web", ""]);
+        assert_eq!(flows[0].destination_ip, ip(front.0), "the packet's own address");
+    }
+    road.send([
+        enters((NODE, 4001), (BACKEND, 8080)),
+        record((BACKEND, 8080), (NODE, 4001), SYN_ACK, FROM_POD, flag::REPLY),
+        // An address that a service has, on a port that it has not.
+        leaves((CLIENT, 4000), (SERVICE, 81)),
+        // Another node's port: who answers is known there alone.
+        leaves((CLIENT, 4000), (OTHER_NODE, 30080)),
+    ]);
+    let flows = road.take(4);
+    assert_eq!(road.names(&flows[0]), ["a/client", "a/backend", "", ""]);
+    assert_eq!(road.names(&flows[1]), ["a/backend", "a/client", "", ""]);
+    assert_eq!((flows[0].source_ip, flows[1].destination_ip), (ip(CLIENT), ip(CLIENT)));
+    assert_eq!(road.names(&flows[2]), ["a/client", "reserved:world", "", ""]);
+    assert_eq!(road.names(&flows[3]), ["a/client", "reserved:remote-node", "", "a/web"]);
+    assert_eq!(road.lookups(), [6, 0, 1]);
+    road.finish();
+}
+
+/// A record that is read before its translation is told waits for that, and the rest goes by meanwhile.
+#[test]
+fn a_flow_waits_for_its_translation() {
+    let road = road(true, Asked::No);
+    road.send([leaves((CLIENT, 4000), (SERVICE, 80)), leaves((CLIENT, 4000), (BACKEND, 8080))]);
+    assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", ""], "no service, no wait");
+    road.changes.send(Change::Add(translation(4000, peer(SERVICE, 80), false))).unwrap();
+    assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", "a/web"]);
+    assert_eq!(road.lookups(), [0, 1, 0]);
+    road.finish();
+}
+
+/// Whoever waits for something that never happened goes on as soon as everything has been told: a service's flow named by
+/// its service, a node's as it was.
+#[test]
+fn who_hears_nothing_goes_on() {
+    let road = road(true, Asked::No);
+    road.send([leaves((CLIENT, 4000), (SERVICE, 80)), enters((NODE, 5000), (CLIENT, 8080))]);
+    road.rung();
+    road.changes.send(Change::UpToDate).unwrap();
+    let flows = road.take(2);
+    assert_eq!(road.names(&flows[0]), ["a/client", "reserved:world", "", "a/web"]);
+    assert_eq!(road.names(&flows[1]), ["reserved:host", "a/client", "", ""]);
+    assert_eq!(road.lookups(), [0, 0, 1]);
+    road.finish();
+}
+
+/// Nobody answers the bell, and the reader is told to stop: what waits is handed on, not lost.
+#[test]
+fn nothing_waits_beyond_the_end() {
+    let road = road(true, Asked::No);
+    road.send((0..600).map(|port| leaves((CLIENT, 4000 + port), (SERVICE, 80))));
+    while !road.ring.0.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    road.life.stop();
+    assert_eq!(road.take(600).len(), 600);
+    let Road { reader, .. } = road;
+    reader.join().unwrap();
+}
+
+/// A follower that is held up does not hold flows up for ever.
+#[test]
+fn patience_ends() {
+    let road = road(true, Asked::No);
+    let began = Instant::now();
+    road.send([leaves((CLIENT, 4000), (SERVICE, 80))]);
+    assert_eq!(road.names(&road.take(1)[0])[3], "a/web");
+    assert!(began.elapsed() >= Duration::from_millis(250), "it should have waited");
+    road.finish();
+}
+
+/// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that decided.
+fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
+    assert_eq!((flow.event, flow.packets, flow.bytes), (Event::PolicyVerdict, 0, 0));
+    let policy = flow.ruling.policy().and_then(|row| road.index.policies().name(row));
+    (flow.direction, flow.verdict, flow.ruling.matched(), policy.map(|policy| policy.name.text().to_string()))
+}
+
+/// Each connection is judged where its packet enters or leaves its pod, by that pod's policies.
+#[test]
+fn verdicts_at_once() {
+    use Direction::{Egress, Ingress};
+    use Verdict::{Audit, Forwarded};
+    let road = road(false, Asked::Yes);
+    let guard = || Some("guard".to_owned());
+    let cases = [
+        (leaves((CLIENT, 1), (GUARDED, 80)), (Egress, Forwarded, 4, None)),
+        (enters((CLIENT, 1), (GUARDED, 80)), (Ingress, Forwarded, 2, guard())),
+        (enters((CLIENT, 1), (GUARDED, 81)), (Ingress, Audit, 0, guard())),
+        (enters((BACKEND, 1), (GUARDED, 80)), (Ingress, Audit, 0, guard())),
+        (leaves((GUARDED, 1), (BACKEND, 8080)), (Egress, Forwarded, 2, guard())),
+        (enters((BACKEND, 1), (CLIENT, 80)), (Ingress, Forwarded, 4, None)),
+    ];
+    for (record, expected) in cases {
+        road.send([record]);
+        let flows = road.take(2);
+        assert_eq!(flows[0].event, Event::Trace);
+        assert_eq!(ruling(&road, &flows[1]), expected, "{:?}", road.names(&flows[0]));
+        assert_eq!((flows[1].source, flows[1].destination), (flows[0].source, flows[0].destination));
+        assert_eq!(flows[1].reply, Reply::No);
+    }
+    // Neither the second packet of a connection nor one that was picked up midway is judged.
+    road.send([
+        record((CLIENT, 1), (GUARDED, 80), 0x18, TO_POD, 0),
+        Record { kind: kind::NEW, ..record((CLIENT, 1), (GUARDED, 80), 0x18, TO_POD, flag::GUESSED) },
+    ]);
+    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace));
+    road.finish();
+    let road = self::road(false, Asked::No);
+    road.send([leaves((CLIENT, 1), (GUARDED, 80))]);
+    assert_eq!(road.take(1)[0].event, Event::Trace, "no metric asks for verdicts");
+    road.finish();
+}
+
+/// What policies forbid to leave waits for a sign: an answer is an audit, once; a drop is a drop, each time; a reset in
+/// the other side's name says nothing.
+#[test]
+fn verdicts_that_wait() {
+    use Direction::Egress;
+    let road = road(false, Asked::Yes);
+    let drop_of = |source: (&str, u16), destination: (&str, u16)| Record {
+        kind: kind::DROP,
+        hook: 4,
+        flags: 0,
+        reason: NETFILTER,
+        ..leaves(source, destination)
+    };
+    let guard = Some("guard".to_owned());
+    let (pod, world) = ((GUARDED, 1), ("8.8.8.8", 443));
+    road.send([leaves(pod, world)]);
+    assert_eq!(road.take(1)[0].event, Event::Trace, "not known yet");
+    road.send([comes_back(world, pod, RST)]);
+    assert_eq!(road.take(1)[0].event, Event::Trace, "anybody may have sent that");
+    road.send([comes_back(world, pod, SYN_ACK)]);
+    let flows = road.take(2);
+    assert_eq!(ruling(&road, &flows[1]), (Egress, Verdict::Audit, 0, guard.clone()));
+    assert_eq!((flows[1].source, flows[1].source_port, flows[1].destination_port), (flows[0].destination, 1, 443));
+    assert!(flows[1].tcp_flags.has(u16::from(SYN)) && !flows[1].tcp_flags.has(u16::from(SYN_ACK)));
+    road.send([comes_back(world, pod, 0x18)]);
+    assert_eq!(road.take(1).len(), 1, "once only");
+
+    let other = ("8.8.4.4", 443);
+    road.send([leaves(pod, other), drop_of(pod, other), drop_of(pod, other), comes_back(other, pod, SYN_ACK)]);
+    let flows = road.take(6);
+    let events: Vec<_> = flows.iter().map(|flow| flow.event).collect();
+    let pair = [Event::Drop, Event::PolicyVerdict];
+    assert_eq!(events, [&[Event::Trace][..], &pair, &pair, &[Event::Trace]].concat());
+    assert_eq!(ruling(&road, &flows[2]), (Egress, Verdict::Dropped, 0, guard));
+    assert_eq!((flows[2].reason, flows[2].reply), (flows[1].reason, Reply::Unknown));
+    assert_eq!(road.counters.undecided.load(Relaxed), 0);
+    road.finish();
+}
+
+/// Policies speak of the pods behind a service: with the backend known its port counts, and without nobody can tell.
+#[test]
+fn verdicts_through_a_service() {
+    let road = road(false, Asked::Yes);
+    let opened = Connection { source: peer(GUARDED, 1), destination: peer(SERVICE, 80), protocol: L4::Tcp };
+    road.tell(Change::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 8080), ..opened } }));
+    road.send([leaves((GUARDED, 1), (SERVICE, 80))]);
+    let flows = road.take(2);
+    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded, "by the rule for the backend's port");
+    assert_eq!(road.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
+    assert_eq!((flows[1].destination_ip, flows[1].destination_port), (ip(SERVICE), 80));
+
+    road.send([leaves((GUARDED, 2), (SERVICE, 80))]);
+    assert_eq!(road.take(1)[0].event, Event::Trace);
+    while road.counters.undecided.load(Relaxed) == 0 {
+        std::thread::yield_now();
+    }
+    road.finish();
+}
