@@ -87,7 +87,9 @@ defs! {
     READER_RECORDS: counter "webb_reader_records_total" ["fate"]
         "Records by what became of them: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
     READER_FLOWS: counter "webb_reader_flows_total" []
-        "Flows handed to the aggregators";
+        "Flows handed to the aggregators. At rest equals the decoded records and webb_reader_verdicts_total";
+    READER_VERDICTS: counter "webb_reader_verdicts_total" []
+        "Policy verdicts, each a flow beside that of its packet";
     READER_BATCHES: counter "webb_reader_batches_total" []
         "Batches handed to the aggregators";
     READER_BATCHES_ALLOCATED: counter "webb_reader_batches_allocated_total" []

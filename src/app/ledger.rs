@@ -122,6 +122,7 @@ pub(super) fn pipeline(
         &own::READER_READ,
         &own::READER_RECORDS,
         &own::READER_FLOWS,
+        &own::READER_VERDICTS,
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
         &own::AGGREGATOR_SENT,
@@ -138,6 +139,7 @@ pub(super) fn pipeline(
                 rows.add(&own::READER_RECORDS, &[fate], count);
             }
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
+            rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {

@@ -42,6 +42,8 @@ pub struct Counters {
     pub translations: AtomicU64,
     /// Translations that the table had no room for.
     pub refused: AtomicU64,
+    /// Policy verdicts that were put beside the flow of their packet.
+    pub verdicts: AtomicU64,
     /// Connections of which no policy verdict could be told.
     pub undecided: AtomicU64,
 }

@@ -83,12 +83,13 @@ pub(super) struct SecondLook {
     followed: bool,
 }
 
-/// Results of lookups since the last publication.
+/// Results of lookups, and verdicts, since the last publication.
 #[derive(Debug, Default)]
 struct Tally {
     found: u64,
     late: u64,
     alone: u64,
+    verdicts: u64,
 }
 
 impl SecondLook {
@@ -202,7 +203,8 @@ impl SecondLook {
     /// The verdict that a reply brings.
     #[inline(never)]
     pub(super) fn answered(&mut self, flow: &Flow, room: &mut Batch) {
-        room.flows.extend(self.verdicts.answered(flow));
+        let verdict = self.verdicts.answered(flow);
+        self.put(verdict, room);
     }
 
     fn finish(&mut self, flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch) {
@@ -219,12 +221,18 @@ impl SecondLook {
         } else {
             None
         };
+        self.put(verdict, room);
+    }
+
+    fn put(&mut self, verdict: Option<Flow>, room: &mut Batch) {
+        self.tally.verdicts += u64::from(verdict.is_some());
         room.flows.extend(verdict);
     }
 
     /// Makes the counts public.
     pub(super) fn publish(&mut self, counters: &Counters) {
-        let Tally { found, late, alone } = std::mem::take(&mut self.tally);
+        let Tally { found, late, alone, verdicts } = std::mem::take(&mut self.tally);
+        counters.verdicts.fetch_add(verdicts, Relaxed);
         for (count, new) in counters.lookups.iter().zip([found, late, alone]) {
             if new > 0 {
                 count.fetch_add(new, Relaxed);

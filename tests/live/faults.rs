@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use serde_json::Value;
 
 use crate::counts::{Expected, POINTS};
-use crate::harness::{Agent, Lab, request};
+use crate::harness::{Agent, DEATHSTAR_C, Lab, TIEFIGHTER, request};
 use crate::ledger::adds_up;
 use crate::scrape::Scrape;
 
@@ -45,7 +45,8 @@ fn stages_add_up(scrape: &Scrape) -> Result<(), String> {
     same("ring to reader", scrape.sum("webb_ring_records_total", &[]), read)?;
     same("reader", read, scrape.sum("webb_reader_records_total", &[]))?;
     let flows = scrape.sum("webb_reader_flows_total", &[]);
-    same("reader to batches", scrape.sum("webb_reader_records_total", &[("fate", "decoded")]), flows)?;
+    let verdicts = scrape.sum("webb_reader_verdicts_total", &[]);
+    same("reader to batches", scrape.sum("webb_reader_records_total", &[("fate", "decoded")]) + verdicts, flows)?;
     for metric in scrape.values("webb_aggregator_sent_flows_total", "metric") {
         let of_metric = [("metric", metric.as_str())];
         let sent = scrape.sum("webb_aggregator_sent_flows_total", &of_metric);
@@ -192,6 +193,32 @@ fn probes_panic() {
 #[test]
 fn conntrack_panics() {
     survives("conntrack", "conntrack", "panicked", 0);
+}
+
+/// Connection tracking tells more than its follower has time for: the kernel drops events, everything is read anew, and
+/// services have their pods again.
+#[test]
+fn conntrack_overruns() {
+    let Some(lab) = Lab::up() else { return };
+    lab.choose("node", "c");
+    let metrics = "flow:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
+    let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
+    agent.wait_until("everything was read once", |agent| agent.scrape().sum("webb_conntrack_dumps_total", &[]) == 1);
+    inject(&agent, "conntrack", 1, 5000);
+    // The follower sleeps from its next turn on. Some hundred bytes for each of many connections, in a socket of 8 MiB.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    lab.run("xwing", "pod flood 45000 45000 10.244.1.21");
+    agent.wait_until("events were dropped and everything was read anew", |agent| {
+        let scrape = agent.scrape();
+        scrape.sum("webb_conntrack_overruns_total", &[]) > 0 && scrape.sum("webb_conntrack_dumps_total", &[]) > 1
+    });
+    assert_eq!(agent.component("conntrack").unwrap()["state"], "up");
+    lab.run("tiefighter", "pod land --rounds 10 10.96.23.45:80");
+    agent.settles(|scrape| {
+        let flows = "hubble_flows_processed_total";
+        let there = scrape.sum(flows, &[("source", TIEFIGHTER), ("destination", DEATHSTAR_C), ("protocol", "TCP")]);
+        if there == 40 { Ok(()) } else { Err(format!("{there} flows to the pod behind the service, expected 40")) }
+    });
 }
 
 /// The table is swept on by the next one.
