@@ -140,6 +140,16 @@ fn verdict(index: &Index, flow: &Flow) -> &'static str {
     }
 }
 
+/// As [`verdict`], from the full judgement.
+fn judged(index: &Index, flow: &Flow) -> &'static str {
+    match index.policies().judge(index, flow).denial().map(|denial| denial.direction) {
+        None => "allowed",
+        Some(Direction::Egress) => "egress",
+        Some(Direction::Ingress) => "ingress",
+        Some(Direction::Unknown) => "a direction that isn't one",
+    }
+}
+
 /// What the rule is, the policies, the flow, and who forbids it.
 type Case = (&'static str, &'static [&'static str], &'static str, &'static str);
 
@@ -274,7 +284,11 @@ fn the_table() {
     let mut wrong = String::new();
     for (name, policies, text, expected) in CASES {
         let index = index(policies);
-        let got = verdict(&index, &flow(&index, text));
+        let flow = flow(&index, text);
+        let (got, judged) = (verdict(&index, &flow), judged(&index, &flow));
+        if judged != got {
+            writeln!(wrong, "{name}: {text} is judged {judged}, though it is {got}").unwrap();
+        }
         if got != *expected {
             writeln!(wrong, "{name}: {text} is {got}, expected {expected}").unwrap();
         }
@@ -311,4 +325,52 @@ fn policies_are_named() {
     let world = index.endpoint(webb::flow::EndpointId::WORLD);
     assert_eq!(index.policies().selecting(world, Direction::Ingress).count(), 0);
     assert_eq!(index.policies().len(), 3);
+}
+
+/// Each end's opinion with the kind of rule and the policies that decided: all that allow, or all that isolate.
+#[test]
+fn judgements_name_what_decided() {
+    let judge = |policies: &[&str], text: &str| {
+        let index = index(policies);
+        let flow = flow(&index, text);
+        let judgement = index.policies().judge(&index, &flow);
+        let tell = |opinion: Option<webb::index::policy::Opinion<'_>>| {
+            opinion.map_or_else(String::new, |opinion| {
+                let names: Vec<String> = opinion.decided_by().map(|policy| policy.name.text().to_string()).collect();
+                format!("{:?} {}", opinion.matched, names.join(","))
+            })
+        };
+        [tell(judgement.egress), tell(judgement.ingress)]
+    };
+    let none = String::new;
+    assert_eq!(judge(&[], "b/web > a/db tcp 1"), [none(), none()]);
+    assert_eq!(judge(&[DENY_IN], "b/web > a/db tcp 1"), [none(), "None p0".to_owned()]);
+    assert_eq!(judge(&[DENY_BOTH], "a/web > a/db tcp 1"), ["None p0".to_owned(), "None p0".to_owned()]);
+    assert_eq!(judge(&[DENY_BOTH], "a/web > a/web tcp 1"), [none(), none()]);
+    assert_eq!(judge(&[DENY_BOTH], "node > a/web tcp 1"), [none(), none()]);
+    let ingress =
+        |rule: &str| judge(&[DENY_IN, &format!("a: {{podSelector: {{}}, ingress: [{rule}]}}")], "b/web > a/db tcp 80");
+    let told = |text: &str| [none(), text.to_owned()];
+    assert_eq!(ingress("{}"), told("All p1"));
+    assert_eq!(ingress("{from: [{namespaceSelector: {}}]}"), told("L3Only p1"));
+    assert_eq!(ingress("{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}"), told("L3Only p1"));
+    assert_eq!(ingress("{ports: [{port: 80}]}"), told("L4Only p1"));
+    assert_eq!(ingress("{ports: [{port: 1, endPort: 90}]}"), told("L4Only p1"));
+    assert_eq!(ingress("{ports: [{protocol: TCP}]}"), told("ProtoOnly p1"));
+    assert_eq!(ingress("{from: [{namespaceSelector: {}}], ports: [{port: 80}]}"), told("L3L4 p1"));
+    assert_eq!(ingress("{from: [{namespaceSelector: {}}], ports: [{}]}"), told("L3Proto p1"));
+    assert_eq!(ingress("{from: [{namespaceSelector: {}}], ports: [{}, {port: 80}]}"), told("L3L4 p1"));
+    assert_eq!(ingress("{}, {from: [{namespaceSelector: {}}]}"), told("L3Only p1"));
+    assert_eq!(ingress("{from: [{podSelector: {}}]}"), told("None p0,p1"));
+    let several =
+        ["a: {podSelector: {}, ingress: [{}]}", DENY_IN, "a: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}"];
+    assert_eq!(judge(&several, "b/web > a/db tcp 80"), told("L4Only p0,p2"));
+}
+
+/// The numbers are Hubble's, which metrics and flow records print.
+#[test]
+fn matches_have_hubbles_numbers() {
+    use webb::index::policy::Match;
+    let all = [Match::None, Match::L3Only, Match::L3L4, Match::L4Only, Match::All, Match::L3Proto, Match::ProtoOnly];
+    assert_eq!(all.map(Match::number), [0, 1, 2, 3, 4, 5, 6]);
 }

@@ -22,14 +22,17 @@
 
 mod block;
 mod compile;
+mod judge;
 pub mod spec;
 
 pub use compile::Compiler;
+pub use judge::{Judgement, Match, Opinion};
 
 use super::{Endpoint, Index, Kind};
 use crate::flow::{Address, Direction, Flow, L4};
 use crate::sym::Sym;
 use block::Block;
+use judge::Question;
 
 /// The compiled policies of the cluster. Empty allows everything.
 #[derive(Debug, Default)]
@@ -106,30 +109,11 @@ impl Policies {
     /// Whether policies forbid `flow`, whose source, destination and ports must be those of the packet that opens the
     /// connection. Where both ends forbid it, it is the source's denial: the packet meets that one first.
     pub fn forbids(&self, index: &Index, flow: &Flow) -> Option<Denial<'_>> {
-        if self.compiled.is_empty() || flow.source == flow.destination {
-            return None;
-        }
-        let (source, destination) = (index.endpoint(flow.source), index.endpoint(flow.destination));
-        let (from, to) = (self.row(source), self.row(destination));
-        let denial = |direction, by| Some(Denial { direction, policies: self, by });
-        if let Some(from) = from
-            && !from.egress.is_empty()
-        {
-            let allows = |policy: &Compiled| self.any(&policy.egress, destination, flow.destination_ip, to, flow);
-            if !self.some(&from.egress, allows) {
-                return denial(Direction::Egress, from.egress.as_slice());
-            }
-        }
-        if let Some(to) = to
-            && !to.ingress.is_empty()
-            && !(source.kind == Kind::Host && destination.local)
-        {
-            let allows = |policy: &Compiled| self.any(&policy.ingress, source, flow.source_ip, Some(to), flow);
-            if !self.some(&to.ingress, allows) {
-                return denial(Direction::Ingress, to.ingress.as_slice());
-            }
-        }
-        None
+        let question = Question::new(self, index, flow);
+        [Direction::Egress, Direction::Ingress].into_iter().find_map(|direction| {
+            let by = self.isolating(question, direction);
+            (!by.is_empty() && !question.allowed(direction, by)).then_some(Denial { direction, policies: self, by })
+        })
     }
 
     /// The policies that isolate `endpoint` in `direction`, in the order in which they were compiled.
@@ -153,25 +137,16 @@ impl Policies {
     }
 
     fn names<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = PolicyName> + use<'a> {
-        ids.iter().filter_map(|&id| self.compiled.get(id as usize)).map(|policy| policy.name)
+        self.of(ids).map(|policy| policy.name)
+    }
+
+    fn of<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = &'a Compiled> + use<'a> {
+        ids.iter().filter_map(|&id| self.compiled.get(id as usize))
     }
 
     /// The row of a pod; none for anything else.
     fn row(&self, endpoint: &Endpoint) -> Option<&Row> {
         if endpoint.kind == Kind::Pod { self.rows.get(endpoint.policy_subject as usize) } else { None }
-    }
-
-    fn some(&self, ids: &[u32], allows: impl Fn(&Compiled) -> bool) -> bool {
-        ids.iter().filter_map(|&id| self.compiled.get(id as usize)).any(allows)
-    }
-
-    /// True if a rule admits `peer` on the flow's destination port. `to` is the destination's row: it knows the names
-    /// of ports, whichever end the policy is of.
-    fn any(&self, rules: &[Rule], peer: &Endpoint, address: Address, to: Option<&Row>, flow: &Flow) -> bool {
-        rules.iter().any(|rule| {
-            (rule.ports.is_empty() || rule.ports.iter().any(|port| port.holds(to, flow)))
-                && (rule.peers.is_empty() || rule.peers.iter().any(|admitted| self.holds(admitted, peer, address)))
-        })
     }
 
     fn holds(&self, admitted: &Peer, peer: &Endpoint, address: Address) -> bool {
@@ -181,21 +156,6 @@ impl Policies {
                 let row = peer.policy_subject;
                 let word = self.sets.get(*set as usize).and_then(|set| set.get(row as usize / 64));
                 peer.kind == Kind::Pod && word.is_some_and(|word| word >> (row % 64) & 1 == 1)
-            }
-        }
-    }
-}
-
-impl Port {
-    fn holds(&self, to: Option<&Row>, flow: &Flow) -> bool {
-        if flow.l4 == L4::None {
-            return true;
-        }
-        let port = flow.destination_port;
-        match *self {
-            Self::Range { protocol, first, last } => protocol == flow.l4 && (first..=last).contains(&port),
-            Self::Named { protocol, name } => {
-                protocol == flow.l4 && to.is_some_and(|row| row.ports.contains(&(name, protocol, port)))
             }
         }
     }
