@@ -85,8 +85,8 @@ impl Decoder {
             _ => {}
         }
         if family != Family::NotUsed {
-            flow.source = index.find(flow.source_ip);
-            flow.destination = index.find(flow.destination_ip);
+            flow.source = index.find_at(flow.source_ip, flow.time_ns);
+            flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
         }
         if event == Event::Drop { Ok(self.dropped(flow, record.reason, index)) } else { Ok(Decoded::Flow(flow)) }
     }

@@ -24,7 +24,7 @@ pub enum Kind {
 }
 
 /// `flow.Workload`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Workload {
     /// For example `deathstar`.
     pub name: String,
