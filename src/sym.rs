@@ -47,6 +47,11 @@ impl Sym {
         Self(id)
     }
 
+    /// The symbol of `text` if it is interned. Takes a shared lock; not for the event path.
+    pub fn known(text: &str) -> Option<Self> {
+        read().by_text.get(text).copied().map(Self)
+    }
+
     /// The text. Takes a shared lock; not for the event path.
     pub fn text(self) -> Arc<str> {
         let names = read();

@@ -95,7 +95,8 @@ fn reserved_identities() {
     }
     let api = "reserved:kube-apiserver,reserved:remote-node".to_owned();
     assert_eq!(is("192.168.0.2"), (Kind::RemoteNode, 7, api));
-    assert_eq!(is("8.8.8.8"), (Kind::World, 2, "reserved:world".to_owned()));
+    assert_eq!(is("8.8.8.8"), (Kind::World, 9, "reserved:world-ipv4".to_owned()), "a pod has addresses of both");
+    assert_eq!(is("2001:db8::1"), (Kind::World, 10, "reserved:world-ipv6".to_owned()));
     assert_eq!(&*at(&index, "192.168.0.2").reserved_identity.text(), "reserved:kube-apiserver");
 }
 

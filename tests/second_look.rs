@@ -23,10 +23,10 @@ use webb::abi::{Record, VERSION, flag, kind};
 use webb::decode::Decoder;
 use webb::decode::nat::{Change, Connection, Peer, Translation};
 use webb::fault::{Components, State};
-use webb::flow::{Address, Direction, Event, Flow, L4, Reasons, Reply, Verdict};
+use webb::flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
 use webb::index::policy::Compiler;
 use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb::index::{Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
+use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
 use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderSeat, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
@@ -56,21 +56,24 @@ fn peer(address: &str, port: u16) -> Peer {
 /// the backend's port 8080; the others are not isolated.
 fn index() -> Index {
     let mut compiler = Compiler::default();
+    let mut draft = Draft::default();
     let mut pod = |name: &str, local: bool, address: &str| {
         let spec = EndpointSpec { namespace: "a".into(), pod_name: name.into(), ..EndpointSpec::default() };
         let labels = [("name".to_owned(), name.to_owned())].into();
         let policy_subject = compiler.subject(Subject { namespace: "a".into(), labels, ports: vec![] });
-        (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) }, vec![ip(address)])
+        let endpoint = Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) };
+        let id = draft.add(if local { Sort::Local } else { Sort::Remote }, endpoint);
+        draft.set(ip(address), Some(id), None);
     };
-    let reserved = |kind, label: &str, address| (Endpoint::reserved(kind, 1, label), vec![ip(address)]);
-    let entries = vec![
-        reserved(Kind::Service, "reserved:world", SERVICE),
-        pod("client", true, CLIENT),
-        pod("guarded", true, GUARDED),
-        pod("backend", false, BACKEND),
-        reserved(Kind::Host, "reserved:host", NODE),
-        reserved(Kind::RemoteNode, "reserved:remote-node", OTHER_NODE),
-    ];
+    pod("client", true, CLIENT);
+    pod("guarded", true, GUARDED);
+    pod("backend", false, BACKEND);
+    let nodes = [(Kind::Host, "reserved:host", NODE), (Kind::RemoteNode, "reserved:remote-node", OTHER_NODE)];
+    for (kind, label, address) in nodes {
+        let id = draft.add(Sort::Node, Endpoint::reserved(kind, 1, label));
+        draft.set(ip(address), Some(id), None);
+    }
+    draft.set(ip(SERVICE), Some(EndpointId::new(Sort::Service, EndpointId::WORLD.row())), None);
     let named = |name: &str| {
         use webb::index::policy::spec::{Requirement, Test};
         Selector(vec![Requirement { key: "name".into(), test: Test::In(vec![name.into()]) }])
@@ -92,7 +95,9 @@ fn index() -> Index {
         addresses: vec![ip(SERVICE)],
         ports: vec![ServicePort { protocol: L4::Tcp, port: 80, node_port: 30080 }],
     };
-    Index::new(entries, compiler.compile([&policy])).with_services(Services::new(&[service]))
+    draft.set_policies(compiler.compile([&policy]));
+    draft.set_services(Services::new(&[service]));
+    draft.publish(0, Changes::default())
 }
 
 fn record(source: (&str, u16), destination: (&str, u16), tcp_flags: u8, hook: u8, flags: u8) -> Record {
@@ -216,7 +221,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     };
     let life = Arc::new(Life::new(components.component("reader")));
     let lives = Arc::clone(&life);
-    let reader = std::thread::spawn(move || reader.run(&lives).unwrap());
+    let reader = std::thread::Builder::new().spawn(move || reader.run(&lives).unwrap()).unwrap();
     Road { index, ring, changes, bell, flows, counters, life, reader }
 }
 

@@ -3,42 +3,44 @@
 //! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since, such as a StatefulSet's
 //! that was only replaced. Here a pod that is back within the minute has never been away.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::index::{Index, Kind};
+use crate::index::{Index, Key};
 use crate::metrics::Gone;
 use crate::sym::Sym;
 
 /// How long the series of a deleted pod stay.
 pub const GRACE: Duration = Duration::from_mins(1);
 
-type Pod = (Sym, Sym);
-
-/// The pods that are there, and since when others are not.
+/// The pods that went, and when.
 #[derive(Debug, Default)]
 pub struct Departures {
-    here: HashSet<Pod>,
-    away: HashMap<Pod, Instant>,
+    away: HashMap<Arc<Key>, Instant>,
 }
 
 impl Departures {
-    /// Takes in an index that is published at `now`.
+    /// Takes in an index that is published at `now`. Each must be seen, and once: it tells what it changed.
     pub fn see(&mut self, index: &Index, now: Instant) {
-        let pods =
-            index.endpoints().filter(|(_, endpoint)| endpoint.kind == Kind::Pod && !endpoint.pod_name.is_empty());
-        let here: HashSet<Pod> = pods.map(|(_, endpoint)| (endpoint.namespace, endpoint.pod_name)).collect();
-        self.away.retain(|pod, _| !here.contains(pod));
-        for &pod in self.here.difference(&here) {
-            self.away.entry(pod).or_insert(now);
+        let changes = index.changes();
+        for pod in &changes.went {
+            self.away.entry(Arc::clone(pod)).or_insert(now);
         }
-        self.here = here;
+        for pod in &changes.came {
+            self.away.remove(pod);
+        }
     }
 
     /// The pods whose time is up at `now`; none if there is nobody. They stay due until [`Departures::forget`].
-    pub fn due(&self, now: Instant) -> Option<Gone> {
-        let due = self.away.iter().filter(|(_, since)| now.duration_since(**since) >= GRACE).map(|(pod, _)| *pod);
-        let gone = Gone::new(due);
+    ///
+    /// A pod whose name nobody ever asked for has no series, so it is not among them.
+    pub fn due(&mut self, now: Instant) -> Option<Gone> {
+        let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
+        let symbols = |pod: &Key| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
+        self.away.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
+        let due = self.away.iter().filter(|(_, since)| is_due(since));
+        let gone = Gone::new(due.filter_map(|(pod, _)| symbols(pod)));
         (!gone.is_empty()).then_some(gone)
     }
 
@@ -51,14 +53,14 @@ impl Departures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{Endpoint, EndpointSpec, Policies};
+    use crate::index::{Changes, Draft};
 
-    fn index(pods: &[&str]) -> Index {
-        let pod = |name: &&str| {
-            let spec = EndpointSpec { namespace: "a".into(), pod_name: (*name).into(), ..EndpointSpec::default() };
-            (Endpoint::new(Kind::Pod, false, &spec), Vec::new())
-        };
-        Index::new(pods.iter().map(pod), Policies::default())
+    fn pods(names: &[&str]) -> Vec<Arc<Key>> {
+        names.iter().map(|&name| Arc::new(Key { namespace: "a".into(), name: name.into() })).collect()
+    }
+
+    fn index(came: &[&str], went: &[&str]) -> Index {
+        Draft::default().publish(0, Changes { came: pods(came), went: pods(went) })
     }
 
     fn gone(pods: &[&str]) -> Gone {
@@ -70,16 +72,28 @@ mod tests {
     fn a_minute_of_grace() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
+        for name in ["a", "stays", "goes", "returns"] {
+            Sym::new(name);
+        }
         let mut departures = Departures::default();
-        departures.see(&index(&["stays", "goes", "returns"]), at(0));
-        departures.see(&index(&["stays"]), at(10));
-        departures.see(&index(&["stays", "returns"]), at(40));
+        departures.see(&index(&["stays", "goes", "returns"], &[]), at(0));
+        departures.see(&index(&[], &["goes", "returns"]), at(10));
+        departures.see(&index(&["returns"], &[]), at(40));
         assert_eq!(departures.due(at(69)), None);
         assert_eq!(departures.due(at(70)), Some(gone(&["goes"])));
         assert_eq!(departures.due(at(80)), Some(gone(&["goes"])), "still due: nobody has heard of it");
         departures.forget(at(80));
         assert_eq!(departures.due(at(500)), None);
-        departures.see(&index(&[]), at(501));
+        departures.see(&index(&[], &["stays", "returns"]), at(501));
         assert_eq!(departures.due(at(561)), Some(gone(&["stays", "returns"])));
+    }
+
+    /// Pods that no flow was ever named by have no series: a cluster's churn is not handed to the aggregators.
+    #[test]
+    fn who_was_never_named_has_nothing_to_remove() {
+        let (mut departures, start) = (Departures::default(), Instant::now());
+        departures.see(&index(&[], &["a-name-that-nobody-ever-interned"]), start);
+        assert_eq!(departures.due(start + GRACE), None);
+        assert!(departures.away.is_empty(), "nor is it remembered");
     }
 }

@@ -1,56 +1,46 @@
-//! From the cache to an [`Index`]: who has which address, with every name worked out.
+//! From the cache to an [`Index`]: what was touched is brought into the [`Draft`] of the next one.
 //!
-//! Where several claim an address, the last in this order has it:
+//! | address of | named |
+//! | --- | --- |
+//! | this machine | `reserved:host`, with `reserved:kube-apiserver` if the API is served here |
+//! | another node | `reserved:remote-node`, likewise |
+//! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
+//! | a pod that runs | the pod; pods in the host's network leave the node its name |
+//! | a service | the world: a packet that still carries it has not met its backend |
+//! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
-//! 1. services;
-//! 2. endpoints of the Kubernetes API that are nothing else (a managed control plane);
-//! 3. pods, oldest first: an address is used again, and the newest pod is the one that holds it now. Finished pods have
-//!    given theirs up, and pods in the host's network never had one of their own;
-//! 4. other nodes, then this node: what the machine itself has cannot be a pod's.
+//! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
+//! has such an identity. Who has an address that several claim is told by [`Claims`].
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Cache, Key, Pod, identity};
-use crate::flow::Address;
+use super::cache::{Touched, is_api};
+use super::claims::{Claim, Claims, Owner, Rank};
+use super::keep::{Kept, Named};
+use super::{Cache, Key, Kind, Settings};
+use crate::flow::{Address, EndpointId, Sort};
 use crate::index::policy::Compiler;
-use crate::index::policy::spec::{Labels, PolicySpec, Subject};
-use crate::index::{Endpoint, EndpointSpec, Index, Kind, ServiceSpec, Services};
+use crate::index::policy::spec::{Labels, PolicySpec};
+use crate::index::{self, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, ServiceSpec, Services};
 
-/// What Hubble takes a service's address for.
-const WORLD: &str = "reserved:world";
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
 const API_SERVER: &str = "reserved:kube-apiserver";
 /// The label that the API server gives to every namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-type Entry = (Endpoint, Vec<Address>);
-
-pub(super) fn index(cache: &Cache) -> Index {
-    let mut compiler = Compiler::default();
-    let namespaces = namespaces(cache);
-    for (name, labels) in &namespaces {
-        compiler.namespace(name, labels.clone());
-    }
-    let api: HashSet<IpAddr> = api_server(cache);
-    let services = services(cache);
-    let fronts = services.iter().flat_map(|service| service.addresses.iter().map(|address| address.ip()));
-    let mut entries = vec![
-        reserved(Kind::Service, 2, &[WORLD], fronts),
-        reserved(Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE], api.iter().copied()),
-    ];
-    entries.extend(pods(cache, &namespaces, &mut compiler));
-    entries.extend(nodes(cache, &api));
-
-    let mut policies: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|policy| Arc::clone(policy.value())).collect();
-    policies.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    Index::new(entries, compiler.compile(policies.iter().map(AsRef::as_ref))).with_services(Services::new(&services))
+/// An owner of addresses, as the draft has it.
+#[derive(Debug)]
+struct Applied {
+    addresses: Box<[Address]>,
+    /// The pod with its id; none for others.
+    pod: Option<(EndpointId, Arc<Named>)>,
 }
 
-/// Every service that has an address or a port on the nodes, in the order of their names.
-fn services(cache: &Cache) -> Vec<ServiceSpec> {
+/// Every service that has ports, in the order of their names.
+fn named(cache: &Cache) -> Vec<ServiceSpec> {
     let mut all: Vec<ServiceSpec> = cache
         .services
         .iter()
@@ -66,87 +56,296 @@ fn services(cache: &Cache) -> Vec<ServiceSpec> {
     all
 }
 
-/// Labels of every namespace that has an object or a pod, with the name's label where nobody set it: the API server
-/// would have, and policies of hand-written manifests count on it.
-fn namespaces(cache: &Cache) -> BTreeMap<String, Labels> {
-    let mut all: BTreeMap<String, Labels> =
-        cache.namespaces.iter().map(|found| (found.key().name.clone(), found.value().clone())).collect();
-    for pod in &cache.pods {
-        if !all.contains_key(&pod.key().namespace) {
-            all.insert(pod.key().namespace.clone(), Labels::new());
+/// The endpoints that are no pods, by what they are.
+#[derive(Debug, Clone, Copy)]
+struct Reserved {
+    host: [EndpointId; 2],
+    remote_node: [EndpointId; 2],
+    api_server: EndpointId,
+}
+
+/// Builds indexes, each from the one before.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    draft: Draft,
+    claims: Claims,
+    compiler: Compiler,
+    applied: HashMap<Owner, Applied, foldhash::fast::RandomState>,
+    /// Each row's row in the policies.
+    subjects: Vec<u32>,
+    namespaces: HashMap<String, Arc<Labels>>,
+    /// None in a builder for nowhere.
+    reserved: Option<Reserved>,
+    nodes: Vec<Owner>,
+    cluster: Arc<str>,
+    node: String,
+    /// Pods with addresses of both families.
+    dual: usize,
+    interfaces: Vec<(u32, IpAddr)>,
+    changes: Changes,
+}
+
+impl Builder {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut draft = Draft::default();
+        let mut make = |kind, number, labels: &[&str]| {
+            let labels = labels.iter().map(|&label| label.to_owned()).collect();
+            let spec = EndpointSpec { identity: number, labels, ..EndpointSpec::default() };
+            draft.add(Sort::Node, Endpoint::new(kind, false, &spec))
+        };
+        let reserved = Reserved {
+            host: [make(index::Kind::Host, 1, &[HOST]), make(index::Kind::Host, 1, &[HOST, API_SERVER])],
+            remote_node: [
+                make(index::Kind::RemoteNode, 6, &[REMOTE_NODE]),
+                make(index::Kind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE]),
+            ],
+            api_server: make(index::Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
+        };
+        let (cluster, node) = (settings.cluster.as_str().into(), settings.node.clone());
+        Self { draft, reserved: Some(reserved), cluster, node, ..Self::default() }
+    }
+
+    pub(super) fn set_ready(&mut self, ready: bool) {
+        self.draft.set_ready(ready);
+    }
+
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// The next index.
+    pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
+        self.recycle(cache, now_ns);
+        let Touched { mut pods, mut services, namespaces, nodes, policies, interfaces } = touched;
+        for name in namespaces {
+            if self.namespace(cache, &name) {
+                // Its labels are part of all its pods' identities.
+                for pod in cache.pods.iter().filter(|pod| pod.key().namespace == name) {
+                    pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
+                }
+            }
+        }
+        let was_dual = self.dual > 0;
+        // In the order in which it happened, and for equal times in one that does not depend on hashes.
+        let mut pods: Vec<(u64, Arc<Key>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
+        pods.sort_unstable();
+        for (time_ns, key) in pods {
+            let kept = cache.pods.get(&key).map(|pod| pod.value().clone());
+            self.pod(cache, &key, kept, time_ns);
+        }
+        if nodes {
+            self.nodes(cache, now_ns);
+        }
+        if was_dual != (self.dual > 0) {
+            self.draft.set_dual_stack(self.dual > 0);
+            services.extend(cache.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
+        }
+        if !services.is_empty() {
+            self.draft.set_services(Services::new(&named(cache)));
+        }
+        for (key, time_ns) in services {
+            self.service(cache, &key, time_ns);
+        }
+        if policies {
+            let mut specs: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|spec| Arc::clone(spec.value())).collect();
+            specs.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            self.compiler.set_policies(specs);
+        }
+        if policies || self.compiler.is_stale() {
+            self.draft.set_policies(self.compiler.policies().clone());
+        }
+        self.interfaces = interfaces.unwrap_or_else(|| std::mem::take(&mut self.interfaces));
+        let behind: Vec<(u32, EndpointId)> = self
+            .interfaces
+            .iter()
+            .filter_map(|&(ifindex, address)| Some((ifindex, self.draft.find(address.into())?)))
+            .filter(|(_, id)| id.sort() == Sort::Local)
+            .collect();
+        self.draft.set_interfaces(behind);
+        self.draft.publish(now_ns, std::mem::take(&mut self.changes))
+    }
+
+    /// Lets go what belonged to rows that nobody asks for any more, and namespaces that are no more.
+    fn recycle(&mut self, cache: &Cache, now_ns: u64) {
+        let freed = self.draft.recycle(now_ns);
+        if freed.is_empty() {
+            return;
+        }
+        for row in freed {
+            if let Some(subject) = self.subjects.get_mut(row as usize) {
+                self.compiler.release(std::mem::take(subject));
+            }
+        }
+        let compiler = &mut self.compiler;
+        self.namespaces.retain(|name, _| {
+            let key = Key { namespace: String::new(), name: name.clone() };
+            cache.namespaces.contains_key(&key) || !compiler.forget_namespace(name)
+        });
+    }
+
+    /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if they are what they
+    /// were.
+    fn namespace(&mut self, cache: &Cache, name: &str) -> bool {
+        let key = Key { namespace: String::new(), name: name.to_owned() };
+        let mut labels = cache.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
+        // The API server would have set it, and policies of hand-written manifests count on it.
+        if !labels.contains_key(NAMESPACE_NAME) {
+            Arc::make_mut(&mut labels).insert(NAMESPACE_NAME.to_owned(), name.to_owned());
+        }
+        if self.namespaces.get(name) == Some(&labels) {
+            return false;
+        }
+        self.compiler.namespace(name, Labels::clone(&labels));
+        self.namespaces.insert(name.to_owned(), labels);
+        true
+    }
+
+    fn pod(&mut self, cache: &Cache, key: &Arc<Key>, kept: Option<Kept>, now_ns: u64) {
+        let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
+        let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
+        let had = self.applied.get(&owner).map_or(&[][..], |applied| &applied.addresses);
+        self.dual -= usize::from(is_dual(had));
+        let addresses: Vec<Address> = kept.iter().flat_map(Kept::own_addresses).copied().map(Address::from).collect();
+        self.dual += usize::from(is_dual(&addresses));
+        let Some(kept) = kept.filter(|_| !addresses.is_empty()) else {
+            self.apply(&owner, Rank::Pod, 0, &[], now_ns);
+            if let Some((id, _)) = before {
+                self.draft.retire(id, now_ns);
+                self.changes.went.push(Arc::clone(key));
+            }
+            return;
+        };
+        let (id, named) = match &before {
+            Some((id, named)) if self.is_still(cache, named, &kept) => (*id, Arc::clone(named)),
+            _ => self.meet(cache, key, &kept),
+        };
+        let claimed: Vec<(Address, EndpointId)> = addresses.into_iter().map(|address| (address, id)).collect();
+        self.apply(&owner, Rank::Pod, kept.created, &claimed, now_ns);
+        if let Some(applied) = self.applied.get_mut(&owner) {
+            applied.pod = Some((id, named));
+        }
+        match before {
+            Some((before, _)) if before != id => self.draft.retire(before, now_ns),
+            Some(_) => {}
+            None => self.changes.came.push(Arc::clone(key)),
         }
     }
-    for (name, labels) in &mut all {
-        labels.entry(NAMESPACE_NAME.to_owned()).or_insert_with(|| name.clone());
+
+    /// Whether the pod would be named as it is.
+    fn is_still(&mut self, cache: &Cache, named: &Named, kept: &Kept) -> bool {
+        Arc::ptr_eq(&named.profile, &kept.profile)
+            && named.local == self.is_local(kept)
+            && named.namespace_labels == self.labels_of(cache, &named.key.namespace)
     }
-    all
-}
 
-/// Addresses of the service default/kubernetes.
-fn api_server(cache: &Cache) -> HashSet<IpAddr> {
-    cache
-        .slices
-        .iter()
-        .filter(|slice| slice.key().namespace == "default" && slice.service == "kubernetes")
-        .flat_map(|slice| slice.addresses.clone())
-        .collect()
-}
-
-fn pods(cache: &Cache, namespaces: &BTreeMap<String, Labels>, compiler: &mut Compiler) -> Vec<Entry> {
-    let no_labels = Labels::new();
-    let mut found: Vec<((i64, Key), Entry)> = cache
-        .pods
-        .iter()
-        .filter(|pod| !pod.finished && !pod.host_network && !pod.addresses.is_empty())
-        .map(|pod| {
-            let namespace_labels = namespaces.get(&pod.key().namespace).unwrap_or(&no_labels);
-            let endpoint = endpoint(cache, pod.key(), pod.value(), namespace_labels, compiler);
-            let addresses = pod.addresses.iter().copied().map(Address::from).collect();
-            ((pod.created, pod.key().clone()), (endpoint, addresses))
-        })
-        .collect();
-    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    found.into_iter().map(|(_, entry)| entry).collect()
-}
-
-fn endpoint(cache: &Cache, key: &Key, pod: &Pod, namespace_labels: &Labels, compiler: &mut Compiler) -> Endpoint {
-    let labels = identity::labels(&key.namespace, namespace_labels, &cache.settings.cluster, pod);
-    let spec = EndpointSpec {
-        identity: identity::number(&labels),
-        namespace: key.namespace.clone(),
-        pod_name: key.name.clone(),
-        labels,
-        workloads: pod.workload.clone().into_iter().collect(),
-    };
-    // A pod that has an address has a node; one without is of a manifest written by hand, for this machine.
-    let local = pod.node.is_empty() || pod.node == cache.settings.node;
-    let subject = Subject { namespace: key.namespace.clone(), labels: pod.labels.clone(), ports: pod.ports.clone() };
-    Endpoint { policy_subject: compiler.subject(subject), ..Endpoint::new(Kind::Pod, local, &spec) }
-}
-
-/// Other nodes, those of them that serve the API, and this node; the last has the last word.
-fn nodes(cache: &Cache, api: &HashSet<IpAddr>) -> Vec<Entry> {
-    let (mut serving, mut others) = (Vec::new(), Vec::new());
-    let mut own = cache.settings.addresses.clone();
-    for node in &cache.nodes {
-        if node.key().name == cache.settings.node {
-            own.extend(&node.addresses);
-            continue;
+    fn meet(&mut self, cache: &Cache, key: &Arc<Key>, kept: &Kept) -> (EndpointId, Arc<Named>) {
+        let named = Arc::new(Named {
+            key: Arc::clone(key),
+            profile: Arc::clone(&kept.profile),
+            namespace_labels: self.labels_of(cache, &key.namespace),
+            cluster: Arc::clone(&self.cluster),
+            local: self.is_local(kept),
+            subject: self.compiler.subject(Arc::clone(&kept.profile.subject)),
+        });
+        let sort = if named.local { Sort::Local } else { Sort::Remote };
+        let id = self.draft.add_later(sort, Arc::clone(&named) as Arc<dyn Describe>);
+        let row = id.row() as usize;
+        self.subjects.resize(self.subjects.len().max(row + 1), 0);
+        if let Some(subject) = self.subjects.get_mut(row) {
+            *subject = named.subject;
         }
-        for address in &node.addresses {
-            if api.contains(address) { &mut serving } else { &mut others }.push(*address);
+        (id, named)
+    }
+
+    fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
+        if !self.namespaces.contains_key(namespace) {
+            self.namespace(cache, namespace);
+        }
+        self.namespaces.get(namespace).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// A pod that has an address has a node; one without is of a manifest written by hand, for this machine.
+    fn is_local(&self, kept: &Kept) -> bool {
+        kept.node.is_empty() || *kept.node == *self.node
+    }
+
+    fn service(&mut self, cache: &Cache, key: &Arc<Key>, now_ns: u64) {
+        let addresses = cache.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
+        let claimed = addresses.into_iter().map(Address::from);
+        let claimed: Vec<(Address, EndpointId)> =
+            claimed.map(|address| (address, EndpointId::new(Sort::Service, self.draft.world(address).row()))).collect();
+        self.apply(&Owner { kind: Kind::Service, key: Arc::clone(key) }, Rank::Service, 0, &claimed, now_ns);
+    }
+
+    /// This node, all others, and the API; few enough to be done all at once.
+    fn nodes(&mut self, cache: &Cache, now_ns: u64) {
+        let Some(reserved) = self.reserved else { return };
+        let slices = cache.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
+        let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
+        let mut own = cache.settings.addresses.clone();
+        let mut told = Vec::new();
+        let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
+            let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), id));
+            let addresses: Vec<(Address, EndpointId)> = addresses.collect();
+            told.push((Owner { kind, key: Arc::new(key.clone()) }, rank, addresses));
+        };
+        let [elsewhere, serving] = reserved.remote_node;
+        for node in &cache.nodes {
+            if node.key().name == self.node {
+                own.extend(&node.addresses);
+                continue;
+            }
+            let named = node.addresses.iter().map(|ip| (*ip, if api.contains(ip) { serving } else { elsewhere }));
+            tell(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
+        }
+        let [plain, serving] = reserved.host;
+        let host = if own.iter().any(|address| api.contains(address)) { serving } else { plain };
+        let this = Key { namespace: String::new(), name: self.node.clone() };
+        tell(Kind::Node, &this, Rank::Host, own.into_iter().map(|address| (address, host)).collect());
+        let kubernetes = Key { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
+        let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
+        tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
+
+        let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
+        let there: HashSet<&Owner> = owners.iter().collect();
+        for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {
+            self.apply(owner, Rank::RemoteNode, 0, &[], now_ns);
+        }
+        for (owner, rank, addresses) in told {
+            self.apply(&owner, rank, 0, &addresses, now_ns);
+        }
+        self.nodes = owners;
+    }
+
+    /// Makes these the owner's addresses, each with the id that it is to lead to.
+    fn apply(&mut self, owner: &Owner, rank: Rank, created: i64, claimed: &[(Address, EndpointId)], now_ns: u64) {
+        let before = self.applied.remove(owner).map(|applied| applied.addresses).unwrap_or_default();
+        for &(address, id) in claimed {
+            self.claims.claim(address, Claim { rank, created, owner: owner.clone(), id });
+        }
+        let addresses: Box<[Address]> = claimed.iter().map(|(address, _)| *address).collect();
+        for address in before.iter().filter(|address| !addresses.contains(address)) {
+            self.claims.give_up(*address, owner);
+            self.settle(*address, now_ns);
+        }
+        for address in &addresses {
+            self.settle(*address, now_ns);
+        }
+        if !addresses.is_empty() {
+            self.applied.insert(owner.clone(), Applied { addresses, pod: None });
         }
     }
-    let host: &[&str] = if own.iter().any(|address| api.contains(address)) { &[HOST, API_SERVER] } else { &[HOST] };
-    vec![
-        reserved(Kind::RemoteNode, 6, &[REMOTE_NODE], others),
-        reserved(Kind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE], serving),
-        reserved(Kind::Host, 1, host, own),
-    ]
+
+    /// Gives an address to who has the best claim. What happened before is named by the one who had it then.
+    fn settle(&mut self, address: Address, now_ns: u64) {
+        let holder = self.claims.holder(address).map(|claim| claim.id);
+        if self.draft.find(address) != holder {
+            self.draft.set(address, holder, Some(now_ns));
+        }
+    }
 }
 
-fn reserved(kind: Kind, identity: u32, labels: &[&str], addresses: impl IntoIterator<Item = IpAddr>) -> Entry {
-    let labels = labels.iter().map(|&label| label.to_owned()).collect();
-    let endpoint = Endpoint::new(kind, false, &EndpointSpec { identity, labels, ..EndpointSpec::default() });
-    (endpoint, addresses.into_iter().map(Address::from).collect())
+fn is_dual(addresses: &[Address]) -> bool {
+    let v4 = addresses.iter().filter(|address| address.v4().is_some()).count();
+    v4 > 0 && v4 < addresses.len()
 }

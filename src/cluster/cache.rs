@@ -1,16 +1,19 @@
 //! The pod cache: what is known of the cluster at this moment, keyed by object.
 //!
 //! This is the write side. Sources upsert and remove objects from whatever thread they run on; once a burst has
-//! settled its owner asks for an [`Index`], which is built whole and never changes again. Readers of flows only ever
-//! see indexes, so nothing here is on the event path.
+//! settled its owner asks for an [`Index`]. What was touched since the last one is brought into it ([`Builder`]), so an
+//! update costs the same in a small cluster and in a large one. Readers of flows only ever see indexes, so nothing here
+//! is on the event path.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
-use super::{Key, Kind, Node, Object, Pod, Reference, Service, Slice, build};
+use super::build::Builder;
+use super::keep::{Kept, Shared};
+use super::{Key, Kind, Node, Object, Reference, Service, Slice, clock};
 use crate::index::Index;
 use crate::index::policy::spec::{Labels, PolicySpec};
 
@@ -29,12 +32,29 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub struct Cache {
     pub(super) settings: Settings,
-    pub(super) pods: DashMap<Key, Pod>,
-    pub(super) namespaces: DashMap<Key, Labels>,
+    pub(super) pods: DashMap<Arc<Key>, Kept>,
+    pub(super) namespaces: DashMap<Key, Arc<Labels>>,
     pub(super) nodes: DashMap<Key, Node>,
-    pub(super) services: DashMap<Key, Service>,
+    pub(super) services: DashMap<Arc<Key>, Service>,
     pub(super) slices: DashMap<Key, Slice>,
     pub(super) policies: DashMap<Key, Arc<PolicySpec>>,
+    shared: Mutex<Shared>,
+    touched: Mutex<Touched>,
+    builder: Mutex<Builder>,
+}
+
+/// What has changed since the last index.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// With the time of the last change.
+    pub(super) pods: HashMap<Arc<Key>, u64>,
+    pub(super) services: HashMap<Arc<Key>, u64>,
+    pub(super) namespaces: HashSet<String>,
+    /// Nodes, or the endpoints of the API.
+    pub(super) nodes: bool,
+    pub(super) policies: bool,
+    /// Which address is behind which interface of this node, if that was told anew.
+    pub(super) interfaces: Option<Vec<(u32, IpAddr)>>,
 }
 
 /// How many objects of each kind are cached.
@@ -52,31 +72,87 @@ pub struct Counts {
 impl Cache {
     /// An empty cache.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        let builder = Mutex::new(Builder::new(&settings));
+        let touched = Mutex::new(Touched { nodes: true, ..Touched::default() });
+        Self { settings, touched, builder, ..Self::default() }
     }
 
     /// Puts an object in, in the place of its last version if there is one.
     pub fn upsert(&self, object: Object) {
+        self.upsert_at(object, clock::now_ns());
+    }
+
+    /// As [`Cache::upsert`], at a time of `CLOCK_MONOTONIC` in nanoseconds: from then on an address is another's.
+    pub fn upsert_at(&self, object: Object, now_ns: u64) {
         match object {
-            Object::Pod(key, pod) => drop(self.pods.insert(key, *pod)),
-            Object::Namespace(key, labels) => drop(self.namespaces.insert(key, labels)),
-            Object::Node(key, node) => drop(self.nodes.insert(key, node)),
-            Object::Service(key, service) => drop(self.services.insert(key, service)),
-            Object::EndpointSlice(key, slice) => drop(self.slices.insert(key, slice)),
-            Object::NetworkPolicy(key, policy) => drop(self.policies.insert(key, policy)),
+            Object::Pod(key, pod) => {
+                let kept = lock(&self.shared).keep(&key.namespace, *pod);
+                let known = self.pods.get(&key).map(|pod| (Arc::clone(pod.key()), *pod.value() == kept));
+                if let Some((_, true)) = known {
+                    return;
+                }
+                let key = known.map_or_else(|| Arc::new(key), |(key, _)| key);
+                self.pods.insert(Arc::clone(&key), kept);
+                self.touched().pods.insert(key, now_ns);
+            }
+            Object::Namespace(key, labels) => {
+                self.touched().namespaces.insert(key.name.clone());
+                self.namespaces.insert(key, Arc::new(labels));
+            }
+            Object::Node(key, node) => self.touched().nodes |= differs(&self.nodes, key, node),
+            Object::Service(key, service) => {
+                let key = Arc::new(key);
+                if differs(&self.services, Arc::clone(&key), service) {
+                    self.touched().services.insert(key, now_ns);
+                }
+            }
+            Object::EndpointSlice(key, slice) => {
+                let before = self.slices.insert(key.clone(), slice.clone());
+                let of_api = before.as_ref().is_some_and(|slice| is_api(&key, slice)) || is_api(&key, &slice);
+                self.touched().nodes |= of_api && before.as_ref() != Some(&slice);
+            }
+            Object::NetworkPolicy(key, policy) => self.touched().policies |= differs(&self.policies, key, policy),
         }
     }
 
     /// Takes an object out. Returns false if it wasn't there.
-    pub fn remove(&self, Reference { kind, key }: &Reference) -> bool {
+    pub fn remove(&self, reference: &Reference) -> bool {
+        self.remove_at(reference, clock::now_ns())
+    }
+
+    /// As [`Cache::remove`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn remove_at(&self, Reference { kind, key }: &Reference, now_ns: u64) -> bool {
         match kind {
-            Kind::Pod => self.pods.remove(key).is_some(),
-            Kind::Namespace => self.namespaces.remove(key).is_some(),
-            Kind::Node => self.nodes.remove(key).is_some(),
-            Kind::Service => self.services.remove(key).is_some(),
-            Kind::EndpointSlice => self.slices.remove(key).is_some(),
-            Kind::NetworkPolicy => self.policies.remove(key).is_some(),
-        }
+            Kind::Pod => match self.pods.remove(key) {
+                Some((key, _)) => self.touched().pods.insert(key, now_ns),
+                None => return false,
+            },
+            Kind::Service => match self.services.remove(key) {
+                Some((key, _)) => self.touched().services.insert(key, now_ns),
+                None => return false,
+            },
+            Kind::Namespace => {
+                let known = self.namespaces.remove(key).is_some();
+                self.touched().namespaces.insert(key.name.clone());
+                return known;
+            }
+            Kind::Node => {
+                let known = self.nodes.remove(key).is_some();
+                self.touched().nodes |= known;
+                return known;
+            }
+            Kind::EndpointSlice => {
+                let known = self.slices.remove(key);
+                self.touched().nodes |= known.as_ref().is_some_and(|(key, slice)| is_api(key, slice));
+                return known.is_some();
+            }
+            Kind::NetworkPolicy => {
+                let known = self.policies.remove(key).is_some();
+                self.touched().policies |= known;
+                return known;
+            }
+        };
+        true
     }
 
     /// Makes these objects the whole content: for a source that tells everything at once.
@@ -85,18 +161,80 @@ impl Cache {
         for object in objects {
             self.upsert(object);
         }
-        let keep = |kind, key: &Key| told.contains(&Reference { kind, key: key.clone() });
-        self.pods.retain(|key, _| keep(Kind::Pod, key));
-        self.namespaces.retain(|key, _| keep(Kind::Namespace, key));
-        self.nodes.retain(|key, _| keep(Kind::Node, key));
-        self.services.retain(|key, _| keep(Kind::Service, key));
-        self.slices.retain(|key, _| keep(Kind::EndpointSlice, key));
-        self.policies.retain(|key, _| keep(Kind::NetworkPolicy, key));
+        for kind in Kind::ALL {
+            self.keep_only(kind, &told);
+        }
     }
 
-    /// The index of what is cached now.
+    /// Makes these objects all there are of a kind: for a watch that had to list anew. Objects of another kind among
+    /// them are put in too.
+    pub fn replace_kind(&self, kind: Kind, objects: Vec<Object>) {
+        let told: HashSet<Reference> = objects.iter().map(Object::reference).collect();
+        for object in objects {
+            self.upsert(object);
+        }
+        self.keep_only(kind, &told);
+    }
+
+    /// Removes what was not told.
+    fn keep_only(&self, kind: Kind, told: &HashSet<Reference>) {
+        let keys: Vec<Key> = match kind {
+            Kind::Pod => self.pods.iter().map(|entry| Key::clone(entry.key())).collect(),
+            Kind::Namespace => self.namespaces.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::Node => self.nodes.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::Service => self.services.iter().map(|entry| Key::clone(entry.key())).collect(),
+            Kind::EndpointSlice => self.slices.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::NetworkPolicy => self.policies.iter().map(|entry| entry.key().clone()).collect(),
+        };
+        for key in keys {
+            let reference = Reference { kind, key };
+            if !told.contains(&reference) {
+                self.remove(&reference);
+            }
+        }
+    }
+
+    /// Tells which address is behind which interface of this node, whoever has that address or will.
+    pub fn set_interfaces(&self, addresses: Vec<(u32, IpAddr)>) {
+        self.touched().interfaces = Some(addresses);
+    }
+
+    /// Tells whether the source has told all it had at first; it has unless it says otherwise.
+    pub fn set_ready(&self, ready: bool) {
+        lock(&self.builder).set_ready(ready);
+    }
+
+    /// The index of what is cached now. [`Index::changes`] is since the last call, so there is one who calls.
     pub fn index(&self) -> Index {
-        build::index(self)
+        self.index_at(clock::now_ns())
+    }
+
+    /// As [`Cache::index`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn index_at(&self, now_ns: u64) -> Index {
+        let mut builder = self.builder.lock().unwrap_or_else(|broken| {
+            // Somebody panicked in the middle of a change: what was built is thrown away, the objects are all here.
+            let mut builder = broken.into_inner();
+            *builder = Builder::new(&self.settings);
+            self.touch_all(now_ns);
+            self.builder.clear_poison();
+            builder
+        });
+        let touched = std::mem::take(&mut *self.touched());
+        builder.build(self, touched, now_ns)
+    }
+
+    fn touch_all(&self, now_ns: u64) {
+        let pods = self.pods.iter().map(|pod| (Arc::clone(pod.key()), now_ns)).collect();
+        let services = self.services.iter().map(|service| (Arc::clone(service.key()), now_ns)).collect();
+        let namespaces = self.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
+        let mut touched = self.touched();
+        let interfaces = touched.interfaces.take();
+        *touched = Touched { pods, services, namespaces, nodes: true, policies: true, interfaces };
+    }
+
+    /// How many addresses more than one running pod claims, as of the last index.
+    pub fn contested(&self) -> usize {
+        lock(&self.builder).claims().contested()
     }
 
     /// How many objects there are.
@@ -110,4 +248,23 @@ impl Cache {
             network_policies: self.policies.len(),
         }
     }
+
+    fn touched(&self) -> MutexGuard<'_, Touched> {
+        lock(&self.touched)
+    }
+}
+
+/// What these hold is whole at any moment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Puts an object in and says whether that changes anything.
+fn differs<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, key: K, value: V) -> bool {
+    map.insert(key, value.clone()) != Some(value)
+}
+
+/// Whether these are endpoints of the service default/kubernetes.
+pub(super) fn is_api(key: &Key, slice: &Slice) -> bool {
+    key.namespace == "default" && slice.service == "kubernetes"
 }

@@ -4,33 +4,41 @@
 //! anybody. It lies in 256 to 2^24 - 1, as Cilium's cluster-wide identities do. Two label sets may fall on one number
 //! (about one chance in eight among 2,000 sets), so it is shown and never used as a key.
 
-use super::Pod;
 use crate::index::policy::spec::Labels;
 
-/// Keys that say nothing about what a pod is, only which copy it is: left out of identities, as Cilium does by
-/// default. Policies still see them.
-const LEFT_OUT: [&str; 10] = [
+/// Beginnings of keys that say nothing about what a pod is, only which copy it is: left out of identities, as Cilium
+/// does by default. Policies still see them.
+const LEFT_OUT: [&str; 13] = [
     "io.kubernetes",
     "kubernetes.io",
     "k8s.io",
     "statefulset.kubernetes.io/pod-name",
     "apps.kubernetes.io/pod-index",
-    "batch.kubernetes.io/",
+    "batch.kubernetes.io/job-completion-index",
+    "batch.kubernetes.io/controller-uid",
     "pod-template-generation",
     "pod-template-hash",
     "controller-revision-hash",
     "controller-uid",
+    "annotation",
+    "etcd_node",
 ];
 
 /// The labels of a pod's identity, `k8s:key=value`, sorted bytewise.
-pub(super) fn labels(namespace: &str, namespace_labels: &Labels, cluster: &str, pod: &Pod) -> Vec<String> {
-    let own = pod.labels.iter().filter(|(key, _)| !left_out(key)).map(|(key, value)| format!("k8s:{key}={value}"));
+pub(super) fn labels(
+    namespace: &str,
+    namespace_labels: &Labels,
+    cluster: &str,
+    own: &Labels,
+    service_account: &str,
+) -> Vec<String> {
+    let own = own.iter().filter(|(key, _)| !left_out(key)).map(|(key, value)| format!("k8s:{key}={value}"));
     let inherited =
         namespace_labels.iter().map(|(key, value)| format!("k8s:io.cilium.k8s.namespace.labels.{key}={value}"));
     let mut labels: Vec<String> = own.chain(inherited).collect();
     labels.push(format!("k8s:io.kubernetes.pod.namespace={namespace}"));
     labels.push(format!("k8s:io.cilium.k8s.policy.cluster={cluster}"));
-    labels.push(format!("k8s:io.cilium.k8s.policy.serviceaccount={}", pod.service_account));
+    labels.push(format!("k8s:io.cilium.k8s.policy.serviceaccount={service_account}"));
     labels.sort_unstable();
     labels
 }
@@ -65,12 +73,8 @@ mod tests {
     /// Hubble prints labels sorted bytewise, with the namespace's labels and without the copy's own.
     #[test]
     fn labels_in_hubbles_form() {
-        let pod = Pod {
-            labels: map(&[("org", "empire"), ("app.kubernetes.io/name", "deathstar"), ("pod-template-hash", "abc")]),
-            service_account: "default".into(),
-            ..Pod::default()
-        };
-        let labels = labels("default", &map(&[("kubernetes.io/metadata.name", "default")]), "lab", &pod);
+        let own = map(&[("org", "empire"), ("app.kubernetes.io/name", "deathstar"), ("pod-template-hash", "abc")]);
+        let labels = labels("default", &map(&[("kubernetes.io/metadata.name", "default")]), "lab", &own, "default");
         assert_eq!(
             labels,
             [

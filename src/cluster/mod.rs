@@ -12,13 +12,17 @@
 
 mod build;
 mod cache;
+mod claims;
+mod clock;
 mod identity;
+mod keep;
 mod manifest;
 mod object;
 mod policy;
 pub mod types;
 mod workload;
 
+pub use crate::index::Key;
 pub use cache::{Cache, Counts, Settings};
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse};
-pub use object::{Invalid, Key, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
+pub use object::{Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};

@@ -3,7 +3,6 @@
 //! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it is checked and cut
 //! down here, once, before anything is stored; the rest of the crate never sees the API's own shapes.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::types::{self, ObjectMeta};
 use super::{policy, workload};
 use crate::flow::L4;
 use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
-use crate::index::{ServicePort, Workload};
+use crate::index::{Key, ServicePort, Workload};
 
 /// Why an object can't be used: which field, what was found and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -44,24 +43,6 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::NetworkPolicy => "NetworkPolicy",
-        }
-    }
-}
-
-/// Namespace and name of an object; the namespace is empty for objects of the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-#[allow(missing_docs, reason = "the type says it")]
-pub struct Key {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.namespace.is_empty() {
-            to.write_str(&self.name)
-        } else {
-            write!(to, "{}/{}", self.namespace, self.name)
         }
     }
 }

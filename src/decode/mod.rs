@@ -114,8 +114,8 @@ impl Decoder {
             _ => {}
         }
         if family != Family::NotUsed {
-            flow.source = index.find(flow.source_ip);
-            flow.destination = index.find(flow.destination_ip);
+            flow.source = index.find_at(flow.source_ip, flow.time_ns);
+            flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
         }
         if event == Event::Drop {
             return Ok(self.dropped(flow, record.reason, index));

@@ -6,7 +6,7 @@
 //! the node's took its place too (contract, section 5.4).
 
 use super::nat::{Connection, Peer, Table};
-use crate::flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId};
+use crate::flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
 use crate::index::{Index, Kind};
 
 /// What became of a second look.
@@ -35,8 +35,10 @@ const PLAIN: Look = Look { named: Named::Plain, backend: None, may_come: false }
 
 /// Names both ends of a flow afresh by what `index` and `table` know.
 pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
-    (flow.source, flow.destination) = (index.find(flow.source_ip), index.find(flow.destination_ip));
-    let (source, destination) = (index.endpoint(flow.source).kind, index.endpoint(flow.destination).kind);
+    let who = |address| index.find_at(address, flow.time_ns);
+    let (source, destination) = (who(flow.source_ip), who(flow.destination_ip));
+    (flow.source, flow.destination) = (source, destination);
+    let (source, destination) = (index.endpoint(source).kind, index.endpoint(destination).kind);
     if !matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) {
         return PLAIN;
     }
@@ -49,7 +51,7 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
         if backend.is_some() || flow.reply != Reply::Yes {
             flow.service = ServiceEnd::destination(to);
             if let Some((address, _)) = backend {
-                flow.destination = index.find(address);
+                flow.destination = index.find_at(address, flow.time_ns);
             }
             return of_service(backend, destination);
         }
@@ -60,19 +62,19 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
         if backend.is_some() || flow.reply != Reply::No {
             flow.service = ServiceEnd::source(from);
             if let Some((address, _)) = backend {
-                flow.source = index.find(address);
+                flow.source = index.find_at(address, flow.time_ns);
             }
             return of_service(backend, source);
         }
     }
     if let Some((address, _)) = table.origin(&seen) {
         flow.source_ip = address;
-        flow.source = index.find(address);
+        flow.source = index.find_at(address, flow.time_ns);
         return Look { named: Named::Found, ..PLAIN };
     }
     if let Some((address, _)) = table.origin(&seen.reversed()) {
         flow.destination_ip = address;
-        flow.destination = index.find(address);
+        flow.destination = index.find_at(address, flow.time_ns);
         return Look { named: Named::Found, ..PLAIN };
     }
     // This node's own address: most often it speaks for itself, perhaps in a pod's stead.
@@ -88,9 +90,8 @@ fn of_service(backend: Option<Peer>, front: Kind) -> Look {
 }
 
 fn service(index: &Index, id: EndpointId, (address, port): Peer, protocol: L4) -> ServiceId {
-    let kind = index.endpoint(id).kind;
-    if !kind.is_front() {
-        return ServiceId::NONE;
+    match id.sort() {
+        sort @ (Sort::Service | Sort::Node) => index.services().find(address, port, protocol, sort == Sort::Node),
+        _ => ServiceId::NONE,
     }
-    index.services().find(address, port, protocol, kind != Kind::Service)
 }

@@ -20,42 +20,119 @@ pub use ruling::Ruling;
 pub use service::{ServiceEnd, ServiceId};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
 
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Row of the endpoint table of the index a batch travels with. `NONE` for frames that are not IP.
+/// Who an end is: a row of the endpoint table of the index that a batch travels with, and of what sort the one in that
+/// row is, so that nobody needs to look there to tell. `NONE` for frames that are not IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EndpointId(pub u32);
+
+/// Of what sort an end is, as its [`EndpointId`] alone tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Sort {
+    /// No IP address, so nobody could be looked for.
+    Unknown = 0,
+    /// A pod of this node.
+    Local = 1,
+    /// A pod of another node.
+    Remote = 2,
+    /// A service's own address.
+    Service = 3,
+    /// This node, another one, or an API server outside of the nodes.
+    Node = 4,
+    /// Nobody of the cluster's.
+    World = 5,
+}
+
+impl Sort {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] = [Self::Unknown, Self::Local, Self::Remote, Self::Service, Self::Node, Self::World];
+
+    /// As the label `result` of the counter of lookups has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Service => "service",
+            Self::Node => "node",
+            Self::World => "world",
+        }
+    }
+}
 
 impl EndpointId {
     /// No endpoint at all: every name is empty.
     pub const NONE: Self = Self(0);
     /// Nobody we know: `reserved:world`.
     pub const WORLD: Self = Self(1);
-    /// Set in the id of an address that somebody else may be behind: of a service, or of a node.
-    const FRONT: u32 = 1 << 31;
+    /// Rows that there can be.
+    pub const ROWS: u32 = 1 << 28;
 
-    /// The id of a row; `front` says whether somebody else may be behind its addresses.
-    pub fn of_row(row: u32, front: bool) -> Self {
-        Self(if front { row | Self::FRONT } else { row & !Self::FRONT })
+    /// The one in `row`, who is of this sort. A row alone is the id of someone in the world.
+    pub fn new(sort: Sort, row: u32) -> Self {
+        let sort = match sort {
+            Sort::Unknown | Sort::World => 0,
+            told => u32::from(told as u8),
+        };
+        Self((sort << 28) | (row % Self::ROWS))
     }
 
     /// The row.
-    pub fn row(self) -> usize {
-        (self.0 & !Self::FRONT) as usize
+    #[inline]
+    pub fn row(self) -> u32 {
+        self.0 % Self::ROWS
     }
 
-    /// True if at least one of the two may have somebody else behind it. One comparison: this is asked of every flow.
+    /// True if at least one of the two has an address that somebody else may be behind: a service's or a node's. One
+    /// comparison, since every flow is asked.
     #[inline]
     pub fn any_front(self, other: Self) -> bool {
-        (self.0 | other.0) & Self::FRONT != 0
+        self.0.max(other.0) >= (Sort::Service as u32) << 28
+    }
+
+    /// The sort.
+    #[inline]
+    pub fn sort(self) -> Sort {
+        match (self.0 >> 28) & 7 {
+            1 => Sort::Local,
+            2 => Sort::Remote,
+            3 => Sort::Service,
+            4 => Sort::Node,
+            _ if self.row() == 0 => Sort::Unknown,
+            _ => Sort::World,
+        }
     }
 }
 
 /// An address as 16 bytes, IPv4 as `::ffff:a.b.c.d`: one key type for both families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Address(pub [u8; 16]);
 
+/// As one number: hashing a list of bytes costs several times as much, and every flow has two addresses.
+impl Hash for Address {
+    #[inline]
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        to.write_u128(self.bits());
+    }
+}
+
 impl Address {
+    /// The address as a number, its first byte the highest.
+    #[inline]
+    pub fn bits(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
+    /// The address as a number if it is IPv4's.
+    #[inline]
+    pub fn v4(self) -> Option<u32> {
+        let bits = self.bits();
+        if bits >> 32 == 0xffff { u32::try_from(bits & u128::from(u32::MAX)).ok() } else { None }
+    }
+
     /// The address as the standard library's type, IPv4 unmapped.
     pub fn ip(self) -> IpAddr {
         Ipv6Addr::from(self.0).to_canonical()

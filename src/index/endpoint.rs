@@ -19,21 +19,12 @@ pub enum Kind {
     RemoteNode,
     /// Outside the cluster: `reserved:world`.
     World,
-    /// The address of a service, which Hubble takes for the world's; who answers there is behind it.
-    Service,
     /// Any other reserved identity.
     Reserved,
 }
 
-impl Kind {
-    /// True if somebody else may be behind such an address: the backend of a service, or a pod that is masqueraded.
-    pub fn is_front(self) -> bool {
-        matches!(self, Self::Service | Self::Host | Self::RemoteNode)
-    }
-}
-
 /// `flow.Workload`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Workload {
     /// For example `deathstar`.
     pub name: String,

@@ -1,8 +1,8 @@
 //! From a flow to the number of its context: one memo lookup, and none at all without a context.
 //!
 //! The values of a context depend on the two ends of a flow, at times on its direction and addresses. All that follows
-//! from these is worked out once and remembered until the index changes, since endpoint ids mean something else in
-//! another index. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
+//! from these is worked out once and remembered until endpoint ids mean something else ([`Index::meaning`]), which is
+//! seldom: most indexes only add to the one before. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
 //! number over all indexes, so a series goes on when the index changes.
 
 use std::net::Ipv6Addr;
@@ -57,7 +57,7 @@ const NUMBERS: usize = (u32::MAX - 1) as usize;
 pub struct Contexts {
     spec: ContextSpec,
     uses: Uses,
-    /// What the memos hold for. Kept, so that no other index can take its place in memory and be mistaken for it.
+    /// What the memos hold for.
     index: Arc<Index>,
     by_ends: HashMap<Who, ContextId, RandomState>,
     by_addresses: HashMap<WhoAndWhere, ContextId, RandomState>,
@@ -142,9 +142,11 @@ impl Contexts {
     /// The index that the next flows are named by.
     pub fn follow(&mut self, index: &Arc<Index>) {
         if !Arc::ptr_eq(&self.index, index) {
+            if self.index.meaning() != index.meaning() {
+                self.by_ends.clear();
+                self.by_addresses.clear();
+            }
             self.index = Arc::clone(index);
-            self.by_ends.clear();
-            self.by_addresses.clear();
         }
     }
 

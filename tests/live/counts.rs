@@ -183,8 +183,16 @@ fn peers_outside() {
     lab.run("tiefighter", "ping -q -i 0.05 -c 5 172.18.0.2");
     let packets = "webb_traffic_packets_total";
     agent.settles(exactly(&[
-        (packets, &[("source", TIEFIGHTER), ("destination", "reserved:world"), ("traffic_direction", "egress")], 3),
-        (packets, &[("source", "reserved:world"), ("destination", TIEFIGHTER), ("traffic_direction", "egress")], 3),
+        (
+            packets,
+            &[("source", TIEFIGHTER), ("destination", "reserved:world-ipv4"), ("traffic_direction", "egress")],
+            3,
+        ),
+        (
+            packets,
+            &[("source", "reserved:world-ipv4"), ("destination", TIEFIGHTER), ("traffic_direction", "egress")],
+            3,
+        ),
         (packets, &[("source", TIEFIGHTER), ("destination", "reserved:remote-node")], 4),
         (packets, &[("source", "reserved:remote-node"), ("destination", TIEFIGHTER)], 4),
         (packets, &[("source", TIEFIGHTER), ("destination", "reserved:host")], 5),

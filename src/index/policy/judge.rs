@@ -66,7 +66,7 @@ impl<'a> Opinion<'a> {
     pub fn decider(&self) -> Option<u32> {
         let Self { direction, question, isolating, .. } = *self;
         let decides = |policy: &Compiled| !self.allows() || question.ask(direction, policy) > Match::None;
-        isolating.iter().copied().find(|&row| question.policies.compiled.get(row as usize).is_some_and(decides))
+        isolating.iter().copied().find(|&row| question.policies.compiled.get(row as usize).is_some_and(&decides))
     }
 
     /// The policies that decided, in the order in which they were compiled, which is that of their names: those with a

@@ -28,20 +28,22 @@ pub mod spec;
 pub use compile::Compiler;
 pub use judge::{Judgement, Match, Opinion};
 
+use std::sync::Arc;
+
 use super::{Endpoint, Index, Kind};
 use crate::flow::{Address, Direction, Flow, L4};
 use crate::sym::Sym;
 use block::Block;
 use judge::Question;
 
-/// The compiled policies of the cluster. Empty allows everything.
-#[derive(Debug, Default)]
+/// The compiled policies of the cluster. Empty allows everything. A clone shares all there is.
+#[derive(Debug, Clone, Default)]
 pub struct Policies {
     /// By [`Endpoint::policy_subject`]; row 0 is everyone who is no pod.
-    rows: Vec<Row>,
-    compiled: Vec<Compiled>,
-    /// Rows that a peer matches, one bit each.
-    sets: Vec<Box<[u64]>>,
+    rows: Vec<Arc<Row>>,
+    compiled: Arc<[Compiled]>,
+    /// Rows that a peer matches, one bit each; what is beyond the end matches nothing.
+    sets: Vec<Arc<Vec<u64>>>,
 }
 
 /// What policies see alike: the pods of one namespace with the same labels and named ports.
@@ -151,7 +153,11 @@ impl Policies {
 
     /// The row of a pod; none for anything else.
     fn row(&self, endpoint: &Endpoint) -> Option<&Row> {
-        if endpoint.kind == Kind::Pod { self.rows.get(endpoint.policy_subject as usize) } else { None }
+        if endpoint.kind == Kind::Pod {
+            self.rows.get(endpoint.policy_subject as usize).map(|row| &**row)
+        } else {
+            None
+        }
     }
 
     fn holds(&self, admitted: &Peer, peer: &Endpoint, address: Address) -> bool {
