@@ -25,8 +25,12 @@ pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
             if let Err(error) = follow(&follower, life, &component)
                 && !life.stopping()
             {
-                tracing::warn!("{error}; services are named without the pods that answer for them");
-                component.set_state(State::Degraded, &error.to_string());
+                let why = error.to_string();
+                // Said once: it is tried for as long as the agent lives.
+                if component.why() != why {
+                    tracing::warn!("{why}; services are named without the pods that answer for them");
+                }
+                component.set_state(State::Degraded, &why);
                 pause(life);
             }
         }

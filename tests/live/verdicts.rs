@@ -95,7 +95,7 @@ spec:
     let path = lab.file("manifest.yaml", &manifest);
     let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", path.to_str().unwrap()]);
     let (hailed, out, datagrams, answered, dropped) = (6, 3, 4, 5, 2);
-    let (world, node) = ("reserved:world", "reserved:remote-node");
+    let (world, node) = ("reserved:world-ipv4", "reserved:remote-node");
     // Allowed, by a peer and a named port, and by a network.
     lab.run("xwing", &format!("pod ask --rounds {hailed} 10.244.1.21:7777"));
     lab.run("xwing", &format!("pod land --rounds {out} 203.0.113.10:80"));
@@ -109,7 +109,7 @@ spec:
         (VERDICTS, &of(XWING, TIEFIGHTER, "egress", "l3-l4", "forwarded"), hailed),
         (VERDICTS, &of(XWING, TIEFIGHTER, "ingress", "all", "forwarded"), hailed),
         (VERDICTS, &of(XWING, world, "egress", "l3-only", "forwarded"), out),
-        (VERDICTS, &of(XWING, world, "egress", "none", "audit"), answered),
+        (VERDICTS, &of(XWING, "reserved:world-ipv6", "egress", "none", "audit"), answered),
         (VERDICTS, &of(XWING, node, "egress", "none", "audit"), datagrams),
         (VERDICTS, &of(XWING, node, "egress", "none", "dropped"), dropped),
         (VERDICTS, &[], 2 * hailed + out + answered + datagrams + dropped),
