@@ -124,6 +124,8 @@ pub(super) fn pipeline(
         &own::READER_FLOWS,
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
+        &own::CLUSTER_LOOKUPS,
+        &own::CLUSTER_LATE_FLOWS,
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
         &own::AGGREGATOR_SERIES,
@@ -140,6 +142,10 @@ pub(super) fn pipeline(
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
+            for (result, count) in counters.lookups() {
+                rows.add(&own::CLUSTER_LOOKUPS, &[result], count);
+            }
+            rows.add(&own::CLUSTER_LATE_FLOWS, &[], counters.late.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());

@@ -15,6 +15,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender};
 
+use super::counters::LookedUp;
 use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
@@ -146,6 +147,7 @@ impl Reader {
                 inject::point("decoder");
                 match decoder.decode(bytes, &room.index) {
                     Ok(Decoded::Flow(flow)) => {
+                        tally.looked_up.note(&flow);
                         room.flows.push(flow);
                         tally.decoded += 1;
                     }
@@ -161,6 +163,7 @@ impl Reader {
                 }
             });
         }));
+        self.counters.look_up(&tally.looked_up, batch.index.is_ready());
         *filling = Some(batch);
         self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);
         self.counters.foreign.fetch_add(tally.foreign as u64, Relaxed);
@@ -215,4 +218,5 @@ struct Tally {
     read: usize,
     decoded: usize,
     foreign: usize,
+    looked_up: LookedUp,
 }
