@@ -58,7 +58,7 @@ async fn address(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> HttpR
 
 async fn pod(beliefs: web::Data<Beliefs>, path: web::Path<(String, String)>) -> HttpResponse {
     let (namespace, name) = path.into_inner();
-    about_pod(&beliefs, Key { namespace, name }, |pod| answer(&pod))
+    about_pod(&beliefs, &Key { namespace, name }, |pod| answer(&pod))
 }
 
 async fn services(beliefs: web::Data<Beliefs>) -> HttpResponse {
@@ -73,15 +73,15 @@ async fn policies(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> Http
         return refuse(StatusCode::BAD_REQUEST, &format!("{text:?} is not a pod, expected namespace/name"));
     };
     let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
-    about_pod(&beliefs, key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
+    about_pod(&beliefs, &key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
 }
 
 fn about_pod(
     beliefs: &Beliefs,
-    key: Key,
+    key: &Key,
     tell: impl FnOnce(crate::cluster::PodBelief) -> HttpResponse,
 ) -> HttpResponse {
-    match beliefs.cache.believe_pod(&key, &beliefs.index.load()) {
+    match beliefs.cache.believe_pod(key, &beliefs.index.load()) {
         Some(pod) => tell(pod),
         None => refuse(StatusCode::NOT_FOUND, &format!("no pod {key} is known")),
     }
