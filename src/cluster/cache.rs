@@ -94,6 +94,18 @@ impl Cache {
         self.policies.retain(|key, _| keep(Kind::NetworkPolicy, key));
     }
 
+    /// Takes out every object of a kind but these: for a source that has told all of that kind.
+    pub fn keep_only(&self, kind: Kind, told: &HashSet<Key>) {
+        match kind {
+            Kind::Pod => self.pods.retain(|key, _| told.contains(key)),
+            Kind::Namespace => self.namespaces.retain(|key, _| told.contains(key)),
+            Kind::Node => self.nodes.retain(|key, _| told.contains(key)),
+            Kind::Service => self.services.retain(|key, _| told.contains(key)),
+            Kind::EndpointSlice => self.slices.retain(|key, _| told.contains(key)),
+            Kind::NetworkPolicy => self.policies.retain(|key, _| told.contains(key)),
+        }
+    }
+
     /// The index of what is cached now.
     pub fn index(&self) -> Index {
         build::index(self)

@@ -13,6 +13,7 @@
 mod build;
 mod cache;
 mod identity;
+pub mod kubernetes;
 mod manifest;
 mod object;
 mod policy;
