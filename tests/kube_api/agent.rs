@@ -72,7 +72,7 @@ impl Agent {
                 return took;
             }
             self.alive();
-            assert!(began.elapsed() < Duration::from_secs(60), "{what}: never converged: {missing}");
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: never converged: {missing}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -123,9 +123,16 @@ impl Agent {
         let began = Instant::now();
         while !true_yet() {
             self.alive();
-            assert!(began.elapsed() < Duration::from_secs(60), "never came true: {what}; {}", self.status.complaint());
+            assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}; {}", self.status.complaint());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// As [`Agent::until`], and says how long it took.
+    pub fn converges_on(&self, what: &str, true_yet: impl FnMut() -> bool) {
+        let began = Instant::now();
+        self.until(what, true_yet);
+        println!("converged {:>8.1} ms after: {what}", began.elapsed().as_secs_f64() * 1000.0);
     }
 
     /// Watches that were started again, of all kinds.

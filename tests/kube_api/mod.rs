@@ -225,6 +225,14 @@ impl Api {
         self.change(|state| state.store.compact());
     }
 
+    /// Puts the version back by so much, as when a backup is restored, and ends all watches.
+    pub fn rewind(&self, by: u64) {
+        self.change(|state| {
+            state.store.rewind(by);
+            state.endings = (state.endings.0 + 1, None, Ending::Abrupt);
+        });
+    }
+
     /// The objects of a kind.
     pub fn objects(&self, kind: &str) -> Vec<Arc<Value>> {
         let state = self.shared.state();

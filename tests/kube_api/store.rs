@@ -97,6 +97,17 @@ impl Store {
         self.log[from..].iter().filter(|change| change.id.0 == kind).cloned().collect()
     }
 
+    /// Goes back to an earlier state, as a restored backup does.
+    pub fn rewind(&mut self, by: u64) {
+        self.version -= by;
+        let version = self.version;
+        self.log.retain(|change| change.version <= version);
+        self.objects.retain(|_, states| {
+            states.retain(|(at, _)| *at <= version);
+            !states.is_empty()
+        });
+    }
+
     /// Forgets all history up to now.
     pub fn compact(&mut self) {
         self.compacted = self.version;

@@ -193,25 +193,27 @@ impl Status {
 
     /// What keeps names from being complete and fresh; empty if nothing does.
     ///
-    /// For example `Pod, Node: not listed yet; Pod, Node: cannot reach the API server: ... (for 12 s)`.
+    /// For example `Pod, Node: not listed yet: cannot reach the API server: ... (for 12 s)`.
     pub fn complaint(&self) -> String {
         let mut parts: Vec<(Vec<&str>, String)> = Vec::new();
-        let mut add = |kind: Kind, text: String| match parts.iter_mut().find(|(_, known)| *known == text) {
-            Some((kinds, _)) => kinds.push(kind.name()),
-            None => parts.push((vec![kind.name()], text)),
-        };
-        for watched in self.watched.iter().filter(|watched| !watched.synced()) {
-            add(watched.kind, "not listed yet".to_owned());
-        }
-        let troubles: Vec<_> =
-            self.watched.iter().filter_map(|watched| Some((watched.kind, watched.trouble()?))).collect();
         // All watches lose one server within moments: one time stands for all.
-        let since = troubles.iter().map(|(_, (since, _))| *since).min();
-        for (kind, (_, text)) in troubles {
-            add(kind, text);
+        let mut began: Option<Instant> = None;
+        for watched in &self.watched {
+            let text = match (watched.synced(), watched.trouble()) {
+                (true, None) => continue,
+                (false, None) => "not listed yet".to_owned(),
+                (synced, Some((since, trouble))) => {
+                    began = Some(began.map_or(since, |began| began.min(since)));
+                    if synced { trouble } else { format!("not listed yet: {trouble}") }
+                }
+            };
+            match parts.iter_mut().find(|(_, known)| *known == text) {
+                Some((kinds, _)) => kinds.push(watched.kind.name()),
+                None => parts.push((vec![watched.kind.name()], text)),
+            }
         }
         let parts: Vec<_> = parts.iter().map(|(kinds, text)| format!("{}: {text}", kinds.join(", "))).collect();
-        let age = since.map_or_else(String::new, |since| format!(" (for {} s)", since.elapsed().as_secs()));
+        let age = began.map_or_else(String::new, |began| format!(" (for {} s)", began.elapsed().as_secs()));
         format!("{}{age}", parts.join("; "))
     }
 

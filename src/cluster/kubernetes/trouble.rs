@@ -124,5 +124,6 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = error.source();
     }
-    text
+    // kube's word for any error of the layers below.
+    text.trim_start_matches("ServiceError: ").to_owned()
 }

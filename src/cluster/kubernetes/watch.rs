@@ -186,7 +186,7 @@ impl Watch<'_> {
             self.watched.hear();
             if page.next.is_empty() {
                 self.complete(&told, false);
-                place.version = Some(page.version);
+                *place = Place { version: Some(page.version), failures: 0 };
                 return Ok(());
             }
             next = page.next;
