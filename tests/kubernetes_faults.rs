@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
-use kube_api::{Api, Ending, Fault, Handshake};
+use kube_api::{Api, Ending, Fault, Handshake, Streaming};
 use serde_json::{Value, json};
 use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
 
@@ -199,7 +199,7 @@ fn half_sent_objects() {
         agent.converges(&api, "and the next change");
     }
     assert!(agent.restarts(Reason::Cut) >= KINDS && agent.restarts(Reason::Garbage) >= KINDS);
-    api.set_streaming(false);
+    api.set_streaming(Streaming::Refused);
     let agent = Agent::start(api.kubeconfig(None), pace());
     api.plan(Some("Pod"), Some(false), Fault::Half, 1);
     api.plan(Some("Pod"), Some(false), Fault::Garbage, 1);
@@ -234,11 +234,11 @@ fn wrong_fields() {
     assert_eq!(agent.pods().invalid(), count);
     agent.until("the slice", || agent.status.watched()[4].invalid() == 1);
     assert_eq!(agent.restarts(Reason::Garbage), 0, "the watches went on");
-    for streaming in [true, false] {
+    for streaming in [Streaming::Offered, Streaming::Refused] {
         api.set_streaming(streaming);
         let other = Agent::start(api.kubeconfig(None), pace());
         other.until("listed", || other.status.synced());
-        assert_eq!(other.pods().invalid(), count, "streaming: {streaming}");
+        assert_eq!(other.pods().invalid(), count, "streaming: {streaming:?}");
         assert_eq!(other.cache.counts().pods, 21);
     }
     // A pod that was good stays as it was while it is wrong.
@@ -299,7 +299,7 @@ fn burst_of_10000() {
 fn slow_answers() {
     let api = Api::start();
     api.put_all(some(20));
-    let patient = Pace { answer: Duration::from_millis(1000), ..pace() };
+    let patient = Pace { answer: Duration::from_secs(1), ..pace() };
     api.plan(None, None, Fault::Late(Duration::from_millis(500)), RESOURCES.len());
     let agent = Agent::start(api.kubeconfig(None), patient.clone());
     agent.converges(&api, "answers after half of the patience");

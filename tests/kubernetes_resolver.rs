@@ -85,7 +85,7 @@ impl Resolver {
 /// A change reaches the decoder's index soon, and a storm of changes does not become a storm of indexes.
 #[actix::test]
 async fn changes_are_published_soon_and_together() {
-    let api = Api::start();
+    let api = Api::start_tls();
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.names.first_look().await;
     assert!(resolver.names.watches().unwrap().synced());
@@ -164,7 +164,7 @@ async fn sources_change() {
 #[actix::test]
 async fn stopping_waits_for_nobody() {
     let api = Api::start();
-    api.plan(None, None, Fault::Late(Duration::from_secs(3600)), 6);
+    api.plan(None, None, Fault::Late(Duration::from_hours(1)), 6);
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("asked", |_| api.seen(|_| true).len() == 6).await;
     resolver.keeper.send(Finish).await.unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
-use kube_api::{Api, Ending};
+use kube_api::{Api, Ending, Streaming};
 use serde_json::{Value, json};
 use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
 
@@ -48,7 +48,7 @@ fn one_request_for_each_kind() {
 #[test]
 fn pages_where_lists_are_not_streamed() {
     let api = Api::start();
-    api.set_streaming(false);
+    api.set_streaming(Streaming::Refused);
     api.put_all(many(1234));
     let agent = Agent::synced(&api);
     assert_eq!(api.seen(|seen| seen.kind == "Pod" && !seen.watch).len(), 3, "1,234 pods are three pages");
@@ -66,11 +66,23 @@ fn pages_where_lists_are_not_streamed() {
     assert_eq!(api.seen(|seen| seen.streaming).len(), refused);
 }
 
+/// A server that takes a streamed list for a watch, without a word, costs some attempts.
+#[test]
+fn pages_where_streaming_is_ignored() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Ignored);
+    api.put_all(many(20));
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.converges(&api, "a server that ignores what it does not know");
+    assert_eq!(agent.pods().lists(), [("streamed", 0), ("paged", 1)]);
+    assert_eq!(agent.pods().restarts(Reason::Garbage), 3);
+}
+
 /// A continue token that has become too old starts the list anew.
 #[test]
 fn a_list_that_takes_too_long_begins_anew() {
     let api = Api::start();
-    api.set_streaming(false);
+    api.set_streaming(Streaming::Refused);
     api.put_all(many(700));
     api.plan(Some("Pod"), Some(false), kube_api::Fault::Late(Duration::ZERO), 1);
     api.plan(Some("Pod"), Some(false), kube_api::Fault::Late(Duration::from_millis(400)), 1);
@@ -200,7 +212,7 @@ fn the_role_is_what_is_watched() {
 #[test]
 fn a_large_cluster_is_listed() {
     let api = Api::start();
-    api.set_streaming(false);
+    api.set_streaming(Streaming::Refused);
     api.put_all(many(20_000));
     let began = Instant::now();
     let agent = Agent::start(api.kubeconfig(None), pace());

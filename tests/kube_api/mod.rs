@@ -3,6 +3,8 @@
 //! large results sets in chunks, streaming lists).
 
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it, and each is a crate of its own")]
+#![allow(clippy::disallowed_methods, reason = "a server's threads are nobody's component")]
+#![allow(clippy::print_stdout, reason = "how long it took to converge is what one wants to read")]
 
 pub mod agent;
 mod http;
@@ -63,6 +65,16 @@ pub enum Handshake {
     Broken,
 }
 
+/// What becomes of a request for a streamed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streaming {
+    Offered,
+    /// An error says that there is no such thing.
+    Refused,
+    /// What is not known is not read, as by servers of long ago: it becomes a watch.
+    Ignored,
+}
+
 /// One request as it came.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -91,7 +103,7 @@ struct State {
     seen: Vec<Seen>,
     /// Counts the commands to end watches; the last one.
     endings: (u64, Option<&'static str>, Ending),
-    streaming: bool,
+    streaming: Streaming,
     bookmark_every: Duration,
     /// Tokens that are accepted; none: no authentication.
     tokens: Vec<String>,
@@ -137,7 +149,7 @@ impl Api {
             faults: Vec::new(),
             seen: Vec::new(),
             endings: (0, None, Ending::InOrder),
-            streaming: true,
+            streaming: Streaming::Offered,
             bookmark_every: Duration::from_millis(100),
             tokens: Vec::new(),
             handshake: Handshake::Good,
@@ -259,8 +271,8 @@ impl Api {
     }
 
     /// Whether streamed lists are offered.
-    pub fn set_streaming(&self, on: bool) {
-        self.change(|state| state.streaming = on);
+    pub fn set_streaming(&self, streaming: Streaming) {
+        self.change(|state| state.streaming = streaming);
     }
 
     pub fn set_bookmarks(&self, every: Duration) {

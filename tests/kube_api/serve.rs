@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::http::{self, Asked, Stream};
 use super::store::{Id, KINDS};
-use super::{Ending, Fault, Handshake, Seen, Shared};
+use super::{Ending, Fault, Handshake, Seen, Shared, Streaming};
 
 pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for socket in listener.incoming().map_while(Result::ok) {
@@ -217,17 +217,18 @@ impl Drop for Open<'_> {
 }
 
 fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> io::Result<()> {
-    let streaming = asked.is("sendInitialEvents");
+    let offered = shared.state().streaming;
+    let streaming = asked.is("sendInitialEvents") && offered != Streaming::Ignored;
     let (mut at, first, from_ending) = {
         let state = shared.state();
         let newest = state.store.version;
-        let refusal = if streaming && !state.streaming {
+        let refusal = if streaming && offered == Streaming::Refused {
             let message = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList \
                            feature gate is enabled";
             Some((422, "Invalid", message.to_owned()))
         } else if streaming && asked.get("resourceVersionMatch") != Some("NotOlderThan") {
             Some((422, "Invalid", "resourceVersionMatch must be set to NotOlderThan with sendInitialEvents".to_owned()))
-        } else if !streaming && asked.get("resourceVersionMatch").is_some() {
+        } else if !asked.is("sendInitialEvents") && asked.get("resourceVersionMatch").is_some() {
             Some((422, "Invalid", "resourceVersionMatch is forbidden for watch".to_owned()))
         } else {
             None

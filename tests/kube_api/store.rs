@@ -18,6 +18,9 @@ pub const KINDS: [(&str, &str, bool); 6] = [
 /// Kind, namespace, name.
 pub type Id = (String, String, String);
 
+/// The versions of an object; none where it was deleted.
+type States = Vec<(u64, Option<Arc<Value>>)>;
+
 /// One change.
 #[derive(Clone)]
 pub struct Change {
@@ -33,7 +36,7 @@ pub struct Change {
 #[derive(Default)]
 pub struct Store {
     pub version: u64,
-    objects: BTreeMap<Id, Vec<(u64, Option<Arc<Value>>)>>,
+    objects: BTreeMap<Id, States>,
     log: Vec<Change>,
     /// Changes up to this version are forgotten.
     pub compacted: u64,

@@ -96,19 +96,18 @@ impl Trouble {
         match self {
             Self::Unconfigured(_)
             | Self::Unreachable(_)
+            | Self::Closed
             | Self::Throttled { .. }
             | Self::Unauthorized(_)
             | Self::Forbidden(_) => false,
             Self::Failed { status, .. } => !matches!(status, 502 | 503),
-            Self::Late(_) | Self::Cut(_) | Self::Closed | Self::Gone(_) | Self::Rejected { .. } | Self::Garbage(_) => {
-                true
-            }
+            Self::Late(_) | Self::Cut(_) | Self::Gone(_) | Self::Rejected { .. } | Self::Garbage(_) => true,
         }
     }
 
     /// True if the server has no streaming lists, or not for us.
     pub(super) fn refuses_streaming(&self) -> bool {
-        matches!(self, Self::Rejected { .. })
+        matches!(self, Self::Rejected { status: 400 | 405 | 415 | 422, .. })
     }
 }
 

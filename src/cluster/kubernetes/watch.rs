@@ -155,6 +155,10 @@ impl Watch<'_> {
                 Event::Error(trouble) => return Err(trouble),
                 Event::Applied(item) => self.apply(item, told.as_mut()),
                 Event::Deleted(head) => self.delete(head),
+                // A server that knows streamed lists sends no other bookmark before the one that ends the list.
+                Event::Bookmark { complete: false, .. } if told.is_some() => {
+                    return Err(Trouble::Garbage("this is a watch, not a streamed list".to_owned()));
+                }
                 Event::Bookmark { version, complete } => {
                     if let Some(told) = told.take_if(|_| complete) {
                         self.complete(&told, true);
