@@ -162,14 +162,13 @@ impl Watch<'_> {
                 Event::Bookmark { version, complete } => {
                     if let Some(told) = told.take_if(|_| complete) {
                         self.complete(&told, true);
-                        place.version.clone_from(&version);
                     }
                     version
                 }
             };
-            place.failures = 0;
-            if told.is_none() && version.is_some() {
-                place.version = version;
+            if told.is_none() {
+                place.failures = 0;
+                place.version = version.or(place.version.take());
             }
         }
     }
