@@ -20,6 +20,7 @@ use arc_swap::ArcSwap;
 use kube_api::agent::pace;
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Fault, Handshake};
+use tokio::sync::RwLock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
@@ -33,6 +34,9 @@ use webb::index::Index;
 use webb::pipeline::Commands;
 use webb::records::Waker;
 use webb::settings::ClusterSource;
+
+/// An injected panic hits whichever resolver comes by, so its test runs alone.
+static ALONE: RwLock<()> = RwLock::const_new(());
 
 struct Resolver {
     names: Arc<Names>,
@@ -85,6 +89,7 @@ impl Resolver {
 /// A change reaches the decoder's index soon, and a storm of changes does not become a storm of indexes.
 #[actix::test]
 async fn changes_are_published_soon_and_together() {
+    let _shared = ALONE.read().await;
     let api = Api::start_tls();
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.names.first_look().await;
@@ -114,6 +119,7 @@ async fn changes_are_published_soon_and_together() {
 /// Without a list of one kind the component says which; with the API gone it says why, and the last state serves.
 #[actix::test]
 async fn readiness_is_honest() {
+    let _shared = ALONE.read().await;
     let api = Api::start();
     api.put(pod("default", "web", "10.1.0.1"));
     api.forbid(&["Node"]);
@@ -140,6 +146,7 @@ async fn readiness_is_honest() {
 /// The source can be changed while the agent runs, and one that is missing is waited for.
 #[actix::test]
 async fn sources_change() {
+    let _shared = ALONE.read().await;
     let api = Api::start();
     api.put(pod("default", "web", "10.1.0.1"));
     let resolver = start(Sources { source: ClusterSource::Manifest, ..sources(None) });
@@ -163,6 +170,7 @@ async fn sources_change() {
 /// An agent that is asked to stop while the server lets it wait does not wait.
 #[actix::test]
 async fn stopping_waits_for_nobody() {
+    let _shared = ALONE.read().await;
     let api = Api::start();
     api.plan(None, None, Fault::Late(Duration::from_hours(1)), 6);
     let resolver = start(sources(Some(api.kubeconfig(None))));
@@ -175,6 +183,7 @@ async fn stopping_waits_for_nobody() {
 #[cfg(feature = "fault-injection")]
 #[actix::test]
 async fn a_panic_is_survived() {
+    let _alone = ALONE.write().await;
     let api = Api::start();
     api.put(pod("default", "web", "10.1.0.1"));
     let resolver = start(sources(Some(api.kubeconfig(None))));
