@@ -49,7 +49,7 @@ const SHOWN: usize = 20;
 /// What the resolver knows; shared by all lives of its thread.
 #[derive(Debug)]
 pub struct Names {
-    cache: Cache,
+    cache: Arc<Cache>,
     sources: Mutex<Sources>,
     /// Counts the changes of `sources`.
     turn: AtomicU64,
@@ -79,7 +79,7 @@ impl Names {
         reader: Commands,
     ) -> Self {
         Self {
-            cache: Cache::new(settings),
+            cache: Arc::new(Cache::new(settings)),
             sources: Mutex::new(sources),
             turn: AtomicU64::new(0),
             index,
@@ -105,6 +105,11 @@ impl Names {
     /// How the watches go; none if names come from elsewhere.
     pub fn watches(&self) -> Option<&Status> {
         self.watching.load(Relaxed).then_some(&self.watches)
+    }
+
+    /// What is known of the cluster.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
     }
 
     /// How many objects are known.
@@ -246,7 +251,7 @@ impl Names {
 
     fn follow_nothing(&self, life: &Life, turn: u64) {
         life.beat();
-        if self.cache.counts() != Counts::default() {
+        if self.published() == 0 || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
             self.publish();
         }
