@@ -286,12 +286,15 @@ impl Names {
         loop {
             self.changed.notified().await;
             sleep(GATHER).await;
+            let began = Instant::now();
             self.publish();
+            let took = began.elapsed();
             if self.watches.synced() && !self.complete.swap(true, Relaxed) {
                 let addresses = self.index.load().addresses();
                 tracing::info!(pods = self.cache.counts().pods, addresses, "names are complete");
             }
-            sleep(PUBLISH.saturating_sub(GATHER)).await;
+            // Where indexes are expensive, most of the thread's time is still for reading.
+            sleep(PUBLISH.saturating_sub(GATHER).max(took * 4)).await;
         }
     }
 
