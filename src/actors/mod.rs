@@ -13,6 +13,7 @@
 //! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
+pub mod cluster_source;
 pub mod configurator;
 pub mod decoder;
 pub mod departures;

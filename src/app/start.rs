@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,6 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::{StartError, ledger, loader, metrics};
+use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::fleet::{Fleet, Yard};
@@ -38,9 +38,6 @@ use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
 use crate::tls::{Paths, TlsFiles};
-
-/// How long names are waited for before the agent goes on without.
-const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_LOOKS: u32 = 4;
@@ -185,6 +182,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
     metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
+    metrics::watches(&own, Arc::clone(&names))?;
     metrics::probes(&own, Arc::clone(&watch))?;
     metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
@@ -208,7 +206,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let beliefs = Arc::new(Beliefs { cache: Arc::clone(names.cache()), index });
     let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, beliefs));
 
-    names.first_look(NAMES_PATIENCE).await;
+    names.first_look().await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(
         metrics = %settings.metrics_listen,
@@ -249,8 +247,7 @@ fn start_resolver(
         addresses: own_addresses(),
     };
     let component = parts.components.component("resolver");
-    let names =
-        Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component, reader));
+    let names = Arc::new(Names::new(of_cluster, Sources::from(settings), Arc::clone(index), component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }

@@ -17,6 +17,7 @@ mod claims;
 mod clock;
 mod identity;
 mod keep;
+pub mod kubernetes;
 mod manifest;
 mod object;
 mod policy;
