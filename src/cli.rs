@@ -178,9 +178,15 @@ pub struct RunArgs {
     /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
+    /// Where names come from: auto (unless configured), kubernetes, manifest or none
+    #[arg(long, value_name = "SOURCE")]
+    pub cluster_source: Option<String>,
     /// File of Kubernetes objects that says who has which address
     #[arg(long, value_name = "FILE")]
     pub cluster_manifest: Option<String>,
+    /// How to reach the API server; found by itself unless given
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
     /// Pod interfaces to watch instead of all; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub interface: Vec<String>,
@@ -275,7 +281,9 @@ impl RunArgs {
             text("--metrics-config", &self.metrics_config),
             text("--metrics-listen", &self.metrics_listen),
             text("--admin-listen", &self.admin_listen),
+            text("--cluster-source", &self.cluster_source),
             text("--cluster-manifest", &self.cluster_manifest),
+            text("--kubeconfig", &self.kubeconfig),
             interfaces,
             text("--node-name", &self.node_name),
             text("--aggregation", &self.aggregation),

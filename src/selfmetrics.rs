@@ -133,9 +133,25 @@ defs! {
     CLUSTER_ADDRESSES: gauge "webb_cluster_addresses" []
         "Addresses that have a name";
     CLUSTER_PROBLEMS: gauge "webb_cluster_problems" []
-        "Objects of the cluster source that could not be used";
+        "Objects of the manifest that could not be used";
     CLUSTER_PUBLISHED: counter "webb_cluster_index_published_total" []
         "Times a new index of names was published";
+    CLUSTER_CONTESTED: gauge "webb_cluster_contested_addresses" []
+        "Addresses that more than one running pod claims; the newest has it";
+    CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["result"]
+        "Ends of flows by who was found: local (a pod of this node), remote (another pod), service, node, world (nobody of the cluster's), unknown (no address)";
+    CLUSTER_LATE_FLOWS: counter "webb_cluster_late_flows_total" []
+        "Flows named before the cluster source had told all it had at first";
+    CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]
+        "1 once the API server's objects of the kind have been listed; only while names come from there, as all of webb_cluster_watch_* and the like";
+    CLUSTER_LISTS: counter "webb_cluster_lists_total" ["kind", "way"]
+        "Lists that came to their end: streamed (as the beginning of a watch) or paged";
+    CLUSTER_WATCH_RESTARTS: counter "webb_cluster_watch_restarts_total" ["kind", "reason"]
+        "Watches and lists that ended, by why: closed (by the server, in order), quiet (nothing came, not even a bookmark), gone (its version is too old), or what went wrong";
+    CLUSTER_WATCH_LAG: gauge "webb_cluster_watch_lag_seconds" ["kind"]
+        "Seconds since the last event or bookmark; a quiet kind gets a bookmark about once a minute";
+    CLUSTER_INVALID: counter "webb_cluster_invalid_objects_total" ["kind"]
+        "Objects that came with a field missing or wrong, so that they could not be used; what was known of them before stays";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
     LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []

@@ -58,6 +58,7 @@ fn answers() {
         ("bad_log_level", "log:\n  level: inof\n"),
         ("set_twice", "aggregation: none\nlog:\n  format: json\naggregation: medium\n"),
         ("listeners_clash", "metrics_listen: 0.0.0.0:9966\n"),
+        ("source_without_manifest", "cluster_source: manifest\n"),
         ("linger_over_budget", "shutdown:\n  budget: 10s\n  linger: 30s\n"),
         ("certificate_without_key", "metrics_tls:\n  certificate: tls.crt\n"),
         ("client_ca_alone", "metrics_tls:\n  client_ca: ca.crt\n"),

@@ -71,6 +71,9 @@ fn every_flag_reaches_its_key() {
         ("--metrics", "flow tcp", "metrics", r#"["flow","tcp"]"#),
         ("--metrics-listen", "127.0.0.1:1", "metrics_listen", r#""127.0.0.1:1""#),
         ("--admin-listen", "127.0.0.1:2", "admin_listen", r#""127.0.0.1:2""#),
+        ("--metrics-config", "m.yaml", "metrics_config", r#""m.yaml""#),
+        ("--cluster-source", "none", "cluster_source", r#""none""#),
+        ("--kubeconfig", "k.yaml", "kubeconfig", r#""k.yaml""#),
         ("--cluster-manifest", "m.yaml", "cluster_manifest", r#""m.yaml""#),
         ("--interface", "lxc*", "interfaces.pods", r#"["lxc*"]"#),
         ("--node-name", "node-7", "node_name", r#""node-7""#),
@@ -85,7 +88,7 @@ fn every_flag_reaches_its_key() {
         assert_eq!((entry.value.to_string().as_str(), entry.source), (shown, format!("flag:{flag}")));
         assert!(KEYS.iter().any(|row| row.name == key && row.flag == Some(flag)));
     }
-    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 8);
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 11);
 }
 
 /// `--config` wins over `WEBB_CONFIG`.

@@ -13,6 +13,7 @@
 //! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
+pub mod cluster_source;
 pub mod configurator;
 pub mod conntrack;
 pub mod decoder;
@@ -22,6 +23,7 @@ pub mod guard;
 pub mod http;
 pub mod keeper;
 pub mod metrics_file;
+pub mod pod_routes;
 pub mod probes;
 pub mod reader;
 pub mod resolver;

@@ -1,27 +1,48 @@
 //! Keeps the label-context resolver: cluster source → pod cache → published index.
 //!
-//! It looks at the manifest every second, brings the cache up to date and publishes a new index whole; the reader picks
-//! it up between two batches. With the source gone or broken, the last index keeps serving.
+//! A manifest is looked at every second and taken whole. The API server is watched: its changes go into the cache one
+//! by one, and an index of what has come together is published at most five times a second, so a change is seen within
+//! 300 ms. The reader picks an index up between two batches. With the source gone or broken, the last one keeps serving.
 
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+use tokio::time::sleep;
 
+use super::cluster_source::{Chosen, Sources};
 use super::departures::Departures;
-use super::keeper::ThreadKeeper;
+use super::keeper::{Failure, ThreadKeeper};
+use super::pod_routes;
 use super::restart::Intensity;
+use crate::cluster::kubernetes::{self, Access, Pace, Status};
 use crate::cluster::{self, Cache, Counts, Manifest, ManifestSource};
 use crate::fault::{Component, State, inject};
 use crate::index::Index;
 use crate::pipeline::{Command, Commands, Life};
 
-/// How often the source is looked at.
+/// How often a manifest is looked at.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the thread shows that it lives and looks whether it should not.
+const TEND: Duration = Duration::from_millis(250);
+
+/// What comes together within this goes into one index.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// How long after one index the next may be published.
+const PUBLISH: Duration = Duration::from_millis(200);
+
+/// How long names are waited for before the agent goes on without.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a source that is wanted and missing is looked for.
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// Problems of a manifest that are logged one by one; the rest as a number.
 const SHOWN: usize = 20;
@@ -29,51 +50,70 @@ const SHOWN: usize = 20;
 /// What the resolver knows; shared by all lives of its thread.
 #[derive(Debug)]
 pub struct Names {
-    cache: Cache,
-    source: Mutex<Option<ManifestSource>>,
+    cache: Arc<Cache>,
+    sources: Mutex<Sources>,
+    /// Counts the changes of `sources`.
+    turn: AtomicU64,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
     departures: Mutex<Departures>,
+    /// Addresses that are behind an interface of this node.
+    routes: Mutex<Vec<(u32, IpAddr)>>,
     /// Leads to the reader, which tells the aggregators what pods are gone.
     reader: Commands,
-    looked: AtomicU64,
+    /// Whether the API server is the source, and how its watches go.
+    watching: AtomicBool,
+    watches: Status,
+    changed: Notify,
+    /// The names are as complete as they can be, for the first time.
+    complete: AtomicBool,
     problems: AtomicU64,
     published: AtomicU64,
     departed: AtomicU64,
 }
 
 impl Names {
-    /// Names for a node, read from `manifest` if there is one, published to `index`. What pods are gone is told to
-    /// `reader`.
+    /// Names for a node, read from one of `sources`, published to `index`. What pods are gone is told to `reader`.
     pub fn new(
         settings: cluster::Settings,
-        manifest: Option<PathBuf>,
+        sources: Sources,
         index: Arc<ArcSwap<Index>>,
         component: Arc<Component>,
         reader: Commands,
     ) -> Self {
         Self {
-            cache: Cache::new(settings),
-            source: Mutex::new(manifest.map(ManifestSource::new)),
+            cache: Arc::new(Cache::new(settings)),
+            sources: Mutex::new(sources),
+            turn: AtomicU64::new(0),
             index,
             component,
             departures: Mutex::default(),
+            routes: Mutex::default(),
             reader,
-            looked: AtomicU64::new(0),
+            watching: AtomicBool::new(false),
+            watches: Status::default(),
+            changed: Notify::new(),
+            complete: AtomicBool::new(false),
             problems: AtomicU64::new(0),
             published: AtomicU64::new(0),
             departed: AtomicU64::new(0),
         }
     }
 
-    /// Reads from another file from now on. Reading the same one anew is what happens anyway when it changes.
-    pub fn read_from(&self, manifest: Option<PathBuf>) {
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        if manifest.is_none() {
-            self.cache.replace(Vec::new());
-            self.publish();
-        }
-        *source = manifest.map(ManifestSource::new);
+    /// Reads from elsewhere from now on. Reading the same file anew is what happens anyway when it changes.
+    pub fn read_from(&self, sources: Sources) {
+        *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources;
+        self.turn.fetch_add(1, Relaxed);
+    }
+
+    /// How the watches go; none if names come from elsewhere.
+    pub fn watches(&self) -> Option<&Status> {
+        self.watching.load(Relaxed).then_some(&self.watches)
+    }
+
+    /// What is known of the cluster.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
     }
 
     /// How many objects are known.
@@ -96,26 +136,21 @@ impl Names {
         self.departed.load(Relaxed)
     }
 
-    /// Waits for the first look at the source, at most `patience`.
-    pub async fn first_look(&self, patience: Duration) {
-        let turns = patience.as_millis() / 10;
-        for _ in 0..turns {
-            if self.looked.load(Relaxed) > 0 {
+    /// Waits until the names are complete, at most [`PATIENCE`].
+    pub async fn first_look(&self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.complete.load(Relaxed) {
+            if Instant::now() >= until {
+                tracing::warn!("names are not complete after {} s; going on all the same", PATIENCE.as_secs());
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            sleep(Duration::from_millis(10)).await;
         }
-        tracing::warn!("no names after {} s; going on without them", patience.as_secs());
     }
 
-    /// One look at the source.
-    fn look(&self) {
+    /// One look at the manifest.
+    fn look(&self, source: &mut ManifestSource) {
         inject::point("resolver");
-        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(source) = source.as_mut() else {
-            self.component.set_state(State::Up, "no cluster source: addresses have no names");
-            return;
-        };
         match source.poll() {
             Ok(None) => {}
             Ok(Some(manifest)) => self.take(manifest),
@@ -143,10 +178,22 @@ impl Names {
     }
 
     fn publish(&self) {
+        self.cache.set_ready(self.watches().is_none_or(Status::synced));
         let index = Arc::new(self.cache.index());
         self.departures().see(&index, Instant::now());
         self.index.store(index);
         self.published.fetch_add(1, Relaxed);
+    }
+
+    /// Looks which pods are behind which interfaces: a pod's route may come after the pod.
+    fn look_at_routes(&self) {
+        let routes = pod_routes::read();
+        let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != routes {
+            known.clone_from(&routes);
+            self.cache.set_interfaces(routes);
+            self.publish();
+        }
     }
 
     /// Has the series of pods removed that went a minute ago.
@@ -166,28 +213,132 @@ impl Names {
         self.departures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, life: &Life) {
+    /// Follows the source that is configured, and the next one when that changes.
+    fn run(&self, life: &Life) -> Result<(), Failure> {
+        let mut said = String::new();
         while !life.stopping() {
-            self.look();
-            self.say_goodbye();
-            self.looked.fetch_add(1, Relaxed);
-            for _ in 0..4 {
-                life.beat();
-                if !life.stopping() {
-                    std::thread::sleep(LOOK / 4);
+            let turn = self.turn.load(Relaxed);
+            let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (chosen, why) = sources.choose();
+            let says = format!("names come from {chosen}: {why}");
+            if says != said {
+                tracing::info!("{says}");
+                said = says;
+            }
+            self.watching.store(matches!(chosen, Chosen::Kubernetes(_)), Relaxed);
+            match chosen {
+                Chosen::Kubernetes(access) => self.follow_api(life, turn, &access, &sources.pace)?,
+                Chosen::Manifest(path) => self.follow_manifest(life, turn, &path),
+                Chosen::Nothing => self.follow_nothing(life, turn),
+                Chosen::Missing(what) => {
+                    life.beat();
+                    self.component.set_state(State::Degraded, what);
+                    self.rest(life, turn, SEARCH);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// False when this source is not to be followed any more.
+    fn goes_on(&self, life: &Life, turn: u64) -> bool {
+        !life.stopping() && self.turn.load(Relaxed) == turn
+    }
+
+    /// Waits, but not beyond the end of this turn.
+    fn rest(&self, life: &Life, turn: u64, time: Duration) {
+        let until = Instant::now() + time;
+        while self.goes_on(life, turn) && Instant::now() < until {
+            std::thread::sleep(TEND.min(time));
+            life.beat();
+        }
+    }
+
+    fn follow_manifest(&self, life: &Life, turn: u64, path: &Path) {
+        let mut source = ManifestSource::new(path);
+        life.beat();
+        while self.goes_on(life, turn) {
+            self.look(&mut source);
+            self.look_at_routes();
+            self.say_goodbye();
+            self.complete.store(true, Relaxed);
+            self.rest(life, turn, LOOK);
+        }
+    }
+
+    fn follow_nothing(&self, life: &Life, turn: u64) {
+        life.beat();
+        if self.published() == 0 || self.cache.counts() != Counts::default() {
+            self.cache.replace(Vec::new());
+            self.publish();
+        }
+        self.problems.store(0, Relaxed);
+        self.component.set_state(State::Up, "no cluster source: addresses have no names");
+        self.complete.store(true, Relaxed);
+        while self.goes_on(life, turn) {
+            inject::point("resolver");
+            self.say_goodbye();
+            self.rest(life, turn, LOOK);
+        }
+    }
+
+    /// All watches, the publishing and the housekeeping are one task, so that a panic in any of them ends this life of
+    /// the thread, and is caught and counted where every thread's is.
+    fn follow_api(&self, life: &Life, turn: u64, access: &Access, pace: &Pace) -> Result<(), Failure> {
+        self.problems.store(0, Relaxed);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            tokio::select! {
+                never = kubernetes::follow(access, pace, &self.cache, &self.watches, &self.changed) => match never {},
+                never = self.publish_changes() => match never {},
+                () = self.tend(life, turn) => {}
+            }
+        });
+        // A credential plugin or a name server that hangs must not keep us.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    async fn publish_changes(&self) -> std::convert::Infallible {
+        loop {
+            self.changed.notified().await;
+            sleep(GATHER).await;
+            let began = Instant::now();
+            self.publish();
+            let took = began.elapsed();
+            if self.watches.synced() && !self.complete.swap(true, Relaxed) {
+                let addresses = self.index.load().addresses();
+                tracing::info!(pods = self.cache.counts().pods, addresses, "names are complete");
+            }
+            // Where indexes are expensive, most of the thread's time is still for reading.
+            sleep(PUBLISH.saturating_sub(GATHER).max(took * 4)).await;
+        }
+    }
+
+    async fn tend(&self, life: &Life, turn: u64) {
+        let began = Instant::now();
+        while self.goes_on(life, turn) {
+            inject::point("resolver");
+            life.beat();
+            let complaint = self.watches.complaint();
+            let state = if complaint.is_empty() {
+                State::Up
+            } else if !self.watches.synced() && began.elapsed() < PATIENCE {
+                State::Starting
+            } else {
+                State::Degraded
+            };
+            self.component.set_state(state, &complaint);
+            self.look_at_routes();
+            self.say_goodbye();
+            sleep(TEND).await;
         }
     }
 }
 
 /// Starts the resolver. Its longest wait is a quarter of a second.
 pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadKeeper> {
-    let body = move |life: &Life| {
-        names.run(life);
-        Ok(())
-    };
-    ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)
+    ThreadKeeper::start(Arc::new(move |life: &Life| names.run(life)), Arc::new(|| {}), intensity)
 }
 
 /// Every address of this machine's own interfaces: `reserved:host`, whether its Node object lists it or not.

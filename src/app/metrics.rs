@@ -10,6 +10,7 @@ use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::conntrack::Counters as Heard;
+use crate::cluster::kubernetes::{Reason, Status};
 use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
 use crate::index::Index;
@@ -65,7 +66,13 @@ pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added
 
 pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap<Index>>) -> Added {
     metrics.add(
-        &[&own::CLUSTER_OBJECTS, &own::CLUSTER_ADDRESSES, &own::CLUSTER_PROBLEMS, &own::CLUSTER_PUBLISHED],
+        &[
+            &own::CLUSTER_OBJECTS,
+            &own::CLUSTER_ADDRESSES,
+            &own::CLUSTER_CONTESTED,
+            &own::CLUSTER_PROBLEMS,
+            &own::CLUSTER_PUBLISHED,
+        ],
         Box::new(move |rows| {
             let counts = names.counts();
             let kinds = [
@@ -80,12 +87,41 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
                 rows.add(&own::CLUSTER_OBJECTS, &[kind], count as u64);
             }
             rows.add(&own::CLUSTER_ADDRESSES, &[], index.load().addresses() as u64);
+            rows.add(&own::CLUSTER_CONTESTED, &[], index.load().contested() as u64);
             rows.add(&own::CLUSTER_PROBLEMS, &[], names.problems());
             rows.add(&own::CLUSTER_PUBLISHED, &[], names.published());
         }),
     )
 }
 
+/// How the watches of the API server go; no rows while names come from elsewhere.
+pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
+    metrics.add(
+        &[
+            &own::CLUSTER_SYNCED,
+            &own::CLUSTER_LISTS,
+            &own::CLUSTER_WATCH_RESTARTS,
+            &own::CLUSTER_WATCH_LAG,
+            &own::CLUSTER_INVALID,
+        ],
+        Box::new(move |rows| {
+            for watched in names.watches().into_iter().flat_map(Status::watched) {
+                let kind = watched.kind.name();
+                rows.add(&own::CLUSTER_SYNCED, &[kind], u64::from(watched.synced()));
+                for (way, count) in watched.lists() {
+                    rows.add(&own::CLUSTER_LISTS, &[kind, way], count);
+                }
+                for reason in Reason::ALL {
+                    rows.add(&own::CLUSTER_WATCH_RESTARTS, &[kind, reason.label()], watched.restarts(reason));
+                }
+                rows.add_f64(&own::CLUSTER_WATCH_LAG, &[kind], watched.lag());
+                rows.add(&own::CLUSTER_INVALID, &[kind], watched.invalid());
+            }
+        }),
+    )
+}
+
+/// What connection tracking told, and what was looked up in it.
 pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<Counters>) -> Added {
     let defs = [
         &own::CONNTRACK_ENTRIES,
@@ -111,6 +147,29 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
                 rows.add(&own::CONNTRACK_LOOKUPS, &[result], count.load(Relaxed));
             }
             rows.add(&own::POLICY_UNDECIDED, &[], counters.undecided.load(Relaxed));
+/// How the watches of the API server go; no rows while names come from elsewhere.
+pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
+    metrics.add(
+        &[
+            &own::CLUSTER_SYNCED,
+            &own::CLUSTER_LISTS,
+            &own::CLUSTER_WATCH_RESTARTS,
+            &own::CLUSTER_WATCH_LAG,
+            &own::CLUSTER_INVALID,
+        ],
+        Box::new(move |rows| {
+            for watched in names.watches().into_iter().flat_map(Status::watched) {
+                let kind = watched.kind.name();
+                rows.add(&own::CLUSTER_SYNCED, &[kind], u64::from(watched.synced()));
+                for (way, count) in watched.lists() {
+                    rows.add(&own::CLUSTER_LISTS, &[kind, way], count);
+                }
+                for reason in Reason::ALL {
+                    rows.add(&own::CLUSTER_WATCH_RESTARTS, &[kind, reason.label()], watched.restarts(reason));
+                }
+                rows.add_f64(&own::CLUSTER_WATCH_LAG, &[kind], watched.lag());
+                rows.add(&own::CLUSTER_INVALID, &[kind], watched.invalid());
+            }
         }),
     )
 }

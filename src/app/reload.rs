@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::loader;
 use super::start::{Running, policy};
+use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Look;
 
 /// Applies a new configuration, or keeps the old one whole and says why.
@@ -31,8 +32,9 @@ pub(super) fn reload(running: &mut Running) {
     {
         tracing::error!("{error}");
     }
-    if settings.cluster_manifest != old.cluster_manifest {
-        running.names.read_from(settings.cluster_manifest.clone());
+    let sources = Sources::from(settings);
+    if sources != Sources::from(old) {
+        running.names.read_from(sources);
     }
     if settings.interfaces != old.interfaces {
         running.watch.select(loader::selection(&settings.interfaces));

@@ -4,7 +4,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,6 +12,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::{StartError, ledger, loader, metrics};
+use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::fleet::{Fleet, Yard};
@@ -29,7 +29,7 @@ use crate::cluster;
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::fault::Components;
 use crate::flow::Reasons;
-use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
+use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
 use crate::index::Index;
 use crate::logging::LogControl;
 use crate::metrics::dynamic::Dynamic;
@@ -39,9 +39,6 @@ use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
 use crate::tls::{Paths, TlsFiles};
-
-/// How long names are waited for before the agent goes on without.
-const NAMES_PATIENCE: Duration = Duration::from_secs(10);
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_LOOKS: u32 = 4;
@@ -162,7 +159,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         escalations,
     };
 
-    let index = Arc::new(ArcSwap::from_pointee(Index::default()));
+    let index = Arc::new(ArcSwap::from_pointee(Index::waiting()));
     let waker = Waker::new()?;
     let (commands, requests) = Commands::new(waker.clone());
     let (names, resolver) = start_resolver(&parts, settings, &index, commands.clone());
@@ -189,7 +186,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
-    metrics::names(&own, Arc::clone(&names), index)?;
+    metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
+    metrics::watches(&own, Arc::clone(&names))?;
     metrics::probes(&own, Arc::clone(&watch))?;
     metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
@@ -210,9 +208,10 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         stopping: AtomicBool::new(false),
         version: metrics::version(),
     });
-    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, &admin);
+    let beliefs = Arc::new(Beliefs { cache: Arc::clone(names.cache()), index });
+    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, beliefs));
 
-    names.first_look(NAMES_PATIENCE).await;
+    names.first_look().await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(
         metrics = %settings.metrics_listen,
@@ -254,8 +253,7 @@ fn start_resolver(
         addresses: own_addresses(),
     };
     let component = parts.components.component("resolver");
-    let names =
-        Arc::new(Names::new(of_cluster, settings.cluster_manifest.clone(), Arc::clone(index), component, reader));
+    let names = Arc::new(Names::new(of_cluster, Sources::from(settings), Arc::clone(index), component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }
@@ -339,7 +337,7 @@ fn serve(
     (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
     admin_listener: TcpListener,
     scrape: &Arc<Scrape>,
-    admin: &Arc<Admin>,
+    (admin, beliefs): (&Arc<Admin>, Arc<Beliefs>),
 ) -> [Addr<HttpActor>; 2] {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
     let start = |name: &str, listener, tls, routes: Routes| {
@@ -349,7 +347,15 @@ fn serve(
     };
     [
         start("http/metrics", metrics_listener, tls, Arc::new(move |config| metrics_routes(config, &scrape))),
-        start("http/admin", admin_listener, None, Arc::new(move |config| admin_routes(config, &admin))),
+        start(
+            "http/admin",
+            admin_listener,
+            None,
+            Arc::new(move |config| {
+                admin_routes(config, &admin);
+                belief_routes(config, &beliefs);
+            }),
+        ),
     ]
 }
 

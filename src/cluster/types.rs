@@ -5,7 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+/// Reads `null` as empty: Go writes a slice that was never made so.
+fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
 
 /// `metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -66,7 +71,7 @@ pub struct Pod {
 #[serde(rename_all = "camelCase")]
 #[allow(missing_docs, reason = "see above")]
 pub struct PodSpec {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub containers: Vec<Container>,
     pub init_containers: Option<Vec<Container>>,
     pub host_network: Option<bool>,
@@ -196,14 +201,14 @@ pub struct EndpointSlice {
     #[serde(default)]
     pub metadata: ObjectMeta,
     pub address_type: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub endpoints: Vec<Endpoint>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs, reason = "see above")]
 pub struct Endpoint {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub addresses: Vec<String>,
 }
 

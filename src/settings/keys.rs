@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::kinds::{
-    address, aggregation, attach, boolean, bytes, duration, file, globs, log_format, log_level, metrics, name, number,
-    open_name, pods,
+    address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level,
+    metrics, name, number, open_name, pods,
 };
 use super::model::Settings;
 use super::value::{Bad, Value};
@@ -101,7 +101,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 41] = [
+pub static KEYS: [Key; 43] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -124,8 +124,12 @@ pub static KEYS: [Key; 41] = [
         "the Kubernetes name of this node, or null for $NODE_NAME or the host's name", |name| node(name)),
     key!("cluster_name", cluster_name: name, Restart, None,
         "1 to 32 small letters, digits and dashes, not a dash first or last", |name| cluster(name)),
+    key!("cluster_source", cluster_source: cluster_source, Live, Some("--cluster-source"),
+        "auto, kubernetes, manifest or none"),
     key!("cluster_manifest", cluster_manifest: file, Live, Some("--cluster-manifest"),
         "the path of a file of Kubernetes objects, or null for none"),
+    key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
+        "the path of a kubeconfig, or null to find the way to the API server"),
 
     key!("interfaces.pods", interfaces.pods: pods, Live, Some("--interface"),
         "auto, or a list of globs such as [\"veth*\", \"lxc*\"]"),

@@ -253,6 +253,12 @@ words! {
     attach: Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
 }
 words! {
+    /// Where names come from.
+    cluster_source: ClusterSource {
+        "auto" => Auto, "kubernetes" => Kubernetes, "manifest" => Manifest, "none" => None,
+    }
+}
+words! {
     /// Which packets make a record.
     aggregation: Aggregation { "none" => None, "medium" => Medium }
 }

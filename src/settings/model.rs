@@ -32,8 +32,12 @@ pub struct Settings {
     pub node_name: String,
     /// The name of the cluster.
     pub cluster_name: String,
+    /// Where names come from.
+    pub cluster_source: ClusterSource,
     /// A file of Kubernetes objects that says which pod has which address.
     pub cluster_manifest: Option<PathBuf>,
+    /// How to reach the API server, instead of what is found.
+    pub kubeconfig: Option<PathBuf>,
     /// What is watched, and how.
     pub interfaces: Interfaces,
     /// Which packets make a record.
@@ -58,6 +62,19 @@ pub struct Settings {
     pub supervision: Supervision,
     /// What is logged.
     pub log: Log,
+}
+
+/// Where names come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterSource {
+    /// The manifest if there is one, else the API server if there is a way to it, else nothing.
+    Auto,
+    /// The API server.
+    Kubernetes,
+    /// The manifest.
+    Manifest,
+    /// Nowhere.
+    None,
 }
 
 /// What is watched, and how.
@@ -210,7 +227,9 @@ impl Default for Settings {
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             node_name: String::new(),
             cluster_name: "default".to_owned(),
+            cluster_source: ClusterSource::Auto,
             cluster_manifest: None,
+            kubeconfig: None,
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
             aggregation: Aggregation::Medium,
             report_interval: Duration::from_secs(5),

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::check::CheckMetrics;
 use super::diff::{Diff, diff, reloaded};
 use super::keys::{KEYS, Key, Reload, find};
-use super::model::Settings;
+use super::model::{ClusterSource, Settings};
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::value::{Value, clean};
 use super::yaml;
@@ -189,6 +189,10 @@ impl Resolved {
             let message =
                 format!("`admin_listen`: {admin} is taken by `metrics_listen` ({metrics}); give them two ports");
             fail("admin_listen", "metrics_listen", message);
+        }
+        if settings.cluster_source == ClusterSource::Manifest && settings.cluster_manifest.is_none() {
+            let message = "`cluster_source`: manifest needs `cluster_manifest` beside it";
+            fail("cluster_source", "cluster_manifest", message.to_owned());
         }
         let tls = &settings.metrics_tls;
         if tls.certificate.is_some() != tls.key.is_some() {

@@ -15,6 +15,7 @@ mod typed;
 
 pub use problem::{ManifestError, Problem};
 pub use source::ManifestSource;
+pub(super) use typed::One;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use crate::cluster::{Kind, Raw};
 
 /// Reads an object of a kind.
 #[derive(Clone, Copy)]
-pub(super) struct One(pub(super) Kind);
+pub(in crate::cluster) struct One(pub(in crate::cluster) Kind);
 
 impl<'de> DeserializeSeed<'de> for One {
     type Value = Raw;

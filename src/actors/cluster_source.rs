@@ -1,0 +1,109 @@
+//! Which source names come from, and why that one.
+
+use std::path::PathBuf;
+
+use crate::cluster::kubernetes::{Access, Pace};
+use crate::settings::{ClusterSource, Settings};
+
+/// What the configuration says about sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sources {
+    /// What is wanted.
+    pub source: ClusterSource,
+    /// The manifest, if there is one.
+    pub manifest: Option<PathBuf>,
+    /// The kubeconfig, if one was named.
+    pub kubeconfig: Option<PathBuf>,
+    /// How patient the watches are.
+    pub pace: Pace,
+}
+
+/// A source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Chosen {
+    /// The API server.
+    Kubernetes(Access),
+    /// A file.
+    Manifest(PathBuf),
+    /// Nothing: no address has a name.
+    Nothing,
+    /// What is wanted is not there.
+    Missing(&'static str),
+}
+
+impl std::fmt::Display for Chosen {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Kubernetes(access) => write!(to, "the API server, by {access}"),
+            Self::Manifest(path) => write!(to, "the manifest {}", path.display()),
+            Self::Nothing => to.write_str("nowhere"),
+            Self::Missing(what) => to.write_str(what),
+        }
+    }
+}
+
+impl From<&Settings> for Sources {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            source: settings.cluster_source,
+            manifest: settings.cluster_manifest.clone(),
+            kubeconfig: settings.kubeconfig.clone(),
+            pace: Pace::default(),
+        }
+    }
+}
+
+impl Sources {
+    /// The source to use, and why. Looks at the machine: for a service account and for a kubeconfig.
+    pub fn choose(&self) -> (Chosen, &'static str) {
+        self.choose_with(|| Access::find(self.kubeconfig.as_deref()))
+    }
+
+    fn choose_with(&self, find: impl FnOnce() -> Option<Access>) -> (Chosen, &'static str) {
+        const ASKED: &str = "cluster_source asks for it";
+        const NO_ACCESS: &str =
+            "no way to the API server: not in a pod with a service account, and no kubeconfig; set `kubeconfig`";
+        match (self.source, &self.manifest) {
+            (ClusterSource::None, _) => (Chosen::Nothing, ASKED),
+            (ClusterSource::Manifest, Some(path)) => (Chosen::Manifest(path.clone()), ASKED),
+            (ClusterSource::Manifest, None) => (Chosen::Missing("`cluster_manifest` is not set"), ASKED),
+            (ClusterSource::Kubernetes, _) => (find().map_or(Chosen::Missing(NO_ACCESS), Chosen::Kubernetes), ASKED),
+            (ClusterSource::Auto, Some(path)) => (Chosen::Manifest(path.clone()), "cluster_manifest is set"),
+            (ClusterSource::Auto, None) => match find() {
+                Some(Access::InCluster) => (Chosen::Kubernetes(Access::InCluster), "this is a pod"),
+                Some(access) => (Chosen::Kubernetes(access), "there is no manifest, but a kubeconfig"),
+                None => (Chosen::Nothing, "there is neither manifest nor service account nor kubeconfig"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every combination leads where the documentation says.
+    #[test]
+    fn sources_are_chosen_in_order() {
+        let (file, config) = (PathBuf::from("m.yaml"), Access::Kubeconfig("k".into()));
+        let choose = |source, manifest: bool, access: Option<&Access>| {
+            let manifest = manifest.then(|| file.clone());
+            let sources = Sources { source, manifest, kubeconfig: None, pace: Pace::default() };
+            sources.choose_with(|| access.cloned()).0
+        };
+        let api = |access: &Access| Chosen::Kubernetes(access.clone());
+        for access in [None, Some(&config), Some(&Access::InCluster)] {
+            assert_eq!(choose(ClusterSource::Auto, true, access), Chosen::Manifest(file.clone()));
+            assert_eq!(choose(ClusterSource::Manifest, true, access), Chosen::Manifest(file.clone()));
+            assert_eq!(choose(ClusterSource::None, true, access), Chosen::Nothing);
+            assert_eq!(choose(ClusterSource::Auto, false, access), access.map_or(Chosen::Nothing, api));
+            match access {
+                Some(access) => assert_eq!(choose(ClusterSource::Kubernetes, true, Some(access)), api(access)),
+                None => assert!(matches!(choose(ClusterSource::Kubernetes, true, None), Chosen::Missing(_))),
+            }
+        }
+        assert!(matches!(choose(ClusterSource::Manifest, false, None), Chosen::Missing(_)));
+        let (_, why) = Sources::from(&Settings::default()).choose_with(|| None);
+        assert_eq!(why, "there is neither manifest nor service account nor kubeconfig");
+    }
+}

@@ -1,0 +1,81 @@
+//! The Kubernetes API as a source: one watch for each kind, all in one task on one thread.
+//!
+//! Built on the `kube` crate for what is hard to get right (finding the configuration, credentials, TLS), and on little
+//! else of it: its own types would be a third of the binary, and its watcher neither counts nor honours `Retry-After`.
+//! This directory is the only user of `kube`.
+
+mod answer;
+mod backoff;
+mod config;
+mod lines;
+mod link;
+mod resource;
+mod status;
+mod trouble;
+mod watch;
+
+pub use config::Access;
+pub use resource::{RESOURCES, Resource};
+pub use status::{Reason, Status, Watched};
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::future;
+use tokio::sync::Notify;
+
+use super::Cache;
+use link::Link;
+use watch::Watch;
+
+/// How patient the watches are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pace {
+    /// Bound of the wait after the first failure.
+    pub backoff_min: Duration,
+    /// Bound of the wait after many failures.
+    pub backoff_max: Duration,
+    /// How long an answer may take to begin, and to go on. Overloaded servers take half a minute.
+    pub answer: Duration,
+    /// Silence on a watch after which the connection is taken for dead: servers send a bookmark each minute.
+    pub quiet: Duration,
+    /// The longest that a watch is asked to last; up to a quarter less, so that agents started together drift apart.
+    pub watch: Duration,
+    /// A watch that ends in order sooner than this counts as a failure.
+    pub brief: Duration,
+    /// The first requests of each kind are spread over this.
+    pub spread: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(30),
+            answer: Duration::from_mins(1),
+            quiet: Duration::from_secs(150),
+            watch: Duration::from_secs(290),
+            brief: Duration::from_secs(5),
+            spread: Duration::from_millis(500),
+        }
+    }
+}
+
+/// Keeps `cache` equal to what the API server says, until it is dropped. Needs a tokio runtime with I/O and time.
+///
+/// `changed` is notified after each change of the cache, `status` says how it goes. All troubles are met with patience:
+/// the only way out is a panic.
+pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status, changed: &Notify) -> Infallible {
+    status.begin();
+    let link = Link::new(access, pace);
+    let streaming = Cell::new(true);
+    let watches: Vec<_> = RESOURCES
+        .iter()
+        .zip(status.watched())
+        .map(|(resource, watched)| Watch { resource, link: &link, cache, watched, changed, streaming: &streaming })
+        .collect();
+    let followed = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
+    let (never, _, _) = followed.await;
+    match never {}
+}

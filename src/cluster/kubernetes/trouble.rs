@@ -1,0 +1,128 @@
+//! What can go wrong between the API server and us, told apart by what is to be done about it.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::Reason;
+
+/// Why a request or a watch ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Trouble {
+    /// Neither a service account nor a kubeconfig that can be used.
+    #[error("{0}")]
+    Unconfigured(String),
+    /// No connection: network, name, TLS.
+    #[error("cannot reach the API server: {0}")]
+    Unreachable(String),
+    /// The server took the request and said nothing.
+    #[error("the API server did not answer within {} s", .0.as_secs_f32())]
+    Late(Duration),
+    /// The connection ended in the middle of an answer.
+    #[error("the answer broke off: {0}")]
+    Cut(String),
+    /// The watch ended in order, but at once.
+    #[error("the API server ended the watch at once")]
+    Closed,
+    /// What was asked for is no longer in the server's history: list again.
+    #[error("the resource version is too old: {0}")]
+    Gone(String),
+    /// Too many requests.
+    #[error("the API server asks for patience: {text}")]
+    Throttled { text: String, after: Option<Duration> },
+    /// The credentials are not, or no longer, good.
+    #[error("the API server does not accept the credentials: {0}")]
+    Unauthorized(String),
+    /// The role lacks a rule.
+    #[error("not allowed (does the role grant get, list and watch?): {0}")]
+    Forbidden(String),
+    /// Any other 4xx: the server does not know what was asked for.
+    #[error("the API server refuses the request ({status}): {text}")]
+    Rejected { status: u16, text: String },
+    /// 5xx.
+    #[error("the API server failed ({status}): {text}")]
+    Failed { status: u16, text: String, after: Option<Duration> },
+    /// An answer that is not what the API speaks.
+    #[error("the answer cannot be read: {0}")]
+    Garbage(String),
+}
+
+impl Trouble {
+    /// What an answer with this status means. `after` is its `Retry-After`.
+    pub(super) fn of_status(status: StatusCode, text: String, after: Option<Duration>) -> Self {
+        match status.as_u16() {
+            410 => Self::Gone(text),
+            429 => Self::Throttled { text, after },
+            401 => Self::Unauthorized(text),
+            403 => Self::Forbidden(text),
+            status @ 500.. => Self::Failed { status, text, after },
+            status => Self::Rejected { status, text },
+        }
+    }
+
+    /// How it is counted.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Unconfigured(_) => Reason::Unconfigured,
+            Self::Unreachable(_) => Reason::Unreachable,
+            Self::Late(_) => Reason::Late,
+            Self::Cut(_) => Reason::Cut,
+            Self::Closed => Reason::Closed,
+            Self::Gone(_) => Reason::Gone,
+            Self::Throttled { .. } => Reason::Throttled,
+            Self::Unauthorized(_) => Reason::Unauthorized,
+            Self::Forbidden(_) => Reason::Forbidden,
+            Self::Rejected { .. } => Reason::Rejected,
+            Self::Failed { .. } => Reason::Failed,
+            Self::Garbage(_) => Reason::Garbage,
+        }
+    }
+
+    /// How long the server asked us to wait.
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { after, .. } | Self::Failed { after, .. } => *after,
+            _ => None,
+        }
+    }
+
+    /// True if credentials or authorities may have changed on disk, so that the client must be made anew.
+    pub(super) fn outdates_client(&self) -> bool {
+        matches!(self, Self::Unauthorized(_) | Self::Unreachable(_))
+    }
+
+    /// True if another request might do better: a server that is away or busy is not better off with a greater one.
+    pub(super) fn doubts_request(&self) -> bool {
+        match self {
+            Self::Unconfigured(_)
+            | Self::Unreachable(_)
+            | Self::Closed
+            | Self::Throttled { .. }
+            | Self::Unauthorized(_)
+            | Self::Forbidden(_) => false,
+            Self::Failed { status, .. } => !matches!(status, 502 | 503),
+            Self::Late(_) | Self::Cut(_) | Self::Gone(_) | Self::Rejected { .. } | Self::Garbage(_) => true,
+        }
+    }
+
+    /// True if the server has no streaming lists, or not for us.
+    pub(super) fn refuses_streaming(&self) -> bool {
+        matches!(self, Self::Rejected { status: 400 | 405 | 415 | 422, .. })
+    }
+}
+
+/// An error with all of its causes on one line, each once.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let further = error.to_string();
+        if !text.contains(&further) {
+            text.push_str(": ");
+            text.push_str(&further);
+        }
+        cause = error.source();
+    }
+    // kube's word for any error of the layers below.
+    text.trim_start_matches("ServiceError: ").to_owned()
+}

@@ -1,0 +1,264 @@
+//! Keeps one kind of object in the cache equal to the server's: list, then watch, for ever.
+//!
+//! ```text
+//!            ┌── streamed list (one request, goes on as the watch) ──┐
+//!  no version┤                                                       ├──► watch ──► ended: watch again from the last
+//!            └── pages of 500, where the server has no such lists ───┘      │       version seen (event or bookmark)
+//!                        ▲                                                  │
+//!                        └─────────── version too old, or resuming failed three times ──┘
+//! ```
+//!
+//! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
+//! holds less than it could, and an object that was deleted while nobody was looking goes with the next list.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::answer::{self, Event, Head, Item};
+use super::backoff::{Backoff, random};
+use super::lines::{Lines, Next, whole};
+use super::link::Link;
+use super::trouble::Trouble;
+use super::{Reason, Resource, Watched};
+use crate::cluster::{Cache, Key, Reference};
+
+/// Objects on one page of a list.
+const PAGE: usize = 500;
+
+/// After so many failures in a row of going on from a version, or of streaming a list, the plainest way is taken. Not
+/// sooner, or a server that comes back would have to list for everybody at once.
+const PATIENCE: u32 = 3;
+
+/// The watch of one kind.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) link: &'a Link<'a>,
+    pub(super) cache: &'a Cache,
+    pub(super) watched: &'a Watched,
+    pub(super) changed: &'a Notify,
+    /// Whether the server has streamed lists, as far as is known; shared by all kinds.
+    pub(super) streaming: &'a Cell<bool>,
+}
+
+/// Where a watch stands.
+#[derive(Debug, Default)]
+struct Place {
+    /// The version up to which everything is in the cache; none before a list is complete.
+    version: Option<String>,
+    /// Failures in a row that the request itself may be the reason for, since anything was heard.
+    failures: u32,
+}
+
+/// How a watch that did not fail came to its end.
+enum End {
+    Closed,
+    Quiet,
+}
+
+impl Watch<'_> {
+    /// Follows the server until it is dropped.
+    pub(super) async fn follow(&self) -> Infallible {
+        let pace = self.link.pace;
+        let mut backoff = Backoff::new(pace.backoff_min, pace.backoff_max);
+        let mut place = Place::default();
+        sleep(random(pace.spread)).await;
+        loop {
+            let began = Instant::now();
+            let trouble = match self.turn(&mut place).await {
+                Ok(End::Quiet) => {
+                    self.watched.restart(Reason::Quiet);
+                    continue;
+                }
+                Ok(End::Closed) if began.elapsed() >= pace.brief => {
+                    self.watched.restart(Reason::Closed);
+                    continue;
+                }
+                Ok(End::Closed) => Trouble::Closed,
+                Err(trouble) => trouble,
+            };
+            self.watched.restart(trouble.reason());
+            if trouble.doubts_request() {
+                place.failures += 1;
+            }
+            if matches!(trouble, Trouble::Gone(_)) || place.failures >= PATIENCE {
+                place.version = None;
+            }
+            let wait = backoff.next(Instant::now(), trouble.retry_after());
+            if trouble == Trouble::Closed {
+                tracing::debug!(kind = self.resource.kind.name(), "{trouble}; watching again in {wait:.1?}");
+            } else {
+                tracing::warn!(kind = self.resource.kind.name(), "{trouble}; trying again in {wait:.1?}");
+                self.watched.unwell(trouble.to_string());
+            }
+            sleep(wait).await;
+        }
+    }
+
+    /// One watch, with a list before it if there is no version to go on from.
+    async fn turn(&self, place: &mut Place) -> Result<End, Trouble> {
+        if place.version.is_none() && self.streaming.get() && place.failures < PATIENCE {
+            match self.stream(place).await {
+                Err(trouble) if trouble.refuses_streaming() => {
+                    if self.streaming.replace(false) {
+                        tracing::info!("the API server does not stream lists: they come in pages ({trouble})");
+                    }
+                }
+                ended => return ended,
+            }
+        }
+        if place.version.is_none() {
+            self.list(place).await?;
+        }
+        let version = place.version.clone().unwrap_or_default();
+        let lines = self.open(&format!("resourceVersion={}", encoded(&version))).await?;
+        self.watched.well();
+        self.read(lines, place, None).await
+    }
+
+    /// A list as the beginning of a watch.
+    async fn stream(&self, place: &mut Place) -> Result<End, Trouble> {
+        let lines = self.open("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").await?;
+        self.read(lines, place, Some(HashSet::new())).await
+    }
+
+    async fn open(&self, query: &str) -> Result<Lines, Trouble> {
+        let longest = self.link.pace.watch;
+        let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
+        let path =
+            format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}", self.resource.path());
+        Ok(Lines::new(self.link.get(&path).await?.into_body()))
+    }
+
+    /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is complete.
+    async fn read(&self, mut lines: Lines, place: &mut Place, mut told: Option<HashSet<Key>>) -> Result<End, Trouble> {
+        let pace = self.link.pace;
+        loop {
+            let patience = if told.is_some() { pace.answer } else { pace.quiet };
+            let line = match lines.next(patience).await? {
+                Next::Line(line) => line,
+                Next::End if told.is_some() => {
+                    return Err(Trouble::Cut("before the list was complete".to_owned()));
+                }
+                Next::Silence if told.is_some() => return Err(Trouble::Late(patience)),
+                Next::End => return Ok(End::Closed),
+                Next::Silence => return Ok(End::Quiet),
+            };
+            let event = answer::event(self.resource, &line)?;
+            self.watched.hear();
+            let version = match event {
+                Event::Error(trouble) => return Err(trouble),
+                Event::Applied(item) => self.apply(item, told.as_mut()),
+                Event::Deleted(head) => self.delete(head),
+                // A server that knows streamed lists sends no other bookmark before the one that ends the list.
+                Event::Bookmark { complete: false, .. } if told.is_some() => {
+                    return Err(Trouble::Garbage("this is a watch, not a streamed list".to_owned()));
+                }
+                Event::Bookmark { version, complete } => {
+                    if let Some(told) = told.take_if(|_| complete) {
+                        self.complete(&told, true);
+                    }
+                    version
+                }
+            };
+            if told.is_none() {
+                place.failures = 0;
+                place.version = version.or(place.version.take());
+            }
+        }
+    }
+
+    /// A list in pages.
+    async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
+        let (mut told, mut next) = (HashSet::new(), String::new());
+        loop {
+            let mut path = format!("{}?limit={PAGE}", self.resource.path());
+            if !next.is_empty() {
+                path.push_str(&format!("&continue={}", encoded(&next)));
+            }
+            let body = self.link.get(&path).await?.into_body();
+            let page = answer::page(self.resource, &whole(body, self.link.pace.answer).await?)?;
+            for item in page.items {
+                self.apply(item, Some(&mut told));
+            }
+            self.watched.hear();
+            if page.next.is_empty() {
+                self.complete(&told, false);
+                *place = Place { version: Some(page.version), failures: 0 };
+                return Ok(());
+            }
+            next = page.next;
+            // A page is some milliseconds of work: the other watches get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn complete(&self, told: &HashSet<Key>, streamed: bool) {
+        self.cache.keep_only(self.resource.kind, told);
+        self.watched.listed(streamed);
+        self.watched.well();
+        self.changed.notify_one();
+        tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
+    }
+
+    /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
+    fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) -> Option<String> {
+        let Item { head: Head { key, version }, object } = item;
+        let kind = self.resource.kind.name();
+        match object {
+            Ok(object) => {
+                self.cache.upsert(object);
+                self.changed.notify_one();
+            }
+            Err(why) => {
+                self.watched.add_invalid();
+                let name = key.as_ref().map_or_else(|| "without a name".to_owned(), ToString::to_string);
+                tracing::warn!("{kind} {name} cannot be used: {why}");
+            }
+        }
+        if let (Some(told), Some(key)) = (told, key) {
+            told.insert(key);
+        }
+        version
+    }
+
+    fn delete(&self, Head { key, version }: Head) -> Option<String> {
+        if let Some(key) = key {
+            self.cache.remove(&Reference { kind: self.resource.kind, key });
+            self.changed.notify_one();
+        } else {
+            self.watched.add_invalid();
+            tracing::warn!("a {} without a name was deleted", self.resource.kind.name());
+        }
+        version
+    }
+}
+
+/// A server's own word, safe in a query.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.
+    #[test]
+    fn tokens_are_encoded() {
+        assert_eq!(encoded("eyJ2+/a=.-_~ é"), "eyJ2%2B%2Fa%3D.-_~%20%C3%A9");
+    }
+}

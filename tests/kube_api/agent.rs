@@ -1,0 +1,161 @@
+//! The source under test, running against the server, and the question whether it knows the truth.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Notify, oneshot};
+use webb::cluster::kubernetes::{Access, Pace, Reason, Status, Watched, follow};
+use webb::cluster::{Cache, Counts, Settings};
+use webb::flow::Address;
+
+use super::Api;
+
+/// Patience scaled down, so that what takes half a minute in a cluster takes a second here.
+pub fn pace() -> Pace {
+    Pace {
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_millis(300),
+        answer: Duration::from_secs(2),
+        quiet: Duration::from_secs(5),
+        watch: Duration::from_secs(290),
+        brief: Duration::from_millis(50),
+        spread: Duration::ZERO,
+    }
+}
+
+/// A running source.
+pub struct Agent {
+    pub cache: Arc<Cache>,
+    pub status: Arc<Status>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Agent {
+    pub fn start(kubeconfig: PathBuf, pace: Pace) -> Self {
+        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new() };
+        let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
+        let (stop, stopped) = oneshot::channel();
+        let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (access, changed) = (Access::Kubeconfig(kubeconfig), Notify::new());
+            runtime.block_on(async {
+                tokio::select! {
+                    never = follow(&access, &pace, &filled, &told, &changed) => match never {},
+                    _ = stopped => {}
+                }
+            });
+            runtime.shutdown_background();
+        });
+        Self { cache, status, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// An agent of this server that has listed everything.
+    pub fn synced(api: &Api) -> Self {
+        let agent = Self::start(api.kubeconfig(None), pace());
+        agent.converges(api, "the first list");
+        agent
+    }
+
+    /// Waits until the cache equals the server, and says how long that took.
+    pub fn converges(&self, api: &Api, what: &str) -> Duration {
+        let began = Instant::now();
+        loop {
+            let missing = self.misses(api);
+            if missing.is_empty() {
+                let took = began.elapsed();
+                println!("converged {:>8.1} ms after: {what}", took.as_secs_f64() * 1000.0);
+                return took;
+            }
+            self.alive();
+            assert!(began.elapsed() < Duration::from_secs(20), "{what}: never converged: {missing}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Where the cache differs from the server; empty if nowhere.
+    fn misses(&self, api: &Api) -> String {
+        let there = |kind| api.objects(kind).len();
+        let truth = Counts {
+            pods: there("Pod"),
+            namespaces: there("Namespace"),
+            nodes: there("Node"),
+            services: there("Service"),
+            endpoint_slices: there("EndpointSlice"),
+            network_policies: there("NetworkPolicy"),
+        };
+        let known = self.cache.counts();
+        if known != truth {
+            return format!("{known:?}, but there are {truth:?}");
+        }
+        if !self.status.synced() {
+            return self.status.complaint();
+        }
+        let index = self.cache.index();
+        for pod in api.objects("Pod") {
+            let text = |path: &str| pod.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default();
+            let Ok(ip) = text("/status/podIP").parse::<IpAddr>() else { continue };
+            let wanted = format!("{}/{}", text("/metadata/namespace"), text("/metadata/name"));
+            let found = index.endpoint(index.find(Address::from(ip))).pod.text().to_string();
+            if found != wanted {
+                return format!("{ip} is {found:?}, but should be {wanted:?}");
+            }
+        }
+        String::new()
+    }
+
+    /// Who has an address.
+    pub fn who(&self, ip: &str) -> String {
+        let index = self.cache.index();
+        index.endpoint(index.find(Address::from(ip.parse::<IpAddr>().unwrap()))).pod.text().to_string()
+    }
+
+    pub fn pods(&self) -> &Watched {
+        &self.status.watched()[0]
+    }
+
+    /// Waits for something that must come true; the bound only ends a test that has failed.
+    pub fn until(&self, what: &str, mut true_yet: impl FnMut() -> bool) {
+        let began = Instant::now();
+        while !true_yet() {
+            self.alive();
+            assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}; {}", self.status.complaint());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// As [`Agent::until`], and says how long it took.
+    pub fn converges_on(&self, what: &str, true_yet: impl FnMut() -> bool) {
+        let began = Instant::now();
+        self.until(what, true_yet);
+        println!("converged {:>8.1} ms after: {what}", began.elapsed().as_secs_f64() * 1000.0);
+    }
+
+    /// Watches that were started again, of all kinds.
+    pub fn restarts(&self, reason: Reason) -> u64 {
+        self.status.watched().iter().map(|watched| watched.restarts(reason)).sum()
+    }
+
+    /// Fails if the source has panicked.
+    pub fn alive(&self) {
+        assert!(self.thread.as_ref().is_some_and(|thread| !thread.is_finished()), "the source has ended");
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _gone = stop.send(());
+        }
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+            && !std::thread::panicking()
+        {
+            panic!("the source has panicked");
+        }
+    }
+}

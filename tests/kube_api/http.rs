@@ -1,0 +1,128 @@
+//! As much of HTTP/1.1 as an API server needs, by hand: only so can an answer be broken at any byte.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use rustls::{ServerConnection, StreamOwned};
+
+/// A connection with or without TLS.
+pub enum Stream {
+    Plain(TcpStream),
+    Tls(Box<StreamOwned<ServerConnection, TcpStream>>),
+}
+
+impl Stream {
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Self::Plain(socket) => socket,
+            Self::Tls(stream) => &stream.sock,
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(to),
+            Self::Tls(stream) => stream.read(to),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(socket) => socket.flush(),
+            Self::Tls(stream) => stream.flush(),
+        }
+    }
+}
+
+/// What was asked.
+pub struct Asked {
+    pub path: String,
+    pub query: BTreeMap<String, String>,
+    pub token: Option<String>,
+}
+
+impl Asked {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.query.get(name).map(String::as_str)
+    }
+
+    pub fn is(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| value == "true" || value == "1")
+    }
+}
+
+/// Reads the head of a request; none when the client has gone.
+pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
+    let mut line = String::new();
+    if from.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let target = line.split(' ').nth(1)?.to_owned();
+    let mut token = None;
+    loop {
+        line.clear();
+        from.read_line(&mut line).ok()?;
+        let header = line.trim_end();
+        if header.is_empty() {
+            break;
+        }
+        if let Some((name, value)) = header.split_once(':')
+            && name.eq_ignore_ascii_case("authorization")
+        {
+            token = value.trim().strip_prefix("Bearer ").map(str::to_owned);
+        }
+    }
+    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+    let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+    let query = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
+    Some(Asked { path: path.to_owned(), query, token })
+}
+
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first == b'%' {
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&after[..2]).unwrap(), 16).unwrap());
+            rest = &after[2..];
+        } else {
+            bytes.push(first);
+            rest = after;
+        }
+    }
+    String::from_utf8(bytes).unwrap()
+}
+
+/// A whole answer.
+pub fn answer(to: &mut Stream, status: u16, headers: &str, body: &[u8]) -> io::Result<()> {
+    let length = body.len();
+    write!(to, "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n")?;
+    to.write_all(body)?;
+    to.flush()
+}
+
+/// The head of an answer whose body comes in chunks.
+pub fn begin(to: &mut Stream) -> io::Result<()> {
+    to.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n")?;
+    to.flush()
+}
+
+/// A chunk; an empty one ends the answer.
+pub fn chunk(to: &mut Stream, data: &[u8]) -> io::Result<()> {
+    write!(to, "{:x}\r\n", data.len())?;
+    to.write_all(data)?;
+    to.write_all(b"\r\n")?;
+    to.flush()
+}

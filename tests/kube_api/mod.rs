@@ -1,0 +1,312 @@
+//! An API server for tests: lists, watches, bookmarks, versions and errors as the real one has them, and faults on
+//! command. Facts are those of the API's own reference ("API concepts": efficient detection of changes, retrieving
+//! large results sets in chunks, streaming lists).
+
+#![allow(dead_code, unreachable_pub, reason = "no test needs all of it, and each is a crate of its own")]
+#![allow(clippy::disallowed_methods, reason = "a server's threads are nobody's component")]
+#![allow(clippy::print_stdout, reason = "how long it took to converge is what one wants to read")]
+
+pub mod agent;
+mod http;
+mod serve;
+pub mod store;
+mod tls;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use store::Store;
+use tls::Identity;
+
+/// What happens to the next requests instead of an answer.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// The connection ends without a word.
+    Close,
+    /// An error with this status.
+    Status(u16),
+    /// 429 with `Retry-After`.
+    Throttle(u64),
+    /// The answer is right, but late.
+    Late(Duration),
+    /// Half of the answer, then the connection ends.
+    Half,
+    /// Something that is not JSON.
+    Garbage,
+}
+
+/// How running watches are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As when their time is over.
+    InOrder,
+    /// The connection breaks.
+    Abrupt,
+    /// After half of an event for an object that does not exist.
+    HalfObject,
+    /// An `ERROR` event with this code, then in order.
+    Error(u16),
+    /// A line that is not JSON.
+    Garbage,
+}
+
+/// What a connection meets before HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handshake {
+    Good,
+    /// A certificate by somebody else.
+    Stranger,
+    /// The connection ends.
+    Broken,
+}
+
+/// What becomes of a request for a streamed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streaming {
+    Offered,
+    /// An error says that there is no such thing.
+    Refused,
+    /// What is not known is not read, as by servers of long ago: it becomes a watch.
+    Ignored,
+}
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub kind: String,
+    pub watch: bool,
+    /// A watch that begins with a list.
+    pub streaming: bool,
+    pub version: Option<String>,
+    pub page: bool,
+    pub timeout: Option<u64>,
+    pub status: u16,
+    pub at: Instant,
+}
+
+struct Planned {
+    kind: Option<&'static str>,
+    watch: Option<bool>,
+    fault: Fault,
+    times: usize,
+}
+
+/// What can be changed while it runs.
+struct State {
+    store: Store,
+    faults: Vec<Planned>,
+    seen: Vec<Seen>,
+    /// Counts the commands to end watches; the last one.
+    endings: (u64, Option<&'static str>, Ending),
+    streaming: Streaming,
+    bookmark_every: Duration,
+    /// Tokens that are accepted; none: no authentication.
+    tokens: Vec<String>,
+    handshake: Handshake,
+    forbidden: Vec<&'static str>,
+    open_watches: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    stopped: AtomicBool,
+    identities: Option<(Identity, Identity)>,
+}
+
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+/// The server. Ends when dropped.
+pub struct Api {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    scratch: tempfile::TempDir,
+}
+
+impl Api {
+    pub fn start() -> Self {
+        Self::start_on("127.0.0.1:0", None)
+    }
+
+    pub fn start_tls() -> Self {
+        Self::start_on("127.0.0.1:0", Some((tls::identity(), tls::identity())))
+    }
+
+    fn start_on(address: &str, identities: Option<(Identity, Identity)>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
+        let address = listener.local_addr().unwrap();
+        let state = State {
+            store: Store::default(),
+            faults: Vec::new(),
+            seen: Vec::new(),
+            endings: (0, None, Ending::InOrder),
+            streaming: Streaming::Offered,
+            bookmark_every: Duration::from_millis(100),
+            tokens: Vec::new(),
+            handshake: Handshake::Good,
+            forbidden: Vec::new(),
+            open_watches: 0,
+        };
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            identities,
+        });
+        let serving = Arc::clone(&shared);
+        std::thread::spawn(move || serve::accept(&listener, &serving));
+        let api = Self { shared, address, scratch: tempfile::tempdir().unwrap() };
+        for object in store::surroundings() {
+            api.put(object);
+        }
+        api
+    }
+
+    /// Writes the kubeconfig of a client, with this token in a file of its own if there is one.
+    pub fn kubeconfig(&self, token: Option<&str>) -> PathBuf {
+        let path = self.scratch.path().join("kubeconfig");
+        let user = match token {
+            None => "{}".to_owned(),
+            Some(token) => {
+                self.write_token(token);
+                format!("{{tokenFile: {}}}", self.token_file().display())
+            }
+        };
+        let (scheme, authority) = match &self.shared.identities {
+            None => ("http", String::new()),
+            Some((good, _)) => {
+                let file = self.scratch.path().join("ca.crt");
+                std::fs::write(&file, &good.authority).unwrap();
+                ("https", format!(", certificate-authority: {}", file.display()))
+            }
+        };
+        let text = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: it\n\
+             clusters: [{{name: it, cluster: {{server: '{scheme}://{}'{authority}}}}}]\n\
+             users: [{{name: it, user: {user}}}]\n\
+             contexts: [{{name: it, context: {{cluster: it, user: it}}}}]\n",
+            self.address
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn token_file(&self) -> PathBuf {
+        self.scratch.path().join("token")
+    }
+
+    pub fn write_token(&self, token: &str) {
+        std::fs::write(self.token_file(), token).unwrap();
+    }
+
+    /// A place for a test's own files.
+    pub fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let changed = change(&mut self.shared.state());
+        self.shared.changed.notify_all();
+        changed
+    }
+
+    pub fn put(&self, object: Value) {
+        self.change(|state| state.store.put(object));
+    }
+
+    /// Many at once, so that they come in one burst.
+    pub fn put_all(&self, objects: impl IntoIterator<Item = Value>) {
+        self.change(|state| objects.into_iter().for_each(|object| state.store.put(object)));
+    }
+
+    pub fn delete(&self, kind: &str, namespace: &str, name: &str) {
+        self.change(|state| state.store.delete(kind, namespace, name));
+    }
+
+    /// Forgets the history up to now: an older version is too old from now on.
+    pub fn compact(&self) {
+        self.change(|state| state.store.compact());
+    }
+
+    /// Puts the version back by so much, as when a backup is restored, and ends all watches.
+    pub fn rewind(&self, by: u64) {
+        self.change(|state| {
+            state.store.rewind(by);
+            state.endings = (state.endings.0 + 1, None, Ending::Abrupt);
+        });
+    }
+
+    /// The objects of a kind.
+    pub fn objects(&self, kind: &str) -> Vec<Arc<Value>> {
+        let state = self.shared.state();
+        state.store.at(kind, state.store.version).into_iter().map(|(_, object)| object).collect()
+    }
+
+    pub fn version(&self) -> u64 {
+        self.shared.state().store.version
+    }
+
+    /// Plans a fault for the next `times` requests of this kind (none: of any), watches or lists only if said so.
+    pub fn plan(&self, kind: Option<&'static str>, watch: Option<bool>, fault: Fault, times: usize) {
+        self.change(|state| state.faults.push(Planned { kind, watch, fault, times }));
+    }
+
+    /// No more faults.
+    pub fn recover(&self) {
+        self.change(|state| state.faults.clear());
+    }
+
+    /// Ends the watches of a kind, or all.
+    pub fn end_watches(&self, kind: Option<&'static str>, ending: Ending) {
+        self.change(|state| state.endings = (state.endings.0 + 1, kind, ending));
+    }
+
+    /// Whether streamed lists are offered.
+    pub fn set_streaming(&self, streaming: Streaming) {
+        self.change(|state| state.streaming = streaming);
+    }
+
+    pub fn set_bookmarks(&self, every: Duration) {
+        self.change(|state| state.bookmark_every = every);
+    }
+
+    pub fn set_tokens(&self, tokens: &[&str]) {
+        self.change(|state| state.tokens = tokens.iter().map(|token| (*token).to_owned()).collect());
+    }
+
+    pub fn set_handshake(&self, handshake: Handshake) {
+        self.change(|state| state.handshake = handshake);
+    }
+
+    /// Kinds that the role does not cover.
+    pub fn forbid(&self, kinds: &[&'static str]) {
+        self.change(|state| state.forbidden = kinds.to_vec());
+    }
+
+    /// Requests so far that fit.
+    pub fn seen(&self, fits: impl Fn(&Seen) -> bool) -> Vec<Seen> {
+        self.shared.state().seen.iter().filter(|seen| fits(seen)).cloned().collect()
+    }
+
+    pub fn open_watches(&self) -> usize {
+        self.shared.state().open_watches
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, SeqCst);
+        self.shared.changed.notify_all();
+        // Wakes the listener.
+        let _refused = std::net::TcpStream::connect(self.address);
+    }
+}

@@ -1,0 +1,332 @@
+//! Requests and their answers.
+
+use std::io::{self, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use rustls::{ServerConnection, StreamOwned};
+use serde_json::{Value, json};
+
+use super::http::{self, Asked, Stream};
+use super::store::{Id, KINDS};
+use super::{Ending, Fault, Handshake, Seen, Shared, Streaming};
+
+pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for socket in listener.incoming().map_while(Result::ok) {
+        if shared.stopped.load(SeqCst) {
+            return;
+        }
+        let shared = Arc::clone(shared);
+        std::thread::spawn(move || connection(socket, &shared));
+    }
+}
+
+fn connection(socket: TcpStream, shared: &Shared) {
+    let handshake = shared.state().handshake;
+    if handshake == Handshake::Broken {
+        return;
+    }
+    socket.set_nodelay(true).unwrap();
+    let stream = match &shared.identities {
+        None => Stream::Plain(socket),
+        Some((good, stranger)) => {
+            let identity = if handshake == Handshake::Good { good } else { stranger };
+            let session = ServerConnection::new(Arc::clone(&identity.server)).unwrap();
+            Stream::Tls(Box::new(StreamOwned::new(session, socket)))
+        }
+    };
+    let mut stream = BufReader::new(stream);
+    while let Some(asked) = http::read(&mut stream) {
+        // A client that has gone is no news.
+        if request(&asked, stream.get_mut(), shared).is_err() || shared.stopped.load(SeqCst) {
+            break;
+        }
+    }
+    let _gone = stream.get_ref().socket().shutdown(Shutdown::Both);
+}
+
+fn broken() -> io::Error {
+    io::ErrorKind::ConnectionAborted.into()
+}
+
+/// `v1.Status`.
+fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code})
+}
+
+fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Result<u16> {
+    http::answer(to, code, "", status(code, reason, message).to_string().as_bytes())?;
+    Ok(code)
+}
+
+fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
+    let Some((kind, _, _)) = KINDS.iter().find(|(_, path, _)| *path == asked.path) else {
+        return refuse(to, 404, "NotFound", "the server could not find the requested resource").map(drop);
+    };
+    let watch = asked.is("watch");
+    let slot = {
+        let mut state = shared.state();
+        state.seen.push(Seen {
+            kind: (*kind).to_owned(),
+            watch,
+            streaming: asked.is("sendInitialEvents"),
+            version: asked.get("resourceVersion").map(str::to_owned),
+            page: asked.get("continue").is_some(),
+            timeout: asked.get("timeoutSeconds").and_then(|text| text.parse().ok()),
+            status: 0,
+            at: Instant::now(),
+        });
+        state.seen.len() - 1
+    };
+    let note = |code| shared.state().seen[slot].status = code;
+    match planned(kind, watch, shared) {
+        None => {}
+        Some(Fault::Close) => return Err(broken()),
+        Some(Fault::Status(code)) => {
+            note(code);
+            return refuse(to, code, "InternalError", "planned by a test").map(drop);
+        }
+        Some(Fault::Throttle(seconds)) => {
+            note(429);
+            let body = status(429, "TooManyRequests", "too many requests").to_string();
+            return http::answer(to, 429, &format!("retry-after: {seconds}\r\n"), body.as_bytes());
+        }
+        Some(Fault::Late(time)) => std::thread::sleep(time),
+        Some(Fault::Half) => {
+            http::begin(to)?;
+            http::chunk(to, br#"{"kind":"List","metadata":{"resourceVersion":"1"},"items":[{"meta"#)?;
+            return Err(broken());
+        }
+        Some(Fault::Garbage) => {
+            note(200);
+            return http::answer(to, 200, "", b"<html>welcome to the proxy</html>\n");
+        }
+    }
+    let (known, forbidden) = {
+        let state = shared.state();
+        let known = state.tokens.is_empty() || asked.token.as_ref().is_some_and(|token| state.tokens.contains(token));
+        (known, state.forbidden.contains(kind))
+    };
+    let code = if !known {
+        refuse(to, 401, "Unauthorized", "Unauthorized")?
+    } else if forbidden {
+        let message = format!("{kind} is forbidden: User \"it\" cannot list resource at the cluster scope");
+        refuse(to, 403, "Forbidden", &message)?
+    } else if watch {
+        return self::watch(kind, asked, to, shared, note);
+    } else {
+        list(kind, asked, to, shared)?
+    };
+    note(code);
+    Ok(())
+}
+
+fn planned(kind: &str, watch: bool, shared: &Shared) -> Option<Fault> {
+    let mut state = shared.state();
+    let fits = |fault: &super::Planned| {
+        fault.times > 0 && fault.kind.is_none_or(|of| of == kind) && fault.watch.is_none_or(|of| of == watch)
+    };
+    let fault = state.faults.iter_mut().find(|fault| fits(fault))?;
+    fault.times -= 1;
+    Some(fault.fault.clone())
+}
+
+/// A version that is asked for: nothing and 0 stand for none in particular.
+fn wanted(asked: &Asked) -> Option<u64> {
+    asked.get("resourceVersion").and_then(|text| text.parse().ok()).filter(|version| *version > 0)
+}
+
+fn too_large(to: &mut Stream, wanted: u64, version: u64) -> io::Result<u16> {
+    refuse(to, 504, "Timeout", &format!("Too large resource version: {wanted}, current: {version}"))
+}
+
+fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<u16> {
+    let state = shared.state();
+    let newest = state.store.version;
+    // The token says of which version the list is, and after which object the page begins.
+    let token: Option<(u64, Id)> =
+        asked.get("continue").map(|token| serde_json::from_str(token).expect("only our own tokens come back"));
+    if let Some((version, _)) = token.as_ref().filter(|(version, _)| *version < state.store.compacted) {
+        let message = format!("The provided continue parameter is too old: {version}");
+        drop(state);
+        return refuse(to, 410, "Expired", &message);
+    }
+    if let Some(wanted) = wanted(asked).filter(|wanted| *wanted > newest) {
+        drop(state);
+        return too_large(to, wanted, newest);
+    }
+    let version = token.as_ref().map_or(newest, |(version, _)| *version);
+    let objects = state.store.at(kind, version);
+    drop(state);
+    let from = token.map_or(0, |(_, last)| objects.partition_point(|(id, _)| *id <= last));
+    let rest = &objects[from..];
+    let limit = asked.get("limit").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let page = &rest[..limit.min(rest.len())];
+    let mut metadata = json!({"resourceVersion": version.to_string()});
+    if page.len() < rest.len() {
+        metadata["continue"] = json!(json!([version, page.last().unwrap().0]).to_string());
+        metadata["remainingItemCount"] = json!(rest.len() - page.len());
+    }
+    let items: Vec<Value> = page
+        .iter()
+        .map(|(_, object)| {
+            // Items of a list don't repeat what they are.
+            let mut item = (**object).clone();
+            let fields = item.as_object_mut().unwrap();
+            fields.remove("kind");
+            fields.remove("apiVersion");
+            item
+        })
+        .collect();
+    let body = json!({"kind": format!("{kind}List"), "apiVersion": "v1", "metadata": metadata, "items": items});
+    http::answer(to, 200, "", body.to_string().as_bytes())?;
+    Ok(200)
+}
+
+fn line(what: &str, object: &Value) -> Vec<u8> {
+    let mut line = json!({"type": what, "object": object}).to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+fn bookmark(kind: &str, version: u64, ending: bool) -> Vec<u8> {
+    let mut metadata = json!({"resourceVersion": version.to_string(), "creationTimestamp": null});
+    if ending {
+        metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+    }
+    line("BOOKMARK", &json!({"kind": kind, "apiVersion": "v1", "metadata": metadata}))
+}
+
+/// Counts a watch as open for as long as it lives.
+struct Open<'a>(&'a Shared);
+
+impl<'a> Open<'a> {
+    fn new(shared: &'a Shared) -> Self {
+        shared.state().open_watches += 1;
+        Self(shared)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.state().open_watches -= 1;
+    }
+}
+
+fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl Fn(u16)) -> io::Result<()> {
+    let offered = shared.state().streaming;
+    let streaming = asked.is("sendInitialEvents") && offered != Streaming::Ignored;
+    let (mut at, first, from_ending) = {
+        let state = shared.state();
+        let newest = state.store.version;
+        let refusal = if streaming && offered == Streaming::Refused {
+            let message = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for watch unless the WatchList \
+                           feature gate is enabled";
+            Some((422, "Invalid", message.to_owned()))
+        } else if streaming && asked.get("resourceVersionMatch") != Some("NotOlderThan") {
+            Some((422, "Invalid", "resourceVersionMatch must be set to NotOlderThan with sendInitialEvents".to_owned()))
+        } else if !asked.is("sendInitialEvents") && asked.get("resourceVersionMatch").is_some() {
+            Some((422, "Invalid", "resourceVersionMatch is forbidden for watch".to_owned()))
+        } else {
+            None
+        };
+        let wanted = wanted(asked);
+        let ending = state.endings.0;
+        let compacted = state.store.compacted;
+        let first = match wanted {
+            Some(_) if !streaming => Vec::new(),
+            _ => state.store.at(kind, newest),
+        };
+        drop(state);
+        if let Some((code, reason, message)) = refusal {
+            note(code);
+            return refuse(to, code, reason, &message).map(drop);
+        }
+        if let Some(wanted) = wanted.filter(|wanted| *wanted > newest) {
+            note(504);
+            return too_large(to, wanted, newest).map(drop);
+        }
+        if let Some(wanted) = wanted.filter(|wanted| !streaming && *wanted < compacted) {
+            // The real one says so within the answer, or before it: here by turns.
+            let message = format!("too old resource version: {wanted} ({compacted})");
+            if wanted % 2 == 0 {
+                note(410);
+                return refuse(to, 410, "Expired", &message).map(drop);
+            }
+            note(200);
+            http::begin(to)?;
+            http::chunk(to, &line("ERROR", &status(410, "Expired", &message)))?;
+            return http::chunk(to, b"");
+        }
+        (wanted.filter(|_| !streaming).unwrap_or(newest), first, ending)
+    };
+    note(200);
+    let _open = Open::new(shared);
+    http::begin(to)?;
+    for (_, object) in first {
+        http::chunk(to, &line("ADDED", &object))?;
+    }
+    let bookmarks = asked.is("allowWatchBookmarks");
+    if streaming && bookmarks {
+        http::chunk(to, &bookmark(kind, at, true))?;
+    }
+    let seconds = asked.get("timeoutSeconds").and_then(|text| text.parse().ok()).unwrap_or(1800);
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut bookmarked = Instant::now();
+    loop {
+        let (changes, version, every, ending) = {
+            let state = shared.state();
+            let idle = state.store.version == at && state.endings.0 == from_ending;
+            let state =
+                if idle { shared.changed.wait_timeout(state, Duration::from_millis(20)).unwrap().0 } else { state };
+            let (count, of, how) = state.endings;
+            let ending = (count != from_ending && of.is_none_or(|of| of == kind)).then_some(how);
+            (state.store.after(kind, at), state.store.version, state.bookmark_every, ending)
+        };
+        if let Some(ending) = ending {
+            return end(ending, to);
+        }
+        let mut lines = Vec::new();
+        for change in &changes {
+            lines.extend(line(change.what, &change.object));
+        }
+        at = version;
+        if !lines.is_empty() {
+            http::chunk(to, &lines)?;
+        }
+        if bookmarks && bookmarked.elapsed() >= every {
+            http::chunk(to, &bookmark(kind, at, false))?;
+            bookmarked = Instant::now();
+        }
+        if Instant::now() >= until || shared.stopped.load(SeqCst) {
+            return http::chunk(to, b"");
+        }
+    }
+}
+
+fn end(ending: Ending, to: &mut Stream) -> io::Result<()> {
+    match ending {
+        Ending::InOrder => return http::chunk(to, b""),
+        Ending::Abrupt => {}
+        Ending::HalfObject => {
+            let ghost = br#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"ghost","namespace":"default","#;
+            http::chunk(to, ghost)?;
+        }
+        Ending::Error(code) => {
+            http::chunk(
+                to,
+                &line("ERROR", &status(code, if code == 410 { "Expired" } else { "InternalError" }, "planned")),
+            )?;
+            return http::chunk(to, b"");
+        }
+        Ending::Garbage => {
+            http::chunk(to, b"{\"type\":\"ADDED\",\"object\":}\n")?;
+            return http::chunk(to, b"");
+        }
+    }
+    to.flush()?;
+    Err(broken())
+}
