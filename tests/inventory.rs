@@ -117,7 +117,7 @@ fn table() -> String {
     }
     let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
     for def in selfmetrics::ALL {
-        let group = def.name.splitn(3, '_').nth(1).unwrap();
+        let group = def.name.split('_').nth(1).unwrap();
         *groups.entry(group).or_default() += 1;
     }
     let groups: Vec<String> = groups.iter().map(|(group, count)| format!("`webb_{group}*` ({count})")).collect();
