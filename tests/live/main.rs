@@ -19,4 +19,6 @@ mod lifecycle;
 #[cfg(test)]
 mod manifest;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod scrape;
