@@ -2,8 +2,8 @@
 //! configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`, `stages`, `series`,
-//! `pods`, `memory`. Everything runs in one thread, in the order in which the pipeline's threads would do it. Figures
-//! are CPU time of that thread, which other programs on the machine lengthen less than the clock on the wall.
+//! `pods`, `threads`, `memory`. But for `threads`, everything runs in one thread, in the order in which the pipeline's
+//! threads would do it. Figures are CPU time, which other programs on the machine lengthen less than time on the clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,10 +20,11 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mix::pipeline::Pipeline;
 use rustix::time::{ClockId, clock_gettime};
 use webb::abi::Record;
 use webb::decode::{Decoded, Decoder};
-use webb::expose::text;
+use webb::expose::{Exposition, Format, Snapshot};
 use webb::flow::Flow;
 use webb::index::Index;
 use webb::metrics::{Aggregator, Flows};
@@ -112,8 +113,8 @@ impl Engine {
     }
 }
 
-fn cpu() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
+fn cpu(of: ClockId) -> Duration {
+    let now = clock_gettime(of);
     Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
 }
 
@@ -125,13 +126,17 @@ struct Times {
 }
 
 impl Times {
-    fn of(mut round: impl FnMut()) -> Self {
+    fn of(round: impl FnMut()) -> Self {
+        Self::by(ClockId::ThreadCPUTime, round)
+    }
+
+    fn by(clock: ClockId, mut round: impl FnMut()) -> Self {
         let mut times = Self::default();
         let began = Instant::now();
         while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
-            let (wall, before) = (Instant::now(), cpu());
+            let (wall, before) = (Instant::now(), cpu(clock));
             round();
-            times.cpu.push(cpu() - before);
+            times.cpu.push(cpu(clock) - before);
             times.wall.push(wall.elapsed());
         }
         times.cpu.sort_unstable();
@@ -245,6 +250,32 @@ fn pods() {
     }
 }
 
+/// The pipeline as it is, with its channels: the CPU time of all its threads together.
+fn threads() {
+    const RECORDS: usize = 1 << 20;
+    head("Through the pipeline's threads, a million records a round");
+    for (name, configuration) in CONFIGURATIONS {
+        let pipeline = Pipeline::new(configuration, mix::PODS);
+        pipeline.run(RECORDS as u64);
+        let times = Times::by(ClockId::ProcessCPUTime, || pipeline.run(RECORDS as u64));
+        times.print(name, RECORDS, 0);
+    }
+}
+
+/// Writes all that the aggregators hold as a scrape does, part by part; returns how much that was.
+fn scrape(aggregators: &mut [Aggregator]) -> usize {
+    let snapshots: Vec<Snapshot> = aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
+    let snapshots: Vec<&Snapshot> = snapshots.iter().collect();
+    let exposition = Exposition::new(Format::Text, &snapshots, [], |_| true);
+    let (mut out, mut length) = (Vec::new(), 0);
+    for part in exposition.parts() {
+        out.clear();
+        exposition.write(part, |at| snapshots.get(at).copied(), &mut out);
+        length += out.len();
+    }
+    length
+}
+
 /// In a process of its own, since memory that was used once is seldom given back.
 fn memory() {
     const HERE: &str = "WEBB_BENCH_MEMORY";
@@ -263,28 +294,31 @@ fn memory() {
     let mut engine = Engine::new(mix::SECOND, 20_000);
     resident("with 20,000 pods");
     let mut dice = mix::Dice::new();
-    while engine.aggregators[0].series() < 100_000 {
+    let mut scraped = 0;
+    while engine.series() < 100_000 {
         let records: Vec<Record> = (0..mix::BATCH).map(|_| mix::record(&mut dice, 20_000)).collect();
         engine.run(&records);
-    }
-    resident(&format!("and {} series, 100,000 of them with six labels", engine.series()));
-    for _ in 0..2 {
-        let mut length = 0;
-        for aggregator in &mut engine.aggregators {
-            for snapshot in aggregator.snapshot() {
-                let mut out = Vec::new();
-                text::render([&snapshot], [], &mut out);
-                length += out.len();
-            }
+        // Series come in the course of many scrapes.
+        if engine.series() / 10_000 > scraped {
+            scraped = engine.series() / 10_000;
+            scrape(&mut engine.aggregators);
         }
-        resident(&format!("after a scrape of {length} bytes"));
     }
+    resident(&format!("and {} series, {} of them with six labels", engine.series(), engine.aggregators[0].series()));
+    let length = scrape(&mut engine.aggregators);
+    resident(&format!("after a scrape of {length} bytes"));
 }
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 5] =
-        [("path", path), ("stages", stages), ("series", series), ("pods", pods), ("memory", memory)];
+    let tables: [(&str, fn()); 6] = [
+        ("path", path),
+        ("stages", stages),
+        ("series", series),
+        ("pods", pods),
+        ("threads", threads),
+        ("memory", memory),
+    ];
     for (name, table) in tables {
         if wanted.is_empty() || wanted.iter().any(|word| word == name) {
             table();

@@ -8,6 +8,8 @@
 #![allow(dead_code, reason = "each bench uses its part of it")]
 #![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]
 
+pub(crate) mod pipeline;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
