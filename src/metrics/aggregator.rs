@@ -172,6 +172,10 @@ impl<P: Plugin> Engine for Counting<P> {
                 self.seen = 0;
             }
         }
+        if P::NEEDS_EXTRA && batch.extras.is_empty() && !cfg!(feature = "fault-injection") {
+            *progress = batch.flows.len();
+            return;
+        }
         for (at, flow) in batch.flows.iter().enumerate().skip(from.max(self.seen)) {
             *progress = at;
             #[cfg(feature = "fault-injection")]
@@ -188,6 +192,7 @@ impl<P: Plugin> Engine for Counting<P> {
                 extras: batch.extras,
                 index: batch.index,
                 tally: &mut self.tally,
+                ends: None,
                 plugin: PhantomData,
             };
             self.plugin.observe(flow, &mut emit);

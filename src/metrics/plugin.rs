@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::memo::Way;
 use super::options::Options;
 use super::series::{FAMILIES, Trace};
 use super::tally::{self, Tally};
@@ -48,6 +49,8 @@ pub trait Plugin: Send + Sized + 'static {
     const CONFLICT: Option<&'static str> = None;
     /// True if it wants flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
+    /// True if only flows with an extra count, which flows from the kernel do not have.
+    const NEEDS_EXTRA: bool = false;
     /// True if its context takes source for destination and the other way round (contract, section 2.4).
     const INVERTED: bool = false;
 
@@ -83,6 +86,8 @@ pub struct Emit<'a, P> {
     pub(super) extras: &'a [Extra],
     pub(super) index: &'a Index,
     pub(super) tally: &'a mut Tally,
+    /// Who the flow's ends are, once that was asked.
+    pub(super) ends: Option<u64>,
     pub(super) plugin: std::marker::PhantomData<P>,
 }
 
@@ -120,8 +125,19 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is through.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
+        self.count_if(true, table, key);
+    }
+
+    /// The same if `counts`, and nothing otherwise. For what is true of many flows, in no order: an `if` around
+    /// [`Emit::count`] would be guessed wrong again and again, which takes longer than the work it saves.
+    #[inline]
+    pub fn count_if(&mut self, counts: bool, table: usize, key: u64) {
+        if !counts && self.tally.contexts.looks_up_ends() {
+            return;
+        }
         let extra = self.extra();
-        self.tally.hit(table, key, self.at, self.flow, extra);
+        let ends = *self.ends.get_or_insert_with(|| self.tally.contexts.ends(self.flow, extra));
+        self.tally.hit(counts, Way::new(table, ends, key), self.at);
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.

@@ -18,9 +18,11 @@ pub(super) struct Hit {
     way: Way,
     /// The flow's place in its batch.
     flow: u32,
-    /// The hash of the way, then the slot it leads to.
+    /// The hash of the way, then the slot it leads to; nothing yet while flows are looked at.
     place: u32,
 }
+
+const NO_HIT: Hit = Hit { way: Way::NONE, flow: 0, place: 0 };
 
 /// All that a metric holds, but for the rules by which it counts.
 #[derive(Debug)]
@@ -29,7 +31,9 @@ pub(super) struct Tally {
     pub(super) tables: Vec<SeriesTable>,
     pub(super) tuples: Tuples,
     pub(super) memo: Memo,
+    /// The first `count` of them are hits.
     hits: Vec<Hit>,
+    count: usize,
 }
 
 impl Tally {
@@ -40,35 +44,57 @@ impl Tally {
             tuples: Tuples::default(),
             memo: Memo::default(),
             hits: Vec::new(),
+            count: 0,
         }
-    }
-
-    /// Notes that a flow counts, to be counted by [`Tally::settle`].
-    #[inline]
-    pub(super) fn hit(&mut self, table: usize, fixed: u64, at: u32, flow: &Flow, extra: Option<&Extra>) {
-        let way = Way::new(table, self.contexts.ends(flow, extra), fixed);
-        self.hits.push(Hit { way, flow: at, place: self.memo.hash(way) });
     }
 
     /// Begins a batch.
     pub(super) fn begin(&mut self) {
-        self.hits.clear();
+        self.count = 0;
     }
 
     /// Takes up a batch again without the hits of one flow.
     pub(super) fn begin_again(&mut self, without: usize) {
-        self.hits.retain(|hit| hit.flow as usize != without);
-        for hit in &mut self.hits {
-            hit.place = self.memo.hash(hit.way);
+        let mut kept = 0;
+        for at in 0..self.count {
+            if let Some(&hit) = self.hits.get(at).filter(|hit| hit.flow as usize != without)
+                && let Some(place) = self.hits.get_mut(kept)
+            {
+                *place = hit;
+                kept += 1;
+            }
         }
+        self.count = kept;
+    }
+
+    /// Notes a flow that counts, if it does, to be counted by [`Tally::settle`]. The core cannot guess which flows count
+    /// in what, and a wrong guess costs more than writing down a hit that the next one overwrites: so there is no branch.
+    #[inline]
+    pub(super) fn hit(&mut self, counts: bool, way: Way, flow: u32) {
+        if self.count == self.hits.len() {
+            self.make_room();
+        }
+        if let Some(place) = self.hits.get_mut(self.count) {
+            *place = Hit { way, flow, place: 0 };
+            self.count += usize::from(counts);
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        self.hits.resize((2 * self.count).max(1024), NO_HIT);
     }
 
     /// Counts all hits. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
     /// batch is counted yet, and without that flow's hits this can be done again.
     pub(super) fn settle<P: Plugin>(&mut self, flows: &[Flow], extras: &[Extra], progress: &mut usize) {
-        self.memo.fetch(self.hits.iter().map(|hit| hit.place));
-        let mut at = 0;
-        while let Some(&Hit { way, flow, place }) = self.hits.get(at) {
+        let hits = self.hits.iter_mut().take(self.count);
+        self.memo.fetch(hits.map(|hit| {
+            hit.place = self.memo.hash(hit.way);
+            hit.place
+        }));
+        for at in 0..self.count {
+            let Some(&Hit { way, flow, place }) = self.hits.get(at) else { break };
             let slot = self.memo.find(way, place).unwrap_or_else(|| {
                 *progress = flow as usize;
                 flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for::<P>(way, flow, extra(flow, extras)))
@@ -76,13 +102,13 @@ impl Tally {
             if let Some(hit) = self.hits.get_mut(at) {
                 hit.place = slot;
             }
-            at += 1;
         }
-        for hit in self.hits.drain(..) {
+        for hit in self.hits.iter().take(self.count) {
             if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.way.table()), flows.get(hit.flow as usize)) {
                 table.add(hit.place, P::amounts(flow));
             }
         }
+        self.count = 0;
     }
 
     /// The slot of one flow's series, now.
