@@ -9,8 +9,8 @@ use serde_json::json;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
-use crate::conntrack::Counters as Heard;
 use crate::cluster::kubernetes::{Reason, Status};
+use crate::conntrack::Counters as Heard;
 use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
 use crate::index::Index;
@@ -147,29 +147,6 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
                 rows.add(&own::CONNTRACK_LOOKUPS, &[result], count.load(Relaxed));
             }
             rows.add(&own::POLICY_UNDECIDED, &[], counters.undecided.load(Relaxed));
-/// How the watches of the API server go; no rows while names come from elsewhere.
-pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
-    metrics.add(
-        &[
-            &own::CLUSTER_SYNCED,
-            &own::CLUSTER_LISTS,
-            &own::CLUSTER_WATCH_RESTARTS,
-            &own::CLUSTER_WATCH_LAG,
-            &own::CLUSTER_INVALID,
-        ],
-        Box::new(move |rows| {
-            for watched in names.watches().into_iter().flat_map(Status::watched) {
-                let kind = watched.kind.name();
-                rows.add(&own::CLUSTER_SYNCED, &[kind], u64::from(watched.synced()));
-                for (way, count) in watched.lists() {
-                    rows.add(&own::CLUSTER_LISTS, &[kind, way], count);
-                }
-                for reason in Reason::ALL {
-                    rows.add(&own::CLUSTER_WATCH_RESTARTS, &[kind, reason.label()], watched.restarts(reason));
-                }
-                rows.add_f64(&own::CLUSTER_WATCH_LAG, &[kind], watched.lag());
-                rows.add(&own::CLUSTER_INVALID, &[kind], watched.invalid());
-            }
         }),
     )
 }

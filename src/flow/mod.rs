@@ -88,13 +88,6 @@ impl EndpointId {
         self.0 % Self::ROWS
     }
 
-    /// True if at least one of the two has an address that somebody else may be behind: a service's or a node's. One
-    /// comparison, since every flow is asked.
-    #[inline]
-    pub fn any_front(self, other: Self) -> bool {
-        self.0.max(other.0) >= (Sort::Service as u32) << 28
-    }
-
     /// The sort.
     #[inline]
     pub fn sort(self) -> Sort {

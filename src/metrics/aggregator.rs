@@ -10,10 +10,11 @@ use super::contexts::Contexts;
 use super::filters::Filters;
 use super::gone::{Gone, PodLabels};
 use super::limit::Limits;
+use super::memo::TABLES;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
-use super::tuples::Tuples;
+use super::tally::{Tally, extra};
 use crate::expose::Snapshot;
 use crate::flow::{Event, Extra, Flow};
 use crate::index::Index;
@@ -60,7 +61,8 @@ impl Aggregator {
     /// Counts the batch's flows from number `from` on.
     ///
     /// `progress` is always the flow being counted, and the number of flows at the end. After a caught panic it is the flow
-    /// that killed the call: counters stay usable, and counting goes on with `from` one behind it. With the feature
+    /// that killed the call: go on with the same batch and `from` one behind it, even if that is the end. All other flows
+    /// of the batch are counted then, also those that only waited for the end of the batch. With the feature
     /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.engine.observe(&self.filters, batch, from, progress);
@@ -137,22 +139,22 @@ pub(super) trait Engine: Send {
 
 struct Counting<P> {
     plugin: P,
-    contexts: Contexts,
-    tables: Vec<SeriesTable>,
-    tuples: Tuples,
+    tally: Tally,
+    /// How many flows of the batch the plugin has seen, while their hits are being counted.
+    seen: usize,
     #[cfg(feature = "fault-injection")]
     point: String,
 }
 
 /// The engine of a plugin, for the registry.
 pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
+    const { assert!(P::TABLES.len() <= TABLES, "the memo has room for the number of so many tables") };
     let (names, pods) = (spec.label_names(), PodLabels::new(&spec));
     let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
         plugin: P::new(options),
-        contexts: Contexts::new(spec).with_pods(pods),
-        tables: P::tables(options).iter().map(|table| SeriesTable::new(table, &names)).collect(),
-        tuples: Tuples::default(),
+        tally: Tally::new(Contexts::new(spec).with_pods(pods), P::tables(options), &names),
+        seen: 0,
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
@@ -160,8 +162,21 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
 
 impl<P: Plugin> Engine for Counting<P> {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
-        self.contexts.follow(batch.index);
-        for (at, flow) in batch.flows.iter().enumerate().skip(from) {
+        if self.tally.contexts.follow(batch.index) {
+            self.tally.memo.clear();
+        }
+        match from.checked_sub(1) {
+            Some(killer) => self.tally.begin_again(killer),
+            None => {
+                self.tally.begin();
+                self.seen = 0;
+            }
+        }
+        if P::NEEDS_EXTRA && batch.extras.is_empty() && !cfg!(feature = "fault-injection") {
+            *progress = batch.flows.len();
+            return;
+        }
+        for (at, flow) in batch.flows.iter().enumerate().skip(from.max(self.seen)) {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             crate::fault::inject::point(&self.point);
@@ -171,57 +186,132 @@ impl<P: Plugin> Engine for Counting<P> {
             if flow.ruling.is_given() && !P::VERDICTS {
                 continue;
             }
-            if !filters.pass(flow, batch.extras.get(flow.extra.0 as usize), batch.index) {
+            if !filters.pass(flow, extra(flow, batch.extras), batch.index) {
                 continue;
             }
             let mut emit = Emit {
                 flow,
+                at: u32::try_from(at).unwrap_or(u32::MAX),
                 extras: batch.extras,
                 index: batch.index,
-                contexts: &mut self.contexts,
-                tables: &mut self.tables,
-                tuples: &mut self.tuples,
-                context: None,
+                tally: &mut self.tally,
+                ends: None,
                 plugin: PhantomData,
             };
             self.plugin.observe(flow, &mut emit);
         }
+        self.seen = batch.flows.len();
+        self.tally.settle::<P>(batch.flows, batch.extras, progress);
+        self.seen = 0;
         *progress = batch.flows.len();
     }
 
     fn forget(&mut self, gone: &Gone) -> usize {
-        let contexts = self.contexts.forget(gone);
+        let contexts = self.tally.contexts.forget(gone);
         if contexts.is_empty() {
             return 0;
         }
-        self.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
+        self.tally.memo.clear();
+        self.tally.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
     }
 
     fn limit(&mut self, limits: &Limits) {
         // A tuple of names without a series stays until its turn to be forgotten: leave room for some.
-        self.contexts.limit(limits.per_family.saturating_mul(self.tables.len()).saturating_add(1 << 16));
-        for table in &mut self.tables {
+        self.tally.contexts.limit(limits.per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
+        for table in &mut self.tally.tables {
             table.limit(limits.clone());
         }
     }
 
     fn expire(&mut self, looks: u32) -> usize {
-        let expired = self.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
+        let expired = self.tally.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
         if expired > 0 {
-            self.contexts.retain(&self.tables.iter().flat_map(SeriesTable::contexts).collect());
+            self.tally.memo.clear();
+            self.tally.contexts.retain(&self.tally.tables.iter().flat_map(SeriesTable::contexts).collect());
         }
         expired
     }
 
     fn folded(&self) -> u64 {
-        self.tables.iter().map(SeriesTable::folded).sum()
+        self.tally.tables.iter().map(SeriesTable::folded).sum()
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {
-        self.tables.iter_mut().map(SeriesTable::snapshot).collect()
+        self.tally.tables.iter_mut().map(SeriesTable::snapshot).collect()
     }
 
     fn series(&self) -> usize {
-        self.tables.iter().map(|table| table.series() * table.families()).sum()
+        self.tally.tables.iter().map(|table| table.series() * table.families()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::super::plugin::{Table, Texts};
+    use super::super::tuples::Tuples;
+    use super::*;
+    use crate::expose::Spec;
+    use crate::index::Policies;
+    use proptest::prelude::*;
+
+    /// Cannot bear some flows, and cannot name some series.
+    struct Fussy;
+
+    const UNBEARABLE: u32 = 100;
+    const NAMELESS: u32 = 101;
+
+    impl Plugin for Fussy {
+        const NAME: &'static str = "fussy";
+        const TABLES: &'static [Table] = &[Table::counters(&[Spec { name: "fussy_total", help: "" }], &["port"])];
+
+        fn new(_options: &Options) -> Self {
+            Self
+        }
+
+        fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
+            emit.count(0, flow.ifindex.into());
+            assert_ne!(flow.ifindex, UNBEARABLE);
+        }
+
+        fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
+            assert_ne!(key, u64::from(NAMELESS));
+            vec![key.to_string().into()]
+        }
+    }
+
+    proptest! {
+        /// A flow that panics, while the metric looks at it or when its series is born, costs itself and no other.
+        #[test]
+        fn a_panic_costs_one_flow(numbers in prop::collection::vec(prop_oneof![8 => 0..9_u32, 2 => 100..102_u32], 0..60)) {
+            let index = Arc::new(Index::new([], Policies::default()));
+            let flows: Vec<Flow> =
+                numbers.iter().map(|&ifindex| Flow { ifindex, event: Event::Trace, ..Flow::default() }).collect();
+            let mut engine = engine::<Fussy>(ContextSpec::default(), &Options::default());
+            let filters = Filters::default();
+            for batch in flows.chunks(20) {
+                let (mut from, mut killed) = (0, Vec::new());
+                loop {
+                    let mut progress = 0;
+                    let flows = Flows { flows: batch, extras: &[], index: &index };
+                    let call = || engine.observe(&filters, flows, from, &mut progress);
+                    if catch_unwind(AssertUnwindSafe(call)).is_ok() {
+                        prop_assert_eq!(progress, batch.len());
+                        break;
+                    }
+                    killed.push(batch[progress].ifindex);
+                    from = progress + 1;
+                }
+                let deadly = batch.iter().map(|flow| flow.ifindex).filter(|number| *number >= UNBEARABLE).count();
+                prop_assert_eq!(killed.len(), deadly, "{:?}", killed);
+            }
+            for number in 0..9 {
+                let expected = numbers.iter().filter(|other| **other == number).count() as u64;
+                let rows: Vec<(String, u64)> = engine.snapshot()[0].rows(0).collect();
+                let found = rows.iter().find(|(text, _)| *text == format!("port=\"{number}\""));
+                prop_assert_eq!(found.map_or(0, |(_, count)| *count), expected);
+            }
+        }
     }
 }

@@ -1,20 +1,23 @@
-//! From a flow to the number of its context: one memo lookup, and none at all without a context.
+//! From a flow to the number of its context, and to a number for its two ends that is found faster.
 //!
-//! The values of a context depend on the two ends of a flow, at times on its direction and addresses. All that follows
-//! from these is worked out once and remembered until endpoint ids mean something else ([`Index::meaning`]), which is
-//! seldom: most indexes only add to the one before. What is remembered is a [`ContextId`], the number of a tuple of names, and the same names keep their
-//! number over all indexes, so a series goes on when the index changes.
+//! The values of a context depend on the two ends of a flow, at times on its direction and addresses. A tuple of values
+//! has a [`ContextId`]; the same names keep it over all indexes, so a series goes on when the index changes. Putting the
+//! values together takes time. But what they depend on fits into 62 bits ([`Contexts::ends`]), and whoever remembers
+//! what became of those bits ([`super::memo`]) needs the context itself only once for each meaning of the endpoints' ids
+//! ([`Index::meaning`]), which is seldom a new one: most indexes only add to the one before.
 
+use std::hash::BuildHasher;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::context::{ContextSpec, End, Ends, Uses, dns, service};
 use super::gone::{Gone, PodLabels};
 use super::limit;
-use crate::flow::{Address, EndpointId, Extra, Family, Flow};
+use super::memo::NOWHERE;
+use crate::flow::{Address, Extra, Family, Flow};
 use crate::index::Index;
 use crate::sym::Sym;
 
@@ -29,22 +32,22 @@ impl ContextId {
     pub const REST: Self = Self(u32::MAX - 1);
 }
 
-/// The ends of a flow, less what the context does not use.
+/// One end of a flow, for contexts that show addresses, DNS names or services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Who {
-    source: EndpointId,
-    destination: EndpointId,
-    direction: u8,
-    /// Whether an address of zeros is one.
+struct Where {
+    endpoint: u32,
+    address: Address,
+    names: Sym,
+    service: Sym,
     family: Family,
     /// Whether it is an IP packet: only such have addresses.
     addressed: bool,
-    /// Whether the addresses are written as IPv6 though they are IPv4's.
-    mapped: [bool; 2],
+    /// Whether the address is written as IPv6 though it is IPv4's.
+    mapped: bool,
 }
 
-/// [`Who`] with the addresses, the DNS names and the services, for contexts that show them.
-type WhoAndWhere = (Who, [Address; 2], [Sym; 2], [Sym; 2]);
+/// Bits of the number of an end: two of them and a direction fit into 62.
+const END_BITS: u32 = 30;
 
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
@@ -57,12 +60,22 @@ const NUMBERS: usize = (u32::MAX - 1) as usize;
 pub struct Contexts {
     spec: ContextSpec,
     uses: Uses,
-    /// What the memos hold for.
+    /// What the last flows were named by.
     index: Arc<Index>,
-    by_ends: HashMap<Who, ContextId, RandomState>,
-    by_addresses: HashMap<WhoAndWhere, ContextId, RandomState>,
-    ids: HashMap<Arc<[Sym]>, ContextId, RandomState>,
-    values: Vec<Arc<[Sym]>>,
+    /// Numbers of ends; only where an endpoint alone is not enough.
+    ends: HashMap<Where, u32, RandomState>,
+    /// The number of the next end. Numbers are not given twice while ids mean the same.
+    next_end: u32,
+    ids: HashTable<ContextId>,
+    hasher: RandomState,
+    /// Of all contexts, one behind the other, by number.
+    values: Vec<Sym>,
+    /// How many values a context has.
+    width: usize,
+    /// How many contexts there are values of, those that were forgotten included.
+    numbers: usize,
+    /// Contexts by their values as they were before they were cut.
+    uncut: HashMap<Box<[Sym]>, ContextId, RandomState>,
     /// Numbers that are free again.
     free: Vec<ContextId>,
     /// How many there may be; all further ones are [`ContextId::OTHER`].
@@ -78,15 +91,19 @@ impl Contexts {
     pub fn new(spec: ContextSpec) -> Self {
         Self {
             uses: spec.uses(),
+            width: spec.label_names().len(),
             pods: PodLabels::default(),
             free: Vec::new(),
             limit: NUMBERS,
             spec,
             index: Arc::default(),
-            by_ends: HashMap::default(),
-            by_addresses: HashMap::default(),
-            ids: HashMap::default(),
+            ends: HashMap::default(),
+            next_end: 0,
+            ids: HashTable::new(),
+            hasher: RandomState::default(),
             values: Vec::new(),
+            numbers: 0,
+            uncut: HashMap::default(),
             addresses: HashMap::default(),
             scratch: Vec::new(),
         }
@@ -121,98 +138,94 @@ impl Contexts {
     }
 
     fn remove(&mut self, gone: impl Fn(ContextId, &[Sym]) -> bool) -> HashSet<ContextId, RandomState> {
-        let mut forgotten: HashSet<ContextId, RandomState> = HashSet::default();
-        let free: HashSet<ContextId, RandomState> = self.free.iter().copied().collect();
-        for (at, values) in self.values.iter_mut().enumerate() {
-            let id = ContextId(u32::try_from(at).unwrap_or(u32::MAX));
-            if !free.contains(&id) && gone(id, values) {
-                forgotten.insert(id);
-                *values = Arc::default();
-            }
-        }
+        let (values, width) = (&self.values, self.width);
+        let forgotten: HashSet<ContextId, RandomState> =
+            self.ids.extract_if(|&mut id| gone(id, row(values, width, id))).collect();
         if !forgotten.is_empty() {
-            self.by_ends.clear();
-            self.by_addresses.clear();
-            self.ids.retain(|_, id| !forgotten.contains(id));
+            self.uncut.retain(|_, id| !forgotten.contains(id));
             self.free.extend(forgotten.iter().copied());
         }
         forgotten
     }
 
-    /// The index that the next flows are named by.
-    pub fn follow(&mut self, index: &Arc<Index>) {
+    /// The index that the next flows are named by. True if ids mean something else there: then all ends have other
+    /// numbers.
+    pub fn follow(&mut self, index: &Arc<Index>) -> bool {
+        let other = self.index.meaning() != index.meaning();
+        if other {
+            self.ends.clear();
+            self.next_end = 0;
+        }
         if !Arc::ptr_eq(&self.index, index) {
-            if self.index.meaning() != index.meaning() {
-                self.by_ends.clear();
-                self.by_addresses.clear();
-            }
             self.index = Arc::clone(index);
         }
+        other
     }
 
-    /// The context of a flow.
+    /// True if [`Contexts::ends`] is more than putting two numbers together.
     #[inline]
-    pub fn of(&mut self, flow: &Flow, extras: &[Extra]) -> ContextId {
-        if self.spec.is_empty() {
-            return ContextId(0);
-        }
-        let who = Who {
-            source: if self.uses.source { flow.source } else { EndpointId::NONE },
-            destination: if self.uses.destination { flow.destination } else { EndpointId::NONE },
-            direction: if self.uses.direction { flow.direction as u8 } else { 0 },
-            family: Family::NotUsed,
-            addressed: false,
-            mapped: [false; 2],
-        };
+    pub(super) fn looks_up_ends(&self) -> bool {
         let uses = self.uses;
-        let extra = extras.get(flow.extra.0 as usize);
-        if uses.source_ip || uses.destination_ip || uses.source_dns || uses.destination_dns || uses.service {
-            return self.by_address(who, flow, extra);
+        uses.source_ip | uses.destination_ip | uses.source_dns | uses.destination_dns | uses.service
+    }
+
+    /// All that the context depends on, in 62 bits, while ids mean the same; [`NOWHERE`] where they are not enough.
+    #[inline]
+    pub(super) fn ends(&mut self, flow: &Flow, extra: Option<&Extra>) -> u64 {
+        let uses = self.uses;
+        let mut source = if uses.source { flow.source.row() } else { 0 };
+        let mut destination = if uses.destination { flow.destination.row() } else { 0 };
+        if uses.source_ip || uses.source_dns || uses.service {
+            source = self.end(End::Source, source, flow, extra);
         }
-        match self.by_ends.get(&who) {
-            Some(&known) => known,
-            None => self.meet(who, flow),
+        if uses.destination_ip || uses.destination_dns || uses.service {
+            destination = self.end(End::Destination, destination, flow, extra);
         }
+        if (source | destination) >> END_BITS != 0 {
+            return NOWHERE;
+        }
+        let direction = if uses.direction { flow.direction as u8 } else { 0 };
+        u64::from(source) | u64::from(destination) << END_BITS | u64::from(direction) << (2 * END_BITS)
+    }
+
+    /// The number of one end that is more than an endpoint.
+    fn end(&mut self, end: End, endpoint: u32, flow: &Flow, extra: Option<&Extra>) -> u32 {
+        let uses = self.uses;
+        let (ip, names, address) = match end {
+            End::Source => (uses.source_ip, uses.source_dns, flow.source_ip),
+            End::Destination => (uses.destination_ip, uses.destination_dns, flow.destination_ip),
+        };
+        let is = Where {
+            endpoint,
+            address: if ip { address } else { Address::default() },
+            names: if names { dns(flow, extra, &self.index, end) } else { Sym::EMPTY },
+            service: if uses.service { service(flow, extra, &self.index, end) } else { Sym::EMPTY },
+            family: if ip { flow.family } else { Family::NotUsed },
+            addressed: ip && is_addressed(flow, extra),
+            mapped: ip && mapped(extra, end),
+        };
+        if let Some(&known) = self.ends.get(&is) {
+            return known;
+        }
+        let number = self.next_end;
+        self.next_end = number.saturating_add(1);
+        if self.ends.len() >= MEMO_LIMIT {
+            self.ends.clear();
+        }
+        self.ends.insert(is, number);
+        number
     }
 
     /// The values of a context, in the order of the specification's label names.
     pub fn values(&self, id: ContextId) -> &[Sym] {
-        self.values.get(id.0 as usize).map_or(&[], |values| values)
+        row(&self.values, self.width, id)
     }
 
-    fn by_address(&mut self, who: Who, flow: &Flow, extra: Option<&Extra>) -> ContextId {
-        let uses = self.uses;
-        let address = |used, address| if used { address } else { Address::default() };
-        let names = |used, end| if used { dns(flow, extra, &self.index, end) } else { Sym::EMPTY };
-        let service = |end| if uses.service { service(flow, extra, &self.index, end) } else { Sym::EMPTY };
-        let key = (
-            Who { family: flow.family, addressed: is_addressed(flow, extra), mapped: mapped(extra), ..who },
-            [address(uses.source_ip, flow.source_ip), address(uses.destination_ip, flow.destination_ip)],
-            [names(uses.source_dns, End::Source), names(uses.destination_dns, End::Destination)],
-            [service(End::Source), service(End::Destination)],
-        );
-        if let Some(&known) = self.by_addresses.get(&key) {
-            return known;
+    /// The context of a flow.
+    pub fn of(&mut self, flow: &Flow, extra: Option<&Extra>) -> ContextId {
+        if self.width == 0 {
+            return ContextId(0);
         }
-        let id = self.work_out(flow, extra);
-        if self.by_addresses.len() >= MEMO_LIMIT {
-            self.by_addresses.clear();
-        }
-        self.by_addresses.insert(key, id);
-        id
-    }
-
-    #[cold]
-    fn meet(&mut self, who: Who, flow: &Flow) -> ContextId {
-        let id = self.work_out(flow, None);
-        if self.by_ends.len() >= MEMO_LIMIT {
-            self.by_ends.clear();
-        }
-        self.by_ends.insert(who, id);
-        id
-    }
-
-    fn work_out(&mut self, flow: &Flow, extra: Option<&Extra>) -> ContextId {
         self.scratch.clear();
         let texts = &mut self.addresses;
         let ends = Ends {
@@ -225,8 +238,7 @@ impl Contexts {
                 let address = if end == End::Source { flow.source_ip } else { flow.destination_ip };
                 // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
                 let absent = address == Address::default() && flow.family != Family::V6;
-                let [source, destination] = mapped(extra);
-                let mapped = if end == End::Source { source } else { destination };
+                let mapped = mapped(extra, end);
                 match (absent || !is_addressed(flow, extra), mapped) {
                     (true, _) => Sym::EMPTY,
                     (false, false) => text(texts, address),
@@ -235,29 +247,57 @@ impl Contexts {
             },
         };
         self.spec.values(ends, &mut self.scratch);
-        if let Some(&known) = self.ids.get(self.scratch.as_slice()) {
+        if let Some(known) = self.find(&self.scratch) {
             return known;
         }
-        if self.values.len() - self.free.len() >= self.limit {
+        if let Some(&known) = self.uncut.get(self.scratch.as_slice()) {
+            return known;
+        }
+        self.meet()
+    }
+
+    fn find(&self, values: &[Sym]) -> Option<ContextId> {
+        let same = |&id: &ContextId| row(&self.values, self.width, id) == values;
+        self.ids.find(self.hasher.hash_one(values), same).copied()
+    }
+
+    /// Values that are not known as they stand.
+    #[cold]
+    fn meet(&mut self) -> ContextId {
+        if self.numbers - self.free.len() >= self.limit {
             return ContextId::OTHER;
         }
-        let values: Arc<[Sym]> = Arc::from(self.scratch.as_slice());
-        let shown: Arc<[Sym]> = values.iter().map(|&value| cut(value)).collect();
+        let shown: Vec<Sym> = self.scratch.iter().map(|&value| cut(value)).collect();
+        let is_cut = shown != self.scratch;
         // Two tuples that differ beyond the limit alone are one.
-        let id = self.ids.get(&shown).copied().unwrap_or_else(|| {
-            let free = self.free.pop();
-            if let Some((id, place)) = free.and_then(|id| self.values.get_mut(id.0 as usize).map(|place| (id, place))) {
-                *place = Arc::clone(&shown);
-                id
-            } else {
-                self.values.push(Arc::clone(&shown));
-                ContextId(u32::try_from(self.values.len() - 1).unwrap_or(u32::MAX))
-            }
-        });
-        self.ids.insert(shown, id);
-        self.ids.insert(values, id);
+        let known = if is_cut { self.find(&shown) } else { None };
+        let id = known.unwrap_or_else(|| self.put(&shown));
+        if is_cut {
+            self.uncut.insert(self.scratch.as_slice().into(), id);
+        }
         id
     }
+
+    fn put(&mut self, values: &[Sym]) -> ContextId {
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.values.resize(self.values.len() + self.width, Sym::EMPTY);
+            self.numbers += 1;
+            ContextId(u32::try_from(self.numbers - 1).unwrap_or(u32::MAX))
+        });
+        let first = id.0 as usize * self.width;
+        if let Some(place) = self.values.get_mut(first..first + self.width) {
+            place.copy_from_slice(values);
+        }
+        let (all, width, hasher) = (&self.values, self.width, &self.hasher);
+        let hash = |id: &ContextId| hasher.hash_one(row(all, width, *id));
+        self.ids.insert_unique(hasher.hash_one(values), id, hash);
+        id
+    }
+}
+
+fn row(values: &[Sym], width: usize, id: ContextId) -> &[Sym] {
+    let first = (id.0 as usize).saturating_mul(width);
+    values.get(first..first.saturating_add(width)).unwrap_or_default()
 }
 
 fn cut(value: Sym) -> Sym {
@@ -271,8 +311,8 @@ fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
     extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
 }
 
-fn mapped(extra: Option<&Extra>) -> [bool; 2] {
-    extra.map_or([false; 2], |extra| [extra.mapped.source, extra.mapped.destination])
+fn mapped(extra: Option<&Extra>, end: End) -> bool {
+    extra.is_some_and(|extra| if end == End::Source { extra.mapped.source } else { extra.mapped.destination })
 }
 
 fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym {

@@ -5,8 +5,9 @@
 //! [`contexts`]) and the table of counters ([`series`]). Adding a metric is one new file and one line in [`registry`].
 //!
 //! The way of a flow, all of it without lock, allocation or text: the plugin packs its labels into a number, the
-//! context memo turns both ends into a [`contexts::ContextId`], and one hash probe with both finds the counter. Texts
-//! are looked up and put together once, when a series is born.
+//! context packs what it depends on into another ([`contexts`]), and one look into a memo with both finds the counter
+//! ([`memo`]), for all flows of a batch together ([`tally`]). Texts are looked up and put together once, when a series
+//! is born.
 
 pub mod aggregator;
 pub mod config;
@@ -18,10 +19,12 @@ pub mod gone;
 pub mod grammar;
 pub mod hubble;
 pub mod limit;
+mod memo;
 pub mod options;
 pub mod plugin;
 pub mod registry;
 pub mod series;
+mod tally;
 pub mod traffic;
 pub mod tuples;
 

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::contexts::{ContextId, Contexts};
+use super::memo::Way;
 use super::options::Options;
-use super::series::{SeriesTable, Trace};
+use super::series::{FAMILIES, Trace};
+use super::tally::{self, Tally};
 use super::tuples::{Tuple, Tuples};
 use crate::expose::{DEFAULT_BOUNDS, Spec};
 use crate::flow::{Extra, Flow};
@@ -13,7 +14,7 @@ use crate::index::{Endpoint, Index};
 /// Families whose series always have the same labels: they share one table, a column each. Or one histogram.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
-    /// In the order of the increments.
+    /// In the order of [`Plugin::amounts`]; two at most.
     pub families: &'static [Spec],
     /// The fixed labels, without the context's, in the order of [`Plugin::texts`].
     pub labels: &'static [&'static str],
@@ -51,6 +52,8 @@ pub trait Plugin: Send + Sized + 'static {
     /// True if it wants policy verdicts that stand beside the packet they are about; all others would count that packet
     /// twice. (Hubble's metrics do.) Verdicts that another program wrote down are flows like any other.
     const VERDICTS: bool = false;
+    /// True if only flows with an extra count, which flows from the kernel do not have.
+    const NEEDS_EXTRA: bool = false;
     /// True if its context takes source for destination and the other way round (contract, section 2.4).
     const INVERTED: bool = false;
 
@@ -63,23 +66,31 @@ pub trait Plugin: Send + Sized + 'static {
     }
 
     /// Counts one flow: zero or more calls of `emit`. No lock, and for a flow without extra no allocation and no text.
+    /// Keys below 2^32 are found fastest.
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>);
+
+    /// What a flow that counts adds to each family of its table.
+    #[inline]
+    fn amounts(_flow: &Flow) -> [u64; FAMILIES] {
+        [1; FAMILIES]
+    }
 
     /// The texts behind a key that `observe` packed: called when a series is born. Different keys of a table must have
     /// different texts, or one series would be split in two. `tuples` are those that `observe` made.
     fn texts(table: usize, key: u64, tuples: &Tuples) -> Texts;
 }
 
-/// Where a plugin puts its counts: knows the flow and, once asked for, its context.
+/// Where a plugin puts its counts.
 #[derive(Debug)]
 pub struct Emit<'a, P> {
     pub(super) flow: &'a Flow,
+    /// The flow's place in its batch.
+    pub(super) at: u32,
     pub(super) extras: &'a [Extra],
     pub(super) index: &'a Index,
-    pub(super) contexts: &'a mut Contexts,
-    pub(super) tables: &'a mut [SeriesTable],
-    pub(super) tuples: &'a mut Tuples,
-    pub(super) context: Option<ContextId>,
+    pub(super) tally: &'a mut Tally,
+    /// Who the flow's ends are, once that was asked.
+    pub(super) ends: Option<u64>,
     pub(super) plugin: std::marker::PhantomData<P>,
 }
 
@@ -87,7 +98,7 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// What the flow carries beyond a [`Flow`]: layer 7, names, raw numbers. `None` for nearly all.
     #[inline]
     pub fn extra(&self) -> Option<&'a Extra> {
-        self.extras.get(self.flow.extra.0 as usize)
+        tally::extra(self.flow, self.extras)
     }
 
     /// Who sent the packet.
@@ -111,50 +122,45 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// Begins a tuple of texts, for labels that no number holds.
     #[inline]
     pub fn tuple(&mut self) -> Tuple<'_> {
-        self.tuples.tuple()
+        self.tally.tuples.tuple()
     }
 
-    /// Adds one to the only family of a table.
+    /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is through.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
-        self.add(table, key, [1]);
+        self.count_if(true, table, key);
     }
 
-    /// Adds to every family of a table.
+    /// The same if `counts`, and nothing otherwise. For what is true of many flows, in no order: an `if` around
+    /// [`Emit::count`] would be guessed wrong again and again, which takes longer than the work it saves.
     #[inline]
-    pub fn add<const N: usize>(&mut self, table: usize, key: u64, increments: [u64; N]) {
-        let context = self.context();
-        if let Some(series) = self.tables.get_mut(table) {
-            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
-            series.add(context, key, increments, || (P::texts(table, key, tuples), contexts.values(context)));
+    pub fn count_if(&mut self, counts: bool, table: usize, key: u64) {
+        if !counts && self.tally.contexts.looks_up_ends() {
+            return;
         }
+        let extra = self.extra();
+        let ends = *self.ends.get_or_insert_with(|| self.tally.contexts.ends(self.flow, extra));
+        self.tally.hit(counts, Way::new(table, ends, key), self.at);
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.
     pub fn count_traced(&mut self, table: usize, key: u64, trace: Option<Trace<'_>>) {
-        let context = self.context();
-        if let Some(series) = self.tables.get_mut(table) {
-            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
-            let texts = || (P::texts(table, key, tuples), contexts.values(context));
-            series.count_traced(context, key, trace, texts);
+        let slot = self.slot(table, key);
+        if let Some(series) = self.tally.tables.get_mut(table) {
+            series.count_traced(slot, trace);
         }
     }
 
     /// Adds an observation to the histogram of a table, with the trace of the flow for an exemplar.
     pub fn observe(&mut self, table: usize, key: u64, value: f64, trace: Option<Trace<'_>>) {
-        let context = self.context();
-        if let Some(series) = self.tables.get_mut(table) {
-            let (contexts, tuples) = (&*self.contexts, &*self.tuples);
-            let texts = || (P::texts(table, key, tuples), contexts.values(context));
-            series.observe(context, key, value, trace, texts);
+        let slot = self.slot(table, key);
+        if let Some(series) = self.tally.tables.get_mut(table) {
+            series.observe(slot, value, trace);
         }
     }
 
-    #[inline]
-    fn context(&mut self) -> ContextId {
-        match self.context {
-            Some(known) => known,
-            None => *self.context.insert(self.contexts.of(self.flow, self.extras)),
-        }
+    fn slot(&mut self, table: usize, key: u64) -> u32 {
+        let extra = self.extra();
+        self.tally.slot::<P>(table, key, self.flow, extra)
     }
 }

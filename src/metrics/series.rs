@@ -1,4 +1,4 @@
-//! The values of one table: a number per series and family, or a histogram per series, found by one hash probe.
+//! The values of one table: a number per series and family, or a histogram per series.
 //!
 //! A series is known by its context and the number the plugin packed its fixed labels into. Its slot is the same for
 //! as long as it lives, so its values, its label text and its place in the order can each be kept where they are used:
@@ -7,8 +7,10 @@
 //! Past a limit no series is born any more. What would have been one is counted in a series with the same fixed labels
 //! whose context labels are all `~other`, so that every sum stays exact; what was there before stays as it is.
 
+use std::hash::BuildHasher;
+
 use foldhash::fast::RandomState;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::{HashSet, HashTable};
 
 use super::contexts::ContextId;
 use super::limit::{self, Limits};
@@ -46,13 +48,28 @@ pub struct Trace<'a> {
     pub seconds: f64,
 }
 
+/// Where the values of a series are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slot {
+    /// Its own, for as long as it lives.
+    Own(u32),
+    /// Of a series that stands for others, this time: there may be room for one of its own the next time.
+    Fold(u32),
+}
+
+/// Counter families that a table may have.
+pub const FAMILIES: usize = 2;
+
 /// The series of one table.
 #[derive(Debug)]
 pub struct SeriesTable {
     table: &'static Table,
     /// All label names, sorted, as they are written.
     layout: Vec<(&'static str, From)>,
-    slots: HashMap<Key, u32, RandomState>,
+    slots: HashTable<u32>,
+    hasher: RandomState,
+    /// Whose a slot is.
+    keys: Vec<Key>,
     /// How many values a slot has: one for each family, or one for each bucket.
     width: usize,
     /// By slot, then by family or bucket.
@@ -88,7 +105,9 @@ impl SeriesTable {
         Self {
             table,
             layout,
-            slots: HashMap::default(),
+            slots: HashTable::new(),
+            hasher: RandomState::default(),
+            keys: Vec::new(),
             width: if table.bounds.is_empty() { table.families.len() } else { table.bounds.len() + 1 },
             values: Vec::new(),
             sums: Vec::new(),
@@ -107,51 +126,29 @@ impl SeriesTable {
         self.limits = limits;
     }
 
-    /// Adds to the values of a series. `texts` is called only if it is not known yet.
+    /// Adds to the values of a slot, one amount for each family.
     ///
     /// A counter that passes 2^64 starts again at 0, which Prometheus takes for what it is.
     #[inline]
-    pub fn add<'a, const N: usize>(
-        &mut self,
-        context: ContextId,
-        fixed: u64,
-        increments: [u64; N],
-        texts: impl FnOnce() -> (Texts, &'a [Sym]),
-    ) {
-        debug_assert_eq!(N, self.width, "one increment for each family of the table");
-        let first = self.slot(Key { fixed, context }, texts) as usize * N;
-        if let Some(values) = self.values.get_mut(first..first + N) {
-            for (value, increment) in values.iter_mut().zip(increments) {
-                *value = value.wrapping_add(increment);
+    pub fn add(&mut self, slot: u32, amounts: [u64; FAMILIES]) {
+        let first = slot as usize * self.width;
+        if let Some(values) = self.values.get_mut(first..first + self.width) {
+            for (value, amount) in values.iter_mut().zip(amounts) {
+                *value = value.wrapping_add(amount);
             }
         }
     }
 
     /// Adds one to the only family of the table; the series' exemplar is now `trace`, if there is one.
-    pub fn count_traced<'a>(
-        &mut self,
-        context: ContextId,
-        fixed: u64,
-        trace: Option<Trace<'_>>,
-        texts: impl FnOnce() -> (Texts, &'a [Sym]),
-    ) {
-        let at = self.slot(Key { fixed, context }, texts) as usize * self.width;
-        self.increase(at, 1.0, trace);
+    pub fn count_traced(&mut self, slot: u32, trace: Option<Trace<'_>>) {
+        self.increase(slot as usize * self.width, 1.0, trace);
     }
 
     /// Adds an observation to a histogram; the exemplar of its bucket is now `trace`, if there is one.
-    pub fn observe<'a>(
-        &mut self,
-        context: ContextId,
-        fixed: u64,
-        value: f64,
-        trace: Option<Trace<'_>>,
-        texts: impl FnOnce() -> (Texts, &'a [Sym]),
-    ) {
-        let slot = self.slot(Key { fixed, context }, texts) as usize;
+    pub fn observe(&mut self, slot: u32, value: f64, trace: Option<Trace<'_>>) {
         let bucket = self.table.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.table.bounds.len());
-        self.increase(slot * self.width + bucket, value, trace);
-        if let Some(sum) = self.sums.get_mut(slot) {
+        self.increase(slot as usize * self.width + bucket, value, trace);
+        if let Some(sum) = self.sums.get_mut(slot as usize) {
             *sum += value;
         }
     }
@@ -165,34 +162,40 @@ impl SeriesTable {
         }
     }
 
-    #[inline]
-    fn slot<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> u32 {
-        match self.slots.get(&key) {
-            Some(&known) => known,
-            None => self.meet(key, texts),
+    /// The slot of a series, which is born if it is not known; `texts` is called only then.
+    pub fn slot<'a>(&mut self, context: ContextId, fixed: u64, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
+        let key = Key { fixed, context };
+        match self.find(key) {
+            Some(known) if !key.is_fold() => Slot::Own(known),
+            _ => self.meet(key, texts),
         }
+    }
+
+    fn find(&self, key: Key) -> Option<u32> {
+        let same = |&slot: &u32| self.keys.get(slot as usize) == Some(&key);
+        self.slots.find(self.hasher.hash_one(key), same).copied()
     }
 
     /// A series that is not known: it is born, or counted in one that stands for all that came too late.
     #[cold]
-    fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> u32 {
+    fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
         let room = self.slots.len() - self.folds < self.limits.per_family && key.context != ContextId::OTHER;
         if room && self.limits.budget.take(self.families()) {
-            return self.give_birth(key, texts());
+            return Slot::Own(self.give_birth(key, texts()));
         }
         self.folded += 1;
         let contexts = self.layout.len() - self.table.labels.len();
         let own = Key { context: ContextId::OTHER, ..key };
-        if let Some(&known) = self.slots.get(&own).filter(|_| contexts > 0) {
-            return known;
+        if let Some(known) = self.find(own).filter(|_| contexts > 0) {
+            return Slot::Fold(known);
         }
         let key = if contexts == 0 || self.folds >= FOLDS { REST } else { own };
-        if let Some(&known) = self.slots.get(&key) {
-            return known;
+        if let Some(known) = self.find(key) {
+            return Slot::Fold(known);
         }
         self.folds += 1;
         let fixed = if key == REST { vec![limit::OTHER.into(); self.table.labels.len()] } else { texts().0 };
-        self.give_birth(key, (fixed, &vec![Sym::new(limit::OTHER); contexts]))
+        Slot::Fold(self.give_birth(key, (fixed, &vec![Sym::new(limit::OTHER); contexts])))
     }
 
     #[cold]
@@ -217,7 +220,13 @@ impl SeriesTable {
         if !self.table.bounds.is_empty() {
             self.sums.resize(self.labels.slots(), 0.0);
         }
-        self.slots.insert(key, slot);
+        self.keys.resize(self.labels.slots(), key);
+        if let Some(place) = self.keys.get_mut(slot as usize) {
+            *place = key;
+        }
+        let (keys, hasher) = (&self.keys, &self.hasher);
+        let hash = |&slot: &u32| keys.get(slot as usize).map_or(0, |key| hasher.hash_one(key));
+        self.slots.insert_unique(hasher.hash_one(key), slot, hash);
         slot
     }
 
@@ -242,7 +251,7 @@ impl SeriesTable {
 
     /// The contexts that series have.
     pub fn contexts(&self) -> impl Iterator<Item = ContextId> {
-        self.slots.keys().map(|key| key.context)
+        self.slots.iter().filter_map(|&slot| self.keys.get(slot as usize)).map(|key| key.context)
     }
 
     /// How often something was counted in a series that stands for others.
@@ -251,11 +260,12 @@ impl SeriesTable {
     }
 
     fn remove(&mut self, mut gone: impl FnMut(&Key, u32) -> bool) -> usize {
-        let removed: Vec<(Key, u32)> = self.slots.extract_if(|key, slot| gone(key, *slot)).collect();
-        let folds = removed.iter().filter(|(key, _)| key.is_fold()).count();
+        let key = |slot: u32| self.keys.get(slot as usize);
+        let removed: Vec<u32> = self.slots.extract_if(|slot| key(*slot).is_some_and(|key| gone(key, *slot))).collect();
+        let folds = removed.iter().filter(|&&slot| key(slot).is_some_and(Key::is_fold)).count();
         self.folds -= folds;
         self.limits.budget.give((removed.len() - folds) * self.families());
-        for &(_, slot) in &removed {
+        for &slot in &removed {
             self.vacate(slot);
         }
         removed.len()

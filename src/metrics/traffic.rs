@@ -30,8 +30,13 @@ impl Plugin for Traffic {
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
         if matches!(flow.event, Event::Trace | Event::Flush) {
             let key = u64::from(flow.l4 as u8) | u64::from(flow.direction as u8) << 8;
-            emit.add(0, key, [flow.bytes, u64::from(flow.packets)]);
+            emit.count(0, key);
         }
+    }
+
+    #[inline]
+    fn amounts(flow: &Flow) -> [u64; 2] {
+        [flow.bytes, u64::from(flow.packets)]
     }
 
     fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {

@@ -33,6 +33,7 @@ impl Plugin for Dns {
         Table::counters(RESPONSES, &["rcode", "qtypes", "ips_returned", "query"]),
         Table::counters(TYPES, &["type", "qtypes", "query"]),
     ];
+    const NEEDS_EXTRA: bool = true;
     const OPTIONS: &'static [&'static str] = &["query", "ignoreAAAA"];
 
     fn new(options: &Options) -> Self {

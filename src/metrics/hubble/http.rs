@@ -25,6 +25,7 @@ impl Plugin for Http {
         Table::counters(RESPONSES, &["method", "protocol", "status", "reporter"]),
         Table::seconds(DURATION, &["method", "reporter"]),
     ];
+    const NEEDS_EXTRA: bool = true;
     const OPTIONS: &'static [&'static str] = &[EXEMPLARS];
     const CONFLICT: Option<&'static str> = Some("httpV2");
 

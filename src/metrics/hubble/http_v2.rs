@@ -22,6 +22,7 @@ impl Plugin for HttpV2 {
         Table::counters(REQUESTS, &["method", "protocol", "status", "reporter"]),
         Table::seconds(DURATION, &["method", "reporter"]),
     ];
+    const NEEDS_EXTRA: bool = true;
     const OPTIONS: &'static [&'static str] = &[EXEMPLARS];
     const CONFLICT: Option<&'static str> = Some("http");
     const INVERTED: bool = true;

@@ -23,10 +23,9 @@ impl Plugin for Ports {
 
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        if flow.verdict.passed() && flow.l4 != L4::None && flow.reply == Reply::No {
-            let port = if matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) { flow.destination_port } else { 0 };
-            emit.count(0, u64::from(port) << 8 | u64::from(flow.l4 as u8));
-        }
+        let counts = flow.verdict.passed() & (flow.l4 != L4::None) & (flow.reply == Reply::No);
+        let port = if matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) { flow.destination_port } else { 0 };
+        emit.count_if(counts, 0, u64::from(port) << 8 | u64::from(flow.l4 as u8));
     }
 
     fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {

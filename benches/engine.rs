@@ -1,0 +1,327 @@
+//! What the engine costs: records as they lie in the ring, decoded, named and counted by every metric of a
+//! configuration, on one core in all.
+//!
+//! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`, `stages`, `series`,
+//! `pods`, `threads`, `memory`. But for `threads`, everything runs in one thread, in the order in which the pipeline's
+//! threads would do it. Figures are CPU time, which other programs on the machine lengthen less than time on the clock.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a bench may end where it is wrong"
+)]
+
+mod mix;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mix::pipeline::Pipeline;
+use rustix::time::{ClockId, clock_gettime};
+use webb::abi::Record;
+use webb::decode::{Decoded, Decoder};
+use webb::expose::{Exposition, Format, Snapshot};
+use webb::flow::Flow;
+use webb::index::Index;
+use webb::metrics::{Aggregator, Flows};
+use zerocopy::IntoBytes;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
+#[allow(unsafe_code, reason = "an allocator cannot be written without")]
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `alloc`'s contract.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps `dealloc`'s contract.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps `realloc`'s contract.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];
+
+/// A table is measured for about so long.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// From record to counter.
+struct Engine {
+    decoder: Decoder,
+    index: Arc<Index>,
+    batch: Vec<Flow>,
+    aggregators: Vec<Aggregator>,
+}
+
+impl Engine {
+    fn new(configuration: &str, pods: u32) -> Self {
+        Self {
+            decoder: mix::decoder(),
+            index: mix::index(pods),
+            batch: Vec::with_capacity(mix::BATCH),
+            aggregators: mix::aggregators(configuration),
+        }
+    }
+
+    /// Decodes a batch, as the reader does.
+    fn decode(&mut self, records: &[Record]) {
+        self.batch.clear();
+        for record in records {
+            if let Ok(Decoded::Flow(flow)) = self.decoder.decode(record.as_bytes(), &self.index) {
+                self.batch.push(flow);
+            }
+        }
+        assert_eq!(self.batch.len(), records.len(), "all of the mix is between pods");
+    }
+
+    fn observe(&mut self, metric: usize) {
+        let batch = Flows { flows: &self.batch, extras: &[], index: &self.index };
+        self.aggregators[metric].observe(batch, 0, &mut 0);
+    }
+
+    fn run(&mut self, records: &[Record]) {
+        for chunk in records.chunks(mix::BATCH) {
+            self.decode(chunk);
+            for metric in 0..self.aggregators.len() {
+                self.observe(metric);
+            }
+        }
+    }
+
+    fn series(&self) -> usize {
+        self.aggregators.iter().map(Aggregator::series).sum()
+    }
+}
+
+fn cpu(of: ClockId) -> Duration {
+    let now = clock_gettime(of);
+    Duration::new(now.tv_sec.try_into().unwrap(), now.tv_nsec.try_into().unwrap())
+}
+
+/// Times of many rounds, each over the same number of records.
+#[derive(Default)]
+struct Times {
+    cpu: Vec<Duration>,
+    wall: Vec<Duration>,
+}
+
+impl Times {
+    fn of(round: impl FnMut()) -> Self {
+        Self::by(ClockId::ThreadCPUTime, round)
+    }
+
+    fn by(clock: ClockId, mut round: impl FnMut()) -> Self {
+        let mut times = Self::default();
+        let began = Instant::now();
+        while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
+            let (wall, before) = (Instant::now(), cpu(clock));
+            round();
+            times.cpu.push(cpu(clock) - before);
+            times.wall.push(wall.elapsed());
+        }
+        times.cpu.sort_unstable();
+        times.wall.sort_unstable();
+        times
+    }
+
+    fn print(&self, name: &str, records: usize, series: usize) {
+        let rate = |time: Duration| records as f64 / time.as_secs_f64() / 1e6;
+        let (best, median) = (self.cpu[0], self.cpu[self.cpu.len() / 2]);
+        println!(
+            "{name:<34} {series:>9} {:>8.1} {:>8.1} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+            best.as_secs_f64() * 1e9 / records as f64,
+            median.as_secs_f64() * 1e9 / records as f64,
+            rate(best),
+            rate(median),
+            rate(self.wall[0]),
+            rate(self.wall[self.wall.len() / 2]),
+        );
+    }
+}
+
+fn head(title: &str) {
+    println!("\n{title}");
+    println!(
+        "{:<34} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8}",
+        "", "series", "ns best", "median", "M/s best", "median", "wall", "median"
+    );
+}
+
+fn path() {
+    head("From record to counters, 65,536 records a round");
+    for (name, configuration) in CONFIGURATIONS {
+        let mut engine = Engine::new(configuration, mix::PODS);
+        let records = mix::records(mix::PODS);
+        for _ in 0..3 {
+            engine.run(&records);
+        }
+        let before = ALLOCATIONS.with(Cell::get);
+        engine.run(&records);
+        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let series = engine.series();
+        Times::of(|| engine.run(&records)).print(name, records.len(), series);
+        // What is found in the order in which it was met is found faster: here it is not.
+        let mut dice = mix::Dice::new();
+        let mut orders = vec![records; 8];
+        orders.iter_mut().for_each(|records| mix::shuffle(&mut dice, records));
+        let mut orders = orders.iter().cycle();
+        let times = Times::of(|| engine.run(orders.next().unwrap()));
+        times.print(&format!("{name}, another order each round"), mix::RECORDS, series);
+        println!("{name}: {allocations} allocations in a round");
+    }
+}
+
+/// Each stage by the clock on the wall, the best of many rounds: looking at the clock takes part of it, so the sum is
+/// somewhat more than the whole.
+fn stages() {
+    for (name, configuration) in CONFIGURATIONS {
+        let mut engine = Engine::new(configuration, mix::PODS);
+        let records = mix::records(mix::PODS);
+        let mut best = vec![Duration::MAX; 1 + engine.aggregators.len()];
+        let began = Instant::now();
+        while began.elapsed() < PATIENCE {
+            let mut times = vec![Duration::ZERO; best.len()];
+            for chunk in records.chunks(mix::BATCH) {
+                let mut last = Instant::now();
+                engine.decode(chunk);
+                for stage in 0..times.len() {
+                    if stage > 0 {
+                        engine.observe(stage - 1);
+                    }
+                    let now = Instant::now();
+                    times[stage] += now - last;
+                    last = now;
+                }
+            }
+            best.iter_mut().zip(times).for_each(|(best, time)| *best = time.min(*best));
+        }
+        println!("\nStages of the {name} configuration, ns a record");
+        let names = std::iter::once("decode and resolve").chain(engine.aggregators.iter().map(Aggregator::name));
+        for (stage, time) in names.zip(&best) {
+            println!("{stage:<34} {:>8.1}", time.as_secs_f64() * 1e9 / records.len() as f64);
+        }
+        let sum: Duration = best.iter().sum();
+        println!("{:<34} {:>8.1}", "sum", sum.as_secs_f64() * 1e9 / records.len() as f64);
+    }
+}
+
+fn series() {
+    head("The second configuration over the number of pairs of 20,000 pods, in random order");
+    for pairs in [1_000, 10_000, 100_000, 1_000_000] {
+        let mut engine = Engine::new(mix::SECOND, 20_000);
+        let records = mix::pairs(20_000, pairs);
+        engine.run(&records);
+        let records = records.repeat(mix::RECORDS.div_ceil(pairs));
+        let times = Times::of(|| engine.run(&records));
+        times.print(&format!("{pairs} pairs"), records.len(), engine.series());
+    }
+}
+
+fn pods() {
+    head("The mix over the number of pods");
+    for (name, configuration) in CONFIGURATIONS {
+        for pods in [200, 2_000, 20_000, 200_000] {
+            let mut engine = Engine::new(configuration, pods);
+            let records = mix::records(pods);
+            engine.run(&records);
+            let times = Times::of(|| engine.run(&records));
+            times.print(&format!("{name}, {pods} pods"), records.len(), engine.series());
+        }
+    }
+}
+
+/// The pipeline as it is, with its channels: the CPU time of all its threads together.
+fn threads() {
+    const RECORDS: usize = 1 << 20;
+    head("Through the pipeline's threads, a million records a round");
+    for (name, configuration) in CONFIGURATIONS {
+        let pipeline = Pipeline::new(configuration, mix::PODS);
+        pipeline.run(RECORDS as u64);
+        let times = Times::by(ClockId::ProcessCPUTime, || pipeline.run(RECORDS as u64));
+        times.print(name, RECORDS, 0);
+    }
+}
+
+/// Writes all that the aggregators hold as a scrape does, part by part; returns how much that was.
+fn scrape(aggregators: &mut [Aggregator]) -> usize {
+    let snapshots: Vec<Snapshot> = aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
+    let snapshots: Vec<&Snapshot> = snapshots.iter().collect();
+    let exposition = Exposition::new(Format::Text, &snapshots, [], |_| true);
+    let (mut out, mut length) = (Vec::new(), 0);
+    for part in exposition.parts() {
+        out.clear();
+        exposition.write(part, |at| snapshots.get(at).copied(), &mut out);
+        length += out.len();
+    }
+    length
+}
+
+/// In a process of its own, since memory that was used once is seldom given back.
+fn memory() {
+    const HERE: &str = "WEBB_BENCH_MEMORY";
+    if std::env::var_os(HERE).is_none() {
+        let program = std::env::current_exe().unwrap();
+        assert!(std::process::Command::new(program).arg("memory").env(HERE, "").status().unwrap().success());
+        return;
+    }
+    let resident = |what: &str| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = |name| status.lines().find_map(|line: &str| line.strip_prefix(name)).unwrap().trim().to_owned();
+        println!("{what:<60} {:>10}, at most {:>10}", line("VmRSS:"), line("VmHWM:"));
+    };
+    println!("\nResident memory");
+    resident("at start");
+    let mut engine = Engine::new(mix::SECOND, 20_000);
+    resident("with 20,000 pods");
+    let mut dice = mix::Dice::new();
+    let mut scraped = 0;
+    while engine.series() < 100_000 {
+        let records: Vec<Record> = (0..mix::BATCH).map(|_| mix::record(&mut dice, 20_000)).collect();
+        engine.run(&records);
+        // Series come in the course of many scrapes.
+        if engine.series() / 10_000 > scraped {
+            scraped = engine.series() / 10_000;
+            scrape(&mut engine.aggregators);
+        }
+    }
+    resident(&format!("and {} series, {} of them with six labels", engine.series(), engine.aggregators[0].series()));
+    let length = scrape(&mut engine.aggregators);
+    resident(&format!("after a scrape of {length} bytes"));
+}
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let tables: [(&str, fn()); 6] = [
+        ("path", path),
+        ("stages", stages),
+        ("series", series),
+        ("pods", pods),
+        ("threads", threads),
+        ("memory", memory),
+    ];
+    for (name, table) in tables {
+        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+            table();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The pipeline's own threads over records that lie in memory: a reader that decodes, and a thread for each metric.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use webb::abi::Record;
+use webb::fault::{Components, State};
+use webb::metrics::{Aggregator, grammar};
+use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, work};
+use webb::records::{RecordSource, Rings, Signal, Waker};
+use zerocopy::IntoBytes;
+
+/// Hands out as many records as were asked for.
+struct Tap {
+    asked: Arc<AtomicU64>,
+    given: u64,
+    records: Arc<Vec<Record>>,
+}
+
+impl RecordSource for Tap {
+    fn wait(&mut self, _: Duration) -> std::io::Result<()> {
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
+    }
+
+    fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
+        let (before, asked) = (self.given, self.asked.load(SeqCst));
+        while self.given < asked {
+            let record = &self.records[usize::try_from(self.given).unwrap_or(0) % self.records.len()];
+            self.given += 1;
+            if take(Signal::Flow, record.as_bytes()).is_break() {
+                break;
+            }
+        }
+        usize::try_from(self.given - before).unwrap_or(0)
+    }
+}
+
+struct Source(Arc<AtomicU64>, Arc<Vec<Record>>);
+
+impl Rings for Source {
+    fn open(&self, _: &Waker) -> std::io::Result<Box<dyn RecordSource>> {
+        Ok(Box::new(Tap { asked: Arc::clone(&self.0), given: 0, records: Arc::clone(&self.1) }))
+    }
+}
+
+/// Threads that run until this is dropped.
+pub(crate) struct Pipeline {
+    asked: Arc<AtomicU64>,
+    seats: Vec<Arc<Seat>>,
+    lives: Vec<Arc<Life>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Pipeline {
+    #[allow(clippy::disallowed_methods, reason = "a thread of a bench needs no keeper")]
+    pub(crate) fn new(configuration: &str, pods: u32) -> Self {
+        let components = Components::default();
+        let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for config in grammar::parse(configuration).unwrap_or_default().metrics {
+            let component = components.component(config.name());
+            component.set_state(State::Up, "");
+            let (lane, items) = Lane::new(Arc::clone(&component));
+            let (seat, life) = (Arc::new(Seat::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+            lanes.push(Arc::new(lane));
+            seats.push(Arc::clone(&seat));
+            lives.push(Arc::clone(&life));
+            threads.push(std::thread::spawn(move || work(&life, &items, &seat, None)));
+        }
+        let Ok(waker) = Waker::new() else { panic!("no event descriptor") };
+        let (_post, commands) = Commands::new(waker.clone());
+        let asked = Arc::new(AtomicU64::new(0));
+        let reader = Reader {
+            rings: Arc::new(Source(Arc::clone(&asked), Arc::new(super::records(pods)))),
+            waker,
+            lanes: Arc::new(Lanes::new(lanes)),
+            commands,
+            index: Arc::new(ArcSwap::new(super::index(pods))),
+            decoder: Arc::new(ArcSwapOption::from_pointee(super::decoder())),
+            decoder_fault: Box::new(|text| unreachable!("{text}")),
+            counters: Arc::new(Counters::default()),
+            seat: ReaderSeat::default(),
+        };
+        let life = Arc::new(Life::new(components.component("reader")));
+        lives.push(Arc::clone(&life));
+        threads.push(std::thread::spawn(move || assert!(reader.run(&life).is_ok())));
+        Self { asked, seats, lives, threads }
+    }
+
+    /// So many records more, from the ring to every counter.
+    pub(crate) fn run(&self, records: u64) {
+        let all = self.asked.fetch_add(records, SeqCst) + records;
+        while self.seats.iter().any(|seat| seat.counted() < all) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        self.lives.iter().for_each(|life| life.stop());
+        for thread in self.threads.drain(..) {
+            let _ended = thread.join();
+        }
+    }
+}

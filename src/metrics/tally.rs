@@ -1,0 +1,141 @@
+//! From a batch's flows to their counters, for all flows of the batch at once.
+//!
+//! A counter that was not wanted for a while lies far from the core, and going there takes as long as a hundred
+//! instructions. Done flow by flow, each would wait for the one before it. So flows only leave [`Hit`]s: which ends,
+//! which fixed labels. When the batch is through, the memo's places of all hits are fetched together, then each is
+//! looked up where it now lies near, and at last all counters grow, which the core overlaps by itself.
+
+use super::contexts::Contexts;
+use super::memo::{Memo, Way};
+use super::plugin::{Plugin, Table};
+use super::series::{SeriesTable, Slot};
+use super::tuples::Tuples;
+use crate::flow::{Extra, Flow};
+
+/// One flow counts in one series.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hit {
+    way: Way,
+    /// The flow's place in its batch.
+    flow: u32,
+    /// The hash of the way, then the slot it leads to; nothing yet while flows are looked at.
+    place: u32,
+}
+
+const NO_HIT: Hit = Hit { way: Way::NONE, flow: 0, place: 0 };
+
+/// All that a metric holds, but for the rules by which it counts.
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) contexts: Contexts,
+    pub(super) tables: Vec<SeriesTable>,
+    pub(super) tuples: Tuples,
+    pub(super) memo: Memo,
+    /// The first `count` of them are hits.
+    hits: Vec<Hit>,
+    count: usize,
+}
+
+impl Tally {
+    pub(super) fn new(contexts: Contexts, tables: &'static [Table], labels: &[&'static str]) -> Self {
+        Self {
+            contexts,
+            tables: tables.iter().map(|table| SeriesTable::new(table, labels)).collect(),
+            tuples: Tuples::default(),
+            memo: Memo::default(),
+            hits: Vec::new(),
+            count: 0,
+        }
+    }
+
+    /// Begins a batch.
+    pub(super) fn begin(&mut self) {
+        self.count = 0;
+    }
+
+    /// Takes up a batch again without the hits of one flow.
+    pub(super) fn begin_again(&mut self, without: usize) {
+        let mut kept = 0;
+        for at in 0..self.count {
+            if let Some(&hit) = self.hits.get(at).filter(|hit| hit.flow as usize != without)
+                && let Some(place) = self.hits.get_mut(kept)
+            {
+                *place = hit;
+                kept += 1;
+            }
+        }
+        self.count = kept;
+    }
+
+    /// Notes a flow that counts, if it does, to be counted by [`Tally::settle`]. The core cannot guess which flows count
+    /// in what, and a wrong guess costs more than writing down a hit that the next one overwrites: so there is no branch.
+    #[inline]
+    pub(super) fn hit(&mut self, counts: bool, way: Way, flow: u32) {
+        if self.count == self.hits.len() {
+            self.make_room();
+        }
+        if let Some(place) = self.hits.get_mut(self.count) {
+            *place = Hit { way, flow, place: 0 };
+            self.count += usize::from(counts);
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        self.hits.resize((2 * self.count).max(1024), NO_HIT);
+    }
+
+    /// Counts all hits. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
+    /// batch is counted yet, and without that flow's hits this can be done again.
+    pub(super) fn settle<P: Plugin>(&mut self, flows: &[Flow], extras: &[Extra], progress: &mut usize) {
+        let hits = self.hits.iter_mut().take(self.count);
+        self.memo.fetch(hits.map(|hit| {
+            hit.place = self.memo.hash(hit.way);
+            hit.place
+        }));
+        for at in 0..self.count {
+            let Some(&Hit { way, flow, place }) = self.hits.get(at) else { break };
+            let slot = self.memo.find(way, place).unwrap_or_else(|| {
+                *progress = flow as usize;
+                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for::<P>(way, flow, extra(flow, extras)))
+            });
+            if let Some(hit) = self.hits.get_mut(at) {
+                hit.place = slot;
+            }
+        }
+        for hit in self.hits.iter().take(self.count) {
+            if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.way.table()), flows.get(hit.flow as usize)) {
+                table.add(hit.place, P::amounts(flow));
+            }
+        }
+        self.count = 0;
+    }
+
+    /// The slot of one flow's series, now.
+    pub(super) fn slot<P: Plugin>(&mut self, table: usize, fixed: u64, flow: &Flow, extra: Option<&Extra>) -> u32 {
+        let way = Way::new(table, self.contexts.ends(flow, extra), fixed);
+        self.memo.find(way, self.memo.hash(way)).unwrap_or_else(|| self.look_for::<P>(way, flow, extra))
+    }
+
+    /// The slow way: over the names of both ends.
+    #[cold]
+    fn look_for<P: Plugin>(&mut self, way: Way, flow: &Flow, extra: Option<&Extra>) -> u32 {
+        let context = self.contexts.of(flow, extra);
+        let (contexts, tuples) = (&self.contexts, &self.tuples);
+        let texts = || (P::texts(way.table(), way.fixed(), tuples), contexts.values(context));
+        match self.tables.get_mut(way.table()).map(|table| table.slot(context, way.fixed(), texts)) {
+            Some(Slot::Own(slot)) => {
+                self.memo.note(way, slot);
+                slot
+            }
+            Some(Slot::Fold(slot)) => slot,
+            None => u32::MAX,
+        }
+    }
+}
+
+/// What a flow carries beyond itself.
+#[inline]
+pub(super) fn extra<'a>(flow: &Flow, extras: &'a [Extra]) -> Option<&'a Extra> {
+    extras.get(flow.extra.0 as usize)
+}
