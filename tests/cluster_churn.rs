@@ -145,7 +145,7 @@ fn sorts() {
     cache.upsert_at(pod("here", 5, 1), 0);
     let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
     cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
-    let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)] });
+    let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ports: Vec::new() });
     cache.upsert_at(service, 0);
     cache.upsert_at(Object::Node(key("", "n2"), Node { addresses: vec![ip(200)] }), 0);
     let index = cache.index_at(0);
@@ -316,7 +316,10 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
             return put(Object::Node(key("", &format!("n{name}")), Node { addresses: vec![ip(address)] }));
         }
         Change::Service { name, address } => {
-            return put(Object::Service(key("a", &format!("s{name}")), Service { addresses: vec![ip(address)] }));
+            return put(Object::Service(
+                key("a", &format!("s{name}")),
+                Service { addresses: vec![ip(address)], ports: Vec::new() },
+            ));
         }
         Change::Api { address: Some(address) } => {
             let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)] };
