@@ -149,7 +149,10 @@ impl World {
         for service in 0..self.pods / REPLICAS {
             let (namespace, name) = (self.namespace(service * REPLICAS), format!("checkout-{service}"));
             let address = IpAddr::V4(Ipv4Addr::from(0x0a60_0000 + service));
-            cache.upsert_at(Object::Service(key(&namespace, &name), Service { addresses: vec![address] }), 0);
+            cache.upsert_at(
+                Object::Service(key(&namespace, &name), Service { addresses: vec![address], ports: Vec::new() }),
+                0,
+            );
             let addresses = (0..REPLICAS).map(|replica| Self::address(service * REPLICAS + replica)).collect();
             let slice = Slice { service: name.clone(), addresses };
             cache.upsert_at(Object::EndpointSlice(key(&namespace, &format!("{name}-x7k2p")), slice), 0);
