@@ -136,6 +136,12 @@ defs! {
         "Objects of the cluster source that could not be used";
     CLUSTER_PUBLISHED: counter "webb_cluster_index_published_total" []
         "Times a new index of names was published";
+    CLUSTER_CONTESTED: gauge "webb_cluster_contested_addresses" []
+        "Addresses that more than one running pod claims; the newest has it";
+    CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["result"]
+        "Ends of flows by who was found: local (a pod of this node), remote (another pod), service, node, world (nobody of the cluster's), unknown (no address)";
+    CLUSTER_LATE_FLOWS: counter "webb_cluster_late_flows_total" []
+        "Flows named before the cluster source had told all it had at first";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
     LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []

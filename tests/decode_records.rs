@@ -13,11 +13,11 @@ use proptest::prelude::*;
 use webb::abi::{Record, VERSION, flag, kind};
 use webb::decode::{DecodeError, Decoded, Decoder};
 use webb::flow::{
-    Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, TcpFlags, Verdict,
+    Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, Sort, TcpFlags, Verdict,
 };
 use webb::index::policy::Compiler;
 use webb::index::policy::spec::{PeerSpec, PolicySpec, RuleSpec, Selector, Subject};
-use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies};
+use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, Policies};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -272,4 +272,34 @@ fn nothing_known_is_the_world() {
     let empty = Index::new([], Policies::default());
     let flow = decoder().decode(record().as_bytes(), &empty).unwrap().flow().unwrap();
     assert_eq!((flow.source, flow.destination), (EndpointId::WORLD, EndpointId::WORLD));
+}
+
+/// At a pod's own interface an address that nobody has is that pod's; who is known stays who he is, what is meant for
+/// many is nobody's, and at other interfaces, and at the far end, nothing changes.
+#[test]
+fn interfaces_name_their_pods() {
+    let mut draft = Draft::default();
+    let mut pod = |name: &str| {
+        let spec = EndpointSpec { namespace: "one".into(), pod_name: name.into(), ..Default::default() };
+        draft.add(Sort::Local, Endpoint::new(Kind::Pod, true, &spec))
+    };
+    let (inside, known) = (pod("inside"), pod("known"));
+    draft.set(Address(ip(LOCAL)), Some(known), None);
+    draft.set_interfaces([(7, inside)]);
+    let index = draft.publish(0, Changes::default());
+    let ends = |record: Record| {
+        let flow = decoder().decode(record.as_bytes(), &index).unwrap().flow().unwrap();
+        (flow.source, flow.destination)
+    };
+    let strange = ip("fe80::1");
+    let from = Record { source: strange, family: 6, ..record() };
+    assert_eq!(ends(from), (inside, EndpointId::WORLD));
+    assert_eq!(ends(Record { ifindex: 8, ..from }), (EndpointId::WORLD, EndpointId::WORLD));
+    assert_eq!(ends(record()), (known, EndpointId::WORLD));
+    let to = |destination: [u8; 16]| ends(Record { hook: 1, source: ip(LOCAL), destination, ..from });
+    assert_eq!(to(strange), (known, inside));
+    assert_eq!(to(ip("ff02::1")), (known, EndpointId::WORLD));
+    assert_eq!(to(ip("224.0.0.1")), (known, EndpointId::WORLD));
+    assert_eq!(to(ip("255.255.255.255")), (known, EndpointId::WORLD));
+    assert_eq!(ends(Record { hook: 2, ..from }), (EndpointId::WORLD, EndpointId::WORLD));
 }

@@ -276,6 +276,23 @@ const CASES: &[Case] = &[
     ("traffic to the node is judged like any other", &[DENY_OUT], "a/web > node tcp 10250", "egress"),
     ("a pod always reaches itself", &[DENY_BOTH], "a/web > a/web tcp 8080", "allowed"),
     ("no pod, no policy", &[DENY_BOTH], "world > node tcp 22", "allowed"),
+    ("a pod in the host's network is its node, which no policy isolates", &["a: {podSelector: {matchLabels: {app: agent}}}"], "b/web > other-node tcp 80", "allowed"),
+    ("nor is what it sends", &["a: {podSelector: {matchLabels: {app: agent}}, policyTypes: [Egress]}"], "other-node > world tcp 80", "allowed"),
+    ("pods of one node are kept apart like any others", &["a: {podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: nobody}}}]}]}"], "a/web > a/db tcp 5432", "ingress"),
+    // As the documentation's examples combine it.
+    ("names may be looked up: DNS is let out", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}}], ports: [{port: 53, protocol: UDP}, {port: 53}]}]}"], "a/web > b/api udp 53", "allowed"),
+    ("names may be looked up: over TCP too", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}}], ports: [{port: 53, protocol: UDP}, {port: 53}]}]}"], "a/web > b/api tcp 53", "allowed"),
+    ("names may be looked up: nothing else is", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}}], ports: [{port: 53, protocol: UDP}, {port: 53}]}]}"], "a/web > b/api tcp 443", "egress"),
+    ("names may be looked up: nor elsewhere", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: b}}}], ports: [{port: 53, protocol: UDP}, {port: 53}]}]}"], "a/web > world udp 53", "egress"),
+    ("the world, but not the cluster: the world", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 192.168.0.0/16]}}]}]}"], "a/web > world tcp 443", "allowed"),
+    ("the world, but not the cluster: a pod", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 192.168.0.0/16]}}]}]}"], "a/web > b/web tcp 443", "egress"),
+    ("the world, but not the cluster: another node", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8, 192.168.0.0/16]}}]}]}"], "a/web > other-node tcp 443", "egress"),
+    ("a range of egress ports ends where it says", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 32000, endPort: 32768}]}]}"], "a/web > b/web tcp 32769", "egress"),
+    ("a range of egress ports holds", &["a: {podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 32000, endPort: 32768}]}]}"], "a/web > b/web tcp 32768", "allowed"),
+    ("an IPv6 block's exception is not admitted", &["a: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: '2001:db8::/32', except: ['2001:db8::/64']}}]}]}"], "world6 > a/web6 tcp 1", "ingress"),
+    ("two labels must both hold", &["a: {podSelector: {matchLabels: {app: web, tier: back}}}"], "b/web > a/web tcp 80", "allowed"),
+    ("all in, and still nothing out", &["a: {podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{}]}"], "a/web > world tcp 443", "egress"),
+    ("all out, and still nothing in", &["a: {podSelector: {}, policyTypes: [Ingress, Egress], egress: [{}]}"], "world > a/web tcp 443", "ingress"),
 ];
 
 /// Every case, by name. All failures are told at once.

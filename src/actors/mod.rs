@@ -22,6 +22,7 @@ pub mod guard;
 pub mod http;
 pub mod keeper;
 pub mod metrics_file;
+pub mod pod_routes;
 pub mod probes;
 pub mod reader;
 pub mod resolver;

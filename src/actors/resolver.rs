@@ -29,7 +29,7 @@ const SHOWN: usize = 20;
 /// What the resolver knows; shared by all lives of its thread.
 #[derive(Debug)]
 pub struct Names {
-    cache: Cache,
+    cache: Arc<Cache>,
     source: Mutex<Option<ManifestSource>>,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
@@ -53,7 +53,7 @@ impl Names {
         reader: Commands,
     ) -> Self {
         Self {
-            cache: Cache::new(settings),
+            cache: Arc::new(Cache::new(settings)),
             source: Mutex::new(manifest.map(ManifestSource::new)),
             index,
             component,
@@ -74,6 +74,11 @@ impl Names {
             self.publish();
         }
         *source = manifest.map(ManifestSource::new);
+    }
+
+    /// What is known of the cluster.
+    pub fn cache(&self) -> &Arc<Cache> {
+        &self.cache
     }
 
     /// How many objects are known.
@@ -114,6 +119,10 @@ impl Names {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(source) = source.as_mut() else {
             self.component.set_state(State::Up, "no cluster source: addresses have no names");
+            // There is nothing to wait for: what is named by this is not named too early.
+            if self.published() == 0 {
+                self.publish();
+            }
             return;
         };
         match source.poll() {

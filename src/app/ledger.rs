@@ -125,6 +125,8 @@ pub(super) fn pipeline(
         &own::READER_VERDICTS,
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
+        &own::CLUSTER_LOOKUPS,
+        &own::CLUSTER_LATE_FLOWS,
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
         &own::AGGREGATOR_SERIES,
@@ -142,6 +144,10 @@ pub(super) fn pipeline(
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
+            for (result, count) in counters.lookups() {
+                rows.add(&own::CLUSTER_LOOKUPS, &[result], count);
+            }
+            rows.add(&own::CLUSTER_LATE_FLOWS, &[], counters.late.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());

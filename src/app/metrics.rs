@@ -65,7 +65,13 @@ pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added
 
 pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap<Index>>) -> Added {
     metrics.add(
-        &[&own::CLUSTER_OBJECTS, &own::CLUSTER_ADDRESSES, &own::CLUSTER_PROBLEMS, &own::CLUSTER_PUBLISHED],
+        &[
+            &own::CLUSTER_OBJECTS,
+            &own::CLUSTER_ADDRESSES,
+            &own::CLUSTER_CONTESTED,
+            &own::CLUSTER_PROBLEMS,
+            &own::CLUSTER_PUBLISHED,
+        ],
         Box::new(move |rows| {
             let counts = names.counts();
             let kinds = [
@@ -80,6 +86,7 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
                 rows.add(&own::CLUSTER_OBJECTS, &[kind], count as u64);
             }
             rows.add(&own::CLUSTER_ADDRESSES, &[], index.load().addresses() as u64);
+            rows.add(&own::CLUSTER_CONTESTED, &[], index.load().contested() as u64);
             rows.add(&own::CLUSTER_PROBLEMS, &[], names.problems());
             rows.add(&own::CLUSTER_PUBLISHED, &[], names.published());
         }),

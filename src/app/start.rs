@@ -29,7 +29,7 @@ use crate::cluster;
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::fault::Components;
 use crate::flow::Reasons;
-use crate::http::{Admin, Reloads, Scrape, admin_routes, metrics_routes};
+use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
 use crate::index::Index;
 use crate::logging::LogControl;
 use crate::metrics::dynamic::Dynamic;
@@ -162,7 +162,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         escalations,
     };
 
-    let index = Arc::new(ArcSwap::from_pointee(Index::default()));
+    let index = Arc::new(ArcSwap::from_pointee(Index::waiting()));
     let waker = Waker::new()?;
     let (commands, requests) = Commands::new(waker.clone());
     let (names, resolver) = start_resolver(&parts, settings, &index, commands.clone());
@@ -189,7 +189,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
-    metrics::names(&own, Arc::clone(&names), index)?;
+    metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
     metrics::probes(&own, Arc::clone(&watch))?;
     metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
@@ -210,7 +210,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         stopping: AtomicBool::new(false),
         version: metrics::version(),
     });
-    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, &admin);
+    let beliefs = Arc::new(Beliefs { cache: Arc::clone(names.cache()), index });
+    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, beliefs));
 
     names.first_look(NAMES_PATIENCE).await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
@@ -339,7 +340,7 @@ fn serve(
     (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
     admin_listener: TcpListener,
     scrape: &Arc<Scrape>,
-    admin: &Arc<Admin>,
+    (admin, beliefs): (&Arc<Admin>, Arc<Beliefs>),
 ) -> [Addr<HttpActor>; 2] {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
     let start = |name: &str, listener, tls, routes: Routes| {
@@ -349,7 +350,15 @@ fn serve(
     };
     [
         start("http/metrics", metrics_listener, tls, Arc::new(move |config| metrics_routes(config, &scrape))),
-        start("http/admin", admin_listener, None, Arc::new(move |config| admin_routes(config, &admin))),
+        start(
+            "http/admin",
+            admin_listener,
+            None,
+            Arc::new(move |config| {
+                admin_routes(config, &admin);
+                belief_routes(config, &beliefs);
+            }),
+        ),
     ]
 }
 

@@ -113,6 +113,11 @@ impl Builder {
         &self.claims
     }
 
+    /// How a pod is named; none if it has no address of its own.
+    pub(super) fn id_of(&self, owner: &Owner) -> Option<EndpointId> {
+        self.applied.get(owner)?.pod.as_ref().map(|(id, _)| *id)
+    }
+
     /// The next index.
     pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
         self.recycle(cache, now_ns);
@@ -162,6 +167,7 @@ impl Builder {
             .filter(|(_, id)| id.sort() == Sort::Local)
             .collect();
         self.draft.set_interfaces(behind);
+        self.draft.set_contested(self.claims.contested());
         self.draft.publish(now_ns, std::mem::take(&mut self.changes))
     }
 
@@ -265,7 +271,7 @@ impl Builder {
     }
 
     /// A pod that has an address has a node; one without is of a manifest written by hand, for this machine.
-    fn is_local(&self, kept: &Kept) -> bool {
+    pub(super) fn is_local(&self, kept: &Kept) -> bool {
         kept.node.is_empty() || *kept.node == *self.node
     }
 

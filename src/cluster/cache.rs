@@ -157,27 +157,19 @@ impl Cache {
 
     /// Makes these objects the whole content: for a source that tells everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
-        let told: HashSet<Reference> = objects.iter().map(Object::reference).collect();
+        let mut told: HashMap<Kind, HashSet<Key>> = Kind::ALL.map(|kind| (kind, HashSet::new())).into();
         for object in objects {
+            let Reference { kind, key } = object.reference();
+            told.entry(kind).or_default().insert(key);
             self.upsert(object);
         }
-        for kind in Kind::ALL {
+        for (kind, told) in told {
             self.keep_only(kind, &told);
         }
     }
 
-    /// Makes these objects all there are of a kind: for a watch that had to list anew. Objects of another kind among
-    /// them are put in too.
-    pub fn replace_kind(&self, kind: Kind, objects: Vec<Object>) {
-        let told: HashSet<Reference> = objects.iter().map(Object::reference).collect();
-        for object in objects {
-            self.upsert(object);
-        }
-        self.keep_only(kind, &told);
-    }
-
-    /// Removes what was not told.
-    fn keep_only(&self, kind: Kind, told: &HashSet<Reference>) {
+    /// Takes out every object of a kind but these: for a source that has told all of that kind.
+    pub fn keep_only(&self, kind: Kind, told: &HashSet<Key>) {
         let keys: Vec<Key> = match kind {
             Kind::Pod => self.pods.iter().map(|entry| Key::clone(entry.key())).collect(),
             Kind::Namespace => self.namespaces.iter().map(|entry| entry.key().clone()).collect(),
@@ -187,9 +179,8 @@ impl Cache {
             Kind::NetworkPolicy => self.policies.iter().map(|entry| entry.key().clone()).collect(),
         };
         for key in keys {
-            let reference = Reference { kind, key };
-            if !told.contains(&reference) {
-                self.remove(&reference);
+            if !told.contains(&key) {
+                self.remove(&Reference { kind, key });
             }
         }
     }
@@ -232,11 +223,6 @@ impl Cache {
         *touched = Touched { pods, services, namespaces, nodes: true, policies: true, interfaces };
     }
 
-    /// How many addresses more than one running pod claims, as of the last index.
-    pub fn contested(&self) -> usize {
-        lock(&self.builder).claims().contested()
-    }
-
     /// How many objects there are.
     pub fn counts(&self) -> Counts {
         Counts {
@@ -247,6 +233,10 @@ impl Cache {
             endpoint_slices: self.slices.len(),
             network_policies: self.policies.len(),
         }
+    }
+
+    pub(super) fn builder(&self) -> MutexGuard<'_, Builder> {
+        lock(&self.builder)
     }
 
     fn touched(&self) -> MutexGuard<'_, Touched> {

@@ -10,6 +10,7 @@
 //! endpoints, compiling policies) is the same for all, and the manifest is the source of the lab, of the tests and of
 //! machines without a cluster, so that code is always exercised. This is the only module that knows Kubernetes' types.
 
+mod beliefs;
 mod build;
 mod cache;
 mod claims;
@@ -23,6 +24,10 @@ pub mod types;
 mod workload;
 
 pub use crate::index::Key;
+pub use beliefs::{
+    AddressBelief, ClaimBelief, Named, PastBelief, PodAddress, PodBelief, PolicyBelief, PolicySummary, ServiceBelief,
+    ServiceEndpoint,
+};
 pub use cache::{Cache, Counts, Settings};
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse};
 pub use object::{Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};

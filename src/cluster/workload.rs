@@ -29,6 +29,17 @@ pub(super) fn of(pod: &ObjectMeta) -> Option<Workload> {
     Some(Workload { name: name.to_owned(), kind: kind.to_owned() })
 }
 
+/// By which rule a pod came to its workload, for people.
+pub(super) fn rule(workload: Option<&Workload>) -> &'static str {
+    match workload.map(|workload| workload.kind.as_str()) {
+        None => "none: nothing generated its name, or no controller owns it",
+        Some("Deployment") => "its ReplicaSet, whose name ends in the pod's label pod-template-hash",
+        Some("DeploymentConfig") => "the label deploymentconfig of a ReplicationController's pod",
+        Some("CronJob") => "its Job, whose name ends in a time",
+        Some(_) => "its controller",
+    }
+}
+
 /// `name-<hash>` without the hash that the pod's label tells.
 fn deployment<'a>(replica_set: &'a str, hash: Option<&str>) -> Option<&'a str> {
     let hash = hash.filter(|hash| !hash.is_empty())?;

@@ -21,7 +21,9 @@ use std::mem::size_of;
 use zerocopy::FromBytes;
 
 use crate::abi::{self, Record, flag, kind};
-use crate::flow::{Address, Direction, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, TcpFlags, Verdict};
+use crate::flow::{
+    Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, Sort, TcpFlags, Verdict,
+};
 use crate::index::{Index, Kind};
 
 /// `enum webb_hook` of `bpf/include/abi.h`.
@@ -114,8 +116,7 @@ impl Decoder {
             _ => {}
         }
         if family != Family::NotUsed {
-            flow.source = index.find_at(flow.source_ip, flow.time_ns);
-            flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
+            name(&mut flow, index);
         }
         if event == Event::Drop {
             return Ok(self.dropped(flow, record.reason, index));
@@ -158,6 +159,35 @@ impl Decoder {
         }
         let (front, denied) = (flow.source.any_front(flow.destination), flow.reason == self.reasons.policy_denied());
         if front || denied { Decoded::Ask(flow, Why { front, opens: false, denied }) } else { Decoded::Flow(flow) }
+    }
+}
+
+/// The end at a pod's own interface: an address that nobody has there (of a second network, or of a link alone) is the
+/// pod's all the same.
+#[inline]
+fn behind(end: EndpointId, ifindex: u32, index: &Index) -> EndpointId {
+    if end.sort() == Sort::World { index.behind(ifindex).unwrap_or(end) } else { end }
+}
+
+/// True for multicast and for the broadcast address.
+fn is_for_many(address: Address) -> bool {
+    match address.v4() {
+        Some(v4) => v4 >> 28 == 0xe || v4 == u32::MAX,
+        None => address.bits() >> 120 == 0xff,
+    }
+}
+
+/// Names both ends by what `index` knows of their addresses.
+#[inline]
+fn name(flow: &mut Flow, index: &Index) {
+    flow.source = index.find_at(flow.source_ip, flow.time_ns);
+    flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
+    match flow.point {
+        Point::ToStack => flow.source = behind(flow.source, flow.ifindex, index),
+        Point::ToEndpoint if !is_for_many(flow.destination_ip) => {
+            flow.destination = behind(flow.destination, flow.ifindex, index);
+        }
+        _ => {}
     }
 }
 

@@ -38,17 +38,17 @@ pub enum Sort {
     Local = 1,
     /// A pod of another node.
     Remote = 2,
-    /// A service's own address.
-    Service = 3,
-    /// This node, another one, or an API server outside of the nodes.
-    Node = 4,
     /// Nobody of the cluster's.
-    World = 5,
+    World = 3,
+    /// A service's own address.
+    Service = 4,
+    /// This node, another one, or an API server outside of the nodes.
+    Node = 5,
 }
 
 impl Sort {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [Self::Unknown, Self::Local, Self::Remote, Self::Service, Self::Node, Self::World];
+    pub const ALL: [Self; 6] = [Self::Unknown, Self::Local, Self::Remote, Self::World, Self::Service, Self::Node];
 
     /// As the label `result` of the counter of lookups has it.
     pub fn label(self) -> &'static str {
@@ -68,8 +68,10 @@ impl EndpointId {
     pub const NONE: Self = Self(0);
     /// Nobody we know: `reserved:world`.
     pub const WORLD: Self = Self(1);
-    /// Rows that there can be.
-    pub const ROWS: u32 = 1 << 28;
+    /// Rows that there can be. With the sort before it an id has 30 bits.
+    pub const ROWS: u32 = 1 << 27;
+    /// Set in the ids of sorts that somebody else may be behind: the backend of a service, a pod that is masqueraded.
+    const FRONT: u32 = (Sort::Service as u32) << 27;
 
     /// The one in `row`, who is of this sort. A row alone is the id of someone in the world.
     pub fn new(sort: Sort, row: u32) -> Self {
@@ -77,7 +79,7 @@ impl EndpointId {
             Sort::Unknown | Sort::World => 0,
             told => u32::from(told as u8),
         };
-        Self((sort << 28) | (row % Self::ROWS))
+        Self((sort << 27) | (row % Self::ROWS))
     }
 
     /// The row.
@@ -86,24 +88,23 @@ impl EndpointId {
         self.0 % Self::ROWS
     }
 
-    /// True if at least one of the two has an address that somebody else may be behind: a service's or a node's. One
-    /// comparison, since every flow is asked.
-    #[inline]
-    pub fn any_front(self, other: Self) -> bool {
-        self.0.max(other.0) >= (Sort::Service as u32) << 28
-    }
-
     /// The sort.
     #[inline]
     pub fn sort(self) -> Sort {
-        match (self.0 >> 28) & 7 {
+        match (self.0 >> 27) & 7 {
             1 => Sort::Local,
             2 => Sort::Remote,
-            3 => Sort::Service,
-            4 => Sort::Node,
+            4 => Sort::Service,
+            5 => Sort::Node,
             _ if self.row() == 0 => Sort::Unknown,
             _ => Sort::World,
         }
+    }
+
+    /// True if at least one of the two may have somebody else behind it. One comparison: this is asked of every flow.
+    #[inline]
+    pub fn any_front(self, other: Self) -> bool {
+        (self.0 | other.0) & Self::FRONT != 0
     }
 }
 

@@ -4,6 +4,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+
 use super::rows::{Describe, Rows};
 use super::table::{CHANGED, Key, Table};
 use super::{Changes, Endpoint, EndpointSpec, Index, Interfaces, Kind, Policies, Services};
@@ -34,6 +37,8 @@ pub struct Draft {
     /// Addresses that changed hands, oldest first, with the time.
     changed: VecDeque<(u64, Address)>,
     world: [EndpointId; 2],
+    /// Rows of those who are in no index yet.
+    fresh: HashSet<u32, RandomState>,
 }
 
 impl Default for Draft {
@@ -44,6 +49,7 @@ impl Default for Draft {
             rows: Rows::default(),
             world: [EndpointId::WORLD; 2],
             addresses: 0,
+            contested: 0,
             meaning: MEANINGS.fetch_add(1, Relaxed),
             policies: Arc::default(),
             services: Arc::default(),
@@ -58,6 +64,7 @@ impl Default for Draft {
             retired: VecDeque::new(),
             changed: VecDeque::new(),
             world: [EndpointId::WORLD; 2],
+            fresh: HashSet::default(),
         };
         draft.add(Sort::Unknown, Endpoint::EMPTY);
         draft.add(Sort::World, Endpoint::world());
@@ -81,10 +88,13 @@ impl Draft {
     }
 
     fn row(&mut self) -> u32 {
-        if let Some(free) = self.free.pop() {
-            return free;
-        }
-        // 2^28 rows would be many gigabytes: memory ends first. The last row is then everybody's.
+        let row = self.free.pop().unwrap_or_else(|| self.next_row());
+        self.fresh.insert(row);
+        row
+    }
+
+    fn next_row(&mut self) -> u32 {
+        // 2^27 rows would be many gigabytes: memory ends first. The last row is then everybody's.
         let row = self.rows.min(EndpointId::ROWS - 1);
         self.rows = row + 1;
         row
@@ -97,8 +107,11 @@ impl Draft {
     }
 
     /// Gives an address to somebody, or to nobody. `until_ns` says when the one before lost it, for flows from before
-    /// that; without, no flow is named by them any more.
+    /// that; without, no flow is named by them any more. Nor by one who never was in an index: a source that tells of
+    /// everybody at once doesn't tell who was there first.
     pub fn set(&mut self, address: Address, to: Option<EndpointId>, until_ns: Option<u64>) {
+        let until_ns =
+            until_ns.filter(|_| self.find(address).is_some_and(|before| !self.fresh.contains(&before.row())));
         let known = match address.v4() {
             Some(v4) => set(&mut self.next.v4, v4, to, until_ns),
             None => set(&mut self.next.v6, address.bits(), to, until_ns),
@@ -154,6 +167,11 @@ impl Draft {
         }
     }
 
+    /// How many addresses more than one running pod claims.
+    pub fn set_contested(&mut self, contested: usize) {
+        self.next.contested = contested;
+    }
+
     /// Whether the source has told all it had at first.
     pub fn set_ready(&mut self, ready: bool) {
         self.next.ready = ready;
@@ -168,6 +186,7 @@ impl Draft {
                 None => forget(&mut self.next.v6, address.bits(), horizon_ns),
             }
         }
+        self.fresh.clear();
         self.next.changes = Arc::new(changes);
         self.next.clone()
     }

@@ -69,6 +69,7 @@ pub struct Index {
     /// Who has an address that nobody has, by family: they differ in clusters with both.
     world: [EndpointId; 2],
     addresses: usize,
+    contested: usize,
     meaning: u64,
     policies: Arc<Policies>,
     services: Arc<Services>,
@@ -97,6 +98,11 @@ impl Index {
         }
         draft.set_policies(policies);
         draft.publish(0, Changes::default())
+    }
+
+    /// Nobody is known, but somebody will be: whoever is named by this is named too early.
+    pub fn waiting() -> Self {
+        Self { ready: false, ..Self::default() }
     }
 
     /// Who has `address`; someone in the world for an address nobody claims.
@@ -156,6 +162,14 @@ impl Index {
         self.interfaces.get(&ifindex).copied()
     }
 
+    /// The interfaces of this node that lead to a pod, in order.
+    pub fn interfaces_of(&self, pod: Option<EndpointId>) -> Vec<u32> {
+        let leads = self.interfaces.iter().filter(|(_, id)| Some(**id) == pod);
+        let mut interfaces: Vec<u32> = leads.map(|(ifindex, _)| *ifindex).collect();
+        interfaces.sort_unstable();
+        interfaces
+    }
+
     /// The endpoint of an id given by this index; the empty endpoint for any other.
     #[inline]
     pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
@@ -174,6 +188,11 @@ impl Index {
     /// How many addresses are known, those of services not counted: these name nobody.
     pub fn addresses(&self) -> usize {
         self.addresses
+    }
+
+    /// How many addresses more than one running pod claims.
+    pub fn contested(&self) -> usize {
+        self.contested
     }
 
     /// The NetworkPolicies, compiled.

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::decode::DecodeError;
+use crate::flow::{Flow, Sort};
 
 /// What becomes of a record that was read, as the `fate` label of `webb_reader_records_total`: decoded, rejected by
 /// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
@@ -46,6 +47,25 @@ pub struct Counters {
     pub verdicts: AtomicU64,
     /// Connections of which no policy verdict could be told.
     pub undecided: AtomicU64,
+    /// Ends of flows by who was found, in the order of [`Sort::ALL`].
+    pub looked_up: [AtomicU64; Sort::ALL.len()],
+    /// Flows that were named before the source of names had told all it had.
+    pub late: AtomicU64,
+}
+
+/// Ends of flows by who was found: counted for each flow, published once a batch.
+#[derive(Debug, Default)]
+pub(super) struct LookedUp([u64; Sort::ALL.len()]);
+
+impl LookedUp {
+    #[inline]
+    pub(super) fn note(&mut self, flow: &Flow) {
+        for end in [flow.source, flow.destination] {
+            if let Some(count) = self.0.get_mut(end.sort() as usize) {
+                *count += 1;
+            }
+        }
+    }
 }
 
 impl Counters {
@@ -59,6 +79,21 @@ impl Counters {
             fates.push((error.label(), count.load(Relaxed)));
         }
         fates
+    }
+
+    /// Who was looked up, by the label's value.
+    pub fn lookups(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Sort::ALL.iter().zip(&self.looked_up).map(|(sort, count)| (sort.label(), count.load(Relaxed)))
+    }
+
+    pub(super) fn look_up(&self, LookedUp(found): &LookedUp, ready: bool) {
+        for (count, found) in self.looked_up.iter().zip(found) {
+            count.fetch_add(*found, Relaxed);
+        }
+        if !ready {
+            // Each flow has two ends.
+            self.late.fetch_add(found.iter().sum::<u64>() / 2, Relaxed);
+        }
     }
 
     pub(super) fn reject(&self, error: DecodeError) {

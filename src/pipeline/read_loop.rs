@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender};
 
+use super::counters::LookedUp;
 use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
@@ -162,6 +163,7 @@ impl Reader {
                 inject::point("decoder");
                 match decoder.decode(bytes, &room.index) {
                     Ok(Decoded::Flow(flow)) => {
+                        tally.looked_up.note(&flow);
                         room.flows.push(flow);
                         tally.decoded += 1;
                         if second.awaits(&flow) {
@@ -169,6 +171,7 @@ impl Reader {
                         }
                     }
                     Ok(Decoded::Ask(flow, why)) => {
+                        tally.looked_up.note(&flow);
                         tally.decoded += 1;
                         second.take(flow, why, room, now);
                     }
@@ -186,6 +189,7 @@ impl Reader {
         }));
         second.ask(now);
         second.publish(&self.counters);
+        self.counters.look_up(&tally.looked_up, batch.index.is_ready());
         *filling = Some(batch);
         self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);
         self.counters.foreign.fetch_add(tally.foreign as u64, Relaxed);
@@ -240,4 +244,5 @@ struct Tally {
     read: usize,
     decoded: usize,
     foreign: usize,
+    looked_up: LookedUp,
 }
