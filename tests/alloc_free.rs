@@ -12,13 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::abi::{Record, VERSION, kind};
+use webb::abi::{Record, VERSION, flag, kind};
 use webb::decode::Decoder;
+use webb::decode::nat::{Change, Connection, Translation};
 use webb::fault::{Components, State};
-use webb::flow::Reasons;
-use webb::index::Index;
+use webb::flow::{Address, EndpointId, L4, Reasons, Sort};
+use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, ServicePort, ServiceSpec, Services};
 use webb::metrics::{Aggregator, grammar};
-use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, work};
+use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, Translations, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
 
@@ -49,7 +50,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Hands out as many records as were asked for, of 64 connections in turn.
+/// Hands out as many records as were asked for, of 64 connections in turn. One is to a service, and one is opened anew
+/// each time by a pod, so that policies are asked.
 struct Tap {
     asked: Arc<AtomicU64>,
     given: u64,
@@ -83,13 +85,41 @@ impl Rings for Source {
     }
 }
 
+const TO_SERVICE: u8 = 5;
+const OF_POD: u8 = 2;
+
+fn address(at: u8) -> Address {
+    std::net::IpAddr::from([10, 0, 0, at]).into()
+}
+
+fn index() -> Index {
+    let mut draft = Draft::default();
+    let spec = EndpointSpec { namespace: "a".into(), pod_name: "b".into(), ..EndpointSpec::default() };
+    let pod = draft.add(Sort::Local, Endpoint::new(webb::index::Kind::Pod, true, &spec));
+    draft.set(address(OF_POD), Some(pod), None);
+    draft.set(address(TO_SERVICE), Some(EndpointId::new(Sort::Service, EndpointId::WORLD.row())), None);
+    draft.set_services(Services::new(&[ServiceSpec {
+        namespace: "a".into(),
+        name: "c".into(),
+        addresses: vec![address(TO_SERVICE)],
+        ports: vec![ServicePort { protocol: L4::Tcp, port: 8000 + u16::from(TO_SERVICE), node_port: 0 }],
+    }]));
+    draft.publish(0, Changes::default())
+}
+
+/// Who answers for the service.
+fn translation() -> Translation {
+    let peer = |port| (address(TO_SERVICE), port);
+    let opened = Connection { source: peer(0), destination: peer(8000 + u16::from(TO_SERVICE)), protocol: L4::Tcp };
+    Translation { opened, arrived: Connection { destination: (address(OF_POD), 80), ..opened } }
+}
+
 fn record(at: u8) -> Record {
-    let mut source = [0; 16];
-    source[10..14].copy_from_slice(&[0xff, 0xff, 10, 0]);
-    source[15] = at;
+    let source = address(at).0;
     Record {
         version: VERSION,
-        kind: kind::FLAGS,
+        kind: if at == OF_POD { kind::NEW } else { kind::FLAGS },
+        flags: if at == OF_POD { flag::EGRESS } else { 0 },
         length: 80,
         source,
         destination: source,
@@ -111,7 +141,8 @@ const ROUNDS: u64 = 10;
 fn a_million_records_allocate_nothing() {
     const METRICS: &str = "flow tcp icmp port-distribution \
         drop:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
-        traffic:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
+        traffic:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
+        policy:labelsContext=source_pod,destination_service";
     let components = Components::default();
     let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for config in grammar::parse(METRICS).unwrap().metrics {
@@ -126,6 +157,10 @@ fn a_million_records_allocate_nothing() {
     }
     let waker = Waker::new().unwrap();
     let lanes = Arc::new(Lanes::new(lanes));
+    lanes.want_verdicts(true);
+    let (told, changes) = crossbeam_channel::bounded(1);
+    told.send(Change::Add(translation())).unwrap();
+    let counters = Arc::new(Counters::default());
     let (_post, commands) = Commands::new(waker.clone());
     let asked = Arc::new(AtomicU64::new(0));
     let reader = Reader {
@@ -133,11 +168,11 @@ fn a_million_records_allocate_nothing() {
         waker,
         lanes,
         commands,
-        index: Arc::new(ArcSwap::from_pointee(Index::default())),
+        index: Arc::new(ArcSwap::from_pointee(index())),
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
         decoder_fault: Box::new(|text| unreachable!("{text}")),
-        counters: Arc::new(Counters::default()),
-        seat: ReaderSeat::default(),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::new(Translations { changes, most: 10, ..Translations::default() }),
     };
     let life = Arc::new(Life::new(components.component("reader")));
     lives.push(Arc::clone(&life));
@@ -145,7 +180,8 @@ fn a_million_records_allocate_nothing() {
 
     let counted_all = |records: u64| {
         let began = Instant::now();
-        while seats.iter().any(|seat| seat.counted() < records) {
+        // One in 64 has a verdict beside it.
+        while seats.iter().any(|seat| seat.counted() < records + records / 64) {
             assert!(began.elapsed() < Duration::from_mins(1), "the records do not get through");
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -161,7 +197,10 @@ fn a_million_records_allocate_nothing() {
             break;
         }
     }
-    assert_eq!(rounds.last(), Some(&0), "allocations for each million records through six aggregators: {rounds:?}");
+    assert_eq!(rounds.last(), Some(&0), "allocations for each million records through seven aggregators: {rounds:?}");
+    let records = rounds.len() as u64 * 1_000_000;
+    let [found, late, alone] = [0, 1, 2].map(|at| counters.lookups[at].load(SeqCst));
+    assert_eq!((found, late, alone, counters.verdicts.load(SeqCst)), (records / 64, 0, 0, records / 64));
 
     for life in &lives {
         life.stop();

@@ -287,9 +287,9 @@ fn interfaces_name_their_pods() {
     draft.set(Address(ip(LOCAL)), Some(known), None);
     draft.set_interfaces([(7, inside)]);
     let index = draft.publish(0, Changes::default());
-    let ends = |record: Record| match decoder().decode(record.as_bytes(), &index) {
-        Ok(Decoded::Flow(flow)) => (flow.source, flow.destination),
-        other => panic!("expected a flow, got {other:?}"),
+    let ends = |record: Record| {
+        let flow = decoder().decode(record.as_bytes(), &index).unwrap().flow().unwrap();
+        (flow.source, flow.destination)
     };
     let strange = ip("fe80::1");
     let from = Record { source: strange, family: 6, ..record() };

@@ -116,15 +116,7 @@ impl Decoder {
             _ => {}
         }
         if family != Family::NotUsed {
-            flow.source = index.find_at(flow.source_ip, flow.time_ns);
-            flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
-            match record.hook {
-                hook::FROM_POD => flow.source = behind(flow.source, flow.ifindex, index),
-                hook::TO_POD if !is_for_many(flow.destination_ip) => {
-                    flow.destination = behind(flow.destination, flow.ifindex, index);
-                }
-                _ => {}
-            }
+            name(&mut flow, index);
         }
         if event == Event::Drop {
             return Ok(self.dropped(flow, record.reason, index));
@@ -182,6 +174,20 @@ fn is_for_many(address: Address) -> bool {
     match address.v4() {
         Some(v4) => v4 >> 28 == 0xe || v4 == u32::MAX,
         None => address.bits() >> 120 == 0xff,
+    }
+}
+
+/// Names both ends by what `index` knows of their addresses.
+#[inline]
+fn name(flow: &mut Flow, index: &Index) {
+    flow.source = index.find_at(flow.source_ip, flow.time_ns);
+    flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
+    match flow.point {
+        Point::ToStack => flow.source = behind(flow.source, flow.ifindex, index),
+        Point::ToEndpoint if !is_for_many(flow.destination_ip) => {
+            flow.destination = behind(flow.destination, flow.ifindex, index);
+        }
+        _ => {}
     }
 }
 

@@ -5,6 +5,7 @@
 //! the packet where a service is named, and become the pod's where it was masqueraded: Hubble shows the address before
 //! the node's took its place too (contract, section 5.4).
 
+use super::name;
 use super::nat::{Connection, Peer, Table};
 use crate::flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
 use crate::index::{Index, Kind};
@@ -35,10 +36,8 @@ const PLAIN: Look = Look { named: Named::Plain, backend: None, may_come: false }
 
 /// Names both ends of a flow afresh by what `index` and `table` know.
 pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
-    let who = |address| index.find_at(address, flow.time_ns);
-    let (source, destination) = (who(flow.source_ip), who(flow.destination_ip));
-    (flow.source, flow.destination) = (source, destination);
-    let (source, destination) = (index.endpoint(source).kind, index.endpoint(destination).kind);
+    name(flow, index);
+    let (source, destination) = (index.endpoint(flow.source).kind, index.endpoint(flow.destination).kind);
     if !matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) {
         return PLAIN;
     }
