@@ -122,12 +122,12 @@ impl Builder {
     pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
         self.recycle(cache, now_ns);
         let Touched { mut pods, mut services, namespaces, nodes, policies, interfaces } = touched;
-        for name in namespaces {
-            if self.namespace(cache, &name) {
-                // Its labels are part of all its pods' identities.
-                for pod in cache.pods.iter().filter(|pod| pod.key().namespace == name) {
-                    pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
-                }
+        let mut relabelled = namespaces;
+        relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
+        if !relabelled.is_empty() {
+            // A namespace's labels are part of all its pods' identities.
+            for pod in cache.pods.iter().filter(|pod| relabelled.contains(&pod.key().namespace)) {
+                pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
             }
         }
         let was_dual = self.dual > 0;

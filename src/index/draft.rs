@@ -50,6 +50,7 @@ impl Default for Draft {
             world: [EndpointId::WORLD; 2],
             addresses: 0,
             contested: 0,
+            settled_ns: 0,
             meaning: MEANINGS.fetch_add(1, Relaxed),
             policies: Arc::default(),
             services: Arc::default(),
@@ -118,6 +119,7 @@ impl Draft {
         };
         if let Some(until_ns) = until_ns.filter(|_| known.remembered) {
             self.changed.push_back((until_ns, address));
+            self.next.settled_ns = self.next.settled_ns.max(until_ns);
         }
         self.next.addresses += usize::from(to.is_some_and(|id| id.sort() != Sort::Service));
         self.next.addresses -= usize::from(known.before != 0 && EndpointId(known.before).sort() != Sort::Service);

@@ -70,6 +70,8 @@ pub struct Index {
     world: [EndpointId; 2],
     addresses: usize,
     contested: usize,
+    /// When the last address changed hands: what happened since needs no look into the past.
+    settled_ns: u64,
     meaning: u64,
     policies: Arc<Policies>,
     services: Arc<Services>,
@@ -119,8 +121,8 @@ impl Index {
         let (found, family) = self.look(address);
         if found == 0 {
             self.nobody(family)
-        } else if found & CHANGED == 0 {
-            EndpointId(found)
+        } else if found & CHANGED == 0 || (time_ns >= self.settled_ns && found != CHANGED) {
+            EndpointId(found & !CHANGED)
         } else {
             self.find_in_the_past(address, time_ns)
         }

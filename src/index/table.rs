@@ -1,8 +1,9 @@
 //! From an address to a number, for one address family: immutable shards that share all that has not changed.
 //!
-//! Open addressing with linear probing, at most half full, so a probe is nearly always one cache line; the key is the
-//! address itself, four bytes for IPv4. A table is cut into 256 shards by hash. Cloning one copies pointers; changing
-//! one address copies its shard, some hundred addresses in a large cluster, and only if somebody still reads the old.
+//! Open addressing with linear probing, at most a quarter full, so that a probe nearly always ends where it begins, for
+//! addresses that nobody has too; the key is the address itself, four bytes for IPv4. A table is cut into 256 shards by
+//! hash. Cloning one copies pointers; changing one address copies its shard, some hundred addresses in a large cluster,
+//! and only if somebody still reads the old.
 //!
 //! Addresses come from the cluster's own address management and the hash is not seeded. Who could choose addresses to
 //! collide could slow down lookups of these, not of others.
@@ -147,9 +148,9 @@ fn start_of(hash: u64) -> usize {
 
 impl<K: Key> Shard<K> {
     fn insert(&mut self, key: K, hash: u64, to: u32) {
-        if (self.used + 1) * 2 > self.slots.len() {
+        if (self.used + 1) * 4 > self.slots.len() {
             let kept: Vec<Slot<K>> = self.slots.iter().filter(|slot| slot.to != 0).copied().collect();
-            let room = ((self.used + 1) * 2).next_power_of_two().max(4);
+            let room = ((self.used + 1) * 4).next_power_of_two().max(8);
             *self = Self { slots: vec![Slot::default(); room].into(), used: 0 };
             for slot in kept {
                 self.place(slot.key, slot.key.hash(), slot.to);
