@@ -1,9 +1,9 @@
-//! Where the API server is, and as whom to talk to it.
+//! Where the API server is: the service account of a pod, or a kubeconfig.
 
 use std::path::{Path, PathBuf};
 
+use kube::Config;
 use kube::config::Kubeconfig;
-use kube::{Client, Config};
 
 use super::trouble::{Trouble, chain};
 
@@ -49,27 +49,46 @@ impl Access {
         candidates.into_iter().find(|path| path.is_file()).map(Self::Kubeconfig)
     }
 
-    /// Reads configuration, credentials and authorities, and makes a client of them. Runs the credential plugin if the
-    /// kubeconfig names one, so it may block for as long as that takes.
-    pub(super) fn client(&self) -> Result<Client, Trouble> {
-        let config = self.config()?;
-        Client::try_from(config).map_err(|error| self.unusable(&error))
-    }
-
-    fn config(&self) -> Result<Config, Trouble> {
-        let mut config = match self {
-            Self::InCluster => Config::incluster().map_err(|error| self.unusable(&error))?,
+    /// Reads the configuration and what it refers to, anew each time.
+    pub(super) fn config(&self) -> Result<Config, Trouble> {
+        match self {
+            Self::InCluster => Config::incluster().map_err(|error| self.unusable(&chain(&error))),
             Self::Kubeconfig(path) => {
-                let read = Kubeconfig::read_from(path).map_err(|error| self.unusable(&error))?;
-                Config::try_from(read).map_err(|error| self.unusable(&error))?
+                let kubeconfig = read(path).map_err(|why| self.unusable(&why))?;
+                Config::try_from(kubeconfig).map_err(|error| self.unusable(&chain(&error)))
             }
-        };
-        // Repeating is our own business: with jitter, with `Retry-After`, and counted.
-        config.default_retry = false;
-        Ok(config)
+        }
     }
 
-    fn unusable(&self, error: &dyn std::error::Error) -> Trouble {
-        Trouble::Unconfigured(format!("{self} cannot be used: {}", chain(error)))
+    pub(super) fn unusable(&self, why: &str) -> Trouble {
+        Trouble::Unconfigured(format!("{self} cannot be used: {why}"))
     }
+}
+
+/// Reads a kubeconfig. By way of a generic value, which makes the reading of its many types small; the files that it
+/// names are relative to it.
+fn read(path: &Path) -> Result<Kubeconfig, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
+    let mut config: Kubeconfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let beside = |file: &mut Option<String>| {
+        if let (Some(file), Some(directory)) = (file, path.parent()) {
+            // An absolute path stays what it is.
+            *file = directory.join(&file).display().to_string();
+        }
+    };
+    for cluster in config.clusters.iter_mut().filter_map(|named| named.cluster.as_mut()) {
+        beside(&mut cluster.certificate_authority);
+    }
+    for user in config.auth_infos.iter_mut().filter_map(|named| named.auth_info.as_mut()) {
+        beside(&mut user.client_certificate);
+        beside(&mut user.client_key);
+        beside(&mut user.token_file);
+        if let Some(exec) = &mut user.exec
+            && exec.command.as_ref().is_some_and(|command| command.contains('/'))
+        {
+            beside(&mut exec.command);
+        }
+    }
+    Ok(config)
 }

@@ -7,12 +7,12 @@
 use std::future::Future;
 use std::time::Duration;
 
-use http::header::{ACCEPT, HeaderMap, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response};
-use kube::Client;
 use kube::client::Body;
 use tokio::sync::Mutex;
 
+use super::connect::{Connected, connect};
 use super::trouble::{Trouble, chain};
 use super::{Access, Pace, answer, lines};
 
@@ -27,7 +27,7 @@ pub(super) struct Link<'a> {
 /// The client in use, and how many there were before it.
 #[derive(Default)]
 struct Current {
-    client: Option<Client>,
+    client: Option<Connected>,
     made: u64,
 }
 
@@ -56,15 +56,20 @@ impl<'a> Link<'a> {
         asked
     }
 
-    async fn ask(&self, client: &Client, path: &str) -> Result<Response<Body>, Trouble> {
-        let request = Request::get(path)
+    async fn ask(&self, to: &Connected, path: &str) -> Result<Response<Body>, Trouble> {
+        let mut request = Request::get(format!("{}{path}", to.base))
             .header(ACCEPT, "application/json")
-            .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")))
+            .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
+        let bearer = to.bearer.header().map_err(Trouble::Unconfigured)?;
+        if !bearer.is_empty() {
+            request = request.header(AUTHORIZATION, bearer);
+        }
+        let request = request
             .body(Body::empty())
-            .map_err(|error| Trouble::Garbage(format!("the server's own words make no request: {error}")))?;
+            .map_err(|error| Trouble::Unconfigured(format!("address and token make no request: {error}")))?;
         let patience = self.pace.answer;
         let response =
-            within(patience, client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
+            within(patience, to.client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -75,13 +80,13 @@ impl<'a> Link<'a> {
     }
 
     /// The client, made if there is none.
-    async fn client(&self) -> Result<(Client, u64), Trouble> {
+    async fn client(&self) -> Result<(Connected, u64), Trouble> {
         let mut current = self.client.lock().await;
         if let Some(client) = &current.client {
             return Ok((client.clone(), current.made));
         }
         let access = self.access.clone();
-        let making = tokio::task::spawn_blocking(move || access.client());
+        let making = tokio::task::spawn_blocking(move || connect(&access));
         let made = within(self.pace.answer, making).await?;
         let client = made.map_err(|error| Trouble::Unconfigured(format!("no client: {error}")))??;
         current.client = Some(client.clone());

@@ -1,14 +1,16 @@
 //! The Kubernetes API as a source: one watch for each kind, all in one task on one thread.
 //!
-//! Built on the `kube` crate for what is hard to get right (finding the configuration, credentials, TLS), and on little
-//! else of it: its own types would be a third of the binary, and its watcher neither counts nor honours `Retry-After`.
+//! Built on the `kube` crate's client and configuration, and on little else of it: its types would be a third of the
+//! binary, its watcher neither counts nor honours `Retry-After`, and its ready-made stack repeats and logs on its own.
 //! This directory is the only user of `kube`.
 
 mod answer;
 mod backoff;
 mod config;
+mod connect;
 mod lines;
 mod link;
+mod login;
 mod resource;
 mod status;
 mod trouble;
