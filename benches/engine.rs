@@ -136,7 +136,7 @@ impl Times {
         while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
             let (wall, before) = (Instant::now(), cpu(clock));
             round();
-            times.cpu.push(cpu(clock) - before);
+            times.cpu.push(cpu(clock).saturating_sub(before));
             times.wall.push(wall.elapsed());
         }
         times.cpu.sort_unstable();
@@ -183,7 +183,9 @@ fn path() {
         // What is found in the order in which it was met is found faster: here it is not.
         let mut dice = mix::Dice::new();
         let mut orders = vec![records; 8];
-        orders.iter_mut().for_each(|records| mix::shuffle(&mut dice, records));
+        for records in &mut orders {
+            mix::shuffle(&mut dice, records);
+        }
         let mut orders = orders.iter().cycle();
         let times = Times::of(|| engine.run(orders.next().unwrap()));
         times.print(&format!("{name}, another order each round"), mix::RECORDS, series);
@@ -204,12 +206,12 @@ fn stages() {
             for chunk in records.chunks(mix::BATCH) {
                 let mut last = Instant::now();
                 engine.decode(chunk);
-                for stage in 0..times.len() {
+                for (stage, time) in times.iter_mut().enumerate() {
                     if stage > 0 {
                         engine.observe(stage - 1);
                     }
                     let now = Instant::now();
-                    times[stage] += now - last;
+                    *time += now.duration_since(last);
                     last = now;
                 }
             }

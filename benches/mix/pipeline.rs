@@ -57,7 +57,7 @@ pub(crate) struct Pipeline {
 }
 
 impl Pipeline {
-    #[allow(clippy::disallowed_methods, reason = "a thread of a bench needs no keeper")]
+    #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
     pub(crate) fn new(configuration: &str, pods: u32) -> Self {
         let components = Components::default();
         let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -71,7 +71,7 @@ impl Pipeline {
             lives.push(Arc::clone(&life));
             threads.push(std::thread::spawn(move || work(&life, &items, &seat, None)));
         }
-        let Ok(waker) = Waker::new() else { panic!("no event descriptor") };
+        let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());
         let asked = Arc::new(AtomicU64::new(0));
         let reader = Reader {

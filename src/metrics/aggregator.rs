@@ -165,12 +165,11 @@ impl<P: Plugin> Engine for Counting<P> {
         if self.tally.contexts.follow(batch.index) {
             self.tally.memo.clear();
         }
-        match from.checked_sub(1) {
-            Some(killer) => self.tally.begin_again(killer),
-            None => {
-                self.tally.begin();
-                self.seen = 0;
-            }
+        if let Some(killer) = from.checked_sub(1) {
+            self.tally.begin_again(killer);
+        } else {
+            self.tally.begin();
+            self.seen = 0;
         }
         if P::NEEDS_EXTRA && batch.extras.is_empty() && !cfg!(feature = "fault-injection") {
             *progress = batch.flows.len();

@@ -21,6 +21,7 @@ impl Plugin for Ports {
         Self
     }
 
+    #[allow(clippy::needless_bitwise_bool, reason = "half of all flows are replies: a branch would be guessed wrong")]
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
         let counts = flow.verdict.passed() & (flow.l4 != L4::None) & (flow.reply == Reply::No);
