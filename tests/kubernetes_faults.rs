@@ -192,13 +192,16 @@ fn token_expired() {
 fn half_sent_objects() {
     let (api, agent) = running();
     for ending in [Ending::HalfObject, Ending::Garbage] {
+        agent.until("a watch of each kind is there to be ended", || api.open_watches() as u64 >= KINDS);
         api.end_watches(None, ending);
         change_unheard(&api);
         agent.converges(&api, &format!("{ending:?} in a watch"));
         api.put(pod("default", "web-00000", "10.100.0.1"));
         agent.converges(&api, "and the next change");
     }
-    assert!(agent.restarts(Reason::Cut) >= KINDS && agent.restarts(Reason::Garbage) >= KINDS);
+    for reason in [Reason::Cut, Reason::Garbage] {
+        agent.until("every watch has begun anew", || agent.restarts(reason) >= KINDS);
+    }
     api.set_streaming(Streaming::Refused);
     let agent = Agent::start(api.kubeconfig(None), pace());
     api.plan(Some("Pod"), Some(false), Fault::Half, 1);
