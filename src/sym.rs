@@ -1,27 +1,53 @@
 //! The interner: a [`Sym`] is a 32-bit stand-in for a string that lives as long as the process.
 //!
-//! Label values (pod names, namespaces, workloads) are interned when the index of the cluster is built, never on the
-//! event path. The event path compares and copies `Sym`s; text is looked up again only when a series is born.
-//! Append-only: a pod name that will never come back stays. Ten million names of 40 bytes are the 32-bit limit's
-//! neighbourhood, and a node that saw so many pods is older than any we know.
+//! Names are interned when somebody first asks for an endpoint's names, which is when its series are born, and not for
+//! each flow. The event path compares and copies `Sym`s; text is looked up again only when a series is born.
+//!
+//! Append-only: a pod's name that will never come back stays, since a series may show it for as long as it likes. But
+//! the pods of a cluster that never exchanged a packet with this node are not in here, however many come and go. One
+//! that did costs two names of some 100 bytes each: a thousand new peers a day are 6 MB in a month, and
+//! `webb_interned_names` shows it.
 
-use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock, RwLock};
+
+use foldhash::quality::RandomState;
+use hashbrown::HashTable;
 
 /// A name in the process-wide interner. `Sym::EMPTY` is the empty string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sym(u32);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Names {
-    by_text: HashMap<Arc<str>, u32>,
+    /// Found by the hash of their text, which is kept once, in `texts`.
+    ids: HashTable<u32>,
+    hasher: RandomState,
     texts: Vec<Arc<str>>,
 }
 
 static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| {
-    let empty: Arc<str> = Arc::from("");
-    RwLock::new(Names { by_text: HashMap::from([(Arc::clone(&empty), 0)]), texts: vec![empty] })
+    let mut names = Names { ids: HashTable::new(), hasher: RandomState::default(), texts: Vec::new() };
+    names.insert("");
+    RwLock::new(names)
 });
+
+impl Names {
+    fn find(&self, text: &str) -> Option<u32> {
+        let is = |id: &u32| self.texts.get(*id as usize).is_some_and(|known| **known == *text);
+        self.ids.find(self.hasher.hash_one(text), is).copied()
+    }
+
+    fn insert(&mut self, text: &str) -> u32 {
+        // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it total.
+        let id = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
+        self.texts.push(Arc::from(text));
+        let (hasher, texts) = (&self.hasher, &self.texts);
+        let hash = |id: &u32| hasher.hash_one(texts.get(*id as usize).map_or("", |text| text));
+        self.ids.insert_unique(hash(&id), id, hash);
+        id
+    }
+}
 
 impl Sym {
     /// The empty string.
@@ -32,24 +58,16 @@ impl Sym {
         if text.is_empty() {
             return Self::EMPTY;
         }
-        if let Some(&known) = read().by_text.get(text) {
+        if let Some(known) = read().find(text) {
             return Self(known);
         }
         let mut names = NAMES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(&known) = names.by_text.get(text) {
-            return Self(known);
-        }
-        let text: Arc<str> = Arc::from(text);
-        // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it total.
-        let id = u32::try_from(names.texts.len()).unwrap_or(u32::MAX);
-        names.texts.push(Arc::clone(&text));
-        names.by_text.insert(text, id);
-        Self(id)
+        Self(names.find(text).unwrap_or_else(|| names.insert(text)))
     }
 
     /// The symbol of `text` if it is interned. Takes a shared lock; not for the event path.
     pub fn known(text: &str) -> Option<Self> {
-        read().by_text.get(text).copied().map(Self)
+        read().find(text).map(Self)
     }
 
     /// The text. Takes a shared lock; not for the event path.
@@ -95,5 +113,8 @@ mod tests {
         assert_ne!(first, Sym::new("default/xwing"));
         assert_eq!(&*first.text(), "default/tiefighter");
         assert!(Sym::new("").is_empty());
+        assert_eq!(Sym::known("default/tiefighter"), Some(first));
+        assert_eq!(Sym::known("a-name-that-no-test-interns"), None);
+        assert_eq!(&*first.text(), "default/tiefighter");
     }
 }

@@ -102,3 +102,28 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::flow::EndpointId;
+
+    /// Both ends of each flow count by who was found, and flows of an index that is not complete count as late.
+    #[test]
+    fn ends_count_by_who_was_found() {
+        let counters = Counters::default();
+        let flow = |source, destination| Flow { source, destination, ..Flow::default() };
+        let local = EndpointId::new(Sort::Local, 7);
+        for ready in [false, true] {
+            let mut found = LookedUp::default();
+            found.note(&flow(local, EndpointId::WORLD));
+            found.note(&flow(EndpointId::new(Sort::Node, 8), local));
+            found.note(&flow(EndpointId::NONE, EndpointId::new(Sort::Service, 1)));
+            counters.look_up(&found, ready);
+        }
+        let counts: Vec<_> = counters.lookups().collect();
+        let expected = [("unknown", 2), ("local", 4), ("remote", 0), ("world", 2), ("service", 2), ("node", 2)];
+        assert_eq!(counts, expected);
+        assert_eq!(counters.late.load(Relaxed), 3);
+    }
+}
