@@ -373,6 +373,44 @@ fn clock_jumps() {
     }
 }
 
+/// A client certificate that the server does not take, and then one that it does, in the same files.
+#[test]
+fn client_certificates() {
+    let api = Api::start_mutual();
+    api.put_all(some(5));
+    api.write_client(false);
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.until("refused", || agent.restarts(Reason::Unreachable) >= KINDS);
+    println!("complaint: {}", agent.status.complaint());
+    api.write_client(true);
+    agent.converges(&api, "a client certificate that was renewed");
+}
+
+/// What is not supported is said, not left out.
+#[test]
+fn kubeconfigs_that_ask_for_too_much() {
+    let api = Api::start();
+    let plain = std::fs::read_to_string(api.kubeconfig(None)).unwrap();
+    for (from, to, why) in [
+        ("user: {}", "user: {username: u, password: p}", "API servers no longer take"),
+        ("user: {}", "user: {auth-provider: {name: gcp, config: {}}}", "API servers no longer take"),
+        ("user: {}", "user: {exec: {command: /no/such/plugin}}", "cannot be run"),
+        ("user: {}", "user: {exec: {command: 'false'}}", "failed (exit status: 1)"),
+        ("user: {}", "user: {exec: {command: 'true'}}", "did not print an ExecCredential"),
+        ("user: {}", "user: {client-certificate-data: '?'}", "not base64"),
+        ("user: {}", "user: {client-certificate: /no/such/file}", "No such file"),
+        ("user: {}", "user: {tokenFile: nowhere}", "cannot read the token file"),
+        ("cluster: {server", "cluster: {insecure-skip-tls-verify: true, server", "give certificate-authority"),
+        ("cluster: {server", "cluster: {proxy-url: 'http://p', server", "proxy-url is not supported"),
+        ("current-context: it", "current-context: other", "other"),
+    ] {
+        let path = api.scratch().join("too-much");
+        std::fs::write(&path, plain.replace(from, to)).unwrap();
+        let agent = Agent::start(path, pace());
+        agent.until(why, || agent.status.complaint().contains(why));
+    }
+}
+
 /// A kubeconfig that is not there yet, then wrong, then right.
 #[test]
 fn kubeconfig_comes_late() {

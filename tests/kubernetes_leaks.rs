@@ -29,14 +29,14 @@ fn nothing_leaks() {
     let all = RESOURCES.len() as u64;
     let trouble = |round: usize| {
         api.end_watches(None, [Ending::Abrupt, Ending::HalfObject, Ending::Error(410), Ending::InOrder][round % 4]);
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             let before = agent.restarts(Reason::Unauthorized);
             api.set_tokens(&["nobody has this one"]);
             api.end_watches(None, Ending::Abrupt);
             agent.until("refused", || agent.restarts(Reason::Unauthorized) >= before + all);
             api.set_tokens(&["first"]);
         }
-        if round % 7 == 0 {
+        if round.is_multiple_of(7) {
             let before = agent.restarts(Reason::Unreachable);
             api.set_handshake(Handshake::Broken);
             api.end_watches(None, Ending::Abrupt);

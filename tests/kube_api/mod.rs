@@ -138,7 +138,20 @@ impl Api {
     }
 
     pub fn start_tls() -> Self {
-        Self::start_on("127.0.0.1:0", Some((tls::identity(), tls::identity())))
+        Self::start_on("127.0.0.1:0", Some((tls::identity(false), tls::identity(false))))
+    }
+
+    /// A server that lets nobody in without a certificate.
+    pub fn start_mutual() -> Self {
+        Self::start_on("127.0.0.1:0", Some((tls::identity(true), tls::identity(true))))
+    }
+
+    /// Writes a client's certificate and key beside the kubeconfig, as it names them; `good`: by the right authority.
+    pub fn write_client(&self, good: bool) {
+        let (right, stranger) = self.shared.identities.as_ref().unwrap();
+        let (certificate, key) = if good { &right.client } else { &stranger.client };
+        std::fs::write(self.scratch.path().join("client.crt"), certificate).unwrap();
+        std::fs::write(self.scratch.path().join("client.key"), key).unwrap();
     }
 
     fn start_on(address: &str, identities: Option<(Identity, Identity)>) -> Self {
@@ -174,19 +187,22 @@ impl Api {
     /// Writes the kubeconfig of a client, with this token in a file of its own if there is one.
     pub fn kubeconfig(&self, token: Option<&str>) -> PathBuf {
         let path = self.scratch.path().join("kubeconfig");
+        // Files are named relative to the kubeconfig, as it may name them.
         let user = match token {
-            None => "{}".to_owned(),
+            None if self.scratch.path().join("client.crt").exists() => {
+                "{client-certificate: client.crt, client-key: client.key}"
+            }
+            None => "{}",
             Some(token) => {
                 self.write_token(token);
-                format!("{{tokenFile: {}}}", self.token_file().display())
+                "{tokenFile: token}"
             }
         };
         let (scheme, authority) = match &self.shared.identities {
             None => ("http", String::new()),
             Some((good, _)) => {
-                let file = self.scratch.path().join("ca.crt");
-                std::fs::write(&file, &good.authority).unwrap();
-                ("https", format!(", certificate-authority: {}", file.display()))
+                std::fs::write(self.scratch.path().join("ca.crt"), &good.authority).unwrap();
+                ("https", ", certificate-authority: ca.crt".to_owned())
             }
         };
         let text = format!(
@@ -200,12 +216,8 @@ impl Api {
         path
     }
 
-    fn token_file(&self) -> PathBuf {
-        self.scratch.path().join("token")
-    }
-
     pub fn write_token(&self, token: &str) {
-        std::fs::write(self.token_file(), token).unwrap();
+        std::fs::write(self.scratch.path().join("token"), token).unwrap();
     }
 
     /// A place for a test's own files.
