@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What webb costs: iperf3 from pod to pod through the host, with and without the agent in turn, on this machine. Takes
-# about three minutes, prints one table, and leaves nothing behind. Needs root, a release build, and the packages iperf3,
-# jq, curl, bpftool (`make setup`).
+# What webb costs: iperf3 from pod to pod through the host, without the agent, with a program that does nothing at the
+# same two hooks, and with the agent, in turn, on this machine. Takes about five minutes, prints one table, and leaves
+# nothing behind. Needs root, a release build, and the packages iperf3, jq, curl, bpftool, clang (`make setup`).
 #
 #   cargo build --release && sudo benches/overhead.sh
 #
@@ -27,7 +27,7 @@ fail() {
 
 ((EUID == 0)) || fail "network namespaces and eBPF need root: try sudo"
 [[ -x $webb ]] || fail "$webb is missing: run \`cargo build --release\`"
-for command in iperf3 jq curl bpftool; do
+for command in iperf3 jq curl bpftool clang tc; do
     command -v "$command" >/dev/null || fail "$command is missing: \`make setup\` installs it"
 done
 
@@ -68,6 +68,37 @@ start_agent() {
         ((waited++ < 200)) || fail "webb is not ready after 20 s: $(tail -n 20 "$work/webb.log")"
         sleep 0.1
     done
+}
+
+# What any program at these hooks costs, whatever it does: the floor of what can be reached.
+clang -O2 -target bpf -c -o "$work/empty.o" -x c - <<'EOF'
+__attribute__((section("classifier"), used)) int empty(void *packet) { return -1; }
+char licence[] __attribute__((section("license"))) = "GPL";
+EOF
+
+empty_programs() {
+    local device hook
+    for device in lxc-xwing lxc-tiefighter; do
+        lab node tc qdisc "$1" dev "$device" clsact
+        [[ $1 == add ]] || continue
+        for hook in ingress egress; do
+            lab node tc filter add dev "$device" "$hook" bpf da obj "$work/empty.o" sec classifier
+        done
+    done
+}
+
+# Each side is set up, left alone for a second, and measured.
+side() {
+    case $1 in
+    empty) empty_programs add ;;
+    with) start_agent ;;
+    esac
+    sleep 1
+    "$2" "$burst" >>"$work/$2.$1"
+    case $1 in
+    empty) empty_programs del ;;
+    with) stop_agent ;;
+    esac
 }
 
 # One iperf3 run; the result is JSON. The rest of the arguments are iperf3's.
@@ -127,18 +158,13 @@ program_times() {
 echo "overhead: $rounds rounds with and without webb, $burst s each for UDP and TCP ..." >&2
 udp 1 >/dev/null # warms up
 for ((round = 1; round <= rounds; round++)); do
-    order=(without with)
-    ((round % 2)) || order=(with without)
+    order=(without empty with)
+    ((round % 2)) || order=(with empty without)
     for kind in udp tcp; do
-        for side in "${order[@]}"; do
-            [[ $side == without ]] || start_agent
-            "$kind" "$burst" >>"$work/$kind.$side"
-            stop_agent
-        done
+        for what in "${order[@]}"; do side "$what" "$kind"; done
     done
-    last() { tail -n 1 "$work/$1"; }
-    echo "overhead: round $round of $rounds, without and with: UDP $(last udp.without) $(last udp.with) packets/s," \
-        "TCP $(last tcp.without) $(last tcp.with) Mbit/s" >&2
+    last() { for what in without empty with; do tail -n 1 "$work/$1.$what"; done | paste -sd ' '; }
+    echo "overhead: round $round of $rounds, without, empty, with: UDP $(last udp) packets/s, TCP $(last tcp) Mbit/s" >&2
 done
 
 echo "overhead: kernel time per packet ..." >&2
@@ -183,17 +209,19 @@ cores=$(awk -v ticks="$ticks" -v from="$started" -v to="$ended" -v hz="$(getconf
 
 row() { printf '%-46s %14s %14s %10s\n' "$@"; }
 compare() {
-    local title=$1 file=$2 limit=$3 ratio
-    ratio=$(paste "$work/$file.without" "$work/$file.with" | awk '{ print $2 / $1 }' | median)
-    row "$title" "$(median <"$work/$file.without")" "$(median <"$work/$file.with")" \
-        "$(awk -v r="$ratio" 'BEGIN { printf "%+.1f %%", (r - 1) * 100 }') (limit $limit)"
+    local title=$1 file=$2 limit=$3 what ratio
+    for what in empty with; do
+        ratio=$(paste "$work/$file.without" "$work/$file.$what" | awk '{ print $2 / $1 }' | median)
+        row "$title $([[ $what == empty ]] && echo 'an empty program' || echo webb)" "$(median <"$work/$file.without")" "$(median <"$work/$file.$what")" \
+            "$(awk -v r="$ratio" 'BEGIN { printf "%+.1f %%", (r - 1) * 100 }')$([[ $what == empty ]] || echo " (limit $limit)")"
+    done
 }
 
 echo
 echo "$(nproc) cores, Linux $(uname -r), medians of $rounds rounds of $burst s, interleaved"
-row '' 'without webb' 'with webb' 'ratio'
-compare '64-byte UDP, packets/s' udp '-5 %'
-compare 'TCP, Mbit/s' tcp '-3 %'
+row '' 'without' 'with' 'ratio'
+compare '64-byte UDP, packets/s:' udp '-5 %'
+compare 'TCP, Mbit/s:' tcp '-3 %'
 echo
 row 'kernel time per packet (limit 100 ns)' 'ns' 'packets' ''
 join "$work/before" "$work/after" | awk '$5 - $3 > 1000 { print $1, ($4 - $2) / ($5 - $3), $5 - $3 }' |

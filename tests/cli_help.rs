@@ -72,6 +72,7 @@ fn every_flag_reaches_its_key() {
         ("--metrics-listen", "127.0.0.1:1", "metrics_listen", r#""127.0.0.1:1""#),
         ("--admin-listen", "127.0.0.1:2", "admin_listen", r#""127.0.0.1:2""#),
         ("--cluster-manifest", "m.yaml", "cluster_manifest", r#""m.yaml""#),
+        ("--metrics-config", "dynamic.yaml", "metrics_config", r#""dynamic.yaml""#),
         ("--interface", "lxc*", "interfaces.pods", r#"["lxc*"]"#),
         ("--node-name", "node-7", "node_name", r#""node-7""#),
         ("--aggregation", "none", "aggregation", r#""none""#),
@@ -85,7 +86,7 @@ fn every_flag_reaches_its_key() {
         assert_eq!((entry.value.to_string().as_str(), entry.source), (shown, format!("flag:{flag}")));
         assert!(KEYS.iter().any(|row| row.name == key && row.flag == Some(flag)));
     }
-    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 8);
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 9);
 }
 
 /// `--config` wins over `WEBB_CONFIG`.

@@ -6,6 +6,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test may end where it is wrong"
 )]
 
@@ -16,7 +17,7 @@ mod metrics_common;
 use std::io::{BufReader, Read};
 use std::net::TcpStream;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use expose_parser::{Parsed, parse};
 use expose_server_common::{Answer, Server, ask, read, read_next, serve, until};
@@ -175,6 +176,10 @@ fn a_slow_scraper() {
         moments.push(one_moment(read_next(&mut rest, false).unwrap().text()));
     }
     assert!(moments.is_sorted(), "{moments:?}");
+    println!(
+        "40 answers left unread, 20 scrapes served and {} rounds of counting done meanwhile; then read whole",
+        last - moments[0]
+    );
 }
 
 /// Scrapers that hang up early leave nothing behind: their answers end, are counted, and the next scraper is served.
@@ -195,6 +200,7 @@ fn scrapers_that_hang_up() {
     };
     // Those that left before they were asked for anything are not served and not counted.
     until("the answers have ended", || handled() >= 40);
+    println!("60 scrapers hung up, all answers ended");
     let rounds = server.road.rounds.load(Relaxed);
     until("counting goes on", || server.road.rounds.load(Relaxed) > rounds + 100);
     assert!(one_moment(get(&server, "/metrics", "").text()) > 0);
@@ -208,7 +214,7 @@ fn two_hundred_scrapers() {
     for (number, stream) in streams.iter_mut().enumerate() {
         ask(stream, "GET", "/metrics", if number % 4 == 0 { "Accept-Encoding: gzip\r\n" } else { "" }).unwrap();
     }
-    let rounds = server.road.rounds.load(Relaxed);
+    let (rounds, asked) = (server.road.rounds.load(Relaxed), Instant::now());
     let mut moments = Vec::new();
     for mut stream in streams {
         let answer = read(&mut stream, false).unwrap();
@@ -221,5 +227,6 @@ fn two_hundred_scrapers() {
     }
     assert!(moments.iter().all(|moment| *moment == moments[0]), "{moments:?}");
     assert_eq!(server.road.cuts.load(Relaxed), 1);
+    println!("200 scrapers, one cut, all answered {:.0?} after the last had asked", asked.elapsed());
     until("counting goes on", || server.road.rounds.load(Relaxed) > rounds + 100);
 }

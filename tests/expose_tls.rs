@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     reason = "a test may end where it is wrong"
 )]
 
@@ -230,6 +231,7 @@ fn rotation_loses_no_request() {
         stop.store(true, Relaxed);
     });
     assert_eq!(tls.counts(), [("applied", 31), ("rejected", 30)]);
+    println!("30 rotations, {} scrapes answered meanwhile, none failed", answered.load(Relaxed));
     let last = CertificateDer::from_pem_slice(&fs::read(&files.paths.certificate).unwrap()).unwrap();
     let mut stream = connect(&server, &config);
     assert_eq!(scrape(&mut stream).unwrap().status, 200);

@@ -341,3 +341,40 @@ fn cost_is_known() {
     assert_eq!(names, expected);
     assert!(names.iter().all(|name| name.len() <= 15), "the kernel cuts names at 15: {names:?}");
 }
+
+/// Sends one frame, given in hex, of which only the first 14 bytes are in the packet's linear part: the kernel does that
+/// for a large frame whose sender says that its headers are so long.
+const SEND_PAGED: &str = r#"
+    my ($device, $frame) = @ARGV;
+    open(my $index, "<", "/sys/class/net/$device/ifindex") or die "ifindex: $!";
+    socket(my $socket, 17, 3, 0) or die "socket: $!";
+    setsockopt($socket, 263, 15, pack("i", 1)) or die "PACKET_VNET_HDR: $!";
+    my $to = pack("SnlSCCa8", 17, 0x0800, <$index>, 0, 0, 6, "");
+    send($socket, pack("CCSSSS", 0, 0, 14, 0, 0, 0) . pack("H*", $frame), 0, $to) or die "send: $!";
+"#;
+
+/// Headers may sit in pages beside the linear part, as after a receive offload: they are brought there and read.
+#[test]
+fn headers_in_pages_are_read() {
+    Lab::run("paged", |lab| {
+        let interface = lab.connect("veth7");
+        run("ip link set veth7 mtu 9000");
+        run(&format!("ip -n {} link set eth0 mtu 9000", lab.pod));
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        let frame = kernel_support::packets::udp(([10, 9, 1, 2], 4000), ([10, 9, 1, 1], 9999), &[7; 6000]);
+        let hex = frame.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        // sysfs shows the devices of the namespace that mounted it, which `ip netns exec` does anew.
+        let sent = Command::new("ip")
+            .args(["netns", "exec", &lab.pod, "perl", "-e", SEND_PAGED, "eth0", &hex])
+            .output()
+            .unwrap();
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        let records: Vec<Record> =
+            kernel.records().into_iter().filter(|record| record.destination_port == 9999 && record.hook == 0).collect();
+        assert_eq!(records.len(), 1, "{:?}", kernel.totals()[0]);
+        assert_eq!((records[0].source_port, records[0].bytes), (4000, frame.len() as u64));
+        assert_eq!(kernel.totals()[0].unparsed_packets.iter().sum::<u64>(), 0);
+        kernel.balanced(Mode::Everything);
+    });
+}

@@ -61,7 +61,7 @@ fn road() -> Road {
         let name = format!("aggregator/{}", config.name());
         let (lane, items) = Lane::new(components.component(&name));
         let seat = Arc::new(Seat::new(Aggregator::new(&config)));
-        keepers.push(aggregator::start(items, Arc::clone(&seat), None, intensity(&name)));
+        keepers.push(aggregator::start(items, lane.nudge(), Arc::clone(&seat), None, intensity(&name)));
         lanes.push(Arc::new(lane));
         seats.push(seat);
     }

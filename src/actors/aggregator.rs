@@ -11,12 +11,13 @@ use crossbeam_channel::Receiver;
 
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
-use crate::pipeline::{Item, Seat, work};
+use crate::pipeline::{Item, Nudge, Seat, work};
 
 /// Starts an aggregator. A restart finds the seat, and so every counter, as the life before left it.
 /// `look_every` is how often it looks for series that do not change.
 pub fn start(
     lane: Receiver<Item>,
+    nudge: Nudge,
     seat: Arc<Seat>,
     look_every: Option<Duration>,
     intensity: Intensity,
@@ -26,8 +27,7 @@ pub fn start(
             work(life, &lane, &seat, look_every);
             Ok(())
         }),
-        // Its longest wait is a fifth of a second.
-        Arc::new(|| {}),
+        Arc::new(move || nudge.wake()),
         intensity,
     )
 }

@@ -67,7 +67,7 @@ impl Yard {
         let (lane, items) = Lane::new(Arc::clone(&component));
         let seat = Arc::new(Seat::new(Aggregator::new(&config).with_limits(&self.limits)));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
-        let keeper = aggregator::start(items, Arc::clone(&seat), self.look_every, intensity);
+        let keeper = aggregator::start(items, lane.nudge(), Arc::clone(&seat), self.look_every, intensity);
         self.directory.add(&name, keeper.clone().recipient());
         Member { seat, lane: Arc::new(lane), keeper }
     }

@@ -98,9 +98,13 @@ impl ThreadKeeper {
                 keeper.do_send(ThreadExit { generation, exit });
             });
         // The component is up with the first beat of its thread (`Life::beat`).
-        if let Err(error) = spawned {
-            self.life = None;
-            self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
+        match (spawned, &self.life) {
+            (Ok(thread), Some(life)) => life.runs_on(thread.thread().clone()),
+            (Ok(_), None) => {}
+            (Err(error), _) => {
+                self.life = None;
+                self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
+            }
         }
     }
 
@@ -163,7 +167,8 @@ impl Actor for ThreadKeeper {
         if self.finishing {
             return;
         }
-        ctx.run_interval(Duration::from_millis(250), |keeper, _| keeper.watch());
+        let look = (self.intensity.policy().stall_after / 4).min(Duration::from_secs(1));
+        ctx.run_interval(look, |keeper, _| keeper.watch());
         self.spawn(ctx);
     }
 }

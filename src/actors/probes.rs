@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix::Addr;
+use tokio::sync::Notify;
 
 use super::keeper::{Failure, ThreadKeeper};
 use super::restart::Intensity;
@@ -17,10 +18,10 @@ use crate::fault::{Component, State, inject};
 use crate::pipeline::Life;
 
 /// How long the thread waits for a change at most.
-const TURN: Duration = Duration::from_millis(250);
+const TURN: Duration = Duration::from_secs(1);
 
 /// How often an interface that could not be attached to is tried again.
-const RETRY: u32 = 40; // quiet turns: ten seconds
+const RETRY: u32 = 10; // quiet turns: ten seconds
 
 /// The probes and the interfaces they are to be on; shared by all lives of the thread.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ pub struct Watch {
     probes: Mutex<Probes>,
     selection: Mutex<Selection>,
     reselect: AtomicBool,
+    /// Ends the thread's wait.
+    wake: Notify,
     errors: AtomicU64,
     component: Arc<Component>,
 }
@@ -39,6 +42,7 @@ impl Watch {
             probes: Mutex::new(probes),
             selection: Mutex::new(selection),
             reselect: AtomicBool::new(false),
+            wake: Notify::new(),
             errors: AtomicU64::new(0),
             component,
         }
@@ -48,6 +52,7 @@ impl Watch {
     pub fn select(&self, selection: Selection) {
         *self.selection.lock().unwrap_or_else(PoisonError::into_inner) = selection;
         self.reselect.store(true, Relaxed);
+        self.wake.notify_one();
     }
 
     /// Takes every program off its interface. The thread must have ended.
@@ -128,9 +133,10 @@ impl Watch {
                     self.try_adjust(interface, &mut seen);
                 }
             }
-            match tokio::time::timeout(TURN, interfaces.next()).await {
-                Ok(change) => self.follow_one(change?, &mut seen),
-                Err(_quiet) => self.retry(&mut seen),
+            tokio::select! {
+                change = interfaces.next() => self.follow_one(change?, &mut seen),
+                () = self.wake.notified() => {}
+                () = tokio::time::sleep(TURN) => self.retry(&mut seen),
             }
             self.say(&seen);
         }
@@ -203,7 +209,8 @@ struct Seen {
     failed: HashMap<u32, u32>,
 }
 
-/// Starts following the interfaces. Its longest wait is a quarter of a second.
+/// Starts following the interfaces.
 pub fn start(watch: Arc<Watch>, intensity: Intensity) -> Addr<ThreadKeeper> {
-    ThreadKeeper::start(Arc::new(move |life| watch.run(life)), Arc::new(|| {}), intensity)
+    let woken = Arc::clone(&watch);
+    ThreadKeeper::start(Arc::new(move |life| watch.run(life)), Arc::new(move || woken.wake.notify_one()), intensity)
 }

@@ -48,7 +48,7 @@ impl Swept {
     }
 }
 
-/// Starts the sweeper. Its longest wait is a fifth of a second.
+/// Starts the sweeper.
 pub fn start(
     sweeper: Sweeper,
     ledger: Ledger,
@@ -68,7 +68,7 @@ pub fn start(
                 inject::point("sweeper");
                 swept.note(sweeper.sweep(Mode::Overdue)?, &ledger.totals()?);
             }
-            std::thread::sleep(Duration::from_millis(200).min(interval));
+            life.wait(next.saturating_duration_since(Instant::now()));
         }
         for _ in 0..LAST_SWEEPS {
             let left = sweeper.sweep(Mode::Everything)?;

@@ -23,9 +23,6 @@ use super::probes::Ring;
 use super::sys::Positions;
 use crate::records::{RecordSource, Rings, Signal, Waker};
 
-/// How long the reader sleeps at most when records may be waiting unannounced.
-const LOOK: Duration = Duration::from_millis(20);
-
 /// How full a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingFill {
@@ -107,8 +104,10 @@ impl fmt::Debug for Reader {
 
 impl RecordSource for Reader {
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = timeout.min(LOOK);
-        let timeout = Timespec { tv_sec: 0, tv_nsec: timeout.subsec_nanos().into() };
+        let timeout = Timespec {
+            tv_sec: timeout.as_secs().try_into().unwrap_or(i64::MAX),
+            tv_nsec: timeout.subsec_nanos().into(),
+        };
         let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
         let count = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
             Ok(count) => count,

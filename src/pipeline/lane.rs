@@ -27,6 +27,19 @@ pub enum Item {
     Filters(Box<Filters>),
     /// Remove the series of pods that are gone.
     Forget(Arc<Gone>),
+    /// See whether it is time to stop.
+    Wake,
+}
+
+/// Ends an aggregator's wait for an item.
+#[derive(Debug, Clone)]
+pub struct Nudge(Sender<Item>);
+
+impl Nudge {
+    /// Has the aggregator see whether it is time to stop. One whose lane is full does not wait.
+    pub fn wake(&self) {
+        let _full = self.0.try_send(Item::Wake);
+    }
 }
 
 /// The reader's end of the road to one aggregator.
@@ -57,6 +70,11 @@ impl Lane {
             skipped: AtomicU64::new(0),
         };
         (lane, from)
+    }
+
+    /// What wakes the aggregator.
+    pub fn nudge(&self) -> Nudge {
+        Nudge(self.to.clone())
     }
 
     /// Tells this lane from every other there ever was.

@@ -22,7 +22,7 @@ mod work_loop;
 pub use batch::{BATCH, Batch};
 pub use counters::{Counters, DECODE_FATES, LOOKUPS};
 pub use cut::{Answer, Commands, Cut, CutDesk};
-pub use lane::{Item, Lane};
+pub use lane::{Item, Lane, Nudge};
 pub use lanes::{Change, Lanes};
 pub use life::Life;
 pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};

@@ -26,8 +26,12 @@ use crate::index::Index;
 use crate::metrics::Gone;
 use crate::records::{RecordSource, Rings, Waker};
 
-/// How long a flow waits for company at most; also how often the rings are looked at when nothing rings the bell.
+/// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
+/// rings the bell.
 const TURN: Duration = Duration::from_millis(20);
+
+/// What that grows to while nothing comes in: the first flow after a silence may wait so long, unless somebody scrapes.
+const QUIET_TURN: Duration = Duration::from_millis(160);
 
 /// Requests to the reader, looked at between two batches.
 #[derive(Debug)]
@@ -104,6 +108,7 @@ impl Reader {
         }
         let mut source = self.rings.open(&self.waker)?;
         let mut index = arc_swap::Cache::new(&*self.index);
+        let mut turn = TURN;
         loop {
             life.beat();
             // Read before draining: records that came in before the request to stop must still be drained.
@@ -115,8 +120,11 @@ impl Reader {
                 return Ok(());
             }
             if drained == 0 {
-                source.wait(kept.second.patience(TURN))?;
+                source.wait(kept.second.patience(turn))?;
                 self.waker.reset();
+                turn = (turn * 2).min(QUIET_TURN);
+            } else {
+                turn = TURN;
             }
         }
     }

@@ -100,7 +100,7 @@ impl Work {
     }
 }
 
-/// Runs until told to stop, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
+/// Runs until told to stop and nudged, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
 /// Series without a change are looked for every `look_every`, if that is set.
 pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<Duration>) {
     let mut work = seat.work.lock().unwrap_or_else(PoisonError::into_inner);
@@ -125,7 +125,8 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<
             let Ok(item) = lane.try_recv() else { return };
             item
         } else {
-            match lane.recv_timeout(Duration::from_millis(200)) {
+            let wait = next_look.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            match life.idly(|| lane.recv_timeout(wait)) {
                 Ok(item) => item,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -139,6 +140,7 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<
             Item::Cut(cut) => cut.answer(work.aggregator.snapshot()),
             Item::Filters(filters) => work.aggregator.set_filters(*filters),
             Item::Forget(gone) => work.aggregator.forget(&gone),
+            Item::Wake => continue,
         }
         seat.publish(&work.aggregator);
     }

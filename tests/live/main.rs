@@ -19,6 +19,8 @@ mod lifecycle;
 #[cfg(test)]
 mod manifest;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod scrape;
 #[cfg(test)]
 mod services;

@@ -25,6 +25,11 @@ impl Scrape {
         scrape
     }
 
+    /// The names of all samples.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
     /// The samples of `name` that carry all of `labels`.
     pub(crate) fn samples<'a>(&'a self, name: &str, labels: &'a [(&str, &str)]) -> impl Iterator<Item = &'a Sample> {
         self.0.get(name).into_iter().flatten().filter(|sample| {

@@ -157,7 +157,10 @@ impl Test {
             Self::Fqdn(end, patterns, memo) => {
                 let names = seen.names(*end);
                 memo.answer((names, Sym::EMPTY), || {
-                    names.text().split(',').any(|name| patterns.iter().any(|pattern| pattern.fits(name)))
+                    // No names are none, not one that is empty, which `*` would fit.
+                    let text = names.text();
+                    let mut names = text.split(',').filter(|name| !name.is_empty());
+                    names.any(|name| patterns.iter().any(|pattern| pattern.fits(name)))
                 })
             }
             _ => self.rest_matches(seen),

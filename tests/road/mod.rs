@@ -1,0 +1,136 @@
+//! The road from a ring in memory to the aggregators, with a fleet whose metrics can be changed; for tests and benches.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is wrong")]
+#![allow(dead_code, reason = "each uses its part of it")]
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::mpsc::unbounded_channel;
+use webb::actors::fleet::{Fleet, Yard};
+use webb::actors::keeper::ThreadKeeper;
+use webb::actors::restart::{Intensity, Policy};
+use webb::actors::{Directory, Finish, reader};
+use webb::decode::Decoder;
+use webb::fault::Components;
+use webb::flow::{Address, Reasons};
+use webb::index::{self, Endpoint, EndpointSpec, Index, Policies};
+use webb::metrics::Limits;
+use webb::metrics::dynamic::{self, Dynamic, change};
+use webb::pipeline::{Commands, Counters, CutDesk, Reader, ReaderSeat};
+use webb::records::Waker;
+use webb::settings::SourceFile;
+
+use crate::memory_ring::MemoryRing;
+
+pub(crate) struct Road {
+    pub(crate) ring: MemoryRing,
+    pub(crate) components: Components,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) commands: Commands,
+    pub(crate) fleet: Arc<Fleet>,
+    pub(crate) desk: Option<CutDesk>,
+    pub(crate) intensity: Box<dyn Fn(&str) -> Intensity>,
+    pub(crate) reader: Addr<ThreadKeeper>,
+    pub(crate) current: Dynamic,
+}
+
+pub(crate) fn dynamic(text: &str) -> Dynamic {
+    dynamic::read(SourceFile { name: "metrics.yaml".to_owned(), text: text.to_owned() }).unwrap()
+}
+
+/// A road with these metrics; every record is of the pod default/xwing, by both ends.
+pub(crate) fn road(metrics: &str) -> Road {
+    let components = Components::default();
+    let (escalations, _) = unbounded_channel();
+    let policy = Arc::new(ArcSwap::from_pointee(Policy {
+        max_restarts: 5,
+        window: Duration::from_mins(1),
+        backoff_min: Duration::from_millis(20),
+        backoff_max: Duration::from_millis(100),
+        stall_after: Duration::from_secs(10),
+    }));
+    let intensity = {
+        let (components, policy, escalations) = (components.clone(), Arc::clone(&policy), escalations.clone());
+        move |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone())
+    };
+    let waker = Waker::new().unwrap();
+    let (commands, requests) = Commands::new(waker.clone());
+    let yard = Yard {
+        components: components.clone(),
+        directory: Directory::default(),
+        policy,
+        escalations,
+        home: "default/node".to_owned(),
+        limits: Limits::default(),
+        look_every: None,
+    };
+    let current = dynamic(metrics);
+    let (fleet, lanes) = Fleet::start(yard, current.metrics.iter().map(|listed| &listed.config), commands.clone());
+    let desk = CutDesk::new(Arc::clone(&lanes), commands.clone());
+    let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
+    let pod = Endpoint::new(index::Kind::Pod, true, &spec);
+    let (counters, ring) = (Arc::new(Counters::default()), MemoryRing::default());
+    let reader = Reader {
+        rings: Arc::new(ring.clone()),
+        waker,
+        lanes,
+        commands: requests,
+        index: Arc::new(ArcSwap::from_pointee(Index::new([(pod, vec![Address::default()])], Policies::default()))),
+        decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
+        decoder_fault: Box::new(|text| panic!("{text}")),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::default(),
+    };
+    let reader = reader::start(Arc::new(reader), intensity("reader"));
+    Road {
+        ring,
+        components,
+        counters,
+        commands,
+        fleet: Arc::new(fleet),
+        desk: Some(desk),
+        intensity: Box::new(intensity),
+        reader,
+        current,
+    }
+}
+
+/// Waits for something that must come true; the bound only ends a test that has failed.
+pub(crate) async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !true_yet() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Road {
+    pub(crate) async fn becomes(&mut self, text: &str) {
+        let new = dynamic(text);
+        let changes = change::changes(&self.current.metrics, &new.metrics);
+        let configs: Vec<_> = new.metrics.iter().map(|listed| &listed.config).collect();
+        self.fleet.change(&changes, &configs).await;
+        self.current = new;
+    }
+
+    pub(crate) async fn at_rest(&self, records: u64) {
+        until("every record read and counted", || {
+            self.ring.is_empty()
+                && self.counters.read.load(Relaxed) == records
+                && self.counters.flows.load(Relaxed) == records
+                && self.fleet.members().iter().all(|(_, member)| {
+                    member.lane.sent() == member.seat.counted() + member.seat.poisoned() + member.lane.skipped()
+                })
+        })
+        .await;
+    }
+
+    pub(crate) async fn finish(self) {
+        self.reader.send(Finish).await.unwrap();
+        self.fleet.finish().await;
+    }
+}
