@@ -27,6 +27,7 @@ use webb::flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply
 use webb::index::policy::Compiler;
 use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
 use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
+use webb::metrics::filters::{FilterSpec, FlowFilter};
 use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderSeat, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
@@ -299,6 +300,13 @@ fn both_ends_are_named() {
         assert_eq!(road.names(&flows[0]), ["a/client", "a/backend", "", "a/web"]);
         assert_eq!(road.names(&flows[1]), ["a/backend", "a/client", "a/web", ""]);
         assert_eq!(flows[0].destination_ip, ip(front.0), "the packet's own address");
+        let to = FilterSpec { destination_service: vec!["a/we".into()], ..FilterSpec::default() };
+        let from = FilterSpec { source_service: vec!["a/".into()], ..FilterSpec::default() };
+        let fits = |spec| {
+            let filter = FlowFilter::new(spec).unwrap();
+            [0, 1].map(|at| filter.matches(&flows[at], None, &road.index))
+        };
+        assert_eq!((fits(to), fits(from)), ([true, false], [false, true]), "filters see it at its own end");
     }
     road.send([
         enters((NODE, 4001), (BACKEND, 8080)),
