@@ -157,12 +157,6 @@ impl Contexts {
         other
     }
 
-    /// True if [`Contexts::ends`] is more than putting two numbers together.
-    #[inline]
-    pub(super) fn looks_up_ends(&self) -> bool {
-        self.uses.source_ip | self.uses.destination_ip | self.uses.source_dns | self.uses.destination_dns
-    }
-
     /// All that the context depends on, in 62 bits, for one index; [`NOWHERE`] where they are not enough.
     #[inline]
     pub(super) fn ends(&mut self, flow: &Flow, extra: Option<&Extra>) -> u64 {
