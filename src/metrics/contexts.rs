@@ -162,13 +162,6 @@ impl Contexts {
         other
     }
 
-    /// True if [`Contexts::ends`] is more than putting two numbers together.
-    #[inline]
-    pub(super) fn looks_up_ends(&self) -> bool {
-        let uses = self.uses;
-        uses.source_ip | uses.destination_ip | uses.source_dns | uses.destination_dns | uses.service
-    }
-
     /// All that the context depends on, in 62 bits, while ids mean the same; [`NOWHERE`] where they are not enough.
     #[inline]
     pub(super) fn ends(&mut self, flow: &Flow, extra: Option<&Extra>) -> u64 {

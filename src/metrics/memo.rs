@@ -27,9 +27,6 @@ pub(super) const NOWHERE: u64 = (1 << ENDS) - 1;
 pub(super) const TABLES: usize = 1 << (64 - ENDS);
 
 impl Way {
-    /// Leads nowhere.
-    pub(super) const NONE: Self = Self { ends: NOWHERE, fixed: 0 };
-
     #[inline]
     pub(super) fn new(table: usize, ends: u64, fixed: u64) -> Self {
         Self { ends: ends | (table as u64) << ENDS, fixed }

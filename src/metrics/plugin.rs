@@ -128,19 +128,9 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is through.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
-        self.count_if(true, table, key);
-    }
-
-    /// The same if `counts`, and nothing otherwise. For what is true of many flows, in no order: an `if` around
-    /// [`Emit::count`] would be guessed wrong again and again, which takes longer than the work it saves.
-    #[inline]
-    pub fn count_if(&mut self, counts: bool, table: usize, key: u64) {
-        if !counts && self.tally.contexts.looks_up_ends() {
-            return;
-        }
         let extra = self.extra();
         let ends = *self.ends.get_or_insert_with(|| self.tally.contexts.ends(self.flow, extra));
-        self.tally.hit(counts, Way::new(table, ends, key), self.at);
+        self.tally.hit(Way::new(table, ends, key), self.at);
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.

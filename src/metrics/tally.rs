@@ -22,8 +22,6 @@ pub(super) struct Hit {
     place: u32,
 }
 
-const NO_HIT: Hit = Hit { way: Way::NONE, flow: 0, place: 0 };
-
 /// All that a metric holds, but for the rules by which it counts.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -31,9 +29,7 @@ pub(super) struct Tally {
     pub(super) tables: Vec<SeriesTable>,
     pub(super) tuples: Tuples,
     pub(super) memo: Memo,
-    /// The first `count` of them are hits.
     hits: Vec<Hit>,
-    count: usize,
 }
 
 impl Tally {
@@ -44,56 +40,33 @@ impl Tally {
             tuples: Tuples::default(),
             memo: Memo::default(),
             hits: Vec::new(),
-            count: 0,
         }
     }
 
     /// Begins a batch.
     pub(super) fn begin(&mut self) {
-        self.count = 0;
+        self.hits.clear();
     }
 
     /// Takes up a batch again without the hits of one flow.
     pub(super) fn begin_again(&mut self, without: usize) {
-        let mut kept = 0;
-        for at in 0..self.count {
-            if let Some(&hit) = self.hits.get(at).filter(|hit| hit.flow as usize != without)
-                && let Some(place) = self.hits.get_mut(kept)
-            {
-                *place = hit;
-                kept += 1;
-            }
-        }
-        self.count = kept;
+        self.hits.retain(|hit| hit.flow as usize != without);
     }
 
-    /// Notes a flow that counts, if it does, to be counted by [`Tally::settle`]. The core cannot guess which flows count
-    /// in what, and a wrong guess costs more than writing down a hit that the next one overwrites: so there is no branch.
+    /// Notes that a flow counts, to be counted by [`Tally::settle`].
     #[inline]
-    pub(super) fn hit(&mut self, counts: bool, way: Way, flow: u32) {
-        if self.count == self.hits.len() {
-            self.make_room();
-        }
-        if let Some(place) = self.hits.get_mut(self.count) {
-            *place = Hit { way, flow, place: 0 };
-            self.count += usize::from(counts);
-        }
-    }
-
-    #[cold]
-    fn make_room(&mut self) {
-        self.hits.resize((2 * self.count).max(1024), NO_HIT);
+    pub(super) fn hit(&mut self, way: Way, flow: u32) {
+        self.hits.push(Hit { way, flow, place: 0 });
     }
 
     /// Counts all hits. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
     /// batch is counted yet, and without that flow's hits this can be done again.
     pub(super) fn settle<P: Plugin>(&mut self, flows: &[Flow], extras: &[Extra], progress: &mut usize) {
-        let hits = self.hits.iter_mut().take(self.count);
-        self.memo.fetch(hits.map(|hit| {
+        self.memo.fetch(self.hits.iter_mut().map(|hit| {
             hit.place = self.memo.hash(hit.way);
             hit.place
         }));
-        for at in 0..self.count {
+        for at in 0..self.hits.len() {
             let Some(&Hit { way, flow, place }) = self.hits.get(at) else { break };
             let slot = self.memo.find(way, place).unwrap_or_else(|| {
                 *progress = flow as usize;
@@ -103,12 +76,11 @@ impl Tally {
                 hit.place = slot;
             }
         }
-        for hit in self.hits.iter().take(self.count) {
+        for hit in self.hits.drain(..) {
             if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.way.table()), flows.get(hit.flow as usize)) {
                 table.add(hit.place, P::amounts(flow));
             }
         }
-        self.count = 0;
     }
 
     /// The slot of one flow's series, now.

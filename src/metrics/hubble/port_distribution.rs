@@ -21,12 +21,12 @@ impl Plugin for Ports {
         Self
     }
 
-    #[allow(clippy::needless_bitwise_bool, reason = "half of all flows are replies: a branch would be guessed wrong")]
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        let counts = flow.verdict.passed() & (flow.l4 != L4::None) & (flow.reply == Reply::No);
-        let port = if matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) { flow.destination_port } else { 0 };
-        emit.count_if(counts, 0, u64::from(port) << 8 | u64::from(flow.l4 as u8));
+        if flow.verdict.passed() && flow.l4 != L4::None && flow.reply == Reply::No {
+            let port = if matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) { flow.destination_port } else { 0 };
+            emit.count(0, u64::from(port) << 8 | u64::from(flow.l4 as u8));
+        }
     }
 
     fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {

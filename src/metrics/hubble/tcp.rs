@@ -29,13 +29,19 @@ impl Plugin for Tcp {
 
     #[inline]
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
-        let counts = (flow.l4 == L4::Tcp) & flow.verdict.passed() & has_ip(flow, emit);
-        let [fin, syn, ack, rst] =
-            [TcpFlags::FIN, TcpFlags::SYN, TcpFlags::ACK, TcpFlags::RST].map(|flag| flow.tcp_flags.has(flag));
-        let key = |flag| u64::from(u16::from_le_bytes([flag, flow.family as u8]));
-        emit.count_if(counts & fin, 0, key(FIN));
-        emit.count_if(counts & syn, 0, key(if ack { SYN_ACK } else { SYN }));
-        emit.count_if(counts & rst, 0, key(RST));
+        if flow.l4 != L4::Tcp || !flow.verdict.passed() || !has_ip(flow, emit) {
+            return;
+        }
+        let mut count = |flag| emit.count(0, u64::from(u16::from_le_bytes([flag, flow.family as u8])));
+        if flow.tcp_flags.has(TcpFlags::FIN) {
+            count(FIN);
+        }
+        if flow.tcp_flags.has(TcpFlags::SYN) {
+            count(if flow.tcp_flags.has(TcpFlags::ACK) { SYN_ACK } else { SYN });
+        }
+        if flow.tcp_flags.has(TcpFlags::RST) {
+            count(RST);
+        }
     }
 
     fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
