@@ -4,7 +4,7 @@
 //! again. That is no fault, so it does not count towards giving up.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
 
@@ -17,9 +17,10 @@ use crate::pipeline::Life;
 /// How long to wait before listening is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Starts to follow. The thread's longest wait is a quarter of a second.
+/// Starts to follow.
 pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
     let component = Arc::clone(intensity.component());
+    let bell = follower.bell.clone();
     let body = move |life: &Life| {
         while !life.stopping() {
             if let Err(error) = follow(&follower, life, &component)
@@ -36,7 +37,7 @@ pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
         }
         Ok(())
     };
-    ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)
+    ThreadKeeper::start(Arc::new(body), Arc::new(move || bell.wake()), intensity)
 }
 
 fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(), ConntrackError> {
@@ -59,11 +60,8 @@ fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(),
 }
 
 fn pause(life: &Life) {
-    let step = Duration::from_millis(250);
-    let mut waited = Duration::ZERO;
-    while !life.stopping() && waited < RETRY {
-        life.beat();
-        std::thread::sleep(step);
-        waited += step;
+    let until = Instant::now() + RETRY;
+    while !life.stopping() && Instant::now() < until {
+        life.wait(RETRY);
     }
 }

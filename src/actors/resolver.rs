@@ -30,7 +30,7 @@ use crate::pipeline::{Command, Commands, Life};
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How often the thread shows that it lives and looks whether it should not.
-const TEND: Duration = Duration::from_millis(250);
+const TEND: Duration = Duration::from_secs(1);
 
 /// What comes together within this goes into one index.
 const GATHER: Duration = Duration::from_millis(20);
@@ -249,7 +249,7 @@ impl Names {
     fn rest(&self, life: &Life, turn: u64, time: Duration) {
         let until = Instant::now() + time;
         while self.goes_on(life, turn) && Instant::now() < until {
-            std::thread::sleep(TEND.min(time));
+            life.wait(TEND.min(time));
             life.beat();
         }
     }
@@ -336,7 +336,7 @@ impl Names {
     }
 }
 
-/// Starts the resolver. Its longest wait is a quarter of a second.
+/// Starts the resolver. Its longest wait is a second, while it follows an API server.
 pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadKeeper> {
     ThreadKeeper::start(Arc::new(move |life: &Life| names.run(life)), Arc::new(|| {}), intensity)
 }

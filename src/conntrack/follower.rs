@@ -15,7 +15,7 @@ use crate::decode::nat::{Change, Translation};
 use crate::records::Waker;
 
 /// How long one turn waits for an event.
-const TURN: Timespec = Timespec { tv_sec: 0, tv_nsec: 250_000_000 };
+const TURN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Events that one turn reads at most, so that a flood of them does not keep it from its other duties.
 const MOST_EVENTS: usize = 4096;
