@@ -309,7 +309,7 @@ fn decoding(ends: &[Address], index: &Index) -> (f64, u64) {
         for chunk in records.chunks(512) {
             batch.clear();
             for record in chunk {
-                if let Ok(Decoded::Flow(flow)) = decoder.decode(black_box(record.as_bytes()), index) {
+                if let Some(flow) = decoder.decode(black_box(record.as_bytes()), index).ok().and_then(Decoded::flow) {
                     batch.push(flow);
                 }
             }

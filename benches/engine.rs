@@ -87,7 +87,7 @@ impl Engine {
     fn decode(&mut self, records: &[Record]) {
         self.batch.clear();
         for record in records {
-            if let Ok(Decoded::Flow(flow)) = self.decoder.decode(record.as_bytes(), &self.index) {
+            if let Some(flow) = self.decoder.decode(record.as_bytes(), &self.index).ok().and_then(Decoded::flow) {
                 self.batch.push(flow);
             }
         }

@@ -173,7 +173,7 @@ pub(crate) fn shuffle(dice: &mut Dice, records: &mut [Record]) {
 pub(crate) fn flows(index: &Index) -> Vec<Flow> {
     let decoder = decoder();
     let decoded = records(PODS).into_iter().map(|record| decoder.decode(record.as_bytes(), index));
-    decoded.filter_map(|decoded| if let Ok(Decoded::Flow(flow)) = decoded { Some(flow) } else { None }).collect()
+    decoded.filter_map(|decoded| decoded.ok().and_then(Decoded::flow)).collect()
 }
 
 pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {
