@@ -80,6 +80,8 @@ impl HttpActor {
                 .configure(move |config| routes(config))
         })
         .workers(1)
+        // Or the end of an answer waits for its beginning to be acknowledged: 40 ms, as a rule.
+        .tcp_nodelay(true)
         .disable_signals()
         .shutdown_timeout(2);
         let listener = self.listener.try_clone()?;
