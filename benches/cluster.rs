@@ -15,14 +15,16 @@
     reason = "a bench may end where it is wrong"
 )]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../tests/counting_allocator/mod.rs"]
+mod counting_allocator;
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use counting_allocator::{allocations, bytes};
 use webb::abi::{Record, VERSION, kind};
 use webb::cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
 use webb::decode::{Decoded, Decoder};
@@ -31,41 +33,6 @@ use webb::index::policy::spec::{NamedPort, PeerSpec, PolicySpec, PortMatch, Port
 use webb::index::{Index, Workload};
 use webb::sym;
 use zerocopy::IntoBytes;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-static BYTES: AtomicU64 = AtomicU64::new(0);
-
-fn count(grown: usize, shrunk: usize) {
-    ALLOCATIONS.fetch_add(1, Relaxed);
-    BYTES.fetch_add(grown as u64, Relaxed);
-    BYTES.fetch_sub(shrunk as u64, Relaxed);
-}
-
-// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size(), 0);
-        // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.fetch_sub(layout.size() as u64, Relaxed);
-        // SAFETY: the caller keeps `dealloc`'s contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(size, layout.size());
-        // SAFETY: the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const PER_NODE: u32 = 110;
 const REPLICAS: u32 = 10;
@@ -231,14 +198,14 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 fn bench(pods: u32) {
-    let before = BYTES.load(Relaxed);
+    let before = bytes();
     let cache = Cache::new(Settings { node: LOCAL.into(), cluster: "production".into(), addresses: Vec::new() });
     let mut world = World { pods, made: 0, running: VecDeque::new() };
     world.fill(&cache);
     let start = Instant::now();
     let mut index = Arc::new(cache.index_at(0));
     let first = start.elapsed();
-    let filled = BYTES.load(Relaxed) - before;
+    let filled = bytes() - before;
 
     let (mut now_ns, mut times, mut one) = (0, Vec::new(), Vec::new());
     let meaning = index.meaning();
@@ -262,7 +229,7 @@ fn bench(pods: u32) {
         index = Arc::new(cache.index_at(now_ns));
         one.push(start.elapsed());
     }
-    let churned = BYTES.load(Relaxed) - before;
+    let churned = bytes() - before;
     times.sort_unstable();
     one.sort_unstable();
     meanings.dedup();
@@ -284,7 +251,7 @@ fn bench(pods: u32) {
     for &address in &ends {
         black_box(index.endpoint(index.find(address)));
     }
-    let named = BYTES.load(Relaxed) - before;
+    let named = bytes() - before;
     println!(
         "{pods:>7} {:>8.1} {:>8.1} {:>8.1} {:>9.1} {:>9.0} {:>9.0} {:>8.1} {:>6} {hit:>7.2} {miss:>7.2} {decode:>7.1} {allocations:>6} {:>8}",
         megabytes(filled),
@@ -304,7 +271,7 @@ fn decoding(ends: &[Address], index: &Index) -> (f64, u64) {
     let records = records(ends);
     let decoder = Decoder::new(Reasons::new([]));
     let mut batch = Vec::with_capacity(512);
-    let allocations = ALLOCATIONS.load(Relaxed);
+    let before = allocations();
     let time = each(records.len(), || {
         for chunk in records.chunks(512) {
             batch.clear();
@@ -316,7 +283,7 @@ fn decoding(ends: &[Address], index: &Index) -> (f64, u64) {
             black_box(&batch);
         }
     });
-    (time, ALLOCATIONS.load(Relaxed) - allocations)
+    (time, allocations() - before)
 }
 
 fn main() {

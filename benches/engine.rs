@@ -13,13 +13,14 @@
     reason = "a bench may end where it is wrong"
 )]
 
+#[path = "../tests/counting_allocator/mod.rs"]
+mod counting_allocator;
 mod mix;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use counting_allocator::allocations_here;
 use mix::pipeline::Pipeline;
 use rustix::time::{ClockId, clock_gettime};
 use webb::abi::Record;
@@ -29,36 +30,6 @@ use webb::flow::Flow;
 use webb::index::Index;
 use webb::metrics::{Aggregator, Flows};
 use zerocopy::IntoBytes;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps `dealloc`'s contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];
 
@@ -175,9 +146,9 @@ fn path() {
         for _ in 0..3 {
             engine.run(&records);
         }
-        let before = ALLOCATIONS.with(Cell::get);
+        let before = allocations_here();
         engine.run(&records);
-        let allocations = ALLOCATIONS.with(Cell::get) - before;
+        let allocations = allocations_here() - before;
         let series = engine.series();
         Times::of(|| engine.run(&records)).print(name, records.len(), series);
         // What is found in the order in which it was met is found faster: here it is not.

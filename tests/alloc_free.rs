@@ -5,13 +5,15 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test ends where it is wrong")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
+mod counting_allocator;
+
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use counting_allocator::allocations;
 use webb::abi::{Record, VERSION, flag, kind};
 use webb::decode::Decoder;
 use webb::decode::nat::{Change, Connection, Translation};
@@ -22,33 +24,6 @@ use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, Translations, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use zerocopy::IntoBytes;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, SeqCst);
-        // SAFETY: the caller keeps `alloc`'s contract.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps `dealloc`'s contract.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, SeqCst);
-        // SAFETY: the caller keeps `realloc`'s contract.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Hands out as many records as were asked for, of 64 connections in turn. One is to a service, and one is opened anew
 /// each time by a pod, so that policies are asked.
@@ -189,10 +164,10 @@ fn a_million_records_allocate_nothing() {
     // What is allocated once in a thread's or channel's life (the first time that a lane is full, say) may come late.
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
-        let before = ALLOCATIONS.load(SeqCst);
+        let before = allocations();
         asked.store(round * 1_000_000, SeqCst);
         counted_all(round * 1_000_000);
-        rounds.push(ALLOCATIONS.load(SeqCst) - before);
+        rounds.push(allocations() - before);
         if rounds.last() == Some(&0) {
             break;
         }

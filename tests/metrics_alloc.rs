@@ -9,48 +9,17 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod counting_allocator;
 mod metrics_common;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::sync::Arc;
 
+use counting_allocator::allocations_here;
 use metrics_common::{address, aggregators, dropped, flow, pod, reply, tcp};
 use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb::flow::{Direction, Event, Extra, ExtraId, Flow, L4, TcpFlags};
 use webb::index::{Index, Policies};
 use webb::metrics::{Aggregator, Flows};
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-struct Counting;
-
-// SAFETY: every call is handed to the system's allocator as it came; counting touches only a thread-local number that
-// needs no allocation itself.
-#[allow(unsafe_code, reason = "an allocator cannot be written without")]
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller keeps the contract of `realloc`, and `block` came from the system's allocator.
-        unsafe { System.realloc(block, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the contract of `dealloc`, and `block` came from the system's allocator.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Two indexes of the same 200 pods in another order, so that every memo must be filled anew when one follows the other.
 fn indexes() -> [Arc<Index>; 2] {
@@ -134,10 +103,10 @@ fn a_million_flows_allocate_nothing() {
         }
     };
     run(8192);
-    let before = ALLOCATIONS.with(Cell::get);
+    let before = allocations_here();
     assert!(before > 1000, "the allocator does not count");
     run(1_000_000);
-    let allocations = ALLOCATIONS.with(Cell::get) - before;
+    let allocations = allocations_here() - before;
     assert_eq!(allocations, 0);
     let empty = aggregators.iter().filter(|aggregator| aggregator.series() == 0).map(Aggregator::name);
     assert_eq!(empty.collect::<Vec<_>>(), ["flows-to-world", "sctp"]);

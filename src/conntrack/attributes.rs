@@ -31,10 +31,11 @@ pub(super) fn port_of(bytes: &[u8]) -> Option<u16> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
+    /// An attribute as the kernel writes it.
+    pub(in crate::conntrack) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
         let length = u16::try_from(value.len() + 4).unwrap();
         let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
         bytes.extend(value);

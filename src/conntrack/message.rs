@@ -181,15 +181,8 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::attributes::tests::attribute;
     use super::*;
-
-    fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(value.len() + 4).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
-        bytes
-    }
 
     fn octets(text: &str) -> Vec<u8> {
         match text.parse().unwrap() {

@@ -138,12 +138,14 @@ impl Reader {
         index: &mut arc_swap::Cache<&ArcSwap<Index>, Arc<Index>>,
     ) -> usize {
         let decoder = self.decoder.load_full();
-        if decoder.is_none() && kept.second.is_idle() {
-            // Nobody decodes: leave the records in the ring, where they are safe, but do not spin.
+        if decoder.is_none() {
+            // Nobody decodes: leave the records in the ring, where they are safe, but do not spin: they end every wait.
             if !life.stopping() {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            return 0;
+            if kept.second.is_idle() {
+                return 0;
+            }
         }
         let Kept { pool, filling, in_hand, second } = kept;
         let names = index.load();
