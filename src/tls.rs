@@ -1,4 +1,4 @@
-//! Certificates for a listener, read from files that somebody else replaces (contract, section 3.7).
+//! Certificates for a listener, read from files that somebody else replaces (hubble-contract §3.7).
 //!
 //! A mounted Secret changes by swapping a symlink, at some moment, without a word. So the files are read every few
 //! seconds and compared by content; a new set is used from the next handshake on, connections that are open stay as

@@ -126,7 +126,7 @@ fn where_the_formats_differ() {
     );
 }
 
-/// The metrics server's own families look as Hubble's do (contract, sections 3.1 and 3.2).
+/// The metrics server's own families look as Hubble's do (hubble-contract §3.1 and §3.2).
 #[test]
 fn server_families() {
     let mut durations = Histogram::default();
@@ -164,7 +164,7 @@ fn gathered_families() {
 }
 
 /// The exemplars of a counter stand behind its value, those of a histogram behind the bucket they fall into; the text
-/// format has none (contract, section 6.2).
+/// format has none (hubble-contract §6.2).
 #[test]
 fn exemplars() {
     let exemplar = |value: f64| Exemplar { trace_id: "0af7".into(), value, seconds: 1_795_406_003.896_391 };

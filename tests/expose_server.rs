@@ -82,7 +82,8 @@ fn one_moment(text: &str) -> u64 {
     ports / ROUND
 }
 
-/// Methods, paths, formats, names and compression, as Go's server and the contract have them (sections 3.5 and 3.6).
+/// Methods, paths, formats, names and compression, as Go's server has them
+/// (hubble-contract §3.5 and §3.6).
 #[test]
 fn requests() {
     let server = resting();

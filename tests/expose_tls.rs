@@ -154,7 +154,7 @@ fn files_that_come_late() {
     assert_eq!(tls.counts(), [("applied", 1), ("rejected", 1)]);
 }
 
-/// TLS 1.3 or nothing (contract, section 3.7).
+/// TLS 1.3 or nothing (hubble-contract §3.7).
 #[test]
 fn older_versions_are_refused() {
     let (authority, files) = (Authority::new(), Files::new(None));

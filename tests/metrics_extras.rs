@@ -1,5 +1,5 @@
 //! Any flows with anything beside them, through every plugin: counted exactly as a plain reading of the rules counts
-//! them (contract, section 1), and whatever the options and contexts, no count is lost or doubled.
+//! them (hubble-contract §1), and whatever the options and contexts, no count is lost or doubled.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! Filters against a plain reading of the contract, section 2.6: text against text, without memo, order or shortcut.
+//! Filters against a plain reading of the hubble-contract §2.6: text against text, without memo, order or shortcut.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may end where it is wrong")]
 

@@ -1,4 +1,4 @@
-//! What known flows look like on the endpoint, letter by letter (contract, sections 1, 2 and 6.1).
+//! What known flows look like on the endpoint, letter by letter (hubble-contract §1, §2 and §6.1).
 
 #![allow(
     clippy::unwrap_used,
@@ -58,7 +58,7 @@ fn story(index: &Index) -> Vec<Flow> {
     flows
 }
 
-/// All plugins at their simplest: every family, label and value of the contract's tables.
+/// All plugins at their simplest: every family, label and value of the tables in hubble-contract §1.
 #[test]
 fn plain() {
     let index = index();
@@ -86,7 +86,7 @@ fn series(context: &str, flow: &Flow) -> String {
     text.lines().find(|line| !line.starts_with('#')).unwrap().replace("family=\"IPv4\",", "")
 }
 
-/// Every identifier at both ends (contract, section 2.2).
+/// Every identifier at both ends (hubble-contract §2.2).
 #[test]
 fn identifiers() {
     let index = index();
@@ -115,7 +115,7 @@ fn identifiers() {
     }
 }
 
-/// Which list is used for which direction; an empty list is as good as none (contract, section 2.1).
+/// Which list is used for which direction; an empty list is as good as none (hubble-contract §2.1).
 #[test]
 fn directions() {
     let index = index();
@@ -137,7 +137,7 @@ fn directions() {
     assert_eq!(series("sourceContext=pod;sourceContext=", &egress), "hubble_icmp_total{type=\"EchoReply\"} 1");
 }
 
-/// All labels of `labelsContext` (contract, section 2.3), with both ends known, and with nothing known at all.
+/// All labels of `labelsContext` (hubble-contract §2.3), with both ends known, and with nothing known at all.
 #[test]
 fn labels() {
     let index = index();
@@ -162,7 +162,7 @@ fn labels() {
     assert_eq!(series("sourceContext=identity|pod", &strange), "hubble_icmp_total{source=\"\",type=\"EchoReply\"} 1");
 }
 
-/// Rules that leave a flow out (contract, sections 1.2, 1.7, 1.10 and 1.12).
+/// Rules that leave a flow out (hubble-contract §1.2, §1.7, §1.10 and §1.12).
 #[test]
 fn what_does_not_count() {
     let index = index();

@@ -1,5 +1,5 @@
-//! What flows with layer 7, names and raw numbers look like on the endpoint (contract, sections 1.1, 1.4 to 1.6, 1.9,
-//! 1.11 and 2.4).
+//! What flows with layer 7, names and raw numbers look like on the endpoint (hubble-contract §1.1, §1.4 to §1.6, §1.9,
+//! §1.11 and §2.4).
 
 #![allow(
     clippy::unwrap_used,
@@ -159,7 +159,7 @@ fn addresses_without_a_version() {
 }
 
 /// `httpV2` swaps finished strings, each worked out by its own list, and whole ends in `labelsContext`; the direction
-/// stays (contract, section 2.4).
+/// stays (hubble-contract §2.4).
 #[test]
 fn inversion() {
     let index = index();

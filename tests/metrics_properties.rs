@@ -34,7 +34,7 @@ const CONFIGURATIONS: [&str; 4] = [
      port-distribution:sourceContext=pod tcp:sourceIngressContext=pod;destinationContext=ip traffic:destinationContext=pod|ip",
 ];
 
-/// A value of each kind of context, by the rules of the contract, section 2.
+/// A value of each kind of context, by the rules of the hubble-contract §2.
 fn context(metric: &str, configuration: &str, flow: &Flow, index: &Index) -> Vec<(String, String)> {
     let options = configuration
         .split_whitespace()
@@ -96,7 +96,7 @@ fn context(metric: &str, configuration: &str, flow: &Flow, index: &Index) -> Vec
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), u64>;
 
-/// What one flow adds, read off the contract's tables.
+/// What one flow adds, read off the tables of hubble-contract §1.
 fn count(flow: &Flow, index: &Index, configuration: &str, counts: &mut Counts) {
     let mut add = |metric: &str, family: &str, fixed: &[(&str, &str)], increment: u64| {
         let mut labels = context(metric, configuration, flow, index);

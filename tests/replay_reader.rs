@@ -59,7 +59,7 @@ fn respell(value: &Value, field: &str) -> Value {
     }
 }
 
-/// Order, spelling of enums and numbers, unknown fields and the envelope make no difference (contract, 4.1).
+/// Order, spelling of enums and numbers, unknown fields and the envelope make no difference (hubble-contract §4.1).
 #[test]
 fn the_spelling_does_not_matter() {
     for line in real_lines() {
@@ -122,7 +122,7 @@ fn a_bad_line_costs_only_itself() {
     assert_eq!((reader.counts().bad, reader.counts().lines), (8, 9));
 }
 
-/// Lost events count as Hubble counts them; other events and blank lines are passed over (contract, 3.1 and 4.1).
+/// Lost events count as Hubble counts them; other events and blank lines are passed over (hubble-contract §3.1 and §4.1).
 #[test]
 fn lines_that_are_no_flows() {
     let mut reader = Reader::default();

@@ -20,7 +20,7 @@ use super::{Finish, Restart};
 use crate::fault::{Component, Kind, State, inject};
 use crate::metrics::dynamic::{Change, Changed};
 
-/// How often the file is looked at (contract, section 2.5.4).
+/// How often the file is looked at (hubble-contract §2.5.4).
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Asks for a look at the file now, as SIGHUP does.

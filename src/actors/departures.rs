@@ -1,4 +1,4 @@
-//! Which pods are gone for good: their series are removed a minute after they went (contract, section 3.4).
+//! Which pods are gone for good: their series are removed a minute after they went (hubble-contract §3.4).
 //!
 //! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since, such as a StatefulSet's
 //! that was only replaced. Here a pod that is back within the minute has never been away.

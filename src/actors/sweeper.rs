@@ -33,7 +33,7 @@ impl Swept {
     }
 
     /// In how many sweeps new losses in a ring were noticed: what `hubble_lost_events_total` counts, which is
-    /// notifications of loss and not lost records (contract, 3.1).
+    /// notifications of loss and not lost records (hubble-contract §3.1).
     pub fn lost_notices(&self) -> u64 {
         self.lost_notices.load(Relaxed)
     }

@@ -15,7 +15,7 @@ use crate::index::{Endpoint, Index};
 
 /// How an endpoint is named.
 #[derive(Debug, Clone, Serialize)]
-#[allow(missing_docs, reason = "the contract's names, section 2.2")]
+#[allow(missing_docs, reason = "hubble-contract §2.2 has these names")]
 pub struct Named {
     /// Of what sort it is: a value of the label `result` of `webb_cluster_lookups_total`.
     pub sort: &'static str,
@@ -78,7 +78,7 @@ pub struct PodBelief {
     pub interfaces: Vec<u32>,
     /// None if no flow is named by this pod.
     pub named: Option<Named>,
-    /// By which rule its workload was found, or why it has none (contract, section 5.8).
+    /// By which rule its workload was found, or why it has none (hubble-contract §5.8).
     pub workload_rule: &'static str,
     /// The policies that isolate it.
     pub policies: PolicyBelief,

@@ -64,7 +64,7 @@ pub struct Pod {
     pub addresses: Vec<IpAddr>,
     /// When it was made, in seconds since 1970; the oldest of times if nothing says.
     pub created: i64,
-    /// What runs it, by the rules of the contract, section 5.8.
+    /// What runs it, by the rules of the hubble-contract §5.8.
     pub workload: Option<Workload>,
     /// The node it runs on; empty if the object doesn't say.
     pub node: String,

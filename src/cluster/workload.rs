@@ -1,4 +1,4 @@
-//! Which workload runs a pod: the contract, section 5.8.
+//! Which workload runs a pod: the hubble-contract §5.8.
 //!
 //! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet and the `CronJob`
 //! behind a Job are recognised by how Kubernetes names them.
@@ -70,7 +70,7 @@ mod tests {
         of(&pod).map_or_else(String::new, |workload| format!("{} {}", workload.kind, workload.name))
     }
 
-    /// Each row of the table in the contract, section 5.8, and the pods that just miss it.
+    /// Each row of the table in the hubble-contract §5.8, and the pods that just miss it.
     #[test]
     fn the_contracts_table() {
         let hash = Some(("pod-template-hash", "5d4f8c7b9"));

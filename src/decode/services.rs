@@ -3,7 +3,7 @@
 //! A packet to a service's address is named by the service *and* by the backend that answers, its reply likewise on
 //! the other side; a packet that a node sends in a pod's stead (masquerade) gets its pod back. Addresses stay those of
 //! the packet where a service is named, and become the pod's where it was masqueraded: Hubble shows the address before
-//! the node's took its place too (contract, section 5.4).
+//! the node's took its place too (hubble-contract §5.4).
 
 use super::name;
 use super::nat::{Connection, Peer, Table};

@@ -66,7 +66,7 @@ pub struct Histogram {
     pub count: u64,
 }
 
-/// The Go client's default bounds, in seconds (contract, section 1.5).
+/// The Go client's default bounds, in seconds (hubble-contract §1.5).
 pub const DEFAULT_BOUNDS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 impl Default for Histogram {

@@ -1,4 +1,4 @@
-//! Which format and encoding a scraper gets (contract, sections 3.5 and 3.6).
+//! Which format and encoding a scraper gets (hubble-contract §3.5 and §3.6).
 //!
 //! The client's order of preference decides; what is not understood (protobuf, OpenMetrics where it is switched off) is
 //! passed over, and if nothing remains the answer is text: an endpoint that refuses a scraper helps nobody. With the
@@ -107,7 +107,7 @@ mod tests {
     const NEW: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
     const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
-    /// The table of the contract, section 3.6; protobuf is not written, so the next preference is answered.
+    /// The table of the hubble-contract §3.6; protobuf is not written, so the next preference is answered.
     #[test]
     fn the_table_of_the_contract() {
         let protobuf_first =

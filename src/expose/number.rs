@@ -1,4 +1,4 @@
-//! Numbers as Go's `strconv` writes them (`g`, shortest): what the Go client's text shows (contract, section 3.6).
+//! Numbers as Go's `strconv` writes them (`g`, shortest): what the Go client's text shows (hubble-contract §3.6).
 //!
 //! The exponent form is used for exponents below -4 or from 6 on, so a million is `1e+06`. Parsers take either; only
 //! who compares text cares.
@@ -107,7 +107,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// The examples of the contract, section 3.6, and the edges around them.
+    /// The examples of the hubble-contract §3.6, and the edges around them.
     #[test]
     fn examples() {
         let counts = [

@@ -1,4 +1,4 @@
-//! OpenMetrics 1.0.0 as the Go client writes it (contract, section 3.6), all at once.
+//! OpenMetrics 1.0.0 as the Go client writes it (hubble-contract §3.6), all at once.
 
 use super::Format;
 use super::exposition;

@@ -1,4 +1,4 @@
-//! The families of the metrics server itself, under the names Hubble gives them (contract, sections 3.1 and 3.2).
+//! The families of the metrics server itself, under the names Hubble gives them (hubble-contract §3.1 and §3.2).
 //!
 //! Only constructors: the numbers are counted where things happen.
 

@@ -1,4 +1,4 @@
-//! Prometheus text format 0.0.4 (contract, section 3.6), all at once.
+//! Prometheus text format 0.0.4 (hubble-contract §3.6), all at once.
 
 use super::Format;
 use super::exposition;

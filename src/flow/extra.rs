@@ -21,9 +21,9 @@ impl Default for ExtraId {
     }
 }
 
-/// `flow.Flow` beyond what [`Flow`](super::Flow) holds. Names are the contract's (appendix B).
+/// `flow.Flow` beyond what [`Flow`](super::Flow) holds. Names are those of hubble-contract, appendix B.
 #[derive(Debug, Clone, PartialEq, Default)]
-#[allow(missing_docs, reason = "each field is flow.proto's of the same name (contract, appendix B)")]
+#[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract, appendix B)")]
 pub struct Extra {
     pub uuid: String,
     pub node_name: String,

@@ -2,7 +2,7 @@
 //!
 //! A flow is made by `decode` from a kernel record, named by `index`, and read by every metric. It holds numbers and
 //! ids only: names live in the [`crate::index::Index`] that travels with the batch. Enum values and their texts follow
-//! Hubble's `flow.proto` (contract, appendix A).
+//! Hubble's `flow.proto` (hubble-contract, appendix A).
 
 pub mod extra;
 mod l4;

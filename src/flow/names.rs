@@ -1,4 +1,4 @@
-//! Hubble's enums as they stand in JSON and in configuration files: by number and by name (contract, appendix A).
+//! Hubble's enums as they stand in JSON and in configuration files: by number and by name (hubble-contract, appendix A).
 
 /// `flow.Verdict`.
 pub const VERDICTS: [(i32, &str); 8] = [

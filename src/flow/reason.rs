@@ -32,7 +32,6 @@ pub struct Reasons {
 }
 
 /// Hubble's name for a kernel reason, where it means the same; the kernel's own otherwise.
-/// (Mapping note in the contract's companion on Cilium's agent, 1.10.)
 fn hubble_name(kernel: &str) -> &str {
     match kernel {
         "IP_OUTNOROUTES" | "IP_INNOROUTES" => "FIB_LOOKUP_FAILED",

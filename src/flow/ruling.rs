@@ -11,7 +11,7 @@ const POLICY: u32 = (1 << 27) - 1;
 const GIVEN: u32 = 1 << 27;
 
 impl Ruling {
-    /// A match of Hubble's number `matched` (contract, section 1.9) by the policy in that row of the index's policies,
+    /// A match of Hubble's number `matched` (hubble-contract §1.9) by the policy in that row of the index's policies,
     /// or by none. A row that has no room, beyond 134 million, is none.
     pub fn new(matched: u8, policy: Option<u32>) -> Self {
         let policy = policy.and_then(|row| row.checked_add(1)).filter(|&row| row <= POLICY).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! The texts that label values take: enum names as Hubble prints them (contract, appendix A and 1.3).
+//! The texts that label values take: enum names as Hubble prints them (hubble-contract, appendix A and 1.3).
 //!
 //! Called when a series is born, never per flow.
 
@@ -95,7 +95,7 @@ impl Event {
 }
 
 impl Direction {
-    /// As the `traffic_direction` label prints it (contract, 2.3).
+    /// As the `traffic_direction` label prints it (hubble-contract §2.3).
     pub fn label(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -135,7 +135,7 @@ impl Family {
 }
 
 impl L4 {
-    /// The protocol's name as Hubble labels it; `None` gives `Unknown L4` (contract, 1.0.1).
+    /// The protocol's name as Hubble labels it; `None` gives `Unknown L4` (hubble-contract §1.0.1).
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "Unknown L4",

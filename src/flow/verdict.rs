@@ -1,6 +1,6 @@
 //! Event type, observation point, verdict, direction and reply state, with Hubble's numbers.
 
-/// `flow.event_type.type` (contract, 1.3).
+/// `flow.event_type.type` (hubble-contract §1.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Event {
@@ -23,7 +23,7 @@ pub enum Event {
     Flush = 255,
 }
 
-/// `flow.event_type.sub_type` of a trace event: the datapath's observation points (contract, appendix A).
+/// `flow.event_type.sub_type` of a trace event: the datapath's observation points (hubble-contract, appendix A).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are Hubble's own and say it all")]

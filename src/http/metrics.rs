@@ -1,4 +1,4 @@
-//! `/metrics`, by any method as in Hubble; other paths are 404 and not counted (contract, section 3.5).
+//! `/metrics`, by any method as in Hubble; other paths are 404 and not counted (hubble-contract §3.5).
 
 use std::sync::Arc;
 use std::time::Instant;

@@ -43,7 +43,7 @@ impl Desk {
     }
 }
 
-/// Where `hubble_lost_events_total` comes from (contract, 3.1).
+/// Where `hubble_lost_events_total` comes from (hubble-contract §3.1).
 pub trait LostEvents: Send + Sync + std::fmt::Debug {
     /// How often a loss in the kernel ring was noticed; not how many records were lost.
     fn ring(&self) -> u64;

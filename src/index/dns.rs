@@ -6,8 +6,8 @@ use crate::sym::Sym;
 
 impl Index {
     /// The names under which `asker` has looked up `address`: sorted, without trailing dots, joined with `,`. They are
-    /// `source_names` where the destination asked for the source, and `destination_names` the other way round (contract,
-    /// section 5.5). The identifier `dns` and the filters on names ask here for every flow that does not bring its own.
+    /// `source_names` where the destination asked for the source, and `destination_names` the other way round
+    /// (hubble-contract §5.5). The identifier `dns` and the filters on names ask here for every flow that does not bring its own.
     ///
     /// Hubble fills them from the answers that its DNS proxy sees. webb reads no DNS yet, so there are none.
     #[inline]

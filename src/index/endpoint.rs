@@ -1,6 +1,6 @@
 //! One end of a flow, with every name that a context can ask for worked out beforehand.
 //!
-//! The contract's identifiers (section 2.2) are functions of the endpoint alone, but for `ip` and `dns`; they are
+//! The identifiers (hubble-contract §2.2) are functions of the endpoint alone, but for `ip` and `dns`; they are
 //! computed here once per index, so the event path copies a [`Sym`] and formats nothing.
 
 use crate::sym::Sym;
@@ -52,7 +52,7 @@ const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:wor
 
 /// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[allow(missing_docs, reason = "each field is the identifier of the same name in the contract, section 2.2")]
+#[allow(missing_docs, reason = "each field is the identifier of the same name in the hubble-contract §2.2")]
 pub struct Endpoint {
     pub kind: Kind,
     /// True for a pod of this node.

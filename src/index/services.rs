@@ -1,7 +1,7 @@
 //! Addresses of services: which service a packet's address and port stand for.
 //!
 //! A frontend is an address (of the cluster, of a load balancer, or one of the node's own), a port and a protocol;
-//! backends never resolve to a service (contract, section 5.5). A node port is open on every node, so it is kept once,
+//! backends never resolve to a service (hubble-contract §5.5). A node port is open on every node, so it is kept once,
 //! by port, and asked for where an address is a node's.
 
 use foldhash::fast::RandomState;

@@ -1,4 +1,4 @@
-//! Context options: which labels name the two ends of a flow (contract, sections 2.1 to 2.3).
+//! Context options: which labels name the two ends of a flow (hubble-contract §2.1 to §2.3).
 
 use crate::flow::{Direction, Extra, Flow};
 use crate::index::{Endpoint, Index};
@@ -15,9 +15,9 @@ pub enum ContextError {
     InvalidLabel(String),
 }
 
-/// A way to name an endpoint (contract, section 2.2).
+/// A way to name an endpoint (hubble-contract §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are the contract's")]
+#[allow(missing_docs, reason = "the names are those of hubble-contract §2.2")]
 pub enum Identifier {
     Identity,
     Namespace,
@@ -225,7 +225,7 @@ pub(super) fn service(flow: &Flow, extra: Option<&Extra>, index: &Index, end: En
 /// The context of one metric: which labels, and where their values come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContextSpec {
-    /// Source and destination change places (contract, section 2.4).
+    /// Source and destination change places (hubble-contract §2.4).
     inverted: bool,
     labels: Vec<(&'static str, Label)>,
     source: Side,

@@ -1,6 +1,6 @@
-//! Pods that are gone, and which series go with them (contract, section 3.4).
+//! Pods that are gone, and which series go with them (hubble-contract §3.4).
 //!
-//! The contract's rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric lists
+//! The rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric lists
 //! `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both are the pod's; the same
 //! for destinations. Series that show a pod any other way (by workload, address, name alone) stay, since others
 //! may share them.

@@ -1,4 +1,4 @@
-//! The static configuration string (contract, section 2.5.2):
+//! The static configuration string (hubble-contract §2.5.2):
 //! `dns:query;ignoreAAAA flow:sourceContext=workload-name|reserved-identity`.
 //!
 //! Metrics stand between white space, options behind the first `:`, separated by `;`, values behind the first `=`.

@@ -54,7 +54,7 @@ pub trait Plugin: Send + Sized + 'static {
     const VERDICTS: bool = false;
     /// True if only flows with an extra count, which flows from the kernel do not have.
     const NEEDS_EXTRA: bool = false;
-    /// True if its context takes source for destination and the other way round (contract, section 2.4).
+    /// True if its context takes source for destination and the other way round (hubble-contract §2.4).
     const INVERTED: bool = false;
 
     /// A new one; may intern.

@@ -1,4 +1,4 @@
-//! The fields of `flow.Flow`, read from JSON into a [`Flow`] and its [`Extra`] (contract, section 4 and appendix B).
+//! The fields of `flow.Flow`, read from JSON into a [`Flow`] and its [`Extra`] (hubble-contract §4 and appendix B).
 //!
 //! Fields come in any order and any of them may be missing; what no metric and no filter reads is passed over.
 

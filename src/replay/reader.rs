@@ -165,7 +165,7 @@ fn read(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra, book: &mut 
 }
 
 /// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about, and each event that
-/// found its queue full (contract, 3.1).
+/// found its queue full (hubble-contract §3.1).
 fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, Wrong> {
     const OBSERVER_EVENTS_QUEUE: usize = 2;
     let (mut source, mut events) = (0, 0_u64);

@@ -10,9 +10,10 @@ use std::time::Duration;
 /// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The metrics to count, one entry each, in Hubble's static grammar (contract, section 2.5.2).
+    /// The metrics to count, one entry each, in Hubble's static grammar (hubble-contract §2.5.2).
     pub metrics: Vec<String>,
-    /// A file of metrics with filters, which may change while the agent runs, instead of `metrics` (contract, 2.5.3).
+    /// A file of metrics with filters, which may change while the agent runs, instead of `metrics`
+    /// (hubble-contract §2.5.3).
     pub metrics_config: Option<PathBuf>,
     /// Whether that file is refused if it changes the context options of a metric, as Hubble does.
     pub metrics_config_strict: bool,

@@ -1,5 +1,5 @@
 //! A strict reader of text format 0.0.4 and of OpenMetrics 1.0.0: what it accepts is well formed and in the order that
-//! the contract asks for (section 3.6). Anything else is a panic that says where.
+//! Hubble's clients ask for (hubble-contract §3.6). Anything else is a panic that says where.
 
 #![allow(
     clippy::unwrap_used,

@@ -2,7 +2,8 @@
 //!
 //! How many flows a packet makes follows from two rules.
 //!
-//! *Where*: a packet between two pods of the node is observed twice (contract, 1.0 rule 11): at the veth of its source,
+//! *Where*: a packet between two pods of the node is observed twice (hubble-contract §1.0, rule 11): at the
+//! veth of its source,
 //! `to-stack`, and at the veth of its destination, `to-endpoint`. A packet that the policy drops is seen only at its
 //! source's, and then as a drop.
 //!

@@ -86,7 +86,7 @@ fn seen(agent: &mut Agent, client: End<'_>, server: End<'_>, requests: u64) {
 
 /// The heart of it: a request from a pod to the Service's address that a pod on the other node answers. Both agents
 /// name both ends with namespace, pod and workload, there and back; the client's names the service too, the server's
-/// does not, because a backend's address is no service's (contract, section 5.5).
+/// does not, because a backend's address is no service's (hubble-contract §5.5).
 #[test]
 fn a_service_answered_on_the_other_node() {
     let Some(lab) = Lab::up() else { return };

@@ -134,7 +134,7 @@ impl Replay {
     }
 }
 
-/// `hubble_lost_events_total` as the file's own events make it (contract, 3.1).
+/// `hubble_lost_events_total` as the file's own events make it (hubble-contract §3.1).
 fn lost_events(counts: &Counts) -> Family {
     let lost = |wanted: &str| {
         let by_source = LOST_EVENT_SOURCES.iter().zip(counts.lost);

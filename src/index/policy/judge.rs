@@ -31,7 +31,7 @@ pub enum Match {
 }
 
 impl Match {
-    /// Hubble's number (contract, section 1.9).
+    /// Hubble's number (hubble-contract §1.9).
     pub fn number(self) -> u8 {
         match self {
             Self::None => 0,

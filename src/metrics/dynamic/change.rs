@@ -1,4 +1,4 @@
-//! From one accepted file to the next: what must be done to the metrics that are running (contract, section 2.5.4).
+//! From one accepted file to the next: what must be done to the metrics that are running (hubble-contract §2.5.4).
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Flow filters as the file writes them: strict protobuf JSON (contract, section 2.5.3).
+//! Flow filters as the file writes them: strict protobuf JSON (hubble-contract §2.5.3).
 //!
 //! Unlike the levels above, nothing is forgiven here: a field that flow.proto does not have, a number where a text
 //! belongs, an enum by a name it does not know, each is a problem of its own. Fields go by their name in flow.proto or

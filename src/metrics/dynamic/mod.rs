@@ -1,5 +1,5 @@
 //! The dynamic configuration file: metrics with options and filters, which may change while the agent runs
-//! (contract, sections 2.5.3 and 2.5.4).
+//! (hubble-contract §2.5.3 and §2.5.4).
 //!
 //! The file was defined by Go's JSON reader, and its rules are kept: at the outer levels keys go by any case, unknown
 //! ones are passed over (here with a warning), and scalars among the values of an option become texts. Inside a filter

@@ -1,4 +1,4 @@
-//! Flow filters: which flows a metric looks at (contract, section 2.6).
+//! Flow filters: which flows a metric looks at (hubble-contract §2.6).
 //!
 //! What was written is a [`FilterSpec`], plain data; [`FlowFilter::new`] understands it once, and what then decides
 //! about a flow is a list of tests, cheapest first. A flow from the kernel, which has no extras, is decided without

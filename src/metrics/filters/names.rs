@@ -154,7 +154,7 @@ mod tests {
     }
 
     proptest! {
-        /// The hand-written matcher must agree with the regular expression that the contract describes.
+        /// The hand-written matcher must agree with the regular expression of hubble-contract §2.6.
         #[test]
         fn patterns_are_regular_expressions(pattern in "[ab*]{1,6}", name in "[ab_]{0,8}") {
             let expression = format!("^{}$", pattern.replace('*', "[-.0-9a-z]*"));

@@ -2,10 +2,10 @@
 
 /// `flow.FlowFilter`: all fields that are not empty must match, the values of a field are alternatives.
 ///
-/// Fields have the names and the meaning of the contract, section 2.6. `experimental` is left out: it holds
+/// Fields have the names and the meaning of the hubble-contract §2.6. `experimental` is left out: it holds
 /// expressions of another language, which the decoder refuses by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "each field is flow.proto's of the same name (contract, section 2.6)")]
+#[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract §2.6)")]
 pub struct FilterSpec {
     pub uuid: Vec<String>,
     pub source_ip: Vec<String>,

@@ -1,4 +1,4 @@
-//! `dns`: questions and answers, as a DNS proxy or parser saw them (contract, section 1.1).
+//! `dns`: questions and answers, as a DNS proxy or parser saw them (hubble-contract §1.1).
 //!
 //! Hubble names the label `rcode` wrongly for some numbers of context labels (quirk 1); here it is always `rcode`.
 

@@ -1,4 +1,4 @@
-//! `flows-to-world`: what leaves the cluster (contract, section 1.4).
+//! `flows-to-world`: what leaves the cluster (hubble-contract §1.4).
 
 use super::{number, protocol};
 use crate::expose::Spec;

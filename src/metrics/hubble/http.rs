@@ -1,4 +1,4 @@
-//! `http`: requests and responses, each by its own flow (contract, section 1.5).
+//! `http`: requests and responses, each by its own flow (hubble-contract §1.5).
 
 use crate::expose::Spec;
 use crate::flow::extra::{Extra, Http as Record, L7, L7Kind, L7Record};

@@ -1,4 +1,4 @@
-//! `httpV2`: requests by their responses, with the client as source (contract, section 1.6).
+//! `httpV2`: requests by their responses, with the client as source (hubble-contract §1.6).
 //!
 //! The response's flow goes from server to client, so the context is inverted. Requests that nobody answered are not
 //! seen (quirk 19).

@@ -1,4 +1,4 @@
-//! `icmp`: ICMP messages by type (contract, section 1.7).
+//! `icmp`: ICMP messages by type (hubble-contract §1.7).
 
 use crate::expose::Spec;
 use crate::flow::{Flow, L4};
@@ -124,7 +124,7 @@ fn v6(number: u8) -> Known {
 mod tests {
     use super::*;
 
-    /// The four forms of the contract.
+    /// The four forms (hubble-contract §1.7).
     #[test]
     fn types() {
         assert_eq!(text(v4(8), 8, 0), "EchoRequest");

@@ -1,4 +1,4 @@
-//! Hubble's metrics, one per file (contract, section 1).
+//! Hubble's metrics, one per file (hubble-contract §1).
 
 mod dns;
 mod drop;

@@ -1,4 +1,4 @@
-//! `policy`: what NetworkPolicies decided (contract, section 1.9).
+//! `policy`: what NetworkPolicies decided (hubble-contract §1.9).
 
 use super::number;
 use crate::expose::Spec;

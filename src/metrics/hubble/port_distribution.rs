@@ -1,4 +1,4 @@
-//! `port-distribution`: which ports are asked for (contract, section 1.10).
+//! `port-distribution`: which ports are asked for (hubble-contract §1.10).
 
 use crate::expose::Spec;
 use crate::flow::{Flow, L4, Reply};

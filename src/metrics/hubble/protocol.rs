@@ -1,4 +1,4 @@
-//! The `protocol` label that `drop`, `flow` and `flows-to-world` share (contract, section 1.0.1).
+//! The `protocol` label that `drop`, `flow` and `flows-to-world` share (hubble-contract §1.0.1).
 
 use crate::flow::extra::L7Record;
 use crate::flow::{Event, Extra, Flow, L4};

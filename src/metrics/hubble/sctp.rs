@@ -1,4 +1,4 @@
-//! `sctp`: associations opened, closed and aborted, by the first chunk of a packet (contract, section 1.11).
+//! `sctp`: associations opened, closed and aborted, by the first chunk of a packet (hubble-contract §1.11).
 
 use super::{number, tcp};
 use crate::expose::Spec;

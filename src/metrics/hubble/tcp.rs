@@ -1,4 +1,4 @@
-//! `tcp`: connections opened, accepted, closed and reset, by their flags (contract, section 1.12).
+//! `tcp`: connections opened, accepted, closed and reset, by their flags (hubble-contract §1.12).
 
 use crate::expose::Spec;
 use crate::flow::{Family, Flow, L4, TcpFlags};
