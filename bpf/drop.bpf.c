@@ -22,6 +22,8 @@ struct cursor {
 
 static __attribute__((always_inline)) inline const void *header(const struct cursor *c, __u32 offset, __u32 size)
 {
+	/* What is checked and what is added must be one register: older verifiers do not know that two are equal. */
+	barrier_var(offset);
 	if (offset > COPIED - 64 || offset + size > c->length)
 		return 0;
 	return c->data + offset;
@@ -90,15 +92,20 @@ static __always_inline int is_ours(const struct sk_buff *skb, __u32 *ifindex)
 static __always_inline int parse_dropped(const struct sk_buff *skb, struct scratch *scratch, struct packet *p)
 {
 	const unsigned char *head = skb->head;
-	__u32 start = skb->network_header, tail = skb->tail;
+	__u32 start = skb->network_header, tail = skb->tail, length;
 	struct cursor c = { .data = scratch->bytes };
 
 	if (!start || start == 0xffff || start >= tail)
 		return UNPARSED(NO_HEADER);
-	c.length = tail - start;
-	if (c.length > COPIED)
-		c.length = COPIED;
-	if (bpf_probe_read_kernel(scratch->bytes, c.length, head + start))
+	length = tail - start;
+	if (length > COPIED)
+		length = COPIED;
+	/* The check again, for the register that is passed: see header(). */
+	barrier_var(length);
+	if (length > COPIED)
+		return UNPARSED(NO_HEADER);
+	c.length = length;
+	if (bpf_probe_read_kernel(scratch->bytes, length, head + start))
 		return UNPARSED(NO_HEADER);
 	return parse_network(&c, 0, tail - start + skb->data_len, skb->protocol, p);
 }

@@ -72,7 +72,11 @@ static __always_inline int is_icmp(const struct packet *p)
 
 static __always_inline struct lane *lane_of(struct connection *c, const struct sighting *s)
 {
-	return &c->lanes[(s->sender_is_b ? LANE_OF_B : 0) | (s->hook & LANE_OF_EGRESS)];
+	__u32 lane = (s->sender_is_b ? LANE_OF_B : 0) | (s->hook & LANE_OF_EGRESS);
+
+	/* The compiler knows the bounds, but verifiers before Linux 6.2 need to see the mask. */
+	barrier_var(lane);
+	return &c->lanes[lane & (LANES - 1)];
 }
 
 /* WEBB_FLAG_* of a packet or a delta. The pod's side sends on ingress of its veth, the node on egress of its device. */
@@ -95,10 +99,13 @@ __noinline int report(struct sighting *s, struct connection *c, __u8 kind)
 	struct webb_record *r;
 	struct lane *lane;
 	__u64 delta;
+	__u32 hook;
 
 	if (!s || !c)
 		return 0;
-	t = bpf_map_lookup_elem(&totals, &s->hook);
+	/* A key on our own stack: verifiers before Linux 6.2 take none that lies in an argument. */
+	hook = s->hook;
+	t = bpf_map_lookup_elem(&totals, &hook);
 	if (!t)
 		return 0;
 	lane = lane_of(c, s);
@@ -132,10 +139,12 @@ __noinline int report_alone(struct sighting *s)
 	struct connection nobody = {};
 	struct webb_totals *t;
 	struct webb_record *r;
+	__u32 hook;
 
 	if (!s)
 		return 0;
-	t = bpf_map_lookup_elem(&totals, &s->hook);
+	hook = s->hook;
+	t = bpf_map_lookup_elem(&totals, &hook);
 	if (!t)
 		return 0;
 	r = bpf_ringbuf_reserve(&flow_events, sizeof(*r), 0);
