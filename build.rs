@@ -19,11 +19,14 @@ fn main() {
 
 /// Revision and compiler, for `webb --version`. A source archive has no revision, which is no reason not to build.
 fn name_build() {
-    println!("cargo:rerun-if-changed=.git/HEAD");
     let said = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
+    // A file that is not there would have everything built again each time: in a work tree, `.git` is no directory.
+    if let Some(head) = said("git", &["rev-parse", "--git-path", "HEAD"]) {
+        println!("cargo:rerun-if-changed={head}");
+    }
     if let Some(revision) = said("git", &["rev-parse", "--short=12", "HEAD"]) {
         println!("cargo:rustc-env=BUILD_REVISION={revision}");
     }
