@@ -5,6 +5,7 @@ pub mod actors;
 pub mod app;
 pub mod bpf_loader;
 pub mod cli;
+pub mod clock;
 pub mod cluster;
 pub mod conntrack;
 pub mod decode;

@@ -109,8 +109,8 @@ defs! {
         "Translations beyond conntrack_entries, which are not remembered";
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
         "Flows with an address that somebody else is behind: found, late (found after a wait of milliseconds), or alone (named by the service alone)";
-    POLICY_UNDECIDED: counter "webb_policy_undecided_total" []
-        "Connections that policies forbid to leave their pod, and of which it is not known whether they did";
+    POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use counting_allocator::allocations;
 use webb::abi::{Record, VERSION, flag, kind};
+use webb::clock::Clock;
 use webb::decode::Decoder;
 use webb::decode::nat::{Change, Connection, Translation};
 use webb::fault::{Components, State};
@@ -147,7 +148,7 @@ fn a_million_records_allocate_nothing() {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
         decoder_fault: Box::new(|text| unreachable!("{text}")),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::new(Translations { changes, most: 10, ..Translations::default() }),
+        seat: ReaderSeat::new(Translations { changes, most: 10, ..Translations::default() }, Clock::default()),
     };
     let life = Arc::new(Life::new(components.component("reader")));
     lives.push(Arc::clone(&life));

@@ -42,6 +42,33 @@ fn bad_lines_are_named_counted_and_skipped() {
     assert_eq!(errors.lines().last(), Some("50 of 52 lines could not be read and are left out"));
 }
 
+/// A name that only a newer Hubble knows is shown as it was written, in whatever label it stands.
+#[test]
+fn unknown_names_stay_names() {
+    let dropped = |reason: &str| {
+        format!(
+            r#"{{"flow":{{"verdict":"DROPPED","event_type":{{"type":1}},"drop_reason_desc":{reason},"l4":{{"TCP":{{}}}}}}}}"#
+        )
+    };
+    let lines = [
+        dropped("\"SOME_FUTURE_REASON\""),
+        dropped("\"Policy denied\""),
+        dropped("206"),
+        r#"{"flow":{"verdict":"FLYING","event_type":{"type":5},"traffic_direction":"SIDEWAYS"}}"#.to_owned(),
+    ];
+    let output = webb(&["--metrics", "drop policy", "-"], lines.join("\n").as_bytes());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let shown = text(&output.stdout);
+    for line in [
+        r#"hubble_drop_total{protocol="TCP",reason="SOME_FUTURE_REASON"} 1"#,
+        r#"hubble_drop_total{protocol="TCP",reason="Policy denied"} 1"#,
+        r#"hubble_drop_total{protocol="TCP",reason="206"} 1"#,
+        r#"hubble_policy_verdicts_total{action="flying",direction="sideways",match="none"} 1"#,
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line} is missing from\n{shown}");
+    }
+}
+
 /// `--strict` ends at the first bad line, with 65 and without metrics that would be taken for the whole.
 #[test]
 fn strict_stops_at_the_first_bad_line() {

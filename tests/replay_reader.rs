@@ -106,7 +106,7 @@ fn a_bad_line_costs_only_itself() {
     reader.line(br#"{"flow":{"verdict":"FORWARDED"}}"#).unwrap();
     for (line, why) in [
         (r#"{"flow":{"l4":{"TCP":{"source_port":70000}}}}"#, "flow.l4.TCP.source_port: not a whole number of 16 bits"),
-        (r#"{"flow":{"verdict":"FLYING"}}"#, "flow.verdict: unknown value \"FLYING\""),
+        (r#"{"flow":{"verdict":true}}"#, "flow.verdict: "),
         (r#"{"flow":{"IP":{"source":"ten"}}}"#, "flow.IP.source: expected an IP address, found \"ten\""),
         (r#"{"flow":{"time":"noon"}}"#, "flow.time: expected a time such as"),
         (r#"{"flow":{"source":{"labels":"a"}}}"#, "flow.source.labels: expected a list, found a string"),

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -20,8 +20,10 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use webb::abi::{Record, VERSION, flag, kind};
+use webb::clock::Clock;
 use webb::decode::Decoder;
 use webb::decode::nat::{Change, Connection, Peer, Translation};
+use webb::decode::verdicts::Undecided;
 use webb::fault::{Components, State};
 use webb::flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
 use webb::index::policy::Compiler;
@@ -44,6 +46,7 @@ const FROM_POD: u8 = 0;
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
 const RST: u8 = 0x14;
+const SECOND: u64 = 1_000_000_000;
 
 fn ip(text: &str) -> Address {
     text.parse::<IpAddr>().unwrap().into()
@@ -136,6 +139,21 @@ fn comes_back(source: (&str, u16), destination: (&str, u16), tcp_flags: u8) -> R
     record(source, destination, tcp_flags, TO_POD, flag::EGRESS | flag::REPLY)
 }
 
+/// An answer, as it leaves the pod that was asked.
+fn goes_back(source: (&str, u16), destination: (&str, u16), tcp_flags: u8) -> Record {
+    record(source, destination, tcp_flags, FROM_POD, flag::REPLY)
+}
+
+/// The kernel's record of a packet that an enforcer dropped.
+fn drop_of(packet: Record) -> Record {
+    Record { kind: kind::DROP, hook: 4, flags: 0, reason: NETFILTER, ..packet }
+}
+
+/// The record, as of so many seconds.
+fn at(seconds: u64, record: Record) -> Record {
+    Record { time_ns: seconds * SECOND, ..record }
+}
+
 /// From the client to the service, which the backend answers; masqueraded if `by_node`.
 fn translation(client_port: u16, front: Peer, by_node: bool) -> Translation {
     let opened = Connection { source: peer(CLIENT, client_port), destination: front, protocol: L4::Tcp };
@@ -185,6 +203,7 @@ struct Road {
     bell: Waker,
     flows: Receiver<Item>,
     counters: Arc<Counters>,
+    clock_ns: Arc<AtomicU64>,
     life: Arc<Life>,
     reader: JoinHandle<()>,
 }
@@ -198,7 +217,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     lanes.want_verdicts(verdicts == Asked::Yes);
     let (changes, told) = bounded(64);
     let (bell, index, ring) = (Waker::new().unwrap(), Arc::new(index()), Ring::default());
-    let counters = Arc::new(Counters::default());
+    let (counters, clock_ns) = (Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)));
     let (waker, translations) = (
         Waker::new().unwrap(),
         Translations {
@@ -218,12 +237,12 @@ fn road(followed: bool, verdicts: Asked) -> Road {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([(NETFILTER, "NETFILTER_DROP")])))),
         decoder_fault: Box::new(|text| panic!("{text}")),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::new(translations),
+        seat: ReaderSeat::new(translations, Clock::by_hand(Arc::clone(&clock_ns))),
     };
     let life = Arc::new(Life::new(components.component("reader")));
     let lives = Arc::clone(&life);
     let reader = std::thread::Builder::new().spawn(move || reader.run(&lives).unwrap()).unwrap();
-    Road { index, ring, changes, bell, flows, counters, life, reader }
+    Road { index, ring, changes, bell, flows, counters, clock_ns, life, reader }
 }
 
 impl Road {
@@ -252,6 +271,17 @@ impl Road {
         taken
     }
 
+    /// The next flows, so many or more.
+    fn take_any(&self, count: usize) {
+        let mut taken = 0;
+        while taken < count {
+            let Ok(Item::Batch(batch)) = self.flows.recv_timeout(Duration::from_secs(20)) else {
+                panic!("{taken} of {count} flows came");
+            };
+            taken += batch.flows.len();
+        }
+    }
+
     /// Waits until the reader rings, as the follower of connection tracking does.
     fn rung(&self) {
         let mut fds = [PollFd::new(&self.bell, PollFlags::IN)];
@@ -273,6 +303,29 @@ impl Road {
             service(flow.service.at_destination()),
         ]
         .map(|name| name.text().to_string())
+    }
+
+    /// Sets the clock, to this many seconds.
+    fn at(&self, seconds: u64) {
+        self.clock_ns.store(seconds * SECOND, Relaxed);
+    }
+
+    fn undecided(&self, reason: Undecided) -> u64 {
+        self.counters.undecided[reason as usize].load(Relaxed)
+    }
+
+    /// Waits until so many are undecided, for this reason and no other.
+    fn becomes_undecided(&self, reason: Undecided, count: u64) {
+        let began = Instant::now();
+        while self.undecided(reason) < count {
+            assert!(began.elapsed() < Duration::from_secs(20), "{} of {count} are undecided", self.undecided(reason));
+            std::thread::yield_now();
+        }
+        assert_eq!(self.undecided_in_all(), count);
+    }
+
+    fn undecided_in_all(&self) -> u64 {
+        self.counters.undecided.iter().map(|count| count.load(Relaxed)).sum()
     }
 
     fn lookups(&self) -> [u64; 3] {
@@ -389,14 +442,12 @@ fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) 
 #[test]
 fn verdicts_at_once() {
     use Direction::{Egress, Ingress};
-    use Verdict::{Audit, Forwarded};
+    use Verdict::Forwarded;
     let road = road(false, Asked::Yes);
     let guard = || Some("guard".to_owned());
     let cases = [
         (leaves((CLIENT, 1), (GUARDED, 80)), (Egress, Forwarded, 4, None)),
         (enters((CLIENT, 1), (GUARDED, 80)), (Ingress, Forwarded, 2, guard())),
-        (enters((CLIENT, 1), (GUARDED, 81)), (Ingress, Audit, 0, guard())),
-        (enters((BACKEND, 1), (GUARDED, 80)), (Ingress, Audit, 0, guard())),
         (leaves((GUARDED, 1), (BACKEND, 8080)), (Egress, Forwarded, 2, guard())),
         (enters((BACKEND, 1), (CLIENT, 80)), (Ingress, Forwarded, 4, None)),
     ];
@@ -427,13 +478,6 @@ fn verdicts_at_once() {
 fn verdicts_that_wait() {
     use Direction::Egress;
     let road = road(false, Asked::Yes);
-    let drop_of = |source: (&str, u16), destination: (&str, u16)| Record {
-        kind: kind::DROP,
-        hook: 4,
-        flags: 0,
-        reason: NETFILTER,
-        ..leaves(source, destination)
-    };
     let guard = Some("guard".to_owned());
     let (pod, world) = ((GUARDED, 1), ("8.8.8.8", 443));
     road.send([leaves(pod, world)]);
@@ -449,14 +493,19 @@ fn verdicts_that_wait() {
     assert_eq!(road.take(1).len(), 1, "once only");
 
     let other = ("8.8.4.4", 443);
-    road.send([leaves(pod, other), drop_of(pod, other), drop_of(pod, other), comes_back(other, pod, SYN_ACK)]);
+    road.send([
+        leaves(pod, other),
+        drop_of(leaves(pod, other)),
+        drop_of(leaves(pod, other)),
+        comes_back(other, pod, SYN_ACK),
+    ]);
     let flows = road.take(6);
     let events: Vec<_> = flows.iter().map(|flow| flow.event).collect();
     let pair = [Event::Drop, Event::PolicyVerdict];
     assert_eq!(events, [&[Event::Trace][..], &pair, &pair, &[Event::Trace]].concat());
     assert_eq!(ruling(&road, &flows[2]), (Egress, Verdict::Dropped, 0, guard));
     assert_eq!((flows[2].reason, flows[2].reply), (flows[1].reason, Reply::Unknown));
-    assert_eq!(road.counters.undecided.load(Relaxed), 0);
+    assert_eq!(road.undecided_in_all(), 0);
     road.finish();
 }
 
@@ -472,10 +521,108 @@ fn verdicts_through_a_service() {
     assert_eq!(road.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
     assert_eq!((flows[1].destination_ip, flows[1].destination_port), (ip(SERVICE), 80));
 
+    // Not known when it leaves, known when it is answered.
     road.send([leaves((GUARDED, 2), (SERVICE, 80))]);
     assert_eq!(road.take(1)[0].event, Event::Trace);
-    while road.counters.undecided.load(Relaxed) == 0 {
-        std::thread::yield_now();
+    let opened = Connection { source: peer(GUARDED, 2), ..opened };
+    road.tell(Change::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 80), ..opened } }));
+    road.send([comes_back((SERVICE, 80), (GUARDED, 2), SYN_ACK)]);
+    let flows = road.take(2);
+    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Audit, "the backend's port is another");
+    assert_eq!(road.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
+
+    // Answered, and still not known.
+    road.send([leaves((GUARDED, 3), (SERVICE, 80)), comes_back((SERVICE, 80), (GUARDED, 3), SYN_ACK)]);
+    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace));
+    road.becomes_undecided(Undecided::Backend, 1);
+    road.finish();
+}
+
+/// A dropped packet to a service is dropped at its backend's address, and before connection tracking tells of it.
+#[test]
+fn a_drop_behind_a_service_settles_it() {
+    let road = road(false, Asked::Yes);
+    let (pod, service, backend) = ((GUARDED, 1), (SERVICE, 80), (BACKEND, 80));
+    road.send([leaves(pod, service), drop_of(leaves(pod, backend))]);
+    assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Dropped);
+    // The other way round, as when the flow waited for a name.
+    let pod = (GUARDED, 2);
+    road.send([drop_of(leaves(pod, backend)), leaves(pod, service)]);
+    assert_eq!(road.take(3).iter().filter(|flow| flow.event == Event::PolicyVerdict).count(), 1);
+    road.at(61);
+    // A connection of the next turn: the clock has been looked at when its verdict comes.
+    road.send([at(61, enters((CLIENT, 1), (GUARDED, 80)))]);
+    road.take(2);
+    road.send([at(61, enters((CLIENT, 2), (GUARDED, 80)))]);
+    road.take(2);
+    assert_eq!(road.undecided_in_all(), 0);
+    road.finish();
+}
+
+/// At the hook of its own pod a packet has not been delivered: an enforcer may sit behind. The pod's answer says that it
+/// was, and a refusal is an answer there; a drop says that it was not.
+#[test]
+fn verdicts_at_the_receiver_wait() {
+    use Direction::Ingress;
+    let road = road(false, Asked::Yes);
+    let guard = Some("guard".to_owned());
+    for (port, tcp_flags) in [(1, SYN_ACK), (2, RST)] {
+        let (client, server) = ((CLIENT, port), (GUARDED, 81));
+        road.send([enters(client, server)]);
+        assert_eq!(road.take(1)[0].event, Event::Trace, "not known yet");
+        road.send([goes_back(server, client, tcp_flags)]);
+        let flows = road.take(2);
+        assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, guard.clone()));
+        assert_eq!(road.names(&flows[1])[..2], ["a/client", "a/guarded"]);
     }
+    let (client, server) = ((BACKEND, 3), (GUARDED, 80));
+    road.send([enters(client, server), drop_of(enters(client, server)), goes_back(server, client, SYN_ACK)]);
+    let flows = road.take(4);
+    assert_eq!(ruling(&road, &flows[2]), (Ingress, Verdict::Dropped, 0, guard));
+    assert_eq!(flows[3].event, Event::Trace);
+    road.finish();
+}
+
+/// Nothing is heard: after a minute by the clock the connection is undecided, whether or not others come, and an answer
+/// that comes later is no verdict.
+#[test]
+fn a_minute_ends_the_wait() {
+    let road = road(false, Asked::Yes);
+    let (pod, world) = ((GUARDED, 1), ("8.8.8.8", 443));
+    road.at(100);
+    road.send([at(100, enters((CLIENT, 9), (GUARDED, 80)))]);
+    road.take(2);
+    road.send([at(100, leaves(pod, world))]);
+    road.take(1);
+    road.at(159);
+    for port in [1, 2] {
+        road.send([at(159, enters((CLIENT, port), (GUARDED, 80)))]);
+        road.take(2);
+    }
+    assert_eq!(road.undecided_in_all(), 0);
+    road.at(160);
+    road.becomes_undecided(Undecided::Unanswered, 1);
+    // The reader was held up: the clock stands still for it, and the records say what happened when.
+    let late = (GUARDED, 2);
+    road.send([at(160, leaves(late, world)), at(221, comes_back(world, late, SYN_ACK))]);
+    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace), "a minute too late");
+    road.becomes_undecided(Undecided::Unanswered, 2);
+    road.finish();
+}
+
+/// More connections without an answer than may wait do not keep a real one from its verdict.
+#[test]
+fn the_oldest_makes_room() {
+    const MOST: u16 = 16_384;
+    let road = road(false, Asked::Yes);
+    for ports in (1..=MOST + 100).collect::<Vec<_>>().chunks(100) {
+        road.send(ports.iter().map(|port| leaves((GUARDED, *port), ("8.8.8.8", 443))));
+        road.take_any(ports.len());
+    }
+    road.becomes_undecided(Undecided::Crowded, 100);
+    let (pod, world) = ((GUARDED, 40_000), ("8.8.4.4", 443));
+    road.send([leaves(pod, world), comes_back(world, pod, SYN_ACK)]);
+    assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Audit);
+    road.becomes_undecided(Undecided::Crowded, 101);
     road.finish();
 }

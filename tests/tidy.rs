@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// The floors of `src`: a module may use only modules on lower floors.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["abi", "fault", "logging", "sym", "selfmetrics"]),
+    (0, &["abi", "clock", "fault", "logging", "sym", "selfmetrics"]),
     (1, &["flow"]),
     (2, &["index", "decode", "settings"]),
     (3, &["metrics", "expose", "records"]),

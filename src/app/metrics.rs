@@ -11,6 +11,7 @@ use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::cluster::kubernetes::{Reason, Status};
 use crate::conntrack::Counters as Heard;
+use crate::decode::verdicts::Undecided;
 use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
 use crate::index::Index;
@@ -146,7 +147,9 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
             for (result, count) in LOOKUPS.iter().zip(&counters.lookups) {
                 rows.add(&own::CONNTRACK_LOOKUPS, &[result], count.load(Relaxed));
             }
-            rows.add(&own::POLICY_UNDECIDED, &[], counters.undecided.load(Relaxed));
+            for (reason, count) in Undecided::ALL.iter().zip(&counters.undecided) {
+                rows.add(&own::POLICY_UNDECIDED, &[reason.label()], count.load(Relaxed));
+            }
         }),
     )
 }

@@ -25,6 +25,7 @@ use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
 use crate::actors::sweeper::Swept;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
+use crate::clock::Clock;
 use crate::cluster;
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::fault::Components;
@@ -167,7 +168,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let fleet = Arc::new(fleet);
     let desk = CutDesk::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
-    let seat = ReaderSeat::new(translations);
+    let seat = ReaderSeat::new(translations, Clock::default());
     let Reading { counters, decoder, reader } =
         start_reading(&parts, Arc::new(rings.clone()), seat, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());

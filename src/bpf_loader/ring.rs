@@ -20,6 +20,7 @@ use rustix::event::{Timespec, epoll};
 use super::error::LoadError;
 use super::object::refused;
 use super::probes::Ring;
+use super::rounds::{Queue, Rounds};
 use super::sys::Positions;
 use crate::records::{RecordSource, Rings, Signal, Waker};
 
@@ -39,7 +40,7 @@ pub struct RingFill {
 pub(super) struct RingSource {
     signal: Signal,
     fd: OwnedFd,
-    positions: Positions,
+    positions: Arc<Positions>,
     size: u64,
 }
 
@@ -49,7 +50,7 @@ impl RingSource {
         let fd = ring.as_fd().try_clone_to_owned().map_err(fail)?;
         let data = MapData::from_fd(fd.try_clone().map_err(fail)?).map_err(|error| refused("a ring", &error))?;
         let size = data.info().map_err(|error| refused("a ring", &error))?.max_entries();
-        let positions = Positions::map(fd.as_fd()).map_err(fail)?;
+        let positions = Arc::new(Positions::map(fd.as_fd()).map_err(fail)?);
         Ok(Self { signal, fd, positions, size: size.into() })
     }
 
@@ -83,22 +84,39 @@ impl Rings for KernelRings {
         for source in self.0.iter() {
             let ring = source.open()?;
             epoll::add(&epoll, ring.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-            rings.push((source.signal, ring));
+            rings.push(Opened { signal: source.signal, ring, positions: Arc::clone(&source.positions) });
         }
         epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-        Ok(Box::new(Reader { epoll, rings, waker: waker.clone() }))
+        Ok(Box::new(Reader { epoll, rings: Rounds::new(rings), waker: waker.clone() }))
+    }
+}
+
+struct Opened {
+    signal: Signal,
+    ring: Ring,
+    positions: Arc<Positions>,
+}
+
+impl Queue for Opened {
+    fn ends(&self) -> (u64, u64) {
+        self.positions.ends()
+    }
+
+    fn pop(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> Option<ControlFlow<()>> {
+        let record = self.ring.next()?;
+        Some(take(self.signal, &record))
     }
 }
 
 struct Reader {
     epoll: OwnedFd,
-    rings: Vec<(Signal, Ring)>,
+    rings: Rounds<Opened>,
     waker: Waker,
 }
 
 impl fmt::Debug for Reader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reader").field("rings", &self.rings.len()).finish_non_exhaustive()
+        f.debug_struct("Reader").field("rings", &self.rings).finish_non_exhaustive()
     }
 }
 
@@ -122,16 +140,6 @@ impl RecordSource for Reader {
     }
 
     fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
-        let mut count = 0;
-        // Drops first: they are few, and one that waits behind a flood of flows is old news.
-        for (signal, ring) in self.rings.iter_mut().rev() {
-            while let Some(record) = ring.next() {
-                count += 1;
-                if take(*signal, &record).is_break() {
-                    return count;
-                }
-            }
-        }
-        count
+        self.rings.drain(take)
     }
 }

@@ -126,11 +126,17 @@ impl Positions {
         Ok(Self { consumer: Page::map(ring, 0, page)?, producer: Page::map(ring, page, page)? })
     }
 
+    /// Up to where the ring was read, and up to where records are in it or being written.
+    pub(super) fn ends(&self) -> (u64, u64) {
+        let consumer = self.consumer.word();
+        (consumer, self.producer.word())
+    }
+
     /// Bytes between the two ends. They move while being read: the reader's end is read first, so the result may be
     /// a little too large and never wraps.
     pub(super) fn used(&self) -> u64 {
-        let consumer = self.consumer.word();
-        self.producer.word().saturating_sub(consumer)
+        let (consumer, producer) = self.ends();
+        producer.saturating_sub(consumer)
     }
 }
 

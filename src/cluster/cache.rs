@@ -13,7 +13,8 @@ use dashmap::DashMap;
 
 use super::build::Builder;
 use super::keep::{Kept, Shared};
-use super::{Key, Kind, Node, Object, Reference, Service, Slice, clock};
+use super::{Key, Kind, Node, Object, Reference, Service, Slice};
+use crate::clock;
 use crate::index::Index;
 use crate::index::policy::spec::{Labels, PolicySpec};
 

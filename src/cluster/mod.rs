@@ -14,7 +14,6 @@ mod beliefs;
 mod build;
 mod cache;
 mod claims;
-mod clock;
 mod identity;
 mod keep;
 pub mod kubernetes;

@@ -8,6 +8,7 @@
 //! policies have a say in ([`verdicts`]). Whoever has the tables for that looks a second time; all others are done.
 
 mod error;
+pub mod expiring;
 mod fuzz;
 pub mod nat;
 pub mod services;

@@ -1,4 +1,4 @@
-//! Policy verdicts: what NetworkPolicies say of a connection, and what became of it.
+//! Policy verdicts: what policies say of a connection, and what became of it.
 //!
 //! Each new connection of TCP, UDP or SCTP at a pod's interface is judged once by the policies of that pod and that
 //! direction, and each packet that was dropped for a policy once more. The verdict is a flow of its own, beside that of
@@ -10,46 +10,105 @@
 //! | `DROPPED` | the kernel dropped the packet, and a policy forbids it |
 //! | `AUDIT` | policies forbid the connection and it passed all the same: nobody enforces them |
 //!
-//! *Passed* is said only where it is known. A packet at its destination's interface has passed what the destination's
-//! policies could do to it. One that leaves its pod has not passed yet; if policies forbid that, the connection waits
-//! here until the other side answers (`AUDIT`), a drop is seen (`DROPPED`), or a minute has gone by. Then nobody can
-//! tell, as with a datagram that nobody answers or a refusal in the other side's name: it is *undecided*, and counted
-//! as such. So is one to a service whose backend is unknown, because policies speak of backends.
+//! *Passed* is said only where it is known. A packet that leaves its pod has not passed yet, nor has one at the hook of
+//! the pod that it is for: an enforcer may sit behind that hook. If policies forbid the connection it waits here until
+//! the other side answers (`AUDIT`), a drop is seen (`DROPPED`), or a minute has gone by. Then it is *undecided*, and
+//! counted with the reason ([`Undecided`]).
+//!
+//! A drop may be read before the packet that it is of, when that one waits for a name. So the last drops are remembered
+//! for a while, and a connection whose drop was read does not wait.
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-
+use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
-use crate::flow::{Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, TcpFlags, Verdict};
+use crate::flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, TcpFlags, Verdict};
 use crate::index::policy::Match;
 use crate::index::{Index, Kind};
 
-/// Connections that may wait for an answer at once.
-const MOST: usize = 4096;
+/// Connections that may wait for an answer at once: some 2 MB. One more takes the place of the oldest.
+const MOST: usize = 16_384;
 
-/// How long one waits for an answer.
+/// How long one waits for an answer, from packet to packet and by the clock.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
-/// How often those that waited in vain are looked for.
-const PURGE_NS: u64 = 5_000_000_000;
+/// Drops that are remembered, and for how long: longer than a flow waits for anything.
+const MOST_DROPS: usize = 4096;
+const DROP_NS: u64 = 10_000_000_000;
 
-/// A connection that left its pod though policies forbid it.
+/// Why no verdict can be told, as the label `reason` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undecided {
+    /// Policies forbid it, and within a minute neither an answer nor a drop was seen.
+    Unanswered,
+    /// Policies forbid it, and so many others waited that it had to make room.
+    Crowded,
+    /// It goes to a service, and which pod answers is not known.
+    Backend,
+}
+
+impl Undecided {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Unanswered, Self::Crowded, Self::Backend];
+
+    /// As the label has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Crowded => "crowded",
+            Self::Backend => "backend",
+        }
+    }
+}
+
+/// How many connections are undecided, by reason.
+pub type UndecidedCounts = [u64; Undecided::ALL.len()];
+
+/// A connection that waits, at the end of which the verdict will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    connection: Connection,
+    direction: Direction,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    since: u64,
-    ruling: Ruling,
+    /// When its packet was seen.
+    since_ns: u64,
+    /// What policies say; none where the backend that they speak of is not known yet.
+    ruling: Option<Ruling>,
     tcp_flags: TcpFlags,
+    /// What the packet was sent to.
+    front: Peer,
 }
 
 /// The connections that wait for their verdict.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Verdicts {
-    waiting: HashMap<Connection, Waiting, RandomState>,
-    purged: u64,
-    undecided: u64,
+    waiting: Expiring<Key, Waiting>,
+    /// The last drops by protocol and sender: the receiver, and when.
+    dropped: Expiring<(L4, Peer), (Peer, u64)>,
+    now_ns: u64,
+    undecided: UndecidedCounts,
 }
 
+impl Default for Verdicts {
+    fn default() -> Self {
+        let (waiting, dropped) = (Expiring::new(PATIENCE_NS, MOST), Expiring::new(DROP_NS, MOST_DROPS));
+        Self { waiting, dropped, now_ns: 0, undecided: UndecidedCounts::default() }
+    }
+}
+
+/// The receiver of a connection to a service whose backend is not known: in a key it stands for any.
+const ANYBODY: Peer = (Address([0; 16]), 0);
+
 impl Verdicts {
+    /// Lets go of what has waited for too long; `now_ns` is of the clock that flows are stamped with.
+    pub fn turn(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        let unanswered = self.waiting.expire(now_ns);
+        self.count(Undecided::Unanswered, unanswered);
+        self.dropped.expire(now_ns);
+    }
+
     /// The verdict on a connection that `flow` opens at a pod's interface, if it is known already. `backend` is the
     /// destination's own address where the packet has a service's.
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
@@ -61,36 +120,43 @@ impl Verdicts {
         if index.endpoint(pod).kind != Kind::Pod {
             return None;
         }
-        let mut asked = *flow;
-        if let Some((address, port)) = backend {
-            (asked.destination_ip, asked.destination_port) = (address, port);
-        }
+        let asked = to(flow, backend);
         let Some(opinion) = index.policies().judge(index, &asked).of(direction) else {
             return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
         };
         let ruling = Ruling::new(opinion.matched.number(), opinion.decider());
-        if opinion.allows() {
-            self.waiting.remove(&Connection::of(flow));
+        // Of a pod behind a service only that is known which holds for all of them.
+        let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
+        if opinion.matched == Match::All || (opinion.allows() && !any) {
             return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
         }
-        if direction == Direction::Ingress {
-            return Some(verdict(flow, Verdict::Audit, direction, ruling));
+        let connection = Connection::of(&asked);
+        let settled =
+            |(receiver, at): &(Peer, u64)| *at >= flow.time_ns && (any || *receiver == connection.destination);
+        if self.dropped.get(&(flow.l4, connection.source)).is_some_and(settled) {
+            return None;
         }
-        if flow.service.at_destination() != ServiceId::NONE && backend.is_none() {
-            self.undecided += 1;
-        } else {
-            self.wait(flow, ruling);
-        }
+        let front = (flow.destination_ip, flow.destination_port);
+        let destination = if any { ANYBODY } else { connection.destination };
+        let key = Key { connection: Connection { destination, ..connection }, direction };
+        let ruling = (!any).then_some(ruling);
+        self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
         None
     }
 
-    /// The verdict on a connection that `flow` answers, if it was waited for.
-    pub fn answered(&mut self, flow: &Flow) -> Option<Flow> {
-        let refused = flow.l4 == L4::Tcp && flow.tcp_flags.has(TcpFlags::RST);
-        if (flow.point, flow.direction, flow.reply) != (Point::ToEndpoint, Direction::Egress, Reply::Yes) || refused {
-            return None;
-        }
-        let Waiting { ruling, tcp_flags, .. } = self.waiting.remove(&Connection::of(flow).reversed())?;
+    /// The verdict on a connection that `flow` answers, if it was waited for. `backend` is the source's own address
+    /// where the packet has a service's.
+    pub fn answered(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let direction = match (flow.point, flow.direction, flow.reply) {
+            // A refusal that comes back may be of an enforcer on the way. One that leaves the pod is the pod's.
+            (Point::ToEndpoint, Direction::Egress, Reply::Yes)
+                if flow.l4 != L4::Tcp || !flow.tcp_flags.has(TcpFlags::RST) =>
+            {
+                Direction::Egress
+            }
+            (Point::ToStack, Direction::Ingress, Reply::Yes) => Direction::Ingress,
+            _ => return None,
+        };
         let opened = Flow {
             source_ip: flow.destination_ip,
             destination_ip: flow.source_ip,
@@ -99,15 +165,43 @@ impl Verdicts {
             source_port: flow.destination_port,
             destination_port: flow.source_port,
             service: flow.service.swapped(),
-            tcp_flags,
             ..*flow
         };
-        Some(verdict(&opened, Verdict::Audit, Direction::Egress, ruling))
+        let asked = to(&opened, backend);
+        let connection = Connection::of(&asked);
+        let waiting = self.take(connection, (opened.destination_ip, opened.destination_port), direction)?;
+        if flow.time_ns.saturating_sub(waiting.since_ns) >= PATIENCE_NS {
+            self.count(Undecided::Unanswered, 1);
+            return None;
+        }
+        let opened = Flow { tcp_flags: waiting.tcp_flags, ..opened };
+        let any = opened.service.at_destination() != ServiceId::NONE && backend.is_none();
+        match waiting.ruling {
+            Some(ruling) => Some(verdict(&opened, Verdict::Audit, direction, ruling)),
+            None if any => {
+                self.count(Undecided::Backend, 1);
+                None
+            }
+            None => {
+                let judged = index.policies().judge(index, &asked).of(direction);
+                let allowed = judged.is_none_or(|opinion| opinion.allows());
+                let matched = judged.map_or(Match::All, |opinion| opinion.matched);
+                let ruling = Ruling::new(matched.number(), judged.and_then(|opinion| opinion.decider()));
+                let became = if allowed { Verdict::Forwarded } else { Verdict::Audit };
+                Some(verdict(&opened, became, direction, ruling))
+            }
+        }
     }
 
     /// The verdict on a packet that was dropped for a policy; `flow` has the direction of the policy that forbids it.
     pub fn denied(&mut self, flow: &Flow, index: &Index) -> Flow {
-        self.waiting.remove(&Connection::of(flow));
+        let connection = Connection::of(flow);
+        for direction in [Direction::Egress, Direction::Ingress] {
+            for destination in [connection.destination, ANYBODY] {
+                self.waiting.remove(&Key { connection: Connection { destination, ..connection }, direction });
+            }
+        }
+        self.dropped.insert((flow.l4, connection.source), (connection.destination, flow.time_ns), self.now_ns);
         let decider = index.policies().judge(index, flow).of(flow.direction).and_then(|opinion| opinion.decider());
         verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(Match::None.number(), decider))
     }
@@ -117,28 +211,40 @@ impl Verdicts {
         !self.waiting.is_empty()
     }
 
-    /// Connections of which nobody can tell what became of them.
-    pub fn undecided(&self) -> u64 {
+    /// Connections of which nobody can tell what became of them, by [`Undecided::ALL`].
+    pub fn undecided(&self) -> UndecidedCounts {
         self.undecided
     }
 
-    fn wait(&mut self, flow: &Flow, ruling: Ruling) {
-        let now = flow.time_ns;
-        if now.saturating_sub(self.purged) >= PURGE_NS {
-            self.purged = now;
-            let before = self.waiting.len();
-            self.waiting.retain(|_, waiting| now.saturating_sub(waiting.since) < PATIENCE_NS);
-            self.undecided += (before - self.waiting.len()) as u64;
-        }
-        let key = Connection::of(flow);
-        if self.waiting.len() >= MOST && !self.waiting.contains_key(&key) {
-            self.undecided += 1;
-            return;
-        }
-        let waiting = Waiting { since: now, ruling, tcp_flags: flow.tcp_flags };
-        // The same ports again: of the connection before, nobody will hear any more.
-        self.undecided += u64::from(self.waiting.insert(key, waiting).is_some());
+    fn wait(&mut self, key: Key, waiting: Waiting) {
+        let again = self.waiting.remove(&key).is_some();
+        let crowded = self.waiting.insert(key, waiting, self.now_ns).is_some();
+        // The same ports again: of the connection before, nothing will be seen any more.
+        self.count(Undecided::Unanswered, again.into());
+        self.count(Undecided::Crowded, crowded.into());
     }
+
+    /// The waiting connection, by its receiver's own address or by the service that it was sent to.
+    fn take(&mut self, connection: Connection, front: Peer, direction: Direction) -> Option<Waiting> {
+        if let Some(waiting) = self.waiting.remove(&Key { connection, direction }) {
+            return Some(waiting);
+        }
+        let any = Key { connection: Connection { destination: ANYBODY, ..connection }, direction };
+        self.waiting.get(&any).filter(|waiting| waiting.front == front)?;
+        self.waiting.remove(&any)
+    }
+
+    fn count(&mut self, reason: Undecided, new: u64) {
+        if let Some(count) = self.undecided.get_mut(reason as usize) {
+            *count += new;
+        }
+    }
+}
+
+/// The flow as it arrives: at the backend's own address, where that is known.
+fn to(flow: &Flow, backend: Option<Peer>) -> Flow {
+    let (destination_ip, destination_port) = backend.unwrap_or((flow.destination_ip, flow.destination_port));
+    Flow { destination_ip, destination_port, ..*flow }
 }
 
 /// The flow of a verdict: the packet's ends and layer 4, but none of its bytes, which its own flow has.

@@ -1,4 +1,9 @@
 //! Hubble's enums as they stand in JSON and in configuration files: by number and by name (hubble-contract, appendix A).
+//!
+//! A flow that a newer program wrote may hold names that no table here has. Such a name gets a stand-in, a number at
+//! the lower end of the range where no enum has any, and [`text`] gives the name back.
+
+use crate::sym::Sym;
 
 /// `flow.Verdict`.
 pub const VERDICTS: [(i32, &str); 8] = [
@@ -129,4 +134,32 @@ pub fn number_of(table: &[(i32, &'static str)], name: &str) -> Option<i32> {
 /// The name of a number.
 pub fn name_of(table: &[(i32, &'static str)], number: i32) -> Option<&'static str> {
     table.iter().find(|&&(known, _)| known == number).map(|&(_, name)| name)
+}
+
+/// The number behind a name, or a stand-in for a name that is not in the table. Interns, so not for the event path.
+pub fn number_or_stand_in(table: &[(i32, &'static str)], name: &str) -> i32 {
+    number_of(table, name).unwrap_or_else(|| i32::MIN.saturating_add_unsigned(Sym::new(name).id()))
+}
+
+/// The name of a number or of a stand-in; a number without a name in decimal.
+pub fn text(table: &[(i32, &'static str)], number: i32) -> String {
+    if let Some(name) = name_of(table, number) {
+        return name.to_owned();
+    }
+    let name =
+        if number < 0 { Sym::of(number.wrapping_sub(i32::MIN).cast_unsigned()).text() } else { Sym::EMPTY.text() };
+    if name.is_empty() { number.to_string() } else { name.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name from a newer Hubble is shown as it was written, and a number without a name in decimal.
+    #[test]
+    fn unknown_names_stay_names() {
+        assert_eq!(number_or_stand_in(&VERDICTS, "AUDIT"), 4);
+        assert_eq!(text(&VERDICTS, number_or_stand_in(&VERDICTS, "FLYING")), "FLYING");
+        assert_eq!([4, 77, -1, i32::MIN].map(|number| text(&VERDICTS, number)), ["AUDIT", "77", "-1", "-2147483648"]);
+    }
 }

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::decode::DecodeError;
+use crate::decode::verdicts::Undecided;
 use crate::flow::{Flow, Sort};
 
 /// What becomes of a record that was read, as the `fate` label of `webb_reader_records_total`: decoded, rejected by
@@ -45,8 +46,8 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Policy verdicts that were put beside the flow of their packet.
     pub verdicts: AtomicU64,
-    /// Connections of which no policy verdict could be told.
-    pub undecided: AtomicU64,
+    /// Connections of which no policy verdict could be told, by [`Undecided::ALL`].
+    pub undecided: [AtomicU64; Undecided::ALL.len()],
     /// Ends of flows by who was found, in the order of [`Sort::ALL`].
     pub looked_up: [AtomicU64; Sort::ALL.len()],
     /// Flows that were named before the source of names had told all it had.

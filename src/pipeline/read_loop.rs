@@ -20,6 +20,7 @@ use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
+use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
 use crate::index::Index;
@@ -80,9 +81,9 @@ impl std::fmt::Debug for Reader {
 pub struct ReaderSeat(Mutex<Kept>);
 
 impl ReaderSeat {
-    /// A seat that hears of translations.
-    pub fn new(translations: Translations) -> Self {
-        Self(Mutex::new(Kept { second: SecondLook::new(translations), ..Kept::default() }))
+    /// A seat that hears of translations; what waits, waits by `clock`.
+    pub fn new(translations: Translations, clock: Clock) -> Self {
+        Self(Mutex::new(Kept { second: SecondLook::new(translations, clock), ..Kept::default() }))
     }
 }
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, never};
 
 use super::{BATCH, Batch, Counters};
+use crate::clock::Clock;
 use crate::decode::Why;
 use crate::decode::nat::{Change, Peer, Table};
 use crate::decode::services::{Named, look};
@@ -72,6 +73,7 @@ pub(super) struct SecondLook {
     translations: Translations,
     table: Table,
     verdicts: Verdicts,
+    clock: Clock,
     waiting: VecDeque<Waiting>,
     /// When the bell was last rung, until that is answered.
     asked: Option<Instant>,
@@ -93,11 +95,12 @@ struct Tally {
 }
 
 impl SecondLook {
-    pub(super) fn new(translations: Translations) -> Self {
+    pub(super) fn new(translations: Translations, clock: Clock) -> Self {
         Self {
             table: Table::new(translations.most),
             translations,
             verdicts: Verdicts::default(),
+            clock,
             waiting: VecDeque::new(),
             asked: None,
             known: None,
@@ -121,6 +124,7 @@ impl SecondLook {
     /// nobody waits any longer.
     pub(super) fn turn(&mut self, room: &mut Batch, now: Instant, wanted: bool, last: bool) {
         self.wanted = wanted;
+        self.verdicts.turn(self.clock.now_ns());
         self.followed = self.translations.followed.load(Relaxed) && !last;
         let mut news = false;
         for change in self.translations.changes.try_iter().take(MOST_CHANGES) {
@@ -203,7 +207,7 @@ impl SecondLook {
     /// The verdict that a reply brings.
     #[inline(never)]
     pub(super) fn answered(&mut self, flow: &Flow, room: &mut Batch) {
-        let verdict = self.verdicts.answered(flow);
+        let verdict = self.verdicts.answered(flow, None, &room.index);
         self.put(verdict, room);
     }
 
@@ -217,7 +221,7 @@ impl SecondLook {
         } else if why.denied {
             Some(self.verdicts.denied(&flow, &room.index))
         } else if self.awaits(&flow) {
-            self.verdicts.answered(&flow)
+            self.verdicts.answered(&flow, backend, &room.index)
         } else {
             None
         };
@@ -240,12 +244,14 @@ impl SecondLook {
         }
         counters.translations.store(self.table.len() as u64, Relaxed);
         counters.refused.store(self.table.refused(), Relaxed);
-        counters.undecided.store(self.verdicts.undecided(), Relaxed);
+        for (count, known) in counters.undecided.iter().zip(self.verdicts.undecided()) {
+            count.store(known, Relaxed);
+        }
     }
 }
 
 impl Default for SecondLook {
     fn default() -> Self {
-        Self::new(Translations::default())
+        Self::new(Translations::default(), Clock::default())
     }
 }

@@ -12,8 +12,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::json::{Cursor, Wrong};
-use crate::flow::names::{DROP_REASONS, name_of, number_of};
-use crate::flow::{EndpointId, Reason};
+use crate::flow::{EndpointId, Reason, names};
 use crate::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use crate::sym::Sym;
 
@@ -102,26 +101,16 @@ impl Book {
         Ok(joined)
     }
 
-    /// Reads `flow.DropReason`: its number and its text. A name that is younger than this table stands for itself, as
-    /// -1; a number without a name is written out.
+    /// Reads `flow.DropReason`: its number and its text. A name that is younger than this table stands for itself, and
+    /// its number is a stand-in; a number without a name is written out.
     ///
     /// # Errors
     /// If it is none.
     pub fn drop_reason(&mut self, cursor: &mut Cursor<'_>) -> Result<(i32, Reason), Wrong> {
-        let number = if cursor.is_string() {
-            let name = cursor.string()?;
-            let Some(number) = number_of(&DROP_REASONS, &name) else { return Ok((-1, Reason(Sym::new(&name)))) };
-            number
-        } else {
-            cursor.whole()?
-        };
+        let number = super::fields::number(cursor, &names::DROP_REASONS)?;
         forget_at_limit(&mut self.reasons);
-        let reason = *self.reasons.entry(number).or_insert_with(|| {
-            Reason(match name_of(&DROP_REASONS, number) {
-                Some(name) => Sym::new(name),
-                None => Sym::new(&number.to_string()),
-            })
-        });
+        let reason =
+            *self.reasons.entry(number).or_insert_with(|| Reason(Sym::new(&names::text(&names::DROP_REASONS, number))));
         Ok((number, reason))
     }
 

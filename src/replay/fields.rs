@@ -10,7 +10,7 @@ use super::json::{Cursor, Wrong};
 use super::time;
 use crate::flow::Verdict;
 use crate::flow::extra::{Dns, Http, Interface, L7, L7Kind, L7Record, Service};
-use crate::flow::names::{self, number_of};
+use crate::flow::names;
 use crate::flow::{Address, Direction, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags};
 
 /// Reads one field of a flow. `Ok(false)` if it is none that is read; its value is passed all the same.
@@ -104,16 +104,12 @@ pub(super) fn finish(flow: &mut Flow, extra: &Extra, unknown_reason: Reason) {
     };
 }
 
-/// An enum's value: a name of the table, or any number.
+/// An enum's value: any name, which gets a stand-in if the table lacks it, or any number.
 pub(super) fn number(cursor: &mut Cursor<'_>, table: &[(i32, &'static str)]) -> Result<i32, Wrong> {
     if !cursor.is_string() {
         return cursor.whole();
     }
-    let name = cursor.string()?;
-    match number_of(table, &name) {
-        Some(number) => Ok(number),
-        None => cursor.wrong(format!("unknown value {name:?}")),
-    }
+    Ok(names::number_or_stand_in(table, &cursor.string()?))
 }
 
 fn moment(cursor: &mut Cursor<'_>) -> Result<u64, Wrong> {

@@ -52,7 +52,10 @@ impl Plugin for Drops {
         let protocol = protocol::number(flow, extra);
         let key = match self.reason(flow, extra.map(|extra| extra.drop_reason)) {
             Ok(name) => u64::from(name.id()) << 8 | u64::from(protocol),
-            Err(number) => emit.tuple().number(number).text(protocol::text(protocol)).id() | number::TUPLE,
+            Err(number) => {
+                emit.tuple().text(&names::text(&names::DROP_REASONS, number)).text(protocol::text(protocol)).id()
+                    | number::TUPLE
+            }
         };
         emit.count(0, key);
     }

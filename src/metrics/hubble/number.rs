@@ -40,15 +40,10 @@ pub(super) fn is_verdict(number: i32) -> bool {
 
 /// The name of a verdict, or its number.
 pub(super) fn verdict_text(number: i32) -> String {
-    text(&names::VERDICTS, number)
+    names::text(&names::VERDICTS, number)
 }
 
 /// The name of a direction, or its number.
 pub(super) fn direction_text(number: i32) -> String {
-    text(&names::DIRECTIONS, number)
-}
-
-/// The name of a number, or the number.
-fn text(table: &[(i32, &'static str)], number: i32) -> String {
-    names::name_of(table, number).map_or_else(|| number.to_string(), str::to_owned)
+    names::text(&names::DIRECTIONS, number)
 }
