@@ -43,6 +43,12 @@ metadata: {name: proxy}
 spec: {nodeName: node-1, hostNetwork: true, containers: []}
 status: {podIP: 192.168.0.1, phase: Running}
 ---
+apiVersion: v1
+kind: Pod
+metadata: {name: waiting, labels: {app: till}}
+spec: {containers: []}
+status: {phase: Pending}
+---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: till, namespace: default}
@@ -84,7 +90,8 @@ async fn addresses() {
     insta::assert_snapshot!(told);
 }
 
-/// A pod with a workload and an interface, one that lost its address, one of the host's network.
+/// A pod with a workload and an interface, one that lost its address, one of the host's network, one that has ended,
+/// and one that is not scheduled: it is not of this node, but the policies that select it are known.
 #[actix_web::test]
 async fn pods() {
     let told = ask(&[
@@ -92,6 +99,7 @@ async fn pods() {
         "/pods/default/old",
         "/pods/default/proxy",
         "/pods/default/done",
+        "/pods/default/waiting",
     ])
     .await;
     insta::assert_snapshot!(told);
@@ -100,7 +108,7 @@ async fn pods() {
 /// Services with who is behind them; policies, all and a pod's.
 #[actix_web::test]
 async fn services_and_policies() {
-    let told = ask(&["/services", "/policies", "/policies?pod=default/new", "/policies?pod=default/xwing"]).await;
+    let told = ask(&["/services", "/policies", "/policies?pod=default/new", "/policies?pod=default/waiting"]).await;
     insta::assert_snapshot!(told);
 }
 

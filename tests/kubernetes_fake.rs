@@ -96,10 +96,12 @@ async fn streamed_lists() {
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 422 && status.reason == "Invalid"));
 }
 
-/// A watch goes on from a version, gets bookmarks, ends in its time, and is refused for a version too old or unheard of.
+/// A watch goes on from a version, gets bookmarks, ends in its time, is refused for a version too old, and
+/// silent for one that is yet to come.
 #[tokio::test]
 async fn watches() {
     let api = filled();
+    api.set_bookmarks(Duration::from_millis(100));
     let pods = pods(&api);
     let version = api.version().to_string();
     api.delete("Pod", "default", "web-03");
@@ -125,8 +127,22 @@ async fn watches() {
         };
         assert_eq!(code, 410);
     }
-    let future = pods.watch(&WatchParams::default(), "1000000").await.err().unwrap();
-    assert!(matches!(future, kube::Error::Api(status) if status.code == 504), "an unheard-of version");
+    // A version of the future: neither a refusal nor a word, until the store is there.
+    api.set_bookmarks(Duration::from_millis(20));
+    let future = (api.version() + 3).to_string();
+    let mut events = pods.watch(&WatchParams::default(), &future).await.unwrap().boxed();
+    let silence = tokio::time::timeout(Duration::from_millis(300), events.try_next()).await;
+    assert!(silence.is_err(), "{silence:?}");
+    for round in 0..4 {
+        api.put(pod("default", &format!("future-{round}"), "10.1.3.1"));
+    }
+    loop {
+        match events.try_next().await.unwrap() {
+            Some(WatchEvent::Bookmark(_)) => {}
+            Some(WatchEvent::Added(pod)) => break assert_eq!(pod.name_any(), "future-3"),
+            other => panic!("{other:?}"),
+        }
+    }
     let mut events = pods.watch(&WatchParams::default(), &api.version().to_string()).await.unwrap().boxed();
     api.end_watches(None, Ending::Error(410));
     loop {
@@ -136,4 +152,32 @@ async fn watches() {
             other => panic!("{other:?}"),
         }
     }
+}
+
+/// A restart: watches are cut without a word, the past is forgotten, and at first nothing is allowed.
+#[tokio::test]
+async fn restarts() {
+    let api = filled();
+    let pods = pods(&api);
+    let version = api.version().to_string();
+    let mut events = pods.watch(&WatchParams::default(), &version).await.unwrap().boxed();
+    api.go_away();
+    assert!(!matches!(events.try_next().await, Ok(Some(_))), "the watch is cut");
+    assert!(matches!(
+        pods.list(&ListParams::default()).await,
+        Err(kube::Error::Service(_) | kube::Error::HyperError(_))
+    ));
+    api.come_back(Duration::from_hours(1));
+    let refused = pods.list(&ListParams::default()).await.unwrap_err();
+    assert!(matches!(refused, kube::Error::Api(status) if status.code == 403));
+    api.come_back(Duration::ZERO);
+    let code = match pods.watch(&WatchParams::default(), &version).await {
+        Err(kube::Error::Api(status)) => status.code,
+        Err(other) => panic!("{other}"),
+        Ok(events) => match events.boxed().try_next().await.unwrap() {
+            Some(WatchEvent::Error(status)) => status.code,
+            other => panic!("{other:?}"),
+        },
+    };
+    assert_eq!(code, 410);
 }

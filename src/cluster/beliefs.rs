@@ -12,7 +12,7 @@ use super::{Cache, Key, Kind, workload};
 use crate::clock;
 use crate::flow::{Address, Direction, EndpointId};
 use crate::index::policy::PolicyName;
-use crate::index::{Endpoint, Index};
+use crate::index::{Endpoint, Index, ServicePort};
 
 /// How an endpoint is named.
 #[derive(Debug, Clone, Serialize)]
@@ -77,7 +77,7 @@ pub struct PodBelief {
     pub addresses: Vec<PodAddress>,
     /// Interfaces of this node that lead to it, by index.
     pub interfaces: Vec<u32>,
-    /// None if no flow is named by this pod.
+    /// None if no flow is named by this pod: it has no address, has lost it, or uses its node's.
     pub named: Option<Named>,
     /// By which rule its workload was found, or why it has none (hubble-contract §5.8).
     pub workload_rule: &'static str,
@@ -108,7 +108,19 @@ pub struct PolicyBelief {
 pub struct ServiceBelief {
     pub service: String,
     pub addresses: Vec<IpAddr>,
+    pub ports: Vec<ServicePortBelief>,
     pub endpoints: Vec<ServiceEndpoint>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ServicePortBelief {
+    pub protocol: &'static str,
+    pub port: u16,
+    /// Where every node listens for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
 }
 
 /// An endpoint of a service, and who that is.
@@ -185,11 +197,38 @@ impl Cache {
             interfaces: index.interfaces_of(id),
             named: id.map(|id| Named::new(index, id)),
             workload_rule: workload::rule(pod.profile.workload.as_ref()),
-            policies: PolicyBelief {
-                ingress: selecting(index, endpoint, Direction::Ingress),
-                egress: selecting(index, endpoint, Direction::Egress),
+            policies: match endpoint {
+                Some(endpoint) => PolicyBelief {
+                    ingress: selecting(index, endpoint, Direction::Ingress),
+                    egress: selecting(index, endpoint, Direction::Egress),
+                },
+                None => self.would_select(&pod),
             },
         })
+    }
+
+    /// The policies that will isolate a pod once it has an address: it is in no index yet.
+    fn would_select(&self, pod: &Kept) -> PolicyBelief {
+        let mut belief = PolicyBelief { ingress: Vec::new(), egress: Vec::new() };
+        if pod.finished || pod.host_network {
+            return belief;
+        }
+        let subject = &pod.profile.subject;
+        for policy in &self.policies {
+            if policy.namespace != subject.namespace || !policy.pods.matches(&subject.labels) {
+                continue;
+            }
+            let name = policy.key().to_string();
+            if policy.egress.is_some() {
+                belief.egress.push(name.clone());
+            }
+            if policy.ingress.is_some() {
+                belief.ingress.push(name);
+            }
+        }
+        belief.ingress.sort_unstable();
+        belief.egress.sort_unstable();
+        belief
     }
 
     /// All services, by name, each with its addresses and who its endpoints are.
@@ -200,6 +239,7 @@ impl Cache {
             .map(|service| ServiceBelief {
                 service: service.key().to_string(),
                 addresses: service.addresses.clone(),
+                ports: service.ports.iter().map(ServicePortBelief::from).collect(),
                 endpoints: Vec::new(),
             })
             .collect();
@@ -234,6 +274,13 @@ impl Cache {
             .collect();
         policies.sort_unstable_by(|a, b| a.policy.cmp(&b.policy));
         policies
+    }
+}
+
+impl From<&ServicePort> for ServicePortBelief {
+    fn from(port: &ServicePort) -> Self {
+        let node_port = (port.node_port != 0).then_some(port.node_port);
+        Self { protocol: port.protocol.name(), port: port.port, node_port }
     }
 }
 
@@ -302,7 +349,7 @@ fn gave_up(pod: &Kept) -> Option<&'static str> {
     }
 }
 
-fn selecting(index: &Index, endpoint: Option<&Endpoint>, direction: Direction) -> Vec<String> {
+fn selecting(index: &Index, endpoint: &Endpoint, direction: Direction) -> Vec<String> {
     let text = |policy: PolicyName| format!("{}/{}", policy.namespace.text(), policy.name.text());
-    endpoint.map_or_else(Vec::new, |endpoint| index.policies().selecting(endpoint, direction).map(text).collect())
+    index.policies().selecting(endpoint, direction).map(text).collect()
 }

@@ -270,9 +270,10 @@ impl Builder {
         self.namespaces.get(namespace).map(Arc::clone).unwrap_or_default()
     }
 
-    /// A pod that has an address has a node; one without is of a manifest written by hand, for this machine.
+    /// A pod that has an address has a node; one with an address alone is of a manifest written by hand, for this
+    /// machine. One with neither is not yet scheduled.
     pub(super) fn is_local(&self, kept: &Kept) -> bool {
-        kept.node.is_empty() || *kept.node == *self.node
+        if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
     }
 
     fn service(&mut self, cache: &Cache, key: &Arc<Key>, now_ns: u64) {

@@ -26,7 +26,7 @@ mod workload;
 pub use crate::index::Key;
 pub use beliefs::{
     AddressBelief, ClaimBelief, Named, PastBelief, PodAddress, PodBelief, PolicyBelief, PolicySummary, ServiceBelief,
-    ServiceEndpoint,
+    ServiceEndpoint, ServicePortBelief,
 };
 pub use cache::{Cache, Counts, Settings};
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse};

@@ -19,12 +19,18 @@ pub fn pace() -> Pace {
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(300),
         answer: Duration::from_secs(2),
-        quiet: Duration::from_secs(5),
+        quiet: Duration::from_secs(150),
         watch: Duration::from_secs(290),
         brief: Duration::from_millis(50),
         spread: Duration::ZERO,
+        relist: Duration::from_millis(40),
+        paged: Duration::from_mins(10),
     }
 }
+
+/// A source in which nothing moves for so long is stuck, and one that moves in vain for so long as well.
+const STUCK: Duration = Duration::from_secs(30);
+const LONGEST: Duration = Duration::from_mins(5);
 
 /// A running source.
 pub struct Agent {
@@ -63,18 +69,44 @@ impl Agent {
 
     /// Waits until the cache equals the server, and says how long that took.
     pub fn converges(&self, api: &Api, what: &str) -> Duration {
-        let began = Instant::now();
-        loop {
-            let missing = self.misses(api);
-            if missing.is_empty() {
-                let took = began.elapsed();
-                println!("converged {:>8.1} ms after: {what}", took.as_secs_f64() * 1000.0);
-                return took;
-            }
+        let (began, mut missing) = (Instant::now(), String::new());
+        self.wait(
+            || {
+                missing = self.misses(api);
+                missing.is_empty()
+            },
+            what,
+        );
+        let took = began.elapsed();
+        println!("converged {:>8.1} ms after: {what}", took.as_secs_f64() * 1000.0);
+        took
+    }
+
+    /// Waits for as long as the source gets on. Ends a test when it does not.
+    fn wait(&self, mut over: impl FnMut() -> bool, what: &str) {
+        let (began, mut moved, mut before) = (Instant::now(), Instant::now(), self.progress());
+        while !over() {
             self.alive();
-            assert!(began.elapsed() < Duration::from_secs(20), "{what}: never converged: {missing}");
+            let now = self.progress();
+            if now != before {
+                (moved, before) = (Instant::now(), now);
+            }
+            let stuck = moved.elapsed() > STUCK || began.elapsed() > LONGEST;
+            assert!(!stuck, "never came true: {what}; {:?}; {}", self.cache.counts(), self.status.complaint());
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// What changes while the source gets on.
+    fn progress(&self) -> (Counts, u64) {
+        let watched = self.status.watched().iter();
+        let done = watched.map(|watched| {
+            let restarts: u64 = Reason::ALL.iter().map(|reason| watched.restarts(*reason)).sum();
+            let lists: u64 = watched.lists().iter().map(|(_, count)| count).sum();
+            // Seconds since the start at which it last had a sign of life, roughly.
+            restarts + lists + watched.invalid() + u64::from(watched.lag() < 1.0)
+        });
+        (self.cache.counts(), done.sum())
     }
 
     /// Where the cache differs from the server; empty if nowhere.
@@ -118,14 +150,9 @@ impl Agent {
         &self.status.watched()[0]
     }
 
-    /// Waits for something that must come true; the bound only ends a test that has failed.
-    pub fn until(&self, what: &str, mut true_yet: impl FnMut() -> bool) {
-        let began = Instant::now();
-        while !true_yet() {
-            self.alive();
-            assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}; {}", self.status.complaint());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    /// Waits for something that must come true.
+    pub fn until(&self, what: &str, true_yet: impl FnMut() -> bool) {
+        self.wait(true_yet, what);
     }
 
     /// As [`Agent::until`], and says how long it took.

@@ -21,6 +21,20 @@ impl Stream {
     }
 }
 
+impl Stream {
+    /// Whether the client has hung up. It has nothing else to say while it waits for an answer.
+    pub fn is_left(&self) -> bool {
+        let socket = self.socket();
+        socket.set_nonblocking(true).unwrap();
+        let left = match socket.peek(&mut [0]) {
+            Ok(_) => true,
+            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        };
+        socket.set_nonblocking(false).unwrap();
+        left
+    }
+}
+
 impl Read for Stream {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         match self {

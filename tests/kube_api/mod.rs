@@ -45,7 +45,7 @@ pub enum Fault {
 pub enum Ending {
     /// As when their time is over.
     InOrder,
-    /// The connection breaks.
+    /// The connection breaks; over TLS without a `close_notify`.
     Abrupt,
     /// After half of an event for an object that does not exist.
     HalfObject,
@@ -53,6 +53,8 @@ pub enum Ending {
     Error(u16),
     /// A line that is not JSON.
     Garbage,
+    /// A bookmark with the version 1, then in order: another server answers, whose store is older.
+    OlderBookmark,
 }
 
 /// What a connection meets before HTTP.
@@ -109,6 +111,8 @@ struct State {
     tokens: Vec<String>,
     handshake: Handshake,
     forbidden: Vec<&'static str>,
+    /// Until then nothing is allowed: the server has not read its roles yet.
+    starting_until: Option<Instant>,
     open_watches: usize,
 }
 
@@ -163,10 +167,12 @@ impl Api {
             seen: Vec::new(),
             endings: (0, None, Ending::InOrder),
             streaming: Streaming::Offered,
-            bookmark_every: Duration::from_millis(100),
+            // As the real one does.
+            bookmark_every: Duration::from_mins(1),
             tokens: Vec::new(),
             handshake: Handshake::Good,
             forbidden: Vec::new(),
+            starting_until: None,
             open_watches: 0,
         };
         let shared = Arc::new(Shared {
@@ -249,11 +255,31 @@ impl Api {
         self.change(|state| state.store.compact());
     }
 
-    /// Puts the version back by so much, as when a backup is restored, and ends all watches.
+    /// Puts the version back by so much, as when a backup is restored, and ends all watches. Watches of later versions
+    /// get nothing, not even a bookmark.
     pub fn rewind(&self, by: u64) {
         self.change(|state| {
             state.store.rewind(by);
             state.endings = (state.endings.0 + 1, None, Ending::Abrupt);
+        });
+    }
+
+    /// Begins a restart: every watch is cut, and nobody is let in until [`Api::come_back`].
+    pub fn go_away(&self) {
+        self.change(|state| {
+            state.handshake = Handshake::Broken;
+            state.endings = (state.endings.0 + 1, None, Ending::Abrupt);
+        });
+    }
+
+    /// Ends a restart. What the server remembered of the past is gone (the version has moved on meanwhile, by leases if
+    /// by nothing else), and for `forbidding` it allows nothing.
+    pub fn come_back(&self, forbidding: Duration) {
+        self.change(|state| {
+            state.handshake = Handshake::Good;
+            state.store.version += 1;
+            state.store.compact();
+            state.starting_until = Some(Instant::now() + forbidding);
         });
     }
 

@@ -108,7 +108,8 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     let (known, forbidden) = {
         let state = shared.state();
         let known = state.tokens.is_empty() || asked.token.as_ref().is_some_and(|token| state.tokens.contains(token));
-        (known, state.forbidden.contains(kind))
+        let starting = state.starting_until.is_some_and(|until| Instant::now() < until);
+        (known, starting || state.forbidden.contains(kind))
     };
     let code = if !known {
         refuse(to, 401, "Unauthorized", "Unauthorized")?
@@ -245,7 +246,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             note(code);
             return refuse(to, code, reason, &message).map(drop);
         }
-        if let Some(wanted) = wanted.filter(|wanted| *wanted > newest) {
+        if let Some(wanted) = wanted.filter(|wanted| streaming && *wanted > newest) {
             note(504);
             return too_large(to, wanted, newest).map(drop);
         }
@@ -261,6 +262,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             http::chunk(to, &line("ERROR", &status(410, "Expired", &message)))?;
             return http::chunk(to, b"");
         }
+        // A version of the future is taken without a word: nothing comes until the store is there.
         (wanted.filter(|_| !streaming).unwrap_or(newest), first, ending)
     };
     note(200);
@@ -279,7 +281,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     loop {
         let (changes, version, every, ending) = {
             let state = shared.state();
-            let idle = state.store.version == at && state.endings.0 == from_ending;
+            let idle = state.store.version <= at && state.endings.0 == from_ending;
             let state =
                 if idle { shared.changed.wait_timeout(state, Duration::from_millis(20)).unwrap().0 } else { state };
             let (count, of, how) = state.endings;
@@ -287,17 +289,21 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             (state.store.after(kind, at), state.store.version, state.bookmark_every, ending)
         };
         if let Some(ending) = ending {
-            return end(ending, to);
+            return end(kind, ending, to);
+        }
+        if to.is_left() {
+            return Err(broken());
         }
         let mut lines = Vec::new();
         for change in &changes {
             lines.extend(line(change.what, &change.object));
         }
-        at = version;
+        let known = version >= at;
+        at = version.max(at);
         if !lines.is_empty() {
             http::chunk(to, &lines)?;
         }
-        if bookmarks && bookmarked.elapsed() >= every {
+        if bookmarks && known && bookmarked.elapsed() >= every {
             http::chunk(to, &bookmark(kind, at, false))?;
             bookmarked = Instant::now();
         }
@@ -307,7 +313,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     }
 }
 
-fn end(ending: Ending, to: &mut Stream) -> io::Result<()> {
+fn end(kind: &str, ending: Ending, to: &mut Stream) -> io::Result<()> {
     match ending {
         Ending::InOrder => return http::chunk(to, b""),
         Ending::Abrupt => {}
@@ -320,6 +326,10 @@ fn end(ending: Ending, to: &mut Stream) -> io::Result<()> {
                 to,
                 &line("ERROR", &status(code, if code == 410 { "Expired" } else { "InternalError" }, "planned")),
             )?;
+            return http::chunk(to, b"");
+        }
+        Ending::OlderBookmark => {
+            http::chunk(to, &bookmark(kind, 1, false))?;
             return http::chunk(to, b"");
         }
         Ending::Garbage => {

@@ -47,6 +47,17 @@ pub(super) enum Event {
     Error(Trouble),
 }
 
+impl Event {
+    /// The version that it brings its kind to.
+    pub(super) fn version(&self) -> Option<&str> {
+        match self {
+            Self::Applied(Item { head, .. }) | Self::Deleted(head) => head.version.as_deref(),
+            Self::Bookmark { version, .. } => version.as_deref(),
+            Self::Error(_) => None,
+        }
+    }
+}
+
 /// A page of a list.
 #[derive(Debug)]
 pub(super) struct Page {

@@ -6,40 +6,66 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
+use super::Pace;
+
 /// After so long without a failure the next one counts as the first.
 const GOOD: Duration = Duration::from_mins(1);
 
 /// A server may ask for patience, but not for more than this.
 const MOST_ASKED: Duration = Duration::from_mins(5);
 
+/// What a failure says about the server. Each class has a backoff of its own: what grew while the server was away does
+/// not delay what a server that is back asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// No answer, or that of a server that is not well.
+    Away,
+    /// A well server's refusal.
+    Refused,
+    /// A well server's word that the version is of no use: list again.
+    Stale,
+}
+
 /// The failures of one watch so far.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    least: Duration,
+    /// By class: bound of the first wait, and the failures.
+    classes: [(Duration, Failures); 3],
     most: Duration,
-    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Failures {
+    count: u32,
     /// When the last wait was over.
     until: Option<Instant>,
 }
 
 impl Backoff {
-    /// The first bound is `least`, the last `most`.
-    pub(super) fn new(least: Duration, most: Duration) -> Self {
-        Self { least, most, failures: 0, until: None }
+    /// No failures yet.
+    pub(super) fn new(pace: &Pace) -> Self {
+        let first = [pace.backoff_min, pace.relist, pace.relist];
+        Self { classes: first.map(|least| (least, Failures::default())), most: pace.backoff_max }
     }
 
     /// How long to wait now that something failed. `asked`: what the server asked for; waited in full, and a little.
-    pub(super) fn next(&mut self, now: Instant, asked: Option<Duration>) -> Duration {
-        if self.until.is_some_and(|until| now.saturating_duration_since(until) >= GOOD) {
-            self.failures = 0;
+    pub(super) fn next(&mut self, now: Instant, class: Class, asked: Option<Duration>) -> Duration {
+        let [away, refused, stale] = &mut self.classes;
+        let (least, failures) = match class {
+            Class::Away => away,
+            Class::Refused => refused,
+            Class::Stale => stale,
+        };
+        if failures.until.is_some_and(|until| now.saturating_duration_since(until) >= GOOD) {
+            failures.count = 0;
         }
-        let bound = self.least.saturating_mul(1 << self.failures.min(16)).min(self.most);
-        self.failures = self.failures.saturating_add(1);
+        let bound = least.saturating_mul(1 << failures.count.min(16)).min(self.most);
+        failures.count = failures.count.saturating_add(1);
         let wait = match asked {
             Some(asked) => asked.min(MOST_ASKED) + random(bound),
             None => random(bound),
         };
-        self.until = Some(now + wait);
+        failures.until = Some(now + wait);
         wait
     }
 }
@@ -59,19 +85,24 @@ mod tests {
     const LEAST: Duration = Duration::from_millis(500);
     const MOST: Duration = Duration::from_secs(30);
 
+    fn backoff() -> Backoff {
+        let pace = Pace { backoff_min: LEAST, backoff_max: MOST, relist: LEAST * 2, ..Pace::default() };
+        Backoff::new(&pace)
+    }
+
     /// Bounds double up to the last one, and a good minute starts them anew.
     #[test]
     fn bounds_double_and_start_anew() {
         let (mut now, mut longest) = (Instant::now(), [Duration::ZERO; 9]);
         for _ in 0..200 {
-            let mut backoff = Backoff::new(LEAST, MOST);
+            let mut backoff = self::backoff();
             for (failure, longest) in longest.iter_mut().enumerate() {
-                let wait = backoff.next(now, None);
+                let wait = backoff.next(now, Class::Away, None);
                 assert!(wait < (LEAST * (1 << failure)).min(MOST));
                 *longest = wait.max(*longest);
                 now += wait;
             }
-            assert!(backoff.next(now + GOOD + MOST, None) < LEAST);
+            assert!(backoff.next(now + GOOD + MOST, Class::Away, None) < LEAST);
         }
         // Of 200 even draws, the longest is above half of its bound but for one case in 2^200.
         for (failure, longest) in longest.into_iter().enumerate() {
@@ -79,13 +110,29 @@ mod tests {
         }
     }
 
+    /// However long the server was away, what it says when it is back is answered as if nothing had been.
+    #[test]
+    fn an_outage_does_not_delay_the_recovery() {
+        let mut now = Instant::now();
+        let mut backoff = self::backoff();
+        for _ in 0..20 {
+            now += backoff.next(now, Class::Away, None);
+        }
+        for class in [Class::Refused, Class::Stale] {
+            let first = backoff.next(now, class, None);
+            assert!(first < LEAST * 2, "{class:?}: {first:?}");
+            let worst = (0..200).map(|_| backoff.next(now, class, None)).max().unwrap();
+            assert!(worst > MOST / 2, "{class:?} that goes on is met with the same patience: {worst:?}");
+        }
+    }
+
     /// What the server asks for is kept to, within reason.
     #[test]
     fn the_server_is_obeyed_within_reason() {
         let now = Instant::now();
-        let wait = Backoff::new(LEAST, MOST).next(now, Some(Duration::from_secs(7)));
+        let wait = backoff().next(now, Class::Away, Some(Duration::from_secs(7)));
         assert!((7_000..7_500).contains(&wait.as_millis()), "{wait:?}");
-        let wait = Backoff::new(LEAST, MOST).next(now, Some(Duration::from_hours(24)));
+        let wait = backoff().next(now, Class::Away, Some(Duration::from_hours(24)));
         assert!(wait < MOST_ASKED + LEAST);
         assert_eq!(random(Duration::ZERO), Duration::ZERO);
     }

@@ -16,6 +16,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::Access;
 use super::login::{Bearer, Identity, Login, login};
+use super::plugin::Limits;
 use super::trouble::Trouble;
 
 /// How long a connection may take to come about.
@@ -33,20 +34,21 @@ pub(super) struct Connected {
     pub(super) bearer: Bearer,
 }
 
-/// Reads configuration, credentials and authorities, and makes a client of them. Blocks. Needs a tokio runtime.
-pub(super) fn connect(access: &Access) -> Result<Connected, Trouble> {
+/// Reads configuration, credentials and authorities, and makes a client of them. Blocks, a plugin
+/// within `limits`. Needs a tokio runtime.
+pub(super) fn connect(access: &Access, limits: &Limits) -> Result<Connected, Trouble> {
     let config = access.config()?;
-    make(&config).map_err(|why| access.unusable(&why))
+    make(&config, limits).map_err(|why| access.unusable(&why))
 }
 
-fn make(config: &Config) -> Result<Connected, String> {
+fn make(config: &Config, limits: &Limits) -> Result<Connected, String> {
     if config.proxy_url.is_some() {
         return Err("proxy-url is not supported".to_owned());
     }
     if config.accept_invalid_certs {
         return Err("insecure-skip-tls-verify is not supported; give certificate-authority".to_owned());
     }
-    let Login { bearer, identity } = login(config)?;
+    let Login { bearer, identity } = login(config, limits)?;
     let tls = tls(config, identity)?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);

@@ -4,15 +4,19 @@
 //! hour. All of it is read again in one way: when the server refuses us, or cannot be reached, the client is thrown
 //! away, and the next request makes a new one from the files as they are then.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::io::PipeWriter;
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response};
 use kube::client::Body;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
+use tokio::task::JoinHandle;
 
 use super::connect::{Connected, connect};
+use super::plugin::Limits;
 use super::trouble::{Trouble, chain};
 use super::{Access, Pace, answer, lines};
 
@@ -22,6 +26,9 @@ pub(super) struct Link<'a> {
     access: &'a Access,
     pub(super) pace: &'a Pace,
     client: Mutex<Current>,
+    /// The last request found the server out of reach.
+    lost: Cell<bool>,
+    back: Notify,
 }
 
 /// The client in use, and how many there were before it.
@@ -29,6 +36,14 @@ pub(super) struct Link<'a> {
 struct Current {
     client: Option<Connected>,
     made: u64,
+    /// The next client, being made: never more than one at a time, however long that takes.
+    making: Option<Making>,
+}
+
+struct Making {
+    task: JoinHandle<Result<Connected, Trouble>>,
+    /// Its end tells a plugin that nobody waits any more.
+    _leash: PipeWriter,
 }
 
 impl std::fmt::Debug for Current {
@@ -39,13 +54,23 @@ impl std::fmt::Debug for Current {
 
 impl<'a> Link<'a> {
     pub(super) fn new(access: &'a Access, pace: &'a Pace) -> Self {
-        Self { access, pace, client: Mutex::default() }
+        Self { access, pace, client: Mutex::default(), lost: Cell::new(false), back: Notify::new() }
+    }
+
+    /// Returns when a server that was out of reach answers to anybody.
+    pub(super) async fn back_in_reach(&self) {
+        self.back.notified().await;
     }
 
     /// Asks for `path` with its query. A success is the answer with its body still to come; anything else is trouble.
     pub(super) async fn get(&self, path: &str) -> Result<Response<Body>, Trouble> {
         let (client, made) = self.client().await?;
         let asked = self.ask(&client, path).await;
+        let lost = asked.as_ref().is_err_and(Trouble::out_of_reach);
+        let throttled = asked.as_ref().is_err_and(|trouble| trouble.retry_after().is_some());
+        if !throttled && self.lost.replace(lost) && !lost {
+            self.back.notify_waiters();
+        }
         if asked.as_ref().is_err_and(Trouble::outdates_client) {
             let mut current = self.client.lock().await;
             // Another watch may have been here first.
@@ -85,13 +110,24 @@ impl<'a> Link<'a> {
         if let Some(client) = &current.client {
             return Ok((client.clone(), current.made));
         }
-        let access = self.access.clone();
-        let making = tokio::task::spawn_blocking(move || connect(&access));
-        let made = within(self.pace.answer, making).await?;
+        let making = match &mut current.making {
+            Some(making) => making,
+            none => none.insert(self.make()?),
+        };
+        // A plugin ends in its time. A file system that hangs does not, and is waited for by the next that asks.
+        let made = within(self.pace.answer * 2, &mut making.task).await?;
+        current.making = None;
         let client = made.map_err(|error| Trouble::Unconfigured(format!("no client: {error}")))??;
         current.client = Some(client.clone());
         current.made += 1;
         Ok((client, current.made))
+    }
+
+    fn make(&self) -> Result<Making, Trouble> {
+        let pipe = std::io::pipe();
+        let (stopped, leash) = pipe.map_err(|error| Trouble::Unconfigured(format!("no client: {error}")))?;
+        let (access, limits) = (self.access.clone(), Limits { patience: self.pace.answer, stopped });
+        Ok(Making { task: tokio::task::spawn_blocking(move || connect(&access, &limits)), _leash: leash })
     }
 }
 

@@ -4,17 +4,16 @@
 //! gone. A token file is read for each request: there are few, and so a rotated token is never missed.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use kube::Config;
-use kube::config::{AuthInfo, ExecConfig};
+use kube::config::AuthInfo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret;
-use serde::Deserialize;
-use serde_json::json;
+
+use super::plugin::{self, Limits};
 
 /// What goes with each request.
 #[derive(Clone, Default)]
@@ -57,22 +56,8 @@ pub(super) struct Login {
     pub(super) identity: Option<Identity>,
 }
 
-/// What a plugin prints: `client.authentication.k8s.io/v1`, as far as it is read.
-#[derive(Deserialize)]
-struct Answer {
-    status: Option<AnswerStatus>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct AnswerStatus {
-    token: Option<String>,
-    client_certificate_data: Option<String>,
-    client_key_data: Option<String>,
-}
-
 /// Reads the credentials, or has them made. Blocks for as long as a plugin takes.
-pub(super) fn login(config: &Config) -> Result<Login, String> {
+pub(super) fn login(config: &Config, limits: &Limits) -> Result<Login, String> {
     let user = &config.auth_info;
     if user.auth_provider.is_some() || user.username.is_some() {
         return Err("it has an auth-provider or a password, which API servers no longer take; use a token, a client \
@@ -83,7 +68,7 @@ pub(super) fn login(config: &Config) -> Result<Login, String> {
     let bearer = match (&user.token, &user.token_file, &user.exec) {
         (Some(token), _, _) => Bearer::Token(token.expose_secret().to_owned()),
         (None, Some(file), _) => Bearer::File(PathBuf::from(file)),
-        (None, None, Some(exec)) => return plugin(config, exec),
+        (None, None, Some(exec)) => return plugin::run(config, exec, limits),
         (None, None, None) => Bearer::Nothing,
     };
     Ok(Login { bearer, identity })
@@ -111,43 +96,9 @@ fn pem(what: &str, data: Option<&str>, file: Option<&String>) -> Result<Option<V
     }
 }
 
-fn pair(certificate: &[u8], key: &[u8]) -> Result<Identity, String> {
+pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<Identity, String> {
     let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
     let chain = chain.map_err(|error| format!("client certificate: {error}"))?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("client key: {error}"))?;
     Ok((chain, key))
-}
-
-/// Runs a credential plugin. When what it gave has expired, the server says so and it is run again.
-fn plugin(config: &Config, exec: &ExecConfig) -> Result<Login, String> {
-    let name = exec.command.as_deref().ok_or("the exec plugin has no command")?;
-    let api = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
-    let mut spec = json!({"interactive": false});
-    if exec.provide_cluster_info
-        && let Some(spec) = spec.as_object_mut()
-    {
-        spec.insert("cluster".to_owned(), json!({"server": config.cluster_url.to_string()}));
-    }
-    let mut command = Command::new(name);
-    command.args(exec.args.iter().flatten()).stdin(Stdio::null());
-    for variable in exec.env.iter().flatten() {
-        if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
-            command.env(name, value);
-        }
-    }
-    let info = json!({"apiVersion": api, "kind": "ExecCredential", "spec": spec});
-    let output = command.env("KUBERNETES_EXEC_INFO", info.to_string()).output();
-    let output = output.map_err(|error| format!("the credential plugin {name} cannot be run: {error}"))?;
-    if !output.status.success() {
-        let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
-        return Err(format!("the credential plugin {name} failed ({}): {}", output.status, said.trim()));
-    }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("the credential plugin {name} did not print an ExecCredential: {error}"))?;
-    let status = answer.status.ok_or_else(|| format!("the credential plugin {name} gave no credentials"))?;
-    let identity = match (&status.client_certificate_data, &status.client_key_data) {
-        (Some(certificate), Some(key)) => Some(pair(certificate.as_bytes(), key.as_bytes())?),
-        _ => None,
-    };
-    Ok(Login { bearer: status.token.map(Bearer::Token).unwrap_or_default(), identity })
 }

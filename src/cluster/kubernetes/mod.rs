@@ -8,9 +8,11 @@ mod answer;
 mod backoff;
 mod config;
 mod connect;
+mod journal;
 mod lines;
 mod link;
 mod login;
+mod plugin;
 mod resource;
 mod status;
 mod trouble;
@@ -22,12 +24,13 @@ pub use status::{Reason, Status, Watched};
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future;
 use tokio::sync::Notify;
 
 use super::Cache;
+use journal::Journal;
 use link::Link;
 use watch::Watch;
 
@@ -40,7 +43,8 @@ pub struct Pace {
     pub backoff_max: Duration,
     /// How long an answer may take to begin, and to go on. Overloaded servers take half a minute.
     pub answer: Duration,
-    /// Silence on a watch after which the connection is taken for dead: servers send a bookmark each minute.
+    /// Silence on a watch after which the connection is taken for dead, or the version for one that the server does not
+    /// know: servers send a bookmark each minute.
     pub quiet: Duration,
     /// The longest that a watch is asked to last; up to a quarter less, so that agents started together drift apart.
     pub watch: Duration,
@@ -48,6 +52,12 @@ pub struct Pace {
     pub brief: Duration,
     /// The first requests of each kind are spread over this.
     pub spread: Duration,
+    /// Bound of the wait before a list that a healthy server asks for, and of the first wait after its refusal: agents
+    /// that were cut off together do not list together.
+    pub relist: Duration,
+    /// How long lists come in pages after the server has refused a streamed one. It may have been another server's word,
+    /// or an older one's.
+    pub paged: Duration,
 }
 
 impl Default for Pace {
@@ -60,7 +70,26 @@ impl Default for Pace {
             watch: Duration::from_secs(290),
             brief: Duration::from_secs(5),
             spread: Duration::from_millis(500),
+            relist: Duration::from_secs(1),
+            paged: Duration::from_mins(10),
         }
+    }
+}
+
+/// Whether the server has streamed lists.
+#[derive(Debug, Default)]
+struct Streaming {
+    /// Until when it is not asked for them.
+    paged_until: Cell<Option<Instant>>,
+}
+
+impl Streaming {
+    fn offered(&self) -> bool {
+        self.paged_until.get().is_none_or(|until| Instant::now() >= until)
+    }
+
+    fn refuse(&self, time: Duration) {
+        self.paged_until.set(Some(Instant::now() + time));
     }
 }
 
@@ -71,11 +100,19 @@ impl Default for Pace {
 pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status, changed: &Notify) -> Infallible {
     status.begin();
     let link = Link::new(access, pace);
-    let streaming = Cell::new(true);
+    let (streaming, journal) = (Streaming::default(), Journal::new(status));
     let watches: Vec<_> = RESOURCES
         .iter()
         .zip(status.watched())
-        .map(|(resource, watched)| Watch { resource, link: &link, cache, watched, changed, streaming: &streaming })
+        .map(|(resource, watched)| Watch {
+            resource,
+            link: &link,
+            cache,
+            watched,
+            changed,
+            streaming: &streaming,
+            journal: &journal,
+        })
         .collect();
     let followed = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
     let (never, _, _) = followed.await;

@@ -23,11 +23,12 @@ pub enum Reason {
     Rejected,
     Failed,
     Garbage,
+    Rewound,
 }
 
 impl Reason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Closed,
         Self::Quiet,
         Self::Cut,
@@ -41,6 +42,7 @@ impl Reason {
         Self::Rejected,
         Self::Failed,
         Self::Garbage,
+        Self::Rewound,
     ];
 
     /// As the `reason` label prints it.
@@ -59,6 +61,7 @@ impl Reason {
             Self::Rejected => "rejected",
             Self::Failed => "failed",
             Self::Garbage => "garbage",
+            Self::Rewound => "rewound",
         }
     }
 }

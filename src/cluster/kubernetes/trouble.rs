@@ -5,6 +5,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use super::Reason;
+use super::backoff::Class;
 
 /// Why a request or a watch ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +25,15 @@ pub(super) enum Trouble {
     /// The watch ended in order, but at once.
     #[error("the API server ended the watch at once")]
     Closed,
+    /// What was asked for as a streamed list has no end: the server took it for a watch.
+    #[error("a streamed list does not come to its end")]
+    Endless,
+    /// Neither event nor bookmark: the connection is dead, or the server does not know of so new a version.
+    #[error("the watch was silent for {} s", .0.as_secs_f32())]
+    Quiet(Duration),
+    /// A version below one that was there before: the server's store is an older one.
+    #[error("the resource version went back from {from} to {to}")]
+    Rewound { from: String, to: String },
     /// What was asked for is no longer in the server's history: list again.
     #[error("the resource version is too old: {0}")]
     Gone(String),
@@ -36,6 +46,9 @@ pub(super) enum Trouble {
     /// The role lacks a rule.
     #[error("not allowed (does the role grant get, list and watch?): {0}")]
     Forbidden(String),
+    /// As [`Trouble::Forbidden`], for a kind that could be read before: a server that has just started does so.
+    #[error("the API server forbids what it allowed before (it may have just started): {0}")]
+    Withheld(String),
     /// Any other 4xx: the server does not know what was asked for.
     #[error("the API server refuses the request ({status}): {text}")]
     Rejected { status: u16, text: String },
@@ -68,14 +81,39 @@ impl Trouble {
             Self::Late(_) => Reason::Late,
             Self::Cut(_) => Reason::Cut,
             Self::Closed => Reason::Closed,
+            Self::Quiet(_) => Reason::Quiet,
+            Self::Rewound { .. } => Reason::Rewound,
             Self::Gone(_) => Reason::Gone,
             Self::Throttled { .. } => Reason::Throttled,
             Self::Unauthorized(_) => Reason::Unauthorized,
-            Self::Forbidden(_) => Reason::Forbidden,
+            Self::Forbidden(_) | Self::Withheld(_) => Reason::Forbidden,
             Self::Rejected { .. } => Reason::Rejected,
             Self::Failed { .. } => Reason::Failed,
-            Self::Garbage(_) => Reason::Garbage,
+            Self::Endless | Self::Garbage(_) => Reason::Garbage,
         }
+    }
+
+    /// What it says about the server.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Self::Gone(_) | Self::Quiet(_) | Self::Rewound { .. } => Class::Stale,
+            Self::Endless | Self::Forbidden(_) | Self::Withheld(_) | Self::Rejected { .. } | Self::Unauthorized(_) => {
+                Class::Refused
+            }
+            Self::Unconfigured(_)
+            | Self::Unreachable(_)
+            | Self::Late(_)
+            | Self::Cut(_)
+            | Self::Closed
+            | Self::Throttled { .. }
+            | Self::Failed { .. }
+            | Self::Garbage(_) => Class::Away,
+        }
+    }
+
+    /// True if the wait is for a server that is out of reach, so that any answer of it ends the wait.
+    pub(super) fn out_of_reach(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Late(_) | Self::Failed { after: None, .. })
     }
 
     /// How long the server asked us to wait.
@@ -97,9 +135,13 @@ impl Trouble {
             Self::Unconfigured(_)
             | Self::Unreachable(_)
             | Self::Closed
+            | Self::Endless
+            | Self::Quiet(_)
+            | Self::Rewound { .. }
             | Self::Throttled { .. }
             | Self::Unauthorized(_)
-            | Self::Forbidden(_) => false,
+            | Self::Forbidden(_)
+            | Self::Withheld(_) => false,
             Self::Failed { status, .. } => !matches!(status, 502 | 503),
             Self::Late(_) | Self::Cut(_) | Self::Gone(_) | Self::Rejected { .. } | Self::Garbage(_) => true,
         }
@@ -107,7 +149,7 @@ impl Trouble {
 
     /// True if the server has no streaming lists, or not for us.
     pub(super) fn refuses_streaming(&self) -> bool {
-        matches!(self, Self::Rejected { status: 400 | 405 | 415 | 422, .. })
+        matches!(self, Self::Endless | Self::Rejected { status: 400 | 405 | 415 | 422, .. })
     }
 }
 

@@ -5,26 +5,30 @@
 //!  no version┤                                                       ├──► watch ──► ended: watch again from the last
 //!            └── pages of 500, where the server has no such lists ───┘      │       version seen (event or bookmark)
 //!                        ▲                                                  │
-//!                        └─────────── version too old, or resuming failed three times ──┘
+//!                        └── version too old, version gone back, silence, or resuming failed three times ──┘
 //! ```
 //!
 //! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
 //! holds less than it could, and an object that was deleted while nobody was looking goes with the next list.
+//!
+//! A server whose store was restored from a backup takes a version of later times without a word, and sends nothing: no
+//! event, no bookmark. So a silent watch is not resumed, but begins with a list.
 
-use std::cell::Cell;
+use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::convert::Infallible;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::answer::{self, Event, Head, Item};
-use super::backoff::{Backoff, random};
+use super::backoff::{Backoff, Class, random};
+use super::journal::Journal;
 use super::lines::{Lines, Next, whole};
 use super::link::Link;
 use super::trouble::Trouble;
-use super::{Reason, Resource, Watched};
+use super::{Resource, Streaming, Watched};
 use crate::cluster::{Cache, Key, Reference};
 
 /// Objects on one page of a list.
@@ -43,7 +47,8 @@ pub(super) struct Watch<'a> {
     pub(super) watched: &'a Watched,
     pub(super) changed: &'a Notify,
     /// Whether the server has streamed lists, as far as is known; shared by all kinds.
-    pub(super) streaming: &'a Cell<bool>,
+    pub(super) streaming: &'a Streaming,
+    pub(super) journal: &'a Journal<'a>,
 }
 
 /// Where a watch stands.
@@ -55,59 +60,59 @@ struct Place {
     failures: u32,
 }
 
-/// How a watch that did not fail came to its end.
-enum End {
-    Closed,
-    Quiet,
-}
-
 impl Watch<'_> {
     /// Follows the server until it is dropped.
     pub(super) async fn follow(&self) -> Infallible {
         let pace = self.link.pace;
-        let mut backoff = Backoff::new(pace.backoff_min, pace.backoff_max);
+        let mut backoff = Backoff::new(pace);
         let mut place = Place::default();
         sleep(random(pace.spread)).await;
         loop {
             let began = Instant::now();
-            let trouble = match self.turn(&mut place).await {
-                Ok(End::Quiet) => {
-                    self.watched.restart(Reason::Quiet);
-                    continue;
-                }
-                Ok(End::Closed) if began.elapsed() >= pace.brief => {
-                    self.watched.restart(Reason::Closed);
-                    continue;
-                }
-                Ok(End::Closed) => Trouble::Closed,
-                Err(trouble) => trouble,
-            };
+            let Err(trouble) = self.turn(&mut place).await;
             self.watched.restart(trouble.reason());
+            if trouble == Trouble::Closed && began.elapsed() >= pace.brief {
+                continue;
+            }
+            let trouble = match trouble {
+                Trouble::Forbidden(text) if self.watched.synced() => Trouble::Withheld(text),
+                other => other,
+            };
             if trouble.doubts_request() {
                 place.failures += 1;
             }
-            if matches!(trouble, Trouble::Gone(_)) || place.failures >= PATIENCE {
+            let class = trouble.class();
+            if class == Class::Stale || place.failures >= PATIENCE {
                 place.version = None;
             }
-            let wait = backoff.next(Instant::now(), trouble.retry_after());
-            if trouble == Trouble::Closed {
-                tracing::debug!(kind = self.resource.kind.name(), "{trouble}; watching again in {wait:.1?}");
-            } else {
-                tracing::warn!(kind = self.resource.kind.name(), "{trouble}; trying again in {wait:.1?}");
+            let wait = backoff.next(Instant::now(), class, trouble.retry_after());
+            // A list is as good as the watch that went before: nothing is amiss yet.
+            if trouble != Trouble::Closed && class != Class::Stale {
                 self.watched.unwell(trouble.to_string());
             }
-            sleep(wait).await;
+            self.journal.trouble(self.resource.kind.name(), &trouble, wait);
+            self.pause(wait, &trouble).await;
         }
     }
 
-    /// One watch, with a list before it if there is no version to go on from.
-    async fn turn(&self, place: &mut Place) -> Result<End, Trouble> {
-        if place.version.is_none() && self.streaming.get() && place.failures < PATIENCE {
+    /// Waits; for a server out of reach, not for longer than until it answers to another watch.
+    async fn pause(&self, wait: Duration, trouble: &Trouble) {
+        if !trouble.out_of_reach() {
+            return sleep(wait).await;
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.link.back_in_reach() => sleep(random(self.link.pace.relist).min(wait)).await,
+        }
+    }
+
+    /// One watch, with a list before it if there is no version to go on from. Returns when it ends, however it does.
+    async fn turn(&self, place: &mut Place) -> Result<Infallible, Trouble> {
+        if place.version.is_none() && self.streaming.offered() && place.failures < PATIENCE {
             match self.stream(place).await {
                 Err(trouble) if trouble.refuses_streaming() => {
-                    if self.streaming.replace(false) {
-                        tracing::info!("the API server does not stream lists: they come in pages ({trouble})");
-                    }
+                    self.streaming.refuse(self.link.pace.paged);
+                    tracing::info!("the API server does not stream lists: they come in pages ({trouble})");
                 }
                 ended => return ended,
             }
@@ -117,12 +122,12 @@ impl Watch<'_> {
         }
         let version = place.version.clone().unwrap_or_default();
         let lines = self.open(&format!("resourceVersion={}", encoded(&version))).await?;
-        self.watched.well();
+        self.well();
         self.read(lines, place, None).await
     }
 
     /// A list as the beginning of a watch.
-    async fn stream(&self, place: &mut Place) -> Result<End, Trouble> {
+    async fn stream(&self, place: &mut Place) -> Result<Infallible, Trouble> {
         let lines = self.open("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").await?;
         self.read(lines, place, Some(HashSet::new())).await
     }
@@ -136,7 +141,12 @@ impl Watch<'_> {
     }
 
     /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is complete.
-    async fn read(&self, mut lines: Lines, place: &mut Place, mut told: Option<HashSet<Key>>) -> Result<End, Trouble> {
+    async fn read(
+        &self,
+        mut lines: Lines,
+        place: &mut Place,
+        mut told: Option<HashSet<Key>>,
+    ) -> Result<Infallible, Trouble> {
         let pace = self.link.pace;
         loop {
             let patience = if told.is_some() { pace.answer } else { pace.quiet };
@@ -145,30 +155,29 @@ impl Watch<'_> {
                 Next::End if told.is_some() => {
                     return Err(Trouble::Cut("before the list was complete".to_owned()));
                 }
-                Next::Silence if told.is_some() => return Err(Trouble::Late(patience)),
-                Next::End => return Ok(End::Closed),
-                Next::Silence => return Ok(End::Quiet),
+                Next::Silence if told.is_some() => return Err(Trouble::Endless),
+                Next::End => return Err(Trouble::Closed),
+                Next::Silence => return Err(Trouble::Quiet(patience)),
             };
             let event = answer::event(self.resource, &line)?;
             self.watched.hear();
-            let version = match event {
+            if told.is_none() {
+                place.advance(event.version())?;
+            }
+            match event {
                 Event::Error(trouble) => return Err(trouble),
                 Event::Applied(item) => self.apply(item, told.as_mut()),
                 Event::Deleted(head) => self.delete(head),
                 // A server that knows streamed lists sends no other bookmark before the one that ends the list.
                 Event::Bookmark { complete: false, .. } if told.is_some() => {
-                    return Err(Trouble::Garbage("this is a watch, not a streamed list".to_owned()));
+                    return Err(Trouble::Endless);
                 }
                 Event::Bookmark { version, complete } => {
                     if let Some(told) = told.take_if(|_| complete) {
                         self.complete(&told, true);
+                        *place = Place { version, failures: 0 };
                     }
-                    version
                 }
-            };
-            if told.is_none() {
-                place.failures = 0;
-                place.version = version.or(place.version.take());
             }
         }
     }
@@ -198,17 +207,22 @@ impl Watch<'_> {
         }
     }
 
+    fn well(&self) {
+        self.watched.well();
+        self.journal.well();
+    }
+
     fn complete(&self, told: &HashSet<Key>, streamed: bool) {
         self.cache.keep_only(self.resource.kind, told);
         self.watched.listed(streamed);
-        self.watched.well();
+        self.well();
         self.changed.notify_one();
         tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
     }
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
-    fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) -> Option<String> {
-        let Item { head: Head { key, version }, object } = item;
+    fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) {
+        let Item { head: Head { key, .. }, object } = item;
         let kind = self.resource.kind.name();
         match object {
             Ok(object) => {
@@ -224,10 +238,9 @@ impl Watch<'_> {
         if let (Some(told), Some(key)) = (told, key) {
             told.insert(key);
         }
-        version
     }
 
-    fn delete(&self, Head { key, version }: Head) -> Option<String> {
+    fn delete(&self, Head { key, .. }: Head) {
         if let Some(key) = key {
             self.cache.remove(&Reference { kind: self.resource.kind, key });
             self.changed.notify_one();
@@ -235,8 +248,29 @@ impl Watch<'_> {
             self.watched.add_invalid();
             tracing::warn!("a {} without a name was deleted", self.resource.kind.name());
         }
-        version
     }
+}
+
+impl Place {
+    /// Goes on to a version that an event or a bookmark carries. A version that goes back is trouble.
+    fn advance(&mut self, to: Option<&str>) -> Result<(), Trouble> {
+        self.failures = 0;
+        let Some(to) = to else { return Ok(()) };
+        if let Some(from) = &self.version
+            && compare(to, from) == Some(Ordering::Less)
+        {
+            return Err(Trouble::Rewound { from: from.clone(), to: to.to_owned() });
+        }
+        self.version = Some(to.to_owned());
+        Ok(())
+    }
+}
+
+/// Which of two versions is the later one; none if they are not the numbers that Kubernetes' own resources have.
+fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
+    (digits(one) && digits(other)).then(|| one.len().cmp(&other.len()).then_with(|| one.cmp(other)))
 }
 
 /// A server's own word, safe in a query.
@@ -255,6 +289,19 @@ fn encoded(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Versions are compared as numbers of any length; what is no number is not compared.
+    #[test]
+    fn versions_are_numbers() {
+        assert_eq!(compare("9", "10"), Some(Ordering::Less));
+        assert_eq!(compare("184467440737095516160", "184467440737095516159"), Some(Ordering::Greater));
+        assert_eq!(compare("12", "12"), Some(Ordering::Equal));
+        assert_eq!((compare("a", "12"), compare("", "1")), (None, None));
+        let mut place = Place { version: Some("12".to_owned()), failures: 2 };
+        assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
+        assert_eq!(place.advance(Some("13")), Ok(()));
+        assert!(matches!(place.advance(Some("11")), Err(Trouble::Rewound { .. })));
+    }
 
     /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.
     #[test]

@@ -1,0 +1,217 @@
+//! Running a credential plugin: a program that prints a token or a client certificate.
+//!
+//! A plugin may hang: on a network that is away, or on a question that nobody answers. So it has a time, after which it
+//! is killed with all that it has started; so it is when the watches end.
+
+use std::io::{PipeReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use kube::Config;
+use kube::config::ExecConfig;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::login::{Bearer, Login, pair};
+
+/// A token or a certificate is a few thousand bytes.
+const LONGEST_OUTPUT: usize = 1 << 20;
+
+/// How long a plugin may run.
+#[derive(Debug)]
+pub(super) struct Limits {
+    pub(super) patience: Duration,
+    /// Closed by the other end when nobody waits any more.
+    pub(super) stopped: PipeReader,
+}
+
+/// What a plugin prints: `client.authentication.k8s.io/v1`, as far as it is read.
+#[derive(Deserialize)]
+struct Answer {
+    status: Option<AnswerStatus>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct AnswerStatus {
+    token: Option<String>,
+    client_certificate_data: Option<String>,
+    client_key_data: Option<String>,
+}
+
+/// What a program has printed until it ended.
+struct Output {
+    status: ExitStatus,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+/// Runs a credential plugin. When what it gave has expired, the server says so and it is run again.
+pub(super) fn run(config: &Config, exec: &ExecConfig, limits: &Limits) -> Result<Login, String> {
+    let name = exec.command.as_deref().ok_or("the exec plugin has no command")?;
+    let api = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
+    let mut spec = json!({"interactive": false});
+    if exec.provide_cluster_info
+        && let Some(spec) = spec.as_object_mut()
+    {
+        spec.insert("cluster".to_owned(), json!({"server": config.cluster_url.to_string()}));
+    }
+    let mut command = Command::new(name);
+    command.args(exec.args.iter().flatten());
+    for variable in exec.env.iter().flatten() {
+        if let (Some(name), Some(value)) = (variable.get("name"), variable.get("value")) {
+            command.env(name, value);
+        }
+    }
+    let info = json!({"apiVersion": api, "kind": "ExecCredential", "spec": spec});
+    command.env("KUBERNETES_EXEC_INFO", info.to_string());
+    let output = output(command, limits).map_err(|why| format!("the credential plugin {name} {why}"))?;
+    if !output.status.success() {
+        let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
+        return Err(format!("the credential plugin {name} failed ({}): {}", output.status, said.trim()));
+    }
+    let answer: Answer = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("the credential plugin {name} did not print an ExecCredential: {error}"))?;
+    let status = answer.status.ok_or_else(|| format!("the credential plugin {name} gave no credentials"))?;
+    let identity = match (&status.client_certificate_data, &status.client_key_data) {
+        (Some(certificate), Some(key)) => Some(pair(certificate.as_bytes(), key.as_bytes())?),
+        _ => None,
+    };
+    Ok(Login { bearer: status.token.map(Bearer::Token).unwrap_or_default(), identity })
+}
+
+/// Runs a program in a process group of its own, which is killed if the program does not end in its time.
+fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
+    let read = read(&mut child, limits);
+    if read.is_err() {
+        // Not waited for yet, so the number is still its own.
+        let _ended_meanwhile = kill_process_group(Pid::from_child(&child), Signal::KILL);
+    }
+    let status = child.wait().map_err(|error| format!("cannot be waited for: {error}"))?;
+    let (stdout, stderr) = read?;
+    Ok(Output { status, stdout, stderr })
+}
+
+/// Reads both outputs until the program has ended; what its children still have to print is not waited for.
+fn read(child: &mut Child, limits: &Limits) -> Result<(Vec<u8>, Vec<u8>), String> {
+    let until = Instant::now() + limits.patience;
+    let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
+        .map_err(|error| format!("cannot be waited for: {error}"))?;
+    let (mut stdout, mut stderr) = (Source::new(child.stdout.take()), Source::new(child.stderr.take()));
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(format!("did not end within {} s and was killed", limits.patience.as_secs_f32()));
+        }
+        let [ended, stopped, out, err] =
+            ready([Some(process.as_fd()), Some(limits.stopped.as_fd()), stdout.fd(), stderr.fd()], left)?;
+        if stopped {
+            return Err("is no longer waited for and was killed".to_owned());
+        }
+        // Its last words were there before its end.
+        if out {
+            stdout.read()?;
+        } else if err {
+            stderr.read()?;
+        } else if ended {
+            return Ok((stdout.read, stderr.read));
+        }
+    }
+}
+
+/// An output of a program, and what came of it.
+struct Source<R> {
+    from: Option<R>,
+    read: Vec<u8>,
+}
+
+impl<R: Read + AsFd> Source<R> {
+    fn new(from: Option<R>) -> Self {
+        Self { from, read: Vec::new() }
+    }
+
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.from.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Reads what is there, without waiting for more.
+    fn read(&mut self) -> Result<(), String> {
+        let mut piece = [0; 4096];
+        let Some(from) = &mut self.from else { return Ok(()) };
+        match from.read(&mut piece).map_err(|error| format!("cannot be read: {error}"))? {
+            0 => self.from = None,
+            length => self.read.extend(piece.iter().take(length)),
+        }
+        if self.read.len() > LONGEST_OUTPUT {
+            return Err(format!("prints more than {LONGEST_OUTPUT} bytes and was killed"));
+        }
+        Ok(())
+    }
+}
+
+/// Which of these have something to read, or have come to their end; waits for one of them.
+fn ready<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], longest: Duration) -> Result<[bool; N], String> {
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    let longest = Timespec::try_from(longest).map_err(|error| format!("has too much time: {error}"))?;
+    match poll(&mut polled, Some(&longest)) {
+        Ok(_) | Err(rustix::io::Errno::INTR) => {}
+        Err(error) => return Err(format!("cannot be waited for: {error}")),
+    }
+    let mut events = polled.iter().map(|fd| !fd.revents().is_empty());
+    Ok(fds.map(|fd| fd.is_some() && events.next().unwrap_or(false)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limits: &Limits) -> Result<Output, String> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        output(command, limits)
+    }
+
+    /// What a program prints is whole, whichever output fills first; its child that stays is not waited for.
+    #[test]
+    fn outputs_are_read_to_their_end() {
+        let (stopped, _leash) = std::io::pipe().unwrap();
+        let limits = Limits { patience: Duration::from_mins(5), stopped };
+        let Output { status, stdout, stderr } =
+            shell("seq 1 20000 >&2; seq 1 30000; sleep 600 & exit 3", &limits).unwrap();
+        assert_eq!((status.code(), stdout.len(), stderr.len()), (Some(3), 168_894, 108_894));
+        assert!(shell("yes", &limits).err().unwrap().contains("prints more than"));
+        assert!(output(Command::new("/no/such/plugin"), &limits).err().unwrap().contains("cannot be run"));
+    }
+
+    /// A program that hangs is killed at the end of its time, with all that it has started.
+    #[test]
+    fn hung_programs_are_killed() {
+        let scratch = tempfile::tempdir().unwrap();
+        let fifo = scratch.path().join("held");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let held = rustix::fs::open(&fifo, rustix::fs::OFlags::NONBLOCK, rustix::fs::Mode::empty()).unwrap();
+        let (stopped, _leash) = std::io::pipe().unwrap();
+        let limits = Limits { patience: Duration::from_secs(2), stopped };
+        let script = format!("exec 9>{}; sleep 600 & sleep 600; true", fifo.display());
+        let why = shell(&script, &limits).err().unwrap();
+        assert_eq!(why, "did not end within 2 s and was killed");
+        // It hangs up when the last process that has it open is gone.
+        assert_eq!(ready([Some(held.as_fd())], Duration::from_mins(1)).unwrap(), [true]);
+    }
+
+    /// A program for which nobody waits any more is killed, however much time it has.
+    #[test]
+    fn programs_end_with_those_that_wait() {
+        let (stopped, leash) = std::io::pipe().unwrap();
+        drop(leash);
+        let why = shell("sleep 600", &Limits { patience: Duration::from_hours(1), stopped }).err().unwrap();
+        assert_eq!(why, "is no longer waited for and was killed");
+    }
+}
