@@ -135,9 +135,8 @@ mod tests {
             if now >= begin + Duration::from_mins(9) {
                 break;
             }
-            match pages.line(text, now) {
-                Line::None => {}
-                _ => (lines, last) = (lines + 1, now),
+            if pages.line(text, now) != Line::None {
+                (lines, last) = (lines + 1, now);
             }
             assert!(now - last <= REPEAT + Duration::from_secs(30), "silent for {:?}", now - last);
             attempts += 1;
