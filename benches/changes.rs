@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use webb::expose::Snapshot;
 use webb::flow::Flow;
-use webb::metrics::{Flows, Gone};
+use webb::index::Flows;
+use webb::metrics::Gone;
 use webb::sym::Sym;
 
 const RELOADS: u64 = 1_000;

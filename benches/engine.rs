@@ -27,8 +27,8 @@ use webb::abi::Record;
 use webb::decode::{Decoded, Decoder};
 use webb::expose::{Exposition, Format, Snapshot};
 use webb::flow::Flow;
-use webb::index::Index;
-use webb::metrics::{Aggregator, Flows};
+use webb::index::{Flows, Index};
+use webb::metrics::Aggregator;
 use zerocopy::IntoBytes;
 
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];

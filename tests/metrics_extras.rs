@@ -18,8 +18,8 @@ use metrics_common::{address, aggregators, exposed_with, exposition, feed_view, 
 use proptest::prelude::*;
 use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb::flow::{Address, EndpointId, Extra, ExtraId, Family, Flow, L4, Reply, TcpFlags};
+use webb::index::Flows;
 use webb::index::Index;
-use webb::metrics::Flows;
 use webb::sym::Sym;
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), f64>;

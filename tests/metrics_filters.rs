@@ -13,8 +13,8 @@ use proptest::sample::{select, subsequence};
 use regex::Regex;
 use webb::flow::extra::{Dns, Http, Interface, L7, L7Record, Service};
 use webb::flow::{Event, Extra, Family, Flow, L4, Reply, TcpFlags};
+use webb::index::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-use webb::metrics::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb::sym::Sym;
 
 /// One end of a flow, as text.

@@ -16,8 +16,8 @@ use metrics_common::{address, aggregators, apart, exposed_with, feed_view, flow,
 use webb::expose::{Exemplar, Snapshot};
 use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb::flow::{Extra, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
+use webb::index::Flows;
 use webb::index::Index;
-use webb::metrics::Flows;
 use webb::sym::Sym;
 
 const DEATHSTAR: &str = "10.0.0.2";

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use metrics_common::{address, aggregators, exposition, feed, pod};
 use proptest::prelude::*;
 use webb::flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
-use webb::index::{Endpoint, Index, Kind, Policies};
-use webb::metrics::{Aggregator, Flows};
+use webb::index::{Endpoint, Flows, Index, Kind, Policies};
+use webb::metrics::Aggregator;
 use webb::sym::Sym;
 
 const CONFIGURATIONS: [&str; 4] = [

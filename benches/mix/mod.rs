@@ -18,8 +18,8 @@ use webb::decode::{Decoded, Decoder};
 use webb::flow::{Address, Flow, L4, Reasons, TcpFlags};
 use webb::index::policy::Compiler;
 use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb::index::{Endpoint, EndpointSpec, Index, Kind, Workload};
-use webb::metrics::{Aggregator, Flows, grammar};
+use webb::index::{Endpoint, EndpointSpec, Flows, Index, Kind, Workload};
+use webb::metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
 pub(crate) const PODS: u32 = 2000;

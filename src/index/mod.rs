@@ -11,6 +11,9 @@
 mod dns;
 mod draft;
 mod endpoint;
+mod ends;
+pub mod filters;
+mod flows;
 pub mod policy;
 mod rows;
 mod services;
@@ -18,6 +21,8 @@ mod table;
 
 pub use draft::{Draft, WINDOW_NS};
 pub use endpoint::{Endpoint, EndpointSpec, Kind, Workload};
+pub use ends::End;
+pub use flows::Flows;
 pub use policy::Policies;
 pub use rows::Describe;
 pub use services::{ServiceName, ServicePort, ServiceSpec, Services};

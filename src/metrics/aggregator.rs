@@ -2,12 +2,10 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use super::config::MetricConfig;
 use super::context::ContextSpec;
 use super::contexts::Contexts;
-use super::filters::Filters;
 use super::gone::{Gone, PodLabels};
 use super::limit::Limits;
 use super::memo::TABLES;
@@ -16,19 +14,9 @@ use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
 use super::tally::{Tally, extra};
 use crate::expose::Snapshot;
-use crate::flow::{Event, Extra, Flow};
-use crate::index::Index;
-
-/// A batch as metrics read it: flows, what a few of them carry beyond that, and who their ends are.
-#[derive(Debug, Clone, Copy)]
-pub struct Flows<'a> {
-    /// The flows, oldest first.
-    pub flows: &'a [Flow],
-    /// What the flows' [`crate::flow::ExtraId`]s mean; empty where no flow has one.
-    pub extras: &'a [Extra],
-    /// What the flows' endpoint ids mean.
-    pub index: &'a Arc<Index>,
-}
+use crate::flow::Event;
+use crate::index::Flows;
+use crate::index::filters::Filters;
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {
@@ -247,12 +235,14 @@ impl<P: Plugin> Engine for Counting<P> {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
 
     use super::super::plugin::{Table, Texts};
     use super::super::tuples::Tuples;
     use super::*;
     use crate::expose::Spec;
-    use crate::index::Policies;
+    use crate::flow::Flow;
+    use crate::index::{Index, Policies};
     use proptest::prelude::*;
 
     /// Cannot bear some flows, and cannot name some series.

@@ -1,9 +1,9 @@
 //! One metric's configuration, checked: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
-use super::filters::Filters;
 use super::options::Options;
 use super::registry::{self, Registration};
+use crate::index::filters::Filters;
 
 /// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Context options: which labels name the two ends of a flow (hubble-contract §2.1 to §2.3).
 
 use crate::flow::{Direction, Extra, Flow};
-use crate::index::{Endpoint, Index};
+use crate::index::{End, Endpoint, Index};
 use crate::sym::Sym;
 
 /// Why the values of a context option cannot be used: Hubble's texts.
@@ -46,23 +46,6 @@ const IDENTIFIERS: [(&str, Identifier); 10] = [
     ("workload-name", Identifier::WorkloadName),
     ("app", Identifier::App),
 ];
-
-/// Which end of a flow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum End {
-    Source,
-    Destination,
-}
-
-impl End {
-    fn other(self) -> Self {
-        match self {
-            Self::Source => Self::Destination,
-            Self::Destination => Self::Source,
-        }
-    }
-}
 
 /// A label of `labelsContext`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -184,14 +167,14 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
-            Identifier::Dns => dns(self.flow, self.extra, self.index, end),
+            Identifier::Dns => end.dns_names(self.flow, self.extra, self.index),
             Identifier::Ip => (self.address)(end),
             Identifier::ReservedIdentity => endpoint.reserved_identity,
             Identifier::Workload => endpoint.workload,
             Identifier::WorkloadName => endpoint.workload_name,
             Identifier::WorkloadKind => endpoint.workload_kind,
             Identifier::App => endpoint.app,
-            Identifier::Service => service(self.flow, self.extra, self.index, end),
+            Identifier::Service => end.service(self.flow, self.extra, self.index),
         }
     }
 
@@ -199,27 +182,6 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
     fn first(&mut self, end: End, list: &[Identifier]) -> Sym {
         list.iter().map(|&identifier| self.name(end, identifier)).find(|name| !name.is_empty()).unwrap_or(Sym::EMPTY)
     }
-}
-
-/// The DNS names of one end, joined: those that the flow brings, else those that the other end has looked up.
-pub(super) fn dns(flow: &Flow, extra: Option<&Extra>, index: &Index, end: End) -> Sym {
-    match (extra, end) {
-        (Some(extra), End::Source) => extra.source_names,
-        (Some(extra), End::Destination) => extra.destination_names,
-        (None, End::Source) => index.dns_names(flow.destination, flow.source_ip),
-        (None, End::Destination) => index.dns_names(flow.source, flow.destination_ip),
-    }
-}
-
-/// The service that one end is addressed as, as `namespace/name`.
-pub(super) fn service(flow: &Flow, extra: Option<&Extra>, index: &Index, end: End) -> Sym {
-    let own = match (extra, end) {
-        (None, End::Source) => return index.services().name(flow.service.at_source()).qualified,
-        (None, End::Destination) => return index.services().name(flow.service.at_destination()).qualified,
-        (Some(extra), End::Source) => &extra.source_service,
-        (Some(extra), End::Destination) => &extra.destination_service,
-    };
-    own.as_ref().map_or(Sym::EMPTY, |service| Sym::new(&format!("{}/{}", service.namespace, service.name)))
 }
 
 /// The context of one metric: which labels, and where their values come from.

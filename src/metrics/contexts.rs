@@ -13,12 +13,12 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 
-use super::context::{ContextSpec, End, Ends, Uses, dns, service};
+use super::context::{ContextSpec, Ends, Uses};
 use super::gone::{Gone, PodLabels};
 use super::limit;
 use super::memo::NOWHERE;
 use crate::flow::{Address, Extra, Family, Flow};
-use crate::index::Index;
+use crate::index::{End, Index};
 use crate::sym::Sym;
 
 /// A tuple of context values in one metric. Without a context all flows have number 0.
@@ -191,8 +191,8 @@ impl Contexts {
         let is = Where {
             endpoint,
             address: if ip { address } else { Address::default() },
-            names: if names { dns(flow, extra, &self.index, end) } else { Sym::EMPTY },
-            service: if uses.service { service(flow, extra, &self.index, end) } else { Sym::EMPTY },
+            names: if names { end.dns_names(flow, extra, &self.index) } else { Sym::EMPTY },
+            service: if uses.service { end.service(flow, extra, &self.index) } else { Sym::EMPTY },
             family: if ip { flow.family } else { Family::NotUsed },
             addressed: ip && is_addressed(flow, extra),
             mapped: ip && mapped(extra, end),

@@ -7,7 +7,8 @@
 
 use std::collections::HashSet;
 
-use super::context::{ContextSpec, End};
+use super::context::ContextSpec;
+use crate::index::End;
 use crate::sym::Sym;
 
 /// Pods that were deleted some time ago.

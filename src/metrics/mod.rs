@@ -14,7 +14,6 @@ pub mod config;
 pub mod context;
 pub mod contexts;
 pub mod dynamic;
-pub mod filters;
 pub mod gone;
 pub mod grammar;
 pub mod hubble;
@@ -28,7 +27,7 @@ mod tally;
 pub mod traffic;
 pub mod tuples;
 
-pub use aggregator::{Aggregator, Flows};
+pub use aggregator::Aggregator;
 pub use config::{ConfigError, MetricConfig, MetricOption, Warning};
 pub use gone::Gone;
 pub use limit::{Budget, Limits};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::flow::{Extra, Flow};
+use crate::index::Flows;
 use crate::index::Index;
-use crate::metrics::Flows;
 
 /// How many flows a batch holds at most. Together with [`crate::flow::Flow`]'s size, a fraction of an L2 cache.
 pub const BATCH: usize = 512;

@@ -7,7 +7,7 @@ use super::fields::{self, number};
 use super::json::{Cursor, Wrong};
 use crate::flow::names::LOST_EVENT_SOURCES;
 use crate::flow::{Extra, ExtraId, Flow, Reason};
-use crate::metrics::Flows;
+use crate::index::Flows;
 use crate::sym::Sym;
 
 /// How many flows a batch holds. Rows are used again, so that their strings need no new memory.

@@ -16,8 +16,8 @@ use webb::expose::{Snapshot, text};
 use webb::flow::{
     Address, Direction, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict,
 };
-use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-use webb::metrics::{Aggregator, Flows, grammar};
+use webb::index::{Endpoint, EndpointSpec, Flows, Index, Kind, Policies, Workload};
+use webb::metrics::{Aggregator, grammar};
 use webb::sym::Sym;
 
 /// A pod of a workload `deathstar` or so, with the labels that Kubernetes and Cilium would give it.

@@ -7,7 +7,7 @@
 use super::json::{Items, members};
 use super::tree::{Node, Value};
 use crate::flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, VERDICTS};
-use crate::metrics::filters::{FilterSpec, FlowFilter};
+use crate::index::filters::{FilterSpec, FlowFilter};
 use crate::settings::{Mark, Origin, Problem};
 
 /// One field of `flow.FlowFilter`: its name, and how its values are read.

@@ -3,7 +3,7 @@
 use super::tree::{Node, Value};
 use crate::flow::TcpFlags;
 use crate::flow::names::number_of;
-use crate::metrics::filters::{EventTypeSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
+use crate::index::filters::{EventTypeSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use crate::settings::{Origin, Problem, did_you_mean};
 
 /// An enum's names.

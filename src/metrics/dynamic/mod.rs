@@ -16,7 +16,7 @@ pub use change::{Change, Changed};
 use std::sync::Arc;
 
 use super::config::{MetricConfig, MetricOption};
-use super::filters::{Filters, FlowFilter};
+use crate::index::filters::{Filters, FlowFilter};
 use crate::settings::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use tree::{Node, Value};
 

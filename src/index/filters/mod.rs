@@ -1,11 +1,11 @@
-//! Flow filters: which flows a metric looks at (hubble-contract §2.6).
+//! Flow filters: they select the flows that a metric counts (hubble-contract §2.6).
 //!
-//! What was written is a [`FilterSpec`], plain data; [`FlowFilter::new`] understands it once, and what then decides
-//! about a flow is a list of tests, cheapest first. A flow from the kernel, which has no extras, is decided without
-//! lock or allocation: numbers are compared, and what depends on names is remembered by their symbols.
+//! A [`FilterSpec`] is the filter as written, plain data. [`FlowFilter::new`] compiles it once to a list of predicates,
+//! cheapest first. A flow from the kernel, which has no extras, is matched without lock or allocation: numbers are
+//! compared, and what depends on names is cached by their symbols.
 //!
 //! ```text
-//! file ──dynamic──▶ FilterSpec ──build──▶ Test, Test, ... ──▶ Filters::pass
+//! file ──metrics::dynamic──▶ FilterSpec ──build──▶ Predicate, Predicate, ... ──▶ Filters::pass
 //! ```
 
 mod address;
@@ -13,12 +13,12 @@ mod build;
 pub mod fuzz;
 mod memo;
 mod names;
+mod predicate;
 mod re2;
 mod seen;
 mod selector;
 mod spec;
 mod status;
-mod tests;
 mod uri;
 
 pub use build::FilterError;
@@ -26,14 +26,14 @@ pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpe
 
 use crate::flow::{Extra, Flow};
 use crate::index::Index;
+use predicate::Predicate;
 use seen::Seen;
-use tests::Test;
 
 /// One filter, ready to be asked. Two are equal if the same was written.
 #[derive(Debug, Clone)]
 pub struct FlowFilter {
     spec: FilterSpec,
-    tests: Vec<Test>,
+    predicates: Vec<Predicate>,
 }
 
 impl PartialEq for FlowFilter {
@@ -48,14 +48,14 @@ impl FlowFilter {
     /// # Errors
     /// Every value that cannot be used, with its field.
     pub fn new(spec: FilterSpec) -> Result<Self, Vec<FilterError>> {
-        let tests = build::tests(&spec)?;
-        Ok(Self { spec, tests })
+        let predicates = build::predicates(&spec)?;
+        Ok(Self { spec, predicates })
     }
 
     /// True if all fields match; without any field, every flow does.
     pub fn matches(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
         let seen = Seen { flow, extra, index };
-        self.tests.iter().all(|test| test.matches(&seen))
+        self.predicates.iter().all(|predicate| predicate.matches(&seen))
     }
 }
 
@@ -81,8 +81,8 @@ impl Filters {
     /// Tells the filters which node this is, as `cluster/node`: flows that the kernel reports do not carry it.
     pub fn at_home(&mut self, node: &str) {
         for filter in self.include.iter_mut().chain(&mut self.exclude) {
-            for test in &mut filter.tests {
-                test.at_home(node);
+            for predicate in &mut filter.predicates {
+                predicate.at_home(node);
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The tests that a filter is made of: one for each field that is set.
+//! The predicates that a filter is made of: one for each field that is set.
 
 use regex::bytes::Regex;
 
@@ -11,8 +11,7 @@ use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
 use super::status::Status;
 use super::uri;
 use crate::flow::{Extra, L4, Reason};
-use crate::index::ServiceName;
-use crate::metrics::context::End;
+use crate::index::{End, ServiceName};
 use crate::sym::Sym;
 
 /// The label that holds the name of a pod's cluster.
@@ -20,7 +19,7 @@ const CLUSTER: (&str, &str) = ("k8s", "io.cilium.k8s.policy.cluster");
 
 /// One value of `event_type`.
 #[derive(Debug, Clone)]
-pub(super) struct EventTest {
+pub(super) struct EventPredicate {
     /// 0 is any.
     pub(super) kind: i32,
     /// With the reason that a drop of that number has.
@@ -38,7 +37,7 @@ pub(super) enum Protocol {
 
 /// One field. Its values are alternatives. In the order of what asking costs.
 #[derive(Debug, Clone)]
-pub(super) enum Test {
+pub(super) enum Predicate {
     Verdict(Vec<i32>),
     Direction(Vec<i32>),
     IpVersion(Vec<i32>),
@@ -48,7 +47,7 @@ pub(super) enum Test {
     Port(End, Vec<u16>),
     TcpFlags(Vec<u16>),
     DropReason(Vec<(i32, Reason)>),
-    Event(Vec<EventTest>),
+    Event(Vec<EventPredicate>),
     Identity(End, Vec<u32>),
     Interface(Vec<InterfaceSpec>),
     IpTraceId(Vec<u64>),
@@ -73,7 +72,7 @@ pub(super) enum Test {
     Path(Vec<Regex>),
 }
 
-impl Test {
+impl Predicate {
     pub(super) fn at_home(&mut self, node: &str) {
         if let Self::Node(patterns, home) = self {
             *home = patterns.iter().any(|pattern| pattern.fits(node));
@@ -167,7 +166,7 @@ impl Test {
         }
     }
 
-    /// The tests of what hardly any flow but one with an extra has.
+    /// The predicates on what hardly any flow but one with an extra has.
     fn rest_matches(&self, seen: &Seen<'_>) -> bool {
         let text = |of: fn(&Extra) -> &String| seen.extra.map_or("", |extra| of(extra).as_str());
         match self {
@@ -225,7 +224,7 @@ impl Protocol {
     }
 }
 
-impl EventTest {
+impl EventPredicate {
     fn is_of(&self, (kind, sub_type): (i32, SubType)) -> bool {
         let fits = |(number, reason): (i32, Reason)| match sub_type {
             SubType::Number(is) => is == number,

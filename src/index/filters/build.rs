@@ -1,16 +1,16 @@
-//! From what was written to tests: every value is read, and all that cannot be are named.
+//! Compiles a [`FilterSpec`] into predicates: every value is parsed, and all that cannot be are reported.
 
 use super::address::Place;
 use super::memo::Memo;
 use super::names::{NodePattern, Pattern, Prefix};
+use super::predicate::{EventPredicate, Predicate, Protocol};
 use super::re2;
 use super::selector::Selector;
 use super::spec::FilterSpec;
 use super::status::Status;
-use super::tests::{EventTest, Protocol, Test};
 use crate::flow::names::{DROP_REASONS, name_of};
 use crate::flow::{L4, Reason};
-use crate::metrics::context::End;
+use crate::index::End;
 use crate::sym::Sym;
 
 /// A value of a filter that cannot be used.
@@ -30,43 +30,43 @@ pub struct FilterError {
 /// `event_type.type` of layer-7 events.
 const L7: i32 = 129;
 
-/// The tests of a filter.
-pub(super) fn tests(spec: &FilterSpec) -> Result<Vec<Test>, Vec<FilterError>> {
+/// The predicates of a filter.
+pub(super) fn predicates(spec: &FilterSpec) -> Result<Vec<Predicate>, Vec<FilterError>> {
     let mut building = Building::default();
     building.numbers(spec);
     building.places(spec);
     building.names(spec);
     building.layer_7(spec);
     building.check_http(spec);
-    if building.errors.is_empty() { Ok(building.tests) } else { Err(building.errors) }
+    if building.errors.is_empty() { Ok(building.predicates) } else { Err(building.errors) }
 }
 
 #[derive(Default)]
 struct Building {
-    tests: Vec<Test>,
+    predicates: Vec<Predicate>,
     errors: Vec<FilterError>,
 }
 
 impl Building {
-    /// Adds a test unless the field is empty.
-    fn plain<T: Clone>(&mut self, values: &[T], test: impl FnOnce(Vec<T>) -> Test) {
+    /// Adds a predicate unless the field is empty.
+    fn plain<T: Clone>(&mut self, values: &[T], predicate: impl FnOnce(Vec<T>) -> Predicate) {
         if !values.is_empty() {
-            self.tests.push(test(values.to_vec()));
+            self.predicates.push(predicate(values.to_vec()));
         }
     }
 
-    /// Reads each value; adds a test unless the field is empty.
+    /// Reads each value; adds a predicate unless the field is empty.
     fn read<T>(
         &mut self,
         field: &'static str,
         values: &[String],
         read: impl Fn(&str) -> Result<T, String>,
-        test: impl FnOnce(Vec<T>) -> Test,
+        predicate: impl FnOnce(Vec<T>) -> Predicate,
     ) {
-        let mut understood = Vec::with_capacity(values.len());
+        let mut parsed = Vec::with_capacity(values.len());
         for (item, value) in values.iter().enumerate() {
             match read(value) {
-                Ok(meaning) => understood.push(meaning),
+                Ok(meaning) => parsed.push(meaning),
                 Err(why) => {
                     let value = value.chars().take(80).collect();
                     self.errors.push(FilterError { field, item, value, why });
@@ -74,85 +74,87 @@ impl Building {
             }
         }
         if !values.is_empty() {
-            self.tests.push(test(understood));
+            self.predicates.push(predicate(parsed));
         }
     }
 
     fn numbers(&mut self, spec: &FilterSpec) {
-        self.plain(&spec.verdict, Test::Verdict);
-        self.plain(&spec.traffic_direction, Test::Direction);
-        self.plain(&spec.ip_version, Test::IpVersion);
-        self.plain(&spec.reply, Test::Reply);
-        self.plain(&spec.encrypted, Test::Encrypted);
-        self.read("protocol", &spec.protocol, protocol, Test::Protocol);
-        self.read("source_port", &spec.source_port, port, |ports| Test::Port(End::Source, ports));
-        self.read("destination_port", &spec.destination_port, port, |ports| Test::Port(End::Destination, ports));
-        self.plain(&spec.tcp_flags, Test::TcpFlags);
+        self.plain(&spec.verdict, Predicate::Verdict);
+        self.plain(&spec.traffic_direction, Predicate::Direction);
+        self.plain(&spec.ip_version, Predicate::IpVersion);
+        self.plain(&spec.reply, Predicate::Reply);
+        self.plain(&spec.encrypted, Predicate::Encrypted);
+        self.read("protocol", &spec.protocol, protocol, Predicate::Protocol);
+        self.read("source_port", &spec.source_port, port, |ports| Predicate::Port(End::Source, ports));
+        self.read("destination_port", &spec.destination_port, port, |ports| Predicate::Port(End::Destination, ports));
+        self.plain(&spec.tcp_flags, Predicate::TcpFlags);
         let reasons: Vec<_> = spec.drop_reason_desc.iter().map(|number| (*number, reason(*number))).collect();
-        self.plain(&reasons, Test::DropReason);
+        self.plain(&reasons, Predicate::DropReason);
         let events: Vec<_> = spec
             .event_type
             .iter()
-            .map(|event| EventTest {
+            .map(|event| EventPredicate {
                 kind: event.kind,
                 sub_type: event.match_sub_type.then(|| (event.sub_type, reason(event.sub_type))),
             })
             .collect();
-        self.plain(&events, Test::Event);
-        self.plain(&spec.source_identity, |numbers| Test::Identity(End::Source, numbers));
-        self.plain(&spec.destination_identity, |numbers| Test::Identity(End::Destination, numbers));
-        self.plain(&spec.interface, Test::Interface);
-        self.plain(&spec.ip_trace_id, Test::IpTraceId);
+        self.plain(&events, Predicate::Event);
+        self.plain(&spec.source_identity, |numbers| Predicate::Identity(End::Source, numbers));
+        self.plain(&spec.destination_identity, |numbers| Predicate::Identity(End::Destination, numbers));
+        self.plain(&spec.interface, Predicate::Interface);
+        self.plain(&spec.ip_trace_id, Predicate::IpTraceId);
     }
 
     fn places(&mut self, spec: &FilterSpec) {
-        self.read("source_ip", &spec.source_ip, Place::read, |places| Test::Address(End::Source, places));
+        self.read("source_ip", &spec.source_ip, Place::read, |places| Predicate::Address(End::Source, places));
         self.read("destination_ip", &spec.destination_ip, Place::read, |places| {
-            Test::Address(End::Destination, places)
+            Predicate::Address(End::Destination, places)
         });
-        self.read("source_ip_xlated", &spec.source_ip_xlated, Place::read, Test::Translated);
+        self.read("source_ip_xlated", &spec.source_ip_xlated, Place::read, Predicate::Translated);
     }
 
     fn names(&mut self, spec: &FilterSpec) {
         use End::{Destination, Source};
         let memo = Memo::default;
-        self.read("source_pod", &spec.source_pod, Prefix::read, |read| Test::Pod(Source, read, memo()));
-        self.read("destination_pod", &spec.destination_pod, Prefix::read, |read| Test::Pod(Destination, read, memo()));
-        self.read("source_label", &spec.source_label, Selector::read, |read| Test::Label(Source, read, memo()));
-        self.read("destination_label", &spec.destination_label, Selector::read, |read| {
-            Test::Label(Destination, read, memo())
+        self.read("source_pod", &spec.source_pod, Prefix::read, |read| Predicate::Pod(Source, read, memo()));
+        self.read("destination_pod", &spec.destination_pod, Prefix::read, |read| {
+            Predicate::Pod(Destination, read, memo())
         });
-        self.plain(&spec.source_workload, |wanted| Test::Workload(Source, wanted, memo()));
-        self.plain(&spec.destination_workload, |wanted| Test::Workload(Destination, wanted, memo()));
+        self.read("source_label", &spec.source_label, Selector::read, |read| Predicate::Label(Source, read, memo()));
+        self.read("destination_label", &spec.destination_label, Selector::read, |read| {
+            Predicate::Label(Destination, read, memo())
+        });
+        self.plain(&spec.source_workload, |wanted| Predicate::Workload(Source, wanted, memo()));
+        self.plain(&spec.destination_workload, |wanted| Predicate::Workload(Destination, wanted, memo()));
         self.read("source_cluster_name", &spec.source_cluster_name, not_empty, |read| {
-            Test::Cluster(Source, read, memo())
+            Predicate::Cluster(Source, read, memo())
         });
         self.read("destination_cluster_name", &spec.destination_cluster_name, not_empty, |read| {
-            Test::Cluster(Destination, read, memo())
+            Predicate::Cluster(Destination, read, memo())
         });
-        self.read("source_fqdn", &spec.source_fqdn, Pattern::read, |read| Test::Fqdn(Source, read, memo()));
+        self.read("source_fqdn", &spec.source_fqdn, Pattern::read, |read| Predicate::Fqdn(Source, read, memo()));
         self.read("destination_fqdn", &spec.destination_fqdn, Pattern::read, |read| {
-            Test::Fqdn(Destination, read, memo())
+            Predicate::Fqdn(Destination, read, memo())
         });
     }
 
     fn layer_7(&mut self, spec: &FilterSpec) {
-        self.read("http_status_code", &spec.http_status_code, Status::read, Test::Status);
-        self.plain(&spec.uuid, Test::Uuid);
-        self.plain(&spec.trace_id, Test::TraceId);
+        self.read("http_status_code", &spec.http_status_code, Status::read, Predicate::Status);
+        self.plain(&spec.uuid, Predicate::Uuid);
+        self.plain(&spec.trace_id, Predicate::TraceId);
         self.read("source_service", &spec.source_service, Prefix::read, |read| {
-            Test::Service(End::Source, read, Memo::default())
+            Predicate::Service(End::Source, read, Memo::default())
         });
         self.read("destination_service", &spec.destination_service, Prefix::read, |read| {
-            Test::Service(End::Destination, read, Memo::default())
+            Predicate::Service(End::Destination, read, Memo::default())
         });
-        self.plain(&spec.http_method, Test::Method);
-        self.plain(&spec.http_header, Test::Header);
-        self.read("node_name", &spec.node_name, NodePattern::read, |read| Test::Node(read, false));
-        self.read("node_labels", &spec.node_labels, Selector::read, Test::NodeLabel);
-        self.read("dns_query", &spec.dns_query, re2::read, Test::DnsQuery);
-        self.read("http_url", &spec.http_url, re2::read, Test::Url);
-        self.read("http_path", &spec.http_path, re2::read, Test::Path);
+        self.plain(&spec.http_method, Predicate::Method);
+        self.plain(&spec.http_header, Predicate::Header);
+        self.read("node_name", &spec.node_name, NodePattern::read, |read| Predicate::Node(read, false));
+        self.read("node_labels", &spec.node_labels, Selector::read, Predicate::NodeLabel);
+        self.read("dns_query", &spec.dns_query, re2::read, Predicate::DnsQuery);
+        self.read("http_url", &spec.http_url, re2::read, Predicate::Url);
+        self.read("http_path", &spec.http_path, re2::read, Predicate::Path);
     }
 
     /// A filter on HTTP that leaves out layer 7 could never match: Hubble refuses it.

@@ -3,8 +3,7 @@
 use super::address;
 use crate::flow::extra::{Dns, Http, L7Record, Mapped};
 use crate::flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
-use crate::index::{Endpoint, Index, ServiceName};
-use crate::metrics::context::{self, End};
+use crate::index::{End, Endpoint, Index, ServiceName};
 use crate::sym::Sym;
 
 /// One flow and what is needed to read it.
@@ -57,7 +56,7 @@ impl<'a> Seen<'a> {
 
     /// `source_names` or `destination_names`, joined with `,`.
     pub(super) fn names(&self, end: End) -> Sym {
-        context::dns(self.flow, self.extra, self.index, end)
+        end.dns_names(self.flow, self.extra, self.index)
     }
 
     /// `source_service` or `destination_service`, as the index knows it; empty where there is none.
