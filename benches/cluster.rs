@@ -94,7 +94,10 @@ impl World {
         let nodes = self.pods.div_ceil(PER_NODE);
         for node in 0..nodes {
             let address = IpAddr::V4(Ipv4Addr::from(0xac10_0000 + node));
-            cache.upsert_at(Object::Node(key("", &format!("node-{node}")), Node { addresses: vec![address] }), 0);
+            cache.upsert_at(
+                Object::Node(key("", &format!("node-{node}")), Node { addresses: vec![address], ..Node::default() }),
+                0,
+            );
         }
         for namespace in 0..(self.pods / 100).max(1) {
             let name = format!("team-{namespace}");

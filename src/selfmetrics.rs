@@ -103,6 +103,8 @@ defs! {
         "Times that the kernel dropped events because they were not read in time; everything is read anew then";
     CONNTRACK_DUMPS: counter "webb_conntrack_dumps_total" []
         "Times that all tracked connections were read: at the start, after an overrun, and every five minutes";
+    CONNTRACK_QUESTIONS: counter "webb_conntrack_questions_total" []
+        "Packets of UDP of which connection tracking was asked which end opened their conversation";
     CONNTRACK_MALFORMED: counter "webb_conntrack_malformed_total" []
         "Messages of connection tracking that could not be read";
     CONNTRACK_REFUSED: counter "webb_conntrack_refused_total" []
@@ -110,7 +112,7 @@ defs! {
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
         "Flows with an address that somebody else is behind: found, late (found after a wait of milliseconds), or alone (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
-        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known)";
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
@@ -139,7 +141,9 @@ defs! {
     CLUSTER_CONTESTED: gauge "webb_cluster_contested_addresses" []
         "Addresses that more than one running pod claims; the newest has it";
     CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["result"]
-        "Ends of flows by who was found: local (a pod of this node), remote (another pod), service, node, world (nobody of the cluster's), unknown (no address)";
+        "Ends of flows by who was found: local (a pod of this node), remote (another pod), service, node, world (nobody of the cluster's), unnamed (an address of pods that no pod is known to have), unknown (no address)";
+    CLUSTER_NAME_WAITS: counter "webb_cluster_name_waits_total" ["outcome"]
+        "Flows with an address of pods that no pod is known to have, by what became of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
     CLUSTER_LATE_FLOWS: counter "webb_cluster_late_flows_total" []
         "Flows named before the cluster source had told all it had at first";
     CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]

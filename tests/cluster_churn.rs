@@ -57,6 +57,34 @@ fn at(index: &Index, last: u8, seconds: u64) -> String {
     name(index, index.find_at(ip(last).into(), seconds * SECOND))
 }
 
+/// A pod whose first sign of an address is its end has had it until then, and so has one that came and went between two
+/// indexes: what they sent is named by them, nothing after that. Pods of other nodes, whose flows wait for nothing here,
+/// and pods that had ended when they were first listed, claim nothing.
+#[test]
+fn short_lives_are_named_afterwards() {
+    let cache = cache();
+    let job = |name: &str, last: Option<u8>, finished: bool, node: &str| {
+        let addresses = last.map(ip).into_iter().collect();
+        let pod = Pod { addresses, finished, node: node.into(), created: 1, ..Pod::default() };
+        Object::Pod(key("a", name), Box::new(pod))
+    };
+    cache.upsert_at(pod("stays", 9, 1), 0);
+    cache.upsert_at(job("late", None, false, "n1"), 0);
+    cache.upsert_at(job("elsewhere", None, false, "n2"), 0);
+    cache.upsert_at(job("listed", Some(8), true, "n1"), 0);
+    cache.index_at(SECOND);
+    cache.upsert_at(job("late", Some(5), true, "n1"), 10 * SECOND);
+    cache.upsert_at(job("elsewhere", Some(6), true, "n2"), 10 * SECOND);
+    cache.upsert_at(job("quick", Some(7), false, "n1"), 8 * SECOND);
+    cache.remove_at(&reference("quick"), 10 * SECOND);
+    let index = cache.index_at(11 * SECOND);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 10)], ["late", "reserved:unknown"]);
+    assert_eq!([at(&index, 7, 9), at(&index, 7, 10)], ["quick", "reserved:unknown"]);
+    assert_eq!([at(&index, 6, 9), at(&index, 8, 9)], ["reserved:unknown"; 2]);
+    assert_eq!(index.endpoint(index.find_at(ip(5).into(), 9 * SECOND)).kind, EndpointKind::Pod);
+    assert_eq!(at(&cache.index_at(80 * SECOND), 5, 9), "reserved:unknown", "the past is forgotten");
+}
+
 /// A flow is named by who held the address when it happened, whatever is known when it is named: the old pod until it
 /// went, nobody in between, the new one from then on. After a minute the past is forgotten.
 #[test]
@@ -147,12 +175,12 @@ fn sorts() {
     cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
     let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ports: Vec::new() });
     cache.upsert_at(service, 0);
-    cache.upsert_at(Object::Node(key("", "n2"), Node { addresses: vec![ip(200)] }), 0);
+    cache.upsert_at(Object::Node(key("", "n2"), Node { addresses: vec![ip(200)], ..Node::default() }), 0);
     let index = cache.index_at(0);
     let sort = |last| index.find(ip(last).into()).sort();
     assert_eq!(
-        [5, 6, 100, 200, 250, 9].map(sort),
-        [Sort::Local, Sort::Remote, Sort::Service, Sort::Node, Sort::Node, Sort::World]
+        [5, 6, 100, 200, 250, 9, 70].map(sort),
+        [Sort::Local, Sort::Remote, Sort::Service, Sort::Node, Sort::Node, Sort::Unnamed, Sort::World]
     );
     let service = index.endpoint(index.find(ip(100).into()));
     assert_eq!((service.kind, &*service.identity.text()), (EndpointKind::World, "reserved:world"));
@@ -313,7 +341,10 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
             return put(Object::NetworkPolicy(key(namespace(of), &policy.name.clone()), Arc::new(policy)));
         }
         Change::Node { name, address } => {
-            return put(Object::Node(key("", &format!("n{name}")), Node { addresses: vec![ip(address)] }));
+            return put(Object::Node(
+                key("", &format!("n{name}")),
+                Node { addresses: vec![ip(address)], ..Node::default() },
+            ));
         }
         Change::Service { name, address } => {
             return put(Object::Service(

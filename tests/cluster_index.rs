@@ -177,16 +177,52 @@ fn the_cache_follows_its_source() {
     let xwing = Reference { kind: ObjectKind::Pod, key: Key { namespace: "default".into(), name: "xwing".into() } };
     assert!(cache.remove(&xwing));
     assert!(!cache.remove(&xwing));
-    assert_eq!(at(&cache.index(), "10.0.1.30").kind, Kind::World);
+    assert_eq!(at(&cache.index(), "10.0.1.30").kind, Kind::Unnamed, "it may be another pod's by now");
 
     let moved = STAR_WARS.replace("10.0.1.20", "10.0.1.21");
     fill(&cache, &moved);
     let index = cache.index();
-    assert_eq!(at(&index, "10.0.1.20").kind, Kind::World, "the old address is free");
+    assert_eq!(at(&index, "10.0.1.20").kind, Kind::Unnamed, "the old address is free");
     assert_eq!(&*at(&index, "10.0.1.21").pod_name.text(), "tiefighter");
     assert_eq!(&*at(&index, "10.0.1.30").pod_name.text(), "xwing", "and the removed pod is told again");
 
     fill(&cache, "");
     assert_eq!(cache.counts(), Counts::default());
     assert_eq!(cache.index().addresses(), 2, "the machine's own addresses remain");
+}
+
+/// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the first ones are the
+/// node's tunnel and bridge, unless a pod has them. What a plugin notes of its tunnel is the node's wherever it lies.
+#[test]
+fn pod_networks() {
+    let node = |name: &str, net: &str, annotation: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}, annotations: {{{annotation}}}}}\n\
+             spec: {{podCIDR: {net}, podCIDRs: [{net}, 'fd00:9::/64']}}\n\
+             status: {{addresses: [{{type: InternalIP, address: 192.168.0.1}}]}}\n"
+        )
+    };
+    let own = node("node-1", "10.9.1.0/24", "");
+    let other = node(
+        "node-2",
+        "10.9.2.0/24",
+        "projectcalico.org/IPv4VXLANTunnelAddr: 10.77.0.1, \
+        projectcalico.org/IPv4IPIPTunnelAddr: none",
+    );
+    let text = format!("{own}{other}{}", pod("first", "10.9.2.1", "", "nodeName: node-2", "phase: Running"));
+    for (address, expected) in [
+        ("10.9.1.7", "reserved:unknown"),
+        ("10.9.2.255", "reserved:unknown"),
+        ("fd00:9::77", "reserved:unknown"),
+        ("10.9.3.0", "reserved:world"),
+        ("10.9.1.1", "reserved:host"),
+        ("10.9.2.0", "reserved:remote-node"),
+        ("10.9.2.1", "default/first"),
+        ("10.77.0.1", "reserved:remote-node"),
+    ] {
+        assert_eq!(who(&text, address), expected, "{address}");
+    }
+    let index = cache(&text).index();
+    let unknown = at(&index, "10.9.1.7");
+    assert!((unknown.kind, unknown.world, unknown.identity_number) == (Kind::Unnamed, false, 0));
 }

@@ -177,6 +177,36 @@ fn drops() {
     assert_eq!(told(&drop_of("8.8.8.8", REMOTE, 77)), is("DROP_REASON_UNKNOWN", Direction::Unknown));
 }
 
+/// Policies forbid connections: a packet that is not the first of one, and answers what they allow, was dropped for
+/// something else. What the packet does not tell waits for connection tracking.
+#[test]
+fn replies_are_not_denied() {
+    let told = |protocol: u8, change: fn(&mut Record)| {
+        let mut record = Record { protocol, ..drop_of(LOCAL, GUARDED, NETFILTER) };
+        change(&mut record);
+        flow(&record).reason.0.text().to_string()
+    };
+    let ports = |source_port, destination_port| {
+        let record = Record { protocol: 17, source_port, destination_port, ..drop_of(LOCAL, GUARDED, NETFILTER) };
+        match decode(&record).unwrap() {
+            Decoded::Ask(flow, why) => (flow.reason.0.text().to_string(), why.suspect.is_some()),
+            Decoded::Flow(flow) => (flow.reason.0.text().to_string(), false),
+            Decoded::Foreign => panic!("foreign"),
+        }
+    };
+    assert_eq!(told(6, |syn| syn.tcp_flags = 0x02), "POLICY_DENIED");
+    assert_eq!(told(6, |ack| ack.tcp_flags = 0x10), "NETFILTER_DROP");
+    assert_eq!(told(6, |syn_ack| syn_ack.tcp_flags = 0x12), "NETFILTER_DROP");
+    assert_eq!(told(132, |init| init.icmp_type = 1), "POLICY_DENIED");
+    assert_eq!(told(132, |data| data.icmp_type = 0), "NETFILTER_DROP");
+    assert_eq!(told(1, |echo| echo.icmp_type = 8), "POLICY_DENIED");
+    assert_eq!(told(1, |reply| reply.icmp_type = 0), "NETFILTER_DROP");
+    assert_eq!(told(1, |unreachable| unreachable.icmp_type = 3), "NETFILTER_DROP");
+    assert_eq!(ports(40_000, 53), ("POLICY_DENIED".to_owned(), true));
+    assert_eq!(ports(53, 40_000), ("NETFILTER_DROP".to_owned(), false));
+    assert_eq!(ports(40_000, 5683), ("NETFILTER_DROP".to_owned(), true), "it depends");
+}
+
 /// The machine drops packets of its own all day; those that touch no pod must not become series.
 #[test]
 fn foreign_drops() {

@@ -20,7 +20,7 @@ use proptest::sample::select;
 use webb::cluster::types::{
     Container, ContainerPort, IntOrString, IpBlock, LabelSelector, LabelSelectorRequirement, Namespace, NetworkPolicy,
     NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec, Node,
-    NodeAddress, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus,
+    NodeAddress, NodeMeta, NodeStatus, ObjectMeta, Pod, PodSpec, PodStatus,
 };
 use webb::cluster::{Cache, Object, Raw, Settings};
 use webb::flow::{Address, Direction, Flow, L4};
@@ -200,7 +200,8 @@ fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Option<Direction>> {
     for (name, address) in NODES {
         let address = NodeAddress { type_: "InternalIP".into(), address: address.into() };
         add(Raw::Node(Box::new(Node {
-            metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() },
+            metadata: NodeMeta { name: Some(name.into()), ..NodeMeta::default() },
+            spec: None,
             status: Some(NodeStatus { addresses: Some(vec![address]) }),
         })));
     }

@@ -22,7 +22,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use webb::abi::{Record, VERSION, flag, kind};
 use webb::clock::Clock;
 use webb::decode::Decoder;
-use webb::decode::nat::{Change, Connection, Peer, Translation};
+use webb::decode::nat::{Change, Connection, Conversation, Peer, Translation};
 use webb::decode::verdicts::Undecided;
 use webb::fault::{Components, State};
 use webb::flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
@@ -57,8 +57,13 @@ fn peer(address: &str, port: u16) -> Peer {
 }
 
 /// Two pods here, one elsewhere, both nodes, and a service. `guarded` lets the client in on port 80 and nobody out but to
-/// the backend's port 8080; the others are not isolated.
+/// the backend's port 8080, and both on UDP's 5683; the others are not isolated.
 fn index() -> Index {
+    index_with(&[])
+}
+
+/// As above, with these pods as well, each of which may reach `guarded`.
+fn index_with(late: &[&str]) -> Index {
     let mut compiler = Compiler::default();
     let mut draft = Draft::default();
     let mut pod = |name: &str, local: bool, address: &str| {
@@ -72,6 +77,9 @@ fn index() -> Index {
     pod("client", true, CLIENT);
     pod("guarded", true, GUARDED);
     pod("backend", false, BACKEND);
+    for address in late {
+        pod("client", true, address);
+    }
     let nodes = [(Kind::Host, "reserved:host", NODE), (Kind::RemoteNode, "reserved:remote-node", OTHER_NODE)];
     for (kind, label, address) in nodes {
         let id = draft.add(Sort::Node, Endpoint::reserved(kind, 1, label));
@@ -84,7 +92,9 @@ fn index() -> Index {
     };
     let rule = |name, port| RuleSpec {
         peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(named(name)) }],
-        ports: vec![PortSpec { protocol: L4::Tcp, port: PortMatch::Range(port, port) }],
+        ports: [(L4::Tcp, port), (L4::Udp, 5683)]
+            .map(|(protocol, port)| PortSpec { protocol, port: PortMatch::Range(port, port) })
+            .into(),
     };
     let policy = PolicySpec {
         namespace: "a".into(),
@@ -100,6 +110,7 @@ fn index() -> Index {
         ports: vec![ServicePort { protocol: L4::Tcp, port: 80, node_port: 30080 }],
     };
     draft.set_policies(compiler.compile([&policy]));
+    draft.set_networks(&["10.0.3.0/24".parse().unwrap()]);
     draft.set_services(Services::new(&[service]));
     draft.publish(0, Changes::default())
 }
@@ -197,9 +208,10 @@ enum Asked {
 
 /// A reader whose flows come out at `flows`.
 struct Road {
-    index: Arc<Index>,
+    index: Arc<ArcSwap<Index>>,
     ring: Ring,
     changes: Sender<Change>,
+    questions: Receiver<Connection>,
     bell: Waker,
     flows: Receiver<Item>,
     counters: Arc<Counters>,
@@ -216,12 +228,15 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     let lanes = Arc::new(Lanes::new(vec![Arc::new(lane)]));
     lanes.want_verdicts(verdicts == Asked::Yes);
     let (changes, told) = bounded(64);
-    let (bell, index, ring) = (Waker::new().unwrap(), Arc::new(index()), Ring::default());
+    let (ask, questions) = bounded(64);
+    let (bell, ring) = (Waker::new().unwrap(), Ring::default());
+    let index = Arc::new(ArcSwap::from_pointee(index()));
     let (counters, clock_ns) = (Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)));
     let (waker, translations) = (
         Waker::new().unwrap(),
         Translations {
             changes: told,
+            ask: Some(ask),
             followed: Arc::new(AtomicBool::new(followed)),
             bell: Some(bell.clone()),
             most: 1000,
@@ -233,7 +248,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
         waker,
         lanes,
         commands,
-        index: Arc::new(ArcSwap::new(Arc::clone(&index))),
+        index: Arc::clone(&index),
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([(NETFILTER, "NETFILTER_DROP")])))),
         decoder_fault: Box::new(|text| panic!("{text}")),
         counters: Arc::clone(&counters),
@@ -242,7 +257,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     let life = Arc::new(Life::new(components.component("reader")));
     let lives = Arc::clone(&life);
     let reader = std::thread::Builder::new().spawn(move || reader.run(&lives).unwrap()).unwrap();
-    Road { index, ring, changes, bell, flows, counters, clock_ns, life, reader }
+    Road { index, ring, changes, questions, bell, flows, counters, clock_ns, life, reader }
 }
 
 impl Road {
@@ -292,10 +307,10 @@ impl Road {
     /// Names of both ends, and of the service of each.
     fn names(&self, flow: &Flow) -> [String; 4] {
         let end = |id| {
-            let endpoint = self.index.endpoint(id);
+            let endpoint = *self.index.load().endpoint(id);
             if endpoint.pod.is_empty() { endpoint.reserved_identity } else { endpoint.pod }
         };
-        let service = |id| self.index.services().name(id).qualified;
+        let service = |id| self.index.load().services().name(id).qualified;
         [
             end(flow.source),
             end(flow.destination),
@@ -357,7 +372,7 @@ fn both_ends_are_named() {
         let from = FilterSpec { source_service: vec!["a/".into()], ..FilterSpec::default() };
         let fits = |spec| {
             let filter = FlowFilter::new(spec).unwrap();
-            [0, 1].map(|at| filter.matches(&flows[at], None, &road.index))
+            [0, 1].map(|at| filter.matches(&flows[at], None, &road.index.load()))
         };
         assert_eq!((fits(to), fits(from)), ([true, false], [false, true]), "filters see it at its own end");
     }
@@ -434,7 +449,7 @@ fn patience_ends() {
 /// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that decided.
 fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
     assert_eq!((flow.event, flow.packets, flow.bytes), (Event::PolicyVerdict, 0, 0));
-    let policy = flow.ruling.policy().and_then(|row| road.index.policies().name(row));
+    let policy = flow.ruling.policy().and_then(|row| road.index.load().policies().name(row));
     (flow.direction, flow.verdict, flow.ruling.matched(), policy.map(|policy| policy.name.text().to_string()))
 }
 
@@ -624,5 +639,132 @@ fn the_oldest_makes_room() {
     road.send([leaves(pod, world), comes_back(world, pod, SYN_ACK)]);
     assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Audit);
     road.becomes_undecided(Undecided::Crowded, 101);
+    road.finish();
+}
+
+/// A datagram between two ports that say nothing.
+fn datagram(record: Record) -> Record {
+    Record { kind: kind::NEW, protocol: 17, tcp_flags: 0, ..record }
+}
+
+/// Whether a datagram opens a conversation or answers one that is older than all that is remembered here, connection
+/// tracking knows: only what opens one is judged. Without an answer, what policies forbid is undecided.
+#[test]
+fn datagrams_are_asked_about() {
+    use Direction::{Egress, Ingress};
+    let (server, client) = ((CLIENT, 5683), (GUARDED, 40_000));
+    let pushes = |road: &Road| {
+        road.send([datagram(leaves(server, client)), datagram(enters(server, client))]);
+        assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace), "flows do not wait");
+        [0, 1].map(|_| road.questions.recv_timeout(Duration::from_secs(20)).unwrap())
+    };
+    let road = road(true, Asked::Yes);
+    let asked = Connection { source: (ip(CLIENT), 5683), destination: (ip(GUARDED), 40_000), protocol: L4::Udp };
+    for conversation in [Conversation::Reply, Conversation::Older] {
+        assert_eq!(pushes(&road), [asked; 2]);
+        for _ in 0..2 {
+            road.tell(Change::Answer(asked, conversation));
+        }
+    }
+    // Had they been judged, verdicts would come before these two.
+    assert_eq!(pushes(&road), [asked; 2]);
+    road.tell(Change::Answer(asked, Conversation::New));
+    let forwarded = road.take(1);
+    assert_eq!(ruling(&road, &forwarded[0]), (Egress, Verdict::Forwarded, 4, None));
+    road.tell(Change::Answer(asked, Conversation::New));
+    road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
+    let flows = road.take(2);
+    assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
+    assert_eq!(road.undecided_in_all(), 0);
+
+    // Ports that tell are not asked about: a well-known one is the server's.
+    road.send([datagram(enters((CLIENT, 40_000), (GUARDED, 53)))]);
+    road.take(1);
+    assert!(road.questions.is_empty());
+
+    // No answer comes in time.
+    pushes(&road);
+    assert_eq!(ruling(&road, &road.take(1)[0]).1, Verdict::Forwarded);
+    road.becomes_undecided(Undecided::Untracked, 1);
+    road.finish();
+}
+
+/// A dropped datagram is denied if it opened the conversation that policies forbid, and not if it answers one.
+#[test]
+fn dropped_datagrams_are_asked_about() {
+    let road = road(true, Asked::Yes);
+    let (server, client) = ((GUARDED, 5683), (CLIENT, 40_000));
+    for (conversation, reason, verdicts) in
+        [(Conversation::Reply, "NETFILTER_DROP", 0), (Conversation::New, "POLICY_DENIED", 1)]
+    {
+        road.send([drop_of(datagram(leaves(server, client)))]);
+        let asked = road.questions.recv_timeout(Duration::from_secs(20)).unwrap();
+        road.tell(Change::Answer(asked, conversation));
+        let flows = road.take(1 + verdicts);
+        assert_eq!(&*flows[0].reason.0.text(), reason);
+        assert!(flows[1..].iter().all(|flow| ruling(&road, flow).1 == Verdict::Dropped));
+    }
+    road.finish();
+}
+
+/// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that has it. Who gets no
+/// name within some seconds is unknown, never the world, and nothing is said of policies that might allow it; then the
+/// address is not waited for again.
+#[test]
+fn a_flow_waits_for_its_name() {
+    let road = road(false, Asked::Yes);
+    road.at(100);
+    let (late, never) = (("10.0.3.1", 1), ("10.0.3.2", 1));
+    let known = || enters((CLIENT, 1), (GUARDED, 80));
+    // The known one comes first, though it was seen last.
+    road.send([at(100, enters(late, (GUARDED, 80))), at(100, known())]);
+    assert_eq!(road.names(&road.take(2)[0])[0], "a/client");
+    road.index.store(Arc::new(index_with(&[late.0])));
+    let flows = road.take(2);
+    assert_eq!((road.names(&flows[0])[0].as_str(), flows[0].source_ip), ("a/client", ip(late.0)));
+    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded);
+
+    road.send([at(100, enters(never, (GUARDED, 80))), at(100, known())]);
+    road.take(2);
+    assert_eq!(road.undecided_in_all(), 0);
+    road.at(103);
+    let flows = road.take(1);
+    assert_eq!(road.names(&flows[0])[..2], ["reserved:unknown", "a/guarded"]);
+    road.becomes_undecided(Undecided::Unnamed, 1);
+    road.send([at(103, enters(never, (GUARDED, 80)))]);
+    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown", "at once");
+    // Behind a pod's own interface whatever has no name is a pod's too.
+    road.send([at(103, leaves(("172.31.0.1", 1), (BACKEND, 8080)))]);
+    road.send([at(103, known())]);
+    road.take(2);
+    road.at(106);
+    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown");
+    let outcomes = [0, 1, 2].map(|at| road.counters.name_waits[at].load(Relaxed));
+    assert_eq!(outcomes, [1, 3, 0]);
+    road.finish();
+}
+
+/// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was denied, and one that
+/// stays unknown was dropped for what the kernel says.
+#[test]
+fn a_drop_waits_for_its_name() {
+    let road = road(false, Asked::Yes);
+    road.at(100);
+    let denied = |port| drop_of(enters(("10.0.3.1", port), (GUARDED, 81)));
+    let known = || enters((CLIENT, 1), (GUARDED, 80));
+    road.send([at(100, denied(1)), at(100, known())]);
+    road.take(2);
+    road.at(103);
+    let flows = road.take(1);
+    assert_eq!((&*flows[0].reason.0.text(), road.names(&flows[0])[0].as_str()), ("NETFILTER_DROP", "reserved:unknown"));
+    road.at(200);
+    road.send([at(200, known())]);
+    road.take(2);
+    road.send([at(200, denied(2)), at(200, known())]);
+    road.take(2);
+    road.index.store(Arc::new(index_with(&["10.0.3.1"])));
+    let flows = road.take(2);
+    assert_eq!((&*flows[0].reason.0.text(), road.names(&flows[0])[0].as_str()), ("POLICY_DENIED", "a/client"));
+    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Dropped);
     road.finish();
 }

@@ -12,7 +12,7 @@ use crate::actors::probes::Watch;
 use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
 use crate::http::LostEvents;
-use crate::pipeline::{Counters, Lanes};
+use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
@@ -126,6 +126,7 @@ pub(super) fn pipeline(
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
+        &own::CLUSTER_NAME_WAITS,
         &own::CLUSTER_LATE_FLOWS,
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
@@ -146,6 +147,9 @@ pub(super) fn pipeline(
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
             for (result, count) in counters.lookups() {
                 rows.add(&own::CLUSTER_LOOKUPS, &[result], count);
+            }
+            for (outcome, count) in NAME_WAITS.iter().zip(&counters.name_waits) {
+                rows.add(&own::CLUSTER_NAME_WAITS, &[outcome], count.load(Relaxed));
             }
             rows.add(&own::CLUSTER_LATE_FLOWS, &[], counters.late.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {

@@ -35,7 +35,7 @@ use crate::index::Index;
 use crate::logging::LogControl;
 use crate::metrics::dynamic::Dynamic;
 use crate::metrics::{Budget, Limits, MetricConfig};
-use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, Reader, ReaderSeat, Translations};
+use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, MOST_QUESTIONS, Reader, ReaderSeat, Translations};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::settings::{self, Layers, Resolved};
@@ -276,11 +276,17 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Res
         return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
     }
     let (told, changes) = crossbeam_channel::bounded(CHANGES);
+    let (ask, questions) = crossbeam_channel::bounded(MOST_QUESTIONS);
     let bell = Waker::new()?;
-    let following =
-        Follower { changes: told, bell: bell.clone(), followed: Arc::clone(&followed), counters: Arc::clone(&heard) };
+    let following = Follower {
+        changes: told,
+        questions,
+        bell: bell.clone(),
+        followed: Arc::clone(&followed),
+        counters: Arc::clone(&heard),
+    };
     let conntrack = parts.kept("conntrack", follower::start(following, parts.intensity("conntrack")));
-    let translations = Translations { changes, followed, bell: Some(bell), most };
+    let translations = Translations { changes, ask: Some(ask), followed, bell: Some(bell), most };
     Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
 }
 

@@ -325,6 +325,7 @@ fn why(claims: &[Claim], owner: &Owner) -> String {
             Rank::Pod => "its pod runs",
             Rank::Host => "this machine's own",
             Rank::RemoteNode => "another node's own",
+            Rank::Overlay => "the first of the node's pod network, which its tunnel or bridge has, and no pod has it",
             Rank::ApiServer => "the Kubernetes API is served there, and nobody else has it",
             Rank::Service => "the service's own",
         }

@@ -6,6 +6,7 @@
 //! | another node | `reserved:remote-node`, likewise |
 //! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
 //! | a pod that runs | the pod; pods in the host's network leave the node its name |
+//! | nobody, in a network of pods | `reserved:unknown`: a pod that is not known yet |
 //! | a service | the world: a packet that still carries it has not met its backend |
 //! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use super::cache::{Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Kept, Named};
+use super::networks::{Networks, first_addresses};
 use super::{Cache, Key, Kind, Settings};
 use crate::flow::{Address, EndpointId, Sort};
 use crate::index::policy::Compiler;
@@ -82,6 +84,7 @@ pub(super) struct Builder {
     /// Pods with addresses of both families.
     dual: usize,
     interfaces: Vec<(u32, IpAddr)>,
+    networks: Networks,
     changes: Changes,
 }
 
@@ -121,7 +124,7 @@ impl Builder {
     /// The next index.
     pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
         self.recycle(cache, now_ns);
-        let Touched { mut pods, mut services, namespaces, nodes, policies, interfaces } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, interfaces } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
         if !relabelled.is_empty() {
@@ -129,6 +132,9 @@ impl Builder {
             for pod in cache.pods.iter().filter(|pod| relabelled.contains(&pod.key().namespace)) {
                 pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
             }
+        }
+        for (key, kept, time_ns) in ended {
+            self.ended(cache, key, &kept, time_ns);
         }
         let was_dual = self.dual > 0;
         // In the order in which it happened, and for equal times in one that does not depend on hashes.
@@ -158,6 +164,9 @@ impl Builder {
         }
         if policies || self.compiler.is_stale() {
             self.draft.set_policies(self.compiler.policies().clone());
+        }
+        if let Some(networks) = self.networks.changed() {
+            self.draft.set_networks(&networks);
         }
         self.interfaces = interfaces.unwrap_or_else(|| std::mem::take(&mut self.interfaces));
         let behind: Vec<(u32, EndpointId)> = self
@@ -211,8 +220,10 @@ impl Builder {
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
         let had = self.applied.get(&owner).map_or(&[][..], |applied| &applied.addresses);
         self.dual -= usize::from(is_dual(had));
+        self.networks.went(had);
         let addresses: Vec<Address> = kept.iter().flat_map(Kept::own_addresses).copied().map(Address::from).collect();
         self.dual += usize::from(is_dual(&addresses));
+        self.networks.came(&addresses);
         let Some(kept) = kept.filter(|_| !addresses.is_empty()) else {
             self.apply(&owner, Rank::Pod, 0, &[], now_ns);
             if let Some((id, _)) = before {
@@ -235,6 +246,27 @@ impl Builder {
             Some(_) => {}
             None => self.changes.came.push(Arc::clone(key)),
         }
+    }
+
+    /// A pod of this node has ended. One that never was in an index with its address (its first sign of that was its
+    /// end, or both came at once) has had it until now: what it sent may still wait for its name.
+    fn ended(&mut self, cache: &Cache, key: Arc<Key>, kept: &Kept, until_ns: u64) {
+        let owner = Owner { kind: Kind::Pod, key };
+        if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
+            return;
+        }
+        let free = |ip: &&IpAddr| self.claims.holder(Address::from(**ip)).is_none();
+        let addresses: Vec<Address> = kept.addresses.iter().filter(free).copied().map(Address::from).collect();
+        if addresses.is_empty() {
+            return;
+        }
+        let Owner { key, .. } = owner;
+        let (id, _) = self.meet(cache, &key, kept);
+        for address in addresses {
+            self.draft.had(address, id, until_ns);
+        }
+        self.draft.retire(id, until_ns);
+        self.changes.went.push(key);
     }
 
     /// Whether the pod would be named as it is.
@@ -291,6 +323,7 @@ impl Builder {
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
         let mut own = cache.settings.addresses.clone();
         let mut told = Vec::new();
+        let mut networks = Vec::new();
         let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), id));
             let addresses: Vec<(Address, EndpointId)> = addresses.collect();
@@ -298,7 +331,13 @@ impl Builder {
         };
         let [elsewhere, serving] = reserved.remote_node;
         for node in &cache.nodes {
-            if node.key().name == self.node {
+            networks.extend(&node.pod_networks);
+            let is_own = node.key().name == self.node;
+            let first = node.pod_networks.iter().flat_map(first_addresses);
+            let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
+            let overlay = Key { namespace: String::new(), name: format!("{} (overlay)", node.key().name) };
+            tell(Kind::Node, &overlay, Rank::Overlay, first.collect());
+            if is_own {
                 own.extend(&node.addresses);
                 continue;
             }
@@ -313,6 +352,7 @@ impl Builder {
         let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
         tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
 
+        self.networks.set_of_nodes(networks, cache.nodes.iter().flat_map(|node| node.addresses.clone()));
         let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {

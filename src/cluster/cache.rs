@@ -51,6 +51,8 @@ pub(super) struct Touched {
     pub(super) pods: HashMap<Arc<Key>, u64>,
     pub(super) services: HashMap<Arc<Key>, u64>,
     pub(super) namespaces: HashSet<String>,
+    /// Pods that ended, as they were: those that never were in an index have had their addresses until that time.
+    pub(super) ended: Vec<(Arc<Key>, Kept, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
     pub(super) policies: bool,
@@ -88,11 +90,15 @@ impl Cache {
         match object {
             Object::Pod(key, pod) => {
                 let kept = lock(&self.shared).keep(&key.namespace, *pod);
-                let known = self.pods.get(&key).map(|pod| (Arc::clone(pod.key()), *pod.value() == kept));
-                if let Some((_, true)) = known {
+                let known = self.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
+                if known.as_ref().is_some_and(|(_, known)| *known == kept) {
                     return;
                 }
+                let ends = kept.finished && known.as_ref().is_some_and(|(_, known)| !known.finished);
                 let key = known.map_or_else(|| Arc::new(key), |(key, _)| key);
+                if ends {
+                    self.touched().ended.push((Arc::clone(&key), kept.clone(), now_ns));
+                }
                 self.pods.insert(Arc::clone(&key), kept);
                 self.touched().pods.insert(key, now_ns);
             }
@@ -125,7 +131,13 @@ impl Cache {
     pub fn remove_at(&self, Reference { kind, key }: &Reference, now_ns: u64) -> bool {
         match kind {
             Kind::Pod => match self.pods.remove(key) {
-                Some((key, _)) => self.touched().pods.insert(key, now_ns),
+                Some((key, kept)) => {
+                    let mut touched = self.touched();
+                    if !kept.finished {
+                        touched.ended.push((Arc::clone(&key), kept, now_ns));
+                    }
+                    touched.pods.insert(key, now_ns)
+                }
                 None => return false,
             },
             Kind::Service => match self.services.remove(key) {
@@ -221,7 +233,8 @@ impl Cache {
         let namespaces = self.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
         let mut touched = self.touched();
         let interfaces = touched.interfaces.take();
-        *touched = Touched { pods, services, namespaces, nodes: true, policies: true, interfaces };
+        let ended = std::mem::take(&mut touched.ended);
+        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, interfaces };
     }
 
     /// How many objects there are.

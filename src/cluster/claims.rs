@@ -20,6 +20,8 @@ pub(super) enum Rank {
     Service,
     /// An endpoint of the Kubernetes API that is nothing else: a managed control plane.
     ApiServer,
+    /// A node's address in its own pods' network, which is a guess: the first ones are those of its tunnel and bridge.
+    Overlay,
     /// A pod that runs.
     Pod,
     /// Another node: what a machine itself has cannot be a pod's.

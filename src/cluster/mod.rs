@@ -18,6 +18,7 @@ mod identity;
 mod keep;
 pub mod kubernetes;
 mod manifest;
+mod networks;
 mod object;
 mod policy;
 pub mod types;

@@ -6,6 +6,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use ipnet::IpNet;
+
 use super::types::{self, ObjectMeta};
 use super::{policy, workload};
 use crate::flow::L4;
@@ -81,8 +83,10 @@ pub struct Pod {
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
-    /// Its internal and external addresses.
+    /// Its internal and external addresses, and those of its tunnels that network plugins note in annotations.
     pub addresses: Vec<IpAddr>,
+    /// Where its pods have their addresses from.
+    pub pod_networks: Vec<IpNet>,
 }
 
 /// A service.
@@ -150,7 +154,10 @@ impl TryFrom<Raw> for Object {
         Ok(match raw {
             Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(self::pod(*pod)?)),
             Raw::Namespace(namespace) => Self::Namespace(named(&namespace.metadata)?, labels(namespace.metadata)),
-            Raw::Node(node) => Self::Node(named(&node.metadata)?, self::node(*node)?),
+            Raw::Node(node) => {
+                let name = node.metadata.name.clone();
+                Self::Node(named(&ObjectMeta { name, ..ObjectMeta::default() })?, self::node(*node)?)
+            }
             Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, self::service(*service)?),
             Raw::EndpointSlice(slice) => Self::EndpointSlice(namespaced(&slice.metadata)?, self::slice(*slice)?),
             Raw::NetworkPolicy(policy) => {
@@ -234,6 +241,21 @@ fn named_ports(spec: &types::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
     Ok(named)
 }
 
+/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node itself has: Calico,
+/// Cilium (by its old name, too), Kube-OVN.
+const TUNNEL_ADDRESSES: [&str; 10] = [
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "projectcalico.org/IPv4WireguardInterfaceAddr",
+    "projectcalico.org/IPv6WireguardInterfaceAddr",
+    "network.cilium.io/ipv4-cilium-host",
+    "network.cilium.io/ipv6-cilium-host",
+    "io.cilium.network.ipv4-cilium-host",
+    "io.cilium.network.ipv6-cilium-host",
+    "ovn.kubernetes.io/ip_address",
+];
+
 fn node(node: types::Node) -> Result<Node, Invalid> {
     let mut addresses = Vec::new();
     for (at, found) in node.status.and_then(|status| status.addresses).iter().flatten().enumerate() {
@@ -241,7 +263,25 @@ fn node(node: types::Node) -> Result<Node, Invalid> {
             addresses.push(address(&format!("status.addresses[{at}].address"), &found.address)?);
         }
     }
-    Ok(Node { addresses })
+    let annotations = node.metadata.annotations.unwrap_or_default();
+    for annotation in TUNNEL_ADDRESSES {
+        // Nobody promises what plugins write there, so what is no address is passed over.
+        let address = annotations.get(annotation).and_then(|text| text.split('/').next()?.parse().ok());
+        addresses.extend(address.filter(|address| !addresses.contains(address)));
+    }
+    let spec = node.spec.unwrap_or_default();
+    let networks = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
+    let mut pod_networks: Vec<IpNet> = Vec::new();
+    for text in networks.filter(|text| !text.is_empty()) {
+        let network: IpNet = text
+            .parse()
+            .map_err(|_| Invalid(format!("spec.podCIDRs: `{text}` is not a network such as 10.0.0.0/24")))?;
+        let network = network.trunc();
+        if !pod_networks.contains(&network) {
+            pod_networks.push(network);
+        }
+    }
+    Ok(Node { addresses, pod_networks })
 }
 
 fn service(service: types::Service) -> Result<Service, Invalid> {

@@ -127,8 +127,27 @@ pub struct Namespace {
 #[allow(missing_docs, reason = "see above")]
 pub struct Node {
     #[serde(default)]
-    pub metadata: ObjectMeta,
+    pub metadata: NodeMeta,
+    pub spec: Option<NodeSpec>,
     pub status: Option<NodeStatus>,
+}
+
+/// `metadata` with the annotations, which only nodes are read for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NodeMeta {
+    pub name: Option<String>,
+    pub labels: Option<BTreeMap<String, String>>,
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see above")]
+pub struct NodeSpec {
+    #[serde(rename = "podCIDR")]
+    pub pod_cidr: Option<String>,
+    #[serde(rename = "podCIDRs")]
+    pub pod_cidrs: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -15,6 +15,15 @@ pub(super) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])>
     })
 }
 
+/// Appends an attribute, padded.
+pub(super) fn push(to: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
+    to.extend(length.to_ne_bytes());
+    to.extend(kind.to_ne_bytes());
+    to.extend(value);
+    to.resize(to.len().next_multiple_of(4), 0);
+}
+
 /// A number in the machine's order.
 pub(super) fn u16_of(bytes: &[u8]) -> Option<u16> {
     bytes.try_into().ok().map(u16::from_ne_bytes)
@@ -36,10 +45,8 @@ pub(super) mod tests {
 
     /// An attribute as the kernel writes it.
     pub(in crate::conntrack) fn attribute(kind: u16, value: &[u8]) -> Vec<u8> {
-        let length = u16::try_from(value.len() + 4).unwrap();
-        let mut bytes = [length.to_ne_bytes(), kind.to_ne_bytes()].concat();
-        bytes.extend(value);
-        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        let mut bytes = Vec::new();
+        push(&mut bytes, kind, value);
         bytes
     }
 

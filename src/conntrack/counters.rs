@@ -13,6 +13,8 @@ pub struct Counters {
     pub overruns: AtomicU64,
     /// Times that everything was read.
     pub dumps: AtomicU64,
+    /// Questions about a packet's conversation that were answered.
+    pub questions: AtomicU64,
     /// Messages that could not be read.
     pub malformed: AtomicU64,
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{SendTimeoutError, Sender};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use rustix::event::Timespec;
 
 use super::message::{Message, messages};
+use super::query::Query;
 use super::socket::{Received, Socket};
 use super::{ConntrackError, Counters};
-use crate::decode::nat::{Change, Translation};
+use crate::decode::nat::{Change, Connection, Translation};
 use crate::records::Waker;
 
 /// How long one turn waits for an event.
@@ -19,6 +20,9 @@ const TURN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Events that one turn reads at most, so that a flood of them does not keep it from its other duties.
 const MOST_EVENTS: usize = 4096;
+
+/// Questions that one turn answers at most, at some microseconds each.
+const MOST_QUESTIONS: usize = 256;
 
 /// How long a reader that is behind is waited for before somebody asks whether it is worth while.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -37,7 +41,10 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Follower {
     /// Where changes go; it may make the follower wait.
     pub changes: Sender<Change>,
-    /// Rung by whoever wants to hear [`Change::UpToDate`].
+    /// Packets of which it is asked what they are to their conversation; each is answered by [`Change::Answer`], in
+    /// this order.
+    pub questions: Receiver<Connection>,
+    /// Rung by whoever wants to hear [`Change::UpToDate`], or has asked a question.
     pub bell: Waker,
     /// Set while all is known.
     pub followed: Arc<AtomicBool>,
@@ -50,6 +57,7 @@ pub struct Follower {
 pub struct Following<'a> {
     follower: &'a Follower,
     events: Socket,
+    query: Query,
     next_dump: Instant,
     last_dump: Option<Instant>,
 }
@@ -60,7 +68,8 @@ impl Follower {
     /// # Errors
     /// If this kernel or these privileges do not allow it.
     pub fn listen(&self) -> Result<Following<'_>, ConntrackError> {
-        Ok(Following { follower: self, events: listen()?, next_dump: Instant::now(), last_dump: None })
+        let (events, query) = (listen()?, Query::new()?);
+        Ok(Following { follower: self, events, query, next_dump: Instant::now(), last_dump: None })
     }
 
     fn note(&self, message: &Message) {
@@ -112,7 +121,18 @@ impl Following<'_> {
             }
             left = left.max(1);
         }
-        if rung { follower.pass(Change::UpToDate, alive) } else { Ok(()) }
+        if !rung {
+            return Ok(());
+        }
+        for asked in follower.questions.try_iter().take(MOST_QUESTIONS) {
+            let conversation = self.query.ask(&asked)?;
+            follower.counters.questions.fetch_add(1, Relaxed);
+            follower.pass(Change::Answer(asked, conversation), alive)?;
+        }
+        if !follower.questions.is_empty() {
+            follower.bell.wake();
+        }
+        follower.pass(Change::UpToDate, alive)
     }
 
     /// Passes on what the next datagram says; false if there is none.

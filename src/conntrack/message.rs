@@ -1,7 +1,7 @@
 //! What a netlink datagram of connection tracking says.
 
-use super::attributes::{attributes, port_of, u16_of, u32_of};
-use crate::decode::nat::{Connection, Peer, Translation};
+use super::attributes::{attributes, port_of, push, u16_of, u32_of};
+use crate::decode::nat::{Connection, Conversation, Peer, Translation};
 use crate::flow::{Address, L4};
 
 /// Length of `struct nlmsghdr`.
@@ -23,6 +23,7 @@ mod kind {
 mod attribute {
     pub(super) const ORIGINAL: u16 = 1;
     pub(super) const REPLY: u16 = 2;
+    pub(super) const STATUS: u16 = 3;
     pub(super) const ADDRESSES: u16 = 1;
     pub(super) const PROTOCOL: u16 = 2;
     pub(super) const V4_SOURCE: u16 = 1;
@@ -96,6 +97,102 @@ fn read(kind: u16, body: &[u8]) -> Message {
 
 /// The type of a request for everything.
 pub(super) const GET: u16 = kind::GET;
+
+/// A connection that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tracked {
+    translation: Translation,
+    /// Packets went both ways, of UDP for more than two seconds.
+    assured: bool,
+}
+
+impl Tracked {
+    /// What a packet with these ends is to it.
+    pub(super) fn conversation(&self, packet: &Connection) -> Conversation {
+        let Translation { opened, arrived } = self.translation;
+        if [opened, arrived].contains(&packet.reversed()) && ![opened, arrived].contains(packet) {
+            Conversation::Reply
+        } else if self.assured {
+            Conversation::Older
+        } else {
+            Conversation::New
+        }
+    }
+}
+
+/// What became of a question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Found(Tracked),
+    NotFound,
+    /// With this `errno`.
+    Failed(i32),
+    /// The answer to another question, or none that can be read.
+    Other,
+}
+
+/// A request for the connection that has these ends in one of its directions.
+pub(super) fn question(ends: &Connection, sequence: u32) -> Vec<u8> {
+    /// `NLM_F_REQUEST`.
+    const FLAGS: u16 = 1;
+    /// `NLA_F_NESTED`.
+    const NESTED: u16 = 0x8000;
+    /// `AF_INET` and `AF_INET6`.
+    const FAMILIES: (u8, u8) = (2, 10);
+    let (mut addresses, mut ports, mut tuple) = (Vec::new(), Vec::new(), Vec::new());
+    let v4 = [ends.source.0, ends.destination.0].map(Address::v4);
+    let family = if let [Some(source), Some(destination)] = v4 {
+        push(&mut addresses, attribute::V4_SOURCE, &source.to_be_bytes());
+        push(&mut addresses, attribute::V4_DESTINATION, &destination.to_be_bytes());
+        FAMILIES.0
+    } else {
+        push(&mut addresses, attribute::V6_SOURCE, &ends.source.0.0);
+        push(&mut addresses, attribute::V6_DESTINATION, &ends.destination.0.0);
+        FAMILIES.1
+    };
+    let number = match ends.protocol {
+        L4::Tcp => 6,
+        L4::Sctp => 132,
+        _ => 17,
+    };
+    push(&mut ports, attribute::NUMBER, &[number]);
+    push(&mut ports, attribute::SOURCE_PORT, &ends.source.1.to_be_bytes());
+    push(&mut ports, attribute::DESTINATION_PORT, &ends.destination.1.to_be_bytes());
+    push(&mut tuple, attribute::ADDRESSES | NESTED, &addresses);
+    push(&mut tuple, attribute::PROTOCOL | NESTED, &ports);
+    let mut body = vec![family, 0, 0, 0];
+    push(&mut body, attribute::ORIGINAL | NESTED, &tuple);
+    let length = u32::try_from(HEADER + body.len()).unwrap_or(0);
+    let mut request = Vec::with_capacity(HEADER + body.len());
+    request.extend(length.to_ne_bytes());
+    request.extend([GET.to_ne_bytes(), FLAGS.to_ne_bytes()].concat());
+    request.extend(sequence.to_ne_bytes());
+    request.extend(0_u32.to_ne_bytes());
+    request.extend(body);
+    request
+}
+
+/// What a datagram says to the question of that number.
+pub(super) fn answer(bytes: &[u8], sequence: u32) -> Answer {
+    const NOT_FOUND: i32 = 2;
+    if bytes.get(8..12).and_then(u32_of) != Some(sequence) {
+        return Answer::Other;
+    }
+    let Some((kind, body, _)) = split(bytes) else { return Answer::Other };
+    match read(kind, body) {
+        Message::New(Some(translation)) => {
+            let assured = body.get(FAMILY..).into_iter().flat_map(attributes).any(|(kind, value)| {
+                /// `IPS_ASSURED`, in the last byte of a number in network order.
+                const ASSURED: u8 = 1 << 2;
+                kind == attribute::STATUS && value.get(3).is_some_and(|last| last & ASSURED != 0)
+            });
+            Answer::Found(Tracked { translation, assured })
+        }
+        Message::Failed(NOT_FOUND) => Answer::NotFound,
+        Message::Failed(errno) => Answer::Failed(errno),
+        _ => Answer::Other,
+    }
+}
 
 /// None if a tuple is missing or broken; some none if it has no ports.
 #[allow(clippy::option_option, reason = "the outer one is about the message, the inner about the connection")]

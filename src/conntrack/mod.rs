@@ -18,6 +18,7 @@ mod attributes;
 mod counters;
 mod follower;
 mod message;
+mod query;
 mod socket;
 
 pub use counters::Counters;

@@ -83,7 +83,12 @@ impl Socket {
         for (place, byte) in request.iter_mut().zip(parts.concat()) {
             *place = byte;
         }
-        send(&self.fd, &request, SendFlags::empty())?;
+        self.send(&request)
+    }
+
+    /// Sends a request.
+    pub(super) fn send(&self, request: &[u8]) -> io::Result<()> {
+        send(&self.fd, request, SendFlags::empty())?;
         Ok(())
     }
 

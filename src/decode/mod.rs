@@ -4,9 +4,10 @@
 //! hold is a [`DecodeError`] for the caller to count. Decoding costs two hash probes and a few comparisons; it takes no
 //! lock and allocates nothing.
 //!
-//! Few flows are [`Decoded::Ask`]: those with an address that somebody else may be behind ([`services`]) and those that
-//! policies have a say in ([`verdicts`]). Whoever has the tables for that looks a second time; all others are done.
+//! Few flows are [`Decoded::Ask`]: those with an address that somebody else may be behind ([`services`]) or that no pod
+//! is known to have yet, and those that policies have a say in ([`verdicts`], [`drops`]). Whoever has the tables for that looks a second time; all others are done.
 
+pub mod drops;
 mod error;
 pub mod expiring;
 mod fuzz;
@@ -14,6 +15,7 @@ pub mod nat;
 pub mod services;
 pub mod verdicts;
 
+use drops::{Denial, Suspect};
 pub use error::DecodeError;
 pub use fuzz::fuzz;
 
@@ -25,7 +27,7 @@ use crate::abi::{self, Record, flag, kind};
 use crate::flow::{
     Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, Sort, TcpFlags, Verdict,
 };
-use crate::index::{Index, Kind};
+use crate::index::Index;
 
 /// `enum webb_hook` of `bpf/include/abi.h`.
 mod hook {
@@ -58,8 +60,8 @@ pub struct Why {
     pub front: bool,
     /// It is the first packet of a connection, at a pod's own interface.
     pub opens: bool,
-    /// It was dropped, and a policy forbids it.
-    pub denied: bool,
+    /// It was dropped under a reason that an enforcer of policies gives.
+    pub suspect: Option<Suspect>,
 }
 
 impl Decoded {
@@ -125,7 +127,7 @@ impl Decoder {
         let front = flow.source.any_front(flow.destination);
         if front || record.kind == kind::NEW {
             let opens = record.kind == kind::NEW && opens(&flow, &record);
-            let why = Why { front, opens, denied: false };
+            let why = Why { front, opens, suspect: None };
             return Ok(if why.front || why.opens { Decoded::Ask(flow, why) } else { Decoded::Flow(flow) });
         }
         Ok(Decoded::Flow(flow))
@@ -133,41 +135,39 @@ impl Decoder {
 
     /// A drop says neither whose connection it was nor which way that went, so the direction is told by which end is a
     /// pod of this node.
-    ///
-    /// Policies are asked about the packet as it was sent. For the reply of a connection that they allow, dropped for
-    /// some other reason by netfilter, the answer is about a connection the other way round: nobody here knows better.
     #[inline(never)]
     fn dropped(&self, mut flow: Flow, reason: u32, index: &Index) -> Decoded {
-        let (source, destination) = (index.endpoint(flow.source), index.endpoint(flow.destination));
-        if source.kind != Kind::Pod && destination.kind != Kind::Pod {
+        let ends = [flow.source, flow.destination];
+        if !ends.iter().any(|end| matches!(end.sort(), Sort::Local | Sort::Remote | Sort::Unnamed)) {
             return Decoded::Foreign;
         }
         flow.verdict = Verdict::Dropped;
         flow.reply = Reply::Unknown;
         flow.reason = self.reasons.get(reason);
-        flow.direction = if source.kind == Kind::Pod && source.local {
-            Direction::Egress
-        } else if destination.kind == Kind::Pod && destination.local {
-            Direction::Ingress
+        flow.direction = drops::direction(&flow);
+        let suspect = self.reasons.may_be_policy(reason).then(|| self.suspect(&flow));
+        let denial = suspect.map_or(Denial::Other, |suspect| suspect.judge(&mut flow, index));
+        let front = flow.source.any_front(flow.destination);
+        if front || denial != Denial::Other {
+            Decoded::Ask(flow, Why { front, opens: false, suspect })
         } else {
-            Direction::Unknown
-        };
-        if self.reasons.may_be_policy(reason)
-            && let Some(denial) = index.policies().forbids(index, &flow)
-        {
-            flow.reason = self.reasons.policy_denied();
-            flow.direction = denial.direction;
+            Decoded::Flow(flow)
         }
-        let (front, denied) = (flow.source.any_front(flow.destination), flow.reason == self.reasons.policy_denied());
-        if front || denied { Decoded::Ask(flow, Why { front, opens: false, denied }) } else { Decoded::Flow(flow) }
+    }
+
+    fn suspect(&self, flow: &Flow) -> Suspect {
+        Suspect { kernel: flow.reason, policy: self.reasons.policy_denied() }
     }
 }
 
 /// The end at a pod's own interface: an address that nobody has there (of a second network, or of a link alone) is the
-/// pod's all the same.
+/// pod's all the same. If it is not known which pod that is, it will be.
 #[inline]
-fn behind(end: EndpointId, ifindex: u32, index: &Index) -> EndpointId {
-    if end.sort() == Sort::World { index.behind(ifindex).unwrap_or(end) } else { end }
+fn behind(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> EndpointId {
+    if !matches!(end.sort(), Sort::World | Sort::Unnamed) {
+        return end;
+    }
+    index.behind(ifindex).or_else(|| index.unnamed_at_pod(address)).unwrap_or(end)
 }
 
 /// True for multicast and for the broadcast address.
@@ -180,13 +180,13 @@ fn is_for_many(address: Address) -> bool {
 
 /// Names both ends by what `index` knows of their addresses.
 #[inline]
-fn name(flow: &mut Flow, index: &Index) {
+pub fn name(flow: &mut Flow, index: &Index) {
     flow.source = index.find_at(flow.source_ip, flow.time_ns);
     flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
     match flow.point {
-        Point::ToStack => flow.source = behind(flow.source, flow.ifindex, index),
+        Point::ToStack => flow.source = behind(flow.source, flow.source_ip, flow.ifindex, index),
         Point::ToEndpoint if !is_for_many(flow.destination_ip) => {
-            flow.destination = behind(flow.destination, flow.ifindex, index);
+            flow.destination = behind(flow.destination, flow.destination_ip, flow.ifindex, index);
         }
         _ => {}
     }

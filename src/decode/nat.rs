@@ -73,6 +73,19 @@ pub enum Change {
     End,
     /// Somebody asked: what had happened by then has been told.
     UpToDate,
+    /// The answer to a question: what a packet with these ends is to its conversation.
+    Answer(Connection, Conversation),
+}
+
+/// What a packet is to the conversation that it belongs to, as connection tracking knows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conversation {
+    /// Its sender opened it just now, or it is not tracked.
+    New,
+    /// Its sender opened it, and packets went both ways for a while.
+    Older,
+    /// Its receiver opened it.
+    Reply,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +135,7 @@ impl Table {
                 self.backends.retain(|_, row| row.told == told);
                 self.origins.retain(|_, row| row.told == told);
             }
-            Change::UpToDate => {}
+            Change::UpToDate | Change::Answer(..) => {}
         }
     }
 

@@ -20,7 +20,7 @@
 
 use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
-use crate::flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, TcpFlags, Verdict};
+use crate::flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
 use crate::index::policy::Match;
 use crate::index::{Index, Kind};
 
@@ -43,11 +43,15 @@ pub enum Undecided {
     Crowded,
     /// It goes to a service, and which pod answers is not known.
     Backend,
+    /// Policies forbid it unless the end that has no name is one that they allow.
+    Unnamed,
+    /// Policies forbid the datagram if it opens a conversation, and connection tracking could not be asked.
+    Untracked,
 }
 
 impl Undecided {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 3] = [Self::Unanswered, Self::Crowded, Self::Backend];
+    pub const ALL: [Self; 5] = [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked];
 
     /// As the label has it.
     pub fn label(self) -> &'static str {
@@ -55,6 +59,8 @@ impl Undecided {
             Self::Unanswered => "unanswered",
             Self::Crowded => "crowded",
             Self::Backend => "backend",
+            Self::Unnamed => "unnamed",
+            Self::Untracked => "untracked",
         }
     }
 }
@@ -112,14 +118,7 @@ impl Verdicts {
     /// The verdict on a connection that `flow` opens at a pod's interface, if it is known already. `backend` is the
     /// destination's own address where the packet has a service's.
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
-        let (pod, direction) = match (flow.point, flow.direction) {
-            (Point::ToStack, Direction::Egress) => (flow.source, Direction::Egress),
-            (Point::ToEndpoint, Direction::Ingress) => (flow.destination, Direction::Ingress),
-            _ => return None,
-        };
-        if index.endpoint(pod).kind != Kind::Pod {
-            return None;
-        }
+        let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
         let Some(opinion) = index.policies().judge(index, &asked).of(direction) else {
             return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
@@ -129,6 +128,10 @@ impl Verdicts {
         let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
         if opinion.matched == Match::All || (opinion.allows() && !any) {
             return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
+        }
+        if !index.is_ready() || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed) {
+            self.count(Undecided::Unnamed, 1);
+            return None;
         }
         let connection = Connection::of(&asked);
         let settled =
@@ -141,6 +144,27 @@ impl Verdicts {
         let key = Key { connection: Connection { destination, ..connection }, direction };
         let ruling = (!any).then_some(ruling);
         self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
+        None
+    }
+
+    /// At which end of a connection that `flow` opens a pod is to be judged; none if this is not the place.
+    pub fn side(flow: &Flow, index: &Index) -> Option<Direction> {
+        let (pod, direction) = match (flow.point, flow.direction) {
+            (Point::ToStack, Direction::Egress) => (flow.source, Direction::Egress),
+            (Point::ToEndpoint, Direction::Ingress) => (flow.destination, Direction::Ingress),
+            _ => return None,
+        };
+        (index.endpoint(pod).kind == Kind::Pod).then_some(direction)
+    }
+
+    /// The verdict on a datagram of which it could not be found out whether it opens a conversation: what is allowed is
+    /// allowed either way.
+    pub fn untracked(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let direction = Self::side(flow, index)?;
+        if index.policies().judge(index, &to(flow, backend)).of(direction).is_none_or(|opinion| opinion.allows()) {
+            return self.opened(flow, backend, index);
+        }
+        self.count(Undecided::Untracked, 1);
         None
     }
 

@@ -44,11 +44,14 @@ pub enum Sort {
     Service = 4,
     /// This node, another one, or an API server outside of the nodes.
     Node = 5,
+    /// An address of pods that no pod is known to have.
+    Unnamed = 6,
 }
 
 impl Sort {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [Self::Unknown, Self::Local, Self::Remote, Self::World, Self::Service, Self::Node];
+    pub const ALL: [Self; 7] =
+        [Self::Unknown, Self::Local, Self::Remote, Self::World, Self::Service, Self::Node, Self::Unnamed];
 
     /// As the label `result` of the counter of lookups has it.
     pub fn label(self) -> &'static str {
@@ -59,6 +62,7 @@ impl Sort {
             Self::Service => "service",
             Self::Node => "node",
             Self::World => "world",
+            Self::Unnamed => "unnamed",
         }
     }
 }
@@ -70,7 +74,8 @@ impl EndpointId {
     pub const WORLD: Self = Self(1);
     /// Rows that there can be. With the sort before it an id has 30 bits.
     pub const ROWS: u32 = 1 << 27;
-    /// Set in the ids of sorts that somebody else may be behind: the backend of a service, a pod that is masqueraded.
+    /// Set in the ids of sorts that somebody else may be behind: the backend of a service, a pod that is masqueraded, a
+    /// pod that is not known yet.
     const FRONT: u32 = (Sort::Service as u32) << 27;
 
     /// The one in `row`, who is of this sort. A row alone is the id of someone in the world.
@@ -96,6 +101,7 @@ impl EndpointId {
             2 => Sort::Remote,
             4 => Sort::Service,
             5 => Sort::Node,
+            6 => Sort::Unnamed,
             _ if self.row() == 0 => Sort::Unknown,
             _ => Sort::World,
         }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use ipnet::IpNet;
 
+use super::networks::Networks;
 use super::rows::{Describe, Rows};
 use super::table::{CHANGED, Key, Table};
 use super::{Changes, Endpoint, EndpointSpec, Index, Interfaces, Kind, Policies, Services};
@@ -48,6 +50,8 @@ impl Default for Draft {
             v6: Table::default(),
             rows: Rows::default(),
             world: [EndpointId::WORLD; 2],
+            unnamed: EndpointId::WORLD,
+            networks: Networks::default(),
             addresses: 0,
             contested: 0,
             settled_ns: 0,
@@ -133,7 +137,26 @@ impl Draft {
 
     /// Who has an address that nobody has.
     pub fn world(&self, address: Address) -> EndpointId {
-        self.next.nobody(usize::from(address.v4().is_none()))
+        self.next.world(usize::from(address.v4().is_none()))
+    }
+
+    /// Notes that somebody had an address until a moment, and was in no index while they had it: flows from before that
+    /// moment are named by them.
+    pub fn had(&mut self, address: Address, id: EndpointId, until_ns: u64) {
+        match address.v4() {
+            Some(v4) => had(&mut self.next.v4, v4, id, until_ns),
+            None => had(&mut self.next.v6, address.bits(), id, until_ns),
+        }
+        self.changed.push_back((until_ns, address));
+        self.next.settled_ns = self.next.settled_ns.max(until_ns);
+    }
+
+    /// The networks that pods have their addresses from, and no one else.
+    pub fn set_networks(&mut self, networks: &[IpNet]) {
+        if self.next.unnamed == EndpointId::WORLD {
+            self.next.unnamed = self.add(Sort::Unnamed, Endpoint::unnamed());
+        }
+        self.next.networks = Networks::new(networks);
     }
 
     /// Whether the cluster has addresses of both families: the world has two names then.
@@ -224,6 +247,12 @@ fn set<K: Key>(table: &mut Table<K>, key: K, to: Option<EndpointId>, until_ns: O
     let changed = if ended.is_some() { table.remember(key, ended, 0) } else { found & CHANGED != 0 };
     table.set(key, to.map_or(0, |id| id.0) | if changed { CHANGED } else { 0 });
     Known { before, remembered: ended.is_some() }
+}
+
+fn had<K: Key>(table: &mut Table<K>, key: K, id: EndpointId, until_ns: u64) {
+    table.remember(key, Some((until_ns, id.0)), 0);
+    let now = table.get(key);
+    table.set(key, now | CHANGED);
 }
 
 fn forget<K: Key>(table: &mut Table<K>, key: K, horizon_ns: u64) {

@@ -19,6 +19,8 @@ pub enum Kind {
     RemoteNode,
     /// Outside the cluster: `reserved:world`.
     World,
+    /// A pod that is not known, at an address of pods: `reserved:unknown`.
+    Unnamed,
     /// Any other reserved identity.
     Reserved,
 }
@@ -99,6 +101,11 @@ impl Endpoint {
     /// `reserved:world`, identity 2.
     pub fn world() -> Self {
         Self::reserved(Kind::World, 2, "reserved:world")
+    }
+
+    /// `reserved:unknown`, identity 0.
+    pub fn unnamed() -> Self {
+        Self::reserved(Kind::Unnamed, 0, "reserved:unknown")
     }
 
     /// An endpoint that has one reserved label and nothing else.

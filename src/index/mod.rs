@@ -14,6 +14,7 @@ mod endpoint;
 mod ends;
 pub mod filters;
 mod flows;
+mod networks;
 pub mod policy;
 mod rows;
 mod services;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::flow::{Address, EndpointId, Sort};
+use networks::Networks;
 use rows::Rows;
 use table::{CHANGED, Table};
 
@@ -73,6 +75,10 @@ pub struct Index {
     rows: Rows,
     /// Who has an address that nobody has, by family: they differ in clusters with both.
     world: [EndpointId; 2],
+    /// Whoever has an address of pods that no pod is known to have; the world in an index that was not told of pods'
+    /// networks.
+    unnamed: EndpointId,
+    networks: Networks,
     addresses: usize,
     contested: usize,
     /// When the last address changed hands: what happened since needs no look into the past.
@@ -116,7 +122,7 @@ impl Index {
     #[inline]
     pub fn find(&self, address: Address) -> EndpointId {
         let (found, family) = self.look(address);
-        if found & !CHANGED == 0 { self.nobody(family) } else { EndpointId(found & !CHANGED) }
+        if found & !CHANGED == 0 { self.nobody(address, family) } else { EndpointId(found & !CHANGED) }
     }
 
     /// Who had `address` at `time_ns` (`CLOCK_MONOTONIC`), as far as that can be told: what happened longer ago than
@@ -125,7 +131,7 @@ impl Index {
     pub fn find_at(&self, address: Address, time_ns: u64) -> EndpointId {
         let (found, family) = self.look(address);
         if found == 0 {
-            self.nobody(family)
+            self.nobody(address, family)
         } else if found & CHANGED == 0 || (time_ns >= self.settled_ns && found != CHANGED) {
             EndpointId(found & !CHANGED)
         } else {
@@ -151,7 +157,12 @@ impl Index {
     }
 
     #[inline]
-    fn nobody(&self, family: usize) -> EndpointId {
+    fn nobody(&self, address: Address, family: usize) -> EndpointId {
+        if self.networks.hold(address) { self.unnamed } else { self.world(family) }
+    }
+
+    #[inline]
+    fn world(&self, family: usize) -> EndpointId {
         self.world.get(family).copied().unwrap_or(EndpointId::WORLD)
     }
 
@@ -167,6 +178,13 @@ impl Index {
     /// The pod behind an interface of this node; none if that isn't known.
     pub fn behind(&self, ifindex: u32) -> Option<EndpointId> {
         self.interfaces.get(&ifindex).copied()
+    }
+
+    /// Whoever has an address that nobody is known to have, at the interface of a pod: a pod, which is not known yet, if
+    /// pods are known at all.
+    pub fn unnamed_at_pod(&self, address: Address) -> Option<EndpointId> {
+        (self.unnamed != EndpointId::WORLD && self.ready && self.addresses > 0 && networks::may_be_a_pods(address))
+            .then_some(self.unnamed)
     }
 
     /// The interfaces of this node that lead to a pod, in order.
@@ -238,6 +256,7 @@ impl Endpoint {
             Kind::Pod => Sort::Remote,
             Kind::Host | Kind::RemoteNode | Kind::Reserved => Sort::Node,
             Kind::World => Sort::World,
+            Kind::Unnamed => Sort::Unnamed,
         }
     }
 }

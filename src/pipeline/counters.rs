@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::unnamed::NAME_WAITS;
 use crate::decode::DecodeError;
 use crate::decode::verdicts::Undecided;
 use crate::flow::{Flow, Sort};
@@ -40,6 +41,8 @@ pub struct Counters {
     pub allocated: AtomicU64,
     /// Flows that were looked up in the table of translations, by [`LOOKUPS`].
     pub lookups: [AtomicU64; LOOKUPS.len()],
+    /// Flows without a name, by [`NAME_WAITS`].
+    pub name_waits: [AtomicU64; NAME_WAITS.len()],
     /// Translations that are known.
     pub translations: AtomicU64,
     /// Translations that the table had no room for.
@@ -123,7 +126,8 @@ mod tests {
             counters.look_up(&found, ready);
         }
         let counts: Vec<_> = counters.lookups().collect();
-        let expected = [("unknown", 2), ("local", 4), ("remote", 0), ("world", 2), ("service", 2), ("node", 2)];
+        let expected =
+            [("unknown", 2), ("local", 4), ("remote", 0), ("world", 2), ("service", 2), ("node", 2), ("unnamed", 0)];
         assert_eq!(counts, expected);
         assert_eq!(counters.late.load(Relaxed), 3);
     }

@@ -13,15 +13,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, never};
+use crossbeam_channel::{Receiver, Sender, never};
 
+use super::questions::{Question, Questions};
+use super::unnamed::{Unnamed, is_unnamed};
 use super::{BATCH, Batch, Counters};
 use crate::clock::Clock;
 use crate::decode::Why;
-use crate::decode::nat::{Change, Peer, Table};
+use crate::decode::drops::{Denial, opened_by_sender};
+use crate::decode::nat::{Change, Connection, Conversation, Peer, Table};
 use crate::decode::services::{Named, look};
 use crate::decode::verdicts::Verdicts;
-use crate::flow::{Flow, Reply};
+use crate::flow::{Flow, L4, Reply};
 use crate::records::Waker;
 
 /// What the follower hears it tells unasked. When it is asked, so long after a record was read, it has heard of that
@@ -33,6 +36,9 @@ const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How long the reader sleeps at most while somebody waits.
 const DOZE: Duration = Duration::from_millis(5);
+
+/// As above, while they wait for names alone.
+const NAP: Duration = Duration::from_millis(20);
 
 /// How many may wait at once; one more goes on without.
 const MOST_WAITING: usize = 4096;
@@ -47,7 +53,9 @@ pub struct Translations {
     pub changes: Receiver<Change>,
     /// Whether somebody follows it: waiting is worth while only then.
     pub followed: Arc<AtomicBool>,
-    /// Rung to be told when everything that has happened has been told.
+    /// Takes questions, if there is anybody to answer them.
+    pub ask: Option<Sender<Connection>>,
+    /// Rung to be told when everything that has happened has been told, and after questions.
     pub bell: Option<Waker>,
     /// How many translations are remembered.
     pub most: usize,
@@ -56,7 +64,7 @@ pub struct Translations {
 impl Default for Translations {
     /// Nobody tells.
     fn default() -> Self {
-        Self { changes: never(), followed: Arc::default(), bell: None, most: 0 }
+        Self { changes: never(), ask: None, followed: Arc::default(), bell: None, most: 0 }
     }
 }
 
@@ -74,6 +82,9 @@ pub(super) struct SecondLook {
     table: Table,
     verdicts: Verdicts,
     clock: Clock,
+    now_ns: u64,
+    unnamed: Unnamed,
+    questions: Questions,
     waiting: VecDeque<Waiting>,
     /// When the bell was last rung, until that is answered.
     asked: Option<Instant>,
@@ -98,7 +109,10 @@ impl SecondLook {
     pub(super) fn new(translations: Translations, clock: Clock) -> Self {
         Self {
             table: Table::new(translations.most),
+            questions: Questions::new(translations.ask.clone()),
+            unnamed: Unnamed::default(),
             translations,
+            now_ns: 0,
             verdicts: Verdicts::default(),
             clock,
             waiting: VecDeque::new(),
@@ -112,27 +126,51 @@ impl SecondLook {
 
     /// True if no flow waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.questions.is_empty() && self.unnamed.is_empty()
     }
 
-    /// How long the reader may sleep.
+    /// How long the reader may sleep. Names take longer than what connection tracking tells.
     pub(super) fn patience(&self, turn: Duration) -> Duration {
-        if self.is_idle() { turn } else { turn.min(DOZE) }
+        let doze = self.waiting.is_empty() && self.questions.is_empty();
+        match (doze, self.unnamed.is_empty()) {
+            (true, true) => turn,
+            (true, false) => turn.min(NAP),
+            (false, _) => turn.min(DOZE),
+        }
     }
 
     /// Between two batches: takes in what was told, and lets go whom it was told for or whose time is up. With `last`,
     /// nobody waits any longer.
     pub(super) fn turn(&mut self, room: &mut Batch, now: Instant, wanted: bool, last: bool) {
         self.wanted = wanted;
-        self.verdicts.turn(self.clock.now_ns());
+        self.now_ns = self.clock.now_ns();
+        self.verdicts.turn(self.now_ns);
         self.followed = self.translations.followed.load(Relaxed) && !last;
         let mut news = false;
-        for change in self.translations.changes.try_iter().take(MOST_CHANGES) {
+        for _ in 0..MOST_CHANGES {
+            if room.flows.len() >= BATCH {
+                break;
+            }
+            let Ok(change) = self.translations.changes.try_recv() else { break };
             if change == Change::UpToDate {
                 self.known = self.asked.take();
             }
-            self.table.apply(change);
-            news = true;
+            if let Change::Answer(asked, conversation) = change {
+                self.tracked(&asked, conversation, room);
+            } else {
+                self.table.apply(change);
+                news = true;
+            }
+        }
+        while let Some(question) = self.questions.over(now, !self.followed) {
+            self.untracked(question, room);
+        }
+        self.unnamed.turn(&room.index, self.now_ns);
+        while room.flows.len() < BATCH
+            && let Some((flow, why)) = self.unnamed.next(&room.index, self.now_ns, last)
+        {
+            let why = Why { front: flow.source.any_front(flow.destination), ..why };
+            self.take_named(flow, why, room, now);
         }
         for _ in 0..self.waiting.len() {
             if room.flows.len() >= BATCH
@@ -153,6 +191,11 @@ impl SecondLook {
 
     /// At the end of a turn: asks whether everything has been told, if somebody waits for that and nobody has asked yet.
     pub(super) fn ask(&mut self, now: Instant) {
+        if self.questions.announce()
+            && let Some(bell) = &self.translations.bell
+        {
+            bell.wake();
+        }
         let Some(oldest) = self.waiting.front() else { return };
         let unanswered = self.asked.is_some_and(|asked| now < asked + PATIENCE);
         if unanswered || now < oldest.since + LAG {
@@ -175,12 +218,21 @@ impl SecondLook {
             Named::Alone => self.tally.alone += 1,
             Named::Plain => {}
         }
-        self.finish(waiting.flow, waiting.why, look.backend, room);
+        self.finish(waiting.flow, waiting.why, look.backend, room, now);
     }
 
     /// Takes a second look at a flow and puts it into the batch, or has it wait.
     #[inline(never)]
-    pub(super) fn take(&mut self, mut flow: Flow, why: Why, room: &mut Batch, now: Instant) {
+    pub(super) fn take(&mut self, flow: Flow, why: Why, room: &mut Batch, now: Instant) {
+        if !is_unnamed(&flow) {
+            self.take_named(flow, why, room, now);
+        } else if let Some(flow) = self.unnamed.hold(flow, why, self.now_ns) {
+            self.take_named(flow, why, room, now);
+        }
+    }
+
+    /// As above, of a flow that does not wait for a name.
+    fn take_named(&mut self, mut flow: Flow, why: Why, room: &mut Batch, now: Instant) {
         let mut backend = None;
         if why.front {
             let look = look(&mut flow, &room.index, &self.table);
@@ -195,7 +247,7 @@ impl SecondLook {
             }
             backend = look.backend;
         }
-        self.finish(flow, why, backend, room);
+        self.finish(flow, why, backend, room, now);
     }
 
     /// True if a reply may bring a verdict.
@@ -211,21 +263,84 @@ impl SecondLook {
         self.put(verdict, room);
     }
 
-    fn finish(&mut self, flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch) {
+    fn finish(&mut self, mut flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch, now: Instant) {
+        if let Some(suspect) = why.suspect {
+            let denial = suspect.judge(&mut flow, &room.index);
+            if denial != Denial::IfOpening {
+                self.dropped(flow, denial == Denial::Denied, room);
+            } else if !self.followed {
+                self.dropped(flow, false, room);
+            } else if let Some(flow) = self.questions.ask(Connection::of(&flow), (flow, why, backend), now) {
+                self.dropped(flow, false, room);
+            }
+            return;
+        }
         room.flows.push(flow);
         if !self.wanted {
             return;
         }
         let verdict = if why.opens {
+            if flow.l4 == L4::Udp && opened_by_sender(&flow) != Some(true) {
+                self.opened_perhaps(flow, why, backend, room, now);
+                return;
+            }
             self.verdicts.opened(&flow, backend, &room.index)
-        } else if why.denied {
-            Some(self.verdicts.denied(&flow, &room.index))
         } else if self.awaits(&flow) {
             self.verdicts.answered(&flow, backend, &room.index)
         } else {
             None
         };
         self.put(verdict, room);
+    }
+
+    fn dropped(&mut self, flow: Flow, denied: bool, room: &mut Batch) {
+        room.flows.push(flow);
+        if denied && self.wanted {
+            let verdict = self.verdicts.denied(&flow, &room.index);
+            self.put(Some(verdict), room);
+        }
+    }
+
+    /// A datagram that is the first here. Its own flow has been handed on; the verdict may wait.
+    fn opened_perhaps(&mut self, flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch, now: Instant) {
+        if Verdicts::side(&flow, &room.index).is_none() {
+            return;
+        }
+        let asked = Connection::of(&flow);
+        if !self.followed || self.questions.ask(asked, (flow, why, backend), now).is_some() {
+            let verdict = self.verdicts.untracked(&flow, backend, &room.index);
+            self.put(verdict, room);
+        }
+    }
+
+    /// What connection tracking answered about a datagram.
+    fn tracked(&mut self, asked: &Connection, conversation: Conversation, room: &mut Batch) {
+        let mut unanswered = Vec::new();
+        let answered = self.questions.answered(asked, |question| unanswered.push(question));
+        for question in unanswered {
+            self.untracked(question, room);
+        }
+        let Some(Question { mut flow, why, backend, .. }) = answered else { return };
+        let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
+        let opens = conversation == Conversation::New;
+        if let Some(suspect) = why.suspect {
+            let denied = opens && suspect.opening(&mut flow, &room.index);
+            self.dropped(flow, denied, room);
+        } else if opens {
+            let verdict = self.verdicts.opened(&flow, backend, &room.index);
+            self.put(verdict, room);
+        }
+    }
+
+    /// A datagram that connection tracking was not asked about in time.
+    fn untracked(&mut self, Question { mut flow, why, backend, .. }: Question, room: &mut Batch) {
+        let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
+        if why.suspect.is_some() {
+            self.dropped(flow, false, room);
+        } else {
+            let verdict = self.verdicts.untracked(&flow, backend, &room.index);
+            self.put(verdict, room);
+        }
     }
 
     fn put(&mut self, verdict: Option<Flow>, room: &mut Batch) {
@@ -238,6 +353,11 @@ impl SecondLook {
         let Tally { found, late, alone, verdicts } = std::mem::take(&mut self.tally);
         counters.verdicts.fetch_add(verdicts, Relaxed);
         for (count, new) in counters.lookups.iter().zip([found, late, alone]) {
+            if new > 0 {
+                count.fetch_add(new, Relaxed);
+            }
+        }
+        for (count, new) in counters.name_waits.iter().zip(self.unnamed.outcomes()) {
             if new > 0 {
                 count.fetch_add(new, Relaxed);
             }

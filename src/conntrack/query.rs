@@ -1,0 +1,55 @@
+//! Questions about one conversation: opened by which end, and long ago or just now?
+
+use std::time::Duration;
+
+use super::ConntrackError;
+use super::message::{Answer, answer, question};
+use super::socket::{Received, Socket};
+use crate::decode::nat::{Connection, Conversation};
+
+/// How long the kernel may take. It answers while it is being asked.
+const ANSWER: Duration = Duration::from_millis(100);
+
+/// Asks one question after the other.
+#[derive(Debug)]
+pub(super) struct Query {
+    socket: Socket,
+    sequence: u32,
+}
+
+impl Query {
+    pub(super) fn new() -> Result<Self, ConntrackError> {
+        Ok(Self { socket: Socket::asking(ANSWER)?, sequence: 0 })
+    }
+
+    /// What a packet with these ends is to the conversation that it belongs to.
+    ///
+    /// A packet that has its receiver's own address is the answer's reverse, whatever its connection was opened to; one
+    /// that has a service's is as it was opened. So both are looked for, the more frequent one first.
+    pub(super) fn ask(&mut self, packet: &Connection) -> Result<Conversation, ConntrackError> {
+        for ends in [packet.reversed(), *packet] {
+            if let Some(found) = self.find(&ends)? {
+                return Ok(found.conversation(packet));
+            }
+        }
+        Ok(Conversation::New)
+    }
+
+    fn find(&mut self, ends: &Connection) -> Result<Option<super::message::Tracked>, ConntrackError> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.send(&question(ends, self.sequence)).map_err(ConntrackError::Dump)?;
+        loop {
+            let failed = |why: std::io::Error| Err(ConntrackError::Dump(why));
+            match self.socket.receive().map_err(ConntrackError::Dump)? {
+                Received::Datagram(bytes) => match answer(bytes, self.sequence) {
+                    Answer::Found(tracked) => return Ok(Some(tracked)),
+                    Answer::NotFound => return Ok(None),
+                    Answer::Failed(errno) => return failed(std::io::Error::from_raw_os_error(errno)),
+                    Answer::Other => {}
+                },
+                Received::Nothing => return failed(std::io::ErrorKind::TimedOut.into()),
+                Received::Overrun => return failed(std::io::Error::other("messages were dropped")),
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Flows that wait for a name: an address is a pod's, and which pod is not known yet.
+//!
+//! A pod's address reaches the API server after its containers have started, so a new pod's first packets come before
+//! its name. Such a flow waits until an index has the name, for [`PATIENCE_NS`] at most; then it goes on as of
+//! `reserved:unknown`. An address that was waited for in vain is not waited for again for a while: whoever uses foreign
+//! addresses behind a pod's interface fills no queue.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+
+use crate::decode::expiring::Expiring;
+use crate::decode::{Why, name};
+use crate::flow::{Address, Flow, Sort};
+use crate::index::Index;
+
+/// How long a flow waits for a name at most.
+const PATIENCE_NS: u64 = 2_500_000_000;
+
+/// How many may wait at once; one more goes on without a name.
+const MOST: usize = 4096;
+
+/// How long an address is remembered that was waited for in vain, and how many of them.
+const VAIN_NS: u64 = 60_000_000_000;
+const MOST_VAIN: usize = 4096;
+
+/// What became of a flow without a name, as the label `outcome` has it: it was named in time, it was not (or its address
+/// had been waited for in vain lately), or too many waited.
+pub const NAME_WAITS: [&str; 3] = ["named", "unnamed", "crowded"];
+
+/// How many flows came to which of [`NAME_WAITS`].
+#[derive(Debug, Default)]
+struct Outcomes {
+    named: u64,
+    unnamed: u64,
+    crowded: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    flow: Flow,
+    why: Why,
+    since_ns: u64,
+}
+
+/// The flows that wait, oldest first.
+#[derive(Debug)]
+pub(super) struct Unnamed {
+    waiting: VecDeque<Waiting>,
+    /// How many of them have not been looked for in the newest index.
+    left: usize,
+    newest: Weak<Index>,
+    vain: Expiring<Address, ()>,
+    outcomes: Outcomes,
+}
+
+impl Default for Unnamed {
+    fn default() -> Self {
+        Self {
+            waiting: VecDeque::new(),
+            left: 0,
+            newest: Weak::new(),
+            vain: Expiring::new(VAIN_NS, MOST_VAIN),
+            outcomes: Outcomes::default(),
+        }
+    }
+}
+
+fn ends(flow: &Flow) -> impl Iterator<Item = Address> {
+    [(flow.source, flow.source_ip), (flow.destination, flow.destination_ip)]
+        .into_iter()
+        .filter_map(|(end, address)| (end.sort() == Sort::Unnamed).then_some(address))
+}
+
+/// True if an end of the flow has no name yet.
+#[inline]
+pub(super) fn is_unnamed(flow: &Flow) -> bool {
+    flow.source.sort() == Sort::Unnamed || flow.destination.sort() == Sort::Unnamed
+}
+
+impl Unnamed {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// To be called before [`Unnamed::next`].
+    pub(super) fn turn(&mut self, index: &Arc<Index>, now_ns: u64) {
+        self.vain.expire(now_ns);
+        let index = Arc::downgrade(index);
+        if !Weak::ptr_eq(&index, &self.newest) {
+            (self.newest, self.left) = (index, self.waiting.len());
+        }
+    }
+
+    /// Has a flow wait; gives it back if that is not worth while.
+    pub(super) fn hold(&mut self, flow: Flow, why: Why, now_ns: u64) -> Option<Flow> {
+        if ends(&flow).all(|address| self.vain.get(&address).is_some()) {
+            self.outcomes.unnamed += 1;
+            return Some(flow);
+        }
+        if self.waiting.len() >= MOST {
+            self.outcomes.crowded += 1;
+            return Some(flow);
+        }
+        self.waiting.push_back(Waiting { flow, why, since_ns: now_ns });
+        None
+    }
+
+    /// The next flow that has a name now, or whose time is up; with `last`, everybody's is.
+    pub(super) fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(Flow, Why)> {
+        loop {
+            let front = self.waiting.front()?;
+            let over = last || now_ns >= front.since_ns + PATIENCE_NS;
+            if !over && self.left == 0 {
+                return None;
+            }
+            let mut waiting = self.waiting.pop_front()?;
+            self.left = self.left.saturating_sub(1);
+            name(&mut waiting.flow, index);
+            if !is_unnamed(&waiting.flow) {
+                self.outcomes.named += 1;
+                return Some((waiting.flow, waiting.why));
+            }
+            if over {
+                for address in ends(&waiting.flow) {
+                    self.vain.insert(address, (), now_ns);
+                }
+                self.outcomes.unnamed += 1;
+                return Some((waiting.flow, waiting.why));
+            }
+            self.waiting.push_back(waiting);
+        }
+    }
+
+    /// What became of flows since the last call.
+    pub(super) fn outcomes(&mut self) -> [u64; NAME_WAITS.len()] {
+        let Outcomes { named, unnamed, crowded } = std::mem::take(&mut self.outcomes);
+        [named, unnamed, crowded]
+    }
+}
