@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint demo bench fuzz clean
+.PHONY: help setup build test lint format golden demo bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -22,6 +22,13 @@ test: setup  ## every check; the last line counts them
 lint: setup  ## format, clippy, tidy, and cargo-deny if it is there
 	@scripts/check lint
 	@if command -v cargo-deny >/dev/null; then cargo deny --all-features check; else echo "cargo-deny is not installed: licences and advisories not checked"; fi
+
+format:  ## format all Rust files
+	@scripts/format
+
+golden: setup  ## write every golden file, docs/metrics.md and README's table anew: read the diff
+	INSTA_UPDATE=always cargo test --locked --features fault-injection \
+		$(patsubst tests/%.rs,--test %,$(shell grep -lE 'insta::assert|INSTA_UPDATE' tests/*.rs))
 
 # bash counts in a variable of that name, so it travels under another.
 demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself

@@ -3,7 +3,7 @@
 //! Both files are golden. After a change on purpose, write them anew and look at the difference:
 //!
 //! ```text
-//! INVENTORY=write cargo test --test inventory
+//! make golden
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may end where it is wrong")]
@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use webb::expose::{Family, Histogram, Kind, server};
-use webb::metrics::registry::{self, Registration};
+use webb::metrics::{Registration, plugins};
 use webb::selfmetrics::{self, SelfMetrics};
 
 const BEGIN: &str = "<!-- metrics: written by tests/inventory.rs -->\n";
@@ -76,7 +76,7 @@ fn own() -> impl Iterator<Item = Row> {
 }
 
 fn inventory() -> Vec<Row> {
-    let mut rows: Vec<Row> = registry::all().iter().flat_map(of_plugin).chain(always()).chain(own()).collect();
+    let mut rows: Vec<Row> = plugins::all().iter().flat_map(of_plugin).chain(always()).chain(own()).collect();
     rows.sort_by(|one, other| (&one.name, &one.from).cmp(&(&other.name, &other.from)));
     rows
 }
@@ -101,7 +101,7 @@ fn page(rows: &[Row]) -> String {
 /// The table between the marks of README.md: each plugin's families, and what is always there.
 fn table() -> String {
     let mut table = "\n| plugin | family | labels of its own | options |\n|---|---|---|---|\n".to_owned();
-    for plugin in registry::all() {
+    for plugin in plugins::all() {
         let mut name = format!("`{}`", plugin.name);
         let mut options = plugin.options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ");
         if let Some(conflict) = plugin.conflict {
@@ -125,15 +125,16 @@ fn table() -> String {
     table
 }
 
-/// A golden file under the project's root is as the code says; with INVENTORY=write it is made so.
+/// A golden file under the project's root is as the code says; with `INSTA_UPDATE=always`, as for all golden files, it is
+/// made so.
 fn golden(path: &str, wanted: impl FnOnce(&str) -> String) {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let found = fs::read_to_string(&path).unwrap_or_default();
     let wanted = wanted(&found);
-    if std::env::var("INVENTORY").is_ok_and(|mode| mode == "write") {
+    if std::env::var("INSTA_UPDATE").is_ok_and(|mode| mode == "always") {
         fs::write(&path, wanted).unwrap();
     } else {
-        assert!(found == wanted, "{path} is not as the code says: INVENTORY=write cargo test --test inventory");
+        assert!(found == wanted, "{path} is not as the code says: run `make golden` and read the difference");
     }
 }
 

@@ -14,13 +14,13 @@ mod metrics_common;
 
 use std::collections::BTreeMap;
 
+use metrics_common::any::any_extra;
 use metrics_common::{address, aggregators, exposed_with, exposition, feed_view, index, written};
 use proptest::prelude::*;
-use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb::flow::extra::{L7Kind, L7Record};
 use webb::flow::{Address, EndpointId, Extra, ExtraId, Family, Flow, L4, Reply, TcpFlags};
 use webb::index::Flows;
 use webb::index::Index;
-use webb::sym::Sym;
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), f64>;
 
@@ -189,53 +189,6 @@ fn count_layer7(flow: &Flow, extra: &Extra, inverted: bool, counts: &mut Counts)
         }
         Some((_, L7Record::None)) | None => {}
     }
-}
-
-fn any_text() -> impl Strategy<Value = String> {
-    prop_oneof![4 => "[a-c]", 1 => "", 2 => "\\PC{0,4}", 1 => "[\"\\\\\n,\u{0}]{1,3}"]
-}
-
-fn any_layer7() -> impl Strategy<Value = L7> {
-    let texts = || prop::collection::vec(prop_oneof![Just("A".to_owned()), Just("AAAA".to_owned()), any_text()], 0..3);
-    let dns = (any_text(), 0_u32..3, prop::sample::select(vec![0, 12, u32::MAX]), texts(), texts())
-        .prop_map(|(query, ips, rcode, qtypes, rrtypes)| L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes }));
-    let http = (0_u32..3, any_text(), any_text())
-        .prop_map(|(code, method, protocol)| L7Record::Http(Http { code, method, protocol, ..Http::default() }));
-    let kind = prop::sample::select(vec![L7Kind::Unknown, L7Kind::Request, L7Kind::Response, L7Kind::Sample]);
-    (
-        kind,
-        prop_oneof![0_u64..20_000_000_000, any::<u64>()],
-        prop_oneof![2 => dns, 2 => http, 1 => Just(L7Record::None)],
-    )
-        .prop_map(|(kind, latency_ns, record)| L7 { kind, latency_ns, record })
-}
-
-fn any_extra() -> impl Strategy<Value = Extra> {
-    let event = vec![-1, 0, 1, 2, 3, 4, 4, 5, 5, 7, 8, 129, 129, 130, 255, 300, i32::MIN];
-    let numbers = (prop::option::of(prop::sample::select(event)), -1_i32..16, -1_i32..9, -1_i32..4);
-    let reason = prop::sample::select(vec![0, 130, 133, 133, 181, 206, -1, i32::MAX]);
-    let more = (reason, prop_oneof![0_u32..9, Just(u32::MAX)], -1_i32..8, any::<[bool; 2]>());
-    (numbers, more, prop::option::of(any_layer7()), any_text(), any_text()).prop_map(
-        |(numbers, more, l7, name, trace)| {
-            let (event_type, sub_type, verdict, traffic_direction) = numbers;
-            let (drop_reason, policy_match_type, sctp_chunk, [has_ip, has_l4]) = more;
-            Extra {
-                event_type,
-                sub_type,
-                verdict,
-                traffic_direction,
-                drop_reason,
-                policy_match_type,
-                sctp_chunk,
-                has_ip,
-                has_l4,
-                l7,
-                source_names: Sym::new(&name),
-                trace_id: trace,
-                ..Extra::default()
-            }
-        },
-    )
 }
 
 fn any_flow() -> impl Strategy<Value = (Flow, Extra)> {

@@ -11,7 +11,7 @@
 mod expose_parser;
 mod metrics_common;
 
-use metrics_common::{address, dropped, exposed, flow, index, reply, tcp};
+use metrics_common::{address, dropped, every_plugin, exposed, flow, index, reply, tcp};
 use webb::flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb::index::Index;
 
@@ -62,7 +62,7 @@ fn story(index: &Index) -> Vec<Flow> {
 #[test]
 fn plain() {
     let index = index();
-    let text = exposed("drop flow icmp port-distribution tcp traffic", &story(&index), &index);
+    let text = exposed(&every_plugin(), &story(&index), &index);
     expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }

@@ -12,7 +12,7 @@
 mod expose_parser;
 mod metrics_common;
 
-use metrics_common::{address, aggregators, apart, exposed_with, feed_view, flow, index, snapshots, tcp};
+use metrics_common::{address, aggregators, apart, every_plugin, exposed_with, feed_view, flow, index, snapshots, tcp};
 use webb::expose::{Exemplar, Snapshot};
 use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb::flow::{Extra, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
@@ -98,11 +98,7 @@ fn story(index: &Index) -> Vec<(Flow, Extra)> {
 #[test]
 fn plain() {
     let index = index();
-    let text = exposed_with(
-        "dns drop flow flows-to-world http icmp policy port-distribution sctp tcp",
-        &story(&index),
-        &index,
-    );
+    let text = exposed_with(&every_plugin(), &story(&index), &index);
     expose_parser::parse(webb::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }

@@ -10,6 +10,9 @@
     reason = "a test fails by panicking, in its helpers too"
 )]
 
+#[path = "tidy/circles.rs"]
+mod circles;
+
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};

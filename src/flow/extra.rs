@@ -3,7 +3,7 @@
 //! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives beside the flows of a
 //! batch ([`Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
 
-use super::Address;
+use super::address::Address;
 use crate::sym::Sym;
 
 /// Row of a batch's extras; `NONE` for the flows, nearly all, that have none.

@@ -4,6 +4,7 @@
 //! ids only: names live in the [`crate::index::Index`] that travels with the batch. Enum values and their texts follow
 //! Hubble's `flow.proto` (hubble-contract, appendix A).
 
+mod address;
 pub mod extra;
 mod l4;
 pub mod names;
@@ -13,15 +14,13 @@ mod service;
 mod text;
 mod verdict;
 
+pub use address::Address;
 pub use extra::{Extra, ExtraId};
 pub use l4::{Family, L4, SctpChunk, TcpFlags};
 pub use reason::{Reason, Reasons};
 pub use ruling::Ruling;
 pub use service::{ServiceEnd, ServiceId};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
-
-use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Who an end is: a row of the endpoint table of the index that a batch travels with, and of what sort the one in that
 /// row is, so that nobody needs to look there to tell. `NONE` for frames that are not IP.
@@ -111,47 +110,6 @@ impl EndpointId {
     #[inline]
     pub fn any_front(self, other: Self) -> bool {
         (self.0 | other.0) & Self::FRONT != 0
-    }
-}
-
-/// An address as 16 bytes, IPv4 as `::ffff:a.b.c.d`: one key type for both families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
-pub struct Address(pub [u8; 16]);
-
-/// As one number: hashing a list of bytes costs several times as much, and every flow has two addresses.
-impl Hash for Address {
-    #[inline]
-    fn hash<H: Hasher>(&self, to: &mut H) {
-        to.write_u128(self.bits());
-    }
-}
-
-impl Address {
-    /// The address as a number, its first byte the highest.
-    #[inline]
-    pub fn bits(self) -> u128 {
-        u128::from_be_bytes(self.0)
-    }
-
-    /// The address as a number if it is IPv4's.
-    #[inline]
-    pub fn v4(self) -> Option<u32> {
-        let bits = self.bits();
-        if bits >> 32 == 0xffff { u32::try_from(bits & u128::from(u32::MAX)).ok() } else { None }
-    }
-
-    /// The address as the standard library's type, IPv4 unmapped.
-    pub fn ip(self) -> IpAddr {
-        Ipv6Addr::from(self.0).to_canonical()
-    }
-}
-
-impl From<IpAddr> for Address {
-    fn from(ip: IpAddr) -> Self {
-        match ip {
-            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().octets()),
-            IpAddr::V6(v6) => Self(v6.octets()),
-        }
     }
 }
 

@@ -1,18 +1,10 @@
 //! One metric's configuration, checked: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
-use super::options::Options;
-use super::registry::{self, Registration};
+use super::options::{MetricOption, Options, Warning};
+use super::plugins;
+use super::registration::Registration;
 use crate::index::filters::Filters;
-
-/// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MetricOption {
-    /// Compared without regard to case.
-    pub name: String,
-    /// Already split.
-    pub values: Vec<String>,
-}
 
 /// A metric that can be built.
 #[derive(Debug, Clone)]
@@ -21,46 +13,6 @@ pub struct MetricConfig {
     pub(super) context: ContextSpec,
     pub(super) filters: Filters,
     pub(super) options: Options,
-}
-
-/// Something in a configuration that is left out, though the rest works as written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
-    /// Hubble skips such a name too.
-    #[error("skipping unknown hubble metric '{metric}'; known: {}", registry::names())]
-    UnknownMetric {
-        /// As written; names are case-sensitive.
-        metric: String,
-    },
-    /// The plugin that Cilium 1.20 took away.
-    #[error("skipping hubble metric 'kafka': Cilium removed it in 1.20, and webb parses no Kafka")]
-    Kafka,
-    /// Hubble ignores these silently; a misspelt context option would be one.
-    #[error("metric '{metric}' has no option '{option}'; it is ignored")]
-    UnknownOption {
-        /// The metric's name.
-        metric: String,
-        /// As written.
-        option: String,
-    },
-    /// Hubble looks at the name alone.
-    #[error("metric '{metric}': option '{option}' is on because it is there; its value '{value}' changes nothing")]
-    FlagValue {
-        /// The metric's name.
-        metric: String,
-        /// As written.
-        option: String,
-        /// As written.
-        value: String,
-    },
-    /// Hubble looks at the first one and takes `true` alone for yes.
-    #[error("metric '{metric}': exemplars are off: the first option '{option}' must have exactly the value 'true'")]
-    ExemplarsOff {
-        /// The metric's name.
-        metric: String,
-        /// As written.
-        option: String,
-    },
 }
 
 /// Why a configuration cannot be used.
@@ -106,10 +58,10 @@ impl MetricConfig {
     /// Checks one metric. `None` where Hubble would skip it; what is odd goes to `warnings`.
     pub fn new(name: &str, options: &[MetricOption], warnings: &mut Vec<Warning>) -> Result<Option<Self>, ConfigError> {
         let metric = || name.to_owned();
-        let Some(registration) = registry::find(name) else {
+        let Some(registration) = plugins::find(name) else {
             warnings.push(match name {
                 "kafka" => Warning::Kafka,
-                _ => Warning::UnknownMetric { metric: metric() },
+                _ => Warning::UnknownMetric { metric: metric(), known: plugins::names() },
             });
             return Ok(None);
         };

@@ -1,9 +1,58 @@
 //! A metric's own options, as its plugin asks for them.
 
-use super::config::{MetricOption, Warning};
-
 /// The one option whose value counts.
 pub const EXEMPLARS: &str = "exemplars";
+
+/// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricOption {
+    /// Compared without regard to case.
+    pub name: String,
+    /// Already split.
+    pub values: Vec<String>,
+}
+
+/// Something in a configuration that is left out, though the rest works as written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Warning {
+    /// Hubble skips such a name too.
+    #[error("skipping unknown hubble metric '{metric}'; known: {known}")]
+    UnknownMetric {
+        /// As written; names are case-sensitive.
+        metric: String,
+        /// The names of all metrics.
+        known: String,
+    },
+    /// The plugin that Cilium 1.20 took away.
+    #[error("skipping hubble metric 'kafka': Cilium removed it in 1.20, and webb parses no Kafka")]
+    Kafka,
+    /// Hubble ignores these silently; a misspelt context option would be one.
+    #[error("metric '{metric}' has no option '{option}'; it is ignored")]
+    UnknownOption {
+        /// The metric's name.
+        metric: String,
+        /// As written.
+        option: String,
+    },
+    /// Hubble looks at the name alone.
+    #[error("metric '{metric}': option '{option}' is on because it is there; its value '{value}' changes nothing")]
+    FlagValue {
+        /// The metric's name.
+        metric: String,
+        /// As written.
+        option: String,
+        /// As written.
+        value: String,
+    },
+    /// Hubble looks at the first one and takes `true` alone for yes.
+    #[error("metric '{metric}': exemplars are off: the first option '{option}' must have exactly the value 'true'")]
+    ExemplarsOff {
+        /// The metric's name.
+        metric: String,
+        /// As written.
+        option: String,
+    },
+}
 
 /// The options of one metric that are its own, as written. Names are compared without regard to case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

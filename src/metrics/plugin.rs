@@ -1,41 +1,14 @@
 //! What a metric must say about itself, and how it counts.
 
-use std::borrow::Cow;
-
 use super::memo::Way;
 use super::options::Options;
-use super::series::{FAMILIES, Trace};
+use super::series::Trace;
+use super::table::FAMILIES;
+pub use super::table::{Table, Texts};
 use super::tally::{self, Tally};
 use super::tuples::{Tuple, Tuples};
-use crate::expose::{DEFAULT_BOUNDS, Spec};
 use crate::flow::{Extra, Flow};
 use crate::index::{Endpoint, Index};
-
-/// Families whose series always have the same labels: they share one table, a column each. Or one histogram.
-#[derive(Debug, Clone, Copy)]
-pub struct Table {
-    /// In the order of [`Plugin::amounts`]; two at most.
-    pub families: &'static [Spec],
-    /// The fixed labels, without the context's, in the order of [`Plugin::texts`].
-    pub labels: &'static [&'static str],
-    /// Upper bounds of a histogram's buckets; empty for counters.
-    pub bounds: &'static [f64],
-}
-
-impl Table {
-    /// A table of counters.
-    pub const fn counters(families: &'static [Spec], labels: &'static [&'static str]) -> Self {
-        Self { families, labels, bounds: &[] }
-    }
-
-    /// A histogram of seconds, with the Go client's default bounds.
-    pub const fn seconds(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
-        Self { families: family, labels, bounds: &DEFAULT_BOUNDS }
-    }
-}
-
-/// Texts of a table's fixed labels.
-pub type Texts = Vec<Cow<'static, str>>;
 
 /// One metric of the configuration.
 pub trait Plugin: Send + Sized + 'static {
@@ -151,6 +124,6 @@ impl<'a, P: Plugin> Emit<'a, P> {
 
     fn slot(&mut self, table: usize, key: u64) -> u32 {
         let extra = self.extra();
-        self.tally.slot::<P>(table, key, self.flow, extra)
+        self.tally.slot(table, key, self.flow, extra)
     }
 }

@@ -14,7 +14,7 @@ use hashbrown::{HashSet, HashTable};
 
 use super::contexts::ContextId;
 use super::limit::{self, Limits};
-use super::plugin::{Table, Texts};
+use super::table::{FAMILIES, Table, Texts};
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 use crate::sym::Sym;
 
@@ -56,9 +56,6 @@ pub enum Slot {
     /// Of a series that stands for others, this time: there may be room for one of its own the next time.
     Fold(u32),
 }
-
-/// Counter families that a table may have.
-pub const FAMILIES: usize = 2;
 
 /// The series of one table.
 #[derive(Debug)]

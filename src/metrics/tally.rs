@@ -7,8 +7,8 @@
 
 use super::contexts::Contexts;
 use super::memo::{Memo, Way};
-use super::plugin::{Plugin, Table};
 use super::series::{SeriesTable, Slot};
+use super::table::{FAMILIES, Table, Texts};
 use super::tuples::Tuples;
 use crate::flow::{Extra, Flow};
 
@@ -22,6 +22,9 @@ pub(super) struct Hit {
     place: u32,
 }
 
+/// Renders the label texts behind a key of a table, when a series is born.
+pub(super) type RenderTexts = fn(table: usize, key: u64, tuples: &Tuples) -> Texts;
+
 /// All that a metric holds, but for the rules by which it counts.
 #[derive(Debug)]
 pub(super) struct Tally {
@@ -30,16 +33,23 @@ pub(super) struct Tally {
     pub(super) tuples: Tuples,
     pub(super) memo: Memo,
     hits: Vec<Hit>,
+    texts: RenderTexts,
 }
 
 impl Tally {
-    pub(super) fn new(contexts: Contexts, tables: &'static [Table], labels: &[&'static str]) -> Self {
+    pub(super) fn new(
+        contexts: Contexts,
+        tables: &'static [Table],
+        labels: &[&'static str],
+        texts: RenderTexts,
+    ) -> Self {
         Self {
             contexts,
             tables: tables.iter().map(|table| SeriesTable::new(table, labels)).collect(),
             tuples: Tuples::default(),
             memo: Memo::default(),
             hits: Vec::new(),
+            texts,
         }
     }
 
@@ -59,9 +69,15 @@ impl Tally {
         self.hits.push(Hit { way, flow, place: 0 });
     }
 
-    /// Counts all hits. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
+    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
     /// batch is counted yet, and without that flow's hits this can be done again.
-    pub(super) fn settle<P: Plugin>(&mut self, flows: &[Flow], extras: &[Extra], progress: &mut usize) {
+    pub(super) fn settle(
+        &mut self,
+        flows: &[Flow],
+        extras: &[Extra],
+        amounts: impl Fn(&Flow) -> [u64; FAMILIES],
+        progress: &mut usize,
+    ) {
         self.memo.fetch(self.hits.iter_mut().map(|hit| {
             hit.place = self.memo.hash(hit.way);
             hit.place
@@ -70,7 +86,7 @@ impl Tally {
             let Some(&Hit { way, flow, place }) = self.hits.get(at) else { break };
             let slot = self.memo.find(way, place).unwrap_or_else(|| {
                 *progress = flow as usize;
-                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for::<P>(way, flow, extra(flow, extras)))
+                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for(way, flow, extra(flow, extras)))
             });
             if let Some(hit) = self.hits.get_mut(at) {
                 hit.place = slot;
@@ -78,23 +94,23 @@ impl Tally {
         }
         for hit in self.hits.drain(..) {
             if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.way.table()), flows.get(hit.flow as usize)) {
-                table.add(hit.place, P::amounts(flow));
+                table.add(hit.place, amounts(flow));
             }
         }
     }
 
     /// The slot of one flow's series, now.
-    pub(super) fn slot<P: Plugin>(&mut self, table: usize, fixed: u64, flow: &Flow, extra: Option<&Extra>) -> u32 {
+    pub(super) fn slot(&mut self, table: usize, fixed: u64, flow: &Flow, extra: Option<&Extra>) -> u32 {
         let way = Way::new(table, self.contexts.ends(flow, extra), fixed);
-        self.memo.find(way, self.memo.hash(way)).unwrap_or_else(|| self.look_for::<P>(way, flow, extra))
+        self.memo.find(way, self.memo.hash(way)).unwrap_or_else(|| self.look_for(way, flow, extra))
     }
 
     /// The slow way: over the names of both ends.
     #[cold]
-    fn look_for<P: Plugin>(&mut self, way: Way, flow: &Flow, extra: Option<&Extra>) -> u32 {
+    fn look_for(&mut self, way: Way, flow: &Flow, extra: Option<&Extra>) -> u32 {
         let context = self.contexts.of(flow, extra);
         let (contexts, tuples) = (&self.contexts, &self.tuples);
-        let texts = || (P::texts(way.table(), way.fixed(), tuples), contexts.values(context));
+        let texts = || ((self.texts)(way.table(), way.fixed(), tuples), contexts.values(context));
         match self.tables.get_mut(way.table()).map(|table| table.slot(context, way.fixed(), texts)) {
             Some(Slot::Own(slot)) => {
                 self.memo.note(way, slot);

@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::limit;
-use super::plugin::Texts;
+use super::table::Texts;
 
 /// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All further ones are
 /// one tuple, whose texts are [`limit::OTHER`].

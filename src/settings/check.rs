@@ -11,10 +11,7 @@ use super::diff::{Change, diff};
 use super::model::Settings;
 use super::problem::{Origin, Problems, Report};
 use super::resolve::{Environment, Resolved, read_file, resolve};
-
-/// The metrics' own parser, lent from a higher floor: gets entries in Hubble's static grammar, separated by spaces, and
-/// gives warnings, or an error.
-pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
+use super::value::CheckMetrics;
 
 /// The answer as JSON.
 #[derive(Serialize)]

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::keys::{KEYS, Reload};
 use super::model::Settings;
-use super::resolve::json;
+use super::value::json;
 
 /// One key whose value changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

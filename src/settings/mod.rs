@@ -26,7 +26,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::{CheckMetrics, check_file};
+pub use check::check_file;
 pub use diff::{Change, Diff, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
 pub use model::{
@@ -35,4 +35,4 @@ pub use model::{
 };
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve};
-pub use value::{Item, Mark, Value};
+pub use value::{CheckMetrics, Item, Mark, Value};

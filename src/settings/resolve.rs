@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::check::CheckMetrics;
 use super::diff::{Diff, diff, reloaded};
 use super::keys::{KEYS, Key, Reload, find};
 use super::model::{ClusterSource, Settings};
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
-use super::value::{Value, clean};
+use super::value::{CheckMetrics, Value, clean, json};
 use super::yaml;
 
 /// What the process was started with. Passed in, so that this module asks nobody.
@@ -300,15 +299,6 @@ impl Resolved {
             problems.push(Problem::new(origin, format!("`metrics`: {text}")));
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems { list: problems, file: self.file.clone() }) }
-    }
-}
-
-/// The value as JSON: a string, a list of strings or null.
-pub(super) fn json(value: &Value) -> serde_json::Value {
-    match value {
-        Value::Text(text) => serde_json::Value::from(text.as_str()),
-        Value::List(items) => items.iter().map(|item| item.text.as_str()).collect(),
-        Value::Null | Value::Nested(_) => serde_json::Value::Null,
     }
 }
 

@@ -3,6 +3,10 @@
 //! A YAML node, an environment variable and a flag all become a [`Value`]; the table of keys reads it into a type. The
 //! place of each part is kept, so that a problem found much later still points at the character that caused it.
 
+/// The metrics' own parser, lent from a higher floor: gets entries in Hubble's static grammar, separated by spaces, and
+/// gives warnings, or an error.
+pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
+
 /// A stretch of one line of the file, counted in characters from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -100,6 +104,15 @@ impl Bad {
     /// One element is wrong because of `why`.
     pub(super) fn item(item: &Item, why: impl Into<String>) -> Self {
         Self { found: format!("`{}`", clean(&item.text)), why: why.into(), mark: item.mark }
+    }
+}
+
+/// The value as JSON: a string, a list of strings or null.
+pub(super) fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Text(text) => serde_json::Value::from(text.as_str()),
+        Value::List(items) => items.iter().map(|item| item.text.as_str()).collect(),
+        Value::Null | Value::Nested(_) => serde_json::Value::Null,
     }
 }
 

@@ -9,6 +9,8 @@
     reason = "a test may end where it is wrong"
 )]
 
+pub(crate) mod any;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use webb::flow::{
     Address, Direction, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict,
 };
 use webb::index::{Endpoint, EndpointSpec, Flows, Index, Kind, Policies, Workload};
-use webb::metrics::{Aggregator, grammar};
+use webb::metrics::{Aggregator, Registration, grammar, plugins};
 use webb::sym::Sym;
 
 /// A pod of a workload `deathstar` or so, with the labels that Kubernetes and Cilium would give it.
@@ -99,6 +101,25 @@ pub(crate) fn reply(flow: Flow) -> Flow {
         reply: Reply::Yes,
         ..flow
     }
+}
+
+/// A configuration of every plugin there is, at its simplest: all that can be counted beside those before them.
+pub(crate) fn every_plugin() -> String {
+    beside("")
+}
+
+/// A configuration with every plugin more that can be counted beside those that it has.
+pub(crate) fn beside(configuration: &str) -> String {
+    let names = configuration.split_whitespace().map(|metric| metric.split(':').next().unwrap());
+    let mut taken: Vec<&str> = names.collect();
+    let mut all = configuration.to_owned();
+    for Registration { name, conflict, .. } in plugins::all() {
+        if !taken.contains(name) && !conflict.is_some_and(|other| taken.contains(&other)) {
+            taken.push(name);
+            all = format!("{all} {name}");
+        }
+    }
+    all
 }
 
 pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{INVALID, Listed};
-use crate::metrics::config::MetricOption;
+use super::listed::{INVALID, Listed};
+use crate::metrics::options::MetricOption;
 use crate::settings::Problem;
 
 /// One step from the old metrics to the new.
@@ -78,8 +78,8 @@ fn written(listed: &Listed) -> &[MetricOption] {
     listed.options.as_deref().unwrap_or_default()
 }
 
-/// The options that each metric was first accepted with, for [`Rule::Refuse`]: Hubble remembers them until it ends,
-/// even those of metrics that were taken out since.
+/// The options that each metric was first accepted with, for `metrics_config_strict`: Hubble remembers them until it
+/// ends, even those of metrics that were removed since.
 #[derive(Debug, Clone, Default)]
 pub struct Accepted(BTreeMap<&'static str, Option<Vec<MetricOption>>>);
 

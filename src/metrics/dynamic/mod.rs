@@ -9,15 +9,19 @@
 pub mod change;
 mod filter;
 mod json;
+mod listed;
 mod tree;
 
 pub use change::{Change, Changed};
+pub use listed::Listed;
 
 use std::sync::Arc;
 
-use super::config::{MetricConfig, MetricOption};
+use super::config::MetricConfig;
+use super::options::MetricOption;
 use crate::index::filters::{Filters, FlowFilter};
 use crate::settings::{Origin, Problem, Problems, SourceFile, did_you_mean};
+use listed::INVALID;
 use tree::{Node, Value};
 
 /// A file that can be used.
@@ -29,17 +33,6 @@ pub struct Dynamic {
     pub warnings: Vec<Problem>,
     /// The file, for [`Problem::render`].
     pub file: Arc<SourceFile>,
-}
-
-/// One metric of a file.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// Ready to be counted.
-    pub config: MetricConfig,
-    /// Its options as written; none is told from an empty list, as Hubble does.
-    pub options: Option<Vec<MetricOption>>,
-    /// Where it stands.
-    pub origin: Origin,
 }
 
 /// Reads a file.
@@ -79,7 +72,6 @@ pub fn fuzz(text: &str) {
 }
 
 const CANNOT_PARSE: &str = "cannot parse yaml";
-const INVALID: &str = "metric config validation failed";
 
 #[derive(Default)]
 struct Reading {

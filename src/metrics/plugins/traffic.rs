@@ -1,15 +1,15 @@
 //! `traffic`: packets and bytes, which Hubble lacks. Exact, for they are the deltas that the kernel's connection table
 //! keeps, not samples: what passed the watched interfaces is what is counted here.
 
-use super::options::Options;
-use super::plugin::{Emit, Plugin, Table, Texts};
-use super::tuples::Tuples;
 use crate::expose::Spec;
 use crate::flow::{Direction, Event, Flow, L4};
+use crate::metrics::options::Options;
+use crate::metrics::plugin::{Emit, Plugin, Table, Texts};
+use crate::metrics::tuples::Tuples;
 
 /// Every delta of a packet that went on: of trace flows and of those that carry deltas only.
 #[derive(Debug)]
-pub struct Traffic;
+pub(super) struct Traffic;
 
 impl Plugin for Traffic {
     const NAME: &'static str = "traffic";

@@ -8,7 +8,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Flows that went on and are known to be no replies.
 #[derive(Debug)]
-pub struct Ports;
+pub(super) struct Ports;
 
 impl Plugin for Ports {
     const NAME: &'static str = "port-distribution";

@@ -12,7 +12,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Flows with an HTTP response.
 #[derive(Debug)]
-pub struct HttpV2 {
+pub(super) struct HttpV2 {
     exemplars: bool,
 }
 

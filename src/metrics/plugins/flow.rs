@@ -11,7 +11,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Every flow there is.
 #[derive(Debug)]
-pub struct Flows;
+pub(super) struct Flows;
 
 impl Plugin for Flows {
     const NAME: &'static str = "flow";

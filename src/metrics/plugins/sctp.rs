@@ -9,7 +9,7 @@ use crate::metrics::tuples::Tuples;
 
 /// SCTP flows that went on and whose first chunk is known.
 #[derive(Debug)]
-pub struct Sctp;
+pub(super) struct Sctp;
 
 const CHUNKS: [SctpChunk; 7] = [
     SctpChunk::Unsupported,

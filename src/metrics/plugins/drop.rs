@@ -10,7 +10,7 @@ use crate::sym::Sym;
 
 /// Every flow with the verdict DROPPED, whatever its event.
 #[derive(Debug)]
-pub struct Drops {
+pub(super) struct Drops {
     /// Hubble's reasons, by number. A kernel's reason of the same name is the same reason.
     known: Vec<(i32, Sym)>,
     /// The reason of a drop without one, as of a denied layer-7 request.

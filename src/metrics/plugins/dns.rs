@@ -11,7 +11,7 @@ use crate::metrics::tuples::{Tuple, Tuples};
 
 /// Every flow with a DNS record, whatever its event.
 #[derive(Debug)]
-pub struct Dns {
+pub(super) struct Dns {
     query: bool,
     ignore_aaaa: bool,
 }

@@ -10,7 +10,7 @@ use crate::sym::Sym;
 
 /// Flows to `reserved:world` that are no replies, and those that a policy denied.
 #[derive(Debug)]
-pub struct World {
+pub(super) struct World {
     any_drop: bool,
     port: bool,
     syn_only: bool,

@@ -9,7 +9,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Flows with an HTTP request or response.
 #[derive(Debug)]
-pub struct Http {
+pub(super) struct Http {
     exemplars: bool,
 }
 

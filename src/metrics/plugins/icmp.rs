@@ -8,7 +8,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Every ICMP flow, whatever became of it.
 #[derive(Debug)]
-pub struct Icmp;
+pub(super) struct Icmp;
 
 impl Plugin for Icmp {
     const NAME: &'static str = "icmp";

@@ -8,7 +8,7 @@ use crate::metrics::tuples::Tuples;
 
 /// TCP flows that went on and whose flags are known. One flow counts under each of its flags.
 #[derive(Debug)]
-pub struct Tcp;
+pub(super) struct Tcp;
 
 const FLAGS: [&str; 4] = ["FIN", "SYN", "SYN-ACK", "RST"];
 const FIN: u8 = 0;

@@ -10,7 +10,7 @@ use crate::metrics::tuples::Tuples;
 
 /// Policy verdicts, but for those on packets of the node itself; and every layer-7 flow.
 #[derive(Debug)]
-pub struct Policy;
+pub(super) struct Policy;
 
 /// The numeric identity of this node.
 const HOST: u32 = 1;

@@ -1,0 +1,45 @@
+//! An IP address of either family.
+
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr};
+
+/// An address as 16 bytes, IPv4 as `::ffff:a.b.c.d`: one key type for both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub struct Address(pub [u8; 16]);
+
+/// As one number: hashing a list of bytes costs several times as much, and every flow has two addresses.
+impl Hash for Address {
+    #[inline]
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        to.write_u128(self.bits());
+    }
+}
+
+impl Address {
+    /// The address as a number, its first byte the highest.
+    #[inline]
+    pub fn bits(self) -> u128 {
+        u128::from_be_bytes(self.0)
+    }
+
+    /// The address as a number if it is IPv4's.
+    #[inline]
+    pub fn v4(self) -> Option<u32> {
+        let bits = self.bits();
+        if bits >> 32 == 0xffff { u32::try_from(bits & u128::from(u32::MAX)).ok() } else { None }
+    }
+
+    /// The address as the standard library's type, IPv4 unmapped.
+    pub fn ip(self) -> IpAddr {
+        Ipv6Addr::from(self.0).to_canonical()
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self(v4.to_ipv6_mapped().octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! A metric as a dynamic configuration file lists it.
+
+use crate::metrics::config::MetricConfig;
+use crate::metrics::options::MetricOption;
+use crate::settings::Origin;
+
+/// Begins every error about a metric that Hubble would refuse, in its words.
+pub(super) const INVALID: &str = "metric config validation failed";
+
+/// One metric of a file.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Ready to be counted.
+    pub config: MetricConfig,
+    /// Its options as written; none is told from an empty list, as Hubble does.
+    pub options: Option<Vec<MetricOption>>,
+    /// Where it stands.
+    pub origin: Origin,
+}

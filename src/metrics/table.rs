@@ -1,0 +1,34 @@
+//! What a metric exposes: tables of families with the same labels.
+
+use std::borrow::Cow;
+
+use crate::expose::{DEFAULT_BOUNDS, Spec};
+
+/// The most counter families that a table may have.
+pub const FAMILIES: usize = 2;
+
+/// Families whose series always have the same labels: they share one table, a column each. Or one histogram.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    /// In the order of the amounts that a flow adds; [`FAMILIES`] at most.
+    pub families: &'static [Spec],
+    /// The fixed labels, without the context's, in the order of [`Texts`].
+    pub labels: &'static [&'static str],
+    /// Upper bounds of a histogram's buckets; empty for counters.
+    pub bounds: &'static [f64],
+}
+
+impl Table {
+    /// A table of counters.
+    pub const fn counters(families: &'static [Spec], labels: &'static [&'static str]) -> Self {
+        Self { families, labels, bounds: &[] }
+    }
+
+    /// A histogram of seconds, with the Go client's default bounds.
+    pub const fn seconds(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
+        Self { families: family, labels, bounds: &DEFAULT_BOUNDS }
+    }
+}
+
+/// Texts of a table's fixed labels.
+pub type Texts = Vec<Cow<'static, str>>;
