@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint format golden demo bench fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -19,9 +19,14 @@ build: setup  ## target/release/webb
 test: setup  ## every check; the last line counts them
 	@scripts/check
 
-lint: setup  ## format, clippy, tidy, and cargo-deny if it is there
+lint: setup  ## format, licences, clippy and tidy
 	@scripts/check lint
-	@if command -v cargo-deny >/dev/null; then cargo deny --all-features check; else echo "cargo-deny is not installed: licences and advisories not checked"; fi
+
+advisories: setup  ## known vulnerabilities of dependencies, from the RustSec database on GitHub
+	cargo deny --locked check advisories
+
+notices:  ## target/THIRD-PARTY-NOTICES: licences of all that is linked into the program
+	@scripts/notices target/THIRD-PARTY-NOTICES
 
 format:  ## format all Rust files
 	@scripts/format
