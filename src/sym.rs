@@ -1,7 +1,7 @@
 //! The interner: a [`Sym`] is a 32-bit stand-in for a string that lives as long as the process.
 //!
-//! Names are interned when somebody first asks for an endpoint's names, which is when its series are born, and not for
-//! each flow. The event path compares and copies `Sym`s; text is looked up again only when a series is born.
+//! An endpoint's names are interned when they are first read, which is when its series are created, and not for each
+//! flow. The event path compares and copies `Sym`s; text is looked up again only when a series is created.
 //!
 //! Append-only: a pod's name that will never come back stays, since a series may show it for as long as it likes. But
 //! the pods of a cluster that never exchanged a packet with this node are not in here, however many come and go. One

@@ -51,6 +51,28 @@ const CRATES: &[(&str, &[&str], &str)] = &[
 /// Modules that must not ask for the time: they get it with the batch, or tests could not repeat anything.
 const TIMELESS: &[&str] = &["metrics", "decode", "flow", "index"];
 
+/// Words for persons, which no packet, flow, row or thread is.
+const PERSONS: &[&str] =
+    &["somebody", "someone", "nobody", "anybody", "anyone", "whoever", "hear", "hears", "heard", "honest", "believes"];
+
+/// Rooms whose comments are still to be put in plain words. Nothing is ever added here.
+const TO_REWORD: &[&str] = &[
+    "actors",
+    "app",
+    "bpf_loader",
+    "cli",
+    "cluster",
+    "conntrack",
+    "decode",
+    "index",
+    "logging",
+    "metrics",
+    "pipeline",
+    "records",
+    "selfmetrics",
+    "tls",
+];
+
 /// The licence of everything under `bpf`.
 const BPF_LICENCE: &str = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause";
 
@@ -392,6 +414,19 @@ fn own_paths() -> Vec<String> {
         .collect()
 }
 
+/// Comments that speak of a person.
+fn check_persons(source: &str) -> Vec<Complaint> {
+    let mut complaints = Vec::new();
+    for (number, line) in source.lines().enumerate() {
+        let Some((_, comment)) = line.split_once("//") else { continue };
+        let words = comment.split(|letter: char| !letter.is_alphabetic()).map(str::to_lowercase);
+        for word in words.filter(|word| PERSONS.contains(&word.as_str())) {
+            complaints.push(complain(number + 1, format!("`{word}`: name the thing, with a verb of the field")));
+        }
+    }
+    complaints
+}
+
 /// All text files of the project, relative to its root, in order.
 fn files() -> Vec<(PathBuf, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -471,6 +506,20 @@ fn files_are_short() {
 fn no_notes_to_oneself() {
     let wanted = |path: &Path| is_source(path) || path.starts_with("scripts") || path.ends_with("Makefile");
     check(wanted, |_, source| check_markers(source));
+}
+
+/// Comments name things by the field's terms.
+#[test]
+fn comments_name_no_persons() {
+    let room = |path: &Path| module_of(below_src(path));
+    let finished = |path: &Path| in_src(path) && !TO_REWORD.contains(&room(path).as_str());
+    check(finished, |_, source| check_persons(source));
+    let files = files();
+    for unfinished in TO_REWORD {
+        let left = files.iter().filter(|(path, _)| in_src(path) && room(path) == *unfinished);
+        let left: usize = left.map(|(_, source)| check_persons(source).len()).sum();
+        assert!(left > 0, "`{unfinished}` is in plain words: take it off TO_REWORD in tests/tidy.rs");
+    }
 }
 
 /// Every module says what it is for.
@@ -592,6 +641,8 @@ mod rules {
     fn small_rules_find_their_mistake() {
         assert_eq!(lines(&check_markers(&format!("a\n// {}: later\n", concat!("TO", "DO")))), [2]);
         assert_eq!(check_markers(&format!("{}S_LEFT = 1", concat!("TO", "DO"))), []);
+        assert_eq!(lines(&check_persons("let nobody = 1;\n/// Nobody\'s row.\nf(); // for whoever asks")), [2, 3]);
+        assert_eq!(check_persons("/// Body of the response; no one-way link.\nnobody();"), []);
         assert_eq!(check_length(&"\n".repeat(LONGEST)), []);
         assert_eq!(check_length(&"\n".repeat(LONGEST + 1)).len(), 1);
         assert_eq!(check_module_doc("use std::fmt;\n//! late").len(), 1);

@@ -55,7 +55,7 @@ impl Exemplars {
         self.chunks.get(at / ROWS)?.as_ref()?.get(at % ROWS)?.as_ref()
     }
 
-    /// True while there was none yet, so that nobody need look for them.
+    /// True while there was none yet, so that a lookup can be skipped.
     pub fn is_empty(&self) -> bool {
         self.chunks.is_empty()
     }

@@ -1,4 +1,4 @@
-//! One exposition, cut into parts that can be written one by one, in any order, by anyone.
+//! An exposition, divided into parts that can be rendered one by one, in any order, on any thread.
 //!
 //! A part is a page of a family or the small things between two of them: some ten kilobytes. Who answers a scrape
 //! writes a part when the network has taken the one before, so a scrape costs memory for a part, however large the

@@ -1,7 +1,7 @@
 //! Which format and encoding a scraper gets (hubble-contract §3.5 and §3.6).
 //!
 //! The client's order of preference decides; what is not understood (protobuf, OpenMetrics where it is switched off) is
-//! passed over, and if nothing remains the answer is text: an endpoint that refuses a scraper helps nobody. With the
+//! passed over, and if nothing remains the answer is text: refusing a scraper would serve no purpose. With the
 //! format goes the name-escaping scheme, which is echoed and changes nothing, because all names are plain.
 
 use super::Format;
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(negotiate(prometheus, "", true).format, Format::OpenMetrics);
     }
 
-    /// gzip only for who asks for it.
+    /// gzip only where Accept-Encoding has it.
     #[test]
     fn gzip_follows_the_weights() {
         let gzip = |accept_encoding: &str| negotiate("", accept_encoding, true).gzip;

@@ -3,7 +3,7 @@
 //! A page holds some hundred neighbours. Of each text it keeps only what differs from the one before: neighbours share
 //! most of their labels, so a page is a fraction of what it writes, and the shared part is copied from the line that
 //! was just written, out of the nearest cache. A birth rewrites the page it falls into; all others stay as they are,
-//! shared with whoever still reads the old list.
+//! shared with readers of the old list.
 
 use std::sync::Arc;
 

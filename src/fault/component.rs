@@ -1,25 +1,25 @@
-//! One part of the agent that can fail and be restarted on its own.
+//! A component: one part of the agent that can fail and be restarted on its own.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 
 use super::{FaultLog, Kind};
 
-/// Where a component is in its life.
+/// The state of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
-    /// Not up yet.
+    /// Not started yet.
     Starting = 0,
-    /// Doing its work.
+    /// Running.
     Up = 1,
-    /// Failed, waiting out its backoff.
+    /// Failed; restarts when its backoff ends.
     Restarting = 2,
-    /// Asked to stop, or finished.
+    /// Stopping, or finished.
     Stopped = 3,
-    /// Restarted too often; the agent is going down for it.
+    /// Restart limit exceeded; the agent shuts down.
     GaveUp = 4,
-    /// Working with less than it should have; `Component::why` says what is missing.
+    /// Running with something missing; `Component::why` names it.
     Degraded = 5,
 }
 
@@ -48,8 +48,8 @@ impl State {
     }
 }
 
-/// One part of the agent, as seen from outside. Written by its owner, read by anyone, without locks but for the text
-/// of [`Component::why`].
+/// One part of the agent, as seen from outside. Written by its owner, read by any thread, without locks but for the
+/// text of [`Component::why`].
 #[derive(Debug)]
 pub struct Component {
     name: String,
@@ -69,7 +69,7 @@ impl Component {
         &self.name
     }
 
-    /// Where it is in its life.
+    /// Its current state.
     pub fn state(&self) -> State {
         State::of(self.state.load(Relaxed))
     }
@@ -112,7 +112,7 @@ impl Component {
         self.restarts.load(Relaxed)
     }
 
-    /// A sign of life. Called once a turn of a loop, never per event.
+    /// Records a heartbeat. Called once per iteration of a loop, never per event.
     pub fn beat(&self) {
         self.beats.fetch_add(1, Relaxed);
         self.last_beat_ms.store(self.log.uptime_ms(), Relaxed);
@@ -182,7 +182,7 @@ impl Components {
         list.len() < before
     }
 
-    /// A look at all of them.
+    /// All components.
     pub fn all(&self) -> Vec<Arc<Component>> {
         self.list.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }

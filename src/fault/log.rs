@@ -14,11 +14,11 @@ const KEPT: usize = 32;
 pub struct Entry {
     /// Seconds since 1970.
     pub unix_seconds: u64,
-    /// Who failed.
+    /// The component that failed.
     pub component: String,
     /// `panicked`, `failed` or `stalled`.
     pub kind: &'static str,
-    /// What it said.
+    /// The error or panic message.
     pub text: String,
 }
 

@@ -1,4 +1,4 @@
-//! What few flows carry and few metrics read: layer 7, names, node, raw numbers.
+//! Optional parts of a flow: layer 7, names, node, raw numbers. Few flows carry them and few metrics read them.
 //!
 //! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives beside the flows of a
 //! batch ([`Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
@@ -103,7 +103,7 @@ pub struct L7 {
     pub kind: L7Kind,
     /// Between request and response.
     pub latency_ns: u64,
-    /// What was said.
+    /// The parsed message.
     pub record: L7Record,
 }
 

@@ -18,7 +18,7 @@ pub enum Family {
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are the protocols'")]
 pub enum L4 {
-    /// Fragments, ESP, GRE, ARP and whatever else we do not read.
+    /// Fragments, ESP, GRE, ARP and all else that is not parsed.
     #[default]
     None = 0,
     Tcp = 1,

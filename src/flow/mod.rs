@@ -1,4 +1,4 @@
-//! What one observation means: the [`Flow`], in Hubble's terms, small and plain enough to travel in batches.
+//! The [`Flow`]: one observation in Hubble's terms, small and plain enough to travel in batches.
 //!
 //! A flow is made by `decode` from a kernel record, named by `index`, and read by every metric. It holds numbers and
 //! ids only: names live in the [`crate::index::Index`] that travels with the batch. Enum values and their texts follow
@@ -22,22 +22,22 @@ pub use ruling::Ruling;
 pub use service::{ServiceEnd, ServiceId};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
 
-/// Who an end is: a row of the endpoint table of the index that a batch travels with, and of what sort the one in that
-/// row is, so that nobody needs to look there to tell. `NONE` for frames that are not IP.
+/// Row of an endpoint in the batch's index, tagged with its [`Sort`] so that callers can test the sort without a lookup.
+/// `NONE` for frames that are not IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EndpointId(pub u32);
 
-/// Of what sort an end is, as its [`EndpointId`] alone tells.
+/// The sort of an endpoint, as encoded in its [`EndpointId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Sort {
-    /// No IP address, so nobody could be looked for.
+    /// No IP address, so nothing to look up.
     Unknown = 0,
     /// A pod of this node.
     Local = 1,
     /// A pod of another node.
     Remote = 2,
-    /// Nobody of the cluster's.
+    /// Outside of the cluster.
     World = 3,
     /// A service's own address.
     Service = 4,
@@ -69,19 +69,19 @@ impl Sort {
 impl EndpointId {
     /// No endpoint at all: every name is empty.
     pub const NONE: Self = Self(0);
-    /// Nobody we know: `reserved:world`.
+    /// An address outside of the cluster: `reserved:world`.
     pub const WORLD: Self = Self(1);
     /// Rows that there can be. With the sort before it an id has 30 bits.
     pub const ROWS: u32 = 1 << 27;
-    /// Set in the ids of sorts that somebody else may be behind: the backend of a service, a pod that is masqueraded, a
-    /// pod that is not known yet.
+    /// Set in the ids of sorts that may hide another endpoint: the address of a service, a node that pods are masqueraded
+    /// behind, a pod that is not known yet.
     const FRONT: u32 = (Sort::Service as u32) << 27;
 
-    /// The one in `row`, who is of this sort. A row alone is the id of someone in the world.
+    /// The id of the endpoint in `row`, of this sort. A row alone is the id of an endpoint outside of the cluster.
     pub fn new(sort: Sort, row: u32) -> Self {
         let sort = match sort {
             Sort::Unknown | Sort::World => 0,
-            told => u32::from(told as u8),
+            tagged => u32::from(tagged as u8),
         };
         Self((sort << 27) | (row % Self::ROWS))
     }
@@ -106,7 +106,7 @@ impl EndpointId {
         }
     }
 
-    /// True if at least one of the two may have somebody else behind it. One comparison: this is asked of every flow.
+    /// True if at least one of the two may be a NAT front. One comparison, since it runs for every flow.
     #[inline]
     pub fn any_front(self, other: Self) -> bool {
         (self.0 | other.0) & Self::FRONT != 0

@@ -1,7 +1,7 @@
-//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an honest twin exists.
+//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an equivalent one exists.
 //!
 //! The kernel's `enum skb_drop_reason` moves between versions, so numbers are resolved by *name*, read from the running
-//! kernel's BTF. Only a few names have a twin in Hubble's `DropReason` that means the same (see the mapping in
+//! kernel's BTF. Only a few names have an equivalent in Hubble's `DropReason` (see the mapping in
 //! [`hubble_name`]); every other keeps the kernel's own name. `POLICY_DENIED` is given by the decoder alone, and only
 //! where a NetworkPolicy forbids the flow.
 
@@ -90,7 +90,7 @@ impl Reasons {
 mod tests {
     use super::*;
 
-    /// A kernel name without an honest twin must show through unchanged, and numbers must not be assumed.
+    /// A kernel name without an equivalent must show through unchanged, and numbers must not be assumed.
     #[test]
     fn names_come_from_the_kernel() {
         let reasons = Reasons::new([(2, "NOT_SPECIFIED"), (8, "NETFILTER_DROP"), (30, "IP_OUTNOROUTES")]);

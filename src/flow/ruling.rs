@@ -1,6 +1,6 @@
-//! What decided a policy verdict, small enough to travel in a flow.
+//! The rule and policy behind a policy verdict, small enough to travel in a flow.
 
-/// By which kind of rule and by which policy a verdict came about; empty for every other flow, and for verdicts that
+/// The kind of rule and the policy that decided a verdict; empty for every other flow, and for verdicts that
 /// another program wrote down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ruling(u32);
@@ -41,7 +41,7 @@ impl Ruling {
 mod tests {
     use super::*;
 
-    /// What is put in comes out, at the edges too.
+    /// Encoding and decoding are inverse, at the limits too.
     #[test]
     fn both_parts_come_out() {
         for matched in 0..=7 {

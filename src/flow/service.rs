@@ -1,4 +1,4 @@
-//! Which service an end of a flow is addressed as, if one is.
+//! The service that one end of a flow is addressed as.
 
 /// Row of the service table of the index a batch travels with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -39,7 +39,7 @@ impl ServiceEnd {
         if self.0 & Self::AT_SOURCE == 0 { ServiceId(self.0) } else { ServiceId::NONE }
     }
 
-    /// The same service, seen from a packet that goes the other way.
+    /// The same service, seen from the reply.
     #[must_use]
     pub fn swapped(self) -> Self {
         if self == Self::NONE { self } else { Self(self.0 ^ Self::AT_SOURCE) }
@@ -50,7 +50,7 @@ impl ServiceEnd {
 mod tests {
     use super::*;
 
-    /// A service shows at its own end only, and turning the packet round moves it to the other.
+    /// A service shows at its own end only, and the reply has it at the other.
     #[test]
     fn one_end_at_most() {
         let id = ServiceId(7);

@@ -1,4 +1,4 @@
-//! The admin listener: is it well, is it ready, what runs, what failed, what is it told to do.
+//! Admin endpoints: /healthz, /readyz, /version, /actors, /faults, /config, /loglevel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,7 +13,7 @@ use crate::actors::Directory;
 use crate::fault::{Component, Components, Kind, State};
 use crate::logging::LogControl;
 
-/// What the admin endpoints look at.
+/// The state that the admin endpoints show.
 #[derive(Debug)]
 pub struct Admin {
     /// Everything that can fail.
@@ -32,7 +32,7 @@ pub struct Admin {
     pub version: Value,
 }
 
-/// How often the configuration was read again.
+/// Counters of configuration reloads.
 #[derive(Debug, Default)]
 pub struct Reloads {
     applied: AtomicU64,
@@ -56,7 +56,7 @@ impl Reloads {
     }
 }
 
-/// Beats of the control thread older than this mean that the process no longer turns over.
+/// The age of the control thread's heartbeat beyond which /healthz fails.
 const CONTROL_BEAT_LIMIT_MS: u64 = 30_000;
 
 /// The component whose beat is the control thread's.
@@ -169,7 +169,7 @@ async fn loglevel(admin: web::Data<Admin>, body: String) -> HttpResponse {
 
 async fn restart(admin: web::Data<Admin>, name: web::Path<String>) -> HttpResponse {
     if admin.directory.restart(&name) {
-        tracing::info!(component = %name, "restart was asked for");
+        tracing::info!(component = %name, "restart requested");
         HttpResponse::Accepted().body("restarting\n")
     } else {
         let known: Vec<_> = admin.directory.names();

@@ -1,5 +1,4 @@
-//! What the resolver believes and why, on the admin listener: who has an address, what a pod is named, which policies
-//! select it.
+//! Admin endpoints that explain names: which pod has an address, how a pod is named, which policies select it.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! The body of an answer: parts that are written when the network asks for them.
+//! Streaming response body: each part is rendered when the connection can take it.
 //!
-//! A scraper that reads slowly costs the part it is at and a share of the cut, whatever the size of the exposition, and
-//! holds up nobody. Not even that share may be held for ever, so the cut is only lent: after [`LONGEST`] it is taken
-//! back, and the connection ends where it is.
+//! A scraper that reads slowly costs one part and a reference to the snapshot, whatever the size of the exposition, and
+//! blocks no other. That reference is bounded in time too: the snapshot is leased, and after [`MAX_RESPONSE_TIME`] the
+//! lease is revoked and the response aborted.
 
 use std::convert::Infallible;
 use std::io;
@@ -14,57 +14,57 @@ use std::time::{Duration, Instant};
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
 
-use super::cut::Cut;
 use super::gzip::{self, Sum};
+use super::snapshot::RenderedSnapshot;
 use crate::expose::Exposition;
 
-/// How long an answer may take; no scraper waits as long.
-const LONGEST: Duration = Duration::from_mins(2);
+/// The most that a response may take; no scraper waits as long.
+const MAX_RESPONSE_TIME: Duration = Duration::from_mins(2);
 
-/// A cut, as long as it is lent.
-type Lent = Mutex<Option<Arc<Cut>>>;
+/// A snapshot, until its lease is revoked.
+type Leased = Mutex<Option<Arc<RenderedSnapshot>>>;
 
-/// Who has borrowed cuts, and since when.
+/// The leases that are out, and since when.
 #[derive(Debug, Default)]
-pub(super) struct Loans(Mutex<Vec<(Instant, Weak<Lent>)>>);
+pub(super) struct Leases(Mutex<Vec<(Instant, Weak<Leased>)>>);
 
-impl Loans {
-    /// Lends a cut, and takes back those that were lent for too long.
-    pub(super) fn lend(&self, cut: Arc<Cut>) -> Loan {
-        self.take_back(LONGEST);
-        let loan = Loan(Arc::new(Mutex::new(Some(cut))));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), Arc::downgrade(&loan.0)));
-        loan
+impl Leases {
+    /// Grants a lease on a snapshot, and revokes those that have expired.
+    pub(super) fn grant(&self, snapshot: Arc<RenderedSnapshot>) -> Lease {
+        self.revoke_expired(MAX_RESPONSE_TIME);
+        let lease = Lease(Arc::new(Mutex::new(Some(snapshot))));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), Arc::downgrade(&lease.0)));
+        lease
     }
 
-    fn take_back(&self, after: Duration) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(since, lent)| {
-            let Some(lent) = lent.upgrade() else { return false };
-            let over = since.elapsed() >= after;
-            if over {
-                *lent.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn revoke_expired(&self, after: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(since, leased)| {
+            let Some(leased) = leased.upgrade() else { return false };
+            let expired = since.elapsed() >= after;
+            if expired {
+                *leased.lock().unwrap_or_else(PoisonError::into_inner) = None;
             }
-            !over
+            !expired
         });
     }
 }
 
-/// A borrowed cut.
+/// A lease on a snapshot.
 #[derive(Debug)]
-pub(super) struct Loan(Arc<Lent>);
+pub(super) struct Lease(Arc<Leased>);
 
-impl Loan {
-    fn cut(&self) -> Option<Arc<Cut>> {
+impl Lease {
+    fn snapshot(&self) -> Option<Arc<RenderedSnapshot>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// What is told when an answer has been given or has come to its end early.
+/// Called when a response has ended or was aborted.
 pub(super) type Done = Box<dyn FnOnce()>;
 
-/// The body of a scrape's answer.
+/// The body of a scrape's response.
 pub(super) struct Body {
-    loan: Loan,
+    lease: Lease,
     exposition: Exposition,
     /// The next part; one behind the last is the end of the gzip stream.
     next: usize,
@@ -73,8 +73,8 @@ pub(super) struct Body {
 }
 
 impl Body {
-    pub(super) fn new(loan: Loan, exposition: Exposition, gzip: bool, done: Done) -> Self {
-        Self { loan, exposition, next: 0, gzip: gzip.then(Sum::default), done: Some(done) }
+    pub(super) fn new(lease: Lease, exposition: Exposition, gzip: bool, done: Done) -> Self {
+        Self { lease, exposition, next: 0, gzip: gzip.then(Sum::default), done: Some(done) }
     }
 
     fn next_bytes(&mut self) -> io::Result<Option<Bytes>> {
@@ -84,10 +84,10 @@ impl Body {
             let end = self.gzip.take().map(|sum| sum.trailer().into());
             return Ok(end);
         };
-        let cut = self.loan.cut().ok_or_else(|| io::Error::other("the scraper took too long"))?;
-        // Here, in the loan and with the desk: whoever else there is reads along.
-        let shared = Arc::strong_count(&cut) > 3;
-        let piece = cut.piece(&self.exposition, part, self.gzip.is_some(), shared)?;
+        let snapshot = self.lease.snapshot().ok_or_else(|| io::Error::other("the scraper took too long"))?;
+        // Three references are this one, the lease and the collector; any more are other responses.
+        let shared = Arc::strong_count(&snapshot) > 3;
+        let piece = snapshot.piece(&self.exposition, part, self.gzip.is_some(), shared)?;
         let Some(sum) = &mut self.gzip else { return Ok(Some(piece.bytes.clone())) };
         sum.append(&piece.sum);
         if at > 0 {
@@ -113,10 +113,10 @@ impl MessageBody for Body {
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(cut) = self.loan.cut()
-            && Arc::strong_count(&cut) <= 3
+        if let Some(snapshot) = self.lease.snapshot()
+            && Arc::strong_count(&snapshot) <= 3
         {
-            cut.rest();
+            snapshot.clear_cache();
         }
         if let Some(done) = self.done.take() {
             done();
@@ -124,7 +124,7 @@ impl Drop for Body {
     }
 }
 
-/// The body of an answer to HEAD: none, and no length either, because nobody has counted it.
+/// The body of a response to HEAD: none, and no length either, because it is not computed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Headless;
 
@@ -149,22 +149,22 @@ mod tests {
         body.next_bytes().transpose()
     }
 
-    fn body(loans: &Loans, cut: &Arc<Cut>) -> Body {
-        let exposition = Exposition::new(Format::OpenMetrics, &cut.snapshots(), [], |_| true);
-        Body::new(loans.lend(Arc::clone(cut)), exposition, false, Box::new(|| {}))
+    fn body(leases: &Leases, snapshot: &Arc<RenderedSnapshot>) -> Body {
+        let exposition = Exposition::new(Format::OpenMetrics, &snapshot.snapshots(), [], |_| true);
+        Body::new(leases.grant(Arc::clone(snapshot)), exposition, false, Box::new(|| {}))
     }
 
-    /// Nobody may hold a cut for ever: what is taken back is free, and the answer breaks off instead of ending well.
+    /// A slow client must not hold a snapshot for ever: a revoked lease frees it, and the response is aborted.
     #[test]
-    fn a_loan_comes_to_an_end() {
-        let (loans, cut) = (Loans::default(), Arc::new(Cut::default()));
-        let (mut slow, mut quick) = (body(&loans, &cut), body(&loans, &cut));
+    fn a_lease_expires() {
+        let (leases, snapshot) = (Leases::default(), Arc::new(RenderedSnapshot::default()));
+        let (mut slow, mut quick) = (body(&leases, &snapshot), body(&leases, &snapshot));
         assert_eq!(next(&mut quick).unwrap().unwrap(), "# EOF\n");
         assert!(next(&mut quick).is_none());
-        loans.take_back(LONGEST);
-        assert_eq!(Arc::strong_count(&cut), 3);
-        loans.take_back(Duration::ZERO);
-        assert_eq!(Arc::strong_count(&cut), 1);
+        leases.revoke_expired(MAX_RESPONSE_TIME);
+        assert_eq!(Arc::strong_count(&snapshot), 3);
+        leases.revoke_expired(Duration::ZERO);
+        assert_eq!(Arc::strong_count(&snapshot), 1);
         assert!(next(&mut slow).unwrap().is_err());
     }
 }

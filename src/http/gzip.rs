@@ -1,7 +1,7 @@
 //! A gzip stream put together from parts that were compressed each by itself.
 //!
 //! Deflate can be flushed so that what follows refers to nothing before it. Parts that end so can be compressed in any
-//! order, by anyone, once for all scrapers; the stream is their concatenation between a header and an empty last block,
+//! order, on any thread, once for all scrapers; the stream is their concatenation between a header and an empty last block,
 //! and its checksum follows from theirs.
 
 use std::cell::RefCell;

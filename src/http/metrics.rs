@@ -45,19 +45,19 @@ async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpRespons
         return answer.body(Headless);
     }
     let (shared, wanted) = (scrape.clone(), wanted(request.query_string()));
-    // Scrapes that come together wait here, on no thread, for the one that has the cut made.
+    // Concurrent scrapes wait here, on no thread, for the one that takes the snapshot.
     let turn = scrape.turn().await;
-    // The cut waits for the aggregators, and sorting new series takes its time: not on a thread that serves others.
+    // The snapshot waits for the aggregators, and sorting new series takes its time: not on an I/O thread.
     let planned = web::block(move || shared.plan(negotiated.format, &wanted)).await;
     drop(turn);
     match planned {
-        Ok((loan, exposition)) => {
-            answer.body(Body::new(loan, exposition, negotiated.gzip, Box::new(move || done(200))))
+        Ok((lease, exposition)) => {
+            answer.body(Body::new(lease, exposition, negotiated.gzip, Box::new(move || done(200))))
         }
         Err(error) => {
             done(500);
             HttpResponse::InternalServerError()
-                .body(format!("An error has occurred while serving metrics:\n\nthe scrape was cut short: {error}\n"))
+                .body(format!("An error has occurred while serving metrics:\n\nthe scrape was aborted: {error}\n"))
         }
     }
 }

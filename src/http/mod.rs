@@ -1,12 +1,12 @@
-//! What the two listeners answer: `/metrics` for Prometheus, everything else for the person on call.
+//! The HTTP endpoints of both listeners: `/metrics` for Prometheus, and the admin endpoints for operators.
 
 mod admin;
 mod beliefs;
 mod body;
-mod cut;
 mod gzip;
 mod metrics;
 mod scrape;
+mod snapshot;
 
 pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
 pub use beliefs::{Beliefs, routes as belief_routes};

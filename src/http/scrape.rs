@@ -1,49 +1,49 @@
-//! One scrape: a consistent cut of all aggregators, joined with the agent's own metrics.
+//! A scrape: a consistent snapshot of all aggregators, joined with the agent's own metrics.
 //!
-//! Scrapes that come together share one cut, and none waits for a component that is down: its last series are served
-//! and the scrape is counted as stale. A scrape never fails because something is restarting.
+//! Concurrent scrapes share one snapshot, and none waits for a component that is down: its last series are served and
+//! the scrape is counted as stale. A scrape never fails because something is restarting.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::body::{Loan, Loans};
-use super::cut::Cut;
+use super::body::{Lease, Leases};
+use super::snapshot::RenderedSnapshot;
 use crate::expose::{Exposition, Family, Format, Histogram, server};
 use crate::pipeline::CutDesk;
 use crate::selfmetrics::SelfMetrics;
 
-/// What the scrape endpoint needs.
+/// The state of the scrape endpoint.
 #[derive(Debug)]
 pub struct Scrape {
-    desk: Mutex<Desk>,
+    collector: Mutex<Collector>,
     turn: tokio::sync::Mutex<()>,
-    loans: Loans,
+    leases: Leases,
     own: SelfMetrics,
     handled: Mutex<BTreeMap<u16, (u64, Histogram)>>,
     lost: Box<dyn LostEvents>,
     results: [AtomicU64; 3],
     min_interval_ms: AtomicU64,
-    patience_ms: AtomicU64,
+    timeout_ms: AtomicU64,
     open_metrics: AtomicBool,
 }
 
-/// Where cuts are made, and the last one.
+/// The source of snapshots, and the last one.
 #[derive(Debug)]
-struct Desk {
-    cuts: CutDesk,
-    last: Option<Instant>,
-    cut: Arc<Cut>,
+struct Collector {
+    source: CutDesk,
+    taken: Option<Instant>,
+    snapshot: Arc<RenderedSnapshot>,
 }
 
-impl Desk {
-    fn keep(&mut self) {
-        self.cut = Arc::new(Cut::new(self.cuts.snapshots().cloned().collect()));
+impl Collector {
+    fn store(&mut self) {
+        self.snapshot = Arc::new(RenderedSnapshot::new(self.source.snapshots().cloned().collect()));
     }
 }
 
-/// Where `hubble_lost_events_total` comes from (hubble-contract §3.1).
+/// The source of `hubble_lost_events_total` (hubble-contract §3.1).
 pub trait LostEvents: Send + Sync + std::fmt::Debug {
     /// How often a loss in the kernel ring was noticed; not how many records were lost.
     fn ring(&self) -> u64;
@@ -55,60 +55,60 @@ pub trait LostEvents: Send + Sync + std::fmt::Debug {
 const RESULTS: [&str; 3] = ["fresh", "shared", "stale"];
 
 impl Scrape {
-    /// Scrapes through `desk`; younger cuts than `min_interval` are shared, and an aggregator that does not answer
-    /// within `patience` is passed over.
+    /// Takes snapshots from `source`. Snapshots younger than `min_interval` are shared, and an aggregator that does not
+    /// respond within `timeout` is skipped.
     pub fn new(
-        desk: CutDesk,
+        source: CutDesk,
         own: SelfMetrics,
         lost: Box<dyn LostEvents>,
         min_interval: Duration,
-        patience: Duration,
+        timeout: Duration,
     ) -> Self {
         let scrape = Self {
-            desk: Mutex::new(Desk { cuts: desk, last: None, cut: Arc::default() }),
+            collector: Mutex::new(Collector { source, taken: None, snapshot: Arc::default() }),
             turn: tokio::sync::Mutex::default(),
-            loans: Loans::default(),
+            leases: Leases::default(),
             own,
             handled: Mutex::default(),
             lost,
             results: std::array::from_fn(|_| AtomicU64::default()),
             min_interval_ms: AtomicU64::default(),
-            patience_ms: AtomicU64::default(),
+            timeout_ms: AtomicU64::default(),
             open_metrics: AtomicBool::new(true),
         };
-        scrape.set_pace(min_interval, patience);
+        scrape.set_pace(min_interval, timeout);
         scrape
     }
 
-    /// Changes how young a cut may be shared and how long an aggregator is waited for.
-    pub fn set_pace(&self, min_interval: Duration, patience: Duration) {
+    /// Sets the age up to which a snapshot is shared, and the timeout of an aggregator.
+    pub fn set_pace(&self, min_interval: Duration, timeout: Duration) {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.min_interval_ms.store(milliseconds(min_interval), Relaxed);
-        self.patience_ms.store(milliseconds(patience), Relaxed);
+        self.timeout_ms.store(milliseconds(timeout), Relaxed);
     }
 
-    /// Changes whether OpenMetrics is answered to who asks for it. It is, at first.
+    /// Sets whether OpenMetrics is negotiated. It is by default.
     pub fn set_open_metrics(&self, on: bool) {
         self.open_metrics.store(on, Relaxed);
     }
 
-    /// True if OpenMetrics is answered to who asks for it.
+    /// True if OpenMetrics is negotiated.
     pub(super) fn open_metrics(&self) -> bool {
         self.open_metrics.load(Relaxed)
     }
 
-    /// Held while a scrape is planned, so that the others wait without a thread.
+    /// A lock held while a scrape is planned, so that the others wait without a thread.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
-    /// The last cut, once the reader has ended; scrapes are answered with it from then on. Blocks.
+    /// Takes the last snapshot, once the reader has ended; scrapes serve it from then on. Blocks.
     pub fn final_cut(&self) {
-        let mut held = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        held.cuts.final_cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
+        let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
+        collector.source.final_cut(Duration::from_millis(self.timeout_ms.load(Relaxed)));
         self.min_interval_ms.store(u64::MAX, Relaxed);
-        held.last = Some(Instant::now());
-        held.keep();
+        collector.taken = Some(Instant::now());
+        collector.store();
     }
 
     /// How many scrapes there were by result.
@@ -116,35 +116,35 @@ impl Scrape {
         RESULTS.into_iter().zip(self.results.iter().map(|count| count.load(Relaxed)))
     }
 
-    /// Plans an answer with the families that `wanted` names, or all if it names none. Blocks for as long as the cut
-    /// takes, and while series that were born since the last scrape are put in order.
-    pub(super) fn plan(&self, format: Format, wanted: &[String]) -> (Loan, Exposition) {
-        let cut = self.cut();
+    /// Plans a response with the families that `wanted` names, or all if it names none. Blocks for as long as the
+    /// snapshot takes, and while series that are new since the last scrape are sorted.
+    pub(super) fn plan(&self, format: Format, wanted: &[String]) -> (Lease, Exposition) {
+        let snapshot = self.snapshot();
         let mut families = self.hubble_server_families();
         families.extend(self.own.gather().iter().map(Family::from));
         let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
-        let exposition = Exposition::new(format, &cut.snapshots(), &families, wanted);
-        (self.loans.lend(cut), exposition)
+        let exposition = Exposition::new(format, &snapshot.snapshots(), &families, wanted);
+        (self.leases.grant(snapshot), exposition)
     }
 
-    /// A cut that is young enough, or a new one.
-    fn cut(&self) -> Arc<Cut> {
-        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The last snapshot if it is young enough, else a new one.
+    fn snapshot(&self) -> Arc<RenderedSnapshot> {
+        let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
-        let result = if desk.last.is_some_and(|last| last.elapsed() < min_interval) {
+        let result = if collector.taken.is_some_and(|taken| taken.elapsed() < min_interval) {
             1
         } else {
-            let missing = desk.cuts.cut(Duration::from_millis(self.patience_ms.load(Relaxed)));
-            desk.keep();
+            let missing = collector.source.cut(Duration::from_millis(self.timeout_ms.load(Relaxed)));
+            collector.store();
             if missing == 0 {
-                desk.last = Some(Instant::now());
+                collector.taken = Some(Instant::now());
             }
             if missing == 0 { 0 } else { 2 }
         };
         if let Some(count) = self.results.get(result) {
             count.fetch_add(1, Relaxed);
         }
-        Arc::clone(&desk.cut)
+        Arc::clone(&collector.snapshot)
     }
 
     /// Counts a finished request, so that it shows in the next scrape.

@@ -22,7 +22,8 @@ impl End {
         }
     }
 
-    /// The DNS names of this end, joined with `,`: those that the flow carries, else those that the other end has looked up.
+    /// The DNS names of this end, joined with `,`: those that the flow carries, else those that the other end has
+    /// looked up.
     pub fn dns_names(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
         match (extra, self) {
             (Some(extra), Self::Source) => extra.source_names,

@@ -72,7 +72,7 @@ impl Aggregator {
     }
 
     /// Looks which series have not changed since the last look, and removes those that have not for as many looks as
-    /// the limits say. Whoever owns the aggregator calls this at regular intervals.
+    /// the limits say. The owner of the aggregator calls this at regular intervals.
     pub fn expire(&mut self) {
         if let Some(looks) = self.idle_looks {
             self.expired += self.engine.expire(looks) as u64;

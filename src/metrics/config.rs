@@ -106,7 +106,7 @@ impl MetricConfig {
         &self.filters
     }
 
-    /// Tells its filters which node this is, as `cluster/node`.
+    /// Sets the name of this node in its filters, as `cluster/node`.
     pub fn at_home(&mut self, node: &str) {
         self.filters.at_home(node);
     }

@@ -1,4 +1,4 @@
-//! Pods that are gone, and which series go with them (hubble-contract §3.4).
+//! Deleted pods, and the removal of their series (hubble-contract §3.4).
 //!
 //! The rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric lists
 //! `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both are the pod's; the same

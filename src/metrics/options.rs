@@ -1,4 +1,4 @@
-//! A metric's own options, as its plugin asks for them.
+//! Options of a metric, and warnings about them.
 
 /// The one option whose value counts.
 pub const EXEMPLARS: &str = "exemplars";

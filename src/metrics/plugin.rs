@@ -1,4 +1,4 @@
-//! What a metric must say about itself, and how it counts.
+//! The trait of a metric, and the interface through which it counts.
 
 use super::memo::Way;
 use super::options::Options;
@@ -53,7 +53,7 @@ pub trait Plugin: Send + Sized + 'static {
     fn texts(table: usize, key: u64, tuples: &Tuples) -> Texts;
 }
 
-/// Where a plugin puts its counts.
+/// The counters of a plugin, for one flow.
 #[derive(Debug)]
 pub struct Emit<'a, P> {
     pub(super) flow: &'a Flow,
@@ -62,7 +62,7 @@ pub struct Emit<'a, P> {
     pub(super) extras: &'a [Extra],
     pub(super) index: &'a Index,
     pub(super) tally: &'a mut Tally,
-    /// Who the flow's ends are, once that was asked.
+    /// The number of the flow's ends, once it was computed.
     pub(super) ends: Option<u64>,
     pub(super) plugin: std::marker::PhantomData<P>,
 }
@@ -74,13 +74,13 @@ impl<'a, P: Plugin> Emit<'a, P> {
         tally::extra(self.flow, self.extras)
     }
 
-    /// Who sent the packet.
+    /// The sender of the packet.
     #[inline]
     pub fn source(&self) -> &'a Endpoint {
         self.index.endpoint(self.flow.source)
     }
 
-    /// Whom it was sent to.
+    /// The receiver of the packet.
     #[inline]
     pub fn destination(&self) -> &'a Endpoint {
         self.index.endpoint(self.flow.destination)

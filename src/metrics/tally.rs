@@ -69,8 +69,9 @@ impl Tally {
         self.hits.push(Hit { way, flow, place: 0 });
     }
 
-    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked for is noted in `progress`: if that panics, nothing of the
-    /// batch is counted yet, and without that flow's hits this can be done again.
+    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked up by names
+    /// is noted in `progress`: if that panics, nothing of the batch is counted yet, and without that flow's hits this can
+    /// be done again.
     pub(super) fn settle(
         &mut self,
         flows: &[Flow],

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::book::Book;
-use super::json::{Cursor, Wrong};
+use super::interner::EndpointInterner;
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
 use super::time;
 use crate::flow::Verdict;
 use crate::flow::extra::{Dns, Http, Interface, L7, L7Kind, L7Record, Service};
@@ -23,25 +24,25 @@ pub(super) fn field(
     name: &str,
     flow: &mut Flow,
     extra: &mut Extra,
-    book: &mut Book,
-) -> Result<bool, Wrong> {
+    interner: &mut EndpointInterner,
+) -> Result<bool, JsonError> {
     match name.as_bytes() {
         b"time" => flow.time_ns = moment(cursor)?,
         b"uuid" => set(&mut extra.uuid, &cursor.string()?),
         b"verdict" => extra.verdict = number(cursor, &names::VERDICTS)?,
         b"IP" => addresses(cursor, flow, extra)?,
         b"l4" => layer4(cursor, flow, extra)?,
-        b"source" => flow.source = book.endpoint(cursor, &mut extra.source_cluster)?,
-        b"destination" => flow.destination = book.endpoint(cursor, &mut extra.destination_cluster)?,
+        b"source" => flow.source = interner.endpoint(cursor, &mut extra.source_cluster)?,
+        b"destination" => flow.destination = interner.endpoint(cursor, &mut extra.destination_cluster)?,
         b"event_type" => event_type(cursor, extra)?,
         b"traffic_direction" => extra.traffic_direction = number(cursor, &names::DIRECTIONS)?,
         b"is_reply" => flow.reply = if cursor.boolean()? { Reply::Yes } else { Reply::No },
         b"node_name" => set(&mut extra.node_name, &cursor.string()?),
         b"interface" => extra.interface = Some(interface(cursor)?),
         b"l7" => extra.l7 = Some(layer7(cursor)?),
-        b"drop_reason_desc" => (extra.drop_reason, flow.reason) = book.drop_reason(cursor)?,
-        b"source_names" => extra.source_names = book.names(cursor)?,
-        b"destination_names" => extra.destination_names = book.names(cursor)?,
+        b"drop_reason_desc" => (extra.drop_reason, flow.reason) = interner.drop_reason(cursor)?,
+        b"source_names" => extra.source_names = interner.names(cursor)?,
+        b"destination_names" => extra.destination_names = interner.names(cursor)?,
         b"node_labels" => texts(cursor, &mut extra.node_labels)?,
         b"source_service" => extra.source_service = Some(service(cursor)?),
         b"destination_service" => extra.destination_service = Some(service(cursor)?),
@@ -104,15 +105,7 @@ pub(super) fn finish(flow: &mut Flow, extra: &Extra, unknown_reason: Reason) {
     };
 }
 
-/// An enum's value: any name, which gets a stand-in if the table lacks it, or any number.
-pub(super) fn number(cursor: &mut Cursor<'_>, table: &[(i32, &'static str)]) -> Result<i32, Wrong> {
-    if !cursor.is_string() {
-        return cursor.whole();
-    }
-    Ok(names::number_or_stand_in(table, &cursor.string()?))
-}
-
-fn moment(cursor: &mut Cursor<'_>) -> Result<u64, Wrong> {
+fn moment(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
     let text = cursor.string()?;
     match time::nanoseconds(&text) {
         Some(moment) => Ok(moment),
@@ -120,7 +113,7 @@ fn moment(cursor: &mut Cursor<'_>) -> Result<u64, Wrong> {
     }
 }
 
-fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), Wrong> {
+fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), JsonError> {
     extra.has_ip = true;
     cursor.object(|inside, field| {
         match field {
@@ -141,7 +134,7 @@ fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Res
     })
 }
 
-fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>, Wrong> {
+fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>, JsonError> {
     let text = cursor.string()?;
     *mapped = false;
     if text.is_empty() {
@@ -156,7 +149,7 @@ fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>
     }
 }
 
-fn layer4(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), Wrong> {
+fn layer4(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), JsonError> {
     extra.has_l4 = true;
     cursor.object(|inside, protocol| {
         flow.l4 = match protocol {
@@ -189,7 +182,7 @@ fn layer4(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result
 }
 
 /// A byte of a packet in a field of 32 bits.
-fn byte(cursor: &mut Cursor<'_>) -> Result<u8, Wrong> {
+fn byte(cursor: &mut Cursor<'_>) -> Result<u8, JsonError> {
     Ok(cursor.whole::<u32>()?.to_le_bytes()[0])
 }
 
@@ -205,7 +198,7 @@ fn chunk(number: i32) -> SctpChunk {
     }
 }
 
-fn tcp_flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, Wrong> {
+fn tcp_flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, JsonError> {
     let mut bits = 0;
     cursor.object(|inside, name| {
         let bit = match name {
@@ -228,7 +221,7 @@ fn tcp_flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, Wrong> {
     Ok(TcpFlags::known(bits))
 }
 
-fn event_type(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), Wrong> {
+fn event_type(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), JsonError> {
     extra.event_type = Some(0);
     cursor.object(|inside, field| {
         match field {
@@ -240,7 +233,7 @@ fn event_type(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), Wrong> {
     })
 }
 
-fn interface(cursor: &mut Cursor<'_>) -> Result<Interface, Wrong> {
+fn interface(cursor: &mut Cursor<'_>) -> Result<Interface, JsonError> {
     let mut interface = Interface::default();
     cursor.object(|inside, field| {
         match field {
@@ -253,7 +246,7 @@ fn interface(cursor: &mut Cursor<'_>) -> Result<Interface, Wrong> {
     Ok(interface)
 }
 
-fn service(cursor: &mut Cursor<'_>) -> Result<Service, Wrong> {
+fn service(cursor: &mut Cursor<'_>) -> Result<Service, JsonError> {
     let mut service = Service::default();
     cursor.object(|inside, field| {
         match field {
@@ -266,7 +259,7 @@ fn service(cursor: &mut Cursor<'_>) -> Result<Service, Wrong> {
     Ok(service)
 }
 
-fn trace_context(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), Wrong> {
+fn trace_context(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), JsonError> {
     cursor.object(|inside, field| {
         if field != "parent" {
             return inside.skip();
@@ -281,7 +274,7 @@ fn trace_context(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), Wrong
     })
 }
 
-fn layer7(cursor: &mut Cursor<'_>) -> Result<L7, Wrong> {
+fn layer7(cursor: &mut Cursor<'_>) -> Result<L7, JsonError> {
     let mut l7 = L7::default();
     cursor.object(|inside, field| {
         match field {
@@ -303,7 +296,7 @@ fn layer7(cursor: &mut Cursor<'_>) -> Result<L7, Wrong> {
     Ok(l7)
 }
 
-fn dns(cursor: &mut Cursor<'_>) -> Result<Dns, Wrong> {
+fn dns(cursor: &mut Cursor<'_>) -> Result<Dns, JsonError> {
     let mut dns = Dns::default();
     cursor.object(|inside, field| {
         match field {
@@ -322,7 +315,7 @@ fn dns(cursor: &mut Cursor<'_>) -> Result<Dns, Wrong> {
     Ok(dns)
 }
 
-fn http(cursor: &mut Cursor<'_>) -> Result<Http, Wrong> {
+fn http(cursor: &mut Cursor<'_>) -> Result<Http, JsonError> {
     let mut http = Http::default();
     cursor.object(|inside, field| {
         match field {
@@ -341,7 +334,7 @@ fn http(cursor: &mut Cursor<'_>) -> Result<Http, Wrong> {
     Ok(http)
 }
 
-fn header(cursor: &mut Cursor<'_>) -> Result<(String, String), Wrong> {
+fn header(cursor: &mut Cursor<'_>) -> Result<(String, String), JsonError> {
     let mut header = (String::new(), String::new());
     cursor.object(|inside, field| {
         match field {
@@ -355,7 +348,7 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(String, String), Wrong> {
 }
 
 /// A list of strings into one whose own strings are used again.
-fn texts(cursor: &mut Cursor<'_>, out: &mut Vec<String>) -> Result<(), Wrong> {
+fn texts(cursor: &mut Cursor<'_>, out: &mut Vec<String>) -> Result<(), JsonError> {
     let mut count = 0;
     cursor.list(|inside| {
         let text: Cow<'_, str> = inside.string()?;

@@ -2,8 +2,8 @@
 //!
 //! Flow files are large and all of one kind, so nearly all of a general reader's work would be thrown away: a tree, or
 //! structures that are copied out of at once. Here a field is looked at where it stands, a string is a slice of the
-//! line unless it holds escapes, and what nobody wants is stepped over. Eight bytes are looked at in one step where a
-//! string's end is searched. All of a line is checked to be JSON, save what [`Cursor::raw`] hands out unread.
+//! line unless it holds escapes, and what the caller does not read is skipped. The end of a string is searched in
+//! steps of eight bytes. All of a line is checked to be JSON, save what [`Cursor::raw`] hands out unread.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ const DEEPEST: u32 = 64;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrong(Box<Inner>);
+pub struct JsonError(Box<Inner>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Inner {
@@ -24,14 +24,14 @@ struct Inner {
     what: String,
 }
 
-impl Wrong {
+impl JsonError {
     fn within(mut self, field: &str) -> Self {
         self.0.fields.push(field.to_owned());
         self
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for JsonError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path: Vec<&str> = self.0.fields.iter().rev().map(String::as_str).collect();
         if !path.is_empty() {
@@ -41,7 +41,7 @@ impl fmt::Display for Wrong {
     }
 }
 
-impl std::error::Error for Wrong {}
+impl std::error::Error for JsonError {}
 
 /// A place in a line.
 #[derive(Debug)]
@@ -61,12 +61,12 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// Always.
-    pub fn wrong<T>(&self, what: impl Into<String>) -> Result<T, Wrong> {
-        Err(Wrong(Box::new(Inner { fields: Vec::new(), column: self.at + 1, what: what.into() })))
+    pub fn wrong<T>(&self, what: impl Into<String>) -> Result<T, JsonError> {
+        Err(JsonError(Box::new(Inner { fields: Vec::new(), column: self.at + 1, what: what.into() })))
     }
 
     #[cold]
-    fn expected<T>(&self, what: &str) -> Result<T, Wrong> {
+    fn expected<T>(&self, what: &str) -> Result<T, JsonError> {
         let rest = self.text.get(self.at..).unwrap_or("");
         let found = match rest.bytes().next() {
             None => "the end of the line".to_owned(),
@@ -104,17 +104,17 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If something does.
-    pub fn end(&mut self) -> Result<(), Wrong> {
+    pub fn end(&mut self) -> Result<(), JsonError> {
         if self.peek().is_none() { Ok(()) } else { self.expected("the end of the line") }
     }
 
     /// Goes through an object: `each` gets every key and must pass its value. A value of null is a field that is not
-    /// set, so `each` does not hear of it.
+    /// set, so `each` is not called for it.
     ///
     /// # Errors
     /// If it is no object, or not well formed, or from `each`.
     #[inline]
-    pub fn object(&mut self, mut each: impl FnMut(&mut Self, &str) -> Result<(), Wrong>) -> Result<(), Wrong> {
+    pub fn object(&mut self, mut each: impl FnMut(&mut Self, &str) -> Result<(), JsonError>) -> Result<(), JsonError> {
         if !self.take(b'{') {
             return self.expected("an object");
         }
@@ -148,7 +148,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// If it is no list, or not well formed, or from `each`.
     #[inline]
-    pub fn list(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), Wrong>) -> Result<(), Wrong> {
+    pub fn list(&mut self, mut each: impl FnMut(&mut Self) -> Result<(), JsonError>) -> Result<(), JsonError> {
         if !self.take(b'[') {
             return self.expected("a list");
         }
@@ -169,7 +169,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn deeper(&mut self) -> Result<(), Wrong> {
+    fn deeper(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > DEEPEST { self.wrong(format!("nested more than {DEEPEST} deep")) } else { Ok(()) }
     }
@@ -179,7 +179,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// If it is no string, or not well formed.
     #[inline]
-    pub fn string(&mut self) -> Result<Cow<'a, str>, Wrong> {
+    pub fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
         if !self.take(b'"') {
             return self.expected("a string");
         }
@@ -195,7 +195,7 @@ impl<'a> Cursor<'a> {
 
     /// The rest of a string that is not plain; `start` is where its text begins.
     #[cold]
-    fn escaped(&mut self, start: usize) -> Result<String, Wrong> {
+    fn escaped(&mut self, start: usize) -> Result<String, JsonError> {
         let mut out = String::new();
         let mut from = start;
         loop {
@@ -218,7 +218,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What follows a backslash.
-    fn escape(&mut self) -> Result<char, Wrong> {
+    fn escape(&mut self) -> Result<char, JsonError> {
         let kind = self.text.as_bytes().get(self.at).copied();
         self.at += usize::from(kind.is_some_and(|byte| byte.is_ascii()));
         Ok(match kind {
@@ -240,7 +240,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    fn second_half(&mut self, first: u32) -> Result<char, Wrong> {
+    fn second_half(&mut self, first: u32) -> Result<char, JsonError> {
         let back = self.at;
         if self.text.as_bytes().get(self.at..self.at + 2) == Some(b"\\u") {
             self.at += 2;
@@ -254,7 +254,7 @@ impl<'a> Cursor<'a> {
         Ok(char::REPLACEMENT_CHARACTER)
     }
 
-    fn four_digits(&mut self) -> Result<u32, Wrong> {
+    fn four_digits(&mut self) -> Result<u32, JsonError> {
         let digits = self.text.as_bytes().get(self.at..self.at + 4).unwrap_or(&[]);
         let value = digits.iter().try_fold(0, |value, &byte| Some(value * 16 + char::from(byte).to_digit(16)?));
         match value {
@@ -271,7 +271,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// If it is none, or does not fit.
     #[inline]
-    pub fn whole<T: TryFrom<i128>>(&mut self) -> Result<T, Wrong> {
+    pub fn whole<T: TryFrom<i128>>(&mut self) -> Result<T, JsonError> {
         let quoted = self.take(b'"');
         let start = self.at;
         let value = self.digits()?;
@@ -287,7 +287,7 @@ impl<'a> Cursor<'a> {
 
     /// The number that comes next; none if it is not whole, or far too large.
     #[inline]
-    fn digits(&mut self) -> Result<Option<i128>, Wrong> {
+    fn digits(&mut self) -> Result<Option<i128>, JsonError> {
         let bytes = self.text.as_bytes();
         self.peek();
         let start = self.at;
@@ -310,7 +310,7 @@ impl<'a> Cursor<'a> {
 
     /// Any number of JSON's grammar, as far as it is whole.
     #[cold]
-    fn number(&mut self) -> Result<Option<i128>, Wrong> {
+    fn number(&mut self) -> Result<Option<i128>, JsonError> {
         self.peek();
         let bytes = self.text.as_bytes();
         let start = self.at;
@@ -359,7 +359,7 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// If it is neither.
     #[inline]
-    pub fn boolean(&mut self) -> Result<bool, Wrong> {
+    pub fn boolean(&mut self) -> Result<bool, JsonError> {
         match self.peek() {
             Some(b't') => self.word("true").map(|()| true),
             Some(b'f') => self.word("false").map(|()| false),
@@ -368,7 +368,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn word(&mut self, word: &str) -> Result<(), Wrong> {
+    fn word(&mut self, word: &str) -> Result<(), JsonError> {
         if self.text.as_bytes().get(self.at..).is_some_and(|rest| rest.starts_with(word.as_bytes())) {
             self.at += word.len();
             return Ok(());
@@ -386,7 +386,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// If it is not well formed.
-    pub fn skip(&mut self) -> Result<(), Wrong> {
+    pub fn skip(&mut self) -> Result<(), JsonError> {
         match self.peek() {
             Some(b'{') => self.object(|inside, _| inside.skip()),
             Some(b'[') => self.list(Self::skip),

@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::book::Book;
-use super::fields::{self, number};
-use super::json::{Cursor, Wrong};
+use super::fields;
+use super::interner::EndpointInterner;
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
 use crate::flow::names::LOST_EVENT_SOURCES;
 use crate::flow::{Extra, ExtraId, Flow, Reason};
 use crate::index::Flows;
@@ -33,7 +34,7 @@ pub struct Counts {
 /// Turns lines into flows. Hand out [`Reader::batch`] when [`Reader::is_full`], and at the end.
 #[derive(Debug)]
 pub struct Reader {
-    book: Book,
+    interner: EndpointInterner,
     flows: Vec<Flow>,
     /// The first of them belong to `flows`; the others wait to be used again.
     extras: Vec<Extra>,
@@ -52,7 +53,7 @@ enum Found {
 impl Default for Reader {
     fn default() -> Self {
         Self {
-            book: Book::default(),
+            interner: EndpointInterner::default(),
             flows: Vec::with_capacity(BATCH),
             extras: Vec::with_capacity(BATCH),
             counts: Counts::default(),
@@ -66,7 +67,7 @@ impl Reader {
     ///
     /// # Errors
     /// What is wrong with it, and where. Nothing but [`Counts::bad`] has changed then.
-    pub fn line(&mut self, line: &[u8]) -> Result<(), Wrong> {
+    pub fn line(&mut self, line: &[u8]) -> Result<(), JsonError> {
         self.counts.lines += 1;
         if line.trim_ascii_start().is_empty() {
             return Ok(());
@@ -84,7 +85,7 @@ impl Reader {
         }
         let Some(extra) = self.extras.get_mut(at) else { return Ok(()) };
         let mut flow = Flow::default();
-        let found = read(&mut Cursor::new(&text), &mut flow, extra, &mut self.book);
+        let found = read(&mut Cursor::new(&text), &mut flow, extra, &mut self.interner);
         match found {
             Ok(Found::Flow) => {
                 fields::finish(&mut flow, extra, self.unknown_reason);
@@ -117,13 +118,13 @@ impl Reader {
     /// The flows since the last [`Reader::turn`].
     pub fn batch(&mut self) -> Flows<'_> {
         let extras = self.extras.get(..self.flows.len()).unwrap_or(&[]);
-        Flows { flows: &self.flows, extras, index: self.book.index() }
+        Flows { flows: &self.flows, extras, index: self.interner.index() }
     }
 
     /// The batch is done with; the next one begins.
     pub fn turn(&mut self) {
         self.flows.clear();
-        self.book.turn();
+        self.interner.turn();
     }
 
     /// What was read so far.
@@ -133,7 +134,12 @@ impl Reader {
 }
 
 /// Reads a line of either form: a flow, or an envelope around a flow or something else.
-fn read(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra, book: &mut Book) -> Result<Found, Wrong> {
+fn read(
+    cursor: &mut Cursor<'_>,
+    flow: &mut Flow,
+    extra: &mut Extra,
+    interner: &mut EndpointInterner,
+) -> Result<Found, JsonError> {
     fields::empty(extra);
     let mut envelope = None;
     let mut bare = false;
@@ -143,7 +149,7 @@ fn read(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra, book: &mut 
                 // What came before it was the envelope's.
                 *flow = Flow::default();
                 fields::empty(extra);
-                inside.object(|inside, name| fields::field(inside, name, flow, extra, book).map(|_| ()))?;
+                inside.object(|inside, name| fields::field(inside, name, flow, extra, interner).map(|_| ()))?;
                 envelope = Some(Found::Flow);
             }
             "lost_events" => envelope = Some(lost_events(inside)?),
@@ -153,7 +159,7 @@ fn read(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra, book: &mut 
             }
             _ if envelope.is_some() => inside.skip()?,
             _ => {
-                let known = fields::field(inside, name, flow, extra, book)?;
+                let known = fields::field(inside, name, flow, extra, interner)?;
                 // These two stand in an envelope as well, and make no flow.
                 bare |= known && !matches!(name, "node_name" | "time");
             }
@@ -166,7 +172,7 @@ fn read(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra, book: &mut 
 
 /// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about, and each event that
 /// found its queue full (hubble-contract §3.1).
-fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, Wrong> {
+fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
     const OBSERVER_EVENTS_QUEUE: usize = 2;
     let (mut source, mut events) = (0, 0_u64);
     cursor.object(|inside, name| {

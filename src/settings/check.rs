@@ -1,4 +1,4 @@
-//! `webb check-config`: one file, told apart from the machine that it is checked on.
+//! `webb check-config`: validates one file, independent of the machine that it runs on.
 //!
 //! Variables and the host's name are left out, so that a file that passes on a workstation or in CI passes everywhere.
 

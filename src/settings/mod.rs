@@ -1,6 +1,6 @@
-//! Settings: what the agent was told, and by whom.
+//! Settings: the configuration, and the source of each value.
 //!
-//! Two kinds of types, kept apart. *Raw* is what was typed: a [`Value`] and its place, from the file, a variable or a
+//! Two kinds of types. *Raw* is what was written: a [`Value`] and its place, from the file, a variable or a
 //! flag. *Resolved* is what it means: [`Settings`], plain types without a trace of syntax. One table ([`KEYS`]) leads
 //! from one to the other.
 //!
@@ -10,7 +10,7 @@
 //!   flags ───────┘                    └────▶ Problems   (all of them, each at its line)
 //! ```
 //!
-//! Nothing here looks at the machine: the file it is told to read is the only I/O, the environment is passed in.
+//! Nothing here reads the machine: the configuration file is the only I/O, the environment is passed in.
 
 mod check;
 mod diff;

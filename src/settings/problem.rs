@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, told so that it can be mended without looking anything up.
+//! Configuration errors and warnings, with file, line, what was expected and what was found.
 //!
 //! A problem names its place (line of the file, variable or flag), what stood there and what was expected; with a file,
 //! the line itself is printed with the place underlined. All problems of a configuration are reported at once.
@@ -13,7 +13,7 @@ use super::value::{Bad, Mark, clean};
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// No source set it.
     Default,
     /// The configuration file.
     File(Mark),

@@ -17,7 +17,7 @@ use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::value::{CheckMetrics, Value, clean, json};
 use super::yaml;
 
-/// What the process was started with. Passed in, so that this module asks nobody.
+/// The environment of the process. Passed in, so that this module reads no global state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
     /// The environment variables.
@@ -176,7 +176,7 @@ impl Resolved {
     }
 
     /// Rules that concern more than one key. A problem points at the key that is named first, or at the other one if
-    /// nobody set the first.
+    /// the first was not set.
     fn check_together(&mut self, problems: &mut Vec<Problem>) {
         let settings = &self.settings;
         let mut fail = |key: &str, other: &str, message: String| {

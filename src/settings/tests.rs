@@ -126,7 +126,7 @@ fn nothing_sets_nothing() {
     assert_eq!(resolved.settings.node_name, "host-1");
 }
 
-/// A mistyped variable must be heard of; those that Kubernetes sets for a Service called webb are no mistake.
+/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb are no mistake.
 #[test]
 fn unknown_variables_warn() {
     let variables = [

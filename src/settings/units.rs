@@ -34,7 +34,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         millis = number
             .checked_mul(length)
             .and_then(|part| millis.checked_add(part))
-            .ok_or_else(|| "it is longer than time itself".to_owned())?;
+            .ok_or_else(|| "the duration is too large: the most is 2^64 milliseconds".to_owned())?;
         rest = next;
     }
     Ok(Duration::from_millis(millis))

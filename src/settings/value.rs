@@ -1,10 +1,10 @@
-//! Raw values: what was typed, before anyone asks what it means.
+//! Raw values: configuration as written, before it is parsed into types.
 //!
 //! A YAML node, an environment variable and a flag all become a [`Value`]; the table of keys reads it into a type. The
 //! place of each part is kept, so that a problem found much later still points at the character that caused it.
 
-/// The metrics' own parser, lent from a higher floor: gets entries in Hubble's static grammar, separated by spaces, and
-/// gives warnings, or an error.
+/// A callback to the metrics' parser, which lives on a higher floor: takes entries in Hubble's static grammar, separated
+/// by spaces, and returns warnings, or an error.
 pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
 
 /// A stretch of one line of the file, counted in characters from 1.

@@ -11,7 +11,7 @@ pub(super) enum Place {
     Exact(Seen),
     /// Valid, but written as no flow writes it (`FD00::1`): matches nothing.
     Never,
-    /// The network of this many leading bits; `v4` tells which kind of address it holds.
+    /// The network of this many leading bits; `v4` is true for an IPv4 network.
     Network { v4: bool, bits: u128, mask: u128 },
 }
 

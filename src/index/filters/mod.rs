@@ -29,7 +29,7 @@ use crate::index::Index;
 use predicate::Predicate;
 use seen::Seen;
 
-/// One filter, ready to be asked. Two are equal if the same was written.
+/// One compiled filter. Two are equal if the same was written.
 #[derive(Debug, Clone)]
 pub struct FlowFilter {
     spec: FilterSpec,
@@ -43,7 +43,7 @@ impl PartialEq for FlowFilter {
 }
 
 impl FlowFilter {
-    /// Understands what was written.
+    /// Compiles a filter.
     ///
     /// # Errors
     /// Every value that cannot be used, with its field.
@@ -78,7 +78,7 @@ impl Filters {
         self.decide(flow, extra, index)
     }
 
-    /// Tells the filters which node this is, as `cluster/node`: flows that the kernel reports do not carry it.
+    /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry it.
     pub fn at_home(&mut self, node: &str) {
         for filter in self.include.iter_mut().chain(&mut self.exclude) {
             for predicate in &mut filter.predicates {

@@ -35,7 +35,7 @@ pub(super) enum Protocol {
     Http,
 }
 
-/// One field. Its values are alternatives. In the order of what asking costs.
+/// One field. Its values are alternatives. In the order of their cost.
 #[derive(Debug, Clone)]
 pub(super) enum Predicate {
     Verdict(Vec<i32>),
@@ -207,7 +207,7 @@ impl Predicate {
                 .http()
                 .and_then(|http| uri::path(&http.url))
                 .is_some_and(|path| expressions.iter().any(|one| one.is_match(&path))),
-            // All others were asked before.
+            // All others were matched above.
             _ => false,
         }
     }

@@ -105,7 +105,7 @@ pub(super) fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFil
     }
 }
 
-/// An expression is refused by name: one that was left out would let flows through that nobody wanted.
+/// An expression is refused by name: one that was left out would let unwanted flows through.
 fn experimental(node: &Node, problems: &mut Vec<Problem>) {
     if matches!(node.value, Value::Null) {
         return;

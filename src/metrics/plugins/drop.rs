@@ -1,4 +1,4 @@
-//! `drop`: what was dropped, and why (hubble-contract §1.2).
+//! `drop`: dropped packets by reason (hubble-contract §1.2).
 
 use super::{number, protocol};
 use crate::expose::Spec;

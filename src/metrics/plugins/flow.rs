@@ -1,4 +1,4 @@
-//! `flow`: every flow, by what kind of event it is (hubble-contract §1.3).
+//! `flow`: every flow, by type of event (hubble-contract §1.3).
 
 use std::borrow::Cow;
 

@@ -66,7 +66,7 @@ pub(super) fn record(extra: Option<&Extra>) -> Option<(&L7, &Record)> {
     Some((l7, http))
 }
 
-/// Whose proxy saw it.
+/// The side whose proxy reported it.
 pub(super) fn reporter(flow: &Flow) -> &'static str {
     match flow.direction {
         Direction::Egress => "client",

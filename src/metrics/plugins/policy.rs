@@ -1,4 +1,4 @@
-//! `policy`: what NetworkPolicies decided (hubble-contract §1.9).
+//! `policy`: verdicts of NetworkPolicies (hubble-contract §1.9).
 
 use super::number;
 use crate::expose::Spec;

@@ -1,4 +1,4 @@
-//! `port-distribution`: which ports are asked for (hubble-contract §1.10).
+//! `port-distribution`: packets by destination port (hubble-contract §1.10).
 
 use crate::expose::Spec;
 use crate::flow::{Flow, L4, Reply};

@@ -1,9 +1,9 @@
-//! Endpoints and names of the flows in a file, each worked out once.
+//! Interner of the endpoints and names in a flow file: each is parsed once.
 //!
 //! An endpoint is written out in full in each of its flows: labels, workloads, names. Its text is looked up as it
 //! stands in the line, so that a known one costs a hash of these bytes and nothing is parsed. New ones get the next
 //! row of the table; the table is published as an [`Index`] when a batch is handed out, and the same one again as long
-//! as nobody new was met, so that what metrics remember of it holds. An old index stays what it was.
+//! as no endpoint is new, so that what metrics have cached of it holds. An old index stays what it was.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
-use super::json::{Cursor, Wrong};
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
 use crate::flow::{EndpointId, Reason, names};
 use crate::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use crate::sym::Sym;
@@ -20,7 +21,7 @@ use crate::sym::Sym;
 /// that are known. Twice the pods of a large cluster.
 const LIMIT: usize = 1 << 16;
 
-/// Rows that every index begins with: nobody, and the world.
+/// Rows that every index begins with: no endpoint, and the world.
 const RESERVED: usize = 2;
 
 /// An endpoint whose text was met before.
@@ -33,7 +34,7 @@ struct Known {
 
 /// Who was met so far.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct EndpointInterner {
     by_text: HashMap<Box<str>, Known, RandomState>,
     by_content: HashMap<Endpoint, EndpointId, RandomState>,
     endpoints: Vec<Endpoint>,
@@ -43,13 +44,13 @@ pub struct Book {
     reasons: HashMap<i32, Reason, RandomState>,
 }
 
-impl Book {
+impl EndpointInterner {
     /// Reads `flow.Endpoint`; `cluster` becomes the name of its cluster.
     ///
     /// # Errors
     /// If it is none.
     #[inline]
-    pub fn endpoint(&mut self, cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<EndpointId, Wrong> {
+    pub fn endpoint(&mut self, cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<EndpointId, JsonError> {
         let Some(text) = cursor.raw() else { return self.meet(cursor, None, cluster) };
         if let Some(known) = self.by_text.get(text) {
             cluster.clear();
@@ -61,7 +62,12 @@ impl Book {
     }
 
     #[cold]
-    fn meet(&mut self, cursor: &mut Cursor<'_>, text: Option<&str>, cluster: &mut String) -> Result<EndpointId, Wrong> {
+    fn meet(
+        &mut self,
+        cursor: &mut Cursor<'_>,
+        text: Option<&str>,
+        cluster: &mut String,
+    ) -> Result<EndpointId, JsonError> {
         cluster.clear();
         let endpoint = read(cursor, cluster)?;
         let next = EndpointId(u32::try_from(self.endpoints.len() + RESERVED).unwrap_or(u32::MAX));
@@ -80,7 +86,7 @@ impl Book {
     ///
     /// # Errors
     /// If it is none.
-    pub fn names(&mut self, cursor: &mut Cursor<'_>) -> Result<Sym, Wrong> {
+    pub fn names(&mut self, cursor: &mut Cursor<'_>) -> Result<Sym, JsonError> {
         let text = cursor.raw();
         if let Some(text) = text {
             if let Some(&known) = self.names.get(text) {
@@ -106,15 +112,15 @@ impl Book {
     ///
     /// # Errors
     /// If it is none.
-    pub fn drop_reason(&mut self, cursor: &mut Cursor<'_>) -> Result<(i32, Reason), Wrong> {
-        let number = super::fields::number(cursor, &names::DROP_REASONS)?;
+    pub fn drop_reason(&mut self, cursor: &mut Cursor<'_>) -> Result<(i32, Reason), JsonError> {
+        let number = number(cursor, &names::DROP_REASONS)?;
         forget_at_limit(&mut self.reasons);
         let reason =
             *self.reasons.entry(number).or_insert_with(|| Reason(Sym::new(&names::text(&names::DROP_REASONS, number))));
         Ok((number, reason))
     }
 
-    /// The index that names all ids given since [`Book::turn`].
+    /// The index that names all ids given since [`EndpointInterner::turn`].
     pub fn index(&mut self) -> &Arc<Index> {
         if self.published != self.endpoints.len() {
             let all = self.endpoints.iter().map(|&endpoint| (endpoint, Vec::new()));
@@ -138,7 +144,7 @@ fn forget_at_limit<K: Eq + Hash, V>(memo: &mut HashMap<K, V, RandomState>) {
     }
 }
 
-fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, Wrong> {
+fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, JsonError> {
     let mut spec = EndpointSpec::default();
     cursor.object(|inside, field| {
         match field {
@@ -161,7 +167,7 @@ fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, Wrong
     Ok(Endpoint::new(kind(&spec), false, &spec))
 }
 
-fn workload(cursor: &mut Cursor<'_>) -> Result<Workload, Wrong> {
+fn workload(cursor: &mut Cursor<'_>) -> Result<Workload, JsonError> {
     let mut workload = Workload::default();
     cursor.object(|inside, field| {
         match field {

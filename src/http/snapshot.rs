@@ -1,7 +1,7 @@
-//! The series of one cut, and the pages of them that were written most lately.
+//! A snapshot of all series, with a cache of the pages that were rendered last.
 //!
-//! Scrapers that come together read the same cut at nearly the same pace. What one has written, or compressed, serves
-//! the others; who falls far behind writes for himself. So a page is kept for a moment and never all of them.
+//! Concurrent scrapes read the same snapshot at nearly the same pace, so a page that one of them rendered or compressed
+//! serves the others; a scrape that lags behind renders its own. The cache holds some pages, never all of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,10 +12,10 @@ use actix_web::web::Bytes;
 use super::gzip::{self, Sum};
 use crate::expose::{Exposition, Format, Part, Snapshot};
 
-/// Pages that are kept: some 3 MB.
-const KEPT: usize = 32;
+/// Pages in the cache: some 3 MB.
+const CACHED_PAGES: usize = 32;
 
-/// A part of an answer as it goes out.
+/// A rendered part of a response.
 #[derive(Debug)]
 pub(super) struct Piece {
     /// The bytes.
@@ -24,26 +24,26 @@ pub(super) struct Piece {
     pub(super) sum: Sum,
 }
 
-/// What a kept page is of.
+/// The key of a cached page.
 type Key = (Format, bool, Part);
 
-/// The series of all aggregators as they stood behind the same batch.
+/// The series of all aggregators after the same batch (a barrier snapshot).
 #[derive(Debug, Default)]
-pub(super) struct Cut {
+pub(super) struct RenderedSnapshot {
     snapshots: Vec<Snapshot>,
-    kept: Mutex<VecDeque<(Key, Arc<Piece>)>>,
+    cached: Mutex<VecDeque<(Key, Arc<Piece>)>>,
 }
 
-impl Cut {
+impl RenderedSnapshot {
     pub(super) fn new(snapshots: Vec<Snapshot>) -> Self {
-        Self { snapshots, kept: Mutex::default() }
+        Self { snapshots, cached: Mutex::default() }
     }
 
     pub(super) fn snapshots(&self) -> Vec<&Snapshot> {
         self.snapshots.iter().collect()
     }
 
-    /// A part of an exposition that was planned with these series. `shared` says whether somebody else may want it too.
+    /// A part of an exposition that was planned with these series. With `shared`, other responses may read it too.
     pub(super) fn piece(
         &self,
         exposition: &Exposition,
@@ -55,21 +55,21 @@ impl Cut {
             return self.write(exposition, part, gzip).map(Arc::new);
         }
         let key = (exposition.format(), gzip, part.clone());
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, piece)) = kept.iter().find(|(known, _)| *known == key) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, piece)) = cached.iter().find(|(known, _)| *known == key) {
             return Ok(Arc::clone(piece));
         }
         let piece = Arc::new(self.write(exposition, part, gzip)?);
-        if kept.len() >= KEPT {
-            kept.pop_front();
+        if cached.len() >= CACHED_PAGES {
+            cached.pop_front();
         }
-        kept.push_back((key, Arc::clone(&piece)));
+        cached.push_back((key, Arc::clone(&piece)));
         Ok(piece)
     }
 
-    /// Forgets the pages: nobody is reading.
-    pub(super) fn rest(&self) {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = VecDeque::new();
+    /// Drops the cached pages.
+    pub(super) fn clear_cache(&self) {
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = VecDeque::new();
     }
 
     fn write(&self, exposition: &Exposition, part: &Part, gzip: bool) -> io::Result<Piece> {
