@@ -5,7 +5,6 @@
 //! in the order of writing ([`super::pages`]); the table's next snapshot finds the pages and forgets the list. So each
 //! text is kept once, where it is copied from, and the table itself never sorts.
 
-use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::pages::{Page, Pages, gather};
@@ -148,9 +147,12 @@ impl Sheet {
         })
     }
 
-    /// The pages in the order of writing. The first caller works them out; the rest wait for it.
+    /// The pages in the order of writing. The first caller merges them; the others wait for it.
     pub(super) fn pages(&self) -> &[Arc<Page>] {
-        self.gathered.get_or_init(|| gather(&self.base, &self.changes))
+        self.gathered.get_or_init(|| {
+            let latest_first = self.changes.iter().rev().flat_map(|changes| changes.latest_first());
+            gather(&self.base, latest_first)
+        })
     }
 }
 
@@ -172,45 +174,11 @@ pub fn write_pair(out: &mut String, name: &str, value: &str) {
     out.push('"');
 }
 
-/// Orders two texts of one family by their label values, in label-name order, as if they were not escaped.
-///
-/// Both have the same label names, so they first differ inside a value or at its end. Comparing the bytes there is
-/// right but for two things: a value that ends (the closing quote) comes before one that goes on, and an escaped
-/// character counts as what it stands for.
-pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
-    let at = common(left, right);
-    if at == left.len().min(right.len()) {
-        return left.len().cmp(&right.len());
-    }
-    let before = left.get(..at).unwrap_or_default();
-    let escaped = before.iter().rev().take_while(|&&byte| byte == b'\\').count() % 2 == 1;
-    rank(left, at, escaped).cmp(&rank(right, at, escaped))
-}
-
-/// How many bytes both begin with. Neighbours share most of a text of some hundred bytes, hence the larger steps.
-pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
-    const STEP: usize = 16;
-    let steps = left.chunks_exact(STEP).zip(right.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
-    let rest = left.iter().zip(right).skip(steps * STEP).take_while(|(one, other)| one == other).count();
-    steps * STEP + rest
-}
-
-/// The character at `at` as it was before escaping, raised by one so that the end of a value can be 0.
-fn rank(text: &[u8], at: usize, escaped: bool) -> u16 {
-    let plain = |byte: Option<&u8>| u16::from(byte.copied().unwrap_or(0)) + 1;
-    let unescaped = |byte: Option<&u8>| if byte == Some(&b'n') { plain(Some(&b'\n')) } else { plain(byte) };
-    match text.get(at) {
-        byte if escaped => unescaped(byte),
-        Some(b'"') => 0,
-        Some(b'\\') => unescaped(text.get(at + 1)),
-        byte => plain(byte),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
+    use super::super::order::compare;
     use super::*;
     use proptest::prelude::*;
 

@@ -8,8 +8,9 @@ use std::borrow::Cow;
 use super::Format;
 use super::exemplar::{EXEMPLAR_LABEL, Exemplar};
 use super::family::{Family, Histogram, Kind, Sample, Value};
-use super::labels::{compare, write_pair};
+use super::labels::write_pair;
 use super::number::{push_count, push_digits, push_number};
+use super::order::compare;
 use super::pages::Page;
 use super::snapshot::Snapshot;
 

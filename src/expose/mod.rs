@@ -13,6 +13,7 @@ mod lines;
 pub mod negotiate;
 mod number;
 pub mod openmetrics;
+mod order;
 mod pages;
 pub mod server;
 mod snapshot;

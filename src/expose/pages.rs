@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::labels::{Changes, common, compare};
+use super::order::{common, compare};
 
 /// The pages of a table, in order.
 pub(super) type Pages = Arc<Vec<Arc<Page>>>;
@@ -108,12 +108,13 @@ impl Text<'_> {
     }
 }
 
-/// The pages of `base` after `changes`.
-pub(super) fn gather(base: &Pages, changes: &[Arc<Changes>]) -> Pages {
-    if changes.is_empty() {
+/// The pages of `base` after changes: slots, the latest change first, each with the text of its new series if there is
+/// one.
+pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> Pages {
+    let (born, touched) = latest(latest_first);
+    if touched.is_empty() {
         return Arc::clone(base);
     }
-    let (born, touched) = latest(changes);
     let mut rest = born.as_slice();
     let mut pages = Vec::with_capacity(base.len() + rest.len() / ROWS + 1);
     let mut run: Vec<(u32, Text<'_>)> = Vec::new();
@@ -140,9 +141,9 @@ pub(super) fn gather(base: &Pages, changes: &[Arc<Changes>]) -> Pages {
 }
 
 /// What is there after all changes and was not before, in order, and every slot that has changed.
-fn latest(changes: &[Arc<Changes>]) -> (Vec<(u32, String)>, Slots) {
+fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Vec<(u32, String)>, Slots) {
     let (mut born, mut touched) = (Vec::new(), Slots::default());
-    for (slot, text) in changes.iter().rev().flat_map(|changes| changes.latest_first()) {
+    for (slot, text) in latest_first {
         if touched.insert(slot)
             && let Some(text) = text
         {
@@ -196,6 +197,10 @@ impl Slots {
             *word |= bit;
             new
         })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     fn contains(&self, slot: u32) -> bool {
