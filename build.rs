@@ -4,10 +4,12 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-const OBJECTS: [&str; 2] = ["flow", "drop"];
+/// The programs, and another one that tests attach beside them.
+const OBJECTS: [(&str, &str); 3] = [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel_support", "enforcer")];
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
+    println!("cargo:rerun-if-changed=tests/kernel_support/enforcer.bpf.c");
     println!("cargo:rerun-if-env-changed=CLANG");
     name_build();
     if let Err(text) = build() {
@@ -46,8 +48,8 @@ fn build() -> Result<(), String> {
     check(&clang)?;
     // Relative relocations packed: half a megabyte less. Needs glibc 2.36 where it runs, which is Debian 12.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    for name in OBJECTS {
-        let source = format!("bpf/{name}.bpf.c");
+    for (directory, name) in OBJECTS {
+        let source = format!("{directory}/{name}.bpf.c");
         let object = out.join(format!("{name}.bpf.o"));
         let output = Command::new(&clang)
             .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])

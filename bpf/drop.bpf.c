@@ -43,6 +43,9 @@ const volatile __u32 host_netns = 0;            /* inode of the agent's network 
 const volatile __u32 drop_budget = 10000;       /* records per second and CPU */
 const volatile __u64 drop_ring_bytes = 1 << 20; /* must be the size of drop_events */
 
+/* Reasons, a bit each, that mean dropped on the way out of an interface behind its egress hook. */
+const volatile __u64 stopped_reasons[4] = {};
+
 #define REASON_NOT_DROPPED 0
 #define REASON_CONSUMED 1
 
@@ -57,6 +60,15 @@ struct {
 	__type(key, __u32);
 	__type(value, struct webb_totals);
 } drop_totals SEC(".maps");
+
+/* Interfaces whose packets are counted when the device sends them: the only ones where `stopped` has a meaning. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, __u8);
+} at_device SEC(".maps");
 
 struct scratch {
 	__u64 second; /* the budget's */
@@ -122,6 +134,20 @@ static __always_inline __u32 frame_bytes(const struct sk_buff *skb)
 	return network && network != 0xffff && network < at ? length + (at - network) : length;
 }
 
+/* True for a packet that our egress program has seen and the device has not sent. */
+static __always_inline int is_stopped(__u32 reason, __u32 ifindex)
+{
+	__u32 word = reason >> 6;
+
+	if (word > 3)
+		return 0;
+	/* Older verifiers need to see the mask that the compiler finds superfluous. */
+	barrier_var(word);
+	if (!(stopped_reasons[word & 3] >> (reason & 63) & 1))
+		return 0;
+	return bpf_map_lookup_elem(&at_device, &ifindex) != 0;
+}
+
 static __always_inline int within_budget(struct scratch *scratch, __u64 now)
 {
 	__u64 second = now / 1000000000;
@@ -157,6 +183,10 @@ int webb_drop(__u64 *arguments)
 	bytes = frame_bytes(skb);
 	t->seen_packets++;
 	t->seen_bytes += bytes;
+	if (is_stopped(reason, ifindex)) {
+		t->stopped_packets++;
+		t->stopped_bytes += bytes;
+	}
 
 	now = bpf_ktime_get_ns();
 	if (!within_budget(scratch, now)) {

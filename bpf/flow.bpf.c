@@ -1,35 +1,48 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Watches the packets of an interface. Each is counted in the connection table (include/table.h); a record goes to
+ * Watches the packets of an interface: as programs of its hooks, or where include/device.h says so as it sends them. Each is counted in the connection table (include/table.h); a record goes to
  * the ring only when there is news: a connection, a flag seen for the first time, a report interval over, ICMP.
  * Traffic is never touched: every path returns TCX_NEXT, which clsact reads as TC_ACT_UNSPEC.
  *
  * The ledger: every packet is added to `seen` of its hook first, and then to exactly one of unparsed, untracked, lost,
- * reported, or the pending delta of a lane, which later becomes reported or evicted.
+ * reported, flooded (include/port.h), or the pending delta of a lane, which later becomes reported or evicted.
  */
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
 #include "include/abi.h"
 
+#define COPIED 256 /* bytes of a copy; the last 64 are never a header's first */
+
+/* A packet under direct access, or a copy of how it begins. `is_copy` is a constant wherever this is used. */
 struct cursor {
-	void *data;
-	void *end;
+	const void *data;
+	const void *end;
 	struct __sk_buff *skb;
+	__u32 copied;
+	int is_copy;
 };
 
 /* Direct packet access: offsets are at most 64 + 8 * 2,048, well within what the verifier allows. */
 static __attribute__((always_inline)) inline const void *header(const struct cursor *c, __u32 offset, __u32 size)
 {
-	void *at = c->data + offset;
+	const void *at;
 
+	if (c->is_copy) {
+		/* What is checked and what is added must be one register: older verifiers do not know that two are equal. */
+		barrier_var(offset);
+		if (offset > COPIED - 64 || offset + size > c->copied)
+			return 0;
+		return c->data + offset;
+	}
+	at = c->data + offset;
 	return at + size <= c->end ? at : 0;
 }
 
-/* Asked last: the answer lies in a cache line that nothing else of ours touches. */
+/* Asked last: the answer lies in a cache line that nothing else of ours touches. A copy does not have it. */
 static __attribute__((always_inline)) inline int any_length(const struct cursor *c)
 {
-	return c->skb->gso_size != 0;
+	return c->is_copy || c->skb->gso_size != 0;
 }
 
 #include "include/parse.h"
@@ -89,11 +102,20 @@ static __always_inline __u8 direction_flags(const struct connection *c, int send
 	       (c->guessed ? WEBB_FLAG_GUESSED : 0);
 }
 
+/* Where a program runs: the coarse clock is not for programs that trace the kernel. */
+#define AT_HOOK 0
+#define IN_TRACING 1
+
+static __always_inline __u64 time_now(int where)
+{
+	return where == IN_TRACING ? bpf_ktime_get_ns() : bpf_ktime_get_coarse_ns();
+}
+
 /*
  * Reports a lane. The delta is taken only when the record has its place in the ring, so a full ring costs the event,
  * never the bytes: they stay pending, but for a lane that is about to overflow.
  */
-__noinline int report(struct sighting *s, struct connection *c, __u8 kind)
+static __always_inline int report_lane(struct sighting *s, struct connection *c, __u8 kind, int where)
 {
 	struct webb_totals *t;
 	struct webb_record *r;
@@ -120,7 +142,7 @@ __noinline int report(struct sighting *s, struct connection *c, __u8 kind)
 		return 0;
 	}
 	delta = __sync_lock_test_and_set(&lane->pending, 0);
-	fill(r, kind, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
+	fill(r, kind, time_now(where), s->key.ifindex, &s->packet);
 	r->hook = s->hook;
 	r->flags |= direction_flags(c, s->sender_is_b, s->hook);
 	r->packets = delta >> PENDING_BYTES_BITS;
@@ -133,8 +155,18 @@ __noinline int report(struct sighting *s, struct connection *c, __u8 kind)
 	return 0;
 }
 
+__noinline int report(struct sighting *s, struct connection *c, __u8 kind)
+{
+	return report_lane(s, c, kind, AT_HOOK);
+}
+
+__noinline int report_sent(struct sighting *s, struct connection *c, __u8 kind)
+{
+	return report_lane(s, c, kind, IN_TRACING);
+}
+
 /* A packet that met an entry while it was being deleted: a record of its own, or counted as lost. */
-__noinline int report_alone(struct sighting *s)
+static __always_inline int report_one(struct sighting *s, int where)
 {
 	struct connection nobody = {};
 	struct webb_totals *t;
@@ -155,7 +187,7 @@ __noinline int report_alone(struct sighting *s)
 		return 0;
 	}
 	nobody.opener = s->sender_is_b == sender_started(&s->packet, &nobody.guessed);
-	fill(r, s->packet.family ? WEBB_KIND_PACKET : WEBB_KIND_FLUSH, bpf_ktime_get_coarse_ns(), s->key.ifindex, &s->packet);
+	fill(r, s->packet.family ? WEBB_KIND_PACKET : WEBB_KIND_FLUSH, time_now(where), s->key.ifindex, &s->packet);
 	r->hook = s->hook;
 	r->flags |= direction_flags(&nobody, s->sender_is_b, s->hook);
 	r->packets = 1;
@@ -165,6 +197,16 @@ __noinline int report_alone(struct sighting *s)
 	t->records++;
 	bpf_ringbuf_submit(r, wakeup(&flow_events, flow_ring_bytes, t->records));
 	return 0;
+}
+
+__noinline int report_alone(struct sighting *s)
+{
+	return report_one(s, AT_HOOK);
+}
+
+__noinline int report_sent_alone(struct sighting *s)
+{
+	return report_one(s, IN_TRACING);
 }
 
 /* A SYN on a connection that has ended: the ports are used again, so all begins anew but what is pending. */
@@ -236,71 +278,61 @@ static __always_inline int is_truncated(int why)
 	return why == UNPARSED(TRUNCATED_L2) || why == UNPARSED(TRUNCATED_L3) || why == UNPARSED(TRUNCATED_L4);
 }
 
-static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
+static __always_inline void begin(struct sighting *s, __u32 hook, __u32 bytes)
 {
-	struct sighting s;
-	struct webb_totals *t;
+	s->hook = hook;
+	s->bytes = bytes;
+	s->outcome = FOUND;
+	s->pad0 = s->pad1 = 0;
+	s->packet.pad0 = s->packet.pad1 = 0;
+}
+
+static __always_inline void unparsed(struct webb_totals *t, const struct sighting *s, int why)
+{
+	why = (why - 1) & (WEBB_UNPARSED_REASONS - 1);
+	t->unparsed_packets[why]++;
+	t->unparsed_bytes[why] += s->bytes;
+}
+
+/* Counts a packet that was begun and parsed; `s` has its interface as well. */
+static __always_inline void count(struct webb_totals *t, struct sighting *s, int where)
+{
 	struct connection *c;
 	struct lane *lane;
 	__u64 pending;
 	__u8 kind = 0;
-	int why;
 
-	s.hook = hook;
-	s.bytes = skb->len;
-	s.outcome = FOUND;
-	s.pad0 = s.pad1 = 0;
-	s.packet.pad0 = s.packet.pad1 = 0;
-	t = bpf_map_lookup_elem(&totals, &s.hook);
-	if (!t)
-		return TCX_NEXT;
-	t->seen_packets++;
-	t->seen_bytes += s.bytes;
+	s->key.role = s->hook & ~LANE_OF_EGRESS;
+	s->sender_is_b = canonical(&s->packet, &s->key);
+	s->bits = news_bits(&s->packet);
+	s->hash = hash(&s->key);
+	s->now = tick_now();
 
-	why = parse_linear(skb, &s.packet);
-	if (unlikely(is_truncated(why)) && skb->data_end - skb->data < s.bytes) {
-		__builtin_memset(&s.packet, 0, sizeof(s.packet));
-		why = parse_pulled(skb, &s.packet);
-	}
-	if (unlikely(why)) {
-		why = (why - 1) & (WEBB_UNPARSED_REASONS - 1);
-		t->unparsed_packets[why]++;
-		t->unparsed_bytes[why] += s.bytes;
-		return TCX_NEXT;
-	}
-
-	s.key.ifindex = skb->ifindex;
-	s.key.role = hook & ~LANE_OF_EGRESS;
-	s.sender_is_b = canonical(&s.packet, &s.key);
-	s.bits = news_bits(&s.packet);
-	s.hash = hash(&s.key);
-	s.now = tick_now();
-
-	c = find(&s);
+	c = find(s);
 	if (unlikely(!c)) {
-		c = find_or_create(&s);
+		c = find_or_create(s);
 		if (!c) {
-			if (s.outcome == ALONE) {
-				report_alone(&s);
+			if (s->outcome == ALONE) {
+				where == IN_TRACING ? report_sent_alone(s) : report_alone(s);
 			} else {
 				t->untracked_packets++;
-				t->untracked_bytes += s.bytes;
+				t->untracked_bytes += s->bytes;
 			}
-			return TCX_NEXT;
+			return;
 		}
-		if (s.outcome == CREATED && s.packet.family)
+		if (s->outcome == CREATED && s->packet.family)
 			kind = WEBB_KIND_NEW;
 	}
 
-	c->seen = s.now;
-	lane = lane_of(c, &s);
-	pending = __sync_fetch_and_add(&lane->pending, PENDING_ONE_PACKET | s.bytes);
-	if (unlikely((s.bits & (TCP_SYN | TCP_ACK)) == TCP_SYN) && s.packet.protocol == PROTOCOL_TCP && has_ended(c)) {
-		begin_anew(&s, c);
+	c->seen = s->now;
+	lane = lane_of(c, s);
+	pending = __sync_fetch_and_add(&lane->pending, PENDING_ONE_PACKET | s->bytes);
+	if (unlikely((s->bits & (TCP_SYN | TCP_ACK)) == TCP_SYN) && s->packet.protocol == PROTOCOL_TCP && has_ended(c)) {
+		begin_anew(s, c);
 		kind = WEBB_KIND_NEW;
 	}
-	if (likely(s.packet.family)) {
-		__u8 asked = news(&s, c, lane);
+	if (likely(s->packet.family)) {
+		__u8 asked = news(s, c, lane);
 
 		if (!kind)
 			kind = asked;
@@ -308,7 +340,39 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	if (unlikely(pending & PENDING_NEARLY_FULL) && !kind)
 		kind = WEBB_KIND_FLUSH;
 	if (unlikely(kind))
-		report(&s, c, kind);
+		where == IN_TRACING ? report_sent(s, c, kind) : report(s, c, kind);
+}
+
+static __always_inline int parse_skb(struct __sk_buff *skb, __u32 length, struct packet *p)
+{
+	int why;
+
+	why = parse_linear(skb, p);
+	if (unlikely(is_truncated(why)) && skb->data_end - skb->data < length) {
+		__builtin_memset(p, 0, sizeof(*p));
+		why = parse_pulled(skb, p);
+	}
+	return why;
+}
+
+static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
+{
+	struct sighting s;
+	struct webb_totals *t;
+	int why;
+
+	begin(&s, hook, skb->len);
+	t = bpf_map_lookup_elem(&totals, &s.hook);
+	if (!t)
+		return TCX_NEXT;
+	t->seen_packets++;
+	t->seen_bytes += s.bytes;
+	why = parse_skb(skb, s.bytes, &s.packet);
+	s.key.ifindex = skb->ifindex;
+	if (unlikely(why))
+		unparsed(t, &s, why);
+	else
+		count(t, &s, AT_HOOK);
 	return TCX_NEXT;
 }
 
@@ -334,6 +398,56 @@ SEC("classifier")
 int webb_to_net(struct __sk_buff *skb)
 {
 	return observe(skb, WEBB_HOOK_TO_NETWORK);
+}
+
+#include "include/device.h"
+
+/* The source or destination MAC of a packet; 0 if it has none. */
+static __always_inline __u64 mac_at(struct __sk_buff *skb, __u32 offset)
+{
+	const __u8 *data = (const __u8 *)(long)skb->data, *end = (const __u8 *)(long)skb->data_end;
+
+	return data + sizeof(struct ethernet_header) <= end ? mac_number(data + offset) : 0;
+}
+
+/* As webb_from_pod, at a port of a bridge. */
+SEC("classifier")
+int webb_from_port(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex;
+	struct webb_port *port = bpf_map_lookup_elem(&ports, &ifindex);
+
+	if (port)
+		learn_mac(port, mac_at(skb, __builtin_offsetof(struct ethernet_header, source)));
+	return observe(skb, WEBB_HOOK_FROM_POD);
+}
+
+/* As webb_to_pod, at an interface with something special about it (include/port.h). */
+SEC("classifier")
+int webb_to_port(struct __sk_buff *skb)
+{
+	__u32 ifindex = skb->ifindex, hook = WEBB_HOOK_TO_POD;
+	struct webb_port *port = bpf_map_lookup_elem(&ports, &ifindex);
+	struct webb_totals *t;
+	struct packet p;
+
+	if (port && port->flags & WEBB_PORT_AT_DEVICE) {
+		/* Counted when it is sent; what reads it there can only see what is in the linear part. */
+		p.pad0 = p.pad1 = 0;
+		parse_skb(skb, skb->len, &p);
+		return TCX_NEXT;
+	}
+	if (port && is_flooded(port, mac_at(skb, 0))) {
+		t = bpf_map_lookup_elem(&totals, &hook);
+		if (t) {
+			t->seen_packets++;
+			t->seen_bytes += skb->len;
+			t->flooded_packets++;
+			t->flooded_bytes += skb->len;
+		}
+		return TCX_NEXT;
+	}
+	return observe(skb, WEBB_HOOK_TO_POD);
 }
 
 #include "include/sweep.h"

@@ -9,7 +9,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with any change of the structs; a record of another version is refused and counted.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Rows of the totals map; `enum webb_hook`.
 pub const HOOKS: usize = 5;
@@ -121,6 +121,10 @@ pub struct Totals {
     pub suppressed_bytes: u64,
     pub lost_packets: u64,
     pub lost_bytes: u64,
+    pub flooded_packets: u64,
+    pub flooded_bytes: u64,
+    pub stopped_packets: u64,
+    pub stopped_bytes: u64,
     pub records: u64,
     pub lost_records: u64,
     pub unparsed_packets: [u64; UNPARSED.len()],
@@ -140,13 +144,39 @@ pub struct Swept {
     pub flushed: u64,
 }
 
+/// How many MAC addresses of a pod are known; `WEBB_PORT_MACS`.
+pub const PORT_MACS: usize = 4;
+
+/// `WEBB_PORT_*`: bits of [`Port::flags`].
+pub mod port {
+    /// A port of a bridge, which may flood.
+    pub const BRIDGED: u32 = 0x01;
+    /// Others may drop behind our program: packets count when the device sends them.
+    pub const AT_DEVICE: u32 = 0x02;
+    /// The pod has more MAC addresses than fit, so all are taken for its own.
+    pub const MANY: u32 = 0x04;
+}
+
+/// What is special about a pod's interface: `struct webb_port`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Port {
+    /// Bits of [`port`].
+    pub flags: u32,
+    /// Always zero.
+    pub pad0: u32,
+    /// The pod's MAC addresses, the first wire byte lowest; 0 for none.
+    pub macs: [u64; PORT_MACS],
+}
+
+const _: () = assert!(size_of::<Port>() == 8 + 8 * PORT_MACS);
 const _: () = assert!(size_of::<Record>() == 80);
 const _: () = assert!(offset_of!(Record, source) == 16);
 const _: () = assert!(offset_of!(Record, source_port) == 48);
 const _: () = assert!(offset_of!(Record, packets) == 60);
 const _: () = assert!(offset_of!(Record, bytes) == 64);
 const _: () = assert!(offset_of!(Record, reason) == 72);
-const _: () = assert!(size_of::<Totals>() == 14 * 8 + 2 * 8 * UNPARSED.len());
+const _: () = assert!(size_of::<Totals>() == 18 * 8 + 2 * 8 * UNPARSED.len());
 const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 4 * 8);
 
 impl Totals {
@@ -164,6 +194,10 @@ impl Totals {
         self.suppressed_bytes += other.suppressed_bytes;
         self.lost_packets += other.lost_packets;
         self.lost_bytes += other.lost_bytes;
+        self.flooded_packets += other.flooded_packets;
+        self.flooded_bytes += other.flooded_bytes;
+        self.stopped_packets += other.stopped_packets;
+        self.stopped_bytes += other.stopped_bytes;
         self.records += other.records;
         self.lost_records += other.lost_records;
         for (mine, theirs) in self.unparsed_packets.iter_mut().zip(other.unparsed_packets) {

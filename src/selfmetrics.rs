@@ -55,7 +55,7 @@ defs! {
     LEDGER_SEEN_BYTES: counter "webb_ledger_seen_bytes_total" ["hook"]
         "Bytes that the eBPF programs saw. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
     LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "fate"]
-        "Packets by what became of them: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full)";
+        "Packets by what became of them: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
     LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "fate"]
         "Bytes by what became of them, as webb_ledger_packets_total";
     LEDGER_PENDING_PACKETS: gauge "webb_ledger_pending_packets" ["hook"]
@@ -165,6 +165,8 @@ defs! {
 
     PROBE_INTERFACES: gauge "webb_probe_interfaces" ["role"]
         "Interfaces that are watched";
+    PROBE_SPECIAL_INTERFACES: gauge "webb_probe_special_interfaces" ["type"]
+        "Pods' interfaces that need more than the plain programs: at_device (others may drop behind webb's program, so packets count when the device sends them), bridged (the bridge may flood)";
     PROBE_ATTACH_ERRORS: counter "webb_probe_attach_errors_total" []
         "Interfaces that could not be attached to";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]

@@ -12,7 +12,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use webb::abi::{HOOKS, Record, Swept, Totals, UNPARSED};
+use webb::abi::{HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
 
@@ -67,7 +67,7 @@ fn structs_are_the_same_on_both_sides() {
             "webb_totals",
             layout!(Totals: seen_packets, seen_bytes, reported_packets, reported_bytes, untracked_packets,
                 untracked_bytes, evicted_packets, evicted_bytes, suppressed_packets, suppressed_bytes, lost_packets,
-                lost_bytes, records, lost_records, unparsed_packets, unparsed_bytes),
+                lost_bytes, flooded_packets, flooded_bytes, stopped_packets, stopped_bytes, records, lost_records, unparsed_packets, unparsed_bytes),
         );
     }
     compare(
@@ -75,6 +75,7 @@ fn structs_are_the_same_on_both_sides() {
         "webb_swept",
         layout!(Swept: pending_packets, pending_bytes, entries, deleted, evicted_entries, flushed),
     );
+    compare(FLOW_OBJECT, "webb_port", layout!(Port: flags, pad0, macs));
 }
 
 /// Array lengths do not show in offsets alone: the enums give them.
@@ -85,6 +86,8 @@ fn enums_have_the_same_length() {
         let line = header.lines().find(|line| line.trim_start().starts_with(name)).expect(name);
         line.split(&['=', ','][..]).nth(1).expect(name).trim().parse().expect(name)
     };
+    let ports = header.lines().find_map(|line| line.strip_prefix("#define WEBB_PORT_MACS ")).unwrap();
+    assert_eq!(ports.parse(), Ok(PORT_MACS));
     assert_eq!(value("WEBB_HOOKS ="), HOOKS);
     assert_eq!(value("WEBB_UNPARSED_REASONS ="), UNPARSED.len());
     for (number, name) in UNPARSED.iter().enumerate() {

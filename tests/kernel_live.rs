@@ -17,109 +17,12 @@ use std::process::Command;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
+use kernel_support::frames::send_frame;
+use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
 use kernel_support::{Kernel, load};
-use rustix::fs::{Mode as FileMode, OFlags};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use webb::abi::{Record, kind};
 use webb::bpf_loader::{Attach, AttachError, Change, Interface, Mode, Role, Selection, Settings, Watch, drop_reasons};
 use webb::records::Signal;
-
-fn run(line: &str) -> String {
-    let mut words = line.split(' ');
-    let output = Command::new(words.next().unwrap()).args(words).output().expect(line);
-    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// A host namespace, in which the test's thread lives, and a pod's; both are deleted when it is dropped.
-struct Lab {
-    host: String,
-    pod: String,
-}
-
-impl Lab {
-    /// `name` keeps tests that run at once apart.
-    fn run(name: &str, test: impl FnOnce(&Lab) + Send) {
-        // Skips, or fails in CI, before anything is made.
-        if load(&Settings::default()).is_none() {
-            return;
-        }
-        let id = std::process::id();
-        let lab = Lab { host: format!("webb-{id}-{name}-h"), pod: format!("webb-{id}-{name}-p") };
-        run(&format!("ip netns add {}", lab.host));
-        run(&format!("ip netns add {}", lab.pod));
-        let lab = &lab;
-        // A thread of its own: entering a namespace is for life.
-        std::thread::scope(|scope| {
-            let done = scope.spawn(move || {
-                let path = format!("/var/run/netns/{}", lab.host);
-                let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, FileMode::empty()).unwrap();
-                move_into_link_name_space(std::os::fd::AsFd::as_fd(&file), Some(LinkNameSpaceType::Network)).unwrap();
-                for setting in ["net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/default/disable_ipv6"] {
-                    std::fs::write(format!("/proc/sys/{setting}"), "1").unwrap();
-                }
-                run("ip link set lo up");
-                test(lab);
-            });
-            if let Err(panic) = done.join() {
-                std::panic::resume_unwind(panic);
-            }
-        });
-    }
-
-    /// A veth to the pod, with 10.9.1.1 on the host's side and 10.9.1.2 on the pod's.
-    fn connect(&self, name: &str) -> Interface {
-        let pod = &self.pod;
-        run(&format!(
-            "ip netns exec {pod} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1"
-        ));
-        run(&format!("ip link add {name} type veth peer name eth0 netns {pod}"));
-        run(&format!("ip addr add 10.9.1.1/24 dev {name}"));
-        run(&format!("ip link set {name} up"));
-        run(&format!("ip -n {pod} addr add 10.9.1.2/24 dev eth0"));
-        run(&format!("ip -n {pod} link set eth0 up"));
-        interfaces().remove(name).expect("it was just made")
-    }
-
-    fn in_pod(&self, line: &str) -> String {
-        run(&format!("ip netns exec {} {line}", self.pod))
-    }
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        for namespace in [&self.host, &self.pod] {
-            let _gone = Command::new("ip").args(["netns", "del", namespace]).output();
-        }
-    }
-}
-
-/// The interfaces of this thread's namespace, by name, as the watch tells them.
-fn interfaces() -> HashMap<String, Interface> {
-    runtime().block_on(async {
-        let mut watch = Watch::new().await.unwrap();
-        let mut found = HashMap::new();
-        // Everything that is there comes first; `lo` always is.
-        while let Ok(change) = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await {
-            if let Change::Present(interface) = change.unwrap() {
-                found.insert(interface.name.clone(), interface);
-            }
-        }
-        found
-    })
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
-}
-
-/// What the interface itself counts: packets and bytes received and sent.
-fn counters(name: &str) -> [u64; 4] {
-    let text = run(&format!("ip -j -s link show {name}"));
-    let link: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let count = |way: &str, what: &str| link[0]["stats64"][way][what].as_u64().unwrap();
-    [count("rx", "packets"), count("rx", "bytes"), count("tx", "packets"), count("tx", "bytes")]
-}
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
     let [from, to, ..] = kernel.totals();
@@ -342,17 +245,6 @@ fn cost_is_known() {
     assert!(names.iter().all(|name| name.len() <= 15), "the kernel cuts names at 15: {names:?}");
 }
 
-/// Sends one frame, given in hex, of which only the first 14 bytes are in the packet's linear part: the kernel does that
-/// for a large frame whose sender says that its headers are so long.
-const SEND_PAGED: &str = r#"
-    my ($device, $frame) = @ARGV;
-    open(my $index, "<", "/sys/class/net/$device/ifindex") or die "ifindex: $!";
-    socket(my $socket, 17, 3, 0) or die "socket: $!";
-    setsockopt($socket, 263, 15, pack("i", 1)) or die "PACKET_VNET_HDR: $!";
-    my $to = pack("SnlSCCa8", 17, 0x0800, <$index>, 0, 0, 6, "");
-    send($socket, pack("CCSSSS", 0, 0, 14, 0, 0, 0) . pack("H*", $frame), 0, $to) or die "send: $!";
-"#;
-
 /// Headers may sit in pages beside the linear part, as after a receive offload: they are brought there and read.
 #[test]
 fn headers_in_pages_are_read() {
@@ -363,13 +255,7 @@ fn headers_in_pages_are_read() {
         let mut kernel = load(&Settings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         let frame = kernel_support::packets::udp(([10, 9, 1, 2], 4000), ([10, 9, 1, 1], 9999), &[7; 6000]);
-        let hex = frame.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
-        // sysfs shows the devices of the namespace that mounted it, which `ip netns exec` does anew.
-        let sent = Command::new("ip")
-            .args(["netns", "exec", &lab.pod, "perl", "-e", SEND_PAGED, "eth0", &hex])
-            .output()
-            .unwrap();
-        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        send_frame(&lab.pod, "eth0", &frame);
         let records: Vec<Record> =
             kernel.records().into_iter().filter(|record| record.destination_port == 9999 && record.hook == 0).collect();
         assert_eq!(records.len(), 1, "{:?}", kernel.totals()[0]);

@@ -7,7 +7,7 @@
 #ifndef WEBB_ABI_H
 #define WEBB_ABI_H
 
-#define WEBB_ABI_VERSION 1
+#define WEBB_ABI_VERSION 2
 
 /* Where a packet was seen. The order is that of the rows of the totals maps. */
 enum webb_hook {
@@ -88,6 +88,10 @@ struct webb_totals {
 	__u64 suppressed_bytes;
 	__u64 lost_packets;       /* carried by a record that found the ring full and has no table entry to wait in */
 	__u64 lost_bytes;
+	__u64 flooded_packets;    /* a bridge sent them to all ports, for a MAC that the pod does not have */
+	__u64 flooded_bytes;
+	__u64 stopped_packets;    /* dropped at the interface itself, behind our program */
+	__u64 stopped_bytes;
 	__u64 records;            /* records written */
 	__u64 lost_records;       /* records that found the ring full */
 	__u64 unparsed_packets[WEBB_UNPARSED_REASONS];
@@ -104,13 +108,28 @@ struct webb_swept {
 	__u64 flushed;         /* records written by sweeps since start */
 };
 
+#define WEBB_PORT_MACS 4
+
+/* Bits of webb_port.flags. */
+#define WEBB_PORT_BRIDGED 0x01   /* a port of a bridge, which may flood */
+#define WEBB_PORT_AT_DEVICE 0x02 /* others may drop behind our program: packets count when the device sends them */
+#define WEBB_PORT_MANY 0x04      /* the pod has more MACs than fit here, so all are taken for its own */
+
+/* What is special about a pod's interface (map `ports`, HASH by interface index). Most interfaces have no entry. */
+struct webb_port {
+	__u32 flags;
+	__u32 pad0;
+	__u64 macs[WEBB_PORT_MACS]; /* of the pod: the first wire byte is the lowest; 0: none */
+};
+
 _Static_assert(sizeof(struct webb_record) == 80, "webb_record is 80 bytes");
 _Static_assert(__builtin_offsetof(struct webb_record, source) == 16, "source at 16");
 _Static_assert(__builtin_offsetof(struct webb_record, source_port) == 48, "source_port at 48");
 _Static_assert(__builtin_offsetof(struct webb_record, packets) == 60, "packets at 60");
 _Static_assert(__builtin_offsetof(struct webb_record, bytes) == 64, "bytes at 64");
 _Static_assert(__builtin_offsetof(struct webb_record, reason) == 72, "reason at 72");
-_Static_assert(sizeof(struct webb_totals) == 14 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
+_Static_assert(sizeof(struct webb_totals) == 18 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
 _Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 4 * 8, "webb_swept has no holes");
+_Static_assert(sizeof(struct webb_port) == 8 + 8 * WEBB_PORT_MACS, "webb_port has no holes");
 
 #endif

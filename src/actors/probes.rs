@@ -10,15 +10,22 @@ use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::keeper::{Failure, ThreadKeeper};
 use super::restart::Intensity;
-use crate::bpf_loader::{self, Change, Cost, Interface, Probes, Role, Selection};
+use crate::bpf_loader::{self, Change, Cost, Interface, Probes, Role, Selection, Special, TrafficControl};
 use crate::fault::{Component, State, inject};
 use crate::pipeline::Life;
 
 /// How long the thread waits for a change at most.
 const TURN: Duration = Duration::from_secs(1);
+
+/// How often the way out of pods' interfaces is looked at, for what no message tells of: programs of TCX.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// How soon it is looked at after a message, so that many messages are one look.
+const SOON: Duration = Duration::from_millis(20);
 
 /// How often an interface that could not be attached to is tried again.
 const RETRY: u32 = 10; // quiet turns: ten seconds
@@ -67,6 +74,14 @@ impl Watch {
         [("pod", count(Role::Pod)), ("node", count(Role::Node))]
     }
 
+    /// How many watched interfaces there are with something special about them, by what.
+    pub fn special(&self) -> [(&'static str, u64); 2] {
+        let probes = self.probes();
+        let count =
+            |wanted: fn(Special) -> bool| probes.special().filter(|(_, special)| wanted(*special)).count() as u64;
+        [("at_device", count(|special| special.at_device)), ("bridged", count(|special| special.bridged))]
+    }
+
     /// How many times attaching failed, but for interfaces that had vanished.
     pub fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
@@ -86,15 +101,17 @@ impl Watch {
         let wanted = self.selection.lock().unwrap_or_else(PoisonError::into_inner).role(interface);
         let mut probes = self.probes();
         let is = probes.attached().find(|(index, _, _)| *index == interface.index).map(|(_, _, role)| role);
-        if is == wanted {
+        if is == wanted && wanted.is_none() {
             return true;
         }
-        if is.is_some() {
+        if is.is_some() && is != wanted {
             probes.detach(interface.index);
             tracing::info!(interface = %interface.name, "no longer watched");
         }
         let Some(role) = wanted else { return true };
         match probes.attach(interface, role) {
+            // Attached already: only what is known of it may have changed.
+            Ok(()) if is == wanted => true,
             Ok(()) => {
                 tracing::info!(interface = %interface.name, ?role, means = probes.means(), "watched");
                 true
@@ -116,8 +133,39 @@ impl Watch {
         runtime.block_on(self.follow(life))
     }
 
+    /// Has each interface watched by the programs that it needs, by what else is there.
+    fn arrange(&self, kernel: &mut TrafficControl, seen: &mut Seen) {
+        let outcome = self.probes().arrange(kernel);
+        let arranged = match outcome {
+            Ok(arranged) => arranged,
+            Err(error) => {
+                seen.unseen.get_or_insert_with(|| {
+                    tracing::warn!("queues and filters of interfaces cannot be looked at: {error}");
+                    format!("queues and filters of interfaces cannot be looked at: {error}")
+                });
+                return;
+            }
+        };
+        seen.unseen = None;
+        for bpf_loader::Arranged { index, name, outcome } in arranged {
+            match outcome {
+                Ok(Special { bridged, at_device }) => {
+                    tracing::info!(interface = %name, bridged, at_device, "watched by what else is there");
+                }
+                Err(error) if error.is_vanished() => {}
+                Err(error) => {
+                    self.errors.fetch_add(1, Relaxed);
+                    tracing::error!(interface = %name, "no longer watched, tried again soon: {error}");
+                    seen.failed.insert(index, RETRY);
+                }
+            }
+        }
+    }
+
     async fn follow(&self, life: &Life) -> Result<(), Failure> {
         let mut interfaces = bpf_loader::Watch::new().await?;
+        let mut kernel = TrafficControl::open()?;
+        let mut look = Instant::now();
         let mut seen = Seen::default();
         // What is there already comes first, without a wait; whatever is attached beyond that has gone meanwhile.
         while let Ok(change) = tokio::time::timeout(Duration::ZERO, interfaces.next()).await {
@@ -134,7 +182,14 @@ impl Watch {
                 }
             }
             tokio::select! {
-                change = interfaces.next() => self.follow_one(change?, &mut seen),
+                change = interfaces.next() => {
+                    self.follow_one(change?, &mut seen);
+                    look = look.min(Instant::now() + SOON);
+                }
+                () = tokio::time::sleep_until(look) => {
+                    self.arrange(&mut kernel, &mut seen);
+                    look = Instant::now() + LOOK;
+                }
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(TURN) => self.retry(&mut seen),
             }
@@ -156,6 +211,8 @@ impl Watch {
                     tracing::info!(index, "a watched interface is gone");
                 }
             }
+            // The look that follows every change is all it asks for.
+            Change::TrafficControl => {}
         }
     }
 
@@ -196,6 +253,7 @@ impl Watch {
         if !names.is_empty() {
             missing.push(format!("not watched: {}", names.join(", ")));
         }
+        missing.extend(seen.unseen.clone());
         let state = if missing.is_empty() { State::Up } else { State::Degraded };
         self.component.set_state(state, &missing.join("; "));
     }
@@ -207,6 +265,8 @@ struct Seen {
     known: HashMap<u32, Interface>,
     /// Could not be attached to: turns until the next try.
     failed: HashMap<u32, u32>,
+    /// Why it is not known what else is on the way out of interfaces, if so.
+    unseen: Option<String>,
 }
 
 /// Starts following the interfaces.

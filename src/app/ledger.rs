@@ -71,6 +71,8 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
         ("unparsed", totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
         ("suppressed", totals.suppressed_packets, totals.suppressed_bytes),
         ("lost", totals.lost_packets, totals.lost_bytes),
+        ("flooded", totals.flooded_packets, totals.flooded_bytes),
+        ("stopped", totals.stopped_packets, totals.stopped_bytes),
     ];
     for (fate, packets, bytes) in fates {
         rows.add(&own::LEDGER_PACKETS, &[hook, fate], packets);

@@ -158,10 +158,13 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
 
 pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
     metrics.add(
-        &[&own::PROBE_INTERFACES, &own::PROBE_ATTACH_ERRORS],
+        &[&own::PROBE_INTERFACES, &own::PROBE_SPECIAL_INTERFACES, &own::PROBE_ATTACH_ERRORS],
         Box::new(move |rows| {
             for (role, count) in watch.attached() {
                 rows.add(&own::PROBE_INTERFACES, &[role], count);
+            }
+            for (special, count) in watch.special() {
+                rows.add(&own::PROBE_SPECIAL_INTERFACES, &[special], count);
             }
             rows.add(&own::PROBE_ATTACH_ERRORS, &[], watch.errors());
         }),

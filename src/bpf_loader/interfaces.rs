@@ -10,7 +10,9 @@ use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage};
+use rtnetlink::packet_route::link::{
+    InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
+};
 use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_multicast_connection};
 
@@ -29,6 +31,7 @@ pub enum Kind {
 
 /// What we want to know of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "facts of the kernel's that have nothing to do with each other")]
 pub struct Interface {
     /// Its index, which it keeps for life.
     pub index: u32,
@@ -38,6 +41,10 @@ pub struct Interface {
     pub kind: Kind,
     /// Its peer sits in another network namespace.
     pub peer_in_other_namespace: bool,
+    /// The other end: the number here of its namespace, and its index there.
+    pub peer: Option<(i32, u32)>,
+    /// It is a port of a bridge.
+    pub bridged: bool,
     /// Its packets begin with an Ethernet header.
     pub ethernet: bool,
     /// It is administratively up.
@@ -51,21 +58,41 @@ impl Interface {
             name: String::new(),
             kind: Kind::Other,
             peer_in_other_namespace: false,
+            peer: None,
+            bridged: false,
             ethernet: message.header.link_layer_type == LinkLayerType::Ether,
             up: message.header.flags.contains(LinkFlags::Up),
         };
+        let (mut namespace, mut peer) = (None, None);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
                 // Present only where the peer is elsewhere; -1 where its namespace has no number here.
-                LinkAttribute::LinkNetNsId(_) => interface.peer_in_other_namespace = true,
-                LinkAttribute::LinkInfo(infos) if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) => {
-                    interface.kind = Kind::Veth;
+                LinkAttribute::LinkNetNsId(number) => {
+                    interface.peer_in_other_namespace = true;
+                    namespace = Some(*number);
+                }
+                LinkAttribute::Link(index) => peer = Some(*index),
+                LinkAttribute::LinkInfo(infos) => {
+                    if infos.contains(&LinkInfo::Kind(InfoKind::Veth)) {
+                        interface.kind = Kind::Veth;
+                    }
+                    interface.bridged = infos.iter().any(is_bridge_port);
                 }
                 _ => {}
             }
         }
+        interface.peer = namespace.zip(peer);
         (!interface.name.is_empty()).then_some(interface)
+    }
+}
+
+/// True for a port of a bridge or of an Open vSwitch, which floods as well.
+fn is_bridge_port(info: &LinkInfo) -> bool {
+    match info {
+        LinkInfo::PortKind(InfoPortKind::Bridge) => true,
+        LinkInfo::PortKind(InfoPortKind::Other(name)) => name == "openvswitch",
+        _ => false,
     }
 }
 
@@ -79,6 +106,8 @@ pub enum Change {
         /// Its index.
         index: u32,
     },
+    /// A queue or a filter of some interface has come, changed or gone.
+    TrafficControl,
 }
 
 /// All interfaces and their changes. Must live on a tokio runtime; dropping it closes the netlink socket.
@@ -94,7 +123,7 @@ pub struct Watch {
 impl Watch {
     /// Starts to listen, then reads what there is: nothing is missed in between.
     pub async fn new() -> io::Result<Self> {
-        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link])?;
+        let (connection, handle, messages) = new_multicast_connection(&[MulticastGroup::Link, MulticastGroup::Tc])?;
         let connection = tokio::spawn(connection);
         let mut watch = Self { handle, messages, connection, known: HashMap::new(), changes: VecDeque::new() };
         watch.read_all().await?;
@@ -114,6 +143,12 @@ impl Watch {
             match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => self.present(&link),
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => self.gone(link.header.index),
+                NetlinkPayload::InnerMessage(
+                    RouteNetlinkMessage::NewQueueDiscipline(_)
+                    | RouteNetlinkMessage::DelQueueDiscipline(_)
+                    | RouteNetlinkMessage::NewTrafficFilter(_)
+                    | RouteNetlinkMessage::DelTrafficFilter(_),
+                ) => return Ok(Change::TrafficControl),
                 NetlinkPayload::Overrun(_) => self.read_all().await?,
                 _ => {}
             }

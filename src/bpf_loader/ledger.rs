@@ -1,7 +1,8 @@
 //! The kernel side's ledger: exact totals per hook, and the sweep that reports and ends what waits in the table.
 //!
 //! At rest, for each hook:
-//! seen = reported + pending + untracked + evicted + unparsed + lost + suppressed.
+//! seen = reported + pending + untracked + evicted + unparsed + lost + suppressed + flooded + stopped.
+//! Packets of an interface that is counted at the device are seen when it sends them, or when they are stopped.
 //! `pending` comes from the last sweep, which adds it up from the table itself, so the sum is a check and no
 //! tautology.
 
@@ -64,6 +65,12 @@ impl Ledger {
                 row.add(cpu);
             }
         }
+        // The drop point sees what was stopped; it had been on its way to a pod.
+        let [_, to_pod, .., drops] = &mut rows;
+        to_pod.seen_packets += drops.stopped_packets;
+        to_pod.seen_bytes += drops.stopped_bytes;
+        to_pod.stopped_packets = std::mem::take(&mut drops.stopped_packets);
+        to_pod.stopped_bytes = std::mem::take(&mut drops.stopped_bytes);
         Ok(rows)
     }
 

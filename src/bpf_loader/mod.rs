@@ -5,12 +5,14 @@
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
 //! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it.
 //! * [`interfaces`], `uplinks`, [`selection`]: which interfaces come and go, and which are watched as what.
+//! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs, and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost. [`findings`]: what this machine allows.
 //!
 //! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the loading process, so
 //! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.
 
+mod arrange;
 pub mod btf;
 pub mod cost;
 mod error;
@@ -18,14 +20,17 @@ pub mod findings;
 pub mod interfaces;
 pub mod ledger;
 mod object;
+pub mod ports;
 pub mod probes;
 pub mod ring;
 pub mod rounds;
 mod selection;
 pub mod settings;
 mod sys;
+pub mod traffic_control;
 mod uplinks;
 
+pub use arrange::Arranged;
 pub use btf::drop_reasons;
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
@@ -33,7 +38,9 @@ pub use findings::{Finding, PRIVILEGES, Standing, findings};
 pub use interfaces::{Change, Interface, Kind, Watch};
 pub use ledger::{Ledger, Mode, Sweeper};
 pub use object::{DROP_OBJECT, FLOW_OBJECT};
+pub use ports::Special;
 pub use probes::{Hook, Probes};
 pub use ring::{KernelRings, RingFill};
 pub use selection::{Pods, Role, Selection};
 pub use settings::{Attach, Settings, Timeouts};
+pub use traffic_control::TrafficControl;

@@ -16,6 +16,12 @@ pub static DROP_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DI
 
 /// Programs of the flow object that watch packets, by [`super::Hook`].
 pub(super) const CLASSIFIERS: [&str; 4] = ["webb_from_pod", "webb_to_pod", "webb_from_net", "webb_to_net"];
+/// Those for interfaces with something special about them ([`super::ports`]).
+pub(super) const FROM_PORT: &str = "webb_from_port";
+pub(super) const TO_PORT: &str = "webb_to_port";
+/// The two points of a device: before its driver is asked, and when it has answered.
+pub(super) const SENDING: &str = "webb_sending";
+pub(super) const SENT: &str = "webb_sent";
 pub(super) const SWEEP: &str = "webb_sweep";
 pub(super) const DROP: &str = "webb_drop";
 
@@ -23,12 +29,16 @@ pub(super) const DROP: &str = "webb_drop";
 pub(super) struct Loaded {
     pub(super) flow: Ebpf,
     pub(super) drop: Result<Ebpf, LoadError>,
+    /// Whether packets can be counted when a device sends them.
+    pub(super) device: Result<(), LoadError>,
 }
 
-/// Loads both objects; a drop object that the kernel refuses is left out, with the reason.
+/// Loads both objects; what the kernel refuses of the drop object and of the programs at the device is left out, with
+/// the reason.
 pub(super) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
     let constants = Constants::new(settings, seed());
     let netns = network_namespace();
+    let stopped = stopped_reasons();
     let mut loader = EbpfLoader::new();
     // The loader has read the BTF by now and does not lend it out: let go of its copy before reading ours.
     loader.btf(None);
@@ -53,19 +63,28 @@ pub(super) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         .override_global("half_open_timeout", &constants.half_open_timeout, false)
         .override_global("other_timeout", &constants.other_timeout, false)
         .override_global("evictable_after", &constants.evictable_after, false)
+        .override_global("stopped_reasons", &stopped[..], false)
         .override_global("host_netns", &netns, false);
-    let flow = load_flow(&mut loader)?;
+    let mut flow = load_flow(&mut loader)?;
+    let device = load_device(&mut flow, &btf);
     let drop = load_drop(&mut loader, &btf);
-    Ok(Loaded { flow, drop })
+    Ok(Loaded { flow, drop, device })
 }
 
 fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
     let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
-    for name in CLASSIFIERS {
+    for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
         program::<SchedClassifier>(&mut flow, name)?.load().map_err(|error| refused(name, &error))?;
     }
     program::<RawTracePoint>(&mut flow, SWEEP)?.load().map_err(|error| refused(SWEEP, &error))?;
     Ok(flow)
+}
+
+fn load_device(flow: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
+    for (name, point) in [(SENDING, "net_dev_start_xmit"), (SENT, "net_dev_xmit")] {
+        program::<BtfTracePoint>(flow, name)?.load(point, btf).map_err(|error| refused(name, &error))?;
+    }
+    Ok(())
 }
 
 fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
@@ -103,6 +122,21 @@ pub(super) fn kernel_release() -> String {
 /// The number of our network namespace, as the kernel's `ns.inum`.
 fn network_namespace() -> u32 {
     rustix::fs::stat("/proc/thread-self/ns/net").ok().and_then(|stat| u32::try_from(stat.st_ino).ok()).unwrap_or(0)
+}
+
+/// The drop reasons, a bit each, that the kernel gives on the way out of an interface behind its egress hook: those of
+/// other tc programs and of queues. Their numbers are the running kernel's; where it has no names, no bit is set.
+fn stopped_reasons() -> [u64; 4] {
+    let mut bits = [0; 4];
+    for (number, name) in super::btf::drop_reasons().unwrap_or_default() {
+        let queue = ["QDISC_", "FQ_", "CAKE_"].iter().any(|prefix| name.starts_with(prefix));
+        if (queue || name == "TC_EGRESS")
+            && let Some(word) = bits.get_mut(number as usize / 64)
+        {
+            *word |= 1 << (number % 64);
+        }
+    }
+    bits
 }
 
 fn seed() -> u64 {

@@ -18,7 +18,10 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 use super::error::{AttachError, LoadError, RunError, chain, os_error};
 use super::interfaces::Interface;
 use super::ledger::{Ledger, Sweeper};
-use super::object::{CLASSIFIERS, DROP, SWEEP, kernel_release, load, program, refused};
+use super::object::{
+    CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
+};
+use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
 use super::selection::Role;
 use super::settings::{Attach, Settings, capacity};
@@ -39,28 +42,33 @@ pub enum Hook {
 }
 
 impl Hook {
-    fn program(self) -> &'static str {
+    pub(super) fn program(self) -> &'static str {
         CLASSIFIERS.get(self as usize).copied().unwrap_or_default()
     }
 }
 
 /// Both links of an interface; dropping them detaches.
 #[derive(Debug)]
-struct Links {
-    name: String,
-    role: Role,
-    _ingress: SchedClassifierLink,
-    _egress: SchedClassifierLink,
+pub(super) struct Links {
+    pub(super) name: String,
+    pub(super) role: Role,
+    /// As [`Interface`] has them.
+    pub(super) bridged: bool,
+    pub(super) peer: Option<(i32, u32)>,
+    pub(super) special: Special,
+    pub(super) ingress: SchedClassifierLink,
+    pub(super) egress: SchedClassifierLink,
 }
 
 /// The programs in the kernel. Dropping it detaches and unloads everything.
 #[derive(Debug)]
 pub struct Probes {
-    flow: Ebpf,
+    pub(super) flow: Ebpf,
     drop: Option<Ebpf>,
     degraded: Vec<String>,
     attach: Attach,
-    attached: HashMap<u32, Links>,
+    pub(super) attached: HashMap<u32, Links>,
+    pub(super) ports: Ports,
     rings: KernelRings,
     ledger: Ledger,
     sweeper: Option<Sweeper>,
@@ -90,6 +98,8 @@ impl Probes {
         if let Some(drop) = &mut drop {
             sources.push(RingSource::new(Signal::Drop, &take_map(drop, "drop_events")?)?);
         }
+        let at_device = drop.as_mut().map(|drop| take_map(drop, "at_device")).transpose()?;
+        let ports = Ports::new(take_map(&mut flow, "ports")?, at_device, loaded.device);
         let drop_totals = drop.as_mut().map(|drop| take_map(drop, "drop_totals")).transpose()?;
         let ledger = Ledger::new(take_map(&mut flow, "totals")?, drop_totals, take_map(&mut flow, "swept")?)?;
         let sweep: &mut aya::programs::RawTracePoint = program(&mut flow, SWEEP)?;
@@ -101,6 +111,7 @@ impl Probes {
             degraded,
             attach: settings.attach,
             attached: HashMap::new(),
+            ports,
             rings: KernelRings::new(sources),
             ledger,
             sweeper: Some(sweeper),
@@ -109,12 +120,21 @@ impl Probes {
 
     /// What does not work although loading succeeded, one sentence each.
     pub fn degraded(&self) -> Vec<String> {
-        self.degraded.clone()
+        let mut degraded = self.degraded.clone();
+        let names: Vec<_> = self.attached.values().filter(|links| links.special.at_device).collect();
+        if let (Some(why), false) = (self.ports.refusal(), names.is_empty()) {
+            let names: Vec<_> = names.iter().map(|links| links.name.as_str()).collect();
+            degraded.push(format!("what is dropped on the way out of {} counts as sent: {why}", names.join(", ")));
+        }
+        degraded
     }
 
     /// Watches an interface as what `role` says. Does nothing if it is watched as that already.
     pub fn attach(&mut self, interface: &Interface, role: Role) -> Result<(), AttachError> {
-        if self.attached.get(&interface.index).is_some_and(|links| links.role == role) {
+        if let Some(links) = self.attached.get_mut(&interface.index)
+            && links.role == role
+        {
+            (links.bridged, links.peer) = (interface.bridged, interface.peer);
             return Ok(());
         }
         if !interface.ethernet {
@@ -124,7 +144,7 @@ impl Probes {
         let Some(name) = sys::interface_name(interface.index) else {
             return Err(AttachError::Vanished { name: interface.name.clone(), index: interface.index });
         };
-        self.attached.remove(&interface.index);
+        self.detach(interface.index);
         let (ingress, egress) = match role {
             Role::Pod => (Hook::FromPod, Hook::ToPod),
             Role::Node => (Hook::FromNetwork, Hook::ToNetwork),
@@ -133,22 +153,31 @@ impl Probes {
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
-        let ingress = self.attach_one(&name, ingress, TcAttachType::Ingress);
+        let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
         let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
-        let egress = self.attach_one(&name, egress, TcAttachType::Egress);
+        let egress = self.attach_one(&name, egress.program(), TcAttachType::Egress);
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
-        self.attached.insert(interface.index, Links { name, role, _ingress: ingress, _egress: egress });
+        let (bridged, peer, special) = (interface.bridged, interface.peer, Special::default());
+        self.attached.insert(interface.index, Links { name, role, bridged, peer, special, ingress, egress });
         Ok(())
     }
 
     /// Stops watching an interface; true if it was watched. It may be gone already.
     pub fn detach(&mut self, index: u32) -> bool {
+        self.ports.remove(index);
         self.attached.remove(&index).is_some()
     }
 
     /// Stops watching all interfaces; drops are still seen.
     pub fn detach_all(&mut self) {
-        self.attached.clear();
+        for index in std::mem::take(&mut self.attached).into_keys() {
+            self.ports.remove(index);
+        }
+    }
+
+    /// What is special about the watched interfaces that are special: index and what.
+    pub fn special(&self) -> impl Iterator<Item = (u32, Special)> {
+        self.attached.iter().map(|(&index, links)| (index, links.special)).filter(|(_, special)| !special.is_none())
     }
 
     /// Watched interfaces: index, name, role.
@@ -168,16 +197,17 @@ impl Probes {
     fn attach_one(
         &mut self,
         name: &str,
-        hook: Hook,
+        program_name: &str,
         direction: TcAttachType,
     ) -> Result<SchedClassifierLink, ProgramError> {
         let clsact = self.means() == CLSACT;
-        let program_name = hook.program();
         let classifier: &mut SchedClassifier =
             self.flow.program_mut(program_name).ok_or(ProgramError::NotLoaded)?.try_into()?;
         let link = if clsact {
             // Filters outlive the process that made them: one that was killed has left its own behind.
-            let _left_behind = qdisc_detach_program(name, direction, program_name);
+            for ours in [FROM_PORT, TO_PORT, program_name] {
+                let _left_behind = qdisc_detach_program(name, direction, ours);
+            }
             let first = NlOptions { priority: 1, handle: TcHandle::AUTO_ASSIGN, classid: None };
             let anywhere = NlOptions::default();
             // Priority 1 may belong to a filter of another kind.
@@ -228,14 +258,17 @@ impl Probes {
     /// The names of the programs that are loaded, as `bpftool prog` shows them.
     pub fn programs(&self) -> Vec<&'static str> {
         let mut names = CLASSIFIERS.to_vec();
-        names.push(SWEEP);
+        names.extend([FROM_PORT, TO_PORT, SWEEP]);
+        if self.ports.refusal().is_none() {
+            names.extend([SENDING, SENT]);
+        }
         names.extend(self.drop.as_ref().map(|_| DROP));
         names
     }
 }
 
 const TCX: &str = "tcx";
-const CLSACT: &str = "clsact";
+pub(super) const CLSACT: &str = "clsact";
 
 /// Makes the qdisc if there is none.
 fn add_clsact(name: &str) -> Result<(), aya::programs::tc::TcError> {

@@ -63,6 +63,8 @@ mod tests {
             name: name.to_owned(),
             kind: if veth { Kind::Veth } else { Kind::Other },
             peer_in_other_namespace: elsewhere,
+            peer: None,
+            bridged: false,
             ethernet: true,
             up: true,
         }

@@ -48,6 +48,39 @@ pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], r
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run.retval) }
 }
 
+/// The `query` member of `union bpf_attr`.
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct Query {
+    target_ifindex: u32,
+    attach_type: u32,
+    flags: u32,
+    attach_flags: u32,
+    prog_ids: u64,
+    prog_cnt: u32,
+    pad: u32,
+    prog_attach_flags: u64,
+    link_ids: u64,
+    link_attach_flags: u64,
+    revision: u64,
+}
+
+/// How many programs the TCX egress chain of an interface has. aya asks for each of them too, which needs more
+/// privileges than we have.
+pub(super) fn egress_chain_length(index: u32) -> io::Result<u32> {
+    const BPF_PROG_QUERY: libc::c_long = 16;
+    const BPF_TCX_EGRESS: u32 = 47;
+    let mut query = Query::new_zeroed();
+    query.target_ifindex = index;
+    query.attach_type = BPF_TCX_EGRESS;
+    // SAFETY: `query` is the kernel's layout of the command and lives through the call; without room for ids the kernel
+    // only writes into it.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, std::ptr::from_mut(&mut query), std::mem::size_of::<Query>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(query.prog_cnt) }
+}
+
 /// Waits until every eBPF program that runs now has ended: an RCU grace period.
 ///
 /// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` in the kernel. Where it is refused (kernels with

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod enforcer;
+pub(crate) mod frames;
+pub(crate) mod lab;
 pub(crate) mod packets;
 
 use std::ops::ControlFlow;
@@ -77,6 +80,8 @@ impl Kernel {
                 row.evicted_packets,
                 row.suppressed_packets,
                 row.lost_packets,
+                row.flooded_packets,
+                row.stopped_packets,
                 row.unparsed_packets.iter().sum(),
             ];
             let bytes = [
@@ -86,6 +91,8 @@ impl Kernel {
                 row.evicted_bytes,
                 row.suppressed_bytes,
                 row.lost_bytes,
+                row.flooded_bytes,
+                row.stopped_bytes,
                 row.unparsed_bytes.iter().sum(),
             ];
             assert_eq!(row.seen_packets, packets.iter().sum::<u64>(), "packets of hook {hook}: {packets:?} {swept:?}");

@@ -18,7 +18,7 @@ drop_budget: 100
 ";
 
 /// What a ledger can have made of a packet, apart from still holding it.
-const FATES: [&str; 6] = ["reported", "untracked", "evicted", "unparsed", "lost", "suppressed"];
+const FATES: [&str; 8] = ["reported", "untracked", "evicted", "unparsed", "lost", "suppressed", "flooded", "stopped"];
 
 /// For every hook, in packets and in bytes: seen = every fate + pending.
 pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {

@@ -6,10 +6,18 @@
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]
+mod behind_the_hook;
+#[cfg(test)]
 mod counts;
+#[cfg(test)]
+#[path = "../kernel_support/enforcer.rs"]
+mod enforcer;
 #[cfg(test)]
 #[cfg(feature = "fault-injection")]
 mod faults;
+#[cfg(test)]
+#[path = "../kernel_support/frames.rs"]
+mod frames;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -18,6 +26,9 @@ mod ledger;
 mod lifecycle;
 #[cfg(test)]
 mod manifest;
+#[cfg(test)]
+#[path = "../kernel_support/packets.rs"]
+mod packets;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

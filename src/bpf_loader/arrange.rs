@@ -1,0 +1,133 @@
+//! Which programs a pod's interface needs: the plain ones, or those for interfaces with something special about them.
+//!
+//! It is found out by looking, since nobody says so: whether it is a port of a bridge, and whether a program or a queue
+//! stands behind ours on the way out. The looks are cheap, and repeated: after news of traffic control, and now and then
+//! because TCX has none.
+
+use std::io;
+
+use aya::programs::tc::SchedClassifierLink;
+use aya::programs::{ProgramError, SchedClassifier};
+
+use super::error::{AttachError, chain};
+use super::object::{FROM_PORT, TO_PORT};
+use super::ports::{Ports, Special, mac_number};
+use super::probes::{CLSACT, Hook, Links, Probes};
+use super::selection::Role;
+use super::sys;
+use super::traffic_control::{Egress, TrafficControl};
+
+/// An interface that is watched in another way from now on.
+#[derive(Debug)]
+pub struct Arranged {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// What is special about it now. After an error it is not watched any more.
+    pub outcome: Result<Special, AttachError>,
+}
+
+/// The programs of a pod's interface, ingress and egress.
+fn programs(special: Special) -> (&'static str, &'static str) {
+    (
+        if special.bridged { FROM_PORT } else { Hook::FromPod.program() },
+        if special.is_none() { Hook::ToPod.program() } else { TO_PORT },
+    )
+}
+
+impl Probes {
+    /// Looks at what else is on the way out of pods' interfaces, and has each watched as that needs. What is new comes
+    /// back.
+    pub fn arrange(&mut self, traffic_control: &mut TrafficControl) -> io::Result<Vec<Arranged>> {
+        let egress = traffic_control.egress()?;
+        let mut changed = Vec::new();
+        for (&index, links) in self.attached.iter().filter(|(_, links)| links.role == Role::Pod) {
+            let egress = egress.get(&index).copied().unwrap_or_default();
+            let special = Special { bridged: links.bridged, at_device: self.is_shared(index, egress) };
+            if special != links.special {
+                changed.push((index, special));
+            }
+        }
+        let arrange = |(index, special)| self.arrange_one(index, special, traffic_control);
+        let arranged = changed.into_iter().filter_map(arrange).collect();
+        let traced = self.attached.values().any(|links| links.special.at_device);
+        if !traced {
+            // Taking them off cannot fail.
+            let _off = self.ports.trace(&mut self.flow, false);
+        }
+        Ok(arranged)
+    }
+
+    /// True if a packet that our egress program has seen may end behind it.
+    fn is_shared(&self, index: u32, egress: Egress) -> bool {
+        if self.means() == CLSACT {
+            return egress.queue || egress.filters > 1;
+        }
+        // A chain that cannot be asked about belongs to an interface that has just gone.
+        egress.queue || egress.filters > 0 || sys::egress_chain_length(index).is_ok_and(|length| length > 1)
+    }
+
+    fn arrange_one(&mut self, index: u32, special: Special, kernel: &mut TrafficControl) -> Option<Arranged> {
+        let links = self.attached.remove(&index)?;
+        let name = links.name.clone();
+        let outcome = match self.rearrange(index, links, special, kernel) {
+            Ok(links) => {
+                self.attached.insert(index, links);
+                Ok(special)
+            }
+            Err(why) => {
+                self.ports.remove(index);
+                Err(AttachError::Refused { name: name.clone(), means: self.means(), why })
+            }
+        };
+        Some(Arranged { index, name, outcome })
+    }
+
+    /// Replaces programs where they stand, so that no packet passes unseen or is seen twice. What counts at the device
+    /// is switched by one bit that both programs look at: a packet that is between the two at that moment may count
+    /// twice, or not at all.
+    fn rearrange(
+        &mut self,
+        index: u32,
+        mut links: Links,
+        special: Special,
+        kernel: &mut TrafficControl,
+    ) -> Result<Links, String> {
+        let possible = |special: Special, ports: &Ports| Special {
+            at_device: special.at_device && ports.refusal().is_none(),
+            ..special
+        };
+        let (was, is) = (possible(links.special, &self.ports), possible(special, &self.ports));
+        if is.at_device {
+            self.ports.trace(&mut self.flow, true).map_err(|error| chain(&error))?;
+        }
+        let own = links.peer.filter(|_| is.bridged).and_then(|(namespace, peer)| {
+            // Without it the pod's address is known when it has sent something.
+            kernel.address(namespace, peer).ok().flatten().map(mac_number)
+        });
+        let before = Special { at_device: is.at_device && was.at_device, ..is };
+        self.ports.set(index, before, own).map_err(|error| chain(&error))?;
+        let ((was_from, was_to), (from, to)) = (programs(was), programs(is));
+        if from != was_from {
+            links.ingress = self.replace(links.ingress, from).map_err(|error| chain(&error))?;
+        }
+        if to != was_to {
+            links.egress = self.replace(links.egress, to).map_err(|error| chain(&error))?;
+        }
+        if is.is_none() {
+            self.ports.remove(index);
+        } else {
+            self.ports.set(index, is, own).map_err(|error| chain(&error))?;
+        }
+        links.special = special;
+        Ok(links)
+    }
+
+    fn replace(&mut self, link: SchedClassifierLink, name: &str) -> Result<SchedClassifierLink, ProgramError> {
+        let classifier: &mut SchedClassifier =
+            self.flow.program_mut(name).ok_or(ProgramError::NotLoaded)?.try_into()?;
+        let id = classifier.attach_to_link(link)?;
+        classifier.take_link(id)
+    }
+}

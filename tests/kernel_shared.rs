@@ -1,0 +1,312 @@
+//! Interfaces where a packet may end behind our egress program, or was never meant for the pod: what is counted is what
+//! the device sends to the pod that it is for.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops where its assumptions fail"
+)]
+
+mod kernel_support;
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use aya::programs::{SchedClassifier, TcAttachType};
+use kernel_support::enforcer::{By, Enforcer};
+use kernel_support::frames::send_frame;
+use kernel_support::lab::{Lab, counters, interfaces, run};
+use kernel_support::packets::{MAC_A, udp};
+use kernel_support::{Kernel, Sums, load};
+use webb::abi::{PORT_MACS, Record};
+use webb::bpf_loader::{Attach, Mode, Role, Settings, Special, TrafficControl, drop_reasons};
+use webb::records::Signal;
+
+const PLAIN: Special = Special { bridged: false, at_device: false };
+const AT_DEVICE: Special = Special { bridged: false, at_device: true };
+const BRIDGED: Special = Special { bridged: true, at_device: false };
+
+/// Has the kernel looked at anew, and says what is special about an interface now.
+fn arrange(kernel: &mut Kernel, index: u32) -> Special {
+    for arranged in kernel.probes.arrange(&mut TrafficControl::open().unwrap()).unwrap() {
+        arranged.outcome.unwrap();
+    }
+    let special = kernel.probes.special().find(|(of, _)| *of == index);
+    special.map(|(_, special)| special).unwrap_or_default()
+}
+
+/// Datagrams from the host to a port of the pod, by bash: as many as asked for, of so many bytes.
+fn send(count: u32, bytes: usize, port: u16) {
+    let script = format!("for i in $(seq {count}); do head -c {bytes} /dev/zero > /dev/udp/10.9.1.2/{port}; done");
+    assert!(Command::new("bash").args(["-c", &script]).status().unwrap().success());
+}
+
+/// The rings' records by now: those of flows, and those of drops.
+fn records(kernel: &mut Kernel) -> (Vec<Record>, Vec<Record>) {
+    let (mut flows, mut drops) = (Vec::new(), Vec::new());
+    kernel.reader.drain(&mut |signal, bytes| {
+        let record = kernel_support::record(bytes);
+        if signal == Signal::Flow {
+            flows.push(record);
+        } else {
+            drops.push(record);
+        }
+        std::ops::ControlFlow::Continue(())
+    });
+    (flows, drops)
+}
+
+/// What the records of the to-pod hook say that an interface carried.
+fn carried(flows: &[Record]) -> (u64, u64) {
+    let mut sums = Sums::default();
+    sums.add(flows);
+    (sums.packets[1], sums.bytes[1])
+}
+
+/// What the interface says that it sent since `before`.
+fn sent(name: &str, before: [u64; 4]) -> (u64, u64) {
+    let [.., packets, bytes] = counters(name);
+    (packets - before[2], bytes - before[3])
+}
+
+/// A program behind ours drops: what it drops is stopped and nothing else, and the interface's own count is ours.
+/// When it goes, all is as before.
+fn an_enforcer(name: &str, attach: Attach, by: By) {
+    Lab::run(name, |lab| {
+        let interface = lab.connect("veth7");
+        if by == By::Filter && attach == Attach::Tcx {
+            run("tc qdisc add dev veth7 clsact");
+        }
+        let settings = Settings { attach, ..Settings::default() };
+        let mut kernel = load(&settings).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(arrange(&mut kernel, interface.index), PLAIN, "we are alone");
+        lab.in_pod("ping -q -c 1 10.9.1.1");
+        let enforcer = Enforcer::attach("veth7", by, 0, 9999);
+        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+        if attach == Attach::Tcx {
+            let (_, chain) = SchedClassifier::query_tcx("veth7", TcAttachType::Egress).unwrap();
+            assert_eq!(chain[0].name_as_str(), Some("webb_to_port"), "we still come first");
+        }
+
+        kernel.balanced(Mode::Everything);
+        records(&mut kernel);
+        let (before, dropped) = (counters("veth7"), kernel.totals()[1].stopped_packets);
+        send(4, 100, 9999);
+        send(3, 200, 4000);
+        kernel.balanced(Mode::Everything);
+        let (flows, drops) = records(&mut kernel);
+        assert_eq!(carried(&flows), sent("veth7", before));
+        let to_pod = |port| flows.iter().filter(|flow| flow.hook == 1 && flow.destination_port == port).count();
+        assert_eq!((to_pod(9999), to_pod(4000)), (0, 3), "each datagram has a port of its own to come from");
+        let totals = kernel.totals()[1];
+        assert_eq!((totals.stopped_packets - dropped, totals.stopped_bytes), (4, 4 * (14 + 20 + 8 + 100)));
+        let reasons: HashMap<u32, String> = drop_reasons().unwrap().into_iter().collect();
+        let ours: Vec<_> = drops.iter().filter(|drop| drop.destination_port == 9999).collect();
+        assert_eq!(ours.len(), 4);
+        assert!(ours.iter().all(|drop| drop.ifindex == interface.index && reasons[&drop.reason] == "TC_EGRESS"));
+
+        drop(enforcer);
+        assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
+        let before = counters("veth7");
+        send(2, 100, 9999);
+        kernel.balanced(Mode::Everything);
+        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
+        assert_eq!(kernel.totals()[1].stopped_packets, totals.stopped_packets);
+    });
+}
+
+/// A program of the TCX chain.
+#[test]
+fn an_enforcer_of_tcx() {
+    an_enforcer("etcx", Attach::Tcx, By::Tcx);
+}
+
+/// A filter of clsact, which the kernel runs behind the TCX chain.
+#[test]
+fn an_enforcer_of_clsact() {
+    an_enforcer("eclsact", Attach::Tcx, By::Filter);
+}
+
+/// Both as filters of clsact, as before Linux 6.6.
+#[test]
+fn an_enforcer_beside_our_filter() {
+    an_enforcer("efilter", Attach::Clsact, By::Filter);
+}
+
+/// Over the budget a drop makes no record, but what it stopped is known all the same.
+#[test]
+fn stopped_beyond_the_budget() {
+    Lab::run("budget", |lab| {
+        let interface = lab.connect("veth7");
+        let mut kernel = load(&Settings { drop_budget: 1, ..Settings::default() }).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        let _enforcer = Enforcer::attach("veth7", By::Tcx, 0, 9999);
+        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+        let before = counters("veth7");
+        send(200, 10, 9999);
+        kernel.balanced(Mode::Everything);
+        assert_eq!(kernel.totals()[1].stopped_packets, 200);
+        assert!(kernel.totals()[4].suppressed_packets > 0, "the budget must have been spent");
+        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
+    });
+}
+
+/// Waits until the queue of `veth7` is empty, and returns how many packets it has dropped.
+fn drained() -> u64 {
+    loop {
+        let text = run("tc -s -j qdisc show dev veth7");
+        let queues: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let tbf = queues.as_array().unwrap().iter().find(|queue| queue["kind"] == "tbf").unwrap();
+        if tbf["backlog"] == 0 {
+            return tbf["drops"].as_u64().unwrap();
+        }
+    }
+}
+
+/// A shaper on the interface drops what is too much, and sends the rest later: what it drops is stopped, and what the
+/// interface sends is counted.
+#[test]
+fn a_shaper_drops() {
+    Lab::run("tbf", |lab| {
+        let interface = lab.connect("veth7");
+        run("tc qdisc add dev veth7 root tbf rate 1mbit burst 2000 limit 4000");
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+        let before = counters("veth7");
+        send(50, 1000, 9999);
+        let dropped = drained();
+        kernel.balanced(Mode::Everything);
+        assert!((1..50).contains(&dropped), "the queue must have dropped some: {dropped}");
+        assert_eq!(kernel.totals()[1].stopped_packets, dropped);
+        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
+        run("tc qdisc del dev veth7 root");
+        assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
+    });
+}
+
+/// Reads all that one connection brings, once it has said that it listens.
+const SINK: &str = r#"
+    use IO::Socket::INET;
+    my $listener = IO::Socket::INET->new(LocalPort => 7000, Listen => 1) or die;
+    $| = 1; print "listening\n";
+    my $stream = $listener->accept; my ($all, $some) = (0, "");
+    $all += length $some while sysread $stream, $some, 65536;
+    print "$all\n";
+"#;
+
+/// TCP through a shaper: large packets are split behind our program, some pieces dropped and sent again. Packets and
+/// bytes are still those of the interface, and the flags are seen once each.
+#[test]
+fn a_shaper_splits_tcp() {
+    Lab::run("split", |lab| {
+        let interface = lab.connect("veth7");
+        run("tc qdisc add dev veth7 root tbf rate 100mbit burst 10000 limit 60000");
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+        let before = counters("veth7");
+        let mut server = Command::new("ip")
+            .args(["netns", "exec", &lab.pod, "perl", "-e", SINK])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "listening");
+        let client = "head -c 3000000 /dev/zero > /dev/tcp/10.9.1.2/7000";
+        assert!(Command::new("bash").args(["-c", client]).status().unwrap().success());
+        assert_eq!(lines.next().unwrap().unwrap(), "3000000");
+        server.wait().unwrap();
+        drained();
+        kernel.balanced(Mode::Everything);
+        let (flows, _) = records(&mut kernel);
+        let (packets, bytes) = carried(&flows);
+        assert_eq!((packets, bytes), sent("veth7", before));
+        assert!(packets > 1000, "they must have been split: {packets} packets");
+        let fresh = |flag: u8| {
+            flows.iter().filter(|flow| flow.hook == 1 && flow.kind < 3 && flow.tcp_flags & flag != 0).count()
+        };
+        assert_eq!((fresh(0x02), fresh(0x01)), (1, 1), "one SYN and one FIN: {flows:?}");
+    });
+}
+
+/// A frame from one of the pod's interfaces for a MAC. Datagrams, so that each is one connection of its own by `port`.
+fn frame(lab: &Lab, from: &str, source: [u8; 6], destination: [u8; 6], port: u16) {
+    let mut frame = udp(([10, 9, 1, 2], port), ([10, 9, 1, 3], 9999), b"hello");
+    frame[..6].copy_from_slice(&destination);
+    frame[6..12].copy_from_slice(&source);
+    send_frame(&lab.pod, from, &frame);
+}
+
+/// A bridge that does not know where a MAC is sends the frame to all: it counts at the pod whose MAC it is, be it the
+/// interface's own though it has been silent, or one that the pod has sent from. Frames for many count everywhere.
+#[test]
+fn a_bridge_floods() {
+    Lab::run("flood", |lab| {
+        run("ip link add br0 type bridge mcast_snooping 0");
+        run("ip link set br0 up");
+        let mut kernel = load(&Settings::default()).unwrap();
+        let names = ["port0", "port1", "port2"];
+        let mut macs = Vec::new();
+        for (number, name) in names.iter().enumerate() {
+            run(&format!("ip link add {name} type veth peer name eth{number} netns {}", lab.pod));
+            macs.push([2, 0, 0, 0, 7, number as u8]);
+            run(&format!("ip -n {} link set eth{number} address 02:00:00:00:07:0{number}", lab.pod));
+            run(&format!("ip -n {} link set eth{number} up", lab.pod));
+            run(&format!("ip link set {name} master br0"));
+            run(&format!("ip link set {name} up"));
+        }
+        let known = interfaces();
+        for name in names {
+            kernel.probes.attach(&known[name], Role::Pod).unwrap();
+            assert_eq!(arrange(&mut kernel, known[name].index), BRIDGED);
+        }
+        // Where a frame from the first port is counted, and how often it was flooded beside that.
+        let forget = || run("ip link set br0 type bridge fdb_flush");
+        let arrives = |kernel: &mut Kernel, destination: [u8; 6], port: u16| {
+            forget();
+            records(kernel);
+            let flooded = kernel.totals()[1].flooded_packets;
+            frame(lab, "eth0", macs[0], destination, port);
+            kernel.balanced(Mode::Everything);
+            let (flows, _) = records(kernel);
+            let at = |name: &str| {
+                flows.iter().any(|flow| flow.hook == 1 && flow.source_port == port && flow.ifindex == known[name].index)
+            };
+            assert!(!at("port0"));
+            (at("port1"), at("port2"), kernel.totals()[1].flooded_packets - flooded)
+        };
+        assert_eq!(arrives(&mut kernel, macs[1], 1001), (true, false, 1), "silent, and known by its interface");
+        assert_eq!(arrives(&mut kernel, macs[2], 1002), (false, true, 1));
+        assert_eq!(arrives(&mut kernel, [0xff; 6], 1003), (true, true, 0), "for everybody");
+        assert_eq!(arrives(&mut kernel, [0x33, 0x33, 0, 0, 0, 1], 1004), (true, true, 0), "for many");
+        assert_eq!(arrives(&mut kernel, MAC_A, 1005), (false, false, 2), "for a MAC that nobody has");
+        frame(lab, "eth2", MAC_A, [0xff; 6], 1006);
+        assert_eq!(
+            arrives(&mut kernel, MAC_A, 1007),
+            (false, true, 1),
+            "now one has: what a pod sends from is its own"
+        );
+        for number in 0..PORT_MACS as u8 {
+            frame(lab, "eth2", [2, 0, 0, 0, 9, number], [0xff; 6], 1100);
+        }
+        assert_eq!(arrives(&mut kernel, macs[1], 1008), (true, true, 0), "too many to know them all");
+
+        // It leaves the bridge, and all is as before.
+        run("ip link set port1 nomaster");
+        kernel.probes.attach(&interfaces()["port1"], Role::Pod).unwrap();
+        assert_eq!(arrange(&mut kernel, known["port1"].index), PLAIN);
+        // Both at once: flooded frames are told at the device as well.
+        let _enforcer = Enforcer::attach("port1", By::Tcx, 0, 4711);
+        run("ip link set port1 master br0");
+        kernel.probes.attach(&interfaces()["port1"], Role::Pod).unwrap();
+        assert_eq!(arrange(&mut kernel, known["port1"].index), Special { bridged: true, at_device: true });
+        assert_eq!(arrives(&mut kernel, macs[2], 1009), (false, true, 1));
+        assert_eq!(arrives(&mut kernel, macs[1], 1010), (true, true, 0));
+    });
+}

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* What a network plugin that enforces policies by tc does, in miniature: drops IPv4 by its source and its port. */
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/pkt_cls.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Numbers, as one writes them; 0 for any. Tests set them before they load the program. */
+const volatile __u32 denied_source = 0;
+const volatile __u16 denied_port = 0;
+
+SEC("classifier")
+int enforce(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	struct ethhdr *ethernet = data;
+	struct iphdr *ip = data + sizeof(*ethernet);
+	struct udphdr *ports = (void *)(ip + 1); /* TCP has them in the same place */
+
+	if ((void *)(ports + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
+		return TC_ACT_UNSPEC;
+	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
+		return TC_ACT_UNSPEC;
+	if ((denied_source && bpf_ntohl(ip->saddr) != denied_source) || (denied_port && bpf_ntohs(ports->dest) != denied_port))
+		return TC_ACT_UNSPEC;
+	return TC_ACT_SHOT;
+}
