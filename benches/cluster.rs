@@ -106,6 +106,7 @@ impl World {
             let own = RuleSpec {
                 peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(Selector::default()) }],
                 ports: vec![PortSpec { protocol: webb::flow::L4::Tcp, port: PortMatch::Range(8080, 8080) }],
+                unknown: false,
             };
             let policy = PolicySpec {
                 namespace: name.clone(),
@@ -202,7 +203,12 @@ fn megabytes(bytes: u64) -> f64 {
 
 fn bench(pods: u32) {
     let before = bytes();
-    let cache = Cache::new(Settings { node: LOCAL.into(), cluster: "production".into(), addresses: Vec::new() });
+    let cache = Cache::new(Settings {
+        node: LOCAL.into(),
+        cluster: "production".into(),
+        addresses: Vec::new(),
+        ..Settings::default()
+    });
     let mut world = World { pods, made: 0, running: VecDeque::new() };
     world.fill(&cache);
     let start = Instant::now();

@@ -39,7 +39,8 @@ fn index() -> Index {
                 pod_name: format!("pod-{pod}"),
                 ..EndpointSpec::default()
             };
-            let policy_subject = compiler.subject(Subject { namespace, labels: labels(pod % 400), ports: Vec::new() });
+            let policy_subject =
+                compiler.subject(Subject { namespace, labels: labels(pod % 400), ports: Vec::new(), vendor: false });
             (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, pod < 110, &spec) }, vec![address(pod)])
         })
         .collect();
@@ -51,6 +52,7 @@ fn index() -> Index {
             ingress: Some(vec![RuleSpec {
                 peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(Selector::default()) }],
                 ports: vec![PortSpec { protocol: webb::flow::L4::Tcp, port: PortMatch::Range(80, 80) }],
+                unknown: false,
             }]),
             egress: None,
         })

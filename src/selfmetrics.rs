@@ -112,7 +112,7 @@ defs! {
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
         "Flows with an address that somebody else is behind: found, late (found after a wait of milliseconds), or alone (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
-        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked)";
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
@@ -156,6 +156,10 @@ defs! {
         "Seconds since the last event or bookmark; a quiet kind gets a bookmark about once a minute";
     CLUSTER_INVALID: counter "webb_cluster_invalid_objects_total" ["kind"]
         "Objects that came with a field missing or wrong, so that they could not be used; what was known of them before stays";
+    CLUSTER_UNREADABLE: counter "webb_cluster_unreadable_parts_total" ["kind"]
+        "Parts of objects that could not be read and were passed over; the rest of the object is used";
+    CLUSTER_OTHER_POLICIES: gauge "webb_cluster_other_policies" ["group", "kind", "effect"]
+        "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind that nothing is known of";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
     LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []

@@ -56,7 +56,8 @@ spec: {podSelector: {matchLabels: {app: till}}, policyTypes: [Ingress, Egress]}
 ";
 
 fn cache() -> Arc<Cache> {
-    let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new() };
+    let settings =
+        Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
     let cache = Cache::new(settings);
     let manifest = parse("m.yaml", &format!("{CLUSTER}{MORE}")).unwrap();
     assert_eq!(manifest.problems, []);

@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use webb::cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
+use webb::cluster::{Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, Reference, Service, Settings, Slice};
 use webb::flow::{Address, EndpointId, Flow, L4, Sort};
 use webb::index::policy::spec::{
-    Labels, NamedPort, PeerSpec, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector, Test,
+    Action, Labels, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector,
+    Test, Tier, TierRule, TierSpec,
 };
 use webb::index::{Endpoint, Index, Kind as EndpointKind};
 
@@ -44,7 +45,7 @@ fn reference(name: &str) -> Reference {
 }
 
 fn cache() -> Cache {
-    Cache::new(Settings { node: "n1".into(), cluster: "lab".into(), addresses: vec![ip(250)] })
+    Cache::new(Settings { node: "n1".into(), cluster: "lab".into(), addresses: vec![ip(250)], ..Settings::default() })
 }
 
 fn name(index: &Index, id: EndpointId) -> String {
@@ -255,6 +256,10 @@ enum Change {
     NoNamespace { name: u8 },
     Policy { name: u8, namespace: u8, pods: u8, peers: u8, team: Option<u8>, port: bool },
     NoPolicy { name: u8, namespace: u8 },
+    Tiered { name: u8, tier: u8, priority: u16, team: u8, peers: u8, action: u8 },
+    NoTiered { name: u8 },
+    Vendor { namespace: u8 },
+    NoVendor { namespace: u8 },
     Node { name: u8, address: u8 },
     NoNode { name: u8 },
     Api { address: Option<u8> },
@@ -279,12 +284,48 @@ fn change() -> impl Strategy<Value = Change> {
             |(name, namespace, pods, peers, team, port)| Change::Policy { name, namespace, pods, peers, team, port }
         ),
         1 => (small(), small()).prop_map(|(name, namespace)| Change::NoPolicy { name, namespace }),
+        3 => (small(), small(), 0..3_u16, small(), small(), small()).prop_map(
+            |(name, tier, priority, team, peers, action)| Change::Tiered { name, tier, priority, team, peers, action }
+        ),
+        1 => small().prop_map(|name| Change::NoTiered { name }),
+        1 => small().prop_map(|namespace| Change::Vendor { namespace }),
+        1 => small().prop_map(|namespace| Change::NoVendor { namespace }),
         1 => (small(), 0..14_u8).prop_map(|(name, address)| Change::Node { name, address }),
         1 => small().prop_map(|name| Change::NoNode { name }),
         1 => prop::option::of(0..14_u8).prop_map(|address| Change::Api { address }),
         1 => (small(), 8..14_u8).prop_map(|(name, address)| Change::Service { name, address }),
         3 => Just(Change::Publish),
     ]
+}
+
+/// A ClusterNetworkPolicy for a team; its rules are for pods of an app, for nodes, and for an address.
+fn tiered(name: u8, tier: u8, priority: u16, team: u8, peers: u8, action: u8) -> Object {
+    let is = |key: &str, value: String| Selector(vec![Requirement { key: key.into(), test: Test::In(vec![value]) }]);
+    let rule = |peer, action| TierRule { action, rule: RuleSpec { peers: vec![peer], ..RuleSpec::default() } };
+    let action = [Some(Action::Accept), Some(Action::Deny), Some(Action::Pass)][usize::from(action)];
+    let rules = vec![
+        rule(PeerSpec::Pods { namespaces: Some(Selector::default()), pods: Some(app(peers)) }, action),
+        rule(PeerSpec::Nodes(is("role", format!("role-{peers}"))), Some(Action::Deny)),
+        rule(
+            PeerSpec::Block { net: "10.0.0.2/31".parse::<IpNet>().unwrap(), except: Vec::new() },
+            Some(Action::Accept),
+        ),
+    ];
+    let spec = TierSpec {
+        kind: PolicyKind::ClusterNetworkPolicy,
+        name: format!("tiered-{name}"),
+        tier: [Some(Tier::Admin), Some(Tier::Baseline), None][usize::from(tier)],
+        priority: Some(priority),
+        namespaces: is("team", team.to_string()),
+        pods: (peers > 0).then(|| app(peers - 1)),
+        ingress: rules[..1].to_vec(),
+        egress: rules,
+    };
+    Object::Tiered(key("", &spec.name.clone()), Arc::new(spec))
+}
+
+fn vendor() -> OtherKind {
+    OtherKinds::default().find("k8s.ovn.org", "egressfirewalls").unwrap()
 }
 
 fn app(app: u8) -> Selector {
@@ -330,6 +371,7 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
                 } else {
                     Vec::new()
                 },
+                unknown: false,
             };
             let policy = PolicySpec {
                 namespace: namespace(of).into(),
@@ -340,11 +382,14 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
             };
             return put(Object::NetworkPolicy(key(namespace(of), &policy.name.clone()), Arc::new(policy)));
         }
+        Change::Tiered { name, tier, priority, team, peers, action } => {
+            return put(tiered(name, tier, priority, team, peers, action));
+        }
+        Change::Vendor { namespace: of } => return put(Object::OtherPolicy(vendor(), key(namespace(of), "default"))),
         Change::Node { name, address } => {
-            return put(Object::Node(
-                key("", &format!("n{name}")),
-                Node { addresses: vec![ip(address)], ..Node::default() },
-            ));
+            let labels = labels(&[("role", &format!("role-{}", address % 3))]);
+            let node = Node { labels, addresses: vec![ip(address)], ..Node::default() };
+            return put(Object::Node(key("", &format!("n{name}")), node));
         }
         Change::Service { name, address } => {
             return put(Object::Service(
@@ -366,6 +411,8 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
         Change::NoPolicy { name, namespace: of } => {
             (Kind::NetworkPolicy, key(namespace(of), &format!("policy-{name}")))
         }
+        Change::NoTiered { name } => (Kind::ClusterNetworkPolicy, key("", &format!("tiered-{name}"))),
+        Change::NoVendor { namespace: of } => (Kind::Other(vendor()), key(namespace(of), "default")),
         Change::NoNode { name } => (Kind::Node, key("", &format!("n{name}"))),
     };
     let reference = Reference { kind: gone.0, key: gone.1 };
@@ -398,7 +445,7 @@ fn judged(index: &Index) -> Vec<String> {
         };
         let judgement = index.policies().judge(index, &flow);
         let text = |opinion: Option<webb::index::policy::Opinion<'_>>| {
-            opinion.map(|opinion| (opinion.matched, opinion.decided_by().collect::<Vec<_>>()))
+            opinion.map(|opinion| (opinion.answer, opinion.matched(), opinion.policies().collect::<Vec<_>>()))
         };
         all.push(format!("{:?} {:?}", text(judgement.egress), text(judgement.ingress)));
     }

@@ -20,6 +20,7 @@ fn cache(text: &str) -> Cache {
         node: "node-1".into(),
         cluster: "lab".into(),
         addresses: vec!["10.0.1.1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
+        ..Settings::default()
     };
     let cache = Cache::new(settings);
     fill(&cache, text);
@@ -172,7 +173,15 @@ fn namespaces_need_no_object() {
 #[test]
 fn the_cache_follows_its_source() {
     let cache = cache(STAR_WARS);
-    let all = Counts { pods: 4, namespaces: 1, nodes: 2, services: 1, endpoint_slices: 1, network_policies: 1 };
+    let all = Counts {
+        pods: 4,
+        namespaces: 1,
+        nodes: 2,
+        services: 1,
+        endpoint_slices: 1,
+        network_policies: 1,
+        ..Counts::default()
+    };
     assert_eq!(cache.counts(), all);
     let xwing = Reference { kind: ObjectKind::Pod, key: Key { namespace: "default".into(), name: "xwing".into() } };
     assert!(cache.remove(&xwing));

@@ -40,12 +40,12 @@ fn index() -> Index {
     let mut pod = |name: &str, namespace: &str, local: bool, address: &str| {
         let spec =
             EndpointSpec { namespace: namespace.into(), pod_name: name.into(), identity: 300, ..Default::default() };
-        let subject = Subject { namespace: namespace.into(), labels: [].into(), ports: vec![] };
+        let subject = Subject { namespace: namespace.into(), labels: [].into(), ports: vec![], vendor: false };
         let policy_subject = compiler.subject(subject);
         (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) }, vec![Address(ip(address))])
     };
     let pods = vec![pod("a", "one", true, LOCAL), pod("b", "guarded", true, GUARDED), pod("c", "two", false, REMOTE)];
-    let nobody = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ports: vec![] };
+    let nobody = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ..RuleSpec::default() };
     let policy = PolicySpec {
         namespace: "guarded".into(),
         name: "own-only".into(),

@@ -55,7 +55,8 @@ fn start(sources: Sources) -> Resolver {
     let component = Components::default().component("resolver");
     let index = Arc::new(ArcSwap::from_pointee(Index::default()));
     let (commands, _requests) = Commands::new(Waker::new().unwrap());
-    let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new() };
+    let settings =
+        Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
     let names = Arc::new(Names::new(settings, sources, Arc::clone(&index), Arc::clone(&component), commands));
     let policy = Policy {
         max_restarts: 3,

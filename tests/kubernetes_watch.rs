@@ -18,6 +18,7 @@ use kube_api::store::pod;
 use kube_api::{Api, Ending, Streaming};
 use serde_json::{Value, json};
 use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb::cluster::{Kind, OtherKinds};
 
 fn many(count: usize) -> Vec<Value> {
     let ip = |at: usize| format!("10.244.{}.{}", at / 250, at % 250 + 1);
@@ -201,9 +202,16 @@ fn the_role_is_what_is_watched() {
         text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect();
     let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]);
-    let mut granted = BTreeSet::new();
+    let (mut granted, mut granted_names) = (BTreeSet::new(), BTreeSet::new());
     for rule in documents[1]["rules"].as_array().unwrap() {
-        assert_eq!(rule["verbs"], json!(["get", "list", "watch"]));
+        let granted = match &rule["verbs"] {
+            verbs if *verbs == json!(["get", "list", "watch"]) => &mut granted,
+            // Of vendors' kinds, names are all that is read.
+            verbs => {
+                assert_eq!(*verbs, json!(["list", "watch"]));
+                &mut granted_names
+            }
+        };
         assert_eq!(rule.as_object().unwrap().len(), 3, "groups, resources and verbs: {rule}");
         for group in rule["apiGroups"].as_array().unwrap() {
             for resource in rule["resources"].as_array().unwrap() {
@@ -211,9 +219,12 @@ fn the_role_is_what_is_watched() {
             }
         }
     }
-    let watched: BTreeSet<_> =
-        RESOURCES.iter().map(|resource| (resource.group.to_owned(), resource.plural.to_owned())).collect();
-    assert_eq!(granted, watched);
+    let watched = RESOURCES.iter().map(|resource| (resource.group.to_owned(), resource.plural.to_owned()));
+    let tiered = Kind::TIERED.map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
+    assert_eq!(granted, watched.chain(tiered).collect());
+    let others = OtherKinds::default().with_effect();
+    let others = others.iter().map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
+    assert_eq!(granted_names, others.collect());
     let name = |document: &Value| (document["metadata"]["name"].clone(), document["metadata"]["namespace"].clone());
     assert_eq!(documents[2]["roleRef"]["name"], name(&documents[1]).0);
     let subject = &documents[2]["subjects"][0];

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use webb::cluster::{Cache, Settings, parse};
 use webb::flow::{Address, Direction, Flow, L4};
 use webb::index::Index;
+use webb::index::policy::Answer;
 
 /// Two pods with different jobs and one without labels in `a`, two in `b`, one in `c`, and two nodes: ours and one
 /// that has a pod in the host's network. `http` is port 8080 for `a/web` and 9090 for `b/web`.
@@ -142,7 +143,10 @@ fn verdict(index: &Index, flow: &Flow) -> &'static str {
 
 /// As [`verdict`], from the full judgement.
 fn judged(index: &Index, flow: &Flow) -> &'static str {
-    match index.policies().judge(index, flow).denial().map(|denial| denial.direction) {
+    let judgement = index.policies().judge(index, flow);
+    let mut opinions = [judgement.egress, judgement.ingress].into_iter().flatten();
+    match judgement.denial().map(|denial| denial.direction) {
+        None if opinions.any(|opinion| opinion.answer == Answer::Undecided) => "undecided",
         None => "allowed",
         Some(Direction::Egress) => "egress",
         Some(Direction::Ingress) => "ingress",
@@ -246,9 +250,9 @@ const CASES: &[Case] = &[
     ("one of several ports is enough", &["a: {podSelector: {}, ingress: [{ports: [{port: 80}, {port: 81}]}]}"], "b/web > a/web tcp 81", "allowed"),
     ("peer and port must be of one rule", &["a: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}, {from: [{namespaceSelector: {}}], ports: [{port: 81}]}]}"], "b/web > a/web tcp 80", "ingress"),
     ("the second rule admits what the first doesn't", &["a: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}, {from: [{namespaceSelector: {}}], ports: [{port: 81}]}]}"], "b/web > a/web tcp 81", "allowed"),
-    ("a rule with ports admits no ICMP", &["a: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}"], "b/web > a/web icmp 0", "ingress"),
+    ("a rule with ports admits no ICMP", &["a: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}"], "b/web > a/web icmp 0", "ingress if dropped"),
     ("a rule without ports admits ICMP", &["a: {podSelector: {}, ingress: [{from: [{namespaceSelector: {}}]}]}"], "b/web > a/web icmp 0", "allowed"),
-    ("a fragment may be of the admitted port", &["a: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}"], "b/web > a/web fragment 0", "allowed"),
+    ("a fragment may be of the admitted port", &["a: {podSelector: {}, ingress: [{ports: [{port: 80}]}]}"], "b/web > a/web fragment 0", "undecided"),
     ("a fragment from a peer that no rule admits is forbidden", &["a: {podSelector: {}, ingress: [{from: [{podSelector: {}}], ports: [{port: 80}]}]}"], "b/web > a/web fragment 0", "ingress"),
     // Named ports.
     ("a named port is what the selected pod calls so", &["a: {podSelector: {}, ingress: [{ports: [{port: http}]}]}"], "b/web > a/web tcp 8080", "allowed"),
@@ -273,7 +277,7 @@ const CASES: &[Case] = &[
     ("the pod's own node may not come in to pods elsewhere", &["b: {podSelector: {}}"], "node > b/api tcp 80", "ingress"),
     ("another node may not come in", &[DENY_IN], "other-node > a/web tcp 8080", "ingress"),
     ("another node may come in by its address", &["a: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 192.168.0.0/24}}]}]}"], "other-node > a/web tcp 1", "allowed"),
-    ("traffic to the node is judged like any other", &[DENY_OUT], "a/web > node tcp 10250", "egress"),
+    ("what is sent to the own node is denied only if it is dropped", &[DENY_OUT], "a/web > node tcp 10250", "egress if dropped"),
     ("a pod always reaches itself", &[DENY_BOTH], "a/web > a/web tcp 8080", "allowed"),
     ("no pod, no policy", &[DENY_BOTH], "world > node tcp 22", "allowed"),
     ("a pod in the host's network is its node, which no policy isolates", &["a: {podSelector: {matchLabels: {app: agent}}}"], "b/web > other-node tcp 80", "allowed"),
@@ -303,11 +307,16 @@ fn the_table() {
         let index = index(policies);
         let flow = flow(&index, text);
         let (got, judged) = (verdict(&index, &flow), judged(&index, &flow));
-        if judged != got {
-            writeln!(wrong, "{name}: {text} is judged {judged}, though it is {got}").unwrap();
-        }
+        // Where engines differ, only a drop that is seen makes a denial.
+        let got = match (got, judged) {
+            ("egress", "undecided") => "egress if dropped",
+            ("ingress", "undecided") => "ingress if dropped",
+            ("allowed", "undecided") => "undecided",
+            (got, judged) if got == judged => got,
+            _ => "judged in two ways",
+        };
         if got != *expected {
-            writeln!(wrong, "{name}: {text} is {got}, expected {expected}").unwrap();
+            writeln!(wrong, "{name}: {text} is {got} ({judged}), expected {expected}").unwrap();
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
@@ -329,11 +338,12 @@ fn policies_are_named() {
     let index =
         index(&[DENY_IN, DENY_OUT, "a: {podSelector: {matchLabels: {app: db}}, ingress: [{ports: [{port: 1}]}]}"]);
     let flow = flow(&index, "b/web > a/db tcp 5432");
-    let denial = index.policies().forbids(&index, &flow).unwrap();
+    let judgement = index.policies().judge(&index, &flow);
+    let denial = judgement.denial().unwrap();
     let text = |names: Vec<webb::index::policy::PolicyName>| {
         names.iter().map(|name| format!("{}/{}", name.namespace.text(), name.name.text())).collect::<Vec<_>>()
     };
-    assert_eq!(text(denial.by().collect()), ["a/p0", "a/p2"]);
+    assert_eq!(text(denial.policies().collect()), ["a/p0", "a/p2"]);
     let database = index.endpoint(flow.destination);
     let selecting = |direction| text(index.policies().selecting(database, direction).collect());
     assert_eq!(selecting(Direction::Ingress), ["a/p0", "a/p2"]);
@@ -353,21 +363,22 @@ fn judgements_name_what_decided() {
         let judgement = index.policies().judge(&index, &flow);
         let tell = |opinion: Option<webb::index::policy::Opinion<'_>>| {
             opinion.map_or_else(String::new, |opinion| {
-                let names: Vec<String> = opinion.decided_by().map(|policy| policy.name.text().to_string()).collect();
-                format!("{:?} {}", opinion.matched, names.join(","))
+                let names: Vec<String> = opinion.policies().map(|policy| policy.name.text().to_string()).collect();
+                format!("{:?} {}", opinion.matched(), names.join(",")).trim_end().to_owned()
             })
         };
         [tell(judgement.egress), tell(judgement.ingress)]
     };
     let none = String::new;
-    assert_eq!(judge(&[], "b/web > a/db tcp 1"), [none(), none()]);
-    assert_eq!(judge(&[DENY_IN], "b/web > a/db tcp 1"), [none(), "None p0".to_owned()]);
+    let all = || "All".to_owned();
+    assert_eq!(judge(&[], "b/web > a/db tcp 1"), [all(), all()]);
+    assert_eq!(judge(&[DENY_IN], "b/web > a/db tcp 1"), [all(), "None p0".to_owned()]);
     assert_eq!(judge(&[DENY_BOTH], "a/web > a/db tcp 1"), ["None p0".to_owned(), "None p0".to_owned()]);
     assert_eq!(judge(&[DENY_BOTH], "a/web > a/web tcp 1"), [none(), none()]);
-    assert_eq!(judge(&[DENY_BOTH], "node > a/web tcp 1"), [none(), none()]);
+    assert_eq!(judge(&[DENY_BOTH], "node > a/web tcp 1"), [none(), all()]);
     let ingress =
         |rule: &str| judge(&[DENY_IN, &format!("a: {{podSelector: {{}}, ingress: [{rule}]}}")], "b/web > a/db tcp 80");
-    let told = |text: &str| [none(), text.to_owned()];
+    let told = |text: &str| [all(), text.to_owned()];
     assert_eq!(ingress("{}"), told("All p1"));
     assert_eq!(ingress("{from: [{namespaceSelector: {}}]}"), told("L3Only p1"));
     assert_eq!(ingress("{from: [{ipBlock: {cidr: 10.0.0.0/8}}]}"), told("L3Only p1"));

@@ -69,7 +69,7 @@ fn index_with(late: &[&str]) -> Index {
     let mut pod = |name: &str, local: bool, address: &str| {
         let spec = EndpointSpec { namespace: "a".into(), pod_name: name.into(), ..EndpointSpec::default() };
         let labels = [("name".to_owned(), name.to_owned())].into();
-        let policy_subject = compiler.subject(Subject { namespace: "a".into(), labels, ports: vec![] });
+        let policy_subject = compiler.subject(Subject { namespace: "a".into(), labels, ports: vec![], vendor: false });
         let endpoint = Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) };
         let id = draft.add(if local { Sort::Local } else { Sort::Remote }, endpoint);
         draft.set(ip(address), Some(id), None);
@@ -95,6 +95,7 @@ fn index_with(late: &[&str]) -> Index {
         ports: [(L4::Tcp, port), (L4::Udp, 5683)]
             .map(|(protocol, port)| PortSpec { protocol, port: PortMatch::Range(port, port) })
             .into(),
+        unknown: false,
     };
     let policy = PolicySpec {
         namespace: "a".into(),

@@ -66,7 +66,8 @@ pub(crate) fn index(pods: u32) -> Arc<Index> {
         .map(|pod| {
             let (namespace, workload) = (format!("namespace-{}", pod % 20), format!("workload-{}", pod % 200));
             let labels = [("app".to_owned(), workload.clone())].into();
-            let policy_subject = compiler.subject(Subject { namespace: namespace.clone(), labels, ports: Vec::new() });
+            let policy_subject =
+                compiler.subject(Subject { namespace: namespace.clone(), labels, ports: Vec::new(), vendor: false });
             let spec = EndpointSpec {
                 identity: 256 + pod % 400,
                 pod_name: format!("{workload}-6c94dcc57b-{pod:05}"),
@@ -85,6 +86,7 @@ pub(crate) fn index(pods: u32) -> Arc<Index> {
             ingress: Some(vec![RuleSpec {
                 peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(Selector::default()) }],
                 ports: vec![PortSpec { protocol: L4::Tcp, port: PortMatch::Range(80, 80) }],
+                unknown: false,
             }]),
             egress: None,
         })

@@ -64,6 +64,8 @@ pub struct Names {
     /// Whether the API server is the source, and how its watches go.
     watching: AtomicBool,
     watches: Status,
+    /// What was last said of undecided verdicts.
+    undecided: Mutex<String>,
     changed: Notify,
     /// The names are as complete as they can be, for the first time.
     complete: AtomicBool,
@@ -92,6 +94,7 @@ impl Names {
             reader,
             watching: AtomicBool::new(false),
             watches: Status::default(),
+            undecided: Mutex::default(),
             changed: Notify::new(),
             complete: AtomicBool::new(false),
             problems: AtomicU64::new(0),
@@ -170,11 +173,34 @@ impl Names {
             tracing::warn!("{} more problems in the manifest", count - SHOWN);
         }
         self.problems.store(count as u64, Relaxed);
+        self.cache.set_watched(false);
         self.cache.replace(objects);
         self.publish();
-        let why = if count == 0 { String::new() } else { format!("{count} objects of the manifest cannot be used") };
-        self.component.set_state(if count == 0 { State::Up } else { State::Degraded }, &why);
+        let why = if count == 0 {
+            String::new()
+        } else {
+            format!("{count} objects of the manifest, or parts of them, cannot be used")
+        };
+        self.tell(if count == 0 { State::Up } else { State::Degraded }, why);
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
+    }
+
+    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes.
+    fn tell(&self, state: State, mut why: String) {
+        let undecided = self.cache.undecided_because();
+        let mut said = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != undecided {
+            match undecided.as_str() {
+                "" => tracing::info!("nothing beside policies themselves leaves verdicts undecided any more"),
+                text => tracing::warn!("{text}"),
+            }
+            said.clone_from(&undecided);
+        }
+        if !undecided.is_empty() {
+            let separator = if why.is_empty() { "" } else { "; " };
+            why = format!("{why}{separator}{undecided}");
+        }
+        self.component.set_state(state, &why);
     }
 
     fn publish(&self) {
@@ -255,7 +281,7 @@ impl Names {
     }
 
     fn follow_manifest(&self, life: &Life, turn: u64, path: &Path) {
-        let mut source = ManifestSource::new(path);
+        let mut source = ManifestSource::with_kinds(path, self.cache.other_kinds().clone());
         life.beat();
         while self.goes_on(life, turn) {
             self.look(&mut source);
@@ -328,7 +354,7 @@ impl Names {
             } else {
                 State::Degraded
             };
-            self.component.set_state(state, &complaint);
+            self.tell(state, complaint);
             self.look_at_routes();
             self.say_goodbye();
             sleep(TEND).await;

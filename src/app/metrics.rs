@@ -73,6 +73,7 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
             &own::CLUSTER_CONTESTED,
             &own::CLUSTER_PROBLEMS,
             &own::CLUSTER_PUBLISHED,
+            &own::CLUSTER_OTHER_POLICIES,
         ],
         Box::new(move |rows| {
             let counts = names.counts();
@@ -83,9 +84,15 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
                 ("Service", counts.services),
                 ("EndpointSlice", counts.endpoint_slices),
                 ("NetworkPolicy", counts.network_policies),
+                ("AdminNetworkPolicy", counts.admin_network_policies),
+                ("BaselineAdminNetworkPolicy", counts.baseline_admin_network_policies),
+                ("ClusterNetworkPolicy", counts.cluster_network_policies),
             ];
             for (kind, count) in kinds {
                 rows.add(&own::CLUSTER_OBJECTS, &[kind], count as u64);
+            }
+            for (group, kind, effect, count) in names.cache().other_counts() {
+                rows.add(&own::CLUSTER_OTHER_POLICIES, &[&group, &kind, effect], count as u64);
             }
             rows.add(&own::CLUSTER_ADDRESSES, &[], index.load().addresses() as u64);
             rows.add(&own::CLUSTER_CONTESTED, &[], index.load().contested() as u64);
@@ -104,6 +111,7 @@ pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
             &own::CLUSTER_WATCH_RESTARTS,
             &own::CLUSTER_WATCH_LAG,
             &own::CLUSTER_INVALID,
+            &own::CLUSTER_UNREADABLE,
         ],
         Box::new(move |rows| {
             for watched in names.watches().into_iter().flat_map(Status::watched) {
@@ -117,6 +125,7 @@ pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
                 }
                 rows.add_f64(&own::CLUSTER_WATCH_LAG, &[kind], watched.lag());
                 rows.add(&own::CLUSTER_INVALID, &[kind], watched.invalid());
+                rows.add(&own::CLUSTER_UNREADABLE, &[kind], watched.unreadable());
             }
         }),
     )

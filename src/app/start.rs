@@ -32,6 +32,7 @@ use crate::fault::Components;
 use crate::flow::Reasons;
 use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
 use crate::index::Index;
+use crate::index::policy::Effect;
 use crate::logging::LogControl;
 use crate::metrics::dynamic::Dynamic;
 use crate::metrics::{Budget, Limits, MetricConfig};
@@ -252,11 +253,30 @@ fn start_resolver(
         node: settings.node_name.clone(),
         cluster: settings.cluster_name.clone(),
         addresses: own_addresses(),
+        other_kinds: other_kinds(&settings.policies),
     };
     let component = parts.components.component("resolver");
     let names = Arc::new(Names::new(of_cluster, Sources::from(settings), Arc::clone(index), component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
+}
+
+/// What the configuration says about vendors' kinds of policy.
+fn other_kinds(policies: &settings::Policies) -> cluster::OtherKinds {
+    let added: Vec<(String, String, Effect)> = policies
+        .more_kinds
+        .iter()
+        .map(|kind| {
+            let effect = match kind.effect {
+                settings::KindEffect::None => Effect::NONE,
+                settings::KindEffect::Ingress => Effect::INGRESS,
+                settings::KindEffect::Egress => Effect::EGRESS,
+                settings::KindEffect::Both => Effect::BOTH,
+            };
+            (kind.group.clone(), kind.plural.clone(), effect)
+        })
+        .collect();
+    cluster::OtherKinds::new(policies.other_kinds == settings::OtherKinds::Ignore, &added)
 }
 
 struct Tracking {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::build::Builder;
+use super::build::{Builder, NAMESPACE_NAME};
 use super::claims::{Claim, Owner, Rank};
 use super::keep::Kept;
 use super::{Cache, Key, Kind, workload};
 use crate::clock;
 use crate::flow::{Address, Direction, EndpointId};
-use crate::index::policy::PolicyName;
+use crate::index::policy::spec::{Labels, PolicyKind};
+use crate::index::policy::{PolicyName, Truth};
 use crate::index::{Endpoint, Index, ServicePort};
 
 /// How an endpoint is named.
@@ -136,9 +137,9 @@ pub struct ServiceEndpoint {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct PolicySummary {
     pub policy: String,
-    /// Whether it isolates the pods that it selects from who would reach them.
+    /// Whether it has a say in what reaches the pods that it selects: a NetworkPolicy isolates them, others have rules.
     pub ingress: bool,
-    /// Whether it isolates them from whom they would reach.
+    /// Whether it has a say in what they send.
     pub egress: bool,
 }
 
@@ -215,7 +216,7 @@ impl Cache {
         }
         let subject = &pod.profile.subject;
         for policy in &self.policies {
-            if policy.namespace != subject.namespace || !policy.pods.matches(&subject.labels) {
+            if policy.namespace != subject.namespace || policy.pods.matches(&subject.labels) == Truth::No {
                 continue;
             }
             let name = policy.key().to_string();
@@ -223,6 +224,22 @@ impl Cache {
                 belief.egress.push(name.clone());
             }
             if policy.ingress.is_some() {
+                belief.ingress.push(name);
+            }
+        }
+        let namespace = Key { namespace: String::new(), name: subject.namespace.clone() };
+        let mut labels = self.namespaces.get(&namespace).map(|labels| Labels::clone(&labels)).unwrap_or_default();
+        labels.entry(NAMESPACE_NAME.to_owned()).or_insert(namespace.name);
+        for policy in &self.tiered {
+            let pods = policy.pods.as_ref().map_or(Truth::Yes, |pods| pods.matches(&subject.labels));
+            if policy.namespaces.matches(&labels).min(pods) == Truth::No {
+                continue;
+            }
+            let name = format!("{} {}", policy.kind.name(), policy.name);
+            if !policy.egress.is_empty() {
+                belief.egress.push(name.clone());
+            }
+            if !policy.ingress.is_empty() {
                 belief.ingress.push(name);
             }
         }
@@ -272,6 +289,11 @@ impl Cache {
                 egress: policy.egress.is_some(),
             })
             .collect();
+        policies.extend(self.tiered.iter().map(|policy| PolicySummary {
+            policy: format!("{} {}", policy.kind.name(), policy.name),
+            ingress: !policy.ingress.is_empty(),
+            egress: !policy.egress.is_empty(),
+        }));
         policies.sort_unstable_by(|a, b| a.policy.cmp(&b.policy));
         policies
     }
@@ -351,6 +373,9 @@ fn gave_up(pod: &Kept) -> Option<&'static str> {
 }
 
 fn selecting(index: &Index, endpoint: &Endpoint, direction: Direction) -> Vec<String> {
-    let text = |policy: PolicyName| format!("{}/{}", policy.namespace.text(), policy.name.text());
+    let text = |policy: PolicyName| match policy.kind {
+        PolicyKind::NetworkPolicy => format!("{}/{}", policy.namespace.text(), policy.name.text()),
+        kind => format!("{} {}", kind.name(), policy.name.text()),
+    };
     index.policies().selecting(endpoint, direction).map(text).collect()
 }

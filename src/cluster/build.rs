@@ -13,7 +13,7 @@
 //! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
 //! has such an identity. Who has an address that several claim is told by [`Claims`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,15 +23,15 @@ use super::keep::{Kept, Named};
 use super::networks::{Networks, first_addresses};
 use super::{Cache, Key, Kind, Settings};
 use crate::flow::{Address, EndpointId, Sort};
-use crate::index::policy::Compiler;
-use crate::index::policy::spec::{Labels, PolicySpec};
+use crate::index::policy::spec::{Labels, PolicySpec, TierSpec};
+use crate::index::policy::{Compiler, NodeSpec};
 use crate::index::{self, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, ServiceSpec, Services};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
 const API_SERVER: &str = "reserved:kube-apiserver";
 /// The label that the API server gives to every namespace.
-const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// An owner of addresses, as the draft has it.
 #[derive(Debug)]
@@ -56,6 +56,32 @@ fn named(cache: &Cache) -> Vec<ServiceSpec> {
         .collect();
     all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
     all
+}
+
+/// The addresses of an owner, each with the id that it is to lead to.
+type Told = (Owner, Rank, Vec<(Address, EndpointId)>);
+
+/// What stands after a node's name in the owner of its addresses in its own pods' network.
+const OVERLAY: &str = " (overlay)";
+
+/// The nodes as policies look at them, by name; `told` has all addresses that are known to be theirs.
+fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
+    let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
+    for (owner, _, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
+        let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
+        let spec = specs.entry(name).or_insert_with(|| {
+            let key = Key { namespace: String::new(), name: name.to_owned() };
+            let node = cache.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
+            NodeSpec {
+                name: key.name,
+                labels: node.labels,
+                listed: node.addresses.into_iter().map(Address::from).collect(),
+                own: Vec::new(),
+            }
+        });
+        spec.own.extend(addresses.iter().map(|(address, _)| *address));
+    }
+    specs.into_values().collect()
 }
 
 /// The endpoints that are no pods, by what they are.
@@ -112,6 +138,11 @@ impl Builder {
         self.draft.set_ready(ready);
     }
 
+    /// Policies that are not compiled because of their size, the first ten by name.
+    pub(super) fn oversize(&self) -> String {
+        self.compiler.oversize().iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     pub(super) fn claims(&self) -> &Claims {
         &self.claims
     }
@@ -124,7 +155,7 @@ impl Builder {
     /// The next index.
     pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
         self.recycle(cache, now_ns);
-        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, interfaces } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others, interfaces } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
         if !relabelled.is_empty() {
@@ -160,7 +191,12 @@ impl Builder {
         if policies {
             let mut specs: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|spec| Arc::clone(spec.value())).collect();
             specs.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-            self.compiler.set_policies(specs);
+            let mut tiered: Vec<Arc<TierSpec>> = cache.tiered.iter().map(|spec| Arc::clone(spec.value())).collect();
+            tiered.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+            self.compiler.set_all(specs, tiered);
+        }
+        if others {
+            self.compiler.set_veil(cache.veil());
         }
         if policies || self.compiler.is_stale() {
             self.draft.set_policies(self.compiler.policies().clone());
@@ -207,10 +243,11 @@ impl Builder {
         if !labels.contains_key(NAMESPACE_NAME) {
             Arc::make_mut(&mut labels).insert(NAMESPACE_NAME.to_owned(), name.to_owned());
         }
+        let listed = cache.is_whole() || cache.namespaces.contains_key(&key);
+        self.compiler.namespace(name, Labels::clone(&labels), listed);
         if self.namespaces.get(name) == Some(&labels) {
             return false;
         }
-        self.compiler.namespace(name, Labels::clone(&labels));
         self.namespaces.insert(name.to_owned(), labels);
         true
     }
@@ -273,6 +310,7 @@ impl Builder {
     fn is_still(&mut self, cache: &Cache, named: &Named, kept: &Kept) -> bool {
         Arc::ptr_eq(&named.profile, &kept.profile)
             && named.local == self.is_local(kept)
+            && named.node == kept.node
             && named.namespace_labels == self.labels_of(cache, &named.key.namespace)
     }
 
@@ -283,6 +321,7 @@ impl Builder {
             namespace_labels: self.labels_of(cache, &key.namespace),
             cluster: Arc::clone(&self.cluster),
             local: self.is_local(kept),
+            node: Arc::clone(&kept.node),
             subject: self.compiler.subject(Arc::clone(&kept.profile.subject)),
         });
         let sort = if named.local { Sort::Local } else { Sort::Remote };
@@ -322,7 +361,7 @@ impl Builder {
         let slices = cache.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
         let mut own = cache.settings.addresses.clone();
-        let mut told = Vec::new();
+        let mut told: Vec<Told> = Vec::new();
         let mut networks = Vec::new();
         let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), id));
@@ -335,13 +374,14 @@ impl Builder {
             let is_own = node.key().name == self.node;
             let first = node.pod_networks.iter().flat_map(first_addresses);
             let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
-            let overlay = Key { namespace: String::new(), name: format!("{} (overlay)", node.key().name) };
+            let overlay = Key { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
             tell(Kind::Node, &overlay, Rank::Overlay, first.collect());
             if is_own {
-                own.extend(&node.addresses);
+                own.extend(node.all_addresses());
                 continue;
             }
-            let named = node.addresses.iter().map(|ip| (*ip, if api.contains(ip) { serving } else { elsewhere }));
+            let named = node.all_addresses();
+            let named = named.map(|ip| (ip, if api.contains(&ip) { serving } else { elsewhere }));
             tell(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
         }
         let [plain, serving] = reserved.host;
@@ -351,8 +391,10 @@ impl Builder {
         let kubernetes = Key { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
         let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
         tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
+        self.compiler.set_nodes(node_specs(cache, &told));
 
-        self.networks.set_of_nodes(networks, cache.nodes.iter().flat_map(|node| node.addresses.clone()));
+        self.networks
+            .set_of_nodes(networks, cache.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
         let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {

@@ -5,18 +5,21 @@
 //! update costs the same in a small cluster and in a large one. Readers of flows only ever see indexes, so nothing here
 //! is on the event path.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 
 use super::build::Builder;
 use super::keep::{Kept, Shared};
-use super::{Key, Kind, Node, Object, Reference, Service, Slice};
+use super::other::Others;
+use super::{Key, Kind, Node, Object, OtherKind, OtherKinds, Reference, Service, Slice};
 use crate::clock;
 use crate::index::Index;
-use crate::index::policy::spec::{Labels, PolicySpec};
+use crate::index::policy::spec::{Labels, PolicySpec, TierSpec};
+use crate::index::policy::{Effect, Veil};
 
 /// What the cache must be told about where it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,6 +30,8 @@ pub struct Settings {
     pub cluster: String,
     /// Addresses of this machine that its Node object doesn't list, such as those of its bridges: `reserved:host` too.
     pub addresses: Vec<IpAddr>,
+    /// The kinds of policy that are not evaluated, and what each means.
+    pub other_kinds: OtherKinds,
 }
 
 /// Objects of the cluster by kind and key.
@@ -39,6 +44,10 @@ pub struct Cache {
     pub(super) services: DashMap<Arc<Key>, Service>,
     pub(super) slices: DashMap<Key, Slice>,
     pub(super) policies: DashMap<Key, Arc<PolicySpec>>,
+    pub(super) tiered: DashMap<(Kind, Key), Arc<TierSpec>>,
+    others: Mutex<Others>,
+    /// The source tells all there is; one that watches each kind by itself may not yet have told a pod's namespace.
+    watched: AtomicBool,
     shared: Mutex<Shared>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
@@ -56,6 +65,8 @@ pub(super) struct Touched {
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
     pub(super) policies: bool,
+    /// What is known of other kinds of policy, or of what is missing.
+    pub(super) others: bool,
     /// Which address is behind which interface of this node, if that was told anew.
     pub(super) interfaces: Option<Vec<(u32, IpAddr)>>,
 }
@@ -70,13 +81,17 @@ pub struct Counts {
     pub services: usize,
     pub endpoint_slices: usize,
     pub network_policies: usize,
+    pub admin_network_policies: usize,
+    pub baseline_admin_network_policies: usize,
+    pub cluster_network_policies: usize,
+    pub other_policies: usize,
 }
 
 impl Cache {
     /// An empty cache.
     pub fn new(settings: Settings) -> Self {
         let builder = Mutex::new(Builder::new(&settings));
-        let touched = Mutex::new(Touched { nodes: true, ..Touched::default() });
+        let touched = Mutex::new(Touched { nodes: true, others: true, ..Touched::default() });
         Self { settings, touched, builder, ..Self::default() }
     }
 
@@ -119,6 +134,13 @@ impl Cache {
                 self.touched().nodes |= of_api && before.as_ref() != Some(&slice);
             }
             Object::NetworkPolicy(key, policy) => self.touched().policies |= differs(&self.policies, key, policy),
+            Object::Tiered(key, policy) => {
+                let key = (Kind::of(policy.kind), key);
+                self.touched().policies |= differs(&self.tiered, key, policy);
+            }
+            Object::OtherPolicy(kind, key) => {
+                self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
+            }
         }
     }
 
@@ -164,13 +186,28 @@ impl Cache {
                 self.touched().policies |= known;
                 return known;
             }
+            Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
+                let known = self.tiered.remove(&(*kind, key.clone())).is_some();
+                self.touched().policies |= known;
+                return known;
+            }
+            Kind::Other(kind) => {
+                return self.change_others(|others| {
+                    let Some(keys) = others.objects.get_mut(kind) else { return false };
+                    let known = keys.remove(key);
+                    if keys.is_empty() {
+                        others.objects.remove(kind);
+                    }
+                    known
+                });
+            }
         };
         true
     }
 
     /// Makes these objects the whole content: for a source that tells everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
-        let mut told: HashMap<Kind, HashSet<Key>> = Kind::ALL.map(|kind| (kind, HashSet::new())).into();
+        let mut told: HashMap<Kind, HashSet<Key>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
         for object in objects {
             let Reference { kind, key } = object.reference();
             told.entry(kind).or_default().insert(key);
@@ -190,12 +227,83 @@ impl Cache {
             Kind::Service => self.services.iter().map(|entry| Key::clone(entry.key())).collect(),
             Kind::EndpointSlice => self.slices.iter().map(|entry| entry.key().clone()).collect(),
             Kind::NetworkPolicy => self.policies.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
+                let all = self.tiered.iter().map(|entry| entry.key().clone());
+                all.filter(|(found, _)| *found == kind).map(|(_, key)| key).collect()
+            }
+            Kind::Other(kind) => {
+                let keys = self.others().objects.get(&kind).cloned().unwrap_or_default();
+                keys.into_iter().collect()
+            }
         };
         for key in keys {
             if !told.contains(&key) {
                 self.remove(&Reference { kind, key });
             }
         }
+    }
+
+    /// Every kind of which something is or may be here.
+    fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
+        let others: Vec<Kind> = self.others().objects.keys().copied().map(Kind::Other).collect();
+        Kind::CORE.into_iter().chain(Kind::TIERED).chain(others)
+    }
+
+    /// Tells that policies of some kind are not all here, and why; none tells that they are. As long as one kind is
+    /// missing, no pod has verdicts. `what` is a kind for people, or what else is missing.
+    pub fn set_incomplete(&self, what: &str, why: Option<String>) {
+        self.change_others(|others| match why {
+            Some(why) => others.incomplete.insert(what.to_owned(), why.clone()).as_ref() != Some(&why),
+            None => others.incomplete.remove(what).is_some(),
+        });
+    }
+
+    /// Tells whether the server has a vendor's kind that cannot be listed: then it may concern any pod.
+    pub fn set_unlisted(&self, kind: OtherKind, unlisted: bool) {
+        self.change_others(
+            |others| {
+                if unlisted { others.unlisted.insert(kind) } else { others.unlisted.remove(&kind) }
+            },
+        );
+    }
+
+    /// Tells which kinds the server has, by group and kind, that are policies by their name and of which nothing is
+    /// known. They are named, and have no effect.
+    pub fn set_strange(&self, kinds: impl IntoIterator<Item = (String, String)>) {
+        let kinds = kinds.into_iter().collect();
+        self.change_others(|others| {
+            let differs = others.strange != kinds;
+            others.strange = kinds;
+            differs
+        });
+    }
+
+    /// The kinds of policy that are not evaluated, and what each means.
+    pub fn other_kinds(&self) -> &OtherKinds {
+        &self.settings.other_kinds
+    }
+
+    /// What keeps verdicts undecided beyond what policies themselves leave open; empty if nothing does.
+    pub fn undecided_because(&self) -> String {
+        let mut text = self.others().complaint(&self.settings.other_kinds);
+        let oversize = self.builder().oversize();
+        if !oversize.is_empty() {
+            let separator = if text.is_empty() { "" } else { "; " };
+            text.push_str(&format!("{separator}no verdicts for pods of policies with too many peers: {oversize}"));
+        }
+        text
+    }
+
+    /// How many objects there are of each other kind of policy, by group, kind and effect. Kinds of which nothing is
+    /// known count as one, with the effect `unknown`.
+    pub fn other_counts(&self) -> Vec<(String, String, &'static str, usize)> {
+        let others = self.others();
+        let counted = others
+            .objects
+            .iter()
+            .map(|(kind, keys)| (kind.group().to_owned(), kind.name().to_owned(), kind.effect().label(), keys.len()));
+        let strange = others.strange.iter().map(|(group, kind)| (group.clone(), kind.clone(), "unknown", 1));
+        counted.chain(strange).collect()
     }
 
     /// Tells which address is behind which interface of this node, whoever has that address or will.
@@ -234,7 +342,24 @@ impl Cache {
         let mut touched = self.touched();
         let interfaces = touched.interfaces.take();
         let ended = std::mem::take(&mut touched.ended);
-        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, interfaces };
+        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true, interfaces };
+    }
+
+    /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not so at first.
+    pub fn set_watched(&self, watched: bool) {
+        self.watched.store(watched, Relaxed);
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        !self.watched.load(Relaxed)
+    }
+
+    /// Which pods have no verdicts.
+    pub(super) fn veil(&self) -> Veil {
+        let kinds = &self.settings.other_kinds;
+        let (all, namespaces) = self.others().effects(kinds);
+        let annotated = if kinds.are_ignored() { Effect::NONE } else { Effect::BOTH };
+        Veil { all, namespaces, annotated }
     }
 
     /// How many objects there are.
@@ -246,7 +371,26 @@ impl Cache {
             services: self.services.len(),
             endpoint_slices: self.slices.len(),
             network_policies: self.policies.len(),
+            admin_network_policies: self.count(Kind::AdminNetworkPolicy),
+            baseline_admin_network_policies: self.count(Kind::BaselineAdminNetworkPolicy),
+            cluster_network_policies: self.count(Kind::ClusterNetworkPolicy),
+            other_policies: self.others().objects.values().map(BTreeSet::len).sum(),
         }
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.tiered.iter().filter(|entry| entry.key().0 == kind).count()
+    }
+
+    pub(super) fn others(&self) -> MutexGuard<'_, Others> {
+        lock(&self.others)
+    }
+
+    /// Changes what is known of other kinds; `change` says whether anything differs.
+    fn change_others(&self, change: impl FnOnce(&mut Others) -> bool) -> bool {
+        let differs = change(&mut self.others());
+        self.touched().others |= differs;
+        differs
     }
 
     pub(super) fn builder(&self) -> MutexGuard<'_, Builder> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::{Pod, identity};
 use crate::index::policy::spec::{Labels, Subject};
 use crate::index::{Describe, Endpoint, EndpointSpec, Key, Kind, Workload};
+use crate::sym::Sym;
 
 /// What replicas share.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -50,10 +51,20 @@ pub(super) struct Shared {
 impl Shared {
     /// The pod, sharing what it has in common with others.
     pub(super) fn keep(&mut self, namespace: &str, pod: Pod) -> Kept {
-        let Pod { labels, addresses, created, workload, node, finished, host_network, service_account, mut ports } =
-            pod;
+        let Pod {
+            labels,
+            addresses,
+            created,
+            workload,
+            node,
+            finished,
+            host_network,
+            service_account,
+            mut ports,
+            vendor,
+        } = pod;
         ports.sort_unstable();
-        let subject = Arc::new(Subject { namespace: namespace.to_owned(), labels, ports });
+        let subject = Arc::new(Subject { namespace: namespace.to_owned(), labels, ports, vendor });
         let profile = Profile { subject, service_account, workload };
         let profile = self.profiles.get(&profile).cloned().unwrap_or_else(|| {
             let profile = Arc::new(profile);
@@ -83,6 +94,8 @@ pub(super) struct Named {
     pub(super) namespace_labels: Arc<Labels>,
     pub(super) cluster: Arc<str>,
     pub(super) local: bool,
+    /// The node that it runs on.
+    pub(super) node: Arc<str>,
     /// Its row in the compiled policies.
     pub(super) subject: u32,
 }
@@ -105,6 +118,7 @@ impl Describe for Named {
             labels,
             workloads: self.profile.workload.clone().into_iter().collect(),
         };
-        Endpoint { policy_subject: self.subject, ..Endpoint::new(Kind::Pod, self.local, &spec) }
+        let node = Sym::new(&self.node);
+        Endpoint { policy_subject: self.subject, node, ..Endpoint::new(Kind::Pod, self.local, &spec) }
     }
 }

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::types::{self, ObjectMeta};
-use super::{policy, workload};
+use super::{OtherKind, policy, workload};
 use crate::flow::L4;
-use crate::index::policy::spec::{Labels, NamedPort, PolicySpec};
+use crate::index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
 use crate::index::{Key, ServicePort, Workload};
 
 /// Why an object can't be used: which field, what was found and what was expected.
@@ -29,12 +29,63 @@ pub enum Kind {
     Service,
     EndpointSlice,
     NetworkPolicy,
+    AdminNetworkPolicy,
+    BaselineAdminNetworkPolicy,
+    ClusterNetworkPolicy,
+    /// A vendor's kind of policy, of which only names are read.
+    Other(OtherKind),
 }
 
 impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 6] =
+    /// The kinds that every API server has.
+    pub const CORE: [Self; 6] =
         [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice, Self::NetworkPolicy];
+
+    /// The kinds of `policy.networking.k8s.io`, which an API server has or not.
+    pub const TIERED: [Self; 3] =
+        [Self::AdminNetworkPolicy, Self::BaselineAdminNetworkPolicy, Self::ClusterNetworkPolicy];
+
+    /// Its API group; empty for the core group.
+    pub fn group(self) -> &'static str {
+        match self {
+            Self::Pod | Self::Namespace | Self::Node | Self::Service => "",
+            Self::EndpointSlice => "discovery.k8s.io",
+            Self::NetworkPolicy => "networking.k8s.io",
+            Self::AdminNetworkPolicy | Self::BaselineAdminNetworkPolicy | Self::ClusterNetworkPolicy => {
+                "policy.networking.k8s.io"
+            }
+            Self::Other(kind) => kind.group(),
+        }
+    }
+
+    /// As paths and roles name it.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Pod => "pods",
+            Self::Namespace => "namespaces",
+            Self::Node => "nodes",
+            Self::Service => "services",
+            Self::EndpointSlice => "endpointslices",
+            Self::NetworkPolicy => "networkpolicies",
+            Self::AdminNetworkPolicy => "adminnetworkpolicies",
+            Self::BaselineAdminNetworkPolicy => "baselineadminnetworkpolicies",
+            Self::ClusterNetworkPolicy => "clusternetworkpolicies",
+            Self::Other(kind) => kind.plural(),
+        }
+    }
+
+    /// The versions that are read, the best first; empty where any will do.
+    pub fn versions(self) -> &'static [&'static str] {
+        match self {
+            Self::Pod | Self::Namespace | Self::Node | Self::Service | Self::EndpointSlice | Self::NetworkPolicy => {
+                &["v1"]
+            }
+            Self::AdminNetworkPolicy | Self::BaselineAdminNetworkPolicy => &["v1alpha1"],
+            // v1beta1 was planned without changes to fields when this was written, and v1 follows such a version.
+            Self::ClusterNetworkPolicy => &["v1", "v1beta1", "v1alpha2"],
+            Self::Other(_) => &[],
+        }
+    }
 
     /// As `kind:` names it.
     pub fn name(self) -> &'static str {
@@ -45,6 +96,10 @@ impl Kind {
             Self::Service => "Service",
             Self::EndpointSlice => "EndpointSlice",
             Self::NetworkPolicy => "NetworkPolicy",
+            Self::AdminNetworkPolicy => "AdminNetworkPolicy",
+            Self::BaselineAdminNetworkPolicy => "BaselineAdminNetworkPolicy",
+            Self::ClusterNetworkPolicy => "ClusterNetworkPolicy",
+            Self::Other(kind) => kind.name(),
         }
     }
 }
@@ -78,15 +133,28 @@ pub struct Pod {
     pub service_account: String,
     /// Named ports of its containers.
     pub ports: Vec<NamedPort>,
+    /// An annotation puts it under a vendor's rules.
+    pub vendor: bool,
 }
 
 /// A node.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Node {
-    /// Its internal and external addresses, and those of its tunnels that network plugins note in annotations.
+    /// Its labels.
+    pub labels: Labels,
+    /// Its internal and external addresses.
     pub addresses: Vec<IpAddr>,
+    /// Addresses of its tunnels that network plugins note in annotations.
+    pub tunnels: Vec<IpAddr>,
     /// Where its pods have their addresses from.
     pub pod_networks: Vec<IpNet>,
+}
+
+impl Node {
+    /// All addresses that its object tells.
+    pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().chain(&self.tunnels).copied()
+    }
 }
 
 /// A service.
@@ -118,6 +186,9 @@ pub enum Object {
     Service(Key, Service),
     EndpointSlice(Key, Slice),
     NetworkPolicy(Key, Arc<PolicySpec>),
+    /// A policy of `policy.networking.k8s.io`, of whichever of its kinds.
+    Tiered(Key, Arc<TierSpec>),
+    OtherPolicy(OtherKind, Key),
 }
 
 impl Object {
@@ -130,6 +201,8 @@ impl Object {
             Self::Service(key, _) => (Kind::Service, key),
             Self::EndpointSlice(key, _) => (Kind::EndpointSlice, key),
             Self::NetworkPolicy(key, _) => (Kind::NetworkPolicy, key),
+            Self::Tiered(key, spec) => (Kind::of(spec.kind), key),
+            Self::OtherPolicy(kind, key) => (Kind::Other(*kind), key),
         };
         Reference { kind, key: key.clone() }
     }
@@ -144,28 +217,104 @@ pub enum Raw {
     Node(Box<types::Node>),
     Service(Box<types::Service>),
     EndpointSlice(Box<types::EndpointSlice>),
-    NetworkPolicy(Box<types::NetworkPolicy>),
+    NetworkPolicy(Box<types::Policy>),
+    Tiered(PolicyKind, Box<types::Policy>),
+    OtherPolicy(OtherKind, Box<types::Metadata>),
+}
+
+/// An object that was read, and the parts of it that could not be.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Checked {
+    pub object: Object,
+    pub passed_over: Vec<Invalid>,
+}
+
+impl Object {
+    /// Checks an object. A part that cannot be read is passed over; an error means that nothing of it can be used.
+    pub fn check(raw: Raw) -> Result<Checked, Invalid> {
+        let mut odd = Vec::new();
+        let object = match raw {
+            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(self::pod(*pod, &mut odd))),
+            Raw::Namespace(namespace) => {
+                Self::Namespace(named(&namespace.metadata)?, labels(namespace.metadata, &mut odd))
+            }
+            Raw::Node(node) => Self::Node(named(&node.metadata)?, self::node(*node, &mut odd)),
+            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, self::service(*service, &mut odd)),
+            Raw::EndpointSlice(slice) => {
+                Self::EndpointSlice(namespaced(&slice.metadata)?, self::slice(*slice, &mut odd))
+            }
+            Raw::NetworkPolicy(policy) => {
+                let key = namespaced(&policy.metadata)?;
+                let (spec, problems) = policy::network_policy(&key, policy.spec.as_ref());
+                odd = problems;
+                Self::NetworkPolicy(key, Arc::new(spec))
+            }
+            Raw::Tiered(kind, policy) => {
+                let key = named(&policy.metadata)?;
+                let (spec, problems) = policy::tiered(kind, &key, policy.spec.as_ref());
+                odd = problems;
+                Self::Tiered(key, Arc::new(spec))
+            }
+            Raw::OtherPolicy(kind, object) => {
+                let Key { name, .. } = named(&object.metadata)?;
+                Self::OtherPolicy(kind, kind.key(object.metadata.namespace, name))
+            }
+        };
+        Ok(Checked { object, passed_over: odd })
+    }
+
+    /// What stands for an object of which only kind and name could be read: a policy of which nothing is known may do
+    /// anything. None for kinds that are simply missed.
+    pub fn unreadable(kind: Kind, key: &Key) -> Option<Self> {
+        let tiered = |kind| Self::Tiered(key.clone(), Arc::new(policy::unreadable_tiered(kind, key)));
+        match kind {
+            Kind::NetworkPolicy => {
+                Some(Self::NetworkPolicy(key.clone(), Arc::new(policy::unreadable_network_policy(key))))
+            }
+            Kind::AdminNetworkPolicy => Some(tiered(PolicyKind::AdminNetworkPolicy)),
+            Kind::BaselineAdminNetworkPolicy => Some(tiered(PolicyKind::BaselineAdminNetworkPolicy)),
+            Kind::ClusterNetworkPolicy => Some(tiered(PolicyKind::ClusterNetworkPolicy)),
+            Kind::Other(kind) => Some(Self::OtherPolicy(kind, key.clone())),
+            Kind::Pod | Kind::Namespace | Kind::Node | Kind::Service | Kind::EndpointSlice => None,
+        }
+    }
+}
+
+impl Kind {
+    /// The key of an object of this kind; no namespace means `default` where the kind has namespaces.
+    pub fn key(self, namespace: Option<String>, name: String) -> Key {
+        match self {
+            Self::Namespace
+            | Self::Node
+            | Self::AdminNetworkPolicy
+            | Self::BaselineAdminNetworkPolicy
+            | Self::ClusterNetworkPolicy => Key { namespace: String::new(), name },
+            Self::Other(kind) => kind.key(namespace, name),
+            Self::Pod | Self::Service | Self::EndpointSlice | Self::NetworkPolicy => {
+                let namespace = namespace.filter(|namespace| !namespace.is_empty());
+                Key { namespace: namespace.unwrap_or_else(|| "default".to_owned()), name }
+            }
+        }
+    }
+
+    /// The kind of a policy that is evaluated.
+    pub fn of(kind: PolicyKind) -> Self {
+        match kind {
+            PolicyKind::NetworkPolicy => Self::NetworkPolicy,
+            PolicyKind::AdminNetworkPolicy => Self::AdminNetworkPolicy,
+            PolicyKind::BaselineAdminNetworkPolicy => Self::BaselineAdminNetworkPolicy,
+            PolicyKind::ClusterNetworkPolicy => Self::ClusterNetworkPolicy,
+        }
+    }
 }
 
 impl TryFrom<Raw> for Object {
     type Error = Invalid;
 
+    /// As [`Object::check`], without what was passed over.
     fn try_from(raw: Raw) -> Result<Self, Invalid> {
-        Ok(match raw {
-            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(self::pod(*pod)?)),
-            Raw::Namespace(namespace) => Self::Namespace(named(&namespace.metadata)?, labels(namespace.metadata)),
-            Raw::Node(node) => {
-                let name = node.metadata.name.clone();
-                Self::Node(named(&ObjectMeta { name, ..ObjectMeta::default() })?, self::node(*node)?)
-            }
-            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, self::service(*service)?),
-            Raw::EndpointSlice(slice) => Self::EndpointSlice(namespaced(&slice.metadata)?, self::slice(*slice)?),
-            Raw::NetworkPolicy(policy) => {
-                let key = namespaced(&policy.metadata)?;
-                let spec = policy::spec(&key, policy.spec.unwrap_or_default())?;
-                Self::NetworkPolicy(key, Arc::new(spec))
-            }
-        })
+        Self::check(raw).map(|checked| checked.object)
     }
 }
 
@@ -182,68 +331,70 @@ fn named(meta: &ObjectMeta) -> Result<Key, Invalid> {
     }
 }
 
-fn labels(meta: ObjectMeta) -> Labels {
-    meta.labels.unwrap_or_default()
+fn labels(meta: ObjectMeta, odd: &mut Vec<Invalid>) -> Labels {
+    let types::Labels { texts, unreadable } = meta.labels.unwrap_or_default();
+    odd.extend(unreadable.iter().map(|key| Invalid(format!("metadata.labels.{key} is no text"))));
+    texts
 }
 
-fn address(field: &str, text: &str) -> Result<IpAddr, Invalid> {
-    text.parse().map_err(|_| Invalid(format!("{field}: `{text}` is not an IP address")))
+/// Adds an address that is not there yet.
+fn add(addresses: &mut Vec<IpAddr>, field: impl FnOnce() -> String, text: &str, odd: &mut Vec<Invalid>) {
+    match text.parse() {
+        Ok(address) if !addresses.contains(&address) => addresses.push(address),
+        Ok(_) => {}
+        Err(_) => odd.push(Invalid(format!("{}: `{}` is not an IP address", field(), text.escape_debug()))),
+    }
 }
 
-fn pod(pod: types::Pod) -> Result<Pod, Invalid> {
+fn pod(pod: types::Pod, odd: &mut Vec<Invalid>) -> Pod {
     let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
     let mut addresses = Vec::new();
     for (at, ip) in status.pod_ips.iter().flatten().enumerate() {
-        let address = address(&format!("status.podIPs[{at}].ip"), &ip.ip)?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
+        add(&mut addresses, || format!("status.podIPs[{at}].ip"), &ip.ip, odd);
     }
     if let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty()) {
-        let address = address("status.podIP", ip)?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
+        add(&mut addresses, || "status.podIP".to_owned(), ip, odd);
     }
     let created = pod.metadata.creation_timestamp.as_ref().or(status.start_time.as_ref());
-    Ok(Pod {
+    Pod {
         addresses,
         created: created.map_or(i64::MIN, |time| time.0),
         workload: workload::of(&pod.metadata),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ports: named_ports(&spec)?,
+        ports: named_ports(&spec, odd),
+        vendor: pod.metadata.annotations.security_groups(),
         host_network: spec.host_network.unwrap_or(false),
         node: spec.node_name.unwrap_or_default(),
         // The API server fills `default` in; a manifest written by hand may not have met one.
         service_account: spec.service_account_name.unwrap_or_else(|| "default".to_owned()),
-        labels: labels(pod.metadata),
-    })
+        labels: labels(pod.metadata, odd),
+    }
 }
 
 /// Ports that have a name, of the containers that stay: init containers count if they are sidecars.
-fn named_ports(spec: &types::PodSpec) -> Result<Vec<NamedPort>, Invalid> {
+fn named_ports(spec: &types::PodSpec, odd: &mut Vec<Invalid>) -> Vec<NamedPort> {
     let sidecars = spec.init_containers.iter().flatten();
     let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
     let mut named = Vec::new();
     for container in spec.containers.iter().chain(sidecars) {
         for port in container.ports.iter().flatten() {
             let Some(name) = &port.name else { continue };
-            let field = || format!("port `{name}` of container `{}`", container.name);
-            let number = u16::try_from(port.container_port).ok().filter(|&number| number > 0);
-            let number = number.ok_or_else(|| {
-                Invalid(format!("{}: containerPort is {}, expected 1 to 65535", field(), port.container_port))
-            })?;
-            let protocol =
-                policy::protocol(port.protocol.as_deref()).map_err(|why| Invalid(format!("{}: {why}", field())))?;
-            named.push(NamedPort { name: name.clone(), protocol, port: number });
+            let number = port_number("containerPort", port.container_port);
+            let found = number.and_then(|number| Ok((number, policy::protocol(port.protocol.as_deref())?)));
+            match found {
+                Ok((port, protocol)) => named.push(NamedPort { name: name.clone(), protocol, port }),
+                Err(why) => {
+                    odd.push(Invalid(format!("port `{name}` of container `{}`: {why}", container.name)));
+                }
+            }
         }
     }
-    Ok(named)
+    named
 }
 
 /// Annotations in which a network plugin notes the address of a tunnel or bridge that the node itself has: Calico,
 /// Cilium (by its old name, too), Kube-OVN.
-const TUNNEL_ADDRESSES: [&str; 10] = [
+pub(super) const TUNNEL_ADDRESSES: [&str; 10] = [
     "projectcalico.org/IPv4IPIPTunnelAddr",
     "projectcalico.org/IPv4VXLANTunnelAddr",
     "projectcalico.org/IPv6VXLANTunnelAddr",
@@ -256,35 +407,42 @@ const TUNNEL_ADDRESSES: [&str; 10] = [
     "ovn.kubernetes.io/ip_address",
 ];
 
-fn node(node: types::Node) -> Result<Node, Invalid> {
+fn port_number(field: &str, number: i32) -> Result<u16, Invalid> {
+    let port = u16::try_from(number).ok().filter(|&number| number > 0);
+    port.ok_or_else(|| Invalid(format!("{field} is {number}, expected 1 to 65535")))
+}
+
+fn node(node: types::Node, odd: &mut Vec<Invalid>) -> Node {
     let mut addresses = Vec::new();
     for (at, found) in node.status.and_then(|status| status.addresses).iter().flatten().enumerate() {
         if matches!(found.type_.as_str(), "InternalIP" | "ExternalIP") {
-            addresses.push(address(&format!("status.addresses[{at}].address"), &found.address)?);
+            add(&mut addresses, || format!("status.addresses[{at}].address"), &found.address, odd);
         }
     }
-    let annotations = node.metadata.annotations.unwrap_or_default();
+    let mut tunnels = Vec::new();
     for annotation in TUNNEL_ADDRESSES {
         // Nobody promises what plugins write there, so what is no address is passed over.
-        let address = annotations.get(annotation).and_then(|text| text.split('/').next()?.parse().ok());
-        addresses.extend(address.filter(|address| !addresses.contains(address)));
+        let text = node.metadata.annotations.0.get(annotation);
+        let address = text.and_then(|text| text.split('/').next()?.parse().ok());
+        tunnels.extend(address.filter(|address| !addresses.contains(address) && !tunnels.contains(address)));
     }
     let spec = node.spec.unwrap_or_default();
     let networks = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
     let mut pod_networks: Vec<IpNet> = Vec::new();
     for text in networks.filter(|text| !text.is_empty()) {
-        let network: IpNet = text
-            .parse()
-            .map_err(|_| Invalid(format!("spec.podCIDRs: `{text}` is not a network such as 10.0.0.0/24")))?;
-        let network = network.trunc();
-        if !pod_networks.contains(&network) {
-            pod_networks.push(network);
+        match text.parse::<IpNet>().map(|network| network.trunc()) {
+            Ok(network) if !pod_networks.contains(&network) => pod_networks.push(network),
+            Ok(_) => {}
+            Err(_) => {
+                let text = text.escape_debug();
+                odd.push(Invalid(format!("spec.podCIDRs: `{text}` is not a network such as 10.0.0.0/24")));
+            }
         }
     }
-    Ok(Node { addresses, pod_networks })
+    Node { labels: labels(node.metadata, odd), addresses, tunnels, pod_networks }
 }
 
-fn service(service: types::Service) -> Result<Service, Invalid> {
+fn service(service: types::Service, odd: &mut Vec<Invalid>) -> Service {
     let (spec, status) = (service.spec.unwrap_or_default(), service.status.unwrap_or_default());
     let balancers = status.load_balancer.and_then(|balancer| balancer.ingress).unwrap_or_default();
     let cluster = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).map(|ip| ("spec.clusterIP", ip));
@@ -293,41 +451,40 @@ fn service(service: types::Service) -> Result<Service, Invalid> {
     let balancers = balancers.iter().filter_map(|found| Some(("status.loadBalancer.ingress.ip", found.ip.as_ref()?)));
     let mut addresses = Vec::new();
     for (field, ip) in cluster.chain(external).chain(balancers) {
-        if ip.is_empty() || ip == "None" {
-            continue;
-        }
-        let address = address(field, ip)?;
-        if !addresses.contains(&address) {
-            addresses.push(address);
+        if !ip.is_empty() && ip != "None" {
+            add(&mut addresses, || field.to_owned(), ip, odd);
         }
     }
-    let ports = spec.ports.iter().flatten().enumerate();
-    let ports = ports.map(|(at, port)| service_port(&format!("spec.ports[{at}]"), port)).collect::<Result<_, _>>()?;
-    Ok(Service { addresses, ports })
+    let mut ports = Vec::new();
+    for (at, found) in spec.ports.iter().flatten().enumerate() {
+        match service_port(found) {
+            Ok(port) => ports.push(port),
+            Err(why) => odd.push(Invalid(format!("spec.ports[{at}]: {why}"))),
+        }
+    }
+    Service { addresses, ports }
 }
 
-fn service_port(field: &str, port: &types::ServicePort) -> Result<ServicePort, Invalid> {
-    let protocol = policy::protocol(port.protocol.as_deref()).map_err(|why| Invalid(format!("{field}: {why}")))?;
-    let wrong = |part: &str, number: i32| Invalid(format!("{field}.{part} is {number}, expected 1 to 65535"));
-    let number = u16::try_from(port.port).ok().filter(|&number| number > 0);
+fn service_port(port: &types::ServicePort) -> Result<ServicePort, Invalid> {
+    let protocol = policy::protocol(port.protocol.as_deref())?;
     let node_port = port.node_port.unwrap_or(0);
     Ok(ServicePort {
         protocol: L4::of_protocol(protocol),
-        port: number.ok_or_else(|| wrong("port", port.port))?,
-        node_port: u16::try_from(node_port).map_err(|_| wrong("nodePort", node_port))?,
+        port: port_number("port", port.port)?,
+        node_port: if node_port == 0 { 0 } else { port_number("nodePort", node_port)? },
     })
 }
 
-fn slice(slice: types::EndpointSlice) -> Result<Slice, Invalid> {
-    let service = slice.metadata.labels.and_then(|mut labels| labels.remove("kubernetes.io/service-name"));
+fn slice(slice: types::EndpointSlice, odd: &mut Vec<Invalid>) -> Slice {
+    let service = slice.metadata.labels.and_then(|mut labels| labels.texts.remove("kubernetes.io/service-name"));
     let mut addresses = Vec::new();
     // The third type, FQDN, holds names.
     if matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
         for (at, endpoint) in slice.endpoints.iter().enumerate() {
             for text in &endpoint.addresses {
-                addresses.push(address(&format!("endpoints[{at}].addresses"), text)?);
+                add(&mut addresses, || format!("endpoints[{at}].addresses"), text, odd);
             }
         }
     }
-    Ok(Slice { service: service.unwrap_or_default(), addresses })
+    Slice { service: service.unwrap_or_default(), addresses }
 }

@@ -4,8 +4,12 @@
 //! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+
+use super::object::TUNNEL_ADDRESSES;
 
 /// Reads `null` as empty: Go writes a slice that was never made so.
 fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
@@ -21,8 +25,93 @@ pub struct ObjectMeta {
     pub namespace: Option<String>,
     pub generate_name: Option<String>,
     pub creation_timestamp: Option<Time>,
-    pub labels: Option<BTreeMap<String, String>>,
+    pub labels: Option<Labels>,
+    #[serde(default, deserialize_with = "or_null")]
+    pub annotations: Annotations,
     pub owner_references: Option<Vec<OwnerReference>>,
+}
+
+/// Labels. One whose value is no text is passed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// The good ones.
+    pub texts: BTreeMap<String, String>,
+    /// Keys of the others.
+    pub unreadable: Vec<String>,
+}
+
+impl From<BTreeMap<String, String>> for Labels {
+    fn from(texts: BTreeMap<String, String>) -> Self {
+        Self { texts, unreadable: Vec::new() }
+    }
+}
+
+/// The annotations that are looked at; all others are skipped, since some hold whole objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Annotations(pub BTreeMap<String, String>);
+
+impl Annotations {
+    /// Whether an annotation of this key is kept.
+    fn wanted(key: &str) -> bool {
+        key.ends_with(SECURITY_GROUPS) || TUNNEL_ADDRESSES.contains(&key)
+    }
+
+    /// Whether Kube-OVN's security groups apply to the pod, on whichever of its networks.
+    pub fn security_groups(&self) -> bool {
+        self.0.iter().any(|(key, value)| key.ends_with(SECURITY_GROUPS) && !value.is_empty())
+    }
+}
+
+/// Kube-OVN's annotation, which other networks than the first have a prefix before.
+const SECURITY_GROUPS: &str = "ovn.kubernetes.io/security_groups";
+
+/// A text, or anything else.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
+
+struct Texts;
+
+impl<'de> Visitor<'de> for Texts {
+    type Value = Vec<(String, Option<String>)>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a mapping of texts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some((key, value)) = map.next_entry::<String, Text>()? {
+            found.push(match value {
+                Text::Text(text) => (key, Some(text)),
+                Text::Other(_) => (key, None),
+            });
+        }
+        Ok(found)
+    }
+}
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut labels = Self::default();
+        for (key, value) in from.deserialize_map(Texts)? {
+            match value {
+                Some(value) => _ = labels.texts.insert(key, value),
+                None => labels.unreadable.push(key),
+            }
+        }
+        Ok(labels)
+    }
+}
+
+impl<'de> Deserialize<'de> for Annotations {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let all = from.deserialize_map(Texts)?.into_iter();
+        Ok(Self(all.filter(|(key, _)| Self::wanted(key)).filter_map(|(key, value)| Some((key, value?))).collect()))
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -127,18 +216,9 @@ pub struct Namespace {
 #[allow(missing_docs, reason = "see above")]
 pub struct Node {
     #[serde(default)]
-    pub metadata: NodeMeta,
+    pub metadata: ObjectMeta,
     pub spec: Option<NodeSpec>,
     pub status: Option<NodeStatus>,
-}
-
-/// `metadata` with the annotations, which only nodes are read for.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "see above")]
-pub struct NodeMeta {
-    pub name: Option<String>,
-    pub labels: Option<BTreeMap<String, String>>,
-    pub annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -231,86 +311,21 @@ pub struct Endpoint {
     pub addresses: Vec<String>,
 }
 
+/// A policy, of whatever kind: what it specifies is read strictly, field by field, in [`super::policy`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicy {
+pub struct Policy {
     #[serde(default)]
     pub metadata: ObjectMeta,
-    pub spec: Option<NetworkPolicySpec>,
+    pub spec: Option<serde_json::Value>,
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicySpec {
-    pub pod_selector: Option<LabelSelector>,
-    pub policy_types: Option<Vec<String>>,
-    pub ingress: Option<Vec<NetworkPolicyIngressRule>>,
-    pub egress: Option<Vec<NetworkPolicyEgressRule>>,
-}
-
+/// An object of which nothing but its name matters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicyIngressRule {
-    pub from: Option<Vec<NetworkPolicyPeer>>,
-    pub ports: Option<Vec<NetworkPolicyPort>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicyEgressRule {
-    pub to: Option<Vec<NetworkPolicyPeer>>,
-    pub ports: Option<Vec<NetworkPolicyPort>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicyPeer {
-    pub ip_block: Option<IpBlock>,
-    pub namespace_selector: Option<LabelSelector>,
-    pub pod_selector: Option<LabelSelector>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "see above")]
-pub struct IpBlock {
-    pub cidr: String,
-    pub except: Option<Vec<String>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "see above")]
-pub struct NetworkPolicyPort {
-    pub protocol: Option<String>,
-    pub port: Option<IntOrString>,
-    pub end_port: Option<i32>,
-}
-
-/// A number, or a name.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-#[allow(missing_docs, reason = "see above")]
-pub enum IntOrString {
-    Int(i32),
-    String(String),
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs, reason = "see above")]
-pub struct LabelSelector {
-    pub match_labels: Option<BTreeMap<String, String>>,
-    pub match_expressions: Option<Vec<LabelSelectorRequirement>>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[allow(missing_docs, reason = "see above")]
-pub struct LabelSelectorRequirement {
-    pub key: String,
-    pub operator: String,
-    pub values: Option<Vec<String>>,
+pub struct Metadata {
+    #[serde(default)]
+    pub metadata: ObjectMeta,
 }
 
 #[cfg(test)]

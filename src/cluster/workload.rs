@@ -10,7 +10,7 @@ use crate::index::Workload;
 pub(super) fn of(pod: &ObjectMeta) -> Option<Workload> {
     pod.generate_name.as_ref().filter(|name| !name.is_empty())?;
     let owner = pod.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
-    let label = |key: &str| pod.labels.as_ref()?.get(key).map(String::as_str);
+    let label = |key: &str| pod.labels.as_ref()?.texts.get(key).map(String::as_str);
     let (kind, name) = match owner.kind.as_str() {
         "ReplicaSet" => match deployment(&owner.name, label("pod-template-hash")) {
             Some(name) => ("Deployment", name),
@@ -55,6 +55,8 @@ fn cron_job(job: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::cluster::types::OwnerReference;
 
@@ -64,7 +66,9 @@ mod tests {
         let pod = ObjectMeta {
             generate_name: Some("x-".into()),
             owner_references: Some(vec![owner("Bystander", "none", None), owner(kind, name, Some(true))]),
-            labels: Some(label.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()),
+            labels: Some(
+                label.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>().into(),
+            ),
             ..ObjectMeta::default()
         };
         of(&pod).map_or_else(String::new, |workload| format!("{} {}", workload.kind, workload.name))

@@ -6,7 +6,7 @@
 //! called it invalid, say).
 
 use crate::flow::{Direction, Flow, L4, Reason, SctpChunk, Sort, TcpFlags};
-use crate::index::Index;
+use crate::index::{Index, policy};
 
 /// What a drop has to do with policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +24,10 @@ pub enum Denial {
 pub struct Suspect {
     /// The reason that the kernel gave.
     pub kernel: Reason,
-    /// The reason that it has if a policy forbids the packet.
-    pub policy: Reason,
+    /// The reason that it has if no rule allows the packet.
+    pub denied: Reason,
+    /// The reason that it has if a rule forbids the packet.
+    pub deny: Reason,
 }
 
 /// Which packet of a connection it is, as far as the packet tells.
@@ -83,7 +85,7 @@ impl Suspect {
             Place::Opening | Place::Later | Place::Either => Denial::Denied,
         };
         if denial == Denial::Denied {
-            (flow.reason, flow.direction) = (self.policy, forbidden.direction);
+            (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
         }
         denial
     }
@@ -91,10 +93,14 @@ impl Suspect {
     /// True if a policy forbids the packet, of which it has become known that it opened its connection.
     pub fn opening(self, flow: &mut Flow, index: &Index) -> bool {
         let forbidden = index.policies().forbids(index, flow);
-        if let Some(forbidden) = &forbidden {
-            (flow.reason, flow.direction) = (self.policy, forbidden.direction);
+        if let Some(forbidden) = forbidden {
+            (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
         }
         forbidden.is_some()
+    }
+
+    fn reason(self, forbidden: policy::Denial) -> Reason {
+        if forbidden.explicit { self.deny } else { self.denied }
     }
 }
 

@@ -156,7 +156,7 @@ impl Decoder {
     }
 
     fn suspect(&self, flow: &Flow) -> Suspect {
-        Suspect { kernel: flow.reason, policy: self.reasons.policy_denied() }
+        Suspect { kernel: flow.reason, denied: self.reasons.policy_denied(), deny: self.reasons.policy_deny() }
     }
 }
 

@@ -21,7 +21,7 @@
 use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
 use crate::flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
-use crate::index::policy::Match;
+use crate::index::policy::{Answer, Match};
 use crate::index::{Index, Kind};
 
 /// Connections that may wait for an answer at once: some 2 MB. One more takes the place of the oldest.
@@ -47,11 +47,14 @@ pub enum Undecided {
     Unnamed,
     /// Policies forbid the datagram if it opens a conversation, and connection tracking could not be asked.
     Untracked,
+    /// What decides is not known: an unreadable part, a domain name, a vendor's policy.
+    Policies,
 }
 
 impl Undecided {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 5] = [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked];
+    pub const ALL: [Self; 6] =
+        [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies];
 
     /// As the label has it.
     pub fn label(self) -> &'static str {
@@ -61,6 +64,7 @@ impl Undecided {
             Self::Backend => "backend",
             Self::Unnamed => "unnamed",
             Self::Untracked => "untracked",
+            Self::Policies => "policies",
         }
     }
 }
@@ -120,16 +124,17 @@ impl Verdicts {
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
-        let Some(opinion) = index.policies().judge(index, &asked).of(direction) else {
+        let Some(opinion) = index.policies().judge_one(index, &asked, direction) else {
             return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
         };
-        let ruling = Ruling::new(opinion.matched.number(), opinion.decider());
+        let ruling = Ruling::new(opinion.matched().number(), opinion.decider());
         // Of a pod behind a service only that is known which holds for all of them.
         let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
-        if opinion.matched == Match::All || (opinion.allows() && !any) {
+        if opinion.allows_any_peer() || (opinion.allows() && !any) {
             return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
         }
-        if !index.is_ready() || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed) {
+        let is_unnamed = || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
+        if !index.is_ready() || (opinion.answer == Answer::Undecided && is_unnamed()) {
             self.count(Undecided::Unnamed, 1);
             return None;
         }
@@ -137,6 +142,10 @@ impl Verdicts {
         let settled =
             |(receiver, at): &(Peer, u64)| *at >= flow.time_ns && (any || *receiver == connection.destination);
         if self.dropped.get(&(flow.l4, connection.source)).is_some_and(settled) {
+            return None;
+        }
+        if opinion.answer == Answer::Undecided && !any {
+            self.count(Undecided::Policies, 1);
             return None;
         }
         let front = (flow.destination_ip, flow.destination_port);
@@ -161,7 +170,9 @@ impl Verdicts {
     /// allowed either way.
     pub fn untracked(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
-        if index.policies().judge(index, &to(flow, backend)).of(direction).is_none_or(|opinion| opinion.allows()) {
+        let asked = to(flow, backend);
+        let opinion = index.policies().judge_one(index, &asked, direction);
+        if opinion.is_none_or(|opinion| opinion.answer != Answer::Deny) {
             return self.opened(flow, backend, index);
         }
         self.count(Undecided::Untracked, 1);
@@ -207,11 +218,17 @@ impl Verdicts {
                 None
             }
             None => {
-                let judged = index.policies().judge(index, &asked).of(direction);
-                let allowed = judged.is_none_or(|opinion| opinion.allows());
-                let matched = judged.map_or(Match::All, |opinion| opinion.matched);
+                let judged = index.policies().judge_one(index, &asked, direction);
+                let became = match judged.map_or(Answer::Allow, |opinion| opinion.answer) {
+                    Answer::Allow => Verdict::Forwarded,
+                    Answer::Deny => Verdict::Audit,
+                    Answer::Undecided => {
+                        self.count(Undecided::Policies, 1);
+                        return None;
+                    }
+                };
+                let matched = judged.map_or(Match::All, |opinion| opinion.matched());
                 let ruling = Ruling::new(matched.number(), judged.and_then(|opinion| opinion.decider()));
-                let became = if allowed { Verdict::Forwarded } else { Verdict::Audit };
                 Some(verdict(&opened, became, direction, ruling))
             }
         }
@@ -226,8 +243,9 @@ impl Verdicts {
             }
         }
         self.dropped.insert((flow.l4, connection.source), (connection.destination, flow.time_ns), self.now_ns);
-        let decider = index.policies().judge(index, flow).of(flow.direction).and_then(|opinion| opinion.decider());
-        verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(Match::None.number(), decider))
+        let opinion = index.policies().judge_one(index, flow, flow.direction);
+        let (matched, decider) = opinion.map_or((Match::None, None), |opinion| opinion.denying());
+        verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(matched.number(), decider))
     }
 
     /// True if an answer is waited for at all.

@@ -44,6 +44,12 @@ impl L4 {
             _ => Self::None,
         }
     }
+
+    /// Whether it is one of the protocols whose ports policies name.
+    #[inline]
+    pub fn has_ports(self) -> bool {
+        matches!(self, Self::Tcp | Self::Udp | Self::Sctp)
+    }
 }
 
 /// The TCP flags of one packet, and whether they are known at all (`flow.l4.TCP.flags` may be absent).

@@ -29,6 +29,7 @@ pub struct Reasons {
     by_number: Vec<Row>,
     unknown: Reason,
     policy_denied: Reason,
+    policy_deny: Reason,
 }
 
 /// Hubble's name for a kernel reason, where it means the same; the kernel's own otherwise.
@@ -67,7 +68,8 @@ impl Reasons {
                 *row = Row { reason: Reason(Sym::new(hubble_name(name))), may_be_policy: may_be_policy(name) };
             }
         }
-        Self { by_number, unknown, policy_denied: Reason(Sym::new("POLICY_DENIED")) }
+        let [policy_denied, policy_deny] = ["POLICY_DENIED", "POLICY_DENY"].map(|name| Reason(Sym::new(name)));
+        Self { by_number, unknown, policy_denied, policy_deny }
     }
 
     /// The reason of a kernel number; `DROP_REASON_UNKNOWN` for one that BTF did not name.
@@ -80,9 +82,14 @@ impl Reasons {
         self.by_number.get(number as usize).is_some_and(|row| row.may_be_policy)
     }
 
-    /// `POLICY_DENIED`.
+    /// `POLICY_DENIED`: no rule allows it.
     pub fn policy_denied(&self) -> Reason {
         self.policy_denied
+    }
+
+    /// `POLICY_DENY`: a rule forbids it.
+    pub fn policy_deny(&self) -> Reason {
+        self.policy_deny
     }
 }
 

@@ -63,6 +63,8 @@ pub struct Endpoint {
     pub world: bool,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
+    /// The node that a pod runs on.
+    pub node: Sym,
     pub identity_number: u32,
     /// All labels joined with `,`: the identifier `identity`.
     pub identity: Sym,
@@ -85,6 +87,7 @@ impl Endpoint {
         local: false,
         world: false,
         policy_subject: 0,
+        node: Sym::EMPTY,
         identity_number: 0,
         identity: Sym::EMPTY,
         namespace: Sym::EMPTY,
@@ -122,6 +125,7 @@ impl Endpoint {
             local,
             world: spec.labels.iter().any(|label| WORLD.contains(&label.as_str())),
             policy_subject: 0,
+            node: Sym::EMPTY,
             identity_number: spec.identity,
             identity: Sym::new(&spec.labels.join(",")),
             namespace: Sym::new(&spec.namespace),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kinds::{
     address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level,
-    metrics, name, number, open_name, pods,
+    metrics, name, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
 use super::value::{Bad, Value};
@@ -101,7 +101,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 43] = [
+pub static KEYS: [Key; 45] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -130,6 +130,11 @@ pub static KEYS: [Key; 43] = [
         "the path of a file of Kubernetes objects, or null for none"),
     key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
         "the path of a kubeconfig, or null to find the way to the API server"),
+
+    key!("policies.other_kinds", policies.other_kinds: other_kinds, Restart, None,
+        "undecided or ignore"),
+    key!("policies.more_kinds", policies.more_kinds: policy_kinds, Restart, None,
+        "a list of kinds such as [example.com/firewalls=both], or [] for none", |kinds| kinds.len() <= 100),
 
     key!("interfaces.pods", interfaces.pods: pods, Live, Some("--interface"),
         "auto, or a list of globs such as [\"veth*\", \"lxc*\"]"),

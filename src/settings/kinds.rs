@@ -197,6 +197,48 @@ pub(super) mod pods {
     }
 }
 
+/// Kinds of policy with their effects: `group/plural=effect`.
+pub(super) mod policy_kinds {
+    use super::super::model::{KindEffect, MoreKind};
+    use super::{Bad, Item, Value};
+
+    const EFFECTS: [(&str, KindEffect); 4] = [
+        ("none", KindEffect::None),
+        ("ingress", KindEffect::Ingress),
+        ("egress", KindEffect::Egress),
+        ("both", KindEffect::Both),
+    ];
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<MoreKind>, Bad> {
+        value.items(true)?.iter().map(kind).collect()
+    }
+
+    fn kind(item: &Item) -> Result<MoreKind, Bad> {
+        let parts = item.text.split_once('=').and_then(|(resource, effect)| {
+            let (group, plural) = resource.split_once('/')?;
+            Some((group, plural, effect))
+        });
+        let is_name = |text: &str| {
+            let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.');
+            !text.is_empty() && text.len() <= 253 && text.bytes().all(fits)
+        };
+        let Some((group, plural, effect)) = parts.filter(|(group, plural, _)| is_name(group) && is_name(plural)) else {
+            return Err(Bad::item(item, "it is not of the form group/plural=effect"));
+        };
+        let Some((_, effect)) = EFFECTS.into_iter().find(|(word, _)| *word == effect) else {
+            return Err(Bad::item(item, "its effect is not one of none, ingress, egress and both"));
+        };
+        Ok(MoreKind { group: group.to_owned(), plural: plural.to_owned(), effect })
+    }
+
+    pub(crate) fn show(kinds: &[MoreKind]) -> Value {
+        let word = |effect| EFFECTS.into_iter().find(|(_, known)| *known == effect).map_or("none", |(word, _)| word);
+        let texts: Vec<String> =
+            kinds.iter().map(|kind| format!("{}/{}={}", kind.group, kind.plural, word(kind.effect))).collect();
+        Value::list(texts.iter().map(String::as_str))
+    }
+}
+
 /// A level, or filter directives, as `tracing` reads them.
 pub(super) mod log_level {
     use super::{Bad, Value, clean};
@@ -257,6 +299,10 @@ words! {
     cluster_source: ClusterSource {
         "auto" => Auto, "kubernetes" => Kubernetes, "manifest" => Manifest, "none" => None,
     }
+}
+words! {
+    /// What policies of vendors' kinds mean.
+    other_kinds: OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
 }
 words! {
     /// Which packets make a record.

@@ -30,8 +30,8 @@ pub use check::check_file;
 pub use diff::{Change, Diff, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
 pub use model::{
-    Aggregation, Attach, ClusterSource, Connections, Interfaces, Log, LogFormat, MetricsTls, Pods, Rings, Scrape,
-    Settings, Shutdown, Supervision,
+    Aggregation, Attach, ClusterSource, Connections, Interfaces, KindEffect, Log, LogFormat, MetricsTls, MoreKind,
+    OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
 };
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve};

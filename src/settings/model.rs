@@ -39,6 +39,8 @@ pub struct Settings {
     pub cluster_manifest: Option<PathBuf>,
     /// How to reach the API server, instead of what is found.
     pub kubeconfig: Option<PathBuf>,
+    /// What policies mean that are not evaluated.
+    pub policies: Policies,
     /// What is watched, and how.
     pub interfaces: Interfaces,
     /// Which packets make a record.
@@ -76,6 +78,45 @@ pub enum ClusterSource {
     Manifest,
     /// Nowhere.
     None,
+}
+
+/// What policies mean that are not evaluated: those of vendors' kinds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies {
+    /// Whether they matter.
+    pub other_kinds: OtherKinds,
+    /// Kinds that are not known, or known otherwise.
+    pub more_kinds: Vec<MoreKind>,
+}
+
+/// What policies of vendors' kinds mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherKinds {
+    /// The pods that they may concern have no verdicts.
+    Undecided,
+    /// Nothing.
+    Ignore,
+}
+
+/// A kind of policy that the configuration adds: `group/plural=effect`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MoreKind {
+    /// Its API group.
+    pub group: String,
+    /// As paths and roles name it.
+    pub plural: String,
+    /// In which directions it leaves verdicts undecided.
+    pub effect: KindEffect,
+}
+
+/// In which directions a kind of policy leaves verdicts undecided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum KindEffect {
+    None,
+    Ingress,
+    Egress,
+    Both,
 }
 
 /// What is watched, and how.
@@ -231,6 +272,7 @@ impl Default for Settings {
             cluster_source: ClusterSource::Auto,
             cluster_manifest: None,
             kubeconfig: None,
+            policies: Policies { other_kinds: OtherKinds::Undecided, more_kinds: Vec::new() },
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
             aggregation: Aggregation::Medium,
             report_interval: Duration::from_secs(5),

@@ -42,7 +42,8 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(kubeconfig: PathBuf, pace: Pace) -> Self {
-        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new() };
+        let settings =
+            Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
         let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
         let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));
@@ -119,6 +120,7 @@ impl Agent {
             services: there("Service"),
             endpoint_slices: there("EndpointSlice"),
             network_policies: there("NetworkPolicy"),
+            ..Counts::default()
         };
         let known = self.cache.counts();
         if known != truth {

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::Resource;
 use super::trouble::Trouble;
 use crate::cluster::manifest::One;
-use crate::cluster::{Key, Object};
+use crate::cluster::{Checked, Invalid, Key, Object};
 
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -31,6 +31,8 @@ pub(super) struct Item {
     pub(super) head: Head,
     /// The object, or why it cannot be used.
     pub(super) object: Result<Object, String>,
+    /// Parts of it that could not be read, and why.
+    pub(super) passed_over: Vec<Invalid>,
 }
 
 /// One line of a watch.
@@ -139,10 +141,19 @@ fn head(resource: &Resource, object: &RawValue) -> Head {
 
 fn item(resource: &Resource, raw: &RawValue) -> Item {
     let read = One(resource.kind).deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
-    let object = read
+    let checked = read
         .map_err(|error| error.to_string())
-        .and_then(|raw| Object::try_from(raw).map_err(|invalid| invalid.to_string()));
-    Item { head: head(resource, raw), object }
+        .and_then(|raw| Object::check(raw).map_err(|invalid| invalid.to_string()));
+    let head = head(resource, raw);
+    match checked {
+        Ok(Checked { object, passed_over }) => Item { head, object: Ok(object), passed_over },
+        Err(why) => {
+            // A policy counts all the same: what it says is unknown.
+            let stand_in = head.key.as_ref().and_then(|key| Object::unreadable(resource.kind, key));
+            let passed_over = stand_in.iter().map(|_| Invalid(why.clone())).collect();
+            Item { head, object: stand_in.ok_or(why), passed_over }
+        }
+    }
 }
 
 /// Reads a page of a list.

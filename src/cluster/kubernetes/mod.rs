@@ -99,6 +99,7 @@ impl Streaming {
 /// the only way out is a panic.
 pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status, changed: &Notify) -> Infallible {
     status.begin();
+    cache.set_watched(true);
     let link = Link::new(access, pace);
     let (streaming, journal) = (Streaming::default(), Journal::new(status));
     let watches: Vec<_> = RESOURCES

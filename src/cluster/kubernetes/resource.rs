@@ -16,7 +16,7 @@ pub struct Resource {
 }
 
 /// Everything that is watched.
-pub const RESOURCES: [Resource; Kind::ALL.len()] = [
+pub const RESOURCES: [Resource; Kind::CORE.len()] = [
     Resource { kind: Kind::Pod, group: "", version: "v1", plural: "pods" },
     Resource { kind: Kind::Namespace, group: "", version: "v1", plural: "namespaces" },
     Resource { kind: Kind::Node, group: "", version: "v1", plural: "nodes" },
@@ -34,11 +34,7 @@ impl Resource {
 
     /// The key of an object, as [`crate::cluster::Object`] makes it.
     pub(super) fn key(&self, namespace: Option<String>, name: String) -> Key {
-        let namespace = match self.kind {
-            Kind::Namespace | Kind::Node => String::new(),
-            _ => namespace.filter(|namespace| !namespace.is_empty()).unwrap_or_else(|| "default".to_owned()),
-        };
-        Key { namespace, name }
+        self.kind.key(namespace, name)
     }
 }
 
@@ -49,7 +45,7 @@ mod tests {
     /// Every kind is watched once, and counters are found by the kind's place.
     #[test]
     fn kinds_are_in_order() {
-        assert_eq!(RESOURCES.map(|resource| resource.kind), Kind::ALL);
+        assert_eq!(RESOURCES.map(|resource| resource.kind), Kind::CORE);
         assert_eq!(RESOURCES[0].path(), "/api/v1/pods");
         assert_eq!(RESOURCES[5].path(), "/apis/networking.k8s.io/v1/networkpolicies");
     }

@@ -1,10 +1,14 @@
 //! What the watches say about themselves: counters for the metrics, and the sentence for `/readyz`.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::cluster::Kind;
+
+/// Unreadable parts of one kind's objects that are logged.
+const PARTS: usize = 64;
 
 /// Why a watch was started again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,8 @@ pub struct Watched {
     streamed: AtomicU64,
     paged: AtomicU64,
     invalid: AtomicU64,
+    unreadable: AtomicU64,
+    unreadable_texts: Mutex<HashSet<String>>,
     restarts: [AtomicU64; Reason::ALL.len()],
     /// Milliseconds after `started`, plus one; zero is never.
     heard: AtomicU64,
@@ -91,6 +97,8 @@ impl Watched {
             streamed: AtomicU64::default(),
             paged: AtomicU64::default(),
             invalid: AtomicU64::default(),
+            unreadable: AtomicU64::default(),
+            unreadable_texts: Mutex::default(),
             restarts: std::array::from_fn(|_| AtomicU64::default()),
             heard: AtomicU64::default(),
             trouble: Mutex::default(),
@@ -110,6 +118,11 @@ impl Watched {
     /// Objects that could not be used.
     pub fn invalid(&self) -> u64 {
         self.invalid.load(Relaxed)
+    }
+
+    /// Parts of objects that could not be read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Relaxed)
     }
 
     /// How often the watch was started again for this reason.
@@ -147,6 +160,14 @@ impl Watched {
         self.invalid.fetch_add(1, Relaxed);
     }
 
+    /// Counts a part that cannot be read. True if this is to be logged: an object comes again with each change of it,
+    /// and no more than [`PARTS`] different ones are logged.
+    pub(super) fn add_unreadable(&self, text: &str) -> bool {
+        self.unreadable.fetch_add(1, Relaxed);
+        let mut known = self.unreadable_texts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < PARTS && known.insert(text.to_owned())
+    }
+
     pub(super) fn restart(&self, reason: Reason) {
         if let Some(counter) = self.restarts.get(reason as usize) {
             counter.fetch_add(1, Relaxed);
@@ -174,12 +195,12 @@ impl Watched {
 /// All watches.
 #[derive(Debug)]
 pub struct Status {
-    watched: [Watched; Kind::ALL.len()],
+    watched: [Watched; Kind::CORE.len()],
 }
 
 impl Default for Status {
     fn default() -> Self {
-        Self { watched: Kind::ALL.map(Watched::new) }
+        Self { watched: Kind::CORE.map(Watched::new) }
     }
 }
 

@@ -222,8 +222,17 @@ impl Watch<'_> {
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
     fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) {
-        let Item { head: Head { key, .. }, object } = item;
+        let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
+        for why in passed_over {
+            let name = key.as_ref().map_or_else(String::new, ToString::to_string);
+            let text = format!("a part of {kind} {name} cannot be read and is passed over: {why}");
+            if self.watched.add_unreadable(&text) {
+                tracing::warn!("{text}");
+            } else {
+                tracing::debug!("{text}");
+            }
+        }
         match object {
             Ok(object) => {
                 self.cache.upsert(object);

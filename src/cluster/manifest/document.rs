@@ -3,7 +3,7 @@
 use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
-use super::head::{Head, Item, Lenient, Place, known};
+use super::head::{Head, Item, Lenient, Place, Refused, known};
 use super::typed::{Items, One};
 use super::{Loading, ManifestError};
 
@@ -82,11 +82,11 @@ impl<'a> Document<'a> {
             return Ok(());
         }
         let place = Place::new(first, kind, head.metadata);
-        match known(&place.kind, &version) {
-            Err(why) => loading.problems.push(place.line, place.to_string(), why),
+        match known(&place.kind, &version, &loading.others) {
+            Err(Refused { why, kind }) => loading.refuse(place.line, &place, kind, why),
             Ok(kind) => match self.with(|from| One(kind).deserialize(from)) {
                 Ok(raw) => loading.add(&place, raw),
-                Err(why) => loading.problems.push(self.line(&why), place.to_string(), self.message(&why)),
+                Err(why) => loading.refuse(self.line(&why), &place, Some(kind), self.message(&why)),
             },
         }
         Ok(())
@@ -104,10 +104,10 @@ impl<'a> Document<'a> {
             let Lenient(item) = item.value;
             let place = Place::new(line, item.kind.text_or(of_items), item.metadata);
             let version = item.api_version.text_or(version);
-            wanted.push(match known(&place.kind, &version) {
+            wanted.push(match known(&place.kind, &version, &loading.others) {
                 Ok(kind) => Some(kind),
-                Err(why) => {
-                    loading.problems.push(place.line, place.to_string(), why);
+                Err(Refused { why, kind }) => {
+                    loading.refuse(place.line, &place, kind, why);
                     None
                 }
             });
@@ -129,8 +129,8 @@ impl<'a> Document<'a> {
                 loading.problems.push(self.line(&why), kind.to_owned(), self.message(&why));
                 return;
             };
-            *bad = None;
-            loading.problems.push(self.line(&why), place.to_string(), self.message(&why));
+            let kind = bad.take();
+            loading.refuse(self.line(&why), place, kind, self.message(&why));
             if loading.problems.is_full() {
                 loading.problems.skip(wanted.iter().flatten().count());
                 return;
@@ -181,6 +181,8 @@ fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
             max_total_comment_bytes: usize::MAX,
         },
         with_snippet: false,
+        // A label `app: y` is a text, wherever the type does not say so.
+        strict_booleans: true,
         duplicate_keys: duplicate_keys,
     }
 }

@@ -8,7 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
-use crate::cluster::{Key, Kind};
+use crate::cluster::{Key, Kind, OtherKinds};
 
 /// The head of a document.
 #[derive(Debug, Default, Deserialize)]
@@ -49,6 +49,12 @@ impl Place {
         let Lenient(Meta { name, namespace }) = meta;
         Self { line, kind, key: Key { namespace: namespace.text(), name: name.text() } }
     }
+
+    /// The key that an object of a kind has here; none without a name.
+    pub(super) fn key_of(&self, kind: Kind) -> Option<Key> {
+        let Key { namespace, name } = self.key.clone();
+        (!name.is_empty()).then(|| kind.key(Some(namespace), name))
+    }
 }
 
 impl fmt::Display for Place {
@@ -58,24 +64,45 @@ impl fmt::Display for Place {
     }
 }
 
-/// The kind, if it is one of ours in the version that we know.
-pub(super) fn known(name: &str, version: &str) -> Result<Kind, String> {
-    let expected = || Kind::ALL.map(Kind::name).join(", ");
-    if name.is_empty() {
-        return Err(format!("kind is missing, expected one of {}, List", expected()));
-    }
-    let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-    let kind = kind.ok_or_else(|| format!("this kind is not used, expected one of {}, List", expected()))?;
-    let ours = match kind {
-        Kind::Pod | Kind::Namespace | Kind::Node | Kind::Service => "v1",
-        Kind::EndpointSlice => "discovery.k8s.io/v1",
-        Kind::NetworkPolicy => "networking.k8s.io/v1",
+/// Why an object is not read.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) why: String,
+    /// The kind that it would be, if the version were one that is known.
+    pub(super) kind: Option<Kind>,
+}
+
+/// The kind, if it is one of ours in a version that we know.
+pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Kind, Refused> {
+    let expected = || {
+        let kinds = Kind::CORE.into_iter().chain(Kind::TIERED).map(Kind::name);
+        kinds.collect::<Vec<_>>().join(", ")
     };
-    match version {
-        right if right == ours => Ok(kind),
-        "" => Err(format!("apiVersion is missing, expected `{ours}`")),
-        other => Err(format!("apiVersion is `{other}`, expected `{ours}`")),
+    let refuse = |why| Err(Refused { why, kind: None });
+    if name.is_empty() {
+        return refuse(format!("kind is missing, expected one of {}, List", expected()));
     }
+    let (group, number) = version.split_once('/').unwrap_or(("", version));
+    if let Some(kind) = others.find_kind(group, name) {
+        return Ok(Kind::Other(kind));
+    }
+    let kind = Kind::CORE.into_iter().chain(Kind::TIERED).find(|kind| kind.name() == name);
+    let Some(kind) = kind else {
+        if name.ends_with("NetworkPolicy") && !others.are_ignored() {
+            let text = "this kind is not known, so verdicts take no notice of it; `policies.more_kinds` can say what \
+                        it means";
+            return refuse(text.to_owned());
+        }
+        return refuse(format!("this kind is not used, expected one of {}, List", expected()));
+    };
+    if kind.group() == group && kind.versions().contains(&number) {
+        return Ok(kind);
+    }
+    let prefix = if kind.group().is_empty() { String::new() } else { format!("{}/", kind.group()) };
+    let ours: Vec<String> = kind.versions().iter().map(|version| format!("`{prefix}{version}`")).collect();
+    let found = if version.is_empty() { "is missing".to_owned() } else { format!("is `{version}`") };
+    let why = format!("apiVersion {found}, expected {}", ours.join(", "));
+    Err(Refused { why, kind: (kind.group() == group || version.is_empty()).then_some(kind) })
 }
 
 /// Text where there is text, nothing where there is anything else: the typed reading complains, and can say who.

@@ -20,7 +20,7 @@ pub(super) use typed::One;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Object, Raw, Reference};
+use super::{Checked, Kind, Object, OtherKinds, Raw, Reference};
 use head::Place;
 use problem::Problems;
 
@@ -42,8 +42,13 @@ impl Manifest {
 
 /// Parses a manifest. `file` is only for messages.
 pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
+    parse_with(file, text, &OtherKinds::default())
+}
+
+/// As [`parse`], where these are the other kinds of policy.
+pub fn parse_with(file: &str, text: &str, others: &OtherKinds) -> Result<Manifest, ManifestError> {
     let file: Arc<str> = Arc::from(file);
-    let mut loading = Loading { problems: Problems::new(&file), ..Loading::default() };
+    let mut loading = Loading { problems: Problems::new(&file), others: others.clone(), ..Loading::default() };
     for document in document::split(text) {
         document.read(&file, &mut loading)?;
     }
@@ -57,24 +62,41 @@ struct Loading {
     /// Where in `objects` each is.
     known: HashMap<Reference, usize>,
     problems: Problems,
+    others: OtherKinds,
 }
 
 impl Loading {
     /// Checks an object and keeps it, or notes why not.
     fn add(&mut self, place: &Place, raw: Raw) {
-        match Object::try_from(raw) {
+        match Object::check(raw) {
             Err(why) => self.problems.push(place.line, place.to_string(), why.to_string()),
-            Ok(object) => {
-                let reference = object.reference();
-                if let Some(earlier) = self.known.get(&reference).and_then(|&at| self.objects.get_mut(at)) {
-                    *earlier = object;
-                    let text = "is here a second time; this one is used".to_owned();
-                    self.problems.push(place.line, place.to_string(), text);
-                } else {
-                    self.known.insert(reference, self.objects.len());
-                    self.objects.push(object);
+            Ok(Checked { object, passed_over }) => {
+                for why in passed_over {
+                    self.problems.push(place.line, place.to_string(), why.to_string());
                 }
+                self.keep(place, object);
             }
+        }
+    }
+
+    fn keep(&mut self, place: &Place, object: Object) {
+        let reference = object.reference();
+        if let Some(earlier) = self.known.get(&reference).and_then(|&at| self.objects.get_mut(at)) {
+            *earlier = object;
+            let text = "is here a second time; this one is used".to_owned();
+            self.problems.push(place.line, place.to_string(), text);
+        } else {
+            self.known.insert(reference, self.objects.len());
+            self.objects.push(object);
+        }
+    }
+
+    /// Notes that an object cannot be read. A policy counts all the same: what it says is unknown.
+    fn refuse(&mut self, line: u64, place: &Place, kind: Option<Kind>, why: String) {
+        self.problems.push(line, place.to_string(), why);
+        let named = |kind: Kind| Some((kind, place.key_of(kind)?));
+        if let Some(object) = kind.and_then(named).and_then(|(kind, key)| Object::unreadable(kind, &key)) {
+            self.keep(place, object);
         }
     }
 }

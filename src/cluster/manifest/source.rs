@@ -5,7 +5,8 @@ use std::hash::BuildHasher;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::{Manifest, ManifestError, parse};
+use super::{Manifest, ManifestError, parse_with};
+use crate::cluster::OtherKinds;
 
 /// Twenty thousand pods as `kubectl` prints them are about half of this.
 const MAX_BYTES: u64 = 256 << 20;
@@ -18,6 +19,7 @@ pub struct ManifestSource {
     path: PathBuf,
     hasher: foldhash::quality::RandomState,
     last: Option<Seen>,
+    others: OtherKinds,
 }
 
 /// What the last look found.
@@ -30,7 +32,12 @@ enum Seen {
 impl ManifestSource {
     /// A source that hasn't looked yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), hasher: foldhash::quality::RandomState::default(), last: None }
+        Self::with_kinds(path, OtherKinds::default())
+    }
+
+    /// As [`ManifestSource::new`], where these are the other kinds of policy.
+    pub fn with_kinds(path: impl Into<PathBuf>, others: OtherKinds) -> Self {
+        Self { path: path.into(), hasher: foldhash::quality::RandomState::default(), last: None, others }
     }
 
     /// The file.
@@ -62,7 +69,7 @@ impl ManifestSource {
         if self.last == seen {
             return Ok(None);
         }
-        let parsed = parse(&file(), &text);
+        let parsed = parse_with(&file(), &text, &self.others);
         self.last = seen;
         parsed.map(Some)
     }

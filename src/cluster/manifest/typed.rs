@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::cluster::{Kind, Raw};
+use crate::index::policy::spec::PolicyKind;
 
 /// Reads an object of a kind.
 #[derive(Clone, Copy)]
@@ -22,6 +23,14 @@ impl<'de> DeserializeSeed<'de> for One {
             Kind::Service => Raw::Service(Deserialize::deserialize(from)?),
             Kind::EndpointSlice => Raw::EndpointSlice(Deserialize::deserialize(from)?),
             Kind::NetworkPolicy => Raw::NetworkPolicy(Deserialize::deserialize(from)?),
+            Kind::AdminNetworkPolicy => Raw::Tiered(PolicyKind::AdminNetworkPolicy, Deserialize::deserialize(from)?),
+            Kind::BaselineAdminNetworkPolicy => {
+                Raw::Tiered(PolicyKind::BaselineAdminNetworkPolicy, Deserialize::deserialize(from)?)
+            }
+            Kind::ClusterNetworkPolicy => {
+                Raw::Tiered(PolicyKind::ClusterNetworkPolicy, Deserialize::deserialize(from)?)
+            }
+            Kind::Other(kind) => Raw::OtherPolicy(kind, Deserialize::deserialize(from)?),
         })
     }
 }

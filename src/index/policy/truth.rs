@@ -1,0 +1,33 @@
+//! Three-valued logic: what is not known is carried along until it no longer matters.
+
+/// Whether something matches. `min` is "and", `max` is "or".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Truth {
+    #[default]
+    No,
+    /// It depends on a part that is not known: an unreadable field, a domain name, an address without an owner.
+    Maybe,
+    Yes,
+}
+
+impl From<bool> for Truth {
+    fn from(is: bool) -> Self {
+        if is { Self::Yes } else { Self::No }
+    }
+}
+
+impl Truth {
+    /// The greatest of `all`, no further looked for than to the first `Yes`.
+    #[inline]
+    pub fn any(all: impl IntoIterator<Item = Self>) -> Self {
+        let mut best = Self::No;
+        for one in all {
+            best = best.max(one);
+            if best == Self::Yes {
+                break;
+            }
+        }
+        best
+    }
+}
