@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use webb::abi::{Record, VERSION, kind};
 use webb::cluster::{Cache, Settings, parse};
+use webb::decode::Decoder;
 use webb::decode::verdicts::{Undecided, Verdicts};
-use webb::decode::{Decoded, Decoder};
 use webb::flow::{Direction, Flow, L4, Point, Reasons, Reply, Verdict};
 use webb::index::Index;
 use webb::index::policy::Match;
@@ -116,14 +116,12 @@ fn drops_have_their_reason() {
             source_port: flow.source_port,
             destination_port: port,
             reason: 8,
+            tcp_flags: 0x02,
             packets: 1,
             ..Record::default()
         };
-        let (flow, denied) = match decoder.decode(record.as_bytes(), &index).unwrap() {
-            Decoded::Ask(flow, why) => (flow, why.denied),
-            Decoded::Flow(flow) => (flow, false),
-            Decoded::Foreign => panic!("foreign"),
-        };
+        let flow = decoder.decode(record.as_bytes(), &index).unwrap().flow().unwrap();
+        let denied = flow.reason.0.text().starts_with("POLICY");
         let verdict = denied.then(|| Verdicts::default().denied(&flow, &index));
         let by = verdict.map(|verdict| (verdict.ruling.matched(), policy(&index, &verdict).map(|(_, name)| name)));
         (flow.reason.0.text().to_string(), by)
