@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo bench fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -16,7 +16,8 @@ setup:  ## install and mount what is missing (Debian; root or sudo)
 build: setup  ## target/release/webb
 	cargo build --release --locked
 
-test: setup  ## every check; the last line counts them
+test:  ## every check; the last line counts them
+	@scripts/setup kernels
 	@scripts/check
 
 lint: setup  ## format, licences, clippy and tidy
@@ -38,6 +39,10 @@ golden: setup  ## write every golden file, docs/metrics.md and README's table an
 # bash counts in a variable of that name, so it travels under another.
 demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
 	@env -u SECONDS DEMO_SECONDS="$(SECONDS)" lab/demo
+
+kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
+	@scripts/setup kernels
+	@scripts/kernels
 
 bench: setup  ## benchmarks
 	cargo bench --locked

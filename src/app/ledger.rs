@@ -46,8 +46,10 @@ pub(super) fn kernel(
         Box::new(move |rows| {
             let Ok(totals) = ledger.totals() else { return };
             let swept = swept.last();
+            // What is not watched has no row: a zero would say that nothing was dropped.
+            let hooks = if ledger.sees_drops() { HOOKS } else { HOOKS - 1 };
             for ((hook, totals), (packets, bytes)) in
-                HOOK_NAMES.iter().zip(&totals).zip(swept.pending_packets.iter().zip(swept.pending_bytes))
+                HOOK_NAMES.iter().take(hooks).zip(&totals).zip(swept.pending_packets.iter().zip(swept.pending_bytes))
             {
                 hook_rows(rows, hook, totals);
                 rows.add(&own::LEDGER_PENDING_PACKETS, &[hook], *packets);

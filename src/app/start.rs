@@ -151,6 +151,9 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
     let admin_listener = bind("admin_listen", settings.admin_listen)?;
     let mut loaded = Probes::load(&loader::settings(settings))?;
+    for missing in loaded.degraded() {
+        tracing::warn!("{missing}");
+    }
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (escalations, escalated) = mpsc::unbounded_channel();

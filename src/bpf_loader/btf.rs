@@ -175,7 +175,7 @@ fn word(data: &[u8], at: usize) -> Result<u32, BtfError> {
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 /// The running kernel's drop reasons by number, without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
-/// are no drops). Empty on kernels before 5.17, which give no reason.
+/// are no drops). Empty on a kernel that gives no reasons (before 5.17).
 pub fn drop_reasons() -> Result<Vec<(u32, String)>, LoadError> {
     let refused = |why: String| LoadError::Refused { object: KERNEL_BTF.to_owned(), why };
     let data = std::fs::read(Path::new(KERNEL_BTF)).map_err(|error| refused(error.to_string()))?;

@@ -100,6 +100,26 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// What the kernel said about something that it refused, in one line: the verifier's own words if it was the verifier.
+pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
+    let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() else {
+        return chain(error);
+    };
+    let log = verifier_log.to_string();
+    let Some(complaint) = complaint(&log) else { return io_error.to_string() };
+    // A log runs to megabytes; what led to the complaint is at its end.
+    let start = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
+    tracing::debug!("the end of the verifier's log: {}", log.get(start..).unwrap_or_default());
+    format!("{io_error}; the verifier says: {complaint}")
+}
+
+/// The line of a verifier's log that says what is wrong: the last one before the statistics.
+fn complaint(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] = ["verification time", "stack depth", "processed ", "mark_precise"];
+    let says = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().map(str::trim).rev().find(says)
+}
+
 /// The operating system's error number behind `error`, if there is one.
 pub(super) fn os_error(error: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut cause = Some(error);
@@ -127,5 +147,19 @@ fn netlink_error(error: &aya::programs::ProgramError) -> Option<i32> {
         ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => error.raw_os_error(),
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last line of a verifier's log is statistics; the complaint stands before.
+    #[test]
+    fn the_complaint_is_found() {
+        let log = "1736: (85) call bpf_map_lookup_elem#1\nR2 type=mem expected=fp, pkt\nverification time 4219190 usec\n\
+                   stack depth 0+0+0\nprocessed 33684 insns (limit 1000000) max_states_per_insn 10\n\n";
+        assert_eq!(complaint(log), Some("R2 type=mem expected=fp, pkt"));
+        assert_eq!(complaint("processed 3 insns\n"), None);
     }
 }

@@ -1,15 +1,14 @@
-//! What this kernel and these privileges allow, for `webb probe`: cheap looks that leave nothing behind.
+//! What this kernel and these privileges allow, for `webb probe`: what is tried leaves nothing behind.
 
 use std::fs;
 use std::path::Path;
 
-use aya::maps::MapType;
-use aya::programs::ProgramType;
-use aya::sys::{is_map_supported, is_program_supported};
 use caps::{CapSet, Capability};
 
-use super::btf::{KERNEL_BTF, Types};
-use super::object::kernel_release;
+use super::btf::KERNEL_BTF;
+use super::features::{Answer, Features, NEEDS_DROPS};
+use super::object::{DROP, SENDING, SENT, Trial, kernel_release, try_programs};
+use super::settings::Settings;
 
 /// How well something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,33 +68,55 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
     NEEDED.into_iter().filter(|(capability, _)| lacks(*capability)).map(|(_, name)| name).collect()
 }
 
-/// True from that kernel version on.
-pub(super) fn kernel_at_least(major: u32, minor: u32) -> bool {
-    version(&kernel_release()).is_some_and(|version| version >= (major, minor))
-}
-
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
-}
-
-/// Everything that decides whether and how well webb works here.
+/// Everything that decides whether and how well webb works here. Each program is loaded for it, and unloaded.
 pub fn findings() -> Vec<Finding> {
-    vec![
+    let features = Features::find();
+    let needed = |subject, answer: &Answer, has| match answer {
+        Ok(()) => finding(subject, Standing::Ok, has),
+        Err(why) => finding(subject, Standing::Missing, why.as_str()),
+    };
+    let mut findings = vec![
         capabilities(),
-        kernel(),
+        finding("kernel", Standing::Ok, kernel_release()),
         btf(),
         jit(),
-        ring(),
-        classifier(),
-        attachment(),
-        drops(),
-        sweep(),
+        needed("ring buffer", &features.ring, "map type ringbuf"),
+        needed("packet programs", &features.classifier, "program type sched_cls"),
+        needed("atomics", &features.atomics, "BPF atomics that return the old value"),
+        needed("table walk", &features.walk, "bpf_for_each_map_elem"),
+        attachment(&features),
+        drops(&features),
         membarrier(),
-        memlock(),
         bpffs(),
         statistics(),
-    ]
+    ];
+    // Where something is missing already, the verifier would say it again, and less clearly.
+    if findings.iter().all(|finding| finding.standing != Standing::Missing) {
+        findings.extend(programs(&features));
+    }
+    super::sys::release_memory();
+    findings
+}
+
+/// A line for each program, which is loaded and unloaded.
+fn programs(features: &Features) -> Vec<Finding> {
+    let trials = match try_programs(&Settings::default(), features) {
+        Ok(trials) => trials,
+        Err(error) => return vec![finding("programs", Standing::Missing, error.to_string())],
+    };
+    let line = |(name, result): Trial| {
+        let (standing, why) = match result {
+            Ok(Some(count)) => (Standing::Ok, format!("loads; the verifier went through {count} instructions")),
+            Ok(None) => (Standing::Ok, "loads".to_owned()),
+            Err(error) if [SENDING, SENT].contains(&name) => {
+                (Standing::Degraded, format!("{error}; what is dropped on the way out of a device counts as sent"))
+            }
+            Err(error) if name == DROP => (Standing::Degraded, format!("{error}; {NEEDS_DROPS}")),
+            Err(error) => (Standing::Missing, error.to_string()),
+        };
+        finding(name, standing, why)
+    };
+    trials.into_iter().map(line).collect()
 }
 
 fn capabilities() -> Finding {
@@ -104,15 +125,6 @@ fn capabilities() -> Finding {
         finding(PRIVILEGES, Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
     } else {
         finding(PRIVILEGES, Standing::Missing, format!("this process lacks {}", missing.join(", ")))
-    }
-}
-
-fn kernel() -> Finding {
-    let release = kernel_release();
-    if kernel_at_least(5, 13) {
-        finding("kernel", Standing::Ok, release)
-    } else {
-        finding("kernel", Standing::Missing, format!("{release}; Linux 5.13 or later is needed"))
     }
 }
 
@@ -144,56 +156,21 @@ fn jit() -> Finding {
     }
 }
 
-fn ring() -> Finding {
-    match is_map_supported(MapType::RingBuf) {
-        Ok(true) => finding("ring buffer", Standing::Ok, "map type ringbuf"),
-        Ok(false) => finding("ring buffer", Standing::Missing, "no map type ringbuf (Linux 5.8)"),
-        Err(error) => finding("ring buffer", Standing::Missing, super::error::chain(&error)),
-    }
-}
-
-fn classifier() -> Finding {
-    match is_program_supported(ProgramType::SchedClassifier) {
-        Ok(true) => finding("packet programs", Standing::Ok, "program type sched_cls"),
-        Ok(false) => finding("packet programs", Standing::Missing, "no program type sched_cls"),
-        Err(error) => finding("packet programs", Standing::Missing, super::error::chain(&error)),
-    }
-}
-
-fn attachment() -> Finding {
-    if kernel_at_least(6, 6) {
-        finding("attachment", Standing::Ok, "TCX, first in the chain")
-    } else {
-        finding(
+fn attachment(features: &Features) -> Finding {
+    match &features.tcx {
+        Ok(()) => finding("attachment", Standing::Ok, "TCX, first in the chain"),
+        Err(why) => finding(
             "attachment",
             Standing::Degraded,
-            "no TCX before Linux 6.6; clsact filters, which a killed agent leaves behind",
-        )
+            format!("{why}; clsact filters instead, which a killed agent leaves behind"),
+        ),
     }
 }
 
-fn drops() -> Finding {
-    let subject = "drop reasons";
-    let reasons = fs::read(KERNEL_BTF).ok().and_then(|data| {
-        let types = Types::new(&data).ok()?;
-        types.enumerators("skb_drop_reason").ok().map(|reasons| reasons.len())
-    });
-    super::sys::release_memory();
-    match reasons {
-        Some(0) => {
-            finding(subject, Standing::Degraded, "kfree_skb gives no reason before Linux 5.17; drops are not seen")
-        }
-        Some(count) => finding(subject, Standing::Ok, format!("tp_btf/kfree_skb, {count} reasons in BTF")),
-        None => finding(subject, Standing::Degraded, "not readable; drops are not seen"),
-    }
-}
-
-fn sweep() -> Finding {
-    // bpf_for_each_map_elem; asking the verifier for a helper needs a program per helper, the version says the same.
-    if kernel_at_least(5, 13) {
-        finding("table sweep", Standing::Ok, "bpf_for_each_map_elem")
-    } else {
-        finding("table sweep", Standing::Missing, "no bpf_for_each_map_elem before Linux 5.13")
+fn drops(features: &Features) -> Finding {
+    match &features.drop_reasons {
+        Ok(count) => finding("drop reasons", Standing::Ok, format!("tp_btf/kfree_skb, {count} reasons in BTF")),
+        Err(why) => finding("drop reasons", Standing::Degraded, format!("{why}; {NEEDS_DROPS}")),
     }
 }
 
@@ -206,22 +183,6 @@ fn membarrier() -> Finding {
             Standing::Degraded,
             "membarrier is refused (nohz_full, or a seccomp profile): a pause of 100 ms stands in for it",
         )
-    }
-}
-
-fn memlock() -> Finding {
-    if kernel_at_least(5, 11) {
-        return finding("locked memory", Standing::Ok, "map memory is charged to the cgroup");
-    }
-    match super::sys::locked_memory_limit() {
-        None => finding("locked memory", Standing::Ok, "unlimited"),
-        Some(bytes) => finding(
-            "locked memory",
-            Standing::Degraded,
-            format!(
-                "RLIMIT_MEMLOCK is {bytes} bytes; before Linux 5.11 maps count against it (systemd: LimitMEMLOCK=infinity)"
-            ),
-        ),
     }
 }
 
@@ -249,15 +210,6 @@ fn statistics() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Distributions append what they like to the version.
-    #[test]
-    fn releases_are_read() {
-        assert_eq!(version("6.18.44-fc-v669"), Some((6, 18)));
-        assert_eq!(version("5.15.0-1050-aws"), Some((5, 15)));
-        assert_eq!(version("6.6"), Some((6, 6)));
-        assert_eq!(version("odd"), None);
-    }
 
     /// `webb probe` must answer on any machine, with or without privileges.
     #[test]

@@ -50,6 +50,11 @@ impl Ledger {
         Ok(ledger)
     }
 
+    /// Whether drops are watched; their row of the totals stays 0 otherwise.
+    pub fn sees_drops(&self) -> bool {
+        self.0.drop_totals.is_some()
+    }
+
     /// The totals of each hook since the programs were loaded, over all CPUs.
     pub fn totals(&self) -> Result<[Totals; HOOKS], RunError> {
         let mut rows = [Totals::default(); HOOKS];

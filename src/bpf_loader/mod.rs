@@ -7,7 +7,8 @@
 //! * [`interfaces`], `uplinks`, [`selection`]: which interfaces come and go, and which are watched as what.
 //! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs, and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
-//! * [`btf`]: names out of BTF. [`cost`]: what the programs cost. [`findings`]: what this machine allows.
+//! * [`btf`]: names out of BTF. [`cost`]: what the programs cost.
+//! * `features`: what this kernel can do. [`findings`]: that, and what else this machine allows, for people.
 //!
 //! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the loading process, so
 //! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.
@@ -16,6 +17,7 @@ mod arrange;
 pub mod btf;
 pub mod cost;
 mod error;
+mod features;
 pub mod findings;
 pub mod interfaces;
 pub mod ledger;

@@ -6,7 +6,8 @@
 use aya::programs::{BtfTracePoint, RawTracePoint, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::error::{LoadError, chain};
+use super::error::{LoadError, chain, refusal};
+use super::features::Features;
 use super::settings::{Constants, Settings, buckets, ring_bytes};
 
 /// `bpf/flow.bpf.c`, compiled.
@@ -22,6 +23,8 @@ pub(super) const TO_PORT: &str = "webb_to_port";
 /// The two points of a device: before its driver is asked, and when it has answered.
 pub(super) const SENDING: &str = "webb_sending";
 pub(super) const SENT: &str = "webb_sent";
+/// These two, and the tracepoint of each.
+const AT_DEVICE: [(&str, &str); 2] = [(SENDING, "net_dev_start_xmit"), (SENT, "net_dev_xmit")];
 pub(super) const SWEEP: &str = "webb_sweep";
 pub(super) const DROP: &str = "webb_drop";
 
@@ -34,8 +37,47 @@ pub(super) struct Loaded {
 }
 
 /// Loads both objects; what the kernel refuses of the drop object and of the programs at the device is left out, with
-/// the reason.
-pub(super) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
+/// the reason, and so is the drop object where the kernel gives no reasons.
+pub(super) fn load(settings: &Settings, features: &Features) -> Result<Loaded, LoadError> {
+    prepare(settings, |loader, btf| {
+        let mut flow = load_flow(loader)?;
+        let device = load_device(&mut flow, btf);
+        let drop = match &features.drop_reasons {
+            Ok(_) => load_drop(loader, btf),
+            Err(why) => Err(LoadError::Kernel { kernel: kernel_release(), why: why.clone() }),
+        };
+        Ok(Loaded { flow, drop, device })
+    })?
+}
+
+/// One program that was loaded for trial: how many instructions the verifier went through, where the kernel says so.
+pub(super) type Trial = (&'static str, Result<Option<u32>, LoadError>);
+
+/// Loads each program by itself and unloads it again. Fails as a whole where the maps cannot be made.
+pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<Vec<Trial>, LoadError> {
+    prepare(settings, |loader, btf| {
+        let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
+        let mut trials: Vec<Trial> = Vec::new();
+        for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
+            trials.push((name, load_classifier(&mut flow, name).map(|()| verified(&flow, name))));
+        }
+        trials.push((SWEEP, load_sweep(&mut flow).map(|()| verified(&flow, SWEEP))));
+        for (name, point) in AT_DEVICE {
+            trials.push((name, load_at_device(&mut flow, btf, name, point).map(|()| verified(&flow, name))));
+        }
+        if features.drop_reasons.is_ok() {
+            trials.push((DROP, load_drop(loader, btf).map(|drop| verified(&drop, DROP))));
+        }
+        Ok(trials)
+    })?
+}
+
+fn verified(object: &Ebpf, name: &str) -> Option<u32> {
+    object.program(name)?.info().ok()?.verified_instruction_count()
+}
+
+/// Reads the kernel's BTF once and has `work` load objects with it.
+fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) -> R) -> Result<R, LoadError> {
     let constants = Constants::new(settings, seed());
     let netns = network_namespace();
     let stopped = stopped_reasons();
@@ -65,26 +107,35 @@ pub(super) fn load(settings: &Settings) -> Result<Loaded, LoadError> {
         .override_global("evictable_after", &constants.evictable_after, false)
         .override_global("stopped_reasons", &stopped[..], false)
         .override_global("host_netns", &netns, false);
-    let mut flow = load_flow(&mut loader)?;
-    let device = load_device(&mut flow, &btf);
-    let drop = load_drop(&mut loader, &btf);
-    Ok(Loaded { flow, drop, device })
+    Ok(work(&mut loader, &btf))
 }
 
 fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
     let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
     for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
-        program::<SchedClassifier>(&mut flow, name)?.load().map_err(|error| refused(name, &error))?;
+        load_classifier(&mut flow, name)?;
     }
-    program::<RawTracePoint>(&mut flow, SWEEP)?.load().map_err(|error| refused(SWEEP, &error))?;
+    load_sweep(&mut flow)?;
     Ok(flow)
 }
 
 fn load_device(flow: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
-    for (name, point) in [(SENDING, "net_dev_start_xmit"), (SENT, "net_dev_xmit")] {
-        program::<BtfTracePoint>(flow, name)?.load(point, btf).map_err(|error| refused(name, &error))?;
+    for (name, point) in AT_DEVICE {
+        load_at_device(flow, btf, name, point)?;
     }
     Ok(())
+}
+
+fn load_at_device(flow: &mut Ebpf, btf: &Btf, name: &str, point: &str) -> Result<(), LoadError> {
+    program::<BtfTracePoint>(flow, name)?.load(point, btf).map_err(|error| refused(name, &error))
+}
+
+fn load_classifier(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
+    program::<SchedClassifier>(flow, name)?.load().map_err(|error| refused(name, &error))
+}
+
+fn load_sweep(flow: &mut Ebpf) -> Result<(), LoadError> {
+    program::<RawTracePoint>(flow, SWEEP)?.load().map_err(|error| refused(SWEEP, &error))
 }
 
 fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
@@ -108,10 +159,7 @@ where
 }
 
 pub(super) fn refused(object: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
-    let text = chain(error);
-    // A verifier log runs to megabytes; its end says why.
-    let skipped = text.char_indices().rev().nth(2000).map_or(0, |(at, _)| at);
-    LoadError::Refused { object: object.to_owned(), why: text.get(skipped..).unwrap_or_default().to_owned() }
+    LoadError::Refused { object: object.to_owned(), why: refusal(error) }
 }
 
 /// As `uname -r` prints it.

@@ -2,7 +2,7 @@
 //!
 //! Two programs watch an interface, one for each direction. They come first in the TCX chain, so they see what the
 //! wire brought and not what another program made of it, and they always pass the packet on. On kernels without TCX
-//! (before 6.6) they are filters of a clsact qdisc; a qdisc that exists is used and never deleted, and no filter but
+//! they are filters of a clsact qdisc; a qdisc that exists is used and never deleted, and no filter but
 //! our own, known by its name, is ever removed.
 
 use std::collections::HashMap;
@@ -16,6 +16,8 @@ use aya::programs::tc::{
 use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 
 use super::error::{AttachError, LoadError, RunError, chain, os_error};
+use super::features::{Features, NEEDS_DROPS};
+use super::findings::missing_capabilities;
 use super::interfaces::Interface;
 use super::ledger::{Ledger, Sweeper};
 use super::object::{
@@ -25,7 +27,7 @@ use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
 use super::selection::Role;
 use super::settings::{Attach, Settings, capacity};
-use super::{Cost, findings, sys};
+use super::{Cost, sys};
 use crate::records::Signal;
 
 /// A point where packets are seen; `enum webb_hook` without the drop point.
@@ -67,6 +69,7 @@ pub struct Probes {
     drop: Option<Ebpf>,
     degraded: Vec<String>,
     attach: Attach,
+    tcx: bool,
     pub(super) attached: HashMap<u32, Links>,
     pub(super) ports: Ports,
     rings: KernelRings,
@@ -77,12 +80,17 @@ pub struct Probes {
 impl Probes {
     /// Loads the programs and starts to watch drops. Takes some hundred milliseconds.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
-        let missing = findings::missing_capabilities();
+        let missing = missing_capabilities();
         if !missing.is_empty() {
             return Err(LoadError::Privileges { missing });
         }
+        let features = Features::find();
+        let missing = features.missing();
+        if !missing.is_empty() {
+            return Err(LoadError::Kernel { kernel: kernel_release(), why: missing.join("; ") });
+        }
         sys::keep_memory_small();
-        let loaded = load(settings);
+        let loaded = load(settings, &features);
         sys::release_memory();
         let loaded = loaded?;
         let mut flow = loaded.flow;
@@ -90,7 +98,7 @@ impl Probes {
         let mut drop = match loaded.drop {
             Ok(drop) => Some(drop),
             Err(error) => {
-                degraded.push(format!("drops are not seen: {error}"));
+                degraded.push(format!("drops are not seen: {error}; {NEEDS_DROPS}"));
                 None
             }
         };
@@ -110,6 +118,7 @@ impl Probes {
             drop,
             degraded,
             attach: settings.attach,
+            tcx: features.tcx.is_ok(),
             attached: HashMap::new(),
             ports,
             rings: KernelRings::new(sources),
@@ -189,7 +198,7 @@ impl Probes {
     pub fn means(&self) -> &'static str {
         match self.attach {
             Attach::Tcx => TCX,
-            Attach::Auto if findings::kernel_at_least(6, 6) => TCX,
+            Attach::Auto if self.tcx => TCX,
             Attach::Auto | Attach::Clsact => CLSACT,
         }
     }

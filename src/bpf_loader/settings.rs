@@ -5,7 +5,7 @@ use std::time::Duration;
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attach {
-    /// TCX from Linux 6.6 on, clsact filters before.
+    /// TCX where the kernel has it, else clsact filters.
     #[default]
     Auto,
     /// TCX only.

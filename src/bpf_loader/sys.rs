@@ -1,11 +1,62 @@
 //! The system calls that no crate offers in the form we need.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
+const BPF_PROG_LOAD: libc::c_long = 5;
 const BPF_PROG_TEST_RUN: libc::c_long = 10;
+
+/// `struct bpf_insn`.
+#[derive(Debug, Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+pub(super) struct Instruction {
+    pub(super) code: u8,
+    /// The destination in the lower four bits, the source in the upper.
+    pub(super) registers: u8,
+    pub(super) offset: i16,
+    pub(super) immediate: i32,
+}
+
+/// The beginning of the member of `union bpf_attr` that loads programs.
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct Load {
+    prog_type: u32,
+    insn_cnt: u32,
+    insns: u64,
+    license: u64,
+    log_level: u32,
+    log_size: u32,
+    log_buf: u64,
+    kern_version: u32,
+    prog_flags: u32,
+}
+
+/// Loads a classifier and lets go of it again.
+///
+/// aya loads programs out of objects only; a question to the verifier is a handful of instructions.
+pub(super) fn try_classifier(program: &[Instruction]) -> io::Result<()> {
+    const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
+    let mut load = Load::new_zeroed();
+    load.prog_type = BPF_PROG_TYPE_SCHED_CLS;
+    load.insn_cnt = u32::try_from(program.len()).map_err(io::Error::other)?;
+    load.insns = program.as_ptr() as u64;
+    load.license = c"Dual BSD/GPL".as_ptr() as u64;
+    // SAFETY: `load` is the beginning of the kernel's layout of the command, whose rest it takes for zero, and lives
+    // through the call, as does what it points to, which the kernel only reads.
+    let descriptor = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, std::ptr::from_mut(&mut load), std::mem::size_of::<Load>())
+    };
+    let descriptor = i32::try_from(descriptor).map_err(io::Error::other)?;
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made it, and nobody else knows it.
+    drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
+    Ok(())
+}
 
 /// The `test` member of `union bpf_attr`.
 #[derive(FromZeros, IntoBytes, Immutable)]
@@ -220,12 +271,4 @@ pub(super) fn has_global_membarrier() -> bool {
     // SAFETY: the call takes three integers and touches no memory of ours.
     let commands = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_QUERY, 0_u32, 0) };
     commands > 0 && commands & 1 != 0
-}
-
-/// `RLIMIT_MEMLOCK` in bytes; none if there is no limit.
-pub(super) fn locked_memory_limit() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the structure is ours and lives through the call.
-    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }

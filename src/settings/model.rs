@@ -142,7 +142,7 @@ pub enum Pods {
 /// How programs are attached to interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attach {
-    /// TCX where the kernel has it (6.6), else a clsact filter.
+    /// TCX where the kernel has it, else a clsact filter.
     Auto,
     /// TCX only.
     Tcx,

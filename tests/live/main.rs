@@ -21,6 +21,8 @@ mod frames;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod lifecycle;
