@@ -104,6 +104,17 @@ pub struct Record {
     pub pad1: u32,
 }
 
+impl Record {
+    /// The packets that a record in a ring stands for, which may be one that cannot be decoded.
+    #[inline]
+    pub fn packets_of(bytes: &[u8]) -> u32 {
+        bytes
+            .get(offset_of!(Self, packets)..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |packets| u32::from_ne_bytes(*packets))
+    }
+}
+
 /// Exact totals of one hook on one CPU: `struct webb_totals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]

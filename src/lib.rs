@@ -1,5 +1,8 @@
 //! webb: Hubble's pod network metrics from eBPF, on any Kubernetes CNI.
 
+#[cfg(not(panic = "unwind"))]
+compile_error!("supervision catches panics: webb cannot be built with panic = \"abort\"");
+
 pub mod abi;
 pub mod actors;
 pub mod app;
@@ -11,7 +14,9 @@ pub mod conntrack;
 pub mod decode;
 pub mod expose;
 pub mod fault;
+pub mod file;
 pub mod flow;
+pub mod hash;
 pub mod http;
 pub mod index;
 pub mod logging;

@@ -1,5 +1,6 @@
 //! The `webb` program: reads the command line, does what it says, ends with an exit code that says how it went.
 
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use webb::app::{self, Metrics, Plan};
@@ -36,7 +37,9 @@ fn run(arguments: &RunArgs) -> Exit {
             return Exit::Configuration;
         }
     };
-    match actix::System::new().block_on(app::run(plan)) {
+    // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to be done.
+    let system = ManuallyDrop::new(actix::System::new());
+    match system.block_on(app::run(plan)) {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("{error}");

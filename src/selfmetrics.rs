@@ -86,6 +86,8 @@ defs! {
         "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";
     READER_RECORDS: counter "webb_reader_records_total" ["fate"]
         "Records by what became of them: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
+    READER_POISONED_PACKETS: counter "webb_reader_poisoned_packets_total" []
+        "Packets of the records that a panic cost: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
         "Flows handed to the aggregators. At rest equals the decoded records and webb_reader_verdicts_total";
     READER_VERDICTS: counter "webb_reader_verdicts_total" []

@@ -11,8 +11,9 @@
 use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock, RwLock};
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
+
+use crate::hash::RandomState;
 
 /// A name in the process-wide interner. `Sym::EMPTY` is the empty string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]

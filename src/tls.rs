@@ -1,9 +1,8 @@
 //! Certificates for a listener, read from files that somebody else replaces (hubble-contract §3.7).
 //!
-//! A mounted Secret changes by swapping a symlink, at some moment, without a word. So the files are read every few
-//! seconds and compared by content; a new set is used from the next handshake on, connections that are open stay as
-//! they are, and a set that does not fit together (a certificate that came before its key) changes nothing. Until there
-//! is a first set every handshake is refused.
+//! The files are followed together ([`crate::file`]): a new set is used from the next handshake on, connections that are
+//! open stay as they are, and a set that does not fit together (a certificate that came before its key) changes nothing.
+//! Until there is a first set every handshake is refused.
 //!
 //! TLS 1.3 only. Sessions are not resumed: a resumed one would rest on a client certificate that was checked against
 //! authorities which may have been replaced since.
@@ -22,6 +21,8 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
+
+use crate::file::{FileError, Followed, Look, MIB};
 
 /// Where the files are, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,7 @@ pub enum TlsError {
         /// Where.
         path: PathBuf,
         /// Why.
-        error: std::io::Error,
+        error: FileError,
     },
     /// It is something else.
     #[error("the {what} file {} does not hold a {what} in PEM: {error}", path.display())]
@@ -69,20 +70,11 @@ pub enum TlsError {
     },
 }
 
-/// What the files hold. Compared to tell whether they have changed.
-#[derive(PartialEq, Eq)]
-struct Content {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-    client_ca: Option<Vec<u8>>,
-}
-
 /// What was found when the files were looked at.
-#[derive(Default)]
 struct Seen {
-    in_use: Option<Content>,
-    /// The last that could not be used, so that it is counted once.
-    rejected: Option<Content>,
+    followed: Followed,
+    /// Why what is there cannot be used.
+    complaint: Option<Arc<TlsError>>,
 }
 
 /// A set of files in use.
@@ -114,11 +106,12 @@ impl std::fmt::Debug for TlsFiles {
 impl TlsFiles {
     /// Files that have not been looked at yet.
     pub fn new(paths: Paths) -> Self {
+        let all = [&paths.certificate, &paths.key].into_iter().chain(&paths.client_ca).cloned();
         Self {
+            seen: Mutex::new(Seen { followed: Followed::new(all, MIB), complaint: None }),
             paths,
             provider: Arc::new(ring::default_provider()),
             current: Current::default(),
-            seen: Mutex::default(),
             applied: AtomicU64::default(),
             rejected: AtomicU64::default(),
         }
@@ -134,48 +127,50 @@ impl TlsFiles {
         [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
     }
 
-    /// Reads the files, and uses what they hold from now on if it has changed. True if it has.
+    /// Reads the files, and uses what they hold from now on if it has changed. True if it has. Blocks.
     ///
     /// # Errors
-    /// If they cannot be used; what was in use stays.
-    pub fn look(&self) -> Result<bool, TlsError> {
-        let found = self.read()?;
+    /// As long as they cannot be used; what was in use stays.
+    pub fn look(&self) -> Result<bool, Arc<TlsError>> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.in_use.as_ref() == Some(&found) {
-            return Ok(false);
-        }
-        match self.load(&found) {
-            Ok(loaded) => {
-                self.current.store(Some(Arc::new(loaded)));
-                self.applied.fetch_add(1, Relaxed);
-                seen.in_use = Some(found);
-                Ok(true)
-            }
-            Err(error) => {
-                if seen.rejected.as_ref() != Some(&found) {
-                    self.rejected.fetch_add(1, Relaxed);
-                    seen.rejected = Some(found);
-                }
-                Err(error)
-            }
-        }
-    }
-
-    fn read(&self) -> Result<Content, TlsError> {
-        let read = |what, path: &Path| {
-            std::fs::read(path).map_err(|error| TlsError::Read { what, path: path.to_owned(), error })
+        let outcome = match seen.followed.look() {
+            Look::Same => return seen.complaint.clone().map_or(Ok(false), Err),
+            Look::Accepted => Ok(false),
+            Look::New(contents) => self.take(&contents).map(|()| true),
+            Look::Unreadable(number, error) => Err(self.unreadable(number, error)),
         };
-        Ok(Content {
-            certificate: read("certificate", &self.paths.certificate)?,
-            key: read("key", &self.paths.key)?,
-            client_ca: self.paths.client_ca.as_deref().map(|path| read("client CA", path)).transpose()?,
-        })
+        if let Ok(true) = outcome {
+            seen.followed.accept();
+        }
+        let outcome = outcome.map_err(Arc::new);
+        seen.complaint = outcome.as_ref().err().cloned();
+        outcome
     }
 
-    fn load(&self, content: &Content) -> Result<Loaded, TlsError> {
-        let chain = certificates("certificate", &self.paths.certificate, &content.certificate)?;
+    /// The files by number, as they were given to be followed.
+    fn unreadable(&self, number: usize, error: FileError) -> TlsError {
+        let (what, path) = match (number, &self.paths.client_ca) {
+            (0, _) => ("certificate", &self.paths.certificate),
+            (2, Some(authorities)) => ("client CA", authorities),
+            _ => ("key", &self.paths.key),
+        };
+        TlsError::Read { what, path: path.clone(), error }
+    }
+
+    fn take(&self, contents: &[Vec<u8>]) -> Result<(), TlsError> {
+        let loaded = self.load(contents).inspect_err(|_| {
+            self.rejected.fetch_add(1, Relaxed);
+        })?;
+        self.current.store(Some(Arc::new(loaded)));
+        self.applied.fetch_add(1, Relaxed);
+        Ok(())
+    }
+
+    fn load(&self, contents: &[Vec<u8>]) -> Result<Loaded, TlsError> {
+        let content = |number: usize| contents.get(number).map_or(&[][..], Vec::as_slice);
+        let chain = certificates("certificate", &self.paths.certificate, content(0))?;
         let path = &self.paths.key;
-        let key = PrivateKeyDer::from_pem_slice(&content.key).map_err(|error| TlsError::Pem {
+        let key = PrivateKeyDer::from_pem_slice(content(1)).map_err(|error| TlsError::Pem {
             what: "key",
             path: path.clone(),
             error,
@@ -185,10 +180,7 @@ impl TlsFiles {
             let error = format!("with {}: {error}", self.paths.certificate.display());
             TlsError::Unusable { what: "key", path: path.clone(), error }
         })?;
-        let clients = match (&content.client_ca, &self.paths.client_ca) {
-            (Some(authorities), Some(path)) => Some(self.verifier(path, authorities)?),
-            _ => None,
-        };
+        let clients = self.paths.client_ca.as_ref().map(|path| self.verifier(path, content(2))).transpose()?;
         Ok(Loaded { certificate: Arc::new(certificate), clients })
     }
 

@@ -188,6 +188,28 @@ fn clients_need_a_certificate() {
     assert_eq!(scrape(&mut open).unwrap().status, 200, "an open connection stays");
 }
 
+/// Files that vanish leave what is in use, and are not complained of any more when they come back as they were; a set
+/// that is no file of some length is refused like any other.
+#[test]
+fn files_that_vanish_for_a_while() {
+    let (authority, files) = (Authority::new(), Files::new(None));
+    let pair = authority.sign();
+    files.put(&pair);
+    let tls = TlsFiles::new(files.paths.clone());
+    assert!(tls.look().unwrap());
+    fs::remove_file(&files.paths.key).unwrap();
+    for _ in 0..2 {
+        let error = tls.look().unwrap_err().to_string();
+        assert!(error.starts_with("cannot read the key file"), "{error}");
+    }
+    write(&files.paths.key, &"x".repeat((1 << 20) + 1));
+    assert!(tls.look().unwrap_err().to_string().ends_with("it has more than 1048576 bytes"));
+    assert!(tls.is_ready());
+    files.put(&pair);
+    assert!(!tls.look().unwrap(), "it is what is in use");
+    assert_eq!(tls.counts(), [("applied", 1), ("rejected", 0)]);
+}
+
 /// Certificates are replaced under load, with moments between in which certificate and key do not fit: no scrape
 /// fails, on old connections or new ones, and at the end the last certificate is in use.
 #[test]

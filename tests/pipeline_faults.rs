@@ -39,21 +39,27 @@ struct Road {
     lanes: Vec<Arc<Lane>>,
     seats: Vec<Arc<Seat>>,
     desk: CutDesk,
+    /// Of the aggregators, and of the reader at last.
     keepers: Vec<Addr<ThreadKeeper>>,
-    _decoder: Addr<DecoderActor>,
+    decoder: Addr<DecoderActor>,
     _turn: MutexGuard<'static, ()>,
 }
 
 fn road() -> Road {
+    road_with(Duration::from_millis(20))
+}
+
+/// A road whose components wait so long before they are restarted.
+fn road_with(backoff: Duration) -> Road {
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(Policy {
         max_restarts: 5,
         window: Duration::from_mins(1),
-        backoff_min: Duration::from_millis(20),
-        backoff_max: Duration::from_millis(100),
-        stall_after: Duration::from_millis(700),
+        backoff_min: backoff,
+        backoff_max: backoff * 5,
+        stall_after: Duration::from_secs(2),
     }));
     let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());
     let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
@@ -87,7 +93,7 @@ fn road() -> Road {
         seat: ReaderSeat::default(),
     };
     keepers.push(reader::start(Arc::new(reader), intensity("reader")));
-    Road { ring, index, components, counters, lanes, seats, desk, keepers, _decoder: decoder, _turn: turn }
+    Road { ring, index, components, counters, lanes, seats, desk, keepers, decoder, _turn: turn }
 }
 
 /// Waits for something that must come true; the bound only ends a test that has failed.
@@ -116,6 +122,17 @@ impl Road {
     /// The sum of a family's series, from a fresh cut.
     fn sum(&mut self, family: &str) -> u64 {
         assert_eq!(self.desk.cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        self.held(family)
+    }
+
+    /// The same from the last cut, behind a reader that has ended.
+    fn final_sum(&mut self, family: &str) -> u64 {
+        assert_eq!(self.desk.final_cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        self.held(family)
+    }
+
+    /// The same as it was cut last.
+    fn held(&self, family: &str) -> u64 {
         let of = |snapshot: &webb::expose::Snapshot| {
             let column = snapshot.families.iter().position(|spec| spec.name == family)?;
             Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
@@ -211,23 +228,75 @@ async fn a_dead_aggregator_keeps_its_counters() {
     }
 }
 
-/// A stalled aggregator is told of, scrapes go on without it, and afterwards its counters are whole but for what its
-/// full lane had to skip, which is counted.
+/// A stalled aggregator is told of, scrapes go on with its last series, and afterwards its counters are whole but for
+/// what its full lane had to skip, which is counted.
 #[actix::test]
 async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     let mut road = road();
-    inject::arm("aggregator/tcp", 1, 2_500);
+    road.ring.push(50);
+    road.at_rest(50).await;
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 50);
+    inject::hold("aggregator/tcp");
     road.ring.push(100);
-    until("stall noticed", || road.components.component("aggregator/tcp").faults(Kind::Stalled) == 1).await;
-    assert_ne!(road.components.component("aggregator/tcp").state(), State::Up);
+    let tcp = road.components.component("aggregator/tcp");
+    until("stall noticed", || tcp.faults(Kind::Stalled) == 1).await;
+    assert_eq!(tcp.state(), State::Restarting);
+    assert!(tcp.why().starts_with("stalled"), "{}", tcp.why());
+    let last = road.components.log().entries().pop().unwrap();
+    assert_eq!(
+        (last.component.as_str(), last.kind, last.text.as_str()),
+        ("aggregator/tcp", "stalled", "no beat for 2 s")
+    );
     assert_eq!(road.desk.cut(Duration::from_millis(300)), 1, "the others answer while it stands still");
-    road.ring.push(200_000);
-    road.at_rest(200_100).await;
-    until("restarted", || road.components.component("aggregator/tcp").state() == State::Up).await;
+    assert_eq!((road.held("hubble_tcp_flags_total"), road.held("hubble_flows_processed_total")), (50, 150));
+    road.ring.push(100_000);
+    until("its lane is full and its neighbours go on", || {
+        road.lanes[0].skipped() > 0 && road.seats[1].counted() == 100_150
+    })
+    .await;
+    inject::release("aggregator/tcp");
+    road.at_rest(100_150).await;
+    until("restarted", || tcp.state() == State::Up).await;
     let skipped = road.lanes[0].skipped();
-    assert!(skipped > 0, "200,000 flows do not fit into a lane");
-    assert_eq!(road.sum("hubble_tcp_flags_total"), 200_100 - skipped);
-    assert_eq!(road.sum("hubble_flows_processed_total"), 200_100);
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 100_150 - skipped);
+    assert_eq!(road.sum("hubble_flows_processed_total"), 100_150);
+    assert_eq!((tcp.restarts(), tcp.faults(Kind::Panicked), road.lanes[1].skipped()), (1, 0, 0));
+    road.finish().await;
+}
+
+/// A reader that waits out its backoff when the agent stops drains the ring all the same: all but the record that it
+/// failed on is counted.
+#[actix::test]
+async fn a_reader_in_backoff_drains_the_ring_at_the_end() {
+    let mut road = road_with(Duration::from_hours(1));
+    inject::arm("reader", 1, 0);
+    road.ring.push(10_000);
+    let reader = road.components.component("reader");
+    until("backoff", || reader.state() == State::Restarting).await;
+    assert!(!road.ring.is_empty());
+    road.keepers.pop().unwrap().send(Finish).await.unwrap();
+    road.at_rest(10_000).await;
+    assert_eq!(road.final_sum("hubble_flows_processed_total"), 9_999);
+    let poisoned = [&road.counters.poisoned, &road.counters.poisoned_packets].map(|count| count.load(Relaxed));
+    assert_eq!(poisoned, [1, 1]);
+    road.finish().await;
+}
+
+/// A decoder that waits out its backoff, or fails while the last records are drained, is there for the rest of them.
+#[actix::test]
+async fn a_decoder_in_backoff_decodes_what_is_left() {
+    let mut road = road_with(Duration::from_hours(1));
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    let decoder = road.components.component("decoder");
+    until("backoff", || decoder.state() == State::Restarting).await;
+    road.decoder.send(Finish).await.unwrap();
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    road.keepers.pop().unwrap().send(Finish).await.unwrap();
+    road.at_rest(20_000).await;
+    assert_eq!(decoder.faults(Kind::Panicked), 2);
+    assert_eq!(road.final_sum("hubble_flows_processed_total"), 19_998);
     road.finish().await;
 }
 

@@ -14,13 +14,19 @@ use webb::actors::configurator::{Configurator, Look};
 use webb::actors::metrics_file::MetricsFile;
 use webb::expose::Snapshot;
 use webb::fault::State;
+#[cfg(feature = "fault-injection")]
+use webb::fault::inject;
 use webb::metrics::Gone;
+#[cfg(feature = "fault-injection")]
+use webb::metrics::{Budget, Limits};
 use webb::pipeline::Command;
 use webb::sym::Sym;
 
 mod memory_ring;
 mod road;
 
+#[cfg(feature = "fault-injection")]
+use road::limited;
 use road::{road, until};
 
 /// The sum of a family's series; none if there is no such family.
@@ -122,6 +128,43 @@ async fn a_metric_that_goes_leaves_nothing() {
     road.finish().await;
 }
 
+/// A metric that begins anew takes the place of the one before it, also where that one fills the budget for series and
+/// still reads what is in its lane: nothing of the new one is counted as `~other`.
+#[cfg(feature = "fault-injection")]
+#[actix::test]
+async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
+    let of = |context: &str| {
+        format!("metrics: [{{name: flow, contextOptions: [{{name: sourceContext, values: [{context}]}}]}}]")
+    };
+    let mut road = limited(&of("namespace"), Limits { budget: Arc::new(Budget::new(1)), ..Limits::default() });
+    let mut desk = road.desk.take().unwrap();
+    road.ring.push(10);
+    road.at_rest(10).await;
+    inject::hold("aggregator/flow");
+    road.ring.push(10);
+    until("the old one stands still in a batch", || inject::is_held("aggregator/flow")).await;
+    let (ring, fleet, old) = (road.ring.clone(), Arc::clone(&road.fleet), road.fleet.lanes().list()[0].id());
+    let feed = move || {
+        let counted = || fleet.members().iter().any(|(_, now)| now.lane.id() != old && now.seat.counted() >= 10);
+        let mut pushed = 0;
+        while !counted() {
+            ring.push(1);
+            pushed += 1;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        inject::release("aggregator/flow");
+        pushed
+    };
+    let feed = std::thread::Builder::new().spawn(feed).unwrap();
+    // Returns when the old one is gone.
+    road.becomes(&of("pod")).await;
+    road.at_rest(20 + feed.join().unwrap()).await;
+    assert_eq!(desk.cut(Duration::from_secs(5)), 0);
+    let rows: Vec<_> = desk.snapshots().flat_map(|snapshot| snapshot.rows(0).collect::<Vec<_>>()).collect();
+    assert!(rows.len() == 1 && rows[0].0.contains("source=\"default/xwing\""), "{rows:?}");
+    road.finish().await;
+}
+
 /// Pods that are gone are told through the same road: their series go, and begin anew should they come back.
 #[actix::test]
 async fn series_go_with_their_pods() {
@@ -192,6 +235,15 @@ async fn the_file_is_followed() {
     until("missing file noticed", || component.why().contains("cannot read")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
+    exchange(
+        &link,
+        "2b",
+        "metrics: [{name: flow, contextOptions: [{name: sourceContext, values: [pod]}]}, {name: icmp}]",
+    );
+    actor.do_send(Look);
+    until("the accepted content is back", || component.state() == State::Up).await;
+    assert_eq!(file.results()[0], ("applied", 1), "it is in use already");
+
     file.set_strict(true);
     exchange(&link, "4", first);
     actor.do_send(Look);
@@ -199,9 +251,8 @@ async fn the_file_is_followed() {
     assert_eq!(names(), ["flow", "icmp"]);
 
     file.set_strict(false);
-    exchange(&link, "5", &format!("# the rule is off\n{first}"));
     actor.do_send(Look);
-    until("fifth file applied", || component.state() == State::Up).await;
+    until("what the rule refused is applied without it", || component.state() == State::Up).await;
     assert_eq!(names(), ["flow", "tcp"]);
 
     actor.send(Finish).await.unwrap();

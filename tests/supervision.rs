@@ -3,8 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is wrong")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::keeper::{Body, ThreadKeeper};
 use webb::actors::restart::{Intensity, Policy};
-use webb::actors::{Finish, Restart};
+use webb::actors::{Finish, Restart, Resume};
 use webb::fault::{Component, Components, Kind, State};
 
 fn policy() -> Policy {
@@ -32,9 +32,13 @@ struct Kept {
 }
 
 fn keep(body: Body) -> Kept {
+    keep_by(policy(), body)
+}
+
+fn keep_by(policy: Policy, body: Body) -> Kept {
     let component = Components::default().component("test");
     let (escalations, escalated) = unbounded_channel();
-    let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy())), escalations);
+    let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
     let keeper = ThreadKeeper::start(body, Arc::new(|| {}), intensity);
     Kept { component, escalated, keeper }
 }
@@ -110,16 +114,21 @@ async fn too_many_restarts_escalate() {
 async fn a_stall_is_noticed_and_never_doubled() {
     let alive = Arc::new(AtomicU64::new(0));
     let lives = Arc::new(AtomicU64::new(0));
-    let (count, seen) = (Arc::clone(&alive), Arc::clone(&lives));
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let (count, seen, may_go_on) = (Arc::clone(&alive), Arc::clone(&lives), Arc::clone(&goes_on));
     let kept = keep(Arc::new(move |life| {
         assert_eq!(count.fetch_add(1, SeqCst), 0, "two lives at once");
-        if seen.fetch_add(1, SeqCst) == 0 {
-            std::thread::sleep(Duration::from_millis(1500));
+        seen.fetch_add(1, SeqCst);
+        while !may_go_on.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
         }
         live(life);
         count.fetch_sub(1, SeqCst);
         Ok(())
     }));
+    until("stall noticed", || kept.component.faults(Kind::Stalled) == 1).await;
+    assert_eq!((lives.load(SeqCst), kept.component.state()), (1, State::Restarting));
+    goes_on.store(true, SeqCst);
     until("second life", || lives.load(SeqCst) == 2).await;
     assert_eq!(kept.component.faults(Kind::Stalled), 1);
     assert_eq!(kept.component.faults(Kind::Panicked), 0);
@@ -144,8 +153,57 @@ async fn a_restart_on_request_is_no_fault() {
     kept.keeper.send(Finish).await.unwrap();
 }
 
-/// Supervision works only if panics unwind: a release profile with `panic = "abort"` must fail here.
-#[test]
-fn panics_unwind() {
-    assert!(std::panic::catch_unwind(|| panic!("caught")).is_err());
+/// A wait before the restart that no test lasts for.
+fn for_ever() -> Policy {
+    let hour = Duration::from_hours(1);
+    Policy { backoff_min: hour, backoff_max: hour, ..policy() }
+}
+
+/// Fails in its first life; of each later one, says whether it was to stop from its beginning.
+fn fails_once(later: &Arc<Mutex<Vec<bool>>>) -> Body {
+    let (lives, later) = (AtomicU64::new(0), Arc::clone(later));
+    Arc::new(move |life| {
+        if lives.fetch_add(1, SeqCst) == 0 {
+            return Err("no ring".into());
+        }
+        later.lock().unwrap().push(life.stopping());
+        live(life);
+        Ok(())
+    })
+}
+
+/// What a thread does at its end is done also if it waits out its backoff when it is asked to finish, and before it
+/// says that it has.
+#[actix::test]
+async fn a_thread_in_backoff_has_a_last_life() {
+    let later = Arc::new(Mutex::new(Vec::new()));
+    let kept = keep_by(for_ever(), fails_once(&later));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!((later.lock().unwrap().as_slice(), kept.component.state()), (&[true][..], State::Stopped));
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!(later.lock().unwrap().len(), 1, "asked twice, there is still one last life");
+}
+
+/// A last life that fails ends all the same: nobody waits for ever.
+#[actix::test]
+async fn a_last_life_may_fail() {
+    let kept = keep_by(for_ever(), Arc::new(|_| Err("always".into())));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!((kept.component.faults(Kind::Failed), kept.component.state()), (2, State::Stopped));
+}
+
+/// A wait for a restart can be cut short; a thread that runs does not notice.
+#[actix::test]
+async fn a_backoff_can_be_cut_short() {
+    let later = Arc::new(Mutex::new(Vec::new()));
+    let kept = keep_by(for_ever(), fails_once(&later));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    for _ in 0..2 {
+        kept.keeper.send(Resume).await.unwrap();
+        until("up again", || kept.component.state() == State::Up).await;
+    }
+    assert_eq!((later.lock().unwrap().as_slice(), kept.component.restarts()), (&[false][..], 1));
+    kept.keeper.send(Finish).await.unwrap();
 }

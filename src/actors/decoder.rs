@@ -2,7 +2,8 @@
 //!
 //! The actor owns the seat that the reader decodes through. When a record makes the decoder panic, the reader vacates
 //! the seat and says so here; the actor counts the fault, waits out the backoff, and its restart seats a fresh one.
-//! Meanwhile records wait in the ring.
+//! Meanwhile records wait in the ring. While the agent stops there is no time for a backoff: what the reader drains at
+//! last must be decoded, so a fresh decoder is seated at once.
 
 use std::sync::Arc;
 
@@ -28,12 +29,17 @@ pub struct DecoderActor {
     seat: Arc<DecoderSeat>,
     intensity: Intensity,
     down: bool,
+    finishing: bool,
 }
 
 impl DecoderActor {
     /// Starts the decoder for a kernel with these drop reasons.
     pub fn start(reasons: Reasons, seat: Arc<DecoderSeat>, intensity: Intensity) -> Addr<Self> {
-        Supervisor::start(move |_| Self { reasons, seat, intensity, down: false })
+        Supervisor::start(move |_| Self { reasons, seat, intensity, down: false, finishing: false })
+    }
+
+    fn seat(&self) {
+        self.seat.store(Some(Arc::new(Decoder::new(self.reasons.clone()))));
     }
 }
 
@@ -52,7 +58,7 @@ impl Actor for DecoderActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         guard(self, ctx, |actor, _| {
-            actor.seat.store(Some(Arc::new(Decoder::new(actor.reasons.clone()))));
+            actor.seat();
             actor.intensity.component().set_state(State::Up, "");
         });
     }
@@ -68,7 +74,13 @@ impl Handler<DecoderFault> for DecoderActor {
     type Result = ();
 
     fn handle(&mut self, DecoderFault(text): DecoderFault, ctx: &mut Self::Context) {
-        fail(self, ctx, Kind::Panicked, &text);
+        if !self.finishing {
+            return fail(self, ctx, Kind::Panicked, &text);
+        }
+        self.intensity.component().fault(Kind::Panicked, &text);
+        if self.intensity.next(&text).is_some() {
+            self.seat();
+        }
     }
 }
 
@@ -83,7 +95,13 @@ impl Handler<Restart> for DecoderActor {
 impl Handler<Finish> for DecoderActor {
     type Result = ();
 
+    /// Nothing is left to be done but for what the reader drains at last.
     fn handle(&mut self, _: Finish, _: &mut Self::Context) {
-        self.intensity.component().set_state(State::Stopped, "");
+        self.finishing = true;
+        let component = Arc::clone(self.intensity.component());
+        if component.state() == State::Restarting {
+            self.seat();
+        }
+        component.set_state(State::Stopped, "");
     }
 }

@@ -17,7 +17,7 @@ use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::{Directory, Finish, aggregator};
 use crate::fault::{Component, Components};
 use crate::metrics::dynamic::Change;
-use crate::metrics::{Aggregator, Limits, MetricConfig};
+use crate::metrics::{Aggregator, Limits, MetricConfig, Share};
 use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
 
 /// What aggregators are made with.
@@ -46,6 +46,7 @@ pub struct Member {
     pub seat: Arc<Seat>,
     /// Its lane.
     pub lane: Arc<Lane>,
+    share: Arc<Share>,
     keeper: Addr<ThreadKeeper>,
 }
 
@@ -65,11 +66,13 @@ impl Yard {
         let mut config = config.clone();
         config.at_home(&self.home);
         let (lane, items) = Lane::new(Arc::clone(&component));
-        let seat = Arc::new(Seat::new(Aggregator::new(&config).with_limits(&self.limits)));
+        let aggregator = Aggregator::new(&config).with_limits(&self.limits);
+        let share = Arc::clone(aggregator.share());
+        let seat = Arc::new(Seat::new(aggregator));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
         let keeper = aggregator::start(items, lane.nudge(), Arc::clone(&seat), self.look_every, intensity);
         self.directory.add(&name, keeper.clone().recipient());
-        Member { seat, lane: Arc::new(lane), keeper }
+        Member { seat, lane: Arc::new(lane), share, keeper }
     }
 }
 
@@ -130,7 +133,12 @@ impl Fleet {
         self.lanes.want_verdicts(members.contains_key(VERDICTS));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
+        let shares: Vec<_> = leaving.iter().map(|(_, member)| Arc::clone(&member.share)).collect();
         let done = Box::new(move || {
+            // Before the first flow of a new one, or it would find the budget taken and count as `~other`.
+            for share in &shares {
+                share.give_up();
+            }
             // Nobody waits if the agent is stopping.
             let _gone = done.send(());
         });

@@ -37,6 +37,8 @@ pub struct HttpActor {
     tls: Option<Arc<TlsFiles>>,
     /// What was wrong with the files when they were last looked at; empty if nothing was.
     complaint: String,
+    /// Whether they are being looked at.
+    looking: bool,
     intensity: Intensity,
     server: Option<ServerHandle>,
     finishing: bool,
@@ -62,6 +64,7 @@ impl HttpActor {
             routes,
             tls,
             complaint: String::new(),
+            looking: false,
             intensity,
             server: None,
             finishing: false,
@@ -93,10 +96,11 @@ impl HttpActor {
         };
         let server = server.run();
         self.server = Some(server.handle());
-        self.intensity.component().set_state(State::Up, "");
-        if self.tls.is_some() {
-            self.look();
-            ctx.run_interval(LOOK, |actor, _| actor.look());
+        if self.tls.is_none() {
+            self.intensity.component().set_state(State::Up, "");
+        } else {
+            self.look(ctx);
+            ctx.run_interval(LOOK, Self::look);
         }
         ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
             if !actor.finishing && !actor.down {
@@ -108,26 +112,33 @@ impl HttpActor {
     }
 }
 
-/// Follows the certificate files. Three small files: reading them holds up nothing that this thread does.
+/// Follows the certificate files. They are read elsewhere: a file system that hangs must not hold up this thread.
 impl HttpActor {
-    fn look(&mut self) {
-        let Some(files) = &self.tls else { return };
-        let complaint = match files.look() {
-            Ok(true) => {
-                tracing::info!("TLS certificates read");
-                String::new()
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let Some(files) = self.tls.clone().filter(|_| !self.looking) else { return };
+        self.looking = true;
+        let looked = tokio::task::spawn_blocking(move || files.look());
+        ctx.spawn(looked.into_actor(self).map(|looked, actor, _| {
+            actor.looking = false;
+            match looked {
+                Ok(Ok(changed)) => actor.looked(changed, String::new()),
+                Ok(Err(error)) => actor.looked(false, error.to_string()),
+                Err(panic) => actor.looked(false, panic.to_string()),
             }
-            Ok(false) => String::new(),
-            Err(error) => error.to_string(),
-        };
+        }));
+    }
+
+    fn looked(&mut self, changed: bool, complaint: String) {
+        let Some(files) = self.tls.as_ref().filter(|_| !self.down && !self.finishing) else { return };
+        if changed {
+            tracing::info!("TLS certificates read");
+        }
         if files.is_ready() {
             if complaint != self.complaint && !complaint.is_empty() {
                 tracing::warn!("the TLS certificates stay as they were: {complaint}");
             }
-            if !self.down && self.intensity.component().state() == State::Degraded {
-                self.intensity.component().set_state(State::Up, "");
-            }
-        } else if complaint != self.complaint || self.intensity.component().state() == State::Up {
+            self.intensity.component().set_state(State::Up, "");
+        } else if complaint != self.complaint || self.intensity.component().state() != State::Degraded {
             tracing::warn!("waiting for TLS certificates to become available: {complaint}");
             let why = format!("waiting for TLS certificates to become available: {complaint}");
             self.intensity.component().set_state(State::Degraded, &why);
@@ -177,6 +188,7 @@ impl Actor for HttpActor {
 impl Supervised for HttpActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.down = false;
+        self.looking = false;
     }
 }
 

@@ -7,6 +7,9 @@
 //!     └───────────── Supervisor restarts the keeper ◄─── ctx.stop() ─┘      too many ──► escalate
 //! ```
 //!
+//! A thread that is asked to finish while it waits out its backoff has one more life, told from its start to end: what
+//! a thread does at its end, such as draining its ring, is done whenever the agent stops.
+//!
 //! One rule makes everything below simple: **never two lives of a thread at once**. A thread that stalls cannot be
 //! killed, so it is told to stop and waited for; state it holds (a ring's consumer position, a table of counters) is
 //! never shared between two lives. One that does not come back within three times `stall_after` is given up.
@@ -18,7 +21,7 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 
 use super::restart::Intensity;
-use super::{Finish, Restart};
+use super::{Finish, Restart, Resume};
 use crate::fault::{Kind, State, panic_text};
 use crate::pipeline::Life;
 
@@ -81,6 +84,9 @@ impl ThreadKeeper {
         let generation = self.generation;
         let component = Arc::clone(self.intensity.component());
         let life = Arc::new(Life::new(Arc::clone(&component)));
+        if self.finishing {
+            life.stop();
+        }
         self.life = Some(Arc::clone(&life));
         self.stalled_since = None;
         self.last_beats = (component.beats(), Instant::now());
@@ -114,7 +120,9 @@ impl ThreadKeeper {
     }
 
     fn restart_after_backoff(&mut self, why: &str, ctx: &mut Context<Self>) {
-        if let Some(wait) = self.intensity.next(why) {
+        if self.finishing {
+            self.finished();
+        } else if let Some(wait) = self.intensity.next(why) {
             stop_after(wait, ctx);
         } else {
             self.finished();
@@ -155,6 +163,9 @@ impl ThreadKeeper {
 
 fn stop_after(wait: Duration, ctx: &mut Context<ThreadKeeper>) {
     ctx.run_later(wait, |keeper, ctx| {
+        if keeper.life.is_some() || keeper.finishing {
+            return;
+        }
         keeper.intensity.component().restarted();
         ctx.stop();
     });
@@ -185,11 +196,13 @@ impl Handler<ThreadExit> for ThreadKeeper {
         self.life = None;
         let stalled = self.stalled_since.take().is_some();
         if self.finishing {
+            let component = self.intensity.component();
             match message.exit {
-                Exit::Done => self.intensity.component().set_state(State::Stopped, ""),
-                Exit::Failed(text) => self.intensity.component().fault(Kind::Failed, &text),
-                Exit::Panicked(text) => self.intensity.component().fault(Kind::Panicked, &text),
+                Exit::Done => {}
+                Exit::Failed(text) => component.fault(Kind::Failed, &text),
+                Exit::Panicked(text) => component.fault(Kind::Panicked, &text),
             }
+            component.set_state(State::Stopped, "");
             self.finished();
             return;
         }
@@ -216,17 +229,33 @@ impl Handler<Restart> for ThreadKeeper {
     }
 }
 
+impl Handler<Resume> for ThreadKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
+        if self.life.is_none() && self.intensity.component().state() == State::Restarting {
+            self.intensity.component().restarted();
+            self.spawn(ctx);
+        }
+    }
+}
+
 impl Handler<Finish> for ThreadKeeper {
     type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, _: Finish, _: &mut Self::Context) -> Self::Result {
-        self.finishing = true;
-        let Some(life) = &self.life else {
+    fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> Self::Result {
+        let first = !std::mem::replace(&mut self.finishing, true);
+        let component = self.intensity.component();
+        if self.life.is_none() && first && component.state() == State::Restarting {
+            self.spawn(ctx);
+        } else if let Some(life) = &self.life {
+            life.stop();
+            (self.wake)();
+        }
+        if self.life.is_none() {
             self.intensity.component().set_state(State::Stopped, "");
             return Box::pin(std::future::ready(()));
-        };
-        life.stop();
-        (self.wake)();
+        }
         let (ended, end) = tokio::sync::oneshot::channel();
         self.waiting.push(ended);
         Box::pin(async move {

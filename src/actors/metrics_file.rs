@@ -1,21 +1,26 @@
 //! The dynamic file as it was last accepted, and what became of each look at it.
 //!
-//! Looked at by content, since a ConfigMap is exchanged by turning a link round: neither the file's time nor its inode
-//! says anything. What cannot be used is said once for each content and changes nothing.
+//! What cannot be used is said once for each content and changes nothing. What was accepted is known when it comes
+//! back, and then nothing is wrong any more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::file::{FileError, Followed, Look, MIB, text};
 use crate::metrics::dynamic::{self, Change, Dynamic, Listed, change::Accepted};
-use crate::settings::{Problems, read_file};
+use crate::settings::{Problems, SourceFile, unreadable};
 
 /// The file, shared by all lives of its actor.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
+    /// Locked while it is read, which may take long: never on the thread that answers requests.
+    followed: Mutex<Followed>,
     strict: AtomicBool,
+    /// Whether what is there must be looked at again though it has not changed.
+    again: AtomicBool,
     state: Mutex<State>,
     applied: AtomicU64,
     rejected: AtomicU64,
@@ -23,9 +28,7 @@ pub struct MetricsFile {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What was read last, good or bad.
-    last: Option<String>,
-    /// What is wrong with it; empty if nothing is.
+    /// What is wrong with the file; empty if nothing is.
     complaint: String,
     current: Vec<Listed>,
     accepted: Accepted,
@@ -45,12 +48,14 @@ impl MetricsFile {
     /// The file whose content has been accepted as `dynamic`. `strict` is Hubble's rule: a metric that was accepted
     /// once never gets other options.
     pub fn new(path: PathBuf, dynamic: &Dynamic, strict: bool) -> Self {
-        let mut state = State { last: Some(dynamic.file.text.clone()), ..State::default() };
+        let mut state = State::default();
         state.accepted.remember(&dynamic.metrics);
         state.current.clone_from(&dynamic.metrics);
         Self {
+            followed: Mutex::new(Followed::new([path.clone()], MIB).accepted_as(&[dynamic.file.text.as_bytes()])),
             path,
             strict: AtomicBool::new(strict),
+            again: AtomicBool::new(false),
             state: Mutex::new(state),
             applied: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
@@ -62,9 +67,11 @@ impl MetricsFile {
         &self.path
     }
 
-    /// Turns Hubble's rule on or off.
+    /// Turns Hubble's rule on or off. What it decided over is decided over again at the next look.
     pub fn set_strict(&self, strict: bool) {
-        self.strict.store(strict, Relaxed);
+        if self.strict.swap(strict, Relaxed) != strict {
+            self.look_again();
+        }
     }
 
     /// Looks at the file: none if there is nothing new about it. Blocks.
@@ -72,38 +79,48 @@ impl MetricsFile {
     /// # Errors
     /// What is wrong with it, the first time that this is seen.
     pub fn look(&self) -> Result<Option<News>, Problems> {
-        let mut state = self.state();
-        let read = read_file(&self.path);
-        if let Ok(file) = &read {
-            if state.last.as_ref() == Some(&file.text) {
+        let mut followed = self.followed();
+        if self.again.swap(false, Relaxed) {
+            followed.look_again();
+        }
+        let understood = match followed.look() {
+            Look::Same => return Ok(None),
+            Look::Accepted => {
+                self.state().complaint.clear();
                 return Ok(None);
             }
-            state.last = Some(file.text.clone());
-        }
-        let understood = read.and_then(dynamic::read).and_then(|dynamic| {
-            let refused =
-                if self.strict.load(Relaxed) { state.accepted.problems(&dynamic.metrics) } else { Vec::new() };
-            if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
-        });
+            Look::New(contents) => self.understand(contents.into_iter().next().unwrap_or_default()),
+            Look::Unreadable(_, error) => Err(self.unreadable(&error)),
+        };
+        let mut state = self.state();
         match understood {
             Ok(dynamic) => {
                 state.complaint.clear();
                 Ok(Some(News { changes: dynamic::change::changes(&state.current, &dynamic.metrics), dynamic }))
             }
             Err(problems) => {
-                let complaint = problems.to_string();
-                if complaint == state.complaint {
-                    return Ok(None);
-                }
-                state.complaint = complaint;
+                state.complaint = problems.to_string();
                 self.rejected.fetch_add(1, Relaxed);
                 Err(problems)
             }
         }
     }
 
+    fn unreadable(&self, error: &FileError) -> Problems {
+        unreadable(&self.path, error)
+    }
+
+    fn understand(&self, content: Vec<u8>) -> Result<Dynamic, Problems> {
+        let text = text(content).map_err(|error| self.unreadable(&error))?;
+        let dynamic = dynamic::read(SourceFile { name: self.path.display().to_string(), text })?;
+        let refused =
+            if self.strict.load(Relaxed) { self.state().accepted.problems(&dynamic.metrics) } else { Vec::new() };
+        if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
+    }
+
     /// Notes that the news are in force.
     pub fn accept(&self, news: News) {
+        self.followed().accept();
         let mut state = self.state();
         state.accepted.remember(&news.dynamic.metrics);
         state.current = news.dynamic.metrics;
@@ -114,9 +131,9 @@ impl MetricsFile {
         self.applied.fetch_add(1, Relaxed);
     }
 
-    /// Forgets what was read: what came of it is not known.
+    /// Has the next look find anew what is there: what came of it is not known.
     pub fn look_again(&self) {
-        self.state().last = None;
+        self.again.store(true, Relaxed);
     }
 
     /// What is wrong with the file; empty if nothing is.
@@ -132,6 +149,10 @@ impl MetricsFile {
     /// Changes of metrics by metric and kind.
     pub fn changes(&self) -> Vec<((&'static str, &'static str), u64)> {
         self.state().changes.iter().map(|(key, count)| (*key, *count)).collect()
+    }
+
+    fn followed(&self) -> MutexGuard<'_, Followed> {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

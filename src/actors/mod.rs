@@ -40,6 +40,11 @@ use actix::prelude::*;
 #[rtype(result = "()")]
 pub struct Restart;
 
+/// Ends a thread's wait for its restart, if it waits.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Resume;
+
 /// Asks an actor to finish: a thread's keeper answers when the thread has ended.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]

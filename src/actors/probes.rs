@@ -129,6 +129,9 @@ impl Watch {
     }
 
     fn run(&self, life: &Life) -> Result<(), Failure> {
+        if life.stopping() {
+            return Ok(());
+        }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.follow(life))
     }

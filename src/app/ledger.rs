@@ -125,6 +125,7 @@ pub(super) fn pipeline(
     let defs = [
         &own::READER_READ,
         &own::READER_RECORDS,
+        &own::READER_POISONED_PACKETS,
         &own::READER_FLOWS,
         &own::READER_VERDICTS,
         &own::READER_BATCHES,
@@ -145,6 +146,7 @@ pub(super) fn pipeline(
             for (fate, count) in counters.fates() {
                 rows.add(&own::READER_RECORDS, &[fate], count);
             }
+            rows.add(&own::READER_POISONED_PACKETS, &[], counters.poisoned_packets.load(Relaxed));
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));

@@ -2,33 +2,8 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::bpf_loader::{self, Selection, Timeouts};
+use crate::bpf_loader::{self, Selection};
 use crate::settings;
-
-/// What the eBPF programs are made with.
-pub(super) fn settings(settings: &settings::Settings) -> bpf_loader::Settings {
-    let connections = &settings.connections;
-    bpf_loader::Settings {
-        every_packet: settings.aggregation == settings::Aggregation::None,
-        report_interval: settings.report_interval,
-        table_entries: connections.entries,
-        flow_ring_bytes: settings.rings.flow_bytes,
-        drop_ring_bytes: settings.rings.drop_bytes,
-        drop_budget: settings.drop_budget,
-        timeouts: Timeouts {
-            tcp: connections.tcp_idle,
-            closed: connections.closing_idle,
-            half_open: connections.half_open_idle,
-            other: connections.other_idle,
-            ..Timeouts::default()
-        },
-        attach: match settings.interfaces.attach {
-            settings::Attach::Auto => bpf_loader::Attach::Auto,
-            settings::Attach::Tcx => bpf_loader::Attach::Tcx,
-            settings::Attach::Clsact => bpf_loader::Attach::Clsact,
-        },
-    }
-}
 
 /// Which interfaces are watched, and as what.
 pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {

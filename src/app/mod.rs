@@ -20,12 +20,15 @@ pub use probe::probe;
 pub use replay::replay;
 pub use start::{Metrics, Plan};
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Exit;
+use crate::fault::{Component, State};
 use crate::http::CONTROL;
+use reload::Reading;
 use start::Running;
 
 /// Runs the agent until it is asked to stop or gives up.
@@ -35,10 +38,16 @@ use start::Running;
 pub async fn run(plan: Plan) -> Result<Exit, StartError> {
     let mut signals = Signals::new()?;
     let mut running = start::start(plan).await?;
-    let exit = watch(&mut running, &mut signals).await;
+    let control = running.parts.components.component(CONTROL);
+    control.set_state(State::Up, "");
+    let exit = tokio::select! {
+        exit = watch(&mut running, &mut signals) => exit,
+        never = beat(&control) => match never {},
+    };
     tokio::select! {
         () = stop::stop(running) => {}
         () = signals.end() => tracing::warn!("asked a second time: stopping at once"),
+        never = beat(&control) => match never {},
     }
     Ok(exit)
 }
@@ -67,15 +76,27 @@ impl Signals {
     }
 }
 
-/// The agent's steady state: beats, reloads, and waits for a reason to end.
+/// Shows that this thread turns over, for as long as there is a listener that says so.
+async fn beat(control: &Component) -> Infallible {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        second.tick().await;
+        control.beat();
+    }
+}
+
+/// The agent's steady state: reloads, and waits for a reason to end.
 async fn watch(running: &mut Running, signals: &mut Signals) -> Exit {
-    let control = running.parts.components.component(CONTROL);
-    control.set_state(crate::fault::State::Up, "");
-    let mut beat = tokio::time::interval(Duration::from_secs(1));
+    let mut reading = Reading::default();
     loop {
         tokio::select! {
-            _ = beat.tick() => control.beat(),
-            _ = signals.hangup.recv() => reload::reload(running),
+            _ = signals.hangup.recv() => reading.begin(&running.layers),
+            read = reading.done() => {
+                reload::apply(running, read);
+                if reading.again() {
+                    reading.begin(&running.layers);
+                }
+            }
             _ = signals.terminate.recv() => return Exit::Asked,
             _ = signals.interrupt.recv() => return Exit::Asked,
             Some(component) = running.escalated.recv() => {

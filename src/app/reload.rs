@@ -4,21 +4,61 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use tokio::task::{JoinError, JoinHandle};
+
 use super::loader;
 use super::start::{Running, policy};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Look;
+use crate::settings::{Layers, Problems, Resolved};
+
+/// What reading the configuration has come to.
+pub(super) type Read = Result<Resolved, Problems>;
+
+/// A configuration that is being read, on another thread: a file system that hangs must not keep the agent from being
+/// stopped.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    under_way: Option<JoinHandle<Read>>,
+    again: bool,
+}
+
+impl Reading {
+    /// Reads the configuration, or once more if that is being done already.
+    pub(super) fn begin(&mut self, layers: &Layers) {
+        self.again = self.under_way.is_some();
+        if !self.again {
+            let layers = layers.clone();
+            self.under_way = Some(tokio::task::spawn_blocking(move || layers.load()));
+        }
+    }
+
+    /// Waits until it has been read; for ever if nobody asked.
+    pub(super) async fn done(&mut self) -> Result<Read, JoinError> {
+        let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
+        let read = under_way.await;
+        self.under_way = None;
+        read
+    }
+
+    /// True, once, if it was asked for while it was being read.
+    pub(super) fn again(&mut self) -> bool {
+        std::mem::take(&mut self.again)
+    }
+}
 
 /// Applies a new configuration, or keeps the old one whole and says why.
-pub(super) fn reload(running: &mut Running) {
-    let new = match running.layers.load() {
-        Ok(new) => new,
-        Err(problems) => {
-            running.admin.reloads.rejected();
-            tracing::error!("the configuration stays as it is, because the new one has problems:\n{problems}");
-            return;
-        }
+pub(super) fn apply(running: &mut Running, read: Result<Read, JoinError>) {
+    let why = match read {
+        Ok(Ok(new)) => return take(running, new),
+        Ok(Err(problems)) => problems.to_string(),
+        Err(panic) => panic.to_string(),
     };
+    running.admin.reloads.rejected();
+    tracing::error!("the configuration stays as it is, because the new one has problems:\n{why}");
+}
+
+fn take(running: &mut Running, new: Resolved) {
     let (resolved, changes) = running.resolved.reload(new);
     for change in &changes.applied {
         tracing::info!(key = change.key, from = %change.from, to = %change.to, "configuration changed");

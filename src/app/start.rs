@@ -150,7 +150,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let settings = &resolved.settings;
     let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
     let admin_listener = bind("admin_listen", settings.admin_listen)?;
-    let mut loaded = Probes::load(&loader::settings(settings))?;
+    let mut loaded = Probes::load(&settings.into())?;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }

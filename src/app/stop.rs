@@ -8,8 +8,8 @@ use actix::prelude::*;
 use tokio::time::timeout;
 
 use super::start::Running;
-use crate::actors::Finish;
 use crate::actors::keeper::ThreadKeeper;
+use crate::actors::{Finish, Resume};
 
 /// Stops everything. What does not stop within the budget is left behind, and the log says so.
 pub(super) async fn stop(running: Running) {
@@ -40,11 +40,13 @@ async fn drain(running: &Running) {
     }
     finish(&running.probes).await;
     running.watch.detach_all();
-    finish(&running.sweeper).await;
-    finish(&running.reader).await;
+    // The last sweep needs room in the rings: reader and decoder may be waiting out a backoff.
     if running.decoder.send(Finish).await.is_err() {
         tracing::warn!("the decoder's actor had ended before it was asked to");
     }
+    running.reader.do_send(Resume);
+    finish(&running.sweeper).await;
+    finish(&running.reader).await;
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.final_cut());
     if cut.await.is_err() {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::settings;
+
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attach {
@@ -32,13 +34,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            tcp: Duration::from_hours(1),
-            closed: Duration::from_secs(10),
-            half_open: Duration::from_mins(1),
-            other: Duration::from_mins(1),
-            evictable: Duration::from_secs(1),
-        }
+        Settings::default().timeouts
     }
 }
 
@@ -64,16 +60,34 @@ pub struct Settings {
 }
 
 impl Default for Settings {
+    /// The agent's own defaults: there is one set of them.
     fn default() -> Self {
+        Self::from(&settings::Settings::default())
+    }
+}
+
+impl From<&settings::Settings> for Settings {
+    fn from(settings: &settings::Settings) -> Self {
+        let connections = &settings.connections;
         Self {
-            every_packet: false,
-            report_interval: Duration::from_secs(5),
-            table_entries: 65536,
-            flow_ring_bytes: 4 << 20,
-            drop_ring_bytes: 1 << 20,
-            drop_budget: 10_000,
-            timeouts: Timeouts::default(),
-            attach: Attach::Auto,
+            every_packet: settings.aggregation == settings::Aggregation::None,
+            report_interval: settings.report_interval,
+            table_entries: connections.entries,
+            flow_ring_bytes: settings.rings.flow_bytes,
+            drop_ring_bytes: settings.rings.drop_bytes,
+            drop_budget: settings.drop_budget,
+            timeouts: Timeouts {
+                tcp: connections.tcp_idle,
+                closed: connections.closing_idle,
+                half_open: connections.half_open_idle,
+                other: connections.other_idle,
+                evictable: Duration::from_secs(1),
+            },
+            attach: match settings.interfaces.attach {
+                settings::Attach::Auto => Attach::Auto,
+                settings::Attach::Tcx => Attach::Tcx,
+                settings::Attach::Clsact => Attach::Clsact,
+            },
         }
     }
 }

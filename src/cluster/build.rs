@@ -98,7 +98,7 @@ pub(super) struct Builder {
     draft: Draft,
     claims: Claims,
     compiler: Compiler,
-    applied: HashMap<Owner, Applied, foldhash::fast::RandomState>,
+    applied: HashMap<Owner, Applied, crate::hash::RandomState>,
     /// Each row's row in the policies.
     subjects: Vec<u32>,
     namespaces: HashMap<String, Arc<Labels>>,

@@ -6,11 +6,11 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::Kind;
 use crate::flow::{Address, EndpointId};
+use crate::hash::RandomState;
 use crate::index::Key;
 
 /// How good a claim is.

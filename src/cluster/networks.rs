@@ -4,10 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use foldhash::fast::RandomState;
 use ipnet::IpNet;
 
 use crate::flow::Address;
+use crate::hash::RandomState;
 
 /// The block around a pod's address that is taken to be pods': Calico's size, 64 addresses. Where pods share their
 /// networks with machines, as in some clouds, no block is taken that a node has an address in.

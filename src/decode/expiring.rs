@@ -6,8 +6,9 @@
 use std::collections::VecDeque;
 use std::hash::Hash;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+
+use crate::hash::RandomState;
 
 /// Entries by key, each with the time of its insertion in nanoseconds.
 #[derive(Debug)]

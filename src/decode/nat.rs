@@ -8,10 +8,10 @@
 //!
 //! Connections whose addresses nobody changed are not in the table.
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::flow::{Address, Flow, L4};
+use crate::hash::RandomState;
 
 /// An address and a port.
 pub type Peer = (Address, u16);

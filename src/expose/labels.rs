@@ -4,13 +4,20 @@
 //! list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of the aggregator, works it into pages
 //! in the order of writing ([`super::pages`]); the table's next snapshot finds the pages and forgets the list. So each
 //! text is kept once, where it is copied from, and the table itself never sorts.
+//!
+//! Without scrapes nothing works the list into pages. What it serves then is the latest change of each slot, so it is
+//! reduced to that whenever it has grown to twice the slots: series that come and go between two scrapes cost what the
+//! table's slots cost, no more.
 
 use std::sync::{Arc, OnceLock};
 
-use super::pages::{Page, Pages, gather};
+use super::pages::{Page, Pages, Slots, gather};
 
 /// Changes in a list before it is closed and a new one begun: no list grows so large that appending to it takes long.
 const CHANGES: usize = 1024;
+
+/// Changes that are kept of a table with next to no slots.
+const FEW: usize = 4 * CHANGES;
 
 /// What happened to the slots of a table, oldest first.
 #[derive(Debug, Default)]
@@ -21,6 +28,23 @@ pub(super) struct Changes {
 }
 
 impl Changes {
+    fn of(rows: &[(u32, Option<&str>)]) -> Self {
+        let mut changes = Self::default();
+        for &(slot, text) in rows {
+            changes.push(slot, text);
+        }
+        changes
+    }
+
+    fn push(&mut self, slot: u32, text: Option<&str>) {
+        let range = text.map(|text| {
+            let start = self.text.len();
+            self.text.push_str(text);
+            (start, self.text.len())
+        });
+        self.rows.push((slot, range));
+    }
+
     /// The slots, the latest change first, each with the text of its new series if there is one.
     pub(super) fn latest_first(&self) -> impl Iterator<Item = (u32, Option<&str>)> {
         let text = |(start, end)| self.text.get(start..end).unwrap_or("");
@@ -54,10 +78,8 @@ impl Labels {
 
     /// A new series in the slot of one that was removed.
     pub fn put(&mut self, slot: u32, text: &str) {
-        let start = self.open.text.len();
-        self.open.text.push_str(text);
         self.series += 1;
-        self.change(slot, Some((start, self.open.text.len())));
+        self.change(slot, Some(text));
     }
 
     /// The series in `slot` goes; the slot stays and may be given to another one.
@@ -66,17 +88,50 @@ impl Labels {
         self.change(slot, None);
     }
 
-    fn change(&mut self, slot: u32, range: Option<(usize, usize)>) {
-        self.open.rows.push((slot, range));
+    fn change(&mut self, slot: u32, text: Option<&str>) {
+        self.open.push(slot, text);
         if self.open.rows.len() >= CHANGES {
             self.close();
         }
     }
 
     fn close(&mut self) {
-        if !self.open.rows.is_empty() {
-            self.changes.push(Arc::new(std::mem::take(&mut self.open)));
+        if self.open.rows.is_empty() {
+            return;
         }
+        self.changes.push(Arc::new(std::mem::take(&mut self.open)));
+        let most = 2 * self.slots() + FEW;
+        if self.kept() > most {
+            self.forget_gathered();
+            if self.kept() > most {
+                self.reduce();
+            }
+        }
+    }
+
+    /// How many changes are kept. There is a list for each thousand of them.
+    fn kept(&self) -> usize {
+        self.changes.iter().map(|changes| changes.rows.len()).sum()
+    }
+
+    /// Takes the pages that readers of the last sheet have made of their changes, if they have.
+    fn forget_gathered(&mut self) {
+        if let Some(pages) = self.gathered.get() {
+            self.base = Arc::clone(pages);
+            self.changes.drain(..self.handed_out);
+            self.handed_out = 0;
+        }
+    }
+
+    /// Keeps the latest change of each slot alone. Sheets that were handed out keep theirs.
+    fn reduce(&mut self) {
+        let mut met = Slots::default();
+        let all = self.changes.iter().rev().flat_map(|changes| changes.latest_first());
+        let latest: Vec<_> = all.filter(|(slot, _)| met.insert(*slot)).collect();
+        let oldest_first: Vec<_> = latest.into_iter().rev().collect();
+        self.changes = oldest_first.chunks(CHANGES).map(|rows| Arc::new(Changes::of(rows))).collect();
+        self.handed_out = 0;
+        self.gathered = Arc::default();
     }
 
     /// How many slots there are: one more than the highest that was ever used.
@@ -97,11 +152,7 @@ impl Labels {
     /// The texts as they are now, shared. Cheap: nothing is sorted or copied here.
     pub fn sheet(&mut self) -> Sheet {
         self.close();
-        if let Some(pages) = self.gathered.get() {
-            self.base = Arc::clone(pages);
-            self.changes.drain(..self.handed_out);
-            self.handed_out = 0;
-        }
+        self.forget_gathered();
         if self.handed_out < self.changes.len() {
             self.handed_out = self.changes.len();
             self.gathered = Arc::default();
@@ -213,6 +264,31 @@ mod tests {
         assert_eq!(labels.sheet().changes.len(), 1);
         assert_eq!(labels.sheet().rows().count(), CHANGES * 2 + 11);
         assert_eq!(sheet.rows().count(), CHANGES * 2 + 10, "a sheet stays as it was");
+    }
+
+    /// Series that come and go without a scrape must not be kept: neither before the first scrape nor behind one whose
+    /// readers have not come yet. What a scrape then finds is right.
+    #[test]
+    fn changes_without_a_scrape_are_bounded() {
+        let mut labels = Labels::default();
+        let slots: Vec<u32> = (0..100).map(|number| labels.push(&format!("{number:03}"))).collect();
+        let mut before = None;
+        for round in 0..2_000 {
+            for slot in &slots {
+                labels.remove(*slot);
+                labels.put(*slot, &format!("{slot:03}-{round}"));
+            }
+            if round == 500 {
+                before = Some(labels.sheet());
+            }
+            assert!(labels.kept() <= 2 * labels.slots() + FEW, "{} changes are kept in round {round}", labels.kept());
+        }
+        let text: usize = labels.changes.iter().map(|changes| changes.text.capacity()).sum();
+        assert!(text < 100_000, "{text} bytes for {} series", labels.len());
+        let expected = |round: u32| slots.iter().map(move |slot| (*slot, format!("{slot:03}-{round}")));
+        let rows = |sheet: &Sheet| sheet.rows().collect::<Vec<_>>();
+        assert!(rows(&before.unwrap()).into_iter().eq(expected(500)), "a sheet stays as it was");
+        assert!(rows(&labels.sheet()).into_iter().eq(expected(1_999)));
     }
 
     proptest! {

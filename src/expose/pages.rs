@@ -183,11 +183,11 @@ fn flush(run: &mut Vec<(u32, Text<'_>)>, pages: &mut Vec<Arc<Page>>) {
 
 /// A set of slots.
 #[derive(Default)]
-struct Slots(Vec<u64>);
+pub(super) struct Slots(Vec<u64>);
 
 impl Slots {
     /// True if it was not in yet.
-    fn insert(&mut self, slot: u32) -> bool {
+    pub(super) fn insert(&mut self, slot: u32) -> bool {
         let (word, bit) = (slot as usize / 64, 1 << (slot % 64));
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);

@@ -2,7 +2,7 @@
 //! nothing.
 //!
 //! A test arms a point by name (`POST /faults/inject` on the admin listener); the component that owns the point then
-//! panics or stalls the next time it passes.
+//! panics or stalls the next time it passes. A test in the same process can hold it there for as long as it likes.
 
 /// Passes the point `name`; panics or sleeps here if a test has armed it.
 #[cfg(not(feature = "fault-injection"))]
@@ -10,13 +10,13 @@
 pub fn point(_name: &str) {}
 
 #[cfg(feature = "fault-injection")]
-pub use armed::{arm, point};
+pub use armed::{arm, hold, is_held, point, release};
 
 #[cfg(feature = "fault-injection")]
 mod armed {
     use std::collections::HashMap;
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-    use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
     use std::time::Duration;
 
     /// What happens at an armed point.
@@ -24,14 +24,46 @@ mod armed {
     enum Action {
         Panic,
         Stall(Duration),
+        Hold,
     }
 
     static ARMED: AtomicUsize = AtomicUsize::new(0);
     static POINTS: LazyLock<Mutex<HashMap<String, (Action, u64)>>> = LazyLock::new(Mutex::default);
+    /// Points that hold the next thread, and whether one has come there.
+    static HELD: LazyLock<Mutex<HashMap<String, bool>>> = LazyLock::new(Mutex::default);
+    static RELEASED: Condvar = Condvar::new();
 
     /// Arms a point for the next `times` passes: a panic, or a stall of `stall_ms` if that is not zero.
     pub fn arm(name: &str, times: u64, stall_ms: u64) {
-        let action = if stall_ms == 0 { Action::Panic } else { Action::Stall(Duration::from_millis(stall_ms)) };
+        set(name, if stall_ms == 0 { Action::Panic } else { Action::Stall(Duration::from_millis(stall_ms)) }, times);
+    }
+
+    /// Arms a point for one pass, which ends when it is released.
+    pub fn hold(name: &str) {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), false);
+        set(name, Action::Hold, 1);
+    }
+
+    /// True if something stands still at this point.
+    pub fn is_held(name: &str) -> bool {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied().unwrap_or(false)
+    }
+
+    /// Lets go what a point holds.
+    pub fn release(name: &str) {
+        HELD.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        RELEASED.notify_all();
+    }
+
+    fn stand(name: &str) {
+        let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(came) = held.get_mut(name) {
+            *came = true;
+            held = RELEASED.wait(held).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn set(name: &str, action: Action, times: u64) {
         let mut points = POINTS.lock().unwrap_or_else(PoisonError::into_inner);
         points.insert(name.to_owned(), (action, times));
         ARMED.store(points.len(), Relaxed);
@@ -62,6 +94,7 @@ mod armed {
         match action {
             Action::Panic => panic!("injected fault at {name}"),
             Action::Stall(time) => std::thread::sleep(time),
+            Action::Hold => stand(name),
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use foldhash::fast::RandomState;
 use hashbrown::HashSet;
 use ipnet::IpNet;
 
@@ -13,6 +12,7 @@ use super::rows::{Describe, Rows};
 use super::table::{CHANGED, Key, Table};
 use super::{Changes, Endpoint, EndpointSpec, Index, Interfaces, Kind, Policies, Services};
 use crate::flow::{Address, EndpointId, Sort};
+use crate::hash::RandomState;
 
 /// How long an index remembers who had an address before, in nanoseconds. Flows are named a fraction of a second after
 /// they happened; those that waited in the ring for a busy or restarting reader, some seconds.

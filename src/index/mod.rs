@@ -65,7 +65,7 @@ pub struct Changes {
 }
 
 /// The pod behind each interface of this node that is known to be a pod's.
-type Interfaces = HashMap<u32, EndpointId, foldhash::fast::RandomState>;
+type Interfaces = HashMap<u32, EndpointId, crate::hash::RandomState>;
 
 /// Everything a batch needs to name its flows. Immutable once published.
 #[derive(Debug, Clone)]

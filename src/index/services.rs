@@ -4,10 +4,10 @@
 //! backends never resolve to a service (hubble-contract §5.5). A node port is open on every node, so it is kept once,
 //! by port, and asked for where an address is a node's.
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use crate::flow::{Address, L4, ServiceId};
+use crate::hash::RandomState;
 use crate::sym::Sym;
 
 /// A port of a service.

@@ -1,11 +1,12 @@
 //! The counting of one metric: what the pipeline feeds flows to and takes snapshots from.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::config::MetricConfig;
 use super::engine::Engine;
 use super::gone::Gone;
-use super::limit::Limits;
+use super::limit::{Limits, Share};
 use crate::expose::Snapshot;
 use crate::index::Flows;
 use crate::index::filters::Filters;
@@ -17,6 +18,7 @@ pub struct Aggregator {
     forgotten: u64,
     expired: u64,
     idle_looks: Option<u32>,
+    share: Arc<Share>,
     engine: Box<dyn Engine>,
 }
 
@@ -29,6 +31,7 @@ impl Aggregator {
             forgotten: 0,
             expired: 0,
             idle_looks: None,
+            share: Arc::new(Share::new(Limits::default().budget)),
             engine: (config.registration.make)(config.context.clone(), &config.options),
         }
     }
@@ -67,8 +70,14 @@ impl Aggregator {
     #[must_use]
     pub fn with_limits(mut self, limits: &Limits) -> Self {
         self.idle_looks = limits.idle_looks;
-        self.engine.limit(limits);
+        self.share = Arc::new(Share::new(Arc::clone(&limits.budget)));
+        self.engine.limit(limits.per_family, &self.share);
         self
+    }
+
+    /// What it holds of the budget that it shares with others.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
     }
 
     /// Looks which series have not changed since the last look, and removes those that have not for as many looks as

@@ -10,7 +10,6 @@ use std::hash::BuildHasher;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet, HashTable};
 
 use super::context::{ContextSpec, Ends, Uses};
@@ -18,6 +17,7 @@ use super::gone::{Gone, PodLabels};
 use super::limit;
 use super::memo::NOWHERE;
 use crate::flow::{Address, Extra, Family, Flow};
+use crate::hash::RandomState;
 use crate::index::{End, Index};
 use crate::sym::Sym;
 
@@ -51,6 +51,9 @@ const END_BITS: u32 = 30;
 
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
+
+/// The same for texts beyond the limit of a label. They are rare, unless somebody makes them up.
+const MOST_UNCUT: usize = 1 << 12;
 
 /// Numbers that there are for contexts.
 const NUMBERS: usize = (u32::MAX - 1) as usize;
@@ -266,6 +269,9 @@ impl Contexts {
         let known = if is_cut { self.find(&shown) } else { None };
         let id = known.unwrap_or_else(|| self.put(&shown));
         if is_cut {
+            if self.uncut.len() >= MOST_UNCUT {
+                self.uncut.clear();
+            }
             self.uncut.insert(self.scratch.as_slice().into(), id);
         }
         id

@@ -1,11 +1,12 @@
 //! A plugin with its counters: runs a batch of flows through filters and plugin.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::gone::{Gone, PodLabels};
-use super::limit::Limits;
+use super::limit::Share;
 use super::memo::TABLES;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
@@ -20,7 +21,7 @@ use crate::index::filters::Filters;
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn forget(&mut self, gone: &Gone) -> usize;
-    fn limit(&mut self, limits: &Limits);
+    fn limit(&mut self, per_family: usize, share: &Arc<Share>);
     fn expire(&mut self, looks: u32) -> usize;
     fn folded(&self) -> u64;
     fn snapshot(&mut self) -> Vec<Snapshot>;
@@ -104,11 +105,11 @@ impl<P: Plugin> Engine for Counting<P> {
         self.tally.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
     }
 
-    fn limit(&mut self, limits: &Limits) {
+    fn limit(&mut self, per_family: usize, share: &Arc<Share>) {
         // A tuple of names without a series stays until its turn to be forgotten: leave room for some.
-        self.tally.contexts.limit(limits.per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
+        self.tally.contexts.limit(per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
         for table in &mut self.tally.tables {
-            table.limit(limits.clone());
+            table.limit(per_family, Arc::clone(share));
         }
     }
 
@@ -137,7 +138,6 @@ impl<P: Plugin> Engine for Counting<P> {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::Arc;
 
     use super::super::plugin::{Table, Texts};
     use super::super::tuples::Tuples;

@@ -7,8 +7,8 @@
 //! Likewise the number of series: whoever can make up addresses or names could make up series, so past a limit what
 //! would be a new series is counted in one that stands for all of them ([`super::series`]).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a label value at most; what is longer is cut, between two characters.
 pub const MAX_BYTES: usize = 4096;
@@ -63,6 +63,50 @@ impl Budget {
     }
 }
 
+/// What one metric holds of a budget. A lock, but only births and deaths of series take it.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    /// None once it was returned.
+    held: Mutex<Option<usize>>,
+}
+
+impl Share {
+    /// Nothing of this budget yet.
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, held: Mutex::new(Some(0)) }
+    }
+
+    /// Takes so many; false if there are not as many left.
+    pub(super) fn take(&self, series: usize) -> bool {
+        let mut held = self.held();
+        let Some(held) = &mut *held else { return true };
+        let room = self.budget.take(series);
+        *held += if room { series } else { 0 };
+        room
+    }
+
+    /// Gives so many back.
+    pub(super) fn give(&self, series: usize) {
+        if let Some(held) = &mut *self.held() {
+            *held = held.saturating_sub(series);
+            self.budget.give(series);
+        }
+    }
+
+    /// Returns all of it: the metric is no longer shown, and another takes its place. It may hold what it likes until
+    /// it has read the rest of its lane and goes.
+    pub fn give_up(&self) {
+        if let Some(held) = self.held().take() {
+            self.budget.give(held);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 static CUT: AtomicU64 = AtomicU64::new(0);
 static FOLDED: AtomicU64 = AtomicU64::new(0);
 
@@ -90,4 +134,25 @@ pub(super) fn note_folded() {
 /// How many counts had texts beyond those that one metric keeps.
 pub fn folded() -> u64 {
     FOLDED.load(Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was given up is given back once, whatever its metric still does.
+    #[test]
+    fn a_share_is_given_back_once() {
+        let budget = Arc::new(Budget::new(10));
+        let (old, new) = (Share::new(Arc::clone(&budget)), Share::new(Arc::clone(&budget)));
+        assert!(old.take(8) && !new.take(3) && !old.take(3));
+        old.give(1);
+        assert_eq!(budget.held(), 7);
+        old.give_up();
+        assert!(old.take(1000), "nobody sees what it holds");
+        old.give(7);
+        old.give_up();
+        assert!(new.take(10));
+        assert_eq!(budget.held(), 10);
+    }
 }

@@ -5,8 +5,9 @@
 //! the two ends are, and the fixed labels. An entry is 16 bytes, four to a cache line, since what a look costs is
 //! fetching that line; beyond what fits into the caches, nothing else about a counter matters as much.
 
-use std::hash::{BuildHasher, RandomState};
 use std::hint::black_box;
+
+use crate::hash::seed;
 
 /// The start of a way. What is `NOWHERE` is never noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +65,13 @@ pub(super) struct Memo {
     /// As many as a power of two, a quarter of them free.
     places: Vec<Entry>,
     noted: usize,
-    /// Nobody outside may know which ways share a place.
-    seed: u64,
+    /// Nobody outside may know which ways share a place: one for each half of a way.
+    seeds: [u64; 2],
 }
 
 impl Default for Memo {
     fn default() -> Self {
-        Self { places: vec![FREE; FEWEST], noted: 0, seed: RandomState::new().hash_one(0) }
+        Self { places: vec![FREE; FEWEST], noted: 0, seeds: [seed(), seed()] }
     }
 }
 
@@ -78,8 +79,8 @@ impl Memo {
     /// Where to look for a way, as long as the memo lives.
     #[inline]
     pub(super) fn hash(&self, way: Way) -> u32 {
-        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mixed = u128::from(way.ends ^ self.seed ^ way.fixed.wrapping_mul(ODD).rotate_left(32)) * u128::from(ODD);
+        let [ends, fixed] = self.seeds;
+        let mixed = u128::from(way.ends ^ ends) * u128::from(way.fixed ^ fixed);
         #[allow(clippy::cast_possible_truncation, reason = "both halves are mixed into what remains")]
         let hash = (mixed >> 64) as u32 ^ (mixed >> 16) as u32;
         hash
@@ -193,6 +194,18 @@ mod tests {
         assert_eq!(find(&memo, Way::new(0, 0, 0)), None);
         let last = MOST - 1;
         assert_eq!(find(&memo, Way::new(0, last as u64, 0)), u32::try_from(last).ok());
+    }
+
+    /// Ways that would share one place under any seed that is only added to them must not share one.
+    #[test]
+    fn no_ways_are_made_to_collide() {
+        const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+        let start = |fixed: u64| fixed.wrapping_mul(ODD).rotate_left(32);
+        let ways = (1..100_000).map(|fixed| Way { ends: start(fixed), fixed }).filter(|way| way.ends < NOWHERE);
+        let ways: Vec<Way> = ways.take(1000).collect();
+        let memo = Memo::default();
+        let hashes: std::collections::HashSet<u32> = ways.iter().map(|way| memo.hash(*way)).collect();
+        assert!(hashes.len() > 990, "{} hashes of {} ways", hashes.len(), ways.len());
     }
 
     proptest! {

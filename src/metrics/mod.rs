@@ -30,7 +30,7 @@ pub mod tuples;
 pub use aggregator::Aggregator;
 pub use config::{ConfigError, MetricConfig};
 pub use gone::Gone;
-pub use limit::{Budget, Limits};
+pub use limit::{Budget, Limits, Share};
 pub use options::{MetricOption, Options, Warning};
 pub use plugin::{Emit, Plugin};
 pub use registration::Registration;

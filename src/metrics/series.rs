@@ -8,14 +8,15 @@
 //! whose context labels are all `~other`, so that every sum stays exact; what was there before stays as it is.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashSet, HashTable};
 
 use super::contexts::ContextId;
-use super::limit::{self, Limits};
+use super::limit::{self, Limits, Share};
 use super::table::{FAMILIES, Table, Texts};
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
+use crate::hash::RandomState;
 use crate::sym::Sym;
 
 /// What tells one series of a table from another.
@@ -78,7 +79,8 @@ pub struct SeriesTable {
     labels: Labels,
     /// Slots of series that went.
     free: Vec<u32>,
-    limits: Limits,
+    most: usize,
+    share: Arc<Share>,
     /// Series that stand for others.
     folds: usize,
     folded: u64,
@@ -111,16 +113,17 @@ impl SeriesTable {
             exemplars: Exemplars::default(),
             labels: Labels::default(),
             free: Vec::new(),
-            limits: Limits::default(),
+            most: usize::MAX,
+            share: Arc::new(Share::new(Limits::default().budget)),
             folds: 0,
             folded: 0,
             looks: Vec::new(),
         }
     }
 
-    /// Holds no more series than these limits allow. Before the first series.
-    pub fn limit(&mut self, limits: Limits) {
-        self.limits = limits;
+    /// Holds no more series than so many, and than there is room for in the share. Before the first series.
+    pub fn limit(&mut self, most: usize, share: Arc<Share>) {
+        (self.most, self.share) = (most, share);
     }
 
     /// Adds to the values of a slot, one amount for each family.
@@ -176,8 +179,8 @@ impl SeriesTable {
     /// A series that is not known: it is born, or counted in one that stands for all that came too late.
     #[cold]
     fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
-        let room = self.slots.len() - self.folds < self.limits.per_family && key.context != ContextId::OTHER;
-        if room && self.limits.budget.take(self.families()) {
+        let room = self.slots.len() - self.folds < self.most && key.context != ContextId::OTHER;
+        if room && self.share.take(self.families()) {
             return Slot::Own(self.give_birth(key, texts()));
         }
         self.folded += 1;
@@ -261,7 +264,7 @@ impl SeriesTable {
         let removed: Vec<u32> = self.slots.extract_if(|slot| key(*slot).is_some_and(|key| gone(key, *slot))).collect();
         let folds = removed.iter().filter(|&&slot| key(slot).is_some_and(Key::is_fold)).count();
         self.folds -= folds;
-        self.limits.budget.give((removed.len() - folds) * self.families());
+        self.share.give((removed.len() - folds) * self.families());
         for &slot in &removed {
             self.vacate(slot);
         }
@@ -312,7 +315,7 @@ impl SeriesTable {
 
 impl Drop for SeriesTable {
     fn drop(&mut self) {
-        self.limits.budget.give((self.slots.len() - self.folds) * self.families());
+        self.share.give((self.slots.len() - self.folds) * self.families());
     }
 }
 

@@ -7,15 +7,18 @@
 
 use std::hash::BuildHasher;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::limit;
 use super::table::Texts;
+use crate::hash::RandomState;
 
 /// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All further ones are
 /// one tuple, whose texts are [`limit::OTHER`].
 const LIMIT: usize = 1 << 20;
+
+/// Bytes of text that they may have together: most tuples are a few dozen bytes, but a label may have 4096.
+const MOST_BYTES: usize = 64 << 20;
 
 /// Ends a field. No byte of UTF-8 text is like it.
 const END: u8 = 0xff;
@@ -31,6 +34,7 @@ pub struct Tuples {
     ends: Vec<usize>,
     scratch: Vec<u8>,
     limit: usize,
+    most_bytes: usize,
 }
 
 impl Default for Tuples {
@@ -42,6 +46,7 @@ impl Default for Tuples {
             ends: Vec::new(),
             scratch: Vec::new(),
             limit: LIMIT,
+            most_bytes: MOST_BYTES,
         }
     }
 }
@@ -72,7 +77,7 @@ impl Tuples {
     #[cold]
     fn meet(&mut self, hash: u64) -> u64 {
         let fields = self.scratch.split_inclusive(|&byte| byte == END).count();
-        if self.ends.len() >= self.limit {
+        if self.ends.len() >= self.limit || self.bytes.len() + self.scratch.len() > self.most_bytes {
             let other: Vec<u8> =
                 std::iter::repeat_n(limit::OTHER, fields).flat_map(|text| text.bytes().chain([END])).collect();
             if self.scratch != other {
@@ -159,6 +164,17 @@ mod tests {
         assert_eq!(ids, [0, 1, 2, 2, 0]);
         assert_eq!(tuples.texts(2), ["~other", "~other"]);
         assert_eq!(tuples.texts(0), ["a", "1"]);
+    }
+
+    /// Few tuples of long text must not grow the table either.
+    #[test]
+    fn past_so_many_bytes_all_are_one() {
+        let mut tuples = Tuples { most_bytes: 3 * limit::MAX_BYTES, ..Tuples::default() };
+        let text = |at: u8| char::from(b'a' + at).to_string().repeat(limit::MAX_BYTES);
+        let ids: Vec<u64> = (0..5).map(|at| tuples.tuple().text(&text(at)).id()).collect();
+        assert_eq!(ids, [0, 1, 2, 2, 2]);
+        assert_eq!(tuples.texts(2), ["~other"]);
+        assert_eq!(tuples.tuple().text(&text(1)).id(), 1);
     }
 
     /// Joining is one label, and neither it nor any other grows past the limit of a label.

@@ -31,6 +31,8 @@ pub struct Counters {
     pub foreign: AtomicU64,
     /// Records that made the reader or decoder panic.
     pub poisoned: AtomicU64,
+    /// Packets that these records stood for.
+    pub poisoned_packets: AtomicU64,
     /// Records that could not be decoded, by error.
     pub rejected: [AtomicU64; DecodeError::ALL.len()],
     /// Flows handed to the lanes.
@@ -98,6 +100,12 @@ impl Counters {
             // Each flow has two ends.
             self.late.fetch_add(found.iter().sum::<u64>() / 2, Relaxed);
         }
+    }
+
+    /// Counts a record that made the reader or decoder panic.
+    pub(super) fn poison(&self, packets: u32) {
+        self.poisoned.fetch_add(1, Relaxed);
+        self.poisoned_packets.fetch_add(packets.into(), Relaxed);
     }
 
     pub(super) fn reject(&self, error: DecodeError) {

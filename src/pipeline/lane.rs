@@ -14,7 +14,7 @@ use crate::metrics::Gone;
 
 /// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
 /// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.
-const DEPTH: usize = 128;
+pub(super) const DEPTH: usize = 128;
 
 /// What travels on a lane.
 #[derive(Debug)]

@@ -6,7 +6,7 @@
 //! all metrics on the same side of a change.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
@@ -15,10 +15,23 @@ use super::{Item, Lane};
 /// The reader's lanes, one for each metric.
 #[derive(Debug, Default)]
 pub struct Lanes {
-    list: ArcSwap<Vec<Arc<Lane>>>,
-    /// Skipped by lanes that are gone.
-    skipped: AtomicU64,
+    now: ArcSwap<List>,
     verdicts: AtomicBool,
+}
+
+/// The lanes between two changes. Replaced whole, so that no flow is counted on both sides of a change.
+#[derive(Debug, Default)]
+struct List {
+    lanes: Arc<Vec<Arc<Lane>>>,
+    /// Flows that were skipped by lanes that are gone.
+    skipped: u64,
+}
+
+impl List {
+    /// Flows that were skipped since start.
+    fn skipped(&self) -> u64 {
+        self.skipped + self.lanes.iter().map(|lane| lane.skipped()).sum::<u64>()
+    }
 }
 
 /// A change of the lanes, carried out between two batches.
@@ -43,7 +56,8 @@ impl std::fmt::Debug for Change {
 impl Lanes {
     /// The lanes to begin with.
     pub fn new(lanes: Vec<Arc<Lane>>) -> Self {
-        Self { list: ArcSwap::from_pointee(lanes), skipped: AtomicU64::new(0), verdicts: AtomicBool::new(false) }
+        let now = List { lanes: Arc::new(lanes), skipped: 0 };
+        Self { now: ArcSwap::from_pointee(now), verdicts: AtomicBool::new(false) }
     }
 
     /// Says whether a metric wants policy verdicts: without one, none are worked out.
@@ -58,31 +72,79 @@ impl Lanes {
 
     /// The lanes as they are now.
     pub fn list(&self) -> Arc<Vec<Arc<Lane>>> {
-        self.list.load_full()
+        Arc::clone(&self.now.load().lanes)
     }
 
     /// Flows that were skipped since start, by lanes that are gone too.
     pub fn skipped(&self) -> u64 {
-        self.skipped.load(Relaxed) + self.list.load().iter().map(|lane| lane.skipped()).sum::<u64>()
+        self.now.load().skipped()
     }
 
     /// Calls `with` for each lane. No reference is counted, so once a batch costs nothing.
     pub(super) fn each(&self, mut with: impl FnMut(&Lane)) {
-        for lane in self.list.load().iter() {
+        for lane in self.now.load().lanes.iter() {
             with(lane);
         }
     }
 
     /// Carries out a change. For the reader's thread alone.
     pub(super) fn change(&self, Change { lanes, tell, done }: Change) {
-        let old = self.list.load_full();
-        for gone in old.iter().filter(|lane| !lanes.iter().any(|other| other.id() == lane.id())) {
-            self.skipped.fetch_add(gone.skipped(), Relaxed);
-        }
-        self.list.store(Arc::new(lanes));
+        let old = self.now.load_full();
+        let gone = old.lanes.iter().filter(|lane| !lanes.iter().any(|other| other.id() == lane.id()));
+        // This thread alone sends, so a lane that goes skips no flow any more.
+        let skipped = old.skipped + gone.map(|lane| lane.skipped()).sum::<u64>();
+        self.now.store(Arc::new(List { lanes: Arc::new(lanes), skipped }));
         for (lane, item) in tell {
             lane.tell(item);
         }
         done();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Components, State};
+    use crate::flow::Flow;
+    use crate::index::Index;
+    use crate::pipeline::Batch;
+
+    /// A lane that nobody reads, and that has skipped this batch.
+    fn skipping(batch: &Arc<Batch>) -> Arc<Lane> {
+        let component = Components::default().component("down");
+        component.set_state(State::Restarting, "");
+        let (lane, _) = Lane::new(component);
+        lane.send(batch, || ());
+        Arc::new(lane)
+    }
+
+    /// What was skipped is counted once while lanes change: a counter that is read at any moment never falls.
+    #[test]
+    fn skipped_flows_are_counted_once() {
+        const CHANGES: u64 = 20_000;
+        let flows = vec![Flow::default(); 100];
+        let batch = Arc::new(Batch { index: Arc::new(Index::default()), flows, extras: Vec::new() });
+        let stays = skipping(&batch);
+        let lanes = Lanes::new(vec![Arc::clone(&stays)]);
+        let change = |lanes| Change { lanes, tell: Vec::new(), done: Box::new(|| ()) };
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let fell = scope.spawn(|| {
+                let (mut before, mut fell) = (0, 0);
+                while !over.load(Relaxed) {
+                    let now = lanes.skipped();
+                    fell += u64::from(now < before);
+                    before = now;
+                }
+                fell
+            });
+            for _ in 0..CHANGES {
+                lanes.change(change(vec![Arc::clone(&stays), skipping(&batch)]));
+                lanes.change(change(vec![Arc::clone(&stays)]));
+            }
+            over.store(true, Relaxed);
+            assert_eq!(fell.join().unwrap(), 0, "how often the counter fell");
+        });
+        assert_eq!(lanes.skipped(), 100 * (1 + CHANGES));
     }
 }

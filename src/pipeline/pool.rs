@@ -1,14 +1,19 @@
 //! Batches that are used again: a ring of shared batches, recycled by reference count.
 //!
-//! The reader looks at the oldest batch; when it holds the only reference every aggregator is done with it, and it is
-//! refilled in place. No return channel, no free list. The pool grows to what is under way at once, a handful of batches
-//! that stay in the core's cache, and up to the lanes' depth while an aggregator is behind.
+//! The reader refills the oldest batch that only it still refers to: every aggregator is done with that one. No return
+//! channel, no free list. The pool grows to what is under way at once, a handful of batches that stay in the core's
+//! cache, and up to the lanes' depth while an aggregator is behind. One that stands still holds what is in its own lane
+//! and nothing else: batches behind those are refilled, and the pool never keeps more than [`MOST`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::lane::DEPTH;
 use super::{BATCH, Batch};
 use crate::index::Index;
+
+/// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
+const MOST: usize = 2 * DEPTH;
 
 /// The reader's batches.
 #[derive(Debug, Default)]
@@ -21,16 +26,17 @@ impl Pool {
     /// An empty batch without other readers, which names its flows by `index`. Allocates only while every batch is
     /// still being read.
     pub(super) fn take(&mut self, index: &Arc<Index>) -> Arc<Batch> {
-        if let Some(mut oldest) = self.batches.pop_front() {
-            if let Some(batch) = Arc::get_mut(&mut oldest) {
-                batch.flows.clear();
-                batch.extras.clear();
-                if !Arc::ptr_eq(&batch.index, index) {
-                    batch.index = Arc::clone(index);
-                }
-                return oldest;
+        // The first, unless an aggregator stands still.
+        let free = self.batches.iter_mut().position(|batch| Arc::get_mut(batch).is_some());
+        if let Some(mut oldest) = free.and_then(|at| self.batches.remove(at))
+            && let Some(batch) = Arc::get_mut(&mut oldest)
+        {
+            batch.flows.clear();
+            batch.extras.clear();
+            if !Arc::ptr_eq(&batch.index, index) {
+                batch.index = Arc::clone(index);
             }
-            self.batches.push_front(oldest);
+            return oldest;
         }
         self.allocate(index)
     }
@@ -41,8 +47,11 @@ impl Pool {
         Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH + 1), extras: Vec::new() })
     }
 
-    /// Keeps a batch that was sent, to be used again.
+    /// Keeps a batch that was sent, to be used again. The oldest makes room for it: what still reads that one frees it.
     pub(super) fn keep(&mut self, batch: Arc<Batch>) {
+        if self.batches.len() >= MOST {
+            self.batches.pop_front();
+        }
         self.batches.push_back(batch);
     }
 
@@ -71,5 +80,39 @@ mod tests {
         pool.keep(second);
         let third = pool.take(&index);
         assert_eq!((pool.allocated(), third.flows.len()), (2, 0));
+    }
+
+    /// A batch that is held for long must not keep those behind it from being used again.
+    #[test]
+    fn a_held_batch_holds_up_no_other() {
+        let index = Arc::new(Index::default());
+        let mut pool = Pool::default();
+        let held = pool.take(&index);
+        let stalled = Arc::clone(&held);
+        pool.keep(held);
+        for _ in 0..100_000 {
+            let batch = pool.take(&index);
+            assert!(!Arc::ptr_eq(&batch, &stalled));
+            pool.keep(batch);
+        }
+        assert_eq!((pool.allocated(), pool.batches.len()), (2, 2));
+    }
+
+    /// However many batches are held at once, the pool keeps no more than its share, and gives none of them out.
+    #[test]
+    fn keeps_no_more_than_its_share() {
+        let index = Arc::new(Index::default());
+        let mut pool = Pool::default();
+        let mut held = Vec::new();
+        for _ in 0..3 * MOST {
+            let batch = pool.take(&index);
+            held.push(Arc::clone(&batch));
+            pool.keep(batch);
+        }
+        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MOST as u64, MOST));
+        held.clear();
+        let batch = pool.take(&index);
+        pool.keep(batch);
+        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MOST as u64, MOST));
     }
 }

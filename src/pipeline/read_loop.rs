@@ -20,6 +20,7 @@ use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
+use crate::abi::Record;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
@@ -33,6 +34,9 @@ const TURN: Duration = Duration::from_millis(20);
 
 /// What that grows to while nothing comes in: the first flow after a silence may wait so long, unless somebody scrapes.
 const QUIET_TURN: Duration = Duration::from_millis(160);
+
+/// How long the last turn waits for a decoder that is being restarted, so that what is left in the rings is decoded.
+const LAST_WAIT: Duration = Duration::from_secs(1);
 
 /// Requests to the reader, looked at between two batches.
 #[derive(Debug)]
@@ -91,8 +95,8 @@ impl ReaderSeat {
 struct Kept {
     pool: Pool,
     filling: Option<Arc<Batch>>,
-    /// Set while a record is out of the ring and not yet in the batch: found set, its life ended there.
-    in_hand: Cell<bool>,
+    /// The packets of the record that is out of the ring and not yet in the batch: found set, its life ended there.
+    in_hand: Cell<Option<u32>>,
     second: SecondLook,
 }
 
@@ -103,22 +107,29 @@ impl Reader {
     /// If the rings cannot be opened or waited for.
     pub fn run(&self, life: &Life) -> std::io::Result<()> {
         let mut kept = self.seat.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.in_hand.replace(false) {
+        if let Some(packets) = kept.in_hand.take() {
             self.counters.read.fetch_add(1, Relaxed);
-            self.counters.poisoned.fetch_add(1, Relaxed);
+            self.counters.poison(packets);
         }
         let mut source = self.rings.open(&self.waker)?;
         let mut index = arc_swap::Cache::new(&*self.index);
-        let mut turn = TURN;
+        let (mut turn, mut last_since) = (TURN, None);
         loop {
             life.beat();
             // Read before draining: records that came in before the request to stop must still be drained.
             let last_turn = life.stopping();
+            let decodes = self.decoder.load().is_some();
             let drained = self.drain(life, &mut kept, &mut *source, &mut index);
             self.hand_on(life, &mut kept);
             self.obey();
             if last_turn && drained == 0 && kept.second.is_idle() {
-                return Ok(());
+                let since = *last_since.get_or_insert_with(Instant::now);
+                if decodes || since.elapsed() > LAST_WAIT {
+                    return Ok(());
+                }
+            }
+            if drained > 0 {
+                last_since = None;
             }
             if drained == 0 {
                 source.wait(kept.second.patience(turn))?;
@@ -141,9 +152,7 @@ impl Reader {
         let decoder = self.decoder.load_full();
         if decoder.is_none() {
             // Nobody decodes: leave the records in the ring, where they are safe, but do not spin: they end every wait.
-            if !life.stopping() {
-                std::thread::sleep(Duration::from_millis(1));
-            }
+            std::thread::sleep(Duration::from_millis(1));
             if kept.second.is_idle() {
                 return 0;
             }
@@ -167,7 +176,7 @@ impl Reader {
                 return;
             }
             source.drain(&mut |_signal, bytes| {
-                in_hand.set(true);
+                in_hand.set(Some(Record::packets_of(bytes)));
                 tally.read += 1;
                 inject::point("reader");
                 decoding.set(true);
@@ -190,7 +199,7 @@ impl Reader {
                     Err(error) => self.counters.reject(error),
                 }
                 decoding.set(false);
-                in_hand.set(false);
+                in_hand.set(None);
                 if room.flows.len() >= BATCH || tally.read >= 4 * BATCH {
                     ControlFlow::Break(())
                 } else {
@@ -207,15 +216,14 @@ impl Reader {
         match outcome {
             Ok(()) => self.counters.read.fetch_add(tally.read as u64, Relaxed),
             Err(payload) if decoding.get() => {
-                in_hand.set(false);
-                self.counters.poisoned.fetch_add(1, Relaxed);
+                self.counters.poison(in_hand.take().unwrap_or_default());
                 self.decoder.store(None);
                 (self.decoder_fault)(panic_text(&*payload));
                 self.counters.read.fetch_add(tally.read as u64, Relaxed)
             }
             Err(payload) => {
                 // The record in hand is counted by the next life.
-                let before = tally.read.saturating_sub(usize::from(in_hand.get()));
+                let before = tally.read.saturating_sub(usize::from(in_hand.get().is_some()));
                 self.counters.read.fetch_add(before as u64, Relaxed);
                 std::panic::resume_unwind(payload)
             }

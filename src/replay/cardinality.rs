@@ -26,7 +26,7 @@ struct Label {
 pub fn table(exposition: &[u8]) -> String {
     let text = String::from_utf8_lossy(exposition);
     let mut families: BTreeMap<&str, Family> = BTreeMap::new();
-    let hasher = foldhash::fast::RandomState::default();
+    let hasher = crate::hash::RandomState::default();
     let mut current = "";
     for line in text.lines() {
         if let Some(typed) = line.strip_prefix("# TYPE ") {

@@ -8,12 +8,12 @@
 use std::hash::Hash;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::json::{Cursor, JsonError};
 use super::numbers::number;
 use crate::flow::{EndpointId, Reason, names};
+use crate::hash::RandomState;
 use crate::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use crate::sym::Sym;
 

@@ -34,5 +34,5 @@ pub use model::{
     OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
 };
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
-pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve};
+pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
 pub use value::{CheckMetrics, Item, Mark, Value};

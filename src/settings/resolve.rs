@@ -16,6 +16,7 @@ use super::model::{ClusterSource, Settings};
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::value::{CheckMetrics, Value, clean, json};
 use super::yaml;
+use crate::file::{self, FileError};
 
 /// The environment of the process. Passed in, so that this module reads no global state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,15 +87,13 @@ impl Layers {
 /// Reads a configuration file, or says why it cannot be read.
 pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
     let name = path.display().to_string();
-    let reason = match std::fs::read(path) {
-        Ok(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => return Ok(SourceFile { name, text }),
-            Err(error) => format!("byte {} is not UTF-8", error.utf8_error().valid_up_to() + 1),
-        },
-        Err(error) => error.to_string(),
-    };
-    let message = format!("cannot read {}: {reason}", clean(&name));
-    Err(Problems { list: vec![Problem::new(Origin::Default, message)], file: None })
+    file::read_text(path, file::MIB).map(|text| SourceFile { name, text }).map_err(|error| unreadable(path, &error))
+}
+
+/// The problem with a file that cannot be read.
+pub fn unreadable(path: &Path, error: &FileError) -> Problems {
+    let message = format!("cannot read {}: {error}", clean(&path.display().to_string()));
+    Problems { list: vec![Problem::new(Origin::Default, message)], file: None }
 }
 
 /// Resolves all layers. Does no I/O.

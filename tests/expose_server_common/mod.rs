@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
 use webb::actors::restart::{Intensity, Policy};
-use webb::fault::{Component, Components};
+use webb::fault::{Component, Components, State};
 use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::metrics::Aggregator;
 use webb::pipeline::{self, Command, Commands, CutDesk, Lane, Lanes};
@@ -119,6 +119,8 @@ pub(crate) fn serve(
         runner.run().unwrap();
     });
     let system = is_ready.recv().unwrap();
+    // A listener with TLS is up once its files have been read for the first time.
+    until("the listener is up or says why not", || matches!(component.state(), State::Up | State::Degraded));
     Server { address, scrape, road, component, system, threads: vec![counting, serving] }
 }
 

@@ -1,6 +1,7 @@
 //! Coming and going: interfaces, namespaces, configuration, and the agent itself; each mistake with its own exit code.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use crate::counts::{POINTS, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER};
@@ -153,6 +154,27 @@ fn reload() {
     agent.signal("HUP");
     agent.wait_until("the error is told", |agent| agent.log().contains("no_such_key"));
     still_counts(&lab, &mut agent);
+}
+
+/// While the last counters linger the process turns over and says so: a kubelet that asks must not kill it, however
+/// long that takes.
+#[test]
+fn it_is_well_while_it_lingers() {
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = Agent::start_with(&lab, "shutdown: { budget: 5m, linger: 4m }\n");
+    agent.signal("TERM");
+    agent.wait_until("all but the listeners has stopped", |agent| agent.log().contains("the last counters stay"));
+    let since = Instant::now();
+    agent.wait_until("the control thread has moved since", |agent| {
+        let control = agent.component("control").unwrap();
+        let beat = Duration::from_millis(control["last_beat_ms_ago"].as_u64().unwrap());
+        beat < since.elapsed().saturating_sub(Duration::from_millis(100))
+    });
+    assert_eq!(agent.get("/healthz").unwrap().status, 200);
+    assert_eq!(agent.get("/readyz").unwrap().status, 503, "no traffic is to be sent here");
+    assert!(agent.scrape().sum("webb_build_info", &[]) == 1);
+    agent.signal("TERM");
+    assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
 }
 
 /// SIGTERM and SIGINT: an orderly end, exit code 0, and the ports are free for the next.

@@ -44,6 +44,11 @@ pub(crate) fn dynamic(text: &str) -> Dynamic {
 
 /// A road with these metrics; every record is of the pod default/xwing, by both ends.
 pub(crate) fn road(metrics: &str) -> Road {
+    limited(metrics, Limits::default())
+}
+
+/// The same with limits on its series.
+pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(Policy {
@@ -65,7 +70,7 @@ pub(crate) fn road(metrics: &str) -> Road {
         policy,
         escalations,
         home: "default/node".to_owned(),
-        limits: Limits::default(),
+        limits,
         look_every: None,
     };
     let current = dynamic(metrics);

@@ -1,10 +1,10 @@
 //! What can be wrong with a manifest.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use super::Manifest;
+use crate::file::FileError;
 
 /// Something in a manifest that can't be used; the rest is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,16 +33,8 @@ pub enum ManifestError {
     Unreadable {
         /// The file.
         file: String,
-        /// What the system said.
-        why: io::Error,
-    },
-    /// The file is longer than any manifest ought to be.
-    #[error("the manifest {file} is longer than {limit} bytes")]
-    TooLong {
-        /// The file.
-        file: String,
-        /// How long it may be.
-        limit: u64,
+        /// What is in the way.
+        why: FileError,
     },
     /// The file isn't YAML.
     #[error("{file}:{line}: not valid YAML: {why}")]

@@ -5,9 +5,9 @@
 
 use std::cell::RefCell;
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::hash::RandomState;
 use crate::sym::Sym;
 
 /// Emptied at this size: names come and go for as long as the cluster lives.
