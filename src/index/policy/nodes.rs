@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
 use hashbrown::{HashMap, HashSet};
 
 use super::spec::{Labels, Selector};
 use super::truth::Truth;
 use crate::flow::Address;
+use crate::hash::RandomState;
 use crate::index::{Endpoint, Kind};
 use crate::sym::Sym;
 
