@@ -1,8 +1,8 @@
 //! An exposition, divided into parts that can be rendered one by one, in any order, on any thread.
 //!
-//! A part is a page of a family or the small things between two of them: some ten kilobytes. Who answers a scrape
-//! writes a part when the network has taken the one before, so a scrape costs memory for a part, however large the
-//! whole is; and scrapes of one cut can share a page that one of them has written.
+//! A part is a page of a family or the small things between two of them: some ten kilobytes. The response body renders a
+//! part when the connection has taken the one before, so a scrape costs memory for a part, however large the whole is;
+//! and scrapes of one snapshot can share a page that one of them has rendered.
 
 use super::family::{Family, Kind};
 use super::snapshot::Snapshot;
@@ -36,7 +36,7 @@ impl Exposition {
     /// left out. Families of one name are written together, under the help and type of the first. `wanted` says which
     /// families there are to be, by their full name.
     ///
-    /// Blocks while series that were born since the last scrape are put in order.
+    /// Blocks while series that are new since the last scrape are sorted.
     pub fn new<'a>(
         format: Format,
         snapshots: &[&'a Snapshot],

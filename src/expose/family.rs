@@ -40,7 +40,7 @@ pub struct Family {
 pub struct Sample {
     /// Name and value of each label, in any order.
     pub labels: Vec<(String, String)>,
-    /// What it says.
+    /// Its value.
     pub value: Value,
 }
 
@@ -127,8 +127,8 @@ impl From<Histogram> for Value {
     }
 }
 
-/// What the `prometheus` crate gathered. It makes neither summaries nor untyped metrics; such a family would come out
-/// without samples.
+/// Converts a family of the `prometheus` crate, which makes neither summaries nor untyped metrics; such a
+/// family would come out without samples.
 impl From<&prometheus::proto::MetricFamily> for Family {
     fn from(gathered: &prometheus::proto::MetricFamily) -> Self {
         use prometheus::proto::{Metric, MetricType};

@@ -1,4 +1,4 @@
-//! The lines of both formats: how a family is introduced, how a sample is written (hubble-contract §3.6).
+//! The lines of both formats: headers of families, and samples (hubble-contract §3.6).
 //!
 //! The formats differ in little: OpenMetrics takes `_total` off a counter's name where it is introduced, shows floats
 //! as floats, and has exemplars.

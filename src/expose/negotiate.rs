@@ -1,12 +1,12 @@
-//! Which format and encoding a scraper gets (hubble-contract §3.5 and §3.6).
+//! Content negotiation: format and encoding of a response (hubble-contract §3.5 and §3.6).
 //!
-//! The client's order of preference decides; what is not understood (protobuf, OpenMetrics where it is switched off) is
-//! passed over, and if nothing remains the answer is text: refusing a scraper would serve no purpose. With the
+//! The client's order of preference decides; what is not supported (protobuf, OpenMetrics where it is switched off) is
+//! skipped, and if nothing remains the answer is text: refusing a scraper would serve no purpose. With the
 //! format goes the name-escaping scheme, which is echoed and changes nothing, because all names are plain.
 
 use super::Format;
 
-/// What to answer with.
+/// The negotiated format and headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The format of the body.

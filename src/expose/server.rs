@@ -1,6 +1,6 @@
 //! The families of the metrics server itself, under the names Hubble gives them (hubble-contract §3.1 and §3.2).
 //!
-//! Only constructors: the numbers are counted where things happen.
+//! Only constructors: the numbers are counted by their components.
 
 use super::family::{Family, Histogram, Kind};
 

@@ -1,4 +1,4 @@
-//! The values of one table at one moment, as a metric's aggregator hands them to a scrape.
+//! A snapshot of one table: the values of a metric's series at one moment.
 
 use super::exemplar::{Exemplar, Exemplars};
 use super::family::{Histogram, Kind};
@@ -65,8 +65,8 @@ impl Snapshot {
         self.values.get(slot as usize * self.families.len() + column).copied().unwrap_or(0)
     }
 
-    /// The series of the counter family in column `column` in the order they are written: label text and value. For who
-    /// looks at them one by one; the formats write page by page.
+    /// The series of the counter family in column `column` in the order they are written: label text and value. For
+    /// tests and reports; the formats write page by page.
     pub fn rows(&self, column: usize) -> impl Iterator<Item = (String, u64)> {
         self.labels.rows().map(move |(slot, text)| (text, self.value(slot, column)))
     }

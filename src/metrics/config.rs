@@ -1,4 +1,4 @@
-//! One metric's configuration, checked: the same from the static string, a flag or a file.
+//! The validated configuration of a metric: the same from the static string, a flag or a file.
 
 use super::context::{ContextError, ContextSpec};
 use super::options::{MetricOption, Options, Warning};
@@ -55,7 +55,7 @@ pub enum ConfigError {
 }
 
 impl MetricConfig {
-    /// Checks one metric. `None` where Hubble would skip it; what is odd goes to `warnings`.
+    /// Checks one metric. `None` where Hubble would skip it; warnings are appended to `warnings`.
     pub fn new(name: &str, options: &[MetricOption], warnings: &mut Vec<Warning>) -> Result<Option<Self>, ConfigError> {
         let metric = || name.to_owned();
         let Some(registration) = plugins::find(name) else {
@@ -101,7 +101,7 @@ impl MetricConfig {
         Self { filters, ..self }
     }
 
-    /// Which flows it looks at.
+    /// Its filters.
     pub fn filters(&self) -> &Filters {
         &self.filters
     }

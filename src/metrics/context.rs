@@ -15,7 +15,7 @@ pub enum ContextError {
     InvalidLabel(String),
 }
 
-/// A way to name an endpoint (hubble-contract §2.2).
+/// An identifier of an endpoint (hubble-contract §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are those of hubble-contract §2.2")]
 pub enum Identifier {
@@ -54,7 +54,7 @@ enum Label {
     TrafficDirection,
 }
 
-/// The labels of `labelsContext` in the order in which they are always put. Hubble's come first; it has none for services.
+/// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for services.
 const LABELS: [(&str, Label); 15] = [
     ("source_ip", Label::Name(End::Source, Identifier::Ip)),
     ("source_pod", Label::Name(End::Source, Identifier::PodName)),
@@ -103,7 +103,7 @@ impl Side {
     }
 }
 
-/// What a context's values depend on, so that a memo of them can leave out the rest.
+/// The inputs that a context's values depend on, so that a cache key can leave out the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each of them yes or no")]
 pub struct Uses {
@@ -139,12 +139,12 @@ impl Uses {
     }
 }
 
-/// What the values of a context are worked out from. `address` gives the text of a flow's address at one end.
+/// The inputs of a context's values. `address` gives the text of a flow's address at one end.
 #[derive(Debug)]
 pub struct Ends<'a, F> {
     /// The flow.
     pub flow: &'a Flow,
-    /// What it carries beyond that.
+    /// Its optional parts.
     pub extra: Option<&'a Extra>,
     /// The index of its batch.
     pub index: &'a Index,
@@ -187,7 +187,7 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
 /// The context of one metric: which labels, and where their values come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContextSpec {
-    /// Source and destination change places (hubble-contract §2.4).
+    /// Source and destination are swapped (hubble-contract §2.4).
     inverted: bool,
     labels: Vec<(&'static str, Label)>,
     source: Side,
@@ -220,7 +220,7 @@ impl ContextSpec {
         Ok(true)
     }
 
-    /// True if a list for the label of this end names pods: series of a pod that is gone can be told by it.
+    /// True if a list for the label of this end names pods: series of a deleted pod are recognized by it.
     pub fn lists_pod(&self, end: End) -> bool {
         let [source, destination] = self.pods;
         if end == End::Source { source } else { destination }

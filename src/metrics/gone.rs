@@ -2,7 +2,7 @@
 //!
 //! The rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric lists
 //! `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both are the pod's; the same
-//! for destinations. Series that show a pod any other way (by workload, address, name alone) stay, since others
+//! for destinations. Series that name a pod in another form (by workload, address, name alone) stay, since others
 //! may share them.
 
 use std::collections::HashSet;
@@ -68,7 +68,7 @@ impl PodLabels {
         self.qualified.is_empty() && self.names.is_empty()
     }
 
-    /// True if the values name a pod that is gone.
+    /// True if the values name a deleted pod.
     pub(super) fn name(&self, values: &[Sym], gone: &Gone) -> bool {
         let value = |at: usize| values.get(at).copied().unwrap_or(Sym::EMPTY);
         self.qualified.iter().any(|&at| gone.qualified.contains(&value(at)))

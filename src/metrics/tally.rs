@@ -1,9 +1,9 @@
-//! From a batch's flows to their counters, for all flows of the batch at once.
+//! Counts a batch: collects the hits of all flows, then finds and increments their counters together.
 //!
-//! A counter that was not wanted for a while lies far from the core, and going there takes as long as a hundred
-//! instructions. Done flow by flow, each would wait for the one before it. So flows only leave [`Hit`]s: which ends,
-//! which fixed labels. When the batch is through, the memo's places of all hits are fetched together, then each is
-//! looked up where it now lies near, and at last all counters grow, which the core overlaps by itself.
+//! A counter that was not used for a while is not in the CPU's cache, and a cache miss costs some hundred instructions.
+//! Done flow by flow, each miss would wait for the one before it. So a flow only records [`Hit`]s: its ends and fixed
+//! labels. After the last flow the cache lines of all hits in the memo are prefetched together, then each hit is looked
+//! up, and last all counters are incremented; the CPU overlaps the misses.
 
 use super::contexts::Contexts;
 use super::memo::{Memo, Way};
@@ -12,20 +12,20 @@ use super::table::{FAMILIES, Table, Texts};
 use super::tuples::Tuples;
 use crate::flow::{Extra, Flow};
 
-/// One flow counts in one series.
+/// A flow to be counted in one series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
     way: Way,
     /// The flow's place in its batch.
     flow: u32,
-    /// The hash of the way, then the slot it leads to; nothing yet while flows are looked at.
+    /// The hash of the way, then the slot of its series; 0 while flows are collected.
     place: u32,
 }
 
-/// Renders the label texts behind a key of a table, when a series is born.
+/// Renders the label texts behind a key of a table, when a series is created.
 pub(super) type RenderTexts = fn(table: usize, key: u64, tuples: &Tuples) -> Texts;
 
-/// All that a metric holds, but for the rules by which it counts.
+/// The state of a metric: contexts, tables, tuples, memo and the hits of the current batch.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) contexts: Contexts,
@@ -58,20 +58,20 @@ impl Tally {
         self.hits.clear();
     }
 
-    /// Takes up a batch again without the hits of one flow.
+    /// Resumes a batch without the hits of one flow.
     pub(super) fn begin_again(&mut self, without: usize) {
         self.hits.retain(|hit| hit.flow as usize != without);
     }
 
-    /// Notes that a flow counts, to be counted by [`Tally::settle`].
+    /// Records a hit, to be counted by [`Tally::settle`].
     #[inline]
     pub(super) fn hit(&mut self, way: Way, flow: u32) {
         self.hits.push(Hit { way, flow, place: 0 });
     }
 
-    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked up by names
-    /// is noted in `progress`: if that panics, nothing of the batch is counted yet, and without that flow's hits this can
-    /// be done again.
+    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked up by
+    /// names is recorded in `progress`: if that panics, nothing of the batch is counted yet, and without that flow's hits
+    /// this can be done again.
     pub(super) fn settle(
         &mut self,
         flows: &[Flow],
@@ -106,7 +106,7 @@ impl Tally {
         self.memo.find(way, self.memo.hash(way)).unwrap_or_else(|| self.look_for(way, flow, extra))
     }
 
-    /// The slow way: over the names of both ends.
+    /// Finds the series by the names of both ends: the slow path.
     #[cold]
     fn look_for(&mut self, way: Way, flow: &Flow, extra: Option<&Extra>) -> u32 {
         let context = self.contexts.of(flow, extra);

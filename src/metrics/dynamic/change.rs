@@ -1,4 +1,4 @@
-//! From one accepted file to the next: what must be done to the metrics that are running (hubble-contract §2.5.4).
+//! The difference between two accepted files: what a reload does to the running metrics (hubble-contract §2.5.4).
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use super::listed::{INVALID, Listed};
 use crate::metrics::options::MetricOption;
 use crate::settings::Problem;
 
-/// One step from the old metrics to the new.
+/// One change from the old metrics to the new.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
-    /// It goes, with its series.
+    /// Removed, with its series.
     Remove(&'static str),
-    /// Its filters change; its counters go on.
+    /// Filters replaced; counters are kept.
     Filter(&'static str),
-    /// Its options changed: it starts anew, without series.
+    /// Options changed: restarted without series.
     Restart(&'static str),
-    /// It is new.
+    /// Added.
     Add(&'static str),
 }
 
@@ -57,7 +57,7 @@ impl Changed {
     }
 }
 
-/// What leads from `old` to `new`: removals first, then the rest in the order of the new file.
+/// The changes from `old` to `new`: removals first, then the rest in the order of the new file.
 pub fn changes(old: &[Listed], new: &[Listed]) -> Vec<Change> {
     let stays = |name| new.iter().any(|listed| listed.config.name() == name);
     let gone = old.iter().map(|listed| listed.config.name()).filter(|&name| !stays(name));

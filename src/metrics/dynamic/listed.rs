@@ -12,8 +12,8 @@ pub(super) const INVALID: &str = "metric config validation failed";
 pub struct Listed {
     /// Ready to be counted.
     pub config: MetricConfig,
-    /// Its options as written; none is told from an empty list, as Hubble does.
+    /// Its options as written; none differs from an empty list, as in Hubble.
     pub options: Option<Vec<MetricOption>>,
-    /// Where it stands.
+    /// Its position in the file.
     pub origin: Origin,
 }

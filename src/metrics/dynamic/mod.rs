@@ -2,7 +2,7 @@
 //! (hubble-contract §2.5.3 and §2.5.4).
 //!
 //! The file was defined by Go's JSON reader, and its rules are kept: at the outer levels keys go by any case, unknown
-//! ones are passed over (here with a warning), and scalars among the values of an option become texts. Inside a filter
+//! ones are ignored (here with a warning), and scalars among the values of an option become texts. Inside a filter
 //! everything is strict. Everything that is wrong with a file is found in one go, each with its line; a file with a
 //! problem is not used at all.
 
@@ -29,7 +29,7 @@ use tree::{Node, Value};
 pub struct Dynamic {
     /// The metrics, in the file's order, without those that are unknown.
     pub metrics: Vec<Listed>,
-    /// What is left out or odd.
+    /// Warnings: what is ignored or unusual.
     pub warnings: Vec<Problem>,
     /// The file, for [`Problem::render`].
     pub file: Arc<SourceFile>,
@@ -154,7 +154,7 @@ impl Reading {
         nodes.iter().filter_map(|node| filter::filter(node, &mut self.problems)).collect()
     }
 
-    /// The values of these keys, whatever their case; the last counts if there are several. All others are passed over.
+    /// The values of these keys, whatever their case; the last counts if there are several. All others are ignored.
     fn fields<'n, const N: usize>(&mut self, node: &'n Node, what: &str, known: [&str; N]) -> [Option<&'n Node>; N] {
         let mut found = [None; N];
         let Value::Map(pairs) = &node.value else {

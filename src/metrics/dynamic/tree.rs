@@ -1,4 +1,4 @@
-//! YAML as a tree that knows where each node stands, so that a mistake found late is still named with its line.
+//! YAML as a tree with the position of each node, so that an error found late still names its line.
 //!
 //! Scalars are typed as Go's YAML reader types them, since the file's meaning was defined by that one: `yes` and `on`
 //! are booleans here, and a number is a number even where a text is wanted.
