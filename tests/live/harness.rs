@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -124,6 +124,13 @@ impl Lab {
     /// Runs a command in a pod, however it ends.
     pub(crate) fn try_run(&self, pod: &str, words: &str) -> Output {
         self.command(pod, words).output().unwrap()
+    }
+
+    /// A socket for datagrams in a pod, bound to that address; a read that never ends ends with an error.
+    pub(crate) fn socket(&self, pod: &str, address: &str) -> UdpSocket {
+        let socket = inside(&self.namespace(pod), || UdpSocket::bind(address)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
     }
 
     /// `ip -s link` of a device on the node.
@@ -383,16 +390,20 @@ pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> O
     Some(Answer { status, body: if chunked { unchunk(body)? } else { body.to_owned() } })
 }
 
-/// A socket belongs to the namespace it was made in, so a thread goes there, connects, and hands the stream out.
-fn connect(namespace: &str, port: u16) -> Option<TcpStream> {
+/// A socket belongs to the namespace it was made in, so a thread goes there, makes it, and hands it out.
+fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> std::io::Result<T> + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {
             let file = File::open(Path::new("/run/netns").join(namespace)).ok()?;
             move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).ok()?;
-            TcpStream::connect(("127.0.0.1", port)).ok()
+            make().ok()
         });
         there.join().ok()?
     })
+}
+
+fn connect(namespace: &str, port: u16) -> Option<TcpStream> {
+    inside(namespace, || TcpStream::connect(("127.0.0.1", port)))
 }
 
 fn unchunk(mut rest: &str) -> Option<String> {

@@ -19,6 +19,12 @@ fn of<'a>(
     [("source", source), ("destination", destination), ("direction", direction), ("match", matched), ("action", action)]
 }
 
+/// The manifest of the lab, with this behind it.
+fn manifest_with(lab: &Lab, policy: &str) -> String {
+    let manifest = std::fs::read_to_string(Lab::manifest()).unwrap() + policy;
+    lab.file("manifest.yaml", &manifest).to_str().unwrap().to_owned()
+}
+
 /// Each connection is judged once on its way out of its pod and once on its way into the other: `all` where nothing
 /// isolates the pod, `l3-l4` by the policy's rule, and none where the packet is dropped. What is dropped counts once in
 /// `drop`, and each SYN as often as without verdicts.
@@ -91,9 +97,7 @@ spec:
       ports: [{ protocol: UDP, port: hail }]
     - to: [{ ipBlock: { cidr: 203.0.113.0/24 } }]
 ";
-    let manifest = std::fs::read_to_string(Lab::manifest()).unwrap() + policy;
-    let path = lab.file("manifest.yaml", &manifest);
-    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", path.to_str().unwrap()]);
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", &manifest_with(&lab, policy)]);
     let (hailed, out, datagrams, answered, dropped) = (6, 3, 4, 5, 2);
     let (world, node) = ("reserved:world-ipv4", "reserved:remote-node");
     // Allowed, by a peer and a named port, and by a network.
@@ -115,4 +119,65 @@ spec:
         (VERDICTS, &[], 2 * hailed + out + answered + datagrams + dropped),
         ("webb_policy_undecided_total", &[], 0),
     ]));
+}
+
+/// A server's datagram to a client that asked before the agent was there opens nothing, whatever policies say of servers
+/// that call clients: connection tracking knows the conversation. What really is opened is judged.
+#[test]
+fn an_older_conversation() {
+    let Some(lab) = Lab::up() else { return };
+    let manifest = manifest_with(
+        &lab,
+        "
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: nobody-calls-tie, namespace: default }
+spec:
+  podSelector: { matchLabels: { class: tiefighter } }
+  policyTypes: [Ingress]
+  ingress: []
+",
+    );
+    lab.run("node", "nft insert rule inet networkpolicy forward ip daddr 10.244.1.11 udp dport 5683 accept");
+    let (server, client) =
+        (lab.socket("deathstar-a", "10.244.1.11:5683"), lab.socket("tiefighter", "10.244.1.21:40000"));
+    let mut buffer = [0; 16];
+    client.send_to(b"subscribe", "10.244.1.11:5683").unwrap();
+    let (_, from) = server.recv_from(&mut buffer).unwrap();
+    let mut push = || {
+        server.send_to(b"news", from).unwrap();
+        client.recv(&mut buffer).unwrap();
+    };
+    push();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", &manifest]);
+    push();
+    push();
+    lab.run("xwing", "pod ask --rounds 2 10.244.1.21:7777");
+    agent.settles(exactly(&[
+        (VERDICTS, &of(XWING, TIEFIGHTER, "egress", "all", "forwarded"), 2),
+        (VERDICTS, &of(XWING, TIEFIGHTER, "ingress", "none", "audit"), 2),
+        (VERDICTS, &[], 4),
+        ("webb_policy_undecided_total", &[], 0),
+    ]));
+}
+
+/// A pod that no list has is not the world, and nothing is said of policies that might allow it.
+#[test]
+fn a_pod_that_is_not_listed() {
+    let Some(lab) = Lab::up() else { return };
+    let manifest = std::fs::read_to_string(Lab::manifest()).unwrap();
+    let listed: Vec<&str> =
+        manifest.split("\n---\n").filter(|object| !object.contains("name: tiefighter\n  namespace")).collect();
+    assert_eq!(listed.len() + 1, manifest.split("\n---\n").count());
+    let path = lab.file("manifest.yaml", &listed.join("\n---\n"));
+    let metrics = "policy:sourceContext=pod|reserved-identity flow:sourceContext=pod|reserved-identity flows-to-world:sourceContext=pod";
+    let mut agent = Agent::start_at(&lab, "node", metrics, &["--cluster-manifest", path.to_str().unwrap()]);
+    lab.run("tiefighter", "pod land --rounds 3 10.244.1.11:80");
+    let scrape = agent.settles(exactly(&[
+        (VERDICTS, &[], 0),
+        ("webb_policy_undecided_total", &[("reason", "unnamed")], 3),
+        ("hubble_flows_processed_total", &[("source", "reserved:world-ipv4")], 0),
+    ]));
+    assert!(scrape.sum("hubble_flows_processed_total", &[("source", "reserved:unknown")]) > 0);
 }

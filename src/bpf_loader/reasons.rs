@@ -1,0 +1,87 @@
+//! The drop reasons of the running kernel and of its modules, by number.
+//!
+//! A subsystem that can be a module has an enum of its own (`ovs_drop_reason`, `mac80211_drop_reason`), whose numbers have
+//! the subsystem's in their upper half. Its names are in the module's BTF, so they are there once the module is loaded.
+
+use std::fs;
+use std::path::Path;
+
+use super::btf::{KERNEL_BTF, Types};
+use super::error::LoadError;
+
+/// Where the kernel shows the BTF of itself and of its modules.
+const BTF: &str = "/sys/kernel/btf";
+
+/// Ends the name of every subsystem's enum of reasons.
+const ENUM: &str = "_drop_reason";
+
+/// Reads drop reasons, and knows when there may be others.
+#[derive(Debug, Default)]
+pub struct DropReasons {
+    modules: Vec<String>,
+}
+
+impl DropReasons {
+    /// The drop reasons by number: the kernel's own without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
+    /// are no drops), those of modules as they are. Empty on kernels before 5.17, which give no reason.
+    ///
+    /// # Errors
+    /// If the kernel's own cannot be read. A module's that cannot are left out.
+    pub fn read(&mut self) -> Result<Vec<(u32, String)>, LoadError> {
+        let refused = |why: String| LoadError::Refused { object: KERNEL_BTF.to_owned(), why };
+        self.modules = modules();
+        let data = fs::read(KERNEL_BTF).map_err(|error| refused(error.to_string()))?;
+        let kernel = Types::new(&data).map_err(|error| refused(error.to_string()))?;
+        let own = kernel.enumerators("skb_drop_reason").map_err(|error| refused(error.to_string()))?;
+        let mut reasons: Vec<(u32, String)> =
+            own.into_iter().map(|(number, name)| (number, bare(name).to_owned())).collect();
+        reasons.extend(of_subsystems(kernel));
+        for module in &self.modules {
+            let Ok(data) = fs::read(Path::new(BTF).join(module)) else { continue };
+            if let Ok(types) = Types::of_module(&data, kernel) {
+                reasons.extend(of_subsystems(types));
+            }
+        }
+        super::sys::release_memory();
+        Ok(reasons)
+    }
+
+    /// Whether modules have come or gone since they were read.
+    pub fn are_outdated(&self) -> bool {
+        modules() != self.modules
+    }
+}
+
+fn bare(name: &str) -> &str {
+    name.strip_prefix("SKB_DROP_REASON_").or_else(|| name.strip_prefix("SKB_")).unwrap_or(name)
+}
+
+fn of_subsystems(types: Types<'_>) -> Vec<(u32, String)> {
+    let enums = types.enums(|name| name.ends_with(ENUM) && name != "skb_drop_reason").unwrap_or_default();
+    let all = enums.into_iter().flatten();
+    all.filter(|(number, _)| number >> 16 != 0).map(|(number, name)| (number, name.to_owned())).collect()
+}
+
+/// The modules that show BTF, sorted.
+fn modules() -> Vec<String> {
+    let files = fs::read_dir(BTF).into_iter().flatten().flatten();
+    let mut names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+    names.retain(|name| name != "vmlinux");
+    names.sort_unstable();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The running kernel's reasons are read, and are up to date right after that.
+    #[test]
+    fn this_kernel() {
+        let mut reasons = DropReasons::default();
+        if let Ok(read) = reasons.read() {
+            assert!(read.is_empty() || read.iter().any(|(_, name)| name == "NOT_SPECIFIED"), "{read:?}");
+            assert!(!reasons.are_outdated());
+        }
+    }
+}
