@@ -678,6 +678,15 @@ fn datagrams_are_asked_about() {
     assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
     assert_eq!(road.undecided_in_all(), 0);
 
+    // The pod's answer may come before that of connection tracking.
+    pushes(&road);
+    road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
+    assert_eq!(road.take(1)[0].event, Event::Trace);
+    for expected in [Verdict::Forwarded, Verdict::Audit] {
+        road.tell(Change::Answer(asked, Conversation::New));
+        assert_eq!(ruling(&road, &road.take(1)[0]).1, expected);
+    }
+
     // Ports that tell are not asked about: a well-known one is the server's.
     road.send([datagram(enters((CLIENT, 40_000), (GUARDED, 53)))]);
     road.take(1);

@@ -26,6 +26,8 @@ pub(super) struct Question {
     pub(super) flow: Flow,
     pub(super) why: Why,
     pub(super) backend: Option<Peer>,
+    /// The first packet the other way, if one came meanwhile.
+    pub(super) reply: Option<Flow>,
     since: Instant,
 }
 
@@ -59,13 +61,24 @@ impl Questions {
             return Some(flow);
         }
         self.unannounced = true;
-        self.waiting.push_back(Question { asked, flow, why, backend, since: now });
+        self.waiting.push_back(Question { asked, flow, why, backend, reply: None, since: now });
         None
     }
 
     /// True once for all questions since the last call: the follower must be woken.
     pub(super) fn announce(&mut self) -> bool {
         std::mem::take(&mut self.unannounced)
+    }
+
+    /// Keeps a packet that may answer one whose question is on its way.
+    pub(super) fn keep_reply(&mut self, reply: &Flow) {
+        let asked = Connection::of(reply).reversed();
+        let is = |question: &&mut Question| {
+            question.reply.is_none() && question.asked == asked && question.flow.direction == reply.direction
+        };
+        if let Some(question) = self.waiting.iter_mut().find(is) {
+            question.reply = Some(*reply);
+        }
     }
 
     /// The question that was answered; those before it, which will not be, go to `unanswered`.

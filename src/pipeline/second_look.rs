@@ -25,6 +25,7 @@ use crate::decode::nat::{Change, Connection, Conversation, Peer, Table};
 use crate::decode::services::{Named, look};
 use crate::decode::verdicts::Verdicts;
 use crate::flow::{Flow, L4, Reply};
+use crate::index::Index;
 use crate::records::Waker;
 
 /// What the follower hears it tells unasked. When it is asked, so long after a record was read, it has heard of that
@@ -253,14 +254,22 @@ impl SecondLook {
     /// True if a reply may bring a verdict.
     #[inline]
     pub(super) fn awaits(&self, flow: &Flow) -> bool {
-        self.verdicts.any_waiting() && flow.reply == Reply::Yes
+        flow.reply == Reply::Yes && (self.verdicts.any_waiting() || !self.questions.is_empty())
     }
 
     /// The verdict that a reply brings.
     #[inline(never)]
     pub(super) fn answered(&mut self, flow: &Flow, room: &mut Batch) {
-        let verdict = self.verdicts.answered(flow, None, &room.index);
+        let verdict = self.reply(flow, None, &room.index);
         self.put(verdict, room);
+    }
+
+    fn reply(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let verdict = self.verdicts.answered(flow, backend, index);
+        if verdict.is_none() && flow.l4 == L4::Udp {
+            self.questions.keep_reply(flow);
+        }
+        verdict
     }
 
     fn finish(&mut self, mut flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch, now: Instant) {
@@ -286,7 +295,7 @@ impl SecondLook {
             }
             self.verdicts.opened(&flow, backend, &room.index)
         } else if self.awaits(&flow) {
-            self.verdicts.answered(&flow, backend, &room.index)
+            self.reply(&flow, backend, &room.index)
         } else {
             None
         };
@@ -320,14 +329,17 @@ impl SecondLook {
         for question in unanswered {
             self.untracked(question, room);
         }
-        let Some(Question { mut flow, why, backend, .. }) = answered else { return };
+        let Some(Question { mut flow, why, backend, reply, .. }) = answered else { return };
         let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
         let opens = conversation == Conversation::New;
         if let Some(suspect) = why.suspect {
             let denied = opens && suspect.opening(&mut flow, &room.index);
             self.dropped(flow, denied, room);
         } else if opens {
-            let verdict = self.verdicts.opened(&flow, backend, &room.index);
+            let verdict = self
+                .verdicts
+                .opened(&flow, backend, &room.index)
+                .or_else(|| reply.and_then(|reply| self.verdicts.answered(&reply, backend, &room.index)));
             self.put(verdict, room);
         }
     }
