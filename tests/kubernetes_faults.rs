@@ -17,9 +17,10 @@ use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Fault, Handshake, Streaming};
 use serde_json::{Value, json};
+use webb::cluster::Kind;
 use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
 
-const KINDS: u64 = RESOURCES.len() as u64;
+const KINDS: u64 = Kind::CORE.len() as u64;
 
 fn some(count: usize) -> impl Iterator<Item = Value> {
     (0..count).map(|at| {

@@ -16,9 +16,10 @@ use std::time::Duration;
 use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Fault, Handshake, Streaming};
+use webb::cluster::Kind;
 use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
 
-const KINDS: u64 = RESOURCES.len() as u64;
+const KINDS: u64 = Kind::CORE.len() as u64;
 
 /// Once the server was away, the next attempt comes after hours: whoever is back sooner was not waiting for that.
 fn for_hours() -> Pace {

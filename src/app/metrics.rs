@@ -114,8 +114,10 @@ pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
             &own::CLUSTER_UNREADABLE,
         ],
         Box::new(move |rows| {
-            for watched in names.watches().into_iter().flat_map(Status::watched) {
-                let kind = watched.kind.name();
+            let found = names.watches().map(Status::found).unwrap_or_default();
+            let core = names.watches().into_iter().flat_map(Status::watched);
+            for watched in core.chain(found.iter().map(|found| &**found)) {
+                let kind = watched.label();
                 rows.add(&own::CLUSTER_SYNCED, &[kind], u64::from(watched.synced()));
                 for (way, count) in watched.lists() {
                     rows.add(&own::CLUSTER_LISTS, &[kind, way], count);

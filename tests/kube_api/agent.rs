@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use webb::cluster::kubernetes::{Access, Pace, Reason, Status, Watched, follow};
-use webb::cluster::{Cache, Counts, Settings};
+use webb::cluster::{Cache, Counts, OtherKinds, Settings};
 use webb::flow::Address;
 
 use super::Api;
@@ -24,6 +24,7 @@ pub fn pace() -> Pace {
         brief: Duration::from_millis(50),
         spread: Duration::ZERO,
         relist: Duration::from_millis(40),
+        discovery: Duration::from_mins(1),
         paged: Duration::from_mins(10),
     }
 }
@@ -42,8 +43,12 @@ pub struct Agent {
 
 impl Agent {
     pub fn start(kubeconfig: PathBuf, pace: Pace) -> Self {
-        let settings =
-            Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
+        Self::start_with(kubeconfig, pace, OtherKinds::default())
+    }
+
+    /// An agent that is told of other kinds of policy what the configuration says.
+    pub fn start_with(kubeconfig: PathBuf, pace: Pace, other_kinds: OtherKinds) -> Self {
+        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), other_kinds };
         let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
         let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));
@@ -70,30 +75,29 @@ impl Agent {
 
     /// Waits until the cache equals the server, and says how long that took.
     pub fn converges(&self, api: &Api, what: &str) -> Duration {
-        let (began, mut missing) = (Instant::now(), String::new());
-        self.wait(
-            || {
-                missing = self.misses(api);
-                missing.is_empty()
-            },
-            what,
-        );
+        let began = Instant::now();
+        self.wait(|| self.misses(api), what);
         let took = began.elapsed();
         println!("converged {:>8.1} ms after: {what}", took.as_secs_f64() * 1000.0);
         took
     }
 
-    /// Waits for as long as the source gets on. Ends a test when it does not.
-    fn wait(&self, mut over: impl FnMut() -> bool, what: &str) {
+    /// Waits until nothing is missing, for as long as the source gets on. Ends a test when it does not.
+    fn wait(&self, mut missing: impl FnMut() -> String, what: &str) {
         let (began, mut moved, mut before) = (Instant::now(), Instant::now(), self.progress());
-        while !over() {
+        loop {
+            let missing = missing();
+            if missing.is_empty() {
+                return;
+            }
             self.alive();
             let now = self.progress();
             if now != before {
                 (moved, before) = (Instant::now(), now);
             }
             let stuck = moved.elapsed() > STUCK || began.elapsed() > LONGEST;
-            assert!(!stuck, "never came true: {what}; {:?}; {}", self.cache.counts(), self.status.complaint());
+            let (complaint, undecided) = (self.status.complaint(), self.cache.undecided_because());
+            assert!(!stuck, "never came true: {what}: {missing}; {complaint}; {undecided}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -120,9 +124,13 @@ impl Agent {
             services: there("Service"),
             endpoint_slices: there("EndpointSlice"),
             network_policies: there("NetworkPolicy"),
-            ..Counts::default()
+            admin_network_policies: there("AdminNetworkPolicy.policy.networking.k8s.io"),
+            baseline_admin_network_policies: there("BaselineAdminNetworkPolicy.policy.networking.k8s.io"),
+            cluster_network_policies: there("ClusterNetworkPolicy.policy.networking.k8s.io"),
+            other_policies: 0,
         };
-        let known = self.cache.counts();
+        // Of vendors' kinds not all that there is is kept.
+        let known = Counts { other_policies: 0, ..self.cache.counts() };
         if known != truth {
             return format!("{known:?}, but there are {truth:?}");
         }
@@ -153,8 +161,9 @@ impl Agent {
     }
 
     /// Waits for something that must come true.
-    pub fn until(&self, what: &str, true_yet: impl FnMut() -> bool) {
-        self.wait(true_yet, what);
+    pub fn until(&self, what: &str, mut true_yet: impl FnMut() -> bool) {
+        let counts = || format!("{:?}", self.cache.counts());
+        self.wait(|| if true_yet() { String::new() } else { counts() }, what);
     }
 
     /// As [`Agent::until`], and says how long it took.

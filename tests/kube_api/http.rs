@@ -65,11 +65,19 @@ pub struct Asked {
     pub path: String,
     pub query: BTreeMap<String, String>,
     pub token: Option<String>,
+    pub accept: String,
+    /// The ETag that is known.
+    pub known: Option<String>,
 }
 
 impl Asked {
     pub fn get(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
+    }
+
+    /// Whether only metadata is asked for.
+    pub fn is_for_metadata(&self) -> bool {
+        self.accept.contains("as=PartialObjectMetadata")
     }
 
     pub fn is(&self, name: &str) -> bool {
@@ -84,7 +92,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         return None;
     }
     let target = line.split(' ').nth(1)?.to_owned();
-    let mut token = None;
+    let (mut token, mut accept, mut known) = (None, String::new(), None);
     loop {
         line.clear();
         from.read_line(&mut line).ok()?;
@@ -92,16 +100,18 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         if header.is_empty() {
             break;
         }
-        if let Some((name, value)) = header.split_once(':')
-            && name.eq_ignore_ascii_case("authorization")
-        {
-            token = value.trim().strip_prefix("Bearer ").map(str::to_owned);
+        let Some((name, value)) = header.split_once(':') else { continue };
+        match name.to_ascii_lowercase().as_str() {
+            "authorization" => token = value.trim().strip_prefix("Bearer ").map(str::to_owned),
+            "accept" => value.trim().clone_into(&mut accept),
+            "if-none-match" => known = Some(value.trim().to_owned()),
+            _ => {}
         }
     }
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
-    Some(Asked { path: path.to_owned(), query, token })
+    Some(Asked { path: path.to_owned(), query, token, accept, known })
 }
 
 fn decoded(text: &str) -> String {
@@ -117,6 +127,13 @@ fn decoded(text: &str) -> String {
         }
     }
     String::from_utf8(bytes).unwrap()
+}
+
+/// An answer that is no JSON, as a server gives it for a path that nobody has.
+pub fn not_found(to: &mut Stream) -> io::Result<()> {
+    let body = "404 page not found\n";
+    write!(to, "HTTP/1.1 404 X\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;
+    to.flush()
 }
 
 /// A whole answer.

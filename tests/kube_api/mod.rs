@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "how long it took to converge is what one wants to read")]
 
 pub mod agent;
+pub mod crds;
 mod http;
 mod serve;
 pub mod store;
@@ -84,6 +85,9 @@ pub struct Seen {
     pub watch: bool,
     /// A watch that begins with a list.
     pub streaming: bool,
+    /// Only metadata was asked for.
+    pub metadata: bool,
+    pub limit: Option<u64>,
     pub version: Option<String>,
     pub page: bool,
     pub timeout: Option<u64>,
@@ -113,6 +117,7 @@ struct State {
     forbidden: Vec<&'static str>,
     /// Until then nothing is allowed: the server has not read its roles yet.
     starting_until: Option<Instant>,
+    further: crds::Further,
     open_watches: usize,
 }
 
@@ -173,6 +178,7 @@ impl Api {
             handshake: Handshake::Good,
             forbidden: Vec::new(),
             starting_until: None,
+            further: crds::Further::default(),
             open_watches: 0,
         };
         let shared = Arc::new(Shared {
@@ -325,7 +331,7 @@ impl Api {
         self.change(|state| state.handshake = handshake);
     }
 
-    /// Kinds that the role does not cover.
+    /// Kinds that the role does not cover; those that a server need not have by their plural and group.
     pub fn forbid(&self, kinds: &[&'static str]) {
         self.change(|state| state.forbidden = kinds.to_vec());
     }

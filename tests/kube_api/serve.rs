@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustls::{ServerConnection, StreamOwned};
 use serde_json::{Value, json};
 
+use super::crds;
 use super::http::{self, Asked, Stream};
 use super::store::{Id, KINDS};
 use super::{Ending, Fault, Handshake, Seen, Shared, Streaming};
@@ -57,22 +58,40 @@ fn status(code: u16, reason: &str, message: &str) -> Value {
         "reason": reason, "code": code})
 }
 
-fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Result<u16> {
+pub fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Result<u16> {
     http::answer(to, code, "", status(code, reason, message).to_string().as_bytes())?;
     Ok(code)
 }
 
 fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
-    let Some((kind, _, _)) = KINDS.iter().find(|(_, path, _)| *path == asked.path) else {
-        return refuse(to, 404, "NotFound", "the server could not find the requested resource").map(drop);
+    let core = KINDS.iter().find(|(_, path, _)| *path == asked.path).map(|(kind, _, _)| (*kind).to_owned());
+    let further = core.is_none().then(|| shared.state().further.at(&asked.path)).flatten();
+    let (role, kind) = match (core, further) {
+        (Some(kind), _) => (kind.clone(), Some(kind)),
+        (None, Some(found)) => found,
+        (None, None) => return crds::discover(asked, to, shared),
     };
+    let Some(kind) = kind else {
+        if shared.state().forbidden.contains(&role.as_str()) {
+            return refuse(to, 403, "Forbidden", &format!("{role} is forbidden")).map(drop);
+        }
+        let known = shared.state().further.has_group(&role);
+        return if known {
+            refuse(to, 404, "NotFound", "the server could not find the requested resource").map(drop)
+        } else {
+            http::not_found(to)
+        };
+    };
+    let kind = kind.as_str();
     let watch = asked.is("watch");
     let slot = {
         let mut state = shared.state();
         state.seen.push(Seen {
-            kind: (*kind).to_owned(),
+            kind: kind.to_owned(),
             watch,
             streaming: asked.is("sendInitialEvents"),
+            metadata: asked.is_for_metadata(),
+            limit: asked.get("limit").and_then(|text| text.parse().ok()),
             version: asked.get("resourceVersion").map(str::to_owned),
             page: asked.get("continue").is_some(),
             timeout: asked.get("timeoutSeconds").and_then(|text| text.parse().ok()),
@@ -105,12 +124,7 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             return http::answer(to, 200, "", b"<html>welcome to the proxy</html>\n");
         }
     }
-    let (known, forbidden) = {
-        let state = shared.state();
-        let known = state.tokens.is_empty() || asked.token.as_ref().is_some_and(|token| state.tokens.contains(token));
-        let starting = state.starting_until.is_some_and(|until| Instant::now() < until);
-        (known, starting || state.forbidden.contains(kind))
-    };
+    let (known, forbidden) = admitted(asked, &role, shared);
     let code = if !known {
         refuse(to, 401, "Unauthorized", "Unauthorized")?
     } else if forbidden {
@@ -125,7 +139,15 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-fn planned(kind: &str, watch: bool, shared: &Shared) -> Option<Fault> {
+/// Whether the token is good, and whether the role does not cover this.
+pub fn admitted(asked: &Asked, role: &str, shared: &Shared) -> (bool, bool) {
+    let state = shared.state();
+    let known = state.tokens.is_empty() || asked.token.as_ref().is_some_and(|token| state.tokens.contains(token));
+    let starting = state.starting_until.is_some_and(|until| Instant::now() < until);
+    (known, starting || state.forbidden.contains(&role))
+}
+
+pub fn planned(kind: &str, watch: bool, shared: &Shared) -> Option<Fault> {
     let mut state = shared.state();
     let fits = |fault: &super::Planned| {
         fault.times > 0 && fault.kind.is_none_or(|of| of == kind) && fault.watch.is_none_or(|of| of == watch)
@@ -174,6 +196,9 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
     let items: Vec<Value> = page
         .iter()
         .map(|(_, object)| {
+            if asked.is_for_metadata() {
+                return metadata_of(object);
+            }
             // Items of a list don't repeat what they are.
             let mut item = (**object).clone();
             let fields = item.as_object_mut().unwrap();
@@ -199,6 +224,11 @@ fn bookmark(kind: &str, version: u64, ending: bool) -> Vec<u8> {
         metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
     }
     line("BOOKMARK", &json!({"kind": kind, "apiVersion": "v1", "metadata": metadata}))
+}
+
+/// An object without all that is particular to its kind.
+fn metadata_of(object: &Value) -> Value {
+    json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]})
 }
 
 /// Counts a watch as open for as long as it lives.
@@ -268,8 +298,9 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     note(200);
     let _open = Open::new(shared);
     http::begin(to)?;
+    let shown = |object: &Value| if asked.is_for_metadata() { metadata_of(object) } else { object.clone() };
     for (_, object) in first {
-        http::chunk(to, &line("ADDED", &object))?;
+        http::chunk(to, &line("ADDED", &shown(&object)))?;
     }
     let bookmarks = asked.is("allowWatchBookmarks");
     if streaming && bookmarks {
@@ -288,15 +319,18 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             let ending = (count != from_ending && of.is_none_or(|of| of == kind)).then_some(how);
             (state.store.after(kind, at), state.store.version, state.bookmark_every, ending)
         };
+        let mut lines = Vec::new();
+        for change in &changes {
+            lines.extend(line(change.what, &shown(&change.object)));
+        }
         if let Some(ending) = ending {
+            if ending == Ending::InOrder && !lines.is_empty() {
+                http::chunk(to, &lines)?;
+            }
             return end(kind, ending, to);
         }
         if to.is_left() {
             return Err(broken());
-        }
-        let mut lines = Vec::new();
-        for change in &changes {
-            lines.extend(line(change.what, &change.object));
         }
         let known = version >= at;
         at = version.max(at);

@@ -42,9 +42,15 @@ pub struct Store {
     pub compacted: u64,
 }
 
+/// A kind of which a server need not know is named with its group: others have kinds of that name.
 fn id_of(object: &Value) -> Id {
     let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
-    (text("/kind"), text("/metadata/namespace"), text("/metadata/name"))
+    let (kind, version) = (text("/kind"), text("/apiVersion"));
+    let kind = match version.split_once('/') {
+        Some((group, _)) if !matches!(group, "discovery.k8s.io" | "networking.k8s.io") => format!("{kind}.{group}"),
+        _ => kind,
+    };
+    (kind, text("/metadata/namespace"), text("/metadata/name"))
 }
 
 impl Store {

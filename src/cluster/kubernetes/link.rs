@@ -9,8 +9,8 @@ use std::future::Future;
 use std::io::PipeWriter;
 use std::time::Duration;
 
-use http::header::{ACCEPT, AUTHORIZATION, HeaderMap, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response};
+use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
@@ -19,6 +19,9 @@ use super::connect::{Connected, connect};
 use super::plugin::Limits;
 use super::trouble::{Trouble, chain};
 use super::{Access, Pace, answer, lines};
+
+/// Whole objects.
+pub(super) const JSON: &str = "application/json";
 
 /// Requests to one API server.
 #[derive(Debug)]
@@ -62,10 +65,30 @@ impl<'a> Link<'a> {
         self.back.notified().await;
     }
 
-    /// Asks for `path` with its query. A success is the answer with its body still to come; anything else is trouble.
-    pub(super) async fn get(&self, path: &str) -> Result<Response<Body>, Trouble> {
+    /// Asks for `path` with its query, in the form `accept`. A success is the answer with its body still to come;
+    /// anything else is trouble.
+    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Trouble> {
+        self.try_get(path, accept, None).await
+    }
+
+    /// As [`Link::get`], with the answer's ETag. None if what is at `path` still has the ETag `known`.
+    pub(super) async fn get_if_changed(
+        &self,
+        path: &str,
+        accept: &str,
+        known: Option<&str>,
+    ) -> Result<Option<(Response<Body>, Option<String>)>, Trouble> {
+        let response = self.try_get(path, accept, known).await?;
+        if response.status() == StatusCode::NOT_MODIFIED {
+            return Ok(None);
+        }
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok()).map(str::to_owned);
+        Ok(Some((response, etag)))
+    }
+
+    async fn try_get(&self, path: &str, accept: &str, known: Option<&str>) -> Result<Response<Body>, Trouble> {
         let (client, made) = self.client().await?;
-        let asked = self.ask(&client, path).await;
+        let asked = self.ask(&client, path, accept, known).await;
         let lost = asked.as_ref().is_err_and(Trouble::out_of_reach);
         let throttled = asked.as_ref().is_err_and(|trouble| trouble.retry_after().is_some());
         if !throttled && self.lost.replace(lost) && !lost {
@@ -81,10 +104,19 @@ impl<'a> Link<'a> {
         asked
     }
 
-    async fn ask(&self, to: &Connected, path: &str) -> Result<Response<Body>, Trouble> {
+    async fn ask(
+        &self,
+        to: &Connected,
+        path: &str,
+        accept: &str,
+        known: Option<&str>,
+    ) -> Result<Response<Body>, Trouble> {
         let mut request = Request::get(format!("{}{path}", to.base))
-            .header(ACCEPT, "application/json")
+            .header(ACCEPT, accept)
             .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
+        if let Some(known) = known {
+            request = request.header(IF_NONE_MATCH, known);
+        }
         let bearer = to.bearer.header().map_err(Trouble::Unconfigured)?;
         if !bearer.is_empty() {
             request = request.header(AUTHORIZATION, bearer);
@@ -95,7 +127,7 @@ impl<'a> Link<'a> {
         let patience = self.pace.answer;
         let response =
             within(patience, to.client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
-        if response.status().is_success() {
+        if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
         let (status, after) = (response.status(), retry_after(response.headers()));

@@ -1,4 +1,5 @@
-//! The Kubernetes API as a source: one watch for each kind, all in one task on one thread.
+//! The Kubernetes API as a source: one watch for each kind, all in one task on one thread. Kinds of policy that a server
+//! has or has not are looked for, and watched where they are.
 //!
 //! Built on the `kube` crate's client and configuration, and on little else of it: its types would be a third of the
 //! binary, its watcher neither counts nor honours `Retry-After`, and its ready-made stack repeats and logs on its own.
@@ -6,20 +7,24 @@
 
 mod answer;
 mod backoff;
+mod catalogue;
 mod config;
 mod connect;
+mod discovery;
 mod journal;
 mod lines;
 mod link;
 mod login;
 mod plugin;
+mod policies;
+mod presence;
 mod resource;
 mod status;
 mod trouble;
 mod watch;
 
 pub use config::Access;
-pub use resource::{RESOURCES, Resource};
+pub use resource::{RESOURCES, Resource, tiered_plural};
 pub use status::{Reason, Status, Watched};
 
 use std::cell::Cell;
@@ -32,6 +37,7 @@ use tokio::sync::Notify;
 use super::Cache;
 use journal::Journal;
 use link::Link;
+use policies::Policies;
 use watch::Watch;
 
 /// How patient the watches are.
@@ -55,6 +61,9 @@ pub struct Pace {
     /// Bound of the wait before a list that a healthy server asks for, and of the first wait after its refusal: agents
     /// that were cut off together do not list together.
     pub relist: Duration,
+    /// How often it is asked which kinds of policy there are, and whether a vendor's kind of the whole cluster has
+    /// objects; down to a quarter less.
+    pub discovery: Duration,
     /// How long lists come in pages after the server has refused a streamed one. It may have been another server's word,
     /// or an older one's.
     pub paged: Duration,
@@ -71,6 +80,7 @@ impl Default for Pace {
             brief: Duration::from_secs(5),
             spread: Duration::from_millis(500),
             relist: Duration::from_secs(1),
+            discovery: Duration::from_mins(1),
             paged: Duration::from_mins(10),
         }
     }
@@ -113,9 +123,21 @@ pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status
             changed,
             streaming: &streaming,
             journal: &journal,
+            presence: None,
         })
         .collect();
-    let followed = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
-    let (never, _, _) = followed.await;
-    match never {}
+    let policies = Policies {
+        link: &link,
+        cache,
+        status,
+        changed,
+        streaming: &streaming,
+        journal: &journal,
+        doubt: Notify::new(),
+    };
+    let core = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
+    tokio::select! {
+        (never, _, _) = core => match never {},
+        never = policies.follow() => match never {},
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::cluster::Kind;
@@ -70,11 +70,20 @@ impl Reason {
     }
 }
 
+/// A kind as labels and texts name it: with its group if it is a vendor's, whose names are also others'.
+fn label(kind: Kind) -> String {
+    match kind {
+        Kind::Other(other) => format!("{}.{}", other.name(), other.group()),
+        kind => kind.name().to_owned(),
+    }
+}
+
 /// One kind's watch. Written by its watch, read by anyone.
 #[derive(Debug)]
 pub struct Watched {
     /// Which kind.
     pub kind: Kind,
+    label: String,
     started: Instant,
     synced: AtomicBool,
     streamed: AtomicU64,
@@ -89,9 +98,10 @@ pub struct Watched {
 }
 
 impl Watched {
-    fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,
+            label: label(kind),
             started: Instant::now(),
             synced: AtomicBool::default(),
             streamed: AtomicU64::default(),
@@ -103,6 +113,11 @@ impl Watched {
             heard: AtomicU64::default(),
             trouble: Mutex::default(),
         }
+    }
+
+    /// The kind as labels and texts name it.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// True once a list has come to its end, whatever happened since.
@@ -196,53 +211,114 @@ impl Watched {
 #[derive(Debug)]
 pub struct Status {
     watched: [Watched; Kind::CORE.len()],
+    /// The kinds of policy that were found on the server, and are followed.
+    found: Mutex<Vec<Arc<Watched>>>,
+    /// It is known which kinds of policy the server has.
+    discovered: AtomicBool,
 }
 
 impl Default for Status {
     fn default() -> Self {
-        Self { watched: Kind::CORE.map(Watched::new) }
+        Self { watched: Kind::CORE.map(Watched::new), found: Mutex::default(), discovered: AtomicBool::default() }
     }
 }
 
 impl Status {
-    /// Each kind's watch.
+    /// The watch of each kind that every server has.
     pub fn watched(&self) -> &[Watched] {
         &self.watched
     }
 
-    /// True once every kind has been listed.
+    /// The watch of each further kind that this server has.
+    pub fn found(&self) -> Vec<Arc<Watched>> {
+        self.lock_found().clone()
+    }
+
+    fn lock_found(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once every kind has been listed that every server has.
     pub fn synced(&self) -> bool {
         self.watched.iter().all(Watched::synced)
+    }
+
+    /// True once the rest is known as well: which kinds of policy the server has, and their objects, or why not.
+    pub fn complete(&self) -> bool {
+        let settled = |watched: &Arc<Watched>| watched.synced() || watched.trouble().is_some();
+        self.synced() && self.discovered.load(Relaxed) && self.lock_found().iter().all(settled)
     }
 
     /// What keeps names from being complete and fresh; empty if nothing does.
     ///
     /// For example `Pod, Node: not listed yet: cannot reach the API server: ... (for 12 s)`.
     pub fn complaint(&self) -> String {
-        let mut parts: Vec<(Vec<&str>, String)> = Vec::new();
-        // All watches lose one server within moments: one time stands for all.
-        let mut began: Option<Instant> = None;
+        let mut complaint = Complaint::default();
         for watched in &self.watched {
-            let text = match (watched.synced(), watched.trouble()) {
-                (true, None) => continue,
-                (false, None) => "not listed yet".to_owned(),
-                (synced, Some((since, trouble))) => {
-                    began = Some(began.map_or(since, |began| began.min(since)));
-                    if synced { trouble } else { format!("not listed yet: {trouble}") }
-                }
-            };
-            match parts.iter_mut().find(|(_, known)| *known == text) {
-                Some((kinds, _)) => kinds.push(watched.kind.name()),
-                None => parts.push((vec![watched.kind.name()], text)),
-            }
+            complaint.add(watched);
         }
-        let parts: Vec<_> = parts.iter().map(|(kinds, text)| format!("{}: {text}", kinds.join(", "))).collect();
-        let age = began.map_or_else(String::new, |began| format!(" (for {} s)", began.elapsed().as_secs()));
-        format!("{}{age}", parts.join("; "))
+        // Those that were never listed leave verdicts undecided, which is said where that is.
+        for watched in self.lock_found().iter().filter(|watched| watched.synced()) {
+            complaint.add(watched);
+        }
+        complaint.text()
     }
 
     pub(super) fn begin(&self) {
         self.watched.iter().for_each(Watched::begin);
+        self.lock_found().clear();
+        self.discovered.store(false, Relaxed);
+    }
+
+    pub(super) fn discovered(&self) {
+        self.discovered.store(true, Relaxed);
+    }
+
+    /// Begins to show a kind that was found.
+    pub(super) fn add(&self, kind: Kind) -> Arc<Watched> {
+        let watched = Arc::new(Watched::new(kind));
+        let mut found = self.lock_found();
+        found.retain(|known| known.kind != kind);
+        found.push(Arc::clone(&watched));
+        watched
+    }
+
+    /// Shows a kind no longer.
+    pub(super) fn drop(&self, kind: Kind) {
+        self.lock_found().retain(|known| known.kind != kind);
+    }
+}
+
+/// The sentence that says what is wrong with whom.
+#[derive(Default)]
+struct Complaint {
+    /// Kinds by what is wrong with them.
+    parts: Vec<(Vec<String>, String)>,
+    /// All watches lose one server within moments: one time stands for all.
+    began: Option<Instant>,
+}
+
+impl Complaint {
+    fn add(&mut self, watched: &Watched) {
+        let text = match (watched.synced(), watched.trouble()) {
+            (true, None) => return,
+            (false, None) => "not listed yet".to_owned(),
+            (synced, Some((since, trouble))) => {
+                self.began = Some(self.began.map_or(since, |began| began.min(since)));
+                if synced { trouble } else { format!("not listed yet: {trouble}") }
+            }
+        };
+        let kind = watched.label().to_owned();
+        match self.parts.iter_mut().find(|(_, known)| *known == text) {
+            Some((kinds, _)) => kinds.push(kind),
+            None => self.parts.push((vec![kind], text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let parts: Vec<_> = self.parts.iter().map(|(kinds, text)| format!("{}: {text}", kinds.join(", "))).collect();
+        let age = self.began.map_or_else(String::new, |began| format!(" (for {} s)", began.elapsed().as_secs()));
+        format!("{}{age}", parts.join("; "))
     }
 }
 

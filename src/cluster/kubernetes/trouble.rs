@@ -111,6 +111,11 @@ impl Trouble {
         }
     }
 
+    /// True if the server knows of no such resource.
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Rejected { status: 404, .. })
+    }
+
     /// True if the wait is for a server that is out of reach, so that any answer of it ends the wait.
     pub(super) fn out_of_reach(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Late(_) | Self::Failed { after: None, .. })

@@ -22,17 +22,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::answer::{self, Event, Head, Item};
+use super::answer::{self, Event, Head, Item, Page};
 use super::backoff::{Backoff, Class, random};
 use super::journal::Journal;
 use super::lines::{Lines, Next, whole};
 use super::link::Link;
+use super::presence::Presence;
 use super::trouble::Trouble;
 use super::{Resource, Streaming, Watched};
-use crate::cluster::{Cache, Key, Reference};
+use crate::cluster::{Cache, Key, Kind, Reference};
 
 /// Objects on one page of a list.
-const PAGE: usize = 500;
+pub(super) const PAGE: usize = 500;
 
 /// After so many failures in a row of going on from a version, or of streaming a list, the plainest way is taken. Not
 /// sooner, or a server that comes back would have to list for everybody at once.
@@ -49,6 +50,8 @@ pub(super) struct Watch<'a> {
     /// Whether the server has streamed lists, as far as is known; shared by all kinds.
     pub(super) streaming: &'a Streaming,
     pub(super) journal: &'a Journal<'a>,
+    /// For a kind that a server need not have.
+    pub(super) presence: Option<&'a Presence<'a>>,
 }
 
 /// Where a watch stands.
@@ -74,10 +77,7 @@ impl Watch<'_> {
             if trouble == Trouble::Closed && began.elapsed() >= pace.brief {
                 continue;
             }
-            let trouble = match trouble {
-                Trouble::Forbidden(text) if self.watched.synced() => Trouble::Withheld(text),
-                other => other,
-            };
+            let trouble = self.after_sync(trouble);
             if trouble.doubts_request() {
                 place.failures += 1;
             }
@@ -86,13 +86,26 @@ impl Watch<'_> {
                 place.version = None;
             }
             let wait = backoff.next(Instant::now(), class, trouble.retry_after());
-            // A list is as good as the watch that went before: nothing is amiss yet.
-            if trouble != Trouble::Closed && class != Class::Stale {
-                self.watched.unwell(trouble.to_string());
-            }
-            self.journal.trouble(self.resource.kind.name(), &trouble, wait);
+            self.say(&trouble, wait);
             self.pause(wait, &trouble).await;
         }
+    }
+
+    /// Shows a trouble: to `/readyz` and the log, or as a reason for undecided verdicts.
+    fn say(&self, trouble: &Trouble, wait: Duration) {
+        if let Some(presence) = self.presence {
+            presence.failed(trouble, self.watched.synced());
+            self.changed.notify_one();
+            // No such kind (any more): no trouble at all.
+            if trouble.is_absent() {
+                return;
+            }
+        }
+        // A list is as good as the watch that went before: nothing is amiss yet.
+        if *trouble != Trouble::Closed && trouble.class() != Class::Stale {
+            self.watched.unwell(trouble.to_string());
+        }
+        self.journal.trouble(self.watched.label(), trouble, wait);
     }
 
     /// Waits; for a server out of reach, not for longer than until it answers to another watch.
@@ -137,7 +150,7 @@ impl Watch<'_> {
         let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
         let path =
             format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}", self.resource.path());
-        Ok(Lines::new(self.link.get(&path).await?.into_body()))
+        Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
     }
 
     /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is complete.
@@ -182,16 +195,71 @@ impl Watch<'_> {
         }
     }
 
+    /// Follows a kind of which only matters whether it has an object: a short list now and then instead of a watch.
+    pub(super) async fn look_now_and_then(&self) -> Infallible {
+        let pace = self.link.pace;
+        let mut backoff = Backoff::new(pace);
+        loop {
+            let wait = match self.look().await {
+                Ok(()) => pace.discovery - random(pace.discovery / 4),
+                Err(trouble) => {
+                    self.watched.restart(trouble.reason());
+                    let trouble = self.after_sync(trouble);
+                    let wait = backoff.next(Instant::now(), trouble.class(), trouble.retry_after());
+                    self.say(&trouble, wait);
+                    wait
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// Lists until there is an object that counts. Whatever else there is makes no difference.
+    async fn look(&self) -> Result<(), Trouble> {
+        let (mut told, mut next) = (HashSet::new(), String::new());
+        loop {
+            let page = self.page(self.presence.map_or(PAGE, Presence::enough), &next).await?;
+            for item in page.items {
+                let counts = item.head.key.as_ref().is_some_and(|key| self.counts(key));
+                if told.is_empty() && counts {
+                    self.apply(item, Some(&mut told));
+                }
+            }
+            self.watched.hear();
+            if page.next.is_empty() || !told.is_empty() {
+                self.complete(&told, false);
+                return Ok(());
+            }
+            next = page.next;
+        }
+    }
+
+    fn counts(&self, key: &Key) -> bool {
+        matches!(self.resource.kind, Kind::Other(kind) if kind.counts(&key.name))
+    }
+
+    /// A 403 after a list has another meaning than before.
+    fn after_sync(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Forbidden(text) if self.watched.synced() => Trouble::Withheld(text),
+            other => other,
+        }
+    }
+
+    async fn page(&self, limit: usize, next: &str) -> Result<Page, Trouble> {
+        let mut path = format!("{}?limit={limit}", self.resource.path());
+        if !next.is_empty() {
+            path.push_str(&format!("&continue={}", encoded(next)));
+        }
+        let body = self.link.get(&path, self.resource.accept_list()).await?.into_body();
+        answer::page(self.resource, &whole(body, self.link.pace.answer).await?)
+    }
+
     /// A list in pages.
     async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
         let (mut told, mut next) = (HashSet::new(), String::new());
         loop {
-            let mut path = format!("{}?limit={PAGE}", self.resource.path());
-            if !next.is_empty() {
-                path.push_str(&format!("&continue={}", encoded(&next)));
-            }
-            let body = self.link.get(&path).await?.into_body();
-            let page = answer::page(self.resource, &whole(body, self.link.pace.answer).await?)?;
+            let page = self.page(PAGE, &next).await?;
             for item in page.items {
                 self.apply(item, Some(&mut told));
             }
@@ -215,6 +283,9 @@ impl Watch<'_> {
     fn complete(&self, told: &HashSet<Key>, streamed: bool) {
         self.cache.keep_only(self.resource.kind, told);
         self.watched.listed(streamed);
+        if let Some(presence) = self.presence {
+            presence.listed();
+        }
         self.well();
         self.changed.notify_one();
         tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
