@@ -332,7 +332,7 @@ impl Names {
             let began = Instant::now();
             self.publish();
             let took = began.elapsed();
-            if self.watches.synced() && !self.complete.swap(true, Relaxed) {
+            if self.watches.complete() && !self.complete.swap(true, Relaxed) {
                 let addresses = self.index.load().addresses();
                 tracing::info!(pods = self.cache.counts().pods, addresses, "names are complete");
             }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use super::discovery::{Served, Version};
-use super::resource::tiered_plural;
 use crate::cluster::{Kind, OtherKinds};
 use crate::index::policy::Effect;
 
@@ -59,8 +58,8 @@ impl Catalogue {
     /// Of several versions that are known, the best.
     fn add_tiered(&mut self, kind: Kind, versions: &[Version]) {
         let serves = |version: &&Version| {
-            let plural = tiered_plural(kind).unwrap_or_default();
-            version.group == kind.group() && version.resources.iter().flatten().any(|served| served.plural == plural)
+            version.group == kind.group()
+                && version.resources.iter().flatten().any(|served| served.plural == kind.plural())
         };
         let served: Vec<&str> = versions.iter().filter(serves).map(|version| version.name.as_str()).collect();
         match kind.versions().iter().find(|known| served.contains(known)) {

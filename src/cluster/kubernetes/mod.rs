@@ -24,7 +24,7 @@ mod trouble;
 mod watch;
 
 pub use config::Access;
-pub use resource::{RESOURCES, Resource, tiered_plural};
+pub use resource::{RESOURCES, Resource};
 pub use status::{Reason, Status, Watched};
 
 use std::cell::Cell;

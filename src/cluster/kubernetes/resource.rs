@@ -36,24 +36,10 @@ pub static RESOURCES: [Resource; Kind::CORE.len()] = [
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
 
-/// As paths and roles name a kind of `policy.networking.k8s.io`.
-pub fn tiered_plural(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::AdminNetworkPolicy => Some("adminnetworkpolicies"),
-        Kind::BaselineAdminNetworkPolicy => Some("baselineadminnetworkpolicies"),
-        Kind::ClusterNetworkPolicy => Some("clusternetworkpolicies"),
-        _ => None,
-    }
-}
-
 impl Resource {
     /// A kind of policy that a server serves in this version.
     pub(super) fn found(kind: Kind, version: String) -> Self {
-        let plural = match kind {
-            Kind::Other(other) => other.plural(),
-            kind => tiered_plural(kind).unwrap_or_default(),
-        };
-        Self { kind, group: kind.group(), version: Cow::Owned(version), plural }
+        Self { kind, group: kind.group(), version: Cow::Owned(version), plural: kind.plural() }
     }
 
     /// Path of all its objects, in all namespaces.
