@@ -117,7 +117,7 @@ impl Api {
             }
             state.further.served.retain(|known| known.id() != id);
         });
-        self.end_watches(Some(id), Ending::InOrder);
+        self.end_watches(Some(id), Ending::AfterAll);
     }
 
     /// Its path is gone without a word, as for a moment while a kind is changed, or on one server of several.

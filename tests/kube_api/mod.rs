@@ -46,6 +46,8 @@ pub enum Fault {
 pub enum Ending {
     /// As when their time is over.
     InOrder,
+    /// In order, after everything that has happened was sent.
+    AfterAll,
     /// The connection breaks; over TLS without a `close_notify`.
     Abrupt,
     /// After half of an event for an object that does not exist.

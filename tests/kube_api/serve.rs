@@ -40,6 +40,10 @@ fn connection(socket: TcpStream, shared: &Shared) {
     };
     let mut stream = BufReader::new(stream);
     while let Some(asked) = http::read(&mut stream) {
+        // Connections that were there before do not survive it either.
+        if shared.state().handshake != handshake {
+            break;
+        }
         // A client that has gone is no news.
         if request(&asked, stream.get_mut(), shared).is_err() || shared.stopped.load(SeqCst) {
             break;
@@ -324,7 +328,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             lines.extend(line(change.what, &shown(&change.object)));
         }
         if let Some(ending) = ending {
-            if ending == Ending::InOrder && !lines.is_empty() {
+            if ending == Ending::AfterAll && !lines.is_empty() {
                 http::chunk(to, &lines)?;
             }
             return end(kind, ending, to);
@@ -349,7 +353,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
 
 fn end(kind: &str, ending: Ending, to: &mut Stream) -> io::Result<()> {
     match ending {
-        Ending::InOrder => return http::chunk(to, b""),
+        Ending::InOrder | Ending::AfterAll => return http::chunk(to, b""),
         Ending::Abrupt => {}
         Ending::HalfObject => {
             let ghost = br#"{"type":"ADDED","object":{"kind":"Pod","metadata":{"name":"ghost","namespace":"default","#;
