@@ -177,7 +177,9 @@ fn groups(further: &Further, old: bool) -> Groups {
         if versions.is_empty() {
             versions.insert("v1", None);
         }
-        versions.values_mut().for_each(|resources| *resources = None);
+        for resources in versions.values_mut() {
+            *resources = None;
+        }
     }
     groups
 }

@@ -82,6 +82,7 @@ pub enum Streaming {
 
 /// One request as it came.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a thing that a test asks for")]
 pub struct Seen {
     pub kind: String,
     pub watch: bool,

@@ -45,7 +45,9 @@ impl Catalogue {
             match &version.resources {
                 Some(resources) => {
                     catalogue.fresh.insert(version.group.clone());
-                    resources.iter().for_each(|served| catalogue.add_other(version, served, others));
+                    for served in resources {
+                        catalogue.add_other(version, served, others);
+                    }
                 }
                 None => drop(catalogue.stale.insert(version.group.clone())),
             }

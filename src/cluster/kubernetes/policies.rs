@@ -210,7 +210,9 @@ impl<'a> Marks<'a> {
         for (what, why) in incomplete {
             self.cache.set_incomplete(&what, Some(why));
         }
-        unlisted.iter().for_each(|kind| self.cache.set_unlisted(*kind, true));
+        for kind in &unlisted {
+            self.cache.set_unlisted(*kind, true);
+        }
         self.cache.set_strange(catalogue.strange.iter().cloned());
         (self.incomplete, self.unlisted) = (names, unlisted);
         news

@@ -201,7 +201,7 @@ impl Watch<'_> {
         let mut backoff = Backoff::new(pace);
         loop {
             let wait = match self.look().await {
-                Ok(()) => pace.discovery - random(pace.discovery / 4),
+                Ok(()) => pace.discovery.saturating_sub(random(pace.discovery / 4)),
                 Err(trouble) => {
                     self.watched.restart(trouble.reason());
                     let trouble = self.after_sync(trouble);
