@@ -172,7 +172,7 @@ fn ranges_end_where_they_say() {
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
-        ("policies.other_kinds", ["undecided", "ignore"], ["", "none"]),
+        ("policies.other_kinds", ["undecided", "ignore"], ["none", "Ignore"]),
         ("policies.more_kinds", ["a.io/b=both", "a.io/b=none,c.io/d=egress"], ["a.io/b", "a.io/b=all"]),
         ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
     ] {
