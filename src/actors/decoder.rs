@@ -5,7 +5,9 @@
 //! Meanwhile records wait in the ring. While the agent stops there is no time for a backoff: what the reader drains at
 //! last must be decoded, so a fresh decoder is seated at once.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 
@@ -22,10 +24,16 @@ use crate::pipeline::DecoderSeat;
 #[rtype(result = "()")]
 pub struct DecoderFault(pub String);
 
+/// Reads the drop reasons anew if there may be others by now.
+pub type Reread = Box<dyn FnMut() -> Option<Reasons> + Send>;
+
+/// How often it is looked whether a reason was missed: of a module that was loaded after the agent had started.
+const LOOK: Duration = Duration::from_secs(10);
+
 /// Keeps the decoder.
-#[derive(Debug)]
 pub struct DecoderActor {
     reasons: Reasons,
+    reread: Reread,
     seat: Arc<DecoderSeat>,
     intensity: Intensity,
     down: bool,
@@ -34,12 +42,29 @@ pub struct DecoderActor {
 
 impl DecoderActor {
     /// Starts the decoder for a kernel with these drop reasons.
-    pub fn start(reasons: Reasons, seat: Arc<DecoderSeat>, intensity: Intensity) -> Addr<Self> {
-        Supervisor::start(move |_| Self { reasons, seat, intensity, down: false, finishing: false })
+    pub fn start(reasons: Reasons, reread: Reread, seat: Arc<DecoderSeat>, intensity: Intensity) -> Addr<Self> {
+        Supervisor::start(move |_| Self { reasons, reread, seat, intensity, down: false, finishing: false })
     }
 
     fn seat(&self) {
         self.seat.store(Some(Arc::new(Decoder::new(self.reasons.clone()))));
+    }
+
+    /// Seats a decoder that knows more reasons, if one was missed and there are more.
+    fn look(&mut self) {
+        if self.down || self.finishing || !self.reasons.take_missed() {
+            return;
+        }
+        if let Some(reasons) = (self.reread)() {
+            self.reasons = reasons;
+            self.seat();
+        }
+    }
+}
+
+impl fmt::Debug for DecoderActor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecoderActor").field("down", &self.down).finish_non_exhaustive()
     }
 }
 
@@ -57,7 +82,10 @@ impl Actor for DecoderActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        guard(self, ctx, |actor, _| {
+        guard(self, ctx, |actor, ctx| {
+            ctx.run_interval(LOOK, |actor, ctx| {
+                guard(actor, ctx, |actor, _| actor.look());
+            });
             actor.seat();
             actor.intensity.component().set_state(State::Up, "");
         });

@@ -328,9 +328,14 @@ fn start_reading(
     index: Arc<ArcSwap<Index>>,
 ) -> Result<Reading, StartError> {
     let decoder_seat = Arc::new(ArcSwapOption::empty());
-    let reasons = bpf_loader::drop_reasons()?;
-    let reasons = Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
-    let decoder = DecoderActor::start(reasons, Arc::clone(&decoder_seat), parts.intensity("decoder"));
+    let named = |reasons: &[(u32, String)]| Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
+    let mut source = bpf_loader::DropReasons::default();
+    let reasons = named(&source.read()?);
+    let reread = Box::new(move || {
+        let more = source.are_outdated().then(|| source.read().ok()).flatten()?;
+        Some(named(&more))
+    });
+    let decoder = DecoderActor::start(reasons, reread, Arc::clone(&decoder_seat), parts.intensity("decoder"));
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();

@@ -1,10 +1,6 @@
 //! A reader for BTF, the type description of the kernel and of eBPF objects: names of enumerators and offsets of
 //! struct members, which aya keeps to itself. Input is untrusted like any other: every offset is checked.
 
-use std::path::Path;
-
-use super::error::LoadError;
-
 const MAGIC: u16 = 0xeb9f;
 
 /// Kinds of types (Documentation/bpf/btf.rst).
@@ -58,6 +54,8 @@ pub struct Layout {
 pub struct Types<'a> {
     types: &'a [u8],
     strings: &'a [u8],
+    /// The strings that come before: those of the kernel's own BTF, which a module's builds on.
+    base: &'a [u8],
 }
 
 /// One type's head: where its details begin and how many there are.
@@ -82,7 +80,12 @@ impl<'a> Types<'a> {
             let end = start.saturating_add(word(data, length_at)?);
             data.get(start as usize..end as usize).ok_or(BtfError::Truncated(start as usize))
         };
-        Ok(Self { types: section(8, 12)?, strings: section(16, 20)? })
+        Ok(Self { types: section(8, 12)?, strings: section(16, 20)?, base: &[] })
+    }
+
+    /// The types of a module, whose strings go on where those of `base` end.
+    pub fn of_module(data: &'a [u8], base: Self) -> Result<Self, BtfError> {
+        Ok(Self { base: base.strings, ..Self::new(data)? })
     }
 
     fn heads(self) -> impl Iterator<Item = Result<Head, BtfError>> {
@@ -120,26 +123,36 @@ impl<'a> Types<'a> {
     }
 
     fn name(self, at: u32) -> &'a str {
-        let bytes = self.strings.get(at as usize..).unwrap_or_default();
+        let at = at as usize;
+        let bytes = match at.checked_sub(self.base.len()) {
+            Some(own) => self.strings.get(own..),
+            None => self.base.get(at..),
+        };
+        let bytes = bytes.unwrap_or_default();
         let bytes = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
         std::str::from_utf8(bytes).unwrap_or_default()
     }
 
     /// The enumerators of the enum of that name, with their values; none if there is no such enum.
     pub fn enumerators(self, name: &str) -> Result<Vec<(u32, &'a str)>, BtfError> {
+        Ok(self.enums(|known| known == name)?.into_iter().next().unwrap_or_default())
+    }
+
+    /// The enumerators of each enum whose name is wanted, with their values.
+    pub fn enums(self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Vec<(u32, &'a str)>>, BtfError> {
+        let mut found = Vec::new();
         for head in self.heads() {
             let head = head?;
-            if head.kind != kind::ENUM || self.name(head.name) != name {
+            if head.kind != kind::ENUM || !wanted(self.name(head.name)) {
                 continue;
             }
-            return (0..head.count)
-                .map(|row| {
-                    let at = head.details + row * 8;
-                    Ok((word(self.types, at + 4)?, self.name(word(self.types, at)?)))
-                })
-                .collect();
+            let rows = (0..head.count).map(|row| {
+                let at = head.details + row * 8;
+                Ok((word(self.types, at + 4)?, self.name(word(self.types, at)?)))
+            });
+            found.push(rows.collect::<Result<_, BtfError>>()?);
         }
-        Ok(Vec::new())
+        Ok(found)
     }
 
     /// The struct of that name.
@@ -173,21 +186,6 @@ fn word(data: &[u8], at: usize) -> Result<u32, BtfError> {
 
 /// The running kernel's BTF.
 pub const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
-
-/// The running kernel's drop reasons by number, without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
-/// are no drops). Empty on a kernel that gives no reasons (before 5.17).
-pub fn drop_reasons() -> Result<Vec<(u32, String)>, LoadError> {
-    let refused = |why: String| LoadError::Refused { object: KERNEL_BTF.to_owned(), why };
-    let data = std::fs::read(Path::new(KERNEL_BTF)).map_err(|error| refused(error.to_string()))?;
-    let reasons = Types::new(&data)
-        .and_then(|types| types.enumerators("skb_drop_reason"))
-        .map_err(|error| refused(error.to_string()))?;
-    let bare = |name: &str| {
-        let name = name.strip_prefix("SKB_DROP_REASON_").or_else(|| name.strip_prefix("SKB_")).unwrap_or(name);
-        name.to_owned()
-    };
-    Ok(reasons.into_iter().map(|(number, name)| (number, bare(name))).collect())
-}
 
 #[cfg(test)]
 mod tests {
@@ -249,6 +247,32 @@ mod tests {
             [("a", 0), ("b", 4)]
         );
         assert_eq!(types.layout("colour").unwrap(), None);
+    }
+
+    /// enum ovs_drop_reason { A = 2 << 16 | 1, RED = 2 << 16 | 2 }, the last name from the base's strings.
+    fn module(base: &[u8]) -> Vec<u8> {
+        let before = u32::from_ne_bytes(base[20..24].try_into().unwrap());
+        let strings = b"\0ovs_drop_reason\0A\0";
+        let words = [before + 1, 6 << 24 | 2, 4, before + 17, 2 << 16 | 1, 8, 2 << 16 | 2];
+        let types: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_ne_bytes()).collect();
+        let mut data = MAGIC.to_ne_bytes().to_vec();
+        data.extend([1, 0]);
+        for length in [24, 0, types.len(), types.len(), strings.len()] {
+            data.extend(u32::try_from(length).unwrap().to_ne_bytes());
+        }
+        data.extend(types);
+        data.extend(strings);
+        data
+    }
+
+    /// A module's names lie partly in the kernel's strings: an offset is of both, one after the other.
+    #[test]
+    fn a_module_builds_on_the_kernel() {
+        let base = sample();
+        let module = module(&base);
+        let types = Types::of_module(&module, Types::new(&base).unwrap()).unwrap();
+        let reasons = types.enums(|name| name.ends_with("_drop_reason")).unwrap();
+        assert_eq!(reasons, [vec![(0x2_0001, "A"), (0x2_0002, "RED")]]);
     }
 
     /// What is no BTF is refused by name.

@@ -176,7 +176,7 @@ fn network_namespace() -> u32 {
 /// other tc programs and of queues. Their numbers are the running kernel's; where it has no names, no bit is set.
 fn stopped_reasons() -> [u64; 4] {
     let mut bits = [0; 4];
-    for (number, name) in super::btf::drop_reasons().unwrap_or_default() {
+    for (number, name) in super::reasons::drop_reasons().unwrap_or_default() {
         let queue = ["QDISC_", "FQ_", "CAKE_"].iter().any(|prefix| name.starts_with(prefix));
         if (queue || name == "TC_EGRESS")
             && let Some(word) = bits.get_mut(number as usize / 64)

@@ -15,6 +15,16 @@ const BTF: &str = "/sys/kernel/btf";
 /// Ends the name of every subsystem's enum of reasons.
 const ENUM: &str = "_drop_reason";
 
+/// The reasons of the running kernel itself by number, without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
+/// are no drops). Empty on a kernel that gives no reasons (before 5.17).
+///
+/// # Errors
+/// If the kernel's BTF cannot be read.
+pub fn drop_reasons() -> Result<Vec<(u32, String)>, LoadError> {
+    let data = kernel_btf()?;
+    own(types(&data)?)
+}
+
 /// Reads drop reasons, and knows when there may be others.
 #[derive(Debug, Default)]
 pub struct DropReasons {
@@ -22,19 +32,15 @@ pub struct DropReasons {
 }
 
 impl DropReasons {
-    /// The drop reasons by number: the kernel's own without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
-    /// are no drops), those of modules as they are. Empty on kernels before 5.17, which give no reason.
+    /// The drop reasons by number: the kernel's own as [`drop_reasons`] has them, those of subsystems as they are named.
     ///
     /// # Errors
     /// If the kernel's own cannot be read. A module's that cannot are left out.
     pub fn read(&mut self) -> Result<Vec<(u32, String)>, LoadError> {
-        let refused = |why: String| LoadError::Refused { object: KERNEL_BTF.to_owned(), why };
         self.modules = modules();
-        let data = fs::read(KERNEL_BTF).map_err(|error| refused(error.to_string()))?;
-        let kernel = Types::new(&data).map_err(|error| refused(error.to_string()))?;
-        let own = kernel.enumerators("skb_drop_reason").map_err(|error| refused(error.to_string()))?;
-        let mut reasons: Vec<(u32, String)> =
-            own.into_iter().map(|(number, name)| (number, bare(name).to_owned())).collect();
+        let data = kernel_btf()?;
+        let kernel = types(&data)?;
+        let mut reasons = own(kernel)?;
         reasons.extend(of_subsystems(kernel));
         for module in &self.modules {
             let Ok(data) = fs::read(Path::new(BTF).join(module)) else { continue };
@@ -50,6 +56,23 @@ impl DropReasons {
     pub fn are_outdated(&self) -> bool {
         modules() != self.modules
     }
+}
+
+fn refused(why: impl ToString) -> LoadError {
+    LoadError::Refused { object: KERNEL_BTF.to_owned(), why: why.to_string() }
+}
+
+fn kernel_btf() -> Result<Vec<u8>, LoadError> {
+    fs::read(KERNEL_BTF).map_err(refused)
+}
+
+fn types(data: &[u8]) -> Result<Types<'_>, LoadError> {
+    Types::new(data).map_err(refused)
+}
+
+fn own(kernel: Types<'_>) -> Result<Vec<(u32, String)>, LoadError> {
+    let reasons = kernel.enumerators("skb_drop_reason").map_err(refused)?;
+    Ok(reasons.into_iter().map(|(number, name)| (number, bare(name).to_owned())).collect())
 }
 
 fn bare(name: &str) -> &str {

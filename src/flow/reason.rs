@@ -5,6 +5,12 @@
 //! [`hubble_name`]); every other keeps the kernel's own name. `POLICY_DENIED` is given by the decoder alone, and only
 //! where a NetworkPolicy forbids the flow.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+
 use crate::sym::Sym;
 
 /// The `reason` label of a drop.
@@ -27,6 +33,10 @@ struct Row {
 #[derive(Debug, Clone)]
 pub struct Reasons {
     by_number: Vec<Row>,
+    /// Those of subsystems, which have the subsystem's number in their upper half.
+    of_subsystems: HashMap<u32, Row, RandomState>,
+    /// Set by a reason of a subsystem that is not named.
+    missed: Arc<AtomicBool>,
     unknown: Reason,
     policy_denied: Reason,
     policy_deny: Reason,
@@ -45,41 +55,74 @@ fn hubble_name(kernel: &str) -> &str {
     }
 }
 
-/// True for the reasons that an enforcer of NetworkPolicies gives: nftables and iptables, tc, XDP and cgroup programs.
+/// True for the reasons that an enforcer of NetworkPolicies gives: nftables and iptables, tc, XDP and cgroup programs, and
+/// Open vSwitch, where a rule that drops has no action at all or, since 3.3, the action to drop.
 fn may_be_policy(kernel: &str) -> bool {
-    matches!(kernel, "NETFILTER_DROP" | "BPF_CGROUP_EGRESS" | "TC_INGRESS" | "TC_EGRESS" | "XDP" | "SOCKET_FILTER")
+    matches!(
+        kernel,
+        "NETFILTER_DROP"
+            | "BPF_CGROUP_EGRESS"
+            | "TC_INGRESS"
+            | "TC_EGRESS"
+            | "XDP"
+            | "SOCKET_FILTER"
+            | "OVS_DROP_LAST_ACTION"
+            | "OVS_DROP_EXPLICIT"
+    )
 }
 
 impl Reasons {
     /// From the enumerators of the kernel's `enum skb_drop_reason`, without their `SKB_DROP_REASON_` (or older
-    /// `SKB_`) prefix. Numbers above 4,095 (subsystem reasons) are left to [`Reasons::get`]'s fallback.
+    /// `SKB_`) prefix, and of its subsystems' enums, as they are.
     pub fn new<'a>(enumerators: impl IntoIterator<Item = (u32, &'a str)>) -> Self {
         let unknown = Reason(Sym::new("DROP_REASON_UNKNOWN"));
-        let mut by_number = Vec::new();
+        let (mut by_number, mut of_subsystems) = (Vec::new(), HashMap::default());
         for (number, name) in enumerators {
+            let row = Row { reason: Reason(Sym::new(hubble_name(name))), may_be_policy: may_be_policy(name) };
             let at = number as usize;
+            if number >> 16 != 0 {
+                of_subsystems.insert(number, row);
+            }
             if at >= 4096 {
                 continue;
             }
             if by_number.len() <= at {
                 by_number.resize(at + 1, Row { reason: unknown, may_be_policy: false });
             }
-            if let Some(row) = by_number.get_mut(at) {
-                *row = Row { reason: Reason(Sym::new(hubble_name(name))), may_be_policy: may_be_policy(name) };
+            if let Some(place) = by_number.get_mut(at) {
+                *place = row;
             }
         }
         let [policy_denied, policy_deny] = ["POLICY_DENIED", "POLICY_DENY"].map(|name| Reason(Sym::new(name)));
-        Self { by_number, unknown, policy_denied, policy_deny }
+        Self { by_number, of_subsystems, missed: Arc::default(), unknown, policy_denied, policy_deny }
+    }
+
+    fn row(&self, number: u32) -> Option<&Row> {
+        if number >> 16 == 0 { self.by_number.get(number as usize) } else { self.of_subsystems.get(&number) }
     }
 
     /// The reason of a kernel number; `DROP_REASON_UNKNOWN` for one that BTF did not name.
     pub fn get(&self, number: u32) -> Reason {
-        self.by_number.get(number as usize).map_or(self.unknown, |row| row.reason)
+        match self.row(number) {
+            Some(row) => row.reason,
+            None => {
+                if number >> 16 != 0 {
+                    self.missed.store(true, Relaxed);
+                }
+                self.unknown
+            }
+        }
+    }
+
+    /// True once after reasons of a subsystem that are not named, of this or of a clone: its module may have been loaded
+    /// since they were read.
+    pub fn take_missed(&self) -> bool {
+        self.missed.swap(false, Relaxed)
     }
 
     /// True if an enforcer of NetworkPolicies drops packets under this number.
     pub fn may_be_policy(&self, number: u32) -> bool {
-        self.by_number.get(number as usize).is_some_and(|row| row.may_be_policy)
+        self.row(number).is_some_and(|row| row.may_be_policy)
     }
 
     /// `POLICY_DENIED`: no rule allows it.
@@ -96,6 +139,20 @@ impl Reasons {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Subsystems number their reasons above 65,535 and name them by enums of their own; one that is not named is missed,
+    /// once.
+    #[test]
+    fn subsystems_have_their_own() {
+        let (last, meter) = (2 << 16 | 1, 2 << 16 | 5);
+        let reasons = Reasons::new([(2, "NOT_SPECIFIED"), (last, "OVS_DROP_LAST_ACTION"), (meter, "OVS_DROP_METER")]);
+        assert_eq!(&*reasons.get(last).0.text(), "OVS_DROP_LAST_ACTION");
+        assert_eq!((reasons.may_be_policy(last), reasons.may_be_policy(meter)), (true, false));
+        assert_eq!(&*reasons.get(500).0.text(), "DROP_REASON_UNKNOWN");
+        assert!(!reasons.take_missed(), "no subsystem's");
+        assert_eq!(&*reasons.clone().get(1 << 16 | 1).0.text(), "DROP_REASON_UNKNOWN");
+        assert_eq!([reasons.take_missed(), reasons.take_missed()], [true, false]);
+    }
 
     /// A kernel name without an equivalent must show through unchanged, and numbers must not be assumed.
     #[test]
