@@ -20,6 +20,7 @@ fn cache(text: &str) -> Cache {
         node: "node-1".into(),
         cluster: "lab".into(),
         addresses: vec!["10.0.1.1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
+        pod_networks: vec!["10.88.0.0/16".parse().unwrap()],
         ..Settings::default()
     };
     let cache = Cache::new(settings);
@@ -224,6 +225,7 @@ fn pod_networks() {
         ("10.9.2.255", "reserved:unknown"),
         ("fd00:9::77", "reserved:unknown"),
         ("10.9.3.0", "reserved:world"),
+        ("10.88.3.0", "reserved:unknown"),
         ("10.9.1.1", "reserved:host"),
         ("10.9.2.0", "reserved:remote-node"),
         ("10.9.2.1", "default/first"),

@@ -257,6 +257,7 @@ fn start_resolver(
         cluster: settings.cluster_name.clone(),
         addresses: own_addresses(),
         other_kinds: other_kinds(&settings.policies),
+        pod_networks: settings.pod_networks.clone(),
     };
     let component = parts.components.component("resolver");
     let names = Arc::new(Names::new(of_cluster, Sources::from(settings), Arc::clone(index), component, reader));

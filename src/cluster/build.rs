@@ -362,7 +362,7 @@ impl Builder {
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
         let mut own = cache.settings.addresses.clone();
         let mut told: Vec<Told> = Vec::new();
-        let mut networks = Vec::new();
+        let mut networks = cache.settings.pod_networks.clone();
         let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), id));
             let addresses: Vec<(Address, EndpointId)> = addresses.collect();

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
+use ipnet::IpNet;
 
 use super::build::Builder;
 use super::keep::{Kept, Shared};
@@ -32,6 +33,8 @@ pub struct Settings {
     pub addresses: Vec<IpAddr>,
     /// The kinds of policy that are not evaluated, and what each means.
     pub other_kinds: OtherKinds,
+    /// Networks that pods have their addresses from, beyond those that nodes have in their objects.
+    pub pod_networks: Vec<IpNet>,
 }
 
 /// Objects of the cluster by kind and key.

@@ -101,7 +101,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 45] = [
+pub static KEYS: [Key; 46] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -130,6 +130,9 @@ pub static KEYS: [Key; 45] = [
         "the path of a file of Kubernetes objects, or null for none"),
     key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
         "the path of a kubeconfig, or null to find the way to the API server"),
+
+    key!("pod_networks", pod_networks: networks, Restart, None,
+        "a list of networks such as [10.244.0.0/16, \"fd00:10:244::/48\"]"),
 
     key!("policies.other_kinds", policies.other_kinds: other_kinds, Restart, None,
         "undecided or ignore"),

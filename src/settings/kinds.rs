@@ -172,6 +172,26 @@ pub(super) mod globs {
     }
 }
 
+/// Networks.
+pub(super) mod networks {
+    use ipnet::IpNet;
+
+    use super::{Bad, Item, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<IpNet>, Bad> {
+        value.items(true)?.iter().map(network).collect()
+    }
+
+    fn network(item: &Item) -> Result<IpNet, Bad> {
+        item.text.parse().map_err(|_| Bad::item(item, "it is not a network such as 10.244.0.0/16"))
+    }
+
+    pub(crate) fn show(networks: &[IpNet]) -> Value {
+        let texts: Vec<String> = networks.iter().map(IpNet::to_string).collect();
+        Value::list(texts.iter().map(String::as_str))
+    }
+}
+
 /// `auto`, or globs.
 pub(super) mod pods {
     use super::super::model::Pods;

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -47,6 +49,8 @@ pub struct Settings {
     pub aggregation: Aggregation,
     /// How long a busy connection may go without a record.
     pub report_interval: Duration,
+    /// The networks that pods have their addresses from, beyond the nodes' `podCIDRs`.
+    pub pod_networks: Vec<IpNet>,
     /// The connection table in the kernel.
     pub connections: Connections,
     /// Translated connections of the kernel's connection tracking that are remembered; 0 leaves it alone.
@@ -285,6 +289,7 @@ impl Default for Settings {
                 other_idle: Duration::from_mins(1),
                 sweep_interval: Duration::from_secs(1),
             },
+            pod_networks: Vec::new(),
             conntrack_entries: 65_536,
             rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20 },
             drop_budget: 1000,

@@ -171,6 +171,7 @@ fn ranges_end_where_they_say() {
         ("supervision.backoff_min", ["1ms", "30s"], ["0s", "31s"]),
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
+        ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
         ("policies.other_kinds", ["undecided", "ignore"], ["none", "Ignore"]),
         ("policies.more_kinds", ["a.io/b=both", "a.io/b=none,c.io/d=egress"], ["a.io/b", "a.io/b=all"]),
