@@ -52,7 +52,7 @@ pub struct Layout {
 /// BTF, not copied.
 #[derive(Debug, Clone, Copy)]
 pub struct Types<'a> {
-    types: &'a [u8],
+    rows: &'a [u8],
     strings: &'a [u8],
     /// The strings that come before: those of the kernel's own BTF, which a module's builds on.
     base: &'a [u8],
@@ -80,7 +80,7 @@ impl<'a> Types<'a> {
             let end = start.saturating_add(word(data, length_at)?);
             data.get(start as usize..end as usize).ok_or(BtfError::Truncated(start as usize))
         };
-        Ok(Self { types: section(8, 12)?, strings: section(16, 20)?, base: &[] })
+        Ok(Self { rows: section(8, 12)?, strings: section(16, 20)?, base: &[] })
     }
 
     /// The types of a module, whose strings go on where those of `base` end.
@@ -91,20 +91,20 @@ impl<'a> Types<'a> {
     fn heads(self) -> impl Iterator<Item = Result<Head, BtfError>> {
         let mut at = 0;
         std::iter::from_fn(move || {
-            if at >= self.types.len() {
+            if at >= self.rows.len() {
                 return None;
             }
             let head = self.head(at);
             at = match &head {
                 Ok((_, next)) => *next,
-                Err(_) => self.types.len(),
+                Err(_) => self.rows.len(),
             };
             Some(head.map(|(head, _)| head))
         })
     }
 
     fn head(self, at: usize) -> Result<(Head, usize), BtfError> {
-        let (name, info, size) = (word(self.types, at)?, word(self.types, at + 4)?, word(self.types, at + 8)?);
+        let (name, info, size) = (word(self.rows, at)?, word(self.rows, at + 4)?, word(self.rows, at + 8)?);
         let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
         let details = at + 12;
         let length = match kind {
@@ -116,7 +116,7 @@ impl<'a> Types<'a> {
             unknown => return Err(BtfError::Kind(unknown, at)),
         };
         let next = details + length;
-        if next > self.types.len() {
+        if next > self.rows.len() {
             return Err(BtfError::Truncated(at));
         }
         Ok((Head { name, kind, count, size, details }, next))
@@ -148,7 +148,7 @@ impl<'a> Types<'a> {
             }
             let rows = (0..head.count).map(|row| {
                 let at = head.details + row * 8;
-                Ok((word(self.types, at + 4)?, self.name(word(self.types, at)?)))
+                Ok((word(self.rows, at + 4)?, self.name(word(self.rows, at)?)))
             });
             found.push(rows.collect::<Result<_, BtfError>>()?);
         }
@@ -165,9 +165,9 @@ impl<'a> Types<'a> {
             let members = (0..head.count)
                 .map(|row| {
                     let at = head.details + row * 12;
-                    let name = self.name(word(self.types, at)?).to_owned();
+                    let name = self.name(word(self.rows, at)?).to_owned();
                     // The upper byte is the size of a bit field where the struct has any.
-                    Ok(Member { name, offset: (word(self.types, at + 8)? & 0x00ff_ffff) / 8 })
+                    Ok(Member { name, offset: (word(self.rows, at + 8)? & 0x00ff_ffff) / 8 })
                 })
                 .collect::<Result<_, BtfError>>()?;
             return Ok(Some(Layout { size: head.size, members }));

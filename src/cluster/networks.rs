@@ -23,14 +23,14 @@ pub(super) struct Networks {
     /// Blocks that nodes have addresses in.
     shared: HashSet<IpNet, RandomState>,
     /// False after a change.
-    told: bool,
+    unchanged: bool,
 }
 
 impl Networks {
     /// The networks of all nodes, and all their addresses.
     pub(super) fn set_of_nodes(&mut self, networks: Vec<IpNet>, addresses: impl IntoIterator<Item = IpAddr>) {
         let shared = addresses.into_iter().map(|address| block(address.into())).collect();
-        self.told &= self.of_nodes == networks && self.shared == shared;
+        self.unchanged &= self.of_nodes == networks && self.shared == shared;
         (self.of_nodes, self.shared) = (networks, shared);
     }
 
@@ -39,7 +39,7 @@ impl Networks {
         for address in addresses {
             let count = self.learnt.entry(block(*address)).or_default();
             *count += 1;
-            self.told &= *count > 1;
+            self.unchanged &= *count > 1;
         }
     }
 
@@ -51,7 +51,7 @@ impl Networks {
                 *count -= 1;
                 if *count == 0 {
                     self.learnt.remove(&block);
-                    self.told = false;
+                    self.unchanged = false;
                 }
             }
         }
@@ -59,7 +59,7 @@ impl Networks {
 
     /// All of them, if they may be others than at the last call.
     pub(super) fn changed(&mut self) -> Option<Vec<IpNet>> {
-        if std::mem::replace(&mut self.told, true) {
+        if std::mem::replace(&mut self.unchanged, true) {
             return None;
         }
         let learnt = self.learnt.keys().filter(|block| !self.shared.contains(*block));
@@ -89,7 +89,7 @@ mod tests {
         text.parse::<IpAddr>().unwrap().into()
     }
 
-    /// Blocks come with the first pod in them and go with the last, and a change is told once.
+    /// Blocks come with the first pod in them and go with the last, and a change is reported once.
     #[test]
     fn blocks_are_learnt() {
         let mut networks = Networks::default();

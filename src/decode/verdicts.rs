@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `FORWARDED` | policies allow the connection, or none isolates the pod (match `all`, as with Hubble) |
 //! | `DROPPED` | the kernel dropped the packet, and a policy forbids it |
-//! | `AUDIT` | policies forbid the connection and it passed all the same: nobody enforces them |
+//! | `AUDIT` | policies forbid the connection and it passed all the same: they are not enforced |
 //!
 //! *Passed* is said only where it is known. A packet that leaves its pod has not passed yet, nor has one at the hook of
 //! the pod that it is for: an enforcer may sit behind that hook. If policies forbid the connection it waits here until
@@ -108,7 +108,7 @@ impl Default for Verdicts {
 }
 
 /// The receiver of a connection to a service whose backend is not known: in a key it stands for any.
-const ANYBODY: Peer = (Address([0; 16]), 0);
+const ANY_BACKEND: Peer = (Address([0; 16]), 0);
 
 impl Verdicts {
     /// Lets go of what has waited for too long; `now_ns` is of the clock that flows are stamped with.
@@ -149,7 +149,7 @@ impl Verdicts {
             return None;
         }
         let front = (flow.destination_ip, flow.destination_port);
-        let destination = if any { ANYBODY } else { connection.destination };
+        let destination = if any { ANY_BACKEND } else { connection.destination };
         let key = Key { connection: Connection { destination, ..connection }, direction };
         let ruling = (!any).then_some(ruling);
         self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
@@ -238,7 +238,7 @@ impl Verdicts {
     pub fn denied(&mut self, flow: &Flow, index: &Index) -> Flow {
         let connection = Connection::of(flow);
         for direction in [Direction::Egress, Direction::Ingress] {
-            for destination in [connection.destination, ANYBODY] {
+            for destination in [connection.destination, ANY_BACKEND] {
                 self.waiting.remove(&Key { connection: Connection { destination, ..connection }, direction });
             }
         }
@@ -253,7 +253,7 @@ impl Verdicts {
         !self.waiting.is_empty()
     }
 
-    /// Connections of which nobody can tell what became of them, by [`Undecided::ALL`].
+    /// Connections without a verdict, by [`Undecided::ALL`].
     pub fn undecided(&self) -> UndecidedCounts {
         self.undecided
     }
@@ -271,7 +271,7 @@ impl Verdicts {
         if let Some(waiting) = self.waiting.remove(&Key { connection, direction }) {
             return Some(waiting);
         }
-        let any = Key { connection: Connection { destination: ANYBODY, ..connection }, direction };
+        let any = Key { connection: Connection { destination: ANY_BACKEND, ..connection }, direction };
         self.waiting.get(&any).filter(|waiting| waiting.front == front)?;
         self.waiting.remove(&any)
     }

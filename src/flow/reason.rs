@@ -103,15 +103,13 @@ impl Reasons {
 
     /// The reason of a kernel number; `DROP_REASON_UNKNOWN` for one that BTF did not name.
     pub fn get(&self, number: u32) -> Reason {
-        match self.row(number) {
-            Some(row) => row.reason,
-            None => {
-                if number >> 16 != 0 {
-                    self.missed.store(true, Relaxed);
-                }
-                self.unknown
-            }
+        if let Some(row) = self.row(number) {
+            return row.reason;
         }
+        if number >> 16 != 0 {
+            self.missed.store(true, Relaxed);
+        }
+        self.unknown
     }
 
     /// True once after reasons of a subsystem that are not named, of this or of a clone: its module may have been loaded

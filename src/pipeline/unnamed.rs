@@ -2,8 +2,8 @@
 //!
 //! A pod's address reaches the API server after its containers have started, so a new pod's first packets come before
 //! its name. Such a flow waits until an index has the name, for [`PATIENCE_NS`] at most; then it goes on as of
-//! `reserved:unknown`. An address that was waited for in vain is not waited for again for a while: whoever uses foreign
-//! addresses behind a pod's interface fills no queue.
+//! `reserved:unknown`. An address that was waited for in vain is not waited for again for a while: foreign addresses
+//! behind a pod's interface fill no queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kinds::{
     address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level,
-    metrics, name, number, open_name, other_kinds, pods, policy_kinds,
+    metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
 use super::value::{Bad, Value};
