@@ -48,7 +48,7 @@ impl Agent {
 
     /// An agent that is told of other kinds of policy what the configuration says.
     pub fn start_with(kubeconfig: PathBuf, pace: Pace, other_kinds: OtherKinds) -> Self {
-        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), other_kinds };
+        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), other_kinds, ..Settings::default() };
         let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
         let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));
