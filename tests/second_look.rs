@@ -62,8 +62,8 @@ fn index() -> Index {
     index_with(&[])
 }
 
-/// As above, with these pods as well, each of which may reach `guarded`.
-fn index_with(late: &[&str]) -> Index {
+/// As above, with these pods as well, by name and address. One named `client` may reach `guarded`.
+fn index_with(late: &[(&str, &str)]) -> Index {
     let mut compiler = Compiler::default();
     let mut draft = Draft::default();
     let mut pod = |name: &str, local: bool, address: &str| {
@@ -77,8 +77,8 @@ fn index_with(late: &[&str]) -> Index {
     pod("client", true, CLIENT);
     pod("guarded", true, GUARDED);
     pod("backend", false, BACKEND);
-    for address in late {
-        pod("client", true, address);
+    for (name, address) in late {
+        pod(name, true, address);
     }
     let nodes = [(Kind::Host, "reserved:host", NODE), (Kind::RemoteNode, "reserved:remote-node", OTHER_NODE)];
     for (kind, label, address) in nodes {
@@ -729,7 +729,7 @@ fn a_flow_waits_for_its_name() {
     // The known one comes first, though it was seen last.
     road.send([at(100, enters(late, (GUARDED, 80))), at(100, known())]);
     assert_eq!(road.names(&road.take(2)[0])[0], "a/client");
-    road.index.store(Arc::new(index_with(&[late.0])));
+    road.index.store(Arc::new(index_with(&[("client", late.0)])));
     let flows = road.take(2);
     assert_eq!((road.names(&flows[0])[0].as_str(), flows[0].source_ip), ("a/client", ip(late.0)));
     assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded);
@@ -754,27 +754,50 @@ fn a_flow_waits_for_its_name() {
     road.finish();
 }
 
-/// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was denied, and one that
-/// stays unknown was dropped for what the kernel says.
+/// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was denied. Of one that
+/// stays unknown, what policies might allow was dropped for what the kernel says, and what they allow to no pod was denied.
 #[test]
 fn a_drop_waits_for_its_name() {
     let road = road(false, Asked::Yes);
     road.at(100);
-    let denied = |port| drop_of(enters(("10.0.3.1", port), (GUARDED, 81)));
+    let dropped = |port| drop_of(enters(("10.0.3.1", 1), (GUARDED, port)));
     let known = || enters((CLIENT, 1), (GUARDED, 80));
-    road.send([at(100, denied(1)), at(100, known())]);
+    let reason = |flow: &Flow| (flow.reason.0.text().to_string(), road.names(flow)[0].clone());
+    let of = |reason: &str, name: &str| (reason.to_owned(), name.to_owned());
+    road.send([at(100, dropped(80)), at(100, dropped(81)), at(100, known())]);
     road.take(2);
     road.at(103);
-    let flows = road.take(1);
-    assert_eq!((&*flows[0].reason.0.text(), road.names(&flows[0])[0].as_str()), ("NETFILTER_DROP", "reserved:unknown"));
+    let flows = road.take(3);
+    assert_eq!(reason(&flows[0]), of("NETFILTER_DROP", "reserved:unknown"));
+    assert_eq!(reason(&flows[1]), of("POLICY_DENIED", "reserved:unknown"));
+    assert_eq!(ruling(&road, &flows[2]).1, Verdict::Dropped);
     road.at(200);
     road.send([at(200, known())]);
     road.take(2);
-    road.send([at(200, denied(2)), at(200, known())]);
+    road.send([at(200, dropped(80)), at(200, known())]);
     road.take(2);
-    road.index.store(Arc::new(index_with(&["10.0.3.1"])));
+    road.index.store(Arc::new(index_with(&[("other", "10.0.3.1")])));
     let flows = road.take(2);
-    assert_eq!((&*flows[0].reason.0.text(), road.names(&flows[0])[0].as_str()), ("POLICY_DENIED", "a/client"));
+    assert_eq!(reason(&flows[0]), of("POLICY_DENIED", "a/other"));
     assert_eq!(ruling(&road, &flows[1]).1, Verdict::Dropped);
+    assert_eq!(road.undecided_in_all(), 0);
+    road.finish();
+}
+
+/// What policies allow to no pod is forbidden to one without a name too: passed, that is an audit.
+#[test]
+fn an_unknown_peer_is_forbidden_what_all_are() {
+    let road = road(false, Asked::Yes);
+    road.at(100);
+    let never = ("10.0.3.2", 1);
+    let known = || enters((CLIENT, 1), (GUARDED, 80));
+    road.send([at(100, enters(never, (GUARDED, 81))), at(100, known())]);
+    road.take(2);
+    road.at(103);
+    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown");
+    road.send([at(103, goes_back((GUARDED, 81), never, SYN_ACK))]);
+    let flows = road.take(2);
+    assert_eq!(ruling(&road, &flows[1]), (Direction::Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
+    assert_eq!(road.undecided_in_all(), 0);
     road.finish();
 }

@@ -73,11 +73,7 @@ impl Suspect {
     /// Decides, and gives the flow the reason and the direction that follow.
     pub fn judge(self, flow: &mut Flow, index: &Index) -> Denial {
         (flow.reason, flow.direction) = (self.kernel, direction(flow));
-        let unnamed = [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
         let Some(forbidden) = index.policies().forbids(index, flow) else { return Denial::Other };
-        if unnamed {
-            return Denial::Other;
-        }
         let denial = match place(flow) {
             Place::Related => Denial::Other,
             Place::Later if index.policies().forbids(index, &reversed(flow)).is_none() => Denial::Other,
