@@ -554,17 +554,21 @@ fn verdicts_through_a_service() {
     road.finish();
 }
 
-/// A dropped packet to a service is dropped at its backend's address, and before connection tracking tells of it.
+/// A connection whose drop is seen is denied and nothing more, in whichever order the two are read: sent to a pod, or to a
+/// service, where it is dropped at the backend's address before connection tracking tells of it.
 #[test]
-fn a_drop_behind_a_service_settles_it() {
+fn a_drop_settles_it() {
     let road = road(false, Asked::Yes);
-    let (pod, service, backend) = ((GUARDED, 1), (SERVICE, 80), (BACKEND, 80));
-    road.send([leaves(pod, service), drop_of(leaves(pod, backend))]);
-    assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Dropped);
-    // The other way round, as when the flow waited for a name.
-    let pod = (GUARDED, 2);
-    road.send([drop_of(leaves(pod, backend)), leaves(pod, service)]);
-    assert_eq!(road.take(3).iter().filter(|flow| flow.event == Event::PolicyVerdict).count(), 1);
+    let (service, backend) = ((SERVICE, 80), (BACKEND, 80));
+    for (port, to) in [(1, backend), (3, service)] {
+        let pod = (GUARDED, port);
+        road.send([leaves(pod, to), drop_of(leaves(pod, backend))]);
+        assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Dropped);
+        // The other way round, as when the flow waited for a name.
+        let pod = (GUARDED, port + 1);
+        road.send([drop_of(leaves(pod, backend)), leaves(pod, to)]);
+        assert_eq!(road.take(3).iter().filter(|flow| flow.event == Event::PolicyVerdict).count(), 1);
+    }
     road.at(61);
     // A connection of the next turn: the clock has been looked at when its verdict comes.
     road.send([at(61, enters((CLIENT, 1), (GUARDED, 80)))]);

@@ -58,20 +58,20 @@ impl DropReasons {
     }
 }
 
-fn refused(why: impl ToString) -> LoadError {
-    LoadError::Refused { object: KERNEL_BTF.to_owned(), why: why.to_string() }
+fn refused(why: String) -> LoadError {
+    LoadError::Refused { object: KERNEL_BTF.to_owned(), why }
 }
 
 fn kernel_btf() -> Result<Vec<u8>, LoadError> {
-    fs::read(KERNEL_BTF).map_err(refused)
+    fs::read(KERNEL_BTF).map_err(|error| refused(error.to_string()))
 }
 
 fn types(data: &[u8]) -> Result<Types<'_>, LoadError> {
-    Types::new(data).map_err(refused)
+    Types::new(data).map_err(|error| refused(error.to_string()))
 }
 
 fn own(kernel: Types<'_>) -> Result<Vec<(u32, String)>, LoadError> {
-    let reasons = kernel.enumerators("skb_drop_reason").map_err(refused)?;
+    let reasons = kernel.enumerators("skb_drop_reason").map_err(|error| refused(error.to_string()))?;
     Ok(reasons.into_iter().map(|(number, name)| (number, bare(name).to_owned())).collect())
 }
 

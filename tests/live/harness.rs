@@ -133,6 +133,11 @@ impl Lab {
         socket
     }
 
+    /// A connection from a pod.
+    pub(crate) fn connection(&self, pod: &str, to: &str) -> TcpStream {
+        inside(&self.namespace(pod), || TcpStream::connect(to)).unwrap()
+    }
+
     /// `ip -s link` of a device on the node.
     pub(crate) fn counters(&self, device: &str) -> Counters {
         let text =

@@ -1,7 +1,11 @@
 //! Policy verdicts for known traffic: what is allowed, what is dropped, and what passes though policies forbid it.
 
+use etherparse::PacketBuilder;
+
 use crate::counts::exactly;
+use crate::frames::send_frame;
 use crate::harness::{Agent, DEATHSTAR_A, DEATHSTAR_C, Lab, TIEFIGHTER, XWING};
+use crate::packets;
 
 const METRICS: &str =
     "policy:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity flow drop tcp";
@@ -180,4 +184,110 @@ fn a_pod_that_is_not_listed() {
         ("hubble_flows_processed_total", &[("source", "reserved:world-ipv4")], 0),
     ]));
     assert!(scrape.sum("hubble_flows_processed_total", &[("source", "reserved:unknown")]) > 0);
+}
+
+/// A receiver that drops all by itself: no drop is seen, and no answer. What policies forbid has arrived at its interface,
+/// which is not known to be an audit; an answer makes it one.
+#[test]
+fn a_silent_receiver() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    lab.run("deathstar-a", "nft add table inet mute");
+    lab.run("deathstar-a", "nft add chain inet mute input { type filter hook input priority filter; policy drop; }");
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let (silent, answered) = (5, 3);
+    lab.try_run("xwing", &format!("pod land --timeout 300 --rounds {silent} 10.244.1.11:80"));
+    agent.settles(exactly(&[
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "egress", "all", "forwarded"), silent),
+        (VERDICTS, &[], silent),
+        ("hubble_drop_total", &[], 0),
+    ]));
+    lab.run("deathstar-a", "nft delete table inet mute");
+    lab.run("xwing", &format!("pod land --rounds {answered} 10.244.1.11:80"));
+    agent.settles(exactly(&[
+        (VERDICTS, &of(XWING, DEATHSTAR_A, "ingress", "none", "audit"), answered),
+        (VERDICTS, &[("direction", "ingress")], answered),
+        (VERDICTS, &[], silent + 2 * answered),
+    ]));
+}
+
+/// A reply out of the window, as after a long stall, which connection tracking calls invalid: policies that keep the
+/// server from opening connections say nothing of it, so its drop is no denial.
+#[test]
+fn an_invalid_reply() {
+    let Some(lab) = Lab::up() else { return };
+    let manifest = manifest_with(
+        &lab,
+        "
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: deathstar-opens-nothing, namespace: default }
+spec:
+  podSelector: { matchLabels: { class: deathstar } }
+  policyTypes: [Egress]
+  egress: []
+",
+    );
+    lab.run("node", "nft insert rule inet networkpolicy forward ct state invalid drop");
+    let metrics = "policy:sourceContext=pod;destinationContext=pod drop:sourceContext=pod;destinationContext=pod";
+    let mut agent = Agent::start_at(&lab, "node", metrics, &["--cluster-manifest", &manifest]);
+    let connection = lab.connection("tiefighter", "10.244.1.11:80");
+    let client = connection.local_addr().unwrap().port();
+    let device = lab.run("node", "cat /sys/class/net/lxc-deathstar-a/address");
+    let mut gateway = [0; 6];
+    for (byte, digits) in gateway.iter_mut().zip(device.trim().split(':')) {
+        *byte = u8::from_str_radix(digits, 16).unwrap();
+    }
+    let late = PacketBuilder::ethernet2(packets::MAC_A, gateway)
+        .ipv4([10, 244, 1, 11], [10, 244, 1, 21], 64)
+        .tcp(80, client, 0x7f00_0001, 512)
+        .ack(0x1111_1111);
+    send_frame(&lab.namespace("deathstar-a"), "eth0", &packets::write(late, b""));
+    let dropped = [("source", DEATHSTAR_A), ("destination", TIEFIGHTER), ("reason", "NETFILTER_DROP")];
+    agent.settles(exactly(&[
+        ("hubble_drop_total", &dropped, 1),
+        ("hubble_drop_total", &[], 1),
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_A, "egress", "all", "forwarded"), 1),
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_A, "ingress", "l3-l4", "forwarded"), 1),
+        (VERDICTS, &[], 2),
+    ]));
+}
+
+/// A connection that is dropped on its way out is denied and nothing else, whether it is sent to a pod or to a Service:
+/// its packet and its drop come over two rings.
+#[test]
+fn denied_on_the_way_out() {
+    let Some(lab) = Lab::up() else { return };
+    lab.choose("node", "a");
+    let manifest = manifest_with(
+        &lab,
+        "
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: tie-opens-nothing, namespace: default }
+spec:
+  podSelector: { matchLabels: { class: tiefighter } }
+  policyTypes: [Egress]
+  egress: []
+",
+    );
+    lab.run(
+        "node",
+        "nft insert rule inet networkpolicy forward ip saddr 10.244.1.21 tcp dport 80 counter name denied drop",
+    );
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--cluster-manifest", &manifest]);
+    let (direct, by_service) = (20, 4);
+    for (rounds, to) in [(direct, "10.244.1.11:80"), (by_service, "10.96.23.45:80")] {
+        // Given up before the SYN would be sent again, so there is one for each try.
+        lab.try_run("tiefighter", &format!("pod land --timeout 200 --rounds {rounds} {to}"));
+    }
+    assert_eq!(lab.denied(), direct + by_service);
+    agent.settles(exactly(&[
+        (VERDICTS, &of(TIEFIGHTER, DEATHSTAR_A, "egress", "none", "dropped"), direct + by_service),
+        (VERDICTS, &[], direct + by_service),
+        ("hubble_drop_total", &[("reason", "POLICY_DENIED")], direct + by_service),
+        ("webb_policy_undecided_total", &[], 0),
+    ]));
 }
