@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
+use crate::hash::RandomState;
 use crate::sym::Sym;
 
 /// The `reason` label of a drop.
