@@ -133,3 +133,46 @@ impl Handler<Finish> for DecoderActor {
         component.set_state(State::Stopped, "");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::{ArcSwap, ArcSwapOption};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::actors::restart::Policy;
+    use crate::fault::Components;
+
+    const LAST_ACTION: u32 = 2 << 16 | 1;
+
+    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is seated.
+    #[test]
+    fn a_module_comes_later() {
+        let second = Duration::from_secs(1);
+        let policy =
+            Policy { max_restarts: 1, window: second, backoff_min: second, backoff_max: second, stall_after: second };
+        let component = Components::default().component("decoder");
+        let mut more = vec![Some(Reasons::new([(LAST_ACTION, "OVS_DROP_LAST_ACTION")])), None];
+        let mut actor = DecoderActor {
+            reasons: Reasons::new([(2, "NOT_SPECIFIED")]),
+            reread: Box::new(move || more.pop().unwrap()),
+            seat: Arc::new(ArcSwapOption::empty()),
+            intensity: Intensity::new(component, Arc::new(ArcSwap::from_pointee(policy)), mpsc::unbounded_channel().0),
+            down: false,
+            finishing: false,
+        };
+        actor.seat();
+        let seated = |actor: &DecoderActor| actor.seat.load_full().unwrap();
+        let first = seated(&actor);
+        let name = |actor: &DecoderActor| actor.reasons.get(LAST_ACTION).0.text().to_string();
+        actor.look();
+        assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
+        actor.look();
+        assert!(Arc::ptr_eq(&first, &seated(&actor)), "no module has come");
+        assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
+        actor.look();
+        assert!(!Arc::ptr_eq(&first, &seated(&actor)));
+        assert_eq!(name(&actor), "OVS_DROP_LAST_ACTION");
+        actor.look();
+    }
+}
