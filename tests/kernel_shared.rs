@@ -15,6 +15,7 @@ mod kernel_support;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 use kernel_support::enforcer::{By, Enforcer};
@@ -25,6 +26,9 @@ use kernel_support::{Kernel, Sums, load};
 use webb::abi::{PORT_MACS, Record};
 use webb::bpf_loader::{Attach, Mode, Role, Settings, Special, TrafficControl, drop_reasons};
 use webb::records::Signal;
+
+/// How long nothing may move before that is a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PLAIN: Special = Special { bridged: false, at_device: false };
 const AT_DEVICE: Special = Special { bridged: false, at_device: true };
@@ -73,6 +77,27 @@ fn sent(name: &str, before: [u64; 4]) -> (u64, u64) {
     (packets - before[2], bytes - before[3])
 }
 
+/// Reads until the records carry what the interface says that it sent since `before`, and returns all of them. Packets
+/// may be on their way still: as long as anything moves, it waits.
+fn settle(kernel: &mut Kernel, name: &str, before: [u64; 4]) -> (Vec<Record>, Vec<Record>) {
+    let (mut flows, mut drops) = (Vec::new(), Vec::new());
+    let (mut last, mut moved) = (None, Instant::now());
+    loop {
+        kernel.balanced(Mode::Everything);
+        let (new_flows, new_drops) = records(kernel);
+        flows.extend(new_flows);
+        drops.extend(new_drops);
+        let now = (carried(&flows), sent(name, before));
+        if now.0 == now.1 {
+            return (flows, drops);
+        }
+        if last != Some(now) {
+            (last, moved) = (Some(now), Instant::now());
+        }
+        assert!(moved.elapsed() < PATIENCE, "the records carry {:?}, the interface sent {:?}", now.0, now.1);
+    }
+}
+
 /// A program behind ours drops: what it drops is stopped and nothing else, and the interface's own count is ours.
 /// When it goes, all is as before.
 fn an_enforcer(name: &str, attach: Attach, by: By) {
@@ -98,9 +123,7 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
         let (before, dropped) = (counters("veth7"), kernel.totals()[1].stopped_packets);
         send(4, 100, 9999);
         send(3, 200, 4000);
-        kernel.balanced(Mode::Everything);
-        let (flows, drops) = records(&mut kernel);
-        assert_eq!(carried(&flows), sent("veth7", before));
+        let (flows, drops) = settle(&mut kernel, "veth7", before);
         let to_pod = |port| flows.iter().filter(|flow| flow.hook == 1 && flow.destination_port == port).count();
         assert_eq!((to_pod(9999), to_pod(4000)), (0, 3), "each datagram has a port of its own to come from");
         let totals = kernel.totals()[1];
@@ -114,8 +137,7 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
         assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
         let before = counters("veth7");
         send(2, 100, 9999);
-        kernel.balanced(Mode::Everything);
-        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
+        settle(&mut kernel, "veth7", before);
         assert_eq!(kernel.totals()[1].stopped_packets, totals.stopped_packets);
     });
 }
@@ -149,10 +171,9 @@ fn stopped_beyond_the_budget() {
         assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
         let before = counters("veth7");
         send(200, 10, 9999);
-        kernel.balanced(Mode::Everything);
+        settle(&mut kernel, "veth7", before);
         assert_eq!(kernel.totals()[1].stopped_packets, 200);
         assert!(kernel.totals()[4].suppressed_packets > 0, "the budget must have been spent");
-        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
     });
 }
 
@@ -181,10 +202,9 @@ fn a_shaper_drops() {
         let before = counters("veth7");
         send(50, 1000, 9999);
         let dropped = drained();
-        kernel.balanced(Mode::Everything);
+        settle(&mut kernel, "veth7", before);
         assert!((1..50).contains(&dropped), "the queue must have dropped some: {dropped}");
         assert_eq!(kernel.totals()[1].stopped_packets, dropped);
-        assert_eq!(carried(&records(&mut kernel).0), sent("veth7", before));
         run("tc qdisc del dev veth7 root");
         assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
     });
@@ -222,11 +242,8 @@ fn a_shaper_splits_tcp() {
         assert!(Command::new("bash").args(["-c", client]).status().unwrap().success());
         assert_eq!(lines.next().unwrap().unwrap(), "3000000");
         server.wait().unwrap();
-        drained();
-        kernel.balanced(Mode::Everything);
-        let (flows, _) = records(&mut kernel);
-        let (packets, bytes) = carried(&flows);
-        assert_eq!((packets, bytes), sent("veth7", before));
+        let (flows, _) = settle(&mut kernel, "veth7", before);
+        let (packets, _) = carried(&flows);
         assert!(packets > 1000, "they must have been split: {packets} packets");
         let fresh = |flag: u8| {
             flows.iter().filter(|flow| flow.hook == 1 && flow.kind < 3 && flow.tcp_flags & flag != 0).count()
@@ -235,12 +252,22 @@ fn a_shaper_splits_tcp() {
     });
 }
 
-/// A frame from one of the pod's interfaces for a MAC. Datagrams, so that each is one connection of its own by `port`.
-fn frame(lab: &Lab, from: &str, source: [u8; 6], destination: [u8; 6], port: u16) {
+/// A frame from one of the pod's interfaces for a MAC, and its arrival at both other ports of the bridge. Datagrams, so
+/// that each is one connection of its own by `port`.
+fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destination: [u8; 6], port: u16) {
     let mut frame = udp(([10, 9, 1, 2], port), ([10, 9, 1, 3], 9999), b"hello");
     frame[..6].copy_from_slice(&destination);
     frame[6..12].copy_from_slice(&source);
+    let arrived = |kernel: &Kernel| kernel.totals()[1].seen_packets;
+    let before = arrived(kernel);
     send_frame(&lab.pod, from, &frame);
+    let since = Instant::now();
+    while arrived(kernel) < before + 2 {
+        assert!(since.elapsed() < PATIENCE, "the frame does not arrive");
+    }
+    assert_eq!(arrived(kernel), before + 2);
+    // All programs that were at it have ended then.
+    kernel.balanced(Mode::Everything);
 }
 
 /// A bridge that does not know where a MAC is sends the frame to all: it counts at the pod whose MAC it is, be it the
@@ -272,8 +299,7 @@ fn a_bridge_floods() {
             forget();
             records(kernel);
             let flooded = kernel.totals()[1].flooded_packets;
-            frame(lab, "eth0", macs[0], destination, port);
-            kernel.balanced(Mode::Everything);
+            frame(lab, kernel, "eth0", macs[0], destination, port);
             let (flows, _) = records(kernel);
             let at = |name: &str| {
                 flows.iter().any(|flow| flow.hook == 1 && flow.source_port == port && flow.ifindex == known[name].index)
@@ -286,14 +312,14 @@ fn a_bridge_floods() {
         assert_eq!(arrives(&mut kernel, [0xff; 6], 1003), (true, true, 0), "for everybody");
         assert_eq!(arrives(&mut kernel, [0x33, 0x33, 0, 0, 0, 1], 1004), (true, true, 0), "for many");
         assert_eq!(arrives(&mut kernel, MAC_A, 1005), (false, false, 2), "for a MAC that nobody has");
-        frame(lab, "eth2", MAC_A, [0xff; 6], 1006);
+        frame(lab, &mut kernel, "eth2", MAC_A, [0xff; 6], 1006);
         assert_eq!(
             arrives(&mut kernel, MAC_A, 1007),
             (false, true, 1),
             "now one has: what a pod sends from is its own"
         );
         for number in 0..PORT_MACS as u8 {
-            frame(lab, "eth2", [2, 0, 0, 0, 9, number], [0xff; 6], 1100);
+            frame(lab, &mut kernel, "eth2", [2, 0, 0, 0, 9, number], [0xff; 6], 1100);
         }
         assert_eq!(arrives(&mut kernel, macs[1], 1008), (true, true, 0), "too many to know them all");
 
