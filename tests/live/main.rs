@@ -6,6 +6,9 @@
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]
+#[path = "../kernel_support/attempts.rs"]
+mod attempts;
+#[cfg(test)]
 mod behind_the_hook;
 #[cfg(test)]
 mod counts;
