@@ -209,7 +209,7 @@ fn a_shaper_drops() {
             assert_eq!(kernel.totals()[1].stopped_packets, dropped);
             run("tc qdisc del dev veth7 root");
             assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
-        })
+        });
     });
 }
 
@@ -253,7 +253,7 @@ fn a_shaper_splits_tcp() {
                 flows.iter().filter(|flow| flow.hook == 1 && flow.kind < 3 && flow.tcp_flags & flag != 0).count()
             };
             assert_eq!((fresh(0x02), fresh(0x01)), (1, 1), "one SYN and one FIN: {flows:?}");
-        })
+        });
     });
 }
 
