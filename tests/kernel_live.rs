@@ -19,7 +19,7 @@ use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
-use kernel_support::{Kernel, load};
+use kernel_support::{Kernel, has_tcx, load};
 use webb::abi::{Record, kind};
 use webb::bpf_loader::{Attach, AttachError, Change, Interface, Mode, Role, Selection, Settings, Watch, drop_reasons};
 use webb::records::Signal;
@@ -48,16 +48,6 @@ fn pings_are_counted(name: &str, attach: Attach) {
         assert!(pings.iter().all(|record| record.ifindex == interface.index && record.bytes == 142));
         kernel.balanced(Mode::Everything);
     });
-}
-
-/// True if this kernel can attach by TCX; else says that the test is about kernels that can.
-fn has_tcx() -> bool {
-    let Some(kernel) = load(&Settings::default()) else { return false };
-    let has = kernel.probes.means() == "tcx";
-    if !has {
-        eprintln!("NOT APPLICABLE: this kernel has no TCX");
-    }
-    has
 }
 
 /// The TCX way.

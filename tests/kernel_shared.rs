@@ -23,7 +23,7 @@ use kernel_support::enforcer::{By, Enforcer};
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run};
 use kernel_support::packets::{MAC_A, udp};
-use kernel_support::{Kernel, Sums, load};
+use kernel_support::{Kernel, Sums, has_tcx, load};
 use webb::abi::{PORT_MACS, Record};
 use webb::bpf_loader::{Attach, Mode, Role, Settings, Special, TrafficControl, drop_reasons};
 use webb::records::Signal;
@@ -146,12 +146,18 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
 /// A program of the TCX chain.
 #[test]
 fn an_enforcer_of_tcx() {
+    if !has_tcx() {
+        return;
+    }
     an_enforcer("etcx", Attach::Tcx, By::Tcx);
 }
 
 /// A filter of clsact, which the kernel runs behind the TCX chain.
 #[test]
 fn an_enforcer_of_clsact() {
+    if !has_tcx() {
+        return;
+    }
     an_enforcer("eclsact", Attach::Tcx, By::Filter);
 }
 
@@ -164,6 +170,9 @@ fn an_enforcer_beside_our_filter() {
 /// Over the budget a drop makes no record, but what it stopped is known all the same.
 #[test]
 fn stopped_beyond_the_budget() {
+    if !has_tcx() {
+        return;
+    }
     Lab::run("budget", |lab| {
         let interface = lab.connect("veth7");
         let mut kernel = load(&Settings { drop_budget: 1, ..Settings::default() }).unwrap();
@@ -279,6 +288,9 @@ fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destinatio
 /// interface's own though it has been silent, or one that the pod has sent from. Frames for many count everywhere.
 #[test]
 fn a_bridge_floods() {
+    if !has_tcx() {
+        return;
+    }
     Lab::run("flood", |lab| {
         // Or else its interfaces speak of themselves, now and then.
         lab.in_pod("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");

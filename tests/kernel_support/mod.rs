@@ -130,3 +130,13 @@ impl Sums {
         }
     }
 }
+
+/// True if this kernel can attach by TCX; else says that the test is about kernels that can.
+pub(crate) fn has_tcx() -> bool {
+    let Some(kernel) = load(&Settings::default()) else { return false };
+    let has = kernel.probes.means() == "tcx";
+    if !has {
+        eprintln!("NOT APPLICABLE: this kernel has no TCX");
+    }
+    has
+}
