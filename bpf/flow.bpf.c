@@ -83,13 +83,16 @@ static __always_inline int is_icmp(const struct packet *p)
 	return (p->protocol == PROTOCOL_ICMP || p->protocol == PROTOCOL_ICMPV6) && !(p->flags & WEBB_FLAG_NO_L4);
 }
 
-static __always_inline struct lane *lane_of(struct connection *c, const struct sighting *s)
+static __always_inline struct lane *lane_at(struct connection *c, __u32 lane)
 {
-	__u32 lane = (s->sender_is_b ? LANE_OF_B : 0) | (s->hook & LANE_OF_EGRESS);
-
 	/* The compiler knows the bounds, but verifiers before Linux 6.2 need to see the mask. */
 	barrier_var(lane);
 	return &c->lanes[lane & (LANES - 1)];
+}
+
+static __always_inline struct lane *lane_of(struct connection *c, const struct sighting *s)
+{
+	return lane_at(c, (s->sender_is_b ? LANE_OF_B : 0) | (s->hook & LANE_OF_EGRESS));
 }
 
 /* WEBB_FLAG_* of a packet or a delta. The pod's side sends on ingress of its veth, the node on egress of its device. */
@@ -109,6 +112,19 @@ static __always_inline __u8 direction_flags(const struct connection *c, int send
 static __always_inline __u64 time_now(int where)
 {
 	return where == IN_TRACING ? bpf_ktime_get_ns() : bpf_ktime_get_coarse_ns();
+}
+
+/*
+ * WEBB_FLAG_ONE_SIDED of a packet: TCP acknowledges only what was received. A connection that was picked up midway shows
+ * no SYN of the pod's, and says nothing.
+ */
+static __always_inline __u8 one_sided(struct connection *c, const struct sighting *s, const struct lane *lane)
+{
+	if (s->hook != WEBB_HOOK_FROM_POD || s->packet.protocol != PROTOCOL_TCP)
+		return 0;
+	if ((lane->flags & (TCP_SYN | TCP_ACK)) != (TCP_SYN | TCP_ACK))
+		return 0;
+	return lane_at(c, LANE_OF_EGRESS | (s->sender_is_b ? 0 : LANE_OF_B))->flags ? 0 : WEBB_FLAG_ONE_SIDED;
 }
 
 /*
@@ -144,7 +160,7 @@ static __always_inline int report_lane(struct sighting *s, struct connection *c,
 	delta = __sync_lock_test_and_set(&lane->pending, 0);
 	fill(r, kind, time_now(where), s->key.ifindex, &s->packet);
 	r->hook = s->hook;
-	r->flags |= direction_flags(c, s->sender_is_b, s->hook);
+	r->flags |= direction_flags(c, s->sender_is_b, s->hook) | one_sided(c, s, lane);
 	r->packets = delta >> PENDING_BYTES_BITS;
 	r->bytes = delta & PENDING_BYTES_MASK;
 	t->reported_packets += delta >> PENDING_BYTES_BITS;

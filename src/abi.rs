@@ -54,6 +54,8 @@ pub mod flag {
     pub const NO_L4: u8 = 0x08;
     /// Picked up midway: who started it was guessed from the ports.
     pub const GUESSED: u8 = 0x10;
+    /// The pod acknowledges something, and nothing was seen to reach it by this interface.
+    pub const ONE_SIDED: u8 = 0x20;
 }
 
 /// One observation in a ring: `struct webb_record`, 80 bytes.

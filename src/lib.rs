@@ -21,6 +21,7 @@ pub mod http;
 pub mod index;
 pub mod logging;
 pub mod metrics;
+pub mod network;
 pub mod pipeline;
 pub mod records;
 pub mod replay;

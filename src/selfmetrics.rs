@@ -175,6 +175,14 @@ defs! {
         "Pods' interfaces that need more than the plain programs: at_device (others may drop behind webb's program, so packets count when the device sends them), bridged (the bridge may flood)";
     PROBE_ATTACH_ERRORS: counter "webb_probe_attach_errors_total" []
         "Interfaces that could not be attached to";
+    PROBE_UNWATCHED_PODS: gauge "webb_probe_unwatched_pods" ["reason"]
+        "Running pods of this node that are not watched: they use the node's own network, or no interface of the node leads to them";
+    PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
+        "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs";
+    PROBE_GAPS: counter "webb_probe_gaps_total" []
+        "Times that an interface was found without its programs, because something else had removed them; they are attached again";
+    PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" []
+        "Packets that interfaces counted between the last time that their programs were seen to be there and such a find: so many at most were not seen";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]
         "Time spent in an eBPF program; only while kernel.bpf_stats_enabled is on";
     BPF_RUNS: counter "webb_bpf_runs_total" ["program"]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use actix_web::{App, test};
 use arc_swap::ArcSwap;
-use webb::cluster::{Cache, Settings, parse};
+use webb::cluster::{Cache, PodInterface, Settings, parse};
 use webb::http::{Beliefs, belief_routes};
 
 const CLUSTER: &str = include_str!("manifests/star-wars.yaml");
@@ -62,7 +62,11 @@ fn cache() -> Arc<Cache> {
     let manifest = parse("m.yaml", &format!("{CLUSTER}{MORE}")).unwrap();
     assert_eq!(manifest.problems, []);
     cache.replace(manifest.objects);
-    cache.set_interfaces(vec![(7, "10.0.1.10".parse().unwrap()), (8, "10.0.1.99".parse().unwrap())]);
+    let interface = |index, address: &str| {
+        let addresses = vec![address.parse().unwrap()];
+        PodInterface { index, namespace: None, addresses }
+    };
+    cache.set_interfaces(vec![interface(7, "10.0.1.10"), interface(8, "10.0.1.99")]);
     Arc::new(cache)
 }
 

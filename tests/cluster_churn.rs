@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use webb::cluster::{Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, Reference, Service, Settings, Slice};
+use webb::cluster::{
+    Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
+};
 use webb::flow::{Address, EndpointId, Flow, L4, Sort};
 use webb::index::policy::spec::{
     Action, Labels, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector,
@@ -190,12 +192,16 @@ fn sorts() {
     assert_eq!(index.addresses(), 4, "a service's address names nobody");
 }
 
+fn behind(index: u32, last: u8) -> PodInterface {
+    PodInterface { index, namespace: None, addresses: vec![ip(last)] }
+}
+
 /// The pod behind an interface is known whichever of the two comes first, follows the pod's address, and is forgotten
 /// with either. Only pods of this node have interfaces here.
 #[test]
 fn interfaces() {
     let cache = cache();
-    cache.set_interfaces(vec![(7, ip(5)), (8, ip(6))]);
+    cache.set_interfaces(vec![behind(7, 5), behind(8, 6)]);
     assert_eq!(cache.index_at(0).behind(7), None, "the interface is there before its pod");
     cache.upsert_at(pod("first", 5, 1), 0);
     let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
@@ -203,7 +209,7 @@ fn interfaces() {
     let index = cache.index_at(SECOND);
     assert_eq!(index.behind(7).map(|id| name(&index, id)).as_deref(), Some("first"));
     assert_eq!(index.behind(8), None);
-    cache.set_interfaces(vec![(9, ip(5))]);
+    cache.set_interfaces(vec![behind(9, 5)]);
     let index = cache.index_at(2 * SECOND);
     assert_eq!((index.behind(7), index.behind(9).is_some()), (None, true));
     assert_eq!(index.interfaces_of(index.behind(9)), [9]);

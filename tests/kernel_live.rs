@@ -17,11 +17,13 @@ use std::process::Command;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
+use futures::FutureExt;
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
 use kernel_support::{Kernel, has_tcx, load};
 use webb::abi::{Record, kind};
-use webb::bpf_loader::{Attach, AttachError, Change, Interface, Mode, Role, Selection, Settings, Watch, drop_reasons};
+use webb::bpf_loader::{Attach, AttachError, Mode, Settings, drop_reasons};
+use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
@@ -185,6 +187,31 @@ fn interfaces_are_watched() {
                     assert_eq!(index, last["pod3"].index);
                     break;
                 }
+            }
+        });
+    });
+}
+
+/// A burst of messages that overruns the socket costs a reading, and that reading is not lost when each wait for it is
+/// given up, as the agent's are for its other work.
+#[test]
+fn an_overrun_is_made_good_though_waits_are_given_up() {
+    Lab::run("overrun", |_| {
+        runtime().block_on(async {
+            let mut watch = Watch::new().await.unwrap();
+            // Nobody reads meanwhile: the messages about the last device find no room.
+            let aliases: String = (0..3000).map(|number| format!("link set dev lo alias a{number}\n")).collect();
+            let file = std::env::temp_dir().join(format!("webb-{}-overrun", std::process::id()));
+            std::fs::write(&file, format!("{aliases}link add late type bridge\n")).unwrap();
+            run(&format!("ip -batch {}", file.display()));
+            std::fs::remove_file(&file).unwrap();
+            let (mut late, started) = (false, std::time::Instant::now());
+            while !late {
+                match watch.next().now_or_never() {
+                    Some(change) => late = matches!(change.unwrap(), Change::Present(found) if found.name == "late"),
+                    None => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+                }
+                assert!(started.elapsed().as_secs() < 60, "the last device was never told");
             }
         });
     });

@@ -282,13 +282,53 @@ fn records_carry_what_was_pending() {
     assert_eq!(deltas, [(1, 54), (1, 154), (41, 40 * 154 + 54)]);
 }
 
+/// A pod that acknowledges what was not seen to reach it is marked, as server and as client. One whose packets are all
+/// seen is not, nor is a connection that was picked up midway.
+#[test]
+fn one_side_only() {
+    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let mut marked = |hook, packet: &[u8]| {
+        kernel.send(hook, packet);
+        kernel.records().iter().any(|record| record.flags & flag::ONE_SIDED != 0)
+    };
+    let (pod, other) = ((A, 40001), (B, 80));
+    assert!(!marked(Hook::FromPod, &tcp(pod, other, SYN, b"")), "it has received nothing yet");
+    assert!(marked(Hook::FromPod, &tcp(pod, other, ACK, b"")), "a client");
+    assert!(marked(Hook::FromPod, &tcp((A, 80), (B, 40002), SYN | ACK, b"")), "a server");
+
+    let (pod, other) = ((A, 40003), (B, 80));
+    for (hook, from, to, flags) in [
+        (Hook::FromPod, pod, other, SYN),
+        (Hook::ToPod, other, pod, SYN | ACK),
+        (Hook::FromPod, pod, other, ACK),
+        (Hook::FromPod, pod, other, FIN | ACK),
+        (Hook::ToPod, other, pod, FIN | ACK),
+        (Hook::FromPod, pod, other, ACK),
+        // The ports are used again.
+        (Hook::FromPod, pod, other, SYN),
+        (Hook::ToPod, other, pod, SYN | ACK),
+        (Hook::FromPod, pod, other, ACK),
+    ] {
+        assert!(!marked(hook, &tcp(from, to, flags, b"")), "{hook:?} {flags}");
+    }
+    let (pod, other) = ((A, 80), (B, 40004));
+    assert!(!marked(Hook::ToPod, &tcp(other, pod, SYN, b"")));
+    assert!(!marked(Hook::FromPod, &tcp(pod, other, SYN | ACK, b"")), "a server that was asked");
+
+    assert!(!marked(Hook::FromPod, &tcp((A, 40005), (B, 80), ACK, b"midway")));
+    assert!(!marked(Hook::FromPod, &tcp((A, 40005), (B, 80), FIN | ACK, b"")));
+    // A node's own device may well have another for the way back.
+    assert!(!marked(Hook::FromNetwork, &tcp((A, 80), (B, 40006), SYN | ACK, b"")));
+}
+
 /// Who started: the flags say it where there are any, else the well-known port, else who spoke first.
 #[test]
 fn who_started_is_told() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
     let from_pod = |kernel: &mut Kernel, packet: &[u8]| one(kernel, packet).flags;
     let guessed_reply = flag::REPLY | flag::GUESSED;
-    assert_eq!(from_pod(&mut kernel, &tcp((A, 80), (B, 40001), SYN | ACK, b"")), flag::REPLY, "a server answers");
+    let answer = from_pod(&mut kernel, &tcp((A, 80), (B, 40001), SYN | ACK, b""));
+    assert_eq!(answer & !flag::ONE_SIDED, flag::REPLY, "a server answers");
     assert_eq!(from_pod(&mut kernel, &tcp((A, 80), (B, 40002), ACK, b"")), guessed_reply, "midway, server's port");
     assert_eq!(from_pod(&mut kernel, &tcp((A, 40003), (B, 80), ACK, b"")), flag::EGRESS | flag::GUESSED);
     assert_eq!(from_pod(&mut kernel, &udp((A, 53), (B, 40004), b"")), flag::REPLY);

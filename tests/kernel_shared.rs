@@ -25,7 +25,8 @@ use kernel_support::lab::{Lab, counters, interfaces, run};
 use kernel_support::packets::{MAC_A, udp};
 use kernel_support::{Kernel, Sums, has_tcx, load};
 use webb::abi::{PORT_MACS, Record};
-use webb::bpf_loader::{Attach, Mode, Role, Settings, Special, TrafficControl, drop_reasons};
+use webb::bpf_loader::{Attach, Mode, Settings, Special, TrafficControl, drop_reasons};
+use webb::network::Role;
 use webb::records::Signal;
 
 /// How long nothing may move before that is a failure.

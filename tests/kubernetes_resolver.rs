@@ -57,7 +57,8 @@ fn start(sources: Sources) -> Resolver {
     let (commands, _requests) = Commands::new(Waker::new().unwrap());
     let settings =
         Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
-    let names = Arc::new(Names::new(settings, sources, Arc::clone(&index), Arc::clone(&component), commands));
+    let names =
+        Arc::new(Names::new(settings, sources, Arc::default(), Arc::clone(&index), Arc::clone(&component), commands));
     let policy = Policy {
         max_restarts: 3,
         window: Duration::from_mins(1),

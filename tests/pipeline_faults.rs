@@ -76,8 +76,13 @@ fn road_with(backoff: Duration) -> Road {
     let (post, commands) = Commands::new(waker.clone());
     let desk = CutDesk::new(Arc::clone(&road_lanes), post);
     let decoder_seat = Arc::new(ArcSwapOption::empty());
-    let decoder =
-        DecoderActor::start(Reasons::new([]), Box::new(|| None), Arc::clone(&decoder_seat), intensity("decoder"));
+    let decoder = DecoderActor::start(
+        Reasons::new([]),
+        Box::new(|| None),
+        Arc::default(),
+        Arc::clone(&decoder_seat),
+        intensity("decoder"),
+    );
     let fault_to = decoder.clone();
     let counters = Arc::new(Counters::default());
     let ring = MemoryRing::default();

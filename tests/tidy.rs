@@ -22,7 +22,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (0, &["abi", "clock", "fault", "hash", "logging", "sym", "selfmetrics"]),
     (1, &["file", "flow"]),
     (2, &["index", "decode", "settings"]),
-    (3, &["metrics", "expose", "records"]),
+    (3, &["metrics", "expose", "records", "network"]),
     (4, &["pipeline", "bpf_loader", "cluster", "conntrack", "replay", "tls"]),
     (5, &["actors"]),
     (6, &["http", "cli"]),
@@ -46,6 +46,7 @@ const LONGEST: usize = 500;
 const CRATES: &[(&str, &[&str], &str)] = &[
     ("actix", &["actors", "http", "app", "main"], "actors are a thin skin: keep the work in a module below them"),
     ("aya", &["bpf_loader"], "the eBPF library changes often: all of its use stays in bpf_loader"),
+    ("rtnetlink", &["network"], "what the kernel says of interfaces is worked out in one place"),
     ("kube", &["cluster"], "the cluster's source must be replaceable: all use of kube stays in cluster"),
     ("k8s_openapi", &["cluster"], "Kubernetes' types stay in cluster"),
     ("foldhash", &["hash"], "a table that others can feed must be seeded well: use crate::hash::RandomState"),

@@ -35,6 +35,7 @@ enum webb_kind {
 #define WEBB_FLAG_FRAGMENT 0x04 /* a fragment of an IP packet: no layer 4 */
 #define WEBB_FLAG_NO_L4 0x08    /* no layer 4 that we read: fragment, ESP, GRE, not IP */
 #define WEBB_FLAG_GUESSED 0x10  /* picked up midway: who started it was guessed from the ports */
+#define WEBB_FLAG_ONE_SIDED 0x20 /* the pod acknowledges, and nothing was seen to reach it by this interface */
 
 /* Why a packet could not be parsed; the index into webb_totals.unparsed_*. */
 enum webb_unparsed {

@@ -56,10 +56,12 @@ impl From<&Settings> for Sources {
 impl Sources {
     /// The source to use, and why. Looks at the machine: for a service account and for a kubeconfig.
     pub fn choose(&self) -> (Chosen, &'static str) {
-        self.choose_with(|| Access::find(self.kubeconfig.as_deref()))
+        self.choose_with(|| Access::find(self.kubeconfig.as_deref()), Access::is_without_token())
     }
 
-    fn choose_with(&self, find: impl FnOnce() -> Option<Access>) -> (Chosen, &'static str) {
+    fn choose_with(&self, find: impl FnOnce() -> Option<Access>, no_token: bool) -> (Chosen, &'static str) {
+        const NO_TOKEN: &str = "this is a pod without a token for its service account: automountServiceAccountToken must \
+            not be false (or set cluster_source: none, and no address has a name)";
         const ASKED: &str = "cluster_source asks for it";
         const NO_ACCESS: &str =
             "no way to the API server: not in a pod with a service account, and no kubeconfig; set `kubeconfig`";
@@ -67,11 +69,15 @@ impl Sources {
             (ClusterSource::None, _) => (Chosen::Nothing, ASKED),
             (ClusterSource::Manifest, Some(path)) => (Chosen::Manifest(path.clone()), ASKED),
             (ClusterSource::Manifest, None) => (Chosen::Missing("`cluster_manifest` is not set"), ASKED),
-            (ClusterSource::Kubernetes, _) => (find().map_or(Chosen::Missing(NO_ACCESS), Chosen::Kubernetes), ASKED),
+            (ClusterSource::Kubernetes, _) => {
+                let missing = Chosen::Missing(if no_token { NO_TOKEN } else { NO_ACCESS });
+                (find().map_or(missing, Chosen::Kubernetes), ASKED)
+            }
             (ClusterSource::Auto, Some(path)) => (Chosen::Manifest(path.clone()), "cluster_manifest is set"),
             (ClusterSource::Auto, None) => match find() {
                 Some(Access::InCluster) => (Chosen::Kubernetes(Access::InCluster), "this is a pod"),
                 Some(access) => (Chosen::Kubernetes(access), "there is no manifest, but a kubeconfig"),
+                None if no_token => (Chosen::Missing(NO_TOKEN), "this is a pod"),
                 None => (Chosen::Nothing, "there is neither manifest nor service account nor kubeconfig"),
             },
         }
@@ -89,7 +95,7 @@ mod tests {
         let choose = |source, manifest: bool, access: Option<&Access>| {
             let manifest = manifest.then(|| file.clone());
             let sources = Sources { source, manifest, kubeconfig: None, pace: Pace::default() };
-            sources.choose_with(|| access.cloned()).0
+            sources.choose_with(|| access.cloned(), false).0
         };
         let api = |access: &Access| Chosen::Kubernetes(access.clone());
         for access in [None, Some(&config), Some(&Access::InCluster)] {
@@ -103,7 +109,25 @@ mod tests {
             }
         }
         assert!(matches!(choose(ClusterSource::Manifest, false, None), Chosen::Missing(_)));
-        let (_, why) = Sources::from(&Settings::default()).choose_with(|| None);
+        let (_, why) = Sources::from(&Settings::default()).choose_with(|| None, false);
         assert_eq!(why, "there is neither manifest nor service account nor kubeconfig");
+    }
+
+    /// A pod without a token is not quietly without names, unless that is what was asked for.
+    #[test]
+    fn a_pod_without_a_token_is_told() {
+        let choose = |source| {
+            let sources = Sources { source, manifest: None, kubeconfig: None, pace: Pace::default() };
+            sources.choose_with(|| None, true).0
+        };
+        for source in [ClusterSource::Auto, ClusterSource::Kubernetes] {
+            let Chosen::Missing(what) = choose(source) else { panic!("{source:?}") };
+            assert!(what.contains("automountServiceAccountToken"), "{what}");
+        }
+        assert_eq!(choose(ClusterSource::None), Chosen::Nothing);
+        // With a kubeconfig there is another way.
+        let sources = Sources::from(&Settings::default());
+        let access = Access::Kubeconfig("k".into());
+        assert_eq!(sources.choose_with(|| Some(access.clone()), true).0, Chosen::Kubernetes(access));
     }
 }

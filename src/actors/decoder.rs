@@ -14,7 +14,7 @@ use actix::prelude::*;
 use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use crate::decode::Decoder;
+use crate::decode::{Decoder, OneSided};
 use crate::fault::{Kind, State};
 use crate::flow::Reasons;
 use crate::pipeline::DecoderSeat;
@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_secs(10);
 pub struct DecoderActor {
     reasons: Reasons,
     reread: Reread,
+    one_sided: Arc<OneSided>,
     seat: Arc<DecoderSeat>,
     intensity: Intensity,
     down: bool,
@@ -41,13 +42,20 @@ pub struct DecoderActor {
 }
 
 impl DecoderActor {
-    /// Starts the decoder for a kernel with these drop reasons.
-    pub fn start(reasons: Reasons, reread: Reread, seat: Arc<DecoderSeat>, intensity: Intensity) -> Addr<Self> {
-        Supervisor::start(move |_| Self { reasons, reread, seat, intensity, down: false, finishing: false })
+    /// Starts the decoder for a kernel with these drop reasons. What is seen of one side only goes to `one_sided`.
+    pub fn start(
+        reasons: Reasons,
+        reread: Reread,
+        one_sided: Arc<OneSided>,
+        seat: Arc<DecoderSeat>,
+        intensity: Intensity,
+    ) -> Addr<Self> {
+        Supervisor::start(move |_| Self { reasons, reread, one_sided, seat, intensity, down: false, finishing: false })
     }
 
     fn seat(&self) {
-        self.seat.store(Some(Arc::new(Decoder::new(self.reasons.clone()))));
+        let decoder = Decoder::with_one_sided(self.reasons.clone(), Arc::clone(&self.one_sided));
+        self.seat.store(Some(Arc::new(decoder)));
     }
 
     /// Seats a decoder that knows more reasons, if one was missed and there are more.

@@ -13,22 +13,25 @@
 //! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
+mod attempts;
 pub mod cluster_source;
 pub mod configurator;
 pub mod conntrack;
 pub mod decoder;
 pub mod departures;
 pub mod fleet;
+mod gaps;
 pub mod guard;
 pub mod http;
 pub mod keeper;
 pub mod metrics_file;
-pub mod pod_routes;
+pub mod network;
 pub mod probes;
 pub mod reader;
 pub mod resolver;
 pub mod restart;
 pub mod sweeper;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};

@@ -2,20 +2,31 @@
 //!
 //! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every program where it
 //! is. A new life reads all interfaces anew and brings what is attached in line.
+//!
+//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for one. So every few
+//! seconds it is verified that the programs are where they were attached.
+//!
+//! What cannot be seen is said: pods without an interface here, and packets that reach pods past the programs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::Addr;
+use futures::FutureExt;
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
+use super::attempts::Attempts;
+use super::gaps::{Gaps, VERIFY};
 use super::keeper::{Failure, ThreadKeeper};
+use super::network::Network;
 use super::restart::Intensity;
-use crate::bpf_loader::{self, Change, Cost, Interface, Probes, Role, Selection, Special, TrafficControl};
+use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
+use crate::cluster::PodInterface;
+use crate::decode::OneSided;
 use crate::fault::{Component, State, inject};
+use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
 
 /// How long the thread waits for a change at most.
@@ -27,8 +38,8 @@ const LOOK: Duration = Duration::from_secs(2);
 /// How soon it is looked at after a message, so that many messages are one look.
 const SOON: Duration = Duration::from_millis(20);
 
-/// How often an interface that could not be attached to is tried again.
-const RETRY: u32 = 10; // quiet turns: ten seconds
+/// Errors that are said one by one; the rest as a number.
+const SHOWN: usize = 5;
 
 /// The probes and the interfaces they are to be on; shared by all lives of the thread.
 #[derive(Debug)]
@@ -38,19 +49,32 @@ pub struct Watch {
     reselect: AtomicBool,
     /// Ends the thread's wait.
     wake: Notify,
+    network: Arc<Network>,
+    pub(super) one_sided: Arc<OneSided>,
     errors: AtomicU64,
+    pub(super) gaps: AtomicU64,
+    pub(super) gap_packets: AtomicU64,
     component: Arc<Component>,
 }
 
 impl Watch {
-    /// Nothing attached yet.
-    pub fn new(probes: Probes, selection: Selection, component: Arc<Component>) -> Self {
+    /// Nothing attached yet. What is found out about this node's network goes to `network`.
+    pub fn new(
+        probes: Probes,
+        selection: Selection,
+        (network, one_sided): (Arc<Network>, Arc<OneSided>),
+        component: Arc<Component>,
+    ) -> Self {
         Self {
             probes: Mutex::new(probes),
             selection: Mutex::new(selection),
             reselect: AtomicBool::new(false),
             wake: Notify::new(),
+            network,
+            one_sided,
             errors: AtomicU64::new(0),
+            gaps: AtomicU64::new(0),
+            gap_packets: AtomicU64::new(0),
             component,
         }
     }
@@ -87,44 +111,60 @@ impl Watch {
         self.errors.load(Relaxed)
     }
 
+    /// How many times an interface was found without its programs, and how many packets may have passed it meanwhile.
+    pub fn gaps(&self) -> (u64, u64) {
+        (self.gaps.load(Relaxed), self.gap_packets.load(Relaxed))
+    }
+
+    /// How many records say that packets reach a pod past the programs.
+    pub fn one_sided(&self) -> u64 {
+        self.one_sided.count()
+    }
+
+    /// Pods of this node without a watched interface, by reason.
+    pub fn unwatched_pods(&self) -> [(&'static str, u64); 2] {
+        let coverage = self.network.coverage();
+        [("host_network", coverage.host_network as u64), ("no_interface", coverage.unwatched.len() as u64)]
+    }
+
     /// What the programs have cost so far.
     pub fn cost(&self) -> Vec<Cost> {
         self.probes().cost()
     }
 
-    fn probes(&self) -> std::sync::MutexGuard<'_, Probes> {
+    pub(super) fn probes(&self) -> std::sync::MutexGuard<'_, Probes> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Brings one interface in line with the selection. False if it should be tried again later.
-    fn adjust(&self, interface: &Interface) -> bool {
-        let wanted = self.selection.lock().unwrap_or_else(PoisonError::into_inner).role(interface);
+    fn role(&self, interface: &Interface) -> Option<Role> {
+        self.selection.lock().unwrap_or_else(PoisonError::into_inner).role(interface)
+    }
+
+    /// Brings one interface in line with the selection. True if it was attached to.
+    fn adjust(&self, interface: &Interface) -> Result<bool, AttachError> {
+        let wanted = self.role(interface);
         let mut probes = self.probes();
         let is = probes.attached().find(|(index, _, _)| *index == interface.index).map(|(_, _, role)| role);
         if is == wanted && wanted.is_none() {
-            return true;
+            return Ok(false);
         }
         if is.is_some() && is != wanted {
             probes.detach(interface.index);
             tracing::info!(interface = %interface.name, "no longer watched");
         }
-        let Some(role) = wanted else { return true };
+        let Some(role) = wanted else { return Ok(false) };
         match probes.attach(interface, role) {
             // Attached already: only what is known of it may have changed.
-            Ok(()) if is == wanted => true,
+            Ok(()) if is == wanted => Ok(false),
             Ok(()) => {
                 tracing::info!(interface = %interface.name, ?role, means = probes.means(), "watched");
-                true
+                Ok(true)
             }
             Err(error) if error.is_vanished() => {
                 tracing::debug!(interface = %interface.name, "gone before it could be watched");
-                true
+                Ok(false)
             }
-            Err(error) => {
-                self.errors.fetch_add(1, Relaxed);
-                tracing::error!(interface = %interface.name, "cannot watch it: {error}");
-                false
-            }
+            Err(error) => Err(error),
         }
     }
 
@@ -150,73 +190,75 @@ impl Watch {
             }
         };
         seen.unseen = None;
-        for bpf_loader::Arranged { index, name, outcome } in arranged {
+        for Arranged { index, name, outcome } in arranged {
             match outcome {
                 Ok(Special { bridged, at_device }) => {
                     tracing::info!(interface = %name, bridged, at_device, "watched by what else is there");
                 }
                 Err(error) if error.is_vanished() => {}
                 Err(error) => {
-                    self.errors.fetch_add(1, Relaxed);
-                    tracing::error!(interface = %name, "no longer watched, tried again soon: {error}");
-                    seen.failed.insert(index, RETRY);
+                    tracing::error!(interface = %name, "no longer watched, tried again soon");
+                    self.judge(index, Err(error), seen);
                 }
             }
         }
     }
 
     async fn follow(&self, life: &Life) -> Result<(), Failure> {
-        let mut interfaces = bpf_loader::Watch::new().await?;
+        let mut watch = network::Watch::new().await?;
         let mut kernel = TrafficControl::open()?;
-        let mut look = Instant::now();
-        let mut seen = Seen::default();
+        let mut seen = Seen::new(Instant::now());
         // What is there already comes first, without a wait; whatever is attached beyond that has gone meanwhile.
-        while let Ok(change) = tokio::time::timeout(Duration::ZERO, interfaces.next()).await {
-            self.follow_one(change?, &mut seen);
+        while let Some(change) = watch.next().now_or_never() {
+            self.follow_one(change?, &watch, &mut seen).await?;
         }
         self.forget_others(&seen);
+        seen.news = true;
+        self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
         while !life.stopping() {
             life.beat();
             inject::point("probes");
             if self.reselect.swap(false, Relaxed) {
-                seen.failed.clear();
+                seen.attempts.clear();
                 for interface in seen.known.clone().values() {
-                    self.try_adjust(interface, &mut seen);
+                    self.try_adjust(interface, &watch, &mut seen).await?;
                 }
             }
+            let wait = seen.due().saturating_duration_since(Instant::now()).min(TURN);
             tokio::select! {
-                change = interfaces.next() => {
-                    self.follow_one(change?, &mut seen);
-                    look = look.min(Instant::now() + SOON);
-                }
-                () = tokio::time::sleep_until(look) => {
-                    self.arrange(&mut kernel, &mut seen);
-                    look = Instant::now() + LOOK;
-                }
+                change = watch.next() => self.follow_one(change?, &watch, &mut seen).await?,
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(TURN) => self.retry(&mut seen),
+                () = tokio::time::sleep(wait) => {}
             }
-            self.say(&seen);
+            self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
+            self.say(&mut seen);
         }
         Ok(())
     }
 
-    fn follow_one(&self, change: Change, seen: &mut Seen) {
+    async fn follow_one(&self, change: Change, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
         match change {
             Change::Present(interface) => {
-                self.try_adjust(&interface, seen);
+                self.try_adjust(&interface, watch, seen).await?;
+                seen.peers.see(&interface, Instant::now());
                 seen.known.insert(interface.index, interface);
             }
             Change::Gone { index } => {
                 seen.known.remove(&index);
-                seen.failed.remove(&index);
+                seen.attempts.done(index);
+                seen.gaps.forget(index);
+                seen.peers.keep(seen.known.values());
                 if self.probes().detach(index) {
                     tracing::info!(index, "a watched interface is gone");
                 }
             }
-            // The look that follows every change is all it asks for.
-            Change::TrafficControl => {}
+            Change::Node(node) => seen.node = node,
+            // The looks that follow every change are all it asks for.
+            Change::TrafficControl => seen.gaps.soon(Instant::now()),
         }
+        seen.news = true;
+        seen.look = seen.look.min(Instant::now() + SOON);
+        Ok(())
     }
 
     /// Drops links to interfaces that went while nobody looked.
@@ -229,32 +271,110 @@ impl Watch {
         }
     }
 
-    fn try_adjust(&self, interface: &Interface, seen: &mut Seen) {
-        if self.adjust(interface) {
-            seen.failed.remove(&interface.index);
+    async fn try_adjust(&self, interface: &Interface, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
+        let by_filters = self.role(interface).is_some() && self.probes().by_filters();
+        let result = if by_filters && watch.without_egress().await?.contains(&interface.index) {
+            Err(AttachError::NoEgress { name: interface.name.clone() })
         } else {
-            seen.failed.insert(interface.index, RETRY);
+            self.adjust(interface)
+        };
+        self.judge(interface.index, result, seen);
+        Ok(())
+    }
+
+    /// Takes note of how an attempt ended. The same error is logged once.
+    pub(super) fn judge(&self, index: u32, result: Result<bool, AttachError>, seen: &mut Seen) {
+        let error = match result {
+            Ok(attached) => {
+                if attached {
+                    seen.gaps.soon(Instant::now());
+                }
+                return seen.attempts.done(index);
+            }
+            Err(error) => error,
+        };
+        self.errors.fetch_add(1, Relaxed);
+        if seen.attempts.failed(index, &error, Instant::now()) {
+            tracing::error!("{error}");
         }
     }
 
-    fn retry(&self, seen: &mut Seen) {
-        for turns in seen.failed.values_mut() {
-            *turns = turns.saturating_sub(1);
+    /// Each of these has its point in time, so a stream of changes puts none of them off.
+    async fn do_what_is_due(
+        &self,
+        watch: &network::Watch,
+        kernel: &mut TrafficControl,
+        seen: &mut Seen,
+    ) -> Result<(), Failure> {
+        let now = Instant::now();
+        for index in seen.attempts.due(now) {
+            match seen.known.get(&index).cloned() {
+                Some(interface) => self.try_adjust(&interface, watch, seen).await?,
+                None => seen.attempts.done(index),
+            }
         }
-        let due = seen.failed.iter().filter(|(_, turns)| **turns == 0);
-        let due: Vec<Interface> = due.filter_map(|(index, _)| seen.known.get(index).cloned()).collect();
-        for interface in due {
-            self.try_adjust(&interface, seen);
+        if seen.look <= now {
+            self.arrange(kernel, seen);
+            seen.look = now + LOOK;
+        }
+        if seen.peers.due().is_some_and(|due| due <= now) {
+            seen.news |= seen.peers.ask(watch, now).await;
+        }
+        if std::mem::take(&mut seen.news) {
+            self.publish(seen);
+            self.warn_of_doubles(seen);
+        }
+        if seen.gaps.next <= now {
+            seen.gaps.next = now + VERIFY;
+            self.verify(watch, seen).await?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what is known of this node's network.
+    fn publish(&self, seen: &Seen) {
+        let watched: Vec<u32> =
+            self.probes().attached().filter(|(_, _, role)| *role == Role::Pod).map(|(index, _, _)| index).collect();
+        let interfaces = watched.iter().filter_map(|index| seen.known.get(index)).map(|interface| PodInterface {
+            index: interface.index,
+            namespace: interface.namespace,
+            addresses: seen.peers.behind(interface),
+        });
+        self.network.set(&seen.node, interfaces.collect());
+    }
+
+    /// Warns of devices of the node whose packets count twice: once as they are, once inside others.
+    fn warn_of_doubles(&self, seen: &mut Seen) {
+        let node: Vec<u32> =
+            self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();
+        let devices: Vec<&Interface> = node.iter().filter_map(|index| seen.known.get(index)).collect();
+        let doubles = network::selection::doubles(&devices).map(|(upper, lower)| (upper.to_owned(), lower.to_owned()));
+        if doubles != seen.doubles {
+            if let Some((upper, lower)) = &doubles {
+                tracing::warn!(
+                    "interfaces.node has both {upper} and {lower}, by which its packets leave: such a packet counts twice"
+                );
+            }
+            seen.doubles = doubles;
         }
     }
 
     /// What the component says of itself.
-    fn say(&self, seen: &Seen) {
+    fn say(&self, seen: &mut Seen) {
         let mut missing: Vec<String> = self.probes().degraded();
-        let names: Vec<_> = seen.failed.keys().filter_map(|index| seen.known.get(index)).collect();
-        let names: Vec<_> = names.iter().map(|interface| interface.name.as_str()).collect();
-        if !names.is_empty() {
-            missing.push(format!("not watched: {}", names.join(", ")));
+        let mut errors: Vec<&str> = seen.attempts.errors().collect();
+        errors.sort_unstable();
+        missing.extend(errors.iter().take(SHOWN).map(|error| (*error).to_owned()));
+        if errors.len() > SHOWN {
+            missing.push(format!("{} more interfaces are not watched", errors.len() - SHOWN));
+        }
+        let now = Instant::now();
+        missing.extend(seen.unseen.clone());
+        missing.extend(seen.gaps.complaint(now));
+        missing.extend(self.network.coverage().complaint());
+        missing.extend(self.past_the_hook(seen, now));
+        if missing.is_empty() && !self.probes().attached().any(|(_, _, role)| role == Role::Pod) {
+            return self.component.set_state(State::Up, "no interface of a pod is in sight yet");
         }
         missing.extend(seen.unseen.clone());
         let state = if missing.is_empty() { State::Up } else { State::Degraded };
@@ -263,13 +383,48 @@ impl Watch {
 }
 
 /// What one life of the thread knows of the interfaces.
-#[derive(Debug, Default)]
-struct Seen {
-    known: HashMap<u32, Interface>,
-    /// Could not be attached to: turns until the next try.
-    failed: HashMap<u32, u32>,
-    /// Why it is not known what else is on the way out of interfaces, if so.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) known: HashMap<u32, Interface>,
+    node: Node,
+    peers: Peers,
+    attempts: Attempts,
+    pub(super) gaps: Gaps,
+    /// When the way out of interfaces is looked at next.
+    look: Instant,
+    /// Why it is not known what else is there, if so.
     unseen: Option<String>,
+    /// There is something to pass on.
+    news: bool,
+    /// How often packets were seen to have reached pods past the programs, and when that last grew.
+    pub(super) one_sided: (u64, Instant),
+    pub(super) past_the_hook_said: bool,
+    /// Devices of the node whose packets count twice.
+    doubles: Option<(String, String)>,
+}
+
+impl Seen {
+    fn new(now: Instant) -> Self {
+        Self {
+            known: HashMap::new(),
+            node: Node::default(),
+            peers: Peers::default(),
+            attempts: Attempts::default(),
+            gaps: Gaps::new(now),
+            look: now,
+            unseen: None,
+            news: false,
+            one_sided: (0, now),
+            past_the_hook_said: false,
+            doubles: None,
+        }
+    }
+
+    /// When there is something to do, whatever happens until then.
+    fn due(&self) -> Instant {
+        let others = [self.attempts.next(), self.peers.due()].into_iter().flatten();
+        others.fold(self.gaps.next.min(self.look), Instant::min)
+    }
 }
 
 /// Starts following the interfaces.

@@ -4,7 +4,6 @@
 //! by one, and an index of what has come together is published at most five times a second, so a change is seen within
 //! 300 ms. The reader picks an index up between two batches. With the source gone or broken, the last one keeps serving.
 
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +17,10 @@ use tokio::time::sleep;
 use super::cluster_source::{Chosen, Sources};
 use super::departures::Departures;
 use super::keeper::{Failure, ThreadKeeper};
-use super::pod_routes;
+use super::network::Network;
 use super::restart::Intensity;
 use crate::cluster::kubernetes::{self, Access, Pace, Status};
-use crate::cluster::{self, Cache, Counts, Manifest, ManifestSource};
+use crate::cluster::{self, Cache, Counts, Coverage, Manifest, ManifestSource};
 use crate::fault::{Component, State, inject};
 use crate::index::Index;
 use crate::pipeline::{Command, Commands, Life};
@@ -44,6 +43,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a source that is wanted and missing is looked for.
 const SEARCH: Duration = Duration::from_secs(5);
 
+/// How often it is looked whether every pod of this node is watched. What is amiss twice in turn is said.
+const COVER: Duration = Duration::from_secs(10);
+
 /// Problems of a manifest that are logged one by one; the rest as a number.
 const SHOWN: usize = 20;
 
@@ -57,8 +59,11 @@ pub struct Names {
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
     departures: Mutex<Departures>,
-    /// Addresses that are behind an interface of this node.
-    routes: Mutex<Vec<(u32, IpAddr)>>,
+    network: Arc<Network>,
+    /// Which version of it the names are made of.
+    network_seen: AtomicU64,
+    /// When it is looked next whether all pods are watched, and what was found last.
+    covered: Mutex<(Option<Instant>, Coverage)>,
     /// Leads to the reader, which tells the aggregators what pods are gone.
     reader: Commands,
     /// Whether the API server is the source, and how its watches go.
@@ -79,6 +84,7 @@ impl Names {
     pub fn new(
         settings: cluster::Settings,
         sources: Sources,
+        network: Arc<Network>,
         index: Arc<ArcSwap<Index>>,
         component: Arc<Component>,
         reader: Commands,
@@ -90,7 +96,9 @@ impl Names {
             index,
             component,
             departures: Mutex::default(),
-            routes: Mutex::default(),
+            network,
+            network_seen: AtomicU64::new(0),
+            covered: Mutex::default(),
             reader,
             watching: AtomicBool::new(false),
             watches: Status::default(),
@@ -176,12 +184,14 @@ impl Names {
         self.cache.set_watched(false);
         self.cache.replace(objects);
         self.publish();
-        let why = if count == 0 {
-            String::new()
-        } else {
-            format!("{count} objects of the manifest, or parts of them, cannot be used")
-        };
-        self.tell(if count == 0 { State::Up } else { State::Degraded }, why);
+        let unusable =
+            (count > 0).then(|| format!("{count} objects of the manifest, or parts of them, cannot be used"));
+        let name = self.name_complaint();
+        if let Some(complaint) = &name {
+            tracing::warn!("{complaint}");
+        }
+        let why: Vec<String> = name.into_iter().chain(unusable).collect();
+        self.tell(if why.is_empty() { State::Up } else { State::Degraded }, why.join("; "));
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
     }
 
@@ -211,15 +221,39 @@ impl Names {
         self.published.fetch_add(1, Relaxed);
     }
 
-    /// Looks which pods are behind which interfaces: a pod's route may come after the pod.
-    fn look_at_routes(&self) {
-        let routes = pod_routes::read();
-        let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
-        if *known != routes {
-            known.clone_from(&routes);
-            self.cache.set_interfaces(routes);
+    /// Takes over what has changed in this node's network: its own addresses, and what is behind which interface.
+    fn look_at_network(&self) {
+        let version = self.network.version();
+        if self.network_seen.swap(version, Relaxed) != version {
+            self.cache.set_own_addresses(self.network.addresses());
+            self.cache.set_interfaces(self.network.interfaces());
             self.publish();
         }
+    }
+
+    /// Looks whether every pod of this node is watched.
+    fn look_at_coverage(&self) {
+        let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
+        let (next, before) = &mut *covered;
+        let now = Instant::now();
+        if !self.complete.load(Relaxed) || next.is_some_and(|next| now < next) {
+            return;
+        }
+        *next = Some(now + COVER);
+        let found = self.cache.coverage(&self.index.load(), &self.network.watched());
+        self.network.set_coverage(found.and(before));
+        *before = found;
+    }
+
+    /// What is wrong with this node's name; none if nothing is.
+    fn name_complaint(&self) -> Option<String> {
+        let name = self.cache.node_name();
+        self.cache.is_on_unknown_node().then(|| {
+            format!(
+                "no Node is called `{name}`, so every pod is taken for one of another node: set node_name, or in a pod \
+                 NODE_NAME from spec.nodeName"
+            )
+        })
     }
 
     /// Has the series of pods removed that went a minute ago.
@@ -285,7 +319,8 @@ impl Names {
         life.beat();
         while self.goes_on(life, turn) {
             self.look(&mut source);
-            self.look_at_routes();
+            self.look_at_network();
+            self.look_at_coverage();
             self.say_goodbye();
             self.complete.store(true, Relaxed);
             self.rest(life, turn, LOOK);
@@ -303,6 +338,7 @@ impl Names {
         self.complete.store(true, Relaxed);
         while self.goes_on(life, turn) {
             inject::point("resolver");
+            self.look_at_network();
             self.say_goodbye();
             self.rest(life, turn, LOOK);
         }
@@ -343,10 +379,21 @@ impl Names {
 
     async fn tend(&self, life: &Life, turn: u64) {
         let began = Instant::now();
+        let mut said = None;
         while self.goes_on(life, turn) {
             inject::point("resolver");
             life.beat();
-            let complaint = self.watches.complaint();
+            let mut complaint = self.watches.complaint();
+            let name = self.watches.synced().then(|| self.name_complaint()).flatten();
+            if name != said {
+                if let Some(text) = &name {
+                    tracing::warn!("{text}");
+                }
+                said.clone_from(&name);
+            }
+            if let Some(text) = name {
+                complaint = if complaint.is_empty() { text } else { format!("{text}; {complaint}") };
+            }
             let state = if complaint.is_empty() {
                 State::Up
             } else if !self.watches.synced() && began.elapsed() < PATIENCE {
@@ -355,7 +402,8 @@ impl Names {
                 State::Degraded
             };
             self.tell(state, complaint);
-            self.look_at_routes();
+            self.look_at_network();
+            self.look_at_coverage();
             self.say_goodbye();
             sleep(TEND).await;
         }
@@ -365,15 +413,4 @@ impl Names {
 /// Starts the resolver. Its longest wait is a second, while it follows an API server.
 pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadKeeper> {
     ThreadKeeper::start(Arc::new(move |life: &Life| names.run(life)), Arc::new(|| {}), intensity)
-}
-
-/// Every address of this machine's own interfaces: `reserved:host`, whether its Node object lists it or not.
-pub fn own_addresses() -> Vec<IpAddr> {
-    match if_addrs::get_if_addrs() {
-        Ok(interfaces) => interfaces.iter().map(if_addrs::Interface::ip).collect(),
-        Err(error) => {
-            tracing::warn!("cannot list this machine's addresses: {error}; only its Node object's are reserved:host");
-            Vec::new()
-        }
-    }
 }

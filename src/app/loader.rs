@@ -2,15 +2,15 @@
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
-use crate::bpf_loader::{self, Selection};
+use crate::network::{Pods, Selection};
 use crate::settings;
 
 /// Which interfaces are watched, and as what.
 pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {
     Selection {
         pods: match &interfaces.pods {
-            settings::Pods::Auto => bpf_loader::Pods::Veths,
-            settings::Pods::Globs(list) => bpf_loader::Pods::Globs(globs(list)),
+            settings::Pods::Auto => Pods::Auto,
+            settings::Pods::Globs(list) => Pods::Globs(globs(list)),
         },
         node_devices: globs(&interfaces.node),
     }

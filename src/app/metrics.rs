@@ -169,7 +169,15 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
 
 pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
     metrics.add(
-        &[&own::PROBE_INTERFACES, &own::PROBE_SPECIAL_INTERFACES, &own::PROBE_ATTACH_ERRORS],
+        &[
+            &own::PROBE_INTERFACES,
+            &own::PROBE_SPECIAL_INTERFACES,
+            &own::PROBE_ATTACH_ERRORS,
+            &own::PROBE_UNWATCHED_PODS,
+            &own::PROBE_ONE_SIDED,
+            &own::PROBE_GAPS,
+            &own::PROBE_GAP_PACKETS,
+        ],
         Box::new(move |rows| {
             for (role, count) in watch.attached() {
                 rows.add(&own::PROBE_INTERFACES, &[role], count);
@@ -178,6 +186,13 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
                 rows.add(&own::PROBE_SPECIAL_INTERFACES, &[special], count);
             }
             rows.add(&own::PROBE_ATTACH_ERRORS, &[], watch.errors());
+            for (reason, count) in watch.unwatched_pods() {
+                rows.add(&own::PROBE_UNWATCHED_PODS, &[reason], count);
+            }
+            rows.add(&own::PROBE_ONE_SIDED, &[], watch.one_sided());
+            let (gaps, packets) = watch.gaps();
+            rows.add(&own::PROBE_GAPS, &[], gaps);
+            rows.add(&own::PROBE_GAP_PACKETS, &[], packets);
         }),
     )
 }

@@ -7,11 +7,13 @@
 
 mod error;
 mod ledger;
+mod listen;
 mod loader;
 mod metrics;
 mod probe;
 mod reload;
 mod replay;
+mod site;
 mod start;
 mod stop;
 

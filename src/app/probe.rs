@@ -1,4 +1,4 @@
-//! `webb probe`: what this kernel and these privileges allow.
+//! `webb probe`: what this kernel and these privileges allow, and what is around this process.
 
 use std::io::{self, Write};
 
@@ -15,6 +15,7 @@ use crate::conntrack;
 pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     let mut findings = findings();
     findings.push(connection_tracking());
+    findings.extend(super::site::findings());
     if as_json {
         let list: Vec<_> = findings
             .iter()

@@ -1,6 +1,6 @@
 //! Starting, in order, and what runs afterwards.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::{StartError, ledger, loader, metrics};
+use super::{StartError, ledger, listen, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
@@ -19,8 +19,9 @@ use crate::actors::fleet::{Fleet, Yard};
 use crate::actors::http::{HttpActor, Routes};
 use crate::actors::keeper::ThreadKeeper;
 use crate::actors::metrics_file::MetricsFile;
+use crate::actors::network::Network;
 use crate::actors::probes::Watch;
-use crate::actors::resolver::{Names, own_addresses};
+use crate::actors::resolver::Names;
 use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
 use crate::actors::sweeper::Swept;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
@@ -28,6 +29,7 @@ use crate::bpf_loader::{self, Probes};
 use crate::clock::Clock;
 use crate::cluster;
 use crate::conntrack::{Counters as Heard, Follower};
+use crate::decode::OneSided;
 use crate::fault::Components;
 use crate::flow::Reasons;
 use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
@@ -148,8 +150,8 @@ pub(super) fn policy(settings: &settings::Supervision) -> Policy {
 pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let Plan { layers, resolved, metrics: configured, log } = plan;
     let settings = &resolved.settings;
-    let metrics_listener = bind("metrics_listen", settings.metrics_listen)?;
-    let admin_listener = bind("admin_listen", settings.admin_listen)?;
+    let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
+    let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
     let mut loaded = Probes::load(&settings.into())?;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
@@ -167,13 +169,14 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let index = Arc::new(ArcSwap::from_pointee(Index::waiting()));
     let waker = Waker::new()?;
     let (commands, requests) = Commands::new(waker.clone());
-    let (names, resolver) = start_resolver(&parts, settings, &index, commands.clone());
+    let network = Arc::new(Network::read().await?);
+    let (names, resolver) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let desk = CutDesk::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
     let seat = ReaderSeat::new(translations, Clock::default());
-    let Reading { counters, decoder, reader } =
+    let Reading { one_sided, counters, decoder, reader } =
         start_reading(&parts, Arc::new(rings.clone()), seat, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
@@ -181,7 +184,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         sweeper::start(sweeping, kernel_ledger.clone(), Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.kept("sweeper", sweep);
     let selection = loader::selection(&settings.interfaces);
-    let watch = Arc::new(Watch::new(loaded, selection, parts.components.component("probes")));
+    let component = parts.components.component("probes");
+    let watch = Arc::new(Watch::new(loaded, selection, (network, one_sided), component));
 
     let own = SelfMetrics::new()?;
     let reloads = Arc::new(Reloads::default());
@@ -249,18 +253,20 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
 fn start_resolver(
     parts: &Parts,
     settings: &settings::Settings,
+    network: &Arc<Network>,
     index: &Arc<ArcSwap<Index>>,
     reader: Commands,
 ) -> (Arc<Names>, Addr<ThreadKeeper>) {
     let of_cluster = cluster::Settings {
         node: settings.node_name.clone(),
         cluster: settings.cluster_name.clone(),
-        addresses: own_addresses(),
+        addresses: network.addresses(),
         other_kinds: other_kinds(&settings.policies),
         pod_networks: settings.pod_networks.clone(),
     };
     let component = parts.components.component("resolver");
-    let names = Arc::new(Names::new(of_cluster, Sources::from(settings), Arc::clone(index), component, reader));
+    let (sources, index) = (Sources::from(settings), Arc::clone(index));
+    let names = Arc::new(Names::new(of_cluster, sources, Arc::clone(network), index, component, reader));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }
@@ -315,6 +321,7 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Res
 }
 
 struct Reading {
+    one_sided: Arc<OneSided>,
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
     reader: Addr<ThreadKeeper>,
@@ -336,7 +343,10 @@ fn start_reading(
         let more = source.are_outdated().then(|| source.read().ok()).flatten()?;
         Some(named(&more))
     });
-    let decoder = DecoderActor::start(reasons, reread, Arc::clone(&decoder_seat), parts.intensity("decoder"));
+    let one_sided = Arc::new(OneSided::default());
+    let seat_of_decoder = Arc::clone(&decoder_seat);
+    let intensity = parts.intensity("decoder");
+    let decoder = DecoderActor::start(reasons, reread, Arc::clone(&one_sided), seat_of_decoder, intensity);
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
@@ -352,7 +362,7 @@ fn start_reading(
         seat,
     };
     let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-    Ok(Reading { counters, decoder, reader })
+    Ok(Reading { one_sided, counters, decoder, reader })
 }
 
 fn start_configurator(
@@ -399,8 +409,4 @@ fn serve(
 fn tls_files(settings: &settings::MetricsTls) -> Option<Arc<TlsFiles>> {
     let (certificate, key) = (settings.certificate.clone()?, settings.key.clone()?);
     Some(Arc::new(TlsFiles::new(Paths { certificate, key, client_ca: settings.client_ca.clone() })))
-}
-
-fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).map_err(|error| StartError::Listen { key, address, error })
 }

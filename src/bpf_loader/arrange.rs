@@ -13,9 +13,9 @@ use super::error::{AttachError, chain};
 use super::object::{FROM_PORT, TO_PORT};
 use super::ports::{Ports, Special, mac_number};
 use super::probes::{CLSACT, Hook, Links, Probes};
-use super::selection::Role;
 use super::sys;
 use super::traffic_control::{Egress, TrafficControl};
+use crate::network::Role;
 
 /// An interface that is watched in another way from now on.
 #[derive(Debug)]
@@ -29,11 +29,16 @@ pub struct Arranged {
 }
 
 /// The programs of a pod's interface, ingress and egress.
-fn programs(special: Special) -> (&'static str, &'static str) {
+pub(super) fn programs(special: Special) -> (&'static str, &'static str) {
     (
         if special.bridged { FROM_PORT } else { Hook::FromPod.program() },
         if special.is_none() { Hook::ToPod.program() } else { TO_PORT },
     )
+}
+
+/// What of it this kernel can do.
+pub(super) fn possible(special: Special, ports: &Ports) -> Special {
+    Special { at_device: special.at_device && ports.refusal().is_none(), ..special }
 }
 
 impl Probes {
@@ -65,7 +70,7 @@ impl Probes {
             return egress.queue || egress.filters > 1;
         }
         // A chain that cannot be asked about belongs to an interface that has just gone.
-        egress.queue || egress.filters > 0 || sys::egress_chain_length(index).is_ok_and(|length| length > 1)
+        egress.queue || egress.filters > 0 || sys::chain(index, sys::TCX_EGRESS).is_ok_and(|chain| chain.len() > 1)
     }
 
     fn arrange_one(&mut self, index: u32, special: Special, kernel: &mut TrafficControl) -> Option<Arranged> {
@@ -94,10 +99,6 @@ impl Probes {
         special: Special,
         kernel: &mut TrafficControl,
     ) -> Result<Links, String> {
-        let possible = |special: Special, ports: &Ports| Special {
-            at_device: special.at_device && ports.refusal().is_none(),
-            ..special
-        };
         let (was, is) = (possible(links.special, &self.ports), possible(special, &self.ports));
         if is.at_device {
             self.ports.trace(&mut self.flow, true).map_err(|error| chain(&error))?;

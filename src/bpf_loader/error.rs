@@ -6,10 +6,12 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Not enough privileges; exit code 77.
-    #[error("missing capabilities: {}; run as root or grant them (systemd: AmbientCapabilities, Kubernetes: securityContext.capabilities.add)", .missing.join(", "))]
+    #[error("missing capabilities: {}; {advice}", .missing.join(", "))]
     Privileges {
         /// The names of the missing capabilities.
         missing: Vec<&'static str>,
+        /// How to get them.
+        advice: String,
     },
     /// This kernel cannot do it; exit code 69.
     #[error("this kernel ({kernel}) cannot run the programs: {why}")]
@@ -46,6 +48,14 @@ pub enum AttachError {
         /// Its name.
         name: String,
     },
+    /// Its qdisc would run the filter for packets that leave on packets that come in.
+    #[error(
+        "interface {name} has a qdisc `ingress`, which has no hook for packets that leave; without it, clsact can be made"
+    )]
+    NoEgress {
+        /// Its name.
+        name: String,
+    },
     /// The kernel said no.
     #[error("cannot attach to interface {name} by {means}: {why}")]
     Refused {
@@ -59,6 +69,11 @@ pub enum AttachError {
 }
 
 impl AttachError {
+    /// True if another attempt would end the same way.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::NotEthernet { .. })
+    }
+
     /// True if there is nothing to be done about it.
     pub fn is_vanished(&self) -> bool {
         matches!(self, Self::Vanished { .. })

@@ -68,6 +68,27 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
     NEEDED.into_iter().filter(|(capability, _)| lacks(*capability)).map(|(_, name)| name).collect()
 }
 
+/// How to get the capabilities that this process lacks.
+///
+/// A container that is granted capabilities and runs as a user other than root has them in its bounding set only: a
+/// program gets them by its file's capabilities, or by the ambient set, which Kubernetes cannot fill.
+pub(super) fn advice() -> String {
+    let allowed = |capability| caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
+    let granted = NEEDED.iter().all(|(capability, _)| allowed(*capability));
+    advice_for(granted, rustix::process::geteuid().as_raw())
+}
+
+fn advice_for(granted: bool, user: u32) -> String {
+    if granted && user != 0 {
+        return format!(
+            "they may be granted to this container or service, but user {user} gets none of them: run as user 0, or give \
+             the binary file capabilities (setcap cap_bpf,cap_perfmon,cap_net_admin+ep) and leave \
+             allowPrivilegeEscalation on (systemd: AmbientCapabilities)"
+        );
+    }
+    "run as root or grant them (systemd: AmbientCapabilities, Kubernetes: securityContext.capabilities.add)".to_owned()
+}
+
 /// Everything that decides whether and how well webb works here. Each program is loaded for it, and unloaded.
 pub fn findings() -> Vec<Finding> {
     let features = Features::find();
@@ -124,7 +145,7 @@ fn capabilities() -> Finding {
     if missing.is_empty() {
         finding(PRIVILEGES, Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
     } else {
-        finding(PRIVILEGES, Standing::Missing, format!("this process lacks {}", missing.join(", ")))
+        finding(PRIVILEGES, Standing::Missing, format!("this process lacks {}; {}", missing.join(", "), advice()))
     }
 }
 
@@ -210,6 +231,15 @@ fn statistics() -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whoever has granted the capabilities is not told to grant them.
+    #[test]
+    fn advice_fits_the_case() {
+        assert!(advice_for(true, 65532).contains("user 65532") && advice_for(true, 65532).contains("setcap"));
+        for (granted, user) in [(false, 65532), (false, 0), (true, 0)] {
+            assert!(advice_for(granted, user).starts_with("run as root or grant them"));
+        }
+    }
 
     /// `webb probe` must answer on any machine, with or without privileges.
     #[test]

@@ -3,8 +3,7 @@
 //! The only module that knows aya, and the only one with `unsafe`. One subject per file:
 //! * [`settings`]: what the programs can be told, and the units they count in.
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
-//! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it.
-//! * [`interfaces`], `uplinks`, [`selection`]: which interfaces come and go, and which are watched as what.
+//! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it. [`attached`]: whether it still is.
 //! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs, and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost.
@@ -14,12 +13,12 @@
 //! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.
 
 mod arrange;
+pub mod attached;
 pub mod btf;
 pub mod cost;
 mod error;
 mod features;
 pub mod findings;
-pub mod interfaces;
 pub mod ledger;
 mod object;
 pub mod ports;
@@ -27,23 +26,20 @@ pub mod probes;
 mod reasons;
 pub mod ring;
 pub mod rounds;
-mod selection;
 pub mod settings;
 mod sys;
 pub mod traffic_control;
-mod uplinks;
 
 pub use arrange::Arranged;
+pub use attached::Attached;
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
 pub use findings::{Finding, PRIVILEGES, Standing, findings};
-pub use interfaces::{Change, Interface, Kind, Watch};
 pub use ledger::{Ledger, Mode, Sweeper};
 pub use object::{DROP_OBJECT, FLOW_OBJECT};
 pub use ports::Special;
 pub use probes::{Hook, Probes};
 pub use reasons::{DropReasons, drop_reasons};
 pub use ring::{KernelRings, RingFill};
-pub use selection::{Pods, Role, Selection};
 pub use settings::{Attach, Settings, Timeouts};
 pub use traffic_control::TrafficControl;

@@ -17,17 +17,16 @@ use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
 
 use super::error::{AttachError, LoadError, RunError, chain, os_error};
 use super::features::{Features, NEEDS_DROPS};
-use super::findings::missing_capabilities;
-use super::interfaces::Interface;
+use super::findings::{self, missing_capabilities};
 use super::ledger::{Ledger, Sweeper};
 use super::object::{
     CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
 };
 use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
-use super::selection::Role;
 use super::settings::{Attach, Settings, capacity};
 use super::{Cost, sys};
+use crate::network::{Interface, Role};
 use crate::records::Signal;
 
 /// A point where packets are seen; `enum webb_hook` without the drop point.
@@ -82,7 +81,7 @@ impl Probes {
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let missing = missing_capabilities();
         if !missing.is_empty() {
-            return Err(LoadError::Privileges { missing });
+            return Err(LoadError::Privileges { advice: findings::advice(), missing });
         }
         let features = Features::find();
         let missing = features.missing();
@@ -143,7 +142,7 @@ impl Probes {
         if let Some(links) = self.attached.get_mut(&interface.index)
             && links.role == role
         {
-            (links.bridged, links.peer) = (interface.bridged, interface.peer);
+            (links.bridged, links.peer) = (interface.bridged, interface.peer());
             return Ok(());
         }
         if !interface.ethernet {
@@ -162,11 +161,13 @@ impl Probes {
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
-        let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
-        let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
+        // What enters a pod is seen before what leaves it: a connection that begins in between is not taken for one whose
+        // packets reach the pod past the program.
         let egress = self.attach_one(&name, egress.program(), TcAttachType::Egress);
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
-        let (bridged, peer, special) = (interface.bridged, interface.peer, Special::default());
+        let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
+        let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
+        let (bridged, peer, special) = (interface.bridged, interface.peer(), Special::default());
         self.attached.insert(interface.index, Links { name, role, bridged, peer, special, ingress, egress });
         Ok(())
     }
@@ -192,6 +193,11 @@ impl Probes {
     /// Watched interfaces: index, name, role.
     pub fn attached(&self) -> impl Iterator<Item = (u32, &str, Role)> {
         self.attached.iter().map(|(&index, links)| (index, links.name.as_str(), links.role))
+    }
+
+    /// True if interfaces are watched by filters of a clsact qdisc.
+    pub fn by_filters(&self) -> bool {
+        self.means() == CLSACT
     }
 
     /// How interfaces are watched here: `tcx` or `clsact`.

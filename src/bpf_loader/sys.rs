@@ -99,37 +99,48 @@ pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], r
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run.retval) }
 }
 
-/// The `query` member of `union bpf_attr`.
+const BPF_PROG_QUERY: libc::c_long = 16;
+
+/// `BPF_TCX_INGRESS`.
+pub(super) const TCX_INGRESS: u32 = 46;
+
+/// `BPF_TCX_EGRESS`.
+pub(super) const TCX_EGRESS: u32 = 47;
+
+/// The most programs that one chain can have: `BPF_MPROG_MAX`.
+const CHAIN: usize = 64;
+
+/// The `query` member of `union bpf_attr`, as far as it is used.
 #[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
 struct Query {
     target_ifindex: u32,
     attach_type: u32,
-    flags: u32,
+    query_flags: u32,
     attach_flags: u32,
     prog_ids: u64,
-    prog_cnt: u32,
+    count: u32,
     pad: u32,
-    prog_attach_flags: u64,
-    link_ids: u64,
-    link_attach_flags: u64,
-    revision: u64,
 }
 
-/// How many programs the TCX egress chain of an interface has. aya asks for each of them too, which needs more
-/// privileges than we have.
-pub(super) fn egress_chain_length(index: u32) -> io::Result<u32> {
-    const BPF_PROG_QUERY: libc::c_long = 16;
-    const BPF_TCX_EGRESS: u32 = 47;
+/// The ids of the programs in a TCX chain of an interface, in their order. Unlike opening the programs, which aya does,
+/// this needs no more than `CAP_NET_ADMIN`.
+pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    let mut ids = [0_u32; CHAIN];
     let mut query = Query::new_zeroed();
     query.target_ifindex = index;
-    query.attach_type = BPF_TCX_EGRESS;
-    // SAFETY: `query` is the kernel's layout of the command and lives through the call; without room for ids the kernel
-    // only writes into it.
+    query.attach_type = attach_type;
+    query.prog_ids = ids.as_mut_ptr() as u64;
+    query.count = CHAIN as u32;
+    // SAFETY: `query` is the beginning of the kernel's layout of the command, whose rest counts as zero; it lives
+    // through the call, as does the array of ids, into which the kernel writes at most `count` numbers.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, std::ptr::from_mut(&mut query), std::mem::size_of::<Query>())
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(query.prog_cnt) }
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(ids.into_iter().take(query.count as usize).collect())
 }
 
 /// Waits until every eBPF program that runs now has ended: an RCU grace period.

@@ -195,7 +195,7 @@ impl Cache {
             finished: pod.finished,
             service_account: pod.profile.service_account.clone(),
             addresses,
-            interfaces: index.interfaces_of(id),
+            interfaces: builder.interfaces_of(&owner, index),
             named: id.map(|id| Named::new(index, id)),
             workload_rule: workload::rule(pod.profile.workload.as_ref()),
             policies: match endpoint {
@@ -345,6 +345,7 @@ fn why(claims: &[Claim], owner: &Owner) -> String {
         return match own.rank {
             Rank::Pod if rivals => "the newest of the pods that claim it",
             Rank::Pod => "its pod runs",
+            Rank::OtherNetwork => "its pod runs, and has it in another network",
             Rank::Host => "this machine's own",
             Rank::RemoteNode => "another node's own",
             Rank::Overlay => "the first of the node's pod network, which its tunnel or bridge has, and no pod has it",

@@ -6,6 +6,7 @@
 //! | another node | `reserved:remote-node`, likewise |
 //! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
 //! | a pod that runs | the pod; pods in the host's network leave the node its name |
+//! | a pod that runs, in another network | the pod, unless anybody above has it; no NetworkPolicy selects it there |
 //! | nobody, in a network of pods | `reserved:unknown`: a pod that is not known yet |
 //! | a service | the world: a packet that still carries it has not met its backend |
 //! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
@@ -17,9 +18,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::cache::{Touched, is_api};
+use super::cache::{PodInterface, Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
-use super::keep::{Kept, Named};
+use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
 use super::{Cache, Key, Kind, Settings};
 use crate::flow::{Address, EndpointId, Sort};
@@ -37,8 +38,19 @@ pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 #[derive(Debug)]
 struct Applied {
     addresses: Box<[Address]>,
-    /// The pod with its id; none for others.
-    pod: Option<(EndpointId, Arc<Named>)>,
+    /// None for owners that are no pods.
+    pod: Option<AppliedPod>,
+}
+
+/// A pod as the draft has it.
+#[derive(Debug)]
+struct AppliedPod {
+    id: EndpointId,
+    named: Arc<Named>,
+    /// What it is in networks beside the cluster's; none if it is in none.
+    elsewhere: Option<EndpointId>,
+    /// Its addresses in the cluster's network.
+    own: Box<[Address]>,
 }
 
 /// Every service that has ports, in the order of their names.
@@ -59,7 +71,7 @@ fn named(cache: &Cache) -> Vec<ServiceSpec> {
 }
 
 /// The addresses of an owner, each with the id that it is to lead to.
-type Told = (Owner, Rank, Vec<(Address, EndpointId)>);
+type Told = (Owner, Vec<(Address, Rank, EndpointId)>);
 
 /// What stands after a node's name in the owner of its addresses in its own pods' network.
 const OVERLAY: &str = " (overlay)";
@@ -67,7 +79,7 @@ const OVERLAY: &str = " (overlay)";
 /// The nodes as policies look at them, by name; `told` has all addresses that are known to be theirs.
 fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
     let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
-    for (owner, _, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
+    for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
         let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
         let spec = specs.entry(name).or_insert_with(|| {
             let key = Key { namespace: String::new(), name: name.to_owned() };
@@ -79,7 +91,7 @@ fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
                 own: Vec::new(),
             }
         });
-        spec.own.extend(addresses.iter().map(|(address, _)| *address));
+        spec.own.extend(addresses.iter().map(|(address, ..)| *address));
     }
     specs.into_values().collect()
 }
@@ -109,7 +121,7 @@ pub(super) struct Builder {
     node: String,
     /// Pods with addresses of both families.
     dual: usize,
-    interfaces: Vec<(u32, IpAddr)>,
+    interfaces: Vec<PodInterface>,
     networks: Networks,
     changes: Changes,
 }
@@ -149,7 +161,21 @@ impl Builder {
 
     /// How a pod is named; none if it has no address of its own.
     pub(super) fn id_of(&self, owner: &Owner) -> Option<EndpointId> {
-        self.applied.get(owner)?.pod.as_ref().map(|(id, _)| *id)
+        self.applied.get(owner)?.pod.as_ref().map(|pod| pod.id)
+    }
+
+    /// What a pod is called in each of its networks; nothing if it has no address of its own.
+    pub(super) fn ids_of(&self, owner: &Owner) -> Vec<EndpointId> {
+        let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
+        pod.into_iter().flat_map(|pod| std::iter::once(pod.id).chain(pod.elsewhere)).collect()
+    }
+
+    /// The interfaces of this node that lead to a pod, in any of its networks.
+    pub(super) fn interfaces_of(&self, owner: &Owner, index: &Index) -> Vec<u32> {
+        let Some(pod) = self.applied.get(owner).and_then(|applied| applied.pod.as_ref()) else { return Vec::new() };
+        let mut interfaces = index.interfaces_of(Some(pod.id));
+        interfaces.extend(pod.elsewhere.iter().flat_map(|id| index.interfaces_of(Some(*id))));
+        interfaces
     }
 
     /// The next index.
@@ -205,12 +231,7 @@ impl Builder {
             self.draft.set_networks(&networks);
         }
         self.interfaces = interfaces.unwrap_or_else(|| std::mem::take(&mut self.interfaces));
-        let behind: Vec<(u32, EndpointId)> = self
-            .interfaces
-            .iter()
-            .filter_map(|&(ifindex, address)| Some((ifindex, self.draft.find(address.into())?)))
-            .filter(|(_, id)| id.sort() == Sort::Local)
-            .collect();
+        let behind = self.behind_interfaces();
         self.draft.set_interfaces(behind);
         self.draft.set_contested(self.claims.contested());
         self.draft.publish(now_ns, std::mem::take(&mut self.changes))
@@ -255,31 +276,41 @@ impl Builder {
     fn pod(&mut self, cache: &Cache, key: &Arc<Key>, kept: Option<Kept>, now_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
-        let had = self.applied.get(&owner).map_or(&[][..], |applied| &applied.addresses);
+        let had = before.as_ref().map_or(&[][..], |before| &before.own);
         self.dual -= usize::from(is_dual(had));
         self.networks.went(had);
         let addresses: Vec<Address> = kept.iter().flat_map(Kept::own_addresses).copied().map(Address::from).collect();
         self.dual += usize::from(is_dual(&addresses));
         self.networks.came(&addresses);
         let Some(kept) = kept.filter(|_| !addresses.is_empty()) else {
-            self.apply(&owner, Rank::Pod, 0, &[], now_ns);
-            if let Some((id, _)) = before {
-                self.draft.retire(id, now_ns);
+            self.apply(&owner, 0, &[], now_ns);
+            if let Some(before) = before {
+                self.retire(&before, now_ns);
                 self.changes.went.push(Arc::clone(key));
             }
             return;
         };
-        let (id, named) = match &before {
-            Some((id, named)) if self.is_still(cache, named, &kept) => (*id, Arc::clone(named)),
-            _ => self.meet(cache, key, &kept),
+        let (id, named, known) = match &before {
+            Some(before) if self.is_still(cache, &before.named, &kept) => {
+                (before.id, Arc::clone(&before.named), before.elsewhere)
+            }
+            _ => {
+                let (id, named) = self.meet(cache, key, &kept);
+                (id, named, None)
+            }
         };
-        let claimed: Vec<(Address, EndpointId)> = addresses.into_iter().map(|address| (address, id)).collect();
-        self.apply(&owner, Rank::Pod, kept.created, &claimed, now_ns);
+        let others = kept.own_other_addresses();
+        let elsewhere = known.or_else(|| (!others.is_empty()).then(|| self.meet_elsewhere(&named)));
+        let own = addresses.iter().map(|address| (*address, Rank::Pod, id));
+        let others = others.iter().zip(elsewhere.into_iter().cycle());
+        let others = others.map(|(&address, id)| (Address::from(address), Rank::OtherNetwork, id));
+        let claimed: Vec<(Address, Rank, EndpointId)> = own.chain(others).collect();
+        self.apply(&owner, kept.created, &claimed, now_ns);
         if let Some(applied) = self.applied.get_mut(&owner) {
-            applied.pod = Some((id, named));
+            applied.pod = Some(AppliedPod { id, named, elsewhere, own: addresses.into() });
         }
         match before {
-            Some((before, _)) if before != id => self.draft.retire(before, now_ns),
+            Some(before) if before.id != id => self.retire(&before, now_ns),
             Some(_) => {}
             None => self.changes.came.push(Arc::clone(key)),
         }
@@ -304,6 +335,13 @@ impl Builder {
         }
         self.draft.retire(id, until_ns);
         self.changes.went.push(key);
+    }
+
+    fn retire(&mut self, pod: &AppliedPod, now_ns: u64) {
+        self.draft.retire(pod.id, now_ns);
+        if let Some(elsewhere) = pod.elsewhere {
+            self.draft.retire(elsewhere, now_ns);
+        }
     }
 
     /// Whether the pod would be named as it is.
@@ -334,6 +372,43 @@ impl Builder {
         (id, named)
     }
 
+    /// The pod as it is in networks beside the cluster's.
+    fn meet_elsewhere(&mut self, named: &Arc<Named>) -> EndpointId {
+        let sort = if named.local { Sort::Local } else { Sort::Remote };
+        self.draft.add_later(sort, Arc::new(Elsewhere(Arc::clone(named))))
+    }
+
+    /// Which pod is behind which interface of this node: the one that has an address behind it, and of interfaces that
+    /// lead to the same namespace, the same.
+    fn behind_interfaces(&mut self) -> Vec<(u32, EndpointId)> {
+        let (mut behind, mut rest, mut namespaces) = (Vec::new(), Vec::new(), HashMap::new());
+        let interfaces = std::mem::take(&mut self.interfaces);
+        for interface in &interfaces {
+            let claims = interface.addresses.iter().filter_map(|&address| self.claims.holder(address.into()));
+            let local = claims.filter(|claim| claim.owner.kind == Kind::Pod && claim.id.sort() == Sort::Local);
+            // The cluster's network comes first: others may use the same addresses.
+            match local.max_by_key(|claim| claim.rank) {
+                Some(claim) => {
+                    behind.push((interface.index, claim.id));
+                    namespaces.extend(interface.namespace.map(|namespace| (namespace, claim.owner.clone())));
+                }
+                None => rest.push(interface),
+            }
+        }
+        for interface in rest {
+            let Some(owner) = interface.namespace.and_then(|namespace| namespaces.get(&namespace)) else { continue };
+            let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
+            let Some((known, named)) = pod.map(|pod| (pod.elsewhere, Arc::clone(&pod.named))) else { continue };
+            let id = known.unwrap_or_else(|| self.meet_elsewhere(&named));
+            if let Some(pod) = self.applied.get_mut(owner).and_then(|applied| applied.pod.as_mut()) {
+                pod.elsewhere = Some(id);
+            }
+            behind.push((interface.index, id));
+        }
+        self.interfaces = interfaces;
+        behind
+    }
+
     fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
         if !self.namespaces.contains_key(namespace) {
             self.namespace(cache, namespace);
@@ -350,9 +425,10 @@ impl Builder {
     fn service(&mut self, cache: &Cache, key: &Arc<Key>, now_ns: u64) {
         let addresses = cache.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
         let claimed = addresses.into_iter().map(Address::from);
-        let claimed: Vec<(Address, EndpointId)> =
-            claimed.map(|address| (address, EndpointId::new(Sort::Service, self.draft.world(address).row()))).collect();
-        self.apply(&Owner { kind: Kind::Service, key: Arc::clone(key) }, Rank::Service, 0, &claimed, now_ns);
+        let claimed: Vec<(Address, Rank, EndpointId)> = claimed
+            .map(|address| (address, Rank::Service, EndpointId::new(Sort::Service, self.draft.world(address).row())))
+            .collect();
+        self.apply(&Owner { kind: Kind::Service, key: Arc::clone(key) }, 0, &claimed, now_ns);
     }
 
     /// This node, all others, and the API; few enough to be done all at once.
@@ -360,13 +436,13 @@ impl Builder {
         let Some(reserved) = self.reserved else { return };
         let slices = cache.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
-        let mut own = cache.settings.addresses.clone();
+        let mut own = cache.own_addresses();
         let mut told: Vec<Told> = Vec::new();
         let mut networks = cache.settings.pod_networks.clone();
         let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
-            let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), id));
-            let addresses: Vec<(Address, EndpointId)> = addresses.collect();
-            told.push((Owner { kind, key: Arc::new(key.clone()) }, rank, addresses));
+            let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
+            let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
+            told.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
         };
         let [elsewhere, serving] = reserved.remote_node;
         for node in &cache.nodes {
@@ -398,21 +474,21 @@ impl Builder {
         let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {
-            self.apply(owner, Rank::RemoteNode, 0, &[], now_ns);
+            self.apply(owner, 0, &[], now_ns);
         }
-        for (owner, rank, addresses) in told {
-            self.apply(&owner, rank, 0, &addresses, now_ns);
+        for (owner, addresses) in told {
+            self.apply(&owner, 0, &addresses, now_ns);
         }
         self.nodes = owners;
     }
 
     /// Makes these the owner's addresses, each with the id that it is to lead to.
-    fn apply(&mut self, owner: &Owner, rank: Rank, created: i64, claimed: &[(Address, EndpointId)], now_ns: u64) {
+    fn apply(&mut self, owner: &Owner, created: i64, claimed: &[(Address, Rank, EndpointId)], now_ns: u64) {
         let before = self.applied.remove(owner).map(|applied| applied.addresses).unwrap_or_default();
-        for &(address, id) in claimed {
+        for &(address, rank, id) in claimed {
             self.claims.claim(address, Claim { rank, created, owner: owner.clone(), id });
         }
-        let addresses: Box<[Address]> = claimed.iter().map(|(address, _)| *address).collect();
+        let addresses: Box<[Address]> = claimed.iter().map(|(address, ..)| *address).collect();
         for address in before.iter().filter(|address| !addresses.contains(address)) {
             self.claims.give_up(*address, owner);
             self.settle(*address, now_ns);

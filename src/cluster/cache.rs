@@ -30,6 +30,7 @@ pub struct Settings {
     /// Name of the cluster, for the label that Cilium gives to pods.
     pub cluster: String,
     /// Addresses of this machine that its Node object doesn't list, such as those of its bridges: `reserved:host` too.
+    /// As it has them at first; [`Cache::set_own_addresses`] says what they become.
     pub addresses: Vec<IpAddr>,
     /// The kinds of policy that are not evaluated, and what each means.
     pub other_kinds: OtherKinds,
@@ -51,6 +52,7 @@ pub struct Cache {
     others: Mutex<Others>,
     /// The source tells all there is; one that watches each kind by itself may not yet have told a pod's namespace.
     watched: AtomicBool,
+    own_addresses: Mutex<Vec<IpAddr>>,
     shared: Mutex<Shared>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
@@ -70,8 +72,19 @@ pub(super) struct Touched {
     pub(super) policies: bool,
     /// What is known of other kinds of policy, or of what is missing.
     pub(super) others: bool,
-    /// Which address is behind which interface of this node, if that was told anew.
-    pub(super) interfaces: Option<Vec<(u32, IpAddr)>>,
+    /// What is behind which interface of this node, if that was told anew.
+    pub(super) interfaces: Option<Vec<PodInterface>>,
+}
+
+/// An interface of this node that leads to a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodInterface {
+    /// Its index.
+    pub index: u32,
+    /// The number of the pod's network namespace, if it is known: all interfaces into one are one pod's.
+    pub namespace: Option<i32>,
+    /// Addresses that only a packet for this interface has.
+    pub addresses: Vec<IpAddr>,
 }
 
 /// How many objects of each kind are cached.
@@ -95,7 +108,8 @@ impl Cache {
     pub fn new(settings: Settings) -> Self {
         let builder = Mutex::new(Builder::new(&settings));
         let touched = Mutex::new(Touched { nodes: true, others: true, ..Touched::default() });
-        Self { settings, touched, builder, ..Self::default() }
+        let own_addresses = Mutex::new(settings.addresses.clone());
+        Self { settings, own_addresses, touched, builder, ..Self::default() }
     }
 
     /// Puts an object in, in the place of its last version if there is one.
@@ -309,9 +323,24 @@ impl Cache {
         counted.chain(strange).collect()
     }
 
-    /// Tells which address is behind which interface of this node, whoever has that address or will.
-    pub fn set_interfaces(&self, addresses: Vec<(u32, IpAddr)>) {
-        self.touched().interfaces = Some(addresses);
+    /// Sets what is behind which interface of this node, whoever has those addresses or will.
+    pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
+        self.touched().interfaces = Some(interfaces);
+    }
+
+    /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are what they were.
+    pub fn set_own_addresses(&self, addresses: Vec<IpAddr>) -> bool {
+        let mut own = lock(&self.own_addresses);
+        if *own == addresses {
+            return false;
+        }
+        *own = addresses;
+        self.touched().nodes = true;
+        true
+    }
+
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        lock(&self.own_addresses).clone()
     }
 
     /// Tells whether the source has told all it had at first; it has unless it says otherwise.

@@ -18,6 +18,8 @@ use crate::index::Key;
 pub(super) enum Rank {
     /// A service's own address. It names nobody, so whoever else has it is right.
     Service,
+    /// A pod that runs, in a network beside the cluster's, which may use any addresses.
+    OtherNetwork,
     /// An endpoint of the Kubernetes API that is nothing else: a managed control plane.
     ApiServer,
     /// A node's address in its own pods' network, which is a guess: the first ones are those of its tunnel and bridge.

@@ -26,6 +26,8 @@ pub(super) struct Profile {
 pub(super) struct Kept {
     pub(super) profile: Arc<Profile>,
     pub(super) addresses: Box<[IpAddr]>,
+    /// In networks beside the cluster's.
+    pub(super) other_addresses: Box<[IpAddr]>,
     pub(super) created: i64,
     pub(super) node: Arc<str>,
     pub(super) finished: bool,
@@ -36,6 +38,11 @@ impl Kept {
     /// Its own addresses: none if it has finished or uses the node's.
     pub(super) fn own_addresses(&self) -> &[IpAddr] {
         if self.finished || self.host_network { &[] } else { &self.addresses }
+    }
+
+    /// Its own addresses in networks beside the cluster's.
+    pub(super) fn own_other_addresses(&self) -> &[IpAddr] {
+        if self.own_addresses().is_empty() { &[] } else { &self.other_addresses }
     }
 }
 
@@ -54,6 +61,7 @@ impl Shared {
         let Pod {
             labels,
             addresses,
+            other_addresses,
             created,
             workload,
             node,
@@ -82,12 +90,13 @@ impl Shared {
             self.profiles.retain(|profile| Arc::strong_count(profile) > 1);
             self.nodes.retain(|node| Arc::strong_count(node) > 1);
         }
-        Kept { profile, addresses: addresses.into(), created, node, finished, host_network }
+        let (addresses, other_addresses) = (addresses.into(), other_addresses.into());
+        Kept { profile, addresses, other_addresses, created, node, finished, host_network }
     }
 }
 
 /// A pod with all that its names are made of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Named {
     pub(super) key: Arc<Key>,
     pub(super) profile: Arc<Profile>,
@@ -98,6 +107,16 @@ pub(super) struct Named {
     pub(super) node: Arc<str>,
     /// Its row in the compiled policies.
     pub(super) subject: u32,
+}
+
+/// A pod in networks beside the cluster's: of the same names, but no NetworkPolicy selects it there.
+#[derive(Debug)]
+pub(super) struct Elsewhere(pub(super) Arc<Named>);
+
+impl Describe for Elsewhere {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint { policy_subject: 0, other_network: true, ..self.0.endpoint() }
+    }
 }
 
 impl Named {

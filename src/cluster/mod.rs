@@ -21,6 +21,7 @@ mod beliefs;
 mod build;
 mod cache;
 mod claims;
+mod coverage;
 mod identity;
 mod keep;
 pub mod kubernetes;
@@ -28,6 +29,7 @@ mod manifest;
 mod networks;
 mod object;
 mod other;
+mod other_networks;
 mod policy;
 pub mod types;
 mod workload;
@@ -37,7 +39,8 @@ pub use beliefs::{
     AddressBelief, ClaimBelief, Named, PastBelief, PodAddress, PodBelief, PolicyBelief, PolicySummary, ServiceBelief,
     ServiceEndpoint, ServicePortBelief,
 };
-pub use cache::{Cache, Counts, Settings};
+pub use cache::{Cache, Counts, PodInterface, Settings};
+pub use coverage::Coverage;
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
 pub use object::{Checked, Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::types::{self, ObjectMeta};
-use super::{OtherKind, policy, workload};
+use super::{OtherKind, other_networks, policy, workload};
 use crate::flow::L4;
 use crate::index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
 use crate::index::{Key, ServicePort, Workload};
@@ -119,6 +119,8 @@ pub struct Pod {
     pub labels: Labels,
     /// Its addresses, without repetition.
     pub addresses: Vec<IpAddr>,
+    /// Its addresses in networks beside the cluster's, which no NetworkPolicy speaks of.
+    pub other_addresses: Vec<IpAddr>,
     /// When it was made, in seconds since 1970; the oldest of times if nothing says.
     pub created: i64,
     /// What runs it, by the rules of the hubble-contract §5.8.
@@ -356,8 +358,11 @@ fn pod(pod: types::Pod, odd: &mut Vec<Invalid>) -> Pod {
         add(&mut addresses, || "status.podIP".to_owned(), ip, odd);
     }
     let created = pod.metadata.creation_timestamp.as_ref().or(status.start_time.as_ref());
+    let networks = pod.metadata.annotations.network_status();
+    let other_addresses = networks.map(|text| other_networks::addresses(text, &addresses, odd)).unwrap_or_default();
     Pod {
         addresses,
+        other_addresses,
         created: created.map_or(i64::MIN, |time| time.0),
         workload: workload::of(&pod.metadata),
         finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),

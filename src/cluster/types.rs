@@ -53,7 +53,12 @@ pub struct Annotations(pub BTreeMap<String, String>);
 impl Annotations {
     /// Whether an annotation of this key is kept.
     fn wanted(key: &str) -> bool {
-        key.ends_with(SECURITY_GROUPS) || TUNNEL_ADDRESSES.contains(&key)
+        key == NETWORK_STATUS || key.ends_with(SECURITY_GROUPS) || TUNNEL_ADDRESSES.contains(&key)
+    }
+
+    /// Which interfaces and addresses a pod was given in which networks.
+    pub fn network_status(&self) -> Option<&str> {
+        self.0.get(NETWORK_STATUS).map(String::as_str)
     }
 
     /// Whether Kube-OVN's security groups apply to the pod, on whichever of its networks.
@@ -61,6 +66,9 @@ impl Annotations {
         self.0.iter().any(|(key, value)| key.ends_with(SECURITY_GROUPS) && !value.is_empty())
     }
 }
+
+/// Multus' annotation, and that of those who do the same.
+const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 
 /// Kube-OVN's annotation, which other networks than the first have a prefix before.
 const SECURITY_GROUPS: &str = "ovn.kubernetes.io/security_groups";

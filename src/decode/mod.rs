@@ -12,14 +12,17 @@ mod error;
 pub mod expiring;
 mod fuzz;
 pub mod nat;
+mod one_sided;
 pub mod services;
 pub mod verdicts;
 
 use drops::{Denial, Suspect};
 pub use error::DecodeError;
 pub use fuzz::fuzz;
+pub use one_sided::OneSided;
 
 use std::mem::size_of;
+use std::sync::Arc;
 
 use zerocopy::FromBytes;
 
@@ -78,18 +81,27 @@ impl Decoded {
 #[derive(Debug, Clone)]
 pub struct Decoder {
     reasons: Reasons,
+    one_sided: Arc<OneSided>,
 }
 
 impl Decoder {
     /// A decoder for the kernel that has these drop reasons.
     pub fn new(reasons: Reasons) -> Self {
-        Self { reasons }
+        Self::with_one_sided(reasons, Arc::default())
+    }
+
+    /// The same, with a place for what is seen of one side only.
+    pub fn with_one_sided(reasons: Reasons, one_sided: Arc<OneSided>) -> Self {
+        Self { reasons, one_sided }
     }
 
     /// The flow in `bytes`, its ends as `index` knows them.
     #[inline]
     pub fn decode(&self, bytes: &[u8], index: &Index) -> Result<Decoded, DecodeError> {
         let record = record(bytes)?;
+        if record.flags & flag::ONE_SIDED != 0 {
+            self.one_sided.note(record.ifindex);
+        }
         let event = event(&record)?;
         let point = point(record.hook, event)?;
         let family = family(record.family)?;

@@ -163,7 +163,8 @@ impl Verdicts {
             (Point::ToEndpoint, Direction::Ingress) => (flow.destination, Direction::Ingress),
             _ => return None,
         };
-        (index.endpoint(pod).kind == Kind::Pod).then_some(direction)
+        let endpoint = index.endpoint(pod);
+        (endpoint.kind == Kind::Pod && !endpoint.other_network).then_some(direction)
     }
 
     /// The verdict on a datagram of which it could not be found out whether it opens a conversation: what is allowed is

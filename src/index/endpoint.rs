@@ -61,6 +61,8 @@ pub struct Endpoint {
     pub local: bool,
     /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever else it is.
     pub world: bool,
+    /// True for a pod in a network beside the cluster's, which NetworkPolicies do not speak of.
+    pub other_network: bool,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
     /// The node that a pod runs on.
@@ -86,6 +88,7 @@ impl Endpoint {
         kind: Kind::Unknown,
         local: false,
         world: false,
+        other_network: false,
         policy_subject: 0,
         node: Sym::EMPTY,
         identity_number: 0,
@@ -124,6 +127,7 @@ impl Endpoint {
             kind,
             local,
             world: spec.labels.iter().any(|label| WORLD.contains(&label.as_str())),
+            other_network: false,
             policy_subject: 0,
             node: Sym::EMPTY,
             identity_number: spec.identity,

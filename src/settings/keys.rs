@@ -115,7 +115,7 @@ pub static KEYS: [Key; 46] = [
     key!("series_ttl", series_ttl: duration, Restart, None,
         "a time from 1m to 30d, such as 1h, or 0s for never", |time| time.is_zero() || (s(60)..=s(2_592_000)).contains(time)),
     key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
-        "an address and a port, such as 0.0.0.0:9965 or [::]:9965"),
+        "an address and a port, such as [::]:9965 or 127.0.0.1:9965"),
     key!("open_metrics", open_metrics: boolean, Live, None,
         "true or false"),
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),

@@ -3,7 +3,7 @@
 //! [`Settings::default`] is the agent without any configuration; `config/webb.yaml` documents every key beside its
 //! default, and a test holds the two together.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -268,7 +268,7 @@ impl Default for Settings {
             max_series: 100_000,
             max_series_total: 500_000,
             series_ttl: Duration::ZERO,
-            metrics_listen: (Ipv4Addr::UNSPECIFIED, 9965).into(),
+            metrics_listen: (Ipv6Addr::UNSPECIFIED, 9965).into(),
             open_metrics: true,
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             node_name: String::new(),

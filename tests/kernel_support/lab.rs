@@ -5,7 +5,8 @@ use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use webb::bpf_loader::{Change, Interface, Settings, Watch};
+use webb::bpf_loader::Settings;
+use webb::network::{Change, Interface, Watch};
 
 use super::load;
 

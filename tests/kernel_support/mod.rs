@@ -29,7 +29,7 @@ pub(crate) struct Kernel {
 pub(crate) fn load(settings: &Settings) -> Option<Kernel> {
     let mut probes = match Probes::load(settings) {
         Ok(probes) => probes,
-        Err(LoadError::Privileges { missing }) => {
+        Err(LoadError::Privileges { missing, .. }) => {
             let text = format!("needs {missing:?}: run it as root");
             assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI every test must run, and this one {text}");
             eprintln!("\n*** SKIPPED *** this test {text}\n");

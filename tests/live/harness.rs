@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -383,7 +383,12 @@ pub(crate) struct Answer {
 
 /// One HTTP request to a port of the loopback device of a namespace; `None` if nobody listens or the answer breaks off.
 pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> Option<Answer> {
-    let mut stream = connect(namespace, port)?;
+    ask(namespace, (Ipv4Addr::LOCALHOST, port).into(), method, path)
+}
+
+/// The same to any address that the namespace reaches.
+pub(crate) fn ask(namespace: &str, to: SocketAddr, method: &str, path: &str) -> Option<Answer> {
+    let mut stream = inside(namespace, || TcpStream::connect(to))?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
     write!(stream, "{method} {path} HTTP/1.1\r\nHost: webb\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
     let mut bytes = Vec::new();
@@ -395,8 +400,9 @@ pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> O
     Some(Answer { status, body: if chunked { unchunk(body)? } else { body.to_owned() } })
 }
 
-/// A socket belongs to the namespace it was made in, so a thread goes there, makes it, and hands it out.
-fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> std::io::Result<T> + Send) -> Option<T> {
+/// A socket belongs to the namespace it was made in, and the name of an interface to the thread's, so a thread goes
+/// there, makes what is asked for, and hands it out.
+pub(crate) fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> std::io::Result<T> + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {
             let file = File::open(Path::new("/run/netns").join(namespace)).ok()?;
@@ -405,10 +411,6 @@ fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> std::io::Result<T> + 
         });
         there.join().ok()?
     })
-}
-
-fn connect(namespace: &str, port: u16) -> Option<TcpStream> {
-    inside(namespace, || TcpStream::connect(("127.0.0.1", port)))
 }
 
 fn unchunk(mut rest: &str) -> Option<String> {

@@ -4,8 +4,10 @@ use std::fs;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
+
 use crate::counts::{POINTS, exactly};
-use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, inside};
 
 /// A way to be sure that the agent still watches: exact counts for ten more requests.
 fn still_counts(lab: &Lab, agent: &mut Agent) {
@@ -187,6 +189,22 @@ fn it_is_well_while_it_lingers() {
     assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
 }
 
+/// How many programs of the agent are on an interface of the node, in and out: in the TCX chains, or as filters where the
+/// kernel has none.
+fn programs(lab: &Lab, device: &str) -> [usize; 2] {
+    [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")].map(|(direction, name)| {
+        let chain = inside(&lab.namespace("node"), || {
+            let (_, programs) = SchedClassifier::query_tcx(device, direction).map_err(std::io::Error::other)?;
+            Ok(programs
+                .iter()
+                .filter(|program| program.name_as_str().is_some_and(|name| name.starts_with("webb")))
+                .count())
+        });
+        let filters = lab.run("node", &format!("tc filter show dev {device} {name}"));
+        chain.unwrap_or(0) + filters.matches(" webb_").count()
+    })
+}
+
 /// SIGTERM and SIGINT: an orderly end, exit code 0, and the ports are free for the next.
 #[test]
 fn stops_when_asked() {
@@ -194,9 +212,9 @@ fn stops_when_asked() {
     for signal in ["TERM", "INT"] {
         let mut agent = Agent::start(&lab, &[]);
         lab.run("tiefighter", "pod land 10.244.1.11:80");
+        assert_eq!(programs(&lab, "lxc-tiefighter"), [1, 1], "one for each direction");
         agent.signal(signal);
         assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
-        let programs = lab.run("node", "bpftool net show");
-        assert!(!programs.contains("webb"), "programs are still attached:\n{programs}");
+        assert_eq!(programs(&lab, "lxc-tiefighter"), [0, 0], "programs are still attached");
     }
 }

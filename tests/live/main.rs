@@ -13,6 +13,8 @@ mod behind_the_hook;
 #[cfg(test)]
 mod counts;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 #[path = "../kernel_support/enforcer.rs"]
 mod enforcer;
 #[cfg(test)]
@@ -29,6 +31,8 @@ mod kernel;
 mod ledger;
 #[cfg(test)]
 mod lifecycle;
+#[cfg(test)]
+mod listeners;
 #[cfg(test)]
 mod manifest;
 #[cfg(test)]

@@ -49,6 +49,11 @@ impl Access {
         candidates.into_iter().find(|path| path.is_file()).map(Self::Kubeconfig)
     }
 
+    /// Whether this is a pod that was given no token for its service account.
+    pub fn is_without_token() -> bool {
+        std::env::var_os(IN_CLUSTER_VARIABLE).is_some() && !Path::new(IN_CLUSTER_TOKEN).exists()
+    }
+
     /// Reads the configuration and what it refers to, anew each time.
     pub(super) fn config(&self) -> Result<Config, Trouble> {
         match self {

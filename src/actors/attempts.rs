@@ -1,0 +1,102 @@
+//! Interfaces that could not be attached to: when each is tried again.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::bpf_loader::AttachError;
+
+/// The wait before the second attempt. It doubles with each one that follows.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// The longest wait between two attempts.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// The interfaces that are waited for, by index.
+#[derive(Debug, Default)]
+pub(super) struct Attempts(HashMap<u32, Failed>);
+
+#[derive(Debug)]
+struct Failed {
+    error: String,
+    /// None where another attempt would end the same way.
+    next: Option<Instant>,
+    wait: Duration,
+}
+
+impl Attempts {
+    /// Takes note of a failure. True if it is news: not the same error as at the last attempt.
+    pub(super) fn failed(&mut self, index: u32, error: &AttachError, now: Instant) -> bool {
+        let text = error.to_string();
+        let before = self.0.get(&index);
+        let wait = before.map_or(FIRST, |before| (before.wait * 2).min(LONGEST));
+        let news = before.is_none_or(|before| before.error != text);
+        let next = (!error.is_final()).then(|| now + wait);
+        self.0.insert(index, Failed { error: text, next, wait });
+        news
+    }
+
+    /// There is nothing to wait for any more: the interface is attached to, not wanted or gone.
+    pub(super) fn done(&mut self, index: u32) {
+        self.0.remove(&index);
+    }
+
+    /// Nothing that failed before counts any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The interfaces whose time has come.
+    pub(super) fn due(&self, now: Instant) -> Vec<u32> {
+        let due = self.0.iter().filter(|(_, failed)| failed.next.is_some_and(|next| next <= now));
+        due.map(|(index, _)| *index).collect()
+    }
+
+    /// When the next interface is to be tried.
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.values().filter_map(|failed| failed.next).min()
+    }
+
+    /// What is wrong with each, in no order.
+    pub(super) fn errors(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(|failed| failed.error.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same error is news once, and is waited for ever longer; a point in time is not moved by what happens before
+    /// it.
+    #[test]
+    fn waits_double() {
+        let (mut attempts, mut now) = (Attempts::default(), Instant::now());
+        let error = |why: &str| AttachError::Refused { name: "veth7".to_owned(), means: "clsact", why: why.to_owned() };
+        assert!(attempts.failed(7, &error("busy"), now));
+        let mut waits = Vec::new();
+        for _ in 0..7 {
+            let next = attempts.next().unwrap();
+            assert!(attempts.due(next - Duration::from_millis(1)).is_empty());
+            assert_eq!(attempts.due(next), [7]);
+            waits.push((next - now).as_secs());
+            now = next;
+            assert!(!attempts.failed(7, &error("busy"), now));
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+        assert!(attempts.failed(7, &error("not permitted"), now), "another error is news");
+        attempts.done(7);
+        assert_eq!(attempts.next(), None);
+    }
+
+    /// What cannot be watched at all is said once and never tried again.
+    #[test]
+    fn final_errors_are_not_tried_again() {
+        let (mut attempts, now) = (Attempts::default(), Instant::now());
+        let error = AttachError::NotEthernet { name: "tun0".to_owned() };
+        assert!(attempts.failed(7, &error, now));
+        assert!(!attempts.failed(7, &error, now), "not news any more");
+        assert_eq!(attempts.next(), None);
+        assert!(attempts.due(now + LONGEST * 100).is_empty());
+        assert!(attempts.errors().all(|error| error.contains("tun0")));
+    }
+}

@@ -1,0 +1,140 @@
+//! What the thread of the interfaces has found out, for the thread of the names; and what that has found out of how this
+//! node's pods are covered by those interfaces.
+//!
+//! Both are restarted on their own; what one of them knew last stays here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+
+use crate::cluster::{Coverage, PodInterface};
+use crate::network::{Change, Node, Watch};
+
+/// This node's network as it was last seen.
+#[derive(Debug, Default)]
+pub struct Network {
+    seen: Mutex<Seen>,
+    /// Counts the changes of `seen`.
+    version: AtomicU64,
+    coverage: Mutex<Coverage>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    node: Node,
+    watched: Vec<PodInterface>,
+}
+
+impl Network {
+    /// Reads what there is now: names that are worked out before the interfaces are followed need it.
+    ///
+    /// # Errors
+    /// If netlink does not answer.
+    pub async fn read() -> io::Result<Self> {
+        let mut watch = Watch::new().await?;
+        let network = Self::default();
+        // What is there already comes without a wait.
+        while let Some(change) = watch.next().now_or_never() {
+            if let Change::Node(node) = change? {
+                network.set(&node, Vec::new());
+            }
+        }
+        Ok(network)
+    }
+
+    /// Takes note of this node's addresses and routes, and of the interfaces that are watched as pods'.
+    pub fn set(&self, node: &Node, watched: Vec<PodInterface>) {
+        let mut seen = self.seen();
+        if seen.node != *node || seen.watched != watched {
+            *seen = Seen { node: node.clone(), watched };
+            self.version.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Changes whenever anything here does.
+    pub fn version(&self) -> u64 {
+        self.version.load(Relaxed)
+    }
+
+    /// This machine's own addresses: `reserved:host`, whether its Node object lists them or not.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        self.seen().node.addresses.clone()
+    }
+
+    /// The interfaces behind which something is known to be, watched or not.
+    pub fn interfaces(&self) -> Vec<PodInterface> {
+        let seen = self.seen();
+        interfaces(&seen.node, &seen.watched)
+    }
+
+    /// The interfaces that are watched as pods'.
+    pub fn watched(&self) -> Vec<PodInterface> {
+        let Seen { node, watched } = &*self.seen();
+        let indexes: Vec<u32> = watched.iter().map(|interface| interface.index).collect();
+        interfaces(node, watched).into_iter().filter(|interface| indexes.contains(&interface.index)).collect()
+    }
+
+    /// Takes note of how this node's pods are covered. What is wrong is logged when it changes.
+    pub fn set_coverage(&self, coverage: Coverage) {
+        let mut known = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
+        let complaint = coverage.complaint();
+        if complaint != known.complaint() {
+            match &complaint {
+                Some(complaint) => tracing::warn!("{complaint}"),
+                None => tracing::info!("every pod of this node is watched"),
+            }
+        }
+        *known = coverage;
+    }
+
+    /// How this node's pods were last seen to be covered.
+    pub fn coverage(&self) -> Coverage {
+        self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The interfaces behind which something is known to be: by routes, and by what `watched` interfaces lead to.
+fn interfaces(node: &Node, watched: &[PodInterface]) -> Vec<PodInterface> {
+    let mut all: BTreeMap<u32, PodInterface> =
+        watched.iter().map(|interface| (interface.index, interface.clone())).collect();
+    for &(index, address) in &node.routes {
+        let new = PodInterface { index, namespace: None, addresses: Vec::new() };
+        all.entry(index).or_insert(new).addresses.push(address);
+    }
+    let mut all: Vec<PodInterface> = all.into_values().collect();
+    for interface in &mut all {
+        interface.addresses.sort_unstable();
+        interface.addresses.dedup();
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What routes tell and what is at an interface's other end come together; a change is seen once.
+    #[test]
+    fn both_sources_come_together() {
+        let [a, b]: [IpAddr; 2] = ["10.244.1.11", "10.244.1.12"].map(|ip| ip.parse().unwrap());
+        let node = Node { addresses: vec![], routes: vec![(7, a), (8, b)] };
+        let watched = PodInterface { index: 7, namespace: Some(0), addresses: vec![a] };
+        let network = Network::default();
+        network.set(&node, vec![watched.clone()]);
+        let both = [watched.clone(), PodInterface { index: 8, namespace: None, addresses: vec![b] }];
+        assert_eq!((network.interfaces().as_slice(), network.watched()), (&both[..], vec![watched.clone()]));
+        let version = network.version();
+        network.set(&node, vec![watched.clone()]);
+        assert_eq!(network.version(), version);
+        network.set(&Node { addresses: vec![b], ..node }, vec![watched]);
+        assert!(network.version() > version);
+    }
+}

@@ -1,0 +1,152 @@
+//! What is around this process, for `webb probe`: interfaces of pods, where names would come from, and what an agent
+//! that already runs here says of itself.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use futures::FutureExt;
+use serde_json::Value;
+
+use crate::actors::cluster_source::{Chosen, Sources};
+use crate::bpf_loader::{Finding, Standing};
+use crate::network::{Change, Interface, Role, Selection, Watch};
+use crate::settings::Settings;
+
+/// How long an agent may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Names that are listed; the rest as a number.
+const SHOWN: usize = 8;
+
+/// What a configuration without settings would find here.
+pub(super) fn findings() -> Vec<Finding> {
+    let settings = Settings::default();
+    vec![interfaces(), names(&settings), agent(&settings)]
+}
+
+fn interfaces() -> Finding {
+    let subject = "interfaces of pods";
+    let found = match look() {
+        Ok(found) => found,
+        Err(error) => return Finding { subject, standing: Standing::Missing, why: format!("netlink: {error}") },
+    };
+    let (standing, why) = describe(&found);
+    Finding { subject, standing, why }
+}
+
+fn look() -> io::Result<Vec<Interface>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut watch = Watch::new().await?;
+        let mut found = Vec::new();
+        while let Some(change) = watch.next().now_or_never() {
+            if let Change::Present(interface) = change? {
+                found.push(interface);
+            }
+        }
+        Ok(found)
+    })
+}
+
+fn describe(interfaces: &[Interface]) -> (Standing, String) {
+    let selection = Selection::default();
+    let pods = interfaces.iter().filter(|interface| selection.role(interface) == Some(Role::Pod));
+    let names: Vec<&str> = pods.map(|interface| interface.name.as_str()).collect();
+    if names.is_empty() {
+        let why = "none in sight: there are no pods yet, or this is not the node's network namespace (a pod needs \
+                   hostNetwork: true), or the network plugin makes none (macvlan, ipvlan, SR-IOV)";
+        return (Standing::Degraded, why.to_owned());
+    }
+    let more = if names.len() > SHOWN { ", ..." } else { "" };
+    let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    (Standing::Ok, format!("{}: {}{more}", names.len(), shown.join(", ")))
+}
+
+fn names(settings: &Settings) -> Finding {
+    let (chosen, why) = Sources::from(settings).choose();
+    let (standing, why) = match chosen {
+        Chosen::Missing(what) => (Standing::Degraded, what.to_owned()),
+        Chosen::Nothing => (Standing::Degraded, format!("addresses would have no names: {why}")),
+        other => (Standing::Ok, format!("{other}: {why}")),
+    };
+    Finding { subject: "names", standing, why }
+}
+
+/// Pods without a watched interface, a node's name that is wrong and the like are known to an agent that runs.
+fn agent(settings: &Settings) -> Finding {
+    let (standing, why) = match ask(settings) {
+        Ok(answer) => complaints(&answer),
+        Err(error) => (Standing::Ok, format!("none answers at {} ({error})", settings.admin_listen)),
+    };
+    Finding { subject: "running agent", standing, why }
+}
+
+fn ask(settings: &Settings) -> io::Result<Value> {
+    let mut stream = TcpStream::connect_timeout(&settings.admin_listen, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut text = String::new();
+    // More than any agent says.
+    stream.take(1 << 20).read_to_string(&mut text)?;
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    serde_json::from_str(body).map_err(io::Error::other)
+}
+
+fn complaints(answer: &Value) -> (Standing, String) {
+    let components = answer["components"].as_array().map_or(&[][..], Vec::as_slice);
+    let text = |component: &Value, field: &str| component[field].as_str().unwrap_or_default().to_owned();
+    let amiss = components.iter().filter(|component| component["state"] != "up");
+    let said: Vec<String> = amiss.map(|one| format!("{}: {}", text(one, "name"), text(one, "why"))).collect();
+    if said.is_empty() {
+        (Standing::Ok, "it runs, and nothing is amiss".to_owned())
+    } else {
+        (Standing::Degraded, said.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::network::Kind;
+
+    fn veth(name: &str) -> Interface {
+        Interface {
+            index: 7,
+            name: name.to_owned(),
+            kind: Kind::Veth,
+            uplink: false,
+            peer_in_other_namespace: true,
+            namespace: Some(0),
+            link: Some(2),
+            controller: None,
+            bridged: false,
+            ethernet: true,
+            up: true,
+        }
+    }
+
+    /// A namespace with nothing but its uplink is most likely a pod's own, and that is said.
+    #[test]
+    fn no_interface_in_sight() {
+        let (standing, why) = describe(&[Interface { uplink: true, ..veth("eth0") }]);
+        assert_eq!(standing, Standing::Degraded);
+        assert!(why.contains("hostNetwork: true"), "{why}");
+        let many: Vec<Interface> = (0..20).map(|number| veth(&format!("veth{number}"))).collect();
+        let (standing, why) = describe(&many);
+        assert_eq!(standing, Standing::Ok);
+        assert!(why.starts_with("20: veth0, ") && why.ends_with("veth7, ..."), "{why}");
+    }
+
+    /// What an agent says is passed on.
+    #[test]
+    fn an_agents_complaints() {
+        let probes = json!({"name": "probes", "state": "degraded", "why": "no interface leads to 1 pod"});
+        let reader = json!({"name": "reader", "state": "up", "why": ""});
+        assert_eq!(complaints(&json!({"components": [reader]})).0, Standing::Ok);
+        let (standing, why) = complaints(&json!({"components": [reader, probes]}));
+        assert_eq!((standing, why.as_str()), (Standing::Degraded, "probes: no interface leads to 1 pod"));
+    }
+}

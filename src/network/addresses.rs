@@ -1,0 +1,73 @@
+//! Addresses as rtnetlink tells them, of this network namespace and of others.
+
+use std::io;
+use std::net::IpAddr;
+
+use futures::StreamExt;
+use rtnetlink::Handle;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
+
+use super::error::failed;
+
+/// Reads the addresses of a namespace by its number in this one, sorted.
+pub(super) async fn addresses_in(handle: &Handle, namespace: i32) -> io::Result<Vec<(u32, IpAddr)>> {
+    let mut request = handle.address().get();
+    request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(namespace));
+    let mut answers = std::pin::pin!(request.execute());
+    let mut found = Vec::new();
+    while let Some(answer) = answers.next().await {
+        found.extend(address(&answer.map_err(failed)?));
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found.into_iter().filter(|(_, ip)| !is_everywhere(*ip)).collect())
+}
+
+/// The interface's own address: that of a link between two is told as `Local`, the other end's as `Address`.
+pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
+    let find = |of: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(of);
+    let local = find(|attribute| match attribute {
+        AddressAttribute::Local(ip) => Some(*ip),
+        _ => None,
+    });
+    let address = local.or_else(|| {
+        find(|attribute| match attribute {
+            AddressAttribute::Address(ip) => Some(*ip),
+            _ => None,
+        })
+    });
+    Some((message.header.index, address?))
+}
+
+/// An address that says nothing, because any namespace or link has it.
+fn is_everywhere(ip: IpAddr) -> bool {
+    ip.is_loopback() || matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The own address of a link between two is its local one; elsewhere there is only the one.
+    #[test]
+    fn own_addresses() {
+        let [own, other]: [IpAddr; 2] = ["10.0.0.1", "10.0.0.2"].map(|ip| ip.parse().unwrap());
+        let mut message = AddressMessage::default();
+        message.header.index = 7;
+        assert_eq!(address(&message), None);
+        message.attributes = vec![AddressAttribute::Address(other)];
+        assert_eq!(address(&message), Some((7, other)));
+        message.attributes.push(AddressAttribute::Local(own));
+        assert_eq!(address(&message), Some((7, own)));
+    }
+
+    /// What every namespace or link has says nothing of a pod.
+    #[test]
+    fn addresses_that_are_everywhere() {
+        for (ip, everywhere) in
+            [("127.0.0.1", true), ("::1", true), ("fe80::1", true), ("10.0.0.1", false), ("fd00::1", false)]
+        {
+            assert_eq!(is_everywhere(ip.parse().unwrap()), everywhere, "{ip}");
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is attached to an interface by clsact, and how many packets the interface itself has counted.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+
+use futures::{Stream, StreamExt};
+use rtnetlink::Handle;
+use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
+
+use super::error::failed;
+
+/// The ids of the programs that are filters of an interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filters {
+    /// For packets that come in by it.
+    pub ingress: Vec<u32>,
+    /// For packets that leave by it.
+    pub egress: Vec<u32>,
+}
+
+/// Reads the programs of an interface; none where it has no clsact qdisc or does not exist.
+pub(super) async fn filters(handle: &Handle, index: u32) -> io::Result<Filters> {
+    let index = i32::try_from(index).map_err(io::Error::other)?;
+    let mut filters = handle.traffic_filter(index);
+    Ok(Filters {
+        ingress: programs(filters.get().ingress().execute()).await?,
+        egress: programs(filters.get().egress().execute()).await?,
+    })
+}
+
+async fn programs(filters: impl Stream<Item = Result<TcMessage, rtnetlink::Error>>) -> io::Result<Vec<u32>> {
+    let mut filters = std::pin::pin!(filters);
+    let mut programs = Vec::new();
+    while let Some(filter) = filters.next().await {
+        programs.extend(program(&filter.map_err(failed)?));
+    }
+    Ok(programs)
+}
+
+fn program(filter: &TcMessage) -> Option<u32> {
+    let options = filter.attributes.iter().find_map(|attribute| match attribute {
+        TcAttribute::Options(options) => Some(options),
+        _ => None,
+    });
+    options?.iter().find_map(|option| match option {
+        TcOption::Bpf(TcFilterBpfOption::ProgId(id)) => Some(*id),
+        _ => None,
+    })
+}
+
+/// The interfaces with a qdisc `ingress`. It takes a filter for packets that leave and runs it on those that come in.
+pub(super) async fn without_egress(handle: &Handle) -> io::Result<HashSet<u32>> {
+    let mut qdiscs = std::pin::pin!(handle.qdisc().get().execute());
+    let mut found = HashSet::new();
+    while let Some(qdisc) = qdiscs.next().await {
+        let qdisc = qdisc.map_err(failed)?;
+        if qdisc.attributes.iter().any(|attribute| matches!(attribute, TcAttribute::Kind(kind) if kind == "ingress")) {
+            found.extend(u32::try_from(qdisc.header.index));
+        }
+    }
+    Ok(found)
+}
+
+/// Packets that each interface has received and sent, together.
+pub(super) async fn packets(handle: &Handle) -> io::Result<HashMap<u32, u64>> {
+    let mut links = std::pin::pin!(handle.link().get().execute());
+    let mut packets = HashMap::new();
+    while let Some(link) = links.next().await {
+        let link = link.map_err(failed)?;
+        let count = link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Stats64(stats) => Some(stats.rx_packets.wrapping_add(stats.tx_packets)),
+            _ => None,
+        });
+        packets.extend(count.map(|count| (link.header.index, count)));
+    }
+    Ok(packets)
+}

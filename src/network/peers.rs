@@ -1,0 +1,128 @@
+//! The addresses at the other end of pods' interfaces, in the pods' own network namespaces.
+//!
+//! The kernel numbers the namespaces at the other ends of this one's pairs, and answers a request for the addresses of
+//! such a namespace (`IFA_TARGET_NETNSID`); `CAP_NET_ADMIN` is enough. That works with every network plugin, also
+//! where pods hang on a bridge and no route tells them apart. There are no notifications for other namespaces, so a
+//! new interface's namespace is asked soon and then ever less often.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use super::interface::Interface;
+use super::watch::Watch;
+
+/// After how long the namespace of a new interface is asked first. The wait doubles with each time.
+const SOON: Duration = Duration::from_millis(50);
+
+/// The longest wait: an address that is added later (an operator does so by hand) is found within this time.
+const OFTEN_ENOUGH: Duration = Duration::from_secs(30);
+
+/// What is known of the namespaces at the other ends.
+#[derive(Debug, Default)]
+pub struct Peers(HashMap<i32, Namespace>);
+
+#[derive(Debug)]
+struct Namespace {
+    /// The addresses with the index of their interface, as it is there.
+    addresses: Vec<(u32, IpAddr)>,
+    wait: Duration,
+    due: Instant,
+}
+
+impl Peers {
+    /// Takes note of an interface that is new or has changed: its namespace is asked soon.
+    pub fn see(&mut self, interface: &Interface, now: Instant) {
+        let Some(number) = interface.namespace.filter(|_| interface.leads_elsewhere()) else { return };
+        let namespace =
+            self.0.entry(number).or_insert_with(|| Namespace { addresses: Vec::new(), wait: SOON, due: now });
+        namespace.wait = SOON;
+        namespace.due = now + SOON;
+    }
+
+    /// Forgets the namespaces that none of these interfaces leads to.
+    pub fn keep<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface> + Clone) {
+        self.0.retain(|number, _| interfaces.clone().any(|interface| interface.namespace == Some(*number)));
+    }
+
+    /// When the next namespace is to be asked.
+    pub fn due(&self) -> Option<Instant> {
+        self.0.values().map(|namespace| namespace.due).min()
+    }
+
+    /// Asks the namespaces whose time has come. True if any answer differs from the last.
+    pub async fn ask(&mut self, watch: &Watch, now: Instant) -> bool {
+        let mut differs = false;
+        for (number, namespace) in self.0.iter_mut().filter(|(_, namespace)| namespace.due <= now) {
+            match watch.addresses_in(*number).await {
+                Ok(found) => {
+                    differs |= found != namespace.addresses;
+                    namespace.addresses = found;
+                }
+                // It may have gone meanwhile, or belong to a user namespace in which we have no rights.
+                Err(error) => tracing::debug!(namespace = number, "its addresses cannot be read: {error}"),
+            }
+            namespace.wait = (namespace.wait * 2).min(OFTEN_ENOUGH);
+            namespace.due = now + namespace.wait;
+        }
+        differs
+    }
+
+    /// The addresses at the other end of an interface.
+    pub fn behind(&self, interface: &Interface) -> Vec<IpAddr> {
+        let (Some(number), Some(peer)) = (interface.namespace, interface.link) else { return Vec::new() };
+        let addresses = self.0.get(&number).map_or(&[][..], |namespace| &namespace.addresses);
+        addresses.iter().filter(|(index, _)| *index == peer).map(|(_, ip)| *ip).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::interface::Kind;
+    use super::*;
+
+    fn pair(index: u32, namespace: i32, peer: u32) -> Interface {
+        Interface {
+            index,
+            name: format!("veth{index}"),
+            kind: Kind::Veth,
+            uplink: false,
+            peer_in_other_namespace: true,
+            namespace: Some(namespace),
+            link: Some(peer),
+            controller: None,
+            bridged: false,
+            ethernet: true,
+            up: true,
+        }
+    }
+
+    /// A namespace is asked soon after an interface into it is seen, and forgotten with its last interface.
+    #[test]
+    fn namespaces_come_and_go() {
+        let (mut peers, now) = (Peers::default(), Instant::now());
+        assert_eq!(peers.due(), None);
+        let [first, second] = [pair(7, 0, 2), pair(8, 0, 3)];
+        peers.see(&first, now);
+        peers.see(&second, now);
+        assert_eq!(peers.due(), Some(now + SOON));
+        peers.see(&Interface { namespace: None, ..pair(9, 0, 2) }, now);
+        assert_eq!(peers.0.len(), 1);
+        peers.keep([&second].into_iter());
+        assert_eq!(peers.0.len(), 1);
+        peers.keep([].into_iter());
+        assert_eq!(peers.due(), None);
+    }
+
+    /// Each interface has its own peer's addresses, not those of its neighbours in the same namespace.
+    #[test]
+    fn each_interface_has_its_peers_addresses() {
+        let mut peers = Peers::default();
+        let [first, second] = [pair(7, 0, 2), pair(8, 0, 3)];
+        peers.see(&first, Instant::now());
+        let [a, b]: [IpAddr; 2] = ["10.244.1.11", "192.168.5.1"].map(|ip| ip.parse().unwrap());
+        peers.0.get_mut(&0).unwrap().addresses = vec![(2, a), (3, b)];
+        assert_eq!((peers.behind(&first), peers.behind(&second)), (vec![a], vec![b]));
+        assert_eq!(peers.behind(&pair(9, 1, 2)), Vec::<IpAddr>::new());
+    }
+}

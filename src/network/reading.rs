@@ -1,0 +1,40 @@
+//! A request to the kernel whose answer comes in many messages, and which goes on when a wait for it is given up.
+
+use std::fmt;
+use std::io;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+/// At most one request, on its way.
+pub(super) struct Reading<T>(Option<BoxFuture<'static, io::Result<T>>>);
+
+impl<T> Default for Reading<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> fmt::Debug for Reading<T> {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.debug_struct("Reading").field("on_its_way", &self.0.is_some()).finish()
+    }
+}
+
+impl<T> Reading<T> {
+    /// Waits for the answer of the request that is on its way, or else of a new one. Dropping the wait drops nothing
+    /// else: the next wait goes on.
+    pub(super) async fn finish<F>(&mut self, request: impl FnOnce() -> F) -> io::Result<T>
+    where
+        F: Future<Output = io::Result<T>> + Send + 'static,
+    {
+        let answer = self.0.get_or_insert_with(|| request().boxed()).await;
+        self.0 = None;
+        answer
+    }
+
+    /// What is on its way is of no use any more.
+    pub(super) fn give_up(&mut self) {
+        self.0 = None;
+    }
+}
