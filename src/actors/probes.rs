@@ -376,7 +376,6 @@ impl Watch {
         if missing.is_empty() && !self.probes().attached().any(|(_, _, role)| role == Role::Pod) {
             return self.component.set_state(State::Up, "no interface of a pod is in sight yet");
         }
-        missing.extend(seen.unseen.clone());
         let state = if missing.is_empty() { State::Up } else { State::Degraded };
         self.component.set_state(state, &missing.join("; "));
     }

@@ -14,7 +14,7 @@
 //! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
 //! has such an identity. Who has an address that several claim is told by [`Claims`].
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,11 +22,12 @@ use super::cache::{PodInterface, Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
+use super::specs::{OVERLAY, Told, node_specs, service_specs};
 use super::{Cache, Key, Kind, Settings};
 use crate::flow::{Address, EndpointId, Sort};
+use crate::index::policy::Compiler;
 use crate::index::policy::spec::{Labels, PolicySpec, TierSpec};
-use crate::index::policy::{Compiler, NodeSpec};
-use crate::index::{self, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, ServiceSpec, Services};
+use crate::index::{self, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, Services};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
@@ -51,49 +52,6 @@ struct AppliedPod {
     elsewhere: Option<EndpointId>,
     /// Its addresses in the cluster's network.
     own: Box<[Address]>,
-}
-
-/// Every service that has ports, in the order of their names.
-fn named(cache: &Cache) -> Vec<ServiceSpec> {
-    let mut all: Vec<ServiceSpec> = cache
-        .services
-        .iter()
-        .filter(|service| !service.ports.is_empty())
-        .map(|service| ServiceSpec {
-            namespace: service.key().namespace.clone(),
-            name: service.key().name.clone(),
-            addresses: service.addresses.iter().copied().map(Address::from).collect(),
-            ports: service.ports.clone(),
-        })
-        .collect();
-    all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    all
-}
-
-/// The addresses of an owner, each with the id that it is to lead to.
-type Told = (Owner, Vec<(Address, Rank, EndpointId)>);
-
-/// What stands after a node's name in the owner of its addresses in its own pods' network.
-const OVERLAY: &str = " (overlay)";
-
-/// The nodes as policies look at them, by name; `told` has all addresses that are known to be theirs.
-fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
-    let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
-    for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
-        let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
-        let spec = specs.entry(name).or_insert_with(|| {
-            let key = Key { namespace: String::new(), name: name.to_owned() };
-            let node = cache.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
-            NodeSpec {
-                name: key.name,
-                labels: node.labels,
-                listed: node.addresses.into_iter().map(Address::from).collect(),
-                own: Vec::new(),
-            }
-        });
-        spec.own.extend(addresses.iter().map(|(address, ..)| *address));
-    }
-    specs.into_values().collect()
 }
 
 /// The endpoints that are no pods, by what they are.
@@ -209,7 +167,7 @@ impl Builder {
             services.extend(cache.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
         }
         if !services.is_empty() {
-            self.draft.set_services(Services::new(&named(cache)));
+            self.draft.set_services(Services::new(&service_specs(cache)));
         }
         for (key, time_ns) in services {
             self.service(cache, &key, time_ns);

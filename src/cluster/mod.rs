@@ -31,6 +31,7 @@ mod object;
 mod other;
 mod other_networks;
 mod policy;
+mod specs;
 pub mod types;
 mod workload;
 

@@ -201,7 +201,7 @@ fn programs(lab: &Lab, device: &str) -> [usize; 2] {
                 .count())
         });
         let filters = lab.run("node", &format!("tc filter show dev {device} {name}"));
-        chain.unwrap_or(0) + filters.matches(" webb_").count()
+        chain.unwrap_or(0) + filters.lines().filter(|line| line.contains("webb_")).count()
     })
 }
 
