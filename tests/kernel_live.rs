@@ -200,9 +200,11 @@ fn an_overrun_is_made_good_though_waits_are_given_up() {
         runtime().block_on(async {
             let mut watch = Watch::new().await.unwrap();
             // Nobody reads meanwhile: the messages about the last device find no room.
-            let aliases: String = (0..3000).map(|number| format!("link set dev lo alias a{number}\n")).collect();
+            let mut commands: Vec<String> =
+                (0..3000).map(|number| format!("link set dev lo alias a{number}")).collect();
+            commands.push("link add late type bridge\n".to_owned());
             let file = std::env::temp_dir().join(format!("webb-{}-overrun", std::process::id()));
-            std::fs::write(&file, format!("{aliases}link add late type bridge\n")).unwrap();
+            std::fs::write(&file, commands.join("\n")).unwrap();
             run(&format!("ip -batch {}", file.display()));
             std::fs::remove_file(&file).unwrap();
             let (mut late, started) = (false, std::time::Instant::now());

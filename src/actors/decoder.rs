@@ -164,6 +164,7 @@ mod tests {
         let mut actor = DecoderActor {
             reasons: Reasons::new([(2, "NOT_SPECIFIED")]),
             reread: Box::new(move || more.pop().unwrap()),
+            one_sided: Arc::default(),
             seat: Arc::new(ArcSwapOption::empty()),
             intensity: Intensity::new(component, Arc::new(ArcSwap::from_pointee(policy)), mpsc::unbounded_channel().0),
             down: false,

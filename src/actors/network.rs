@@ -83,9 +83,10 @@ impl Network {
         let mut known = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
         let complaint = coverage.complaint();
         if complaint != known.complaint() {
-            match &complaint {
-                Some(complaint) => tracing::warn!("{complaint}"),
-                None => tracing::info!("every pod of this node is watched"),
+            if let Some(complaint) = &complaint {
+                tracing::warn!("{complaint}");
+            } else {
+                tracing::info!("every pod of this node is watched");
             }
         }
         *known = coverage;

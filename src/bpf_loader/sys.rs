@@ -108,7 +108,7 @@ pub(super) const TCX_INGRESS: u32 = 46;
 pub(super) const TCX_EGRESS: u32 = 47;
 
 /// The most programs that one chain can have: `BPF_MPROG_MAX`.
-const CHAIN: usize = 64;
+const CHAIN: u32 = 64;
 
 /// The `query` member of `union bpf_attr`, as far as it is used.
 #[derive(FromZeros, IntoBytes, Immutable)]
@@ -116,7 +116,7 @@ const CHAIN: usize = 64;
 struct Query {
     target_ifindex: u32,
     attach_type: u32,
-    query_flags: u32,
+    flags: u32,
     attach_flags: u32,
     prog_ids: u64,
     count: u32,
@@ -126,12 +126,12 @@ struct Query {
 /// The ids of the programs in a TCX chain of an interface, in their order. Unlike opening the programs, which aya does,
 /// this needs no more than `CAP_NET_ADMIN`.
 pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
-    let mut ids = [0_u32; CHAIN];
+    let mut ids = [0_u32; CHAIN as usize];
     let mut query = Query::new_zeroed();
     query.target_ifindex = index;
     query.attach_type = attach_type;
     query.prog_ids = ids.as_mut_ptr() as u64;
-    query.count = CHAIN as u32;
+    query.count = CHAIN;
     // SAFETY: `query` is the beginning of the kernel's layout of the command, whose rest counts as zero; it lives
     // through the call, as does the array of ids, into which the kernel writes at most `count` numbers.
     let result = unsafe {

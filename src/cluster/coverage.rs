@@ -92,7 +92,7 @@ impl Coverage {
         if count == 0 {
             return None;
         }
-        let mut names: Vec<String> = self.unwatched.iter().take(SHOWN).map(|key| key.to_string()).collect();
+        let mut names: Vec<String> = self.unwatched.iter().take(SHOWN).map(ToString::to_string).collect();
         if count > SHOWN {
             names.push(format!("and {} more", count - SHOWN));
         }

@@ -5,7 +5,7 @@
 //! where pods hang on a bridge and no route tells them apart. There are no notifications for other namespaces, so a
 //! new interface's namespace is asked soon and then ever less often.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -41,8 +41,9 @@ impl Peers {
     }
 
     /// Forgets the namespaces that none of these interfaces leads to.
-    pub fn keep<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface> + Clone) {
-        self.0.retain(|number, _| interfaces.clone().any(|interface| interface.namespace == Some(*number)));
+    pub fn keep<'a>(&mut self, interfaces: impl Iterator<Item = &'a Interface>) {
+        let there: HashSet<_> = interfaces.filter_map(|interface| interface.namespace).collect();
+        self.0.retain(|number, _| there.contains(number));
     }
 
     /// When the next namespace is to be asked.
