@@ -32,8 +32,8 @@
  *    key is stable, so comparing it after the state is enough.
  * 4. A packet that meets its own hash CLAIMED, or loses the race to revive an entry, neither waits nor adds: it is
  *    reported by itself, or counted as lost.
- * Two CPUs may give one connection two slots, if a slot becomes free just then. Both count, one of them goes idle and is
- * swept: nothing is lost, at worst NEW is reported twice.
+ * Two CPUs may give one connection two slots: making an entry passes over slots that are taken, whatever is in them.
+ * Both count, one of them goes idle and is swept: nothing is lost, at worst NEW is reported twice.
  */
 #ifndef WEBB_TABLE_H
 #define WEBB_TABLE_H

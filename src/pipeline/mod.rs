@@ -1,11 +1,12 @@
 //! The road of events: ring, reader, batches, aggregators. Threads and channels only; no actor, no eBPF library.
 //!
-//! Events ride channels, lifecycle rides mailboxes. Data may be lost in exactly one place, the kernel ring, and is
-//! counted there. Every edge is bounded: when an aggregator is slow the reader waits, and the ring, memory that is paid
-//! for already, is the elastic buffer.
+//! Events ride channels, lifecycle rides mailboxes. Every edge is bounded. When an aggregator is slow the reader waits,
+//! and the ring, memory that is paid for already, is the elastic buffer. An aggregator that is down is not waited for:
+//! what finds its lane full is skipped. Records and flows that cause a panic are passed over. Each of these losses has
+//! its own counter ([`Counters`], [`Lane`], [`Seat`]); docs/architecture.md lists all there are, and all bounds.
 //!
 //! ```text
-//! RecordSource ─► read_loop (decode, resolve, fill) ─► Lane (bounded) ─► work_loop ─► Cut ─► CutDesk
+//! RecordSource ─► read_loop (decode, second_look, fill) ─► Lane (bounded) ─► work_loop ─► Cut ─► CutDesk
 //! ```
 
 mod batch;
