@@ -280,6 +280,8 @@ fn the_source_tells_changes_once() {
     assert!(source.poll().unwrap().is_none());
     fs::write(&path, STAR_WARS).unwrap();
     assert!(source.poll().unwrap().is_none(), "the same content again is no change");
+    fs::write(&path, "\n").unwrap();
+    assert!(matches!(source.poll(), Err(ManifestError::Empty { .. })), "it is about to be written");
     fs::write(&path, "a: [").unwrap();
     assert!(matches!(source.poll(), Err(ManifestError::Yaml { .. })));
     assert!(matches!(source.poll(), Ok(None)));

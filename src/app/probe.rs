@@ -40,10 +40,11 @@ fn connection_tracking() -> Finding {
     Finding { subject: "connection tracking", standing, why }
 }
 
+/// What cannot be tried for want of privileges says nothing of the kernel.
 fn exit(findings: &[Finding]) -> Exit {
-    let mut missing = findings.iter().filter(|finding| finding.standing == Standing::Missing).peekable();
-    if missing.peek().is_none() {
+    let missing: Vec<_> = findings.iter().filter(|finding| finding.standing == Standing::Missing).collect();
+    if missing.is_empty() {
         return Exit::Asked;
     }
-    if missing.all(|finding| finding.subject == PRIVILEGES) { Exit::Privileges } else { Exit::Kernel }
+    if missing.iter().any(|finding| finding.subject == PRIVILEGES) { Exit::Privileges } else { Exit::Kernel }
 }

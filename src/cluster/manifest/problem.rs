@@ -36,6 +36,12 @@ pub enum ManifestError {
         /// What is in the way.
         why: FileError,
     },
+    /// The file has nothing in it, as one that is about to be written.
+    #[error("the manifest {file} is empty: expected Kubernetes objects; what was read before stays")]
+    Empty {
+        /// The file.
+        file: String,
+    },
     /// The file isn't YAML.
     #[error("{file}:{line}: not valid YAML: {why}")]
     Yaml {

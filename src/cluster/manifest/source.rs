@@ -35,8 +35,8 @@ impl ManifestSource {
     }
 
     /// Looks at the file. `None`: as at the last look. A file that can't be used is an error once, then `None` until
-    /// something about it changes; what was loaded from it before remains good. One that was gone and comes back is
-    /// loaded again.
+    /// something about it changes; what was loaded from it before remains good. Empty it can't be used either: a file
+    /// that is being written is empty at first. One that was gone and comes back is loaded again.
     pub fn poll(&mut self) -> Result<Option<Manifest>, ManifestError> {
         let file = self.path.display().to_string();
         match self.followed.look() {
@@ -45,6 +45,7 @@ impl ManifestSource {
             Look::New(contents) => {
                 let content = contents.into_iter().next().unwrap_or_default();
                 match text(content) {
+                    Ok(text) if text.trim().is_empty() => Err(ManifestError::Empty { file }),
                     Ok(text) => parse_with(&file, &text, &self.others).map(Some),
                     Err(why) => Err(ManifestError::Unreadable { file, why }),
                 }
