@@ -76,8 +76,8 @@ impl Suspect {
         let Some(forbidden) = index.policies().forbids(index, flow) else { return Denial::Other };
         let denial = match place(flow) {
             Place::Related => Denial::Other,
-            Place::Later if index.policies().forbids(index, &reversed(flow)).is_none() => Denial::Other,
-            Place::Either if index.policies().forbids(index, &reversed(flow)).is_none() => Denial::IfOpening,
+            Place::Later if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::Other,
+            Place::Either if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::IfOpening,
             Place::Opening | Place::Later | Place::Either => Denial::Denied,
         };
         if denial == Denial::Denied {
@@ -106,19 +106,5 @@ pub(super) fn direction(flow: &Flow) -> Direction {
         (Sort::Local, _) => Direction::Egress,
         (_, Sort::Local) => Direction::Ingress,
         _ => Direction::Unknown,
-    }
-}
-
-/// The packet that `flow` would answer.
-fn reversed(flow: &Flow) -> Flow {
-    Flow {
-        source_ip: flow.destination_ip,
-        destination_ip: flow.source_ip,
-        source: flow.destination,
-        destination: flow.source,
-        source_port: flow.destination_port,
-        destination_port: flow.source_port,
-        service: flow.service.swapped(),
-        ..*flow
     }
 }

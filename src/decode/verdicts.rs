@@ -193,16 +193,7 @@ impl Verdicts {
             (Point::ToStack, Direction::Ingress, Reply::Yes) => Direction::Ingress,
             _ => return None,
         };
-        let opened = Flow {
-            source_ip: flow.destination_ip,
-            destination_ip: flow.source_ip,
-            source: flow.destination,
-            destination: flow.source,
-            source_port: flow.destination_port,
-            destination_port: flow.source_port,
-            service: flow.service.swapped(),
-            ..*flow
-        };
+        let opened = flow.reversed();
         let asked = to(&opened, backend);
         let connection = Connection::of(&asked);
         let waiting = self.take(connection, (opened.destination_ip, opened.destination_port), direction)?;

@@ -168,5 +168,22 @@ pub struct Flow {
     pub reply: Reply,
 }
 
+impl Flow {
+    /// The same observation with its ends exchanged: the packet that this one would answer.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Self {
+            source_ip: self.destination_ip,
+            destination_ip: self.source_ip,
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            service: self.service.swapped(),
+            ..*self
+        }
+    }
+}
+
 // The reader fills 512 of these a batch; a batch must stay within a core's L2 cache.
 const _: () = assert!(std::mem::size_of::<Flow>() <= 96);
