@@ -28,7 +28,7 @@ use counting_allocator::{allocations, bytes};
 use webb::abi::{Record, VERSION, kind};
 use webb::cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
 use webb::decode::{Decoded, Decoder};
-use webb::flow::{Address, Reasons};
+use webb::flow::{Address, Flow, Reasons};
 use webb::index::policy::spec::{NamedPort, PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector};
 use webb::index::{Index, Workload};
 use webb::sym;
@@ -279,13 +279,14 @@ fn bench(pods: u32) {
 fn decoding(ends: &[Address], index: &Index) -> (f64, u64) {
     let records = records(ends);
     let decoder = Decoder::new(Reasons::new([]));
-    let mut batch = Vec::with_capacity(512);
+    let (mut batch, mut flow) = (Vec::with_capacity(512), Flow::default());
     let before = allocations();
     let time = each(records.len(), || {
         for chunk in records.chunks(512) {
             batch.clear();
             for record in chunk {
-                if let Some(flow) = decoder.decode(black_box(record.as_bytes()), index).ok().and_then(Decoded::flow) {
+                let decoded = decoder.decode(black_box(record.as_bytes()), index, &mut flow);
+                if decoded.is_ok_and(Decoded::is_flow) {
                     batch.push(flow);
                 }
             }

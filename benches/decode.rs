@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use webb::abi::{Record, VERSION, kind};
 use webb::decode::Decoder;
-use webb::flow::{Address, Reasons};
+use webb::flow::{Address, Flow, Reasons};
 use webb::index::policy::Compiler;
 use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
 use webb::index::{Endpoint, EndpointSpec, Index, Kind};
@@ -102,14 +102,14 @@ fn decode(criterion: &mut Criterion) {
     for (name, drops) in [("traces", false), ("policy_drops", true)] {
         let records = records(drops);
         // As the reader does it: into a batch that is used again.
-        let mut batch = Vec::with_capacity(512);
+        let (mut batch, mut flow) = (Vec::with_capacity(512), Flow::default());
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 for chunk in records.chunks(512) {
                     batch.clear();
                     for record in chunk {
-                        if let Ok(decoded) = decoder.decode(black_box(record.as_bytes()), &index) {
-                            batch.push(decoded);
+                        if decoder.decode(black_box(record.as_bytes()), &index, &mut flow).is_ok() {
+                            batch.push(flow);
                         }
                     }
                     black_box(&batch);

@@ -57,8 +57,9 @@ impl Engine {
     /// Decodes a batch, as the reader does.
     fn decode(&mut self, records: &[Record]) {
         self.batch.clear();
+        let mut flow = Flow::default();
         for record in records {
-            if let Some(flow) = self.decoder.decode(record.as_bytes(), &self.index).ok().and_then(Decoded::flow) {
+            if self.decoder.decode(record.as_bytes(), &self.index, &mut flow).is_ok_and(Decoded::is_flow) {
                 self.batch.push(flow);
             }
         }

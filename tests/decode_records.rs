@@ -82,12 +82,19 @@ fn drop_of(source: &str, destination: &str, reason: u32) -> Record {
     Record { kind: kind::DROP, hook: 4, source: ip(source), destination: ip(destination), reason, ..record() }
 }
 
-fn decode(record: &Record) -> Result<Decoded, DecodeError> {
-    decoder().decode(record.as_bytes(), &index())
+fn decode(record: &Record) -> Result<(Flow, Decoded), DecodeError> {
+    let mut flow = Flow::default();
+    decoder().decode(record.as_bytes(), &index(), &mut flow).map(|decoded| (flow, decoded))
 }
 
 fn flow(record: &Record) -> Flow {
-    decode(record).unwrap().flow().unwrap()
+    flow_by(&index(), record)
+}
+
+fn flow_by(index: &Index, record: &Record) -> Flow {
+    let mut flow = Flow::default();
+    assert!(decoder().decode(record.as_bytes(), index, &mut flow).unwrap().is_flow());
+    flow
 }
 
 /// Every field of a plain record must arrive, or a metric silently counts nothing.
@@ -188,11 +195,10 @@ fn replies_are_not_denied() {
     };
     let ports = |source_port, destination_port| {
         let record = Record { protocol: 17, source_port, destination_port, ..drop_of(LOCAL, GUARDED, NETFILTER) };
-        match decode(&record).unwrap() {
-            Decoded::Ask(flow, why) => (flow.reason.0.text().to_string(), why.suspect.is_some()),
-            Decoded::Flow(flow) => (flow.reason.0.text().to_string(), false),
-            Decoded::Foreign => panic!("foreign"),
-        }
+        let (flow, decoded) = decode(&record).unwrap();
+        assert_ne!(decoded, Decoded::Foreign);
+        let may_be_policy = matches!(decoded, Decoded::Ask(why) if why.suspect.is_some());
+        (flow.reason.0.text().to_string(), may_be_policy)
     };
     assert_eq!(told(6, |syn| syn.tcp_flags = 0x02), "POLICY_DENIED");
     assert_eq!(told(6, |ack| ack.tcp_flags = 0x10), "NETFILTER_DROP");
@@ -210,9 +216,10 @@ fn replies_are_not_denied() {
 /// The machine drops packets of its own all day; those that touch no pod must not become series.
 #[test]
 fn foreign_drops() {
-    assert_eq!(decode(&drop_of("8.8.8.8", "9.9.9.9", NETFILTER)), Ok(Decoded::Foreign));
+    let decoded = |record: &Record| decode(record).map(|(_, decoded)| decoded);
+    assert_eq!(decoded(&drop_of("8.8.8.8", "9.9.9.9", NETFILTER)), Ok(Decoded::Foreign));
     let not_ip = Record { family: 0, ..drop_of(LOCAL, GUARDED, NETFILTER) };
-    assert_eq!(decode(&not_ip), Ok(Decoded::Foreign));
+    assert_eq!(decoded(&not_ip), Ok(Decoded::Foreign));
 }
 
 /// Each check, by the error that counts it.
@@ -229,7 +236,7 @@ fn checks() {
     assert_eq!(refused(&Record { hook: 0, ..drop_of(LOCAL, REMOTE, 0) }), DecodeError::Hook);
     assert_eq!(refused(&Record { family: 10, ..good }), DecodeError::Family);
     let index = index();
-    let bytes = |bytes: &[u8]| decoder().decode(bytes, &index).unwrap_err();
+    let bytes = |bytes: &[u8]| decoder().decode(bytes, &index, &mut Flow::default()).unwrap_err();
     assert_eq!(bytes(&[]), DecodeError::Short);
     assert_eq!(bytes(good.as_bytes().get(..79).unwrap()), DecodeError::Short);
     assert_eq!(bytes(&[good.as_bytes(), &[0; 8]].concat()), DecodeError::Length);
@@ -264,7 +271,7 @@ proptest! {
         bytes[2..4].copy_from_slice(&80_u16.to_ne_bytes());
         bytes[56] = hook;
         bytes[52] = [0, 4, 6][usize::from(kind) % 3];
-        let _decoded = decoder().decode(&bytes, &index());
+        let _decoded = decoder().decode(&bytes, &index(), &mut Flow::default());
     }
 
     /// A valid record's fields come through, wherever in memory it lies.
@@ -281,8 +288,8 @@ proptest! {
             destination, family: if v6 { 6 } else { 4 }, ..record()
         };
         let moved = [&vec![0; shift], record.as_bytes()].concat();
-        let decoded = decoder().decode(&moved[shift..], &index()).unwrap();
-        let flow = decoded.flow().unwrap();
+        let mut flow = Flow::default();
+        prop_assert!(decoder().decode(&moved[shift..], &index(), &mut flow).unwrap().is_flow());
         prop_assert_eq!((flow.ifindex, flow.time_ns, flow.packets, flow.bytes), (ifindex, time_ns, packets, bytes));
         prop_assert_eq!((flow.source_port, flow.destination_port), (source_port, destination_port));
         prop_assert_eq!((flow.source_ip.0, flow.destination_ip.0), (source, destination));
@@ -300,7 +307,7 @@ proptest! {
 #[test]
 fn nothing_known_is_the_world() {
     let empty = Index::new([], Policies::default());
-    let flow = decoder().decode(record().as_bytes(), &empty).unwrap().flow().unwrap();
+    let flow = flow_by(&empty, &record());
     assert_eq!((flow.source, flow.destination), (EndpointId::WORLD, EndpointId::WORLD));
 }
 
@@ -318,7 +325,7 @@ fn interfaces_name_their_pods() {
     draft.set_interfaces([(7, inside)]);
     let index = draft.publish(0, Changes::default());
     let ends = |record: Record| {
-        let flow = decoder().decode(record.as_bytes(), &index).unwrap().flow().unwrap();
+        let flow = flow_by(&index, &record);
         (flow.source, flow.destination)
     };
     let strange = ip("fe80::1");

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use webb::abi::{Record, VERSION, kind};
 use webb::cluster::{Cache, Settings, parse};
-use webb::decode::Decoder;
 use webb::decode::verdicts::{Undecided, Verdicts};
+use webb::decode::{Decoded, Decoder};
 use webb::flow::{Direction, Flow, L4, Point, Reasons, Reply, Verdict};
 use webb::index::Index;
 use webb::index::policy::Match;
@@ -120,7 +120,8 @@ fn drops_have_their_reason() {
             packets: 1,
             ..Record::default()
         };
-        let flow = decoder.decode(record.as_bytes(), &index).unwrap().flow().unwrap();
+        let mut flow = Flow::default();
+        assert_ne!(decoder.decode(record.as_bytes(), &index, &mut flow), Ok(Decoded::Foreign));
         let denied = flow.reason.0.text().starts_with("POLICY");
         let verdict = denied.then(|| Verdicts::default().denied(&flow, &index));
         let by = verdict.map(|verdict| (verdict.ruling.matched(), policy(&index, &verdict).map(|(_, name)| name)));

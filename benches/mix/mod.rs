@@ -174,8 +174,12 @@ pub(crate) fn shuffle(dice: &mut Dice, records: &mut [Record]) {
 /// The records' flows, named by `index`.
 pub(crate) fn flows(index: &Index) -> Vec<Flow> {
     let decoder = decoder();
-    let decoded = records(PODS).into_iter().map(|record| decoder.decode(record.as_bytes(), index));
-    decoded.filter_map(|decoded| decoded.ok().and_then(Decoded::flow)).collect()
+    let decode = |record: Record| {
+        let mut flow = Flow::default();
+        let decoded = decoder.decode(record.as_bytes(), index, &mut flow);
+        decoded.is_ok_and(Decoded::is_flow).then_some(flow)
+    };
+    records(PODS).into_iter().filter_map(decode).collect()
 }
 
 pub(crate) fn aggregators(configuration: &str) -> Vec<Aggregator> {

@@ -43,17 +43,21 @@ mod hook {
 
 /// What a record turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "nearly every record is a flow, and a box would be an allocation for each"
-)]
 pub enum Decoded {
     /// A flow.
-    Flow(Flow),
+    Flow,
     /// A flow that asks for a second look.
-    Ask(Flow, Why),
+    Ask(Why),
     /// A packet that the kernel dropped and that no pod sent or was sent: none of ours.
     Foreign,
+}
+
+impl Decoded {
+    /// False if what was written is to be thrown away.
+    #[inline]
+    pub fn is_flow(self) -> bool {
+        self != Self::Foreign
+    }
 }
 
 /// Why a flow asks for a second look.
@@ -65,16 +69,6 @@ pub struct Why {
     pub opens: bool,
     /// It was dropped under a reason that an enforcer of policies gives.
     pub suspect: Option<Suspect>,
-}
-
-impl Decoded {
-    /// The flow, second look or not.
-    pub fn flow(self) -> Option<Flow> {
-        match self {
-            Self::Flow(flow) | Self::Ask(flow, _) => Some(flow),
-            Self::Foreign => None,
-        }
-    }
 }
 
 /// Turns records into flows.
@@ -95,9 +89,13 @@ impl Decoder {
         Self { reasons, one_sided }
     }
 
-    /// The flow in `bytes`, its ends as `index` knows them.
+    /// Writes the flow in `bytes` to `flow`, its ends as `index` knows them. The flow is written in place, since moving
+    /// it costs more than a lookup; it means something only after [`Decoded::Flow`] and [`Decoded::Ask`].
+    ///
+    /// # Errors
+    /// If `bytes` is no record that this version of the programs writes.
     #[inline]
-    pub fn decode(&self, bytes: &[u8], index: &Index) -> Result<Decoded, DecodeError> {
+    pub fn decode(&self, bytes: &[u8], index: &Index, flow: &mut Flow) -> Result<Decoded, DecodeError> {
         let record = record(bytes)?;
         if record.flags & flag::ONE_SIDED != 0 {
             self.one_sided.note(record.ifindex);
@@ -105,7 +103,7 @@ impl Decoder {
         let event = event(&record)?;
         let point = point(record.hook, event)?;
         let family = family(record.family)?;
-        let mut flow = Flow {
+        *flow = Flow {
             time_ns: record.time_ns,
             source_ip: Address(record.source),
             destination_ip: Address(record.destination),
@@ -131,24 +129,20 @@ impl Decoder {
             _ => {}
         }
         if family != Family::NotUsed {
-            name(&mut flow, index);
+            name(flow, index);
         }
         if event == Event::Drop {
             return Ok(self.dropped(flow, record.reason, index));
         }
         let front = flow.source.any_front(flow.destination);
-        if front || record.kind == kind::NEW {
-            let opens = record.kind == kind::NEW && opens(&flow, &record);
-            let why = Why { front, opens, suspect: None };
-            return Ok(if why.front || why.opens { Decoded::Ask(flow, why) } else { Decoded::Flow(flow) });
-        }
-        Ok(Decoded::Flow(flow))
+        let opens = record.kind == kind::NEW && opens(flow, &record);
+        Ok(if front || opens { Decoded::Ask(Why { front, opens, suspect: None }) } else { Decoded::Flow })
     }
 
     /// A drop says neither whose connection it was nor which way that went, so the direction is told by which end is a
     /// pod of this node.
     #[inline(never)]
-    fn dropped(&self, mut flow: Flow, reason: u32, index: &Index) -> Decoded {
+    fn dropped(&self, flow: &mut Flow, reason: u32, index: &Index) -> Decoded {
         let ends = [flow.source, flow.destination];
         if !ends.iter().any(|end| matches!(end.sort(), Sort::Local | Sort::Remote | Sort::Unnamed)) {
             return Decoded::Foreign;
@@ -156,14 +150,14 @@ impl Decoder {
         flow.verdict = Verdict::Dropped;
         flow.reply = Reply::Unknown;
         flow.reason = self.reasons.get(reason);
-        flow.direction = drops::direction(&flow);
-        let suspect = self.reasons.may_be_policy(reason).then(|| self.suspect(&flow));
-        let denial = suspect.map_or(Denial::Other, |suspect| suspect.judge(&mut flow, index));
+        flow.direction = drops::direction(flow);
+        let suspect = self.reasons.may_be_policy(reason).then(|| self.suspect(flow));
+        let denial = suspect.map_or(Denial::Other, |suspect| suspect.judge(flow, index));
         let front = flow.source.any_front(flow.destination);
         if front || denial != Denial::Other {
-            Decoded::Ask(flow, Why { front, opens: false, suspect })
+            Decoded::Ask(Why { front, opens: false, suspect })
         } else {
-            Decoded::Flow(flow)
+            Decoded::Flow
         }
     }
 

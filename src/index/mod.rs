@@ -156,7 +156,8 @@ impl Index {
         }
     }
 
-    #[inline]
+    /// Out of line, so that looking up addresses that are known stays small.
+    #[inline(never)]
     fn nobody(&self, address: Address, family: usize) -> EndpointId {
         if self.networks.hold(address) { self.unnamed } else { self.world(family) }
     }

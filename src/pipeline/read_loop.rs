@@ -24,6 +24,7 @@ use crate::abi::Record;
 use crate::clock::Clock;
 use crate::decode::{Decoded, Decoder};
 use crate::fault::{inject, panic_text};
+use crate::flow::Flow;
 use crate::index::Index;
 use crate::metrics::Gone;
 use crate::records::{RecordSource, Rings, Waker};
@@ -175,14 +176,15 @@ impl Reader {
             if room.flows.len() >= BATCH {
                 return;
             }
+            let mut flow = Flow::default();
             source.drain(&mut |_signal, bytes| {
                 in_hand.set(Some(Record::packets_of(bytes)));
                 tally.read += 1;
                 inject::point("reader");
                 decoding.set(true);
                 inject::point("decoder");
-                match decoder.decode(bytes, &room.index) {
-                    Ok(Decoded::Flow(flow)) => {
+                match decoder.decode(bytes, &room.index, &mut flow) {
+                    Ok(Decoded::Flow) => {
                         tally.looked_up.note(&flow);
                         room.flows.push(flow);
                         tally.decoded += 1;
@@ -190,7 +192,7 @@ impl Reader {
                             second.answered(&flow, room);
                         }
                     }
-                    Ok(Decoded::Ask(flow, why)) => {
+                    Ok(Decoded::Ask(why)) => {
                         tally.looked_up.note(&flow);
                         tally.decoded += 1;
                         second.take(flow, why, room, now);
