@@ -177,6 +177,8 @@ defs! {
         "Interfaces that could not be attached to";
     PROBE_UNWATCHED_PODS: gauge "webb_probe_unwatched_pods" ["reason"]
         "Running pods of this node that are not watched: they use the node's own network, or no interface of the node leads to them";
+    PROBE_UNREAD_ADDRESSES: gauge "webb_probe_unread_addresses" []
+        "Addresses in pods' network namespaces beyond 256 of one, which are not looked at";
     PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
         "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs";
     PROBE_GAPS: counter "webb_probe_gaps_total" []

@@ -64,7 +64,7 @@ fn cache() -> Arc<Cache> {
     cache.replace(manifest.objects);
     let interface = |index, address: &str| {
         let addresses = vec![address.parse().unwrap()];
-        PodInterface { index, namespace: None, addresses }
+        PodInterface { index, namespace: None, watched: true, addresses }
     };
     cache.set_interfaces(vec![interface(7, "10.0.1.10"), interface(8, "10.0.1.99")]);
     Arc::new(cache)

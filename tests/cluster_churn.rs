@@ -193,7 +193,7 @@ fn sorts() {
 }
 
 fn behind(index: u32, last: u8) -> PodInterface {
-    PodInterface { index, namespace: None, addresses: vec![ip(last)] }
+    PodInterface { index, namespace: None, watched: true, addresses: vec![ip(last)] }
 }
 
 /// The pod behind an interface is known whichever of the two comes first, follows the pod's address, and is forgotten

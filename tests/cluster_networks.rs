@@ -25,7 +25,7 @@ fn pod(name: &str, addresses: &[&str], others: &[&str]) -> Object {
 
 fn behind(index: u32, namespace: i32, addresses: &[&str]) -> PodInterface {
     let addresses = addresses.iter().map(|text| ip(text)).collect();
-    PodInterface { index, namespace: Some(namespace), addresses }
+    PodInterface { index, namespace: Some(namespace), watched: true, addresses }
 }
 
 /// Name and network of whoever is behind an interface.
@@ -81,6 +81,46 @@ fn interfaces_of_one_namespace() {
     cache.remove_at(&webb::cluster::Reference { kind: webb::cluster::Kind::Pod, key }, 2);
     let index = cache.index_at(2);
     assert_eq!((at(&index, 5), at(&index, 6)), (None, None));
+}
+
+/// Which labels an address has, as of a moment.
+fn reserved(index: &Index, text: &str, time_ns: u64) -> String {
+    index.endpoint(index.find_at(ip(text).into(), time_ns)).reserved_identity.text().to_string()
+}
+
+/// Addresses behind a watched interface are of a pod, known or not, wherever a flow with them is seen: not of the world,
+/// until the pod is listed, and again when it is not. A flow from before its listing is the pod's. What is behind an
+/// interface that is not watched, of a link alone, or beside a known pod's own addresses is the world's as ever.
+#[test]
+fn addresses_behind_watched_interfaces_are_pods() {
+    let cache = cache(&["10.0.0.1"]);
+    let (world, unknown) = ("reserved:world", "reserved:unknown");
+    let unwatched = PodInterface { watched: false, ..behind(6, 1, &["10.9.0.6"]) };
+    cache.set_interfaces(vec![behind(5, 0, &["10.9.0.5", "169.254.7.1", "203.0.113.5"]), unwatched]);
+    let index = cache.index_at(10);
+    for (address, found) in [("10.9.0.5", unknown), ("203.0.113.5", unknown), ("10.9.0.6", world), ("10.9.0.7", world)]
+    {
+        assert_eq!(reserved(&index, address, 5), found, "{address}");
+    }
+    assert_eq!(reserved(&index, "169.254.7.1", 5), world);
+    assert_eq!(index.addresses(), 1, "the node's own");
+
+    cache.upsert_at(pod("web", &["10.9.0.5"], &[]), 20);
+    let index = cache.index_at(20);
+    for time_ns in [5, 15, 25] {
+        let found = index.endpoint(index.find_at(ip("10.9.0.5").into(), time_ns));
+        assert_eq!(&*found.pod_name.text(), "web", "at {time_ns}");
+    }
+    assert_eq!(reserved(&index, "203.0.113.5", 25), world, "a pod does not choose what is no world's");
+
+    let key = Key { namespace: "a".into(), name: "web".into() };
+    cache.remove_at(&webb::cluster::Reference { kind: webb::cluster::Kind::Pod, key }, 30);
+    let index = cache.index_at(30);
+    assert_eq!(&*index.endpoint(index.find_at(ip("10.9.0.5").into(), 25)).pod_name.text(), "web");
+    assert_eq!(reserved(&index, "10.9.0.5", 35), unknown);
+
+    cache.set_interfaces(vec![]);
+    assert_eq!(reserved(&cache.index_at(40), "10.9.0.5", 45), world);
 }
 
 /// An address in another network names its pod, unless it is one of the cluster's: other networks use what they like.

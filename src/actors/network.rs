@@ -8,8 +8,10 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
 use futures::FutureExt;
+use tokio::sync::Notify;
 
 use crate::cluster::{Coverage, PodInterface};
 use crate::network::{Change, Node, Watch};
@@ -20,6 +22,9 @@ pub struct Network {
     seen: Mutex<Seen>,
     /// Counts the changes of `seen`.
     version: AtomicU64,
+    /// The task or the thread that waits for the next version.
+    changed: Notify,
+    waits: Mutex<Option<Thread>>,
     coverage: Mutex<Coverage>,
 }
 
@@ -51,8 +56,23 @@ impl Network {
         let mut seen = self.seen();
         if seen.node != *node || seen.watched != watched {
             *seen = Seen { node: node.clone(), watched };
+            drop(seen);
             self.version.fetch_add(1, Relaxed);
+            self.changed.notify_one();
+            if let Some(thread) = &*self.waits.lock().unwrap_or_else(PoisonError::into_inner) {
+                thread.unpark();
+            }
         }
+    }
+
+    /// Waits for a change since the last call.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Ends this thread's waits with every change, from now on.
+    pub fn wake_this_thread(&self) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = Some(std::thread::current());
     }
 
     /// Changes whenever anything here does.
@@ -73,9 +93,7 @@ impl Network {
 
     /// The interfaces that are watched as pods'.
     pub fn watched(&self) -> Vec<PodInterface> {
-        let Seen { node, watched } = &*self.seen();
-        let indexes: Vec<u32> = watched.iter().map(|interface| interface.index).collect();
-        interfaces(node, watched).into_iter().filter(|interface| indexes.contains(&interface.index)).collect()
+        self.interfaces().into_iter().filter(|interface| interface.watched).collect()
     }
 
     /// Takes note of how this node's pods are covered. What is wrong is logged when it changes.
@@ -107,7 +125,7 @@ fn interfaces(node: &Node, watched: &[PodInterface]) -> Vec<PodInterface> {
     let mut all: BTreeMap<u32, PodInterface> =
         watched.iter().map(|interface| (interface.index, interface.clone())).collect();
     for &(index, address) in &node.routes {
-        let new = PodInterface { index, namespace: None, addresses: Vec::new() };
+        let new = PodInterface { index, namespace: None, watched: false, addresses: Vec::new() };
         all.entry(index).or_insert(new).addresses.push(address);
     }
     let mut all: Vec<PodInterface> = all.into_values().collect();
@@ -127,10 +145,10 @@ mod tests {
     fn both_sources_come_together() {
         let [a, b]: [IpAddr; 2] = ["10.244.1.11", "10.244.1.12"].map(|ip| ip.parse().unwrap());
         let node = Node { addresses: vec![], routes: vec![(7, a), (8, b)] };
-        let watched = PodInterface { index: 7, namespace: Some(0), addresses: vec![a] };
+        let watched = PodInterface { index: 7, namespace: Some(0), watched: true, addresses: vec![a] };
         let network = Network::default();
         network.set(&node, vec![watched.clone()]);
-        let both = [watched.clone(), PodInterface { index: 8, namespace: None, addresses: vec![b] }];
+        let both = [watched.clone(), PodInterface { index: 8, namespace: None, watched: false, addresses: vec![b] }];
         assert_eq!((network.interfaces().as_slice(), network.watched()), (&both[..], vec![watched.clone()]));
         let version = network.version();
         network.set(&node, vec![watched.clone()]);

@@ -54,6 +54,7 @@ pub struct Watch {
     errors: AtomicU64,
     pub(super) gaps: AtomicU64,
     pub(super) gap_packets: AtomicU64,
+    unread: AtomicU64,
     component: Arc<Component>,
 }
 
@@ -75,6 +76,7 @@ impl Watch {
             errors: AtomicU64::new(0),
             gaps: AtomicU64::new(0),
             gap_packets: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             component,
         }
     }
@@ -119,6 +121,11 @@ impl Watch {
     /// How many records say that packets reach a pod past the programs.
     pub fn one_sided(&self) -> u64 {
         self.one_sided.count()
+    }
+
+    /// How many addresses of pods' network namespaces are not looked at, because one has too many.
+    pub fn unread_addresses(&self) -> u64 {
+        self.unread.load(Relaxed)
     }
 
     /// Pods of this node without a watched interface, by reason.
@@ -319,6 +326,7 @@ impl Watch {
         }
         if seen.peers.due().is_some_and(|due| due <= now) {
             seen.news |= seen.peers.ask(watch, now).await;
+            self.unread.store(seen.peers.beyond() as u64, Relaxed);
         }
         if std::mem::take(&mut seen.news) {
             self.publish(seen);
@@ -338,6 +346,7 @@ impl Watch {
         let interfaces = watched.iter().filter_map(|index| seen.known.get(index)).map(|interface| PodInterface {
             index: interface.index,
             namespace: interface.namespace,
+            watched: true,
             addresses: seen.peers.behind(interface),
         });
         self.network.set(&seen.node, interfaces.collect());

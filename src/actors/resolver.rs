@@ -221,10 +221,14 @@ impl Names {
         self.published.fetch_add(1, Relaxed);
     }
 
+    fn is_network_news(&self) -> bool {
+        self.network_seen.load(Relaxed) != self.network.version()
+    }
+
     /// Takes over what has changed in this node's network: its own addresses, and what is behind which interface.
     fn look_at_network(&self) {
-        let version = self.network.version();
-        if self.network_seen.swap(version, Relaxed) != version {
+        if self.is_network_news() {
+            self.network_seen.store(self.network.version(), Relaxed);
             self.cache.set_own_addresses(self.network.addresses());
             self.cache.set_interfaces(self.network.interfaces());
             self.publish();
@@ -293,7 +297,7 @@ impl Names {
                 Chosen::Missing(what) => {
                     life.beat();
                     self.component.set_state(State::Degraded, what);
-                    self.rest(life, turn, SEARCH);
+                    self.rest(life, turn, SEARCH, || false);
                 }
             }
         }
@@ -305,10 +309,10 @@ impl Names {
         !life.stopping() && self.turn.load(Relaxed) == turn
     }
 
-    /// Waits, but not beyond the end of this turn.
-    fn rest(&self, life: &Life, turn: u64, time: Duration) {
+    /// Waits for `time`, but not beyond the end of this turn, nor when there is `news`.
+    fn rest(&self, life: &Life, turn: u64, time: Duration, news: impl Fn() -> bool) {
         let until = Instant::now() + time;
-        while self.goes_on(life, turn) && Instant::now() < until {
+        while self.goes_on(life, turn) && Instant::now() < until && !news() {
             life.wait(TEND.min(time));
             life.beat();
         }
@@ -317,13 +321,14 @@ impl Names {
     fn follow_manifest(&self, life: &Life, turn: u64, path: &Path) {
         let mut source = ManifestSource::with_kinds(path, self.cache.other_kinds().clone());
         life.beat();
+        self.network.wake_this_thread();
         while self.goes_on(life, turn) {
             self.look(&mut source);
             self.look_at_network();
             self.look_at_coverage();
             self.say_goodbye();
             self.complete.store(true, Relaxed);
-            self.rest(life, turn, LOOK);
+            self.rest(life, turn, LOOK, || self.is_network_news());
         }
     }
 
@@ -336,11 +341,12 @@ impl Names {
         self.problems.store(0, Relaxed);
         self.component.set_state(State::Up, "no cluster source: addresses have no names");
         self.complete.store(true, Relaxed);
+        self.network.wake_this_thread();
         while self.goes_on(life, turn) {
             inject::point("resolver");
             self.look_at_network();
             self.say_goodbye();
-            self.rest(life, turn, LOOK);
+            self.rest(life, turn, LOOK, || self.is_network_news());
         }
     }
 
@@ -405,7 +411,10 @@ impl Names {
             self.look_at_network();
             self.look_at_coverage();
             self.say_goodbye();
-            sleep(TEND).await;
+            tokio::select! {
+                () = sleep(TEND) => {}
+                () = self.network.changed() => sleep(GATHER).await,
+            }
         }
     }
 }

@@ -174,6 +174,7 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
             &own::PROBE_SPECIAL_INTERFACES,
             &own::PROBE_ATTACH_ERRORS,
             &own::PROBE_UNWATCHED_PODS,
+            &own::PROBE_UNREAD_ADDRESSES,
             &own::PROBE_ONE_SIDED,
             &own::PROBE_GAPS,
             &own::PROBE_GAP_PACKETS,
@@ -189,6 +190,7 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
             for (reason, count) in watch.unwatched_pods() {
                 rows.add(&own::PROBE_UNWATCHED_PODS, &[reason], count);
             }
+            rows.add(&own::PROBE_UNREAD_ADDRESSES, &[], watch.unread_addresses());
             rows.add(&own::PROBE_ONE_SIDED, &[], watch.one_sided());
             let (gaps, packets) = watch.gaps();
             rows.add(&own::PROBE_GAPS, &[], gaps);

@@ -7,18 +7,20 @@
 //! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
 //! | a pod that runs | the pod; pods in the host's network leave the node its name |
 //! | a pod that runs, in another network | the pod, unless anybody above has it; no NetworkPolicy selects it there |
-//! | nobody, in a network of pods | `reserved:unknown`: a pod that is not known yet |
+//! | nobody, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is not known yet |
 //! | a service | the world: a packet that still carries it has not met its backend |
 //! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
 //! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
 //! has such an identity. Who has an address that several claim is told by [`Claims`].
 
+mod behind;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::cache::{PodInterface, Touched, is_api};
+use super::cache::{Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
@@ -79,7 +81,8 @@ pub(super) struct Builder {
     node: String,
     /// Pods with addresses of both families.
     dual: usize,
-    interfaces: Vec<PodInterface>,
+    /// Addresses behind watched interfaces that lead to no known pod.
+    unnamed: HashSet<Address, crate::hash::RandomState>,
     networks: Networks,
     changes: Changes,
 }
@@ -139,7 +142,7 @@ impl Builder {
     /// The next index.
     pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
         self.recycle(cache, now_ns);
-        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others, interfaces } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
         if !relabelled.is_empty() {
@@ -188,9 +191,7 @@ impl Builder {
         if let Some(networks) = self.networks.changed() {
             self.draft.set_networks(&networks);
         }
-        self.interfaces = interfaces.unwrap_or_else(|| std::mem::take(&mut self.interfaces));
-        let behind = self.behind_interfaces();
-        self.draft.set_interfaces(behind);
+        self.interfaces(&cache.interfaces(), now_ns);
         self.draft.set_contested(self.claims.contested());
         self.draft.publish(now_ns, std::mem::take(&mut self.changes))
     }
@@ -336,37 +337,6 @@ impl Builder {
         self.draft.add_later(sort, Arc::new(Elsewhere(Arc::clone(named))))
     }
 
-    /// Which pod is behind which interface of this node: the one that has an address behind it, and of interfaces that
-    /// lead to the same namespace, the same.
-    fn behind_interfaces(&mut self) -> Vec<(u32, EndpointId)> {
-        let (mut behind, mut rest, mut namespaces) = (Vec::new(), Vec::new(), HashMap::new());
-        let interfaces = std::mem::take(&mut self.interfaces);
-        for interface in &interfaces {
-            let claims = interface.addresses.iter().filter_map(|&address| self.claims.holder(address.into()));
-            let local = claims.filter(|claim| claim.owner.kind == Kind::Pod && claim.id.sort() == Sort::Local);
-            // The cluster's network comes first: others may use the same addresses.
-            match local.max_by_key(|claim| claim.rank) {
-                Some(claim) => {
-                    behind.push((interface.index, claim.id));
-                    namespaces.extend(interface.namespace.map(|namespace| (namespace, claim.owner.clone())));
-                }
-                None => rest.push(interface),
-            }
-        }
-        for interface in rest {
-            let Some(owner) = interface.namespace.and_then(|namespace| namespaces.get(&namespace)) else { continue };
-            let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
-            let Some((known, named)) = pod.map(|pod| (pod.elsewhere, Arc::clone(&pod.named))) else { continue };
-            let id = known.unwrap_or_else(|| self.meet_elsewhere(&named));
-            if let Some(pod) = self.applied.get_mut(owner).and_then(|applied| applied.pod.as_mut()) {
-                pod.elsewhere = Some(id);
-            }
-            behind.push((interface.index, id));
-        }
-        self.interfaces = interfaces;
-        behind
-    }
-
     fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
         if !self.namespaces.contains_key(namespace) {
             self.namespace(cache, namespace);
@@ -461,7 +431,8 @@ impl Builder {
 
     /// Gives an address to who has the best claim. What happened before is named by the one who had it then.
     fn settle(&mut self, address: Address, now_ns: u64) {
-        let holder = self.claims.holder(address).map(|claim| claim.id);
+        let unnamed = || self.unnamed.contains(&address).then(|| self.draft.unnamed());
+        let holder = self.claims.holder(address).map(|claim| claim.id).or_else(unnamed);
         if self.draft.find(address) != holder {
             self.draft.set(address, holder, Some(now_ns));
         }

@@ -53,6 +53,7 @@ pub struct Cache {
     /// The source tells all there is; one that watches each kind by itself may not yet have told a pod's namespace.
     watched: AtomicBool,
     own_addresses: Mutex<Vec<IpAddr>>,
+    interfaces: Mutex<Vec<PodInterface>>,
     shared: Mutex<Shared>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
@@ -72,8 +73,6 @@ pub(super) struct Touched {
     pub(super) policies: bool,
     /// What is known of other kinds of policy, or of what is missing.
     pub(super) others: bool,
-    /// What is behind which interface of this node, if that was told anew.
-    pub(super) interfaces: Option<Vec<PodInterface>>,
 }
 
 /// An interface of this node that leads to a pod.
@@ -83,6 +82,8 @@ pub struct PodInterface {
     pub index: u32,
     /// The number of the pod's network namespace, if it is known: all interfaces into one are one pod's.
     pub namespace: Option<i32>,
+    /// Whether it is watched as a pod's: whatever is behind it is a pod, known or not.
+    pub watched: bool,
     /// Addresses that only a packet for this interface has.
     pub addresses: Vec<IpAddr>,
 }
@@ -325,7 +326,11 @@ impl Cache {
 
     /// Sets what is behind which interface of this node, whoever has those addresses or will.
     pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
-        self.touched().interfaces = Some(interfaces);
+        *lock(&self.interfaces) = interfaces;
+    }
+
+    pub(super) fn interfaces(&self) -> MutexGuard<'_, Vec<PodInterface>> {
+        lock(&self.interfaces)
     }
 
     /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are what they were.
@@ -372,9 +377,8 @@ impl Cache {
         let services = self.services.iter().map(|service| (Arc::clone(service.key()), now_ns)).collect();
         let namespaces = self.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
         let mut touched = self.touched();
-        let interfaces = touched.interfaces.take();
         let ended = std::mem::take(&mut touched.ended);
-        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true, interfaces };
+        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
     }
 
     /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not so at first.

@@ -33,6 +33,22 @@ impl Address {
     pub fn ip(self) -> IpAddr {
         Ipv6Addr::from(self.0).to_canonical()
     }
+
+    /// False for addresses that a pod may use and no pod is known by: of a link alone, of the loopback, or none at all.
+    pub fn may_be_a_pods(self) -> bool {
+        match self.ip() {
+            IpAddr::V4(v4) => {
+                !(v4.is_unspecified()
+                    || v4.is_link_local()
+                    || v4.is_loopback()
+                    || v4.is_multicast()
+                    || v4.is_broadcast())
+            }
+            IpAddr::V6(v6) => {
+                !(v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_loopback() || v6.is_multicast())
+            }
+        }
+    }
 }
 
 impl From<IpAddr> for Address {

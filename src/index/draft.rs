@@ -113,10 +113,10 @@ impl Draft {
 
     /// Gives an address to somebody, or to nobody. `until_ns` says when the one before lost it, for flows from before
     /// that; without, no flow is named by them any more. Nor by one who never was in an index: a source that tells of
-    /// everybody at once doesn't tell who was there first.
+    /// everybody at once doesn't tell who was there first. Nor by a pod that was not known: now it is.
     pub fn set(&mut self, address: Address, to: Option<EndpointId>, until_ns: Option<u64>) {
-        let until_ns =
-            until_ns.filter(|_| self.find(address).is_some_and(|before| !self.fresh.contains(&before.row())));
+        let names = |id: EndpointId| id.sort() != Sort::Unnamed && !self.fresh.contains(&id.row());
+        let until_ns = until_ns.filter(|_| self.find(address).is_some_and(names));
         let known = match address.v4() {
             Some(v4) => set(&mut self.next.v4, v4, to, until_ns),
             None => set(&mut self.next.v6, address.bits(), to, until_ns),
@@ -125,8 +125,9 @@ impl Draft {
             self.changed.push_back((until_ns, address));
             self.next.settled_ns = self.next.settled_ns.max(until_ns);
         }
-        self.next.addresses += usize::from(to.is_some_and(|id| id.sort() != Sort::Service));
-        self.next.addresses -= usize::from(known.before != 0 && EndpointId(known.before).sort() != Sort::Service);
+        let names = |id: EndpointId| !matches!(id.sort(), Sort::Service | Sort::Unnamed);
+        self.next.addresses += usize::from(to.is_some_and(names));
+        self.next.addresses -= usize::from(known.before != 0 && names(EndpointId(known.before)));
     }
 
     /// Who has the address in the next index; none if nobody has.
@@ -153,10 +154,16 @@ impl Draft {
 
     /// The networks that pods have their addresses from, and no one else.
     pub fn set_networks(&mut self, networks: &[IpNet]) {
+        self.unnamed();
+        self.next.networks = Networks::new(networks);
+    }
+
+    /// Whoever has an address of pods that no pod is known to have.
+    pub fn unnamed(&mut self) -> EndpointId {
         if self.next.unnamed == EndpointId::WORLD {
             self.next.unnamed = self.add(Sort::Unnamed, Endpoint::unnamed());
         }
-        self.next.networks = Networks::new(networks);
+        self.next.unnamed
     }
 
     /// Whether the cluster has addresses of both families: the world has two names then.

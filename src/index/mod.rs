@@ -184,7 +184,7 @@ impl Index {
     /// Whoever has an address that nobody is known to have, at the interface of a pod: a pod, which is not known yet, if
     /// pods are known at all.
     pub fn unnamed_at_pod(&self, address: Address) -> Option<EndpointId> {
-        (self.unnamed != EndpointId::WORLD && self.ready && self.addresses > 0 && networks::may_be_a_pods(address))
+        (self.unnamed != EndpointId::WORLD && self.ready && self.addresses > 0 && address.may_be_a_pods())
             .then_some(self.unnamed)
     }
 
@@ -211,7 +211,7 @@ impl Index {
         })
     }
 
-    /// How many addresses are known, those of services not counted: these name nobody.
+    /// How many addresses have a name: not those of services, nor of pods that are not known.
     pub fn addresses(&self) -> usize {
         self.addresses
     }

@@ -36,18 +36,6 @@ impl Networks {
     }
 }
 
-/// False for addresses that a pod may use and no pod is known by: of a link alone, of the loopback, or none at all.
-pub(super) fn may_be_a_pods(address: Address) -> bool {
-    match address.ip() {
-        std::net::IpAddr::V4(v4) => {
-            !(v4.is_unspecified() || v4.is_link_local() || v4.is_loopback() || v4.is_multicast() || v4.is_broadcast())
-        }
-        std::net::IpAddr::V6(v6) => {
-            !(v6.is_unspecified() || v6.is_unicast_link_local() || v6.is_loopback() || v6.is_multicast())
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;

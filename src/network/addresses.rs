@@ -9,18 +9,42 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
 use super::error::failed;
 
-/// Reads the addresses of a namespace by its number in this one, sorted.
-pub(super) async fn addresses_in(handle: &Handle, namespace: i32) -> io::Result<Vec<(u32, IpAddr)>> {
+/// How many addresses of another namespace are read: its pod may have the right to add any number of them.
+pub(super) const MOST_ADDRESSES: usize = 256;
+
+/// The addresses of another network namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// Each with the index that its interface has there; sorted, without those that every namespace has.
+    pub known: Vec<(u32, IpAddr)>,
+    /// How many more there are, beyond [`MOST_ADDRESSES`].
+    pub beyond: usize,
+}
+
+/// Reads the addresses of a namespace by its number in this one.
+pub(super) async fn addresses_in(handle: &Handle, namespace: i32) -> io::Result<Addresses> {
     let mut request = handle.address().get();
     request.message_mut().attributes.push(AddressAttribute::TargetNetNsId(namespace));
     let mut answers = std::pin::pin!(request.execute());
-    let mut found = Vec::new();
+    let mut found = Addresses::default();
     while let Some(answer) = answers.next().await {
-        found.extend(address(&answer.map_err(failed)?));
+        if let Some((index, ip)) = address(&answer.map_err(failed)?).filter(|(_, ip)| !is_everywhere(*ip)) {
+            found.add(index, ip);
+        }
     }
-    found.sort_unstable();
-    found.dedup();
-    Ok(found.into_iter().filter(|(_, ip)| !is_everywhere(*ip)).collect())
+    found.known.sort_unstable();
+    found.known.dedup();
+    Ok(found)
+}
+
+impl Addresses {
+    fn add(&mut self, index: u32, ip: IpAddr) {
+        if self.known.len() < MOST_ADDRESSES {
+            self.known.push((index, ip));
+        } else {
+            self.beyond += 1;
+        }
+    }
 }
 
 /// The interface's own address: that of a link between two is told as `Local`, the other end's as `Address`.
@@ -59,6 +83,16 @@ mod tests {
         assert_eq!(address(&message), Some((7, other)));
         message.attributes.push(AddressAttribute::Local(own));
         assert_eq!(address(&message), Some((7, own)));
+    }
+
+    /// A pod that gives itself addresses without end takes no memory without end.
+    #[test]
+    fn addresses_are_bounded() {
+        let mut addresses = Addresses::default();
+        for last in 0..300_u32 {
+            addresses.add(2, IpAddr::V4((0x0a00_0000 + last).into()));
+        }
+        assert_eq!((addresses.known.len(), addresses.beyond), (MOST_ADDRESSES, 300 - MOST_ADDRESSES));
     }
 
     /// What every namespace or link has says nothing of a pod.

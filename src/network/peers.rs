@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use super::addresses::Addresses;
 use super::interface::Interface;
 use super::watch::Watch;
 
@@ -24,8 +25,7 @@ pub struct Peers(HashMap<i32, Namespace>);
 
 #[derive(Debug)]
 struct Namespace {
-    /// The addresses with the index of their interface, as it is there.
-    addresses: Vec<(u32, IpAddr)>,
+    addresses: Addresses,
     wait: Duration,
     due: Instant,
 }
@@ -35,7 +35,7 @@ impl Peers {
     pub fn see(&mut self, interface: &Interface, now: Instant) {
         let Some(number) = interface.namespace.filter(|_| interface.leads_elsewhere()) else { return };
         let namespace =
-            self.0.entry(number).or_insert_with(|| Namespace { addresses: Vec::new(), wait: SOON, due: now });
+            self.0.entry(number).or_insert_with(|| Namespace { addresses: Addresses::default(), wait: SOON, due: now });
         namespace.wait = SOON;
         namespace.due = now + SOON;
     }
@@ -69,10 +69,15 @@ impl Peers {
         differs
     }
 
+    /// How many addresses are not looked at, because their namespace has too many.
+    pub fn beyond(&self) -> usize {
+        self.0.values().map(|namespace| namespace.addresses.beyond).sum()
+    }
+
     /// The addresses at the other end of an interface.
     pub fn behind(&self, interface: &Interface) -> Vec<IpAddr> {
         let (Some(number), Some(peer)) = (interface.namespace, interface.link) else { return Vec::new() };
-        let addresses = self.0.get(&number).map_or(&[][..], |namespace| &namespace.addresses);
+        let addresses = self.0.get(&number).map_or(&[][..], |namespace| &namespace.addresses.known);
         addresses.iter().filter(|(index, _)| *index == peer).map(|(_, ip)| *ip).collect()
     }
 }
@@ -122,7 +127,7 @@ mod tests {
         let [first, second] = [pair(7, 0, 2), pair(8, 0, 3)];
         peers.see(&first, Instant::now());
         let [a, b]: [IpAddr; 2] = ["10.244.1.11", "192.168.5.1"].map(|ip| ip.parse().unwrap());
-        peers.0.get_mut(&0).unwrap().addresses = vec![(2, a), (3, b)];
+        peers.0.get_mut(&0).unwrap().addresses.known = vec![(2, a), (3, b)];
         assert_eq!((peers.behind(&first), peers.behind(&second)), (vec![a], vec![b]));
         assert_eq!(peers.behind(&pair(9, 1, 2)), Vec::<IpAddr>::new());
     }

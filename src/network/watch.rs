@@ -22,7 +22,7 @@ use rtnetlink::sys::SocketAddr;
 use rtnetlink::{Handle, MulticastGroup, new_connection_with_strict_check, new_multicast_connection};
 use tokio::time::Instant;
 
-use super::addresses;
+use super::addresses::{self, Addresses};
 use super::error::failed;
 use super::filters::{self, Filters};
 use super::interface::Interface;
@@ -144,9 +144,8 @@ impl Watch {
         }
     }
 
-    /// The addresses of another network namespace by its number in this one, each with the index that its interface has
-    /// there; sorted, without those that every namespace has.
-    pub async fn addresses_in(&self, namespace: i32) -> io::Result<Vec<(u32, IpAddr)>> {
+    /// The addresses of another network namespace by its number in this one.
+    pub async fn addresses_in(&self, namespace: i32) -> io::Result<Addresses> {
         addresses::addresses_in(&self.handle, namespace).await
     }
 

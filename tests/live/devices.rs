@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use serde_json::Value;
 
 use crate::counts::exactly;
-use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, XWING};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING};
+use crate::scrape::Scrape;
 
 const CONTEXTS: &str = "sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
 const PACKETS: &str = "webb_traffic_packets_total";
@@ -222,4 +223,64 @@ fn second_interfaces_are_their_pods() {
     });
     assert_eq!(scrape.sum(VERDICTS, &[]), 0, "{}", scrape.show("hubble_policy"));
     assert_eq!(scrape.sum("webb_policy_undecided_total", &[]), 0);
+}
+
+/// A pod that is not listed, in a cluster without networks of pods (nodes share theirs, as in some clouds): at either end
+/// of a flow, and at either hook, it is a pod without a name and not the world, so no policy is said to be broken by it.
+/// Once it is listed, both hooks name it.
+#[test]
+fn a_pod_that_is_not_listed_is_not_the_world() {
+    let Some(lab) = Lab::up() else { return };
+    let all = fs::read_to_string(Lab::manifest()).unwrap();
+    let networks = |node: &str| {
+        format!("  podCIDR: 10.244.{node}.0/24\n  podCIDRs:\n    - 10.244.{node}.0/24\n    - fd00:10:244:{node}::/64\n")
+    };
+    let shared = "  addresses:\n    - type: InternalIP\n      address: 10.244.1.62\n    - type: InternalIP\n      address: fd00:10:244:1::3e\n";
+    let all = all.replace(&networks("1"), "").replace(&networks("2"), "").replacen("  addresses:\n", shared, 1);
+    assert!(!all.contains("podCIDR") && all.contains("10.244.1.62"));
+    let documents: Vec<&str> = all.split("\n---\n").filter(|text| !text.contains("\n  name: tiefighter\n")).collect();
+    let manifest = lab.file("manifest.yaml", &documents.join("\n---\n"));
+    let metrics = format!("policy:{CONTEXTS} flow:{CONTEXTS} traffic:{CONTEXTS} flows-to-world");
+    let mut agent = Agent::start_at(&lab, "node", &metrics, &["--cluster-manifest", manifest.to_str().unwrap()]);
+    for address in ["10.244.1.21", "fd00:10:244:1::21"] {
+        agent.wait_until("its address is known", |agent| labels(agent, address).contains("reserved:unknown"));
+    }
+    let speak = || {
+        lab.run("tiefighter", "pod land --rounds 3 10.244.1.11:80 [fd00:10:244:1::11]:80");
+        lab.run("xwing", "pod ask --rounds 3 10.244.1.21:7777 [fd00:10:244:1::21]:7777");
+    };
+    speak();
+    let flows = |scrape: &Scrape, labels: &[(&str, &str)]| scrape.sum("hubble_flows_processed_total", labels);
+    let is_named = |scrape: &Scrape, name: &str| {
+        for point in ["to-stack", "to-endpoint"] {
+            for (source, destination) in [(name, DEATHSTAR_A), (DEATHSTAR_A, name), (name, XWING), (XWING, name)] {
+                let ends = [("subtype", point), ("source", source), ("destination", destination)];
+                if flows(scrape, &ends) == 0 {
+                    return Err(format!("no flow from {source} to {destination} at {point}"));
+                }
+            }
+        }
+        Ok(())
+    };
+    let nothing_wrong = |scrape: &Scrape| {
+        for world in ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"] {
+            for end in ["source", "destination"] {
+                assert_eq!(flows(scrape, &[(end, world)]), 0, "{}", scrape.show("hubble_flows"));
+            }
+        }
+        assert_eq!(scrape.sum("hubble_flows_to_world_total", &[]), 0, "{}", scrape.show("hubble_flows_to_world"));
+        assert_eq!(scrape.sum(VERDICTS, &[("action", "audit")]), 0, "{}", scrape.show(VERDICTS));
+    };
+    nothing_wrong(&agent.settles(|scrape| is_named(scrape, "reserved:unknown")));
+
+    fs::write(&manifest, &all).unwrap();
+    agent.wait_until("it is listed", |agent| labels(agent, "10.244.1.21").contains("k8s:org=empire"));
+    let before = flows(&agent.scrape(), &[]);
+    assert!(before > 0);
+    speak();
+    let scrape = agent.settles(|scrape| is_named(scrape, TIEFIGHTER));
+    nothing_wrong(&scrape);
+    let forwarded =
+        [("destination", DEATHSTAR_A), ("source", TIEFIGHTER), ("direction", "ingress"), ("action", "forwarded")];
+    assert_eq!(scrape.sum(VERDICTS, &forwarded), 6, "{}", scrape.show(VERDICTS));
 }
