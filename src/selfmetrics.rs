@@ -181,10 +181,10 @@ defs! {
         "Addresses in pods' network namespaces beyond 256 of one, which are not looked at";
     PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
         "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs";
-    PROBE_GAPS: counter "webb_probe_gaps_total" []
-        "Times that an interface was found without its programs, because something else had removed them; they are attached again";
-    PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" []
-        "Packets that interfaces counted between the last time that their programs were seen to be there and such a find: so many at most were not seen";
+    PROBE_GAPS: counter "webb_probe_gaps_total" ["reason"]
+        "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program that was placed before them and may end packets unseen; they are put back";
+    PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" ["reason"]
+        "Packets that interfaces counted from the last time that their programs were seen in their places until they were there again: so many at most were not seen";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]
         "Time spent in an eBPF program; only while kernel.bpf_stats_enabled is on";
     BPF_RUNS: counter "webb_bpf_runs_total" ["program"]

@@ -1,6 +1,8 @@
-//! Gaps: times in which an interface was not watched because something else removed the programs from it.
+//! Gaps: times in which packets of an interface could pass unseen, because something else had removed the programs from
+//! it, or placed a program before them that may end a packet.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How often it is verified that the programs are where they were attached.
@@ -9,72 +11,244 @@ pub(super) const VERIFY: Duration = Duration::from_secs(5);
 /// After how long that is verified first.
 const SOON: Duration = Duration::from_millis(200);
 
-/// How long a gap is spoken of.
+/// How long a gap is spoken of after its end.
 const RECENT: Duration = Duration::from_mins(10);
 
-/// Gaps that are remembered.
+/// Gaps that are remembered after their end.
 const MOST: usize = 16;
+
+/// Interfaces that are named.
+const SHOWN: usize = 5;
+
+/// The wait before a place is taken that was taken once and lost again. It doubles each time: another agent may insist
+/// on the same place.
+const RETAKE: Duration = VERIFY;
+
+/// The longest wait before that.
+const RETAKE_LONGEST: Duration = Duration::from_mins(5);
+
+/// Why packets could pass unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// The programs were gone.
+    Removed,
+    /// Another program came before them.
+    Displaced,
+}
+
+impl Reason {
+    const ALL: [Self; 2] = [Self::Removed, Self::Displaced];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Displaced => "displaced",
+        }
+    }
+
+    /// What has happened, for people.
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Removed => "something else has removed the programs",
+            Self::Displaced => "another program was placed before ours, and what it ends is not seen",
+        }
+    }
+}
+
+/// Counters of gaps and of the packets that may have passed in them; all lives of the thread share them.
+#[derive(Debug, Default)]
+pub(super) struct GapCounters([(AtomicU64, AtomicU64); 2]);
+
+impl GapCounters {
+    fn of(&self, reason: Reason) -> &(AtomicU64, AtomicU64) {
+        let [removed, displaced] = &self.0;
+        match reason {
+            Reason::Removed => removed,
+            Reason::Displaced => displaced,
+        }
+    }
+
+    /// Reason, gaps, packets.
+    pub(super) fn read(&self) -> [(&'static str, u64, u64); 2] {
+        Reason::ALL.map(|reason| {
+            let (gaps, packets) = self.of(reason);
+            (reason.label(), gaps.load(Relaxed), packets.load(Relaxed))
+        })
+    }
+
+    pub(super) fn add_gap(&self, reason: Reason) {
+        self.of(reason).0.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn add_packets(&self, reason: Reason, packets: u64) {
+        self.of(reason).1.fetch_add(packets, Relaxed);
+    }
+}
 
 /// What was last known of the attachments, and the gaps since.
 #[derive(Debug)]
 pub(super) struct Gaps {
-    /// Packets that each interface had counted when the programs were last there.
-    verified: HashMap<u32, u64>,
-    recent: VecDeque<Gap>,
+    /// Packets that each interface had counted when that was last looked at.
+    counted: HashMap<u32, u64>,
+    /// Gaps that last, by interface.
+    open: HashMap<u32, Gap>,
+    recent: VecDeque<(Gap, Instant)>,
+    /// When a place may be taken again, by interface, and the wait until then.
+    retakes: HashMap<u32, (Instant, Duration)>,
     pub(super) next: Instant,
 }
 
-#[derive(Debug)]
-struct Gap {
+/// One gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Gap {
     name: String,
-    ended: Instant,
-    packets: u64,
+    pub(super) reason: Reason,
+    /// Packets that the interface counted in it: as many at most were not seen.
+    pub(super) packets: u64,
+    /// When it began is not known by a count of the interface's.
+    pub(super) unknown: bool,
+    /// The programs were put in their places; that they have stayed there is not known yet.
+    mended: bool,
 }
 
 impl Gaps {
     pub(super) fn new(now: Instant) -> Self {
-        Self { verified: HashMap::new(), recent: VecDeque::new(), next: now + VERIFY }
+        Self {
+            counted: HashMap::new(),
+            open: HashMap::new(),
+            recent: VecDeque::new(),
+            retakes: HashMap::new(),
+            next: now + VERIFY,
+        }
     }
 
-    /// Something was attached: from when on its packets could be missed is to be known soon.
+    /// Has the attachments verified soon.
     pub(super) fn soon(&mut self, now: Instant) {
         self.next = self.next.min(now + SOON);
     }
 
-    /// The programs are where they should be, and the interface has counted so many packets.
-    pub(super) fn intact(&mut self, index: u32, packets: u64) {
-        self.verified.insert(index, packets);
+    /// An interface was attached to, and had counted so many packets just before.
+    pub(super) fn attached(&mut self, index: u32, packets: Option<u64>) {
+        if !self.open.contains_key(&index) {
+            self.count(index, packets);
+        }
     }
 
-    /// The programs were gone and are attached again. Returns how many packets may have passed unseen: all that the
-    /// interface counted since they were last there.
-    pub(super) fn mended(&mut self, index: u32, name: &str, packets: u64, now: Instant) -> u64 {
-        let before = self.verified.insert(index, packets).unwrap_or(packets);
-        let missed = packets.saturating_sub(before);
+    /// The programs are where they should be. Returns the gap that has ended, if there was one, and its last packets.
+    pub(super) fn intact(&mut self, index: u32, packets: Option<u64>, now: Instant) -> Option<(Gap, u64)> {
+        let passed = self.count(index, packets);
+        let mut gap = self.open.remove(&index)?;
+        // What has passed since the mending was seen.
+        let last = if gap.mended { Some(0) } else { passed };
+        gap.add(last);
         if self.recent.len() == MOST {
             self.recent.pop_front();
         }
-        self.recent.push_back(Gap { name: name.to_owned(), ended: now, packets: missed });
-        missed
+        self.recent.push_back((gap.clone(), now));
+        Some((gap, last.unwrap_or(0)))
+    }
+
+    /// The programs are not where they should be. True if that is news.
+    pub(super) fn broken(&mut self, index: u32, name: &str, reason: Reason) -> bool {
+        let new = Gap { name: name.to_owned(), reason, packets: 0, unknown: false, mended: false };
+        match self.open.get_mut(&index) {
+            Some(gap) if gap.reason == reason => {
+                gap.mended = false;
+                false
+            }
+            Some(gap) => {
+                *gap = Gap { packets: gap.packets, unknown: gap.unknown, ..new };
+                true
+            }
+            None => {
+                self.open.insert(index, new);
+                true
+            }
+        }
+    }
+
+    /// So many packets has an interface counted by now, of which those since the last count may have passed unseen.
+    /// Returns how many, if that is known. `mended`: from now on the programs are in their places again.
+    pub(super) fn passed(&mut self, index: u32, packets: Option<u64>, mended: bool) -> Option<u64> {
+        let passed = self.count(index, packets);
+        if let Some(gap) = self.open.get_mut(&index) {
+            gap.add(passed);
+            gap.mended = mended;
+        }
+        passed
+    }
+
+    /// Whether programs may be put into their places now.
+    pub(super) fn may_mend(&mut self, index: u32, reason: Reason, now: Instant) -> bool {
+        if reason == Reason::Removed {
+            return true;
+        }
+        let before = self.retakes.get(&index).filter(|(next, _)| now.saturating_duration_since(*next) < RECENT);
+        if before.is_some_and(|(next, _)| now < *next) {
+            return false;
+        }
+        let wait = before.map_or(RETAKE, |(_, wait)| (*wait * 2).min(RETAKE_LONGEST));
+        self.retakes.insert(index, (now + wait, wait));
+        true
     }
 
     /// The interface is gone, or not watched any more.
     pub(super) fn forget(&mut self, index: u32) {
-        self.verified.remove(&index);
+        self.counted.remove(&index);
+        self.open.remove(&index);
+        self.retakes.remove(&index);
     }
 
-    /// What is to be said of recent gaps; none if there are none.
+    /// What is to be said of gaps that last and of recent ones; none if there are none.
     pub(super) fn complaint(&mut self, now: Instant) -> Option<String> {
-        self.recent.retain(|gap| now.saturating_duration_since(gap.ended) < RECENT);
-        let last = self.recent.back()?;
-        let packets: u64 = self.recent.iter().map(|gap| gap.packets).sum();
-        let minutes = RECENT.as_secs() / 60;
+        self.recent.retain(|(_, ended)| now.saturating_duration_since(*ended) < RECENT);
+        let mut parts: Vec<String> = Reason::ALL.into_iter().filter_map(|reason| self.lasting(reason)).collect();
+        parts.extend(self.over());
+        (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    fn lasting(&self, reason: Reason) -> Option<String> {
+        let mut names: Vec<&str> =
+            self.open.values().filter(|gap| gap.reason == reason).map(|gap| gap.name.as_str()).collect();
+        names.sort_unstable();
+        let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(SHOWN);
+        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        (!names.is_empty()).then(|| format!("at {shown}{more} {}", reason.text()))
+    }
+
+    fn over(&self) -> Option<String> {
+        let (last, _) = self.recent.back()?;
+        let of = |reason| self.recent.iter().filter(|(gap, _)| gap.reason == reason).count();
+        let packets: u64 = self.recent.iter().map(|(gap, _)| gap.packets).sum();
+        let unknown = self.recent.iter().filter(|(gap, _)| gap.unknown).count();
+        let unknown = match unknown {
+            0 => String::new(),
+            some => format!(", beside those of {some} gaps whose packets are not known"),
+        };
         Some(format!(
-            "in the last {minutes} minutes something else has removed the programs from interfaces {} times (last: {}); \
-             they are attached again, and up to {packets} packets were not seen",
-            self.recent.len(),
+            "in the last {} minutes something else has removed the programs from interfaces {} times and placed others \
+             before them {} times (last: {}); they are in their places again, and up to {packets} packets were not \
+             seen{unknown}",
+            RECENT.as_secs() / 60,
+            of(Reason::Removed),
+            of(Reason::Displaced),
             last.name,
         ))
+    }
+
+    /// Takes note of an interface's count, and returns the difference to the last one.
+    fn count(&mut self, index: u32, packets: Option<u64>) -> Option<u64> {
+        let packets = packets?;
+        let before = self.counted.insert(index, packets)?;
+        Some(packets.saturating_sub(before))
+    }
+}
+
+impl Gap {
+    fn add(&mut self, passed: Option<u64>) {
+        self.packets += passed.unwrap_or(0);
+        self.unknown |= passed.is_none();
     }
 }
 
@@ -82,25 +256,100 @@ impl Gaps {
 mod tests {
     use super::*;
 
-    /// A gap counts what the interface counted since the programs were last there, is spoken of for a while, and the
-    /// memory of gaps has an end.
+    fn gaps() -> (Gaps, Instant) {
+        let now = Instant::now();
+        (Gaps::new(now), now)
+    }
+
+    /// A gap counts what the interface counted since the programs were last there, is spoken of while it lasts and for a
+    /// while after, and the memory of gaps has an end.
     #[test]
     fn gaps_are_counted_and_forgotten() {
-        let now = Instant::now();
-        let mut gaps = Gaps::new(now);
-        gaps.intact(7, 100);
+        let (mut gaps, now) = gaps();
+        gaps.attached(7, Some(40));
+        assert_eq!(gaps.intact(7, Some(100), now), None);
         assert_eq!(gaps.complaint(now), None);
-        assert_eq!(gaps.mended(7, "veth7", 160, now), 60);
-        assert_eq!(gaps.mended(7, "veth7", 160, now), 0, "counted once");
-        assert_eq!(gaps.mended(8, "veth8", 5000, now), 0, "never known to be intact");
+        assert!(gaps.broken(7, "veth7", Reason::Removed));
+        assert_eq!(gaps.passed(7, Some(160), true), Some(60));
+        assert!(gaps.complaint(now).unwrap().starts_with("at veth7 something else has removed the programs"));
+        let (gap, last) = gaps.intact(7, Some(500), now).unwrap();
+        assert_eq!((gap.packets, gap.unknown, last), (60, false, 0), "what came after the mending was seen");
         let said = gaps.complaint(now).unwrap();
-        assert!(said.contains("3 times") && said.contains("veth8") && said.contains("60 packets"), "{said}");
+        assert!(said.contains("1 times and placed others before them 0 times (last: veth7)"), "{said}");
+        assert!(said.ends_with("up to 60 packets were not seen"), "{said}");
         assert_eq!(gaps.complaint(now + RECENT), None);
         for _ in 0..100 {
-            gaps.mended(7, "veth7", 160, now);
+            gaps.broken(7, "veth7", Reason::Removed);
+            gaps.intact(7, Some(500), now);
         }
         assert_eq!(gaps.recent.len(), MOST);
+    }
+
+    /// An interface that was never seen intact has its count of just before it was attached to; without that, how many
+    /// packets were missed is not known, and no number is said.
+    #[test]
+    fn a_gap_without_a_beginning() {
+        let (mut gaps, now) = gaps();
+        gaps.attached(7, Some(1000));
+        gaps.broken(7, "veth7", Reason::Removed);
+        assert_eq!(gaps.passed(7, Some(1200), true), Some(200), "removed before it was verified once");
+        gaps.broken(8, "veth8", Reason::Removed);
+        assert_eq!(gaps.passed(8, Some(5000), true), None);
+        gaps.intact(7, Some(1200), now);
+        assert!(gaps.intact(8, Some(5000), now).unwrap().0.unknown);
+        let said = gaps.complaint(now).unwrap();
+        assert!(
+            said.ends_with("200 packets were not seen, beside those of 1 gaps whose packets are not known"),
+            "{said}"
+        );
         gaps.forget(7);
-        assert_eq!(gaps.mended(7, "veth7", 5000, now), 0, "an index is used again by another");
+        gaps.broken(7, "veth7", Reason::Removed);
+        assert_eq!(gaps.passed(7, Some(5000), true), None, "an index is used again by another");
+    }
+
+    /// A gap that lasts is news once, and grows until it ends, also if it ends of itself.
+    #[test]
+    fn a_gap_that_lasts() {
+        let (mut gaps, now) = gaps();
+        gaps.intact(7, Some(100), now);
+        assert!(gaps.broken(7, "veth7", Reason::Displaced));
+        gaps.passed(7, Some(150), false);
+        assert!(!gaps.broken(7, "veth7", Reason::Displaced));
+        gaps.passed(7, Some(170), true);
+        assert!(!gaps.broken(7, "veth7", Reason::Displaced), "the mending has not lasted");
+        gaps.attached(7, Some(180));
+        let (gap, last) = gaps.intact(7, Some(200), now).unwrap();
+        assert_eq!((gap.packets, last), (100, 30));
+        assert_eq!(gaps.intact(7, Some(300), now), None);
+    }
+
+    /// Two that insist on the first place do not take it from each other for ever; peace ends the waits.
+    #[test]
+    fn a_place_is_not_fought_for() {
+        let (mut gaps, mut now) = gaps();
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            assert!(gaps.may_mend(7, Reason::Displaced, now));
+            let next = gaps.retakes[&7].0;
+            assert!(!gaps.may_mend(7, Reason::Displaced, now));
+            assert!(gaps.may_mend(7, Reason::Removed, now), "what is gone is mended at once");
+            waits.push((next - now).as_secs());
+            now = next;
+        }
+        assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
+        now += RECENT;
+        assert!(gaps.may_mend(7, Reason::Displaced, now));
+        assert_eq!(gaps.retakes[&7].1, RETAKE);
+    }
+
+    /// Many interfaces are not all named.
+    #[test]
+    fn some_are_named() {
+        let (mut gaps, now) = gaps();
+        for index in 1..=7 {
+            gaps.broken(index, &format!("veth{index}"), Reason::Displaced);
+        }
+        let said = gaps.complaint(now).unwrap();
+        assert!(said.starts_with("at veth1, veth2, veth3, veth4, veth5 and 2 more another program"), "{said}");
     }
 }

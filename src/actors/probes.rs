@@ -3,8 +3,9 @@
 //! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every program where it
 //! is. A new life reads all interfaces anew and brings what is attached in line.
 //!
-//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for one. So every few
-//! seconds it is verified that the programs are where they were attached.
+//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for one, or place before
+//! ours a program that ends packets. So every few seconds it is verified that the programs are where they were attached,
+//! and first there.
 //!
 //! What cannot be seen is said: pods without an interface here, and packets that reach pods past the programs.
 
@@ -18,7 +19,7 @@ use futures::FutureExt;
 use tokio::sync::Notify;
 
 use super::attempts::Attempts;
-use super::gaps::{Gaps, VERIFY};
+use super::gaps::{GapCounters, Gaps, VERIFY};
 use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::restart::Intensity;
@@ -52,8 +53,7 @@ pub struct Watch {
     network: Arc<Network>,
     pub(super) one_sided: Arc<OneSided>,
     errors: AtomicU64,
-    pub(super) gaps: AtomicU64,
-    pub(super) gap_packets: AtomicU64,
+    pub(super) gaps: GapCounters,
     unread: AtomicU64,
     component: Arc<Component>,
 }
@@ -74,8 +74,7 @@ impl Watch {
             network,
             one_sided,
             errors: AtomicU64::new(0),
-            gaps: AtomicU64::new(0),
-            gap_packets: AtomicU64::new(0),
+            gaps: GapCounters::default(),
             unread: AtomicU64::new(0),
             component,
         }
@@ -113,9 +112,10 @@ impl Watch {
         self.errors.load(Relaxed)
     }
 
-    /// How many times an interface was found without its programs, and how many packets may have passed it meanwhile.
-    pub fn gaps(&self) -> (u64, u64) {
-        (self.gaps.load(Relaxed), self.gap_packets.load(Relaxed))
+    /// How many times an interface was found without its programs in their places, and how many packets may have passed
+    /// it meanwhile, by reason.
+    pub fn gaps(&self) -> [(&'static str, u64, u64); 2] {
+        self.gaps.read()
     }
 
     /// How many records say that packets reach a pod past the programs.
@@ -141,6 +141,10 @@ impl Watch {
 
     pub(super) fn probes(&self) -> std::sync::MutexGuard<'_, Probes> {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_attached(&self, index: u32) -> bool {
+        self.probes().attached().any(|(attached, _, _)| attached == index)
     }
 
     fn role(&self, interface: &Interface) -> Option<Role> {
@@ -264,7 +268,7 @@ impl Watch {
             Change::TrafficControl => seen.gaps.soon(Instant::now()),
         }
         seen.news = true;
-        seen.look = seen.look.min(Instant::now() + SOON);
+        seen.look_soon();
         Ok(())
     }
 
@@ -279,13 +283,23 @@ impl Watch {
     }
 
     async fn try_adjust(&self, interface: &Interface, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
-        let by_filters = self.role(interface).is_some() && self.probes().by_filters();
-        let result = if by_filters && watch.without_egress().await?.contains(&interface.index) {
+        let index = interface.index;
+        let wanted = self.role(interface).is_some();
+        if !wanted {
+            seen.gaps.forget(index);
+        }
+        // Whatever is missed from here on is counted, also if the programs are removed before they are verified once.
+        let counted = if wanted && !self.is_attached(index) { watch.packets_of(index).await? } else { None };
+        let by_filters = wanted && self.probes().by_filters();
+        let result = if by_filters && watch.without_egress().await?.contains(&index) {
             Err(AttachError::NoEgress { name: interface.name.clone() })
         } else {
             self.adjust(interface)
         };
-        self.judge(interface.index, result, seen);
+        if matches!(result, Ok(true)) {
+            seen.gaps.attached(index, counted);
+        }
+        self.judge(index, result, seen);
         Ok(())
     }
 
@@ -426,6 +440,11 @@ impl Seen {
             past_the_hook_said: false,
             doubles: None,
         }
+    }
+
+    /// Has the way out of interfaces looked at soon.
+    pub(super) fn look_soon(&mut self) {
+        self.look = self.look.min(Instant::now() + SOON);
     }
 
     /// When there is something to do, whatever happens until then.

@@ -1,12 +1,12 @@
 //! Whether the programs still see what they were attached for: whether they are where they were attached, and whether
 //! packets reach pods past them.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use super::gaps::Reason;
 use super::keeper::Failure;
 use super::probes::{Seen, Watch};
-use crate::bpf_loader::Attached;
+use crate::bpf_loader::{Attached, Place};
 use crate::network::{self, Interface, Role};
 
 /// So many connections of which one side is seen are no accident of starting in their midst.
@@ -16,7 +16,7 @@ const PAST_THE_HOOK: u64 = 8;
 const RECENT: Duration = Duration::from_mins(10);
 
 impl Watch {
-    /// Verifies that every program is where it was attached, and attaches it again where it is not.
+    /// Verifies that every program is where it was attached and first there, and attaches it again where it is not.
     pub(super) async fn verify(&self, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
         let attached = self.probes().attachments();
         if attached.is_empty() {
@@ -24,26 +24,53 @@ impl Watch {
         }
         let packets = watch.packets().await?;
         for attached in attached {
-            let counted = packets.get(&attached.index).copied().unwrap_or(0);
-            if self.is_intact(watch, &attached).await? {
-                seen.gaps.intact(attached.index, counted);
-            } else if let Some(interface) = seen.known.get(&attached.index).cloned() {
-                self.mend(&interface, attached.role, counted, seen);
+            let Some(interface) = seen.known.get(&attached.index).cloned() else { continue };
+            let counted = packets.get(&attached.index).copied();
+            let reason = match self.place(watch, &attached).await? {
+                Place::First => {
+                    self.intact(&interface, counted, seen);
+                    continue;
+                }
+                Place::Behind => Reason::Displaced,
+                Place::Absent => Reason::Removed,
+            };
+            if seen.gaps.broken(interface.index, &interface.name, reason) {
+                self.gaps.add_gap(reason);
+                tracing::warn!(interface = %interface.name, "{}", reason.text());
             }
+            let (mended, counted) = if seen.gaps.may_mend(interface.index, reason, Instant::now()) {
+                (self.mend(&interface, attached.role, seen), watch.packets_of(interface.index).await?)
+            } else {
+                (false, counted)
+            };
+            let missed = seen.gaps.passed(interface.index, counted, mended);
+            self.gaps.add_packets(reason, missed.unwrap_or(0));
         }
         Ok(())
     }
 
-    async fn is_intact(&self, watch: &network::Watch, attached: &Attached) -> Result<bool, Failure> {
+    async fn place(&self, watch: &network::Watch, attached: &Attached) -> Result<Place, Failure> {
         if attached.by_filters {
             let filters = watch.filters(attached.index).await?;
-            Ok(attached.is_in(&filters.ingress, &filters.egress))
+            Ok(attached.place_among_filters(&filters.ingress, &filters.egress)?)
         } else {
-            Ok(attached.is_in_chain()?)
+            Ok(attached.place_in_chains()?)
         }
     }
 
-    fn mend(&self, interface: &Interface, role: Role, counted: u64, seen: &mut Seen) {
+    fn intact(&self, interface: &Interface, counted: Option<u64>, seen: &mut Seen) {
+        let Some((gap, missed)) = seen.gaps.intact(interface.index, counted, Instant::now()) else { return };
+        self.gaps.add_packets(gap.reason, missed);
+        let at_most = if gap.unknown { "not known".to_owned() } else { gap.packets.to_string() };
+        tracing::info!(
+            interface = %interface.name,
+            at_most,
+            "the programs are in their places again; so many packets at most were not seen"
+        );
+    }
+
+    /// True if the programs are attached again.
+    fn mend(&self, interface: &Interface, role: Role, seen: &mut Seen) -> bool {
         let result = {
             let mut probes = self.probes();
             probes.abandon(interface.index);
@@ -51,17 +78,16 @@ impl Watch {
         };
         match result {
             Ok(()) => {
-                let missed = seen.gaps.mended(interface.index, &interface.name, counted, Instant::now());
-                self.gaps.fetch_add(1, Relaxed);
-                self.gap_packets.fetch_add(missed, Relaxed);
-                tracing::warn!(
-                    interface = %interface.name,
-                    missed,
-                    "something else had removed the programs; they are attached again, and so many packets at most were not seen"
-                );
+                // They are the plain ones, and whether they have stayed is to be known soon.
+                seen.look_soon();
+                seen.gaps.soon(Instant::now());
+                true
             }
-            Err(error) if error.is_vanished() => {}
-            Err(error) => self.judge(interface.index, Err(error), seen),
+            Err(error) if error.is_vanished() => false,
+            Err(error) => {
+                self.judge(interface.index, Err(error), seen);
+                false
+            }
         }
     }
 

@@ -192,9 +192,10 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
             }
             rows.add(&own::PROBE_UNREAD_ADDRESSES, &[], watch.unread_addresses());
             rows.add(&own::PROBE_ONE_SIDED, &[], watch.one_sided());
-            let (gaps, packets) = watch.gaps();
-            rows.add(&own::PROBE_GAPS, &[], gaps);
-            rows.add(&own::PROBE_GAP_PACKETS, &[], packets);
+            for (reason, gaps, packets) in watch.gaps() {
+                rows.add(&own::PROBE_GAPS, &[reason], gaps);
+                rows.add(&own::PROBE_GAP_PACKETS, &[reason], packets);
+            }
         }),
     )
 }

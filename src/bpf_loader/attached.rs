@@ -1,4 +1,4 @@
-//! Whether the programs are still where they were attached.
+//! Whether the programs are still where they were attached, and first there.
 
 use std::collections::HashMap;
 use std::io;
@@ -26,22 +26,53 @@ pub struct Attached {
     pub egress: u32,
 }
 
+/// Where the programs of an interface are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Both are first in their direction.
+    First,
+    /// Both are there, but another comes before one of them, and may end a packet before it is seen.
+    Behind,
+    /// One of them is gone.
+    Absent,
+}
+
 impl Attached {
-    /// Whether both programs are among those of the interface.
-    pub fn is_in(&self, ingress: &[u32], egress: &[u32]) -> bool {
-        ingress.contains(&self.ingress) && egress.contains(&self.egress)
+    /// Where both programs are among those of the interface, given in the order of their running.
+    fn place(&self, ingress: &[u32], egress: &[u32]) -> Place {
+        if ingress.first() == Some(&self.ingress) && egress.first() == Some(&self.egress) {
+            return Place::First;
+        }
+        if ingress.contains(&self.ingress) && egress.contains(&self.egress) { Place::Behind } else { Place::Absent }
     }
 
-    /// Whether both programs are in the interface's TCX chains.
+    /// Where both programs are in the interface's TCX chains.
     ///
     /// # Errors
     /// If the kernel does not say; an interface that is gone has empty chains.
-    pub fn is_in_chain(&self) -> io::Result<bool> {
-        let chain = |attach_type| match sys::chain(self.index, attach_type) {
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(Vec::new()),
-            other => other,
-        };
-        Ok(self.is_in(&chain(sys::TCX_INGRESS)?, &chain(sys::TCX_EGRESS)?))
+    pub fn place_in_chains(&self) -> io::Result<Place> {
+        Ok(self.place(&chain(self.index, sys::TCX_INGRESS)?, &chain(self.index, sys::TCX_EGRESS)?))
+    }
+
+    /// Where both programs are among the filters of the interface. Whatever is in a TCX chain comes before all filters.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn place_among_filters(&self, ingress: &[u32], egress: &[u32]) -> io::Result<Place> {
+        let place = self.place(ingress, egress);
+        let chained = |attach_type| Ok::<_, io::Error>(!chain(self.index, attach_type)?.is_empty());
+        if place == Place::First && (chained(sys::TCX_INGRESS)? || chained(sys::TCX_EGRESS)?) {
+            return Ok(Place::Behind);
+        }
+        Ok(place)
+    }
+}
+
+/// A TCX chain; empty for an interface that is gone, and on kernels without TCX.
+fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
+    match sys::chain(index, attach_type) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Ok(Vec::new()),
+        other => other,
     }
 }
 
@@ -75,5 +106,21 @@ impl Probes {
             Some(Attached { index, role: links.role, by_filters, ingress, egress })
         };
         self.attached.iter().filter_map(attachment).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program that is there does not see what another before it ends; one that is gone sees nothing.
+    #[test]
+    fn places() {
+        let ours = Attached { index: 7, role: Role::Pod, by_filters: false, ingress: 11, egress: 12 };
+        assert_eq!(ours.place(&[11], &[12, 3]), Place::First);
+        assert_eq!(ours.place(&[3, 11], &[12]), Place::Behind);
+        assert_eq!(ours.place(&[11], &[3, 12]), Place::Behind);
+        assert_eq!(ours.place(&[3, 11], &[3]), Place::Absent);
+        assert_eq!(ours.place(&[], &[]), Place::Absent);
     }
 }

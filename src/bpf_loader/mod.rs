@@ -31,7 +31,7 @@ mod sys;
 pub mod traffic_control;
 
 pub use arrange::Arranged;
-pub use attached::Attached;
+pub use attached::{Attached, Place};
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
 pub use findings::{Finding, PRIVILEGES, Standing, findings};

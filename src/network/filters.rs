@@ -5,12 +5,12 @@ use std::io;
 
 use futures::{Stream, StreamExt};
 use rtnetlink::Handle;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcOption};
 
 use super::error::failed;
 
-/// The ids of the programs that are filters of an interface.
+/// The filters of an interface in the order in which the kernel asks them: of programs their ids, of others 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filters {
     /// For packets that come in by it.
@@ -33,7 +33,11 @@ async fn programs(filters: impl Stream<Item = Result<TcMessage, rtnetlink::Error
     let mut filters = std::pin::pin!(filters);
     let mut programs = Vec::new();
     while let Some(filter) = filters.next().await {
-        programs.extend(program(&filter.map_err(failed)?));
+        let filter = filter.map_err(failed)?;
+        // What has no handle is not a filter but the head of a list of them.
+        if u32::from(filter.header.handle) != 0 {
+            programs.push(program(&filter).unwrap_or(0));
+        }
     }
     Ok(programs)
 }
@@ -62,17 +66,30 @@ pub(super) async fn without_egress(handle: &Handle) -> io::Result<HashSet<u32>> 
     Ok(found)
 }
 
+/// Packets that an interface has received and sent, together; none if it is gone.
+pub(super) async fn packets_of(handle: &Handle, index: u32) -> io::Result<Option<u64>> {
+    let mut links = std::pin::pin!(handle.link().get().match_index(index).execute());
+    match links.next().await.transpose().map_err(failed) {
+        Ok(link) => Ok(link.as_ref().and_then(count)),
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Packets that each interface has received and sent, together.
 pub(super) async fn packets(handle: &Handle) -> io::Result<HashMap<u32, u64>> {
     let mut links = std::pin::pin!(handle.link().get().execute());
     let mut packets = HashMap::new();
     while let Some(link) = links.next().await {
         let link = link.map_err(failed)?;
-        let count = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Stats64(stats) => Some(stats.rx_packets.wrapping_add(stats.tx_packets)),
-            _ => None,
-        });
-        packets.extend(count.map(|count| (link.header.index, count)));
+        packets.extend(count(&link).map(|count| (link.header.index, count)));
     }
     Ok(packets)
+}
+
+fn count(link: &LinkMessage) -> Option<u64> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Stats64(stats) => Some(stats.rx_packets.wrapping_add(stats.tx_packets)),
+        _ => None,
+    })
 }

@@ -159,6 +159,11 @@ impl Watch {
         filters::without_egress(&self.handle).await
     }
 
+    /// How many packets an interface has received and sent, together; none if it is gone.
+    pub async fn packets_of(&self, index: u32) -> io::Result<Option<u64>> {
+        filters::packets_of(&self.handle, index).await
+    }
+
     /// How many packets each interface has received and sent, together.
     pub async fn packets(&self) -> io::Result<HashMap<u32, u64>> {
         filters::packets(&self.handle).await

@@ -15,6 +15,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u32 denied_source = 0;
 const volatile __u16 denied_port = 0;
 
+/* What becomes of all others: by default the next program has its say. */
+const volatile __s32 others = TC_ACT_UNSPEC;
+
 SEC("classifier")
 int enforce(struct __sk_buff *skb)
 {
@@ -24,10 +27,10 @@ int enforce(struct __sk_buff *skb)
 	struct udphdr *ports = (void *)(ip + 1); /* TCP has them in the same place */
 
 	if ((void *)(ports + 1) > end || ethernet->h_proto != bpf_htons(ETH_P_IP))
-		return TC_ACT_UNSPEC;
+		return others;
 	if (ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP)
-		return TC_ACT_UNSPEC;
+		return others;
 	if ((denied_source && bpf_ntohl(ip->saddr) != denied_source) || (denied_port && bpf_ntohs(ports->dest) != denied_port))
-		return TC_ACT_UNSPEC;
+		return others;
 	return TC_ACT_SHOT;
 }

@@ -1,4 +1,4 @@
-//! Another program at the hooks of an interface, which drops.
+//! Another program at the hooks of an interface, which drops, or ends the chain.
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
@@ -13,6 +13,10 @@ pub(crate) enum By {
     Tcx,
     /// As a filter of clsact, which must be there.
     Filter,
+    /// At the beginning of the TCX chain.
+    TcxFirst,
+    /// As the filter of clsact that is asked first.
+    FilterFirst,
 }
 
 /// The program, at the egress of an interface until it is dropped.
@@ -23,16 +27,39 @@ impl Enforcer {
     /// Drops what comes from an IPv4 address (0 for any) to a port of TCP or UDP (0 for any). The interface is one of
     /// the calling thread's namespace.
     pub(crate) fn attach(interface: &str, by: By, source: u32, port: u16) -> Self {
+        Self::load(interface, by, TcAttachType::Egress, |loader| {
+            loader.override_global("denied_source", &source, true).override_global("denied_port", &port, true);
+        })
+    }
+
+    /// Lets all packets of a direction pass at once: no program behind it sees any.
+    pub(crate) fn pass(interface: &str, by: By, direction: TcAttachType) -> Self {
+        const TC_ACT_OK: i32 = 0;
+        Self::load(interface, by, direction, |loader| {
+            loader.override_global("denied_port", &1_u16, true).override_global("others", &TC_ACT_OK, true);
+        })
+    }
+
+    fn load<'a>(
+        interface: &str,
+        by: By,
+        direction: TcAttachType,
+        prepare: impl FnOnce(&mut aya::EbpfLoader<'a>),
+    ) -> Self {
         let mut loader = aya::EbpfLoader::new();
-        loader.override_global("denied_source", &source, true).override_global("denied_port", &port, true);
+        prepare(&mut loader);
         let mut object = loader.load(OBJECT).unwrap();
         let program: &mut SchedClassifier = object.program_mut("enforce").unwrap().try_into().unwrap();
         program.load().unwrap();
+        let filter = |priority| TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() });
         let options = match by {
             By::Tcx => TcAttachOptions::TcxOrder(LinkOrder::last()),
-            By::Filter => TcAttachOptions::Netlink(NlOptions { priority: 7, ..NlOptions::default() }),
+            By::TcxFirst => TcAttachOptions::TcxOrder(LinkOrder::first()),
+            By::Filter => filter(7),
+            // Of programs with one priority the kernel asks the newest first.
+            By::FilterFirst => filter(1),
         };
-        program.attach_with_options(interface, TcAttachType::Egress, options).unwrap();
+        program.attach_with_options(interface, direction, options).unwrap();
         Self(object)
     }
 }

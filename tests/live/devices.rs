@@ -3,10 +3,12 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use aya::programs::TcAttachType;
 use serde_json::Value;
 
 use crate::counts::exactly;
-use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING};
+use crate::enforcer::{By, Enforcer};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING, inside};
 use crate::scrape::Scrape;
 
 const CONTEXTS: &str = "sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
@@ -99,7 +101,12 @@ fn a_qdisc_that_is_made_anew() {
     assert!(lab.command("node", other).arg("1,6 0 0 0,").status().unwrap().success());
     lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");
     agent.wait_until("the gap is noticed", |agent| agent.scrape().sum("webb_probe_gaps_total", &[]) == 1);
-    agent.wait_until("the gap is said", |agent| why(agent, "probes").contains("removed the programs"));
+    agent.wait_until("the gap is over", |agent| agent.log().contains("in their places again"));
+    assert!(
+        why(&agent, "probes").contains("removed the programs from interfaces 1 times"),
+        "{}",
+        why(&agent, "probes")
+    );
     let scrape = agent.scrape();
     let missed = scrape.sum("webb_probe_gap_packets_total", &[]);
     let seen = scrape.sum(PACKETS, &from);
@@ -133,6 +140,62 @@ fn a_link_that_is_detached() {
     lab.run("node", &format!("bpftool link detach id {before}"));
     agent.wait_until("the gap is noticed", |agent| agent.scrape().sum("webb_probe_gaps_total", &[]) == 1);
     assert!(link(&agent).is_some_and(|now| now != before), "another link is in its place");
+}
+
+/// A program that is placed before ours and ends every packet blinds that direction: that is noticed and said, the first
+/// place is taken again, the gap is counted, and what follows counts.
+fn a_program_before_ours(attach: &str, by: By) {
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = Agent::start_with(&lab, &format!("interfaces: {{attach: {attach}}}"));
+    let from = [("source", "default/tiefighter"), ("traffic_direction", "egress")];
+    let displaced = [("reason", "displaced")];
+    lab.run("tiefighter", "ping -q -c 3 -i 0.05 10.244.1.11");
+    agent.settles(exactly(&[(PACKETS, &from, 3)]));
+    let place = || Ok(Enforcer::pass("lxc-tiefighter", by, TcAttachType::Ingress));
+    let _other = inside(&lab.namespace("node"), place).unwrap();
+    lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");
+    agent.wait_until("the gap is over", |agent| agent.log().contains("in their places again"));
+    let said = why(&agent, "probes");
+    assert!(said.contains("placed others before them 1 times (last: lxc-tiefighter)"), "{said}");
+    let scrape = agent.scrape();
+    let missed = scrape.sum("webb_probe_gap_packets_total", &displaced);
+    let seen = scrape.sum(PACKETS, &from);
+    assert!(missed + seen >= 10, "of ten packets {seen} were seen and {missed} missed at most");
+    lab.run("tiefighter", "ping -q -c 5 -i 0.05 10.244.1.11");
+    agent.settles(exactly(&[(PACKETS, &from, seen + 5), ("webb_probe_gaps_total", &displaced, 1)]));
+    assert_eq!(agent.log().matches("was placed before ours").count(), 1, "{}", agent.log());
+}
+
+/// In a TCX chain.
+#[test]
+fn a_program_before_ours_in_a_chain() {
+    a_program_before_ours("tcx", By::TcxFirst);
+}
+
+/// Among filters of clsact.
+#[test]
+fn a_program_before_ours_among_filters() {
+    a_program_before_ours("clsact", By::FilterFirst);
+}
+
+/// A program of a TCX chain comes before all filters, so the first place cannot be had: that is said as long as it is
+/// so, and once in the log.
+#[test]
+fn a_place_that_cannot_be_had() {
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = Agent::start_with(&lab, "interfaces: {attach: clsact}");
+    let place = || Ok(Enforcer::pass("lxc-tiefighter", By::Tcx, TcAttachType::Ingress));
+    let other = inside(&lab.namespace("node"), place).unwrap();
+    let said = "at lxc-tiefighter another program was placed before ours";
+    agent.wait_until("it is said", |agent| why(agent, "probes").contains(said));
+    let missed = |agent: &Agent| agent.scrape().sum("webb_probe_gap_packets_total", &[("reason", "displaced")]);
+    lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");
+    agent.wait_until("what passes is counted", |agent| missed(agent) >= 7);
+    assert!(why(&agent, "probes").contains(said));
+    drop(other);
+    agent.wait_until("the place is ours", |agent| agent.log().contains("in their places again"));
+    assert!(!why(&agent, "probes").contains(said));
+    assert_eq!(agent.log().matches("was placed before ours").count(), 1, "{}", agent.log());
 }
 
 /// An interface that cannot be watched at first is tried again, however many other interfaces change meanwhile.
