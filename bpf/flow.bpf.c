@@ -434,7 +434,7 @@ int webb_from_port(struct __sk_buff *skb)
 	struct webb_port *port = bpf_map_lookup_elem(&ports, &ifindex);
 
 	if (port)
-		learn_mac(port, mac_at(skb, __builtin_offsetof(struct ethernet_header, source)));
+		learn_mac(port, ifindex, mac_at(skb, __builtin_offsetof(struct ethernet_header, source)));
 	return observe(skb, WEBB_HOOK_FROM_POD);
 }
 
@@ -453,7 +453,7 @@ int webb_to_port(struct __sk_buff *skb)
 		parse_skb(skb, skb->len, &p);
 		return TCX_NEXT;
 	}
-	if (port && is_flooded(port, mac_at(skb, 0))) {
+	if (port && is_flooded(port, ifindex, mac_at(skb, 0))) {
 		t = bpf_map_lookup_elem(&totals, &hook);
 		if (t) {
 			t->seen_packets++;

@@ -157,7 +157,7 @@ pub struct Swept {
     pub flushed: u64,
 }
 
-/// How many MAC addresses of a pod are known; `WEBB_PORT_MACS`.
+/// New MAC addresses that a port can claim while a claim lives; `WEBB_PORT_MACS`.
 pub const PORT_MACS: usize = 4;
 
 /// `WEBB_PORT_*`: bits of [`Port::flags`].
@@ -166,8 +166,6 @@ pub mod port {
     pub const BRIDGED: u32 = 0x01;
     /// Others may drop behind our program: packets count when the device sends them.
     pub const AT_DEVICE: u32 = 0x02;
-    /// The pod has more MAC addresses than fit, so all are taken for its own.
-    pub const MANY: u32 = 0x04;
 }
 
 /// What is special about a pod's interface: `struct webb_port`.
@@ -176,13 +174,49 @@ pub mod port {
 pub struct Port {
     /// Bits of [`port`].
     pub flags: u32,
+    /// The index of its bridge.
+    pub bridge: u32,
+    /// The MAC address of the pod's own interface, the first wire byte lowest; 0 if it is not known.
+    pub own: u64,
+    /// That from which the pod sent last; 0 for none.
+    pub last: u64,
+    /// The tick at which that was noted.
+    pub renewed: u32,
+    /// The tick since which `learned` counts.
+    pub window: u32,
+    /// Addresses that were claimed since, beside its own.
+    pub learned: u32,
     /// Always zero.
     pub pad0: u32,
-    /// The pod's MAC addresses, the first wire byte lowest; 0 for none.
-    pub macs: [u64; PORT_MACS],
 }
 
-const _: () = assert!(size_of::<Port>() == 8 + 8 * PORT_MACS);
+/// A MAC address at a bridge: `struct webb_claimed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Claimed {
+    /// The address, the first wire byte lowest.
+    pub mac: u64,
+    /// The bridge's index.
+    pub bridge: u32,
+    /// Always zero.
+    pub pad0: u32,
+}
+
+/// Which port has it: `struct webb_claim`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Claim {
+    /// The port's index.
+    pub ifindex: u32,
+    /// 1 if it is the address of the pod's own interface.
+    pub own: u32,
+    /// The tick at which the pod was last seen to send from it.
+    pub renewed: u32,
+    /// The tick at which another port was.
+    pub contested: u32,
+}
+
+const _: () = assert!(size_of::<Port>() == 40 && size_of::<Claimed>() == 16 && size_of::<Claim>() == 16);
 const _: () = assert!(size_of::<Record>() == 80);
 const _: () = assert!(offset_of!(Record, source) == 16);
 const _: () = assert!(offset_of!(Record, source_port) == 48);

@@ -12,7 +12,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use webb::abi::{HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
+use webb::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
 
@@ -75,7 +75,9 @@ fn structs_are_the_same_on_both_sides() {
         "webb_swept",
         layout!(Swept: pending_packets, pending_bytes, entries, deleted, evicted_entries, flushed),
     );
-    compare(FLOW_OBJECT, "webb_port", layout!(Port: flags, pad0, macs));
+    compare(FLOW_OBJECT, "webb_claimed", layout!(Claimed: mac, bridge, pad0));
+    compare(FLOW_OBJECT, "webb_claim", layout!(Claim: ifindex, own, renewed, contested));
+    compare(FLOW_OBJECT, "webb_port", layout!(Port: flags, bridge, own, last, renewed, window, learned, pad0));
 }
 
 /// Array lengths do not show in offsets alone: the enums give them.

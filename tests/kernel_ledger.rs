@@ -41,6 +41,7 @@ const TINY: Timeouts = Timeouts {
     half_open: Duration::ZERO,
     other: Duration::ZERO,
     evictable: Duration::ZERO,
+    mac_claim: Duration::ZERO,
 };
 
 /// A table for 1,024 connections and a ring of 64 KiB under 10,000 connections: the ledger adds up exactly, before and

@@ -25,16 +25,15 @@ use kernel_support::lab::{Lab, counters, interfaces, run};
 use kernel_support::packets::{MAC_A, udp};
 use kernel_support::{Kernel, Sums, has_tcx, load};
 use webb::abi::{PORT_MACS, Record};
-use webb::bpf_loader::{Attach, Mode, Settings, Special, TrafficControl, drop_reasons};
+use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
 use webb::network::Role;
 use webb::records::Signal;
 
 /// How long nothing may move before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const PLAIN: Special = Special { bridged: false, at_device: false };
-const AT_DEVICE: Special = Special { bridged: false, at_device: true };
-const BRIDGED: Special = Special { bridged: true, at_device: false };
+const PLAIN: Special = Special { bridge: None, at_device: false };
+const AT_DEVICE: Special = Special { bridge: None, at_device: true };
 
 /// Has the kernel looked at anew, and says what is special about an interface now.
 fn arrange(kernel: &mut Kernel, index: u32) -> Special {
@@ -285,6 +284,61 @@ fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destinatio
     kernel.balanced(Mode::Everything);
 }
 
+/// A bridge with three ports, `port0` to `port2`, whose other ends `eth0` to `eth2` are in the pod's namespace.
+struct Bridge<'a> {
+    lab: &'a Lab,
+    index: u32,
+    ports: Vec<u32>,
+    macs: Vec<[u8; 6]>,
+}
+
+impl<'a> Bridge<'a> {
+    fn new(lab: &'a Lab, kernel: &mut Kernel) -> Self {
+        // Or else its interfaces speak of themselves, now and then.
+        lab.in_pod("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
+        run("ip link add br0 type bridge mcast_snooping 0");
+        run("ip link set br0 up");
+        let macs: Vec<[u8; 6]> = (0..3).map(|number| [2, 0, 0, 0, 7, number]).collect();
+        for number in 0..3 {
+            run(&format!("ip link add port{number} type veth peer name eth{number} netns {}", lab.pod));
+            run(&format!("ip -n {} link set eth{number} address 02:00:00:00:07:0{number}", lab.pod));
+            run(&format!("ip -n {} link set eth{number} up", lab.pod));
+            run(&format!("ip link set port{number} master br0"));
+            run(&format!("ip link set port{number} up"));
+        }
+        let known = interfaces();
+        let bridge = Self { lab, index: known["br0"].index, ports: Vec::new(), macs };
+        let watch = |number| {
+            let interface = &known[&format!("port{number}")];
+            kernel.probes.attach(interface, Role::Pod).unwrap();
+            assert_eq!(arrange(kernel, interface.index), Special { bridge: Some(bridge.index), at_device: false });
+            interface.index
+        };
+        let ports = (0..3).map(watch).collect();
+        Self { ports, ..bridge }
+    }
+
+    /// The pod behind a port sends a frame for everybody from a MAC.
+    fn says(&self, kernel: &mut Kernel, number: usize, mac: [u8; 6]) {
+        frame(self.lab, kernel, &format!("eth{number}"), mac, [0xff; 6], 999);
+    }
+
+    /// The first pod sends a frame for a MAC that the bridge has forgotten: whether it is counted at the second and the
+    /// third port, and how often it was flooded beside that.
+    fn arrives(&self, kernel: &mut Kernel, destination: [u8; 6], port: u16) -> (bool, bool, u64) {
+        run("ip link set br0 type bridge fdb_flush");
+        records(kernel);
+        let flooded = kernel.totals()[1].flooded_packets;
+        frame(self.lab, kernel, "eth0", self.macs[0], destination, port);
+        let (flows, _) = records(kernel);
+        let at = |number: usize| {
+            flows.iter().any(|flow| flow.hook == 1 && flow.source_port == port && flow.ifindex == self.ports[number])
+        };
+        assert!(!at(0));
+        (at(1), at(2), kernel.totals()[1].flooded_packets - flooded)
+    }
+}
+
 /// A bridge that does not know where a MAC is sends the frame to all: it counts at the pod whose MAC it is, be it the
 /// interface's own though it has been silent, or one that the pod has sent from. Frames for many count everywhere.
 #[test]
@@ -293,66 +347,95 @@ fn a_bridge_floods() {
         return;
     }
     Lab::run("flood", |lab| {
-        // Or else its interfaces speak of themselves, now and then.
-        lab.in_pod("sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");
-        run("ip link add br0 type bridge mcast_snooping 0");
-        run("ip link set br0 up");
         let mut kernel = load(&Settings::default()).unwrap();
-        let names = ["port0", "port1", "port2"];
-        let mut macs = Vec::new();
-        for (number, name) in names.iter().enumerate() {
-            run(&format!("ip link add {name} type veth peer name eth{number} netns {}", lab.pod));
-            macs.push([2, 0, 0, 0, 7, number as u8]);
-            run(&format!("ip -n {} link set eth{number} address 02:00:00:00:07:0{number}", lab.pod));
-            run(&format!("ip -n {} link set eth{number} up", lab.pod));
-            run(&format!("ip link set {name} master br0"));
-            run(&format!("ip link set {name} up"));
-        }
-        let known = interfaces();
-        for name in names {
-            kernel.probes.attach(&known[name], Role::Pod).unwrap();
-            assert_eq!(arrange(&mut kernel, known[name].index), BRIDGED);
-        }
-        // Where a frame from the first port is counted, and how often it was flooded beside that.
-        let forget = || run("ip link set br0 type bridge fdb_flush");
-        let arrives = |kernel: &mut Kernel, destination: [u8; 6], port: u16| {
-            forget();
-            records(kernel);
-            let flooded = kernel.totals()[1].flooded_packets;
-            frame(lab, kernel, "eth0", macs[0], destination, port);
-            let (flows, _) = records(kernel);
-            let at = |name: &str| {
-                flows.iter().any(|flow| flow.hook == 1 && flow.source_port == port && flow.ifindex == known[name].index)
-            };
-            assert!(!at("port0"));
-            (at("port1"), at("port2"), kernel.totals()[1].flooded_packets - flooded)
-        };
-        assert_eq!(arrives(&mut kernel, macs[1], 1001), (true, false, 1), "silent, and known by its interface");
-        assert_eq!(arrives(&mut kernel, macs[2], 1002), (false, true, 1));
-        assert_eq!(arrives(&mut kernel, [0xff; 6], 1003), (true, true, 0), "for everybody");
-        assert_eq!(arrives(&mut kernel, [0x33, 0x33, 0, 0, 0, 1], 1004), (true, true, 0), "for many");
-        assert_eq!(arrives(&mut kernel, MAC_A, 1005), (false, false, 2), "for a MAC that nobody has");
-        frame(lab, &mut kernel, "eth2", MAC_A, [0xff; 6], 1006);
-        assert_eq!(
-            arrives(&mut kernel, MAC_A, 1007),
-            (false, true, 1),
-            "now one has: what a pod sends from is its own"
-        );
+        let bridge = Bridge::new(lab, &mut kernel);
+        let (macs, kernel) = (bridge.macs.clone(), &mut kernel);
+        assert_eq!(bridge.arrives(kernel, macs[1], 1001), (true, false, 1), "silent, and known by its interface");
+        assert_eq!(bridge.arrives(kernel, macs[2], 1002), (false, true, 1));
+        assert_eq!(bridge.arrives(kernel, [0xff; 6], 1003), (true, true, 0), "for everybody");
+        assert_eq!(bridge.arrives(kernel, [0x33, 0x33, 0, 0, 0, 1], 1004), (true, true, 0), "for many");
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1005), (false, false, 2), "for a MAC that nobody has");
+        bridge.says(kernel, 2, MAC_A);
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1006), (false, true, 1), "what a pod sends from is its own");
         for number in 0..PORT_MACS as u8 {
-            frame(lab, &mut kernel, "eth2", [2, 0, 0, 0, 9, number], [0xff; 6], 1100);
+            bridge.says(kernel, 2, [2, 0, 0, 0, 9, number]);
         }
-        assert_eq!(arrives(&mut kernel, macs[1], 1008), (true, true, 0), "too many to know them all");
+        assert_eq!(bridge.arrives(kernel, [2, 0, 0, 0, 9, 77], 1007), (false, true, 1), "it has too many to know all");
+        assert_eq!(bridge.arrives(kernel, macs[1], 1008), (true, false, 1), "but not those of others");
 
         // It leaves the bridge, and all is as before.
         run("ip link set port1 nomaster");
         kernel.probes.attach(&interfaces()["port1"], Role::Pod).unwrap();
-        assert_eq!(arrange(&mut kernel, known["port1"].index), PLAIN);
+        assert_eq!(arrange(kernel, bridge.ports[1]), PLAIN);
         // Both at once: flooded frames are told at the device as well.
         let _enforcer = Enforcer::attach("port1", By::Tcx, 0, 4711);
         run("ip link set port1 master br0");
         kernel.probes.attach(&interfaces()["port1"], Role::Pod).unwrap();
-        assert_eq!(arrange(&mut kernel, known["port1"].index), Special { bridged: true, at_device: true });
-        assert_eq!(arrives(&mut kernel, macs[2], 1009), (false, true, 1));
-        assert_eq!(arrives(&mut kernel, macs[1], 1010), (true, true, 0));
+        assert_eq!(arrange(kernel, bridge.ports[1]), Special { bridge: Some(bridge.index), at_device: true });
+        assert_eq!(bridge.arrives(kernel, macs[2], 1009), (false, true, 1));
+        assert_eq!(bridge.arrives(kernel, macs[1], 1010), (true, false, 1));
+    });
+}
+
+/// A pod that sends with the MAC of another pod's interface has none of that pod's traffic; of a MAC that two pods send
+/// from it is not known whose it is.
+#[test]
+fn a_mac_of_two_ports() {
+    Lab::run("spoof", |lab| {
+        let mut kernel = load(&Settings::default()).unwrap();
+        let bridge = Bridge::new(lab, &mut kernel);
+        let (macs, kernel) = (bridge.macs.clone(), &mut kernel);
+        bridge.says(kernel, 2, macs[1]);
+        assert_eq!(bridge.arrives(kernel, macs[1], 1001), (true, false, 1), "the interface's, though it was silent");
+        bridge.says(kernel, 1, macs[1]);
+        bridge.says(kernel, 2, macs[1]);
+        assert_eq!(bridge.arrives(kernel, macs[1], 1002), (true, false, 1));
+        bridge.says(kernel, 1, MAC_A);
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1003), (true, false, 1));
+        bridge.says(kernel, 2, MAC_A);
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1004), (false, false, 2), "claimed by two");
+        // With its port a pod's claims are gone.
+        run("ip link set port2 nomaster");
+        kernel.probes.attach(&interfaces()["port2"], Role::Pod).unwrap();
+        assert_eq!(arrange(kernel, bridge.ports[2]), PLAIN);
+        run("ip link set port1 nomaster");
+        kernel.probes.attach(&interfaces()["port1"], Role::Pod).unwrap();
+        assert_eq!(arrange(kernel, bridge.ports[1]), PLAIN);
+        for number in [1, 2] {
+            run(&format!("ip link set port{number} master br0"));
+            kernel.probes.attach(&interfaces()[&format!("port{number}")], Role::Pod).unwrap();
+            arrange(kernel, bridge.ports[number]);
+        }
+        bridge.says(kernel, 2, MAC_A);
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1005), (false, true, 1), "a new pod's");
+    });
+}
+
+/// A claim that is not renewed expires: the MAC is then nobody's, or that of the pod which goes on sending from it.
+#[test]
+fn a_claim_expires() {
+    Lab::run("claim", |lab| {
+        let mac_claim = Duration::from_millis(200);
+        let timeouts = Timeouts { mac_claim, ..Timeouts::default() };
+        let mut kernel = load(&Settings { timeouts, ..Settings::default() }).unwrap();
+        let bridge = Bridge::new(lab, &mut kernel);
+        let kernel = &mut kernel;
+        let mut ports = 1000_u16..;
+        let mut until = |kernel: &mut Kernel, wanted, again: &dyn Fn(&mut Kernel)| {
+            let since = Instant::now();
+            loop {
+                again(kernel);
+                let found = bridge.arrives(kernel, MAC_A, ports.next().unwrap());
+                if found == wanted {
+                    return;
+                }
+                assert!(since.elapsed() < PATIENCE, "{found:?} instead of {wanted:?}");
+            }
+        };
+        until(kernel, (false, true, 1), &|kernel| bridge.says(kernel, 2, MAC_A));
+        until(kernel, (false, false, 2), &|_| ());
+        bridge.says(kernel, 2, MAC_A);
+        bridge.says(kernel, 1, MAC_A);
+        until(kernel, (true, false, 1), &|kernel| bridge.says(kernel, 1, MAC_A));
     });
 }

@@ -109,18 +109,38 @@ struct webb_swept {
 	__u64 flushed;         /* records written by sweeps since start */
 };
 
+/* New MACs that a port can claim while a claim lives; with more, unclaimed MACs are taken for its own. */
 #define WEBB_PORT_MACS 4
 
 /* Bits of webb_port.flags. */
 #define WEBB_PORT_BRIDGED 0x01   /* a port of a bridge, which may flood */
 #define WEBB_PORT_AT_DEVICE 0x02 /* others may drop behind our program: packets count when the device sends them */
-#define WEBB_PORT_MANY 0x04      /* the pod has more MACs than fit here, so all are taken for its own */
 
 /* What is special about a pod's interface (map `ports`, HASH by interface index). Most interfaces have no entry. */
 struct webb_port {
 	__u32 flags;
+	__u32 bridge;  /* the index of its bridge; claims are made at one bridge */
+	__u64 own;     /* the MAC of the pod's own interface, the first wire byte lowest; 0: not known */
+	__u64 last;    /* the MAC that the pod sent from last; 0: none yet */
+	__u32 renewed; /* tick at which that was noted last */
+	__u32 window;  /* tick since which `learned` counts */
+	__u32 learned; /* MACs claimed since, beside its own */
 	__u32 pad0;
-	__u64 macs[WEBB_PORT_MACS]; /* of the pod: the first wire byte is the lowest; 0: none */
+};
+
+/* A MAC at a bridge (map `claims`, LRU_HASH to webb_claim). */
+struct webb_claimed {
+	__u64 mac;
+	__u32 bridge;
+	__u32 pad0;
+};
+
+/* Which port has it. */
+struct webb_claim {
+	__u32 ifindex;
+	__u32 own;       /* 1: it is the MAC of the pod's own interface, which user space has asked for */
+	__u32 renewed;   /* tick at which the pod was last seen to send from it */
+	__u32 contested; /* tick at which another port was last seen to send from it; long ago if never */
 };
 
 _Static_assert(sizeof(struct webb_record) == 80, "webb_record is 80 bytes");
@@ -131,6 +151,8 @@ _Static_assert(__builtin_offsetof(struct webb_record, bytes) == 64, "bytes at 64
 _Static_assert(__builtin_offsetof(struct webb_record, reason) == 72, "reason at 72");
 _Static_assert(sizeof(struct webb_totals) == 18 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
 _Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 4 * 8, "webb_swept has no holes");
-_Static_assert(sizeof(struct webb_port) == 8 + 8 * WEBB_PORT_MACS, "webb_port has no holes");
+_Static_assert(sizeof(struct webb_port) == 40, "webb_port has no holes");
+_Static_assert(sizeof(struct webb_claimed) == 16, "webb_claimed has no holes");
+_Static_assert(sizeof(struct webb_claim) == 16, "webb_claim has no holes");
 
 #endif

@@ -95,7 +95,7 @@ int webb_sent(__u64 *arguments)
 	port = bpf_map_lookup_elem(&ports, &s.key.ifindex);
 	t->seen_packets++;
 	t->seen_bytes += s.bytes;
-	if (port && is_flooded(port, mac_number(note->bytes))) {
+	if (port && is_flooded(port, s.key.ifindex, mac_number(note->bytes))) {
 		t->flooded_packets++;
 		t->flooded_bytes += s.bytes;
 		return 0;

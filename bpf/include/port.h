@@ -4,14 +4,18 @@
  * program. User space finds them and gives them programs of their own, so that all other interfaces pay nothing.
  *
  * A bridge that does not know where a MAC is sends the frame to all its ports. Such a frame is nobody's traffic but
- * its addressee's. So the MACs of each pod are learned from what it sends (user space adds that of its own interface);
- * a frame for one other MAC is counted as flooded. Frames for many are for everybody.
+ * its addressee's, and is counted as flooded elsewhere. Frames for many are for everybody.
+ *
+ * Which MACs a port has: that of the pod's own interface, which user space asks for, and those that the pod sends from.
+ * The second is a claim, and a pod may send from another's MAC. So a claim on the MAC of another port's interface is
+ * none; one that two ports make proves neither; and one that is not renewed expires, as in the bridge itself.
  */
 #ifndef WEBB_PORT_H
 #define WEBB_PORT_H
 
 #include "abi.h"
 #include "parse.h"
+#include "table.h"
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -31,40 +35,82 @@ static __always_inline __u64 mac_number(const __u8 *mac)
 
 #define MAC_OF_MANY 1 /* multicast and broadcast */
 
-static __always_inline void learn_mac(struct webb_port *port, __u64 mac)
+/* Ticks that a claim lives without being renewed: 5 min, the time after which a bridge forgets a MAC. */
+const volatile __u32 claim_life = 75000;
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, struct webb_claimed);
+	__type(value, struct webb_claim);
+} claims SEC(".maps");
+
+static __always_inline int is_fresh(__u32 then, __u32 now)
 {
-	__u64 known;
-	__u32 i;
+	return ticks_since(now, then) < claim_life;
+}
+
+/* One more MAC is claimed. False if those are too many. */
+static __always_inline int may_claim(struct webb_port *port, __u32 now)
+{
+	if (!is_fresh(port->window, now)) {
+		port->window = now;
+		port->learned = 0;
+	}
+	if (port->learned <= WEBB_PORT_MACS)
+		port->learned++;
+	return port->learned <= WEBB_PORT_MACS;
+}
+
+/* A pod has sent from a MAC. What is known of that already is looked at anew now and then. */
+static __always_inline void learn_mac(struct webb_port *port, __u32 ifindex, __u64 mac)
+{
+	struct webb_claimed key = { .mac = mac, .bridge = port->bridge };
+	__u32 now = tick_now(), own = mac == port->own;
+	struct webb_claim claimed = { .ifindex = ifindex, .own = own, .renewed = now, .contested = now - claim_life };
+	struct webb_claim *claim;
 
 	if (mac & MAC_OF_MANY || !mac)
 		return;
-#pragma unroll
-	for (i = 0; i < WEBB_PORT_MACS; i++) {
-		known = *(volatile __u64 *)&port->macs[i];
-		if (known == mac)
-			return;
-		if (known)
-			continue;
-		known = __sync_val_compare_and_swap(&port->macs[i], 0, mac);
-		if (!known || known == mac)
-			return;
+	if (likely(mac == port->last && ticks_since(now, port->renewed) < claim_life / 8))
+		return;
+	port->last = mac;
+	port->renewed = now;
+	claim = bpf_map_lookup_elem(&claims, &key);
+	if (!claim) {
+		if (own || may_claim(port, now))
+			bpf_map_update_elem(&claims, &key, &claimed, BPF_NOEXIST);
+	} else if (claim->ifindex == ifindex) {
+		claim->renewed = now;
+	} else if (own || (!claim->own && !is_fresh(claim->renewed, now))) {
+		*claim = claimed;
+	} else {
+		claim->contested = now;
 	}
-	if (!(port->flags & WEBB_PORT_MANY))
-		port->flags |= WEBB_PORT_MANY;
+}
+
+/* Whether it is known which MACs the pod has. */
+static __always_inline int is_known(const struct webb_port *port, __u32 now)
+{
+	if (port->learned > WEBB_PORT_MACS && is_fresh(port->window, now))
+		return 0;
+	return port->own || (port->last && is_fresh(port->renewed, now));
 }
 
 /* True for a frame that reaches the pod only because its bridge does not know better. */
-static __always_inline int is_flooded(const struct webb_port *port, __u64 mac)
+static __always_inline int is_flooded(const struct webb_port *port, __u32 ifindex, __u64 mac)
 {
-	__u32 i;
+	struct webb_claimed key = { .mac = mac, .bridge = port->bridge };
+	struct webb_claim *claim;
+	__u32 now;
 
-	if (!(port->flags & WEBB_PORT_BRIDGED) || port->flags & WEBB_PORT_MANY || mac & MAC_OF_MANY || !port->macs[0])
+	if (!(port->flags & WEBB_PORT_BRIDGED) || mac & MAC_OF_MANY || mac == port->own)
 		return 0;
-#pragma unroll
-	for (i = 0; i < WEBB_PORT_MACS; i++)
-		if (port->macs[i] == mac)
-			return 0;
-	return 1;
+	now = tick_now();
+	claim = bpf_map_lookup_elem(&claims, &key);
+	if (!claim || !(claim->own || is_fresh(claim->renewed, now)))
+		return is_known(port, now);
+	return claim->ifindex != ifindex || is_fresh(claim->contested, now);
 }
 
 #endif

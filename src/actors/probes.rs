@@ -104,7 +104,7 @@ impl Watch {
         let probes = self.probes();
         let count =
             |wanted: fn(Special) -> bool| probes.special().filter(|(_, special)| wanted(*special)).count() as u64;
-        [("at_device", count(|special| special.at_device)), ("bridged", count(|special| special.bridged))]
+        [("at_device", count(|special| special.at_device)), ("bridged", count(|special| special.bridge.is_some()))]
     }
 
     /// How many times attaching failed, but for interfaces that had vanished.
@@ -203,7 +203,8 @@ impl Watch {
         seen.unseen = None;
         for Arranged { index, name, outcome } in arranged {
             match outcome {
-                Ok(Special { bridged, at_device }) => {
+                Ok(Special { bridge, at_device }) => {
+                    let bridged = bridge.is_some();
                     tracing::info!(interface = %name, bridged, at_device, "watched by what else is there");
                 }
                 Err(error) if error.is_vanished() => {}

@@ -31,7 +31,7 @@ pub struct Arranged {
 /// The programs of a pod's interface, ingress and egress.
 pub(super) fn programs(special: Special) -> (&'static str, &'static str) {
     (
-        if special.bridged { FROM_PORT } else { Hook::FromPod.program() },
+        if special.bridge.is_some() { FROM_PORT } else { Hook::FromPod.program() },
         if special.is_none() { Hook::ToPod.program() } else { TO_PORT },
     )
 }
@@ -49,7 +49,7 @@ impl Probes {
         let mut changed = Vec::new();
         for (&index, links) in self.attached.iter().filter(|(_, links)| links.role == Role::Pod) {
             let egress = egress.get(&index).copied().unwrap_or_default();
-            let special = Special { bridged: links.bridged, at_device: self.is_shared(index, egress) };
+            let special = Special { bridge: links.bridge, at_device: self.is_shared(index, egress) };
             if special != links.special {
                 changed.push((index, special));
             }
@@ -103,7 +103,7 @@ impl Probes {
         if is.at_device {
             self.ports.trace(&mut self.flow, true).map_err(|error| chain(&error))?;
         }
-        let own = links.peer.filter(|_| is.bridged).and_then(|(namespace, peer)| {
+        let own = links.peer.filter(|_| is.bridge.is_some()).and_then(|(namespace, peer)| {
             // Without it the pod's address is known when it has sent something.
             kernel.address(namespace, peer).ok().flatten().map(mac_number)
         });

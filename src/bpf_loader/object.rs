@@ -105,6 +105,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
         .override_global("half_open_timeout", &constants.half_open_timeout, false)
         .override_global("other_timeout", &constants.other_timeout, false)
         .override_global("evictable_after", &constants.evictable_after, false)
+        .override_global("claim_life", &constants.claim_life, false)
         .override_global("stopped_reasons", &stopped[..], false)
         .override_global("host_netns", &netns, false);
     Ok(work(&mut loader, &btf))

@@ -1,8 +1,9 @@
 //! Interfaces with something special about them: ports of bridges, and those where others may drop a packet behind our
 //! egress program.
 //!
-//! The first learn the pod's MAC addresses, so that flooded frames are told from its own; the second are counted when
-//! the device sends (`bpf/include/port.h`, `device.h`). [`Ports`] keeps what the programs are told about them.
+//! At the first it is learned which MAC addresses the pod has, so that flooded frames are told from its own; the second
+//! are counted when the device sends (`bpf/include/port.h`, `device.h`). [`Ports`] keeps what the programs are told
+//! about them.
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError};
@@ -11,16 +12,20 @@ use aya::programs::tp_btf::BtfTracePointLink;
 
 use super::error::{LoadError, chain};
 use super::object::{SENDING, SENT, program};
-use crate::abi::{Port, port};
+use crate::abi::{Claim, Claimed, Port, port};
 
 // SAFETY: plain integers without padding (asserted in `abi`), valid for every bit pattern.
 unsafe impl aya::Pod for Port {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Claimed {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Claim {}
 
 /// What is special about a pod's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Special {
-    /// It is a port of a bridge, which may flood.
-    pub bridged: bool,
+    /// The index of the bridge that it is a port of, which may flood.
+    pub bridge: Option<u32>,
     /// Others may drop behind our egress program: packets count when the device sends them.
     pub at_device: bool,
 }
@@ -33,7 +38,7 @@ impl Special {
 
     fn flags(self) -> u32 {
         let bit = |set: bool, bit: u32| if set { bit } else { 0 };
-        bit(self.bridged, port::BRIDGED) | bit(self.at_device, port::AT_DEVICE)
+        bit(self.bridge.is_some(), port::BRIDGED) | bit(self.at_device, port::AT_DEVICE)
     }
 }
 
@@ -41,6 +46,8 @@ impl Special {
 #[derive(Debug)]
 pub(super) struct Ports {
     by_index: HashMap<MapData, u32, Port>,
+    /// MAC addresses by port, as the programs learn them.
+    claims: HashMap<MapData, Claimed, Claim>,
     /// The drop program's own list of interfaces that are counted at the device.
     at_device: Option<HashMap<MapData, u32, u8>>,
     /// The two points of a device, while any interface is counted there.
@@ -52,11 +59,12 @@ pub(super) struct Ports {
 impl Ports {
     pub(super) fn new(
         by_index: HashMap<MapData, u32, Port>,
+        claims: HashMap<MapData, Claimed, Claim>,
         at_device: Option<HashMap<MapData, u32, u8>>,
         loaded: Result<(), LoadError>,
     ) -> Self {
         let refusal = loaded.err().map(|error| chain(&error));
-        Self { by_index, at_device, tracing: None, refusal }
+        Self { by_index, claims, at_device, tracing: None, refusal }
     }
 
     /// Why no interface can be counted at the device, if so.
@@ -64,14 +72,19 @@ impl Ports {
         self.refusal.as_deref()
     }
 
-    /// Tells the programs about an interface. What they have learned about it stays.
+    /// Tells the programs about an interface, and the MAC address of the pod's end of it if that is known. What they have
+    /// learned about it stays while it is a port of the same bridge.
     pub(super) fn set(&mut self, index: u32, special: Special, own: Option<u64>) -> Result<(), MapError> {
         let mut port = self.by_index.get(&index, 0).unwrap_or_default();
-        port.flags = port.flags & port::MANY | special.flags();
-        if let Some(own) = own.filter(|own| !port.macs.contains(own))
-            && let Some(free) = port.macs.iter_mut().find(|mac| **mac == 0)
-        {
-            *free = own;
+        let bridge = special.bridge.unwrap_or(0);
+        if (port.bridge, port.own) != (bridge, own.unwrap_or(0)) {
+            self.forget_claims(index, &port);
+            port = Port { bridge, own: own.unwrap_or(0), ..Port::default() };
+        }
+        port.flags = special.flags();
+        if let Some(mac) = own {
+            let claim = Claim { ifindex: index, own: 1, ..Claim::default() };
+            self.claims.insert(Claimed { mac, bridge, pad0: 0 }, claim, 0)?;
         }
         if let Some(drops) = &mut self.at_device {
             if special.at_device {
@@ -87,9 +100,25 @@ impl Ports {
     /// Forgets an interface.
     pub(super) fn remove(&mut self, index: u32) {
         // Most interfaces are in neither map.
+        let Ok(port) = self.by_index.get(&index, 0) else { return };
+        self.forget_claims(index, &port);
         let _absent = self.by_index.remove(&index);
         if let Some(drops) = &mut self.at_device {
             let _absent = drops.remove(&index);
+        }
+    }
+
+    /// The MAC addresses of a port are free for others.
+    fn forget_claims(&mut self, index: u32, port: &Port) {
+        if port.flags & port::BRIDGED == 0 {
+            return;
+        }
+        let all: Vec<Claimed> = self.claims.keys().filter_map(Result::ok).collect();
+        for claimed in all {
+            if self.claims.get(&claimed, 0).is_ok_and(|claim| claim.ifindex == index) {
+                // It may have been evicted meanwhile.
+                let _absent = self.claims.remove(&claimed);
+            }
         }
     }
 

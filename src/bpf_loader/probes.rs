@@ -54,7 +54,7 @@ pub(super) struct Links {
     pub(super) name: String,
     pub(super) role: Role,
     /// As [`Interface`] has them.
-    pub(super) bridged: bool,
+    pub(super) bridge: Option<u32>,
     pub(super) peer: Option<(i32, u32)>,
     pub(super) special: Special,
     pub(super) ingress: SchedClassifierLink,
@@ -106,7 +106,7 @@ impl Probes {
             sources.push(RingSource::new(Signal::Drop, &take_map(drop, "drop_events")?)?);
         }
         let at_device = drop.as_mut().map(|drop| take_map(drop, "at_device")).transpose()?;
-        let ports = Ports::new(take_map(&mut flow, "ports")?, at_device, loaded.device);
+        let ports = Ports::new(take_map(&mut flow, "ports")?, take_map(&mut flow, "claims")?, at_device, loaded.device);
         let drop_totals = drop.as_mut().map(|drop| take_map(drop, "drop_totals")).transpose()?;
         let ledger = Ledger::new(take_map(&mut flow, "totals")?, drop_totals, take_map(&mut flow, "swept")?)?;
         let sweep: &mut aya::programs::RawTracePoint = program(&mut flow, SWEEP)?;
@@ -142,7 +142,7 @@ impl Probes {
         if let Some(links) = self.attached.get_mut(&interface.index)
             && links.role == role
         {
-            (links.bridged, links.peer) = (interface.bridged, interface.peer());
+            (links.bridge, links.peer) = (interface.bridge(), interface.peer());
             return Ok(());
         }
         if !interface.ethernet {
@@ -167,8 +167,8 @@ impl Probes {
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
         let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
         let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
-        let (bridged, peer, special) = (interface.bridged, interface.peer(), Special::default());
-        self.attached.insert(interface.index, Links { name, role, bridged, peer, special, ingress, egress });
+        let (bridge, peer, special) = (interface.bridge(), interface.peer(), Special::default());
+        self.attached.insert(interface.index, Links { name, role, bridge, peer, special, ingress, egress });
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub struct Timeouts {
     /// When the table is nearly full, the connections that are idle longest are given up; never one that is idle for
     /// less than this.
     pub evictable: Duration,
+    /// A MAC address that a pod behind a bridge has not sent from: it is no longer known to be the pod's.
+    pub mac_claim: Duration,
 }
 
 impl Default for Timeouts {
@@ -82,6 +84,7 @@ impl From<&settings::Settings> for Settings {
                 half_open: connections.half_open_idle,
                 other: connections.other_idle,
                 evictable: Duration::from_secs(1),
+                mac_claim: Duration::from_mins(5),
             },
             attach: match settings.interfaces.attach {
                 settings::Attach::Auto => Attach::Auto,
@@ -110,6 +113,7 @@ pub(super) struct Constants {
     pub(super) half_open_timeout: u32,
     pub(super) other_timeout: u32,
     pub(super) evictable_after: u32,
+    pub(super) claim_life: u32,
 }
 
 impl Constants {
@@ -129,6 +133,7 @@ impl Constants {
             half_open_timeout: ticks(settings.timeouts.half_open),
             other_timeout: ticks(settings.timeouts.other),
             evictable_after: ticks(settings.timeouts.evictable),
+            claim_life: ticks(settings.timeouts.mac_claim),
         }
     }
 }

@@ -85,6 +85,11 @@ impl Interface {
         self.namespace.zip(self.link)
     }
 
+    /// The index of the bridge that it is a port of; 0 if the kernel does not say which.
+    pub fn bridge(&self) -> Option<u32> {
+        self.bridged.then(|| self.controller.unwrap_or(0))
+    }
+
     /// True for one end of a pair whose other end is in another network namespace.
     pub fn leads_elsewhere(&self) -> bool {
         matches!(self.kind, Kind::Veth | Kind::Netkit) && self.peer_in_other_namespace

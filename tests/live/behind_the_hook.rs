@@ -11,7 +11,7 @@ use crate::counts::exactly;
 use crate::enforcer::{By, Enforcer};
 use crate::frames::send_frame;
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, XWING};
-use crate::packets::{SYN, tcp};
+use crate::packets::{SYN, tcp, udp};
 
 const METRICS: &str = "flow:sourceContext=pod;destinationContext=pod tcp:sourceContext=pod;destinationContext=pod \
     drop:sourceContext=pod;destinationContext=pod policy:sourceContext=pod;destinationContext=pod \
@@ -114,7 +114,8 @@ fn shape() {
     assert!(stopped > 100, "the shaper must have dropped: {stopped}");
 }
 
-/// A bridge sends a frame for a MAC that it does not know to all ports: it is still one packet, to one pod.
+/// A bridge sends a frame for a MAC that it does not know to all ports: it is still one packet, to one pod, also when
+/// another pod has sent with that MAC.
 #[test]
 fn a_flooding_bridge() {
     let Some(lab) = Lab::up() else { return };
@@ -136,6 +137,10 @@ fn a_flooding_bridge() {
     let mut frame = tcp(([10, 244, 1, 31], 40000), ([10, 244, 1, 11], 80), SYN, b"");
     frame[..6].copy_from_slice(&macs[1]);
     frame[6..12].copy_from_slice(&macs[0]);
+    let mut spoof = udp(([10, 244, 1, 99], 40000), ([10, 244, 1, 98], 4000), b"");
+    spoof[..6].copy_from_slice(&[0xff; 6]);
+    spoof[6..12].copy_from_slice(&macs[1]);
+    send_frame(&lab.namespace("xwing"), "eth4", &spoof);
     lab.run("node", "ip link set br0 type bridge fdb_flush");
     send_frame(&lab.namespace("xwing"), "eth1", &frame);
     let all = [("source", XWING), ("destination", DEATHSTAR_A)];
