@@ -32,7 +32,7 @@ fn aggregate(criterion: &mut Criterion) {
     for (name, configuration) in configurations {
         let mut aggregators = mix::aggregators(&configuration);
         mix::run(&mut aggregators, &flows, &index);
-        let series: usize = aggregators.iter().map(webb::metrics::Aggregator::series).sum();
+        let series: usize = aggregators.iter().map(webb_metrics::Aggregator::series).sum();
         group.bench_function(BenchmarkId::new(name, format!("{series} series")), |bencher| {
             bencher.iter(|| mix::run(&mut aggregators, &flows, &index));
         });

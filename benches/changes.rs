@@ -21,11 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use webb::expose::Snapshot;
-use webb::flow::Flow;
-use webb::index::Flows;
-use webb::metrics::Gone;
-use webb::sym::Sym;
+use webb_flow::Flow;
+use webb_flow::sym::Sym;
+use webb_index::Flows;
+use webb_metrics::Gone;
+use webb_metrics::expose::Snapshot;
 
 const RELOADS: u64 = 1_000;
 const PODS: u32 = 20_000;
@@ -113,7 +113,7 @@ fn deletion() {
     let mut aggregator = mix::aggregators("tcp:sourceContext=pod;destinationContext=pod").remove(0);
     let mut dice = mix::Dice::new();
     let template = mix::flows(&index)[0];
-    let template = Flow { l4: webb::flow::L4::Tcp, tcp_flags: webb::flow::TcpFlags::known(2), ..template };
+    let template = Flow { l4: webb_flow::L4::Tcp, tcp_flags: webb_flow::TcpFlags::known(2), ..template };
     let mut sent = 0_u64;
     while aggregator.series() < SERIES {
         let (source, destination) = (mix::ip(dice.below(PODS)), mix::ip(dice.below(PODS)));

@@ -25,13 +25,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::{allocations, bytes};
-use webb::abi::{Record, VERSION, kind};
-use webb::cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
-use webb::decode::{Decoded, Decoder};
-use webb::flow::{Address, Flow, Reasons};
-use webb::index::policy::spec::{NamedPort, PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector};
-use webb::index::{Index, Workload};
-use webb::sym;
+use webb_cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
+use webb_decode::{Decoded, Decoder};
+use webb_flow::abi::{Record, VERSION, kind};
+use webb_flow::sym;
+use webb_flow::{Address, Flow, Reasons};
+use webb_index::policy::spec::{NamedPort, PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector};
+use webb_index::{Index, Workload};
 use zerocopy::IntoBytes;
 
 const PER_NODE: u32 = 110;
@@ -105,7 +105,7 @@ impl World {
             cache.upsert_at(Object::Namespace(key("", &name), labels), 0);
             let own = RuleSpec {
                 peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(Selector::default()) }],
-                ports: vec![PortSpec { protocol: webb::flow::L4::Tcp, port: PortMatch::Range(8080, 8080) }],
+                ports: vec![PortSpec { protocol: webb_flow::L4::Tcp, port: PortMatch::Range(8080, 8080) }],
                 unknown: false,
             };
             let policy = PolicySpec {

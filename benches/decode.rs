@@ -8,12 +8,12 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use webb::abi::{Record, VERSION, kind};
-use webb::decode::Decoder;
-use webb::flow::{Address, Flow, Reasons};
-use webb::index::policy::Compiler;
-use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb::index::{Endpoint, EndpointSpec, Index, Kind};
+use webb_decode::Decoder;
+use webb_flow::abi::{Record, VERSION, kind};
+use webb_flow::{Address, Flow, Reasons};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
+use webb_index::{Endpoint, EndpointSpec, Index, Kind};
 use zerocopy::IntoBytes;
 
 const PODS: u32 = 20_000;
@@ -51,7 +51,7 @@ fn index() -> Index {
             pods: Selector::default(),
             ingress: Some(vec![RuleSpec {
                 peers: vec![PeerSpec::Pods { namespaces: None, pods: Some(Selector::default()) }],
-                ports: vec![PortSpec { protocol: webb::flow::L4::Tcp, port: PortMatch::Range(80, 80) }],
+                ports: vec![PortSpec { protocol: webb_flow::L4::Tcp, port: PortMatch::Range(80, 80) }],
                 unknown: false,
             }]),
             egress: None,

@@ -23,12 +23,12 @@ use std::time::{Duration, Instant};
 use counting_allocator::allocations_here;
 use mix::pipeline::Pipeline;
 use rustix::time::{ClockId, clock_gettime};
-use webb::abi::Record;
-use webb::decode::{Decoded, Decoder};
-use webb::expose::{Exposition, Format, Snapshot};
-use webb::flow::Flow;
-use webb::index::{Flows, Index};
-use webb::metrics::Aggregator;
+use webb_decode::{Decoded, Decoder};
+use webb_flow::Flow;
+use webb_flow::abi::Record;
+use webb_index::{Flows, Index};
+use webb_metrics::Aggregator;
+use webb_metrics::expose::{Exposition, Format, Snapshot};
 use zerocopy::IntoBytes;
 
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];

@@ -8,7 +8,7 @@ mod mix;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use webb::expose::{Exposition, Format, Labels, Snapshot, openmetrics, text};
+use webb_metrics::expose::{Exposition, Format, Labels, Snapshot, openmetrics, text};
 
 fn rendered(snapshots: &[Snapshot], out: &mut Vec<u8>) {
     out.clear();

@@ -22,9 +22,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
-use webb::abi::{Record, flag, kind};
-use webb::metrics::{Aggregator, grammar};
-use webb::replay::{Line, Reader, lines, open};
+use webb_flow::abi::{Record, flag, kind};
+use webb_flowlog::{Line, Reader, lines, open};
+use webb_metrics::{Aggregator, grammar};
 
 /// Rounds over the whole file.
 const ROUNDS: usize = 3;

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
+use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 
 /// How the program ends, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use webb::app::{self, Metrics, Plan};
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
 use webb::logging::{self, Format};
-use webb::metrics::{dynamic, grammar};
-use webb::settings::{LogFormat, Settings, read_file};
+use webb_metrics::{dynamic, grammar};
+use webb_settings::{LogFormat, Settings, read_file};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {

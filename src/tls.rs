@@ -22,7 +22,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
 
-use crate::file::{FileError, Followed, Look, MIB};
+use webb_settings::file::{FileError, Followed, Look, MIB};
 
 /// Where the files are, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@
 
 use std::mem::{offset_of, size_of};
 
-use webb::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
+use webb_flow::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
 

@@ -14,16 +14,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use counting_allocator::allocations;
-use webb::abi::{Record, VERSION, flag, kind};
-use webb::clock::Clock;
-use webb::decode::Decoder;
-use webb::decode::nat::{Change, Connection, Translation};
-use webb::fault::{Components, State};
-use webb::flow::{Address, EndpointId, L4, Reasons, Sort};
-use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, ServicePort, ServiceSpec, Services};
-use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, Translations, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
+use webb_decode::Decoder;
+use webb_decode::nat::{Change, Connection, Translation};
+use webb_flow::abi::{Record, VERSION, flag, kind};
+use webb_flow::clock::Clock;
+use webb_flow::fault::{Components, State};
+use webb_flow::{Address, EndpointId, L4, Reasons, Sort};
+use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, ServicePort, ServiceSpec, Services};
+use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
 /// Hands out as many records as were asked for, of 64 connections in turn. One is to a service, and one is opened anew
@@ -71,7 +71,7 @@ fn address(at: u8) -> Address {
 fn index() -> Index {
     let mut draft = Draft::default();
     let spec = EndpointSpec { namespace: "a".into(), pod_name: "b".into(), ..EndpointSpec::default() };
-    let pod = draft.add(Sort::Local, Endpoint::new(webb::index::Kind::Pod, true, &spec));
+    let pod = draft.add(Sort::Local, Endpoint::new(webb_index::Kind::Pod, true, &spec));
     draft.set(address(OF_POD), Some(pod), None);
     draft.set(address(TO_SERVICE), Some(EndpointId::new(Sort::Service, EndpointId::WORLD.row())), None);
     draft.set_services(Services::new(&[ServiceSpec {

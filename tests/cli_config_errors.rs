@@ -11,7 +11,7 @@ use std::path::Path;
 
 use clap::Parser;
 use webb::cli::{Cli, Command, Exit};
-use webb::settings::{Environment, check_file, resolve};
+use webb_settings::{Environment, check_file, resolve};
 
 /// Stands in for the metrics' own parser.
 fn metrics(text: &str) -> Result<Vec<String>, String> {
@@ -110,7 +110,7 @@ fn variables_and_flags() {
         hostname: "host-1".to_owned(),
     };
     let resolved = resolve(None, &environment, &[]).unwrap();
-    let warnings: Vec<String> = resolved.warnings.iter().map(webb::settings::Problem::one_line).collect();
+    let warnings: Vec<String> = resolved.warnings.iter().map(webb_settings::Problem::one_line).collect();
     insta::assert_snapshot!("unknown_variable", warnings.join("\n"));
 }
 

@@ -11,7 +11,7 @@ use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
 use webb::cli::{Cli, Command, Exit, completions};
-use webb::settings::{Aggregation, Environment, KEYS, Settings};
+use webb_settings::{Aggregation, Environment, KEYS, Settings};
 
 /// The help of a command as a terminal of 100 columns shows it.
 fn help(command: &[&str]) -> String {

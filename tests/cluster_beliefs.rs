@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use actix_web::{App, test};
 use arc_swap::ArcSwap;
-use webb::cluster::{Cache, PodInterface, Settings, parse};
 use webb::http::{Beliefs, belief_routes};
+use webb_cluster::{Cache, PodInterface, Settings, parse};
 
 const CLUSTER: &str = include_str!("manifests/star-wars.yaml");
 
@@ -127,7 +127,7 @@ async fn wrong_questions() {
 /// Who had an address before is told with how long ago that was.
 #[::core::prelude::v1::test]
 fn history() {
-    use webb::cluster::{Key, Kind, Object, Pod, Reference};
+    use webb_cluster::{Key, Kind, Object, Pod, Reference};
     let cache = Cache::new(Settings { cluster: "lab".into(), ..Settings::default() });
     let ip = "10.0.0.5".parse().unwrap();
     let key = |name: &str| Key { namespace: "a".into(), name: name.into() };

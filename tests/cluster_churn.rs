@@ -14,15 +14,15 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
-use webb::cluster::{
+use webb_cluster::{
     Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
 };
-use webb::flow::{Address, EndpointId, Flow, L4, Sort};
-use webb::index::policy::spec::{
+use webb_flow::{Address, EndpointId, Flow, L4, Sort};
+use webb_index::policy::spec::{
     Action, Labels, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector,
     Test, Tier, TierRule, TierSpec,
 };
-use webb::index::{Endpoint, Index, Kind as EndpointKind};
+use webb_index::{Endpoint, Index, Kind as EndpointKind};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -450,7 +450,7 @@ fn judged(index: &Index) -> Vec<String> {
             ..Flow::default()
         };
         let judgement = index.policies().judge(index, &flow);
-        let text = |opinion: Option<webb::index::policy::Opinion<'_>>| {
+        let text = |opinion: Option<webb_index::policy::Opinion<'_>>| {
             opinion.map(|opinion| (opinion.answer, opinion.matched(), opinion.policies().collect::<Vec<_>>()))
         };
         all.push(format!("{:?} {:?}", text(judgement.egress), text(judgement.ingress)));

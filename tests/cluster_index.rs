@@ -9,9 +9,9 @@
 
 use std::net::IpAddr;
 
-use webb::cluster::{Cache, Counts, Key, Kind as ObjectKind, Reference, Settings, parse};
-use webb::flow::Address;
-use webb::index::{Endpoint, Index, Kind};
+use webb_cluster::{Cache, Counts, Key, Kind as ObjectKind, Reference, Settings, parse};
+use webb_flow::Address;
+use webb_index::{Endpoint, Index, Kind};
 
 const STAR_WARS: &str = include_str!("manifests/star-wars.yaml");
 

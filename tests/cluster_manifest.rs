@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use proptest::prelude::*;
-use webb::cluster::{Kind, Manifest, ManifestError, ManifestSource, Object, parse};
+use webb_cluster::{Kind, Manifest, ManifestError, ManifestSource, Object, parse};
 
 /// A demo in the spirit of Cilium's: two sides, one exhaust port.
 const STAR_WARS: &str = include_str!("manifests/star-wars.yaml");

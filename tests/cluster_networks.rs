@@ -4,8 +4,8 @@
 
 use std::net::IpAddr;
 
-use webb::cluster::{Cache, Key, Object, Pod, PodInterface, Settings};
-use webb::index::Index;
+use webb_cluster::{Cache, Key, Object, Pod, PodInterface, Settings};
+use webb_index::Index;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -78,7 +78,7 @@ fn interfaces_of_one_namespace() {
     assert_eq!(at(&index, 7), Some(("db".to_owned(), false)));
     assert_eq!(at(&index, 5), Some(("web".to_owned(), true)), "the same as before");
     let key = Key { namespace: "a".into(), name: "web".into() };
-    cache.remove_at(&webb::cluster::Reference { kind: webb::cluster::Kind::Pod, key }, 2);
+    cache.remove_at(&webb_cluster::Reference { kind: webb_cluster::Kind::Pod, key }, 2);
     let index = cache.index_at(2);
     assert_eq!((at(&index, 5), at(&index, 6)), (None, None));
 }
@@ -163,7 +163,7 @@ fn pods_without_an_interface() {
     assert_eq!((names, coverage.host_network), (vec!["macvlan".to_owned()], 1));
     let said = coverage.complaint().unwrap();
     assert!(said.contains("a/macvlan") && said.contains("macvlan, ipvlan"), "{said}");
-    assert_eq!(coverage.and(&webb::cluster::Coverage::default()).complaint(), None, "it may only be late");
+    assert_eq!(coverage.and(&webb_cluster::Coverage::default()).complaint(), None, "it may only be late");
     assert_eq!(coverage.and(&coverage), coverage);
 
     // An interface that leads nobody knows where may be that pod's.
@@ -196,7 +196,7 @@ fn a_node_that_nobody_knows() {
     assert!(!cache.is_on_unknown_node(), "nothing is known of any");
     let node = |name: &str| {
         let key = Key { namespace: String::new(), name: name.into() };
-        Object::Node(key, webb::cluster::Node::default())
+        Object::Node(key, webb_cluster::Node::default())
     };
     cache.upsert_at(node("node-2"), 0);
     assert!(cache.is_on_unknown_node());

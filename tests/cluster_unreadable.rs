@@ -4,10 +4,10 @@
 
 use std::net::IpAddr;
 
-use webb::cluster::{Cache, Manifest, OtherKinds, Settings, parse, parse_with};
-use webb::flow::{Flow, L4};
-use webb::index::policy::{Answer, Effect};
-use webb::index::{Index, Kind};
+use webb_cluster::{Cache, Manifest, OtherKinds, Settings, parse, parse_with};
+use webb_flow::{Flow, L4};
+use webb_index::policy::{Answer, Effect};
+use webb_index::{Index, Kind};
 
 fn problems(manifest: &Manifest) -> Vec<String> {
     manifest.problems.iter().map(|problem| format!("{}: {}", problem.object, problem.text)).collect()

@@ -10,14 +10,14 @@
 use std::net::IpAddr;
 
 use proptest::prelude::*;
-use webb::abi::{Record, VERSION, flag, kind};
-use webb::decode::{DecodeError, Decoded, Decoder};
-use webb::flow::{
+use webb_decode::{DecodeError, Decoded, Decoder};
+use webb_flow::abi::{Record, VERSION, flag, kind};
+use webb_flow::{
     Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, Sort, TcpFlags, Verdict,
 };
-use webb::index::policy::Compiler;
-use webb::index::policy::spec::{PeerSpec, PolicySpec, RuleSpec, Selector, Subject};
-use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, Policies};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{PeerSpec, PolicySpec, RuleSpec, Selector, Subject};
+use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, Policies};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -260,7 +260,7 @@ proptest! {
     /// Whatever a ring holds, decoding ends with a flow or an error.
     #[test]
     fn no_bytes_harm(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        webb::decode::fuzz(&bytes);
+        webb_decode::fuzz(&bytes);
     }
 
     /// As above, past the checks: a record whose header is right and whose rest is anything.

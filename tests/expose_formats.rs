@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use expose_parser::{Parsed, parse};
 use proptest::prelude::*;
-use webb::expose::{
+use webb_metrics::expose::{
     DEFAULT_BOUNDS, Exemplar, Family, Format, Histogram, Kind, Labels, Sample, Snapshot, Spec, Value, openmetrics,
     server, text, write_pair,
 };

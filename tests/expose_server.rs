@@ -22,10 +22,10 @@ use std::time::{Duration, Instant};
 use expose_parser::{Parsed, parse};
 use expose_server_common::{Answer, Server, ask, read, read_next, serve, until};
 use flate2::read::GzDecoder;
-use webb::expose::Format;
-use webb::flow::{Flow, L4};
-use webb::index::Flows;
-use webb::metrics::{Aggregator, grammar};
+use webb_flow::{Flow, L4};
+use webb_index::Flows;
+use webb_metrics::expose::Format;
+use webb_metrics::{Aggregator, grammar};
 
 const OPEN_METRICS: &str = "Accept: application/openmetrics-text;version=1.0.0\r\n";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";

@@ -23,9 +23,9 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
-use webb::fault::State;
-use webb::metrics::{Aggregator, grammar};
 use webb::tls::{Paths, TlsFiles};
+use webb_flow::fault::State;
+use webb_metrics::{Aggregator, grammar};
 
 /// An authority that signs for this machine.
 struct Authority {

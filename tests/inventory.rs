@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use webb::expose::{Family, Histogram, Kind, server};
-use webb::metrics::{Registration, plugins};
 use webb::selfmetrics::{self, SelfMetrics};
+use webb_metrics::expose::{Family, Histogram, Kind, server};
+use webb_metrics::{Registration, plugins};
 
 const BEGIN: &str = "<!-- metrics: written by tests/inventory.rs -->\n";
 const END: &str = "<!-- end of metrics -->\n";

@@ -17,9 +17,9 @@ use std::time::Duration;
 use kernel_support::packets::{ACK, SYN, tcp, udp};
 use kernel_support::{Sums, load};
 use proptest::prelude::*;
-use webb::abi::{Record, kind};
 use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
 use webb::records::Signal;
+use webb_flow::abi::{Record, kind};
 
 fn address(number: u32) -> [u8; 4] {
     [10, 1, (number >> 8) as u8, number as u8]

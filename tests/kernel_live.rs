@@ -21,10 +21,10 @@ use futures::FutureExt;
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
 use kernel_support::{Kernel, has_tcx, load};
-use webb::abi::{Record, kind};
 use webb::bpf_loader::{Attach, AttachError, Mode, Settings, drop_reasons};
 use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
+use webb_flow::abi::{Record, kind};
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
     let [from, to, ..] = kernel.totals();

@@ -16,8 +16,8 @@ use kernel_support::packets::{
 };
 use kernel_support::{Kernel, load};
 use proptest::prelude::*;
-use webb::abi::{Record, UNPARSED, VERSION, flag, kind};
 use webb::bpf_loader::{Hook, Mode, Settings};
+use webb_flow::abi::{Record, UNPARSED, VERSION, flag, kind};
 
 fn one(kernel: &mut Kernel, packet: &[u8]) -> Record {
     kernel.send(Hook::FromPod, packet);

@@ -17,8 +17,8 @@ use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Fault, Handshake, Streaming};
 use serde_json::{Value, json};
-use webb::cluster::Kind;
-use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::Kind;
+use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
 
 const KINDS: u64 = Kind::CORE.len() as u64;
 

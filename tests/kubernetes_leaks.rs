@@ -13,7 +13,7 @@ mod kube_api;
 use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Handshake};
-use webb::cluster::kubernetes::{RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason};
 
 fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()

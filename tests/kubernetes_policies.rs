@@ -17,8 +17,8 @@ use kube_api::agent::{Agent, pace};
 use kube_api::crds::{Crd, Documents};
 use kube_api::{Api, Ending, Fault, Seen};
 use serde_json::json;
-use webb::cluster::OtherKinds;
-use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::OtherKinds;
+use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
 
 const CNP: &str = "ClusterNetworkPolicy.policy.networking.k8s.io";
 const CILIUM: &str = "CiliumNetworkPolicy.cilium.io";

@@ -16,8 +16,8 @@ use std::time::Duration;
 use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Fault, Handshake, Streaming};
-use webb::cluster::Kind;
-use webb::cluster::kubernetes::{Pace, RESOURCES, Reason, Watched};
+use webb_cluster::Kind;
+use webb_cluster::kubernetes::{Pace, RESOURCES, Reason, Watched};
 
 const KINDS: u64 = Kind::CORE.len() as u64;
 

@@ -27,14 +27,14 @@ use webb::actors::cluster_source::Sources;
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::resolver::{self, Names};
 use webb::actors::restart::{Intensity, Policy};
-use webb::cluster::kubernetes::{Reason, Status};
-use webb::cluster::{Counts, Settings};
-use webb::fault::{Component, Components, State};
-use webb::flow::Address;
-use webb::index::Index;
 use webb::pipeline::Commands;
 use webb::records::Waker;
-use webb::settings::ClusterSource;
+use webb_cluster::kubernetes::{Reason, Status};
+use webb_cluster::{Counts, Settings};
+use webb_flow::Address;
+use webb_flow::fault::{Component, Components, State};
+use webb_index::Index;
+use webb_settings::ClusterSource;
 
 /// An injected panic hits whichever resolver comes by, so its test runs alone.
 static ALONE: RwLock<()> = RwLock::const_new(());
@@ -211,8 +211,8 @@ async fn a_panic_is_survived() {
     api.put(pod("default", "web", "10.1.0.1"));
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
-    webb::fault::inject::arm("resolver", 1, 0);
-    resolver.until("caught", |resolver| resolver.component.faults(webb::fault::Kind::Panicked) == 1).await;
+    webb_flow::fault::inject::arm("resolver", 1, 0);
+    resolver.until("caught", |resolver| resolver.component.faults(webb_flow::fault::Kind::Panicked) == 1).await;
     assert_eq!(resolver.who("10.1.0.1"), "default/web");
     api.put(pod("default", "late", "10.1.0.2"));
     resolver.until("the next life", |resolver| resolver.who("10.1.0.2") == "default/late").await;

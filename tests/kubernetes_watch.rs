@@ -17,8 +17,8 @@ use kube_api::agent::{Agent, pace};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Streaming};
 use serde_json::{Value, json};
-use webb::cluster::kubernetes::{Pace, RESOURCES, Reason};
-use webb::cluster::{Kind, OtherKinds};
+use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::{Kind, OtherKinds};
 
 fn many(count: usize) -> Vec<Value> {
     let ip = |at: usize| format!("10.244.{}.{}", at / 250, at % 250 + 1);

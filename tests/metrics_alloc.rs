@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use counting_allocator::allocations_here;
 use metrics_common::{address, aggregators, beside, dropped, flow, pod, reply, tcp};
-use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
-use webb::flow::{Direction, Event, Extra, ExtraId, Flow, L4, TcpFlags};
-use webb::index::{Flows, Index, Policies};
-use webb::metrics::Aggregator;
+use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb_flow::{Direction, Event, Extra, ExtraId, Flow, L4, TcpFlags};
+use webb_index::{Flows, Index, Policies};
+use webb_metrics::Aggregator;
 
 /// Two indexes of the same 200 pods in another order, so that every memo must be filled anew when one follows the other.
 fn indexes() -> [Arc<Index>; 2] {

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may end where it is wrong")]
 
-use webb::metrics::dynamic::{self, Change, Dynamic, change};
-use webb::settings::{Problems, SourceFile};
+use webb_metrics::dynamic::{self, Change, Dynamic, change};
+use webb_settings::{Problems, SourceFile};
 
 fn read(text: &str) -> Result<Dynamic, Problems> {
     dynamic::read(SourceFile { name: "metrics.yaml".to_owned(), text: text.to_owned() })
@@ -15,7 +15,7 @@ fn problems(text: &str) -> String {
 }
 
 fn warnings(text: &str) -> Vec<String> {
-    read(text).unwrap().warnings.iter().map(webb::settings::Problem::one_line).collect()
+    read(text).unwrap().warnings.iter().map(webb_settings::Problem::one_line).collect()
 }
 
 fn names(text: &str) -> Vec<&'static str> {

@@ -17,16 +17,16 @@ use std::collections::BTreeMap;
 use metrics_common::any::any_extra;
 use metrics_common::{address, aggregators, exposed_with, exposition, feed_view, index, written};
 use proptest::prelude::*;
-use webb::flow::extra::{L7Kind, L7Record};
-use webb::flow::{Address, EndpointId, Extra, ExtraId, Family, Flow, L4, Reply, TcpFlags};
-use webb::index::Flows;
-use webb::index::Index;
+use webb_flow::extra::{L7Kind, L7Record};
+use webb_flow::{Address, EndpointId, Extra, ExtraId, Family, Flow, L4, Reply, TcpFlags};
+use webb_index::Flows;
+use webb_index::Index;
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), f64>;
 
 /// The samples of an exposition; buckets are left out, for the counts of all are in the last.
 fn read(text: &str) -> Counts {
-    let families = expose_parser::parse(webb::expose::Format::Text, text);
+    let families = expose_parser::parse(webb_metrics::expose::Format::Text, text);
     let samples = families.into_iter().flat_map(|family| family.samples);
     samples
         .filter(|sample| !sample.name.ends_with("_bucket"))

@@ -11,11 +11,11 @@ use metrics_common::{address, flow, index as small_cluster, written};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use regex::Regex;
-use webb::flow::extra::{Dns, Http, Interface, L7, L7Record, Service};
-use webb::flow::{Event, Extra, Family, Flow, L4, Reply, TcpFlags};
-use webb::index::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
-use webb::index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-use webb::sym::Sym;
+use webb_flow::extra::{Dns, Http, Interface, L7, L7Record, Service};
+use webb_flow::sym::Sym;
+use webb_flow::{Event, Extra, Family, Flow, L4, Reply, TcpFlags};
+use webb_index::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
+use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 
 /// One end of a flow, as text.
 #[derive(Debug, Clone)]
@@ -141,7 +141,7 @@ fn told() -> impl Strategy<Value = Told> {
                 l7,
                 ..Extra::default()
             };
-            let set = |ip: &str| if ip.is_empty() { webb::flow::Address::default() } else { address(ip) };
+            let set = |ip: &str| if ip.is_empty() { webb_flow::Address::default() } else { address(ip) };
             let flow = Flow {
                 source_ip: set(source.ip),
                 destination_ip: set(destination.ip),

@@ -12,8 +12,8 @@ mod expose_parser;
 mod metrics_common;
 
 use metrics_common::{address, dropped, every_plugin, exposed, flow, index, reply, tcp};
-use webb::flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
-use webb::index::Index;
+use webb_flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
+use webb_index::Index;
 
 const ACK: u16 = TcpFlags::ACK;
 const DEATHSTAR: &str = "10.0.0.2";
@@ -63,7 +63,7 @@ fn story(index: &Index) -> Vec<Flow> {
 fn plain() {
     let index = index();
     let text = exposed(&every_plugin(), &story(&index), &index);
-    expose_parser::parse(webb::expose::Format::Text, &text);
+    expose_parser::parse(webb_metrics::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -76,7 +76,7 @@ fn contexts() {
         tcp:labelsContext=source_namespace,source_workload,destination_app,traffic_direction \
         traffic:sourceContext=pod|reserved-identity;destinationContext=ip";
     let text = exposed(configuration, &story(&index), &index);
-    expose_parser::parse(webb::expose::Format::Text, &text);
+    expose_parser::parse(webb_metrics::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 

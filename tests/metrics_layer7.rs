@@ -13,12 +13,12 @@ mod expose_parser;
 mod metrics_common;
 
 use metrics_common::{address, aggregators, apart, every_plugin, exposed_with, feed_view, flow, index, snapshots, tcp};
-use webb::expose::{Exemplar, Snapshot};
-use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
-use webb::flow::{Extra, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
-use webb::index::Flows;
-use webb::index::Index;
-use webb::sym::Sym;
+use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb_flow::sym::Sym;
+use webb_flow::{Extra, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
+use webb_index::Flows;
+use webb_index::Index;
+use webb_metrics::expose::{Exemplar, Snapshot};
 
 const DEATHSTAR: &str = "10.0.0.2";
 const TIEFIGHTER: &str = "10.0.0.3";
@@ -99,7 +99,7 @@ fn story(index: &Index) -> Vec<(Flow, Extra)> {
 fn plain() {
     let index = index();
     let text = exposed_with(&every_plugin(), &story(&index), &index);
-    expose_parser::parse(webb::expose::Format::Text, &text);
+    expose_parser::parse(webb_metrics::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -110,7 +110,7 @@ fn options() {
     let configuration = "dns:query;ignoreAAAA;sourceContext=pod-name flows-to-world:any-drop;port;syn-only;\
         labelsContext=source_pod httpV2:exemplars=true;sourceContext=workload-name;destinationContext=pod-name";
     let text = exposed_with(configuration, &story(&index), &index);
-    expose_parser::parse(webb::expose::Format::Text, &text);
+    expose_parser::parse(webb_metrics::expose::Format::Text, &text);
     insta::assert_snapshot!(text);
 }
 
@@ -148,7 +148,7 @@ fn addresses_without_a_version() {
     };
     assert_eq!(shown(ping, true), TIEFIGHTER);
     assert_eq!(shown(ping, false), "");
-    let absent = Flow { source_ip: webb::flow::Address::default(), ..ping };
+    let absent = Flow { source_ip: webb_flow::Address::default(), ..ping };
     assert_eq!(shown(absent, true), "");
     assert_eq!(shown(Flow { family: Family::V4, ..absent }, true), "");
     assert_eq!(shown(Flow { family: Family::V6, source_ip: address("::"), ..absent }, true), "::");
@@ -229,8 +229,8 @@ fn exemplars_are_the_latest() {
         assert_eq!(found, expected);
     }
     for configuration in ["http", "http:exemplars", "httpV2:exemplars=True", "httpV2:exemplars=false;exemplars=true"] {
-        let parsed = webb::metrics::grammar::parse(configuration).unwrap();
-        let mut aggregators: Vec<_> = parsed.metrics.iter().map(webb::metrics::Aggregator::new).collect();
+        let parsed = webb_metrics::grammar::parse(configuration).unwrap();
+        let mut aggregators: Vec<_> = parsed.metrics.iter().map(webb_metrics::Aggregator::new).collect();
         let (flows, extras) = apart(&flows);
         feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index: &index });
         assert!(snapshots(&mut aggregators).iter().all(|snapshot| exemplars(snapshot).is_empty()), "{configuration}");
@@ -252,12 +252,12 @@ fn long_values_are_cut() {
         dns.query = long;
         (udp, extra)
     };
-    let before = webb::metrics::limit::cut_values();
+    let before = webb_metrics::limit::cut_values();
     let text = exposed_with("dns:query;sourceContext=dns", &[asked("x"), asked("y")], &index);
-    let cut = "a".repeat(webb::metrics::limit::MAX_BYTES);
+    let cut = "a".repeat(webb_metrics::limit::MAX_BYTES);
     let series = format!(
         "hubble_dns_queries_total{{ips_returned=\"0\",qtypes=\"A\",query=\"{cut}\",rcode=\"\",source=\"{cut}\"}} 2\n"
     );
     assert!(text.ends_with(&series));
-    assert!(webb::metrics::limit::cut_values() >= before + 4);
+    assert!(webb_metrics::limit::cut_values() >= before + 4);
 }

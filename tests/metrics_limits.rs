@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use metrics_common::{aggregators, feed, flow, pod, snapshots, tcp};
 use proptest::prelude::*;
-use webb::flow::{Address, Flow, TcpFlags};
-use webb::index::{Index, Policies};
-use webb::metrics::{Aggregator, Budget, Gone, Limits};
-use webb::sym::Sym;
+use webb_flow::sym::Sym;
+use webb_flow::{Address, Flow, TcpFlags};
+use webb_index::{Index, Policies};
+use webb_metrics::{Aggregator, Budget, Gone, Limits};
 
 const PODS: [&str; 5] = ["a", "b", "c", "d", "e"];
 const FLAGS: [(&str, u16); 3] = [("FIN", TcpFlags::FIN), ("RST", TcpFlags::RST), ("SYN", TcpFlags::SYN)];

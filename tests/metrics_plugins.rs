@@ -14,10 +14,10 @@ mod metrics_common;
 use metrics_common::any::{any_extra, any_flow};
 use metrics_common::{aggregators, exposition, feed_view, index, written};
 use proptest::prelude::*;
-use webb::expose::Format;
-use webb::flow::{Extra, ExtraId, Flow};
-use webb::index::Flows;
-use webb::metrics::plugins;
+use webb_flow::{Extra, ExtraId, Flow};
+use webb_index::Flows;
+use webb_metrics::expose::Format;
+use webb_metrics::plugins;
 
 /// Each plugin alone, at its simplest and with all of its options.
 fn configurations() -> Vec<String> {

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use metrics_common::{address, aggregators, exposition, feed, pod};
 use proptest::prelude::*;
-use webb::flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
-use webb::index::{Endpoint, Flows, Index, Kind, Policies};
-use webb::metrics::Aggregator;
-use webb::sym::Sym;
+use webb_flow::sym::Sym;
+use webb_flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
+use webb_index::{Endpoint, Flows, Index, Kind, Policies};
+use webb_metrics::Aggregator;
 
 const CONFIGURATIONS: [&str; 4] = [
     "drop flow icmp port-distribution tcp traffic",
@@ -47,7 +47,7 @@ fn context(metric: &str, configuration: &str, flow: &Flow, index: &Index) -> Vec
         .filter_map(|option| option.split_once('='))
         .map(|(name, values)| (name, values.split(['|', ',']).collect()))
         .collect();
-    let ip = |address: webb::flow::Address| match flow.family {
+    let ip = |address: webb_flow::Address| match flow.family {
         Family::NotUsed => String::new(),
         _ => address.ip().to_string(),
     };
@@ -210,7 +210,7 @@ fn named(flow: &Flow, index: &Index) -> Flow {
 }
 
 fn read(text: &str) -> BTreeMap<(String, Vec<(String, String)>), String> {
-    let families = expose_parser::parse(webb::expose::Format::Text, text);
+    let families = expose_parser::parse(webb_metrics::expose::Format::Text, text);
     let samples = families.into_iter().flat_map(|family| family.samples);
     samples.map(|sample| ((sample.name, sample.labels), sample.value.to_string())).collect()
 }
@@ -267,7 +267,7 @@ proptest! {
         // What came later must not show in an old snapshot.
         for (snapshots, text) in kept {
             let mut again = Vec::new();
-            webb::expose::text::render(&snapshots, [], &mut again);
+            webb_metrics::expose::text::render(&snapshots, [], &mut again);
             prop_assert_eq!(String::from_utf8(again).unwrap(), text);
         }
     }
@@ -301,7 +301,7 @@ fn an_injected_panic_costs_one_flow() {
     let aggregator = &mut aggregators[0];
     let mut progress = 0;
     aggregator.observe(of(&flows[..3], index), 0, &mut progress);
-    webb::fault::inject::arm("aggregator/icmp", 1, 0);
+    webb_flow::fault::inject::arm("aggregator/icmp", 1, 0);
     let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         aggregator.observe(of(&flows, index), 3, &mut progress);
     }));

@@ -17,13 +17,13 @@ use webb::actors::decoder::{DecoderActor, DecoderFault};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Finish, aggregator, reader};
-use webb::fault::{Components, Kind, State, inject};
-use webb::flow::Address;
-use webb::flow::Reasons;
-use webb::index::{self, Endpoint, EndpointSpec, Index};
-use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Commands, Counters, CutDesk, Lane, Lanes, Reader, ReaderSeat, Seat};
 use webb::records::Waker;
+use webb_flow::Address;
+use webb_flow::Reasons;
+use webb_flow::fault::{Components, Kind, State, inject};
+use webb_index::{self as index, Endpoint, EndpointSpec, Index};
+use webb_metrics::{Aggregator, grammar};
 
 mod memory_ring;
 
@@ -139,7 +139,7 @@ impl Road {
 
     /// The same as it was cut last.
     fn held(&self, family: &str) -> u64 {
-        let of = |snapshot: &webb::expose::Snapshot| {
+        let of = |snapshot: &webb_metrics::expose::Snapshot| {
             let column = snapshot.families.iter().position(|spec| spec.name == family)?;
             Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
         };
@@ -177,8 +177,9 @@ async fn a_new_index_names_the_next_flow() {
     road.ring.push(1);
     road.at_rest(1).await;
     assert_eq!(road.desk.cut(Duration::from_secs(5)), 0);
-    let named =
-        |snapshot: &webb::expose::Snapshot| snapshot.rows(0).any(|(labels, _)| labels.contains("default/xwing"));
+    let named = |snapshot: &webb_metrics::expose::Snapshot| {
+        snapshot.rows(0).any(|(labels, _)| labels.contains("default/xwing"))
+    };
     assert!(road.desk.snapshots().any(named));
     road.finish().await;
 }

@@ -12,15 +12,15 @@ use std::time::Duration;
 use webb::actors::Finish;
 use webb::actors::configurator::{Configurator, Look};
 use webb::actors::metrics_file::MetricsFile;
-use webb::expose::Snapshot;
-use webb::fault::State;
-#[cfg(feature = "fault-injection")]
-use webb::fault::inject;
-use webb::metrics::Gone;
-#[cfg(feature = "fault-injection")]
-use webb::metrics::{Budget, Limits};
 use webb::pipeline::Command;
-use webb::sym::Sym;
+use webb_flow::fault::State;
+#[cfg(feature = "fault-injection")]
+use webb_flow::fault::inject;
+use webb_flow::sym::Sym;
+use webb_metrics::Gone;
+use webb_metrics::expose::Snapshot;
+#[cfg(feature = "fault-injection")]
+use webb_metrics::{Budget, Limits};
 
 mod memory_ring;
 mod road;

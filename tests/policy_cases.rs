@@ -15,11 +15,11 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use webb::cluster::{Cache, OtherKinds, Settings, parse};
-use webb::flow::{Address, Direction, Flow, L4, ServiceEnd};
-use webb::index::Index;
-use webb::index::policy::spec::PolicyKind;
-use webb::index::policy::{Answer, Decider, Opinion};
+use webb_cluster::{Cache, OtherKinds, Settings, parse};
+use webb_flow::{Address, Direction, Flow, L4, ServiceEnd};
+use webb_index::Index;
+use webb_index::policy::spec::PolicyKind;
+use webb_index::policy::{Answer, Decider, Opinion};
 
 /// One line of a table.
 struct Case<'a> {

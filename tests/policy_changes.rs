@@ -5,10 +5,10 @@
 
 use std::net::IpAddr;
 
-use webb::cluster::{Cache, Key, Kind, Reference, Settings, parse};
-use webb::flow::{Flow, L4};
-use webb::index::Index;
-use webb::index::policy::Answer;
+use webb_cluster::{Cache, Key, Kind, Reference, Settings, parse};
+use webb_flow::{Flow, L4};
+use webb_index::Index;
+use webb_index::policy::Answer;
 
 const CLUSTER: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: red}}}

@@ -21,10 +21,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
-use webb::cluster::{Cache, Object, Raw, Settings, types};
-use webb::flow::{Address, Direction, Flow, L4};
-use webb::index::policy::Answer;
-use webb::index::policy::spec::PolicyKind;
+use webb_cluster::{Cache, Object, Raw, Settings, types};
+use webb_flow::{Address, Direction, Flow, L4};
+use webb_index::policy::Answer;
+use webb_index::policy::spec::PolicyKind;
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const NODES: [(&str, &str); 2] = [("n1", "192.168.0.1"), ("n2", "192.168.0.2")];

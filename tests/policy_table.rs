@@ -11,10 +11,10 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use webb::cluster::{Cache, Settings, parse};
-use webb::flow::{Address, Direction, Flow, L4};
-use webb::index::Index;
-use webb::index::policy::Answer;
+use webb_cluster::{Cache, Settings, parse};
+use webb_flow::{Address, Direction, Flow, L4};
+use webb_index::Index;
+use webb_index::policy::Answer;
 
 /// Two pods with different jobs and one without labels in `a`, two in `b`, one in `c`, and two nodes: ours and one
 /// that has a pod in the host's network. `http` is port 8080 for `a/web` and 9090 for `b/web`.
@@ -340,7 +340,7 @@ fn policies_are_named() {
     let flow = flow(&index, "b/web > a/db tcp 5432");
     let judgement = index.policies().judge(&index, &flow);
     let denial = judgement.denial().unwrap();
-    let text = |names: Vec<webb::index::policy::PolicyName>| {
+    let text = |names: Vec<webb_index::policy::PolicyName>| {
         names.iter().map(|name| format!("{}/{}", name.namespace.text(), name.name.text())).collect::<Vec<_>>()
     };
     assert_eq!(text(denial.policies().collect()), ["a/p0", "a/p2"]);
@@ -349,7 +349,7 @@ fn policies_are_named() {
     assert_eq!(selecting(Direction::Ingress), ["a/p0", "a/p2"]);
     assert_eq!(selecting(Direction::Egress), ["a/p1"]);
     assert_eq!(selecting(Direction::Unknown), Vec::<String>::new());
-    let world = index.endpoint(webb::flow::EndpointId::WORLD);
+    let world = index.endpoint(webb_flow::EndpointId::WORLD);
     assert_eq!(index.policies().selecting(world, Direction::Ingress).count(), 0);
     assert_eq!(index.policies().len(), 3);
 }
@@ -361,7 +361,7 @@ fn judgements_name_what_decided() {
         let index = index(policies);
         let flow = flow(&index, text);
         let judgement = index.policies().judge(&index, &flow);
-        let tell = |opinion: Option<webb::index::policy::Opinion<'_>>| {
+        let tell = |opinion: Option<webb_index::policy::Opinion<'_>>| {
             opinion.map_or_else(String::new, |opinion| {
                 let names: Vec<String> = opinion.policies().map(|policy| policy.name.text().to_string()).collect();
                 format!("{:?} {}", opinion.matched(), names.join(",")).trim_end().to_owned()
@@ -398,7 +398,7 @@ fn judgements_name_what_decided() {
 /// The numbers are Hubble's, which metrics and flow records print.
 #[test]
 fn matches_have_hubbles_numbers() {
-    use webb::index::policy::Match;
+    use webb_index::policy::Match;
     let all = [Match::None, Match::L3Only, Match::L3L4, Match::L4Only, Match::All, Match::L3Proto, Match::ProtoOnly];
     assert_eq!(all.map(Match::number), [0, 1, 2, 3, 4, 5, 6]);
 }

@@ -5,14 +5,14 @@
 
 use std::net::IpAddr;
 
-use webb::abi::{Record, VERSION, kind};
-use webb::cluster::{Cache, Settings, parse};
-use webb::decode::verdicts::{Undecided, Verdicts};
-use webb::decode::{Decoded, Decoder};
-use webb::flow::{Direction, Flow, L4, Point, Reasons, Reply, Verdict};
-use webb::index::Index;
-use webb::index::policy::Match;
-use webb::index::policy::spec::PolicyKind;
+use webb_cluster::{Cache, Settings, parse};
+use webb_decode::verdicts::{Undecided, Verdicts};
+use webb_decode::{Decoded, Decoder};
+use webb_flow::abi::{Record, VERSION, kind};
+use webb_flow::{Direction, Flow, L4, Point, Reasons, Reply, Verdict};
+use webb_index::Index;
+use webb_index::policy::Match;
+use webb_index::policy::spec::PolicyKind;
 use zerocopy::IntoBytes;
 
 const CLUSTER: &str = "

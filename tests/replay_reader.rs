@@ -10,10 +10,10 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use webb::flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, L7_TYPES, SCTP_CHUNKS, VERDICTS, number_of};
-use webb::flow::{EndpointId, Event, Extra, Flow, Reply};
-use webb::index::Endpoint;
-use webb::replay::Reader;
+use webb_flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, L7_TYPES, SCTP_CHUNKS, VERDICTS, number_of};
+use webb_flow::{EndpointId, Event, Extra, Flow, Reply};
+use webb_flowlog::Reader;
+use webb_index::Endpoint;
 
 /// The flow of a line with its ends, or why it cannot be read.
 fn read(line: &str) -> Result<(Flow, Extra, Endpoint, Endpoint), String> {

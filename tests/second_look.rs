@@ -19,19 +19,19 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use webb::abi::{Record, VERSION, flag, kind};
-use webb::clock::Clock;
-use webb::decode::Decoder;
-use webb::decode::nat::{Change, Connection, Conversation, Peer, Translation};
-use webb::decode::verdicts::Undecided;
-use webb::fault::{Components, State};
-use webb::flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
-use webb::index::filters::{FilterSpec, FlowFilter};
-use webb::index::policy::Compiler;
-use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb::index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
 use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderSeat, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
+use webb_decode::Decoder;
+use webb_decode::nat::{Change, Connection, Conversation, Peer, Translation};
+use webb_decode::verdicts::Undecided;
+use webb_flow::abi::{Record, VERSION, flag, kind};
+use webb_flow::clock::Clock;
+use webb_flow::fault::{Components, State};
+use webb_flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
+use webb_index::filters::{FilterSpec, FlowFilter};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
+use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -87,7 +87,7 @@ fn index_with(late: &[(&str, &str)]) -> Index {
     }
     draft.set(ip(SERVICE), Some(EndpointId::new(Sort::Service, EndpointId::WORLD.row())), None);
     let named = |name: &str| {
-        use webb::index::policy::spec::{Requirement, Test};
+        use webb_index::policy::spec::{Requirement, Test};
         Selector(vec![Requirement { key: "name".into(), test: Test::In(vec![name.into()]) }])
     };
     let rule = |name, port| RuleSpec {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::keeper::{Body, ThreadKeeper};
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Finish, Restart, Resume};
-use webb::fault::{Component, Components, Kind, State};
+use webb_flow::fault::{Component, Components, Kind, State};
 
 fn policy() -> Policy {
     Policy {

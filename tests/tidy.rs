@@ -17,27 +17,24 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors of `src`: a module may use only modules on lower floors.
+/// The floors of `src`: a module may use only modules on lower floors. Below them are the crates, whose floors the
+/// compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["abi", "clock", "fault", "hash", "logging", "sym", "selfmetrics"]),
-    (1, &["file", "flow"]),
-    (2, &["index", "decode", "settings"]),
-    (3, &["metrics", "expose", "records", "network"]),
-    (4, &["pipeline", "bpf_loader", "cluster", "conntrack", "replay", "tls"]),
-    (5, &["actors"]),
-    (6, &["http", "cli"]),
-    (7, &["app", "main", "lib"]),
+    (0, &["logging", "selfmetrics", "records", "network"]),
+    (1, &["pipeline", "bpf_loader", "conntrack", "tls"]),
+    (2, &["actors"]),
+    (3, &["http", "cli"]),
+    (TOP, &["app", "main", "lib"]),
 ];
 
-/// Steps within a floor that are allowed all the same, in this direction only.
-const SIDEWAYS: &[(&str, &str)] = &[
-    // Names come from outside, so the interner's table is seeded as every other.
-    ("sym", "hash"),
-    // A record becomes a flow with both ends looked up.
-    ("decode", "index"),
-    // A table of series renders its labels when a series is born, in the form that the exposition copies.
-    ("metrics", "expose"),
-];
+/// What holds all together may use all.
+const TOP: u8 = 4;
+
+/// Crates below `src` at most: each one more is a place for a version, and a border to explain.
+const CRATES_AT_MOST: usize = 7;
+
+/// Lines of a crate's README at most.
+const INTRODUCTION: usize = 15;
 
 /// Lines that a source file may have, outside `tests` and `fuzz`.
 const LONGEST: usize = 500;
@@ -49,11 +46,14 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("rtnetlink", &["network"], "what the kernel says of interfaces is worked out in one place"),
     ("kube", &["cluster"], "the cluster's source must be replaceable: all use of kube stays in cluster"),
     ("k8s_openapi", &["cluster"], "Kubernetes' types stay in cluster"),
-    ("foldhash", &["hash"], "a table that others can feed must be seeded well: use crate::hash::RandomState"),
+    ("foldhash", &["flow"], "a table that others can feed must be seeded well: use webb_flow::hash::RandomState"),
 ];
 
-/// Modules that must not ask for the time: they get it with the batch, or tests could not repeat anything.
+/// Crates that must not ask for the time: they get it with the batch, or tests could not repeat anything.
 const TIMELESS: &[&str] = &["metrics", "decode", "flow", "index"];
+
+/// Parts of these that are about time.
+const CLOCKS: &[&str] = &["flow/clock.rs", "flow/fault"];
 
 /// Words for persons, which no packet, flow, row or thread is.
 const PERSONS: &[&str] =
@@ -95,7 +95,7 @@ fn floor(module: &str) -> Option<u8> {
     FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
 }
 
-/// The top-level module that a file below `src` belongs to.
+/// The crate, or the top-level module of `src`, that a file belongs to; `path` is as [`in_rooms`] has it.
 fn module_of(path: &Path) -> String {
     path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
@@ -231,7 +231,7 @@ fn check_floors(path: &Path, source: &str) -> Vec<Complaint> {
     };
     let mut complaints = Vec::new();
     for (at, used) in used_modules(&code) {
-        if used == module || own == 7 || SIDEWAYS.contains(&(module.as_str(), used.as_str())) {
+        if used == module || own == TOP {
             continue;
         }
         match floor(&used) {
@@ -323,7 +323,7 @@ fn check_bans(path: &Path, source: &str) -> Vec<Complaint> {
         let keyword = |_: &str, after: &str| !after.starts_with(is_word);
         ban("unsafe", &keyword, "unsafe code stays in bpf_loader");
     }
-    if TIMELESS.contains(&module.as_str()) {
+    if TIMELESS.contains(&module.as_str()) && !CLOCKS.iter().any(|part| path.starts_with(part)) {
         for call in ["SystemTime::now", "Instant::now"] {
             ban(call, &|_, _| true, "the time comes with the batch");
         }
@@ -478,24 +478,40 @@ fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == "rs" || kind == "c" || kind == "h")
 }
 
-fn in_src(path: &Path) -> bool {
-    path.starts_with("src") && is_source(path)
+/// The path of a source file by room: that below `src`, or `CRATE/...` for one of `crates/CRATE/src`, whose `lib.rs` is
+/// the room's `mod.rs`. None for any other file.
+fn in_rooms(path: &Path) -> Option<PathBuf> {
+    if !is_source(path) {
+        return None;
+    }
+    if let Ok(below) = path.strip_prefix("src") {
+        return Some(below.to_owned());
+    }
+    let mut parts = path.strip_prefix("crates").ok()?.iter();
+    let name = parts.next()?;
+    let below = parts.as_path().strip_prefix("src").ok()?;
+    Some(Path::new(name).join(if below == Path::new("lib.rs") { Path::new("mod.rs") } else { below }))
 }
 
-fn below_src(path: &Path) -> &Path {
-    path.strip_prefix("src").unwrap()
+fn is_in_room(path: &Path) -> bool {
+    in_rooms(path).is_some()
+}
+
+/// A rule about rooms as one about files.
+fn by_room(rule: impl Fn(&Path, &str) -> Vec<Complaint>) -> impl Fn(&Path, &str) -> Vec<Complaint> {
+    move |path, source| rule(&in_rooms(path).unwrap(), source)
 }
 
 /// The architecture: pure core below, actors as a thin skin on top.
 #[test]
 fn modules_use_only_lower_floors() {
-    check(in_src, |path, source| check_floors(below_src(path), source));
+    check(|path| path.starts_with("src") && is_source(path), by_room(check_floors));
 }
 
 /// Crates, calls and keywords stay where they belong.
 #[test]
 fn nothing_is_used_out_of_place() {
-    check(in_src, |path, source| check_bans(below_src(path), source));
+    check(is_in_room, by_room(check_bans));
 }
 
 /// One subject a file.
@@ -515,12 +531,12 @@ fn no_notes_to_oneself() {
 /// Comments name things by the field's terms.
 #[test]
 fn comments_name_no_persons() {
-    let room = |path: &Path| module_of(below_src(path));
-    let finished = |path: &Path| in_src(path) && !TO_REWORD.contains(&room(path).as_str());
+    let room = |path: &Path| in_rooms(path).map(|path| module_of(&path));
+    let finished = |path: &Path| room(path).is_some_and(|room| !TO_REWORD.contains(&room.as_str()));
     check(finished, |_, source| check_persons(source));
     let files = files();
     for unfinished in TO_REWORD {
-        let left = files.iter().filter(|(path, _)| in_src(path) && room(path) == *unfinished);
+        let left = files.iter().filter(|(path, _)| room(path).as_deref() == Some(*unfinished));
         let left: usize = left.map(|(_, source)| check_persons(source).len()).sum();
         assert!(left > 0, "`{unfinished}` is in plain words: take it off TO_REWORD in tests/tidy.rs");
     }
@@ -529,7 +545,26 @@ fn comments_name_no_persons() {
 /// Every module says what it is for.
 #[test]
 fn modules_are_introduced() {
-    check(in_src, |_, source| check_module_doc(source));
+    check(is_in_room, |_, source| check_module_doc(source));
+}
+
+/// What enters a crate and what leaves it is told where one looks first, in a few lines.
+#[test]
+fn crates_are_few_and_introduced() {
+    let files = files();
+    let crates: Vec<&Path> = files
+        .iter()
+        .filter_map(|(path, _)| path.strip_prefix("crates").ok()?.parent())
+        .filter(|path| path.iter().count() == 1)
+        .collect();
+    let crates: std::collections::BTreeSet<&Path> = crates.into_iter().collect();
+    assert!(!crates.is_empty() && crates.len() <= CRATES_AT_MOST, "{crates:?}: {CRATES_AT_MOST} at most");
+    for name in crates {
+        let readme = Path::new("crates").join(name).join("README.md");
+        let text = files.iter().find(|(path, _)| *path == readme).map(|(_, text)| text.as_str());
+        let lines = text.map_or(0, |text| text.lines().count());
+        assert!((1..=INTRODUCTION).contains(&lines), "{}: {lines} lines; 1 to {INTRODUCTION}", readme.display());
+    }
 }
 
 /// The kernel wants a GPL-compatible licence, and readers want to see it.
@@ -563,22 +598,21 @@ mod rules {
     #[test]
     fn floors_find_every_form() {
         for bad in [
-            "use crate::metrics::Series;",
+            "use crate::http::Server;",
             "fn f() { crate::actors::run() }",
-            "use crate::{flow::Flow, pipeline::{Batch, BATCH}};",
+            "use crate::{network::Link, actors::{Batch, BATCH}};",
             "pub(in crate::http) fn f() {}",
-            "use crate::settings::Settings;",
-            "use crate::expose::Spec;",
+            "use crate::bpf_loader::Loader;",
             "use crate::nowhere::X;",
-            "mod tests { use super::super::super::metrics::X; }",
+            "mod tests { use super::super::super::conntrack::X; }",
         ] {
-            assert_eq!(lines(&check_floors(Path::new("decode/l4.rs"), bad)), [1], "{bad}");
+            assert_eq!(lines(&check_floors(Path::new("pipeline/lane.rs"), bad)), [1], "{bad}");
         }
         for good in [
-            "use crate::flow::Flow;",
-            "use crate::{abi, flow::{Flow, Family}};",
-            "use crate::decode::Other;",
-            "use crate::index::Index;",
+            "use crate::network::Link;",
+            "use crate::{logging, records::{Rings, Waker}};",
+            "use crate::pipeline::Other;",
+            "use webb_flow::Flow;",
             "// crate::actors",
             "/// [`crate::actors::Reader`]",
             r#"const TEXT: &str = "crate::actors";"#,
@@ -586,13 +620,27 @@ mod rules {
             "mod tests { use super::super::sibling; }",
             "let my_crate::actors = 1;",
         ] {
-            assert_eq!(check_floors(Path::new("decode/l4.rs"), good), [], "{good}");
+            assert_eq!(check_floors(Path::new("pipeline/lane.rs"), good), [], "{good}");
         }
-        assert_eq!(lines(&check_floors(Path::new("decode.rs"), "\nuse super::actors;")), [2]);
+        assert_eq!(lines(&check_floors(Path::new("records.rs"), "\nuse super::actors;")), [2]);
         assert_eq!(lines(&check_floors(Path::new("bpf_loader/ring.rs"), "\n\nuse crate::pipeline::Lane;")), [3]);
-        assert_eq!(lines(&check_floors(Path::new("expose/mod.rs"), "use crate::metrics::Series;")), [1]);
         assert_eq!(lines(&check_floors(Path::new("novelty/mod.rs"), "")), [1]);
-        assert_eq!(check_floors(Path::new("app.rs"), "use crate::cluster::X; use crate::main;"), []);
+        assert_eq!(check_floors(Path::new("app.rs"), "use crate::http::X; use crate::main;"), []);
+    }
+
+    /// A crate is a room of its own, wherever its files lie.
+    #[test]
+    fn rooms_are_crates_and_modules() {
+        for (path, room) in [
+            ("src/actors/reader.rs", Some("actors/reader.rs")),
+            ("crates/index/src/lib.rs", Some("index/mod.rs")),
+            ("crates/index/src/filters/re2.rs", Some("index/filters/re2.rs")),
+            ("crates/index/tests/index/main.rs", None),
+            ("crates/index/README.md", None),
+            ("tests/tidy.rs", None),
+        ] {
+            assert_eq!(in_rooms(Path::new(path)).as_deref(), room.map(Path::new), "{path}");
+        }
     }
 
     /// Crates and calls are found in code, not in comments or longer names.
@@ -605,7 +653,7 @@ mod rules {
             ("pipeline/read.rs", "use aya_obj::Object;"),
             ("index/mod.rs", "use kube::Client;"),
             ("http/mod.rs", "use k8s_openapi::api::core::v1::Pod;"),
-            ("sym.rs", "unsafe { f() }"),
+            ("flow/sym.rs", "unsafe { f() }"),
             ("metrics/flow.rs", "let now = std::time::Instant::now();"),
             ("decode/mod.rs", "SystemTime::now()"),
             ("cli.rs", "fn f() { todo!() }"),
@@ -618,6 +666,7 @@ mod rules {
             ("bpf_loader/ring.rs", "use aya::maps::RingBuf; unsafe { f() }"),
             ("cluster/watch.rs", "use kube::Client; use k8s_openapi::X;"),
             ("pipeline/read.rs", "Instant::now()"),
+            ("flow/clock.rs", "Instant::now()"),
             ("pipeline/read.rs", "// actix::Actor, unsafe, todo!()"),
             ("pipeline/read.rs", "let text = \"unsafe todo!() aya::x\"; let c = '\"'; let kubernetes = 1;"),
             ("pipeline/read.rs", "#![forbid(unsafe_code)] let kube = 1; papaya::x();"),

@@ -13,13 +13,13 @@ pub(crate) mod pipeline;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use webb::abi::{Record, VERSION, flag, kind};
-use webb::decode::{Decoded, Decoder};
-use webb::flow::{Address, Flow, L4, Reasons, TcpFlags};
-use webb::index::policy::Compiler;
-use webb::index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb::index::{Endpoint, EndpointSpec, Flows, Index, Kind, Workload};
-use webb::metrics::{Aggregator, grammar};
+use webb_decode::{Decoded, Decoder};
+use webb_flow::abi::{Record, VERSION, flag, kind};
+use webb_flow::{Address, Flow, L4, Reasons, TcpFlags};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
+use webb_index::{Endpoint, EndpointSpec, Flows, Index, Kind, Workload};
+use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
 pub(crate) const PODS: u32 = 2000;

@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::abi::Record;
-use webb::fault::{Components, State};
-use webb::metrics::{Aggregator, grammar};
 use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
+use webb_flow::abi::Record;
+use webb_flow::fault::{Components, State};
+use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
 /// Hands out as many records as were asked for.

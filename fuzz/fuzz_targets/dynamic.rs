@@ -4,10 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb::expose::{openmetrics, text as text_format};
-use webb::metrics::{Aggregator, dynamic};
-use webb::replay::Reader;
-use webb::settings::SourceFile;
+use webb_metrics::expose::{openmetrics, text as text_format};
+use webb_metrics::{Aggregator, dynamic};
+use webb_flowlog::Reader;
+use webb_settings::SourceFile;
 
 fuzz_target!(|input: &[u8]| {
     let mut parts = input.splitn(2, |&byte| byte == 0);

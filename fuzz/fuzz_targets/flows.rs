@@ -3,4 +3,4 @@
 
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| webb::replay::fuzz::fuzz(bytes));
+fuzz_target!(|bytes: &[u8]| webb_flowlog::fuzz::fuzz(bytes));

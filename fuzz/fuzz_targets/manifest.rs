@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb::cluster::{Cache, Settings, parse};
+use webb_cluster::{Cache, Settings, parse};
 
 fuzz_target!(|text: &str| {
     if let Ok(manifest) = parse("fuzz.yaml", text) {

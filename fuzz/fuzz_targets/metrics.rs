@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb::metrics::{Aggregator, grammar};
+use webb_metrics::{Aggregator, grammar};
 
 fuzz_target!(|text: &str| {
     if let Ok(parsed) = grammar::parse(text) {

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb::settings::{Environment, KEYS, Settings, SourceFile, diff, reloaded, resolve};
+use webb_settings::{Environment, KEYS, Settings, SourceFile, diff, reloaded, resolve};
 
 fuzz_target!(|text: &str| {
     let file = SourceFile { name: "fuzz.yaml".to_owned(), text: text.to_owned() };

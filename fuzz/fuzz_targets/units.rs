@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb::settings::units::{parse_bytes, parse_duration, show_bytes, show_duration};
+use webb_settings::units::{parse_bytes, parse_duration, show_bytes, show_duration};
 
 fuzz_target!(|text: &str| {
     if let Ok(time) = parse_duration(text) {

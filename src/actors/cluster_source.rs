@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::cluster::kubernetes::{Access, Pace};
-use crate::settings::{ClusterSource, Settings};
+use webb_cluster::kubernetes::{Access, Pace};
+use webb_settings::{ClusterSource, Settings};
 
 /// What the configuration says about sources.
 #[derive(Debug, Clone, PartialEq, Eq)]

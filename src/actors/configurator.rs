@@ -17,8 +17,8 @@ use super::guard::{Kept, fail, restart};
 use super::metrics_file::{MetricsFile, News};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use crate::fault::{Component, Kind, State, inject};
-use crate::metrics::dynamic::{Change, Changed};
+use webb_flow::fault::{Component, Kind, State, inject};
+use webb_metrics::dynamic::{Change, Changed};
 
 /// How often the file is looked at (hubble-contract §2.5.4).
 const LOOK: Duration = Duration::from_secs(10);

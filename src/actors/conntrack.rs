@@ -11,8 +11,8 @@ use actix::Addr;
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
 use crate::conntrack::{ConntrackError, Follower};
-use crate::fault::{Component, State, inject};
 use crate::pipeline::Life;
+use webb_flow::fault::{Component, State, inject};
 
 /// How long to wait before listening is tried again.
 const RETRY: Duration = Duration::from_secs(30);

@@ -14,10 +14,10 @@ use actix::prelude::*;
 use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use crate::decode::{Decoder, OneSided};
-use crate::fault::{Kind, State};
-use crate::flow::Reasons;
 use crate::pipeline::DecoderSeat;
+use webb_decode::{Decoder, OneSided};
+use webb_flow::Reasons;
+use webb_flow::fault::{Kind, State};
 
 /// The reader's word that the decoder panicked.
 #[derive(Debug, Message)]
@@ -149,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::actors::restart::Policy;
-    use crate::fault::Components;
+    use webb_flow::fault::Components;
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 

@@ -7,9 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::index::{Index, Key};
-use crate::metrics::Gone;
-use crate::sym::Sym;
+use webb_flow::sym::Sym;
+use webb_index::{Index, Key};
+use webb_metrics::Gone;
 
 /// How long the series of a deleted pod stay.
 pub const GRACE: Duration = Duration::from_mins(1);
@@ -53,7 +53,7 @@ impl Departures {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::{Changes, Draft};
+    use webb_index::{Changes, Draft};
 
     fn pods(names: &[&str]) -> Vec<Arc<Key>> {
         names.iter().map(|&name| Arc::new(Key { namespace: "a".into(), name: name.into() })).collect()

@@ -15,10 +15,10 @@ use tokio::sync::oneshot;
 use super::keeper::ThreadKeeper;
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::{Directory, Finish, aggregator};
-use crate::fault::{Component, Components};
-use crate::metrics::dynamic::Change;
-use crate::metrics::{Aggregator, Limits, MetricConfig, Share};
 use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
+use webb_flow::fault::{Component, Components};
+use webb_metrics::dynamic::Change;
+use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 
 /// What aggregators are made with.
 #[derive(Debug, Clone)]

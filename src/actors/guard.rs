@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use actix::prelude::*;
 
 use super::restart::Intensity;
-use crate::fault::{Kind, panic_text};
+use webb_flow::fault::{Kind, panic_text};
 
 /// An actor whose faults are counted and whose restarts are limited.
 pub trait Kept: Actor<Context = Context<Self>> {

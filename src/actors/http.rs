@@ -21,8 +21,8 @@ use futures::FutureExt;
 use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use crate::fault::{Component, Kind, State, panic_text};
 use crate::tls::TlsFiles;
+use webb_flow::fault::{Component, Kind, State, panic_text};
 
 /// How often certificate files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

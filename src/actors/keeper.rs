@@ -22,8 +22,8 @@ use actix::prelude::*;
 
 use super::restart::Intensity;
 use super::{Finish, Restart, Resume};
-use crate::fault::{Kind, State, panic_text};
 use crate::pipeline::Life;
+use webb_flow::fault::{Kind, State, panic_text};
 
 /// What a body returns when it cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::file::{FileError, Followed, Look, MIB, text};
-use crate::metrics::dynamic::{self, Change, Dynamic, Listed, change::Accepted};
-use crate::settings::{Problems, SourceFile, unreadable};
+use webb_metrics::dynamic::{self, Change, Dynamic, Listed, change::Accepted};
+use webb_settings::file::{FileError, Followed, Look, MIB, text};
+use webb_settings::{Problems, SourceFile, unreadable};
 
 /// The file, shared by all lives of its actor.
 #[derive(Debug)]

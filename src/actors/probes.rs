@@ -24,11 +24,11 @@ use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::restart::Intensity;
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
-use crate::cluster::PodInterface;
-use crate::decode::OneSided;
-use crate::fault::{Component, State, inject};
 use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
+use webb_cluster::PodInterface;
+use webb_decode::OneSided;
+use webb_flow::fault::{Component, State, inject};
 
 /// How long the thread waits for a change at most.
 const TURN: Duration = Duration::from_secs(1);

@@ -19,11 +19,11 @@ use super::departures::Departures;
 use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::restart::Intensity;
-use crate::cluster::kubernetes::{self, Access, Pace, Status};
-use crate::cluster::{self, Cache, Counts, Coverage, Manifest, ManifestSource};
-use crate::fault::{Component, State, inject};
-use crate::index::Index;
 use crate::pipeline::{Command, Commands, Life};
+use webb_cluster::kubernetes::{self, Access, Pace, Status};
+use webb_cluster::{self as cluster, Cache, Counts, Coverage, Manifest, ManifestSource};
+use webb_flow::fault::{Component, State, inject};
+use webb_index::Index;
 
 /// How often a manifest is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::fault::{Component, State};
+use webb_flow::fault::{Component, State};
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +88,7 @@ impl Intensity {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::Components;
+    use webb_flow::fault::Components;
 
     fn policy() -> Policy {
         Policy {

@@ -11,9 +11,9 @@ use actix::Addr;
 
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
-use crate::abi;
 use crate::bpf_loader::{Ledger, Mode, Sweeper};
-use crate::fault::inject;
+use webb_flow::abi;
+use webb_flow::fault::inject;
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
 const LAST_SWEEPS: usize = 50;

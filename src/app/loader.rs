@@ -3,7 +3,7 @@
 use globset::{Glob, GlobSet, GlobSetBuilder};
 
 use crate::network::{Pods, Selection};
-use crate::settings;
+use webb_settings as settings;
 
 /// Which interfaces are watched, and as what.
 pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {

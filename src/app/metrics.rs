@@ -9,17 +9,17 @@ use serde_json::json;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
-use crate::cluster::kubernetes::{Reason, Status};
 use crate::conntrack::Counters as Heard;
-use crate::decode::verdicts::Undecided;
-use crate::fault::{Components, Kind, State};
 use crate::http::{Reloads, Scrape};
-use crate::index::Index;
-use crate::metrics::limit;
 use crate::pipeline::{Counters, LOOKUPS};
 use crate::selfmetrics::{self as own, SelfMetrics};
-use crate::sym;
 use crate::tls::TlsFiles;
+use webb_cluster::kubernetes::{Reason, Status};
+use webb_decode::verdicts::Undecided;
+use webb_flow::fault::{Components, Kind, State};
+use webb_flow::sym;
+use webb_index::Index;
+use webb_metrics::limit;
 
 type Added = Result<(), prometheus::Error>;
 

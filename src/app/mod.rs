@@ -28,10 +28,10 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Exit;
-use crate::fault::{Component, State};
 use crate::http::CONTROL;
 use reload::Reading;
 use start::Running;
+use webb_flow::fault::{Component, State};
 
 /// Runs the agent until it is asked to stop or gives up.
 ///

@@ -10,7 +10,7 @@ use super::loader;
 use super::start::{Running, policy};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Look;
-use crate::settings::{Layers, Problems, Resolved};
+use webb_settings::{Layers, Problems, Resolved};
 
 /// What reading the configuration has come to.
 pub(super) type Read = Result<Resolved, Problems>;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::actors::cluster_source::{Chosen, Sources};
 use crate::bpf_loader::{Finding, Standing};
 use crate::network::{Change, Interface, Role, Selection, Watch};
-use crate::settings::Settings;
+use webb_settings::Settings;
 
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -13,22 +13,18 @@ use std::sync::Arc;
 use aya::maps::{Array, MapData, PerCpuArray};
 
 use super::error::{LoadError, RunError};
+use super::plain::Plain;
 use super::sys;
-use crate::abi::{HOOKS, Swept, Totals};
-
-// SAFETY: plain integers without padding (asserted in `abi`), valid for every bit pattern.
-unsafe impl aya::Pod for Totals {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Swept {}
+use webb_flow::abi::{HOOKS, Swept, Totals};
 
 /// Reads the totals. Cheap to clone; any thread may ask.
 #[derive(Debug, Clone)]
 pub struct Ledger(Arc<Maps>);
 
 struct Maps {
-    totals: PerCpuArray<MapData, Totals>,
-    drop_totals: Option<PerCpuArray<MapData, Totals>>,
-    swept: Array<MapData, Swept>,
+    totals: PerCpuArray<MapData, Plain<Totals>>,
+    drop_totals: Option<PerCpuArray<MapData, Plain<Totals>>>,
+    swept: Array<MapData, Plain<Swept>>,
 }
 
 impl fmt::Debug for Maps {
@@ -39,9 +35,9 @@ impl fmt::Debug for Maps {
 
 impl Ledger {
     pub(super) fn new(
-        totals: PerCpuArray<MapData, Totals>,
-        drop_totals: Option<PerCpuArray<MapData, Totals>>,
-        swept: Array<MapData, Swept>,
+        totals: PerCpuArray<MapData, Plain<Totals>>,
+        drop_totals: Option<PerCpuArray<MapData, Plain<Totals>>>,
+        swept: Array<MapData, Plain<Swept>>,
     ) -> Result<Self, LoadError> {
         let ledger = Self(Arc::new(Maps { totals, drop_totals, swept }));
         let fail = |error: RunError| super::object::refused("the totals", &error);
@@ -67,7 +63,7 @@ impl Ledger {
             };
             let cpus = map.get(&index, 0).map_err(|error| RunError::map("reading the totals", error))?;
             for cpu in cpus.iter() {
-                row.add(cpu);
+                row.add(&cpu.0);
             }
         }
         // The drop point sees what was stopped; it had been on its way to a pod.
@@ -81,7 +77,11 @@ impl Ledger {
 
     /// What the last finished sweep found.
     pub fn swept(&self) -> Result<Swept, RunError> {
-        self.0.swept.get(&0, 0).map_err(|error| RunError::map("reading what the sweep found", error))
+        self.0
+            .swept
+            .get(&0, 0)
+            .map(|swept| swept.0)
+            .map_err(|error| RunError::map("reading what the sweep found", error))
     }
 }
 

@@ -21,6 +21,7 @@ mod features;
 pub mod findings;
 pub mod ledger;
 mod object;
+mod plain;
 pub mod ports;
 pub mod probes;
 mod reasons;

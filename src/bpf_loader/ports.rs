@@ -12,14 +12,8 @@ use aya::programs::tp_btf::BtfTracePointLink;
 
 use super::error::{LoadError, chain};
 use super::object::{SENDING, SENT, program};
-use crate::abi::{Claim, Claimed, Port, port};
-
-// SAFETY: plain integers without padding (asserted in `abi`), valid for every bit pattern.
-unsafe impl aya::Pod for Port {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Claimed {}
-// SAFETY: as above.
-unsafe impl aya::Pod for Claim {}
+use super::plain::Plain;
+use webb_flow::abi::{Claim, Claimed, Port, port};
 
 /// What is special about a pod's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,9 +39,9 @@ impl Special {
 /// What the programs are told about special interfaces.
 #[derive(Debug)]
 pub(super) struct Ports {
-    by_index: HashMap<MapData, u32, Port>,
+    by_index: HashMap<MapData, u32, Plain<Port>>,
     /// MAC addresses by port, as the programs learn them.
-    claims: HashMap<MapData, Claimed, Claim>,
+    claims: HashMap<MapData, Plain<Claimed>, Plain<Claim>>,
     /// The drop program's own list of interfaces that are counted at the device.
     at_device: Option<HashMap<MapData, u32, u8>>,
     /// The two points of a device, while any interface is counted there.
@@ -58,8 +52,8 @@ pub(super) struct Ports {
 
 impl Ports {
     pub(super) fn new(
-        by_index: HashMap<MapData, u32, Port>,
-        claims: HashMap<MapData, Claimed, Claim>,
+        by_index: HashMap<MapData, u32, Plain<Port>>,
+        claims: HashMap<MapData, Plain<Claimed>, Plain<Claim>>,
         at_device: Option<HashMap<MapData, u32, u8>>,
         loaded: Result<(), LoadError>,
     ) -> Self {
@@ -75,7 +69,7 @@ impl Ports {
     /// Tells the programs about an interface, and the MAC address of the pod's end of it if that is known. What they have
     /// learned about it stays while it is a port of the same bridge.
     pub(super) fn set(&mut self, index: u32, special: Special, own: Option<u64>) -> Result<(), MapError> {
-        let mut port = self.by_index.get(&index, 0).unwrap_or_default();
+        let mut port = self.by_index.get(&index, 0).unwrap_or_default().0;
         let bridge = special.bridge.unwrap_or(0);
         if (port.bridge, port.own) != (bridge, own.unwrap_or(0)) {
             self.forget_claims(index, &port);

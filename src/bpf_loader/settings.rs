@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::settings;
+use webb_settings as settings;
 
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -10,8 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::actors::Directory;
-use crate::fault::{Component, Components, Kind, State};
 use crate::logging::LogControl;
+use webb_flow::fault::{Component, Components, Kind, State};
 
 /// The state that the admin endpoints show.
 #[derive(Debug)]
@@ -195,6 +195,6 @@ fn once() -> u64 {
 
 #[cfg(feature = "fault-injection")]
 async fn inject(query: web::Query<Injection>) -> HttpResponse {
-    crate::fault::inject::arm(&query.point, query.times, query.stall_ms);
+    webb_flow::fault::inject::arm(&query.point, query.times, query.stall_ms);
     HttpResponse::Ok().body("armed\n")
 }

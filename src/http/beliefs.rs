@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::cluster::{Cache, Key};
-use crate::index::Index;
+use webb_cluster::{Cache, Key};
+use webb_index::Index;
 
 /// What these endpoints look at.
 #[derive(Debug)]
@@ -75,11 +75,7 @@ async fn policies(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> Http
     about_pod(&beliefs, &key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
 }
 
-fn about_pod(
-    beliefs: &Beliefs,
-    key: &Key,
-    tell: impl FnOnce(crate::cluster::PodBelief) -> HttpResponse,
-) -> HttpResponse {
+fn about_pod(beliefs: &Beliefs, key: &Key, tell: impl FnOnce(webb_cluster::PodBelief) -> HttpResponse) -> HttpResponse {
     match beliefs.cache.believe_pod(key, &beliefs.index.load()) {
         Some(pod) => tell(pod),
         None => refuse(StatusCode::NOT_FOUND, &format!("no pod {key} is known")),

@@ -16,7 +16,7 @@ use actix_web::web::Bytes;
 
 use super::gzip::{self, Sum};
 use super::snapshot::RenderedSnapshot;
-use crate::expose::Exposition;
+use webb_metrics::expose::Exposition;
 
 /// The most that a response may take; no scraper waits as long.
 const MAX_RESPONSE_TIME: Duration = Duration::from_mins(2);
@@ -143,7 +143,7 @@ impl MessageBody for Headless {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expose::Format;
+    use webb_metrics::expose::Format;
 
     fn next(body: &mut Body) -> Option<io::Result<Bytes>> {
         body.next_bytes().transpose()

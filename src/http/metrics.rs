@@ -9,8 +9,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use super::Scrape;
 use super::body::{Body, Headless};
-use crate::expose::negotiate;
-use crate::fault::inject;
+use webb_flow::fault::inject;
+use webb_metrics::expose::negotiate;
 
 /// Adds the scrape endpoint.
 pub fn routes(config: &mut web::ServiceConfig, scrape: &Arc<Scrape>) {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::body::{Lease, Leases};
 use super::snapshot::RenderedSnapshot;
-use crate::expose::{Exposition, Family, Format, Histogram, server};
 use crate::pipeline::CutDesk;
 use crate::selfmetrics::SelfMetrics;
+use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 
 /// The state of the scrape endpoint.
 #[derive(Debug)]

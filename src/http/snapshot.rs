@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix_web::web::Bytes;
 
 use super::gzip::{self, Sum};
-use crate::expose::{Exposition, Format, Part, Snapshot};
+use webb_metrics::expose::{Exposition, Format, Part, Snapshot};
 
 /// Pages in the cache: some 3 MB.
 const CACHED_PAGES: usize = 32;

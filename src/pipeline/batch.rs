@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::flow::{Extra, Flow};
-use crate::index::Flows;
-use crate::index::Index;
+use webb_flow::{Extra, Flow};
+use webb_index::Flows;
+use webb_index::Index;
 
-/// How many flows a batch holds at most. Together with [`crate::flow::Flow`]'s size, a fraction of an L2 cache.
+/// How many flows a batch holds at most. Together with [`webb_flow::Flow`]'s size, a fraction of an L2 cache.
 pub const BATCH: usize = 512;
 
 /// Up to [`BATCH`] flows, all resolved with `index`.
@@ -16,7 +16,7 @@ pub struct Batch {
     pub index: Arc<Index>,
     /// The flows, oldest first.
     pub flows: Vec<Flow>,
-    /// What a few of them carry beyond a [`Flow`], by their [`crate::flow::ExtraId`]; empty for kernel records.
+    /// What a few of them carry beyond a [`Flow`], by their [`webb_flow::ExtraId`]; empty for kernel records.
     pub extras: Vec<Extra>,
 }
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
 use super::{Command, Lanes};
-use crate::expose::Snapshot;
 use crate::records::Waker;
+use webb_metrics::expose::Snapshot;
 
 /// What comes back for a request.
 #[derive(Debug)]

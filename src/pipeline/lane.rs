@@ -8,9 +8,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 
 use super::{Batch, Cut};
-use crate::fault::{Component, State};
-use crate::index::filters::Filters;
-use crate::metrics::Gone;
+use webb_flow::fault::{Component, State};
+use webb_index::filters::Filters;
+use webb_metrics::Gone;
 
 /// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
 /// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.

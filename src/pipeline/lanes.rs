@@ -104,10 +104,10 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::{Components, State};
-    use crate::flow::Flow;
-    use crate::index::Index;
     use crate::pipeline::Batch;
+    use webb_flow::Flow;
+    use webb_flow::fault::{Components, State};
+    use webb_index::Index;
 
     /// A lane that nobody reads, and that has skipped this batch.
     fn skipping(batch: &Arc<Batch>) -> Arc<Lane> {

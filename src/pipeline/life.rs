@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::fault::{Component, State};
+use webb_flow::fault::{Component, State};
 
 /// The thread's side of its keeper.
 #[derive(Debug)]

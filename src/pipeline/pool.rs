@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::lane::DEPTH;
 use super::{BATCH, Batch};
-use crate::index::Index;
+use webb_index::Index;
 
 /// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
 const MOST: usize = 2 * DEPTH;

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use crate::decode::Why;
-use crate::decode::nat::{Connection, Peer};
-use crate::flow::Flow;
+use webb_decode::Why;
+use webb_decode::nat::{Connection, Peer};
+use webb_flow::Flow;
 
 /// Questions that may be on their way at once. One more is not asked.
 pub const MOST_QUESTIONS: usize = 1024;

@@ -20,14 +20,14 @@ use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
-use crate::abi::Record;
-use crate::clock::Clock;
-use crate::decode::{Decoded, Decoder};
-use crate::fault::{inject, panic_text};
-use crate::flow::Flow;
-use crate::index::Index;
-use crate::metrics::Gone;
 use crate::records::{RecordSource, Rings, Waker};
+use webb_decode::{Decoded, Decoder};
+use webb_flow::Flow;
+use webb_flow::abi::Record;
+use webb_flow::clock::Clock;
+use webb_flow::fault::{inject, panic_text};
+use webb_index::Index;
+use webb_metrics::Gone;
 
 /// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
 /// rings the bell.

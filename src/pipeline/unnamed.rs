@@ -8,10 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use crate::decode::expiring::Expiring;
-use crate::decode::{Why, name};
-use crate::flow::{Address, Flow, Sort};
-use crate::index::Index;
+use webb_decode::expiring::Expiring;
+use webb_decode::{Why, name};
+use webb_flow::{Address, Flow, Sort};
+use webb_index::Index;
 
 /// How long a flow waits for a name at most.
 const PATIENCE_NS: u64 = 2_500_000_000;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use super::{Batch, Item, Life};
-use crate::metrics::Aggregator;
+use webb_metrics::Aggregator;
 
 /// An aggregator and the batch it is in, kept over the lives of its thread.
 #[derive(Debug)]

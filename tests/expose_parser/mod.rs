@@ -11,7 +11,7 @@
 
 use std::collections::BTreeSet;
 
-use webb::expose::Format;
+use webb_metrics::expose::Format;
 
 /// A family, under its full name in both formats.
 #[derive(Debug, Clone, PartialEq)]

@@ -20,13 +20,13 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
 use webb::actors::restart::{Intensity, Policy};
-use webb::fault::{Component, Components, State};
 use webb::http::{LostEvents, Scrape, metrics_routes};
-use webb::metrics::Aggregator;
 use webb::pipeline::{self, Command, Commands, CutDesk, Lane, Lanes};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
 use webb::tls::TlsFiles;
+use webb_flow::fault::{Component, Components, State};
+use webb_metrics::Aggregator;
 
 /// Nothing is lost here.
 #[derive(Debug)]

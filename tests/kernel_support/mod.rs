@@ -10,9 +10,9 @@ pub(crate) mod packets;
 
 use std::ops::ControlFlow;
 
-use webb::abi::{HOOKS, Record, Swept, Totals};
 use webb::bpf_loader::{Hook, LoadError, Mode, Probes, Settings, Sweeper};
 use webb::records::{RecordSource, Rings, Signal, Waker};
+use webb_flow::abi::{HOOKS, Record, Swept, Totals};
 use zerocopy::FromBytes;
 
 /// What a program must return, always: go on with the next.

@@ -7,9 +7,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use webb::cluster::kubernetes::{Access, Pace, Reason, Status, Watched, follow};
-use webb::cluster::{Cache, Counts, OtherKinds, Settings};
-use webb::flow::Address;
+use webb_cluster::kubernetes::{Access, Pace, Reason, Status, Watched, follow};
+use webb_cluster::{Cache, Counts, OtherKinds, Settings};
+use webb_flow::Address;
 
 use super::Api;
 

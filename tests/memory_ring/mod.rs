@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use webb::abi::{Record, VERSION, kind};
 use webb::records::{RecordSource, Rings, Signal, Waker};
+use webb_flow::abi::{Record, VERSION, kind};
 use zerocopy::IntoBytes;
 
 /// A ring in memory that behaves like the kernel's: a record is consumed even if its handling unwinds.

@@ -1,12 +1,12 @@
 //! Arbitrary flows for property tests.
 
 use proptest::prelude::*;
-use webb::flow::extra::{Dns, Http, L7, L7Kind, L7Record};
-use webb::flow::{
+use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb_flow::sym::Sym;
+use webb_flow::{
     Direction, EndpointId, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, Ruling, ServiceEnd,
     ServiceId, TcpFlags, Verdict,
 };
-use webb::sym::Sym;
 
 use super::{address, chunk};
 

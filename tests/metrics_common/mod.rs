@@ -14,13 +14,13 @@ pub(crate) mod any;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use webb::expose::{Snapshot, text};
-use webb::flow::{
+use webb_flow::sym::Sym;
+use webb_flow::{
     Address, Direction, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict,
 };
-use webb::index::{Endpoint, EndpointSpec, Flows, Index, Kind, Policies, Workload};
-use webb::metrics::{Aggregator, Registration, grammar, plugins};
-use webb::sym::Sym;
+use webb_index::{Endpoint, EndpointSpec, Flows, Index, Kind, Policies, Workload};
+use webb_metrics::expose::{Snapshot, text};
+use webb_metrics::{Aggregator, Registration, grammar, plugins};
 
 /// A pod of a workload `deathstar` or so, with the labels that Kubernetes and Cilium would give it.
 pub(crate) fn pod(namespace: &str, name: &str, workload: &str) -> Endpoint {

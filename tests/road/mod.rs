@@ -14,15 +14,15 @@ use webb::actors::fleet::{Fleet, Yard};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Directory, Finish, reader};
-use webb::decode::Decoder;
-use webb::fault::Components;
-use webb::flow::{Address, Reasons};
-use webb::index::{self, Endpoint, EndpointSpec, Index, Policies};
-use webb::metrics::Limits;
-use webb::metrics::dynamic::{self, Dynamic, change};
 use webb::pipeline::{Commands, Counters, CutDesk, Reader, ReaderSeat};
 use webb::records::Waker;
-use webb::settings::SourceFile;
+use webb_decode::Decoder;
+use webb_flow::fault::Components;
+use webb_flow::{Address, Reasons};
+use webb_index::{self as index, Endpoint, EndpointSpec, Index, Policies};
+use webb_metrics::Limits;
+use webb_metrics::dynamic::{self, Dynamic, change};
+use webb_settings::SourceFile;
 
 use crate::memory_ring::MemoryRing;
 

@@ -1,15 +1,15 @@
-//! No circle between the files of a room: what each file of `src` imports, followed through re-exports to the file that
+//! No circle between the files of a room, which is a crate or a module of `src`: what each file imports, followed through re-exports to the file that
 //! defines it.
 //!
 //! A re-export (`pub use`) is no import unless the file uses the name itself: a `mod.rs` may show what its children
 //! define and be used by them. What stands behind `#[cfg(test)]` is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Complaint, code_only, complain, is_word, line_of};
 
-/// Rooms (top-level modules) that have circles still. Nothing is ever added here: a room whose circles are cut is
+/// Rooms that have circles still. Nothing is ever added here: a room whose circles are cut is
 /// taken off.
 const TO_CUT: &[&str] = &["app", "bpf_loader", "cluster", "conntrack", "index", "pipeline"];
 
@@ -27,10 +27,12 @@ struct Import {
     exported: bool,
 }
 
-/// The files of `src`, with what they import.
+/// The files of all rooms, with what they import.
 #[derive(Default)]
 struct Tree {
     files: BTreeMap<Module, File>,
+    /// Rooms that are crates.
+    crates: BTreeSet<String>,
 }
 
 struct File {
@@ -166,8 +168,8 @@ fn imports(code: &str) -> Vec<Import> {
 }
 
 impl Tree {
-    fn new<'a>(sources: impl IntoIterator<Item = (&'a Path, &'a str)>) -> Self {
-        let mut tree = Self::default();
+    fn new<'a>(sources: impl IntoIterator<Item = (&'a Path, &'a str)>, crates: BTreeSet<String>) -> Self {
+        let mut tree = Self { crates, ..Self::default() };
         for (path, source) in sources {
             let is_test = path.iter().any(|part| part == "tests" || part == "tests.rs");
             if is_test {
@@ -182,7 +184,7 @@ impl Tree {
     fn target(&self, from: &Module, segments: &[String], depth: usize) -> Option<Module> {
         let (first, rest) = segments.split_first()?;
         let (mut at, mut rest) = match first.as_str() {
-            "crate" => (Module::new(), rest),
+            "crate" => (from.iter().take(1).filter(|room| self.crates.contains(*room)).cloned().collect(), rest),
             "self" => (from.clone(), rest),
             "super" => (from[..from.len() - 1].to_vec(), rest),
             child => {
@@ -267,14 +269,18 @@ impl Tree {
 }
 
 /// Circles in rooms that have none, and rooms without any that are listed as if they had.
-fn check_circles<'a>(sources: impl IntoIterator<Item = (&'a Path, &'a str)>, to_cut: &[&str]) -> Vec<String> {
-    let tree = Tree::new(sources);
+fn check_circles<'a>(
+    sources: impl IntoIterator<Item = (&'a Path, &'a str)>,
+    crates: BTreeSet<String>,
+    to_cut: &[&str],
+) -> Vec<String> {
+    let tree = Tree::new(sources, crates);
     let rooms: BTreeSet<String> = tree.files.keys().filter_map(|module| module.first()).cloned().collect();
     let mut complaints = Vec::new();
     for room in &rooms {
         let circles = tree.circles(room);
         if !to_cut.contains(&room.as_str()) {
-            let lines = circles.iter().map(|(path, found)| format!("src/{path}:{}: {}", found.line, found.text));
+            let lines = circles.iter().map(|(path, found)| format!("{path}:{}: {}", found.line, found.text));
             complaints.extend(lines);
         } else if circles.is_empty() {
             complaints.push(format!("`{room}` has no circle any more: take it off TO_CUT in tests/tidy/circles.rs"));
@@ -289,10 +295,14 @@ fn check_circles<'a>(sources: impl IntoIterator<Item = (&'a Path, &'a str)>, to_
 #[test]
 fn no_file_uses_itself_by_way_of_others() {
     let files = super::files();
-    let sources =
-        files.iter().filter(|(path, _)| super::in_src(path) && path.extension().is_some_and(|end| end == "rs"));
-    let sources = sources.map(|(path, source)| (super::below_src(path), source.as_str()));
-    let complaints = check_circles(sources, TO_CUT);
+    let rooms: Vec<(PathBuf, &str)> = files
+        .iter()
+        .filter(|(path, _)| path.extension().is_some_and(|end| end == "rs"))
+        .filter_map(|(path, source)| Some((super::in_rooms(path)?, source.as_str())))
+        .collect();
+    let crates = files.iter().filter(|(path, _)| path.starts_with("crates") && super::is_in_room(path));
+    let crates = crates.filter_map(|(path, _)| Some(path.iter().nth(1)?.to_str()?.to_owned())).collect();
+    let complaints = check_circles(rooms.iter().map(|(path, source)| (path.as_path(), *source)), crates, TO_CUT);
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
@@ -301,7 +311,8 @@ fn no_file_uses_itself_by_way_of_others() {
 fn circles_are_found() {
     fn check(parent: &str, files: &[(&str, &str)], rooms: &[&str]) -> usize {
         let files = [&[("a/mod.rs", parent), ("b.rs", "use crate::a::A;")], files].concat();
-        check_circles(files.iter().map(|(path, source)| (Path::new(*path), *source)), rooms).len()
+        let sources = files.iter().map(|(path, source)| (Path::new(*path), *source));
+        check_circles(sources, BTreeSet::new(), rooms).len()
     }
     fn found(parent: &str, files: &[(&str, &str)]) -> usize {
         check(parent, files, &[])
@@ -332,4 +343,8 @@ fn circles_are_found() {
     assert_eq!(check("", &circle, &["a"]), 0);
     assert_eq!(check("", &circle[..1], &["a"]), 1);
     assert_eq!(check("", &circle, &["a", "z"]), 1);
+    // In a crate, `crate` is the room itself.
+    let in_crate = [forth, ("a/c.rs", "use crate::b::B;")].map(|(path, source)| (Path::new(path), source));
+    assert_eq!(check_circles(in_crate, BTreeSet::from(["a".to_owned()]), &[]).len(), 2);
+    assert_eq!(check_circles(in_crate, BTreeSet::new(), &[]).len(), 0);
 }

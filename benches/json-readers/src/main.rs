@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
-use webb::replay::Reader;
+use webb_flowlog::Reader;
 
 /// A field that may be absent.
 type Text<'a> = Option<Cow<'a, str>>;

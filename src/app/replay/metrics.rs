@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use crate::cli::ReplayArgs;
-use crate::metrics::{Aggregator, dynamic, grammar};
-use crate::settings::{Settings, read_file};
+use webb_metrics::{Aggregator, dynamic, grammar};
+use webb_settings::{Settings, read_file};
 
 /// The metrics that were asked for, or those that an agent counts unless told otherwise.
 pub(super) fn aggregators(arguments: &ReplayArgs) -> Result<Vec<Aggregator>, String> {

@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
-use crate::expose::{Family, Kind, Snapshot, openmetrics, server, text};
-use crate::flow::names::LOST_EVENT_SOURCES;
-use crate::metrics::Aggregator;
-use crate::replay::progress::Progress;
-use crate::replay::{Counts, Line, Reader, cardinality, lines, open};
+use webb_flow::names::LOST_EVENT_SOURCES;
+use webb_flowlog::progress::Progress;
+use webb_flowlog::{Counts, Line, Reader, cardinality, lines, open};
+use webb_metrics::Aggregator;
+use webb_metrics::expose::{Family, Kind, Snapshot, openmetrics, server, text};
 
 /// So many bad lines are named; the rest is only counted.
 const NAMED: u64 = 20;

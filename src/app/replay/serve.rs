@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::Exposition;
 use crate::cli::ReplayFormat;
-use crate::expose::negotiate::negotiate;
+use webb_metrics::expose::negotiate::negotiate;
 
 #[derive(Debug, Clone)]
 struct Bodies {

@@ -1,0 +1,382 @@
+//! What the cache believes and why: the answers of the admin listener, for who asks how a flow came by its names.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::build::{Builder, NAMESPACE_NAME};
+use super::claims::{Claim, Owner, Rank};
+use super::keep::Kept;
+use super::{Cache, Key, Kind, workload};
+use webb_flow::clock;
+use webb_flow::{Address, Direction, EndpointId};
+use webb_index::policy::spec::{Labels, PolicyKind};
+use webb_index::policy::{PolicyName, Truth};
+use webb_index::{Endpoint, Index, ServicePort};
+
+/// How an endpoint is named.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "hubble-contract §2.2 has these names")]
+pub struct Named {
+    /// Of what sort it is: a value of the label `result` of `webb_cluster_lookups_total`.
+    pub sort: &'static str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub pod: String,
+    pub identity: u32,
+    pub labels: Vec<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workload: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workload_kind: String,
+}
+
+/// One who claims an address, or would if it could.
+#[derive(Debug, Clone, Serialize)]
+pub struct ClaimBelief {
+    /// Kind and name of the object.
+    pub object: String,
+    /// Whether it has the address.
+    pub has_it: bool,
+    /// Why it has, or has not.
+    pub why: String,
+}
+
+/// Who had an address before.
+#[derive(Debug, Clone, Serialize)]
+pub struct PastBelief {
+    /// When that ended, in milliseconds before now.
+    pub until_ms_ago: u64,
+    /// How flows of that time are named.
+    pub named: Named,
+}
+
+/// Who has an address.
+#[derive(Debug, Clone, Serialize)]
+pub struct AddressBelief {
+    /// The address.
+    pub ip: IpAddr,
+    /// How flows are named now.
+    pub named: Named,
+    /// All objects that have to do with it, the one that has it first.
+    pub claims: Vec<ClaimBelief>,
+    /// Who had it within the last minute, oldest first.
+    pub history: Vec<PastBelief>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PodBelief {
+    pub pod: String,
+    pub node: String,
+    /// Whether it runs on this node.
+    pub local: bool,
+    pub host_network: bool,
+    pub finished: bool,
+    pub service_account: String,
+    pub addresses: Vec<PodAddress>,
+    /// Interfaces of this node that lead to it, by index.
+    pub interfaces: Vec<u32>,
+    /// None if no flow is named by this pod: it has no address, has lost it, or uses its node's.
+    pub named: Option<Named>,
+    /// By which rule its workload was found, or why it has none (hubble-contract §5.8).
+    pub workload_rule: &'static str,
+    /// The policies that isolate it.
+    pub policies: PolicyBelief,
+}
+
+/// An address of a pod.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PodAddress {
+    pub ip: IpAddr,
+    pub has_it: bool,
+    pub why: String,
+}
+
+/// The policies that select a pod; with none it is not isolated in that direction.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PolicyBelief {
+    pub ingress: Vec<String>,
+    pub egress: Vec<String>,
+}
+
+/// A service.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ServiceBelief {
+    pub service: String,
+    pub addresses: Vec<IpAddr>,
+    pub ports: Vec<ServicePortBelief>,
+    pub endpoints: Vec<ServiceEndpoint>,
+}
+
+/// A port of a service.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ServicePortBelief {
+    pub protocol: &'static str,
+    pub port: u16,
+    /// Where every node listens for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_port: Option<u16>,
+}
+
+/// An endpoint of a service, and who that is.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct ServiceEndpoint {
+    pub ip: IpAddr,
+    pub named: String,
+}
+
+/// A policy.
+#[derive(Debug, Clone, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct PolicySummary {
+    pub policy: String,
+    /// Whether it has a say in what reaches the pods that it selects: a NetworkPolicy isolates them, others have rules.
+    pub ingress: bool,
+    /// Whether it has a say in what they send.
+    pub egress: bool,
+}
+
+impl Cache {
+    /// Who has `ip` in `index`, why, and who had it lately.
+    pub fn believe_address(&self, ip: IpAddr, index: &Index) -> AddressBelief {
+        self.believe_address_at(ip, index, clock::now_ns())
+    }
+
+    /// As [`Cache::believe_address`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn believe_address_at(&self, ip: IpAddr, index: &Index, now_ns: u64) -> AddressBelief {
+        let address = Address::from(ip);
+        let mut claims = claims(&self.builder(), address);
+        let mut others: Vec<ClaimBelief> = self
+            .pods
+            .iter()
+            .filter(|pod| pod.addresses.contains(&ip))
+            .filter_map(|pod| {
+                let why = gave_up(&pod)?.to_owned();
+                Some(ClaimBelief { object: format!("Pod {}", pod.key()), has_it: false, why })
+            })
+            .collect();
+        others.sort_unstable_by(|a, b| a.object.cmp(&b.object));
+        claims.extend(others);
+        let past = index.past(address).into_iter().map(|(until_ns, id)| PastBelief {
+            until_ms_ago: now_ns.saturating_sub(until_ns) / 1_000_000,
+            named: Named::new(index, id),
+        });
+        AddressBelief { ip, named: Named::new(index, index.find(address)), claims, history: past.collect() }
+    }
+
+    /// What is believed of a pod; none if there is no such pod.
+    pub fn believe_pod(&self, key: &Key, index: &Index) -> Option<PodBelief> {
+        let pod = self.pods.get(key)?.value().clone();
+        let owner = Owner { kind: Kind::Pod, key: Arc::new(key.clone()) };
+        let builder = self.builder();
+        let id = builder.id_of(&owner);
+        let address = |&ip: &IpAddr| {
+            let has_it = builder.claims().holder(ip.into()).is_some_and(|holder| holder.owner == owner);
+            let why = match gave_up(&pod) {
+                Some(why) => why.to_owned(),
+                None => why(builder.claims().of(ip.into()), &owner),
+            };
+            PodAddress { ip, has_it, why }
+        };
+        let addresses = pod.addresses.iter().map(address).collect();
+        let endpoint = id.map(|id| index.endpoint(id));
+        Some(PodBelief {
+            pod: key.to_string(),
+            node: pod.node.to_string(),
+            local: builder.is_local(&pod),
+            host_network: pod.host_network,
+            finished: pod.finished,
+            service_account: pod.profile.service_account.clone(),
+            addresses,
+            interfaces: builder.interfaces_of(&owner, index),
+            named: id.map(|id| Named::new(index, id)),
+            workload_rule: workload::rule(pod.profile.workload.as_ref()),
+            policies: match endpoint {
+                Some(endpoint) => PolicyBelief {
+                    ingress: selecting(index, endpoint, Direction::Ingress),
+                    egress: selecting(index, endpoint, Direction::Egress),
+                },
+                None => self.would_select(&pod),
+            },
+        })
+    }
+
+    /// The policies that will isolate a pod once it has an address: it is in no index yet.
+    fn would_select(&self, pod: &Kept) -> PolicyBelief {
+        let mut belief = PolicyBelief { ingress: Vec::new(), egress: Vec::new() };
+        if pod.finished || pod.host_network {
+            return belief;
+        }
+        let subject = &pod.profile.subject;
+        for policy in &self.policies {
+            if policy.namespace != subject.namespace || policy.pods.matches(&subject.labels) == Truth::No {
+                continue;
+            }
+            let name = policy.key().to_string();
+            if policy.egress.is_some() {
+                belief.egress.push(name.clone());
+            }
+            if policy.ingress.is_some() {
+                belief.ingress.push(name);
+            }
+        }
+        let namespace = Key { namespace: String::new(), name: subject.namespace.clone() };
+        let mut labels = self.namespaces.get(&namespace).map(|labels| Labels::clone(&labels)).unwrap_or_default();
+        labels.entry(NAMESPACE_NAME.to_owned()).or_insert(namespace.name);
+        for policy in &self.tiered {
+            let pods = policy.pods.as_ref().map_or(Truth::Yes, |pods| pods.matches(&subject.labels));
+            if policy.namespaces.matches(&labels).min(pods) == Truth::No {
+                continue;
+            }
+            let name = format!("{} {}", policy.kind.name(), policy.name);
+            if !policy.egress.is_empty() {
+                belief.egress.push(name.clone());
+            }
+            if !policy.ingress.is_empty() {
+                belief.ingress.push(name);
+            }
+        }
+        belief.ingress.sort_unstable();
+        belief.egress.sort_unstable();
+        belief
+    }
+
+    /// All services, by name, each with its addresses and who its endpoints are.
+    pub fn believe_services(&self, index: &Index) -> Vec<ServiceBelief> {
+        let mut services: Vec<ServiceBelief> = self
+            .services
+            .iter()
+            .map(|service| ServiceBelief {
+                service: service.key().to_string(),
+                addresses: service.addresses.clone(),
+                ports: service.ports.iter().map(ServicePortBelief::from).collect(),
+                endpoints: Vec::new(),
+            })
+            .collect();
+        services.sort_unstable_by(|a, b| a.service.cmp(&b.service));
+        for slice in &self.slices {
+            let key = Key { namespace: slice.key().namespace.clone(), name: slice.service.clone() }.to_string();
+            let at = services.binary_search_by(|service| service.service.cmp(&key));
+            let Some(service) = at.ok().and_then(|at| services.get_mut(at)) else { continue };
+            service.endpoints.extend(slice.addresses.iter().map(|&ip| {
+                let endpoint = index.endpoint(index.find(ip.into()));
+                let named = if endpoint.pod_name.is_empty() { endpoint.reserved_identity } else { endpoint.pod };
+                ServiceEndpoint { ip, named: named.text().to_string() }
+            }));
+        }
+        for service in &mut services {
+            service.endpoints.sort_unstable_by_key(|endpoint| endpoint.ip);
+            service.endpoints.dedup_by_key(|endpoint| endpoint.ip);
+        }
+        services
+    }
+
+    /// All policies, by name.
+    pub fn believe_policies(&self) -> Vec<PolicySummary> {
+        let mut policies: Vec<PolicySummary> = self
+            .policies
+            .iter()
+            .map(|policy| PolicySummary {
+                policy: policy.key().to_string(),
+                ingress: policy.ingress.is_some(),
+                egress: policy.egress.is_some(),
+            })
+            .collect();
+        policies.extend(self.tiered.iter().map(|policy| PolicySummary {
+            policy: format!("{} {}", policy.kind.name(), policy.name),
+            ingress: !policy.ingress.is_empty(),
+            egress: !policy.egress.is_empty(),
+        }));
+        policies.sort_unstable_by(|a, b| a.policy.cmp(&b.policy));
+        policies
+    }
+}
+
+impl From<&ServicePort> for ServicePortBelief {
+    fn from(port: &ServicePort) -> Self {
+        let node_port = (port.node_port != 0).then_some(port.node_port);
+        Self { protocol: port.protocol.name(), port: port.port, node_port }
+    }
+}
+
+impl Named {
+    fn new(index: &Index, id: EndpointId) -> Self {
+        let endpoint = index.endpoint(id);
+        let labels = endpoint.identity.text();
+        Self {
+            sort: id.sort().label(),
+            pod: if endpoint.pod_name.is_empty() { String::new() } else { endpoint.pod.text().to_string() },
+            identity: endpoint.identity_number,
+            labels: labels.split(',').filter(|label| !label.is_empty()).map(str::to_owned).collect(),
+            workload: endpoint.workload.text().to_string(),
+            workload_kind: endpoint.workload_kind.text().to_string(),
+        }
+    }
+}
+
+fn claims(builder: &Builder, address: Address) -> Vec<ClaimBelief> {
+    let claims = builder.claims().of(address);
+    let belief = |(at, claim): (usize, &Claim)| ClaimBelief {
+        object: object(claim),
+        has_it: at == 0,
+        why: why(claims, &claim.owner),
+    };
+    claims.iter().enumerate().map(belief).collect()
+}
+
+fn object(claim: &Claim) -> String {
+    format!("{} {}", claim.owner.kind.name(), claim.owner.key)
+}
+
+/// Why an owner has an address, or has not, among all who claim it.
+fn why(claims: &[Claim], owner: &Owner) -> String {
+    let (Some(first), Some(own)) = (claims.first(), claims.iter().find(|claim| claim.owner == *owner)) else {
+        return "it is not yet in the index".to_owned();
+    };
+    if first.owner == *owner {
+        let rivals = claims.iter().filter(|claim| claim.rank == Rank::Pod).count() > 1;
+        return match own.rank {
+            Rank::Pod if rivals => "the newest of the pods that claim it",
+            Rank::Pod => "its pod runs",
+            Rank::OtherNetwork => "its pod runs, and has it in another network",
+            Rank::Host => "this machine's own",
+            Rank::RemoteNode => "another node's own",
+            Rank::Overlay => "the first of the node's pod network, which its tunnel or bridge has, and no pod has it",
+            Rank::ApiServer => "the Kubernetes API is served there, and nobody else has it",
+            Rank::Service => "the service's own",
+        }
+        .to_owned();
+    }
+    let winner = object(first);
+    match (first.rank == own.rank, first.created == own.created) {
+        (false, _) => format!("{winner} comes first"),
+        (true, false) => format!("{winner} is newer"),
+        (true, true) => format!("{winner} was made in the same second, and its name sorts last"),
+    }
+}
+
+/// Why a pod does not claim the addresses that its object lists.
+fn gave_up(pod: &Kept) -> Option<&'static str> {
+    if pod.host_network {
+        Some("it uses the network of its node, whose address it is")
+    } else if pod.finished {
+        Some("it has finished and given it up")
+    } else {
+        None
+    }
+}
+
+fn selecting(index: &Index, endpoint: &Endpoint, direction: Direction) -> Vec<String> {
+    let text = |policy: PolicyName| match policy.kind {
+        PolicyKind::NetworkPolicy => format!("{}/{}", policy.namespace.text(), policy.name.text()),
+        kind => format!("{} {}", kind.name(), policy.name.text()),
+    };
+    index.policies().selecting(endpoint, direction).map(text).collect()
+}

@@ -1,0 +1,445 @@
+//! From the cache to an [`Index`]: what was touched is brought into the [`Draft`] of the next one.
+//!
+//! | address of | named |
+//! | --- | --- |
+//! | this machine | `reserved:host`, with `reserved:kube-apiserver` if the API is served here |
+//! | another node | `reserved:remote-node`, likewise |
+//! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
+//! | a pod that runs | the pod; pods in the host's network leave the node its name |
+//! | a pod that runs, in another network | the pod, unless anybody above has it; no NetworkPolicy selects it there |
+//! | nobody, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is not known yet |
+//! | a service | the world: a packet that still carries it has not met its backend |
+//! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
+//!
+//! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
+//! has such an identity. Who has an address that several claim is told by [`Claims`].
+
+mod behind;
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::cache::{Touched, is_api};
+use super::claims::{Claim, Claims, Owner, Rank};
+use super::keep::{Elsewhere, Kept, Named};
+use super::networks::{Networks, first_addresses};
+use super::specs::{OVERLAY, Told, node_specs, service_specs};
+use super::{Cache, Key, Kind, Settings};
+use webb_flow::{Address, EndpointId, Sort};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
+use webb_index::{self as index, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, Services};
+
+const HOST: &str = "reserved:host";
+const REMOTE_NODE: &str = "reserved:remote-node";
+const API_SERVER: &str = "reserved:kube-apiserver";
+/// The label that the API server gives to every namespace.
+pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// An owner of addresses, as the draft has it.
+#[derive(Debug)]
+struct Applied {
+    addresses: Box<[Address]>,
+    /// None for owners that are no pods.
+    pod: Option<AppliedPod>,
+}
+
+/// A pod as the draft has it.
+#[derive(Debug)]
+struct AppliedPod {
+    id: EndpointId,
+    named: Arc<Named>,
+    /// What it is in networks beside the cluster's; none if it is in none.
+    elsewhere: Option<EndpointId>,
+    /// Its addresses in the cluster's network.
+    own: Box<[Address]>,
+}
+
+/// The endpoints that are no pods, by what they are.
+#[derive(Debug, Clone, Copy)]
+struct Reserved {
+    host: [EndpointId; 2],
+    remote_node: [EndpointId; 2],
+    api_server: EndpointId,
+}
+
+/// Builds indexes, each from the one before.
+#[derive(Debug, Default)]
+pub(super) struct Builder {
+    draft: Draft,
+    claims: Claims,
+    compiler: Compiler,
+    applied: HashMap<Owner, Applied, webb_flow::hash::RandomState>,
+    /// Each row's row in the policies.
+    subjects: Vec<u32>,
+    namespaces: HashMap<String, Arc<Labels>>,
+    /// None in a builder for nowhere.
+    reserved: Option<Reserved>,
+    nodes: Vec<Owner>,
+    cluster: Arc<str>,
+    node: String,
+    /// Pods with addresses of both families.
+    dual: usize,
+    /// Addresses behind watched interfaces that lead to no known pod.
+    unnamed: HashSet<Address, crate::hash::RandomState>,
+    networks: Networks,
+    changes: Changes,
+}
+
+impl Builder {
+    pub(super) fn new(settings: &Settings) -> Self {
+        let mut draft = Draft::default();
+        let mut make = |kind, number, labels: &[&str]| {
+            let labels = labels.iter().map(|&label| label.to_owned()).collect();
+            let spec = EndpointSpec { identity: number, labels, ..EndpointSpec::default() };
+            draft.add(Sort::Node, Endpoint::new(kind, false, &spec))
+        };
+        let reserved = Reserved {
+            host: [make(index::Kind::Host, 1, &[HOST]), make(index::Kind::Host, 1, &[HOST, API_SERVER])],
+            remote_node: [
+                make(index::Kind::RemoteNode, 6, &[REMOTE_NODE]),
+                make(index::Kind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE]),
+            ],
+            api_server: make(index::Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
+        };
+        let (cluster, node) = (settings.cluster.as_str().into(), settings.node.clone());
+        Self { draft, reserved: Some(reserved), cluster, node, ..Self::default() }
+    }
+
+    pub(super) fn set_ready(&mut self, ready: bool) {
+        self.draft.set_ready(ready);
+    }
+
+    /// Policies that are not compiled because of their size, the first ten by name.
+    pub(super) fn oversize(&self) -> String {
+        self.compiler.oversize().iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    /// How a pod is named; none if it has no address of its own.
+    pub(super) fn id_of(&self, owner: &Owner) -> Option<EndpointId> {
+        self.applied.get(owner)?.pod.as_ref().map(|pod| pod.id)
+    }
+
+    /// What a pod is called in each of its networks; nothing if it has no address of its own.
+    pub(super) fn ids_of(&self, owner: &Owner) -> Vec<EndpointId> {
+        let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
+        pod.into_iter().flat_map(|pod| std::iter::once(pod.id).chain(pod.elsewhere)).collect()
+    }
+
+    /// The interfaces of this node that lead to a pod, in any of its networks.
+    pub(super) fn interfaces_of(&self, owner: &Owner, index: &Index) -> Vec<u32> {
+        let Some(pod) = self.applied.get(owner).and_then(|applied| applied.pod.as_ref()) else { return Vec::new() };
+        let mut interfaces = index.interfaces_of(Some(pod.id));
+        interfaces.extend(pod.elsewhere.iter().flat_map(|id| index.interfaces_of(Some(*id))));
+        interfaces
+    }
+
+    /// The next index.
+    pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
+        self.recycle(cache, now_ns);
+        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others } = touched;
+        let mut relabelled = namespaces;
+        relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
+        if !relabelled.is_empty() {
+            // A namespace's labels are part of all its pods' identities.
+            for pod in cache.pods.iter().filter(|pod| relabelled.contains(&pod.key().namespace)) {
+                pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
+            }
+        }
+        for (key, kept, time_ns) in ended {
+            self.ended(cache, key, &kept, time_ns);
+        }
+        let was_dual = self.dual > 0;
+        // In the order in which it happened, and for equal times in one that does not depend on hashes.
+        let mut pods: Vec<(u64, Arc<Key>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
+        pods.sort_unstable();
+        for (time_ns, key) in pods {
+            let kept = cache.pods.get(&key).map(|pod| pod.value().clone());
+            self.pod(cache, &key, kept, time_ns);
+        }
+        if nodes {
+            self.nodes(cache, now_ns);
+        }
+        if was_dual != (self.dual > 0) {
+            self.draft.set_dual_stack(self.dual > 0);
+            services.extend(cache.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
+        }
+        if !services.is_empty() {
+            self.draft.set_services(Services::new(&service_specs(cache)));
+        }
+        for (key, time_ns) in services {
+            self.service(cache, &key, time_ns);
+        }
+        if policies {
+            let mut specs: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|spec| Arc::clone(spec.value())).collect();
+            specs.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+            let mut tiered: Vec<Arc<TierSpec>> = cache.tiered.iter().map(|spec| Arc::clone(spec.value())).collect();
+            tiered.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+            self.compiler.set_all(specs, tiered);
+        }
+        if others {
+            self.compiler.set_veil(cache.veil());
+        }
+        if policies || self.compiler.is_stale() {
+            self.draft.set_policies(self.compiler.policies().clone());
+        }
+        if let Some(networks) = self.networks.changed() {
+            self.draft.set_networks(&networks);
+        }
+        self.interfaces(&cache.interfaces(), now_ns);
+        self.draft.set_contested(self.claims.contested());
+        self.draft.publish(now_ns, std::mem::take(&mut self.changes))
+    }
+
+    /// Lets go what belonged to rows that nobody asks for any more, and namespaces that are no more.
+    fn recycle(&mut self, cache: &Cache, now_ns: u64) {
+        let freed = self.draft.recycle(now_ns);
+        if freed.is_empty() {
+            return;
+        }
+        for row in freed {
+            if let Some(subject) = self.subjects.get_mut(row as usize) {
+                self.compiler.release(std::mem::take(subject));
+            }
+        }
+        let compiler = &mut self.compiler;
+        self.namespaces.retain(|name, _| {
+            let key = Key { namespace: String::new(), name: name.clone() };
+            cache.namespaces.contains_key(&key) || !compiler.forget_namespace(name)
+        });
+    }
+
+    /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if they are what they
+    /// were.
+    fn namespace(&mut self, cache: &Cache, name: &str) -> bool {
+        let key = Key { namespace: String::new(), name: name.to_owned() };
+        let mut labels = cache.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
+        // The API server would have set it, and policies of hand-written manifests count on it.
+        if !labels.contains_key(NAMESPACE_NAME) {
+            Arc::make_mut(&mut labels).insert(NAMESPACE_NAME.to_owned(), name.to_owned());
+        }
+        let listed = cache.is_whole() || cache.namespaces.contains_key(&key);
+        self.compiler.namespace(name, Labels::clone(&labels), listed);
+        if self.namespaces.get(name) == Some(&labels) {
+            return false;
+        }
+        self.namespaces.insert(name.to_owned(), labels);
+        true
+    }
+
+    fn pod(&mut self, cache: &Cache, key: &Arc<Key>, kept: Option<Kept>, now_ns: u64) {
+        let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
+        let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
+        let had = before.as_ref().map_or(&[][..], |before| &before.own);
+        self.dual -= usize::from(is_dual(had));
+        self.networks.went(had);
+        let addresses: Vec<Address> = kept.iter().flat_map(Kept::own_addresses).copied().map(Address::from).collect();
+        self.dual += usize::from(is_dual(&addresses));
+        self.networks.came(&addresses);
+        let Some(kept) = kept.filter(|_| !addresses.is_empty()) else {
+            self.apply(&owner, 0, &[], now_ns);
+            if let Some(before) = before {
+                self.retire(&before, now_ns);
+                self.changes.went.push(Arc::clone(key));
+            }
+            return;
+        };
+        let (id, named, known) = match &before {
+            Some(before) if self.is_still(cache, &before.named, &kept) => {
+                (before.id, Arc::clone(&before.named), before.elsewhere)
+            }
+            _ => {
+                let (id, named) = self.meet(cache, key, &kept);
+                (id, named, None)
+            }
+        };
+        let others = kept.own_other_addresses();
+        let elsewhere = known.or_else(|| (!others.is_empty()).then(|| self.meet_elsewhere(&named)));
+        let own = addresses.iter().map(|address| (*address, Rank::Pod, id));
+        let others = others.iter().zip(elsewhere.into_iter().cycle());
+        let others = others.map(|(&address, id)| (Address::from(address), Rank::OtherNetwork, id));
+        let claimed: Vec<(Address, Rank, EndpointId)> = own.chain(others).collect();
+        self.apply(&owner, kept.created, &claimed, now_ns);
+        if let Some(applied) = self.applied.get_mut(&owner) {
+            applied.pod = Some(AppliedPod { id, named, elsewhere, own: addresses.into() });
+        }
+        match before {
+            Some(before) if before.id != id => self.retire(&before, now_ns),
+            Some(_) => {}
+            None => self.changes.came.push(Arc::clone(key)),
+        }
+    }
+
+    /// A pod of this node has ended. One that never was in an index with its address (its first sign of that was its
+    /// end, or both came at once) has had it until now: what it sent may still wait for its name.
+    fn ended(&mut self, cache: &Cache, key: Arc<Key>, kept: &Kept, until_ns: u64) {
+        let owner = Owner { kind: Kind::Pod, key };
+        if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
+            return;
+        }
+        let free = |ip: &&IpAddr| self.claims.holder(Address::from(**ip)).is_none();
+        let addresses: Vec<Address> = kept.addresses.iter().filter(free).copied().map(Address::from).collect();
+        if addresses.is_empty() {
+            return;
+        }
+        let Owner { key, .. } = owner;
+        let (id, _) = self.meet(cache, &key, kept);
+        for address in addresses {
+            self.draft.had(address, id, until_ns);
+        }
+        self.draft.retire(id, until_ns);
+        self.changes.went.push(key);
+    }
+
+    fn retire(&mut self, pod: &AppliedPod, now_ns: u64) {
+        self.draft.retire(pod.id, now_ns);
+        if let Some(elsewhere) = pod.elsewhere {
+            self.draft.retire(elsewhere, now_ns);
+        }
+    }
+
+    /// Whether the pod would be named as it is.
+    fn is_still(&mut self, cache: &Cache, named: &Named, kept: &Kept) -> bool {
+        Arc::ptr_eq(&named.profile, &kept.profile)
+            && named.local == self.is_local(kept)
+            && named.node == kept.node
+            && named.namespace_labels == self.labels_of(cache, &named.key.namespace)
+    }
+
+    fn meet(&mut self, cache: &Cache, key: &Arc<Key>, kept: &Kept) -> (EndpointId, Arc<Named>) {
+        let named = Arc::new(Named {
+            key: Arc::clone(key),
+            profile: Arc::clone(&kept.profile),
+            namespace_labels: self.labels_of(cache, &key.namespace),
+            cluster: Arc::clone(&self.cluster),
+            local: self.is_local(kept),
+            node: Arc::clone(&kept.node),
+            subject: self.compiler.subject(Arc::clone(&kept.profile.subject)),
+        });
+        let sort = if named.local { Sort::Local } else { Sort::Remote };
+        let id = self.draft.add_later(sort, Arc::clone(&named) as Arc<dyn Describe>);
+        let row = id.row() as usize;
+        self.subjects.resize(self.subjects.len().max(row + 1), 0);
+        if let Some(subject) = self.subjects.get_mut(row) {
+            *subject = named.subject;
+        }
+        (id, named)
+    }
+
+    /// The pod as it is in networks beside the cluster's.
+    fn meet_elsewhere(&mut self, named: &Arc<Named>) -> EndpointId {
+        let sort = if named.local { Sort::Local } else { Sort::Remote };
+        self.draft.add_later(sort, Arc::new(Elsewhere(Arc::clone(named))))
+    }
+
+    fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
+        if !self.namespaces.contains_key(namespace) {
+            self.namespace(cache, namespace);
+        }
+        self.namespaces.get(namespace).map(Arc::clone).unwrap_or_default()
+    }
+
+    /// A pod that has an address has a node; one with an address alone is of a manifest written by hand, for this
+    /// machine. One with neither is not yet scheduled.
+    pub(super) fn is_local(&self, kept: &Kept) -> bool {
+        if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
+    }
+
+    fn service(&mut self, cache: &Cache, key: &Arc<Key>, now_ns: u64) {
+        let addresses = cache.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
+        let claimed = addresses.into_iter().map(Address::from);
+        let claimed: Vec<(Address, Rank, EndpointId)> = claimed
+            .map(|address| (address, Rank::Service, EndpointId::new(Sort::Service, self.draft.world(address).row())))
+            .collect();
+        self.apply(&Owner { kind: Kind::Service, key: Arc::clone(key) }, 0, &claimed, now_ns);
+    }
+
+    /// This node, all others, and the API; few enough to be done all at once.
+    fn nodes(&mut self, cache: &Cache, now_ns: u64) {
+        let Some(reserved) = self.reserved else { return };
+        let slices = cache.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
+        let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
+        let mut own = cache.own_addresses();
+        let mut told: Vec<Told> = Vec::new();
+        let mut networks = cache.settings.pod_networks.clone();
+        let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
+            let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
+            let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
+            told.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
+        };
+        let [elsewhere, serving] = reserved.remote_node;
+        for node in &cache.nodes {
+            networks.extend(&node.pod_networks);
+            let is_own = node.key().name == self.node;
+            let first = node.pod_networks.iter().flat_map(first_addresses);
+            let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
+            let overlay = Key { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
+            tell(Kind::Node, &overlay, Rank::Overlay, first.collect());
+            if is_own {
+                own.extend(node.all_addresses());
+                continue;
+            }
+            let named = node.all_addresses();
+            let named = named.map(|ip| (ip, if api.contains(&ip) { serving } else { elsewhere }));
+            tell(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
+        }
+        let [plain, serving] = reserved.host;
+        let host = if own.iter().any(|address| api.contains(address)) { serving } else { plain };
+        let this = Key { namespace: String::new(), name: self.node.clone() };
+        tell(Kind::Node, &this, Rank::Host, own.into_iter().map(|address| (address, host)).collect());
+        let kubernetes = Key { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
+        let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
+        tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
+        self.compiler.set_nodes(node_specs(cache, &told));
+
+        self.networks
+            .set_of_nodes(networks, cache.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
+        let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
+        let there: HashSet<&Owner> = owners.iter().collect();
+        for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {
+            self.apply(owner, 0, &[], now_ns);
+        }
+        for (owner, addresses) in told {
+            self.apply(&owner, 0, &addresses, now_ns);
+        }
+        self.nodes = owners;
+    }
+
+    /// Makes these the owner's addresses, each with the id that it is to lead to.
+    fn apply(&mut self, owner: &Owner, created: i64, claimed: &[(Address, Rank, EndpointId)], now_ns: u64) {
+        let before = self.applied.remove(owner).map(|applied| applied.addresses).unwrap_or_default();
+        for &(address, rank, id) in claimed {
+            self.claims.claim(address, Claim { rank, created, owner: owner.clone(), id });
+        }
+        let addresses: Box<[Address]> = claimed.iter().map(|(address, ..)| *address).collect();
+        for address in before.iter().filter(|address| !addresses.contains(address)) {
+            self.claims.give_up(*address, owner);
+            self.settle(*address, now_ns);
+        }
+        for address in &addresses {
+            self.settle(*address, now_ns);
+        }
+        if !addresses.is_empty() {
+            self.applied.insert(owner.clone(), Applied { addresses, pod: None });
+        }
+    }
+
+    /// Gives an address to who has the best claim. What happened before is named by the one who had it then.
+    fn settle(&mut self, address: Address, now_ns: u64) {
+        let unnamed = || self.unnamed.contains(&address).then(|| self.draft.unnamed());
+        let holder = self.claims.holder(address).map(|claim| claim.id).or_else(unnamed);
+        if self.draft.find(address) != holder {
+            self.draft.set(address, holder, Some(now_ns));
+        }
+    }
+}
+
+fn is_dual(addresses: &[Address]) -> bool {
+    let v4 = addresses.iter().filter(|address| address.v4().is_some()).count();
+    v4 > 0 && v4 < addresses.len()
+}

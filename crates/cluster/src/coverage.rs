@@ -1,0 +1,112 @@
+//! Which pods of this node cannot be seen at an interface of it, and what else about this node does not fit together.
+//!
+//! A pod on macvlan, ipvlan or an SR-IOV device has no interface on the node's side, so nothing of it is ever counted
+//! unless somebody says so. Whether an interface leads to a pod is known by the addresses behind it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use super::claims::{Owner, Rank};
+use super::{Cache, Key, Kind, PodInterface};
+use webb_index::Index;
+
+/// How this node's pods are covered by what is watched.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Running pods that use the node's own network, and so have no interface.
+    pub host_network: usize,
+    /// Running pods with addresses of their own to which no watched interface leads.
+    pub unwatched: BTreeSet<Arc<Key>>,
+    /// Interfaces are watched as pods'.
+    pub any_watched: bool,
+    /// The pod in whose network this process runs, if it is in a pod's.
+    pub inside: Option<Arc<Key>>,
+}
+
+impl Cache {
+    /// How the pods of this node are covered by the `watched` interfaces, as far as `index` knows whom these lead to.
+    ///
+    /// A watched interface may lead to a pod that cannot be told, because its namespace could not be asked. As long as
+    /// there are as many of those as pods without an interface, no pod is called unwatched.
+    pub fn coverage(&self, index: &Index, watched: &[PodInterface]) -> Coverage {
+        let builder = self.builder();
+        let own = self.own_addresses();
+        let inside = own.iter().find_map(|&address| {
+            let claims = builder.claims().of(address.into());
+            claims.iter().find(|claim| claim.rank == Rank::Pod).map(|claim| Arc::clone(&claim.owner.key))
+        });
+        let mut coverage = Coverage { any_watched: !watched.is_empty(), inside, ..Coverage::default() };
+        let behind: HashSet<_> = watched.iter().filter_map(|interface| index.behind(interface.index)).collect();
+        let namespaces = |known: bool| -> HashSet<(Option<i32>, u32)> {
+            let interfaces = watched.iter().filter(|interface| index.behind(interface.index).is_some() == known);
+            interfaces.map(|one| (one.namespace, if one.namespace.is_some() { 0 } else { one.index })).collect()
+        };
+        let unknown = namespaces(false).len();
+        for pod in self.pods.iter().filter(|pod| *pod.node == *self.settings.node && !pod.finished) {
+            if pod.host_network {
+                coverage.host_network += 1;
+                continue;
+            }
+            let ids = builder.ids_of(&Owner { kind: Kind::Pod, key: Arc::clone(pod.key()) });
+            if !ids.is_empty() && !ids.iter().any(|id| behind.contains(id)) {
+                coverage.unwatched.insert(Arc::clone(pod.key()));
+            }
+        }
+        if coverage.unwatched.len() <= unknown {
+            coverage.unwatched.clear();
+        }
+        coverage
+    }
+
+    /// Whether there are Node objects and none of them is called as this node is thought to be.
+    pub fn is_on_unknown_node(&self) -> bool {
+        let key = Key { namespace: String::new(), name: self.settings.node.clone() };
+        !self.nodes.is_empty() && !self.nodes.contains_key(&key)
+    }
+
+    /// What this node is called, as far as is known.
+    pub fn node_name(&self) -> &str {
+        &self.settings.node
+    }
+}
+
+/// Pods that are named one by one; the rest as a number.
+const SHOWN: usize = 10;
+
+impl Coverage {
+    /// What is missing in both: an interface that is only late is no complaint.
+    #[must_use]
+    pub fn and(&self, before: &Self) -> Self {
+        Self { unwatched: self.unwatched.intersection(&before.unwatched).cloned().collect(), ..self.clone() }
+    }
+
+    /// What is wrong, for a person; none if nothing is.
+    pub fn complaint(&self) -> Option<String> {
+        if let Some(pod) = &self.inside {
+            return Some(format!(
+                "this process runs in the network of pod {pod} and sees nothing but that pod's own interface: its pod \
+                 needs hostNetwork: true"
+            ));
+        }
+        let count = self.unwatched.len();
+        if count == 0 {
+            return None;
+        }
+        let mut names: Vec<String> = self.unwatched.iter().take(SHOWN).map(ToString::to_string).collect();
+        if count > SHOWN {
+            names.push(format!("and {} more", count - SHOWN));
+        }
+        let names = names.join(", ");
+        Some(if self.any_watched {
+            format!(
+                "no interface of this node leads to {count} of its running pods, so they are not watched: {names} \
+                 (macvlan, ipvlan and SR-IOV interfaces have no side on the node)"
+            )
+        } else {
+            format!(
+                "no interface of a pod is in sight, but {count} pods run on this node: {names}; if this process is in a \
+                 pod, that needs hostNetwork: true, and interfaces.pods must match their interfaces"
+            )
+        })
+    }
+}

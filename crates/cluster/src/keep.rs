@@ -1,0 +1,143 @@
+//! A pod as the cache keeps it.
+//!
+//! What a pod has in common with its replicas (labels, service account, workload, ports) is most of it, and is kept
+//! once for all of them: a cluster has ten times as many pods as kinds of pods.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Pod, identity};
+use webb_flow::sym::Sym;
+use webb_index::policy::spec::{Labels, Subject};
+use webb_index::{Describe, Endpoint, EndpointSpec, Key, Kind, Workload};
+
+/// What replicas share.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Profile {
+    /// Namespace, labels and named ports.
+    pub(super) subject: Arc<Subject>,
+    pub(super) service_account: String,
+    pub(super) workload: Option<Workload>,
+}
+
+/// A pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) profile: Arc<Profile>,
+    pub(super) addresses: Box<[IpAddr]>,
+    /// In networks beside the cluster's.
+    pub(super) other_addresses: Box<[IpAddr]>,
+    pub(super) created: i64,
+    pub(super) node: Arc<str>,
+    pub(super) finished: bool,
+    pub(super) host_network: bool,
+}
+
+impl Kept {
+    /// Its own addresses: none if it has finished or uses the node's.
+    pub(super) fn own_addresses(&self) -> &[IpAddr] {
+        if self.finished || self.host_network { &[] } else { &self.addresses }
+    }
+
+    /// Its own addresses in networks beside the cluster's.
+    pub(super) fn own_other_addresses(&self) -> &[IpAddr] {
+        if self.own_addresses().is_empty() { &[] } else { &self.other_addresses }
+    }
+}
+
+/// What pods share.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    profiles: HashSet<Arc<Profile>>,
+    nodes: HashSet<Arc<str>>,
+    /// How many were met since those that nobody uses any more were last let go.
+    met: usize,
+}
+
+impl Shared {
+    /// The pod, sharing what it has in common with others.
+    pub(super) fn keep(&mut self, namespace: &str, pod: Pod) -> Kept {
+        let Pod {
+            labels,
+            addresses,
+            other_addresses,
+            created,
+            workload,
+            node,
+            finished,
+            host_network,
+            service_account,
+            mut ports,
+            vendor,
+        } = pod;
+        ports.sort_unstable();
+        let subject = Arc::new(Subject { namespace: namespace.to_owned(), labels, ports, vendor });
+        let profile = Profile { subject, service_account, workload };
+        let profile = self.profiles.get(&profile).cloned().unwrap_or_else(|| {
+            let profile = Arc::new(profile);
+            self.profiles.insert(Arc::clone(&profile));
+            self.met += 1;
+            profile
+        });
+        let node = self.nodes.get(node.as_str()).cloned().unwrap_or_else(|| {
+            let node: Arc<str> = node.into();
+            self.nodes.insert(Arc::clone(&node));
+            node
+        });
+        if self.met > 1024 + self.profiles.len() / 2 {
+            self.met = 0;
+            self.profiles.retain(|profile| Arc::strong_count(profile) > 1);
+            self.nodes.retain(|node| Arc::strong_count(node) > 1);
+        }
+        let (addresses, other_addresses) = (addresses.into(), other_addresses.into());
+        Kept { profile, addresses, other_addresses, created, node, finished, host_network }
+    }
+}
+
+/// A pod with all that its names are made of.
+#[derive(Debug, Clone)]
+pub(super) struct Named {
+    pub(super) key: Arc<Key>,
+    pub(super) profile: Arc<Profile>,
+    pub(super) namespace_labels: Arc<Labels>,
+    pub(super) cluster: Arc<str>,
+    pub(super) local: bool,
+    /// The node that it runs on.
+    pub(super) node: Arc<str>,
+    /// Its row in the compiled policies.
+    pub(super) subject: u32,
+}
+
+/// A pod in networks beside the cluster's: of the same names, but no NetworkPolicy selects it there.
+#[derive(Debug)]
+pub(super) struct Elsewhere(pub(super) Arc<Named>);
+
+impl Describe for Elsewhere {
+    fn endpoint(&self) -> Endpoint {
+        Endpoint { policy_subject: 0, other_network: true, ..self.0.endpoint() }
+    }
+}
+
+impl Named {
+    /// Its labels, as Hubble shows them.
+    pub(super) fn labels(&self) -> Vec<String> {
+        let Profile { subject, service_account, .. } = &*self.profile;
+        identity::labels(&self.key.namespace, &self.namespace_labels, &self.cluster, &subject.labels, service_account)
+    }
+}
+
+impl Describe for Named {
+    fn endpoint(&self) -> Endpoint {
+        let labels = self.labels();
+        let spec = EndpointSpec {
+            identity: identity::number(&labels),
+            namespace: self.key.namespace.clone(),
+            pod_name: self.key.name.clone(),
+            labels,
+            workloads: self.profile.workload.clone().into_iter().collect(),
+        };
+        let node = Sym::new(&self.node);
+        Endpoint { policy_subject: self.subject, node, ..Endpoint::new(Kind::Pod, self.local, &spec) }
+    }
+}

@@ -1,0 +1,294 @@
+//! Answers of the API: pages of a list, lines of a watch, errors.
+//!
+//! Each object is cut out first and read on its own, so that one with a wrong field costs only itself. Its head (name
+//! and version) is read apart from the rest, because a watch must go on after an object that is otherwise of no use.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeSeed;
+use serde_json::value::RawValue;
+
+use super::Resource;
+use super::trouble::Trouble;
+use crate::manifest::One;
+use crate::{Checked, Invalid, Key, Object};
+
+/// The annotation of the bookmark that ends a streamed list.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// What an object's metadata tells before anything else is looked at.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) key: Option<Key>,
+    pub(super) version: Option<String>,
+}
+
+/// One object of a list, or of a watch.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) head: Head,
+    /// The object, or why it cannot be used.
+    pub(super) object: Result<Object, String>,
+    /// Parts of it that could not be read, and why.
+    pub(super) passed_over: Vec<Invalid>,
+}
+
+/// One line of a watch.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Added or changed.
+    Applied(Item),
+    Deleted(Head),
+    /// Nothing has happened up to this version; `complete`: the streamed list ends here.
+    Bookmark {
+        version: Option<String>,
+        complete: bool,
+    },
+    Error(Trouble),
+}
+
+impl Event {
+    /// The version that it brings its kind to.
+    pub(super) fn version(&self) -> Option<&str> {
+        match self {
+            Self::Applied(Item { head, .. }) | Self::Deleted(head) => head.version.as_deref(),
+            Self::Bookmark { version, .. } => version.as_deref(),
+            Self::Error(_) => None,
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) version: String,
+    /// Empty on the last page.
+    pub(super) next: String,
+    pub(super) items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct RawEvent<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Cow<'a, str>,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct RawPage<'a> {
+    metadata: RawPageMeta,
+    #[serde(borrow, default)]
+    items: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawPageMeta {
+    #[serde(default)]
+    resource_version: String,
+    #[serde(rename = "continue", default)]
+    next: String,
+}
+
+#[derive(Deserialize)]
+struct RawHead<'a> {
+    #[serde(borrow)]
+    metadata: RawMeta<'a>,
+}
+
+/// Each field raw, so that one of the wrong type does not hide the others.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawMeta<'a> {
+    #[serde(borrow)]
+    name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    namespace: Option<&'a RawValue>,
+    #[serde(borrow)]
+    resource_version: Option<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
+}
+
+/// `v1.Status`, as far as it is read.
+#[derive(Deserialize, Default)]
+struct RawStatus {
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    code: u16,
+}
+
+fn text(raw: Option<&RawValue>) -> Option<String> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+fn meta(object: &RawValue) -> Option<RawMeta<'_>> {
+    serde_json::from_str::<RawHead<'_>>(object.get()).ok().map(|head| head.metadata)
+}
+
+fn head(resource: &Resource, object: &RawValue) -> Head {
+    meta(object).map_or_else(Head::default, |meta| Head {
+        key: text(meta.name).filter(|name| !name.is_empty()).map(|name| resource.key(text(meta.namespace), name)),
+        version: text(meta.resource_version),
+    })
+}
+
+fn item(resource: &Resource, raw: &RawValue) -> Item {
+    let read = One(resource.kind).deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
+    let checked = read
+        .map_err(|error| error.to_string())
+        .and_then(|raw| Object::check(raw).map_err(|invalid| invalid.to_string()));
+    let head = head(resource, raw);
+    match checked {
+        Ok(Checked { object, passed_over }) => Item { head, object: Ok(object), passed_over },
+        Err(why) => {
+            // A policy counts all the same: what it says is unknown.
+            let stand_in = head.key.as_ref().and_then(|key| Object::unreadable(resource.kind, key));
+            let passed_over = stand_in.iter().map(|_| Invalid(why.clone())).collect();
+            Item { head, object: stand_in.ok_or(why), passed_over }
+        }
+    }
+}
+
+/// Reads a page of a list.
+pub(super) fn page(resource: &Resource, body: &[u8]) -> Result<Page, Trouble> {
+    let page: RawPage<'_> = serde_json::from_slice(body)
+        .map_err(|error| Trouble::Garbage(format!("a list of {}: {error}", resource.plural)))?;
+    let items = page.items.unwrap_or_default().into_iter().map(|raw| item(resource, raw)).collect();
+    Ok(Page { version: page.metadata.resource_version, next: page.metadata.next, items })
+}
+
+/// Reads a line of a watch.
+pub(super) fn event(resource: &Resource, line: &[u8]) -> Result<Event, Trouble> {
+    let event: RawEvent<'_> = serde_json::from_slice(line)
+        .map_err(|error| Trouble::Garbage(format!("an event of {}: {error}", resource.plural)))?;
+    Ok(match &*event.kind {
+        "ADDED" | "MODIFIED" => Event::Applied(item(resource, event.object)),
+        "DELETED" => Event::Deleted(head(resource, event.object)),
+        "BOOKMARK" => {
+            let meta = meta(event.object);
+            let annotations = meta.as_ref().and_then(|meta| text_map(meta.annotations));
+            Event::Bookmark {
+                version: meta.and_then(|meta| text(meta.resource_version)),
+                complete: annotations.is_some_and(|all| all.get(INITIAL_EVENTS_END).is_some_and(|is| is == "true")),
+            }
+        }
+        "ERROR" => {
+            let status: RawStatus = serde_json::from_str(event.object.get()).unwrap_or_default();
+            let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            Event::Error(of_status(code, status))
+        }
+        other => return Err(Trouble::Garbage(format!("an event of {} has the type {other:?}", resource.plural))),
+    })
+}
+
+fn text_map(raw: Option<&RawValue>) -> Option<std::collections::BTreeMap<String, String>> {
+    raw.and_then(|raw| serde_json::from_str(raw.get()).ok())
+}
+
+/// Reads the body of an answer that is no success.
+pub(super) fn refusal(status: StatusCode, body: &[u8], after: Option<std::time::Duration>) -> Trouble {
+    let read: RawStatus = serde_json::from_slice(body).unwrap_or_default();
+    match of_status(status, read) {
+        Trouble::Throttled { text, .. } => Trouble::Throttled { text, after },
+        Trouble::Failed { status, text, .. } => Trouble::Failed { status, text, after },
+        other => other,
+    }
+}
+
+fn of_status(status: StatusCode, RawStatus { message, reason, .. }: RawStatus) -> Trouble {
+    // A person reads it, in a log line and in `/readyz`.
+    let mut text: String = message.chars().take(300).collect();
+    if text.is_empty() {
+        text = status.to_string();
+    }
+    if matches!(reason.as_str(), "Expired" | "Gone") {
+        return Trouble::Gone(text);
+    }
+    Trouble::of_status(status, text, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::RESOURCES;
+    use super::*;
+
+    const POD: &str = r#"{"metadata":{"name":"a","namespace":"n","resourceVersion":"7","managedFields":[{}]},"spec":{"containers":null},"status":{"podIP":"10.0.0.1"}}"#;
+
+    fn line(kind: &str, object: &str) -> Event {
+        event(&RESOURCES[0], format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes()).unwrap()
+    }
+
+    /// An object that cannot be used still tells its name and version, so that the watch can go on after it.
+    #[test]
+    fn a_bad_object_keeps_its_head() {
+        let Event::Applied(good) = line("ADDED", POD) else { panic!() };
+        assert_eq!(good.head.version.as_deref(), Some("7"));
+        assert_eq!(good.head.key.unwrap().to_string(), "n/a");
+        assert_eq!(good.object.unwrap().reference().key.to_string(), "n/a");
+        for (bad, why) in [
+            (POD.replace("\"10.0.0.1\"", "7"), "invalid type"),
+            (POD.replace("\"managed", "\"labels\":[],\"managed"), "invalid type"),
+        ] {
+            let Event::Applied(item) = line("MODIFIED", &bad) else { panic!() };
+            assert_eq!(item.head.version.as_deref(), Some("7"), "{bad}");
+            assert_eq!(item.head.key.unwrap().to_string(), "n/a");
+            assert!(item.object.unwrap_err().contains(why));
+        }
+        let Event::Applied(part) = line("MODIFIED", &POD.replace("10.0.0.1", "10.0.0.256")) else { panic!() };
+        assert!(part.object.is_ok() && part.passed_over[0].to_string().contains("not an IP address"));
+        let Event::Applied(nameless) = line("MODIFIED", &POD.replace("\"a\"", "{}")) else { panic!() };
+        assert_eq!((nameless.head.key, nameless.head.version.as_deref()), (None, Some("7")));
+        assert!(nameless.object.is_err());
+    }
+
+    /// Bookmarks, deletions and errors, each by what it asks for.
+    #[test]
+    fn other_events() {
+        let ending = r#"{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}"#;
+        let Event::Bookmark { version, complete } = line("BOOKMARK", ending) else { panic!() };
+        assert_eq!((version.as_deref(), complete), (Some("9"), true));
+        let Event::Bookmark { complete, .. } = line("BOOKMARK", r#"{"metadata":{"resourceVersion":"9"}}"#) else {
+            panic!()
+        };
+        assert!(!complete);
+        let Event::Deleted(head) = line("DELETED", POD) else { panic!() };
+        assert_eq!(head.version.as_deref(), Some("7"));
+        let gone = r#"{"kind":"Status","code":410,"reason":"Expired","message":"too old"}"#;
+        assert!(matches!(line("ERROR", gone), Event::Error(Trouble::Gone(text)) if text == "too old"));
+        assert!(matches!(line("ERROR", "{}"), Event::Error(Trouble::Failed { status: 500, .. })));
+    }
+
+    /// One bad object of a page costs only itself.
+    #[test]
+    fn pages_survive_bad_items() {
+        let body = format!(r#"{{"metadata":{{"resourceVersion":"12","continue":"x"}},"items":[{POD},7,{{}}]}}"#);
+        let page = super::page(&RESOURCES[0], body.as_bytes()).unwrap();
+        assert_eq!((page.version.as_str(), page.next.as_str()), ("12", "x"));
+        assert_eq!(page.items.iter().map(|item| item.object.is_ok()).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#).unwrap().items.len(), 0);
+        assert!(matches!(super::page(&RESOURCES[0], b"{"), Err(Trouble::Garbage(_))));
+    }
+
+    proptest! {
+        /// Whatever a server sends, reading it ends in an answer, not in a panic.
+        #[test]
+        fn nothing_panics(at in 0usize..200, with in any::<u8>(), kind in 0usize..6) {
+            let mut bytes = format!(r#"{{"type":"ADDED","object":{POD}}}"#).into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = with;
+            let _either = event(&RESOURCES[kind], &bytes);
+            bytes.truncate(at);
+            prop_assert!(event(&RESOURCES[kind], &bytes).is_err());
+            let _either = page(&RESOURCES[kind], &bytes);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What is told of a kind of policy that a server has or has not.
+//!
+//! Whether the server has it is for discovery to say: a list of a kind that does not exist is answered with 404, or with
+//! 403 if the role does not name it. As long as a kind that is there has not been listed, any pod may be concerned.
+
+use tokio::sync::Notify;
+
+use super::trouble::Trouble;
+use super::watch::PAGE;
+use crate::{Cache, Kind};
+
+/// The mouth of one kind's watch.
+#[derive(Debug)]
+pub(super) struct Presence<'a> {
+    kind: Kind,
+    /// The kind as texts name it.
+    label: String,
+    cache: &'a Cache,
+    /// Notified when the server does not know the kind, so that discovery is asked at once.
+    doubt: &'a Notify,
+}
+
+impl<'a> Presence<'a> {
+    /// Says of a kind that it is there and not listed yet.
+    pub(super) fn new(kind: Kind, label: &str, cache: &'a Cache, doubt: &'a Notify) -> Self {
+        let presence = Self { kind, label: label.to_owned(), cache, doubt };
+        presence.missing(Some("not listed yet".to_owned()));
+        presence
+    }
+
+    /// All its objects are in the cache.
+    pub(super) fn listed(&self) {
+        self.missing(None);
+        self.unreadable(None);
+    }
+
+    /// A request for it failed. After a list, what is in the cache serves.
+    pub(super) fn failed(&self, trouble: &Trouble, listed: bool) {
+        if trouble.is_absent() {
+            self.doubt.notify_one();
+        }
+        if listed {
+            return;
+        }
+        match trouble {
+            Trouble::Forbidden(_) => self.unreadable(Some(trouble.to_string())),
+            other => self.missing(Some(format!("not listed yet: {other}"))),
+        }
+    }
+
+    /// How many objects make a list long enough to know whether there is one that counts.
+    pub(super) fn enough(&self) -> usize {
+        // Calico writes copies of other policies, which do not count.
+        if self.kind.group().ends_with("projectcalico.org") { PAGE } else { 1 }
+    }
+
+    fn missing(&self, why: Option<String>) {
+        self.cache.set_incomplete(&self.label, why);
+    }
+
+    /// A vendor's kind that may not be read has its effect on all pods; one that is evaluated leaves nothing decided.
+    fn unreadable(&self, why: Option<String>) {
+        match self.kind {
+            Kind::Other(kind) => {
+                self.cache.set_unlisted(kind, why.is_some());
+                self.missing(None);
+            }
+            _ => self.missing(why),
+        }
+    }
+}
+
+impl Drop for Presence<'_> {
+    /// Nobody is there to say when it changes.
+    fn drop(&mut self) {
+        self.listed();
+    }
+}

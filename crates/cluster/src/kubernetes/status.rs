@@ -1,0 +1,353 @@
+//! What the watches say about themselves: counters for the metrics, and the sentence for `/readyz`.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::Kind;
+
+/// Unreadable parts of one kind's objects that are logged.
+const PARTS: usize = 64;
+
+/// Why a watch was started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the labels say it")]
+pub enum Reason {
+    Closed,
+    Quiet,
+    Cut,
+    Gone,
+    Late,
+    Unreachable,
+    Unconfigured,
+    Throttled,
+    Unauthorized,
+    Forbidden,
+    Rejected,
+    Failed,
+    Garbage,
+    Rewound,
+}
+
+impl Reason {
+    /// All reasons, in the order of their numbers.
+    pub const ALL: [Self; 14] = [
+        Self::Closed,
+        Self::Quiet,
+        Self::Cut,
+        Self::Gone,
+        Self::Late,
+        Self::Unreachable,
+        Self::Unconfigured,
+        Self::Throttled,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Rejected,
+        Self::Failed,
+        Self::Garbage,
+        Self::Rewound,
+    ];
+
+    /// As the `reason` label prints it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Quiet => "quiet",
+            Self::Cut => "cut",
+            Self::Gone => "gone",
+            Self::Late => "late",
+            Self::Unreachable => "unreachable",
+            Self::Unconfigured => "unconfigured",
+            Self::Throttled => "throttled",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Rejected => "rejected",
+            Self::Failed => "failed",
+            Self::Garbage => "garbage",
+            Self::Rewound => "rewound",
+        }
+    }
+}
+
+/// A kind as labels and texts name it: with its group if it is a vendor's, whose names are also others'.
+fn label(kind: Kind) -> String {
+    match kind {
+        Kind::Other(other) => format!("{}.{}", other.name(), other.group()),
+        kind => kind.name().to_owned(),
+    }
+}
+
+/// One kind's watch. Written by its watch, read by anyone.
+#[derive(Debug)]
+pub struct Watched {
+    /// Which kind.
+    pub kind: Kind,
+    label: String,
+    started: Instant,
+    synced: AtomicBool,
+    streamed: AtomicU64,
+    paged: AtomicU64,
+    invalid: AtomicU64,
+    unreadable: AtomicU64,
+    unreadable_texts: Mutex<HashSet<String>>,
+    restarts: [AtomicU64; Reason::ALL.len()],
+    /// Milliseconds after `started`, plus one; zero is never.
+    heard: AtomicU64,
+    trouble: Mutex<Option<(Instant, String)>>,
+}
+
+impl Watched {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            label: label(kind),
+            started: Instant::now(),
+            synced: AtomicBool::default(),
+            streamed: AtomicU64::default(),
+            paged: AtomicU64::default(),
+            invalid: AtomicU64::default(),
+            unreadable: AtomicU64::default(),
+            unreadable_texts: Mutex::default(),
+            restarts: std::array::from_fn(|_| AtomicU64::default()),
+            heard: AtomicU64::default(),
+            trouble: Mutex::default(),
+        }
+    }
+
+    /// The kind as labels and texts name it.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// True once a list has come to its end, whatever happened since.
+    pub fn synced(&self) -> bool {
+        self.synced.load(Relaxed)
+    }
+
+    /// Completed lists by how they came: `streamed` in a watch, or `paged`.
+    pub fn lists(&self) -> [(&'static str, u64); 2] {
+        [("streamed", self.streamed.load(Relaxed)), ("paged", self.paged.load(Relaxed))]
+    }
+
+    /// Objects that could not be used.
+    pub fn invalid(&self) -> u64 {
+        self.invalid.load(Relaxed)
+    }
+
+    /// Parts of objects that could not be read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable.load(Relaxed)
+    }
+
+    /// How often the watch was started again for this reason.
+    pub fn restarts(&self, reason: Reason) -> u64 {
+        self.restarts.get(reason as usize).map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Seconds since the last event or bookmark; since the start if there was none.
+    pub fn lag(&self) -> f64 {
+        let now = self.started.elapsed().as_secs_f64();
+        match self.heard.load(Relaxed) {
+            0 => now,
+            #[allow(clippy::cast_precision_loss, reason = "milliseconds of an uptime fit many times")]
+            heard => (now - (heard - 1) as f64 / 1000.0).max(0.0),
+        }
+    }
+
+    /// What is wrong now, and since when; none while the watch runs.
+    pub fn trouble(&self) -> Option<(Instant, String)> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn hear(&self) {
+        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard.store(now.saturating_add(1), Relaxed);
+    }
+
+    pub(super) fn listed(&self, streamed: bool) {
+        let counter = if streamed { &self.streamed } else { &self.paged };
+        counter.fetch_add(1, Relaxed);
+        self.synced.store(true, Relaxed);
+    }
+
+    pub(super) fn add_invalid(&self) {
+        self.invalid.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a part that cannot be read. True if this is to be logged: an object comes again with each change of it,
+    /// and no more than [`PARTS`] different ones are logged.
+    pub(super) fn add_unreadable(&self, text: &str) -> bool {
+        self.unreadable.fetch_add(1, Relaxed);
+        let mut known = self.unreadable_texts.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < PARTS && known.insert(text.to_owned())
+    }
+
+    pub(super) fn restart(&self, reason: Reason) {
+        if let Some(counter) = self.restarts.get(reason as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub(super) fn well(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Notes what is wrong. A trouble that goes on keeps its beginning.
+    pub(super) fn unwell(&self, text: String) {
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *trouble = Some((since, text));
+    }
+
+    /// A new life of the watches lists everything anew.
+    fn begin(&self) {
+        self.synced.store(false, Relaxed);
+        self.well();
+    }
+}
+
+/// All watches.
+#[derive(Debug)]
+pub struct Status {
+    watched: [Watched; Kind::CORE.len()],
+    /// The kinds of policy that were found on the server, and are followed.
+    found: Mutex<Vec<Arc<Watched>>>,
+    /// It is known which kinds of policy the server has.
+    discovered: AtomicBool,
+}
+
+impl Default for Status {
+    fn default() -> Self {
+        Self { watched: Kind::CORE.map(Watched::new), found: Mutex::default(), discovered: AtomicBool::default() }
+    }
+}
+
+impl Status {
+    /// The watch of each kind that every server has.
+    pub fn watched(&self) -> &[Watched] {
+        &self.watched
+    }
+
+    /// The watch of each further kind that this server has.
+    pub fn found(&self) -> Vec<Arc<Watched>> {
+        self.lock_found().clone()
+    }
+
+    fn lock_found(&self) -> MutexGuard<'_, Vec<Arc<Watched>>> {
+        self.found.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True once every kind has been listed that every server has.
+    pub fn synced(&self) -> bool {
+        self.watched.iter().all(Watched::synced)
+    }
+
+    /// True once the rest is known as well: which kinds of policy the server has, and their objects, or why not.
+    pub fn complete(&self) -> bool {
+        let settled = |watched: &Arc<Watched>| watched.synced() || watched.trouble().is_some();
+        self.synced() && self.discovered.load(Relaxed) && self.lock_found().iter().all(settled)
+    }
+
+    /// What keeps names from being complete and fresh; empty if nothing does.
+    ///
+    /// For example `Pod, Node: not listed yet: cannot reach the API server: ... (for 12 s)`.
+    pub fn complaint(&self) -> String {
+        let mut complaint = Complaint::default();
+        for watched in &self.watched {
+            complaint.add(watched);
+        }
+        // Those that were never listed leave verdicts undecided, which is said where that is.
+        for watched in self.lock_found().iter().filter(|watched| watched.synced()) {
+            complaint.add(watched);
+        }
+        complaint.text()
+    }
+
+    pub(super) fn begin(&self) {
+        self.watched.iter().for_each(Watched::begin);
+        self.lock_found().clear();
+        self.discovered.store(false, Relaxed);
+    }
+
+    pub(super) fn discovered(&self) {
+        self.discovered.store(true, Relaxed);
+    }
+
+    /// Begins to show a kind that was found.
+    pub(super) fn add(&self, kind: Kind) -> Arc<Watched> {
+        let watched = Arc::new(Watched::new(kind));
+        let mut found = self.lock_found();
+        found.retain(|known| known.kind != kind);
+        found.push(Arc::clone(&watched));
+        watched
+    }
+
+    /// Shows a kind no longer.
+    pub(super) fn drop(&self, kind: Kind) {
+        self.lock_found().retain(|known| known.kind != kind);
+    }
+}
+
+/// The sentence that says what is wrong with whom.
+#[derive(Default)]
+struct Complaint {
+    /// Kinds by what is wrong with them.
+    parts: Vec<(Vec<String>, String)>,
+    /// All watches lose one server within moments: one time stands for all.
+    began: Option<Instant>,
+}
+
+impl Complaint {
+    fn add(&mut self, watched: &Watched) {
+        let text = match (watched.synced(), watched.trouble()) {
+            (true, None) => return,
+            (false, None) => "not listed yet".to_owned(),
+            (synced, Some((since, trouble))) => {
+                self.began = Some(self.began.map_or(since, |began| began.min(since)));
+                if synced { trouble } else { format!("not listed yet: {trouble}") }
+            }
+        };
+        let kind = watched.label().to_owned();
+        match self.parts.iter_mut().find(|(_, known)| *known == text) {
+            Some((kinds, _)) => kinds.push(kind),
+            None => self.parts.push((vec![kind], text)),
+        }
+    }
+
+    fn text(&self) -> String {
+        let parts: Vec<_> = self.parts.iter().map(|(kinds, text)| format!("{}: {text}", kinds.join(", "))).collect();
+        let age = self.began.map_or_else(String::new, |began| format!(" (for {} s)", began.elapsed().as_secs()));
+        format!("{}{age}", parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A counter that nobody can find would be no counter.
+    #[test]
+    fn reasons_are_in_order() {
+        for (at, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, at);
+        }
+    }
+
+    /// The complaint names each kind, groups what is the same, and goes away.
+    #[test]
+    fn complaints_name_kinds() {
+        let status = Status::default();
+        assert_eq!(status.complaint(), "Pod, Namespace, Node, Service, EndpointSlice, NetworkPolicy: not listed yet");
+        for watched in status.watched() {
+            watched.listed(true);
+        }
+        assert_eq!(status.complaint(), "");
+        status.watched()[0].unwell("no route".to_owned());
+        status.watched()[2].unwell("no route".to_owned());
+        status.watched()[5].unwell("forbidden".to_owned());
+        assert_eq!(status.complaint(), "Pod, Node: no route; NetworkPolicy: forbidden (for 0 s)");
+        status.begin();
+        assert!(!status.synced());
+    }
+}

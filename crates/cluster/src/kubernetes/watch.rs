@@ -1,0 +1,391 @@
+//! Keeps one kind of object in the cache equal to the server's: list, then watch, for ever.
+//!
+//! ```text
+//!            ┌── streamed list (one request, goes on as the watch) ──┐
+//!  no version┤                                                       ├──► watch ──► ended: watch again from the last
+//!            └── pages of 500, where the server has no such lists ───┘      │       version seen (event or bookmark)
+//!                        ▲                                                  │
+//!                        └── version too old, version gone back, silence, or resuming failed three times ──┘
+//! ```
+//!
+//! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
+//! holds less than it could, and an object that was deleted while nobody was looking goes with the next list.
+//!
+//! A server whose store was restored from a backup takes a version of later times without a word, and sends nothing: no
+//! event, no bookmark. So a silent watch is not resumed, but begins with a list.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::answer::{self, Event, Head, Item, Page};
+use super::backoff::{Backoff, Class, random};
+use super::journal::Journal;
+use super::lines::{Lines, Next, whole};
+use super::link::Link;
+use super::presence::Presence;
+use super::trouble::Trouble;
+use super::{Resource, Streaming, Watched};
+use crate::{Cache, Key, Kind, Reference};
+
+/// Objects on one page of a list.
+pub(super) const PAGE: usize = 500;
+
+/// After so many failures in a row of going on from a version, or of streaming a list, the plainest way is taken. Not
+/// sooner, or a server that comes back would have to list for everybody at once.
+const PATIENCE: u32 = 3;
+
+/// The watch of one kind.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    pub(super) resource: &'a Resource,
+    pub(super) link: &'a Link<'a>,
+    pub(super) cache: &'a Cache,
+    pub(super) watched: &'a Watched,
+    pub(super) changed: &'a Notify,
+    /// Whether the server has streamed lists, as far as is known; shared by all kinds.
+    pub(super) streaming: &'a Streaming,
+    pub(super) journal: &'a Journal<'a>,
+    /// For a kind that a server need not have.
+    pub(super) presence: Option<&'a Presence<'a>>,
+}
+
+/// Where a watch stands.
+#[derive(Debug, Default)]
+struct Place {
+    /// The version up to which everything is in the cache; none before a list is complete.
+    version: Option<String>,
+    /// Failures in a row that the request itself may be the reason for, since anything was heard.
+    failures: u32,
+}
+
+impl Watch<'_> {
+    /// Follows the server until it is dropped.
+    pub(super) async fn follow(&self) -> Infallible {
+        let pace = self.link.pace;
+        let mut backoff = Backoff::new(pace);
+        let mut place = Place::default();
+        sleep(random(pace.spread)).await;
+        loop {
+            let began = Instant::now();
+            let Err(trouble) = self.turn(&mut place).await;
+            self.watched.restart(trouble.reason());
+            if trouble == Trouble::Closed && began.elapsed() >= pace.brief {
+                continue;
+            }
+            let trouble = self.after_sync(trouble);
+            if trouble.doubts_request() {
+                place.failures += 1;
+            }
+            let class = trouble.class();
+            if class == Class::Stale || place.failures >= PATIENCE {
+                place.version = None;
+            }
+            let wait = backoff.next(Instant::now(), class, trouble.retry_after());
+            self.say(&trouble, wait);
+            self.pause(wait, &trouble).await;
+        }
+    }
+
+    /// Shows a trouble: to `/readyz` and the log, or as a reason for undecided verdicts.
+    fn say(&self, trouble: &Trouble, wait: Duration) {
+        if let Some(presence) = self.presence {
+            presence.failed(trouble, self.watched.synced());
+            self.changed.notify_one();
+            // No such kind (any more): no trouble at all.
+            if trouble.is_absent() {
+                return;
+            }
+        }
+        // A list is as good as the watch that went before: nothing is amiss yet.
+        if *trouble != Trouble::Closed && trouble.class() != Class::Stale {
+            self.watched.unwell(trouble.to_string());
+        }
+        self.journal.trouble(self.watched.label(), trouble, wait);
+    }
+
+    /// Waits; for a server out of reach, not for longer than until it answers to another watch.
+    async fn pause(&self, wait: Duration, trouble: &Trouble) {
+        if !trouble.out_of_reach() {
+            return sleep(wait).await;
+        }
+        tokio::select! {
+            () = sleep(wait) => {}
+            () = self.link.back_in_reach() => sleep(random(self.link.pace.relist).min(wait)).await,
+        }
+    }
+
+    /// One watch, with a list before it if there is no version to go on from. Returns when it ends, however it does.
+    async fn turn(&self, place: &mut Place) -> Result<Infallible, Trouble> {
+        if place.version.is_none() && self.streaming.offered() && place.failures < PATIENCE {
+            match self.stream(place).await {
+                Err(trouble) if trouble.refuses_streaming() => {
+                    self.streaming.refuse(self.link.pace.paged);
+                    tracing::info!("the API server does not stream lists: they come in pages ({trouble})");
+                }
+                ended => return ended,
+            }
+        }
+        if place.version.is_none() {
+            self.list(place).await?;
+        }
+        let version = place.version.clone().unwrap_or_default();
+        let lines = self.open(&format!("resourceVersion={}", encoded(&version))).await?;
+        self.well();
+        self.read(lines, place, None).await
+    }
+
+    /// A list as the beginning of a watch.
+    async fn stream(&self, place: &mut Place) -> Result<Infallible, Trouble> {
+        let lines = self.open("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").await?;
+        self.read(lines, place, Some(HashSet::new())).await
+    }
+
+    async fn open(&self, query: &str) -> Result<Lines, Trouble> {
+        let longest = self.link.pace.watch;
+        let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
+        let path =
+            format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}", self.resource.path());
+        Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
+    }
+
+    /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is complete.
+    async fn read(
+        &self,
+        mut lines: Lines,
+        place: &mut Place,
+        mut told: Option<HashSet<Key>>,
+    ) -> Result<Infallible, Trouble> {
+        let pace = self.link.pace;
+        loop {
+            let patience = if told.is_some() { pace.answer } else { pace.quiet };
+            let line = match lines.next(patience).await? {
+                Next::Line(line) => line,
+                Next::End if told.is_some() => {
+                    return Err(Trouble::Cut("before the list was complete".to_owned()));
+                }
+                Next::Silence if told.is_some() => return Err(Trouble::Endless),
+                Next::End => return Err(Trouble::Closed),
+                Next::Silence => return Err(Trouble::Quiet(patience)),
+            };
+            let event = answer::event(self.resource, &line)?;
+            self.watched.hear();
+            if told.is_none() {
+                place.advance(event.version())?;
+            }
+            match event {
+                Event::Error(trouble) => return Err(trouble),
+                Event::Applied(item) => self.apply(item, told.as_mut()),
+                Event::Deleted(head) => self.delete(head),
+                // A server that knows streamed lists sends no other bookmark before the one that ends the list.
+                Event::Bookmark { complete: false, .. } if told.is_some() => {
+                    return Err(Trouble::Endless);
+                }
+                Event::Bookmark { version, complete } => {
+                    if let Some(told) = told.take_if(|_| complete) {
+                        self.complete(&told, true);
+                        *place = Place { version, failures: 0 };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Follows a kind of which only matters whether it has an object: a short list now and then instead of a watch.
+    pub(super) async fn look_now_and_then(&self) -> Infallible {
+        let pace = self.link.pace;
+        let mut backoff = Backoff::new(pace);
+        loop {
+            let wait = match self.look().await {
+                Ok(()) => pace.discovery.saturating_sub(random(pace.discovery / 4)),
+                Err(trouble) => {
+                    self.watched.restart(trouble.reason());
+                    let trouble = self.after_sync(trouble);
+                    let wait = backoff.next(Instant::now(), trouble.class(), trouble.retry_after());
+                    self.say(&trouble, wait);
+                    wait
+                }
+            };
+            sleep(wait).await;
+        }
+    }
+
+    /// Lists until there is an object that counts. Whatever else there is makes no difference.
+    async fn look(&self) -> Result<(), Trouble> {
+        let (mut told, mut next) = (HashSet::new(), String::new());
+        loop {
+            let page = self.page(self.presence.map_or(PAGE, Presence::enough), &next).await?;
+            for item in page.items {
+                let counts = item.head.key.as_ref().is_some_and(|key| self.counts(key));
+                if told.is_empty() && counts {
+                    self.apply(item, Some(&mut told));
+                }
+            }
+            self.watched.hear();
+            if page.next.is_empty() || !told.is_empty() {
+                self.complete(&told, false);
+                return Ok(());
+            }
+            next = page.next;
+        }
+    }
+
+    fn counts(&self, key: &Key) -> bool {
+        matches!(self.resource.kind, Kind::Other(kind) if kind.counts(&key.name))
+    }
+
+    /// A 403 after a list has another meaning than before.
+    fn after_sync(&self, trouble: Trouble) -> Trouble {
+        match trouble {
+            Trouble::Forbidden(text) if self.watched.synced() => Trouble::Withheld(text),
+            other => other,
+        }
+    }
+
+    async fn page(&self, limit: usize, next: &str) -> Result<Page, Trouble> {
+        let mut path = format!("{}?limit={limit}", self.resource.path());
+        if !next.is_empty() {
+            path.push_str(&format!("&continue={}", encoded(next)));
+        }
+        let body = self.link.get(&path, self.resource.accept_list()).await?.into_body();
+        answer::page(self.resource, &whole(body, self.link.pace.answer).await?)
+    }
+
+    /// A list in pages.
+    async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
+        let (mut told, mut next) = (HashSet::new(), String::new());
+        loop {
+            let page = self.page(PAGE, &next).await?;
+            for item in page.items {
+                self.apply(item, Some(&mut told));
+            }
+            self.watched.hear();
+            if page.next.is_empty() {
+                self.complete(&told, false);
+                *place = Place { version: Some(page.version), failures: 0 };
+                return Ok(());
+            }
+            next = page.next;
+            // A page is some milliseconds of work: the other watches get their turn.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn well(&self) {
+        self.watched.well();
+        self.journal.well();
+    }
+
+    fn complete(&self, told: &HashSet<Key>, streamed: bool) {
+        self.cache.keep_only(self.resource.kind, told);
+        self.watched.listed(streamed);
+        if let Some(presence) = self.presence {
+            presence.listed();
+        }
+        self.well();
+        self.changed.notify_one();
+        tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
+    }
+
+    /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
+    fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) {
+        let Item { head: Head { key, .. }, object, passed_over } = item;
+        let kind = self.resource.kind.name();
+        for why in passed_over {
+            let name = key.as_ref().map_or_else(String::new, ToString::to_string);
+            let text = format!("a part of {kind} {name} cannot be read and is passed over: {why}");
+            if self.watched.add_unreadable(&text) {
+                tracing::warn!("{text}");
+            } else {
+                tracing::debug!("{text}");
+            }
+        }
+        match object {
+            Ok(object) => {
+                self.cache.upsert(object);
+                self.changed.notify_one();
+            }
+            Err(why) => {
+                self.watched.add_invalid();
+                let name = key.as_ref().map_or_else(|| "without a name".to_owned(), ToString::to_string);
+                tracing::warn!("{kind} {name} cannot be used: {why}");
+            }
+        }
+        if let (Some(told), Some(key)) = (told, key) {
+            told.insert(key);
+        }
+    }
+
+    fn delete(&self, Head { key, .. }: Head) {
+        if let Some(key) = key {
+            self.cache.remove(&Reference { kind: self.resource.kind, key });
+            self.changed.notify_one();
+        } else {
+            self.watched.add_invalid();
+            tracing::warn!("a {} without a name was deleted", self.resource.kind.name());
+        }
+    }
+}
+
+impl Place {
+    /// Goes on to a version that an event or a bookmark carries. A version that goes back is trouble.
+    fn advance(&mut self, to: Option<&str>) -> Result<(), Trouble> {
+        self.failures = 0;
+        let Some(to) = to else { return Ok(()) };
+        if let Some(from) = &self.version
+            && compare(to, from) == Some(Ordering::Less)
+        {
+            return Err(Trouble::Rewound { from: from.clone(), to: to.to_owned() });
+        }
+        self.version = Some(to.to_owned());
+        Ok(())
+    }
+}
+
+/// Which of two versions is the later one; none if they are not the numbers that Kubernetes' own resources have.
+fn compare(one: &str, other: &str) -> Option<Ordering> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
+    (digits(one) && digits(other)).then(|| one.len().cmp(&other.len()).then_with(|| one.cmp(other)))
+}
+
+/// A server's own word, safe in a query.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Versions are compared as numbers of any length; what is no number is not compared.
+    #[test]
+    fn versions_are_numbers() {
+        assert_eq!(compare("9", "10"), Some(Ordering::Less));
+        assert_eq!(compare("184467440737095516160", "184467440737095516159"), Some(Ordering::Greater));
+        assert_eq!(compare("12", "12"), Some(Ordering::Equal));
+        assert_eq!((compare("a", "12"), compare("", "1")), (None, None));
+        let mut place = Place { version: Some("12".to_owned()), failures: 2 };
+        assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
+        assert_eq!(place.advance(Some("13")), Ok(()));
+        assert!(matches!(place.advance(Some("11")), Err(Trouble::Rewound { .. })));
+    }
+
+    /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.
+    #[test]
+    fn tokens_are_encoded() {
+        assert_eq!(encoded("eyJ2+/a=.-_~ é"), "eyJ2%2B%2Fa%3D.-_~%20%C3%A9");
+    }
+}

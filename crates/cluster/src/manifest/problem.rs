@@ -1,0 +1,91 @@
+//! What can be wrong with a manifest.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::Manifest;
+use webb_settings::file::FileError;
+
+/// Something in a manifest that can't be used; the rest is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// Line of the mistake, or of the object's beginning where the mistake has no line.
+    pub line: u64,
+    /// Which object, as far as is known: `Pod default/xwing`.
+    pub object: String,
+    /// What was found and what was expected.
+    pub text: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "{}:{}: {}: {}", self.file, self.line, self.object, self.text)
+    }
+}
+
+/// Why a manifest can't be used at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ManifestError {
+    /// The file can't be read.
+    #[error("cannot read the manifest {file}: {why}")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// What is in the way.
+        why: FileError,
+    },
+    /// The file has nothing in it, as one that is about to be written.
+    #[error("the manifest {file} is empty: expected Kubernetes objects; what was read before stays")]
+    Empty {
+        /// The file.
+        file: String,
+    },
+    /// The file isn't YAML.
+    #[error("{file}:{line}: not valid YAML: {why}")]
+    Yaml {
+        /// The file.
+        file: String,
+        /// Where reading ended.
+        line: u64,
+        /// What the parser said.
+        why: String,
+    },
+}
+
+/// Problems so far, at most as many as are worth reading.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    file: Arc<str>,
+    list: Vec<Problem>,
+    further: usize,
+}
+
+impl Problems {
+    pub(super) fn new(file: &Arc<str>) -> Self {
+        Self { file: Arc::clone(file), ..Self::default() }
+    }
+
+    pub(super) fn push(&mut self, line: u64, object: String, text: String) {
+        if self.is_full() {
+            self.further += 1;
+        } else {
+            self.list.push(Problem { file: Arc::clone(&self.file), line, object, text });
+        }
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.list.len() >= Manifest::MAX_PROBLEMS
+    }
+
+    /// Counts what isn't looked at any more.
+    pub(super) fn skip(&mut self, objects: usize) {
+        self.further += objects;
+    }
+
+    pub(super) fn finish(mut self) -> (Vec<Problem>, usize) {
+        self.list.sort_by_key(|problem| problem.line);
+        (self.list, self.further)
+    }
+}

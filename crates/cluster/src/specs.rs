@@ -1,0 +1,52 @@
+//! Services and nodes, as the index takes them.
+
+use std::collections::BTreeMap;
+
+use super::claims::{Owner, Rank};
+use super::{Cache, Key, Kind};
+use webb_flow::{Address, EndpointId};
+use webb_index::ServiceSpec;
+use webb_index::policy::NodeSpec;
+
+/// Every service that has ports, in the order of their names.
+pub(super) fn service_specs(cache: &Cache) -> Vec<ServiceSpec> {
+    let mut all: Vec<ServiceSpec> = cache
+        .services
+        .iter()
+        .filter(|service| !service.ports.is_empty())
+        .map(|service| ServiceSpec {
+            namespace: service.key().namespace.clone(),
+            name: service.key().name.clone(),
+            addresses: service.addresses.iter().copied().map(Address::from).collect(),
+            ports: service.ports.clone(),
+        })
+        .collect();
+    all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    all
+}
+
+/// The addresses of an owner, each with the id that it is to lead to.
+pub(super) type Told = (Owner, Vec<(Address, Rank, EndpointId)>);
+
+/// What stands after a node's name in the owner of its addresses in its own pods' network.
+pub(super) const OVERLAY: &str = " (overlay)";
+
+/// The nodes as policies look at them, by name; `told` has all addresses that are known to be theirs.
+pub(super) fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
+    let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
+    for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
+        let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
+        let spec = specs.entry(name).or_insert_with(|| {
+            let key = Key { namespace: String::new(), name: name.to_owned() };
+            let node = cache.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
+            NodeSpec {
+                name: key.name,
+                labels: node.labels,
+                listed: node.addresses.into_iter().map(Address::from).collect(),
+                own: Vec::new(),
+            }
+        });
+        spec.own.extend(addresses.iter().map(|(address, ..)| *address));
+    }
+    specs.into_values().collect()
+}

@@ -1,0 +1,110 @@
+//! Whether a packet was dropped for a policy.
+//!
+//! The kernel says where a packet was dropped, not for whose rule, nor which connection it was of. Policies forbid
+//! connections, so a packet is held against them as the opening one of its connection only if it is that. A reply
+//! follows its connection: dropped though policies allow that, it was dropped for something else (connection tracking
+//! called it invalid, say).
+
+use webb_flow::{Direction, Flow, L4, Reason, SctpChunk, Sort, TcpFlags};
+use webb_index::{Index, policy};
+
+/// What a drop has to do with policies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denial {
+    /// A policy forbids it.
+    Denied,
+    /// It was dropped for something else, or it is not known that a policy forbids it.
+    Other,
+    /// A policy forbids it if the packet opened its connection, which connection tracking knows.
+    IfOpening,
+}
+
+/// A drop under a reason that an enforcer of policies gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Suspect {
+    /// The reason that the kernel gave.
+    pub kernel: Reason,
+    /// The reason that it has if no rule allows the packet.
+    pub denied: Reason,
+    /// The reason that it has if a rule forbids the packet.
+    pub deny: Reason,
+}
+
+/// Which packet of a connection it is, as far as the packet tells.
+enum Place {
+    Opening,
+    Later,
+    /// UDP between two ports that say nothing.
+    Either,
+    /// An error about another packet, whose connection it follows.
+    Related,
+}
+
+/// Whether the sender of a datagram opened the conversation, where the ports tell: of two, the well-known one is the
+/// server's.
+pub fn opened_by_sender(flow: &Flow) -> Option<bool> {
+    const WELL_KNOWN: u16 = 1024;
+    match (flow.source_port < WELL_KNOWN, flow.destination_port < WELL_KNOWN) {
+        (false, true) => Some(true),
+        (true, false) => Some(false),
+        _ => None,
+    }
+}
+
+fn place(flow: &Flow) -> Place {
+    let opens = match flow.l4 {
+        L4::Tcp => flow.tcp_flags.has(TcpFlags::SYN) && !flow.tcp_flags.has(TcpFlags::ACK),
+        L4::Sctp => flow.sctp_chunk == SctpChunk::Init,
+        L4::Udp => match opened_by_sender(flow) {
+            Some(opened) => opened,
+            None => return Place::Either,
+        },
+        // Echo replies are later packets, and errors belong to the connection of the packet that they cite.
+        L4::IcmpV4 if matches!(flow.icmp_type, 3 | 4 | 5 | 11 | 12) => return Place::Related,
+        L4::IcmpV6 if matches!(flow.icmp_type, 1..=4) => return Place::Related,
+        L4::IcmpV4 => flow.icmp_type != 0,
+        L4::IcmpV6 => flow.icmp_type != 129,
+        _ => true,
+    };
+    if opens { Place::Opening } else { Place::Later }
+}
+
+impl Suspect {
+    /// Decides, and gives the flow the reason and the direction that follow.
+    pub fn judge(self, flow: &mut Flow, index: &Index) -> Denial {
+        (flow.reason, flow.direction) = (self.kernel, direction(flow));
+        let Some(forbidden) = index.policies().forbids(index, flow) else { return Denial::Other };
+        let denial = match place(flow) {
+            Place::Related => Denial::Other,
+            Place::Later if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::Other,
+            Place::Either if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::IfOpening,
+            Place::Opening | Place::Later | Place::Either => Denial::Denied,
+        };
+        if denial == Denial::Denied {
+            (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
+        }
+        denial
+    }
+
+    /// True if a policy forbids the packet, of which it has become known that it opened its connection.
+    pub fn opening(self, flow: &mut Flow, index: &Index) -> bool {
+        let forbidden = index.policies().forbids(index, flow);
+        if let Some(forbidden) = forbidden {
+            (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
+        }
+        forbidden.is_some()
+    }
+
+    fn reason(self, forbidden: policy::Denial) -> Reason {
+        if forbidden.explicit { self.deny } else { self.denied }
+    }
+}
+
+/// The direction of a dropped packet, by which end is a pod of this node.
+pub(super) fn direction(flow: &Flow) -> Direction {
+    match (flow.source.sort(), flow.destination.sort()) {
+        (Sort::Local, _) => Direction::Egress,
+        (_, Sort::Local) => Direction::Ingress,
+        _ => Direction::Unknown,
+    }
+}

@@ -1,0 +1,127 @@
+//! A bounded table whose entries expire.
+//!
+//! Expiry follows the order of insertion and costs nothing but the entries that expire. At the bound the oldest entry
+//! makes room: what is waited for comes soon or not at all, so of two entries the younger one is worth more.
+
+use std::collections::VecDeque;
+use std::hash::Hash;
+
+use hashbrown::HashMap;
+
+use webb_flow::hash::RandomState;
+
+/// Entries by key, each with the time of its insertion in nanoseconds.
+#[derive(Debug)]
+pub struct Expiring<K, V> {
+    entries: HashMap<K, (u64, V), RandomState>,
+    /// Oldest first. An entry that was removed or replaced leaves its place here until the next compaction.
+    order: VecDeque<(u64, K)>,
+    life_ns: u64,
+    most: usize,
+}
+
+impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
+    /// A table of at most `most` entries that live for `life_ns`. Memory is taken as they come.
+    pub fn new(life_ns: u64, most: usize) -> Self {
+        Self { entries: HashMap::default(), order: VecDeque::new(), life_ns, most }
+    }
+
+    /// Puts an entry in. Returns the one that it takes the place of: that of the same key, or the oldest of a full table.
+    pub fn insert(&mut self, key: K, value: V, now_ns: u64) -> Option<V> {
+        if self.order.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.order.retain(|(since_ns, key)| entries.get(key).is_some_and(|(known_ns, _)| known_ns == since_ns));
+        }
+        let same = self.remove(&key);
+        let oldest = if self.entries.len() >= self.most { self.pop() } else { None };
+        self.order.push_back((now_ns, key));
+        self.entries.insert(key, (now_ns, value));
+        same.or(oldest)
+    }
+
+    /// The entry of a key.
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.entries.get(key).map(|(_, value)| value)
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        self.entries.remove(key).map(|(_, value)| value)
+    }
+
+    /// Takes out what has lived long enough, and returns how many entries that were.
+    pub fn expire(&mut self, now_ns: u64) -> u64 {
+        let mut expired = 0;
+        while self.order.front().is_some_and(|(since_ns, _)| since_ns.saturating_add(self.life_ns) <= now_ns) {
+            expired += u64::from(self.pop_front().is_some());
+        }
+        expired
+    }
+
+    /// Takes out the oldest entry.
+    fn pop(&mut self) -> Option<V> {
+        loop {
+            let oldest = self.pop_front();
+            if oldest.is_some() || self.order.is_empty() {
+                return oldest;
+            }
+        }
+    }
+
+    /// Takes out the first place in order, and the entry if it is still there.
+    fn pop_front(&mut self) -> Option<V> {
+        let (since_ns, key) = self.order.pop_front()?;
+        if self.entries.get(&key).is_some_and(|(known_ns, _)| *known_ns == since_ns) { self.remove(&key) } else { None }
+    }
+
+    /// True without entries.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The oldest goes first, by time and for want of room; an entry that was put in again is young again.
+    #[test]
+    fn the_oldest_goes_first() {
+        let mut table = Expiring::new(60, 2);
+        assert_eq!(table.insert('a', 1, 0), None);
+        assert_eq!(table.insert('b', 2, 10), None);
+        assert_eq!(table.insert('a', 3, 20), Some(1));
+        assert_eq!(table.expire(79), 1, "b, which is 69 old");
+        assert_eq!(table.insert('c', 4, 80), None);
+        assert_eq!(table.insert('d', 5, 80), Some(3), "a, for want of room");
+        assert_eq!((table.remove(&'c'), table.get(&'d'), table.len()), (Some(4), Some(&5), 1));
+        assert_eq!((table.expire(140), table.is_empty()), (1, true));
+    }
+
+    proptest! {
+        /// Nothing is kept beyond its life, beyond the bound, or without an end in the list of places.
+        #[test]
+        fn memory_is_bounded(steps in prop::collection::vec((0_u8..40, 0_u64..30, any::<bool>()), 0..600)) {
+            let mut table = Expiring::new(100, 16);
+            let mut now_ns = 0;
+            for (key, passed_ns, remove) in steps {
+                now_ns += passed_ns;
+                table.expire(now_ns);
+                if remove {
+                    table.remove(&key);
+                } else {
+                    table.insert(key, now_ns, now_ns);
+                }
+                prop_assert!(table.len() <= 16 && table.order.len() <= 2 * 16 + 66);
+                prop_assert!(table.entries.values().all(|(since_ns, _)| now_ns - since_ns < 100));
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The second look at a flow with an address that somebody else is behind: a service's, or a node's.
+//!
+//! A packet to a service's address is named by the service *and* by the backend that answers, its reply likewise on
+//! the other side; a packet that a node sends in a pod's stead (masquerade) gets its pod back. Addresses stay those of
+//! the packet where a service is named, and become the pod's where it was masqueraded: Hubble shows the address before
+//! the node's took its place too (hubble-contract §5.4).
+
+use super::name;
+use super::nat::{Connection, Peer, Table};
+use webb_flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
+use webb_index::{Index, Kind};
+
+/// What became of a second look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Named {
+    /// Nobody is behind the address, or connection tracking has no say: the flow is as it was.
+    Plain,
+    /// Somebody was found.
+    Found,
+    /// It is a service, but who answers is not known.
+    Alone,
+}
+
+/// What a second look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// What became of it.
+    pub named: Named,
+    /// The destination's own address and port, where the packet has a service's.
+    pub backend: Option<Peer>,
+    /// Connection tracking on this node would know more: asking again is worth while.
+    pub may_come: bool,
+}
+
+const PLAIN: Look = Look { named: Named::Plain, backend: None, may_come: false };
+
+/// Names both ends of a flow afresh by what `index` and `table` know.
+pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
+    name(flow, index);
+    let (source, destination) = (index.endpoint(flow.source).kind, index.endpoint(flow.destination).kind);
+    if !matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) {
+        return PLAIN;
+    }
+    let seen = Connection::of(flow);
+    // A port that a node took for its own end may be a service's too; which way the connection goes tells them apart,
+    // or, where that was only guessed, that connection tracking knows it.
+    let to = service(index, flow.destination, seen.destination, flow.l4);
+    if to != ServiceId::NONE {
+        let backend = table.backend(&seen);
+        if backend.is_some() || flow.reply != Reply::Yes {
+            flow.service = ServiceEnd::destination(to);
+            if let Some((address, _)) = backend {
+                flow.destination = index.find_at(address, flow.time_ns);
+            }
+            return of_service(backend, destination);
+        }
+    }
+    let from = service(index, flow.source, seen.source, flow.l4);
+    if from != ServiceId::NONE {
+        let backend = table.backend(&seen.reversed());
+        if backend.is_some() || flow.reply != Reply::No {
+            flow.service = ServiceEnd::source(from);
+            if let Some((address, _)) = backend {
+                flow.source = index.find_at(address, flow.time_ns);
+            }
+            return of_service(backend, source);
+        }
+    }
+    if let Some((address, _)) = table.origin(&seen) {
+        flow.source_ip = address;
+        flow.source = index.find_at(address, flow.time_ns);
+        return Look { named: Named::Found, ..PLAIN };
+    }
+    if let Some((address, _)) = table.origin(&seen.reversed()) {
+        flow.destination_ip = address;
+        flow.destination = index.find_at(address, flow.time_ns);
+        return Look { named: Named::Found, ..PLAIN };
+    }
+    // This node's own address: most often it speaks for itself, perhaps in a pod's stead.
+    let opens = source == Kind::Host && flow.reply != Reply::Yes;
+    let answers = destination == Kind::Host && flow.reply != Reply::No;
+    Look { may_come: opens || answers, ..PLAIN }
+}
+
+/// Another node translates what is sent to its own address; nothing of that is known here.
+fn of_service(backend: Option<Peer>, front: Kind) -> Look {
+    let named = if backend.is_some() { Named::Found } else { Named::Alone };
+    Look { named, backend, may_come: backend.is_none() && front != Kind::RemoteNode }
+}
+
+fn service(index: &Index, id: EndpointId, (address, port): Peer, protocol: L4) -> ServiceId {
+    match id.sort() {
+        sort @ (Sort::Service | Sort::Node) => index.services().find(address, port, protocol, sort == Sort::Node),
+        _ => ServiceId::NONE,
+    }
+}

@@ -1,0 +1,298 @@
+//! Policy verdicts: what policies say of a connection, and what became of it.
+//!
+//! Each new connection of TCP, UDP or SCTP at a pod's interface is judged once by the policies of that pod and that
+//! direction, and each packet that was dropped for a policy once more. The verdict is a flow of its own, beside that of
+//! the packet:
+//!
+//! | verdict | when |
+//! |---|---|
+//! | `FORWARDED` | policies allow the connection, or none isolates the pod (match `all`, as with Hubble) |
+//! | `DROPPED` | the kernel dropped the packet, and a policy forbids it |
+//! | `AUDIT` | policies forbid the connection and it passed all the same: they are not enforced |
+//!
+//! *Passed* is said only where it is known. A packet that leaves its pod has not passed yet, nor has one at the hook of
+//! the pod that it is for: an enforcer may sit behind that hook. If policies forbid the connection it waits here until
+//! the other side answers (`AUDIT`), a drop is seen (`DROPPED`), or a minute has gone by. Then it is *undecided*, and
+//! counted with the reason ([`Undecided`]).
+//!
+//! A drop may be read before the packet that it is of, when that one waits for a name. So the last drops are remembered
+//! for a while, and a connection whose drop was read does not wait.
+
+use super::expiring::Expiring;
+use super::nat::{Connection, Peer};
+use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
+use webb_index::policy::{Answer, Match};
+use webb_index::{Index, Kind};
+
+/// Connections that may wait for an answer at once: some 2 MB. One more takes the place of the oldest.
+const MOST: usize = 16_384;
+
+/// How long one waits for an answer, from packet to packet and by the clock.
+const PATIENCE_NS: u64 = 60_000_000_000;
+
+/// Drops that are remembered, and for how long: longer than a flow waits for anything.
+const MOST_DROPS: usize = 4096;
+const DROP_NS: u64 = 10_000_000_000;
+
+/// Why no verdict can be told, as the label `reason` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undecided {
+    /// Policies forbid it, and within a minute neither an answer nor a drop was seen.
+    Unanswered,
+    /// Policies forbid it, and so many others waited that it had to make room.
+    Crowded,
+    /// It goes to a service, and which pod answers is not known.
+    Backend,
+    /// Policies forbid it unless the end that has no name is one that they allow.
+    Unnamed,
+    /// Policies forbid the datagram if it opens a conversation, and connection tracking could not be asked.
+    Untracked,
+    /// What decides is not known: an unreadable part, a domain name, a vendor's policy.
+    Policies,
+}
+
+impl Undecided {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 6] =
+        [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies];
+
+    /// As the label has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Unanswered => "unanswered",
+            Self::Crowded => "crowded",
+            Self::Backend => "backend",
+            Self::Unnamed => "unnamed",
+            Self::Untracked => "untracked",
+            Self::Policies => "policies",
+        }
+    }
+}
+
+/// How many connections are undecided, by reason.
+pub type UndecidedCounts = [u64; Undecided::ALL.len()];
+
+/// A connection that waits, at the end of which the verdict will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    connection: Connection,
+    direction: Direction,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    /// When its packet was seen.
+    since_ns: u64,
+    /// What policies say; none where the backend that they speak of is not known yet.
+    ruling: Option<Ruling>,
+    tcp_flags: TcpFlags,
+    /// What the packet was sent to.
+    front: Peer,
+}
+
+/// The connections that wait for their verdict.
+#[derive(Debug)]
+pub struct Verdicts {
+    waiting: Expiring<Key, Waiting>,
+    /// The last drops by protocol and sender: the receiver, and when.
+    dropped: Expiring<(L4, Peer), (Peer, u64)>,
+    now_ns: u64,
+    undecided: UndecidedCounts,
+}
+
+impl Default for Verdicts {
+    fn default() -> Self {
+        let (waiting, dropped) = (Expiring::new(PATIENCE_NS, MOST), Expiring::new(DROP_NS, MOST_DROPS));
+        Self { waiting, dropped, now_ns: 0, undecided: UndecidedCounts::default() }
+    }
+}
+
+/// The receiver of a connection to a service whose backend is not known: in a key it stands for any.
+const ANY_BACKEND: Peer = (Address([0; 16]), 0);
+
+impl Verdicts {
+    /// Lets go of what has waited for too long; `now_ns` is of the clock that flows are stamped with.
+    pub fn turn(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        let unanswered = self.waiting.expire(now_ns);
+        self.count(Undecided::Unanswered, unanswered);
+        self.dropped.expire(now_ns);
+    }
+
+    /// The verdict on a connection that `flow` opens at a pod's interface, if it is known already. `backend` is the
+    /// destination's own address where the packet has a service's.
+    pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let direction = Self::side(flow, index)?;
+        let asked = to(flow, backend);
+        let Some(opinion) = index.policies().judge_one(index, &asked, direction) else {
+            return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
+        };
+        let ruling = Ruling::new(opinion.matched().number(), opinion.decider());
+        // Of a pod behind a service only that is known which holds for all of them.
+        let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
+        if opinion.allows_any_peer() || (opinion.allows() && !any) {
+            return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
+        }
+        let is_unnamed = || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
+        if !index.is_ready() || (opinion.answer == Answer::Undecided && is_unnamed()) {
+            self.count(Undecided::Unnamed, 1);
+            return None;
+        }
+        let connection = Connection::of(&asked);
+        let settled =
+            |(receiver, at): &(Peer, u64)| *at >= flow.time_ns && (any || *receiver == connection.destination);
+        if self.dropped.get(&(flow.l4, connection.source)).is_some_and(settled) {
+            return None;
+        }
+        if opinion.answer == Answer::Undecided && !any {
+            self.count(Undecided::Policies, 1);
+            return None;
+        }
+        let front = (flow.destination_ip, flow.destination_port);
+        let destination = if any { ANY_BACKEND } else { connection.destination };
+        let key = Key { connection: Connection { destination, ..connection }, direction };
+        let ruling = (!any).then_some(ruling);
+        self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
+        None
+    }
+
+    /// At which end of a connection that `flow` opens a pod is to be judged; none if this is not the place.
+    pub fn side(flow: &Flow, index: &Index) -> Option<Direction> {
+        let (pod, direction) = match (flow.point, flow.direction) {
+            (Point::ToStack, Direction::Egress) => (flow.source, Direction::Egress),
+            (Point::ToEndpoint, Direction::Ingress) => (flow.destination, Direction::Ingress),
+            _ => return None,
+        };
+        let endpoint = index.endpoint(pod);
+        (endpoint.kind == Kind::Pod && !endpoint.other_network).then_some(direction)
+    }
+
+    /// The verdict on a datagram of which it could not be found out whether it opens a conversation: what is allowed is
+    /// allowed either way.
+    pub fn untracked(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let direction = Self::side(flow, index)?;
+        let asked = to(flow, backend);
+        let opinion = index.policies().judge_one(index, &asked, direction);
+        if opinion.is_none_or(|opinion| opinion.answer != Answer::Deny) {
+            return self.opened(flow, backend, index);
+        }
+        self.count(Undecided::Untracked, 1);
+        None
+    }
+
+    /// The verdict on a connection that `flow` answers, if it was waited for. `backend` is the source's own address
+    /// where the packet has a service's.
+    pub fn answered(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
+        let direction = match (flow.point, flow.direction, flow.reply) {
+            // A refusal that comes back may be of an enforcer on the way. One that leaves the pod is the pod's.
+            (Point::ToEndpoint, Direction::Egress, Reply::Yes)
+                if flow.l4 != L4::Tcp || !flow.tcp_flags.has(TcpFlags::RST) =>
+            {
+                Direction::Egress
+            }
+            (Point::ToStack, Direction::Ingress, Reply::Yes) => Direction::Ingress,
+            _ => return None,
+        };
+        let opened = flow.reversed();
+        let asked = to(&opened, backend);
+        let connection = Connection::of(&asked);
+        let waiting = self.take(connection, (opened.destination_ip, opened.destination_port), direction)?;
+        if flow.time_ns.saturating_sub(waiting.since_ns) >= PATIENCE_NS {
+            self.count(Undecided::Unanswered, 1);
+            return None;
+        }
+        let opened = Flow { tcp_flags: waiting.tcp_flags, ..opened };
+        let any = opened.service.at_destination() != ServiceId::NONE && backend.is_none();
+        match waiting.ruling {
+            Some(ruling) => Some(verdict(&opened, Verdict::Audit, direction, ruling)),
+            None if any => {
+                self.count(Undecided::Backend, 1);
+                None
+            }
+            None => {
+                let judged = index.policies().judge_one(index, &asked, direction);
+                let became = match judged.map_or(Answer::Allow, |opinion| opinion.answer) {
+                    Answer::Allow => Verdict::Forwarded,
+                    Answer::Deny => Verdict::Audit,
+                    Answer::Undecided => {
+                        self.count(Undecided::Policies, 1);
+                        return None;
+                    }
+                };
+                let matched = judged.map_or(Match::All, |opinion| opinion.matched());
+                let ruling = Ruling::new(matched.number(), judged.and_then(|opinion| opinion.decider()));
+                Some(verdict(&opened, became, direction, ruling))
+            }
+        }
+    }
+
+    /// The verdict on a packet that was dropped for a policy; `flow` has the direction of the policy that forbids it.
+    pub fn denied(&mut self, flow: &Flow, index: &Index) -> Flow {
+        let connection = Connection::of(flow);
+        for direction in [Direction::Egress, Direction::Ingress] {
+            for destination in [connection.destination, ANY_BACKEND] {
+                self.waiting.remove(&Key { connection: Connection { destination, ..connection }, direction });
+            }
+        }
+        self.dropped.insert((flow.l4, connection.source), (connection.destination, flow.time_ns), self.now_ns);
+        let opinion = index.policies().judge_one(index, flow, flow.direction);
+        let (matched, decider) = opinion.map_or((Match::None, None), |opinion| opinion.denying());
+        verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(matched.number(), decider))
+    }
+
+    /// True if an answer is waited for at all.
+    pub fn any_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Connections without a verdict, by [`Undecided::ALL`].
+    pub fn undecided(&self) -> UndecidedCounts {
+        self.undecided
+    }
+
+    fn wait(&mut self, key: Key, waiting: Waiting) {
+        let again = self.waiting.remove(&key).is_some();
+        let crowded = self.waiting.insert(key, waiting, self.now_ns).is_some();
+        // The same ports again: of the connection before, nothing will be seen any more.
+        self.count(Undecided::Unanswered, again.into());
+        self.count(Undecided::Crowded, crowded.into());
+    }
+
+    /// The waiting connection, by its receiver's own address or by the service that it was sent to.
+    fn take(&mut self, connection: Connection, front: Peer, direction: Direction) -> Option<Waiting> {
+        if let Some(waiting) = self.waiting.remove(&Key { connection, direction }) {
+            return Some(waiting);
+        }
+        let any = Key { connection: Connection { destination: ANY_BACKEND, ..connection }, direction };
+        self.waiting.get(&any).filter(|waiting| waiting.front == front)?;
+        self.waiting.remove(&any)
+    }
+
+    fn count(&mut self, reason: Undecided, new: u64) {
+        if let Some(count) = self.undecided.get_mut(reason as usize) {
+            *count += new;
+        }
+    }
+}
+
+/// The flow as it arrives: at the backend's own address, where that is known.
+fn to(flow: &Flow, backend: Option<Peer>) -> Flow {
+    let (destination_ip, destination_port) = backend.unwrap_or((flow.destination_ip, flow.destination_port));
+    Flow { destination_ip, destination_port, ..*flow }
+}
+
+/// The flow of a verdict: the packet's ends and layer 4, but none of its bytes, which its own flow has.
+fn verdict(flow: &Flow, verdict: Verdict, direction: Direction, ruling: Ruling) -> Flow {
+    Flow {
+        event: Event::PolicyVerdict,
+        point: Point::Other,
+        reply: if verdict == Verdict::Dropped { Reply::Unknown } else { Reply::No },
+        verdict,
+        direction,
+        ruling,
+        bytes: 0,
+        packets: 0,
+        ifindex: 0,
+        ..*flow
+    }
+}

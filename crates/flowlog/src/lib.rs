@@ -1,0 +1,24 @@
+//! Flows from files: parses what `hubble observe -o json` and Hubble's flow-log export write.
+//!
+//! A line is read in one pass straight into a [`Flow`](webb_flow::Flow) and its [`Extra`](webb_flow::Extra)
+//! ([`Reader`]); endpoints are interned by their text ([`EndpointInterner`]), since the same few thousand stand in every
+//! file again and again. Memory does not grow with the file: lines are cut from one buffer ([`lines`]), rows of a batch are
+//! used again, and every cache has a limit.
+
+pub mod cardinality;
+mod fields;
+pub mod fuzz;
+mod input;
+mod interner;
+mod json;
+mod lines;
+mod numbers;
+pub mod progress;
+mod reader;
+mod time;
+
+pub use input::{Input, Position, open};
+pub use interner::EndpointInterner;
+pub use json::JsonError;
+pub use lines::{Line, lines};
+pub use reader::{Counts, Reader};

@@ -1,0 +1,46 @@
+//! The two ends of a flow, and the names of an end that its endpoint does not hold: DNS names and the service.
+
+use super::Index;
+use webb_flow::sym::Sym;
+use webb_flow::{Extra, Flow};
+
+/// One end of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum End {
+    Source,
+    Destination,
+}
+
+impl End {
+    /// The opposite end.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Source => Self::Destination,
+            Self::Destination => Self::Source,
+        }
+    }
+
+    /// The DNS names of this end, joined with `,`: those that the flow carries, else those that the other end has
+    /// looked up.
+    pub fn dns_names(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
+        match (extra, self) {
+            (Some(extra), Self::Source) => extra.source_names,
+            (Some(extra), Self::Destination) => extra.destination_names,
+            (None, Self::Source) => index.dns_names(flow.destination, flow.source_ip),
+            (None, Self::Destination) => index.dns_names(flow.source, flow.destination_ip),
+        }
+    }
+
+    /// The service that this end is addressed as, as `namespace/name`.
+    pub fn service(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
+        let own = match (extra, self) {
+            (None, Self::Source) => return index.services().name(flow.service.at_source()).qualified,
+            (None, Self::Destination) => return index.services().name(flow.service.at_destination()).qualified,
+            (Some(extra), Self::Source) => &extra.source_service,
+            (Some(extra), Self::Destination) => &extra.destination_service,
+        };
+        own.as_ref().map_or(Sym::EMPTY, |service| Sym::new(&format!("{}/{}", service.namespace, service.name)))
+    }
+}

@@ -1,0 +1,94 @@
+//! Flow filters: they select the flows that a metric counts (hubble-contract §2.6).
+//!
+//! A [`FilterSpec`] is the filter as written, plain data. [`FlowFilter::new`] compiles it once to a list of predicates,
+//! cheapest first. A flow from the kernel, which has no extras, is matched without lock or allocation: numbers are
+//! compared, and what depends on names is cached by their symbols.
+//!
+//! ```text
+//! file ──metrics::dynamic──▶ FilterSpec ──build──▶ Predicate, Predicate, ... ──▶ Filters::pass
+//! ```
+
+mod address;
+mod build;
+pub mod fuzz;
+mod memo;
+mod names;
+mod predicate;
+mod re2;
+mod seen;
+mod selector;
+mod spec;
+mod status;
+mod uri;
+
+pub use build::FilterError;
+pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
+
+use crate::Index;
+use predicate::Predicate;
+use seen::Seen;
+use webb_flow::{Extra, Flow};
+
+/// One compiled filter. Two are equal if the same was written.
+#[derive(Debug, Clone)]
+pub struct FlowFilter {
+    spec: FilterSpec,
+    predicates: Vec<Predicate>,
+}
+
+impl PartialEq for FlowFilter {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec
+    }
+}
+
+impl FlowFilter {
+    /// Compiles a filter.
+    ///
+    /// # Errors
+    /// Every value that cannot be used, with its field.
+    pub fn new(spec: FilterSpec) -> Result<Self, Vec<FilterError>> {
+        let predicates = build::predicates(&spec)?;
+        Ok(Self { spec, predicates })
+    }
+
+    /// True if all fields match; without any field, every flow does.
+    pub fn matches(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
+        let seen = Seen { flow, extra, index };
+        self.predicates.iter().all(|predicate| predicate.matches(&seen))
+    }
+}
+
+/// The filters of one metric.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filters {
+    /// If there are any, one of them must match.
+    pub include: Vec<FlowFilter>,
+    /// None of them may match.
+    pub exclude: Vec<FlowFilter>,
+}
+
+impl Filters {
+    /// True if the metric is to look at the flow. Nearly free where there are no filters.
+    #[inline]
+    pub fn pass(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
+        if self.include.is_empty() && self.exclude.is_empty() {
+            return true;
+        }
+        self.decide(flow, extra, index)
+    }
+
+    /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry it.
+    pub fn at_home(&mut self, node: &str) {
+        for filter in self.include.iter_mut().chain(&mut self.exclude) {
+            for predicate in &mut filter.predicates {
+                predicate.at_home(node);
+            }
+        }
+    }
+
+    fn decide(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|filter| filter.matches(flow, extra, index));
+        included && !self.exclude.iter().any(|filter| filter.matches(flow, extra, index))
+    }
+}

@@ -1,0 +1,252 @@
+//! The predicates that a filter is made of: one for each field that is set.
+
+use regex::bytes::Regex;
+
+use super::address::Place;
+use super::memo::Memo;
+use super::names::{NodePattern, Pattern, Prefix};
+use super::seen::{Seen, SubType};
+use super::selector::{Selector, label};
+use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
+use super::status::Status;
+use super::uri;
+use crate::{End, ServiceName};
+use webb_flow::sym::Sym;
+use webb_flow::{Extra, L4, Reason};
+
+/// The label that holds the name of a pod's cluster.
+const CLUSTER: (&str, &str) = ("k8s", "io.cilium.k8s.policy.cluster");
+
+/// One value of `event_type`.
+#[derive(Debug, Clone)]
+pub(super) struct EventPredicate {
+    /// 0 is any.
+    pub(super) kind: i32,
+    /// With the reason that a drop of that number has.
+    pub(super) sub_type: Option<(i32, Reason)>,
+}
+
+/// One value of `protocol`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    L4(L4),
+    Icmp,
+    Dns,
+    Http,
+}
+
+/// One field. Its values are alternatives. In the order of their cost.
+#[derive(Debug, Clone)]
+pub(super) enum Predicate {
+    Verdict(Vec<i32>),
+    Direction(Vec<i32>),
+    IpVersion(Vec<i32>),
+    Reply(Vec<bool>),
+    Encrypted(Vec<bool>),
+    Protocol(Vec<Protocol>),
+    Port(End, Vec<u16>),
+    TcpFlags(Vec<u16>),
+    DropReason(Vec<(i32, Reason)>),
+    Event(Vec<EventPredicate>),
+    Identity(End, Vec<u32>),
+    Interface(Vec<InterfaceSpec>),
+    IpTraceId(Vec<u64>),
+    Address(End, Vec<Place>),
+    Translated(Vec<Place>),
+    Pod(End, Vec<Prefix>, Memo),
+    Label(End, Vec<Selector>, Memo),
+    Workload(End, Vec<WorkloadSpec>, Memo),
+    Cluster(End, Vec<String>, Memo),
+    Fqdn(End, Vec<Pattern>, Memo),
+    Status(Vec<Status>),
+    Uuid(Vec<String>),
+    TraceId(Vec<String>),
+    Service(End, Vec<Prefix>, Memo),
+    Method(Vec<String>),
+    Header(Vec<HeaderSpec>),
+    /// With whether the flows of this node fit.
+    Node(Vec<NodePattern>, bool),
+    NodeLabel(Vec<Selector>),
+    DnsQuery(Vec<Regex>),
+    Url(Vec<Regex>),
+    Path(Vec<Regex>),
+}
+
+impl Predicate {
+    pub(super) fn at_home(&mut self, node: &str) {
+        if let Self::Node(patterns, home) = self {
+            *home = patterns.iter().any(|pattern| pattern.fits(node));
+        }
+    }
+
+    pub(super) fn matches(&self, seen: &Seen<'_>) -> bool {
+        let flow = seen.flow;
+        match self {
+            Self::Verdict(wanted) => wanted.contains(&seen.verdict()),
+            Self::Direction(wanted) => wanted.contains(&seen.direction()),
+            Self::IpVersion(wanted) => wanted.contains(&seen.ip_version()),
+            Self::Reply(wanted) => seen.reply().is_some_and(|reply| wanted.contains(&reply)),
+            Self::Encrypted(wanted) => {
+                wanted.contains(&(seen.has_ip() && seen.extra.is_some_and(|extra| extra.encrypted)))
+            }
+            Self::Protocol(wanted) => wanted.iter().any(|protocol| protocol.is_of(seen)),
+            Self::Port(end, wanted) => {
+                let port = if *end == End::Source { flow.source_port } else { flow.destination_port };
+                matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) && wanted.contains(&port)
+            }
+            Self::TcpFlags(wanted) => wanted.iter().any(|bits| flow.tcp_flags.has(*bits)),
+            Self::DropReason(wanted) => {
+                let fits = |(number, reason): &(i32, Reason)| {
+                    seen.extra.map_or(flow.reason == *reason, |extra| extra.drop_reason == *number)
+                };
+                seen.is_dropped() && wanted.iter().any(fits)
+            }
+            Self::Event(wanted) => seen.event().is_some_and(|event| wanted.iter().any(|wanted| wanted.is_of(event))),
+            Self::Identity(end, wanted) => wanted.contains(&seen.endpoint(*end).identity_number),
+            Self::Interface(wanted) => wanted.iter().any(|interface| fits_interface(interface, seen)),
+            Self::IpTraceId(wanted) => wanted.contains(&seen.extra.map_or(0, |extra| extra.ip_trace_id)),
+            Self::Address(end, places) => {
+                seen.address(*end).is_some_and(|at| places.iter().any(|place| place.holds(at)))
+            }
+            Self::Translated(places) => seen.translated().is_some_and(|at| places.iter().any(|place| place.holds(at))),
+            _ => self.names_match(seen),
+        }
+    }
+
+    /// The tests of names that endpoints have: remembered by symbol.
+    fn names_match(&self, seen: &Seen<'_>) -> bool {
+        match self {
+            Self::Pod(end, prefixes, memo) => {
+                let endpoint = seen.endpoint(*end);
+                let (namespace, name) = (endpoint.namespace, endpoint.pod_name);
+                memo.answer((namespace, name), || {
+                    let (namespace, name) = (namespace.text(), name.text());
+                    prefixes.iter().any(|prefix| prefix.fits(&namespace, &name))
+                })
+            }
+            Self::Label(end, selectors, memo) => {
+                let identity = seen.endpoint(*end).identity;
+                memo.answer((identity, Sym::EMPTY), || {
+                    let text = identity.text();
+                    let labels = text.split(',').filter(|label| !label.is_empty());
+                    selectors.iter().any(|selector| selector.selects(labels.clone()))
+                })
+            }
+            Self::Workload(end, wanted, memo) => {
+                let workloads = seen.endpoint(*end).workloads;
+                memo.answer((workloads, Sym::EMPTY), || {
+                    workloads.text().split(',').any(|text| wanted.iter().any(|wanted| fits_workload(wanted, text)))
+                })
+            }
+            Self::Cluster(end, wanted, memo) => {
+                if let Some(extra) = seen.extra {
+                    let name = if *end == End::Source { &extra.source_cluster } else { &extra.destination_cluster };
+                    wanted.contains(name)
+                } else {
+                    let identity = seen.endpoint(*end).identity;
+                    memo.answer((identity, Sym::EMPTY), || {
+                        let text = identity.text();
+                        let mut labels = text.split(',').map(label);
+                        labels.any(|(source, key, value)| {
+                            (source, key) == CLUSTER && wanted.iter().any(|name| name == value)
+                        })
+                    })
+                }
+            }
+            Self::Fqdn(end, patterns, memo) => {
+                let names = seen.names(*end);
+                memo.answer((names, Sym::EMPTY), || {
+                    // No names are none, not one that is empty, which `*` would fit.
+                    let text = names.text();
+                    let mut names = text.split(',').filter(|name| !name.is_empty());
+                    names.any(|name| patterns.iter().any(|pattern| pattern.fits(name)))
+                })
+            }
+            _ => self.rest_matches(seen),
+        }
+    }
+
+    /// The predicates on what hardly any flow but one with an extra has.
+    fn rest_matches(&self, seen: &Seen<'_>) -> bool {
+        let text = |of: fn(&Extra) -> &String| seen.extra.map_or("", |extra| of(extra).as_str());
+        match self {
+            Self::Status(wanted) => seen.http().is_some_and(|http| wanted.iter().any(|status| status.fits(http.code))),
+            Self::Uuid(wanted) => wanted.iter().any(|uuid| uuid == text(|extra| &extra.uuid)),
+            Self::TraceId(wanted) => wanted.iter().any(|id| id == text(|extra| &extra.trace_id)),
+            Self::Service(end, prefixes, memo) => {
+                let fits = |namespace: &str, name: &str| prefixes.iter().any(|prefix| prefix.fits(namespace, name));
+                let Some(extra) = seen.extra else {
+                    let ServiceName { namespace, name, .. } = seen.service(*end);
+                    return memo.answer((namespace, name), || fits(&namespace.text(), &name.text()));
+                };
+                let service = if *end == End::Source { &extra.source_service } else { &extra.destination_service };
+                service.as_ref().is_some_and(|service| fits(&service.namespace, &service.name))
+            }
+            Self::Method(wanted) => {
+                seen.http().is_some_and(|http| wanted.iter().any(|method| method.eq_ignore_ascii_case(&http.method)))
+            }
+            Self::Header(wanted) => seen.http().is_some_and(|http| {
+                http.headers
+                    .iter()
+                    .any(|(key, value)| wanted.iter().any(|wanted| wanted.key == *key && wanted.value == *value))
+            }),
+            Self::Node(patterns, home) => {
+                seen.extra.map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
+            }
+            Self::NodeLabel(selectors) => {
+                let labels = seen.extra.map_or(&[][..], |extra| &extra.node_labels);
+                selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
+            }
+            Self::DnsQuery(expressions) => {
+                seen.dns().is_some_and(|dns| expressions.iter().any(|one| one.is_match(dns.query.as_bytes())))
+            }
+            Self::Url(expressions) => {
+                seen.http().is_some_and(|http| expressions.iter().any(|one| one.is_match(http.url.as_bytes())))
+            }
+            Self::Path(expressions) => seen
+                .http()
+                .and_then(|http| uri::path(&http.url))
+                .is_some_and(|path| expressions.iter().any(|one| one.is_match(&path))),
+            // All others were matched above.
+            _ => false,
+        }
+    }
+}
+
+impl Protocol {
+    fn is_of(self, seen: &Seen<'_>) -> bool {
+        match self {
+            Self::L4(l4) => seen.flow.l4 == l4,
+            Self::Icmp => matches!(seen.flow.l4, L4::IcmpV4 | L4::IcmpV6),
+            Self::Dns => seen.dns().is_some(),
+            Self::Http => seen.http().is_some(),
+        }
+    }
+}
+
+impl EventPredicate {
+    fn is_of(&self, (kind, sub_type): (i32, SubType)) -> bool {
+        let fits = |(number, reason): (i32, Reason)| match sub_type {
+            SubType::Number(is) => is == number,
+            SubType::Reason(is) => is == reason,
+        };
+        (self.kind == 0 || self.kind == kind) && self.sub_type.is_none_or(fits)
+    }
+}
+
+fn fits_interface(wanted: &InterfaceSpec, seen: &Seen<'_>) -> bool {
+    let fits = |index, name: &str| {
+        (wanted.index == 0 || wanted.index == index) && (wanted.name.is_empty() || wanted.name == name)
+    };
+    match seen.extra {
+        Some(extra) => extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name)),
+        // The kernel says the number alone.
+        None => seen.flow.ifindex != 0 && fits(seen.flow.ifindex, ""),
+    }
+}
+
+/// `text` is `name/kind`, as [`crate::Endpoint::workloads`] has it.
+fn fits_workload(wanted: &WorkloadSpec, text: &str) -> bool {
+    let Some((name, kind)) = text.rsplit_once('/') else { return false };
+    (wanted.name.is_empty() || wanted.name == name) && (wanted.kind.is_empty() || wanted.kind == kind)
+}

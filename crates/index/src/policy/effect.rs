@@ -1,0 +1,45 @@
+//! In which directions a pod's verdicts are undecided.
+
+use webb_flow::Direction;
+
+/// A set of directions in which nothing can be said, because something that is not evaluated may decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Effect(u8);
+
+impl Effect {
+    /// Neither direction.
+    pub const NONE: Self = Self(0);
+    /// What comes to the pod.
+    pub const INGRESS: Self = Self(1);
+    /// What the pod sends.
+    pub const EGRESS: Self = Self(2);
+    /// Both directions.
+    pub const BOTH: Self = Self(3);
+
+    /// Both sets together.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether a direction is in it.
+    #[inline]
+    pub fn is_on(self, direction: Direction) -> bool {
+        let bit = match direction {
+            Direction::Ingress => Self::INGRESS,
+            Direction::Egress => Self::EGRESS,
+            Direction::Unknown => Self::NONE,
+        };
+        self.0 & bit.0 != 0
+    }
+
+    /// As the configuration and the label `effect` have it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::INGRESS => "ingress",
+            Self::EGRESS => "egress",
+            Self::BOTH => "both",
+            _ => "none",
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Nodes, as policies look at them: by their labels, and as the one that a pod runs on.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+use super::spec::{Labels, Selector};
+use super::truth::Truth;
+use crate::{Endpoint, Kind};
+use webb_flow::Address;
+use webb_flow::hash::RandomState;
+use webb_flow::sym::Sym;
+
+/// One node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// What its object lists.
+    pub listed: Vec<Address>,
+    /// All that are known to be its own, listed or not.
+    pub own: Vec<Address>,
+}
+
+/// All nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Nodes {
+    /// Whose an address is.
+    owners: HashMap<Address, Sym, RandomState>,
+    /// Addresses that some node's object lists.
+    listed: HashSet<Address, RandomState>,
+    /// By distinct selector: the addresses of the nodes that match, each list in order.
+    sets: Vec<Arc<NodeSet>>,
+}
+
+#[derive(Debug, Default)]
+struct NodeSet {
+    certain: Vec<Address>,
+    maybe: Vec<Address>,
+}
+
+impl Nodes {
+    /// Tables for these nodes and the selectors of `nodes` peers.
+    pub(super) fn new(nodes: &[NodeSpec], selectors: &[Selector]) -> Self {
+        let mut all = Self::default();
+        for node in nodes {
+            let name = Sym::new(&node.name);
+            all.owners.extend(node.own.iter().chain(&node.listed).map(|address| (*address, name)));
+            all.listed.extend(&node.listed);
+        }
+        let set = |selector: &Selector| {
+            let mut set = NodeSet::default();
+            for node in nodes {
+                match selector.matches(&node.labels) {
+                    Truth::Yes => set.certain.extend(&node.listed),
+                    Truth::Maybe => set.maybe.extend(&node.listed),
+                    Truth::No => {}
+                }
+            }
+            set.certain.sort_unstable();
+            set.maybe.sort_unstable();
+            Arc::new(set)
+        };
+        all.sets = selectors.iter().map(set).collect();
+        all
+    }
+
+    /// Whether a `nodes` peer matches who has an address.
+    pub(super) fn holds(&self, set: u32, peer: &Endpoint, address: Address) -> Truth {
+        match peer.kind {
+            Kind::Host | Kind::RemoteNode => {}
+            Kind::Unnamed | Kind::Unknown => return Truth::Maybe,
+            _ => return Truth::No,
+        }
+        let Some(set) = self.sets.get(set as usize) else { return Truth::No };
+        if set.certain.binary_search(&address).is_ok() {
+            Truth::Yes
+        } else if set.maybe.binary_search(&address).is_ok() || !self.listed.contains(&address) {
+            // A bridge's, a tunnel's or a virtual address: some enforcers count all that the machine has.
+            Truth::Maybe
+        } else {
+            Truth::No
+        }
+    }
+
+    /// Whether the one with an address is the node that `pod` runs on.
+    pub(super) fn is_own(&self, pod: &Endpoint, peer: &Endpoint, address: Address) -> bool {
+        match peer.kind {
+            Kind::Host if pod.local => true,
+            Kind::Host | Kind::RemoteNode if !pod.local => {
+                self.owners.get(&address).is_some_and(|owner| !pod.node.is_empty() && *owner == pod.node)
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::policy::spec::{Requirement, Test};
+
+    fn ip(text: &str) -> Address {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    /// A `nodes` peer counts what Node objects list; an address that only the machine has is neither in nor out, and
+    /// whoever is no node never matches.
+    #[test]
+    fn addresses_beside_the_listed_are_open() {
+        let node = |name: &str, role: &str, listed: &str, own: &str| NodeSpec {
+            name: name.to_owned(),
+            labels: [("role".to_owned(), role.to_owned())].into(),
+            listed: vec![ip(listed)],
+            own: vec![ip(listed), ip(own)],
+        };
+        let nodes = [node("n1", "worker", "192.0.2.1", "10.0.1.1"), node("n2", "control", "192.0.2.2", "10.0.2.1")];
+        let role = Requirement { key: "role".into(), test: Test::In(vec!["control".into()]) };
+        let nodes = Nodes::new(&nodes, &[Selector(vec![role])]);
+        let peer = |kind| Endpoint { kind, ..Endpoint::EMPTY };
+        let holds = |kind, address| nodes.holds(0, &peer(kind), ip(address));
+        assert_eq!(holds(Kind::RemoteNode, "192.0.2.2"), Truth::Yes);
+        assert_eq!(holds(Kind::Host, "192.0.2.1"), Truth::No);
+        assert_eq!(holds(Kind::Host, "10.0.1.1"), Truth::Maybe);
+        assert_eq!(holds(Kind::World, "192.0.2.2"), Truth::No);
+        assert_eq!(holds(Kind::Unknown, "10.0.9.9"), Truth::Maybe);
+        let pod = |local, node| Endpoint { kind: Kind::Pod, local, node: Sym::new(node), ..Endpoint::EMPTY };
+        let own = |pod, kind, address| nodes.is_own(&pod, &peer(kind), ip(address));
+        assert!(own(pod(true, "n1"), Kind::Host, "192.0.2.77"), "whichever of this machine's");
+        assert!(own(pod(false, "n2"), Kind::RemoteNode, "10.0.2.1"));
+        assert!(!own(pod(false, "n2"), Kind::Host, "192.0.2.1"));
+        assert!(!own(pod(true, "n1"), Kind::RemoteNode, "192.0.2.2"));
+    }
+}

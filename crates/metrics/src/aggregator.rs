@@ -1,0 +1,116 @@
+//! The counting of one metric: what the pipeline feeds flows to and takes snapshots from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::config::MetricConfig;
+use super::engine::Engine;
+use super::gone::Gone;
+use super::limit::{Limits, Share};
+use crate::expose::Snapshot;
+use webb_index::Flows;
+use webb_index::filters::Filters;
+
+/// One metric's counters. Owned by one thread at a time; no lock inside.
+pub struct Aggregator {
+    name: &'static str,
+    filters: Filters,
+    forgotten: u64,
+    expired: u64,
+    idle_looks: Option<u32>,
+    share: Arc<Share>,
+    engine: Box<dyn Engine>,
+}
+
+impl Aggregator {
+    /// An aggregator without series.
+    pub fn new(config: &MetricConfig) -> Self {
+        Self {
+            name: config.name(),
+            filters: config.filters.clone(),
+            forgotten: 0,
+            expired: 0,
+            idle_looks: None,
+            share: Arc::new(Share::new(Limits::default().budget)),
+            engine: (config.registration.make)(config.context.clone(), &config.options),
+        }
+    }
+
+    /// The metric's configuration name; the component is `aggregator/` and this.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Counts the batch's flows from number `from` on.
+    ///
+    /// `progress` is always the flow being counted, and the number of flows at the end. After a caught panic it is the flow
+    /// that killed the call: go on with the same batch and `from` one behind it, even if that is the end. All other flows
+    /// of the batch are counted then, also those that only waited for the end of the batch. With the feature
+    /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
+    pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        self.engine.observe(&self.filters, batch, from, progress);
+    }
+
+    /// Looks at other flows from now on; counters go on.
+    pub fn set_filters(&mut self, filters: Filters) {
+        self.filters = filters;
+    }
+
+    /// Removes the series of pods that are gone. They begin anew should such a pod come back.
+    pub fn forget(&mut self, gone: &Gone) {
+        self.forgotten += self.engine.forget(gone) as u64;
+    }
+
+    /// How many series went with their pods, over all families.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
+    }
+
+    /// Holds to these limits from now on.
+    #[must_use]
+    pub fn with_limits(mut self, limits: &Limits) -> Self {
+        self.idle_looks = limits.idle_looks;
+        self.share = Arc::new(Share::new(Arc::clone(&limits.budget)));
+        self.engine.limit(limits.per_family, &self.share);
+        self
+    }
+
+    /// What it holds of the budget that it shares with others.
+    pub fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    /// Looks which series have not changed since the last look, and removes those that have not for as many looks as
+    /// the limits say. The owner of the aggregator calls this at regular intervals.
+    pub fn expire(&mut self) {
+        if let Some(looks) = self.idle_looks {
+            self.expired += self.engine.expire(looks) as u64;
+        }
+    }
+
+    /// How many series went because nothing was counted in them, over all families.
+    pub fn expired(&self) -> u64 {
+        self.expired
+    }
+
+    /// How often something was counted in a series that stands for those beyond a limit.
+    pub fn folded(&self) -> u64 {
+        self.engine.folded()
+    }
+
+    /// All counters as they are now, one snapshot per table.
+    pub fn snapshot(&mut self) -> Vec<Snapshot> {
+        self.engine.snapshot()
+    }
+
+    /// How many series there are, over all families.
+    pub fn series(&self) -> usize {
+        self.engine.series()
+    }
+}
+
+impl fmt::Debug for Aggregator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aggregator").field("name", &self.name).field("series", &self.series()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! The validated configuration of a metric: the same from the static string, a flag or a file.
+
+use super::context::{ContextError, ContextSpec};
+use super::options::{MetricOption, Options, Warning};
+use super::plugins;
+use super::registration::Registration;
+use webb_index::filters::Filters;
+
+/// A metric that can be built.
+#[derive(Debug, Clone)]
+pub struct MetricConfig {
+    pub(super) registration: &'static Registration,
+    pub(super) context: ContextSpec,
+    pub(super) filters: Filters,
+    pub(super) options: Options,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Hubble's words, then where.
+    #[error("unable to initialize metric '{metric}': {error} (in option '{option}')")]
+    Context {
+        /// The metric's name.
+        metric: String,
+        /// The option's name as written.
+        option: String,
+        /// What is wrong with its values.
+        error: ContextError,
+    },
+    /// Two of one name would count into the same families.
+    #[error("metric '{metric}' is configured twice; give it all its options in one place")]
+    Duplicate {
+        /// The metric's name.
+        metric: String,
+    },
+    /// Two that count into the same families, in Hubble's words.
+    #[error("plugin {metric} conflicts with plugin {other}")]
+    Conflict {
+        /// The metric's name.
+        metric: &'static str,
+        /// The other's.
+        other: &'static str,
+    },
+    /// A context would add a label that the metric already has.
+    #[error(
+        "unable to initialize metric '{metric}': label '{label}' is part of the metric already; leave it out of its contexts"
+    )]
+    LabelTwice {
+        /// The metric's name.
+        metric: String,
+        /// The label's name.
+        label: &'static str,
+    },
+}
+
+impl MetricConfig {
+    /// Checks one metric. `None` where Hubble would skip it; warnings are appended to `warnings`.
+    pub fn new(name: &str, options: &[MetricOption], warnings: &mut Vec<Warning>) -> Result<Option<Self>, ConfigError> {
+        let metric = || name.to_owned();
+        let Some(registration) = plugins::find(name) else {
+            warnings.push(match name {
+                "kafka" => Warning::Kafka,
+                _ => Warning::UnknownMetric { metric: metric(), known: plugins::names() },
+            });
+            return Ok(None);
+        };
+        let (mut context, mut own) = (ContextSpec::default(), Options::default());
+        for option in options {
+            let known = context.set(&option.name, &option.values).map_err(|error| ConfigError::Context {
+                metric: metric(),
+                option: option.name.clone(),
+                error,
+            })?;
+            if known {
+                continue;
+            }
+            if registration.options.iter().any(|own| own.eq_ignore_ascii_case(&option.name)) {
+                own.push(option.clone());
+            } else {
+                warnings.push(Warning::UnknownOption { metric: metric(), option: option.name.clone() });
+            }
+        }
+        warnings.extend(own.oddities(registration.name));
+        for label in context.label_names() {
+            if (registration.configured)(&own).iter().any(|table| table.labels.contains(&label)) {
+                return Err(ConfigError::LabelTwice { metric: metric(), label });
+            }
+        }
+        Ok(Some(Self { registration, context, options: own, filters: Filters::default() }))
+    }
+
+    /// The metric's name, for example `port-distribution`.
+    pub fn name(&self) -> &'static str {
+        self.registration.name
+    }
+
+    /// With filters; the static grammar has none.
+    #[must_use]
+    pub fn with_filters(self, filters: Filters) -> Self {
+        Self { filters, ..self }
+    }
+
+    /// Its filters.
+    pub fn filters(&self) -> &Filters {
+        &self.filters
+    }
+
+    /// Sets the name of this node in its filters, as `cluster/node`.
+    pub fn at_home(&mut self, node: &str) {
+        self.filters.at_home(node);
+    }
+
+    /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes first.
+    pub fn conflict(&self, other: &Self) -> Option<ConfigError> {
+        let conflicts = self.registration.conflict == Some(other.name());
+        conflicts.then_some(ConfigError::Conflict { metric: self.name(), other: other.name() })
+    }
+}

@@ -1,0 +1,302 @@
+//! Context options: which labels name the two ends of a flow (hubble-contract §2.1 to §2.3).
+
+use webb_flow::sym::Sym;
+use webb_flow::{Direction, Extra, Flow};
+use webb_index::{End, Endpoint, Index};
+
+/// Why the values of a context option cannot be used: Hubble's texts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ContextError {
+    /// Not an identifier.
+    #[error("unknown context '{0}'")]
+    Unknown(String),
+    /// Not a label of `labelsContext`.
+    #[error("invalid labelsContext value: {0}")]
+    InvalidLabel(String),
+}
+
+/// An identifier of an endpoint (hubble-contract §2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of hubble-contract §2.2")]
+pub enum Identifier {
+    Identity,
+    Namespace,
+    Pod,
+    PodName,
+    Dns,
+    Ip,
+    ReservedIdentity,
+    Workload,
+    WorkloadName,
+    WorkloadKind,
+    App,
+    Service,
+}
+
+/// The identifiers that an option may name. `WorkloadKind` and `Service` exist only as labels.
+const IDENTIFIERS: [(&str, Identifier); 10] = [
+    ("identity", Identifier::Identity),
+    ("namespace", Identifier::Namespace),
+    ("pod", Identifier::Pod),
+    ("pod-name", Identifier::PodName),
+    ("dns", Identifier::Dns),
+    ("ip", Identifier::Ip),
+    ("reserved-identity", Identifier::ReservedIdentity),
+    ("workload", Identifier::Workload),
+    ("workload-name", Identifier::WorkloadName),
+    ("app", Identifier::App),
+];
+
+/// A label of `labelsContext`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Label {
+    Name(End, Identifier),
+    TrafficDirection,
+}
+
+/// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for services.
+const LABELS: [(&str, Label); 15] = [
+    ("source_ip", Label::Name(End::Source, Identifier::Ip)),
+    ("source_pod", Label::Name(End::Source, Identifier::PodName)),
+    ("source_namespace", Label::Name(End::Source, Identifier::Namespace)),
+    ("source_workload", Label::Name(End::Source, Identifier::WorkloadName)),
+    ("source_workload_kind", Label::Name(End::Source, Identifier::WorkloadKind)),
+    ("source_app", Label::Name(End::Source, Identifier::App)),
+    ("destination_ip", Label::Name(End::Destination, Identifier::Ip)),
+    ("destination_pod", Label::Name(End::Destination, Identifier::PodName)),
+    ("destination_namespace", Label::Name(End::Destination, Identifier::Namespace)),
+    ("destination_workload", Label::Name(End::Destination, Identifier::WorkloadName)),
+    ("destination_workload_kind", Label::Name(End::Destination, Identifier::WorkloadKind)),
+    ("destination_app", Label::Name(End::Destination, Identifier::App)),
+    ("traffic_direction", Label::TrafficDirection),
+    ("source_service", Label::Name(End::Source, Identifier::Service)),
+    ("destination_service", Label::Name(End::Destination, Identifier::Service)),
+];
+
+/// The three lists for the label `source`, or for `destination`. An empty one counts as not set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Side {
+    plain: Vec<Identifier>,
+    ingress: Vec<Identifier>,
+    egress: Vec<Identifier>,
+}
+
+impl Side {
+    fn is_set(&self) -> bool {
+        self.lists().any(|list| !list.is_empty())
+    }
+
+    fn is_directional(&self) -> bool {
+        !self.ingress.is_empty() || !self.egress.is_empty()
+    }
+
+    fn lists(&self) -> impl Iterator<Item = &Vec<Identifier>> {
+        [&self.plain, &self.ingress, &self.egress].into_iter()
+    }
+
+    fn list(&self, direction: Direction) -> &[Identifier] {
+        match direction {
+            Direction::Ingress if !self.ingress.is_empty() => &self.ingress,
+            Direction::Egress if !self.egress.is_empty() => &self.egress,
+            _ => &self.plain,
+        }
+    }
+}
+
+/// The inputs that a context's values depend on, so that a cache key can leave out the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each of them yes or no")]
+pub struct Uses {
+    /// A name of the source.
+    pub source: bool,
+    /// A name of the destination.
+    pub destination: bool,
+    /// The source's address.
+    pub source_ip: bool,
+    /// The destination's address.
+    pub destination_ip: bool,
+    /// The source's DNS names.
+    pub source_dns: bool,
+    /// The destination's DNS names.
+    pub destination_dns: bool,
+    /// The service of an end.
+    pub service: bool,
+    /// The direction of the flow.
+    pub direction: bool,
+}
+
+impl Uses {
+    fn note(&mut self, end: End, identifier: Identifier) {
+        match (end, identifier) {
+            (End::Source, Identifier::Ip) => self.source_ip = true,
+            (End::Destination, Identifier::Ip) => self.destination_ip = true,
+            (End::Source, Identifier::Dns) => self.source_dns = true,
+            (End::Destination, Identifier::Dns) => self.destination_dns = true,
+            (_, Identifier::Service) => self.service = true,
+            (End::Source, _) => self.source = true,
+            (End::Destination, _) => self.destination = true,
+        }
+    }
+}
+
+/// The inputs of a context's values. `address` gives the text of a flow's address at one end.
+#[derive(Debug)]
+pub struct Ends<'a, F> {
+    /// The flow.
+    pub flow: &'a Flow,
+    /// Its optional parts.
+    pub extra: Option<&'a Extra>,
+    /// The index of its batch.
+    pub index: &'a Index,
+    /// Its source, in that index.
+    pub source: &'a Endpoint,
+    /// Its destination, likewise.
+    pub destination: &'a Endpoint,
+    /// The text of the address at one end; empty where there is none.
+    pub address: F,
+}
+
+impl<F: FnMut(End) -> Sym> Ends<'_, F> {
+    fn name(&mut self, end: End, identifier: Identifier) -> Sym {
+        let endpoint = match end {
+            End::Source => self.source,
+            End::Destination => self.destination,
+        };
+        match identifier {
+            Identifier::Identity => endpoint.identity,
+            Identifier::Namespace => endpoint.namespace,
+            Identifier::Pod => endpoint.pod,
+            Identifier::PodName => endpoint.pod_name,
+            Identifier::Dns => end.dns_names(self.flow, self.extra, self.index),
+            Identifier::Ip => (self.address)(end),
+            Identifier::ReservedIdentity => endpoint.reserved_identity,
+            Identifier::Workload => endpoint.workload,
+            Identifier::WorkloadName => endpoint.workload_name,
+            Identifier::WorkloadKind => endpoint.workload_kind,
+            Identifier::App => endpoint.app,
+            Identifier::Service => end.service(self.flow, self.extra, self.index),
+        }
+    }
+
+    /// The first name of the list that is not empty.
+    fn first(&mut self, end: End, list: &[Identifier]) -> Sym {
+        list.iter().map(|&identifier| self.name(end, identifier)).find(|name| !name.is_empty()).unwrap_or(Sym::EMPTY)
+    }
+}
+
+/// The context of one metric: which labels, and where their values come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContextSpec {
+    /// Source and destination are swapped (hubble-contract §2.4).
+    inverted: bool,
+    labels: Vec<(&'static str, Label)>,
+    source: Side,
+    destination: Side,
+    /// Whether an option for `source`, or for `destination`, has ever listed `pod`, even if a later one replaced it.
+    pods: [bool; 2],
+}
+
+impl ContextSpec {
+    /// Takes an option, whose name may be in any case; a repeated one replaces the earlier. `Ok(false)` if it is none
+    /// of the context options.
+    pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, ContextError> {
+        let list = match option.to_ascii_lowercase().as_str() {
+            "labelscontext" => {
+                self.labels = labels(values)?;
+                return Ok(true);
+            }
+            "sourcecontext" => &mut self.source.plain,
+            "sourceingresscontext" => &mut self.source.ingress,
+            "sourceegresscontext" => &mut self.source.egress,
+            "destinationcontext" => &mut self.destination.plain,
+            "destinationingresscontext" => &mut self.destination.ingress,
+            "destinationegresscontext" => &mut self.destination.egress,
+            _ => return Ok(false),
+        };
+        let of_source = option.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("source"));
+        *list = values.iter().map(|value| identifier(value)).collect::<Result<_, _>>()?;
+        let [source, destination] = &mut self.pods;
+        *(if of_source { source } else { destination }) |= list.contains(&Identifier::Pod);
+        Ok(true)
+    }
+
+    /// True if a list for the label of this end names pods: series of a deleted pod are recognized by it.
+    pub fn lists_pod(&self, end: End) -> bool {
+        let [source, destination] = self.pods;
+        if end == End::Source { source } else { destination }
+    }
+
+    /// The same labels with both ends in each other's place: `source_*` shows the destination, and the finished values
+    /// of `source` and `destination` are swapped, each still worked out by its own list from its own end.
+    #[must_use]
+    pub fn inverted(mut self) -> Self {
+        for (_, label) in &mut self.labels {
+            if let Label::Name(end, _) = label {
+                *end = end.other();
+            }
+        }
+        self.inverted = !self.inverted;
+        self
+    }
+
+    /// True if it adds no label.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty() && !self.source.is_set() && !self.destination.is_set()
+    }
+
+    /// The names of its labels, in the order of [`ContextSpec::values`].
+    pub fn label_names(&self) -> Vec<&'static str> {
+        let mut names: Vec<&'static str> = self.labels.iter().map(|&(name, _)| name).collect();
+        names.extend(self.source.is_set().then_some("source"));
+        names.extend(self.destination.is_set().then_some("destination"));
+        names
+    }
+
+    /// What its values depend on.
+    pub fn uses(&self) -> Uses {
+        let mut uses =
+            Uses { direction: self.source.is_directional() || self.destination.is_directional(), ..Uses::default() };
+        for &(_, label) in &self.labels {
+            match label {
+                Label::Name(end, identifier) => uses.note(end, identifier),
+                Label::TrafficDirection => uses.direction = true,
+            }
+        }
+        for (end, side) in [(End::Source, &self.source), (End::Destination, &self.destination)] {
+            for &identifier in side.lists().flatten() {
+                uses.note(end, identifier);
+            }
+        }
+        uses
+    }
+
+    /// Appends the values of its labels for one flow.
+    pub fn values(&self, mut ends: Ends<'_, impl FnMut(End) -> Sym>, out: &mut Vec<Sym>) {
+        let direction = ends.flow.direction;
+        for &(_, label) in &self.labels {
+            out.push(match label {
+                Label::Name(end, identifier) => ends.name(end, identifier),
+                Label::TrafficDirection => Sym::new(direction.label()),
+            });
+        }
+        let sides = [(End::Source, &self.source), (End::Destination, &self.destination)];
+        let mut finished = sides.map(|(end, side)| ends.first(end, side.list(direction)));
+        if self.inverted {
+            finished.reverse();
+        }
+        out.extend(sides.into_iter().zip(finished).filter(|((_, side), _)| side.is_set()).map(|(_, value)| value));
+    }
+}
+
+fn identifier(value: &str) -> Result<Identifier, ContextError> {
+    let known = IDENTIFIERS.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+    known.map(|&(_, identifier)| identifier).ok_or_else(|| ContextError::Unknown(value.to_owned()))
+}
+
+/// The labels named, in the fixed order, each once. Names are case-sensitive here.
+fn labels(values: &[String]) -> Result<Vec<(&'static str, Label)>, ContextError> {
+    if let Some(wrong) = values.iter().find(|value| !LABELS.iter().any(|(name, _)| name == value)) {
+        return Err(ContextError::InvalidLabel(wrong.clone()));
+    }
+    Ok(LABELS.into_iter().filter(|(name, _)| values.iter().any(|value| value == name)).collect())
+}

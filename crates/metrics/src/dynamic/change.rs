@@ -1,0 +1,107 @@
+//! The difference between two accepted files: what a reload does to the running metrics (hubble-contract §2.5.4).
+
+use std::collections::BTreeMap;
+
+use super::listed::{INVALID, Listed};
+use crate::options::MetricOption;
+use webb_settings::Problem;
+
+/// One change from the old metrics to the new.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Removed, with its series.
+    Remove(&'static str),
+    /// Filters replaced; counters are kept.
+    Filter(&'static str),
+    /// Options changed: restarted without series.
+    Restart(&'static str),
+    /// Added.
+    Add(&'static str),
+}
+
+impl Change {
+    /// The metric, and what is done to it, as labels print it.
+    pub fn label(&self) -> (&'static str, &'static str) {
+        match *self {
+            Self::Remove(metric) => (metric, "removed"),
+            Self::Filter(metric) => (metric, "filtered"),
+            Self::Restart(metric) => (metric, "restarted"),
+            Self::Add(metric) => (metric, "added"),
+        }
+    }
+}
+
+/// The steps by kind, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Changed {
+    pub removed: usize,
+    pub filtered: usize,
+    pub restarted: usize,
+    pub added: usize,
+}
+
+impl Changed {
+    /// How many of each there are.
+    pub fn of(changes: &[Change]) -> Self {
+        let mut changed = Self::default();
+        for change in changes {
+            match change {
+                Change::Remove(_) => changed.removed += 1,
+                Change::Filter(_) => changed.filtered += 1,
+                Change::Restart(_) => changed.restarted += 1,
+                Change::Add(_) => changed.added += 1,
+            }
+        }
+        changed
+    }
+}
+
+/// The changes from `old` to `new`: removals first, then the rest in the order of the new file.
+pub fn changes(old: &[Listed], new: &[Listed]) -> Vec<Change> {
+    let stays = |name| new.iter().any(|listed| listed.config.name() == name);
+    let gone = old.iter().map(|listed| listed.config.name()).filter(|&name| !stays(name));
+    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
+    for listed in new {
+        let name = listed.config.name();
+        match old.iter().find(|other| other.config.name() == name) {
+            None => changes.push(Change::Add(name)),
+            Some(known) if written(known) != written(listed) => changes.push(Change::Restart(name)),
+            Some(known) if known.config.filters() != listed.config.filters() => changes.push(Change::Filter(name)),
+            Some(_) => {}
+        }
+    }
+    changes
+}
+
+fn written(listed: &Listed) -> &[MetricOption] {
+    listed.options.as_deref().unwrap_or_default()
+}
+
+/// The options that each metric was first accepted with, for `metrics_config_strict`: Hubble remembers them until it
+/// ends, even those of metrics that were removed since.
+#[derive(Debug, Clone, Default)]
+pub struct Accepted(BTreeMap<&'static str, Option<Vec<MetricOption>>>);
+
+impl Accepted {
+    /// What Hubble would refuse in `new`.
+    pub fn problems(&self, new: &[Listed]) -> Vec<Problem> {
+        let differs =
+            |listed: &&Listed| self.0.get(listed.config.name()).is_some_and(|accepted| *accepted != listed.options);
+        let refused = new.iter().filter(differs).map(|listed| {
+            let name = listed.config.name();
+            let message =
+                format!("{INVALID} - label set cannot be changed without restarting Prometheus. metric: {name}");
+            let help = "metrics_config_strict is on; without it, webb starts such a metric anew";
+            Problem::new(listed.origin.clone(), message).with_help(help)
+        });
+        refused.collect()
+    }
+
+    /// Remembers the metrics of a file that was accepted.
+    pub fn remember(&mut self, new: &[Listed]) {
+        for listed in new {
+            self.0.insert(listed.config.name(), listed.options.clone());
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! A plugin with its counters: runs a batch of flows through filters and plugin.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::context::ContextSpec;
+use super::contexts::Contexts;
+use super::gone::{Gone, PodLabels};
+use super::limit::Share;
+use super::memo::TABLES;
+use super::options::Options;
+use super::plugin::{Emit, Plugin};
+use super::series::SeriesTable;
+use super::tally::{Tally, extra};
+use crate::expose::Snapshot;
+use webb_flow::Event;
+use webb_index::Flows;
+use webb_index::filters::Filters;
+
+/// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
+pub(super) trait Engine: Send {
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
+    fn forget(&mut self, gone: &Gone) -> usize;
+    fn limit(&mut self, per_family: usize, share: &Arc<Share>);
+    fn expire(&mut self, looks: u32) -> usize;
+    fn folded(&self) -> u64;
+    fn snapshot(&mut self) -> Vec<Snapshot>;
+    fn series(&self) -> usize;
+}
+
+struct Counting<P> {
+    plugin: P,
+    tally: Tally,
+    /// How many flows of the batch the plugin has seen, while their hits are being counted.
+    seen: usize,
+    #[cfg(feature = "fault-injection")]
+    point: String,
+}
+
+/// An engine for a plugin.
+pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
+    const { assert!(P::TABLES.len() <= TABLES, "the memo has room for the number of so many tables") };
+    let (names, pods) = (spec.label_names(), PodLabels::new(&spec));
+    let spec = if P::INVERTED { spec.inverted() } else { spec };
+    Box::new(Counting {
+        plugin: P::new(options),
+        tally: Tally::new(Contexts::new(spec).with_pods(pods), P::tables(options), &names, P::texts),
+        seen: 0,
+        #[cfg(feature = "fault-injection")]
+        point: format!("aggregator/{}", P::NAME),
+    })
+}
+
+impl<P: Plugin> Engine for Counting<P> {
+    fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
+        if self.tally.contexts.follow(batch.index) {
+            self.tally.memo.clear();
+        }
+        if let Some(killer) = from.checked_sub(1) {
+            self.tally.begin_again(killer);
+        } else {
+            self.tally.begin();
+            self.seen = 0;
+        }
+        if P::NEEDS_EXTRA && batch.extras.is_empty() && !cfg!(feature = "fault-injection") {
+            *progress = batch.flows.len();
+            return;
+        }
+        for (at, flow) in batch.flows.iter().enumerate().skip(from.max(self.seen)) {
+            *progress = at;
+            #[cfg(feature = "fault-injection")]
+            webb_flow::fault::inject::point(&self.point);
+            if flow.event == Event::Flush && !P::FLUSHES {
+                continue;
+            }
+            if flow.ruling.is_given() && !P::VERDICTS {
+                continue;
+            }
+            if !filters.pass(flow, extra(flow, batch.extras), batch.index) {
+                continue;
+            }
+            let mut emit = Emit {
+                flow,
+                at: u32::try_from(at).unwrap_or(u32::MAX),
+                extras: batch.extras,
+                index: batch.index,
+                tally: &mut self.tally,
+                ends: None,
+                plugin: PhantomData,
+            };
+            self.plugin.observe(flow, &mut emit);
+        }
+        self.seen = batch.flows.len();
+        self.tally.settle(batch.flows, batch.extras, P::amounts, progress);
+        self.seen = 0;
+        *progress = batch.flows.len();
+    }
+
+    fn forget(&mut self, gone: &Gone) -> usize {
+        let contexts = self.tally.contexts.forget(gone);
+        if contexts.is_empty() {
+            return 0;
+        }
+        self.tally.memo.clear();
+        self.tally.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
+    }
+
+    fn limit(&mut self, per_family: usize, share: &Arc<Share>) {
+        // A tuple of names without a series stays until its turn to be forgotten: leave room for some.
+        self.tally.contexts.limit(per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
+        for table in &mut self.tally.tables {
+            table.limit(per_family, Arc::clone(share));
+        }
+    }
+
+    fn expire(&mut self, looks: u32) -> usize {
+        let expired = self.tally.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
+        if expired > 0 {
+            self.tally.memo.clear();
+            self.tally.contexts.retain(&self.tally.tables.iter().flat_map(SeriesTable::contexts).collect());
+        }
+        expired
+    }
+
+    fn folded(&self) -> u64 {
+        self.tally.tables.iter().map(SeriesTable::folded).sum()
+    }
+
+    fn snapshot(&mut self) -> Vec<Snapshot> {
+        self.tally.tables.iter_mut().map(SeriesTable::snapshot).collect()
+    }
+
+    fn series(&self) -> usize {
+        self.tally.tables.iter().map(|table| table.series() * table.families()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::super::plugin::{Table, Texts};
+    use super::super::tuples::Tuples;
+    use super::*;
+    use crate::expose::Spec;
+    use proptest::prelude::*;
+    use webb_flow::Flow;
+    use webb_index::{Index, Policies};
+
+    /// Cannot bear some flows, and cannot name some series.
+    struct Fussy;
+
+    const UNBEARABLE: u32 = 100;
+    const NAMELESS: u32 = 101;
+
+    impl Plugin for Fussy {
+        const NAME: &'static str = "fussy";
+        const TABLES: &'static [Table] = &[Table::counters(&[Spec { name: "fussy_total", help: "" }], &["port"])];
+
+        fn new(_options: &Options) -> Self {
+            Self
+        }
+
+        fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
+            emit.count(0, flow.ifindex.into());
+            assert_ne!(flow.ifindex, UNBEARABLE);
+        }
+
+        fn texts(_table: usize, key: u64, _tuples: &Tuples) -> Texts {
+            assert_ne!(key, u64::from(NAMELESS));
+            vec![key.to_string().into()]
+        }
+    }
+
+    proptest! {
+        /// A flow that panics, while the metric looks at it or when its series is born, costs itself and no other.
+        #[test]
+        fn a_panic_costs_one_flow(numbers in prop::collection::vec(prop_oneof![8 => 0..9_u32, 2 => 100..102_u32], 0..60)) {
+            let index = Arc::new(Index::new([], Policies::default()));
+            let flows: Vec<Flow> =
+                numbers.iter().map(|&ifindex| Flow { ifindex, event: Event::Trace, ..Flow::default() }).collect();
+            let mut engine = engine::<Fussy>(ContextSpec::default(), &Options::default());
+            let filters = Filters::default();
+            for batch in flows.chunks(20) {
+                let (mut from, mut killed) = (0, Vec::new());
+                loop {
+                    let mut progress = 0;
+                    let flows = Flows { flows: batch, extras: &[], index: &index };
+                    let call = || engine.observe(&filters, flows, from, &mut progress);
+                    if catch_unwind(AssertUnwindSafe(call)).is_ok() {
+                        prop_assert_eq!(progress, batch.len());
+                        break;
+                    }
+                    killed.push(batch[progress].ifindex);
+                    from = progress + 1;
+                }
+                let deadly = batch.iter().map(|flow| flow.ifindex).filter(|number| *number >= UNBEARABLE).count();
+                prop_assert_eq!(killed.len(), deadly, "{:?}", killed);
+            }
+            for number in 0..9 {
+                let expected = numbers.iter().filter(|other| **other == number).count() as u64;
+                let rows: Vec<(String, u64)> = engine.snapshot()[0].rows(0).collect();
+                let found = rows.iter().find(|(text, _)| *text == format!("port=\"{number}\""));
+                prop_assert_eq!(found.map_or(0, |(_, count)| *count), expected);
+            }
+        }
+    }
+}

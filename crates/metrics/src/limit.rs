@@ -1,0 +1,158 @@
+//! How long a label value may be, and how many series there may be.
+//!
+//! Label values come from outside: names in flows that are replayed, questions that pods ask their DNS server. Prometheus
+//! keeps each in memory, as does every aggregator, so a value longer than any honest one is cut. A name of the DNS has
+//! at most 255 bytes, a Kubernetes name 253; only all labels of a pod joined (the context `identity`) come to more.
+//!
+//! Likewise the number of series: whoever can make up addresses or names could make up series, so past a limit what
+//! would be a new series is counted in one that stands for all of them ([`super::series`]).
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Bytes of a label value at most; what is longer is cut, between two characters.
+pub const MAX_BYTES: usize = 4096;
+
+/// Stands for all values beyond a limit on their number.
+pub const OTHER: &str = "~other";
+
+/// How many series may be held, and for how long without a change. Without a limit unless told otherwise.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Series of one family.
+    pub per_family: usize,
+    /// Series of all families of all metrics that share this budget.
+    pub budget: Arc<Budget>,
+    /// How many looks ([`crate::Aggregator::expire`]) in a row may find a series unchanged before it goes.
+    pub idle_looks: Option<u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { per_family: usize::MAX, budget: Arc::new(Budget::new(usize::MAX)), idle_looks: None }
+    }
+}
+
+/// Series for all metrics together.
+#[derive(Debug)]
+pub struct Budget {
+    most: usize,
+    held: AtomicUsize,
+}
+
+impl Budget {
+    /// At most so many.
+    pub fn new(most: usize) -> Self {
+        Self { most, held: AtomicUsize::new(0) }
+    }
+
+    /// Takes so many; false if there are not as many left.
+    pub(super) fn take(&self, series: usize) -> bool {
+        let within = |held: usize| held.checked_add(series).filter(|held| *held <= self.most);
+        self.held.fetch_update(Relaxed, Relaxed, within).is_ok()
+    }
+
+    /// Gives so many back.
+    pub(super) fn give(&self, series: usize) {
+        self.held.fetch_sub(series, Relaxed);
+    }
+
+    /// How many are held.
+    pub fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+}
+
+/// What one metric holds of a budget. A lock, but only births and deaths of series take it.
+#[derive(Debug)]
+pub struct Share {
+    budget: Arc<Budget>,
+    /// None once it was returned.
+    held: Mutex<Option<usize>>,
+}
+
+impl Share {
+    /// Nothing of this budget yet.
+    pub(super) fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, held: Mutex::new(Some(0)) }
+    }
+
+    /// Takes so many; false if there are not as many left.
+    pub(super) fn take(&self, series: usize) -> bool {
+        let mut held = self.held();
+        let Some(held) = &mut *held else { return true };
+        let room = self.budget.take(series);
+        *held += if room { series } else { 0 };
+        room
+    }
+
+    /// Gives so many back.
+    pub(super) fn give(&self, series: usize) {
+        if let Some(held) = &mut *self.held() {
+            *held = held.saturating_sub(series);
+            self.budget.give(series);
+        }
+    }
+
+    /// Returns all of it: the metric is no longer shown, and another takes its place. It may hold what it likes until
+    /// it has read the rest of its lane and goes.
+    pub fn give_up(&self) {
+        if let Some(held) = self.held().take() {
+            self.budget.give(held);
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<usize>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+static CUT: AtomicU64 = AtomicU64::new(0);
+static FOLDED: AtomicU64 = AtomicU64::new(0);
+
+/// The value as it may be shown.
+#[inline]
+pub fn cut(value: &str) -> &str {
+    if value.len() <= MAX_BYTES { value } else { shortened(value) }
+}
+
+#[cold]
+fn shortened(value: &str) -> &str {
+    CUT.fetch_add(1, Relaxed);
+    value.get(..value.floor_char_boundary(MAX_BYTES)).unwrap_or_default()
+}
+
+/// How often a value was cut since start. One that comes again may count again.
+pub fn cut_values() -> u64 {
+    CUT.load(Relaxed)
+}
+
+pub(super) fn note_folded() {
+    FOLDED.fetch_add(1, Relaxed);
+}
+
+/// How many counts had texts beyond those that one metric keeps.
+pub fn folded() -> u64 {
+    FOLDED.load(Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was given up is given back once, whatever its metric still does.
+    #[test]
+    fn a_share_is_given_back_once() {
+        let budget = Arc::new(Budget::new(10));
+        let (old, new) = (Share::new(Arc::clone(&budget)), Share::new(Arc::clone(&budget)));
+        assert!(old.take(8) && !new.take(3) && !old.take(3));
+        old.give(1);
+        assert_eq!(budget.held(), 7);
+        old.give_up();
+        assert!(old.take(1000), "nobody sees what it holds");
+        old.give(7);
+        old.give_up();
+        assert!(new.take(10));
+        assert_eq!(budget.held(), 10);
+    }
+}

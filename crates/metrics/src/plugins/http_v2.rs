@@ -1,0 +1,52 @@
+//! `httpV2`: requests by their responses, with the client as source (hubble-contract §1.6).
+//!
+//! The response's flow goes from server to client, so the context is inverted. Requests without a response are not
+//! counted (quirk 19).
+
+use super::http::{DURATION, REQUESTS, record, reporter, seconds};
+use webb_flow::Flow;
+use webb_flow::extra::L7Kind;
+use crate::options::{EXEMPLARS, Options};
+use crate::plugin::{Emit, Plugin, Table, Texts};
+use crate::tuples::Tuples;
+
+/// Flows with an HTTP response.
+#[derive(Debug)]
+pub(super) struct HttpV2 {
+    exemplars: bool,
+}
+
+impl Plugin for HttpV2 {
+    const NAME: &'static str = "httpV2";
+    const TABLES: &'static [Table] = &[
+        Table::counters(REQUESTS, &["method", "protocol", "status", "reporter"]),
+        Table::seconds(DURATION, &["method", "reporter"]),
+    ];
+    const NEEDS_EXTRA: bool = true;
+    const OPTIONS: &'static [&'static str] = &[EXEMPLARS];
+    const CONFLICT: Option<&'static str> = Some("http");
+    const INVERTED: bool = true;
+
+    fn new(options: &Options) -> Self {
+        Self { exemplars: options.is_true(EXEMPLARS) }
+    }
+
+    #[inline]
+    fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
+        let Some((l7, http)) = record(emit.extra()) else { return };
+        if l7.kind != L7Kind::Response {
+            return;
+        }
+        let trace = emit.trace().filter(|_| self.exemplars);
+        let reporter = reporter(flow);
+        let tuple = emit.tuple().text(&http.method).text(&http.protocol).number(http.code);
+        let key = tuple.text(reporter).id();
+        emit.count_traced(0, key, trace);
+        let key = emit.tuple().text(&http.method).text(reporter).id();
+        emit.observe(1, key, seconds(l7), trace);
+    }
+
+    fn texts(_table: usize, key: u64, tuples: &Tuples) -> Texts {
+        tuples.texts(key)
+    }
+}

@@ -1,0 +1,206 @@
+//! Numbers for tuples of label texts that fit no number by themselves: DNS questions, HTTP methods, numbers of Hubble's
+//! enums that have no name.
+//!
+//! A plugin packs its labels into 64 bits. Where a label is free text it asks for the number of the whole tuple here,
+//! once a flow: the texts are written one behind the other into a buffer that is used again, and one probe finds the
+//! tuple. Nothing is allocated for a tuple that is known. Tuples belong to one metric and go with it.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use super::limit;
+use super::table::Texts;
+use webb_flow::hash::RandomState;
+
+/// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All further ones are
+/// one tuple, whose texts are [`limit::OTHER`].
+const LIMIT: usize = 1 << 20;
+
+/// Bytes of text that they may have together: most tuples are a few dozen bytes, but a label may have 4096.
+const MOST_BYTES: usize = 64 << 20;
+
+/// Ends a field. No byte of UTF-8 text is like it.
+const END: u8 = 0xff;
+
+/// The tuples of one metric.
+#[derive(Debug)]
+pub struct Tuples {
+    ids: HashTable<u32>,
+    hasher: RandomState,
+    /// All tuples, one behind the other, each field with [`END`].
+    bytes: Vec<u8>,
+    /// Where each tuple ends.
+    ends: Vec<usize>,
+    scratch: Vec<u8>,
+    limit: usize,
+    most_bytes: usize,
+}
+
+impl Default for Tuples {
+    fn default() -> Self {
+        Self {
+            ids: HashTable::new(),
+            hasher: RandomState::default(),
+            bytes: Vec::new(),
+            ends: Vec::new(),
+            scratch: Vec::new(),
+            limit: LIMIT,
+            most_bytes: MOST_BYTES,
+        }
+    }
+}
+
+impl Tuples {
+    /// Begins a tuple.
+    pub fn tuple(&mut self) -> Tuple<'_> {
+        self.scratch.clear();
+        Tuple { tuples: self }
+    }
+
+    /// The texts of a tuple, by its number.
+    pub fn texts(&self, id: u64) -> Texts {
+        let fields = usize::try_from(id).map_or(&[][..], |id| row(&self.bytes, &self.ends, id));
+        let fields = fields.strip_suffix(&[END]).unwrap_or(fields);
+        fields.split(|&byte| byte == END).map(|field| String::from_utf8_lossy(field).into_owned().into()).collect()
+    }
+
+    fn id(&mut self) -> u64 {
+        let hash = self.hasher.hash_one(self.scratch.as_slice());
+        let (bytes, ends) = (&self.bytes, &self.ends);
+        if let Some(&known) = self.ids.find(hash, |&id| row(bytes, ends, id as usize) == self.scratch.as_slice()) {
+            return u64::from(known);
+        }
+        self.meet(hash)
+    }
+
+    #[cold]
+    fn meet(&mut self, hash: u64) -> u64 {
+        let fields = self.scratch.split_inclusive(|&byte| byte == END).count();
+        if self.ends.len() >= self.limit || self.bytes.len() + self.scratch.len() > self.most_bytes {
+            let other: Vec<u8> =
+                std::iter::repeat_n(limit::OTHER, fields).flat_map(|text| text.bytes().chain([END])).collect();
+            if self.scratch != other {
+                limit::note_folded();
+                self.scratch = other;
+                return self.id();
+            }
+        }
+        let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&self.scratch);
+        self.ends.push(self.bytes.len());
+        let (hasher, bytes, ends) = (&self.hasher, &self.bytes, &self.ends);
+        self.ids.insert_unique(hash, id, |&id| hasher.hash_one(row(bytes, ends, id as usize)));
+        u64::from(id)
+    }
+}
+
+fn row<'a>(bytes: &'a [u8], ends: &[usize], id: usize) -> &'a [u8] {
+    let start = id.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
+    let end = ends.get(id).copied().unwrap_or(start);
+    bytes.get(start..end).unwrap_or_default()
+}
+
+/// A tuple being put together, label by label.
+#[derive(Debug)]
+pub struct Tuple<'a> {
+    tuples: &'a mut Tuples,
+}
+
+impl Tuple<'_> {
+    /// The next label. Cut where it is too long for a label.
+    #[must_use]
+    pub fn text(self, text: &str) -> Self {
+        self.tuples.scratch.extend_from_slice(limit::cut(text).as_bytes());
+        self.tuples.scratch.push(END);
+        self
+    }
+
+    /// The next label: texts, with commas between them.
+    #[must_use]
+    pub fn joined(self, texts: &[String]) -> Self {
+        let scratch = &mut self.tuples.scratch;
+        let start = scratch.len();
+        for (at, text) in texts.iter().enumerate() {
+            if at > 0 {
+                scratch.push(b',');
+            }
+            scratch.extend_from_slice(text.as_bytes());
+        }
+        // It is text, for it was put together of text.
+        let whole = scratch.get(start..).and_then(|joined| std::str::from_utf8(joined).ok()).unwrap_or_default();
+        let length = limit::cut(whole).len();
+        scratch.truncate(start + length);
+        scratch.push(END);
+        self
+    }
+
+    /// The next label: a number in decimal.
+    #[must_use]
+    pub fn number(self, number: impl itoa::Integer) -> Self {
+        self.text(itoa::Buffer::new().format(number))
+    }
+
+    /// The number of the tuple, the same each time.
+    pub fn id(self) -> u64 {
+        self.tuples.id()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(tuples: &mut Tuples, texts: &[String]) -> u64 {
+        texts.iter().fold(tuples.tuple(), |tuple, text| tuple.text(text)).id()
+    }
+
+    /// Made-up text must not grow the table past its limit, and what comes too late must still be counted, as one.
+    #[test]
+    fn past_the_limit_all_are_one() {
+        let mut tuples = Tuples { limit: 2, ..Tuples::default() };
+        let ids: Vec<u64> = ["a", "b", "c", "d", "a"].map(|text| tuples.tuple().text(text).number(1).id()).to_vec();
+        assert_eq!(ids, [0, 1, 2, 2, 0]);
+        assert_eq!(tuples.texts(2), ["~other", "~other"]);
+        assert_eq!(tuples.texts(0), ["a", "1"]);
+    }
+
+    /// Few tuples of long text must not grow the table either.
+    #[test]
+    fn past_so_many_bytes_all_are_one() {
+        let mut tuples = Tuples { most_bytes: 3 * limit::MAX_BYTES, ..Tuples::default() };
+        let text = |at: u8| char::from(b'a' + at).to_string().repeat(limit::MAX_BYTES);
+        let ids: Vec<u64> = (0..5).map(|at| tuples.tuple().text(&text(at)).id()).collect();
+        assert_eq!(ids, [0, 1, 2, 2, 2]);
+        assert_eq!(tuples.texts(2), ["~other"]);
+        assert_eq!(tuples.tuple().text(&text(1)).id(), 1);
+    }
+
+    /// Joining is one label, and neither it nor any other grows past the limit of a label.
+    #[test]
+    fn labels_are_joined_and_cut() {
+        let mut tuples = Tuples::default();
+        let types = ["A", "AAAA"].map(String::from);
+        let long = "é".repeat(limit::MAX_BYTES);
+        let id = tuples.tuple().joined(&types).joined(&[]).text(&long).joined(&[long.clone(), long.clone()]).id();
+        let texts = tuples.texts(id);
+        assert_eq!(texts[..2], ["A,AAAA", ""]);
+        assert!(texts[2..].iter().all(|text| text.len() == limit::MAX_BYTES && long.starts_with(&**text)));
+    }
+
+    proptest! {
+        /// Two tuples have one number if, and only if, they are the same; and their texts come back.
+        #[test]
+        fn one_number_for_each(all in prop::collection::vec(prop::collection::vec("[a,é]{0,2}", 1..4), 1..40)) {
+            let mut tuples = Tuples::default();
+            let ids: Vec<u64> = all.iter().map(|texts| id(&mut tuples, texts)).collect();
+            for (one, texts) in ids.iter().zip(&all) {
+                prop_assert_eq!(&tuples.texts(*one), texts);
+                for (other, others) in ids.iter().zip(&all) {
+                    prop_assert_eq!(one == other, texts == others);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Files that others replace while the agent runs: metrics, names, certificates, the configuration.
+//!
+//! A ConfigMap or Secret is exchanged by turning a link, at some moment, without a word; an editor writes anew. So the
+//! content decides whether a file has changed, and neither its time nor its inode does. What is read is a regular file
+//! of bounded size: a FIFO would hold the reader up for ever, and a device may have no end. Reading blocks, and a file
+//! system may hang: it is not done on the thread that answers requests and signals.
+
+use std::fs::File;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use webb_flow::hash::RandomState;
+
+/// The most that a configuration, a file of metrics or a certificate may have: what a ConfigMap may.
+pub const MIB: u64 = 1 << 20;
+
+/// Why a file cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// The system says no.
+    #[error(transparent)]
+    System(#[from] io::Error),
+    /// It is something else.
+    #[error("it is a {0}, and not a regular file")]
+    NotRegular(&'static str),
+    /// It has no end, or one that is too far away.
+    #[error("it has more than {0} bytes")]
+    TooLong(u64),
+    /// It holds something else.
+    #[error("byte {0} is not UTF-8")]
+    NotText(usize),
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// What is in the way.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    // Without it, opening a FIFO waits for the other end.
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    let metadata = file.metadata()?;
+    let kind = metadata.file_type();
+    if !kind.is_file() {
+        return Err(FileError::NotRegular(match () {
+            () if kind.is_dir() => "directory",
+            () if kind.is_fifo() => "FIFO",
+            () if kind.is_socket() => "socket",
+            () => "device",
+        }));
+    }
+    if metadata.len() > most {
+        return Err(FileError::TooLong(most));
+    }
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    // It may have grown meanwhile, and files below /proc say that they are empty.
+    if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
+}
+
+/// The same as text.
+///
+/// # Errors
+/// As [`read`], and for bytes that are no text.
+pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
+    text(read(path, most)?)
+}
+
+/// A file's content as text.
+///
+/// # Errors
+/// If it is no text.
+pub fn text(content: Vec<u8>) -> Result<String, FileError> {
+    String::from_utf8(content).map_err(|error| FileError::NotText(error.utf8_error().valid_up_to() + 1))
+}
+
+/// What a look at followed files found.
+#[derive(Debug)]
+pub enum Look {
+    /// As at the last look.
+    Same,
+    /// What was last accepted is there again.
+    Accepted,
+    /// Something else: the content of each file.
+    New(Vec<Vec<u8>>),
+    /// The file of this number cannot be read. Said once, then `Same` until something about it changes.
+    Unreadable(usize, FileError),
+}
+
+/// Files that are looked at now and then, and taken together.
+#[derive(Debug)]
+pub struct Followed {
+    paths: Vec<PathBuf>,
+    most: u64,
+    hasher: RandomState,
+    last: Option<Seen>,
+    accepted: Option<u64>,
+}
+
+/// What the last look found.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Content(u64),
+    Unreadable(usize, String),
+}
+
+impl Followed {
+    /// Files of at most `most` bytes each, which have not been looked at yet.
+    pub fn new(paths: impl IntoIterator<Item = PathBuf>, most: u64) -> Self {
+        let paths = paths.into_iter().collect();
+        Self { paths, most, hasher: RandomState::default(), last: None, accepted: None }
+    }
+
+    /// Files whose content has been read and accepted elsewhere.
+    #[must_use]
+    pub fn accepted_as(mut self, contents: &[&[u8]]) -> Self {
+        let hash = self.hash(contents.iter().copied());
+        self.last = Some(Seen::Content(hash));
+        self.accepted = Some(hash);
+        self
+    }
+
+    /// Looks at the files. Blocks.
+    pub fn look(&mut self) -> Look {
+        let mut contents = Vec::with_capacity(self.paths.len());
+        for (number, path) in self.paths.iter().enumerate() {
+            match read(path, self.most) {
+                Ok(content) => contents.push(content),
+                Err(error) => {
+                    let seen = Some(Seen::Unreadable(number, error.to_string()));
+                    if self.last == seen {
+                        return Look::Same;
+                    }
+                    self.last = seen;
+                    return Look::Unreadable(number, error);
+                }
+            }
+        }
+        let hash = self.hash(contents.iter().map(Vec::as_slice));
+        let seen = Some(Seen::Content(hash));
+        if self.last == seen {
+            return Look::Same;
+        }
+        self.last = seen;
+        if self.accepted == Some(hash) { Look::Accepted } else { Look::New(contents) }
+    }
+
+    /// What the last look found is in use now.
+    pub fn accept(&mut self) {
+        if let Some(Seen::Content(hash)) = self.last {
+            self.accepted = Some(hash);
+        }
+    }
+
+    /// Has the next look find anew what is there: other rules decide over it, or what came of it is not known.
+    pub fn look_again(&mut self) {
+        self.last = None;
+    }
+
+    fn hash<'a>(&self, contents: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        for content in contents {
+            hasher.write_usize(content.len());
+            hasher.write(content);
+        }
+        hasher.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A look, in a word.
+    fn word(followed: &mut Followed) -> String {
+        match followed.look() {
+            Look::Same => "same".to_owned(),
+            Look::Accepted => "accepted".to_owned(),
+            Look::New(contents) => {
+                format!(
+                    "new {}",
+                    contents.iter().map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>().join("+")
+                )
+            }
+            Look::Unreadable(number, error) => format!("{number}: {error}"),
+        }
+    }
+
+    /// Whatever happens to a file is said once, and what was accepted is known when it comes back.
+    #[test]
+    fn each_change_is_found_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let write = |text: &str| std::fs::write(&path, text).unwrap();
+        let mut followed = Followed::new([path.clone()], 10);
+        let mut looks = |expected: &str| {
+            assert_eq!([word(&mut followed), word(&mut followed)], [expected, "same"]);
+            if expected == "new good" {
+                followed.accept();
+            }
+        };
+        looks("0: No such file or directory (os error 2)");
+        write("good");
+        looks("new good");
+        std::fs::remove_file(&path).unwrap();
+        looks("0: No such file or directory (os error 2)");
+        write("good");
+        looks("accepted");
+        write("bad");
+        looks("new bad");
+        write("good");
+        looks("accepted");
+        write("eleven byte");
+        looks("0: it has more than 10 bytes");
+        write("bad");
+        looks("new bad");
+        followed.look_again();
+        assert_eq!(word(&mut followed), "new bad");
+    }
+
+    /// A link that is turned exchanges the content, also where time, size and name of the files are the same.
+    #[test]
+    fn links_are_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let link = |to: &str| {
+            symlink(at(to), at("fresh")).unwrap();
+            std::fs::rename(at("fresh"), at("..data")).unwrap();
+        };
+        for name in ["one", "two"] {
+            std::fs::create_dir(at(name)).unwrap();
+            for file in ["cert", "key"] {
+                std::fs::write(at(name).join(file), name).unwrap();
+            }
+        }
+        link("one");
+        let mut followed = Followed::new([at("..data/cert"), at("..data/key")], MIB);
+        assert_eq!(word(&mut followed), "new one+one");
+        link("two");
+        assert_eq!(word(&mut followed), "new two+two");
+        std::fs::write(at("two/key"), "").unwrap();
+        std::fs::write(at("two/cert"), "twotwo").unwrap();
+        assert_eq!(word(&mut followed), "new twotwo+", "the same bytes in other files are another content");
+        std::fs::remove_file(at("two/key")).unwrap();
+        assert_eq!(word(&mut followed), "1: No such file or directory (os error 2)");
+    }
+
+    /// What is no file is refused, and never waited for.
+    #[test]
+    fn regular_files_alone_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let socket = directory.path().join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        let why = |path: &Path| read(path, MIB).unwrap_err().to_string();
+        assert_eq!(why(&fifo), "it is a FIFO, and not a regular file");
+        assert_eq!(why(Path::new("/dev/zero")), "it is a device, and not a regular file");
+        assert_eq!(why(directory.path()), "it is a directory, and not a regular file");
+        assert!(why(&socket).contains("os error 6"), "{}", why(&socket));
+        assert!(read(Path::new("/proc/self/maps"), MIB).unwrap().len() > 100, "its size says that it is empty");
+        assert!(matches!(read(Path::new("/proc/self/maps"), 100), Err(FileError::TooLong(100))));
+        std::fs::write(directory.path().join("latin"), b"caf\xe9").unwrap();
+        let latin = read_text(&directory.path().join("latin"), MIB).unwrap_err();
+        assert_eq!(latin.to_string(), "byte 4 is not UTF-8");
+    }
+}

@@ -1,0 +1,39 @@
+//! Settings: the configuration, and the source of each value.
+//!
+//! Two kinds of types. *Raw* is what was written: a [`Value`] and its place, from the file, a variable or a
+//! flag. *Resolved* is what it means: [`Settings`], plain types without a trace of syntax. One table ([`KEYS`]) leads
+//! from one to the other.
+//!
+//! ```text
+//!   file ──yaml──┐
+//!   WEBB_* ──────┼── Value + place ──KEYS──▶ Settings   (Resolved: the same, with where each value came from)
+//!   flags ───────┘                    └────▶ Problems   (all of them, each at its line)
+//! ```
+//!
+//! Nothing here reads the machine: the configuration file is the only I/O, the environment is passed in.
+
+mod check;
+mod diff;
+pub mod file;
+mod keys;
+mod kinds;
+mod model;
+mod problem;
+mod resolve;
+pub mod units;
+mod value;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::check_file;
+pub use diff::{Change, Diff, diff, reloaded};
+pub use keys::{KEYS, Key, Reload};
+pub use model::{
+    Aggregation, Attach, ClusterSource, Connections, Interfaces, KindEffect, Log, LogFormat, MetricsTls, MoreKind,
+    OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
+};
+pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
+pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
+pub use value::{CheckMetrics, Item, Mark, Value};

@@ -1,0 +1,347 @@
+//! Tests of the layers as a whole; the texts of single problems are golden, in `tests/cli_config_errors.rs`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn environment(variables: &[(&str, &str)]) -> Environment {
+    Environment {
+        variables: variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        hostname: "host-1".to_owned(),
+    }
+}
+
+fn file(text: &str) -> SourceFile {
+    SourceFile { name: "webb.yaml".to_owned(), text: text.to_owned() }
+}
+
+fn from_file(text: &str) -> Result<Resolved, Problems> {
+    resolve(Some(file(text)), &environment(&[]), &[])
+}
+
+const DOCUMENTED: &str = include_str!("../../../config/webb.yaml");
+
+/// The documented defaults must be the real ones.
+#[test]
+fn documented_defaults_are_the_defaults() {
+    let resolved = from_file(DOCUMENTED).unwrap();
+    assert_eq!(resolved.settings, Settings { node_name: "host-1".to_owned(), ..Settings::default() });
+    assert_eq!(resolved.warnings, []);
+}
+
+/// The documentation must not leave a key out, and `(live)` must stand beside exactly the keys that are.
+#[test]
+fn every_key_is_documented() {
+    let resolved = from_file(DOCUMENTED).unwrap();
+    for entry in resolved.entries() {
+        if entry.key == "node_name" {
+            // null: worked out from the host.
+            assert_eq!(entry.source, "hostname");
+            continue;
+        }
+        let Origin::File(mark) = resolved.origin(entry.key) else {
+            panic!("{} is not in config/webb.yaml", entry.key);
+        };
+        // The comment is the run of comment lines right above the key.
+        let own_line = if entry.key == "metrics" { mark.line - 1 } else { mark.line };
+        let lines: Vec<&str> = DOCUMENTED.lines().take(own_line - 1).collect();
+        let comment: Vec<&str> =
+            lines.iter().rev().take_while(|line| line.trim_start().starts_with('#')).copied().collect();
+        assert!(!comment.is_empty(), "{} has no comment", entry.key);
+        let live = comment.iter().any(|line| line.contains("(live"));
+        assert_eq!(live, entry.live, "{}: (live) in its comment", entry.key);
+    }
+}
+
+/// Flags over variables over file over defaults, and each value tells where it came from.
+#[test]
+fn later_layers_win_and_say_so() {
+    let text = "log:\n  level: debug\nadmin_listen: 127.0.0.1:1\nmetrics_listen: 127.0.0.1:2\n";
+    let flags = [Flag { name: "--metrics-listen", value: Value::Text("127.0.0.1:4".to_owned()) }];
+    let environment = environment(&[
+        ("WEBB_ADMIN_LISTEN", "127.0.0.1:3"),
+        ("WEBB_METRICS_LISTEN", "127.0.0.1:3"),
+        ("NODE_NAME", "n"),
+    ]);
+    let resolved = resolve(Some(file(text)), &environment, &flags).unwrap();
+    let sources: Vec<(String, String)> =
+        ["log.level", "admin_listen", "metrics_listen", "node_name", "rings.flow_bytes"]
+            .iter()
+            .map(|name| resolved.entries().into_iter().find(|entry| entry.key == *name).unwrap())
+            .map(|entry| (entry.value.as_str().unwrap().to_owned(), entry.source))
+            .collect();
+    let expected = [
+        ("debug", "file:2"),
+        ("127.0.0.1:3", "env:WEBB_ADMIN_LISTEN"),
+        ("127.0.0.1:4", "flag:--metrics-listen"),
+        ("n", "env:NODE_NAME"),
+        ("4MiB", "default"),
+    ];
+    assert_eq!(sources, expected.map(|(value, source)| (value.to_owned(), source.to_owned())));
+}
+
+/// Lists are typed differently in each layer and must mean the same.
+#[test]
+fn lists_mean_the_same_in_every_layer() {
+    let wanted = Pods::Globs(vec!["lxc*".to_owned(), "cali*".to_owned()]);
+    let flag = Flag { name: "--interface", value: Value::list(["lxc*", "cali*"]) };
+    for resolved in [
+        from_file("interfaces:\n  pods: [lxc*, cali*]\n"),
+        from_file("interfaces:\n  pods: lxc*,cali*\n"),
+        resolve(None, &environment(&[("WEBB_INTERFACES__PODS", "lxc* cali*")]), &[]),
+        resolve(None, &environment(&[]), &[flag]),
+    ] {
+        assert_eq!(resolved.unwrap().settings.interfaces.pods, wanted);
+    }
+    let metrics = from_file("metrics: flow  tcp\n").unwrap().settings.metrics;
+    assert_eq!(metrics, from_file("metrics:\n- flow\n- tcp\n").unwrap().settings.metrics);
+    let auto = Flag { name: "--interface", value: Value::list(["auto"]) };
+    assert_eq!(resolve(None, &environment(&[]), &[auto]).unwrap().settings.interfaces.pods, Pods::Auto);
+}
+
+/// YAML must not bend what was typed: `off` is no boolean here and a version-like name no number.
+#[test]
+fn scalars_are_taken_as_typed() {
+    assert_eq!(from_file("log: {level: off}").unwrap().settings.log.level, "off");
+    assert_eq!(from_file("node_name: 1.10").unwrap().settings.node_name, "1.10");
+    assert_eq!(from_file("node_name: 007").unwrap().settings.node_name, "007");
+    assert_eq!(from_file("cluster_name: &a c1\nnode_name: *a").unwrap().settings.node_name, "c1");
+    assert_eq!(
+        from_file("cluster_manifest: /a b/c.yaml").unwrap().settings.cluster_manifest,
+        Some("/a b/c.yaml".into())
+    );
+}
+
+/// An empty file and an empty variable set nothing.
+#[test]
+fn nothing_sets_nothing() {
+    for text in ["", "# only a comment\n", "---\n"] {
+        assert_eq!(from_file(text).unwrap().settings.log.level, "info");
+    }
+    let resolved = resolve(None, &environment(&[("WEBB_LOG__LEVEL", ""), ("NODE_NAME", "")]), &[]).unwrap();
+    assert_eq!(resolved.origin("log.level"), Origin::Default);
+    assert_eq!(resolved.settings.node_name, "host-1");
+}
+
+/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb are no mistake.
+#[test]
+fn unknown_variables_warn() {
+    let variables = [
+        ("WEBB_LOG_LEVEL", "debug"),
+        ("WEBB_SERVICE_HOST", "10.0.0.1"),
+        ("WEBB_PORT_9965_TCP", "x"),
+        ("WEBB_CONFIG", "f"),
+    ];
+    let resolved = resolve(None, &environment(&variables), &[]).unwrap();
+    let [warning] = resolved.warnings.as_slice() else { panic!("{:?}", resolved.warnings) };
+    assert_eq!(warning.origin, Origin::Variable("WEBB_LOG_LEVEL".to_owned()));
+    assert_eq!(warning.help, "did you mean `WEBB_LOG__LEVEL`?");
+}
+
+/// Without any name the node's metrics could not be told apart.
+#[test]
+fn a_node_needs_a_name() {
+    let problems = resolve(None, &Environment::default(), &[]).unwrap_err();
+    assert!(problems.to_string().contains("node_name"), "{problems}");
+}
+
+/// Ranges end where the error text says they end.
+#[test]
+fn ranges_end_where_they_say() {
+    for (key, good, bad) in [
+        ("report_interval", ["100ms", "10m"], ["99ms", "10m1s"]),
+        ("drop_budget", ["1", "1000000"], ["0", "1000001"]),
+        ("connections.entries", ["1024", "4194304"], ["1023", "4194305"]),
+        ("connections.tcp_idle", ["1s", "1d"], ["999ms", "25h"]),
+        ("connections.closing_idle", ["1s", "1h"], ["999ms", "2h"]),
+        ("connections.half_open_idle", ["1s", "1h"], ["999ms", "2h"]),
+        ("connections.other_idle", ["1s", "1d"], ["999ms", "25h"]),
+        ("connections.sweep_interval", ["10ms", "1m"], ["9ms", "61s"]),
+        ("rings.flow_bytes", ["64KiB", "1GiB"], ["32KiB", "2GiB"]),
+        ("rings.drop_bytes", ["64KiB", "1GiB"], ["96KiB", "1000MiB"]),
+        ("scrape.min_interval", ["0s", "1m"], ["61s", "5"]),
+        ("scrape.timeout", ["10ms", "1m"], ["9ms", "61s"]),
+        ("shutdown.budget", ["1s", "10m"], ["999ms", "601s"]),
+        ("shutdown.linger", ["0s", "25s"], ["26s", "601s"]),
+        ("supervision.max_restarts", ["0", "1000"], ["1001", "-1"]),
+        ("supervision.window", ["1s", "1h"], ["0s", "2h"]),
+        ("supervision.backoff_min", ["1ms", "30s"], ["0s", "31s"]),
+        ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
+        ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
+        ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
+        ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
+        ("policies.other_kinds", ["undecided", "ignore"], ["none", "Ignore"]),
+        ("policies.more_kinds", ["a.io/b=both", "a.io/b=none,c.io/d=egress"], ["a.io/b", "a.io/b=all"]),
+        ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
+    ] {
+        let variable = keys::find(key).unwrap().variable();
+        for value in good {
+            let answer = resolve(None, &environment(&[(&variable, value)]), &[]);
+            assert!(answer.is_ok(), "{key} {value}: {answer:?}");
+        }
+        for value in bad {
+            assert!(resolve(None, &environment(&[(&variable, value)]), &[]).is_err(), "{key} {value}");
+        }
+    }
+}
+
+/// Two listeners on one port must be refused before anything is opened; port 0 is any free port.
+#[test]
+fn listeners_must_not_clash() {
+    for (metrics, admin, fine) in [
+        ("0.0.0.0:1", "127.0.0.1:1", false),
+        ("127.0.0.1:1", "127.0.0.1:1", false),
+        ("[::]:1", "127.0.0.1:1", false),
+        ("127.0.0.2:1", "127.0.0.1:1", true),
+        ("127.0.0.1:2", "127.0.0.1:1", true),
+        ("127.0.0.1:0", "127.0.0.1:0", true),
+    ] {
+        let text = format!("metrics_listen: '{metrics}'\nadmin_listen: '{admin}'\n");
+        assert_eq!(from_file(&text).is_ok(), fine, "{metrics} {admin}");
+    }
+}
+
+/// A reload applies what can change and names what cannot.
+#[test]
+fn a_reload_applies_what_it_can() {
+    let old = from_file("").unwrap().settings;
+    let new = from_file("log: {level: debug}\nrings: {flow_bytes: 1MiB}\ncluster_manifest: m.yaml\n").unwrap().settings;
+    let diff = diff(&old, &new);
+    let keys = |changes: &[Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>();
+    assert_eq!(keys(&diff.applied), ["cluster_manifest", "log.level"]);
+    assert_eq!(keys(&diff.needs_restart), ["rings.flow_bytes"]);
+    assert_eq!(diff.needs_restart[0].from, "4MiB");
+    let running = reloaded(&old, &new);
+    assert_eq!(running.log.level, "debug");
+    assert_eq!(running.cluster_manifest, Some("m.yaml".into()));
+    assert_eq!(running.rings.flow_bytes, 4 << 20);
+    assert!(super::diff(&old, &old).is_empty());
+}
+
+/// After a reload `/config` must tell where the values in force came from, not those that wait.
+#[test]
+fn a_reload_keeps_the_origin_of_what_it_keeps() {
+    let old = from_file("rings: {flow_bytes: 1MiB}\n").unwrap();
+    let new = from_file("log: {level: debug}\n\nrings:\n  flow_bytes: 2MiB\n  drop_bytes: 2MiB\n").unwrap();
+    let (running, diff) = old.reload(new);
+    assert_eq!((diff.applied.len(), diff.needs_restart.len()), (1, 2));
+    assert_eq!(running.settings.rings, old.settings.rings);
+    let origins = ["log.level", "rings.flow_bytes", "rings.drop_bytes"].map(|key| running.origin(key).to_string());
+    assert_eq!(origins, ["file:1", "file:1", "default"]);
+}
+
+/// The metrics' parser speaks last, and its errors point at the entry.
+#[test]
+fn metrics_errors_point_at_their_entry() {
+    let check = |text: &str| match text {
+        "flow tcp tcp" => Err("metric `tcp` is listed twice".to_owned()),
+        text if text.contains("bad") => Err("unknown context `bad`".to_owned()),
+        "kafka" => Ok(vec!["`kafka` is not counted any more".to_owned()]),
+        _ => Ok(Vec::new()),
+    };
+    let mut resolved = from_file("metrics:\n  - flow\n  - kafka\n  - drop:sourceContext=bad\n").unwrap();
+    let problems = resolved.check_metrics(&check).unwrap_err();
+    let [problem] = problems.list.as_slice() else { panic!("{problems}") };
+    assert_eq!(problem.origin, Origin::File(Mark { line: 4, column: 5, width: 22 }));
+    assert_eq!(resolved.warnings[0].origin.to_string(), "file:3");
+    let mut twice = from_file("metrics: flow tcp tcp\n").unwrap();
+    assert!(twice.check_metrics(&check).unwrap_err().to_string().contains("listed twice"));
+    let mut fine = from_file("metrics: [flow]\n").unwrap();
+    assert_eq!(fine.check_metrics(&check), Ok(()));
+}
+
+/// Names, variables and flags must be told apart.
+#[test]
+fn keys_are_distinct() {
+    let names: BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
+    let variables: BTreeSet<String> = KEYS.iter().map(Key::variable).collect();
+    assert_eq!(names.len(), KEYS.len());
+    assert_eq!(variables.len(), KEYS.len());
+    let flags: Vec<&str> = KEYS.iter().filter_map(|key| key.flag).collect();
+    assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len());
+    assert_eq!(keys::find("rings.flow_bytes").unwrap().variable(), "WEBB_RINGS__FLOW_BYTES");
+}
+
+/// A file that cannot be read says why.
+#[test]
+fn unreadable_files_say_why() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = read_file(&directory.path().join("none.yaml")).unwrap_err().to_string();
+    assert!(missing.contains("cannot read") && missing.contains("No such file"), "{missing}");
+    let latin = directory.path().join("latin.yaml");
+    std::fs::write(&latin, b"node_name: \xfc\n").unwrap();
+    let latin = read_file(&latin).unwrap_err().to_string();
+    assert!(latin.contains("byte 12 is not UTF-8"), "{latin}");
+    let layers = Layers { file: Some(directory.path().to_owned()), environment: environment(&[]), flags: Vec::new() };
+    assert!(layers.load().is_err());
+}
+
+/// A settings value of each field, within its range.
+fn any_settings() -> impl Strategy<Value = Settings> {
+    let globs = prop::collection::vec("[a-z]{1,5}\\*?", 1..4);
+    (
+        (1024..=4_194_304_u32, 16..=30_u32, 1..=1_000_000_u32, 0..=1000_u32),
+        (100..600_000_u64, 10..60_000_u64, 1..30_000_u64),
+        prop_oneof![Just(Pods::Auto), globs.clone().prop_map(Pods::Globs)],
+        globs,
+        prop::option::of("[a-z/]{1,12}"),
+        "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
+    )
+        .prop_map(|((entries, ring, budget, restarts), (report, sweep, backoff), pods, node, manifest, name)| {
+            let mut settings = Settings::default();
+            settings.connections.entries = entries;
+            settings.rings.flow_bytes = 1 << ring;
+            settings.drop_budget = budget;
+            settings.supervision.max_restarts = restarts;
+            settings.report_interval = Duration::from_millis(report);
+            settings.connections.sweep_interval = Duration::from_millis(sweep);
+            settings.supervision.backoff_min = Duration::from_millis(backoff);
+            settings.interfaces.pods = pods;
+            settings.interfaces.node = node;
+            settings.cluster_manifest = manifest.map(Into::into);
+            settings.cluster_name = name.clone();
+            settings.node_name = name;
+            settings
+        })
+}
+
+proptest! {
+    /// What every key shows, it reads back: `/config` can be pasted into a file, and a reload loses nothing.
+    #[test]
+    fn shown_values_read_back(settings in any_settings()) {
+        let mut copy = Settings::default();
+        for key in &KEYS {
+            prop_assert_eq!((key.set)(&mut copy, &(key.get)(&settings)), Ok(()), "{}", key.name);
+        }
+        prop_assert_eq!(&copy, &settings);
+        prop_assert_eq!(diff(&copy, &settings), Diff::default());
+    }
+
+    /// Any text at all gives settings or problems that can be printed, never a panic.
+    #[test]
+    fn any_file_is_answered(text in ".{0,200}") {
+        if let Err(problems) = from_file(&text) {
+            prop_assert!(problems.to_string().starts_with("error: "));
+        }
+    }
+
+    /// The same for text that is nearly right.
+    #[test]
+    fn nearly_right_files_are_answered(at in 0..KEYS.len(), value in "[-\\[\\]{}:,&*!#|>'\"%@`a-z0-9 \n]{0,20}") {
+        let key = &KEYS[at];
+        let text = match key.name.split_once('.') {
+            Some((group, name)) => format!("{group}:\n  {name}: {value}\n"),
+            None => format!("{}: {value}\n", key.name),
+        };
+        if let Err(problems) = from_file(&text) {
+            prop_assert!(problems.to_string().starts_with("error: "));
+            for problem in &problems.list {
+                let Origin::File(mark) = &problem.origin else { continue };
+                prop_assert!(mark.line <= text.lines().count() + 1, "{mark:?} in {text:?}");
+            }
+        }
+    }
+}
