@@ -12,7 +12,6 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-
 use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 
 /// How the program ends, after BSD's `sysexits.h` where that has a number.
@@ -196,7 +195,7 @@ pub struct RunArgs {
     /// Which packets make a record: medium (unless configured), or none for every packet
     #[arg(long, value_name = "LEVEL")]
     pub aggregation: Option<String>,
-    /// Log level, or directives such as `info,webb::cluster=debug`; info unless configured
+    /// Log level, or directives such as `info,webb_cluster=debug`; info unless configured
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
 }

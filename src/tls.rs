@@ -1,6 +1,6 @@
 //! Certificates for a listener, read from files that somebody else replaces (hubble-contract §3.7).
 //!
-//! The files are followed together ([`crate::file`]): a new set is used from the next handshake on, connections that are
+//! The files are followed together ([`webb_settings::file`]): a new set is used from the next handshake on, connections that are
 //! open stay as they are, and a set that does not fit together (a certificate that came before its key) changes nothing.
 //! Until there is a first set every handshake is refused.
 //!
@@ -21,7 +21,6 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
-
 use webb_settings::file::{FileError, Followed, Look, MIB};
 
 /// Where the files are, in PEM.

@@ -372,7 +372,7 @@ fn clock_jumps() {
         api.end_watches(None, if at == 1 { Ending::Error(410) } else { Ending::Abrupt });
         agent.converges(&api, &format!("a pod made at {time}"));
     }
-    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cluster/kubernetes")).unwrap() {
+    for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/crates/cluster/src/kubernetes")).unwrap() {
         let source = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(!source.contains("SystemTime"), "the source asks for the time of day");
     }

@@ -1,5 +1,5 @@
 //! NetworkPolicy semantics, case by case. Every verdict here was worked out by hand from the documentation of
-//! `networking.k8s.io/v1`; the few that go beyond it are explained in `src/index/policy`.
+//! `networking.k8s.io/v1`; the few that go beyond it are explained in `crates/index/src/policy`.
 
 #![allow(
     clippy::unwrap_used,

@@ -9,7 +9,6 @@
 
 use proptest::prelude::*;
 use serde_json::Value;
-
 use webb_flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, L7_TYPES, SCTP_CHUNKS, VERDICTS, number_of};
 use webb_flow::{EndpointId, Event, Extra, Flow, Reply};
 use webb_flowlog::Reader;

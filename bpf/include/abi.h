@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The only structs that the eBPF programs and the Rust side (src/abi.rs) share. Padding is explicit, every size and
+ * The only structs that the eBPF programs and the Rust side (crates/flow/src/abi.rs) share. Padding is explicit, every size and
  * offset that Rust relies on is asserted here and there, and a test compares both with the object's BTF.
  * Raise WEBB_ABI_VERSION with any change.
  */

@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::Mutex;
+use webb_flow::fault::{Component, Kind, State, inject};
+use webb_metrics::dynamic::{Change, Changed};
 
 use super::fleet::Fleet;
 use super::guard::{Kept, fail, restart};
 use super::metrics_file::{MetricsFile, News};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use webb_flow::fault::{Component, Kind, State, inject};
-use webb_metrics::dynamic::{Change, Changed};
 
 /// How often the file is looked at (hubble-contract §2.5.4).
 const LOOK: Duration = Duration::from_secs(10);

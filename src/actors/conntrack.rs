@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use webb_flow::fault::{Component, State, inject};
 
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
 use crate::conntrack::{ConntrackError, Follower};
 use crate::pipeline::Life;
-use webb_flow::fault::{Component, State, inject};
 
 /// How long to wait before listening is tried again.
 const RETRY: Duration = Duration::from_secs(30);

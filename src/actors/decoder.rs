@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use webb_decode::{Decoder, OneSided};
+use webb_flow::Reasons;
+use webb_flow::fault::{Kind, State};
 
 use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
 use crate::pipeline::DecoderSeat;
-use webb_decode::{Decoder, OneSided};
-use webb_flow::Reasons;
-use webb_flow::fault::{Kind, State};
 
 /// The reader's word that the decoder panicked.
 #[derive(Debug, Message)]
@@ -146,10 +146,10 @@ impl Handler<Finish> for DecoderActor {
 mod tests {
     use arc_swap::{ArcSwap, ArcSwapOption};
     use tokio::sync::mpsc;
+    use webb_flow::fault::Components;
 
     use super::*;
     use crate::actors::restart::Policy;
-    use webb_flow::fault::Components;
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 

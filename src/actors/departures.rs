@@ -52,8 +52,9 @@ impl Departures {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use webb_index::{Changes, Draft};
+
+    use super::*;
 
     fn pods(names: &[&str]) -> Vec<Arc<Key>> {
         names.iter().map(|&name| Arc::new(Key { namespace: "a".into(), name: name.into() })).collect()

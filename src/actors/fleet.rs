@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use actix::Addr;
 use tokio::sync::oneshot;
+use webb_flow::fault::{Component, Components};
+use webb_metrics::dynamic::Change;
+use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 
 use super::keeper::ThreadKeeper;
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::{Directory, Finish, aggregator};
 use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
-use webb_flow::fault::{Component, Components};
-use webb_metrics::dynamic::Change;
-use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 
 /// What aggregators are made with.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use actix::prelude::*;
+use webb_flow::fault::{Kind, panic_text};
 
 use super::restart::Intensity;
-use webb_flow::fault::{Kind, panic_text};
 
 /// An actor whose faults are counted and whose restarts are limited.
 pub trait Kept: Actor<Context = Context<Self>> {

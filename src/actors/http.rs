@@ -17,12 +17,12 @@ use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 use futures::FutureExt;
+use webb_flow::fault::{Component, Kind, State, panic_text};
 
 use super::guard::{Kept, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
 use crate::tls::TlsFiles;
-use webb_flow::fault::{Component, Kind, State, panic_text};
 
 /// How often certificate files are looked at.
 const LOOK: Duration = Duration::from_secs(2);

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use webb_flow::fault::{Kind, State, panic_text};
 
 use super::restart::Intensity;
 use super::{Finish, Restart, Resume};
 use crate::pipeline::Life;
-use webb_flow::fault::{Kind, State, panic_text};
 
 /// What a body returns when it cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use futures::FutureExt;
 use tokio::sync::Notify;
+use webb_cluster::PodInterface;
+use webb_decode::OneSided;
+use webb_flow::fault::{Component, State, inject};
 
 use super::attempts::Attempts;
 use super::gaps::{GapCounters, Gaps, VERIFY};
@@ -26,9 +29,6 @@ use super::restart::Intensity;
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
 use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
-use webb_cluster::PodInterface;
-use webb_decode::OneSided;
-use webb_flow::fault::{Component, State, inject};
 
 /// How long the thread waits for a change at most.
 const TURN: Duration = Duration::from_secs(1);

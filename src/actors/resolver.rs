@@ -13,6 +13,10 @@ use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
+use webb_cluster::kubernetes::{self, Access, Pace, Status};
+use webb_cluster::{self as cluster, Cache, Counts, Coverage, Manifest, ManifestSource};
+use webb_flow::fault::{Component, State, inject};
+use webb_index::Index;
 
 use super::cluster_source::{Chosen, Sources};
 use super::departures::Departures;
@@ -20,10 +24,6 @@ use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::restart::Intensity;
 use crate::pipeline::{Command, Commands, Life};
-use webb_cluster::kubernetes::{self, Access, Pace, Status};
-use webb_cluster::{self as cluster, Cache, Counts, Coverage, Manifest, ManifestSource};
-use webb_flow::fault::{Component, State, inject};
-use webb_index::Index;
 
 /// How often a manifest is looked at.
 const LOOK: Duration = Duration::from_secs(1);

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-
 use webb_flow::fault::{Component, State};
 
 /// How hard to try.
@@ -87,8 +86,9 @@ impl Intensity {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use webb_flow::fault::Components;
+
+    use super::*;
 
     fn policy() -> Policy {
         Policy {

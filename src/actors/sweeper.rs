@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
+use webb_flow::abi;
+use webb_flow::fault::inject;
 
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
 use crate::bpf_loader::{Ledger, Mode, Sweeper};
-use webb_flow::abi;
-use webb_flow::fault::inject;
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
 const LAST_SWEEPS: usize = 50;

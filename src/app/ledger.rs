@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use webb_flow::abi::{HOOKS, Totals, UNPARSED};
+
 use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::Watch;
 use crate::actors::sweeper::Swept;
@@ -14,7 +16,6 @@ use crate::http::LostEvents;
 use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
-use webb_flow::abi::{HOOKS, Totals, UNPARSED};
 
 /// The `hook` label of each row of the totals.
 const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];

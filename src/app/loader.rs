@@ -1,9 +1,9 @@
 //! The settings in the loader's terms.
 
 use globset::{Glob, GlobSet, GlobSetBuilder};
+use webb_settings as settings;
 
 use crate::network::{Pods, Selection};
-use webb_settings as settings;
 
 /// Which interfaces are watched, and as what.
 pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {

@@ -5,6 +5,12 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use serde_json::json;
+use webb_cluster::kubernetes::{Reason, Status};
+use webb_decode::verdicts::Undecided;
+use webb_flow::fault::{Components, Kind, State};
+use webb_flow::sym;
+use webb_index::Index;
+use webb_metrics::limit;
 
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
@@ -14,12 +20,6 @@ use crate::http::{Reloads, Scrape};
 use crate::pipeline::{Counters, LOOKUPS};
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::tls::TlsFiles;
-use webb_cluster::kubernetes::{Reason, Status};
-use webb_decode::verdicts::Undecided;
-use webb_flow::fault::{Components, Kind, State};
-use webb_flow::sym;
-use webb_index::Index;
-use webb_metrics::limit;
 
 type Added = Result<(), prometheus::Error>;
 

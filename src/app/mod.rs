@@ -17,21 +17,20 @@ mod site;
 mod start;
 mod stop;
 
-pub use error::StartError;
-pub use probe::probe;
-pub use replay::replay;
-pub use start::{Metrics, Plan};
-
 use std::convert::Infallible;
 use std::time::Duration;
 
+pub use error::StartError;
+pub use probe::probe;
+use reload::Reading;
+pub use replay::replay;
+use start::Running;
+pub use start::{Metrics, Plan};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use webb_flow::fault::{Component, State};
 
 use crate::cli::Exit;
 use crate::http::CONTROL;
-use reload::Reading;
-use start::Running;
-use webb_flow::fault::{Component, State};
 
 /// Runs the agent until it is asked to stop or gives up.
 ///

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use serde_json::json;
-
 use tokio::task::{JoinError, JoinHandle};
+use webb_settings::{Layers, Problems, Resolved};
 
 use super::loader;
 use super::start::{Running, policy};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Look;
-use webb_settings::{Layers, Problems, Resolved};
 
 /// What reading the configuration has come to.
 pub(super) type Read = Result<Resolved, Problems>;

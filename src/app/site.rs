@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use serde_json::Value;
+use webb_settings::Settings;
 
 use crate::actors::cluster_source::{Chosen, Sources};
 use crate::bpf_loader::{Finding, Standing};
 use crate::network::{Change, Interface, Role, Selection, Watch};
-use webb_settings::Settings;
 
 /// How long an agent may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);

@@ -10,6 +10,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
 use serde_json::json;
 use tokio::sync::mpsc::{self, UnboundedReceiver};
+use webb_cluster as cluster;
+use webb_decode::OneSided;
+use webb_flow::Reasons;
+use webb_flow::clock::Clock;
+use webb_flow::fault::Components;
+use webb_index::Index;
+use webb_index::policy::Effect;
+use webb_metrics::dynamic::Dynamic;
+use webb_metrics::{Budget, Limits, MetricConfig};
+use webb_settings::{self as settings, Layers, Resolved};
 
 use super::{StartError, ledger, listen, loader, metrics};
 use crate::actors::cluster_source::Sources;
@@ -33,16 +43,6 @@ use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, MOST_QUESTION
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::tls::{Paths, TlsFiles};
-use webb_cluster as cluster;
-use webb_decode::OneSided;
-use webb_flow::Reasons;
-use webb_flow::clock::Clock;
-use webb_flow::fault::Components;
-use webb_index::Index;
-use webb_index::policy::Effect;
-use webb_metrics::dynamic::Dynamic;
-use webb_metrics::{Budget, Limits, MetricConfig};
-use webb_settings::{self as settings, Layers, Resolved};
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_LOOKS: u32 = 4;

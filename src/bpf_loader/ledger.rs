@@ -11,11 +11,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use aya::maps::{Array, MapData, PerCpuArray};
+use webb_flow::abi::{HOOKS, Swept, Totals};
 
 use super::error::{LoadError, RunError};
 use super::plain::Plain;
 use super::sys;
-use webb_flow::abi::{HOOKS, Swept, Totals};
 
 /// Reads the totals. Cheap to clone; any thread may ask.
 #[derive(Debug, Clone)]

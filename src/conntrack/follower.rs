@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use rustix::event::Timespec;
+use webb_decode::nat::{Change, Connection, Translation};
 
 use super::message::{Message, messages};
 use super::query::Query;
 use super::socket::{Received, Socket};
 use super::{ConntrackError, Counters};
 use crate::records::Waker;
-use webb_decode::nat::{Change, Connection, Translation};
 
 /// How long one turn waits for an event.
 const TURN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };

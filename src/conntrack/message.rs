@@ -1,8 +1,9 @@
 //! What a netlink datagram of connection tracking says.
 
-use super::attributes::{attributes, port_of, push, u16_of, u32_of};
 use webb_decode::nat::{Connection, Conversation, Peer, Translation};
 use webb_flow::{Address, L4};
+
+use super::attributes::{attributes, port_of, push, u16_of, u32_of};
 
 /// Length of `struct nlmsghdr`.
 const HEADER: usize = 16;

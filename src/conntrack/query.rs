@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use webb_decode::nat::{Connection, Conversation};
+
 use super::ConntrackError;
 use super::message::{Answer, answer, question};
 use super::socket::{Received, Socket};
-use webb_decode::nat::{Connection, Conversation};
 
 /// How long the kernel may take. It answers while it is being asked.
 const ANSWER: Duration = Duration::from_millis(100);

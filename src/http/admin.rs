@@ -8,10 +8,10 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
+use webb_flow::fault::{Component, Components, Kind, State};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
-use webb_flow::fault::{Component, Components, Kind, State};
 
 /// The state that the admin endpoints show.
 #[derive(Debug)]

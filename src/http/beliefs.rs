@@ -8,7 +8,6 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-
 use webb_cluster::{Cache, Key};
 use webb_index::Index;
 

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::{BodySize, MessageBody};
 use actix_web::web::Bytes;
+use webb_metrics::expose::Exposition;
 
 use super::gzip::{self, Sum};
 use super::snapshot::RenderedSnapshot;
-use webb_metrics::expose::Exposition;
 
 /// The most that a response may take; no scraper waits as long.
 const MAX_RESPONSE_TIME: Duration = Duration::from_mins(2);
@@ -142,8 +142,9 @@ impl MessageBody for Headless {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use webb_metrics::expose::Format;
+
+    use super::*;
 
     fn next(body: &mut Body) -> Option<io::Result<Bytes>> {
         body.next_bytes().transpose()

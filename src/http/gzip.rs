@@ -64,9 +64,9 @@ mod tests {
     use std::io::Read;
 
     use flate2::read::GzDecoder;
+    use proptest::prelude::*;
 
     use super::*;
-    use proptest::prelude::*;
 
     proptest! {
         // Compressing is slow in a build for tests.

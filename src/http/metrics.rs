@@ -6,11 +6,11 @@ use std::time::Instant;
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, web};
+use webb_flow::fault::inject;
+use webb_metrics::expose::negotiate;
 
 use super::Scrape;
 use super::body::{Body, Headless};
-use webb_flow::fault::inject;
-use webb_metrics::expose::negotiate;
 
 /// Adds the scrape endpoint.
 pub fn routes(config: &mut web::ServiceConfig, scrape: &Arc<Scrape>) {

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
+
 use super::body::{Lease, Leases};
 use super::snapshot::RenderedSnapshot;
 use crate::pipeline::CutDesk;
 use crate::selfmetrics::SelfMetrics;
-use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 
 /// The state of the scrape endpoint.
 #[derive(Debug)]

@@ -8,9 +8,9 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::web::Bytes;
+use webb_metrics::expose::{Exposition, Format, Part, Snapshot};
 
 use super::gzip::{self, Sum};
-use webb_metrics::expose::{Exposition, Format, Part, Snapshot};
 
 /// Pages in the cache: some 3 MB.
 const CACHED_PAGES: usize = 32;

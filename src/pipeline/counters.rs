@@ -6,10 +6,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use super::unnamed::NAME_WAITS;
 use webb_decode::DecodeError;
 use webb_decode::verdicts::Undecided;
 use webb_flow::{Flow, Sort};
+
+use super::unnamed::NAME_WAITS;
 
 /// What becomes of a record that was read, as the `fate` label of `webb_reader_records_total`: decoded, rejected by
 /// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
@@ -117,8 +118,9 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use webb_flow::EndpointId;
+
+    use super::*;
 
     /// Both ends of each flow count by who was found, and flows of an index that is not complete count as late.
     #[test]

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use webb_metrics::expose::Snapshot;
 
 use super::{Command, Lanes};
 use crate::records::Waker;
-use webb_metrics::expose::Snapshot;
 
 /// What comes back for a request.
 #[derive(Debug)]

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
-
-use super::{Batch, Cut};
 use webb_flow::fault::{Component, State};
 use webb_index::filters::Filters;
 use webb_metrics::Gone;
+
+use super::{Batch, Cut};
 
 /// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
 /// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.

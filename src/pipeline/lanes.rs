@@ -103,11 +103,12 @@ impl Lanes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::pipeline::Batch;
     use webb_flow::Flow;
     use webb_flow::fault::{Components, State};
     use webb_index::Index;
+
+    use super::*;
+    use crate::pipeline::Batch;
 
     /// A lane that nobody reads, and that has skipped this batch.
     fn skipping(batch: &Arc<Batch>) -> Arc<Lane> {

@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use webb_index::Index;
+
 use super::lane::DEPTH;
 use super::{BATCH, Batch};
-use webb_index::Index;
 
 /// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
 const MOST: usize = 2 * DEPTH;

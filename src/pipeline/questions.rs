@@ -8,7 +8,6 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-
 use webb_decode::Why;
 use webb_decode::nat::{Connection, Peer};
 use webb_flow::Flow;

@@ -14,13 +14,6 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender};
-
-use super::counters::LookedUp;
-use super::cut::{Answer, cut_all};
-use super::pool::Pool;
-use super::second_look::{SecondLook, Translations};
-use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
-use crate::records::{RecordSource, Rings, Waker};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::Flow;
 use webb_flow::abi::Record;
@@ -28,6 +21,13 @@ use webb_flow::clock::Clock;
 use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
 use webb_metrics::Gone;
+
+use super::counters::LookedUp;
+use super::cut::{Answer, cut_all};
+use super::pool::Pool;
+use super::second_look::{SecondLook, Translations};
+use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
+use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
 /// rings the bell.

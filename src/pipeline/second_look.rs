@@ -14,11 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never};
-
-use super::questions::{Question, Questions};
-use super::unnamed::{Unnamed, is_unnamed};
-use super::{BATCH, Batch, Counters};
-use crate::records::Waker;
 use webb_decode::Why;
 use webb_decode::drops::{Denial, opened_by_sender};
 use webb_decode::nat::{Change, Connection, Conversation, Peer, Table};
@@ -27,6 +22,11 @@ use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
 use webb_flow::{Flow, L4, Reply};
 use webb_index::Index;
+
+use super::questions::{Question, Questions};
+use super::unnamed::{Unnamed, is_unnamed};
+use super::{BATCH, Batch, Counters};
+use crate::records::Waker;
 
 /// What the follower hears it tells unasked. When it is asked, so long after a record was read, it has heard of that
 /// connection too: the kernel tells of it when the first packet leaves the node's hands, a moment after its record.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use webb_metrics::Aggregator;
 
 use super::{Batch, Item, Life};
-use webb_metrics::Aggregator;
 
 /// An aggregator and the batch it is in, kept over the lives of its thread.
 #[derive(Debug)]

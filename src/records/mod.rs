@@ -5,10 +5,10 @@
 
 mod waker;
 
-pub use waker::Waker;
-
 use std::ops::ControlFlow;
 use std::time::Duration;
+
+pub use waker::Waker;
 
 /// Which ring a record came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,16 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-
-use super::build::{Builder, NAMESPACE_NAME};
-use super::claims::{Claim, Owner, Rank};
-use super::keep::Kept;
-use super::{Cache, Key, Kind, workload};
 use webb_flow::clock;
 use webb_flow::{Address, Direction, EndpointId};
 use webb_index::policy::spec::{Labels, PolicyKind};
 use webb_index::policy::{PolicyName, Truth};
 use webb_index::{Endpoint, Index, ServicePort};
+
+use super::build::{Builder, NAMESPACE_NAME};
+use super::claims::{Claim, Owner, Rank};
+use super::keep::Kept;
+use super::{Cache, Key, Kind, workload};
 
 /// How an endpoint is named.
 #[derive(Debug, Clone, Serialize)]

@@ -12,15 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use ipnet::IpNet;
+use webb_flow::clock;
+use webb_index::Index;
+use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
+use webb_index::policy::{Effect, Veil};
 
 use super::build::Builder;
 use super::keep::{Kept, Shared};
 use super::other::Others;
 use super::{Key, Kind, Node, Object, OtherKind, OtherKinds, Reference, Service, Slice};
-use webb_flow::clock;
-use webb_index::Index;
-use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::policy::{Effect, Veil};
 
 /// What the cache must be told about where it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-
-use super::Kind;
 use webb_flow::hash::RandomState;
 use webb_flow::{Address, EndpointId};
 use webb_index::Key;
+
+use super::Kind;
 
 /// How good a claim is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,9 +6,10 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
+use webb_index::Index;
+
 use super::claims::{Owner, Rank};
 use super::{Cache, Key, Kind, PodInterface};
-use webb_index::Index;
 
 /// How this node's pods are covered by what is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

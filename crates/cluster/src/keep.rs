@@ -7,10 +7,11 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Pod, identity};
 use webb_flow::sym::Sym;
 use webb_index::policy::spec::{Labels, Subject};
 use webb_index::{Describe, Endpoint, EndpointSpec, Key, Kind, Workload};
+
+use super::{Pod, identity};
 
 /// What replicas share.
 #[derive(Debug, PartialEq, Eq, Hash)]

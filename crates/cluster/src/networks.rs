@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-
 use webb_flow::Address;
 use webb_flow::hash::RandomState;
 

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-
-use super::types::{self, ObjectMeta};
-use super::{OtherKind, other_networks, policy, workload};
 use webb_flow::L4;
 use webb_index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
 use webb_index::{Key, ServicePort, Workload};
+
+use super::types::{self, ObjectMeta};
+use super::{OtherKind, other_networks, policy, workload};
 
 /// Why an object can't be used: which field, what was found and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 
-use super::Key;
 use webb_index::policy::Effect;
+
+use super::Key;
 
 /// A kind of policy by group and plural, as the API's paths name it.
 #[derive(Debug, Clone, Copy)]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::{Owner, Rank};
-use super::{Cache, Key, Kind};
 use webb_flow::{Address, EndpointId};
 use webb_index::ServiceSpec;
 use webb_index::policy::NodeSpec;
+
+use super::claims::{Owner, Rank};
+use super::{Cache, Key, Kind};
 
 /// Every service that has ports, in the order of their names.
 pub(super) fn service_specs(cache: &Cache) -> Vec<ServiceSpec> {

@@ -3,8 +3,9 @@
 //! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet and the `CronJob`
 //! behind a Job are recognised by how Kubernetes names them.
 
-use super::types::ObjectMeta;
 use webb_index::Workload;
+
+use super::types::ObjectMeta;
 
 /// The workload; none for pods that nothing generated (bare and static pods).
 pub(super) fn of(pod: &ObjectMeta) -> Option<Workload> {

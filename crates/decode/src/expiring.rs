@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
-
 use webb_flow::hash::RandomState;
 
 /// Entries by key, each with the time of its insertion in nanoseconds.

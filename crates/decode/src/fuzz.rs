@@ -1,8 +1,9 @@
 //! What a fuzz target calls.
 
-use super::Decoder;
 use webb_flow::{Flow, Reasons};
 use webb_index::Index;
+
+use super::Decoder;
 
 /// Decodes any bytes. Nothing but a panic is a finding.
 pub fn fuzz(bytes: &[u8]) {

@@ -16,21 +16,19 @@ mod one_sided;
 pub mod services;
 pub mod verdicts;
 
+use std::mem::size_of;
+use std::sync::Arc;
+
 use drops::{Denial, Suspect};
 pub use error::DecodeError;
 pub use fuzz::fuzz;
 pub use one_sided::OneSided;
-
-use std::mem::size_of;
-use std::sync::Arc;
-
-use zerocopy::FromBytes;
-
 use webb_flow::abi::{self, Record, flag, kind};
 use webb_flow::{
     Address, Direction, EndpointId, Event, Family, Flow, L4, Point, Reasons, Reply, SctpChunk, Sort, TcpFlags, Verdict,
 };
 use webb_index::Index;
+use zerocopy::FromBytes;
 
 /// `enum webb_hook` of `bpf/include/abi.h`.
 mod hook {

@@ -9,7 +9,6 @@
 //! Connections whose addresses nobody changed are not in the table.
 
 use hashbrown::HashMap;
-
 use webb_flow::hash::RandomState;
 use webb_flow::{Address, Flow, L4};
 

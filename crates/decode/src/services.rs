@@ -5,10 +5,11 @@
 //! the packet where a service is named, and become the pod's where it was masqueraded: Hubble shows the address before
 //! the node's took its place too (hubble-contract §5.4).
 
-use super::name;
-use super::nat::{Connection, Peer, Table};
 use webb_flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
 use webb_index::{Index, Kind};
+
+use super::name;
+use super::nat::{Connection, Peer, Table};
 
 /// What became of a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

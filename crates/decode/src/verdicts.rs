@@ -18,11 +18,12 @@
 //! A drop may be read before the packet that it is of, when that one waits for a name. So the last drops are remembered
 //! for a while, and a connection whose drop was read does not wait.
 
-use super::expiring::Expiring;
-use super::nat::{Connection, Peer};
 use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
 use webb_index::policy::{Answer, Match};
 use webb_index::{Index, Kind};
+
+use super::expiring::Expiring;
+use super::nat::{Connection, Peer};
 
 /// Connections that may wait for an answer at once: some 2 MB. One more takes the place of the oldest.
 const MOST: usize = 16_384;

@@ -5,14 +5,15 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use super::interner::EndpointInterner;
-use super::json::{Cursor, JsonError};
-use super::numbers::number;
-use super::time;
 use webb_flow::Verdict;
 use webb_flow::extra::{Dns, Http, Interface, L7, L7Kind, L7Record, Service};
 use webb_flow::names;
 use webb_flow::{Address, Direction, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags};
+
+use super::interner::EndpointInterner;
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
+use super::time;
 
 /// Reads one field of a flow. `Ok(false)` if it is none that is read; its value is passed all the same.
 ///

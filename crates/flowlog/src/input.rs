@@ -98,8 +98,9 @@ fn packing(magic: &[u8]) -> Packing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io::Write;
+
+    use super::*;
 
     const TEXT: &[u8] = b"{\"flow\":{}}\n{}\n";
 

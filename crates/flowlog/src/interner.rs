@@ -9,13 +9,13 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
-
-use super::json::{Cursor, JsonError};
-use super::numbers::number;
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Reason, names};
 use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
+
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
 
 /// Everything is forgotten at this size, between two batches: a file may make up endpoints, and a new index copies all
 /// that are known. Twice the pods of a large cluster.

@@ -1,7 +1,8 @@
 //! Numbers of Hubble's enums in JSON.
 
-use super::json::{Cursor, JsonError};
 use webb_flow::names;
+
+use super::json::{Cursor, JsonError};
 
 /// An enum's value: any name, which gets a stand-in if the table lacks it, or any number.
 pub(super) fn number(cursor: &mut Cursor<'_>, table: &[(i32, &'static str)]) -> Result<i32, JsonError> {

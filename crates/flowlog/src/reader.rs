@@ -2,14 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::fields;
-use super::interner::EndpointInterner;
-use super::json::{Cursor, JsonError};
-use super::numbers::number;
 use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_flow::sym::Sym;
 use webb_flow::{Extra, ExtraId, Flow, Reason};
 use webb_index::Flows;
+
+use super::fields;
+use super::interner::EndpointInterner;
+use super::json::{Cursor, JsonError};
+use super::numbers::number;
 
 /// How many flows a batch holds. Rows are used again, so that their strings need no new memory.
 const BATCH: usize = 512;

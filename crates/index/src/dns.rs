@@ -1,8 +1,9 @@
 //! Where the DNS names of a flow come from, once there is somebody who hears answers.
 
-use super::Index;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, EndpointId};
+
+use super::Index;
 
 impl Index {
     /// The names under which `asker` has looked up `address`: sorted, without trailing dots, joined with `,`. They are

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hashbrown::HashSet;
 use ipnet::IpNet;
+use webb_flow::hash::RandomState;
+use webb_flow::{Address, EndpointId, Sort};
 
 use super::networks::Networks;
 use super::rows::{Describe, Rows};
 use super::table::{CHANGED, Key, Table};
 use super::{Changes, Endpoint, EndpointSpec, Index, Interfaces, Kind, Policies, Services};
-use webb_flow::hash::RandomState;
-use webb_flow::{Address, EndpointId, Sort};
 
 /// How long an index remembers who had an address before, in nanoseconds. Flows are named a fraction of a second after
 /// they happened; those that waited in the ring for a busy or restarting reader, some seconds.

@@ -1,8 +1,9 @@
 //! The two ends of a flow, and the names of an end that its endpoint does not hold: DNS names and the service.
 
-use super::Index;
 use webb_flow::sym::Sym;
 use webb_flow::{Extra, Flow};
+
+use super::Index;
 
 /// One end of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

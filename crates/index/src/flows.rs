@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::Index;
 use webb_flow::{Extra, Flow};
+
+use super::Index;
 
 /// Flows with all that is needed to read them.
 #[derive(Debug, Clone, Copy)]

@@ -20,21 +20,19 @@ mod rows;
 mod services;
 mod table;
 
+use std::fmt;
+use std::sync::Arc;
+
 pub use draft::{Draft, WINDOW_NS};
 pub use endpoint::{Endpoint, EndpointSpec, Kind, Workload};
 pub use ends::End;
 pub use flows::Flows;
+use hashbrown::HashMap;
+use networks::Networks;
 pub use policy::Policies;
 pub use rows::Describe;
-pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
-
-use std::fmt;
-use std::sync::Arc;
-
-use hashbrown::HashMap;
-
-use networks::Networks;
 use rows::Rows;
+pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
 use table::{CHANGED, Table};
 use webb_flow::{Address, EndpointId, Sort};
 

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-
 use webb_flow::Address;
 
 /// Ranges of addresses, their ends included: sorted, apart from each other. A cluster's are mostly one.

@@ -5,7 +5,6 @@
 //! by port, and asked for where an address is a node's.
 
 use hashbrown::HashMap;
-
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, L4, ServiceId};

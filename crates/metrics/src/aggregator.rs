@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use webb_index::Flows;
+use webb_index::filters::Filters;
+
 use super::config::MetricConfig;
 use super::engine::Engine;
 use super::gone::Gone;
 use super::limit::{Limits, Share};
 use crate::expose::Snapshot;
-use webb_index::Flows;
-use webb_index::filters::Filters;
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
 pub struct Aggregator {

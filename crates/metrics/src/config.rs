@@ -1,10 +1,11 @@
 //! The validated configuration of a metric: the same from the static string, a flag or a file.
 
+use webb_index::filters::Filters;
+
 use super::context::{ContextError, ContextSpec};
 use super::options::{MetricOption, Options, Warning};
 use super::plugins;
 use super::registration::Registration;
-use webb_index::filters::Filters;
 
 /// A metric that can be built.
 #[derive(Debug, Clone)]

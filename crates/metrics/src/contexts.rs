@@ -11,15 +11,15 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet, HashTable};
+use webb_flow::hash::RandomState;
+use webb_flow::sym::Sym;
+use webb_flow::{Address, Extra, Family, Flow};
+use webb_index::{End, Index};
 
 use super::context::{ContextSpec, Ends, Uses};
 use super::gone::{Gone, PodLabels};
 use super::limit;
 use super::memo::NOWHERE;
-use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
-use webb_flow::{Address, Extra, Family, Flow};
-use webb_index::{End, Index};
 
 /// A tuple of context values in one metric. Without a context all flows have number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -3,6 +3,10 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use webb_flow::Event;
+use webb_index::Flows;
+use webb_index::filters::Filters;
+
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::gone::{Gone, PodLabels};
@@ -13,9 +17,6 @@ use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
 use super::tally::{Tally, extra};
 use crate::expose::Snapshot;
-use webb_flow::Event;
-use webb_index::Flows;
-use webb_index::filters::Filters;
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
 pub(super) trait Engine: Send {
@@ -139,13 +140,14 @@ impl<P: Plugin> Engine for Counting<P> {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    use proptest::prelude::*;
+    use webb_flow::Flow;
+    use webb_index::{Index, Policies};
+
     use super::super::plugin::{Table, Texts};
     use super::super::tuples::Tuples;
     use super::*;
     use crate::expose::Spec;
-    use proptest::prelude::*;
-    use webb_flow::Flow;
-    use webb_index::{Index, Policies};
 
     /// Cannot bear some flows, and cannot name some series.
     struct Fussy;

@@ -7,9 +7,10 @@
 
 use std::collections::HashSet;
 
-use super::context::ContextSpec;
 use webb_flow::sym::Sym;
 use webb_index::End;
+
+use super::context::ContextSpec;
 
 /// Pods that were deleted some time ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -47,8 +47,9 @@ fn option(text: &str) -> MetricOption {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn names(text: &str) -> Vec<&'static str> {
         parse(text).unwrap().metrics.iter().map(MetricConfig::name).collect()

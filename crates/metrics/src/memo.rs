@@ -166,8 +166,9 @@ impl Memo {
 mod tests {
     use std::collections::HashMap;
 
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn find(memo: &Memo, way: Way) -> Option<u32> {
         memo.find(way, memo.hash(way))

@@ -1,5 +1,8 @@
 //! The trait of a metric, and the interface through which it counts.
 
+use webb_flow::{Extra, Flow};
+use webb_index::{Endpoint, Index};
+
 use super::memo::Way;
 use super::options::Options;
 use super::series::Trace;
@@ -7,8 +10,6 @@ use super::table::FAMILIES;
 pub use super::table::{Table, Texts};
 use super::tally::{self, Tally};
 use super::tuples::{Tuple, Tuples};
-use webb_flow::{Extra, Flow};
-use webb_index::{Endpoint, Index};
 
 /// One metric of the configuration.
 pub trait Plugin: Send + Sized + 'static {

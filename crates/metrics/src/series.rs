@@ -11,13 +11,13 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::{HashSet, HashTable};
+use webb_flow::hash::RandomState;
+use webb_flow::sym::Sym;
 
 use super::contexts::ContextId;
 use super::limit::{self, Limits, Share};
 use super::table::{FAMILIES, Table, Texts};
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
-use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
 
 /// What tells one series of a table from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,12 +5,13 @@
 //! labels. After the last flow the cache lines of all hits in the memo are prefetched together, then each hit is looked
 //! up, and last all counters are incremented; the CPU overlaps the misses.
 
+use webb_flow::{Extra, Flow};
+
 use super::contexts::Contexts;
 use super::memo::{Memo, Way};
 use super::series::{SeriesTable, Slot};
 use super::table::{FAMILIES, Table, Texts};
 use super::tuples::Tuples;
-use webb_flow::{Extra, Flow};
 
 /// A flow to be counted in one series.
 #[derive(Debug, Clone, Copy)]

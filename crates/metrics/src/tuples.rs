@@ -8,10 +8,10 @@
 use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
+use webb_flow::hash::RandomState;
 
 use super::limit;
 use super::table::Texts;
-use webb_flow::hash::RandomState;
 
 /// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All further ones are
 /// one tuple, whose texts are [`limit::OTHER`].
@@ -149,8 +149,9 @@ impl Tuple<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn id(tuples: &mut Tuples, texts: &[String]) -> u64 {
         texts.iter().fold(tuples.tuple(), |tuple, text| tuple.text(text)).id()

@@ -203,7 +203,7 @@ pub static KEYS: [Key; 46] = [
         "a time from 1s to 10m, such as 10s", |time| (s(1)..=s(600)).contains(time)),
 
     key!("log.level", log.level: log_level, Live, Some("--log"),
-        "off, error, warn, info, debug, trace, or filter directives such as info,webb::cluster=debug"),
+        "off, error, warn, info, debug, trace, or filter directives such as info,webb_cluster=debug"),
     key!("log.format", log.format: log_format, Restart, None,
         "text or json"),
 ];

@@ -236,7 +236,7 @@ pub struct Supervision {
 /// What is logged, always to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// A level, or `tracing` filter directives such as `info,webb::cluster=debug`.
+    /// A level, or `tracing` filter directives such as `info,webb_cluster=debug`.
     pub level: String,
     /// How lines look.
     pub format: LogFormat,

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
-use crate::cli::ReplayArgs;
 use webb_metrics::{Aggregator, dynamic, grammar};
 use webb_settings::{Settings, read_file};
+
+use crate::cli::ReplayArgs;
 
 /// The metrics that were asked for, or those that an agent counts unless told otherwise.
 pub(super) fn aggregators(arguments: &ReplayArgs) -> Result<Vec<Aggregator>, String> {

@@ -7,12 +7,13 @@ use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_flowlog::progress::Progress;
 use webb_flowlog::{Counts, Line, Reader, cardinality, lines, open};
 use webb_metrics::Aggregator;
 use webb_metrics::expose::{Family, Kind, Snapshot, openmetrics, server, text};
+
+use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 
 /// So many bad lines are named; the rest is only counted.
 const NAMED: u64 = 20;

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
+use webb_metrics::expose::negotiate::negotiate;
 
 use super::Exposition;
 use crate::cli::ReplayFormat;
-use webb_metrics::expose::negotiate::negotiate;
 
 #[derive(Debug, Clone)]
 struct Bodies {

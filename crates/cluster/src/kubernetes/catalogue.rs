@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use webb_index::policy::Effect;
+
 use super::discovery::{Served, Version};
 use crate::{Kind, OtherKinds};
-use webb_index::policy::Effect;
 
 /// The group of the kinds that are evaluated, beside NetworkPolicy.
 pub(super) const TIERED: &str = "policy.networking.k8s.io";

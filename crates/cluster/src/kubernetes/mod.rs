@@ -23,22 +23,21 @@ mod status;
 mod trouble;
 mod watch;
 
-pub use config::Access;
-pub use resource::{RESOURCES, Resource};
-pub use status::{Reason, Status, Watched};
-
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
+pub use config::Access;
 use futures::future;
-use tokio::sync::Notify;
-
-use super::Cache;
 use journal::Journal;
 use link::Link;
 use policies::Policies;
+pub use resource::{RESOURCES, Resource};
+pub use status::{Reason, Status, Watched};
+use tokio::sync::Notify;
 use watch::Watch;
+
+use super::Cache;
 
 /// How patient the watches are.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,16 +13,16 @@ mod problem;
 mod source;
 mod typed;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use head::Place;
+use problem::Problems;
 pub use problem::{ManifestError, Problem};
 pub use source::ManifestSource;
 pub(super) use typed::One;
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use super::{Checked, Kind, Object, OtherKinds, Raw, Reference};
-use head::Place;
-use problem::Problems;
 
 /// What a manifest held.
 #[derive(Debug, Default)]

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Manifest;
 use webb_settings::file::FileError;
+
+use super::Manifest;
 
 /// Something in a manifest that can't be used; the rest is.
 #[derive(Debug, Clone, PartialEq, Eq)]

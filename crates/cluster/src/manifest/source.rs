@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use webb_settings::file::{Followed, Look, text};
+
 use super::{Manifest, ManifestError, parse_with};
 use crate::OtherKinds;
-use webb_settings::file::{Followed, Look, text};
 
 /// Twenty thousand pods as `kubectl` prints them are about half of this.
 const MAX_BYTES: u64 = 256 << 20;

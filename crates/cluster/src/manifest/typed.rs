@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use webb_index::policy::spec::PolicyKind;
 
 use crate::{Kind, Raw};
-use webb_index::policy::spec::PolicyKind;
 
 /// Reads an object of a kind.
 #[derive(Clone, Copy)]

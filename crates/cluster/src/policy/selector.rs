@@ -1,9 +1,9 @@
 //! Label selectors.
 
 use serde_json::Value;
+use webb_index::policy::spec::{Requirement, Selector, Test};
 
 use super::part::{Fields, Problems, shape, text};
-use webb_index::policy::spec::{Requirement, Selector, Test};
 
 /// A selector; a requirement that cannot be read is unknown, the others hold.
 pub(super) fn selector(path: &str, value: &Value, problems: &mut Problems) -> Selector {

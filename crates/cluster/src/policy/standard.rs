@@ -2,12 +2,12 @@
 
 use ipnet::IpNet;
 use serde_json::Value;
+use webb_flow::L4;
+use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector};
 
 use super::part::{Fields, Problems, Unreadable, number, shape, text};
 use super::selector::selector;
 use crate::{Invalid, Key};
-use webb_flow::L4;
-use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector};
 
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);
 

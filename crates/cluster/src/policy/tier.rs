@@ -5,15 +5,15 @@
 //! lenient reader would take for "all" are read as what they meant, or are unknown.
 
 use serde_json::Value;
+use webb_flow::L4;
+use webb_index::policy::spec::{
+    Action, PeerSpec, PolicyKind, PortMatch, PortSpec, RuleSpec, Selector, Tier, TierRule, TierSpec,
+};
 
 use super::part::{Fields, Problems, number, shape, text};
 use super::selector::selector;
 use super::standard::{layer_4, network, port_name};
 use crate::{Invalid, Key};
-use webb_flow::L4;
-use webb_index::policy::spec::{
-    Action, PeerSpec, PolicyKind, PortMatch, PortSpec, RuleSpec, Selector, Tier, TierRule, TierSpec,
-};
 
 const PRIORITIES: (u16, u16) = (0, 1000);
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);

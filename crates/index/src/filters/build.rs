@@ -1,5 +1,9 @@
 //! Compiles a [`FilterSpec`] into predicates: every value is parsed, and all that cannot be are reported.
 
+use webb_flow::names::{DROP_REASONS, name_of};
+use webb_flow::sym::Sym;
+use webb_flow::{L4, Reason};
+
 use super::address::Place;
 use super::memo::Memo;
 use super::names::{NodePattern, Pattern, Prefix};
@@ -9,9 +13,6 @@ use super::selector::Selector;
 use super::spec::FilterSpec;
 use super::status::Status;
 use crate::End;
-use webb_flow::names::{DROP_REASONS, name_of};
-use webb_flow::sym::Sym;
-use webb_flow::{L4, Reason};
 
 /// A value of a filter that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,6 @@
 use std::cell::RefCell;
 
 use hashbrown::HashMap;
-
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 

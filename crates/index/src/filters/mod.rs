@@ -22,12 +22,12 @@ mod status;
 mod uri;
 
 pub use build::FilterError;
-pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
-
-use crate::Index;
 use predicate::Predicate;
 use seen::Seen;
+pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_flow::{Extra, Flow};
+
+use crate::Index;
 
 /// One compiled filter. Two are equal if the same was written.
 #[derive(Debug, Clone)]

@@ -1,6 +1,8 @@
 //! The predicates that a filter is made of: one for each field that is set.
 
 use regex::bytes::Regex;
+use webb_flow::sym::Sym;
+use webb_flow::{Extra, L4, Reason};
 
 use super::address::Place;
 use super::memo::Memo;
@@ -11,8 +13,6 @@ use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
 use super::status::Status;
 use super::uri;
 use crate::{End, ServiceName};
-use webb_flow::sym::Sym;
-use webb_flow::{Extra, L4, Reason};
 
 /// The label that holds the name of a pod's cluster.
 const CLUSTER: (&str, &str) = ("k8s", "io.cilium.k8s.policy.cluster");

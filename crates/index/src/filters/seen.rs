@@ -1,10 +1,11 @@
 //! A flow as filters see it: what an [`Extra`] says where there is one, else what the flow itself knows.
 
-use super::address;
-use crate::{End, Endpoint, Index, ServiceName};
 use webb_flow::extra::{Dns, Http, L7Record, Mapped};
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
+
+use super::address;
+use crate::{End, Endpoint, Index, ServiceName};
 
 /// One flow and what is needed to read it.
 #[derive(Debug, Clone, Copy)]

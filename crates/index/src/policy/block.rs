@@ -1,7 +1,6 @@
 //! An `ipBlock`, as it is compared with a flow's addresses.
 
 use ipnet::IpNet;
-
 use webb_flow::Address;
 
 /// A network as a prefix of the 16 bytes that [`Address`] has for both families.

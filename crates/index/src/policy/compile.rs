@@ -14,13 +14,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use webb_flow::sym::Sym;
+use webb_flow::{Direction, L4};
+
 use super::nodes::{NodeSpec, Nodes};
 use super::peers::{PeerKey, Peers, in_namespace};
 use super::spec::{Labels, PolicyKind, PolicySpec, RuleSpec, Selector, Subject, Tier, TierRule, TierSpec};
 use super::tiers::{Selected, Tiers};
 use super::{Action, Compiled, Effect, More, Policies, PolicyName, Row, Rule, Set, Truth};
-use webb_flow::sym::Sym;
-use webb_flow::{Direction, L4};
 
 /// Peers that one policy with a tier may have, and all of them together; beyond it they are not compiled.
 const PEERS: usize = 2_000;

@@ -4,10 +4,11 @@
 //! [`Policies::forbids`] asks whether a drop is a denial, for every dropped packet; [`Policies::judge`] answers in
 //! full, once for each connection. Both ask the same rules, so they cannot disagree.
 
+use webb_flow::{Direction, Flow, L4};
+
 use super::matching::Question;
 use super::{Compiled, Policies, PolicyName, Row, Truth};
 use crate::Index;
-use webb_flow::{Direction, Flow, L4};
 
 /// By which kind of rule a connection is decided: Hubble's `policy_match_type`, from the least specific to the most.
 ///

@@ -1,8 +1,9 @@
 //! Whether a rule matches a flow, in three values.
 
+use webb_flow::{Address, Direction, Flow, L4, ServiceId};
+
 use super::{Compiled, Match, Policies, Port, Row, Rule, Truth};
 use crate::{Endpoint, Index, Kind};
-use webb_flow::{Address, Direction, Flow, L4, ServiceId};
 
 /// A flow with its two ends, as policies look at it.
 #[derive(Debug, Clone, Copy)]

@@ -42,21 +42,21 @@ pub mod spec;
 mod tiers;
 mod truth;
 
+use std::sync::Arc;
+
+use block::Block;
 pub use compile::{Compiler, Veil};
 pub use effect::Effect;
 pub use judge::{Answer, Decider, Judgement, Match, Opinion};
-pub use nodes::{NodeSpec, Nodes};
-pub use truth::Truth;
-
-use std::sync::Arc;
-
-use super::{Endpoint, Index, Kind};
-use block::Block;
 use matching::Question;
+pub use nodes::{NodeSpec, Nodes};
 use spec::{Action, PolicyKind};
 use tiers::Tiers;
+pub use truth::Truth;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Direction, Flow, L4};
+
+use super::{Endpoint, Index, Kind};
 
 /// The compiled policies of the cluster. Empty allows everything. A clone shares all there is.
 #[derive(Debug, Clone, Default)]

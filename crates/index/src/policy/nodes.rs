@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
+use webb_flow::Address;
+use webb_flow::hash::RandomState;
+use webb_flow::sym::Sym;
 
 use super::spec::{Labels, Selector};
 use super::truth::Truth;
 use crate::{Endpoint, Kind};
-use webb_flow::Address;
-use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]

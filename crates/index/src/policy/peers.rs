@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
+use webb_flow::sym::Sym;
+
 use super::block::Block;
 use super::spec::{Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
 use super::{Action, Peer, Port, Rule, Truth};
-use webb_flow::sym::Sym;
 
 /// The label that the API server gives to every namespace.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 
 use ipnet::IpNet;
+use webb_flow::L4;
 
 use super::truth::Truth;
-use webb_flow::L4;
 
 /// Labels of a pod or of a namespace.
 pub type Labels = BTreeMap<String, String>;

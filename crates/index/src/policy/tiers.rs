@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
+use webb_flow::Direction;
+
 use super::judge::{Decider, Outcomes, Record};
 use super::matching::Question;
 use super::spec::Action;
 use super::{Policies, Truth};
-use webb_flow::Direction;
 
 /// The policies that have a say for a pod in one direction, but for the NetworkPolicies that surely isolate it.
 #[derive(Debug, Clone, Default)]

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use webb_settings::Problem;
+
 use super::listed::{INVALID, Listed};
 use crate::options::MetricOption;
-use webb_settings::Problem;
 
 /// One change from the old metrics to the new.
 #[derive(Debug, Clone, PartialEq)]

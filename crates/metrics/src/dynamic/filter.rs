@@ -4,11 +4,12 @@
 //! belongs, an enum by a name it does not know, each is a problem of its own. Fields go by their name in flow.proto or
 //! its lowerCamelCase form.
 
-use super::json::{Items, members};
-use super::tree::{Node, Value};
 use webb_flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, VERDICTS};
 use webb_index::filters::{FilterSpec, FlowFilter};
 use webb_settings::{Mark, Origin, Problem};
+
+use super::json::{Items, members};
+use super::tree::{Node, Value};
 
 /// One field of `flow.FlowFilter`: its name, and how its values are read.
 type Field = (&'static str, fn(&mut FilterSpec, &mut Items<'_>));

@@ -1,10 +1,11 @@
 //! Values by protobuf's JSON rules: texts are texts, 64-bit numbers may be texts too, enums go by name or number.
 
-use super::tree::{Node, Value};
 use webb_flow::TcpFlags;
 use webb_flow::names::number_of;
 use webb_index::filters::{EventTypeSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_settings::{Origin, Problem, did_you_mean};
+
+use super::tree::{Node, Value};
 
 /// An enum's names.
 type Names = [(i32, &'static str)];

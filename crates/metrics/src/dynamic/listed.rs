@@ -1,8 +1,9 @@
 //! A metric as a dynamic configuration file lists it.
 
+use webb_settings::Origin;
+
 use crate::config::MetricConfig;
 use crate::options::MetricOption;
-use webb_settings::Origin;
 
 /// Begins every error about a metric that Hubble would refuse, in its words.
 pub(super) const INVALID: &str = "metric config validation failed";

@@ -12,17 +12,17 @@ mod json;
 mod listed;
 mod tree;
 
-pub use change::{Change, Changed};
-pub use listed::Listed;
-
 use std::sync::Arc;
 
-use super::config::MetricConfig;
-use super::options::MetricOption;
+pub use change::{Change, Changed};
 use listed::INVALID;
+pub use listed::Listed;
 use tree::{Node, Value};
 use webb_index::filters::{Filters, FlowFilter};
 use webb_settings::{Origin, Problem, Problems, SourceFile, did_you_mean};
+
+use super::config::MetricConfig;
+use super::options::MetricOption;
 
 /// A file that can be used.
 #[derive(Debug, Clone)]

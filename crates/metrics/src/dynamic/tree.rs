@@ -5,7 +5,6 @@
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};
-
 use webb_settings::{Mark, Origin, Problem};
 
 /// A node and its place.

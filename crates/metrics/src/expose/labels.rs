@@ -229,9 +229,10 @@ pub fn write_pair(out: &mut String, name: &str, value: &str) {
 mod tests {
     use std::collections::BTreeMap;
 
+    use proptest::prelude::*;
+
     use super::super::order::compare;
     use super::*;
-    use proptest::prelude::*;
 
     fn text(values: &[String]) -> String {
         let mut out = String::new();

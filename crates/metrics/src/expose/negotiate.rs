@@ -95,8 +95,9 @@ fn gzip(accept_encoding: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn content_type(accept: &str) -> String {
         negotiate(accept, "", true).content_type

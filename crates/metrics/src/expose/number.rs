@@ -92,8 +92,9 @@ fn push_exponent(out: &mut Vec<u8>, digits: &[u8], exponent: usize, negative: bo
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn count(value: u64) -> String {
         let mut out = Vec::new();
