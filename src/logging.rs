@@ -1,7 +1,7 @@
 //! Logs: where they go, in which form, and how their level is changed while the agent runs.
 //!
 //! Standard error, since standard output belongs to what a command prints. A call site that repeats itself must not
-//! flood the node's disk: at most [`BURST`] lines a second pass per call site, and the first line of the next second says how many did not.
+//! flood the node's disk: at most `BURST` lines a second pass per call site, and the first line of the next second says how many did not.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;

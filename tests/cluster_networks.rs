@@ -114,7 +114,7 @@ fn addresses_behind_watched_interfaces_are_pods() {
     assert_eq!(reserved(&index, "203.0.113.5", 25), world, "a pod does not choose what is no world's");
 
     let key = Key { namespace: "a".into(), name: "web".into() };
-    cache.remove_at(&webb::cluster::Reference { kind: webb::cluster::Kind::Pod, key }, 30);
+    cache.remove_at(&webb_cluster::Reference { kind: webb_cluster::Kind::Pod, key }, 30);
     let index = cache.index_at(30);
     assert_eq!(&*index.endpoint(index.find_at(ip("10.9.0.5").into(), 25)).pod_name.text(), "web");
     assert_eq!(reserved(&index, "10.9.0.5", 35), unknown);

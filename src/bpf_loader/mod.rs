@@ -7,7 +7,7 @@
 //! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs, and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost.
-//! * `features`: what this kernel can do. [`findings`]: that, and what else this machine allows, for people.
+//! * `features`: what this kernel can do. [`mod@findings`]: that, and what else this machine allows, for people.
 //!
 //! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the loading process, so
 //! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.

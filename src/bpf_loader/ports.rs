@@ -2,7 +2,7 @@
 //! egress program.
 //!
 //! At the first it is learned which MAC addresses the pod has, so that flooded frames are told from its own; the second
-//! are counted when the device sends (`bpf/include/port.h`, `device.h`). [`Ports`] keeps what the programs are told
+//! are counted when the device sends (`bpf/include/port.h`, `device.h`). `Ports` keeps what the programs are told
 //! about them.
 
 use aya::Ebpf;
@@ -78,7 +78,7 @@ impl Ports {
         port.flags = special.flags();
         if let Some(mac) = own {
             let claim = Claim { ifindex: index, own: 1, ..Claim::default() };
-            self.claims.insert(Claimed { mac, bridge, pad0: 0 }, claim, 0)?;
+            self.claims.insert(Plain(Claimed { mac, bridge, pad0: 0 }), Plain(claim), 0)?;
         }
         if let Some(drops) = &mut self.at_device {
             if special.at_device {
@@ -88,14 +88,14 @@ impl Ports {
                 let _absent = drops.remove(&index);
             }
         }
-        self.by_index.insert(index, port, 0)
+        self.by_index.insert(index, Plain(port), 0)
     }
 
     /// Forgets an interface.
     pub(super) fn remove(&mut self, index: u32) {
         // Most interfaces are in neither map.
         let Ok(port) = self.by_index.get(&index, 0) else { return };
-        self.forget_claims(index, &port);
+        self.forget_claims(index, &port.0);
         let _absent = self.by_index.remove(&index);
         if let Some(drops) = &mut self.at_device {
             let _absent = drops.remove(&index);
@@ -107,9 +107,9 @@ impl Ports {
         if port.flags & port::BRIDGED == 0 {
             return;
         }
-        let all: Vec<Claimed> = self.claims.keys().filter_map(Result::ok).collect();
+        let all: Vec<Plain<Claimed>> = self.claims.keys().filter_map(Result::ok).collect();
         for claimed in all {
-            if self.claims.get(&claimed, 0).is_ok_and(|claim| claim.ifindex == index) {
+            if self.claims.get(&claimed, 0).is_ok_and(|claim| claim.0.ifindex == index) {
                 // It may have been evicted meanwhile.
                 let _absent = self.claims.remove(&claimed);
             }

@@ -82,7 +82,7 @@ pub(super) struct Builder {
     /// Pods with addresses of both families.
     dual: usize,
     /// Addresses behind watched interfaces that lead to no known pod.
-    unnamed: HashSet<Address, crate::hash::RandomState>,
+    unnamed: HashSet<Address, webb_flow::hash::RandomState>,
     networks: Networks,
     changes: Changes,
 }

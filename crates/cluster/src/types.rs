@@ -319,7 +319,7 @@ pub struct Endpoint {
     pub addresses: Vec<String>,
 }
 
-/// A policy, of whatever kind: what it specifies is read strictly, field by field, in [`super::policy`].
+/// A policy, of whatever kind: what it specifies is read strictly, field by field, in `policy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[allow(missing_docs, reason = "see above")]
 pub struct Policy {

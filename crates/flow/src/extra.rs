@@ -1,7 +1,7 @@
 //! Optional parts of a flow: layer 7, names, node, raw numbers. Few flows carry them and few metrics read them.
 //!
 //! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives beside the flows of a
-//! batch ([`Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
+//! batch ([`crate::Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
 
 use super::address::Address;
 use crate::sym::Sym;

@@ -1,7 +1,7 @@
 //! The [`Flow`]: one observation in Hubble's terms, small and plain enough to travel in batches.
 //!
 //! A flow is made by `decode` from a kernel record, named by `index`, and read by every metric. It holds numbers and
-//! ids only: names live in the [`webb_index::Index`] that travels with the batch. Enum values and their texts follow
+//! ids only: names live in the index (crate `webb-index`) that travels with the batch. Enum values and their texts follow
 //! Hubble's `flow.proto` (hubble-contract, appendix A).
 
 pub mod abi;

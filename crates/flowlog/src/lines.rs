@@ -16,7 +16,7 @@ pub(super) const LONGEST: usize = 16 << 20;
 pub enum Line<'a> {
     /// Its bytes, without the line feed.
     Bytes(&'a [u8]),
-    /// It had more than [`LONGEST`] bytes and was not kept.
+    /// It had more than `LONGEST` bytes and was not kept.
     TooLong,
 }
 

@@ -5,8 +5,8 @@
 //! [`contexts`]) and the table of counters ([`series`]). Adding a metric is one new file and one line in [`plugins`].
 //!
 //! A flow is counted without lock, allocation or text: the plugin packs its labels into a number, the context packs
-//! what it depends on into another ([`contexts`]), and one lookup in a cache with both finds the counter ([`memo`]),
-//! for all flows of a batch together ([`tally`]). Label texts are rendered once, when a series is created.
+//! what it depends on into another ([`contexts`]), and one lookup in a cache with both finds the counter (`memo`),
+//! for all flows of a batch together (`tally`). Label texts are rendered once, when a series is created.
 
 pub mod aggregator;
 pub mod config;

@@ -7,7 +7,7 @@
 //! connection needs both ends' consent.
 //!
 //! An answer has three values. Some of what would decide is not known: an unreadable field, a domain name, who comes
-//! first of two policies of equal priority. Such a part is carried through all steps ([`judge::Outcomes`]); if it makes
+//! first of two policies of equal priority. Such a part is carried through all steps (`judge::Outcomes`); if it makes
 //! no difference in the end, there is an answer, and else the connection is *undecided*. Some things the API leaves
 //! open or outside, and this is what we hold:
 //!

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::super::cache::PodInterface;
 use super::super::claims::{Claim, Owner};
 use super::{Builder, Kind};
-use crate::flow::{Address, EndpointId, Sort};
+use webb_flow::{Address, EndpointId, Sort};
 
 impl Builder {
     /// Brings what is behind interfaces into the draft.
