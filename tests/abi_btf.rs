@@ -12,9 +12,9 @@
 
 use std::mem::{offset_of, size_of};
 
-use webb_flow::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
+use webb_flow::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
 
 /// The `.BTF` section of a 64-bit little-endian ELF object.
 fn btf_section(object: &[u8]) -> &[u8] {

@@ -24,10 +24,10 @@ use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run};
 use kernel_support::packets::{MAC_A, udp};
 use kernel_support::{Kernel, Sums, has_tcx, load};
-use webb_flow::abi::{PORT_MACS, Record};
 use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
 use webb::network::Role;
 use webb::records::Signal;
+use webb_flow::abi::{PORT_MACS, Record};
 
 /// How long nothing may move before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -12,9 +12,9 @@ use std::thread::Thread;
 
 use futures::FutureExt;
 use tokio::sync::Notify;
+use webb_cluster::{Coverage, PodInterface};
 
 use crate::network::{Change, Node, Watch};
-use webb_cluster::{Coverage, PodInterface};
 
 /// This node's network as it was last seen.
 #[derive(Debug, Default)]

@@ -9,11 +9,11 @@ use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError};
 use aya::programs::BtfTracePoint;
 use aya::programs::tp_btf::BtfTracePointLink;
+use webb_flow::abi::{Claim, Claimed, Port, port};
 
 use super::error::{LoadError, chain};
 use super::object::{SENDING, SENT, program};
 use super::plain::Plain;
-use webb_flow::abi::{Claim, Claimed, Port, port};
 
 /// What is special about a pod's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

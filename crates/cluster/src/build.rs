@@ -20,16 +20,17 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use webb_flow::{Address, EndpointId, Sort};
+use webb_index::policy::Compiler;
+use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
+use webb_index::{self as index, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, Services};
+
 use super::cache::{Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
 use super::specs::{OVERLAY, Told, node_specs, service_specs};
 use super::{Cache, Key, Kind, Settings};
-use webb_flow::{Address, EndpointId, Sort};
-use webb_index::policy::Compiler;
-use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::{self as index, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, Services};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";

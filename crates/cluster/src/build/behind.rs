@@ -8,10 +8,11 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use webb_flow::{Address, EndpointId, Sort};
+
 use super::super::cache::PodInterface;
 use super::super::claims::{Claim, Owner};
 use super::{Builder, Kind};
-use webb_flow::{Address, EndpointId, Sort};
 
 impl Builder {
     /// Brings what is behind interfaces into the draft.
