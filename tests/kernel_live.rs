@@ -14,6 +14,7 @@ mod kernel_support;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::process::Command;
+use std::time::Duration;
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
@@ -25,6 +26,9 @@ use webb::bpf_loader::{Attach, AttachError, Mode, Settings, drop_reasons};
 use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
+
+/// How long what is told may take before that is a failure.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
     let [from, to, ..] = kernel.totals();
@@ -187,6 +191,35 @@ fn interfaces_are_watched() {
                     assert_eq!(index, last["pod3"].index);
                     break;
                 }
+            }
+        });
+    });
+}
+
+/// Queues and filters of any kind are told as they come and go: what they drop is not taken for delivered until somebody
+/// looks.
+#[test]
+fn queues_and_filters_are_told() {
+    Lab::run("told", |_| {
+        runtime().block_on(async {
+            run("ip link add veth1 type veth peer name veth2");
+            for change in [
+                "qdisc add dev veth1 root tbf rate 1mbit burst 2000 limit 4000",
+                "qdisc change dev veth1 root tbf rate 2mbit burst 2000 limit 4000",
+                "qdisc del dev veth1 root",
+                "qdisc add dev veth1 clsact",
+                "filter add dev veth1 egress pref 1 u32 match u32 0 0 flowid 1:1",
+                "filter add dev veth1 egress pref 2 bpf bytecode 1,6_0_0_0,",
+                "filter del dev veth1 egress pref 1",
+                "qdisc del dev veth1 clsact",
+            ] {
+                // A new one, which has nothing to tell of the changes before.
+                let mut watch = Watch::new().await.unwrap();
+                let words: Vec<String> = change.split(' ').map(|word| word.replace('_', " ")).collect();
+                assert!(Command::new("tc").args(words).status().unwrap().success(), "{change}");
+                while tokio::time::timeout(PATIENCE, watch.next()).await.expect(change).unwrap()
+                    != Change::TrafficControl
+                {}
             }
         });
     });

@@ -222,6 +222,26 @@ fn a_shaper_drops() {
     });
 }
 
+/// Packets that wait in a queue when it is deleted never reach the pod, and are not counted as if they had.
+#[test]
+fn a_queue_is_purged() {
+    Lab::run("purge", |lab| {
+        let interface = lab.connect("veth7");
+        let mut kernel = load(&Settings::default()).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        // So slow that the second packet waits for minutes.
+        run("tc qdisc add dev veth7 root tbf rate 64bit burst 2000 limit 100000");
+        assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
+        run("ip neighbour replace 10.9.1.2 lladdr 02:00:00:00:00:07 dev veth7");
+        let before = counters("veth7");
+        send(20, 1000, 9999);
+        run("tc qdisc del dev veth7 root");
+        assert_eq!(arrange(&mut kernel, interface.index), PLAIN);
+        let (flows, _) = settle(&mut kernel, "veth7", before);
+        assert!(carried(&flows).0 < 20, "most must have waited in the queue");
+    });
+}
+
 /// Reads all that one connection brings, once it has said that it listens.
 const SINK: &str = r#"
     use IO::Socket::INET;

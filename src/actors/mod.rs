@@ -24,6 +24,7 @@ mod gaps;
 pub mod guard;
 pub mod http;
 pub mod keeper;
+mod looks;
 pub mod metrics_file;
 pub mod network;
 pub mod probes;

@@ -24,6 +24,7 @@ use webb_flow::fault::{Component, State, inject};
 use super::attempts::Attempts;
 use super::gaps::{GapCounters, Gaps, VERIFY};
 use super::keeper::{Failure, ThreadKeeper};
+use super::looks::Looks;
 use super::network::Network;
 use super::restart::Intensity;
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
@@ -32,12 +33,6 @@ use crate::pipeline::Life;
 
 /// How long the thread waits for a change at most.
 const TURN: Duration = Duration::from_secs(1);
-
-/// How often the way out of pods' interfaces is looked at, for what no message tells of: programs of TCX.
-const LOOK: Duration = Duration::from_secs(2);
-
-/// How soon it is looked at after a message, so that many messages are one look.
-const SOON: Duration = Duration::from_millis(20);
 
 /// Errors that are said one by one; the rest as a number.
 const SHOWN: usize = 5;
@@ -269,7 +264,7 @@ impl Watch {
             Change::TrafficControl => seen.gaps.soon(Instant::now()),
         }
         seen.news = true;
-        seen.look_soon();
+        seen.looks.soon(Instant::now());
         Ok(())
     }
 
@@ -335,9 +330,9 @@ impl Watch {
                 None => seen.attempts.done(index),
             }
         }
-        if seen.look <= now {
+        if seen.looks.next() <= now {
+            seen.looks.done(now);
             self.arrange(kernel, seen);
-            seen.look = now + LOOK;
         }
         if seen.peers.due().is_some_and(|due| due <= now) {
             seen.news |= seen.peers.ask(watch, now).await;
@@ -413,8 +408,7 @@ pub(super) struct Seen {
     peers: Peers,
     attempts: Attempts,
     pub(super) gaps: Gaps,
-    /// When the way out of interfaces is looked at next.
-    look: Instant,
+    pub(super) looks: Looks,
     /// Why it is not known what else is there, if so.
     unseen: Option<String>,
     /// There is something to pass on.
@@ -434,7 +428,7 @@ impl Seen {
             peers: Peers::default(),
             attempts: Attempts::default(),
             gaps: Gaps::new(now),
-            look: now,
+            looks: Looks::new(now),
             unseen: None,
             news: false,
             one_sided: (0, now),
@@ -443,15 +437,10 @@ impl Seen {
         }
     }
 
-    /// Has the way out of interfaces looked at soon.
-    pub(super) fn look_soon(&mut self) {
-        self.look = self.look.min(Instant::now() + SOON);
-    }
-
     /// When there is something to do, whatever happens until then.
     fn due(&self) -> Instant {
         let others = [self.attempts.next(), self.peers.due()].into_iter().flatten();
-        others.fold(self.gaps.next.min(self.look), Instant::min)
+        others.fold(self.gaps.next.min(self.looks.next()), Instant::min)
     }
 }
 

@@ -79,7 +79,7 @@ impl Watch {
         match result {
             Ok(()) => {
                 // They are the plain ones, and whether they have stayed is to be known soon.
-                seen.look_soon();
+                seen.looks.soon(Instant::now());
                 seen.gaps.soon(Instant::now());
                 true
             }

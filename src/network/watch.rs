@@ -189,18 +189,23 @@ impl Watch {
                 | RouteNetlinkMessage::DelQueueDiscipline(_)
                 | RouteNetlinkMessage::NewTrafficFilter(_)
                 | RouteNetlinkMessage::DelTrafficFilter(_),
-            ) if self.changes.back() != Some(&Change::TrafficControl) => {
-                self.changes.push_back(Change::TrafficControl);
-            }
+            ) => self.traffic_control(),
             NetlinkPayload::Overrun(_) => {
                 (self.links_stale, self.node_stale) = (true, true);
                 // What is lost may have happened after the beginning of a reading, too.
                 self.links.give_up();
                 self.routes_and_addresses.give_up();
+                self.traffic_control();
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn traffic_control(&mut self) {
+        if self.changes.back() != Some(&Change::TrafficControl) {
+            self.changes.push_back(Change::TrafficControl);
+        }
     }
 
     fn present(&mut self, message: &LinkMessage) {
