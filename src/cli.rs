@@ -79,7 +79,8 @@ Endpoints (see --metrics-listen and --admin-listen):
   localhost:9966/{healthz,readyz,version,actors,faults,config}";
 
 const PROBE_HELP: &str = "\
-One line for each thing that webb needs or can use: ok, degraded (it works with less) or missing, and why.
+One line for each thing that webb needs or can use: ok, degraded (it works with less), missing, or
+untried (a capability is lacking for that), and why.
 Nothing is attached and nothing stays behind.
 
 Exit codes:

@@ -19,6 +19,8 @@ pub enum Standing {
     Degraded,
     /// webb cannot work without.
     Missing,
+    /// It could not be tried: this process lacks a capability for that.
+    Untried,
 }
 
 impl Standing {
@@ -28,6 +30,7 @@ impl Standing {
             Self::Ok => "ok",
             Self::Degraded => "degraded",
             Self::Missing => "missing",
+            Self::Untried => "untried",
         }
     }
 }
@@ -68,17 +71,17 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
     NEEDED.into_iter().filter(|(capability, _)| lacks(*capability)).map(|(_, name)| name).collect()
 }
 
-/// How to get the capabilities that this process lacks.
+/// How to get the capabilities that this process lacks, `missing`.
 ///
 /// A container that is granted capabilities and runs as a user other than root has them in its bounding set only: a
 /// program gets them by its file's capabilities, or by the ambient set, which Kubernetes cannot fill.
-pub(super) fn advice() -> String {
+pub(super) fn advice(missing: &[&str]) -> String {
     let allowed = |capability| caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
     let granted = NEEDED.iter().all(|(capability, _)| allowed(*capability));
-    advice_for(granted, rustix::process::geteuid().as_raw())
+    advice_for(missing, granted, rustix::process::geteuid().as_raw())
 }
 
-fn advice_for(granted: bool, user: u32) -> String {
+fn advice_for(missing: &[&str], granted: bool, user: u32) -> String {
     if granted && user != 0 {
         return format!(
             "they may be granted to this container or service, but user {user} gets none of them: run as user 0, or give \
@@ -86,37 +89,65 @@ fn advice_for(granted: bool, user: u32) -> String {
              allowPrivilegeEscalation on (systemd: AmbientCapabilities)"
         );
     }
-    "run as root or grant them (systemd: AmbientCapabilities, Kubernetes: securityContext.capabilities.add)".to_owned()
+    let short: Vec<&str> = missing.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name)).collect();
+    format!(
+        "run as root, or grant {} (systemd: AmbientCapabilities={}; Kubernetes: securityContext.capabilities.add: [{}])",
+        listed(missing),
+        missing.join(" "),
+        short.join(", "),
+    )
+}
+
+/// `a`, `a and b`, `a, b and c`.
+fn listed(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [others @ .., last] => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// Everything that decides whether and how well webb works here. Each program is loaded for it, and unloaded.
 pub fn findings() -> Vec<Finding> {
     let features = Features::find();
-    let needed = |subject, answer: &Answer, has| match answer {
-        Ok(()) => finding(subject, Standing::Ok, has),
-        Err(why) => finding(subject, Standing::Missing, why.as_str()),
-    };
-    let mut findings = vec![
-        capabilities(),
-        finding("kernel", Standing::Ok, kernel_release()),
-        btf(),
-        jit(),
-        needed("ring buffer", &features.ring, "map type ringbuf"),
-        needed("packet programs", &features.classifier, "program type sched_cls"),
-        needed("atomics", &features.atomics, "BPF atomics that return the old value"),
-        needed("table walk", &features.walk, "bpf_for_each_map_elem"),
-        attachment(&features),
-        drops(&features),
-        membarrier(),
-        bpffs(),
-        statistics(),
-    ];
+    let missing = missing_capabilities();
+    let mut findings = vec![capabilities(&missing), finding("kernel", Standing::Ok, kernel_release()), btf(), jit()];
+    findings.extend(asked(&features, &missing));
+    findings.extend([membarrier(), bpffs(), statistics()]);
     // Where something is missing already, the verifier would say it again, and less clearly.
     if findings.iter().all(|finding| finding.standing != Standing::Missing) {
         findings.extend(programs(&features));
     }
     super::sys::release_memory();
     findings
+}
+
+/// What the kernel was asked by trying it. An answer to a process that lacks a capability for that says nothing.
+fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
+    const LOADING: &[&str] = &["CAP_BPF", "CAP_NET_ADMIN"];
+    let ask = |subject, needs: &[&str], answered: Finding| {
+        let lacking: Vec<&str> = needs.iter().copied().filter(|name| missing.contains(name)).collect();
+        if lacking.is_empty() {
+            return answered;
+        }
+        let names = listed(&lacking);
+        finding(subject, Standing::Untried, format!("this process lacks {names}; grant {names}, and ask again"))
+    };
+    let needed = |subject, needs: &[&str], answer: &Answer, has| {
+        let answered = match answer {
+            Ok(()) => finding(subject, Standing::Ok, has),
+            Err(why) => finding(subject, Standing::Missing, why.as_str()),
+        };
+        ask(subject, needs, answered)
+    };
+    vec![
+        needed("ring buffer", &["CAP_BPF"], &features.ring, "map type ringbuf"),
+        needed("packet programs", LOADING, &features.classifier, "program type sched_cls"),
+        needed("atomics", LOADING, &features.atomics, "BPF atomics that return the old value"),
+        needed("table walk", &["CAP_BPF", "CAP_PERFMON"], &features.walk, "bpf_for_each_map_elem"),
+        ask("attachment", &["CAP_NET_ADMIN"], attachment(features)),
+        drops(features),
+    ]
 }
 
 /// A line for each program, which is loaded and unloaded.
@@ -140,12 +171,12 @@ fn programs(features: &Features) -> Vec<Finding> {
     trials.into_iter().map(line).collect()
 }
 
-fn capabilities() -> Finding {
-    let missing = missing_capabilities();
+fn capabilities(missing: &[&str]) -> Finding {
     if missing.is_empty() {
         finding(PRIVILEGES, Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
     } else {
-        finding(PRIVILEGES, Standing::Missing, format!("this process lacks {}; {}", missing.join(", "), advice()))
+        let why = format!("this process lacks {}; {}", listed(missing), advice(missing));
+        finding(PRIVILEGES, Standing::Missing, why)
     }
 }
 
@@ -232,13 +263,63 @@ fn statistics() -> Finding {
 mod tests {
     use super::*;
 
-    /// Whoever has granted the capabilities is not told to grant them.
+    /// Where the capabilities are granted already, the advice is not to grant them; else it names those that lack, as
+    /// they are written where they are granted.
     #[test]
     fn advice_fits_the_case() {
-        assert!(advice_for(true, 65532).contains("user 65532") && advice_for(true, 65532).contains("setcap"));
+        let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"];
+        let granted = advice_for(&all, true, 65532);
+        assert!(granted.contains("user 65532") && granted.contains("setcap"));
         for (granted, user) in [(false, 65532), (false, 0), (true, 0)] {
-            assert!(advice_for(granted, user).starts_with("run as root or grant them"));
+            assert_eq!(
+                advice_for(&all, granted, user),
+                "run as root, or grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN \
+                 (systemd: AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_NET_ADMIN; \
+                 Kubernetes: securityContext.capabilities.add: [BPF, PERFMON, NET_ADMIN])"
+            );
         }
+        assert!(advice_for(&all[..1], false, 0).contains("grant CAP_BPF (systemd: AmbientCapabilities=CAP_BPF;"));
+    }
+
+    /// What cannot be tried is neither called missing nor fine: the line says what this process lacks and what to grant.
+    #[test]
+    fn what_cannot_be_tried_says_what_to_grant() {
+        let refused = || Err("Operation not permitted".to_owned());
+        let features = Features {
+            classifier: refused(),
+            ring: refused(),
+            atomics: refused(),
+            walk: refused(),
+            // An error is taken for a kernel that knows the question.
+            tcx: Ok(()),
+            drop_reasons: Ok(99),
+        };
+        let lines = |missing: &[&str]| -> Vec<(&'static str, &'static str, String)> {
+            asked(&features, missing)
+                .into_iter()
+                .map(|finding| (finding.subject, finding.standing.label(), finding.why))
+                .collect()
+        };
+        let both = "this process lacks CAP_BPF and CAP_NET_ADMIN; grant CAP_BPF and CAP_NET_ADMIN, and ask again";
+        let admin = "this process lacks CAP_NET_ADMIN; grant CAP_NET_ADMIN, and ask again";
+        let bpf = "this process lacks CAP_BPF; grant CAP_BPF, and ask again";
+        let expected = [
+            ("ring buffer", "untried", bpf),
+            ("packet programs", "untried", both),
+            ("atomics", "untried", both),
+            ("table walk", "untried", bpf),
+            ("attachment", "untried", admin),
+            ("drop reasons", "ok", "tp_btf/kfree_skb, 99 reasons in BTF"),
+        ];
+        assert_eq!(
+            lines(&["CAP_BPF", "CAP_NET_ADMIN"]),
+            expected.map(|(name, state, why)| (name, state, why.to_owned()))
+        );
+        let found = lines(&["CAP_PERFMON"]);
+        let perfmon = "this process lacks CAP_PERFMON; grant CAP_PERFMON, and ask again";
+        assert_eq!(found[3], ("table walk", "untried", perfmon.to_owned()));
+        assert_eq!(found[0], ("ring buffer", "missing", "Operation not permitted".to_owned()), "nothing lacks for it");
+        assert_eq!(found[4].1, "ok");
     }
 
     /// `webb probe` must answer on any machine, with or without privileges.

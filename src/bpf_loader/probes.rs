@@ -81,7 +81,7 @@ impl Probes {
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
         let missing = missing_capabilities();
         if !missing.is_empty() {
-            return Err(LoadError::Privileges { advice: findings::advice(), missing });
+            return Err(LoadError::Privileges { advice: findings::advice(&missing), missing });
         }
         let features = Features::find();
         let missing = features.missing();
