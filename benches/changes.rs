@@ -11,10 +11,10 @@
     reason = "a bench prints, and ends where it is wrong"
 )]
 
-#[path = "../tests/memory_ring/mod.rs"]
+#[path = "../tests/faults/memory_ring/mod.rs"]
 mod memory_ring;
 mod mix;
-#[path = "../tests/road/mod.rs"]
+#[path = "../tests/faults/road/mod.rs"]
 mod road;
 
 use std::sync::Arc;

@@ -11,7 +11,7 @@
     reason = "a bench may end where it is wrong"
 )]
 
-#[path = "../tests/expose_server_common/mod.rs"]
+#[path = "../tests/agent/server/mod.rs"]
 mod expose_server_common;
 mod mix;
 

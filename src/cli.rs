@@ -172,7 +172,8 @@ pub struct RunArgs {
     /// File of metrics and filters, followed while it runs, instead of --metrics
     #[arg(long, value_name = "FILE", conflicts_with = "metrics")]
     pub metrics_config: Option<String>,
-    /// Where /metrics is served; `[::]:9965` unless configured
+    #[allow(rustdoc::broken_intra_doc_links, reason = "an address in brackets is no link")]
+    /// Where /metrics is served; [::]:9965 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<String>,
     /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured

@@ -517,7 +517,7 @@ fn nothing_is_used_out_of_place() {
 /// One subject a file.
 #[test]
 fn files_are_short() {
-    let wanted = |path: &Path| is_source(path) && !path.starts_with("tests") && !path.starts_with("fuzz");
+    let wanted = |path: &Path| is_source(path) && !path.iter().any(|part| part == "tests" || part == "fuzz");
     check(wanted, |_, source| check_length(source));
 }
 

@@ -1,0 +1,477 @@
+//! The index while the cluster changes: what is built step by step equals what is built at once, ids keep their meaning,
+//! and an address that changed hands is named by who had it when.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use proptest::prelude::*;
+use webb_cluster::{
+    Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
+};
+use webb_flow::{Address, EndpointId, Flow, L4, Sort};
+use webb_index::policy::spec::{
+    Action, Labels, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector,
+    Test, Tier, TierRule, TierSpec,
+};
+use webb_index::{Endpoint, Index, Kind as EndpointKind};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn ip(last: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
+}
+
+fn key(namespace: &str, name: &str) -> Key {
+    Key { namespace: namespace.into(), name: name.into() }
+}
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+fn pod(name: &str, last: u8, created: i64) -> Object {
+    Object::Pod(key("a", name), Box::new(Pod { addresses: vec![ip(last)], created, ..Pod::default() }))
+}
+
+fn reference(name: &str) -> Reference {
+    Reference { kind: Kind::Pod, key: key("a", name) }
+}
+
+fn cache() -> Cache {
+    Cache::new(Settings { node: "n1".into(), cluster: "lab".into(), addresses: vec![ip(250)], ..Settings::default() })
+}
+
+fn name(index: &Index, id: EndpointId) -> String {
+    let endpoint = index.endpoint(id);
+    let named = if endpoint.pod_name.is_empty() { endpoint.reserved_identity } else { endpoint.pod_name };
+    named.text().to_string()
+}
+
+fn at(index: &Index, last: u8, seconds: u64) -> String {
+    name(index, index.find_at(ip(last).into(), seconds * SECOND))
+}
+
+/// A pod whose first sign of an address is its end has had it until then, and so has one that came and went between two
+/// indexes: what they sent is named by them, nothing after that. Pods of other nodes, whose flows wait for nothing here,
+/// and pods that had ended when they were first listed, claim nothing.
+#[test]
+fn short_lives_are_named_afterwards() {
+    let cache = cache();
+    let job = |name: &str, last: Option<u8>, finished: bool, node: &str| {
+        let addresses = last.map(ip).into_iter().collect();
+        let pod = Pod { addresses, finished, node: node.into(), created: 1, ..Pod::default() };
+        Object::Pod(key("a", name), Box::new(pod))
+    };
+    cache.upsert_at(pod("stays", 9, 1), 0);
+    cache.upsert_at(job("late", None, false, "n1"), 0);
+    cache.upsert_at(job("elsewhere", None, false, "n2"), 0);
+    cache.upsert_at(job("listed", Some(8), true, "n1"), 0);
+    cache.index_at(SECOND);
+    cache.upsert_at(job("late", Some(5), true, "n1"), 10 * SECOND);
+    cache.upsert_at(job("elsewhere", Some(6), true, "n2"), 10 * SECOND);
+    cache.upsert_at(job("quick", Some(7), false, "n1"), 8 * SECOND);
+    cache.remove_at(&reference("quick"), 10 * SECOND);
+    let index = cache.index_at(11 * SECOND);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 10)], ["late", "reserved:unknown"]);
+    assert_eq!([at(&index, 7, 9), at(&index, 7, 10)], ["quick", "reserved:unknown"]);
+    assert_eq!([at(&index, 6, 9), at(&index, 8, 9)], ["reserved:unknown"; 2]);
+    assert_eq!(index.endpoint(index.find_at(ip(5).into(), 9 * SECOND)).kind, EndpointKind::Pod);
+    assert_eq!(at(&cache.index_at(80 * SECOND), 5, 9), "reserved:unknown", "the past is forgotten");
+}
+
+/// A flow is named by who held the address when it happened, whatever is known when it is named: the old pod until it
+/// went, nobody in between, the new one from then on. After a minute the past is forgotten.
+#[test]
+fn an_address_changes_hands() {
+    let cache = cache();
+    cache.upsert_at(pod("old", 5, 1), 0);
+    cache.index_at(SECOND);
+    cache.remove_at(&reference("old"), 10 * SECOND);
+    let index = cache.index_at(11 * SECOND);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 10)], ["old", "reserved:world"]);
+    cache.upsert_at(pod("new", 5, 2), 20 * SECOND);
+    let index = cache.index_at(21 * SECOND);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 12), at(&index, 5, 30)], ["old", "new", "new"]);
+    assert_eq!(name(&index, index.find(ip(5).into())), "new");
+    let index = cache.index_at(69 * SECOND);
+    assert_eq!(at(&index, 5, 9), "old", "the minute is not over");
+    let index = cache.index_at(71 * SECOND);
+    assert_eq!(at(&index, 5, 9), "new", "what is too old is named by who is there now");
+    assert!(index.past(ip(5).into()).is_empty());
+}
+
+/// A newer pod takes the address from one that still runs; when it goes the older has it back. Nobody else's address
+/// has a past for it.
+#[test]
+fn a_newer_pod_takes_over() {
+    let cache = cache();
+    cache.upsert_at(pod("old", 5, 1), 0);
+    cache.upsert_at(pod("other", 6, 1), 0);
+    cache.index_at(0);
+    cache.upsert_at(pod("new", 5, 2), 10 * SECOND);
+    let index = cache.index_at(11 * SECOND);
+    assert_eq!(index.contested(), 1);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 10)], ["old", "new"]);
+    cache.remove_at(&reference("new"), 20 * SECOND);
+    let index = cache.index_at(21 * SECOND);
+    assert_eq!(index.contested(), 0);
+    assert_eq!([at(&index, 5, 9), at(&index, 5, 15), at(&index, 5, 20)], ["old", "new", "old"]);
+    assert!(index.past(ip(6).into()).is_empty());
+}
+
+/// All that happened between two indexes happened in its order: the old pod went before the new one came.
+#[test]
+fn one_index_may_hold_many_changes() {
+    let cache = cache();
+    cache.upsert_at(pod("old", 5, 1), 0);
+    cache.index_at(0);
+    cache.upsert_at(pod("new", 5, 2), 4 * SECOND);
+    cache.remove_at(&reference("old"), 3 * SECOND);
+    let index = cache.index_at(5 * SECOND);
+    assert_eq!([at(&index, 5, 2), at(&index, 5, 3), at(&index, 5, 6)], ["old", "new", "new"]);
+    let changes = index.changes();
+    assert_eq!((changes.came[0].name.as_str(), changes.went[0].name.as_str()), ("new", "old"));
+}
+
+/// A pod that finishes gives its address up, and its object stays.
+#[test]
+fn finished_pods_give_up() {
+    let cache = cache();
+    cache.upsert_at(pod("job", 5, 1), 0);
+    cache.index_at(0);
+    let finished = Pod { addresses: vec![ip(5)], created: 1, finished: true, ..Pod::default() };
+    cache.upsert_at(Object::Pod(key("a", "job"), Box::new(finished)), 7 * SECOND);
+    let index = cache.index_at(8 * SECOND);
+    assert_eq!([at(&index, 5, 6), at(&index, 5, 7)], ["job", "reserved:world"]);
+    assert_eq!(index.changes().went.len(), 1);
+}
+
+/// An object that is told again as it was changes nothing: no index differs for it, no address has a past.
+#[test]
+fn what_is_told_twice_changes_nothing() {
+    let cache = cache();
+    cache.upsert_at(pod("pod", 5, 1), 0);
+    let first = cache.index_at(0);
+    cache.upsert_at(pod("pod", 5, 1), SECOND);
+    let second = cache.index_at(SECOND);
+    assert_eq!(first.find(ip(5).into()), second.find(ip(5).into()));
+    assert!(second.past(ip(5).into()).is_empty());
+    assert!(second.changes().came.is_empty() && second.changes().went.is_empty());
+    assert_eq!(first.meaning(), second.meaning());
+}
+
+/// A service's address is the world's, as Hubble has it, and an id tells it from others.
+#[test]
+fn sorts() {
+    let cache = cache();
+    cache.upsert_at(pod("here", 5, 1), 0);
+    let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
+    cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
+    let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ports: Vec::new() });
+    cache.upsert_at(service, 0);
+    cache.upsert_at(Object::Node(key("", "n2"), Node { addresses: vec![ip(200)], ..Node::default() }), 0);
+    let index = cache.index_at(0);
+    let sort = |last| index.find(ip(last).into()).sort();
+    assert_eq!(
+        [5, 6, 100, 200, 250, 9, 70].map(sort),
+        [Sort::Local, Sort::Remote, Sort::Service, Sort::Node, Sort::Node, Sort::Unnamed, Sort::World]
+    );
+    let service = index.endpoint(index.find(ip(100).into()));
+    assert_eq!((service.kind, &*service.identity.text()), (EndpointKind::World, "reserved:world"));
+    assert!(index.find(ip(100).into()).any_front(index.find(ip(5).into())));
+    assert!(!index.find(ip(6).into()).any_front(index.find(ip(5).into())));
+    assert_eq!(index.addresses(), 4, "a service's address names nobody");
+}
+
+fn behind(index: u32, last: u8) -> PodInterface {
+    PodInterface { index, namespace: None, watched: true, addresses: vec![ip(last)] }
+}
+
+/// The pod behind an interface is known whichever of the two comes first, follows the pod's address, and is forgotten
+/// with either. Only pods of this node have interfaces here.
+#[test]
+fn interfaces() {
+    let cache = cache();
+    cache.set_interfaces(vec![behind(7, 5), behind(8, 6)]);
+    assert_eq!(cache.index_at(0).behind(7), None, "the interface is there before its pod");
+    cache.upsert_at(pod("first", 5, 1), 0);
+    let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
+    cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
+    let index = cache.index_at(SECOND);
+    assert_eq!(index.behind(7).map(|id| name(&index, id)).as_deref(), Some("first"));
+    assert_eq!(index.behind(8), None);
+    cache.set_interfaces(vec![behind(9, 5)]);
+    let index = cache.index_at(2 * SECOND);
+    assert_eq!((index.behind(7), index.behind(9).is_some()), (None, true));
+    assert_eq!(index.interfaces_of(index.behind(9)), [9]);
+    cache.remove_at(&reference("first"), 3 * SECOND);
+    assert_eq!(cache.index_at(3 * SECOND).behind(9), None);
+}
+
+/// As long as ids mean the same, no id stands for two pods, through as much churn as makes rows come free again and
+/// again; and rows do come free, or memory would grow with every pod that ever was.
+#[test]
+fn ids_keep_their_meaning() {
+    let cache = cache();
+    let (mut meant, mut meaning, mut meanings, mut highest) = (HashMap::new(), 0, 0, 0);
+    for step in 0..40_u64 {
+        let now = step * 10 * SECOND;
+        for at in 0..200_u8 {
+            cache.upsert_at(pod(&format!("pod-{step}-{at}"), at, i64::try_from(step).unwrap()), now);
+            if step > 0 {
+                cache.remove_at(&reference(&format!("pod-{}-{at}", step - 1)), now);
+            }
+        }
+        let index = cache.index_at(now);
+        if index.meaning() != meaning {
+            meaning = index.meaning();
+            meanings += 1;
+            meant.clear();
+        }
+        for at in 0..200_u8 {
+            let id = index.find(ip(at).into());
+            highest = highest.max(id.row());
+            let is = name(&index, id);
+            assert_eq!(is, format!("pod-{step}-{at}"));
+            assert_eq!(*meant.entry(id).or_insert_with(|| is.clone()), is);
+            // Flows of a moment ago are named by the pod before.
+            if step > 0 {
+                assert_eq!(name(&index, index.find_at(ip(at).into(), now - 1)), format!("pod-{}-{at}", step - 1));
+            }
+        }
+    }
+    assert!((2..10).contains(&meanings), "{meanings}");
+    assert!(highest < 5_000, "{highest}");
+}
+
+/// A change of the cluster.
+#[derive(Debug, Clone)]
+enum Change {
+    Pod { name: u8, address: u8, namespace: u8, app: u8, created: i64, node: u8, state: u8 },
+    NoPod { name: u8, namespace: u8 },
+    Namespace { name: u8, team: u8 },
+    NoNamespace { name: u8 },
+    Policy { name: u8, namespace: u8, pods: u8, peers: u8, team: Option<u8>, port: bool },
+    NoPolicy { name: u8, namespace: u8 },
+    Tiered { name: u8, tier: u8, priority: u16, team: u8, peers: u8, action: u8 },
+    NoTiered { name: u8 },
+    Vendor { namespace: u8 },
+    NoVendor { namespace: u8 },
+    Node { name: u8, address: u8 },
+    NoNode { name: u8 },
+    Api { address: Option<u8> },
+    Service { name: u8, address: u8 },
+    Publish,
+}
+
+const NAMESPACES: [&str; 3] = ["a", "b", "default"];
+
+fn change() -> impl Strategy<Value = Change> {
+    let small = || 0..3_u8;
+    prop_oneof![
+        6 => (0..12_u8, 0..10_u8, small(), small(), 0..4_i64, small(), 0..6_u8).prop_map(
+            |(name, address, namespace, app, created, node, state)| {
+                Change::Pod { name, address, namespace, app, created, node, state }
+            }
+        ),
+        2 => (0..12_u8, small()).prop_map(|(name, namespace)| Change::NoPod { name, namespace }),
+        1 => (small(), small()).prop_map(|(name, team)| Change::Namespace { name, team }),
+        1 => small().prop_map(|name| Change::NoNamespace { name }),
+        2 => (small(), small(), small(), small(), prop::option::of(small()), any::<bool>()).prop_map(
+            |(name, namespace, pods, peers, team, port)| Change::Policy { name, namespace, pods, peers, team, port }
+        ),
+        1 => (small(), small()).prop_map(|(name, namespace)| Change::NoPolicy { name, namespace }),
+        3 => (small(), small(), 0..3_u16, small(), small(), small()).prop_map(
+            |(name, tier, priority, team, peers, action)| Change::Tiered { name, tier, priority, team, peers, action }
+        ),
+        1 => small().prop_map(|name| Change::NoTiered { name }),
+        1 => small().prop_map(|namespace| Change::Vendor { namespace }),
+        1 => small().prop_map(|namespace| Change::NoVendor { namespace }),
+        1 => (small(), 0..14_u8).prop_map(|(name, address)| Change::Node { name, address }),
+        1 => small().prop_map(|name| Change::NoNode { name }),
+        1 => prop::option::of(0..14_u8).prop_map(|address| Change::Api { address }),
+        1 => (small(), 8..14_u8).prop_map(|(name, address)| Change::Service { name, address }),
+        3 => Just(Change::Publish),
+    ]
+}
+
+/// A ClusterNetworkPolicy for a team; its rules are for pods of an app, for nodes, and for an address.
+fn tiered(name: u8, tier: u8, priority: u16, team: u8, peers: u8, action: u8) -> Object {
+    let is = |key: &str, value: String| Selector(vec![Requirement { key: key.into(), test: Test::In(vec![value]) }]);
+    let rule = |peer, action| TierRule { action, rule: RuleSpec { peers: vec![peer], ..RuleSpec::default() } };
+    let action = [Some(Action::Accept), Some(Action::Deny), Some(Action::Pass)][usize::from(action)];
+    let rules = vec![
+        rule(PeerSpec::Pods { namespaces: Some(Selector::default()), pods: Some(app(peers)) }, action),
+        rule(PeerSpec::Nodes(is("role", format!("role-{peers}"))), Some(Action::Deny)),
+        rule(
+            PeerSpec::Block { net: "10.0.0.2/31".parse::<IpNet>().unwrap(), except: Vec::new() },
+            Some(Action::Accept),
+        ),
+    ];
+    let spec = TierSpec {
+        kind: PolicyKind::ClusterNetworkPolicy,
+        name: format!("tiered-{name}"),
+        tier: [Some(Tier::Admin), Some(Tier::Baseline), None][usize::from(tier)],
+        priority: Some(priority),
+        namespaces: is("team", team.to_string()),
+        pods: (peers > 0).then(|| app(peers - 1)),
+        ingress: rules[..1].to_vec(),
+        egress: rules,
+    };
+    Object::Tiered(key("", &spec.name.clone()), Arc::new(spec))
+}
+
+fn vendor() -> OtherKind {
+    OtherKinds::default().find("k8s.ovn.org", "egressfirewalls").unwrap()
+}
+
+fn app(app: u8) -> Selector {
+    let values = vec![format!("app-{app}")];
+    Selector(vec![Requirement { key: "app".into(), test: Test::In(values) }])
+}
+
+/// Carries a change out at both: the cache that lives through them, and the objects that are left in the end.
+fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Change, now: u64) {
+    let namespace = |at: u8| NAMESPACES[usize::from(at)];
+    let mut put = |object: Object| {
+        objects.insert(object.reference(), object.clone());
+        cache.upsert_at(object, now);
+    };
+    let gone = match *change {
+        Change::Pod { name, address, namespace: of, app, created, node, state } => {
+            let port = NamedPort { name: "http".into(), protocol: 6, port: 80 + u16::from(app) };
+            let pod = Pod {
+                labels: labels(&[("app", &format!("app-{app}"))]),
+                addresses: if state == 0 { Vec::new() } else { vec![ip(address)] },
+                created,
+                node: format!("n{node}"),
+                finished: state == 1,
+                host_network: state == 2,
+                ports: vec![port],
+                ..Pod::default()
+            };
+            return put(Object::Pod(key(namespace(of), &format!("p{name}")), Box::new(pod)));
+        }
+        Change::Namespace { name, team } => {
+            return put(Object::Namespace(key("", namespace(name)), labels(&[("team", &team.to_string())])));
+        }
+        Change::Policy { name, namespace: of, pods, peers, team, port } => {
+            let team = team
+                .map(|team| Selector(vec![Requirement { key: "team".into(), test: Test::In(vec![team.to_string()]) }]));
+            let rule = RuleSpec {
+                peers: vec![
+                    PeerSpec::Pods { namespaces: team, pods: Some(app(peers)) },
+                    PeerSpec::Block { net: "10.0.0.3/32".parse::<IpNet>().unwrap(), except: Vec::new() },
+                ],
+                ports: if port {
+                    vec![PortSpec { protocol: L4::Tcp, port: PortMatch::Named("http".into()) }]
+                } else {
+                    Vec::new()
+                },
+                unknown: false,
+            };
+            let policy = PolicySpec {
+                namespace: namespace(of).into(),
+                name: format!("policy-{name}"),
+                pods: app(pods),
+                ingress: Some(vec![rule.clone()]),
+                egress: port.then(|| vec![rule]),
+            };
+            return put(Object::NetworkPolicy(key(namespace(of), &policy.name.clone()), Arc::new(policy)));
+        }
+        Change::Tiered { name, tier, priority, team, peers, action } => {
+            return put(tiered(name, tier, priority, team, peers, action));
+        }
+        Change::Vendor { namespace: of } => return put(Object::OtherPolicy(vendor(), key(namespace(of), "default"))),
+        Change::Node { name, address } => {
+            let labels = labels(&[("role", &format!("role-{}", address % 3))]);
+            let node = Node { labels, addresses: vec![ip(address)], ..Node::default() };
+            return put(Object::Node(key("", &format!("n{name}")), node));
+        }
+        Change::Service { name, address } => {
+            return put(Object::Service(
+                key("a", &format!("s{name}")),
+                Service { addresses: vec![ip(address)], ports: Vec::new() },
+            ));
+        }
+        Change::Api { address: Some(address) } => {
+            let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)] };
+            return put(Object::EndpointSlice(key("default", "api"), slice));
+        }
+        Change::Publish => {
+            cache.index_at(now);
+            return;
+        }
+        Change::Api { address: None } => (Kind::EndpointSlice, key("default", "api")),
+        Change::NoPod { name, namespace: of } => (Kind::Pod, key(namespace(of), &format!("p{name}"))),
+        Change::NoNamespace { name } => (Kind::Namespace, key("", namespace(name))),
+        Change::NoPolicy { name, namespace: of } => {
+            (Kind::NetworkPolicy, key(namespace(of), &format!("policy-{name}")))
+        }
+        Change::NoTiered { name } => (Kind::ClusterNetworkPolicy, key("", &format!("tiered-{name}"))),
+        Change::NoVendor { namespace: of } => (Kind::Other(vendor()), key(namespace(of), "default")),
+        Change::NoNode { name } => (Kind::Node, key("", &format!("n{name}"))),
+    };
+    let reference = Reference { kind: gone.0, key: gone.1 };
+    assert_eq!(cache.remove_at(&reference, now), objects.remove(&reference).is_some());
+}
+
+/// Who has each address; rows of policies are numbers that need not agree.
+fn named(index: &Index) -> Vec<(Endpoint, Sort)> {
+    let who = |last| {
+        let id = index.find(ip(last).into());
+        (Endpoint { policy_subject: 0, ..*index.endpoint(id) }, id.sort())
+    };
+    (0..=14).chain([250]).map(who).collect()
+}
+
+/// What policies say of everyone to everyone.
+fn judged(index: &Index) -> Vec<String> {
+    let mut all = Vec::new();
+    for (source, destination) in (0..14_u8).flat_map(|from| (0..14_u8).map(move |to| (from, to))) {
+        let [source_ip, destination_ip] = [source, destination].map(|last| Address::from(ip(last)));
+        let (source, destination) = (index.find(source_ip), index.find(destination_ip));
+        let flow = Flow {
+            source_ip,
+            destination_ip,
+            source,
+            destination,
+            destination_port: 81,
+            l4: L4::Tcp,
+            ..Flow::default()
+        };
+        let judgement = index.policies().judge(index, &flow);
+        let text = |opinion: Option<webb_index::policy::Opinion<'_>>| {
+            opinion.map(|opinion| (opinion.answer, opinion.matched(), opinion.policies().collect::<Vec<_>>()))
+        };
+        all.push(format!("{:?} {:?}", text(judgement.egress), text(judgement.ingress)));
+    }
+    all
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// An index that was built through any changes, published at any moments, is the one that is built at once from
+    /// what is left, to the last name and verdict.
+    #[test]
+    fn step_by_step_is_all_at_once(changes in prop::collection::vec(change(), 0..80), pace in 1..40_u64) {
+        let (cache, mut objects) = (cache(), HashMap::new());
+        let mut now = 0;
+        for change in &changes {
+            now += pace * SECOND;
+            apply(&cache, &mut objects, change, now);
+        }
+        let fresh = self::cache();
+        for object in objects.into_values() {
+            fresh.upsert_at(object, now);
+        }
+        let (lived, fresh) = (cache.index_at(now), fresh.index_at(now));
+        prop_assert_eq!(named(&lived), named(&fresh));
+        prop_assert_eq!(judged(&lived), judged(&fresh));
+        prop_assert_eq!(lived.addresses(), fresh.addresses());
+        prop_assert_eq!(lived.contested(), fresh.contested());
+    }
+}

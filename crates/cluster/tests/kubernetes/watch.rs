@@ -1,0 +1,237 @@
+//! Lists and watches against an API server: what is asked for, how often, and what comes of it.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::{Kind, OtherKinds};
+
+use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::store::pod;
+use crate::kube_api::{Api, Ending, Streaming};
+
+fn many(count: usize) -> Vec<Value> {
+    let ip = |at: usize| format!("10.244.{}.{}", at / 250, at % 250 + 1);
+    (0..count).map(|at| pod("default", &format!("web-{at:05}"), &ip(at))).collect()
+}
+
+/// A server that streams lists is asked once for each kind, and for nothing else.
+#[test]
+fn one_request_for_each_kind() {
+    let api = Api::start();
+    api.put_all(many(1200));
+    let agent = Agent::synced(&api);
+    let requests = api.seen(|_| true);
+    assert_eq!(requests.len(), RESOURCES.len());
+    assert!(requests.iter().all(|seen| seen.watch && seen.streaming && seen.status == 200));
+    api.put(pod("default", "late", "10.1.0.1"));
+    agent.converges(&api, "a pod is made");
+    api.put(pod("default", "late", "10.1.0.2"));
+    agent.converges(&api, "a pod gets another address");
+    assert_eq!(agent.who("10.1.0.1"), "");
+    api.delete("Pod", "default", "late");
+    agent.converges(&api, "a pod is deleted");
+    assert_eq!(api.seen(|_| true).len(), RESOURCES.len(), "all of it came on the watches");
+    assert_eq!(agent.pods().lists(), [("streamed", 1), ("paged", 0)]);
+}
+
+/// A server without streamed lists says so once; then lists come in pages, and watches go on from the list's version.
+#[test]
+fn pages_where_lists_are_not_streamed() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(many(1234));
+    let agent = Agent::synced(&api);
+    assert_eq!(api.seen(|seen| seen.kind == "Pod" && !seen.watch).len(), 3, "1,234 pods are three pages");
+    let refused = api.seen(|seen| seen.streaming).len();
+    assert!((1..=RESOURCES.len()).contains(&refused), "{refused}");
+    let version = api.version().to_string();
+    assert_eq!(api.seen(|seen| seen.kind == "Pod" && seen.watch && !seen.streaming)[0].version, Some(version));
+    // It is remembered: not even a new list asks again.
+    api.compact();
+    api.put(pod("default", "late", "10.1.0.1"));
+    agent.converges(&api, "a pod is made");
+    api.end_watches(None, Ending::Error(410));
+    agent.until("new lists", || agent.status.watched().iter().all(|watched| watched.lists()[1].1 == 2));
+    agent.converges(&api, "lists in pages after 410");
+    assert_eq!(api.seen(|seen| seen.streaming).len(), refused);
+}
+
+/// A server that takes a streamed list for a watch, without a word, is found out by the end that does not come, or by
+/// the bookmark of a watch: once, and for all kinds.
+#[test]
+fn pages_where_streaming_is_ignored() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Ignored);
+    api.put_all(many(20));
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.converges(&api, "a server that ignores what it does not know");
+    assert_eq!(agent.pods().lists(), [("streamed", 0), ("paged", 1)]);
+    let other = Agent::start(api.kubeconfig(None), Pace { answer: Duration::from_hours(1), ..pace() });
+    other.until("watches that should be lists", || api.open_watches() == 2 * RESOURCES.len());
+    api.set_bookmarks(Duration::from_millis(20));
+    other.converges(&api, "bookmarks of a watch");
+    assert_eq!(other.pods().lists(), [("streamed", 0), ("paged", 1)]);
+    assert!(api.seen(|seen| seen.streaming).len() <= 2 * RESOURCES.len());
+}
+
+/// A continue token that has become too old starts the list anew.
+#[test]
+fn a_list_that_takes_too_long_begins_anew() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(many(700));
+    api.plan(Some("Pod"), Some(false), crate::kube_api::Fault::Late(Duration::ZERO), 1);
+    api.plan(Some("Pod"), Some(false), crate::kube_api::Fault::Late(Duration::from_millis(400)), 1);
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.until("the second page is asked for", || !api.seen(|seen| seen.page).is_empty());
+    api.put(pod("default", "late", "10.1.0.1"));
+    api.compact();
+    agent.converges(&api, "the second page is too old");
+    assert_eq!(agent.pods().restarts(Reason::Gone), 1);
+}
+
+/// Bookmarks carry a quiet kind over a compaction: its watch goes on, and nothing is listed again.
+#[test]
+fn bookmarks_spare_lists() {
+    let api = Api::start();
+    api.set_bookmarks(Duration::from_millis(20));
+    let agent = Agent::synced(&api);
+    for at in 0..20 {
+        api.put(pod("default", "busy", &format!("10.1.0.{}", at + 1)));
+    }
+    agent.converges(&api, "twenty changes");
+    let version = api.version();
+    // Each kind's last sign is from after the last change: a bookmark, with that version.
+    let marked = Instant::now();
+    agent.until("bookmarks", || {
+        agent.status.watched().iter().all(|watched| watched.lag() < marked.elapsed().as_secs_f64() - 0.05)
+    });
+    api.compact();
+    api.end_watches(None, Ending::InOrder);
+    agent.until("new watches", || agent.restarts(Reason::Closed) >= RESOURCES.len() as u64 && api.open_watches() == 6);
+    api.put(pod("default", "late", "10.1.1.1"));
+    agent.converges(&api, "watches that went on from a bookmark");
+    let resumed = api.seen(|seen| seen.version.is_some());
+    assert_eq!(resumed.len(), RESOURCES.len());
+    assert!(resumed.iter().all(|seen| seen.version == Some(version.to_string())), "{resumed:?}");
+    assert_eq!(agent.restarts(Reason::Gone), 0);
+}
+
+/// Without bookmarks the same compaction costs the quiet kinds a list: the test above sees something.
+#[test]
+fn without_bookmarks_the_version_grows_old() {
+    let api = Api::start();
+    api.set_bookmarks(Duration::from_hours(1));
+    let agent = Agent::synced(&api);
+    for at in 0..20 {
+        api.put(pod("default", "busy", &format!("10.1.0.{}", at + 1)));
+    }
+    agent.converges(&api, "twenty changes");
+    api.compact();
+    api.end_watches(Some("Service"), Ending::InOrder);
+    agent.until("a new list", || agent.status.watched()[3].lists()[0].1 == 2);
+    agent.converges(&api, "a version that is too old");
+    assert_eq!(agent.restarts(Reason::Gone), 1);
+}
+
+/// Agents that started together must not come back together: the time of each watch is drawn.
+#[test]
+fn watches_last_differently() {
+    let api = Api::start();
+    let agents: Vec<_> = (0..5).map(|_| Agent::synced(&api)).collect();
+    let times: BTreeSet<u64> = api.seen(|seen| seen.watch).iter().map(|seen| seen.timeout.unwrap()).collect();
+    assert!(times.first().unwrap() >= &217 && times.last().unwrap() <= &290, "{times:?}");
+    assert!(times.len() >= 5, "thirty draws out of 73: {times:?}");
+    drop(agents);
+}
+
+/// A watch whose time is over is started again from where it was, without waiting and without a list.
+#[test]
+fn watches_end_and_go_on() {
+    let api = Api::start();
+    let agent = Agent::start(api.kubeconfig(None), Pace { watch: Duration::from_secs(1), ..pace() });
+    agent.until("three watches", || agent.pods().restarts(Reason::Closed) >= 2);
+    api.put(pod("default", "late", "10.1.0.1"));
+    agent.converges(&api, "watches of a second");
+    assert_eq!(agent.pods().lists()[0].1, 1);
+    assert_eq!(agent.status.complaint(), "", "that is no trouble");
+}
+
+/// A connection that is dead without a word is noticed by the silence of its bookmarks. It is not told from a server
+/// that does not know our version, so everything is listed.
+#[test]
+fn silence_is_noticed() {
+    let api = Api::start();
+    api.set_bookmarks(Duration::from_hours(1));
+    let agent = Agent::start(api.kubeconfig(None), Pace { quiet: Duration::from_millis(300), ..pace() });
+    agent.until("a new watch", || agent.pods().restarts(Reason::Quiet) >= 1);
+    api.put(pod("default", "late", "10.1.0.1"));
+    agent.converges(&api, "a silent watch");
+    agent.until("a new list", || agent.pods().lists()[0].1 >= 2);
+    assert_eq!(agent.status.complaint(), "", "that is no trouble");
+}
+
+/// The lag of a quiet kind stays small as long as bookmarks come, and grows without them.
+#[test]
+fn the_lag_is_honest() {
+    let api = Api::start();
+    api.set_bookmarks(Duration::from_millis(50));
+    let agent = Agent::synced(&api);
+    let began = Instant::now();
+    agent.until("small after a while", || began.elapsed() > Duration::from_millis(600) && agent.pods().lag() < 0.5);
+    api.set_bookmarks(Duration::from_hours(1));
+    agent.until("growing", || agent.pods().lag() > 0.5);
+}
+
+/// The role grants what is watched and nothing else.
+#[test]
+fn the_role_is_what_is_watched() {
+    let text = include_str!("../../../../config/rbac.yaml");
+    let documents: Vec<Value> =
+        text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect();
+    let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]);
+    let (mut granted, mut granted_names) = (BTreeSet::new(), BTreeSet::new());
+    for rule in documents[1]["rules"].as_array().unwrap() {
+        let granted = match &rule["verbs"] {
+            verbs if *verbs == json!(["get", "list", "watch"]) => &mut granted,
+            // Of vendors' kinds, names are all that is read.
+            verbs => {
+                assert_eq!(*verbs, json!(["list", "watch"]));
+                &mut granted_names
+            }
+        };
+        assert_eq!(rule.as_object().unwrap().len(), 3, "groups, resources and verbs: {rule}");
+        for group in rule["apiGroups"].as_array().unwrap() {
+            for resource in rule["resources"].as_array().unwrap() {
+                granted.insert((group.as_str().unwrap().to_owned(), resource.as_str().unwrap().to_owned()));
+            }
+        }
+    }
+    let watched = RESOURCES.iter().map(|resource| (resource.group.to_owned(), resource.plural.to_owned()));
+    let tiered = Kind::TIERED.map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
+    assert_eq!(granted, watched.chain(tiered).collect());
+    let others = OtherKinds::default().with_effect();
+    let others = others.iter().map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
+    assert_eq!(granted_names, others.collect());
+    let name = |document: &Value| (document["metadata"]["name"].clone(), document["metadata"]["namespace"].clone());
+    assert_eq!(documents[2]["roleRef"]["name"], name(&documents[1]).0);
+    let subject = &documents[2]["subjects"][0];
+    assert_eq!((subject["name"].clone(), subject["namespace"].clone()), name(&documents[0]));
+}
+
+/// Twenty thousand pods are listed in pages without a pause that anybody would notice.
+#[test]
+fn a_large_cluster_is_listed() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(many(20_000));
+    let began = Instant::now();
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.until("synced", || agent.status.synced());
+    println!("20,000 pods in pages: {:.1} s", began.elapsed().as_secs_f64());
+    assert_eq!(agent.cache.counts().pods, 20_000);
+    assert_eq!(api.seen(|seen| seen.kind == "Pod" && !seen.watch).len(), 40);
+}

@@ -1,0 +1,21 @@
+//! The engine and its exposition, from flows to text.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
+mod common;
+mod dynamic;
+mod extras;
+mod filters;
+mod formats;
+mod golden;
+mod layer7;
+mod limits;
+mod parser;
+mod plugins;
+mod properties;

@@ -1,0 +1,52 @@
+//! What must hold for every plugin, one that is added later included: nothing here names any.
+
+use proptest::prelude::*;
+use webb_flow::{Extra, ExtraId, Flow};
+use webb_index::Flows;
+use webb_metrics::expose::Format;
+use webb_metrics::plugins;
+
+use crate::common::any::{any_extra, any_flow};
+use crate::common::{aggregators, exposition, feed_view, index, written};
+
+/// Each plugin alone, at its simplest and with all of its options.
+fn configurations() -> Vec<String> {
+    let both = plugins::all().iter().flat_map(|plugin| {
+        let options: Vec<String> = plugin.options.iter().map(|option| format!("{option}=true")).collect();
+        [plugin.name.to_owned(), format!("{}:{}", plugin.name, options.join(";"))]
+    });
+    both.collect()
+}
+
+/// A plugin packs the labels of a series into a key. Two keys with the same labels would be two series of one name, for
+/// which Prometheus refuses the whole scrape.
+fn assert_one_key_for_the_same_labels(flows: &[(Flow, Option<Extra>)]) {
+    let index = index();
+    let extras: Vec<Extra> = flows.iter().filter_map(|(_, extra)| extra.clone()).collect();
+    let mut numbers = 0_u32..;
+    let flows: Vec<Flow> = flows
+        .iter()
+        .map(|(flow, extra)| match extra {
+            Some(extra) => Flow { extra: ExtraId(numbers.next().unwrap()), ..written(*flow, extra) },
+            None => *flow,
+        })
+        .collect();
+    for configuration in configurations() {
+        let mut aggregators = aggregators(&configuration);
+        feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index: &index });
+        crate::parser::parse(Format::Text, &exposition(&mut aggregators));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    /// Flows from the kernel and flows that another program wrote down, in one batch: their keys are made in different
+    /// ways, and must meet in the same series.
+    #[test]
+    fn the_same_labels_have_one_key(
+        flows in prop::collection::vec((any_flow(), prop::option::weighted(0.3, any_extra())), 1..150)
+    ) {
+        assert_one_key_for_the_same_labels(&flows);
+    }
+}

@@ -1,0 +1,207 @@
+//! What supervision promises, one test each: a fault is caught, counted by kind, restarted with backoff, and given up
+//! when it repeats too often; nothing that was counted is lost.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use webb::actors::keeper::{Body, ThreadKeeper};
+use webb::actors::restart::{Intensity, Policy};
+use webb::actors::{Finish, Restart, Resume};
+use webb_flow::fault::{Component, Components, Kind, State};
+
+fn policy() -> Policy {
+    Policy {
+        max_restarts: 3,
+        window: Duration::from_mins(1),
+        backoff_min: Duration::from_millis(10),
+        backoff_max: Duration::from_millis(40),
+        stall_after: Duration::from_millis(600),
+    }
+}
+
+struct Kept {
+    component: Arc<Component>,
+    escalated: UnboundedReceiver<String>,
+    keeper: Addr<ThreadKeeper>,
+}
+
+fn keep(body: Body) -> Kept {
+    keep_by(policy(), body)
+}
+
+fn keep_by(policy: Policy, body: Body) -> Kept {
+    let component = Components::default().component("test");
+    let (escalations, escalated) = unbounded_channel();
+    let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
+    let keeper = ThreadKeeper::start(body, Arc::new(|| {}), intensity);
+    Kept { component, escalated, keeper }
+}
+
+/// Waits for something that must come true; the bound only ends a test that has failed.
+async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !true_yet() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A body that beats until it is told to stop.
+fn live(life: &webb::pipeline::Life) {
+    while !life.stopping() {
+        life.beat();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A panic ends one life of the thread; the next one begins behind the same address.
+#[actix::test]
+async fn a_panic_is_counted_and_restarted() {
+    let lives = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lives);
+    let kept = keep(Arc::new(move |life| {
+        assert!(seen.fetch_add(1, SeqCst) != 0, "the first life fails");
+        live(life);
+        Ok(())
+    }));
+    until("second life", || lives.load(SeqCst) == 2 && kept.component.state() == State::Up).await;
+    assert_eq!(kept.component.faults(Kind::Panicked), 1);
+    assert_eq!(kept.component.restarts(), 1);
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!(kept.component.state(), State::Stopped);
+}
+
+/// An error is a fault of its own kind.
+#[actix::test]
+async fn an_error_is_counted_and_restarted() {
+    let lives = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lives);
+    let kept = keep(Arc::new(move |life| {
+        if seen.fetch_add(1, SeqCst) == 0 {
+            return Err("no ring".into());
+        }
+        live(life);
+        Ok(())
+    }));
+    until("second life", || lives.load(SeqCst) == 2).await;
+    assert_eq!((kept.component.faults(Kind::Failed), kept.component.faults(Kind::Panicked)), (1, 0));
+    kept.keeper.send(Finish).await.unwrap();
+}
+
+/// Too many restarts end in an escalation, and the thread is not started again.
+#[actix::test]
+async fn too_many_restarts_escalate() {
+    let lives = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lives);
+    let mut kept = keep(Arc::new(move |_| {
+        seen.fetch_add(1, SeqCst);
+        panic!("always");
+    }));
+    assert_eq!(kept.escalated.recv().await.as_deref(), Some("test"));
+    assert_eq!(kept.component.state(), State::GaveUp);
+    assert_eq!(lives.load(SeqCst), 4, "the first life and three restarts");
+    kept.keeper.send(Finish).await.unwrap();
+}
+
+/// A thread that stands still is noticed, and the next life begins only when it has really ended.
+#[actix::test]
+async fn a_stall_is_noticed_and_never_doubled() {
+    let alive = Arc::new(AtomicU64::new(0));
+    let lives = Arc::new(AtomicU64::new(0));
+    let goes_on = Arc::new(AtomicBool::new(false));
+    let (count, seen, may_go_on) = (Arc::clone(&alive), Arc::clone(&lives), Arc::clone(&goes_on));
+    let kept = keep(Arc::new(move |life| {
+        assert_eq!(count.fetch_add(1, SeqCst), 0, "two lives at once");
+        seen.fetch_add(1, SeqCst);
+        while !may_go_on.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        live(life);
+        count.fetch_sub(1, SeqCst);
+        Ok(())
+    }));
+    until("stall noticed", || kept.component.faults(Kind::Stalled) == 1).await;
+    assert_eq!((lives.load(SeqCst), kept.component.state()), (1, State::Restarting));
+    goes_on.store(true, SeqCst);
+    until("second life", || lives.load(SeqCst) == 2).await;
+    assert_eq!(kept.component.faults(Kind::Stalled), 1);
+    assert_eq!(kept.component.faults(Kind::Panicked), 0);
+    kept.keeper.send(Finish).await.unwrap();
+}
+
+/// A restart that an operator asks for is no fault.
+#[actix::test]
+async fn a_restart_on_request_is_no_fault() {
+    let lives = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lives);
+    let kept = keep(Arc::new(move |life| {
+        seen.fetch_add(1, SeqCst);
+        live(life);
+        Ok(())
+    }));
+    until("first life", || lives.load(SeqCst) == 1).await;
+    kept.keeper.send(Restart).await.unwrap();
+    until("second life", || lives.load(SeqCst) == 2).await;
+    assert!(Kind::ALL.iter().all(|kind| kept.component.faults(*kind) == 0));
+    assert_eq!(kept.component.restarts(), 1);
+    kept.keeper.send(Finish).await.unwrap();
+}
+
+/// A wait before the restart that no test lasts for.
+fn for_ever() -> Policy {
+    let hour = Duration::from_hours(1);
+    Policy { backoff_min: hour, backoff_max: hour, ..policy() }
+}
+
+/// Fails in its first life; of each later one, says whether it was to stop from its beginning.
+fn fails_once(later: &Arc<Mutex<Vec<bool>>>) -> Body {
+    let (lives, later) = (AtomicU64::new(0), Arc::clone(later));
+    Arc::new(move |life| {
+        if lives.fetch_add(1, SeqCst) == 0 {
+            return Err("no ring".into());
+        }
+        later.lock().unwrap().push(life.stopping());
+        live(life);
+        Ok(())
+    })
+}
+
+/// What a thread does at its end is done also if it waits out its backoff when it is asked to finish, and before it
+/// says that it has.
+#[actix::test]
+async fn a_thread_in_backoff_has_a_last_life() {
+    let later = Arc::new(Mutex::new(Vec::new()));
+    let kept = keep_by(for_ever(), fails_once(&later));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!((later.lock().unwrap().as_slice(), kept.component.state()), (&[true][..], State::Stopped));
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!(later.lock().unwrap().len(), 1, "asked twice, there is still one last life");
+}
+
+/// A last life that fails ends all the same: nobody waits for ever.
+#[actix::test]
+async fn a_last_life_may_fail() {
+    let kept = keep_by(for_ever(), Arc::new(|_| Err("always".into())));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!((kept.component.faults(Kind::Failed), kept.component.state()), (2, State::Stopped));
+}
+
+/// A wait for a restart can be cut short; a thread that runs does not notice.
+#[actix::test]
+async fn a_backoff_can_be_cut_short() {
+    let later = Arc::new(Mutex::new(Vec::new()));
+    let kept = keep_by(for_ever(), fails_once(&later));
+    until("backoff", || kept.component.state() == State::Restarting).await;
+    for _ in 0..2 {
+        kept.keeper.send(Resume).await.unwrap();
+        until("up again", || kept.component.state() == State::Up).await;
+    }
+    assert_eq!((later.lock().unwrap().as_slice(), kept.component.restarts()), (&[false][..], 1));
+    kept.keeper.send(Finish).await.unwrap();
+}

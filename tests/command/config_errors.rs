@@ -1,0 +1,121 @@
+//! Golden answers of `webb check-config` and of a wrong environment or flag, as a person sees them.
+
+use std::path::Path;
+
+use clap::Parser;
+use webb::cli::{Cli, Command, Exit};
+use webb_settings::{Environment, check_file, resolve};
+
+/// Stands in for the metrics' own parser.
+fn metrics(text: &str) -> Result<Vec<String>, String> {
+    if text.contains("pod-short") {
+        Err("unknown context `pod-short`".to_owned())
+    } else if text.starts_with("kafka") {
+        Ok(vec!["unknown metric `kafka` is skipped".to_owned()])
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+/// What `check-config` says about a file called webb.yaml with this text.
+fn answer(text: &str, json: bool) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("webb.yaml");
+    std::fs::write(&path, text).unwrap();
+    let mut out = Vec::new();
+    let valid = check_file(&path, json, &metrics, &mut out).unwrap();
+    let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
+    assert_eq!(valid, !out.contains("error"), "{out}");
+    out
+}
+
+/// One golden text for each kind of mistake: where, what was found, what was expected, and what may help.
+#[test]
+fn answers() {
+    for (name, text) in [
+        ("unknown_key", "metrics: [flow]\nmetric_listen: 0.0.0.0:9965\n"),
+        ("unknown_key_in_group", "rings:\n  flow_byte: 8MiB\n"),
+        ("key_in_wrong_place", "log:\n  level: info\n  linger: 5s\n"),
+        ("key_that_nobody_knows", "interfaces:\n  pods: auto\n  zebra: 1\n"),
+        ("missing_unit", "report_interval: 5\n"),
+        ("unknown_unit", "rings:\n  flow_bytes: 8MB\n"),
+        ("not_a_power_of_two", "rings:\n  drop_bytes: 3MiB\n"),
+        ("out_of_range", "connections:\n  entries: 12\n"),
+        ("bad_address", "metrics_listen: :9965\n"),
+        ("wrong_word", "interfaces: {attach: xdp}\n"),
+        ("scalar_for_list", "metrics:\n  flow: true\n"),
+        ("list_for_scalar", "cluster_name: [a, b]\n"),
+        ("scalar_for_group", "log: debug\n"),
+        ("nothing_for_value", "cluster_name:\naggregation: medium\n"),
+        ("bad_glob", "interfaces:\n  node:\n    - eth*\n    - \"eth[0\"\n"),
+        ("bad_log_level", "log:\n  level: inof\n"),
+        ("set_twice", "aggregation: none\nlog:\n  format: json\naggregation: medium\n"),
+        ("listeners_clash", "metrics_listen: 0.0.0.0:9966\n"),
+        ("source_without_manifest", "cluster_source: manifest\n"),
+        ("linger_over_budget", "shutdown:\n  budget: 10s\n  linger: 30s\n"),
+        ("certificate_without_key", "metrics_tls:\n  certificate: tls.crt\n"),
+        ("client_ca_alone", "metrics_tls:\n  client_ca: ca.crt\n"),
+        ("neither_true_nor_false", "open_metrics: yes\n"),
+        ("bad_metric", "metrics:\n  - flow\n  - drop:sourceContext=pod-short\n"),
+        ("not_yaml", "metrics: [flow\nlog: {level: info}\n"),
+        ("bad_indentation", "log:\n  level: info\n format: text\n"),
+        ("tab", "log:\n\tlevel: info\n"),
+        ("list_at_top", "- flow\n- tcp\n"),
+        (
+            "all_at_once",
+            "# many\nmetrics_listen: 9965\nreport_interval: 1.5s\nlogs:\n  level: debug\nscrape: {timeout: 2h}\n",
+        ),
+    ] {
+        insta::assert_snapshot!(name, format!("{text}---\n{}", answer(text, false)));
+    }
+}
+
+/// A valid file is answered with what it changes, and with warnings.
+#[test]
+fn valid_files() {
+    insta::assert_snapshot!("valid_defaults", answer("", false));
+    let text = "metrics: [flow, kafka]\nlog: {level: debug}\nadmin_listen: 0.0.0.0:9966\n";
+    insta::assert_snapshot!("valid_with_warnings", answer(text, false));
+    insta::assert_snapshot!("valid_json", answer(text, true));
+}
+
+/// The same for machines.
+#[test]
+fn json_errors() {
+    insta::assert_snapshot!("errors_json", answer("log: {level: inof}\nzebra: 1\n", true));
+}
+
+/// Variables and flags are named as they were typed.
+#[test]
+fn variables_and_flags() {
+    let Command::Run(run) =
+        Cli::try_parse_from(["webb", "run", "--metrics-listen", "9965", "--aggregation", "low"]).unwrap().command
+    else {
+        panic!("not run");
+    };
+    let environment = Environment {
+        variables: [("WEBB_RINGS__FLOW_BYTES".to_owned(), "lots".to_owned())].into(),
+        hostname: "host-1".to_owned(),
+    };
+    insta::assert_snapshot!("variables_and_flags", run.layers(environment).load().unwrap_err().to_string());
+    let environment = Environment {
+        variables: [("WEBB_LOG_LEVEL".to_owned(), "debug".to_owned())].into(),
+        hostname: "host-1".to_owned(),
+    };
+    let resolved = resolve(None, &environment, &[]).unwrap();
+    let warnings: Vec<String> = resolved.warnings.iter().map(webb_settings::Problem::one_line).collect();
+    insta::assert_snapshot!("unknown_variable", warnings.join("\n"));
+}
+
+/// The exit code says that the configuration is to blame, also for a file that is not there.
+#[test]
+fn a_missing_file_exits_with_64() {
+    let Command::CheckConfig(check) = Cli::try_parse_from(["webb", "check-config", "no/such.yaml"]).unwrap().command
+    else {
+        panic!("not check-config");
+    };
+    assert_eq!(check.file, Path::new("no/such.yaml"));
+    let mut out = Vec::new();
+    assert_eq!(check.run(&metrics, &mut out).unwrap(), Exit::Configuration);
+    insta::assert_snapshot!("missing_file", String::from_utf8(out).unwrap());
+}

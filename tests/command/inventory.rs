@@ -1,0 +1,164 @@
+//! The inventory: every metric that webb can expose, with help and labels, and the README's table made from it.
+//!
+//! Both files are golden. After a change on purpose, write them anew and look at the difference:
+//!
+//! ```text
+//! make golden
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use webb::selfmetrics::{self, SelfMetrics};
+use webb_metrics::expose::{Family, Histogram, Kind, server};
+use webb_metrics::{Registration, plugins};
+
+const BEGIN: &str = "<!-- metrics: written by tests/command/inventory.rs -->\n";
+const END: &str = "<!-- end of metrics -->\n";
+
+/// One family: where it comes from, its type, labels of its own and help.
+struct Row {
+    name: String,
+    from: String,
+    kind: &'static str,
+    labels: Vec<String>,
+    help: String,
+}
+
+fn of_plugin(plugin: &Registration) -> impl Iterator<Item = Row> {
+    plugin.tables.iter().flat_map(move |table| {
+        table.families.iter().map(move |spec| Row {
+            name: spec.name.to_owned(),
+            from: format!("`{}`", plugin.name),
+            kind: if table.bounds.is_empty() { "counter" } else { "histogram" },
+            labels: table.labels.iter().map(|&label| label.to_owned()).collect(),
+            help: spec.help.to_owned(),
+        })
+    })
+}
+
+fn of_family(family: &Family) -> Row {
+    let labels = family.samples.first().map(|sample| sample.labels.iter().map(|(name, _)| name.clone()).collect());
+    Row {
+        name: family.name.clone(),
+        from: "always".to_owned(),
+        kind: family.kind.name(),
+        labels: labels.unwrap_or_default(),
+        help: family.help.clone(),
+    }
+}
+
+/// The families that are there whatever is configured, under Hubble's names and the standard ones of a process.
+fn always() -> Vec<Row> {
+    let hubble = [
+        server::lost_events(0, 0),
+        server::handler_requests([("200", 0)]),
+        server::handler_durations([("200", Histogram::default())]),
+    ];
+    let process = SelfMetrics::new().unwrap().gather().into_iter().map(|family| {
+        let counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
+        Family::new(family.name(), family.help(), if counter { Kind::Counter } else { Kind::Gauge })
+    });
+    hubble.into_iter().chain(process).map(|family| of_family(&family)).collect()
+}
+
+fn own() -> impl Iterator<Item = Row> {
+    selfmetrics::ALL.iter().map(|def| Row {
+        name: def.name.to_owned(),
+        from: "always".to_owned(),
+        kind: if def.counter { "counter" } else { "gauge" },
+        labels: def.labels.iter().map(|&label| label.to_owned()).collect(),
+        help: def.help.to_owned(),
+    })
+}
+
+fn inventory() -> Vec<Row> {
+    let mut rows: Vec<Row> = plugins::all().iter().flat_map(of_plugin).chain(always()).chain(own()).collect();
+    rows.sort_by(|one, other| (&one.name, &one.from).cmp(&(&other.name, &other.from)));
+    rows
+}
+
+fn ticked(labels: &[String]) -> String {
+    labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ")
+}
+
+/// docs/metrics.md.
+fn page(rows: &[Row]) -> String {
+    let mut page = "# Every metric\n\n\
+         Written by tests/command/inventory.rs from what the code defines; do not edit. To the labels of a plugin's families come\n\
+         those of its context options. A family without a series is left out of the exposition.\n\n\
+         | family | from plugin | type | labels of its own | help |\n|---|---|---|---|---|\n"
+        .to_owned();
+    for Row { name, from, kind, labels, help } in rows {
+        writeln!(page, "| `{name}` | {from} | {kind} | {} | {help} |", ticked(labels)).unwrap();
+    }
+    page
+}
+
+/// The table between the marks of README.md: each plugin's families, and what is always there.
+fn table() -> String {
+    let mut table = "\n| plugin | family | labels of its own | options |\n|---|---|---|---|\n".to_owned();
+    for plugin in plugins::all() {
+        let mut name = format!("`{}`", plugin.name);
+        let mut options = plugin.options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ");
+        if let Some(conflict) = plugin.conflict {
+            write!(name, " (not beside `{conflict}`)").unwrap();
+        }
+        for row in of_plugin(plugin) {
+            let (name, options) = (std::mem::take(&mut name), std::mem::take(&mut options));
+            writeln!(table, "| {name} | `{}` | {} | {options} |", row.name, ticked(&row.labels)).unwrap();
+        }
+    }
+    for row in always().iter().filter(|row| row.name.starts_with("hubble_")) {
+        writeln!(table, "| always | `{}` | {} | |", row.name, ticked(&row.labels)).unwrap();
+    }
+    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+    for def in selfmetrics::ALL {
+        let group = def.name.split('_').nth(1).unwrap();
+        *groups.entry(group).or_default() += 1;
+    }
+    let groups: Vec<String> = groups.iter().map(|(group, count)| format!("`webb_{group}*` ({count})")).collect();
+    writeln!(table, "| always | {} | [docs/metrics.md](docs/metrics.md) | |\n", groups.join(", ")).unwrap();
+    table
+}
+
+/// A golden file under the project's root is as the code says; with `INSTA_UPDATE=always`, as for all golden files, it is
+/// made so.
+fn golden(path: &str, wanted: impl FnOnce(&str) -> String) {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    let wanted = wanted(&found);
+    if std::env::var("INSTA_UPDATE").is_ok_and(|mode| mode == "always") {
+        fs::write(&path, wanted).unwrap();
+    } else {
+        assert!(found == wanted, "{path} is not as the code says: run `make golden` and read the difference");
+    }
+}
+
+/// Nothing is exposed that the inventory does not have, and a metric is not renamed by accident.
+#[test]
+fn the_inventory_is_as_written_down() {
+    golden("docs/metrics.md", |_| page(&inventory()));
+}
+
+/// The README tells of the metrics that there are.
+#[test]
+fn the_readme_has_the_table() {
+    golden("README.md", |readme| {
+        let (before, rest) = readme.split_once(BEGIN).unwrap_or_else(|| panic!("README.md has no line {BEGIN}"));
+        let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("README.md has no line {END}"));
+        format!("{before}{BEGIN}{}{END}{after}", table())
+    });
+}
+
+/// A family that two plugins expose means the same in both.
+#[test]
+fn one_name_has_one_help_and_one_type() {
+    let mut known: BTreeMap<String, (String, &str)> = BTreeMap::new();
+    for row in inventory() {
+        let is = (row.help, row.kind);
+        let was = known.entry(row.name.clone()).or_insert_with(|| is.clone());
+        assert_eq!(*was, is, "{}", row.name);
+    }
+}

@@ -1,0 +1,15 @@
+//! The program as a person runs it: help, mistakes in its input, replay, and what it says of itself.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
+mod config_errors;
+mod conformance;
+mod help;
+mod inventory;
+mod replay;

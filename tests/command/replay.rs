@@ -1,0 +1,144 @@
+//! `webb replay` as people run it: exit codes, what goes where, packed input, serving.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Output, Stdio};
+
+const FLOW: &str = r#"{"flow":{"verdict":"FORWARDED","event_type":{"type":4}}}"#;
+const COUNTED: &str =
+    r#"hubble_flows_processed_total{protocol="Unknown L4",subtype="to-endpoint",type="Trace",verdict="FORWARDED"}"#;
+
+fn webb(arguments: &[&str], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webb"))
+        .arg("replay")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The program may have ended before it read anything.
+    let _written = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Bad lines are named with file, line and reason, twenty of them; all are counted, and the rest of the file counts.
+#[test]
+fn bad_lines_are_named_counted_and_skipped() {
+    let input = format!("{FLOW}\n{}{FLOW}\n", "{\"flow\":7}\n".repeat(50));
+    let output = webb(&["--metrics", "flow", "-"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+    assert!(text(&output.stdout).contains(&format!("{COUNTED} 2\n")), "{}", text(&output.stdout));
+    let errors = text(&output.stderr);
+    let named = "standard input: line 2: flow: expected an object, found a number (column 9)";
+    assert_eq!(errors.lines().next(), Some(named));
+    assert_eq!(errors.lines().count(), 21, "{errors}");
+    assert_eq!(errors.lines().last(), Some("50 of 52 lines could not be read and are left out"));
+}
+
+/// A name that only a newer Hubble knows is shown as it was written, in whatever label it stands.
+#[test]
+fn unknown_names_stay_names() {
+    let dropped = |reason: &str| {
+        format!(
+            r#"{{"flow":{{"verdict":"DROPPED","event_type":{{"type":1}},"drop_reason_desc":{reason},"l4":{{"TCP":{{}}}}}}}}"#
+        )
+    };
+    let lines = [
+        dropped("\"SOME_FUTURE_REASON\""),
+        dropped("\"Policy denied\""),
+        dropped("206"),
+        r#"{"flow":{"verdict":"FLYING","event_type":{"type":5},"traffic_direction":"SIDEWAYS"}}"#.to_owned(),
+    ];
+    let output = webb(&["--metrics", "drop policy", "-"], lines.join("\n").as_bytes());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    let shown = text(&output.stdout);
+    for line in [
+        r#"hubble_drop_total{protocol="TCP",reason="SOME_FUTURE_REASON"} 1"#,
+        r#"hubble_drop_total{protocol="TCP",reason="Policy denied"} 1"#,
+        r#"hubble_drop_total{protocol="TCP",reason="206"} 1"#,
+        r#"hubble_policy_verdicts_total{action="flying",direction="sideways",match="none"} 1"#,
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line} is missing from\n{shown}");
+    }
+}
+
+/// `--strict` ends at the first bad line, with 65 and without metrics that would be taken for the whole.
+#[test]
+fn strict_stops_at_the_first_bad_line() {
+    let input = format!("{FLOW}\nx\ny\n");
+    let output = webb(&["--strict", "--metrics", "flow", "-"], input.as_bytes());
+    assert_eq!(output.status.code(), Some(65));
+    assert_eq!(text(&output.stdout), "");
+    assert_eq!(text(&output.stderr), "standard input: line 2: expected an object, found 'x' (column 1)\n");
+    let output = webb(&["--strict", "--metrics", "flow", "-"], FLOW.as_bytes());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+/// What is wrong before anything is read has its own codes.
+#[test]
+fn mistakes_have_their_codes() {
+    for (arguments, code, why) in [
+        (&["--metrics", "flow", "/no/such/file"][..], 66, "/no/such/file: cannot be read"),
+        (&["--metrics", "flow:sourceContext=nobody", "-"], 64, "unknown context 'nobody'"),
+        (&["--metrics-config", "/no/such/file", "-"], 64, "/no/such/file"),
+        (&["--metrics", "flow", "--metrics-config", "x", "-"], 64, "cannot be used with"),
+        (&[], 64, "FILE"),
+    ] {
+        let output = webb(arguments, b"");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(why), "{arguments:?}: {}", text(&output.stderr));
+    }
+}
+
+/// Packed or not, the same flows give the same metrics; a file that is cut short counts as far as it goes and says so.
+#[test]
+fn packed_input() {
+    let plain = format!("{FLOW}\n").repeat(3).into_bytes();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&plain).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let zstd = zstd::encode_all(plain.as_slice(), 1).unwrap();
+    for input in [&plain, &gzip, &zstd] {
+        let output = webb(&["--metrics", "flow", "-"], input);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        assert!(text(&output.stdout).contains(&format!("{COUNTED} 3\n")), "{}", text(&output.stdout));
+    }
+    let output = webb(&["--metrics", "flow", "-"], &gzip[..gzip.len() - 5]);
+    assert_eq!(output.status.code(), Some(66));
+    assert!(text(&output.stderr).starts_with("standard input: cannot be read after line 3: "));
+}
+
+/// `--serve` answers a scraper in the format it asks for.
+#[test]
+fn served_instead_of_printed() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webb"))
+        .args(["replay", "--metrics", "flow", "--serve", "127.0.0.1:0", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(FLOW.as_bytes()).unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.take().unwrap()).read_line(&mut said).unwrap();
+    let address = said.trim().trim_start_matches("serving http://").trim_end_matches("/metrics").to_owned();
+    let get = |accept: &str| {
+        let mut stream = TcpStream::connect(&address).unwrap();
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let plain = get("text/plain");
+    let openmetrics = get("application/openmetrics-text;version=1.0.0");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(plain.contains("text/plain; version=0.0.4") && plain.ends_with("} 0\n"), "{plain}");
+    assert!(plain.contains(&format!("{COUNTED} 1\n")), "{plain}");
+    assert!(openmetrics.contains("application/openmetrics-text") && openmetrics.ends_with("# EOF\n"), "{openmetrics}");
+}

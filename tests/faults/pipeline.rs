@@ -1,0 +1,315 @@
+//! The road of events under faults, in memory: records from a source that a test fills, through reader, decoder and
+//! aggregators, to a cut. Each test kills or stalls one stage while records flow and then holds the counters to the
+//! records that were sent, less exactly what the ledger names.
+//!
+//! Needs the cargo feature `fault-injection`; `make test` sets it.
+#![cfg(feature = "fault-injection")]
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use actix::Addr;
+use arc_swap::{ArcSwap, ArcSwapOption};
+use tokio::sync::mpsc::unbounded_channel;
+use webb::actors::decoder::{DecoderActor, DecoderFault};
+use webb::actors::keeper::ThreadKeeper;
+use webb::actors::restart::{Intensity, Policy};
+use webb::actors::{Finish, aggregator, reader};
+use webb::pipeline::{Commands, Counters, CutDesk, Lane, Lanes, Reader, ReaderSeat, Seat};
+use webb::records::Waker;
+use webb_flow::Address;
+use webb_flow::Reasons;
+use webb_flow::fault::{Components, Kind, State, inject};
+use webb_index::{self as index, Endpoint, EndpointSpec, Index};
+use webb_metrics::{Aggregator, grammar};
+
+use crate::memory_ring::MemoryRing;
+use crate::{Turn, turn};
+
+struct Road {
+    ring: MemoryRing,
+    index: Arc<ArcSwap<Index>>,
+    components: Components,
+    counters: Arc<Counters>,
+    lanes: Vec<Arc<Lane>>,
+    seats: Vec<Arc<Seat>>,
+    desk: CutDesk,
+    /// Of the aggregators, and of the reader at last.
+    keepers: Vec<Addr<ThreadKeeper>>,
+    decoder: Addr<DecoderActor>,
+    _turn: Turn,
+}
+
+fn road() -> Road {
+    road_with(Duration::from_millis(20))
+}
+
+/// A road whose components wait so long before they are restarted.
+fn road_with(backoff: Duration) -> Road {
+    let turn = turn();
+    let components = Components::default();
+    let (escalations, _) = unbounded_channel();
+    let policy = Arc::new(ArcSwap::from_pointee(Policy {
+        max_restarts: 5,
+        window: Duration::from_mins(1),
+        backoff_min: backoff,
+        backoff_max: backoff * 5,
+        stall_after: Duration::from_secs(2),
+    }));
+    let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());
+    let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
+    for config in grammar::parse("tcp flow traffic:sourceContext=pod").unwrap().metrics {
+        let name = format!("aggregator/{}", config.name());
+        let (lane, items) = Lane::new(components.component(&name));
+        let seat = Arc::new(Seat::new(Aggregator::new(&config)));
+        keepers.push(aggregator::start(items, lane.nudge(), Arc::clone(&seat), None, intensity(&name)));
+        lanes.push(Arc::new(lane));
+        seats.push(seat);
+    }
+    let road_lanes = Arc::new(Lanes::new(lanes.clone()));
+    let waker = Waker::new().unwrap();
+    let (post, commands) = Commands::new(waker.clone());
+    let desk = CutDesk::new(Arc::clone(&road_lanes), post);
+    let decoder_seat = Arc::new(ArcSwapOption::empty());
+    let decoder = DecoderActor::start(
+        Reasons::new([]),
+        Box::new(|| None),
+        Arc::default(),
+        Arc::clone(&decoder_seat),
+        intensity("decoder"),
+    );
+    let fault_to = decoder.clone();
+    let counters = Arc::new(Counters::default());
+    let ring = MemoryRing::default();
+    let index = Arc::new(ArcSwap::from_pointee(Index::default()));
+    let reader = Reader {
+        rings: Arc::new(ring.clone()),
+        waker,
+        lanes: road_lanes,
+        commands,
+        index: Arc::clone(&index),
+        decoder: decoder_seat,
+        decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
+        counters: Arc::clone(&counters),
+        seat: ReaderSeat::default(),
+    };
+    keepers.push(reader::start(Arc::new(reader), intensity("reader")));
+    Road { ring, index, components, counters, lanes, seats, desk, keepers, decoder, _turn: turn }
+}
+
+/// Waits for something that must come true; the bound only ends a test that has failed.
+async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !true_yet() {
+        assert!(began.elapsed() < Duration::from_secs(20), "never came true: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+impl Road {
+    /// Waits until everything sent has gone through.
+    async fn at_rest(&self, records: u64) {
+        until("every record read and counted", || {
+            self.ring.is_empty()
+                && self.counters.read.load(Relaxed) == records
+                && self.lanes.iter().zip(&self.seats).all(|(lane, seat)| {
+                    lane.sent() == self.counters.decoded.load(Relaxed)
+                        && lane.sent() == seat.counted() + seat.poisoned() + lane.skipped()
+                })
+        })
+        .await;
+    }
+
+    /// The sum of a family's series, from a fresh cut.
+    fn sum(&mut self, family: &str) -> u64 {
+        assert_eq!(self.desk.cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        self.held(family)
+    }
+
+    /// The same from the last cut, behind a reader that has ended.
+    fn final_sum(&mut self, family: &str) -> u64 {
+        assert_eq!(self.desk.final_cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        self.held(family)
+    }
+
+    /// The same as it was cut last.
+    fn held(&self, family: &str) -> u64 {
+        let of = |snapshot: &webb_metrics::expose::Snapshot| {
+            let column = snapshot.families.iter().position(|spec| spec.name == family)?;
+            Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
+        };
+        self.desk.snapshots().filter_map(of).sum()
+    }
+
+    async fn finish(self) {
+        for keeper in self.keepers.iter().rev() {
+            keeper.send(Finish).await.unwrap();
+        }
+    }
+}
+
+/// The undisturbed road: what goes in comes out, in every metric.
+#[actix::test]
+async fn everything_sent_is_counted() {
+    let mut road = road();
+    road.ring.push(100_000);
+    road.at_rest(100_000).await;
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 100_000);
+    assert_eq!(road.sum("hubble_flows_processed_total"), 100_000);
+    assert_eq!(road.sum("webb_traffic_bytes_total"), 6_000_000);
+    road.finish().await;
+}
+
+/// The reader names a flow by the index that is published when its record is read, also the first one after a quiet
+/// time.
+#[actix::test]
+async fn a_new_index_names_the_next_flow() {
+    let mut road = road();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
+    let pod = Endpoint::new(index::Kind::Pod, true, &spec);
+    road.index.store(Arc::new(Index::new([(pod, vec![Address::default()])], index::Policies::default())));
+    road.ring.push(1);
+    road.at_rest(1).await;
+    assert_eq!(road.desk.cut(Duration::from_secs(5)), 0);
+    let named = |snapshot: &webb_metrics::expose::Snapshot| {
+        snapshot.rows(0).any(|(labels, _)| labels.contains("default/xwing"))
+    };
+    assert!(road.desk.snapshots().any(named));
+    road.finish().await;
+}
+
+/// A reader that dies in a flood loses the record that killed it and nothing else.
+#[actix::test]
+async fn a_dead_reader_loses_one_record() {
+    let mut road = road();
+    road.ring.push(50_000);
+    inject::arm("reader", 1, 0);
+    road.ring.push(50_000);
+    road.at_rest(100_000).await;
+    let reader = road.components.component("reader");
+    assert_eq!((reader.faults(Kind::Panicked), reader.restarts()), (1, 1));
+    assert_eq!(road.counters.poisoned.load(Relaxed), 1);
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 99_999);
+    assert_eq!(road.sum("webb_traffic_packets_total"), 99_999);
+    road.finish().await;
+}
+
+/// A decoder that panics is restarted alone: the reader lives on and the ring keeps the records meanwhile.
+#[actix::test]
+async fn a_dead_decoder_loses_one_record() {
+    let mut road = road();
+    road.ring.push(10_000);
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    road.at_rest(20_000).await;
+    assert_eq!(road.components.component("decoder").faults(Kind::Panicked), 1);
+    until("decoder restarted", || road.components.component("decoder").restarts() == 1).await;
+    assert_eq!(road.components.component("reader").faults(Kind::Panicked), 0);
+    assert_eq!(road.counters.poisoned.load(Relaxed), 1);
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 19_999);
+    road.finish().await;
+}
+
+/// Each aggregator dies alone: its neighbours count every flow, it keeps its counters and misses one flow.
+#[actix::test]
+async fn a_dead_aggregator_keeps_its_counters() {
+    for (metric, family) in [("tcp", "hubble_tcp_flags_total"), ("flow", "hubble_flows_processed_total")] {
+        let mut road = road();
+        road.ring.push(5_000);
+        road.at_rest(5_000).await;
+        let point = format!("aggregator/{metric}");
+        inject::arm(&point, 1, 0);
+        road.ring.push(5_000);
+        road.at_rest(10_000).await;
+        until("restarted", || road.components.component(&point).restarts() == 1).await;
+        assert_eq!(road.components.component(&point).faults(Kind::Panicked), 1);
+        assert_eq!(road.sum(family), 9_999);
+        assert_eq!(road.sum("webb_traffic_packets_total"), 10_000);
+        road.finish().await;
+    }
+}
+
+/// A stalled aggregator is told of, scrapes go on with its last series, and afterwards its counters are whole but for
+/// what its full lane had to skip, which is counted.
+#[actix::test]
+async fn a_stalled_aggregator_costs_only_what_was_skipped() {
+    let mut road = road();
+    road.ring.push(50);
+    road.at_rest(50).await;
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 50);
+    inject::hold("aggregator/tcp");
+    road.ring.push(100);
+    let tcp = road.components.component("aggregator/tcp");
+    until("stall noticed", || tcp.faults(Kind::Stalled) == 1).await;
+    assert_eq!(tcp.state(), State::Restarting);
+    assert!(tcp.why().starts_with("stalled"), "{}", tcp.why());
+    let last = road.components.log().entries().pop().unwrap();
+    assert_eq!(
+        (last.component.as_str(), last.kind, last.text.as_str()),
+        ("aggregator/tcp", "stalled", "no beat for 2 s")
+    );
+    assert_eq!(road.desk.cut(Duration::from_millis(300)), 1, "the others answer while it stands still");
+    assert_eq!((road.held("hubble_tcp_flags_total"), road.held("hubble_flows_processed_total")), (50, 150));
+    road.ring.push(100_000);
+    until("its lane is full and its neighbours go on", || {
+        road.lanes[0].skipped() > 0 && road.seats[1].counted() == 100_150
+    })
+    .await;
+    inject::release("aggregator/tcp");
+    road.at_rest(100_150).await;
+    until("restarted", || tcp.state() == State::Up).await;
+    let skipped = road.lanes[0].skipped();
+    assert_eq!(road.sum("hubble_tcp_flags_total"), 100_150 - skipped);
+    assert_eq!(road.sum("hubble_flows_processed_total"), 100_150);
+    assert_eq!((tcp.restarts(), tcp.faults(Kind::Panicked), road.lanes[1].skipped()), (1, 0, 0));
+    road.finish().await;
+}
+
+/// A reader that waits out its backoff when the agent stops drains the ring all the same: all but the record that it
+/// failed on is counted.
+#[actix::test]
+async fn a_reader_in_backoff_drains_the_ring_at_the_end() {
+    let mut road = road_with(Duration::from_hours(1));
+    inject::arm("reader", 1, 0);
+    road.ring.push(10_000);
+    let reader = road.components.component("reader");
+    until("backoff", || reader.state() == State::Restarting).await;
+    assert!(!road.ring.is_empty());
+    road.keepers.pop().unwrap().send(Finish).await.unwrap();
+    road.at_rest(10_000).await;
+    assert_eq!(road.final_sum("hubble_flows_processed_total"), 9_999);
+    let poisoned = [&road.counters.poisoned, &road.counters.poisoned_packets].map(|count| count.load(Relaxed));
+    assert_eq!(poisoned, [1, 1]);
+    road.finish().await;
+}
+
+/// A decoder that waits out its backoff, or fails while the last records are drained, is there for the rest of them.
+#[actix::test]
+async fn a_decoder_in_backoff_decodes_what_is_left() {
+    let mut road = road_with(Duration::from_hours(1));
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    let decoder = road.components.component("decoder");
+    until("backoff", || decoder.state() == State::Restarting).await;
+    road.decoder.send(Finish).await.unwrap();
+    inject::arm("decoder", 1, 0);
+    road.ring.push(10_000);
+    road.keepers.pop().unwrap().send(Finish).await.unwrap();
+    road.at_rest(20_000).await;
+    assert_eq!(decoder.faults(Kind::Panicked), 2);
+    assert_eq!(road.final_sum("hubble_flows_processed_total"), 19_998);
+    road.finish().await;
+}
+
+/// A decoder that fails on every record is given up, not restarted for ever.
+#[actix::test]
+async fn a_hopeless_decoder_is_given_up() {
+    let road = road();
+    inject::arm("decoder", 100, 0);
+    road.ring.push(100);
+    until("given up", || road.components.component("decoder").state() == State::GaveUp).await;
+    assert_eq!(road.components.component("decoder").restarts(), 5);
+    inject::arm("decoder", 0, 0);
+    road.finish().await;
+}
