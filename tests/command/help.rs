@@ -31,7 +31,8 @@ fn help_texts() {
 /// The defaults that the help names are the real ones.
 #[test]
 fn help_names_the_real_defaults() {
-    let (help, defaults) = (help(&["run"]), Settings::default());
+    // In backticks or not.
+    let (help, defaults) = (help(&["run"]).replace('`', ""), Settings::default());
     for default in [defaults.metrics_listen.to_string(), defaults.admin_listen.to_string(), defaults.log.level] {
         assert!(help.contains(&format!("{default} unless configured")), "{default}");
     }
