@@ -12,6 +12,8 @@
 
 #[path = "tidy/circles.rs"]
 mod circles;
+#[path = "tidy/kernels.rs"]
+mod kernels;
 
 use std::fmt::Write as _;
 use std::fs;
