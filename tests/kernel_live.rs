@@ -196,8 +196,7 @@ fn interfaces_are_watched() {
     });
 }
 
-/// Queues and filters of any kind are told as they come and go: what they drop is not taken for delivered until somebody
-/// looks.
+/// Queues and filters of any kind are told as they come and go, so that they are looked for at once.
 #[test]
 fn queues_and_filters_are_told() {
     Lab::run("told", |_| {
