@@ -19,10 +19,11 @@ use std::time::Duration;
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use futures::FutureExt;
+use kernel_support::enforcer::{By, Enforcer};
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
 use kernel_support::{Kernel, has_tcx, load};
-use webb::bpf_loader::{Attach, AttachError, Mode, Settings, drop_reasons};
+use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons};
 use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
@@ -130,6 +131,62 @@ fn clsact_neighbours_are_left_alone() {
         assert!(!text.contains("webb_from_pod") && text.contains("webb_to_net"), "{text}");
         assert!(run("tc qdisc show dev veth7").contains("clsact"));
     });
+}
+
+/// Where our programs are on the only watched interface, as the kernel says.
+fn place(kernel: &Kernel) -> Place {
+    let attached = kernel.probes.attachments().pop().unwrap();
+    if !attached.by_filters {
+        return attached.place_in_chains().unwrap();
+    }
+    let filters = runtime().block_on(async { Watch::new().await.unwrap().filters(attached.index).await.unwrap() });
+    attached.place_among_filters(&filters.ingress, &filters.egress).unwrap()
+}
+
+/// A program that comes before ours blinds it, whichever direction it is in: that is known, and attaching again takes
+/// the first place. What is gone is known, too.
+fn the_first_place_is_ours(name: &str, attach: Attach, by: By) {
+    Lab::run(name, |lab| {
+        let interface = lab.connect("veth7");
+        let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+        kernel.probes.attach(&interface, Role::Pod).unwrap();
+        assert_eq!(place(&kernel), Place::First);
+        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+            let _other = Enforcer::pass("veth7", by, direction);
+            assert_eq!(place(&kernel), Place::Behind, "{direction:?}");
+            let before = seen(&kernel);
+            lab.in_pod("ping -q -c 1 10.9.1.1");
+            assert_ne!(
+                seen(&kernel)[..2].iter().sum::<u64>() - before[..2].iter().sum::<u64>(),
+                2,
+                "one passed unseen"
+            );
+            kernel.probes.abandon(interface.index);
+            kernel.probes.attach(&interface, Role::Pod).unwrap();
+            assert_eq!(place(&kernel), Place::First);
+            let before = seen(&kernel);
+            lab.in_pod("ping -q -c 1 10.9.1.1");
+            assert!(seen(&kernel)[0] > before[0] && seen(&kernel)[1] > before[1]);
+        }
+        if attach == Attach::Clsact {
+            run("tc qdisc del dev veth7 clsact");
+            assert_eq!(place(&kernel), Place::Absent);
+        }
+    });
+}
+
+/// In a TCX chain.
+#[test]
+fn the_first_place_of_a_chain_is_ours() {
+    if has_tcx() {
+        the_first_place_is_ours("first", Attach::Tcx, By::TcxFirst);
+    }
+}
+
+/// Among the filters of clsact, of which the kernel asks the newest of one priority first.
+#[test]
+fn the_first_place_of_filters_is_ours() {
+    the_first_place_is_ours("ffirst", Attach::Clsact, By::FilterFirst);
 }
 
 /// An interface that vanishes, under us or before us, is an everyday event.
