@@ -151,16 +151,12 @@ fn the_first_place_is_ours(name: &str, attach: Attach, by: By) {
         let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         assert_eq!(place(&kernel), Place::First);
-        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+        for (hook, direction) in [TcAttachType::Ingress, TcAttachType::Egress].into_iter().enumerate() {
             let _other = Enforcer::pass("veth7", by, direction);
             assert_eq!(place(&kernel), Place::Behind, "{direction:?}");
             let before = seen(&kernel);
             lab.in_pod("ping -q -c 1 10.9.1.1");
-            assert_ne!(
-                seen(&kernel)[..2].iter().sum::<u64>() - before[..2].iter().sum::<u64>(),
-                2,
-                "one passed unseen"
-            );
+            assert_eq!(seen(&kernel)[hook], before[hook], "it is blind");
             kernel.probes.abandon(interface.index);
             kernel.probes.attach(&interface, Role::Pod).unwrap();
             assert_eq!(place(&kernel), Place::First);
