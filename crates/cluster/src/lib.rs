@@ -30,8 +30,11 @@ mod networks;
 mod object;
 mod other;
 mod other_networks;
+mod partly;
+mod passed_over;
 mod policy;
 mod specs;
+mod strip;
 pub mod types;
 mod workload;
 
@@ -44,4 +47,5 @@ pub use coverage::Coverage;
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
 pub use object::{Checked, Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
+pub use passed_over::PassedOver;
 pub use webb_index::Key;

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use webb_flow::L4;
 use webb_index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
 use webb_index::{Key, ServicePort, Workload};
 
+use super::passed_over::PassedOver;
 use super::types::{self, ObjectMeta};
-use super::{OtherKind, other_networks, policy, workload};
+use super::{OtherKind, policy, strip};
 
 /// Why an object can't be used: which field, what was found and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -229,33 +229,35 @@ pub enum Raw {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Checked {
     pub object: Object,
-    pub passed_over: Vec<Invalid>,
+    pub passed_over: PassedOver,
 }
 
 impl Object {
     /// Checks an object. A part that cannot be read is passed over; an error means that nothing of it can be used.
     pub fn check(raw: Raw) -> Result<Checked, Invalid> {
-        let mut odd = Vec::new();
+        Self::check_rest(raw, PassedOver::default())
+    }
+
+    /// As [`Object::check`], of an object that some parts were taken out of already.
+    pub(super) fn check_rest(raw: Raw, mut odd: PassedOver) -> Result<Checked, Invalid> {
         let object = match raw {
-            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(self::pod(*pod, &mut odd))),
+            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(strip::pod(*pod, &mut odd))),
             Raw::Namespace(namespace) => {
-                Self::Namespace(named(&namespace.metadata)?, labels(namespace.metadata, &mut odd))
+                Self::Namespace(named(&namespace.metadata)?, strip::labels(namespace.metadata, &mut odd))
             }
-            Raw::Node(node) => Self::Node(named(&node.metadata)?, self::node(*node, &mut odd)),
-            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, self::service(*service, &mut odd)),
+            Raw::Node(node) => Self::Node(named(&node.metadata)?, strip::node(*node, &mut odd)),
+            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, strip::service(*service, &mut odd)),
             Raw::EndpointSlice(slice) => {
-                Self::EndpointSlice(namespaced(&slice.metadata)?, self::slice(*slice, &mut odd))
+                Self::EndpointSlice(namespaced(&slice.metadata)?, strip::slice(*slice, &mut odd))
             }
             Raw::NetworkPolicy(policy) => {
                 let key = namespaced(&policy.metadata)?;
-                let (spec, problems) = policy::network_policy(&key, policy.spec.as_ref());
-                odd = problems;
+                let spec = policy::network_policy(&key, policy.spec.as_ref(), &mut odd);
                 Self::NetworkPolicy(key, Arc::new(spec))
             }
             Raw::Tiered(kind, policy) => {
                 let key = named(&policy.metadata)?;
-                let (spec, problems) = policy::tiered(kind, &key, policy.spec.as_ref());
-                odd = problems;
+                let spec = policy::tiered(kind, &key, policy.spec.as_ref(), &mut odd);
                 Self::Tiered(key, Arc::new(spec))
             }
             Raw::OtherPolicy(kind, object) => {
@@ -331,165 +333,4 @@ fn named(meta: &ObjectMeta) -> Result<Key, Invalid> {
         Some(name) if !name.is_empty() => Ok(Key { namespace: String::new(), name: name.clone() }),
         _ => Err(Invalid("metadata.name is missing".to_owned())),
     }
-}
-
-fn labels(meta: ObjectMeta, odd: &mut Vec<Invalid>) -> Labels {
-    let types::Labels { texts, unreadable } = meta.labels.unwrap_or_default();
-    odd.extend(unreadable.iter().map(|key| Invalid(format!("metadata.labels.{key} is no text"))));
-    texts
-}
-
-/// Adds an address that is not there yet.
-fn add(addresses: &mut Vec<IpAddr>, field: impl FnOnce() -> String, text: &str, odd: &mut Vec<Invalid>) {
-    match text.parse() {
-        Ok(address) if !addresses.contains(&address) => addresses.push(address),
-        Ok(_) => {}
-        Err(_) => odd.push(Invalid(format!("{}: `{}` is not an IP address", field(), text.escape_debug()))),
-    }
-}
-
-fn pod(pod: types::Pod, odd: &mut Vec<Invalid>) -> Pod {
-    let (spec, status) = (pod.spec.unwrap_or_default(), pod.status.unwrap_or_default());
-    let mut addresses = Vec::new();
-    for (at, ip) in status.pod_ips.iter().flatten().enumerate() {
-        add(&mut addresses, || format!("status.podIPs[{at}].ip"), &ip.ip, odd);
-    }
-    if let Some(ip) = status.pod_ip.as_deref().filter(|ip| !ip.is_empty()) {
-        add(&mut addresses, || "status.podIP".to_owned(), ip, odd);
-    }
-    let created = pod.metadata.creation_timestamp.as_ref().or(status.start_time.as_ref());
-    let networks = pod.metadata.annotations.network_status();
-    let other_addresses = networks.map(|text| other_networks::addresses(text, &addresses, odd)).unwrap_or_default();
-    Pod {
-        addresses,
-        other_addresses,
-        created: created.map_or(i64::MIN, |time| time.0),
-        workload: workload::of(&pod.metadata),
-        finished: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
-        ports: named_ports(&spec, odd),
-        vendor: pod.metadata.annotations.security_groups(),
-        host_network: spec.host_network.unwrap_or(false),
-        node: spec.node_name.unwrap_or_default(),
-        // The API server fills `default` in; a manifest written by hand may not have met one.
-        service_account: spec.service_account_name.unwrap_or_else(|| "default".to_owned()),
-        labels: labels(pod.metadata, odd),
-    }
-}
-
-/// Ports that have a name, of the containers that stay: init containers count if they are sidecars.
-fn named_ports(spec: &types::PodSpec, odd: &mut Vec<Invalid>) -> Vec<NamedPort> {
-    let sidecars = spec.init_containers.iter().flatten();
-    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
-    let mut named = Vec::new();
-    for container in spec.containers.iter().chain(sidecars) {
-        for port in container.ports.iter().flatten() {
-            let Some(name) = &port.name else { continue };
-            let number = port_number("containerPort", port.container_port);
-            let found = number.and_then(|number| Ok((number, policy::protocol(port.protocol.as_deref())?)));
-            match found {
-                Ok((port, protocol)) => named.push(NamedPort { name: name.clone(), protocol, port }),
-                Err(why) => {
-                    odd.push(Invalid(format!("port `{name}` of container `{}`: {why}", container.name)));
-                }
-            }
-        }
-    }
-    named
-}
-
-/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node itself has: Calico,
-/// Cilium (by its old name, too), Kube-OVN.
-pub(super) const TUNNEL_ADDRESSES: [&str; 10] = [
-    "projectcalico.org/IPv4IPIPTunnelAddr",
-    "projectcalico.org/IPv4VXLANTunnelAddr",
-    "projectcalico.org/IPv6VXLANTunnelAddr",
-    "projectcalico.org/IPv4WireguardInterfaceAddr",
-    "projectcalico.org/IPv6WireguardInterfaceAddr",
-    "network.cilium.io/ipv4-cilium-host",
-    "network.cilium.io/ipv6-cilium-host",
-    "io.cilium.network.ipv4-cilium-host",
-    "io.cilium.network.ipv6-cilium-host",
-    "ovn.kubernetes.io/ip_address",
-];
-
-fn port_number(field: &str, number: i32) -> Result<u16, Invalid> {
-    let port = u16::try_from(number).ok().filter(|&number| number > 0);
-    port.ok_or_else(|| Invalid(format!("{field} is {number}, expected 1 to 65535")))
-}
-
-fn node(node: types::Node, odd: &mut Vec<Invalid>) -> Node {
-    let mut addresses = Vec::new();
-    for (at, found) in node.status.and_then(|status| status.addresses).iter().flatten().enumerate() {
-        if matches!(found.type_.as_str(), "InternalIP" | "ExternalIP") {
-            add(&mut addresses, || format!("status.addresses[{at}].address"), &found.address, odd);
-        }
-    }
-    let mut tunnels = Vec::new();
-    for annotation in TUNNEL_ADDRESSES {
-        // Nobody promises what plugins write there, so what is no address is passed over.
-        let text = node.metadata.annotations.0.get(annotation);
-        let address = text.and_then(|text| text.split('/').next()?.parse().ok());
-        tunnels.extend(address.filter(|address| !addresses.contains(address) && !tunnels.contains(address)));
-    }
-    let spec = node.spec.unwrap_or_default();
-    let networks = spec.pod_cidrs.iter().flatten().chain(&spec.pod_cidr);
-    let mut pod_networks: Vec<IpNet> = Vec::new();
-    for text in networks.filter(|text| !text.is_empty()) {
-        match text.parse::<IpNet>().map(|network| network.trunc()) {
-            Ok(network) if !pod_networks.contains(&network) => pod_networks.push(network),
-            Ok(_) => {}
-            Err(_) => {
-                let text = text.escape_debug();
-                odd.push(Invalid(format!("spec.podCIDRs: `{text}` is not a network such as 10.0.0.0/24")));
-            }
-        }
-    }
-    Node { labels: labels(node.metadata, odd), addresses, tunnels, pod_networks }
-}
-
-fn service(service: types::Service, odd: &mut Vec<Invalid>) -> Service {
-    let (spec, status) = (service.spec.unwrap_or_default(), service.status.unwrap_or_default());
-    let balancers = status.load_balancer.and_then(|balancer| balancer.ingress).unwrap_or_default();
-    let cluster = spec.cluster_ips.iter().flatten().chain(&spec.cluster_ip).map(|ip| ("spec.clusterIP", ip));
-    let external = spec.external_ips.iter().flatten().map(|ip| ("spec.externalIPs", ip));
-    // One that has a host name instead of an address is of a cloud, whose names are nobody's here.
-    let balancers = balancers.iter().filter_map(|found| Some(("status.loadBalancer.ingress.ip", found.ip.as_ref()?)));
-    let mut addresses = Vec::new();
-    for (field, ip) in cluster.chain(external).chain(balancers) {
-        if !ip.is_empty() && ip != "None" {
-            add(&mut addresses, || field.to_owned(), ip, odd);
-        }
-    }
-    let mut ports = Vec::new();
-    for (at, found) in spec.ports.iter().flatten().enumerate() {
-        match service_port(found) {
-            Ok(port) => ports.push(port),
-            Err(why) => odd.push(Invalid(format!("spec.ports[{at}]: {why}"))),
-        }
-    }
-    Service { addresses, ports }
-}
-
-fn service_port(port: &types::ServicePort) -> Result<ServicePort, Invalid> {
-    let protocol = policy::protocol(port.protocol.as_deref())?;
-    let node_port = port.node_port.unwrap_or(0);
-    Ok(ServicePort {
-        protocol: L4::of_protocol(protocol),
-        port: port_number("port", port.port)?,
-        node_port: if node_port == 0 { 0 } else { port_number("nodePort", node_port)? },
-    })
-}
-
-fn slice(slice: types::EndpointSlice, odd: &mut Vec<Invalid>) -> Slice {
-    let service = slice.metadata.labels.and_then(|mut labels| labels.texts.remove("kubernetes.io/service-name"));
-    let mut addresses = Vec::new();
-    // The third type, FQDN, holds names.
-    if matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
-        for (at, endpoint) in slice.endpoints.iter().enumerate() {
-            for text in &endpoint.addresses {
-                add(&mut addresses, || format!("endpoints[{at}].addresses"), text, odd);
-            }
-        }
-    }
-    Slice { service: service.unwrap_or_default(), addresses }
 }

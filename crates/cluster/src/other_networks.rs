@@ -7,7 +7,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use super::Invalid;
+use super::passed_over::PassedOver;
+use super::types::NETWORK_STATUS;
 
 /// One interface of a pod, as the annotation has it.
 #[derive(Debug, Deserialize)]
@@ -21,11 +22,11 @@ const MOST: usize = 64;
 
 /// The addresses in the annotation that are not `own`, those of the cluster's network. What cannot be read is passed
 /// over and told in `odd`: the annotation is free text to the API server, and no reason to do without the pod.
-pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut Vec<Invalid>) -> Vec<IpAddr> {
+pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut PassedOver) -> Vec<IpAddr> {
     let networks: Vec<Status> = match serde_json::from_str(annotation) {
         Ok(networks) => networks,
         Err(error) => {
-            odd.push(Invalid(format!("annotation network-status cannot be read: {error}")));
+            odd.note(format!("metadata.annotations.{NETWORK_STATUS} cannot be read: {error}"));
             return Vec::new();
         }
     };
@@ -35,7 +36,10 @@ pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut Vec<Invalid>
             Ok(address) if own.contains(&address) || addresses.contains(&address) => {}
             Ok(address) => addresses.push(address),
             Err(_) => {
-                odd.push(Invalid(format!("annotation network-status: `{}` is not an IP address", text.escape_debug())));
+                odd.note(format!(
+                    "metadata.annotations.{NETWORK_STATUS}: `{}` is not an IP address",
+                    text.escape_debug()
+                ));
             }
         }
     }
@@ -58,20 +62,20 @@ mod tests {
             "name": "default/no-ipam", "interface": "net2", "dns": {}
         }]"#;
         let expected: Vec<IpAddr> = ["192.168.5.1", "fd05::1"].map(|ip| ip.parse().unwrap()).into();
-        let mut odd = Vec::new();
+        let mut odd = PassedOver::default();
         assert_eq!(addresses(text, &[own], &mut odd), expected);
-        assert_eq!(odd, []);
+        assert_eq!(odd.count(), 0);
     }
 
     /// What is unreadable costs itself alone and is told, and a text without end is not read to its end.
     #[test]
     fn unreadable_parts_are_passed_over() {
         for (text, good, bad) in [("not JSON", 0, 1), ("", 0, 1), (r#"[{"ips": ["here", "192.168.5.1"]}]"#, 1, 1)] {
-            let mut odd = Vec::new();
-            assert_eq!((addresses(text, &[], &mut odd).len(), odd.len()), (good, bad), "{text}: {odd:?}");
+            let mut odd = PassedOver::default();
+            assert_eq!((addresses(text, &[], &mut odd).len(), odd.count()), (good, bad), "{text}: {odd:?}");
         }
         let many: Vec<String> = (0..1000).map(|n| format!("\"10.0.{}.{}\"", n / 250, n % 250)).collect();
         let text = format!(r#"[{{"ips": [{}]}}]"#, many.join(","));
-        assert_eq!(addresses(&text, &[], &mut Vec::new()).len(), MOST);
+        assert_eq!(addresses(&text, &[], &mut PassedOver::default()).len(), MOST);
     }
 }

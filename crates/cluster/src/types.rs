@@ -1,7 +1,8 @@
 //! Kubernetes' objects as far as webb reads them, field by field under the API's own names.
 //!
 //! The full types would make the reading of a pod several times as large, in code and in memory, for fields that are
-//! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm.
+//! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm. What does not
+//! fit these types is passed over by [`super::partly`].
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,16 +10,20 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::object::TUNNEL_ADDRESSES;
+use super::strip::TUNNEL_ADDRESSES;
 
 /// Reads `null` as empty: Go writes a slice that was never made so.
 fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// A list. An item may be `null`, which is nothing in Kubernetes' lists: it is passed over, and its neighbours keep their
+/// places in messages.
+pub type List<T> = Option<Vec<Option<T>>>;
+
 /// `metadata`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "the names are Kubernetes' own, here and below")]
 pub struct ObjectMeta {
     pub name: Option<String>,
@@ -28,7 +33,7 @@ pub struct ObjectMeta {
     pub labels: Option<Labels>,
     #[serde(default, deserialize_with = "or_null")]
     pub annotations: Annotations,
-    pub owner_references: Option<Vec<OwnerReference>>,
+    pub owner_references: List<OwnerReference>,
 }
 
 /// Labels. One whose value is no text is passed over.
@@ -48,7 +53,12 @@ impl From<BTreeMap<String, String>> for Labels {
 
 /// The annotations that are looked at; all others are skipped, since some hold whole objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Annotations(pub BTreeMap<String, String>);
+pub struct Annotations {
+    /// Those that are texts.
+    pub texts: BTreeMap<String, String>,
+    /// Keys of the others.
+    pub unreadable: Vec<String>,
+}
 
 impl Annotations {
     /// Whether an annotation of this key is kept.
@@ -58,17 +68,18 @@ impl Annotations {
 
     /// Which interfaces and addresses a pod was given in which networks.
     pub fn network_status(&self) -> Option<&str> {
-        self.0.get(NETWORK_STATUS).map(String::as_str)
+        self.texts.get(NETWORK_STATUS).map(String::as_str)
     }
 
-    /// Whether Kube-OVN's security groups apply to the pod, on whichever of its networks.
+    /// Whether Kube-OVN's security groups apply to the pod, on whichever of its networks, or may.
     pub fn security_groups(&self) -> bool {
-        self.0.iter().any(|(key, value)| key.ends_with(SECURITY_GROUPS) && !value.is_empty())
+        self.texts.iter().any(|(key, value)| key.ends_with(SECURITY_GROUPS) && !value.is_empty())
+            || self.unreadable.iter().any(|key| key.ends_with(SECURITY_GROUPS))
     }
 }
 
 /// Multus' annotation, and that of those who do the same.
-const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
+pub(super) const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 
 /// Kube-OVN's annotation, which other networks than the first have a prefix before.
 const SECURITY_GROUPS: &str = "ovn.kubernetes.io/security_groups";
@@ -117,12 +128,19 @@ impl<'de> Deserialize<'de> for Labels {
 
 impl<'de> Deserialize<'de> for Annotations {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let all = from.deserialize_map(Texts)?.into_iter();
-        Ok(Self(all.filter(|(key, _)| Self::wanted(key)).filter_map(|(key, value)| Some((key, value?))).collect()))
+        let mut annotations = Self::default();
+        for (key, value) in from.deserialize_map(Texts)?.into_iter().filter(|(key, _)| Self::wanted(key)) {
+            match value {
+                Some(value) => _ = annotations.texts.insert(key, value),
+                None => annotations.unreadable.push(key),
+            }
+        }
+        Ok(annotations)
     }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct OwnerReference {
     pub kind: String,
@@ -156,6 +174,7 @@ impl TryFrom<String> for Time {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Pod {
     #[serde(default)]
@@ -165,29 +184,28 @@ pub struct Pod {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct PodSpec {
-    #[serde(default, deserialize_with = "or_null")]
-    pub containers: Vec<Container>,
-    pub init_containers: Option<Vec<Container>>,
+    pub containers: List<Container>,
+    pub init_containers: List<Container>,
     pub host_network: Option<bool>,
     pub node_name: Option<String>,
     pub service_account_name: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Container {
     #[serde(default)]
     pub name: String,
-    pub ports: Option<Vec<ContainerPort>>,
+    pub ports: List<ContainerPort>,
     pub restart_policy: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct ContainerPort {
     pub name: Option<String>,
@@ -196,24 +214,26 @@ pub struct ContainerPort {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct PodStatus {
     pub phase: Option<String>,
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,
     #[serde(rename = "podIPs")]
-    pub pod_ips: Option<Vec<PodIp>>,
+    pub pod_ips: List<PodIp>,
     pub start_time: Option<Time>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct PodIp {
     pub ip: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Namespace {
     #[serde(default)]
@@ -221,6 +241,7 @@ pub struct Namespace {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Node {
     #[serde(default)]
@@ -230,21 +251,24 @@ pub struct Node {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct NodeSpec {
     #[serde(rename = "podCIDR")]
     pub pod_cidr: Option<String>,
     #[serde(rename = "podCIDRs")]
-    pub pod_cidrs: Option<Vec<String>>,
+    pub pod_cidrs: List<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct NodeStatus {
-    pub addresses: Option<Vec<NodeAddress>>,
+    pub addresses: List<NodeAddress>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct NodeAddress {
     #[serde(rename = "type")]
@@ -253,6 +277,7 @@ pub struct NodeAddress {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Service {
     #[serde(default)]
@@ -262,19 +287,20 @@ pub struct Service {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct ServiceSpec {
     #[serde(rename = "clusterIP")]
     pub cluster_ip: Option<String>,
     #[serde(rename = "clusterIPs")]
-    pub cluster_ips: Option<Vec<String>>,
+    pub cluster_ips: List<String>,
     #[serde(rename = "externalIPs")]
-    pub external_ips: Option<Vec<String>>,
-    pub ports: Option<Vec<ServicePort>>,
+    pub external_ips: List<String>,
+    pub ports: List<ServicePort>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct ServicePort {
     pub protocol: Option<String>,
@@ -283,44 +309,46 @@ pub struct ServicePort {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct ServiceStatus {
     pub load_balancer: Option<LoadBalancerStatus>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct LoadBalancerStatus {
-    pub ingress: Option<Vec<LoadBalancerIngress>>,
+    pub ingress: List<LoadBalancerIngress>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct LoadBalancerIngress {
     pub ip: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct EndpointSlice {
     #[serde(default)]
     pub metadata: ObjectMeta,
-    pub address_type: String,
-    #[serde(default, deserialize_with = "or_null")]
-    pub endpoints: Vec<Endpoint>,
+    pub address_type: Option<String>,
+    pub endpoints: List<Endpoint>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Endpoint {
-    #[serde(default, deserialize_with = "or_null")]
-    pub addresses: Vec<String>,
+    pub addresses: List<String>,
 }
 
 /// A policy, of whatever kind: what it specifies is read strictly, field by field, in `policy`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Policy {
     #[serde(default)]
@@ -330,6 +358,7 @@ pub struct Policy {
 
 /// An object of which nothing but its name matters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
 #[allow(missing_docs, reason = "see above")]
 pub struct Metadata {
     #[serde(default)]

@@ -10,7 +10,7 @@ use super::types::ObjectMeta;
 /// The workload; none for pods that nothing generated (bare and static pods).
 pub(super) fn of(pod: &ObjectMeta) -> Option<Workload> {
     pod.generate_name.as_ref().filter(|name| !name.is_empty())?;
-    let owner = pod.owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    let owner = pod.owner_references.iter().flatten().flatten().find(|owner| owner.controller == Some(true))?;
     let label = |key: &str| pod.labels.as_ref()?.texts.get(key).map(String::as_str);
     let (kind, name) = match owner.kind.as_str() {
         "ReplicaSet" => match deployment(&owner.name, label("pod-template-hash")) {
@@ -66,7 +66,7 @@ mod tests {
             |kind: &str, name: &str, controller| OwnerReference { kind: kind.into(), name: name.into(), controller };
         let pod = ObjectMeta {
             generate_name: Some("x-".into()),
-            owner_references: Some(vec![owner("Bystander", "none", None), owner(kind, name, Some(true))]),
+            owner_references: Some(vec![Some(owner("Bystander", "none", None)), Some(owner(kind, name, Some(true)))]),
             labels: Some(
                 label.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect::<BTreeMap<_, _>>().into(),
             ),
@@ -104,7 +104,7 @@ mod tests {
     fn bare_pods_have_none() {
         assert!(of(&ObjectMeta::default()).is_none());
         let owner = OwnerReference { kind: "Node".into(), controller: Some(true), ..OwnerReference::default() };
-        let fixed = ObjectMeta { owner_references: Some(vec![owner]), ..ObjectMeta::default() };
+        let fixed = ObjectMeta { owner_references: Some(vec![Some(owner)]), ..ObjectMeta::default() };
         assert!(of(&fixed).is_none());
         assert!(of(&ObjectMeta { generate_name: Some("x-".into()), ..ObjectMeta::default() }).is_none());
     }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::Resource;
 use super::trouble::Trouble;
 use crate::manifest::One;
-use crate::{Checked, Invalid, Key, Object};
+use crate::{Checked, Invalid, Key, Kind, Object, PassedOver, Raw, partly};
 
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -32,7 +32,7 @@ pub(super) struct Item {
     /// The object, or why it cannot be used.
     pub(super) object: Result<Object, String>,
     /// Parts of it that could not be read, and why.
-    pub(super) passed_over: Vec<Invalid>,
+    pub(super) passed_over: PassedOver,
 }
 
 /// One line of a watch.
@@ -133,25 +133,46 @@ fn meta(object: &RawValue) -> Option<RawMeta<'_>> {
 }
 
 fn head(resource: &Resource, object: &RawValue) -> Head {
-    meta(object).map_or_else(Head::default, |meta| Head {
-        key: text(meta.name).filter(|name| !name.is_empty()).map(|name| resource.key(text(meta.namespace), name)),
-        version: text(meta.resource_version),
-    })
+    let Some(meta) = meta(object) else { return Head::default() };
+    let name = text(meta.name).filter(|name| !name.is_empty());
+    // A namespace that is no text is not the default one.
+    let namespace = meta.namespace.map(|namespace| text(Some(namespace)));
+    let key = match (name, namespace) {
+        (Some(name), None) => Some(resource.key(None, name)),
+        (Some(name), Some(Some(namespace))) => Some(resource.key(Some(namespace), name)),
+        _ => None,
+    };
+    Head { key, version: text(meta.resource_version) }
 }
 
 fn item(resource: &Resource, raw: &RawValue) -> Item {
-    let read = One(resource.kind).deserialize(&mut serde_json::Deserializer::from_str(raw.get()));
-    let checked = read
-        .map_err(|error| error.to_string())
-        .and_then(|raw| Object::check(raw).map_err(|invalid| invalid.to_string()));
+    let checked = read(resource.kind, raw).and_then(|(raw, passed_over)| Object::check_rest(raw, passed_over));
     let head = head(resource, raw);
     match checked {
         Ok(Checked { object, passed_over }) => Item { head, object: Ok(object), passed_over },
-        Err(why) => {
+        Err(Invalid(why)) => {
             // A policy counts all the same: what it says is unknown.
             let stand_in = head.key.as_ref().and_then(|key| Object::unreadable(resource.kind, key));
-            let passed_over = stand_in.iter().map(|_| Invalid(why.clone())).collect();
+            let mut passed_over = PassedOver::default();
+            if stand_in.is_some() {
+                passed_over.note(why.clone());
+            }
             Item { head, object: stand_in.ok_or(why), passed_over }
+        }
+    }
+}
+
+fn read(kind: Kind, raw: &RawValue) -> Result<(Raw, PassedOver), Invalid> {
+    match One(kind).deserialize(&mut serde_json::Deserializer::from_str(raw.get())) {
+        Ok(raw) => Ok((raw, PassedOver::default())),
+        Err(error) => {
+            let tree = serde_json::from_str(raw.get()).map_err(|error| Invalid(error.to_string()))?;
+            let (raw, mut passed_over) = partly::read(kind, tree)?;
+            if passed_over.count() == 0 {
+                // A tree has each field once.
+                passed_over.note(error.to_string());
+            }
+            Ok((raw, passed_over))
         }
     }
 }
@@ -234,17 +255,16 @@ mod tests {
         assert_eq!(good.head.version.as_deref(), Some("7"));
         assert_eq!(good.head.key.unwrap().to_string(), "n/a");
         assert_eq!(good.object.unwrap().reference().key.to_string(), "n/a");
-        for (bad, why) in [
-            (POD.replace("\"10.0.0.1\"", "7"), "invalid type"),
-            (POD.replace("\"managed", "\"labels\":[],\"managed"), "invalid type"),
-        ] {
-            let Event::Applied(item) = line("MODIFIED", &bad) else { panic!() };
-            assert_eq!(item.head.version.as_deref(), Some("7"), "{bad}");
-            assert_eq!(item.head.key.unwrap().to_string(), "n/a");
-            assert!(item.object.unwrap_err().contains(why));
-        }
+        let Event::Applied(item) = line("MODIFIED", &POD.replace("\"n\"", "7")) else { panic!() };
+        assert_eq!((item.head.key, item.head.version.as_deref()), (None, Some("7")), "it is not in `default`");
+        assert!(item.object.unwrap_err().contains("metadata.namespace: invalid type"));
+        // A field that is there twice is an oddity of its own.
+        let Event::Applied(twice) = line("MODIFIED", &POD.replace("\"status\"", "\"status\":{},\"status\"")) else {
+            panic!()
+        };
+        assert!(twice.object.is_ok() && twice.passed_over.described[0].to_string().contains("duplicate field"));
         let Event::Applied(part) = line("MODIFIED", &POD.replace("10.0.0.1", "10.0.0.256")) else { panic!() };
-        assert!(part.object.is_ok() && part.passed_over[0].to_string().contains("not an IP address"));
+        assert!(part.object.is_ok() && part.passed_over.described[0].to_string().contains("not an IP address"));
         let Event::Applied(nameless) = line("MODIFIED", &POD.replace("\"a\"", "{}")) else { panic!() };
         assert_eq!((nameless.head.key, nameless.head.version.as_deref()), (None, Some("7")));
         assert!(nameless.object.is_err());

@@ -15,6 +15,8 @@ mod journal;
 mod lines;
 mod link;
 mod login;
+#[cfg(test)]
+mod mutations;
 mod plugin;
 mod policies;
 mod presence;

@@ -175,10 +175,14 @@ impl Watched {
         self.invalid.fetch_add(1, Relaxed);
     }
 
-    /// Counts a part that cannot be read. True if this is to be logged: an object comes again with each change of it,
-    /// and no more than [`PARTS`] different ones are logged.
-    pub(super) fn add_unreadable(&self, text: &str) -> bool {
-        self.unreadable.fetch_add(1, Relaxed);
+    /// Counts parts that cannot be read.
+    pub(super) fn add_unreadable(&self, parts: usize) {
+        self.unreadable.fetch_add(parts as u64, Relaxed);
+    }
+
+    /// True if what is said of an unreadable part is to be logged: an object comes again with each change of it, and no
+    /// more than [`PARTS`] different ones are logged.
+    pub(super) fn is_news(&self, text: &str) -> bool {
         let mut known = self.unreadable_texts.lock().unwrap_or_else(PoisonError::into_inner);
         known.len() < PARTS && known.insert(text.to_owned())
     }

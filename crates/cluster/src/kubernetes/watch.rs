@@ -295,10 +295,11 @@ impl Watch<'_> {
     fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
-        for why in passed_over {
+        self.watched.add_unreadable(passed_over.count());
+        for why in passed_over.described {
             let name = key.as_ref().map_or_else(String::new, ToString::to_string);
             let text = format!("a part of {kind} {name} cannot be read and is passed over: {why}");
-            if self.watched.add_unreadable(&text) {
+            if self.watched.is_news(&text) {
                 tracing::warn!("{text}");
             } else {
                 tracing::debug!("{text}");

@@ -1,14 +1,24 @@
 //! One YAML document of a manifest: an object, or a `List` of them.
 
+use std::marker::PhantomData;
+
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
 use super::head::{Head, Item, Lenient, Place, Refused, known};
+use super::locate::{Locate, line_of};
+use super::tree::Tree;
 use super::typed::{Items, One};
 use super::{Loading, ManifestError};
+use crate::{Invalid, Kind, PassedOver, Raw, partly};
 
 /// How many characters of a line a message repeats.
 const QUOTED: usize = 80;
+
+/// The longest document, in bytes, of which the line of each part is told that is passed over; of others, that of the
+/// object. For each part the document is read once more.
+const LOCATED: usize = 64 << 10;
 
 /// Text of a document and the lines before it.
 #[derive(Debug, Clone, Copy)]
@@ -84,16 +94,38 @@ impl<'a> Document<'a> {
         let place = Place::new(first, kind, head.metadata);
         match known(&place.kind, &version, &loading.others) {
             Err(Refused { why, kind }) => loading.refuse(place.line, &place, kind, why),
-            Ok(kind) => match self.with(|from| One(kind).deserialize(from)) {
-                Ok(raw) => loading.add(&place, raw),
-                Err(why) => loading.refuse(self.line(&why), &place, Some(kind), self.message(&why)),
+            Ok(kind) => match self.with(DuplicateKeyPolicy::Error, |from| One(kind).deserialize(from)) {
+                Ok(raw) => self.add(raw, PassedOver::default(), None, &place, loading),
+                Err(why) => match self.with(DuplicateKeyPolicy::PassThrough, |from| Tree::deserialize(from)) {
+                    Ok(tree) if tree.twice.is_none() => self.read_tree(tree, kind, None, &place, loading),
+                    _ => loading.refuse(self.line(&why), &place, Some(kind), self.message(&why)),
+                },
             },
         }
         Ok(())
     }
 
-    /// Reads the items. A mistake ends the reading of YAML into types, so it starts over without the bad item, until
-    /// all that remains is good or there are more problems than anyone reads.
+    /// Reads an object without the parts that do not fit its type. `item` is its place in a list.
+    fn read_tree(self, tree: Tree, kind: Kind, item: Option<usize>, place: &Place, loading: &mut Loading) {
+        let read = match tree.twice {
+            Some(key) => Err(Invalid(format!("the key `{}` is there twice", key.escape_debug()))),
+            None => partly::read(kind, tree.value),
+        };
+        match read {
+            Ok((raw, passed_over)) => self.add(raw, passed_over, item, place, loading),
+            Err(why) => loading.refuse(place.line, place, Some(kind), why.to_string()),
+        }
+    }
+
+    fn add(self, raw: Raw, passed_over: PassedOver, item: Option<usize>, place: &Place, loading: &mut Loading) {
+        let read = |seed: Locate<'_>| self.with(DuplicateKeyPolicy::PassThrough, |from| seed.deserialize(from));
+        loading.add(place, raw, passed_over, |part| {
+            let found = if self.text.len() <= LOCATED { line_of(part, item, read) } else { None };
+            found.map_or(place.line, |line| self.lines_before + line)
+        });
+    }
+
+    /// Reads the items. A mistake ends the reading of YAML into types, so then all start over, each first as a tree.
     fn read_list(self, kind: &str, version: &str, items: Vec<Spanned<Lenient<Item>>>, loading: &mut Loading) {
         // Items of a PodList and its like don't repeat what they are.
         let of_items = kind.strip_suffix("List").unwrap_or_default();
@@ -113,33 +145,39 @@ impl<'a> Document<'a> {
             });
             places.push(place);
         }
-        while !places.is_empty() {
-            let mut found = Vec::new();
-            let mut at = 0;
-            let read = self.with(|from| Items { wanted: &wanted, found: &mut found, at: &mut at }.deserialize(from));
-            let Err(why) = read else {
-                for (place, raw) in places.iter().zip(found) {
-                    if let Some(raw) = raw {
-                        loading.add(place, raw);
-                    }
+        if places.is_empty() {
+            return;
+        }
+        let mut found = Vec::new();
+        let take = |at: usize, raw: Raw| found.push((at, raw));
+        let items = Items { wanted: &wanted, read: One, take };
+        if self.with(DuplicateKeyPolicy::Error, |from| items.deserialize(from)).is_ok() {
+            for (at, raw) in found {
+                if let Some(place) = places.get(at) {
+                    self.add(raw, PassedOver::default(), Some(at), place, loading);
                 }
-                return;
-            };
-            let (Some(place), Some(bad)) = (places.get(at), wanted.get_mut(at)) else {
-                loading.problems.push(self.line(&why), kind.to_owned(), self.message(&why));
-                return;
-            };
-            let kind = bad.take();
-            loading.refuse(self.line(&why), place, kind, self.message(&why));
-            if loading.problems.is_full() {
-                loading.problems.skip(wanted.iter().flatten().count());
-                return;
             }
+            return;
+        }
+        let read = self.with(DuplicateKeyPolicy::PassThrough, |from| {
+            let take = |at: usize, tree: Tree| {
+                if let (Some(place), Some(Some(kind))) = (places.get(at), wanted.get(at)) {
+                    self.read_tree(tree, *kind, Some(at), place, loading);
+                }
+            };
+            Items { wanted: &wanted, read: |_| PhantomData, take }.deserialize(from)
+        });
+        if let Err(why) = read {
+            loading.problems.push(self.line(&why), kind.to_owned(), self.message(&why));
         }
     }
 
-    fn with<T>(self, read: impl FnOnce(serde_saphyr::Deserializer<'a, '_>) -> Result<T, Error>) -> Result<T, Error> {
-        serde_saphyr::with_deserializer_from_str_with_options(self.text, options(DuplicateKeyPolicy::Error), read)
+    fn with<T>(
+        self,
+        duplicate_keys: DuplicateKeyPolicy,
+        read: impl FnOnce(serde_saphyr::Deserializer<'a, '_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        serde_saphyr::with_deserializer_from_str_with_options(self.text, options(duplicate_keys), read)
     }
 
     /// Line in the file of a mistake in this document.
@@ -171,7 +209,7 @@ impl<'a> Document<'a> {
 }
 
 /// Room for a whole cluster; the file's own length is the limit that counts. A key given twice is a mistake of its
-/// object, so it is refused only where objects are read into their types.
+/// object, so it is refused only where objects are read.
 fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {

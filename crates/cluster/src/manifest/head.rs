@@ -42,18 +42,21 @@ pub(super) struct Place {
     pub(super) line: u64,
     pub(super) kind: String,
     key: Key,
+    /// Its namespace is a text, or not there.
+    certain: bool,
 }
 
 impl Place {
     pub(super) fn new(line: u64, kind: String, meta: Lenient<Meta>) -> Self {
         let Lenient(Meta { name, namespace }) = meta;
-        Self { line, kind, key: Key { namespace: namespace.text(), name: name.text() } }
+        let certain = !namespace.odd;
+        Self { line, kind, key: Key { namespace: namespace.text(), name: name.text() }, certain }
     }
 
-    /// The key that an object of a kind has here; none without a name.
+    /// The key that an object of a kind has here; none without a name, or with a namespace that is no text.
     pub(super) fn key_of(&self, kind: Kind) -> Option<Key> {
         let Key { namespace, name } = self.key.clone();
-        (!name.is_empty()).then(|| kind.key(Some(namespace), name))
+        (self.certain && !name.is_empty()).then(|| kind.key(Some(namespace), name))
     }
 }
 
@@ -107,15 +110,23 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
 
 /// Text where there is text, nothing where there is anything else: the typed reading complains, and can say who.
 #[derive(Debug, Default)]
-pub(super) struct Text(String);
+pub(super) struct Text {
+    text: String,
+    /// There is something else.
+    odd: bool,
+}
 
 impl Text {
     pub(super) fn text(self) -> String {
-        self.0
+        self.text
     }
 
     pub(super) fn text_or(self, other: &str) -> String {
-        if self.0.is_empty() { other.to_owned() } else { self.0 }
+        if self.text.is_empty() { other.to_owned() } else { self.text }
+    }
+
+    fn odd() -> Self {
+        Self { odd: true, ..Self::default() }
     }
 }
 
@@ -137,7 +148,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lenient<T> {
 
 /// What both visitors do with the shapes that they don't look for.
 macro_rules! nothing_of {
-    ($nothing:expr) => {
+    ($null:expr, $nothing:expr) => {
         fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
             to.write_str("anything")
         }
@@ -171,11 +182,11 @@ macro_rules! nothing_of {
         }
 
         fn visit_none<E>(self) -> Result<Self::Value, E> {
-            Ok($nothing)
+            Ok($null)
         }
 
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
-            Ok($nothing)
+            Ok($null)
         }
 
         fn visit_some<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
@@ -198,15 +209,15 @@ struct AnyText;
 impl<'de> Visitor<'de> for AnyText {
     type Value = Text;
 
-    nothing_of!(Text::default());
+    nothing_of!(Text::default(), Text::odd());
 
     fn visit_str<E>(self, text: &str) -> Result<Text, E> {
-        Ok(Text(text.to_owned()))
+        Ok(Text { text: text.to_owned(), odd: false })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Text, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Text::default())
+        Ok(Text::odd())
     }
 }
 
@@ -215,7 +226,7 @@ struct AnyMap<T>(PhantomData<T>);
 impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for AnyMap<T> {
     type Value = Lenient<T>;
 
-    nothing_of!(Lenient::default());
+    nothing_of!(Lenient::default(), Lenient::default());
 
     fn visit_str<E>(self, _: &str) -> Result<Lenient<T>, E> {
         Ok(Lenient::default())

@@ -4,13 +4,15 @@
 //! itself: it becomes a [`Problem`] and the rest is loaded. What isn't YAML at all refuses the file, because nobody can
 //! say where the next object would begin.
 //!
-//! Each document is read twice: once for what it is, once as that. Reading straight into Kubernetes' types keeps the
-//! line of every mistake.
+//! Each document is read twice: once for what it is, once as that, straight into Kubernetes' types. Only where that ends
+//! at a mistake it is read a third time, as a tree, of which the bad parts are left out.
 
 mod document;
 mod head;
+mod locate;
 mod problem;
 mod source;
+mod tree;
 mod typed;
 
 use std::collections::HashMap;
@@ -22,6 +24,7 @@ pub use problem::{ManifestError, Problem};
 pub use source::ManifestSource;
 pub(super) use typed::One;
 
+use super::passed_over::PassedOver;
 use super::{Checked, Kind, Object, OtherKinds, Raw, Reference};
 
 /// What a manifest held.
@@ -66,14 +69,16 @@ struct Loading {
 }
 
 impl Loading {
-    /// Checks an object and keeps it, or notes why not.
-    fn add(&mut self, place: &Place, raw: Raw) {
-        match Object::check(raw) {
+    /// Checks an object and keeps it, or notes why not. `line_of` finds the line of a part that a text is about.
+    fn add(&mut self, place: &Place, raw: Raw, passed_over: PassedOver, line_of: impl Fn(&str) -> u64) {
+        match Object::check_rest(raw, passed_over) {
             Err(why) => self.problems.push(place.line, place.to_string(), why.to_string()),
             Ok(Checked { object, passed_over }) => {
-                for why in passed_over {
-                    self.problems.push(place.line, place.to_string(), why.to_string());
+                for why in passed_over.described {
+                    let line = if self.problems.is_full() { place.line } else { line_of(&why.0) };
+                    self.problems.push(line, place.to_string(), why.to_string());
                 }
+                self.problems.skip(passed_over.further);
                 self.keep(place, object);
             }
         }

@@ -35,14 +35,19 @@ impl<'de> DeserializeSeed<'de> for One {
     }
 }
 
-/// Reads the items of a list, each as what it is wanted as; `at` tells which one is being read.
-pub(super) struct Items<'a> {
+/// Reads the items of a list that are wanted, each with a seed for its kind, and hands them to `take` with their places.
+pub(super) struct Items<'a, R, T> {
     pub(super) wanted: &'a [Option<Kind>],
-    pub(super) found: &'a mut Vec<Option<Raw>>,
-    pub(super) at: &'a mut usize,
+    pub(super) read: R,
+    pub(super) take: T,
 }
 
-impl<'de> DeserializeSeed<'de> for Items<'_> {
+impl<'de, R, S, T> DeserializeSeed<'de> for Items<'_, R, T>
+where
+    R: FnMut(Kind) -> S,
+    S: DeserializeSeed<'de>,
+    T: FnMut(usize, S::Value),
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -50,7 +55,12 @@ impl<'de> DeserializeSeed<'de> for Items<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Items<'_> {
+impl<'de, R, S, T> Visitor<'de> for Items<'_, R, T>
+where
+    R: FnMut(Kind) -> S,
+    S: DeserializeSeed<'de>,
+    T: FnMut(usize, S::Value),
+{
     type Value = ();
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,9 +79,14 @@ impl<'de> Visitor<'de> for Items<'_> {
     }
 }
 
-struct Sequence<'a, 'b>(&'a mut Items<'b>);
+struct Sequence<'a, 'b, R, T>(&'a mut Items<'b, R, T>);
 
-impl<'de> DeserializeSeed<'de> for Sequence<'_, '_> {
+impl<'de, R, S, T> DeserializeSeed<'de> for Sequence<'_, '_, R, T>
+where
+    R: FnMut(Kind) -> S,
+    S: DeserializeSeed<'de>,
+    T: FnMut(usize, S::Value),
+{
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
@@ -79,7 +94,12 @@ impl<'de> DeserializeSeed<'de> for Sequence<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Sequence<'_, '_> {
+impl<'de, R, S, T> Visitor<'de> for Sequence<'_, '_, R, T>
+where
+    R: FnMut(Kind) -> S,
+    S: DeserializeSeed<'de>,
+    T: FnMut(usize, S::Value),
+{
     type Value = ();
 
     fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,15 +107,13 @@ impl<'de> Visitor<'de> for Sequence<'_, '_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Self(list) = self;
-        for (at, wanted) in list.wanted.iter().enumerate() {
-            *list.at = at;
+        let Self(Items { wanted, read, take }) = self;
+        for (at, wanted) in wanted.iter().enumerate() {
             let missing = || A::Error::custom("the list has become shorter");
-            let found = match wanted {
-                Some(kind) => Some(items.next_element_seed(One(*kind))?.ok_or_else(missing)?),
-                None => items.next_element::<IgnoredAny>()?.map(|_| None).ok_or_else(missing)?,
-            };
-            list.found.push(found);
+            match wanted {
+                Some(kind) => take(at, items.next_element_seed(read(*kind))?.ok_or_else(missing)?),
+                None => _ = items.next_element::<IgnoredAny>()?.ok_or_else(missing)?,
+            }
         }
         Ok(())
     }

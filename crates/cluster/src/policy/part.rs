@@ -5,35 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::Invalid;
-
-/// Problems of one object that are kept; those beyond are only counted.
-const MOST: usize = 20;
-
-/// What could not be read so far.
-#[derive(Debug, Default)]
-pub(super) struct Problems {
-    list: Vec<Invalid>,
-    further: usize,
-}
-
-impl Problems {
-    pub(super) fn note(&mut self, text: String) {
-        if self.list.len() < MOST {
-            self.list.push(Invalid(text));
-        } else {
-            self.further += 1;
-        }
-    }
-
-    /// All problems; the last entry stands for those that were only counted.
-    pub(super) fn finish(mut self) -> Vec<Invalid> {
-        if self.further > 0 {
-            self.list.push(Invalid(format!("{} more parts cannot be read", self.further)));
-        }
-        self.list
-    }
-}
+pub(super) use crate::passed_over::PassedOver as Problems;
 
 /// The fields of a mapping; `null` is absent, as for the API server.
 #[derive(Debug, Clone, Copy)]

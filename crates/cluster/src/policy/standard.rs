@@ -11,19 +11,18 @@ use crate::{Invalid, Key};
 
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);
 
-/// The policy of that name, and what of it could not be read.
-pub(crate) fn network_policy(key: &Key, spec: Option<&Value>) -> (PolicySpec, Vec<Invalid>) {
-    let mut problems = Problems::default();
+/// The policy of that name; what of it cannot be read is noted.
+pub(crate) fn network_policy(key: &Key, spec: Option<&Value>, problems: &mut Problems) -> PolicySpec {
     let empty = Value::Object(serde_json::Map::default());
     let spec = spec.filter(|spec| !spec.is_null()).unwrap_or(&empty);
     let known = ["podSelector", "policyTypes", "ingress", "egress"];
-    let Some(fields) = Fields::of("spec", spec, &known, &mut problems) else {
-        return (unreadable(key), problems.finish());
+    let Some(fields) = Fields::of("spec", spec, &known, problems) else {
+        return unreadable(key);
     };
-    let ingress = rules(&fields, "ingress", "from", &mut problems);
-    let egress = rules(&fields, "egress", "to", &mut problems);
-    let Directions { ingress: has_ingress, egress: has_egress, certain } = directions(&fields, &egress, &mut problems);
-    let pods = fields.get("podSelector").map(|value| selector("spec.podSelector", value, &mut problems));
+    let ingress = rules(&fields, "ingress", "from", problems);
+    let egress = rules(&fields, "egress", "to", problems);
+    let Directions { ingress: has_ingress, egress: has_egress, certain } = directions(&fields, &egress, problems);
+    let pods = fields.get("podSelector").map(|value| selector("spec.podSelector", value, problems));
     let mut spec = PolicySpec {
         namespace: key.namespace.clone(),
         name: key.name.clone(),
@@ -35,7 +34,7 @@ pub(crate) fn network_policy(key: &Key, spec: Option<&Value>) -> (PolicySpec, Ve
         // What is not known may take the isolation away, or admit anybody.
         spec.ingress.iter_mut().chain(&mut spec.egress).for_each(|rules| rules.push(unknown()));
     }
-    (spec, problems.finish())
+    spec
 }
 
 /// A policy of which nothing but its name could be read: it may isolate any pod of its namespace, and allow anything.

@@ -13,18 +13,16 @@ use webb_index::policy::spec::{
 use super::part::{Fields, Problems, number, shape, text};
 use super::selector::selector;
 use super::standard::{layer_4, network, port_name};
-use crate::{Invalid, Key};
+use crate::Key;
 
 const PRIORITIES: (u16, u16) = (0, 1000);
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);
 /// The only name that a BaselineAdminNetworkPolicy may have.
 const DEFAULT: &str = "default";
 
-/// The policy of that kind and name, and what of it could not be read.
-pub(crate) fn tiered(kind: PolicyKind, key: &Key, spec: Option<&Value>) -> (TierSpec, Vec<Invalid>) {
-    let mut problems = Problems::default();
-    let read = read(kind, key, spec.unwrap_or(&Value::Null), &mut problems);
-    (read.unwrap_or_else(|| unreadable(kind, key)), problems.finish())
+/// The policy of that kind and name; what of it cannot be read is noted.
+pub(crate) fn tiered(kind: PolicyKind, key: &Key, spec: Option<&Value>, problems: &mut Problems) -> TierSpec {
+    read(kind, key, spec.unwrap_or(&Value::Null), problems).unwrap_or_else(|| unreadable(kind, key))
 }
 
 /// A policy of which nothing but its name could be read: it may do anything to any pod.

@@ -82,12 +82,13 @@ kind: Namespace
 metadata: {name: last}
 ",
     );
-    let kept = ["Pod a/good", "Pod default/address", "NetworkPolicy default/policy", "Namespace last"];
+    let kept =
+        ["Pod a/good", "Pod default/typed", "Pod default/address", "NetworkPolicy default/policy", "Namespace last"];
     assert_eq!(names(&manifest), kept);
     insta::assert_snapshot!(problems(&manifest).join("\n"));
 }
 
-/// A `List` is read item by item: bad ones are left out, wherever their mistake is.
+/// A `List` is read item by item: bad ones are left out, and bad parts of good ones, wherever their mistake is.
 #[test]
 fn lists() {
     let manifest = parsed(
@@ -114,7 +115,7 @@ items:
 metadata: {resourceVersion: \"\"}
 ",
     );
-    assert_eq!(names(&manifest), ["Pod default/one", "Node four"]);
+    assert_eq!(names(&manifest), ["Pod default/one", "Pod default/two", "Node three", "Node four"]);
     insta::assert_snapshot!(problems(&manifest).join("\n"));
 }
 
@@ -172,7 +173,7 @@ fn twice_the_same() {
     assert_eq!(pod.addresses, ["10.0.0.2".parse::<std::net::IpAddr>().unwrap()]);
 }
 
-/// A thousand mistakes are described up to a bound and counted beyond it; good documents still load.
+/// A thousand mistakes are described up to a bound and counted beyond it; all else still loads.
 #[test]
 fn problems_are_bounded() {
     let mut text = String::new();
@@ -183,19 +184,22 @@ fn problems_are_bounded() {
     let manifest = parsed(&text);
     assert_eq!(manifest.problems.len(), Manifest::MAX_PROBLEMS);
     assert_eq!(manifest.further_problems, 900);
-    assert_eq!(names(&manifest), ["Node good"]);
+    assert_eq!((names(&manifest).len(), names(&manifest).pop()), (1001, Some("Node good".to_owned())));
 }
 
-/// As above for a list, where each mistake costs another reading: it must end, and say what it left out.
+/// As above for a list, where mistakes cost another reading: parts that are passed over cost few, and objects that are
+/// none (a key twice) many. It must end, and say what it left out.
 #[test]
 fn a_list_of_mistakes_ends() {
     let mut text = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
     for at in 0..1_000 {
         writeln!(text, "- {{apiVersion: v1, kind: Pod, metadata: {{name: p{at}, labels: 1}}}}").unwrap();
     }
-    let manifest = parsed(&text);
-    assert_eq!(manifest.problems.len(), Manifest::MAX_PROBLEMS);
-    assert_eq!(manifest.further_problems, 900);
+    for (text, objects) in [(text.clone(), 1000), (text.replace("labels: 1", "name: b"), 0)] {
+        let manifest = parsed(&text);
+        assert_eq!(manifest.problems.len(), Manifest::MAX_PROBLEMS);
+        assert_eq!((manifest.objects.len(), manifest.further_problems), (objects, 900));
+    }
 }
 
 /// Keys given twice, items that are no sequence and entities that multiply are mistakes like others, not disasters.

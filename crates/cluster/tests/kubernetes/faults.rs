@@ -202,8 +202,9 @@ fn half_sent_objects() {
     assert!(agent.pods().restarts(Reason::Cut) >= 1 && agent.pods().restarts(Reason::Garbage) >= 1);
 }
 
-/// A part that cannot be read is passed over; an object with a field missing or of the wrong type costs itself only, in a watch and in both forms of list; when it
-/// is put right it is there, and while it is wrong what was known of it stays.
+/// A part that is missing or of the wrong type is passed over; an object of which nothing can be used costs itself only.
+/// Both in a watch and in both forms of list; when it is put right it is there, and while it is wrong what was known of
+/// it stays.
 #[test]
 fn wrong_fields() {
     let (api, agent) = running();
@@ -216,32 +217,40 @@ fn wrong_fields() {
         with("ip", "/status/podIP", json!("10.0.0.256")),
         with("port", "/spec/containers/0/ports/0/containerPort", json!(70_000)),
         with("label", "/metadata/labels", json!({"good": "yes", "bad": null})),
-    ];
-    let bad = [
         with("ips", "/status/podIPs", json!({})),
         with("labels", "/metadata/labels", json!([1, 2])),
         with("spec", "/spec", json!("none")),
         with("time", "/metadata/creationTimestamp", json!("yesterday")),
         with("owner", "/metadata/ownerReferences", json!([{"controller": "yes"}])),
     ];
-    let count = bad.len() as u64;
+    let nothing_good = json!(vec![7; 1001]);
+    let bad = [with("many", "/status/podIPs", nothing_good.clone())];
+    let (passed_over, count) = (parts.len() as u64, bad.len() as u64);
     api.put_all(parts.clone());
     api.put_all(bad.clone());
-    api.put(json!({"kind": "EndpointSlice", "metadata": {"name": "no-type", "namespace": "default"}, "endpoints": []}));
+    let slice = json!([{"addresses": null}, null, {"addresses": ["10.99.0.2"]}]);
+    api.put(
+        json!({"kind": "EndpointSlice", "metadata": {"name": "no-type", "namespace": "default"}, "endpoints": slice}),
+    );
     api.put(pod("default", "after", "10.99.0.2"));
     agent.until("the object after them", || agent.who("10.99.0.2") == "default/after");
-    assert_eq!((agent.pods().invalid(), agent.pods().unreadable()), (count, 3));
-    agent.until("the slice", || agent.status.watched()[4].invalid() == 1);
+    assert_eq!((agent.pods().invalid(), agent.pods().unreadable()), (count, passed_over));
+    agent.until("the slice", || agent.status.watched()[4].unreadable() == 1);
+    assert_eq!(agent.status.watched()[4].invalid(), 0);
     assert_eq!(agent.restarts(Reason::Garbage), 0, "the watches went on");
     for streaming in [Streaming::Offered, Streaming::Refused] {
         api.set_streaming(streaming);
         let other = Agent::start(api.kubeconfig(None), pace());
         other.until("listed", || other.status.synced());
-        assert_eq!((other.pods().invalid(), other.pods().unreadable()), (count, 3), "streaming: {streaming:?}");
-        assert_eq!(other.cache.counts().pods, 24);
+        assert_eq!(
+            (other.pods().invalid(), other.pods().unreadable()),
+            (count, passed_over),
+            "streaming: {streaming:?}"
+        );
+        assert_eq!(other.cache.counts().pods, 29);
     }
     // A pod that was good stays as it was while it is wrong.
-    api.put(with("after", "/status/podIPs", json!("10.99.0.3")));
+    api.put(with("after", "/status/podIPs", nothing_good));
     agent.until("counted", || agent.pods().invalid() == count + 1);
     assert_eq!(agent.who("10.99.0.2"), "default/after");
     for object in parts.iter().chain(&bad) {
