@@ -43,7 +43,7 @@ defs! {
 
     COMPONENT_UP: gauge "webb_component_up" ["component"]
         "1 while the component does its work, perhaps with less than it should have; 0 while it starts, restarts or is gone";
-    COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "kind"]
+    COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "type"]
         "Faults of a component: panicked, failed or stalled";
     COMPONENT_RESTARTS: counter "webb_component_restarts_total" ["component"]
         "Restarts of a component";
@@ -54,16 +54,16 @@ defs! {
         "Packets that the eBPF programs saw. At rest equals the sum of webb_ledger_packets_total and webb_ledger_pending_packets";
     LEDGER_SEEN_BYTES: counter "webb_ledger_seen_bytes_total" ["hook"]
         "Bytes that the eBPF programs saw. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
-    LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "fate"]
-        "Packets by what became of them: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
-    LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "fate"]
-        "Bytes by what became of them, as webb_ledger_packets_total";
+    LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "outcome"]
+        "Packets by outcome: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
+    LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "outcome"]
+        "Bytes by outcome, as webb_ledger_packets_total";
     LEDGER_PENDING_PACKETS: gauge "webb_ledger_pending_packets" ["hook"]
         "Packets that wait in the connection table for the next record";
     LEDGER_PENDING_BYTES: gauge "webb_ledger_pending_bytes" ["hook"]
         "Bytes that wait in the connection table for the next record";
-    UNPARSED_PACKETS: counter "webb_unparsed_packets_total" ["hook", "why"]
-        "Packets that could not be parsed, by why";
+    UNPARSED_PACKETS: counter "webb_unparsed_packets_total" ["hook", "reason"]
+        "Packets that could not be parsed";
     RING_RECORDS: counter "webb_ring_records_total" ["hook"]
         "Records written to the ring";
     RING_LOST_RECORDS: counter "webb_ring_lost_records_total" ["hook"]
@@ -84,8 +84,8 @@ defs! {
 
     READER_READ: counter "webb_reader_read_records_total" []
         "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";
-    READER_RECORDS: counter "webb_reader_records_total" ["fate"]
-        "Records by what became of them: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
+    READER_RECORDS: counter "webb_reader_records_total" ["outcome"]
+        "Records by outcome: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
     READER_POISONED_PACKETS: counter "webb_reader_poisoned_packets_total" []
         "Packets of the records that a panic cost: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
@@ -111,25 +111,25 @@ defs! {
         "Messages of connection tracking that could not be read";
     CONNTRACK_REFUSED: counter "webb_conntrack_refused_total" []
         "Translations beyond conntrack_entries, which are not remembered";
-    CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["result"]
-        "Flows with an address that somebody else is behind: found, late (found after a wait of milliseconds), or alone (named by the service alone)";
+    CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["outcome"]
+        "NAT lookups for flows with a translated address: hit, delayed (a hit after a wait of milliseconds), or miss (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
         "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
-    AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "fate"]
-        "Flows by what became of them: counted, skipped (it was down and its lane full), poisoned (a panic)";
+    AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "outcome"]
+        "Flows by outcome: counted, skipped (it was down and its lane full), poisoned (a panic)";
     AGGREGATOR_SERIES: gauge "webb_aggregator_series" ["metric"]
         "Series that the aggregator holds";
     SERIES_FOLDED: counter "webb_series_folded_total" ["metric"]
         "Counts that went into a series of ~other, because max_series or max_series_total was reached";
-    SERIES_REMOVED: counter "webb_series_removed_total" ["metric", "why"]
-        "Series removed while their metric stays: pod (deleted a minute ago) or idle (unchanged for series_ttl)";
+    SERIES_REMOVED: counter "webb_series_removed_total" ["metric", "reason"]
+        "Series removed while their metric stays: pod_deleted (a minute ago) or idle (unchanged for series_ttl)";
 
-    SCRAPES: counter "webb_scrapes_total" ["result"]
-        "Scrapes: fresh, shared (answered with another's cut) or stale (an aggregator did not answer in time)";
-    TLS_LOADS: counter "webb_tls_loads_total" ["result"]
+    SCRAPES: counter "webb_scrapes_total" ["outcome"]
+        "Scrapes: fresh, shared (answered with the snapshot of another) or stale (an aggregator did not answer in time)";
+    TLS_LOADS: counter "webb_tls_loads_total" ["outcome"]
         "Changes of the metrics listener's certificate files: applied, or rejected because they do not fit together";
 
     CLUSTER_OBJECTS: gauge "webb_cluster_objects" ["kind"]
@@ -142,18 +142,18 @@ defs! {
         "Times a new index of names was published";
     CLUSTER_CONTESTED: gauge "webb_cluster_contested_addresses" []
         "Addresses that more than one running pod claims; the newest has it";
-    CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["result"]
-        "Ends of flows by who was found: local (a pod of this node), remote (another pod), service, node, world (nobody of the cluster's), unnamed (an address of pods that no pod is known to have), unknown (no address)";
+    CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["outcome"]
+        "Lookups of the ends of flows: local (a pod of this node), remote (another pod), service, node, world (outside of the cluster), unnamed (an address of pods without a known pod), unknown (no address)";
     CLUSTER_NAME_WAITS: counter "webb_cluster_name_waits_total" ["outcome"]
-        "Flows with an address of pods that no pod is known to have, by what became of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
-    CLUSTER_LATE_FLOWS: counter "webb_cluster_late_flows_total" []
-        "Flows named before the cluster source had told all it had at first";
+        "Flows with an address of pods that no pod is known to have, by the outcome of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
+    CLUSTER_UNSYNCED_FLOWS: counter "webb_cluster_unsynced_flows_total" []
+        "Flows named before the cluster source was synced for the first time";
     CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]
         "1 once the API server's objects of the kind have been listed; only while names come from there, as all of webb_cluster_watch_* and the like";
-    CLUSTER_LISTS: counter "webb_cluster_lists_total" ["kind", "way"]
-        "Lists that came to their end: streamed (as the beginning of a watch) or paged";
+    CLUSTER_LISTS: counter "webb_cluster_lists_total" ["kind", "type"]
+        "Completed lists: streamed (as the beginning of a watch) or paged";
     CLUSTER_WATCH_RESTARTS: counter "webb_cluster_watch_restarts_total" ["kind", "reason"]
-        "Watches and lists that ended, by why: closed (by the server, in order), quiet (nothing came, not even a bookmark), gone (its version is too old), or what went wrong";
+        "Watches and lists that ended, by reason: closed (by the server, in order), quiet (nothing came, not even a bookmark), gone (its version is too old), or what went wrong";
     CLUSTER_WATCH_LAG: gauge "webb_cluster_watch_lag_seconds" ["kind"]
         "Seconds since the last event or bookmark; a quiet kind gets a bookmark about once a minute";
     CLUSTER_INVALID: counter "webb_cluster_invalid_objects_total" ["kind"]
@@ -192,10 +192,10 @@ defs! {
     BPF_RECURSION_MISSES: counter "webb_bpf_recursion_misses_total" ["program"]
         "Runs that the kernel left out because the program was running on that CPU already";
 
-    CONFIG_RELOADS: counter "webb_config_reloads_total" ["result"]
+    CONFIG_RELOADS: counter "webb_config_reloads_total" ["outcome"]
         "Reloads of the configuration: applied or rejected";
-    METRICS_CONFIG_RELOADS: counter "webb_metrics_config_reloads_total" ["result"]
-        "New contents of the file of metrics by what became of them: applied, or rejected whole";
+    METRICS_CONFIG_RELOADS: counter "webb_metrics_config_reloads_total" ["outcome"]
+        "New contents of the metrics file: applied, or rejected whole";
     METRICS_CONFIG_CHANGES: counter "webb_metrics_config_changes_total" ["metric", "change"]
         "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
 }

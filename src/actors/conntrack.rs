@@ -28,7 +28,7 @@ pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
             {
                 let why = error.to_string();
                 // Said once: it is tried for as long as the agent lives.
-                if component.why() != why {
+                if component.reason() != why {
                     tracing::warn!("{why}; services are named without the pods that answer for them");
                 }
                 component.set_state(State::Degraded, &why);

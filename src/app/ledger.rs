@@ -1,6 +1,6 @@
 //! The ledger as metrics: what the eBPF programs saw, and what became of it, from one look at the kernel's counters.
 //!
-//! `pending` comes from the last sweep of the table itself, the fates from the per-CPU totals: two independent counts,
+//! `pending` comes from the last sweep of the table itself, the outcomes from the per-CPU totals: two independent counts,
 //! so that their sum being what was seen is a check and not a definition.
 
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub(super) fn kernel(
 fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
     rows.add(&own::LEDGER_SEEN_PACKETS, &[hook], totals.seen_packets);
     rows.add(&own::LEDGER_SEEN_BYTES, &[hook], totals.seen_bytes);
-    let fates = [
+    let outcomes = [
         ("reported", totals.reported_packets, totals.reported_bytes),
         ("untracked", totals.untracked_packets, totals.untracked_bytes),
         ("evicted", totals.evicted_packets, totals.evicted_bytes),
@@ -77,9 +77,9 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
         ("flooded", totals.flooded_packets, totals.flooded_bytes),
         ("stopped", totals.stopped_packets, totals.stopped_bytes),
     ];
-    for (fate, packets, bytes) in fates {
-        rows.add(&own::LEDGER_PACKETS, &[hook, fate], packets);
-        rows.add(&own::LEDGER_BYTES, &[hook, fate], bytes);
+    for (outcome, packets, bytes) in outcomes {
+        rows.add(&own::LEDGER_PACKETS, &[hook, outcome], packets);
+        rows.add(&own::LEDGER_BYTES, &[hook, outcome], bytes);
     }
     for (why, packets) in UNPARSED.iter().zip(totals.unparsed_packets) {
         rows.add(&own::UNPARSED_PACKETS, &[hook, why], packets);
@@ -133,7 +133,7 @@ pub(super) fn pipeline(
         &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
         &own::CLUSTER_NAME_WAITS,
-        &own::CLUSTER_LATE_FLOWS,
+        &own::CLUSTER_UNSYNCED_FLOWS,
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
         &own::AGGREGATOR_SERIES,
@@ -144,21 +144,21 @@ pub(super) fn pipeline(
         &defs,
         Box::new(move |rows| {
             rows.add(&own::READER_READ, &[], counters.read.load(Relaxed));
-            for (fate, count) in counters.fates() {
-                rows.add(&own::READER_RECORDS, &[fate], count);
+            for (outcome, count) in counters.outcomes() {
+                rows.add(&own::READER_RECORDS, &[outcome], count);
             }
             rows.add(&own::READER_POISONED_PACKETS, &[], counters.poisoned_packets.load(Relaxed));
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
-            for (result, count) in counters.lookups() {
-                rows.add(&own::CLUSTER_LOOKUPS, &[result], count);
+            for (outcome, count) in counters.lookups() {
+                rows.add(&own::CLUSTER_LOOKUPS, &[outcome], count);
             }
             for (outcome, count) in NAME_WAITS.iter().zip(&counters.name_waits) {
                 rows.add(&own::CLUSTER_NAME_WAITS, &[outcome], count.load(Relaxed));
             }
-            rows.add(&own::CLUSTER_LATE_FLOWS, &[], counters.late.load(Relaxed));
+            rows.add(&own::CLUSTER_UNSYNCED_FLOWS, &[], counters.unsynced.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());
@@ -166,8 +166,8 @@ pub(super) fn pipeline(
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], seat.poisoned());
                 rows.add(&own::AGGREGATOR_SERIES, &[metric], seat.series());
                 rows.add(&own::SERIES_FOLDED, &[metric], seat.folded());
-                for (why, count) in seat.removed() {
-                    rows.add(&own::SERIES_REMOVED, &[metric, why], count);
+                for (reason, count) in seat.removed() {
+                    rows.add(&own::SERIES_REMOVED, &[metric, reason], count);
                 }
             }
         }),

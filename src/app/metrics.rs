@@ -157,8 +157,8 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
             rows.add(&own::CONNTRACK_QUESTIONS, &[], heard.questions.load(Relaxed));
             rows.add(&own::CONNTRACK_MALFORMED, &[], heard.malformed.load(Relaxed));
             rows.add(&own::CONNTRACK_REFUSED, &[], counters.refused.load(Relaxed));
-            for (result, count) in LOOKUPS.iter().zip(&counters.lookups) {
-                rows.add(&own::CONNTRACK_LOOKUPS, &[result], count.load(Relaxed));
+            for (outcome, count) in LOOKUPS.iter().zip(&counters.lookups) {
+                rows.add(&own::CONNTRACK_LOOKUPS, &[outcome], count.load(Relaxed));
             }
             for (reason, count) in Undecided::ALL.iter().zip(&counters.undecided) {
                 rows.add(&own::POLICY_UNDECIDED, &[reason.label()], count.load(Relaxed));
@@ -206,8 +206,8 @@ pub(super) fn scrapes(metrics: &SelfMetrics, scrape: Weak<Scrape>) -> Added {
         &[&own::SCRAPES],
         Box::new(move |rows| {
             let Some(scrape) = scrape.upgrade() else { return };
-            for (result, count) in scrape.results() {
-                rows.add(&own::SCRAPES, &[result], count);
+            for (outcome, count) in scrape.results() {
+                rows.add(&own::SCRAPES, &[outcome], count);
             }
         }),
     )
@@ -218,8 +218,8 @@ pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added 
     metrics.add(
         &[&own::TLS_LOADS],
         Box::new(move |rows| {
-            for (result, count) in files.counts() {
-                rows.add(&own::TLS_LOADS, &[result], count);
+            for (outcome, count) in files.counts() {
+                rows.add(&own::TLS_LOADS, &[outcome], count);
             }
         }),
     )
@@ -230,8 +230,8 @@ pub(super) fn metrics_file(metrics: &SelfMetrics, file: Option<Arc<MetricsFile>>
     metrics.add(
         &[&own::METRICS_CONFIG_RELOADS, &own::METRICS_CONFIG_CHANGES],
         Box::new(move |rows| {
-            for (result, count) in file.results() {
-                rows.add(&own::METRICS_CONFIG_RELOADS, &[result], count);
+            for (outcome, count) in file.results() {
+                rows.add(&own::METRICS_CONFIG_RELOADS, &[outcome], count);
             }
             for ((metric, change), count) in file.changes() {
                 rows.add(&own::METRICS_CONFIG_CHANGES, &[metric, change], count);
@@ -244,8 +244,8 @@ pub(super) fn reloads(metrics: &SelfMetrics, reloads: Arc<Reloads>) -> Added {
     metrics.add(
         &[&own::CONFIG_RELOADS],
         Box::new(move |rows| {
-            for (result, count) in reloads.counts() {
-                rows.add(&own::CONFIG_RELOADS, &[result], count);
+            for (outcome, count) in reloads.counts() {
+                rows.add(&own::CONFIG_RELOADS, &[outcome], count);
             }
         }),
     )

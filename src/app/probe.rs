@@ -19,7 +19,9 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     if as_json {
         let list: Vec<_> = findings
             .iter()
-            .map(|finding| json!({"subject": finding.subject, "state": finding.standing.label(), "why": finding.why}))
+            .map(
+                |finding| json!({"subject": finding.subject, "state": finding.standing.label(), "reason": finding.why}),
+            )
             .collect();
         writeln!(out, "{:#}", json!({ "findings": list }))?;
     } else {

@@ -97,7 +97,7 @@ fn complaints(answer: &Value) -> (Standing, String) {
     let components = answer["components"].as_array().map_or(&[][..], Vec::as_slice);
     let text = |component: &Value, field: &str| component[field].as_str().unwrap_or_default().to_owned();
     let amiss = components.iter().filter(|component| component["state"] != "up");
-    let said: Vec<String> = amiss.map(|one| format!("{}: {}", text(one, "name"), text(one, "why"))).collect();
+    let said: Vec<String> = amiss.map(|one| format!("{}: {}", text(one, "name"), text(one, "reason"))).collect();
     if said.is_empty() {
         (Standing::Ok, "it runs, and nothing is amiss".to_owned())
     } else {
@@ -143,8 +143,8 @@ mod tests {
     /// What an agent says is passed on.
     #[test]
     fn an_agents_complaints() {
-        let probes = json!({"name": "probes", "state": "degraded", "why": "no interface leads to 1 pod"});
-        let reader = json!({"name": "reader", "state": "up", "why": ""});
+        let probes = json!({"name": "probes", "state": "degraded", "reason": "no interface leads to 1 pod"});
+        let reader = json!({"name": "reader", "state": "up", "reason": ""});
         assert_eq!(complaints(&json!({"components": [reader]})).0, Standing::Ok);
         let (standing, why) = complaints(&json!({"components": [reader, probes]}));
         assert_eq!((standing, why.as_str()), (Standing::Degraded, "probes: no interface leads to 1 pod"));

@@ -97,7 +97,7 @@ struct Seen {
     name: String,
     state: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
-    why: String,
+    reason: String,
     restarts: u64,
     faults: std::collections::BTreeMap<&'static str, u64>,
     last_beat_ms_ago: u64,
@@ -109,7 +109,7 @@ impl From<&Arc<Component>> for Seen {
         Self {
             name: component.name().to_owned(),
             state: component.state().label(),
-            why: component.why(),
+            reason: component.reason(),
             restarts: component.restarts(),
             faults: Kind::ALL.into_iter().map(|kind| (kind.label(), component.faults(kind))).collect(),
             last_beat_ms_ago: component.since_beat_ms(),
@@ -134,7 +134,7 @@ async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
         !stopping && components.iter().all(|component| matches!(component.state(), State::Up | State::Degraded));
     let seen: Vec<_> = components
         .iter()
-        .map(|component| json!({"name": component.name(), "state": component.state().label(), "why": component.why()}))
+        .map(|component| json!({"name": component.name(), "state": component.state().label(), "reason": component.reason()}))
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     HttpResponse::build(status).json(json!({"ready": ready, "stopping": stopping, "components": seen}))

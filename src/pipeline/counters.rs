@@ -1,7 +1,7 @@
 //! What came into each stage and what went out: the user-space half of the ledger.
 //!
 //! The loops count in plain fields and publish once a batch, so these atomics cost nothing per event. For the reader,
-//! `read` is the sum of all [`DECODE_FATES`] at rest; for an aggregator, `sent` on its lane is the sum of what it
+//! `read` is the sum of all [`DECODE_OUTCOMES`] at rest; for an aggregator, `sent` on its lane is the sum of what it
 //! counted, skipped and lost to a panic.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,14 +12,13 @@ use webb_flow::{Flow, Sort};
 
 use super::unnamed::NAME_WAITS;
 
-/// What becomes of a record that was read, as the `fate` label of `webb_reader_records_total`: decoded, rejected by
+/// Outcomes of records that were read, as `webb_reader_records_total`: decoded, rejected by
 /// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
-pub const DECODE_FATES: usize = 3 + DecodeError::ALL.len();
+pub const DECODE_OUTCOMES: usize = 3 + DecodeError::ALL.len();
 
-/// What came of looking for who is behind a service's or a node's address, as the `result` label of
-/// `webb_conntrack_lookups_total`: found at once, found late (the flow waited for it), or the flow went on named by its
-/// service alone.
-pub const LOOKUPS: [&str; 3] = ["found", "late", "alone"];
+/// Outcomes of NAT lookups for the addresses of services and nodes, as `webb_conntrack_lookups_total` counts them:
+/// `delayed` is a hit that the flow waited for; after a `miss` the flow is named by its service alone.
+pub const LOOKUPS: [&str; 3] = ["hit", "delayed", "miss"];
 
 /// Counters of the reader and decoder. Written by the reader's thread, read by anyone.
 #[derive(Debug, Default)]
@@ -54,10 +53,10 @@ pub struct Counters {
     pub verdicts: AtomicU64,
     /// Connections of which no policy verdict could be told, by [`Undecided::ALL`].
     pub undecided: [AtomicU64; Undecided::ALL.len()],
-    /// Ends of flows by who was found, in the order of [`Sort::ALL`].
+    /// Lookups of the ends of flows, in the order of [`Sort::ALL`].
     pub looked_up: [AtomicU64; Sort::ALL.len()],
-    /// Flows that were named before the source of names had told all it had.
-    pub late: AtomicU64,
+    /// Flows that were named before the cluster source was synced for the first time.
+    pub unsynced: AtomicU64,
 }
 
 /// Ends of flows by who was found: counted for each flow, published once a batch.
@@ -76,16 +75,16 @@ impl LookedUp {
 }
 
 impl Counters {
-    /// Every fate of a record with its label and count.
-    pub fn fates(&self) -> Vec<(&'static str, u64)> {
-        let mut fates = Vec::with_capacity(DECODE_FATES);
-        fates.push(("decoded", self.decoded.load(Relaxed)));
-        fates.push(("foreign", self.foreign.load(Relaxed)));
-        fates.push(("poisoned", self.poisoned.load(Relaxed)));
+    /// Every outcome of a record with its label and count.
+    pub fn outcomes(&self) -> Vec<(&'static str, u64)> {
+        let mut outcomes = Vec::with_capacity(DECODE_OUTCOMES);
+        outcomes.push(("decoded", self.decoded.load(Relaxed)));
+        outcomes.push(("foreign", self.foreign.load(Relaxed)));
+        outcomes.push(("poisoned", self.poisoned.load(Relaxed)));
         for (error, count) in DecodeError::ALL.iter().zip(&self.rejected) {
-            fates.push((error.label(), count.load(Relaxed)));
+            outcomes.push((error.label(), count.load(Relaxed)));
         }
-        fates
+        outcomes
     }
 
     /// Who was looked up, by the label's value.
@@ -99,7 +98,7 @@ impl Counters {
         }
         if !ready {
             // Each flow has two ends.
-            self.late.fetch_add(found.iter().sum::<u64>() / 2, Relaxed);
+            self.unsynced.fetch_add(found.iter().sum::<u64>() / 2, Relaxed);
         }
     }
 
@@ -122,9 +121,9 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of each flow count by who was found, and flows of an index that is not complete count as late.
+    /// Both ends of each flow count, and flows of an index that is not complete count as unsynced.
     #[test]
-    fn ends_count_by_who_was_found() {
+    fn both_ends_count() {
         let counters = Counters::default();
         let flow = |source, destination| Flow { source, destination, ..Flow::default() };
         let local = EndpointId::new(Sort::Local, 7);
@@ -139,6 +138,6 @@ mod tests {
         let expected =
             [("unknown", 2), ("local", 4), ("remote", 0), ("world", 2), ("service", 2), ("node", 2), ("unnamed", 0)];
         assert_eq!(counts, expected);
-        assert_eq!(counters.late.load(Relaxed), 3);
+        assert_eq!(counters.unsynced.load(Relaxed), 3);
     }
 }

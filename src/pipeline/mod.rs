@@ -23,7 +23,7 @@ mod unnamed;
 mod work_loop;
 
 pub use batch::{BATCH, Batch};
-pub use counters::{Counters, DECODE_FATES, LOOKUPS};
+pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
 pub use cut::{Answer, Commands, Cut, CutDesk};
 pub use lane::{Item, Lane, Nudge};
 pub use lanes::{Change, Lanes};

@@ -17,7 +17,7 @@ use crossbeam_channel::{Receiver, Sender, never};
 use webb_decode::Why;
 use webb_decode::drops::{Denial, opened_by_sender};
 use webb_decode::nat::{Change, Connection, Conversation, Peer, Table};
-use webb_decode::services::{Named, look};
+use webb_decode::services::{NatLookup, look};
 use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
 use webb_flow::{Flow, L4, Reply};
@@ -100,9 +100,9 @@ pub(super) struct SecondLook {
 /// Results of lookups, and verdicts, since the last publication.
 #[derive(Debug, Default)]
 struct Tally {
-    found: u64,
-    late: u64,
-    alone: u64,
+    hit: u64,
+    delayed: u64,
+    missed: u64,
     verdicts: u64,
 }
 
@@ -215,9 +215,9 @@ impl SecondLook {
             return;
         }
         match look.named {
-            Named::Found => self.tally.late += 1,
-            Named::Alone => self.tally.alone += 1,
-            Named::Plain => {}
+            NatLookup::Resolved => self.tally.delayed += 1,
+            NatLookup::Unresolved => self.tally.missed += 1,
+            NatLookup::NotTranslated => {}
         }
         self.finish(waiting.flow, waiting.why, look.backend, room, now);
     }
@@ -242,9 +242,9 @@ impl SecondLook {
                 return;
             }
             match look.named {
-                Named::Found => self.tally.found += 1,
-                Named::Alone => self.tally.alone += 1,
-                Named::Plain => {}
+                NatLookup::Resolved => self.tally.hit += 1,
+                NatLookup::Unresolved => self.tally.missed += 1,
+                NatLookup::NotTranslated => {}
             }
             backend = look.backend;
         }
@@ -362,9 +362,9 @@ impl SecondLook {
 
     /// Makes the counts public.
     pub(super) fn publish(&mut self, counters: &Counters) {
-        let Tally { found, late, alone, verdicts } = std::mem::take(&mut self.tally);
+        let Tally { hit, delayed, missed, verdicts } = std::mem::take(&mut self.tally);
         counters.verdicts.fetch_add(verdicts, Relaxed);
-        for (count, new) in counters.lookups.iter().zip([found, late, alone]) {
+        for (count, new) in counters.lookups.iter().zip([hit, delayed, missed]) {
             if new > 0 {
                 count.fetch_add(new, Relaxed);
             }

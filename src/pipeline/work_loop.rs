@@ -76,7 +76,7 @@ impl Seat {
 
     /// Series that were removed, by why.
     pub fn removed(&self) -> [(&'static str, u64); 2] {
-        [("pod", self.forgotten.load(Relaxed)), ("idle", self.expired.load(Relaxed))]
+        [("pod_deleted", self.forgotten.load(Relaxed)), ("idle", self.expired.load(Relaxed))]
     }
 
     /// For the agent's own metrics; a few stores a batch.

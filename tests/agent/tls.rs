@@ -128,7 +128,7 @@ fn files_that_come_late() {
     let tls = Arc::new(TlsFiles::new(files.paths.clone()));
     let server = start(&tls);
     until("degraded", || server.component.state() == State::Degraded);
-    let why = server.component.why();
+    let why = server.component.reason();
     assert!(
         why.starts_with("waiting for TLS certificates to become available: cannot read the certificate file"),
         "{why}"

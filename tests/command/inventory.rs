@@ -162,3 +162,16 @@ fn one_name_has_one_help_and_one_type() {
         assert_eq!(*was, is, "{}", row.name);
     }
 }
+
+/// Labels say the same with the same word, as Cilium's own metrics do: `outcome` for what became of a thing, `reason` for
+/// why. `kind` is a kind of Kubernetes object.
+#[test]
+fn labels_have_the_fields_names() {
+    const OTHER_WORDS: [&str; 5] = ["fate", "result", "status", "way", "why"];
+    for family in webb::selfmetrics::ALL {
+        let wrong = family.labels.iter().find(|label| OTHER_WORDS.contains(label));
+        assert_eq!(wrong, None, "{}: `outcome` or `reason`", family.name);
+        let of_objects = family.name.starts_with("webb_cluster_");
+        assert!(of_objects || !family.labels.contains(&"kind"), "{}: `type`, if it is no kind of object", family.name);
+    }
+}

@@ -243,7 +243,7 @@ async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     let tcp = road.components.component("aggregator/tcp");
     until("stall noticed", || tcp.faults(Kind::Stalled) == 1).await;
     assert_eq!(tcp.state(), State::Restarting);
-    assert!(tcp.why().starts_with("stalled"), "{}", tcp.why());
+    assert!(tcp.reason().starts_with("stalled"), "{}", tcp.reason());
     let last = road.components.log().entries().pop().unwrap();
     assert_eq!(
         (last.component.as_str(), last.kind, last.text.as_str()),

@@ -228,11 +228,11 @@ async fn the_file_is_followed() {
     until("third file refused", || component.state() == State::Degraded).await;
     assert_eq!(file.results(), [("applied", 1), ("rejected", 1)], "one content is one refusal");
     assert_eq!(names(), ["flow", "icmp"]);
-    assert!(component.why().contains("duplicate metric specified: flow"), "{}", component.why());
+    assert!(component.reason().contains("duplicate metric specified: flow"), "{}", component.reason());
 
     std::fs::remove_file(&link).unwrap();
     actor.do_send(Look);
-    until("missing file noticed", || component.why().contains("cannot read")).await;
+    until("missing file noticed", || component.reason().contains("cannot read")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
     exchange(
@@ -247,7 +247,7 @@ async fn the_file_is_followed() {
     file.set_strict(true);
     exchange(&link, "4", first);
     actor.do_send(Look);
-    until("fourth file refused", || component.why().contains("label set cannot be changed")).await;
+    until("fourth file refused", || component.reason().contains("label set cannot be changed")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
     file.set_strict(false);

@@ -78,7 +78,7 @@ impl Resolver {
                 (moved, before) = (Instant::now(), now);
             }
             let stuck = moved.elapsed() > Duration::from_secs(30) || began.elapsed() > Duration::from_mins(5);
-            let (state, why) = (self.component.state(), self.component.why());
+            let (state, why) = (self.component.state(), self.component.reason());
             assert!(!stuck, "never came true: {what}; {state:?} {why}");
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -133,7 +133,9 @@ async fn readiness_is_honest() {
     let began = Instant::now();
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("the pods", |resolver| resolver.who("10.1.0.1") == "default/web").await;
-    resolver.until("why", |resolver| resolver.component.why().starts_with("Node: not listed yet: not allowed")).await;
+    resolver
+        .until("why", |resolver| resolver.component.reason().starts_with("Node: not listed yet: not allowed"))
+        .await;
     resolver
         .until("degraded", |resolver| {
             assert_ne!(resolver.component.state(), State::Up, "a kind is missing");
@@ -144,13 +146,13 @@ async fn readiness_is_honest() {
     resolver.names.first_look().await;
     api.forbid(&[]);
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
-    assert_eq!(resolver.component.why(), "");
+    assert_eq!(resolver.component.reason(), "");
     api.set_handshake(Handshake::Broken);
     api.end_watches(None, Ending::Abrupt);
     resolver.until("degraded again", |resolver| resolver.component.state() == State::Degraded).await;
     let since = |why: &str| why.rsplit_once("(for ").is_some_and(|(_, age)| age.ends_with(" s)") && age != "0 s)");
-    resolver.until("since when", |resolver| since(&resolver.component.why())).await;
-    assert!(resolver.component.why().contains("cannot reach the API server"), "{}", resolver.component.why());
+    resolver.until("since when", |resolver| since(&resolver.component.reason())).await;
+    assert!(resolver.component.reason().contains("cannot reach the API server"), "{}", resolver.component.reason());
     assert_eq!(resolver.who("10.1.0.1"), "default/web", "the last state serves");
     api.set_handshake(Handshake::Good);
     resolver.until("up again", |resolver| resolver.component.state() == State::Up).await;
@@ -164,7 +166,7 @@ async fn sources_change() {
     let api = Api::start();
     api.put(pod("default", "web", "10.1.0.1"));
     let resolver = start(Sources { source: ClusterSource::Manifest, ..sources(None) });
-    resolver.until("degraded", |resolver| resolver.component.why() == "`cluster_manifest` is not set").await;
+    resolver.until("degraded", |resolver| resolver.component.reason() == "`cluster_manifest` is not set").await;
     assert!(resolver.names.watches().is_none());
     let manifest = api.scratch().join("m.yaml");
     std::fs::write(&manifest, pod("default", "listed", "10.1.0.2").to_string()).unwrap();

@@ -67,7 +67,7 @@ fn an_enforcer(by: By) {
         ("hubble_tcp_flags_total", &with(&[("flag", "SYN")]), denied),
         ("webb_traffic_packets_total", &with(&[("traffic_direction", "egress")]), denied),
         ("webb_traffic_packets_total", &with(&[("traffic_direction", "ingress")]), 0),
-        ("webb_ledger_packets_total", &[("hook", "to-pod"), ("fate", "stopped")], denied),
+        ("webb_ledger_packets_total", &[("hook", "to-pod"), ("outcome", "stopped")], denied),
         ("hubble_tcp_flags_total", &[("source", TIEFIGHTER), ("flag", "SYN")], 2 * allowed),
     ]));
 }
@@ -107,10 +107,10 @@ fn shape() {
             ("webb_traffic_packets_total", &with(("traffic_direction", "egress")), all),
             ("webb_traffic_packets_total", &with(("traffic_direction", "ingress")), passed.sent_packets),
             ("webb_traffic_bytes_total", &with(("traffic_direction", "ingress")), passed.sent_bytes),
-            ("webb_ledger_packets_total", &[("hook", "to-pod"), ("fate", "stopped")], all - passed.sent_packets),
+            ("webb_ledger_packets_total", &[("hook", "to-pod"), ("outcome", "stopped")], all - passed.sent_packets),
         ])(scrape)
     });
-    let stopped = scrape.sum("webb_ledger_packets_total", &[("fate", "stopped")]);
+    let stopped = scrape.sum("webb_ledger_packets_total", &[("outcome", "stopped")]);
     assert!(stopped > 100, "the shaper must have dropped: {stopped}");
 }
 
@@ -146,7 +146,7 @@ fn a_flooding_bridge() {
     let all = [("source", XWING), ("destination", DEATHSTAR_A)];
     let with = |more| [all[0], all[1], more];
     agent.settles(exactly(&[
-        ("webb_ledger_packets_total", &[("hook", "to-pod"), ("fate", "flooded")], 2),
+        ("webb_ledger_packets_total", &[("hook", "to-pod"), ("outcome", "flooded")], 2),
         ("webb_traffic_packets_total", &with(("traffic_direction", "egress")), 1),
         ("webb_traffic_packets_total", &with(("traffic_direction", "ingress")), 1),
         ("hubble_flows_processed_total", &with(("subtype", "to-stack")), 1),

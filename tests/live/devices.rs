@@ -28,7 +28,7 @@ fn labels(agent: &Agent, ip: &str) -> String {
 fn why(agent: &Agent, component: &str) -> String {
     let components = json(agent, "/readyz")["components"].as_array().cloned().unwrap_or_default();
     let found = components.iter().find(|one| one["name"] == component);
-    found.and_then(|one| one["why"].as_str()).unwrap_or_default().to_owned()
+    found.and_then(|one| one["reason"].as_str()).unwrap_or_default().to_owned()
 }
 
 fn watched(agent: &Agent) -> u64 {

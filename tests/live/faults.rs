@@ -32,8 +32,8 @@ fn land(lab: &Lab, rounds: u64) {
 /// Flows that a fault has cost this metric, as the agent names them: records that broke the reader or the decoder, flows
 /// that broke the aggregator, and flows that did not wait for one that was down and had its lane full.
 fn named(scrape: &Scrape, metric: &str) -> u64 {
-    let of_metric = |fate| scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("fate", fate)]);
-    scrape.sum("webb_reader_records_total", &[("fate", "poisoned")]) + of_metric("poisoned") + of_metric("skipped")
+    let of_metric = |outcome| scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("outcome", outcome)]);
+    scrape.sum("webb_reader_records_total", &[("outcome", "poisoned")]) + of_metric("poisoned") + of_metric("skipped")
 }
 
 /// Every stage accounts for what the one before it gave it.
@@ -46,7 +46,7 @@ fn stages_add_up(scrape: &Scrape) -> Result<(), String> {
     same("reader", read, scrape.sum("webb_reader_records_total", &[]))?;
     let flows = scrape.sum("webb_reader_flows_total", &[]);
     let verdicts = scrape.sum("webb_reader_verdicts_total", &[]);
-    same("reader to batches", scrape.sum("webb_reader_records_total", &[("fate", "decoded")]) + verdicts, flows)?;
+    same("reader to batches", scrape.sum("webb_reader_records_total", &[("outcome", "decoded")]) + verdicts, flows)?;
     for metric in scrape.values("webb_aggregator_sent_flows_total", "metric") {
         let of_metric = [("metric", metric.as_str())];
         let sent = scrape.sum("webb_aggregator_sent_flows_total", &of_metric);
@@ -133,8 +133,8 @@ fn survives(point: &str, component: &str, kind: &str, stall_ms: u64) {
     assert!(failed <= u64::from(handler), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
     assert!(answered > 0);
     let scrape = agent.settles(counts_of(requests));
-    let lost = scrape.sum("webb_reader_records_total", &[("fate", "poisoned")])
-        + scrape.sum("webb_aggregator_flows_total", &[("fate", "poisoned")]);
+    let lost = scrape.sum("webb_reader_records_total", &[("outcome", "poisoned")])
+        + scrape.sum("webb_aggregator_flows_total", &[("outcome", "poisoned")]);
     assert!(lost <= 1, "more broke than the record that it failed on\n{}", scrape.show("webb_"));
 
     let now = agent.component(component).unwrap();
@@ -258,7 +258,7 @@ fn reader_is_killed_during_a_flood() {
         adds_up(scrape)?;
         let reported: u64 = ["from-pod", "to-pod"]
             .iter()
-            .map(|hook| scrape.sum("webb_ledger_packets_total", &[("fate", "reported"), ("hook", hook)]))
+            .map(|hook| scrape.sum("webb_ledger_packets_total", &[("outcome", "reported"), ("hook", hook)]))
             .sum();
         let counted = scrape.sum("webb_traffic_packets_total", &[]);
         stages_add_up(scrape)?;
@@ -271,7 +271,7 @@ fn reader_is_killed_during_a_flood() {
             Err(format!("reported {reported}, counted {counted}, packets of broken records {broke}"))
         }
     });
-    assert_eq!(scrape.sum("webb_aggregator_flows_total", &[("fate", "skipped")]), 0);
+    assert_eq!(scrape.sum("webb_aggregator_flows_total", &[("outcome", "skipped")]), 0);
     assert!(named(&scrape, "traffic") <= 3, "{}", scrape.show("webb_reader"));
 }
 

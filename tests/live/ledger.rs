@@ -20,25 +20,27 @@ drop_budget: 100
 /// What a ledger can have made of a packet, apart from still holding it.
 const FATES: [&str; 8] = ["reported", "untracked", "evicted", "unparsed", "lost", "suppressed", "flooded", "stopped"];
 
-/// For every hook, in packets and in bytes: seen = every fate + pending.
+/// For every hook, in packets and in bytes: seen = every outcome + pending.
 pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
     let hooks = scrape.values("webb_ledger_seen_packets_total", "hook");
     if hooks.len() < 3 {
         return Err(format!("hooks in the ledger: {hooks:?}"));
     }
     for unit in ["packets", "bytes"] {
-        for fate in scrape.values(&format!("webb_ledger_{unit}_total"), "fate") {
-            if !FATES.contains(&fate.as_str()) {
-                return Err(format!("a fate that this test does not know: {fate}"));
+        for outcome in scrape.values(&format!("webb_ledger_{unit}_total"), "outcome") {
+            if !FATES.contains(&outcome.as_str()) {
+                return Err(format!("a outcome that this test does not know: {outcome}"));
             }
         }
         for hook in &hooks {
             let of_hook = [("hook", hook.as_str())];
             let seen = scrape.sum(&format!("webb_ledger_seen_{unit}_total"), &of_hook);
-            let fates = scrape.sum(&format!("webb_ledger_{unit}_total"), &of_hook);
+            let outcomes = scrape.sum(&format!("webb_ledger_{unit}_total"), &of_hook);
             let pending = scrape.sum(&format!("webb_ledger_pending_{unit}"), &of_hook);
-            if seen != fates + pending {
-                return Err(format!("{hook} has seen {seen} {unit}, and accounts for {fates} and {pending} pending"));
+            if seen != outcomes + pending {
+                return Err(format!(
+                    "{hook} has seen {seen} {unit}, and accounts for {outcomes} and {pending} pending"
+                ));
             }
         }
     }
@@ -48,9 +50,11 @@ pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
 /// What the records brought is what the metric has: no stage after the ring loses anything.
 fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
     for unit in ["packets", "bytes"] {
-        let fates = format!("webb_ledger_{unit}_total");
-        let reported: u64 =
-            ["from-pod", "to-pod"].iter().map(|hook| scrape.sum(&fates, &[("fate", "reported"), ("hook", hook)])).sum();
+        let outcomes = format!("webb_ledger_{unit}_total");
+        let reported: u64 = ["from-pod", "to-pod"]
+            .iter()
+            .map(|hook| scrape.sum(&outcomes, &[("outcome", "reported"), ("hook", hook)]))
+            .sum();
         let counted = scrape.sum(&format!("webb_traffic_{unit}_total"), &[]);
         if reported != counted {
             return Err(format!("reported {reported} {unit}, counted {counted}"));
@@ -105,9 +109,9 @@ fn flooded(aggregation: &str, expected_fates: &[&str]) {
         seen_is_what_passed(scrape, passed)
     });
     // Or else the flood has not put anything to the test.
-    for fate in expected_fates {
-        let given_up = scrape.sum("webb_ledger_packets_total", &[("fate", fate)]);
-        assert!(given_up > 0, "nothing was {fate}\n{}", scrape.show("webb_ledger"));
+    for outcome in expected_fates {
+        let given_up = scrape.sum("webb_ledger_packets_total", &[("outcome", outcome)]);
+        assert!(given_up > 0, "nothing was {outcome}\n{}", scrape.show("webb_ledger"));
     }
     let drops = scrape.sum("webb_ledger_seen_packets_total", &[("hook", "drop")]);
     assert!(drops >= lab.denied(), "nftables dropped {}, the hook saw {drops}", lab.denied());

@@ -34,7 +34,7 @@ fn agent(lab: &Lab, directory: &Path, manifest: &str) -> Agent {
 }
 
 fn reloads(result: &'static str, count: u64) -> impl Fn(&Agent) -> bool {
-    move |agent| agent.scrape().sum(RELOADS, &[("result", result)]) == count
+    move |agent| agent.scrape().sum(RELOADS, &[("outcome", result)]) == count
 }
 
 /// A metric that is added counts from then on, one that stays has lost nothing, a file with a mistake changes nothing
@@ -96,7 +96,7 @@ fn series_of_a_deleted_pod_go_after_a_minute() {
     agent.wait_until("the series of xwing are removed", |agent| agent.scrape().sum(SYNS, &of("default/xwing")) == 0);
     let scrape = agent.scrape();
     assert!(scrape.sum(SYNS, &of("default/tiefighter")) > 0);
-    assert!(scrape.sum("webb_series_removed_total", &[("metric", "tcp"), ("why", "pod")]) > 0);
+    assert!(scrape.sum("webb_series_removed_total", &[("metric", "tcp"), ("reason", "pod_deleted")]) > 0);
 }
 
 /// Nothing is exposed that docs/metrics.md does not have.

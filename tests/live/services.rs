@@ -63,7 +63,7 @@ fn flows(scrape: &Scrape, from: End<'_>, to: End<'_>) -> u64 {
 }
 
 fn lookups(scrape: &Scrape, result: &str) -> u64 {
-    scrape.sum("webb_conntrack_lookups_total", &[("result", result)])
+    scrape.sum("webb_conntrack_lookups_total", &[("outcome", result)])
 }
 
 /// `requests` from the client to the server, seen at `points` with these names, and nothing of TCP beside that. What
@@ -73,7 +73,7 @@ fn seen(agent: &mut Agent, client: End<'_>, server: End<'_>, requests: u64) {
     let wanted = requests * (FROM_CLIENT + FROM_SERVER);
     agent.settles(|scrape| {
         let (there, back) = (flows(scrape, client, server), flows(scrape, server, client));
-        let alone = lookups(scrape, "alone");
+        let alone = lookups(scrape, "miss");
         let all = scrape.sum(FLOWS, &[("protocol", "TCP"), ("verdict", "FORWARDED")]);
         let right = all == wanted && there + back + alone == wanted && alone * 10 < wanted;
         let exact = alone > 0 || (there, back) == (requests * FROM_CLIENT, requests * FROM_SERVER);
@@ -127,7 +127,7 @@ fn a_node_port_with_masquerade() {
         let client_side = (flows(scrape, CLIENT, server(SERVICE)), flows(scrape, server(SERVICE), CLIENT));
         let server_side = (flows(scrape, CLIENT, server("")), flows(scrape, server(""), CLIENT));
         let wanted = (requests * FROM_CLIENT, requests * FROM_SERVER);
-        if (client_side, server_side) == (wanted, wanted) && lookups(scrape, "alone") == 0 {
+        if (client_side, server_side) == (wanted, wanted) && lookups(scrape, "miss") == 0 {
             return Ok(());
         }
         Err(format!("wanted {wanted:?} twice, found {client_side:?} and {server_side:?}\n{}", scrape.show(FLOWS)))
@@ -200,7 +200,7 @@ fn what_was_there_before_and_what_is_without() {
         let found = (flows(scrape, CLIENT, service), flows(scrape, service, CLIENT));
         let wanted = (requests * FROM_CLIENT, requests * FROM_SERVER);
         // Records that bring packets and no flow are looked up too.
-        if found == wanted && lookups(scrape, "alone") >= wanted.0 + wanted.1 {
+        if found == wanted && lookups(scrape, "miss") >= wanted.0 + wanted.1 {
             Ok(())
         } else {
             Err(format!("wanted {wanted:?}, found {found:?}"))

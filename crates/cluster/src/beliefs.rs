@@ -39,7 +39,7 @@ pub struct ClaimBelief {
     /// Whether it has the address.
     pub has_it: bool,
     /// Why it has, or has not.
-    pub why: String,
+    pub reason: String,
 }
 
 /// Who had an address before.
@@ -92,7 +92,7 @@ pub struct PodBelief {
 pub struct PodAddress {
     pub ip: IpAddr,
     pub has_it: bool,
-    pub why: String,
+    pub reason: String,
 }
 
 /// The policies that select a pod; with none it is not isolated in that direction.
@@ -158,8 +158,8 @@ impl Cache {
             .iter()
             .filter(|pod| pod.addresses.contains(&ip))
             .filter_map(|pod| {
-                let why = gave_up(&pod)?.to_owned();
-                Some(ClaimBelief { object: format!("Pod {}", pod.key()), has_it: false, why })
+                let reason = gave_up(&pod)?.to_owned();
+                Some(ClaimBelief { object: format!("Pod {}", pod.key()), has_it: false, reason })
             })
             .collect();
         others.sort_unstable_by(|a, b| a.object.cmp(&b.object));
@@ -179,11 +179,11 @@ impl Cache {
         let id = builder.id_of(&owner);
         let address = |&ip: &IpAddr| {
             let has_it = builder.claims().holder(ip.into()).is_some_and(|holder| holder.owner == owner);
-            let why = match gave_up(&pod) {
-                Some(why) => why.to_owned(),
-                None => why(builder.claims().of(ip.into()), &owner),
+            let reason = match gave_up(&pod) {
+                Some(reason) => reason.to_owned(),
+                None => reason(builder.claims().of(ip.into()), &owner),
             };
-            PodAddress { ip, has_it, why }
+            PodAddress { ip, has_it, reason }
         };
         let addresses = pod.addresses.iter().map(address).collect();
         let endpoint = id.map(|id| index.endpoint(id));
@@ -326,7 +326,7 @@ fn claims(builder: &Builder, address: Address) -> Vec<ClaimBelief> {
     let belief = |(at, claim): (usize, &Claim)| ClaimBelief {
         object: object(claim),
         has_it: at == 0,
-        why: why(claims, &claim.owner),
+        reason: reason(claims, &claim.owner),
     };
     claims.iter().enumerate().map(belief).collect()
 }
@@ -336,7 +336,7 @@ fn object(claim: &Claim) -> String {
 }
 
 /// Why an owner has an address, or has not, among all who claim it.
-fn why(claims: &[Claim], owner: &Owner) -> String {
+fn reason(claims: &[Claim], owner: &Owner) -> String {
     let (Some(first), Some(own)) = (claims.first(), claims.iter().find(|claim| claim.owner == *owner)) else {
         return "it is not yet in the index".to_owned();
     };

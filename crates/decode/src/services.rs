@@ -11,29 +11,29 @@ use webb_index::{Index, Kind};
 use super::name;
 use super::nat::{Connection, Peer, Table};
 
-/// What became of a second look.
+/// The outcome of a NAT lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Named {
-    /// Nobody is behind the address, or connection tracking has no say: the flow is as it was.
-    Plain,
-    /// Somebody was found.
-    Found,
-    /// It is a service, but who answers is not known.
-    Alone,
+pub enum NatLookup {
+    /// No address of the flow is translated, or connection tracking does not know of it: the flow is unchanged.
+    NotTranslated,
+    /// A translated address was replaced by the pod's.
+    Resolved,
+    /// The address is a service's, and the answering pod is not known.
+    Unresolved,
 }
 
 /// What a second look found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Look {
     /// What became of it.
-    pub named: Named,
+    pub named: NatLookup,
     /// The destination's own address and port, where the packet has a service's.
     pub backend: Option<Peer>,
     /// Connection tracking on this node would know more: asking again is worth while.
     pub may_come: bool,
 }
 
-const PLAIN: Look = Look { named: Named::Plain, backend: None, may_come: false };
+const PLAIN: Look = Look { named: NatLookup::NotTranslated, backend: None, may_come: false };
 
 /// Names both ends of a flow afresh by what `index` and `table` know.
 pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
@@ -70,12 +70,12 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
     if let Some((address, _)) = table.origin(&seen) {
         flow.source_ip = address;
         flow.source = index.find_at(address, flow.time_ns);
-        return Look { named: Named::Found, ..PLAIN };
+        return Look { named: NatLookup::Resolved, ..PLAIN };
     }
     if let Some((address, _)) = table.origin(&seen.reversed()) {
         flow.destination_ip = address;
         flow.destination = index.find_at(address, flow.time_ns);
-        return Look { named: Named::Found, ..PLAIN };
+        return Look { named: NatLookup::Resolved, ..PLAIN };
     }
     // This node's own address: most often it speaks for itself, perhaps in a pod's stead.
     let opens = source == Kind::Host && flow.reply != Reply::Yes;
@@ -85,7 +85,7 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
 
 /// Another node translates what is sent to its own address; nothing of that is known here.
 fn of_service(backend: Option<Peer>, front: Kind) -> Look {
-    let named = if backend.is_some() { Named::Found } else { Named::Alone };
+    let named = if backend.is_some() { NatLookup::Resolved } else { NatLookup::Unresolved };
     Look { named, backend, may_come: backend.is_none() && front != Kind::RemoteNode }
 }
 

@@ -19,7 +19,7 @@ pub enum State {
     Stopped = 3,
     /// Restart limit exceeded; the agent shuts down.
     GaveUp = 4,
-    /// Running with something missing; `Component::why` names it.
+    /// Running with something missing; `Component::reason` names it.
     Degraded = 5,
 }
 
@@ -49,12 +49,12 @@ impl State {
 }
 
 /// One part of the agent, as seen from outside. Written by its owner, read by any thread, without locks but for the
-/// text of [`Component::why`].
+/// text of [`Component::reason`].
 #[derive(Debug)]
 pub struct Component {
     name: String,
     state: AtomicU8,
-    why: RwLock<String>,
+    reason: RwLock<String>,
     restarts: AtomicU64,
     faults: [AtomicU64; Kind::ALL.len()],
     beats: AtomicU64,
@@ -74,18 +74,18 @@ impl Component {
         State::of(self.state.load(Relaxed))
     }
 
-    /// Moves to `state`; `why` is for a person and may be empty.
-    pub fn set_state(&self, state: State, why: &str) {
+    /// Moves to `state`; `reason` is for a person and may be empty.
+    pub fn set_state(&self, state: State, reason: &str) {
         self.state.store(state as u8, Relaxed);
-        let mut text = self.why.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if *text != why {
-            why.clone_into(&mut text);
+        let mut text = self.reason.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if *text != reason {
+            reason.clone_into(&mut text);
         }
     }
 
     /// Why it is in that state; empty when there is nothing to say.
-    pub fn why(&self) -> String {
-        self.why.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    pub fn reason(&self) -> String {
+        self.reason.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
     /// Counts a fault, keeps it in the fault log and logs it.
@@ -156,7 +156,7 @@ impl Components {
         let made = Arc::new(Component {
             name: name.to_owned(),
             state: AtomicU8::new(State::Starting as u8),
-            why: RwLock::default(),
+            reason: RwLock::default(),
             restarts: AtomicU64::default(),
             faults: std::array::from_fn(|_| AtomicU64::default()),
             beats: AtomicU64::default(),
