@@ -172,7 +172,7 @@ impl Names {
         }
     }
 
-    fn take(&self, Manifest { objects, problems, further_problems }: Manifest) {
+    fn take(&self, Manifest { objects, problems, further_problems, strange }: Manifest) {
         for problem in problems.iter().take(SHOWN) {
             tracing::warn!("{problem}");
         }
@@ -183,6 +183,7 @@ impl Names {
         self.problems.store(count as u64, Relaxed);
         self.cache.set_watched(false);
         self.cache.replace(objects);
+        self.cache.set_strange(strange);
         self.publish();
         let unusable =
             (count > 0).then(|| format!("{count} objects of the manifest, or parts of them, cannot be used"));
@@ -336,6 +337,7 @@ impl Names {
         life.beat();
         if self.published() == 0 || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
+            self.cache.set_strange([]);
             self.publish();
         }
         self.problems.store(0, Relaxed);

@@ -285,15 +285,16 @@ impl Cache {
         );
     }
 
-    /// Tells which kinds the server has, by group and kind, that are policies by their name and of which nothing is
-    /// known. They are named, and have no effect.
-    pub fn set_strange(&self, kinds: impl IntoIterator<Item = (String, String)>) {
+    /// Tells which kinds the source has, by group and kind, that are policies by their name or group and of which nothing
+    /// is known. They are named, and have no effect, but for those of `policy.networking.k8s.io`: with one of these no
+    /// pod has verdicts. False if they are what they were.
+    pub fn set_strange(&self, kinds: impl IntoIterator<Item = (String, String)>) -> bool {
         let kinds = kinds.into_iter().collect();
         self.change_others(|others| {
             let differs = others.strange != kinds;
             others.strange = kinds;
             differs
-        });
+        })
     }
 
     /// The kinds of policy that are not evaluated, and what each means.

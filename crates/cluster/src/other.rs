@@ -11,6 +11,9 @@ use webb_index::policy::Effect;
 
 use super::Key;
 
+/// The group of the kinds that are evaluated, beside NetworkPolicy. A kind of it that is not known may overrule them all.
+pub(super) const TIERED: &str = "policy.networking.k8s.io";
+
 /// A kind of policy by group and plural, as the API's paths name it.
 #[derive(Debug, Clone, Copy)]
 pub struct OtherKind(&'static Row);
@@ -232,7 +235,7 @@ pub(super) struct Others {
     pub(super) objects: BTreeMap<OtherKind, BTreeSet<Key>>,
     /// Kinds that the server has and that cannot be listed.
     pub(super) unlisted: BTreeSet<OtherKind>,
-    /// Kinds by group that are policies by their name, and of which nothing is known.
+    /// Kinds by group that are policies by their name or group, and of which nothing is known.
     pub(super) strange: BTreeSet<(String, String)>,
     /// Why policies that are evaluated are not all there, by what is missing.
     pub(super) incomplete: BTreeMap<String, String>,
@@ -245,6 +248,9 @@ impl Others {
         let mut namespaces: HashMap<String, Effect> = HashMap::new();
         if kinds.are_ignored() {
             return (all, namespaces);
+        }
+        if self.strange.iter().any(|(group, _)| group == TIERED) {
+            all = Effect::BOTH;
         }
         for kind in &self.unlisted {
             all = all.with(kind.effect());
@@ -297,7 +303,10 @@ impl Others {
                 parts.push(format!("policies of other kinds leave verdicts undecided; {silence}"));
             }
             for (group, kind) in &self.strange {
-                parts.push(format!("{kind} ({group}) is not known; `policies.more_kinds` can say what it means"));
+                let effect = if group == TIERED { "no verdicts: " } else { "" };
+                parts.push(format!(
+                    "{effect}{kind} ({group}) is not known; `policies.more_kinds` can say what it means"
+                ));
             }
         }
         parts.join("; ")

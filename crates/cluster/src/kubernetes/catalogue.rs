@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use webb_index::policy::Effect;
 
 use super::discovery::{Served, Version};
+use crate::other::TIERED;
 use crate::{Kind, OtherKinds};
 
-/// The group of the kinds that are evaluated, beside NetworkPolicy.
-pub(super) const TIERED: &str = "policy.networking.k8s.io";
-
 /// Groups that have a kind with such a name, which everybody knows.
-const OWN: [&str; 3] = ["networking.k8s.io", "extensions", TIERED];
+const OWN: [&str; 2] = ["networking.k8s.io", "extensions"];
 
 /// A kind that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +30,7 @@ pub(super) struct Catalogue {
     pub(super) stale: BTreeSet<String>,
     /// The others.
     pub(super) fresh: BTreeSet<String>,
-    /// Group and kind of what is a policy by its name, and not known.
+    /// Group and kind of what is a policy by its name or group, and not known.
     pub(super) strange: BTreeSet<(String, String)>,
 }
 
@@ -79,7 +77,12 @@ impl Catalogue {
             return;
         }
         let Some(other) = others.find(group, &served.plural) else {
-            if served.kind.ends_with("NetworkPolicy") && !OWN.contains(&group.as_str()) {
+            let is_strange = if group == TIERED {
+                !Kind::TIERED.iter().any(|kind| kind.plural() == served.plural)
+            } else {
+                served.kind.ends_with("NetworkPolicy") && !OWN.contains(&group.as_str())
+            };
+            if is_strange {
                 self.strange.insert((group.clone(), served.kind.clone()));
             }
             return;

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::backoff::{Backoff, random};
-use super::catalogue::{Catalogue, Found, TIERED};
+use super::catalogue::{Catalogue, Found};
 use super::discovery;
 use super::journal::Journal;
 use super::link::Link;
@@ -24,6 +24,7 @@ use super::presence::Presence;
 use super::trouble::Trouble;
 use super::watch::Watch;
 use super::{Resource, Status, Streaming};
+use crate::other::TIERED;
 use crate::{Cache, Kind, OtherKind};
 
 /// What is missing until the first answer.
@@ -213,9 +214,9 @@ impl<'a> Marks<'a> {
         for kind in &unlisted {
             self.cache.set_unlisted(*kind, true);
         }
-        self.cache.set_strange(catalogue.strange.iter().cloned());
+        let strange = self.cache.set_strange(catalogue.strange.iter().cloned());
         (self.incomplete, self.unlisted) = (names, unlisted);
-        news
+        news || strange
     }
 
     fn clear(&self, but: &[String], but_unlisted: &[OtherKind]) {

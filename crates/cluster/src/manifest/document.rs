@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
-use super::head::{Head, Item, Lenient, Place, Refused, known};
+use super::head::{Head, Item, Lenient, Place, known};
 use super::locate::{Locate, line_of};
 use super::tree::Tree;
 use super::typed::{Items, One};
@@ -93,7 +93,7 @@ impl<'a> Document<'a> {
         }
         let place = Place::new(first, kind, head.metadata);
         match known(&place.kind, &version, &loading.others) {
-            Err(Refused { why, kind }) => loading.refuse(place.line, &place, kind, why),
+            Err(refused) => loading.refuse_kind(&place, refused),
             Ok(kind) => match self.with(DuplicateKeyPolicy::Error, |from| One(kind).deserialize(from)) {
                 Ok(raw) => self.add(raw, PassedOver::default(), None, &place, loading),
                 Err(why) => match self.with(DuplicateKeyPolicy::PassThrough, |from| Tree::deserialize(from)) {
@@ -138,8 +138,8 @@ impl<'a> Document<'a> {
             let version = item.api_version.text_or(version);
             wanted.push(match known(&place.kind, &version, &loading.others) {
                 Ok(kind) => Some(kind),
-                Err(Refused { why, kind }) => {
-                    loading.refuse(place.line, &place, kind, why);
+                Err(refused) => {
+                    loading.refuse_kind(&place, refused);
                     None
                 }
             });

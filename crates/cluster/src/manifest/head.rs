@@ -8,6 +8,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use crate::other::TIERED;
 use crate::{Key, Kind, OtherKinds};
 
 /// The head of a document.
@@ -73,6 +74,8 @@ pub(super) struct Refused {
     pub(super) why: String,
     /// The kind that it would be, if the version were one that is known.
     pub(super) kind: Option<Kind>,
+    /// Group and kind of what is a policy by its name or group, and not known.
+    pub(super) strange: Option<(String, String)>,
 }
 
 /// The kind, if it is one of ours in a version that we know.
@@ -81,7 +84,7 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
         let kinds = Kind::CORE.into_iter().chain(Kind::TIERED).map(Kind::name);
         kinds.collect::<Vec<_>>().join(", ")
     };
-    let refuse = |why| Err(Refused { why, kind: None });
+    let refuse = |why| Err(Refused { why, kind: None, strange: None });
     if name.is_empty() {
         return refuse(format!("kind is missing, expected one of {}, List", expected()));
     }
@@ -90,12 +93,13 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
         return Ok(Kind::Other(kind));
     }
     let kind = Kind::CORE.into_iter().chain(Kind::TIERED).find(|kind| kind.name() == name);
+    let is_tiered = group == TIERED && kind.is_none_or(|kind| kind.group() != TIERED);
+    if (is_tiered || kind.is_none() && name.ends_with("NetworkPolicy")) && !others.are_ignored() {
+        let effect = if is_tiered { "there are no verdicts" } else { "verdicts take no notice of it" };
+        let why = format!("this kind is not known, so {effect}; `policies.more_kinds` can say what it means");
+        return Err(Refused { why, kind: None, strange: Some((group.to_owned(), name.to_owned())) });
+    }
     let Some(kind) = kind else {
-        if name.ends_with("NetworkPolicy") && !others.are_ignored() {
-            let text = "this kind is not known, so verdicts take no notice of it; `policies.more_kinds` can say what \
-                        it means";
-            return refuse(text.to_owned());
-        }
         return refuse(format!("this kind is not used, expected one of {}, List", expected()));
     };
     if kind.group() == group && kind.versions().contains(&number) {
@@ -105,7 +109,7 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
     let ours: Vec<String> = kind.versions().iter().map(|version| format!("`{prefix}{version}`")).collect();
     let found = if version.is_empty() { "is missing".to_owned() } else { format!("is `{version}`") };
     let why = format!("apiVersion {found}, expected {}", ours.join(", "));
-    Err(Refused { why, kind: (kind.group() == group || version.is_empty()).then_some(kind) })
+    Err(Refused { why, kind: (kind.group() == group || version.is_empty()).then_some(kind), strange: None })
 }
 
 /// Text where there is text, nothing where there is anything else: the typed reading complains, and can say who.

@@ -15,10 +15,10 @@ mod source;
 mod tree;
 mod typed;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use head::Place;
+use head::{Place, Refused};
 use problem::Problems;
 pub use problem::{ManifestError, Problem};
 pub use source::ManifestSource;
@@ -36,6 +36,8 @@ pub struct Manifest {
     pub problems: Vec<Problem>,
     /// Problems beyond these.
     pub further_problems: usize,
+    /// Group and kind of what is a policy by its name or group, and not known.
+    pub strange: BTreeSet<(String, String)>,
 }
 
 impl Manifest {
@@ -56,7 +58,7 @@ pub fn parse_with(file: &str, text: &str, others: &OtherKinds) -> Result<Manifes
         document.read(&file, &mut loading)?;
     }
     let (problems, further_problems) = loading.problems.finish();
-    Ok(Manifest { objects: loading.objects, problems, further_problems })
+    Ok(Manifest { objects: loading.objects, problems, further_problems, strange: loading.strange })
 }
 
 #[derive(Debug, Default)]
@@ -66,6 +68,7 @@ struct Loading {
     known: HashMap<Reference, usize>,
     problems: Problems,
     others: OtherKinds,
+    strange: BTreeSet<(String, String)>,
 }
 
 impl Loading {
@@ -94,6 +97,12 @@ impl Loading {
             self.known.insert(reference, self.objects.len());
             self.objects.push(object);
         }
+    }
+
+    /// Notes that an object is of no kind that is read.
+    fn refuse_kind(&mut self, place: &Place, Refused { why, kind, strange }: Refused) {
+        self.strange.extend(strange);
+        self.refuse(place.line, place, kind, why);
     }
 
     /// Notes that an object cannot be read. A policy counts all the same: what it says is unknown.

@@ -184,6 +184,9 @@ fn what_is_missing_is_undecided() {
     cache.set_unlisted(cilium, false);
     assert_eq!(answers(&cache), allow);
 
+    assert!(cache.set_strange([("policy.networking.k8s.io".to_owned(), "Foo".to_owned())]));
+    assert_eq!(answers(&cache), undecided);
+    assert!(cache.undecided_because().starts_with("no verdicts: Foo (policy.networking.k8s.io) is not known"));
     cache.set_strange([("example.com".to_owned(), "FooNetworkPolicy".to_owned())]);
     assert_eq!(answers(&cache), allow);
     assert!(cache.undecided_because().contains("FooNetworkPolicy (example.com) is not known"));
@@ -197,7 +200,9 @@ fn policies_of_other_kinds() {
     let with = |more: &str, others: &OtherKinds| {
         let text = format!("{TWO_PODS}---\n{more}\n");
         let cache = Cache::new(Settings { node: "n1".into(), other_kinds: others.clone(), ..Settings::default() });
-        cache.replace(parse_with("m.yaml", &text, others).unwrap().objects);
+        let manifest = parse_with("m.yaml", &text, others).unwrap();
+        cache.replace(manifest.objects);
+        cache.set_strange(manifest.strange);
         let index = cache.index();
         let answers = ["10.0.0.1", "10.0.0.2"].map(|to| ingress(&index, "10.9.9.9", to, 80).unwrap());
         (answers, cache.undecided_because())
@@ -214,6 +219,16 @@ fn policies_of_other_kinds() {
     assert_eq!(with(firewall, &added).0, [undecided, allow]);
     let future = "{apiVersion: policy.networking.k8s.io/v9, kind: ClusterNetworkPolicy, metadata: {name: p}}";
     assert_eq!(with(future, &none).0, [undecided; 2]);
+    for kind in ["TenantRule", "NetworkPolicy"] {
+        let future = format!("{{apiVersion: policy.networking.k8s.io/v1, kind: {kind}, metadata: {{name: p}}}}");
+        let (answers, why) = with(&future, &none);
+        assert_eq!(answers, [undecided; 2], "{kind}");
+        assert!(why.starts_with(&format!("no verdicts: {kind} (policy.networking.k8s.io) is not known")), "{why}");
+        assert_eq!(with(&future, &OtherKinds::new(true, &[])), ([allow; 2], String::new()), "{kind}");
+    }
+    let (answers, why) = with("{apiVersion: example.com/v1, kind: XNetworkPolicy, metadata: {name: p}}", &none);
+    assert_eq!(answers, [allow; 2]);
+    assert!(why.starts_with("XNetworkPolicy (example.com) is not known"), "{why}");
     for silent in [
         "{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: t}}",
         "{apiVersion: cilium.io/v2, kind: CiliumEndpoint, metadata: {name: t, namespace: a}}",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use webb_cluster::OtherKinds;
 use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_index::policy::Effect;
 
 use crate::kube_api::agent::{Agent, pace};
 use crate::kube_api::crds::{Crd, Documents};
@@ -333,6 +334,31 @@ fn strange_kinds() {
     let agent = start(&api);
     agent.until("named", || agent.undecided().contains("MyNetworkPolicy (example.com) is not known"));
     assert_eq!(api.seen(|seen| seen.kind == strange.id()).len(), 0);
+    api.hide(&strange);
+    agent.settles("gone");
+}
+
+/// A kind of `policy.networking.k8s.io` that is not known may overrule all that are: there are no verdicts, and why is
+/// said, unless the configuration says what the kind means, or that none matters.
+#[test]
+fn strange_kinds_of_the_upstream_group() {
+    let api = Api::start();
+    let agent = start(&api);
+    agent.settles("before it is there");
+    let strange = Crd::new("policy.networking.k8s.io", "v1", "TenantNetworkRule", "tenantnetworkrules");
+    api.install(&strange);
+    let named = "no verdicts: TenantNetworkRule (policy.networking.k8s.io) is not known; `policies.more_kinds` can say";
+    agent.until("named", || agent.undecided().starts_with(named));
+    let count = ("policy.networking.k8s.io".to_owned(), "TenantNetworkRule".to_owned(), "unknown", 1);
+    assert_eq!(agent.cache.other_counts(), [count]);
+    for others in [
+        OtherKinds::new(true, &[]),
+        OtherKinds::new(false, &[("policy.networking.k8s.io".into(), "tenantnetworkrules".into(), Effect::NONE)]),
+    ] {
+        let knowing = Agent::start_with(api.kubeconfig(None), eager(), others);
+        knowing.discovers(&api, 2);
+        knowing.settles("told what it means");
+    }
     api.hide(&strange);
     agent.settles("gone");
 }
