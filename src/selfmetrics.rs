@@ -146,6 +146,8 @@ defs! {
         "Lookups of the ends of flows: local (a pod of this node), remote (another pod), service, node, world (outside of the cluster), unnamed (an address of pods without a known pod), unknown (no address)";
     CLUSTER_NAME_WAITS: counter "webb_cluster_name_waits_total" ["outcome"]
         "Flows with an address of pods that no pod is known to have, by the outcome of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
+    CLUSTER_WAITING_FLOWS: gauge "webb_cluster_waiting_flows" []
+        "Flows that wait for a name now; the metrics of flows have them afterwards";
     CLUSTER_UNSYNCED_FLOWS: counter "webb_cluster_unsynced_flows_total" []
         "Flows named before the cluster source was synced for the first time";
     CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]

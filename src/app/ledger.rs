@@ -133,6 +133,7 @@ pub(super) fn pipeline(
         &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
         &own::CLUSTER_NAME_WAITS,
+        &own::CLUSTER_WAITING_FLOWS,
         &own::CLUSTER_UNSYNCED_FLOWS,
         &own::AGGREGATOR_SENT,
         &own::AGGREGATOR_FLOWS,
@@ -158,6 +159,7 @@ pub(super) fn pipeline(
             for (outcome, count) in NAME_WAITS.iter().zip(&counters.name_waits) {
                 rows.add(&own::CLUSTER_NAME_WAITS, &[outcome], count.load(Relaxed));
             }
+            rows.add(&own::CLUSTER_WAITING_FLOWS, &[], counters.waiting_for_names.load(Relaxed));
             rows.add(&own::CLUSTER_UNSYNCED_FLOWS, &[], counters.unsynced.load(Relaxed));
             for (metric, Member { seat, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());

@@ -45,6 +45,8 @@ pub struct Counters {
     pub lookups: [AtomicU64; LOOKUPS.len()],
     /// Flows without a name, by [`NAME_WAITS`].
     pub name_waits: [AtomicU64; NAME_WAITS.len()],
+    /// Flows that wait for a name now.
+    pub waiting_for_names: AtomicU64,
     /// Translations that are known.
     pub translations: AtomicU64,
     /// Translations that the table had no room for.

@@ -374,6 +374,7 @@ impl SecondLook {
                 count.fetch_add(new, Relaxed);
             }
         }
+        counters.waiting_for_names.store(self.unnamed.len() as u64, Relaxed);
         counters.translations.store(self.table.len() as u64, Relaxed);
         counters.refused.store(self.table.refused(), Relaxed);
         for (count, known) in counters.undecided.iter().zip(self.verdicts.undecided()) {

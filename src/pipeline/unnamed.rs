@@ -82,6 +82,11 @@ impl Unnamed {
         self.waiting.is_empty()
     }
 
+    /// How many flows wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// To be called before [`Unnamed::next`].
     pub(super) fn turn(&mut self, index: &Arc<Index>, now_ns: u64) {
         self.vain.expire(now_ns);

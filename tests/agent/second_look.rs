@@ -734,8 +734,10 @@ fn a_flow_waits_for_its_name() {
     road.send([at(100, enters(never, (GUARDED, 80))), at(100, known())]);
     road.take(2);
     assert_eq!(road.undecided_in_all(), 0);
+    assert_eq!(road.counters.waiting_for_names.load(Relaxed), 1);
     road.at(103);
     let flows = road.take(1);
+    assert_eq!(road.counters.waiting_for_names.load(Relaxed), 0);
     assert_eq!(road.names(&flows[0])[..2], ["reserved:unknown", "a/guarded"]);
     road.becomes_undecided(Undecided::Unnamed, 1);
     road.send([at(103, enters(never, (GUARDED, 80)))]);

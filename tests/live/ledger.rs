@@ -48,7 +48,7 @@ pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
 }
 
 /// What the records brought is what the metric has: no stage after the ring loses anything.
-fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
+pub(crate) fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
     for unit in ["packets", "bytes"] {
         let outcomes = format!("webb_ledger_{unit}_total");
         let reported: u64 = ["from-pod", "to-pod"]

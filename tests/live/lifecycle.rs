@@ -1,13 +1,13 @@
 //! Coming and going: interfaces, namespaces, configuration, and the agent itself; each mistake with its own exit code.
 
 use std::fs;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
 
 use crate::counts::{POINTS, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, inside};
+use crate::ledger::traffic_is_what_was_reported;
 
 /// A way to be sure that the agent still watches: exact counts for ten more requests.
 fn still_counts(lab: &Lab, agent: &mut Agent) {
@@ -38,15 +38,11 @@ fn interfaces_come_and_go() {
             requests(agent) > seen
         });
         // The world's address has no name: a flow waits some seconds for one before it counts.
-        let mut seen = requests(&agent);
-        loop {
-            sleep(Duration::from_secs(4));
-            let now = requests(&agent);
-            if now == seen {
-                break;
-            }
-            seen = now;
-        }
+        agent.wait_until("all that was seen is counted", |agent| {
+            let scrape = agent.scrape();
+            scrape.sum("webb_cluster_waiting_flows", &[]) == 0 && traffic_is_what_was_reported(&scrape).is_ok()
+        });
+        let seen = requests(&agent);
         lab.run("world", "ping -q -c 5 -i 0.05 10.9.9.1");
         // One observation point: the other end is the node itself.
         agent.settles(exactly(&[("hubble_icmp_total", &[("type", "EchoRequest")], seen + 5)]));
