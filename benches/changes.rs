@@ -59,7 +59,7 @@ fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> u
 /// records come in and somebody scrapes.
 async fn reloads() {
     let mut road = road::road(&configuration(0));
-    let mut desk = road.desk.take().unwrap();
+    let mut collector = road.collector.take().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (stop, no_more, ring, sent) =
         (Arc::clone(&done), Arc::clone(&done), road.ring.clone(), Arc::new(AtomicU64::new(0)));
@@ -75,12 +75,12 @@ async fn reloads() {
         let mut times = Vec::new();
         while !stop.load(Relaxed) {
             let began = Instant::now();
-            assert_eq!(desk.cut(Duration::from_secs(10)), 0, "every metric answers");
+            assert_eq!(collector.collect(Duration::from_secs(10)), 0, "every metric answers");
             times.push(began.elapsed());
             std::thread::sleep(Duration::from_millis(5));
         }
         times.sort();
-        (desk, times)
+        (collector, times)
     });
     let mut times = Vec::new();
     for turn in 1..=RELOADS {
@@ -90,13 +90,13 @@ async fn reloads() {
     }
     done.store(true, Relaxed);
     records.join().unwrap();
-    let (mut desk, cuts) = scraper.join().unwrap();
+    let (mut collector, cuts) = scraper.join().unwrap();
     let sent = sent.load(Relaxed);
     road.at_rest(sent).await;
-    assert_eq!(desk.cut(Duration::from_secs(5)), 0);
-    let counted = sum(desk.snapshots(), "hubble_flows_processed_total");
-    let shared =
-        sum(desk.snapshots(), "hubble_tcp_flags_total") + sum(desk.snapshots(), "hubble_port_distribution_total");
+    assert_eq!(collector.collect(Duration::from_secs(5)), 0);
+    let counted = sum(collector.snapshots(), "hubble_flows_processed_total");
+    let shared = sum(collector.snapshots(), "hubble_tcp_flags_total")
+        + sum(collector.snapshots(), "hubble_port_distribution_total");
     assert_eq!((counted, shared), (sent, sent));
     times.sort();
     println!(

@@ -19,7 +19,7 @@ use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 #[repr(u8)]
 pub enum Exit {
     /// It did what it was asked to.
-    Asked = 0,
+    Success = 0,
     /// The command line or the configuration is wrong.
     Configuration = 64,
     /// What was to be read is wrong, and `--strict` was asked for.
@@ -260,12 +260,12 @@ impl Cli {
     /// Reads a command line. Help, the version and mistakes are printed here; the error is how to exit then.
     ///
     /// # Errors
-    /// [`Exit::Asked`] after help or version, [`Exit::Configuration`] after a mistake.
+    /// [`Exit::Success`] after help or version, [`Exit::Configuration`] after a mistake.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
         Self::try_parse_from(arguments).map_err(|error| {
             // If the terminal is gone there is nobody left to tell.
             let _printed = error.print();
-            if error.use_stderr() { Exit::Configuration } else { Exit::Asked }
+            if error.use_stderr() { Exit::Configuration } else { Exit::Success }
         })
     }
 }
@@ -306,7 +306,7 @@ impl CheckConfigArgs {
     /// When `out` cannot be written.
     pub fn run(&self, metrics: &CheckMetrics<'_>, out: &mut dyn Write) -> io::Result<Exit> {
         let valid = check_file(&self.file, self.json, metrics, out)?;
-        Ok(if valid { Exit::Asked } else { Exit::Configuration })
+        Ok(if valid { Exit::Success } else { Exit::Configuration })
     }
 }
 

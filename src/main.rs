@@ -11,22 +11,22 @@ use webb_settings::{LogFormat, Settings, read_file};
 
 fn main() -> ExitCode {
     match Cli::read(std::env::args_os()) {
-        Ok(cli) => obey(&cli.command).into(),
+        Ok(cli) => run_command(&cli.command).into(),
         Err(exit) => exit.into(),
     }
 }
 
-fn obey(command: &Command) -> Exit {
+fn run_command(command: &Command) -> Exit {
     let out = &mut std::io::stdout().lock();
     let printed = match command {
         Command::Run(arguments) => return run(arguments),
         Command::Probe(arguments) => app::probe(arguments.json, out),
         Command::CheckConfig(arguments) => arguments.run(&check_metrics, out),
         Command::Replay(arguments) => app::replay(arguments, out),
-        Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Asked),
+        Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
     };
     // A reader that has seen enough closes the pipe.
-    printed.unwrap_or(Exit::Asked)
+    printed.unwrap_or(Exit::Success)
 }
 
 fn run(arguments: &RunArgs) -> Exit {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use counting_allocator::allocations;
-use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, Translations, work};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Life, Reader, ReaderState, Translations, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
 use webb_decode::nat::{Change, Connection, Translation};
@@ -120,16 +120,16 @@ fn a_million_records_allocate_nothing() {
         traffic:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
         policy:labelsContext=source_pod,destination_service";
     let components = Components::default();
-    let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut lanes, mut threads, mut lives, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for config in grammar::parse(METRICS).unwrap().metrics {
         let component = components.component(config.name());
         component.set_state(State::Up, "");
         let (lane, items) = Lane::new(Arc::clone(&component));
-        let (seat, life) = (Arc::new(Seat::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+        let (state, life) = (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
         lanes.push(Arc::new(lane));
-        seats.push(Arc::clone(&seat));
+        states.push(Arc::clone(&state));
         lives.push(Arc::clone(&life));
-        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &seat, None)).unwrap());
+        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &state, None)).unwrap());
     }
     let waker = Waker::new().unwrap();
     let lanes = Arc::new(Lanes::new(lanes));
@@ -148,7 +148,7 @@ fn a_million_records_allocate_nothing() {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
         decoder_fault: Box::new(|text| unreachable!("{text}")),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::new(Translations { changes, most: 10, ..Translations::default() }, Clock::default()),
+        state: ReaderState::new(Translations { changes, most: 10, ..Translations::default() }, Clock::default()),
     };
     let life = Arc::new(Life::new(components.component("reader")));
     lives.push(Arc::clone(&life));
@@ -157,7 +157,7 @@ fn a_million_records_allocate_nothing() {
     let counted_all = |records: u64| {
         let began = Instant::now();
         // One in 64 has a verdict beside it.
-        while seats.iter().any(|seat| seat.counted() < records + records / 64) {
+        while states.iter().any(|state| state.counted() < records + records / 64) {
             assert!(began.elapsed() < Duration::from_mins(1), "the records do not get through");
             std::thread::sleep(Duration::from_millis(1));
         }

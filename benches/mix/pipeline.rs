@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::pipeline::{Commands, Counters, Lane, Lanes, Life, Reader, ReaderSeat, Seat, work};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Life, Reader, ReaderState, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
@@ -51,7 +51,7 @@ impl Rings for Source {
 /// Threads that run until this is dropped.
 pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
-    seats: Vec<Arc<Seat>>,
+    states: Vec<Arc<AggregatorState>>,
     lives: Vec<Arc<Life>>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -60,16 +60,17 @@ impl Pipeline {
     #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
     pub(crate) fn new(configuration: &str, pods: u32) -> Self {
         let components = Components::default();
-        let (mut lanes, mut threads, mut lives, mut seats) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut lanes, mut threads, mut lives, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for config in grammar::parse(configuration).unwrap_or_default().metrics {
             let component = components.component(config.name());
             component.set_state(State::Up, "");
             let (lane, items) = Lane::new(Arc::clone(&component));
-            let (seat, life) = (Arc::new(Seat::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+            let (state, life) =
+                (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
             lanes.push(Arc::new(lane));
-            seats.push(Arc::clone(&seat));
+            states.push(Arc::clone(&state));
             lives.push(Arc::clone(&life));
-            threads.push(std::thread::spawn(move || work(&life, &items, &seat, None)));
+            threads.push(std::thread::spawn(move || work(&life, &items, &state, None)));
         }
         let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());
@@ -83,18 +84,18 @@ impl Pipeline {
             decoder: Arc::new(ArcSwapOption::from_pointee(super::decoder())),
             decoder_fault: Box::new(|text| unreachable!("{text}")),
             counters: Arc::new(Counters::default()),
-            seat: ReaderSeat::default(),
+            state: ReaderState::default(),
         };
         let life = Arc::new(Life::new(components.component("reader")));
         lives.push(Arc::clone(&life));
         threads.push(std::thread::spawn(move || assert!(reader.run(&life).is_ok())));
-        Self { asked, seats, lives, threads }
+        Self { asked, states, lives, threads }
     }
 
     /// So many records more, from the ring to every counter.
     pub(crate) fn run(&self, records: u64) {
         let all = self.asked.fetch_add(records, SeqCst) + records;
-        while self.seats.iter().any(|seat| seat.counted() < all) {
+        while self.states.iter().any(|state| state.counted() < all) {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -11,23 +11,23 @@ use crossbeam_channel::Receiver;
 
 use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
-use crate::pipeline::{Item, Nudge, Seat, work};
+use crate::pipeline::{AggregatorState, Item, LaneWaker, work};
 
-/// Starts an aggregator. A restart finds the seat, and so every counter, as the life before left it.
+/// Starts an aggregator. A restart finds the state, and so every counter, as the life before left it.
 /// `look_every` is how often it looks for series that do not change.
 pub fn start(
     lane: Receiver<Item>,
-    nudge: Nudge,
-    seat: Arc<Seat>,
+    waker: LaneWaker,
+    state: Arc<AggregatorState>,
     look_every: Option<Duration>,
     intensity: Intensity,
 ) -> Addr<ThreadKeeper> {
     ThreadKeeper::start(
         Arc::new(move |life| {
-            work(life, &lane, &seat, look_every);
+            work(life, &lane, &state, look_every);
             Ok(())
         }),
-        Arc::new(move || nudge.wake()),
+        Arc::new(move || waker.wake()),
         intensity,
     )
 }

@@ -15,7 +15,7 @@ use webb_flow::fault::{Component, Kind, State, inject};
 use webb_metrics::dynamic::{Change, Changed};
 
 use super::fleet::Fleet;
-use super::guard::{Kept, fail, restart};
+use super::guard::{Guarded, fail, restart};
 use super::metrics_file::{MetricsFile, News};
 use super::restart::Intensity;
 use super::{Finish, Restart};
@@ -116,12 +116,12 @@ impl Shared {
     }
 }
 
-impl Kept for Configurator {
+impl Guarded for Configurator {
     fn intensity(&mut self) -> &mut Intensity {
         &mut self.intensity
     }
 
-    fn down(&mut self) -> &mut bool {
+    fn restart_pending(&mut self) -> &mut bool {
         &mut self.down
     }
 }

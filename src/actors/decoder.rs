@@ -1,9 +1,9 @@
 //! Keeps the flow decoder, which works in place on the reader's thread.
 //!
-//! The actor owns the seat that the reader decodes through. When a record makes the decoder panic, the reader vacates
-//! the seat and says so here; the actor counts the fault, waits out the backoff, and its restart seats a fresh one.
+//! The actor owns the slot that the reader takes its decoder from. When a record makes the decoder panic, the reader
+//! clears the slot and reports that; the actor counts the fault, waits out the backoff, and its restart fills the slot.
 //! Meanwhile records wait in the ring. While the agent stops there is no time for a backoff: what the reader drains at
-//! last must be decoded, so a fresh decoder is seated at once.
+//! last must be decoded, so a fresh decoder is installed at once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use webb_decode::{Decoder, OneSided};
 use webb_flow::Reasons;
 use webb_flow::fault::{Kind, State};
 
-use super::guard::{Kept, fail, guard, restart};
+use super::guard::{Guarded, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
-use crate::pipeline::DecoderSeat;
+use crate::pipeline::DecoderSlot;
 
 /// The reader's word that the decoder panicked.
 #[derive(Debug, Message)]
@@ -35,7 +35,7 @@ pub struct DecoderActor {
     reasons: Reasons,
     reread: Reread,
     one_sided: Arc<OneSided>,
-    seat: Arc<DecoderSeat>,
+    slot: Arc<DecoderSlot>,
     intensity: Intensity,
     down: bool,
     finishing: bool,
@@ -47,15 +47,15 @@ impl DecoderActor {
         reasons: Reasons,
         reread: Reread,
         one_sided: Arc<OneSided>,
-        seat: Arc<DecoderSeat>,
+        slot: Arc<DecoderSlot>,
         intensity: Intensity,
     ) -> Addr<Self> {
-        Supervisor::start(move |_| Self { reasons, reread, one_sided, seat, intensity, down: false, finishing: false })
+        Supervisor::start(move |_| Self { reasons, reread, one_sided, slot, intensity, down: false, finishing: false })
     }
 
-    fn seat(&self) {
+    fn install(&self) {
         let decoder = Decoder::with_one_sided(self.reasons.clone(), Arc::clone(&self.one_sided));
-        self.seat.store(Some(Arc::new(decoder)));
+        self.slot.store(Some(Arc::new(decoder)));
     }
 
     /// Seats a decoder that knows more reasons, if one was missed and there are more.
@@ -65,7 +65,7 @@ impl DecoderActor {
         }
         if let Some(reasons) = (self.reread)() {
             self.reasons = reasons;
-            self.seat();
+            self.install();
         }
     }
 }
@@ -76,12 +76,12 @@ impl fmt::Debug for DecoderActor {
     }
 }
 
-impl Kept for DecoderActor {
+impl Guarded for DecoderActor {
     fn intensity(&mut self) -> &mut Intensity {
         &mut self.intensity
     }
 
-    fn down(&mut self) -> &mut bool {
+    fn restart_pending(&mut self) -> &mut bool {
         &mut self.down
     }
 }
@@ -94,7 +94,7 @@ impl Actor for DecoderActor {
             ctx.run_interval(LOOK, |actor, ctx| {
                 guard(actor, ctx, |actor, _| actor.look());
             });
-            actor.seat();
+            actor.install();
             actor.intensity.component().set_state(State::Up, "");
         });
     }
@@ -115,7 +115,7 @@ impl Handler<DecoderFault> for DecoderActor {
         }
         self.intensity.component().fault(Kind::Panicked, &text);
         if self.intensity.next(&text).is_some() {
-            self.seat();
+            self.install();
         }
     }
 }
@@ -136,7 +136,7 @@ impl Handler<Finish> for DecoderActor {
         self.finishing = true;
         let component = Arc::clone(self.intensity.component());
         if component.state() == State::Restarting {
-            self.seat();
+            self.install();
         }
         component.set_state(State::Stopped, "");
     }
@@ -153,7 +153,7 @@ mod tests {
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 
-    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is seated.
+    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is installed.
     #[test]
     fn a_module_comes_later() {
         let second = Duration::from_secs(1);
@@ -165,22 +165,22 @@ mod tests {
             reasons: Reasons::new([(2, "NOT_SPECIFIED")]),
             reread: Box::new(move || more.pop().unwrap()),
             one_sided: Arc::default(),
-            seat: Arc::new(ArcSwapOption::empty()),
+            slot: Arc::new(ArcSwapOption::empty()),
             intensity: Intensity::new(component, Arc::new(ArcSwap::from_pointee(policy)), mpsc::unbounded_channel().0),
             down: false,
             finishing: false,
         };
-        actor.seat();
-        let seated = |actor: &DecoderActor| actor.seat.load_full().unwrap();
-        let first = seated(&actor);
+        actor.install();
+        let installed = |actor: &DecoderActor| actor.slot.load_full().unwrap();
+        let first = installed(&actor);
         let name = |actor: &DecoderActor| actor.reasons.get(LAST_ACTION).0.text().to_string();
         actor.look();
         assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
         actor.look();
-        assert!(Arc::ptr_eq(&first, &seated(&actor)), "no module has come");
+        assert!(Arc::ptr_eq(&first, &installed(&actor)), "no module has come");
         assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
         actor.look();
-        assert!(!Arc::ptr_eq(&first, &seated(&actor)));
+        assert!(!Arc::ptr_eq(&first, &installed(&actor)));
         assert_eq!(name(&actor), "OVS_DROP_LAST_ACTION");
         actor.look();
     }

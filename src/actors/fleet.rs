@@ -18,7 +18,7 @@ use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 use super::keeper::ThreadKeeper;
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::{Directory, Finish, aggregator};
-use crate::pipeline::{self, Command, Commands, Item, Lane, Lanes, Seat};
+use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes};
 
 /// What aggregators are made with.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ pub struct Yard {
 #[derive(Debug, Clone)]
 pub struct Member {
     /// Its counters.
-    pub seat: Arc<Seat>,
+    pub state: Arc<AggregatorState>,
     /// Its lane.
     pub lane: Arc<Lane>,
     share: Arc<Share>,
@@ -68,11 +68,11 @@ impl Yard {
         let (lane, items) = Lane::new(Arc::clone(&component));
         let aggregator = Aggregator::new(&config).with_limits(&self.limits);
         let share = Arc::clone(aggregator.share());
-        let seat = Arc::new(Seat::new(aggregator));
+        let state = Arc::new(AggregatorState::new(aggregator));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
-        let keeper = aggregator::start(items, lane.nudge(), Arc::clone(&seat), self.look_every, intensity);
+        let keeper = aggregator::start(items, lane.waker(), Arc::clone(&state), self.look_every, intensity);
         self.directory.add(&name, keeper.clone().recipient());
-        Member { seat, lane: Arc::new(lane), share, keeper }
+        Member { state, lane: Arc::new(lane), share, keeper }
     }
 }
 

@@ -19,7 +19,7 @@ use actix_web::{App, Error, HttpServer, web};
 use futures::FutureExt;
 use webb_flow::fault::{Component, Kind, State, panic_text};
 
-use super::guard::{Kept, fail, guard, restart};
+use super::guard::{Guarded, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
 use crate::tls::TlsFiles;
@@ -162,12 +162,12 @@ async fn catch(
     }
 }
 
-impl Kept for HttpActor {
+impl Guarded for HttpActor {
     fn intensity(&mut self) -> &mut Intensity {
         &mut self.intensity
     }
 
-    fn down(&mut self) -> &mut bool {
+    fn restart_pending(&mut self) -> &mut bool {
         &mut self.down
     }
 }

@@ -161,14 +161,14 @@ pub(super) fn pipeline(
             }
             rows.add(&own::CLUSTER_WAITING_FLOWS, &[], counters.waiting_for_names.load(Relaxed));
             rows.add(&own::CLUSTER_UNSYNCED_FLOWS, &[], counters.unsynced.load(Relaxed));
-            for (metric, Member { seat, lane, .. }) in fleet.members() {
+            for (metric, Member { state, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
-                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], seat.counted());
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], state.counted());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
-                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], seat.poisoned());
-                rows.add(&own::AGGREGATOR_SERIES, &[metric], seat.series());
-                rows.add(&own::SERIES_FOLDED, &[metric], seat.folded());
-                for (reason, count) in seat.removed() {
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], state.poisoned());
+                rows.add(&own::AGGREGATOR_SERIES, &[metric], state.series());
+                rows.add(&own::SERIES_FOLDED, &[metric], state.folded());
+                for (reason, count) in state.removed() {
                     rows.add(&own::SERIES_REMOVED, &[metric, reason], count);
                 }
             }

@@ -98,8 +98,8 @@ async fn watch(running: &mut Running, signals: &mut Signals) -> Exit {
                     reading.begin(&running.layers);
                 }
             }
-            _ = signals.terminate.recv() => return Exit::Asked,
-            _ = signals.interrupt.recv() => return Exit::Asked,
+            _ = signals.terminate.recv() => return Exit::Success,
+            _ = signals.interrupt.recv() => return Exit::Success,
             Some(component) = running.escalated.recv() => {
                 tracing::error!(%component, "failed too often; the agent ends so that it can be started afresh");
                 return Exit::GaveUp;

@@ -39,7 +39,9 @@ use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
 use crate::logging::LogControl;
-use crate::pipeline::{Command, Commands, Counters, CutDesk, Lanes, MOST_QUESTIONS, Reader, ReaderSeat, Translations};
+use crate::pipeline::{
+    Command, Commands, Counters, Lanes, MOST_QUESTIONS, Reader, ReaderState, SnapshotCollector, Translations,
+};
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
 use crate::tls::{Paths, TlsFiles};
@@ -173,11 +175,11 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let (names, resolver) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
-    let desk = CutDesk::new(Arc::clone(&lanes), commands);
+    let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
-    let seat = ReaderSeat::new(translations, Clock::default());
+    let state = ReaderState::new(translations, Clock::default());
     let Reading { one_sided, counters, decoder, reader } =
-        start_reading(&parts, Arc::new(rings.clone()), seat, (waker, requests), &lanes, Arc::clone(&index))?;
+        start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
     let sweep =
@@ -201,7 +203,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
     let pace = &settings.scrape;
-    let scrape = Arc::new(Scrape::new(desk, own.clone(), losses, pace.min_interval, pace.timeout));
+    let scrape = Arc::new(Scrape::new(collector, own.clone(), losses, pace.min_interval, pace.timeout));
     scrape.set_open_metrics(settings.open_metrics);
     metrics::scrapes(&own, Arc::downgrade(&scrape))?;
     let tls = tls_files(&settings.metrics_tls);
@@ -330,12 +332,12 @@ struct Reading {
 fn start_reading(
     parts: &Parts,
     rings: Arc<dyn Rings>,
-    seat: ReaderSeat,
+    state: ReaderState,
     (waker, commands): (Waker, Receiver<Command>),
     lanes: &Arc<Lanes>,
     index: Arc<ArcSwap<Index>>,
 ) -> Result<Reading, StartError> {
-    let decoder_seat = Arc::new(ArcSwapOption::empty());
+    let decoder_slot = Arc::new(ArcSwapOption::empty());
     let named = |reasons: &[(u32, String)]| Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
     let mut source = bpf_loader::DropReasons::default();
     let reasons = named(&source.read()?);
@@ -344,7 +346,7 @@ fn start_reading(
         Some(named(&more))
     });
     let one_sided = Arc::new(OneSided::default());
-    let seat_of_decoder = Arc::clone(&decoder_seat);
+    let seat_of_decoder = Arc::clone(&decoder_slot);
     let intensity = parts.intensity("decoder");
     let decoder = DecoderActor::start(reasons, reread, Arc::clone(&one_sided), seat_of_decoder, intensity);
     parts.directory.add("decoder", decoder.clone().recipient());
@@ -356,10 +358,10 @@ fn start_reading(
         lanes: Arc::clone(lanes),
         commands,
         index,
-        decoder: decoder_seat,
+        decoder: decoder_slot,
         decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
         counters: Arc::clone(&counters),
-        seat,
+        state,
     };
     let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
     Ok(Reading { one_sided, counters, decoder, reader })

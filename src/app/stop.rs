@@ -48,7 +48,7 @@ async fn drain(running: &Running) {
     finish(&running.sweeper).await;
     finish(&running.reader).await;
     let scrape = Arc::clone(&running.scrape);
-    let cut = tokio::task::spawn_blocking(move || scrape.final_cut());
+    let cut = tokio::task::spawn_blocking(move || scrape.collect_last());
     if cut.await.is_err() {
         tracing::warn!("no final cut: a last scrape shows the one before");
     }

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
 
 use aya::Ebpf;
-use aya::maps::{MapData, RingBuf};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
 };
@@ -319,6 +318,3 @@ fn program_fd(name: &str, fd: Result<&aya::programs::ProgramFd, ProgramError>) -
     let fd = fd.map_err(|error| refused(name, &error))?;
     fd.as_fd().try_clone_to_owned().map_err(|error| refused(name, &error))
 }
-
-/// A ring as aya has it.
-pub(super) type Ring = RingBuf<MapData>;

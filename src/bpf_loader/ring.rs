@@ -19,10 +19,12 @@ use rustix::event::{Timespec, epoll};
 
 use super::error::LoadError;
 use super::object::refused;
-use super::probes::Ring;
 use super::rounds::{Queue, Rounds};
 use super::sys::Positions;
 use crate::records::{RecordSource, Rings, Signal, Waker};
+
+/// A ring as aya has it.
+pub(super) type Ring = RingBuf<MapData>;
 
 /// How full a ring is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,10 +9,11 @@ use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use rustix::event::Timespec;
 use webb_decode::nat::{Change, Connection, Translation};
 
+use super::counters::Counters;
+use super::error::ConntrackError;
 use super::message::{Message, messages};
 use super::query::Query;
 use super::socket::{Received, Socket};
-use super::{ConntrackError, Counters};
 use crate::records::Waker;
 
 /// How long one turn waits for an event.

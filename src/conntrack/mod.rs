@@ -16,37 +16,16 @@
 
 mod attributes;
 mod counters;
+mod error;
 mod follower;
 mod message;
 mod query;
 mod socket;
 
 pub use counters::Counters;
+pub use error::ConntrackError;
 pub use follower::{Follower, Following};
 pub use message::{Message, messages};
-
-/// Why connection tracking cannot be followed.
-#[derive(Debug, thiserror::Error)]
-pub enum ConntrackError {
-    /// No socket of that kind.
-    #[error("cannot open a netfilter netlink socket: {0}; the kernel may lack CONFIG_NETFILTER_NETLINK")]
-    Socket(std::io::Error),
-    /// No leave to listen.
-    #[error("cannot listen to connection tracking: {0}; this needs CAP_NET_ADMIN")]
-    Listen(std::io::Error),
-    /// The kernel does not know the question.
-    #[error("cannot read the connections that are tracked: {0}; is the kernel module nf_conntrack_netlink there?")]
-    Dump(std::io::Error),
-    /// The socket broke.
-    #[error("connection tracking is silent: {0}")]
-    Receive(std::io::Error),
-    /// Events are switched off.
-    #[error("connection tracking tells no events: sysctl net.netfilter.nf_conntrack_events is 0, expected 1 or 2")]
-    NoEvents,
-    /// The agent is stopping.
-    #[error("stopped")]
-    Stopped,
-}
 
 /// Whether connection tracking can be followed here; leaves nothing behind.
 ///

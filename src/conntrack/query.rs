@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use webb_decode::nat::{Connection, Conversation};
 
-use super::ConntrackError;
+use super::error::ConntrackError;
 use super::message::{Answer, answer, question};
 use super::socket::{Received, Socket};
 

@@ -9,7 +9,7 @@ use rustix::net::netlink::{NETFILTER, SocketAddrNetlink};
 use rustix::net::sockopt::{Timeout, set_socket_recv_buffer_size_force, set_socket_timeout};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, send, socket_with};
 
-use super::ConntrackError;
+use super::error::ConntrackError;
 use super::message::GET;
 use crate::records::Waker;
 

@@ -12,7 +12,7 @@ use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 
 use super::body::{Lease, Leases};
 use super::snapshot::RenderedSnapshot;
-use crate::pipeline::CutDesk;
+use crate::pipeline::SnapshotCollector;
 use crate::selfmetrics::SelfMetrics;
 
 /// The state of the scrape endpoint.
@@ -33,7 +33,7 @@ pub struct Scrape {
 /// The source of snapshots, and the last one.
 #[derive(Debug)]
 struct Collector {
-    source: CutDesk,
+    source: SnapshotCollector,
     taken: Option<Instant>,
     snapshot: Arc<RenderedSnapshot>,
 }
@@ -59,7 +59,7 @@ impl Scrape {
     /// Takes snapshots from `source`. Snapshots younger than `min_interval` are shared, and an aggregator that does not
     /// respond within `timeout` is skipped.
     pub fn new(
-        source: CutDesk,
+        source: SnapshotCollector,
         own: SelfMetrics,
         lost: Box<dyn LostEvents>,
         min_interval: Duration,
@@ -104,9 +104,9 @@ impl Scrape {
     }
 
     /// Takes the last snapshot, once the reader has ended; scrapes serve it from then on. Blocks.
-    pub fn final_cut(&self) {
+    pub fn collect_last(&self) {
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
-        collector.source.final_cut(Duration::from_millis(self.timeout_ms.load(Relaxed)));
+        collector.source.collect_last(Duration::from_millis(self.timeout_ms.load(Relaxed)));
         self.min_interval_ms.store(u64::MAX, Relaxed);
         collector.taken = Some(Instant::now());
         collector.store();
@@ -135,7 +135,7 @@ impl Scrape {
         let result = if collector.taken.is_some_and(|taken| taken.elapsed() < min_interval) {
             1
         } else {
-            let missing = collector.source.cut(Duration::from_millis(self.timeout_ms.load(Relaxed)));
+            let missing = collector.source.collect(Duration::from_millis(self.timeout_ms.load(Relaxed)));
             collector.store();
             if missing == 0 {
                 collector.taken = Some(Instant::now());

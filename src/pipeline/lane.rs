@@ -10,7 +10,8 @@ use webb_flow::fault::{Component, State};
 use webb_index::filters::Filters;
 use webb_metrics::Gone;
 
-use super::{Batch, Cut};
+use super::batch::Batch;
+use super::snapshot::SnapshotRequest;
 
 /// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
 /// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.
@@ -21,8 +22,8 @@ pub(super) const DEPTH: usize = 128;
 pub enum Item {
     /// Flows to count.
     Batch(Arc<Batch>),
-    /// Answer with your series as they are now.
-    Cut(Cut),
+    /// Asks for the series as they are now.
+    Snapshot(SnapshotRequest),
     /// Look at other flows from now on.
     Filters(Box<Filters>),
     /// Remove the series of pods that are gone.
@@ -33,9 +34,9 @@ pub enum Item {
 
 /// Ends an aggregator's wait for an item.
 #[derive(Debug, Clone)]
-pub struct Nudge(Sender<Item>);
+pub struct LaneWaker(Sender<Item>);
 
-impl Nudge {
+impl LaneWaker {
     /// Has the aggregator see whether it is time to stop. One whose lane is full does not wait.
     pub fn wake(&self) {
         let _full = self.0.try_send(Item::Wake);
@@ -73,8 +74,8 @@ impl Lane {
     }
 
     /// What wakes the aggregator.
-    pub fn nudge(&self) -> Nudge {
-        Nudge(self.to.clone())
+    pub fn waker(&self) -> LaneWaker {
+        LaneWaker(self.to.clone())
     }
 
     /// Tells this lane from every other there ever was.
@@ -143,11 +144,12 @@ impl Lane {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for a cut behind everything sent so far. A lane that is full is passed over; the desk uses its last one.
-    pub(super) fn cut(&self, cut: Cut) {
+    /// Requests the series behind everything sent so far. A lane that is full is passed over; the collector uses its
+    /// last snapshot.
+    pub(super) fn request(&self, request: SnapshotRequest) {
         if self.settle() {
-            // Full or gone: the desk notices by the answer that does not come.
-            let _passed_over = self.to.try_send(Item::Cut(cut));
+            // Full or gone: the collector notices by the answer that does not come.
+            let _passed_over = self.to.try_send(Item::Snapshot(request));
         }
     }
 

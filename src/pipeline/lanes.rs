@@ -2,15 +2,17 @@
 //!
 //! Only the reader changes the list, between two batches: a lane that is added gets every batch behind that point, one
 //! that is taken out none, and what a change tells the aggregators that stay travels on their lanes like a batch. So
-//! however often the configuration changes, each flow is counted once or not at all by each metric, and a cut shows
-//! all metrics on the same side of a change.
+//! however often the configuration changes, each flow is counted once or not at all by each metric, and a snapshot
+//! shows all metrics on the same side of a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::Sender;
 
-use super::{Item, Lane};
+use super::lane::{Item, Lane};
+use super::snapshot::{Answer, SnapshotRequest};
 
 /// The reader's lanes, one for each metric.
 #[derive(Debug, Default)]
@@ -85,6 +87,17 @@ impl Lanes {
         for lane in self.now.load().lanes.iter() {
             with(lane);
         }
+    }
+
+    /// Requests the series of every lane, and answers which lanes these are. For the thread alone that sends batches.
+    pub(super) fn request_snapshots(&self, answer: &Sender<Answer>) {
+        let mut asked = Vec::new();
+        self.each(|lane| {
+            asked.push(lane.id());
+            lane.request(SnapshotRequest { lane: lane.id(), answer: answer.clone() });
+        });
+        // The collector may have stopped waiting.
+        let _late = answer.send(Answer::Asked(asked));
     }
 
     /// Carries out a change. For the reader's thread alone.

@@ -3,15 +3,16 @@
 //! Events ride channels, lifecycle rides mailboxes. Every edge is bounded. When an aggregator is slow the reader waits,
 //! and the ring, memory that is paid for already, is the elastic buffer. An aggregator that is down is not waited for:
 //! what finds its lane full is skipped. Records and flows that cause a panic are passed over. Each of these losses has
-//! its own counter ([`Counters`], [`Lane`], [`Seat`]); docs/architecture.md lists all there are, and all bounds.
+//! its own counter ([`Counters`], [`Lane`], [`AggregatorState`]); docs/architecture.md lists all there are, and all bounds.
 //!
 //! ```text
-//! RecordSource ─► read_loop (decode, second_look, fill) ─► Lane (bounded) ─► work_loop ─► Cut ─► CutDesk
+//! RecordSource ─► read_loop (decode, second_look, fill) ─► Lane (bounded) ─► work_loop ─► Answer ─► SnapshotCollector
 //! ```
 
 mod batch;
+mod collector;
+mod command;
 mod counters;
-mod cut;
 mod lane;
 mod lanes;
 mod life;
@@ -19,17 +20,20 @@ mod pool;
 mod questions;
 mod read_loop;
 mod second_look;
+mod snapshot;
 mod unnamed;
 mod work_loop;
 
 pub use batch::{BATCH, Batch};
+pub use collector::SnapshotCollector;
+pub use command::{Command, Commands};
 pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
-pub use cut::{Answer, Commands, Cut, CutDesk};
-pub use lane::{Item, Lane, Nudge};
+pub use lane::{Item, Lane, LaneWaker};
 pub use lanes::{Change, Lanes};
 pub use life::Life;
 pub use questions::MOST_QUESTIONS;
-pub use read_loop::{Command, DecoderSeat, Reader, ReaderSeat};
+pub use read_loop::{DecoderSlot, Reader, ReaderState};
 pub use second_look::Translations;
+pub use snapshot::{Answer, SnapshotRequest};
 pub use unnamed::NAME_WAITS;
-pub use work_loop::{Seat, work};
+pub use work_loop::{AggregatorState, work};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use webb_index::Index;
 
+use super::batch::{BATCH, Batch};
 use super::lane::DEPTH;
-use super::{BATCH, Batch};
 
 /// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
 const MOST: usize = 2 * DEPTH;

@@ -1,8 +1,8 @@
 //! The reader's thread: drains the rings, has each record decoded and named in place, fills batches, hands them on.
 //!
 //! Two stages share the thread, since decoding in place saves a copy, but not their faults: a panic while a record is
-//! being decoded is the decoder's, and only its seat is vacated; the reader waits, answers cuts, and the ring keeps
-//! the records until the decoder is back. What must outlive a life of the thread sits in the [`ReaderSeat`]: the
+//! being decoded is the decoder's, and only its slot is cleared; the reader waits, answers snapshots, and the ring keeps
+//! the records until the decoder is back. What must outlive a life of the thread sits in the [`ReaderState`]: the
 //! half-filled batch is taken up by the next life.
 
 use std::cell::Cell;
@@ -13,20 +13,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::Receiver;
 use webb_decode::{Decoded, Decoder};
 use webb_flow::Flow;
 use webb_flow::abi::Record;
 use webb_flow::clock::Clock;
 use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
-use webb_metrics::Gone;
 
 use super::counters::LookedUp;
-use super::cut::{Answer, cut_all};
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
-use super::{BATCH, Batch, Change, Counters, Item, Lanes, Life};
+use super::{BATCH, Batch, Command, Counters, Item, Lanes, Life};
 use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
@@ -39,19 +37,8 @@ const QUIET_TURN: Duration = Duration::from_millis(160);
 /// How long the last turn waits for a decoder that is being restarted, so that what is left in the rings is decoded.
 const LAST_WAIT: Duration = Duration::from_secs(1);
 
-/// Requests to the reader, looked at between two batches.
-#[derive(Debug)]
-pub enum Command {
-    /// Put a cut into every lane; answers go here.
-    Cut(Sender<Answer>),
-    /// Change the lanes.
-    Change(Change),
-    /// Tell every aggregator that these pods are gone.
-    Forget(Arc<Gone>),
-}
-
 /// Where the decoder sits; empty while it is being restarted.
-pub type DecoderSeat = ArcSwapOption<Decoder>;
+pub type DecoderSlot = ArcSwapOption<Decoder>;
 
 /// What the reader needs; shared by all lives of its thread.
 pub struct Reader {
@@ -66,13 +53,13 @@ pub struct Reader {
     /// Names for addresses, replaced whole by the resolver.
     pub index: Arc<ArcSwap<Index>>,
     /// Filled by the decoder's actor.
-    pub decoder: Arc<DecoderSeat>,
+    pub decoder: Arc<DecoderSlot>,
     /// Told when the decoder panicked.
     pub decoder_fault: Box<dyn Fn(String) + Send + Sync>,
     /// In and out.
     pub counters: Arc<Counters>,
     /// What outlives a life.
-    pub seat: ReaderSeat,
+    pub state: ReaderState,
 }
 
 impl std::fmt::Debug for Reader {
@@ -83,17 +70,17 @@ impl std::fmt::Debug for Reader {
 
 /// What outlives a life of the reader's thread.
 #[derive(Debug, Default)]
-pub struct ReaderSeat(Mutex<Kept>);
+pub struct ReaderState(Mutex<Persistent>);
 
-impl ReaderSeat {
-    /// A seat that hears of translations; what waits, waits by `clock`.
+impl ReaderState {
+    /// A state that hears of translations; what waits, waits by `clock`.
     pub fn new(translations: Translations, clock: Clock) -> Self {
-        Self(Mutex::new(Kept { second: SecondLook::new(translations, clock), ..Kept::default() }))
+        Self(Mutex::new(Persistent { second: SecondLook::new(translations, clock), ..Persistent::default() }))
     }
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct Persistent {
     pool: Pool,
     filling: Option<Arc<Batch>>,
     /// The packets of the record that is out of the ring and not yet in the batch: found set, its life ended there.
@@ -107,7 +94,7 @@ impl Reader {
     /// # Errors
     /// If the rings cannot be opened or waited for.
     pub fn run(&self, life: &Life) -> std::io::Result<()> {
-        let mut kept = self.seat.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packets) = kept.in_hand.take() {
             self.counters.read.fetch_add(1, Relaxed);
             self.counters.poison(packets);
@@ -122,7 +109,7 @@ impl Reader {
             let decodes = self.decoder.load().is_some();
             let drained = self.drain(life, &mut kept, &mut *source, &mut index);
             self.hand_on(life, &mut kept);
-            self.obey();
+            self.handle_commands();
             if last_turn && drained == 0 && kept.second.is_idle() {
                 let since = *last_since.get_or_insert_with(Instant::now);
                 if decodes || since.elapsed() > LAST_WAIT {
@@ -146,7 +133,7 @@ impl Reader {
     fn drain(
         &self,
         life: &Life,
-        kept: &mut Kept,
+        kept: &mut Persistent,
         source: &mut dyn RecordSource,
         index: &mut arc_swap::Cache<&ArcSwap<Index>, Arc<Index>>,
     ) -> usize {
@@ -158,7 +145,7 @@ impl Reader {
                 return 0;
             }
         }
-        let Kept { pool, filling, in_hand, second } = kept;
+        let Persistent { pool, filling, in_hand, second } = kept;
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
@@ -234,7 +221,7 @@ impl Reader {
     }
 
     /// Sends the batch to every lane if it holds anything.
-    fn hand_on(&self, life: &Life, kept: &mut Kept) {
+    fn hand_on(&self, life: &Life, kept: &mut Persistent) {
         let Some(batch) = kept.filling.take_if(|batch| !batch.flows.is_empty()) else { return };
         self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
         self.counters.batches.fetch_add(1, Relaxed);
@@ -244,10 +231,10 @@ impl Reader {
     }
 
     /// Does what was asked for, between two batches.
-    fn obey(&self) {
+    fn handle_commands(&self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::Cut(answer) => cut_all(&self.lanes, &answer),
+                Command::Snapshot(answer) => self.lanes.request_snapshots(&answer),
                 Command::Change(change) => self.lanes.change(change),
                 Command::Forget(gone) => self.lanes.each(|lane| lane.tell(Item::Forget(Arc::clone(&gone)))),
             }

@@ -1,6 +1,6 @@
 //! An aggregator's thread: takes batches from its lane, counts them, answers cuts.
 //!
-//! What it counts lives in a [`Seat`] that outlives the thread. When a flow makes the metric panic, the seat still
+//! What it counts lives in a [`AggregatorState`] that outlives the thread. When a flow makes the metric panic, the state still
 //! knows the batch and how far it was; the next life goes on behind that one flow, with every counter as it was.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,7 +14,7 @@ use super::{Batch, Item, Life};
 
 /// An aggregator and the batch it is in, kept over the lives of its thread.
 #[derive(Debug)]
-pub struct Seat {
+pub struct AggregatorState {
     work: Mutex<Work>,
     poisoned: AtomicU64,
     counted: AtomicU64,
@@ -34,7 +34,7 @@ struct Work {
     from: usize,
 }
 
-impl Seat {
+impl AggregatorState {
     /// Seats an aggregator.
     pub fn new(aggregator: Aggregator) -> Self {
         let work = Work { aggregator, current: None, position: 0, from: 0 };
@@ -102,14 +102,14 @@ impl Work {
 
 /// Runs until told to stop and nudged, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
 /// Series without a change are looked for every `look_every`, if that is set.
-pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<Duration>) {
-    let mut work = seat.work.lock().unwrap_or_else(PoisonError::into_inner);
+pub fn work(life: &Life, lane: &Receiver<Item>, state: &AggregatorState, look_every: Option<Duration>) {
+    let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
         let killer = work.position;
-        seat.counted.fetch_add(killer.saturating_sub(work.from) as u64, Relaxed);
-        seat.poisoned.fetch_add(1, Relaxed);
-        seat.count(&mut work, killer + 1);
+        state.counted.fetch_add(killer.saturating_sub(work.from) as u64, Relaxed);
+        state.poisoned.fetch_add(1, Relaxed);
+        state.count(&mut work, killer + 1);
     }
     let mut next_look = look_every.map(|every| Instant::now() + every);
     loop {
@@ -119,7 +119,7 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<
         {
             next_look = Some(Instant::now() + every);
             work.aggregator.expire();
-            seat.publish(&work.aggregator);
+            state.publish(&work.aggregator);
         }
         let item = if life.stopping() {
             let Ok(item) = lane.try_recv() else { return };
@@ -135,13 +135,13 @@ pub fn work(life: &Life, lane: &Receiver<Item>, seat: &Seat, look_every: Option<
         match item {
             Item::Batch(batch) => {
                 work.current = Some(batch);
-                seat.count(&mut work, 0);
+                state.count(&mut work, 0);
             }
-            Item::Cut(cut) => cut.answer(work.aggregator.snapshot()),
+            Item::Snapshot(request) => request.answer(work.aggregator.snapshot()),
             Item::Filters(filters) => work.aggregator.set_filters(*filters),
             Item::Forget(gone) => work.aggregator.forget(&gone),
             Item::Wake => continue,
         }
-        seat.publish(&work.aggregator);
+        state.publish(&work.aggregator);
     }
 }

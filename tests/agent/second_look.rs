@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderSeat, Translations};
+use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderState, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
 use webb_decode::nat::{Change, Connection, Conversation, Peer, Translation};
@@ -246,7 +246,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([(NETFILTER, "NETFILTER_DROP")])))),
         decoder_fault: Box::new(|text| panic!("{text}")),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::new(translations, Clock::by_hand(Arc::clone(&clock_ns))),
+        state: ReaderState::new(translations, Clock::by_hand(Arc::clone(&clock_ns))),
     };
     let life = Arc::new(Life::new(components.component("reader")));
     let lives = Arc::clone(&life);

@@ -15,7 +15,7 @@ use webb::actors::decoder::{DecoderActor, DecoderFault};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Finish, aggregator, reader};
-use webb::pipeline::{Commands, Counters, CutDesk, Lane, Lanes, Reader, ReaderSeat, Seat};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_flow::Address;
 use webb_flow::Reasons;
@@ -32,8 +32,8 @@ struct Road {
     components: Components,
     counters: Arc<Counters>,
     lanes: Vec<Arc<Lane>>,
-    seats: Vec<Arc<Seat>>,
-    desk: CutDesk,
+    states: Vec<Arc<AggregatorState>>,
+    collector: SnapshotCollector,
     /// Of the aggregators, and of the reader at last.
     keepers: Vec<Addr<ThreadKeeper>>,
     decoder: Addr<DecoderActor>,
@@ -57,25 +57,25 @@ fn road_with(backoff: Duration) -> Road {
         stall_after: Duration::from_secs(2),
     }));
     let intensity = |name: &str| Intensity::new(components.component(name), Arc::clone(&policy), escalations.clone());
-    let (mut lanes, mut seats, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut lanes, mut states, mut keepers) = (Vec::new(), Vec::new(), Vec::new());
     for config in grammar::parse("tcp flow traffic:sourceContext=pod").unwrap().metrics {
         let name = format!("aggregator/{}", config.name());
         let (lane, items) = Lane::new(components.component(&name));
-        let seat = Arc::new(Seat::new(Aggregator::new(&config)));
-        keepers.push(aggregator::start(items, lane.nudge(), Arc::clone(&seat), None, intensity(&name)));
+        let state = Arc::new(AggregatorState::new(Aggregator::new(&config)));
+        keepers.push(aggregator::start(items, lane.waker(), Arc::clone(&state), None, intensity(&name)));
         lanes.push(Arc::new(lane));
-        seats.push(seat);
+        states.push(state);
     }
     let road_lanes = Arc::new(Lanes::new(lanes.clone()));
     let waker = Waker::new().unwrap();
     let (post, commands) = Commands::new(waker.clone());
-    let desk = CutDesk::new(Arc::clone(&road_lanes), post);
-    let decoder_seat = Arc::new(ArcSwapOption::empty());
+    let collector = SnapshotCollector::new(Arc::clone(&road_lanes), post);
+    let decoder_slot = Arc::new(ArcSwapOption::empty());
     let decoder = DecoderActor::start(
         Reasons::new([]),
         Box::new(|| None),
         Arc::default(),
-        Arc::clone(&decoder_seat),
+        Arc::clone(&decoder_slot),
         intensity("decoder"),
     );
     let fault_to = decoder.clone();
@@ -88,13 +88,13 @@ fn road_with(backoff: Duration) -> Road {
         lanes: road_lanes,
         commands,
         index: Arc::clone(&index),
-        decoder: decoder_seat,
+        decoder: decoder_slot,
         decoder_fault: Box::new(move |text| fault_to.do_send(DecoderFault(text))),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::default(),
+        state: ReaderState::default(),
     };
     keepers.push(reader::start(Arc::new(reader), intensity("reader")));
-    Road { ring, index, components, counters, lanes, seats, desk, keepers, decoder, _turn: turn }
+    Road { ring, index, components, counters, lanes, states, collector, keepers, decoder, _turn: turn }
 }
 
 /// Waits for something that must come true; the bound only ends a test that has failed.
@@ -112,9 +112,9 @@ impl Road {
         until("every record read and counted", || {
             self.ring.is_empty()
                 && self.counters.read.load(Relaxed) == records
-                && self.lanes.iter().zip(&self.seats).all(|(lane, seat)| {
+                && self.lanes.iter().zip(&self.states).all(|(lane, state)| {
                     lane.sent() == self.counters.decoded.load(Relaxed)
-                        && lane.sent() == seat.counted() + seat.poisoned() + lane.skipped()
+                        && lane.sent() == state.counted() + state.poisoned() + lane.skipped()
                 })
         })
         .await;
@@ -122,13 +122,13 @@ impl Road {
 
     /// The sum of a family's series, from a fresh cut.
     fn sum(&mut self, family: &str) -> u64 {
-        assert_eq!(self.desk.cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        assert_eq!(self.collector.collect(Duration::from_secs(5)), 0, "every aggregator answers");
         self.held(family)
     }
 
     /// The same from the last cut, behind a reader that has ended.
     fn final_sum(&mut self, family: &str) -> u64 {
-        assert_eq!(self.desk.final_cut(Duration::from_secs(5)), 0, "every aggregator answers");
+        assert_eq!(self.collector.collect_last(Duration::from_secs(5)), 0, "every aggregator answers");
         self.held(family)
     }
 
@@ -138,7 +138,7 @@ impl Road {
             let column = snapshot.families.iter().position(|spec| spec.name == family)?;
             Some(snapshot.rows(column).map(|(_, value)| value).sum::<u64>())
         };
-        self.desk.snapshots().filter_map(of).sum()
+        self.collector.snapshots().filter_map(of).sum()
     }
 
     async fn finish(self) {
@@ -171,11 +171,11 @@ async fn a_new_index_names_the_next_flow() {
     road.index.store(Arc::new(Index::new([(pod, vec![Address::default()])], index::Policies::default())));
     road.ring.push(1);
     road.at_rest(1).await;
-    assert_eq!(road.desk.cut(Duration::from_secs(5)), 0);
+    assert_eq!(road.collector.collect(Duration::from_secs(5)), 0);
     let named = |snapshot: &webb_metrics::expose::Snapshot| {
         snapshot.rows(0).any(|(labels, _)| labels.contains("default/xwing"))
     };
-    assert!(road.desk.snapshots().any(named));
+    assert!(road.collector.snapshots().any(named));
     road.finish().await;
 }
 
@@ -249,11 +249,11 @@ async fn a_stalled_aggregator_costs_only_what_was_skipped() {
         (last.component.as_str(), last.kind, last.text.as_str()),
         ("aggregator/tcp", "stalled", "no beat for 2 s")
     );
-    assert_eq!(road.desk.cut(Duration::from_millis(300)), 1, "the others answer while it stands still");
+    assert_eq!(road.collector.collect(Duration::from_millis(300)), 1, "the others answer while it stands still");
     assert_eq!((road.held("hubble_tcp_flags_total"), road.held("hubble_flows_processed_total")), (50, 150));
     road.ring.push(100_000);
     until("its lane is full and its neighbours go on", || {
-        road.lanes[0].skipped() > 0 && road.seats[1].counted() == 100_150
+        road.lanes[0].skipped() > 0 && road.states[1].counted() == 100_150
     })
     .await;
     inject::release("aggregator/tcp");

@@ -60,23 +60,23 @@ fn mixed(random: u64) -> String {
 async fn random_reloads_lose_and_double_nothing() {
     let _turn = crate::turn();
     let mut road = road(&mixed(0));
-    let mut desk = road.desk.take().unwrap();
+    let mut collector = road.collector.take().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
     let scraper = std::thread::Builder::new()
         .spawn(move || {
             let (mut cuts, mut last) = (0_u64, 0);
             while !stop.load(Relaxed) {
-                if desk.cut(Duration::from_secs(10)) > 0 {
+                if collector.collect(Duration::from_secs(10)) > 0 {
                     continue;
                 }
-                let of = |family| sum(desk.snapshots(), family).unwrap_or(0);
+                let of = |family| sum(collector.snapshots(), family).unwrap_or(0);
                 let flows = of(FLOWS);
                 assert_eq!(flows, of(FLAGS) + of(PORTS), "all metrics are cut on the same side of a change");
                 assert!(of(PACKETS) <= flows && flows >= last, "counters only grow");
                 (last, cuts) = (flows, cuts + 1);
             }
-            (desk, cuts)
+            (collector, cuts)
         })
         .unwrap();
     let (mut random, mut sent) = (0x9e37_79b9_7f4a_7c15_u64, 0_u64);
@@ -89,11 +89,11 @@ async fn random_reloads_lose_and_double_nothing() {
     }
     road.at_rest(sent).await;
     done.store(true, Relaxed);
-    let (mut desk, cuts) = scraper.join().unwrap();
+    let (mut collector, cuts) = scraper.join().unwrap();
     assert!(cuts > 10, "{cuts} cuts are too few to have met a change");
-    assert_eq!(desk.cut(Duration::from_secs(5)), 0);
-    assert_eq!(sum(desk.snapshots(), FLOWS), Some(sent));
-    assert_eq!(sum(desk.snapshots(), FLAGS).unwrap() + sum(desk.snapshots(), PORTS).unwrap(), sent);
+    assert_eq!(collector.collect(Duration::from_secs(5)), 0);
+    assert_eq!(sum(collector.snapshots(), FLOWS), Some(sent));
+    assert_eq!(sum(collector.snapshots(), FLAGS).unwrap() + sum(collector.snapshots(), PORTS).unwrap(), sent);
     road.finish().await;
 }
 
@@ -103,10 +103,10 @@ async fn a_metric_that_goes_leaves_nothing() {
     let _turn = crate::turn();
     let with = "metrics: [{name: flow}, {name: tcp}]";
     let mut road = road(with);
-    let mut desk = road.desk.take().unwrap();
+    let mut collector = road.collector.take().unwrap();
     let mut cut = |family| {
-        assert_eq!(desk.cut(Duration::from_secs(5)), 0);
-        sum(desk.snapshots(), family)
+        assert_eq!(collector.collect(Duration::from_secs(5)), 0);
+        sum(collector.snapshots(), family)
     };
     road.ring.push(1000);
     road.at_rest(1000).await;
@@ -135,7 +135,7 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
         format!("metrics: [{{name: flow, contextOptions: [{{name: sourceContext, values: [{context}]}}]}}]")
     };
     let mut road = limited(&of("namespace"), Limits { budget: Arc::new(Budget::new(1)), ..Limits::default() });
-    let mut desk = road.desk.take().unwrap();
+    let mut collector = road.collector.take().unwrap();
     road.ring.push(10);
     road.at_rest(10).await;
     inject::hold("aggregator/flow");
@@ -143,7 +143,7 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     until("the old one stands still in a batch", || inject::is_held("aggregator/flow")).await;
     let (ring, fleet, old) = (road.ring.clone(), Arc::clone(&road.fleet), road.fleet.lanes().list()[0].id());
     let feed = move || {
-        let counted = || fleet.members().iter().any(|(_, now)| now.lane.id() != old && now.seat.counted() >= 10);
+        let counted = || fleet.members().iter().any(|(_, now)| now.lane.id() != old && now.state.counted() >= 10);
         let mut pushed = 0;
         while !counted() {
             ring.push(1);
@@ -157,8 +157,8 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     // Returns when the old one is gone.
     road.becomes(&of("pod")).await;
     road.at_rest(20 + feed.join().unwrap()).await;
-    assert_eq!(desk.cut(Duration::from_secs(5)), 0);
-    let rows: Vec<_> = desk.snapshots().flat_map(|snapshot| snapshot.rows(0).collect::<Vec<_>>()).collect();
+    assert_eq!(collector.collect(Duration::from_secs(5)), 0);
+    let rows: Vec<_> = collector.snapshots().flat_map(|snapshot| snapshot.rows(0).collect::<Vec<_>>()).collect();
     assert!(rows.len() == 1 && rows[0].0.contains("source=\"default/xwing\""), "{rows:?}");
     road.finish().await;
 }
@@ -169,10 +169,10 @@ async fn series_go_with_their_pods() {
     let _turn = crate::turn();
     let labelled = "{name: labelsContext, values: [source_namespace, source_pod]}";
     let mut road = road(&format!("metrics: [{{name: flow}}, {{name: tcp, contextOptions: [{labelled}]}}]"));
-    let mut desk = road.desk.take().unwrap();
+    let mut collector = road.collector.take().unwrap();
     let mut cut = |family| {
-        assert_eq!(desk.cut(Duration::from_secs(5)), 0);
-        sum(desk.snapshots(), family)
+        assert_eq!(collector.collect(Duration::from_secs(5)), 0);
+        sum(collector.snapshots(), family)
     };
     road.ring.push(10);
     road.at_rest(10).await;

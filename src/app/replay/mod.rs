@@ -1,5 +1,6 @@
 //! `webb replay`: flows of files through the same metrics and the same exposition as the agent's.
 
+mod exposition;
 mod metrics;
 mod serve;
 
@@ -11,8 +12,9 @@ use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_flowlog::progress::Progress;
 use webb_flowlog::{Counts, Line, Reader, cardinality, lines, open};
 use webb_metrics::Aggregator;
-use webb_metrics::expose::{Family, Kind, Snapshot, openmetrics, server, text};
+use webb_metrics::expose::{Family, Kind, server};
 
+use self::exposition::Exposition;
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 
 /// So many bad lines are named; the rest is only counted.
@@ -50,7 +52,7 @@ pub fn replay(arguments: &ReplayArgs, out: &mut dyn Write) -> io::Result<Exit> {
         out.write_all(&exposition.render(arguments.format))?;
     }
     out.flush()?;
-    Ok(if incomplete { Exit::NoInput } else { Exit::Asked })
+    Ok(if incomplete { Exit::NoInput } else { Exit::Success })
 }
 
 struct Replay {
@@ -149,22 +151,4 @@ fn lost_events(counts: &Counts) -> Family {
         }
     }
     family
-}
-
-/// All that was counted.
-#[derive(Debug)]
-struct Exposition {
-    snapshots: Vec<Snapshot>,
-    families: Vec<Family>,
-}
-
-impl Exposition {
-    fn render(&self, format: ReplayFormat) -> Vec<u8> {
-        let mut out = Vec::new();
-        match format {
-            ReplayFormat::Text => text::render(&self.snapshots, &self.families, &mut out),
-            ReplayFormat::Openmetrics => openmetrics::render(&self.snapshots, &self.families, &mut out),
-        }
-        out
-    }
 }

@@ -8,7 +8,7 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use webb_metrics::expose::negotiate::negotiate;
 
-use super::Exposition;
+use super::exposition::Exposition;
 use crate::cli::ReplayFormat;
 
 #[derive(Debug, Clone)]

@@ -21,7 +21,7 @@ use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
 use webb::actors::restart::{Intensity, Policy};
 use webb::http::{LostEvents, Scrape, metrics_routes};
-use webb::pipeline::{self, Command, Commands, CutDesk, Lane, Lanes};
+use webb::pipeline::{self, Command, Commands, Lane, Lanes, SnapshotCollector};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
 use webb::tls::TlsFiles;
@@ -84,12 +84,12 @@ pub(crate) fn serve(
     let components = Components::default();
     let (lane, _items) = Lane::new(components.component("aggregator/test"));
     let (post, commands) = Commands::new(Waker::new().unwrap());
-    let desk = CutDesk::new(Arc::new(Lanes::new(vec![Arc::new(lane)])), post);
+    let collector = SnapshotCollector::new(Arc::new(Lanes::new(vec![Arc::new(lane)])), post);
     let road = Arc::new(Road::default());
     let shown = Arc::clone(&road);
     let counting = std::thread::spawn(move || walk(aggregator, count, &commands, &shown));
     let own = SelfMetrics::new().unwrap();
-    let scrape = Arc::new(Scrape::new(desk, own, Box::new(Nothing), min_interval, Duration::from_secs(20)));
+    let scrape = Arc::new(Scrape::new(collector, own, Box::new(Nothing), min_interval, Duration::from_secs(20)));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let component = components.component("http/metrics");
@@ -131,7 +131,7 @@ fn walk(
     road: &Road,
 ) {
     while !road.stop.load(Relaxed) {
-        while let Ok(Command::Cut(answer)) = commands.try_recv() {
+        while let Ok(Command::Snapshot(answer)) = commands.try_recv() {
             let began = Instant::now();
             let _late = answer.send(pipeline::Answer::Series(0, aggregator.snapshot()));
             let pause = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);

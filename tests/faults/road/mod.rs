@@ -14,7 +14,7 @@ use webb::actors::fleet::{Fleet, Yard};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Directory, Finish, reader};
-use webb::pipeline::{Commands, Counters, CutDesk, Reader, ReaderSeat};
+use webb::pipeline::{Commands, Counters, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
@@ -32,7 +32,7 @@ pub(crate) struct Road {
     pub(crate) counters: Arc<Counters>,
     pub(crate) commands: Commands,
     pub(crate) fleet: Arc<Fleet>,
-    pub(crate) desk: Option<CutDesk>,
+    pub(crate) collector: Option<SnapshotCollector>,
     pub(crate) intensity: Box<dyn Fn(&str) -> Intensity>,
     pub(crate) reader: Addr<ThreadKeeper>,
     pub(crate) current: Dynamic,
@@ -75,7 +75,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
     };
     let current = dynamic(metrics);
     let (fleet, lanes) = Fleet::start(yard, current.metrics.iter().map(|listed| &listed.config), commands.clone());
-    let desk = CutDesk::new(Arc::clone(&lanes), commands.clone());
+    let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::Kind::Pod, true, &spec);
     let (counters, ring) = (Arc::new(Counters::default()), MemoryRing::default());
@@ -88,7 +88,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         decoder: Arc::new(ArcSwapOption::from_pointee(Decoder::new(Reasons::new([])))),
         decoder_fault: Box::new(|text| panic!("{text}")),
         counters: Arc::clone(&counters),
-        seat: ReaderSeat::default(),
+        state: ReaderState::default(),
     };
     let reader = reader::start(Arc::new(reader), intensity("reader"));
     Road {
@@ -97,7 +97,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         counters,
         commands,
         fleet: Arc::new(fleet),
-        desk: Some(desk),
+        collector: Some(collector),
         intensity: Box::new(intensity),
         reader,
         current,
@@ -128,7 +128,7 @@ impl Road {
                 && self.counters.read.load(Relaxed) == records
                 && self.counters.flows.load(Relaxed) == records
                 && self.fleet.members().iter().all(|(_, member)| {
-                    member.lane.sent() == member.seat.counted() + member.seat.poisoned() + member.lane.skipped()
+                    member.lane.sent() == member.state.counted() + member.state.poisoned() + member.lane.skipped()
                 })
         })
         .await;

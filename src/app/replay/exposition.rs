@@ -1,0 +1,23 @@
+//! What the files' flows counted, in the formats that it is printed and served in.
+
+use webb_metrics::expose::{Family, Snapshot, openmetrics, text};
+
+use crate::cli::ReplayFormat;
+
+/// All that was counted.
+#[derive(Debug)]
+pub(super) struct Exposition {
+    pub(super) snapshots: Vec<Snapshot>,
+    pub(super) families: Vec<Family>,
+}
+
+impl Exposition {
+    pub(super) fn render(&self, format: ReplayFormat) -> Vec<u8> {
+        let mut out = Vec::new();
+        match format {
+            ReplayFormat::Text => text::render(&self.snapshots, &self.families, &mut out),
+            ReplayFormat::Openmetrics => openmetrics::render(&self.snapshots, &self.families, &mut out),
+        }
+        out
+    }
+}

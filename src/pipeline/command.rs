@@ -1,0 +1,46 @@
+//! Requests to the reader, handled between two batches.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use webb_metrics::Gone;
+
+use super::lanes::Change;
+use super::snapshot::Answer;
+use crate::records::Waker;
+
+/// Requests that may wait for the reader.
+const WAITING: usize = 16;
+
+/// A request to the reader.
+#[derive(Debug)]
+pub enum Command {
+    /// Requests the series of every lane; answers go here.
+    Snapshot(Sender<Answer>),
+    /// Changes the lanes.
+    Change(Change),
+    /// Has every aggregator remove the series of these deleted pods.
+    Forget(Arc<Gone>),
+}
+
+/// The sending end of the reader's requests.
+#[derive(Debug, Clone)]
+pub struct Commands {
+    to: Sender<Command>,
+    waker: Waker,
+}
+
+impl Commands {
+    /// Both ends; posting wakes the reader by `waker`.
+    pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
+        let (to, requests) = bounded(WAITING);
+        (Self { to, waker }, requests)
+    }
+
+    /// Posts a request; gives it back if the reader has too many already, or is gone.
+    pub fn post(&self, command: Command) -> Result<(), Command> {
+        self.to.try_send(command).map_err(TrySendError::into_inner)?;
+        self.waker.wake();
+        Ok(())
+    }
+}
