@@ -66,7 +66,8 @@ Examples:
 Environment:
   WEBB_CONFIG      as --config
   WEBB_<KEY>       any key of the file, in capitals, `__` between group and key:
-                   WEBB_RINGS__FLOW_BYTES=16MiB, WEBB_INTERFACES__NODE='eth0 eth1'
+                   WEBB_RINGS__FLOW_BYTES=16MiB, WEBB_INTERFACES__NODE='eth0 eth1';
+                   a name that is nearly such a one is warned of, any other is not webb's
   NODE_NAME        the node's name where none is configured
   Flags win over variables, variables over the file, the file over defaults.
 

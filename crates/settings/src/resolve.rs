@@ -18,6 +18,9 @@ use super::value::{CheckMetrics, Value, clean, json};
 use super::yaml;
 use crate::file::{self, FileError};
 
+/// What the variables of all keys begin with.
+const PREFIX: &str = "WEBB_";
+
 /// The environment of the process. Passed in, so that this module reads no global state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Environment {
@@ -147,14 +150,13 @@ impl Resolved {
 
     fn apply_variables(&mut self, environment: &Environment, problems: &mut Vec<Problem>) {
         let names: Vec<String> = KEYS.iter().map(Key::variable).collect();
-        for (name, text) in environment.variables.iter().filter(|(name, _)| name.starts_with("WEBB_")) {
+        for (name, text) in environment.variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
             if let Some(key) = names.iter().position(|known| known == name).and_then(|at| KEYS.get(at)) {
                 // An empty variable is how manifests write "not set".
                 if !text.is_empty() {
                     self.apply(key, Value::Text(text.clone()), Origin::Variable(name.clone()), problems);
                 }
-            } else if name != "WEBB_CONFIG" && !service_link(name) {
-                let help = did_you_mean(name, names.iter().map(String::as_str));
+            } else if let Some(help) = mistaken(name, &names) {
                 let origin = Origin::Variable(clean(name));
                 self.warnings.push(Problem::new(origin, "no key has this name; it is ignored").with_help(help));
             }
@@ -307,7 +309,24 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
+/// What may help with a variable that no key has, if it looks like one of a key: it has the `__` that stands between
+/// group and key, it is nearly such a name, or it is a key's without the group. All others with this prefix (`WEBB_ROOT`
+/// of a script) are other programs'.
+fn mistaken(name: &str, names: &[String]) -> Option<String> {
+    if name == "WEBB_CONFIG" || service_link(name) {
+        return None;
+    }
+    // Without the prefix, which makes any two of them alike.
+    let key = |name| str::strip_prefix(name, PREFIX).unwrap_or_default();
+    let without_group = names.iter().find(|known| key(known).rsplit("__").next() == Some(key(name)));
+    let help = match without_group {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => did_you_mean(key(name), names.iter().map(|known| key(known))).replacen('`', &format!("`{PREFIX}"), 1),
+    };
+    (!help.is_empty() || key(name).contains("__")).then_some(help)
+}
+
 /// True for the variables that Kubernetes sets in every pod when a Service is called `webb`.
 fn service_link(name: &str) -> bool {
-    name.strip_prefix("WEBB_").is_some_and(|rest| rest.starts_with("SERVICE_") || rest.starts_with("PORT"))
+    name.strip_prefix(PREFIX).is_some_and(|rest| rest.starts_with("SERVICE_") || rest.starts_with("PORT"))
 }

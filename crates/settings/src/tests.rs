@@ -126,19 +126,30 @@ fn nothing_sets_nothing() {
     assert_eq!(resolved.settings.node_name, "host-1");
 }
 
-/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb are no mistake.
+/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb are no mistake, nor are
+/// those of scripts and images that only begin alike.
 #[test]
 fn unknown_variables_warn() {
-    let variables = [
-        ("WEBB_LOG_LEVEL", "debug"),
-        ("WEBB_SERVICE_HOST", "10.0.0.1"),
-        ("WEBB_PORT_9965_TCP", "x"),
-        ("WEBB_CONFIG", "f"),
-    ];
-    let resolved = resolve(None, &environment(&variables), &[]).unwrap();
-    let [warning] = resolved.warnings.as_slice() else { panic!("{:?}", resolved.warnings) };
-    assert_eq!(warning.origin, Origin::Variable("WEBB_LOG_LEVEL".to_owned()));
-    assert_eq!(warning.help, "did you mean `WEBB_LOG__LEVEL`?");
+    for (name, help) in [
+        ("WEBB_LOG_LEVEL", Some("did you mean `WEBB_LOG__LEVEL`?")),
+        ("WEBB_METRIC_LISTEN", Some("did you mean `WEBB_METRICS_LISTEN`?")),
+        ("WEBB_FLOW_BYTES", Some("did you mean `WEBB_RINGS__FLOW_BYTES`?")),
+        ("WEBB_NO__SUCH_THING", Some("")),
+        ("WEBB_SERVICE_HOST", None),
+        ("WEBB_PORT_9965_TCP", None),
+        ("WEBB_CONFIG", None),
+        ("WEBB_ROOT", None),
+        ("WEBB_IMAGE", None),
+        ("WEBB_VERSION", None),
+        ("WEBB_", None),
+    ] {
+        let warnings = resolve(None, &environment(&[(name, "x")]), &[]).unwrap().warnings;
+        let found = warnings.first().map(|warning| {
+            assert_eq!(warning.origin, Origin::Variable(name.to_owned()));
+            warning.help.as_str()
+        });
+        assert_eq!((found, warnings.len()), (help, usize::from(help.is_some())), "{name}");
+    }
 }
 
 /// Without any name the node's metrics could not be told apart.
