@@ -18,7 +18,7 @@ use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// It did what it was asked to.
+    /// Success.
     Success = 0,
     /// The command line or the configuration is wrong.
     Configuration = 64,
@@ -264,7 +264,7 @@ impl Cli {
     /// [`Exit::Success`] after help or version, [`Exit::Configuration`] after a mistake.
     pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, Exit> {
         Self::try_parse_from(arguments).map_err(|error| {
-            // If the terminal is gone there is nobody left to tell.
+            // If the terminal is gone there is nothing left to do.
             let _printed = error.print();
             if error.use_stderr() { Exit::Configuration } else { Exit::Success }
         })

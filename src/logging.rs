@@ -48,7 +48,7 @@ impl LogControl {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    // The web server announces each of its workers; that is no news to anyone.
+    // The web server announces each of its workers, which is of no use.
     EnvFilter::try_new(format!("actix_server=warn,{filter}"))
         .map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
 }

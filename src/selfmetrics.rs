@@ -251,7 +251,7 @@ impl Rows {
     }
 }
 
-/// Fills rows when asked. Called by a scrape, so it must not wait for anybody.
+/// Fills rows. Called by a scrape, so it must not block.
 pub type Source = Box<dyn Fn(&mut Rows) + Send + Sync>;
 
 struct Reading {

@@ -1,4 +1,4 @@
-//! Certificates for a listener, read from files that somebody else replaces (hubble-contract §3.7).
+//! Certificates for a listener, read from files that are replaced by other programs (hubble-contract §3.7).
 //!
 //! The files are followed together ([`webb_settings::file`]): a new set is used from the next handshake on, connections that are
 //! open stay as they are, and a set that does not fit together (a certificate that came before its key) changes nothing.

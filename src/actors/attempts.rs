@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use crate::bpf_loader::AttachError;
 
 /// The wait before the second attempt. It doubles with each one that follows.
-const FIRST: Duration = Duration::from_secs(1);
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
 
 /// The longest wait between two attempts.
-const LONGEST: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// The interfaces that are waited for, by index.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Attempts {
     pub(super) fn failed(&mut self, index: u32, error: &AttachError, now: Instant) -> bool {
         let text = error.to_string();
         let before = self.0.get(&index);
-        let wait = before.map_or(FIRST, |before| (before.wait * 2).min(LONGEST));
+        let wait = before.map_or(MIN_BACKOFF, |before| (before.wait * 2).min(MAX_BACKOFF));
         let news = before.is_none_or(|before| before.error != text);
         let next = (!error.is_final()).then(|| now + wait);
         self.0.insert(index, Failed { error: text, next, wait });
@@ -96,7 +96,7 @@ mod tests {
         assert!(attempts.failed(7, &error, now));
         assert!(!attempts.failed(7, &error, now), "not news any more");
         assert_eq!(attempts.next(), None);
-        assert!(attempts.due(now + LONGEST * 100).is_empty());
+        assert!(attempts.due(now + MAX_BACKOFF * 100).is_empty());
         assert!(attempts.errors().all(|error| error.contains("tun0")));
     }
 }

@@ -21,7 +21,7 @@ use super::restart::Intensity;
 use super::{Finish, Restart};
 
 /// How often the file is looked at (hubble-contract §2.5.4).
-const LOOK: Duration = Duration::from_secs(10);
+const FILE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Asks for a look at the file now, as SIGHUP does.
 #[derive(Debug, Clone, Copy, Message)]
@@ -131,7 +131,7 @@ impl Actor for Configurator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.intensity.component().set_state(State::Up, "");
-        ctx.run_interval(LOOK, Self::look);
+        ctx.run_interval(FILE_POLL_INTERVAL, Self::look);
         self.look(ctx);
     }
 }

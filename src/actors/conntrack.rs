@@ -1,7 +1,7 @@
-//! Keeps the thread that follows the kernel's connection tracking.
+//! Supervises the thread that follows the kernel's connection tracking.
 //!
-//! Without it services are named, and who answers for them is not: the agent goes on with less, says so, and tries
-//! again. That is no fault, so it does not count towards giving up.
+//! Without it a service has its name and the pod behind it has none: the component is degraded, and opening the socket
+//! is retried. That is no fault, so it does not count towards giving up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use crate::conntrack::{ConntrackError, Follower};
 use crate::pipeline::Life;
 
 /// How long to wait before listening is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Starts to follow.
 pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
     let component = Arc::clone(intensity.component());
-    let bell = follower.bell.clone();
+    let waker = follower.waker.clone();
     let body = move |life: &Life| {
         while !life.stopping() {
             if let Err(error) = follow(&follower, life, &component)
@@ -37,7 +37,7 @@ pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
         }
         Ok(())
     };
-    ThreadKeeper::start(Arc::new(body), Arc::new(move || bell.wake()), intensity)
+    ThreadKeeper::start(Arc::new(body), Arc::new(move || waker.wake()), intensity)
 }
 
 fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(), ConntrackError> {
@@ -60,8 +60,8 @@ fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(),
 }
 
 fn pause(life: &Life) {
-    let until = Instant::now() + RETRY;
+    let until = Instant::now() + RETRY_INTERVAL;
     while !life.stopping() && Instant::now() < until {
-        life.wait(RETRY);
+        life.wait(RETRY_INTERVAL);
     }
 }

@@ -28,7 +28,7 @@ pub struct DecoderFault(pub String);
 pub type Reread = Box<dyn FnMut() -> Option<Reasons> + Send>;
 
 /// How often it is looked whether a reason was missed: of a module that was loaded after the agent had started.
-const LOOK: Duration = Duration::from_secs(10);
+const REASONS_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps the decoder.
 pub struct DecoderActor {
@@ -91,7 +91,7 @@ impl Actor for DecoderActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         guard(self, ctx, |actor, ctx| {
-            ctx.run_interval(LOOK, |actor, ctx| {
+            ctx.run_interval(REASONS_POLL_INTERVAL, |actor, ctx| {
                 guard(actor, ctx, |actor, _| actor.look());
             });
             actor.install();

@@ -21,7 +21,7 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Takes in an index that is published at `now`. Each must be seen, and once: it tells what it changed.
+    /// Records the deletions and arrivals of an index that is published at `now`. Each index must be passed once.
     pub fn see(&mut self, index: &Index, now: Instant) {
         let changes = index.changes();
         for pod in &changes.went {
@@ -32,9 +32,10 @@ impl Departures {
         }
     }
 
-    /// The pods whose time is up at `now`; none if there is nobody. They stay due until [`Departures::forget`].
+    /// The pods that have been deleted for the grace period at `now`, if there are any. They stay due until
+    /// [`Departures::forget`].
     ///
-    /// A pod whose name nobody ever asked for has no series, so it is not among them.
+    /// A pod whose name was never interned has no series, so it is not among them.
     pub fn due(&mut self, now: Instant) -> Option<Gone> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
         let symbols = |pod: &Key| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
@@ -44,7 +45,7 @@ impl Departures {
         (!gone.is_empty()).then_some(gone)
     }
 
-    /// Forgets the pods that were due at `now`: somebody has removed their series.
+    /// Forgets the pods that were due at `now`, once their series have been removed.
     pub fn forget(&mut self, now: Instant) {
         self.away.retain(|_, since| now.duration_since(*since) < GRACE);
     }

@@ -25,7 +25,7 @@ use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lane
 pub struct Yard {
     /// Where their components are listed.
     pub components: Components,
-    /// Where their restarts can be asked for.
+    /// Receives requests for restarts.
     pub directory: Directory,
     /// How often they may restart.
     pub policy: SharedPolicy,
@@ -139,7 +139,7 @@ impl Fleet {
             for share in &shares {
                 share.give_up();
             }
-            // Nobody waits if the agent is stopping.
+            // The caller is gone if the agent is stopping.
             let _gone = done.send(());
         });
         self.post(Command::Change(pipeline::Change { lanes, tell, done })).await;

@@ -6,26 +6,26 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// How often it is verified that the programs are where they were attached.
-pub(super) const VERIFY: Duration = Duration::from_secs(5);
+pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// After how long that is verified first.
-const SOON: Duration = Duration::from_millis(200);
+const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// How long a gap is spoken of after its end.
-const RECENT: Duration = Duration::from_mins(10);
+const REPORTED_FOR: Duration = Duration::from_mins(10);
 
 /// Gaps that are remembered after their end.
-const MOST: usize = 16;
+const MAX_REMEMBERED: usize = 16;
 
 /// Interfaces that are named.
-const SHOWN: usize = 5;
+const MAX_NAMES_SHOWN: usize = 5;
 
 /// The wait before a place is taken that was taken once and lost again. It doubles each time: another agent may insist
 /// on the same place.
-const RETAKE: Duration = VERIFY;
+const MIN_RETAKE_BACKOFF: Duration = VERIFY_INTERVAL;
 
 /// The longest wait before that.
-const RETAKE_LONGEST: Duration = Duration::from_mins(5);
+const MAX_RETAKE_BACKOFF: Duration = Duration::from_mins(5);
 
 /// Why packets could pass unseen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,13 +118,13 @@ impl Gaps {
             open: HashMap::new(),
             recent: VecDeque::new(),
             retakes: HashMap::new(),
-            next: now + VERIFY,
+            next: now + VERIFY_INTERVAL,
         }
     }
 
     /// Has the attachments verified soon.
     pub(super) fn soon(&mut self, now: Instant) {
-        self.next = self.next.min(now + SOON);
+        self.next = self.next.min(now + DEBOUNCE);
     }
 
     /// An interface was attached to, and had counted so many packets just before.
@@ -141,7 +141,7 @@ impl Gaps {
         // What has passed since the mending was seen.
         let last = if gap.mended { Some(0) } else { passed };
         gap.add(last);
-        if self.recent.len() == MOST {
+        if self.recent.len() == MAX_REMEMBERED {
             self.recent.pop_front();
         }
         self.recent.push_back((gap.clone(), now));
@@ -183,11 +183,11 @@ impl Gaps {
         if reason == Reason::Removed {
             return true;
         }
-        let before = self.retakes.get(&index).filter(|(next, _)| now.saturating_duration_since(*next) < RECENT);
+        let before = self.retakes.get(&index).filter(|(next, _)| now.saturating_duration_since(*next) < REPORTED_FOR);
         if before.is_some_and(|(next, _)| now < *next) {
             return false;
         }
-        let wait = before.map_or(RETAKE, |(_, wait)| (*wait * 2).min(RETAKE_LONGEST));
+        let wait = before.map_or(MIN_RETAKE_BACKOFF, |(_, wait)| (*wait * 2).min(MAX_RETAKE_BACKOFF));
         self.retakes.insert(index, (now + wait, wait));
         true
     }
@@ -201,7 +201,7 @@ impl Gaps {
 
     /// What is to be said of gaps that last and of recent ones; none if there are none.
     pub(super) fn complaint(&mut self, now: Instant) -> Option<String> {
-        self.recent.retain(|(_, ended)| now.saturating_duration_since(*ended) < RECENT);
+        self.recent.retain(|(_, ended)| now.saturating_duration_since(*ended) < REPORTED_FOR);
         let mut parts: Vec<String> = Reason::ALL.into_iter().filter_map(|reason| self.lasting(reason)).collect();
         parts.extend(self.over());
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -211,8 +211,8 @@ impl Gaps {
         let mut names: Vec<&str> =
             self.open.values().filter(|gap| gap.reason == reason).map(|gap| gap.name.as_str()).collect();
         names.sort_unstable();
-        let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-        let more = names.len().saturating_sub(SHOWN);
+        let shown = names.iter().take(MAX_NAMES_SHOWN).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().saturating_sub(MAX_NAMES_SHOWN);
         let more = if more == 0 { String::new() } else { format!(" and {more} more") };
         (!names.is_empty()).then(|| format!("at {shown}{more} {}", reason.text()))
     }
@@ -230,7 +230,7 @@ impl Gaps {
             "in the last {} minutes something else has removed the programs from interfaces {} times and placed others \
              before them {} times (last: {}); they are in their places again, and up to {packets} packets were not \
              seen{unknown}",
-            RECENT.as_secs() / 60,
+            REPORTED_FOR.as_secs() / 60,
             of(Reason::Removed),
             of(Reason::Displaced),
             last.name,
@@ -277,12 +277,12 @@ mod tests {
         let said = gaps.complaint(now).unwrap();
         assert!(said.contains("1 times and placed others before them 0 times (last: veth7)"), "{said}");
         assert!(said.ends_with("up to 60 packets were not seen"), "{said}");
-        assert_eq!(gaps.complaint(now + RECENT), None);
+        assert_eq!(gaps.complaint(now + REPORTED_FOR), None);
         for _ in 0..100 {
             gaps.broken(7, "veth7", Reason::Removed);
             gaps.intact(7, Some(500), now);
         }
-        assert_eq!(gaps.recent.len(), MOST);
+        assert_eq!(gaps.recent.len(), MAX_REMEMBERED);
     }
 
     /// An interface that was never seen intact has its count of just before it was attached to; without that, how many
@@ -337,9 +337,9 @@ mod tests {
             now = next;
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300]);
-        now += RECENT;
+        now += REPORTED_FOR;
         assert!(gaps.may_mend(7, Reason::Displaced, now));
-        assert_eq!(gaps.retakes[&7].1, RETAKE);
+        assert_eq!(gaps.retakes[&7].1, MIN_RETAKE_BACKOFF);
     }
 
     /// Many interfaces are not all named.

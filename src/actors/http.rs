@@ -25,7 +25,7 @@ use super::{Finish, Restart};
 use crate::tls::TlsFiles;
 
 /// How often certificate files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Adds routes to a server; called once for each of its workers.
 pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
@@ -100,7 +100,7 @@ impl HttpActor {
             self.intensity.component().set_state(State::Up, "");
         } else {
             self.look(ctx);
-            ctx.run_interval(LOOK, Self::look);
+            ctx.run_interval(CERTIFICATE_POLL_INTERVAL, Self::look);
         }
         ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
             if !actor.finishing && !actor.down {

@@ -131,7 +131,7 @@ impl ThreadKeeper {
 
     fn finished(&mut self) {
         for waiting in self.waiting.drain(..) {
-            // Whoever asked may have run out of patience.
+            // The caller may have timed out.
             let _gone = waiting.send(());
         }
     }

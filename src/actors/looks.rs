@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant};
 
 /// The time between two looks without a message. TCX sends none for its programs.
-const NOW_AND_THEN: Duration = Duration::from_secs(2);
+const POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The least time between two looks: a burst of messages costs a few.
-const PACE: Duration = Duration::from_millis(20);
+const MIN_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The next look and the last.
 #[derive(Debug)]
@@ -24,13 +24,13 @@ impl Looks {
 
     /// Something may have changed.
     pub(super) fn soon(&mut self, now: Instant) {
-        let allowed = self.last.map_or(now, |last| now.max(last + PACE));
+        let allowed = self.last.map_or(now, |last| now.max(last + MIN_INTERVAL));
         self.next = self.next.min(allowed);
     }
 
     /// There was a look.
     pub(super) fn done(&mut self, now: Instant) {
-        (self.last, self.next) = (Some(now), now + NOW_AND_THEN);
+        (self.last, self.next) = (Some(now), now + POLL_INTERVAL);
     }
 
     pub(super) fn next(&self) -> Instant {
@@ -50,7 +50,7 @@ mod tests {
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
         let mut looks = Looks::new(start);
         looks.done(at(0));
-        assert_eq!(looks.next(), start + NOW_AND_THEN);
+        assert_eq!(looks.next(), start + POLL_INTERVAL);
         looks.soon(at(1000));
         assert_eq!(looks.next(), at(1000), "at once");
         looks.done(at(1001));

@@ -1,5 +1,5 @@
-//! Who keeps what running: one supervised actor for each stage of the road, named after it, and the devices of
-//! supervision ([`guard`], [`keeper`], [`restart`]).
+//! Supervision: one actor for each stage of the pipeline, named after it, and what restarts them ([`guard`],
+//! [`keeper`], [`restart`]).
 //!
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics

@@ -22,7 +22,7 @@ use webb_decode::OneSided;
 use webb_flow::fault::{Component, State, inject};
 
 use super::attempts::Attempts;
-use super::gaps::{GapCounters, Gaps, VERIFY};
+use super::gaps::{GapCounters, Gaps, VERIFY_INTERVAL};
 use super::keeper::{Failure, ThreadKeeper};
 use super::looks::Looks;
 use super::network::Network;
@@ -32,10 +32,10 @@ use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
 
 /// How long the thread waits for a change at most.
-const TURN: Duration = Duration::from_secs(1);
+const EVENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Errors that are said one by one; the rest as a number.
-const SHOWN: usize = 5;
+const MAX_NAMES_SHOWN: usize = 5;
 
 /// The probes and the interfaces they are to be on; shared by all lives of the thread.
 #[derive(Debug)]
@@ -231,7 +231,7 @@ impl Watch {
                     self.try_adjust(interface, &watch, &mut seen).await?;
                 }
             }
-            let wait = seen.due().saturating_duration_since(Instant::now()).min(TURN);
+            let wait = seen.due().saturating_duration_since(Instant::now()).min(EVENT_WAIT);
             tokio::select! {
                 change = watch.next() => self.follow_one(change?, &watch, &mut seen).await?,
                 () = self.wake.notified() => {}
@@ -268,7 +268,7 @@ impl Watch {
         Ok(())
     }
 
-    /// Drops links to interfaces that went while nobody looked.
+    /// Drops links to interfaces that went between two events.
     fn forget_others(&self, seen: &Seen) {
         let mut probes = self.probes();
         let gone: Vec<u32> =
@@ -343,7 +343,7 @@ impl Watch {
             self.warn_of_doubles(seen);
         }
         if seen.gaps.next <= now {
-            seen.gaps.next = now + VERIFY;
+            seen.gaps.next = now + VERIFY_INTERVAL;
             self.verify(watch, seen).await?;
         }
         Ok(())
@@ -383,9 +383,9 @@ impl Watch {
         let mut missing: Vec<String> = self.probes().degraded();
         let mut errors: Vec<&str> = seen.attempts.errors().collect();
         errors.sort_unstable();
-        missing.extend(errors.iter().take(SHOWN).map(|error| (*error).to_owned()));
-        if errors.len() > SHOWN {
-            missing.push(format!("{} more interfaces are not watched", errors.len() - SHOWN));
+        missing.extend(errors.iter().take(MAX_NAMES_SHOWN).map(|error| (*error).to_owned()));
+        if errors.len() > MAX_NAMES_SHOWN {
+            missing.push(format!("{} more interfaces are not watched", errors.len() - MAX_NAMES_SHOWN));
         }
         let now = Instant::now();
         missing.extend(seen.unseen.clone());

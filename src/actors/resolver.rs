@@ -26,28 +26,28 @@ use super::restart::Intensity;
 use crate::pipeline::{Command, Commands, Life};
 
 /// How often a manifest is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const MANIFEST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How often the thread shows that it lives and looks whether it should not.
-const TEND: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What comes together within this goes into one index.
-const GATHER: Duration = Duration::from_millis(20);
+const DEBOUNCE: Duration = Duration::from_millis(20);
 
 /// How long after one index the next may be published.
-const PUBLISH: Duration = Duration::from_millis(200);
+const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
 /// How long names are waited for before the agent goes on without.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a source that is wanted and missing is looked for.
-const SEARCH: Duration = Duration::from_secs(5);
+const SOURCE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often it is looked whether every pod of this node is watched. What is amiss twice in turn is said.
-const COVER: Duration = Duration::from_secs(10);
+const COVERAGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Problems of a manifest that are logged one by one; the rest as a number.
-const SHOWN: usize = 20;
+const MAX_PROBLEMS_LOGGED: usize = 20;
 
 /// What the resolver knows; shared by all lives of its thread.
 #[derive(Debug)]
@@ -64,7 +64,7 @@ pub struct Names {
     network_seen: AtomicU64,
     /// When it is looked next whether all pods are watched, and what was found last.
     covered: Mutex<(Option<Instant>, Coverage)>,
-    /// Leads to the reader, which tells the aggregators what pods are gone.
+    /// Commands to the reader, which forwards deleted pods to the aggregators.
     reader: Commands,
     /// Whether the API server is the source, and how its watches go.
     watching: AtomicBool,
@@ -80,7 +80,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names for a node, read from one of `sources`, published to `index`. What pods are gone is told to `reader`.
+    /// Names for a node, read from one of `sources`, published to `index`. Deleted pods are sent to `reader`.
     pub fn new(
         settings: cluster::Settings,
         sources: Sources,
@@ -147,12 +147,15 @@ impl Names {
         self.departed.load(Relaxed)
     }
 
-    /// Waits until the names are complete, at most [`PATIENCE`].
+    /// Waits until the names are complete, at most [`INITIAL_SYNC_TIMEOUT`].
     pub async fn first_look(&self) {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + INITIAL_SYNC_TIMEOUT;
         while !self.complete.load(Relaxed) {
             if Instant::now() >= until {
-                tracing::warn!("names are not complete after {} s; going on all the same", PATIENCE.as_secs());
+                tracing::warn!(
+                    "names are not complete after {} s; going on all the same",
+                    INITIAL_SYNC_TIMEOUT.as_secs()
+                );
                 return;
             }
             sleep(Duration::from_millis(10)).await;
@@ -173,12 +176,12 @@ impl Names {
     }
 
     fn take(&self, Manifest { objects, problems, further_problems, strange }: Manifest) {
-        for problem in problems.iter().take(SHOWN) {
+        for problem in problems.iter().take(MAX_PROBLEMS_LOGGED) {
             tracing::warn!("{problem}");
         }
         let count = problems.len() + further_problems;
-        if count > SHOWN {
-            tracing::warn!("{} more problems in the manifest", count - SHOWN);
+        if count > MAX_PROBLEMS_LOGGED {
+            tracing::warn!("{} more problems in the manifest", count - MAX_PROBLEMS_LOGGED);
         }
         self.problems.store(count as u64, Relaxed);
         self.cache.set_watched(false);
@@ -244,7 +247,7 @@ impl Names {
         if !self.complete.load(Relaxed) || next.is_some_and(|next| now < next) {
             return;
         }
-        *next = Some(now + COVER);
+        *next = Some(now + COVERAGE_INTERVAL);
         let found = self.cache.coverage(&self.index.load(), &self.network.watched());
         self.network.set_coverage(found.and(before));
         *before = found;
@@ -266,7 +269,7 @@ impl Names {
         let (mut departures, now) = (self.departures(), Instant::now());
         let Some(gone) = departures.due(now) else { return };
         let pods = gone.len();
-        // A reader that is too busy is asked again at the next look.
+        // A reader that is too busy gets the command at the next poll.
         if self.reader.post(Command::Forget(Arc::new(gone))).is_ok() {
             departures.forget(now);
             self.departed.fetch_add(pods as u64, Relaxed);
@@ -298,7 +301,7 @@ impl Names {
                 Chosen::Missing(what) => {
                     life.beat();
                     self.component.set_state(State::Degraded, what);
-                    self.rest(life, turn, SEARCH, || false);
+                    self.rest(life, turn, SOURCE_RETRY_INTERVAL, || false);
                 }
             }
         }
@@ -314,7 +317,7 @@ impl Names {
     fn rest(&self, life: &Life, turn: u64, time: Duration, news: impl Fn() -> bool) {
         let until = Instant::now() + time;
         while self.goes_on(life, turn) && Instant::now() < until && !news() {
-            life.wait(TEND.min(time));
+            life.wait(HEALTH_INTERVAL.min(time));
             life.beat();
         }
     }
@@ -329,7 +332,7 @@ impl Names {
             self.look_at_coverage();
             self.say_goodbye();
             self.complete.store(true, Relaxed);
-            self.rest(life, turn, LOOK, || self.is_network_news());
+            self.rest(life, turn, MANIFEST_POLL_INTERVAL, || self.is_network_news());
         }
     }
 
@@ -348,7 +351,7 @@ impl Names {
             inject::point("resolver");
             self.look_at_network();
             self.say_goodbye();
-            self.rest(life, turn, LOOK, || self.is_network_news());
+            self.rest(life, turn, MANIFEST_POLL_INTERVAL, || self.is_network_news());
         }
     }
 
@@ -372,7 +375,7 @@ impl Names {
     async fn publish_changes(&self) -> std::convert::Infallible {
         loop {
             self.changed.notified().await;
-            sleep(GATHER).await;
+            sleep(DEBOUNCE).await;
             let began = Instant::now();
             self.publish();
             let took = began.elapsed();
@@ -381,7 +384,7 @@ impl Names {
                 tracing::info!(pods = self.cache.counts().pods, addresses, "names are complete");
             }
             // Where indexes are expensive, most of the thread's time is still for reading.
-            sleep(PUBLISH.saturating_sub(GATHER).max(took * 4)).await;
+            sleep(MIN_PUBLISH_INTERVAL.saturating_sub(DEBOUNCE).max(took * 4)).await;
         }
     }
 
@@ -404,7 +407,7 @@ impl Names {
             }
             let state = if complaint.is_empty() {
                 State::Up
-            } else if !self.watches.synced() && began.elapsed() < PATIENCE {
+            } else if !self.watches.synced() && began.elapsed() < INITIAL_SYNC_TIMEOUT {
                 State::Starting
             } else {
                 State::Degraded
@@ -414,8 +417,8 @@ impl Names {
             self.look_at_coverage();
             self.say_goodbye();
             tokio::select! {
-                () = sleep(TEND) => {}
-                () = self.network.changed() => sleep(GATHER).await,
+                () = sleep(HEALTH_INTERVAL) => {}
+                () = self.network.changed() => sleep(DEBOUNCE).await,
             }
         }
     }

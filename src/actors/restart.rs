@@ -70,7 +70,7 @@ impl Intensity {
         Some(policy.backoff_min.saturating_mul(1 << doublings).min(policy.backoff_max))
     }
 
-    /// How long to wait before a restart that somebody asked for: no fault, so it does not count towards giving up.
+    /// Backoff of a restart by request: no fault, so it does not count towards giving up.
     pub fn asked(&self) -> Duration {
         self.component.set_state(State::Restarting, "restart was asked for");
         self.policy().backoff_min

@@ -16,7 +16,7 @@ use super::restart::Intensity;
 use crate::bpf_loader::{Ledger, Mode, Sweeper};
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
-const LAST_SWEEPS: usize = 50;
+const MAX_LAST_SWEEPS: usize = 50;
 
 /// What the last sweep found.
 #[derive(Debug, Default)]
@@ -70,7 +70,7 @@ pub fn start(
             }
             life.wait(next.saturating_duration_since(Instant::now()));
         }
-        for _ in 0..LAST_SWEEPS {
+        for _ in 0..MAX_LAST_SWEEPS {
             let left = sweeper.sweep(Mode::Everything)?;
             swept.note(left, &ledger.totals()?);
             if left.pending_packets.iter().all(|pending| *pending == 0) {

@@ -10,10 +10,10 @@ use crate::bpf_loader::{Attached, Place};
 use crate::network::{self, Interface, Role};
 
 /// So many connections of which one side is seen are no accident of starting in their midst.
-const PAST_THE_HOOK: u64 = 8;
+const MIN_ONE_SIDED_RECORDS: u64 = 8;
 
 /// How long after the last of them that is still said.
-const RECENT: Duration = Duration::from_mins(10);
+const REPORTED_FOR: Duration = Duration::from_mins(10);
 
 impl Watch {
     /// Verifies that every program is where it was attached and first there, and attaches it again where it is not.
@@ -97,7 +97,7 @@ impl Watch {
         if count != seen.one_sided.0 {
             seen.one_sided = (count, now);
         }
-        if count < PAST_THE_HOOK || now.saturating_duration_since(seen.one_sided.1) > RECENT {
+        if count < MIN_ONE_SIDED_RECORDS || now.saturating_duration_since(seen.one_sided.1) > REPORTED_FOR {
             return None;
         }
         let names: Vec<&str> = self

@@ -133,7 +133,7 @@ pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
     )
 }
 
-/// What connection tracking told, and what was looked up in it.
+/// Conntrack events, and NAT lookups.
 pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<Counters>) -> Added {
     let defs = [
         &own::CONNTRACK_ENTRIES,

@@ -1,7 +1,7 @@
 //! The composition root: knows every part, joins them, starts them in order and stops them in reverse.
 //!
 //! Start: listeners (a port in use must show at once), names, aggregators, decoder, reader, and the probes last, so
-//! that no record waits for somebody who is not there. Stop: probes first, a last sweep so that nothing is pending,
+//! that no record waits for a thread that is not there. Stop: probes first, a last sweep so that nothing is pending,
 //! the reader drains the rings, the aggregators their lanes, a final cut is kept for a last scrape, then the
 //! listeners. One budget for all of it; a second signal ends at once.
 
@@ -32,7 +32,7 @@ use webb_flow::fault::{Component, State};
 use crate::cli::Exit;
 use crate::http::CONTROL;
 
-/// Runs the agent until it is asked to stop or gives up.
+/// Runs the agent until SIGTERM, SIGINT or an escalation.
 ///
 /// # Errors
 /// If it cannot start: a port in use, privileges, a kernel that lacks a must-have.

@@ -32,7 +32,7 @@ impl Reading {
         }
     }
 
-    /// Waits until it has been read; for ever if nobody asked.
+    /// Waits until it has been read; for ever without a request.
     pub(super) async fn done(&mut self) -> Result<Read, JoinError> {
         let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
         let read = under_way.await;

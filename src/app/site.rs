@@ -14,10 +14,10 @@ use crate::bpf_loader::{Finding, Standing};
 use crate::network::{Change, Interface, Role, Selection, Watch};
 
 /// How long an agent may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const NETLINK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Names that are listed; the rest as a number.
-const SHOWN: usize = 8;
+const MAX_NAMES_SHOWN: usize = 8;
 
 /// What a configuration without settings would find here.
 pub(super) fn findings() -> Vec<Finding> {
@@ -58,8 +58,8 @@ fn describe(interfaces: &[Interface]) -> (Standing, String) {
                    hostNetwork: true), or the network plugin makes none (macvlan, ipvlan, SR-IOV)";
         return (Standing::Degraded, why.to_owned());
     }
-    let more = if names.len() > SHOWN { ", ..." } else { "" };
-    let shown: Vec<&str> = names.iter().copied().take(SHOWN).collect();
+    let more = if names.len() > MAX_NAMES_SHOWN { ", ..." } else { "" };
+    let shown: Vec<&str> = names.iter().copied().take(MAX_NAMES_SHOWN).collect();
     (Standing::Ok, format!("{}: {}{more}", names.len(), shown.join(", ")))
 }
 
@@ -83,8 +83,8 @@ fn agent(settings: &Settings) -> Finding {
 }
 
 fn ask(settings: &Settings) -> io::Result<Value> {
-    let mut stream = TcpStream::connect_timeout(&settings.admin_listen, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&settings.admin_listen, NETLINK_TIMEOUT)?;
+    stream.set_read_timeout(Some(NETLINK_TIMEOUT))?;
     write!(stream, "GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut text = String::new();
     // More than any agent says.

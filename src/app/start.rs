@@ -47,7 +47,7 @@ use crate::selfmetrics::SelfMetrics;
 use crate::tls::{Paths, TlsFiles};
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
-const IDLE_LOOKS: u32 = 4;
+const IDLE_CHECKS_PER_TTL: u32 = 4;
 
 /// What `webb run` was told, checked and ready.
 #[derive(Debug)]
@@ -120,9 +120,9 @@ impl Parts {
             limits: Limits {
                 per_family: settings.max_series as usize,
                 budget: Arc::new(Budget::new(settings.max_series_total as usize)),
-                idle_looks: Some(IDLE_LOOKS),
+                idle_looks: Some(IDLE_CHECKS_PER_TTL),
             },
-            look_every: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_LOOKS),
+            look_every: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_CHECKS_PER_TTL),
         }
     }
 
@@ -299,7 +299,7 @@ struct Tracking {
 
 /// Changes of translations that may be on the way to the reader. Connection tracking waits for room, and what the
 /// kernel drops meanwhile is read again.
-const CHANGES: usize = 8192;
+const MAX_TRANSLATIONS_QUEUED: usize = 8192;
 
 fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Result<Tracking> {
     let most = settings.conntrack_entries as usize;
@@ -307,18 +307,18 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Res
     if most == 0 {
         return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
     }
-    let (told, changes) = crossbeam_channel::bounded(CHANGES);
+    let (told, changes) = crossbeam_channel::bounded(MAX_TRANSLATIONS_QUEUED);
     let (ask, questions) = crossbeam_channel::bounded(MOST_QUESTIONS);
-    let bell = Waker::new()?;
+    let waker = Waker::new()?;
     let following = Follower {
         changes: told,
         questions,
-        bell: bell.clone(),
+        waker: waker.clone(),
         followed: Arc::clone(&followed),
         counters: Arc::clone(&heard),
     };
     let conntrack = parts.kept("conntrack", follower::start(following, parts.intensity("conntrack")));
-    let translations = Translations { changes, ask: Some(ask), followed, bell: Some(bell), most };
+    let translations = Translations { changes, ask: Some(ask), followed, waker: Some(waker), most };
     Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
 }
 

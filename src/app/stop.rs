@@ -11,7 +11,7 @@ use super::start::Running;
 use crate::actors::keeper::ThreadKeeper;
 use crate::actors::{Finish, Resume};
 
-/// Stops everything. What does not stop within the budget is left behind, and the log says so.
+/// Stops everything within the budget; the log names what is still running then.
 pub(super) async fn stop(running: Running) {
     let (budget, linger) = (running.resolved.settings.shutdown.budget, running.resolved.settings.shutdown.linger);
     running.admin.stopping.store(true, Relaxed);

@@ -1,6 +1,6 @@
 //! Which programs a pod's interface needs: the plain ones, or those for interfaces with something special about them.
 //!
-//! It is found out by looking, since nobody says so: whether it is a port of a bridge, and whether a program or a queue
+//! It is found out by looking, since no message says so: whether it is a port of a bridge, and whether a program or a queue
 //! stands behind ours on the way out. The looks are cheap, and repeated: after news of traffic control, and now and then
 //! because TCX has none.
 

@@ -15,7 +15,7 @@ pub struct Cost {
     /// How often it ran.
     pub runs: u64,
     /// Runs that the kernel left out because the program was running on that CPU already. For the drop program these
-    /// are drops that nobody has seen.
+    /// are drops that were not seen.
     pub misses: u64,
 }
 

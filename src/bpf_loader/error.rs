@@ -1,4 +1,4 @@
-//! What can go wrong with the programs, for whoever has to act on it.
+//! What can go wrong with the programs, for the person who must act.
 
 use std::io;
 

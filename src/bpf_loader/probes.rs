@@ -239,7 +239,7 @@ impl Probes {
         self.rings.clone()
     }
 
-    /// The totals, for whoever asks.
+    /// A reader of the totals.
     pub fn ledger(&self) -> Ledger {
         self.ledger.clone()
     }

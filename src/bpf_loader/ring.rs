@@ -5,7 +5,7 @@
 //! old one: `RingBufItem` is consumed when it is dropped, by unwinding too.
 //!
 //! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be lost. The programs
-//! wake nobody until a quarter of a ring is filled; the reader looks by itself at least every 20 ms.
+//! wake the reader only when a quarter of a ring is filled; the reader looks by itself at least every 20 ms.
 
 use std::fmt;
 use std::io;

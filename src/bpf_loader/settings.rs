@@ -23,7 +23,7 @@ pub struct Timeouts {
     pub tcp: Duration,
     /// After FIN both ways, RST, or the end of an SCTP association.
     pub closed: Duration,
-    /// A SYN that nobody answered.
+    /// A SYN without an answer.
     pub half_open: Duration,
     /// All other protocols.
     pub other: Duration,

@@ -53,7 +53,7 @@ pub(super) fn try_classifier(program: &[Instruction]) -> io::Result<()> {
     if descriptor < 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the kernel has just made it, and nobody else knows it.
+    // SAFETY: the kernel has just made it, and it is known nowhere else.
     drop(unsafe { OwnedFd::from_raw_fd(descriptor) });
     Ok(())
 }
@@ -271,7 +271,7 @@ impl Page {
 
 impl Drop for Page {
     fn drop(&mut self) {
-        // SAFETY: exactly the mapping that `map` made, and nobody refers to it any more.
+        // SAFETY: exactly the mapping that `map` made, and nothing refers to it any more.
         let _result = unsafe { libc::munmap(self.at.as_ptr(), self.length) };
     }
 }

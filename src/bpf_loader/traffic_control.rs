@@ -46,7 +46,7 @@ const LINK_HEADER: usize = 16;
 /// No answer of the kernel's comes in larger pieces.
 const BUFFER: usize = 64 << 10;
 /// The kernel answers at once, if not that quickly when its network lock is taken.
-const PATIENCE: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What is on the way out of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -69,7 +69,7 @@ impl TrafficControl {
     pub fn open() -> io::Result<Self> {
         // Routing is the family of number 0, the default.
         let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
+        set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_TIMEOUT))?;
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 

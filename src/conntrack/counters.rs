@@ -1,8 +1,8 @@
-//! What was heard of connection tracking.
+//! Counters of conntrack events.
 
 use std::sync::atomic::AtomicU64;
 
-/// Written by the follower's thread, read by anyone.
+/// Counters of the follower: written by its thread, read by scrapes.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Translated connections that began.

@@ -17,43 +17,42 @@ use super::socket::{Received, Socket};
 use crate::records::Waker;
 
 /// How long one turn waits for an event.
-const TURN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const EVENT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Events that one turn reads at most, so that a flood of them does not keep it from its other duties.
-const MOST_EVENTS: usize = 4096;
+const MAX_EVENTS_PER_TURN: usize = 4096;
 
 /// Questions that one turn answers at most, at some microseconds each.
-const MOST_QUESTIONS: usize = 256;
+const MAX_QUESTIONS_PER_TURN: usize = 256;
 
-/// How long a reader that is behind is waited for before somebody asks whether it is worth while.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// Time-out of one attempt to send a change to a reader that is behind; then the follower checks whether to go on.
+const SEND_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long the kernel may take to answer a request.
-const ANSWER: Duration = Duration::from_secs(2);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Everything is read anew so often: what an end was missed of goes by this.
-const SWEEP: Duration = Duration::from_mins(5);
+/// Interval of a full conntrack dump; it removes entries whose DESTROY event was lost.
+const DUMP_INTERVAL: Duration = Duration::from_mins(5);
 
-/// After an overrun not sooner than this, or a node that is too busy would be made busier.
-const REST: Duration = Duration::from_secs(1);
+/// Least time between two dumps after overruns, so that a busy node is not made busier.
+const MIN_DUMP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Where what is heard goes.
+/// The follower's channels and counters.
 #[derive(Debug, Clone)]
 pub struct Follower {
     /// Where changes go; it may make the follower wait.
     pub changes: Sender<Change>,
-    /// Packets of which it is asked what they are to their conversation; each is answered by [`Change::Answer`], in
-    /// this order.
+    /// Packets whose role in their conversation is asked for; each is answered by [`Change::Answer`], in this order.
     pub questions: Receiver<Connection>,
-    /// Rung by whoever wants to hear [`Change::UpToDate`], or has asked a question.
-    pub bell: Waker,
+    /// Wakes the follower to send [`Change::UpToDate`] and to answer questions.
+    pub waker: Waker,
     /// Set while all is known.
     pub followed: Arc<AtomicBool>,
-    /// What was heard.
+    /// Events received.
     pub counters: Arc<Counters>,
 }
 
-/// A follower that listens. Dropped, nobody follows any more.
+/// A follower with an open socket; dropping it ends the subscription.
 #[derive(Debug)]
 pub struct Following<'a> {
     follower: &'a Follower,
@@ -86,7 +85,7 @@ impl Follower {
     /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the kernel drops meanwhile is
     /// read again later.
     fn pass(&self, mut change: Change, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
-        while let Err(error) = self.changes.send_timeout(change, PATIENCE) {
+        while let Err(error) = self.changes.send_timeout(change, SEND_TIMEOUT) {
             match error {
                 SendTimeoutError::Timeout(again) if alive() => change = again,
                 SendTimeoutError::Timeout(_) | SendTimeoutError::Disconnected(_) => {
@@ -99,8 +98,7 @@ impl Follower {
 }
 
 impl Following<'_> {
-    /// Hears of what happens next, for a quarter of a second at most if nothing does. `alive` is asked whenever it
-    /// takes longer.
+    /// Receives events for up to a second. `alive` is called whenever a step takes longer.
     ///
     /// # Errors
     /// If the socket breaks or `alive` says no; then listen anew.
@@ -109,12 +107,12 @@ impl Following<'_> {
             self.read_all(alive)?;
         }
         let follower = self.follower;
-        let rung = self.events.wait(&follower.bell, TURN).map_err(ConntrackError::Receive)?.rung;
+        let rung = self.events.wait(&follower.waker, EVENT_WAIT).map_err(ConntrackError::Receive)?.rung;
         if rung {
-            // Taken back first: who rings from here on is answered in the next turn.
-            follower.bell.reset();
+            // Reset first: a wake-up from here on is handled in the next turn.
+            follower.waker.reset();
         }
-        let mut left = MOST_EVENTS;
+        let mut left = MAX_EVENTS_PER_TURN;
         while self.hear(alive)? {
             left -= 1;
             if left == 0 && !rung {
@@ -125,13 +123,13 @@ impl Following<'_> {
         if !rung {
             return Ok(());
         }
-        for asked in follower.questions.try_iter().take(MOST_QUESTIONS) {
+        for asked in follower.questions.try_iter().take(MAX_QUESTIONS_PER_TURN) {
             let conversation = self.query.ask(&asked)?;
             follower.counters.questions.fetch_add(1, Relaxed);
             follower.pass(Change::Answer(asked, conversation), alive)?;
         }
         if !follower.questions.is_empty() {
-            follower.bell.wake();
+            follower.waker.wake();
         }
         follower.pass(Change::UpToDate, alive)
     }
@@ -163,7 +161,7 @@ impl Following<'_> {
 
     fn overrun(&mut self) {
         self.follower.counters.overruns.fetch_add(1, Relaxed);
-        let rested = self.last_dump.map_or_else(Instant::now, |last| last + REST);
+        let rested = self.last_dump.map_or_else(Instant::now, |last| last + MIN_DUMP_INTERVAL);
         self.next_dump = self.next_dump.min(rested);
     }
 
@@ -182,7 +180,7 @@ impl Following<'_> {
         follower.counters.dumps.fetch_add(1, Relaxed);
         follower.followed.store(true, Relaxed);
         let now = Instant::now();
-        (self.last_dump, self.next_dump) = (Some(now), now + SWEEP);
+        (self.last_dump, self.next_dump) = (Some(now), now + DUMP_INTERVAL);
         Ok(())
     }
 }
@@ -220,7 +218,7 @@ pub(super) fn check() -> Result<(), ConntrackError> {
 
 /// Reads every connection there is, on a socket of its own: events that happen meanwhile wait in theirs and come after.
 pub(super) fn dump(mut take: impl FnMut(Message) -> Result<(), ConntrackError>) -> Result<(), ConntrackError> {
-    let mut socket = Socket::asking(ANSWER)?;
+    let mut socket = Socket::asking(ANSWER_TIMEOUT)?;
     socket.ask_for_all().map_err(ConntrackError::Dump)?;
     loop {
         let bytes = match socket.receive().map_err(ConntrackError::Dump)? {

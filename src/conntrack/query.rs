@@ -9,7 +9,7 @@ use super::message::{Answer, answer, question};
 use super::socket::{Received, Socket};
 
 /// How long the kernel may take. It answers while it is being asked.
-const ANSWER: Duration = Duration::from_millis(100);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Asks one question after the other.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Query {
 
 impl Query {
     pub(super) fn new() -> Result<Self, ConntrackError> {
-        Ok(Self { socket: Socket::asking(ANSWER)?, sequence: 0 })
+        Ok(Self { socket: Socket::asking(ANSWER_TIMEOUT)?, sequence: 0 })
     }
 
     /// What a packet with these ends is to the conversation that it belongs to.

@@ -26,7 +26,7 @@ const BUFFER: usize = 64 << 10;
 /// What a wait was ended by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Woken {
-    /// Somebody rang.
+    /// The waker was used.
     pub(super) rung: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A socket that hears of new and destroyed connections, and never waits for one by itself.
+    /// A non-blocking socket that receives new and destroyed connections.
     pub(super) fn listening() -> Result<Self, ConntrackError> {
         let socket = Self::open(SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
         // A default buffer does as well, with more overruns.
@@ -92,9 +92,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Waits for a datagram, or for somebody to ring.
-    pub(super) fn wait(&self, bell: &Waker, patience: Timespec) -> io::Result<Woken> {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(bell, PollFlags::IN)];
+    /// Waits for a datagram or a wake-up.
+    pub(super) fn wait(&self, waker: &Waker, patience: Timespec) -> io::Result<Woken> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(waker, PollFlags::IN)];
         match poll(&mut fds, Some(&patience)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),

@@ -14,10 +14,10 @@ use super::interface::Interface;
 use super::watch::Watch;
 
 /// After how long the namespace of a new interface is asked first. The wait doubles with each time.
-const SOON: Duration = Duration::from_millis(50);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest wait: an address that is added later (an operator does so by hand) is found within this time.
-const OFTEN_ENOUGH: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// What is known of the namespaces at the other ends.
 #[derive(Debug, Default)]
@@ -34,10 +34,13 @@ impl Peers {
     /// Takes note of an interface that is new or has changed: its namespace is asked soon.
     pub fn see(&mut self, interface: &Interface, now: Instant) {
         let Some(number) = interface.namespace.filter(|_| interface.leads_elsewhere()) else { return };
-        let namespace =
-            self.0.entry(number).or_insert_with(|| Namespace { addresses: Addresses::default(), wait: SOON, due: now });
-        namespace.wait = SOON;
-        namespace.due = now + SOON;
+        let namespace = self.0.entry(number).or_insert_with(|| Namespace {
+            addresses: Addresses::default(),
+            wait: FIRST_WAIT,
+            due: now,
+        });
+        namespace.wait = FIRST_WAIT;
+        namespace.due = now + FIRST_WAIT;
     }
 
     /// Forgets the namespaces that none of these interfaces leads to.
@@ -63,7 +66,7 @@ impl Peers {
                 // It may have gone meanwhile, or belong to a user namespace in which we have no rights.
                 Err(error) => tracing::debug!(namespace = number, "its addresses cannot be read: {error}"),
             }
-            namespace.wait = (namespace.wait * 2).min(OFTEN_ENOUGH);
+            namespace.wait = (namespace.wait * 2).min(MAX_WAIT);
             namespace.due = now + namespace.wait;
         }
         differs
@@ -111,7 +114,7 @@ mod tests {
         let [first, second] = [pair(7, 0, 2), pair(8, 0, 3)];
         peers.see(&first, now);
         peers.see(&second, now);
-        assert_eq!(peers.due(), Some(now + SOON));
+        assert_eq!(peers.due(), Some(now + FIRST_WAIT));
         peers.see(&Interface { namespace: None, ..pair(9, 0, 2) }, now);
         assert_eq!(peers.0.len(), 1);
         peers.keep([&second].into_iter());

@@ -30,7 +30,7 @@ use super::reading::Reading;
 use super::routes::Route;
 
 /// The least time between two readings of all addresses and routes: a node may have very many.
-const PACE: Duration = Duration::from_millis(250);
+const MIN_READ_INTERVAL: Duration = Duration::from_millis(250);
 
 /// In IPVS mode kube-proxy gives this device the addresses of all services. They are this machine's by their form only.
 const SERVICES_DEVICE: &str = "kube-ipvs0";
@@ -254,7 +254,7 @@ impl Watch {
         };
         let (Routes { uplinks, hosts }, addresses) = self.routes_and_addresses.finish(read).await?;
         self.node_stale = false;
-        self.not_before = Instant::now() + PACE;
+        self.not_before = Instant::now() + MIN_READ_INTERVAL;
         self.uplinks = uplinks;
         for interface in self.known.values_mut() {
             let uplink = self.uplinks.contains(&interface.index);

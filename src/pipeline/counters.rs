@@ -20,7 +20,7 @@ pub const DECODE_OUTCOMES: usize = 3 + DecodeError::ALL.len();
 /// `delayed` is a hit that the flow waited for; after a `miss` the flow is named by its service alone.
 pub const LOOKUPS: [&str; 3] = ["hit", "delayed", "miss"];
 
-/// Counters of the reader and decoder. Written by the reader's thread, read by anyone.
+/// Counters of the reader and decoder: written by the reader's thread, read by scrapes.
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Records taken out of the rings.
@@ -53,7 +53,7 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Policy verdicts that were put beside the flow of their packet.
     pub verdicts: AtomicU64,
-    /// Connections of which no policy verdict could be told, by [`Undecided::ALL`].
+    /// Connections without a policy verdict, by [`Undecided::ALL`].
     pub undecided: [AtomicU64; Undecided::ALL.len()],
     /// Lookups of the ends of flows, in the order of [`Sort::ALL`].
     pub looked_up: [AtomicU64; Sort::ALL.len()],
@@ -61,7 +61,7 @@ pub struct Counters {
     pub unsynced: AtomicU64,
 }
 
-/// Ends of flows by who was found: counted for each flow, published once a batch.
+/// Lookups of the ends of flows: counted for each flow, published once a batch.
 #[derive(Debug, Default)]
 pub(super) struct LookedUp([u64; Sort::ALL.len()]);
 
@@ -89,7 +89,7 @@ impl Counters {
         outcomes
     }
 
-    /// Who was looked up, by the label's value.
+    /// Lookups by the label's value.
     pub fn lookups(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Sort::ALL.iter().zip(&self.looked_up).map(|(sort, count)| (sort.label(), count.load(Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! The bounded road from the reader to one aggregator.
+//! The bounded channel from the reader to one aggregator.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -43,7 +43,7 @@ impl LaneWaker {
     }
 }
 
-/// The reader's end of the road to one aggregator.
+/// The reader's end of the channel to one aggregator.
 #[derive(Debug)]
 pub struct Lane {
     id: u64,

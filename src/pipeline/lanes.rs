@@ -40,7 +40,7 @@ impl List {
 pub struct Change {
     /// All lanes from then on.
     pub lanes: Vec<Arc<Lane>>,
-    /// What some of them are told at that point.
+    /// Items for some of them at that point.
     pub tell: Vec<(Arc<Lane>, Item)>,
     /// Called when that is done.
     pub done: Box<dyn FnOnce() + Send>,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
     use crate::pipeline::Batch;
 
-    /// A lane that nobody reads, and that has skipped this batch.
+    /// A lane without a reader, which has skipped this batch.
     fn skipping(batch: &Arc<Batch>) -> Arc<Lane> {
         let component = Components::default().component("down");
         component.set_state(State::Restarting, "");

@@ -1,7 +1,7 @@
 //! One life of a thread, between two restarts: how it is told to stop, how it waits, and how it shows that it moves.
 //!
 //! A thread that has nothing to do must not wake up to see whether it is to stop: on a virtual machine each wake-up costs
-//! 50 µs and disturbs whoever else uses that core. So a wait has no time-out of its own, and stopping ends it.
+//! 50 µs and disturbs what else runs on that core. So a wait has no time-out of its own, and stopping ends it.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};

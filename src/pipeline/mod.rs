@@ -1,4 +1,4 @@
-//! The road of events: ring, reader, batches, aggregators. Threads and channels only; no actor, no eBPF library.
+//! The pipeline of events: ring, reader, batches, aggregators. Threads and channels only; no actor, no eBPF library.
 //!
 //! Events ride channels, lifecycle rides mailboxes. Every edge is bounded. When an aggregator is slow the reader waits,
 //! and the ring, memory that is paid for already, is the elastic buffer. An aggregator that is down is not waited for:

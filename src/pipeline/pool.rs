@@ -3,7 +3,7 @@
 //! The reader refills the oldest batch that only it still refers to: every aggregator is done with that one. No return
 //! channel, no free list. The pool grows to what is under way at once, a handful of batches that stay in the core's
 //! cache, and up to the lanes' depth while an aggregator is behind. One that stands still holds what is in its own lane
-//! and nothing else: batches behind those are refilled, and the pool never keeps more than [`MOST`].
+//! and nothing else: batches behind those are refilled, and the pool never keeps more than [`MAX_BATCHES`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::batch::{BATCH, Batch};
 use super::lane::DEPTH;
 
 /// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
-const MOST: usize = 2 * DEPTH;
+const MAX_BATCHES: usize = 2 * DEPTH;
 
 /// The reader's batches.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl Pool {
 
     /// Keeps a batch that was sent, to be used again. The oldest makes room for it: what still reads that one frees it.
     pub(super) fn keep(&mut self, batch: Arc<Batch>) {
-        if self.batches.len() >= MOST {
+        if self.batches.len() >= MAX_BATCHES {
             self.batches.pop_front();
         }
         self.batches.push_back(batch);
@@ -66,7 +66,7 @@ impl Pool {
 mod tests {
     use super::*;
 
-    /// A batch that somebody still reads must never be refilled; one that nobody reads must be.
+    /// A batch that is still referred to must never be refilled; one that is not must be.
     #[test]
     fn recycles_only_what_is_free() {
         let index = Arc::new(Index::default());
@@ -105,15 +105,15 @@ mod tests {
         let index = Arc::new(Index::default());
         let mut pool = Pool::default();
         let mut held = Vec::new();
-        for _ in 0..3 * MOST {
+        for _ in 0..3 * MAX_BATCHES {
             let batch = pool.take(&index);
             held.push(Arc::clone(&batch));
             pool.keep(batch);
         }
-        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MOST as u64, MOST));
+        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MAX_BATCHES as u64, MAX_BATCHES));
         held.clear();
         let batch = pool.take(&index);
         pool.keep(batch);
-        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MOST as u64, MOST));
+        assert_eq!((pool.allocated(), pool.batches.len()), (3 * MAX_BATCHES as u64, MAX_BATCHES));
     }
 }

@@ -1,4 +1,4 @@
-//! Packets of UDP that connection tracking is asked about: a datagram does not say whether it opens a conversation.
+//! Questions to connection tracking about UDP packets: a datagram does not say whether it opens a conversation.
 //!
 //! webb forgets a conversation that is silent for a while, and did not see one that is older than the agent; the
 //! kernel's connection tracking knows it longer. So the verdict on a datagram that is the first here, and on one that
@@ -16,7 +16,7 @@ use webb_flow::Flow;
 pub const MOST_QUESTIONS: usize = 1024;
 
 /// How long an answer is waited for at most.
-const PATIENCE: Duration = Duration::from_millis(250);
+const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// A packet whose verdict waits.
 #[derive(Debug)]
@@ -89,6 +89,6 @@ impl Questions {
 
     /// The oldest question if its time is up.
     pub(super) fn over(&mut self, now: Instant, last: bool) -> Option<Question> {
-        self.waiting.pop_front_if(|question| last || now >= question.since + PATIENCE)
+        self.waiting.pop_front_if(|question| last || now >= question.since + ANSWER_TIMEOUT)
     }
 }

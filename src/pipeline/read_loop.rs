@@ -28,14 +28,15 @@ use super::{BATCH, Batch, Command, Counters, Item, Lanes, Life};
 use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
-/// rings the bell.
-const TURN: Duration = Duration::from_millis(20);
+/// rings the waker.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What that grows to while nothing comes in: the first flow after a silence may wait so long, unless somebody scrapes.
-const QUIET_TURN: Duration = Duration::from_millis(160);
+/// What that grows to while no record comes in: the first flow after a silence may wait so long, unless a scrape
+/// wakes the reader.
+const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
 
 /// How long the last turn waits for a decoder that is being restarted, so that what is left in the rings is decoded.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+const LAST_DECODER_WAIT: Duration = Duration::from_secs(1);
 
 /// Where the decoder sits; empty while it is being restarted.
 pub type DecoderSlot = ArcSwapOption<Decoder>;
@@ -73,7 +74,7 @@ impl std::fmt::Debug for Reader {
 pub struct ReaderState(Mutex<Persistent>);
 
 impl ReaderState {
-    /// A state that hears of translations; what waits, waits by `clock`.
+    /// The state of a reader that receives `translations`; waits are timed by `clock`.
     pub fn new(translations: Translations, clock: Clock) -> Self {
         Self(Mutex::new(Persistent { second: SecondLook::new(translations, clock), ..Persistent::default() }))
     }
@@ -101,7 +102,7 @@ impl Reader {
         }
         let mut source = self.rings.open(&self.waker)?;
         let mut index = arc_swap::Cache::new(&*self.index);
-        let (mut turn, mut last_since) = (TURN, None);
+        let (mut turn, mut last_since) = (POLL_INTERVAL, None);
         loop {
             life.beat();
             // Read before draining: records that came in before the request to stop must still be drained.
@@ -112,7 +113,7 @@ impl Reader {
             self.handle_commands();
             if last_turn && drained == 0 && kept.second.is_idle() {
                 let since = *last_since.get_or_insert_with(Instant::now);
-                if decodes || since.elapsed() > LAST_WAIT {
+                if decodes || since.elapsed() > LAST_DECODER_WAIT {
                     return Ok(());
                 }
             }
@@ -122,9 +123,9 @@ impl Reader {
             if drained == 0 {
                 source.wait(kept.second.patience(turn))?;
                 self.waker.reset();
-                turn = (turn * 2).min(QUIET_TURN);
+                turn = (turn * 2).min(IDLE_POLL_INTERVAL);
             } else {
-                turn = TURN;
+                turn = POLL_INTERVAL;
             }
         }
     }
@@ -139,7 +140,7 @@ impl Reader {
     ) -> usize {
         let decoder = self.decoder.load_full();
         if decoder.is_none() {
-            // Nobody decodes: leave the records in the ring, where they are safe, but do not spin: they end every wait.
+            // No decoder: leave the records in the ring, where they are safe, but do not spin: they end every wait.
             std::thread::sleep(Duration::from_millis(1));
             if kept.second.is_idle() {
                 return 0;
@@ -152,7 +153,7 @@ impl Reader {
         let mut tally = Tally::default();
         let decoding = Cell::new(false);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            // Nobody else holds a batch that is being filled, so this is always some.
+            // A batch that is being filled has one reference, so this is always some.
             let Some(room) = Arc::get_mut(&mut batch) else { return };
             // A batch that is still empty may have waited through a change of names.
             if room.flows.is_empty() && !Arc::ptr_eq(&room.index, names) {
@@ -230,7 +231,7 @@ impl Reader {
         kept.pool.keep(batch);
     }
 
-    /// Does what was asked for, between two batches.
+    /// Handles commands, between two batches.
     fn handle_commands(&self) {
         while let Ok(command) = self.commands.try_recv() {
             match command {

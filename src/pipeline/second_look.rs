@@ -1,12 +1,11 @@
-//! The reader's second look at the few flows that ask for one: who is behind a service's or a node's address, and what
-//! policies say of a new connection.
+//! The second look resolves what decoding leaves open for a few flows: the pod behind a service's or a node's
+//! address (NAT lookup), and the policy verdict on a new connection.
 //!
-//! What connection tracking tells comes over a bounded channel and is taken in between two batches; the table belongs
-//! to this thread alone. A record may be read before the translation of its connection has been told: such a flow
-//! waits among at most [`MOST_WAITING`] others, while the follower of connection tracking is asked whether it has heard
-//! everything. It has, within milliseconds: then the flow goes on, named by its service alone if there was nothing to
-//! hear. That is no hardship, since nobody sees it before the next scrape. Nothing here allocates once it has grown to
-//! what is usual, and a flow that does not ask never comes by.
+//! Translations arrive from the conntrack follower over a bounded channel and are applied between two batches; the
+//! table belongs to this thread alone. A record may be read before the translation of its connection has arrived.
+//! Such a flow waits among at most [`MAX_WAITING`] others until the follower has confirmed that it is up to date,
+//! which takes milliseconds; after a miss the flow is named by its service alone. Nothing here allocates once it has
+//! grown to its usual size, and flows without an open question never get here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,44 +27,44 @@ use super::unnamed::{Unnamed, is_unnamed};
 use super::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
-/// What the follower hears it tells unasked. When it is asked, so long after a record was read, it has heard of that
-/// connection too: the kernel tells of it when the first packet leaves the node's hands, a moment after its record.
-const LAG: Duration = Duration::from_millis(5);
+/// Delay before the follower is asked whether it is up to date. The kernel emits a connection's NEW event after
+/// POSTROUTING, a moment after our record; by then the follower has received it.
+const EVENT_DELAY: Duration = Duration::from_millis(5);
 
-/// How long a flow waits at most, should the follower be held up: by a machine that has no core for it, say.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// Longest wait of a flow for its translation, for a follower that gets no CPU.
+const TRANSLATION_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long the reader sleeps at most while somebody waits.
-const DOZE: Duration = Duration::from_millis(5);
+/// Longest sleep of the reader while a flow waits for a translation.
+const WAITING_POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-/// As above, while they wait for names alone.
-const NAP: Duration = Duration::from_millis(20);
+/// Longest sleep of the reader while flows wait for names only.
+const UNNAMED_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How many may wait at once; one more goes on without.
-const MOST_WAITING: usize = 4096;
+/// Flows that may wait at once; one more goes on without its translation.
+const MAX_WAITING: usize = 4096;
 
-/// How many changes are taken in between two batches: a burst must not hold the records up.
-const MOST_CHANGES: usize = 8192;
+/// Changes applied between two batches: a burst must not delay the records.
+const MAX_CHANGES_PER_TURN: usize = 8192;
 
-/// Where the reader hears of translations.
+/// The reader's connection to the conntrack follower.
 #[derive(Debug, Clone)]
 pub struct Translations {
-    /// What connection tracking tells.
+    /// Translations that began and ended.
     pub changes: Receiver<Change>,
-    /// Whether somebody follows it: waiting is worth while only then.
+    /// Set while the follower runs: waiting is worth while only then.
     pub followed: Arc<AtomicBool>,
-    /// Takes questions, if there is anybody to answer them.
+    /// Takes questions, if there is a follower to answer them.
     pub ask: Option<Sender<Connection>>,
-    /// Rung to be told when everything that has happened has been told, and after questions.
-    pub bell: Option<Waker>,
+    /// Wakes the follower to confirm that it is up to date, and to answer questions.
+    pub waker: Option<Waker>,
     /// How many translations are remembered.
     pub most: usize,
 }
 
 impl Default for Translations {
-    /// Nobody tells.
+    /// Without a follower.
     fn default() -> Self {
-        Self { changes: never(), ask: None, followed: Arc::default(), bell: None, most: 0 }
+        Self { changes: never(), ask: None, followed: Arc::default(), waker: None, most: 0 }
     }
 }
 
@@ -87,12 +86,12 @@ pub(super) struct SecondLook {
     unnamed: Unnamed,
     questions: Questions,
     waiting: VecDeque<Waiting>,
-    /// When the bell was last rung, until that is answered.
+    /// When the follower was last asked whether it is up to date, until it answers.
     asked: Option<Instant>,
-    /// All that had happened by then has been told.
+    /// All events up to then have been received.
     known: Option<Instant>,
     tally: Tally,
-    /// Whether a metric wants verdicts, and somebody follows connection tracking; looked at once a turn.
+    /// Whether a metric wants verdicts, and whether the follower runs; read once a turn.
     wanted: bool,
     followed: bool,
 }
@@ -130,25 +129,25 @@ impl SecondLook {
         self.waiting.is_empty() && self.questions.is_empty() && self.unnamed.is_empty()
     }
 
-    /// How long the reader may sleep. Names take longer than what connection tracking tells.
+    /// How long the reader may sleep. Names take longer to arrive than translations.
     pub(super) fn patience(&self, turn: Duration) -> Duration {
         let doze = self.waiting.is_empty() && self.questions.is_empty();
         match (doze, self.unnamed.is_empty()) {
             (true, true) => turn,
-            (true, false) => turn.min(NAP),
-            (false, _) => turn.min(DOZE),
+            (true, false) => turn.min(UNNAMED_POLL_INTERVAL),
+            (false, _) => turn.min(WAITING_POLL_INTERVAL),
         }
     }
 
-    /// Between two batches: takes in what was told, and lets go whom it was told for or whose time is up. With `last`,
-    /// nobody waits any longer.
+    /// Between two batches: applies translations, and releases the flows that these resolve or that have timed out.
+    /// With `last`, all waiting flows are released.
     pub(super) fn turn(&mut self, room: &mut Batch, now: Instant, wanted: bool, last: bool) {
         self.wanted = wanted;
         self.now_ns = self.clock.now_ns();
         self.verdicts.turn(self.now_ns);
         self.followed = self.translations.followed.load(Relaxed) && !last;
         let mut news = false;
-        for _ in 0..MOST_CHANGES {
+        for _ in 0..MAX_CHANGES_PER_TURN {
             if room.flows.len() >= BATCH {
                 break;
             }
@@ -186,25 +185,26 @@ impl SecondLook {
     }
 
     fn is_over(&self, waiting: &Waiting, now: Instant) -> bool {
-        let told = self.known.is_some_and(|known| known >= waiting.since + LAG);
-        told || !self.followed || now >= waiting.since + PATIENCE
+        let told = self.known.is_some_and(|known| known >= waiting.since + EVENT_DELAY);
+        told || !self.followed || now >= waiting.since + TRANSLATION_TIMEOUT
     }
 
-    /// At the end of a turn: asks whether everything has been told, if somebody waits for that and nobody has asked yet.
+    /// At the end of a turn: asks the follower whether it is up to date, if a flow waits for that and no question is
+    /// open.
     pub(super) fn ask(&mut self, now: Instant) {
         if self.questions.announce()
-            && let Some(bell) = &self.translations.bell
+            && let Some(waker) = &self.translations.waker
         {
-            bell.wake();
+            waker.wake();
         }
         let Some(oldest) = self.waiting.front() else { return };
-        let unanswered = self.asked.is_some_and(|asked| now < asked + PATIENCE);
-        if unanswered || now < oldest.since + LAG {
+        let unanswered = self.asked.is_some_and(|asked| now < asked + TRANSLATION_TIMEOUT);
+        if unanswered || now < oldest.since + EVENT_DELAY {
             return;
         }
-        if let Some(bell) = &self.translations.bell {
+        if let Some(waker) = &self.translations.waker {
             self.asked = Some(now);
-            bell.wake();
+            waker.wake();
         }
     }
 
@@ -237,7 +237,7 @@ impl SecondLook {
         let mut backend = None;
         if why.front {
             let look = look(&mut flow, &room.index, &self.table);
-            if look.may_come && self.followed && self.waiting.len() < MOST_WAITING {
+            if look.may_come && self.followed && self.waiting.len() < MAX_WAITING {
                 self.waiting.push_back(Waiting { flow, why, since: now });
                 return;
             }
@@ -344,7 +344,7 @@ impl SecondLook {
         }
     }
 
-    /// A datagram that connection tracking was not asked about in time.
+    /// A datagram for which connection tracking did not answer in time.
     fn untracked(&mut self, Question { mut flow, why, backend, .. }: Question, room: &mut Batch) {
         let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
         if why.suspect.is_some() {

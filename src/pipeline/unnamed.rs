@@ -1,7 +1,7 @@
 //! Flows that wait for a name: an address is a pod's, and which pod is not known yet.
 //!
 //! A pod's address reaches the API server after its containers have started, so a new pod's first packets come before
-//! its name. Such a flow waits until an index has the name, for [`PATIENCE_NS`] at most; then it goes on as of
+//! its name. Such a flow waits until an index has the name, for [`NAME_TIMEOUT_NS`] at most; then it goes on as of
 //! `reserved:unknown`. An address that was waited for in vain is not waited for again for a while: foreign addresses
 //! behind a pod's interface fill no queue.
 
@@ -14,14 +14,14 @@ use webb_flow::{Address, Flow, Sort};
 use webb_index::Index;
 
 /// How long a flow waits for a name at most.
-const PATIENCE_NS: u64 = 2_500_000_000;
+const NAME_TIMEOUT_NS: u64 = 2_500_000_000;
 
 /// How many may wait at once; one more goes on without a name.
-const MOST: usize = 4096;
+const MAX_WAITING: usize = 4096;
 
 /// How long an address is remembered that was waited for in vain, and how many of them.
-const VAIN_NS: u64 = 60_000_000_000;
-const MOST_VAIN: usize = 4096;
+const MISS_TTL_NS: u64 = 60_000_000_000;
+const MAX_MISSES: usize = 4096;
 
 /// What became of a flow without a name, as the label `outcome` has it: it was named in time, it was not (or its address
 /// had been waited for in vain lately), or too many waited.
@@ -59,7 +59,7 @@ impl Default for Unnamed {
             waiting: VecDeque::new(),
             left: 0,
             newest: Weak::new(),
-            vain: Expiring::new(VAIN_NS, MOST_VAIN),
+            vain: Expiring::new(MISS_TTL_NS, MAX_MISSES),
             outcomes: Outcomes::default(),
         }
     }
@@ -102,7 +102,7 @@ impl Unnamed {
             self.outcomes.unnamed += 1;
             return Some(flow);
         }
-        if self.waiting.len() >= MOST {
+        if self.waiting.len() >= MAX_WAITING {
             self.outcomes.crowded += 1;
             return Some(flow);
         }
@@ -114,7 +114,7 @@ impl Unnamed {
     pub(super) fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(Flow, Why)> {
         loop {
             let front = self.waiting.front()?;
-            let over = last || now_ns >= front.since_ns + PATIENCE_NS;
+            let over = last || now_ns >= front.since_ns + NAME_TIMEOUT_NS;
             if !over && self.left == 0 {
                 return None;
             }

@@ -100,7 +100,8 @@ impl Work {
     }
 }
 
-/// Runs until told to stop and nudged, then empties the lane. One lock a batch, which nobody else wants while the thread lives.
+/// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it exists so that the next
+/// life of the thread finds the state.
 /// Series without a change are looked for every `look_every`, if that is set.
 pub fn work(life: &Life, lane: &Receiver<Item>, state: &AggregatorState, look_every: Option<Duration>) {
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,26 +6,26 @@ use std::sync::Arc;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// An eventfd that sources put into their epoll set. Clones ring the same bell.
+/// An eventfd that sources put into their epoll set. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Waker(Arc<OwnedFd>);
 
 impl Waker {
-    /// A new bell.
+    /// A new eventfd.
     pub fn new() -> io::Result<Self> {
         Ok(Self(Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?)))
     }
 
-    /// Ends the current wait, or the next one if nobody waits.
+    /// Ends the current wait, or the next one if there is none.
     pub fn wake(&self) {
-        // Full (2^64 - 2 unread rings) or interrupted: the bell is ringing already.
-        let _rung = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+        // Full (2^64 - 2 unread wake-ups) or interrupted: it is readable already.
+        let _written = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
-    /// Takes the rings back, so that the next wait waits.
+    /// Reads all wake-ups, so that the next wait waits.
     pub fn reset(&self) {
         let mut count = [0; 8];
-        // Would block: it had not rung.
+        // Would block: there was none.
         let _count = rustix::io::read(&self.0, &mut count);
     }
 }

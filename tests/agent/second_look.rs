@@ -206,7 +206,7 @@ struct Road {
     ring: Ring,
     changes: Sender<Change>,
     questions: Receiver<Connection>,
-    bell: Waker,
+    follower: Waker,
     flows: Receiver<Item>,
     counters: Arc<Counters>,
     clock_ns: Arc<AtomicU64>,
@@ -223,7 +223,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     lanes.want_verdicts(verdicts == Asked::Yes);
     let (changes, told) = bounded(64);
     let (ask, questions) = bounded(64);
-    let (bell, ring) = (Waker::new().unwrap(), Ring::default());
+    let (follower, ring) = (Waker::new().unwrap(), Ring::default());
     let index = Arc::new(ArcSwap::from_pointee(index()));
     let (counters, clock_ns) = (Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)));
     let (waker, translations) = (
@@ -232,7 +232,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
             changes: told,
             ask: Some(ask),
             followed: Arc::new(AtomicBool::new(followed)),
-            bell: Some(bell.clone()),
+            waker: Some(follower.clone()),
             most: 1000,
         },
     );
@@ -251,7 +251,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     let life = Arc::new(Life::new(components.component("reader")));
     let lives = Arc::clone(&life);
     let reader = std::thread::Builder::new().spawn(move || reader.run(&lives).unwrap()).unwrap();
-    Road { index, ring, changes, questions, bell, flows, counters, clock_ns, life, reader }
+    Road { index, ring, changes, questions, follower, flows, counters, clock_ns, life, reader }
 }
 
 impl Road {
@@ -293,9 +293,9 @@ impl Road {
 
     /// Waits until the reader rings, as the follower of connection tracking does.
     fn rung(&self) {
-        let mut fds = [PollFd::new(&self.bell, PollFlags::IN)];
+        let mut fds = [PollFd::new(&self.follower, PollFlags::IN)];
         assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })), Ok(1), "nobody rang");
-        self.bell.reset();
+        self.follower.reset();
     }
 
     /// Names of both ends, and of the service of each.
@@ -415,7 +415,7 @@ fn who_hears_nothing_goes_on() {
     road.finish();
 }
 
-/// Nobody answers the bell, and the reader is told to stop: what waits is handed on, not lost.
+/// The follower does not answer, and the reader is stopped: what waits is handed on, not lost.
 #[test]
 fn nothing_waits_beyond_the_end() {
     let road = road(true, Asked::No);

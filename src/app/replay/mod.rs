@@ -18,7 +18,7 @@ use self::exposition::Exposition;
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 
 /// So many bad lines are named; the rest is only counted.
-const NAMED: u64 = 20;
+const MAX_LINES_NAMED: u64 = 20;
 
 /// Reads the files and prints, or serves, what their flows count.
 ///
@@ -105,7 +105,7 @@ impl Replay {
             self.hand_out();
         }
         let Some(why) = bad else { return ControlFlow::Continue(()) };
-        if self.reader.counts().bad <= NAMED {
+        if self.reader.counts().bad <= MAX_LINES_NAMED {
             eprintln!("{name}: line {number}: {why}");
         }
         if self.strict { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
