@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::{allocations, bytes};
-use webb_cluster::{Cache, Key, Kind, Node, Object, Pod, Reference, Service, Settings, Slice};
+use webb_cluster::{Cache, Kind, Node, Object, ObjectKey, Pod, Reference, Service, Settings, Slice};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::abi::{Record, VERSION, kind};
 use webb_flow::sym;
@@ -40,8 +40,8 @@ const PER_PUBLISH: u32 = 100;
 const STEP: Duration = Duration::from_millis(200);
 const LOCAL: &str = "node-0";
 
-fn key(namespace: &str, name: &str) -> Key {
-    Key { namespace: namespace.to_owned(), name: name.to_owned() }
+fn key(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 /// A cluster of so many pods, and the pods that will come.
@@ -62,7 +62,7 @@ impl World {
         IpAddr::V4(Ipv4Addr::from(0x0a40_0000 + node * 256 + host + 2))
     }
 
-    fn key(&self, place: u32, made: u32) -> Key {
+    fn key(&self, place: u32, made: u32) -> ObjectKey {
         key(&self.namespace(place), &format!("checkout-{}-7d9c8b6f5d-{made:x}", place / REPLICAS))
     }
 
@@ -217,7 +217,7 @@ fn bench(pods: u32) {
     let filled = bytes() - before;
 
     let (mut now_ns, mut times, mut one) = (0, Vec::new(), Vec::new());
-    let meaning = index.meaning();
+    let meaning = index.generation();
     let mut meanings = vec![meaning];
     for _ in 0..600 {
         now_ns += u64::try_from(STEP.as_nanos()).unwrap();
@@ -225,7 +225,7 @@ fn bench(pods: u32) {
         let start = Instant::now();
         index = Arc::new(cache.index_at(now_ns));
         times.push(start.elapsed());
-        meanings.push(index.meaning());
+        meanings.push(index.generation());
     }
     for _ in 0..200 {
         now_ns += 1_000_000;

@@ -22,7 +22,7 @@ use webb_flow::abi::{Record, VERSION, flag, kind};
 use webb_flow::clock::Clock;
 use webb_flow::fault::{Components, State};
 use webb_flow::{Address, EndpointId, L4, Reasons, Sort};
-use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, ServicePort, ServiceSpec, Services};
+use webb_index::{Draft, Endpoint, EndpointSpec, Index, PodChanges, ServicePort, ServiceSpec, Services};
 use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
@@ -80,7 +80,7 @@ fn index() -> Index {
         addresses: vec![address(TO_SERVICE)],
         ports: vec![ServicePort { protocol: L4::Tcp, port: 8000 + u16::from(TO_SERVICE), node_port: 0 }],
     }]));
-    draft.publish(0, Changes::default())
+    draft.publish(0, PodChanges::default())
 }
 
 /// Who answers for the service.

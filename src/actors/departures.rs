@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use webb_flow::sym::Sym;
-use webb_index::{Index, Key};
+use webb_index::{Index, ObjectKey};
 use webb_metrics::Gone;
 
 /// How long the series of a deleted pod stay.
@@ -17,17 +17,17 @@ pub const GRACE: Duration = Duration::from_mins(1);
 /// The pods that went, and when.
 #[derive(Debug, Default)]
 pub struct Departures {
-    away: HashMap<Arc<Key>, Instant>,
+    away: HashMap<Arc<ObjectKey>, Instant>,
 }
 
 impl Departures {
     /// Records the deletions and arrivals of an index that is published at `now`. Each index must be passed once.
     pub fn see(&mut self, index: &Index, now: Instant) {
         let changes = index.changes();
-        for pod in &changes.went {
+        for pod in &changes.removed {
             self.away.entry(Arc::clone(pod)).or_insert(now);
         }
-        for pod in &changes.came {
+        for pod in &changes.added {
             self.away.remove(pod);
         }
     }
@@ -38,7 +38,7 @@ impl Departures {
     /// A pod whose name was never interned has no series, so it is not among them.
     pub fn due(&mut self, now: Instant) -> Option<Gone> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
-        let symbols = |pod: &Key| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
+        let symbols = |pod: &ObjectKey| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
         self.away.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
         let due = self.away.iter().filter(|(_, since)| is_due(since));
         let gone = Gone::new(due.filter_map(|(pod, _)| symbols(pod)));
@@ -53,16 +53,16 @@ impl Departures {
 
 #[cfg(test)]
 mod tests {
-    use webb_index::{Changes, Draft};
+    use webb_index::{Draft, PodChanges};
 
     use super::*;
 
-    fn pods(names: &[&str]) -> Vec<Arc<Key>> {
-        names.iter().map(|&name| Arc::new(Key { namespace: "a".into(), name: name.into() })).collect()
+    fn pods(names: &[&str]) -> Vec<Arc<ObjectKey>> {
+        names.iter().map(|&name| Arc::new(ObjectKey { namespace: "a".into(), name: name.into() })).collect()
     }
 
     fn index(came: &[&str], went: &[&str]) -> Index {
-        Draft::default().publish(0, Changes { came: pods(came), went: pods(went) })
+        Draft::default().publish(0, PodChanges { added: pods(came), removed: pods(went) })
     }
 
     fn gone(pods: &[&str]) -> Gone {

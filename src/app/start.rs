@@ -168,7 +168,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         escalations,
     };
 
-    let index = Arc::new(ArcSwap::from_pointee(Index::waiting()));
+    let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
     let waker = Waker::new()?;
     let (commands, requests) = Commands::new(waker.clone());
     let network = Arc::new(Network::read().await?);

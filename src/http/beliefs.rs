@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use webb_cluster::{Cache, Key};
+use webb_cluster::{Cache, ObjectKey};
 use webb_index::Index;
 
 /// What these endpoints look at.
@@ -56,7 +56,7 @@ async fn address(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> HttpR
 
 async fn pod(beliefs: web::Data<Beliefs>, path: web::Path<(String, String)>) -> HttpResponse {
     let (namespace, name) = path.into_inner();
-    about_pod(&beliefs, &Key { namespace, name }, |pod| answer(&pod))
+    about_pod(&beliefs, &ObjectKey { namespace, name }, |pod| answer(&pod))
 }
 
 async fn services(beliefs: web::Data<Beliefs>) -> HttpResponse {
@@ -70,11 +70,15 @@ async fn policies(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> Http
     let Some((namespace, name)) = text.split_once('/') else {
         return refuse(StatusCode::BAD_REQUEST, &format!("{text:?} is not a pod, expected namespace/name"));
     };
-    let key = Key { namespace: namespace.to_owned(), name: name.to_owned() };
+    let key = ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() };
     about_pod(&beliefs, &key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
 }
 
-fn about_pod(beliefs: &Beliefs, key: &Key, tell: impl FnOnce(webb_cluster::PodBelief) -> HttpResponse) -> HttpResponse {
+fn about_pod(
+    beliefs: &Beliefs,
+    key: &ObjectKey,
+    tell: impl FnOnce(webb_cluster::PodBelief) -> HttpResponse,
+) -> HttpResponse {
     match beliefs.cache.believe_pod(key, &beliefs.index.load()) {
         Some(pod) => tell(pod),
         None => refuse(StatusCode::NOT_FOUND, &format!("no pod {key} is known")),

@@ -120,10 +120,10 @@ async fn wrong_questions() {
 /// Who had an address before is told with how long ago that was.
 #[::core::prelude::v1::test]
 fn history() {
-    use webb_cluster::{Key, Kind, Object, Pod, Reference};
+    use webb_cluster::{Kind, Object, ObjectKey, Pod, Reference};
     let cache = Cache::new(Settings { cluster: "lab".into(), ..Settings::default() });
     let ip = "10.0.0.5".parse().unwrap();
-    let key = |name: &str| Key { namespace: "a".into(), name: name.into() };
+    let key = |name: &str| ObjectKey { namespace: "a".into(), name: name.into() };
     let pod = |name: &str| Object::Pod(key(name), Box::new(Pod { addresses: vec![ip], ..Pod::default() }));
     cache.upsert_at(pod("old"), 0);
     cache.index_at(1);

@@ -24,7 +24,7 @@ use webb_flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply,
 use webb_index::filters::{FilterSpec, FlowFilter};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, ServicePort, ServiceSpec, Services};
+use webb_index::{Draft, Endpoint, EndpointSpec, Index, Kind, PodChanges, ServicePort, ServiceSpec, Services};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -106,7 +106,7 @@ fn index_with(late: &[(&str, &str)]) -> Index {
     draft.set_policies(compiler.compile([&policy]));
     draft.set_networks(&["10.0.3.0/24".parse().unwrap()]);
     draft.set_services(Services::new(&[service]));
-    draft.publish(0, Changes::default())
+    draft.publish(0, PodChanges::default())
 }
 
 fn record(source: (&str, u16), destination: (&str, u16), tcp_flags: u8, hook: u8, flags: u8) -> Record {

@@ -13,7 +13,7 @@ use webb_index::{Endpoint, Index, ServicePort};
 use super::build::{Builder, NAMESPACE_NAME};
 use super::claims::{Claim, Owner, Rank};
 use super::keep::Kept;
-use super::{Cache, Key, Kind, workload};
+use super::{Cache, Kind, ObjectKey, workload};
 
 /// How an endpoint is named.
 #[derive(Debug, Clone, Serialize)]
@@ -164,7 +164,7 @@ impl Cache {
             .collect();
         others.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         claims.extend(others);
-        let past = index.past(address).into_iter().map(|(until_ns, id)| PastBelief {
+        let past = index.previous_owners(address).into_iter().map(|(until_ns, id)| PastBelief {
             until_ms_ago: now_ns.saturating_sub(until_ns) / 1_000_000,
             named: Named::new(index, id),
         });
@@ -172,7 +172,7 @@ impl Cache {
     }
 
     /// What is believed of a pod; none if there is no such pod.
-    pub fn believe_pod(&self, key: &Key, index: &Index) -> Option<PodBelief> {
+    pub fn believe_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodBelief> {
         let pod = self.pods.get(key)?.value().clone();
         let owner = Owner { kind: Kind::Pod, key: Arc::new(key.clone()) };
         let builder = self.builder();
@@ -227,7 +227,7 @@ impl Cache {
                 belief.ingress.push(name);
             }
         }
-        let namespace = Key { namespace: String::new(), name: subject.namespace.clone() };
+        let namespace = ObjectKey { namespace: String::new(), name: subject.namespace.clone() };
         let mut labels = self.namespaces.get(&namespace).map(|labels| Labels::clone(&labels)).unwrap_or_default();
         labels.entry(NAMESPACE_NAME.to_owned()).or_insert(namespace.name);
         for policy in &self.tiered {
@@ -262,7 +262,7 @@ impl Cache {
             .collect();
         services.sort_unstable_by(|a, b| a.service.cmp(&b.service));
         for slice in &self.slices {
-            let key = Key { namespace: slice.key().namespace.clone(), name: slice.service.clone() }.to_string();
+            let key = ObjectKey { namespace: slice.key().namespace.clone(), name: slice.service.clone() }.to_string();
             let at = services.binary_search_by(|service| service.service.cmp(&key));
             let Some(service) = at.ok().and_then(|at| services.get_mut(at)) else { continue };
             service.endpoints.extend(slice.addresses.iter().map(|&ip| {

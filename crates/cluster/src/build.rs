@@ -23,14 +23,14 @@ use std::sync::Arc;
 use webb_flow::{Address, EndpointId, Sort};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::{self as index, Changes, Describe, Draft, Endpoint, EndpointSpec, Index, Services};
+use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
 use super::cache::{Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
 use super::specs::{OVERLAY, Told, node_specs, service_specs};
-use super::{Cache, Key, Kind, Settings};
+use super::{Cache, Kind, ObjectKey, Settings};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
@@ -85,7 +85,7 @@ pub(super) struct Builder {
     /// Addresses behind watched interfaces that lead to no known pod.
     unnamed: HashSet<Address, webb_flow::hash::RandomState>,
     networks: Networks,
-    changes: Changes,
+    changes: PodChanges,
 }
 
 impl Builder {
@@ -157,7 +157,7 @@ impl Builder {
         }
         let was_dual = self.dual > 0;
         // In the order in which it happened, and for equal times in one that does not depend on hashes.
-        let mut pods: Vec<(u64, Arc<Key>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
+        let mut pods: Vec<(u64, Arc<ObjectKey>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
         pods.sort_unstable();
         for (time_ns, key) in pods {
             let kept = cache.pods.get(&key).map(|pod| pod.value().clone());
@@ -184,7 +184,7 @@ impl Builder {
             self.compiler.set_all(specs, tiered);
         }
         if others {
-            self.compiler.set_veil(cache.veil());
+            self.compiler.set_exclusions(cache.exclusions());
         }
         if policies || self.compiler.is_stale() {
             self.draft.set_policies(self.compiler.policies().clone());
@@ -199,7 +199,7 @@ impl Builder {
 
     /// Lets go what belonged to rows that nobody asks for any more, and namespaces that are no more.
     fn recycle(&mut self, cache: &Cache, now_ns: u64) {
-        let freed = self.draft.recycle(now_ns);
+        let freed = self.draft.reuse_rows(now_ns);
         if freed.is_empty() {
             return;
         }
@@ -210,15 +210,15 @@ impl Builder {
         }
         let compiler = &mut self.compiler;
         self.namespaces.retain(|name, _| {
-            let key = Key { namespace: String::new(), name: name.clone() };
-            cache.namespaces.contains_key(&key) || !compiler.forget_namespace(name)
+            let key = ObjectKey { namespace: String::new(), name: name.clone() };
+            cache.namespaces.contains_key(&key) || !compiler.remove_namespace(name)
         });
     }
 
     /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if they are what they
     /// were.
     fn namespace(&mut self, cache: &Cache, name: &str) -> bool {
-        let key = Key { namespace: String::new(), name: name.to_owned() };
+        let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
         let mut labels = cache.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
         // The API server would have set it, and policies of hand-written manifests count on it.
         if !labels.contains_key(NAMESPACE_NAME) {
@@ -233,7 +233,7 @@ impl Builder {
         true
     }
 
-    fn pod(&mut self, cache: &Cache, key: &Arc<Key>, kept: Option<Kept>, now_ns: u64) {
+    fn pod(&mut self, cache: &Cache, key: &Arc<ObjectKey>, kept: Option<Kept>, now_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
         let had = before.as_ref().map_or(&[][..], |before| &before.own);
@@ -246,7 +246,7 @@ impl Builder {
             self.apply(&owner, 0, &[], now_ns);
             if let Some(before) = before {
                 self.retire(&before, now_ns);
-                self.changes.went.push(Arc::clone(key));
+                self.changes.removed.push(Arc::clone(key));
             }
             return;
         };
@@ -272,13 +272,13 @@ impl Builder {
         match before {
             Some(before) if before.id != id => self.retire(&before, now_ns),
             Some(_) => {}
-            None => self.changes.came.push(Arc::clone(key)),
+            None => self.changes.added.push(Arc::clone(key)),
         }
     }
 
     /// A pod of this node has ended. One that never was in an index with its address (its first sign of that was its
     /// end, or both came at once) has had it until now: what it sent may still wait for its name.
-    fn ended(&mut self, cache: &Cache, key: Arc<Key>, kept: &Kept, until_ns: u64) {
+    fn ended(&mut self, cache: &Cache, key: Arc<ObjectKey>, kept: &Kept, until_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key };
         if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
             return;
@@ -291,10 +291,10 @@ impl Builder {
         let Owner { key, .. } = owner;
         let (id, _) = self.meet(cache, &key, kept);
         for address in addresses {
-            self.draft.had(address, id, until_ns);
+            self.draft.add_previous_owner(address, id, until_ns);
         }
         self.draft.retire(id, until_ns);
-        self.changes.went.push(key);
+        self.changes.removed.push(key);
     }
 
     fn retire(&mut self, pod: &AppliedPod, now_ns: u64) {
@@ -312,7 +312,7 @@ impl Builder {
             && named.namespace_labels == self.labels_of(cache, &named.key.namespace)
     }
 
-    fn meet(&mut self, cache: &Cache, key: &Arc<Key>, kept: &Kept) -> (EndpointId, Arc<Named>) {
+    fn meet(&mut self, cache: &Cache, key: &Arc<ObjectKey>, kept: &Kept) -> (EndpointId, Arc<Named>) {
         let named = Arc::new(Named {
             key: Arc::clone(key),
             profile: Arc::clone(&kept.profile),
@@ -323,7 +323,7 @@ impl Builder {
             subject: self.compiler.subject(Arc::clone(&kept.profile.subject)),
         });
         let sort = if named.local { Sort::Local } else { Sort::Remote };
-        let id = self.draft.add_later(sort, Arc::clone(&named) as Arc<dyn Describe>);
+        let id = self.draft.add_lazy(sort, Arc::clone(&named) as Arc<dyn Describe>);
         let row = id.row() as usize;
         self.subjects.resize(self.subjects.len().max(row + 1), 0);
         if let Some(subject) = self.subjects.get_mut(row) {
@@ -335,7 +335,7 @@ impl Builder {
     /// The pod as it is in networks beside the cluster's.
     fn meet_elsewhere(&mut self, named: &Arc<Named>) -> EndpointId {
         let sort = if named.local { Sort::Local } else { Sort::Remote };
-        self.draft.add_later(sort, Arc::new(Elsewhere(Arc::clone(named))))
+        self.draft.add_lazy(sort, Arc::new(Elsewhere(Arc::clone(named))))
     }
 
     fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
@@ -351,7 +351,7 @@ impl Builder {
         if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
     }
 
-    fn service(&mut self, cache: &Cache, key: &Arc<Key>, now_ns: u64) {
+    fn service(&mut self, cache: &Cache, key: &Arc<ObjectKey>, now_ns: u64) {
         let addresses = cache.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
         let claimed = addresses.into_iter().map(Address::from);
         let claimed: Vec<(Address, Rank, EndpointId)> = claimed
@@ -368,7 +368,7 @@ impl Builder {
         let mut own = cache.own_addresses();
         let mut told: Vec<Told> = Vec::new();
         let mut networks = cache.settings.pod_networks.clone();
-        let mut tell = |kind, key: &Key, rank, addresses: Vec<(IpAddr, EndpointId)>| {
+        let mut tell = |kind, key: &ObjectKey, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
             let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
             told.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
@@ -379,7 +379,7 @@ impl Builder {
             let is_own = node.key().name == self.node;
             let first = node.pod_networks.iter().flat_map(first_addresses);
             let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
-            let overlay = Key { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
+            let overlay = ObjectKey { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
             tell(Kind::Node, &overlay, Rank::Overlay, first.collect());
             if is_own {
                 own.extend(node.all_addresses());
@@ -391,9 +391,9 @@ impl Builder {
         }
         let [plain, serving] = reserved.host;
         let host = if own.iter().any(|address| api.contains(address)) { serving } else { plain };
-        let this = Key { namespace: String::new(), name: self.node.clone() };
+        let this = ObjectKey { namespace: String::new(), name: self.node.clone() };
         tell(Kind::Node, &this, Rank::Host, own.into_iter().map(|address| (address, host)).collect());
-        let kubernetes = Key { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
+        let kubernetes = ObjectKey { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
         let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
         tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
         self.compiler.set_nodes(node_specs(cache, &told));

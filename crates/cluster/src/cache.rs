@@ -15,12 +15,12 @@ use ipnet::IpNet;
 use webb_flow::clock;
 use webb_index::Index;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::policy::{Effect, Veil};
+use webb_index::policy::{Effect, VerdictExclusions};
 
 use super::build::Builder;
 use super::keep::{Kept, Shared};
 use super::other::Others;
-use super::{Key, Kind, Node, Object, OtherKind, OtherKinds, Reference, Service, Slice};
+use super::{Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Reference, Service, Slice};
 
 /// What the cache must be told about where it runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,13 +42,13 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub struct Cache {
     pub(super) settings: Settings,
-    pub(super) pods: DashMap<Arc<Key>, Kept>,
-    pub(super) namespaces: DashMap<Key, Arc<Labels>>,
-    pub(super) nodes: DashMap<Key, Node>,
-    pub(super) services: DashMap<Arc<Key>, Service>,
-    pub(super) slices: DashMap<Key, Slice>,
-    pub(super) policies: DashMap<Key, Arc<PolicySpec>>,
-    pub(super) tiered: DashMap<(Kind, Key), Arc<TierSpec>>,
+    pub(super) pods: DashMap<Arc<ObjectKey>, Kept>,
+    pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
+    pub(super) nodes: DashMap<ObjectKey, Node>,
+    pub(super) services: DashMap<Arc<ObjectKey>, Service>,
+    pub(super) slices: DashMap<ObjectKey, Slice>,
+    pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
+    pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     others: Mutex<Others>,
     /// The source tells all there is; one that watches each kind by itself may not yet have told a pod's namespace.
     watched: AtomicBool,
@@ -63,11 +63,11 @@ pub struct Cache {
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     /// With the time of the last change.
-    pub(super) pods: HashMap<Arc<Key>, u64>,
-    pub(super) services: HashMap<Arc<Key>, u64>,
+    pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
+    pub(super) services: HashMap<Arc<ObjectKey>, u64>,
     pub(super) namespaces: HashSet<String>,
     /// Pods that ended, as they were: those that never were in an index have had their addresses until that time.
-    pub(super) ended: Vec<(Arc<Key>, Kept, u64)>,
+    pub(super) ended: Vec<(Arc<ObjectKey>, Kept, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
     pub(super) policies: bool,
@@ -225,7 +225,7 @@ impl Cache {
 
     /// Makes these objects the whole content: for a source that tells everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
-        let mut told: HashMap<Kind, HashSet<Key>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
+        let mut told: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
         for object in objects {
             let Reference { kind, key } = object.reference();
             told.entry(kind).or_default().insert(key);
@@ -237,12 +237,12 @@ impl Cache {
     }
 
     /// Takes out every object of a kind but these: for a source that has told all of that kind.
-    pub fn keep_only(&self, kind: Kind, told: &HashSet<Key>) {
-        let keys: Vec<Key> = match kind {
-            Kind::Pod => self.pods.iter().map(|entry| Key::clone(entry.key())).collect(),
+    pub fn keep_only(&self, kind: Kind, told: &HashSet<ObjectKey>) {
+        let keys: Vec<ObjectKey> = match kind {
+            Kind::Pod => self.pods.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
             Kind::Namespace => self.namespaces.iter().map(|entry| entry.key().clone()).collect(),
             Kind::Node => self.nodes.iter().map(|entry| entry.key().clone()).collect(),
-            Kind::Service => self.services.iter().map(|entry| Key::clone(entry.key())).collect(),
+            Kind::Service => self.services.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
             Kind::EndpointSlice => self.slices.iter().map(|entry| entry.key().clone()).collect(),
             Kind::NetworkPolicy => self.policies.iter().map(|entry| entry.key().clone()).collect(),
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
@@ -392,11 +392,11 @@ impl Cache {
     }
 
     /// Which pods have no verdicts.
-    pub(super) fn veil(&self) -> Veil {
+    pub(super) fn exclusions(&self) -> VerdictExclusions {
         let kinds = &self.settings.other_kinds;
         let (all, namespaces) = self.others().effects(kinds);
         let annotated = if kinds.are_ignored() { Effect::NONE } else { Effect::BOTH };
-        Veil { all, namespaces, annotated }
+        VerdictExclusions { all, namespaces, annotated }
     }
 
     /// How many objects there are.
@@ -450,6 +450,6 @@ fn differs<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, k
 }
 
 /// Whether these are endpoints of the service default/kubernetes.
-pub(super) fn is_api(key: &Key, slice: &Slice) -> bool {
+pub(super) fn is_api(key: &ObjectKey, slice: &Slice) -> bool {
     key.namespace == "default" && slice.service == "kubernetes"
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
 use webb_flow::{Address, EndpointId};
-use webb_index::Key;
+use webb_index::ObjectKey;
 
 use super::Kind;
 
@@ -36,7 +36,7 @@ pub(super) enum Rank {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     pub(super) kind: Kind,
-    pub(super) key: Arc<Key>,
+    pub(super) key: Arc<ObjectKey>,
 }
 
 /// One claim on one address.
@@ -50,7 +50,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    fn strength(&self) -> (Rank, i64, &Key) {
+    fn strength(&self) -> (Rank, i64, &ObjectKey) {
         (self.rank, self.created, &self.owner.key)
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     fn claim(rank: Rank, created: i64, name: &str) -> Claim {
-        let key = Arc::new(Key { namespace: "a".into(), name: name.into() });
+        let key = Arc::new(ObjectKey { namespace: "a".into(), name: name.into() });
         Claim { rank, created, owner: Owner { kind: Kind::Pod, key }, id: EndpointId::NONE }
     }
 

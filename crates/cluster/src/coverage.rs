@@ -9,7 +9,7 @@ use std::sync::Arc;
 use webb_index::Index;
 
 use super::claims::{Owner, Rank};
-use super::{Cache, Key, Kind, PodInterface};
+use super::{Cache, Kind, ObjectKey, PodInterface};
 
 /// How this node's pods are covered by what is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,11 +17,11 @@ pub struct Coverage {
     /// Running pods that use the node's own network, and so have no interface.
     pub host_network: usize,
     /// Running pods with addresses of their own to which no watched interface leads.
-    pub unwatched: BTreeSet<Arc<Key>>,
+    pub unwatched: BTreeSet<Arc<ObjectKey>>,
     /// Interfaces are watched as pods'.
     pub any_watched: bool,
     /// The pod in whose network this process runs, if it is in a pod's.
-    pub inside: Option<Arc<Key>>,
+    pub inside: Option<Arc<ObjectKey>>,
 }
 
 impl Cache {
@@ -37,9 +37,11 @@ impl Cache {
             claims.iter().find(|claim| claim.rank == Rank::Pod).map(|claim| Arc::clone(&claim.owner.key))
         });
         let mut coverage = Coverage { any_watched: !watched.is_empty(), inside, ..Coverage::default() };
-        let behind: HashSet<_> = watched.iter().filter_map(|interface| index.behind(interface.index)).collect();
+        let behind: HashSet<_> =
+            watched.iter().filter_map(|interface| index.pod_at_interface(interface.index)).collect();
         let namespaces = |known: bool| -> HashSet<(Option<i32>, u32)> {
-            let interfaces = watched.iter().filter(|interface| index.behind(interface.index).is_some() == known);
+            let interfaces =
+                watched.iter().filter(|interface| index.pod_at_interface(interface.index).is_some() == known);
             interfaces.map(|one| (one.namespace, if one.namespace.is_some() { 0 } else { one.index })).collect()
         };
         let unknown = namespaces(false).len();
@@ -61,7 +63,7 @@ impl Cache {
 
     /// Whether there are Node objects and none of them is called as this node is thought to be.
     pub fn is_on_unknown_node(&self) -> bool {
-        let key = Key { namespace: String::new(), name: self.settings.node.clone() };
+        let key = ObjectKey { namespace: String::new(), name: self.settings.node.clone() };
         !self.nodes.is_empty() && !self.nodes.contains_key(&key)
     }
 

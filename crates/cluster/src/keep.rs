@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use webb_flow::sym::Sym;
 use webb_index::policy::spec::{Labels, Subject};
-use webb_index::{Describe, Endpoint, EndpointSpec, Key, Kind, Workload};
+use webb_index::{Describe, Endpoint, EndpointSpec, Kind, ObjectKey, Workload};
 
 use super::{Pod, identity};
 
@@ -99,7 +99,7 @@ impl Shared {
 /// A pod with all that its names are made of.
 #[derive(Debug, Clone)]
 pub(super) struct Named {
-    pub(super) key: Arc<Key>,
+    pub(super) key: Arc<ObjectKey>,
     pub(super) profile: Arc<Profile>,
     pub(super) namespace_labels: Arc<Labels>,
     pub(super) cluster: Arc<str>,

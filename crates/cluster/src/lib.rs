@@ -48,4 +48,4 @@ pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, pars
 pub use object::{Checked, Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
 pub use passed_over::PassedOver;
-pub use webb_index::Key;
+pub use webb_index::ObjectKey;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use webb_index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
-use webb_index::{Key, ServicePort, Workload};
+use webb_index::{ObjectKey, ServicePort, Workload};
 
 use super::passed_over::PassedOver;
 use super::types::{self, ObjectMeta};
@@ -109,7 +109,7 @@ impl Kind {
 #[allow(missing_docs, reason = "the types say it")]
 pub struct Reference {
     pub kind: Kind,
-    pub key: Key,
+    pub key: ObjectKey,
 }
 
 /// A pod.
@@ -181,16 +181,16 @@ pub struct Slice {
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own")]
 pub enum Object {
-    Pod(Key, Box<Pod>),
+    Pod(ObjectKey, Box<Pod>),
     /// A namespace is its labels.
-    Namespace(Key, Labels),
-    Node(Key, Node),
-    Service(Key, Service),
-    EndpointSlice(Key, Slice),
-    NetworkPolicy(Key, Arc<PolicySpec>),
+    Namespace(ObjectKey, Labels),
+    Node(ObjectKey, Node),
+    Service(ObjectKey, Service),
+    EndpointSlice(ObjectKey, Slice),
+    NetworkPolicy(ObjectKey, Arc<PolicySpec>),
     /// A policy of `policy.networking.k8s.io`, of whichever of its kinds.
-    Tiered(Key, Arc<TierSpec>),
-    OtherPolicy(OtherKind, Key),
+    Tiered(ObjectKey, Arc<TierSpec>),
+    OtherPolicy(OtherKind, ObjectKey),
 }
 
 impl Object {
@@ -261,7 +261,7 @@ impl Object {
                 Self::Tiered(key, Arc::new(spec))
             }
             Raw::OtherPolicy(kind, object) => {
-                let Key { name, .. } = named(&object.metadata)?;
+                let ObjectKey { name, .. } = named(&object.metadata)?;
                 Self::OtherPolicy(kind, kind.key(object.metadata.namespace, name))
             }
         };
@@ -270,7 +270,7 @@ impl Object {
 
     /// What stands for an object of which only kind and name could be read: a policy of which nothing is known may do
     /// anything. None for kinds that are simply missed.
-    pub fn unreadable(kind: Kind, key: &Key) -> Option<Self> {
+    pub fn unreadable(kind: Kind, key: &ObjectKey) -> Option<Self> {
         let tiered = |kind| Self::Tiered(key.clone(), Arc::new(policy::unreadable_tiered(kind, key)));
         match kind {
             Kind::NetworkPolicy => {
@@ -287,17 +287,17 @@ impl Object {
 
 impl Kind {
     /// The key of an object of this kind; no namespace means `default` where the kind has namespaces.
-    pub fn key(self, namespace: Option<String>, name: String) -> Key {
+    pub fn key(self, namespace: Option<String>, name: String) -> ObjectKey {
         match self {
             Self::Namespace
             | Self::Node
             | Self::AdminNetworkPolicy
             | Self::BaselineAdminNetworkPolicy
-            | Self::ClusterNetworkPolicy => Key { namespace: String::new(), name },
+            | Self::ClusterNetworkPolicy => ObjectKey { namespace: String::new(), name },
             Self::Other(kind) => kind.key(namespace, name),
             Self::Pod | Self::Service | Self::EndpointSlice | Self::NetworkPolicy => {
                 let namespace = namespace.filter(|namespace| !namespace.is_empty());
-                Key { namespace: namespace.unwrap_or_else(|| "default".to_owned()), name }
+                ObjectKey { namespace: namespace.unwrap_or_else(|| "default".to_owned()), name }
             }
         }
     }
@@ -323,14 +323,14 @@ impl TryFrom<Raw> for Object {
 }
 
 /// As `kubectl` has it: no namespace means `default`.
-fn namespaced(meta: &ObjectMeta) -> Result<Key, Invalid> {
+fn namespaced(meta: &ObjectMeta) -> Result<ObjectKey, Invalid> {
     let namespace = meta.namespace.clone().filter(|namespace| !namespace.is_empty());
-    Ok(Key { namespace: namespace.unwrap_or_else(|| "default".to_owned()), ..named(meta)? })
+    Ok(ObjectKey { namespace: namespace.unwrap_or_else(|| "default".to_owned()), ..named(meta)? })
 }
 
-fn named(meta: &ObjectMeta) -> Result<Key, Invalid> {
+fn named(meta: &ObjectMeta) -> Result<ObjectKey, Invalid> {
     match &meta.name {
-        Some(name) if !name.is_empty() => Ok(Key { namespace: String::new(), name: name.clone() }),
+        Some(name) if !name.is_empty() => Ok(ObjectKey { namespace: String::new(), name: name.clone() }),
         _ => Err(Invalid("metadata.name is missing".to_owned())),
     }
 }

@@ -9,7 +9,7 @@ use std::hash::{Hash, Hasher};
 
 use webb_index::policy::Effect;
 
-use super::Key;
+use super::ObjectKey;
 
 /// The group of the kinds that are evaluated, beside NetworkPolicy. A kind of it that is not known may overrule them all.
 pub(super) const TIERED: &str = "policy.networking.k8s.io";
@@ -89,14 +89,14 @@ impl OtherKind {
     }
 
     /// The key of an object of that name: of the cluster, or in `default` if it names no namespace.
-    pub fn key(self, namespace: Option<String>, name: String) -> Key {
+    pub fn key(self, namespace: Option<String>, name: String) -> ObjectKey {
         let namespace = namespace.filter(|namespace| !namespace.is_empty());
         let namespace = match self.0.scope {
             Scope::Cluster => String::new(),
             Scope::Open => namespace.unwrap_or_default(),
             Scope::Namespaced => namespace.unwrap_or_else(|| "default".to_owned()),
         };
-        Key { namespace, name }
+        ObjectKey { namespace, name }
     }
 
     /// Whether an object of that name has the effect of its kind: Calico writes copies of other policies, which it
@@ -232,7 +232,7 @@ fn plural(kind: &str) -> String {
 /// What is known of policies beyond those that are evaluated, and of what is missing from these.
 #[derive(Debug, Default)]
 pub(super) struct Others {
-    pub(super) objects: BTreeMap<OtherKind, BTreeSet<Key>>,
+    pub(super) objects: BTreeMap<OtherKind, BTreeSet<ObjectKey>>,
     /// Kinds that the server has and that cannot be listed.
     pub(super) unlisted: BTreeSet<OtherKind>,
     /// Kinds by group that are policies by their name or group, and of which nothing is known.
@@ -267,7 +267,7 @@ impl Others {
     }
 
     /// The objects that have an effect.
-    pub(super) fn counting(&self) -> impl Iterator<Item = (OtherKind, &Key)> {
+    pub(super) fn counting(&self) -> impl Iterator<Item = (OtherKind, &ObjectKey)> {
         let all = self.objects.iter().flat_map(|(kind, keys)| keys.iter().map(|key| (*kind, key)));
         all.filter(|(kind, key)| kind.counts(&key.name))
     }

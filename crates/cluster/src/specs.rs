@@ -7,7 +7,7 @@ use webb_index::ServiceSpec;
 use webb_index::policy::NodeSpec;
 
 use super::claims::{Owner, Rank};
-use super::{Cache, Key, Kind};
+use super::{Cache, Kind, ObjectKey};
 
 /// Every service that has ports, in the order of their names.
 pub(super) fn service_specs(cache: &Cache) -> Vec<ServiceSpec> {
@@ -38,7 +38,7 @@ pub(super) fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
     for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
         let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
         let spec = specs.entry(name).or_insert_with(|| {
-            let key = Key { namespace: String::new(), name: name.to_owned() };
+            let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
             let node = cache.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
             NodeSpec {
                 name: key.name,

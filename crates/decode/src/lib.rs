@@ -171,7 +171,7 @@ fn behind(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> End
     if !matches!(end.sort(), Sort::World | Sort::Unnamed) {
         return end;
     }
-    index.behind(ifindex).or_else(|| index.unnamed_at_pod(address)).unwrap_or(end)
+    index.pod_at_interface(ifindex).or_else(|| index.unnamed_at_pod(address)).unwrap_or(end)
 }
 
 /// True for multicast and for the broadcast address.

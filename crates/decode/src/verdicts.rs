@@ -19,7 +19,7 @@
 //! for a while, and a connection whose drop was read does not wait.
 
 use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
-use webb_index::policy::{Answer, Match};
+use webb_index::policy::{Decision, Match};
 use webb_index::{Index, Kind};
 
 use super::expiring::Expiring;
@@ -125,17 +125,17 @@ impl Verdicts {
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
-        let Some(opinion) = index.policies().judge_one(index, &asked, direction) else {
+        let Some(evaluation) = index.policies().evaluate_end(index, &asked, direction) else {
             return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
         };
-        let ruling = Ruling::new(opinion.matched().number(), opinion.decider());
+        let ruling = Ruling::new(evaluation.matched().number(), evaluation.decider());
         // Of a pod behind a service only that is known which holds for all of them.
         let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
-        if opinion.allows_any_peer() || (opinion.allows() && !any) {
+        if evaluation.allows_any_peer() || (evaluation.allows() && !any) {
             return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
         }
         let is_unnamed = || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
-        if !index.is_ready() || (opinion.answer == Answer::Undecided && is_unnamed()) {
+        if !index.is_ready() || (evaluation.decision == Decision::Undecided && is_unnamed()) {
             self.count(Undecided::Unnamed, 1);
             return None;
         }
@@ -145,7 +145,7 @@ impl Verdicts {
         if self.dropped.get(&(flow.l4, connection.source)).is_some_and(settled) {
             return None;
         }
-        if opinion.answer == Answer::Undecided && !any {
+        if evaluation.decision == Decision::Undecided && !any {
             self.count(Undecided::Policies, 1);
             return None;
         }
@@ -173,8 +173,8 @@ impl Verdicts {
     pub fn untracked(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
-        let opinion = index.policies().judge_one(index, &asked, direction);
-        if opinion.is_none_or(|opinion| opinion.answer != Answer::Deny) {
+        let evaluation = index.policies().evaluate_end(index, &asked, direction);
+        if evaluation.is_none_or(|evaluation| evaluation.decision != Decision::Deny) {
             return self.opened(flow, backend, index);
         }
         self.count(Undecided::Untracked, 1);
@@ -211,17 +211,17 @@ impl Verdicts {
                 None
             }
             None => {
-                let judged = index.policies().judge_one(index, &asked, direction);
-                let became = match judged.map_or(Answer::Allow, |opinion| opinion.answer) {
-                    Answer::Allow => Verdict::Forwarded,
-                    Answer::Deny => Verdict::Audit,
-                    Answer::Undecided => {
+                let judged = index.policies().evaluate_end(index, &asked, direction);
+                let became = match judged.map_or(Decision::Allow, |evaluation| evaluation.decision) {
+                    Decision::Allow => Verdict::Forwarded,
+                    Decision::Deny => Verdict::Audit,
+                    Decision::Undecided => {
                         self.count(Undecided::Policies, 1);
                         return None;
                     }
                 };
-                let matched = judged.map_or(Match::All, |opinion| opinion.matched());
-                let ruling = Ruling::new(matched.number(), judged.and_then(|opinion| opinion.decider()));
+                let matched = judged.map_or(Match::All, |evaluation| evaluation.matched());
+                let ruling = Ruling::new(matched.number(), judged.and_then(|evaluation| evaluation.decider()));
                 Some(verdict(&opened, became, direction, ruling))
             }
         }
@@ -236,8 +236,8 @@ impl Verdicts {
             }
         }
         self.dropped.insert((flow.l4, connection.source), (connection.destination, flow.time_ns), self.now_ns);
-        let opinion = index.policies().judge_one(index, flow, flow.direction);
-        let (matched, decider) = opinion.map_or((Match::None, None), |opinion| opinion.denying());
+        let evaluation = index.policies().evaluate_end(index, flow, flow.direction);
+        let (matched, decider) = evaluation.map_or((Match::None, None), |evaluation| evaluation.denying());
         verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(matched.number(), decider))
     }
 

@@ -17,7 +17,7 @@ use webb_flow::{
 };
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, RuleSpec, Selector, Subject};
-use webb_index::{Changes, Draft, Endpoint, EndpointSpec, Index, Kind, Policies};
+use webb_index::{Draft, Endpoint, EndpointSpec, Index, Kind, PodChanges, Policies};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -323,7 +323,7 @@ fn interfaces_name_their_pods() {
     let (inside, known) = (pod("inside"), pod("known"));
     draft.set(Address(ip(LOCAL)), Some(known), None);
     draft.set_interfaces([(7, inside)]);
-    let index = draft.publish(0, Changes::default());
+    let index = draft.publish(0, PodChanges::default());
     let ends = |record: Record| {
         let flow = flow_by(&index, &record);
         (flow.source, flow.destination)

@@ -1,4 +1,4 @@
-//! The index as it is written: one change at a time, published whenever the owner likes.
+//! The mutable side of the index: changes are applied one by one and published as snapshots.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,24 +11,26 @@ use webb_flow::{Address, EndpointId, Sort};
 
 use super::networks::Networks;
 use super::rows::{Describe, Rows};
-use super::table::{CHANGED, Key, Table};
-use super::{Changes, Endpoint, EndpointSpec, Index, Interfaces, Kind, Policies, Services};
+use super::snapshot::Interfaces;
+use super::table::{AddressKey, CHANGED, Table};
+use super::{Endpoint, EndpointSpec, Index, Kind, PodChanges, Policies, Services};
 
-/// How long an index remembers who had an address before, in nanoseconds. Flows are named a fraction of a second after
-/// they happened; those that waited in the ring for a busy or restarting reader, some seconds.
-pub const WINDOW_NS: u64 = 60_000_000_000;
+/// How long an index keeps previous owners of addresses, in nanoseconds. Flows are resolved a
+/// fraction of a second after they happened; after a restart of the reader, some seconds.
+pub const HISTORY_NS: u64 = 60_000_000_000;
 
-/// Rows are given to others when so many are free to be: not for one at a time, since all memos end with it.
-const WORTH_IT: usize = 1024;
+/// Retired rows that are reused at once, at least: each time all caches keyed by ids are
+/// invalidated.
+const MIN_REUSED_ROWS: usize = 1024;
 
-/// Every index that means something new gets the next number.
-static MEANINGS: AtomicU64 = AtomicU64::new(1);
+/// The next generation of ids, see [`Index::generation`].
+static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
-/// What the next index will be.
+/// Builds the next index.
 ///
-/// A row is given to one endpoint and never changed; when that one goes, or anything about it changes, the row is
-/// retired. Retired rows keep their endpoint, for flows of the past, and are given to others all at once: then, and
-/// only then, the ids of the next index mean something new ([`Index::meaning`]).
+/// A row belongs to one endpoint and never changes; when the endpoint is deleted or modified, the
+/// row is retired. Retired rows keep their endpoint, for flows of the past, and are reused in bulk:
+/// then, and only then, the ids of the next index have a new generation ([`Index::generation`]).
 #[derive(Debug)]
 pub struct Draft {
     next: Index,
@@ -36,11 +38,11 @@ pub struct Draft {
     free: Vec<u32>,
     /// Oldest first, with the time.
     retired: VecDeque<(u64, u32)>,
-    /// Addresses that changed hands, oldest first, with the time.
+    /// Addresses whose owner changed, oldest first, with the time.
     changed: VecDeque<(u64, Address)>,
     world: [EndpointId; 2],
-    /// Rows of those who are in no index yet.
-    fresh: HashSet<u32, RandomState>,
+    /// Rows that no published index has yet.
+    unpublished: HashSet<u32, RandomState>,
 }
 
 impl Default for Draft {
@@ -54,8 +56,8 @@ impl Default for Draft {
             networks: Networks::default(),
             addresses: 0,
             contested: 0,
-            settled_ns: 0,
-            meaning: MEANINGS.fetch_add(1, Relaxed),
+            last_change_ns: 0,
+            generation: GENERATIONS.fetch_add(1, Relaxed),
             policies: Arc::default(),
             services: Arc::default(),
             interfaces: Arc::default(),
@@ -69,7 +71,7 @@ impl Default for Draft {
             retired: VecDeque::new(),
             changed: VecDeque::new(),
             world: [EndpointId::WORLD; 2],
-            fresh: HashSet::default(),
+            unpublished: HashSet::default(),
         };
         draft.add(Sort::Unknown, Endpoint::EMPTY);
         draft.add(Sort::World, Endpoint::world());
@@ -77,88 +79,112 @@ impl Default for Draft {
     }
 }
 
+impl Default for Index {
+    /// The empty index: every address is the world's.
+    fn default() -> Self {
+        Self::new([], Policies::default())
+    }
+}
+
+impl Index {
+    /// Builds an index of these endpoints, each with its addresses: rows from 2 on, in this order.
+    /// The last endpoint that claims an address gets it.
+    pub fn new(endpoints: impl IntoIterator<Item = (Endpoint, Vec<Address>)>, policies: Policies) -> Self {
+        let mut draft = Draft::default();
+        for (endpoint, addresses) in endpoints {
+            let id = draft.add(endpoint.sort(), endpoint);
+            for address in addresses {
+                draft.set(address, Some(id), None);
+            }
+        }
+        draft.set_policies(policies);
+        draft.publish(0, PodChanges::default())
+    }
+}
+
 impl Draft {
-    /// A new endpoint, all names worked out.
+    /// Adds an endpoint whose names are computed.
     pub fn add(&mut self, sort: Sort, endpoint: Endpoint) -> EndpointId {
         let row = self.row();
         self.next.rows.put(row, endpoint);
         EndpointId::new(sort, row)
     }
 
-    /// A new endpoint that will be named when a flow asks for it.
-    pub fn add_later(&mut self, sort: Sort, who: Arc<dyn Describe>) -> EndpointId {
+    /// Adds an endpoint whose names are computed at the first lookup.
+    pub fn add_lazy(&mut self, sort: Sort, source: Arc<dyn Describe>) -> EndpointId {
         let row = self.row();
-        self.next.rows.put_later(row, who);
+        self.next.rows.put_lazy(row, source);
         EndpointId::new(sort, row)
     }
 
     fn row(&mut self) -> u32 {
         let row = self.free.pop().unwrap_or_else(|| self.next_row());
-        self.fresh.insert(row);
+        self.unpublished.insert(row);
         row
     }
 
     fn next_row(&mut self) -> u32 {
-        // 2^27 rows would be many gigabytes: memory ends first. The last row is then everybody's.
+        // 2^27 rows would be many gigabytes: memory ends first. Beyond, all share the last row.
         let row = self.rows.min(EndpointId::ROWS - 1);
         self.rows = row + 1;
         row
     }
 
-    /// The endpoint is there no more, or was replaced by another.
+    /// Retires the row of an endpoint that was deleted or replaced.
     pub fn retire(&mut self, id: EndpointId, now_ns: u64) {
-        self.next.rows.leave(id.row());
+        self.next.rows.mark_deleted(id.row());
         self.retired.push_back((now_ns, id.row()));
     }
 
-    /// Gives an address to somebody, or to nobody. `until_ns` says when the one before lost it, for flows from before
-    /// that; without, no flow is named by them any more. Nor by one who never was in an index: a source that tells of
-    /// everybody at once doesn't tell who was there first. Nor by a pod that was not known: now it is.
+    /// Sets or clears the owner of an address. `until_ns` is the end of the previous ownership,
+    /// kept for flows from before; without it the previous owner is dropped. So is one that was
+    /// never published (an initial list has no order), and one that was not known, since the pod is
+    /// known now.
     pub fn set(&mut self, address: Address, to: Option<EndpointId>, until_ns: Option<u64>) {
-        let names = |id: EndpointId| id.sort() != Sort::Unnamed && !self.fresh.contains(&id.row());
-        let until_ns = until_ns.filter(|_| self.find(address).is_some_and(names));
-        let known = match address.v4() {
+        let is_kept = |id: EndpointId| id.sort() != Sort::Unnamed && !self.unpublished.contains(&id.row());
+        let until_ns = until_ns.filter(|_| self.find(address).is_some_and(is_kept));
+        let replaced = match address.v4() {
             Some(v4) => set(&mut self.next.v4, v4, to, until_ns),
             None => set(&mut self.next.v6, address.bits(), to, until_ns),
         };
-        if let Some(until_ns) = until_ns.filter(|_| known.remembered) {
+        if let Some(until_ns) = until_ns.filter(|_| replaced.is_recorded) {
             self.changed.push_back((until_ns, address));
-            self.next.settled_ns = self.next.settled_ns.max(until_ns);
+            self.next.last_change_ns = self.next.last_change_ns.max(until_ns);
         }
-        let names = |id: EndpointId| !matches!(id.sort(), Sort::Service | Sort::Unnamed);
-        self.next.addresses += usize::from(to.is_some_and(names));
-        self.next.addresses -= usize::from(known.before != 0 && names(EndpointId(known.before)));
+        let is_named = |id: EndpointId| !matches!(id.sort(), Sort::Service | Sort::Unnamed);
+        self.next.addresses += usize::from(to.is_some_and(is_named));
+        self.next.addresses -= usize::from(replaced.owner != 0 && is_named(EndpointId(replaced.owner)));
     }
 
-    /// Who has the address in the next index; none if nobody has.
+    /// Looks up the owner of an address in the next index.
     pub fn find(&self, address: Address) -> Option<EndpointId> {
-        let (found, _) = self.next.look(address);
+        let (found, _) = self.next.lookup(address);
         (found & !CHANGED != 0).then_some(EndpointId(found & !CHANGED))
     }
 
-    /// Who has an address that nobody has.
+    /// The world endpoint of an address.
     pub fn world(&self, address: Address) -> EndpointId {
         self.next.world(usize::from(address.v4().is_none()))
     }
 
-    /// Notes that somebody had an address until a moment, and was in no index while they had it: flows from before that
-    /// moment are named by them.
-    pub fn had(&mut self, address: Address, id: EndpointId, until_ns: u64) {
+    /// Records a previous owner that no index has had as the current one: flows from before
+    /// `until_ns` resolve to it.
+    pub fn add_previous_owner(&mut self, address: Address, id: EndpointId, until_ns: u64) {
         match address.v4() {
-            Some(v4) => had(&mut self.next.v4, v4, id, until_ns),
-            None => had(&mut self.next.v6, address.bits(), id, until_ns),
+            Some(v4) => add_previous(&mut self.next.v4, v4, id, until_ns),
+            None => add_previous(&mut self.next.v6, address.bits(), id, until_ns),
         }
         self.changed.push_back((until_ns, address));
-        self.next.settled_ns = self.next.settled_ns.max(until_ns);
+        self.next.last_change_ns = self.next.last_change_ns.max(until_ns);
     }
 
-    /// The networks that pods have their addresses from, and no one else.
+    /// Sets the networks that only pods have addresses from.
     pub fn set_networks(&mut self, networks: &[IpNet]) {
         self.unnamed();
         self.next.networks = Networks::new(networks);
     }
 
-    /// Whoever has an address of pods that no pod is known to have.
+    /// The endpoint of pod addresses without a known pod.
     pub fn unnamed(&mut self) -> EndpointId {
         if self.next.unnamed == EndpointId::WORLD {
             self.next.unnamed = self.add(Sort::Unnamed, Endpoint::unnamed());
@@ -166,7 +192,7 @@ impl Draft {
         self.next.unnamed
     }
 
-    /// Whether the cluster has addresses of both families: the world has two names then.
+    /// Sets whether the cluster is dual-stack: the world then has an endpoint for each family.
     pub fn set_dual_stack(&mut self, dual: bool) {
         if !dual {
             self.next.world = [EndpointId::WORLD; 2];
@@ -181,17 +207,17 @@ impl Draft {
         self.next.world = self.world;
     }
 
-    /// The compiled policies from now on.
+    /// Replaces the compiled policies.
     pub fn set_policies(&mut self, policies: Policies) {
         self.next.policies = Arc::new(policies);
     }
 
-    /// The services from now on. Their addresses are set as of [`Sort::Service`].
+    /// Replaces the services. Their addresses are set as of [`Sort::Service`].
     pub fn set_services(&mut self, services: Services) {
         self.next.services = Arc::new(services);
     }
 
-    /// The pods behind interfaces from now on.
+    /// Replaces the pods of interfaces.
     pub fn set_interfaces(&mut self, pods: impl IntoIterator<Item = (u32, EndpointId)>) {
         let pods: Interfaces = pods.into_iter().collect();
         if *self.next.interfaces != pods {
@@ -199,71 +225,72 @@ impl Draft {
         }
     }
 
-    /// How many addresses more than one running pod claims.
+    /// Sets the number of addresses that more than one running pod claims.
     pub fn set_contested(&mut self, contested: usize) {
         self.next.contested = contested;
     }
 
-    /// Whether the source has told all it had at first.
+    /// Sets whether the initial sync of the source is complete.
     pub fn set_ready(&mut self, ready: bool) {
         self.next.ready = ready;
     }
 
-    /// An index of all this. Costs pointers for what has not changed since the last.
-    pub fn publish(&mut self, now_ns: u64, changes: Changes) -> Index {
-        let horizon_ns = now_ns.saturating_sub(WINDOW_NS);
+    /// Publishes a snapshot. Parts that have not changed since the last are shared.
+    pub fn publish(&mut self, now_ns: u64, changes: PodChanges) -> Index {
+        let horizon_ns = now_ns.saturating_sub(HISTORY_NS);
         while let Some((_, address)) = self.changed.pop_front_if(|(until_ns, _)| *until_ns < horizon_ns) {
             match address.v4() {
-                Some(v4) => forget(&mut self.next.v4, v4, horizon_ns),
-                None => forget(&mut self.next.v6, address.bits(), horizon_ns),
+                Some(v4) => expire(&mut self.next.v4, v4, horizon_ns),
+                None => expire(&mut self.next.v6, address.bits(), horizon_ns),
             }
         }
-        self.fresh.clear();
+        self.unpublished.clear();
         self.next.changes = Arc::new(changes);
         self.next.clone()
     }
 
-    /// Rows that are free to be given to others, now that nobody will ask for those who had them. The caller may let
-    /// go what belongs to them. To be called before an index is published, or never.
-    pub fn recycle(&mut self, now_ns: u64) -> Vec<u32> {
-        // A little longer than addresses are remembered, so that no address leads to such a row.
-        let horizon_ns = now_ns.saturating_sub(WINDOW_NS + WINDOW_NS / 60);
+    /// Frees retired rows that no address resolves to any more, and returns them so that the caller
+    /// can drop what it keeps by row. Call it before publishing an index, or never.
+    pub fn reuse_rows(&mut self, now_ns: u64) -> Vec<u32> {
+        // A little longer than previous owners are kept, so that no address leads to such a row.
+        let horizon_ns = now_ns.saturating_sub(HISTORY_NS + HISTORY_NS / 60);
         let due = self.retired.partition_point(|(since_ns, _)| *since_ns < horizon_ns);
         let in_use = self.rows as usize - self.free.len() - self.retired.len();
-        if due < WORTH_IT.max(in_use / 2) {
+        if due < MIN_REUSED_ROWS.max(in_use / 2) {
             return Vec::new();
         }
-        self.next.meaning = MEANINGS.fetch_add(1, Relaxed);
+        self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
         let freed: Vec<u32> = self.retired.drain(..due).map(|(_, row)| row).collect();
         self.free.extend(&freed);
-        // Neighbours are given out one after the other: they share blocks.
+        // Neighbours are reused one after the other: they share blocks.
         self.free.sort_unstable_by(|a, b| b.cmp(a));
         freed
     }
 }
 
-struct Known {
-    before: u32,
-    remembered: bool,
+/// The previous owner of an address: 0 for none, and whether the history has it.
+struct Replaced {
+    owner: u32,
+    is_recorded: bool,
 }
 
-fn set<K: Key>(table: &mut Table<K>, key: K, to: Option<EndpointId>, until_ns: Option<u64>) -> Known {
+fn set<K: AddressKey>(table: &mut Table<K>, key: K, to: Option<EndpointId>, until_ns: Option<u64>) -> Replaced {
     let found = table.get(key);
-    let before = found & !CHANGED;
-    let ended = until_ns.filter(|_| before != 0).map(|until_ns| (until_ns, before));
-    let changed = if ended.is_some() { table.remember(key, ended, 0) } else { found & CHANGED != 0 };
+    let owner = found & !CHANGED;
+    let ended = until_ns.filter(|_| owner != 0).map(|until_ns| (until_ns, owner));
+    let changed = if ended.is_some() { table.record(key, ended, 0) } else { found & CHANGED != 0 };
     table.set(key, to.map_or(0, |id| id.0) | if changed { CHANGED } else { 0 });
-    Known { before, remembered: ended.is_some() }
+    Replaced { owner, is_recorded: ended.is_some() }
 }
 
-fn had<K: Key>(table: &mut Table<K>, key: K, id: EndpointId, until_ns: u64) {
-    table.remember(key, Some((until_ns, id.0)), 0);
+fn add_previous<K: AddressKey>(table: &mut Table<K>, key: K, id: EndpointId, until_ns: u64) {
+    table.record(key, Some((until_ns, id.0)), 0);
     let now = table.get(key);
     table.set(key, now | CHANGED);
 }
 
-fn forget<K: Key>(table: &mut Table<K>, key: K, horizon_ns: u64) {
-    if !table.remember(key, None, horizon_ns) {
+fn expire<K: AddressKey>(table: &mut Table<K>, key: K, horizon_ns: u64) {
+    if !table.record(key, None, horizon_ns) {
         let now = table.get(key) & !CHANGED;
         table.set(key, now);
     }

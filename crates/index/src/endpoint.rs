@@ -1,8 +1,10 @@
 //! One end of a flow, with every name that a context can ask for worked out beforehand.
 //!
-//! The identifiers (hubble-contract §2.2) are functions of the endpoint alone, but for `ip` and `dns`; they are
-//! computed here once per index, so the event path copies a [`Sym`] and formats nothing.
+//! The identifiers (hubble-contract §2.2) are functions of the endpoint alone, but for `ip` and
+//! `dns`; they are computed here once per index, so the event path copies a [`Sym`] and formats
+//! nothing.
 
+use webb_flow::Sort;
 use webb_flow::sym::Sym;
 
 /// What an endpoint is.
@@ -59,7 +61,8 @@ pub struct Endpoint {
     pub kind: Kind,
     /// True for a pod of this node.
     pub local: bool,
-    /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever else it is.
+    /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever
+    /// else it is.
     pub world: bool,
     /// True for a pod in a network beside the cluster's, which NetworkPolicies do not speak of.
     pub other_network: bool,
@@ -77,7 +80,8 @@ pub struct Endpoint {
     pub workload: Sym,
     pub workload_name: Sym,
     pub workload_kind: Sym,
-    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the first.
+    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the
+    /// first.
     pub workloads: Sym,
     pub app: Sym,
 }
@@ -146,6 +150,18 @@ impl Endpoint {
             workload_kind: Sym::new(workload_kind),
             workloads: Sym::new(&workloads(&spec.workloads)),
             app: Sym::new(app(&spec.labels)),
+        }
+    }
+
+    /// The sort that an [`webb_flow::EndpointId`] of it carries.
+    pub(crate) fn sort(&self) -> Sort {
+        match self.kind {
+            Kind::Unknown => Sort::Unknown,
+            Kind::Pod if self.local => Sort::Local,
+            Kind::Pod => Sort::Remote,
+            Kind::Host | Kind::RemoteNode | Kind::Reserved => Sort::Node,
+            Kind::World => Sort::World,
+            Kind::Unnamed => Sort::Unnamed,
         }
     }
 }

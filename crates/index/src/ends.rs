@@ -1,4 +1,5 @@
-//! The two ends of a flow, and the names of an end that its endpoint does not hold: DNS names and the service.
+//! The two ends of a flow, and the names of an end that its endpoint does not hold: DNS names and
+//! the service.
 
 use webb_flow::sym::Sym;
 use webb_flow::{Extra, Flow};
@@ -23,18 +24,17 @@ impl End {
         }
     }
 
-    /// The DNS names of this end, joined with `,`: those that the flow carries, else those that the other end has
-    /// looked up.
-    pub fn dns_names(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
+    /// The DNS names of this end, sorted and joined with `,` (hubble-contract §5.5). Only replayed
+    /// flows carry them; for others this is empty.
+    pub fn dns_names(self, extra: Option<&Extra>) -> Sym {
         match (extra, self) {
             (Some(extra), Self::Source) => extra.source_names,
             (Some(extra), Self::Destination) => extra.destination_names,
-            (None, Self::Source) => index.dns_names(flow.destination, flow.source_ip),
-            (None, Self::Destination) => index.dns_names(flow.source, flow.destination_ip),
+            (None, _) => Sym::EMPTY,
         }
     }
 
-    /// The service that this end is addressed as, as `namespace/name`.
+    /// The service whose frontend this end is, as `namespace/name`.
     pub fn service(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
         let own = match (extra, self) {
             (None, Self::Source) => return index.services().name(flow.service.at_source()).qualified,

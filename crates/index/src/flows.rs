@@ -1,4 +1,4 @@
-//! A batch of flows as its readers borrow it.
+//! A borrowed batch of flows.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use webb_flow::{Extra, Flow};
 
 use super::Index;
 
-/// Flows with all that is needed to read them.
+/// Flows with the tables that their ids point into.
 #[derive(Debug, Clone, Copy)]
 pub struct Flows<'a> {
     /// The flows, oldest first.

@@ -1,11 +1,12 @@
-//! The networks of the cluster's pods: an address in one of them is a pod's, whether or not the pod is known.
+//! Networks that pods have their addresses from: an address in one of them is a pod's, known or
+//! not.
 
 use std::sync::Arc;
 
 use ipnet::IpNet;
 use webb_flow::Address;
 
-/// Ranges of addresses, their ends included: sorted, apart from each other. A cluster's are mostly one.
+/// Sorted, disjoint ranges of addresses, both ends included. Most clusters have one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Networks(Arc<[(u128, u128)]>);
 
@@ -25,7 +26,7 @@ impl Networks {
     }
 
     #[inline]
-    pub(super) fn hold(&self, address: Address) -> bool {
+    pub(super) fn contains(&self, address: Address) -> bool {
         if self.0.is_empty() {
             return false;
         }
@@ -60,8 +61,8 @@ mod tests {
             ("fd00:1:0:1::", false),
             ("::a:f4:101", false),
         ] {
-            assert_eq!(networks.hold(Address::from(address.parse::<IpAddr>().unwrap())), inside, "{address}");
+            assert_eq!(networks.contains(Address::from(address.parse::<IpAddr>().unwrap())), inside, "{address}");
         }
-        assert!(!Networks::default().hold(Address::default()));
+        assert!(!Networks::default().contains(Address::default()));
     }
 }

@@ -1,40 +1,40 @@
-//! Endpoints by number, in blocks that are shared by all indexes in which they are the same.
+//! Endpoints by row, in blocks that snapshots share while they are unchanged.
 //!
-//! A row's names are worked out when they are first asked for, so a pod of a large cluster that never talks to this
-//! node costs no interned name: names are never freed, and pods come and go for as long as the cluster lives. The
-//! price is paid where a series is born, once for each endpoint.
+//! The names of a row are computed at its first lookup, so a pod that never talks to this node
+//! interns none: interned names are never freed, and pods come and go for as long as the cluster
+//! lives. The cost falls on the first series of an endpoint.
 
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
 
 use super::Endpoint;
 
-/// Rows in a block: what one new endpoint costs to copy.
+/// Rows in a block: one new endpoint copies so many.
 const BLOCK: usize = 64;
 
-/// Somebody who can be named: called once for a row, when a flow first asks for its names.
+/// Computes the names of an endpoint: called once for a row, at its first lookup.
 pub trait Describe: Debug + Send + Sync {
-    /// All names. May intern.
+    /// Computes all names. May intern.
     fn endpoint(&self) -> Endpoint;
 }
 
 #[derive(Debug, Clone, Default)]
 struct Row {
     named: OnceLock<Endpoint>,
-    /// None once it is named, or if it never was anybody.
-    who: Option<Arc<dyn Describe>>,
+    /// The source of names that are not computed yet; none for other rows.
+    source: Option<Arc<dyn Describe>>,
 }
 
 /// Rows; a clone shares the blocks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
     blocks: Vec<Arc<[Row]>>,
-    /// One bit for each row that stands for somebody who is there.
+    /// One bit for each row of a live endpoint.
     live: Vec<u64>,
 }
 
 impl Rows {
-    /// The endpoint of a row; the empty one if the row never was anybody's.
+    /// Looks up the endpoint of a row; the empty one for a row that was never set.
     #[inline]
     pub(super) fn get(&self, row: u32) -> &Endpoint {
         static EMPTY: Endpoint = Endpoint::EMPTY;
@@ -46,24 +46,24 @@ impl Rows {
         }
     }
 
-    /// Puts an endpoint whose names are known into a row.
+    /// Sets the endpoint of a row.
     pub(super) fn put(&mut self, row: u32, endpoint: Endpoint) {
-        self.write(row, Row { named: OnceLock::from(endpoint), who: None });
+        self.write(row, Row { named: OnceLock::from(endpoint), source: None });
     }
 
-    /// Puts somebody into a row who will be named when asked for.
-    pub(super) fn put_later(&mut self, row: u32, who: Arc<dyn Describe>) {
-        self.write(row, Row { named: OnceLock::new(), who: Some(who) });
+    /// Sets the source that computes the names of a row at its first lookup.
+    pub(super) fn put_lazy(&mut self, row: u32, source: Arc<dyn Describe>) {
+        self.write(row, Row { named: OnceLock::new(), source: Some(source) });
     }
 
-    /// The one in this row is there no more. Who asks for the row still finds them, until it is given to another.
-    pub(super) fn leave(&mut self, row: u32) {
+    /// Marks the endpoint in this row as deleted. Lookups still return it until the row is reused.
+    pub(super) fn mark_deleted(&mut self, row: u32) {
         if let Some(word) = self.live.get_mut(row as usize / 64) {
             *word &= !(1 << (row % 64));
         }
     }
 
-    /// The rows of those who are there.
+    /// The rows of live endpoints.
     pub(super) fn live(&self) -> impl Iterator<Item = u32> {
         self.live
             .iter()
@@ -89,7 +89,7 @@ impl Rows {
 impl Row {
     #[cold]
     fn name(&self) -> &Endpoint {
-        self.named.get_or_init(|| self.who.as_ref().map_or(Endpoint::EMPTY, |who| who.endpoint()))
+        self.named.get_or_init(|| self.source.as_ref().map_or(Endpoint::EMPTY, |source| source.endpoint()))
     }
 }
 

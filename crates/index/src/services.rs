@@ -1,8 +1,8 @@
-//! Addresses of services: which service a packet's address and port stand for.
+//! Resolves a packet's address and port to a service.
 //!
-//! A frontend is an address (of the cluster, of a load balancer, or one of the node's own), a port and a protocol;
-//! backends never resolve to a service (hubble-contract §5.5). A node port is open on every node, so it is kept once,
-//! by port, and asked for where an address is a node's.
+//! A frontend is an address (of the cluster, of a load balancer, or one of the node's own), a port
+//! and a protocol; backends never resolve to a service (hubble-contract §5.5). A node port is open
+//! on every node, so it is kept once, by port, and looked up where an address is a node's.
 
 use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
@@ -20,7 +20,7 @@ pub struct ServicePort {
     pub node_port: u16,
 }
 
-/// A service as the table is told of it.
+/// The input of the table: one service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ServiceSpec {
     /// Its namespace.
@@ -51,7 +51,7 @@ type Map<K> = HashMap<K, ServiceId, RandomState>;
 pub struct Services {
     frontends: Map<(Address, u16, L4)>,
     node_ports: Map<(u16, L4)>,
-    /// By id; the first is nobody's.
+    /// By id; the first is [`ServiceId::NONE`].
     names: Vec<ServiceName>,
 }
 
@@ -62,7 +62,8 @@ impl Default for Services {
 }
 
 impl Services {
-    /// The table of these services. Of two that claim a frontend the first has it. Interns, so not for the event path.
+    /// Builds the table. Of two services that claim a frontend the first gets it. Interns, so not
+    /// for the event path.
     pub fn new(specs: &[ServiceSpec]) -> Self {
         let mut table =
             Self { frontends: Map::default(), node_ports: Map::default(), names: vec![ServiceName::default()] };
@@ -85,8 +86,8 @@ impl Services {
         table
     }
 
-    /// The service behind an address and a port; `of_node` says whether the address is a node's. The packet's own
-    /// protocol first, then TCP before UDP, as Hubble looks.
+    /// Looks up the service of an address and a port; `of_node` is true for an address of a node.
+    /// The packet's own protocol is tried first, then TCP, then UDP, as Hubble does.
     pub fn find(&self, address: Address, port: u16, protocol: L4, of_node: bool) -> ServiceId {
         [protocol, L4::Tcp, L4::Udp]
             .into_iter()
@@ -97,7 +98,7 @@ impl Services {
             .unwrap_or(ServiceId::NONE)
     }
 
-    /// The name of a service; the empty name for an id that this table has not given.
+    /// The name of a service; empty for an id that is not of this table.
     pub fn name(&self, id: ServiceId) -> ServiceName {
         self.names.get(id.0 as usize).copied().unwrap_or_default()
     }
@@ -132,7 +133,8 @@ mod tests {
         }
     }
 
-    /// Frontends resolve by their own protocol, by TCP before UDP otherwise, node ports on nodes only, backends never.
+    /// Frontends resolve by their own protocol, by TCP before UDP otherwise, node ports on nodes
+    /// only, backends never.
     #[test]
     fn frontends_resolve() {
         let table = Services::new(&[

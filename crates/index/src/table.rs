@@ -1,12 +1,12 @@
-//! From an address to a number, for one address family: immutable shards that share all that has not changed.
+//! Persistent hash table from an address of one family to a number; clones share unchanged shards.
 //!
-//! Open addressing with linear probing, at most a quarter full, so that a probe nearly always ends where it begins, for
-//! addresses that nobody has too; the key is the address itself, four bytes for IPv4. A table is cut into 256 shards by
-//! hash. Cloning one copies pointers; changing one address copies its shard, some hundred addresses in a large cluster,
-//! and only if somebody still reads the old.
+//! Open addressing with linear probing, at most a quarter full, so that a probe nearly always ends
+//! at its first slot, for misses too; the key is the address itself, four bytes for IPv4. A table
+//! has 256 shards, chosen by hash. A clone copies pointers; changing one address copies its shard,
+//! some hundred addresses in a large cluster, and only while an older clone shares it.
 //!
-//! Anyone who may create an EndpointSlice chooses addresses, and a remote host chooses those that are looked up. So the
-//! hash is seeded: nobody outside can tell which addresses share a shard or a place.
+//! Addresses can be chosen by an attacker: in an EndpointSlice, or by a remote host as those that
+//! are looked up. So the hash is seeded: which addresses collide cannot be known from outside.
 
 use std::sync::Arc;
 
@@ -14,27 +14,28 @@ use webb_flow::hash::seed;
 
 const SHARDS: usize = 256;
 
-/// Set in a stored number if the address has changed hands lately, and [`Table::before`] knows more.
+/// Set in a stored number if the owner of the address changed lately, and [`Table::owner_at`] knows
+/// more.
 pub(super) const CHANGED: u32 = 1 << 31;
 
-/// What makes the hashes of a table its own.
+/// The random seeds of a table's hash.
 #[derive(Debug, Clone, Copy)]
 struct Seeds(u64, u64);
 
 /// An address of one family.
-pub(super) trait Key: Copy + Ord + Default {
+pub(super) trait AddressKey: Copy + Ord + Default {
     /// Both halves, from the least significant one on.
     fn halves(self) -> [u64; 2];
 }
 
-impl Key for u32 {
+impl AddressKey for u32 {
     #[inline]
     fn halves(self) -> [u64; 2] {
         [u64::from(self), 0]
     }
 }
 
-impl Key for u128 {
+impl AddressKey for u128 {
     #[inline]
     fn halves(self) -> [u64; 2] {
         [self, self >> 64].map(|half| u64::try_from(half & u128::from(u64::MAX)).unwrap_or(0))
@@ -42,10 +43,10 @@ impl Key for u128 {
 }
 
 impl Seeds {
-    /// The product of both halves, and once more that of a constant: seeds may be poor multipliers for addresses in a
-    /// row, and every bit of the key must reach every bit that is used.
+    /// The product of both halves, and once more that of a constant: seeds may be poor multipliers
+    /// for addresses in a row, and every bit of the key must reach every bit that is used.
     #[inline]
-    fn hash(self, key: impl Key) -> u64 {
+    fn hash(self, key: impl AddressKey) -> u64 {
         let [low, high] = key.halves();
         fold(fold_of(low ^ self.0, high ^ self.1))
     }
@@ -77,9 +78,9 @@ struct Shard<K> {
     used: usize,
 }
 
-/// What an address stood for until a moment.
+/// A previous owner of an address, and the end of its ownership.
 #[derive(Debug, Clone, Copy)]
-struct Past<K> {
+struct PreviousOwner<K> {
     key: K,
     until_ns: u64,
     to: u32,
@@ -91,17 +92,17 @@ pub(super) struct Table<K> {
     seeds: Seeds,
     shards: Vec<Shard<K>>,
     /// By shard, sorted by address and time.
-    past: Vec<Arc<[Past<K>]>>,
+    past: Vec<Arc<[PreviousOwner<K>]>>,
 }
 
-impl<K: Key> Default for Table<K> {
+impl<K: AddressKey> Default for Table<K> {
     fn default() -> Self {
         let shard = Shard { slots: Arc::from([Slot::default()]), used: 0 };
         Self { seeds: Seeds(seed(), seed()), shards: vec![shard; SHARDS], past: vec![Arc::default(); SHARDS] }
     }
 }
 
-impl<K: Key> Table<K> {
+impl<K: AddressKey> Table<K> {
     /// The number of an address; 0 if it has none.
     #[inline]
     pub(super) fn get(&self, key: K) -> u32 {
@@ -118,20 +119,20 @@ impl<K: Key> Table<K> {
         0
     }
 
-    /// What an address stood for at `time_ns`, if that is known to differ from what it stands for now.
-    pub(super) fn before(&self, key: K, time_ns: u64) -> Option<u32> {
+    /// The owner of an address at `time_ns`, if the history has one that differs from the current.
+    pub(super) fn owner_at(&self, key: K, time_ns: u64) -> Option<u32> {
         let past = self.past.get(shard_of(self.seeds.hash(key)))?;
         let at = past.partition_point(|entry| (entry.key, entry.until_ns) <= (key, time_ns));
         past.get(at).filter(|entry| entry.key == key).map(|entry| entry.to)
     }
 
-    /// What an address has stood for lately, oldest first, each with the moment at which it ended.
-    pub(super) fn past(&self, key: K) -> Vec<(u64, u32)> {
+    /// The previous owners of an address, oldest first, each with the end of its ownership.
+    pub(super) fn previous_owners(&self, key: K) -> Vec<(u64, u32)> {
         let past = self.past.get(shard_of(self.seeds.hash(key))).map_or(&[][..], |past| past);
         past.iter().filter(|entry| entry.key == key).map(|entry| (entry.until_ns, entry.to)).collect()
     }
 
-    /// Gives an address a number; 0 takes it out.
+    /// Upserts the number of an address; 0 removes it.
     pub(super) fn set(&mut self, key: K, to: u32) {
         let hash = self.seeds.hash(key);
         let Some(shard) = self.shards.get_mut(shard_of(hash)) else { return };
@@ -142,13 +143,13 @@ impl<K: Key> Table<K> {
         }
     }
 
-    /// Notes that an address stood for `to` until `until_ns`, and forgets what ended before `horizon_ns`. Returns
-    /// whether anything is still known of it.
-    pub(super) fn remember(&mut self, key: K, ended: Option<(u64, u32)>, horizon_ns: u64) -> bool {
+    /// Records the end of an ownership, and drops those of this address that ended before
+    /// `horizon_ns`. Returns whether any is left.
+    pub(super) fn record(&mut self, key: K, ended: Option<(u64, u32)>, horizon_ns: u64) -> bool {
         let Some(past) = self.past.get_mut(shard_of(self.seeds.hash(key))) else { return false };
-        let mut entries: Vec<Past<K>> =
+        let mut entries: Vec<PreviousOwner<K>> =
             past.iter().filter(|entry| entry.key != key || entry.until_ns >= horizon_ns).copied().collect();
-        entries.extend(ended.map(|(until_ns, to)| Past { key, until_ns, to }));
+        entries.extend(ended.map(|(until_ns, to)| PreviousOwner { key, until_ns, to }));
         entries.sort_by_key(|entry| (entry.key, entry.until_ns));
         let known = entries.iter().any(|entry| entry.key == key);
         *past = Arc::from(entries);
@@ -167,7 +168,7 @@ fn start_of(hash: u64) -> usize {
     u32::from_le_bytes([a, b, c, d]) as usize
 }
 
-impl<K: Key> Shard<K> {
+impl<K: AddressKey> Shard<K> {
     fn insert(&mut self, key: K, seeds: Seeds, to: u32) {
         if (self.used + 1) * 4 > self.slots.len() {
             let kept: Vec<Slot<K>> = self.slots.iter().filter(|slot| slot.to != 0).copied().collect();
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
 
     /// How far the farthest of these lies from its place.
-    fn longest_probe<K: Key>(keys: impl IntoIterator<Item = K>) -> usize {
+    fn longest_probe<K: AddressKey>(keys: impl IntoIterator<Item = K>) -> usize {
         let mut table = Table::default();
         let keys: Vec<K> = keys.into_iter().collect();
         for &key in &keys {
@@ -250,8 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is set and removed in whatever order, the table says what a map says, and so does a clone that was
-        /// taken half-way: it must not change any more.
+        /// After any sequence of changes the table equals a map, and a clone that was taken
+        /// half-way keeps its contents.
         #[test]
         fn as_a_map(first in changes(), second in changes()) {
             let (mut table, mut map) = (Table::default(), BTreeMap::new());
@@ -276,8 +277,8 @@ mod tests {
         prop::collection::vec((0..600_u32, 0..5_u32), 0..900)
     }
 
-    /// Addresses as clusters give them out (in a row, a block for each node, every 16th) must not pile up, whatever the
-    /// seeds.
+    /// Addresses as clusters give them out (in a row, a block for each node, every 16th) must not
+    /// pile up, whatever the seeds.
     #[test]
     fn usual_addresses_spread() {
         let (base, prefix) = (0x0a00_0000_u32, 0xfd00_0010_0244_u128 << 80);
@@ -293,7 +294,7 @@ mod tests {
 
     /// Addresses that were chosen to share one place of one table are spread in every other.
     #[test]
-    fn nobody_can_choose_colliding_addresses() {
+    fn chosen_collisions_do_not_carry_over() {
         let table: Table<u128> = Table::default();
         let place = |key: u128| {
             let hash = table.seeds.hash(key);
@@ -304,23 +305,23 @@ mod tests {
         assert!(longest_probe(chosen) < 16);
     }
 
-    /// Before an address changed hands it stood for the one before; what is too old is forgotten.
+    /// Times before a change resolve to the previous owner; entries that are too old are dropped.
     #[test]
-    fn the_past() {
+    fn history() {
         let mut table: Table<u128> = Table::default();
-        assert!(table.remember(7, Some((100, 1)), 0));
-        assert!(table.remember(7, Some((200, 2)), 0));
-        assert!(table.remember(8, Some((150, 9)), 0));
-        let at = |time| table.before(7, time);
+        assert!(table.record(7, Some((100, 1)), 0));
+        assert!(table.record(7, Some((200, 2)), 0));
+        assert!(table.record(8, Some((150, 9)), 0));
+        let at = |time| table.owner_at(7, time);
         assert_eq!(
             [at(0), at(99), at(100), at(199), at(200), at(300)],
             [Some(1), Some(1), Some(2), Some(2), None, None]
         );
-        assert_eq!(table.past(7), [(100, 1), (200, 2)]);
-        assert!(table.remember(7, None, 150));
-        assert_eq!(table.before(7, 50), Some(2));
-        assert!(!table.remember(7, None, 201));
-        assert_eq!(table.before(7, 50), None);
-        assert_eq!(table.before(8, 50), Some(9));
+        assert_eq!(table.previous_owners(7), [(100, 1), (200, 2)]);
+        assert!(table.record(7, None, 150));
+        assert_eq!(table.owner_at(7, 50), Some(2));
+        assert!(!table.record(7, None, 201));
+        assert_eq!(table.owner_at(7, 50), None);
+        assert_eq!(table.owner_at(8, 50), Some(9));
     }
 }

@@ -167,7 +167,7 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
-            Identifier::Dns => end.dns_names(self.flow, self.extra, self.index),
+            Identifier::Dns => end.dns_names(self.extra),
             Identifier::Ip => (self.address)(end),
             Identifier::ReservedIdentity => endpoint.reserved_identity,
             Identifier::Workload => endpoint.workload,

@@ -154,7 +154,7 @@ impl Contexts {
     /// The index that the next flows are named by. True if ids mean something else there: then all ends have other
     /// numbers.
     pub fn follow(&mut self, index: &Arc<Index>) -> bool {
-        let other = self.index.meaning() != index.meaning();
+        let other = self.index.generation() != index.generation();
         if other {
             self.ends.clear();
             self.next_end = 0;
@@ -194,7 +194,7 @@ impl Contexts {
         let is = Where {
             endpoint,
             address: if ip { address } else { Address::default() },
-            names: if names { end.dns_names(flow, extra, &self.index) } else { Sym::EMPTY },
+            names: if names { end.dns_names(extra) } else { Sym::EMPTY },
             service: if uses.service { end.service(flow, extra, &self.index) } else { Sym::EMPTY },
             family: if ip { flow.family } else { Family::NotUsed },
             addressed: ip && is_addressed(flow, extra),

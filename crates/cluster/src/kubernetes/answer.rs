@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::Resource;
 use super::trouble::Trouble;
 use crate::manifest::One;
-use crate::{Checked, Invalid, Key, Kind, Object, PassedOver, Raw, partly};
+use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -21,7 +21,7 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// What an object's metadata tells before anything else is looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
-    pub(super) key: Option<Key>,
+    pub(super) key: Option<ObjectKey>,
     pub(super) version: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::link;
-use crate::{Key, Kind};
+use crate::{Kind, ObjectKey};
 
 /// One kind of object as the API serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Resource {
     }
 
     /// The key of an object, as [`crate::Object`] makes it.
-    pub(super) fn key(&self, namespace: Option<String>, name: String) -> Key {
+    pub(super) fn key(&self, namespace: Option<String>, name: String) -> ObjectKey {
         self.kind.key(namespace, name)
     }
 }

@@ -30,7 +30,7 @@ use super::link::Link;
 use super::presence::Presence;
 use super::trouble::Trouble;
 use super::{Resource, Streaming, Watched};
-use crate::{Cache, Key, Kind, Reference};
+use crate::{Cache, Kind, ObjectKey, Reference};
 
 /// Objects on one page of a list.
 pub(super) const PAGE: usize = 500;
@@ -158,7 +158,7 @@ impl Watch<'_> {
         &self,
         mut lines: Lines,
         place: &mut Place,
-        mut told: Option<HashSet<Key>>,
+        mut told: Option<HashSet<ObjectKey>>,
     ) -> Result<Infallible, Trouble> {
         let pace = self.link.pace;
         loop {
@@ -234,7 +234,7 @@ impl Watch<'_> {
         }
     }
 
-    fn counts(&self, key: &Key) -> bool {
+    fn counts(&self, key: &ObjectKey) -> bool {
         matches!(self.resource.kind, Kind::Other(kind) if kind.counts(&key.name))
     }
 
@@ -280,7 +280,7 @@ impl Watch<'_> {
         self.journal.well();
     }
 
-    fn complete(&self, told: &HashSet<Key>, streamed: bool) {
+    fn complete(&self, told: &HashSet<ObjectKey>, streamed: bool) {
         self.cache.keep_only(self.resource.kind, told);
         self.watched.listed(streamed);
         if let Some(presence) = self.presence {
@@ -292,7 +292,7 @@ impl Watch<'_> {
     }
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
-    fn apply(&self, item: Item, told: Option<&mut HashSet<Key>>) {
+    fn apply(&self, item: Item, told: Option<&mut HashSet<ObjectKey>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
         self.watched.add_unreadable(passed_over.count());

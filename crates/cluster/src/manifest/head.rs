@@ -9,7 +9,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use crate::other::TIERED;
-use crate::{Key, Kind, OtherKinds};
+use crate::{Kind, ObjectKey, OtherKinds};
 
 /// The head of a document.
 #[derive(Debug, Default, Deserialize)]
@@ -42,7 +42,7 @@ pub(super) struct Meta {
 pub(super) struct Place {
     pub(super) line: u64,
     pub(super) kind: String,
-    key: Key,
+    key: ObjectKey,
     /// Its namespace is a text, or not there.
     certain: bool,
 }
@@ -51,12 +51,12 @@ impl Place {
     pub(super) fn new(line: u64, kind: String, meta: Lenient<Meta>) -> Self {
         let Lenient(Meta { name, namespace }) = meta;
         let certain = !namespace.odd;
-        Self { line, kind, key: Key { namespace: namespace.text(), name: name.text() }, certain }
+        Self { line, kind, key: ObjectKey { namespace: namespace.text(), name: name.text() }, certain }
     }
 
     /// The key that an object of a kind has here; none without a name, or with a namespace that is no text.
-    pub(super) fn key_of(&self, kind: Kind) -> Option<Key> {
-        let Key { namespace, name } = self.key.clone();
+    pub(super) fn key_of(&self, kind: Kind) -> Option<ObjectKey> {
+        let ObjectKey { namespace, name } = self.key.clone();
         (self.certain && !name.is_empty()).then(|| kind.key(Some(namespace), name))
     }
 }

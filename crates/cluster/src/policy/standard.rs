@@ -7,12 +7,12 @@ use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSp
 
 use super::part::{Fields, Problems, Unreadable, number, shape, text};
 use super::selector::selector;
-use crate::{Invalid, Key};
+use crate::{Invalid, ObjectKey};
 
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);
 
 /// The policy of that name; what of it cannot be read is noted.
-pub(crate) fn network_policy(key: &Key, spec: Option<&Value>, problems: &mut Problems) -> PolicySpec {
+pub(crate) fn network_policy(key: &ObjectKey, spec: Option<&Value>, problems: &mut Problems) -> PolicySpec {
     let empty = Value::Object(serde_json::Map::default());
     let spec = spec.filter(|spec| !spec.is_null()).unwrap_or(&empty);
     let known = ["podSelector", "policyTypes", "ingress", "egress"];
@@ -38,7 +38,7 @@ pub(crate) fn network_policy(key: &Key, spec: Option<&Value>, problems: &mut Pro
 }
 
 /// A policy of which nothing but its name could be read: it may isolate any pod of its namespace, and allow anything.
-pub(crate) fn unreadable(key: &Key) -> PolicySpec {
+pub(crate) fn unreadable(key: &ObjectKey) -> PolicySpec {
     PolicySpec {
         namespace: key.namespace.clone(),
         name: key.name.clone(),

@@ -13,7 +13,7 @@ use webb_index::policy::spec::{
 use super::part::{Fields, Problems, number, shape, text};
 use super::selector::selector;
 use super::standard::{layer_4, network, port_name};
-use crate::Key;
+use crate::ObjectKey;
 
 const PRIORITIES: (u16, u16) = (0, 1000);
 const ALL_PORTS: (u16, u16) = (1, u16::MAX);
@@ -21,12 +21,12 @@ const ALL_PORTS: (u16, u16) = (1, u16::MAX);
 const DEFAULT: &str = "default";
 
 /// The policy of that kind and name; what of it cannot be read is noted.
-pub(crate) fn tiered(kind: PolicyKind, key: &Key, spec: Option<&Value>, problems: &mut Problems) -> TierSpec {
+pub(crate) fn tiered(kind: PolicyKind, key: &ObjectKey, spec: Option<&Value>, problems: &mut Problems) -> TierSpec {
     read(kind, key, spec.unwrap_or(&Value::Null), problems).unwrap_or_else(|| unreadable(kind, key))
 }
 
 /// A policy of which nothing but its name could be read: it may do anything to any pod.
-pub(crate) fn unreadable(kind: PolicyKind, key: &Key) -> TierSpec {
+pub(crate) fn unreadable(kind: PolicyKind, key: &ObjectKey) -> TierSpec {
     TierSpec {
         kind,
         name: key.name.clone(),
@@ -39,7 +39,7 @@ pub(crate) fn unreadable(kind: PolicyKind, key: &Key) -> TierSpec {
     }
 }
 
-fn read(kind: PolicyKind, key: &Key, spec: &Value, problems: &mut Problems) -> Option<TierSpec> {
+fn read(kind: PolicyKind, key: &ObjectKey, spec: &Value, problems: &mut Problems) -> Option<TierSpec> {
     let known: &[&str] = match kind {
         PolicyKind::BaselineAdminNetworkPolicy => &["subject", "ingress", "egress"],
         PolicyKind::AdminNetworkPolicy => &["priority", "subject", "ingress", "egress"],
@@ -63,7 +63,7 @@ fn read(kind: PolicyKind, key: &Key, spec: &Value, problems: &mut Problems) -> O
     Some(TierSpec { kind, name: key.name.clone(), tier, priority, namespaces, pods, ingress, egress })
 }
 
-fn tier(kind: PolicyKind, key: &Key, fields: &Fields<'_>, problems: &mut Problems) -> Option<Tier> {
+fn tier(kind: PolicyKind, key: &ObjectKey, fields: &Fields<'_>, problems: &mut Problems) -> Option<Tier> {
     match kind {
         PolicyKind::AdminNetworkPolicy => return Some(Tier::Admin),
         PolicyKind::BaselineAdminNetworkPolicy if key.name == DEFAULT => return Some(Tier::Baseline),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use webb_cluster::{
-    Cache, Key, Kind, Node, Object, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
+    Cache, Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
 };
 use webb_flow::{Address, EndpointId, Flow, L4, Sort};
 use webb_index::policy::spec::{
@@ -23,8 +23,8 @@ fn ip(last: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(10, 0, 0, last))
 }
 
-fn key(namespace: &str, name: &str) -> Key {
-    Key { namespace: namespace.into(), name: name.into() }
+fn key(namespace: &str, name: &str) -> ObjectKey {
+    ObjectKey { namespace: namespace.into(), name: name.into() }
 }
 
 fn labels(pairs: &[(&str, &str)]) -> Labels {
@@ -99,7 +99,7 @@ fn an_address_changes_hands() {
     assert_eq!(at(&index, 5, 9), "old", "the minute is not over");
     let index = cache.index_at(71 * SECOND);
     assert_eq!(at(&index, 5, 9), "new", "what is too old is named by who is there now");
-    assert!(index.past(ip(5).into()).is_empty());
+    assert!(index.previous_owners(ip(5).into()).is_empty());
 }
 
 /// A newer pod takes the address from one that still runs; when it goes the older has it back. Nobody else's address
@@ -118,7 +118,7 @@ fn a_newer_pod_takes_over() {
     let index = cache.index_at(21 * SECOND);
     assert_eq!(index.contested(), 0);
     assert_eq!([at(&index, 5, 9), at(&index, 5, 15), at(&index, 5, 20)], ["old", "new", "old"]);
-    assert!(index.past(ip(6).into()).is_empty());
+    assert!(index.previous_owners(ip(6).into()).is_empty());
 }
 
 /// All that happened between two indexes happened in its order: the old pod went before the new one came.
@@ -132,7 +132,7 @@ fn one_index_may_hold_many_changes() {
     let index = cache.index_at(5 * SECOND);
     assert_eq!([at(&index, 5, 2), at(&index, 5, 3), at(&index, 5, 6)], ["old", "new", "new"]);
     let changes = index.changes();
-    assert_eq!((changes.came[0].name.as_str(), changes.went[0].name.as_str()), ("new", "old"));
+    assert_eq!((changes.added[0].name.as_str(), changes.removed[0].name.as_str()), ("new", "old"));
 }
 
 /// A pod that finishes gives its address up, and its object stays.
@@ -145,7 +145,7 @@ fn finished_pods_give_up() {
     cache.upsert_at(Object::Pod(key("a", "job"), Box::new(finished)), 7 * SECOND);
     let index = cache.index_at(8 * SECOND);
     assert_eq!([at(&index, 5, 6), at(&index, 5, 7)], ["job", "reserved:world"]);
-    assert_eq!(index.changes().went.len(), 1);
+    assert_eq!(index.changes().removed.len(), 1);
 }
 
 /// An object that is told again as it was changes nothing: no index differs for it, no address has a past.
@@ -157,9 +157,9 @@ fn what_is_told_twice_changes_nothing() {
     cache.upsert_at(pod("pod", 5, 1), SECOND);
     let second = cache.index_at(SECOND);
     assert_eq!(first.find(ip(5).into()), second.find(ip(5).into()));
-    assert!(second.past(ip(5).into()).is_empty());
-    assert!(second.changes().came.is_empty() && second.changes().went.is_empty());
-    assert_eq!(first.meaning(), second.meaning());
+    assert!(second.previous_owners(ip(5).into()).is_empty());
+    assert!(second.changes().added.is_empty() && second.changes().removed.is_empty());
+    assert_eq!(first.generation(), second.generation());
 }
 
 /// A service's address is the world's, as Hubble has it, and an id tells it from others.
@@ -195,19 +195,19 @@ fn behind(index: u32, last: u8) -> PodInterface {
 fn interfaces() {
     let cache = cache();
     cache.set_interfaces(vec![behind(7, 5), behind(8, 6)]);
-    assert_eq!(cache.index_at(0).behind(7), None, "the interface is there before its pod");
+    assert_eq!(cache.index_at(0).pod_at_interface(7), None, "the interface is there before its pod");
     cache.upsert_at(pod("first", 5, 1), 0);
     let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
     cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
     let index = cache.index_at(SECOND);
-    assert_eq!(index.behind(7).map(|id| name(&index, id)).as_deref(), Some("first"));
-    assert_eq!(index.behind(8), None);
+    assert_eq!(index.pod_at_interface(7).map(|id| name(&index, id)).as_deref(), Some("first"));
+    assert_eq!(index.pod_at_interface(8), None);
     cache.set_interfaces(vec![behind(9, 5)]);
     let index = cache.index_at(2 * SECOND);
-    assert_eq!((index.behind(7), index.behind(9).is_some()), (None, true));
-    assert_eq!(index.interfaces_of(index.behind(9)), [9]);
+    assert_eq!((index.pod_at_interface(7), index.pod_at_interface(9).is_some()), (None, true));
+    assert_eq!(index.interfaces_of(index.pod_at_interface(9)), [9]);
     cache.remove_at(&reference("first"), 3 * SECOND);
-    assert_eq!(cache.index_at(3 * SECOND).behind(9), None);
+    assert_eq!(cache.index_at(3 * SECOND).pod_at_interface(9), None);
 }
 
 /// As long as ids mean the same, no id stands for two pods, through as much churn as makes rows come free again and
@@ -225,8 +225,8 @@ fn ids_keep_their_meaning() {
             }
         }
         let index = cache.index_at(now);
-        if index.meaning() != meaning {
-            meaning = index.meaning();
+        if index.generation() != meaning {
+            meaning = index.generation();
             meanings += 1;
             meant.clear();
         }
@@ -442,11 +442,13 @@ fn judged(index: &Index) -> Vec<String> {
             l4: L4::Tcp,
             ..Flow::default()
         };
-        let judgement = index.policies().judge(index, &flow);
-        let text = |opinion: Option<webb_index::policy::Opinion<'_>>| {
-            opinion.map(|opinion| (opinion.answer, opinion.matched(), opinion.policies().collect::<Vec<_>>()))
+        let evaluation = index.policies().evaluate(index, &flow);
+        let text = |evaluation: Option<webb_index::policy::EndEvaluation<'_>>| {
+            evaluation.map(|evaluation| {
+                (evaluation.decision, evaluation.matched(), evaluation.policies().collect::<Vec<_>>())
+            })
         };
-        all.push(format!("{:?} {:?}", text(judgement.egress), text(judgement.ingress)));
+        all.push(format!("{:?} {:?}", text(evaluation.egress), text(evaluation.ingress)));
     }
     all
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Counts, Key, Kind as ObjectKind, Reference, Settings, parse};
+use webb_cluster::{Cache, Counts, Kind as ObjectKind, ObjectKey, Reference, Settings, parse};
 use webb_flow::Address;
 use webb_index::{Endpoint, Index, Kind};
 
@@ -177,7 +177,8 @@ fn the_cache_follows_its_source() {
         ..Counts::default()
     };
     assert_eq!(cache.counts(), all);
-    let xwing = Reference { kind: ObjectKind::Pod, key: Key { namespace: "default".into(), name: "xwing".into() } };
+    let xwing =
+        Reference { kind: ObjectKind::Pod, key: ObjectKey { namespace: "default".into(), name: "xwing".into() } };
     assert!(cache.remove(&xwing));
     assert!(!cache.remove(&xwing));
     assert_eq!(at(&cache.index(), "10.0.1.30").kind, Kind::Unnamed, "it may be another pod's by now");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Key, Object, Pod, PodInterface, Settings};
+use webb_cluster::{Cache, Object, ObjectKey, Pod, PodInterface, Settings};
 use webb_index::Index;
 
 fn ip(text: &str) -> IpAddr {
@@ -16,7 +16,7 @@ fn cache(own: &[&str]) -> Cache {
 
 fn pod(name: &str, addresses: &[&str], others: &[&str]) -> Object {
     let ips = |texts: &[&str]| texts.iter().map(|text| ip(text)).collect();
-    let key = Key { namespace: "a".into(), name: name.into() };
+    let key = ObjectKey { namespace: "a".into(), name: name.into() };
     let pod = Pod { addresses: ips(addresses), other_addresses: ips(others), node: "node-1".into(), ..Pod::default() };
     Object::Pod(key, Box::new(pod))
 }
@@ -28,7 +28,7 @@ fn behind(index: u32, namespace: i32, addresses: &[&str]) -> PodInterface {
 
 /// Name and network of whoever is behind an interface.
 fn at(index: &Index, interface: u32) -> Option<(String, bool)> {
-    let endpoint = index.endpoint(index.behind(interface)?);
+    let endpoint = index.endpoint(index.pod_at_interface(interface)?);
     Some((endpoint.pod_name.text().to_string(), endpoint.other_network))
 }
 
@@ -75,7 +75,7 @@ fn interfaces_of_one_namespace() {
     let index = cache.index_at(1);
     assert_eq!(at(&index, 7), Some(("db".to_owned(), false)));
     assert_eq!(at(&index, 5), Some(("web".to_owned(), true)), "the same as before");
-    let key = Key { namespace: "a".into(), name: "web".into() };
+    let key = ObjectKey { namespace: "a".into(), name: "web".into() };
     cache.remove_at(&webb_cluster::Reference { kind: webb_cluster::Kind::Pod, key }, 2);
     let index = cache.index_at(2);
     assert_eq!((at(&index, 5), at(&index, 6)), (None, None));
@@ -111,7 +111,7 @@ fn addresses_behind_watched_interfaces_are_pods() {
     }
     assert_eq!(reserved(&index, "203.0.113.5", 25), world, "a pod does not choose what is no world's");
 
-    let key = Key { namespace: "a".into(), name: "web".into() };
+    let key = ObjectKey { namespace: "a".into(), name: "web".into() };
     cache.remove_at(&webb_cluster::Reference { kind: webb_cluster::Kind::Pod, key }, 30);
     let index = cache.index_at(30);
     assert_eq!(&*index.endpoint(index.find_at(ip("10.9.0.5").into(), 25)).pod_name.text(), "web");
@@ -193,7 +193,7 @@ fn a_node_that_nobody_knows() {
     let cache = cache(&[]);
     assert!(!cache.is_on_unknown_node(), "nothing is known of any");
     let node = |name: &str| {
-        let key = Key { namespace: String::new(), name: name.into() };
+        let key = ObjectKey { namespace: String::new(), name: name.into() };
         Object::Node(key, webb_cluster::Node::default())
     };
     cache.upsert_at(node("node-2"), 0);

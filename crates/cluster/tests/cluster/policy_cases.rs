@@ -12,7 +12,7 @@ use webb_cluster::{Cache, OtherKinds, Settings, parse};
 use webb_flow::{Address, Direction, Flow, L4, ServiceEnd};
 use webb_index::Index;
 use webb_index::policy::spec::PolicyKind;
-use webb_index::policy::{Answer, Decider, Opinion};
+use webb_index::policy::{Decider, Decision, EndEvaluation};
 
 /// One line of a table.
 struct Case<'a> {
@@ -21,7 +21,7 @@ struct Case<'a> {
     destination: &'a str,
     port: &'a str,
     protocol: &'a str,
-    /// Answer and deciders, of ingress and of egress.
+    /// Decision and deciders, of ingress and of egress.
     expected: [[&'a str; 2]; 2],
 }
 
@@ -115,19 +115,19 @@ fn flow(index: &Index, objects: &[Value], case: &Case<'_>) -> Flow {
     }
 }
 
-/// An opinion as the tables write it: the answer, and who decided.
-fn told(index: &Index, opinion: Option<Opinion<'_>>) -> [String; 2] {
-    let Some(opinion) = opinion else { return ["-".to_owned(), "-".to_owned()] };
-    let answer = match opinion.answer {
-        Answer::Allow => "allow",
-        Answer::Deny => "deny",
-        Answer::Undecided => "undecided",
+/// An evaluation as the tables write it: the answer, and who decided.
+fn told(index: &Index, evaluation: Option<EndEvaluation<'_>>) -> [String; 2] {
+    let Some(evaluation) = evaluation else { return ["-".to_owned(), "-".to_owned()] };
+    let answer = match evaluation.decision {
+        Decision::Allow => "allow",
+        Decision::Deny => "deny",
+        Decision::Undecided => "undecided",
     };
-    let mut by: Vec<String> = opinion.decided_by().into_iter().map(|by| decider(index, by)).collect();
+    let mut by: Vec<String> = evaluation.decided_by().into_iter().map(|by| decider(index, by)).collect();
     by.sort();
-    let by = match opinion.answer {
-        Answer::Undecided if opinion.is_veiled => "vendor".to_owned(),
-        Answer::Undecided => "?".to_owned(),
+    let by = match evaluation.decision {
+        Decision::Undecided if evaluation.is_excluded => "vendor".to_owned(),
+        Decision::Undecided => "?".to_owned(),
         _ => by.join(","),
     };
     [answer.to_owned(), by]
@@ -182,8 +182,8 @@ fn every_table() {
             let index = index(&manifest, node, OtherKinds::default());
             for case in cases(&table) {
                 let flow = flow(&index, &objects, &case);
-                let judgement = index.policies().judge(&index, &flow);
-                let got = [Direction::Ingress, Direction::Egress].map(|side| told(&index, judgement.of(side)));
+                let evaluation = index.policies().evaluate(&index, &flow);
+                let got = [Direction::Ingress, Direction::Egress].map(|side| told(&index, evaluation.of(side)));
                 if got != case.expected.map(|side| side.map(str::to_owned)) {
                     let name = directory.file_name().unwrap().display();
                     writeln!(wrong, "{name} {} on {node}: {got:?}, expected {:?}", case.id, case.expected).unwrap();
@@ -210,15 +210,15 @@ fn drops_are_denials_where_policies_forbid() {
         for case in cases(&table) {
             let flow = flow(&index, &objects, &case);
             let denial = index.policies().forbids(&index, &flow).map(|denial| denial.direction);
-            let judgement = bare.policies().judge(&bare, &flow);
-            let certain = judgement.denial().map(|opinion| opinion.direction);
+            let evaluation = bare.policies().evaluate(&bare, &flow);
+            let certain = evaluation.denial().map(|evaluation| evaluation.direction);
             if certain.is_some() {
                 seen += 1;
                 // The source's denial may be one that only some engines know.
                 assert!(denial == certain || denial == Some(Direction::Egress), "{} {}", directory.display(), case.id);
             }
-            let sides = [judgement.egress, judgement.ingress].into_iter().flatten();
-            if sides.clone().all(|opinion| opinion.answer == Answer::Allow) {
+            let sides = [evaluation.egress, evaluation.ingress].into_iter().flatten();
+            if sides.clone().all(|evaluation| evaluation.decision == Decision::Allow) {
                 assert_eq!(denial, None, "{} {}", directory.display(), case.id);
             }
         }
@@ -237,9 +237,9 @@ fn other_kinds_can_be_ignored() {
     let mut vendors = 0;
     for case in cases(&table) {
         let flow = flow(&index, &objects, &case);
-        let judgement = index.policies().judge(&index, &flow);
-        for opinion in [judgement.ingress, judgement.egress].into_iter().flatten() {
-            assert_ne!(opinion.answer, Answer::Undecided, "{}", case.id);
+        let evaluation = index.policies().evaluate(&index, &flow);
+        for evaluation in [evaluation.ingress, evaluation.egress].into_iter().flatten() {
+            assert_ne!(evaluation.decision, Decision::Undecided, "{}", case.id);
         }
         vendors += case.expected.iter().filter(|[_, by]| *by == "vendor").count();
     }

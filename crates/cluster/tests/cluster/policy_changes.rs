@@ -3,10 +3,10 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Key, Kind, Reference, Settings, parse};
+use webb_cluster::{Cache, Kind, ObjectKey, Reference, Settings, parse};
 use webb_flow::{Flow, L4};
 use webb_index::Index;
-use webb_index::policy::Answer;
+use webb_index::policy::Decision;
 
 const CLUSTER: &str = "
 {apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {team: red}}}
@@ -56,33 +56,33 @@ fn flow(index: &Index, destination: &str) -> Flow {
 }
 
 /// What the destination's policies say now of a connection from x to y.
-fn ingress(cache: &Cache) -> Answer {
+fn ingress(cache: &Cache) -> Decision {
     let index = cache.index();
-    index.policies().judge(&index, &flow(&index, "10.0.0.2")).ingress.unwrap().answer
+    index.policies().evaluate(&index, &flow(&index, "10.0.0.2")).ingress.unwrap().decision
 }
 
 /// A policy is added, edited, moved before and beside another, and deleted.
 #[test]
 fn policies_are_edited() {
     let cache = cluster();
-    assert_eq!(ingress(&cache), Answer::Allow);
+    assert_eq!(ingress(&cache), Decision::Allow);
     put(&cache, &policy("one", 10, "Deny"));
-    assert_eq!(ingress(&cache), Answer::Deny);
+    assert_eq!(ingress(&cache), Decision::Deny);
     let before = cache.index();
     put(&cache, &policy("two", 20, "Accept"));
-    assert_eq!(ingress(&cache), Answer::Deny, "it comes second");
+    assert_eq!(ingress(&cache), Decision::Deny, "it comes second");
     put(&cache, &policy("two", 5, "Accept"));
-    assert_eq!(ingress(&cache), Answer::Allow, "now it comes first");
+    assert_eq!(ingress(&cache), Decision::Allow, "now it comes first");
     put(&cache, &policy("two", 10, "Accept"));
-    assert_eq!(ingress(&cache), Answer::Undecided, "beside the other, either may");
+    assert_eq!(ingress(&cache), Decision::Undecided, "beside the other, either may");
     put(&cache, &policy("two", 10, "Deny"));
-    assert_eq!(ingress(&cache), Answer::Deny, "and both agree");
-    let key = |name: &str| Key { namespace: String::new(), name: name.to_owned() };
+    assert_eq!(ingress(&cache), Decision::Deny, "and both agree");
+    let key = |name: &str| ObjectKey { namespace: String::new(), name: name.to_owned() };
     assert!(cache.remove(&Reference { kind: Kind::ClusterNetworkPolicy, key: key("one") }));
     assert!(cache.remove(&Reference { kind: Kind::ClusterNetworkPolicy, key: key("two") }));
-    assert_eq!(ingress(&cache), Answer::Allow);
-    let old = before.policies().judge(&before, &flow(&before, "10.0.0.2")).ingress.unwrap().answer;
-    assert_eq!(old, Answer::Deny, "an index does not change any more");
+    assert_eq!(ingress(&cache), Decision::Allow);
+    let old = before.policies().evaluate(&before, &flow(&before, "10.0.0.2")).ingress.unwrap().decision;
+    assert_eq!(old, Decision::Deny, "an index does not change any more");
 }
 
 /// The labels of a namespace choose both subjects and peers.
@@ -90,7 +90,7 @@ fn policies_are_edited() {
 fn namespaces_are_relabelled() {
     let cache = cluster();
     put(&cache, &policy("one", 10, "Deny"));
-    assert_eq!(ingress(&cache), Answer::Deny);
+    assert_eq!(ingress(&cache), Decision::Deny);
     let label = |name: &str, team: &str| {
         put(
             &cache,
@@ -98,11 +98,11 @@ fn namespaces_are_relabelled() {
         );
     };
     label("a", "green");
-    assert_eq!(ingress(&cache), Answer::Allow, "the peer is no peer any more");
+    assert_eq!(ingress(&cache), Decision::Allow, "the peer is no peer any more");
     label("a", "red");
-    assert_eq!(ingress(&cache), Answer::Deny);
+    assert_eq!(ingress(&cache), Decision::Deny);
     label("b", "green");
-    assert_eq!(ingress(&cache), Answer::Allow, "the subject is no subject any more");
+    assert_eq!(ingress(&cache), Decision::Allow, "the subject is no subject any more");
 }
 
 /// A node's labels and addresses choose `nodes` peers.
@@ -126,16 +126,16 @@ fn nodes_are_relabelled() {
     };
     let egress = |address: &str| {
         let index = cache.index();
-        index.policies().judge(&index, &flow(&index, address)).egress.unwrap().answer
+        index.policies().evaluate(&index, &flow(&index, address)).egress.unwrap().decision
     };
-    assert_eq!(egress("192.168.0.2"), Answer::Allow, "nobody's address");
+    assert_eq!(egress("192.168.0.2"), Decision::Allow, "nobody's address");
     node("worker", "192.168.0.2");
-    assert_eq!(egress("192.168.0.2"), Answer::Allow);
+    assert_eq!(egress("192.168.0.2"), Decision::Allow);
     node("control", "192.168.0.2");
-    assert_eq!(egress("192.168.0.2"), Answer::Deny);
-    assert_eq!(egress("192.168.0.1"), Answer::Allow);
+    assert_eq!(egress("192.168.0.2"), Decision::Deny);
+    assert_eq!(egress("192.168.0.1"), Decision::Allow);
     node("control", "192.168.0.3");
-    assert_eq!((egress("192.168.0.2"), egress("192.168.0.3")), (Answer::Allow, Answer::Deny));
+    assert_eq!((egress("192.168.0.2"), egress("192.168.0.3")), (Decision::Allow, Decision::Deny));
 }
 
 /// An object with more peers than are compiled takes the verdicts of its pods away, and is named.
@@ -152,8 +152,8 @@ fn oversize_policies_are_undecided() {
             networks.join(", ")
         ),
     );
-    assert_eq!(ingress(&cache), Answer::Undecided);
+    assert_eq!(ingress(&cache), Decision::Undecided);
     assert!(cache.undecided_because().contains("ClusterNetworkPolicy large"), "{}", cache.undecided_because());
     let index = cache.index();
-    assert_eq!(index.policies().judge(&index, &flow(&index, "10.0.0.2")).egress.unwrap().answer, Answer::Allow);
+    assert_eq!(index.policies().evaluate(&index, &flow(&index, "10.0.0.2")).egress.unwrap().decision, Decision::Allow);
 }

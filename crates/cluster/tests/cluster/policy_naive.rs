@@ -16,7 +16,7 @@ use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
 use webb_cluster::{Cache, Object, Raw, Settings, types};
 use webb_flow::{Address, Direction, Flow, L4};
-use webb_index::policy::Answer;
+use webb_index::policy::Decision;
 use webb_index::policy::spec::PolicyKind;
 
 const NAMESPACES: [&str; 3] = ["a", "b", "c"];
@@ -460,7 +460,7 @@ fn read<T: serde::de::DeserializeOwned, B: From<T>>(object: Value) -> B {
 }
 
 /// The compiled policies' answers: of the source's end, of the destination's, and who is said to have dropped it.
-type Told = ([Option<Answer>; 2], Option<Direction>);
+type Told = ([Option<Decision>; 2], Option<Direction>);
 
 fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Told> {
     let cache = Cache::new(Settings { node: NODES[0].0.into(), ..Settings::default() });
@@ -502,8 +502,9 @@ fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Told> {
             l4: packet.l4,
             ..Flow::default()
         };
-        let judgement = index.policies().judge(&index, &flow);
-        let answers = [judgement.egress, judgement.ingress].map(|opinion| opinion.map(|opinion| opinion.answer));
+        let evaluation = index.policies().evaluate(&index, &flow);
+        let answers =
+            [evaluation.egress, evaluation.ingress].map(|evaluation| evaluation.map(|evaluation| evaluation.decision));
         (answers, index.policies().forbids(&index, &flow).map(|denial| denial.direction))
     };
     packets.iter().map(judge).collect()
@@ -516,9 +517,9 @@ fn expected(cluster: &Cluster, packet: &Packet) -> Option<Told> {
     let says = [egress?, ingress?];
     let answer = |says: &BTreeSet<naive::Says>| match says.iter().collect::<Vec<_>>()[..] {
         [] => None,
-        [naive::Says::Allow] => Some(Answer::Allow),
-        [naive::Says::Deny] => Some(Answer::Deny),
-        _ => Some(Answer::Undecided),
+        [naive::Says::Allow] => Some(Decision::Allow),
+        [naive::Says::Deny] => Some(Decision::Deny),
+        _ => Some(Decision::Undecided),
     };
     let denies = |says: &BTreeSet<naive::Says>| !says.is_empty() && !says.contains(&naive::Says::Allow);
     let dropped = says.iter().position(denies).map(|at| sides[at]);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use webb_cluster::{Cache, Settings, parse};
 use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::Index;
-use webb_index::policy::Answer;
+use webb_index::policy::Decision;
 
 /// Two pods with different jobs and one without labels in `a`, two in `b`, one in `c`, and two nodes: ours and one
 /// that has a pod in the host's network. `http` is port 8080 for `a/web` and 9090 for `b/web`.
@@ -134,12 +134,12 @@ fn verdict(index: &Index, flow: &Flow) -> &'static str {
     }
 }
 
-/// As [`verdict`], from the full judgement.
+/// As [`verdict`], from the full evaluation.
 fn judged(index: &Index, flow: &Flow) -> &'static str {
-    let judgement = index.policies().judge(index, flow);
-    let mut opinions = [judgement.egress, judgement.ingress].into_iter().flatten();
-    match judgement.denial().map(|denial| denial.direction) {
-        None if opinions.any(|opinion| opinion.answer == Answer::Undecided) => "undecided",
+    let evaluation = index.policies().evaluate(index, flow);
+    let mut evaluations = [evaluation.egress, evaluation.ingress].into_iter().flatten();
+    match evaluation.denial().map(|denial| denial.direction) {
+        None if evaluations.any(|evaluation| evaluation.decision == Decision::Undecided) => "undecided",
         None => "allowed",
         Some(Direction::Egress) => "egress",
         Some(Direction::Ingress) => "ingress",
@@ -331,8 +331,8 @@ fn policies_are_named() {
     let index =
         index(&[DENY_IN, DENY_OUT, "a: {podSelector: {matchLabels: {app: db}}, ingress: [{ports: [{port: 1}]}]}"]);
     let flow = flow(&index, "b/web > a/db tcp 5432");
-    let judgement = index.policies().judge(&index, &flow);
-    let denial = judgement.denial().unwrap();
+    let evaluation = index.policies().evaluate(&index, &flow);
+    let denial = evaluation.denial().unwrap();
     let text = |names: Vec<webb_index::policy::PolicyName>| {
         names.iter().map(|name| format!("{}/{}", name.namespace.text(), name.name.text())).collect::<Vec<_>>()
     };
@@ -347,20 +347,20 @@ fn policies_are_named() {
     assert_eq!(index.policies().len(), 3);
 }
 
-/// Each end's opinion with the kind of rule and the policies that decided: all that allow, or all that isolate.
+/// Each end's evaluation with the kind of rule and the policies that decided: all that allow, or all that isolate.
 #[test]
 fn judgements_name_what_decided() {
     let judge = |policies: &[&str], text: &str| {
         let index = index(policies);
         let flow = flow(&index, text);
-        let judgement = index.policies().judge(&index, &flow);
-        let tell = |opinion: Option<webb_index::policy::Opinion<'_>>| {
-            opinion.map_or_else(String::new, |opinion| {
-                let names: Vec<String> = opinion.policies().map(|policy| policy.name.text().to_string()).collect();
-                format!("{:?} {}", opinion.matched(), names.join(",")).trim_end().to_owned()
+        let evaluation = index.policies().evaluate(&index, &flow);
+        let tell = |evaluation: Option<webb_index::policy::EndEvaluation<'_>>| {
+            evaluation.map_or_else(String::new, |evaluation| {
+                let names: Vec<String> = evaluation.policies().map(|policy| policy.name.text().to_string()).collect();
+                format!("{:?} {}", evaluation.matched(), names.join(",")).trim_end().to_owned()
             })
         };
-        [tell(judgement.egress), tell(judgement.ingress)]
+        [tell(evaluation.egress), tell(evaluation.ingress)]
     };
     let none = String::new;
     let all = || "All".to_owned();

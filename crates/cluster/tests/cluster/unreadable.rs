@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use webb_cluster::{Cache, Manifest, OtherKinds, Settings, parse, parse_with};
 use webb_flow::{Flow, L4};
-use webb_index::policy::{Answer, Effect};
+use webb_index::policy::{Decision, Effect};
 use webb_index::{Index, Kind};
 
 fn problems(manifest: &Manifest) -> Vec<String> {
@@ -22,7 +22,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 /// The answer of the destination's policies to a connection between these addresses.
-fn ingress(index: &Index, source: &str, destination: &str, port: u16) -> Option<Answer> {
+fn ingress(index: &Index, source: &str, destination: &str, port: u16) -> Option<Decision> {
     let (source_ip, destination_ip) = (ip(source).into(), ip(destination).into());
     let flow = Flow {
         source: index.find(source_ip),
@@ -33,7 +33,7 @@ fn ingress(index: &Index, source: &str, destination: &str, port: u16) -> Option<
         l4: L4::Tcp,
         ..Flow::default()
     };
-    index.policies().judge(index, &flow).ingress.map(|opinion| opinion.answer)
+    index.policies().evaluate(index, &flow).ingress.map(|evaluation| evaluation.decision)
 }
 
 /// A load balancer's address that is blank, a node's that is empty, one with leading zeros, ports and labels that are
@@ -104,23 +104,23 @@ fn with_policy(spec: &str) -> Index {
 fn unreadable_policies_isolate() {
     let judge = |spec: &str| ingress(&with_policy(spec), "10.0.0.1", "10.0.0.2", 80).unwrap();
     for (spec, expected) in [
-        ("{podSelector: {}}", Answer::Deny),
-        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}", Answer::Undecided),
-        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}], ports: [{port: 81}]}]}", Answer::Deny),
-        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}, {podSelector: {}}]}]}", Answer::Allow),
-        ("{podSelector: {}, ingress: [{ports: [{port: 0}]}]}", Answer::Undecided),
-        ("{podSelector: {}, ingress: [{ports: [{port: 0, protocol: UDP}]}]}", Answer::Deny),
-        ("{podSelector: {}, ingress: [{ports: [{port: 0}, {port: 80}]}]}", Answer::Allow),
-        ("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: 1}}}]}]}", Answer::Undecided),
-        ("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: 1, x: y}}}]}]}", Answer::Deny),
-        ("{podSelector: {}, ingress: [{newPeers: [], from: [{podSelector: {}}]}]}", Answer::Undecided),
-        ("{podSelector: {}, ingress: all}", Answer::Undecided),
-        ("{podSelector: {}, policyTypes: [Sideways]}", Answer::Undecided),
-        ("{podSelector: {}, tier: x}", Answer::Undecided),
-        ("{podSelector: {matchLabels: {app: [two]}}}", Answer::Undecided),
-        ("{podSelector: {matchLabels: {app: one, x: [y]}}}", Answer::Allow),
-        ("17", Answer::Undecided),
-        ("{podSelector: {}, podSelector: {}}", Answer::Undecided),
+        ("{podSelector: {}}", Decision::Deny),
+        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}", Decision::Undecided),
+        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}], ports: [{port: 81}]}]}", Decision::Deny),
+        ("{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}, {podSelector: {}}]}]}", Decision::Allow),
+        ("{podSelector: {}, ingress: [{ports: [{port: 0}]}]}", Decision::Undecided),
+        ("{podSelector: {}, ingress: [{ports: [{port: 0, protocol: UDP}]}]}", Decision::Deny),
+        ("{podSelector: {}, ingress: [{ports: [{port: 0}, {port: 80}]}]}", Decision::Allow),
+        ("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: 1}}}]}]}", Decision::Undecided),
+        ("{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: 1, x: y}}}]}]}", Decision::Deny),
+        ("{podSelector: {}, ingress: [{newPeers: [], from: [{podSelector: {}}]}]}", Decision::Undecided),
+        ("{podSelector: {}, ingress: all}", Decision::Undecided),
+        ("{podSelector: {}, policyTypes: [Sideways]}", Decision::Undecided),
+        ("{podSelector: {}, tier: x}", Decision::Undecided),
+        ("{podSelector: {matchLabels: {app: [two]}}}", Decision::Undecided),
+        ("{podSelector: {matchLabels: {app: one, x: [y]}}}", Decision::Allow),
+        ("17", Decision::Undecided),
+        ("{podSelector: {}, podSelector: {}}", Decision::Undecided),
     ] {
         assert_eq!(judge(spec), expected, "{spec}");
     }
@@ -145,7 +145,7 @@ fn security_groups_by_annotation() {
     let answers = |index: &Index| {
         ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"].map(|to| ingress(index, "10.9.9.9", to, 80).unwrap())
     };
-    let [allow, undecided] = [Answer::Allow, Answer::Undecided];
+    let [allow, undecided] = [Decision::Allow, Decision::Undecided];
     assert_eq!(answers(&cache(&text).index()), [undecided, undecided, allow, allow]);
     let settings = Settings { node: "n1".into(), other_kinds: OtherKinds::new(true, &[]), ..Settings::default() };
     let ignoring = Cache::new(settings);
@@ -168,7 +168,7 @@ fn what_is_missing_is_undecided() {
         let index = cache.index();
         ["10.0.0.1", "10.0.0.2"].map(|to| ingress(&index, "10.9.9.9", to, 80).unwrap())
     };
-    let [allow, undecided] = [[Answer::Allow; 2], [Answer::Undecided; 2]];
+    let [allow, undecided] = [[Decision::Allow; 2], [Decision::Undecided; 2]];
     assert_eq!((answers(&cache), cache.undecided_because()), (allow, String::new()));
 
     cache.set_incomplete("ClusterNetworkPolicy", Some("not listed yet".into()));
@@ -207,7 +207,7 @@ fn policies_of_other_kinds() {
         let answers = ["10.0.0.1", "10.0.0.2"].map(|to| ingress(&index, "10.9.9.9", to, 80).unwrap());
         (answers, cache.undecided_because())
     };
-    let [allow, undecided] = [Answer::Allow, Answer::Undecided];
+    let [allow, undecided] = [Decision::Allow, Decision::Undecided];
     let none = OtherKinds::default();
     let cilium = "{apiVersion: cilium.io/v2, kind: CiliumNetworkPolicy, metadata: {name: p, namespace: b}, spec: 1}";
     let (answers, why) = with(cilium, &none);
@@ -256,10 +256,10 @@ fn a_namespace_that_is_not_listed_yet() {
         ingress(&cache.index(), "10.0.0.1", "10.0.0.2", 80).unwrap()
     };
     let by_label = policy("{matchLabels: {team: red}}");
-    assert_eq!(judge(&by_label, false), Answer::Deny, "a manifest tells all there is");
-    assert_eq!(judge(&by_label, true), Answer::Undecided);
-    assert_eq!(judge(&policy("{matchLabels: {kubernetes.io/metadata.name: a}}"), true), Answer::Allow);
-    assert_eq!(judge(&policy("{matchLabels: {kubernetes.io/metadata.name: c}}"), true), Answer::Deny);
+    assert_eq!(judge(&by_label, false), Decision::Deny, "a manifest tells all there is");
+    assert_eq!(judge(&by_label, true), Decision::Undecided);
+    assert_eq!(judge(&policy("{matchLabels: {kubernetes.io/metadata.name: a}}"), true), Decision::Allow);
+    assert_eq!(judge(&policy("{matchLabels: {kubernetes.io/metadata.name: c}}"), true), Decision::Deny);
     let listed = format!("{by_label}\n---\n{{apiVersion: v1, kind: Namespace, metadata: {{name: a}}}}\n");
-    assert_eq!(judge(&listed, true), Answer::Deny);
+    assert_eq!(judge(&listed, true), Decision::Deny);
 }

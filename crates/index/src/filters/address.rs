@@ -1,4 +1,5 @@
-//! Addresses and networks, compared as Hubble compares them: an address by its text, a network by its bits.
+//! Addresses and networks, compared as Hubble compares them: an address by its text, a network by
+//! its bits.
 
 use std::net::IpAddr;
 
@@ -8,21 +9,22 @@ use webb_flow::Address;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// The text of this address.
-    Exact(Seen),
+    Exact(FlowAddress),
     /// Valid, but written as no flow writes it (`FD00::1`): matches nothing.
     Never,
     /// The network of this many leading bits; `v4` is true for an IPv4 network.
     Network { v4: bool, bits: u128, mask: u128 },
 }
 
-/// An address on a flow. `v4` is false for an IPv4-mapped IPv6 address, which is none of IPv4's networks.
+/// An address on a flow. `v4` is false for an IPv4-mapped IPv6 address, which is none of IPv4's
+/// networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FlowAddress {
     pub(super) address: Address,
     pub(super) v4: bool,
 }
 
-impl Seen {
+impl FlowAddress {
     fn of(ip: IpAddr) -> Self {
         Self { address: ip.into(), v4: ip.is_ipv4() }
     }
@@ -37,7 +39,7 @@ impl Place {
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let Some((address, length)) = text.rsplit_once('/') else {
             let ip: IpAddr = text.parse().map_err(|_| "expected an IP address or a network (CIDR)".to_owned())?;
-            return Ok(if ip.to_string() == text { Self::Exact(Seen::of(ip)) } else { Self::Never });
+            return Ok(if ip.to_string() == text { Self::Exact(FlowAddress::of(ip)) } else { Self::Never });
         };
         let ip: IpAddr = address.parse().map_err(|_| "expected an IP address before the `/`".to_owned())?;
         let longest = if ip.is_ipv4() { 32 } else { 128 };
@@ -54,11 +56,11 @@ impl Place {
     }
 
     /// True if the address is this one, or in this network.
-    pub(super) fn holds(&self, seen: Seen) -> bool {
+    pub(super) fn holds(&self, address: FlowAddress) -> bool {
         match *self {
-            Self::Exact(wanted) => wanted == seen,
+            Self::Exact(wanted) => wanted == address,
             Self::Never => false,
-            Self::Network { v4, bits: network, mask } => v4 == seen.v4 && bits(seen.address) & mask == network,
+            Self::Network { v4, bits: network, mask } => v4 == address.v4 && bits(address.address) & mask == network,
         }
     }
 }
@@ -68,7 +70,7 @@ mod tests {
     use super::*;
 
     fn holds(value: &str, address: &str) -> bool {
-        Place::read(value).unwrap().holds(Seen::of(address.parse().unwrap()))
+        Place::read(value).unwrap().holds(FlowAddress::of(address.parse().unwrap()))
     }
 
     /// Contract, 2.6, source_ip: text equality, CIDR with host bits, families kept apart.

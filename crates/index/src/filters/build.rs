@@ -1,11 +1,12 @@
-//! Compiles a [`FilterSpec`] into predicates: every value is parsed, and all that cannot be are reported.
+//! Compiles a [`FilterSpec`] into predicates: every value is parsed, and all that cannot be are
+//! reported.
 
 use webb_flow::names::{DROP_REASONS, name_of};
 use webb_flow::sym::Sym;
 use webb_flow::{L4, Reason};
 
 use super::address::Place;
-use super::memo::Memo;
+use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::predicate::{EventPredicate, Predicate, Protocol};
 use super::re2;
@@ -116,26 +117,28 @@ impl Building {
 
     fn names(&mut self, spec: &FilterSpec) {
         use End::{Destination, Source};
-        let memo = Memo::default;
-        self.read("source_pod", &spec.source_pod, Prefix::read, |read| Predicate::Pod(Source, read, memo()));
+        let match_cache = MatchCache::default;
+        self.read("source_pod", &spec.source_pod, Prefix::read, |read| Predicate::Pod(Source, read, match_cache()));
         self.read("destination_pod", &spec.destination_pod, Prefix::read, |read| {
-            Predicate::Pod(Destination, read, memo())
+            Predicate::Pod(Destination, read, match_cache())
         });
-        self.read("source_label", &spec.source_label, Selector::read, |read| Predicate::Label(Source, read, memo()));
+        self.read("source_label", &spec.source_label, Selector::read, |read| {
+            Predicate::Label(Source, read, match_cache())
+        });
         self.read("destination_label", &spec.destination_label, Selector::read, |read| {
-            Predicate::Label(Destination, read, memo())
+            Predicate::Label(Destination, read, match_cache())
         });
-        self.plain(&spec.source_workload, |wanted| Predicate::Workload(Source, wanted, memo()));
-        self.plain(&spec.destination_workload, |wanted| Predicate::Workload(Destination, wanted, memo()));
+        self.plain(&spec.source_workload, |wanted| Predicate::Workload(Source, wanted, match_cache()));
+        self.plain(&spec.destination_workload, |wanted| Predicate::Workload(Destination, wanted, match_cache()));
         self.read("source_cluster_name", &spec.source_cluster_name, not_empty, |read| {
-            Predicate::Cluster(Source, read, memo())
+            Predicate::Cluster(Source, read, match_cache())
         });
         self.read("destination_cluster_name", &spec.destination_cluster_name, not_empty, |read| {
-            Predicate::Cluster(Destination, read, memo())
+            Predicate::Cluster(Destination, read, match_cache())
         });
-        self.read("source_fqdn", &spec.source_fqdn, Pattern::read, |read| Predicate::Fqdn(Source, read, memo()));
+        self.read("source_fqdn", &spec.source_fqdn, Pattern::read, |read| Predicate::Fqdn(Source, read, match_cache()));
         self.read("destination_fqdn", &spec.destination_fqdn, Pattern::read, |read| {
-            Predicate::Fqdn(Destination, read, memo())
+            Predicate::Fqdn(Destination, read, match_cache())
         });
     }
 
@@ -144,10 +147,10 @@ impl Building {
         self.plain(&spec.uuid, Predicate::Uuid);
         self.plain(&spec.trace_id, Predicate::TraceId);
         self.read("source_service", &spec.source_service, Prefix::read, |read| {
-            Predicate::Service(End::Source, read, Memo::default())
+            Predicate::Service(End::Source, read, MatchCache::default())
         });
         self.read("destination_service", &spec.destination_service, Prefix::read, |read| {
-            Predicate::Service(End::Destination, read, Memo::default())
+            Predicate::Service(End::Destination, read, MatchCache::default())
         });
         self.plain(&spec.http_method, Predicate::Method);
         self.plain(&spec.http_header, Predicate::Header);

@@ -1,8 +1,9 @@
 //! Flow filters: they select the flows that a metric counts (hubble-contract §2.6).
 //!
-//! A [`FilterSpec`] is the filter as written, plain data. [`FlowFilter::new`] compiles it once to a list of predicates,
-//! cheapest first. A flow from the kernel, which has no extras, is matched without lock or allocation: numbers are
-//! compared, and what depends on names is cached by their symbols.
+//! A [`FilterSpec`] is the filter as written, plain data. [`FlowFilter::new`] compiles it once to a
+//! list of predicates, cheapest first. A flow from the kernel, which has no extras, is matched
+//! without lock or allocation: numbers are compared, and what depends on names is cached by their
+//! symbols.
 //!
 //! ```text
 //! file ──metrics::dynamic──▶ FilterSpec ──build──▶ Predicate, Predicate, ... ──▶ Filters::pass
@@ -10,20 +11,20 @@
 
 mod address;
 mod build;
+mod flow_view;
 pub mod fuzz;
-mod memo;
+mod match_cache;
 mod names;
 mod predicate;
 mod re2;
-mod seen;
 mod selector;
 mod spec;
 mod status;
 mod uri;
 
 pub use build::FilterError;
+use flow_view::FlowView;
 use predicate::Predicate;
-use seen::Seen;
 pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_flow::{Extra, Flow};
 
@@ -54,8 +55,8 @@ impl FlowFilter {
 
     /// True if all fields match; without any field, every flow does.
     pub fn matches(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
-        let seen = Seen { flow, extra, index };
-        self.predicates.iter().all(|predicate| predicate.matches(&seen))
+        let view = FlowView { flow, extra, index };
+        self.predicates.iter().all(|predicate| predicate.matches(&view))
     }
 }
 
@@ -69,7 +70,7 @@ pub struct Filters {
 }
 
 impl Filters {
-    /// True if the metric is to look at the flow. Nearly free where there are no filters.
+    /// True if the metric counts the flow. Nearly free without filters.
     #[inline]
     pub fn pass(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
         if self.include.is_empty() && self.exclude.is_empty() {
@@ -78,7 +79,8 @@ impl Filters {
         self.decide(flow, extra, index)
     }
 
-    /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry it.
+    /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry
+    /// it.
     pub fn at_home(&mut self, node: &str) {
         for filter in self.include.iter_mut().chain(&mut self.exclude) {
             for predicate in &mut filter.predicates {

@@ -5,9 +5,9 @@ use webb_flow::sym::Sym;
 use webb_flow::{Extra, L4, Reason};
 
 use super::address::Place;
-use super::memo::Memo;
+use super::flow_view::{FlowView, SubType};
+use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
-use super::seen::{Seen, SubType};
 use super::selector::{Selector, label};
 use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
 use super::status::Status;
@@ -53,15 +53,15 @@ pub(super) enum Predicate {
     IpTraceId(Vec<u64>),
     Address(End, Vec<Place>),
     Translated(Vec<Place>),
-    Pod(End, Vec<Prefix>, Memo),
-    Label(End, Vec<Selector>, Memo),
-    Workload(End, Vec<WorkloadSpec>, Memo),
-    Cluster(End, Vec<String>, Memo),
-    Fqdn(End, Vec<Pattern>, Memo),
+    Pod(End, Vec<Prefix>, MatchCache),
+    Label(End, Vec<Selector>, MatchCache),
+    Workload(End, Vec<WorkloadSpec>, MatchCache),
+    Cluster(End, Vec<String>, MatchCache),
+    Fqdn(End, Vec<Pattern>, MatchCache),
     Status(Vec<Status>),
     Uuid(Vec<String>),
     TraceId(Vec<String>),
-    Service(End, Vec<Prefix>, Memo),
+    Service(End, Vec<Prefix>, MatchCache),
     Method(Vec<String>),
     Header(Vec<HeaderSpec>),
     /// With whether the flows of this node fit.
@@ -79,17 +79,17 @@ impl Predicate {
         }
     }
 
-    pub(super) fn matches(&self, seen: &Seen<'_>) -> bool {
-        let flow = seen.flow;
+    pub(super) fn matches(&self, view: &FlowView<'_>) -> bool {
+        let flow = view.flow;
         match self {
-            Self::Verdict(wanted) => wanted.contains(&seen.verdict()),
-            Self::Direction(wanted) => wanted.contains(&seen.direction()),
-            Self::IpVersion(wanted) => wanted.contains(&seen.ip_version()),
-            Self::Reply(wanted) => seen.reply().is_some_and(|reply| wanted.contains(&reply)),
+            Self::Verdict(wanted) => wanted.contains(&view.verdict()),
+            Self::Direction(wanted) => wanted.contains(&view.direction()),
+            Self::IpVersion(wanted) => wanted.contains(&view.ip_version()),
+            Self::Reply(wanted) => view.reply().is_some_and(|reply| wanted.contains(&reply)),
             Self::Encrypted(wanted) => {
-                wanted.contains(&(seen.has_ip() && seen.extra.is_some_and(|extra| extra.encrypted)))
+                wanted.contains(&(view.has_ip() && view.extra.is_some_and(|extra| extra.encrypted)))
             }
-            Self::Protocol(wanted) => wanted.iter().any(|protocol| protocol.is_of(seen)),
+            Self::Protocol(wanted) => wanted.iter().any(|protocol| protocol.is_of(view)),
             Self::Port(end, wanted) => {
                 let port = if *end == End::Source { flow.source_port } else { flow.destination_port };
                 matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) && wanted.contains(&port)
@@ -97,54 +97,54 @@ impl Predicate {
             Self::TcpFlags(wanted) => wanted.iter().any(|bits| flow.tcp_flags.has(*bits)),
             Self::DropReason(wanted) => {
                 let fits = |(number, reason): &(i32, Reason)| {
-                    seen.extra.map_or(flow.reason == *reason, |extra| extra.drop_reason == *number)
+                    view.extra.map_or(flow.reason == *reason, |extra| extra.drop_reason == *number)
                 };
-                seen.is_dropped() && wanted.iter().any(fits)
+                view.is_dropped() && wanted.iter().any(fits)
             }
-            Self::Event(wanted) => seen.event().is_some_and(|event| wanted.iter().any(|wanted| wanted.is_of(event))),
-            Self::Identity(end, wanted) => wanted.contains(&seen.endpoint(*end).identity_number),
-            Self::Interface(wanted) => wanted.iter().any(|interface| fits_interface(interface, seen)),
-            Self::IpTraceId(wanted) => wanted.contains(&seen.extra.map_or(0, |extra| extra.ip_trace_id)),
+            Self::Event(wanted) => view.event().is_some_and(|event| wanted.iter().any(|wanted| wanted.is_of(event))),
+            Self::Identity(end, wanted) => wanted.contains(&view.endpoint(*end).identity_number),
+            Self::Interface(wanted) => wanted.iter().any(|interface| fits_interface(interface, view)),
+            Self::IpTraceId(wanted) => wanted.contains(&view.extra.map_or(0, |extra| extra.ip_trace_id)),
             Self::Address(end, places) => {
-                seen.address(*end).is_some_and(|at| places.iter().any(|place| place.holds(at)))
+                view.address(*end).is_some_and(|at| places.iter().any(|place| place.holds(at)))
             }
-            Self::Translated(places) => seen.translated().is_some_and(|at| places.iter().any(|place| place.holds(at))),
-            _ => self.names_match(seen),
+            Self::Translated(places) => view.translated().is_some_and(|at| places.iter().any(|place| place.holds(at))),
+            _ => self.names_match(view),
         }
     }
 
-    /// The tests of names that endpoints have: remembered by symbol.
-    fn names_match(&self, seen: &Seen<'_>) -> bool {
+    /// Matches the predicates on names of endpoints, cached by symbol.
+    fn names_match(&self, view: &FlowView<'_>) -> bool {
         match self {
-            Self::Pod(end, prefixes, memo) => {
-                let endpoint = seen.endpoint(*end);
+            Self::Pod(end, prefixes, cache) => {
+                let endpoint = view.endpoint(*end);
                 let (namespace, name) = (endpoint.namespace, endpoint.pod_name);
-                memo.answer((namespace, name), || {
+                cache.get_or_insert((namespace, name), || {
                     let (namespace, name) = (namespace.text(), name.text());
                     prefixes.iter().any(|prefix| prefix.fits(&namespace, &name))
                 })
             }
-            Self::Label(end, selectors, memo) => {
-                let identity = seen.endpoint(*end).identity;
-                memo.answer((identity, Sym::EMPTY), || {
+            Self::Label(end, selectors, cache) => {
+                let identity = view.endpoint(*end).identity;
+                cache.get_or_insert((identity, Sym::EMPTY), || {
                     let text = identity.text();
                     let labels = text.split(',').filter(|label| !label.is_empty());
                     selectors.iter().any(|selector| selector.selects(labels.clone()))
                 })
             }
-            Self::Workload(end, wanted, memo) => {
-                let workloads = seen.endpoint(*end).workloads;
-                memo.answer((workloads, Sym::EMPTY), || {
+            Self::Workload(end, wanted, cache) => {
+                let workloads = view.endpoint(*end).workloads;
+                cache.get_or_insert((workloads, Sym::EMPTY), || {
                     workloads.text().split(',').any(|text| wanted.iter().any(|wanted| fits_workload(wanted, text)))
                 })
             }
-            Self::Cluster(end, wanted, memo) => {
-                if let Some(extra) = seen.extra {
+            Self::Cluster(end, wanted, cache) => {
+                if let Some(extra) = view.extra {
                     let name = if *end == End::Source { &extra.source_cluster } else { &extra.destination_cluster };
                     wanted.contains(name)
                 } else {
-                    let identity = seen.endpoint(*end).identity;
-                    memo.answer((identity, Sym::EMPTY), || {
+                    let identity = view.endpoint(*end).identity;
+                    cache.get_or_insert((identity, Sym::EMPTY), || {
                         let text = identity.text();
                         let mut labels = text.split(',').map(label);
                         labels.any(|(source, key, value)| {
@@ -153,57 +153,57 @@ impl Predicate {
                     })
                 }
             }
-            Self::Fqdn(end, patterns, memo) => {
-                let names = seen.names(*end);
-                memo.answer((names, Sym::EMPTY), || {
+            Self::Fqdn(end, patterns, cache) => {
+                let names = view.names(*end);
+                cache.get_or_insert((names, Sym::EMPTY), || {
                     // No names are none, not one that is empty, which `*` would fit.
                     let text = names.text();
                     let mut names = text.split(',').filter(|name| !name.is_empty());
                     names.any(|name| patterns.iter().any(|pattern| pattern.fits(name)))
                 })
             }
-            _ => self.rest_matches(seen),
+            _ => self.rest_matches(view),
         }
     }
 
-    /// The predicates on what hardly any flow but one with an extra has.
-    fn rest_matches(&self, seen: &Seen<'_>) -> bool {
-        let text = |of: fn(&Extra) -> &String| seen.extra.map_or("", |extra| of(extra).as_str());
+    /// Matches the predicates on fields that only flows with an extra have.
+    fn rest_matches(&self, view: &FlowView<'_>) -> bool {
+        let text = |of: fn(&Extra) -> &String| view.extra.map_or("", |extra| of(extra).as_str());
         match self {
-            Self::Status(wanted) => seen.http().is_some_and(|http| wanted.iter().any(|status| status.fits(http.code))),
+            Self::Status(wanted) => view.http().is_some_and(|http| wanted.iter().any(|status| status.fits(http.code))),
             Self::Uuid(wanted) => wanted.iter().any(|uuid| uuid == text(|extra| &extra.uuid)),
             Self::TraceId(wanted) => wanted.iter().any(|id| id == text(|extra| &extra.trace_id)),
-            Self::Service(end, prefixes, memo) => {
+            Self::Service(end, prefixes, cache) => {
                 let fits = |namespace: &str, name: &str| prefixes.iter().any(|prefix| prefix.fits(namespace, name));
-                let Some(extra) = seen.extra else {
-                    let ServiceName { namespace, name, .. } = seen.service(*end);
-                    return memo.answer((namespace, name), || fits(&namespace.text(), &name.text()));
+                let Some(extra) = view.extra else {
+                    let ServiceName { namespace, name, .. } = view.service(*end);
+                    return cache.get_or_insert((namespace, name), || fits(&namespace.text(), &name.text()));
                 };
                 let service = if *end == End::Source { &extra.source_service } else { &extra.destination_service };
                 service.as_ref().is_some_and(|service| fits(&service.namespace, &service.name))
             }
             Self::Method(wanted) => {
-                seen.http().is_some_and(|http| wanted.iter().any(|method| method.eq_ignore_ascii_case(&http.method)))
+                view.http().is_some_and(|http| wanted.iter().any(|method| method.eq_ignore_ascii_case(&http.method)))
             }
-            Self::Header(wanted) => seen.http().is_some_and(|http| {
+            Self::Header(wanted) => view.http().is_some_and(|http| {
                 http.headers
                     .iter()
                     .any(|(key, value)| wanted.iter().any(|wanted| wanted.key == *key && wanted.value == *value))
             }),
             Self::Node(patterns, home) => {
-                seen.extra.map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
+                view.extra.map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
             }
             Self::NodeLabel(selectors) => {
-                let labels = seen.extra.map_or(&[][..], |extra| &extra.node_labels);
+                let labels = view.extra.map_or(&[][..], |extra| &extra.node_labels);
                 selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
             }
             Self::DnsQuery(expressions) => {
-                seen.dns().is_some_and(|dns| expressions.iter().any(|one| one.is_match(dns.query.as_bytes())))
+                view.dns().is_some_and(|dns| expressions.iter().any(|one| one.is_match(dns.query.as_bytes())))
             }
             Self::Url(expressions) => {
-                seen.http().is_some_and(|http| expressions.iter().any(|one| one.is_match(http.url.as_bytes())))
+                view.http().is_some_and(|http| expressions.iter().any(|one| one.is_match(http.url.as_bytes())))
             }
-            Self::Path(expressions) => seen
+            Self::Path(expressions) => view
                 .http()
                 .and_then(|http| uri::path(&http.url))
                 .is_some_and(|path| expressions.iter().any(|one| one.is_match(&path))),
@@ -214,12 +214,12 @@ impl Predicate {
 }
 
 impl Protocol {
-    fn is_of(self, seen: &Seen<'_>) -> bool {
+    fn is_of(self, view: &FlowView<'_>) -> bool {
         match self {
-            Self::L4(l4) => seen.flow.l4 == l4,
-            Self::Icmp => matches!(seen.flow.l4, L4::IcmpV4 | L4::IcmpV6),
-            Self::Dns => seen.dns().is_some(),
-            Self::Http => seen.http().is_some(),
+            Self::L4(l4) => view.flow.l4 == l4,
+            Self::Icmp => matches!(view.flow.l4, L4::IcmpV4 | L4::IcmpV6),
+            Self::Dns => view.dns().is_some(),
+            Self::Http => view.http().is_some(),
         }
     }
 }
@@ -234,14 +234,14 @@ impl EventPredicate {
     }
 }
 
-fn fits_interface(wanted: &InterfaceSpec, seen: &Seen<'_>) -> bool {
+fn fits_interface(wanted: &InterfaceSpec, view: &FlowView<'_>) -> bool {
     let fits = |index, name: &str| {
         (wanted.index == 0 || wanted.index == index) && (wanted.name.is_empty() || wanted.name == name)
     };
-    match seen.extra {
+    match view.extra {
         Some(extra) => extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name)),
         // The kernel says the number alone.
-        None => seen.flow.ifindex != 0 && fits(seen.flow.ifindex, ""),
+        None => view.flow.ifindex != 0 && fits(view.flow.ifindex, ""),
     }
 }
 

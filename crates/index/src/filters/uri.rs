@@ -1,7 +1,9 @@
-//! The path of a request's URL, as Go's `url.ParseRequestURI` finds it: `http_path` matches that, not the URL.
+//! The path of a request's URL, as Go's `url.ParseRequestURI` finds it: `http_path` matches that,
+//! not the URL.
 //!
-//! An absolute URL, an absolute path or `*`. Go's reading is copied faithfully, refusals included, since a URL that it
-//! refuses never matches. There is no fragment in a request, so `#` is part of the path.
+//! An absolute URL, an absolute path or `*`. Go's reading is copied faithfully, refusals included,
+//! since a URL that it refuses never matches. There is no fragment in a request, so `#` is part of
+//! the path.
 
 use std::borrow::Cow;
 
@@ -16,7 +18,7 @@ pub(super) fn path(url: &str) -> Option<Cow<'_, [u8]>> {
     let (scheme, rest) = scheme(url)?;
     let rest = rest.split_once('?').map_or(rest, |(before, _)| before);
     if !rest.starts_with('/') {
-        // `mailto:someone` is a URL of which nothing is a path.
+        // An opaque URL (`mailto:a@b`) has no path.
         return scheme.then_some(Cow::Borrowed(b"".as_slice()));
     }
     match rest.strip_prefix("//") {

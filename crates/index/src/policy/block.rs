@@ -1,4 +1,4 @@
-//! An `ipBlock`, as it is compared with a flow's addresses.
+//! Matches addresses with an `ipBlock`.
 
 use ipnet::IpNet;
 use webb_flow::Address;
@@ -8,7 +8,8 @@ use webb_flow::Address;
 struct Prefix {
     bits: u128,
     mask: u128,
-    /// Whether it is of IPv4. `::/0` holds every IPv6 address and no IPv4 one, though these are mapped into it.
+    /// Whether it is of IPv4. `::/0` holds every IPv6 address and no IPv4 one, though these are
+    /// mapped into it.
     v4: bool,
 }
 
@@ -23,7 +24,7 @@ impl Prefix {
         Self { bits: u128::from_be_bytes(bytes) & mask, mask, v4 }
     }
 
-    fn holds(self, address: u128, v4: bool) -> bool {
+    fn contains(self, address: u128, v4: bool) -> bool {
         self.v4 == v4 && address & self.mask == self.bits
     }
 }
@@ -40,10 +41,10 @@ impl Block {
         Self { net: Prefix::new(net), except: except.iter().copied().map(Prefix::new).collect() }
     }
 
-    pub(super) fn holds(&self, address: Address) -> bool {
+    pub(super) fn contains(&self, address: Address) -> bool {
         let bits = u128::from_be_bytes(address.0);
         let v4 = bits >> 32 == 0xffff;
-        self.net.holds(bits, v4) && !self.except.iter().any(|except| except.holds(bits, v4))
+        self.net.contains(bits, v4) && !self.except.iter().any(|except| except.contains(bits, v4))
     }
 }
 
@@ -56,7 +57,7 @@ mod tests {
     fn holds(net: &str, except: &[&str], address: &str) -> bool {
         let except: Vec<IpNet> = except.iter().map(|net| net.parse().unwrap()).collect();
         let address: IpAddr = address.parse().unwrap();
-        Block::new(net.parse().unwrap(), &except).holds(address.into())
+        Block::new(net.parse().unwrap(), &except).contains(address.into())
     }
 
     /// The families share one key type; a block of one must never hold an address of the other.

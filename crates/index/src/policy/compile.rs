@@ -1,15 +1,17 @@
-//! From [`PolicySpec`]s to [`Policies`].
+//! Compiles [`PolicySpec`]s into [`Policies`].
 //!
-//! Pods that no policy can tell apart (same namespace, same labels, same named ports) share one *row*, as they share
-//! an identity in Cilium: a deployment of a thousand replicas is one row. A policy's pods and each distinct peer are
-//! matched against rows once, here, and kept as lists and bitsets, so that judging a flow compares no text.
+//! Pods that no policy can tell apart (same namespace, same labels, same named ports) share one
+//! *row*, as they share an identity in Cilium: a deployment of a thousand replicas is one row. A
+//! policy's pods and each distinct peer are matched against rows once, here, and kept as lists and
+//! bitsets, so that evaluating a flow compares no text.
 //!
-//! A row that is new, or whose namespace got other labels, is matched alone: what the rest of the cluster had worked
-//! out for it stays and is shared with the tables published before. Other policies mean that each row's policies are
-//! found anew (policies times rows of the namespaces that they select), and that the peers which nobody named before
-//! are matched with the rows of the namespaces that they match. Memory is one bit per distinct
-//! peer and row. The limit of this: labels that are unique to each pod (a `StatefulSet`'s pod name) make a row each,
-//! and 20,000 such rows under 1,000 distinct peers are 2.5 MB and some 20 million comparisons.
+//! Compilation is incremental. A row that is new, or whose namespace got other labels, is matched
+//! alone: all other results are shared with the tables published before. New policies mean that the
+//! policies of each row are matched again (policies times rows of the namespaces that they select),
+//! and that new peers are matched with the rows of the namespaces that they match. Memory is one
+//! bit per distinct peer and row. The limit of this: labels that are unique to each pod (a
+//! `StatefulSet`'s pod name) make a row each, and 20,000 such rows under 1,000 distinct peers are
+//! 2.5 MB and some 20 million comparisons.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -17,20 +19,22 @@ use std::sync::Arc;
 use webb_flow::sym::Sym;
 use webb_flow::{Direction, L4};
 
+use super::effect::Effect;
 use super::nodes::{NodeSpec, Nodes};
 use super::peers::{PeerKey, Peers, in_namespace};
+use super::spec::Action;
 use super::spec::{Labels, PolicyKind, PolicySpec, RuleSpec, Selector, Subject, Tier, TierRule, TierSpec};
-use super::tiers::{Selected, Tiers};
-use super::{Action, Compiled, Effect, More, Policies, PolicyName, Row, Rule, Set, Truth};
+use super::table::{CompiledPolicy, Policies, PolicyName, Row, RowExtras, RowSet, Rule, Selected, Tiers};
+use super::truth::Truth;
 
-/// Peers that one policy with a tier may have, and all of them together; beyond it they are not compiled.
-const PEERS: usize = 2_000;
-const ALL_PEERS: usize = 100_000;
+/// Peers of one policy with a tier, and of all together, at most; policies beyond are not compiled.
+const MAX_PEERS_PER_POLICY: usize = 2_000;
+const MAX_PEERS_TOTAL: usize = 100_000;
 
-/// Knows pods and policies, and keeps the tables of one against the other.
+/// Compiles pods and policies into match tables, incrementally.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    /// By row; row 0 is everyone who is no pod.
+    /// By row, each with its number of references; row 0 is of endpoints that are no pods.
     subjects: Vec<Option<(Arc<Subject>, usize)>>,
     rows: HashMap<Arc<Subject>, u32>,
     free: Vec<u32>,
@@ -41,29 +45,29 @@ pub struct Compiler {
     nodes: Vec<NodeSpec>,
     node_selectors: Vec<Selector>,
     peers: Vec<PeerKey>,
-    /// Lists that rows share.
+    /// Interned lists, shared by rows.
     lists: HashSet<Arc<[Selected]>>,
-    veil: Veil,
+    exclusions: VerdictExclusions,
     policies: Policies,
-    /// Rows that are to be matched with everything before the tables are given out again.
+    /// Rows to match with all policies and peers before the tables are published.
     stale: BTreeSet<u32>,
-    /// Whether the policies of every row are to be found anew.
+    /// True if the policies of every row are to be matched again.
     is_relisted: bool,
-    /// Peers that no row was matched with yet.
-    fresh: Vec<u32>,
+    /// Peers that are not matched with rows yet.
+    unmatched: Vec<u32>,
     /// Whether nodes have changed.
     is_stale: bool,
     oversize: Vec<String>,
 }
 
-/// In which directions pods have no verdicts.
+/// Pods without verdicts, by direction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Veil {
-    /// No pod has.
+pub struct VerdictExclusions {
+    /// All pods.
     pub all: Effect,
-    /// Pods of a namespace have none.
+    /// Pods of a namespace.
     pub namespaces: HashMap<String, Effect>,
-    /// Pods have none that an annotation puts under a vendor's rules.
+    /// Pods that an annotation puts under a vendor's rules.
     pub annotated: Effect,
 }
 
@@ -74,7 +78,8 @@ struct Namespace {
     listed: bool,
     /// Rows of its pods.
     rows: Vec<u32>,
-    /// What may match pods of this namespace, but for the pods' own labels. None until someone asks.
+    /// Policies and peers that may match pods of this namespace, by all but the pods' own labels.
+    /// Computed at first use.
     candidates: Option<Candidates>,
 }
 
@@ -96,7 +101,8 @@ struct Tiered {
 }
 
 impl Compiler {
-    /// Tells a namespace's labels, and whether these are all; one that isn't told has none.
+    /// Upserts the labels of a namespace; `listed` is false if they are not known yet. Others have
+    /// none.
     pub fn namespace(&mut self, name: &str, labels: Labels, listed: bool) {
         if !self.namespaces.contains_key(name) {
             self.namespaces.insert(name.to_owned(), Namespace { listed, ..Namespace::default() });
@@ -108,21 +114,22 @@ impl Compiler {
         }
     }
 
-    /// The row of a pod, for [`crate::Endpoint::policy_subject`]. Never 0: that is everyone who is no pod.
+    /// Interns a subject and adds a reference to its row, for [`crate::Endpoint::policy_subject`].
+    /// Never 0, which is for endpoints that are no pods.
     pub fn subject(&mut self, subject: impl Into<Arc<Subject>>) -> u32 {
         let mut subject = subject.into();
         if !subject.ports.is_sorted() {
             Arc::make_mut(&mut subject).ports.sort_unstable();
         }
         let known = self.rows.get(&subject).copied();
-        let row = known.unwrap_or_else(|| self.meet(subject));
+        let row = known.unwrap_or_else(|| self.add_row(subject));
         if let Some(Some((_, used))) = self.subjects.get_mut(row as usize) {
             *used += 1;
         }
         row
     }
 
-    fn meet(&mut self, subject: Arc<Subject>) -> u32 {
+    fn add_row(&mut self, subject: Arc<Subject>) -> u32 {
         let row = self.free.pop().unwrap_or_else(|| {
             self.subjects.resize(self.subjects.len().max(1) + 1, None);
             u32::try_from(self.subjects.len() - 1).unwrap_or(u32::MAX)
@@ -137,8 +144,8 @@ impl Compiler {
         row
     }
 
-    /// Forgets a namespace that is no more; false if it still has pods.
-    pub fn forget_namespace(&mut self, name: &str) -> bool {
+    /// Removes a namespace that was deleted; false if it still has pods.
+    pub fn remove_namespace(&mut self, name: &str) -> bool {
         let empty = self.namespaces.get(name).is_none_or(|known| known.rows.is_empty());
         if empty {
             self.namespaces.remove(name);
@@ -146,7 +153,8 @@ impl Compiler {
         empty
     }
 
-    /// One who was told as a [`Compiler::subject`] is no more. A row without any may be given to others.
+    /// Releases one reference to a row of [`Compiler::subject`]; a row without references is
+    /// reused.
     pub fn release(&mut self, row: u32) {
         let Some(place) = self.subjects.get_mut(row as usize) else { return };
         let Some((subject, used)) = place else { return };
@@ -163,13 +171,12 @@ impl Compiler {
         self.stale.insert(row);
     }
 
-    /// These are the NetworkPolicies from now on, without policies of other kinds.
+    /// Replaces the policies by these NetworkPolicies, without policies of other kinds.
     pub fn set_policies(&mut self, specs: Vec<Arc<PolicySpec>>) {
         self.set_all(specs, Vec::new());
     }
 
-    /// These are the policies from now on. Policies that select no pod are kept too: they have a name, and pods may
-    /// come.
+    /// Replaces the policies. Those that select no pod are kept too: pods may be added.
     pub fn set_all(&mut self, specs: Vec<Arc<PolicySpec>>, tiered: Vec<Arc<TierSpec>>) {
         self.specs = specs;
         self.by_namespace.clear();
@@ -177,14 +184,14 @@ impl Compiler {
             self.by_namespace.entry(spec.namespace.clone()).or_default().push(at);
         }
         let mut peers = Peers::default();
-        let mut compiled: Vec<Compiled> = self.specs.iter().map(|spec| standard(spec, &mut peers)).collect();
+        let mut compiled: Vec<CompiledPolicy> = self.specs.iter().map(|spec| standard(spec, &mut peers)).collect();
         self.oversize.clear();
         self.tiered.clear();
         let mut sum = 0;
         for spec in tiered {
             let count: usize = spec.ingress.iter().chain(&spec.egress).map(|rule| rule.rule.peers.len()).sum();
             sum += count;
-            let is_oversize = count > PEERS || sum > ALL_PEERS;
+            let is_oversize = count > MAX_PEERS_PER_POLICY || sum > MAX_PEERS_TOTAL;
             if is_oversize {
                 self.oversize.push(format!("{} {}", spec.kind.name(), spec.name));
             }
@@ -203,7 +210,7 @@ impl Compiler {
             compiled: compiled.into(),
             sets,
             nodes: Arc::new(Nodes::new(&self.nodes, &self.node_selectors)),
-            undecided: self.veil.all,
+            undecided: self.exclusions.all,
         };
         for namespace in self.namespaces.values_mut() {
             namespace.candidates = None;
@@ -211,24 +218,24 @@ impl Compiler {
         self.is_relisted = true;
     }
 
-    /// The sets of these peers: a peer that was there before keeps what it matches, whoever names it now.
-    fn keep_sets(&mut self, list: &[PeerKey]) -> Vec<Arc<Set>> {
-        let fresh = std::mem::take(&mut self.fresh);
+    /// The row sets of these peers; a peer of the previous policies keeps its set.
+    fn keep_sets(&mut self, list: &[PeerKey]) -> Vec<Arc<RowSet>> {
+        let unmatched = std::mem::take(&mut self.unmatched);
         let known = std::mem::take(&mut self.peers).into_iter().zip(std::mem::take(&mut self.policies.sets));
-        let known = known.zip(0_u32..).filter(|(_, at)| fresh.binary_search(at).is_err());
-        let known: HashMap<PeerKey, Arc<Set>> = known.map(|(both, _)| both).collect();
+        let known = known.zip(0_u32..).filter(|(_, at)| unmatched.binary_search(at).is_err());
+        let known: HashMap<PeerKey, Arc<RowSet>> = known.map(|(both, _)| both).collect();
         let mut sets = Vec::with_capacity(list.len());
         for (key, at) in list.iter().zip(0_u32..) {
             let kept = known.get(key).cloned();
             if kept.is_none() {
-                self.fresh.push(at);
+                self.unmatched.push(at);
             }
             sets.push(kept.unwrap_or_default());
         }
         sets
     }
 
-    /// These are the nodes from now on.
+    /// Replaces the nodes.
     pub fn set_nodes(&mut self, nodes: Vec<NodeSpec>) {
         if self.nodes != nodes {
             self.nodes = nodes;
@@ -237,11 +244,11 @@ impl Compiler {
         }
     }
 
-    /// These pods have no verdicts from now on, whatever policies say.
-    pub fn set_veil(&mut self, veil: Veil) {
-        if self.veil != veil {
-            self.policies.undecided = veil.all;
-            self.veil = veil;
+    /// Replaces the pods without verdicts.
+    pub fn set_exclusions(&mut self, exclusions: VerdictExclusions) {
+        if self.exclusions != exclusions {
+            self.policies.undecided = exclusions.all;
+            self.exclusions = exclusions;
             self.is_relisted = true;
         }
     }
@@ -251,17 +258,17 @@ impl Compiler {
         &self.oversize
     }
 
-    /// The tables, all that was told taken into account.
+    /// The tables, brought up to date.
     pub fn policies(&mut self) -> &Policies {
         if std::mem::take(&mut self.is_relisted) {
-            self.match_fresh();
+            self.match_new_peers();
             for row in 0..u32::try_from(self.subjects.len()).unwrap_or(u32::MAX) {
-                self.list(row);
+                self.match_policies(row);
             }
         }
         for row in std::mem::take(&mut self.stale) {
-            self.list(row);
-            self.enter(row);
+            self.match_policies(row);
+            self.match_peers(row);
         }
         self.is_stale = false;
         &self.policies
@@ -272,7 +279,7 @@ impl Compiler {
         self.is_stale || self.is_relisted || !self.stale.is_empty()
     }
 
-    /// Compiles once and for all.
+    /// Compiles these policies once.
     pub fn compile<'a>(mut self, specs: impl IntoIterator<Item = &'a PolicySpec>) -> Policies {
         self.set_policies(specs.into_iter().cloned().map(Arc::new).collect());
         self.policies().clone()
@@ -283,8 +290,8 @@ impl Compiler {
         place.map(|(subject, _)| Arc::clone(subject))
     }
 
-    /// Finds the policies of one row.
-    fn list(&mut self, number: u32) {
+    /// Matches one row with all policies.
+    fn match_policies(&mut self, number: u32) {
         let row = self.subject_of(number).map_or_else(Row::default, |subject| self.row(&subject));
         let rows = &mut self.policies.rows;
         if rows.len() <= number as usize {
@@ -295,11 +302,11 @@ impl Compiler {
         }
     }
 
-    /// Matches every row with the peers that are new, and with no other.
-    fn match_fresh(&mut self) {
-        let fresh = std::mem::take(&mut self.fresh);
-        for (name, namespace) in self.namespaces.iter().filter(|_| !fresh.is_empty()) {
-            for at in &fresh {
+    /// Matches all rows with the new peers.
+    fn match_new_peers(&mut self) {
+        let unmatched = std::mem::take(&mut self.unmatched);
+        for (name, namespace) in self.namespaces.iter().filter(|_| !unmatched.is_empty()) {
+            for at in &unmatched {
                 let Some(peer) = self.peers.get(*at as usize) else { continue };
                 let is = peer.may_match(name, &namespace.labels, namespace.listed);
                 let Some(set) = self.policies.sets.get_mut(*at as usize).filter(|_| is > Truth::No) else { continue };
@@ -308,7 +315,7 @@ impl Compiler {
                     let pods = peer.pods.as_ref();
                     let is = is.min(pods.map_or(Truth::Yes, |selector| selector.matches(&subject.labels)));
                     if is > Truth::No {
-                        Arc::make_mut(set).put(row, is);
+                        Arc::make_mut(set).insert(row, is);
                     }
                 }
             }
@@ -316,13 +323,13 @@ impl Compiler {
     }
 
     /// Matches one row with all peers.
-    fn enter(&mut self, number: u32) {
+    fn match_peers(&mut self, number: u32) {
         let wanted = self.subject_of(number).map_or_else(Vec::new, |subject| self.wanted(&subject));
         let mut wanted = wanted.into_iter().peekable();
         for (set, at) in self.policies.sets.iter_mut().zip(0_u32..) {
             let should = wanted.next_if(|(peer, _)| *peer == at).map_or(Truth::No, |(_, is)| is);
-            if set.holds(number) != should {
-                Arc::make_mut(set).put(number, should);
+            if set.contains(number) != should {
+                Arc::make_mut(set).insert(number, should);
             }
         }
     }
@@ -331,11 +338,11 @@ impl Compiler {
         let ports = subject.ports.iter();
         let ports = ports.map(|port| (Sym::new(&port.name), L4::of_protocol(port.protocol), port.port));
         let mut row = Row { ports: ports.collect(), ..Row::default() };
-        let mut perhaps = [Vec::new(), Vec::new()];
+        let mut maybe_selecting = [Vec::new(), Vec::new()];
         for &id in self.by_namespace.get(&subject.namespace).into_iter().flatten() {
             let Some(spec) = self.specs.get(id as usize) else { continue };
             let is = spec.pods.matches(&subject.labels);
-            let [maybe_ingress, maybe_egress] = &mut perhaps;
+            let [maybe_ingress, maybe_egress] = &mut maybe_selecting;
             let directions =
                 [(&spec.ingress, &mut row.ingress, maybe_ingress), (&spec.egress, &mut row.egress, maybe_egress)];
             for (_, certain, maybe) in directions.into_iter().filter(|(rules, ..)| rules.is_some()) {
@@ -346,19 +353,19 @@ impl Compiler {
                 }
             }
         }
-        row.more = self.more(subject, perhaps);
+        row.extras = self.extras(subject, maybe_selecting);
         row
     }
 
-    /// What few rows have.
-    fn more(&mut self, subject: &Subject, [ingress, egress]: [Vec<u32>; 2]) -> Option<Arc<More>> {
-        let mut more = More {
+    /// The rare parts of a row.
+    fn extras(&mut self, subject: &Subject, [ingress, egress]: [Vec<u32>; 2]) -> Option<Arc<RowExtras>> {
+        let mut more = RowExtras {
             ingress: Tiers { maybe: ingress.into(), ..Tiers::default() },
             egress: Tiers { maybe: egress.into(), ..Tiers::default() },
-            undecided: self.veil.namespaces.get(&subject.namespace).copied().unwrap_or_default(),
+            undecided: self.exclusions.namespaces.get(&subject.namespace).copied().unwrap_or_default(),
         };
         if subject.vendor {
-            more.undecided = more.undecided.with(self.veil.annotated);
+            more.undecided = more.undecided.with(self.exclusions.annotated);
         }
         if !self.tiered.is_empty() {
             self.candidates(&subject.namespace);
@@ -393,7 +400,7 @@ impl Compiler {
                 (tiers, lists)
             });
             for (tiers, [admin, baseline]) in lists {
-                (tiers.admin, tiers.baseline) = (share(&mut self.lists, admin), share(&mut self.lists, baseline));
+                (tiers.admin, tiers.baseline) = (intern(&mut self.lists, admin), intern(&mut self.lists, baseline));
             }
         }
         let is_plain = more.ingress.is_empty() && more.egress.is_empty() && more.undecided == Effect::NONE;
@@ -412,7 +419,7 @@ impl Compiler {
         matched.filter(|(_, is)| *is > Truth::No).collect()
     }
 
-    /// Works out a namespace's candidates.
+    /// Computes a namespace's candidates.
     fn candidates(&mut self, name: &str) {
         let Some(namespace) = self.namespaces.get_mut(name).filter(|known| known.candidates.is_none()) else { return };
         let (labels, listed) = (&namespace.labels, namespace.listed);
@@ -425,8 +432,8 @@ impl Compiler {
     }
 }
 
-/// The list, shared with rows that have the same.
-fn share(known: &mut HashSet<Arc<[Selected]>>, list: Vec<Selected>) -> Arc<[Selected]> {
+/// Interns a list.
+fn intern(known: &mut HashSet<Arc<[Selected]>>, list: Vec<Selected>) -> Arc<[Selected]> {
     if let Some(same) = known.get(list.as_slice()) {
         return Arc::clone(same);
     }
@@ -435,12 +442,12 @@ fn share(known: &mut HashSet<Arc<[Selected]>>, list: Vec<Selected>) -> Arc<[Sele
     list
 }
 
-fn standard(spec: &PolicySpec, peers: &mut Peers) -> Compiled {
+fn standard(spec: &PolicySpec, peers: &mut Peers) -> CompiledPolicy {
     let mut rules = |rules: &Option<Vec<RuleSpec>>| -> Box<[Rule]> {
         let rules = rules.iter().flatten();
         rules.map(|rule| peers.rule(Some(&spec.namespace), Some(Action::Accept), rule)).collect()
     };
-    Compiled {
+    CompiledPolicy {
         ingress: rules(&spec.ingress),
         egress: rules(&spec.egress),
         priority: 0,
@@ -453,12 +460,12 @@ fn standard(spec: &PolicySpec, peers: &mut Peers) -> Compiled {
 }
 
 /// `is_read`: whether its rules are used.
-fn with_tier(spec: &TierSpec, is_read: bool, peers: &mut Peers) -> Compiled {
+fn with_tier(spec: &TierSpec, is_read: bool, peers: &mut Peers) -> CompiledPolicy {
     let mut rules = |rules: &[TierRule]| -> Box<[Rule]> {
         let rules = rules.iter().filter(|_| is_read);
         rules.map(|rule| peers.rule(None, rule.action, &rule.rule)).collect()
     };
-    Compiled {
+    CompiledPolicy {
         ingress: rules(&spec.ingress),
         egress: rules(&spec.egress),
         priority: spec.priority.unwrap_or_default(),

@@ -1,8 +1,8 @@
-//! In which directions a pod's verdicts are undecided.
+//! Directions in which the verdicts of a pod are undecided.
 
 use webb_flow::Direction;
 
-/// A set of directions in which nothing can be said, because something that is not evaluated may decide.
+/// A set of directions without verdicts, because a policy that is not evaluated may decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Effect(u8);
 

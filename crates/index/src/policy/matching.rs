@@ -1,27 +1,29 @@
-//! Whether a rule matches a flow, in three values.
+//! Matches rules with a flow, in three-valued logic.
 
 use webb_flow::{Address, Direction, Flow, L4, ServiceId};
 
-use super::{Compiled, Match, Policies, Port, Row, Rule, Truth};
+use super::outcome::Match;
+use super::table::{CompiledPolicy, Policies, Port, Row, Rule};
+use super::truth::Truth;
 use crate::{Endpoint, Index, Kind};
 
-/// A flow with its two ends, as policies look at it.
+/// A flow with the endpoints of its two ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Question<'a> {
+pub(super) struct Query<'a> {
     pub(super) policies: &'a Policies,
     pub(super) flow: &'a Flow,
     pub(super) source: &'a Endpoint,
     pub(super) destination: &'a Endpoint,
 }
 
-impl<'a> Question<'a> {
+impl<'a> Query<'a> {
     #[inline]
     pub(super) fn new(policies: &'a Policies, index: &'a Index, flow: &'a Flow) -> Self {
         Self { policies, flow, source: index.endpoint(flow.source), destination: index.endpoint(flow.destination) }
     }
 
-    /// The pod whose policies are asked in a direction; none where that end is no pod, or the pod reaches its own
-    /// address, which crosses no enforcer.
+    /// The pod whose policies apply in a direction; none if that end is no pod, or the pod reaches
+    /// its own address, which crosses no enforcer.
     pub(super) fn subject(self, direction: Direction) -> Option<&'a Endpoint> {
         let subject = match direction {
             Direction::Egress => self.source,
@@ -41,7 +43,7 @@ impl<'a> Question<'a> {
         self.flow.service.at_destination() != ServiceId::NONE
     }
 
-    /// The row of the pod that is asked.
+    /// The row of the pod whose policies apply.
     pub(super) fn row(self, direction: Direction) -> Option<&'a Row> {
         self.subject(direction).and_then(|subject| self.policies.row(subject))
     }
@@ -62,30 +64,30 @@ impl<'a> Question<'a> {
     }
 
     /// A policy's rules of a direction.
-    pub(super) fn rules(direction: Direction, policy: &Compiled) -> &[Rule] {
+    pub(super) fn rules(direction: Direction, policy: &CompiledPolicy) -> &[Rule] {
         if direction == Direction::Egress { &policy.egress } else { &policy.ingress }
     }
 
     /// Whether a policy's rules, of which any may do, match the flow, and by which kind of rule.
-    pub(super) fn ask(self, direction: Direction, policy: &Compiled) -> (Truth, Match) {
+    pub(super) fn match_policy(self, direction: Direction, policy: &CompiledPolicy) -> (Truth, Match) {
         let (peer, address) = self.peer(direction);
         let rules = Self::rules(direction, policy).iter();
-        rules.map(|rule| self.admits(rule, peer, address)).max().unwrap_or((Truth::No, Match::None))
+        rules.map(|rule| self.match_rule(rule, peer, address)).max().unwrap_or((Truth::No, Match::None))
     }
 
     /// Whether `rule` matches `peer` on the flow's destination port, and as which kind of rule.
-    pub(super) fn admits(self, rule: &Rule, peer: &Endpoint, address: Address) -> (Truth, Match) {
+    pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address) -> (Truth, Match) {
         let mut is = if rule.peers.is_empty() {
             Truth::Yes
         } else {
-            Truth::any(rule.peers.iter().map(|admitted| self.policies.holds(admitted, peer, address)))
+            Truth::any(rule.peers.iter().map(|admitted| self.policies.matches_peer(admitted, peer, address)))
         };
         if is == Truth::No {
             return (Truth::No, Match::None);
         }
         let mut matched = if rule.peers.is_empty() { Match::All } else { Match::L3Only };
         if !rule.ports.is_empty() {
-            // The destination knows the names of ports, whichever end the policy is of.
+            // Named ports are the destination's, whichever end the policy is of.
             let to = self.policies.row(self.destination);
             let ports = rule.ports.iter().map(|port| (self.port(rule, port, to), port.kind()));
             let (port, kind) = ports.max().unwrap_or((Truth::No, Match::None));
@@ -116,7 +118,8 @@ impl<'a> Question<'a> {
                 }
                 match to {
                     Some(row) => row.ports.contains(&(name, l4, number)).into(),
-                    // A pod in the host's network may have such a port; some engines then let it count.
+                    // A pod in the host's network may have such a port; some engines then let it
+                    // count.
                     None if rule.peers.is_empty() && matches!(self.destination.kind, Kind::Host | Kind::RemoteNode) => {
                         Truth::Maybe
                     }

@@ -1,4 +1,4 @@
-//! Nodes, as policies look at them: by their labels, and as the one that a pod runs on.
+//! Matches nodes: by their labels, and as the node that a pod runs on.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct NodeSpec {
 /// All nodes.
 #[derive(Debug, Clone, Default)]
 pub struct Nodes {
-    /// Whose an address is.
+    /// The node of an address.
     owners: HashMap<Address, Sym, RandomState>,
     /// Addresses that some node's object lists.
     listed: HashSet<Address, RandomState>,
@@ -67,8 +67,8 @@ impl Nodes {
         all
     }
 
-    /// Whether a `nodes` peer matches who has an address.
-    pub(super) fn holds(&self, set: u32, peer: &Endpoint, address: Address) -> Truth {
+    /// Whether a `nodes` peer matches the owner of an address.
+    pub(super) fn matches(&self, set: u32, peer: &Endpoint, address: Address) -> Truth {
         match peer.kind {
             Kind::Host | Kind::RemoteNode => {}
             Kind::Unnamed | Kind::Unknown => return Truth::Maybe,
@@ -78,14 +78,15 @@ impl Nodes {
         if set.certain.binary_search(&address).is_ok() {
             Truth::Yes
         } else if set.maybe.binary_search(&address).is_ok() || !self.listed.contains(&address) {
-            // A bridge's, a tunnel's or a virtual address: some enforcers count all that the machine has.
+            // A bridge's, a tunnel's or a virtual address: some enforcers count all that the
+            // machine has.
             Truth::Maybe
         } else {
             Truth::No
         }
     }
 
-    /// Whether the one with an address is the node that `pod` runs on.
+    /// Whether the owner of an address is the node that `pod` runs on.
     pub(super) fn is_own(&self, pod: &Endpoint, peer: &Endpoint, address: Address) -> bool {
         match peer.kind {
             Kind::Host if pod.local => true,
@@ -108,8 +109,8 @@ mod tests {
         text.parse::<IpAddr>().unwrap().into()
     }
 
-    /// A `nodes` peer counts what Node objects list; an address that only the machine has is neither in nor out, and
-    /// whoever is no node never matches.
+    /// A `nodes` peer counts what Node objects list; an address that only the machine has is
+    /// neither in nor out, and an endpoint that is no node never matches.
     #[test]
     fn addresses_beside_the_listed_are_open() {
         let node = |name: &str, role: &str, listed: &str, own: &str| NodeSpec {
@@ -122,7 +123,7 @@ mod tests {
         let role = Requirement { key: "role".into(), test: Test::In(vec!["control".into()]) };
         let nodes = Nodes::new(&nodes, &[Selector(vec![role])]);
         let peer = |kind| Endpoint { kind, ..Endpoint::EMPTY };
-        let holds = |kind, address| nodes.holds(0, &peer(kind), ip(address));
+        let holds = |kind, address| nodes.matches(0, &peer(kind), ip(address));
         assert_eq!(holds(Kind::RemoteNode, "192.0.2.2"), Truth::Yes);
         assert_eq!(holds(Kind::Host, "192.0.2.1"), Truth::No);
         assert_eq!(holds(Kind::Host, "10.0.1.1"), Truth::Maybe);

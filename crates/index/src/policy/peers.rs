@@ -1,17 +1,20 @@
-//! The distinct peers of all policies, each under a number that rules keep.
+//! Interns the distinct peers of all policies: rules refer to them by number.
 
 use std::collections::HashMap;
 
 use webb_flow::sym::Sym;
 
 use super::block::Block;
+use super::spec::Action;
 use super::spec::{Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
-use super::{Action, Peer, Port, Rule, Truth};
+use super::table::{Peer, Port, Rule};
+use super::truth::Truth;
 
 /// The label that the API server gives to every namespace.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// What makes two peers of pods the same: where the namespace selector is missing, the policy's namespace counts.
+/// What makes two peers of pods the same: where the namespace selector is missing, the policy's
+/// namespace counts.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PeerKey {
     own: Option<String>,
@@ -20,7 +23,8 @@ pub(super) struct PeerKey {
 }
 
 impl PeerKey {
-    /// Whether it may match pods of a namespace, but for their own labels. `listed`: whether its labels are known.
+    /// Whether it may match pods of a namespace, but for their own labels. `listed`: whether its
+    /// labels are known.
     pub(super) fn may_match(&self, name: &str, labels: &Labels, listed: bool) -> Truth {
         match &self.own {
             Some(own) => (own == name).into(),

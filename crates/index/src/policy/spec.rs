@@ -1,8 +1,8 @@
-//! Policies as they are compiled: plain data, checked, without Kubernetes' types.
+//! The input of the compiler: policies as plain, validated data without Kubernetes' types.
 //!
-//! Two sources fill it (a manifest file and the API's watches), both in `cluster`, which also checks what the API
-//! server would have refused. A part that could not be read is here as *unknown*, never as absent: an absent selector
-//! or port list matches everything.
+//! Two sources fill it (a manifest file and the API's watches), both in `cluster`, which also
+//! checks what the API server would have refused. A part that could not be read is here as
+//! *unknown*, never as absent: an absent selector or port list matches everything.
 
 use std::collections::BTreeMap;
 
@@ -23,20 +23,23 @@ pub struct PolicySpec {
     pub name: String,
     /// Which pods it selects.
     pub pods: Selector,
-    /// What may reach these pods; none if the policy doesn't concern ingress. An empty list lets nothing in.
+    /// What may reach these pods; none if the policy doesn't concern ingress. An empty list lets
+    /// nothing in.
     pub ingress: Option<Vec<RuleSpec>>,
-    /// What these pods may reach; none if the policy doesn't concern egress. An empty list lets nothing out.
+    /// What these pods may reach; none if the policy doesn't concern egress. An empty list lets
+    /// nothing out.
     pub egress: Option<Vec<RuleSpec>>,
 }
 
 /// One rule: any of the peers on any of the ports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuleSpec {
-    /// Empty means everyone.
+    /// Empty means every peer.
     pub peers: Vec<PeerSpec>,
     /// Empty means every port of every protocol.
     pub ports: Vec<PortSpec>,
-    /// It has a part, beside peers and ports, that could not be read: where these match it may match or not.
+    /// It has a part, beside peers and ports, that could not be read: where these match it may
+    /// match or not.
     pub unknown: bool,
 }
 
@@ -83,7 +86,7 @@ impl PolicyKind {
     }
 }
 
-/// Where a policy stands: before all NetworkPolicies, or after them.
+/// The position of a policy: before all NetworkPolicies, or after them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are Kubernetes' own")]
 pub enum Tier {
@@ -121,7 +124,7 @@ pub enum PeerSpec {
         /// None means every pod there.
         pods: Option<Selector>,
     },
-    /// Addresses, whoever has them.
+    /// Addresses, whatever their owner.
     Block {
         /// These,
         net: IpNet,
@@ -130,7 +133,7 @@ pub enum PeerSpec {
     },
     /// Nodes, by their labels.
     Nodes(Selector),
-    /// Addresses that a domain name resolves to: it may be any, since nobody here follows names.
+    /// Addresses that a domain name resolves to: it may be any, since names are not resolved here.
     Domain,
     /// A peer that could not be read: it may be anything.
     Unknown,
@@ -139,7 +142,8 @@ pub enum PeerSpec {
 /// One item of `ports`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PortSpec {
-    /// TCP, UDP or SCTP. `L4::None` is whichever: a port's name alone, or a port of a protocol that could not be read.
+    /// TCP, UDP or SCTP. `L4::None` is whichever: a port's name alone, or a port of a protocol that
+    /// could not be read.
     pub protocol: L4,
     /// Which ports of it.
     pub port: PortMatch,
@@ -231,7 +235,7 @@ impl Selector {
     }
 }
 
-/// What policies ask of a pod.
+/// The properties of a pod that policies select by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Subject {
     /// The pod's namespace.

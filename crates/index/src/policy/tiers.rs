@@ -1,67 +1,35 @@
-//! The tiers of `policy.networking.k8s.io`: policies in order, of which the first rule that matches decides.
+//! Evaluates the tiers of `policy.networking.k8s.io`: the first rule that matches, in order of
+//! priority, decides.
 //!
-//! What each policy, each group of equal priority and each tier may come to is a set of [`Outcomes`]; a rule that may
-//! match adds what it would do and goes on.
-
-use std::sync::Arc;
+//! What each policy, each group of equal priority and each tier may come to is a set of
+//! [`Outcomes`]; a rule that may match adds what it would do and goes on.
 
 use webb_flow::Direction;
 
-use super::judge::{Decider, Outcomes, Record};
-use super::matching::Question;
+use super::matching::Query;
+use super::outcome::{Decider, DeciderSink, Outcomes};
 use super::spec::Action;
-use super::{Policies, Truth};
+use super::table::{Policies, Selected};
+use super::truth::Truth;
 
-/// The policies that have a say for a pod in one direction, but for the NetworkPolicies that surely isolate it.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Tiers {
-    /// By kind and priority.
-    pub(super) admin: Arc<[Selected]>,
-    pub(super) baseline: Arc<[Selected]>,
-    /// NetworkPolicies that may isolate it or not.
-    pub(super) maybe: Box<[u32]>,
-    /// A policy that may do anything.
-    pub(super) unreadable: bool,
-}
-
-/// A policy that selects a pod.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Selected {
-    pub(super) policy: u32,
-    /// Whether that is certain.
-    pub(super) certain: bool,
-}
-
-impl Tiers {
-    pub(super) fn policies(&self) -> impl Iterator<Item = u32> + use<'_> {
-        let tiers = self.admin.iter().chain(self.baseline.iter()).map(|selected| selected.policy);
-        self.maybe.iter().copied().chain(tiers)
-    }
-
-    /// Whether it changes nothing.
-    pub(super) fn is_empty(&self) -> bool {
-        self.admin.is_empty() && self.baseline.is_empty() && self.maybe.is_empty() && !self.unreadable
-    }
-}
-
-impl Question<'_> {
+impl Query<'_> {
     /// What a tier may come to: `PASS` and `ON` both lead out of it.
-    pub(super) fn tier(self, direction: Direction, tier: &[Selected], record: &mut impl Record) -> Outcomes {
+    pub(super) fn tier(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
         let policies = self.policies;
         let name = |selected: &Selected| policies.name(selected.policy).map(|name| name.kind);
         let mut all = Outcomes::ON;
         // No order is known between the two generations: each comes to its own end.
         for generation in tier.chunk_by(|a, b| name(a) == name(b)) {
-            all = all.beside(self.generation(direction, generation, record));
+            all = all.beside(self.generation(direction, generation, sink));
         }
         all
     }
 
-    fn generation(self, direction: Direction, tier: &[Selected], record: &mut impl Record) -> Outcomes {
+    fn generation(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
         let priority = |selected: &Selected| self.policies.priority(selected.policy);
         let mut all = Outcomes::NONE;
         for equals in tier.chunk_by(|a, b| priority(a) == priority(b)) {
-            let each = equals.iter().map(|selected| self.policy(direction, *selected, record));
+            let each = equals.iter().map(|selected| self.policy(direction, *selected, sink));
             let group = each.fold(Outcomes::ON, Outcomes::beside);
             all = all.with(group.without(Outcomes::ON));
             if !group.has(Outcomes::ON) {
@@ -75,13 +43,13 @@ impl Question<'_> {
         self,
         direction: Direction,
         Selected { policy, certain }: Selected,
-        record: &mut impl Record,
+        sink: &mut impl DeciderSink,
     ) -> Outcomes {
         let mut all = if certain { Outcomes::NONE } else { Outcomes::ON };
         let Some(compiled) = self.policies.compiled.get(policy as usize) else { return Outcomes::ON };
         let (peer, address) = self.peer(direction);
         for rule in Self::rules(direction, compiled) {
-            let (is, matched) = self.admits(rule, peer, address);
+            let (is, matched) = self.match_rule(rule, peer, address);
             if is == Truth::No {
                 continue;
             }
@@ -97,7 +65,7 @@ impl Question<'_> {
             }
             for outcome in [Outcomes::ALLOW, Outcomes::DENY] {
                 if does.has(outcome) {
-                    record.decides(outcome, Decider::Policy(policy), matched);
+                    sink.add(outcome, Decider::Policy(policy), matched);
                 }
             }
             all = all.with(does.without(Outcomes::ON));

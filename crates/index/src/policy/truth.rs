@@ -1,4 +1,4 @@
-//! Three-valued logic: what is not known is carried along until it no longer matters.
+//! Three-valued logic: unknown inputs propagate until they no longer matter.
 
 /// Whether something matches. `min` is "and", `max` is "or".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -6,7 +6,8 @@
 pub enum Truth {
     #[default]
     No,
-    /// It depends on a part that is not known: an unreadable field, a domain name, an address without an owner.
+    /// It depends on a part that is not known: an unreadable field, a domain name, an address
+    /// without an owner.
     Maybe,
     Yes,
 }

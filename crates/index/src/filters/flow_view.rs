@@ -1,28 +1,29 @@
-//! A flow as filters see it: what an [`Extra`] says where there is one, else what the flow itself knows.
+//! A flow as filters read it: fields of its [`Extra`] where there is one, else of the flow itself.
 
 use webb_flow::extra::{Dns, Http, L7Record, Mapped};
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
 
-use super::address;
+use super::address::FlowAddress;
 use crate::{End, Endpoint, Index, ServiceName};
 
-/// One flow and what is needed to read it.
+/// One flow, its extra, and the index that resolves its ids.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct FlowView<'a> {
     pub(super) flow: &'a Flow,
     pub(super) extra: Option<&'a Extra>,
     pub(super) index: &'a Index,
 }
 
-/// Type and sub-type of an event. The sub-type of a drop from the kernel is its reason, known by name.
+/// Type and sub-type of an event. The sub-type of a drop from the kernel is its reason, known by
+/// name.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum SubType {
     Number(i32),
     Reason(Reason),
 }
 
-impl<'a> Seen<'a> {
+impl<'a> FlowView<'a> {
     pub(super) fn endpoint(&self, end: End) -> &'a Endpoint {
         self.index.endpoint(match end {
             End::Source => self.flow.source,
@@ -31,7 +32,7 @@ impl<'a> Seen<'a> {
     }
 
     /// `IP.source` or `IP.destination`; none where the flow has no such address.
-    pub(super) fn address(&self, end: End) -> Option<address::Seen> {
+    pub(super) fn address(&self, end: End) -> Option<FlowAddress> {
         let mapped = self.extra.map_or_else(Mapped::default, |extra| extra.mapped);
         match end {
             End::Source => self.known(self.flow.source_ip, mapped.source),
@@ -40,15 +41,15 @@ impl<'a> Seen<'a> {
     }
 
     /// `IP.source_xlated`.
-    pub(super) fn translated(&self) -> Option<address::Seen> {
+    pub(super) fn translated(&self) -> Option<FlowAddress> {
         let extra = self.extra?;
         self.known(extra.source_xlated?, extra.mapped.source_xlated)
     }
 
-    fn known(&self, address: Address, mapped: bool) -> Option<address::Seen> {
+    fn known(&self, address: Address, mapped: bool) -> Option<FlowAddress> {
         let absent = address == Address::default() && self.flow.family != Family::V6;
         let v4 = address.ip().is_ipv4() && !mapped;
-        (self.has_ip() && !absent).then_some(address::Seen { address, v4 })
+        (self.has_ip() && !absent).then_some(FlowAddress { address, v4 })
     }
 
     pub(super) fn has_ip(&self) -> bool {
@@ -57,7 +58,7 @@ impl<'a> Seen<'a> {
 
     /// `source_names` or `destination_names`, joined with `,`.
     pub(super) fn names(&self, end: End) -> Sym {
-        end.dns_names(self.flow, self.extra, self.index)
+        end.dns_names(self.extra)
     }
 
     /// `source_service` or `destination_service`, as the index knows it; empty where there is none.

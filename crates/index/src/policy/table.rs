@@ -1,0 +1,252 @@
+//! The compiled policies: which rules apply to which pods.
+
+use std::sync::Arc;
+
+use webb_flow::sym::Sym;
+use webb_flow::{Address, Direction, L4};
+
+use super::block::Block;
+use super::effect::Effect;
+use super::nodes::Nodes;
+use super::spec::{Action, PolicyKind};
+use super::truth::Truth;
+use crate::{Endpoint, Kind};
+
+/// The compiled policies of the cluster. Empty allows everything. A clone shares all parts.
+#[derive(Debug, Clone, Default)]
+pub struct Policies {
+    /// By [`Endpoint::policy_subject`]; row 0 is of endpoints that are no pods.
+    pub(super) rows: Vec<Arc<Row>>,
+    /// NetworkPolicies first, in the order of their names, then those that have a tier.
+    pub(super) compiled: Arc<[CompiledPolicy]>,
+    /// Rows that a peer matches.
+    pub(super) sets: Vec<Arc<RowSet>>,
+    pub(super) nodes: Arc<Nodes>,
+    /// In which directions no pod has verdicts.
+    pub(super) undecided: Effect,
+}
+
+/// Bitset of the rows that a peer matches; rows beyond its end are not matched.
+#[derive(Debug, Clone, Default)]
+pub(super) struct RowSet {
+    pub(super) certain: Vec<u64>,
+    /// Rows that it may match. Nearly always empty.
+    pub(super) maybe: Vec<u64>,
+}
+
+/// The pods of one namespace with the same labels and named ports: no policy can tell them apart.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    /// NetworkPolicies that isolate it; empty if nothing does.
+    pub(super) ingress: Vec<u32>,
+    pub(super) egress: Vec<u32>,
+    pub(super) ports: Box<[(Sym, L4, u16)]>,
+    /// Rare parts: policies with tiers, and policies that are not certain to select it.
+    pub(super) extras: Option<Arc<RowExtras>>,
+}
+
+/// See [`Row::extras`].
+#[derive(Debug, Default)]
+pub(super) struct RowExtras {
+    pub(super) ingress: Tiers,
+    pub(super) egress: Tiers,
+    pub(super) undecided: Effect,
+}
+
+#[derive(Debug)]
+pub(super) struct CompiledPolicy {
+    pub(super) name: PolicyName,
+    pub(super) priority: u16,
+    pub(super) ingress: Box<[Rule]>,
+    pub(super) egress: Box<[Rule]>,
+}
+
+/// Empty lists mean all.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) peers: Box<[Peer]>,
+    pub(super) ports: Box<[Port]>,
+    /// None if it could not be read. A NetworkPolicy's rules accept.
+    pub(super) action: Option<Action>,
+    /// It has a part, beside peers and ports, that could not be read: where these match it may
+    /// match or not.
+    pub(super) unknown: bool,
+    /// Some part of it could not be read.
+    pub(super) unreadable: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum Peer {
+    /// A row of `Policies::sets`.
+    Pods(u32),
+    Block(Block),
+    /// A row of `Nodes::sets`.
+    Nodes(u32),
+    /// May be anything.
+    Unknown,
+}
+
+#[derive(Debug)]
+pub(super) enum Port {
+    Range {
+        protocol: L4,
+        first: u16,
+        last: u16,
+    },
+    /// `L4::None` is whichever protocol the pod's port has.
+    Named {
+        protocol: L4,
+        name: Sym,
+    },
+    /// `L4::None` is an unknown protocol.
+    Unknown {
+        protocol: L4,
+    },
+}
+
+/// Which policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PolicyName {
+    /// Its kind.
+    pub kind: PolicyKind,
+    /// Its namespace; empty for kinds of the cluster.
+    pub namespace: Sym,
+    /// Its name.
+    pub name: Sym,
+}
+
+impl Policies {
+    /// The policies that select `endpoint` in `direction`: NetworkPolicies, then those with tiers.
+    pub fn selecting(&self, endpoint: &Endpoint, direction: Direction) -> impl Iterator<Item = PolicyName> + use<'_> {
+        let row = self.row(endpoint);
+        let by = row.and_then(|row| row.isolating(direction)).unwrap_or_default();
+        let tiers = row.and_then(|row| row.tiers(direction));
+        self.names(by).chain(tiers.into_iter().flat_map(Tiers::policies).filter_map(|id| self.name(id)))
+    }
+
+    /// The name of the policy in a row that [`super::EndEvaluation::decider`] gave.
+    pub fn name(&self, row: u32) -> Option<PolicyName> {
+        self.compiled.get(row as usize).map(|policy| policy.name)
+    }
+
+    /// The number of policies.
+    pub fn len(&self) -> usize {
+        self.compiled.len()
+    }
+
+    /// True without any policy.
+    pub fn is_empty(&self) -> bool {
+        self.compiled.is_empty()
+    }
+
+    pub(super) fn names<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = PolicyName> + use<'a> {
+        self.of(ids).map(|(_, policy)| policy.name)
+    }
+
+    pub(super) fn of<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = (u32, &'a CompiledPolicy)> + use<'a> {
+        ids.iter().filter_map(|&id| Some((id, self.compiled.get(id as usize)?)))
+    }
+
+    /// The row of a pod; none for anything else.
+    pub(super) fn row(&self, endpoint: &Endpoint) -> Option<&Row> {
+        if endpoint.kind == Kind::Pod {
+            self.rows.get(endpoint.policy_subject as usize).map(|row| &**row)
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address) -> Truth {
+        match admitted {
+            Peer::Block(block) => block.contains(address).into(),
+            Peer::Pods(set) => match (peer.kind, self.sets.get(*set as usize)) {
+                (Kind::Pod, Some(set)) => set.contains(peer.policy_subject),
+                // The address has no known owner, and a pod may own it.
+                (Kind::Unnamed | Kind::Unknown, _) => Truth::Maybe,
+                _ => Truth::No,
+            },
+            Peer::Nodes(set) => self.nodes.matches(*set, peer, address),
+            Peer::Unknown => Truth::Maybe,
+        }
+    }
+}
+
+impl RowSet {
+    #[inline]
+    pub(super) fn contains(&self, row: u32) -> Truth {
+        let (word, bit) = (row as usize / 64, row % 64);
+        if self.certain.get(word).is_some_and(|word| word >> bit & 1 == 1) {
+            Truth::Yes
+        } else {
+            match self.maybe.get(word) {
+                Some(word) if word >> bit & 1 == 1 => Truth::Maybe,
+                _ => Truth::No,
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, row: u32, is: Truth) {
+        let (word, bit) = (row as usize / 64, 1_u64 << (row % 64));
+        for (words, on) in [(&mut self.certain, is == Truth::Yes), (&mut self.maybe, is == Truth::Maybe)] {
+            if on && words.len() <= word {
+                words.resize(word + 1, 0);
+            }
+            if let Some(word) = words.get_mut(word) {
+                *word = if on { *word | bit } else { *word & !bit };
+            }
+        }
+    }
+}
+
+impl Row {
+    /// NetworkPolicies that isolate it; none for a direction that is none.
+    pub(super) fn isolating(&self, direction: Direction) -> Option<&[u32]> {
+        match direction {
+            Direction::Ingress => Some(&self.ingress),
+            Direction::Egress => Some(&self.egress),
+            Direction::Unknown => None,
+        }
+    }
+
+    pub(super) fn tiers(&self, direction: Direction) -> Option<&Tiers> {
+        let more = self.extras.as_ref()?;
+        match direction {
+            Direction::Ingress => Some(&more.ingress),
+            Direction::Egress => Some(&more.egress),
+            Direction::Unknown => None,
+        }
+    }
+}
+
+/// The policies that select a pod in one direction, without the NetworkPolicies that isolate it for
+/// certain.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Tiers {
+    /// By kind and priority.
+    pub(super) admin: Arc<[Selected]>,
+    pub(super) baseline: Arc<[Selected]>,
+    /// NetworkPolicies that may isolate it or not.
+    pub(super) maybe: Box<[u32]>,
+    /// A policy that may do anything.
+    pub(super) unreadable: bool,
+}
+
+/// A policy that selects a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Selected {
+    pub(super) policy: u32,
+    /// Whether that is certain.
+    pub(super) certain: bool,
+}
+
+impl Tiers {
+    pub(super) fn policies(&self) -> impl Iterator<Item = u32> + use<'_> {
+        let tiers = self.admin.iter().chain(self.baseline.iter()).map(|selected| selected.policy);
+        self.maybe.iter().copied().chain(tiers)
+    }
+
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.admin.is_empty() && self.baseline.is_empty() && self.maybe.is_empty() && !self.unreadable
+    }
+}

@@ -1,0 +1,176 @@
+//! The immutable [`Index`].
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use webb_flow::{Address, EndpointId};
+
+use super::networks::Networks;
+use super::rows::Rows;
+use super::table::{CHANGED, Table};
+use super::{Endpoint, PodChanges, Policies, Services};
+
+/// The pod of each interface of this node that leads to a known pod.
+pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
+
+/// Resolves the addresses, services and policies of a batch's flows. Immutable once published.
+#[derive(Debug, Clone)]
+pub struct Index {
+    pub(super) v4: Table<u32>,
+    pub(super) v6: Table<u128>,
+    pub(super) rows: Rows,
+    /// The endpoint of addresses without an owner, by family: they differ in dual-stack clusters.
+    pub(super) world: [EndpointId; 2],
+    /// The endpoint of addresses in [`Networks`] without a known pod; the world if no networks were
+    /// set.
+    pub(super) unnamed: EndpointId,
+    pub(super) networks: Networks,
+    pub(super) addresses: usize,
+    pub(super) contested: usize,
+    /// Time of the last change of an owner: later flows need no lookup in the history.
+    pub(super) last_change_ns: u64,
+    pub(super) generation: u64,
+    pub(super) policies: Arc<Policies>,
+    pub(super) services: Arc<Services>,
+    pub(super) interfaces: Arc<Interfaces>,
+    pub(super) changes: Arc<PodChanges>,
+    pub(super) ready: bool,
+}
+
+impl Index {
+    /// An empty index before the first sync: flows resolved by it are resolved too early.
+    pub fn not_ready() -> Self {
+        Self { ready: false, ..Self::default() }
+    }
+
+    /// Looks up the owner of `address`; the world, or a pod that is not known, for an address
+    /// without one.
+    #[inline]
+    pub fn find(&self, address: Address) -> EndpointId {
+        let (found, family) = self.lookup(address);
+        if found & !CHANGED == 0 { self.unowned(address, family) } else { EndpointId(found & !CHANGED) }
+    }
+
+    /// Looks up the owner of `address` at `time_ns` (`CLOCK_MONOTONIC`). Changes are kept for
+    /// [`crate::HISTORY_NS`]; before that the current owner is returned.
+    #[inline]
+    pub fn find_at(&self, address: Address, time_ns: u64) -> EndpointId {
+        let (found, family) = self.lookup(address);
+        if found == 0 {
+            self.unowned(address, family)
+        } else if found & CHANGED == 0 || (time_ns >= self.last_change_ns && found != CHANGED) {
+            EndpointId(found & !CHANGED)
+        } else {
+            self.find_in_history(address, time_ns)
+        }
+    }
+
+    #[cold]
+    fn find_in_history(&self, address: Address, time_ns: u64) -> EndpointId {
+        let before = match address.v4() {
+            Some(v4) => self.v4.owner_at(v4, time_ns),
+            None => self.v6.owner_at(address.bits(), time_ns),
+        };
+        before.map_or_else(|| self.find(address), EndpointId)
+    }
+
+    #[inline]
+    pub(super) fn lookup(&self, address: Address) -> (u32, usize) {
+        match address.v4() {
+            Some(v4) => (self.v4.get(v4), 0),
+            None => (self.v6.get(address.bits()), 1),
+        }
+    }
+
+    /// The endpoint of an address without an owner. Not inlined, which keeps the hit path small.
+    #[inline(never)]
+    fn unowned(&self, address: Address, family: usize) -> EndpointId {
+        if self.networks.contains(address) { self.unnamed } else { self.world(family) }
+    }
+
+    #[inline]
+    pub(super) fn world(&self, family: usize) -> EndpointId {
+        self.world.get(family).copied().unwrap_or(EndpointId::WORLD)
+    }
+
+    /// The previous owners of `address` within [`crate::HISTORY_NS`], oldest first, each with the
+    /// end of its ownership (`CLOCK_MONOTONIC`, nanoseconds).
+    pub fn previous_owners(&self, address: Address) -> Vec<(u64, EndpointId)> {
+        let owners = match address.v4() {
+            Some(v4) => self.v4.previous_owners(v4),
+            None => self.v6.previous_owners(address.bits()),
+        };
+        owners.into_iter().map(|(until, to)| (until, EndpointId(to))).collect()
+    }
+
+    /// The pod that an interface of this node leads to; none if that isn't known.
+    pub fn pod_at_interface(&self, ifindex: u32) -> Option<EndpointId> {
+        self.interfaces.get(&ifindex).copied()
+    }
+
+    /// The endpoint of an address without an owner that is seen at a pod's interface: a pod that is
+    /// not known yet, or none before any pod is known.
+    pub fn unnamed_at_pod(&self, address: Address) -> Option<EndpointId> {
+        (self.unnamed != EndpointId::WORLD && self.ready && self.addresses > 0 && address.may_be_a_pods())
+            .then_some(self.unnamed)
+    }
+
+    /// The interfaces of this node that lead to a pod, in order.
+    pub fn interfaces_of(&self, pod: Option<EndpointId>) -> Vec<u32> {
+        let leads = self.interfaces.iter().filter(|(_, id)| Some(**id) == pod);
+        let mut interfaces: Vec<u32> = leads.map(|(ifindex, _)| *ifindex).collect();
+        interfaces.sort_unstable();
+        interfaces
+    }
+
+    /// The endpoint of an id given by this index; the empty endpoint for any other.
+    #[inline]
+    pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
+        self.rows.get(id.row())
+    }
+
+    /// Every live endpoint with its id, the empty one and the world included. Computes the names of
+    /// all, which are otherwise lazy: for small indexes.
+    pub fn endpoints(&self) -> impl Iterator<Item = (EndpointId, &Endpoint)> {
+        self.rows.live().map(|row| {
+            let endpoint = self.rows.get(row);
+            (EndpointId::new(endpoint.sort(), row), endpoint)
+        })
+    }
+
+    /// The number of addresses with an owner, without those of services and of unknown pods.
+    pub fn addresses(&self) -> usize {
+        self.addresses
+    }
+
+    /// The number of addresses that more than one running pod claims.
+    pub fn contested(&self) -> usize {
+        self.contested
+    }
+
+    /// The NetworkPolicies, compiled.
+    pub fn policies(&self) -> &Policies {
+        &self.policies
+    }
+
+    /// The services by frontend.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// The generation of endpoint ids. Within one generation no id is reused, so a cache keyed by
+    /// ids stays valid until this number changes.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Pods added and removed since the previously published index.
+    pub fn changes(&self) -> &PodChanges {
+        &self.changes
+    }
+
+    /// True once the initial sync of its source is complete.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+}
