@@ -1,0 +1,203 @@
+//! What many policies with tiers cost: memory, a change of one of them, a new pod, and an evaluation.
+//!
+//! 10,000 pods that policies can all tell apart, in 100 namespaces, under 100 ClusterNetworkPolicies of 25 rules a
+//! direction with three peers each, all of them distinct. `cargo bench -p webb-index --bench policies` prints a table. In the first
+//! cluster each policy selects the pods of ten namespaces; in the second each selects all pods, and its peers none, so
+//! that every rule is looked at.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    reason = "a bench prints, and ends where it is wrong"
+)]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
+use webb_flow::{Address, Direction, Flow, L4};
+use webb_index::policy::spec::{
+    Action, PeerSpec, PolicyKind, PortMatch, PortSpec, Requirement, RuleSpec, Selector, Subject, Test, Tier, TierRule,
+    TierSpec,
+};
+use webb_index::policy::{Compiler, Decision};
+use webb_index::{Endpoint, EndpointSpec, Index, Kind};
+
+const NAMESPACES: u32 = 100;
+const PODS: u32 = 100;
+const POLICIES: u32 = 100;
+const RULES: u32 = 25;
+const PEERS: u32 = 3;
+
+fn main() {
+    for (what, selects_all) in [("each policy selects the pods of ten namespaces", false), ("no rule matches", true)] {
+        println!("{what}");
+        cluster(selects_all);
+    }
+}
+
+fn is(key: &str, value: u32) -> Selector {
+    Selector(vec![Requirement { key: key.into(), test: Test::In(vec![value.to_string()]) }])
+}
+
+/// A rule's peers are the pods of one name in the namespaces of a team: ten pods. `version` makes them others.
+fn rule(number: u32, action: Action, nobody: bool, version: u32) -> TierRule {
+    let peer = |at: u32| {
+        let number = number * PEERS + at;
+        let name = if nobody { PODS + number } else { number / 10 % PODS };
+        let team = is("team", number % 10);
+        let further = Requirement { key: "x".into(), test: Test::NotIn(vec![format!("{number} {version}")]) };
+        PeerSpec::Pods { namespaces: Some(team), pods: Some(Selector([is("name", name).0, vec![further]].concat())) }
+    };
+    let port = PortSpec { protocol: L4::Tcp, port: PortMatch::Range(80, 90) };
+    let rule = RuleSpec { peers: (0..PEERS).map(peer).collect(), ports: vec![port], unknown: false };
+    TierRule { action: Some(action), rule }
+}
+
+fn policy(number: u32, selects_all: bool, version: u32) -> Arc<TierSpec> {
+    let rules = |direction: u32| {
+        let first = (number * 2 + direction) * RULES;
+        let action = |at: u32| if at.is_multiple_of(2) { Action::Accept } else { Action::Deny };
+        (0..RULES).map(|at| rule(first + at, action(at), selects_all, version)).collect()
+    };
+    Arc::new(TierSpec {
+        kind: PolicyKind::ClusterNetworkPolicy,
+        name: format!("policy-{number}"),
+        tier: Some(if number.is_multiple_of(2) { Tier::Admin } else { Tier::Baseline }),
+        priority: Some(u16::try_from(number).unwrap()),
+        namespaces: if selects_all { Selector::default() } else { is("team", number % 10) },
+        pods: None,
+        ingress: rules(0),
+        egress: rules(1),
+    })
+}
+
+fn subject(namespace: u32, name: u32) -> Subject {
+    let labels = [("name".to_owned(), name.to_string()), ("unique".to_owned(), format!("{namespace}-{name}"))];
+    Subject { namespace: format!("n{namespace}"), labels: labels.into(), ports: Vec::new(), vendor: false }
+}
+
+fn address(namespace: u32, name: u32) -> Address {
+    std::net::IpAddr::V4((0x0a00_0000 + namespace * 256 + name).into()).into()
+}
+
+/// Resident memory in bytes.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+}
+
+/// CPU time of this thread.
+fn cpu() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+/// The CPU time of one call, best and median of so many.
+fn timed(what: &str, limit: &str, times: u32, mut call: impl FnMut(u32)) {
+    let mut taken: Vec<Duration> = (0..times)
+        .map(|at| {
+            let began = cpu();
+            call(at);
+            cpu().saturating_sub(began)
+        })
+        .collect();
+    taken.sort();
+    let (best, median) = (taken[0], taken[taken.len() / 2]);
+    println!("  {what:<44} best {best:>9.2?}  median {median:>9.2?}  wanted {limit}");
+}
+
+fn cluster(selects_all: bool) {
+    let mut compiler = Compiler::default();
+    for namespace in 0..NAMESPACES {
+        let labels = [("team".to_owned(), (namespace % 10).to_string())].into();
+        compiler.namespace(&format!("n{namespace}"), labels, true);
+    }
+    let pods: Vec<(u32, u32)> =
+        (0..NAMESPACES).flat_map(|namespace| (0..PODS).map(move |name| (namespace, name))).collect();
+    let endpoints: Vec<(Endpoint, Vec<Address>)> = pods
+        .iter()
+        .map(|&(namespace, name)| {
+            let spec = EndpointSpec {
+                namespace: format!("n{namespace}"),
+                pod_name: name.to_string(),
+                ..EndpointSpec::default()
+            };
+            let policy_subject = compiler.subject(subject(namespace, name));
+            (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, true, &spec) }, vec![address(namespace, name)])
+        })
+        .collect();
+    compiler.policies();
+    let before = resident();
+    let mut specs: Vec<Arc<TierSpec>> = (0..POLICIES).map(|number| policy(number, selects_all, 0)).collect();
+    timed("all policies, from nothing", "", 1, |_| {
+        compiler.set_all(Vec::new(), specs.clone());
+        compiler.policies();
+    });
+    let grown = resident().saturating_sub(before) as f64 / 1e6;
+    println!("  {:<44} {grown:.1} MB, wanted 19 MB of tables at most", "memory of policies and tables");
+    timed("one policy changes", "50 ms", 30, |turn| {
+        let number = turn % POLICIES;
+        specs[number as usize] = policy(number, selects_all, 1 + turn);
+        compiler.set_all(Vec::new(), specs.clone());
+        compiler.policies();
+    });
+    // The tables that were published stay in use meanwhile.
+    timed("a pod that is like no other comes", "", 200, |turn| {
+        let published = compiler.policies().clone();
+        compiler.subject(subject(turn % NAMESPACES, PODS + turn));
+        compiler.policies();
+        drop(published);
+    });
+
+    let index = Index::new(endpoints, compiler.policies().clone());
+    let mut state = 1_u64;
+    let mut dice = move |sides: u32| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u32::try_from(state >> 33).unwrap() % sides
+    };
+    let mut end = || {
+        let ip = address(dice(NAMESPACES), dice(PODS));
+        (index.find(ip), ip)
+    };
+    let flows: Vec<Flow> = (0..2_000)
+        .map(|_| {
+            let ((source, source_ip), (destination, destination_ip)) = (end(), end());
+            Flow {
+                source,
+                source_ip,
+                destination,
+                destination_ip,
+                destination_port: 80,
+                l4: L4::Tcp,
+                ..Flow::default()
+            }
+        })
+        .collect();
+    let mut decisions = [0_u32; 3];
+    // The best of five for each, since others use the machine.
+    let mut best = vec![Duration::MAX; flows.len()];
+    for turn in 0..5 {
+        for (flow, best) in flows.iter().zip(&mut best) {
+            let began = Instant::now();
+            let end = index.policies().evaluate_end(&index, flow, Direction::Ingress).unwrap();
+            *best = (*best).min(began.elapsed());
+            if turn == 0 {
+                decisions[match end.decision {
+                    Decision::Allow => 0,
+                    Decision::Deny => 1,
+                    Decision::Undecided => 2,
+                }] += 1;
+            }
+        }
+    }
+    best.sort();
+    let (median, worst) = (best[best.len() / 2], best[best.len() - 1]);
+    println!(
+        "  {:<44} median {median:>7.2?}  worst {worst:>9.2?}  wanted 2 µs and 50 µs",
+        format!("an evaluation ({decisions:?} allow, deny, open)")
+    );
+}
