@@ -4,12 +4,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The programs, and another one that tests attach beside them.
-const OBJECTS: [(&str, &str); 3] = [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel_support", "enforcer")];
+/// The programs, another one that tests attach beside them, and what their bench measures with.
+const OBJECTS: [(&str, &str); 4] =
+    [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel_support", "enforcer"), ("benches/kernel", "driver")];
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
     println!("cargo:rerun-if-changed=tests/kernel_support/enforcer.bpf.c");
+    println!("cargo:rerun-if-changed=benches/kernel/driver.bpf.c");
     println!("cargo:rerun-if-env-changed=CLANG");
     name_build();
     if let Err(text) = build() {

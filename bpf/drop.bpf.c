@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Watches the packets that the kernel drops, with its reason (skb:kfree_skb, from 5.17 on). Each drop in the agent's
- * network namespace is one record; over a budget per CPU and second it is counted as suppressed, so that a flood of
- * drops neither fills the ring nor costs the CPU that is under attack.
+ * network namespace is one record; over a budget per CPU and second it is counted as suppressed, by its reason,
+ * so that a flood of drops neither fills the ring nor costs the CPU that is under attack. The last quarter of the budget
+ * is for interfaces that have not used their share of it, so one that floods does not hide the drops of others.
  *
  * Drops inside a pod's own namespace are the pod's business and not seen. Nor is a drop that interrupts another on
  * the same CPU: the kernel skips the nested run, and counts it among the program's recursion misses.
@@ -73,8 +74,32 @@ struct {
 struct scratch {
 	__u64 second; /* the budget's */
 	__u64 used;
+	__u64 active;     /* interfaces with drops in this second */
+	__u64 was_active; /* in the one before */
 	__u8 bytes[COPIED];
 };
+
+#define SHARES 256 /* a power of two; interfaces beyond it share with one another */
+
+struct drop_share {
+	__u64 second; /* in which `used` was used */
+	__u64 used;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SHARES);
+	__type(key, __u32);
+	__type(value, struct drop_share);
+} drop_shares SEC(".maps");
+
+/* Suppressed drops by reason; the last row is for all reasons from there on, which are those of subsystems. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEBB_SUPPRESSED_REASONS);
+	__type(key, __u32);
+	__type(value, __u64);
+} suppressed SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -148,18 +173,44 @@ static __always_inline int is_stopped(__u32 reason, __u32 ifindex)
 	return bpf_map_lookup_elem(&at_device, &ifindex) != 0;
 }
 
-static __always_inline int within_budget(struct scratch *scratch, __u64 now)
+static __always_inline int within_budget(struct scratch *scratch, __u32 ifindex, __u64 now)
 {
-	__u64 second = now / 1000000000;
+	__u32 number = ifindex & (SHARES - 1), last = drop_budget / 4;
+	struct drop_share *share = bpf_map_lookup_elem(&drop_shares, &number);
+	__u64 second = now / 1000000000, active;
 
+	if (!share)
+		return 0;
 	if (scratch->second != second) {
+		scratch->was_active = scratch->second + 1 == second ? scratch->active : 0;
 		scratch->second = second;
-		scratch->used = 0;
+		scratch->used = scratch->active = 0;
+	}
+	if (share->second != second) {
+		share->second = second;
+		share->used = 0;
+		scratch->active++;
 	}
 	if (scratch->used >= drop_budget)
 		return 0;
+	active = scratch->active > scratch->was_active ? scratch->active : scratch->was_active;
+	if (scratch->used >= drop_budget - last && active && share->used > last / active)
+		return 0;
 	scratch->used++;
+	share->used++;
 	return 1;
+}
+
+/* Counts a drop over the budget. */
+static __always_inline void suppress(struct webb_totals *t, __u32 reason, __u32 bytes)
+{
+	__u32 row = reason < WEBB_SUPPRESSED_REASONS ? reason : WEBB_SUPPRESSED_REASONS - 1;
+	__u64 *count = bpf_map_lookup_elem(&suppressed, &row);
+
+	t->suppressed_packets++;
+	t->suppressed_bytes += bytes;
+	if (count)
+		(*count)++;
 }
 
 SEC("tp_btf/kfree_skb")
@@ -189,9 +240,8 @@ int webb_drop(__u64 *arguments)
 	}
 
 	now = bpf_ktime_get_ns();
-	if (!within_budget(scratch, now)) {
-		t->suppressed_packets++;
-		t->suppressed_bytes += bytes;
+	if (!within_budget(scratch, ifindex, now)) {
+		suppress(t, reason, bytes);
 		return 0;
 	}
 	why = parse_dropped(skb, scratch, &p);

@@ -55,7 +55,7 @@ defs! {
     LEDGER_SEEN_BYTES: counter "webb_ledger_seen_bytes_total" ["hook"]
         "Bytes that the eBPF programs saw. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
     LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "outcome"]
-        "Packets by outcome: reported, untracked (table full), evicted, unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
+        "Packets by outcome: reported, untracked (table and ring full), unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
     LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "outcome"]
         "Bytes by outcome, as webb_ledger_packets_total";
     LEDGER_PENDING_PACKETS: gauge "webb_ledger_pending_packets" ["hook"]
@@ -64,6 +64,8 @@ defs! {
         "Bytes that wait in the connection table for the next record";
     UNPARSED_PACKETS: counter "webb_unparsed_packets_total" ["hook", "reason"]
         "Packets that could not be parsed";
+    DROPS_SUPPRESSED: counter "webb_drops_suppressed_packets_total" ["reason"]
+        "Drops over drop_budget, by the kernel's reason: they are in no other metric but the ledger. Those of subsystems have DROP_REASON_UNKNOWN";
     RING_RECORDS: counter "webb_ring_records_total" ["hook"]
         "Records written to the ring";
     RING_LOST_RECORDS: counter "webb_ring_lost_records_total" ["hook"]
@@ -78,9 +80,13 @@ defs! {
     TABLE_SIZE: gauge "webb_connection_table_size" []
         "Connections that the kernel's table has room for";
     TABLE_DELETED: counter "webb_connection_table_deleted_total" []
-        "Connections removed from the table: idle, closed or evicted";
+        "Connections that a sweep removed from the table: idle or closed";
+    TABLE_RELEASED: counter "webb_connection_table_released_total" []
+        "Connections that had said all and made room for another before a sweep removed them";
     TABLE_EVICTED: counter "webb_connection_table_evicted_total" []
-        "Connections removed early because the table was nearly full";
+        "Living connections that made room for another; what they held was reported first";
+    TABLE_ALONE: counter "webb_connection_table_alone_packets_total" []
+        "Packets that found no place in the table and became a record of their own";
 
     READER_READ: counter "webb_reader_read_records_total" []
         "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";

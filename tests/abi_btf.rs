@@ -14,7 +14,10 @@ use std::mem::{offset_of, size_of};
 
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
-use webb_flow::abi::{Claim, Claimed, HOOKS, PORT_MACS, Port, Record, Swept, Totals, UNPARSED};
+use webb_flow::abi::{
+    ADDRESS_SEEDS, Claim, Claimed, HOOKS, PARTS, PORT_MACS, Port, Record, SEEDS, SUPPRESSED_REASONS, Swept, Totals,
+    UNPARSED,
+};
 
 /// The `.BTF` section of a 64-bit little-endian ELF object.
 fn btf_section(object: &[u8]) -> &[u8] {
@@ -65,15 +68,17 @@ fn structs_are_the_same_on_both_sides() {
         compare(
             object,
             "webb_totals",
-            layout!(Totals: seen_packets, seen_bytes, reported_packets, reported_bytes, untracked_packets,
-                untracked_bytes, evicted_packets, evicted_bytes, suppressed_packets, suppressed_bytes, lost_packets,
-                lost_bytes, flooded_packets, flooded_bytes, stopped_packets, stopped_bytes, records, lost_records, unparsed_packets, unparsed_bytes),
+            layout!(Totals: seen_packets, seen_bytes, seeds, report_interval, buckets, more_seeds, records,
+                reported_packets, reported_bytes, address_seeds, lost_records, untracked_packets, untracked_bytes,
+                suppressed_packets, suppressed_bytes, lost_packets, lost_bytes, flooded_packets, flooded_bytes,
+                stopped_packets, stopped_bytes, alone_records, released_entries, evicted_entries, ring_is_tight,
+                unparsed_packets, unparsed_bytes),
         );
     }
     compare(
         FLOW_OBJECT,
         "webb_swept",
-        layout!(Swept: pending_packets, pending_bytes, entries, deleted, evicted_entries, flushed),
+        layout!(Swept: pending_packets, pending_bytes, entries, deleted, flushed),
     );
     compare(FLOW_OBJECT, "webb_claimed", layout!(Claimed: mac, bridge, pad0));
     compare(FLOW_OBJECT, "webb_claim", layout!(Claim: ifindex, own, renewed, contested));
@@ -90,6 +95,13 @@ fn enums_have_the_same_length() {
     };
     let ports = header.lines().find_map(|line| line.strip_prefix("#define WEBB_PORT_MACS ")).unwrap();
     assert_eq!(ports.parse(), Ok(PORT_MACS));
+    for (name, number) in
+        [("WEBB_SEEDS", SEEDS), ("WEBB_ADDRESS_SEEDS", ADDRESS_SEEDS), ("WEBB_PARTS", PARTS),
+        ("WEBB_SUPPRESSED_REASONS", SUPPRESSED_REASONS)]
+    {
+        let line = header.lines().find_map(|line| line.strip_prefix(&format!("#define {name} "))).expect(name);
+        assert_eq!(line.split_whitespace().next().and_then(|digits| digits.parse().ok()), Some(number), "{name}");
+    }
     assert_eq!(value("WEBB_HOOKS ="), HOOKS);
     assert_eq!(value("WEBB_UNPARSED_REASONS ="), UNPARSED.len());
     for (number, name) in UNPARSED.iter().enumerate() {

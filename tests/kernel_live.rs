@@ -22,6 +22,7 @@ use futures::FutureExt;
 use kernel_support::enforcer::{By, Enforcer};
 use kernel_support::frames::send_frame;
 use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
+use kernel_support::packets::mapped;
 use kernel_support::{Kernel, has_tcx, load};
 use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons};
 use webb::network::{Change, Interface, Role, Selection, Watch};
@@ -326,10 +327,7 @@ fn drops_have_reasons() {
         let mut kernel = load(&Settings::default()).unwrap();
         assert_eq!(kernel.probes.degraded(), Vec::<String>::new());
         let closed_port = "for i in 1 2 3 4 5 6 7 8 9 10; do echo hello > /dev/udp/10.9.1.1/9999; done";
-        let in_pod = |script: &str| {
-            let output = Command::new("ip").args(["netns", "exec", &lab.pod, "bash", "-c", script]).output().unwrap();
-            assert!(output.status.success(), "{output:?}");
-        };
+        let in_pod = |script| lab.in_pod_bash(script);
         in_pod(closed_port);
         let records: Vec<_> = drops(&mut kernel).into_iter().filter(|drop| drop.destination_port == 9999).collect();
         assert_eq!(records.len(), 10);
@@ -350,6 +348,37 @@ fn drops_have_reasons() {
         let unparsed: u64 = totals.unparsed_packets.iter().sum();
         let fates = totals.reported_packets + totals.suppressed_packets + totals.lost_packets + unparsed;
         assert_eq!(totals.seen_packets, fates, "{totals:?}");
+    });
+}
+
+/// One interface's flood of drops uses up the budget, but for what is kept for others: their few drops are all recorded,
+/// and the suppressed ones are counted by reason.
+#[test]
+fn a_flood_of_drops_hides_no_others() {
+    Lab::run("budget", |lab| {
+        let flooder = lab.connect("veth7");
+        run(&format!("ip link add veth8 type veth peer name eth1 netns {}", lab.pod));
+        run("ip addr add 10.9.2.1/24 dev veth8");
+        run("ip link set veth8 up");
+        lab.in_pod("ip addr add 10.9.2.2/24 dev eth1");
+        lab.in_pod("ip link set eth1 up");
+        let mut kernel = load(&Settings { drop_budget: 80, ..Settings::default() }).unwrap();
+        let script = "for i in {1..8}; do
+            for j in {1..300}; do echo flood > /dev/udp/10.9.1.1/9999; done
+            echo other > /dev/udp/10.9.2.1/9999
+        done";
+        lab.in_pod_bash(script);
+        let records = drops(&mut kernel);
+        let from = |address| records.iter().filter(|drop| drop.destination == mapped(address)).count() as u64;
+        assert_eq!(from([10, 9, 2, 1]), 8, "each of the other's");
+        assert!(from([10, 9, 1, 1]) < 2400 && records.iter().any(|drop| drop.ifindex == flooder.index));
+        let suppressed = kernel.probes.ledger().suppressed().unwrap();
+        let reasons: HashMap<u32, String> = drop_reasons().unwrap().into_iter().collect();
+        let of = |name| suppressed.iter().filter(|(reason, _)| reasons[reason] == name).map(|(_, count)| count).sum();
+        let no_socket: u64 = of("NO_SOCKET");
+        assert!(no_socket >= 2400 - from([10, 9, 1, 1]), "{suppressed:?}");
+        let total: u64 = suppressed.iter().map(|(_, count)| count).sum();
+        assert_eq!(total, kernel.totals()[4].suppressed_packets);
     });
 }
 

@@ -7,7 +7,7 @@
 #ifndef WEBB_ABI_H
 #define WEBB_ABI_H
 
-#define WEBB_ABI_VERSION 2
+#define WEBB_ABI_VERSION 3
 
 /* Where a packet was seen. The order is that of the rows of the totals maps. */
 enum webb_hook {
@@ -56,7 +56,7 @@ struct webb_record {
 	__u8 kind;           /* enum webb_kind */
 	__u16 length;        /* sizeof(struct webb_record) */
 	__u32 ifindex;       /* interface it was seen on; 0 when unknown */
-	__u64 time_ns;       /* CLOCK_MONOTONIC, coarse */
+	__u64 time_ns;       /* CLOCK_MONOTONIC, to two ticks of the kernel, never ahead of it */
 	__u8 source[16];     /* IPv4 as ::ffff:a.b.c.d; all zero when not IP */
 	__u8 destination[16];
 	__u16 source_port;   /* 0 without ports */
@@ -75,39 +75,56 @@ struct webb_record {
 	__u32 pad1;
 };
 
-/* Exact per-CPU totals, one row a hook (map `totals`, PERCPU_ARRAY). All are counts since the map was made. */
+#define WEBB_SEEDS 5          /* of each of the two sums of the hash (hash.h) */
+#define WEBB_ADDRESS_SEEDS 8  /* of each of the two sums over IPv6 addresses */
+
+/*
+ * Exact per-CPU totals, one row a hook (map `totals`, PERCPU_ARRAY). All are counts since the map was made, but for the
+ * constants, which user space writes before a program is attached. The first eight words are all that a packet of a known
+ * connection needs beside its entry in the table.
+ */
 struct webb_totals {
 	__u64 seen_packets;
 	__u64 seen_bytes;
+	__u64 seeds[WEBB_SEEDS];  /* constants */
+	__u32 report_interval;    /* constant; ticks / REPORTED_TICKS */
+	__u32 buckets;            /* constant; of the connection table */
+	__u64 more_seeds[WEBB_SEEDS];
+	__u64 records;            /* records written */
 	__u64 reported_packets;   /* carried by records that are in the ring */
 	__u64 reported_bytes;
-	__u64 untracked_packets;  /* the connection table was full */
+	__u64 address_seeds[2 * WEBB_ADDRESS_SEEDS];
+	__u64 lost_records;       /* records that found the ring full */
+	__u64 untracked_packets;  /* neither the connection table nor the ring had room */
 	__u64 untracked_bytes;
-	__u64 evicted_packets;    /* given up with an evicted entry because the ring was full too */
-	__u64 evicted_bytes;
 	__u64 suppressed_packets; /* drops over the per-CPU budget */
 	__u64 suppressed_bytes;
-	__u64 lost_packets;       /* carried by a record that found the ring full and has no table entry to wait in */
+	__u64 lost_packets;       /* found the ring full and no lane to wait in */
 	__u64 lost_bytes;
 	__u64 flooded_packets;    /* a bridge sent them to all ports, for a MAC that the pod does not have */
 	__u64 flooded_bytes;
 	__u64 stopped_packets;    /* dropped at the interface itself, behind our program */
 	__u64 stopped_bytes;
-	__u64 records;            /* records written */
-	__u64 lost_records;       /* records that found the ring full */
+	__u64 alone_records;      /* of packets that found no place in the table; among `records` */
+	__u64 released_entries;   /* connections that had said all and made room for another */
+	__u64 evicted_entries;    /* connections that had not; what they held was reported first */
+	__u64 ring_is_tight;      /* not 0: the ring was more than three quarters full when last looked at */
 	__u64 unparsed_packets[WEBB_UNPARSED_REASONS];
 	__u64 unparsed_bytes[WEBB_UNPARSED_REASONS];
 };
 
-/* What the last finished sweep of the connection table found (map `swept`, ARRAY of one). */
+#define WEBB_PARTS 4 /* in which the table is swept */
+
+/* What a sweep of a part of the connection table found (map `swept`, ARRAY of one). */
 struct webb_swept {
 	__u64 pending_packets[WEBB_HOOKS]; /* in the table, not yet reported */
 	__u64 pending_bytes[WEBB_HOOKS];
 	__u64 entries;
-	__u64 deleted;         /* entries removed since start: idle, closed or evicted */
-	__u64 evicted_entries; /* of these, removed early because the table was nearly full */
-	__u64 flushed;         /* records written by sweeps since start */
+	__u64 deleted; /* entries removed by sweeps since start */
+	__u64 flushed; /* records written by sweeps since start */
 };
+
+#define WEBB_SUPPRESSED_REASONS 256 /* rows of the map `suppressed` */
 
 /* New MACs that a port can claim while a claim lives; with more, unclaimed MACs are taken for its own. */
 #define WEBB_PORT_MACS 4
@@ -149,8 +166,9 @@ _Static_assert(__builtin_offsetof(struct webb_record, source_port) == 48, "sourc
 _Static_assert(__builtin_offsetof(struct webb_record, packets) == 60, "packets at 60");
 _Static_assert(__builtin_offsetof(struct webb_record, bytes) == 64, "bytes at 64");
 _Static_assert(__builtin_offsetof(struct webb_record, reason) == 72, "reason at 72");
-_Static_assert(sizeof(struct webb_totals) == 18 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
-_Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 4 * 8, "webb_swept has no holes");
+_Static_assert(__builtin_offsetof(struct webb_totals, more_seeds) == 64, "a known connection needs one line");
+_Static_assert(sizeof(struct webb_totals) == 47 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
+_Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 3 * 8, "webb_swept has no holes");
 _Static_assert(sizeof(struct webb_port) == 40, "webb_port has no holes");
 _Static_assert(sizeof(struct webb_claimed) == 16, "webb_claimed has no holes");
 _Static_assert(sizeof(struct webb_claim) == 16, "webb_claim has no holes");

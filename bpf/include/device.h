@@ -69,12 +69,34 @@ int webb_sending(__u64 *arguments)
 	return 0;
 }
 
+/* Reads the packet of the note. Returns why it cannot be parsed, or 0. */
+__noinline int read_copy(struct sighting *s)
+{
+	struct cursor c = { .is_copy = 1 };
+	struct webb_totals *t;
+	struct sending *note;
+	__u32 zero = 0;
+	int why;
+
+	if (!s)
+		return 0;
+	note = bpf_map_lookup_elem(&sending, &zero);
+	t = totals_of(s->hook);
+	if (!note || !t)
+		return 0;
+	c.data = note->bytes;
+	c.copied = note->copied;
+	why = parse_ethernet(&c, s->bytes, &s->packet);
+	if (!why)
+		identify(s, t, every_packet);
+	return why;
+}
+
 SEC("tp_btf/net_dev_xmit")
 int webb_sent(__u64 *arguments)
 {
 	const struct net_device *device = (const struct net_device *)arguments[2];
-	__u32 zero = 0, answer = arguments[1];
-	struct cursor c = { .is_copy = 1 };
+	__u32 zero = 0, answer = arguments[1], ifindex;
 	struct webb_totals *t;
 	struct sending *note;
 	struct webb_port *port;
@@ -87,26 +109,30 @@ int webb_sent(__u64 *arguments)
 	note->skb = 0;
 	if (answer != NETDEV_TX_OK && answer != NET_XMIT_CN)
 		return 0;
-	begin(&s, WEBB_HOOK_TO_POD, note->length);
-	t = bpf_map_lookup_elem(&totals, &s.hook);
+	__builtin_memset(&s, 0, sizeof(s));
+	s.hook = WEBB_HOOK_TO_POD;
+	s.bytes = note->length;
+	s.tick = tick_now();
+	t = totals_of(WEBB_HOOK_TO_POD);
 	if (!t)
 		return 0;
-	s.key.ifindex = device->ifindex;
-	port = bpf_map_lookup_elem(&ports, &s.key.ifindex);
+	ifindex = device->ifindex;
+	s.ifindex = ifindex;
+	port = bpf_map_lookup_elem(&ports, &ifindex);
 	t->seen_packets++;
 	t->seen_bytes += s.bytes;
-	if (port && is_flooded(port, s.key.ifindex, mac_number(note->bytes))) {
+	if (port && is_flooded(port, ifindex, mac_number(note->bytes))) {
 		t->flooded_packets++;
 		t->flooded_bytes += s.bytes;
 		return 0;
 	}
-	c.data = note->bytes;
-	c.copied = note->copied;
-	why = parse_ethernet(&c, s.bytes, &s.packet);
-	if (why)
+	why = read_copy(&s);
+	if (why) {
 		unparsed(t, &s, why);
-	else
-		count(t, &s, IN_TRACING);
+		return 0;
+	}
+	if (!count_quietly(t, &s))
+		count_with_care(&s);
 	return 0;
 }
 

@@ -2,38 +2,45 @@
 /*
  * The connection table: what is known of a connection at one interface, and what has not been reported of it yet.
  *
- * It is a hash table of our own in an ARRAY map, whose lookup the kernel compiles to a few instructions; its hash map
- * costs 40 to 50 ns more per packet (a call, jhash, a lock-free list, memcmp), which is half of all that we spend.
- * A connection may sit in any of the eight slots of four buckets. If all 32 are taken it is not tracked, and counted:
- * one in 1,600 new ones when three quarters of the table are taken, which is when the sweep begins to make room. 94 of
- * 100 sit in their first bucket even then. The eight words that say who sits where fill one cache line.
+ * What costs is memory, not instructions: each line of 64 bytes that is not in the CPU's cache. So a bucket is one line
+ * of words, which say what its seven slots hold, and seven entries of 32 bytes. A packet of a known connection reads the
+ * entry in the slot that its hash prefers, one line, and adds itself by one compare-and-exchange. The rest of what is
+ * known of a connection is in `details`, written once a second packet has come, and read where it is reported.
  *
- * Counting is one atomic add to a lane's `pending`; reporting takes it by one atomic exchange. So whatever CPUs do at
- * once, each packet is either still pending or in exactly one record.
+ * An entry has two lanes, one for each sender. The direction at the interface needs none of its own: `sender XOR egress`
+ * is the same for both directions of a connection, so it is part of what identifies it (bit PARITY). A packet that leaves
+ * and enters by one interface belongs to two entries.
  *
- * How an entry ends without losing an add
- * ---------------------------------------
- * The word `life` of a slot holds the hash of its connection and a state:
+ * Entry and packet are one if all 64 bits of the keyed hash are (hash.h says why that is enough).
  *
- *     EMPTY --a packet--> CLAIMED --the same program--> ALIVE --sweep n--> n --sweep m > n--> EMPTY
- *                                                         ^                |
- *                                                         +---a packet-----+
+ * States of a slot
+ * ----------------
+ *     EMPTY    free
+ *     CLAIMED  being changed by one program
+ *     ONCE     one packet of sender a (ONCE_A) or b (ONCE_B), reported when it came
+ *     DONE     one packet of each sender, both reported
+ *     LIVING   anything more, or a packet that the ring had no room for
+ *     CLOSED   was LIVING, and has ended
  *
- * Each arrow is one compare-and-exchange, so of two CPUs one wins and the other sees that it has not.
- * 1. A program adds to a slot only after it read ALIVE with its own hash there, in this very run, and found its key.
- *    User space lets an RCU grace period pass between two sweeps, and a program runs within one RCU reader section.
- *    So when sweep m looks at a slot in state n, every program that read ALIVE before sweep n has ended and its add
- *    is visible.
- * 2. Sweep m reports what is pending and then moves n to EMPTY. If that succeeds, the state was n all the time since
- *    sweep n: numbers are never used again, and a packet that revives the entry leaves ALIVE. So nobody has read
- *    ALIVE since, nobody will add, and nothing is pending: the slot is free. A delta that does not fit into the ring
- *    keeps the slot in state n for another sweep.
- * 3. For the same reason a slot that a program has seen ALIVE cannot become another connection's while it runs: its
- *    key is stable, so comparing it after the state is enough.
- * 4. A packet that meets its own hash CLAIMED, or loses the race to revive an entry, neither waits nor adds: it is
- *    reported by itself, or counted as lost.
- * Two CPUs may give one connection two slots: making an entry passes over slots that are taken, whatever is in them.
- * Both count, one of them goes idle and is swept: nothing is lost, at worst NEW is reported twice.
+ * Why no packet is lost
+ * ---------------------
+ * 1. Whoever changes what a slot is, moves its word to CLAIMED first, by compare-and-exchange: one wins. Only the winner
+ *    writes the hash, the details and the generation, and leaves CLAIMED by an exchange, last.
+ * 2. A packet is added to a lane by compare-and-exchange of the whole lane, and only to a lane with the bit LIVING. It
+ *    reads the lane before the hash. The exchange succeeds only if the lane has not changed since, generation included,
+ *    so the hash that was read is the one that belongs to it.
+ * 3. What a lane holds is taken out by compare-and-exchange too, into a record that has its place in the ring already. So
+ *    it comes out once; and a flag that a packet shows for the first time is set in that same step, so of two CPUs one
+ *    reports it, and if the ring is full it stays unknown and is reported later.
+ * 4. Before a slot that is LIVING or CLOSED becomes another connection's, both lanes lose the bit LIVING by exchanges from
+ *    values with nothing pending. If one fails a packet has just come, and all is put back.
+ * 5. ONCE and DONE hold nothing pending and their lanes are not LIVING: they end by one exchange of the word. A packet
+ *    that has to be added raises the slot to LIVING first.
+ * 6. A slot is given to another connection at most once in a unit of the stamp, some 32 ms, so a generation comes back
+ *    after half a minute at the earliest. A program runs within one RCU reader section; one that stood still between two
+ *    of its instructions for so long would be reported by the kernel as a stall.
+ * 7. Nobody waits. A packet that meets CLAIMED, or loses too many exchanges, becomes a record of its own.
+ * Two CPUs may give one connection two slots. Both count: NEW is reported twice, no packet is.
  */
 #ifndef WEBB_TABLE_H
 #define WEBB_TABLE_H
@@ -41,83 +48,126 @@
 #include "abi.h"
 #include "parse.h"
 
-/*
- * Time in the table is in ticks, the kernel's jiffies: reading them is one instruction, where the coarse clock is a
- * call of 20 ns. User space knows how long a tick is. Differences of 32-bit ticks are right for weeks.
- */
+#define SLOTS 7
+#define CHOICES 4 /* buckets that a connection may sit in */
 
-#define PENDING_BYTES_BITS 40
-#define PENDING_ONE_PACKET (1ULL << PENDING_BYTES_BITS)
-#define PENDING_BYTES_MASK (PENDING_ONE_PACKET - 1)
-/* Half of what either field can hold: a lane that gets here is reported at once, whatever the aggregation. */
-#define PENDING_NEARLY_FULL (1ULL << 63 | 1ULL << (PENDING_BYTES_BITS - 1))
+struct entry {
+	__u64 lane[2]; /* by sender */
+	__u64 hash;
+	__u32 seen; /* SEEN_*: when the last packet came, who opened */
+	union {
+		__u16 reported[2]; /* ticks / REPORTED_TICKS of the last event of each lane */
+		__u32 both_reported;
+	};
+};
 
-/* Both ends in an order that does not depend on the direction, and where the connection was seen. */
-struct connection_key {
-	__u64 a_hi;
-	__u64 a_lo;
-	__u64 b_hi;
-	__u64 b_lo;
+/* Four bytes for each slot, in the same line as two of the entries. */
+struct note {
+	__u8 l7;       /* planned for layer 7: what the connection speaks; 0 now */
+	__u8 l7_notes; /* the same */
+	__u16 owner;   /* OWNER_* */
+};
+
+struct bucket {
+	__u64 word[SLOTS];
+	__u32 elsewhere; /* connections whose first bucket this is and that sit in another */
+	__u32 pad0;
+	struct entry entries[SLOTS];
+	struct note notes[SLOTS];
+	__u32 pad1;
+};
+
+/* One line for each slot, which only reporting and a few events touch. */
+struct details {
+	__u64 a[2]; /* addresses in an order that does not depend on the direction */
+	__u64 b[2];
 	__u16 a_port; /* ICMP echo: the id, in both; other ICMP: the type, in both */
 	__u16 b_port;
 	__u32 ifindex;
 	__u8 protocol;
+	__u8 form;
 	__u8 family;
-	__u8 role; /* the ingress hook of this kind of interface: WEBB_HOOK_FROM_POD or WEBB_HOOK_FROM_NETWORK */
-	__u8 fragment_or_error; /* keeps fragments and ICMP errors apart from what they look like */
-	__u32 zero;
+	__u8 pad0;
+	__u32 begin;      /* planned for connection quality: time of the first SYN; 0 now */
+	__u64 sample;     /* the same: outstanding acknowledgement number and its time */
+	__u32 l7_next[2]; /* planned for layer 7: where the next message of each sender begins */
 };
 
-/*
- * One direction of the connection at one hook. The two are not the same: a hairpinned packet leaves and enters by the
- * same interface, so a connection has four lanes, of which two are used as a rule.
- */
-struct lane {
-	__u64 pending;  /* packets << 40 | bytes */
-	__u32 reported; /* tick of the last record */
-	__u32 flags;    /* TCP flags seen; SCTP: 1 << chunk type, for control chunks */
-};
+_Static_assert(sizeof(struct entry) == 32, "two entries a line");
+_Static_assert(__builtin_offsetof(struct bucket, entries) == 64, "the words are one line");
+_Static_assert(__builtin_offsetof(struct bucket, notes) == 288, "the notes are beside the seventh entry");
+_Static_assert(sizeof(struct bucket) == 320, "a bucket is five lines");
+_Static_assert(sizeof(struct details) == 64, "details are one line");
 
-#define LANES 4
-#define LANE_OF_B 2      /* sent by b */
-#define LANE_OF_EGRESS 1 /* seen on egress of the interface */
+/* struct details' `form`: what keeps apart what would look the same. */
+#define FORM_PARITY 1   /* sender XOR egress */
+#define FORM_NETWORK 2  /* seen at a node's own device */
+#define FORM_FRAGMENT 4
+#define FORM_ERROR 8    /* ICMP that is no echo */
 
-struct connection {
-	struct connection_key key;
-	__u32 seen;  /* tick of the last packet */
-	__u8 opener; /* 0: a, 1: b */
-	__u8 guessed;
-	__u16 pad0;
-	__u64 pad1; /* so that the lanes begin a cache line */
-	struct lane lanes[LANES];
-};
+/* struct entry's `lane`: generation 10 bits, LIVING 1, spare 1 (planned: "window was 0"), flags 8, packets 14, bytes 30. */
+#define LANE_GENERATION_AT 54
+#define LANE_LIVING (1ULL << 53)
+#define LANE_FLAGS_AT 44
+#define LANE_PACKET (1ULL << 30)
+#define LANE_BYTES (LANE_PACKET - 1)
+#define LANE_PENDING ((1ULL << LANE_FLAGS_AT) - 1)
+/* Half of what either count can hold: a lane that gets here is reported at once, whatever the aggregation. */
+#define LANE_NEARLY_FULL (1ULL << 43 | 1ULL << 29)
+#define LANE_MOST_PACKETS ((1U << 14) - 1)
 
-#define SLOTS 8
-#define CHOICES 4 /* buckets that a connection may sit in */
+/* struct entry's `seen`: ticks / 4 in 28 bits. Differences are right for days. */
+#define SEEN_SHIFT 2
+#define SEEN_TIME ((1U << 28) - 1)
+#define SEEN_OPENER_B (1U << 28) /* b has opened */
+#define SEEN_GUESSED (1U << 29)  /* picked up midway */
+/* Bits 30 and 31 are planned: layer 7 has something to look for; a sample is armed. */
 
-struct bucket {
-	__u64 life[SLOTS]; /* 0: empty; else hash << 32 | state */
-	struct connection connections[SLOTS];
-};
+#define REPORTED_SHIFT 3
+#define REPORTED_TICKS (1 << REPORTED_SHIFT)
 
-_Static_assert(sizeof(struct connection) == 128 && __builtin_offsetof(struct bucket, connections) == 64,
-	       "a packet touches three cache lines: the words of the bucket, the key, the lanes");
+/* struct note's `owner`. */
+#define OWNER_SHARE 1023 /* the interface's row in `shares` */
+#define OWNER_TCP 1024   /* lives as long as TCP does */
 
-#define STATE_ALIVE 1U
-#define STATE_CLAIMED 2U
-#define STATE_MARKED 3U /* by the first sweep; 4 by the second, and so on */
+/* A word: fingerprint 39 bits, those of the hash; generation 10; stamp 12, units since whenever; state 3. */
+#define FINGERPRINT_AT 25
+#define GENERATION_AT 15
+#define GENERATIONS 1024
+#define STAMP_AT 3
+#define STAMPS 4096
+
+#define STATE_EMPTY 0
+#define STATE_CLAIMED 1
+#define STATE_ONCE 2 /* + sender */
+#define STATE_ONCE_B 3
+#define STATE_DONE 4
+#define STATE_LIVING 5
+#define STATE_CLOSED 6
+
+/* A slot of the table as a number: bucket << 3 | slot. */
+#define PLACE(bucket, slot) ((bucket) << 3 | (slot))
 
 /* Settings; user space writes them before the program is loaded. */
-const volatile __u32 bucket_mask = 8191; /* number of buckets, a power of two, less one */
-const volatile __u64 hash_seed = 0;      /* pods choose addresses and ports, so they should not know the buckets */
+const volatile __u32 stamp_shift = 3; /* ticks of a unit of the stamp, some 32 ms: a power of two */
+const volatile __u64 tick_ns = 4000000;
 
+/* Arrays whose elements are whole lines; only what can be mapped starts at a page. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE); /* only then it starts at a page */
-	__uint(max_entries, 8192);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 9363);
 	__type(key, __u32);
 	__type(value, struct bucket);
 } connections SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 9363 * SLOTS);
+	__type(key, __u32);
+	__type(value, struct details);
+} connection_details SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -126,12 +176,16 @@ struct {
 	__type(value, struct webb_totals);
 } totals SEC(".maps");
 
-static __always_inline __u32 tick_now(void)
+/*
+ * Time in the table is in ticks, the kernel's jiffies: reading them is one instruction, where the coarse clock is a
+ * call of 20 ns. User space knows how long a tick is.
+ */
+static __always_inline __u64 tick_now(void)
 {
 	return bpf_jiffies64();
 }
 
-/* Ticks since `then`; 0 if another CPU's clock was ahead. */
+/* Ticks of 32 bits since `then`; 0 if another CPU's clock was ahead. */
 static __always_inline __u32 ticks_since(__u32 now, __u32 then)
 {
 	__u32 passed = now - then;
@@ -139,81 +193,154 @@ static __always_inline __u32 ticks_since(__u32 now, __u32 then)
 	return (__s32)passed < 0 ? 0 : passed;
 }
 
-/* The upper half tells connections in a bucket apart, the lower chooses the buckets. */
-static __always_inline __u64 hash(const struct connection_key *key)
+static __always_inline __u32 stamp_at(__u64 tick)
 {
-	__u64 mixed = (key->a_lo ^ key->a_hi * 0xd6e8feb86659fd93ULL ^ hash_seed) * 0x9e3779b97f4a7c15ULL;
-
-	mixed ^= (key->b_lo ^ key->b_hi * 0xc2b2ae3d27d4eb4fULL) * 0xbf58476d1ce4e5b9ULL;
-	mixed ^= (((__u64)key->a_port << 48 | (__u64)key->b_port << 32 | key->ifindex) + key->protocol) *
-		 0x94d049bb133111ebULL;
-	/* Addresses and ports differ in few bits, and those not in the lowest: both rounds are needed. */
-	mixed ^= mixed >> 32;
-	mixed *= 0xff51afd7ed558ccdULL;
-	mixed ^= mixed >> 32;
-	mixed *= 0xc4ceb9fe1a85ec53ULL;
-	return mixed ^ mixed >> 32;
+	return (tick >> stamp_shift) & (STAMPS - 1);
 }
 
-static __always_inline __u64 life(__u64 hash, __u32 state)
+static __always_inline __u16 reported_at(__u64 tick)
 {
-	return (hash >> 32) << 32 | state;
+	return tick >> REPORTED_SHIFT;
+}
+
+static __always_inline __u32 seen_at(__u64 tick)
+{
+	return (tick >> SEEN_SHIFT) & SEEN_TIME;
+}
+
+/* Ticks since `seen`; 0 if another CPU's clock was ahead. */
+static __always_inline __u32 idle_ticks(__u64 tick, __u32 seen)
+{
+	__u32 passed = (seen_at(tick) - seen) & SEEN_TIME;
+
+	return passed > SEEN_TIME / 2 ? 0 : passed << SEEN_SHIFT;
+}
+
+static __always_inline __u64 word_of(__u64 hash, __u32 generation, __u32 stamp, __u32 state)
+{
+	return hash >> FINGERPRINT_AT << FINGERPRINT_AT | (__u64)generation << GENERATION_AT | stamp << STAMP_AT | state;
+}
+
+static __always_inline __u32 state_of(__u64 word)
+{
+	return word & 7;
+}
+
+static __always_inline __u64 with_state(__u64 word, __u32 state)
+{
+	return (word & ~7ULL) | state;
+}
+
+static __always_inline __u32 generation_of(__u64 word)
+{
+	return word >> GENERATION_AT & (GENERATIONS - 1);
+}
+
+/* Units of the stamp since the slot got its stamp. */
+static __always_inline __u32 age_of(__u64 word, __u64 tick)
+{
+	return (stamp_at(tick) - (word >> STAMP_AT)) & (STAMPS - 1);
+}
+
+static __always_inline int is_fingerprint(__u64 word, __u64 hash)
+{
+	return !((word ^ hash) >> FINGERPRINT_AT);
 }
 
 /* The buckets where a connection may sit, in the order of trying. */
-static __always_inline __u32 bucket_number(__u64 hash, __u32 choice)
+static __always_inline __u32 bucket_number(__u32 buckets, __u64 hash, __u32 choice)
 {
-	return ((__u32)hash + choice * ((__u32)hash >> 20 | 1)) & bucket_mask;
+	__u32 low = (__u32)hash + choice * ((__u32)(hash >> 32) | 1);
+
+	return (__u64)low * buckets >> 32;
 }
 
-static __always_inline int same_key(const struct connection_key *one, const struct connection_key *other)
+/* The slot that is looked at first, from bits that do not choose the bucket. */
+static __always_inline __u32 preferred_slot(__u64 hash)
 {
-	const __u64 *a = (const __u64 *)one, *b = (const __u64 *)other;
-
-	return !((a[0] ^ b[0]) | (a[1] ^ b[1]) | (a[2] ^ b[2]) | (a[3] ^ b[3]) | (a[4] ^ b[4]) | (a[5] ^ b[5]));
+	return (hash & 0xffff) * SLOTS >> 16;
 }
 
-static __always_inline __u32 state_of(__u64 life)
+/* The verifier sees masks where the compiler would rely on what it knows; an eighth slot would end with the bucket. */
+static __always_inline volatile __u64 *slot_word(struct bucket *bucket, __u32 slot)
 {
-	return life;
+	barrier_var(slot);
+	return (__u64 *)bucket + (slot & 7);
 }
 
-/* Fills `key` for `p`; true if the sender is b. */
-static __always_inline int canonical(const struct packet *p, struct connection_key *key)
+static __always_inline struct entry *slot_entry(struct bucket *bucket, __u32 slot)
 {
-	__u16 source_port = p->source_port, destination_port = p->destination_port;
-	int sender_is_b;
+	barrier_var(slot);
+	return (void *)bucket + __builtin_offsetof(struct bucket, entries) + (slot & 7) * sizeof(struct entry);
+}
 
-	key->protocol = p->protocol;
-	key->family = p->family;
-	key->fragment_or_error = p->flags & WEBB_FLAG_FRAGMENT;
-	key->zero = 0;
-	if (unlikely(p->protocol == PROTOCOL_ICMP || p->protocol == PROTOCOL_ICMPV6) && !p->flags && !p->echo) {
-		source_port = destination_port = p->icmp_type;
-		key->fragment_or_error = 1;
-	}
-	if (p->source_lo != p->destination_lo)
-		sender_is_b = p->source_lo > p->destination_lo;
-	else if (p->source_hi != p->destination_hi)
-		sender_is_b = p->source_hi > p->destination_hi;
-	else
-		sender_is_b = source_port > destination_port;
-	if (sender_is_b) {
-		key->a_hi = p->destination_hi;
-		key->a_lo = p->destination_lo;
-		key->b_hi = p->source_hi;
-		key->b_lo = p->source_lo;
-		key->a_port = destination_port;
-		key->b_port = source_port;
-	} else {
-		key->a_hi = p->source_hi;
-		key->a_lo = p->source_lo;
-		key->b_hi = p->destination_hi;
-		key->b_lo = p->destination_lo;
-		key->a_port = source_port;
-		key->b_port = destination_port;
-	}
-	return sender_is_b;
+static __always_inline struct note *slot_note(struct bucket *bucket, __u32 slot)
+{
+	barrier_var(slot);
+	return (void *)bucket + __builtin_offsetof(struct bucket, notes) + (slot & 7) * sizeof(struct note);
+}
+
+static __always_inline __u64 *entry_lane(struct entry *entry, __u32 lane)
+{
+	barrier_var(lane);
+	return &entry->lane[lane & 1];
+}
+
+static __always_inline __u16 *entry_reported(struct entry *entry, __u32 lane)
+{
+	barrier_var(lane);
+	return &entry->reported[lane & 1];
+}
+
+static __always_inline struct bucket *bucket_at(__u32 number)
+{
+	return bpf_map_lookup_elem(&connections, &number);
+}
+
+static __always_inline struct details *details_at(__u32 place)
+{
+	__u32 number = (place >> 3) * SLOTS + (place & 7);
+
+	return bpf_map_lookup_elem(&connection_details, &number);
+}
+
+/* What follows is read after the lane. Loads of x86 keep their order; elsewhere an atomic does it. */
+static __always_inline __u64 read_lane(__u64 *lane)
+{
+#ifdef __TARGET_ARCH_x86
+	return *(volatile __u64 *)lane;
+#else
+	return __sync_fetch_and_or(lane, 0);
+#endif
+}
+
+static __always_inline __u8 lane_flags(__u64 lane)
+{
+	return lane >> LANE_FLAGS_AT;
+}
+
+/* True once the flags of both senders say that the connection is over. */
+static __always_inline int has_ended(__u8 from_one, __u8 from_other)
+{
+	return (from_one | from_other) & TCP_RST || from_one & from_other & TCP_FIN;
+}
+
+static __always_inline int entry_has_ended(const struct entry *entry)
+{
+	return has_ended(lane_flags(entry->lane[0]), lane_flags(entry->lane[1]));
+}
+
+/* Adds to or takes from the number of connections whose first bucket is this one and that sit in another. */
+static __always_inline void count_elsewhere(__u32 buckets, __u64 hash, __u32 sits_in, int change)
+{
+	__u32 first = bucket_number(buckets, hash, 0);
+	struct bucket *bucket;
+
+	if (likely(first == sits_in))
+		return;
+	bucket = bucket_at(first);
+	if (bucket)
+		__sync_fetch_and_add(&bucket->elsewhere, change);
 }
 
 #endif

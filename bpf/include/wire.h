@@ -38,6 +38,11 @@
 #define SCTP_INIT 1
 #define SCTP_INIT_ACK 2
 #define SCTP_ABORT 6
+#define SCTP_SHUTDOWN 7
+#define SCTP_SHUTDOWN_ACK 8
+#define SCTP_ERROR 9
+#define SCTP_COOKIE_ECHO 10
+#define SCTP_COOKIE_ACK 11
 #define SCTP_SHUTDOWN_COMPLETE 14
 
 struct ethernet_header {

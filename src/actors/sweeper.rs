@@ -1,14 +1,15 @@
 //! Keeps the thread that has the kernel sweep its connection table.
 //!
 //! A sweep reports what has waited longer than the report interval, removes what has been idle for too long, and sums
-//! up what is pending. When the agent stops, a last one reports everything, so that no counted byte stays behind.
+//! up what is pending. Each turn sweeps a part of the table, so that all of it is swept once in the interval. When the
+//! agent stops, a last one reports everything, so that no counted byte stays behind.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use webb_flow::abi;
+use webb_flow::abi::{self, PARTS};
 use webb_flow::fault::inject;
 
 use super::keeper::ThreadKeeper;
@@ -64,9 +65,9 @@ pub fn start(
         while !life.stopping() {
             life.beat();
             if Instant::now() >= next {
-                next = Instant::now() + interval;
+                next = Instant::now() + interval / u32::try_from(PARTS).unwrap_or(1);
                 inject::point("sweeper");
-                swept.note(sweeper.sweep(Mode::Overdue)?, &ledger.totals()?);
+                swept.note(sweeper.sweep_part(Mode::Overdue)?, &ledger.totals()?);
             }
             life.wait(next.saturating_duration_since(Instant::now()));
         }

@@ -3,9 +3,11 @@
 //! `pending` comes from the last sweep of the table itself, the outcomes from the per-CPU totals: two independent counts,
 //! so that their sum being what was seen is a check and not a definition.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use webb_flow::Reasons;
 use webb_flow::abi::{HOOKS, Totals, UNPARSED};
 
 use crate::actors::fleet::{Fleet, Member};
@@ -40,7 +42,9 @@ pub(super) fn kernel(
         &own::TABLE_ENTRIES,
         &own::TABLE_SIZE,
         &own::TABLE_DELETED,
+        &own::TABLE_RELEASED,
         &own::TABLE_EVICTED,
+        &own::TABLE_ALONE,
     ];
     metrics.add(
         &defs,
@@ -59,7 +63,31 @@ pub(super) fn kernel(
             rows.add(&own::TABLE_ENTRIES, &[], swept.entries);
             rows.add(&own::TABLE_SIZE, &[], u64::from(capacity));
             rows.add(&own::TABLE_DELETED, &[], swept.deleted);
-            rows.add(&own::TABLE_EVICTED, &[], swept.evicted_entries);
+            let sum = |of: fn(&Totals) -> u64| totals.iter().map(of).sum();
+            rows.add(&own::TABLE_RELEASED, &[], sum(|totals| totals.released_entries));
+            rows.add(&own::TABLE_EVICTED, &[], sum(|totals| totals.evicted_entries));
+            rows.add(&own::TABLE_ALONE, &[], sum(|totals| totals.alone_records));
+        }),
+    )
+}
+
+/// Adds the drops over the budget, by reason.
+pub(super) fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result<(), prometheus::Error> {
+    metrics.add(
+        &[&own::DROPS_SUPPRESSED],
+        Box::new(move |rows| {
+            let Ok([.., drops]) = ledger.totals() else { return };
+            if drops.suppressed_packets == 0 {
+                return;
+            }
+            // Several of the kernel's reasons have one name of Hubble's.
+            let mut named: BTreeMap<Box<str>, u64> = BTreeMap::new();
+            for (reason, count) in ledger.suppressed().unwrap_or_default() {
+                *named.entry(reasons.get(reason).0.text().as_ref().into()).or_default() += count;
+            }
+            for (reason, count) in named {
+                rows.add(&own::DROPS_SUPPRESSED, &[&reason], count);
+            }
         }),
     )
 }
@@ -70,7 +98,6 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
     let outcomes = [
         ("reported", totals.reported_packets, totals.reported_bytes),
         ("untracked", totals.untracked_packets, totals.untracked_bytes),
-        ("evicted", totals.evicted_packets, totals.evicted_bytes),
         ("unparsed", totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
         ("suppressed", totals.suppressed_packets, totals.suppressed_bytes),
         ("lost", totals.lost_packets, totals.lost_bytes),

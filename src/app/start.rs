@@ -178,7 +178,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
     let state = ReaderState::new(translations, Clock::default());
-    let Reading { one_sided, counters, decoder, reader } =
+    let Reading { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
@@ -191,6 +191,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
 
     let own = SelfMetrics::new()?;
     let reloads = Arc::new(Reloads::default());
+    ledger::suppressed(&own, kernel_ledger.clone(), reasons)?;
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
@@ -327,6 +328,7 @@ struct Reading {
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
     reader: Addr<ThreadKeeper>,
+    reasons: Reasons,
 }
 
 fn start_reading(
@@ -348,7 +350,7 @@ fn start_reading(
     let one_sided = Arc::new(OneSided::default());
     let seat_of_decoder = Arc::clone(&decoder_slot);
     let intensity = parts.intensity("decoder");
-    let decoder = DecoderActor::start(reasons, reread, Arc::clone(&one_sided), seat_of_decoder, intensity);
+    let decoder = DecoderActor::start(reasons.clone(), reread, Arc::clone(&one_sided), seat_of_decoder, intensity);
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
@@ -364,7 +366,7 @@ fn start_reading(
         state,
     };
     let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-    Ok(Reading { one_sided, counters, decoder, reader })
+    Ok(Reading { one_sided, counters, decoder, reader, reasons })
 }
 
 fn start_configurator(

@@ -8,7 +8,7 @@ use std::fs;
 
 use aya::maps::MapType;
 use aya::programs::{ProgramType, SchedClassifier, TcAttachType};
-use aya::sys::{BpfHelper, is_helper_supported, is_map_supported, is_program_supported};
+use aya::sys::{is_map_supported, is_program_supported};
 
 use super::btf::{KERNEL_BTF, Types};
 use super::error::{chain, os_error};
@@ -32,8 +32,6 @@ pub(super) struct Features {
     pub(super) ring: Answer,
     /// Atomic instructions that return the old value.
     pub(super) atomics: Answer,
-    /// `bpf_for_each_map_elem`.
-    pub(super) walk: Answer,
     /// Attaching by TCX.
     pub(super) tcx: Answer,
     /// How many drop reasons its BTF has, or why none is known.
@@ -47,7 +45,6 @@ impl Features {
             classifier: classifier(),
             ring: ring(),
             atomics: atomics(),
-            walk: walk(),
             tcx: tcx(),
             drop_reasons: drop_reasons(),
         }
@@ -55,7 +52,7 @@ impl Features {
 
     /// What the programs cannot do without, and is missing.
     pub(super) fn missing(&self) -> Vec<&str> {
-        [&self.classifier, &self.ring, &self.atomics, &self.walk]
+        [&self.classifier, &self.ring, &self.atomics]
             .into_iter()
             .filter_map(|answer| answer.as_ref().err().map(String::as_str))
             .collect()
@@ -97,14 +94,6 @@ fn atomics() -> Answer {
     }
 }
 
-fn walk() -> Answer {
-    match is_helper_supported(ProgramType::RawTracePoint, BpfHelper::BPF_FUNC_for_each_map_elem) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err("no bpf_for_each_map_elem (upstream since Linux 5.13)".to_owned()),
-        Err(error) => Err(chain(&error)),
-    }
-}
-
 /// Every network namespace has `lo`.
 fn tcx() -> Answer {
     match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
@@ -139,7 +128,6 @@ mod tests {
             classifier: Ok(()),
             ring: Ok(()),
             atomics: Ok(()),
-            walk: Ok(()),
             tcx: Err("no TCX".to_owned()),
             drop_reasons: Err("none".to_owned()),
         }

@@ -113,7 +113,7 @@ pub fn findings() -> Vec<Finding> {
     let missing = missing_capabilities();
     let mut findings = vec![capabilities(&missing), finding("kernel", Standing::Ok, kernel_release()), btf(), jit()];
     findings.extend(asked(&features, &missing));
-    findings.extend([membarrier(), bpffs(), statistics()]);
+    findings.extend([bpffs(), statistics()]);
     // Where something is missing already, the verifier would say it again, and less clearly.
     if findings.iter().all(|finding| finding.standing != Standing::Missing) {
         findings.extend(programs(&features));
@@ -144,7 +144,6 @@ fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
         needed("ring buffer", &["CAP_BPF"], &features.ring, "map type ringbuf"),
         needed("packet programs", LOADING, &features.classifier, "program type sched_cls"),
         needed("atomics", LOADING, &features.atomics, "BPF atomics that return the old value"),
-        needed("table walk", &["CAP_BPF", "CAP_PERFMON"], &features.walk, "bpf_for_each_map_elem"),
         ask("attachment", &["CAP_NET_ADMIN"], attachment(features)),
         drops(features),
     ]
@@ -226,18 +225,6 @@ fn drops(features: &Features) -> Finding {
     }
 }
 
-fn membarrier() -> Finding {
-    if super::sys::has_global_membarrier() {
-        finding("grace periods", Standing::Ok, "membarrier")
-    } else {
-        finding(
-            "grace periods",
-            Standing::Degraded,
-            "membarrier is refused (nohz_full, or a seccomp profile): a pause of 100 ms stands in for it",
-        )
-    }
-}
-
 fn bpffs() -> Finding {
     let mounted = fs::read_to_string("/proc/self/mounts")
         .unwrap_or_default()
@@ -289,7 +276,6 @@ mod tests {
             classifier: refused(),
             ring: refused(),
             atomics: refused(),
-            walk: refused(),
             // An error is taken for a kernel that knows the question.
             tcx: Ok(()),
             drop_reasons: Ok(99),

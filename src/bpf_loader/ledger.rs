@@ -1,20 +1,23 @@
 //! The kernel side's ledger: exact totals per hook, and the sweep that reports and ends what waits in the table.
 //!
 //! At rest, for each hook:
-//! seen = reported + pending + untracked + evicted + unparsed + lost + suppressed + flooded + stopped.
+//! seen = reported + pending + untracked + unparsed + lost + suppressed + flooded + stopped.
 //! Packets of an interface that is counted at the device are seen when it sends them, or when they are stopped.
 //! `pending` comes from the last sweep, which adds it up from the table itself, so the sum is a check and no
 //! tautology.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use aya::maps::{Array, MapData, PerCpuArray};
-use webb_flow::abi::{HOOKS, Swept, Totals};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
+use webb_flow::abi::{HOOKS, PARTS, Swept, Totals};
+use zerocopy::IntoBytes;
 
 use super::error::{LoadError, RunError};
 use super::plain::Plain;
+use super::settings::{Constants, SLOTS, Settings};
 use super::sys;
 
 /// Reads the totals. Cheap to clone; any thread may ask.
@@ -23,32 +26,34 @@ pub struct Ledger(Arc<Maps>);
 
 struct Maps {
     totals: PerCpuArray<MapData, Plain<Totals>>,
-    drop_totals: Option<PerCpuArray<MapData, Plain<Totals>>>,
-    swept: Array<MapData, Plain<Swept>>,
+    drop: Option<DropMaps>,
+}
+
+/// The maps of the drop program: totals, and suppressed drops by reason.
+pub(super) struct DropMaps {
+    pub(super) totals: PerCpuArray<MapData, Plain<Totals>>,
+    pub(super) suppressed: PerCpuArray<MapData, u64>,
 }
 
 impl fmt::Debug for Maps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Maps").field("drops", &self.drop_totals.is_some()).finish_non_exhaustive()
+        f.debug_struct("Maps").field("drops", &self.drop.is_some()).finish_non_exhaustive()
     }
 }
 
 impl Ledger {
     pub(super) fn new(
         totals: PerCpuArray<MapData, Plain<Totals>>,
-        drop_totals: Option<PerCpuArray<MapData, Plain<Totals>>>,
-        swept: Array<MapData, Plain<Swept>>,
+        drop: Option<DropMaps>,
     ) -> Result<Self, LoadError> {
-        let ledger = Self(Arc::new(Maps { totals, drop_totals, swept }));
-        let fail = |error: RunError| super::object::refused("the totals", &error);
-        ledger.totals().map_err(fail)?;
-        ledger.swept().map_err(fail)?;
+        let ledger = Self(Arc::new(Maps { totals, drop }));
+        ledger.totals().map_err(|error| super::object::refused("the totals", &error))?;
         Ok(ledger)
     }
 
     /// Whether drops are watched; their row of the totals stays 0 otherwise.
     pub fn sees_drops(&self) -> bool {
-        self.0.drop_totals.is_some()
+        self.0.drop.is_some()
     }
 
     /// The totals of each hook since the programs were loaded, over all CPUs.
@@ -56,8 +61,8 @@ impl Ledger {
         let mut rows = [Totals::default(); HOOKS];
         for (hook, row) in (0_u32..).zip(rows.iter_mut()) {
             let (map, index) = if hook as usize + 1 == HOOKS {
-                let Some(drops) = &self.0.drop_totals else { continue };
-                (drops, 0)
+                let Some(drop) = &self.0.drop else { continue };
+                (&drop.totals, 0)
             } else {
                 (&self.0.totals, hook)
             };
@@ -75,13 +80,20 @@ impl Ledger {
         Ok(rows)
     }
 
-    /// What the last finished sweep found.
-    pub fn swept(&self) -> Result<Swept, RunError> {
-        self.0
-            .swept
-            .get(&0, 0)
-            .map(|swept| swept.0)
-            .map_err(|error| RunError::map("reading what the sweep found", error))
+    /// Drops over the budget since the programs were loaded, by the kernel's number of the reason; the last stands for
+    /// all reasons of subsystems. Reads every reason's row: ask only where the totals have any.
+    pub fn suppressed(&self) -> Result<Vec<(u32, u64)>, RunError> {
+        let Some(drop) = &self.0.drop else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        for reason in 0..drop.suppressed.len() {
+            let cpus = drop.suppressed.get(&reason, 0);
+            let cpus = cpus.map_err(|error| RunError::map("reading the suppressed drops", error))?;
+            let count: u64 = cpus.iter().sum();
+            if count > 0 {
+                found.push((reason, count));
+            }
+        }
+        Ok(found)
     }
 }
 
@@ -95,42 +107,109 @@ pub enum Mode {
     Everything,
 }
 
-/// Sweeps the connection table. About once a second is right; a sweep takes microseconds to a few milliseconds on one
-/// CPU, with its packets served meanwhile.
-#[derive(Debug)]
+/// Buckets that one run of the program walks: `SWEEP_AT_ONCE`.
+const AT_ONCE: u32 = 512;
+
+/// `SWEEP_FLUSH_ALL` and `SWEEP_BEGINS` of the program.
+const FLUSH_ALL: u64 = 1;
+const BEGINS: u64 = 2;
+
+/// Sweeps the connection table, in [`PARTS`] parts. A part takes microseconds to a millisecond on one CPU, with its
+/// packets served meanwhile.
 pub struct Sweeper {
-    program: OwnedFd,
-    ledger: Ledger,
-    number: u32,
-    capacity: u32,
+    sweep: OwnedFd,
+    balance: OwnedFd,
+    swept: Array<MapData, Plain<Swept>>,
+    buckets: u32,
+    /// The part that comes next.
+    next: usize,
+    parts: [Swept; PARTS],
+}
+
+impl fmt::Debug for Sweeper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sweeper").field("buckets", &self.buckets).field("next", &self.next).finish_non_exhaustive()
+    }
 }
 
 impl Sweeper {
-    pub(super) fn new(program: OwnedFd, ledger: Ledger, capacity: u32) -> Self {
-        Self { program, ledger, number: 0, capacity }
+    pub(super) fn new((sweep, balance): (OwnedFd, OwnedFd), swept: Array<MapData, Plain<Swept>>, buckets: u32) -> Self {
+        Self { sweep, balance, swept, buckets, next: 0, parts: [Swept::default(); PARTS] }
     }
 
-    /// Sweeps once. Between two sweeps every program that ran has ended: the table's rules of ending (`table.h`) stand
-    /// on that.
+    /// Sweeps the whole table once.
     pub fn sweep(&mut self, mode: Mode) -> Result<Swept, RunError> {
-        sys::grace_period();
-        let everything = u64::from(mode == Mode::Everything);
-        let mut arguments = [0_u8; 16];
-        let (first, second) = arguments.split_at_mut(8);
-        first.copy_from_slice(&everything.to_ne_bytes());
-        second.copy_from_slice(&u64::from(self.number).to_ne_bytes());
-        // A number is never used twice, also if the run fails half-way. At one sweep a second they last 136 years.
-        self.number = self.number.wrapping_add(1);
-        let what = "sweeping the connection table";
-        match sys::test_run(self.program.as_fd(), &[], &arguments, 0) {
-            Ok(0) => self.ledger.swept(),
-            Ok(_) => Err(RunError::new(what, std::io::Error::other("its maps are missing"))),
-            Err(error) => Err(RunError::new(what, error)),
+        for _ in 1..PARTS {
+            self.sweep_part(mode)?;
         }
+        self.sweep_part(mode)
+    }
+
+    /// Sweeps the next part, and returns what the last sweep of each part found, added up.
+    pub fn sweep_part(&mut self, mode: Mode) -> Result<Swept, RunError> {
+        let part = self.next;
+        self.next = (part + 1) % PARTS;
+        let bound = |part: usize| u64::from(self.buckets) * part as u64 / PARTS as u64;
+        let (mut first, end) = (bound(part), bound(part + 1));
+        let mut flags = BEGINS | if mode == Mode::Everything { FLUSH_ALL } else { 0 };
+        loop {
+            let count = (end - first).min(u64::from(AT_ONCE));
+            run(&self.sweep, "sweeping the connection table", &[first, count, flags, part as u64])?;
+            flags &= !BEGINS;
+            first += count;
+            if first == end {
+                break;
+            }
+        }
+        self.balance()?;
+        let Plain(found) =
+            self.swept.get(&0, 0).map_err(|error| RunError::map("reading what the sweep found", error))?;
+        if let Some(known) = self.parts.get_mut(part) {
+            *known = found;
+        }
+        let mut all = Swept::default();
+        self.parts.iter().for_each(|part| all.add_part(part));
+        Ok(all)
+    }
+
+    /// Ends a part: shares are worked out, and the programs' clock is set.
+    pub(super) fn balance(&self) -> Result<(), RunError> {
+        run(&self.balance, "balancing the interfaces' shares", &[])
     }
 
     /// How many connections fit into the table.
     pub fn capacity(&self) -> u32 {
-        self.capacity
+        self.buckets * SLOTS
     }
+}
+
+fn run(program: &OwnedFd, what: &'static str, arguments: &[u64]) -> Result<(), RunError> {
+    match sys::test_run(program.as_fd(), &[], arguments.as_bytes(), 0) {
+        Ok(0) => Ok(()),
+        Ok(_) => Err(RunError::new(what, std::io::Error::other("its maps are missing"))),
+        Err(error) => Err(RunError::new(what, error)),
+    }
+}
+
+/// Writes what is constant into the rows of the totals, before anything is counted in them.
+///
+/// The random words are the hash's secrets: nobody can then choose connections that meet in one place of the table.
+pub(super) fn write_constants(
+    totals: &mut PerCpuArray<MapData, Plain<Totals>>,
+    settings: &Settings,
+) -> Result<(), LoadError> {
+    let constants = Constants::new(settings);
+    let random = RandomState::new();
+    let mut words = (0_u64..).map(|number| random.hash_one(number));
+    let mut row =
+        Totals { report_interval: constants.report_interval, buckets: constants.buckets, ..Totals::default() };
+    let seeds = row.seeds.iter_mut().chain(&mut row.more_seeds).chain(&mut row.address_seeds);
+    seeds.zip(&mut words).for_each(|(seed, word)| *seed = word);
+    let fail = |error: &(dyn std::error::Error + 'static)| super::object::refused("the totals", error);
+    let cpus = aya::util::nr_cpus().map_err(|(_, error)| fail(&error))?;
+    for hook in 0..totals.len() {
+        let values = PerCpuValues::try_from(vec![Plain(row); cpus]).map_err(|error| fail(&error))?;
+        totals.set(hook, values, 0).map_err(|error| fail(&error))?;
+    }
+    Ok(())
 }

@@ -3,12 +3,12 @@
 //! aya reads the kernel's BTF into some 13 MB of structs. That is done once for both objects, and all of it is given
 //! back before the agent starts its work.
 
-use aya::programs::{BtfTracePoint, RawTracePoint, SchedClassifier};
+use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::error::{LoadError, chain, refusal};
+use super::error::{LoadError, chain, os_error, refusal};
 use super::features::Features;
-use super::settings::{Constants, Settings, buckets, ring_bytes};
+use super::settings::{Constants, SLOTS, Settings, ring_bytes};
 
 /// `bpf/flow.bpf.c`, compiled.
 pub static FLOW_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow.bpf.o"));
@@ -26,6 +26,7 @@ pub(super) const SENT: &str = "webb_sent";
 /// These two, and the tracepoint of each.
 const AT_DEVICE: [(&str, &str); 2] = [(SENDING, "net_dev_start_xmit"), (SENT, "net_dev_xmit")];
 pub(super) const SWEEP: &str = "webb_sweep";
+pub(super) const BALANCE: &str = "webb_balance";
 pub(super) const DROP: &str = "webb_drop";
 
 /// Both objects in the kernel, nothing attached but the drop point.
@@ -61,7 +62,9 @@ pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<V
         for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
             trials.push((name, load_classifier(&mut flow, name).map(|()| verified(&flow, name))));
         }
-        trials.push((SWEEP, load_sweep(&mut flow).map(|()| verified(&flow, SWEEP))));
+        for name in [SWEEP, BALANCE] {
+            trials.push((name, load_run(&mut flow, name).map(|()| verified(&flow, name))));
+        }
         for (name, point) in AT_DEVICE {
             trials.push((name, load_at_device(&mut flow, btf, name, point).map(|()| verified(&flow, name))));
         }
@@ -78,7 +81,7 @@ fn verified(object: &Ebpf, name: &str) -> Option<u32> {
 
 /// Reads the kernel's BTF once and has `work` load objects with it.
 fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) -> R) -> Result<R, LoadError> {
-    let constants = Constants::new(settings, seed());
+    let constants = Constants::new(settings);
     let netns = network_namespace();
     let stopped = stopped_reasons();
     let mut loader = EbpfLoader::new();
@@ -90,13 +93,13 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
     })?;
     loader
         .btf(Some(&btf))
-        .map_max_entries("connections", buckets(settings.table_entries))
+        .map_max_entries("connections", constants.buckets)
+        .map_max_entries("connection_details", constants.buckets * SLOTS)
         .map_max_entries("flow_events", ring_bytes(settings.flow_ring_bytes))
         .map_max_entries("drop_events", ring_bytes(settings.drop_ring_bytes))
         .override_global("every_packet", &constants.every_packet, false)
-        .override_global("report_interval", &constants.report_interval, false)
-        .override_global("bucket_mask", &constants.bucket_mask, false)
-        .override_global("hash_seed", &constants.hash_seed, false)
+        .override_global("tick_ns", &constants.tick_ns, false)
+        .override_global("stamp_shift", &constants.stamp_shift, false)
         .override_global("flow_ring_bytes", &constants.flow_ring_bytes, false)
         .override_global("drop_ring_bytes", &constants.drop_ring_bytes, false)
         .override_global("drop_budget", &constants.drop_budget, false)
@@ -104,6 +107,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
         .override_global("closed_timeout", &constants.closed_timeout, false)
         .override_global("half_open_timeout", &constants.half_open_timeout, false)
         .override_global("other_timeout", &constants.other_timeout, false)
+        .override_global("once_timeout", &constants.once_timeout, false)
         .override_global("evictable_after", &constants.evictable_after, false)
         .override_global("claim_life", &constants.claim_life, false)
         .override_global("stopped_reasons", &stopped[..], false)
@@ -116,7 +120,8 @@ fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
     for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
         load_classifier(&mut flow, name)?;
     }
-    load_sweep(&mut flow)?;
+    load_run(&mut flow, SWEEP)?;
+    load_run(&mut flow, BALANCE)?;
     Ok(flow)
 }
 
@@ -128,21 +133,41 @@ fn load_device(flow: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
 }
 
 fn load_at_device(flow: &mut Ebpf, btf: &Btf, name: &str, point: &str) -> Result<(), LoadError> {
-    program::<BtfTracePoint>(flow, name)?.load(point, btf).map_err(|error| refused(name, &error))
+    let program = program::<BtfTracePoint>(flow, name)?;
+    uninterrupted(|| program.load(point, btf)).map_err(|error| refused(name, &error))
 }
 
 fn load_classifier(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
-    program::<SchedClassifier>(flow, name)?.load().map_err(|error| refused(name, &error))
+    let program = program::<SchedClassifier>(flow, name)?;
+    uninterrupted(|| program.load()).map_err(|error| refused(name, &error))
 }
 
-fn load_sweep(flow: &mut Ebpf) -> Result<(), LoadError> {
-    program::<RawTracePoint>(flow, SWEEP)?.load().map_err(|error| refused(SWEEP, &error))
+/// How often a program is loaded that a signal has interrupted.
+const ATTEMPTS: usize = 10;
+
+/// Loads a program again where a signal has interrupted the verifier, which then gives up with `EAGAIN`: the end of a
+/// child process is enough.
+fn uninterrupted(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
+    let mut result = load();
+    for _ in 1..ATTEMPTS {
+        match &result {
+            Err(error) if os_error(error) == Some(libc::EAGAIN) => result = load(),
+            _ => break,
+        }
+    }
+    result
+}
+
+/// A program that is never attached, only run.
+fn load_run(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
+    let program = program::<RawTracePoint>(flow, name)?;
+    uninterrupted(|| program.load()).map_err(|error| refused(name, &error))
 }
 
 fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
     let mut drop = loader.load(DROP_OBJECT).map_err(|error| refused("drop.bpf.o", &error))?;
     let tracepoint: &mut BtfTracePoint = program(&mut drop, DROP)?;
-    tracepoint.load("kfree_skb", btf).map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
+    uninterrupted(|| tracepoint.load("kfree_skb", btf)).map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
     tracepoint.attach().map_err(|error| refused("attaching to kfree_skb", &error))?;
     Ok(drop)
 }
@@ -186,9 +211,4 @@ fn stopped_reasons() -> [u64; 4] {
         }
     }
     bits
-}
-
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

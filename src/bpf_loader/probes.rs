@@ -12,18 +12,18 @@ use aya::Ebpf;
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
 };
-use aya::programs::{LinkOrder, ProgramError, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, ProgramError, ProgramFd, SchedClassifier, TcAttachType};
 
 use super::error::{AttachError, LoadError, RunError, chain, os_error};
 use super::features::{Features, NEEDS_DROPS};
 use super::findings::{self, missing_capabilities};
-use super::ledger::{Ledger, Sweeper};
+use super::ledger::{DropMaps, Ledger, Sweeper, write_constants};
 use super::object::{
-    CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
+    BALANCE, CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
 };
 use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
-use super::settings::{Attach, Settings, capacity};
+use super::settings::{Attach, Settings, buckets};
 use super::{Cost, sys};
 use crate::network::{Interface, Role};
 use crate::records::Signal;
@@ -106,11 +106,23 @@ impl Probes {
         }
         let at_device = drop.as_mut().map(|drop| take_map(drop, "at_device")).transpose()?;
         let ports = Ports::new(take_map(&mut flow, "ports")?, take_map(&mut flow, "claims")?, at_device, loaded.device);
-        let drop_totals = drop.as_mut().map(|drop| take_map(drop, "drop_totals")).transpose()?;
-        let ledger = Ledger::new(take_map(&mut flow, "totals")?, drop_totals, take_map(&mut flow, "swept")?)?;
-        let sweep: &mut aya::programs::RawTracePoint = program(&mut flow, SWEEP)?;
-        let sweep = program_fd(SWEEP, sweep.fd())?;
-        let sweeper = Sweeper::new(sweep, ledger.clone(), capacity(settings.table_entries));
+        let drop_maps = match &mut drop {
+            Some(drop) => {
+                Some(DropMaps { totals: take_map(drop, "drop_totals")?, suppressed: take_map(drop, "suppressed")? })
+            }
+            None => None,
+        };
+        let mut totals = take_map(&mut flow, "totals")?;
+        write_constants(&mut totals, settings)?;
+        let ledger = Ledger::new(totals, drop_maps)?;
+        let mut run = |name| {
+            let program: &mut aya::programs::RawTracePoint = program(&mut flow, name)?;
+            program_fd(name, program.fd())
+        };
+        let programs = (run(SWEEP)?, run(BALANCE)?);
+        let sweeper = Sweeper::new(programs, take_map(&mut flow, "swept")?, buckets(settings.table_bytes));
+        // The programs tell the time by what this writes.
+        sweeper.balance().map_err(|error| refused(BALANCE, &error))?;
         Ok(Self {
             flow,
             drop,
@@ -261,18 +273,31 @@ impl Probes {
     /// Runs a hook's program on a packet that was never on a wire (`BPF_PROG_TEST_RUN`) and counts it like any other;
     /// returns what the program returned. `repeat` runs it so many times.
     pub fn dry_run(&self, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
+        self.dry_run_at(0, hook, packet, repeat)
+    }
+
+    /// As [`Self::dry_run`], as if the packet was at that interface of this network namespace; 0: at `lo`.
+    pub fn dry_run_at(&self, interface: u32, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
         let what = "running a program on a made-up packet";
         let other = |error: &'static str| RunError::new(what, std::io::Error::other(error));
         let program = self.flow.program(hook.program()).ok_or_else(|| other("no such program"))?;
         let fd = program.fd().map_err(|_| other("not loaded"))?;
-        let result = sys::test_run(fd.as_fd(), packet, &[], repeat);
+        let context = sys::packet_context(interface);
+        let context = if interface == 0 { &[] } else { context.as_slice() };
+        let result = sys::test_run(fd.as_fd(), packet, context, repeat);
         result.map(u32::cast_signed).map_err(|error| RunError::new(what, error))
+    }
+
+    /// A hook's program, for who calls it from another one.
+    pub fn classifier(&self, hook: Hook) -> Option<&ProgramFd> {
+        let classifier: &SchedClassifier = self.flow.program(hook.program())?.try_into().ok()?;
+        classifier.fd().ok()
     }
 
     /// The names of the programs that are loaded, as `bpftool prog` shows them.
     pub fn programs(&self) -> Vec<&'static str> {
         let mut names = CLASSIFIERS.to_vec();
-        names.extend([FROM_PORT, TO_PORT, SWEEP]);
+        names.extend([FROM_PORT, TO_PORT, SWEEP, BALANCE]);
         if self.ports.refusal().is_none() {
             names.extend([SENDING, SENT]);
         }
@@ -314,7 +339,7 @@ where
     T::try_from(map).map_err(|error| refused(name, &error))
 }
 
-fn program_fd(name: &str, fd: Result<&aya::programs::ProgramFd, ProgramError>) -> Result<OwnedFd, LoadError> {
+fn program_fd(name: &str, fd: Result<&ProgramFd, ProgramError>) -> Result<OwnedFd, LoadError> {
     let fd = fd.map_err(|error| refused(name, &error))?;
     fd.as_fd().try_clone_to_owned().map_err(|error| refused(name, &error))
 }

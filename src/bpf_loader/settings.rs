@@ -27,8 +27,7 @@ pub struct Timeouts {
     pub half_open: Duration,
     /// All other protocols.
     pub other: Duration,
-    /// When the table is nearly full, the connections that are idle longest are given up; never one that is idle for
-    /// less than this.
+    /// Where a new connection finds no room, one of the same interface makes room for it that was idle for this long.
     pub evictable: Duration,
     /// A MAC address that a pod behind a bridge has not sent from: it is no longer known to be the pod's.
     pub mac_claim: Duration,
@@ -47,8 +46,8 @@ pub struct Settings {
     pub every_packet: bool,
     /// A connection that goes on is reported again after this time.
     pub report_interval: Duration,
-    /// Connections that can be tracked; rounded up to a power of two, 16 at least. 136 bytes of kernel memory each.
-    pub table_entries: u32,
+    /// Memory of the connection table; some 110 bytes for each connection.
+    pub table_bytes: u32,
     /// Size of the ring of flow records; rounded up to a power of two of pages.
     pub flow_ring_bytes: u32,
     /// Size of the ring of drop records; as above.
@@ -74,7 +73,7 @@ impl From<&settings::Settings> for Settings {
         Self {
             every_packet: settings.aggregation == settings::Aggregation::None,
             report_interval: settings.report_interval,
-            table_entries: connections.entries,
+            table_bytes: connections.table_bytes.unwrap_or_else(table_bytes_here),
             flow_ring_bytes: settings.rings.flow_bytes,
             drop_ring_bytes: settings.rings.drop_bytes,
             drop_budget: settings.drop_budget,
@@ -96,15 +95,28 @@ impl From<&settings::Settings> for Settings {
 }
 
 /// Slots of a bucket of the connection table.
-const SLOTS: u32 = 8;
+pub(super) const SLOTS: u32 = 7;
+
+/// What a bucket takes: its words and entries, and the details of each.
+const BUCKET_BYTES: u32 = 320 + SLOTS * 64;
+
+/// The connection table's memory if none is set: a 4096th of the machine's, 1 to 16 MiB. A larger one is slower, since
+/// what it holds lies in more lines and pages.
+fn table_bytes_here() -> u32 {
+    let system = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion, reason = "the fields' type depends on the machine")]
+    let bytes = u64::from(system.totalram).saturating_mul(u64::from(system.mem_unit)) / 4096;
+    u32::try_from(bytes.clamp(1 << 20, 16 << 20)).unwrap_or(1 << 20)
+}
 
 /// `Settings` in the units of the programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Constants {
     pub(super) every_packet: u8,
     pub(super) report_interval: u32,
-    pub(super) bucket_mask: u32,
-    pub(super) hash_seed: u64,
+    pub(super) buckets: u32,
+    pub(super) tick_ns: u64,
+    pub(super) stamp_shift: u32,
     pub(super) flow_ring_bytes: u64,
     pub(super) drop_ring_bytes: u64,
     pub(super) drop_budget: u32,
@@ -112,19 +124,22 @@ pub(super) struct Constants {
     pub(super) closed_timeout: u32,
     pub(super) half_open_timeout: u32,
     pub(super) other_timeout: u32,
+    /// In units of the stamp, as `bpf/include/sweep.h` has it.
+    pub(super) once_timeout: u32,
     pub(super) evictable_after: u32,
     pub(super) claim_life: u32,
 }
 
 impl Constants {
-    pub(super) fn new(settings: &Settings, hash_seed: u64) -> Self {
+    pub(super) fn new(settings: &Settings) -> Self {
         let tick = tick();
         let ticks = |time: Duration| ticks(time, tick);
         Self {
             every_packet: u8::from(settings.every_packet),
-            report_interval: ticks(settings.report_interval),
-            bucket_mask: buckets(settings.table_entries) - 1,
-            hash_seed,
+            report_interval: ticks(settings.report_interval).div_ceil(REPORTED_TICKS).min(MOST_REPORTED),
+            buckets: buckets(settings.table_bytes),
+            tick_ns: tick.as_nanos().try_into().unwrap_or(4_000_000),
+            stamp_shift: stamp_shift(tick),
             flow_ring_bytes: ring_bytes(settings.flow_ring_bytes).into(),
             drop_ring_bytes: ring_bytes(settings.drop_ring_bytes).into(),
             drop_budget: settings.drop_budget,
@@ -132,6 +147,8 @@ impl Constants {
             closed_timeout: ticks(settings.timeouts.closed),
             half_open_timeout: ticks(settings.timeouts.half_open),
             other_timeout: ticks(settings.timeouts.other),
+            once_timeout: (ticks(settings.timeouts.other.min(settings.timeouts.half_open)) >> stamp_shift(tick))
+                .min(MOST_UNITS),
             evictable_after: ticks(settings.timeouts.evictable),
             claim_life: ticks(settings.timeouts.mac_claim),
         }
@@ -155,14 +172,24 @@ fn ticks(time: Duration, tick: Duration) -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
 }
 
-/// Buckets of a table for so many connections.
-pub(super) fn buckets(entries: u32) -> u32 {
-    entries.clamp(SLOTS * 2, 1 << 24).next_power_of_two() / SLOTS
+/// Ticks that the time of a lane's last event is counted in; `REPORTED_TICKS`.
+const REPORTED_TICKS: u32 = 8;
+
+/// The longest interval that such a time of 16 bits can tell with certainty.
+const MOST_REPORTED: u32 = 1 << 14;
+
+/// The longest age that a stamp of 12 bits can tell, with a quarter left for a sweep that is late.
+const MOST_UNITS: u32 = 3 << 10;
+
+/// The unit of a slot's stamp as a shift of ticks: the power of two next to 32 ms. A slot changes hands once in a unit at
+/// most, and its generation goes round in 1,024 of them.
+fn stamp_shift(tick: Duration) -> u32 {
+    (0..8).find(|shift| tick * (1 << shift) >= Duration::from_millis(25)).unwrap_or(8)
 }
 
-/// Connections that fit into a table of that size.
-pub(super) fn capacity(entries: u32) -> u32 {
-    buckets(entries) * SLOTS
+/// Buckets of a table of that size.
+pub(super) fn buckets(bytes: u32) -> u32 {
+    (bytes / BUCKET_BYTES).max(2)
 }
 
 /// A ring's size as the kernel takes it: a power of two, at least a page.
@@ -177,12 +204,27 @@ mod tests {
     /// The kernel refuses sizes that are no power of two; a user may write any number.
     #[test]
     fn sizes_are_rounded_up() {
-        assert_eq!((buckets(1024), capacity(1024)), (128, 1024));
-        assert_eq!((buckets(1000), capacity(1000)), (128, 1024));
-        assert_eq!(capacity(0), 16);
         assert_eq!(ring_bytes(65536), 65536);
         assert_eq!(ring_bytes(65537), 131_072);
         assert!(ring_bytes(0) >= 4096);
+    }
+
+    /// A table is as large as it may be, and never none; by itself it is within 1 and 16 MiB.
+    #[test]
+    fn tables_fit_into_their_bytes() {
+        assert_eq!((buckets(1 << 20), buckets(1 << 20) * SLOTS), (1365, 9555));
+        assert_eq!((buckets(3 * BUCKET_BYTES - 1), buckets(0)), (2, 2));
+        assert!((1 << 20..=16 << 20).contains(&table_bytes_here()));
+    }
+
+    /// A unit must be long enough that generations last half a minute, whatever the kernel's tick is.
+    #[test]
+    fn units_are_some_thirty_milliseconds() {
+        for hertz in [100, 250, 300, 1000] {
+            let tick = Duration::from_secs(1) / hertz;
+            let unit = tick * (1 << stamp_shift(tick));
+            assert!((25..=50).contains(&unit.as_millis()), "{hertz} Hz: {unit:?}");
+        }
     }
 
     /// A timeout must never become shorter by rounding, nor wrap when it is absurdly long.

@@ -99,6 +99,15 @@ pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], r
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(run.retval) }
 }
 
+/// A `struct __sk_buff` as far as a test run takes one: all zero but the interface.
+pub(super) fn packet_context(interface: u32) -> [u8; 44] {
+    let mut context = [0; 44];
+    if let Some(index) = context.last_chunk_mut() {
+        *index = interface.to_ne_bytes();
+    }
+    context
+}
+
 const BPF_PROG_QUERY: libc::c_long = 16;
 
 /// `BPF_TCX_INGRESS`.
@@ -141,20 +150,6 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
         return Err(io::Error::last_os_error());
     }
     Ok(ids.into_iter().take(query.count as usize).collect())
-}
-
-/// Waits until every eBPF program that runs now has ended: an RCU grace period.
-///
-/// `membarrier(MEMBARRIER_CMD_GLOBAL)` is `synchronize_rcu()` in the kernel. Where it is refused (kernels with
-/// `nohz_full` CPUs, or a strict seccomp profile), a tenth of a second stands in for it: a program runs for less than
-/// a microsecond.
-pub(super) fn grace_period() {
-    const MEMBARRIER_CMD_GLOBAL: libc::c_long = 1;
-    // SAFETY: the call takes three integers and touches no memory of ours.
-    let result = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0_u32, 0) };
-    if result != 0 {
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
 }
 
 /// Keeps glibc from holding on to what reading the kernel's BTF takes, some tens of megabytes for a moment.
@@ -274,12 +269,4 @@ impl Drop for Page {
         // SAFETY: exactly the mapping that `map` made, and nothing refers to it any more.
         let _result = unsafe { libc::munmap(self.at.as_ptr(), self.length) };
     }
-}
-
-/// True if `membarrier(MEMBARRIER_CMD_GLOBAL)` works here.
-pub(super) fn has_global_membarrier() -> bool {
-    const MEMBARRIER_CMD_QUERY: libc::c_long = 0;
-    // SAFETY: the call takes three integers and touches no memory of ours.
-    let commands = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_QUERY, 0_u32, 0) };
-    commands > 0 && commands & 1 != 0
 }

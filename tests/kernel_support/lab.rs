@@ -72,6 +72,14 @@ impl Lab {
     }
 }
 
+impl Lab {
+    /// A script of bash's.
+    pub(crate) fn in_pod_bash(&self, script: &str) {
+        let output = Command::new("ip").args(["netns", "exec", &self.pod, "bash", "-c", script]).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+}
+
 impl Drop for Lab {
     fn drop(&mut self) {
         for namespace in [&self.host, &self.pod] {

@@ -42,6 +42,11 @@ pub(crate) fn load(settings: &Settings) -> Option<Kernel> {
     Some(Kernel { probes, sweeper, reader })
 }
 
+/// The size of a connection table with room for so many connections, or a few more.
+pub(crate) const fn table_of(connections: u32) -> u32 {
+    connections.div_ceil(7) * 768
+}
+
 impl Kernel {
     /// Sends a packet through a hook and demands that it is passed on.
     pub(crate) fn send(&self, hook: Hook, packet: &[u8]) {
@@ -78,7 +83,6 @@ impl Kernel {
                 row.reported_packets,
                 swept.pending_packets[hook],
                 row.untracked_packets,
-                row.evicted_packets,
                 row.suppressed_packets,
                 row.lost_packets,
                 row.flooded_packets,
@@ -89,7 +93,6 @@ impl Kernel {
                 row.reported_bytes,
                 swept.pending_bytes[hook],
                 row.untracked_bytes,
-                row.evicted_bytes,
                 row.suppressed_bytes,
                 row.lost_bytes,
                 row.flooded_bytes,

@@ -7,7 +7,7 @@ use crate::scrape::Scrape;
 const TIGHT: &str = "
 report_interval: 200ms
 connections:
-  entries: 1024
+  table_bytes: 110KiB
   tcp_idle: 2s
   closing_idle: 1s
   half_open_idle: 1s
@@ -18,7 +18,7 @@ drop_budget: 100
 ";
 
 /// What a ledger can have made of a packet, apart from still holding it.
-const FATES: [&str; 8] = ["reported", "untracked", "evicted", "unparsed", "lost", "suppressed", "flooded", "stopped"];
+const FATES: [&str; 7] = ["reported", "untracked", "unparsed", "lost", "suppressed", "flooded", "stopped"];
 
 /// For every hook, in packets and in bytes: seen = every outcome + pending.
 pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {

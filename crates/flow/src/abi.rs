@@ -9,7 +9,7 @@ use std::mem::{offset_of, size_of};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with any change of the structs; a record of another version is refused and counted.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 /// Rows of the totals map; `enum webb_hook`.
 pub const HOOKS: usize = 5;
@@ -70,7 +70,7 @@ pub struct Record {
     pub length: u16,
     /// Interface it was seen on; 0 when unknown.
     pub ifindex: u32,
-    /// `CLOCK_MONOTONIC`, coarse.
+    /// `CLOCK_MONOTONIC`, to two ticks of the kernel, never ahead of it.
     pub time_ns: u64,
     /// IPv4 as `::ffff:a.b.c.d`; all zero when not IP.
     pub source: [u8; 16],
@@ -117,19 +117,30 @@ impl Record {
     }
 }
 
-/// Exact totals of one hook on one CPU: `struct webb_totals`.
+/// Random words of each of the two sums of the hash; `WEBB_SEEDS`.
+pub const SEEDS: usize = 5;
+
+/// Random words of each of the two sums over IPv6 addresses; `WEBB_ADDRESS_SEEDS`.
+pub const ADDRESS_SEEDS: usize = 8;
+
+/// Exact totals of one hook on one CPU, and the constants beside them: `struct webb_totals`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 #[allow(missing_docs, reason = "each field is described in bpf/include/abi.h, by the same name")]
 pub struct Totals {
     pub seen_packets: u64,
     pub seen_bytes: u64,
+    pub seeds: [u64; SEEDS],
+    pub report_interval: u32,
+    pub buckets: u32,
+    pub more_seeds: [u64; SEEDS],
+    pub records: u64,
     pub reported_packets: u64,
     pub reported_bytes: u64,
+    pub address_seeds: [u64; 2 * ADDRESS_SEEDS],
+    pub lost_records: u64,
     pub untracked_packets: u64,
     pub untracked_bytes: u64,
-    pub evicted_packets: u64,
-    pub evicted_bytes: u64,
     pub suppressed_packets: u64,
     pub suppressed_bytes: u64,
     pub lost_packets: u64,
@@ -138,13 +149,18 @@ pub struct Totals {
     pub flooded_bytes: u64,
     pub stopped_packets: u64,
     pub stopped_bytes: u64,
-    pub records: u64,
-    pub lost_records: u64,
+    pub alone_records: u64,
+    pub released_entries: u64,
+    pub evicted_entries: u64,
+    pub ring_is_tight: u64,
     pub unparsed_packets: [u64; UNPARSED.len()],
     pub unparsed_bytes: [u64; UNPARSED.len()],
 }
 
-/// What the last finished sweep of the connection table found: `struct webb_swept`.
+/// Parts in which the connection table is swept; `WEBB_PARTS`.
+pub const PARTS: usize = 4;
+
+/// What a sweep of the connection table, or of a part of it, found: `struct webb_swept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 #[allow(missing_docs, reason = "each field is described in bpf/include/abi.h, by the same name")]
@@ -153,9 +169,12 @@ pub struct Swept {
     pub pending_bytes: [u64; HOOKS],
     pub entries: u64,
     pub deleted: u64,
-    pub evicted_entries: u64,
     pub flushed: u64,
 }
+
+/// Drop reasons that suppressed drops are counted by; the last stands for all from there on.
+/// `WEBB_SUPPRESSED_REASONS`.
+pub const SUPPRESSED_REASONS: usize = 256;
 
 /// New MAC addresses that a port can claim while a claim lives; `WEBB_PORT_MACS`.
 pub const PORT_MACS: usize = 4;
@@ -223,11 +242,12 @@ const _: () = assert!(offset_of!(Record, source_port) == 48);
 const _: () = assert!(offset_of!(Record, packets) == 60);
 const _: () = assert!(offset_of!(Record, bytes) == 64);
 const _: () = assert!(offset_of!(Record, reason) == 72);
-const _: () = assert!(size_of::<Totals>() == 18 * 8 + 2 * 8 * UNPARSED.len());
-const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 4 * 8);
+const _: () = assert!(offset_of!(Totals, more_seeds) == 64);
+const _: () = assert!(size_of::<Totals>() == 47 * 8 + 2 * 8 * UNPARSED.len());
+const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 3 * 8);
 
 impl Totals {
-    /// Adds another CPU's row.
+    /// Adds another CPU's counts; what is constant is left out.
     pub fn add(&mut self, other: &Self) {
         self.seen_packets += other.seen_packets;
         self.seen_bytes += other.seen_bytes;
@@ -235,8 +255,6 @@ impl Totals {
         self.reported_bytes += other.reported_bytes;
         self.untracked_packets += other.untracked_packets;
         self.untracked_bytes += other.untracked_bytes;
-        self.evicted_packets += other.evicted_packets;
-        self.evicted_bytes += other.evicted_bytes;
         self.suppressed_packets += other.suppressed_packets;
         self.suppressed_bytes += other.suppressed_bytes;
         self.lost_packets += other.lost_packets;
@@ -247,11 +265,29 @@ impl Totals {
         self.stopped_bytes += other.stopped_bytes;
         self.records += other.records;
         self.lost_records += other.lost_records;
+        self.alone_records += other.alone_records;
+        self.released_entries += other.released_entries;
+        self.evicted_entries += other.evicted_entries;
         for (mine, theirs) in self.unparsed_packets.iter_mut().zip(other.unparsed_packets) {
             *mine += theirs;
         }
         for (mine, theirs) in self.unparsed_bytes.iter_mut().zip(other.unparsed_bytes) {
             *mine += theirs;
         }
+    }
+}
+
+impl Swept {
+    /// Adds another part of the table. What was counted since start is the latest count, not a sum.
+    pub fn add_part(&mut self, part: &Self) {
+        for (mine, theirs) in self.pending_packets.iter_mut().zip(part.pending_packets) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.pending_bytes.iter_mut().zip(part.pending_bytes) {
+            *mine += theirs;
+        }
+        self.entries += part.entries;
+        self.deleted = self.deleted.max(part.deleted);
+        self.flushed = self.flushed.max(part.flushed);
     }
 }

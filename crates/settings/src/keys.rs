@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kinds::{
     address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level,
-    metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
+    memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
 use super::value::{Bad, Value};
@@ -48,6 +48,17 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
+/// Keys that there were, and what has taken their place.
+const REPLACED: [(&str, &str); 1] = [(
+    "connections.entries",
+    "the table's size is set in bytes: `table_bytes`, some 110 for each connection",
+)];
+
+/// What has taken the place of a key of that name, if there was one.
+pub(super) fn replacement(name: &str) -> Option<&'static str> {
+    REPLACED.iter().find(|(key, _)| *key == name).map(|(_, help)| *help)
+}
+
 /// One row: the key's name, its field and kind, then what belongs to it.
 macro_rules! key {
     ($name:literal, $($field:ident).+: $kind:ident, $reload:ident, $flag:expr, $expected:literal) => {
@@ -84,6 +95,11 @@ const fn s(count: u64) -> Duration {
 /// Sizes that the kernel takes for a ring on any page size.
 fn ring(bytes: u32) -> bool {
     bytes.is_power_of_two() && (64 << 10..=1 << 30).contains(&bytes)
+}
+
+/// Sizes that the connection table can have.
+fn table(bytes: u32) -> bool {
+    (64 << 10..=1 << 30).contains(&bytes)
 }
 
 /// What Cilium takes for a cluster's name.
@@ -151,8 +167,8 @@ pub static KEYS: [Key; 46] = [
     key!("report_interval", report_interval: duration, Restart, None,
         "a time from 100ms to 10m, such as 5s", |time| (ms(100)..=s(600)).contains(time)),
 
-    key!("connections.entries", connections.entries: number, Restart, None,
-        "a number from 1024 to 4194304", |count| (1024..=4_194_304).contains(count)),
+    key!("connections.table_bytes", connections.table_bytes: memory, Restart, None,
+        "a size from 64KiB to 1GiB, such as 8MiB, or null to go by the machine's memory", |bytes| bytes.is_none_or(table)),
     key!("connections.tcp_idle", connections.tcp_idle: duration, Restart, None,
         "a time from 1s to 1d, such as 2h15m", |time| (s(1)..=s(86_400)).contains(time)),
     key!("connections.closing_idle", connections.closing_idle: duration, Restart, None,

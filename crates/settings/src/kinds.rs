@@ -57,6 +57,22 @@ pub(super) mod bytes {
     }
 }
 
+/// A size in bytes below 4 GiB, or null.
+pub(super) mod memory {
+    use super::{Bad, Value, bytes};
+
+    pub(crate) fn read(value: &Value) -> Result<Option<u32>, Bad> {
+        match value {
+            Value::Null => Ok(None),
+            value => bytes::read(value).map(Some),
+        }
+    }
+
+    pub(crate) fn show(size: &Option<u32>) -> Value {
+        size.as_ref().map_or(Value::Null, bytes::show)
+    }
+}
+
 /// A count.
 pub(super) mod number {
     use super::{Bad, Value};

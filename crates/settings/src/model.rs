@@ -166,8 +166,8 @@ pub enum Aggregation {
 /// The connection table in the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Connections {
-    /// How many connections it holds.
-    pub entries: u32,
+    /// Its memory; `None`: by the machine's.
+    pub table_bytes: Option<u32>,
     /// How long an established TCP connection is remembered without a packet.
     pub tcp_idle: Duration,
     /// The same after a FIN or RST.
@@ -176,7 +176,7 @@ pub struct Connections {
     pub half_open_idle: Duration,
     /// The same for all other protocols.
     pub other_idle: Duration,
-    /// How often the table is searched for idle entries and pending counts.
+    /// How often each entry is looked at: whether it is idle, and what is pending.
     pub sweep_interval: Duration,
 }
 
@@ -281,13 +281,13 @@ impl Default for Settings {
             aggregation: Aggregation::Medium,
             report_interval: Duration::from_secs(5),
             connections: Connections {
-                entries: 65_536,
+                table_bytes: None,
                 // A little more than the two hours after which Linux probes an idle connection.
                 tcp_idle: Duration::from_mins(135),
                 closing_idle: Duration::from_secs(10),
                 half_open_idle: Duration::from_mins(1),
                 other_idle: Duration::from_mins(1),
-                sweep_interval: Duration::from_secs(1),
+                sweep_interval: Duration::from_secs(4),
             },
             pod_networks: Vec::new(),
             conntrack_entries: 65_536,

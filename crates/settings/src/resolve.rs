@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::diff::{Diff, diff, reloaded};
-use super::keys::{KEYS, Key, Reload, find};
+use super::keys::{KEYS, Key, Reload, find, replacement};
 use super::model::{ClusterSource, Settings};
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::value::{CheckMetrics, Value, clean, json};
@@ -318,6 +318,9 @@ fn mistaken(name: &str, names: &[String]) -> Option<String> {
     }
     // Without the prefix, which makes any two of them alike.
     let key = |name| str::strip_prefix(name, PREFIX).unwrap_or_default();
+    if let Some(help) = replacement(&key(name).replace("__", ".").to_ascii_lowercase()) {
+        return Some(help.to_owned());
+    }
     let without_group = names.iter().find(|known| key(known).rsplit("__").next() == Some(key(name)));
     let help = match without_group {
         Some(known) => format!("did you mean `{known}`?"),

@@ -165,7 +165,7 @@ fn ranges_end_where_they_say() {
     for (key, good, bad) in [
         ("report_interval", ["100ms", "10m"], ["99ms", "10m1s"]),
         ("drop_budget", ["1", "1000000"], ["0", "1000001"]),
-        ("connections.entries", ["1024", "4194304"], ["1023", "4194305"]),
+        ("connections.table_bytes", ["64KiB", "1GiB"], ["63KiB", "1025MiB"]),
         ("connections.tcp_idle", ["1s", "1d"], ["999ms", "25h"]),
         ("connections.closing_idle", ["1s", "1h"], ["999ms", "2h"]),
         ("connections.half_open_idle", ["1s", "1h"], ["999ms", "2h"]),
@@ -294,16 +294,16 @@ fn unreadable_files_say_why() {
 fn any_settings() -> impl Strategy<Value = Settings> {
     let globs = prop::collection::vec("[a-z]{1,5}\\*?", 1..4);
     (
-        (1024..=4_194_304_u32, 16..=30_u32, 1..=1_000_000_u32, 0..=1000_u32),
+        (prop::option::of(65_536..=1_u32 << 30), 16..=30_u32, 1..=1_000_000_u32, 0..=1000_u32),
         (100..600_000_u64, 10..60_000_u64, 1..30_000_u64),
         prop_oneof![Just(Pods::Auto), globs.clone().prop_map(Pods::Globs)],
         globs,
         prop::option::of("[a-z/]{1,12}"),
         "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?",
     )
-        .prop_map(|((entries, ring, budget, restarts), (report, sweep, backoff), pods, node, manifest, name)| {
+        .prop_map(|((table, ring, budget, restarts), (report, sweep, backoff), pods, node, manifest, name)| {
             let mut settings = Settings::default();
-            settings.connections.entries = entries;
+            settings.connections.table_bytes = table;
             settings.rings.flow_bytes = 1 << ring;
             settings.drop_budget = budget;
             settings.supervision.max_restarts = restarts;

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
 use serde_saphyr::{Location, Spanned};
 
-use super::keys::{KEYS, Key, find};
+use super::keys::{KEYS, Key, find, replacement};
 use super::problem::{Origin, Problem, SourceFile, did_you_mean};
 use super::value::{Item, Mark, Value, clean};
 
@@ -251,7 +251,11 @@ fn members(group: &str) -> Vec<&'static str> {
 /// A key that the table does not have. The advice is the likeliest of: another spelling, another group, all there are.
 fn unknown(group: &str, name: &str, mark: Mark) -> Problem {
     let known = members(group);
-    let mut help = did_you_mean(name, known.iter().copied());
+    let full = if group.is_empty() { name.to_owned() } else { format!("{group}.{name}") };
+    let mut help = match replacement(&full) {
+        Some(help) => help.to_owned(),
+        None => did_you_mean(name, known.iter().copied()),
+    };
     if help.is_empty() {
         let elsewhere = KEYS.iter().find(|key| key.name.rsplit('.').next() == Some(name));
         help = match elsewhere.map(|key| key.name.split_once('.')) {
