@@ -92,7 +92,12 @@ fn packets() {
         println!("{name:<28}{empty:>10.0}{:>10.0}{:>10.0}{sweep:>10.2}", floor - empty, webb - empty);
     }
     let totals = kernel.totals()[0];
-    println!("{} packets, {} records, {} lost or untracked", totals.seen_packets, totals.records, totals.lost_packets + totals.untracked_packets);
+    println!(
+        "{} packets, {} records, {} lost or untracked",
+        totals.seen_packets,
+        totals.records,
+        totals.lost_packets + totals.untracked_packets
+    );
     println!("empty is the driver and a program that does nothing; floor and webb are what comes on top\n");
 }
 

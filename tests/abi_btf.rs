@@ -75,11 +75,7 @@ fn structs_are_the_same_on_both_sides() {
                 unparsed_packets, unparsed_bytes),
         );
     }
-    compare(
-        FLOW_OBJECT,
-        "webb_swept",
-        layout!(Swept: pending_packets, pending_bytes, entries, deleted, flushed),
-    );
+    compare(FLOW_OBJECT, "webb_swept", layout!(Swept: pending_packets, pending_bytes, entries, deleted, flushed));
     compare(FLOW_OBJECT, "webb_claimed", layout!(Claimed: mac, bridge, pad0));
     compare(FLOW_OBJECT, "webb_claim", layout!(Claim: ifindex, own, renewed, contested));
     compare(FLOW_OBJECT, "webb_port", layout!(Port: flags, bridge, own, last, renewed, window, learned, pad0));
@@ -95,10 +91,12 @@ fn enums_have_the_same_length() {
     };
     let ports = header.lines().find_map(|line| line.strip_prefix("#define WEBB_PORT_MACS ")).unwrap();
     assert_eq!(ports.parse(), Ok(PORT_MACS));
-    for (name, number) in
-        [("WEBB_SEEDS", SEEDS), ("WEBB_ADDRESS_SEEDS", ADDRESS_SEEDS), ("WEBB_PARTS", PARTS),
-        ("WEBB_SUPPRESSED_REASONS", SUPPRESSED_REASONS)]
-    {
+    for (name, number) in [
+        ("WEBB_SEEDS", SEEDS),
+        ("WEBB_ADDRESS_SEEDS", ADDRESS_SEEDS),
+        ("WEBB_PARTS", PARTS),
+        ("WEBB_SUPPRESSED_REASONS", SUPPRESSED_REASONS),
+    ] {
         let line = header.lines().find_map(|line| line.strip_prefix(&format!("#define {name} "))).expect(name);
         assert_eq!(line.split_whitespace().next().and_then(|digits| digits.parse().ok()), Some(number), "{name}");
     }

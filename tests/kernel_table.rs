@@ -20,7 +20,7 @@ use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
 use webb_flow::abi::{Record, flag, kind};
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An hour: so long no test runs, so nothing ends by itself.
 const NEVER: Timeouts = Timeouts {
@@ -70,9 +70,9 @@ fn chosen_flows_do_not_meet() {
 #[test]
 fn chosen_ipv6_flows_do_not_meet() {
     let Some(kernel) = load(&Settings::default()) else { return };
-    const INVERSE_OF: u64 = 0xbf58_476d_1ce4_e5b9;
-    // The inverse modulo 2^64, by Newton's steps.
-    let inverse = (0..6).fold(INVERSE_OF, |x, _| x.wrapping_mul(2_u64.wrapping_sub(INVERSE_OF.wrapping_mul(x))));
+    let factor = 0xbf58_476d_1ce4_e5b9_u64;
+    // Its inverse modulo 2^64, by Newton's steps.
+    let inverse = (0..6).fold(factor, |x, _| x.wrapping_mul(2_u64.wrapping_sub(factor.wrapping_mul(x))));
     let source: [u8; 16] = [0xfd, 0, 0, 0x10, 2, 0x44, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x21];
     let network: [u8; 8] = [0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0];
     let packets = (20_001..20_061_u16).map(|port| {
@@ -347,9 +347,7 @@ fn hairpins_are_two_connections() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
     let (out, back) = (tcp((A, 40000), (B, 80), SYN, b""), tcp((B, 80), (A, 40000), SYN | ACK, b""));
     let mut seen = Vec::new();
-    for (hook, packet) in
-        [(Hook::FromPod, &out), (Hook::ToPod, &out), (Hook::FromPod, &back), (Hook::ToPod, &back)]
-    {
+    for (hook, packet) in [(Hook::FromPod, &out), (Hook::ToPod, &out), (Hook::FromPod, &back), (Hook::ToPod, &back)] {
         kernel.send(hook, packet);
         let records = kernel.records();
         seen.extend(records.iter().map(|record| (record.hook, record.kind, record.flags & flag::REPLY)));
@@ -388,7 +386,10 @@ fn timeouts_are_by_kind() {
     kernel.send(out, &tcp((A, 1), (B, 80), ACK, b"still there"));
     kernel.balanced(Mode::Everything);
     let records = kernel.records();
-    assert_eq!(records.iter().map(|record| (record.kind, record.source)).collect::<Vec<_>>(), [(kind::FLUSH, mapped(A))]);
+    assert_eq!(
+        records.iter().map(|record| (record.kind, record.source)).collect::<Vec<_>>(),
+        [(kind::FLUSH, mapped(A))]
+    );
 }
 
 /// The time of a record is the kernel's monotonic clock to two ticks, and never ahead of it.
@@ -397,7 +398,7 @@ fn records_tell_the_time() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
     let now = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+        time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
     };
     let mut last = 0;
     for number in 0..200 {

@@ -41,13 +41,7 @@ pub(super) struct Features {
 impl Features {
     /// Asks the kernel. Takes some milliseconds.
     pub(super) fn find() -> Self {
-        Self {
-            classifier: classifier(),
-            ring: ring(),
-            atomics: atomics(),
-            tcx: tcx(),
-            drop_reasons: drop_reasons(),
-        }
+        Self { classifier: classifier(), ring: ring(), atomics: atomics(), tcx: tcx(), drop_reasons: drop_reasons() }
     }
 
     /// What the programs cannot do without, and is missing.

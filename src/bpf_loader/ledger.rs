@@ -42,10 +42,7 @@ impl fmt::Debug for Maps {
 }
 
 impl Ledger {
-    pub(super) fn new(
-        totals: PerCpuArray<MapData, Plain<Totals>>,
-        drop: Option<DropMaps>,
-    ) -> Result<Self, LoadError> {
+    pub(super) fn new(totals: PerCpuArray<MapData, Plain<Totals>>, drop: Option<DropMaps>) -> Result<Self, LoadError> {
         let ledger = Self(Arc::new(Maps { totals, drop }));
         ledger.totals().map_err(|error| super::object::refused("the totals", &error))?;
         Ok(ledger)

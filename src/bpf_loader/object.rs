@@ -167,7 +167,8 @@ fn load_run(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
 fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
     let mut drop = loader.load(DROP_OBJECT).map_err(|error| refused("drop.bpf.o", &error))?;
     let tracepoint: &mut BtfTracePoint = program(&mut drop, DROP)?;
-    uninterrupted(|| tracepoint.load("kfree_skb", btf)).map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
+    uninterrupted(|| tracepoint.load("kfree_skb", btf))
+        .map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
     tracepoint.attach().map_err(|error| refused("attaching to kfree_skb", &error))?;
     Ok(drop)
 }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::kinds::{
-    address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level,
-    memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
+    address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level, memory,
+    metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
 use super::value::{Bad, Value};
@@ -49,10 +49,8 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 }
 
 /// Keys that there were, and what has taken their place.
-const REPLACED: [(&str, &str); 1] = [(
-    "connections.entries",
-    "the table's size is set in bytes: `table_bytes`, some 110 for each connection",
-)];
+const REPLACED: [(&str, &str); 1] =
+    [("connections.entries", "the table's size is set in bytes: `table_bytes`, some 110 for each connection")];
 
 /// What has taken the place of a key of that name, if there was one.
 pub(super) fn replacement(name: &str) -> Option<&'static str> {
