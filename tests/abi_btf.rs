@@ -69,9 +69,9 @@ fn structs_are_the_same_on_both_sides() {
             object,
             "webb_totals",
             layout!(Totals: seen_packets, seen_bytes, seeds, report_interval, buckets, more_seeds, records,
-                reported_packets, reported_bytes, address_seeds, lost_records, untracked_packets, untracked_bytes,
-                suppressed_packets, suppressed_bytes, lost_packets, lost_bytes, flooded_packets, flooded_bytes,
-                stopped_packets, stopped_bytes, alone_records, released_entries, evicted_entries, ring_is_tight,
+                reported_packets, reported_bytes, ring_is_tight, released_entries, evicted_entries, alone_records,
+                lost_records, lost_packets, lost_bytes, untracked_packets, untracked_bytes, suppressed_packets,
+                suppressed_bytes, flooded_packets, flooded_bytes, stopped_packets, stopped_bytes, address_seeds,
                 unparsed_packets, unparsed_bytes),
         );
     }

@@ -89,26 +89,26 @@ struct webb_totals {
 	__u64 seeds[WEBB_SEEDS];  /* constants */
 	__u32 report_interval;    /* constant; ticks / REPORTED_TICKS */
 	__u32 buckets;            /* constant; of the connection table */
-	__u64 more_seeds[WEBB_SEEDS];
+	__u64 more_seeds[WEBB_SEEDS]; /* constants */
 	__u64 records;            /* records written */
 	__u64 reported_packets;   /* carried by records that are in the ring */
 	__u64 reported_bytes;
-	__u64 address_seeds[2 * WEBB_ADDRESS_SEEDS];
+	__u64 ring_is_tight;      /* not 0: the ring was more than three quarters full when last looked at */
+	__u64 released_entries;   /* connections that had said all and made room for another */
+	__u64 evicted_entries;    /* connections that had not; what they held was reported first */
+	__u64 alone_records;      /* of packets that found no place in the table; among `records` */
 	__u64 lost_records;       /* records that found the ring full */
+	__u64 lost_packets;       /* found the ring full and no lane to wait in */
+	__u64 lost_bytes;
 	__u64 untracked_packets;  /* neither the connection table nor the ring had room */
 	__u64 untracked_bytes;
 	__u64 suppressed_packets; /* drops over the per-CPU budget */
 	__u64 suppressed_bytes;
-	__u64 lost_packets;       /* found the ring full and no lane to wait in */
-	__u64 lost_bytes;
 	__u64 flooded_packets;    /* a bridge sent them to all ports, for a MAC that the pod does not have */
 	__u64 flooded_bytes;
 	__u64 stopped_packets;    /* dropped at the interface itself, behind our program */
 	__u64 stopped_bytes;
-	__u64 alone_records;      /* of packets that found no place in the table; among `records` */
-	__u64 released_entries;   /* connections that had said all and made room for another */
-	__u64 evicted_entries;    /* connections that had not; what they held was reported first */
-	__u64 ring_is_tight;      /* not 0: the ring was more than three quarters full when last looked at */
+	__u64 address_seeds[2 * WEBB_ADDRESS_SEEDS]; /* constants */
 	__u64 unparsed_packets[WEBB_UNPARSED_REASONS];
 	__u64 unparsed_bytes[WEBB_UNPARSED_REASONS];
 };

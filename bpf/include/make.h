@@ -2,7 +2,7 @@
 /*
  * A place for a new connection. Over its buckets in turn:
  * 1. an empty slot, the preferred one first;
- * 2. one whose connection has said all (ONCE, DONE, CLOSED): the preferred one if that was 8 units ago, because its line
+ * 2. one whose connection has said all (ONCE, DONE, CLOSED): the preferred one if that was 2 units ago, because its line
  *    is at hand, else the oldest;
  * 3. in the first two buckets, one that is LIVING, what it holds being reported first: of an interface that has more than
  *    its share if the newcomer's has not, or of the newcomer's own interface if it was idle for a while.
@@ -15,7 +15,8 @@
 
 const volatile __u32 evictable_after = 250; /* ticks that a connection of the newcomer's own interface has to be idle */
 
-#define AT_HAND_AGE 8 /* units */
+#define AT_HAND_AGE 2 /* units */
+#define CLOSED_IDLE 8 /* units that a closed connection has to be quiet */
 
 /* Writes the entry in a slot that was CLAIMED, and whose lanes are not LIVING. */
 static __always_inline void make(struct sighting *s, struct webb_totals *t, struct bucket *bucket, __u32 place, __u64 claimed)
@@ -32,7 +33,6 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 	due = (now - t->report_interval) & 0xffff;
 	entry->hash = s->hash;
 	entry->seen = seen | seen_at(s->tick);
-	*(__u32 *)slot_note(bucket, place) = 0;
 	*(volatile __u64 *)entry_lane(entry, !s->sender) = lane;
 	if (r) {
 		entry->both_reported = s->sender ? now << 16 | due : due << 16 | now;
@@ -87,7 +87,7 @@ __noinline int take(struct sighting *s, __u32 place, __u32 living_too)
 	if (state == STATE_LIVING || state == STATE_CLOSED) {
 		/* One that is said to have ended and goes on all the same keeps its slot. */
 		int active = state == STATE_CLOSED && !living_too &&
-			     idle_ticks(s->tick, entry->seen) < AT_HAND_AGE << stamp_shift;
+			     idle_ticks(s->tick, entry->seen) < CLOSED_IDLE << stamp_shift;
 
 		if (active || !close_lanes(place, entry)) {
 			__sync_lock_test_and_set(word, was);
