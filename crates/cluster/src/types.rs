@@ -2,7 +2,7 @@
 //!
 //! The full types would make the reading of a pod several times as large, in code and in memory, for fields that are
 //! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm. What does not
-//! fit these types is passed over by [`super::partly`].
+//! fit these types is passed over by `partly`.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -4,7 +4,7 @@
 //! has a [`ContextId`]; the same names keep it over all indexes, so a series goes on when the index changes. Putting the
 //! values together takes time. But what they depend on fits into 62 bits (`Contexts::ends`), and a cache of
 //! the result for those bits (`memo`) needs the context itself only once for each meaning of the endpoints' ids
-//! ([`Index::meaning`]), which is seldom a new one: most indexes only add to the one before.
+//! ([`Index::generation`]), which is seldom a new one: most indexes only add to the one before.
 
 use std::hash::BuildHasher;
 use std::net::Ipv6Addr;

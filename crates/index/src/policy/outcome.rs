@@ -56,7 +56,7 @@ pub enum Decider {
     Default,
     /// The pod's own node, which may come in.
     OwnNode,
-    /// The policy in that row of [`Policies`].
+    /// The policy in that row of [`Policies`](super::Policies).
     Policy(u32),
 }
 
