@@ -116,7 +116,7 @@ fn server_errors_5xx() {
     api.end_watches(Some("Pod"), Ending::InOrder);
     api.put(pod("default", "web-00004", "10.97.2.1"));
     agent.converges(&api, "500 for every way of watching, four times");
-    assert_eq!(agent.pods().lists(), [("streamed", 1), ("paged", 1)], "the plainest way is taken in the end");
+    agent.until("the plainest way is taken in the end", || agent.pods().lists() == [("streamed", 1), ("paged", 1)]);
 }
 
 /// Nobody listens: the last state serves, the complaint says since when, and everything goes on afterwards.

@@ -3,11 +3,11 @@
 //! Hubble names the label `rcode` wrongly for some numbers of context labels (quirk 1); here it is always `rcode`.
 
 use crate::expose::Spec;
-use webb_flow::extra::{Dns as Record, L7Record};
-use webb_flow::{Flow, Reply, Verdict};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::{Tuple, Tuples};
+use webb_flow::extra::{Dns as Record, L7Record};
+use webb_flow::{Flow, Reply, Verdict};
 
 /// Every flow with a DNS record, whatever its event.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use super::{number, protocol};
 use crate::expose::Spec;
-use webb_flow::{Flow, Verdict, names};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::sym::Sym;
+use webb_flow::{Flow, Verdict, names};
 
 /// Every flow with the verdict DROPPED, whatever its event.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::{number, protocol};
 use crate::expose::Spec;
-use webb_flow::{Event, Flow, Point, Verdict};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Event, Flow, Point, Verdict};
 
 /// Every flow there is.
 #[derive(Debug)]

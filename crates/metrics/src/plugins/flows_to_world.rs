@@ -2,11 +2,11 @@
 
 use super::{number, protocol};
 use crate::expose::Spec;
-use webb_flow::{Extra, Flow, L4, Reply, TcpFlags, Verdict};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::sym::Sym;
+use webb_flow::{Extra, Flow, L4, Reply, TcpFlags, Verdict};
 
 /// Flows to `reserved:world` that are no replies, and those that a policy denied.
 #[derive(Debug)]

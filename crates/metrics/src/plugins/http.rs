@@ -1,11 +1,11 @@
 //! `http`: requests and responses, each by its own flow (hubble-contract §1.5).
 
 use crate::expose::Spec;
-use webb_flow::extra::{Extra, Http as Record, L7, L7Kind, L7Record};
-use webb_flow::{Direction, Flow};
 use crate::options::{EXEMPLARS, Options};
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::extra::{Extra, Http as Record, L7, L7Kind, L7Record};
+use webb_flow::{Direction, Flow};
 
 /// Flows with an HTTP request or response.
 #[derive(Debug)]

@@ -4,11 +4,11 @@
 //! counted (quirk 19).
 
 use super::http::{DURATION, REQUESTS, record, reporter, seconds};
-use webb_flow::Flow;
-use webb_flow::extra::L7Kind;
 use crate::options::{EXEMPLARS, Options};
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::Flow;
+use webb_flow::extra::L7Kind;
 
 /// Flows with an HTTP response.
 #[derive(Debug)]

@@ -1,10 +1,10 @@
 //! `icmp`: ICMP messages by type (hubble-contract §1.7).
 
 use crate::expose::Spec;
-use webb_flow::{Flow, L4};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Flow, L4};
 
 /// Every ICMP flow, whatever became of it.
 #[derive(Debug)]

@@ -2,11 +2,11 @@
 
 use super::number;
 use crate::expose::Spec;
-use webb_flow::extra::L7Record;
-use webb_flow::{Event, Extra, Flow};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::extra::L7Record;
+use webb_flow::{Event, Extra, Flow};
 
 /// Policy verdicts, but for those on packets of the node itself; and every layer-7 flow.
 #[derive(Debug)]

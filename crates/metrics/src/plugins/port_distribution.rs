@@ -1,10 +1,10 @@
 //! `port-distribution`: packets by destination port (hubble-contract §1.10).
 
 use crate::expose::Spec;
-use webb_flow::{Flow, L4, Reply};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Flow, L4, Reply};
 
 /// Flows that went on and are known to be no replies.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use super::{number, tcp};
 use crate::expose::Spec;
-use webb_flow::{Family, Flow, L4, SctpChunk};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Family, Flow, L4, SctpChunk};
 
 /// SCTP flows that went on and whose first chunk is known.
 #[derive(Debug)]

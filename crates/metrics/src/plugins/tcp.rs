@@ -1,10 +1,10 @@
 //! `tcp`: connections opened, accepted, closed and reset, by their flags (hubble-contract §1.12).
 
 use crate::expose::Spec;
-use webb_flow::{Family, Flow, L4, TcpFlags};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Family, Flow, L4, TcpFlags};
 
 /// TCP flows that went on and whose flags are known. One flow counts under each of its flags.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 //! keeps, not samples: what passed the watched interfaces is what is counted here.
 
 use crate::expose::Spec;
-use webb_flow::{Direction, Event, Flow, L4};
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
+use webb_flow::{Direction, Event, Flow, L4};
 
 /// Every delta of a packet that went on: of trace flows and of those that carry deltas only.
 #[derive(Debug)]
