@@ -1,4 +1,4 @@
-//! Answers of the API: pages of a list, lines of a watch, errors.
+//! Answers of the API: lists, lines of a watch, errors.
 //!
 //! Each object is cut out first and read on its own, so that one with a wrong field costs only itself. Its head (name
 //! and version) is read apart from the rest, because a watch must go on after an object that is otherwise of no use.
@@ -60,13 +60,12 @@ impl Event {
     }
 }
 
-/// A page of a list.
-#[derive(Debug)]
+/// What a list, or a page of one, says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) version: String,
     /// Empty on the last page.
     pub(super) next: String,
-    pub(super) items: Vec<Item>,
 }
 
 #[derive(Deserialize)]
@@ -78,10 +77,8 @@ struct RawEvent<'a> {
 }
 
 #[derive(Deserialize)]
-struct RawPage<'a> {
+struct RawPage {
     metadata: RawPageMeta,
-    #[serde(borrow, default)]
-    items: Option<Vec<&'a RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -177,12 +174,20 @@ fn read(kind: Kind, raw: &RawValue) -> Result<(Raw, PassedOver), Invalid> {
     }
 }
 
-/// Reads a page of a list.
-pub(super) fn page(resource: &Resource, body: &[u8]) -> Result<Page, Trouble> {
-    let page: RawPage<'_> = serde_json::from_slice(body)
-        .map_err(|error| Trouble::Garbage(format!("a list of {}: {error}", resource.plural)))?;
-    let items = page.items.unwrap_or_default().into_iter().map(|raw| item(resource, raw)).collect();
-    Ok(Page { version: page.metadata.resource_version, next: page.metadata.next, items })
+fn not_a_list(resource: &Resource, error: &serde_json::Error) -> Trouble {
+    Trouble::Garbage(format!("a list of {}: {error}", resource.plural))
+}
+
+/// Reads an item of a list.
+pub(super) fn list_item(resource: &Resource, item: &[u8]) -> Result<Item, Trouble> {
+    let raw = serde_json::from_slice(item).map_err(|error| not_a_list(resource, &error))?;
+    Ok(self::item(resource, raw))
+}
+
+/// Reads a list without its items.
+pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, Trouble> {
+    let page: RawPage = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
+    Ok(Page { version: page.metadata.resource_version, next: page.metadata.next })
 }
 
 /// Reads a line of a watch.
@@ -287,14 +292,15 @@ mod tests {
         assert!(matches!(line("ERROR", "{}"), Event::Error(Trouble::Failed { status: 500, .. })));
     }
 
-    /// One bad object of a page costs only itself.
+    /// One bad object of a list costs only itself.
     #[test]
-    fn pages_survive_bad_items() {
-        let body = format!(r#"{{"metadata":{{"resourceVersion":"12","continue":"x"}},"items":[{POD},7,{{}}]}}"#);
-        let page = super::page(&RESOURCES[0], body.as_bytes()).unwrap();
-        assert_eq!((page.version.as_str(), page.next.as_str()), ("12", "x"));
-        assert_eq!(page.items.iter().map(|item| item.object.is_ok()).collect::<Vec<_>>(), [true, false, false]);
-        assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#).unwrap().items.len(), 0);
+    fn lists_survive_bad_items() {
+        let items = [POD, "7", "{}"].map(|item| list_item(&RESOURCES[0], item.as_bytes()).unwrap());
+        assert_eq!(items.map(|item| item.object.is_ok()), [true, false, false]);
+        assert!(matches!(list_item(&RESOURCES[0], b"{"), Err(Trouble::Garbage(_))));
+        let page = super::page(&RESOURCES[0], br#"{"metadata":{"resourceVersion":"12","continue":"x"},"items":[]}"#);
+        assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned() }));
+        assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#), Ok(Page::default()));
         assert!(matches!(super::page(&RESOURCES[0], b"{"), Err(Trouble::Garbage(_))));
     }
 
@@ -309,6 +315,7 @@ mod tests {
             bytes.truncate(at);
             prop_assert!(event(&RESOURCES[kind], &bytes).is_err());
             let _either = page(&RESOURCES[kind], &bytes);
+            let _either = list_item(&RESOURCES[kind], &bytes);
         }
     }
 }

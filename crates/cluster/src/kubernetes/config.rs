@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use kube::Config;
 use kube::config::Kubeconfig;
 
+use super::proxy::{self, Environment};
 use super::trouble::{Trouble, chain};
 
 /// Says that a process runs in a pod.
@@ -60,7 +61,11 @@ impl Access {
             Self::InCluster => Config::incluster().map_err(|error| self.unusable(&chain(&error))),
             Self::Kubeconfig(path) => {
                 let kubeconfig = read(path).map_err(|why| self.unusable(&why))?;
-                Config::try_from(kubeconfig).map_err(|error| self.unusable(&chain(&error)))
+                let named = proxy::named(&kubeconfig);
+                let mut config = Config::try_from(kubeconfig).map_err(|error| self.unusable(&chain(&error)))?;
+                let proxy = proxy::choose(&config.cluster_url, named.as_deref(), &Environment::read());
+                config.proxy_url = proxy.map_err(|why| self.unusable(&why))?;
+                Ok(config)
             }
         }
     }

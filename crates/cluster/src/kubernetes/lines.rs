@@ -1,4 +1,4 @@
-//! The body of an answer, read in pieces: whole for a list, line by line for a watch.
+//! The body of an answer, read in pieces: line by line for a watch, whole for what is neither watch nor list.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ use kube::client::Body;
 
 use super::trouble::{Trouble, chain};
 
-/// Objects are at most a few megabytes; a line beyond this is no object.
-const LONGEST_LINE: usize = 32 << 20;
+/// Objects are at most a few megabytes; what is beyond this is no object.
+pub(super) const LONGEST_OBJECT: usize = 32 << 20;
 
-/// Five hundred objects at their largest would not fit, but no such page was ever seen.
-const LARGEST_PAGE: usize = 512 << 20;
+/// What a server with thousands of kinds says of them is a few megabytes.
+const LARGEST_ANSWER: usize = 64 << 20;
 
 /// One line of a watch, or why there is none.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ impl Lines {
                 }
                 return Ok(Next::Line(line));
             }
-            if self.buffer.len() > LONGEST_LINE {
-                return Err(Trouble::Garbage(format!("a line is longer than {LONGEST_LINE} bytes")));
+            if self.buffer.len() > LONGEST_OBJECT {
+                return Err(Trouble::Garbage(format!("a line is longer than {LONGEST_OBJECT} bytes")));
             }
             match tokio::time::timeout(patience, piece(&mut self.body)).await {
                 Err(_) => return Ok(Next::Silence),
@@ -84,8 +84,8 @@ pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<BytesMut
             Err(_) => return Err(Trouble::Late(patience)),
             Ok(piece) => match piece? {
                 None => return Ok(buffer),
-                Some(data) if buffer.len() + data.len() > LARGEST_PAGE => {
-                    return Err(Trouble::Garbage(format!("an answer is longer than {LARGEST_PAGE} bytes")));
+                Some(data) if buffer.len() + data.len() > LARGEST_ANSWER => {
+                    return Err(Trouble::Garbage(format!("an answer is longer than {LARGEST_ANSWER} bytes")));
                 }
                 Some(data) => buffer.extend_from_slice(&data),
             },
@@ -94,7 +94,7 @@ pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<BytesMut
 }
 
 /// The next data of a body; none at its end.
-async fn piece(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
+pub(super) async fn piece(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
     loop {
         match body.frame().await {
             None => return Ok(None),

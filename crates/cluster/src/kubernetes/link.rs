@@ -1,24 +1,30 @@
 //! The connection to the API server that all watches share, and its requests.
 //!
 //! Tokens rotate on disk, client certificates and authorities are renewed, a credential plugin gives credentials for an
-//! hour. All of it is read again in one way: when the server refuses us, or cannot be reached, the client is thrown
-//! away, and the next request makes a new one from the files as they are then.
+//! hour. All of it is read again in one way: a new client is made from the files as they are then. That happens before the
+//! next request when the server has refused the client or cannot be reached, and in the background, while the old client
+//! serves, when its credentials are about to expire.
 
 use std::cell::Cell;
 use std::future::Future;
 use std::io::PipeWriter;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, AUTHORIZATION, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
+use kube::Client;
 use kube::client::Body;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use super::connect::{Connected, connect};
+use super::login::Renewal;
 use super::plugin::Limits;
 use super::trouble::{Trouble, chain};
 use super::{Access, Pace, answer, lines};
+
+/// When the next client could not be made, the old one serves for so long before it is tried again.
+const RETRY: Duration = Duration::from_secs(30);
 
 /// Whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -106,27 +112,22 @@ impl<'a> Link<'a> {
 
     async fn ask(
         &self,
-        to: &Connected,
+        client: &Client,
         path: &str,
         accept: &str,
         known: Option<&str>,
     ) -> Result<Response<Body>, Trouble> {
-        let mut request = Request::get(format!("{}{path}", to.base))
-            .header(ACCEPT, accept)
-            .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
+        let mut request =
+            Request::get(path).header(ACCEPT, accept).header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
         if let Some(known) = known {
             request = request.header(IF_NONE_MATCH, known);
         }
-        let bearer = to.bearer.header().map_err(Trouble::Unconfigured)?;
-        if !bearer.is_empty() {
-            request = request.header(AUTHORIZATION, bearer);
-        }
         let request = request
             .body(Body::empty())
-            .map_err(|error| Trouble::Unconfigured(format!("address and token make no request: {error}")))?;
+            .map_err(|error| Trouble::Unconfigured(format!("the path makes no request: {error}")))?;
         let patience = self.pace.answer;
         let response =
-            within(patience, to.client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
+            within(patience, client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
@@ -136,23 +137,41 @@ impl<'a> Link<'a> {
         Err(answer::refusal(status, &body, after))
     }
 
-    /// The client, made if there is none.
-    async fn client(&self) -> Result<(Connected, u64), Trouble> {
+    /// The client, made if there is none. One whose credentials are about to expire serves until the next one is made.
+    async fn client(&self) -> Result<(Client, u64), Trouble> {
         let mut current = self.client.lock().await;
-        if let Some(client) = &current.client {
-            return Ok((client.clone(), current.made));
+        let Current { client, made, making } = &mut *current;
+        if let Some(Connected { client, renewal }) = client
+            && making.is_none()
+            && !renewal.is_due()
+        {
+            return Ok((client.clone(), *made));
         }
-        let making = match &mut current.making {
-            Some(making) => making,
-            none => none.insert(self.make()?),
+        let task = match &mut *making {
+            Some(making) => &mut making.task,
+            none => &mut none.insert(self.make()?).task,
         };
+        if let Some(Connected { client, .. }) = client
+            && !task.is_finished()
+        {
+            return Ok((client.clone(), *made));
+        }
         // A plugin ends in its time. A file system that hangs does not, and is waited for by the next that asks.
-        let made = within(self.pace.answer * 2, &mut making.task).await?;
-        current.making = None;
-        let client = made.map_err(|error| Trouble::Unconfigured(format!("no client: {error}")))??;
-        current.client = Some(client.clone());
-        current.made += 1;
-        Ok((client, current.made))
+        let next = within(self.pace.answer * 2, task).await?;
+        *making = None;
+        let next = next.map_err(|error| Trouble::Unconfigured(format!("no client: {error}"))).flatten();
+        match (next, client) {
+            (Ok(next), client) => {
+                *made += 1;
+                Ok((client.insert(next).client.clone(), *made))
+            }
+            (Err(trouble), Some(old)) => {
+                tracing::warn!("credentials cannot be renewed; the old ones serve: {trouble}");
+                old.renewal = Renewal::At(Instant::now() + RETRY);
+                Ok((old.client.clone(), *made))
+            }
+            (Err(trouble), None) => Err(trouble),
+        }
     }
 
     fn make(&self) -> Result<Making, Trouble> {

@@ -1,104 +1,174 @@
-//! As whom to talk to the API server: a token, a client certificate, or what a credential plugin says.
+//! The credentials of a client: they are brought into a form in which kube neither runs a program nor reads a file again.
 //!
-//! Our own, because kube's brings an evaluator of JSON paths and a second reader of YAML for providers that are long
-//! gone. A token file is read for each request: there are few, and so a rotated token is never missed.
+//! kube's own ways are not taken for two of them. It runs a credential plugin without a bound in time, and twice for each
+//! client. It takes the newline at the end of a token file for a part of the token, and reads the file once a minute;
+//! here it is read for each request, which are few, so a rotated token is never missed.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
+use k8s_openapi::jiff::Timestamp;
 use kube::Config;
 use kube::config::AuthInfo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::ExposeSecret;
 
-use super::plugin::{self, Limits};
+use super::plugin::{self, Credentials, Limits};
 
-/// What goes with each request.
-#[derive(Clone, Default)]
-pub(super) enum Bearer {
-    #[default]
-    Nothing,
-    Token(String),
-    File(PathBuf),
+/// Credentials are renewed so long before they expire. There is a request once a minute, by discovery.
+const AHEAD: Duration = Duration::from_mins(2);
+
+/// Credentials that are valid for less than this long are not renewed sooner.
+const SHORTEST: Duration = Duration::from_secs(1);
+
+/// When the client must be made anew, apart from when the server refuses it.
+#[derive(Clone)]
+pub(super) enum Renewal {
+    Never,
+    /// Shortly before a plugin's credentials expire.
+    At(Instant),
+    /// When this file has another token.
+    File {
+        path: PathBuf,
+        token: String,
+    },
 }
 
-impl std::fmt::Debug for Bearer {
-    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // A token has no place in a log.
-        to.write_str("Bearer")
-    }
-}
-
-impl Bearer {
-    /// The value of the `Authorization` header; empty for none.
-    pub(super) fn header(&self) -> Result<String, String> {
+impl Renewal {
+    /// True if the next client would have other credentials, as far as is known.
+    pub(super) fn is_due(&self) -> bool {
         match self {
-            Self::Nothing => Ok(String::new()),
-            Self::Token(token) => Ok(format!("Bearer {}", token.trim())),
-            Self::File(path) => {
-                let token = std::fs::read_to_string(path)
-                    .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
-                Ok(format!("Bearer {}", token.trim()))
-            }
+            Self::Never => false,
+            Self::At(time) => Instant::now() >= *time,
+            // A file that is gone is no news: the token may still be good.
+            Self::File { path, token } => read_token(path).is_ok_and(|now| now != *token),
         }
     }
 }
 
-/// A client certificate with its chain, and its key.
-pub(super) type Identity = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
-
-/// Who we are.
-#[derive(Default)]
-pub(super) struct Login {
-    pub(super) bearer: Bearer,
-    pub(super) identity: Option<Identity>,
-}
-
-/// Reads the credentials, or has them made. Blocks for as long as a plugin takes.
-pub(super) fn login(config: &Config, limits: &Limits) -> Result<Login, String> {
-    let user = &config.auth_info;
-    if user.auth_provider.is_some() || user.username.is_some() {
-        return Err("it has an auth-provider or a password, which API servers no longer take; use a token, a client \
+/// Reads the credentials, or has them made, and puts them into `config`. Blocks for as long as a plugin takes.
+pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, String> {
+    let user = &mut config.auth_info;
+    if user.auth_provider.is_some() {
+        return Err("it has an auth-provider, which Kubernetes replaced by exec plugins; use a token, a client \
                     certificate or an exec plugin"
             .to_owned());
     }
-    let identity = identity(user)?;
-    let bearer = match (&user.token, &user.token_file, &user.exec) {
-        (Some(token), _, _) => Bearer::Token(token.expose_secret().to_owned()),
-        (None, Some(file), _) => Bearer::File(PathBuf::from(file)),
-        (None, None, Some(exec)) => return plugin::run(config, exec, limits),
-        (None, None, None) => Bearer::Nothing,
-    };
-    Ok(Login { bearer, identity })
-}
-
-fn identity(user: &AuthInfo) -> Result<Option<Identity>, String> {
-    let key = user.client_key_data.as_ref().map(ExposeSecret::expose_secret);
-    let certificate =
-        pem("client certificate", user.client_certificate_data.as_deref(), user.client_certificate.as_ref())?;
-    match (certificate, pem("client key", key, user.client_key.as_ref())?) {
-        (None, None) => Ok(None),
-        (Some(certificate), Some(key)) => pair(&certificate, &key).map(Some),
-        _ => Err("a client certificate and its key must come together".to_owned()),
-    }
-}
-
-/// From base64 in the kubeconfig itself, or from a file.
-fn pem(what: &str, data: Option<&str>, file: Option<&String>) -> Result<Option<Vec<u8>>, String> {
-    match (data, file) {
-        (Some(data), _) => {
-            BASE64_STANDARD.decode(data.trim()).map(Some).map_err(|error| format!("{what}: not base64: {error}"))
+    let (file, exec) = (user.token_file.take(), user.exec.take());
+    let token = user.token.take().filter(|token| !token.expose_secret().trim().is_empty());
+    match (token, file, exec) {
+        (Some(token), _, _) => {
+            set_token(user, token.expose_secret().trim())?;
+            Ok(Renewal::Never)
         }
-        (None, Some(file)) => std::fs::read(file).map(Some).map_err(|error| format!("{what} {file}: {error}")),
-        (None, None) => Ok(None),
+        (None, Some(path), _) => {
+            let path = PathBuf::from(path);
+            let token = read_token(&path)?;
+            set_token(user, &token)?;
+            Ok(Renewal::File { path, token })
+        }
+        (None, None, Some(exec)) => {
+            let credentials = plugin::run(&exec, limits)?;
+            let plugin = exec.command.as_deref().unwrap_or_default();
+            take(user, credentials).map_err(|why| format!("the credential plugin {plugin} {why}"))
+        }
+        (None, None, None) => Ok(Renewal::Never),
     }
 }
 
-pub(super) fn pair(certificate: &[u8], key: &[u8]) -> Result<Identity, String> {
-    let chain = CertificateDer::pem_slice_iter(certificate).collect::<Result<Vec<_>, _>>();
-    let chain = chain.map_err(|error| format!("client certificate: {error}"))?;
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("client key: {error}"))?;
-    Ok((chain, key))
+fn read_token(path: &Path) -> Result<String, String> {
+    let token = std::fs::read_to_string(path)
+        .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
+    match token.trim() {
+        "" => Err(format!("the token file {} is empty", path.display())),
+        token => Ok(token.to_owned()),
+    }
+}
+
+/// kube panics at a token that makes no header.
+fn set_token(user: &mut AuthInfo, token: &str) -> Result<(), String> {
+    HeaderValue::try_from(token).map_err(|_| "the token has characters that an HTTP header must not have")?;
+    user.token = Some(token.into());
+    Ok(())
+}
+
+/// Puts what a plugin gave in the place of what the kubeconfig has.
+fn take(user: &mut AuthInfo, credentials: Credentials) -> Result<Renewal, String> {
+    let Credentials { token, identity, expires } = credentials;
+    if token.is_none() && identity.is_none() {
+        return Err("gave neither a token nor a certificate with its key".to_owned());
+    }
+    if let Some((certificate, key)) = identity {
+        // kube puts one behind the other, and the first needs an end of line.
+        user.client_certificate_data = Some(BASE64_STANDARD.encode(certificate));
+        user.client_key_data = Some(BASE64_STANDARD.encode(format!("{key}\n")).into());
+    }
+    if let Some(token) = token {
+        set_token(user, token.trim()).map_err(|why| format!("gave a token that cannot be used: {why}"))?;
+    }
+    let Some(expires) = expires else { return Ok(Renewal::Never) };
+    let expires: Timestamp =
+        expires.parse().map_err(|error| format!("gave an expirationTimestamp that is no time: {error}"))?;
+    let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
+    if left.is_zero() {
+        // The plugin, or a clock, is wrong. Asking again and again makes neither right: the server decides.
+        tracing::warn!("the credential plugin gave credentials that expired at {expires}, by this node's clock");
+        return Ok(Renewal::Never);
+    }
+    Ok(Renewal::At(Instant::now() + (left - AHEAD.min(left / 2)).max(SHORTEST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials(expires: Option<String>) -> Credentials {
+        Credentials { token: Some("t\n".to_owned()), identity: None, expires }
+    }
+
+    fn due_in(left: Duration) -> Duration {
+        let expires = (Timestamp::now() + left).to_string();
+        match take(&mut AuthInfo::default(), credentials(Some(expires))) {
+            Ok(Renewal::At(time)) => time.saturating_duration_since(Instant::now()),
+            other => panic!("{left:?}: {:?}", other.err()),
+        }
+    }
+
+    /// Credentials are renewed two minutes before they expire, or in the middle of a life that is shorter. Those that have
+    /// expired already serve until the server refuses them.
+    #[test]
+    fn plugins_run_again_before_the_end() {
+        let hour = due_in(Duration::from_hours(1));
+        assert!(hour > Duration::from_mins(57) && hour <= Duration::from_mins(58), "{hour:?}");
+        let minute = due_in(Duration::from_mins(1));
+        assert!(minute > Duration::from_secs(20) && minute <= Duration::from_secs(30), "{minute:?}");
+        let mut user = AuthInfo::default();
+        for expires in [None, Some("2000-01-01T00:00:00Z".to_owned())] {
+            assert!(matches!(take(&mut user, credentials(expires)), Ok(Renewal::Never)));
+        }
+        assert_eq!(user.token.unwrap().expose_secret(), "t");
+        let error = take(&mut AuthInfo::default(), credentials(Some("soon".to_owned()))).err().unwrap();
+        assert!(error.contains("expirationTimestamp that is no time"), "{error}");
+        let nothing = Credentials { token: None, identity: None, expires: None };
+        assert!(take(&mut AuthInfo::default(), nothing).is_err());
+    }
+
+    /// A token file is compared without the white space around its token; one that is gone changes nothing.
+    #[test]
+    fn token_files_are_compared() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let path = file.path().to_owned();
+        assert!(read_token(&path).unwrap_err().contains("is empty"));
+        std::fs::write(&path, "one\n").unwrap();
+        let renewal = Renewal::File { token: read_token(&path).unwrap(), path: path.clone() };
+        std::fs::write(&path, " one\n\n").unwrap();
+        assert!(!renewal.is_due());
+        std::fs::write(&path, "two\n").unwrap();
+        assert!(renewal.is_due());
+        drop(file);
+        assert!(!renewal.is_due());
+        assert!(set_token(&mut AuthInfo::default(), "o\nne").is_err(), "kube would panic");
+    }
 }

@@ -1,9 +1,9 @@
 //! The Kubernetes API as a source: one watch for each kind, all in one task on one thread. Kinds of policy that a server
 //! has or has not are looked for, and watched where they are.
 //!
-//! Built on the `kube` crate's client and configuration, and on little else of it: its types would be a third of the
-//! binary, its watcher neither counts nor honours `Retry-After`, and its ready-made stack repeats and logs on its own.
-//! This directory is the only user of `kube`.
+//! The client is kube's, with its TLS, authentication and proxies. Lists and watches are our own: kube's types would be a
+//! third of the binary, and its watcher neither counts what happens nor honours `Retry-After`, holds whole pages in
+//! memory, and cannot tell an older store. This directory is the only user of `kube`.
 
 mod answer;
 mod backoff;
@@ -11,6 +11,7 @@ mod catalogue;
 mod config;
 mod connect;
 mod discovery;
+mod items;
 mod journal;
 mod lines;
 mod link;
@@ -20,6 +21,7 @@ mod mutations;
 mod plugin;
 mod policies;
 mod presence;
+mod proxy;
 mod resource;
 mod status;
 mod trouble;

@@ -1,6 +1,6 @@
 //! Running a credential plugin: a program that prints a token or a client certificate.
 //!
-//! A plugin may hang: on a network that is away, or on a question that nobody answers. So it has a time, after which it
+//! kube would wait for it without end. A plugin may hang: on a network that is away, or on a question that nobody answers. So it has a time, after which it
 //! is killed with all that it has started; so it is when the watches end.
 
 use std::io::{PipeReader, Read};
@@ -9,14 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use kube::Config;
 use kube::config::ExecConfig;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::Deserialize;
 use serde_json::json;
-
-use super::login::{Bearer, Login, pair};
 
 /// A token or a certificate is a few thousand bytes.
 const LONGEST_OUTPUT: usize = 1 << 20;
@@ -41,6 +38,16 @@ struct AnswerStatus {
     token: Option<String>,
     client_certificate_data: Option<String>,
     client_key_data: Option<String>,
+    expiration_timestamp: Option<String>,
+}
+
+/// What a plugin gave.
+pub(super) struct Credentials {
+    pub(super) token: Option<String>,
+    /// A client certificate and its key, in PEM.
+    pub(super) identity: Option<(String, String)>,
+    /// Until when they are valid, as in RFC 3339.
+    pub(super) expires: Option<String>,
 }
 
 /// What a program has printed until it ended.
@@ -50,15 +57,15 @@ struct Output {
     stderr: Vec<u8>,
 }
 
-/// Runs a credential plugin. When what it gave has expired, the server says so and it is run again.
-pub(super) fn run(config: &Config, exec: &ExecConfig, limits: &Limits) -> Result<Login, String> {
+/// Runs a credential plugin.
+pub(super) fn run(exec: &ExecConfig, limits: &Limits) -> Result<Credentials, String> {
     let name = exec.command.as_deref().ok_or("the exec plugin has no command")?;
     let api = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
     let mut spec = json!({"interactive": false});
     if exec.provide_cluster_info
         && let Some(spec) = spec.as_object_mut()
     {
-        spec.insert("cluster".to_owned(), json!({"server": config.cluster_url.to_string()}));
+        spec.insert("cluster".to_owned(), json!(exec.cluster));
     }
     let mut command = Command::new(name);
     command.args(exec.args.iter().flatten());
@@ -77,11 +84,11 @@ pub(super) fn run(config: &Config, exec: &ExecConfig, limits: &Limits) -> Result
     let answer: Answer = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("the credential plugin {name} did not print an ExecCredential: {error}"))?;
     let status = answer.status.ok_or_else(|| format!("the credential plugin {name} gave no credentials"))?;
-    let identity = match (&status.client_certificate_data, &status.client_key_data) {
-        (Some(certificate), Some(key)) => Some(pair(certificate.as_bytes(), key.as_bytes())?),
-        _ => None,
-    };
-    Ok(Login { bearer: status.token.map(Bearer::Token).unwrap_or_default(), identity })
+    Ok(Credentials {
+        token: status.token,
+        identity: status.client_certificate_data.zip(status.client_key_data),
+        expires: status.expiration_timestamp,
+    })
 }
 
 /// Runs a program in a process group of its own, which is killed if the program does not end in its time.

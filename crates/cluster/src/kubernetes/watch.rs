@@ -3,13 +3,17 @@
 //! ```text
 //!            ┌── streamed list (one request, goes on as the watch) ──┐
 //!  no version┤                                                       ├──► watch ──► ended: watch again from the last
-//!            └── pages of 500, where the server has no such lists ───┘      │       version seen (event or bookmark)
+//!            └── list, in pages of 500 where it is not from a cache ─┘      │       version seen (event or bookmark)
 //!                        ▲                                                  │
 //!                        └── version too old, version gone back, silence, or resuming failed three times ──┘
 //! ```
 //!
 //! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
 //! holds less than it could, and an object that was deleted while nobody was looking goes with the next list.
+//!
+//! A list that is not streamed is asked for as any version will do (`resourceVersion=0`), which a server answers from its
+//! memory: thousands of agents that list at once would be too much for the store behind it. Such a list may be older than
+//! what is known already. Then, and when a list in pages grew too old on the way, the most recent one is asked for.
 //!
 //! A server whose store was restored from a backup takes a version of later times without a word, and sends nothing: no
 //! event, no bookmark. So a silent watch is not resumed, but begins with a list.
@@ -24,8 +28,9 @@ use tokio::time::sleep;
 
 use super::answer::{self, Event, Head, Item, Page};
 use super::backoff::{Backoff, Class, random};
+use super::items::Items;
 use super::journal::Journal;
-use super::lines::{Lines, Next, whole};
+use super::lines::{Lines, Next};
 use super::link::Link;
 use super::presence::Presence;
 use super::trouble::Trouble;
@@ -61,6 +66,10 @@ struct Place {
     version: Option<String>,
     /// Failures in a row that the request itself may be the reason for, since anything was heard.
     failures: u32,
+    /// While there is no version to go on from: the last one, which a list must not be older than.
+    last: Option<String>,
+    /// The next list must be the most recent one, whatever that costs the server.
+    most_recent: bool,
 }
 
 impl Watch<'_> {
@@ -83,7 +92,7 @@ impl Watch<'_> {
             }
             let class = trouble.class();
             if class == Class::Stale || place.failures >= PATIENCE {
-                place.version = None;
+                place.forget();
             }
             let wait = backoff.next(Instant::now(), class, trouble.retry_after());
             self.say(&trouble, wait);
@@ -188,7 +197,7 @@ impl Watch<'_> {
                 Event::Bookmark { version, complete } => {
                     if let Some(told) = told.take_if(|_| complete) {
                         self.complete(&told, true);
-                        *place = Place { version, failures: 0 };
+                        *place = Place { version, ..Place::default() };
                     }
                 }
             }
@@ -216,15 +225,20 @@ impl Watch<'_> {
 
     /// Lists until there is an object that counts. Whatever else there is makes no difference.
     async fn look(&self) -> Result<(), Trouble> {
+        let limit = self.presence.map_or(PAGE, Presence::enough);
         let (mut told, mut next) = (HashSet::new(), String::new());
         loop {
-            let page = self.page(self.presence.map_or(PAGE, Presence::enough), &next).await?;
-            for item in page.items {
-                let counts = item.head.key.as_ref().is_some_and(|key| self.counts(key));
-                if told.is_empty() && counts {
-                    self.apply(item, Some(&mut told));
+            let mut items = self.items(limit, &next, false).await?;
+            while let Some(item) = items.next(self.link.pace.answer).await? {
+                // The rest is read, so that the connection serves again.
+                if told.is_empty() {
+                    let item = answer::list_item(self.resource, &item)?;
+                    if item.head.key.as_ref().is_some_and(|key| self.counts(key)) {
+                        self.apply(item, Some(&mut told));
+                    }
                 }
             }
+            let page = answer::page(self.resource, &items.into_rest())?;
             self.watched.hear();
             if page.next.is_empty() || !told.is_empty() {
                 self.complete(&told, false);
@@ -246,33 +260,65 @@ impl Watch<'_> {
         }
     }
 
-    async fn page(&self, limit: usize, next: &str) -> Result<Page, Trouble> {
+    /// Asks for a list, or for its page after the token `next`. A server that answers from its cache ignores `limit`.
+    async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, Trouble> {
         let mut path = format!("{}?limit={limit}", self.resource.path());
         if !next.is_empty() {
             path.push_str(&format!("&continue={}", encoded(next)));
+        } else if !most_recent {
+            path.push_str("&resourceVersion=0");
         }
-        let body = self.link.get(&path, self.resource.accept_list()).await?.into_body();
-        answer::page(self.resource, &whole(body, self.link.pace.answer).await?)
+        Ok(Items::new(self.link.get(&path, self.resource.accept_list()).await?.into_body()))
     }
 
-    /// A list in pages.
+    /// A list, at once or in pages.
     async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
         let (mut told, mut next) = (HashSet::new(), String::new());
         loop {
-            let page = self.page(PAGE, &next).await?;
-            for item in page.items {
-                self.apply(item, Some(&mut told));
-            }
+            let page = match self.page(&next, place, &mut told).await {
+                Ok(Some(page)) => page,
+                Ok(None) => {
+                    tracing::debug!(kind = self.resource.kind.name(), "a list is older than what is known");
+                    place.most_recent = true;
+                    told.clear();
+                    continue;
+                }
+                Err(trouble) => {
+                    // Pages of a cached list are of the version that it had, which may be old from the beginning.
+                    place.most_recent |= !next.is_empty() && matches!(trouble, Trouble::Gone(_));
+                    return Err(trouble);
+                }
+            };
             self.watched.hear();
             if page.next.is_empty() {
                 self.complete(&told, false);
-                *place = Place { version: Some(page.version), failures: 0 };
+                *place = Place { version: Some(page.version), ..Place::default() };
                 return Ok(());
             }
             next = page.next;
-            // A page is some milliseconds of work: the other watches get their turn.
-            tokio::task::yield_now().await;
         }
+    }
+
+    /// A page of a list, put into the cache. None if it is older than what is known, and the first one.
+    async fn page(&self, next: &str, place: &Place, told: &mut HashSet<ObjectKey>) -> Result<Option<Page>, Trouble> {
+        let is_older = |page: &Page| next.is_empty() && !place.most_recent && place.is_after(&page.version);
+        let mut items = self.items(PAGE, next, place.most_recent).await?;
+        let mut read: usize = 0;
+        while let Some(item) = items.next(self.link.pace.answer).await? {
+            // Servers name the version before the items: an old one ends the reading before it does harm.
+            if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
+                return Ok(None);
+            }
+            self.apply(answer::list_item(self.resource, &item)?, Some(told));
+            read += 1;
+            if read.is_multiple_of(PAGE) {
+                // So many are some milliseconds of work: the other watches get their turn.
+                self.watched.hear();
+                tokio::task::yield_now().await;
+            }
+        }
+        let page = answer::page(self.resource, &items.into_rest())?;
+        Ok((!is_older(&page)).then_some(page))
     }
 
     fn well(&self) {
@@ -333,6 +379,16 @@ impl Watch<'_> {
 }
 
 impl Place {
+    /// Makes the next attempt begin with a list.
+    fn forget(&mut self) {
+        self.last = self.version.take().or_else(|| self.last.take());
+    }
+
+    /// True if `version` is older than the last one.
+    fn is_after(&self, version: &str) -> bool {
+        self.last.as_deref().is_some_and(|last| compare(version, last) == Some(Ordering::Less))
+    }
+
     /// Goes on to a version that an event or a bookmark carries. A version that goes back is trouble.
     fn advance(&mut self, to: Option<&str>) -> Result<(), Trouble> {
         self.failures = 0;
@@ -378,10 +434,14 @@ mod tests {
         assert_eq!(compare("184467440737095516160", "184467440737095516159"), Some(Ordering::Greater));
         assert_eq!(compare("12", "12"), Some(Ordering::Equal));
         assert_eq!((compare("a", "12"), compare("", "1")), (None, None));
-        let mut place = Place { version: Some("12".to_owned()), failures: 2 };
+        let mut place = Place { version: Some("12".to_owned()), failures: 2, ..Place::default() };
         assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
         assert_eq!(place.advance(Some("13")), Ok(()));
         assert!(matches!(place.advance(Some("11")), Err(Trouble::Rewound { .. })));
+        place.forget();
+        place.forget();
+        assert!(place.version.is_none() && place.is_after("12"));
+        assert!(!place.is_after("13") && !place.is_after("other") && !Place::default().is_after("1"));
     }
 
     /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.

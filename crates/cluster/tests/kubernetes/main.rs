@@ -11,6 +11,8 @@
 mod fake;
 mod faults;
 mod kube_api;
+mod lists;
+mod login;
 mod policies;
 mod recovery;
 mod watch;

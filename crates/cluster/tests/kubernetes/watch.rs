@@ -11,7 +11,7 @@ use crate::kube_api::agent::{Agent, pace};
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Streaming};
 
-fn many(count: usize) -> Vec<Value> {
+pub(crate) fn many(count: usize) -> Vec<Value> {
     let ip = |at: usize| format!("10.244.{}.{}", at / 250, at % 250 + 1);
     (0..count).map(|at| pod("default", &format!("web-{at:05}"), &ip(at))).collect()
 }
@@ -36,28 +36,6 @@ fn one_request_for_each_kind() {
     assert_eq!(agent.pods().lists(), [("streamed", 1), ("paged", 0)]);
 }
 
-/// A server without streamed lists says so once; then lists come in pages, and watches go on from the list's version.
-#[test]
-fn pages_where_lists_are_not_streamed() {
-    let api = Api::start();
-    api.set_streaming(Streaming::Refused);
-    api.put_all(many(1234));
-    let agent = Agent::synced(&api);
-    assert_eq!(api.seen(|seen| seen.kind == "Pod" && !seen.watch).len(), 3, "1,234 pods are three pages");
-    let refused = api.seen(|seen| seen.streaming).len();
-    assert!((1..=RESOURCES.len()).contains(&refused), "{refused}");
-    let version = api.version().to_string();
-    assert_eq!(api.seen(|seen| seen.kind == "Pod" && seen.watch && !seen.streaming)[0].version, Some(version));
-    // It is remembered: not even a new list asks again.
-    api.compact();
-    api.put(pod("default", "late", "10.1.0.1"));
-    agent.converges(&api, "a pod is made");
-    api.end_watches(None, Ending::Error(410));
-    agent.until("new lists", || agent.status.watched().iter().all(|watched| watched.lists()[1].1 == 2));
-    agent.converges(&api, "lists in pages after 410");
-    assert_eq!(api.seen(|seen| seen.streaming).len(), refused);
-}
-
 /// A server that takes a streamed list for a watch, without a word, is found out by the end that does not come, or by
 /// the bookmark of a watch: once, and for all kinds.
 #[test]
@@ -74,22 +52,6 @@ fn pages_where_streaming_is_ignored() {
     other.converges(&api, "bookmarks of a watch");
     assert_eq!(other.pods().lists(), [("streamed", 0), ("paged", 1)]);
     assert!(api.seen(|seen| seen.streaming).len() <= 2 * RESOURCES.len());
-}
-
-/// A continue token that has become too old starts the list anew.
-#[test]
-fn a_list_that_takes_too_long_begins_anew() {
-    let api = Api::start();
-    api.set_streaming(Streaming::Refused);
-    api.put_all(many(700));
-    api.plan(Some("Pod"), Some(false), crate::kube_api::Fault::Late(Duration::ZERO), 1);
-    api.plan(Some("Pod"), Some(false), crate::kube_api::Fault::Late(Duration::from_millis(400)), 1);
-    let agent = Agent::start(api.kubeconfig(None), pace());
-    agent.until("the second page is asked for", || !api.seen(|seen| seen.page).is_empty());
-    api.put(pod("default", "late", "10.1.0.1"));
-    api.compact();
-    agent.converges(&api, "the second page is too old");
-    assert_eq!(agent.pods().restarts(Reason::Gone), 1);
 }
 
 /// Bookmarks carry a quiet kind over a compaction: its watch goes on, and nothing is listed again.
@@ -220,18 +182,4 @@ fn the_role_is_what_is_watched() {
     assert_eq!(documents[2]["roleRef"]["name"], name(&documents[1]).0);
     let subject = &documents[2]["subjects"][0];
     assert_eq!((subject["name"].clone(), subject["namespace"].clone()), name(&documents[0]));
-}
-
-/// Twenty thousand pods are listed in pages without a pause that anybody would notice.
-#[test]
-fn a_large_cluster_is_listed() {
-    let api = Api::start();
-    api.set_streaming(Streaming::Refused);
-    api.put_all(many(20_000));
-    let began = Instant::now();
-    let agent = Agent::start(api.kubeconfig(None), pace());
-    agent.until("synced", || agent.status.synced());
-    println!("20,000 pods in pages: {:.1} s", began.elapsed().as_secs_f64());
-    assert_eq!(agent.cache.counts().pods, 20_000);
-    assert_eq!(api.seen(|seen| seen.kind == "Pod" && !seen.watch).len(), 40);
 }

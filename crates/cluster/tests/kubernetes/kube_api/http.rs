@@ -64,13 +64,18 @@ impl Write for Stream {
 pub struct Asked {
     pub path: String,
     pub query: BTreeMap<String, String>,
-    pub token: Option<String>,
+    /// The `Authorization` header.
+    pub credentials: Option<String>,
     pub accept: String,
     /// The ETag that is known.
     pub known: Option<String>,
 }
 
 impl Asked {
+    pub fn token(&self) -> Option<&str> {
+        self.credentials.as_deref()?.strip_prefix("Bearer ")
+    }
+
     pub fn get(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(String::as_str)
     }
@@ -92,7 +97,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         return None;
     }
     let target = line.split(' ').nth(1)?.to_owned();
-    let (mut token, mut accept, mut known) = (None, String::new(), None);
+    let (mut credentials, mut accept, mut known) = (None, String::new(), None);
     loop {
         line.clear();
         from.read_line(&mut line).ok()?;
@@ -102,7 +107,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         }
         let Some((name, value)) = header.split_once(':') else { continue };
         match name.to_ascii_lowercase().as_str() {
-            "authorization" => token = value.trim().strip_prefix("Bearer ").map(str::to_owned),
+            "authorization" => credentials = Some(value.trim().to_owned()),
             "accept" => value.trim().clone_into(&mut accept),
             "if-none-match" => known = Some(value.trim().to_owned()),
             _ => {}
@@ -111,7 +116,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
-    Some(Asked { path: path.to_owned(), query, token, accept, known })
+    Some(Asked { path: path.to_owned(), query, credentials, accept, known })
 }
 
 fn decoded(text: &str) -> String {

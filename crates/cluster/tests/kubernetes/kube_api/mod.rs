@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod crds;
 mod http;
+pub mod proxy;
 mod serve;
 pub mod store;
 mod tls;
@@ -79,6 +80,17 @@ pub enum Streaming {
     Ignored,
 }
 
+/// What answers a list of which any version will do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// The watch cache, which knows no pages.
+    Cached,
+    /// A watch cache that lags behind.
+    CachedAt(u64),
+    /// The store: without a watch cache, as behind some aggregated servers.
+    Stored,
+}
+
 /// One request as it came.
 #[derive(Clone, Debug)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a thing that a test asks for")]
@@ -92,6 +104,8 @@ pub struct Seen {
     pub limit: Option<u64>,
     pub version: Option<String>,
     pub page: bool,
+    /// The `Authorization` header.
+    pub credentials: Option<String>,
     pub timeout: Option<u64>,
     pub status: u16,
     pub at: Instant,
@@ -112,6 +126,7 @@ struct State {
     /// Counts the commands to end watches; the last one.
     endings: (u64, Option<&'static str>, Ending),
     streaming: Streaming,
+    lists: Lists,
     bookmark_every: Duration,
     /// Tokens that are accepted; none: no authentication.
     tokens: Vec<String>,
@@ -149,12 +164,17 @@ impl Api {
     }
 
     pub fn start_tls() -> Self {
-        Self::start_on("127.0.0.1:0", Some((tls::identity(false), tls::identity(false))))
+        Self::start_on("127.0.0.1:0", Some((tls::identity("127.0.0.1", false), tls::identity("127.0.0.1", false))))
+    }
+
+    /// A server whose certificate has this name instead of its address.
+    pub fn start_named(name: &str) -> Self {
+        Self::start_on("127.0.0.1:0", Some((tls::identity(name, false), tls::identity(name, false))))
     }
 
     /// A server that lets nobody in without a certificate.
     pub fn start_mutual() -> Self {
-        Self::start_on("127.0.0.1:0", Some((tls::identity(true), tls::identity(true))))
+        Self::start_on("127.0.0.1:0", Some((tls::identity("127.0.0.1", true), tls::identity("127.0.0.1", true))))
     }
 
     /// Writes a client's certificate and key beside the kubeconfig, as it names them; `good`: by the right authority.
@@ -174,6 +194,7 @@ impl Api {
             seen: Vec::new(),
             endings: (0, None, Ending::InOrder),
             streaming: Streaming::Offered,
+            lists: Lists::Cached,
             // As the real one does.
             bookmark_every: Duration::from_mins(1),
             tokens: Vec::new(),
@@ -232,6 +253,27 @@ impl Api {
 
     pub fn write_token(&self, token: &str) {
         std::fs::write(self.scratch.path().join("token"), token).unwrap();
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Certificate and key of a client that the server lets in, in PEM.
+    pub fn client(&self) -> (String, String) {
+        self.shared.identities.as_ref().unwrap().0.client.clone()
+    }
+
+    /// Writes a kubeconfig as [`Api::kubeconfig`] does, with these words in the place of others.
+    pub fn kubeconfig_with(&self, changes: &[(&str, &str)]) -> PathBuf {
+        let mut text = std::fs::read_to_string(self.kubeconfig(None)).unwrap();
+        for (from, to) in changes {
+            assert!(text.contains(from), "{from:?} is not in {text}");
+            text = text.replace(from, to);
+        }
+        let path = self.scratch.path().join("changed");
+        std::fs::write(&path, text).unwrap();
+        path
     }
 
     /// A place for a test's own files.
@@ -319,6 +361,11 @@ impl Api {
     /// Whether streamed lists are offered.
     pub fn set_streaming(&self, streaming: Streaming) {
         self.change(|state| state.streaming = streaming);
+    }
+
+    /// What answers lists of any version.
+    pub fn set_lists(&self, lists: Lists) {
+        self.change(|state| state.lists = lists);
     }
 
     pub fn set_bookmarks(&self, every: Duration) {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::crds;
 use super::http::{self, Asked, Stream};
 use super::store::{Id, KINDS};
-use super::{Ending, Fault, Handshake, Seen, Shared, Streaming};
+use super::{Ending, Fault, Handshake, Lists, Seen, Shared, Streaming};
 
 pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for socket in listener.incoming().map_while(Result::ok) {
@@ -98,6 +98,7 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             limit: asked.get("limit").and_then(|text| text.parse().ok()),
             version: asked.get("resourceVersion").map(str::to_owned),
             page: asked.get("continue").is_some(),
+            credentials: asked.credentials.clone(),
             timeout: asked.get("timeoutSeconds").and_then(|text| text.parse().ok()),
             status: 0,
             at: Instant::now(),
@@ -146,7 +147,8 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
 /// Whether the token is good, and whether the role does not cover this.
 pub fn admitted(asked: &Asked, role: &str, shared: &Shared) -> (bool, bool) {
     let state = shared.state();
-    let known = state.tokens.is_empty() || asked.token.as_ref().is_some_and(|token| state.tokens.contains(token));
+    let known =
+        state.tokens.is_empty() || asked.token().is_some_and(|token| state.tokens.iter().any(|good| good == token));
     let starting = state.starting_until.is_some_and(|until| Instant::now() < until);
     (known, starting || state.forbidden.contains(&role))
 }
@@ -185,12 +187,20 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
         drop(state);
         return too_large(to, wanted, newest);
     }
-    let version = token.as_ref().map_or(newest, |(version, _)| *version);
+    // Any version will do: that is what the cache has, all of it at once.
+    let cached = token.is_none() && asked.get("resourceVersion") == Some("0");
+    let (version, paged) = match (&token, state.lists) {
+        (Some((version, _)), _) => (*version, true),
+        (None, Lists::Cached) if cached => (newest, false),
+        (None, Lists::CachedAt(version)) if cached => (version, false),
+        (None, _) => (newest, true),
+    };
     let objects = state.store.at(kind, version);
     drop(state);
     let from = token.map_or(0, |(_, last)| objects.partition_point(|(id, _)| *id <= last));
     let rest = &objects[from..];
-    let limit = asked.get("limit").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let limit = asked.get("limit").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0);
+    let limit = limit.filter(|_| paged).unwrap_or(usize::MAX);
     let page = &rest[..limit.min(rest.len())];
     let mut metadata = json!({"resourceVersion": version.to_string()});
     if page.len() < rest.len() {
@@ -211,8 +221,10 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
             item
         })
         .collect();
-    let body = json!({"kind": format!("{kind}List"), "apiVersion": "v1", "metadata": metadata, "items": items});
-    http::answer(to, 200, "", body.to_string().as_bytes())?;
+    // In the real one's order: what the list says of itself comes first.
+    let (metadata, items) = (metadata.to_string(), json!(items).to_string());
+    let body = format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":{items}}}"#);
+    http::answer(to, 200, "", body.as_bytes())?;
     Ok(200)
 }
 

@@ -17,15 +17,15 @@ pub struct Identity {
     pub client: (String, String),
 }
 
-/// `mutual`: nobody comes in without a certificate.
-pub fn identity(mutual: bool) -> Identity {
+/// `name`: the server's, or its address. `mutual`: nobody comes in without a certificate.
+pub fn identity(name: &str, mutual: bool) -> Identity {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let authority = params.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(params, key);
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let params = CertificateParams::new([name.to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &issuer).unwrap().pem();
     let client_key = KeyPair::generate().unwrap();
     let client = CertificateParams::new([]).unwrap().signed_by(&client_key, &issuer).unwrap().pem();
