@@ -58,6 +58,17 @@ impl Items {
     }
 }
 
+/// Which part of a list is being looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Place {
+    /// The list's own fields.
+    #[default]
+    Rest,
+    /// Within the brackets of the items, before an item or behind one.
+    Between,
+    Item,
+}
+
 /// Cuts the items out of a list. Checks no more of JSON's grammar than it must: items and rest are parsed later.
 #[derive(Debug, Default)]
 struct Cutter {
@@ -68,9 +79,7 @@ struct Cutter {
     /// Braces and brackets that are open.
     depth: usize,
     in_string: bool,
-    /// Within the brackets of the items.
-    in_items: bool,
-    in_item: bool,
+    place: Place,
     /// Where the last string of the list's own fields begins and ends in the buffer.
     string: (usize, usize),
     /// That string is the field `items`, and its value comes next.
@@ -87,19 +96,22 @@ impl Cutter {
             }
             let Some(&byte) = self.buffer.get(self.at) else { break };
             // Before a scalar item's comma or bracket, which is not its own.
-            if self.in_item && self.depth == 2 && matches!(byte, b',' | b']' | b' ' | b'\t' | b'\r' | b'\n') {
+            if self.place == Place::Item
+                && self.depth == 2
+                && matches!(byte, b',' | b']' | b' ' | b'\t' | b'\r' | b'\n')
+            {
                 return Ok(Some(self.cut()));
             }
             self.at += 1;
-            if self.in_items && !self.in_item {
+            if self.place == Place::Between {
                 match byte {
-                    b']' => self.in_items = false,
+                    b']' => self.place = Place::Rest,
                     b',' | b' ' | b'\t' | b'\r' | b'\n' => {
                         self.buffer.advance(self.at);
                         self.at = 0;
                         continue;
                     }
-                    _ => self.in_item = true,
+                    _ => self.place = Place::Item,
                 }
             }
             match byte {
@@ -112,7 +124,7 @@ impl Cutter {
                 }
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
-                    if self.in_item && self.depth == 2 {
+                    if self.place == Place::Item && self.depth == 2 {
                         return Ok(Some(self.cut()));
                     }
                 }
@@ -124,10 +136,11 @@ impl Cutter {
                 _ => {}
             }
         }
-        let (held, most) =
-            if self.in_item { (self.buffer.len(), LONGEST_OBJECT) } else { (self.rest_len(), LONGEST_REST) };
+        let (held, most, what) = match self.place {
+            Place::Item => (self.buffer.len(), LONGEST_OBJECT, "an item of a list"),
+            Place::Rest | Place::Between => (self.rest_len(), LONGEST_REST, "a list without its items"),
+        };
         if held > most {
-            let what = if self.in_item { "an item of a list" } else { "a list without its items" };
             return Err(Trouble::Garbage(format!("{what} is longer than {most} bytes")));
         }
         Ok(None)
@@ -167,12 +180,12 @@ impl Cutter {
     /// Goes into the items: what came before them belongs to the rest.
     fn enter(&mut self) {
         self.rest.extend_from_slice(&self.buffer.split_to(self.at));
-        (self.at, self.in_items, self.is_next) = (0, true, false);
+        (self.at, self.place, self.is_next) = (0, Place::Between, false);
     }
 
     fn cut(&mut self) -> Bytes {
         let item = self.buffer.split_to(self.at).freeze();
-        (self.at, self.in_item) = (0, false);
+        (self.at, self.place) = (0, Place::Between);
         item
     }
 }

@@ -117,7 +117,7 @@ fn take(user: &mut AuthInfo, credentials: Credentials) -> Result<Renewal, String
         tracing::warn!("the credential plugin gave credentials that expired at {expires}, by this node's clock");
         return Ok(Renewal::Never);
     }
-    Ok(Renewal::At(Instant::now() + (left - AHEAD.min(left / 2)).max(SHORTEST)))
+    Ok(Renewal::At(Instant::now() + left.saturating_sub(AHEAD.min(left / 2)).max(SHORTEST)))
 }
 
 #[cfg(test)]

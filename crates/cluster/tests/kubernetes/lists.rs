@@ -18,14 +18,14 @@ fn paging(lists: Lists, pods: usize) -> Api {
     api
 }
 
-/// The versions that lists of pods asked for, in order; none for the most recent. Pages that follow are left out.
-fn asked_versions(api: &Api) -> Vec<Option<String>> {
-    let lists = api.seen(|seen| seen.kind == "Pod" && !seen.watch && !seen.page);
-    lists.into_iter().map(|seen| seen.version).collect()
-}
+/// What a list may ask for: any version, or the most recent one.
+const ANY: &str = "0";
+const RECENT: &str = "";
 
-fn any() -> Option<String> {
-    Some("0".to_owned())
+/// The versions that lists of pods asked for, in order. Pages that follow are left out.
+fn asked_versions(api: &Api) -> Vec<String> {
+    let lists = api.seen(|seen| seen.kind == "Pod" && !seen.watch && !seen.page);
+    lists.into_iter().map(|seen| seen.version.unwrap_or_default()).collect()
 }
 
 /// A server without streamed lists says so once; then lists are asked for of which any version will do: one answer from
@@ -40,7 +40,7 @@ fn lists_where_they_are_not_streamed() {
         assert!(pods.iter().all(|seen| seen.limit == Some(500)));
         let first = api.seen(|seen| !seen.watch && !seen.page);
         assert_eq!(first.len(), RESOURCES.len());
-        assert!(first.iter().all(|seen| seen.version == any()), "{first:?}");
+        assert!(first.iter().all(|seen| seen.version.as_deref() == Some(ANY)), "{first:?}");
         assert!(pods.iter().filter(|seen| seen.page).all(|seen| seen.version.is_none()), "{pods:?}");
         let refused = api.seen(|seen| seen.streaming).len();
         assert!((1..=RESOURCES.len()).contains(&refused), "{refused}");
@@ -55,7 +55,7 @@ fn lists_where_they_are_not_streamed() {
         agent.until("new lists", || agent.status.watched().iter().all(|watched| watched.lists()[1].1 == 2));
         agent.converges(&api, "lists after 410");
         assert_eq!(api.seen(|seen| seen.streaming).len(), refused);
-        assert_eq!(asked_versions(&api), [any(), any()]);
+        assert_eq!(asked_versions(&api), [ANY, ANY]);
     }
 }
 
@@ -71,12 +71,12 @@ fn a_list_that_takes_too_long_begins_anew() {
     api.compact();
     agent.converges(&api, "the second page is too old");
     assert_eq!(agent.pods().restarts(Reason::Gone), 1);
-    assert_eq!(asked_versions(&api), [any(), None]);
+    assert_eq!(asked_versions(&api), [ANY, RECENT]);
     // The next list is like the first one again.
     agent.until("watches", || api.open_watches() == RESOURCES.len());
     api.end_watches(Some("Pod"), Ending::Error(410));
     agent.until("a new list", || agent.pods().lists()[1].1 == 2);
-    assert_eq!(asked_versions(&api), [any(), None, any()]);
+    assert_eq!(asked_versions(&api), [ANY, RECENT, ANY]);
 }
 
 /// A cache that lags behind has a list that is older than what is known. Nothing of it is used: the most recent list is
@@ -100,14 +100,14 @@ fn a_cached_list_may_be_old() {
         agent.until("a watch", || api.open_watches() == RESOURCES.len());
         agent.converges(&api, &format!("{ending:?}, with a cache that is behind"));
     }
-    assert_eq!(asked_versions(&api), [any(), any(), None, any(), None]);
+    assert_eq!(asked_versions(&api), [ANY, ANY, RECENT, ANY, RECENT]);
     assert_eq!((agent.pods().restarts(Reason::Gone), agent.pods().restarts(Reason::Rewound)), (1, 1));
     assert_eq!(agent.status.complaint(), "");
     // A cache that has caught up is good again.
     api.set_lists(Lists::Cached);
     api.end_watches(Some("Pod"), Ending::Error(410));
     agent.until("a new list", || agent.pods().lists()[1].1 == 4);
-    assert_eq!(asked_versions(&api).last(), Some(&any()));
+    assert_eq!(asked_versions(&api).last().unwrap(), ANY);
 }
 
 /// A store that was restored has older versions for good: the most recent list says so, and is believed.
@@ -121,7 +121,7 @@ fn a_restored_store_without_streamed_lists() {
     api.rewind(5);
     agent.converges(&api, "a server whose history was set back");
     assert!(agent.pods().restarts(Reason::Quiet) >= 1);
-    assert_eq!(asked_versions(&api)[..3], [any(), any(), None]);
+    assert_eq!(asked_versions(&api)[..3], [ANY, ANY, RECENT]);
     api.put(pod("default", "late", "10.99.9.9"));
     agent.converges(&api, "and the next change");
 }
