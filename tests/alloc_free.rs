@@ -17,7 +17,7 @@ use counting_allocator::allocations;
 use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Life, Reader, ReaderState, Translations, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
-use webb_decode::nat::{Change, Connection, Translation};
+use webb_decode::nat::{Connection, NatUpdate, Translation};
 use webb_flow::abi::{Record, VERSION, flag, kind};
 use webb_flow::clock::Clock;
 use webb_flow::fault::{Components, State};
@@ -135,7 +135,7 @@ fn a_million_records_allocate_nothing() {
     let lanes = Arc::new(Lanes::new(lanes));
     lanes.want_verdicts(true);
     let (told, changes) = crossbeam_channel::bounded(1);
-    told.send(Change::Add(translation())).unwrap();
+    told.send(NatUpdate::Add(translation())).unwrap();
     let counters = Arc::new(Counters::default());
     let (_post, commands) = Commands::new(waker.clone());
     let asked = Arc::new(AtomicU64::new(0));

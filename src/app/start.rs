@@ -37,7 +37,7 @@ use crate::actors::sweeper::Swept;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
-use crate::http::{Admin, Beliefs, Reloads, Scrape, admin_routes, belief_routes, metrics_routes};
+use crate::http::{Admin, Explain, Reloads, Scrape, admin_routes, explain_routes, metrics_routes};
 use crate::logging::LogControl;
 use crate::pipeline::{
     Command, Commands, Counters, Lanes, MOST_QUESTIONS, Reader, ReaderState, SnapshotCollector, Translations,
@@ -220,8 +220,8 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         stopping: AtomicBool::new(false),
         version: metrics::version(),
     });
-    let beliefs = Arc::new(Beliefs { cache: Arc::clone(names.cache()), index });
-    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, beliefs));
+    let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
+    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain));
 
     names.first_look().await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
@@ -387,7 +387,7 @@ fn serve(
     (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
     admin_listener: TcpListener,
     scrape: &Arc<Scrape>,
-    (admin, beliefs): (&Arc<Admin>, Arc<Beliefs>),
+    (admin, explain): (&Arc<Admin>, Arc<Explain>),
 ) -> [Addr<HttpActor>; 2] {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
     let start = |name: &str, listener, tls, routes: Routes| {
@@ -403,7 +403,7 @@ fn serve(
             None,
             Arc::new(move |config| {
                 admin_routes(config, &admin);
-                belief_routes(config, &beliefs);
+                explain_routes(config, &explain);
             }),
         ),
     ]

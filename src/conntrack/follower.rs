@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender};
 use rustix::event::Timespec;
-use webb_decode::nat::{Change, Connection, Translation};
+use webb_decode::nat::{Connection, NatUpdate, Translation};
 
 use super::counters::Counters;
 use super::error::ConntrackError;
@@ -41,10 +41,10 @@ const MIN_DUMP_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Follower {
     /// Where changes go; it may make the follower wait.
-    pub changes: Sender<Change>,
-    /// Packets whose role in their conversation is asked for; each is answered by [`Change::Answer`], in this order.
+    pub changes: Sender<NatUpdate>,
+    /// Packets whose role in their conversation is asked for; each is answered by [`NatUpdate::Answer`], in this order.
     pub questions: Receiver<Connection>,
-    /// Wakes the follower to send [`Change::UpToDate`] and to answer questions.
+    /// Wakes the follower to send [`NatUpdate::Flushed`] and to answer questions.
     pub waker: Waker,
     /// Set while all is known.
     pub followed: Arc<AtomicBool>,
@@ -84,7 +84,7 @@ impl Follower {
 
     /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the kernel drops meanwhile is
     /// read again later.
-    fn pass(&self, mut change: Change, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
+    fn pass(&self, mut change: NatUpdate, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
         while let Err(error) = self.changes.send_timeout(change, SEND_TIMEOUT) {
             match error {
                 SendTimeoutError::Timeout(again) if alive() => change = again,
@@ -126,12 +126,12 @@ impl Following<'_> {
         for asked in follower.questions.try_iter().take(MAX_QUESTIONS_PER_TURN) {
             let conversation = self.query.ask(&asked)?;
             follower.counters.questions.fetch_add(1, Relaxed);
-            follower.pass(Change::Answer(asked, conversation), alive)?;
+            follower.pass(NatUpdate::Answer(asked, conversation), alive)?;
         }
         if !follower.questions.is_empty() {
             follower.waker.wake();
         }
-        follower.pass(Change::UpToDate, alive)
+        follower.pass(NatUpdate::Flushed, alive)
     }
 
     /// Passes on what the next datagram says; false if there is none.
@@ -145,8 +145,8 @@ impl Following<'_> {
                 for message in messages(bytes) {
                     follower.note(&message);
                     match message {
-                        Message::New(Some(told)) => follower.tell(Change::Add, told, alive)?,
-                        Message::Gone(Some(told)) => follower.tell(Change::Remove, told, alive)?,
+                        Message::New(Some(told)) => follower.tell(NatUpdate::Add, told, alive)?,
+                        Message::Gone(Some(told)) => follower.tell(NatUpdate::Remove, told, alive)?,
                         Message::Overrun => overrun = true,
                         _ => {}
                     }
@@ -167,16 +167,16 @@ impl Following<'_> {
 
     fn read_all(&mut self, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
         let follower = self.follower;
-        follower.pass(Change::Begin, alive)?;
+        follower.pass(NatUpdate::BeginDump, alive)?;
         dump(|message| match message {
-            Message::New(Some(told)) => follower.tell(Change::Add, told, alive),
+            Message::New(Some(told)) => follower.tell(NatUpdate::Add, told, alive),
             Message::Malformed => {
                 follower.note(&message);
                 Ok(())
             }
             _ => Ok(()),
         })?;
-        follower.pass(Change::End, alive)?;
+        follower.pass(NatUpdate::EndDump, alive)?;
         follower.counters.dumps.fetch_add(1, Relaxed);
         follower.followed.store(true, Relaxed);
         let now = Instant::now();
@@ -188,7 +188,7 @@ impl Following<'_> {
 impl Follower {
     fn tell(
         &self,
-        change: fn(Translation) -> Change,
+        change: fn(Translation) -> NatUpdate,
         told: Translation,
         alive: &dyn Fn() -> bool,
     ) -> Result<(), ConntrackError> {

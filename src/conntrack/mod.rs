@@ -2,7 +2,7 @@
 //! what.
 //!
 //! ```text
-//! kernel ──events: new, destroy──► Follower ──Change──► bounded channel ──► the reader's table
+//! kernel ──events: new, destroy──► Follower ──NatUpdate──► bounded channel ──► the reader's table
 //!        ──dump: all there is────►     │
 //!                                      └ at the start, after an overrun, and every few minutes
 //! ```

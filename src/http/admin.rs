@@ -78,7 +78,7 @@ POST /actors/{name}/restart      restart one component
 pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
     config
         .app_data(web::Data::from(Arc::clone(admin)))
-        .route("/", web::get().to(|| async { [INDEX, super::beliefs::INDEX].concat() }))
+        .route("/", web::get().to(|| async { [INDEX, super::explain::INDEX].concat() }))
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(readyz))
         .route("/version", web::get().to(version))

@@ -1,14 +1,14 @@
 //! The HTTP endpoints of both listeners: `/metrics` for Prometheus, and the admin endpoints for operators.
 
 mod admin;
-mod beliefs;
 mod body;
+mod explain;
 mod gzip;
 mod metrics;
 mod scrape;
 mod snapshot;
 
 pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
-pub use beliefs::{Beliefs, routes as belief_routes};
+pub use explain::{Explain, routes as explain_routes};
 pub use metrics::routes as metrics_routes;
 pub use scrape::{LostEvents, Scrape};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use webb_decode::Why;
+use webb_decode::LookupReasons;
 use webb_decode::nat::{Connection, Peer};
 use webb_flow::Flow;
 
@@ -23,7 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 pub(super) struct Question {
     asked: Connection,
     pub(super) flow: Flow,
-    pub(super) why: Why,
+    pub(super) why: LookupReasons,
     pub(super) backend: Option<Peer>,
     /// The first packet the other way, if one came meanwhile.
     pub(super) reply: Option<Flow>,
@@ -52,7 +52,7 @@ impl Questions {
     pub(super) fn ask(
         &mut self,
         asked: Connection,
-        (flow, why, backend): (Flow, Why, Option<Peer>),
+        (flow, why, backend): (Flow, LookupReasons, Option<Peer>),
         now: Instant,
     ) -> Option<Flow> {
         let sent = self.waiting.len() < MOST_QUESTIONS && self.to.as_ref().is_some_and(|to| to.try_send(asked).is_ok());

@@ -180,7 +180,7 @@ impl Reader {
                             second.answered(&flow, room);
                         }
                     }
-                    Ok(Decoded::Ask(why)) => {
+                    Ok(Decoded::NeedsLookup(why)) => {
                         tally.looked_up.note(&flow);
                         tally.decoded += 1;
                         second.take(flow, why, room, now);

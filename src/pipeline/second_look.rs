@@ -13,10 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never};
-use webb_decode::Why;
+use webb_decode::LookupReasons;
 use webb_decode::drops::{Denial, opened_by_sender};
-use webb_decode::nat::{Change, Connection, Conversation, Peer, Table};
-use webb_decode::services::{NatLookup, look};
+use webb_decode::nat::{Connection, Conversation, NatUpdate, Peer, Table};
+use webb_decode::services::{NatLookup, lookup};
 use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
 use webb_flow::{Flow, L4, Reply};
@@ -50,7 +50,7 @@ const MAX_CHANGES_PER_TURN: usize = 8192;
 #[derive(Debug, Clone)]
 pub struct Translations {
     /// Translations that began and ended.
-    pub changes: Receiver<Change>,
+    pub changes: Receiver<NatUpdate>,
     /// Set while the follower runs: waiting is worth while only then.
     pub followed: Arc<AtomicBool>,
     /// Takes questions, if there is a follower to answer them.
@@ -71,7 +71,7 @@ impl Default for Translations {
 #[derive(Debug)]
 struct Waiting {
     flow: Flow,
-    why: Why,
+    why: LookupReasons,
     since: Instant,
 }
 
@@ -152,10 +152,10 @@ impl SecondLook {
                 break;
             }
             let Ok(change) = self.translations.changes.try_recv() else { break };
-            if change == Change::UpToDate {
+            if change == NatUpdate::Flushed {
                 self.known = self.asked.take();
             }
-            if let Change::Answer(asked, conversation) = change {
+            if let NatUpdate::Answer(asked, conversation) = change {
                 self.tracked(&asked, conversation, room);
             } else {
                 self.table.apply(change);
@@ -169,7 +169,7 @@ impl SecondLook {
         while room.flows.len() < BATCH
             && let Some((flow, why)) = self.unnamed.next(&room.index, self.now_ns, last)
         {
-            let why = Why { front: flow.source.any_front(flow.destination), ..why };
+            let why = LookupReasons { front: flow.source.any_front(flow.destination), ..why };
             self.take_named(flow, why, room, now);
         }
         for _ in 0..self.waiting.len() {
@@ -209,22 +209,22 @@ impl SecondLook {
     }
 
     fn again(&mut self, mut waiting: Waiting, room: &mut Batch, now: Instant) {
-        let look = look(&mut waiting.flow, &room.index, &self.table);
-        if look.may_come && !self.is_over(&waiting, now) {
+        let found = lookup(&mut waiting.flow, &room.index, &self.table);
+        if found.may_resolve_later && !self.is_over(&waiting, now) {
             self.waiting.push_back(waiting);
             return;
         }
-        match look.named {
+        match found.outcome {
             NatLookup::Resolved => self.tally.delayed += 1,
             NatLookup::Unresolved => self.tally.missed += 1,
             NatLookup::NotTranslated => {}
         }
-        self.finish(waiting.flow, waiting.why, look.backend, room, now);
+        self.finish(waiting.flow, waiting.why, found.backend, room, now);
     }
 
     /// Takes a second look at a flow and puts it into the batch, or has it wait.
     #[inline(never)]
-    pub(super) fn take(&mut self, flow: Flow, why: Why, room: &mut Batch, now: Instant) {
+    pub(super) fn take(&mut self, flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
         if !is_unnamed(&flow) {
             self.take_named(flow, why, room, now);
         } else if let Some(flow) = self.unnamed.hold(flow, why, self.now_ns) {
@@ -233,20 +233,20 @@ impl SecondLook {
     }
 
     /// As above, of a flow that does not wait for a name.
-    fn take_named(&mut self, mut flow: Flow, why: Why, room: &mut Batch, now: Instant) {
+    fn take_named(&mut self, mut flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
         let mut backend = None;
         if why.front {
-            let look = look(&mut flow, &room.index, &self.table);
-            if look.may_come && self.followed && self.waiting.len() < MAX_WAITING {
+            let found = lookup(&mut flow, &room.index, &self.table);
+            if found.may_resolve_later && self.followed && self.waiting.len() < MAX_WAITING {
                 self.waiting.push_back(Waiting { flow, why, since: now });
                 return;
             }
-            match look.named {
+            match found.outcome {
                 NatLookup::Resolved => self.tally.hit += 1,
                 NatLookup::Unresolved => self.tally.missed += 1,
                 NatLookup::NotTranslated => {}
             }
-            backend = look.backend;
+            backend = found.backend;
         }
         self.finish(flow, why, backend, room, now);
     }
@@ -272,9 +272,9 @@ impl SecondLook {
         verdict
     }
 
-    fn finish(&mut self, mut flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch, now: Instant) {
+    fn finish(&mut self, mut flow: Flow, why: LookupReasons, backend: Option<Peer>, room: &mut Batch, now: Instant) {
         if let Some(suspect) = why.suspect {
-            let denial = suspect.judge(&mut flow, &room.index);
+            let denial = suspect.evaluate(&mut flow, &room.index);
             if denial != Denial::IfOpening {
                 self.dropped(flow, denial == Denial::Denied, room);
             } else if !self.followed {
@@ -311,7 +311,14 @@ impl SecondLook {
     }
 
     /// A datagram that is the first here. Its own flow has been handed on; the verdict may wait.
-    fn opened_perhaps(&mut self, flow: Flow, why: Why, backend: Option<Peer>, room: &mut Batch, now: Instant) {
+    fn opened_perhaps(
+        &mut self,
+        flow: Flow,
+        why: LookupReasons,
+        backend: Option<Peer>,
+        room: &mut Batch,
+        now: Instant,
+    ) {
         if Verdicts::side(&flow, &room.index).is_none() {
             return;
         }
@@ -330,7 +337,7 @@ impl SecondLook {
             self.untracked(question, room);
         }
         let Some(Question { mut flow, why, backend, reply, .. }) = answered else { return };
-        let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
+        let backend = lookup(&mut flow, &room.index, &self.table).backend.or(backend);
         let opens = conversation == Conversation::New;
         if let Some(suspect) = why.suspect {
             let denied = opens && suspect.opening(&mut flow, &room.index);
@@ -346,7 +353,7 @@ impl SecondLook {
 
     /// A datagram for which connection tracking did not answer in time.
     fn untracked(&mut self, Question { mut flow, why, backend, .. }: Question, room: &mut Batch) {
-        let backend = look(&mut flow, &room.index, &self.table).backend.or(backend);
+        let backend = lookup(&mut flow, &room.index, &self.table).backend.or(backend);
         if why.suspect.is_some() {
             self.dropped(flow, false, room);
         } else {

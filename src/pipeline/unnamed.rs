@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use webb_decode::expiring::Expiring;
-use webb_decode::{Why, name};
+use webb_decode::{LookupReasons, name};
 use webb_flow::{Address, Flow, Sort};
 use webb_index::Index;
 
@@ -38,7 +38,7 @@ struct Outcomes {
 #[derive(Debug)]
 struct Waiting {
     flow: Flow,
-    why: Why,
+    why: LookupReasons,
     since_ns: u64,
 }
 
@@ -97,7 +97,7 @@ impl Unnamed {
     }
 
     /// Has a flow wait; gives it back if that is not worth while.
-    pub(super) fn hold(&mut self, flow: Flow, why: Why, now_ns: u64) -> Option<Flow> {
+    pub(super) fn hold(&mut self, flow: Flow, why: LookupReasons, now_ns: u64) -> Option<Flow> {
         if ends(&flow).all(|address| self.vain.get(&address).is_some()) {
             self.outcomes.unnamed += 1;
             return Some(flow);
@@ -111,7 +111,7 @@ impl Unnamed {
     }
 
     /// The next flow that has a name now, or whose time is up; with `last`, everybody's is.
-    pub(super) fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(Flow, Why)> {
+    pub(super) fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(Flow, LookupReasons)> {
         loop {
             let front = self.waiting.front()?;
             let over = last || now_ns >= front.since_ns + NAME_TIMEOUT_NS;

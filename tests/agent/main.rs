@@ -8,7 +8,7 @@
     reason = "a test may end where it is wrong"
 )]
 
-mod beliefs;
+mod explain;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]
 mod metrics_common;
 #[path = "../../crates/metrics/tests/metrics/parser/mod.rs"]

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderState, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
-use webb_decode::nat::{Change, Connection, Conversation, Peer, Translation};
+use webb_decode::nat::{Connection, Conversation, NatUpdate, Peer, Translation};
 use webb_decode::verdicts::Undecided;
 use webb_flow::abi::{Record, VERSION, flag, kind};
 use webb_flow::clock::Clock;
@@ -204,7 +204,7 @@ enum Asked {
 struct Road {
     index: Arc<ArcSwap<Index>>,
     ring: Ring,
-    changes: Sender<Change>,
+    changes: Sender<NatUpdate>,
     questions: Receiver<Connection>,
     follower: Waker,
     flows: Receiver<Item>,
@@ -256,7 +256,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
 
 impl Road {
     /// Returns once the reader has taken it, and so before it looks at any record that comes from now on.
-    fn tell(&self, change: Change) {
+    fn tell(&self, change: NatUpdate) {
         self.changes.send(change).unwrap();
         while !self.changes.is_empty() {
             std::thread::yield_now();
@@ -354,7 +354,7 @@ fn both_ends_are_named() {
     let road = road(false, Asked::No);
     let port = |front: &str, port, by_node| translation(4000, peer(front, port), by_node);
     for told in [port(SERVICE, 80, false), port(NODE, 30080, true)] {
-        road.tell(Change::Add(told));
+        road.tell(NatUpdate::Add(told));
         let (front, client) = ((told.opened.destination.0.ip().to_string(), told.opened.destination.1), (CLIENT, 4000));
         let front = (front.0.as_str(), front.1);
         road.send([leaves(client, front), comes_back(front, client, SYN_ACK)]);
@@ -394,7 +394,7 @@ fn a_flow_waits_for_its_translation() {
     let road = road(true, Asked::No);
     road.send([leaves((CLIENT, 4000), (SERVICE, 80)), leaves((CLIENT, 4000), (BACKEND, 8080))]);
     assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", ""], "no service, no wait");
-    road.changes.send(Change::Add(translation(4000, peer(SERVICE, 80), false))).unwrap();
+    road.changes.send(NatUpdate::Add(translation(4000, peer(SERVICE, 80), false))).unwrap();
     assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", "a/web"]);
     assert_eq!(road.lookups(), [0, 1, 0]);
     road.finish();
@@ -407,7 +407,7 @@ fn who_hears_nothing_goes_on() {
     let road = road(true, Asked::No);
     road.send([leaves((CLIENT, 4000), (SERVICE, 80)), enters((NODE, 5000), (CLIENT, 8080))]);
     road.rung();
-    road.changes.send(Change::UpToDate).unwrap();
+    road.changes.send(NatUpdate::Flushed).unwrap();
     let flows = road.take(2);
     assert_eq!(road.names(&flows[0]), ["a/client", "reserved:world", "", "a/web"]);
     assert_eq!(road.names(&flows[1]), ["reserved:host", "a/client", "", ""]);
@@ -523,7 +523,10 @@ fn verdicts_that_wait() {
 fn verdicts_through_a_service() {
     let road = road(false, Asked::Yes);
     let opened = Connection { source: peer(GUARDED, 1), destination: peer(SERVICE, 80), protocol: L4::Tcp };
-    road.tell(Change::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 8080), ..opened } }));
+    road.tell(NatUpdate::Add(Translation {
+        opened,
+        arrived: Connection { destination: peer(BACKEND, 8080), ..opened },
+    }));
     road.send([leaves((GUARDED, 1), (SERVICE, 80))]);
     let flows = road.take(2);
     assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded, "by the rule for the backend's port");
@@ -534,7 +537,7 @@ fn verdicts_through_a_service() {
     road.send([leaves((GUARDED, 2), (SERVICE, 80))]);
     assert_eq!(road.take(1)[0].event, Event::Trace);
     let opened = Connection { source: peer(GUARDED, 2), ..opened };
-    road.tell(Change::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 80), ..opened } }));
+    road.tell(NatUpdate::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 80), ..opened } }));
     road.send([comes_back((SERVICE, 80), (GUARDED, 2), SYN_ACK)]);
     let flows = road.take(2);
     assert_eq!(ruling(&road, &flows[1]).1, Verdict::Audit, "the backend's port is another");
@@ -661,15 +664,15 @@ fn datagrams_are_asked_about() {
     for conversation in [Conversation::Reply, Conversation::Older] {
         assert_eq!(pushes(&road), [asked; 2]);
         for _ in 0..2 {
-            road.tell(Change::Answer(asked, conversation));
+            road.tell(NatUpdate::Answer(asked, conversation));
         }
     }
     // Had they been judged, verdicts would come before these two.
     assert_eq!(pushes(&road), [asked; 2]);
-    road.tell(Change::Answer(asked, Conversation::New));
+    road.tell(NatUpdate::Answer(asked, Conversation::New));
     let forwarded = road.take(1);
     assert_eq!(ruling(&road, &forwarded[0]), (Egress, Verdict::Forwarded, 4, None));
-    road.tell(Change::Answer(asked, Conversation::New));
+    road.tell(NatUpdate::Answer(asked, Conversation::New));
     road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
     let flows = road.take(2);
     assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
@@ -680,7 +683,7 @@ fn datagrams_are_asked_about() {
     road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
     assert_eq!(road.take(1)[0].event, Event::Trace);
     for expected in [Verdict::Forwarded, Verdict::Audit] {
-        road.tell(Change::Answer(asked, Conversation::New));
+        road.tell(NatUpdate::Answer(asked, Conversation::New));
         assert_eq!(ruling(&road, &road.take(1)[0]).1, expected);
     }
 
@@ -706,7 +709,7 @@ fn dropped_datagrams_are_asked_about() {
     {
         road.send([drop_of(datagram(leaves(server, client)))]);
         let asked = road.questions.recv_timeout(Duration::from_secs(20)).unwrap();
-        road.tell(Change::Answer(asked, conversation));
+        road.tell(NatUpdate::Answer(asked, conversation));
         let flows = road.take(1 + verdicts);
         assert_eq!(&*flows[0].reason.0.text(), reason);
         assert!(flows[1..].iter().all(|flow| ruling(&road, flow).1 == Verdict::Dropped));

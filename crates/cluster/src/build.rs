@@ -6,13 +6,14 @@
 //! | another node | `reserved:remote-node`, likewise |
 //! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
 //! | a pod that runs | the pod; pods in the host's network leave the node its name |
-//! | a pod that runs, in another network | the pod, unless anybody above has it; no NetworkPolicy selects it there |
-//! | nobody, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is not known yet |
+//! | a pod that runs, in another network | the pod, unless an object above claims it; no NetworkPolicy selects it there |
+//! | none, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is not known yet |
 //! | a service | the world: a packet that still carries it has not met its backend |
-//! | nobody | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
+//! | none | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
-//! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it doesn't run nothing
-//! has such an identity. Who has an address that several claim is told by [`Claims`].
+//! Cilium's `health`, `ingress`, `init` and `unmanaged` are endpoints of its own agent; where it
+//! doesn't run nothing has such an identity. [`Claims`] chooses the holder of an address that
+//! several claim.
 
 mod behind;
 
@@ -156,7 +157,8 @@ impl Builder {
             self.ended(cache, key, &kept, time_ns);
         }
         let was_dual = self.dual > 0;
-        // In the order in which it happened, and for equal times in one that does not depend on hashes.
+        // In the order in which it happened, and for equal times in one that does not depend on
+        // hashes.
         let mut pods: Vec<(u64, Arc<ObjectKey>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
         pods.sort_unstable();
         for (time_ns, key) in pods {
@@ -197,7 +199,7 @@ impl Builder {
         self.draft.publish(now_ns, std::mem::take(&mut self.changes))
     }
 
-    /// Lets go what belonged to rows that nobody asks for any more, and namespaces that are no more.
+    /// Drops the state of retired rows that are reused, and deleted namespaces.
     fn recycle(&mut self, cache: &Cache, now_ns: u64) {
         let freed = self.draft.reuse_rows(now_ns);
         if freed.is_empty() {
@@ -215,8 +217,8 @@ impl Builder {
         });
     }
 
-    /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if they are what they
-    /// were.
+    /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if
+    /// they are what they were.
     fn namespace(&mut self, cache: &Cache, name: &str) -> bool {
         let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
         let mut labels = cache.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
@@ -276,8 +278,9 @@ impl Builder {
         }
     }
 
-    /// A pod of this node has ended. One that never was in an index with its address (its first sign of that was its
-    /// end, or both came at once) has had it until now: what it sent may still wait for its name.
+    /// A pod of this node has ended. One that never was in an index with its address (its first
+    /// sign of that was its end, or both came at once) has had it until now: what it sent may still
+    /// wait for its name.
     fn ended(&mut self, cache: &Cache, key: Arc<ObjectKey>, kept: &Kept, until_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key };
         if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
@@ -345,8 +348,8 @@ impl Builder {
         self.namespaces.get(namespace).map(Arc::clone).unwrap_or_default()
     }
 
-    /// A pod that has an address has a node; one with an address alone is of a manifest written by hand, for this
-    /// machine. One with neither is not yet scheduled.
+    /// A pod that has an address has a node; one with an address alone is of a manifest written by
+    /// hand, for this machine. One with neither is not yet scheduled.
     pub(super) fn is_local(&self, kept: &Kept) -> bool {
         if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
     }
@@ -430,7 +433,7 @@ impl Builder {
         }
     }
 
-    /// Gives an address to who has the best claim. What happened before is named by the one who had it then.
+    /// Sets the owner of an address to the best claim. Flows from before keep the previous owner.
     fn settle(&mut self, address: Address, now_ns: u64) {
         let unnamed = || self.unnamed.contains(&address).then(|| self.draft.unnamed());
         let holder = self.claims.holder(address).map(|claim| claim.id).or_else(unnamed);

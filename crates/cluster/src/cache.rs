@@ -1,9 +1,9 @@
-//! The pod cache: what is known of the cluster at this moment, keyed by object.
+//! The cache of cluster objects, by kind and key.
 //!
-//! This is the write side. Sources upsert and remove objects from whatever thread they run on; once a burst has
-//! settled its owner asks for an [`Index`]. What was touched since the last one is brought into it ([`Builder`]), so an
-//! update costs the same in a small cluster and in a large one. Readers of flows only ever see indexes, so nothing here
-//! is on the event path.
+//! This is the write side. Sources upsert and remove objects from whatever thread they run on; once
+//! a burst has settled its owner asks for an [`Index`]. What was touched since the last one is
+//! brought into it ([`Builder`]), so an update costs the same in a small cluster and in a large
+//! one. Readers of flows only ever see indexes, so nothing here is on the event path.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -22,15 +22,16 @@ use super::keep::{Kept, Shared};
 use super::other::Others;
 use super::{Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Reference, Service, Slice};
 
-/// What the cache must be told about where it runs.
+/// Settings of the cache: the node and cluster that it runs in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Name of this node, as `spec.nodeName` of its pods has it.
     pub node: String,
     /// Name of the cluster, for the label that Cilium gives to pods.
     pub cluster: String,
-    /// Addresses of this machine that its Node object doesn't list, such as those of its bridges: `reserved:host` too.
-    /// As it has them at first; [`Cache::set_own_addresses`] says what they become.
+    /// Addresses of this machine that its Node object doesn't list, such as those of its bridges:
+    /// `reserved:host` too. As it has them at first; [`Cache::set_own_addresses`] says what they
+    /// become.
     pub addresses: Vec<IpAddr>,
     /// The kinds of policy that are not evaluated, and what each means.
     pub other_kinds: OtherKinds,
@@ -50,7 +51,8 @@ pub struct Cache {
     pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
     pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     others: Mutex<Others>,
-    /// The source tells all there is; one that watches each kind by itself may not yet have told a pod's namespace.
+    /// The source tells all there is; one that watches each kind by itself may not yet have told a
+    /// pod's namespace.
     watched: AtomicBool,
     own_addresses: Mutex<Vec<IpAddr>>,
     interfaces: Mutex<Vec<PodInterface>>,
@@ -66,7 +68,8 @@ pub(super) struct Touched {
     pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
     pub(super) services: HashMap<Arc<ObjectKey>, u64>,
     pub(super) namespaces: HashSet<String>,
-    /// Pods that ended, as they were: those that never were in an index have had their addresses until that time.
+    /// Pods that ended, as they were: those that never were in an index have had their addresses
+    /// until that time.
     pub(super) ended: Vec<(Arc<ObjectKey>, Kept, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
@@ -80,7 +83,8 @@ pub(super) struct Touched {
 pub struct PodInterface {
     /// Its index.
     pub index: u32,
-    /// The number of the pod's network namespace, if it is known: all interfaces into one are one pod's.
+    /// The number of the pod's network namespace, if it is known: all interfaces into one are one
+    /// pod's.
     pub namespace: Option<i32>,
     /// Whether it is watched as a pod's: whatever is behind it is a pod, known or not.
     pub watched: bool,
@@ -113,12 +117,13 @@ impl Cache {
         Self { settings, own_addresses, touched, builder, ..Self::default() }
     }
 
-    /// Puts an object in, in the place of its last version if there is one.
+    /// Upserts an object.
     pub fn upsert(&self, object: Object) {
         self.upsert_at(object, clock::now_ns());
     }
 
-    /// As [`Cache::upsert`], at a time of `CLOCK_MONOTONIC` in nanoseconds: from then on an address is another's.
+    /// As [`Cache::upsert`], at a time of `CLOCK_MONOTONIC` in nanoseconds: from then on an address
+    /// is another's.
     pub fn upsert_at(&self, object: Object, now_ns: u64) {
         match object {
             Object::Pod(key, pod) => {
@@ -225,19 +230,19 @@ impl Cache {
 
     /// Makes these objects the whole content: for a source that tells everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
-        let mut told: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
+        let mut listed: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
         for object in objects {
             let Reference { kind, key } = object.reference();
-            told.entry(kind).or_default().insert(key);
+            listed.entry(kind).or_default().insert(key);
             self.upsert(object);
         }
-        for (kind, told) in told {
-            self.keep_only(kind, &told);
+        for (kind, listed) in listed {
+            self.keep_only(kind, &listed);
         }
     }
 
-    /// Takes out every object of a kind but these: for a source that has told all of that kind.
-    pub fn keep_only(&self, kind: Kind, told: &HashSet<ObjectKey>) {
+    /// Removes all objects of a kind but these: for a source that has listed the kind completely.
+    pub fn keep_only(&self, kind: Kind, listed: &HashSet<ObjectKey>) {
         let keys: Vec<ObjectKey> = match kind {
             Kind::Pod => self.pods.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
             Kind::Namespace => self.namespaces.iter().map(|entry| entry.key().clone()).collect(),
@@ -255,7 +260,7 @@ impl Cache {
             }
         };
         for key in keys {
-            if !told.contains(&key) {
+            if !listed.contains(&key) {
                 self.remove(&Reference { kind, key });
             }
         }
@@ -267,8 +272,9 @@ impl Cache {
         Kind::CORE.into_iter().chain(Kind::TIERED).chain(others)
     }
 
-    /// Tells that policies of some kind are not all here, and why; none tells that they are. As long as one kind is
-    /// missing, no pod has verdicts. `what` is a kind for people, or what else is missing.
+    /// Tells that policies of some kind are not all here, and why; none tells that they are. As
+    /// long as one kind is missing, no pod has verdicts. `what` is a kind for people, or what else
+    /// is missing.
     pub fn set_incomplete(&self, what: &str, why: Option<String>) {
         self.change_others(|others| match why {
             Some(why) => others.incomplete.insert(what.to_owned(), why.clone()).as_ref() != Some(&why),
@@ -276,7 +282,8 @@ impl Cache {
         });
     }
 
-    /// Tells whether the server has a vendor's kind that cannot be listed: then it may concern any pod.
+    /// Tells whether the server has a vendor's kind that cannot be listed: then it may concern any
+    /// pod.
     pub fn set_unlisted(&self, kind: OtherKind, unlisted: bool) {
         self.change_others(
             |others| {
@@ -285,9 +292,10 @@ impl Cache {
         );
     }
 
-    /// Tells which kinds the source has, by group and kind, that are policies by their name or group and of which nothing
-    /// is known. They are named, and have no effect, but for those of `policy.networking.k8s.io`: with one of these no
-    /// pod has verdicts. False if they are what they were.
+    /// Tells which kinds the source has, by group and kind, that are policies by their name or
+    /// group and of which nothing is known. They are named, and have no effect, but for those of
+    /// `policy.networking.k8s.io`: with one of these no pod has verdicts. False if they are what
+    /// they were.
     pub fn set_strange(&self, kinds: impl IntoIterator<Item = (String, String)>) -> bool {
         let kinds = kinds.into_iter().collect();
         self.change_others(|others| {
@@ -302,7 +310,8 @@ impl Cache {
         &self.settings.other_kinds
     }
 
-    /// What keeps verdicts undecided beyond what policies themselves leave open; empty if nothing does.
+    /// What keeps verdicts undecided beyond what policies themselves leave open; empty if nothing
+    /// does.
     pub fn undecided_because(&self) -> String {
         let mut text = self.others().complaint(&self.settings.other_kinds);
         let oversize = self.builder().oversize();
@@ -313,8 +322,8 @@ impl Cache {
         text
     }
 
-    /// How many objects there are of each other kind of policy, by group, kind and effect. Kinds of which nothing is
-    /// known count as one, with the effect `unknown`.
+    /// How many objects there are of each other kind of policy, by group, kind and effect. Kinds of
+    /// which nothing is known count as one, with the effect `unknown`.
     pub fn other_counts(&self) -> Vec<(String, String, &'static str, usize)> {
         let others = self.others();
         let counted = others
@@ -325,7 +334,7 @@ impl Cache {
         counted.chain(strange).collect()
     }
 
-    /// Sets what is behind which interface of this node, whoever has those addresses or will.
+    /// Sets the addresses behind each interface of this node, whatever their owner.
     pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
         *lock(&self.interfaces) = interfaces;
     }
@@ -334,7 +343,8 @@ impl Cache {
         lock(&self.interfaces)
     }
 
-    /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are what they were.
+    /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are
+    /// what they were.
     pub fn set_own_addresses(&self, addresses: Vec<IpAddr>) -> bool {
         let mut own = lock(&self.own_addresses);
         if *own == addresses {
@@ -349,12 +359,13 @@ impl Cache {
         lock(&self.own_addresses).clone()
     }
 
-    /// Tells whether the source has told all it had at first; it has unless it says otherwise.
+    /// Sets whether the initial sync of the source is complete; it is by default.
     pub fn set_ready(&self, ready: bool) {
         lock(&self.builder).set_ready(ready);
     }
 
-    /// The index of what is cached now. [`Index::changes`] is since the last call, so there is one who calls.
+    /// The index of what is cached now. [`Index::changes`] is since the last call, so it must have
+    /// one caller only.
     pub fn index(&self) -> Index {
         self.index_at(clock::now_ns())
     }
@@ -362,7 +373,8 @@ impl Cache {
     /// As [`Cache::index`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
     pub fn index_at(&self, now_ns: u64) -> Index {
         let mut builder = self.builder.lock().unwrap_or_else(|broken| {
-            // Somebody panicked in the middle of a change: what was built is thrown away, the objects are all here.
+            // A panic in the middle of a change: the index is rebuilt from the objects, which are
+            // all here.
             let mut builder = broken.into_inner();
             *builder = Builder::new(&self.settings);
             self.touch_all(now_ns);
@@ -382,7 +394,8 @@ impl Cache {
         *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
     }
 
-    /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not so at first.
+    /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not
+    /// so at first.
     pub fn set_watched(&self, watched: bool) {
         self.watched.store(watched, Relaxed);
     }

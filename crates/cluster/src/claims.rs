@@ -1,8 +1,9 @@
-//! Who claims an address, and who has it.
+//! Claims of addresses by objects, and the holder among them.
 //!
-//! Where several claim an address, the one of the highest [`Rank`] has it; among pods the newest, since an address is
-//! used again and the newest pod is the one that holds it now; among pods of one second the one whose name sorts last,
-//! so that all nodes of a cluster come to the same answer.
+//! Where several claim an address, the one of the highest [`Rank`] has it; among pods the newest,
+//! since an address is used again and the newest pod is the one that holds it now; among pods of
+//! one second the one whose name sorts last, so that all nodes of a cluster come to the same
+//! answer.
 
 use std::sync::Arc;
 
@@ -16,13 +17,14 @@ use super::Kind;
 /// How good a claim is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// A service's own address. It names nobody, so whoever else has it is right.
+    /// A service's own address. It names no endpoint, so any other claim wins.
     Service,
     /// A pod that runs, in a network beside the cluster's, which may use any addresses.
     OtherNetwork,
     /// An endpoint of the Kubernetes API that is nothing else: a managed control plane.
     ApiServer,
-    /// A node's address in its own pods' network, which is a guess: the first ones are those of its tunnel and bridge.
+    /// A node's address in its own pods' network, which is a guess: the first ones are those of its
+    /// tunnel and bridge.
     Overlay,
     /// A pod that runs.
     Pod,
@@ -84,7 +86,7 @@ impl Claims {
         self.of(address).first()
     }
 
-    /// All who claim an address, the best first.
+    /// All claims of an address, the best first.
     pub(super) fn of(&self, address: Address) -> &[Claim] {
         self.by_address.get(&address).map_or(&[], |claims| claims)
     }
@@ -144,7 +146,7 @@ mod tests {
         }
     }
 
-    /// A claim that is taken back leaves the address to the next, and the last one leaves it to nobody.
+    /// After a claim is released the next one holds the address; after the last one none does.
     #[test]
     fn claims_are_taken_back() {
         let mut claims = Claims::default();

@@ -1,7 +1,9 @@
-//! Which pods of this node cannot be seen at an interface of it, and what else about this node does not fit together.
+//! Which pods of this node cannot be seen at an interface of it, and what else about this node does
+//! not fit together.
 //!
-//! A pod on macvlan, ipvlan or an SR-IOV device has no interface on the node's side, so nothing of it is ever counted
-//! unless somebody says so. Whether an interface leads to a pod is known by the addresses behind it.
+//! A pod on macvlan, ipvlan or an SR-IOV device has no interface on the node's side, so nothing of
+//! it is counted, which is reported here. Whether an interface leads to a pod is known by the
+//! addresses behind it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -25,10 +27,12 @@ pub struct Coverage {
 }
 
 impl Cache {
-    /// How the pods of this node are covered by the `watched` interfaces, as far as `index` knows whom these lead to.
+    /// How the pods of this node are covered by the `watched` interfaces, as far as `index` knows
+    /// whom these lead to.
     ///
-    /// A watched interface may lead to a pod that cannot be told, because its namespace could not be asked. As long as
-    /// there are as many of those as pods without an interface, no pod is called unwatched.
+    /// A watched interface may lead to a pod that cannot be told, because its namespace could not
+    /// be asked. As long as there are as many of those as pods without an interface, no pod is
+    /// called unwatched.
     pub fn coverage(&self, index: &Index, watched: &[PodInterface]) -> Coverage {
         let builder = self.builder();
         let own = self.own_addresses();

@@ -1,13 +1,14 @@
 //! Labels and numeric identity of a pod, as Hubble would show them.
 //!
-//! The number is a hash of the sorted labels: every node and every restart comes to the same one without asking
-//! anybody. It lies in 256 to 2^24 - 1, as Cilium's cluster-wide identities do. Two label sets may fall on one number
-//! (about one chance in eight among 2,000 sets), so it is shown and never used as a key.
+//! The number is a hash of the sorted labels: every node and every restart computes the same one
+//! without coordination. It lies in 256 to 2^24 - 1, as Cilium's cluster-wide identities do. Two
+//! label sets may fall on one number (about one chance in eight among 2,000 sets), so it is shown
+//! and never used as a key.
 
 use webb_index::policy::spec::Labels;
 
-/// Beginnings of keys that say nothing about what a pod is, only which copy it is: left out of identities, as Cilium
-/// does by default. Policies still see them.
+/// Beginnings of keys that say nothing about what a pod is, only which copy it is: left out of
+/// identities, as Cilium does by default. Policies still see them.
 const LEFT_OUT: [&str; 13] = [
     "io.kubernetes",
     "kubernetes.io",
@@ -47,7 +48,8 @@ fn left_out(key: &str) -> bool {
     LEFT_OUT.iter().any(|prefix| key.starts_with(prefix)) || key.contains("beta.kubernetes.io")
 }
 
-/// The number of a label set: FNV-1a over the labels, each ended by a zero byte, folded into the range.
+/// The number of a label set: FNV-1a over the labels, each ended by a zero byte, folded into the
+/// range.
 pub(super) fn number(labels: &[String]) -> u32 {
     const FIRST: u64 = 256;
     const END: u64 = 1 << 24;
@@ -70,7 +72,8 @@ mod tests {
         pairs.iter().map(|&(key, value)| (key.to_owned(), value.to_owned())).collect()
     }
 
-    /// Hubble prints labels sorted bytewise, with the namespace's labels and without the copy's own.
+    /// Hubble prints labels sorted bytewise, with the namespace's labels and without the copy's
+    /// own.
     #[test]
     fn labels_in_hubbles_form() {
         let own = map(&[("org", "empire"), ("app.kubernetes.io/name", "deathstar"), ("pod-template-hash", "abc")]);
@@ -88,7 +91,8 @@ mod tests {
         );
     }
 
-    /// Nodes must agree on a number without talking, in every version: the function is fixed, so a value is too.
+    /// Nodes must agree on a number without talking, in every version: the function is fixed, so a
+    /// value is too.
     #[test]
     fn numbers_are_stable_and_in_range() {
         let set = |labels: &[&str]| number(&labels.iter().map(|&label| label.to_owned()).collect::<Vec<_>>());

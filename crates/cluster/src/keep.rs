@@ -1,7 +1,7 @@
 //! A pod as the cache keeps it.
 //!
-//! What a pod has in common with its replicas (labels, service account, workload, ports) is most of it, and is kept
-//! once for all of them: a cluster has ten times as many pods as kinds of pods.
+//! What a pod has in common with its replicas (labels, service account, workload, ports) is most of
+//! it, and is kept once for all of them: a cluster has ten times as many pods as kinds of pods.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -52,7 +52,7 @@ impl Kept {
 pub(super) struct Shared {
     profiles: HashSet<Arc<Profile>>,
     nodes: HashSet<Arc<str>>,
-    /// How many were met since those that nobody uses any more were last let go.
+    /// The number interned since unused ones were last evicted.
     met: usize,
 }
 
@@ -110,7 +110,8 @@ pub(super) struct Named {
     pub(super) subject: u32,
 }
 
-/// A pod in networks beside the cluster's: of the same names, but no NetworkPolicy selects it there.
+/// A pod in networks beside the cluster's: of the same names, but no NetworkPolicy selects it
+/// there.
 #[derive(Debug)]
 pub(super) struct Elsewhere(pub(super) Arc<Named>);
 

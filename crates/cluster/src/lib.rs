@@ -1,4 +1,5 @@
-//! The cluster as webb knows it: read from a source, kept in a cache, turned into an [`webb_index::Index`].
+//! The cluster as webb knows it: read from a source, kept in a cache, turned into an
+//! [`webb_index::Index`].
 //!
 //! ```text
 //! manifest file ── ManifestSource::poll ──┐
@@ -6,22 +7,25 @@
 //! Kubernetes API (watches) ───────────────┘
 //! ```
 //!
-//! A source only reads. Everything after it (checking an object, stripping it to what is used, keeping it, naming
-//! endpoints, compiling policies) is the same for all, and the manifest is the source of the lab, of the tests and of
-//! machines without a cluster, so that code is always exercised. This is the only module that knows Kubernetes' types.
+//! A source only reads. Everything after it (checking an object, stripping it to what is used,
+//! keeping it, naming endpoints, compiling policies) is the same for all, and the manifest is the
+//! source of the lab, of the tests and of machines without a cluster, so that code is always
+//! exercised. This is the only module that knows Kubernetes' types.
 //!
-//! Policies come in three sorts. *Evaluated* are `NetworkPolicy` and the kinds of `policy.networking.k8s.io`, which a
-//! server has or not ([`Kind::TIERED`], [`Kind::versions`]); they are objects like any other. Of a *vendor's* kinds
-//! ([`OtherKinds`]) only names are read ([`Raw::OtherPolicy`]); where their objects are, verdicts are undecided. And a
-//! source tells what it does not know: [`Cache::set_incomplete`] (a kind that is not listed yet, or that may not be
-//! read: no verdicts at all), [`Cache::set_unlisted`] (a vendor's kind that cannot be listed), [`Cache::set_strange`]
-//! (kinds that look like policies), [`Cache::undecided_because`] for `/readyz`.
+//! Policies come in three sorts. *Evaluated* are `NetworkPolicy` and the kinds of
+//! `policy.networking.k8s.io`, which a server has or not ([`Kind::TIERED`], [`Kind::versions`]);
+//! they are objects like any other. Of a *vendor's* kinds ([`OtherKinds`]) only names are read
+//! ([`Raw::OtherPolicy`]); where their objects are, verdicts are undecided. And a source tells what
+//! it does not know: [`Cache::set_incomplete`] (a kind that is not listed yet, or that may not be
+//! read: no verdicts at all), [`Cache::set_unlisted`] (a vendor's kind that cannot be listed),
+//! [`Cache::set_strange`] (kinds that look like policies), [`Cache::undecided_because`] for
+//! `/readyz`.
 
-mod beliefs;
 mod build;
 mod cache;
 mod claims;
 mod coverage;
+mod explain;
 mod identity;
 mod keep;
 pub mod kubernetes;
@@ -38,12 +42,12 @@ mod strip;
 pub mod types;
 mod workload;
 
-pub use beliefs::{
-    AddressBelief, ClaimBelief, Named, PastBelief, PodAddress, PodBelief, PolicyBelief, PolicySummary, ServiceBelief,
-    ServiceEndpoint, ServicePortBelief,
-};
 pub use cache::{Cache, Counts, PodInterface, Settings};
 pub use coverage::Coverage;
+pub use explain::{
+    AddressExplanation, Candidate, ExplainedPort, Named, PodAddress, PodExplanation, PolicySummary, PreviousOwner,
+    SelectingPolicies, ServiceEndpoint, ServiceExplanation,
+};
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
 pub use object::{Checked, Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};

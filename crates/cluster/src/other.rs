@@ -1,8 +1,9 @@
 //! Kinds of policy that belong to a vendor: what their mere presence means for verdicts.
 //!
-//! Their rules are not read. A policy of theirs may allow what every other policy forbids, or forbid what they allow,
-//! so the pods that it may concern get no verdict: those of its namespace, or all where it has none. Kinds that only
-//! copy other policies, stage or help them are listed too, with no effect, so that nobody takes them for more.
+//! Their rules are not read. A policy of theirs may allow what every other policy forbids, or
+//! forbid what they allow, so the pods that it may concern get no verdict: those of its namespace,
+//! or all where it has none. Kinds that only copy other policies, stage or help them are listed
+//! too, with no effect.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
@@ -11,7 +12,8 @@ use webb_index::policy::Effect;
 
 use super::ObjectKey;
 
-/// The group of the kinds that are evaluated, beside NetworkPolicy. A kind of it that is not known may overrule them all.
+/// The group of the kinds that are evaluated, beside NetworkPolicy. A kind of it that is not known
+/// may overrule them all.
 pub(super) const TIERED: &str = "policy.networking.k8s.io";
 
 /// A kind of policy by group and plural, as the API's paths name it.
@@ -99,8 +101,8 @@ impl OtherKind {
         ObjectKey { namespace, name }
     }
 
-    /// Whether an object of that name has the effect of its kind: Calico writes copies of other policies, which it
-    /// names after what they are copies of.
+    /// Whether an object of that name has the effect of its kind: Calico writes copies of other
+    /// policies, which it names after what they are copies of.
     pub fn counts(self, name: &str) -> bool {
         let is_calico = matches!(self.0.group, "crd.projectcalico.org" | "projectcalico.org");
         self.0.effect != Effect::NONE && !(is_calico && COPIES.iter().any(|copy| name.starts_with(copy)))
@@ -172,7 +174,8 @@ static TABLE: [Row; 37] = {
     ]
 };
 
-/// The kinds that are looked for: the table's, and those that the configuration adds. Empty if it ignores them all.
+/// The kinds that are looked for: the table's, and those that the configuration adds. Empty if it
+/// ignores them all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OtherKinds {
     /// Whether none of them matters.
@@ -181,8 +184,8 @@ pub struct OtherKinds {
 }
 
 impl OtherKinds {
-    /// All that are known, and those of `added`: group, plural and effect. One of the table may be given another
-    /// effect.
+    /// All that are known, and those of `added`: group, plural and effect. One of the table may be
+    /// given another effect.
     pub fn new(ignored: bool, added: &[(String, String, Effect)]) -> Self {
         let leak = |text: &String| -> &'static str { Box::leak(text.clone().into_boxed_str()) };
         let added = added.iter().map(|(group, plural, effect)| {
@@ -344,7 +347,8 @@ mod tests {
         assert!(!staged.counts("any"));
     }
 
-    /// The configuration adds kinds, which are found by the plural of their name, and may change those of the table.
+    /// The configuration adds kinds, which are found by the plural of their name, and may change
+    /// those of the table.
     #[test]
     fn kinds_are_added() {
         let add = |group: &str, plural: &str, effect| (group.to_owned(), plural.to_owned(), effect);

@@ -1,8 +1,10 @@
-//! An object of which parts do not fit the type of its kind: these are taken out, and the rest is read.
+//! An object of which parts do not fit the type of its kind: these are taken out, and the rest is
+//! read.
 //!
-//! Objects are read straight into their types, which ends at the first mistake. Only then the object is read into a
-//! tree, and into its type again and again, each time without the part that ended it. An item of a list is replaced by
-//! `null`, so that the items behind it keep their places in messages.
+//! Objects are read straight into their types, which ends at the first mistake. Only then the
+//! object is read into a tree, and into its type again and again, each time without the part that
+//! ended it. An item of a list is replaced by `null`, so that the items behind it keep their places
+//! in messages.
 
 use serde::de::DeserializeSeed;
 use serde_json::Value;
@@ -77,7 +79,7 @@ fn text(steps: &[Step<'_>]) -> String {
     text
 }
 
-/// True for the parts without which nobody knows which object it is.
+/// True for the parts that identify the object.
 fn identifies(found: &Path, steps: &[Step<'_>]) -> bool {
     let is_whole = found.iter().next().is_none() || steps.is_empty();
     is_whole

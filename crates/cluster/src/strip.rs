@@ -85,8 +85,8 @@ fn named_ports(spec: &types::PodSpec, odd: &mut PassedOver) -> Vec<NamedPort> {
     named
 }
 
-/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node itself has: Calico,
-/// Cilium (by its old name, too), Kube-OVN.
+/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node
+/// itself has: Calico, Cilium (by its old name, too), Kube-OVN.
 pub(super) const TUNNEL_ADDRESSES: [&str; 10] = [
     "projectcalico.org/IPv4IPIPTunnelAddr",
     "projectcalico.org/IPv4VXLANTunnelAddr",
@@ -116,7 +116,7 @@ pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
     unreadable_annotations(&node.metadata, odd);
     let mut tunnels = Vec::new();
     for annotation in TUNNEL_ADDRESSES {
-        // Nobody promises what plugins write there, so what is no address is passed over.
+        // Free text of plugins: what is no address is passed over.
         let text = node.metadata.annotations.texts.get(annotation);
         let address = text.and_then(|text| text.split('/').next()?.parse().ok());
         tunnels.extend(address.filter(|address| !addresses.contains(address) && !tunnels.contains(address)));
@@ -142,7 +142,8 @@ pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service 
     texts.extend(spec.cluster_ip.iter().map(|ip| ("spec.clusterIP".to_owned(), ip)));
     texts.extend(odd.items("spec.externalIPs", spec.external_ips.as_deref()));
     for (path, balancer) in odd.items("status.loadBalancer.ingress", balancers.ingress.as_deref()) {
-        // One that has a host name instead of an address is of a cloud, whose names are nobody's here.
+        // One with a host name instead of an address is a cloud's; host names are not resolved
+        // here.
         texts.extend(balancer.ip.iter().map(|ip| (format!("{path}.ip"), ip)));
     }
     let mut addresses = Vec::new();

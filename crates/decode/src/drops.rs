@@ -1,14 +1,14 @@
-//! Whether a packet was dropped for a policy.
+//! Decides whether a packet was dropped by a policy.
 //!
-//! The kernel says where a packet was dropped, not for whose rule, nor which connection it was of. Policies forbid
-//! connections, so a packet is held against them as the opening one of its connection only if it is that. A reply
-//! follows its connection: dropped though policies allow that, it was dropped for something else (connection tracking
-//! called it invalid, say).
+//! The kernel reports where a packet was dropped, but neither the rule nor the connection. Policies
+//! forbid connections, so a packet is held against them as the opening one of its connection only
+//! if it is that. A reply follows its connection: dropped though policies allow that, it was
+//! dropped for something else (connection tracking called it invalid, say).
 
 use webb_flow::{Direction, Flow, L4, Reason, SctpChunk, Sort, TcpFlags};
 use webb_index::{Index, policy};
 
-/// What a drop has to do with policies.
+/// The relation of a drop to policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     /// A policy forbids it.
@@ -30,18 +30,18 @@ pub struct Suspect {
     pub deny: Reason,
 }
 
-/// Which packet of a connection it is, as far as the packet tells.
+/// The position of a packet in its connection, as far as the packet shows.
 enum Place {
     Opening,
     Later,
-    /// UDP between two ports that say nothing.
+    /// UDP between two ports of which neither is well-known.
     Either,
     /// An error about another packet, whose connection it follows.
     Related,
 }
 
-/// Whether the sender of a datagram opened the conversation, where the ports tell: of two, the well-known one is the
-/// server's.
+/// Whether the sender of a datagram opened the conversation, where the ports show it: of two, the
+/// well-known one is the server's.
 pub fn opened_by_sender(flow: &Flow) -> Option<bool> {
     const WELL_KNOWN: u16 = 1024;
     match (flow.source_port < WELL_KNOWN, flow.destination_port < WELL_KNOWN) {
@@ -59,7 +59,8 @@ fn place(flow: &Flow) -> Place {
             Some(opened) => opened,
             None => return Place::Either,
         },
-        // Echo replies are later packets, and errors belong to the connection of the packet that they cite.
+        // Echo replies are later packets, and errors belong to the connection of the packet that
+        // they cite.
         L4::IcmpV4 if matches!(flow.icmp_type, 3 | 4 | 5 | 11 | 12) => return Place::Related,
         L4::IcmpV6 if matches!(flow.icmp_type, 1..=4) => return Place::Related,
         L4::IcmpV4 => flow.icmp_type != 0,
@@ -70,8 +71,8 @@ fn place(flow: &Flow) -> Place {
 }
 
 impl Suspect {
-    /// Decides, and gives the flow the reason and the direction that follow.
-    pub fn judge(self, flow: &mut Flow, index: &Index) -> Denial {
+    /// Decides, and sets the reason and the direction of the flow.
+    pub fn evaluate(self, flow: &mut Flow, index: &Index) -> Denial {
         (flow.reason, flow.direction) = (self.kernel, direction(flow));
         let Some(forbidden) = index.policies().forbids(index, flow) else { return Denial::Other };
         let denial = match place(flow) {
@@ -86,7 +87,8 @@ impl Suspect {
         denial
     }
 
-    /// True if a policy forbids the packet, of which it has become known that it opened its connection.
+    /// True if a policy forbids the packet, of which it has become known that it opened its
+    /// connection.
     pub fn opening(self, flow: &mut Flow, index: &Index) -> bool {
         let forbidden = index.policies().forbids(index, flow);
         if let Some(forbidden) = forbidden {

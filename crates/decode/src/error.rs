@@ -1,6 +1,6 @@
-//! Why a record was refused.
+//! Errors of decoding a record.
 
-/// Which check a record failed; the label values of the counter of refused records.
+/// The check that a record failed; the label values of the counter of refused records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[repr(u8)]
 pub enum DecodeError {
@@ -10,7 +10,7 @@ pub enum DecodeError {
     /// Written by a program of another version.
     #[error("the record is of another version")]
     Version = 1,
-    /// Its length isn't a record's, or isn't that of what came with it.
+    /// The length field is wrong, or does not match the bytes.
     #[error("the record's length field is wrong")]
     Length = 2,
     /// No `enum webb_kind`.

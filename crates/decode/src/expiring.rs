@@ -1,7 +1,8 @@
 //! A bounded table whose entries expire.
 //!
-//! Expiry follows the order of insertion and costs nothing but the entries that expire. At the bound the oldest entry
-//! makes room: what is waited for comes soon or not at all, so of two entries the younger one is worth more.
+//! Expiry follows the order of insertion and costs nothing but the entries that expire. At the
+//! bound the oldest entry is evicted: what is waited for comes soon or not at all, so of two
+//! entries the younger one is worth more.
 
 use std::collections::VecDeque;
 use std::hash::Hash;
@@ -13,19 +14,21 @@ use webb_flow::hash::RandomState;
 #[derive(Debug)]
 pub struct Expiring<K, V> {
     entries: HashMap<K, (u64, V), RandomState>,
-    /// Oldest first. An entry that was removed or replaced leaves its place here until the next compaction.
+    /// Oldest first. An entry that was removed or replaced leaves its place here until the next
+    /// compaction.
     order: VecDeque<(u64, K)>,
-    life_ns: u64,
+    ttl_ns: u64,
     most: usize,
 }
 
 impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
-    /// A table of at most `most` entries that live for `life_ns`. Memory is taken as they come.
-    pub fn new(life_ns: u64, most: usize) -> Self {
-        Self { entries: HashMap::default(), order: VecDeque::new(), life_ns, most }
+    /// A table of at most `most` entries that live for `ttl_ns`. Memory grows with them.
+    pub fn new(ttl_ns: u64, most: usize) -> Self {
+        Self { entries: HashMap::default(), order: VecDeque::new(), ttl_ns, most }
     }
 
-    /// Puts an entry in. Returns the one that it takes the place of: that of the same key, or the oldest of a full table.
+    /// Upserts an entry. Returns the evicted one: that of the same key, or the oldest of a full
+    /// table.
     pub fn insert(&mut self, key: K, value: V, now_ns: u64) -> Option<V> {
         if self.order.len() > 2 * self.entries.len() + 64 {
             let entries = &self.entries;
@@ -43,21 +46,21 @@ impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
-    /// Takes an entry out.
+    /// Removes an entry.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
 
-    /// Takes out what has lived long enough, and returns how many entries that were.
+    /// Removes expired entries, and returns their number.
     pub fn expire(&mut self, now_ns: u64) -> u64 {
         let mut expired = 0;
-        while self.order.front().is_some_and(|(since_ns, _)| since_ns.saturating_add(self.life_ns) <= now_ns) {
+        while self.order.front().is_some_and(|(since_ns, _)| since_ns.saturating_add(self.ttl_ns) <= now_ns) {
             expired += u64::from(self.pop_front().is_some());
         }
         expired
     }
 
-    /// Takes out the oldest entry.
+    /// Removes the oldest entry.
     fn pop(&mut self) -> Option<V> {
         loop {
             let oldest = self.pop_front();
@@ -67,7 +70,7 @@ impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
         }
     }
 
-    /// Takes out the first place in order, and the entry if it is still there.
+    /// Removes the first place in order, and its entry if it is still there.
     fn pop_front(&mut self) -> Option<V> {
         let (since_ns, key) = self.order.pop_front()?;
         if self.entries.get(&key).is_some_and(|(known_ns, _)| *known_ns == since_ns) { self.remove(&key) } else { None }
@@ -78,7 +81,7 @@ impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
         self.entries.is_empty()
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
@@ -90,7 +93,8 @@ mod tests {
 
     use super::*;
 
-    /// The oldest goes first, by time and for want of room; an entry that was put in again is young again.
+    /// The oldest goes first, by time and for want of room; an entry that was put in again is young
+    /// again.
     #[test]
     fn the_oldest_goes_first() {
         let mut table = Expiring::new(60, 2);
@@ -105,7 +109,8 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is kept beyond its life, beyond the bound, or without an end in the list of places.
+        /// Nothing is kept beyond its life, beyond the bound, or without an end in the list of
+        /// places.
         #[test]
         fn memory_is_bounded(steps in prop::collection::vec((0_u8..40, 0_u64..30, any::<bool>()), 0..600)) {
             let mut table = Expiring::new(100, 16);

@@ -1,11 +1,12 @@
-//! From a kernel record to a [`Flow`] with both ends looked up.
+//! Decodes kernel records into [`Flow`]s with both ends looked up.
 //!
-//! A record is trusted in nothing: version, length and every number that means something are checked, and what doesn't
-//! hold is a [`DecodeError`] for the caller to count. Decoding costs two hash probes and a few comparisons; it takes no
-//! lock and allocates nothing.
+//! A record is trusted in nothing: version, length and every number that means something are
+//! checked, and what doesn't hold is a [`DecodeError`] for the caller to count. Decoding costs two
+//! hash probes and a few comparisons; it takes no lock and allocates nothing.
 //!
-//! Few flows are [`Decoded::Ask`]: those with an address that somebody else may be behind ([`services`]) or that no pod
-//! is known to have yet, and those that policies have a say in ([`verdicts`], [`drops`]). Whoever has the tables for that looks a second time; all others are done.
+//! Few flows are [`Decoded::NeedsLookup`]: those with an address that may be translated
+//! ([`services`]) or whose pod is not known yet, and those that policies apply to ([`verdicts`],
+//! [`drops`]). The caller, which has the tables, does a second lookup; all others are complete.
 
 pub mod drops;
 mod error;
@@ -39,29 +40,29 @@ mod hook {
     pub(super) const DROP: u8 = 4;
 }
 
-/// What a record turned out to be.
+/// The kind of a decoded record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decoded {
     /// A flow.
     Flow,
-    /// A flow that asks for a second look.
-    Ask(Why),
+    /// A flow that needs a second lookup.
+    NeedsLookup(LookupReasons),
     /// A packet that the kernel dropped and that no pod sent or was sent: none of ours.
     Foreign,
 }
 
 impl Decoded {
-    /// False if what was written is to be thrown away.
+    /// False if the decoded record is to be discarded.
     #[inline]
     pub fn is_flow(self) -> bool {
         self != Self::Foreign
     }
 }
 
-/// Why a flow asks for a second look.
+/// The reasons for a second lookup of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Why {
-    /// An address of it may stand for somebody else.
+pub struct LookupReasons {
+    /// One of its addresses may be translated.
     pub front: bool,
     /// It is the first packet of a connection, at a pod's own interface.
     pub opens: bool,
@@ -69,7 +70,7 @@ pub struct Why {
     pub suspect: Option<Suspect>,
 }
 
-/// Turns records into flows.
+/// Decodes records into flows.
 #[derive(Debug, Clone)]
 pub struct Decoder {
     reasons: Reasons,
@@ -82,13 +83,14 @@ impl Decoder {
         Self::with_one_sided(reasons, Arc::default())
     }
 
-    /// The same, with a place for what is seen of one side only.
+    /// The same, with a counter of one-sided connections.
     pub fn with_one_sided(reasons: Reasons, one_sided: Arc<OneSided>) -> Self {
         Self { reasons, one_sided }
     }
 
-    /// Writes the flow in `bytes` to `flow`, its ends as `index` knows them. The flow is written in place, since moving
-    /// it costs more than a lookup; it means something only after [`Decoded::Flow`] and [`Decoded::Ask`].
+    /// Writes the flow in `bytes` to `flow`, its ends as `index` knows them. The flow is written in
+    /// place, since moving it costs more than a lookup; it means something only after
+    /// [`Decoded::Flow`] and [`Decoded::NeedsLookup`].
     ///
     /// # Errors
     /// If `bytes` is no record that this version of the programs writes.
@@ -134,11 +136,15 @@ impl Decoder {
         }
         let front = flow.source.any_front(flow.destination);
         let opens = record.kind == kind::NEW && opens(flow, &record);
-        Ok(if front || opens { Decoded::Ask(Why { front, opens, suspect: None }) } else { Decoded::Flow })
+        Ok(if front || opens {
+            Decoded::NeedsLookup(LookupReasons { front, opens, suspect: None })
+        } else {
+            Decoded::Flow
+        })
     }
 
-    /// A drop says neither whose connection it was nor which way that went, so the direction is told by which end is a
-    /// pod of this node.
+    /// Completes a drop. Its record has no connection and no direction, so the end that is a pod of
+    /// this node determines the direction.
     #[inline(never)]
     fn dropped(&self, flow: &mut Flow, reason: u32, index: &Index) -> Decoded {
         let ends = [flow.source, flow.destination];
@@ -150,10 +156,10 @@ impl Decoder {
         flow.reason = self.reasons.get(reason);
         flow.direction = drops::direction(flow);
         let suspect = self.reasons.may_be_policy(reason).then(|| self.suspect(flow));
-        let denial = suspect.map_or(Denial::Other, |suspect| suspect.judge(flow, index));
+        let denial = suspect.map_or(Denial::Other, |suspect| suspect.evaluate(flow, index));
         let front = flow.source.any_front(flow.destination);
         if front || denial != Denial::Other {
-            Decoded::Ask(Why { front, opens: false, suspect })
+            Decoded::NeedsLookup(LookupReasons { front, opens: false, suspect })
         } else {
             Decoded::Flow
         }
@@ -164,10 +170,10 @@ impl Decoder {
     }
 }
 
-/// The end at a pod's own interface: an address that nobody has there (of a second network, or of a link alone) is the
-/// pod's all the same. If it is not known which pod that is, it will be.
+/// The end at a pod's own interface: an address without an owner (of a second network, or
+/// link-local) is the pod's, which may not be known yet.
 #[inline]
-fn behind(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> EndpointId {
+fn at_pod_interface(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> EndpointId {
     if !matches!(end.sort(), Sort::World | Sort::Unnamed) {
         return end;
     }
@@ -175,22 +181,22 @@ fn behind(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> End
 }
 
 /// True for multicast and for the broadcast address.
-fn is_for_many(address: Address) -> bool {
+fn is_multicast(address: Address) -> bool {
     match address.v4() {
         Some(v4) => v4 >> 28 == 0xe || v4 == u32::MAX,
         None => address.bits() >> 120 == 0xff,
     }
 }
 
-/// Names both ends by what `index` knows of their addresses.
+/// Looks up both ends in `index`.
 #[inline]
 pub fn name(flow: &mut Flow, index: &Index) {
     flow.source = index.find_at(flow.source_ip, flow.time_ns);
     flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
     match flow.point {
-        Point::ToStack => flow.source = behind(flow.source, flow.source_ip, flow.ifindex, index),
-        Point::ToEndpoint if !is_for_many(flow.destination_ip) => {
-            flow.destination = behind(flow.destination, flow.destination_ip, flow.ifindex, index);
+        Point::ToStack => flow.source = at_pod_interface(flow.source, flow.source_ip, flow.ifindex, index),
+        Point::ToEndpoint if !is_multicast(flow.destination_ip) => {
+            flow.destination = at_pod_interface(flow.destination, flow.destination_ip, flow.ifindex, index);
         }
         _ => {}
     }
@@ -240,7 +246,8 @@ fn family(number: u8) -> Result<Family, DecodeError> {
     }
 }
 
-/// VRRP and IGMP are known by their number alone; of a fragment not even that is sure to be followed by its header.
+/// VRRP and IGMP are known by their number alone; of a fragment not even that is sure to be
+/// followed by its header.
 fn layer_4(record: &Record, family: Family) -> L4 {
     if family == Family::NotUsed || record.flags & flag::FRAGMENT != 0 {
         return L4::None;
@@ -252,7 +259,8 @@ fn layer_4(record: &Record, family: Family) -> L4 {
     }
 }
 
-/// True for the first packet of a connection that is really its first: nothing that was picked up midway.
+/// True for the first packet of a connection that is really its first: nothing that was picked up
+/// midway.
 fn opens(flow: &Flow, record: &Record) -> bool {
     if flow.reply == Reply::Yes || record.flags & flag::GUESSED != 0 {
         return false;
@@ -267,8 +275,9 @@ fn opens(flow: &Flow, record: &Record) -> bool {
     }
 }
 
-/// Of the connection, seen from the pod behind the interface. At the node's own devices there is no such pod: a
-/// connection that passes there is neither in nor out, and Hubble has no direction for it either.
+/// Of the connection, seen from the pod behind the interface. At the node's own devices there is no
+/// such pod: a connection that passes there is neither in nor out, and Hubble has no direction for
+/// it either.
 fn direction(record: &Record) -> Direction {
     match record.hook {
         hook::FROM_POD | hook::TO_POD if record.flags & flag::EGRESS != 0 => Direction::Egress,

@@ -1,12 +1,12 @@
-//! What the kernel's address translation made of a connection: the table that flows are looked up in.
+//! The NAT table: maps connections to their ends before and after the kernel's address translation.
 //!
-//! Who follows the kernel's connection tracking sends [`Change`]s; the reader owns the [`Table`] and is the only one to
-//! touch it, so a lookup is a hash probe without lock. Two questions are asked of it, each with a key of its own:
+//! The follower of conntrack sends [`NatUpdate`]s; the reader owns the [`Table`] alone, so a lookup
+//! is a hash probe without lock. There are two lookups, each with a key of its own:
 //!
-//! - A client talks to a service's address: who answers? Key is the connection as the client sees it.
-//! - A server is talked to by a node: for whom? Key is the connection as the server sees it, sources translated.
+//! - The backend of a connection to a service's address. The key is the connection as opened.
+//! - The origin of a masqueraded connection. The key is the connection as it arrived.
 //!
-//! Connections whose addresses nobody changed are not in the table.
+//! Connections without translation are not in the table.
 
 use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
@@ -18,16 +18,16 @@ pub type Peer = (Address, u16);
 /// The two ends of a connection, in the direction of its first packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection {
-    /// Who opened it.
+    /// The end that opened it.
     pub source: Peer,
-    /// With whom.
+    /// The other end.
     pub destination: Peer,
     /// TCP, UDP or SCTP.
     pub protocol: L4,
 }
 
 impl Connection {
-    /// The connection that `flow` is a packet of, if the packet goes the way of the first.
+    /// The connection of `flow`, if the packet has the direction of the first one.
     pub fn of(flow: &Flow) -> Self {
         Self {
             source: (flow.source_ip, flow.source_port),
@@ -53,30 +53,30 @@ pub struct Translation {
 }
 
 impl Translation {
-    /// True if nothing was translated: then there is nothing to remember.
+    /// True if nothing was translated.
     pub fn is_plain(&self) -> bool {
         self.opened == self.arrived
     }
 }
 
-/// What the follower of connection tracking says.
+/// An update of the NAT table by the follower of conntrack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// A connection is translated so.
+pub enum NatUpdate {
+    /// Upserts a translation.
     Add(Translation),
-    /// It has ended.
+    /// Removes the translation of a connection that has ended.
     Remove(Translation),
-    /// From here on everything that exists is told anew.
-    Begin,
-    /// All of it has been told: what was not is gone.
-    End,
-    /// Somebody asked: what had happened by then has been told.
-    UpToDate,
-    /// The answer to a question: what a packet with these ends is to its conversation.
+    /// Begins a full dump.
+    BeginDump,
+    /// Ends a full dump: translations that it did not contain are removed.
+    EndDump,
+    /// Answers a flush: all events until the request have been sent.
+    Flushed,
+    /// Answers a conntrack query: the state of the conversation of a packet with these ends.
     Answer(Connection, Conversation),
 }
 
-/// What a packet is to the conversation that it belongs to, as connection tracking knows it.
+/// The position of a packet in its conversation, as conntrack has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conversation {
     /// Its sender opened it just now, or it is not tracked.
@@ -90,7 +90,7 @@ pub enum Conversation {
 #[derive(Debug, Clone, Copy)]
 struct Row {
     peer: Peer,
-    told: u32,
+    dump: u32,
 }
 
 type Rows = HashMap<Connection, Row, RandomState>;
@@ -98,25 +98,25 @@ type Rows = HashMap<Connection, Row, RandomState>;
 /// The translations that are known, bounded.
 #[derive(Debug, Default)]
 pub struct Table {
-    /// By the connection as it was opened: who answers.
+    /// Backends by the connection as it was opened.
     backends: Rows,
-    /// By the connection as it arrived: who opened it.
+    /// Origins by the connection as it arrived.
     origins: Rows,
     most: usize,
-    told: u32,
+    dump: u32,
     refused: u64,
 }
 
 impl Table {
-    /// A table for so many translations. Memory is taken as they come.
+    /// An empty table of at most `most` translations. Memory grows with them.
     pub fn new(most: usize) -> Self {
         Self { most, ..Self::default() }
     }
 
-    /// Takes a change in.
-    pub fn apply(&mut self, change: Change) {
-        match change {
-            Change::Add(Translation { opened, arrived }) => {
+    /// Applies an update.
+    pub fn apply(&mut self, update: NatUpdate) {
+        match update {
+            NatUpdate::Add(Translation { opened, arrived }) => {
                 if opened.destination != arrived.destination {
                     self.insert(opened, arrived.destination, false);
                 }
@@ -124,17 +124,17 @@ impl Table {
                     self.insert(arrived, opened.source, true);
                 }
             }
-            Change::Remove(Translation { opened, arrived }) => {
+            NatUpdate::Remove(Translation { opened, arrived }) => {
                 self.backends.remove(&opened);
                 self.origins.remove(&arrived);
             }
-            Change::Begin => self.told = self.told.wrapping_add(1),
-            Change::End => {
-                let told = self.told;
-                self.backends.retain(|_, row| row.told == told);
-                self.origins.retain(|_, row| row.told == told);
+            NatUpdate::BeginDump => self.dump = self.dump.wrapping_add(1),
+            NatUpdate::EndDump => {
+                let dump = self.dump;
+                self.backends.retain(|_, row| row.dump == dump);
+                self.origins.retain(|_, row| row.dump == dump);
             }
-            Change::UpToDate | Change::Answer(..) => {}
+            NatUpdate::Flushed | NatUpdate::Answer(..) => {}
         }
     }
 
@@ -145,30 +145,30 @@ impl Table {
             self.refused += 1;
             return;
         }
-        rows.insert(key, Row { peer, told: self.told });
+        rows.insert(key, Row { peer, dump: self.dump });
     }
 
-    /// Who answers a connection that was opened to a service's address.
+    /// Looks up the backend of a connection that was opened to a service's address.
     pub fn backend(&self, opened: &Connection) -> Option<Peer> {
         self.backends.get(opened).map(|row| row.peer)
     }
 
-    /// Who opened a connection that arrived from somebody else's address.
+    /// Looks up the origin of a masqueraded connection.
     pub fn origin(&self, arrived: &Connection) -> Option<Peer> {
         self.origins.get(arrived).map(|row| row.peer)
     }
 
-    /// How many translations are known; one of both ends counts twice.
+    /// The number of entries; a translation of both ends counts twice.
     pub fn len(&self) -> usize {
         self.backends.len() + self.origins.len()
     }
 
-    /// True if none is known.
+    /// True without entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many were refused because the table was full.
+    /// The number of translations refused by a full table.
     pub fn refused(&self) -> u64 {
         self.refused
     }
@@ -199,34 +199,35 @@ mod tests {
     fn both_questions_are_answered() {
         let mut table = Table::new(10);
         let (direct, hidden) = (translation(1000, 2, false), translation(1001, 3, true));
-        table.apply(Change::Add(direct));
-        table.apply(Change::Add(hidden));
+        table.apply(NatUpdate::Add(direct));
+        table.apply(NatUpdate::Add(hidden));
         assert_eq!(table.backend(&direct.opened), Some(peer(2, 8080)));
         assert_eq!(table.origin(&direct.arrived), None, "its source was not translated");
         assert_eq!(table.backend(&hidden.opened), Some(peer(3, 8080)));
         assert_eq!(table.origin(&hidden.arrived), Some(peer(1, 1001)));
-        table.apply(Change::Remove(hidden));
+        table.apply(NatUpdate::Remove(hidden));
         assert_eq!((table.backend(&hidden.opened), table.origin(&hidden.arrived)), (None, None));
         assert_eq!(table.len(), 1);
     }
 
-    /// Telling everything anew drops what is not told; what came meanwhile stays.
+    /// A dump removes entries that it does not contain; those added meanwhile stay.
     #[test]
-    fn a_retelling_sweeps() {
+    fn a_dump_sweeps() {
         let mut table = Table::new(10);
         let [gone, stays, new] = [1000, 1001, 1002].map(|port| translation(port, 2, true));
-        table.apply(Change::Add(gone));
-        table.apply(Change::Add(stays));
-        table.apply(Change::Begin);
-        table.apply(Change::Add(stays));
-        table.apply(Change::Add(new));
-        table.apply(Change::End);
+        table.apply(NatUpdate::Add(gone));
+        table.apply(NatUpdate::Add(stays));
+        table.apply(NatUpdate::BeginDump);
+        table.apply(NatUpdate::Add(stays));
+        table.apply(NatUpdate::Add(new));
+        table.apply(NatUpdate::EndDump);
         assert_eq!(table.backend(&gone.opened), None);
         assert!(table.backend(&stays.opened).is_some() && table.origin(&new.arrived).is_some());
     }
 
     proptest! {
-        /// Under any order of changes the table agrees with two plain maps, up to its bound, and never beyond it.
+        /// Under any order of changes the table agrees with two plain maps, up to its bound, and
+        /// never beyond it.
         #[test]
         fn agrees_with_plain_maps(
             changes in prop::collection::vec((0_u16..12, 0_u8..3, any::<bool>(), any::<bool>()), 0..80),
@@ -237,7 +238,7 @@ mod tests {
             for (client, backend, masqueraded, add) in changes {
                 let told = translation(client, backend, masqueraded);
                 if add {
-                    table.apply(Change::Add(told));
+                    table.apply(NatUpdate::Add(told));
                     if backends.contains_key(&told.opened) || backends.len() + origins.len() < most {
                         backends.insert(told.opened, told.arrived.destination);
                     }
@@ -246,7 +247,7 @@ mod tests {
                         origins.insert(told.arrived, told.opened.source);
                     }
                 } else {
-                    table.apply(Change::Remove(told));
+                    table.apply(NatUpdate::Remove(told));
                     backends.remove(&told.opened);
                     origins.remove(&told.arrived);
                 }

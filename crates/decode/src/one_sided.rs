@@ -1,23 +1,24 @@
-//! Connections of which the programs see one side only.
+//! Counts connections of which the programs see one side only.
 //!
-//! A TCP packet acknowledges something only after its sender has received something. Where a pod does so and nothing
-//! was seen to enter by its interface, packets reach it past the hook: `bpf_redirect_peer` puts them straight into the
-//! pod's end of the pair. The kernel marks the record ([`webb_flow::abi::flag::ONE_SIDED`]); here they are counted.
+//! A TCP packet acknowledges something only after its sender has received something. Where a pod
+//! does so and nothing was seen to enter by its interface, packets reach it past the hook:
+//! `bpf_redirect_peer` puts them straight into the pod's end of the pair. The kernel marks the
+//! record ([`webb_flow::abi::flag::ONE_SIDED`]); here they are counted.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-/// Interfaces that are remembered, for a person.
-const MOST: usize = 4;
+/// Interfaces that are kept for messages, at most.
+const MAX_INTERFACES: usize = 4;
 
-/// How often that was seen, and at which interfaces.
+/// Counts one-sided connections, and keeps the first interfaces.
 #[derive(Debug, Default)]
 pub struct OneSided {
     count: AtomicU64,
-    interfaces: [AtomicU32; MOST],
+    interfaces: [AtomicU32; MAX_INTERFACES],
 }
 
 impl OneSided {
-    /// Takes note of one such record.
+    /// Counts one such record.
     #[cold]
     pub fn note(&self, ifindex: u32) {
         self.count.fetch_add(1, Relaxed);
@@ -30,12 +31,12 @@ impl OneSided {
         }
     }
 
-    /// How many such records there were.
+    /// The number of such records.
     pub fn count(&self) -> u64 {
         self.count.load(Relaxed)
     }
 
-    /// The first interfaces at which it was seen, by index.
+    /// The first interfaces with such records, by index.
     pub fn interfaces(&self) -> impl Iterator<Item = u32> {
         self.interfaces.iter().map(|slot| slot.load(Relaxed)).filter(|&ifindex| ifindex != 0)
     }

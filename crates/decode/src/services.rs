@@ -1,9 +1,9 @@
-//! The second look at a flow with an address that somebody else is behind: a service's, or a node's.
+//! Reverses NAT: Service address to backend, masqueraded node address to pod.
 //!
-//! A packet to a service's address is named by the service *and* by the backend that answers, its reply likewise on
-//! the other side; a packet that a node sends in a pod's stead (masquerade) gets its pod back. Addresses stay those of
-//! the packet where a service is named, and become the pod's where it was masqueraded: Hubble shows the address before
-//! the node's took its place too (hubble-contract §5.4).
+//! A packet to a service's address is named by the service *and* by the backend that answers, its
+//! reply likewise on the other side; a masqueraded packet is given back to its pod. Addresses stay
+//! those of the packet where a service is named, and become the pod's where it was masqueraded:
+//! Hubble shows the address before the node's took its place too (hubble-contract §5.4).
 
 use webb_flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
 use webb_index::{Index, Kind};
@@ -14,7 +14,8 @@ use super::nat::{Connection, Peer, Table};
 /// The outcome of a NAT lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatLookup {
-    /// No address of the flow is translated, or connection tracking does not know of it: the flow is unchanged.
+    /// No address of the flow is translated, or connection tracking does not know of it: the flow
+    /// is unchanged.
     NotTranslated,
     /// A translated address was replaced by the pod's.
     Resolved,
@@ -22,29 +23,29 @@ pub enum NatLookup {
     Unresolved,
 }
 
-/// What a second look found.
+/// The result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// What became of it.
-    pub named: NatLookup,
+pub struct Lookup {
+    /// The outcome.
+    pub outcome: NatLookup,
     /// The destination's own address and port, where the packet has a service's.
     pub backend: Option<Peer>,
-    /// Connection tracking on this node would know more: asking again is worth while.
-    pub may_come: bool,
+    /// True if conntrack on this node may resolve it later: a retry is worthwhile.
+    pub may_resolve_later: bool,
 }
 
-const PLAIN: Look = Look { named: NatLookup::NotTranslated, backend: None, may_come: false };
+const PLAIN: Lookup = Lookup { outcome: NatLookup::NotTranslated, backend: None, may_resolve_later: false };
 
-/// Names both ends of a flow afresh by what `index` and `table` know.
-pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
+/// Resolves both ends of a flow by `index` and `table`.
+pub fn lookup(flow: &mut Flow, index: &Index, table: &Table) -> Lookup {
     name(flow, index);
     let (source, destination) = (index.endpoint(flow.source).kind, index.endpoint(flow.destination).kind);
     if !matches!(flow.l4, L4::Tcp | L4::Udp | L4::Sctp) {
         return PLAIN;
     }
     let seen = Connection::of(flow);
-    // A port that a node took for its own end may be a service's too; which way the connection goes tells them apart,
-    // or, where that was only guessed, that connection tracking knows it.
+    // A port that a node took for its own end may be a service's too; which way the connection goes
+    // tells them apart, or, where that was only guessed, that connection tracking knows it.
     let to = service(index, flow.destination, seen.destination, flow.l4);
     if to != ServiceId::NONE {
         let backend = table.backend(&seen);
@@ -70,23 +71,24 @@ pub fn look(flow: &mut Flow, index: &Index, table: &Table) -> Look {
     if let Some((address, _)) = table.origin(&seen) {
         flow.source_ip = address;
         flow.source = index.find_at(address, flow.time_ns);
-        return Look { named: NatLookup::Resolved, ..PLAIN };
+        return Lookup { outcome: NatLookup::Resolved, ..PLAIN };
     }
     if let Some((address, _)) = table.origin(&seen.reversed()) {
         flow.destination_ip = address;
         flow.destination = index.find_at(address, flow.time_ns);
-        return Look { named: NatLookup::Resolved, ..PLAIN };
+        return Lookup { outcome: NatLookup::Resolved, ..PLAIN };
     }
-    // This node's own address: most often it speaks for itself, perhaps in a pod's stead.
+    // This node's own address: most often its own traffic, perhaps a masqueraded pod's.
     let opens = source == Kind::Host && flow.reply != Reply::Yes;
     let answers = destination == Kind::Host && flow.reply != Reply::No;
-    Look { may_come: opens || answers, ..PLAIN }
+    Lookup { may_resolve_later: opens || answers, ..PLAIN }
 }
 
-/// Another node translates what is sent to its own address; nothing of that is known here.
-fn of_service(backend: Option<Peer>, front: Kind) -> Look {
-    let named = if backend.is_some() { NatLookup::Resolved } else { NatLookup::Unresolved };
-    Look { named, backend, may_come: backend.is_none() && front != Kind::RemoteNode }
+/// The result for a service. Another node translates what is sent to its own address; that is not
+/// known here.
+fn of_service(backend: Option<Peer>, front: Kind) -> Lookup {
+    let outcome = if backend.is_some() { NatLookup::Resolved } else { NatLookup::Unresolved };
+    Lookup { outcome, backend, may_resolve_later: backend.is_none() && front != Kind::RemoteNode }
 }
 
 fn service(index: &Index, id: EndpointId, (address, port): Peer, protocol: L4) -> ServiceId {

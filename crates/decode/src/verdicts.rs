@@ -1,8 +1,8 @@
-//! Policy verdicts: what policies say of a connection, and what became of it.
+//! Policy verdicts: compares the decision of policies for a connection with its observed outcome.
 //!
-//! Each new connection of TCP, UDP or SCTP at a pod's interface is judged once by the policies of that pod and that
-//! direction, and each packet that was dropped for a policy once more. The verdict is a flow of its own, beside that of
-//! the packet:
+//! Each new connection of TCP, UDP or SCTP at a pod's interface is evaluated once by the policies
+//! of that pod and that direction, and each packet that was dropped for a policy once more. The
+//! verdict is a flow of its own, beside that of the packet:
 //!
 //! | verdict | when |
 //! |---|---|
@@ -10,13 +10,14 @@
 //! | `DROPPED` | the kernel dropped the packet, and a policy forbids it |
 //! | `AUDIT` | policies forbid the connection and it passed all the same: they are not enforced |
 //!
-//! *Passed* is said only where it is known. A packet that leaves its pod has not passed yet, nor has one at the hook of
-//! the pod that it is for: an enforcer may sit behind that hook. If policies forbid the connection it waits here until
-//! the other side answers (`AUDIT`), a drop is seen (`DROPPED`), or a minute has gone by. Then it is *undecided*, and
-//! counted with the reason ([`Undecided`]).
+//! *Passed* is reported only where it is known. A packet that leaves its pod has not passed yet,
+//! nor has one at the hook of the pod that it is for: an enforcer may sit behind that hook. If
+//! policies forbid the connection it waits here until the other side answers (`AUDIT`), a drop is
+//! seen (`DROPPED`), or a minute has gone by. Then it is *undecided*, and counted with the reason
+//! ([`Undecided`]).
 //!
-//! A drop may be read before the packet that it is of, when that one waits for a name. So the last drops are remembered
-//! for a while, and a connection whose drop was read does not wait.
+//! A drop may be read before the packet that it is of, when that one waits for a name. So the last
+//! drops are kept for a while, and a connection whose drop was read does not wait.
 
 use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
 use webb_index::policy::{Decision, Match};
@@ -25,28 +26,28 @@ use webb_index::{Index, Kind};
 use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
 
-/// Connections that may wait for an answer at once: some 2 MB. One more takes the place of the oldest.
-const MOST: usize = 16_384;
+/// Connections that wait for an answer, at most: some 2 MB. Beyond, the oldest is evicted.
+const MAX_WAITING: usize = 16_384;
 
-/// How long one waits for an answer, from packet to packet and by the clock.
-const PATIENCE_NS: u64 = 60_000_000_000;
+/// How long a connection waits for an answer, from packet to packet and by the clock.
+const ANSWER_TIMEOUT_NS: u64 = 60_000_000_000;
 
-/// Drops that are remembered, and for how long: longer than a flow waits for anything.
-const MOST_DROPS: usize = 4096;
-const DROP_NS: u64 = 10_000_000_000;
+/// Recent drops that are kept, at most, and for how long: longer than any flow waits.
+const MAX_DROPS: usize = 4096;
+const DROP_TTL_NS: u64 = 10_000_000_000;
 
-/// Why no verdict can be told, as the label `reason` has it.
+/// Why a connection has no verdict, as the label `reason` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undecided {
     /// Policies forbid it, and within a minute neither an answer nor a drop was seen.
     Unanswered,
-    /// Policies forbid it, and so many others waited that it had to make room.
+    /// Policies forbid it, and it was evicted because too many others waited.
     Crowded,
-    /// It goes to a service, and which pod answers is not known.
+    /// It goes to a service, and its backend is not known.
     Backend,
-    /// Policies forbid it unless the end that has no name is one that they allow.
+    /// Policies forbid it unless they allow the end that is not known.
     Unnamed,
-    /// Policies forbid the datagram if it opens a conversation, and connection tracking could not be asked.
+    /// Policies forbid the datagram if it opens a conversation, and conntrack could not be queried.
     Untracked,
     /// What decides is not known: an unreadable part, a domain name, a vendor's policy.
     Policies,
@@ -57,7 +58,7 @@ impl Undecided {
     pub const ALL: [Self; 6] =
         [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies];
 
-    /// As the label has it.
+    /// The label value.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unanswered => "unanswered",
@@ -75,7 +76,7 @@ pub type UndecidedCounts = [u64; Undecided::ALL.len()];
 
 /// A connection that waits, at the end of which the verdict will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+struct WaitingKey {
     connection: Connection,
     direction: Direction,
 }
@@ -84,7 +85,7 @@ struct Key {
 struct Waiting {
     /// When its packet was seen.
     since_ns: u64,
-    /// What policies say; none where the backend that they speak of is not known yet.
+    /// The decision of policies; none while the backend is not known.
     ruling: Option<Ruling>,
     tcp_flags: TcpFlags,
     /// What the packet was sent to.
@@ -94,7 +95,7 @@ struct Waiting {
 /// The connections that wait for their verdict.
 #[derive(Debug)]
 pub struct Verdicts {
-    waiting: Expiring<Key, Waiting>,
+    waiting: Expiring<WaitingKey, Waiting>,
     /// The last drops by protocol and sender: the receiver, and when.
     dropped: Expiring<(L4, Peer), (Peer, u64)>,
     now_ns: u64,
@@ -103,16 +104,17 @@ pub struct Verdicts {
 
 impl Default for Verdicts {
     fn default() -> Self {
-        let (waiting, dropped) = (Expiring::new(PATIENCE_NS, MOST), Expiring::new(DROP_NS, MOST_DROPS));
+        let (waiting, dropped) = (Expiring::new(ANSWER_TIMEOUT_NS, MAX_WAITING), Expiring::new(DROP_TTL_NS, MAX_DROPS));
         Self { waiting, dropped, now_ns: 0, undecided: UndecidedCounts::default() }
     }
 }
 
-/// The receiver of a connection to a service whose backend is not known: in a key it stands for any.
+/// The receiver of a connection to a service whose backend is not known: in a key it stands for
+/// any.
 const ANY_BACKEND: Peer = (Address([0; 16]), 0);
 
 impl Verdicts {
-    /// Lets go of what has waited for too long; `now_ns` is of the clock that flows are stamped with.
+    /// Expires waiting connections; `now_ns` is of the clock that flows are stamped with.
     pub fn turn(&mut self, now_ns: u64) {
         self.now_ns = now_ns;
         let unanswered = self.waiting.expire(now_ns);
@@ -120,8 +122,8 @@ impl Verdicts {
         self.dropped.expire(now_ns);
     }
 
-    /// The verdict on a connection that `flow` opens at a pod's interface, if it is known already. `backend` is the
-    /// destination's own address where the packet has a service's.
+    /// The verdict on a connection that `flow` opens at a pod's interface, if it is known already.
+    /// `backend` is the destination's own address where the packet has a service's.
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
@@ -151,13 +153,14 @@ impl Verdicts {
         }
         let front = (flow.destination_ip, flow.destination_port);
         let destination = if any { ANY_BACKEND } else { connection.destination };
-        let key = Key { connection: Connection { destination, ..connection }, direction };
+        let key = WaitingKey { connection: Connection { destination, ..connection }, direction };
         let ruling = (!any).then_some(ruling);
         self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
         None
     }
 
-    /// At which end of a connection that `flow` opens a pod is to be judged; none if this is not the place.
+    /// The end of a connection that `flow` opens whose pod is evaluated here; none if this is not
+    /// its interface.
     pub fn side(flow: &Flow, index: &Index) -> Option<Direction> {
         let (pod, direction) = match (flow.point, flow.direction) {
             (Point::ToStack, Direction::Egress) => (flow.source, Direction::Egress),
@@ -168,7 +171,7 @@ impl Verdicts {
         (endpoint.kind == Kind::Pod && !endpoint.other_network).then_some(direction)
     }
 
-    /// The verdict on a datagram of which it could not be found out whether it opens a conversation: what is allowed is
+    /// The verdict on a datagram that may or may not open a conversation: what is allowed is
     /// allowed either way.
     pub fn untracked(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
@@ -181,11 +184,12 @@ impl Verdicts {
         None
     }
 
-    /// The verdict on a connection that `flow` answers, if it was waited for. `backend` is the source's own address
-    /// where the packet has a service's.
+    /// The verdict on a connection that `flow` answers, if it was waited for. `backend` is the
+    /// source's own address where the packet has a service's.
     pub fn answered(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = match (flow.point, flow.direction, flow.reply) {
-            // A refusal that comes back may be of an enforcer on the way. One that leaves the pod is the pod's.
+            // A refusal that comes back may be of an enforcer on the way. One that leaves the pod
+            // is the pod's.
             (Point::ToEndpoint, Direction::Egress, Reply::Yes)
                 if flow.l4 != L4::Tcp || !flow.tcp_flags.has(TcpFlags::RST) =>
             {
@@ -198,7 +202,7 @@ impl Verdicts {
         let asked = to(&opened, backend);
         let connection = Connection::of(&asked);
         let waiting = self.take(connection, (opened.destination_ip, opened.destination_port), direction)?;
-        if flow.time_ns.saturating_sub(waiting.since_ns) >= PATIENCE_NS {
+        if flow.time_ns.saturating_sub(waiting.since_ns) >= ANSWER_TIMEOUT_NS {
             self.count(Undecided::Unanswered, 1);
             return None;
         }
@@ -211,8 +215,8 @@ impl Verdicts {
                 None
             }
             None => {
-                let judged = index.policies().evaluate_end(index, &asked, direction);
-                let became = match judged.map_or(Decision::Allow, |evaluation| evaluation.decision) {
+                let evaluation = index.policies().evaluate_end(index, &asked, direction);
+                let became = match evaluation.map_or(Decision::Allow, |evaluation| evaluation.decision) {
                     Decision::Allow => Verdict::Forwarded,
                     Decision::Deny => Verdict::Audit,
                     Decision::Undecided => {
@@ -220,19 +224,20 @@ impl Verdicts {
                         return None;
                     }
                 };
-                let matched = judged.map_or(Match::All, |evaluation| evaluation.matched());
-                let ruling = Ruling::new(matched.number(), judged.and_then(|evaluation| evaluation.decider()));
+                let matched = evaluation.map_or(Match::All, |evaluation| evaluation.matched());
+                let ruling = Ruling::new(matched.number(), evaluation.and_then(|evaluation| evaluation.decider()));
                 Some(verdict(&opened, became, direction, ruling))
             }
         }
     }
 
-    /// The verdict on a packet that was dropped for a policy; `flow` has the direction of the policy that forbids it.
+    /// The verdict on a packet that was dropped for a policy; `flow` has the direction of the
+    /// policy that forbids it.
     pub fn denied(&mut self, flow: &Flow, index: &Index) -> Flow {
         let connection = Connection::of(flow);
         for direction in [Direction::Egress, Direction::Ingress] {
             for destination in [connection.destination, ANY_BACKEND] {
-                self.waiting.remove(&Key { connection: Connection { destination, ..connection }, direction });
+                self.waiting.remove(&WaitingKey { connection: Connection { destination, ..connection }, direction });
             }
         }
         self.dropped.insert((flow.l4, connection.source), (connection.destination, flow.time_ns), self.now_ns);
@@ -251,7 +256,7 @@ impl Verdicts {
         self.undecided
     }
 
-    fn wait(&mut self, key: Key, waiting: Waiting) {
+    fn wait(&mut self, key: WaitingKey, waiting: Waiting) {
         let again = self.waiting.remove(&key).is_some();
         let crowded = self.waiting.insert(key, waiting, self.now_ns).is_some();
         // The same ports again: of the connection before, nothing will be seen any more.
@@ -261,10 +266,10 @@ impl Verdicts {
 
     /// The waiting connection, by its receiver's own address or by the service that it was sent to.
     fn take(&mut self, connection: Connection, front: Peer, direction: Direction) -> Option<Waiting> {
-        if let Some(waiting) = self.waiting.remove(&Key { connection, direction }) {
+        if let Some(waiting) = self.waiting.remove(&WaitingKey { connection, direction }) {
             return Some(waiting);
         }
-        let any = Key { connection: Connection { destination: ANY_BACKEND, ..connection }, direction };
+        let any = WaitingKey { connection: Connection { destination: ANY_BACKEND, ..connection }, direction };
         self.waiting.get(&any).filter(|waiting| waiting.front == front)?;
         self.waiting.remove(&any)
     }
@@ -282,7 +287,8 @@ fn to(flow: &Flow, backend: Option<Peer>) -> Flow {
     Flow { destination_ip, destination_port, ..*flow }
 }
 
-/// The flow of a verdict: the packet's ends and layer 4, but none of its bytes, which its own flow has.
+/// The flow of a verdict: the packet's ends and layer 4, but none of its bytes, which its own flow
+/// has.
 fn verdict(flow: &Flow, verdict: Verdict, direction: Direction, ruling: Ruling) -> Flow {
     Flow {
         event: Event::PolicyVerdict,

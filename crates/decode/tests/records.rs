@@ -34,7 +34,7 @@ fn ip(text: &str) -> [u8; 16] {
     Address::from(text.parse::<IpAddr>().unwrap()).0
 }
 
-/// Three pods: two here, of which one lets nobody in but the other namespace's, and one elsewhere.
+/// Three pods: two here, of which one lets only the other namespace's in, and one elsewhere.
 fn index() -> Index {
     let mut compiler = Compiler::default();
     let mut pod = |name: &str, namespace: &str, local: bool, address: &str| {
@@ -197,7 +197,7 @@ fn replies_are_not_denied() {
         let record = Record { protocol: 17, source_port, destination_port, ..drop_of(LOCAL, GUARDED, NETFILTER) };
         let (flow, decoded) = decode(&record).unwrap();
         assert_ne!(decoded, Decoded::Foreign);
-        let may_be_policy = matches!(decoded, Decoded::Ask(why) if why.suspect.is_some());
+        let may_be_policy = matches!(decoded, Decoded::NeedsLookup(why) if why.suspect.is_some());
         (flow.reason.0.text().to_string(), may_be_policy)
     };
     assert_eq!(told(6, |syn| syn.tcp_flags = 0x02), "POLICY_DENIED");
@@ -311,8 +311,8 @@ fn nothing_known_is_the_world() {
     assert_eq!((flow.source, flow.destination), (EndpointId::WORLD, EndpointId::WORLD));
 }
 
-/// At a pod's own interface an address that nobody has is that pod's; who is known stays who he is, what is meant for
-/// many is nobody's, and at other interfaces, and at the far end, nothing changes.
+/// At a pod's own interface an address without an owner is that pod's; a known owner stays, multicast
+/// has none, and at other interfaces, and at the far end, nothing changes.
 #[test]
 fn interfaces_name_their_pods() {
     let mut draft = Draft::default();

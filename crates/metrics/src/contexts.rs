@@ -19,7 +19,7 @@ use webb_index::{End, Index};
 use super::context::{ContextSpec, Ends, Uses};
 use super::gone::{Gone, PodLabels};
 use super::limit;
-use super::memo::NOWHERE;
+use super::slot_cache::NO_ENDS;
 
 /// A tuple of context values in one metric. Without a context all flows have number 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -165,7 +165,7 @@ impl Contexts {
         other
     }
 
-    /// All that the context depends on, in 62 bits, while ids mean the same; [`NOWHERE`] where they are not enough.
+    /// All that the context depends on, in 62 bits, while ids mean the same; [`NO_ENDS`] where they are not enough.
     #[inline]
     pub(super) fn ends(&mut self, flow: &Flow, extra: Option<&Extra>) -> u64 {
         let uses = self.uses;
@@ -178,7 +178,7 @@ impl Contexts {
             destination = self.end(End::Destination, destination, flow, extra);
         }
         if (source | destination) >> END_BITS != 0 {
-            return NOWHERE;
+            return NO_ENDS;
         }
         let direction = if uses.direction { flow.direction as u8 } else { 0 };
         u64::from(source) | u64::from(destination) << END_BITS | u64::from(direction) << (2 * END_BITS)

@@ -11,14 +11,15 @@ use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::gone::{Gone, PodLabels};
 use super::limit::Share;
-use super::memo::TABLES;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
+use super::slot_cache::TABLES;
 use super::tally::{Tally, extra};
 use crate::expose::Snapshot;
 
-/// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the plugin.
+/// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the
+/// plugin.
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn forget(&mut self, gone: &Gone) -> usize;
@@ -40,7 +41,7 @@ struct Counting<P> {
 
 /// An engine for a plugin.
 pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn Engine> {
-    const { assert!(P::TABLES.len() <= TABLES, "the memo has room for the number of so many tables") };
+    const { assert!(P::TABLES.len() <= TABLES, "the cache has room for the number of so many tables") };
     let (names, pods) = (spec.label_names(), PodLabels::new(&spec));
     let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
@@ -55,7 +56,7 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
 impl<P: Plugin> Engine for Counting<P> {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
         if self.tally.contexts.follow(batch.index) {
-            self.tally.memo.clear();
+            self.tally.cache.clear();
         }
         if let Some(killer) = from.checked_sub(1) {
             self.tally.begin_again(killer);
@@ -102,12 +103,13 @@ impl<P: Plugin> Engine for Counting<P> {
         if contexts.is_empty() {
             return 0;
         }
-        self.tally.memo.clear();
+        self.tally.cache.clear();
         self.tally.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
     }
 
     fn limit(&mut self, per_family: usize, share: &Arc<Share>) {
-        // A tuple of names without a series stays until its turn to be forgotten: leave room for some.
+        // A tuple of names without a series stays until its turn to be forgotten: leave room for
+        // some.
         self.tally.contexts.limit(per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
         for table in &mut self.tally.tables {
             table.limit(per_family, Arc::clone(share));
@@ -117,7 +119,7 @@ impl<P: Plugin> Engine for Counting<P> {
     fn expire(&mut self, looks: u32) -> usize {
         let expired = self.tally.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
         if expired > 0 {
-            self.tally.memo.clear();
+            self.tally.cache.clear();
             self.tally.contexts.retain(&self.tally.tables.iter().flat_map(SeriesTable::contexts).collect());
         }
         expired
@@ -175,7 +177,8 @@ mod tests {
     }
 
     proptest! {
-        /// A flow that panics, while the metric looks at it or when its series is born, costs itself and no other.
+        /// A flow that panics, while the metric looks at it or when its series is born, costs
+        /// itself and no other.
         #[test]
         fn a_panic_costs_one_flow(numbers in prop::collection::vec(prop_oneof![8 => 0..9_u32, 2 => 100..102_u32], 0..60)) {
             let index = Arc::new(Index::new([], Policies::default()));

@@ -1,12 +1,14 @@
 //! Flows in, counters out: one [`Aggregator`] per configured metric.
 //!
-//! A metric is a [`Plugin`]: it defines which flows count, under which fixed labels, and nothing else. Around it stand
-//! the configuration ([`grammar`], [`config`]), the context labels that name both ends of a flow ([`context`],
-//! [`contexts`]) and the table of counters ([`series`]). Adding a metric is one new file and one line in [`plugins`].
+//! A metric is a [`Plugin`]: it defines which flows count, under which fixed labels, and nothing
+//! else. Around it stand the configuration ([`grammar`], [`config`]), the context labels that name
+//! both ends of a flow ([`context`], [`contexts`]) and the table of counters ([`series`]). Adding a
+//! metric is one new file and one line in [`plugins`].
 //!
-//! A flow is counted without lock, allocation or text: the plugin packs its labels into a number, the context packs
-//! what it depends on into another ([`contexts`]), and one lookup in a cache with both finds the counter (`memo`),
-//! for all flows of a batch together (`tally`). Label texts are rendered once, when a series is created.
+//! A flow is counted without lock, allocation or text: the plugin packs its labels into a number,
+//! the context packs what it depends on into another ([`contexts`]), and one lookup in a cache with
+//! both finds the counter (`cache`), for all flows of a batch together (`tally`). Label texts are
+//! rendered once, when a series is created.
 
 pub mod aggregator;
 pub mod config;
@@ -18,12 +20,12 @@ pub mod expose;
 pub mod gone;
 pub mod grammar;
 pub mod limit;
-mod memo;
 pub mod options;
 pub mod plugin;
 pub mod plugins;
 pub mod registration;
 pub mod series;
+mod slot_cache;
 mod table;
 mod tally;
 pub mod tuples;

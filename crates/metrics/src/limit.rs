@@ -1,11 +1,12 @@
-//! How long a label value may be, and how many series there may be.
+//! Limits of the length of label values and of the number of series.
 //!
-//! Label values come from outside: names in flows that are replayed, questions that pods ask their DNS server. Prometheus
-//! keeps each in memory, as does every aggregator, so a value longer than any honest one is cut. A name of the DNS has
-//! at most 255 bytes, a Kubernetes name 253; only all labels of a pod joined (the context `identity`) come to more.
+//! Label values are untrusted input: names in replayed flows, DNS queries of pods. Prometheus keeps
+//! each in memory, as does every aggregator, so a value longer than any legitimate one is
+//! truncated. A name of the DNS has at most 255 bytes, a Kubernetes name 253; only all labels of a
+//! pod joined (the context `identity`) come to more.
 //!
-//! Likewise the number of series: whoever can make up addresses or names could make up series, so past a limit what
-//! would be a new series is counted in one that stands for all of them ([`super::series`]).
+//! Likewise the number of series: made-up addresses or names would make up series, so beyond a
+//! limit new series are counted in one overflow series ([`super::series`]).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,14 +17,16 @@ pub const MAX_BYTES: usize = 4096;
 /// Stands for all values beyond a limit on their number.
 pub const OTHER: &str = "~other";
 
-/// How many series may be held, and for how long without a change. Without a limit unless told otherwise.
+/// How many series may be held, and for how long without a change. Without a limit unless told
+/// otherwise.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Series of one family.
     pub per_family: usize,
     /// Series of all families of all metrics that share this budget.
     pub budget: Arc<Budget>,
-    /// How many looks ([`crate::Aggregator::expire`]) in a row may find a series unchanged before it goes.
+    /// How many looks ([`crate::Aggregator::expire`]) in a row may find a series unchanged before
+    /// it goes.
     pub idle_looks: Option<u32>,
 }
 
@@ -94,8 +97,8 @@ impl Share {
         }
     }
 
-    /// Returns all of it: the metric is no longer shown, and another takes its place. It may hold what it likes until
-    /// it has read the rest of its lane and goes.
+    /// Returns all of it: the metric is no longer shown, and another takes its place. It may hold
+    /// what it likes until it has read the rest of its lane and goes.
     pub fn give_up(&self) {
         if let Some(held) = self.held().take() {
             self.budget.give(held);

@@ -3,9 +3,9 @@
 use webb_flow::{Extra, Flow};
 use webb_index::{Endpoint, Index};
 
-use super::memo::Way;
 use super::options::Options;
 use super::series::Trace;
+use super::slot_cache::CacheKey;
 use super::table::FAMILIES;
 pub use super::table::{Table, Texts};
 use super::tally::{self, Tally};
@@ -23,12 +23,14 @@ pub trait Plugin: Send + Sized + 'static {
     const CONFLICT: Option<&'static str> = None;
     /// True if it wants flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
-    /// True if it wants policy verdicts that stand beside the packet they are about; all others would count that packet
-    /// twice. (Hubble's metrics do.) Verdicts that another program wrote down are flows like any other.
+    /// True if it wants policy verdicts that stand beside the packet they are about; all others
+    /// would count that packet twice. (Hubble's metrics do.) Verdicts that another program wrote
+    /// down are flows like any other.
     const VERDICTS: bool = false;
     /// True if only flows with an extra count, which flows from the kernel do not have.
     const NEEDS_EXTRA: bool = false;
-    /// True if its context takes source for destination and the other way round (hubble-contract §2.4).
+    /// True if its context takes source for destination and the other way round (hubble-contract
+    /// §2.4).
     const INVERTED: bool = false;
 
     /// A new one; may intern.
@@ -39,8 +41,8 @@ pub trait Plugin: Send + Sized + 'static {
         Self::TABLES
     }
 
-    /// Counts one flow: zero or more calls of `emit`. No lock, and for a flow without extra no allocation and no text.
-    /// Keys below 2^32 are found fastest.
+    /// Counts one flow: zero or more calls of `emit`. No lock, and for a flow without extra no
+    /// allocation and no text. Keys below 2^32 are found fastest.
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>);
 
     /// What a flow that counts adds to each family of its table.
@@ -49,8 +51,9 @@ pub trait Plugin: Send + Sized + 'static {
         [1; FAMILIES]
     }
 
-    /// The texts behind a key that `observe` packed: called when a series is born. Different keys of a table must have
-    /// different texts, or one series would be split in two. `tuples` are those that `observe` made.
+    /// The texts behind a key that `observe` packed: called when a series is born. Different keys
+    /// of a table must have different texts, or one series would be split in two. `tuples` are
+    /// those that `observe` made.
     fn texts(table: usize, key: u64, tuples: &Tuples) -> Texts;
 }
 
@@ -99,12 +102,13 @@ impl<'a, P: Plugin> Emit<'a, P> {
         self.tally.tuples.tuple()
     }
 
-    /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is through.
+    /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is
+    /// through.
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
         let extra = self.extra();
         let ends = *self.ends.get_or_insert_with(|| self.tally.contexts.ends(self.flow, extra));
-        self.tally.hit(Way::new(table, ends, key), self.at);
+        self.tally.hit(CacheKey::new(table, ends, key), self.at);
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.

@@ -1,38 +1,40 @@
-//! Counts a batch: collects the hits of all flows, then finds and increments their counters together.
+//! Counts a batch: collects the hits of all flows, then finds and increments their counters
+//! together.
 //!
-//! A counter that was not used for a while is not in the CPU's cache, and a cache miss costs some hundred instructions.
-//! Done flow by flow, each miss would wait for the one before it. So a flow only records [`Hit`]s: its ends and fixed
-//! labels. After the last flow the cache lines of all hits in the memo are prefetched together, then each hit is looked
-//! up, and last all counters are incremented; the CPU overlaps the misses.
+//! A counter that was not used for a while is not in the CPU's cache, and a cache miss costs some
+//! hundred instructions. Done flow by flow, each miss would wait for the one before it. So a flow
+//! only records [`Hit`]s: its ends and fixed labels. After the last flow the cache lines of all
+//! hits in the cache are prefetched together, then each hit is looked up, and last all counters are
+//! incremented; the CPU overlaps the misses.
 
 use webb_flow::{Extra, Flow};
 
 use super::contexts::Contexts;
-use super::memo::{Memo, Way};
 use super::series::{SeriesTable, Slot};
+use super::slot_cache::{CacheKey, SlotCache};
 use super::table::{FAMILIES, Table, Texts};
 use super::tuples::Tuples;
 
 /// A flow to be counted in one series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hit {
-    way: Way,
+    key: CacheKey,
     /// The flow's place in its batch.
     flow: u32,
-    /// The hash of the way, then the slot of its series; 0 while flows are collected.
+    /// The hash of the key, then the slot of its series; 0 while flows are collected.
     place: u32,
 }
 
 /// Renders the label texts behind a key of a table, when a series is created.
 pub(super) type RenderTexts = fn(table: usize, key: u64, tuples: &Tuples) -> Texts;
 
-/// The state of a metric: contexts, tables, tuples, memo and the hits of the current batch.
+/// The state of a metric: contexts, tables, tuples, cache and the hits of the current batch.
 #[derive(Debug)]
 pub(super) struct Tally {
     pub(super) contexts: Contexts,
     pub(super) tables: Vec<SeriesTable>,
     pub(super) tuples: Tuples,
-    pub(super) memo: Memo,
+    pub(super) cache: SlotCache,
     hits: Vec<Hit>,
     texts: RenderTexts,
 }
@@ -48,7 +50,7 @@ impl Tally {
             contexts,
             tables: tables.iter().map(|table| SeriesTable::new(table, labels)).collect(),
             tuples: Tuples::default(),
-            memo: Memo::default(),
+            cache: SlotCache::default(),
             hits: Vec::new(),
             texts,
         }
@@ -66,13 +68,13 @@ impl Tally {
 
     /// Records a hit, to be counted by [`Tally::settle`].
     #[inline]
-    pub(super) fn hit(&mut self, way: Way, flow: u32) {
-        self.hits.push(Hit { way, flow, place: 0 });
+    pub(super) fn hit(&mut self, key: CacheKey, flow: u32) {
+        self.hits.push(Hit { key, flow, place: 0 });
     }
 
-    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be looked up by
-    /// names is recorded in `progress`: if that panics, nothing of the batch is counted yet, and without that flow's hits
-    /// this can be done again.
+    /// Counts all hits: adds the `amounts` of each flow to its series. A flow whose series must be
+    /// looked up by names is recorded in `progress`: if that panics, nothing of the batch is
+    /// counted yet, and without that flow's hits this can be done again.
     pub(super) fn settle(
         &mut self,
         flows: &[Flow],
@@ -80,22 +82,22 @@ impl Tally {
         amounts: impl Fn(&Flow) -> [u64; FAMILIES],
         progress: &mut usize,
     ) {
-        self.memo.fetch(self.hits.iter_mut().map(|hit| {
-            hit.place = self.memo.hash(hit.way);
+        self.cache.fetch(self.hits.iter_mut().map(|hit| {
+            hit.place = self.cache.hash(hit.key);
             hit.place
         }));
         for at in 0..self.hits.len() {
-            let Some(&Hit { way, flow, place }) = self.hits.get(at) else { break };
-            let slot = self.memo.find(way, place).unwrap_or_else(|| {
+            let Some(&Hit { key, flow, place }) = self.hits.get(at) else { break };
+            let slot = self.cache.find(key, place).unwrap_or_else(|| {
                 *progress = flow as usize;
-                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for(way, flow, extra(flow, extras)))
+                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for(key, flow, extra(flow, extras)))
             });
             if let Some(hit) = self.hits.get_mut(at) {
                 hit.place = slot;
             }
         }
         for hit in self.hits.drain(..) {
-            if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.way.table()), flows.get(hit.flow as usize)) {
+            if let (Some(table), Some(flow)) = (self.tables.get_mut(hit.key.table()), flows.get(hit.flow as usize)) {
                 table.add(hit.place, amounts(flow));
             }
         }
@@ -103,19 +105,19 @@ impl Tally {
 
     /// The slot of one flow's series, now.
     pub(super) fn slot(&mut self, table: usize, fixed: u64, flow: &Flow, extra: Option<&Extra>) -> u32 {
-        let way = Way::new(table, self.contexts.ends(flow, extra), fixed);
-        self.memo.find(way, self.memo.hash(way)).unwrap_or_else(|| self.look_for(way, flow, extra))
+        let key = CacheKey::new(table, self.contexts.ends(flow, extra), fixed);
+        self.cache.find(key, self.cache.hash(key)).unwrap_or_else(|| self.look_for(key, flow, extra))
     }
 
     /// Finds the series by the names of both ends: the slow path.
     #[cold]
-    fn look_for(&mut self, way: Way, flow: &Flow, extra: Option<&Extra>) -> u32 {
+    fn look_for(&mut self, key: CacheKey, flow: &Flow, extra: Option<&Extra>) -> u32 {
         let context = self.contexts.of(flow, extra);
         let (contexts, tuples) = (&self.contexts, &self.tuples);
-        let texts = || ((self.texts)(way.table(), way.fixed(), tuples), contexts.values(context));
-        match self.tables.get_mut(way.table()).map(|table| table.slot(context, way.fixed(), texts)) {
+        let texts = || ((self.texts)(key.table(), key.fixed(), tuples), contexts.values(context));
+        match self.tables.get_mut(key.table()).map(|table| table.slot(context, key.fixed(), texts)) {
             Some(Slot::Own(slot)) => {
-                self.memo.note(way, slot);
+                self.cache.note(key, slot);
                 slot
             }
             Some(Slot::Fold(slot)) => slot,

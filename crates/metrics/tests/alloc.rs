@@ -23,7 +23,7 @@ use webb_flow::{Direction, Event, Extra, ExtraId, Flow, L4, TcpFlags};
 use webb_index::{Flows, Index, Policies};
 use webb_metrics::Aggregator;
 
-/// Two indexes of the same 200 pods in another order, so that every memo must be filled anew when one follows the other.
+/// Two indexes of the same 200 pods in another order, so that every cache must be filled anew when one follows the other.
 fn indexes() -> [Arc<Index>; 2] {
     let pods = |order: &mut dyn Iterator<Item = u8>| {
         let pods: Vec<_> = order

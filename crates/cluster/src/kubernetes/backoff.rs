@@ -1,7 +1,8 @@
 //! How long to wait after a failure: doubling bounds with full jitter.
 //!
-//! Thousands of agents lose the same API server at the same moment. Waiting a random part of the bound, and not the
-//! bound, spreads them over it evenly. Only the monotonic clock is asked, so a clock that jumps changes nothing.
+//! Thousands of agents lose the same API server at the same moment. Waiting a random part of the
+//! bound, and not the bound, spreads them over it evenly. Only the monotonic clock is asked, so a
+//! clock that jumps changes nothing.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
@@ -11,11 +12,11 @@ use super::Pace;
 /// After so long without a failure the next one counts as the first.
 const GOOD: Duration = Duration::from_mins(1);
 
-/// A server may ask for patience, but not for more than this.
+/// The longest `Retry-After` that is honoured.
 const MOST_ASKED: Duration = Duration::from_mins(5);
 
-/// What a failure says about the server. Each class has a backoff of its own: what grew while the server was away does
-/// not delay what a server that is back asks for.
+/// What a failure says about the server. Each class has a backoff of its own: what grew while the
+/// server was away does not delay what a server that is back asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// No answer, or that of a server that is not well.
@@ -48,7 +49,8 @@ impl Backoff {
         Self { classes: first.map(|least| (least, Failures::default())), most: pace.backoff_max }
     }
 
-    /// How long to wait now that something failed. `asked`: what the server asked for; waited in full, and a little.
+    /// How long to wait now that something failed. `asked`: what the server asked for; waited in
+    /// full, and a little.
     pub(super) fn next(&mut self, now: Instant, class: Class, asked: Option<Duration>) -> Duration {
         let [away, refused, stale] = &mut self.classes;
         let (least, failures) = match class {
@@ -110,7 +112,8 @@ mod tests {
         }
     }
 
-    /// However long the server was away, what it says when it is back is answered as if nothing had been.
+    /// However long the server was away, what it says when it is back is answered as if nothing had
+    /// been.
     #[test]
     fn an_outage_does_not_delay_the_recovery() {
         let mut now = Instant::now();

@@ -1,7 +1,8 @@
-//! What is told of a kind of policy that a server has or has not.
+//! Reports to the cache whether a kind of policy is listed and readable.
 //!
-//! Whether the server has it is for discovery to say: a list of a kind that does not exist is answered with 404, or with
-//! 403 if the role does not name it. As long as a kind that is there has not been listed, any pod may be concerned.
+//! Whether the server has it is for discovery to say: a list of a kind that does not exist is
+//! answered with 404, or with 403 if the role does not name it. As long as a kind that is there has
+//! not been listed, any pod may be concerned.
 
 use tokio::sync::Notify;
 
@@ -9,7 +10,7 @@ use super::trouble::Trouble;
 use super::watch::PAGE;
 use crate::{Cache, Kind};
 
-/// The mouth of one kind's watch.
+/// The state of one kind of policy, reported by its watch.
 #[derive(Debug)]
 pub(super) struct Presence<'a> {
     kind: Kind,
@@ -58,7 +59,8 @@ impl<'a> Presence<'a> {
         self.cache.set_incomplete(&self.label, why);
     }
 
-    /// A vendor's kind that may not be read has its effect on all pods; one that is evaluated leaves nothing decided.
+    /// A vendor's kind that may not be read has its effect on all pods; one that is evaluated
+    /// leaves nothing decided.
     fn unreadable(&self, why: Option<String>) {
         match self.kind {
             Kind::Other(kind) => {
@@ -71,7 +73,7 @@ impl<'a> Presence<'a> {
 }
 
 impl Drop for Presence<'_> {
-    /// Nobody is there to say when it changes.
+    /// The watch has ended, so its state is reset.
     fn drop(&mut self) {
         self.listed();
     }

@@ -70,7 +70,8 @@ impl Reason {
     }
 }
 
-/// A kind as labels and texts name it: with its group if it is a vendor's, whose names are also others'.
+/// A kind as labels and texts name it: with its group if it is a vendor's, whose names are also
+/// others'.
 fn label(kind: Kind) -> String {
     match kind {
         Kind::Other(other) => format!("{}.{}", other.name(), other.group()),
@@ -78,7 +79,7 @@ fn label(kind: Kind) -> String {
     }
 }
 
-/// One kind's watch. Written by its watch, read by anyone.
+/// The status of one kind's watch, which alone writes it.
 #[derive(Debug)]
 pub struct Watched {
     /// Which kind.
@@ -180,8 +181,8 @@ impl Watched {
         self.unreadable.fetch_add(parts as u64, Relaxed);
     }
 
-    /// True if what is said of an unreadable part is to be logged: an object comes again with each change of it, and no
-    /// more than [`PARTS`] different ones are logged.
+    /// True if what is said of an unreadable part is to be logged: an object comes again with each
+    /// change of it, and no more than [`PARTS`] different ones are logged.
     pub(super) fn is_news(&self, text: &str) -> bool {
         let mut known = self.unreadable_texts.lock().unwrap_or_else(PoisonError::into_inner);
         known.len() < PARTS && known.insert(text.to_owned())
@@ -247,7 +248,8 @@ impl Status {
         self.watched.iter().all(Watched::synced)
     }
 
-    /// True once the rest is known as well: which kinds of policy the server has, and their objects, or why not.
+    /// True once the rest is known as well: which kinds of policy the server has, and their
+    /// objects, or why not.
     pub fn complete(&self) -> bool {
         let settled = |watched: &Arc<Watched>| watched.synced() || watched.trouble().is_some();
         self.synced() && self.discovered.load(Relaxed) && self.lock_found().iter().all(settled)
@@ -330,7 +332,7 @@ impl Complaint {
 mod tests {
     use super::*;
 
-    /// A counter that nobody can find would be no counter.
+    /// Every reason has a counter.
     #[test]
     fn reasons_are_in_order() {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {

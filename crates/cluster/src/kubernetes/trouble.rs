@@ -1,4 +1,4 @@
-//! What can go wrong between the API server and us, told apart by what is to be done about it.
+//! Errors of the API server and its connections, distinguished by the reaction to them.
 
 use std::time::Duration;
 
@@ -28,7 +28,8 @@ pub(super) enum Trouble {
     /// What was asked for as a streamed list has no end: the server took it for a watch.
     #[error("a streamed list does not come to its end")]
     Endless,
-    /// Neither event nor bookmark: the connection is dead, or the server does not know of so new a version.
+    /// Neither event nor bookmark: the connection is dead, or the server does not know of so new a
+    /// version.
     #[error("the watch was silent for {} s", .0.as_secs_f32())]
     Quiet(Duration),
     /// A version below one that was there before: the server's store is an older one.
@@ -37,8 +38,8 @@ pub(super) enum Trouble {
     /// What was asked for is no longer in the server's history: list again.
     #[error("the resource version is too old: {0}")]
     Gone(String),
-    /// Too many requests.
-    #[error("the API server asks for patience: {text}")]
+    /// HTTP 429.
+    #[error("the API server is overloaded (HTTP 429{}): {text}", retry_after(*.after))]
     Throttled { text: String, after: Option<Duration> },
     /// The credentials are not, or no longer, good.
     #[error("the API server does not accept the credentials: {0}")]
@@ -46,7 +47,8 @@ pub(super) enum Trouble {
     /// The role lacks a rule.
     #[error("not allowed (does the role grant get, list and watch?): {0}")]
     Forbidden(String),
-    /// As [`Trouble::Forbidden`], for a kind that could be read before: a server that has just started does so.
+    /// As [`Trouble::Forbidden`], for a kind that could be read before: a server that has just
+    /// started does so.
     #[error("the API server forbids what it allowed before (it may have just started): {0}")]
     Withheld(String),
     /// Any other 4xx: the server does not know what was asked for.
@@ -116,7 +118,8 @@ impl Trouble {
         matches!(self, Self::Rejected { status: 404, .. })
     }
 
-    /// True if the wait is for a server that is out of reach, so that any answer of it ends the wait.
+    /// True if the wait is for a server that is out of reach, so that any answer of it ends the
+    /// wait.
     pub(super) fn out_of_reach(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::Late(_) | Self::Failed { after: None, .. })
     }
@@ -129,12 +132,14 @@ impl Trouble {
         }
     }
 
-    /// True if credentials or authorities may have changed on disk, so that the client must be made anew.
+    /// True if credentials or authorities may have changed on disk, so that the client must be made
+    /// anew.
     pub(super) fn outdates_client(&self) -> bool {
         matches!(self, Self::Unauthorized(_) | Self::Unreachable(_))
     }
 
-    /// True if another request might do better: a server that is away or busy is not better off with a greater one.
+    /// True if another request might do better: a server that is away or busy is not better off
+    /// with a greater one.
     pub(super) fn doubts_request(&self) -> bool {
         match self {
             Self::Unconfigured(_)
@@ -172,4 +177,8 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     }
     // kube's word for any error of the layers below.
     text.trim_start_matches("ServiceError: ").to_owned()
+}
+
+fn retry_after(after: Option<Duration>) -> String {
+    after.map_or_else(String::new, |after| format!(", Retry-After {} s", after.as_secs_f32()))
 }

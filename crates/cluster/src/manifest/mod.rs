@@ -1,11 +1,13 @@
-//! The manifest file: Kubernetes objects in YAML, as `kubectl get -o yaml` prints them or as a person writes them.
+//! The manifest file: Kubernetes objects in YAML, as `kubectl get -o yaml` prints them or as a
+//! person writes them.
 //!
-//! Documents are cut apart at their `---` lines first (YAML allows these nowhere else), so that a bad object costs only
-//! itself: it becomes a [`Problem`] and the rest is loaded. What isn't YAML at all refuses the file, because nobody can
-//! say where the next object would begin.
+//! Documents are cut apart at their `---` lines first (YAML allows these nowhere else), so that a
+//! bad object costs only itself: it becomes a [`Problem`] and the rest is loaded. A syntax error in
+//! YAML refuses the whole file, because the start of the next object is then not known.
 //!
-//! Each document is read twice: once for what it is, once as that, straight into Kubernetes' types. Only where that ends
-//! at a mistake it is read a third time, as a tree, of which the bad parts are left out.
+//! Each document is read twice: once for what it is, once as that, straight into Kubernetes' types.
+//! Only where that ends at a mistake it is read a third time, as a tree, of which the bad parts are
+//! left out.
 
 mod document;
 mod head;
@@ -72,7 +74,8 @@ struct Loading {
 }
 
 impl Loading {
-    /// Checks an object and keeps it, or notes why not. `line_of` finds the line of a part that a text is about.
+    /// Checks an object and keeps it, or notes why not. `line_of` finds the line of a part that a
+    /// text is about.
     fn add(&mut self, place: &Place, raw: Raw, passed_over: PassedOver, line_of: impl Fn(&str) -> u64) {
         match Object::check_rest(raw, passed_over) {
             Err(why) => self.problems.push(place.line, place.to_string(), why.to_string()),

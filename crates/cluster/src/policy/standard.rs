@@ -31,13 +31,14 @@ pub(crate) fn network_policy(key: &ObjectKey, spec: Option<&Value>, problems: &m
         egress: has_egress.then_some(egress),
     };
     if fields.odd || !certain {
-        // What is not known may take the isolation away, or admit anybody.
+        // What is not known may remove the isolation, or admit any peer.
         spec.ingress.iter_mut().chain(&mut spec.egress).for_each(|rules| rules.push(unknown()));
     }
     spec
 }
 
-/// A policy of which nothing but its name could be read: it may isolate any pod of its namespace, and allow anything.
+/// A policy of which nothing but its name could be read: it may isolate any pod of its namespace,
+/// and allow anything.
 pub(crate) fn unreadable(key: &ObjectKey) -> PolicySpec {
     PolicySpec {
         namespace: key.namespace.clone(),

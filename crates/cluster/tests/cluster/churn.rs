@@ -82,7 +82,7 @@ fn short_lives_are_named_afterwards() {
 }
 
 /// A flow is named by who held the address when it happened, whatever is known when it is named: the old pod until it
-/// went, nobody in between, the new one from then on. After a minute the past is forgotten.
+/// went, none in between, the new one from then on. After a minute the past is forgotten.
 #[test]
 fn an_address_changes_hands() {
     let cache = cache();
@@ -102,7 +102,7 @@ fn an_address_changes_hands() {
     assert!(index.previous_owners(ip(5).into()).is_empty());
 }
 
-/// A newer pod takes the address from one that still runs; when it goes the older has it back. Nobody else's address
+/// A newer pod takes the address from one that still runs; when it goes the older has it back. No other address
 /// has a past for it.
 #[test]
 fn a_newer_pod_takes_over() {

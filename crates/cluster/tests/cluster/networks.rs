@@ -26,13 +26,13 @@ fn behind(index: u32, namespace: i32, addresses: &[&str]) -> PodInterface {
     PodInterface { index, namespace: Some(namespace), watched: true, addresses }
 }
 
-/// Name and network of whoever is behind an interface.
+/// Name and network of the pod behind an interface.
 fn at(index: &Index, interface: u32) -> Option<(String, bool)> {
     let endpoint = index.endpoint(index.pod_at_interface(interface)?);
     Some((endpoint.pod_name.text().to_string(), endpoint.other_network))
 }
 
-/// Name and network of whoever has an address; empty for the world.
+/// Name and network of the owner of an address; empty for the world.
 fn of(index: &Index, text: &str) -> (String, bool) {
     let endpoint = index.endpoint(index.find(ip(text).into()));
     (endpoint.pod_name.text().to_string(), endpoint.other_network)
@@ -164,7 +164,7 @@ fn pods_without_an_interface() {
     assert_eq!(coverage.and(&webb_cluster::Coverage::default()).complaint(), None, "it may only be late");
     assert_eq!(coverage.and(&coverage), coverage);
 
-    // An interface that leads nobody knows where may be that pod's.
+    // An interface of unknown destination may be that pod's.
     let watched = vec![behind(7, 0, &["10.0.0.1"]), behind(8, 1, &[])];
     cache.set_interfaces(watched.clone());
     assert_eq!(cache.coverage(&cache.index_at(1), &watched).complaint(), None);

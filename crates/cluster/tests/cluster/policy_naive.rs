@@ -23,7 +23,7 @@ const NAMESPACES: [&str; 3] = ["a", "b", "c"];
 const NODES: [(&str, &str); 2] = [("n1", "192.168.0.1"), ("n2", "192.168.0.2")];
 const STRANGERS: [&str; 3] = ["8.8.8.8", "10.0.9.9", "2001:db8::1"];
 const METADATA_NAME: &str = "kubernetes.io/metadata.name";
-/// What nobody can read has this name.
+/// The name of unreadable parts.
 const ODD: &str = "odd";
 
 type Map = BTreeMap<String, String>;

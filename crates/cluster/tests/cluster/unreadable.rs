@@ -81,7 +81,7 @@ endpoints: [{addresses: [nowhere]}, {addresses: [10.244.1.21]}]
     let cart = index.endpoint(index.find(ip("10.244.1.21").into()));
     assert_eq!(&*cart.pod.text(), "default/cart");
     assert!(cart.identity.text().contains("k8s:app=cart"), "{}", cart.identity.text());
-    assert_eq!(cache.believe_services(&index).first().map(|service| service.endpoints.len()), Some(1));
+    assert_eq!(cache.explain_services(&index).first().map(|service| service.endpoints.len()), Some(1));
 }
 
 /// Two pods, and a policy whose `spec` is to be filled in.

@@ -31,7 +31,7 @@ fn running() -> (Api, Agent) {
     (api, agent)
 }
 
-/// Something changes that nobody hears of: a pod is gone, another has a new address, a third is new.
+/// Something changes without an event: a pod is gone, another has a new address, a third is new.
 fn change_unheard(api: &Api) {
     api.delete("Pod", "default", "web-00000");
     api.put(pod("default", "web-00001", "10.99.0.1"));
@@ -119,7 +119,7 @@ fn server_errors_5xx() {
     agent.until("the plainest way is taken in the end", || agent.pods().lists() == [("streamed", 1), ("paged", 1)]);
 }
 
-/// Nobody listens: the last state serves, the complaint says since when, and everything goes on afterwards.
+/// No server listens: the last state serves, the complaint says since when, and everything goes on afterwards.
 #[test]
 fn connections_refused() {
     let (api, agent) = running();
@@ -320,7 +320,7 @@ fn slow_answers() {
     agent.until("no complaint", || agent.status.complaint().is_empty());
 }
 
-/// Objects that went while nobody was connected go with the next list, and with the watch that goes on.
+/// Objects that went while no watch was connected go with the next list, and with the watch that goes on.
 #[test]
 fn deleted_while_disconnected() {
     for (compact, what) in [(false, "deletions in the history"), (true, "deletions that nobody tells of any more")] {

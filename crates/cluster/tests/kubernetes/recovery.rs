@@ -12,7 +12,7 @@ use crate::kube_api::{Api, Ending, Fault, Handshake, Streaming};
 
 const KINDS: u64 = Kind::CORE.len() as u64;
 
-/// Once the server was away, the next attempt comes after hours: whoever is back sooner was not waiting for that.
+/// Once the server was away, the next attempt comes after hours: a watch that is back sooner did not wait for that.
 fn for_hours() -> Pace {
     Pace { backoff_min: Duration::from_hours(9), backoff_max: Duration::from_hours(9), ..pace() }
 }
@@ -21,13 +21,13 @@ fn filled(api: &Api) {
     api.put_all((0..20).map(|at| pod("default", &format!("web-{at:02}"), &format!("10.100.0.{}", at + 1))));
 }
 
-/// Something changes that nobody is told of.
+/// Something changes without an event.
 fn change_unheard(api: &Api) {
     api.delete("Pod", "default", "web-00");
     api.put(pod("default", "new", "10.99.0.2"));
 }
 
-/// Cuts every kind's watch but that of the pods, and waits until all of them have found nobody there.
+/// Cuts every kind's watch but that of the pods, and waits until all of them have found no server there.
 fn cut_all_but_pods(api: &Api, agent: &Agent) {
     api.set_handshake(Handshake::Broken);
     for resource in &RESOURCES[1..] {
@@ -58,7 +58,7 @@ fn one_answer_is_enough_for_all() {
 }
 
 /// A restarted server has forgotten the past and first forbids everything. Neither is answered with the patience that
-/// was for a server out of reach, and nobody is sent to look at the role.
+/// was for a server out of reach, and the role is not blamed.
 #[test]
 fn a_restart_is_soon_over() {
     let api = Api::start_tls();

@@ -1,4 +1,4 @@
-//! Filters against a plain reading of the hubble-contract §2.6: text against text, without memo, order or shortcut.
+//! Filters against a plain reading of the hubble-contract §2.6: text against text, without cache, order or shortcut.
 
 use std::net::IpAddr;
 

@@ -153,7 +153,7 @@ fn metrics_share_a_budget() {
     assert_eq!(limits.budget.held(), 0);
 }
 
-/// A label that anybody can fill is fixed in some metrics: past some hundreds even the series of others are one.
+/// A label with untrusted values is fixed in some metrics: past some hundreds even the series of others are one.
 #[test]
 fn fixed_labels_fold_too() {
     let index = index();

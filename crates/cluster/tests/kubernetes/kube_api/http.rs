@@ -134,7 +134,7 @@ fn decoded(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// An answer that is no JSON, as a server gives it for a path that nobody has.
+/// An answer that is no JSON, as a server gives it for an unknown path.
 pub fn not_found(to: &mut Stream) -> io::Result<()> {
     let body = "404 page not found\n";
     write!(to, "HTTP/1.1 404 X\r\ncontent-type: text/plain\r\ncontent-length: {}\r\n\r\n{body}", body.len())?;

@@ -64,7 +64,7 @@ pub enum Ending {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
     Good,
-    /// A certificate by somebody else.
+    /// A certificate of an unknown authority.
     Stranger,
     /// The connection ends.
     Broken,
@@ -172,7 +172,7 @@ impl Api {
         Self::start_on("127.0.0.1:0", Some((tls::identity(name, false), tls::identity(name, false))))
     }
 
-    /// A server that lets nobody in without a certificate.
+    /// A server that requires client certificates.
     pub fn start_mutual() -> Self {
         Self::start_on("127.0.0.1:0", Some((tls::identity("127.0.0.1", true), tls::identity("127.0.0.1", true))))
     }
@@ -314,7 +314,7 @@ impl Api {
         });
     }
 
-    /// Begins a restart: every watch is cut, and nobody is let in until [`Api::come_back`].
+    /// Begins a restart: every watch is cut, and requests are refused until [`Api::come_back`].
     pub fn go_away(&self) {
         self.change(|state| {
             state.handshake = Handshake::Broken;

@@ -123,7 +123,7 @@ impl Store {
     }
 }
 
-/// A pod as a kubelet fills it in, with much that nobody here reads.
+/// A pod as a kubelet fills it in, with many fields that are not read.
 pub fn pod(namespace: &str, name: &str, ip: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",

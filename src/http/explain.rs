@@ -1,4 +1,5 @@
-//! Admin endpoints that explain names: which pod has an address, how a pod is named, which policies select it.
+//! Admin endpoints that explain names: which pod has an address, how a pod is named, which policies
+//! select it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,27 +12,27 @@ use serde_json::json;
 use webb_cluster::{Cache, ObjectKey};
 use webb_index::Index;
 
-/// What these endpoints look at.
+/// The state that these endpoints explain.
 #[derive(Debug)]
-pub struct Beliefs {
-    /// What is known of the cluster.
+pub struct Explain {
+    /// The objects of the cluster.
     pub cache: Arc<Cache>,
-    /// What flows are named by.
+    /// The index that resolves flows.
     pub index: Arc<ArcSwap<Index>>,
 }
 
-/// The part of the admin listener's index that is about these.
+/// These endpoints in the admin listener's index.
 pub(super) const INDEX: &str = "\
-GET  /pods?ip={address}          who has an address, who else claims it and why not, who had it in the last minute
+GET  /pods?ip={address}          the owner of an address, other candidates and why not, owners within the last minute
 GET  /pods/{namespace}/{name}    how a pod is named and why; its addresses, interfaces and policies
-GET  /services                   every service with its addresses, and who its endpoints are
+GET  /services                   every service with its addresses and named endpoints
 GET  /policies                   every policy; ?pod={namespace}/{name}: those that select a pod
 ";
 
 /// Adds these endpoints.
-pub fn routes(config: &mut web::ServiceConfig, beliefs: &Arc<Beliefs>) {
+pub fn routes(config: &mut web::ServiceConfig, explain: &Arc<Explain>) {
     config
-        .app_data(web::Data::from(Arc::clone(beliefs)))
+        .app_data(web::Data::from(Arc::clone(explain)))
         .route("/pods", web::get().to(address))
         .route("/pods/{namespace}/{name}", web::get().to(pod))
         .route("/services", web::get().to(services))
@@ -44,42 +45,42 @@ struct Asked {
     pod: Option<String>,
 }
 
-async fn address(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> HttpResponse {
+async fn address(explain: web::Data<Explain>, asked: web::Query<Asked>) -> HttpResponse {
     let Some(text) = &asked.ip else {
         return refuse(StatusCode::BAD_REQUEST, "tell an address: /pods?ip=10.0.0.1");
     };
     match text.parse::<IpAddr>() {
-        Ok(ip) => answer(&beliefs.cache.believe_address(ip, &beliefs.index.load())),
+        Ok(ip) => answer(&explain.cache.explain_address(ip, &explain.index.load())),
         Err(_) => refuse(StatusCode::BAD_REQUEST, &format!("{text:?} is not an IP address")),
     }
 }
 
-async fn pod(beliefs: web::Data<Beliefs>, path: web::Path<(String, String)>) -> HttpResponse {
+async fn pod(explain: web::Data<Explain>, path: web::Path<(String, String)>) -> HttpResponse {
     let (namespace, name) = path.into_inner();
-    about_pod(&beliefs, &ObjectKey { namespace, name }, |pod| answer(&pod))
+    about_pod(&explain, &ObjectKey { namespace, name }, |pod| answer(&pod))
 }
 
-async fn services(beliefs: web::Data<Beliefs>) -> HttpResponse {
-    answer(&json!({ "services": beliefs.cache.believe_services(&beliefs.index.load()) }))
+async fn services(explain: web::Data<Explain>) -> HttpResponse {
+    answer(&json!({ "services": explain.cache.explain_services(&explain.index.load()) }))
 }
 
-async fn policies(beliefs: web::Data<Beliefs>, asked: web::Query<Asked>) -> HttpResponse {
+async fn policies(explain: web::Data<Explain>, asked: web::Query<Asked>) -> HttpResponse {
     let Some(text) = &asked.pod else {
-        return answer(&json!({ "policies": beliefs.cache.believe_policies() }));
+        return answer(&json!({ "policies": explain.cache.explain_policies() }));
     };
     let Some((namespace, name)) = text.split_once('/') else {
         return refuse(StatusCode::BAD_REQUEST, &format!("{text:?} is not a pod, expected namespace/name"));
     };
     let key = ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() };
-    about_pod(&beliefs, &key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
+    about_pod(&explain, &key, |pod| answer(&json!({ "pod": pod.pod, "policies": pod.policies })))
 }
 
 fn about_pod(
-    beliefs: &Beliefs,
+    explain: &Explain,
     key: &ObjectKey,
-    tell: impl FnOnce(webb_cluster::PodBelief) -> HttpResponse,
+    tell: impl FnOnce(webb_cluster::PodExplanation) -> HttpResponse,
 ) -> HttpResponse {
-    match beliefs.cache.believe_pod(key, &beliefs.index.load()) {
+    match explain.cache.explain_pod(key, &explain.index.load()) {
         Some(pod) => tell(pod),
         None => refuse(StatusCode::NOT_FOUND, &format!("no pod {key} is known")),
     }

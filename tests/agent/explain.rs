@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix_web::{App, test};
 use arc_swap::ArcSwap;
-use webb::http::{Beliefs, belief_routes};
+use webb::http::{Explain, explain_routes};
 use webb_cluster::{Cache, PodInterface, Settings, parse};
 
 const CLUSTER: &str = include_str!("../../crates/cluster/tests/manifests/star-wars.yaml");
@@ -67,8 +67,8 @@ fn cache() -> Arc<Cache> {
 async fn ask(paths: &[&str]) -> String {
     let cache = cache();
     let index = Arc::new(ArcSwap::from_pointee(cache.index()));
-    let beliefs = Arc::new(Beliefs { cache, index });
-    let app = test::init_service(App::new().configure(|config| belief_routes(config, &beliefs))).await;
+    let explain = Arc::new(Explain { cache, index });
+    let app = test::init_service(App::new().configure(|config| explain_routes(config, &explain))).await;
     let mut told = String::new();
     for path in paths {
         let answer = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
@@ -130,6 +130,6 @@ fn history() {
     cache.remove_at(&Reference { kind: Kind::Pod, key: key("old") }, 5_000_000_000);
     cache.upsert_at(pod("new"), 6_000_000_000);
     let index = cache.index_at(7_000_000_000);
-    let belief = cache.believe_address_at(ip, &index, 7_500_000_000);
-    insta::assert_snapshot!(serde_json::to_string_pretty(&belief).unwrap());
+    let explanation = cache.explain_address_at(ip, &index, 7_500_000_000);
+    insta::assert_snapshot!(serde_json::to_string_pretty(&explanation).unwrap());
 }

@@ -1,4 +1,5 @@
-//! What the cache believes and why: the answers of the admin listener, for who asks how a flow came by its names.
+//! Explains how an address is resolved: candidates, the chosen one, the reason. The admin listener
+//! serves it.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use super::claims::{Claim, Owner, Rank};
 use super::keep::Kept;
 use super::{Cache, Kind, ObjectKey, workload};
 
-/// How an endpoint is named.
+/// The names of an endpoint.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "hubble-contract §2.2 has these names")]
 pub struct Named {
-    /// Of what sort it is: a value of the label `result` of `webb_cluster_lookups_total`.
+    /// Its sort: a value of the label `result` of `webb_cluster_lookups_total`.
     pub sort: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub pod: String,
@@ -31,9 +32,9 @@ pub struct Named {
     pub workload_kind: String,
 }
 
-/// One who claims an address, or would if it could.
+/// An object that claims an address, or lists it without a claim.
 #[derive(Debug, Clone, Serialize)]
-pub struct ClaimBelief {
+pub struct Candidate {
     /// Kind and name of the object.
     pub object: String,
     /// Whether it has the address.
@@ -42,32 +43,32 @@ pub struct ClaimBelief {
     pub reason: String,
 }
 
-/// Who had an address before.
+/// A previous owner of an address.
 #[derive(Debug, Clone, Serialize)]
-pub struct PastBelief {
-    /// When that ended, in milliseconds before now.
+pub struct PreviousOwner {
+    /// End of the ownership, in milliseconds before now.
     pub until_ms_ago: u64,
-    /// How flows of that time are named.
+    /// The names of flows of that time.
     pub named: Named,
 }
 
-/// Who has an address.
+/// The resolution of an address.
 #[derive(Debug, Clone, Serialize)]
-pub struct AddressBelief {
+pub struct AddressExplanation {
     /// The address.
     pub ip: IpAddr,
-    /// How flows are named now.
+    /// The names of current flows.
     pub named: Named,
-    /// All objects that have to do with it, the one that has it first.
-    pub claims: Vec<ClaimBelief>,
-    /// Who had it within the last minute, oldest first.
-    pub history: Vec<PastBelief>,
+    /// All candidates, the chosen one first.
+    pub claims: Vec<Candidate>,
+    /// Previous owners within the last minute, oldest first.
+    pub history: Vec<PreviousOwner>,
 }
 
 /// A pod.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct PodBelief {
+pub struct PodExplanation {
     pub pod: String,
     pub node: String,
     /// Whether it runs on this node.
@@ -78,12 +79,12 @@ pub struct PodBelief {
     pub addresses: Vec<PodAddress>,
     /// Interfaces of this node that lead to it, by index.
     pub interfaces: Vec<u32>,
-    /// None if no flow is named by this pod: it has no address, has lost it, or uses its node's.
+    /// None if no flow resolves to this pod: it has no address, has lost it, or uses its node's.
     pub named: Option<Named>,
-    /// By which rule its workload was found, or why it has none (hubble-contract §5.8).
+    /// The rule that its workload was found by, or why it has none (hubble-contract §5.8).
     pub workload_rule: &'static str,
     /// The policies that isolate it.
-    pub policies: PolicyBelief,
+    pub policies: SelectingPolicies,
 }
 
 /// An address of a pod.
@@ -98,7 +99,7 @@ pub struct PodAddress {
 /// The policies that select a pod; with none it is not isolated in that direction.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct PolicyBelief {
+pub struct SelectingPolicies {
     pub ingress: Vec<String>,
     pub egress: Vec<String>,
 }
@@ -106,17 +107,17 @@ pub struct PolicyBelief {
 /// A service.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct ServiceBelief {
+pub struct ServiceExplanation {
     pub service: String,
     pub addresses: Vec<IpAddr>,
-    pub ports: Vec<ServicePortBelief>,
+    pub ports: Vec<ExplainedPort>,
     pub endpoints: Vec<ServiceEndpoint>,
 }
 
 /// A port of a service.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct ServicePortBelief {
+pub struct ExplainedPort {
     pub protocol: &'static str,
     pub port: u16,
     /// Where every node listens for it.
@@ -124,7 +125,7 @@ pub struct ServicePortBelief {
     pub node_port: Option<u16>,
 }
 
-/// An endpoint of a service, and who that is.
+/// An endpoint of a service, with its name.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct ServiceEndpoint {
@@ -137,49 +138,50 @@ pub struct ServiceEndpoint {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct PolicySummary {
     pub policy: String,
-    /// Whether it has a say in what reaches the pods that it selects: a NetworkPolicy isolates them, others have rules.
+    /// Whether it applies to ingress of the pods that it selects: a NetworkPolicy isolates them,
+    /// others have rules.
     pub ingress: bool,
-    /// Whether it has a say in what they send.
+    /// Whether it applies to their egress.
     pub egress: bool,
 }
 
 impl Cache {
-    /// Who has `ip` in `index`, why, and who had it lately.
-    pub fn believe_address(&self, ip: IpAddr, index: &Index) -> AddressBelief {
-        self.believe_address_at(ip, index, clock::now_ns())
+    /// Explains how `index` resolves `ip`, with previous owners.
+    pub fn explain_address(&self, ip: IpAddr, index: &Index) -> AddressExplanation {
+        self.explain_address_at(ip, index, clock::now_ns())
     }
 
-    /// As [`Cache::believe_address`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
-    pub fn believe_address_at(&self, ip: IpAddr, index: &Index, now_ns: u64) -> AddressBelief {
+    /// As [`Cache::explain_address`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn explain_address_at(&self, ip: IpAddr, index: &Index, now_ns: u64) -> AddressExplanation {
         let address = Address::from(ip);
         let mut claims = claims(&self.builder(), address);
-        let mut others: Vec<ClaimBelief> = self
+        let mut others: Vec<Candidate> = self
             .pods
             .iter()
             .filter(|pod| pod.addresses.contains(&ip))
             .filter_map(|pod| {
-                let reason = gave_up(&pod)?.to_owned();
-                Some(ClaimBelief { object: format!("Pod {}", pod.key()), has_it: false, reason })
+                let reason = not_claimed(&pod)?.to_owned();
+                Some(Candidate { object: format!("Pod {}", pod.key()), has_it: false, reason })
             })
             .collect();
         others.sort_unstable_by(|a, b| a.object.cmp(&b.object));
         claims.extend(others);
-        let past = index.previous_owners(address).into_iter().map(|(until_ns, id)| PastBelief {
+        let past = index.previous_owners(address).into_iter().map(|(until_ns, id)| PreviousOwner {
             until_ms_ago: now_ns.saturating_sub(until_ns) / 1_000_000,
             named: Named::new(index, id),
         });
-        AddressBelief { ip, named: Named::new(index, index.find(address)), claims, history: past.collect() }
+        AddressExplanation { ip, named: Named::new(index, index.find(address)), claims, history: past.collect() }
     }
 
-    /// What is believed of a pod; none if there is no such pod.
-    pub fn believe_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodBelief> {
+    /// Explains how a pod is named; none if there is no such pod.
+    pub fn explain_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodExplanation> {
         let pod = self.pods.get(key)?.value().clone();
         let owner = Owner { kind: Kind::Pod, key: Arc::new(key.clone()) };
         let builder = self.builder();
         let id = builder.id_of(&owner);
         let address = |&ip: &IpAddr| {
             let has_it = builder.claims().holder(ip.into()).is_some_and(|holder| holder.owner == owner);
-            let reason = match gave_up(&pod) {
+            let reason = match not_claimed(&pod) {
                 Some(reason) => reason.to_owned(),
                 None => reason(builder.claims().of(ip.into()), &owner),
             };
@@ -187,7 +189,7 @@ impl Cache {
         };
         let addresses = pod.addresses.iter().map(address).collect();
         let endpoint = id.map(|id| index.endpoint(id));
-        Some(PodBelief {
+        Some(PodExplanation {
             pod: key.to_string(),
             node: pod.node.to_string(),
             local: builder.is_local(&pod),
@@ -199,7 +201,7 @@ impl Cache {
             named: id.map(|id| Named::new(index, id)),
             workload_rule: workload::rule(pod.profile.workload.as_ref()),
             policies: match endpoint {
-                Some(endpoint) => PolicyBelief {
+                Some(endpoint) => SelectingPolicies {
                     ingress: selecting(index, endpoint, Direction::Ingress),
                     egress: selecting(index, endpoint, Direction::Egress),
                 },
@@ -209,10 +211,10 @@ impl Cache {
     }
 
     /// The policies that will isolate a pod once it has an address: it is in no index yet.
-    fn would_select(&self, pod: &Kept) -> PolicyBelief {
-        let mut belief = PolicyBelief { ingress: Vec::new(), egress: Vec::new() };
+    fn would_select(&self, pod: &Kept) -> SelectingPolicies {
+        let mut selecting = SelectingPolicies { ingress: Vec::new(), egress: Vec::new() };
         if pod.finished || pod.host_network {
-            return belief;
+            return selecting;
         }
         let subject = &pod.profile.subject;
         for policy in &self.policies {
@@ -221,10 +223,10 @@ impl Cache {
             }
             let name = policy.key().to_string();
             if policy.egress.is_some() {
-                belief.egress.push(name.clone());
+                selecting.egress.push(name.clone());
             }
             if policy.ingress.is_some() {
-                belief.ingress.push(name);
+                selecting.ingress.push(name);
             }
         }
         let namespace = ObjectKey { namespace: String::new(), name: subject.namespace.clone() };
@@ -237,26 +239,26 @@ impl Cache {
             }
             let name = format!("{} {}", policy.kind.name(), policy.name);
             if !policy.egress.is_empty() {
-                belief.egress.push(name.clone());
+                selecting.egress.push(name.clone());
             }
             if !policy.ingress.is_empty() {
-                belief.ingress.push(name);
+                selecting.ingress.push(name);
             }
         }
-        belief.ingress.sort_unstable();
-        belief.egress.sort_unstable();
-        belief
+        selecting.ingress.sort_unstable();
+        selecting.egress.sort_unstable();
+        selecting
     }
 
-    /// All services, by name, each with its addresses and who its endpoints are.
-    pub fn believe_services(&self, index: &Index) -> Vec<ServiceBelief> {
-        let mut services: Vec<ServiceBelief> = self
+    /// All services, by name, each with its addresses and named endpoints.
+    pub fn explain_services(&self, index: &Index) -> Vec<ServiceExplanation> {
+        let mut services: Vec<ServiceExplanation> = self
             .services
             .iter()
-            .map(|service| ServiceBelief {
+            .map(|service| ServiceExplanation {
                 service: service.key().to_string(),
                 addresses: service.addresses.clone(),
-                ports: service.ports.iter().map(ServicePortBelief::from).collect(),
+                ports: service.ports.iter().map(ExplainedPort::from).collect(),
                 endpoints: Vec::new(),
             })
             .collect();
@@ -279,7 +281,7 @@ impl Cache {
     }
 
     /// All policies, by name.
-    pub fn believe_policies(&self) -> Vec<PolicySummary> {
+    pub fn explain_policies(&self) -> Vec<PolicySummary> {
         let mut policies: Vec<PolicySummary> = self
             .policies
             .iter()
@@ -299,7 +301,7 @@ impl Cache {
     }
 }
 
-impl From<&ServicePort> for ServicePortBelief {
+impl From<&ServicePort> for ExplainedPort {
     fn from(port: &ServicePort) -> Self {
         let node_port = (port.node_port != 0).then_some(port.node_port);
         Self { protocol: port.protocol.name(), port: port.port, node_port }
@@ -321,21 +323,21 @@ impl Named {
     }
 }
 
-fn claims(builder: &Builder, address: Address) -> Vec<ClaimBelief> {
+fn claims(builder: &Builder, address: Address) -> Vec<Candidate> {
     let claims = builder.claims().of(address);
-    let belief = |(at, claim): (usize, &Claim)| ClaimBelief {
+    let candidate = |(at, claim): (usize, &Claim)| Candidate {
         object: object(claim),
         has_it: at == 0,
         reason: reason(claims, &claim.owner),
     };
-    claims.iter().enumerate().map(belief).collect()
+    claims.iter().enumerate().map(candidate).collect()
 }
 
 fn object(claim: &Claim) -> String {
     format!("{} {}", claim.owner.kind.name(), claim.owner.key)
 }
 
-/// Why an owner has an address, or has not, among all who claim it.
+/// Why an owner has an address, or has not, among all claims.
 fn reason(claims: &[Claim], owner: &Owner) -> String {
     let (Some(first), Some(own)) = (claims.first(), claims.iter().find(|claim| claim.owner == *owner)) else {
         return "it is not yet in the index".to_owned();
@@ -349,7 +351,7 @@ fn reason(claims: &[Claim], owner: &Owner) -> String {
             Rank::Host => "this machine's own",
             Rank::RemoteNode => "another node's own",
             Rank::Overlay => "the first of the node's pod network, which its tunnel or bridge has, and no pod has it",
-            Rank::ApiServer => "the Kubernetes API is served there, and nobody else has it",
+            Rank::ApiServer => "the Kubernetes API is served there, and no other object claims it",
             Rank::Service => "the service's own",
         }
         .to_owned();
@@ -363,7 +365,7 @@ fn reason(claims: &[Claim], owner: &Owner) -> String {
 }
 
 /// Why a pod does not claim the addresses that its object lists.
-fn gave_up(pod: &Kept) -> Option<&'static str> {
+fn not_claimed(pod: &Kept) -> Option<&'static str> {
     if pod.host_network {
         Some("it uses the network of its node, whose address it is")
     } else if pod.finished {
