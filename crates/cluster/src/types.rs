@@ -1,7 +1,7 @@
 //! Kubernetes' objects as far as webb reads them, field by field under the API's own names.
 //!
 //! The full types would make the reading of a pod several times as large, in code and in memory, for fields that are
-//! thrown away at once; and an object with a field that nobody here reads can be wrong there without harm. What does not
+//! thrown away at once; and an object may be wrong in a field that is not read without harm. What does not
 //! fit these types is passed over by `partly`.
 
 use std::collections::BTreeMap;

@@ -52,7 +52,7 @@ const END_BITS: u32 = 30;
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
 const MEMO_LIMIT: usize = 1 << 20;
 
-/// The same for texts beyond the limit of a label. They are rare, unless somebody makes them up.
+/// The same for texts beyond the limit of a label. They are rare, unless they are made up.
 const MOST_UNCUT: usize = 1 << 12;
 
 /// Numbers that there are for contexts.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
-//! holds less than it could, and an object that was deleted while nobody was looking goes with the next list.
+//! holds less than it could, and an object that was deleted while no watch ran goes with the next list.
 //!
 //! A list that is not streamed is asked for as any version will do (`resourceVersion=0`), which a server answers from its
 //! memory: thousands of agents that list at once would be too much for the store behind it. Such a list may be older than
@@ -64,7 +64,7 @@ pub(super) struct Watch<'a> {
 struct Place {
     /// The version up to which everything is in the cache; none before a list is complete.
     version: Option<String>,
-    /// Failures in a row that the request itself may be the reason for, since anything was heard.
+    /// Consecutive failures that the request itself may cause, since the last answer.
     failures: u32,
     /// While there is no version to go on from: the last one, which a list must not be older than.
     last: Option<String>,
