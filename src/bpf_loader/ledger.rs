@@ -190,7 +190,7 @@ fn run(program: &OwnedFd, what: &'static str, arguments: &[u64]) -> Result<(), R
 
 /// Writes what is constant into the rows of the totals, before anything is counted in them.
 ///
-/// The random words are the hash's secrets: nobody can then choose connections that meet in one place of the table.
+/// The random words are the hash's secrets, so that connections cannot be chosen to collide.
 pub(super) fn write_constants(
     totals: &mut PerCpuArray<MapData, Plain<Totals>>,
     settings: &Settings,
