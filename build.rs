@@ -1,4 +1,5 @@
-//! Compiles the eBPF programs (`bpf/*.bpf.c`) to objects in `OUT_DIR`, which `src/bpf_loader/object.rs` embeds.
+//! Compiles the eBPF programs (`bpf/*.bpf.c`) to objects in `OUT_DIR`, which
+//! `src/bpf_loader/object.rs` embeds.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -21,13 +22,15 @@ fn main() {
     }
 }
 
-/// Revision and compiler, for `webb --version`. A source archive has no revision, which is no reason not to build.
+/// Revision and compiler, for `webb --version`. A source archive has no revision, which is no
+/// reason not to build.
 fn name_build() {
     let said = |program: &str, arguments: &[&str]| {
         let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    // A file that is not there would have everything built again each time: in a work tree, `.git` is no directory.
+    // A file that is not there would have everything built again each time: in a work tree, `.git` is
+    // no directory.
     if let Some(head) = said("git", &["rev-parse", "--git-path", "HEAD"]) {
         println!("cargo:rerun-if-changed={head}");
     }
@@ -48,7 +51,8 @@ fn build() -> Result<(), String> {
         other => return Err(format!("the eBPF programs are written for x86_64 and aarch64, not for {other:?}")),
     };
     check(&clang)?;
-    // Relative relocations packed: half a megabyte less. Needs glibc 2.36 where it runs, which is Debian 12.
+    // Relative relocations packed: half a megabyte less. Needs glibc 2.36 where it runs, which is
+    // Debian 12.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     for (directory, name) in OBJECTS {
         let source = format!("{directory}/{name}.bpf.c");

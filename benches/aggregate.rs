@@ -1,4 +1,5 @@
-//! Counting alone: named flows to counters, on one core. Each line is one configuration over the whole mix.
+//! Counting alone: named flows to counters, on one core. Each line is one configuration over the
+//! whole mix.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]

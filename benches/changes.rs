@@ -1,4 +1,5 @@
-//! What change costs while flows come in: a storm of reloads, and the deletion of half of a large cluster.
+//! What change costs while flows come in: a storm of reloads, and the deletion of half of a large
+//! cluster.
 //!
 //! Prints a table: `cargo bench --bench changes`. What must not be lost is checked as well.
 
@@ -36,7 +37,8 @@ fn main() {
     deletion();
 }
 
-/// `flow` never changes; the two others share the records between them, now this way, now the other.
+/// `flow` never changes; the two others share the records between them, now this way, now the
+/// other.
 fn configuration(turn: u64) -> String {
     let (one, other) = if turn.is_multiple_of(2) { (80, 81) } else { (81, 80) };
     let context = if turn.is_multiple_of(3) { "pod" } else { "namespace" };
@@ -55,8 +57,8 @@ fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> u
     snapshots.find_map(of).unwrap_or_default()
 }
 
-/// Reloads one after the other, each of which exchanges filters, and two of three of which restart a metric, while
-/// records come in and somebody scrapes.
+/// Reloads one after the other, each of which exchanges filters, and two of three of which restart
+/// a metric, while records come in and somebody scrapes.
 async fn reloads() {
     let mut road = road::road(&configuration(0));
     let mut collector = road.collector.take().unwrap();

@@ -1,11 +1,12 @@
-//! The pod cache and its index at 1,000 to 100,000 pods while pods come and go: memory, the time to publish, the time
-//! to look an address up, and what a flow allocates.
+//! The pod cache and its index at 1,000 to 100,000 pods while pods come and go: memory, the time to
+//! publish, the time to look an address up, and what a flow allocates.
 //!
 //! `cargo bench --bench cluster`, optionally with numbers of pods: `-- 5000 20000`.
 //!
-//! A cluster of N pods has N/10 deployments, N/10 services of as many endpoints, N/110 nodes, N/100 namespaces and a
-//! policy for each namespace. 500 pods a second go and as many come, on addresses that others had; every 200 ms an
-//! index is published. Bytes are those asked of the allocator and not given back.
+//! A cluster of N pods has N/10 deployments, N/10 services of as many endpoints, N/110 nodes, N/100
+//! namespaces and a policy for each namespace. 500 pods a second go and as many come, on addresses
+//! that others had; every 200 ms an index is published. Bytes are those asked of the allocator and
+//! not given back.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What decoding a record costs, both lookups included, with 20,000 addresses known and visited at random.
+//! What decoding a record costs, both lookups included, with 20,000 addresses known and visited at
+//! random.
 //!
 //! `cargo bench --bench decode`
 
@@ -27,7 +28,8 @@ fn labels(app: u32) -> std::collections::BTreeMap<String, String> {
     [("app".to_owned(), format!("app-{app}"))].into()
 }
 
-/// 20,000 pods of 400 deployments in 20 namespaces; each namespace lets in its own pods on port 80 only.
+/// 20,000 pods of 400 deployments in 20 namespaces; each namespace lets in its own pods on port 80
+/// only.
 fn index() -> Index {
     let mut compiler = Compiler::default();
     let pods: Vec<_> = (0..PODS)

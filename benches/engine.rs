@@ -1,9 +1,10 @@
-//! What the engine costs: records as they lie in the ring, decoded, named and counted by every metric of a
-//! configuration, on one core in all.
+//! What the engine costs: records as they lie in the ring, decoded, named and counted by every
+//! metric of a configuration, on one core in all.
 //!
-//! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`, `stages`, `series`,
-//! `pods`, `threads`, `memory`. But for `threads`, everything runs in one thread, in the order in which the pipeline's
-//! threads would do it. Figures are CPU time, which other programs on the machine lengthen less than time on the clock.
+//! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
+//! `stages`, `series`, `pods`, `threads`, `memory`. But for `threads`, everything runs in one
+//! thread, in the order in which the pipeline's threads would do it. Figures are CPU time, which
+//! other programs on the machine lengthen less than time on the clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -165,8 +166,8 @@ fn path() {
     }
 }
 
-/// Each stage by the clock on the wall, the best of many rounds: looking at the clock takes part of it, so the sum is
-/// somewhat more than the whole.
+/// Each stage by the clock on the wall, the best of many rounds: looking at the clock takes part of
+/// it, so the sum is somewhat more than the whole.
 fn stages() {
     for (name, configuration) in CONFIGURATIONS {
         let mut engine = Engine::new(configuration, mix::PODS);

@@ -1,4 +1,5 @@
-//! A scrape of 100,000 series with six labels: the snapshot that interrupts counting, and the text that does not.
+//! A scrape of 100,000 series with six labels: the snapshot that interrupts counting, and the text
+//! that does not.
 
 #![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
 #![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]

@@ -33,14 +33,15 @@ fn main() {
     every_packet_reported();
 }
 
-/// What a program takes above the empty one, for packets of so many connections in random order; 0: each packet is a new
-/// one.
+/// What a program takes above the empty one, for packets of so many connections in random order; 0:
+/// each packet is a new one.
 const KINDS: [(u32, &str); 4] = [(1, "1"), (1000, "1,000"), (50_000, "50,000"), (0, "new")];
 
 const ROUNDS: usize = 5;
 const PACKETS: u32 = 400_000;
 
-/// Nanoseconds of a tight loop, median of the rounds: driver and empty program, then floor and webb above that.
+/// Nanoseconds of a tight loop, median of the rounds: driver and empty program, then floor and webb
+/// above that.
 fn packets() {
     let settings = Settings { table_bytes: table_of(65_536), flow_ring_bytes: 64 << 20, ..Settings::default() };
     let Some(mut kernel) = load(&settings) else { return };

@@ -1,8 +1,10 @@
-//! Replaying a flow file on one core: megabytes a second, and memory that does not grow with the file.
+//! Replaying a flow file on one core: megabytes a second, and memory that does not grow with the
+//! file.
 //!
-//! `cargo bench --bench replay`; a number behind `--` is the file's size in megabytes, 200 if there is none. The file is
-//! made of the mix, in the form that Hubble's flow log has, in a temporary directory. Figures are CPU time of the one
-//! thread, reading the file included, which lies in the page cache.
+//! `cargo bench --bench replay`; a number behind `--` is the file's size in megabytes, 200 if there
+//! is none. The file is made of the mix, in the form that Hubble's flow log has, in a temporary
+//! directory. Figures are CPU time of the one thread, reading the file included, which lies in the
+//! page cache.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
-//! A scrape of 100,000 series with six labels over loopback, from request to last byte, by one scraper and by ten at
-//! once; what it costs the server in CPU time, and for how long counting stands still.
+//! A scrape of 100,000 series with six labels over loopback, from request to last byte, by one
+//! scraper and by ten at once; what it costs the server in CPU time, and for how long counting
+//! stands still.
 //!
 //! Prints a table. The client runs in the same process; its CPU time is told apart.
 

@@ -1,7 +1,8 @@
 //! The command line: types and help texts. What the commands do is decided in `main` and `app`.
 //!
-//! Values stay text here: `settings` reads them with the same rules as the file and the environment, so a mistake gets
-//! the same answer wherever it was made. The help is meant to be enough to work with: examples, exit codes, variables.
+//! Values stay text here: `settings` reads them with the same rules as the file and the
+//! environment, so a mistake gets the same answer wherever it was made. The help is meant to be
+//! enough to work with: examples, exit codes, variables.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -114,7 +115,8 @@ Exit codes:
   65  a line could not be read, and --strict was given
   66  a file could not be read to its end";
 
-/// More than the version number, for bug reports. The build script names revision and compiler where it can.
+/// More than the version number, for bug reports. The build script names revision and compiler
+/// where it can.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
     format!(
         "{}\nrevision: {}\ncompiler: {}\nplatform: {} {}{}\nlicence:  Apache-2.0; eBPF programs GPL-2.0-only OR \
@@ -227,7 +229,8 @@ pub struct ReplayArgs {
     /// Files of flows; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`; those of an agent unless given
+    /// Metrics to count, separated by spaces, as in Hubble's `hubble-metrics`; those of an agent
+    /// unless given
     #[arg(long, value_name = "LIST", conflicts_with = "metrics_config")]
     pub metrics: Option<String>,
     /// Metrics to count, from a file in the form of Hubble's dynamic metrics
@@ -258,7 +261,8 @@ pub enum ReplayFormat {
 }
 
 impl Cli {
-    /// Reads a command line. Help, the version and mistakes are printed here; the error is how to exit then.
+    /// Reads a command line. Help, the version and mistakes are printed here; the error is how to
+    /// exit then.
     ///
     /// # Errors
     /// [`Exit::Success`] after help or version, [`Exit::Configuration`] after a mistake.
@@ -272,7 +276,8 @@ impl Cli {
 }
 
 impl RunArgs {
-    /// What the settings are made from: the flags that were given, the file they name, and the environment.
+    /// What the settings are made from: the flags that were given, the file they name, and the
+    /// environment.
     pub fn layers(&self, environment: Environment) -> Layers {
         let text =
             |name, value: &Option<String>| value.as_ref().map(|value| Flag { name, value: Value::Text(value.clone()) });
@@ -322,7 +327,8 @@ pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> io::Resu
     out.write_all(&script)
 }
 
-/// The process's environment and the host's name. Variables that are not UTF-8 cannot be ours and are left out.
+/// The process's environment and the host's name. Variables that are not UTF-8 cannot be ours and
+/// are left out.
 pub fn environment() -> Environment {
     let variables: BTreeMap<String, String> = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -1,7 +1,8 @@
 //! Logs: where they go, in which form, and how their level is changed while the agent runs.
 //!
-//! Standard error, since standard output belongs to what a command prints. A call site that repeats itself must not
-//! flood the node's disk: at most `BURST` lines a second pass per call site, and the first line of the next second says how many did not.
+//! Standard error, since standard output belongs to what a command prints. A call site that repeats
+//! itself must not flood the node's disk: at most `BURST` lines a second pass per call site, and
+//! the first line of the next second says how many did not.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -48,8 +49,8 @@ impl LogControl {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    // The web server announces each of its workers, which is of no use. The client of the API server logs each failure,
-    // which the watches log, too, and at a bounded rate.
+    // The web server announces each of its workers, which is of no use. The client of the API server
+    // logs each failure, which the watches log, too, and at a bounded rate.
     EnvFilter::try_new(format!(
         "actix_server=warn,kube_client::client::builder=off,rustls_platform_verifier=off,{filter}"
     ))

@@ -1,8 +1,10 @@
-//! The agent's own metrics: every name it exposes beside Hubble's and `traffic`'s, defined here and nowhere else.
+//! The agent's own metrics: every name it exposes beside Hubble's and `traffic`'s, defined here and
+//! nowhere else.
 //!
-//! Values live where they are counted, in atomics and kernel maps; a [`Source`] reads them when Prometheus asks. One
-//! source fills all families that must agree with each other, from one look at the counters. Kept in the `prometheus`
-//! crate's registry, which these few dozen series suit well (the thousands of Hubble series have their own table).
+//! Values live where they are counted, in atomics and kernel maps; a [`Source`] reads them when
+//! Prometheus asks. One source fills all families that must agree with each other, from one look at
+//! the counters. Kept in the `prometheus` crate's registry, which these few dozen series suit well
+//! (the thousands of Hubble series have their own table).
 
 use std::sync::Arc;
 
@@ -314,8 +316,8 @@ impl SelfMetrics {
         let mut families = self.registry.gather();
         let cpu = families.iter_mut().find(|family| family.name() == "process_cpu_seconds_total");
         if let Some(metric) = cpu.and_then(|family| family.mut_metric().first_mut()) {
-            // The collector counts whole seconds, of which a quiet agent needs one in ten minutes: its rate would say
-            // nothing.
+            // The collector counts whole seconds, of which a quiet agent needs one in ten minutes: its rate
+            // would say nothing.
             let mut counter = Counter::default();
             counter.set_value(cpu_seconds());
             metric.set_counter(counter);

@@ -1,11 +1,13 @@
-//! Certificates for a listener, read from files that are replaced by other programs (hubble-contract §3.7).
+//! Certificates for a listener, read from files that are replaced by other programs
+//! (hubble-contract §3.7).
 //!
-//! The files are followed together ([`webb_settings::file`]): a new set is used from the next handshake on, connections that are
-//! open stay as they are, and a set that does not fit together (a certificate that came before its key) changes nothing.
-//! Until there is a first set every handshake is refused.
+//! The files are followed together ([`webb_settings::file`]): a new set is used from the next
+//! handshake on, connections that are open stay as they are, and a set that does not fit together
+//! (a certificate that came before its key) changes nothing. Until there is a first set every
+//! handshake is refused.
 //!
-//! TLS 1.3 only. Sessions are not resumed: a resumed one would rest on a client certificate that was checked against
-//! authorities which may have been replaced since.
+//! TLS 1.3 only. Sessions are not resumed: a resumed one would rest on a client certificate that
+//! was checked against authorities which may have been replaced since.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -126,7 +128,8 @@ impl TlsFiles {
         [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
     }
 
-    /// Reads the files, and uses what they hold from now on if it has changed. True if it has. Blocks.
+    /// Reads the files, and uses what they hold from now on if it has changed. True if it has.
+    /// Blocks.
     ///
     /// # Errors
     /// As long as they cannot be used; what was in use stays.

@@ -1,5 +1,5 @@
-//! The structs that the programs and the Rust side share must be the same ones: names, offsets and sizes of the built
-//! objects' BTF against `crates/flow/src/abi.rs`.
+//! The structs that the programs and the Rust side share must be the same ones: names, offsets and
+//! sizes of the built objects' BTF against `crates/flow/src/abi.rs`.
 
 #![allow(
     clippy::unwrap_used,

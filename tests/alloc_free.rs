@@ -1,5 +1,5 @@
-//! No allocation per event, from the ring to the counters: reader, decoder, lanes and aggregators together, with the
-//! threads and channels they run on.
+//! No allocation per event, from the ring to the counters: reader, decoder, lanes and aggregators
+//! together, with the threads and channels they run on.
 //!
 //! One test to a binary, because the allocator counts for the whole process.
 
@@ -26,8 +26,8 @@ use webb_index::{Draft, Endpoint, EndpointSpec, Index, PodChanges, ServicePort, 
 use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
-/// Hands out as many records as were asked for, of 64 connections in turn. One is to a service, and one is opened anew
-/// each time by a pod, so that policies are asked.
+/// Hands out as many records as were asked for, of 64 connections in turn. One is to a service, and
+/// one is opened anew each time by a pod, so that policies are asked.
 struct Tap {
     asked: Arc<AtomicU64>,
     given: u64,
@@ -109,7 +109,8 @@ fn record(at: u8) -> Record {
     }
 }
 
-/// How many times a million records are sent, at most. An allocation per event, batch or wake-up would show in each.
+/// How many times a million records are sent, at most. An allocation per event, batch or wake-up
+/// would show in each.
 const ROUNDS: u64 = 10;
 
 /// A million records in steady state allocate nothing at all, in whatever thread.
@@ -162,7 +163,8 @@ fn a_million_records_allocate_nothing() {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
-    // What is allocated once in a thread's or channel's life (the first time that a lane is full, say) may come late.
+    // What is allocated once in a thread's or channel's life (the first time that a lane is full, say)
+    // may come late.
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         let before = allocations();

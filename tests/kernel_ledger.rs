@@ -1,4 +1,5 @@
-//! The kernel side's ledger: whatever is flooded, full, late or raced, every packet is accounted for.
+//! The kernel side's ledger: whatever is flooded, full, late or raced, every packet is accounted
+//! for.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,8 +45,9 @@ const TINY: Timeouts = Timeouts {
     mac_claim: Duration::ZERO,
 };
 
-/// A table for 1,024 connections and a ring of 64 KiB under 10,000 connections: the ledger adds up exactly, before and
-/// after sweeps and at the end, and the records carry just what is called reported.
+/// A table for 1,024 connections and a ring of 64 KiB under 10,000 connections: the ledger adds up
+/// exactly, before and after sweeps and at the end, and the records carry just what is called
+/// reported.
 #[test]
 fn a_flood_is_accounted_for() {
     let settings = Settings { table_bytes: table_of(1024), flow_ring_bytes: 65536, ..Settings::default() };
@@ -113,7 +115,8 @@ fn swept_until(kernel: &mut kernel_support::Kernel, done: impl Fn(&Swept) -> boo
     }
 }
 
-/// One packet, or one each way, goes by the shorter of the two timeouts, also where it holds nothing to report.
+/// One packet, or one each way, goes by the shorter of the two timeouts, also where it holds
+/// nothing to report.
 #[test]
 fn what_has_said_all_ends() {
     let Some(mut kernel) = load(&Settings { timeouts: TINY, ..Settings::default() }) else { return };
@@ -169,9 +172,10 @@ fn a_lane_never_overflows() {
     kernel.balanced(Mode::Overdue);
 }
 
-/// Threads send over few and ever the same connections, in bursts, while sweeps end whatever was not used for a moment:
-/// entries end, begin again and their slots are taken by others as fast as they can be. No packet is lost, doubled or
-/// unnamed, and none is reported for another connection or another hook than its own.
+/// Threads send over few and ever the same connections, in bursts, while sweeps end whatever was
+/// not used for a moment: entries end, begin again and their slots are taken by others as fast as
+/// they can be. No packet is lost, doubled or unnamed, and none is reported for another connection
+/// or another hook than its own.
 #[test]
 fn ending_races_lose_nothing() {
     const CONNECTIONS: usize = 24;
@@ -236,7 +240,8 @@ fn ending_races_lose_nothing() {
     }
 }
 
-/// A reader that panics on a record loses that record and nothing else; the next one goes on behind it.
+/// A reader that panics on a record loses that record and nothing else; the next one goes on behind
+/// it.
 #[test]
 fn a_poisonous_record_is_met_once() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -257,7 +262,8 @@ fn a_poisonous_record_is_met_once() {
     assert_eq!(kernel.records().len(), 6);
 }
 
-/// The fill of a ring is what is written and not read, and waiting ends by the waker or the look every 20 ms.
+/// The fill of a ring is what is written and not read, and waiting ends by the waker or the look
+/// every 20 ms.
 #[test]
 fn fill_and_wait() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -276,7 +282,8 @@ fn fill_and_wait() {
     assert_eq!(fill(&kernel), 0);
 }
 
-/// Any sequence of packets, sweeps and reads, on a tiny table and ring, leaves a ledger that adds up.
+/// Any sequence of packets, sweeps and reads, on a tiny table and ring, leaves a ledger that adds
+/// up.
 #[test]
 fn any_sequence_adds_up() {
     let settings = Settings { table_bytes: table_of(64), flow_ring_bytes: 4096, timeouts: TINY, ..Settings::default() };

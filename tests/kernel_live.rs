@@ -37,7 +37,8 @@ fn seen(kernel: &Kernel) -> [u64; 4] {
     [from.seen_packets, from.seen_bytes, to.seen_packets, to.seen_bytes]
 }
 
-/// Pings are seen as often and as large as the interface says, each way, and reported; by TCX and by clsact.
+/// Pings are seen as often and as large as the interface says, each way, and reported; by TCX and
+/// by clsact.
 fn pings_are_counted(name: &str, attach: Attach) {
     Lab::run(name, |lab| {
         let interface = lab.connect("veth7");
@@ -103,7 +104,8 @@ fn tcx_neighbours_are_left_alone() {
     });
 }
 
-/// A qdisc and a filter that are not ours stay; filters that a killed agent left behind are replaced, not doubled.
+/// A qdisc and a filter that are not ours stay; filters that a killed agent left behind are
+/// replaced, not doubled.
 #[test]
 fn clsact_neighbours_are_left_alone() {
     Lab::run("filters", |lab| {
@@ -144,8 +146,8 @@ fn place(kernel: &Kernel) -> Place {
     attached.place_among_filters(&filters.ingress, &filters.egress).unwrap()
 }
 
-/// A program that comes before ours blinds it, whichever direction it is in: that is known, and attaching again takes
-/// the first place. What is gone is known, too.
+/// A program that comes before ours blinds it, whichever direction it is in: that is known, and
+/// attaching again takes the first place. What is gone is known, too.
 fn the_first_place_is_ours(name: &str, attach: Attach, by: By) {
     Lab::run(name, |lab| {
         let interface = lab.connect("veth7");
@@ -218,7 +220,8 @@ fn vanished_interfaces_are_no_accident() {
     });
 }
 
-/// The watch tells what is there, what comes, what changes its name and what goes; the selection knows a pod's veth.
+/// The watch tells what is there, what comes, what changes its name and what goes; the selection
+/// knows a pod's veth.
 #[test]
 fn interfaces_are_watched() {
     Lab::run("watch", |lab| {
@@ -250,7 +253,8 @@ fn interfaces_are_watched() {
     });
 }
 
-/// Queues and filters of any kind are told as they come and go, so that they are looked for at once.
+/// Queues and filters of any kind are told as they come and go, so that they are looked for at
+/// once.
 #[test]
 fn queues_and_filters_are_told() {
     Lab::run("told", |_| {
@@ -278,8 +282,8 @@ fn queues_and_filters_are_told() {
     });
 }
 
-/// A burst of messages that overruns the socket costs a reading, and that reading is not lost when each wait for it is
-/// given up, as the agent's are for its other work.
+/// A burst of messages that overruns the socket costs a reading, and that reading is not lost when
+/// each wait for it is given up, as the agent's are for its other work.
 #[test]
 fn an_overrun_is_made_good_though_waits_are_given_up() {
     Lab::run("overrun", |_| {
@@ -316,8 +320,8 @@ fn drops(kernel: &mut Kernel) -> Vec<Record> {
     records
 }
 
-/// Each drop in the host's namespace is a record with the kernel's reason, by name; over the budget it is counted as
-/// suppressed, and the ledger of drops adds up.
+/// Each drop in the host's namespace is a record with the kernel's reason, by name; over the budget
+/// it is counted as suppressed, and the ledger of drops adds up.
 #[test]
 fn drops_have_reasons() {
     Lab::run("drops", |lab| {
@@ -351,8 +355,8 @@ fn drops_have_reasons() {
     });
 }
 
-/// One interface's flood of drops uses up the budget, but for what is kept for others: their few drops are all recorded,
-/// and the suppressed ones are counted by reason.
+/// One interface's flood of drops uses up the budget, but for what is kept for others: their few
+/// drops are all recorded, and the suppressed ones are counted by reason.
 #[test]
 fn a_flood_of_drops_hides_no_others() {
     Lab::run("budget", |lab| {
@@ -394,7 +398,8 @@ fn cost_is_known() {
     assert!(names.iter().all(|name| name.len() <= 15), "the kernel cuts names at 15: {names:?}");
 }
 
-/// Headers may sit in pages beside the linear part, as after a receive offload: they are brought there and read.
+/// Headers may sit in pages beside the linear part, as after a receive offload: they are brought
+/// there and read.
 #[test]
 fn headers_in_pages_are_read() {
     Lab::run("paged", |lab| {

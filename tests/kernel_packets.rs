@@ -79,7 +79,8 @@ fn every_protocol_is_read() {
     }
 }
 
-/// Tags, options and extension headers lie before what we want to read, and must be stepped over exactly.
+/// Tags, options and extension headers lie before what we want to read, and must be stepped over
+/// exactly.
 #[test]
 fn what_lies_before_layer_4_is_stepped_over() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -95,7 +96,8 @@ fn what_lies_before_layer_4_is_stepped_over() {
     for words in 1..=10 {
         reads(&mut kernel, &|port| ipv4(17, 0, &vec![1; words * 4], &udp_header(port, 9)));
     }
-    // Hop-by-hop, destination options, routing, each with one more unit of 8 bytes; AH counts in 4 bytes.
+    // Hop-by-hop, destination options, routing, each with one more unit of 8 bytes; AH counts in 4
+    // bytes.
     for (next, length, size) in [(0, 1, 16), (60, 1, 16), (43, 2, 24), (51, 4, 24)] {
         reads(&mut kernel, &|port| {
             let mut extension = vec![0; size];
@@ -117,7 +119,8 @@ fn what_lies_before_layer_4_is_stepped_over() {
     assert_eq!(unparsed(&kernel, &ipv6(60, &[long, udp_header(1, 9)].concat())), Some("extension_depth"));
 }
 
-/// A fragment has no layer 4, the first one neither, and does not count to the connection that it looks like.
+/// A fragment has no layer 4, the first one neither, and does not count to the connection that it
+/// looks like.
 #[test]
 fn fragments_have_no_ports() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -129,7 +132,8 @@ fn fragments_have_no_ports() {
         ipv4(6, 0x2000 | 3, &[], b""),
         ipv6(44, &ipv6_fragment),
     ] {
-        // The second and third belong to one pair of addresses and protocol: another interval must not hide it.
+        // The second and third belong to one pair of addresses and protocol: another interval must not hide
+        // it.
         kernel.send(Hook::FromPod, &packet);
     }
     let records = kernel.records();
@@ -140,7 +144,8 @@ fn fragments_have_no_ports() {
     }
 }
 
-/// Cut anywhere, a packet is passed on and counted by why; with an honest length the layer that is cut is named.
+/// Cut anywhere, a packet is passed on and counted by why; with an honest length the layer that is
+/// cut is named.
 #[test]
 fn every_truncation_is_named() {
     let Some(kernel) = load(&Settings::default()) else { return };
@@ -154,8 +159,8 @@ fn every_truncation_is_named() {
     ];
     for (packet, l3, l4, end) in packets {
         assert_eq!(packet.len(), end);
-        // The kernel refuses to make up an untagged IP packet that is shorter than its IP header; the live tests send
-        // those.
+        // The kernel refuses to make up an untagged IP packet that is shorter than its IP header; the live
+        // tests send those.
         for length in if l3 == 14 { l4 } else { 15 }..=end {
             let mut cut = packet[..length].to_vec();
             if length >= l4 {
@@ -237,7 +242,8 @@ fn other_frames_only_count() {
     }
 }
 
-/// One TCP connection, seen at the client's interface: what is reported, as what, and whose direction it is.
+/// One TCP connection, seen at the client's interface: what is reported, as what, and whose
+/// direction it is.
 #[test]
 fn a_connection_is_reported_by_its_news() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -282,8 +288,8 @@ fn records_carry_what_was_pending() {
     assert_eq!(deltas, [(1, 54), (1, 154), (41, 40 * 154 + 54)]);
 }
 
-/// A pod that acknowledges what was not seen to reach it is marked, as server and as client. One whose packets are all
-/// seen is not, nor is a connection that was picked up midway.
+/// A pod that acknowledges what was not seen to reach it is marked, as server and as client. One
+/// whose packets are all seen is not, nor is a connection that was picked up midway.
 #[test]
 fn one_side_only() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -321,7 +327,8 @@ fn one_side_only() {
     assert!(!marked(Hook::FromNetwork, &tcp((A, 80), (B, 40006), SYN | ACK, b"")));
 }
 
-/// Who started: the flags say it where there are any, else the well-known port, else who spoke first.
+/// Who started: the flags say it where there are any, else the well-known port, else who spoke
+/// first.
 #[test]
 fn who_started_is_told() {
     let Some(mut kernel) = load(&Settings::default()) else { return };

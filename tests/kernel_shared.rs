@@ -1,5 +1,5 @@
-//! Interfaces where a packet may end behind our egress program, or was never meant for the pod: what is counted is what
-//! the device sends to the pod that it is for.
+//! Interfaces where a packet may end behind our egress program, or was never meant for the pod:
+//! what is counted is what the device sends to the pod that it is for.
 
 #![allow(
     clippy::unwrap_used,
@@ -44,8 +44,9 @@ fn arrange(kernel: &mut Kernel, index: u32) -> Special {
     special.map(|(_, special)| special).unwrap_or_default()
 }
 
-/// Datagrams from the host to a port of the pod, by bash: as many as asked for, of so many bytes. No process is started
-/// for each: they are to be sent faster than a slow queue sends them on, on a slow machine as well.
+/// Datagrams from the host to a port of the pod, by bash: as many as asked for, of so many bytes.
+/// No process is started for each: they are to be sent faster than a slow queue sends them on, on a
+/// slow machine as well.
 fn send(count: u32, bytes: usize, port: u16) {
     let text = "x".repeat(bytes);
     let script = format!("for i in $(seq {count}); do printf %s {text} > /dev/udp/10.9.1.2/{port}; done");
@@ -80,8 +81,8 @@ fn sent(name: &str, before: [u64; 4]) -> (u64, u64) {
     (packets - before[2], bytes - before[3])
 }
 
-/// Reads until the records carry what the interface says that it sent since `before`, and returns all of them. Packets
-/// may be on their way still: as long as anything moves, it waits.
+/// Reads until the records carry what the interface says that it sent since `before`, and returns
+/// all of them. Packets may be on their way still: as long as anything moves, it waits.
 fn settle(kernel: &mut Kernel, name: &str, before: [u64; 4]) -> (Vec<Record>, Vec<Record>) {
     let (mut flows, mut drops) = (Vec::new(), Vec::new());
     let (mut last, mut moved) = (None, Instant::now());
@@ -101,8 +102,8 @@ fn settle(kernel: &mut Kernel, name: &str, before: [u64; 4]) -> (Vec<Record>, Ve
     }
 }
 
-/// A program behind ours drops: what it drops is stopped and nothing else, and the interface's own count is ours.
-/// When it goes, all is as before.
+/// A program behind ours drops: what it drops is stopped and nothing else, and the interface's own
+/// count is ours. When it goes, all is as before.
 fn an_enforcer(name: &str, attach: Attach, by: By) {
     Lab::run(name, |lab| {
         let interface = lab.connect("veth7");
@@ -206,8 +207,8 @@ fn drained() -> u64 {
     }
 }
 
-/// A shaper on the interface drops what is too much, and sends the rest later: what it drops is stopped, and what the
-/// interface sends is counted.
+/// A shaper on the interface drops what is too much, and sends the rest later: what it drops is
+/// stopped, and what the interface sends is counted.
 #[test]
 fn a_shaper_drops() {
     in_one_of_five(|| {
@@ -229,7 +230,8 @@ fn a_shaper_drops() {
     });
 }
 
-/// Packets that wait in a queue when it is deleted never reach the pod, and are not counted as if they had.
+/// Packets that wait in a queue when it is deleted never reach the pod, and are not counted as if
+/// they had.
 #[test]
 fn a_queue_is_purged() {
     Lab::run("purge", |lab| {
@@ -249,7 +251,8 @@ fn a_queue_is_purged() {
     });
 }
 
-/// Reads all that one connection brings, once it has said that it listens. Without modules, which a machine may lack.
+/// Reads all that one connection brings, once it has said that it listens. Without modules, which a
+/// machine may lack.
 const SINK: &str = r#"
     socket(my $listener, 2, 1, 0) or die "socket: $!";
     bind($listener, pack("Sna4x8", 2, 7000, "")) or die "bind: $!";
@@ -260,8 +263,8 @@ const SINK: &str = r#"
     print "$all\n";
 "#;
 
-/// TCP through a shaper: large packets are split behind our program, some pieces dropped and sent again. Packets and
-/// bytes are still those of the interface, and the flags are seen once each.
+/// TCP through a shaper: large packets are split behind our program, some pieces dropped and sent
+/// again. Packets and bytes are still those of the interface, and the flags are seen once each.
 #[test]
 fn a_shaper_splits_tcp() {
     in_one_of_five(|| {
@@ -294,8 +297,8 @@ fn a_shaper_splits_tcp() {
     });
 }
 
-/// A frame from one of the pod's interfaces for a MAC, and its arrival at both other ports of the bridge. Datagrams, so
-/// that each is one connection of its own by `port`.
+/// A frame from one of the pod's interfaces for a MAC, and its arrival at both other ports of the
+/// bridge. Datagrams, so that each is one connection of its own by `port`.
 fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destination: [u8; 6], port: u16) {
     let mut frame = udp(([10, 9, 1, 2], port), ([10, 9, 1, 3], 9999), b"hello");
     frame[..6].copy_from_slice(&destination);
@@ -312,7 +315,8 @@ fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destinatio
     kernel.balanced(Mode::Everything);
 }
 
-/// A bridge with three ports, `port0` to `port2`, whose other ends `eth0` to `eth2` are in the pod's namespace.
+/// A bridge with three ports, `port0` to `port2`, whose other ends `eth0` to `eth2` are in the
+/// pod's namespace.
 struct Bridge<'a> {
     lab: &'a Lab,
     index: u32,
@@ -351,8 +355,8 @@ impl<'a> Bridge<'a> {
         frame(self.lab, kernel, &format!("eth{number}"), mac, [0xff; 6], 999);
     }
 
-    /// The first pod sends a frame for a MAC that the bridge has forgotten: whether it is counted at the second and the
-    /// third port, and how often it was flooded beside that.
+    /// The first pod sends a frame for a MAC that the bridge has forgotten: whether it is counted
+    /// at the second and the third port, and how often it was flooded beside that.
     fn arrives(&self, kernel: &mut Kernel, destination: [u8; 6], port: u16) -> (bool, bool, u64) {
         run("ip link set br0 type bridge fdb_flush");
         records(kernel);
@@ -367,8 +371,9 @@ impl<'a> Bridge<'a> {
     }
 }
 
-/// A bridge that does not know where a MAC is sends the frame to all: it counts at the pod whose MAC it is, be it the
-/// interface's own though it has been silent, or one that the pod has sent from. Frames for many count everywhere.
+/// A bridge that does not know where a MAC is sends the frame to all: it counts at the pod whose
+/// MAC it is, be it the interface's own though it has been silent, or one that the pod has sent
+/// from. Frames for many count everywhere.
 #[test]
 fn a_bridge_floods() {
     if !has_tcx() {
@@ -405,8 +410,8 @@ fn a_bridge_floods() {
     });
 }
 
-/// A pod that sends with the MAC of another pod's interface has none of that pod's traffic; of a MAC that two pods send
-/// from it is not known whose it is.
+/// A pod that sends with the MAC of another pod's interface has none of that pod's traffic; of a
+/// MAC that two pods send from it is not known whose it is.
 #[test]
 fn a_mac_of_two_ports() {
     Lab::run("spoof", |lab| {
@@ -439,7 +444,8 @@ fn a_mac_of_two_ports() {
     });
 }
 
-/// A claim that is not renewed expires: the MAC is then nobody's, or that of the pod which goes on sending from it.
+/// A claim that is not renewed expires: the MAC is then nobody's, or that of the pod which goes on
+/// sending from it.
 #[test]
 fn a_claim_expires() {
     // A claim must live for longer than this machine takes to look at it.

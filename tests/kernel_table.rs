@@ -1,4 +1,5 @@
-//! The kernel's connection table: whatever is full or chosen by an attacker, no packet is lost, and no pod hides another.
+//! The kernel's connection table: whatever is full or chosen by an attacker, no packet is lost, and
+//! no pod hides another.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,8 +48,9 @@ fn until(mut step: impl FnMut() -> bool) {
     }
 }
 
-/// A pod that knows how an unkeyed hash folds its words could choose ports and addresses that meet in one place (it may
-/// know the interface's number as well), so that the next flow of that kind is in no metric.
+/// A pod that knows how an unkeyed hash folds its words could choose ports and addresses that meet
+/// in one place (it may know the interface's number as well), so that the next flow of that kind is
+/// in no metric.
 #[test]
 fn chosen_flows_do_not_meet() {
     let Some(kernel) = load(&Settings::default()) else { return };
@@ -66,7 +68,8 @@ fn chosen_flows_do_not_meet() {
     all_find_a_place(kernel, chosen.iter().map(|&(ip, port)| udp(([10, 244, 1, 1], port), (ip, 53), b"x")));
 }
 
-/// The same over IPv6, where 64 bits of the destination are the sender's to choose, so any number of flows can meet.
+/// The same over IPv6, where 64 bits of the destination are the sender's to choose, so any number
+/// of flows can meet.
 #[test]
 fn chosen_ipv6_flows_do_not_meet() {
     let Some(kernel) = load(&Settings::default()) else { return };
@@ -87,7 +90,8 @@ fn chosen_ipv6_flows_do_not_meet() {
     all_find_a_place(kernel, packets);
 }
 
-/// Each packet is of a connection of its own, and each of these has an entry that the next packet finds.
+/// Each packet is of a connection of its own, and each of these has an entry that the next packet
+/// finds.
 fn all_find_a_place(mut kernel: Kernel, packets: impl Iterator<Item = Vec<u8>>) {
     let mut count = 0;
     for packet in packets {
@@ -101,8 +105,8 @@ fn all_find_a_place(mut kernel: Kernel, packets: impl Iterator<Item = Vec<u8>>) 
     assert_eq!(kernel.balanced(Mode::Overdue).entries, count);
 }
 
-/// A connection of one packet, or of one each way, makes room for the next before any sweep, and each is a record: a
-/// table for 70 connections loses nothing of thousands.
+/// A connection of one packet, or of one each way, makes room for the next before any sweep, and
+/// each is a record: a table for 70 connections loses nothing of thousands.
 #[test]
 fn what_has_said_all_makes_room() {
     let settings = Settings { table_bytes: table_of(70), timeouts: NEVER, ..Settings::default() };
@@ -160,8 +164,8 @@ fn closed_connections_make_room() {
     assert_eq!([totals[0].evicted_entries, totals[0].untracked_packets, totals[0].lost_packets], [0; 3]);
 }
 
-/// A connection that goes on makes room for another of its interface once it is idle, and what it holds is reported
-/// first, for itself.
+/// A connection that goes on makes room for another of its interface once it is idle, and what it
+/// holds is reported first, for itself.
 #[test]
 fn evicted_connections_lose_nothing() {
     let timeouts = Timeouts { evictable: Duration::ZERO, ..NEVER };
@@ -188,8 +192,8 @@ fn evicted_connections_lose_nothing() {
     assert_eq!(wrong, None, "each connection's records hold what it sent");
 }
 
-/// Where nothing can make room each packet is a record of its own, a new connection's as one; and only if the ring is
-/// full too is it untracked.
+/// Where nothing can make room each packet is a record of its own, a new connection's as one; and
+/// only if the ring is full too is it untracked.
 #[test]
 fn a_full_table_reports_each_packet() {
     for ring in [4 << 20, 4096] {
@@ -240,8 +244,8 @@ fn of(records: &[Record], interface: u32) -> Vec<Record> {
     records.iter().filter(|record| record.ifindex == interface).copied().collect()
 }
 
-/// One pod goes round in more connections than the table holds, so that all of it is living; beside it another pod's
-/// connections find places, and each of their packets and flags is counted.
+/// One pod goes round in more connections than the table holds, so that all of it is living; beside
+/// it another pod's connections find places, and each of their packets and flags is counted.
 #[test]
 fn a_flood_leaves_others_their_places() {
     Lab::run("shares", |_| {
@@ -293,7 +297,8 @@ fn a_flood_leaves_others_their_places() {
     });
 }
 
-/// One pod fills the ring while nobody reads it; what another has to say still finds room in its last quarter.
+/// One pod fills the ring while nobody reads it; what another has to say still finds room in its
+/// last quarter.
 #[test]
 fn a_flood_leaves_others_room_in_the_ring() {
     Lab::run("ring", |_| {
@@ -314,7 +319,8 @@ fn a_flood_leaves_others_room_in_the_ring() {
     });
 }
 
-/// The ports of a connection that was refused, closed or aborted are used again: that is a new connection.
+/// The ports of a connection that was refused, closed or aborted are used again: that is a new
+/// connection.
 #[test]
 fn ports_that_are_used_again_begin_anew() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -341,7 +347,8 @@ fn ports_that_are_used_again_begin_anew() {
     kernel.balanced(Mode::Everything);
 }
 
-/// A packet that leaves a pod's interface and enters it again is of two connections there, each with both directions.
+/// A packet that leaves a pod's interface and enters it again is of two connections there, each
+/// with both directions.
 #[test]
 fn hairpins_are_two_connections() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
@@ -359,8 +366,8 @@ fn hairpins_are_two_connections() {
     assert_eq!(kernel.balanced(Mode::Overdue).entries, 2);
 }
 
-/// Each kind of connection lives as long as its own setting says: with all but TCP's at nothing, only what is established
-/// stays.
+/// Each kind of connection lives as long as its own setting says: with all but TCP's at nothing,
+/// only what is established stays.
 #[test]
 fn timeouts_are_by_kind() {
     let none = Duration::ZERO;

@@ -1,7 +1,8 @@
-//! What the compiler and clippy do not check: the floors, file lengths, banned calls, licence lines, profiles.
+//! What the compiler and clippy do not check: the floors, file lengths, banned calls, licence
+//! lines, profiles.
 //!
-//! Every rule is a function from text to complaints, and each is shown below to find a bad sample; a rule that finds
-//! nothing by mistake would be worse than none.
+//! Every rule is a function from text to complaints, and each is shown below to find a bad sample;
+//! a rule that finds nothing by mistake would be worse than none.
 
 #![allow(
     clippy::unwrap_used,
@@ -19,8 +20,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors of `src`: a module may use only modules on lower floors. Below them are the crates, whose floors the
-/// compiler holds.
+/// The floors of `src`: a module may use only modules on lower floors. Below them are the crates,
+/// whose floors the compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["logging", "selfmetrics", "records", "network"]),
     (1, &["pipeline", "bpf_loader", "conntrack", "tls"]),
@@ -51,7 +52,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("foldhash", &["flow"], "a table that others can feed must be seeded well: use webb_flow::hash::RandomState"),
 ];
 
-/// Crates that must not ask for the time: they get it with the batch, or tests could not repeat anything.
+/// Crates that must not ask for the time: they get it with the batch, or tests could not repeat
+/// anything.
 const TIMELESS: &[&str] = &["metrics", "decode", "flow", "index"];
 
 /// Parts of these that are about time.
@@ -82,7 +84,8 @@ fn floor(module: &str) -> Option<u8> {
     FLOORS.iter().find(|(_, modules)| modules.contains(&module)).map(|(floor, _)| *floor)
 }
 
-/// The crate, or the top-level module of `src`, that a file belongs to; `path` is as [`in_rooms`] has it.
+/// The crate, or the top-level module of `src`, that a file belongs to; `path` is as [`in_rooms`]
+/// has it.
 fn module_of(path: &Path) -> String {
     path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
@@ -465,8 +468,8 @@ fn is_source(path: &Path) -> bool {
     path.extension().is_some_and(|kind| kind == "rs" || kind == "c" || kind == "h")
 }
 
-/// The path of a source file by room: that below `src`, or `CRATE/...` for one of `crates/CRATE/src`, whose `lib.rs` is
-/// the room's `mod.rs`. None for any other file.
+/// The path of a source file by room: that below `src`, or `CRATE/...` for one of
+/// `crates/CRATE/src`, whose `lib.rs` is the room's `mod.rs`. None for any other file.
 fn in_rooms(path: &Path) -> Option<PathBuf> {
     if !is_source(path) {
         return None;

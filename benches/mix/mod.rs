@@ -1,9 +1,11 @@
-//! The cluster and the records that all figures are given for: 2,000 pods of 200 workloads and 400 identities in 20
-//! namespaces, 110 of the pods local; 65,536 records as the eBPF programs write them, each between a local and any pod.
+//! The cluster and the records that all figures are given for: 2,000 pods of 200 workloads and 400
+//! identities in 20 namespaces, 110 of the pods local; 65,536 records as the eBPF programs write
+//! them, each between a local and any pod.
 //!
-//! 80 % of them are TCP (of each five one SYN or SYN-ACK, one FIN-ACK, one RST and two PSH-ACK), 15 % UDP, 5 % ICMP
-//! echo; a well-known port on the server's side and any on the other; half are replies. 95 % passed an observation
-//! point, 5 % were dropped, for four reasons, one of them a NetworkPolicy that is evaluated.
+//! 80 % of them are TCP (of each five one SYN or SYN-ACK, one FIN-ACK, one RST and two PSH-ACK), 15
+//! % UDP, 5 % ICMP echo; a well-known port on the server's side and any on the other; half are
+//! replies. 95 % passed an observation point, 5 % were dropped, for four reasons, one of them a
+//! NetworkPolicy that is evaluated.
 
 #![allow(dead_code, reason = "each bench uses its part of it")]
 #![allow(clippy::indexing_slicing, reason = "a bench may end where it is wrong")]
@@ -59,7 +61,8 @@ pub(crate) fn ip(pod: u32) -> Address {
     Address::from(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + pod + 1)))
 }
 
-/// An index of so many pods. In each namespace a policy lets in the namespace's own pods, on port 80 only.
+/// An index of so many pods. In each namespace a policy lets in the namespace's own pods, on port
+/// 80 only.
 pub(crate) fn index(pods: u32) -> Arc<Index> {
     let mut compiler = Compiler::default();
     let endpoints: Vec<_> = (0..pods)
@@ -94,7 +97,8 @@ pub(crate) fn index(pods: u32) -> Arc<Index> {
     Arc::new(Index::new(endpoints, compiler.compile(&policies)))
 }
 
-/// For a kernel with the drop reasons that [`records`] uses. A filter's drop is the policy's, where it forbids the flow.
+/// For a kernel with the drop reasons that [`records`] uses. A filter's drop is the policy's, where
+/// it forbids the flow.
 pub(crate) fn decoder() -> Decoder {
     Decoder::new(Reasons::new([(3, "NO_SOCKET"), (8, "NETFILTER_DROP"), (30, "IP_OUTNOROUTES")]))
 }
@@ -150,7 +154,8 @@ pub(crate) fn record(dice: &mut Dice, pods: u32) -> Record {
     Record { hook, ..layered }
 }
 
-/// One record for each of so many pairs of pods, in random order: as many series of a family that shows both pods.
+/// One record for each of so many pairs of pods, in random order: as many series of a family that
+/// shows both pods.
 pub(crate) fn pairs(pods: u32, count: usize) -> Vec<Record> {
     let mut dice = Dice::new();
     let mut met = std::collections::HashSet::new();

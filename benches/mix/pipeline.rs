@@ -1,4 +1,5 @@
-//! The pipeline's own threads over records that lie in memory: a reader that decodes, and a thread for each metric.
+//! The pipeline's own threads over records that lie in memory: a reader that decodes, and a thread
+//! for each metric.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -66,8 +66,8 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    /// The same error is news once, and is waited for ever longer; a point in time is not moved by what happens before
-    /// it.
+    /// The same error is news once, and is waited for ever longer; a point in time is not moved by
+    /// what happens before it.
     #[test]
     fn waits_double() {
         let (mut attempts, mut now) = (Attempts::default(), Instant::now());

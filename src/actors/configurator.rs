@@ -1,10 +1,12 @@
-//! Follows the dynamic file: looks at it every ten seconds and has the fleet of aggregators become what it says.
+//! Follows the dynamic file: looks at it every ten seconds and has the fleet of aggregators become
+//! what it says.
 //!
 //! ```text
 //! file ──look──▶ unchanged │ problems: said once, all stays as it is │ changes ──▶ Fleet::change ──▶ accepted
 //! ```
 //!
-//! Looking blocks and is done on a thread for that; changing waits for the reader and is done here, one at a time.
+//! Looking blocks and is done on a thread for that; changing waits for the reader and is done here,
+//! one at a time.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Supervises the thread that follows the kernel's connection tracking.
 //!
-//! Without it a service has its name and the pod behind it has none: the component is degraded, and opening the socket
-//! is retried. That is no fault, so it does not count towards giving up.
+//! Without it a service has its name and the pod behind it has none: the component is degraded, and
+//! opening the socket is retried. That is no fault, so it does not count towards giving up.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,9 +1,10 @@
 //! Keeps the flow decoder, which works in place on the reader's thread.
 //!
-//! The actor owns the slot that the reader takes its decoder from. When a record makes the decoder panic, the reader
-//! clears the slot and reports that; the actor counts the fault, waits out the backoff, and its restart fills the slot.
-//! Meanwhile records wait in the ring. While the agent stops there is no time for a backoff: what the reader drains at
-//! last must be decoded, so a fresh decoder is installed at once.
+//! The actor owns the slot that the reader takes its decoder from. When a record makes the decoder
+//! panic, the reader clears the slot and reports that; the actor counts the fault, waits out the
+//! backoff, and its restart fills the slot. Meanwhile records wait in the ring. While the agent
+//! stops there is no time for a backoff: what the reader drains at last must be decoded, so a fresh
+//! decoder is installed at once.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,7 +28,8 @@ pub struct DecoderFault(pub String);
 /// Reads the drop reasons anew if there may be others by now.
 pub type Reread = Box<dyn FnMut() -> Option<Reasons> + Send>;
 
-/// How often it is looked whether a reason was missed: of a module that was loaded after the agent had started.
+/// How often it is looked whether a reason was missed: of a module that was loaded after the agent
+/// had started.
 const REASONS_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps the decoder.
@@ -42,7 +44,8 @@ pub struct DecoderActor {
 }
 
 impl DecoderActor {
-    /// Starts the decoder for a kernel with these drop reasons. What is seen of one side only goes to `one_sided`.
+    /// Starts the decoder for a kernel with these drop reasons. What is seen of one side only goes
+    /// to `one_sided`.
     pub fn start(
         reasons: Reasons,
         reread: Reread,
@@ -153,7 +156,8 @@ mod tests {
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 
-    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is installed.
+    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is
+    /// installed.
     #[test]
     fn a_module_comes_later() {
         let second = Duration::from_secs(1);

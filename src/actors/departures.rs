@@ -1,7 +1,9 @@
-//! Which pods are gone for good: their series are removed a minute after they went (hubble-contract §3.4).
+//! Which pods are gone for good: their series are removed a minute after they went (hubble-contract
+//! §3.4).
 //!
-//! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since, such as a StatefulSet's
-//! that was only replaced. Here a pod that is back within the minute has never been away.
+//! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since,
+//! such as a StatefulSet's that was only replaced. Here a pod that is back within the minute has
+//! never been away.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,7 +23,8 @@ pub struct Departures {
 }
 
 impl Departures {
-    /// Records the deletions and arrivals of an index that is published at `now`. Each index must be passed once.
+    /// Records the deletions and arrivals of an index that is published at `now`. Each index must
+    /// be passed once.
     pub fn see(&mut self, index: &Index, now: Instant) {
         let changes = index.changes();
         for pod in &changes.removed {
@@ -32,8 +35,8 @@ impl Departures {
         }
     }
 
-    /// The pods that have been deleted for the grace period at `now`, if there are any. They stay due until
-    /// [`Departures::forget`].
+    /// The pods that have been deleted for the grace period at `now`, if there are any. They stay
+    /// due until [`Departures::forget`].
     ///
     /// A pod whose name was never interned has no series, so it is not among them.
     pub fn due(&mut self, now: Instant) -> Option<Gone> {
@@ -90,7 +93,8 @@ mod tests {
         assert_eq!(departures.due(at(561)), Some(gone(&["stays", "returns"])));
     }
 
-    /// Pods that no flow was ever named by have no series: a cluster's churn is not handed to the aggregators.
+    /// Pods that no flow was ever named by have no series: a cluster's churn is not handed to the
+    /// aggregators.
     #[test]
     fn who_was_never_named_has_nothing_to_remove() {
         let (mut departures, start) = (Departures::default(), Instant::now());

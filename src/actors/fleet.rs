@@ -1,9 +1,9 @@
-//! The aggregators that run, one for each metric, and how one set of metrics becomes another while flows are on the
-//! road.
+//! The aggregators that run, one for each metric, and how one set of metrics becomes another while
+//! flows are on the road.
 //!
-//! A new aggregator is started before it gets its lane, an old one finishes after it has lost it; between the two the
-//! reader changes all lanes at one point of the stream. So nothing waits, and no flow is counted twice or missed by a
-//! metric that stays.
+//! A new aggregator is started before it gets its lane, an old one finishes after it has lost it;
+//! between the two the reader changes all lanes at one point of the stream. So nothing waits, and
+//! no flow is counted twice or missed by a metric that stays.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,8 @@ pub struct Yard {
     pub home: String,
     /// How many series they may hold.
     pub limits: Limits,
-    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row are one too many.
+    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row are one
+    /// too many.
     pub look_every: Option<Duration>,
 }
 
@@ -84,8 +85,8 @@ fn component_name(metric: &str) -> String {
 }
 
 impl Fleet {
-    /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there first. `commands`
-    /// lead to that reader.
+    /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there
+    /// first. `commands` lead to that reader.
     pub fn start<'a>(
         yard: Yard,
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
@@ -107,8 +108,9 @@ impl Fleet {
         &self.lanes
     }
 
-    /// Carries out the changes; `metrics` is the configuration that they lead to. Returns once the reader has changed
-    /// the lanes and the aggregators that went have finished. Never two at a time.
+    /// Carries out the changes; `metrics` is the configuration that they lead to. Returns once the
+    /// reader has changed the lanes and the aggregators that went have finished. Never two at a
+    /// time.
     pub async fn change(&self, changes: &[Change], metrics: &[&MetricConfig]) {
         let config = |name| metrics.iter().find(|config| config.name() == name);
         let mut members = self.held().clone();

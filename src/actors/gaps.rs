@@ -1,5 +1,5 @@
-//! Gaps: times in which packets of an interface could pass unseen, because something else had removed the programs from
-//! it, or placed a program before them that may end a packet.
+//! Gaps: times in which packets of an interface could pass unseen, because something else had
+//! removed the programs from it, or placed a program before them that may end a packet.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,8 +20,8 @@ const MAX_REMEMBERED: usize = 16;
 /// Interfaces that are named.
 const MAX_NAMES_SHOWN: usize = 5;
 
-/// The wait before a place is taken that was taken once and lost again. It doubles each time: another agent may insist
-/// on the same place.
+/// The wait before a place is taken that was taken once and lost again. It doubles each time:
+/// another agent may insist on the same place.
 const MIN_RETAKE_BACKOFF: Duration = VERIFY_INTERVAL;
 
 /// The longest wait before that.
@@ -55,7 +55,8 @@ impl Reason {
     }
 }
 
-/// Counters of gaps and of the packets that may have passed in them; all lives of the thread share them.
+/// Counters of gaps and of the packets that may have passed in them; all lives of the thread share
+/// them.
 #[derive(Debug, Default)]
 pub(super) struct GapCounters([(AtomicU64, AtomicU64); 2]);
 
@@ -134,7 +135,8 @@ impl Gaps {
         }
     }
 
-    /// The programs are where they should be. Returns the gap that has ended, if there was one, and its last packets.
+    /// The programs are where they should be. Returns the gap that has ended, if there was one, and
+    /// its last packets.
     pub(super) fn intact(&mut self, index: u32, packets: Option<u64>, now: Instant) -> Option<(Gap, u64)> {
         let passed = self.count(index, packets);
         let mut gap = self.open.remove(&index)?;
@@ -167,8 +169,9 @@ impl Gaps {
         }
     }
 
-    /// So many packets has an interface counted by now, of which those since the last count may have passed unseen.
-    /// Returns how many, if that is known. `mended`: from now on the programs are in their places again.
+    /// So many packets has an interface counted by now, of which those since the last count may
+    /// have passed unseen. Returns how many, if that is known. `mended`: from now on the
+    /// programs are in their places again.
     pub(super) fn passed(&mut self, index: u32, packets: Option<u64>, mended: bool) -> Option<u64> {
         let passed = self.count(index, packets);
         if let Some(gap) = self.open.get_mut(&index) {
@@ -261,8 +264,8 @@ mod tests {
         (Gaps::new(now), now)
     }
 
-    /// A gap counts what the interface counted since the programs were last there, is spoken of while it lasts and for a
-    /// while after, and the memory of gaps has an end.
+    /// A gap counts what the interface counted since the programs were last there, is spoken of
+    /// while it lasts and for a while after, and the memory of gaps has an end.
     #[test]
     fn gaps_are_counted_and_forgotten() {
         let (mut gaps, now) = gaps();
@@ -285,8 +288,8 @@ mod tests {
         assert_eq!(gaps.recent.len(), MAX_REMEMBERED);
     }
 
-    /// An interface that was never seen intact has its count of just before it was attached to; without that, how many
-    /// packets were missed is not known, and no number is said.
+    /// An interface that was never seen intact has its count of just before it was attached to;
+    /// without that, how many packets were missed is not known, and no number is said.
     #[test]
     fn a_gap_without_a_beginning() {
         let (mut gaps, now) = gaps();
@@ -323,7 +326,8 @@ mod tests {
         assert_eq!(gaps.intact(7, Some(300), now), None);
     }
 
-    /// Two that insist on the first place do not take it from each other for ever; peace ends the waits.
+    /// Two that insist on the first place do not take it from each other for ever; peace ends the
+    /// waits.
     #[test]
     fn a_place_is_not_fought_for() {
         let (mut gaps, mut now) = gaps();

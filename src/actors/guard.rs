@@ -1,7 +1,8 @@
 //! A panic in a handler becomes a counted fault and a supervised restart.
 //!
-//! Without this a panic unwinds through actix's supervisor, tokio drops its task, and the address is dead for good.
-//! `AssertUnwindSafe` is sound only because a restarted actor builds its state anew in `restarting()`.
+//! Without this a panic unwinds through actix's supervisor, tokio drops its task, and the address
+//! is dead for good. `AssertUnwindSafe` is sound only because a restarted actor builds its state
+//! anew in `restarting()`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +16,8 @@ pub trait Guarded: Actor<Context = Context<Self>> {
     /// Its restarts.
     fn intensity(&mut self) -> &mut Intensity;
 
-    /// True between a fault and the restart that follows it; the guard sets it and `restarting()` must clear it.
+    /// True between a fault and the restart that follows it; the guard sets it and `restarting()`
+    /// must clear it.
     fn restart_pending(&mut self) -> &mut bool;
 }
 

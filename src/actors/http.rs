@@ -1,10 +1,11 @@
 //! Keeps a listener: the scrape endpoint or the admin one.
 //!
-//! The socket is bound once, before anything else starts, so that a port in use is an error at the command line and a
-//! restart never loses the port. A panic in a handler ends that one request with status 500 and is counted; a server
-//! that ends by itself is restarted.
+//! The socket is bound once, before anything else starts, so that a port in use is an error at the
+//! command line and a restart never loses the port. A panic in a handler ends that one request with
+//! status 500 and is counted; a server that ends by itself is restarted.
 //!
-//! A listener with TLS follows its certificate files: until they can be used it is degraded and refuses handshakes.
+//! A listener with TLS follows its certificate files: until they can be used it is degraded and
+//! refuses handshakes.
 
 use std::net::TcpListener;
 use std::panic::AssertUnwindSafe;
@@ -112,7 +113,8 @@ impl HttpActor {
     }
 }
 
-/// Follows the certificate files. They are read elsewhere: a file system that hangs must not hold up this thread.
+/// Follows the certificate files. They are read elsewhere: a file system that hangs must not hold
+/// up this thread.
 impl HttpActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let Some(files) = self.tls.clone().filter(|_| !self.looking) else { return };

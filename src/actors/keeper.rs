@@ -1,4 +1,5 @@
-//! Keeps one thread running: spawns it, catches its panic, restarts it with backoff, notices a stall, gives up.
+//! Keeps one thread running: spawns it, catches its panic, restarts it with backoff, notices a
+//! stall, gives up.
 //!
 //! ```text
 //! started() ── spawn ──► running ──┬─ ended as asked ─────────────► stopped
@@ -7,12 +8,14 @@
 //!     └───────────── Supervisor restarts the keeper ◄─── ctx.stop() ─┘      too many ──► escalate
 //! ```
 //!
-//! A thread that is asked to finish while it waits out its backoff has one more life, told from its start to end: what
-//! a thread does at its end, such as draining its ring, is done whenever the agent stops.
+//! A thread that is asked to finish while it waits out its backoff has one more life, told from its
+//! start to end: what a thread does at its end, such as draining its ring, is done whenever the
+//! agent stops.
 //!
-//! One rule makes everything below simple: **never two lives of a thread at once**. A thread that stalls cannot be
-//! killed, so it is told to stop and waited for; state it holds (a ring's consumer position, a table of counters) is
-//! never shared between two lives. One that does not come back within three times `stall_after` is given up.
+//! One rule makes everything below simple: **never two lives of a thread at once**. A thread that
+//! stalls cannot be killed, so it is told to stop and waited for; state it holds (a ring's consumer
+//! position, a table of counters) is never shared between two lives. One that does not come back
+//! within three times `stall_after` is given up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -28,7 +31,8 @@ use crate::pipeline::Life;
 /// What a body returns when it cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What runs on the thread. Called once a life; whatever must outlive a life it keeps behind an `Arc`.
+/// What runs on the thread. Called once a life; whatever must outlive a life it keeps behind an
+/// `Arc`.
 pub type Body = Arc<dyn Fn(&Life) -> Result<(), Failure> + Send + Sync>;
 
 /// The keeper of one thread.
@@ -136,7 +140,8 @@ impl ThreadKeeper {
         }
     }
 
-    /// Looks whether the beat moves. A stalled thread is told to stop and waited for, never doubled.
+    /// Looks whether the beat moves. A stalled thread is told to stop and waited for, never
+    /// doubled.
     fn watch(&mut self) {
         let Some(life) = &self.life else { return };
         let stall_after = self.intensity.policy().stall_after;

@@ -1,5 +1,5 @@
-//! When the way out of pods' interfaces is looked at: at once after a message that something there has changed, and now
-//! and then, for what no message tells of.
+//! When the way out of pods' interfaces is looked at: at once after a message that something there
+//! has changed, and now and then, for what no message tells of.
 
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,8 @@ impl Looks {
 mod tests {
     use super::*;
 
-    /// A single message is followed by a look at once, a burst by one for each while, and the last message of a burst by
-    /// one as well.
+    /// A single message is followed by a look at once, a burst by one for each while, and the last
+    /// message of a burst by one as well.
     #[test]
     fn messages_are_followed_by_looks() {
         let start = Instant::now();

@@ -1,7 +1,7 @@
 //! The dynamic file as it was last accepted, and what became of each look at it.
 //!
-//! What cannot be used is said once for each content and changes nothing. What was accepted is known when it comes
-//! back, and then nothing is wrong any more.
+//! What cannot be used is said once for each content and changes nothing. What was accepted is
+//! known when it comes back, and then nothing is wrong any more.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -45,8 +45,8 @@ pub struct News {
 }
 
 impl MetricsFile {
-    /// The file whose content has been accepted as `dynamic`. `strict` is Hubble's rule: a metric that was accepted
-    /// once never gets other options.
+    /// The file whose content has been accepted as `dynamic`. `strict` is Hubble's rule: a metric
+    /// that was accepted once never gets other options.
     pub fn new(path: PathBuf, dynamic: &Dynamic, strict: bool) -> Self {
         let mut state = State::default();
         state.accepted.remember(&dynamic.metrics);

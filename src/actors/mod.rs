@@ -1,5 +1,5 @@
-//! Supervision: one actor for each stage of the pipeline, named after it, and what restarts them ([`guard`],
-//! [`keeper`], [`restart`]).
+//! Supervision: one actor for each stage of the pipeline, named after it, and what restarts them
+//! ([`guard`], [`keeper`], [`restart`]).
 //!
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
@@ -7,10 +7,11 @@
 //! probes     resolver   sweeper  configurator
 //! ```
 //!
-//! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills the address for
-//! good, and there is neither backoff nor limit. So every fault is turned into `ctx.stop()` after a backoff: of an
-//! actor's own handlers by [`guard`], of a thread by [`keeper::ThreadKeeper`]. Too many restarts within a window
-//! escalate, and the agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
+//! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills
+//! the address for good, and there is neither backoff nor limit. So every fault is turned into
+//! `ctx.stop()` after a backoff: of an actor's own handlers by [`guard`], of a thread by
+//! [`keeper::ThreadKeeper`]. Too many restarts within a window escalate, and the agent ends with
+//! exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
 mod attempts;

@@ -1,5 +1,5 @@
-//! What the thread of the interfaces has found out, for the thread of the names; and what that has found out of how this
-//! node's pods are covered by those interfaces.
+//! What the thread of the interfaces has found out, for the thread of the names; and what that has
+//! found out of how this node's pods are covered by those interfaces.
 //!
 //! Both are restarted on their own; what one of them knew last stays here.
 
@@ -35,7 +35,8 @@ struct Seen {
 }
 
 impl Network {
-    /// Reads what there is now: names that are worked out before the interfaces are followed need it.
+    /// Reads what there is now: names that are worked out before the interfaces are followed need
+    /// it.
     ///
     /// # Errors
     /// If netlink does not answer.
@@ -51,7 +52,8 @@ impl Network {
         Ok(network)
     }
 
-    /// Takes note of this node's addresses and routes, and of the interfaces that are watched as pods'.
+    /// Takes note of this node's addresses and routes, and of the interfaces that are watched as
+    /// pods'.
     pub fn set(&self, node: &Node, watched: Vec<PodInterface>) {
         let mut seen = self.seen();
         if seen.node != *node || seen.watched != watched {
@@ -120,7 +122,8 @@ impl Network {
     }
 }
 
-/// The interfaces behind which something is known to be: by routes, and by what `watched` interfaces lead to.
+/// The interfaces behind which something is known to be: by routes, and by what `watched`
+/// interfaces lead to.
 fn interfaces(node: &Node, watched: &[PodInterface]) -> Vec<PodInterface> {
     let mut all: BTreeMap<u32, PodInterface> =
         watched.iter().map(|interface| (interface.index, interface.clone())).collect();
@@ -140,7 +143,8 @@ fn interfaces(node: &Node, watched: &[PodInterface]) -> Vec<PodInterface> {
 mod tests {
     use super::*;
 
-    /// What routes tell and what is at an interface's other end come together; a change is seen once.
+    /// What routes tell and what is at an interface's other end come together; a change is seen
+    /// once.
     #[test]
     fn both_sources_come_together() {
         let [a, b]: [IpAddr; 2] = ["10.244.1.11", "10.244.1.12"].map(|ip| ip.parse().unwrap());

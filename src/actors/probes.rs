@@ -1,13 +1,15 @@
-//! Keeps the probes attached: follows the interfaces as they come and go, and attaches to those that are selected.
+//! Keeps the probes attached: follows the interfaces as they come and go, and attaches to those
+//! that are selected.
 //!
-//! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every program where it
-//! is. A new life reads all interfaces anew and brings what is attached in line.
+//! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every
+//! program where it is. A new life reads all interfaces anew and brings what is attached in line.
 //!
-//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for one, or place before
-//! ours a program that ends packets. So every few seconds it is verified that the programs are where they were attached,
-//! and first there.
+//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for
+//! one, or place before ours a program that ends packets. So every few seconds it is verified that
+//! the programs are where they were attached, and first there.
 //!
-//! What cannot be seen is said: pods without an interface here, and packets that reach pods past the programs.
+//! What cannot be seen is said: pods without an interface here, and packets that reach pods past
+//! the programs.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -107,8 +109,8 @@ impl Watch {
         self.errors.load(Relaxed)
     }
 
-    /// How many times an interface was found without its programs in their places, and how many packets may have passed
-    /// it meanwhile, by reason.
+    /// How many times an interface was found without its programs in their places, and how many
+    /// packets may have passed it meanwhile, by reason.
     pub fn gaps(&self) -> [(&'static str, u64, u64); 2] {
         self.gaps.read()
     }
@@ -215,7 +217,8 @@ impl Watch {
         let mut watch = network::Watch::new().await?;
         let mut kernel = TrafficControl::open()?;
         let mut seen = Seen::new(Instant::now());
-        // What is there already comes first, without a wait; whatever is attached beyond that has gone meanwhile.
+        // What is there already comes first, without a wait; whatever is attached beyond that has gone
+        // meanwhile.
         while let Some(change) = watch.next().now_or_never() {
             self.follow_one(change?, &watch, &mut seen).await?;
         }
@@ -284,7 +287,8 @@ impl Watch {
         if !wanted {
             seen.gaps.forget(index);
         }
-        // Whatever is missed from here on is counted, also if the programs are removed before they are verified once.
+        // Whatever is missed from here on is counted, also if the programs are removed before they are
+        // verified once.
         let counted = if wanted && !self.is_attached(index) { watch.packets_of(index).await? } else { None };
         let by_filters = wanted && self.probes().by_filters();
         let result = if by_filters && watch.without_egress().await?.contains(&index) {
@@ -362,7 +366,8 @@ impl Watch {
         self.network.set(&seen.node, interfaces.collect());
     }
 
-    /// Warns of devices of the node whose packets count twice: once as they are, once inside others.
+    /// Warns of devices of the node whose packets count twice: once as they are, once inside
+    /// others.
     fn warn_of_doubles(&self, seen: &mut Seen) {
         let node: Vec<u32> =
             self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();

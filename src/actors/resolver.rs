@@ -1,8 +1,9 @@
 //! Keeps the label-context resolver: cluster source → pod cache → published index.
 //!
-//! A manifest is looked at every second and taken whole. The API server is watched: its changes go into the cache one
-//! by one, and an index of what has come together is published at most five times a second, so a change is seen within
-//! 300 ms. The reader picks an index up between two batches. With the source gone or broken, the last one keeps serving.
+//! A manifest is looked at every second and taken whole. The API server is watched: its changes go
+//! into the cache one by one, and an index of what has come together is published at most five
+//! times a second, so a change is seen within 300 ms. The reader picks an index up between two
+//! batches. With the source gone or broken, the last one keeps serving.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -43,7 +44,8 @@ pub const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often a source that is wanted and missing is looked for.
 const SOURCE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether every pod of this node is watched. What is amiss twice in turn is said.
+/// How often it is looked whether every pod of this node is watched. What is amiss twice in turn is
+/// said.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Problems of a manifest that are logged one by one; the rest as a number.
@@ -80,7 +82,8 @@ pub struct Names {
 }
 
 impl Names {
-    /// Names for a node, read from one of `sources`, published to `index`. Deleted pods are sent to `reader`.
+    /// Names for a node, read from one of `sources`, published to `index`. Deleted pods are sent to
+    /// `reader`.
     pub fn new(
         settings: cluster::Settings,
         sources: Sources,
@@ -111,7 +114,8 @@ impl Names {
         }
     }
 
-    /// Reads from elsewhere from now on. Reading the same file anew is what happens anyway when it changes.
+    /// Reads from elsewhere from now on. Reading the same file anew is what happens anyway when it
+    /// changes.
     pub fn read_from(&self, sources: Sources) {
         *self.sources.lock().unwrap_or_else(PoisonError::into_inner) = sources;
         self.turn.fetch_add(1, Relaxed);
@@ -229,7 +233,8 @@ impl Names {
         self.network_seen.load(Relaxed) != self.network.version()
     }
 
-    /// Takes over what has changed in this node's network: its own addresses, and what is behind which interface.
+    /// Takes over what has changed in this node's network: its own addresses, and what is behind
+    /// which interface.
     fn look_at_network(&self) {
         if self.is_network_news() {
             self.network_seen.store(self.network.version(), Relaxed);
@@ -355,8 +360,8 @@ impl Names {
         }
     }
 
-    /// All watches, the publishing and the housekeeping are one task, so that a panic in any of them ends this life of
-    /// the thread, and is caught and counted where every thread's is.
+    /// All watches, the publishing and the housekeeping are one task, so that a panic in any of
+    /// them ends this life of the thread, and is caught and counted where every thread's is.
     fn follow_api(&self, life: &Life, turn: u64, access: &Access, pace: &Pace) -> Result<(), Failure> {
         self.problems.store(0, Relaxed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

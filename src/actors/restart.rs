@@ -54,7 +54,8 @@ impl Intensity {
         **self.policy.load()
     }
 
-    /// How long to wait before the restart that is now due; none if it is one too many, which is escalated here.
+    /// How long to wait before the restart that is now due; none if it is one too many, which is
+    /// escalated here.
     pub fn next(&mut self, why: &str) -> Option<Duration> {
         let (now, policy) = (Instant::now(), self.policy());
         while self.recent.front().is_some_and(|first| now.duration_since(*first) > policy.window) {
@@ -100,7 +101,8 @@ mod tests {
         }
     }
 
-    /// A component that fails again and again must wait longer each time, and be given up at the limit, once.
+    /// A component that fails again and again must wait longer each time, and be given up at the
+    /// limit, once.
     #[test]
     fn backs_off_then_escalates() {
         let components = Components::default();

@@ -1,8 +1,9 @@
 //! Keeps the thread that has the kernel sweep its connection table.
 //!
-//! A sweep reports what has waited longer than the report interval, removes what has been idle for too long, and sums
-//! up what is pending. Each turn sweeps a part of the table, so that all of it is swept once in the interval. When the
-//! agent stops, a last one reports everything, so that no counted byte stays behind.
+//! A sweep reports what has waited longer than the report interval, removes what has been idle for
+//! too long, and sums up what is pending. Each turn sweeps a part of the table, so that all of it
+//! is swept once in the interval. When the agent stops, a last one reports everything, so that no
+//! counted byte stays behind.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,8 +34,8 @@ impl Swept {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In how many sweeps new losses in a ring were noticed: what `hubble_lost_events_total` counts, which is
-    /// notifications of loss and not lost records (hubble-contract §3.1).
+    /// In how many sweeps new losses in a ring were noticed: what `hubble_lost_events_total`
+    /// counts, which is notifications of loss and not lost records (hubble-contract §3.1).
     pub fn lost_notices(&self) -> u64 {
         self.lost_notices.load(Relaxed)
     }

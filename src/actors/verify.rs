@@ -1,5 +1,5 @@
-//! Whether the programs still see what they were attached for: whether they are where they were attached, and whether
-//! packets reach pods past them.
+//! Whether the programs still see what they were attached for: whether they are where they were
+//! attached, and whether packets reach pods past them.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ const MIN_ONE_SIDED_RECORDS: u64 = 8;
 const REPORTED_FOR: Duration = Duration::from_mins(10);
 
 impl Watch {
-    /// Verifies that every program is where it was attached and first there, and attaches it again where it is not.
+    /// Verifies that every program is where it was attached and first there, and attaches it again
+    /// where it is not.
     pub(super) async fn verify(&self, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
         let attached = self.probes().attachments();
         if attached.is_empty() {

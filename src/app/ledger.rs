@@ -1,7 +1,8 @@
-//! The ledger as metrics: what the eBPF programs saw, and what became of it, from one look at the kernel's counters.
+//! The ledger as metrics: what the eBPF programs saw, and what became of it, from one look at the
+//! kernel's counters.
 //!
-//! `pending` comes from the last sweep of the table itself, the outcomes from the per-CPU totals: two independent counts,
-//! so that their sum being what was seen is a check and not a definition.
+//! `pending` comes from the last sweep of the table itself, the outcomes from the per-CPU totals:
+//! two independent counts, so that their sum being what was seen is a check and not a definition.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! Listening sockets, for addresses of either family.
 //!
 //! `[::]` is every address of the machine, IPv4 included: the socket takes both families whatever
-//! `net.ipv6.bindv6only` says. A kernel without IPv6 (`ipv6.disable=1`) refuses such a socket, and then `0.0.0.0`
-//! stands in for it, which is every address that such a machine has.
+//! `net.ipv6.bindv6only` says. A kernel without IPv6 (`ipv6.disable=1`) refuses such a socket, and
+//! then `0.0.0.0` stands in for it, which is every address that such a machine has.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -51,8 +51,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    /// Where the kernel has no IPv6, `[::]` becomes `0.0.0.0` with the same port; no other address is replaced, and no
-    /// other error leads to another address.
+    /// Where the kernel has no IPv6, `[::]` becomes `0.0.0.0` with the same port; no other address
+    /// is replaced, and no other error leads to another address.
     #[test]
     fn ipv4_stands_in_for_a_missing_ipv6() {
         let any = SocketAddr::from(([0_u16; 8], 9965));

@@ -16,7 +16,8 @@ pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {
     }
 }
 
-/// The settings have checked each glob; one that passed there and fails here would match nothing, and be logged.
+/// The settings have checked each glob; one that passed there and fails here would match nothing,
+/// and be logged.
 fn globs(list: &[String]) -> GlobSet {
     let mut set = GlobSetBuilder::new();
     for glob in list {

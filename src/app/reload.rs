@@ -14,8 +14,8 @@ use crate::actors::configurator::Look;
 /// What reading the configuration has come to.
 pub(super) type Read = Result<Resolved, Problems>;
 
-/// A configuration that is being read, on another thread: a file system that hangs must not keep the agent from being
-/// stopped.
+/// A configuration that is being read, on another thread: a file system that hangs must not keep
+/// the agent from being stopped.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
     under_way: Option<JoinHandle<Read>>,

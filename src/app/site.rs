@@ -1,5 +1,5 @@
-//! What is around this process, for `webb probe`: interfaces of pods, where names would come from, and what an agent
-//! that already runs here says of itself.
+//! What is around this process, for `webb probe`: interfaces of pods, where names would come from,
+//! and what an agent that already runs here says of itself.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -73,7 +73,8 @@ fn names(settings: &Settings) -> Finding {
     Finding { subject: "names", standing, why }
 }
 
-/// Pods without a watched interface, a node's name that is wrong and the like are known to an agent that runs.
+/// Pods without a watched interface, a node's name that is wrong and the like are known to an agent
+/// that runs.
 fn agent(settings: &Settings) -> Finding {
     let (standing, why) = match ask(settings) {
         Ok(answer) => complaints(&answer),

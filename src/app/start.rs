@@ -298,8 +298,8 @@ struct Tracking {
     conntrack: Option<Addr<ThreadKeeper>>,
 }
 
-/// Changes of translations that may be on the way to the reader. Connection tracking waits for room, and what the
-/// kernel drops meanwhile is read again.
+/// Changes of translations that may be on the way to the reader. Connection tracking waits for
+/// room, and what the kernel drops meanwhile is read again.
 const MAX_TRANSLATIONS_QUEUED: usize = 8192;
 
 fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Result<Tracking> {

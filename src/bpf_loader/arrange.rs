@@ -1,8 +1,9 @@
-//! Which programs a pod's interface needs: the plain ones, or those for interfaces with something special about them.
+//! Which programs a pod's interface needs: the plain ones, or those for interfaces with something
+//! special about them.
 //!
-//! It is found out by looking, since no message says so: whether it is a port of a bridge, and whether a program or a queue
-//! stands behind ours on the way out. The looks are cheap, and repeated: after news of traffic control, and now and then
-//! because TCX has none.
+//! It is found out by looking, since no message says so: whether it is a port of a bridge, and
+//! whether a program or a queue stands behind ours on the way out. The looks are cheap, and
+//! repeated: after news of traffic control, and now and then because TCX has none.
 
 use std::io;
 
@@ -42,8 +43,8 @@ pub(super) fn possible(special: Special, ports: &Ports) -> Special {
 }
 
 impl Probes {
-    /// Looks at what else is on the way out of pods' interfaces, and has each watched as that needs. What is new comes
-    /// back.
+    /// Looks at what else is on the way out of pods' interfaces, and has each watched as that
+    /// needs. What is new comes back.
     pub fn arrange(&mut self, traffic_control: &mut TrafficControl) -> io::Result<Vec<Arranged>> {
         let egress = traffic_control.egress()?;
         let mut changed = Vec::new();
@@ -89,9 +90,9 @@ impl Probes {
         Some(Arranged { index, name, outcome })
     }
 
-    /// Replaces programs where they stand, so that no packet passes unseen or is seen twice. What counts at the device
-    /// is switched by one bit that both programs look at: a packet that is between the two at that moment may count
-    /// twice, or not at all.
+    /// Replaces programs where they stand, so that no packet passes unseen or is seen twice. What
+    /// counts at the device is switched by one bit that both programs look at: a packet that is
+    /// between the two at that moment may count twice, or not at all.
     fn rearrange(
         &mut self,
         index: u32,

@@ -31,7 +31,8 @@ pub struct Attached {
 pub enum Place {
     /// Both are first in their direction.
     First,
-    /// Both are there, but another comes before one of them, and may end a packet before it is seen.
+    /// Both are there, but another comes before one of them, and may end a packet before it is
+    /// seen.
     Behind,
     /// One of them is gone.
     Absent,
@@ -54,7 +55,8 @@ impl Attached {
         Ok(self.place(&chain(self.index, sys::TCX_INGRESS)?, &chain(self.index, sys::TCX_EGRESS)?))
     }
 
-    /// Where both programs are among the filters of the interface. Whatever is in a TCX chain comes before all filters.
+    /// Where both programs are among the filters of the interface. Whatever is in a TCX chain comes
+    /// before all filters.
     ///
     /// # Errors
     /// If the kernel does not say.
@@ -77,8 +79,9 @@ fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
 }
 
 impl Probes {
-    /// Gives an interface up whose programs something else has removed. Unlike [`Probes::detach`] it removes nothing: in
-    /// the place of a filter of ours there may be one of another's by now.
+    /// Gives an interface up whose programs something else has removed. Unlike [`Probes::detach`]
+    /// it removes nothing: in the place of a filter of ours there may be one of another's by
+    /// now.
     pub fn abandon(&mut self, index: u32) {
         self.ports.remove(index);
         let Some(links) = self.attached.remove(&index) else { return };
@@ -113,7 +116,8 @@ impl Probes {
 mod tests {
     use super::*;
 
-    /// A program that is there does not see what another before it ends; one that is gone sees nothing.
+    /// A program that is there does not see what another before it ends; one that is gone sees
+    /// nothing.
     #[test]
     fn places() {
         let ours = Attached { index: 7, role: Role::Pod, by_filters: false, ingress: 11, egress: 12 };

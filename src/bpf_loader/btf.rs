@@ -1,5 +1,6 @@
-//! A reader for BTF, the type description of the kernel and of eBPF objects: names of enumerators and offsets of
-//! struct members, which aya keeps to itself. Input is untrusted like any other: every offset is checked.
+//! A reader for BTF, the type description of the kernel and of eBPF objects: names of enumerators
+//! and offsets of struct members, which aya keeps to itself. Input is untrusted like any other:
+//! every offset is checked.
 
 const MAGIC: u16 = 0xeb9f;
 
@@ -249,7 +250,8 @@ mod tests {
         assert_eq!(types.layout("colour").unwrap(), None);
     }
 
-    /// enum ovs_drop_reason { A = 2 << 16 | 1, RED = 2 << 16 | 2 }, the last name from the base's strings.
+    /// enum ovs_drop_reason { A = 2 << 16 | 1, RED = 2 << 16 | 2 }, the last name from the base's
+    /// strings.
     fn module(base: &[u8]) -> Vec<u8> {
         let before = u32::from_ne_bytes(base[20..24].try_into().unwrap());
         let strings = b"\0ovs_drop_reason\0A\0";
@@ -265,7 +267,8 @@ mod tests {
         data
     }
 
-    /// A module's names lie partly in the kernel's strings: an offset is of both, one after the other.
+    /// A module's names lie partly in the kernel's strings: an offset is of both, one after the
+    /// other.
     #[test]
     fn a_module_builds_on_the_kernel() {
         let base = sample();

@@ -14,8 +14,8 @@ pub struct Cost {
     pub run_time: Duration,
     /// How often it ran.
     pub runs: u64,
-    /// Runs that the kernel left out because the program was running on that CPU already. For the drop program these
-    /// are drops that were not seen.
+    /// Runs that the kernel left out because the program was running on that CPU already. For the
+    /// drop program these are drops that were not seen.
     pub misses: u64,
 }
 
@@ -23,7 +23,8 @@ impl Cost {
     pub(super) fn of(name: &str, program: &Program) -> Option<Self> {
         let info = program.info().ok()?;
         let fd = program.fd().ok()?.as_fd().as_raw_fd();
-        // The kernel tells misses only here (bpf_prog_show_fdinfo) and in a field of the info that aya does not read.
+        // The kernel tells misses only here (bpf_prog_show_fdinfo) and in a field of the info that aya does
+        // not read.
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         Some(Self {
             program: name.to_owned(),
@@ -42,7 +43,8 @@ fn field(text: &str, name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// The fields of fdinfo are separated by a tabulator; a missing one (before Linux 5.12) is no error.
+    /// The fields of fdinfo are separated by a tabulator; a missing one (before Linux 5.12) is no
+    /// error.
     #[test]
     fn reads_fdinfo() {
         let text = "pos:\t0\nprog_type:\t3\nrecursion_misses:\t42\n";

@@ -115,7 +115,8 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What the kernel said about something that it refused, in one line: the verifier's own words if it was the verifier.
+/// What the kernel said about something that it refused, in one line: the verifier's own words if
+/// it was the verifier.
 pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
     let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() else {
         return chain(error);

@@ -1,8 +1,9 @@
 //! [`Features`]: what the running kernel can do, found by asking it.
 //!
-//! Never by its version: distributions backport (RHEL 9 calls itself 5.14 and has much of 6.x), and configurations
-//! leave things out. Each question loads, creates or queries something small and leaves nothing behind; drop reasons
-//! are found in BTF. What only a real program can show, its loading shows.
+//! Never by its version: distributions backport (RHEL 9 calls itself 5.14 and has much of 6.x), and
+//! configurations leave things out. Each question loads, creates or queries something small and
+//! leaves nothing behind; drop reasons are found in BTF. What only a real program can show, its
+//! loading shows.
 
 use std::fs;
 
@@ -20,7 +21,8 @@ pub(super) const DROP_REASONS: &str = "skb_drop_reason";
 /// What needs drops with reasons, for people.
 pub(super) const NEEDS_DROPS: &str = "hubble_drop_total, hubble_policy_verdicts_total{action=\"dropped\"} and flows with the verdict DROPPED are not counted";
 
-/// A thing that the kernel has or lacks; the text says why it could not be found out, or what is missing.
+/// A thing that the kernel has or lacks; the text says why it could not be found out, or what is
+/// missing.
 pub(super) type Answer = Result<(), String>;
 
 /// What the running kernel can do.
@@ -70,7 +72,8 @@ fn ring() -> Answer {
 }
 
 fn atomics() -> Answer {
-    /// r0 = 0; *(u64 *)(r10 - 8) = r0; r1 = 1; r1 = atomic_fetch_add((u64 *)(r10 - 8), r1); r0 = 0; exit
+    /// r0 = 0; *(u64 *)(r10 - 8) = r0; r1 = 1; r1 = atomic_fetch_add((u64 *)(r10 - 8), r1); r0 = 0;
+    /// exit
     const PROGRAM: [sys::Instruction; 6] = [
         sys::Instruction { code: 0xb7, registers: 0x00, offset: 0, immediate: 0 },
         sys::Instruction { code: 0x7b, registers: 0x0a, offset: -8, immediate: 0 },
@@ -127,7 +130,8 @@ mod tests {
         }
     }
 
-    /// A kernel without TCX or drop reasons is worked with; one without atomics is refused, by name.
+    /// A kernel without TCX or drop reasons is worked with; one without atomics is refused, by
+    /// name.
     #[test]
     fn only_what_is_needed_is_missing() {
         let mut features = features();

@@ -1,4 +1,5 @@
-//! What this kernel and these privileges allow, for `webb probe`: what is tried leaves nothing behind.
+//! What this kernel and these privileges allow, for `webb probe`: what is tried leaves nothing
+//! behind.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +65,8 @@ fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
-/// The needed capabilities that this process lacks. `CAP_SYS_ADMIN` stands in for the first two, as in the kernel.
+/// The needed capabilities that this process lacks. `CAP_SYS_ADMIN` stands in for the first two, as
+/// in the kernel.
 pub(super) fn missing_capabilities() -> Vec<&'static str> {
     let admin = has(Capability::CAP_SYS_ADMIN);
     let lacks = |capability: Capability| !(has(capability) || (admin && capability != Capability::CAP_NET_ADMIN));
@@ -73,8 +75,9 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
 
 /// How to get the capabilities that this process lacks, `missing`.
 ///
-/// A container that is granted capabilities and runs as a user other than root has them in its bounding set only: a
-/// program gets them by its file's capabilities, or by the ambient set, which Kubernetes cannot fill.
+/// A container that is granted capabilities and runs as a user other than root has them in its
+/// bounding set only: a program gets them by its file's capabilities, or by the ambient set, which
+/// Kubernetes cannot fill.
 pub(super) fn advice(missing: &[&str]) -> String {
     let allowed = |capability| caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
     let granted = NEEDED.iter().all(|(capability, _)| allowed(*capability));
@@ -107,7 +110,8 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Everything that decides whether and how well webb works here. Each program is loaded for it, and unloaded.
+/// Everything that decides whether and how well webb works here. Each program is loaded for it, and
+/// unloaded.
 pub fn findings() -> Vec<Finding> {
     let features = Features::find();
     let missing = missing_capabilities();
@@ -122,7 +126,8 @@ pub fn findings() -> Vec<Finding> {
     findings
 }
 
-/// What the kernel was asked by trying it. An answer to a process that lacks a capability for that says nothing.
+/// What the kernel was asked by trying it. An answer to a process that lacks a capability for that
+/// says nothing.
 fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
     const LOADING: &[&str] = &["CAP_BPF", "CAP_NET_ADMIN"];
     let ask = |subject, needs: &[&str], answered: Finding| {
@@ -250,8 +255,8 @@ fn statistics() -> Finding {
 mod tests {
     use super::*;
 
-    /// Where the capabilities are granted already, the advice is not to grant them; else it names those that lack, as
-    /// they are written where they are granted.
+    /// Where the capabilities are granted already, the advice is not to grant them; else it names
+    /// those that lack, as they are written where they are granted.
     #[test]
     fn advice_fits_the_case() {
         let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"];
@@ -268,7 +273,8 @@ mod tests {
         assert!(advice_for(&all[..1], false, 0).contains("grant CAP_BPF (systemd: AmbientCapabilities=CAP_BPF;"));
     }
 
-    /// What cannot be tried is neither called missing nor fine: the line says what this process lacks and what to grant.
+    /// What cannot be tried is neither called missing nor fine: the line says what this process
+    /// lacks and what to grant.
     #[test]
     fn what_cannot_be_tried_says_what_to_grant() {
         let refused = || Err("Operation not permitted".to_owned());

@@ -1,10 +1,11 @@
-//! The kernel side's ledger: exact totals per hook, and the sweep that reports and ends what waits in the table.
+//! The kernel side's ledger: exact totals per hook, and the sweep that reports and ends what waits
+//! in the table.
 //!
 //! At rest, for each hook:
 //! seen = reported + pending + untracked + unparsed + lost + suppressed + flooded + stopped.
-//! Packets of an interface that is counted at the device are seen when it sends them, or when they are stopped.
-//! `pending` comes from the last sweep, which adds it up from the table itself, so the sum is a check and no
-//! tautology.
+//! Packets of an interface that is counted at the device are seen when it sends them, or when they
+//! are stopped. `pending` comes from the last sweep, which adds it up from the table itself, so the
+//! sum is a check and no tautology.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -77,8 +78,9 @@ impl Ledger {
         Ok(rows)
     }
 
-    /// Drops over the budget since the programs were loaded, by the kernel's number of the reason; the last stands for
-    /// all reasons of subsystems. Reads every reason's row: ask only where the totals have any.
+    /// Drops over the budget since the programs were loaded, by the kernel's number of the reason;
+    /// the last stands for all reasons of subsystems. Reads every reason's row: ask only where
+    /// the totals have any.
     pub fn suppressed(&self) -> Result<Vec<(u32, u64)>, RunError> {
         let Some(drop) = &self.0.drop else { return Ok(Vec::new()) };
         let mut found = Vec::new();
@@ -99,8 +101,8 @@ impl Ledger {
 pub enum Mode {
     /// What has been waiting for a report interval.
     Overdue,
-    /// All that is pending: before a shutdown. Until the ring is full; so read it, and come again until nothing is
-    /// pending.
+    /// All that is pending: before a shutdown. Until the ring is full; so read it, and come again
+    /// until nothing is pending.
     Everything,
 }
 
@@ -111,8 +113,8 @@ const AT_ONCE: u32 = 512;
 const FLUSH_ALL: u64 = 1;
 const BEGINS: u64 = 2;
 
-/// Sweeps the connection table, in [`PARTS`] parts. A part takes microseconds to a millisecond on one CPU, with its
-/// packets served meanwhile.
+/// Sweeps the connection table, in [`PARTS`] parts. A part takes microseconds to a millisecond on
+/// one CPU, with its packets served meanwhile.
 pub struct Sweeper {
     sweep: OwnedFd,
     balance: OwnedFd,

@@ -3,14 +3,19 @@
 //! The only module that knows aya, and the only one with `unsafe`. One subject per file:
 //! * [`settings`]: what the programs can be told, and the units they count in.
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
-//! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it. [`attached`]: whether it still is.
-//! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs, and how they are known.
-//! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the connection table.
+//! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it. [`attached`]: whether
+//!   it still is.
+//! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs,
+//!   and how they are known.
+//! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the
+//!   connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost.
-//! * `features`: what this kernel can do. [`mod@findings`]: that, and what else this machine allows, for people.
+//! * `features`: what this kernel can do. [`mod@findings`]: that, and what else this machine
+//!   allows, for people.
 //!
-//! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the loading process, so
-//! `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when the process is.
+//! Nothing is pinned and nothing is looked up by id: every file descriptor is passed on from the
+//! loading process, so `CAP_BPF`, `CAP_PERFMON` and `CAP_NET_ADMIN` are enough and all is gone when
+//! the process is.
 
 mod arrange;
 pub mod attached;

@@ -1,7 +1,7 @@
 //! The embedded objects, and loading them into the kernel.
 //!
-//! aya reads the kernel's BTF into some 13 MB of structs. That is done once for both objects, and all of it is given
-//! back before the agent starts its work.
+//! aya reads the kernel's BTF into some 13 MB of structs. That is done once for both objects, and
+//! all of it is given back before the agent starts its work.
 
 use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
@@ -37,8 +37,8 @@ pub(super) struct Loaded {
     pub(super) device: Result<(), LoadError>,
 }
 
-/// Loads both objects; what the kernel refuses of the drop object and of the programs at the device is left out, with
-/// the reason, and so is the drop object where the kernel gives no reasons.
+/// Loads both objects; what the kernel refuses of the drop object and of the programs at the device
+/// is left out, with the reason, and so is the drop object where the kernel gives no reasons.
 pub(super) fn load(settings: &Settings, features: &Features) -> Result<Loaded, LoadError> {
     prepare(settings, |loader, btf| {
         let mut flow = load_flow(loader)?;
@@ -51,10 +51,12 @@ pub(super) fn load(settings: &Settings, features: &Features) -> Result<Loaded, L
     })?
 }
 
-/// One program that was loaded for trial: how many instructions the verifier went through, where the kernel says so.
+/// One program that was loaded for trial: how many instructions the verifier went through, where
+/// the kernel says so.
 pub(super) type Trial = (&'static str, Result<Option<u32>, LoadError>);
 
-/// Loads each program by itself and unloads it again. Fails as a whole where the maps cannot be made.
+/// Loads each program by itself and unloads it again. Fails as a whole where the maps cannot be
+/// made.
 pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<Vec<Trial>, LoadError> {
     prepare(settings, |loader, btf| {
         let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
@@ -85,7 +87,8 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
     let netns = network_namespace();
     let stopped = stopped_reasons();
     let mut loader = EbpfLoader::new();
-    // The loader has read the BTF by now and does not lend it out: let go of its copy before reading ours.
+    // The loader has read the BTF by now and does not lend it out: let go of its copy before reading
+    // ours.
     loader.btf(None);
     let btf = Btf::from_sys_fs().map_err(|error| LoadError::Kernel {
         kernel: kernel_release(),
@@ -145,8 +148,8 @@ fn load_classifier(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
 /// How often a program is loaded that a signal has interrupted.
 const ATTEMPTS: usize = 10;
 
-/// Loads a program again where a signal has interrupted the verifier, which then gives up with `EAGAIN`: the end of a
-/// child process is enough.
+/// Loads a program again where a signal has interrupted the verifier, which then gives up with
+/// `EAGAIN`: the end of a child process is enough.
 fn uninterrupted(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
     let mut result = load();
     for _ in 1..ATTEMPTS {
@@ -199,8 +202,9 @@ fn network_namespace() -> u32 {
     rustix::fs::stat("/proc/thread-self/ns/net").ok().and_then(|stat| u32::try_from(stat.st_ino).ok()).unwrap_or(0)
 }
 
-/// The drop reasons, a bit each, that the kernel gives on the way out of an interface behind its egress hook: those of
-/// other tc programs and of queues. Their numbers are the running kernel's; where it has no names, no bit is set.
+/// The drop reasons, a bit each, that the kernel gives on the way out of an interface behind its
+/// egress hook: those of other tc programs and of queues. Their numbers are the running kernel's;
+/// where it has no names, no bit is set.
 fn stopped_reasons() -> [u64; 4] {
     let mut bits = [0; 4];
     for (number, name) in super::reasons::drop_reasons().unwrap_or_default() {

@@ -2,7 +2,8 @@
 
 use webb_flow::abi::{Claim, Claimed, Port, Swept, Totals};
 
-/// A value of a map that `webb_flow` defines: the library's trait cannot be implemented for it there.
+/// A value of a map that `webb_flow` defines: the library's trait cannot be implemented for it
+/// there.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(transparent)]
 pub(super) struct Plain<T>(pub(super) T);

@@ -1,9 +1,9 @@
-//! Interfaces with something special about them: ports of bridges, and those where others may drop a packet behind our
-//! egress program.
+//! Interfaces with something special about them: ports of bridges, and those where others may drop
+//! a packet behind our egress program.
 //!
-//! At the first it is learned which MAC addresses the pod has, so that flooded frames are told from its own; the second
-//! are counted when the device sends (`bpf/include/port.h`, `device.h`). `Ports` keeps what the programs are told
-//! about them.
+//! At the first it is learned which MAC addresses the pod has, so that flooded frames are told from
+//! its own; the second are counted when the device sends (`bpf/include/port.h`, `device.h`).
+//! `Ports` keeps what the programs are told about them.
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError};
@@ -66,8 +66,8 @@ impl Ports {
         self.refusal.as_deref()
     }
 
-    /// Tells the programs about an interface, and the MAC address of the pod's end of it if that is known. What they have
-    /// learned about it stays while it is a port of the same bridge.
+    /// Tells the programs about an interface, and the MAC address of the pod's end of it if that is
+    /// known. What they have learned about it stays while it is a port of the same bridge.
     pub(super) fn set(&mut self, index: u32, special: Special, own: Option<u64>) -> Result<(), MapError> {
         let mut port = self.by_index.get(&index, 0).unwrap_or_default().0;
         let bridge = special.bridge.unwrap_or(0);
@@ -116,7 +116,8 @@ impl Ports {
         }
     }
 
-    /// Attaches the programs at the device, or takes them off: every packet of the machine pays for them.
+    /// Attaches the programs at the device, or takes them off: every packet of the machine pays for
+    /// them.
     pub(super) fn trace(&mut self, flow: &mut Ebpf, wanted: bool) -> Result<(), LoadError> {
         if !wanted {
             self.tracing = None;

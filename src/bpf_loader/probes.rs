@@ -1,9 +1,9 @@
 //! [`Probes`]: owns the loaded programs, and attaches them to interfaces.
 //!
-//! Two programs watch an interface, one for each direction. They come first in the TCX chain, so they see what the
-//! wire brought and not what another program made of it, and they always pass the packet on. On kernels without TCX
-//! they are filters of a clsact qdisc; a qdisc that exists is used and never deleted, and no filter but
-//! our own, known by its name, is ever removed.
+//! Two programs watch an interface, one for each direction. They come first in the TCX chain, so
+//! they see what the wire brought and not what another program made of it, and they always pass the
+//! packet on. On kernels without TCX they are filters of a clsact qdisc; a qdisc that exists is
+//! used and never deleted, and no filter but our own, known by its name, is ever removed.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -172,8 +172,8 @@ impl Probes {
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
-        // What enters a pod is seen before what leaves it: a connection that begins in between is not taken for one whose
-        // packets reach the pod past the program.
+        // What enters a pod is seen before what leaves it: a connection that begins in between is not taken
+        // for one whose packets reach the pod past the program.
         let egress = self.attach_one(&name, egress.program(), TcAttachType::Egress);
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
         let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
@@ -270,13 +270,14 @@ impl Probes {
             .collect()
     }
 
-    /// Runs a hook's program on a packet that was never on a wire (`BPF_PROG_TEST_RUN`) and counts it like any other;
-    /// returns what the program returned. `repeat` runs it so many times.
+    /// Runs a hook's program on a packet that was never on a wire (`BPF_PROG_TEST_RUN`) and counts
+    /// it like any other; returns what the program returned. `repeat` runs it so many times.
     pub fn dry_run(&self, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
         self.dry_run_at(0, hook, packet, repeat)
     }
 
-    /// As [`Self::dry_run`], as if the packet was at that interface of this network namespace; 0: at `lo`.
+    /// As [`Self::dry_run`], as if the packet was at that interface of this network namespace; 0:
+    /// at `lo`.
     pub fn dry_run_at(&self, interface: u32, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
         let what = "running a program on a made-up packet";
         let other = |error: &'static str| RunError::new(what, std::io::Error::other(error));

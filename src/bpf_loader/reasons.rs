@@ -1,7 +1,8 @@
 //! The drop reasons of the running kernel and of its modules, by number.
 //!
-//! A subsystem that can be a module has an enum of its own (`ovs_drop_reason`, `mac80211_drop_reason`), whose numbers have
-//! the subsystem's in their upper half. Its names are in the module's BTF, so they are there once the module is loaded.
+//! A subsystem that can be a module has an enum of its own (`ovs_drop_reason`,
+//! `mac80211_drop_reason`), whose numbers have the subsystem's in their upper half. Its names are
+//! in the module's BTF, so they are there once the module is loaded.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +16,8 @@ const BTF: &str = "/sys/kernel/btf";
 /// Ends the name of every subsystem's enum of reasons.
 const ENUM: &str = "_drop_reason";
 
-/// The reasons of the running kernel itself by number, without their prefix `SKB_DROP_REASON_` (or `SKB_` for the two that
-/// are no drops). Empty on a kernel that gives no reasons (before 5.17).
+/// The reasons of the running kernel itself by number, without their prefix `SKB_DROP_REASON_` (or
+/// `SKB_` for the two that are no drops). Empty on a kernel that gives no reasons (before 5.17).
 ///
 /// # Errors
 /// If the kernel's BTF cannot be read.
@@ -32,7 +33,8 @@ pub struct DropReasons {
 }
 
 impl DropReasons {
-    /// The drop reasons by number: the kernel's own as [`drop_reasons`] has them, those of subsystems as they are named.
+    /// The drop reasons by number: the kernel's own as [`drop_reasons`] has them, those of
+    /// subsystems as they are named.
     ///
     /// # Errors
     /// If the kernel's own cannot be read. A module's that cannot are left out.

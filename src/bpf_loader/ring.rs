@@ -1,11 +1,13 @@
 //! The rings, as the pipeline reads them.
 //!
-//! A reader that dies is replaced by one that opens the rings anew. The position up to which a ring has been read lies in
-//! a page that is shared with the kernel and survives both, so the new reader goes on behind the record that killed the
-//! old one: `RingBufItem` is consumed when it is dropped, by unwinding too.
+//! A reader that dies is replaced by one that opens the rings anew. The position up to which a ring
+//! has been read lies in a page that is shared with the kernel and survives both, so the new reader
+//! goes on behind the record that killed the old one: `RingBufItem` is consumed when it is dropped,
+//! by unwinding too.
 //!
-//! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be lost. The programs
-//! wake the reader only when a quarter of a ring is filled; the reader looks by itself at least every 20 ms.
+//! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be
+//! lost. The programs wake the reader only when a quarter of a ring is filled; the reader looks by
+//! itself at least every 20 ms.
 
 use std::fmt;
 use std::io;
@@ -63,7 +65,8 @@ impl RingSource {
     }
 }
 
-/// All rings of the loaded programs. Clones are handles to the same rings; only one reader may be open at a time.
+/// All rings of the loaded programs. Clones are handles to the same rings; only one reader may be
+/// open at a time.
 #[derive(Debug, Clone)]
 pub struct KernelRings(Arc<Vec<RingSource>>);
 

@@ -1,9 +1,10 @@
 //! The order in which several rings are read.
 //!
-//! A drop is understood by the flow record of its packet, which was written before it, to another ring. So flows are
-//! read first, but in rounds: each round reads what was there when it began, the drops' end being looked at before the
-//! flows'. Then the flow record of every drop of a round is in that round or before it, and a flood of flows keeps
-//! drops waiting no longer than the flows that were there before them.
+//! A drop is understood by the flow record of its packet, which was written before it, to another
+//! ring. So flows are read first, but in rounds: each round reads what was there when it began, the
+//! drops' end being looked at before the flows'. Then the flow record of every drop of a round is
+//! in that round or before it, and a flood of flows keeps drops waiting no longer than the flows
+//! that were there before them.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -15,7 +16,8 @@ pub(super) trait Queue {
     /// Up to where it was read, and up to where it is written.
     fn ends(&self) -> (u64, u64);
 
-    /// Hands the next record to `take`, whose answer is returned; none if there is none, or it is still being written.
+    /// Hands the next record to `take`, whose answer is returned; none if there is none, or it is
+    /// still being written.
     fn pop(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> Option<ControlFlow<()>>;
 }
 
@@ -33,7 +35,8 @@ impl<Q: Queue> Rounds<Q> {
         Self(queues.into_iter().map(|queue| (queue, 0)).collect())
     }
 
-    /// Goes on with the round, or begins the next if this one is over. Returns how many records were handed over.
+    /// Goes on with the round, or begins the next if this one is over. Returns how many records
+    /// were handed over.
     pub(super) fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {
         if self.0.iter().all(|(queue, end)| queue.ends().0 >= *end) {
             for (queue, end) in self.0.iter_mut().rev() {
@@ -99,7 +102,8 @@ mod tests {
         text
     }
 
-    /// A drop is never read before a flow that was written before it, and always before flows that came much later.
+    /// A drop is never read before a flow that was written before it, and always before flows that
+    /// came much later.
     #[test]
     fn drops_come_after_their_flows() {
         let (flows, drops) = (Fake::new(Signal::Flow), Fake::new(Signal::Drop));
@@ -116,7 +120,8 @@ mod tests {
         assert_eq!(drained(&mut rounds, 9), "");
     }
 
-    /// A flow that is still being written holds the drops of its round back, and nothing is skipped.
+    /// A flow that is still being written holds the drops of its round back, and nothing is
+    /// skipped.
     #[test]
     fn what_is_being_written_is_waited_for() {
         let (flows, drops) = (Fake::new(Signal::Flow), Fake::new(Signal::Drop));

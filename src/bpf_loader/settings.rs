@@ -27,9 +27,11 @@ pub struct Timeouts {
     pub half_open: Duration,
     /// All other protocols.
     pub other: Duration,
-    /// Where a new connection finds no room, one of the same interface makes room for it that was idle for this long.
+    /// Where a new connection finds no room, one of the same interface makes room for it that was
+    /// idle for this long.
     pub evictable: Duration,
-    /// A MAC address that a pod behind a bridge has not sent from: it is no longer known to be the pod's.
+    /// A MAC address that a pod behind a bridge has not sent from: it is no longer known to be the
+    /// pod's.
     pub mac_claim: Duration,
 }
 
@@ -100,8 +102,8 @@ pub(super) const SLOTS: u32 = 7;
 /// What a bucket takes: its words and entries, and the details of each.
 const BUCKET_BYTES: u32 = 320 + SLOTS * 64;
 
-/// The connection table's memory if none is set: a 4096th of the machine's, 1 to 16 MiB. A larger one is slower, since
-/// what it holds lies in more lines and pages.
+/// The connection table's memory if none is set: a 4096th of the machine's, 1 to 16 MiB. A larger
+/// one is slower, since what it holds lies in more lines and pages.
 fn table_bytes_here() -> u32 {
     let system = rustix::system::sysinfo();
     #[allow(clippy::useless_conversion, reason = "the fields' type depends on the machine")]
@@ -181,8 +183,8 @@ const MOST_REPORTED: u32 = 1 << 14;
 /// The longest age that a stamp of 12 bits can tell, with a quarter left for a sweep that is late.
 const MOST_UNITS: u32 = 3 << 10;
 
-/// The unit of a slot's stamp as a shift of ticks: the power of two next to 32 ms. A slot changes hands once in a unit at
-/// most, and its generation goes round in 1,024 of them.
+/// The unit of a slot's stamp as a shift of ticks: the power of two next to 32 ms. A slot changes
+/// hands once in a unit at most, and its generation goes round in 1,024 of them.
 fn stamp_shift(tick: Duration) -> u32 {
     (0..8).find(|shift| tick * (1 << shift) >= Duration::from_millis(25)).unwrap_or(8)
 }
@@ -217,7 +219,8 @@ mod tests {
         assert!((1 << 20..=16 << 20).contains(&table_bytes_here()));
     }
 
-    /// A unit must be long enough that generations last half a minute, whatever the kernel's tick is.
+    /// A unit must be long enough that generations last half a minute, whatever the kernel's tick
+    /// is.
     #[test]
     fn units_are_some_thirty_milliseconds() {
         for hertz in [100, 250, 300, 1000] {

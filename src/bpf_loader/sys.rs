@@ -44,8 +44,8 @@ pub(super) fn try_classifier(program: &[Instruction]) -> io::Result<()> {
     load.insn_cnt = u32::try_from(program.len()).map_err(io::Error::other)?;
     load.insns = program.as_ptr() as u64;
     load.license = c"Dual BSD/GPL".as_ptr() as u64;
-    // SAFETY: `load` is the beginning of the kernel's layout of the command, whose rest it takes for zero, and lives
-    // through the call, as does what it points to, which the kernel only reads.
+    // SAFETY: `load` is the beginning of the kernel's layout of the command, whose rest it takes for
+    // zero, and lives through the call, as does what it points to, which the kernel only reads.
     let descriptor = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, std::ptr::from_mut(&mut load), std::mem::size_of::<Load>())
     };
@@ -78,7 +78,8 @@ struct TestRun {
 
 /// Runs a program once, or `repeat` times, and returns what it returned.
 ///
-/// aya can do this too, but only with the program borrowed from its object; the sweep runs on a thread of its own.
+/// aya can do this too, but only with the program borrowed from its object; the sweep runs on a
+/// thread of its own.
 pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], repeat: u32) -> io::Result<u32> {
     let mut run = TestRun::new_zeroed();
     run.prog_fd = program.as_raw_fd().cast_unsigned();
@@ -91,8 +92,8 @@ pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], r
         run.ctx_in = context.as_ptr() as u64;
         run.ctx_size_in = u32::try_from(context.len()).map_err(io::Error::other)?;
     }
-    // SAFETY: `run` is the kernel's layout of the command and lives through the call, as do the slices that it points
-    // to, which the kernel only reads.
+    // SAFETY: `run` is the kernel's layout of the command and lives through the call, as do the slices
+    // that it points to, which the kernel only reads.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(&mut run), std::mem::size_of::<TestRun>())
     };
@@ -132,8 +133,8 @@ struct Query {
     pad: u32,
 }
 
-/// The ids of the programs in a TCX chain of an interface, in their order. Unlike opening the programs, which aya does,
-/// this needs no more than `CAP_NET_ADMIN`.
+/// The ids of the programs in a TCX chain of an interface, in their order. Unlike opening the
+/// programs, which aya does, this needs no more than `CAP_NET_ADMIN`.
 pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     let mut ids = [0_u32; CHAIN as usize];
     let mut query = Query::new_zeroed();
@@ -141,8 +142,9 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     query.attach_type = attach_type;
     query.prog_ids = ids.as_mut_ptr() as u64;
     query.count = CHAIN;
-    // SAFETY: `query` is the beginning of the kernel's layout of the command, whose rest counts as zero; it lives
-    // through the call, as does the array of ids, into which the kernel writes at most `count` numbers.
+    // SAFETY: `query` is the beginning of the kernel's layout of the command, whose rest counts as
+    // zero; it lives through the call, as does the array of ids, into which the kernel writes at
+    // most `count` numbers.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_QUERY, std::ptr::from_mut(&mut query), std::mem::size_of::<Query>())
     };
@@ -152,10 +154,12 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(query.count as usize).collect())
 }
 
-/// Keeps glibc from holding on to what reading the kernel's BTF takes, some tens of megabytes for a moment.
+/// Keeps glibc from holding on to what reading the kernel's BTF takes, some tens of megabytes for a
+/// moment.
 ///
-/// When a large block is freed glibc raises its threshold for giving memory back, to twice that size; and
-/// `malloc_trim` does not reach the end of the heaps of threads. Setting the threshold (to its default) stops the raising.
+/// When a large block is freed glibc raises its threshold for giving memory back, to twice that
+/// size; and `malloc_trim` does not reach the end of the heaps of threads. Setting the threshold
+/// (to its default) stops the raising.
 pub(super) fn keep_memory_small() {
     #[cfg(target_env = "gnu")]
     {
@@ -222,8 +226,8 @@ impl Positions {
         (consumer, self.producer.word())
     }
 
-    /// Bytes between the two ends. They move while being read: the reader's end is read first, so the result may be
-    /// a little too large and never wraps.
+    /// Bytes between the two ends. They move while being read: the reader's end is read first, so
+    /// the result may be a little too large and never wraps.
     pub(super) fn used(&self) -> u64 {
         let (consumer, producer) = self.ends();
         producer.saturating_sub(consumer)
@@ -257,8 +261,8 @@ impl Page {
     }
 
     fn word(&self) -> u64 {
-        // SAFETY: the page is mapped as long as `self` lives, is aligned, and begins with a 64-bit word that only
-        // ever is written atomically.
+        // SAFETY: the page is mapped as long as `self` lives, is aligned, and begins with a 64-bit word
+        // that only ever is written atomically.
         let word = unsafe { self.at.cast::<std::sync::atomic::AtomicU64>().as_ref() };
         word.load(std::sync::atomic::Ordering::Acquire)
     }

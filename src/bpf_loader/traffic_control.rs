@@ -1,8 +1,9 @@
-//! What else stands at the egress of an interface, asked of the kernel by rtnetlink: queues, and filters of `tc`.
+//! What else stands at the egress of an interface, asked of the kernel by rtnetlink: queues, and
+//! filters of `tc`.
 //!
-//! A packet that our program has seen may still end there. The answers decide which interfaces are counted when the
-//! device sends a packet (`bpf/include/device.h`). Only headers and one attribute are read, so no kind of queue or
-//! filter is unknown to it.
+//! A packet that our program has seen may still end there. The answers decide which interfaces are
+//! counted when the device sends a packet (`bpf/include/device.h`). Only headers and one attribute
+//! are read, so no kind of queue or filter is unknown to it.
 
 use std::collections::HashMap;
 use std::io;
@@ -212,7 +213,8 @@ mod tests {
         bytes
     }
 
-    /// What the kernel sends is taken apart as it stands, and what lies about its length ends the walk.
+    /// What the kernel sends is taken apart as it stands, and what lies about its length ends the
+    /// walk.
     #[test]
     fn messages_are_walked() {
         let body = with_attribute(with_attribute(tc_header(7, ROOT).to_vec(), 9, b"x"), KIND, b"tbf\0");

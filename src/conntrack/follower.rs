@@ -19,13 +19,15 @@ use crate::records::Waker;
 /// How long one turn waits for an event.
 const EVENT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Events that one turn reads at most, so that a flood of them does not keep it from its other duties.
+/// Events that one turn reads at most, so that a flood of them does not keep it from its other
+/// duties.
 const MAX_EVENTS_PER_TURN: usize = 4096;
 
 /// Questions that one turn answers at most, at some microseconds each.
 const MAX_QUESTIONS_PER_TURN: usize = 256;
 
-/// Time-out of one attempt to send a change to a reader that is behind; then the follower checks whether to go on.
+/// Time-out of one attempt to send a change to a reader that is behind; then the follower checks
+/// whether to go on.
 const SEND_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// How long the kernel may take to answer a request.
@@ -42,7 +44,8 @@ const MIN_DUMP_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Follower {
     /// Where changes go; it may make the follower wait.
     pub changes: Sender<NatUpdate>,
-    /// Packets whose role in their conversation is asked for; each is answered by [`NatUpdate::Answer`], in this order.
+    /// Packets whose role in their conversation is asked for; each is answered by
+    /// [`NatUpdate::Answer`], in this order.
     pub questions: Receiver<Connection>,
     /// Wakes the follower to send [`NatUpdate::Flushed`] and to answer questions.
     pub waker: Waker,
@@ -63,7 +66,8 @@ pub struct Following<'a> {
 }
 
 impl Follower {
-    /// Begins to listen. What is there already is read in the first turn, so nothing is missed in between.
+    /// Begins to listen. What is there already is read in the first turn, so nothing is missed in
+    /// between.
     ///
     /// # Errors
     /// If this kernel or these privileges do not allow it.
@@ -82,8 +86,8 @@ impl Follower {
         count.fetch_add(1, Relaxed);
     }
 
-    /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the kernel drops meanwhile is
-    /// read again later.
+    /// Passes a change on. A reader that is behind is waited for as long as `alive`: what the
+    /// kernel drops meanwhile is read again later.
     fn pass(&self, mut change: NatUpdate, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
         while let Err(error) = self.changes.send_timeout(change, SEND_TIMEOUT) {
             match error {
@@ -216,7 +220,8 @@ pub(super) fn check() -> Result<(), ConntrackError> {
     dump(|_| Ok(()))
 }
 
-/// Reads every connection there is, on a socket of its own: events that happen meanwhile wait in theirs and come after.
+/// Reads every connection there is, on a socket of its own: events that happen meanwhile wait in
+/// theirs and come after.
 pub(super) fn dump(mut take: impl FnMut(Message) -> Result<(), ConntrackError>) -> Result<(), ConntrackError> {
     let mut socket = Socket::asking(ANSWER_TIMEOUT)?;
     socket.ask_for_all().map_err(ConntrackError::Dump)?;

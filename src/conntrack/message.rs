@@ -10,7 +10,8 @@ const HEADER: usize = 16;
 /// Length of `struct nfgenmsg`, which comes before the attributes.
 const FAMILY: usize = 4;
 
-/// Types of `struct nlmsghdr`; those of connection tracking are its subsystem, 1, and what happened.
+/// Types of `struct nlmsghdr`; those of connection tracking are its subsystem, 1, and what
+/// happened.
 mod kind {
     pub(super) const ERROR: u16 = 2;
     pub(super) const DONE: u16 = 3;

@@ -1,5 +1,5 @@
-//! The kernel's connection tracking, followed over netlink: which connections have their addresses translated, and to
-//! what.
+//! The kernel's connection tracking, followed over netlink: which connections have their addresses
+//! translated, and to what.
 //!
 //! ```text
 //! kernel ──events: new, destroy──► Follower ──NatUpdate──► bounded channel ──► the reader's table
@@ -7,12 +7,13 @@
 //!                                      └ at the start, after an overrun, and every few minutes
 //! ```
 //!
-//! What kube-proxy does to a packet, in its iptables, nftables and IPVS modes, is written down here by the kernel and
-//! nowhere else. Only connections with a translation are passed on, which is a small part on most nodes. Netlink drops
-//! events when its reader is slow; then everything is read anew, so an overrun costs a dump and never a translation.
+//! What kube-proxy does to a packet, in its iptables, nftables and IPVS modes, is written down here
+//! by the kernel and nowhere else. Only connections with a translation are passed on, which is a
+//! small part on most nodes. Netlink drops events when its reader is slow; then everything is read
+//! anew, so an overrun costs a dump and never a translation.
 //!
-//! The protocol is small enough to be read here: every length is checked, and nothing that a message may say can do
-//! more than be counted as malformed.
+//! The protocol is small enough to be read here: every length is checked, and nothing that a
+//! message may say can do more than be counted as malformed.
 
 mod attributes;
 mod counters;

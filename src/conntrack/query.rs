@@ -25,8 +25,9 @@ impl Query {
 
     /// What a packet with these ends is to the conversation that it belongs to.
     ///
-    /// A packet that has its receiver's own address is the answer's reverse, whatever its connection was opened to; one
-    /// that has a service's is as it was opened. So both are looked for, the more frequent one first.
+    /// A packet that has its receiver's own address is the answer's reverse, whatever its
+    /// connection was opened to; one that has a service's is as it was opened. So both are
+    /// looked for, the more frequent one first.
     pub(super) fn ask(&mut self, packet: &Connection) -> Result<Conversation, ConntrackError> {
         for ends in [packet.reversed(), *packet] {
             if let Some(found) = self.find(&ends)? {

@@ -13,8 +13,8 @@ use super::error::ConntrackError;
 use super::message::GET;
 use crate::records::Waker;
 
-/// Groups of `enum nfnetlink_groups`, a bit each: new connections and those that are destroyed. What changes in
-/// between, such as a TCP state, changes no address.
+/// Groups of `enum nfnetlink_groups`, a bit each: new connections and those that are destroyed.
+/// What changes in between, such as a TCP state, changes no address.
 const NEW_AND_DESTROY: u32 = 1 << 0 | 1 << 2;
 
 /// Room for events while the follower is busy: some ten thousand.

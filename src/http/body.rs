@@ -1,8 +1,8 @@
 //! Streaming response body: each part is rendered when the connection can take it.
 //!
-//! A scraper that reads slowly costs one part and a reference to the snapshot, whatever the size of the exposition, and
-//! blocks no other. That reference is bounded in time too: the snapshot is leased, and after [`MAX_RESPONSE_TIME`] the
-//! lease is revoked and the response aborted.
+//! A scraper that reads slowly costs one part and a reference to the snapshot, whatever the size of
+//! the exposition, and blocks no other. That reference is bounded in time too: the snapshot is
+//! leased, and after [`MAX_RESPONSE_TIME`] the lease is revoked and the response aborted.
 
 use std::convert::Infallible;
 use std::io;
@@ -155,7 +155,8 @@ mod tests {
         Body::new(leases.grant(Arc::clone(snapshot)), exposition, false, Box::new(|| {}))
     }
 
-    /// A slow client must not hold a snapshot for ever: a revoked lease frees it, and the response is aborted.
+    /// A slow client must not hold a snapshot for ever: a revoked lease frees it, and the response
+    /// is aborted.
     #[test]
     fn a_lease_expires() {
         let (leases, snapshot) = (Leases::default(), Arc::new(RenderedSnapshot::default()));

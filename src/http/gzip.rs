@@ -1,8 +1,8 @@
 //! A gzip stream put together from parts that were compressed each by itself.
 //!
-//! Deflate can be flushed so that what follows refers to nothing before it. Parts that end so can be compressed in any
-//! order, on any thread, once for all scrapers; the stream is their concatenation between a header and an empty last block,
-//! and its checksum follows from theirs.
+//! Deflate can be flushed so that what follows refers to nothing before it. Parts that end so can
+//! be compressed in any order, on any thread, once for all scrapers; the stream is their
+//! concatenation between a header and an empty last block, and its checksum follows from theirs.
 
 use std::cell::RefCell;
 use std::io;
@@ -32,7 +32,8 @@ impl Sum {
     }
 }
 
-/// Compresses one part, at the fastest level: it is done anew for each scrape and crosses one network hop.
+/// Compresses one part, at the fastest level: it is done anew for each scrape and crosses one
+/// network hop.
 pub(super) fn pack(text: &[u8]) -> io::Result<(Vec<u8>, Sum)> {
     thread_local! {
         /// A quarter of a megabyte, so one for all answers of a thread.

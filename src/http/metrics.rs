@@ -1,4 +1,5 @@
-//! `/metrics`, by any method as in Hubble; other paths are 404 and not counted (hubble-contract §3.5).
+//! `/metrics`, by any method as in Hubble; other paths are 404 and not counted (hubble-contract
+//! §3.5).
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,7 +48,8 @@ async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpRespons
     let (shared, wanted) = (scrape.clone(), wanted(request.query_string()));
     // Concurrent scrapes wait here, on no thread, for the one that takes the snapshot.
     let turn = scrape.turn().await;
-    // The snapshot waits for the aggregators, and sorting new series takes its time: not on an I/O thread.
+    // The snapshot waits for the aggregators, and sorting new series takes its time: not on an I/O
+    // thread.
     let planned = web::block(move || shared.plan(negotiated.format, &wanted)).await;
     drop(turn);
     match planned {

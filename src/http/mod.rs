@@ -1,4 +1,5 @@
-//! The HTTP endpoints of both listeners: `/metrics` for Prometheus, and the admin endpoints for operators.
+//! The HTTP endpoints of both listeners: `/metrics` for Prometheus, and the admin endpoints for
+//! operators.
 
 mod admin;
 mod body;

@@ -1,7 +1,8 @@
 //! A scrape: a consistent snapshot of all aggregators, joined with the agent's own metrics.
 //!
-//! Concurrent scrapes share one snapshot, and none waits for a component that is down: its last series are served and
-//! the scrape is counted as stale. A scrape never fails because something is restarting.
+//! Concurrent scrapes share one snapshot, and none waits for a component that is down: its last
+//! series are served and the scrape is counted as stale. A scrape never fails because something is
+//! restarting.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -56,8 +57,8 @@ pub trait LostEvents: Send + Sync + std::fmt::Debug {
 const RESULTS: [&str; 3] = ["fresh", "shared", "stale"];
 
 impl Scrape {
-    /// Takes snapshots from `source`. Snapshots younger than `min_interval` are shared, and an aggregator that does not
-    /// respond within `timeout` is skipped.
+    /// Takes snapshots from `source`. Snapshots younger than `min_interval` are shared, and an
+    /// aggregator that does not respond within `timeout` is skipped.
     pub fn new(
         source: SnapshotCollector,
         own: SelfMetrics,
@@ -117,8 +118,9 @@ impl Scrape {
         RESULTS.into_iter().zip(self.results.iter().map(|count| count.load(Relaxed)))
     }
 
-    /// Plans a response with the families that `wanted` names, or all if it names none. Blocks for as long as the
-    /// snapshot takes, and while series that are new since the last scrape are sorted.
+    /// Plans a response with the families that `wanted` names, or all if it names none. Blocks for
+    /// as long as the snapshot takes, and while series that are new since the last scrape are
+    /// sorted.
     pub(super) fn plan(&self, format: Format, wanted: &[String]) -> (Lease, Exposition) {
         let snapshot = self.snapshot();
         let mut families = self.hubble_server_families();

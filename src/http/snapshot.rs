@@ -1,7 +1,8 @@
 //! A snapshot of all series, with a cache of the pages that were rendered last.
 //!
-//! Concurrent scrapes read the same snapshot at nearly the same pace, so a page that one of them rendered or compressed
-//! serves the others; a scrape that lags behind renders its own. The cache holds some pages, never all of them.
+//! Concurrent scrapes read the same snapshot at nearly the same pace, so a page that one of them
+//! rendered or compressed serves the others; a scrape that lags behind renders its own. The cache
+//! holds some pages, never all of them.
 
 use std::collections::VecDeque;
 use std::io;
@@ -43,7 +44,8 @@ impl RenderedSnapshot {
         self.snapshots.iter().collect()
     }
 
-    /// A part of an exposition that was planned with these series. With `shared`, other responses may read it too.
+    /// A part of an exposition that was planned with these series. With `shared`, other responses
+    /// may read it too.
     pub(super) fn piece(
         &self,
         exposition: &Exposition,

@@ -9,13 +9,15 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
 use super::error::failed;
 
-/// How many addresses of another namespace are read: its pod may have the right to add any number of them.
+/// How many addresses of another namespace are read: its pod may have the right to add any number
+/// of them.
 pub(super) const MOST_ADDRESSES: usize = 256;
 
 /// The addresses of another network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Addresses {
-    /// Each with the index that its interface has there; sorted, without those that every namespace has.
+    /// Each with the index that its interface has there; sorted, without those that every namespace
+    /// has.
     pub known: Vec<(u32, IpAddr)>,
     /// How many more there are, beyond [`MOST_ADDRESSES`].
     pub beyond: usize,
@@ -47,7 +49,8 @@ impl Addresses {
     }
 }
 
-/// The interface's own address: that of a link between two is told as `Local`, the other end's as `Address`.
+/// The interface's own address: that of a link between two is told as `Local`, the other end's as
+/// `Address`.
 pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
     let find = |of: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(of);
     let local = find(|attribute| match attribute {

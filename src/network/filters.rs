@@ -1,4 +1,5 @@
-//! What is attached to an interface by clsact, and how many packets the interface itself has counted.
+//! What is attached to an interface by clsact, and how many packets the interface itself has
+//! counted.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -10,7 +11,8 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcO
 
 use super::error::failed;
 
-/// The filters of an interface in the order in which the kernel asks them: of programs their ids, of others 0.
+/// The filters of an interface in the order in which the kernel asks them: of programs their ids,
+/// of others 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filters {
     /// For packets that come in by it.
@@ -53,7 +55,8 @@ fn program(filter: &TcMessage) -> Option<u32> {
     })
 }
 
-/// The interfaces with a qdisc `ingress`. It takes a filter for packets that leave and runs it on those that come in.
+/// The interfaces with a qdisc `ingress`. It takes a filter for packets that leave and runs it on
+/// those that come in.
 pub(super) async fn without_egress(handle: &Handle) -> io::Result<HashSet<u32>> {
     let mut qdiscs = std::pin::pin!(handle.qdisc().get().execute());
     let mut found = HashSet::new();

@@ -150,7 +150,8 @@ mod tests {
         message
     }
 
-    /// What the kernel says of one end of a pair, with and without a number for the other end's namespace.
+    /// What the kernel says of one end of a pair, with and without a number for the other end's
+    /// namespace.
     #[test]
     fn pairs_into_other_namespaces() {
         let pair = |kind, number| {

@@ -3,9 +3,10 @@
 //! One subject per file:
 //! * [`watch`]: [`Watch`], which follows all of them, and starts anew after a loss.
 //! * [`interface`]: what an interface is. [`selection`]: which interfaces are watched, and as what.
-//! * `routes`: default routes, which make an interface an uplink, and routes to single addresses, which say what is
-//!   behind an interface.
-//! * [`peers`]: the addresses at the other end of a pod's interface, in the pod's own network namespace.
+//! * `routes`: default routes, which make an interface an uplink, and routes to single addresses,
+//!   which say what is behind an interface.
+//! * [`peers`]: the addresses at the other end of a pod's interface, in the pod's own network
+//!   namespace.
 //! * [`filters`]: the eBPF filters of an interface, and its packet counters.
 
 mod addresses;

@@ -1,9 +1,10 @@
 //! The addresses at the other end of pods' interfaces, in the pods' own network namespaces.
 //!
-//! The kernel numbers the namespaces at the other ends of this one's pairs, and answers a request for the addresses of
-//! such a namespace (`IFA_TARGET_NETNSID`); `CAP_NET_ADMIN` is enough. That works with every network plugin, also
-//! where pods hang on a bridge and no route tells them apart. There are no notifications for other namespaces, so a
-//! new interface's namespace is asked soon and then ever less often.
+//! The kernel numbers the namespaces at the other ends of this one's pairs, and answers a request
+//! for the addresses of such a namespace (`IFA_TARGET_NETNSID`); `CAP_NET_ADMIN` is enough. That
+//! works with every network plugin, also where pods hang on a bridge and no route tells them apart.
+//! There are no notifications for other namespaces, so a new interface's namespace is asked soon
+//! and then ever less often.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -16,7 +17,8 @@ use super::watch::Watch;
 /// After how long the namespace of a new interface is asked first. The wait doubles with each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
-/// The longest wait: an address that is added later (an operator does so by hand) is found within this time.
+/// The longest wait: an address that is added later (an operator does so by hand) is found within
+/// this time.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// What is known of the namespaces at the other ends.
@@ -106,7 +108,8 @@ mod tests {
         }
     }
 
-    /// A namespace is asked soon after an interface into it is seen, and forgotten with its last interface.
+    /// A namespace is asked soon after an interface into it is seen, and forgotten with its last
+    /// interface.
     #[test]
     fn namespaces_come_and_go() {
         let (mut peers, now) = (Peers::default(), Instant::now());
@@ -123,7 +126,8 @@ mod tests {
         assert_eq!(peers.due(), None);
     }
 
-    /// Each interface has its own peer's addresses, not those of its neighbours in the same namespace.
+    /// Each interface has its own peer's addresses, not those of its neighbours in the same
+    /// namespace.
     #[test]
     fn each_interface_has_its_peers_addresses() {
         let mut peers = Peers::default();

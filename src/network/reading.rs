@@ -1,4 +1,5 @@
-//! A request to the kernel whose answer comes in many messages, and which goes on when a wait for it is given up.
+//! A request to the kernel whose answer comes in many messages, and which goes on when a wait for
+//! it is given up.
 
 use std::fmt;
 use std::io;
@@ -22,8 +23,8 @@ impl<T> fmt::Debug for Reading<T> {
 }
 
 impl<T> Reading<T> {
-    /// Waits for the answer of the request that is on its way, or else of a new one. Dropping the wait drops nothing
-    /// else: the next wait goes on.
+    /// Waits for the answer of the request that is on its way, or else of a new one. Dropping the
+    /// wait drops nothing else: the next wait goes on.
     pub(super) async fn finish<F>(&mut self, request: impl FnOnce() -> F) -> io::Result<T>
     where
         F: Future<Output = io::Result<T>> + Send + 'static,

@@ -1,9 +1,10 @@
 //! The routes of the main table that say something about an interface.
 //!
-//! A default route makes its interface an uplink: a node that is a container itself (kind, k3d, a lab) has a veth into
-//! another namespace for its uplink, and but for the default route it looks like a pod's. A route to one address
-//! without a gateway says that this address is behind the interface: network plugins that give each pod a link of its
-//! own (Calico, Cilium, the ptp plugin, those of the clouds) make one for each pod.
+//! A default route makes its interface an uplink: a node that is a container itself (kind, k3d, a
+//! lab) has a veth into another namespace for its uplink, and but for the default route it looks
+//! like a pod's. A route to one address without a gateway says that this address is behind the
+//! interface: network plugins that give each pod a link of its own (Calico, Cilium, the ptp plugin,
+//! those of the clouds) make one for each pod.
 
 use std::net::IpAddr;
 
@@ -72,8 +73,8 @@ mod tests {
         RouteAttribute::Gateway(RouteAddress::Inet([172, 18, 0, 1].into()))
     }
 
-    /// A default route names its interfaces, by one hop or by many; one to nowhere, of another table or with no
-    /// interface does not.
+    /// A default route names its interfaces, by one hop or by many; one to nowhere, of another
+    /// table or with no interface does not.
     #[test]
     fn default_routes() {
         let eth0 = RouteAttribute::Oif(2);
@@ -94,7 +95,8 @@ mod tests {
         assert_eq!(Route::of(&elsewhere), None, "a table for some packets only");
     }
 
-    /// A route to one address tells what is behind an interface; one to a network or by way of a gateway does not.
+    /// A route to one address tells what is behind an interface; one to a network or by way of a
+    /// gateway does not.
     #[test]
     fn routes_to_one_address() {
         let oif = RouteAttribute::Oif(7);

@@ -16,7 +16,8 @@ pub enum Role {
 /// How pods' interfaces are recognised.
 #[derive(Debug, Clone)]
 pub enum Pods {
-    /// Every veth and netkit whose peer sits in another network namespace, but for the node's uplink.
+    /// Every veth and netkit whose peer sits in another network namespace, but for the node's
+    /// uplink.
     Auto,
     /// Every interface whose name matches, whatever it is.
     Globs(GlobSet),
@@ -38,7 +39,8 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// What `interface` is to be watched as. A pod's interface stays one, also if a glob for devices matches it.
+    /// What `interface` is to be watched as. A pod's interface stays one, also if a glob for
+    /// devices matches it.
     pub fn role(&self, interface: &Interface) -> Option<Role> {
         let pod = match &self.pods {
             Pods::Auto => interface.leads_elsewhere() && !interface.uplink,
@@ -51,8 +53,9 @@ impl Selection {
     }
 }
 
-/// Of these devices, one whose packets leave by another of them too: a packet there counts twice. The upper one comes
-/// first. A tunnel does not say which device its packets leave by, so any beside it will do.
+/// Of these devices, one whose packets leave by another of them too: a packet there counts twice.
+/// The upper one comes first. A tunnel does not say which device its packets leave by, so any
+/// beside it will do.
 pub fn doubles<'a>(devices: &[&'a Interface]) -> Option<(&'a str, &'a str)> {
     let at = |index: Option<u32>| devices.iter().find(|device| Some(device.index) == index);
     let stacked = devices.iter().find_map(|device| {
@@ -93,8 +96,9 @@ mod tests {
         GlobSetBuilder::new().add(Glob::new(text).unwrap()).build().unwrap()
     }
 
-    /// One end of a pair is a pod's if the other end is elsewhere. A veth whose both ends are on the host (a bridge's
-    /// uplink, docker's own plumbing) is no pod's, nor is one that carries the node's default route.
+    /// One end of a pair is a pod's if the other end is elsewhere. A veth whose both ends are on
+    /// the host (a bridge's uplink, docker's own plumbing) is no pod's, nor is one that carries
+    /// the node's default route.
     #[test]
     fn pods_are_pairs_into_other_namespaces() {
         let selection = Selection { pods: Pods::Auto, node_devices: globs("eth*") };
@@ -109,7 +113,8 @@ mod tests {
         assert_eq!(selection.role(&interface("macvlan1", Kind::Other, true)), None, "its lower device is elsewhere");
     }
 
-    /// A tunnel beside an uplink, a VLAN above its device, a bond above its port: each packet passes both.
+    /// A tunnel beside an uplink, a VLAN above its device, a bond above its port: each packet
+    /// passes both.
     #[test]
     fn devices_above_one_another() {
         let device = |name: &str, index, kind, link, controller| Interface {

@@ -1,11 +1,12 @@
 //! Follows the interfaces, addresses and routes of this network namespace (rtnetlink).
 //!
-//! Interfaces are followed message by message. Addresses and routes are read anew whenever a message says that one of
-//! interest has changed: some of them go without a message of their own, with their interface or their address.
+//! Interfaces are followed message by message. Addresses and routes are read anew whenever a
+//! message says that one of interest has changed: some of them go without a message of their own,
+//! with their interface or their address.
 //!
-//! Netlink drops messages when its reader is slow. Then everything is read anew and compared with what was known, so
-//! a burst of pods costs a reading and never an interface. Requests have a socket of their own, so no answer is lost
-//! in a burst of notifications.
+//! Netlink drops messages when its reader is slow. Then everything is read anew and compared with
+//! what was known, so a burst of pods costs a reading and never an interface. Requests have a
+//! socket of their own, so no answer is lost in a burst of notifications.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
@@ -32,7 +33,8 @@ use super::routes::Route;
 /// The least time between two readings of all addresses and routes: a node may have very many.
 const MIN_READ_INTERVAL: Duration = Duration::from_millis(250);
 
-/// In IPVS mode kube-proxy gives this device the addresses of all services. They are this machine's by their form only.
+/// In IPVS mode kube-proxy gives this device the addresses of all services. They are this machine's
+/// by their form only.
 const SERVICES_DEVICE: &str = "kube-ipvs0";
 
 const GROUPS: [MulticastGroup; 6] = [
@@ -71,7 +73,8 @@ pub enum Change {
 
 type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// Everything there is, and its changes. Must live on a tokio runtime; dropping it closes the netlink sockets.
+/// Everything there is, and its changes. Must live on a tokio runtime; dropping it closes the
+/// netlink sockets.
 #[derive(Debug)]
 pub struct Watch {
     handle: Handle,
@@ -117,8 +120,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// The next change; what is there already comes as a change first. An error means that netlink is closed: make a
-    /// new watch. A call that is dropped before it ends loses nothing.
+    /// The next change; what is there already comes as a change first. An error means that netlink
+    /// is closed: make a new watch. A call that is dropped before it ends loses nothing.
     pub async fn next(&mut self) -> io::Result<Change> {
         loop {
             if let Some(change) = self.changes.pop_front() {
@@ -154,7 +157,8 @@ impl Watch {
         filters::filters(&self.handle, index).await
     }
 
-    /// The interfaces whose ingress qdisc is of the older kind, which has no hook for packets that leave.
+    /// The interfaces whose ingress qdisc is of the older kind, which has no hook for packets that
+    /// leave.
     pub async fn without_egress(&self) -> io::Result<HashSet<u32>> {
         filters::without_egress(&self.handle).await
     }

@@ -6,7 +6,8 @@ use webb_flow::{Extra, Flow};
 use webb_index::Flows;
 use webb_index::Index;
 
-/// How many flows a batch holds at most. Together with [`webb_flow::Flow`]'s size, a fraction of an L2 cache.
+/// How many flows a batch holds at most. Together with [`webb_flow::Flow`]'s size, a fraction of an
+/// L2 cache.
 pub const BATCH: usize = 512;
 
 /// Up to [`BATCH`] flows, all resolved with `index`.
@@ -16,7 +17,8 @@ pub struct Batch {
     pub index: Arc<Index>,
     /// The flows, oldest first.
     pub flows: Vec<Flow>,
-    /// What a few of them carry beyond a [`Flow`], by their [`webb_flow::ExtraId`]; empty for kernel records.
+    /// What a few of them carry beyond a [`Flow`], by their [`webb_flow::ExtraId`]; empty for
+    /// kernel records.
     pub extras: Vec<Extra>,
 }
 

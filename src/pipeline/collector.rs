@@ -26,8 +26,9 @@ impl SnapshotCollector {
         Self { commands, lanes, last: BTreeMap::new() }
     }
 
-    /// Requests a snapshot and waits for the answers, at most `timeout`. A lane that does not answer in time keeps its
-    /// last snapshot; how many did not is returned. Blocking: for a blocking thread only.
+    /// Requests a snapshot and waits for the answers, at most `timeout`. A lane that does not
+    /// answer in time keeps its last snapshot; how many did not is returned. Blocking: for a
+    /// blocking thread only.
     pub fn collect(&mut self, timeout: Duration) -> usize {
         let (answer, answers) = unbounded();
         if self.commands.post(Command::Snapshot(answer)).is_err() {

@@ -1,8 +1,8 @@
 //! What came into each stage and what went out: the user-space half of the ledger.
 //!
-//! The loops count in plain fields and publish once a batch, so these atomics cost nothing per event. For the reader,
-//! `read` is the sum of all [`DECODE_OUTCOMES`] at rest; for an aggregator, `sent` on its lane is the sum of what it
-//! counted, skipped and lost to a panic.
+//! The loops count in plain fields and publish once a batch, so these atomics cost nothing per
+//! event. For the reader, `read` is the sum of all [`DECODE_OUTCOMES`] at rest; for an aggregator,
+//! `sent` on its lane is the sum of what it counted, skipped and lost to a panic.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -13,11 +13,13 @@ use webb_flow::{Flow, Sort};
 use super::unnamed::NAME_WAITS;
 
 /// Outcomes of records that were read, as `webb_reader_records_total`: decoded, rejected by
-/// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic (`poisoned`).
+/// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic
+/// (`poisoned`).
 pub const DECODE_OUTCOMES: usize = 3 + DecodeError::ALL.len();
 
-/// Outcomes of NAT lookups for the addresses of services and nodes, as `webb_conntrack_lookups_total` counts them:
-/// `delayed` is a hit that the flow waited for; after a `miss` the flow is named by its service alone.
+/// Outcomes of NAT lookups for the addresses of services and nodes, as
+/// `webb_conntrack_lookups_total` counts them: `delayed` is a hit that the flow waited for; after a
+/// `miss` the flow is named by its service alone.
 pub const LOOKUPS: [&str; 3] = ["hit", "delayed", "miss"];
 
 /// Counters of the reader and decoder: written by the reader's thread, read by scrapes.

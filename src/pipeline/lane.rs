@@ -13,8 +13,9 @@ use webb_metrics::Gone;
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
 
-/// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an aggregator may miss of
-/// time, two and a half seconds, before something is skipped; in a flood it is 65,536 flows.
+/// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an
+/// aggregator may miss of time, two and a half seconds, before something is skipped; in a flood it
+/// is 65,536 flows.
 pub(super) const DEPTH: usize = 128;
 
 /// What travels on a lane.
@@ -83,9 +84,10 @@ impl Lane {
         self.id
     }
 
-    /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory; `waiting` is called
-    /// now and then meanwhile. An aggregator that is down is not waited for, since its neighbours must not notice: what
-    /// finds its lane full is skipped and counted.
+    /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;
+    /// `waiting` is called now and then meanwhile. An aggregator that is down is not waited
+    /// for, since its neighbours must not notice: what finds its lane full is skipped and
+    /// counted.
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
         let flows = batch.flows.len() as u64;
         self.sent.fetch_add(flows, Relaxed);
@@ -96,7 +98,8 @@ impl Lane {
         self.component.set_queue(self.to.len());
     }
 
-    /// Waits until there is room; gives the item back if the aggregator is down or gone and there is none.
+    /// Waits until there is room; gives the item back if the aggregator is down or gone and there
+    /// is none.
     fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
         if self.component.state() != State::Up && self.to.is_full() {
             return Err(item);
@@ -111,7 +114,8 @@ impl Lane {
         }
     }
 
-    /// Puts an item behind everything sent so far, now or as soon as there is room. It is never skipped.
+    /// Puts an item behind everything sent so far, now or as soon as there is room. It is never
+    /// skipped.
     pub(super) fn tell(&self, item: Item) {
         self.owed().push_back(item);
         self.settle();
@@ -144,8 +148,8 @@ impl Lane {
         self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Requests the series behind everything sent so far. A lane that is full is passed over; the collector uses its
-    /// last snapshot.
+    /// Requests the series behind everything sent so far. A lane that is full is passed over; the
+    /// collector uses its last snapshot.
     pub(super) fn request(&self, request: SnapshotRequest) {
         if self.settle() {
             // Full or gone: the collector notices by the answer that does not come.

@@ -1,9 +1,10 @@
 //! The lanes as they are now: metrics come and go while flows are on the road.
 //!
-//! Only the reader changes the list, between two batches: a lane that is added gets every batch behind that point, one
-//! that is taken out none, and what a change tells the aggregators that stay travels on their lanes like a batch. So
-//! however often the configuration changes, each flow is counted once or not at all by each metric, and a snapshot
-//! shows all metrics on the same side of a change.
+//! Only the reader changes the list, between two batches: a lane that is added gets every batch
+//! behind that point, one that is taken out none, and what a change tells the aggregators that stay
+//! travels on their lanes like a batch. So however often the configuration changes, each flow is
+//! counted once or not at all by each metric, and a snapshot shows all metrics on the same side of
+//! a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,7 +22,8 @@ pub struct Lanes {
     verdicts: AtomicBool,
 }
 
-/// The lanes between two changes. Replaced whole, so that no flow is counted on both sides of a change.
+/// The lanes between two changes. Replaced whole, so that no flow is counted on both sides of a
+/// change.
 #[derive(Debug, Default)]
 struct List {
     lanes: Arc<Vec<Arc<Lane>>>,
@@ -89,7 +91,8 @@ impl Lanes {
         }
     }
 
-    /// Requests the series of every lane, and answers which lanes these are. For the thread alone that sends batches.
+    /// Requests the series of every lane, and answers which lanes these are. For the thread alone
+    /// that sends batches.
     pub(super) fn request_snapshots(&self, answer: &Sender<Answer>) {
         let mut asked = Vec::new();
         self.each(|lane| {
@@ -132,7 +135,8 @@ mod tests {
         Arc::new(lane)
     }
 
-    /// What was skipped is counted once while lanes change: a counter that is read at any moment never falls.
+    /// What was skipped is counted once while lanes change: a counter that is read at any moment
+    /// never falls.
     #[test]
     fn skipped_flows_are_counted_once() {
         const CHANGES: u64 = 20_000;

@@ -1,7 +1,9 @@
-//! One life of a thread, between two restarts: how it is told to stop, how it waits, and how it shows that it moves.
+//! One life of a thread, between two restarts: how it is told to stop, how it waits, and how it
+//! shows that it moves.
 //!
-//! A thread that has nothing to do must not wake up to see whether it is to stop: on a virtual machine each wake-up costs
-//! 50 µs and disturbs what else runs on that core. So a wait has no time-out of its own, and stopping ends it.
+//! A thread that has nothing to do must not wake up to see whether it is to stop: on a virtual
+//! machine each wake-up costs 50 µs and disturbs what else runs on that core. So a wait has no
+//! time-out of its own, and stopping ends it.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -51,15 +53,16 @@ impl Life {
         }
     }
 
-    /// Waits for `time`, or until the thread is to stop. May end early for no reason, as parking does.
+    /// Waits for `time`, or until the thread is to stop. May end early for no reason, as parking
+    /// does.
     pub fn wait(&self, time: Duration) {
         if !self.stopping() {
             self.idly(|| std::thread::park_timeout(time));
         }
     }
 
-    /// Does `wait`, which ends when there is work and when the thread is to stop: meanwhile a beat that stands still is
-    /// no stall.
+    /// Does `wait`, which ends when there is work and when the thread is to stop: meanwhile a beat
+    /// that stands still is no stall.
     pub fn idly<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.idle.store(true, Relaxed);
         let outcome = wait();
@@ -68,8 +71,9 @@ impl Life {
         outcome
     }
 
-    /// A sign of life, once a turn of the loop. The first one says that the thread has done what it does before its
-    /// loop, such as attaching to the interfaces that are there: only then is the component up.
+    /// A sign of life, once a turn of the loop. The first one says that the thread has done what it
+    /// does before its loop, such as attaching to the interfaces that are there: only then is
+    /// the component up.
     pub fn beat(&self) {
         if !self.moved.load(Relaxed) {
             self.moved.store(true, Relaxed);

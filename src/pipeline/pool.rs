@@ -1,9 +1,10 @@
 //! Batches that are used again: a ring of shared batches, recycled by reference count.
 //!
-//! The reader refills the oldest batch that only it still refers to: every aggregator is done with that one. No return
-//! channel, no free list. The pool grows to what is under way at once, a handful of batches that stay in the core's
-//! cache, and up to the lanes' depth while an aggregator is behind. One that stands still holds what is in its own lane
-//! and nothing else: batches behind those are refilled, and the pool never keeps more than [`MAX_BATCHES`].
+//! The reader refills the oldest batch that only it still refers to: every aggregator is done with
+//! that one. No return channel, no free list. The pool grows to what is under way at once, a
+//! handful of batches that stay in the core's cache, and up to the lanes' depth while an aggregator
+//! is behind. One that stands still holds what is in its own lane and nothing else: batches behind
+//! those are refilled, and the pool never keeps more than [`MAX_BATCHES`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +14,8 @@ use webb_index::Index;
 use super::batch::{BATCH, Batch};
 use super::lane::DEPTH;
 
-/// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13 MB.
+/// Batches that are kept: a full lane's, and as many again for the lanes that go on meanwhile. 13
+/// MB.
 const MAX_BATCHES: usize = 2 * DEPTH;
 
 /// The reader's batches.
@@ -24,8 +26,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// An empty batch without other readers, which names its flows by `index`. Allocates only while every batch is
-    /// still being read.
+    /// An empty batch without other readers, which names its flows by `index`. Allocates only while
+    /// every batch is still being read.
     pub(super) fn take(&mut self, index: &Arc<Index>) -> Arc<Batch> {
         // The first, unless an aggregator stands still.
         let free = self.batches.iter_mut().position(|batch| Arc::get_mut(batch).is_some());
@@ -48,7 +50,8 @@ impl Pool {
         Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH + 1), extras: Vec::new() })
     }
 
-    /// Keeps a batch that was sent, to be used again. The oldest makes room for it: what still reads that one frees it.
+    /// Keeps a batch that was sent, to be used again. The oldest makes room for it: what still
+    /// reads that one frees it.
     pub(super) fn keep(&mut self, batch: Arc<Batch>) {
         if self.batches.len() >= MAX_BATCHES {
             self.batches.pop_front();
@@ -99,7 +102,8 @@ mod tests {
         assert_eq!((pool.allocated(), pool.batches.len()), (2, 2));
     }
 
-    /// However many batches are held at once, the pool keeps no more than its share, and gives none of them out.
+    /// However many batches are held at once, the pool keeps no more than its share, and gives none
+    /// of them out.
     #[test]
     fn keeps_no_more_than_its_share() {
         let index = Arc::new(Index::default());

@@ -1,8 +1,10 @@
-//! Questions to connection tracking about UDP packets: a datagram does not say whether it opens a conversation.
+//! Questions to connection tracking about UDP packets: a datagram does not say whether it opens a
+//! conversation.
 //!
-//! webb forgets a conversation that is silent for a while, and did not see one that is older than the agent; the
-//! kernel's connection tracking knows it longer. So the verdict on a datagram that is the first here, and on one that
-//! was dropped, waits some milliseconds for its answer. Answers come in the order of the questions.
+//! webb forgets a conversation that is silent for a while, and did not see one that is older than
+//! the agent; the kernel's connection tracking knows it longer. So the verdict on a datagram that
+//! is the first here, and on one that was dropped, waits some milliseconds for its answer. Answers
+//! come in the order of the questions.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -48,7 +50,8 @@ impl Questions {
         self.waiting.is_empty()
     }
 
-    /// Asks about a packet; gives it back if that cannot be done now. `asked` are the ends that the packet has.
+    /// Asks about a packet; gives it back if that cannot be done now. `asked` are the ends that the
+    /// packet has.
     pub(super) fn ask(
         &mut self,
         asked: Connection,

@@ -1,9 +1,11 @@
-//! The reader's thread: drains the rings, has each record decoded and named in place, fills batches, hands them on.
+//! The reader's thread: drains the rings, has each record decoded and named in place, fills
+//! batches, hands them on.
 //!
-//! Two stages share the thread, since decoding in place saves a copy, but not their faults: a panic while a record is
-//! being decoded is the decoder's, and only its slot is cleared; the reader waits, answers snapshots, and the ring keeps
-//! the records until the decoder is back. What must outlive a life of the thread sits in the [`ReaderState`]: the
-//! half-filled batch is taken up by the next life.
+//! Two stages share the thread, since decoding in place saves a copy, but not their faults: a panic
+//! while a record is being decoded is the decoder's, and only its slot is cleared; the reader
+//! waits, answers snapshots, and the ring keeps the records until the decoder is back. What must
+//! outlive a life of the thread sits in the [`ReaderState`]: the half-filled batch is taken up by
+//! the next life.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -27,15 +29,16 @@ use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Command, Counters, Item, Lanes, Life};
 use crate::records::{RecordSource, Rings, Waker};
 
-/// How long a flow waits for company at most while flows come in; also how often the rings are looked at when nothing
-/// rings the waker.
+/// How long a flow waits for company at most while flows come in; also how often the rings are
+/// looked at when nothing rings the waker.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What that grows to while no record comes in: the first flow after a silence may wait so long, unless a scrape
-/// wakes the reader.
+/// What that grows to while no record comes in: the first flow after a silence may wait so long,
+/// unless a scrape wakes the reader.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
 
-/// How long the last turn waits for a decoder that is being restarted, so that what is left in the rings is decoded.
+/// How long the last turn waits for a decoder that is being restarted, so that what is left in the
+/// rings is decoded.
 const LAST_DECODER_WAIT: Duration = Duration::from_secs(1);
 
 /// Where the decoder sits; empty while it is being restarted.
@@ -84,7 +87,8 @@ impl ReaderState {
 struct Persistent {
     pool: Pool,
     filling: Option<Arc<Batch>>,
-    /// The packets of the record that is out of the ring and not yet in the batch: found set, its life ended there.
+    /// The packets of the record that is out of the ring and not yet in the batch: found set, its
+    /// life ended there.
     in_hand: Cell<Option<u32>>,
     second: SecondLook,
 }
@@ -130,7 +134,8 @@ impl Reader {
         }
     }
 
-    /// Fills the current batch from the rings until it is full or they are empty; returns how many records were read.
+    /// Fills the current batch from the rings until it is full or they are empty; returns how many
+    /// records were read.
     fn drain(
         &self,
         life: &Life,
@@ -140,7 +145,8 @@ impl Reader {
     ) -> usize {
         let decoder = self.decoder.load_full();
         if decoder.is_none() {
-            // No decoder: leave the records in the ring, where they are safe, but do not spin: they end every wait.
+            // No decoder: leave the records in the ring, where they are safe, but do not spin: they end every
+            // wait.
             std::thread::sleep(Duration::from_millis(1));
             if kept.second.is_idle() {
                 return 0;

@@ -1,11 +1,12 @@
-//! The second look resolves what decoding leaves open for a few flows: the pod behind a service's or a node's
-//! address (NAT lookup), and the policy verdict on a new connection.
+//! The second look resolves what decoding leaves open for a few flows: the pod behind a service's
+//! or a node's address (NAT lookup), and the policy verdict on a new connection.
 //!
-//! Translations arrive from the conntrack follower over a bounded channel and are applied between two batches; the
-//! table belongs to this thread alone. A record may be read before the translation of its connection has arrived.
-//! Such a flow waits among at most [`MAX_WAITING`] others until the follower has confirmed that it is up to date,
-//! which takes milliseconds; after a miss the flow is named by its service alone. Nothing here allocates once it has
-//! grown to its usual size, and flows without an open question never get here.
+//! Translations arrive from the conntrack follower over a bounded channel and are applied between
+//! two batches; the table belongs to this thread alone. A record may be read before the translation
+//! of its connection has arrived. Such a flow waits among at most [`MAX_WAITING`] others until the
+//! follower has confirmed that it is up to date, which takes milliseconds; after a miss the flow is
+//! named by its service alone. Nothing here allocates once it has grown to its usual size, and
+//! flows without an open question never get here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,8 +28,8 @@ use super::unnamed::{Unnamed, is_unnamed};
 use super::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
-/// Delay before the follower is asked whether it is up to date. The kernel emits a connection's NEW event after
-/// POSTROUTING, a moment after our record; by then the follower has received it.
+/// Delay before the follower is asked whether it is up to date. The kernel emits a connection's NEW
+/// event after POSTROUTING, a moment after our record; by then the follower has received it.
 const EVENT_DELAY: Duration = Duration::from_millis(5);
 
 /// Longest wait of a flow for its translation, for a follower that gets no CPU.
@@ -139,8 +140,8 @@ impl SecondLook {
         }
     }
 
-    /// Between two batches: applies translations, and releases the flows that these resolve or that have timed out.
-    /// With `last`, all waiting flows are released.
+    /// Between two batches: applies translations, and releases the flows that these resolve or that
+    /// have timed out. With `last`, all waiting flows are released.
     pub(super) fn turn(&mut self, room: &mut Batch, now: Instant, wanted: bool, last: bool) {
         self.wanted = wanted;
         self.now_ns = self.clock.now_ns();
@@ -189,8 +190,8 @@ impl SecondLook {
         told || !self.followed || now >= waiting.since + TRANSLATION_TIMEOUT
     }
 
-    /// At the end of a turn: asks the follower whether it is up to date, if a flow waits for that and no question is
-    /// open.
+    /// At the end of a turn: asks the follower whether it is up to date, if a flow waits for that
+    /// and no question is open.
     pub(super) fn ask(&mut self, now: Instant) {
         if self.questions.announce()
             && let Some(waker) = &self.translations.waker

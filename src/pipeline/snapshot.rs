@@ -1,8 +1,8 @@
 //! Requests for an aggregator's series.
 //!
-//! A scrape wants the series of all aggregators after the same batch (a barrier snapshot): the reader puts a request
-//! into every lane between two batches, and the lanes are first-in first-out. Thus all aggregators answer for exactly
-//! the same flows, and none waits for another.
+//! A scrape wants the series of all aggregators after the same batch (a barrier snapshot): the
+//! reader puts a request into every lane between two batches, and the lanes are first-in first-out.
+//! Thus all aggregators answer for exactly the same flows, and none waits for another.
 
 use crossbeam_channel::Sender;
 use webb_metrics::expose::Snapshot;

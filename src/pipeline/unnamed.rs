@@ -1,9 +1,10 @@
 //! Flows that wait for a name: an address is a pod's, and which pod is not known yet.
 //!
-//! A pod's address reaches the API server after its containers have started, so a new pod's first packets come before
-//! its name. Such a flow waits until an index has the name, for [`NAME_TIMEOUT_NS`] at most; then it goes on as of
-//! `reserved:unknown`. An address that was waited for in vain is not waited for again for a while: foreign addresses
-//! behind a pod's interface fill no queue.
+//! A pod's address reaches the API server after its containers have started, so a new pod's first
+//! packets come before its name. Such a flow waits until an index has the name, for
+//! [`NAME_TIMEOUT_NS`] at most; then it goes on as of `reserved:unknown`. An address that was
+//! waited for in vain is not waited for again for a while: foreign addresses behind a pod's
+//! interface fill no queue.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -23,8 +24,8 @@ const MAX_WAITING: usize = 4096;
 const MISS_TTL_NS: u64 = 60_000_000_000;
 const MAX_MISSES: usize = 4096;
 
-/// What became of a flow without a name, as the label `outcome` has it: it was named in time, it was not (or its address
-/// had been waited for in vain lately), or too many waited.
+/// What became of a flow without a name, as the label `outcome` has it: it was named in time, it
+/// was not (or its address had been waited for in vain lately), or too many waited.
 pub const NAME_WAITS: [&str; 3] = ["named", "unnamed", "crowded"];
 
 /// How many flows came to which of [`NAME_WAITS`].

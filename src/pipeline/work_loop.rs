@@ -1,7 +1,8 @@
 //! An aggregator's thread: takes batches from its lane, counts them, answers cuts.
 //!
-//! What it counts lives in a [`AggregatorState`] that outlives the thread. When a flow makes the metric panic, the state still
-//! knows the batch and how far it was; the next life goes on behind that one flow, with every counter as it was.
+//! What it counts lives in a [`AggregatorState`] that outlives the thread. When a flow makes the
+//! metric panic, the state still knows the batch and how far it was; the next life goes on behind
+//! that one flow, with every counter as it was.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -100,8 +101,8 @@ impl Work {
     }
 }
 
-/// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it exists so that the next
-/// life of the thread finds the state.
+/// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it
+/// exists so that the next life of the thread finds the state.
 /// Series without a change are looked for every `look_every`, if that is set.
 pub fn work(life: &Life, lane: &Receiver<Item>, state: &AggregatorState, look_every: Option<Duration>) {
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! Where records come from: the road's first stage, as seen from both sides.
 //!
-//! `bpf_loader` implements these for the kernel's rings, tests and benches for memory, and `pipeline` reads through
-//! them; neither side knows the other.
+//! `bpf_loader` implements these for the kernel's rings, tests and benches for memory, and
+//! `pipeline` reads through them; neither side knows the other.
 
 mod waker;
 
@@ -24,12 +24,14 @@ pub trait RecordSource: Send {
     /// Waits until a ring holds a record, the waker was rung or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> std::io::Result<()>;
 
-    /// Hands records to `take`, oldest first, until the rings are empty or `take` breaks. A record is consumed when
-    /// `take` returns *or unwinds*: one that makes it panic is not met again. Returns how many were handed over.
+    /// Hands records to `take`, oldest first, until the rings are empty or `take` breaks. A record
+    /// is consumed when `take` returns *or unwinds*: one that makes it panic is not met again.
+    /// Returns how many were handed over.
     fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize;
 }
 
-/// Opens the rings anew for each life of the reader; the consumer position is the kernel's, so nothing is read twice.
+/// Opens the rings anew for each life of the reader; the consumer position is the kernel's, so
+/// nothing is read twice.
 pub trait Rings: Send + Sync {
     /// Opens the rings; `waker` ends a wait early.
     fn open(&self, waker: &Waker) -> std::io::Result<Box<dyn RecordSource>>;

@@ -1,4 +1,5 @@
-//! What the admin listener tells about names: who has an address and why, what a pod is named, which policies select it.
+//! What the admin listener tells about names: who has an address and why, what a pod is named,
+//! which policies select it.
 
 use std::sync::Arc;
 
@@ -88,8 +89,9 @@ async fn addresses() {
     insta::assert_snapshot!(told);
 }
 
-/// A pod with a workload and an interface, one that lost its address, one of the host's network, one that has ended,
-/// and one that is not scheduled: it is not of this node, but the policies that select it are known.
+/// A pod with a workload and an interface, one that lost its address, one of the host's network,
+/// one that has ended, and one that is not scheduled: it is not of this node, but the policies that
+/// select it are known.
 #[actix_web::test]
 async fn pods() {
     let told = ask(&[

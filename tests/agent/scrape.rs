@@ -1,5 +1,5 @@
-//! The scrape endpoint as a scraper meets it, and scrapers as the agent meets them: slow, gone, and too many at once.
-//! Whatever they do, counting goes on and every answer is one moment's.
+//! The scrape endpoint as a scraper meets it, and scrapers as the agent meets them: slow, gone, and
+//! too many at once. Whatever they do, counting goes on and every answer is one moment's.
 
 #![allow(clippy::print_stdout, reason = "figures for a person")]
 
@@ -104,7 +104,8 @@ fn requests() {
     assert_eq!(get(&server, "/metrics", OPEN_METRICS).header("content-type"), Some(TEXT));
 }
 
-/// `name[]` restricts the answer to families by their full name; others are as if they were not there.
+/// `name[]` restricts the answer to families by their full name; others are as if they were not
+/// there.
 #[test]
 fn names() {
     let server = resting();
@@ -142,8 +143,8 @@ fn gzip() {
     }
 }
 
-/// A scraper that stops reading holds up neither counting nor others, and when it goes on, it gets the rest of its
-/// own moment.
+/// A scraper that stops reading holds up neither counting nor others, and when it goes on, it gets
+/// the rest of its own moment.
 #[test]
 fn a_slow_scraper() {
     let server = counting(Duration::ZERO);
@@ -174,7 +175,8 @@ fn a_slow_scraper() {
     );
 }
 
-/// Scrapers that hang up early leave nothing behind: their answers end, are counted, and the next scraper is served.
+/// Scrapers that hang up early leave nothing behind: their answers end, are counted, and the next
+/// scraper is served.
 #[test]
 fn scrapers_that_hang_up() {
     let server = counting(Duration::ZERO);
@@ -198,7 +200,8 @@ fn scrapers_that_hang_up() {
     assert!(one_moment(get(&server, "/metrics", "").text()) > 0);
 }
 
-/// 200 scrapers at once all get a whole answer of one moment; they share cuts, so counting is asked for few.
+/// 200 scrapers at once all get a whole answer of one moment; they share cuts, so counting is asked
+/// for few.
 #[test]
 fn two_hundred_scrapers() {
     let server = counting(Duration::from_hours(1));

@@ -1,5 +1,5 @@
-//! The reader's second look, with the kernel played by the test: who is behind a service's or a node's address, who
-//! waits for that and how it ends, and what policies say of each connection.
+//! The reader's second look, with the kernel played by the test: who is behind a service's or a
+//! node's address, who waits for that and how it ends, and what policies say of each connection.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -49,8 +49,9 @@ fn peer(address: &str, port: u16) -> Peer {
     (ip(address), port)
 }
 
-/// Two pods here, one elsewhere, both nodes, and a service. `guarded` lets the client in on port 80 and nobody out but to
-/// the backend's port 8080, and both on UDP's 5683; the others are not isolated.
+/// Two pods here, one elsewhere, both nodes, and a service. `guarded` lets the client in on port 80
+/// and nobody out but to the backend's port 8080, and both on UDP's 5683; the others are not
+/// isolated.
 fn index() -> Index {
     index_with(&[])
 }
@@ -255,7 +256,8 @@ fn road(followed: bool, verdicts: Asked) -> Road {
 }
 
 impl Road {
-    /// Returns once the reader has taken it, and so before it looks at any record that comes from now on.
+    /// Returns once the reader has taken it, and so before it looks at any record that comes from
+    /// now on.
     fn tell(&self, change: NatUpdate) {
         self.changes.send(change).unwrap();
         while !self.changes.is_empty() {
@@ -347,8 +349,9 @@ impl Road {
     }
 }
 
-/// To a service and back, by its own address and by a node's port: the pod behind it, and the service at its own end.
-/// The server's side of a masqueraded connection gets the client back, address and all.
+/// To a service and back, by its own address and by a node's port: the pod behind it, and the
+/// service at its own end. The server's side of a masqueraded connection gets the client back,
+/// address and all.
 #[test]
 fn both_ends_are_named() {
     let road = road(false, Asked::No);
@@ -388,7 +391,8 @@ fn both_ends_are_named() {
     road.finish();
 }
 
-/// A record that is read before its translation is told waits for that, and the rest goes by meanwhile.
+/// A record that is read before its translation is told waits for that, and the rest goes by
+/// meanwhile.
 #[test]
 fn a_flow_waits_for_its_translation() {
     let road = road(true, Asked::No);
@@ -400,8 +404,8 @@ fn a_flow_waits_for_its_translation() {
     road.finish();
 }
 
-/// Whoever waits for something that never happened goes on as soon as everything has been told: a service's flow named by
-/// its service, a node's as it was.
+/// Whoever waits for something that never happened goes on as soon as everything has been told: a
+/// service's flow named by its service, a node's as it was.
 #[test]
 fn who_hears_nothing_goes_on() {
     let road = road(true, Asked::No);
@@ -440,7 +444,8 @@ fn patience_ends() {
     road.finish();
 }
 
-/// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that decided.
+/// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that
+/// decided.
 fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
     assert_eq!((flow.event, flow.packets, flow.bytes), (Event::PolicyVerdict, 0, 0));
     let policy = flow.ruling.policy().and_then(|row| road.index.load().policies().name(row));
@@ -481,8 +486,8 @@ fn verdicts_at_once() {
     road.finish();
 }
 
-/// What policies forbid to leave waits for a sign: an answer is an audit, once; a drop is a drop, each time; a reset in
-/// the other side's name says nothing.
+/// What policies forbid to leave waits for a sign: an answer is an audit, once; a drop is a drop,
+/// each time; a reset in the other side's name says nothing.
 #[test]
 fn verdicts_that_wait() {
     use Direction::Egress;
@@ -518,7 +523,8 @@ fn verdicts_that_wait() {
     road.finish();
 }
 
-/// Policies speak of the pods behind a service: with the backend known its port counts, and without nobody can tell.
+/// Policies speak of the pods behind a service: with the backend known its port counts, and without
+/// nobody can tell.
 #[test]
 fn verdicts_through_a_service() {
     let road = road(false, Asked::Yes);
@@ -550,8 +556,9 @@ fn verdicts_through_a_service() {
     road.finish();
 }
 
-/// A connection whose drop is seen is denied and nothing more, in whichever order the two are read: sent to a pod, or to a
-/// service, where it is dropped at the backend's address before connection tracking tells of it.
+/// A connection whose drop is seen is denied and nothing more, in whichever order the two are read:
+/// sent to a pod, or to a service, where it is dropped at the backend's address before connection
+/// tracking tells of it.
 #[test]
 fn a_drop_settles_it() {
     let road = road(false, Asked::Yes);
@@ -575,8 +582,8 @@ fn a_drop_settles_it() {
     road.finish();
 }
 
-/// At the hook of its own pod a packet has not been delivered: an enforcer may sit behind. The pod's answer says that it
-/// was, and a refusal is an answer there; a drop says that it was not.
+/// At the hook of its own pod a packet has not been delivered: an enforcer may sit behind. The
+/// pod's answer says that it was, and a refusal is an answer there; a drop says that it was not.
 #[test]
 fn verdicts_at_the_receiver_wait() {
     use Direction::Ingress;
@@ -599,8 +606,8 @@ fn verdicts_at_the_receiver_wait() {
     road.finish();
 }
 
-/// Nothing is heard: after a minute by the clock the connection is undecided, whether or not others come, and an answer
-/// that comes later is no verdict.
+/// Nothing is heard: after a minute by the clock the connection is undecided, whether or not others
+/// come, and an answer that comes later is no verdict.
 #[test]
 fn a_minute_ends_the_wait() {
     let road = road(false, Asked::Yes);
@@ -648,8 +655,9 @@ fn datagram(record: Record) -> Record {
     Record { kind: kind::NEW, protocol: 17, tcp_flags: 0, ..record }
 }
 
-/// Whether a datagram opens a conversation or answers one that is older than all that is remembered here, connection
-/// tracking knows: only what opens one is judged. Without an answer, what policies forbid is undecided.
+/// Whether a datagram opens a conversation or answers one that is older than all that is remembered
+/// here, connection tracking knows: only what opens one is judged. Without an answer, what policies
+/// forbid is undecided.
 #[test]
 fn datagrams_are_asked_about() {
     use Direction::{Egress, Ingress};
@@ -699,7 +707,8 @@ fn datagrams_are_asked_about() {
     road.finish();
 }
 
-/// A dropped datagram is denied if it opened the conversation that policies forbid, and not if it answers one.
+/// A dropped datagram is denied if it opened the conversation that policies forbid, and not if it
+/// answers one.
 #[test]
 fn dropped_datagrams_are_asked_about() {
     let road = road(true, Asked::Yes);
@@ -717,9 +726,9 @@ fn dropped_datagrams_are_asked_about() {
     road.finish();
 }
 
-/// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that has it. Who gets no
-/// name within some seconds is unknown, never the world, and nothing is said of policies that might allow it; then the
-/// address is not waited for again.
+/// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that
+/// has it. Who gets no name within some seconds is unknown, never the world, and nothing is said of
+/// policies that might allow it; then the address is not waited for again.
 #[test]
 fn a_flow_waits_for_its_name() {
     let road = road(false, Asked::Yes);
@@ -756,8 +765,9 @@ fn a_flow_waits_for_its_name() {
     road.finish();
 }
 
-/// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was denied. Of one that
-/// stays unknown, what policies might allow was dropped for what the kernel says, and what they allow to no pod was denied.
+/// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was
+/// denied. Of one that stays unknown, what policies might allow was dropped for what the kernel
+/// says, and what they allow to no pod was denied.
 #[test]
 fn a_drop_waits_for_its_name() {
     let road = road(false, Asked::Yes);

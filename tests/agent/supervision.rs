@@ -1,5 +1,5 @@
-//! What supervision promises, one test each: a fault is caught, counted by kind, restarted with backoff, and given up
-//! when it repeats too often; nothing that was counted is lost.
+//! What supervision promises, one test each: a fault is caught, counted by kind, restarted with
+//! backoff, and given up when it repeats too often; nothing that was counted is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -170,8 +170,8 @@ fn fails_once(later: &Arc<Mutex<Vec<bool>>>) -> Body {
     })
 }
 
-/// What a thread does at its end is done also if it waits out its backoff when it is asked to finish, and before it
-/// says that it has.
+/// What a thread does at its end is done also if it waits out its backoff when it is asked to
+/// finish, and before it says that it has.
 #[actix::test]
 async fn a_thread_in_backoff_has_a_last_life() {
     let later = Arc::new(Mutex::new(Vec::new()));

@@ -1,4 +1,5 @@
-//! TLS on the metrics listener: version, client certificates, and files that come late and change under load.
+//! TLS on the metrics listener: version, client certificates, and files that come late and change
+//! under load.
 
 #![allow(clippy::print_stdout, reason = "figures for a person")]
 
@@ -121,7 +122,8 @@ fn start(files: &Arc<TlsFiles>) -> Server {
     serve(aggregator, rest, Duration::ZERO, Some(Arc::clone(files)))
 }
 
-/// Until the files are there the listener refuses and says why; once they are, it answers without a restart.
+/// Until the files are there the listener refuses and says why; once they are, it answers without a
+/// restart.
 #[test]
 fn files_that_come_late() {
     let (authority, files) = (Authority::new(), Files::new(None));
@@ -158,7 +160,8 @@ fn older_versions_are_refused() {
     assert!(get(&server, &client(&Authority::new(), None, TLS13)).is_err(), "the client checks the server");
 }
 
-/// With an authority for clients, only those come in whom it has signed for; when it is replaced, so are they.
+/// With an authority for clients, only those come in whom it has signed for; when it is replaced,
+/// so are they.
 #[test]
 fn clients_need_a_certificate() {
     let (authority, clients, others) = (Authority::new(), Authority::new(), Authority::new());
@@ -180,8 +183,8 @@ fn clients_need_a_certificate() {
     assert_eq!(scrape(&mut open).unwrap().status, 200, "an open connection stays");
 }
 
-/// Files that vanish leave what is in use, and are not complained of any more when they come back as they were; a set
-/// that is no file of some length is refused like any other.
+/// Files that vanish leave what is in use, and are not complained of any more when they come back
+/// as they were; a set that is no file of some length is refused like any other.
 #[test]
 fn files_that_vanish_for_a_while() {
     let (authority, files) = (Authority::new(), Files::new(None));
@@ -202,8 +205,9 @@ fn files_that_vanish_for_a_while() {
     assert_eq!(tls.counts(), [("applied", 1), ("rejected", 0)]);
 }
 
-/// Certificates are replaced under load, with moments between in which certificate and key do not fit: no scrape
-/// fails, on old connections or new ones, and at the end the last certificate is in use.
+/// Certificates are replaced under load, with moments between in which certificate and key do not
+/// fit: no scrape fails, on old connections or new ones, and at the end the last certificate is in
+/// use.
 #[test]
 fn rotation_loses_no_request() {
     let (authority, files) = (Authority::new(), Files::new(None));

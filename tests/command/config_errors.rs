@@ -29,7 +29,8 @@ fn answer(text: &str, json: bool) -> String {
     out
 }
 
-/// One golden text for each kind of mistake: where, what was found, what was expected, and what may help.
+/// One golden text for each kind of mistake: where, what was found, what was expected, and what may
+/// help.
 #[test]
 fn answers() {
     for (name, text) in [

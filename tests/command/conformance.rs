@@ -71,7 +71,8 @@ fn number(text: &str) -> (f64, &str) {
     (text[..end].parse().expect(text), &text[end..])
 }
 
-/// The labels that `text` begins with, sorted, and what follows them. Bounds are spelled as numbers.
+/// The labels that `text` begins with, sorted, and what follows them. Bounds are spelled as
+/// numbers.
 fn labels(text: &str) -> (Vec<(String, String)>, &str) {
     let Some(mut rest) = text.strip_prefix('{') else { return (Vec::new(), text) };
     let mut labels = Vec::new();

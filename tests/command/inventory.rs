@@ -1,4 +1,5 @@
-//! The inventory: every metric that webb can expose, with help and labels, and the README's table made from it.
+//! The inventory: every metric that webb can expose, with help and labels, and the README's table
+//! made from it.
 //!
 //! Both files are golden. After a change on purpose, write them anew and look at the difference:
 //!
@@ -49,7 +50,8 @@ fn of_family(family: &Family) -> Row {
     }
 }
 
-/// The families that are there whatever is configured, under Hubble's names and the standard ones of a process.
+/// The families that are there whatever is configured, under Hubble's names and the standard ones
+/// of a process.
 fn always() -> Vec<Row> {
     let hubble = [
         server::lost_events(0, 0),
@@ -123,8 +125,8 @@ fn table() -> String {
     table
 }
 
-/// A golden file under the project's root is as the code says; with `INSTA_UPDATE=always`, as for all golden files, it is
-/// made so.
+/// A golden file under the project's root is as the code says; with `INSTA_UPDATE=always`, as for
+/// all golden files, it is made so.
 fn golden(path: &str, wanted: impl FnOnce(&str) -> String) {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let found = fs::read_to_string(&path).unwrap_or_default();
@@ -163,8 +165,8 @@ fn one_name_has_one_help_and_one_type() {
     }
 }
 
-/// Labels say the same with the same word, as Cilium's own metrics do: `outcome` for what became of a thing, `reason` for
-/// why. `kind` is a kind of Kubernetes object.
+/// Labels say the same with the same word, as Cilium's own metrics do: `outcome` for what became of
+/// a thing, `reason` for why. `kind` is a kind of Kubernetes object.
 #[test]
 fn labels_have_the_fields_names() {
     const OTHER_WORDS: [&str; 5] = ["fate", "result", "status", "way", "why"];

@@ -1,4 +1,5 @@
-//! The program as a person runs it: help, mistakes in its input, replay, and what it says of itself.
+//! The program as a person runs it: help, mistakes in its input, replay, and what it says of
+//! itself.
 
 #![allow(
     clippy::unwrap_used,

@@ -26,7 +26,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Bad lines are named with file, line and reason, twenty of them; all are counted, and the rest of the file counts.
+/// Bad lines are named with file, line and reason, twenty of them; all are counted, and the rest of
+/// the file counts.
 #[test]
 fn bad_lines_are_named_counted_and_skipped() {
     let input = format!("{FLOW}\n{}{FLOW}\n", "{\"flow\":7}\n".repeat(50));
@@ -67,7 +68,8 @@ fn unknown_names_stay_names() {
     }
 }
 
-/// `--strict` ends at the first bad line, with 65 and without metrics that would be taken for the whole.
+/// `--strict` ends at the first bad line, with 65 and without metrics that would be taken for the
+/// whole.
 #[test]
 fn strict_stops_at_the_first_bad_line() {
     let input = format!("{FLOW}\nx\ny\n");
@@ -95,7 +97,8 @@ fn mistakes_have_their_codes() {
     }
 }
 
-/// Packed or not, the same flows give the same metrics; a file that is cut short counts as far as it goes and says so.
+/// Packed or not, the same flows give the same metrics; a file that is cut short counts as far as
+/// it goes and says so.
 #[test]
 fn packed_input() {
     let plain = format!("{FLOW}\n").repeat(3).into_bytes();

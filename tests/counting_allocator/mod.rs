@@ -1,5 +1,5 @@
-//! An allocator that counts, for tests and benches that must not allocate or that tell how much they hold. It is the
-//! whole process': such a test is alone in its binary.
+//! An allocator that counts, for tests and benches that must not allocate or that tell how much
+//! they hold. It is the whole process': such a test is alone in its binary.
 
 #![allow(dead_code, reason = "each uses its part of it")]
 
@@ -38,8 +38,8 @@ fn count(grown: usize, shrunk: usize) {
 
 struct Counting;
 
-// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract; counting touches only
-// numbers, and the thread's own needs neither allocation nor destruction.
+// SAFETY: every call is handed on unchanged to the system's allocator, which keeps the contract;
+// counting touches only numbers, and the thread's own needs neither allocation nor destruction.
 #[allow(unsafe_code, reason = "an allocator cannot be written without")]
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

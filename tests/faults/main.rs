@@ -1,5 +1,5 @@
-//! Panics and stalls on command: what they cost, and that it ends there. Armed points are the process' own, so these tests
-//! have one to themselves.
+//! Panics and stalls on command: what they cost, and that it ends there. Armed points are the
+//! process' own, so these tests have one to themselves.
 
 #![allow(
     clippy::unwrap_used,

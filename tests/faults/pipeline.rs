@@ -1,6 +1,7 @@
-//! The road of events under faults, in memory: records from a source that a test fills, through reader, decoder and
-//! aggregators, to a cut. Each test kills or stalls one stage while records flow and then holds the counters to the
-//! records that were sent, less exactly what the ledger names.
+//! The road of events under faults, in memory: records from a source that a test fills, through
+//! reader, decoder and aggregators, to a cut. Each test kills or stalls one stage while records
+//! flow and then holds the counters to the records that were sent, less exactly what the ledger
+//! names.
 //!
 //! Needs the cargo feature `fault-injection`; `make test` sets it.
 #![cfg(feature = "fault-injection")]
@@ -160,8 +161,8 @@ async fn everything_sent_is_counted() {
     road.finish().await;
 }
 
-/// The reader names a flow by the index that is published when its record is read, also the first one after a quiet
-/// time.
+/// The reader names a flow by the index that is published when its record is read, also the first
+/// one after a quiet time.
 #[actix::test]
 async fn a_new_index_names_the_next_flow() {
     let mut road = road();
@@ -195,7 +196,8 @@ async fn a_dead_reader_loses_one_record() {
     road.finish().await;
 }
 
-/// A decoder that panics is restarted alone: the reader lives on and the ring keeps the records meanwhile.
+/// A decoder that panics is restarted alone: the reader lives on and the ring keeps the records
+/// meanwhile.
 #[actix::test]
 async fn a_dead_decoder_loses_one_record() {
     let mut road = road();
@@ -211,7 +213,8 @@ async fn a_dead_decoder_loses_one_record() {
     road.finish().await;
 }
 
-/// Each aggregator dies alone: its neighbours count every flow, it keeps its counters and misses one flow.
+/// Each aggregator dies alone: its neighbours count every flow, it keeps its counters and misses
+/// one flow.
 #[actix::test]
 async fn a_dead_aggregator_keeps_its_counters() {
     for (metric, family) in [("tcp", "hubble_tcp_flags_total"), ("flow", "hubble_flows_processed_total")] {
@@ -230,8 +233,8 @@ async fn a_dead_aggregator_keeps_its_counters() {
     }
 }
 
-/// A stalled aggregator is told of, scrapes go on with its last series, and afterwards its counters are whole but for
-/// what its full lane had to skip, which is counted.
+/// A stalled aggregator is told of, scrapes go on with its last series, and afterwards its counters
+/// are whole but for what its full lane had to skip, which is counted.
 #[actix::test]
 async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     let mut road = road();
@@ -266,8 +269,8 @@ async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     road.finish().await;
 }
 
-/// A reader that waits out its backoff when the agent stops drains the ring all the same: all but the record that it
-/// failed on is counted.
+/// A reader that waits out its backoff when the agent stops drains the ring all the same: all but
+/// the record that it failed on is counted.
 #[actix::test]
 async fn a_reader_in_backoff_drains_the_ring_at_the_end() {
     let mut road = road_with(Duration::from_hours(1));
@@ -284,7 +287,8 @@ async fn a_reader_in_backoff_drains_the_ring_at_the_end() {
     road.finish().await;
 }
 
-/// A decoder that waits out its backoff, or fails while the last records are drained, is there for the rest of them.
+/// A decoder that waits out its backoff, or fails while the last records are drained, is there for
+/// the rest of them.
 #[actix::test]
 async fn a_decoder_in_backoff_decodes_what_is_left() {
     let mut road = road_with(Duration::from_hours(1));

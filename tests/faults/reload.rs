@@ -1,5 +1,5 @@
-//! Metrics that change while flows are on the road: whatever comes and goes, no flow is lost or counted twice, and
-//! every cut shows all metrics on the same side of a change.
+//! Metrics that change while flows are on the road: whatever comes and goes, no flow is lost or
+//! counted twice, and every cut shows all metrics on the same side of a change.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -38,7 +38,8 @@ const FLAGS: &str = "hubble_tcp_flags_total";
 const PORTS: &str = "hubble_port_distribution_total";
 const PACKETS: &str = "webb_traffic_packets_total";
 
-/// `tcp` and `port-distribution` with filters of which each record passes exactly one; `traffic` in one of four states.
+/// `tcp` and `port-distribution` with filters of which each record passes exactly one; `traffic` in
+/// one of four states.
 fn mixed(random: u64) -> String {
     let (tcp, ports) = if random.is_multiple_of(2) { (80, 81) } else { (81, 80) };
     let traffic = match random / 2 % 4 {
@@ -54,8 +55,9 @@ fn mixed(random: u64) -> String {
     )
 }
 
-/// Random changes while records flow and somebody scrapes without a pause: at every cut the two metrics whose filters
-/// share the records have counted each of them once, and the metric that never changed has counted all.
+/// Random changes while records flow and somebody scrapes without a pause: at every cut the two
+/// metrics whose filters share the records have counted each of them once, and the metric that
+/// never changed has counted all.
 #[actix::test]
 async fn random_reloads_lose_and_double_nothing() {
     let _turn = crate::turn();
@@ -125,8 +127,9 @@ async fn a_metric_that_goes_leaves_nothing() {
     road.finish().await;
 }
 
-/// A metric that begins anew takes the place of the one before it, also where that one fills the budget for series and
-/// still reads what is in its lane: nothing of the new one is counted as `~other`.
+/// A metric that begins anew takes the place of the one before it, also where that one fills the
+/// budget for series and still reads what is in its lane: nothing of the new one is counted as
+/// `~other`.
 #[cfg(feature = "fault-injection")]
 #[actix::test]
 async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
@@ -163,7 +166,8 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     road.finish().await;
 }
 
-/// Pods that are gone are told through the same road: their series go, and begin anew should they come back.
+/// Pods that are gone are told through the same road: their series go, and begin anew should they
+/// come back.
 #[actix::test]
 async fn series_go_with_their_pods() {
     let _turn = crate::turn();
@@ -196,8 +200,9 @@ fn exchange(link: &Path, name: &str, text: &str) {
     std::fs::rename(&fresh, link).unwrap();
 }
 
-/// The file is followed by content through a link that is exchanged; a file with a problem changes nothing and is
-/// said once; other context options restart that metric alone, or are refused where Hubble's rule is on.
+/// The file is followed by content through a link that is exchanged; a file with a problem changes
+/// nothing and is said once; other context options restart that metric alone, or are refused where
+/// Hubble's rule is on.
 #[actix::test]
 async fn the_file_is_followed() {
     let _turn = crate::turn();

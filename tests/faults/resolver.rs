@@ -1,4 +1,5 @@
-//! The resolver with an API server as its source: what the decoder sees, what `/readyz` says, and what a panic costs.
+//! The resolver with an API server as its source: what the decoder sees, what `/readyz` says, and
+//! what a panic costs.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -93,7 +94,8 @@ impl Resolver {
     }
 }
 
-/// A change reaches the decoder's index soon, and a storm of changes does not become a storm of indexes.
+/// A change reaches the decoder's index soon, and a storm of changes does not become a storm of
+/// indexes.
 #[actix::test]
 async fn changes_are_published_soon_and_together() {
     let _shared = ALONE.read().await;
@@ -123,7 +125,8 @@ async fn changes_are_published_soon_and_together() {
     resolver.keeper.send(Finish).await.unwrap();
 }
 
-/// Without a list of one kind the component says which; with the API gone it says why, and the last state serves.
+/// Without a list of one kind the component says which; with the API gone it says why, and the last
+/// state serves.
 #[actix::test]
 async fn readiness_is_honest() {
     let _shared = ALONE.read().await;
@@ -195,7 +198,8 @@ async fn stopping_waits_for_nobody() {
     assert_eq!(resolver.component.state(), State::Stopped);
 }
 
-/// A panic ends one life of the thread; the next one lists anew, and until then the last state serves.
+/// A panic ends one life of the thread; the next one lists anew, and until then the last state
+/// serves.
 #[cfg(feature = "fault-injection")]
 #[actix::test]
 async fn a_panic_is_survived() {

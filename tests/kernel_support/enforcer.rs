@@ -24,8 +24,8 @@ pub(crate) enum By {
 pub(crate) struct Enforcer(#[allow(dead_code, reason = "kept for its drop")] aya::Ebpf);
 
 impl Enforcer {
-    /// Drops what comes from an IPv4 address (0 for any) to a port of TCP or UDP (0 for any). The interface is one of
-    /// the calling thread's namespace.
+    /// Drops what comes from an IPv4 address (0 for any) to a port of TCP or UDP (0 for any). The
+    /// interface is one of the calling thread's namespace.
     pub(crate) fn attach(interface: &str, by: By, source: u32, port: u16) -> Self {
         Self::load(interface, by, TcAttachType::Egress, |loader| {
             loader.override_global("denied_source", &source, true).override_global("denied_port", &port, true);

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-/// Sends one frame, given in hex, of which only the first 14 bytes are in the packet's linear part: the kernel does that
-/// for a large frame whose sender says that its headers are so long.
+/// Sends one frame, given in hex, of which only the first 14 bytes are in the packet's linear part:
+/// the kernel does that for a large frame whose sender says that its headers are so long.
 const SEND_PAGED: &str = r#"
     my ($device, $frame) = @ARGV;
     open(my $index, "<", "/sys/class/net/$device/ifindex") or die "ifindex: $!";

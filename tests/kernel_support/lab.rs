@@ -17,7 +17,8 @@ pub(crate) fn run(line: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A host namespace, in which the test's thread lives, and a pod's; both are deleted when it is dropped.
+/// A host namespace, in which the test's thread lives, and a pod's; both are deleted when it is
+/// dropped.
 pub(crate) struct Lab {
     pub(crate) host: String,
     pub(crate) pod: String,

@@ -25,7 +25,8 @@ pub(crate) struct Kernel {
     pub(crate) reader: Box<dyn RecordSource>,
 }
 
-/// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that is a failure.
+/// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that
+/// is a failure.
 pub(crate) fn load(settings: &Settings) -> Option<Kernel> {
     let mut probes = match Probes::load(settings) {
         Ok(probes) => probes,

@@ -1,5 +1,6 @@
-//! What happens to a packet behind the hook of its receiver's interface: dropped there, it was neither forwarded nor
-//! received; and a frame that a bridge has sent to every port is one pod's alone.
+//! What happens to a packet behind the hook of its receiver's interface: dropped there, it was
+//! neither forwarded nor received; and a frame that a bridge has sent to every port is one pod's
+//! alone.
 
 use std::os::fd::AsFd;
 
@@ -41,8 +42,9 @@ fn enforce(lab: &Lab, device: &str, by: By) -> Enforcer {
     std::thread::scope(|scope| scope.spawn(attach).join().unwrap())
 }
 
-/// A policy that is enforced by tc at the receiver's interface: what it drops is denied, and not forwarded, not
-/// received and no audit; its flags count where it was sent. What it lets through counts as ever.
+/// A policy that is enforced by tc at the receiver's interface: what it drops is denied, and not
+/// forwarded, not received and no audit; its flags count where it was sent. What it lets through
+/// counts as ever.
 fn an_enforcer(by: By) {
     let Some(lab) = Lab::up() else { return };
     lab.enforce_nothing();
@@ -84,10 +86,12 @@ fn an_enforcer_of_clsact() {
     an_enforcer(By::Filter);
 }
 
-/// A shaper at a pod's interface (the bandwidth plugin of CNI): what it drops the pod has not received.
+/// A shaper at a pod's interface (the bandwidth plugin of CNI): what it drops the pod has not
+/// received.
 #[test]
 fn a_shaper() {
-    // Its packets are sent by softirqs of timers, and counted in tracing programs: see `in_one_of_five`.
+    // Its packets are sent by softirqs of timers, and counted in tracing programs: see
+    // `in_one_of_five`.
     in_one_of_five(shape);
 }
 
@@ -114,8 +118,8 @@ fn shape() {
     assert!(stopped > 100, "the shaper must have dropped: {stopped}");
 }
 
-/// A bridge sends a frame for a MAC that it does not know to all ports: it is still one packet, to one pod, also when
-/// another pod has sent with that MAC.
+/// A bridge sends a frame for a MAC that it does not know to all ports: it is still one packet, to
+/// one pod, also when another pod has sent with that MAC.
 #[test]
 fn a_flooding_bridge() {
     let Some(lab) = Lab::up() else { return };

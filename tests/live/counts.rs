@@ -1,14 +1,16 @@
-//! Known traffic, exact counters: each plugin against connections, pings, refusals and denials, IPv4 and IPv6.
+//! Known traffic, exact counters: each plugin against connections, pings, refusals and denials,
+//! IPv4 and IPv6.
 //!
 //! How many flows a packet makes follows from two rules.
 //!
-//! *Where*: a packet between two pods of the node is observed twice (hubble-contract §1.0, rule 11): at the
-//! veth of its source,
-//! `to-stack`, and at the veth of its destination, `to-endpoint`. A packet that the policy drops is seen only at its
-//! source's, and then as a drop.
+//! *Where*: a packet between two pods of the node is observed twice (hubble-contract §1.0, rule
+//! 11): at the veth of its source,
+//! `to-stack`, and at the veth of its destination, `to-endpoint`. A packet that the policy drops is
+//! seen only at its source's, and then as a drop.
 //!
-//! *When*: under `medium` aggregation, a point reports the first packet of a connection, and each packet that brings a
-//! TCP flag which this direction had not shown there yet. The lab's client and server always make the same packets:
+//! *When*: under `medium` aggregation, a point reports the first packet of a connection, and each
+//! packet that brings a TCP flag which this direction had not shown there yet. The lab's client and
+//! server always make the same packets:
 //!
 //! | from the client | new flags | from the server | new flags |
 //! | --- | --- | --- | --- |
@@ -18,8 +20,9 @@
 //! | ACK | | FIN ACK | FIN |
 //! | FIN ACK | FIN | ACK | |
 //!
-//! That is 4 reports for the client's direction and 3 for the server's, at each of the two points. None of the
-//! connections lives for a `report_interval`. ICMP is always reported, packet by packet.
+//! That is 4 reports for the client's direction and 3 for the server's, at each of the two points.
+//! None of the connections lives for a `report_interval`. ICMP is always reported, packet by
+//! packet.
 
 use std::path::Path;
 use std::process::Command;
@@ -51,8 +54,8 @@ pub(crate) fn exactly(expected: &[Expected<'_>]) -> impl Fn(&Scrape) -> Result<(
     }
 }
 
-/// n requests: the handshake and the end of each connection in `tcp`, its reports in `flow` by point, its forward
-/// direction in `port-distribution`, and nothing in `drop`.
+/// n requests: the handshake and the end of each connection in `tcp`, its reports in `flow` by
+/// point, its forward direction in `port-distribution`, and nothing in `drop`.
 #[test]
 fn connections() {
     let Some(lab) = Lab::up() else { return };
@@ -92,7 +95,8 @@ fn connections() {
     ]));
 }
 
-/// n pings: a request and a reply at both points each; `port-distribution` counts the requests under port 0.
+/// n pings: a request and a reply at both points each; `port-distribution` counts the requests
+/// under port 0.
 #[test]
 fn pings() {
     let Some(lab) = Lab::up() else { return };
@@ -117,7 +121,8 @@ fn pings() {
     ]));
 }
 
-/// n connections to a port where nobody listens: one SYN and one RST each, at both points, and no denial.
+/// n connections to a port where nobody listens: one SYN and one RST each, at both points, and no
+/// denial.
 #[test]
 fn refused() {
     let Some(lab) = Lab::up() else { return };
@@ -141,8 +146,9 @@ fn refused() {
     ]));
 }
 
-/// n connections that the policy denies: each SYN is seen once, on its way out of the pod, and once as a drop with both
-/// names and the reason; nftables counts the same number. What is dropped never reaches `to-endpoint`.
+/// n connections that the policy denies: each SYN is seen once, on its way out of the pod, and once
+/// as a drop with both names and the reason; nftables counts the same number. What is dropped never
+/// reaches `to-endpoint`.
 #[test]
 fn denied() {
     let Some(lab) = Lab::up() else { return };
@@ -201,8 +207,9 @@ fn peers_outside() {
     ]));
 }
 
-/// What `traffic` says of a pod that only ever is a client (its connections are egress) or only ever a server
-/// (ingress), in the form of its interface's counters: the node receives what the pod sends.
+/// What `traffic` says of a pod that only ever is a client (its connections are egress) or only
+/// ever a server (ingress), in the form of its interface's counters: the node receives what the pod
+/// sends.
 fn traffic_of(scrape: &Scrape, pod: &str, direction: &str) -> Counters {
     let sum = |name, side| scrape.sum(name, &[(side, pod), ("traffic_direction", direction)]);
     Counters {
@@ -213,8 +220,8 @@ fn traffic_of(scrape: &Scrape, pod: &str, direction: &str) -> Counters {
     }
 }
 
-/// Every packet and byte that the interfaces count is in `traffic`, whatever was reported as a flow: here for many
-/// small exchanges of all kinds.
+/// Every packet and byte that the interfaces count is in `traffic`, whatever was reported as a
+/// flow: here for many small exchanges of all kinds.
 #[test]
 fn traffic_equals_the_interface_counters() {
     let Some(lab) = Lab::up() else { return };

@@ -1,4 +1,5 @@
-//! The node's network changes under the agent: its addresses, its routes, its qdiscs, the networks of its pods.
+//! The node's network changes under the agent: its addresses, its routes, its qdiscs, the networks
+//! of its pods.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -35,8 +36,9 @@ fn watched(agent: &Agent) -> u64 {
     agent.scrape().sum("webb_probe_interfaces", &[("role", "pod")])
 }
 
-/// Addresses that this machine gets after the start (the bridge of a network plugin, with the first pod) are the
-/// host's within seconds, and the host may reach its own pods whatever policies say; those that it loses are not.
+/// Addresses that this machine gets after the start (the bridge of a network plugin, with the first
+/// pod) are the host's within seconds, and the host may reach its own pods whatever policies say;
+/// those that it loses are not.
 #[test]
 fn own_addresses_are_followed() {
     let Some(lab) = Lab::up() else { return };
@@ -63,8 +65,8 @@ fn own_addresses_are_followed() {
     });
 }
 
-/// A default route that comes after the start makes its veth an uplink, as in a node that is a container itself; without
-/// one it looks like a pod's.
+/// A default route that comes after the start makes its veth an uplink, as in a node that is a
+/// container itself; without one it looks like a pod's.
 #[test]
 fn an_uplink_is_known_by_its_route_at_any_time() {
     let Some(lab) = Lab::up() else { return };
@@ -85,8 +87,9 @@ fn an_uplink_is_known_by_its_route_at_any_time() {
     agent.wait_until("it looks like a pod's again", |agent| watched(agent) == 5);
 }
 
-/// Another agent that makes the clsact qdisc anew takes our filters along: that is noticed and mended, the gap is
-/// counted and said, and a filter that it made meanwhile stays, also when the agent ends.
+/// Another agent that makes the clsact qdisc anew takes our filters along: that is noticed and
+/// mended, the gap is counted and said, and a filter that it made meanwhile stays, also when the
+/// agent ends.
 #[test]
 fn a_qdisc_that_is_made_anew() {
     let Some(lab) = Lab::up() else { return };
@@ -97,8 +100,8 @@ fn a_qdisc_that_is_made_anew() {
     let removed = [("reason", "removed")];
     lab.run("node", "tc qdisc del dev lxc-tiefighter clsact");
     lab.run("node", "tc qdisc add dev lxc-tiefighter clsact");
-    // A classic program of one instruction, that matches nothing. The agent may be back before it, and then takes the
-    // first place again, which is a gap of another reason.
+    // A classic program of one instruction, that matches nothing. The agent may be back before it, and
+    // then takes the first place again, which is a gap of another reason.
     let other = "tc filter add dev lxc-tiefighter ingress pref 1 handle 1 bpf bytecode";
     assert!(lab.command("node", other).arg("1,6 0 0 0,").status().unwrap().success());
     lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");
@@ -146,8 +149,8 @@ fn a_link_that_is_detached() {
     assert!(link(&agent).is_some_and(|now| now != before), "another link is in its place");
 }
 
-/// A program that is placed before ours and ends every packet blinds that direction: that is noticed and said, the first
-/// place is taken again, the gap is counted, and what follows counts.
+/// A program that is placed before ours and ends every packet blinds that direction: that is
+/// noticed and said, the first place is taken again, the gap is counted, and what follows counts.
 fn a_program_before_ours(attach: &str, by: By) {
     let Some(lab) = Lab::up() else { return };
     let mut agent = Agent::start_with(&lab, &format!("interfaces: {{attach: {attach}}}"));
@@ -182,8 +185,8 @@ fn a_program_before_ours_among_filters() {
     a_program_before_ours("clsact", By::FilterFirst);
 }
 
-/// A program of a TCX chain comes before all filters, so the first place cannot be had: that is said as long as it is
-/// so, and once in the log.
+/// A program of a TCX chain comes before all filters, so the first place cannot be had: that is
+/// said as long as it is so, and once in the log.
 #[test]
 fn a_place_that_cannot_be_had() {
     let Some(lab) = Lab::up() else { return };
@@ -202,7 +205,8 @@ fn a_place_that_cannot_be_had() {
     assert_eq!(agent.log().matches("was placed before ours").count(), 1, "{}", agent.log());
 }
 
-/// An interface that cannot be watched at first is tried again, however many other interfaces change meanwhile.
+/// An interface that cannot be watched at first is tried again, however many other interfaces
+/// change meanwhile.
 #[test]
 fn a_storm_of_changes_puts_nothing_off() {
     let Some(lab) = Lab::up() else { return };
@@ -232,7 +236,8 @@ fn a_storm_of_changes_puts_nothing_off() {
     agent.wait_until("nothing is amiss any more", |agent| why(agent, "probes").is_empty());
 }
 
-/// A device without Ethernet headers is refused by its name and once, not again with every change of it.
+/// A device without Ethernet headers is refused by its name and once, not again with every change
+/// of it.
 #[test]
 fn a_device_without_ethernet_is_refused_once() {
     let Some(lab) = Lab::up() else { return };
@@ -245,9 +250,9 @@ fn a_device_without_ethernet_is_refused_once() {
     assert_eq!(agent.log().matches("interface lo is not").count(), 1, "{}", agent.log());
 }
 
-/// Pods have second interfaces in a network of their own (Multus). What is there is theirs, by the annotation or
-/// because it leads to the same namespace, and no NetworkPolicy speaks of it: the policy forbids xwing, and there is no
-/// verdict at all.
+/// Pods have second interfaces in a network of their own (Multus). What is there is theirs, by the
+/// annotation or because it leads to the same namespace, and no NetworkPolicy speaks of it: the
+/// policy forbids xwing, and there is no verdict at all.
 #[test]
 fn second_interfaces_are_their_pods() {
     let Some(lab) = Lab::up() else { return };
@@ -292,9 +297,9 @@ fn second_interfaces_are_their_pods() {
     assert_eq!(scrape.sum("webb_policy_undecided_total", &[]), 0);
 }
 
-/// A pod that is not listed, in a cluster without networks of pods (nodes share theirs, as in some clouds): at either end
-/// of a flow, and at either hook, it is a pod without a name and not the world, so no policy is said to be broken by it.
-/// Once it is listed, both hooks name it.
+/// A pod that is not listed, in a cluster without networks of pods (nodes share theirs, as in some
+/// clouds): at either end of a flow, and at either hook, it is a pod without a name and not the
+/// world, so no policy is said to be broken by it. Once it is listed, both hooks name it.
 #[test]
 fn a_pod_that_is_not_listed_is_not_the_world() {
     let Some(lab) = Lab::up() else { return };

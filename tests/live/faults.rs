@@ -1,5 +1,6 @@
-//! Faults on command (feature `fault-injection`): each part of the agent fails in turn, is restarted, and the counters
-//! afterwards are those of the traffic; scrapes are answered all the while.
+//! Faults on command (feature `fault-injection`): each part of the agent fails in turn, is
+//! restarted, and the counters afterwards are those of the traffic; scrapes are answered all the
+//! while.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
@@ -29,8 +30,9 @@ fn land(lab: &Lab, rounds: u64) {
     lab.run("tiefighter", &format!("pod land --rounds {rounds} [fd00:10:244:1::12]:80"));
 }
 
-/// Flows that a fault has cost this metric, as the agent names them: records that broke the reader or the decoder, flows
-/// that broke the aggregator, and flows that did not wait for one that was down and had its lane full.
+/// Flows that a fault has cost this metric, as the agent names them: records that broke the reader
+/// or the decoder, flows that broke the aggregator, and flows that did not wait for one that was
+/// down and had its lane full.
 fn named(scrape: &Scrape, metric: &str) -> u64 {
     let of_metric = |outcome| scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("outcome", outcome)]);
     scrape.sum("webb_reader_records_total", &[("outcome", "poisoned")]) + of_metric("poisoned") + of_metric("skipped")
@@ -56,7 +58,8 @@ fn stages_add_up(scrape: &Scrape) -> Result<(), String> {
     Ok(())
 }
 
-/// The counters are those of so many requests over each IP version, less what was named, and never more.
+/// The counters are those of so many requests over each IP version, less what was named, and never
+/// more.
 fn counts_of(requests: u64) -> impl Fn(&Scrape) -> Result<(), String> {
     move |scrape| {
         let flags = "hubble_tcp_flags_total";
@@ -82,7 +85,8 @@ fn counts_of(requests: u64) -> impl Fn(&Scrape) -> Result<(), String> {
     }
 }
 
-/// Runs `body` while scrapes go on without a pause; gives back how many were not answered with 200, and how many were.
+/// Runs `body` while scrapes go on without a pause; gives back how many were not answered with 200,
+/// and how many were.
 fn while_scraping(lab: &Lab, body: impl FnOnce()) -> (u64, u64) {
     let (stop, failed, answered) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let namespace = lab.namespace("node");
@@ -102,8 +106,9 @@ fn while_scraping(lab: &Lab, body: impl FnOnce()) -> (u64, u64) {
     (failed.into_inner(), answered.into_inner())
 }
 
-/// Waits until `component` has recovered from `faults` faults of a kind; traffic goes on meanwhile, so that a component
-/// which only moves when there is work comes past its point. Gives back how many requests that took.
+/// Waits until `component` has recovered from `faults` faults of a kind; traffic goes on meanwhile,
+/// so that a component which only moves when there is work comes past its point. Gives back how
+/// many requests that took.
 fn recovered(lab: &Lab, agent: &mut Agent, component: &str, kind: &str, faults: u64) -> u64 {
     let mut requests = 0;
     agent.wait_until(&format!("{component} has {kind} and is up again"), |agent| {
@@ -128,7 +133,8 @@ fn survives(point: &str, component: &str, kind: &str, stall_ms: u64) {
         land(&lab, 5);
         requests += 5;
     });
-    // A handler that panics costs its request and nothing else: no other may fail, and there is nothing to restart.
+    // A handler that panics costs its request and nothing else: no other may fail, and there is nothing
+    // to restart.
     let handler = point == "http";
     assert!(failed <= u64::from(handler), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
     assert!(answered > 0);
@@ -189,14 +195,15 @@ fn probes_panic() {
     survives("probes", "probes", "panicked", 0);
 }
 
-/// Services keep their pods while the follower of connection tracking is restarted: it reads everything anew.
+/// Services keep their pods while the follower of connection tracking is restarted: it reads
+/// everything anew.
 #[test]
 fn conntrack_panics() {
     survives("conntrack", "conntrack", "panicked", 0);
 }
 
-/// Connection tracking tells more than its follower has time for: the kernel drops events, everything is read anew, and
-/// services have their pods again.
+/// Connection tracking tells more than its follower has time for: the kernel drops events,
+/// everything is read anew, and services have their pods again.
 #[test]
 fn conntrack_overruns() {
     let Some(lab) = Lab::up() else { return };
@@ -205,7 +212,8 @@ fn conntrack_overruns() {
     let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
     agent.wait_until("everything was read once", |agent| agent.scrape().sum("webb_conntrack_dumps_total", &[]) == 1);
     inject(&agent, "conntrack", 1, 5000);
-    // The follower sleeps from its next turn on. Some hundred bytes for each of many connections, in a socket of 8 MiB.
+    // The follower sleeps from its next turn on. Some hundred bytes for each of many connections, in a
+    // socket of 8 MiB.
     std::thread::sleep(std::time::Duration::from_millis(500));
     lab.run("xwing", "pod flood 45000 45000 10.244.1.21");
     agent.wait_until("events were dropped and everything was read anew", |agent| {
@@ -233,14 +241,15 @@ fn reader_stalls() {
     survives("reader", "reader", "stalled", 4000);
 }
 
-/// The same for an aggregator: scrapes get its last snapshot; what its lane cannot hold meanwhile is skipped and named,
-/// so that its neighbours need not wait.
+/// The same for an aggregator: scrapes get its last snapshot; what its lane cannot hold meanwhile
+/// is skipped and named, so that its neighbours need not wait.
 #[test]
 fn aggregator_stalls() {
     survives("aggregator/flow", "aggregator/flow", "stalled", 4000);
 }
 
-/// Three readers die while a flood runs; the ledger still adds up, and all that was reported is counted or named.
+/// Three readers die while a flood runs; the ledger still adds up, and all that was reported is
+/// counted or named.
 #[test]
 fn reader_is_killed_during_a_flood() {
     let Some(lab) = Lab::up() else { return };
@@ -262,7 +271,8 @@ fn reader_is_killed_during_a_flood() {
             .sum();
         let counted = scrape.sum("webb_traffic_packets_total", &[]);
         stages_add_up(scrape)?;
-        // A record that broke may have been a drop, which `traffic` does not count: then nothing is missing for it.
+        // A record that broke may have been a drop, which `traffic` does not count: then nothing is missing
+        // for it.
         let broke = scrape.sum("webb_reader_poisoned_packets_total", &[]);
         let missing = reported.checked_sub(counted).ok_or("more was counted than was reported")?;
         if missing <= broke {
@@ -275,7 +285,8 @@ fn reader_is_killed_during_a_flood() {
     assert!(named(&scrape, "traffic") <= 3, "{}", scrape.show("webb_reader"));
 }
 
-/// A component that fails again and again takes the agent down with exit code 70, for its keeper to see.
+/// A component that fails again and again takes the agent down with exit code 70, for its keeper to
+/// see.
 #[test]
 fn too_many_restarts() {
     let Some(lab) = Lab::up() else { return };

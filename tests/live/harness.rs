@@ -45,7 +45,8 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Settings under which nothing waits long in the kernel's table, for tests that want to see it empty.
+/// Settings under which nothing waits long in the kernel's table, for tests that want to see it
+/// empty.
 pub(crate) const QUICK: &str = "
 report_interval: 200ms
 connections: { tcp_idle: 2s, closing_idle: 1s, half_open_idle: 1s, other_idle: 1s, sweep_interval: 100ms }
@@ -126,7 +127,8 @@ impl Lab {
         self.command(pod, words).output().unwrap()
     }
 
-    /// A socket for datagrams in a pod, bound to that address; a read that never ends ends with an error.
+    /// A socket for datagrams in a pod, bound to that address; a read that never ends ends with an
+    /// error.
     pub(crate) fn socket(&self, pod: &str, address: &str) -> UdpSocket {
         let socket = inside(&self.namespace(pod), || UdpSocket::bind(address)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -152,8 +154,8 @@ impl Lab {
         }
     }
 
-    /// Waits out what the kernel says by itself when a device comes up (multicast listener reports, within the first
-    /// second), for tests that count every packet of an interface.
+    /// Waits out what the kernel says by itself when a device comes up (multicast listener reports,
+    /// within the first second), for tests that count every packet of an interface.
     pub(crate) fn hush(&self) {
         let all = || DEVICES.map(|device| self.counters(device));
         let mut before = all();
@@ -225,7 +227,8 @@ pub(crate) struct Agent {
 }
 
 impl Agent {
-    /// Starts `webb run` with the lab's manifest, all of [`METRICS`] and `more`, and waits until it is ready.
+    /// Starts `webb run` with the lab's manifest, all of [`METRICS`] and `more`, and waits until it
+    /// is ready.
     pub(crate) fn start(lab: &Lab, more: &[&str]) -> Self {
         Self::start_at(lab, "node", METRICS, more)
     }
@@ -250,7 +253,8 @@ impl Agent {
         Self::start(lab, &["--config", path.to_str().unwrap()])
     }
 
-    /// Starts `webb run` with nothing but `words`, behind the words of `before` (`setpriv ...`); does not wait.
+    /// Starts `webb run` with nothing but `words`, behind the words of `before` (`setpriv ...`);
+    /// does not wait.
     pub(crate) fn spawn(lab: &Lab, before: &str, words: &[&str]) -> Self {
         Self::spawn_at(lab, "node", before, words)
     }
@@ -279,7 +283,8 @@ impl Agent {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Polls until `done`; panics with `what` and the agent's log if it takes too long or the agent ends.
+    /// Polls until `done`; panics with `what` and the agent's log if it takes too long or the agent
+    /// ends.
     pub(crate) fn wait_until(&mut self, what: &str, mut done: impl FnMut(&Self) -> bool) {
         let started = Instant::now();
         while !done(self) {
@@ -291,8 +296,8 @@ impl Agent {
         }
     }
 
-    /// Scrapes until `check` finds nothing wrong, and once more after a while to see that it stays so. `check` says
-    /// what is wrong; that is the panic if it does not go away.
+    /// Scrapes until `check` finds nothing wrong, and once more after a while to see that it stays
+    /// so. `check` says what is wrong; that is the panic if it does not go away.
     pub(crate) fn settles(&mut self, check: impl Fn(&Scrape) -> Result<(), String>) -> Scrape {
         let started = Instant::now();
         loop {
@@ -341,7 +346,8 @@ impl Agent {
         json["components"].as_array()?.iter().find(|one| one["name"] == name).cloned()
     }
 
-    /// The process id, for `/proc` and signals. `lab exec` and `ip netns exec` replace themselves, so it is the agent's.
+    /// The process id, for `/proc` and signals. `lab exec` and `ip netns exec` replace themselves,
+    /// so it is the agent's.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -381,7 +387,8 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// One HTTP request to a port of the loopback device of a namespace; `None` if nobody listens or the answer breaks off.
+/// One HTTP request to a port of the loopback device of a namespace; `None` if nobody listens or
+/// the answer breaks off.
 pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> Option<Answer> {
     ask(namespace, (Ipv4Addr::LOCALHOST, port).into(), method, path)
 }
@@ -400,8 +407,8 @@ pub(crate) fn ask(namespace: &str, to: SocketAddr, method: &str, path: &str) -> 
     Some(Answer { status, body: if chunked { unchunk(body)? } else { body.to_owned() } })
 }
 
-/// A socket belongs to the namespace it was made in, and the name of an interface to the thread's, so a thread goes
-/// there, makes what is asked for, and hands it out.
+/// A socket belongs to the namespace it was made in, and the name of an interface to the thread's,
+/// so a thread goes there, makes what is asked for, and hands it out.
 pub(crate) fn inside<T: Send>(namespace: &str, make: impl FnOnce() -> std::io::Result<T> + Send) -> Option<T> {
     std::thread::scope(|scope| {
         let there = scope.spawn(|| {

@@ -1,4 +1,5 @@
-//! Kernels that can do less than this one: the agent finds out by the kernel's BTF and by loading, and says so.
+//! Kernels that can do less than this one: the agent finds out by the kernel's BTF and by loading,
+//! and says so.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -7,8 +8,9 @@ use std::path::PathBuf;
 use crate::counts::{POINTS, exactly};
 use crate::harness::{Agent, Lab, METRICS};
 
-/// A script that runs its arguments where the kernel's BTF has no `enum skb_drop_reason`, as before Linux 5.17: there
-/// it is another name. Only the script's own mount namespace is concerned, which `ip netns exec` makes.
+/// A script that runs its arguments where the kernel's BTF has no `enum skb_drop_reason`, as before
+/// Linux 5.17: there it is another name. Only the script's own mount namespace is concerned, which
+/// `ip netns exec` makes.
 fn without_drop_reasons(lab: &Lab) -> PathBuf {
     let btf = "/sys/kernel/btf/vmlinux";
     let mut types = fs::read(btf).unwrap();
@@ -23,8 +25,8 @@ fn without_drop_reasons(lab: &Lab) -> PathBuf {
     script
 }
 
-/// Without drop reasons the agent counts flows as ever, has no family that needs drops, and names these in `/readyz`
-/// and in its log; `webb probe` says the same and that webb runs here.
+/// Without drop reasons the agent counts flows as ever, has no family that needs drops, and names
+/// these in `/readyz` and in its log; `webb probe` says the same and that webb runs here.
 #[test]
 fn without_drop_reasons_the_rest_is_counted() {
     let Some(lab) = Lab::up() else { return };

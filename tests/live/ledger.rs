@@ -1,5 +1,6 @@
-//! The ledger under pressure: a ring of 64 KiB and a table of 1,024 entries, while a flood runs. Data may be given up, but
-//! never without a name: at rest, what each hook saw is what it reported, holds, or says that it gave up.
+//! The ledger under pressure: a ring of 64 KiB and a table of 1,024 entries, while a flood runs.
+//! Data may be given up, but never without a name: at rest, what each hook saw is what it reported,
+//! holds, or says that it gave up.
 
 use crate::harness::{Agent, Counters, DEVICES, Lab};
 use crate::scrape::Scrape;
@@ -129,8 +130,9 @@ fn adds_up_when_table_and_ring_are_full() {
     flooded("medium", SMALL_RINGS, &["untracked", "suppressed"]);
 }
 
-/// Connections in plenty: a table for a thousand gives out, and loses nothing. Those that have said all make room for the
-/// next, or else each packet is a record of its own; every packet that passed the interfaces is in the metric.
+/// Connections in plenty: a table for a thousand gives out, and loses nothing. Those that have said
+/// all make room for the next, or else each packet is a record of its own; every packet that passed
+/// the interfaces is in the metric.
 #[test]
 fn a_full_table_loses_nothing() {
     let Some(scrape) = flooded("medium", LARGE_RINGS, &["suppressed"]) else { return };
@@ -144,8 +146,8 @@ fn a_full_table_loses_nothing() {
     assert!(released > 10_000, "the table was never full: {released}\n{}", scrape.show("webb_connection_table"));
 }
 
-/// A record for every packet: the ring is what gives out. Then events are lost, and are counted as such; the packets
-/// and bytes that they would have brought wait in the table for the next record.
+/// A record for every packet: the ring is what gives out. Then events are lost, and are counted as
+/// such; the packets and bytes that they would have brought wait in the table for the next record.
 #[test]
 fn adds_up_when_the_ring_is_full() {
     flooded("none", SMALL_RINGS, &["untracked", "suppressed"]);

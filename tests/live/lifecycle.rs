@@ -1,4 +1,5 @@
-//! Coming and going: interfaces, namespaces, configuration, and the agent itself; each mistake with its own exit code.
+//! Coming and going: interfaces, namespaces, configuration, and the agent itself; each mistake with
+//! its own exit code.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,8 +18,9 @@ fn still_counts(lab: &Lab, agent: &mut Agent) {
     agent.settles(exactly(&[("hubble_tcp_flags_total", &[("flag", "SYN")], before + 10 * POINTS)]));
 }
 
-/// A pod's interface that appears while the agent runs is watched, and gone again is forgotten; the same name can come
-/// back as another interface; a hundred that vanish at once, perhaps while being attached, leave the rest as it was.
+/// A pod's interface that appears while the agent runs is watched, and gone again is forgotten; the
+/// same name can come back as another interface; a hundred that vanish at once, perhaps while being
+/// attached, leave the rest as it was.
 #[test]
 fn interfaces_come_and_go() {
     let Some(lab) = Lab::up() else { return };
@@ -68,7 +70,8 @@ fn a_namespace_is_deleted_under_it() {
     assert_eq!(agent.get("/readyz").unwrap().status, 200);
 }
 
-/// Somebody else has the port: the address is named, and the exit code says that it is a matter of configuration.
+/// Somebody else has the port: the address is named, and the exit code says that it is a matter of
+/// configuration.
 #[test]
 fn a_port_in_use() {
     let Some(lab) = Lab::up() else { return };
@@ -125,8 +128,8 @@ fn a_bad_object_in_the_manifest() {
     assert!(agent.log().contains("stray") && agent.log().contains("manifest.yaml"), "{}", agent.log());
 }
 
-/// SIGHUP reads configuration and manifest again: a pod's new name shows in what follows, counters go on, and a reload
-/// that goes wrong leaves everything as it was.
+/// SIGHUP reads configuration and manifest again: a pod's new name shows in what follows, counters
+/// go on, and a reload that goes wrong leaves everything as it was.
 #[test]
 fn reload() {
     let Some(lab) = Lab::up() else { return };
@@ -164,8 +167,8 @@ fn reload() {
     still_counts(&lab, &mut agent);
 }
 
-/// While the last counters linger the process turns over and says so: a kubelet that asks must not kill it, however
-/// long that takes.
+/// While the last counters linger the process turns over and says so: a kubelet that asks must not
+/// kill it, however long that takes.
 #[test]
 fn it_is_well_while_it_lingers() {
     let Some(lab) = Lab::up() else { return };
@@ -185,8 +188,8 @@ fn it_is_well_while_it_lingers() {
     assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
 }
 
-/// How many programs of the agent are on an interface of the node, in and out: in the TCX chains, or as filters where the
-/// kernel has none.
+/// How many programs of the agent are on an interface of the node, in and out: in the TCX chains,
+/// or as filters where the kernel has none.
 fn programs(lab: &Lab, device: &str) -> [usize; 2] {
     [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")].map(|(direction, name)| {
         let chain = inside(&lab.namespace("node"), || {

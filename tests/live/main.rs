@@ -1,8 +1,8 @@
-//! The agent against real packets, in network namespaces: a lab of its own for each test (`lab/lab`), so tests run
-//! beside each other and leave nothing behind.
+//! The agent against real packets, in network namespaces: a lab of its own for each test
+//! (`lab/lab`), so tests run beside each other and leave nothing behind.
 //!
-//! They need root (or the capabilities of [`harness::NEEDED`]). Without, each test says so and passes; with `CI=true`
-//! it fails instead, so that a green CI never means that they did not run.
+//! They need root (or the capabilities of [`harness::NEEDED`]). Without, each test says so and
+//! passes; with `CI=true` it fails instead, so that a green CI never means that they did not run.
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use crate::harness::Lab;
 
-/// The manifest names the addresses that the lab's script sets up; if they drift apart, every name in a test is wrong.
+/// The manifest names the addresses that the lab's script sets up; if they drift apart, every name
+/// in a test is wrong.
 #[test]
 fn the_manifest_has_the_labs_addresses() {
     let output =
@@ -10,7 +11,8 @@ fn the_manifest_has_the_labs_addresses() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// The story of the lab: the empire lands, the alliance does not, both may ping; and its namespaces go when it goes.
+/// The story of the lab: the empire lands, the alliance does not, both may ping; and its namespaces
+/// go when it goes.
 #[test]
 fn the_lab_does_what_its_policy_says() {
     let Some(lab) = Lab::up() else { return };

@@ -1,4 +1,5 @@
-//! Metrics that change while the agent runs: the dynamic file as a ConfigMap mounts it, and pods that are deleted.
+//! Metrics that change while the agent runs: the dynamic file as a ConfigMap mounts it, and pods
+//! that are deleted.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,7 +14,8 @@ const SYNS: &str = "hubble_tcp_flags_total";
 const PORTS: &str = "hubble_port_distribution_total";
 const RELOADS: &str = "webb_metrics_config_reloads_total";
 
-/// Exchanges the content as the kubelet does for a ConfigMap: `..data` is a link to a directory of that version.
+/// Exchanges the content as the kubelet does for a ConfigMap: `..data` is a link to a directory of
+/// that version.
 fn mount(directory: &Path, version: u32, text: &str) {
     let data = directory.join(format!("..{version}"));
     fs::create_dir(&data).unwrap();
@@ -37,8 +39,9 @@ fn reloads(result: &'static str, count: u64) -> impl Fn(&Agent) -> bool {
     move |agent| agent.scrape().sum(RELOADS, &[("outcome", result)]) == count
 }
 
-/// A metric that is added counts from then on, one that stays has lost nothing, a file with a mistake changes nothing
-/// and is named with its line, and all of it within ten seconds or at once by SIGHUP.
+/// A metric that is added counts from then on, one that stays has lost nothing, a file with a
+/// mistake changes nothing and is named with its line, and all of it within ten seconds or at once
+/// by SIGHUP.
 #[test]
 fn the_dynamic_file_is_followed() {
     let Some(lab) = Lab::up() else { return };
@@ -65,7 +68,8 @@ fn the_dynamic_file_is_followed() {
     mount(&directory, 4, "metrics:\n- name: tcp\n  includeFilters: [{destination_port: [\"80\"]}]\n");
     agent.wait_until("the mended file is taken without a signal", reloads("applied", 2));
     land(5);
-    // What goes to port 80 is one SYN at each point; the answers come from it. A metric that went took its series along.
+    // What goes to port 80 is one SYN at each point; the answers come from it. A metric that went took
+    // its series along.
     agent.settles(exactly(&[
         (SYNS, &[("flag", "SYN")], 25 * POINTS),
         (SYNS, &[("flag", "SYN-ACK")], 20 * POINTS),
@@ -73,7 +77,8 @@ fn the_dynamic_file_is_followed() {
     ]));
 }
 
-/// The series of a deleted pod stay for a minute, for a last scrape, and then go; those of others stay.
+/// The series of a deleted pod stay for a minute, for a last scrape, and then go; those of others
+/// stay.
 #[test]
 fn series_of_a_deleted_pod_go_after_a_minute() {
     let Some(lab) = Lab::up() else { return };

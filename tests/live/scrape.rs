@@ -92,7 +92,8 @@ fn sample(line: &str) -> Option<(String, Sample)> {
     Some((name.to_owned(), Sample { labels, value }))
 }
 
-/// The other tests believe what this parser says: escapes, spaces in values and Go's exponents must survive it.
+/// The other tests believe what this parser says: escapes, spaces in values and Go's exponents must
+/// survive it.
 #[test]
 fn reads_what_the_format_allows() {
     let scrape = Scrape::parse(concat!(

@@ -1,8 +1,10 @@
-//! Services across two nodes, each with its agent: who answers for an address, and who is behind a node's.
+//! Services across two nodes, each with its agent: who answers for an address, and who is behind a
+//! node's.
 //!
-//! A request is 4 reports in the client's direction and 3 in the server's at each point where it is observed (see
-//! [`crate::counts`]). A client and a server on different nodes have one point each: the client's node sees the
-//! Service's address, since it is translated behind the client's interface, and the server's node sees the pod's.
+//! A request is 4 reports in the client's direction and 3 in the server's at each point where it is
+//! observed (see [`crate::counts`]). A client and a server on different nodes have one point each:
+//! the client's node sees the Service's address, since it is translated behind the client's
+//! interface, and the server's node sees the pod's.
 
 use crate::harness::{Agent, DEATHSTAR_A, DEATHSTAR_C, Lab, TIEFIGHTER};
 use crate::scrape::Scrape;
@@ -66,9 +68,9 @@ fn lookups(scrape: &Scrape, result: &str) -> u64 {
     scrape.sum("webb_conntrack_lookups_total", &[("outcome", result)])
 }
 
-/// `requests` from the client to the server, seen at `points` with these names, and nothing of TCP beside that. What
-/// went on without its translation, because this machine had no time for the thread that hears of it, is counted, and
-/// is the only thing that may be missing.
+/// `requests` from the client to the server, seen at `points` with these names, and nothing of TCP
+/// beside that. What went on without its translation, because this machine had no time for the
+/// thread that hears of it, is counted, and is the only thing that may be missing.
 fn seen(agent: &mut Agent, client: End<'_>, server: End<'_>, requests: u64) {
     let wanted = requests * (FROM_CLIENT + FROM_SERVER);
     agent.settles(|scrape| {
@@ -84,9 +86,10 @@ fn seen(agent: &mut Agent, client: End<'_>, server: End<'_>, requests: u64) {
     });
 }
 
-/// The heart of it: a request from a pod to the Service's address that a pod on the other node answers. Both agents
-/// name both ends with namespace, pod and workload, there and back; the client's names the service too, the server's
-/// does not, because a backend's address is no service's (hubble-contract §5.5).
+/// The heart of it: a request from a pod to the Service's address that a pod on the other node
+/// answers. Both agents name both ends with namespace, pod and workload, there and back; the
+/// client's names the service too, the server's does not, because a backend's address is no
+/// service's (hubble-contract §5.5).
 #[test]
 fn a_service_answered_on_the_other_node() {
     let Some(lab) = Lab::up() else { return };
@@ -111,8 +114,9 @@ fn a_service_answered_on_the_other_node() {
     assert_eq!(scrape.sum("webb_conntrack_malformed_total", &[]), 0);
 }
 
-/// A node's own port, where the client's address is masqueraded: on that node both sides of the connection know the
-/// other's pod, though the server's packets bear the node's address. IPv4 and IPv6.
+/// A node's own port, where the client's address is masqueraded: on that node both sides of the
+/// connection know the other's pod, though the server's packets bear the node's address. IPv4 and
+/// IPv6.
 #[test]
 fn a_node_port_with_masquerade() {
     let Some(lab) = Lab::up() else { return };
@@ -136,8 +140,9 @@ fn a_node_port_with_masquerade() {
     assert_eq!(near.scrape().sum(FLOWS, &[("source_ip", "172.18.0.2"), ("source", TIEFIGHTER)]), 0);
 }
 
-/// The other node's port: it translates, and so its agent alone knows whom. The client's agent names the service, and
-/// the node for want of the pod; the server's agent gets the masqueraded client back.
+/// The other node's port: it translates, and so its agent alone knows whom. The client's agent
+/// names the service, and the node for want of the pod; the server's agent gets the masqueraded
+/// client back.
 #[test]
 fn a_node_port_of_the_other_node() {
     let Some(lab) = Lab::up() else { return };
@@ -156,7 +161,8 @@ fn a_node_port_of_the_other_node() {
     });
 }
 
-/// A replica that asks its own Service and is chosen itself: the packet comes back to it with the node's address.
+/// A replica that asks its own Service and is chosen itself: the packet comes back to it with the
+/// node's address.
 #[test]
 fn a_pod_that_meets_itself() {
     let Some(lab) = Lab::up() else { return };
@@ -172,8 +178,8 @@ fn a_pod_that_meets_itself() {
     });
 }
 
-/// Connections that were there before the agent are in the first dump; without connection tracking the service still
-/// has its name, and `/readyz` says what is missing.
+/// Connections that were there before the agent are in the first dump; without connection tracking
+/// the service still has its name, and `/readyz` says what is missing.
 #[test]
 fn what_was_there_before_and_what_is_without() {
     let Some(lab) = Lab::up() else { return };

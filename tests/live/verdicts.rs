@@ -1,4 +1,5 @@
-//! Policy verdicts for known traffic: what is allowed, what is dropped, and what passes though policies forbid it.
+//! Policy verdicts for known traffic: what is allowed, what is dropped, and what passes though
+//! policies forbid it.
 
 use etherparse::PacketBuilder;
 
@@ -29,9 +30,9 @@ fn manifest_with(lab: &Lab, policy: &str) -> String {
     lab.file("manifest.yaml", &manifest).to_str().unwrap().to_owned()
 }
 
-/// Each connection is judged once on its way out of its pod and once on its way into the other: `all` where nothing
-/// isolates the pod, `l3-l4` by the policy's rule, and none where the packet is dropped. What is dropped counts once in
-/// `drop`, and each SYN as often as without verdicts.
+/// Each connection is judged once on its way out of its pod and once on its way into the other:
+/// `all` where nothing isolates the pod, `l3-l4` by the policy's rule, and none where the packet is
+/// dropped. What is dropped counts once in `drop`, and each SYN as often as without verdicts.
 #[test]
 fn allowed_and_denied() {
     let Some(lab) = Lab::up() else { return };
@@ -57,8 +58,8 @@ fn allowed_and_denied() {
     ]));
 }
 
-/// Nobody enforces the policy: what it forbids passes, and that is told. The same through the Service, from the other
-/// node: policies speak of pods, whatever address the packet bears.
+/// Nobody enforces the policy: what it forbids passes, and that is told. The same through the
+/// Service, from the other node: policies speak of pods, whatever address the packet bears.
 #[test]
 fn nobody_enforces() {
     let Some(lab) = Lab::up() else { return };
@@ -83,8 +84,8 @@ fn nobody_enforces() {
     ]));
 }
 
-/// Policies of the sender: a connection that leaves its pod has not passed yet. An answer says that it has (audit), a
-/// drop that it has not (dropped), and a rule that allows it needs neither.
+/// Policies of the sender: a connection that leaves its pod has not passed yet. An answer says that
+/// it has (audit), a drop that it has not (dropped), and a rule that allows it needs neither.
 #[test]
 fn out_of_an_isolated_pod() {
     let Some(lab) = Lab::up() else { return };
@@ -125,8 +126,9 @@ spec:
     ]));
 }
 
-/// A server's datagram to a client that asked before the agent was there opens nothing, whatever policies say of servers
-/// that call clients: connection tracking knows the conversation. What really is opened is judged.
+/// A server's datagram to a client that asked before the agent was there opens nothing, whatever
+/// policies say of servers that call clients: connection tracking knows the conversation. What
+/// really is opened is judged.
 #[test]
 fn an_older_conversation() {
     let Some(lab) = Lab::up() else { return };
@@ -186,8 +188,8 @@ fn a_pod_that_is_not_listed() {
     assert!(scrape.sum("hubble_flows_processed_total", &[("source", "reserved:unknown")]) > 0);
 }
 
-/// A receiver that drops all by itself: no drop is seen, and no answer. What policies forbid has arrived at its interface,
-/// which is not known to be an audit; an answer makes it one.
+/// A receiver that drops all by itself: no drop is seen, and no answer. What policies forbid has
+/// arrived at its interface, which is not known to be an audit; an answer makes it one.
 #[test]
 fn a_silent_receiver() {
     let Some(lab) = Lab::up() else { return };
@@ -211,8 +213,9 @@ fn a_silent_receiver() {
     ]));
 }
 
-/// Replies out of the window, as after a long stall, which connection tracking calls invalid: policies that keep the
-/// server from opening connections say nothing of them, so their drops are no denials.
+/// Replies out of the window, as after a long stall, which connection tracking calls invalid:
+/// policies that keep the server from opening connections say nothing of them, so their drops are
+/// no denials.
 #[test]
 fn an_invalid_reply() {
     let Some(lab) = Lab::up() else { return };
@@ -239,8 +242,8 @@ spec:
     for (byte, digits) in gateway.iter_mut().zip(device.trim().split(':')) {
         *byte = u8::from_str_radix(digits, 16).unwrap();
     }
-    // Wherever the connection's own numbers begin, half of these are beyond them, which is invalid; numbers that have been
-    // before are let pass.
+    // Wherever the connection's own numbers begin, half of these are beyond them, which is invalid;
+    // numbers that have been before are let pass.
     for number in [0, 1 << 30, 2 << 30, 3 << 30] {
         let late = PacketBuilder::ethernet2(packets::MAC_A, gateway)
             .ipv4([10, 244, 1, 11], [10, 244, 1, 21], 64)
@@ -261,8 +264,8 @@ spec:
     });
 }
 
-/// A connection that is dropped on its way out is denied and nothing else, whether it is sent to a pod or to a Service:
-/// its packet and its drop come over two rings.
+/// A connection that is dropped on its way out is denied and nothing else, whether it is sent to a
+/// pod or to a Service: its packet and its drop come over two rings.
 #[test]
 fn denied_on_the_way_out() {
     let Some(lab) = Lab::up() else { return };

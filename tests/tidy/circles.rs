@@ -1,8 +1,8 @@
-//! No circle between the files of a room, which is a crate or a module of `src`: what each file imports, followed through re-exports to the file that
-//! defines it.
+//! No circle between the files of a room, which is a crate or a module of `src`: what each file
+//! imports, followed through re-exports to the file that defines it.
 //!
-//! A re-export (`pub use`) is no import unless the file uses the name itself: a `mod.rs` may show what its children
-//! define and be used by them. What stands behind `#[cfg(test)]` is left out.
+//! A re-export (`pub use`) is no import unless the file uses the name itself: a `mod.rs` may show
+//! what its children define and be used by them. What stands behind `#[cfg(test)]` is left out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -331,7 +331,8 @@ fn circles_are_found() {
     let parent = "pub use b::{B, X as Y}; pub(crate) use c::C;";
     assert_eq!(found(parent, &[("a/b.rs", "use super::C;"), ("a/c.rs", "use crate::a::{B, other};")]), 2);
     assert_eq!(found(parent, &[("a/b.rs", "use super::C;"), ("a/c.rs", "use super::Y;")]), 2);
-    // One direction; a re-export alone; tests; comments; another room; a crate with the name of a module.
+    // One direction; a re-export alone; tests; comments; another room; a crate with the name of a
+    // module.
     assert_eq!(found("", &[forth, ("a/c.rs", "use super::d::D;"), ("a/d.rs", "")]), 0);
     assert_eq!(found(parent, &[("a/b.rs", "use super::A;")]), 0);
     assert_eq!(found("", &[forth, ("a/c.rs", "#[cfg(test)]\nmod tests { use super::super::b; }")]), 0);

@@ -1,4 +1,5 @@
-//! The README's table of kernels and `scripts/kernels` name the same ones, and expect the same of each.
+//! The README's table of kernels and `scripts/kernels` name the same ones, and expect the same of
+//! each.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +11,8 @@ fn expectations(script: &str) -> BTreeMap<&str, &str> {
     pairs.filter_map(|pair| pair.strip_prefix('[')?.split_once("]=")).collect()
 }
 
-/// The rows of the README's table: its first cell, and those of how it is attached to and where it was tried.
+/// The rows of the README's table: its first cell, and those of how it is attached to and where it
+/// was tried.
 fn rows(readme: &str) -> Vec<[&str; 3]> {
     let table = readme.lines().skip_while(|line| !line.starts_with("| Linux | found in |")).skip(2);
     table.take_while(|line| line.starts_with('|')).filter_map(cells).collect()

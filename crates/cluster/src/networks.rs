@@ -1,5 +1,5 @@
-//! The networks that pods have their addresses from: those of the nodes' `podCIDRs`, and the blocks around addresses
-//! that pods have, for network plugins that give them out by themselves.
+//! The networks that pods have their addresses from: those of the nodes' `podCIDRs`, and the blocks
+//! around addresses that pods have, for network plugins that give them out by themselves.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -8,8 +8,9 @@ use ipnet::IpNet;
 use webb_flow::Address;
 use webb_flow::hash::RandomState;
 
-/// The block around a pod's address that is taken to be pods': Calico's size, 64 addresses. Where pods share their
-/// networks with machines, as in some clouds, no block is taken that a node has an address in.
+/// The block around a pod's address that is taken to be pods': Calico's size, 64 addresses. Where
+/// pods share their networks with machines, as in some clouds, no block is taken that a node has an
+/// address in.
 const BLOCK_V4: u8 = 26;
 const BLOCK_V6: u8 = 122;
 
@@ -72,7 +73,8 @@ fn block(address: Address) -> IpNet {
     IpNet::new(ip, length).unwrap_or_else(|_| IpNet::from(ip)).trunc()
 }
 
-/// The addresses in a node's network that its own tunnel and bridge have by convention: the first two.
+/// The addresses in a node's network that its own tunnel and bridge have by convention: the first
+/// two.
 pub(super) fn first_addresses(network: &IpNet) -> Vec<IpAddr> {
     match network {
         IpNet::V4(v4) => v4.hosts().next().into_iter().chain([v4.network()]).map(IpAddr::V4).collect(),

@@ -1,7 +1,8 @@
 //! Kubernetes objects, stripped to what is used.
 //!
-//! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it is checked and cut
-//! down here, once, before anything is stored; the rest of the crate never sees the API's own shapes.
+//! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it
+//! is checked and cut down here, once, before anything is stored; the rest of the crate never sees
+//! the API's own shapes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -162,7 +163,8 @@ impl Node {
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Where it listens: cluster addresses, external ones and those of load balancers. None if headless.
+    /// Where it listens: cluster addresses, external ones and those of load balancers. None if
+    /// headless.
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
@@ -233,7 +235,8 @@ pub struct Checked {
 }
 
 impl Object {
-    /// Checks an object. A part that cannot be read is passed over; an error means that nothing of it can be used.
+    /// Checks an object. A part that cannot be read is passed over; an error means that nothing of
+    /// it can be used.
     pub fn check(raw: Raw) -> Result<Checked, Invalid> {
         Self::check_rest(raw, PassedOver::default())
     }
@@ -268,8 +271,8 @@ impl Object {
         Ok(Checked { object, passed_over: odd })
     }
 
-    /// What stands for an object of which only kind and name could be read: a policy of which nothing is known may do
-    /// anything. None for kinds that are simply missed.
+    /// What stands for an object of which only kind and name could be read: a policy of which
+    /// nothing is known may do anything. None for kinds that are simply missed.
     pub fn unreadable(kind: Kind, key: &ObjectKey) -> Option<Self> {
         let tiered = |kind| Self::Tiered(key.clone(), Arc::new(policy::unreadable_tiered(kind, key)));
         match kind {
@@ -286,7 +289,8 @@ impl Object {
 }
 
 impl Kind {
-    /// The key of an object of this kind; no namespace means `default` where the kind has namespaces.
+    /// The key of an object of this kind; no namespace means `default` where the kind has
+    /// namespaces.
     pub fn key(self, namespace: Option<String>, name: String) -> ObjectKey {
         match self {
             Self::Namespace

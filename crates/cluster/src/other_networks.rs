@@ -1,7 +1,8 @@
 //! The addresses of a pod in networks beside the cluster's own.
 //!
-//! Multus, and what speaks like it, writes into an annotation which interfaces a pod has and which addresses they were
-//! given: a list in JSON, the first of it the cluster's network. NetworkPolicies do not speak of the others.
+//! Multus, and what speaks like it, writes into an annotation which interfaces a pod has and which
+//! addresses they were given: a list in JSON, the first of it the cluster's network.
+//! NetworkPolicies do not speak of the others.
 
 use std::net::IpAddr;
 
@@ -20,8 +21,9 @@ struct Status {
 /// Networks that are read of one pod, and addresses of each: no pod has as many.
 const MOST: usize = 64;
 
-/// The addresses in the annotation that are not `own`, those of the cluster's network. What cannot be read is passed
-/// over and told in `odd`: the annotation is free text to the API server, and no reason to do without the pod.
+/// The addresses in the annotation that are not `own`, those of the cluster's network. What cannot
+/// be read is passed over and told in `odd`: the annotation is free text to the API server, and no
+/// reason to do without the pod.
 pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut PassedOver) -> Vec<IpAddr> {
     let networks: Vec<Status> = match serde_json::from_str(annotation) {
         Ok(networks) => networks,
@@ -50,7 +52,8 @@ pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut PassedOver) 
 mod tests {
     use super::*;
 
-    /// As Multus writes it: the cluster's own address is listed too, and is not one of another network.
+    /// As Multus writes it: the cluster's own address is listed too, and is not one of another
+    /// network.
     #[test]
     fn multus() {
         let own: IpAddr = "10.244.1.11".parse().unwrap();
@@ -67,7 +70,8 @@ mod tests {
         assert_eq!(odd.count(), 0);
     }
 
-    /// What is unreadable costs itself alone and is told, and a text without end is not read to its end.
+    /// What is unreadable costs itself alone and is told, and a text without end is not read to its
+    /// end.
     #[test]
     fn unreadable_parts_are_passed_over() {
         for (text, good, bad) in [("not JSON", 0, 1), ("", 0, 1), (r#"[{"ips": ["here", "192.168.5.1"]}]"#, 1, 1)] {

@@ -36,7 +36,8 @@ impl PassedOver {
         self.described.len() + self.further
     }
 
-    /// The items of a list, if it is there, with their places. One that is `null` is noted, if it was not taken out before.
+    /// The items of a list, if it is there, with their places. One that is `null` is noted, if it
+    /// was not taken out before.
     pub(super) fn items<'a, T>(&mut self, path: &str, list: Option<&'a [Option<T>]>) -> Vec<(String, &'a T)> {
         let list = list.unwrap_or_default();
         let mut items = Vec::with_capacity(list.len());

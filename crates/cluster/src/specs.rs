@@ -32,7 +32,8 @@ pub(super) type Told = (Owner, Vec<(Address, Rank, EndpointId)>);
 /// What stands after a node's name in the owner of its addresses in its own pods' network.
 pub(super) const OVERLAY: &str = " (overlay)";
 
-/// The nodes as policies look at them, by name; `told` has all addresses that are known to be theirs.
+/// The nodes as policies look at them, by name; `told` has all addresses that are known to be
+/// theirs.
 pub(super) fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
     let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
     for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {

@@ -1,8 +1,8 @@
 //! Kubernetes' objects as far as webb reads them, field by field under the API's own names.
 //!
-//! The full types would make the reading of a pod several times as large, in code and in memory, for fields that are
-//! thrown away at once; and an object may be wrong in a field that is not read without harm. What does not
-//! fit these types is passed over by `partly`.
+//! The full types would make the reading of a pod several times as large, in code and in memory,
+//! for fields that are thrown away at once; and an object may be wrong in a field that is not read
+//! without harm. What does not fit these types is passed over by `partly`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +17,8 @@ fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) ->
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// A list. An item may be `null`, which is nothing in Kubernetes' lists: it is passed over, and its neighbours keep their
-/// places in messages.
+/// A list. An item may be `null`, which is nothing in Kubernetes' lists: it is passed over, and its
+/// neighbours keep their places in messages.
 pub type List<T> = Option<Vec<Option<T>>>;
 
 /// `metadata`.

@@ -1,7 +1,7 @@
 //! Which workload runs a pod: the hubble-contract §5.8.
 //!
-//! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet and the `CronJob`
-//! behind a Job are recognised by how Kubernetes names them.
+//! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet
+//! and the `CronJob` behind a Job are recognised by how Kubernetes names them.
 
 use webb_index::Workload;
 

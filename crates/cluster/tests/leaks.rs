@@ -1,4 +1,5 @@
-//! Nothing is left behind by watches that broke, however often. Alone in its process, whose descriptors are counted.
+//! Nothing is left behind by watches that broke, however often. Alone in its process, whose
+//! descriptors are counted.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +21,8 @@ fn descriptors() -> usize {
     std::fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Connections that break, requests that are refused and clients that are made anew leave no descriptor open.
+/// Connections that break, requests that are refused and clients that are made anew leave no
+/// descriptor open.
 #[test]
 fn nothing_leaks() {
     let api = Api::start();

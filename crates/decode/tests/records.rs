@@ -166,7 +166,8 @@ fn not_ip() {
     assert_eq!(flow.bytes, 1_234);
 }
 
-/// A drop is named `POLICY_DENIED` exactly where the kernel's reason is an enforcer's and a policy forbids the flow.
+/// A drop is named `POLICY_DENIED` exactly where the kernel's reason is an enforcer's and a policy
+/// forbids the flow.
 #[test]
 fn drops() {
     let told = |record: &Record| {
@@ -184,8 +185,8 @@ fn drops() {
     assert_eq!(told(&drop_of("8.8.8.8", REMOTE, 77)), is("DROP_REASON_UNKNOWN", Direction::Unknown));
 }
 
-/// Policies forbid connections: a packet that is not the first of one, and answers what they allow, was dropped for
-/// something else. What the packet does not tell waits for connection tracking.
+/// Policies forbid connections: a packet that is not the first of one, and answers what they allow,
+/// was dropped for something else. What the packet does not tell waits for connection tracking.
 #[test]
 fn replies_are_not_denied() {
     let told = |protocol: u8, change: fn(&mut Record)| {
@@ -311,8 +312,8 @@ fn nothing_known_is_the_world() {
     assert_eq!((flow.source, flow.destination), (EndpointId::WORLD, EndpointId::WORLD));
 }
 
-/// At a pod's own interface an address without an owner is that pod's; a known owner stays, multicast
-/// has none, and at other interfaces, and at the far end, nothing changes.
+/// At a pod's own interface an address without an owner is that pod's; a known owner stays,
+/// multicast has none, and at other interfaces, and at the far end, nothing changes.
 #[test]
 fn interfaces_name_their_pods() {
     let mut draft = Draft::default();

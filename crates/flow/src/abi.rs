@@ -1,8 +1,9 @@
 //! The Rust side of `bpf/include/abi.h`: the only structs shared with the eBPF programs.
 //!
-//! Each is plain bytes in host order, so a ring slice or a map value is viewed in place by `zerocopy`, without a copy
-//! and without `unsafe`. Sizes and offsets are asserted at compile time here and in the header, and
-//! `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of the built object, so the two cannot drift.
+//! Each is plain bytes in host order, so a ring slice or a map value is viewed in place by
+//! `zerocopy`, without a copy and without `unsafe`. Sizes and offsets are asserted at compile time
+//! here and in the header, and `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of
+//! the built object, so the two cannot drift.
 
 use std::mem::{offset_of, size_of};
 
@@ -14,7 +15,8 @@ pub const VERSION: u8 = 3;
 /// Rows of the totals map; `enum webb_hook`.
 pub const HOOKS: usize = 5;
 
-/// Reasons of `enum webb_unparsed`, in order, as label values of `webb_unparsed_packets_total{why}`.
+/// Reasons of `enum webb_unparsed`, in order, as label values of
+/// `webb_unparsed_packets_total{why}`.
 pub const UNPARSED: [&str; 8] = [
     "truncated_l2",
     "truncated_l3",
@@ -195,7 +197,8 @@ pub struct Port {
     pub flags: u32,
     /// The index of its bridge.
     pub bridge: u32,
-    /// The MAC address of the pod's own interface, the first wire byte lowest; 0 if it is not known.
+    /// The MAC address of the pod's own interface, the first wire byte lowest; 0 if it is not
+    /// known.
     pub own: u64,
     /// That from which the pod sent last; 0 for none.
     pub last: u64,

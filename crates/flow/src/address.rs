@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Address(pub [u8; 16]);
 
-/// As one number: hashing a list of bytes costs several times as much, and every flow has two addresses.
+/// As one number: hashing a list of bytes costs several times as much, and every flow has two
+/// addresses.
 impl Hash for Address {
     #[inline]
     fn hash<H: Hasher>(&self, to: &mut H) {
@@ -34,7 +35,8 @@ impl Address {
         Ipv6Addr::from(self.0).to_canonical()
     }
 
-    /// False for addresses that a pod may use and no pod is known by: of a link alone, of the loopback, or none at all.
+    /// False for addresses that a pod may use and no pod is known by: of a link alone, of the
+    /// loopback, or none at all.
     pub fn may_be_a_pods(self) -> bool {
         match self.ip() {
             IpAddr::V4(v4) => {

@@ -1,4 +1,5 @@
-//! `CLOCK_MONOTONIC`, the clock that the kernel stamps records with. Tests set one by hand instead of waiting.
+//! `CLOCK_MONOTONIC`, the clock that the kernel stamps records with. Tests set one by hand instead
+//! of waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -1,7 +1,9 @@
-//! Optional parts of a flow: layer 7, names, node, raw numbers. Few flows carry them and few metrics read them.
+//! Optional parts of a flow: layer 7, names, node, raw numbers. Few flows carry them and few
+//! metrics read them.
 //!
-//! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives beside the flows of a
-//! batch ([`crate::Flow::extra`] is the index), so that a [`Flow`](super::Flow) stays small and the event path stays flat.
+//! A kernel record has none of it; flows that are replayed, and layer-7 parsers, do. It lives
+//! beside the flows of a batch ([`crate::Flow::extra`] is the index), so that a
+//! [`Flow`](super::Flow) stays small and the event path stays flat.
 
 use super::address::Address;
 use crate::sym::Sym;
@@ -21,7 +23,8 @@ impl Default for ExtraId {
     }
 }
 
-/// `flow.Flow` beyond what [`Flow`](super::Flow) holds. Names are those of hubble-contract, appendix B.
+/// `flow.Flow` beyond what [`Flow`](super::Flow) holds. Names are those of hubble-contract,
+/// appendix B.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract, appendix B)")]
 pub struct Extra {
@@ -39,7 +42,8 @@ pub struct Extra {
     /// Which addresses are written as IPv6 though they are IPv4's (`::ffff:10.0.0.1`).
     pub mapped: Mapped,
     pub encrypted: bool,
-    /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset version.
+    /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset
+    /// version.
     pub has_ip: bool,
     /// False where the flow has no layer 4 message at all, not even an empty one.
     pub has_l4: bool,
@@ -60,7 +64,8 @@ pub struct Extra {
     pub l7: Option<L7>,
 }
 
-/// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell; Hubble's text can.
+/// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell;
+/// Hubble's text can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Mapped {

@@ -1,8 +1,10 @@
-//! Hashing that cannot be foreseen from outside: the hasher of every table that pods or remote hosts can feed.
+//! Hashing that cannot be foreseen from outside: the hasher of every table that pods or remote
+//! hosts can feed.
 //!
-//! Addresses, ports and names are chosen by others. A table whose hash they could work out would be filled with keys
-//! of one place, and each look into it would cost as many steps as there are such keys. foldhash is fast, but seeds
-//! itself with addresses and the time; here its seeds come from the kernel's random numbers.
+//! Addresses, ports and names are chosen by others. A table whose hash they could work out would be
+//! filled with keys of one place, and each look into it would cost as many steps as there are such
+//! keys. foldhash is fast, but seeds itself with addresses and the time; here its seeds come from
+//! the kernel's random numbers.
 
 use std::hash::BuildHasher;
 use std::sync::LazyLock;
@@ -30,7 +32,8 @@ impl BuildHasher for RandomState {
     }
 }
 
-/// A random number, another each time. The standard library's hasher is a keyed one, and its keys are the kernel's.
+/// A random number, another each time. The standard library's hasher is a keyed one, and its keys
+/// are the kernel's.
 pub fn seed() -> u64 {
     std::hash::RandomState::new().hash_one(0)
 }

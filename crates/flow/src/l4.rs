@@ -52,7 +52,8 @@ impl L4 {
     }
 }
 
-/// The TCP flags of one packet, and whether they are known at all (`flow.l4.TCP.flags` may be absent).
+/// The TCP flags of one packet, and whether they are known at all (`flow.l4.TCP.flags` may be
+/// absent).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct TcpFlags(u16);
 

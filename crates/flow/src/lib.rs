@@ -1,8 +1,8 @@
 //! The [`Flow`]: one observation in Hubble's terms, small and plain enough to travel in batches.
 //!
-//! A flow is made by `decode` from a kernel record, named by `index`, and read by every metric. It holds numbers and
-//! ids only: names live in the index (crate `webb-index`) that travels with the batch. Enum values and their texts follow
-//! Hubble's `flow.proto` (hubble-contract, appendix A).
+//! A flow is made by `decode` from a kernel record, named by `index`, and read by every metric. It
+//! holds numbers and ids only: names live in the index (crate `webb-index`) that travels with the
+//! batch. Enum values and their texts follow Hubble's `flow.proto` (hubble-contract, appendix A).
 
 pub mod abi;
 mod address;
@@ -27,8 +27,8 @@ pub use ruling::Ruling;
 pub use service::{ServiceEnd, ServiceId};
 pub use verdict::{Direction, Event, Point, Reply, Verdict};
 
-/// Row of an endpoint in the batch's index, tagged with its [`Sort`] so that callers can test the sort without a lookup.
-/// `NONE` for frames that are not IP.
+/// Row of an endpoint in the batch's index, tagged with its [`Sort`] so that callers can test the
+/// sort without a lookup. `NONE` for frames that are not IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct EndpointId(pub u32);
 
@@ -78,11 +78,12 @@ impl EndpointId {
     pub const WORLD: Self = Self(1);
     /// Rows that there can be. With the sort before it an id has 30 bits.
     pub const ROWS: u32 = 1 << 27;
-    /// Set in the ids of sorts that may hide another endpoint: the address of a service, a node that pods are masqueraded
-    /// behind, a pod that is not known yet.
+    /// Set in the ids of sorts that may hide another endpoint: the address of a service, a node
+    /// that pods are masqueraded behind, a pod that is not known yet.
     const FRONT: u32 = (Sort::Service as u32) << 27;
 
-    /// The id of the endpoint in `row`, of this sort. A row alone is the id of an endpoint outside of the cluster.
+    /// The id of the endpoint in `row`, of this sort. A row alone is the id of an endpoint outside
+    /// of the cluster.
     pub fn new(sort: Sort, row: u32) -> Self {
         let sort = match sort {
             Sort::Unknown | Sort::World => 0,
@@ -111,7 +112,8 @@ impl EndpointId {
         }
     }
 
-    /// True if at least one of the two may be a NAT front. One comparison, since it runs for every flow.
+    /// True if at least one of the two may be a NAT front. One comparison, since it runs for every
+    /// flow.
     #[inline]
     pub fn any_front(self, other: Self) -> bool {
         (self.0 | other.0) & Self::FRONT != 0
@@ -121,7 +123,8 @@ impl EndpointId {
 /// One flow: `flow.Flow` reduced to what metrics read, plus the deltas that Hubble lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Flow {
-    /// `CLOCK_MONOTONIC` nanoseconds; of a flow that another program wrote, Unix time in nanoseconds.
+    /// `CLOCK_MONOTONIC` nanoseconds; of a flow that another program wrote, Unix time in
+    /// nanoseconds.
     pub time_ns: u64,
     /// Sender of the packet.
     pub source_ip: Address,
@@ -161,7 +164,8 @@ pub struct Flow {
     pub family: Family,
     /// Layer 4.
     pub l4: L4,
-    /// What kind of event this is; `Event::Flush` is none of Hubble's and counts bytes and packets only.
+    /// What kind of event this is; `Event::Flush` is none of Hubble's and counts bytes and packets
+    /// only.
     pub event: Event,
     /// Where it was seen (`event_type.sub_type` of a trace).
     pub point: Point,

@@ -1,7 +1,9 @@
-//! Hubble's enums as they stand in JSON and in configuration files: by number and by name (hubble-contract, appendix A).
+//! Hubble's enums as they stand in JSON and in configuration files: by number and by name
+//! (hubble-contract, appendix A).
 //!
-//! A flow that a newer program wrote may hold names that no table here has. Such a name gets a stand-in, a number at
-//! the lower end of the range where no enum has any, and [`text`] gives the name back.
+//! A flow that a newer program wrote may hold names that no table here has. Such a name gets a
+//! stand-in, a number at the lower end of the range where no enum has any, and [`text`] gives the
+//! name back.
 
 use crate::sym::Sym;
 
@@ -136,7 +138,8 @@ pub fn name_of(table: &[(i32, &'static str)], number: i32) -> Option<&'static st
     table.iter().find(|&&(known, _)| known == number).map(|&(_, name)| name)
 }
 
-/// The number behind a name, or a stand-in for a name that is not in the table. Interns, so not for the event path.
+/// The number behind a name, or a stand-in for a name that is not in the table. Interns, so not for
+/// the event path.
 pub fn number_or_stand_in(table: &[(i32, &'static str)], name: &str) -> i32 {
     number_of(table, name).unwrap_or_else(|| i32::MIN.saturating_add_unsigned(Sym::new(name).id()))
 }
@@ -155,7 +158,8 @@ pub fn text(table: &[(i32, &'static str)], number: i32) -> String {
 mod tests {
     use super::*;
 
-    /// A name from a newer Hubble is shown as it was written, and a number without a name in decimal.
+    /// A name from a newer Hubble is shown as it was written, and a number without a name in
+    /// decimal.
     #[test]
     fn unknown_names_stay_names() {
         assert_eq!(number_or_stand_in(&VERDICTS, "AUDIT"), 4);

@@ -1,9 +1,10 @@
-//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an equivalent one exists.
+//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an equivalent
+//! one exists.
 //!
-//! The kernel's `enum skb_drop_reason` moves between versions, so numbers are resolved by *name*, read from the running
-//! kernel's BTF. Only a few names have an equivalent in Hubble's `DropReason` (see the mapping in
-//! [`hubble_name`]); every other keeps the kernel's own name. `POLICY_DENIED` is given by the decoder alone, and only
-//! where a NetworkPolicy forbids the flow.
+//! The kernel's `enum skb_drop_reason` moves between versions, so numbers are resolved by *name*,
+//! read from the running kernel's BTF. Only a few names have an equivalent in Hubble's `DropReason`
+//! (see the mapping in [`hubble_name`]); every other keeps the kernel's own name. `POLICY_DENIED`
+//! is given by the decoder alone, and only where a NetworkPolicy forbids the flow.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -55,8 +56,9 @@ fn hubble_name(kernel: &str) -> &str {
     }
 }
 
-/// True for the reasons that an enforcer of NetworkPolicies gives: nftables and iptables, tc, XDP and cgroup programs, and
-/// Open vSwitch, where a rule that drops has no action at all or, since 3.3, the action to drop.
+/// True for the reasons that an enforcer of NetworkPolicies gives: nftables and iptables, tc, XDP
+/// and cgroup programs, and Open vSwitch, where a rule that drops has no action at all or, since
+/// 3.3, the action to drop.
 fn may_be_policy(kernel: &str) -> bool {
     matches!(
         kernel,
@@ -72,8 +74,8 @@ fn may_be_policy(kernel: &str) -> bool {
 }
 
 impl Reasons {
-    /// From the enumerators of the kernel's `enum skb_drop_reason`, without their `SKB_DROP_REASON_` (or older
-    /// `SKB_`) prefix, and of its subsystems' enums, as they are.
+    /// From the enumerators of the kernel's `enum skb_drop_reason`, without their
+    /// `SKB_DROP_REASON_` (or older `SKB_`) prefix, and of its subsystems' enums, as they are.
     pub fn new<'a>(enumerators: impl IntoIterator<Item = (u32, &'a str)>) -> Self {
         let unknown = Reason(Sym::new("DROP_REASON_UNKNOWN"));
         let (mut by_number, mut of_subsystems) = (Vec::new(), HashMap::default());
@@ -112,8 +114,8 @@ impl Reasons {
         self.unknown
     }
 
-    /// True once after reasons of a subsystem that are not named, of this or of a clone: its module may have been loaded
-    /// since they were read.
+    /// True once after reasons of a subsystem that are not named, of this or of a clone: its module
+    /// may have been loaded since they were read.
     pub fn take_missed(&self) -> bool {
         self.missed.swap(false, Relaxed)
     }
@@ -138,8 +140,8 @@ impl Reasons {
 mod tests {
     use super::*;
 
-    /// Subsystems number their reasons above 65,535 and name them by enums of their own; one that is not named is missed,
-    /// once.
+    /// Subsystems number their reasons above 65,535 and name them by enums of their own; one that
+    /// is not named is missed, once.
     #[test]
     fn subsystems_have_their_own() {
         let (last, meter) = (2 << 16 | 1, 2 << 16 | 5);
@@ -152,7 +154,8 @@ mod tests {
         assert_eq!([reasons.take_missed(), reasons.take_missed()], [true, false]);
     }
 
-    /// A kernel name without an equivalent must show through unchanged, and numbers must not be assumed.
+    /// A kernel name without an equivalent must show through unchanged, and numbers must not be
+    /// assumed.
     #[test]
     fn names_come_from_the_kernel() {
         let reasons = Reasons::new([(2, "NOT_SPECIFIED"), (8, "NETFILTER_DROP"), (30, "IP_OUTNOROUTES")]);

@@ -1,7 +1,7 @@
 //! The rule and policy behind a policy verdict, small enough to travel in a flow.
 
-/// The kind of rule and the policy that decided a verdict; empty for every other flow, and for verdicts that
-/// another program wrote down.
+/// The kind of rule and the policy that decided a verdict; empty for every other flow, and for
+/// verdicts that another program wrote down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ruling(u32);
 
@@ -11,8 +11,8 @@ const POLICY: u32 = (1 << 27) - 1;
 const GIVEN: u32 = 1 << 27;
 
 impl Ruling {
-    /// A match of Hubble's number `matched` (hubble-contract §1.9) by the policy in that row of the index's policies,
-    /// or by none. A row that has no room, beyond 134 million, is none.
+    /// A match of Hubble's number `matched` (hubble-contract §1.9) by the policy in that row of the
+    /// index's policies, or by none. A row that has no room, beyond 134 million, is none.
     pub fn new(matched: u8, policy: Option<u32>) -> Self {
         let policy = policy.and_then(|row| row.checked_add(1)).filter(|&row| row <= POLICY).unwrap_or(0);
         Self(u32::from(matched & 0xf) << 28 | GIVEN | policy)
@@ -30,8 +30,8 @@ impl Ruling {
         high >> 4
     }
 
-    /// The first policy that decided: one that allows the connection, or one that isolates the pod and does not. None
-    /// where no policy isolates it.
+    /// The first policy that decided: one that allows the connection, or one that isolates the pod
+    /// and does not. None where no policy isolates it.
     pub fn policy(self) -> Option<u32> {
         (self.0 & POLICY).checked_sub(1)
     }

@@ -9,8 +9,8 @@ impl ServiceId {
     pub const NONE: Self = Self(0);
 }
 
-/// The service of a flow and the end that is addressed as it. A packet has one such end at most: where a client talks
-/// to a service, its own address is its own.
+/// The service of a flow and the end that is addressed as it. A packet has one such end at most:
+/// where a client talks to a service, its own address is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct ServiceEnd(u32);
 

@@ -1,12 +1,13 @@
 //! The interner: a [`Sym`] is a 32-bit stand-in for a string that lives as long as the process.
 //!
-//! An endpoint's names are interned when they are first read, which is when its series are created, and not for each
-//! flow. The event path compares and copies `Sym`s; text is looked up again only when a series is created.
+//! An endpoint's names are interned when they are first read, which is when its series are created,
+//! and not for each flow. The event path compares and copies `Sym`s; text is looked up again only
+//! when a series is created.
 //!
-//! Append-only: a pod's name that will never come back stays, since a series may show it for as long as it likes. But
-//! the pods of a cluster that never exchanged a packet with this node are not in here, however many come and go. One
-//! that did costs two names of some 100 bytes each: a thousand new peers a day are 6 MB in a month, and
-//! `webb_interned_names` shows it.
+//! Append-only: a pod's name that will never come back stays, since a series may show it for as
+//! long as it likes. But the pods of a cluster that never exchanged a packet with this node are not
+//! in here, however many come and go. One that did costs two names of some 100 bytes each: a
+//! thousand new peers a day are 6 MB in a month, and `webb_interned_names` shows it.
 
 use std::hash::BuildHasher;
 use std::sync::{Arc, LazyLock, RwLock};

@@ -1,4 +1,5 @@
-//! The texts that label values take: enum names as Hubble prints them (hubble-contract, appendix A and 1.3).
+//! The texts that label values take: enum names as Hubble prints them (hubble-contract, appendix A
+//! and 1.3).
 //!
 //! Called when a series is born, never per flow.
 

@@ -23,7 +23,8 @@ pub enum Event {
     Flush = 255,
 }
 
-/// `flow.event_type.sub_type` of a trace event: the datapath's observation points (hubble-contract, appendix A).
+/// `flow.event_type.sub_type` of a trace event: the datapath's observation points (hubble-contract,
+/// appendix A).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 #[allow(missing_docs, reason = "the names are Hubble's own and say it all")]

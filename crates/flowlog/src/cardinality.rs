@@ -1,6 +1,8 @@
-//! What metrics would cost a Prometheus: series and bytes by family, and what each label has to do with it.
+//! What metrics would cost a Prometheus: series and bytes by family, and what each label has to do
+//! with it.
 //!
-//! Worked out from the text exposition, so it is true of what a scraper gets: a bucket is a series there.
+//! Worked out from the text exposition, so it is true of what a scraper gets: a bucket is a series
+//! there.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -94,7 +96,8 @@ fn write(families: &BTreeMap<&str, Family>) -> String {
 mod tests {
     use super::table;
 
-    /// Bytes add up to the exposition's samples, values are told apart, and a quote in a value does not end it.
+    /// Bytes add up to the exposition's samples, values are told apart, and a quote in a value does
+    /// not end it.
     #[test]
     fn counts_series_values_and_bytes() {
         let text = "# HELP a help\n# TYPE a counter\na{x=\"1\",y=\"q\\\"{,\"} 1\na{x=\"2\",y=\"q\\\"{,\"} 22\n\

@@ -1,6 +1,8 @@
-//! The fields of `flow.Flow`, read from JSON into a [`Flow`] and its [`Extra`] (hubble-contract §4 and appendix B).
+//! The fields of `flow.Flow`, read from JSON into a [`Flow`] and its [`Extra`] (hubble-contract §4
+//! and appendix B).
 //!
-//! Fields come in any order and any of them may be missing; what no metric and no filter reads is passed over.
+//! Fields come in any order and any of them may be missing; what no metric and no filter reads is
+//! passed over.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -15,7 +17,8 @@ use super::json::{Cursor, JsonError};
 use super::numbers::number;
 use super::time;
 
-/// Reads one field of a flow. `Ok(false)` if it is none that is read; its value is passed all the same.
+/// Reads one field of a flow. `Ok(false)` if it is none that is read; its value is passed all the
+/// same.
 ///
 /// # Errors
 /// If the value is not what the field holds.

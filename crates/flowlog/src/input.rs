@@ -1,4 +1,5 @@
-//! Where the bytes come from: a file or standard input, plain or compressed. The first bytes say which, not the name.
+//! Where the bytes come from: a file or standard input, plain or compressed. The first bytes say
+//! which, not the name.
 
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
@@ -111,7 +112,8 @@ mod tests {
         out
     }
 
-    /// The three forms are told apart by content; several members in one file, as appended logs have, are all read.
+    /// The three forms are told apart by content; several members in one file, as appended logs
+    /// have, are all read.
     #[test]
     fn every_form_reads_the_same() {
         let gzip = || {

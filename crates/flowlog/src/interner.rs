@@ -1,9 +1,10 @@
 //! Interner of the endpoints and names in a flow file: each is parsed once.
 //!
-//! An endpoint is written out in full in each of its flows: labels, workloads, names. Its text is looked up as it
-//! stands in the line, so that a known one costs a hash of these bytes and nothing is parsed. New ones get the next
-//! row of the table; the table is published as an [`Index`] when a batch is handed out, and the same one again as long
-//! as no endpoint is new, so that what metrics have cached of it holds. An old index stays what it was.
+//! An endpoint is written out in full in each of its flows: labels, workloads, names. Its text is
+//! looked up as it stands in the line, so that a known one costs a hash of these bytes and nothing
+//! is parsed. New ones get the next row of the table; the table is published as an [`Index`] when a
+//! batch is handed out, and the same one again as long as no endpoint is new, so that what metrics
+//! have cached of it holds. An old index stays what it was.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -17,8 +18,8 @@ use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
 use super::json::{Cursor, JsonError};
 use super::numbers::number;
 
-/// Everything is forgotten at this size, between two batches: a file may make up endpoints, and a new index copies all
-/// that are known. Twice the pods of a large cluster.
+/// Everything is forgotten at this size, between two batches: a file may make up endpoints, and a
+/// new index copies all that are known. Twice the pods of a large cluster.
 const LIMIT: usize = 1 << 16;
 
 /// Rows that every index begins with: no endpoint, and the world.
@@ -107,8 +108,8 @@ impl EndpointInterner {
         Ok(joined)
     }
 
-    /// Reads `flow.DropReason`: its number and its text. A name that is younger than this table stands for itself, and
-    /// its number is a stand-in; a number without a name is written out.
+    /// Reads `flow.DropReason`: its number and its text. A name that is younger than this table
+    /// stands for itself, and its number is a stand-in; a number without a name is written out.
     ///
     /// # Errors
     /// If it is none.

@@ -1,9 +1,11 @@
-//! A JSON reader that goes through a line once and keeps nothing: the caller asks for what it expects next.
+//! A JSON reader that goes through a line once and keeps nothing: the caller asks for what it
+//! expects next.
 //!
-//! Flow files are large and all of one kind, so nearly all of a general reader's work would be thrown away: a tree, or
-//! structures that are copied out of at once. Here a field is looked at where it stands, a string is a slice of the
-//! line unless it holds escapes, and what the caller does not read is skipped. The end of a string is searched in
-//! steps of eight bytes. All of a line is checked to be JSON, save what [`Cursor::raw`] hands out unread.
+//! Flow files are large and all of one kind, so nearly all of a general reader's work would be
+//! thrown away: a tree, or structures that are copied out of at once. Here a field is looked at
+//! where it stands, a string is a slice of the line unless it holds escapes, and what the caller
+//! does not read is skipped. The end of a string is searched in steps of eight bytes. All of a line
+//! is checked to be JSON, save what [`Cursor::raw`] hands out unread.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -108,8 +110,8 @@ impl<'a> Cursor<'a> {
         if self.peek().is_none() { Ok(()) } else { self.expected("the end of the line") }
     }
 
-    /// Goes through an object: `each` gets every key and must pass its value. A value of null is a field that is not
-    /// set, so `each` is not called for it.
+    /// Goes through an object: `each` gets every key and must pass its value. A value of null is a
+    /// field that is not set, so `each` is not called for it.
     ///
     /// # Errors
     /// If it is no object, or not well formed, or from `each`.
@@ -398,8 +400,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text of the object or list that comes next, passed without a look at more than its brackets and strings:
-    /// for text that is known already, byte for byte. `None` if it does not end; then nothing is passed.
+    /// The text of the object or list that comes next, passed without a look at more than its
+    /// brackets and strings: for text that is known already, byte for byte. `None` if it does
+    /// not end; then nothing is passed.
     #[inline]
     pub fn raw(&mut self) -> Option<&'a str> {
         self.peek();
@@ -437,12 +440,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the plain part of a string ends: the first quote, backslash or control character from `at` on.
+/// Where the plain part of a string ends: the first quote, backslash or control character from `at`
+/// on.
 #[inline]
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // A byte of zero borrows from its high bit. What lies above the lowest hit may be wrong, and is not asked.
+    // A byte of zero borrows from its high bit. What lies above the lowest hit may be wrong, and is not
+    // asked.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     while let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes) {
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;

@@ -1,9 +1,10 @@
 //! Flows from files: parses what `hubble observe -o json` and Hubble's flow-log export write.
 //!
-//! A line is read in one pass straight into a [`Flow`](webb_flow::Flow) and its [`Extra`](webb_flow::Extra)
-//! ([`Reader`]); endpoints are interned by their text ([`EndpointInterner`]), since the same few thousand stand in every
-//! file again and again. Memory does not grow with the file: lines are cut from one buffer ([`lines`]), rows of a batch are
-//! used again, and every cache has a limit.
+//! A line is read in one pass straight into a [`Flow`](webb_flow::Flow) and its
+//! [`Extra`](webb_flow::Extra) ([`Reader`]); endpoints are interned by their text
+//! ([`EndpointInterner`]), since the same few thousand stand in every file again and again. Memory
+//! does not grow with the file: lines are cut from one buffer ([`lines`]), rows of a batch are used
+//! again, and every cache has a limit.
 
 pub mod cardinality;
 mod fields;

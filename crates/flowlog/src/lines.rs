@@ -20,7 +20,8 @@ pub enum Line<'a> {
     TooLong,
 }
 
-/// Calls `each` with every line and its number, the first being 1, until it breaks. The last line need not end.
+/// Calls `each` with every line and its number, the first being 1, until it breaks. The last line
+/// need not end.
 ///
 /// # Errors
 /// If `input` cannot be read.
@@ -95,7 +96,8 @@ mod tests {
         seen
     }
 
-    /// However the bytes arrive, the lines are the same, and a last one without a line feed is not lost.
+    /// However the bytes arrive, the lines are the same, and a last one without a line feed is not
+    /// lost.
     #[test]
     fn lines_do_not_depend_on_reads() {
         for step in [1, 2, 3, 7, 100] {

@@ -171,8 +171,8 @@ fn read(
     Ok(envelope.unwrap_or(if bare { Found::Flow } else { Found::Other }))
 }
 
-/// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about, and each event that
-/// found its queue full (hubble-contract §3.1).
+/// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about,
+/// and each event that found its queue full (hubble-contract §3.1).
 fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
     const OBSERVER_EVENTS_QUEUE: usize = 2;
     let (mut source, mut events) = (0, 0_u64);

@@ -43,7 +43,8 @@ fn offset(zone: &[u8]) -> Option<i64> {
     }
 }
 
-/// Days since 1970-01-01 in the Gregorian calendar. The year begins in March here, so that the leap day is its last.
+/// Days since 1970-01-01 in the Gregorian calendar. The year begins in March here, so that the leap
+/// day is its last.
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

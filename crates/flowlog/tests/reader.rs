@@ -31,7 +31,8 @@ fn real_lines() -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The same message in another spelling: fields reversed, enums as numbers, 32-bit numbers in quotes, unknown fields.
+/// The same message in another spelling: fields reversed, enums as numbers, 32-bit numbers in
+/// quotes, unknown fields.
 fn respell(value: &Value, field: &str) -> Value {
     let enums = |table: &[(i32, &'static str)], name: &str| number_of(table, name).map(Value::from);
     match value {
@@ -59,7 +60,8 @@ fn respell(value: &Value, field: &str) -> Value {
     }
 }
 
-/// Order, spelling of enums and numbers, unknown fields and the envelope make no difference (hubble-contract §4.1).
+/// Order, spelling of enums and numbers, unknown fields and the envelope make no difference
+/// (hubble-contract §4.1).
 #[test]
 fn the_spelling_does_not_matter() {
     for line in real_lines() {
@@ -122,7 +124,8 @@ fn a_bad_line_costs_only_itself() {
     assert_eq!((reader.counts().bad, reader.counts().lines), (8, 9));
 }
 
-/// Lost events count as Hubble counts them; other events and blank lines are passed over (hubble-contract §3.1 and §4.1).
+/// Lost events count as Hubble counts them; other events and blank lines are passed over
+/// (hubble-contract §3.1 and §4.1).
 #[test]
 fn lines_that_are_no_flows() {
     let mut reader = Reader::default();
@@ -174,7 +177,8 @@ fn what_is_not_utf8_is_replaced() {
     assert_eq!(reader.counts().replaced, 1);
 }
 
-/// However many endpoints a file makes up, the index stays bounded, and ids of a batch mean what they say.
+/// However many endpoints a file makes up, the index stays bounded, and ids of a batch mean what
+/// they say.
 #[test]
 fn endpoints_without_end() {
     let mut reader = Reader::default();

@@ -1,8 +1,10 @@
-//! What many policies with tiers cost: memory, a change of one of them, a new pod, and an evaluation.
+//! What many policies with tiers cost: memory, a change of one of them, a new pod, and an
+//! evaluation.
 //!
-//! 10,000 pods that policies can all tell apart, in 100 namespaces, under 100 ClusterNetworkPolicies of 25 rules a
-//! direction with three peers each, all of them distinct. `cargo bench -p webb-index --bench policies` prints a table. In the first
-//! cluster each policy selects the pods of ten namespaces; in the second each selects all pods, and its peers none, so
+//! 10,000 pods that policies can all tell apart, in 100 namespaces, under 100
+//! ClusterNetworkPolicies of 25 rules a direction with three peers each, all of them distinct.
+//! `cargo bench -p webb-index --bench policies` prints a table. In the first cluster each policy
+//! selects the pods of ten namespaces; in the second each selects all pods, and its peers none, so
 //! that every rule is looked at.
 
 #![allow(
@@ -43,7 +45,8 @@ fn is(key: &str, value: u32) -> Selector {
     Selector(vec![Requirement { key: key.into(), test: Test::In(vec![value.to_string()]) }])
 }
 
-/// A rule's peers are the pods of one name in the namespaces of a team: ten pods. `version` makes them others.
+/// A rule's peers are the pods of one name in the namespaces of a team: ten pods. `version` makes
+/// them others.
 fn rule(number: u32, action: Action, nobody: bool, version: u32) -> TierRule {
     let peer = |at: u32| {
         let number = number * PEERS + at;

@@ -44,10 +44,12 @@ impl Aggregator {
 
     /// Counts the batch's flows from number `from` on.
     ///
-    /// `progress` is always the flow being counted, and the number of flows at the end. After a caught panic it is the flow
-    /// that killed the call: go on with the same batch and `from` one behind it, even if that is the end. All other flows
-    /// of the batch are counted then, also those that only waited for the end of the batch. With the feature
-    /// `fault-injection` every flow passes the point `aggregator/NAME` first, so an injected panic costs just that flow.
+    /// `progress` is always the flow being counted, and the number of flows at the end. After a
+    /// caught panic it is the flow that killed the call: go on with the same batch and `from`
+    /// one behind it, even if that is the end. All other flows of the batch are counted then,
+    /// also those that only waited for the end of the batch. With the feature `fault-injection`
+    /// every flow passes the point `aggregator/NAME` first, so an injected panic costs just that
+    /// flow.
     pub fn observe(&mut self, batch: Flows<'_>, from: usize, progress: &mut usize) {
         self.engine.observe(&self.filters, batch, from, progress);
     }
@@ -81,8 +83,9 @@ impl Aggregator {
         &self.share
     }
 
-    /// Looks which series have not changed since the last look, and removes those that have not for as many looks as
-    /// the limits say. The owner of the aggregator calls this at regular intervals.
+    /// Looks which series have not changed since the last look, and removes those that have not for
+    /// as many looks as the limits say. The owner of the aggregator calls this at regular
+    /// intervals.
     pub fn expire(&mut self) {
         if let Some(looks) = self.idle_looks {
             self.expired += self.engine.expire(looks) as u64;

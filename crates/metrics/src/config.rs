@@ -112,7 +112,8 @@ impl MetricConfig {
         self.filters.at_home(node);
     }
 
-    /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes first.
+    /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes
+    /// first.
     pub fn conflict(&self, other: &Self) -> Option<ConfigError> {
         let conflicts = self.registration.conflict == Some(other.name());
         conflicts.then_some(ConfigError::Conflict { metric: self.name(), other: other.name() })

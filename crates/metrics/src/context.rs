@@ -54,7 +54,8 @@ enum Label {
     TrafficDirection,
 }
 
-/// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for services.
+/// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for
+/// services.
 const LABELS: [(&str, Label); 15] = [
     ("source_ip", Label::Name(End::Source, Identifier::Ip)),
     ("source_pod", Label::Name(End::Source, Identifier::PodName)),
@@ -192,13 +193,14 @@ pub struct ContextSpec {
     labels: Vec<(&'static str, Label)>,
     source: Side,
     destination: Side,
-    /// Whether an option for `source`, or for `destination`, has ever listed `pod`, even if a later one replaced it.
+    /// Whether an option for `source`, or for `destination`, has ever listed `pod`, even if a later
+    /// one replaced it.
     pods: [bool; 2],
 }
 
 impl ContextSpec {
-    /// Takes an option, whose name may be in any case; a repeated one replaces the earlier. `Ok(false)` if it is none
-    /// of the context options.
+    /// Takes an option, whose name may be in any case; a repeated one replaces the earlier.
+    /// `Ok(false)` if it is none of the context options.
     pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, ContextError> {
         let list = match option.to_ascii_lowercase().as_str() {
             "labelscontext" => {
@@ -220,14 +222,16 @@ impl ContextSpec {
         Ok(true)
     }
 
-    /// True if a list for the label of this end names pods: series of a deleted pod are recognized by it.
+    /// True if a list for the label of this end names pods: series of a deleted pod are recognized
+    /// by it.
     pub fn lists_pod(&self, end: End) -> bool {
         let [source, destination] = self.pods;
         if end == End::Source { source } else { destination }
     }
 
-    /// The same labels with both ends in each other's place: `source_*` shows the destination, and the finished values
-    /// of `source` and `destination` are swapped, each still worked out by its own list from its own end.
+    /// The same labels with both ends in each other's place: `source_*` shows the destination, and
+    /// the finished values of `source` and `destination` are swapped, each still worked out by
+    /// its own list from its own end.
     #[must_use]
     pub fn inverted(mut self) -> Self {
         for (_, label) in &mut self.labels {

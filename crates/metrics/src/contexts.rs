@@ -1,9 +1,10 @@
 //! From a flow to the number of its context, and to a number for its two ends that is found faster.
 //!
-//! The values of a context depend on the two ends of a flow, at times on its direction and addresses. A tuple of values
-//! has a [`ContextId`]; the same names keep it over all indexes, so a series goes on when the index changes. Putting the
-//! values together takes time. But what they depend on fits into 62 bits (`Contexts::ends`), and a cache of
-//! the result for those bits (`memo`) needs the context itself only once for each meaning of the endpoints' ids
+//! The values of a context depend on the two ends of a flow, at times on its direction and
+//! addresses. A tuple of values has a [`ContextId`]; the same names keep it over all indexes, so a
+//! series goes on when the index changes. Putting the values together takes time. But what they
+//! depend on fits into 62 bits (`Contexts::ends`), and a cache of the result for those bits
+//! (`memo`) needs the context itself only once for each meaning of the endpoints' ids
 //! ([`Index::generation`]), which is seldom a new one: most indexes only add to the one before.
 
 use std::hash::BuildHasher;
@@ -49,7 +50,8 @@ struct Where {
 /// Bits of the number of an end: two of them and a direction fit into 62.
 const END_BITS: u32 = 30;
 
-/// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for ever.
+/// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for
+/// ever.
 const MEMO_LIMIT: usize = 1 << 20;
 
 /// The same for texts beyond the limit of a label. They are rare, unless they are made up.
@@ -123,8 +125,8 @@ impl Contexts {
         self.limit = most.min(NUMBERS);
     }
 
-    /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers will be given to
-    /// others: nothing may be counted under them any more.
+    /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers
+    /// will be given to others: nothing may be counted under them any more.
     pub fn forget(&mut self, gone: &Gone) -> HashSet<ContextId, RandomState> {
         if self.pods.is_empty() {
             return HashSet::default();
@@ -151,8 +153,8 @@ impl Contexts {
         forgotten
     }
 
-    /// The index that the next flows are named by. True if ids mean something else there: then all ends have other
-    /// numbers.
+    /// The index that the next flows are named by. True if ids mean something else there: then all
+    /// ends have other numbers.
     pub fn follow(&mut self, index: &Arc<Index>) -> bool {
         let other = self.index.generation() != index.generation();
         if other {
@@ -165,7 +167,8 @@ impl Contexts {
         other
     }
 
-    /// All that the context depends on, in 62 bits, while ids mean the same; [`NO_ENDS`] where they are not enough.
+    /// All that the context depends on, in 62 bits, while ids mean the same; [`NO_ENDS`] where they
+    /// are not enough.
     #[inline]
     pub(super) fn ends(&mut self, flow: &Flow, extra: Option<&Extra>) -> u64 {
         let uses = self.uses;

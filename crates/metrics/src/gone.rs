@@ -1,9 +1,9 @@
 //! Deleted pods, and the removal of their series (hubble-contract §3.4).
 //!
-//! The rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric lists
-//! `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both are the pod's; the same
-//! for destinations. Series that name a pod in another form (by workload, address, name alone) stay, since others
-//! may share them.
+//! The rule is by names alone: a series whose `source` is the pod's `namespace/name`, if the metric
+//! lists `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both
+//! are the pod's; the same for destinations. Series that name a pod in another form (by workload,
+//! address, name alone) stay, since others may share them.
 
 use std::collections::HashSet;
 

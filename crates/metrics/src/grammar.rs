@@ -1,8 +1,9 @@
 //! The static configuration string (hubble-contract §2.5.2):
 //! `dns:query;ignoreAAAA flow:sourceContext=workload-name|reserved-identity`.
 //!
-//! Metrics stand between white space, options behind the first `:`, separated by `;`, values behind the first `=`.
-//! Hubble's releases disagree on whether `|` or `,` separates values, and no value holds either, so both do, always.
+//! Metrics stand between white space, options behind the first `:`, separated by `;`, values behind
+//! the first `=`. Hubble's releases disagree on whether `|` or `,` separates values, and no value
+//! holds either, so both do, always.
 
 use super::config::{ConfigError, MetricConfig};
 use super::options::{MetricOption, Warning};
@@ -67,7 +68,8 @@ mod tests {
         parse(text).unwrap().warnings.iter().map(Warning::to_string).collect()
     }
 
-    /// Any white space separates, names are case-sensitive, and what Hubble skips is skipped with a word about it.
+    /// Any white space separates, names are case-sensitive, and what Hubble skips is skipped with a
+    /// word about it.
     #[test]
     fn metrics() {
         assert_eq!(names("drop tcp\n\tflow:  icmp"), ["drop", "tcp", "flow", "icmp"]);
@@ -81,7 +83,8 @@ mod tests {
         assert_eq!(error("tcp flow tcp:x"), "metric 'tcp' is configured twice; give it all its options in one place");
     }
 
-    /// Both separators for every key, option names in any case, empty items and options ignored, the last option wins.
+    /// Both separators for every key, option names in any case, empty items and options ignored,
+    /// the last option wins.
     #[test]
     fn options() {
         assert_eq!(labels("flow:sourcecontext=Pod|ip;;DESTINATIONCONTEXT=POD-NAME,dns;"), ["source", "destination"]);
@@ -104,8 +107,8 @@ mod tests {
         assert_eq!(error("httpV2:exemplars=true http"), "plugin httpV2 conflicts with plugin http");
     }
 
-    /// A plugin's own options: in any case, by being there alone, but for `exemplars`. What may not do what was meant
-    /// is said.
+    /// A plugin's own options: in any case, by being there alone, but for `exemplars`. What may not
+    /// do what was meant is said.
     #[test]
     fn own_options() {
         let has = |text: &str, option: &str| parse(text).unwrap().metrics[0].options.has(option);

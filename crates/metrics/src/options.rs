@@ -3,7 +3,8 @@
 /// The one option whose value counts.
 pub const EXEMPLARS: &str = "exemplars";
 
-/// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty one, `x=` has none.
+/// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty
+/// one, `x=` has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricOption {
     /// Compared without regard to case.
@@ -54,7 +55,8 @@ pub enum Warning {
     },
 }
 
-/// The options of one metric that are its own, as written. Names are compared without regard to case.
+/// The options of one metric that are its own, as written. Names are compared without regard to
+/// case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Options(Vec<MetricOption>);
 
@@ -64,7 +66,8 @@ impl Options {
         self.0.push(option);
     }
 
-    /// True if the option is there, whatever its value: `query=false` switches `query` on, as in Hubble (quirk 3).
+    /// True if the option is there, whatever its value: `query=false` switches `query` on, as in
+    /// Hubble (quirk 3).
     pub fn has(&self, name: &str) -> bool {
         self.0.iter().any(|option| option.name.eq_ignore_ascii_case(name))
     }

@@ -1,11 +1,13 @@
 //! The values of one table: a number per series and family, or a histogram per series.
 //!
-//! A series is known by its context and the number the plugin packed its fixed labels into. Its slot is the same for
-//! as long as it lives, so its values, its label text and its place in the order can each be kept where they are used:
-//! values here, dense, for counting and copying; text and order shared with snapshots.
+//! A series is known by its context and the number the plugin packed its fixed labels into. Its
+//! slot is the same for as long as it lives, so its values, its label text and its place in the
+//! order can each be kept where they are used: values here, dense, for counting and copying; text
+//! and order shared with snapshots.
 //!
-//! Past a limit no series is born any more. What would have been one is counted in a series with the same fixed labels
-//! whose context labels are all `~other`, so that every sum stays exact; what was there before stays as it is.
+//! Past a limit no series is born any more. What would have been one is counted in a series with
+//! the same fixed labels whose context labels are all `~other`, so that every sum stays exact; what
+//! was there before stays as it is.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -54,7 +56,8 @@ pub struct Trace<'a> {
 pub enum Slot {
     /// Its own, for as long as it lives.
     Own(u32),
-    /// Of a series that stands for others, this time: there may be room for one of its own the next time.
+    /// Of a series that stands for others, this time: there may be room for one of its own the next
+    /// time.
     Fold(u32),
 }
 
@@ -88,7 +91,8 @@ pub struct SeriesTable {
     looks: Vec<(u64, u32)>,
 }
 
-/// Fixed labels are kept in the series that stand for others as long as these are so few; then they fold too.
+/// Fixed labels are kept in the series that stand for others as long as these are so few; then they
+/// fold too.
 const FOLDS: usize = 256;
 
 /// The one series that stands for all others, whatever their labels.
@@ -121,7 +125,8 @@ impl SeriesTable {
         }
     }
 
-    /// Holds no more series than so many, and than there is room for in the share. Before the first series.
+    /// Holds no more series than so many, and than there is room for in the share. Before the first
+    /// series.
     pub fn limit(&mut self, most: usize, share: Arc<Share>) {
         (self.most, self.share) = (most, share);
     }
@@ -139,12 +144,14 @@ impl SeriesTable {
         }
     }
 
-    /// Adds one to the only family of the table; the series' exemplar is now `trace`, if there is one.
+    /// Adds one to the only family of the table; the series' exemplar is now `trace`, if there is
+    /// one.
     pub fn count_traced(&mut self, slot: u32, trace: Option<Trace<'_>>) {
         self.increase(slot as usize * self.width, 1.0, trace);
     }
 
-    /// Adds an observation to a histogram; the exemplar of its bucket is now `trace`, if there is one.
+    /// Adds an observation to a histogram; the exemplar of its bucket is now `trace`, if there is
+    /// one.
     pub fn observe(&mut self, slot: u32, value: f64, trace: Option<Trace<'_>>) {
         let bucket = self.table.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.table.bounds.len());
         self.increase(slot as usize * self.width + bucket, value, trace);
@@ -176,7 +183,8 @@ impl SeriesTable {
         self.slots.find(self.hasher.hash_one(key), same).copied()
     }
 
-    /// A series that is not known: it is born, or counted in one that stands for all that came too late.
+    /// A series that is not known: it is born, or counted in one that stands for all that came too
+    /// late.
     #[cold]
     fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
         let room = self.slots.len() - self.folds < self.most && key.context != ContextId::OTHER;
@@ -235,8 +243,8 @@ impl SeriesTable {
         self.remove(|key, _| contexts.contains(&key.context))
     }
 
-    /// Removes every series whose values have not changed for so many looks, of which this is one; returns how many
-    /// that were.
+    /// Removes every series whose values have not changed for so many looks, of which this is one;
+    /// returns how many that were.
     pub fn expire(&mut self, looks: u32) -> usize {
         self.looks.resize(self.labels.slots(), (0, 0));
         let sum = |values: &[u64]| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value));

@@ -7,7 +7,8 @@ use crate::expose::{DEFAULT_BOUNDS, Spec};
 /// The most counter families that a table may have.
 pub const FAMILIES: usize = 2;
 
-/// Families whose series always have the same labels: they share one table, a column each. Or one histogram.
+/// Families whose series always have the same labels: they share one table, a column each. Or one
+/// histogram.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
     /// In the order of the amounts that a flow adds; [`FAMILIES`] at most.

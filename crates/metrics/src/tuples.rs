@@ -1,9 +1,10 @@
-//! Numbers for tuples of label texts that fit no number by themselves: DNS questions, HTTP methods, numbers of Hubble's
-//! enums that have no name.
+//! Numbers for tuples of label texts that fit no number by themselves: DNS questions, HTTP methods,
+//! numbers of Hubble's enums that have no name.
 //!
-//! A plugin packs its labels into 64 bits. Where a label is free text it asks for the number of the whole tuple here,
-//! once a flow: the texts are written one behind the other into a buffer that is used again, and one probe finds the
-//! tuple. Nothing is allocated for a tuple that is known. Tuples belong to one metric and go with it.
+//! A plugin packs its labels into 64 bits. Where a label is free text it asks for the number of the
+//! whole tuple here, once a flow: the texts are written one behind the other into a buffer that is
+//! used again, and one probe finds the tuple. Nothing is allocated for a tuple that is known.
+//! Tuples belong to one metric and go with it.
 
 use std::hash::BuildHasher;
 
@@ -13,11 +14,12 @@ use webb_flow::hash::RandomState;
 use super::limit;
 use super::table::Texts;
 
-/// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All further ones are
-/// one tuple, whose texts are [`limit::OTHER`].
+/// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All
+/// further ones are one tuple, whose texts are [`limit::OTHER`].
 const LIMIT: usize = 1 << 20;
 
-/// Bytes of text that they may have together: most tuples are a few dozen bytes, but a label may have 4096.
+/// Bytes of text that they may have together: most tuples are a few dozen bytes, but a label may
+/// have 4096.
 const MOST_BYTES: usize = 64 << 20;
 
 /// Ends a field. No byte of UTF-8 text is like it.
@@ -157,7 +159,8 @@ mod tests {
         texts.iter().fold(tuples.tuple(), |tuple, text| tuple.text(text)).id()
     }
 
-    /// Made-up text must not grow the table past its limit, and what comes too late must still be counted, as one.
+    /// Made-up text must not grow the table past its limit, and what comes too late must still be
+    /// counted, as one.
     #[test]
     fn past_the_limit_all_are_one() {
         let mut tuples = Tuples { limit: 2, ..Tuples::default() };

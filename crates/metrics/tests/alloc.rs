@@ -1,5 +1,5 @@
-//! Counting flows of known series must not allocate: an allocator that counts shows it. Alone in its binary, since the
-//! allocator is the process'.
+//! Counting flows of known series must not allocate: an allocator that counts shows it. Alone in
+//! its binary, since the allocator is the process'.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +23,8 @@ use webb_flow::{Direction, Event, Extra, ExtraId, Flow, L4, TcpFlags};
 use webb_index::{Flows, Index, Policies};
 use webb_metrics::Aggregator;
 
-/// Two indexes of the same 200 pods in another order, so that every cache must be filled anew when one follows the other.
+/// Two indexes of the same 200 pods in another order, so that every cache must be filled anew when
+/// one follows the other.
 fn indexes() -> [Arc<Index>; 2] {
     let pods = |order: &mut dyn Iterator<Item = u8>| {
         let pods: Vec<_> = order
@@ -72,8 +73,8 @@ fn extras() -> Vec<Extra> {
     vec![of(L7Record::Dns(dns)), of(L7Record::Http(http))]
 }
 
-/// A million flows after warm-up, some of them with layer 7, over all metrics, new ones included, and contexts, with the index changing
-/// every 512 flows: no allocation at all.
+/// A million flows after warm-up, some of them with layer 7, over all metrics, new ones included,
+/// and contexts, with the index changing every 512 flows: no allocation at all.
 #[test]
 fn a_million_flows_allocate_nothing() {
     let configuration = "drop:sourceContext=pod;destinationContext=pod \

@@ -1,6 +1,7 @@
 //! `webb check-config`: validates one file, independent of the machine that it runs on.
 //!
-//! Variables and the host's name are left out, so that a file that passes on a workstation or in CI passes everywhere.
+//! Variables and the host's name are left out, so that a file that passes on a workstation or in CI
+//! passes everywhere.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -23,7 +24,8 @@ struct Answer<'a> {
     changes: Vec<Change>,
 }
 
-/// Checks a file and writes what there is to say about it. Returns whether it is valid; warnings are.
+/// Checks a file and writes what there is to say about it. Returns whether it is valid; warnings
+/// are.
 ///
 /// # Errors
 /// When `out` cannot be written.

@@ -56,7 +56,8 @@ pub fn diff(old: &Settings, new: &Settings) -> Diff {
     diff
 }
 
-/// The settings to run with after a reload: `old`, with the new value of every key that can change while running.
+/// The settings to run with after a reload: `old`, with the new value of every key that can change
+/// while running.
 pub fn reloaded(old: &Settings, new: &Settings) -> Settings {
     let mut settings = old.clone();
     for key in KEYS.iter().filter(|key| key.reload == Reload::Live) {

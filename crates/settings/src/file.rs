@@ -1,9 +1,10 @@
 //! Files that others replace while the agent runs: metrics, names, certificates, the configuration.
 //!
-//! A ConfigMap or Secret is exchanged by turning a link, at some moment, without a word; an editor writes anew. So the
-//! content decides whether a file has changed, and neither its time nor its inode does. What is read is a regular file
-//! of bounded size: a FIFO would hold the reader up for ever, and a device may have no end. Reading blocks, and a file
-//! system may hang: it is not done on the thread that answers requests and signals.
+//! A ConfigMap or Secret is exchanged by turning a link, at some moment, without a word; an editor
+//! writes anew. So the content decides whether a file has changed, and neither its time nor its
+//! inode does. What is read is a regular file of bounded size: a FIFO would hold the reader up for
+//! ever, and a device may have no end. Reading blocks, and a file system may hang: it is not done
+//! on the thread that answers requests and signals.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
@@ -13,7 +14,8 @@ use std::path::{Path, PathBuf};
 
 use webb_flow::hash::RandomState;
 
-/// The most that a configuration, a file of metrics or a certificate may have: what a ConfigMap may.
+/// The most that a configuration, a file of metrics or a certificate may have: what a ConfigMap
+/// may.
 pub const MIB: u64 = 1 << 20;
 
 /// Why a file cannot be read.
@@ -85,7 +87,8 @@ pub enum Look {
     Accepted,
     /// Something else: the content of each file.
     New(Vec<Vec<u8>>),
-    /// The file of this number cannot be read. Said once, then `Same` until something about it changes.
+    /// The file of this number cannot be read. Said once, then `Same` until something about it
+    /// changes.
     Unreadable(usize, FileError),
 }
 
@@ -154,7 +157,8 @@ impl Followed {
         }
     }
 
-    /// Has the next look find anew what is there: other rules decide over it, or what came of it is not known.
+    /// Has the next look find anew what is there: other rules decide over it, or what came of it is
+    /// not known.
     pub fn look_again(&mut self) {
         self.last = None;
     }
@@ -223,7 +227,8 @@ mod tests {
         assert_eq!(word(&mut followed), "new bad");
     }
 
-    /// A link that is turned exchanges the content, also where time, size and name of the files are the same.
+    /// A link that is turned exchanges the content, also where time, size and name of the files are
+    /// the same.
     #[test]
     fn links_are_followed() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! The table of keys: one row for each thing that can be configured.
 //!
-//! File, environment, flags, `/config`, reload and the error texts all work from this table, so a new key is one field
-//! in the model, one row here and its lines in `config/webb.yaml`.
+//! File, environment, flags, `/config`, reload and the error texts all work from this table, so a
+//! new key is one field in the model, one row here and its lines in `config/webb.yaml`.
 
 use std::time::Duration;
 

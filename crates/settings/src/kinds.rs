@@ -1,7 +1,8 @@
-//! The kinds of values that keys take: one module each, with `read` (raw to meaning) and `show` (meaning to raw).
+//! The kinds of values that keys take: one module each, with `read` (raw to meaning) and `show`
+//! (meaning to raw).
 //!
-//! `show` gives back what could have been typed, so `/config` speaks the language of the file, and a reload can carry
-//! a value over by showing and reading it.
+//! `show` gives back what could have been typed, so `/config` speaks the language of the file, and
+//! a reload can carry a value over by showing and reading it.
 
 #![allow(
     clippy::trivially_copy_pass_by_ref,
@@ -286,8 +287,8 @@ pub(super) mod log_level {
         if text.trim().is_empty() {
             return Err(Bad::of(value));
         }
-        // The filter would take a bare word that is not a level for the name of a module, and `inof` would silence
-        // everything else.
+        // The filter would take a bare word that is not a level for the name of a module, and `inof` would
+        // silence everything else.
         for part in text.split(',').map(str::trim) {
             if !part.contains(['=', '[']) && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {
                 return Err(Bad::because(value, format!("`{}` is not a level", clean(part))));

@@ -1,8 +1,8 @@
 //! Settings: the configuration, and the source of each value.
 //!
-//! Two kinds of types. *Raw* is what was written: a [`Value`] and its place, from the file, a variable or a
-//! flag. *Resolved* is what it means: [`Settings`], plain types without a trace of syntax. One table ([`KEYS`]) leads
-//! from one to the other.
+//! Two kinds of types. *Raw* is what was written: a [`Value`] and its place, from the file, a
+//! variable or a flag. *Resolved* is what it means: [`Settings`], plain types without a trace of
+//! syntax. One table ([`KEYS`]) leads from one to the other.
 //!
 //! ```text
 //!   file ──yaml──┐
@@ -10,7 +10,8 @@
 //!   flags ───────┘                    └────▶ Problems   (all of them, each at its line)
 //! ```
 //!
-//! Nothing here reads the machine: the configuration file is the only I/O, the environment is passed in.
+//! Nothing here reads the machine: the configuration file is the only I/O, the environment is
+//! passed in.
 
 mod check;
 mod diff;

@@ -1,7 +1,8 @@
-//! Resolved settings: what the configuration means, in the types that the rest of the agent works with.
+//! Resolved settings: what the configuration means, in the types that the rest of the agent works
+//! with.
 //!
-//! [`Settings::default`] is the agent without any configuration; `config/webb.yaml` documents every key beside its
-//! default, and a test holds the two together.
+//! [`Settings::default`] is the agent without any configuration; `config/webb.yaml` documents every
+//! key beside its default, and a test holds the two together.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -9,7 +10,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same name.
+/// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same
+/// name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The metrics to count, one entry each, in Hubble's static grammar (hubble-contract §2.5.2).
@@ -53,7 +55,8 @@ pub struct Settings {
     pub pod_networks: Vec<IpNet>,
     /// The connection table in the kernel.
     pub connections: Connections,
-    /// Translated connections of the kernel's connection tracking that are remembered; 0 leaves it alone.
+    /// Translated connections of the kernel's connection tracking that are remembered; 0 leaves it
+    /// alone.
     pub conntrack_entries: u32,
     /// The rings between the kernel and the reader.
     pub rings: Rings,

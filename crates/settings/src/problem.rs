@@ -1,7 +1,8 @@
 //! Configuration errors and warnings, with file, line, what was expected and what was found.
 //!
-//! A problem names its place (line of the file, variable or flag), what stood there and what was expected; with a file,
-//! the line itself is printed with the place underlined. All problems of a configuration are reported at once.
+//! A problem names its place (line of the file, variable or flag), what stood there and what was
+//! expected; with a file, the line itself is printed with the place underlined. All problems of a
+//! configuration are reported at once.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The layers: defaults, file, environment, flags; a later one wins, key by key.
 //!
-//! Every value remembers which layer it came from, for `/config` and for the problems that only show when all values
-//! are known (two listeners on one port, say).
+//! Every value remembers which layer it came from, for `/config` and for the problems that only
+//! show when all values are known (two listeners on one port, say).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -176,8 +176,8 @@ impl Resolved {
         }
     }
 
-    /// Rules that concern more than one key. A problem points at the key that is named first, or at the other one if
-    /// the first was not set.
+    /// Rules that concern more than one key. A problem points at the key that is named first, or at
+    /// the other one if the first was not set.
     fn check_together(&mut self, problems: &mut Vec<Problem>) {
         let settings = &self.settings;
         let mut fail = |key: &str, other: &str, message: String| {
@@ -253,8 +253,9 @@ impl Resolved {
             .collect()
     }
 
-    /// What to run with after a reload that found `new`: its values where a key can change while running, the old ones,
-    /// with where they came from, elsewhere. The [`Diff`] says which is which.
+    /// What to run with after a reload that found `new`: its values where a key can change while
+    /// running, the old ones, with where they came from, elsewhere. The [`Diff`] says which is
+    /// which.
     #[must_use]
     pub fn reload(&self, mut new: Self) -> (Self, Diff) {
         let diff = diff(&self.settings, &new.settings);
@@ -268,12 +269,12 @@ impl Resolved {
         (new, diff)
     }
 
-    /// Checks `settings.metrics` with the metrics' own parser, which lives on a higher floor. `check` gets one entry
-    /// or several, separated by spaces, and gives warnings, or an error.
+    /// Checks `settings.metrics` with the metrics' own parser, which lives on a higher floor.
+    /// `check` gets one entry or several, separated by spaces, and gives warnings, or an error.
     ///
     /// # Errors
-    /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a metric that is
-    /// listed twice).
+    /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a
+    /// metric that is listed twice).
     pub fn check_metrics(&mut self, check: &CheckMetrics<'_>) -> Result<(), Problems> {
         let origin = self.origin("metrics");
         let mut problems = Vec::new();
@@ -303,15 +304,16 @@ impl Resolved {
     }
 }
 
-/// True if two listeners want the same port of the same address. Port 0 is any free port and clashes with nothing.
+/// True if two listeners want the same port of the same address. Port 0 is any free port and
+/// clashes with nothing.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let (a, b) = (one.ip(), other.ip());
     one.port() == other.port() && one.port() != 0 && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
-/// What may help with a variable that no key has, if it looks like one of a key: it has the `__` that stands between
-/// group and key, it is nearly such a name, or it is a key's without the group. All others with this prefix (`WEBB_ROOT`
-/// of a script) are other programs'.
+/// What may help with a variable that no key has, if it looks like one of a key: it has the `__`
+/// that stands between group and key, it is nearly such a name, or it is a key's without the group.
+/// All others with this prefix (`WEBB_ROOT` of a script) are other programs'.
 fn mistaken(name: &str, names: &[String]) -> Option<String> {
     if name == "WEBB_CONFIG" || service_link(name) {
         return None;

@@ -1,4 +1,5 @@
-//! Tests of the layers as a whole; the texts of single problems are golden, in `tests/cli_config_errors.rs`.
+//! Tests of the layers as a whole; the texts of single problems are golden, in
+//! `tests/cli_config_errors.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,7 +33,8 @@ fn documented_defaults_are_the_defaults() {
     assert_eq!(resolved.warnings, []);
 }
 
-/// The documentation must not leave a key out, and `(live)` must stand beside exactly the keys that are.
+/// The documentation must not leave a key out, and `(live)` must stand beside exactly the keys that
+/// are.
 #[test]
 fn every_key_is_documented() {
     let resolved = from_file(DOCUMENTED).unwrap();
@@ -126,8 +128,8 @@ fn nothing_sets_nothing() {
     assert_eq!(resolved.settings.node_name, "host-1");
 }
 
-/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb are no mistake, nor are
-/// those of scripts and images that only begin alike.
+/// A mistyped variable must give a warning; those that Kubernetes sets for a Service called webb
+/// are no mistake, nor are those of scripts and images that only begin alike.
 #[test]
 fn unknown_variables_warn() {
     for (name, help) in [

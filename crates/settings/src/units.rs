@@ -1,7 +1,7 @@
 //! Times and sizes as people write them: `250ms`, `2h15m`, `8MiB`.
 //!
-//! A bare number is refused: whether `5` is seconds or milliseconds, or `KB` 1000 or 1024 bytes, should not be
-//! something one has to look up.
+//! A bare number is refused: whether `5` is seconds or milliseconds, or `KB` 1000 or 1024 bytes,
+//! should not be something one has to look up.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_0
 /// Units of size, largest first, in bytes.
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
-/// Reads a time such as `5s`, `250ms` or `2h15m`: whole numbers with a unit, larger units first, nothing in between.
+/// Reads a time such as `5s`, `250ms` or `2h15m`: whole numbers with a unit, larger units first,
+/// nothing in between.
 ///
 /// # Errors
 /// Says what is wrong with the text, without repeating it.
@@ -40,7 +41,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(millis))
 }
 
-/// Writes a time so that [`parse_duration`] reads it back. Below a millisecond is cut off: no setting is that fine.
+/// Writes a time so that [`parse_duration`] reads it back. Below a millisecond is cut off: no
+/// setting is that fine.
 pub fn show_duration(time: Duration) -> String {
     let mut left = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     if left == 0 {

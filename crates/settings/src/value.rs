@@ -1,10 +1,11 @@
 //! Raw values: configuration as written, before it is parsed into types.
 //!
-//! A YAML node, an environment variable and a flag all become a [`Value`]; the table of keys reads it into a type. The
-//! place of each part is kept, so that a problem found much later still points at the character that caused it.
+//! A YAML node, an environment variable and a flag all become a [`Value`]; the table of keys reads
+//! it into a type. The place of each part is kept, so that a problem found much later still points
+//! at the character that caused it.
 
-/// A callback to the metrics' parser, which lives on a higher floor: takes entries in Hubble's static grammar, separated
-/// by spaces, and returns warnings, or an error.
+/// A callback to the metrics' parser, which lives on a higher floor: takes entries in Hubble's
+/// static grammar, separated by spaces, and returns warnings, or an error.
 pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
 
 /// A stretch of one line of the file, counted in characters from 1.
@@ -36,7 +37,8 @@ pub enum Value {
     Text(String),
     /// A list of scalars.
     List(Vec<Item>),
-    /// A mapping, or a list that holds something other than scalars: right for no key, kept for the error text.
+    /// A mapping, or a list that holds something other than scalars: right for no key, kept for the
+    /// error text.
     Nested(&'static str),
 }
 
@@ -46,7 +48,8 @@ impl Value {
         Self::List(texts.into_iter().map(|text| Item { text: text.to_owned(), mark: None }).collect())
     }
 
-    /// The elements, if this is a list, or the parts of a text between white space and, if `commas`, commas.
+    /// The elements, if this is a list, or the parts of a text between white space and, if
+    /// `commas`, commas.
     pub(super) fn items(&self, commas: bool) -> Result<Vec<Item>, Bad> {
         match self {
             Self::List(items) => Ok(items.clone()),

@@ -1,7 +1,8 @@
 //! The configuration file: YAML text to one raw value for each key that it sets.
 //!
-//! The text is parsed into a tree with the place of every node and only then compared with the table of keys. A derived
-//! `Deserialize` would be shorter, but it stops at the first problem and forgets where the good values stood.
+//! The text is parsed into a tree with the place of every node and only then compared with the
+//! table of keys. A derived `Deserialize` would be shorter, but it stops at the first problem and
+//! forgets where the good values stood.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::DuplicateKeyPolicy;
@@ -52,7 +53,8 @@ enum Node {
     Null,
     /// A quoted text, or a plain one that YAML takes for text.
     Text(String),
-    /// A plain scalar that YAML takes for a number or a boolean: its text is read from the source, as it was typed.
+    /// A plain scalar that YAML takes for a number or a boolean: its text is read from the source,
+    /// as it was typed.
     Plain(String),
     List(Vec<Spanned<Node>>),
     Map(Vec<(Spanned<String>, Spanned<Node>)>),
@@ -201,7 +203,8 @@ impl Reading<'_> {
         }
     }
 
-    /// The text of a scalar. A number is taken as typed: the `1.10` of a cluster's name must not become `1.1`.
+    /// The text of a scalar. A number is taken as typed: the `1.10` of a cluster's name must not
+    /// become `1.1`.
     fn scalar(&self, node: &Spanned<Node>) -> String {
         match &node.value {
             Node::Text(text) => text.clone(),
@@ -248,7 +251,8 @@ fn members(group: &str) -> Vec<&'static str> {
     names
 }
 
-/// A key that the table does not have. The advice is the likeliest of: another spelling, another group, all there are.
+/// A key that the table does not have. The advice is the likeliest of: another spelling, another
+/// group, all there are.
 fn unknown(group: &str, name: &str, mark: Mark) -> Problem {
     let known = members(group);
     let full = if group.is_empty() { name.to_owned() } else { format!("{group}.{name}") };

@@ -1,4 +1,5 @@
-//! `--serve`: what was counted, for a scraper. It does not change any more, so each format is written once.
+//! `--serve`: what was counted, for a scraper. It does not change any more, so each format is
+//! written once.
 
 use std::io;
 use std::net::SocketAddr;

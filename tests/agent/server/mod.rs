@@ -1,4 +1,5 @@
-//! The metrics listener over an aggregator that counts all the while, and a client that reads as slowly as it likes.
+//! The metrics listener over an aggregator that counts all the while, and a client that reads as
+//! slowly as it likes.
 
 #![allow(dead_code, reason = "each binary uses its part of it")]
 #![allow(
@@ -74,7 +75,8 @@ impl Drop for Server {
     }
 }
 
-/// Serves what `aggregator` holds, while `count` is called over and over on the thread that also answers cuts.
+/// Serves what `aggregator` holds, while `count` is called over and over on the thread that also
+/// answers cuts.
 pub(crate) fn serve(
     aggregator: Aggregator,
     count: impl FnMut(&mut Aggregator) + Send + 'static,

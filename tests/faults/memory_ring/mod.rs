@@ -9,7 +9,8 @@ use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::{Record, VERSION, kind};
 use zerocopy::IntoBytes;
 
-/// A ring in memory that behaves like the kernel's: a record is consumed even if its handling unwinds.
+/// A ring in memory that behaves like the kernel's: a record is consumed even if its handling
+/// unwinds.
 #[derive(Clone, Default)]
 pub(crate) struct MemoryRing(Arc<Mutex<VecDeque<Record>>>);
 

@@ -1,4 +1,5 @@
-//! The road from a ring in memory to the aggregators, with a fleet whose metrics can be changed; for tests and benches.
+//! The road from a ring in memory to the aggregators, with a fleet whose metrics can be changed;
+//! for tests and benches.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is wrong")]
 #![allow(dead_code, reason = "each uses its part of it")]

@@ -1,9 +1,10 @@
 //! Pods behind interfaces of this node, and the addresses of pods that are not known yet.
 //!
-//! The container runtime gives a pod its address before the API server lists it, and some containers are never listed.
-//! What a watched interface leads to is a pod all the same, so its addresses are `reserved:unknown` at every hook, not
-//! at that interface alone: both ends of a flow are looked up in one index. Once the pod is known only its listed
-//! addresses count: a pod that gives itself an address of the world does not hide traffic to that address.
+//! The container runtime gives a pod its address before the API server lists it, and some
+//! containers are never listed. What a watched interface leads to is a pod all the same, so its
+//! addresses are `reserved:unknown` at every hook, not at that interface alone: both ends of a flow
+//! are looked up in one index. Once the pod is known only its listed addresses count: a pod that
+//! gives itself an address of the world does not hide traffic to that address.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -30,8 +31,8 @@ impl Builder {
         self.draft.set_interfaces(behind);
     }
 
-    /// The pod behind each interface: the one that has an address behind it, and of interfaces that lead to the same
-    /// namespace, the same.
+    /// The pod behind each interface: the one that has an address behind it, and of interfaces that
+    /// lead to the same namespace, the same.
     fn behind(&mut self, interfaces: &[PodInterface]) -> Vec<(u32, EndpointId)> {
         let (mut behind, mut rest, mut namespaces): (Vec<_>, Vec<_>, HashMap<i32, Owner>) = Default::default();
         for interface in interfaces {
@@ -56,8 +57,8 @@ impl Builder {
         behind
     }
 
-    /// The best claim of a pod of this node on an address behind the interface. The cluster's network comes first:
-    /// others may use the same addresses.
+    /// The best claim of a pod of this node on an address behind the interface. The cluster's
+    /// network comes first: others may use the same addresses.
     fn claim_behind(&self, interface: &PodInterface) -> Option<&Claim> {
         let claims = interface.addresses.iter().filter_map(|&address| self.claims.holder(address.into()));
         let local = claims.filter(|claim| claim.owner.kind == Kind::Pod && claim.id.sort() == Sort::Local);

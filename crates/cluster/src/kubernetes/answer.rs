@@ -1,7 +1,8 @@
 //! Answers of the API: lists, lines of a watch, errors.
 //!
-//! Each object is cut out first and read on its own, so that one with a wrong field costs only itself. Its head (name
-//! and version) is read apart from the rest, because a watch must go on after an object that is otherwise of no use.
+//! Each object is cut out first and read on its own, so that one with a wrong field costs only
+//! itself. Its head (name and version) is read apart from the rest, because a watch must go on
+//! after an object that is otherwise of no use.
 
 use std::borrow::Cow;
 
@@ -253,7 +254,8 @@ mod tests {
         event(&RESOURCES[0], format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes()).unwrap()
     }
 
-    /// An object that cannot be used still tells its name and version, so that the watch can go on after it.
+    /// An object that cannot be used still tells its name and version, so that the watch can go on
+    /// after it.
     #[test]
     fn a_bad_object_keeps_its_head() {
         let Event::Applied(good) = line("ADDED", POD) else { panic!() };

@@ -16,7 +16,8 @@ const OWN: [&str; 2] = ["networking.k8s.io", "extensions"];
 pub(super) struct Found {
     pub(super) kind: Kind,
     pub(super) version: String,
-    /// Its objects are read as a vendor's of the whole cluster: it only matters whether there is one.
+    /// Its objects are read as a vendor's of the whole cluster: it only matters whether there is
+    /// one.
     pub(super) cluster_wide: bool,
 }
 
@@ -145,7 +146,8 @@ mod tests {
         catalogue.found.iter().map(text).collect()
     }
 
-    /// The best version that is known; kinds by group and plural, never by name alone; helpers are left out.
+    /// The best version that is known; kinds by group and plural, never by name alone; helpers are
+    /// left out.
     #[test]
     fn kinds_are_found() {
         let cnp = ("clusternetworkpolicies", "ClusterNetworkPolicy", false);
@@ -183,7 +185,8 @@ mod tests {
         assert!(catalogue.found.is_empty());
     }
 
-    /// Calico's kinds are read where they are stored; through its own API server only where that is the only way.
+    /// Calico's kinds are read where they are stored; through its own API server only where that is
+    /// the only way.
     #[test]
     fn copies_are_left_out() {
         let stored = version("crd.projectcalico.org", "v1", &[("networkpolicies", "NetworkPolicy", true)]);

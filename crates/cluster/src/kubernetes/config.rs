@@ -33,8 +33,8 @@ impl std::fmt::Display for Access {
 }
 
 impl Access {
-    /// What there is on this machine: a kubeconfig that somebody named, a service account, the first file that
-    /// `$KUBECONFIG` names, `~/.kube/config`; in this order.
+    /// What there is on this machine: a kubeconfig that somebody named, a service account, the
+    /// first file that `$KUBECONFIG` names, `~/.kube/config`; in this order.
     pub fn find(named: Option<&Path>) -> Option<Self> {
         if let Some(path) = named {
             return Some(Self::Kubeconfig(path.to_owned()));
@@ -75,8 +75,8 @@ impl Access {
     }
 }
 
-/// Reads a kubeconfig. By way of a generic value, which makes the reading of its many types small; the files that it
-/// names are relative to it.
+/// Reads a kubeconfig. By way of a generic value, which makes the reading of its many types small;
+/// the files that it names are relative to it.
 fn read(path: &Path) -> Result<Kubeconfig, String> {
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
     let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;

@@ -1,7 +1,8 @@
 //! Making a client: kube's own, with its TLS, authentication and proxies.
 //!
-//! What is changed of it: nothing is repeated on its own, since the watches count each failure and honour `Retry-After`;
-//! credentials come from [`login`], and the proxy from [`proxy`](super::proxy).
+//! What is changed of it: nothing is repeated on its own, since the watches count each failure and
+//! honour `Retry-After`; credentials come from [`login`], and the proxy from
+//! [`proxy`](super::proxy).
 
 use std::sync::Once;
 use std::time::Duration;

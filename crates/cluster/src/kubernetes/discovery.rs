@@ -1,8 +1,8 @@
 //! What the API server serves: its discovery documents, in their three forms.
 //!
-//! One document names all groups, versions and resources (`apidiscovery.k8s.io` v2, and v2beta1 before 1.30). Servers
-//! older than 1.26 name groups and versions only, and each version has a document of its own. None can be watched; an
-//! ETag makes asking again cheap.
+//! One document names all groups, versions and resources (`apidiscovery.k8s.io` v2, and v2beta1
+//! before 1.30). Servers older than 1.26 name groups and versions only, and each version has a
+//! document of its own. None can be watched; an ETag makes asking again cheap.
 
 use serde::Deserialize;
 
@@ -34,9 +34,9 @@ pub(super) struct Served {
     pub(super) namespaced: bool,
 }
 
-/// Asks the server what it serves; none if that has not changed. Where each version has a document of its own, only
-/// those of the groups that are `wanted` are read. Versions are in the server's order: the preferred one of a group
-/// comes first.
+/// Asks the server what it serves; none if that has not changed. Where each version has a document
+/// of its own, only those of the groups that are `wanted` are read. Versions are in the server's
+/// order: the preferred one of a group comes first.
 pub(super) async fn ask(
     link: &Link<'_>,
     etag: &mut Option<String>,
@@ -215,7 +215,8 @@ mod tests {
         Served { plural: plural.to_owned(), kind: kind.to_owned(), namespaced }
     }
 
-    /// The document of all groups: what cannot be listed is left out, and what is stale is not known.
+    /// The document of all groups: what cannot be listed is left out, and what is stale is not
+    /// known.
     #[test]
     fn aggregated_documents() {
         let Document::Whole(versions) = read(AGGREGATED.as_bytes()).unwrap() else { panic!() };

@@ -1,8 +1,8 @@
 //! A list, read item by item while it arrives.
 //!
-//! A server that answers from its watch cache does not split a list into pages: the pods of a large cluster come as one
-//! answer of a gigabyte. So items are cut out of the answer without the whole of it being in memory; each is then read on
-//! its own. What remains is the list without its items.
+//! A server that answers from its watch cache does not split a list into pages: the pods of a large
+//! cluster come as one answer of a gigabyte. So items are cut out of the answer without the whole
+//! of it being in memory; each is then read on its own. What remains is the list without its items.
 
 use std::time::Duration;
 
@@ -69,7 +69,8 @@ enum Place {
     Item,
 }
 
-/// Cuts the items out of a list. Checks no more of JSON's grammar than it must: items and rest are parsed later.
+/// Cuts the items out of a list. Checks no more of JSON's grammar than it must: items and rest are
+/// parsed later.
 #[derive(Debug, Default)]
 struct Cutter {
     /// What was not cut yet.
@@ -209,8 +210,8 @@ mod tests {
         (items, String::from_utf8_lossy(&rest).into_owned())
     }
 
-    /// Wherever an answer is split, its items come out whole, whatever is in their strings, and the rest is the list
-    /// without them. Fields of other depths that are called `items` are none.
+    /// Wherever an answer is split, its items come out whole, whatever is in their strings, and the
+    /// rest is the list without them. Fields of other depths that are called `items` are none.
     #[test]
     fn items_are_cut_wherever_pieces_end() {
         let items = [

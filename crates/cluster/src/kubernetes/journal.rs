@@ -1,8 +1,9 @@
 //! What of the watches' troubles is logged.
 //!
-//! Every kind meets the same trouble and tries again for as long as it lasts: line by line that would be hundreds in an
-//! outage of minutes, all alike. So a trouble is logged when it is new, then once a minute what `/readyz` says, then the
-//! end. All the rest is there at the level `debug`.
+//! Every kind meets the same trouble and tries again for as long as it lasts: line by line that
+//! would be hundreds in an outage of minutes, all alike. So a trouble is logged when it is new,
+//! then once a minute what `/readyz` says, then the end. All the rest is there at the level
+//! `debug`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -121,8 +122,8 @@ mod tests {
     use super::super::backoff::{Backoff, Class};
     use super::*;
 
-    /// Nine minutes without a server, six kinds each with its own backoff: tens of lines. Each minute has one at least,
-    /// and what is new on the way is told at once.
+    /// Nine minutes without a server, six kinds each with its own backoff: tens of lines. Each
+    /// minute has one at least, and what is new on the way is told at once.
     #[test]
     fn nine_minutes_are_tens_of_lines() {
         let (mut pages, begin) = (Pages::default(), Instant::now());
@@ -151,7 +152,8 @@ mod tests {
         assert_eq!(pages.end(now), None, "the end is told once");
     }
 
-    /// A server that comes and goes all the time, each time with another text, is bounded too, and so is the memory.
+    /// A server that comes and goes all the time, each time with another text, is bounded too, and
+    /// so is the memory.
     #[test]
     fn coming_and_going_is_bounded() {
         let (mut pages, begin) = (Pages::default(), Instant::now());

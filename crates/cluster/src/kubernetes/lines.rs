@@ -1,4 +1,5 @@
-//! The body of an answer, read in pieces: line by line for a watch, whole for what is neither watch nor list.
+//! The body of an answer, read in pieces: line by line for a watch, whole for what is neither watch
+//! nor list.
 
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! The connection to the API server that all watches share, and its requests.
 //!
-//! Tokens rotate on disk, client certificates and authorities are renewed, a credential plugin gives credentials for an
-//! hour. All of it is read again in one way: a new client is made from the files as they are then. That happens before the
-//! next request when the server has refused the client or cannot be reached, and in the background, while the old client
-//! serves, when its credentials are about to expire.
+//! Tokens rotate on disk, client certificates and authorities are renewed, a credential plugin
+//! gives credentials for an hour. All of it is read again in one way: a new client is made from the
+//! files as they are then. That happens before the next request when the server has refused the
+//! client or cannot be reached, and in the background, while the old client serves, when its
+//! credentials are about to expire.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -71,13 +72,14 @@ impl<'a> Link<'a> {
         self.back.notified().await;
     }
 
-    /// Asks for `path` with its query, in the form `accept`. A success is the answer with its body still to come;
-    /// anything else is trouble.
+    /// Asks for `path` with its query, in the form `accept`. A success is the answer with its body
+    /// still to come; anything else is trouble.
     pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Trouble> {
         self.try_get(path, accept, None).await
     }
 
-    /// As [`Link::get`], with the answer's ETag. None if what is at `path` still has the ETag `known`.
+    /// As [`Link::get`], with the answer's ETag. None if what is at `path` still has the ETag
+    /// `known`.
     pub(super) async fn get_if_changed(
         &self,
         path: &str,
@@ -137,7 +139,8 @@ impl<'a> Link<'a> {
         Err(answer::refusal(status, &body, after))
     }
 
-    /// The client, made if there is none. One whose credentials are about to expire serves until the next one is made.
+    /// The client, made if there is none. One whose credentials are about to expire serves until
+    /// the next one is made.
     async fn client(&self) -> Result<(Client, u64), Trouble> {
         let mut current = self.client.lock().await;
         let Current { client, made, making } = &mut *current;
@@ -156,7 +159,8 @@ impl<'a> Link<'a> {
         {
             return Ok((client.clone(), *made));
         }
-        // A plugin ends in its time. A file system that hangs does not, and is waited for by the next that asks.
+        // A plugin ends in its time. A file system that hangs does not, and is waited for by the next that
+        // asks.
         let next = within(self.pace.answer * 2, task).await?;
         *making = None;
         let next = next.map_err(|error| Trouble::Unconfigured(format!("no client: {error}"))).flatten();

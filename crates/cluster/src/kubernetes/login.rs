@@ -1,8 +1,10 @@
-//! The credentials of a client: they are brought into a form in which kube neither runs a program nor reads a file again.
+//! The credentials of a client: they are brought into a form in which kube neither runs a program
+//! nor reads a file again.
 //!
-//! kube's own ways are not taken for two of them. It runs a credential plugin without a bound in time, and twice for each
-//! client. It takes the newline at the end of a token file for a part of the token, and reads the file once a minute;
-//! here it is read for each request, which are few, so a rotated token is never missed.
+//! kube's own ways are not taken for two of them. It runs a credential plugin without a bound in
+//! time, and twice for each client. It takes the newline at the end of a token file for a part of
+//! the token, and reads the file once a minute; here it is read for each request, which are few, so
+//! a rotated token is never missed.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +19,8 @@ use secrecy::ExposeSecret;
 
 use super::plugin::{self, Credentials, Limits};
 
-/// Credentials are renewed so long before they expire. There is a request once a minute, by discovery.
+/// Credentials are renewed so long before they expire. There is a request once a minute, by
+/// discovery.
 const AHEAD: Duration = Duration::from_mins(2);
 
 /// Credentials that are valid for less than this long are not renewed sooner.
@@ -48,7 +51,8 @@ impl Renewal {
     }
 }
 
-/// Reads the credentials, or has them made, and puts them into `config`. Blocks for as long as a plugin takes.
+/// Reads the credentials, or has them made, and puts them into `config`. Blocks for as long as a
+/// plugin takes.
 pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, String> {
     let user = &mut config.auth_info;
     if user.auth_provider.is_some() {
@@ -136,8 +140,8 @@ mod tests {
         }
     }
 
-    /// Credentials are renewed two minutes before they expire, or in the middle of a life that is shorter. Those that have
-    /// expired already serve until the server refuses them.
+    /// Credentials are renewed two minutes before they expire, or in the middle of a life that is
+    /// shorter. Those that have expired already serve until the server refuses them.
     #[test]
     fn plugins_run_again_before_the_end() {
         let hour = due_in(Duration::from_hours(1));
@@ -155,7 +159,8 @@ mod tests {
         assert!(take(&mut AuthInfo::default(), nothing).is_err());
     }
 
-    /// A token file is compared without the white space around its token; one that is gone changes nothing.
+    /// A token file is compared without the white space around its token; one that is gone changes
+    /// nothing.
     #[test]
     fn token_files_are_compared() {
         let file = tempfile::NamedTempFile::new().unwrap();

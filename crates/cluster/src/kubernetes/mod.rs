@@ -1,9 +1,10 @@
-//! The Kubernetes API as a source: one watch for each kind, all in one task on one thread. Kinds of policy that a server
-//! has or has not are looked for, and watched where they are.
+//! The Kubernetes API as a source: one watch for each kind, all in one task on one thread. Kinds of
+//! policy that a server has or has not are looked for, and watched where they are.
 //!
-//! The client is kube's, with its TLS, authentication and proxies. Lists and watches are our own: kube's types would be a
-//! third of the binary, and its watcher neither counts what happens nor honours `Retry-After`, holds whole pages in
-//! memory, and cannot tell an older store. This directory is the only user of `kube`.
+//! The client is kube's, with its TLS, authentication and proxies. Lists and watches are our own:
+//! kube's types would be a third of the binary, and its watcher neither counts what happens nor
+//! honours `Retry-After`, holds whole pages in memory, and cannot tell an older store. This
+//! directory is the only user of `kube`.
 
 mod answer;
 mod backoff;
@@ -52,23 +53,24 @@ pub struct Pace {
     pub backoff_max: Duration,
     /// How long an answer may take to begin, and to go on. Overloaded servers take half a minute.
     pub answer: Duration,
-    /// Silence on a watch after which the connection is taken for dead, or the version for one that the server does not
-    /// know: servers send a bookmark each minute.
+    /// Silence on a watch after which the connection is taken for dead, or the version for one that
+    /// the server does not know: servers send a bookmark each minute.
     pub quiet: Duration,
-    /// The longest that a watch is asked to last; up to a quarter less, so that agents started together drift apart.
+    /// The longest that a watch is asked to last; up to a quarter less, so that agents started
+    /// together drift apart.
     pub watch: Duration,
     /// A watch that ends in order sooner than this counts as a failure.
     pub brief: Duration,
     /// The first requests of each kind are spread over this.
     pub spread: Duration,
-    /// Bound of the wait before a list that a healthy server asks for, and of the first wait after its refusal: agents
-    /// that were cut off together do not list together.
+    /// Bound of the wait before a list that a healthy server asks for, and of the first wait after
+    /// its refusal: agents that were cut off together do not list together.
     pub relist: Duration,
-    /// How often it is asked which kinds of policy there are, and whether a vendor's kind of the whole cluster has
-    /// objects; down to a quarter less.
+    /// How often it is asked which kinds of policy there are, and whether a vendor's kind of the
+    /// whole cluster has objects; down to a quarter less.
     pub discovery: Duration,
-    /// How long lists come in pages after the server has refused a streamed one. It may have been another server's word,
-    /// or an older one's.
+    /// How long lists come in pages after the server has refused a streamed one. It may have been
+    /// another server's word, or an older one's.
     pub paged: Duration,
 }
 
@@ -106,10 +108,11 @@ impl Streaming {
     }
 }
 
-/// Keeps `cache` equal to what the API server says, until it is dropped. Needs a tokio runtime with I/O and time.
+/// Keeps `cache` equal to what the API server says, until it is dropped. Needs a tokio runtime with
+/// I/O and time.
 ///
-/// `changed` is notified after each change of the cache, `status` says how it goes. All troubles are met with patience:
-/// the only way out is a panic.
+/// `changed` is notified after each change of the cache, `status` says how it goes. All troubles
+/// are met with patience: the only way out is a panic.
 pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status, changed: &Notify) -> Infallible {
     status.begin();
     cache.set_watched(true);

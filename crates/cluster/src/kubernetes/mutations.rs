@@ -1,5 +1,5 @@
-//! Good objects of every kind, each of their nodes replaced in turn by something else, read from the API and from a
-//! manifest.
+//! Good objects of every kind, each of their nodes replaced in turn by something else, read from
+//! the API and from a manifest.
 
 use serde_json::{Value, json};
 
@@ -163,7 +163,8 @@ fn without(object: &Value, pointer: &str) -> Option<Value> {
     Some(object)
 }
 
-/// What a reader makes of an object, and what it says of parts that it passed over, or of the whole.
+/// What a reader makes of an object, and what it says of parts that it passed over, or of the
+/// whole.
 type Outcome = (Option<Object>, Vec<String>);
 
 fn by_api(kind: Kind, object: &Value) -> Outcome {
@@ -186,8 +187,9 @@ fn by_manifest(object: &Value) -> Outcome {
     (manifest.objects.pop(), problems)
 }
 
-/// Whatever is in the place of a part, the object is kept, nothing but that part (and what it is a part of, if that is
-/// nothing without it) is missing, and what is said of it begins with its path. Only who the object is must be readable.
+/// Whatever is in the place of a part, the object is kept, nothing but that part (and what it is a
+/// part of, if that is nothing without it) is missing, and what is said of it begins with its path.
+/// Only who the object is must be readable.
 #[test]
 fn any_part_may_be_anything() {
     let (mut mutations, mut passed_over) = (0, 0);

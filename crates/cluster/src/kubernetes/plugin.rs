@@ -1,7 +1,8 @@
 //! Running a credential plugin: a program that prints a token or a client certificate.
 //!
-//! kube would wait for it without end. A plugin may hang: on a network that is away, or on a question that nobody answers. So it has a time, after which it
-//! is killed with all that it has started; so it is when the watches end.
+//! kube would wait for it without end. A plugin may hang: on a network that is away, or on a
+//! question that nobody answers. So it has a time, after which it is killed with all that it has
+//! started; so it is when the watches end.
 
 use std::io::{PipeReader, Read};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -91,7 +92,8 @@ pub(super) fn run(exec: &ExecConfig, limits: &Limits) -> Result<Credentials, Str
     })
 }
 
-/// Runs a program in a process group of its own, which is killed if the program does not end in its time.
+/// Runs a program in a process group of its own, which is killed if the program does not end in its
+/// time.
 fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
@@ -105,7 +107,8 @@ fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
     Ok(Output { status, stdout, stderr })
 }
 
-/// Reads both outputs until the program has ended; what its children still have to print is not waited for.
+/// Reads both outputs until the program has ended; what its children still have to print is not
+/// waited for.
 fn read(child: &mut Child, limits: &Limits) -> Result<(Vec<u8>, Vec<u8>), String> {
     let until = Instant::now() + limits.patience;
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
@@ -185,7 +188,8 @@ mod tests {
         output(command, limits)
     }
 
-    /// What a program prints is whole, whichever output fills first; its child that stays is not waited for.
+    /// What a program prints is whole, whichever output fills first; its child that stays is not
+    /// waited for.
     #[test]
     fn outputs_are_read_to_their_end() {
         let (stopped, _leash) = std::io::pipe().unwrap();

@@ -1,9 +1,10 @@
-//! Finds which kinds of policy the server has beside NetworkPolicy, and follows each for as long as it is there.
+//! Finds which kinds of policy the server has beside NetworkPolicy, and follows each for as long as
+//! it is there.
 //!
-//! Discovery is asked about once a minute, which is answered with 304 nearly always, and at once when a kind that was
-//! there is answered with 404. A kind that is not there costs nothing else. Its objects are forgotten when discovery
-//! has it no longer *and* a list is answered with 404: API servers of one cluster may differ for seconds, and a CRD that
-//! is changed is away for moments.
+//! Discovery is asked about once a minute, which is answered with 304 nearly always, and at once
+//! when a kind that was there is answered with 404. A kind that is not there costs nothing else.
+//! Its objects are forgotten when discovery has it no longer *and* a list is answered with 404: API
+//! servers of one cluster may differ for seconds, and a CRD that is changed is away for moments.
 
 use std::collections::{BTreeSet, HashSet};
 use std::convert::Infallible;
@@ -175,7 +176,8 @@ struct Marks<'a> {
     cache: &'a Cache,
     incomplete: Vec<String>,
     unlisted: Vec<OtherKind>,
-    /// Groups that were known, also if they are not at the moment: what they had not, they have not.
+    /// Groups that were known, also if they are not at the moment: what they had not, they have
+    /// not.
     settled: BTreeSet<String>,
 }
 

@@ -1,8 +1,8 @@
-//! Which proxy the API server of a kubeconfig is reached through: the one that the kubeconfig names, or that of the
-//! environment, as for kubectl.
+//! Which proxy the API server of a kubeconfig is reached through: the one that the kubeconfig
+//! names, or that of the environment, as for kubectl.
 //!
-//! kube makes the connections. Its choice is not used, since it compares `NO_PROXY` with the proxy's own address. A
-//! service account's server is never behind a proxy.
+//! kube makes the connections. Its choice is not used, since it compares `NO_PROXY` with the
+//! proxy's own address. A service account's server is never behind a proxy.
 
 use std::net::IpAddr;
 
@@ -37,7 +37,8 @@ pub(super) fn named(kubeconfig: &Kubeconfig) -> Option<String> {
     cluster.proxy_url.clone().filter(|url| !url.trim().is_empty())
 }
 
-/// The proxy for `server`; none for a direct connection. `named`: that of the kubeconfig, which knows no exceptions.
+/// The proxy for `server`; none for a direct connection. `named`: that of the kubeconfig, which
+/// knows no exceptions.
 pub(super) fn choose(server: &Uri, named: Option<&str>, environment: &Environment) -> Result<Option<Uri>, String> {
     let proxy = match (named, &environment.proxy) {
         (Some(named), _) => named,
@@ -73,8 +74,9 @@ mod tests {
         }
     }
 
-    /// The kubeconfig's proxy comes first and has no exceptions; the environment's is for TLS to other machines, but for
-    /// what `NO_PROXY` names. Exceptions are compared with the server, not with the proxy.
+    /// The kubeconfig's proxy comes first and has no exceptions; the environment's is for TLS to
+    /// other machines, but for what `NO_PROXY` names. Exceptions are compared with the server,
+    /// not with the proxy.
     #[test]
     fn the_proxy_is_chosen_as_by_kubectl() {
         let server = "https://api.example.org:6443";

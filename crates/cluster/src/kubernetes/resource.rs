@@ -1,4 +1,5 @@
-//! Where each kind of object is in the API. `config/rbac.yaml` grants exactly this, and a test compares the two.
+//! Where each kind of object is in the API. `config/rbac.yaml` grants exactly this, and a test
+//! compares the two.
 
 use std::borrow::Cow;
 

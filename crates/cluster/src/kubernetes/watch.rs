@@ -8,15 +8,18 @@
 //!                        └── version too old, version gone back, silence, or resuming failed three times ──┘
 //! ```
 //!
-//! Objects go into the cache as they come; when a list is complete, what it did not name is removed. So the cache never
-//! holds less than it could, and an object that was deleted while no watch ran goes with the next list.
+//! Objects go into the cache as they come; when a list is complete, what it did not name is
+//! removed. So the cache never holds less than it could, and an object that was deleted while no
+//! watch ran goes with the next list.
 //!
-//! A list that is not streamed is asked for as any version will do (`resourceVersion=0`), which a server answers from its
-//! memory: thousands of agents that list at once would be too much for the store behind it. Such a list may be older than
-//! what is known already. Then, and when a list in pages grew too old on the way, the most recent one is asked for.
+//! A list that is not streamed is asked for as any version will do (`resourceVersion=0`), which a
+//! server answers from its memory: thousands of agents that list at once would be too much for the
+//! store behind it. Such a list may be older than what is known already. Then, and when a list in
+//! pages grew too old on the way, the most recent one is asked for.
 //!
-//! A server whose store was restored from a backup takes a version of later times without a word, and sends nothing: no
-//! event, no bookmark. So a silent watch is not resumed, but begins with a list.
+//! A server whose store was restored from a backup takes a version of later times without a word,
+//! and sends nothing: no event, no bookmark. So a silent watch is not resumed, but begins with a
+//! list.
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
@@ -40,8 +43,8 @@ use crate::{Cache, Kind, ObjectKey, Reference};
 /// Objects on one page of a list.
 pub(super) const PAGE: usize = 500;
 
-/// After so many failures in a row of going on from a version, or of streaming a list, the plainest way is taken. Not
-/// sooner, or a server that comes back would have to list for everybody at once.
+/// After so many failures in a row of going on from a version, or of streaming a list, the plainest
+/// way is taken. Not sooner, or a server that comes back would have to list for everybody at once.
 const PATIENCE: u32 = 3;
 
 /// The watch of one kind.
@@ -128,7 +131,8 @@ impl Watch<'_> {
         }
     }
 
-    /// One watch, with a list before it if there is no version to go on from. Returns when it ends, however it does.
+    /// One watch, with a list before it if there is no version to go on from. Returns when it ends,
+    /// however it does.
     async fn turn(&self, place: &mut Place) -> Result<Infallible, Trouble> {
         if place.version.is_none() && self.streaming.offered() && place.failures < PATIENCE {
             match self.stream(place).await {
@@ -162,7 +166,8 @@ impl Watch<'_> {
         Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
     }
 
-    /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is complete.
+    /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is
+    /// complete.
     async fn read(
         &self,
         mut lines: Lines,
@@ -204,7 +209,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Follows a kind of which only matters whether it has an object: a short list now and then instead of a watch.
+    /// Follows a kind of which only matters whether it has an object: a short list now and then
+    /// instead of a watch.
     pub(super) async fn look_now_and_then(&self) -> Infallible {
         let pace = self.link.pace;
         let mut backoff = Backoff::new(pace);
@@ -260,7 +266,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Asks for a list, or for its page after the token `next`. A server that answers from its cache ignores `limit`.
+    /// Asks for a list, or for its page after the token `next`. A server that answers from its
+    /// cache ignores `limit`.
     async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, Trouble> {
         let mut path = format!("{}?limit={limit}", self.resource.path());
         if !next.is_empty() {
@@ -299,7 +306,8 @@ impl Watch<'_> {
         }
     }
 
-    /// A page of a list, put into the cache. None if it is older than what is known, and the first one.
+    /// A page of a list, put into the cache. None if it is older than what is known, and the first
+    /// one.
     async fn page(&self, next: &str, place: &Place, told: &mut HashSet<ObjectKey>) -> Result<Option<Page>, Trouble> {
         let is_older = |page: &Page| next.is_empty() && !place.most_recent && place.is_after(&page.version);
         let mut items = self.items(PAGE, next, place.most_recent).await?;
@@ -337,7 +345,8 @@ impl Watch<'_> {
         tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
     }
 
-    /// Puts an object in. One that cannot be used is counted and named; what was known of it before stays.
+    /// Puts an object in. One that cannot be used is counted and named; what was known of it before
+    /// stays.
     fn apply(&self, item: Item, told: Option<&mut HashSet<ObjectKey>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
@@ -389,7 +398,8 @@ impl Place {
         self.last.as_deref().is_some_and(|last| compare(version, last) == Some(Ordering::Less))
     }
 
-    /// Goes on to a version that an event or a bookmark carries. A version that goes back is trouble.
+    /// Goes on to a version that an event or a bookmark carries. A version that goes back is
+    /// trouble.
     fn advance(&mut self, to: Option<&str>) -> Result<(), Trouble> {
         self.failures = 0;
         let Some(to) = to else { return Ok(()) };
@@ -403,7 +413,8 @@ impl Place {
     }
 }
 
-/// Which of two versions is the later one; none if they are not the numbers that Kubernetes' own resources have.
+/// Which of two versions is the later one; none if they are not the numbers that Kubernetes' own
+/// resources have.
 fn compare(one: &str, other: &str) -> Option<Ordering> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));

@@ -16,8 +16,8 @@ use crate::{Invalid, Kind, PassedOver, Raw, partly};
 /// How many characters of a line a message repeats.
 const QUOTED: usize = 80;
 
-/// The longest document, in bytes, of which the line of each part is told that is passed over; of others, that of the
-/// object. For each part the document is read once more.
+/// The longest document, in bytes, of which the line of each part is told that is passed over; of
+/// others, that of the object. For each part the document is read once more.
 const LOCATED: usize = 64 << 10;
 
 /// Text of a document and the lines before it.
@@ -125,7 +125,8 @@ impl<'a> Document<'a> {
         });
     }
 
-    /// Reads the items. A mistake ends the reading of YAML into types, so then all start over, each first as a tree.
+    /// Reads the items. A mistake ends the reading of YAML into types, so then all start over, each
+    /// first as a tree.
     fn read_list(self, kind: &str, version: &str, items: Vec<Spanned<Lenient<Item>>>, loading: &mut Loading) {
         // Items of a PodList and its like don't repeat what they are.
         let of_items = kind.strip_suffix("List").unwrap_or_default();
@@ -185,8 +186,8 @@ impl<'a> Document<'a> {
         self.lines_before + why.location().map_or(1, |at| at.line().max(1))
     }
 
-    /// The parser's words, after the line that they are about. Their own place is left out: it counts from the
-    /// document's beginning.
+    /// The parser's words, after the line that they are about. Their own place is left out: it
+    /// counts from the document's beginning.
     fn message(self, why: &Error) -> String {
         let options = serde_saphyr::render_options! { formatter: &UserMessageFormatter, snippets: SnippetMode::Off };
         let words = why.render_with_options(options);
@@ -208,8 +209,8 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Room for a whole cluster; the file's own length is the limit that counts. A key given twice is a mistake of its
-/// object, so it is refused only where objects are read.
+/// Room for a whole cluster; the file's own length is the limit that counts. A key given twice is a
+/// mistake of its object, so it is refused only where objects are read.
 fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {

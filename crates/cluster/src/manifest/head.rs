@@ -1,4 +1,5 @@
-//! What an object says of itself: kind, version, name. Read before the object is, and whatever else is wrong with it.
+//! What an object says of itself: kind, version, name. Read before the object is, and whatever else
+//! is wrong with it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -54,7 +55,8 @@ impl Place {
         Self { line, kind, key: ObjectKey { namespace: namespace.text(), name: name.text() }, certain }
     }
 
-    /// The key that an object of a kind has here; none without a name, or with a namespace that is no text.
+    /// The key that an object of a kind has here; none without a name, or with a namespace that is
+    /// no text.
     pub(super) fn key_of(&self, kind: Kind) -> Option<ObjectKey> {
         let ObjectKey { namespace, name } = self.key.clone();
         (self.certain && !name.is_empty()).then(|| kind.key(Some(namespace), name))
@@ -112,7 +114,8 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
     Err(Refused { why, kind: (kind.group() == group || version.is_empty()).then_some(kind), strange: None })
 }
 
-/// Text where there is text, nothing where there is anything else: the typed reading complains, and can say who.
+/// Text where there is text, nothing where there is anything else: the typed reading complains, and
+/// can say who.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     text: String,

@@ -13,8 +13,8 @@ enum Step {
     Item(usize),
 }
 
-/// The line, in its document, of what a message is about, or of the smallest part around it that is there. `item` is
-/// the object's place in a list, and `read` reads the document with a seed.
+/// The line, in its document, of what a message is about, or of the smallest part around it that is
+/// there. `item` is the object's place in a list, and `read` reads the document with a seed.
 pub(super) fn line_of<E>(
     message: &str,
     item: Option<usize>,

@@ -35,9 +35,10 @@ impl ManifestSource {
         &self.path
     }
 
-    /// Looks at the file. `None`: as at the last look. A file that can't be used is an error once, then `None` until
-    /// something about it changes; what was loaded from it before remains good. Empty it can't be used either: a file
-    /// that is being written is empty at first. One that was gone and comes back is loaded again.
+    /// Looks at the file. `None`: as at the last look. A file that can't be used is an error once,
+    /// then `None` until something about it changes; what was loaded from it before remains
+    /// good. Empty it can't be used either: a file that is being written is empty at first. One
+    /// that was gone and comes back is loaded again.
     pub fn poll(&mut self) -> Result<Option<Manifest>, ManifestError> {
         let file = self.path.display().to_string();
         match self.followed.look() {

@@ -35,7 +35,8 @@ impl<'de> DeserializeSeed<'de> for One {
     }
 }
 
-/// Reads the items of a list that are wanted, each with a seed for its kind, and hands them to `take` with their places.
+/// Reads the items of a list that are wanted, each with a seed for its kind, and hands them to
+/// `take` with their places.
 pub(super) struct Items<'a, R, T> {
     pub(super) wanted: &'a [Option<Kind>],
     pub(super) read: R,

@@ -1,7 +1,8 @@
 //! Strict reading of a policy, field by field.
 //!
-//! What cannot be read is never taken for absent, because in a policy absent often means all. Each function that reads
-//! a part returns what the part means, unknown included, and notes why. So one unreadable part costs only itself.
+//! What cannot be read is never taken for absent, because in a policy absent often means all. Each
+//! function that reads a part returns what the part means, unknown included, and notes why. So one
+//! unreadable part costs only itself.
 
 use serde_json::{Map, Value};
 

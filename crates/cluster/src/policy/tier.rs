@@ -1,8 +1,9 @@
-//! The policies of `policy.networking.k8s.io`: AdminNetworkPolicy and BaselineAdminNetworkPolicy (v1alpha1), and
-//! ClusterNetworkPolicy, which replaced both (v1alpha2 and later).
+//! The policies of `policy.networking.k8s.io`: AdminNetworkPolicy and BaselineAdminNetworkPolicy
+//! (v1alpha1), and ClusterNetworkPolicy, which replaced both (v1alpha2 and later).
 //!
-//! One reader serves all versions, because what they share outweighs what they don't. Shapes of early versions that a
-//! lenient reader would take for "all" are read as what they meant, or are unknown.
+//! One reader serves all versions, because what they share outweighs what they don't. Shapes of
+//! early versions that a lenient reader would take for "all" are read as what they meant, or are
+//! unknown.
 
 use serde_json::Value;
 use webb_flow::L4;

@@ -1,5 +1,5 @@
-//! The index while the cluster changes: what is built step by step equals what is built at once, ids keep their meaning,
-//! and an address that changed hands is named by who had it when.
+//! The index while the cluster changes: what is built step by step equals what is built at once,
+//! ids keep their meaning, and an address that changed hands is named by who had it when.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -53,9 +53,10 @@ fn at(index: &Index, last: u8, seconds: u64) -> String {
     name(index, index.find_at(ip(last).into(), seconds * SECOND))
 }
 
-/// A pod whose first sign of an address is its end has had it until then, and so has one that came and went between two
-/// indexes: what they sent is named by them, nothing after that. Pods of other nodes, whose flows wait for nothing here,
-/// and pods that had ended when they were first listed, claim nothing.
+/// A pod whose first sign of an address is its end has had it until then, and so has one that came
+/// and went between two indexes: what they sent is named by them, nothing after that. Pods of other
+/// nodes, whose flows wait for nothing here, and pods that had ended when they were first listed,
+/// claim nothing.
 #[test]
 fn short_lives_are_named_afterwards() {
     let cache = cache();
@@ -81,8 +82,9 @@ fn short_lives_are_named_afterwards() {
     assert_eq!(at(&cache.index_at(80 * SECOND), 5, 9), "reserved:unknown", "the past is forgotten");
 }
 
-/// A flow is named by who held the address when it happened, whatever is known when it is named: the old pod until it
-/// went, none in between, the new one from then on. After a minute the past is forgotten.
+/// A flow is named by who held the address when it happened, whatever is known when it is named:
+/// the old pod until it went, none in between, the new one from then on. After a minute the past is
+/// forgotten.
 #[test]
 fn an_address_changes_hands() {
     let cache = cache();
@@ -102,8 +104,8 @@ fn an_address_changes_hands() {
     assert!(index.previous_owners(ip(5).into()).is_empty());
 }
 
-/// A newer pod takes the address from one that still runs; when it goes the older has it back. No other address
-/// has a past for it.
+/// A newer pod takes the address from one that still runs; when it goes the older has it back. No
+/// other address has a past for it.
 #[test]
 fn a_newer_pod_takes_over() {
     let cache = cache();
@@ -121,7 +123,8 @@ fn a_newer_pod_takes_over() {
     assert!(index.previous_owners(ip(6).into()).is_empty());
 }
 
-/// All that happened between two indexes happened in its order: the old pod went before the new one came.
+/// All that happened between two indexes happened in its order: the old pod went before the new one
+/// came.
 #[test]
 fn one_index_may_hold_many_changes() {
     let cache = cache();
@@ -148,7 +151,8 @@ fn finished_pods_give_up() {
     assert_eq!(index.changes().removed.len(), 1);
 }
 
-/// An object that is told again as it was changes nothing: no index differs for it, no address has a past.
+/// An object that is told again as it was changes nothing: no index differs for it, no address has
+/// a past.
 #[test]
 fn what_is_told_twice_changes_nothing() {
     let cache = cache();
@@ -189,8 +193,8 @@ fn behind(index: u32, last: u8) -> PodInterface {
     PodInterface { index, namespace: None, watched: true, addresses: vec![ip(last)] }
 }
 
-/// The pod behind an interface is known whichever of the two comes first, follows the pod's address, and is forgotten
-/// with either. Only pods of this node have interfaces here.
+/// The pod behind an interface is known whichever of the two comes first, follows the pod's
+/// address, and is forgotten with either. Only pods of this node have interfaces here.
 #[test]
 fn interfaces() {
     let cache = cache();
@@ -210,8 +214,9 @@ fn interfaces() {
     assert_eq!(cache.index_at(3 * SECOND).pod_at_interface(9), None);
 }
 
-/// As long as ids mean the same, no id stands for two pods, through as much churn as makes rows come free again and
-/// again; and rows do come free, or memory would grow with every pod that ever was.
+/// As long as ids mean the same, no id stands for two pods, through as much churn as makes rows
+/// come free again and again; and rows do come free, or memory would grow with every pod that ever
+/// was.
 #[test]
 fn ids_keep_their_meaning() {
     let cache = cache();
@@ -297,7 +302,8 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-/// A ClusterNetworkPolicy for a team; its rules are for pods of an app, for nodes, and for an address.
+/// A ClusterNetworkPolicy for a team; its rules are for pods of an app, for nodes, and for an
+/// address.
 fn tiered(name: u8, tier: u8, priority: u16, team: u8, peers: u8, action: u8) -> Object {
     let is = |key: &str, value: String| Selector(vec![Requirement { key: key.into(), test: Test::In(vec![value]) }]);
     let rule = |peer, action| TierRule { action, rule: RuleSpec { peers: vec![peer], ..RuleSpec::default() } };
@@ -332,7 +338,8 @@ fn app(app: u8) -> Selector {
     Selector(vec![Requirement { key: "app".into(), test: Test::In(values) }])
 }
 
-/// Carries a change out at both: the cache that lives through them, and the objects that are left in the end.
+/// Carries a change out at both: the cache that lives through them, and the objects that are left
+/// in the end.
 fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Change, now: u64) {
     let namespace = |at: u8| NAMESPACES[usize::from(at)];
     let mut put = |object: Object| {

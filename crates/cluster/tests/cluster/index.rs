@@ -195,8 +195,9 @@ fn the_cache_follows_its_source() {
     assert_eq!(cache.index().addresses(), 2, "the machine's own addresses remain");
 }
 
-/// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the first ones are the
-/// node's tunnel and bridge, unless a pod has them. What a plugin notes of its tunnel is the node's wherever it lies.
+/// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the
+/// first ones are the node's tunnel and bridge, unless a pod has them. What a plugin notes of its
+/// tunnel is the node's wherever it lies.
 #[test]
 fn pod_networks() {
     let node = |name: &str, net: &str, annotation: &str| {

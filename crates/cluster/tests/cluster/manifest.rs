@@ -32,7 +32,8 @@ fn a_good_manifest() {
     assert_eq!(counts, [4, 1, 2, 1, 1, 1]);
 }
 
-/// One bad object of each sort, named by file, line and object, with the good ones around it loaded.
+/// One bad object of each sort, named by file, line and object, with the good ones around it
+/// loaded.
 #[test]
 fn bad_objects_cost_only_themselves() {
     let manifest = parsed(
@@ -88,7 +89,8 @@ metadata: {name: last}
     insta::assert_snapshot!(problems(&manifest).join("\n"));
 }
 
-/// A `List` is read item by item: bad ones are left out, and bad parts of good ones, wherever their mistake is.
+/// A `List` is read item by item: bad ones are left out, and bad parts of good ones, wherever their
+/// mistake is.
 #[test]
 fn lists() {
     let manifest = parsed(
@@ -141,8 +143,8 @@ fn broken_yaml_is_refused_with_its_line() {
     assert!(error.to_string().starts_with("m.yaml:"), "{error}");
 }
 
-/// Empty files and documents, markers, directives, byte order marks and Windows' line ends are no objects and no
-/// mistakes.
+/// Empty files and documents, markers, directives, byte order marks and Windows' line ends are no
+/// objects and no mistakes.
 #[test]
 fn what_is_nothing() {
     for nothing in
@@ -187,8 +189,8 @@ fn problems_are_bounded() {
     assert_eq!((names(&manifest).len(), names(&manifest).pop()), (1001, Some("Node good".to_owned())));
 }
 
-/// As above for a list, where mistakes cost another reading: parts that are passed over cost few, and objects that are
-/// none (a key twice) many. It must end, and say what it left out.
+/// As above for a list, where mistakes cost another reading: parts that are passed over cost few,
+/// and objects that are none (a key twice) many. It must end, and say what it left out.
 #[test]
 fn a_list_of_mistakes_ends() {
     let mut text = "apiVersion: v1\nkind: List\nitems:\n".to_owned();
@@ -202,7 +204,8 @@ fn a_list_of_mistakes_ends() {
     }
 }
 
-/// Keys given twice, items that are no sequence and entities that multiply are mistakes like others, not disasters.
+/// Keys given twice, items that are no sequence and entities that multiply are mistakes like
+/// others, not disasters.
 #[test]
 fn odd_shapes() {
     for (odd, after) in [
@@ -233,7 +236,8 @@ fn odd_shapes() {
     println!("{error}");
 }
 
-/// What NetworkPolicies the API server would refuse, and the words for it. Each counts all the same: it isolates.
+/// What NetworkPolicies the API server would refuse, and the words for it. Each counts all the
+/// same: it isolates.
 #[test]
 fn bad_policies() {
     let specs = [

@@ -1,4 +1,5 @@
-//! What this node's network says of pods: its own addresses, interfaces by namespace, networks beside the cluster's.
+//! What this node's network says of pods: its own addresses, interfaces by namespace, networks
+//! beside the cluster's.
 
 use std::net::IpAddr;
 
@@ -56,8 +57,9 @@ fn own_addresses_come_and_go() {
     assert_eq!(of(&cache.index_at(2), "10.0.0.7"), ("web".to_owned(), false));
 }
 
-/// Interfaces into one namespace are one pod's. The one with the cluster's address is in the cluster's network, the
-/// others are not, with an address that is known or without; who is there changes with the pod.
+/// Interfaces into one namespace are one pod's. The one with the cluster's address is in the
+/// cluster's network, the others are not, with an address that is known or without; who is there
+/// changes with the pod.
 #[test]
 fn interfaces_of_one_namespace() {
     let cache = cache(&[]);
@@ -86,9 +88,10 @@ fn reserved(index: &Index, text: &str, time_ns: u64) -> String {
     index.endpoint(index.find_at(ip(text).into(), time_ns)).reserved_identity.text().to_string()
 }
 
-/// Addresses behind a watched interface are of a pod, known or not, wherever a flow with them is seen: not of the world,
-/// until the pod is listed, and again when it is not. A flow from before its listing is the pod's. What is behind an
-/// interface that is not watched, of a link alone, or beside a known pod's own addresses is the world's as ever.
+/// Addresses behind a watched interface are of a pod, known or not, wherever a flow with them is
+/// seen: not of the world, until the pod is listed, and again when it is not. A flow from before
+/// its listing is the pod's. What is behind an interface that is not watched, of a link alone, or
+/// beside a known pod's own addresses is the world's as ever.
 #[test]
 fn addresses_behind_watched_interfaces_are_pods() {
     let cache = cache(&["10.0.0.1"]);
@@ -121,7 +124,8 @@ fn addresses_behind_watched_interfaces_are_pods() {
     assert_eq!(reserved(&cache.index_at(40), "10.9.0.5", 45), world);
 }
 
-/// An address in another network names its pod, unless it is one of the cluster's: other networks use what they like.
+/// An address in another network names its pod, unless it is one of the cluster's: other networks
+/// use what they like.
 #[test]
 fn other_networks_do_not_hide_the_clusters() {
     let cache = cache(&[]);
@@ -139,8 +143,8 @@ fn other_networks_do_not_hide_the_clusters() {
     assert_eq!(of(&cache.index_at(3), "192.168.5.1"), (String::new(), false));
 }
 
-/// Pods of this node to which no watched interface leads are listed, those of the host's network counted; finished
-/// ones, and those of other nodes, are neither.
+/// Pods of this node to which no watched interface leads are listed, those of the host's network
+/// counted; finished ones, and those of other nodes, are neither.
 #[test]
 fn pods_without_an_interface() {
     let cache = cache(&[]);

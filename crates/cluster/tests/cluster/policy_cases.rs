@@ -1,6 +1,6 @@
-//! Connections with their answers, worked out by hand: every directory of `tests/policy_cases` has a cluster and a
-//! table. Each is asked on each node of its cluster, and on one that has none of its pods: where an agent runs changes
-//! nothing of what policies say.
+//! Connections with their answers, worked out by hand: every directory of `tests/policy_cases` has
+//! a cluster and a table. Each is asked on each node of its cluster, and on one that has none of
+//! its pods: where an agent runs changes nothing of what policies say.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -196,8 +196,9 @@ fn every_table() {
     assert!(seen >= 98 * 3, "{seen} cases were read");
 }
 
-/// A drop is a denial where the policies that are evaluated forbid the connection for certain, also where a vendor's
-/// policy, or a difference between engines, leaves a connection that passes undecided.
+/// A drop is a denial where the policies that are evaluated forbid the connection for certain, also
+/// where a vendor's policy, or a difference between engines, leaves a connection that passes
+/// undecided.
 #[test]
 fn drops_are_denials_where_policies_forbid() {
     let mut seen = 0;

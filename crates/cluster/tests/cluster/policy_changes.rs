@@ -1,5 +1,5 @@
-//! A verdict belongs to the state of the tables when its connection opened: what changes between two connections
-//! changes the second, and nothing else does.
+//! A verdict belongs to the state of the tables when its connection opened: what changes between
+//! two connections changes the second, and nothing else does.
 
 use std::net::IpAddr;
 

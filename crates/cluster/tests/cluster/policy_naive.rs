@@ -1,8 +1,9 @@
-//! Compiled policies against a naive evaluator that reads the Kubernetes objects afresh for every flow.
+//! Compiled policies against a naive evaluator that reads the Kubernetes objects afresh for every
+//! flow.
 //!
-//! The two share no code. The naive one knows neither rows nor bitsets nor the checked form of a policy, and it has no
-//! three-valued answers: where something is unknown it tries every way it may turn out, one after the other, and
-//! collects what each comes to.
+//! The two share no code. The naive one knows neither rows nor bitsets nor the checked form of a
+//! policy, and it has no three-valued answers: where something is unknown it tries every way it may
+//! turn out, one after the other, and collects what each comes to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -220,7 +221,8 @@ mod naive {
             if self.tier("Baseline", oracle) == Some("Deny") { Says::Deny } else { Says::Allow }
         }
 
-        /// The action of the first rule that matches, in an order that may be anything where it is not fixed.
+        /// The action of the first rule that matches, in an order that may be anything where it is
+        /// not fixed.
         fn tier(&self, tier: &str, oracle: &mut Oracle) -> Option<&'static str> {
             let old =
                 if tier == "Admin" { PolicyKind::AdminNetworkPolicy } else { PolicyKind::BaselineAdminNetworkPolicy };
@@ -459,7 +461,8 @@ fn read<T: serde::de::DeserializeOwned, B: From<T>>(object: Value) -> B {
     serde_json::from_value::<T>(object).unwrap().into()
 }
 
-/// The compiled policies' answers: of the source's end, of the destination's, and who is said to have dropped it.
+/// The compiled policies' answers: of the source's end, of the destination's, and who is said to
+/// have dropped it.
 type Told = ([Option<Decision>; 2], Option<Direction>);
 
 fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Told> {
@@ -725,7 +728,8 @@ fn a_pod() -> impl Strategy<Value = Pod> {
     })
 }
 
-/// Pods and policies get their names and addresses by their places: 10.0.0.0, 10.0.1.1, 10.0.0.2, ...
+/// Pods and policies get their names and addresses by their places: 10.0.0.0, 10.0.1.1, 10.0.0.2,
+/// ...
 fn a_cluster(tiers: usize) -> impl Strategy<Value = Cluster> {
     let policies = (vec(a_network_policy(), 0..5), vec(a_tier_policy(), 0..=tiers));
     (vec(a_map(), NAMESPACES.len() - 1), vec(a_pod(), 1..8), policies).prop_map(
@@ -790,8 +794,8 @@ proptest! {
     }
 }
 
-/// The property is worth something only if the clusters it meets come to every answer at both ends, and only few
-/// packets have too many ways to be told.
+/// The property is worth something only if the clusters it meets come to every answer at both ends,
+/// and only few packets have too many ways to be told.
 #[test]
 fn the_property_sees_all_answers() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();

@@ -1,5 +1,6 @@
-//! NetworkPolicy semantics, case by case. Every verdict here was worked out by hand from the documentation of
-//! `networking.k8s.io/v1`; the few that go beyond it are explained in `crates/index/src/policy`.
+//! NetworkPolicy semantics, case by case. Every verdict here was worked out by hand from the
+//! documentation of `networking.k8s.io/v1`; the few that go beyond it are explained in
+//! `crates/index/src/policy`.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -9,8 +10,9 @@ use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::Index;
 use webb_index::policy::Decision;
 
-/// Two pods with different jobs and one without labels in `a`, two in `b`, one in `c`, and two nodes: ours and one
-/// that has a pod in the host's network. `http` is port 8080 for `a/web` and 9090 for `b/web`.
+/// Two pods with different jobs and one without labels in `a`, two in `b`, one in `c`, and two
+/// nodes: ours and one that has a pod in the host's network. `http` is port 8080 for `a/web` and
+/// 9090 for `b/web`.
 const CLUSTER: &str = "
 apiVersion: v1
 kind: List
@@ -347,7 +349,8 @@ fn policies_are_named() {
     assert_eq!(index.policies().len(), 3);
 }
 
-/// Each end's evaluation with the kind of rule and the policies that decided: all that allow, or all that isolate.
+/// Each end's evaluation with the kind of rule and the policies that decided: all that allow, or
+/// all that isolate.
 #[test]
 fn judgements_name_what_decided() {
     let judge = |policies: &[&str], text: &str| {

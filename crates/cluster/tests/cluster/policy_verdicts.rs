@@ -1,5 +1,6 @@
-//! From an answer of policies to a verdict and to a drop reason: what is undecided is said to be, an explicit denial
-//! carries its rule, and a drop that policies with tiers forbid has their reason.
+//! From an answer of policies to a verdict and to a drop reason: what is undecided is said to be,
+//! an explicit denial carries its rule, and a drop that policies with tiers forbid has their
+//! reason.
 
 use std::net::IpAddr;
 
@@ -94,8 +95,9 @@ fn an_open_question_is_counted() {
     assert!(verdicts.any_waiting(), "the NetworkPolicy forbids that: an answer is waited for");
 }
 
-/// Which reason a drop gets, and the verdict on it: a rule's denial is `POLICY_DENY` and carries the rule's match, a
-/// pod's isolation is `POLICY_DENIED` and carries none. What is undecided, or allowed, keeps the kernel's reason.
+/// Which reason a drop gets, and the verdict on it: a rule's denial is `POLICY_DENY` and carries
+/// the rule's match, a pod's isolation is `POLICY_DENIED` and carries none. What is undecided, or
+/// allowed, keeps the kernel's reason.
 #[test]
 fn drops_have_their_reason() {
     let index = index();

@@ -1,4 +1,5 @@
-//! One unreadable part does not spoil its object: it is passed over and counted, and the rest is used.
+//! One unreadable part does not spoil its object: it is passed over and counted, and the rest is
+//! used.
 
 use std::net::IpAddr;
 
@@ -36,8 +37,8 @@ fn ingress(index: &Index, source: &str, destination: &str, port: u16) -> Option<
     index.policies().evaluate(index, &flow).ingress.map(|evaluation| evaluation.decision)
 }
 
-/// A load balancer's address that is blank, a node's that is empty, one with leading zeros, ports and labels that are
-/// none: each costs itself.
+/// A load balancer's address that is blank, a node's that is empty, one with leading zeros, ports
+/// and labels that are none: each costs itself.
 #[test]
 fn blank_addresses() {
     let text = "
@@ -98,8 +99,8 @@ fn with_policy(spec: &str) -> Index {
     cache(&[pod("one", "10.0.0.1"), pod("two", "10.0.0.2"), policy].concat()).index()
 }
 
-/// A NetworkPolicy with an unreadable part isolates all the same. What the readable parts decide is decided, and what
-/// depends on the other is undecided: neither allowed nor denied for certain.
+/// A NetworkPolicy with an unreadable part isolates all the same. What the readable parts decide is
+/// decided, and what depends on the other is undecided: neither allowed nor denied for certain.
 #[test]
 fn unreadable_policies_isolate() {
     let judge = |spec: &str| ingress(&with_policy(spec), "10.0.0.1", "10.0.0.2", 80).unwrap();
@@ -126,7 +127,8 @@ fn unreadable_policies_isolate() {
     }
 }
 
-/// A pod under Kube-OVN's security groups has no verdicts, whatever its network is called; its neighbours have.
+/// A pod under Kube-OVN's security groups has no verdicts, whatever its network is called; its
+/// neighbours have.
 #[test]
 fn security_groups_by_annotation() {
     let pod = |name: &str, address: &str, annotations: &str| {
@@ -159,8 +161,9 @@ const TWO_PODS: &str = "
 {apiVersion: v1, kind: Pod, metadata: {name: y, namespace: b}, spec: {nodeName: n1, containers: []}, status: {podIP: 10.0.0.2}}
 ";
 
-/// What a source cannot tell takes verdicts away, and gives them back when it can: kinds that are not listed yet, and
-/// vendors' kinds that cannot be listed. Why is said, and the counts are there for the gauge.
+/// What a source cannot tell takes verdicts away, and gives them back when it can: kinds that are
+/// not listed yet, and vendors' kinds that cannot be listed. Why is said, and the counts are there
+/// for the gauge.
 #[test]
 fn what_is_missing_is_undecided() {
     let cache = cache(TWO_PODS);
@@ -193,8 +196,8 @@ fn what_is_missing_is_undecided() {
     assert_eq!(cache.other_counts(), [("example.com".to_owned(), "FooNetworkPolicy".to_owned(), "unknown", 1)]);
 }
 
-/// A vendor's policy concerns the pods of its namespace, or all; kinds that the configuration adds count as it says; a
-/// policy of a version that is not known may do anything.
+/// A vendor's policy concerns the pods of its namespace, or all; kinds that the configuration adds
+/// count as it says; a policy of a version that is not known may do anything.
 #[test]
 fn policies_of_other_kinds() {
     let with = |more: &str, others: &OtherKinds| {
@@ -237,8 +240,8 @@ fn policies_of_other_kinds() {
     }
 }
 
-/// A pod that comes before its namespace does is not judged by what the namespace's labels might say, once kinds come
-/// one by one; its name is known at once.
+/// A pod that comes before its namespace does is not judged by what the namespace's labels might
+/// say, once kinds come one by one; its name is known at once.
 #[test]
 fn a_namespace_that_is_not_listed_yet() {
     let policy = |selector: &str| {

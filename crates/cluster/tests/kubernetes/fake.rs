@@ -1,5 +1,6 @@
-//! Is the API server of these tests like a real one? Here it is asked by another client: the requests, types and rules
-//! of the `kube` crate, of which the agent's own watches use nothing but the connection.
+//! Is the API server of these tests like a real one? Here it is asked by another client: the
+//! requests, types and rules of the `kube` crate, of which the agent's own watches use nothing but
+//! the connection.
 
 use std::time::Duration;
 
@@ -52,7 +53,8 @@ async fn pages() {
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 410 && status.reason == "Expired"));
 }
 
-/// A streamed list: every object, the bookmark that ends it, then what happens, in the order of versions.
+/// A streamed list: every object, the bookmark that ends it, then what happens, in the order of
+/// versions.
 #[tokio::test]
 async fn streamed_lists() {
     let api = filled();
@@ -87,8 +89,8 @@ async fn streamed_lists() {
     assert!(matches!(refused, kube::Error::Api(status) if status.code == 422 && status.reason == "Invalid"));
 }
 
-/// A watch goes on from a version, gets bookmarks, ends in its time, is refused for a version too old, and
-/// silent for one that is yet to come.
+/// A watch goes on from a version, gets bookmarks, ends in its time, is refused for a version too
+/// old, and silent for one that is yet to come.
 #[tokio::test]
 async fn watches() {
     let api = filled();
@@ -145,7 +147,8 @@ async fn watches() {
     }
 }
 
-/// A restart: watches are cut without a word, the past is forgotten, and at first nothing is allowed.
+/// A restart: watches are cut without a word, the past is forgotten, and at first nothing is
+/// allowed.
 #[tokio::test]
 async fn restarts() {
     let api = filled();

@@ -1,5 +1,5 @@
-//! What goes wrong between an API server and its clients, one test each: the cache converges to the truth, and nothing
-//! panics. Each test prints how long that took.
+//! What goes wrong between an API server and its clients, one test each: the cache converges to the
+//! truth, and nothing panics. Each test prints how long that took.
 
 use std::time::Duration;
 
@@ -95,7 +95,8 @@ fn throttled_429() {
     assert_eq!(agent.pods().lists()[0].1, 1, "patience is not the time for a list");
 }
 
-/// Errors of the server: before a watch, within one, and so many that the last version is no longer trusted.
+/// Errors of the server: before a watch, within one, and so many that the last version is no longer
+/// trusted.
 #[test]
 fn server_errors_5xx() {
     let (api, agent) = running();
@@ -119,7 +120,8 @@ fn server_errors_5xx() {
     agent.until("the plainest way is taken in the end", || agent.pods().lists() == [("streamed", 1), ("paged", 1)]);
 }
 
-/// No server listens: the last state serves, the complaint says since when, and everything goes on afterwards.
+/// No server listens: the last state serves, the complaint says since when, and everything goes on
+/// afterwards.
 #[test]
 fn connections_refused() {
     let (api, agent) = running();
@@ -202,9 +204,9 @@ fn half_sent_objects() {
     assert!(agent.pods().restarts(Reason::Cut) >= 1 && agent.pods().restarts(Reason::Garbage) >= 1);
 }
 
-/// A part that is missing or of the wrong type is passed over; an object of which nothing can be used costs itself only.
-/// Both in a watch and in both forms of list; when it is put right it is there, and while it is wrong what was known of
-/// it stays.
+/// A part that is missing or of the wrong type is passed over; an object of which nothing can be
+/// used costs itself only. Both in a watch and in both forms of list; when it is put right it is
+/// there, and while it is wrong what was known of it stays.
 #[test]
 fn wrong_fields() {
     let (api, agent) = running();
@@ -320,7 +322,8 @@ fn slow_answers() {
     agent.until("no complaint", || agent.status.complaint().is_empty());
 }
 
-/// Objects that went while no watch was connected go with the next list, and with the watch that goes on.
+/// Objects that went while no watch was connected go with the next list, and with the watch that
+/// goes on.
 #[test]
 fn deleted_while_disconnected() {
     for (compact, what) in [(false, "deletions in the history"), (true, "deletions that nobody tells of any more")] {
@@ -360,8 +363,9 @@ fn forbidden_403() {
     agent.converges(&api, "a role that is put right");
 }
 
-/// Nothing is computed from the time of day: with every object and the server's own time in another century, all of
-/// the above would be the same. (Waits and lags use the monotonic clock; the source has no other.)
+/// Nothing is computed from the time of day: with every object and the server's own time in another
+/// century, all of the above would be the same. (Waits and lags use the monotonic clock; the source
+/// has no other.)
 #[test]
 fn clock_jumps() {
     let (api, agent) = running();
@@ -372,7 +376,8 @@ fn clock_jumps() {
         api.end_watches(None, if at == 1 { Ending::Error(410) } else { Ending::Abrupt });
         agent.converges(&api, &format!("a pod made at {time}"));
     }
-    // But for one thing: the end of a plugin's credentials is a time of day. It becomes a span of time at once.
+    // But for one thing: the end of a plugin's credentials is a time of day. It becomes a span of time
+    // at once.
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kubernetes")).unwrap() {
         let path = entry.unwrap().path();
         let source = std::fs::read_to_string(&path).unwrap();
@@ -381,7 +386,8 @@ fn clock_jumps() {
     }
 }
 
-/// A client certificate that the server does not take, and then one that it does, in the same files.
+/// A client certificate that the server does not take, and then one that it does, in the same
+/// files.
 #[test]
 fn client_certificates() {
     let api = Api::start_mutual();

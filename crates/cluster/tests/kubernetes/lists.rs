@@ -1,4 +1,5 @@
-//! Lists that are not streamed: from the server's cache or its store, at once or in pages, old and too old.
+//! Lists that are not streamed: from the server's cache or its store, at once or in pages, old and
+//! too old.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +29,8 @@ fn asked_versions(api: &Api) -> Vec<String> {
     lists.into_iter().map(|seen| seen.version.unwrap_or_default()).collect()
 }
 
-/// A server without streamed lists says so once; then lists are asked for of which any version will do: one answer from
-/// a cache, pages from a store. Watches go on from the list's version.
+/// A server without streamed lists says so once; then lists are asked for of which any version will
+/// do: one answer from a cache, pages from a store. Watches go on from the list's version.
 #[test]
 fn lists_where_they_are_not_streamed() {
     for (lists, requests) in [(Lists::Cached, 1), (Lists::Stored, 3)] {
@@ -79,8 +80,8 @@ fn a_list_that_takes_too_long_begins_anew() {
     assert_eq!(asked_versions(&api), [ANY, RECENT, ANY]);
 }
 
-/// A cache that lags behind has a list that is older than what is known. Nothing of it is used: the most recent list is
-/// asked for, once, and a cache that stays behind does not make that a loop.
+/// A cache that lags behind has a list that is older than what is known. Nothing of it is used: the
+/// most recent list is asked for, once, and a cache that stays behind does not make that a loop.
 #[test]
 fn a_cached_list_may_be_old() {
     let api = paging(Lists::Cached, 20);
@@ -110,7 +111,8 @@ fn a_cached_list_may_be_old() {
     assert_eq!(asked_versions(&api).last().unwrap(), ANY);
 }
 
-/// A store that was restored has older versions for good: the most recent list says so, and is believed.
+/// A store that was restored has older versions for good: the most recent list says so, and is
+/// believed.
 #[test]
 fn a_restored_store_without_streamed_lists() {
     let api = paging(Lists::Cached, 20);

@@ -1,4 +1,5 @@
-//! How a client reaches the API server and says whose it is: proxies, TLS, credentials that change and expire.
+//! How a client reaches the API server and says whose it is: proxies, TLS, credentials that change
+//! and expire.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -37,7 +38,8 @@ fn answer(status: &serde_json::Value) -> String {
     json!({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}).to_string()
 }
 
-/// The server's name leads nowhere but at the proxy, which has the password of the URL, and sees nothing but TLS.
+/// The server's name leads nowhere but at the proxy, which has the password of the URL, and sees
+/// nothing but TLS.
 #[test]
 fn through_a_proxy() {
     let api = Api::start_tls();
@@ -91,8 +93,8 @@ fn with_a_password() {
     assert!(api.seen(|_| true).iter().all(|seen| seen.credentials.as_deref() == Some("Basic dTpw")));
 }
 
-/// A token file that is replaced while its old token is still good is used from the next request on; the end of its line
-/// is no part of it. A file that is gone changes nothing.
+/// A token file that is replaced while its old token is still good is used from the next request
+/// on; the end of its line is no part of it. A file that is gone changes nothing.
 #[test]
 fn a_token_that_is_replaced() {
     let api = Api::start();
@@ -142,7 +144,8 @@ fn credential_plugin_with_a_certificate() {
     agent.converges(&api, "the first list, with a certificate from a plugin");
 }
 
-/// A plugin runs again before its token expires, so that no request is refused. If it fails then, the old token serves.
+/// A plugin runs again before its token expires, so that no request is refused. If it fails then,
+/// the old token serves.
 #[test]
 fn a_token_that_expires() {
     let api = Api::start();
@@ -172,8 +175,9 @@ fn a_token_that_expires() {
 const KUBECONFIG: &str = "WEBB_TEST_KUBECONFIG";
 const COMPLAINT: &str = "WEBB_TEST_COMPLAINT";
 
-/// What the environment decides, for which each agent has a process of its own: the system's authorities, which serve
-/// where the kubeconfig names none, and are not needed where nothing is verified; and the proxy.
+/// What the environment decides, for which each agent has a process of its own: the system's
+/// authorities, which serve where the kubeconfig names none, and are not needed where nothing is
+/// verified; and the proxy.
 #[test]
 fn by_the_environment() {
     if let Some(kubeconfig) = std::env::var_os(KUBECONFIG) {

@@ -1,5 +1,5 @@
-//! Kinds of policy that a server has or has not: found by discovery, followed while they are there, and never a false
-//! verdict meanwhile.
+//! Kinds of policy that a server has or has not: found by discovery, followed while they are there,
+//! and never a false verdict meanwhile.
 
 use std::time::Duration;
 
@@ -62,7 +62,8 @@ impl Agent {
     }
 }
 
-/// A server without such kinds is asked what it has, and for nothing else; unless that changes, the answer is empty.
+/// A server without such kinds is asked what it has, and for nothing else; unless that changes, the
+/// answer is empty.
 #[test]
 fn absent_kinds_cost_nothing() {
     let api = Api::start();
@@ -75,7 +76,8 @@ fn absent_kinds_cost_nothing() {
     assert!(answers[1..].iter().all(|status| *status == 304), "{answers:?}");
 }
 
-/// Whatever form discovery has, the kinds are found; what is evaluated comes whole, of a vendor's kind only metadata.
+/// Whatever form discovery has, the kinds are found; what is evaluated comes whole, of a vendor's
+/// kind only metadata.
 #[test]
 fn kinds_are_found() {
     for documents in [Documents::Aggregated, Documents::Beta, Documents::Old] {
@@ -143,7 +145,8 @@ fn a_kind_appears() {
     assert_eq!(api.seen(of(CNP)).len(), 1, "one request lists and watches");
 }
 
-/// A kind whose schema is changed: watches end in order, and for moments it is not there. Nothing is forgotten.
+/// A kind whose schema is changed: watches end in order, and for moments it is not there. Nothing
+/// is forgotten.
 #[test]
 fn a_kind_changes() {
     let api = Api::start();
@@ -205,7 +208,8 @@ fn a_kind_disappears() {
     agent.until("no longer shown", || agent.status.found().is_empty());
 }
 
-/// 403 is the answer for what is not there as well: only discovery tells whether something is kept from us.
+/// 403 is the answer for what is not there as well: only discovery tells whether something is kept
+/// from us.
 #[test]
 fn kinds_that_may_not_be_read() {
     let api = Api::start();
@@ -257,7 +261,8 @@ fn stale_discovery() {
     agent.settles("fresh again");
 }
 
-/// Of a kind of the whole cluster only matters whether there is one that counts: a short list now and then, no watch.
+/// Of a kind of the whole cluster only matters whether there is one that counts: a short list now
+/// and then, no watch.
 #[test]
 fn kinds_of_the_whole_cluster() {
     let api = Api::start();
@@ -301,7 +306,8 @@ fn ignored_kinds() {
     assert_eq!((api.seen(of(CILIUM)).len(), api.seen(of(CNP)).len()), (0, 1));
 }
 
-/// The best version that is known is read, another as soon as that is served; one of later times is not guessed at.
+/// The best version that is known is read, another as soon as that is served; one of later times is
+/// not guessed at.
 #[test]
 fn versions() {
     let api = Api::start();
@@ -338,8 +344,9 @@ fn strange_kinds() {
     agent.settles("gone");
 }
 
-/// A kind of `policy.networking.k8s.io` that is not known may overrule all that are: there are no verdicts, and why is
-/// said, unless the configuration says what the kind means, or that none matters.
+/// A kind of `policy.networking.k8s.io` that is not known may overrule all that are: there are no
+/// verdicts, and why is said, unless the configuration says what the kind means, or that none
+/// matters.
 #[test]
 fn strange_kinds_of_the_upstream_group() {
     let api = Api::start();

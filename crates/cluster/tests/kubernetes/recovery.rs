@@ -1,5 +1,5 @@
-//! How the watches come back after an API server was away, was restarted, or returned with an older store: soon, and to
-//! the truth.
+//! How the watches come back after an API server was away, was restarted, or returned with an older
+//! store: soon, and to the truth.
 
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use crate::kube_api::{Api, Ending, Fault, Handshake, Streaming};
 
 const KINDS: u64 = Kind::CORE.len() as u64;
 
-/// Once the server was away, the next attempt comes after hours: a watch that is back sooner did not wait for that.
+/// Once the server was away, the next attempt comes after hours: a watch that is back sooner did
+/// not wait for that.
 fn for_hours() -> Pace {
     Pace { backoff_min: Duration::from_hours(9), backoff_max: Duration::from_hours(9), ..pace() }
 }
@@ -27,7 +28,8 @@ fn change_unheard(api: &Api) {
     api.put(pod("default", "new", "10.99.0.2"));
 }
 
-/// Cuts every kind's watch but that of the pods, and waits until all of them have found no server there.
+/// Cuts every kind's watch but that of the pods, and waits until all of them have found no server
+/// there.
 fn cut_all_but_pods(api: &Api, agent: &Agent) {
     api.set_handshake(Handshake::Broken);
     for resource in &RESOURCES[1..] {
@@ -39,7 +41,8 @@ fn cut_all_but_pods(api: &Api, agent: &Agent) {
     }
 }
 
-/// The first answer to any kind ends the waiting of all: none waits as long as the outage has taught it to.
+/// The first answer to any kind ends the waiting of all: none waits as long as the outage has
+/// taught it to.
 #[test]
 fn one_answer_is_enough_for_all() {
     let api = Api::start();
@@ -57,8 +60,8 @@ fn one_answer_is_enough_for_all() {
     agent.until("no complaint", || agent.status.complaint().is_empty());
 }
 
-/// A restarted server has forgotten the past and first forbids everything. Neither is answered with the patience that
-/// was for a server out of reach, and the role is not blamed.
+/// A restarted server has forgotten the past and first forbids everything. Neither is answered with
+/// the patience that was for a server out of reach, and the role is not blamed.
 #[test]
 fn a_restart_is_soon_over() {
     let api = Api::start_tls();
@@ -81,7 +84,8 @@ fn a_restart_is_soon_over() {
     assert!(agent.status.watched().iter().all(|watched| lists(watched) == 2), "one list is enough");
 }
 
-/// 410 and 403 of a well server are answered soon, also where an outage would be met with hours of patience.
+/// 410 and 403 of a well server are answered soon, also where an outage would be met with hours of
+/// patience.
 #[test]
 fn a_well_server_is_answered_soon() {
     let api = Api::start();
@@ -100,8 +104,8 @@ fn a_well_server_is_answered_soon() {
     assert_eq!(agent.pods().lists()[0].1, 2, "nothing was missed: nothing is listed");
 }
 
-/// A store that was restored from a backup does not know our versions, and says nothing: the silence is noticed, and a
-/// list tells what there is.
+/// A store that was restored from a backup does not know our versions, and says nothing: the
+/// silence is noticed, and a list tells what there is.
 #[test]
 fn a_store_that_was_restored() {
     let api = Api::start();
@@ -119,7 +123,8 @@ fn a_store_that_was_restored() {
     assert_eq!(agent.pods().lists()[0].1, lists, "a watch with bookmarks is not silent");
 }
 
-/// A version below that of before is another store's: everything is listed, whatever the watch would have said next.
+/// A version below that of before is another store's: everything is listed, whatever the watch
+/// would have said next.
 #[test]
 fn a_version_that_goes_back() {
     let api = Api::start();
@@ -133,7 +138,8 @@ fn a_version_that_goes_back() {
     assert_eq!(agent.status.complaint(), "");
 }
 
-/// One server of several was older, or one answer was wrong: streamed lists are asked for again after a while.
+/// One server of several was older, or one answer was wrong: streamed lists are asked for again
+/// after a while.
 #[test]
 fn pages_are_not_for_ever() {
     let api = Api::start();

@@ -36,8 +36,8 @@ fn one_request_for_each_kind() {
     assert_eq!(agent.pods().lists(), [("streamed", 1), ("paged", 0)]);
 }
 
-/// A server that takes a streamed list for a watch, without a word, is found out by the end that does not come, or by
-/// the bookmark of a watch: once, and for all kinds.
+/// A server that takes a streamed list for a watch, without a word, is found out by the end that
+/// does not come, or by the bookmark of a watch: once, and for all kinds.
 #[test]
 fn pages_where_streaming_is_ignored() {
     let api = Api::start();
@@ -81,7 +81,8 @@ fn bookmarks_spare_lists() {
     assert_eq!(agent.restarts(Reason::Gone), 0);
 }
 
-/// Without bookmarks the same compaction costs the quiet kinds a list: the test above sees something.
+/// Without bookmarks the same compaction costs the quiet kinds a list: the test above sees
+/// something.
 #[test]
 fn without_bookmarks_the_version_grows_old() {
     let api = Api::start();
@@ -109,7 +110,8 @@ fn watches_last_differently() {
     drop(agents);
 }
 
-/// A watch whose time is over is started again from where it was, without waiting and without a list.
+/// A watch whose time is over is started again from where it was, without waiting and without a
+/// list.
 #[test]
 fn watches_end_and_go_on() {
     let api = Api::start();
@@ -121,8 +123,8 @@ fn watches_end_and_go_on() {
     assert_eq!(agent.status.complaint(), "", "that is no trouble");
 }
 
-/// A connection that is dead without a word is noticed by the silence of its bookmarks. It is not told from a server
-/// that does not know our version, so everything is listed.
+/// A connection that is dead without a word is noticed by the silence of its bookmarks. It is not
+/// told from a server that does not know our version, so everything is listed.
 #[test]
 fn silence_is_noticed() {
     let api = Api::start();

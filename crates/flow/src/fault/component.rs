@@ -48,8 +48,8 @@ impl State {
     }
 }
 
-/// One part of the agent, as seen from outside. Written by its owner, read by any thread, without locks but for the
-/// text of [`Component::reason`].
+/// One part of the agent, as seen from outside. Written by its owner, read by any thread, without
+/// locks but for the text of [`Component::reason`].
 #[derive(Debug)]
 pub struct Component {
     name: String,
@@ -168,7 +168,8 @@ impl Components {
         made
     }
 
-    /// A new component of that name, in the place of one that may have it: the owner is another, not a restarted one.
+    /// A new component of that name, in the place of one that may have it: the owner is another,
+    /// not a restarted one.
     pub fn renew(&self, name: &str) -> Arc<Component> {
         self.list.write().unwrap_or_else(std::sync::PoisonError::into_inner).retain(|known| known.name != name);
         self.component(name)

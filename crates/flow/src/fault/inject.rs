@@ -1,8 +1,9 @@
-//! Faults on command, for tests: only with the cargo feature `fault-injection`, otherwise every call compiles to
-//! nothing.
+//! Faults on command, for tests: only with the cargo feature `fault-injection`, otherwise every
+//! call compiles to nothing.
 //!
-//! A test arms a point by name (`POST /faults/inject` on the admin listener); the component that owns the point then
-//! panics or stalls the next time it passes. A test in the same process can hold it there for as long as it likes.
+//! A test arms a point by name (`POST /faults/inject` on the admin listener); the component that
+//! owns the point then panics or stalls the next time it passes. A test in the same process can
+//! hold it there for as long as it likes.
 
 /// Passes the point `name`; panics or sleeps here if a test has armed it.
 #[cfg(not(feature = "fault-injection"))]
@@ -33,7 +34,8 @@ mod armed {
     static HELD: LazyLock<Mutex<HashMap<String, bool>>> = LazyLock::new(Mutex::default);
     static RELEASED: Condvar = Condvar::new();
 
-    /// Arms a point for the next `times` passes: a panic, or a stall of `stall_ms` if that is not zero.
+    /// Arms a point for the next `times` passes: a panic, or a stall of `stall_ms` if that is not
+    /// zero.
     pub fn arm(name: &str, times: u64, stall_ms: u64) {
         set(name, if stall_ms == 0 { Action::Panic } else { Action::Stall(Duration::from_millis(stall_ms)) }, times);
     }

@@ -1,8 +1,10 @@
-//! Faults as data: the component that failed, the kind of fault, its count, and the restart that followed.
+//! Faults as data: the component that failed, the kind of fault, its count, and the restart that
+//! followed.
 //!
-//! Every part of the agent that can fail on its own is a [`Component`]: a thread or an actor with a state, a beat, and
-//! counters of its faults by [`Kind`] and of its restarts. All are atomics behind an `Arc`, so threads write them
-//! without a lock and `/actors`, `/readyz` and the self-metrics read them at any time, whichever component is down.
+//! Every part of the agent that can fail on its own is a [`Component`]: a thread or an actor with a
+//! state, a beat, and counters of its faults by [`Kind`] and of its restarts. All are atomics
+//! behind an `Arc`, so threads write them without a lock and `/actors`, `/readyz` and the
+//! self-metrics read them at any time, whichever component is down.
 
 mod component;
 pub mod inject;

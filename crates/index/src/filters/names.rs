@@ -1,6 +1,7 @@
 //! Names by pattern: `namespace/prefix` of pods and services, FQDN patterns of DNS names and nodes.
 
-/// One value of `source_pod` and its like: `ns/prefix`, `prefix` (namespace `default`), `ns/`, `/prefix`.
+/// One value of `source_pod` and its like: `ns/prefix`, `prefix` (namespace `default`), `ns/`,
+/// `/prefix`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prefix {
     /// None is any namespace.
@@ -60,7 +61,8 @@ impl Pattern {
         let [first, rest @ ..] = self.parts.as_slice() else { return false };
         let Some(mut left) = name.strip_prefix(first.as_str()) else { return false };
         let Some((last, between)) = rest.split_last() else { return left.is_empty() };
-        // Each part in its leftmost place: a star can always take what is passed over, as long as its letters allow.
+        // Each part in its leftmost place: a star can always take what is passed over, as long as its
+        // letters allow.
         for part in between {
             match starred(left, part) {
                 Some(behind) => left = behind,

@@ -1,9 +1,10 @@
-//! Regular expressions as RE2 reads them (Hubble's filters), for the `regex` crate, whose syntax differs in a few
-//! places.
+//! Regular expressions as RE2 reads them (Hubble's filters), for the `regex` crate, whose syntax
+//! differs in a few places.
 //!
-//! Perl classes and word boundaries are ASCII in RE2; a `{` that begins no repetition and a `[` or `&&` in a class are
-//! plain characters there; `\Q...\E` quotes. All else that both know means the same, and what RE2 does not know
-//! (extended mode, for one) is refused here as it would be there. Like RE2, the crate matches in linear time.
+//! Perl classes and word boundaries are ASCII in RE2; a `{` that begins no repetition and a `[` or
+//! `&&` in a class are plain characters there; `\Q...\E` quotes. All else that both know means the
+//! same, and what RE2 does not know (extended mode, for one) is refused here as it would be there.
+//! Like RE2, the crate matches in linear time.
 
 use regex::bytes::{Regex, RegexBuilder};
 
@@ -136,7 +137,8 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// `\0`, `\012` and `\123`; another digit alone would be a back reference, which RE2 does not have.
+    /// `\0`, `\012` and `\123`; another digit alone would be a back reference, which RE2 does not
+    /// have.
     fn octal(&mut self, first: char) -> Result<(), String> {
         let digits: String = self.rest.chars().take_while(|letter| matches!(letter, '0'..='7')).take(2).collect();
         if first != '0' && digits.is_empty() {

@@ -1,8 +1,10 @@
-//! Label selectors in Kubernetes' language, over labels with a source: `k8s:app=foo`, `team in (a, b)`, `!x`, `n>5`.
+//! Label selectors in Kubernetes' language, over labels with a source: `k8s:app=foo`, `team in (a,
+//! b)`, `!x`, `n>5`.
 //!
-//! Grammar and meaning are those of Kubernetes' `labels.Parse`: a comma is "and", a requirement that excludes values
-//! is met where the key is missing. A key may begin with a source and a colon; without one, or with `any:`, labels of
-//! every source count, and the first that has the key decides.
+//! Grammar and meaning are those of Kubernetes' `labels.Parse`: a comma is "and", a requirement
+//! that excludes values is met where the key is missing. A key may begin with a source and a colon;
+//! without one, or with `any:`, labels of every source count, and the first that has the key
+//! decides.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
@@ -29,7 +31,8 @@ enum Rule {
     Below(i64),
 }
 
-/// A label taken apart: source, key and value. Without a colon there is no source, without `=` no value.
+/// A label taken apart: source, key and value. Without a colon there is no source, without `=` no
+/// value.
 pub(super) fn label(text: &str) -> (&str, &str, &str) {
     let (source, rest) = text.split_once(':').unwrap_or(("", text));
     let (key, value) = rest.split_once('=').unwrap_or((rest, ""));

@@ -1,9 +1,10 @@
 //! A flow filter as plain data: what was written, decoded but not yet understood.
 
-/// `flow.FlowFilter`: all fields that are not empty must match, the values of a field are alternatives.
+/// `flow.FlowFilter`: all fields that are not empty must match, the values of a field are
+/// alternatives.
 ///
-/// Fields have the names and the meaning of the hubble-contract §2.6. `experimental` is left out: it holds
-/// expressions of another language, which the decoder refuses by name.
+/// Fields have the names and the meaning of the hubble-contract §2.6. `experimental` is left out:
+/// it holds expressions of another language, which the decoder refuses by name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract §2.6)")]
 pub struct FilterSpec {

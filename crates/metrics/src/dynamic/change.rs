@@ -1,4 +1,5 @@
-//! The difference between two accepted files: what a reload does to the running metrics (hubble-contract §2.5.4).
+//! The difference between two accepted files: what a reload does to the running metrics
+//! (hubble-contract §2.5.4).
 
 use std::collections::BTreeMap;
 
@@ -79,8 +80,8 @@ fn written(listed: &Listed) -> &[MetricOption] {
     listed.options.as_deref().unwrap_or_default()
 }
 
-/// The options that each metric was first accepted with, for `metrics_config_strict`: Hubble remembers them until it
-/// ends, even those of metrics that were removed since.
+/// The options that each metric was first accepted with, for `metrics_config_strict`: Hubble
+/// remembers them until it ends, even those of metrics that were removed since.
 #[derive(Debug, Clone, Default)]
 pub struct Accepted(BTreeMap<&'static str, Option<Vec<MetricOption>>>);
 

@@ -1,8 +1,8 @@
 //! Flow filters as the file writes them: strict protobuf JSON (hubble-contract §2.5.3).
 //!
-//! Unlike the levels above, this one is strict: a field that flow.proto does not have, a number where a text
-//! belongs, an enum by a name it does not know, each is a problem of its own. Fields go by their name in flow.proto or
-//! its lowerCamelCase form.
+//! Unlike the levels above, this one is strict: a field that flow.proto does not have, a number
+//! where a text belongs, an enum by a name it does not know, each is a problem of its own. Fields
+//! go by their name in flow.proto or its lowerCamelCase form.
 
 use webb_flow::names::{DIRECTIONS, DROP_REASONS, IP_VERSIONS, VERDICTS};
 use webb_index::filters::{FilterSpec, FlowFilter};

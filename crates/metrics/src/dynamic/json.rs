@@ -1,4 +1,5 @@
-//! Values by protobuf's JSON rules: texts are texts, 64-bit numbers may be texts too, enums go by name or number.
+//! Values by protobuf's JSON rules: texts are texts, 64-bit numbers may be texts too, enums go by
+//! name or number.
 
 use webb_flow::TcpFlags;
 use webb_flow::names::number_of;
@@ -17,8 +18,8 @@ pub(super) struct Items<'a> {
     pub(super) problems: &'a mut Vec<Problem>,
 }
 
-/// The members of a message by their name in flow.proto, each of them known and given once. Those that are null are
-/// as if they were not there.
+/// The members of a message by their name in flow.proto, each of them known and given once. Those
+/// that are null are as if they were not there.
 pub(super) fn members<'n>(
     node: &'n Node,
     what: &str,

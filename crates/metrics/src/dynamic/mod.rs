@@ -1,10 +1,10 @@
-//! The dynamic configuration file: metrics with options and filters, which may change while the agent runs
-//! (hubble-contract §2.5.3 and §2.5.4).
+//! The dynamic configuration file: metrics with options and filters, which may change while the
+//! agent runs (hubble-contract §2.5.3 and §2.5.4).
 //!
-//! The file was defined by Go's JSON reader, and its rules are kept: at the outer levels keys go by any case, unknown
-//! ones are ignored (here with a warning), and scalars among the values of an option become texts. Inside a filter
-//! everything is strict. Everything that is wrong with a file is found in one go, each with its line; a file with a
-//! problem is not used at all.
+//! The file was defined by Go's JSON reader, and its rules are kept: at the outer levels keys go by
+//! any case, unknown ones are ignored (here with a warning), and scalars among the values of an
+//! option become texts. Inside a filter everything is strict. Everything that is wrong with a file
+//! is found in one go, each with its line; a file with a problem is not used at all.
 
 pub mod change;
 mod filter;
@@ -154,7 +154,8 @@ impl Reading {
         nodes.iter().filter_map(|node| filter::filter(node, &mut self.problems)).collect()
     }
 
-    /// The values of these keys, whatever their case; the last counts if there are several. All others are ignored.
+    /// The values of these keys, whatever their case; the last counts if there are several. All
+    /// others are ignored.
     fn fields<'n, const N: usize>(&mut self, node: &'n Node, what: &str, known: [&str; N]) -> [Option<&'n Node>; N] {
         let mut found = [None; N];
         let Value::Map(pairs) = &node.value else {

@@ -1,7 +1,7 @@
 //! YAML as a tree with the position of each node, so that an error found late still names its line.
 //!
-//! Scalars are typed as Go's YAML reader types them, since the file's meaning was defined by that one: `yes` and `on`
-//! are booleans here, and a number is a number even where a text is wanted.
+//! Scalars are typed as Go's YAML reader types them, since the file's meaning was defined by that
+//! one: `yes` and `on` are booleans here, and a number is a number even where a text is wanted.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{Location, Spanned};

@@ -1,8 +1,10 @@
-//! Exemplars: for a few values, the trace of an event that made them grow. Only OpenMetrics shows them.
+//! Exemplars: for a few values, the trace of an event that made them grow. Only OpenMetrics shows
+//! them.
 //!
-//! They are rare, even where they are switched on: a request without a trace leaves none. So they stand beside the
-//! values, in chunks that exist only where there is something in them; a snapshot clones the list of chunks, and what
-//! comes later is written to a copy of its chunk, at most once per snapshot.
+//! They are rare, even where they are switched on: a request without a trace leaves none. So they
+//! stand beside the values, in chunks that exist only where there is something in them; a snapshot
+//! clones the list of chunks, and what comes later is written to a copy of its chunk, at most once
+//! per snapshot.
 
 use std::sync::Arc;
 
@@ -23,8 +25,8 @@ pub struct Exemplar {
     pub seconds: f64,
 }
 
-/// The latest exemplar of each value of a table, by the value's place. A clone is cheap and stays as it is while the
-/// original goes on.
+/// The latest exemplar of each value of a table, by the value's place. A clone is cheap and stays
+/// as it is while the original goes on.
 #[derive(Debug, Clone, Default)]
 pub struct Exemplars {
     chunks: Vec<Option<Arc<Vec<Option<Exemplar>>>>>,
@@ -69,7 +71,8 @@ mod tests {
         Exemplar { trace_id: trace.into(), value: 1.0, seconds: 0.0 }
     }
 
-    /// A snapshot must not see what comes after it, values must not share exemplars, and taking one away leaves none.
+    /// A snapshot must not see what comes after it, values must not share exemplars, and taking one
+    /// away leaves none.
     #[test]
     fn a_clone_stays_as_it_was() {
         let mut exemplars = Exemplars::default();

@@ -1,8 +1,9 @@
 //! An exposition, divided into parts that can be rendered one by one, in any order, on any thread.
 //!
-//! A part is a page of a family or the small things between two of them: some ten kilobytes. The response body renders a
-//! part when the connection has taken the one before, so a scrape costs memory for a part, however large the whole is;
-//! and scrapes of one snapshot can share a page that one of them has rendered.
+//! A part is a page of a family or the small things between two of them: some ten kilobytes. The
+//! response body renders a part when the connection has taken the one before, so a scrape costs
+//! memory for a part, however large the whole is; and scrapes of one snapshot can share a page that
+//! one of them has rendered.
 
 use super::family::{Family, Kind};
 use super::snapshot::Snapshot;
@@ -13,7 +14,8 @@ use super::{Format, lines};
 pub enum Part {
     /// Headers, small families and the end: written when the exposition was planned.
     Written(Vec<u8>),
-    /// A page of one family of a snapshot. Equal pages of two expositions of the same snapshots are equal text.
+    /// A page of one family of a snapshot. Equal pages of two expositions of the same snapshots are
+    /// equal text.
     Page {
         /// Which of the snapshots.
         snapshot: usize,
@@ -32,9 +34,10 @@ pub struct Exposition {
 }
 
 impl Exposition {
-    /// Plans the exposition of all sources: families sorted by name, series by label values, families without a series
-    /// left out. Families of one name are written together, under the help and type of the first. `wanted` says which
-    /// families there are to be, by their full name.
+    /// Plans the exposition of all sources: families sorted by name, series by label values,
+    /// families without a series left out. Families of one name are written together, under the
+    /// help and type of the first. `wanted` says which families there are to be, by their full
+    /// name.
     ///
     /// Blocks while series that are new since the last scrape are sorted.
     pub fn new<'a>(

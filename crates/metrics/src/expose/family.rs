@@ -58,7 +58,8 @@ pub enum Value {
 /// A histogram: how many observations fell at or below each bound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {
-    /// Upper bound and number of observations at or below it, ascending; `+Inf` is `count` and not listed.
+    /// Upper bound and number of observations at or below it, ascending; `+Inf` is `count` and not
+    /// listed.
     pub buckets: Vec<(f64, u64)>,
     /// All observations added up.
     pub sum: f64,
@@ -127,8 +128,8 @@ impl From<Histogram> for Value {
     }
 }
 
-/// Converts a family of the `prometheus` crate, which makes neither summaries nor untyped metrics; such a
-/// family would come out without samples.
+/// Converts a family of the `prometheus` crate, which makes neither summaries nor untyped metrics;
+/// such a family would come out without samples.
 impl From<&prometheus::proto::MetricFamily> for Family {
     fn from(gathered: &prometheus::proto::MetricFamily) -> Self {
         use prometheus::proto::{Metric, MetricType};

@@ -1,19 +1,21 @@
 //! The label text of every series of a table, rendered once, when the series is born.
 //!
-//! A series' labels never change, so `a="x",b="y"` is written once and copied ever after. The table only appends to a
-//! list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of the aggregator, works it into pages
-//! in the order of writing ([`super::pages`]); the table's next snapshot finds the pages and forgets the list. So each
-//! text is kept once, where it is copied from, and the table itself never sorts.
+//! A series' labels never change, so `a="x",b="y"` is written once and copied ever after. The table
+//! only appends to a list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of
+//! the aggregator, works it into pages in the order of writing ([`super::pages`]); the table's next
+//! snapshot finds the pages and forgets the list. So each text is kept once, where it is copied
+//! from, and the table itself never sorts.
 //!
-//! Without scrapes nothing works the list into pages. What it serves then is the latest change of each slot, so it is
-//! reduced to that whenever it has grown to twice the slots: series that come and go between two scrapes cost what the
-//! table's slots cost, no more.
+//! Without scrapes nothing works the list into pages. What it serves then is the latest change of
+//! each slot, so it is reduced to that whenever it has grown to twice the slots: series that come
+//! and go between two scrapes cost what the table's slots cost, no more.
 
 use std::sync::{Arc, OnceLock};
 
 use super::pages::{Page, Pages, Slots, gather};
 
-/// Changes in a list before it is closed and a new one begun: no list grows so large that appending to it takes long.
+/// Changes in a list before it is closed and a new one begun: no list grows so large that appending
+/// to it takes long.
 const CHANGES: usize = 1024;
 
 /// Changes that are kept of a table with next to no slots.
@@ -67,8 +69,8 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// A new series in a slot of its own, which is returned. `text` is `a="x",b="y"`: pairs sorted by label name, values
-    /// escaped, no braces; empty for a series without labels.
+    /// A new series in a slot of its own, which is returned. `text` is `a="x",b="y"`: pairs sorted
+    /// by label name, values escaped, no braces; empty for a series without labels.
     pub fn push(&mut self, text: &str) -> u32 {
         let slot = self.slots;
         self.slots = self.slots.saturating_add(1);
@@ -207,7 +209,8 @@ impl Sheet {
     }
 }
 
-/// Appends `name="value"`, with a comma before it unless `out` is empty. Backslash, quote and line feed are escaped.
+/// Appends `name="value"`, with a comma before it unless `out` is empty. Backslash, quote and line
+/// feed are escaped.
 pub fn write_pair(out: &mut String, name: &str, value: &str) {
     if !out.is_empty() {
         out.push(',');
@@ -267,8 +270,8 @@ mod tests {
         assert_eq!(sheet.rows().count(), CHANGES * 2 + 10, "a sheet stays as it was");
     }
 
-    /// Series that come and go without a scrape must not be kept: neither before the first scrape nor behind one whose
-    /// readers have not come yet. What a scrape then finds is right.
+    /// Series that come and go without a scrape must not be kept: neither before the first scrape
+    /// nor behind one whose readers have not come yet. What a scrape then finds is right.
     #[test]
     fn changes_without_a_scrape_are_bounded() {
         let mut labels = Labels::default();

@@ -1,7 +1,7 @@
 //! The lines of both formats: headers of families, and samples (hubble-contract §3.6).
 //!
-//! The formats differ in little: OpenMetrics takes `_total` off a counter's name where it is introduced, shows floats
-//! as floats, and has exemplars.
+//! The formats differ in little: OpenMetrics takes `_total` off a counter's name where it is
+//! introduced, shows floats as floats, and has exemplars.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,9 @@
 //! Content negotiation: format and encoding of a response (hubble-contract §3.5 and §3.6).
 //!
-//! The client's order of preference decides; what is not supported (protobuf, OpenMetrics where it is switched off) is
-//! skipped, and if nothing remains the answer is text: refusing a scraper would serve no purpose. With the
-//! format goes the name-escaping scheme, which is echoed and changes nothing, because all names are plain.
+//! The client's order of preference decides; what is not supported (protobuf, OpenMetrics where it
+//! is switched off) is skipped, and if nothing remains the answer is text: refusing a scraper would
+//! serve no purpose. With the format goes the name-escaping scheme, which is echoed and changes
+//! nothing, because all names are plain.
 
 use super::Format;
 
@@ -20,13 +21,13 @@ pub struct Answer {
 /// The schemes that a client may name; all are the same to names as plain as ours.
 const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 
-/// Reads a request's `Accept` and `Accept-Encoding` headers; an absent one is the empty string. What makes no sense in
-/// them is skipped. `open_metrics` says whether OpenMetrics may be answered.
+/// Reads a request's `Accept` and `Accept-Encoding` headers; an absent one is the empty string.
+/// What makes no sense in them is skipped. `open_metrics` says whether OpenMetrics may be answered.
 pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Answer {
     let (mut answer, mut escaping) = ((Format::Text, TEXT), "underscores");
     for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {
-        // The scheme named last before, or in, the choice that is answered: a scraper names it beside the formats it
-        // would rather have.
+        // The scheme named last before, or in, the choice that is answered: a scraper names it beside the
+        // formats it would rather have.
         if let Some(known) = ESCAPING.iter().find(|&&known| known == choice.parameter("escaping")) {
             escaping = known;
         }
@@ -62,7 +63,8 @@ impl Choice<'_> {
     }
 }
 
-/// The elements of a header, the most wanted first, those of equal weight as written, the unwanted (`q=0`) left out.
+/// The elements of a header, the most wanted first, those of equal weight as written, the unwanted
+/// (`q=0`) left out.
 fn choices(header: &str) -> Vec<Choice<'_>> {
     let mut choices: Vec<Choice<'_>> = header.split(',').filter_map(choice).collect();
     choices.sort_by(|one, other| other.weight.total_cmp(&one.weight));
@@ -108,7 +110,8 @@ mod tests {
     const NEW: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores";
     const PROTOBUF: &str = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
 
-    /// The table of the hubble-contract §3.6; protobuf is not written, so the next preference is answered.
+    /// The table of the hubble-contract §3.6; protobuf is not written, so the next preference is
+    /// answered.
     #[test]
     fn the_table_of_the_contract() {
         let protobuf_first =

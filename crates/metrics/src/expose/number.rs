@@ -1,7 +1,8 @@
-//! Numbers as Go's `strconv` writes them (`g`, shortest): what the Go client's text shows (hubble-contract §3.6).
+//! Numbers as Go's `strconv` writes them (`g`, shortest): what the Go client's text shows
+//! (hubble-contract §3.6).
 //!
-//! The exponent form is used for exponents below -4 or from 6 on, so a million is `1e+06`. Parsers take either; it
-//! matters only to comparisons of text.
+//! The exponent form is used for exponents below -4 or from 6 on, so a million is `1e+06`. Parsers
+//! take either; it matters only to comparisons of text.
 
 use std::io::Write;
 

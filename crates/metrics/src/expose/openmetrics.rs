@@ -5,7 +5,8 @@ use super::exposition;
 use super::family::Family;
 use super::snapshot::Snapshot;
 
-/// Appends the exposition of all sources to `out`, as [`super::text::render`] does, and the line that ends it.
+/// Appends the exposition of all sources to `out`, as [`super::text::render`] does, and the line
+/// that ends it.
 pub fn render<'a>(
     snapshots: impl IntoIterator<Item = &'a Snapshot>,
     families: impl IntoIterator<Item = &'a Family>,

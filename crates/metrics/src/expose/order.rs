@@ -2,11 +2,12 @@
 
 use std::cmp::Ordering;
 
-/// Orders two texts of one family by their label values, in label-name order, as if they were not escaped.
+/// Orders two texts of one family by their label values, in label-name order, as if they were not
+/// escaped.
 ///
-/// Both have the same label names, so they first differ inside a value or at its end. Comparing the bytes there is
-/// right but for two things: a value that ends (the closing quote) comes before one that goes on, and an escaped
-/// character counts as what it stands for.
+/// Both have the same label names, so they first differ inside a value or at its end. Comparing the
+/// bytes there is right but for two things: a value that ends (the closing quote) comes before one
+/// that goes on, and an escaped character counts as what it stands for.
 pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
     let at = common(left, right);
     if at == left.len().min(right.len()) {
@@ -17,7 +18,8 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
     rank(left, at, escaped).cmp(&rank(right, at, escaped))
 }
 
-/// How many bytes both begin with. Neighbours share most of a text of some hundred bytes, hence the larger steps.
+/// How many bytes both begin with. Neighbours share most of a text of some hundred bytes, hence the
+/// larger steps.
 pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
     const STEP: usize = 16;
     let steps = left.chunks_exact(STEP).zip(right.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
@@ -25,7 +27,8 @@ pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
     steps * STEP + rest
 }
 
-/// The character at `at` as it was before escaping, raised by one so that the end of a value can be 0.
+/// The character at `at` as it was before escaping, raised by one so that the end of a value can be
+/// 0.
 fn rank(text: &[u8], at: usize, escaped: bool) -> u16 {
     let plain = |byte: Option<&u8>| u16::from(byte.copied().unwrap_or(0)) + 1;
     let unescaped = |byte: Option<&u8>| if byte == Some(&b'n') { plain(Some(&b'\n')) } else { plain(byte) };

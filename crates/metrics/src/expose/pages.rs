@@ -1,9 +1,10 @@
 //! Label texts in the order of writing, so that writing them is copying what lies side by side.
 //!
-//! A page holds some hundred neighbours. Of each text it keeps only what differs from the one before: neighbours share
-//! most of their labels, so a page is a fraction of what it writes, and the shared part is copied from the line that
-//! was just written, out of the nearest cache. A birth rewrites the page it falls into; all others stay as they are,
-//! shared with readers of the old list.
+//! A page holds some hundred neighbours. Of each text it keeps only what differs from the one
+//! before: neighbours share most of their labels, so a page is a fraction of what it writes, and
+//! the shared part is copied from the line that was just written, out of the nearest cache. A birth
+//! rewrites the page it falls into; all others stay as they are, shared with readers of the old
+//! list.
 
 use std::sync::Arc;
 
@@ -12,10 +13,12 @@ use super::order::{common, compare};
 /// The pages of a table, in order.
 pub(super) type Pages = Arc<Vec<Arc<Page>>>;
 
-/// Series on a page at most; a page that outgrows it is split. About 80 KB of lines with six labels.
+/// Series on a page at most; a page that outgrows it is split. About 80 KB of lines with six
+/// labels.
 const ROWS: usize = 256;
 
-/// Rows that are merged at a time, so that a birth on every page does not lay out the whole table at once.
+/// Rows that are merged at a time, so that a birth on every page does not lay out the whole table
+/// at once.
 const RUN: usize = 16 * ROWS;
 
 /// One series on a page.
@@ -29,8 +32,8 @@ pub(super) struct Row {
     end: u32,
 }
 
-/// Neighbouring series with their label texts, in the form `{a="x",b="y"} ` that stands between name and value, or a
-/// space alone for a series without labels.
+/// Neighbouring series with their label texts, in the form `{a="x",b="y"} ` that stands between
+/// name and value, or a space alone for a series without labels.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     rows: Vec<Row>,
@@ -108,8 +111,8 @@ impl Text<'_> {
     }
 }
 
-/// The pages of `base` after changes: slots, the latest change first, each with the text of its new series if there is
-/// one.
+/// The pages of `base` after changes: slots, the latest change first, each with the text of its new
+/// series if there is one.
 pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> Pages {
     let (born, touched) = latest(latest_first);
     if touched.is_empty() {
@@ -150,7 +153,8 @@ fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Ve
             born.push((slot, if text.is_empty() { " ".to_owned() } else { format!("{{{text}}} ") }));
         }
     }
-    // Equal texts do not occur in a table; if they did, the order would still be the same at every scrape.
+    // Equal texts do not occur in a table; if they did, the order would still be the same at every
+    // scrape.
     born.sort_unstable_by(|one, other| compare(one.1.as_bytes(), other.1.as_bytes()).then(one.0.cmp(&other.0)));
     (born, touched)
 }

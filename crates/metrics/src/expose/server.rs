@@ -1,11 +1,12 @@
-//! The families of the metrics server itself, under the names Hubble gives them (hubble-contract §3.1 and §3.2).
+//! The families of the metrics server itself, under the names Hubble gives them (hubble-contract
+//! §3.1 and §3.2).
 //!
 //! Only constructors: the numbers are counted by their components.
 
 use super::family::{Family, Histogram, Kind};
 
-/// `hubble_lost_events_total`: notifications of loss in the kernel's ring, and events for which a queue was full. Both
-/// series are there from the start, at 0.
+/// `hubble_lost_events_total`: notifications of loss in the kernel's ring, and events for which a
+/// queue was full. Both series are there from the start, at 0.
 pub fn lost_events(ring_buffer: u64, events_queue: u64) -> Family {
     Family::new("hubble_lost_events_total", "Number of lost events", Kind::Counter)
         .with(&[("source", "perf_event_ring_buffer")], ring_buffer)
@@ -22,7 +23,8 @@ pub fn handler_requests<'a>(by_code: impl IntoIterator<Item = (&'a str, u64)>) -
     family
 }
 
-/// `hubble_metrics_http_handler_request_duration_seconds`: how long those answers took, by HTTP status.
+/// `hubble_metrics_http_handler_request_duration_seconds`: how long those answers took, by HTTP
+/// status.
 pub fn handler_durations<'a>(by_code: impl IntoIterator<Item = (&'a str, Histogram)>) -> Family {
     let help = "A histogram of latencies of Hubble metrics handler.";
     let mut family = Family::new("hubble_metrics_http_handler_request_duration_seconds", help, Kind::Histogram);

@@ -13,16 +13,17 @@ pub struct Spec {
     pub help: &'static str,
 }
 
-/// One table: one or more counter families whose series have the same labels, so that they share label text and order;
-/// or one histogram family.
+/// One table: one or more counter families whose series have the same labels, so that they share
+/// label text and order; or one histogram family.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The families: one column of `values` each, or the one histogram.
     pub families: &'static [Spec],
-    /// Of a histogram: the upper bounds of its buckets, ascending, without `+Inf`. Empty for counters.
+    /// Of a histogram: the upper bounds of its buckets, ascending, without `+Inf`. Empty for
+    /// counters.
     pub bounds: &'static [f64],
-    /// Of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf` last; an observation is in
-    /// one bucket only.
+    /// Of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf` last; an
+    /// observation is in one bucket only.
     pub values: Vec<u64>,
     /// Of a histogram: all observations added up, by slot.
     pub sums: Vec<f64>,
@@ -65,8 +66,8 @@ impl Snapshot {
         self.values.get(slot as usize * self.families.len() + column).copied().unwrap_or(0)
     }
 
-    /// The series of the counter family in column `column` in the order they are written: label text and value. For
-    /// tests and reports; the formats write page by page.
+    /// The series of the counter family in column `column` in the order they are written: label
+    /// text and value. For tests and reports; the formats write page by page.
     pub fn rows(&self, column: usize) -> impl Iterator<Item = (String, u64)> {
         self.labels.rows().map(move |(slot, text)| (text, self.value(slot, column)))
     }

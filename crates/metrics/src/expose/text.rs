@@ -5,8 +5,9 @@ use super::exposition;
 use super::family::Family;
 use super::snapshot::Snapshot;
 
-/// Appends the exposition of all sources to `out`: families sorted by name, series by label values, families without
-/// a series left out. Families of one name are written together, under the help and type of the first.
+/// Appends the exposition of all sources to `out`: families sorted by name, series by label values,
+/// families without a series left out. Families of one name are written together, under the help
+/// and type of the first.
 pub fn render<'a>(
     snapshots: impl IntoIterator<Item = &'a Snapshot>,
     families: impl IntoIterator<Item = &'a Family>,

@@ -1,7 +1,7 @@
 //! Numbers of Hubble's enums: those of a flow, and the text of each, also of one that has no name.
 //!
-//! A [`Flow`] knows the named numbers alone. What was written by another program may hold any, and Hubble shows a
-//! number without a name in decimal; such flows carry their numbers in an [`Extra`].
+//! A [`Flow`] knows the named numbers alone. What was written by another program may hold any, and
+//! Hubble shows a number without a name in decimal; such flows carry their numbers in an [`Extra`].
 
 use webb_flow::{Event, Extra, Flow, names};
 

@@ -20,7 +20,8 @@ fn names(text: &str) -> Vec<&'static str> {
     read(text).unwrap().metrics.iter().map(|listed| listed.config.name()).collect()
 }
 
-/// Contract, 2.5.3: keys in any case, unknown keys and metrics passed over with a warning, scalars become texts.
+/// Contract, 2.5.3: keys in any case, unknown keys and metrics passed over with a warning, scalars
+/// become texts.
 #[test]
 fn outer_levels_are_forgiving() {
     let text = "Metrics:\n- NAME: flow\n  unknownKey: 1\n  CONTEXTOPTIONS:\n  - Name: sourceContext\n    Values: [workload-name, ip]\n- name: drop\n  contextOptions:\n  - name: x\n    values: [false, 80, 1.5, yes, ~]\n- name: nonexistent\n";
@@ -59,7 +60,8 @@ fn filters_are_protobuf_json() {
     }
 }
 
-/// Contract, 2.5.4, and everything that this reader adds: each problem with its line, all of them at once.
+/// Contract, 2.5.4, and everything that this reader adds: each problem with its line, all of them
+/// at once.
 #[test]
 fn every_problem_has_its_words_and_its_line() {
     insta::assert_snapshot!(problems(include_str!("wrong.yaml")));
@@ -93,7 +95,8 @@ fn changes_are_the_difference() {
     assert_eq!(change::changes(&old, &old), []);
 }
 
-/// Hubble's rule, for those who want it: an accepted label set stays for as long as the process lives, in every detail.
+/// Hubble's rule, for those who want it: an accepted label set stays for as long as the process
+/// lives, in every detail.
 #[test]
 fn hubbles_rule_refuses_other_labels() {
     let file = |options: &str| read(&format!("metrics:\n- name: flow\n{options}")).unwrap().metrics;

@@ -1,5 +1,6 @@
-//! Any flows with anything beside them, through every plugin: counted exactly as a plain reading of the rules counts
-//! them (hubble-contract §1), and whatever the options and contexts, no count is lost or doubled.
+//! Any flows with anything beside them, through every plugin: counted exactly as a plain reading of
+//! the rules counts them (hubble-contract §1), and whatever the options and contexts, no count is
+//! lost or doubled.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Filters against a plain reading of the hubble-contract §2.6: text against text, without cache, order or shortcut.
+//! Filters against a plain reading of the hubble-contract §2.6: text against text, without cache,
+//! order or shortcut.
 
 use std::net::IpAddr;
 
@@ -464,7 +465,8 @@ fn passes(spec: FilterSpec, flow: &Flow, index: &Index) -> bool {
     filters.pass(flow, None, index)
 }
 
-/// A flow that the kernel reports has no extras: what a filter asks of it comes from the flow and its names.
+/// A flow that the kernel reports has no extras: what a filter asks of it comes from the flow and
+/// its names.
 #[test]
 fn flows_of_the_kernel_answer_for_themselves() {
     let index = small_cluster();

@@ -37,8 +37,8 @@ fn snapshot(families: &'static [Spec], rows: &[(&str, u64)]) -> Snapshot {
     Snapshot { families, values: values.collect(), labels, ..Snapshot::default() }
 }
 
-/// All sources are merged in name order, series in value order, empty families are not there at all, families of one
-/// name stand under one header.
+/// All sources are merged in name order, series in value order, empty families are not there at
+/// all, families of one name stand under one header.
 #[test]
 fn sources_are_merged() {
     let b = snapshot(
@@ -98,8 +98,8 @@ d_total{source="z"} 2.0
     assert_eq!(parse(Format::OpenMetrics, &text).len(), 4);
 }
 
-/// A counter whose name lacks `_total` is `unknown` to OpenMetrics, as the Go client has it; no family is still an
-/// answer; help is escaped as each format wants it.
+/// A counter whose name lacks `_total` is `unknown` to OpenMetrics, as the Go client has it; no
+/// family is still an answer; help is escaped as each format wants it.
 #[test]
 fn where_the_formats_differ() {
     let families = [
@@ -133,7 +133,8 @@ fn server_families() {
     insta::assert_snapshot!("server_families_open_metrics", rendered(Format::OpenMetrics, &[], &families));
 }
 
-/// What the `prometheus` crate gathers comes out as the crate's own encoder writes it, up to the spelling of numbers.
+/// What the `prometheus` crate gathers comes out as the crate's own encoder writes it, up to the
+/// spelling of numbers.
 #[test]
 fn gathered_families() {
     let registry = prometheus::Registry::new();
@@ -154,8 +155,8 @@ fn gathered_families() {
     assert_eq!(parse(Format::Text, &rendered(Format::Text, &[], &families)), parse(Format::Text, &theirs));
 }
 
-/// The exemplars of a counter stand behind its value, those of a histogram behind the bucket they fall into; the text
-/// format has none (hubble-contract §6.2).
+/// The exemplars of a counter stand behind its value, those of a histogram behind the bucket they
+/// fall into; the text format has none (hubble-contract §6.2).
 #[test]
 fn exemplars() {
     let exemplar = |value: f64| Exemplar { trace_id: "0af7".into(), value, seconds: 1_795_406_003.896_391 };
@@ -186,7 +187,8 @@ times_seconds_count{source="a"} 4
     assert!(!rendered(Format::Text, &sources, &[]).contains(" # {"));
 }
 
-/// A histogram's buckets are kept apart and written one on top of the other, with the sum and the count behind them.
+/// A histogram's buckets are kept apart and written one on top of the other, with the sum and the
+/// count behind them.
 #[test]
 fn histogram_tables() {
     let mut table = snapshot(&[Spec { name: "h_seconds", help: "H" }], &[("b", 0), ("a", 0)]);
@@ -225,7 +227,8 @@ fn family() -> impl Strategy<Value = Family> {
     })
 }
 
-/// A histogram table by label value: the observations in each bucket, and which of them have an exemplar.
+/// A histogram table by label value: the observations in each bucket, and which of them have an
+/// exemplar.
 fn observations() -> impl Strategy<Value = HashMap<String, Vec<(u64, bool)>>> {
     let buckets = prop::collection::vec((0..1_u64 << 40, any::<bool>()), DEFAULT_BOUNDS.len() + 1);
     prop::collection::hash_map(value(), buckets, 1..20)

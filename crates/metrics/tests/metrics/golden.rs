@@ -10,7 +10,8 @@ const DEATHSTAR: &str = "10.0.0.2";
 const TIEFIGHTER: &str = "10.0.0.3";
 const XWING: &str = "10.0.0.4";
 
-/// A landing request of the tiefighter, an xwing that is denied, pings, DNS, and what seldom happens.
+/// A landing request of the tiefighter, an xwing that is denied, pings, DNS, and what seldom
+/// happens.
 fn story(index: &Index) -> Vec<Flow> {
     let landing = |port, flags| tcp(flow(index, TIEFIGHTER, DEATHSTAR), port, flags);
     let mut flows = vec![
@@ -48,7 +49,8 @@ fn story(index: &Index) -> Vec<Flow> {
     flows
 }
 
-/// All plugins at their simplest: every family, label and value of the tables in hubble-contract §1.
+/// All plugins at their simplest: every family, label and value of the tables in hubble-contract
+/// §1.
 #[test]
 fn plain() {
     let index = index();
@@ -57,7 +59,8 @@ fn plain() {
     insta::assert_snapshot!(text);
 }
 
-/// The configuration of the lab: drops by pod, flows by workload or reserved identity, traffic by pod pair.
+/// The configuration of the lab: drops by pod, flows by workload or reserved identity, traffic by
+/// pod pair.
 #[test]
 fn contexts() {
     let index = index();
@@ -127,7 +130,8 @@ fn directions() {
     assert_eq!(series("sourceContext=pod;sourceContext=", &egress), "hubble_icmp_total{type=\"EchoReply\"} 1");
 }
 
-/// All labels of `labelsContext` (hubble-contract §2.3), with both ends known, and with nothing known at all.
+/// All labels of `labelsContext` (hubble-contract §2.3), with both ends known, and with nothing
+/// known at all.
 #[test]
 fn labels() {
     let index = index();

@@ -1,5 +1,5 @@
-//! What flows with layer 7, names and raw numbers look like on the endpoint (hubble-contract §1.1, §1.4 to §1.6, §1.9,
-//! §1.11 and §2.4).
+//! What flows with layer 7, names and raw numbers look like on the endpoint (hubble-contract §1.1,
+//! §1.4 to §1.6, §1.9, §1.11 and §2.4).
 
 use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb_flow::sym::Sym;
@@ -104,7 +104,8 @@ fn options() {
     insta::assert_snapshot!(text);
 }
 
-/// The names a flow carries are the identifier `dns`; with them, a pair of endpoints has more than one context.
+/// The names a flow carries are the identifier `dns`; with them, a pair of endpoints has more than
+/// one context.
 #[test]
 fn names_of_the_flow() {
     let index = index();
@@ -144,8 +145,8 @@ fn addresses_without_a_version() {
     assert_eq!(shown(Flow { family: Family::V6, source_ip: address("::"), ..absent }, true), "::");
 }
 
-/// `httpV2` swaps finished strings, each worked out by its own list, and whole ends in `labelsContext`; the direction
-/// stays (hubble-contract §2.4).
+/// `httpV2` swaps finished strings, each worked out by its own list, and whole ends in
+/// `labelsContext`; the direction stays (hubble-contract §2.4).
 #[test]
 fn inversion() {
     let index = index();
@@ -184,8 +185,8 @@ fn exemplars(snapshot: &Snapshot) -> Vec<(usize, &Exemplar)> {
         .collect()
 }
 
-/// The latest trace of each counter and each bucket; none from a flow without one, none that OpenMetrics forbids, and
-/// none at all unless it is asked for.
+/// The latest trace of each counter and each bucket; none from a flow without one, none that
+/// OpenMetrics forbids, and none at all unless it is asked for.
 #[test]
 fn exemplars_are_the_latest() {
     let index = index();
@@ -228,8 +229,8 @@ fn exemplars_are_the_latest() {
     assert_eq!(exemplars(&run("http:exemplars=true")[1])[0].1.value.to_bits(), 1.0_f64.to_bits());
 }
 
-/// A value longer than the limit is cut, in a metric's own labels and in its context, and two that differ only beyond
-/// it are one series.
+/// A value longer than the limit is cut, in a metric's own labels and in its context, and two that
+/// differ only beyond it are one series.
 #[test]
 fn long_values_are_cut() {
     let index = index();

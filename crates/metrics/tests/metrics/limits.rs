@@ -1,5 +1,5 @@
-//! Limits on series, pods that go and series that idle: whatever happens in whatever order, each flow is counted once,
-//! in the series that a plain reading of the rules says.
+//! Limits on series, pods that go and series that idle: whatever happens in whatever order, each
+//! flow is counted once, in the series that a plain reading of the rules says.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -153,7 +153,8 @@ fn metrics_share_a_budget() {
     assert_eq!(limits.budget.held(), 0);
 }
 
-/// A label with untrusted values is fixed in some metrics: past some hundreds even the series of others are one.
+/// A label with untrusted values is fixed in some metrics: past some hundreds even the series of
+/// others are one.
 #[test]
 fn fixed_labels_fold_too() {
     let index = index();

@@ -18,8 +18,8 @@ fn configurations() -> Vec<String> {
     both.collect()
 }
 
-/// A plugin packs the labels of a series into a key. Two keys with the same labels would be two series of one name, for
-/// which Prometheus refuses the whole scrape.
+/// A plugin packs the labels of a series into a key. Two keys with the same labels would be two
+/// series of one name, for which Prometheus refuses the whole scrape.
 fn assert_one_key_for_the_same_labels(flows: &[(Flow, Option<Extra>)]) {
     let index = index();
     let extras: Vec<Extra> = flows.iter().filter_map(|(_, extra)| extra.clone()).collect();

@@ -1,4 +1,5 @@
-//! Any flows, in any batches, over changing indexes: counted exactly as a plain reading of the rules counts them.
+//! Any flows, in any batches, over changing indexes: counted exactly as a plain reading of the
+//! rules counts them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

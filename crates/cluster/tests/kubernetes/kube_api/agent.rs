@@ -29,7 +29,8 @@ pub fn pace() -> Pace {
     }
 }
 
-/// A source in which nothing moves for so long is stuck, and one that moves in vain for so long as well.
+/// A source in which nothing moves for so long is stuck, and one that moves in vain for so long as
+/// well.
 const STUCK: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(5);
 
@@ -82,7 +83,8 @@ impl Agent {
         took
     }
 
-    /// Waits until nothing is missing, for as long as the source gets on. Ends a test when it does not.
+    /// Waits until nothing is missing, for as long as the source gets on. Ends a test when it does
+    /// not.
     fn wait(&self, mut missing: impl FnMut() -> String, what: &str) {
         let (began, mut moved, mut before) = (Instant::now(), Instant::now(), self.progress());
         loop {

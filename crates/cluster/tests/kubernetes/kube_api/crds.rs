@@ -106,7 +106,8 @@ impl Api {
         });
     }
 
-    /// Deletes a kind as a server does: its objects, then its watches, then its path. Discovery still shows it.
+    /// Deletes a kind as a server does: its objects, then its watches, then its path. Discovery
+    /// still shows it.
     pub fn uninstall(&self, crd: &Crd) {
         let of_kind = self.objects(&crd.id());
         let id: &'static str = Box::leak(crd.id().into_boxed_str());
@@ -120,7 +121,8 @@ impl Api {
         self.end_watches(Some(id), Ending::AfterAll);
     }
 
-    /// Its path is gone without a word, as for a moment while a kind is changed, or on one server of several.
+    /// Its path is gone without a word, as for a moment while a kind is changed, or on one server
+    /// of several.
     pub fn withdraw(&self, crd: &Crd) {
         let id: &'static str = Box::leak(crd.id().into_boxed_str());
         self.change(|state| state.further.served.retain(|known| known.id() != id));

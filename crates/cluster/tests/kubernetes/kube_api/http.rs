@@ -1,4 +1,5 @@
-//! As much of HTTP/1.1 as an API server needs, by hand: only so can an answer be broken at any byte.
+//! As much of HTTP/1.1 as an API server needs, by hand: only so can an answer be broken at any
+//! byte.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};

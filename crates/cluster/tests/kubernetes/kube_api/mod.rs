@@ -1,6 +1,6 @@
-//! An API server for tests: lists, watches, bookmarks, versions and errors as the real one has them, and faults on
-//! command. Facts are those of the API's own reference ("API concepts": efficient detection of changes, retrieving
-//! large results sets in chunks, streaming lists).
+//! An API server for tests: lists, watches, bookmarks, versions and errors as the real one has
+//! them, and faults on command. Facts are those of the API's own reference ("API concepts":
+//! efficient detection of changes, retrieving large results sets in chunks, streaming lists).
 
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it, and each is a crate of its own")]
 #![allow(clippy::disallowed_methods, reason = "a server's threads are nobody's component")]
@@ -177,7 +177,8 @@ impl Api {
         Self::start_on("127.0.0.1:0", Some((tls::identity("127.0.0.1", true), tls::identity("127.0.0.1", true))))
     }
 
-    /// Writes a client's certificate and key beside the kubeconfig, as it names them; `good`: by the right authority.
+    /// Writes a client's certificate and key beside the kubeconfig, as it names them; `good`: by
+    /// the right authority.
     pub fn write_client(&self, good: bool) {
         let (right, stranger) = self.shared.identities.as_ref().unwrap();
         let (certificate, key) = if good { &right.client } else { &stranger.client };
@@ -305,8 +306,8 @@ impl Api {
         self.change(|state| state.store.compact());
     }
 
-    /// Puts the version back by so much, as when a backup is restored, and ends all watches. Watches of later versions
-    /// get nothing, not even a bookmark.
+    /// Puts the version back by so much, as when a backup is restored, and ends all watches.
+    /// Watches of later versions get nothing, not even a bookmark.
     pub fn rewind(&self, by: u64) {
         self.change(|state| {
             state.store.rewind(by);
@@ -322,8 +323,8 @@ impl Api {
         });
     }
 
-    /// Ends a restart. What the server remembered of the past is gone (the version has moved on meanwhile, by leases if
-    /// by nothing else), and for `forbidding` it allows nothing.
+    /// Ends a restart. What the server remembered of the past is gone (the version has moved on
+    /// meanwhile, by leases if by nothing else), and for `forbidding` it allows nothing.
     pub fn come_back(&self, forbidding: Duration) {
         self.change(|state| {
             state.handshake = Handshake::Good;
@@ -343,7 +344,8 @@ impl Api {
         self.shared.state().store.version
     }
 
-    /// Plans a fault for the next `times` requests of this kind (none: of any), watches or lists only if said so.
+    /// Plans a fault for the next `times` requests of this kind (none: of any), watches or lists
+    /// only if said so.
     pub fn plan(&self, kind: Option<&'static str>, watch: Option<bool>, fault: Fault, times: usize) {
         self.change(|state| state.faults.push(Planned { kind, watch, fault, times }));
     }
@@ -380,7 +382,8 @@ impl Api {
         self.change(|state| state.handshake = handshake);
     }
 
-    /// Kinds that the role does not cover; those that a server need not have by their plural and group.
+    /// Kinds that the role does not cover; those that a server need not have by their plural and
+    /// group.
     pub fn forbid(&self, kinds: &[&'static str]) {
         self.change(|state| state.forbidden = kinds.to_vec());
     }

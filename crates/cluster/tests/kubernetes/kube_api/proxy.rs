@@ -48,7 +48,8 @@ fn tunnel(client: TcpStream, target: SocketAddr, heads: &Mutex<Vec<String>>) {
     }
     let is_connect = head.starts_with("CONNECT ");
     heads.lock().unwrap().push(head);
-    // The client says nothing more before it has the answer, so that nothing of it is left in the buffer.
+    // The client says nothing more before it has the answer, so that nothing of it is left in the
+    // buffer.
     let mut client = client;
     if !is_connect {
         let _gone = client.write_all(b"HTTP/1.1 405 X\r\ncontent-length: 0\r\n\r\n");

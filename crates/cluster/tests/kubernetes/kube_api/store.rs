@@ -1,4 +1,5 @@
-//! What the server knows: objects with their whole history, as etcd keeps it, and what has been forgotten of it.
+//! What the server knows: objects with their whole history, as etcd keeps it, and what has been
+//! forgotten of it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ fn id_of(object: &Value) -> Id {
 }
 
 impl Store {
-    /// Makes or changes an object, as the API would: gives it a version and what every object carries besides.
+    /// Makes or changes an object, as the API would: gives it a version and what every object
+    /// carries besides.
     pub fn put(&mut self, mut object: Value) {
         self.version += 1;
         let id = id_of(&object);

@@ -1,4 +1,5 @@
-//! Certificates: the right one, and one that an authority signed whom nobody knows; a client's, for a server that asks.
+//! Certificates: the right one, and one that an authority signed whom nobody knows; a client's, for
+//! a server that asks.
 
 use std::sync::Arc;
 

@@ -58,7 +58,8 @@ pub(crate) fn any_extra() -> impl Strategy<Value = Extra> {
     )
 }
 
-/// A flow as the kernel reports it: every field takes a few values, so that many flows differ in one field alone.
+/// A flow as the kernel reports it: every field takes a few values, so that many flows differ in
+/// one field alone.
 pub(crate) fn any_flow() -> impl Strategy<Value = Flow> {
     let few = || 0_u32..3;
     let ends = (few(), few(), 0_u32..7, 0_u32..7, few(), few());

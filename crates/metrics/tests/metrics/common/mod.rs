@@ -40,7 +40,8 @@ pub(crate) fn address(text: &str) -> Address {
     Address::from(text.parse::<IpAddr>().unwrap())
 }
 
-/// deathstar 10.0.0.2, tiefighter 10.0.0.3, xwing 10.0.0.4 (and `fd00::` likewise), the host 10.0.0.1.
+/// deathstar 10.0.0.2, tiefighter 10.0.0.3, xwing 10.0.0.4 (and `fd00::` likewise), the host
+/// 10.0.0.1.
 pub(crate) fn index() -> Arc<Index> {
     let both = |last: u8| vec![address(&format!("10.0.0.{last}")), address(&format!("fd00::{last}"))];
     Arc::new(Index::new(
@@ -103,7 +104,8 @@ pub(crate) fn reply(flow: Flow) -> Flow {
     }
 }
 
-/// A configuration of every plugin there is, at its simplest: all that can be counted beside those before them.
+/// A configuration of every plugin there is, at its simplest: all that can be counted beside those
+/// before them.
 pub(crate) fn every_plugin() -> String {
     beside("")
 }
@@ -140,7 +142,8 @@ pub(crate) fn feed_view(aggregators: &mut [Aggregator], batch: Flows<'_>) {
     }
 }
 
-/// A flow that another program wrote: what follows from the numbers is set in the flow, as a reader of such does.
+/// A flow that another program wrote: what follows from the numbers is set in the flow, as a reader
+/// of such does.
 pub(crate) fn written(flow: Flow, extra: &Extra) -> Flow {
     let small = |number: i32| u8::try_from(number).ok();
     let event = extra.event_type.and_then(small).map_or(Event::Unknown, Event::of);

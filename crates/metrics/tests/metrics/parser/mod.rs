@@ -1,5 +1,6 @@
-//! A strict reader of text format 0.0.4 and of OpenMetrics 1.0.0: what it accepts is well formed and in the order that
-//! Hubble's clients ask for (hubble-contract §3.6). Anything else is a panic that says where.
+//! A strict reader of text format 0.0.4 and of OpenMetrics 1.0.0: what it accepts is well formed
+//! and in the order that Hubble's clients ask for (hubble-contract §3.6). Anything else is a panic
+//! that says where.
 
 #![allow(
     clippy::unwrap_used,
@@ -102,8 +103,8 @@ fn check(family: &Parsed) {
     }
 }
 
-/// Buckets ascend in bound and count, end with `+Inf`, then come sum and count; an exemplar is in the bucket that its
-/// value falls into.
+/// Buckets ascend in bound and count, end with `+Inf`, then come sum and count; an exemplar is in
+/// the bucket that its value falls into.
 fn check_buckets(samples: &[Sample]) {
     let (mut bound, mut count) = (f64::NEG_INFINITY, 0.0);
     let mut lines = samples.iter();
