@@ -138,11 +138,14 @@ fn closed_connections_make_room() {
     let settings = Settings { table_bytes: table_of(70), timeouts: NEVER, ..Settings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let mut sums = Sums::default();
-    let mut port = 1024;
+    let mut number = 0_u32;
     until(|| {
         for _ in 0..20 {
-            port += 1;
-            let (client, server) = ((A, port), (B, 80));
+            // A fast machine sends more connections than there are ports before a slot is old enough.
+            let client_port = u16::try_from(1024 + number % 60_000).unwrap();
+            let server_port = u16::try_from(80 + number / 60_000).unwrap();
+            let (client, server) = ((A, client_port), (B, server_port));
+            number += 1;
             for (hook, from, to, flags) in [
                 (Hook::FromPod, client, server, SYN),
                 (Hook::ToPod, server, client, SYN | ACK),
