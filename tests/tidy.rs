@@ -63,9 +63,6 @@ const CLOCKS: &[&str] = &["flow/clock.rs", "flow/fault"];
 const PERSONS: &[&str] =
     &["somebody", "someone", "nobody", "anybody", "anyone", "whoever", "hear", "hears", "heard", "honest", "believes"];
 
-/// Rooms whose comments are still to be put in plain words. Nothing is ever added here.
-const TO_REWORD: &[&str] = &["cluster"];
-
 /// The licence of everything under `bpf`.
 const BPF_LICENCE: &str = "SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause";
 
@@ -521,15 +518,7 @@ fn no_notes_to_oneself() {
 /// Comments name things by the field's terms.
 #[test]
 fn comments_name_no_persons() {
-    let room = |path: &Path| in_rooms(path).map(|path| module_of(&path));
-    let finished = |path: &Path| room(path).is_some_and(|room| !TO_REWORD.contains(&room.as_str()));
-    check(finished, |_, source| check_persons(source));
-    let files = files();
-    for unfinished in TO_REWORD {
-        let left = files.iter().filter(|(path, _)| room(path).as_deref() == Some(*unfinished));
-        let left: usize = left.map(|(_, source)| check_persons(source).len()).sum();
-        assert!(left > 0, "`{unfinished}` is in plain words: take it off TO_REWORD in tests/tidy.rs");
-    }
+    check(is_in_room, |_, source| check_persons(source));
 }
 
 /// Every module says what it is for.

@@ -126,25 +126,28 @@ spec:
     ]));
 }
 
+/// A policy that allows the pods of a class nothing in one direction.
+fn closed(name: &str, class: &str, direction: &str) -> String {
+    format!(
+        "
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {{ name: {name}, namespace: default }}
+spec:
+  podSelector: {{ matchLabels: {{ class: {class} }} }}
+  policyTypes: [{direction}]
+"
+    )
+}
+
 /// A server's datagram to a client that asked before the agent was there opens nothing, whatever
 /// policies say of servers that call clients: connection tracking knows the conversation. What
 /// really is opened is judged.
 #[test]
 fn an_older_conversation() {
     let Some(lab) = Lab::up() else { return };
-    let manifest = manifest_with(
-        &lab,
-        "
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: nobody-calls-tie, namespace: default }
-spec:
-  podSelector: { matchLabels: { class: tiefighter } }
-  policyTypes: [Ingress]
-  ingress: []
-",
-    );
+    let manifest = manifest_with(&lab, &closed("nobody-calls-tie", "tiefighter", "Ingress"));
     lab.run("node", "nft insert rule inet networkpolicy forward ip daddr 10.244.1.11 udp dport 5683 accept");
     let (server, client) =
         (lab.socket("deathstar-a", "10.244.1.11:5683"), lab.socket("tiefighter", "10.244.1.21:40000"));
@@ -219,19 +222,7 @@ fn a_silent_receiver() {
 #[test]
 fn an_invalid_reply() {
     let Some(lab) = Lab::up() else { return };
-    let manifest = manifest_with(
-        &lab,
-        "
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: deathstar-opens-nothing, namespace: default }
-spec:
-  podSelector: { matchLabels: { class: deathstar } }
-  policyTypes: [Egress]
-  egress: []
-",
-    );
+    let manifest = manifest_with(&lab, &closed("deathstar-opens-nothing", "deathstar", "Egress"));
     lab.run("node", "nft insert rule inet networkpolicy forward ct state invalid counter name denied drop");
     let metrics = "policy:sourceContext=pod;destinationContext=pod drop:sourceContext=pod;destinationContext=pod";
     let mut agent = Agent::start_at(&lab, "node", metrics, &["--cluster-manifest", &manifest]);
@@ -270,19 +261,7 @@ spec:
 fn denied_on_the_way_out() {
     let Some(lab) = Lab::up() else { return };
     lab.choose("node", "a");
-    let manifest = manifest_with(
-        &lab,
-        "
----
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: tie-opens-nothing, namespace: default }
-spec:
-  podSelector: { matchLabels: { class: tiefighter } }
-  policyTypes: [Egress]
-  egress: []
-",
-    );
+    let manifest = manifest_with(&lab, &closed("tie-opens-nothing", "tiefighter", "Egress"));
     lab.run(
         "node",
         "nft insert rule inet networkpolicy forward ip saddr 10.244.1.21 tcp dport 80 counter name denied drop",

@@ -33,7 +33,7 @@ impl std::fmt::Display for Access {
 }
 
 impl Access {
-    /// What there is on this machine: a kubeconfig that somebody named, a service account, the
+    /// What there is on this machine: a kubeconfig that is named, a service account, the
     /// first file that `$KUBECONFIG` names, `~/.kube/config`; in this order.
     pub fn find(named: Option<&Path>) -> Option<Self> {
         if let Some(path) = named {

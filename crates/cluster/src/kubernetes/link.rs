@@ -52,7 +52,7 @@ struct Current {
 
 struct Making {
     task: JoinHandle<Result<Connected, Trouble>>,
-    /// Its end tells a plugin that nobody waits any more.
+    /// Closing it kills a plugin whose credentials are no longer awaited.
     _leash: PipeWriter,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Link<'a> {
         Self { access, pace, client: Mutex::default(), lost: Cell::new(false), back: Notify::new() }
     }
 
-    /// Returns when a server that was out of reach answers to anybody.
+    /// Returns when a server that was out of reach answers a request.
     pub(super) async fn back_in_reach(&self) {
         self.back.notified().await;
     }

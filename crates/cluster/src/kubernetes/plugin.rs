@@ -1,7 +1,7 @@
 //! Running a credential plugin: a program that prints a token or a client certificate.
 //!
 //! kube would wait for it without end. A plugin may hang: on a network that is away, or on a
-//! question that nobody answers. So it has a time, after which it is killed with all that it has
+//! question without an answer. So it has a time, after which it is killed with all that it has
 //! started; so it is when the watches end.
 
 use std::io::{PipeReader, Read};
@@ -23,7 +23,7 @@ const LONGEST_OUTPUT: usize = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) patience: Duration,
-    /// Closed by the other end when nobody waits any more.
+    /// Closed by the other end when the credentials are no longer awaited.
     pub(super) stopped: PipeReader,
 }
 
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(ready([Some(held.as_fd())], Duration::from_mins(1)).unwrap(), [true]);
     }
 
-    /// A program for which nobody waits any more is killed, however much time it has.
+    /// A plugin whose credentials are no longer awaited is killed, however much time it has.
     #[test]
     fn programs_end_with_those_that_wait() {
         let (stopped, leash) = std::io::pipe().unwrap();
