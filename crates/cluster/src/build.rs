@@ -26,12 +26,12 @@ use webb_index::policy::Compiler;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
-use super::cache::{Touched, is_api};
 use super::claims::{Claim, Claims, Owner, Rank};
 use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
 use super::specs::{OVERLAY, Told, node_specs, service_specs};
-use super::{Cache, Kind, ObjectKey, Settings};
+use super::store::{Store, Touched, is_api};
+use super::{Kind, ObjectKey, Settings};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
@@ -142,19 +142,19 @@ impl Builder {
     }
 
     /// The next index.
-    pub(super) fn build(&mut self, cache: &Cache, touched: Touched, now_ns: u64) -> Index {
-        self.recycle(cache, now_ns);
+    pub(super) fn build(&mut self, store: &Store, touched: Touched, now_ns: u64) -> Index {
+        self.recycle(store, now_ns);
         let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others } = touched;
         let mut relabelled = namespaces;
-        relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(cache, name));
+        relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(store, name));
         if !relabelled.is_empty() {
             // A namespace's labels are part of all its pods' identities.
-            for pod in cache.pods.iter().filter(|pod| relabelled.contains(&pod.key().namespace)) {
+            for pod in store.pods.iter().filter(|pod| relabelled.contains(&pod.key().namespace)) {
                 pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
             }
         }
         for (key, kept, time_ns) in ended {
-            self.ended(cache, key, &kept, time_ns);
+            self.ended(store, key, &kept, time_ns);
         }
         let was_dual = self.dual > 0;
         // In the order in which it happened, and for equal times in one that does not depend on
@@ -162,31 +162,31 @@ impl Builder {
         let mut pods: Vec<(u64, Arc<ObjectKey>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
         pods.sort_unstable();
         for (time_ns, key) in pods {
-            let kept = cache.pods.get(&key).map(|pod| pod.value().clone());
-            self.pod(cache, &key, kept, time_ns);
+            let kept = store.pods.get(&key).map(|pod| pod.value().clone());
+            self.pod(store, &key, kept, time_ns);
         }
         if nodes {
-            self.nodes(cache, now_ns);
+            self.nodes(store, now_ns);
         }
         if was_dual != (self.dual > 0) {
             self.draft.set_dual_stack(self.dual > 0);
-            services.extend(cache.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
+            services.extend(store.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
         }
         if !services.is_empty() {
-            self.draft.set_services(Services::new(&service_specs(cache)));
+            self.draft.set_services(Services::new(&service_specs(store)));
         }
         for (key, time_ns) in services {
-            self.service(cache, &key, time_ns);
+            self.service(store, &key, time_ns);
         }
         if policies {
-            let mut specs: Vec<Arc<PolicySpec>> = cache.policies.iter().map(|spec| Arc::clone(spec.value())).collect();
+            let mut specs: Vec<Arc<PolicySpec>> = store.policies.iter().map(|spec| Arc::clone(spec.value())).collect();
             specs.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-            let mut tiered: Vec<Arc<TierSpec>> = cache.tiered.iter().map(|spec| Arc::clone(spec.value())).collect();
+            let mut tiered: Vec<Arc<TierSpec>> = store.tiered.iter().map(|spec| Arc::clone(spec.value())).collect();
             tiered.sort_unstable_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
             self.compiler.set_all(specs, tiered);
         }
         if others {
-            self.compiler.set_exclusions(cache.exclusions());
+            self.compiler.set_exclusions(store.exclusions());
         }
         if policies || self.compiler.is_stale() {
             self.draft.set_policies(self.compiler.policies().clone());
@@ -194,13 +194,13 @@ impl Builder {
         if let Some(networks) = self.networks.changed() {
             self.draft.set_networks(&networks);
         }
-        self.interfaces(&cache.interfaces(), now_ns);
+        self.interfaces(&store.interfaces(), now_ns);
         self.draft.set_contested(self.claims.contested());
         self.draft.publish(now_ns, std::mem::take(&mut self.changes))
     }
 
     /// Drops the state of retired rows that are reused, and deleted namespaces.
-    fn recycle(&mut self, cache: &Cache, now_ns: u64) {
+    fn recycle(&mut self, store: &Store, now_ns: u64) {
         let freed = self.draft.reuse_rows(now_ns);
         if freed.is_empty() {
             return;
@@ -213,20 +213,20 @@ impl Builder {
         let compiler = &mut self.compiler;
         self.namespaces.retain(|name, _| {
             let key = ObjectKey { namespace: String::new(), name: name.clone() };
-            cache.namespaces.contains_key(&key) || !compiler.remove_namespace(name)
+            store.namespaces.contains_key(&key) || !compiler.remove_namespace(name)
         });
     }
 
     /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if
     /// they are what they were.
-    fn namespace(&mut self, cache: &Cache, name: &str) -> bool {
+    fn namespace(&mut self, store: &Store, name: &str) -> bool {
         let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
-        let mut labels = cache.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
+        let mut labels = store.namespaces.get(&key).map(|labels| Arc::clone(labels.value())).unwrap_or_default();
         // The API server would have set it, and policies of hand-written manifests count on it.
         if !labels.contains_key(NAMESPACE_NAME) {
             Arc::make_mut(&mut labels).insert(NAMESPACE_NAME.to_owned(), name.to_owned());
         }
-        let listed = cache.is_whole() || cache.namespaces.contains_key(&key);
+        let listed = store.is_whole() || store.namespaces.contains_key(&key);
         self.compiler.namespace(name, Labels::clone(&labels), listed);
         if self.namespaces.get(name) == Some(&labels) {
             return false;
@@ -235,7 +235,7 @@ impl Builder {
         true
     }
 
-    fn pod(&mut self, cache: &Cache, key: &Arc<ObjectKey>, kept: Option<Kept>, now_ns: u64) {
+    fn pod(&mut self, store: &Store, key: &Arc<ObjectKey>, kept: Option<Kept>, now_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
         let had = before.as_ref().map_or(&[][..], |before| &before.own);
@@ -253,11 +253,11 @@ impl Builder {
             return;
         };
         let (id, named, known) = match &before {
-            Some(before) if self.is_still(cache, &before.named, &kept) => {
+            Some(before) if self.is_still(store, &before.named, &kept) => {
                 (before.id, Arc::clone(&before.named), before.elsewhere)
             }
             _ => {
-                let (id, named) = self.meet(cache, key, &kept);
+                let (id, named) = self.meet(store, key, &kept);
                 (id, named, None)
             }
         };
@@ -281,7 +281,7 @@ impl Builder {
     /// A pod of this node has ended. One that never was in an index with its address (its first
     /// sign of that was its end, or both came at once) has had it until now: what it sent may still
     /// wait for its name.
-    fn ended(&mut self, cache: &Cache, key: Arc<ObjectKey>, kept: &Kept, until_ns: u64) {
+    fn ended(&mut self, store: &Store, key: Arc<ObjectKey>, kept: &Kept, until_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key };
         if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
             return;
@@ -292,7 +292,7 @@ impl Builder {
             return;
         }
         let Owner { key, .. } = owner;
-        let (id, _) = self.meet(cache, &key, kept);
+        let (id, _) = self.meet(store, &key, kept);
         for address in addresses {
             self.draft.add_previous_owner(address, id, until_ns);
         }
@@ -308,18 +308,18 @@ impl Builder {
     }
 
     /// Whether the pod would be named as it is.
-    fn is_still(&mut self, cache: &Cache, named: &Named, kept: &Kept) -> bool {
+    fn is_still(&mut self, store: &Store, named: &Named, kept: &Kept) -> bool {
         Arc::ptr_eq(&named.profile, &kept.profile)
             && named.local == self.is_local(kept)
             && named.node == kept.node
-            && named.namespace_labels == self.labels_of(cache, &named.key.namespace)
+            && named.namespace_labels == self.labels_of(store, &named.key.namespace)
     }
 
-    fn meet(&mut self, cache: &Cache, key: &Arc<ObjectKey>, kept: &Kept) -> (EndpointId, Arc<Named>) {
+    fn meet(&mut self, store: &Store, key: &Arc<ObjectKey>, kept: &Kept) -> (EndpointId, Arc<Named>) {
         let named = Arc::new(Named {
             key: Arc::clone(key),
             profile: Arc::clone(&kept.profile),
-            namespace_labels: self.labels_of(cache, &key.namespace),
+            namespace_labels: self.labels_of(store, &key.namespace),
             cluster: Arc::clone(&self.cluster),
             local: self.is_local(kept),
             node: Arc::clone(&kept.node),
@@ -341,9 +341,9 @@ impl Builder {
         self.draft.add_lazy(sort, Arc::new(Elsewhere(Arc::clone(named))))
     }
 
-    fn labels_of(&mut self, cache: &Cache, namespace: &str) -> Arc<Labels> {
+    fn labels_of(&mut self, store: &Store, namespace: &str) -> Arc<Labels> {
         if !self.namespaces.contains_key(namespace) {
-            self.namespace(cache, namespace);
+            self.namespace(store, namespace);
         }
         self.namespaces.get(namespace).map(Arc::clone).unwrap_or_default()
     }
@@ -354,8 +354,8 @@ impl Builder {
         if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
     }
 
-    fn service(&mut self, cache: &Cache, key: &Arc<ObjectKey>, now_ns: u64) {
-        let addresses = cache.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
+    fn service(&mut self, store: &Store, key: &Arc<ObjectKey>, now_ns: u64) {
+        let addresses = store.services.get(key).map(|service| service.addresses.clone()).unwrap_or_default();
         let claimed = addresses.into_iter().map(Address::from);
         let claimed: Vec<(Address, Rank, EndpointId)> = claimed
             .map(|address| (address, Rank::Service, EndpointId::new(Sort::Service, self.draft.world(address).row())))
@@ -364,20 +364,20 @@ impl Builder {
     }
 
     /// This node, all others, and the API; few enough to be done all at once.
-    fn nodes(&mut self, cache: &Cache, now_ns: u64) {
+    fn nodes(&mut self, store: &Store, now_ns: u64) {
         let Some(reserved) = self.reserved else { return };
-        let slices = cache.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
+        let slices = store.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
-        let mut own = cache.own_addresses();
+        let mut own = store.own_addresses();
         let mut told: Vec<Told> = Vec::new();
-        let mut networks = cache.settings.pod_networks.clone();
+        let mut networks = store.settings.pod_networks.clone();
         let mut tell = |kind, key: &ObjectKey, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
             let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
             told.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
         };
         let [elsewhere, serving] = reserved.remote_node;
-        for node in &cache.nodes {
+        for node in &store.nodes {
             networks.extend(&node.pod_networks);
             let is_own = node.key().name == self.node;
             let first = node.pod_networks.iter().flat_map(first_addresses);
@@ -399,10 +399,10 @@ impl Builder {
         let kubernetes = ObjectKey { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
         let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
         tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
-        self.compiler.set_nodes(node_specs(cache, &told));
+        self.compiler.set_nodes(node_specs(store, &told));
 
         self.networks
-            .set_of_nodes(networks, cache.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
+            .set_of_nodes(networks, store.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
         let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {

@@ -5,107 +5,28 @@
 //! brought into it ([`Builder`]), so an update costs the same in a small cluster and in a large
 //! one. Readers of flows only ever see indexes, so nothing here is on the event path.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
-use ipnet::IpNet;
 use webb_flow::clock;
 use webb_index::Index;
-use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::policy::{Effect, VerdictExclusions};
 
 use super::build::Builder;
-use super::keep::{Kept, Shared};
+use super::keep::Shared;
 use super::other::Others;
-use super::{Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Reference, Service, Slice};
-
-/// Settings of the cache: the node and cluster that it runs in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Name of this node, as `spec.nodeName` of its pods has it.
-    pub node: String,
-    /// Name of the cluster, for the label that Cilium gives to pods.
-    pub cluster: String,
-    /// Addresses of this machine that its Node object doesn't list, such as those of its bridges:
-    /// `reserved:host` too. As it has them at first; [`Cache::set_own_addresses`] says what they
-    /// become.
-    pub addresses: Vec<IpAddr>,
-    /// The kinds of policy that are not evaluated, and what each means.
-    pub other_kinds: OtherKinds,
-    /// Networks that pods have their addresses from, beyond those that nodes have in their objects.
-    pub pod_networks: Vec<IpNet>,
-}
+use super::store::{Counts, PodInterface, Settings, Store, Touched, is_api, lock};
+use super::{Kind, Object, ObjectKey, OtherKind, OtherKinds, Reference};
 
 /// Objects of the cluster by kind and key.
 #[derive(Debug, Default)]
 pub struct Cache {
-    pub(super) settings: Settings,
-    pub(super) pods: DashMap<Arc<ObjectKey>, Kept>,
-    pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
-    pub(super) nodes: DashMap<ObjectKey, Node>,
-    pub(super) services: DashMap<Arc<ObjectKey>, Service>,
-    pub(super) slices: DashMap<ObjectKey, Slice>,
-    pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
-    pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
-    others: Mutex<Others>,
-    /// The source tells all there is; one that watches each kind by itself may not yet have told a
-    /// pod's namespace.
-    watched: AtomicBool,
-    own_addresses: Mutex<Vec<IpAddr>>,
-    interfaces: Mutex<Vec<PodInterface>>,
+    pub(super) store: Store,
     shared: Mutex<Shared>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
-}
-
-/// What has changed since the last index.
-#[derive(Debug, Default)]
-pub(super) struct Touched {
-    /// With the time of the last change.
-    pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
-    pub(super) services: HashMap<Arc<ObjectKey>, u64>,
-    pub(super) namespaces: HashSet<String>,
-    /// Pods that ended, as they were: those that never were in an index have had their addresses
-    /// until that time.
-    pub(super) ended: Vec<(Arc<ObjectKey>, Kept, u64)>,
-    /// Nodes, or the endpoints of the API.
-    pub(super) nodes: bool,
-    pub(super) policies: bool,
-    /// What is known of other kinds of policy, or of what is missing.
-    pub(super) others: bool,
-}
-
-/// An interface of this node that leads to a pod.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PodInterface {
-    /// Its index.
-    pub index: u32,
-    /// The number of the pod's network namespace, if it is known: all interfaces into one are one
-    /// pod's.
-    pub namespace: Option<i32>,
-    /// Whether it is watched as a pod's: whatever is behind it is a pod, known or not.
-    pub watched: bool,
-    /// Addresses that only a packet for this interface has.
-    pub addresses: Vec<IpAddr>,
-}
-
-/// How many objects of each kind are cached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(missing_docs, reason = "the names are the kinds'")]
-pub struct Counts {
-    pub pods: usize,
-    pub namespaces: usize,
-    pub nodes: usize,
-    pub services: usize,
-    pub endpoint_slices: usize,
-    pub network_policies: usize,
-    pub admin_network_policies: usize,
-    pub baseline_admin_network_policies: usize,
-    pub cluster_network_policies: usize,
-    pub other_policies: usize,
 }
 
 impl Cache {
@@ -114,7 +35,8 @@ impl Cache {
         let builder = Mutex::new(Builder::new(&settings));
         let touched = Mutex::new(Touched { nodes: true, others: true, ..Touched::default() });
         let own_addresses = Mutex::new(settings.addresses.clone());
-        Self { settings, own_addresses, touched, builder, ..Self::default() }
+        let store = Store { settings, own_addresses, ..Store::default() };
+        Self { store, touched, builder, ..Self::default() }
     }
 
     /// Upserts an object.
@@ -128,7 +50,7 @@ impl Cache {
         match object {
             Object::Pod(key, pod) => {
                 let kept = lock(&self.shared).keep(&key.namespace, *pod);
-                let known = self.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
+                let known = self.store.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
                 if known.as_ref().is_some_and(|(_, known)| *known == kept) {
                     return;
                 }
@@ -137,29 +59,29 @@ impl Cache {
                 if ends {
                     self.touched().ended.push((Arc::clone(&key), kept.clone(), now_ns));
                 }
-                self.pods.insert(Arc::clone(&key), kept);
+                self.store.pods.insert(Arc::clone(&key), kept);
                 self.touched().pods.insert(key, now_ns);
             }
             Object::Namespace(key, labels) => {
                 self.touched().namespaces.insert(key.name.clone());
-                self.namespaces.insert(key, Arc::new(labels));
+                self.store.namespaces.insert(key, Arc::new(labels));
             }
-            Object::Node(key, node) => self.touched().nodes |= differs(&self.nodes, key, node),
+            Object::Node(key, node) => self.touched().nodes |= differs(&self.store.nodes, key, node),
             Object::Service(key, service) => {
                 let key = Arc::new(key);
-                if differs(&self.services, Arc::clone(&key), service) {
+                if differs(&self.store.services, Arc::clone(&key), service) {
                     self.touched().services.insert(key, now_ns);
                 }
             }
             Object::EndpointSlice(key, slice) => {
-                let before = self.slices.insert(key.clone(), slice.clone());
+                let before = self.store.slices.insert(key.clone(), slice.clone());
                 let of_api = before.as_ref().is_some_and(|slice| is_api(&key, slice)) || is_api(&key, &slice);
                 self.touched().nodes |= of_api && before.as_ref() != Some(&slice);
             }
-            Object::NetworkPolicy(key, policy) => self.touched().policies |= differs(&self.policies, key, policy),
+            Object::NetworkPolicy(key, policy) => self.touched().policies |= differs(&self.store.policies, key, policy),
             Object::Tiered(key, policy) => {
                 let key = (Kind::of(policy.kind), key);
-                self.touched().policies |= differs(&self.tiered, key, policy);
+                self.touched().policies |= differs(&self.store.tiered, key, policy);
             }
             Object::OtherPolicy(kind, key) => {
                 self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
@@ -175,7 +97,7 @@ impl Cache {
     /// As [`Cache::remove`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
     pub fn remove_at(&self, Reference { kind, key }: &Reference, now_ns: u64) -> bool {
         match kind {
-            Kind::Pod => match self.pods.remove(key) {
+            Kind::Pod => match self.store.pods.remove(key) {
                 Some((key, kept)) => {
                     let mut touched = self.touched();
                     if !kept.finished {
@@ -185,32 +107,32 @@ impl Cache {
                 }
                 None => return false,
             },
-            Kind::Service => match self.services.remove(key) {
+            Kind::Service => match self.store.services.remove(key) {
                 Some((key, _)) => self.touched().services.insert(key, now_ns),
                 None => return false,
             },
             Kind::Namespace => {
-                let known = self.namespaces.remove(key).is_some();
+                let known = self.store.namespaces.remove(key).is_some();
                 self.touched().namespaces.insert(key.name.clone());
                 return known;
             }
             Kind::Node => {
-                let known = self.nodes.remove(key).is_some();
+                let known = self.store.nodes.remove(key).is_some();
                 self.touched().nodes |= known;
                 return known;
             }
             Kind::EndpointSlice => {
-                let known = self.slices.remove(key);
+                let known = self.store.slices.remove(key);
                 self.touched().nodes |= known.as_ref().is_some_and(|(key, slice)| is_api(key, slice));
                 return known.is_some();
             }
             Kind::NetworkPolicy => {
-                let known = self.policies.remove(key).is_some();
+                let known = self.store.policies.remove(key).is_some();
                 self.touched().policies |= known;
                 return known;
             }
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
-                let known = self.tiered.remove(&(*kind, key.clone())).is_some();
+                let known = self.store.tiered.remove(&(*kind, key.clone())).is_some();
                 self.touched().policies |= known;
                 return known;
             }
@@ -244,18 +166,18 @@ impl Cache {
     /// Removes all objects of a kind but these: for a source that has listed the kind completely.
     pub fn keep_only(&self, kind: Kind, listed: &HashSet<ObjectKey>) {
         let keys: Vec<ObjectKey> = match kind {
-            Kind::Pod => self.pods.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
-            Kind::Namespace => self.namespaces.iter().map(|entry| entry.key().clone()).collect(),
-            Kind::Node => self.nodes.iter().map(|entry| entry.key().clone()).collect(),
-            Kind::Service => self.services.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
-            Kind::EndpointSlice => self.slices.iter().map(|entry| entry.key().clone()).collect(),
-            Kind::NetworkPolicy => self.policies.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::Pod => self.store.pods.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
+            Kind::Namespace => self.store.namespaces.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::Node => self.store.nodes.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::Service => self.store.services.iter().map(|entry| ObjectKey::clone(entry.key())).collect(),
+            Kind::EndpointSlice => self.store.slices.iter().map(|entry| entry.key().clone()).collect(),
+            Kind::NetworkPolicy => self.store.policies.iter().map(|entry| entry.key().clone()).collect(),
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
-                let all = self.tiered.iter().map(|entry| entry.key().clone());
+                let all = self.store.tiered.iter().map(|entry| entry.key().clone());
                 all.filter(|(found, _)| *found == kind).map(|(_, key)| key).collect()
             }
             Kind::Other(kind) => {
-                let keys = self.others().objects.get(&kind).cloned().unwrap_or_default();
+                let keys = self.store.others().objects.get(&kind).cloned().unwrap_or_default();
                 keys.into_iter().collect()
             }
         };
@@ -268,7 +190,7 @@ impl Cache {
 
     /// Every kind of which something is or may be here.
     fn kinds(&self) -> impl Iterator<Item = Kind> + use<> {
-        let others: Vec<Kind> = self.others().objects.keys().copied().map(Kind::Other).collect();
+        let others: Vec<Kind> = self.store.others().objects.keys().copied().map(Kind::Other).collect();
         Kind::CORE.into_iter().chain(Kind::TIERED).chain(others)
     }
 
@@ -307,13 +229,13 @@ impl Cache {
 
     /// The kinds of policy that are not evaluated, and what each means.
     pub fn other_kinds(&self) -> &OtherKinds {
-        &self.settings.other_kinds
+        &self.store.settings.other_kinds
     }
 
     /// What keeps verdicts undecided beyond what policies themselves leave open; empty if nothing
     /// does.
     pub fn undecided_because(&self) -> String {
-        let mut text = self.others().complaint(&self.settings.other_kinds);
+        let mut text = self.store.others().complaint(&self.store.settings.other_kinds);
         let oversize = self.builder().oversize();
         if !oversize.is_empty() {
             let separator = if text.is_empty() { "" } else { "; " };
@@ -325,7 +247,7 @@ impl Cache {
     /// How many objects there are of each other kind of policy, by group, kind and effect. Kinds of
     /// which nothing is known count as one, with the effect `unknown`.
     pub fn other_counts(&self) -> Vec<(String, String, &'static str, usize)> {
-        let others = self.others();
+        let others = self.store.others();
         let counted = others
             .objects
             .iter()
@@ -336,27 +258,19 @@ impl Cache {
 
     /// Sets the addresses behind each interface of this node, whatever their owner.
     pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
-        *lock(&self.interfaces) = interfaces;
-    }
-
-    pub(super) fn interfaces(&self) -> MutexGuard<'_, Vec<PodInterface>> {
-        lock(&self.interfaces)
+        *lock(&self.store.interfaces) = interfaces;
     }
 
     /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are
     /// what they were.
     pub fn set_own_addresses(&self, addresses: Vec<IpAddr>) -> bool {
-        let mut own = lock(&self.own_addresses);
+        let mut own = lock(&self.store.own_addresses);
         if *own == addresses {
             return false;
         }
         *own = addresses;
         self.touched().nodes = true;
         true
-    }
-
-    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
-        lock(&self.own_addresses).clone()
     }
 
     /// Sets whether the initial sync of the source is complete; it is by default.
@@ -376,19 +290,19 @@ impl Cache {
             // A panic in the middle of a change: the index is rebuilt from the objects, which are
             // all here.
             let mut builder = broken.into_inner();
-            *builder = Builder::new(&self.settings);
+            *builder = Builder::new(&self.store.settings);
             self.touch_all(now_ns);
             self.builder.clear_poison();
             builder
         });
         let touched = std::mem::take(&mut *self.touched());
-        builder.build(self, touched, now_ns)
+        builder.build(&self.store, touched, now_ns)
     }
 
     fn touch_all(&self, now_ns: u64) {
-        let pods = self.pods.iter().map(|pod| (Arc::clone(pod.key()), now_ns)).collect();
-        let services = self.services.iter().map(|service| (Arc::clone(service.key()), now_ns)).collect();
-        let namespaces = self.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
+        let pods = self.store.pods.iter().map(|pod| (Arc::clone(pod.key()), now_ns)).collect();
+        let services = self.store.services.iter().map(|service| (Arc::clone(service.key()), now_ns)).collect();
+        let namespaces = self.store.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
         let mut touched = self.touched();
         let ended = std::mem::take(&mut touched.ended);
         *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
@@ -397,50 +311,19 @@ impl Cache {
     /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not
     /// so at first.
     pub fn set_watched(&self, watched: bool) {
-        self.watched.store(watched, Relaxed);
-    }
-
-    pub(super) fn is_whole(&self) -> bool {
-        !self.watched.load(Relaxed)
-    }
-
-    /// Which pods have no verdicts.
-    pub(super) fn exclusions(&self) -> VerdictExclusions {
-        let kinds = &self.settings.other_kinds;
-        let (all, namespaces) = self.others().effects(kinds);
-        let annotated = if kinds.are_ignored() { Effect::NONE } else { Effect::BOTH };
-        VerdictExclusions { all, namespaces, annotated }
-    }
-
-    /// How many objects there are.
-    pub fn counts(&self) -> Counts {
-        Counts {
-            pods: self.pods.len(),
-            namespaces: self.namespaces.len(),
-            nodes: self.nodes.len(),
-            services: self.services.len(),
-            endpoint_slices: self.slices.len(),
-            network_policies: self.policies.len(),
-            admin_network_policies: self.count(Kind::AdminNetworkPolicy),
-            baseline_admin_network_policies: self.count(Kind::BaselineAdminNetworkPolicy),
-            cluster_network_policies: self.count(Kind::ClusterNetworkPolicy),
-            other_policies: self.others().objects.values().map(BTreeSet::len).sum(),
-        }
-    }
-
-    fn count(&self, kind: Kind) -> usize {
-        self.tiered.iter().filter(|entry| entry.key().0 == kind).count()
-    }
-
-    pub(super) fn others(&self) -> MutexGuard<'_, Others> {
-        lock(&self.others)
+        self.store.watched.store(watched, Relaxed);
     }
 
     /// Changes what is known of other kinds; `change` says whether anything differs.
     fn change_others(&self, change: impl FnOnce(&mut Others) -> bool) -> bool {
-        let differs = change(&mut self.others());
+        let differs = change(&mut self.store.others());
         self.touched().others |= differs;
         differs
+    }
+
+    /// How many objects there are.
+    pub fn counts(&self) -> Counts {
+        self.store.counts()
     }
 
     pub(super) fn builder(&self) -> MutexGuard<'_, Builder> {
@@ -452,17 +335,7 @@ impl Cache {
     }
 }
 
-/// What these hold is whole at any moment.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Puts an object in and says whether that changes anything.
 fn differs<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, key: K, value: V) -> bool {
     map.insert(key, value.clone()) != Some(value)
-}
-
-/// Whether these are endpoints of the service default/kubernetes.
-pub(super) fn is_api(key: &ObjectKey, slice: &Slice) -> bool {
-    key.namespace == "default" && slice.service == "kubernetes"
 }

@@ -35,7 +35,7 @@ impl Cache {
     /// called unwatched.
     pub fn coverage(&self, index: &Index, watched: &[PodInterface]) -> Coverage {
         let builder = self.builder();
-        let own = self.own_addresses();
+        let own = self.store.own_addresses();
         let inside = own.iter().find_map(|&address| {
             let claims = builder.claims().of(address.into());
             claims.iter().find(|claim| claim.rank == Rank::Pod).map(|claim| Arc::clone(&claim.owner.key))
@@ -49,7 +49,7 @@ impl Cache {
             interfaces.map(|one| (one.namespace, if one.namespace.is_some() { 0 } else { one.index })).collect()
         };
         let unknown = namespaces(false).len();
-        for pod in self.pods.iter().filter(|pod| *pod.node == *self.settings.node && !pod.finished) {
+        for pod in self.store.pods.iter().filter(|pod| *pod.node == *self.store.settings.node && !pod.finished) {
             if pod.host_network {
                 coverage.host_network += 1;
                 continue;
@@ -67,13 +67,13 @@ impl Cache {
 
     /// Whether there are Node objects and none of them is called as this node is thought to be.
     pub fn is_on_unknown_node(&self) -> bool {
-        let key = ObjectKey { namespace: String::new(), name: self.settings.node.clone() };
-        !self.nodes.is_empty() && !self.nodes.contains_key(&key)
+        let key = ObjectKey { namespace: String::new(), name: self.store.settings.node.clone() };
+        !self.store.nodes.is_empty() && !self.store.nodes.contains_key(&key)
     }
 
     /// What this node is called, as far as is known.
     pub fn node_name(&self) -> &str {
-        &self.settings.node
+        &self.store.settings.node
     }
 }
 

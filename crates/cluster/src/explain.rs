@@ -156,6 +156,7 @@ impl Cache {
         let address = Address::from(ip);
         let mut claims = claims(&self.builder(), address);
         let mut others: Vec<Candidate> = self
+            .store
             .pods
             .iter()
             .filter(|pod| pod.addresses.contains(&ip))
@@ -175,7 +176,7 @@ impl Cache {
 
     /// Explains how a pod is named; none if there is no such pod.
     pub fn explain_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodExplanation> {
-        let pod = self.pods.get(key)?.value().clone();
+        let pod = self.store.pods.get(key)?.value().clone();
         let owner = Owner { kind: Kind::Pod, key: Arc::new(key.clone()) };
         let builder = self.builder();
         let id = builder.id_of(&owner);
@@ -217,7 +218,7 @@ impl Cache {
             return selecting;
         }
         let subject = &pod.profile.subject;
-        for policy in &self.policies {
+        for policy in &self.store.policies {
             if policy.namespace != subject.namespace || policy.pods.matches(&subject.labels) == Truth::No {
                 continue;
             }
@@ -230,9 +231,9 @@ impl Cache {
             }
         }
         let namespace = ObjectKey { namespace: String::new(), name: subject.namespace.clone() };
-        let mut labels = self.namespaces.get(&namespace).map(|labels| Labels::clone(&labels)).unwrap_or_default();
+        let mut labels = self.store.namespaces.get(&namespace).map(|labels| Labels::clone(&labels)).unwrap_or_default();
         labels.entry(NAMESPACE_NAME.to_owned()).or_insert(namespace.name);
-        for policy in &self.tiered {
+        for policy in &self.store.tiered {
             let pods = policy.pods.as_ref().map_or(Truth::Yes, |pods| pods.matches(&subject.labels));
             if policy.namespaces.matches(&labels).min(pods) == Truth::No {
                 continue;
@@ -253,6 +254,7 @@ impl Cache {
     /// All services, by name, each with its addresses and named endpoints.
     pub fn explain_services(&self, index: &Index) -> Vec<ServiceExplanation> {
         let mut services: Vec<ServiceExplanation> = self
+            .store
             .services
             .iter()
             .map(|service| ServiceExplanation {
@@ -263,7 +265,7 @@ impl Cache {
             })
             .collect();
         services.sort_unstable_by(|a, b| a.service.cmp(&b.service));
-        for slice in &self.slices {
+        for slice in &self.store.slices {
             let key = ObjectKey { namespace: slice.key().namespace.clone(), name: slice.service.clone() }.to_string();
             let at = services.binary_search_by(|service| service.service.cmp(&key));
             let Some(service) = at.ok().and_then(|at| services.get_mut(at)) else { continue };
@@ -283,6 +285,7 @@ impl Cache {
     /// All policies, by name.
     pub fn explain_policies(&self) -> Vec<PolicySummary> {
         let mut policies: Vec<PolicySummary> = self
+            .store
             .policies
             .iter()
             .map(|policy| PolicySummary {
@@ -291,7 +294,7 @@ impl Cache {
                 egress: policy.egress.is_some(),
             })
             .collect();
-        policies.extend(self.tiered.iter().map(|policy| PolicySummary {
+        policies.extend(self.store.tiered.iter().map(|policy| PolicySummary {
             policy: format!("{} {}", policy.kind.name(), policy.name),
             ingress: !policy.ingress.is_empty(),
             egress: !policy.egress.is_empty(),

@@ -23,6 +23,7 @@
 
 mod build;
 mod cache;
+mod check;
 mod claims;
 mod coverage;
 mod explain;
@@ -38,18 +39,21 @@ mod partly;
 mod passed_over;
 mod policy;
 mod specs;
+mod store;
 mod strip;
 pub mod types;
 mod workload;
 
-pub use cache::{Cache, Counts, PodInterface, Settings};
+pub use cache::Cache;
+pub use check::Checked;
 pub use coverage::Coverage;
 pub use explain::{
     AddressExplanation, Candidate, ExplainedPort, Named, PodAddress, PodExplanation, PolicySummary, PreviousOwner,
     SelectingPolicies, ServiceEndpoint, ServiceExplanation,
 };
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
-pub use object::{Checked, Invalid, Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
+pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
-pub use passed_over::PassedOver;
+pub use passed_over::{Invalid, PassedOver};
+pub use store::{Counts, PodInterface, Settings};
 pub use webb_index::ObjectKey;

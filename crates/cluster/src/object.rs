@@ -1,8 +1,4 @@
 //! Kubernetes objects, stripped to what is used.
-//!
-//! A cluster's pods are mostly text that no metric reads. Whatever source an object comes from, it
-//! is checked and cut down here, once, before anything is stored; the rest of the crate never sees
-//! the API's own shapes.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,14 +7,8 @@ use ipnet::IpNet;
 use webb_index::policy::spec::{Labels, NamedPort, PolicyKind, PolicySpec, TierSpec};
 use webb_index::{ObjectKey, ServicePort, Workload};
 
-use super::passed_over::PassedOver;
-use super::types::{self, ObjectMeta};
-use super::{OtherKind, policy, strip};
-
-/// Why an object can't be used: which field, what was found and what was expected.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub String);
+use super::OtherKind;
+use super::types;
 
 /// The kinds of object that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -226,68 +216,6 @@ pub enum Raw {
     OtherPolicy(OtherKind, Box<types::Metadata>),
 }
 
-/// An object that was read, and the parts of it that could not be.
-#[derive(Debug, Clone)]
-#[allow(missing_docs, reason = "the names say it")]
-pub struct Checked {
-    pub object: Object,
-    pub passed_over: PassedOver,
-}
-
-impl Object {
-    /// Checks an object. A part that cannot be read is passed over; an error means that nothing of
-    /// it can be used.
-    pub fn check(raw: Raw) -> Result<Checked, Invalid> {
-        Self::check_rest(raw, PassedOver::default())
-    }
-
-    /// As [`Object::check`], of an object that some parts were taken out of already.
-    pub(super) fn check_rest(raw: Raw, mut odd: PassedOver) -> Result<Checked, Invalid> {
-        let object = match raw {
-            Raw::Pod(pod) => Self::Pod(namespaced(&pod.metadata)?, Box::new(strip::pod(*pod, &mut odd))),
-            Raw::Namespace(namespace) => {
-                Self::Namespace(named(&namespace.metadata)?, strip::labels(namespace.metadata, &mut odd))
-            }
-            Raw::Node(node) => Self::Node(named(&node.metadata)?, strip::node(*node, &mut odd)),
-            Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, strip::service(*service, &mut odd)),
-            Raw::EndpointSlice(slice) => {
-                Self::EndpointSlice(namespaced(&slice.metadata)?, strip::slice(*slice, &mut odd))
-            }
-            Raw::NetworkPolicy(policy) => {
-                let key = namespaced(&policy.metadata)?;
-                let spec = policy::network_policy(&key, policy.spec.as_ref(), &mut odd);
-                Self::NetworkPolicy(key, Arc::new(spec))
-            }
-            Raw::Tiered(kind, policy) => {
-                let key = named(&policy.metadata)?;
-                let spec = policy::tiered(kind, &key, policy.spec.as_ref(), &mut odd);
-                Self::Tiered(key, Arc::new(spec))
-            }
-            Raw::OtherPolicy(kind, object) => {
-                let ObjectKey { name, .. } = named(&object.metadata)?;
-                Self::OtherPolicy(kind, kind.key(object.metadata.namespace, name))
-            }
-        };
-        Ok(Checked { object, passed_over: odd })
-    }
-
-    /// What stands for an object of which only kind and name could be read: a policy of which
-    /// nothing is known may do anything. None for kinds that are simply missed.
-    pub fn unreadable(kind: Kind, key: &ObjectKey) -> Option<Self> {
-        let tiered = |kind| Self::Tiered(key.clone(), Arc::new(policy::unreadable_tiered(kind, key)));
-        match kind {
-            Kind::NetworkPolicy => {
-                Some(Self::NetworkPolicy(key.clone(), Arc::new(policy::unreadable_network_policy(key))))
-            }
-            Kind::AdminNetworkPolicy => Some(tiered(PolicyKind::AdminNetworkPolicy)),
-            Kind::BaselineAdminNetworkPolicy => Some(tiered(PolicyKind::BaselineAdminNetworkPolicy)),
-            Kind::ClusterNetworkPolicy => Some(tiered(PolicyKind::ClusterNetworkPolicy)),
-            Kind::Other(kind) => Some(Self::OtherPolicy(kind, key.clone())),
-            Kind::Pod | Kind::Namespace | Kind::Node | Kind::Service | Kind::EndpointSlice => None,
-        }
-    }
-}
-
 impl Kind {
     /// The key of an object of this kind; no namespace means `default` where the kind has
     /// namespaces.
@@ -314,27 +242,5 @@ impl Kind {
             PolicyKind::BaselineAdminNetworkPolicy => Self::BaselineAdminNetworkPolicy,
             PolicyKind::ClusterNetworkPolicy => Self::ClusterNetworkPolicy,
         }
-    }
-}
-
-impl TryFrom<Raw> for Object {
-    type Error = Invalid;
-
-    /// As [`Object::check`], without what was passed over.
-    fn try_from(raw: Raw) -> Result<Self, Invalid> {
-        Self::check(raw).map(|checked| checked.object)
-    }
-}
-
-/// As `kubectl` has it: no namespace means `default`.
-fn namespaced(meta: &ObjectMeta) -> Result<ObjectKey, Invalid> {
-    let namespace = meta.namespace.clone().filter(|namespace| !namespace.is_empty());
-    Ok(ObjectKey { namespace: namespace.unwrap_or_else(|| "default".to_owned()), ..named(meta)? })
-}
-
-fn named(meta: &ObjectMeta) -> Result<ObjectKey, Invalid> {
-    match &meta.name {
-        Some(name) if !name.is_empty() => Ok(ObjectKey { namespace: String::new(), name: name.clone() }),
-        _ => Err(Invalid("metadata.name is missing".to_owned())),
     }
 }

@@ -1,6 +1,9 @@
 //! The parts of an object that could not be read.
 
-use super::Invalid;
+/// Why an object can't be used: which field, what was found and what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
 
 /// Parts of one object that are described; those beyond are only counted.
 const MOST: usize = 20;

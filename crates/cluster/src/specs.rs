@@ -7,11 +7,12 @@ use webb_index::ServiceSpec;
 use webb_index::policy::NodeSpec;
 
 use super::claims::{Owner, Rank};
-use super::{Cache, Kind, ObjectKey};
+use super::store::Store;
+use super::{Kind, ObjectKey};
 
 /// Every service that has ports, in the order of their names.
-pub(super) fn service_specs(cache: &Cache) -> Vec<ServiceSpec> {
-    let mut all: Vec<ServiceSpec> = cache
+pub(super) fn service_specs(store: &Store) -> Vec<ServiceSpec> {
+    let mut all: Vec<ServiceSpec> = store
         .services
         .iter()
         .filter(|service| !service.ports.is_empty())
@@ -34,13 +35,13 @@ pub(super) const OVERLAY: &str = " (overlay)";
 
 /// The nodes as policies look at them, by name; `told` has all addresses that are known to be
 /// theirs.
-pub(super) fn node_specs(cache: &Cache, told: &[Told]) -> Vec<NodeSpec> {
+pub(super) fn node_specs(store: &Store, told: &[Told]) -> Vec<NodeSpec> {
     let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
     for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
         let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
         let spec = specs.entry(name).or_insert_with(|| {
             let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
-            let node = cache.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
+            let node = store.nodes.get(&key).map(|node| node.value().clone()).unwrap_or_default();
             NodeSpec {
                 name: key.name,
                 labels: node.labels,

@@ -7,9 +7,9 @@ use webb_flow::L4;
 use webb_index::ServicePort;
 use webb_index::policy::spec::{Labels, NamedPort};
 
-use super::object::{Invalid, Node, Pod, Service, Slice};
-use super::passed_over::PassedOver;
-use super::types::{self, ObjectMeta};
+use super::object::{Node, Pod, Service, Slice};
+use super::passed_over::{Invalid, PassedOver};
+use super::types::{self, ObjectMeta, TUNNEL_ADDRESSES};
 use super::{other_networks, policy, workload};
 
 pub(super) fn labels(meta: ObjectMeta, odd: &mut PassedOver) -> Labels {
@@ -84,21 +84,6 @@ fn named_ports(spec: &types::PodSpec, odd: &mut PassedOver) -> Vec<NamedPort> {
     }
     named
 }
-
-/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node
-/// itself has: Calico, Cilium (by its old name, too), Kube-OVN.
-pub(super) const TUNNEL_ADDRESSES: [&str; 10] = [
-    "projectcalico.org/IPv4IPIPTunnelAddr",
-    "projectcalico.org/IPv4VXLANTunnelAddr",
-    "projectcalico.org/IPv6VXLANTunnelAddr",
-    "projectcalico.org/IPv4WireguardInterfaceAddr",
-    "projectcalico.org/IPv6WireguardInterfaceAddr",
-    "network.cilium.io/ipv4-cilium-host",
-    "network.cilium.io/ipv6-cilium-host",
-    "io.cilium.network.ipv4-cilium-host",
-    "io.cilium.network.ipv6-cilium-host",
-    "ovn.kubernetes.io/ip_address",
-];
 
 fn port_number(field: &str, number: i32) -> Result<u16, Invalid> {
     let port = u16::try_from(number).ok().filter(|&number| number > 0);

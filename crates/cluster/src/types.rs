@@ -10,8 +10,6 @@ use std::fmt;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::strip::TUNNEL_ADDRESSES;
-
 /// Reads `null` as empty: Go writes a slice that was never made so.
 fn or_null<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
@@ -83,6 +81,21 @@ pub(super) const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 
 /// Kube-OVN's annotation, which other networks than the first have a prefix before.
 const SECURITY_GROUPS: &str = "ovn.kubernetes.io/security_groups";
+
+/// Annotations in which a network plugin notes the address of a tunnel or bridge that the node
+/// itself has: Calico, Cilium (by its old name, too), Kube-OVN.
+pub(super) const TUNNEL_ADDRESSES: [&str; 10] = [
+    "projectcalico.org/IPv4IPIPTunnelAddr",
+    "projectcalico.org/IPv4VXLANTunnelAddr",
+    "projectcalico.org/IPv6VXLANTunnelAddr",
+    "projectcalico.org/IPv4WireguardInterfaceAddr",
+    "projectcalico.org/IPv6WireguardInterfaceAddr",
+    "network.cilium.io/ipv4-cilium-host",
+    "network.cilium.io/ipv6-cilium-host",
+    "io.cilium.network.ipv4-cilium-host",
+    "io.cilium.network.ipv6-cilium-host",
+    "ovn.kubernetes.io/ip_address",
+];
 
 /// A text, or anything else.
 #[derive(Deserialize)]

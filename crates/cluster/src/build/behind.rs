@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use webb_flow::{Address, EndpointId, Sort};
 
-use super::super::cache::PodInterface;
 use super::super::claims::{Claim, Owner};
+use super::super::store::PodInterface;
 use super::{Builder, Kind};
 
 impl Builder {

@@ -49,7 +49,7 @@ pub(super) async fn ask(
         Document::Names(names) => {
             let mut versions = Vec::new();
             for (group, name) in names.into_iter().filter(|(group, _)| wanted(group)) {
-                let resources = match link.get(&format!("{PATH}/{group}/{name}"), super::link::JSON).await {
+                let resources = match link.get(&format!("{PATH}/{group}/{name}"), super::resource::JSON).await {
                     Ok(response) => Some(read_version(&lines::whole(response.into_body(), answer).await?)?),
                     // An aggregated server that is away; the others are there all the same.
                     Err(Trouble::Failed { .. }) => None,

@@ -27,9 +27,6 @@ use super::{Access, Pace, answer, lines};
 /// When the next client could not be made, the old one serves for so long before it is tried again.
 const RETRY: Duration = Duration::from_secs(30);
 
-/// Whole objects.
-pub(super) const JSON: &str = "application/json";
-
 /// Requests to one API server.
 #[derive(Debug)]
 pub(super) struct Link<'a> {

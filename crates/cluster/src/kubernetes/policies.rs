@@ -22,9 +22,10 @@ use super::discovery;
 use super::journal::Journal;
 use super::link::Link;
 use super::presence::Presence;
+use super::streaming::Streaming;
 use super::trouble::Trouble;
 use super::watch::Watch;
-use super::{Resource, Status, Streaming};
+use super::{Resource, Status};
 use crate::other::TIERED;
 use crate::{Cache, Kind, OtherKind};
 
@@ -130,7 +131,7 @@ impl State<'_> {
             .collect();
         for (kind, path) in doubtful {
             let path = format!("{path}?limit=1");
-            let asked = beside(&mut self.followers, policies.link.get(&path, super::link::JSON)).await;
+            let asked = beside(&mut self.followers, policies.link.get(&path, super::resource::JSON)).await;
             // Where the role does not name a kind, 403 is the answer whether there is such a kind or not.
             if asked.is_err_and(|trouble| trouble.is_absent() || matches!(trouble, Trouble::Forbidden(_))) {
                 tracing::info!("{} ({}) is not served any more", kind.name(), kind.group());

@@ -7,8 +7,10 @@
 use tokio::sync::Notify;
 
 use super::trouble::Trouble;
-use super::watch::PAGE;
 use crate::{Cache, Kind};
+
+/// Objects on one page of a list.
+pub(super) const PAGE: usize = 500;
 
 /// The state of one kind of policy, reported by its watch.
 #[derive(Debug)]

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use super::link;
 use crate::{Kind, ObjectKey};
 
 /// One kind of object as the API serves it.
@@ -33,6 +32,9 @@ pub static RESOURCES: [Resource; Kind::CORE.len()] = [
     of(Kind::NetworkPolicy, "networking.k8s.io", "networkpolicies"),
 ];
 
+/// The form of whole objects.
+pub(super) const JSON: &str = "application/json";
+
 /// The forms in which only metadata is sent, as one object and as a list.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
@@ -51,12 +53,12 @@ impl Resource {
 
     /// The form of a list.
     pub(super) fn accept_list(&self) -> &'static str {
-        if matches!(self.kind, Kind::Other(_)) { METADATA_LIST } else { link::JSON }
+        if matches!(self.kind, Kind::Other(_)) { METADATA_LIST } else { JSON }
     }
 
     /// The form of a watch's objects.
     pub(super) fn accept_watch(&self) -> &'static str {
-        if matches!(self.kind, Kind::Other(_)) { METADATA } else { link::JSON }
+        if matches!(self.kind, Kind::Other(_)) { METADATA } else { JSON }
     }
 
     /// The key of an object, as [`crate::Object`] makes it.

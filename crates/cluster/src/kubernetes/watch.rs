@@ -35,13 +35,11 @@ use super::items::Items;
 use super::journal::Journal;
 use super::lines::{Lines, Next};
 use super::link::Link;
-use super::presence::Presence;
+use super::presence::{PAGE, Presence};
+use super::streaming::Streaming;
 use super::trouble::Trouble;
-use super::{Resource, Streaming, Watched};
+use super::{Resource, Watched};
 use crate::{Cache, Kind, ObjectKey, Reference};
-
-/// Objects on one page of a list.
-pub(super) const PAGE: usize = 500;
 
 /// After so many failures in a row of going on from a version, or of streaming a list, the plainest
 /// way is taken. Not sooner, or a server that comes back would have to list for everybody at once.

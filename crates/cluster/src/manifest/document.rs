@@ -7,10 +7,11 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
 use super::head::{Head, Item, Lenient, Place, known};
+use super::loading::Loading;
 use super::locate::{Locate, line_of};
+use super::problem::ManifestError;
 use super::tree::Tree;
 use super::typed::{Items, One};
-use super::{Loading, ManifestError};
 use crate::{Invalid, Kind, PassedOver, Raw, partly};
 
 /// How many characters of a line a message repeats.

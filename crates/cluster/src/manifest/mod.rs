@@ -11,23 +11,22 @@
 
 mod document;
 mod head;
+mod loading;
 mod locate;
 mod problem;
 mod source;
 mod tree;
 mod typed;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use head::{Place, Refused};
-use problem::Problems;
+use loading::Loading;
 pub use problem::{ManifestError, Problem};
 pub use source::ManifestSource;
 pub(super) use typed::One;
 
-use super::passed_over::PassedOver;
-use super::{Checked, Kind, Object, OtherKinds, Raw, Reference};
+use super::{Object, OtherKinds};
 
 /// What a manifest held.
 #[derive(Debug, Default)]
@@ -44,7 +43,7 @@ pub struct Manifest {
 
 impl Manifest {
     /// How many problems are described; the rest is counted.
-    pub const MAX_PROBLEMS: usize = 100;
+    pub const MAX_PROBLEMS: usize = problem::MAX;
 }
 
 /// Parses a manifest. `file` is only for messages.
@@ -55,65 +54,10 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
 /// As [`parse`], where these are the other kinds of policy.
 pub fn parse_with(file: &str, text: &str, others: &OtherKinds) -> Result<Manifest, ManifestError> {
     let file: Arc<str> = Arc::from(file);
-    let mut loading = Loading { problems: Problems::new(&file), others: others.clone(), ..Loading::default() };
+    let mut loading = Loading::new(&file, others);
     for document in document::split(text) {
         document.read(&file, &mut loading)?;
     }
     let (problems, further_problems) = loading.problems.finish();
     Ok(Manifest { objects: loading.objects, problems, further_problems, strange: loading.strange })
-}
-
-#[derive(Debug, Default)]
-struct Loading {
-    objects: Vec<Object>,
-    /// Where in `objects` each is.
-    known: HashMap<Reference, usize>,
-    problems: Problems,
-    others: OtherKinds,
-    strange: BTreeSet<(String, String)>,
-}
-
-impl Loading {
-    /// Checks an object and keeps it, or notes why not. `line_of` finds the line of a part that a
-    /// text is about.
-    fn add(&mut self, place: &Place, raw: Raw, passed_over: PassedOver, line_of: impl Fn(&str) -> u64) {
-        match Object::check_rest(raw, passed_over) {
-            Err(why) => self.problems.push(place.line, place.to_string(), why.to_string()),
-            Ok(Checked { object, passed_over }) => {
-                for why in passed_over.described {
-                    let line = if self.problems.is_full() { place.line } else { line_of(&why.0) };
-                    self.problems.push(line, place.to_string(), why.to_string());
-                }
-                self.problems.skip(passed_over.further);
-                self.keep(place, object);
-            }
-        }
-    }
-
-    fn keep(&mut self, place: &Place, object: Object) {
-        let reference = object.reference();
-        if let Some(earlier) = self.known.get(&reference).and_then(|&at| self.objects.get_mut(at)) {
-            *earlier = object;
-            let text = "is here a second time; this one is used".to_owned();
-            self.problems.push(place.line, place.to_string(), text);
-        } else {
-            self.known.insert(reference, self.objects.len());
-            self.objects.push(object);
-        }
-    }
-
-    /// Notes that an object is of no kind that is read.
-    fn refuse_kind(&mut self, place: &Place, Refused { why, kind, strange }: Refused) {
-        self.strange.extend(strange);
-        self.refuse(place.line, place, kind, why);
-    }
-
-    /// Notes that an object cannot be read. A policy counts all the same: what it says is unknown.
-    fn refuse(&mut self, line: u64, place: &Place, kind: Option<Kind>, why: String) {
-        self.problems.push(line, place.to_string(), why);
-        let named = |kind: Kind| Some((kind, place.key_of(kind)?));
-        if let Some(object) = kind.and_then(named).and_then(|(kind, key)| Object::unreadable(kind, &key)) {
-            self.keep(place, object);
-        }
-    }
 }

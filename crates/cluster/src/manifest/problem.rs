@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use webb_settings::file::FileError;
 
-use super::Manifest;
+/// Problems that are described; the rest is counted.
+pub(super) const MAX: usize = 100;
 
 /// Something in a manifest that can't be used; the rest is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Problems {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.list.len() >= Manifest::MAX_PROBLEMS
+        self.list.len() >= MAX
     }
 
     /// Counts what isn't looked at any more.

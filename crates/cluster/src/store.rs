@@ -1,0 +1,156 @@
+//! The stored objects, and the state that their source reports.
+//!
+//! The cache writes it; the builder of indexes reads it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashMap;
+use ipnet::IpNet;
+use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
+use webb_index::policy::{Effect, VerdictExclusions};
+
+use super::keep::Kept;
+use super::other::Others;
+use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
+
+/// Settings of the cache: the node and cluster that it runs in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Name of this node, as `spec.nodeName` of its pods has it.
+    pub node: String,
+    /// Name of the cluster, for the label that Cilium gives to pods.
+    pub cluster: String,
+    /// Addresses of this machine that its Node object doesn't list, such as those of its bridges:
+    /// `reserved:host` too. As it has them at first; [`Cache::set_own_addresses`] says what they
+    /// become.
+    pub addresses: Vec<IpAddr>,
+    /// The kinds of policy that are not evaluated, and what each means.
+    pub other_kinds: OtherKinds,
+    /// Networks that pods have their addresses from, beyond those that nodes have in their objects.
+    pub pod_networks: Vec<IpNet>,
+}
+
+/// Objects of the cluster by kind and key.
+#[derive(Debug, Default)]
+pub(super) struct Store {
+    pub(super) settings: Settings,
+    pub(super) pods: DashMap<Arc<ObjectKey>, Kept>,
+    pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
+    pub(super) nodes: DashMap<ObjectKey, Node>,
+    pub(super) services: DashMap<Arc<ObjectKey>, Service>,
+    pub(super) slices: DashMap<ObjectKey, Slice>,
+    pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
+    pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
+    pub(super) others: Mutex<Others>,
+    /// The source tells all there is; one that watches each kind by itself may not yet have told a
+    /// pod's namespace.
+    pub(super) watched: AtomicBool,
+    pub(super) own_addresses: Mutex<Vec<IpAddr>>,
+    pub(super) interfaces: Mutex<Vec<PodInterface>>,
+}
+
+/// What has changed since the last index.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// With the time of the last change.
+    pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
+    pub(super) services: HashMap<Arc<ObjectKey>, u64>,
+    pub(super) namespaces: HashSet<String>,
+    /// Pods that ended, as they were: those that never were in an index have had their addresses
+    /// until that time.
+    pub(super) ended: Vec<(Arc<ObjectKey>, Kept, u64)>,
+    /// Nodes, or the endpoints of the API.
+    pub(super) nodes: bool,
+    pub(super) policies: bool,
+    /// What is known of other kinds of policy, or of what is missing.
+    pub(super) others: bool,
+}
+
+/// An interface of this node that leads to a pod.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PodInterface {
+    /// Its index.
+    pub index: u32,
+    /// The number of the pod's network namespace, if it is known: all interfaces into one are one
+    /// pod's.
+    pub namespace: Option<i32>,
+    /// Whether it is watched as a pod's: whatever is behind it is a pod, known or not.
+    pub watched: bool,
+    /// Addresses that only a packet for this interface has.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// How many objects of each kind are cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(missing_docs, reason = "the names are the kinds'")]
+pub struct Counts {
+    pub pods: usize,
+    pub namespaces: usize,
+    pub nodes: usize,
+    pub services: usize,
+    pub endpoint_slices: usize,
+    pub network_policies: usize,
+    pub admin_network_policies: usize,
+    pub baseline_admin_network_policies: usize,
+    pub cluster_network_policies: usize,
+    pub other_policies: usize,
+}
+
+impl Store {
+    pub(super) fn interfaces(&self) -> MutexGuard<'_, Vec<PodInterface>> {
+        lock(&self.interfaces)
+    }
+
+    pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
+        lock(&self.own_addresses).clone()
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        !self.watched.load(Relaxed)
+    }
+
+    /// Which pods have no verdicts.
+    pub(super) fn exclusions(&self) -> VerdictExclusions {
+        let kinds = &self.settings.other_kinds;
+        let (all, namespaces) = self.others().effects(kinds);
+        let annotated = if kinds.are_ignored() { Effect::NONE } else { Effect::BOTH };
+        VerdictExclusions { all, namespaces, annotated }
+    }
+
+    pub(super) fn others(&self) -> MutexGuard<'_, Others> {
+        lock(&self.others)
+    }
+
+    /// How many objects there are.
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            pods: self.pods.len(),
+            namespaces: self.namespaces.len(),
+            nodes: self.nodes.len(),
+            services: self.services.len(),
+            endpoint_slices: self.slices.len(),
+            network_policies: self.policies.len(),
+            admin_network_policies: self.count(Kind::AdminNetworkPolicy),
+            baseline_admin_network_policies: self.count(Kind::BaselineAdminNetworkPolicy),
+            cluster_network_policies: self.count(Kind::ClusterNetworkPolicy),
+            other_policies: self.others().objects.values().map(BTreeSet::len).sum(),
+        }
+    }
+
+    fn count(&self, kind: Kind) -> usize {
+        self.tiered.iter().filter(|entry| entry.key().0 == kind).count()
+    }
+}
+
+/// What these hold is whole at any moment.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether these are endpoints of the service default/kubernetes.
+pub(super) fn is_api(key: &ObjectKey, slice: &Slice) -> bool {
+    key.namespace == "default" && slice.service == "kubernetes"
+}
