@@ -418,3 +418,25 @@ fn headers_in_pages_are_read() {
         kernel.balanced(Mode::Everything);
     });
 }
+
+/// The end of a child process is a signal, and a thread with a signal to handle interrupts the
+/// verifier: programs load while other threads' children end all the time.
+#[test]
+fn children_end_while_programs_load() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let Some(_kernel) = load(&Settings::default()) else { return };
+    let loaded = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !loaded.load(Ordering::Relaxed) {
+                    run("true");
+                }
+            });
+        }
+        // Another thread must not spin for ever when this one fails.
+        let result = std::panic::catch_unwind(|| drop(load(&Settings::default())));
+        loaded.store(true, Ordering::Relaxed);
+        assert!(result.is_ok(), "the programs must load");
+    });
+}

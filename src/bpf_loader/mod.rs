@@ -33,6 +33,7 @@ mod reasons;
 pub mod ring;
 pub mod rounds;
 pub mod settings;
+mod signals;
 mod sys;
 pub mod traffic_control;
 

@@ -3,12 +3,13 @@
 //! aya reads the kernel's BTF into some 13 MB of structs. That is done once for both objects, and
 //! all of it is given back before the agent starts its work.
 
-use aya::programs::{BtfTracePoint, ProgramError, RawTracePoint, SchedClassifier};
+use aya::programs::{BtfTracePoint, RawTracePoint, SchedClassifier};
 use aya::{Btf, Ebpf, EbpfLoader};
 
-use super::error::{LoadError, chain, os_error, refusal};
+use super::error::{LoadError, chain, refusal};
 use super::features::Features;
 use super::settings::{Constants, SLOTS, Settings, ring_bytes};
+use super::signals::without_signals;
 
 /// `bpf/flow.bpf.c`, compiled.
 pub static FLOW_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow.bpf.o"));
@@ -115,7 +116,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
         .override_global("claim_life", &constants.claim_life, false)
         .override_global("stopped_reasons", &stopped[..], false)
         .override_global("host_netns", &netns, false);
-    Ok(work(&mut loader, &btf))
+    Ok(without_signals(|| work(&mut loader, &btf)))
 }
 
 fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
@@ -137,41 +138,24 @@ fn load_device(flow: &mut Ebpf, btf: &Btf) -> Result<(), LoadError> {
 
 fn load_at_device(flow: &mut Ebpf, btf: &Btf, name: &str, point: &str) -> Result<(), LoadError> {
     let program = program::<BtfTracePoint>(flow, name)?;
-    uninterrupted(|| program.load(point, btf)).map_err(|error| refused(name, &error))
+    program.load(point, btf).map_err(|error| refused(name, &error))
 }
 
 fn load_classifier(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
     let program = program::<SchedClassifier>(flow, name)?;
-    uninterrupted(|| program.load()).map_err(|error| refused(name, &error))
-}
-
-/// How often a program is loaded that a signal has interrupted.
-const ATTEMPTS: usize = 10;
-
-/// Loads a program again where a signal has interrupted the verifier, which then gives up with
-/// `EAGAIN`: the end of a child process is enough.
-fn uninterrupted(mut load: impl FnMut() -> Result<(), ProgramError>) -> Result<(), ProgramError> {
-    let mut result = load();
-    for _ in 1..ATTEMPTS {
-        match &result {
-            Err(error) if os_error(error) == Some(libc::EAGAIN) => result = load(),
-            _ => break,
-        }
-    }
-    result
+    program.load().map_err(|error| refused(name, &error))
 }
 
 /// A program that is never attached, only run.
 fn load_run(flow: &mut Ebpf, name: &str) -> Result<(), LoadError> {
     let program = program::<RawTracePoint>(flow, name)?;
-    uninterrupted(|| program.load()).map_err(|error| refused(name, &error))
+    program.load().map_err(|error| refused(name, &error))
 }
 
 fn load_drop(loader: &mut EbpfLoader<'_>, btf: &Btf) -> Result<Ebpf, LoadError> {
     let mut drop = loader.load(DROP_OBJECT).map_err(|error| refused("drop.bpf.o", &error))?;
     let tracepoint: &mut BtfTracePoint = program(&mut drop, DROP)?;
-    uninterrupted(|| tracepoint.load("kfree_skb", btf))
-        .map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
+    tracepoint.load("kfree_skb", btf).map_err(|error| refused("the drop program (tp_btf/kfree_skb)", &error))?;
     tracepoint.attach().map_err(|error| refused("attaching to kfree_skb", &error))?;
     Ok(drop)
 }
