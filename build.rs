@@ -7,11 +7,11 @@ use std::process::{Command, exit};
 
 /// The programs, another one that tests attach beside them, and what their bench measures with.
 const OBJECTS: [(&str, &str); 4] =
-    [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel_support", "enforcer"), ("benches/kernel", "driver")];
+    [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel/support", "enforcer"), ("benches/kernel", "driver")];
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
-    println!("cargo:rerun-if-changed=tests/kernel_support/enforcer.bpf.c");
+    println!("cargo:rerun-if-changed=tests/kernel/support/enforcer.bpf.c");
     println!("cargo:rerun-if-changed=benches/kernel/driver.bpf.c");
     println!("cargo:rerun-if-env-changed=CLANG");
     name_build();

@@ -10,7 +10,7 @@
     reason = "a bench prints, and stops where its assumptions fail"
 )]
 
-#[path = "../tests/kernel_support/mod.rs"]
+#[path = "../tests/kernel/support/mod.rs"]
 mod kernel_support;
 
 use std::time::Instant;

@@ -6,7 +6,7 @@
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]
-#[path = "../kernel_support/attempts.rs"]
+#[path = "../kernel/support/attempts.rs"]
 mod attempts;
 #[cfg(test)]
 mod behind_the_hook;
@@ -15,13 +15,13 @@ mod counts;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
-#[path = "../kernel_support/enforcer.rs"]
+#[path = "../kernel/support/enforcer.rs"]
 mod enforcer;
 #[cfg(test)]
 #[cfg(feature = "fault-injection")]
 mod faults;
 #[cfg(test)]
-#[path = "../kernel_support/frames.rs"]
+#[path = "../kernel/support/frames.rs"]
 mod frames;
 #[cfg(test)]
 mod harness;
@@ -36,7 +36,7 @@ mod listeners;
 #[cfg(test)]
 mod manifest;
 #[cfg(test)]
-#[path = "../kernel_support/packets.rs"]
+#[path = "../kernel/support/packets.rs"]
 mod packets;
 #[cfg(test)]
 mod reload;

@@ -1,29 +1,18 @@
 //! Interfaces where a packet may end behind our egress program, or was never meant for the pod:
 //! what is counted is what the device sends to the pod that it is for.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test stops where its assumptions fail"
-)]
-
-mod kernel_support;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::attempts::in_one_of_five;
+use crate::support::enforcer::{By, Enforcer};
+use crate::support::frames::send_frame;
+use crate::support::lab::{Lab, counters, interfaces, run};
+use crate::support::packets::{MAC_A, udp};
+use crate::support::{Kernel, Sums, has_tcx, load};
 use aya::programs::{SchedClassifier, TcAttachType};
-use kernel_support::attempts::in_one_of_five;
-use kernel_support::enforcer::{By, Enforcer};
-use kernel_support::frames::send_frame;
-use kernel_support::lab::{Lab, counters, interfaces, run};
-use kernel_support::packets::{MAC_A, udp};
-use kernel_support::{Kernel, Sums, has_tcx, load};
 use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
 use webb::network::Role;
 use webb::records::Signal;
@@ -57,7 +46,7 @@ fn send(count: u32, bytes: usize, port: u16) {
 fn records(kernel: &mut Kernel) -> (Vec<Record>, Vec<Record>) {
     let (mut flows, mut drops) = (Vec::new(), Vec::new());
     kernel.reader.drain(&mut |signal, bytes| {
-        let record = kernel_support::record(bytes);
+        let record = crate::support::record(bytes);
         if signal == Signal::Flow {
             flows.push(record);
         } else {
@@ -181,7 +170,7 @@ fn stopped_beyond_the_budget() {
     if !has_tcx() {
         return;
     }
-    Lab::run("budget", |lab| {
+    Lab::run("beyond", |lab| {
         let interface = lab.connect("veth7");
         let mut kernel = load(&Settings { drop_budget: 1, ..Settings::default() }).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();

@@ -1,22 +1,11 @@
 //! The kernel's connection table: whatever is full or chosen by an attacker, no packet is lost, and
 //! no pod hides another.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test stops where its assumptions fail"
-)]
-
-mod kernel_support;
-
 use std::time::{Duration, Instant};
 
-use kernel_support::lab::{Lab, interfaces, run};
-use kernel_support::packets::{A, ACK, B, FIN, PSH, RST, SYN, ipv4, mapped, sctp, tcp, udp, udp6};
-use kernel_support::{Kernel, Sums, load, table_of};
+use crate::support::lab::{Lab, interfaces, run};
+use crate::support::packets::{A, ACK, B, FIN, PSH, RST, SYN, ipv4, mapped, sctp, tcp, udp, udp6};
+use crate::support::{Kernel, Sums, load, table_of};
 use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
 use webb_flow::abi::{Record, flag, kind};
 

@@ -1,20 +1,9 @@
 //! What the flow programs make of single packets, by `BPF_PROG_TEST_RUN`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test stops where its assumptions fail"
-)]
-
-mod kernel_support;
-
-use kernel_support::packets::{
+use crate::support::packets::{
     A, A6, ACK, B, B6, FIN, PSH, RST, SYN, ipv4, ipv6, mapped, ping, ping6, sctp, tagged, tcp, udp, udp_header, udp6,
 };
-use kernel_support::{Kernel, load};
+use crate::support::{Kernel, load};
 use proptest::prelude::*;
 use webb::bpf_loader::{Hook, Mode, Settings};
 use webb_flow::abi::{Record, UNPARSED, VERSION, flag, kind};

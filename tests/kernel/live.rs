@@ -1,29 +1,18 @@
 //! Real packets through real interfaces, in network namespaces that each test makes and deletes.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test stops where its assumptions fail"
-)]
-
-mod kernel_support;
-
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::enforcer::{By, Enforcer};
+use crate::support::frames::send_frame;
+use crate::support::lab::{Lab, counters, interfaces, run, runtime};
+use crate::support::packets::mapped;
+use crate::support::{Kernel, has_tcx, load};
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use futures::FutureExt;
-use kernel_support::enforcer::{By, Enforcer};
-use kernel_support::frames::send_frame;
-use kernel_support::lab::{Lab, counters, interfaces, run, runtime};
-use kernel_support::packets::mapped;
-use kernel_support::{Kernel, has_tcx, load};
 use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons};
 use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
@@ -313,7 +302,7 @@ fn drops(kernel: &mut Kernel) -> Vec<Record> {
     let mut records = Vec::new();
     kernel.reader.drain(&mut |signal, bytes| {
         if signal == Signal::Drop {
-            records.push(kernel_support::record(bytes));
+            records.push(crate::support::record(bytes));
         }
         ControlFlow::Continue(())
     });
@@ -408,7 +397,7 @@ fn headers_in_pages_are_read() {
         run(&format!("ip -n {} link set eth0 mtu 9000", lab.pod));
         let mut kernel = load(&Settings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
-        let frame = kernel_support::packets::udp(([10, 9, 1, 2], 4000), ([10, 9, 1, 1], 9999), &[7; 6000]);
+        let frame = crate::support::packets::udp(([10, 9, 1, 2], 4000), ([10, 9, 1, 1], 9999), &[7; 6000]);
         send_frame(&lab.pod, "eth0", &frame);
         let records: Vec<Record> =
             kernel.records().into_iter().filter(|record| record.destination_port == 9999 && record.hook == 0).collect();

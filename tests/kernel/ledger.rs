@@ -1,22 +1,11 @@
 //! The kernel side's ledger: whatever is flooded, full, late or raced, every packet is accounted
 //! for.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::cast_possible_truncation,
-    reason = "a test stops where its assumptions fail"
-)]
-
-mod kernel_support;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use kernel_support::packets::{ACK, SYN, tcp, udp};
-use kernel_support::{Sums, load, table_of};
+use crate::support::packets::{ACK, SYN, tcp, udp};
+use crate::support::{Sums, load, table_of};
 use proptest::prelude::*;
 use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
 use webb::records::Signal;
@@ -104,7 +93,7 @@ fn idle_connections_end() {
 }
 
 /// Sweeps until it finds what is waited for; the ledger adds up each time.
-fn swept_until(kernel: &mut kernel_support::Kernel, done: impl Fn(&Swept) -> bool) -> Swept {
+fn swept_until(kernel: &mut crate::support::Kernel, done: impl Fn(&Swept) -> bool) -> Swept {
     let start = Instant::now();
     loop {
         let swept = kernel.balanced(Mode::Overdue);
@@ -194,7 +183,7 @@ fn ending_races_lose_nothing() {
     let stop = AtomicBool::new(false);
     let mut ended = 0;
     let start = Instant::now();
-    let kernel_support::Kernel { probes, sweeper, reader } = &mut kernel;
+    let crate::support::Kernel { probes, sweeper, reader } = &mut kernel;
     let probes = &*probes;
     std::thread::scope(|scope| {
         for thread in 0..3_usize {
@@ -217,7 +206,7 @@ fn ending_races_lose_nothing() {
             ended = sweeper.sweep(Mode::Overdue).unwrap().deleted + evicted;
             reader.drain(&mut |signal, bytes| {
                 if signal == Signal::Flow {
-                    count(kernel_support::record(bytes));
+                    count(crate::support::record(bytes));
                 }
                 std::ops::ControlFlow::Continue(())
             });
@@ -267,7 +256,7 @@ fn a_poisonous_record_is_met_once() {
 #[test]
 fn fill_and_wait() {
     let Some(mut kernel) = load(&Settings::default()) else { return };
-    let fill = |kernel: &kernel_support::Kernel| {
+    let fill = |kernel: &crate::support::Kernel| {
         let rings = kernel.probes.rings().fill();
         let ring = rings.iter().find(|ring| ring.signal == Signal::Flow).unwrap();
         assert_eq!(ring.size, u64::from(Settings::default().flow_ring_bytes));
