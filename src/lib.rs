@@ -14,4 +14,5 @@ pub mod network;
 pub mod pipeline;
 pub mod records;
 pub mod selfmetrics;
+pub mod startup;
 pub mod tls;

@@ -43,6 +43,9 @@ defs! {
     BUILD_INFO: gauge "webb_build_info" ["version", "kernel"]
         "Version of the agent and of the kernel it runs on; always 1";
 
+    STARTUP_SECONDS: gauge "webb_startup_seconds" ["stage"]
+        "Seconds from the agent's start until it first was attached (the programs, to all interfaces there were), named (names complete) and ready (/readyz), and until the first_packet that it saw. Absent until then";
+
     COMPONENT_UP: gauge "webb_component_up" ["component"]
         "1 while the component does its work, perhaps with less than it should have; 0 while it starts, restarts or is gone";
     COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "type"]
@@ -157,7 +160,7 @@ defs! {
     CLUSTER_WAITING_FLOWS: gauge "webb_cluster_waiting_flows" []
         "Flows that wait for a name now; the metrics of flows have them afterwards";
     CLUSTER_UNSYNCED_FLOWS: counter "webb_cluster_unsynced_flows_total" []
-        "Flows named before the cluster source was synced for the first time";
+        "Flows that did not wait for the first names, because cluster_wait was over or the rings were half full: of reserved:unknown where the address had no name yet";
     CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]
         "1 once the API server's objects of the kind have been listed; only while names come from there, as all of webb_cluster_watch_* and the like";
     CLUSTER_LISTS: counter "webb_cluster_lists_total" ["kind", "type"]

@@ -32,6 +32,7 @@ use super::restart::Intensity;
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
 use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
+use crate::startup::{Stage, Startup};
 
 /// How long the thread waits for a change at most.
 const EVENT_WAIT: Duration = Duration::from_secs(1);
@@ -53,6 +54,7 @@ pub struct Watch {
     pub(super) gaps: GapCounters,
     unread: AtomicU64,
     component: Arc<Component>,
+    startup: Arc<Startup>,
 }
 
 impl Watch {
@@ -61,7 +63,7 @@ impl Watch {
         probes: Probes,
         selection: Selection,
         (network, one_sided): (Arc<Network>, Arc<OneSided>),
-        component: Arc<Component>,
+        (component, startup): (Arc<Component>, Arc<Startup>),
     ) -> Self {
         Self {
             probes: Mutex::new(probes),
@@ -74,6 +76,7 @@ impl Watch {
             gaps: GapCounters::default(),
             unread: AtomicU64::new(0),
             component,
+            startup,
         }
     }
 
@@ -225,6 +228,7 @@ impl Watch {
         self.forget_others(&seen);
         seen.news = true;
         self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
+        self.startup.reach(Stage::Attached);
         while !life.stopping() {
             life.beat();
             inject::point("probes");

@@ -25,6 +25,7 @@ use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::restart::Intensity;
 use crate::pipeline::{Command, Commands, Life};
+use crate::startup::{Stage, Startup};
 
 /// How often a manifest is looked at.
 const MANIFEST_POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,7 +39,10 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// How long after one index the next may be published.
 const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// How long names are waited for before the agent goes on without.
+/// What is said until the names are complete for the first time.
+const NOT_READ_YET: &str = "names not read yet";
+
+/// How long names may take before that is amiss.
 pub const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a source that is wanted and missing is looked for.
@@ -74,8 +78,11 @@ pub struct Names {
     /// What was last said of undecided verdicts.
     undecided: Mutex<String>,
     changed: Notify,
-    /// The names are as complete as they can be, for the first time.
+    /// The names have been complete once: of every kind that each server has, or of the manifest.
+    read: AtomicBool,
+    /// So are the kinds of policy that a server has or not.
     complete: AtomicBool,
+    startup: Arc<Startup>,
     problems: AtomicU64,
     published: AtomicU64,
     departed: AtomicU64,
@@ -90,7 +97,7 @@ impl Names {
         network: Arc<Network>,
         index: Arc<ArcSwap<Index>>,
         component: Arc<Component>,
-        reader: Commands,
+        (reader, startup): (Commands, Arc<Startup>),
     ) -> Self {
         Self {
             cache: Arc::new(Cache::new(settings)),
@@ -107,7 +114,9 @@ impl Names {
             watches: Status::default(),
             undecided: Mutex::default(),
             changed: Notify::new(),
+            read: AtomicBool::new(false),
             complete: AtomicBool::new(false),
+            startup,
             problems: AtomicU64::new(0),
             published: AtomicU64::new(0),
             departed: AtomicU64::new(0),
@@ -151,21 +160,6 @@ impl Names {
         self.departed.load(Relaxed)
     }
 
-    /// Waits until the names are complete, at most [`INITIAL_SYNC_TIMEOUT`].
-    pub async fn first_look(&self) {
-        let until = Instant::now() + INITIAL_SYNC_TIMEOUT;
-        while !self.complete.load(Relaxed) {
-            if Instant::now() >= until {
-                tracing::warn!(
-                    "names are not complete after {} s; going on all the same",
-                    INITIAL_SYNC_TIMEOUT.as_secs()
-                );
-                return;
-            }
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-
     /// One look at the manifest.
     fn look(&self, source: &mut ManifestSource) {
         inject::point("resolver");
@@ -191,6 +185,7 @@ impl Names {
         self.cache.set_watched(false);
         self.cache.replace(objects);
         self.cache.set_strange(strange);
+        self.names_are_read();
         self.publish();
         let unusable =
             (count > 0).then(|| format!("{count} objects of the manifest, or parts of them, cannot be used"));
@@ -221,8 +216,18 @@ impl Names {
         self.component.set_state(state, &why);
     }
 
+    /// Notes that the names are complete, if they are so for the first time.
+    fn names_are_read(&self) {
+        if !self.read.swap(true, Relaxed) {
+            self.startup.reach(Stage::Named);
+        }
+    }
+
     fn publish(&self) {
-        self.cache.set_ready(self.watches().is_none_or(Status::synced));
+        if self.watches().is_some_and(Status::synced) {
+            self.names_are_read();
+        }
+        self.cache.set_ready(self.read.load(Relaxed));
         let index = Arc::new(self.cache.index());
         self.departures().see(&index, Instant::now());
         self.index.store(index);
@@ -289,6 +294,9 @@ impl Names {
     /// Follows the source that is configured, and the next one when that changes.
     fn run(&self, life: &Life) -> Result<(), Failure> {
         let mut said = String::new();
+        if !self.read.load(Relaxed) {
+            life.beat_starting(NOT_READ_YET);
+        }
         while !life.stopping() {
             let turn = self.turn.load(Relaxed);
             let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -343,6 +351,7 @@ impl Names {
 
     fn follow_nothing(&self, life: &Life, turn: u64) {
         life.beat();
+        self.names_are_read();
         if self.published() == 0 || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
             self.cache.set_strange([]);
@@ -400,6 +409,10 @@ impl Names {
             inject::point("resolver");
             life.beat();
             let mut complaint = self.watches.complaint();
+            if !self.watches.synced() {
+                let (synced, kinds) = self.watches.progress();
+                complaint = format!("{NOT_READ_YET}: {synced} of {kinds} kinds; {complaint}");
+            }
             let name = self.watches.synced().then(|| self.name_complaint()).flatten();
             if name != said {
                 if let Some(text) = &name {

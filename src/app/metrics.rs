@@ -19,6 +19,7 @@ use crate::conntrack::Counters as Heard;
 use crate::http::{Reloads, Scrape};
 use crate::pipeline::{Counters, LOOKUPS};
 use crate::selfmetrics::{self as own, SelfMetrics};
+use crate::startup::Startup;
 use crate::tls::TlsFiles;
 
 type Added = Result<(), prometheus::Error>;
@@ -41,6 +42,22 @@ pub(super) fn build(metrics: &SelfMetrics) -> Added {
             rows.add(&own::INTERNED_NAMES, &[], sym::interned() as u64);
             rows.add(&own::LABEL_VALUES_CUT, &[], limit::cut_values());
             rows.add(&own::LABEL_TEXTS_FOLDED, &[], limit::folded());
+        }),
+    )
+}
+
+/// The times of the start.
+pub(super) fn startup(metrics: &SelfMetrics, startup: Arc<Startup>, counters: Arc<Counters>) -> Added {
+    metrics.add(
+        &[&own::STARTUP_SECONDS],
+        Box::new(move |rows| {
+            for (stage, seconds) in startup.stages() {
+                rows.add_f64(&own::STARTUP_SECONDS, &[stage], seconds);
+            }
+            let first_ns = counters.first_packet_ns.load(Relaxed);
+            if first_ns > 0 {
+                rows.add_f64(&own::STARTUP_SECONDS, &["first_packet"], startup.seconds_to(first_ns));
+            }
         }),
     )
 }

@@ -1,8 +1,9 @@
 //! The composition root: knows every part, joins them, starts them in order and stops them in
 //! reverse.
 //!
-//! Start: listeners (a port in use must show at once), names, aggregators, decoder, reader, and the
-//! probes last, so that no record waits for a thread that is not there. Stop: probes first, a last
+//! Start: listeners (a port in use must show at once), resolver, aggregators, decoder, reader, and the
+//! probes last, so that no record waits for a thread that is not there. Nothing waits for names but
+//! the first records, which stay in the rings for them. Stop: probes first, a last
 //! sweep so that nothing is pending, the reader drains the rings, the aggregators their lanes, a
 //! final cut is kept for a last scrape, then the listeners. One budget for all of it; a second
 //! signal ends at once.
@@ -20,6 +21,7 @@ mod start;
 mod stop;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use error::StartError;
@@ -32,7 +34,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use webb_flow::fault::{Component, State};
 
 use crate::cli::Exit;
-use crate::http::CONTROL;
+use crate::http::{Admin, CONTROL};
+use crate::startup::{Stage, Startup};
+
+/// How often it is looked whether the agent is ready, until it is for the first time.
+const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs the agent until SIGTERM, SIGINT or an escalation.
 ///
@@ -40,12 +46,15 @@ use crate::http::CONTROL;
 /// If it cannot start: a port in use, privileges, a kernel that lacks a must-have.
 pub async fn run(plan: Plan) -> Result<Exit, StartError> {
     let mut signals = Signals::new()?;
-    let mut running = start::start(plan).await?;
+    let startup = Arc::new(Startup::default());
+    let mut running = start::start(plan, Arc::clone(&startup)).await?;
     let control = running.parts.components.component(CONTROL);
     control.set_state(State::Up, "");
+    let admin = Arc::clone(&running.admin);
     let exit = tokio::select! {
         exit = watch(&mut running, &mut signals) => exit,
         never = beat(&control) => match never {},
+        never = note_readiness(&admin, &startup) => match never {},
     };
     tokio::select! {
         () = stop::stop(running) => {}
@@ -86,6 +95,15 @@ async fn beat(control: &Component) -> Infallible {
         second.tick().await;
         control.beat();
     }
+}
+
+/// Notes when the agent is ready for the first time.
+async fn note_readiness(admin: &Admin, startup: &Startup) -> Infallible {
+    while !admin.is_ready() {
+        tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+    startup.reach(Stage::Ready);
+    std::future::pending().await
 }
 
 /// The agent's steady state: reloads, and waits for a reason to end.

@@ -44,6 +44,7 @@ use crate::pipeline::{
 };
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
+use crate::startup::Startup;
 use crate::tls::{Paths, TlsFiles};
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
@@ -86,6 +87,7 @@ pub(super) struct Parts {
     pub(super) directory: Directory,
     pub(super) policy: SharedPolicy,
     escalations: Escalations,
+    startup: Arc<Startup>,
 }
 
 /// The running agent.
@@ -110,6 +112,13 @@ pub(super) struct Running {
 }
 
 impl Parts {
+    fn new(settings: &settings::Settings, startup: Arc<Startup>) -> (Self, UnboundedReceiver<String>) {
+        let (escalations, escalated) = mpsc::unbounded_channel();
+        let policy = Arc::new(ArcSwap::from_pointee(policy(&settings.supervision)));
+        let (components, directory) = (Components::default(), Directory::default());
+        (Self { components, directory, policy, escalations, startup }, escalated)
+    }
+
     fn yard(&self, settings: &settings::Settings) -> Yard {
         Yard {
             components: self.components.clone(),
@@ -148,8 +157,8 @@ pub(super) fn policy(settings: &settings::Supervision) -> Policy {
     }
 }
 
-/// Starts everything, probes last.
-pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
+/// Starts everything, probes last. Names are read meanwhile, and waited for by the first flows.
+pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, StartError> {
     let Plan { layers, resolved, metrics: configured, log } = plan;
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
@@ -160,13 +169,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     }
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
-    let (escalations, escalated) = mpsc::unbounded_channel();
-    let parts = Parts {
-        components: Components::default(),
-        directory: Directory::default(),
-        policy: Arc::new(ArcSwap::from_pointee(policy(&settings.supervision))),
-        escalations,
-    };
+    let (parts, escalated) = Parts::new(settings, startup);
 
     let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
     let waker = Waker::new()?;
@@ -177,7 +180,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
-    let state = ReaderState::new(translations, Clock::default());
+    let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let Reading { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
@@ -186,7 +189,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
         sweeper::start(sweeping, kernel_ledger.clone(), Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.kept("sweeper", sweep);
     let selection = loader::selection(&settings.interfaces);
-    let component = parts.components.component("probes");
+    let component = (parts.components.component("probes"), Arc::clone(&parts.startup));
     let watch = Arc::new(Watch::new(loaded, selection, (network, one_sided), component));
 
     let own = SelfMetrics::new()?;
@@ -195,6 +198,7 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
+    metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
     metrics::build(&own)?;
@@ -223,7 +227,6 @@ pub(super) async fn start(plan: Plan) -> Result<Running, StartError> {
     let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
     let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain));
 
-    names.first_look().await;
     let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(
         metrics = %settings.metrics_listen,
@@ -269,7 +272,8 @@ fn start_resolver(
     };
     let component = parts.components.component("resolver");
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
-    let names = Arc::new(Names::new(of_cluster, sources, Arc::clone(network), index, component, reader));
+    let to = (reader, Arc::clone(&parts.startup));
+    let names = Arc::new(Names::new(of_cluster, sources, Arc::clone(network), index, component, to));
     let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }

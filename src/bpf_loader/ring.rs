@@ -89,7 +89,8 @@ impl Rings for KernelRings {
         for source in self.0.iter() {
             let ring = source.open()?;
             epoll::add(&epoll, ring.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
-            rings.push(Opened { signal: source.signal, ring, positions: Arc::clone(&source.positions) });
+            let positions = Arc::clone(&source.positions);
+            rings.push(Opened { signal: source.signal, ring, positions, size: source.size });
         }
         epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
         Ok(Box::new(Reader { epoll, rings: Rounds::new(rings), waker: waker.clone() }))
@@ -100,6 +101,7 @@ struct Opened {
     signal: Signal,
     ring: Ring,
     positions: Arc<Positions>,
+    size: u64,
 }
 
 impl Queue for Opened {
@@ -142,6 +144,10 @@ impl RecordSource for Reader {
             self.waker.reset();
         }
         Ok(())
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.rings.queues().any(|ring| ring.positions.used() >= ring.size / 2)
     }
 
     fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {

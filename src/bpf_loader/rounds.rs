@@ -35,6 +35,11 @@ impl<Q: Queue> Rounds<Q> {
         Self(queues.into_iter().map(|queue| (queue, 0)).collect())
     }
 
+    /// The rings, in the order of reading.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &Q> {
+        self.0.iter().map(|(queue, _)| queue)
+    }
+
     /// Goes on with the round, or begins the next if this one is over. Returns how many records
     /// were handed over.
     pub(super) fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize {

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
-use webb_flow::fault::{Component, Components, Kind, State};
+use webb_flow::fault::{Component, Components, Kind};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
@@ -30,6 +30,13 @@ pub struct Admin {
     pub stopping: AtomicBool,
     /// `version`, `kernel` and the like.
     pub version: Value,
+}
+
+impl Admin {
+    /// True once every component is up, until the agent is asked to stop.
+    pub fn is_ready(&self) -> bool {
+        !self.stopping.load(Relaxed) && self.components.are_up()
+    }
 }
 
 /// Counters of configuration reloads.
@@ -129,9 +136,7 @@ async fn healthz(admin: web::Data<Admin>) -> HttpResponse {
 
 async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
     let components = admin.components.all();
-    let stopping = admin.stopping.load(Relaxed);
-    let ready =
-        !stopping && components.iter().all(|component| matches!(component.state(), State::Up | State::Degraded));
+    let (ready, stopping) = (admin.is_ready(), admin.stopping.load(Relaxed));
     let seen: Vec<_> = components
         .iter()
         .map(|component| json!({"name": component.name(), "state": component.state().label(), "reason": component.reason()}))

@@ -27,6 +27,8 @@ pub const LOOKUPS: [&str; 3] = ["hit", "delayed", "miss"];
 pub struct Counters {
     /// Records taken out of the rings.
     pub read: AtomicU64,
+    /// Time of the first record that was decoded (`CLOCK_MONOTONIC`, nanoseconds); 0 before it.
+    pub first_packet_ns: AtomicU64,
     /// Records that became a flow.
     pub decoded: AtomicU64,
     /// Drops in which no pod took part.

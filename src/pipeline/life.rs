@@ -82,6 +82,14 @@ impl Life {
         self.component.beat();
     }
 
+    /// A sign of life of a thread whose start takes longer: the component is not up with this beat,
+    /// nor with a later one, but when it is said to be.
+    pub fn beat_starting(&self, why: &str) {
+        self.moved.store(true, Relaxed);
+        self.component.set_state(State::Starting, why);
+        self.component.beat();
+    }
+
     /// True while the thread waits for work.
     pub fn is_idle(&self) -> bool {
         self.idle.load(Relaxed)

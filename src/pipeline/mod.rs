@@ -16,6 +16,7 @@ mod batch;
 mod collector;
 mod command;
 mod counters;
+mod first_names;
 mod lane;
 mod lanes;
 mod life;

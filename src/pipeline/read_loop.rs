@@ -24,6 +24,7 @@ use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
 
 use super::counters::LookedUp;
+use super::first_names::FirstNames;
 use super::pool::Pool;
 use super::second_look::{SecondLook, Translations};
 use super::{BATCH, Batch, Command, Counters, Item, Lanes, Life};
@@ -36,6 +37,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// What that grows to while no record comes in: the first flow after a silence may wait so long,
 /// unless a scrape wakes the reader.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
+
+/// How often it is looked whether the first names are there, or the rings too full to wait for them.
+const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the last turn waits for a decoder that is being restarted, so that what is left in the
 /// rings is decoded.
@@ -81,6 +85,14 @@ impl ReaderState {
     pub fn new(translations: Translations, clock: Clock) -> Self {
         Self(Mutex::new(Persistent { second: SecondLook::new(translations, clock), ..Persistent::default() }))
     }
+
+    /// Has the first records wait in the rings for the first names, for `most` at most.
+    #[must_use]
+    pub fn waiting_for_names(self, most: Duration) -> Self {
+        let mut kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.first_names = FirstNames::within(most);
+        Self(Mutex::new(kept))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -91,6 +103,9 @@ struct Persistent {
     /// life ended there.
     in_hand: Cell<Option<u32>>,
     second: SecondLook,
+    first_names: FirstNames,
+    /// The rings were left unread at the last turn.
+    held: bool,
 }
 
 impl Reader {
@@ -124,7 +139,11 @@ impl Reader {
             if drained > 0 {
                 last_since = None;
             }
-            if drained == 0 {
+            if kept.held {
+                // What waits in the rings would end every other wait.
+                self.waker.wait(HOLD_INTERVAL)?;
+                self.waker.reset();
+            } else if drained == 0 {
                 source.wait(kept.second.patience(turn))?;
                 self.waker.reset();
                 turn = (turn * 2).min(IDLE_POLL_INTERVAL);
@@ -152,11 +171,12 @@ impl Reader {
                 return 0;
             }
         }
-        let Persistent { pool, filling, in_hand, second } = kept;
+        let Persistent { pool, filling, in_hand, second, first_names, held } = kept;
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
         let mut tally = Tally::default();
+        let no_packet_yet = self.counters.first_packet_ns.load(Relaxed) == 0;
         let decoding = Cell::new(false);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             // A batch that is being filled has one reference, so this is always some.
@@ -167,7 +187,8 @@ impl Reader {
             }
             second.turn(room, now, self.lanes.verdicts_wanted(), life.stopping());
             let Some(decoder) = &decoder else { return };
-            if room.flows.len() >= BATCH {
+            *held = first_names.holds(&room.index, source.is_half_full(), life.stopping());
+            if *held || room.flows.len() >= BATCH {
                 return;
             }
             let mut flow = Flow::default();
@@ -177,7 +198,11 @@ impl Reader {
                 inject::point("reader");
                 decoding.set(true);
                 inject::point("decoder");
-                match decoder.decode(bytes, &room.index, &mut flow) {
+                let decoded = decoder.decode(bytes, &room.index, &mut flow);
+                if no_packet_yet && decoded.is_ok() {
+                    let _first = self.counters.first_packet_ns.compare_exchange(0, flow.time_ns, Relaxed, Relaxed);
+                }
+                match decoded {
                     Ok(Decoded::Flow) => {
                         tally.looked_up.note(&flow);
                         room.flows.push(flow);

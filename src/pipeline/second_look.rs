@@ -226,7 +226,8 @@ impl SecondLook {
     /// Takes a second look at a flow and puts it into the batch, or has it wait.
     #[inline(never)]
     pub(super) fn take(&mut self, flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
-        if !is_unnamed(&flow) {
+        // Before the first names every flow would wait; those waited in the rings.
+        if !is_unnamed(&flow) || !room.index.is_ready() {
             self.take_named(flow, why, room, now);
         } else if let Some(flow) = self.unnamed.hold(flow, why, self.now_ns) {
             self.take_named(flow, why, room, now);

@@ -24,6 +24,11 @@ pub trait RecordSource: Send {
     /// Waits until a ring holds a record, the waker was rung or `timeout` has passed.
     fn wait(&mut self, timeout: Duration) -> std::io::Result<()>;
 
+    /// True if a ring is filled to half or more. Below that the programs share it without limits.
+    fn is_half_full(&self) -> bool {
+        false
+    }
+
     /// Hands records to `take`, oldest first, until the rings are empty or `take` breaks. A record
     /// is consumed when `take` returns *or unwinds*: one that makes it panic is not met again.
     /// Returns how many were handed over.

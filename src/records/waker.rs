@@ -3,8 +3,9 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
 /// An eventfd that sources put into their epoll set. Clones share it.
 #[derive(Debug, Clone)]
@@ -20,6 +21,19 @@ impl Waker {
     pub fn wake(&self) {
         // Full (2^64 - 2 unread wake-ups) or interrupted: it is readable already.
         let _written = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
+    }
+
+    /// Waits for a wake-up, for `time` at most, whatever the rings hold.
+    ///
+    /// # Errors
+    /// If the kernel refuses the wait.
+    pub fn wait(&self, time: Duration) -> io::Result<()> {
+        let time =
+            Timespec { tv_sec: time.as_secs().try_into().unwrap_or(i64::MAX), tv_nsec: time.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Reads all wake-ups, so that the next wait waits.

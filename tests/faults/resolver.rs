@@ -49,8 +49,14 @@ fn start(sources: Sources) -> Resolver {
     let (commands, _requests) = Commands::new(Waker::new().unwrap());
     let settings =
         Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
-    let names =
-        Arc::new(Names::new(settings, sources, Arc::default(), Arc::clone(&index), Arc::clone(&component), commands));
+    let names = Arc::new(Names::new(
+        settings,
+        sources,
+        Arc::default(),
+        Arc::clone(&index),
+        Arc::clone(&component),
+        (commands, Arc::default()),
+    ));
     let policy = Policy {
         max_restarts: 3,
         window: Duration::from_mins(1),
@@ -101,8 +107,7 @@ async fn changes_are_published_soon_and_together() {
     let _shared = ALONE.read().await;
     let api = Api::start_tls();
     let resolver = start(sources(Some(api.kubeconfig(None))));
-    resolver.names.first_look().await;
-    assert!(resolver.names.watches().unwrap().synced());
+    resolver.until("synced", |resolver| resolver.names.watches().is_some_and(Status::synced)).await;
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
     let mut took = Vec::new();
     for at in 0..20 {
@@ -137,7 +142,10 @@ async fn readiness_is_honest() {
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("the pods", |resolver| resolver.who("10.1.0.1") == "default/web").await;
     resolver
-        .until("why", |resolver| resolver.component.reason().starts_with("Node: not listed yet: not allowed"))
+        .until("why", |resolver| {
+            let reason = resolver.component.reason();
+            reason.starts_with("names not read yet: 5 of 6 kinds; Node: not listed yet: not allowed")
+        })
         .await;
     resolver
         .until("degraded", |resolver| {
@@ -146,7 +154,6 @@ async fn readiness_is_honest() {
         })
         .await;
     assert!(began.elapsed() >= resolver::INITIAL_SYNC_TIMEOUT, "there was still time");
-    resolver.names.first_look().await;
     api.forbid(&[]);
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
     assert_eq!(resolver.component.reason(), "");

@@ -4,12 +4,13 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::support::packets::{ACK, SYN, tcp, udp};
-use crate::support::{Sums, load, table_of};
 use proptest::prelude::*;
 use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
 use webb::records::Signal;
 use webb_flow::abi::{Record, Swept};
+
+use crate::support::packets::{ACK, SYN, tcp, udp};
+use crate::support::{Sums, load, table_of};
 
 fn address(number: u32) -> [u8; 4] {
     [10, 1, (number >> 8) as u8, number as u8]

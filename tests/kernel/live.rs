@@ -5,11 +5,6 @@ use std::ops::ControlFlow;
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::enforcer::{By, Enforcer};
-use crate::support::frames::send_frame;
-use crate::support::lab::{Lab, counters, interfaces, run, runtime};
-use crate::support::packets::mapped;
-use crate::support::{Kernel, has_tcx, load};
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use futures::FutureExt;
@@ -17,6 +12,12 @@ use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons}
 use webb::network::{Change, Interface, Role, Selection, Watch};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
+
+use crate::support::enforcer::{By, Enforcer};
+use crate::support::frames::send_frame;
+use crate::support::lab::{Lab, counters, interfaces, run, runtime};
+use crate::support::packets::mapped;
+use crate::support::{Kernel, has_tcx, load};
 
 /// How long what is told may take before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);

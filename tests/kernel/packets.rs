@@ -1,12 +1,13 @@
 //! What the flow programs make of single packets, by `BPF_PROG_TEST_RUN`.
 
+use proptest::prelude::*;
+use webb::bpf_loader::{Hook, Mode, Settings};
+use webb_flow::abi::{Record, UNPARSED, VERSION, flag, kind};
+
 use crate::support::packets::{
     A, A6, ACK, B, B6, FIN, PSH, RST, SYN, ipv4, ipv6, mapped, ping, ping6, sctp, tagged, tcp, udp, udp_header, udp6,
 };
 use crate::support::{Kernel, load};
-use proptest::prelude::*;
-use webb::bpf_loader::{Hook, Mode, Settings};
-use webb_flow::abi::{Record, UNPARSED, VERSION, flag, kind};
 
 fn one(kernel: &mut Kernel, packet: &[u8]) -> Record {
     kernel.send(Hook::FromPod, packet);

@@ -6,17 +6,18 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use aya::programs::{SchedClassifier, TcAttachType};
+use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
+use webb::network::Role;
+use webb::records::Signal;
+use webb_flow::abi::{PORT_MACS, Record};
+
 use crate::support::attempts::in_one_of_five;
 use crate::support::enforcer::{By, Enforcer};
 use crate::support::frames::send_frame;
 use crate::support::lab::{Lab, counters, interfaces, run};
 use crate::support::packets::{MAC_A, udp};
 use crate::support::{Kernel, Sums, has_tcx, load};
-use aya::programs::{SchedClassifier, TcAttachType};
-use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
-use webb::network::Role;
-use webb::records::Signal;
-use webb_flow::abi::{PORT_MACS, Record};
 
 /// How long nothing may move before that is a failure.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,11 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
+use webb_flow::abi::{Record, flag, kind};
+
 use crate::support::lab::{Lab, interfaces, run};
 use crate::support::packets::{A, ACK, B, FIN, PSH, RST, SYN, ipv4, mapped, sctp, tcp, udp, udp6};
 use crate::support::{Kernel, Sums, load, table_of};
-use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
-use webb_flow::abi::{Record, flag, kind};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -28,6 +28,9 @@ mod harness;
 #[cfg(test)]
 mod kernel;
 #[cfg(test)]
+#[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
+mod kube_api;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod lifecycle;
@@ -44,5 +47,7 @@ mod reload;
 mod scrape;
 #[cfg(test)]
 mod services;
+#[cfg(test)]
+mod startup;
 #[cfg(test)]
 mod verdicts;

@@ -74,7 +74,9 @@ impl Suspect {
     /// Decides, and sets the reason and the direction of the flow.
     pub fn evaluate(self, flow: &mut Flow, index: &Index) -> Denial {
         (flow.reason, flow.direction) = (self.kernel, direction(flow));
-        let Some(forbidden) = index.policies().forbids(index, flow) else { return Denial::Other };
+        // Before the first sync one policy may forbid what another, not known yet, allows.
+        let forbidden = index.is_ready().then(|| index.policies().forbids(index, flow)).flatten();
+        let Some(forbidden) = forbidden else { return Denial::Other };
         let denial = match place(flow) {
             Place::Related => Denial::Other,
             Place::Later if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::Other,

@@ -126,6 +126,11 @@ impl Verdicts {
     /// `backend` is the destination's own address where the packet has a service's.
     pub fn opened(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let direction = Self::side(flow, index)?;
+        // Not all policies are known: whatever those say that are.
+        if !index.is_ready() {
+            self.count(Undecided::Unnamed, 1);
+            return None;
+        }
         let asked = to(flow, backend);
         let Some(evaluation) = index.policies().evaluate_end(index, &asked, direction) else {
             return Some(verdict(flow, Verdict::Forwarded, direction, Ruling::new(Match::All.number(), None)));
@@ -137,7 +142,7 @@ impl Verdicts {
             return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
         }
         let is_unnamed = || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
-        if !index.is_ready() || (evaluation.decision == Decision::Undecided && is_unnamed()) {
+        if evaluation.decision == Decision::Undecided && is_unnamed() {
             self.count(Undecided::Unnamed, 1);
             return None;
         }
@@ -177,7 +182,7 @@ impl Verdicts {
         let direction = Self::side(flow, index)?;
         let asked = to(flow, backend);
         let evaluation = index.policies().evaluate_end(index, &asked, direction);
-        if evaluation.is_none_or(|evaluation| evaluation.decision != Decision::Deny) {
+        if !index.is_ready() || evaluation.is_none_or(|evaluation| evaluation.decision != Decision::Deny) {
             return self.opened(flow, backend, index);
         }
         self.count(Undecided::Untracked, 1);

@@ -230,8 +230,12 @@ impl Draft {
         self.next.contested = contested;
     }
 
-    /// Sets whether the initial sync of the source is complete.
+    /// Sets whether the initial sync of the source is complete. Until then an address without an
+    /// owner may be that of a pod which is not known yet.
     pub fn set_ready(&mut self, ready: bool) {
+        if !ready {
+            self.unnamed();
+        }
         self.next.ready = ready;
     }
 

@@ -8,7 +8,7 @@ use webb_flow::{Address, EndpointId};
 use super::networks::Networks;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
-use super::{Endpoint, PodChanges, Policies, Services};
+use super::{Draft, Endpoint, PodChanges, Policies, Services};
 
 /// The pod of each interface of this node that leads to a known pod.
 pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
@@ -21,8 +21,8 @@ pub struct Index {
     pub(super) rows: Rows,
     /// The endpoint of addresses without an owner, by family: they differ in dual-stack clusters.
     pub(super) world: [EndpointId; 2],
-    /// The endpoint of addresses in [`Networks`] without a known pod; the world if no networks were
-    /// set.
+    /// The endpoint of addresses in [`Networks`] without a known pod, and of all addresses without an
+    /// owner before the first sync; the world if neither was ever the case.
     pub(super) unnamed: EndpointId,
     pub(super) networks: Networks,
     pub(super) addresses: usize,
@@ -38,9 +38,12 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index before the first sync: flows resolved by it are resolved too early.
+    /// An empty index before the first sync: flows resolved by it are resolved too early, and every
+    /// address that may be a pod's is one of an unknown pod.
     pub fn not_ready() -> Self {
-        Self { ready: false, ..Self::default() }
+        let mut draft = Draft::default();
+        draft.set_ready(false);
+        draft.publish(0, PodChanges::default())
     }
 
     /// Looks up the owner of `address`; the world, or a pod that is not known, for an address
@@ -85,7 +88,11 @@ impl Index {
     /// The endpoint of an address without an owner. Not inlined, which keeps the hit path small.
     #[inline(never)]
     fn unowned(&self, address: Address, family: usize) -> EndpointId {
-        if self.networks.contains(address) { self.unnamed } else { self.world(family) }
+        if self.networks.contains(address) || (!self.ready && address.may_be_a_pods()) {
+            self.unnamed
+        } else {
+            self.world(family)
+        }
     }
 
     #[inline]

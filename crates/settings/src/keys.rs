@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 46] = [
+pub static KEYS: [Key; 47] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -144,6 +144,8 @@ pub static KEYS: [Key; 46] = [
         "the path of a file of Kubernetes objects, or null for none"),
     key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
         "the path of a kubeconfig, or null to find the way to the API server"),
+    key!("cluster_wait", cluster_wait: duration, Restart, None,
+        "a time up to 10m, such as 10s, or 0s not to wait", |time| *time <= s(600)),
 
     key!("pod_networks", pod_networks: networks, Restart, None,
         "a list of networks such as [10.244.0.0/16, \"fd00:10:244::/48\"]"),

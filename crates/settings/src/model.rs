@@ -43,6 +43,8 @@ pub struct Settings {
     pub cluster_manifest: Option<PathBuf>,
     /// How to reach the API server, instead of what is found.
     pub kubeconfig: Option<PathBuf>,
+    /// How long the first flows wait for the first names.
+    pub cluster_wait: Duration,
     /// What policies mean that are not evaluated.
     pub policies: Policies,
     /// What is watched, and how.
@@ -279,6 +281,7 @@ impl Default for Settings {
             cluster_source: ClusterSource::Auto,
             cluster_manifest: None,
             kubeconfig: None,
+            cluster_wait: Duration::from_secs(10),
             policies: Policies { other_kinds: OtherKinds::Undecided, more_kinds: Vec::new() },
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
             aggregation: Aggregation::Medium,

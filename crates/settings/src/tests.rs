@@ -167,6 +167,7 @@ fn ranges_end_where_they_say() {
     for (key, good, bad) in [
         ("report_interval", ["100ms", "10m"], ["99ms", "10m1s"]),
         ("drop_budget", ["1", "1000000"], ["0", "1000001"]),
+        ("cluster_wait", ["0s", "10m"], ["601s", "10"]),
         ("connections.table_bytes", ["64KiB", "1GiB"], ["63KiB", "1025MiB"]),
         ("connections.tcp_idle", ["1s", "1d"], ["999ms", "25h"]),
         ("connections.closing_idle", ["1s", "1h"], ["999ms", "2h"]),

@@ -248,6 +248,11 @@ impl Status {
         self.watched.iter().all(Watched::synced)
     }
 
+    /// How many of the kinds have been listed that every server has, and how many there are.
+    pub fn progress(&self) -> (usize, usize) {
+        (self.watched.iter().filter(|watched| watched.synced()).count(), self.watched.len())
+    }
+
     /// True once the rest is known as well: which kinds of policy the server has, and their
     /// objects, or why not.
     pub fn complete(&self) -> bool {

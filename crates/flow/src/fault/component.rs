@@ -188,6 +188,12 @@ impl Components {
         self.list.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
+    /// True if every component does its work, perhaps with less than it should have.
+    pub fn are_up(&self) -> bool {
+        let list = self.list.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        list.iter().all(|component| matches!(component.state(), State::Up | State::Degraded))
+    }
+
     /// The last faults.
     pub fn log(&self) -> &FaultLog {
         &self.log

@@ -6,6 +6,7 @@ mod plain;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use plain::plainly;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use regex::Regex;
@@ -14,8 +15,6 @@ use webb_flow::sym::Sym;
 use webb_flow::{Event, Extra, Family, Flow, L4, Reply, TcpFlags};
 use webb_index::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
-
-use plain::plainly;
 
 use crate::common::{address, flow, index as small_cluster, written};
 

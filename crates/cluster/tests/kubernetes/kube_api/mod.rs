@@ -35,6 +35,8 @@ pub enum Fault {
     Throttle(u64),
     /// The answer is right, but late.
     Late(Duration),
+    /// The answer is right, and comes when the test says so ([`Api::recover`]).
+    Held,
     /// Half of the answer, then the connection ends.
     Half,
     /// Something that is not JSON.
@@ -350,7 +352,7 @@ impl Api {
         self.change(|state| state.faults.push(Planned { kind, watch, fault, times }));
     }
 
-    /// No more faults.
+    /// No more faults; what is held is answered.
     pub fn recover(&self) {
         self.change(|state| state.faults.clear());
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::crds;
 use super::http::{self, Asked, Stream};
 use super::store::{Id, KINDS};
-use super::{Ending, Fault, Handshake, Lists, Seen, Shared, Streaming};
+use super::{Ending, Fault, Handshake, Lists, Seen, Shared, State, Streaming};
 
 pub fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for socket in listener.incoming().map_while(Result::ok) {
@@ -119,6 +119,10 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             return http::answer(to, 429, &format!("retry-after: {seconds}\r\n"), body.as_bytes());
         }
         Some(Fault::Late(time)) => std::thread::sleep(time),
+        Some(Fault::Held) => {
+            let held = |state: &mut State| !state.faults.is_empty() && !shared.stopped.load(SeqCst);
+            drop(shared.changed.wait_while(shared.state(), held).unwrap());
+        }
         Some(Fault::Half) => {
             http::begin(to)?;
             http::chunk(to, br#"{"kind":"List","metadata":{"resourceVersion":"1"},"items":[{"meta"#)?;
