@@ -23,7 +23,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
-use webb_settings::file::{FileError, Followed, Look, MIB};
+use webb_settings::file::{FileError, FilePoll, Followed, MIB};
 
 /// Where the files are, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,8 +71,8 @@ pub enum TlsError {
     },
 }
 
-/// What was found when the files were looked at.
-struct Seen {
+/// The files and the result of their last poll.
+struct Polled {
     followed: Followed,
     /// Why what is there cannot be used.
     complaint: Option<Arc<TlsError>>,
@@ -93,7 +93,7 @@ pub struct TlsFiles {
     paths: Paths,
     provider: Arc<CryptoProvider>,
     current: Current,
-    seen: Mutex<Seen>,
+    polled: Mutex<Polled>,
     applied: AtomicU64,
     rejected: AtomicU64,
 }
@@ -105,11 +105,11 @@ impl std::fmt::Debug for TlsFiles {
 }
 
 impl TlsFiles {
-    /// Files that have not been looked at yet.
+    /// Files that have not been polled yet.
     pub fn new(paths: Paths) -> Self {
         let all = [&paths.certificate, &paths.key].into_iter().chain(&paths.client_ca).cloned();
         Self {
-            seen: Mutex::new(Seen { followed: Followed::new(all, MIB), complaint: None }),
+            polled: Mutex::new(Polled { followed: Followed::new(all, MIB), complaint: None }),
             paths,
             provider: Arc::new(ring::default_provider()),
             current: Current::default(),
@@ -133,19 +133,19 @@ impl TlsFiles {
     ///
     /// # Errors
     /// As long as they cannot be used; what was in use stays.
-    pub fn look(&self) -> Result<bool, Arc<TlsError>> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match seen.followed.look() {
-            Look::Same => return seen.complaint.clone().map_or(Ok(false), Err),
-            Look::Accepted => Ok(false),
-            Look::New(contents) => self.take(&contents).map(|()| true),
-            Look::Unreadable(number, error) => Err(self.unreadable(number, error)),
+    pub fn poll(&self) -> Result<bool, Arc<TlsError>> {
+        let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
+        let outcome = match polled.followed.poll() {
+            FilePoll::Unchanged => return polled.complaint.clone().map_or(Ok(false), Err),
+            FilePoll::Accepted => Ok(false),
+            FilePoll::Changed(contents) => self.take(&contents).map(|()| true),
+            FilePoll::Unreadable(number, error) => Err(self.unreadable(number, error)),
         };
         if let Ok(true) = outcome {
-            seen.followed.accept();
+            polled.followed.accept();
         }
         let outcome = outcome.map_err(Arc::new);
-        seen.complaint = outcome.as_ref().err().cloned();
+        polled.complaint = outcome.as_ref().err().cloned();
         outcome
     }
 

@@ -54,7 +54,7 @@ impl From<&Settings> for Sources {
 }
 
 impl Sources {
-    /// The source to use, and why. Looks at the machine: for a service account and for a
+    /// The source to use, and why. PollSchedule at the machine: for a service account and for a
     /// kubeconfig.
     pub fn choose(&self) -> (Chosen, &'static str) {
         self.choose_with(|| Access::find(self.kubeconfig.as_deref()), Access::is_without_token())

@@ -1,8 +1,8 @@
-//! Follows the dynamic file: looks at it every ten seconds and has the fleet of aggregators become
+//! Follows the dynamic file: polls it every ten seconds and has the fleet of aggregators become
 //! what it says.
 //!
 //! ```text
-//! file ──look──▶ unchanged │ problems: said once, all stays as it is │ changes ──▶ Fleet::change ──▶ accepted
+//! file ──poll──▶ unchanged │ problems: said once, all stays as it is │ changes ──▶ Fleet::change ──▶ accepted
 //! ```
 //!
 //! Looking blocks and is done on a thread for that; changing waits for the reader and is done here,
@@ -14,21 +14,21 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::sync::Mutex;
 use webb_flow::fault::{Component, Kind, State, inject};
-use webb_metrics::dynamic::{Change, Changed};
+use webb_metrics::dynamic::{ChangeCounts, MetricChange};
 
 use super::fleet::Fleet;
 use super::guard::{Guarded, fail, restart};
-use super::metrics_file::{MetricsFile, News};
+use super::metrics_file::{FileUpdate, MetricsFile};
 use super::restart::Intensity;
 use super::{Finish, Restart};
 
-/// How often the file is looked at (hubble-contract §2.5.4).
+/// Interval of the polls (hubble-contract §2.5.4).
 const FILE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Asks for a look at the file now, as SIGHUP does.
+/// Requests a poll of the file now, as SIGHUP does.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Look;
+pub struct PollFile;
 
 /// Keeps the metrics as the file says.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Configurator {
         Supervisor::start(move |_| Self { shared, intensity, down: false, finishing: false })
     }
 
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn poll(&mut self, ctx: &mut Context<Self>) {
         if self.down || self.finishing {
             return;
         }
@@ -64,7 +64,7 @@ impl Configurator {
         let followed = actix::spawn(async move { shared.follow(&component).await });
         ctx.spawn(followed.into_actor(self).map(|outcome, actor, ctx| {
             if let Err(why) = outcome.unwrap_or_else(|error| Err(error.to_string())) {
-                actor.shared.file.look_again();
+                actor.shared.file.invalidate();
                 fail(actor, ctx, Kind::Panicked, &why);
             }
         }));
@@ -72,18 +72,18 @@ impl Configurator {
 }
 
 impl Shared {
-    /// One look, and what follows from it. The error is the text of a panic.
+    /// Polls once, and applies an update. The error is the text of a panic.
     async fn follow(&self, component: &Component) -> Result<(), String> {
-        // A look that is under way will do.
+        // A poll that is under way will do.
         let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
         component.beat();
         let file = Arc::clone(&self.file);
         let looked = tokio::task::spawn_blocking(move || {
             inject::point("configurator");
-            file.look()
+            file.poll()
         });
         match looked.await.map_err(|error| error.to_string())? {
-            Ok(Some(news)) => self.apply(news).await,
+            Ok(Some(update)) => self.apply(update).await,
             Ok(None) => {}
             Err(problems) => {
                 let path = self.file.path().display();
@@ -99,22 +99,22 @@ impl Shared {
         Ok(())
     }
 
-    async fn apply(&self, news: News) {
-        for warning in &news.dynamic.warnings {
-            tracing::warn!("{}", warning.render("metrics", Some(&news.dynamic.file)));
+    async fn apply(&self, update: FileUpdate) {
+        for warning in &update.dynamic.warnings {
+            tracing::warn!("{}", warning.render("metrics", Some(&update.dynamic.file)));
         }
-        for change in &news.changes {
-            if let Change::Restart(metric) = change {
+        for change in &update.changes {
+            if let MetricChange::Restart(metric) = change {
                 tracing::warn!(metric, "its context options changed: its series begin anew under other labels");
             }
         }
-        let configs: Vec<_> = news.dynamic.metrics.iter().map(|listed| &listed.config).collect();
-        if !news.changes.is_empty() {
-            self.fleet.change(&news.changes, &configs).await;
+        let configs: Vec<_> = update.dynamic.metrics.iter().map(|listed| &listed.config).collect();
+        if !update.changes.is_empty() {
+            self.fleet.change(&update.changes, &configs).await;
         }
-        let Changed { added, removed, filtered, restarted } = Changed::of(&news.changes);
+        let ChangeCounts { added, removed, filtered, restarted } = ChangeCounts::of(&update.changes);
         tracing::info!(added, removed, filtered, restarted, metrics = configs.len(), "metrics configured");
-        self.file.accept(news);
+        self.file.accept(update);
     }
 }
 
@@ -133,8 +133,8 @@ impl Actor for Configurator {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.intensity.component().set_state(State::Up, "");
-        ctx.run_interval(FILE_POLL_INTERVAL, Self::look);
-        self.look(ctx);
+        ctx.run_interval(FILE_POLL_INTERVAL, Self::poll);
+        self.poll(ctx);
     }
 }
 
@@ -144,11 +144,11 @@ impl Supervised for Configurator {
     }
 }
 
-impl Handler<Look> for Configurator {
+impl Handler<PollFile> for Configurator {
     type Result = ();
 
-    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
-        self.look(ctx);
+    fn handle(&mut self, _: PollFile, ctx: &mut Self::Context) {
+        self.poll(ctx);
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 use webb_flow::fault::{Component, Components};
-use webb_metrics::dynamic::Change;
+use webb_metrics::dynamic::MetricChange;
 use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 
 use super::keeper::ThreadKeeper;
@@ -111,18 +111,18 @@ impl Fleet {
     /// Carries out the changes; `metrics` is the configuration that they lead to. Returns once the
     /// reader has changed the lanes and the aggregators that went have finished. Never two at a
     /// time.
-    pub async fn change(&self, changes: &[Change], metrics: &[&MetricConfig]) {
+    pub async fn change(&self, changes: &[MetricChange], metrics: &[&MetricConfig]) {
         let config = |name| metrics.iter().find(|config| config.name() == name);
         let mut members = self.held().clone();
         let (mut tell, mut leaving) = (Vec::new(), Vec::new());
         for change in changes {
             match *change {
-                Change::Remove(name) => leaving.extend(members.remove(name).map(|member| (name, member))),
-                Change::Add(name) | Change::Restart(name) => {
+                MetricChange::Remove(name) => leaving.extend(members.remove(name).map(|member| (name, member))),
+                MetricChange::Add(name) | MetricChange::Restart(name) => {
                     leaving.extend(members.remove(name).map(|member| (name, member)));
                     members.extend(config(name).map(|config| (name, self.yard.start(config))));
                 }
-                Change::Filter(name) => {
+                MetricChange::Filter(name) => {
                     if let (Some(member), Some(config)) = (members.get(name), config(name)) {
                         let mut filters = config.filters().clone();
                         filters.at_home(&self.yard.home);
@@ -144,7 +144,7 @@ impl Fleet {
             // The caller is gone if the agent is stopping.
             let _gone = done.send(());
         });
-        self.post(Command::Change(pipeline::Change { lanes, tell, done })).await;
+        self.post(Command::Change(pipeline::LaneChange { lanes, tell, done })).await;
         // A dropped sender means that the reader is gone for good.
         let _changed = is_done.await;
         for (name, member) in leaving {

@@ -119,7 +119,7 @@ impl HttpActor {
     fn look(&mut self, ctx: &mut Context<Self>) {
         let Some(files) = self.tls.clone().filter(|_| !self.looking) else { return };
         self.looking = true;
-        let looked = tokio::task::spawn_blocking(move || files.look());
+        let looked = tokio::task::spawn_blocking(move || files.poll());
         ctx.spawn(looked.into_actor(self).map(|looked, actor, _| {
             actor.looking = false;
             match looked {

@@ -140,7 +140,7 @@ impl ThreadKeeper {
         }
     }
 
-    /// Looks whether the beat moves. A stalled thread is told to stop and waited for, never
+    /// PollSchedule whether the beat moves. A stalled thread is told to stop and waited for, never
     /// doubled.
     fn watch(&mut self) {
         let Some(life) = &self.life else { return };

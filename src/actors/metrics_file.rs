@@ -1,4 +1,4 @@
-//! The dynamic file as it was last accepted, and what became of each look at it.
+//! The dynamic file as it was last accepted, and the outcome of each poll.
 //!
 //! What cannot be used is said once for each content and changes nothing. What was accepted is
 //! known when it comes back, and then nothing is wrong any more.
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use webb_metrics::dynamic::{self, Change, Dynamic, Listed, change::Accepted};
-use webb_settings::file::{FileError, Followed, Look, MIB, text};
+use webb_metrics::dynamic::{self, Dynamic, Listed, MetricChange, change::Accepted};
+use webb_settings::file::{FileError, FilePoll, Followed, MIB, text};
 use webb_settings::{Problems, SourceFile, unreadable};
 
 /// The file, shared by all lives of its actor.
@@ -37,9 +37,9 @@ struct State {
 
 /// A file that differs from the last and can be used.
 #[derive(Debug)]
-pub struct News {
+pub struct FileUpdate {
     /// What is to be done.
-    pub changes: Vec<Change>,
+    pub changes: Vec<MetricChange>,
     /// What it says.
     pub dynamic: Dynamic,
 }
@@ -67,36 +67,36 @@ impl MetricsFile {
         &self.path
     }
 
-    /// Turns Hubble's rule on or off. What it decided over is decided over again at the next look.
+    /// Turns Hubble's rule on or off. What it decided over is decided over again at the next poll.
     pub fn set_strict(&self, strict: bool) {
         if self.strict.swap(strict, Relaxed) != strict {
-            self.look_again();
+            self.invalidate();
         }
     }
 
-    /// Looks at the file: none if there is nothing new about it. Blocks.
+    /// Polls the file: none if there is nothing new about it. Blocks.
     ///
     /// # Errors
     /// What is wrong with it, the first time that this is seen.
-    pub fn look(&self) -> Result<Option<News>, Problems> {
+    pub fn poll(&self) -> Result<Option<FileUpdate>, Problems> {
         let mut followed = self.followed();
         if self.again.swap(false, Relaxed) {
-            followed.look_again();
+            followed.invalidate();
         }
-        let understood = match followed.look() {
-            Look::Same => return Ok(None),
-            Look::Accepted => {
+        let understood = match followed.poll() {
+            FilePoll::Unchanged => return Ok(None),
+            FilePoll::Accepted => {
                 self.state().complaint.clear();
                 return Ok(None);
             }
-            Look::New(contents) => self.understand(contents.into_iter().next().unwrap_or_default()),
-            Look::Unreadable(_, error) => Err(self.unreadable(&error)),
+            FilePoll::Changed(contents) => self.understand(contents.into_iter().next().unwrap_or_default()),
+            FilePoll::Unreadable(_, error) => Err(self.unreadable(&error)),
         };
         let mut state = self.state();
         match understood {
             Ok(dynamic) => {
                 state.complaint.clear();
-                Ok(Some(News { changes: dynamic::change::changes(&state.current, &dynamic.metrics), dynamic }))
+                Ok(Some(FileUpdate { changes: dynamic::change::changes(&state.current, &dynamic.metrics), dynamic }))
             }
             Err(problems) => {
                 state.complaint = problems.to_string();
@@ -118,21 +118,21 @@ impl MetricsFile {
         if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
     }
 
-    /// Notes that the news are in force.
-    pub fn accept(&self, news: News) {
+    /// Records that the update is in force.
+    pub fn accept(&self, update: FileUpdate) {
         self.followed().accept();
         let mut state = self.state();
-        state.accepted.remember(&news.dynamic.metrics);
-        state.current = news.dynamic.metrics;
-        for change in &news.changes {
+        state.accepted.remember(&update.dynamic.metrics);
+        state.current = update.dynamic.metrics;
+        for change in &update.changes {
             let (metric, kind) = change.label();
             *state.changes.entry((metric, kind)).or_default() += 1;
         }
         self.applied.fetch_add(1, Relaxed);
     }
 
-    /// Has the next look find anew what is there: what came of it is not known.
-    pub fn look_again(&self) {
+    /// Invalidates the last result: what became of it is not known.
+    pub fn invalidate(&self) {
         self.again.store(true, Relaxed);
     }
 

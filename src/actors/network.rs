@@ -14,12 +14,12 @@ use futures::FutureExt;
 use tokio::sync::Notify;
 use webb_cluster::{Coverage, PodInterface};
 
-use crate::network::{Change, Node, Watch};
+use crate::network::{NetworkEvent, Node, Watch};
 
 /// This node's network as it was last seen.
 #[derive(Debug, Default)]
 pub struct Network {
-    seen: Mutex<Seen>,
+    seen: Mutex<State>,
     /// Counts the changes of `seen`.
     version: AtomicU64,
     /// The task or the thread that waits for the next version.
@@ -29,7 +29,7 @@ pub struct Network {
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct State {
     node: Node,
     watched: Vec<PodInterface>,
 }
@@ -45,7 +45,7 @@ impl Network {
         let network = Self::default();
         // What is there already comes without a wait.
         while let Some(change) = watch.next().now_or_never() {
-            if let Change::Node(node) = change? {
+            if let NetworkEvent::Node(node) = change? {
                 network.set(&node, Vec::new());
             }
         }
@@ -57,7 +57,7 @@ impl Network {
     pub fn set(&self, node: &Node, watched: Vec<PodInterface>) {
         let mut seen = self.seen();
         if seen.node != *node || seen.watched != watched {
-            *seen = Seen { node: node.clone(), watched };
+            *seen = State { node: node.clone(), watched };
             drop(seen);
             self.version.fetch_add(1, Relaxed);
             self.changed.notify_one();
@@ -117,7 +117,7 @@ impl Network {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, State> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,11 +26,11 @@ use webb_flow::fault::{Component, State, inject};
 use super::attempts::Attempts;
 use super::gaps::{GapCounters, Gaps, VERIFY_INTERVAL};
 use super::keeper::{Failure, ThreadKeeper};
-use super::looks::Looks;
 use super::network::Network;
+use super::poll_schedule::PollSchedule;
 use super::restart::Intensity;
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
-use crate::network::{self, Change, Interface, Node, Peers, Role, Selection};
+use crate::network::{self, Interface, NetworkEvent, Node, Peers, Role, Selection};
 use crate::pipeline::Life;
 use crate::startup::{Stage, Startup};
 
@@ -188,7 +188,7 @@ impl Watch {
     }
 
     /// Has each interface watched by the programs that it needs, by what else is there.
-    fn arrange(&self, kernel: &mut TrafficControl, seen: &mut Seen) {
+    fn arrange(&self, kernel: &mut TrafficControl, seen: &mut InterfaceState) {
         let outcome = self.probes().arrange(kernel);
         let arranged = match outcome {
             Ok(arranged) => arranged,
@@ -219,7 +219,7 @@ impl Watch {
     async fn follow(&self, life: &Life) -> Result<(), Failure> {
         let mut watch = network::Watch::new().await?;
         let mut kernel = TrafficControl::open()?;
-        let mut seen = Seen::new(Instant::now());
+        let mut seen = InterfaceState::new(Instant::now());
         // What is there already comes first, without a wait; whatever is attached beyond that has gone
         // meanwhile.
         while let Some(change) = watch.next().now_or_never() {
@@ -250,14 +250,19 @@ impl Watch {
         Ok(())
     }
 
-    async fn follow_one(&self, change: Change, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
+    async fn follow_one(
+        &self,
+        change: NetworkEvent,
+        watch: &network::Watch,
+        seen: &mut InterfaceState,
+    ) -> Result<(), Failure> {
         match change {
-            Change::Present(interface) => {
+            NetworkEvent::Present(interface) => {
                 self.try_adjust(&interface, watch, seen).await?;
                 seen.peers.see(&interface, Instant::now());
                 seen.known.insert(interface.index, interface);
             }
-            Change::Gone { index } => {
+            NetworkEvent::Gone { index } => {
                 seen.known.remove(&index);
                 seen.attempts.done(index);
                 seen.gaps.forget(index);
@@ -266,17 +271,17 @@ impl Watch {
                     tracing::info!(index, "a watched interface is gone");
                 }
             }
-            Change::Node(node) => seen.node = node,
-            // The looks that follow every change are all it asks for.
-            Change::TrafficControl => seen.gaps.soon(Instant::now()),
+            NetworkEvent::Node(node) => seen.node = node,
+            // The polls that follow every change are all it asks for.
+            NetworkEvent::TrafficControl => seen.gaps.soon(Instant::now()),
         }
         seen.news = true;
-        seen.looks.soon(Instant::now());
+        seen.schedule.soon(Instant::now());
         Ok(())
     }
 
     /// Drops links to interfaces that went between two events.
-    fn forget_others(&self, seen: &Seen) {
+    fn forget_others(&self, seen: &InterfaceState) {
         let mut probes = self.probes();
         let gone: Vec<u32> =
             probes.attached().map(|(index, _, _)| index).filter(|index| !seen.known.contains_key(index)).collect();
@@ -285,7 +290,12 @@ impl Watch {
         }
     }
 
-    async fn try_adjust(&self, interface: &Interface, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
+    async fn try_adjust(
+        &self,
+        interface: &Interface,
+        watch: &network::Watch,
+        seen: &mut InterfaceState,
+    ) -> Result<(), Failure> {
         let index = interface.index;
         let wanted = self.role(interface).is_some();
         if !wanted {
@@ -308,7 +318,7 @@ impl Watch {
     }
 
     /// Takes note of how an attempt ended. The same error is logged once.
-    pub(super) fn judge(&self, index: u32, result: Result<bool, AttachError>, seen: &mut Seen) {
+    pub(super) fn judge(&self, index: u32, result: Result<bool, AttachError>, seen: &mut InterfaceState) {
         let error = match result {
             Ok(attached) => {
                 if attached {
@@ -329,7 +339,7 @@ impl Watch {
         &self,
         watch: &network::Watch,
         kernel: &mut TrafficControl,
-        seen: &mut Seen,
+        seen: &mut InterfaceState,
     ) -> Result<(), Failure> {
         let now = Instant::now();
         for index in seen.attempts.due(now) {
@@ -338,8 +348,8 @@ impl Watch {
                 None => seen.attempts.done(index),
             }
         }
-        if seen.looks.next() <= now {
-            seen.looks.done(now);
+        if seen.schedule.next() <= now {
+            seen.schedule.done(now);
             self.arrange(kernel, seen);
         }
         if seen.peers.due().is_some_and(|due| due <= now) {
@@ -358,7 +368,7 @@ impl Watch {
     }
 
     /// Passes on what is known of this node's network.
-    fn publish(&self, seen: &Seen) {
+    fn publish(&self, seen: &InterfaceState) {
         let watched: Vec<u32> =
             self.probes().attached().filter(|(_, _, role)| *role == Role::Pod).map(|(index, _, _)| index).collect();
         let interfaces = watched.iter().filter_map(|index| seen.known.get(index)).map(|interface| PodInterface {
@@ -372,7 +382,7 @@ impl Watch {
 
     /// Warns of devices of the node whose packets count twice: once as they are, once inside
     /// others.
-    fn warn_of_doubles(&self, seen: &mut Seen) {
+    fn warn_of_doubles(&self, seen: &mut InterfaceState) {
         let node: Vec<u32> =
             self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();
         let devices: Vec<&Interface> = node.iter().filter_map(|index| seen.known.get(index)).collect();
@@ -388,7 +398,7 @@ impl Watch {
     }
 
     /// What the component says of itself.
-    fn say(&self, seen: &mut Seen) {
+    fn say(&self, seen: &mut InterfaceState) {
         let mut missing: Vec<String> = self.probes().degraded();
         let mut errors: Vec<&str> = seen.attempts.errors().collect();
         errors.sort_unstable();
@@ -409,15 +419,15 @@ impl Watch {
     }
 }
 
-/// What one life of the thread knows of the interfaces.
+/// State of the interfaces, of one incarnation of the thread.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct InterfaceState {
     pub(super) known: HashMap<u32, Interface>,
     node: Node,
     peers: Peers,
     attempts: Attempts,
     pub(super) gaps: Gaps,
-    pub(super) looks: Looks,
+    pub(super) schedule: PollSchedule,
     /// Why it is not known what else is there, if so.
     unseen: Option<String>,
     /// There is something to pass on.
@@ -429,7 +439,7 @@ pub(super) struct Seen {
     doubles: Option<(String, String)>,
 }
 
-impl Seen {
+impl InterfaceState {
     fn new(now: Instant) -> Self {
         Self {
             known: HashMap::new(),
@@ -437,7 +447,7 @@ impl Seen {
             peers: Peers::default(),
             attempts: Attempts::default(),
             gaps: Gaps::new(now),
-            looks: Looks::new(now),
+            schedule: PollSchedule::new(now),
             unseen: None,
             news: false,
             one_sided: (0, now),
@@ -449,7 +459,7 @@ impl Seen {
     /// When there is something to do, whatever happens until then.
     fn due(&self) -> Instant {
         let others = [self.attempts.next(), self.peers.due()].into_iter().flatten();
-        others.fold(self.gaps.next.min(self.looks.next()), Instant::min)
+        others.fold(self.gaps.next.min(self.schedule.next()), Instant::min)
     }
 }
 

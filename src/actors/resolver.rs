@@ -249,7 +249,7 @@ impl Names {
         }
     }
 
-    /// Looks whether every pod of this node is watched.
+    /// PollSchedule whether every pod of this node is watched.
     fn look_at_coverage(&self) {
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, before) = &mut *covered;

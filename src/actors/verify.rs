@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::gaps::Reason;
 use super::keeper::Failure;
-use super::probes::{Seen, Watch};
+use super::probes::{InterfaceState, Watch};
 use crate::bpf_loader::{Attached, Place};
 use crate::network::{self, Interface, Role};
 
@@ -18,7 +18,7 @@ const REPORTED_FOR: Duration = Duration::from_mins(10);
 impl Watch {
     /// Verifies that every program is where it was attached and first there, and attaches it again
     /// where it is not.
-    pub(super) async fn verify(&self, watch: &network::Watch, seen: &mut Seen) -> Result<(), Failure> {
+    pub(super) async fn verify(&self, watch: &network::Watch, seen: &mut InterfaceState) -> Result<(), Failure> {
         let attached = self.probes().attachments();
         if attached.is_empty() {
             return Ok(());
@@ -59,7 +59,7 @@ impl Watch {
         }
     }
 
-    fn intact(&self, interface: &Interface, counted: Option<u64>, seen: &mut Seen) {
+    fn intact(&self, interface: &Interface, counted: Option<u64>, seen: &mut InterfaceState) {
         let Some((gap, missed)) = seen.gaps.intact(interface.index, counted, Instant::now()) else { return };
         self.gaps.add_packets(gap.reason, missed);
         let at_most = if gap.unknown { "not known".to_owned() } else { gap.packets.to_string() };
@@ -71,7 +71,7 @@ impl Watch {
     }
 
     /// True if the programs are attached again.
-    fn mend(&self, interface: &Interface, role: Role, seen: &mut Seen) -> bool {
+    fn mend(&self, interface: &Interface, role: Role, seen: &mut InterfaceState) -> bool {
         let result = {
             let mut probes = self.probes();
             probes.abandon(interface.index);
@@ -80,7 +80,7 @@ impl Watch {
         match result {
             Ok(()) => {
                 // They are the plain ones, and whether they have stayed is to be known soon.
-                seen.looks.soon(Instant::now());
+                seen.schedule.soon(Instant::now());
                 seen.gaps.soon(Instant::now());
                 true
             }
@@ -93,7 +93,7 @@ impl Watch {
     }
 
     /// Says if packets reach pods past the programs.
-    pub(super) fn past_the_hook(&self, seen: &mut Seen, now: Instant) -> Option<String> {
+    pub(super) fn past_the_hook(&self, seen: &mut InterfaceState, now: Instant) -> Option<String> {
         let count = self.one_sided.count();
         if count != seen.one_sided.0 {
             seen.one_sided = (count, now);

@@ -9,7 +9,7 @@ use webb_settings::{Layers, Problems, Resolved};
 use super::loader;
 use super::start::{Running, policy};
 use crate::actors::cluster_source::Sources;
-use crate::actors::configurator::Look;
+use crate::actors::configurator::PollFile;
 
 /// What reading the configuration has come to.
 pub(super) type Read = Result<Resolved, Problems>;
@@ -82,7 +82,7 @@ fn take(running: &mut Running, new: Resolved) {
     running.scrape.set_open_metrics(settings.open_metrics);
     if let Some((file, configurator)) = &running.configurator {
         file.set_strict(settings.metrics_config_strict);
-        configurator.do_send(Look);
+        configurator.do_send(PollFile);
     }
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));

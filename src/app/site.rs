@@ -11,7 +11,7 @@ use webb_settings::Settings;
 
 use crate::actors::cluster_source::{Chosen, Sources};
 use crate::bpf_loader::{Finding, Standing};
-use crate::network::{Change, Interface, Role, Selection, Watch};
+use crate::network::{Interface, NetworkEvent, Role, Selection, Watch};
 
 /// How long an agent may take to answer.
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -41,7 +41,7 @@ fn look() -> io::Result<Vec<Interface>> {
         let mut watch = Watch::new().await?;
         let mut found = Vec::new();
         while let Some(change) = watch.next().now_or_never() {
-            if let Change::Present(interface) = change? {
+            if let NetworkEvent::Present(interface) = change? {
                 found.push(interface);
             }
         }

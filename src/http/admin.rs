@@ -100,7 +100,7 @@ pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
 
 /// One component, as `/actors` and `/readyz` show it.
 #[derive(Debug, Serialize)]
-struct Seen {
+struct ComponentStatus {
     name: String,
     state: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -111,7 +111,7 @@ struct Seen {
     queue_depth: u64,
 }
 
-impl From<&Arc<Component>> for Seen {
+impl From<&Arc<Component>> for ComponentStatus {
     fn from(component: &Arc<Component>) -> Self {
         Self {
             name: component.name().to_owned(),
@@ -150,7 +150,7 @@ async fn version(admin: web::Data<Admin>) -> HttpResponse {
 }
 
 async fn actors(admin: web::Data<Admin>) -> HttpResponse {
-    let seen: Vec<_> = admin.components.all().iter().map(Seen::from).collect();
+    let seen: Vec<_> = admin.components.all().iter().map(ComponentStatus::from).collect();
     HttpResponse::Ok().json(json!({ "components": seen }))
 }
 

@@ -22,4 +22,4 @@ pub mod watch;
 pub use interface::{Interface, Kind};
 pub use peers::Peers;
 pub use selection::{Pods, Role, Selection};
-pub use watch::{Change, Node, Watch};
+pub use watch::{NetworkEvent, Node, Watch};

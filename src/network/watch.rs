@@ -55,9 +55,9 @@ pub struct Node {
     pub routes: Vec<(u32, IpAddr)>,
 }
 
-/// What has changed.
+/// A change of the interfaces, addresses, routes or queues of this namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum NetworkEvent {
     /// The interface is new, or something in [`Interface`] has changed.
     Present(Interface),
     /// The interface is gone, or moved to another namespace.
@@ -83,7 +83,7 @@ pub struct Watch {
     known: HashMap<u32, Interface>,
     uplinks: HashSet<u32>,
     node: Option<Node>,
-    changes: VecDeque<Change>,
+    changes: VecDeque<NetworkEvent>,
     /// Interfaces are to be read anew; a wait that is given up leaves it so.
     links_stale: bool,
     links: Reading<Vec<LinkMessage>>,
@@ -122,7 +122,7 @@ impl Watch {
 
     /// The next change; what is there already comes as a change first. An error means that netlink
     /// is closed: make a new watch. A call that is dropped before it ends loses nothing.
-    pub async fn next(&mut self) -> io::Result<Change> {
+    pub async fn next(&mut self) -> io::Result<NetworkEvent> {
         loop {
             if let Some(change) = self.changes.pop_front() {
                 return Ok(change);
@@ -207,8 +207,8 @@ impl Watch {
     }
 
     fn traffic_control(&mut self) {
-        if self.changes.back() != Some(&Change::TrafficControl) {
-            self.changes.push_back(Change::TrafficControl);
+        if self.changes.back() != Some(&NetworkEvent::TrafficControl) {
+            self.changes.push_back(NetworkEvent::TrafficControl);
         }
     }
 
@@ -223,14 +223,14 @@ impl Watch {
             // A device that goes down takes routes along without a word.
             self.node_stale = true;
             self.known.insert(interface.index, interface.clone());
-            self.changes.push_back(Change::Present(interface));
+            self.changes.push_back(NetworkEvent::Present(interface));
         }
     }
 
     fn gone(&mut self, index: u32) {
         if self.known.remove(&index).is_some() {
             self.node_stale = true;
-            self.changes.push_back(Change::Gone { index });
+            self.changes.push_back(NetworkEvent::Gone { index });
         }
     }
 
@@ -264,7 +264,7 @@ impl Watch {
             let uplink = self.uplinks.contains(&interface.index);
             if interface.uplink != uplink {
                 interface.uplink = uplink;
-                self.changes.push_back(Change::Present(interface.clone()));
+                self.changes.push_back(NetworkEvent::Present(interface.clone()));
             }
         }
         let services = self.known.values().find(|interface| interface.name == SERVICES_DEVICE);
@@ -276,7 +276,7 @@ impl Watch {
         let node = Node { addresses, routes: hosts };
         if self.node.as_ref() != Some(&node) {
             self.node = Some(node.clone());
-            self.changes.push_back(Change::Node(node));
+            self.changes.push_back(NetworkEvent::Node(node));
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use webb_metrics::Gone;
 
-use super::lanes::Change;
+use super::lanes::LaneChange;
 use super::snapshot::Answer;
 use crate::records::Waker;
 
@@ -18,7 +18,7 @@ pub enum Command {
     /// Requests the series of every lane; answers go here.
     Snapshot(Sender<Answer>),
     /// Changes the lanes.
-    Change(Change),
+    Change(LaneChange),
     /// Has every aggregator remove the series of these deleted pods.
     Forget(Arc<Gone>),
 }

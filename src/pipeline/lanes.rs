@@ -39,7 +39,7 @@ impl List {
 }
 
 /// A change of the lanes, carried out between two batches.
-pub struct Change {
+pub struct LaneChange {
     /// All lanes from then on.
     pub lanes: Vec<Arc<Lane>>,
     /// Items for some of them at that point.
@@ -48,9 +48,9 @@ pub struct Change {
     pub done: Box<dyn FnOnce() + Send>,
 }
 
-impl std::fmt::Debug for Change {
+impl std::fmt::Debug for LaneChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Change")
+        f.debug_struct("LaneChange")
             .field("lanes", &self.lanes.len())
             .field("tell", &self.tell.len())
             .finish_non_exhaustive()
@@ -104,7 +104,7 @@ impl Lanes {
     }
 
     /// Carries out a change. For the reader's thread alone.
-    pub(super) fn change(&self, Change { lanes, tell, done }: Change) {
+    pub(super) fn change(&self, LaneChange { lanes, tell, done }: LaneChange) {
         let old = self.now.load_full();
         let gone = old.lanes.iter().filter(|lane| !lanes.iter().any(|other| other.id() == lane.id()));
         // This thread alone sends, so a lane that goes skips no flow any more.
@@ -144,7 +144,7 @@ mod tests {
         let batch = Arc::new(Batch { index: Arc::new(Index::default()), flows, extras: Vec::new() });
         let stays = skipping(&batch);
         let lanes = Lanes::new(vec![Arc::clone(&stays)]);
-        let change = |lanes| Change { lanes, tell: Vec::new(), done: Box::new(|| ()) };
+        let change = |lanes| LaneChange { lanes, tell: Vec::new(), done: Box::new(|| ()) };
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let fell = scope.spawn(|| {

@@ -33,7 +33,7 @@ pub use collector::SnapshotCollector;
 pub use command::{Command, Commands};
 pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
 pub use lane::{Item, Lane, LaneWaker};
-pub use lanes::{Change, Lanes};
+pub use lanes::{LaneChange, Lanes};
 pub use life::Life;
 pub use questions::MOST_QUESTIONS;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};

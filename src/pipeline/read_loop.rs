@@ -175,7 +175,7 @@ impl Reader {
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
-        let mut tally = Tally::default();
+        let mut counts = ReadCounts::default();
         let no_packet_yet = self.counters.first_packet_ns.load(Relaxed) == 0;
         let decoding = Cell::new(false);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -194,7 +194,7 @@ impl Reader {
             let mut flow = Flow::default();
             source.drain(&mut |_signal, bytes| {
                 in_hand.set(Some(Record::packets_of(bytes)));
-                tally.read += 1;
+                counts.read += 1;
                 inject::point("reader");
                 decoding.set(true);
                 inject::point("decoder");
@@ -204,24 +204,24 @@ impl Reader {
                 }
                 match decoded {
                     Ok(Decoded::Flow) => {
-                        tally.looked_up.note(&flow);
+                        counts.looked_up.note(&flow);
                         room.flows.push(flow);
-                        tally.decoded += 1;
+                        counts.decoded += 1;
                         if second.awaits(&flow) {
                             second.answered(&flow, room);
                         }
                     }
                     Ok(Decoded::NeedsLookup(why)) => {
-                        tally.looked_up.note(&flow);
-                        tally.decoded += 1;
+                        counts.looked_up.note(&flow);
+                        counts.decoded += 1;
                         second.take(flow, why, room, now);
                     }
-                    Ok(Decoded::Foreign) => tally.foreign += 1,
+                    Ok(Decoded::Foreign) => counts.foreign += 1,
                     Err(error) => self.counters.reject(error),
                 }
                 decoding.set(false);
                 in_hand.set(None);
-                if room.flows.len() >= BATCH || tally.read >= 4 * BATCH {
+                if room.flows.len() >= BATCH || counts.read >= 4 * BATCH {
                     ControlFlow::Break(())
                 } else {
                     ControlFlow::Continue(())
@@ -230,26 +230,26 @@ impl Reader {
         }));
         second.ask(now);
         second.publish(&self.counters);
-        self.counters.look_up(&tally.looked_up, batch.index.is_ready());
+        self.counters.look_up(&counts.looked_up, batch.index.is_ready());
         *filling = Some(batch);
-        self.counters.decoded.fetch_add(tally.decoded as u64, Relaxed);
-        self.counters.foreign.fetch_add(tally.foreign as u64, Relaxed);
+        self.counters.decoded.fetch_add(counts.decoded as u64, Relaxed);
+        self.counters.foreign.fetch_add(counts.foreign as u64, Relaxed);
         match outcome {
-            Ok(()) => self.counters.read.fetch_add(tally.read as u64, Relaxed),
+            Ok(()) => self.counters.read.fetch_add(counts.read as u64, Relaxed),
             Err(payload) if decoding.get() => {
                 self.counters.poison(in_hand.take().unwrap_or_default());
                 self.decoder.store(None);
                 (self.decoder_fault)(panic_text(&*payload));
-                self.counters.read.fetch_add(tally.read as u64, Relaxed)
+                self.counters.read.fetch_add(counts.read as u64, Relaxed)
             }
             Err(payload) => {
                 // The record in hand is counted by the next life.
-                let before = tally.read.saturating_sub(usize::from(in_hand.get().is_some()));
+                let before = counts.read.saturating_sub(usize::from(in_hand.get().is_some()));
                 self.counters.read.fetch_add(before as u64, Relaxed);
                 std::panic::resume_unwind(payload)
             }
         };
-        tally.read
+        counts.read
     }
 
     /// Sends the batch to every lane if it holds anything.
@@ -280,7 +280,7 @@ impl Reader {
 }
 
 #[derive(Debug, Default)]
-struct Tally {
+struct ReadCounts {
     read: usize,
     decoded: usize,
     foreign: usize,

@@ -91,7 +91,7 @@ pub(super) struct SecondLook {
     asked: Option<Instant>,
     /// All events up to then have been received.
     known: Option<Instant>,
-    tally: Tally,
+    counts: LookupCounts,
     /// Whether a metric wants verdicts, and whether the follower runs; read once a turn.
     wanted: bool,
     followed: bool,
@@ -99,7 +99,7 @@ pub(super) struct SecondLook {
 
 /// Results of lookups, and verdicts, since the last publication.
 #[derive(Debug, Default)]
-struct Tally {
+struct LookupCounts {
     hit: u64,
     delayed: u64,
     missed: u64,
@@ -119,7 +119,7 @@ impl SecondLook {
             waiting: VecDeque::new(),
             asked: None,
             known: None,
-            tally: Tally::default(),
+            counts: LookupCounts::default(),
             wanted: false,
             followed: false,
         }
@@ -216,8 +216,8 @@ impl SecondLook {
             return;
         }
         match found.outcome {
-            NatLookup::Resolved => self.tally.delayed += 1,
-            NatLookup::Unresolved => self.tally.missed += 1,
+            NatLookup::Resolved => self.counts.delayed += 1,
+            NatLookup::Unresolved => self.counts.missed += 1,
             NatLookup::NotTranslated => {}
         }
         self.finish(waiting.flow, waiting.why, found.backend, room, now);
@@ -244,8 +244,8 @@ impl SecondLook {
                 return;
             }
             match found.outcome {
-                NatLookup::Resolved => self.tally.hit += 1,
-                NatLookup::Unresolved => self.tally.missed += 1,
+                NatLookup::Resolved => self.counts.hit += 1,
+                NatLookup::Unresolved => self.counts.missed += 1,
                 NatLookup::NotTranslated => {}
             }
             backend = found.backend;
@@ -365,13 +365,13 @@ impl SecondLook {
     }
 
     fn put(&mut self, verdict: Option<Flow>, room: &mut Batch) {
-        self.tally.verdicts += u64::from(verdict.is_some());
+        self.counts.verdicts += u64::from(verdict.is_some());
         room.flows.extend(verdict);
     }
 
     /// Makes the counts public.
     pub(super) fn publish(&mut self, counters: &Counters) {
-        let Tally { hit, delayed, missed, verdicts } = std::mem::take(&mut self.tally);
+        let LookupCounts { hit, delayed, missed, verdicts } = std::mem::take(&mut self.counts);
         counters.verdicts.fetch_add(verdicts, Relaxed);
         for (count, new) in counters.lookups.iter().zip([hit, delayed, missed]) {
             if new > 0 {

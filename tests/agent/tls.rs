@@ -139,7 +139,7 @@ fn files_that_come_late() {
     assert!(get(&server, &config).is_err());
     write(&files.paths.certificate, "no certificate");
     write(&files.paths.key, "no key");
-    let error = tls.look().unwrap_err().to_string();
+    let error = tls.poll().unwrap_err().to_string();
     assert!(error.contains("tls.crt does not hold a certificate in PEM"), "{error}");
     assert!(get(&server, &config).is_err());
     files.put(&authority.sign());
@@ -177,7 +177,7 @@ fn clients_need_a_certificate() {
     assert!(get(&server, &theirs).is_err());
     assert!(get(&server, &nobody).is_err());
     write(files.paths.client_ca.as_ref().unwrap(), &others.certificate);
-    assert!(tls.look().unwrap());
+    assert!(tls.poll().unwrap());
     assert_eq!(get(&server, &theirs).unwrap().status, 200);
     assert!(get(&server, &ours).is_err(), "also a client that was here before");
     assert_eq!(scrape(&mut open).unwrap().status, 200, "an open connection stays");
@@ -191,17 +191,17 @@ fn files_that_vanish_for_a_while() {
     let pair = authority.sign();
     files.put(&pair);
     let tls = TlsFiles::new(files.paths.clone());
-    assert!(tls.look().unwrap());
+    assert!(tls.poll().unwrap());
     fs::remove_file(&files.paths.key).unwrap();
     for _ in 0..2 {
-        let error = tls.look().unwrap_err().to_string();
+        let error = tls.poll().unwrap_err().to_string();
         assert!(error.starts_with("cannot read the key file"), "{error}");
     }
     write(&files.paths.key, &"x".repeat((1 << 20) + 1));
-    assert!(tls.look().unwrap_err().to_string().ends_with("it has more than 1048576 bytes"));
+    assert!(tls.poll().unwrap_err().to_string().ends_with("it has more than 1048576 bytes"));
     assert!(tls.is_ready());
     files.put(&pair);
-    assert!(!tls.look().unwrap(), "it is what is in use");
+    assert!(!tls.poll().unwrap(), "it is what is in use");
     assert_eq!(tls.counts(), [("applied", 1), ("rejected", 0)]);
 }
 
@@ -240,10 +240,10 @@ fn rotation_loses_no_request() {
             let (certificate, key) = authority.sign();
             let before = answered.load(Relaxed);
             write(&files.paths.certificate, &certificate);
-            refused += u64::from(tls.look().is_err());
+            refused += u64::from(tls.poll().is_err());
             until("scrapes go on", || answered.load(Relaxed) > before + 2 || stop.load(Relaxed));
             write(&files.paths.key, &key);
-            let _changed_now_or_by_the_listener = tls.look().unwrap();
+            let _changed_now_or_by_the_listener = tls.poll().unwrap();
         }
         assert_eq!(refused, 30, "a certificate without its key is not used");
         stop.store(true, Relaxed);

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use webb::actors::Finish;
-use webb::actors::configurator::{Configurator, Look};
+use webb::actors::configurator::{Configurator, PollFile};
 use webb::actors::metrics_file::MetricsFile;
 use webb::pipeline::Command;
 use webb_flow::fault::State;
@@ -221,14 +221,14 @@ async fn the_file_is_followed() {
         "2",
         "metrics: [{name: flow, contextOptions: [{name: sourceContext, values: [pod]}]}, {name: icmp}]",
     );
-    actor.do_send(Look);
+    actor.do_send(PollFile);
     until("second file applied", || file.results()[0].1 == 1).await;
     assert_eq!(names(), ["flow", "icmp"]);
     assert_eq!(file.changes(), [(("flow", "restarted"), 1), (("icmp", "added"), 1), (("tcp", "removed"), 1)]);
 
     exchange(&link, "3", "metrics: [{name: flow}, {name: flow}]");
     for _ in 0..3 {
-        actor.do_send(Look);
+        actor.do_send(PollFile);
     }
     until("third file refused", || component.state() == State::Degraded).await;
     assert_eq!(file.results(), [("applied", 1), ("rejected", 1)], "one content is one refusal");
@@ -236,7 +236,7 @@ async fn the_file_is_followed() {
     assert!(component.reason().contains("duplicate metric specified: flow"), "{}", component.reason());
 
     std::fs::remove_file(&link).unwrap();
-    actor.do_send(Look);
+    actor.do_send(PollFile);
     until("missing file noticed", || component.reason().contains("cannot read")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
@@ -245,18 +245,18 @@ async fn the_file_is_followed() {
         "2b",
         "metrics: [{name: flow, contextOptions: [{name: sourceContext, values: [pod]}]}, {name: icmp}]",
     );
-    actor.do_send(Look);
+    actor.do_send(PollFile);
     until("the accepted content is back", || component.state() == State::Up).await;
     assert_eq!(file.results()[0], ("applied", 1), "it is in use already");
 
     file.set_strict(true);
     exchange(&link, "4", first);
-    actor.do_send(Look);
+    actor.do_send(PollFile);
     until("fourth file refused", || component.reason().contains("label set cannot be changed")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
     file.set_strict(false);
-    actor.do_send(Look);
+    actor.do_send(PollFile);
     until("what the rule refused is applied without it", || component.state() == State::Up).await;
     assert_eq!(names(), ["flow", "tcp"]);
 

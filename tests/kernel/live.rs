@@ -9,7 +9,7 @@ use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use futures::FutureExt;
 use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons};
-use webb::network::{Change, Interface, Role, Selection, Watch};
+use webb::network::{Interface, NetworkEvent, Role, Selection, Watch};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
 
@@ -217,7 +217,7 @@ fn interfaces_are_watched() {
     Lab::run("watch", |lab| {
         runtime().block_on(async {
             let mut watch = Watch::new().await.unwrap();
-            let Change::Present(lo) = watch.next().await.unwrap() else { panic!("lo is there") };
+            let NetworkEvent::Present(lo) = watch.next().await.unwrap() else { panic!("lo is there") };
             assert_eq!((lo.name.as_str(), lo.ethernet), ("lo", false));
             let selection = Selection::default();
             assert_eq!(selection.role(&lo), None);
@@ -226,7 +226,7 @@ fn interfaces_are_watched() {
             run("ip link set veth3 name pod3");
             let mut last = HashMap::new();
             while !last.contains_key("pod3") {
-                if let Change::Present(interface) = watch.next().await.unwrap() {
+                if let NetworkEvent::Present(interface) = watch.next().await.unwrap() {
                     last.insert(interface.name.clone(), interface);
                 }
             }
@@ -234,7 +234,7 @@ fn interfaces_are_watched() {
             assert_eq!(selection.role(&last["veth1"]), None, "both ends are here: {:?}", last["veth1"]);
             run("ip link del pod3");
             loop {
-                if let Change::Gone { index } = watch.next().await.unwrap() {
+                if let NetworkEvent::Gone { index } = watch.next().await.unwrap() {
                     assert_eq!(index, last["pod3"].index);
                     break;
                 }
@@ -265,7 +265,7 @@ fn queues_and_filters_are_told() {
                 let words: Vec<String> = change.split(' ').map(|word| word.replace('_', " ")).collect();
                 assert!(Command::new("tc").args(words).status().unwrap().success(), "{change}");
                 while tokio::time::timeout(PATIENCE, watch.next()).await.expect(change).unwrap()
-                    != Change::TrafficControl
+                    != NetworkEvent::TrafficControl
                 {}
             }
         });
@@ -290,7 +290,9 @@ fn an_overrun_is_made_good_though_waits_are_given_up() {
             let (mut late, started) = (false, std::time::Instant::now());
             while !late {
                 match watch.next().now_or_never() {
-                    Some(change) => late = matches!(change.unwrap(), Change::Present(found) if found.name == "late"),
+                    Some(change) => {
+                        late = matches!(change.unwrap(), NetworkEvent::Present(found) if found.name == "late");
+                    }
                     None => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
                 }
                 assert!(started.elapsed().as_secs() < 60, "the last device was never told");

@@ -27,10 +27,10 @@ use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
 use super::claims::{Claim, Claims, Owner, Rank};
-use super::keep::{Elsewhere, Kept, Named};
 use super::networks::{Networks, first_addresses};
-use super::specs::{OVERLAY, Told, node_specs, service_specs};
+use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
 use super::store::{Store, Touched, is_api};
+use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
 use super::{Kind, ObjectKey, Settings};
 
 const HOST: &str = "reserved:host";
@@ -51,7 +51,7 @@ struct Applied {
 #[derive(Debug)]
 struct AppliedPod {
     id: EndpointId,
-    named: Arc<Named>,
+    named: Arc<NamedPod>,
     /// What it is in networks beside the cluster's; none if it is in none.
     elsewhere: Option<EndpointId>,
     /// Its addresses in the cluster's network.
@@ -153,8 +153,8 @@ impl Builder {
                 pods.entry(Arc::clone(pod.key())).or_insert(now_ns);
             }
         }
-        for (key, kept, time_ns) in ended {
-            self.ended(store, key, &kept, time_ns);
+        for (key, stored, time_ns) in ended {
+            self.ended(store, key, &stored, time_ns);
         }
         let was_dual = self.dual > 0;
         // In the order in which it happened, and for equal times in one that does not depend on
@@ -162,8 +162,8 @@ impl Builder {
         let mut pods: Vec<(u64, Arc<ObjectKey>)> = pods.into_iter().map(|(key, time_ns)| (time_ns, key)).collect();
         pods.sort_unstable();
         for (time_ns, key) in pods {
-            let kept = store.pods.get(&key).map(|pod| pod.value().clone());
-            self.pod(store, &key, kept, time_ns);
+            let stored = store.pods.get(&key).map(|pod| pod.value().clone());
+            self.pod(store, &key, stored, time_ns);
         }
         if nodes {
             self.nodes(store, now_ns);
@@ -235,16 +235,17 @@ impl Builder {
         true
     }
 
-    fn pod(&mut self, store: &Store, key: &Arc<ObjectKey>, kept: Option<Kept>, now_ns: u64) {
+    fn pod(&mut self, store: &Store, key: &Arc<ObjectKey>, stored: Option<StoredPod>, now_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
         let had = before.as_ref().map_or(&[][..], |before| &before.own);
         self.dual -= usize::from(is_dual(had));
         self.networks.went(had);
-        let addresses: Vec<Address> = kept.iter().flat_map(Kept::own_addresses).copied().map(Address::from).collect();
+        let addresses: Vec<Address> =
+            stored.iter().flat_map(StoredPod::own_addresses).copied().map(Address::from).collect();
         self.dual += usize::from(is_dual(&addresses));
         self.networks.came(&addresses);
-        let Some(kept) = kept.filter(|_| !addresses.is_empty()) else {
+        let Some(stored) = stored.filter(|_| !addresses.is_empty()) else {
             self.apply(&owner, 0, &[], now_ns);
             if let Some(before) = before {
                 self.retire(&before, now_ns);
@@ -253,21 +254,21 @@ impl Builder {
             return;
         };
         let (id, named, known) = match &before {
-            Some(before) if self.is_still(store, &before.named, &kept) => {
+            Some(before) if self.is_still(store, &before.named, &stored) => {
                 (before.id, Arc::clone(&before.named), before.elsewhere)
             }
             _ => {
-                let (id, named) = self.meet(store, key, &kept);
+                let (id, named) = self.meet(store, key, &stored);
                 (id, named, None)
             }
         };
-        let others = kept.own_other_addresses();
+        let others = stored.own_other_addresses();
         let elsewhere = known.or_else(|| (!others.is_empty()).then(|| self.meet_elsewhere(&named)));
         let own = addresses.iter().map(|address| (*address, Rank::Pod, id));
         let others = others.iter().zip(elsewhere.into_iter().cycle());
         let others = others.map(|(&address, id)| (Address::from(address), Rank::OtherNetwork, id));
         let claimed: Vec<(Address, Rank, EndpointId)> = own.chain(others).collect();
-        self.apply(&owner, kept.created, &claimed, now_ns);
+        self.apply(&owner, stored.created, &claimed, now_ns);
         if let Some(applied) = self.applied.get_mut(&owner) {
             applied.pod = Some(AppliedPod { id, named, elsewhere, own: addresses.into() });
         }
@@ -281,18 +282,18 @@ impl Builder {
     /// A pod of this node has ended. One that never was in an index with its address (its first
     /// sign of that was its end, or both came at once) has had it until now: what it sent may still
     /// wait for its name.
-    fn ended(&mut self, store: &Store, key: Arc<ObjectKey>, kept: &Kept, until_ns: u64) {
+    fn ended(&mut self, store: &Store, key: Arc<ObjectKey>, stored: &StoredPod, until_ns: u64) {
         let owner = Owner { kind: Kind::Pod, key };
-        if self.applied.contains_key(&owner) || !self.is_local(kept) || kept.host_network {
+        if self.applied.contains_key(&owner) || !self.is_local(stored) || stored.host_network {
             return;
         }
         let free = |ip: &&IpAddr| self.claims.holder(Address::from(**ip)).is_none();
-        let addresses: Vec<Address> = kept.addresses.iter().filter(free).copied().map(Address::from).collect();
+        let addresses: Vec<Address> = stored.addresses.iter().filter(free).copied().map(Address::from).collect();
         if addresses.is_empty() {
             return;
         }
         let Owner { key, .. } = owner;
-        let (id, _) = self.meet(store, &key, kept);
+        let (id, _) = self.meet(store, &key, stored);
         for address in addresses {
             self.draft.add_previous_owner(address, id, until_ns);
         }
@@ -308,22 +309,22 @@ impl Builder {
     }
 
     /// Whether the pod would be named as it is.
-    fn is_still(&mut self, store: &Store, named: &Named, kept: &Kept) -> bool {
-        Arc::ptr_eq(&named.profile, &kept.profile)
-            && named.local == self.is_local(kept)
-            && named.node == kept.node
+    fn is_still(&mut self, store: &Store, named: &NamedPod, stored: &StoredPod) -> bool {
+        Arc::ptr_eq(&named.profile, &stored.profile)
+            && named.local == self.is_local(stored)
+            && named.node == stored.node
             && named.namespace_labels == self.labels_of(store, &named.key.namespace)
     }
 
-    fn meet(&mut self, store: &Store, key: &Arc<ObjectKey>, kept: &Kept) -> (EndpointId, Arc<Named>) {
-        let named = Arc::new(Named {
+    fn meet(&mut self, store: &Store, key: &Arc<ObjectKey>, stored: &StoredPod) -> (EndpointId, Arc<NamedPod>) {
+        let named = Arc::new(NamedPod {
             key: Arc::clone(key),
-            profile: Arc::clone(&kept.profile),
+            profile: Arc::clone(&stored.profile),
             namespace_labels: self.labels_of(store, &key.namespace),
             cluster: Arc::clone(&self.cluster),
-            local: self.is_local(kept),
-            node: Arc::clone(&kept.node),
-            subject: self.compiler.subject(Arc::clone(&kept.profile.subject)),
+            local: self.is_local(stored),
+            node: Arc::clone(&stored.node),
+            subject: self.compiler.subject(Arc::clone(&stored.profile.subject)),
         });
         let sort = if named.local { Sort::Local } else { Sort::Remote };
         let id = self.draft.add_lazy(sort, Arc::clone(&named) as Arc<dyn Describe>);
@@ -336,9 +337,9 @@ impl Builder {
     }
 
     /// The pod as it is in networks beside the cluster's.
-    fn meet_elsewhere(&mut self, named: &Arc<Named>) -> EndpointId {
+    fn meet_elsewhere(&mut self, named: &Arc<NamedPod>) -> EndpointId {
         let sort = if named.local { Sort::Local } else { Sort::Remote };
-        self.draft.add_lazy(sort, Arc::new(Elsewhere(Arc::clone(named))))
+        self.draft.add_lazy(sort, Arc::new(OtherNetworkPod(Arc::clone(named))))
     }
 
     fn labels_of(&mut self, store: &Store, namespace: &str) -> Arc<Labels> {
@@ -350,8 +351,8 @@ impl Builder {
 
     /// A pod that has an address has a node; one with an address alone is of a manifest written by
     /// hand, for this machine. One with neither is not yet scheduled.
-    pub(super) fn is_local(&self, kept: &Kept) -> bool {
-        if kept.node.is_empty() { !kept.addresses.is_empty() } else { *kept.node == *self.node }
+    pub(super) fn is_local(&self, stored: &StoredPod) -> bool {
+        if stored.node.is_empty() { !stored.addresses.is_empty() } else { *stored.node == *self.node }
     }
 
     fn service(&mut self, store: &Store, key: &Arc<ObjectKey>, now_ns: u64) {
@@ -369,12 +370,12 @@ impl Builder {
         let slices = store.slices.iter().filter(|slice| is_api(slice.key(), slice.value()));
         let api: HashSet<IpAddr> = slices.flat_map(|slice| slice.addresses.clone()).collect();
         let mut own = store.own_addresses();
-        let mut told: Vec<Told> = Vec::new();
+        let mut claimed: Vec<Claimed> = Vec::new();
         let mut networks = store.settings.pod_networks.clone();
-        let mut tell = |kind, key: &ObjectKey, rank, addresses: Vec<(IpAddr, EndpointId)>| {
+        let mut claim = |kind, key: &ObjectKey, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
             let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
-            told.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
+            claimed.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
         };
         let [elsewhere, serving] = reserved.remote_node;
         for node in &store.nodes {
@@ -383,32 +384,32 @@ impl Builder {
             let first = node.pod_networks.iter().flat_map(first_addresses);
             let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
             let overlay = ObjectKey { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
-            tell(Kind::Node, &overlay, Rank::Overlay, first.collect());
+            claim(Kind::Node, &overlay, Rank::Overlay, first.collect());
             if is_own {
                 own.extend(node.all_addresses());
                 continue;
             }
             let named = node.all_addresses();
             let named = named.map(|ip| (ip, if api.contains(&ip) { serving } else { elsewhere }));
-            tell(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
+            claim(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
         }
         let [plain, serving] = reserved.host;
         let host = if own.iter().any(|address| api.contains(address)) { serving } else { plain };
         let this = ObjectKey { namespace: String::new(), name: self.node.clone() };
-        tell(Kind::Node, &this, Rank::Host, own.into_iter().map(|address| (address, host)).collect());
+        claim(Kind::Node, &this, Rank::Host, own.into_iter().map(|address| (address, host)).collect());
         let kubernetes = ObjectKey { namespace: "default".to_owned(), name: "kubernetes".to_owned() };
         let named = api.into_iter().map(|address| (address, reserved.api_server)).collect();
-        tell(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
-        self.compiler.set_nodes(node_specs(store, &told));
+        claim(Kind::EndpointSlice, &kubernetes, Rank::ApiServer, named);
+        self.compiler.set_nodes(node_specs(store, &claimed));
 
         self.networks
             .set_of_nodes(networks, store.nodes.iter().flat_map(|node| node.all_addresses().collect::<Vec<_>>()));
-        let owners: Vec<Owner> = told.iter().map(|(owner, ..)| owner.clone()).collect();
+        let owners: Vec<Owner> = claimed.iter().map(|(owner, ..)| owner.clone()).collect();
         let there: HashSet<&Owner> = owners.iter().collect();
         for owner in std::mem::take(&mut self.nodes).iter().filter(|owner| !there.contains(owner)) {
             self.apply(owner, 0, &[], now_ns);
         }
-        for (owner, addresses) in told {
+        for (owner, addresses) in claimed {
             self.apply(&owner, 0, &addresses, now_ns);
         }
         self.nodes = owners;

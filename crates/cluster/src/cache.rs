@@ -15,16 +15,16 @@ use webb_flow::clock;
 use webb_index::Index;
 
 use super::build::Builder;
-use super::keep::Shared;
 use super::other::Others;
 use super::store::{Counts, PodInterface, Settings, Store, Touched, is_api, lock};
+use super::stored_pod::Profiles;
 use super::{Kind, Object, ObjectKey, OtherKind, OtherKinds, Reference};
 
 /// Objects of the cluster by kind and key.
 #[derive(Debug, Default)]
 pub struct Cache {
     pub(super) store: Store,
-    shared: Mutex<Shared>,
+    profiles: Mutex<Profiles>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
 }
@@ -49,17 +49,17 @@ impl Cache {
     pub fn upsert_at(&self, object: Object, now_ns: u64) {
         match object {
             Object::Pod(key, pod) => {
-                let kept = lock(&self.shared).keep(&key.namespace, *pod);
+                let stored = lock(&self.profiles).intern(&key.namespace, *pod);
                 let known = self.store.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
-                if known.as_ref().is_some_and(|(_, known)| *known == kept) {
+                if known.as_ref().is_some_and(|(_, known)| *known == stored) {
                     return;
                 }
-                let ends = kept.finished && known.as_ref().is_some_and(|(_, known)| !known.finished);
+                let ends = stored.finished && known.as_ref().is_some_and(|(_, known)| !known.finished);
                 let key = known.map_or_else(|| Arc::new(key), |(key, _)| key);
                 if ends {
-                    self.touched().ended.push((Arc::clone(&key), kept.clone(), now_ns));
+                    self.touched().ended.push((Arc::clone(&key), stored.clone(), now_ns));
                 }
-                self.store.pods.insert(Arc::clone(&key), kept);
+                self.store.pods.insert(Arc::clone(&key), stored);
                 self.touched().pods.insert(key, now_ns);
             }
             Object::Namespace(key, labels) => {
@@ -98,10 +98,10 @@ impl Cache {
     pub fn remove_at(&self, Reference { kind, key }: &Reference, now_ns: u64) -> bool {
         match kind {
             Kind::Pod => match self.store.pods.remove(key) {
-                Some((key, kept)) => {
+                Some((key, stored)) => {
                     let mut touched = self.touched();
-                    if !kept.finished {
-                        touched.ended.push((Arc::clone(&key), kept, now_ns));
+                    if !stored.finished {
+                        touched.ended.push((Arc::clone(&key), stored, now_ns));
                     }
                     touched.pods.insert(key, now_ns)
                 }

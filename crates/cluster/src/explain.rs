@@ -13,13 +13,13 @@ use webb_index::{Endpoint, Index, ServicePort};
 
 use super::build::{Builder, NAMESPACE_NAME};
 use super::claims::{Claim, Owner, Rank};
-use super::keep::Kept;
+use super::stored_pod::StoredPod;
 use super::{Cache, Kind, ObjectKey, workload};
 
 /// The names of an endpoint.
 #[derive(Debug, Clone, Serialize)]
 #[allow(missing_docs, reason = "hubble-contract §2.2 has these names")]
-pub struct Named {
+pub struct EndpointNames {
     /// Its sort: a value of the label `result` of `webb_cluster_lookups_total`.
     pub sort: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -49,7 +49,7 @@ pub struct PreviousOwner {
     /// End of the ownership, in milliseconds before now.
     pub until_ms_ago: u64,
     /// The names of flows of that time.
-    pub named: Named,
+    pub named: EndpointNames,
 }
 
 /// The resolution of an address.
@@ -58,7 +58,7 @@ pub struct AddressExplanation {
     /// The address.
     pub ip: IpAddr,
     /// The names of current flows.
-    pub named: Named,
+    pub named: EndpointNames,
     /// All candidates, the chosen one first.
     pub claims: Vec<Candidate>,
     /// Previous owners within the last minute, oldest first.
@@ -80,7 +80,7 @@ pub struct PodExplanation {
     /// Interfaces of this node that lead to it, by index.
     pub interfaces: Vec<u32>,
     /// None if no flow resolves to this pod: it has no address, has lost it, or uses its node's.
-    pub named: Option<Named>,
+    pub named: Option<EndpointNames>,
     /// The rule that its workload was found by, or why it has none (hubble-contract §5.8).
     pub workload_rule: &'static str,
     /// The policies that isolate it.
@@ -169,9 +169,14 @@ impl Cache {
         claims.extend(others);
         let past = index.previous_owners(address).into_iter().map(|(until_ns, id)| PreviousOwner {
             until_ms_ago: now_ns.saturating_sub(until_ns) / 1_000_000,
-            named: Named::new(index, id),
+            named: EndpointNames::new(index, id),
         });
-        AddressExplanation { ip, named: Named::new(index, index.find(address)), claims, history: past.collect() }
+        AddressExplanation {
+            ip,
+            named: EndpointNames::new(index, index.find(address)),
+            claims,
+            history: past.collect(),
+        }
     }
 
     /// Explains how a pod is named; none if there is no such pod.
@@ -199,7 +204,7 @@ impl Cache {
             service_account: pod.profile.service_account.clone(),
             addresses,
             interfaces: builder.interfaces_of(&owner, index),
-            named: id.map(|id| Named::new(index, id)),
+            named: id.map(|id| EndpointNames::new(index, id)),
             workload_rule: workload::rule(pod.profile.workload.as_ref()),
             policies: match endpoint {
                 Some(endpoint) => SelectingPolicies {
@@ -212,7 +217,7 @@ impl Cache {
     }
 
     /// The policies that will isolate a pod once it has an address: it is in no index yet.
-    fn would_select(&self, pod: &Kept) -> SelectingPolicies {
+    fn would_select(&self, pod: &StoredPod) -> SelectingPolicies {
         let mut selecting = SelectingPolicies { ingress: Vec::new(), egress: Vec::new() };
         if pod.finished || pod.host_network {
             return selecting;
@@ -311,7 +316,7 @@ impl From<&ServicePort> for ExplainedPort {
     }
 }
 
-impl Named {
+impl EndpointNames {
     fn new(index: &Index, id: EndpointId) -> Self {
         let endpoint = index.endpoint(id);
         let labels = endpoint.identity.text();
@@ -368,7 +373,7 @@ fn reason(claims: &[Claim], owner: &Owner) -> String {
 }
 
 /// Why a pod does not claim the addresses that its object lists.
-fn not_claimed(pod: &Kept) -> Option<&'static str> {
+fn not_claimed(pod: &StoredPod) -> Option<&'static str> {
     if pod.host_network {
         Some("it uses the network of its node, whose address it is")
     } else if pod.finished {

@@ -28,7 +28,6 @@ mod claims;
 mod coverage;
 mod explain;
 mod identity;
-mod keep;
 pub mod kubernetes;
 mod manifest;
 mod networks;
@@ -40,6 +39,7 @@ mod passed_over;
 mod policy;
 mod specs;
 mod store;
+mod stored_pod;
 mod strip;
 pub mod types;
 mod workload;
@@ -48,8 +48,8 @@ pub use cache::Cache;
 pub use check::Checked;
 pub use coverage::Coverage;
 pub use explain::{
-    AddressExplanation, Candidate, ExplainedPort, Named, PodAddress, PodExplanation, PolicySummary, PreviousOwner,
-    SelectingPolicies, ServiceEndpoint, ServiceExplanation,
+    AddressExplanation, Candidate, EndpointNames, ExplainedPort, PodAddress, PodExplanation, PolicySummary,
+    PreviousOwner, SelectingPolicies, ServiceEndpoint, ServiceExplanation,
 };
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
 pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};

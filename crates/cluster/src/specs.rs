@@ -28,16 +28,16 @@ pub(super) fn service_specs(store: &Store) -> Vec<ServiceSpec> {
 }
 
 /// The addresses of an owner, each with the id that it is to lead to.
-pub(super) type Told = (Owner, Vec<(Address, Rank, EndpointId)>);
+pub(super) type Claimed = (Owner, Vec<(Address, Rank, EndpointId)>);
 
 /// What stands after a node's name in the owner of its addresses in its own pods' network.
 pub(super) const OVERLAY: &str = " (overlay)";
 
-/// The nodes as policies look at them, by name; `told` has all addresses that are known to be
+/// The nodes as policies look at them, by name; `claimed` has all addresses that are known to be
 /// theirs.
-pub(super) fn node_specs(store: &Store, told: &[Told]) -> Vec<NodeSpec> {
+pub(super) fn node_specs(store: &Store, claimed: &[Claimed]) -> Vec<NodeSpec> {
     let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();
-    for (owner, addresses) in told.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
+    for (owner, addresses) in claimed.iter().filter(|(owner, ..)| owner.kind == Kind::Node) {
         let name = owner.key.name.strip_suffix(OVERLAY).unwrap_or(&owner.key.name);
         let spec = specs.entry(name).or_insert_with(|| {
             let key = ObjectKey { namespace: String::new(), name: name.to_owned() };

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Effect, VerdictExclusions};
 
-use super::keep::Kept;
 use super::other::Others;
+use super::stored_pod::StoredPod;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
 
 /// Settings of the cache: the node and cluster that it runs in.
@@ -37,7 +37,7 @@ pub struct Settings {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) settings: Settings,
-    pub(super) pods: DashMap<Arc<ObjectKey>, Kept>,
+    pub(super) pods: DashMap<Arc<ObjectKey>, StoredPod>,
     pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
     pub(super) nodes: DashMap<ObjectKey, Node>,
     pub(super) services: DashMap<Arc<ObjectKey>, Service>,
@@ -61,7 +61,7 @@ pub(super) struct Touched {
     pub(super) namespaces: HashSet<String>,
     /// Pods that ended, as they were: those that never were in an index have had their addresses
     /// until that time.
-    pub(super) ended: Vec<(Arc<ObjectKey>, Kept, u64)>,
+    pub(super) ended: Vec<(Arc<ObjectKey>, StoredPod, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
     pub(super) policies: bool,

@@ -87,6 +87,16 @@ impl Default for Index {
 }
 
 impl Index {
+    /// An empty index before the first sync: flows resolved by it are resolved too early, and every
+    /// address that may be a pod's is one of an unknown pod.
+    pub fn not_ready() -> Self {
+        let mut draft = Draft::default();
+        draft.set_ready(false);
+        draft.publish(0, PodChanges::default())
+    }
+}
+
+impl Index {
     /// Builds an index of these endpoints, each with its addresses: rows from 2 on, in this order.
     /// The last endpoint that claims an address gets it.
     pub fn new(endpoints: impl IntoIterator<Item = (Endpoint, Vec<Address>)>, policies: Policies) -> Self {

@@ -8,7 +8,7 @@ use webb_flow::{Address, EndpointId};
 use super::networks::Networks;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
-use super::{Draft, Endpoint, PodChanges, Policies, Services};
+use super::{Endpoint, PodChanges, Policies, Services};
 
 /// The pod of each interface of this node that leads to a known pod.
 pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
@@ -38,14 +38,6 @@ pub struct Index {
 }
 
 impl Index {
-    /// An empty index before the first sync: flows resolved by it are resolved too early, and every
-    /// address that may be a pod's is one of an unknown pod.
-    pub fn not_ready() -> Self {
-        let mut draft = Draft::default();
-        draft.set_ready(false);
-        draft.publish(0, PodChanges::default())
-    }
-
     /// Looks up the owner of `address`; the world, or a pod that is not known, for an address
     /// without one.
     #[inline]

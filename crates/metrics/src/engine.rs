@@ -7,6 +7,7 @@ use webb_flow::Event;
 use webb_index::Flows;
 use webb_index::filters::Filters;
 
+use super::batch_counter::{BatchCounter, extra};
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::gone::{Gone, PodLabels};
@@ -15,7 +16,6 @@ use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::series::SeriesTable;
 use super::slot_cache::TABLES;
-use super::tally::{Tally, extra};
 use crate::expose::Snapshot;
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the
@@ -32,7 +32,7 @@ pub(super) trait Engine: Send {
 
 struct Counting<P> {
     plugin: P,
-    tally: Tally,
+    counter: BatchCounter,
     /// How many flows of the batch the plugin has seen, while their hits are being counted.
     seen: usize,
     #[cfg(feature = "fault-injection")]
@@ -46,7 +46,7 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
     let spec = if P::INVERTED { spec.inverted() } else { spec };
     Box::new(Counting {
         plugin: P::new(options),
-        tally: Tally::new(Contexts::new(spec).with_pods(pods), P::tables(options), &names, P::texts),
+        counter: BatchCounter::new(Contexts::new(spec).with_pods(pods), P::tables(options), &names, P::texts),
         seen: 0,
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
@@ -55,13 +55,13 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
 
 impl<P: Plugin> Engine for Counting<P> {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
-        if self.tally.contexts.follow(batch.index) {
-            self.tally.cache.clear();
+        if self.counter.contexts.follow(batch.index) {
+            self.counter.cache.clear();
         }
         if let Some(killer) = from.checked_sub(1) {
-            self.tally.begin_again(killer);
+            self.counter.begin_again(killer);
         } else {
-            self.tally.begin();
+            self.counter.begin();
             self.seen = 0;
         }
         if P::NEEDS_EXTRA && batch.extras.is_empty() && !cfg!(feature = "fault-injection") {
@@ -86,55 +86,55 @@ impl<P: Plugin> Engine for Counting<P> {
                 at: u32::try_from(at).unwrap_or(u32::MAX),
                 extras: batch.extras,
                 index: batch.index,
-                tally: &mut self.tally,
+                counter: &mut self.counter,
                 ends: None,
                 plugin: PhantomData,
             };
             self.plugin.observe(flow, &mut emit);
         }
         self.seen = batch.flows.len();
-        self.tally.settle(batch.flows, batch.extras, P::amounts, progress);
+        self.counter.settle(batch.flows, batch.extras, P::amounts, progress);
         self.seen = 0;
         *progress = batch.flows.len();
     }
 
     fn forget(&mut self, gone: &Gone) -> usize {
-        let contexts = self.tally.contexts.forget(gone);
+        let contexts = self.counter.contexts.forget(gone);
         if contexts.is_empty() {
             return 0;
         }
-        self.tally.cache.clear();
-        self.tally.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
+        self.counter.cache.clear();
+        self.counter.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
     }
 
     fn limit(&mut self, per_family: usize, share: &Arc<Share>) {
         // A tuple of names without a series stays until its turn to be forgotten: leave room for
         // some.
-        self.tally.contexts.limit(per_family.saturating_mul(self.tally.tables.len()).saturating_add(1 << 16));
-        for table in &mut self.tally.tables {
+        self.counter.contexts.limit(per_family.saturating_mul(self.counter.tables.len()).saturating_add(1 << 16));
+        for table in &mut self.counter.tables {
             table.limit(per_family, Arc::clone(share));
         }
     }
 
     fn expire(&mut self, looks: u32) -> usize {
-        let expired = self.tally.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
+        let expired = self.counter.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
         if expired > 0 {
-            self.tally.cache.clear();
-            self.tally.contexts.retain(&self.tally.tables.iter().flat_map(SeriesTable::contexts).collect());
+            self.counter.cache.clear();
+            self.counter.contexts.retain(&self.counter.tables.iter().flat_map(SeriesTable::contexts).collect());
         }
         expired
     }
 
     fn folded(&self) -> u64 {
-        self.tally.tables.iter().map(SeriesTable::folded).sum()
+        self.counter.tables.iter().map(SeriesTable::folded).sum()
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {
-        self.tally.tables.iter_mut().map(SeriesTable::snapshot).collect()
+        self.counter.tables.iter_mut().map(SeriesTable::snapshot).collect()
     }
 
     fn series(&self) -> usize {
-        self.tally.tables.iter().map(|table| table.series() * table.families()).sum()
+        self.counter.tables.iter().map(|table| table.series() * table.families()).sum()
     }
 }
 

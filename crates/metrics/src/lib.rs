@@ -7,10 +7,11 @@
 //!
 //! A flow is counted without lock, allocation or text: the plugin packs its labels into a number,
 //! the context packs what it depends on into another ([`contexts`]), and one lookup in a cache with
-//! both finds the counter (`cache`), for all flows of a batch together (`tally`). Label texts are
+//! both finds the counter (`cache`), for all flows of a batch together (`counter`). Label texts are
 //! rendered once, when a series is created.
 
 pub mod aggregator;
+mod batch_counter;
 pub mod config;
 pub mod context;
 pub mod contexts;
@@ -27,7 +28,6 @@ pub mod registration;
 pub mod series;
 mod slot_cache;
 mod table;
-mod tally;
 pub mod tuples;
 
 pub use aggregator::Aggregator;

@@ -3,12 +3,12 @@
 use webb_flow::{Extra, Flow};
 use webb_index::{Endpoint, Index};
 
+use super::batch_counter::{self, BatchCounter};
 use super::options::Options;
 use super::series::Trace;
 use super::slot_cache::CacheKey;
 use super::table::FAMILIES;
 pub use super::table::{Table, Texts};
-use super::tally::{self, Tally};
 use super::tuples::{Tuple, Tuples};
 
 /// One metric of the configuration.
@@ -65,7 +65,7 @@ pub struct Emit<'a, P> {
     pub(super) at: u32,
     pub(super) extras: &'a [Extra],
     pub(super) index: &'a Index,
-    pub(super) tally: &'a mut Tally,
+    pub(super) counter: &'a mut BatchCounter,
     /// The number of the flow's ends, once it was computed.
     pub(super) ends: Option<u64>,
     pub(super) plugin: std::marker::PhantomData<P>,
@@ -75,7 +75,7 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// What the flow carries beyond a [`Flow`]: layer 7, names, raw numbers. `None` for nearly all.
     #[inline]
     pub fn extra(&self) -> Option<&'a Extra> {
-        tally::extra(self.flow, self.extras)
+        batch_counter::extra(self.flow, self.extras)
     }
 
     /// The sender of the packet.
@@ -99,7 +99,7 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// Begins a tuple of texts, for labels that no number holds.
     #[inline]
     pub fn tuple(&mut self) -> Tuple<'_> {
-        self.tally.tuples.tuple()
+        self.counter.tuples.tuple()
     }
 
     /// The flow counts in the series of this key: [`Plugin::amounts`] is added once its batch is
@@ -107,14 +107,14 @@ impl<'a, P: Plugin> Emit<'a, P> {
     #[inline]
     pub fn count(&mut self, table: usize, key: u64) {
         let extra = self.extra();
-        let ends = *self.ends.get_or_insert_with(|| self.tally.contexts.ends(self.flow, extra));
-        self.tally.hit(CacheKey::new(table, ends, key), self.at);
+        let ends = *self.ends.get_or_insert_with(|| self.counter.contexts.ends(self.flow, extra));
+        self.counter.hit(CacheKey::new(table, ends, key), self.at);
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.
     pub fn count_traced(&mut self, table: usize, key: u64, trace: Option<Trace<'_>>) {
         let slot = self.slot(table, key);
-        if let Some(series) = self.tally.tables.get_mut(table) {
+        if let Some(series) = self.counter.tables.get_mut(table) {
             series.count_traced(slot, trace);
         }
     }
@@ -122,13 +122,13 @@ impl<'a, P: Plugin> Emit<'a, P> {
     /// Adds an observation to the histogram of a table, with the trace of the flow for an exemplar.
     pub fn observe(&mut self, table: usize, key: u64, value: f64, trace: Option<Trace<'_>>) {
         let slot = self.slot(table, key);
-        if let Some(series) = self.tally.tables.get_mut(table) {
+        if let Some(series) = self.counter.tables.get_mut(table) {
             series.observe(slot, value, trace);
         }
     }
 
     fn slot(&mut self, table: usize, key: u64) -> u32 {
         let extra = self.extra();
-        self.tally.slot(table, key, self.flow, extra)
+        self.counter.slot(table, key, self.flow, extra)
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::diff::{Change, diff};
+use super::diff::{KeyChange, diff};
 use super::model::Settings;
 use super::problem::{Origin, Problems, Report};
 use super::resolve::{Environment, Resolved, read_file, resolve};
@@ -21,7 +21,7 @@ struct Answer<'a> {
     valid: bool,
     problems: Vec<Report<'a>>,
     /// What the file changes; `from` is the default.
-    changes: Vec<Change>,
+    changes: Vec<KeyChange>,
 }
 
 /// Checks a file and writes what there is to say about it. Returns whether it is valid; warnings
@@ -81,7 +81,7 @@ fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<Resolved, Problems> 
 }
 
 /// What the file changes.
-fn changes(resolved: &Resolved) -> Vec<Change> {
+fn changes(resolved: &Resolved) -> Vec<KeyChange> {
     let mut changes = diff(&Settings::default(), &resolved.settings).all();
     changes.retain(|change| resolved.origin(change.key) != Origin::Hostname);
     changes

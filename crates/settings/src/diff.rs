@@ -8,7 +8,7 @@ use super::value::json;
 
 /// One key whose value changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct KeyChange {
     /// The key.
     pub key: &'static str,
     /// The value so far.
@@ -21,15 +21,15 @@ pub struct Change {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Diff {
     /// Takes effect now.
-    pub applied: Vec<Change>,
+    pub applied: Vec<KeyChange>,
     /// Keeps its old value until the agent is started again.
-    pub needs_restart: Vec<Change>,
+    pub needs_restart: Vec<KeyChange>,
 }
 
 impl Diff {
     /// Every change, in the order of the documentation.
-    pub(super) fn all(self) -> Vec<Change> {
-        let mut changes: Vec<Change> = self.applied.into_iter().chain(self.needs_restart).collect();
+    pub(super) fn all(self) -> Vec<KeyChange> {
+        let mut changes: Vec<KeyChange> = self.applied.into_iter().chain(self.needs_restart).collect();
         changes.sort_by_key(|change| KEYS.iter().position(|key| key.name == change.key));
         changes
     }
@@ -46,7 +46,7 @@ pub fn diff(old: &Settings, new: &Settings) -> Diff {
     for key in &KEYS {
         let (from, to) = ((key.get)(old), (key.get)(new));
         if from != to {
-            let change = Change { key: key.name, from: json(&from), to: json(&to) };
+            let change = KeyChange { key: key.name, from: json(&from), to: json(&to) };
             match key.reload {
                 Reload::Live => diff.applied.push(change),
                 Reload::Restart => diff.needs_restart.push(change),

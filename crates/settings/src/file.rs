@@ -78,39 +78,39 @@ pub fn text(content: Vec<u8>) -> Result<String, FileError> {
     String::from_utf8(content).map_err(|error| FileError::NotText(error.utf8_error().valid_up_to() + 1))
 }
 
-/// What a look at followed files found.
+/// The result of a poll of followed files.
 #[derive(Debug)]
-pub enum Look {
-    /// As at the last look.
-    Same,
+pub enum FilePoll {
+    /// As at the last poll.
+    Unchanged,
     /// What was last accepted is there again.
     Accepted,
     /// Something else: the content of each file.
-    New(Vec<Vec<u8>>),
-    /// The file of this number cannot be read. Said once, then `Same` until something about it
+    Changed(Vec<Vec<u8>>),
+    /// The file of this number cannot be read. Said once, then `Unchanged` until something about it
     /// changes.
     Unreadable(usize, FileError),
 }
 
-/// Files that are looked at now and then, and taken together.
+/// Files that are polled, and taken together.
 #[derive(Debug)]
 pub struct Followed {
     paths: Vec<PathBuf>,
     most: u64,
     hasher: RandomState,
-    last: Option<Seen>,
+    last: Option<LastPoll>,
     accepted: Option<u64>,
 }
 
-/// What the last look found.
+/// The result of the last poll.
 #[derive(Debug, PartialEq, Eq)]
-enum Seen {
+enum LastPoll {
     Content(u64),
     Unreadable(usize, String),
 }
 
 impl Followed {
-    /// Files of at most `most` bytes each, which have not been looked at yet.
+    /// Files of at most `most` bytes each, which have not been polled yet.
     pub fn new(paths: impl IntoIterator<Item = PathBuf>, most: u64) -> Self {
         let paths = paths.into_iter().collect();
         Self { paths, most, hasher: RandomState::default(), last: None, accepted: None }
@@ -120,46 +120,46 @@ impl Followed {
     #[must_use]
     pub fn accepted_as(mut self, contents: &[&[u8]]) -> Self {
         let hash = self.hash(contents.iter().copied());
-        self.last = Some(Seen::Content(hash));
+        self.last = Some(LastPoll::Content(hash));
         self.accepted = Some(hash);
         self
     }
 
-    /// Looks at the files. Blocks.
-    pub fn look(&mut self) -> Look {
+    /// Polls the files. Blocks.
+    pub fn poll(&mut self) -> FilePoll {
         let mut contents = Vec::with_capacity(self.paths.len());
         for (number, path) in self.paths.iter().enumerate() {
             match read(path, self.most) {
                 Ok(content) => contents.push(content),
                 Err(error) => {
-                    let seen = Some(Seen::Unreadable(number, error.to_string()));
-                    if self.last == seen {
-                        return Look::Same;
+                    let found = Some(LastPoll::Unreadable(number, error.to_string()));
+                    if self.last == found {
+                        return FilePoll::Unchanged;
                     }
-                    self.last = seen;
-                    return Look::Unreadable(number, error);
+                    self.last = found;
+                    return FilePoll::Unreadable(number, error);
                 }
             }
         }
         let hash = self.hash(contents.iter().map(Vec::as_slice));
-        let seen = Some(Seen::Content(hash));
-        if self.last == seen {
-            return Look::Same;
+        let found = Some(LastPoll::Content(hash));
+        if self.last == found {
+            return FilePoll::Unchanged;
         }
-        self.last = seen;
-        if self.accepted == Some(hash) { Look::Accepted } else { Look::New(contents) }
+        self.last = found;
+        if self.accepted == Some(hash) { FilePoll::Accepted } else { FilePoll::Changed(contents) }
     }
 
-    /// What the last look found is in use now.
+    /// Records that what the last poll found is in use.
     pub fn accept(&mut self) {
-        if let Some(Seen::Content(hash)) = self.last {
+        if let Some(LastPoll::Content(hash)) = self.last {
             self.accepted = Some(hash);
         }
     }
 
-    /// Has the next look find anew what is there: other rules decide over it, or what came of it is
-    /// not known.
-    pub fn look_again(&mut self) {
+    /// Invalidates the last result, so that the next poll returns the content again: other rules
+    /// decide over it, or what became of it is not known.
+    pub fn invalidate(&mut self) {
         self.last = None;
     }
 
@@ -180,18 +180,18 @@ mod tests {
 
     use super::*;
 
-    /// A look, in a word.
+    /// A poll, in a word.
     fn word(followed: &mut Followed) -> String {
-        match followed.look() {
-            Look::Same => "same".to_owned(),
-            Look::Accepted => "accepted".to_owned(),
-            Look::New(contents) => {
+        match followed.poll() {
+            FilePoll::Unchanged => "same".to_owned(),
+            FilePoll::Accepted => "accepted".to_owned(),
+            FilePoll::Changed(contents) => {
                 format!(
                     "new {}",
                     contents.iter().map(|text| String::from_utf8_lossy(text)).collect::<Vec<_>>().join("+")
                 )
             }
-            Look::Unreadable(number, error) => format!("{number}: {error}"),
+            FilePoll::Unreadable(number, error) => format!("{number}: {error}"),
         }
     }
 
@@ -202,28 +202,28 @@ mod tests {
         let path = directory.path().join("file");
         let write = |text: &str| std::fs::write(&path, text).unwrap();
         let mut followed = Followed::new([path.clone()], 10);
-        let mut looks = |expected: &str| {
+        let mut polls = |expected: &str| {
             assert_eq!([word(&mut followed), word(&mut followed)], [expected, "same"]);
             if expected == "new good" {
                 followed.accept();
             }
         };
-        looks("0: No such file or directory (os error 2)");
+        polls("0: No such file or directory (os error 2)");
         write("good");
-        looks("new good");
+        polls("new good");
         std::fs::remove_file(&path).unwrap();
-        looks("0: No such file or directory (os error 2)");
+        polls("0: No such file or directory (os error 2)");
         write("good");
-        looks("accepted");
+        polls("accepted");
         write("bad");
-        looks("new bad");
+        polls("new bad");
         write("good");
-        looks("accepted");
+        polls("accepted");
         write("eleven byte");
-        looks("0: it has more than 10 bytes");
+        polls("0: it has more than 10 bytes");
         write("bad");
-        looks("new bad");
-        followed.look_again();
+        polls("new bad");
+        followed.invalidate();
         assert_eq!(word(&mut followed), "new bad");
     }
 

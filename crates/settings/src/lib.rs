@@ -29,7 +29,7 @@ mod yaml;
 mod tests;
 
 pub use check::check_file;
-pub use diff::{Change, Diff, diff, reloaded};
+pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
 pub use model::{
     Aggregation, Attach, ClusterSource, Connections, Interfaces, KindEffect, Log, LogFormat, MetricsTls, MoreKind,

@@ -224,7 +224,7 @@ fn a_reload_applies_what_it_can() {
     let old = from_file("").unwrap().settings;
     let new = from_file("log: {level: debug}\nrings: {flow_bytes: 1MiB}\ncluster_manifest: m.yaml\n").unwrap().settings;
     let diff = diff(&old, &new);
-    let keys = |changes: &[Change]| changes.iter().map(|change| change.key).collect::<Vec<_>>();
+    let keys = |changes: &[KeyChange]| changes.iter().map(|change| change.key).collect::<Vec<_>>();
     assert_eq!(keys(&diff.applied), ["cluster_manifest", "log.level"]);
     assert_eq!(keys(&diff.needs_restart), ["rings.flow_bytes"]);
     assert_eq!(diff.needs_restart[0].from, "4MiB");

@@ -6,7 +6,7 @@ use std::process::Command;
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use webb::bpf_loader::Settings;
-use webb::network::{Change, Interface, Watch};
+use webb::network::{Interface, NetworkEvent, Watch};
 
 use super::load;
 
@@ -96,7 +96,7 @@ pub(crate) fn interfaces() -> HashMap<String, Interface> {
         let mut found = HashMap::new();
         // Everything that is there comes first; `lo` always is.
         while let Ok(change) = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await {
-            if let Change::Present(interface) = change.unwrap() {
+            if let NetworkEvent::Present(interface) = change.unwrap() {
                 found.insert(interface.name.clone(), interface);
             }
         }

@@ -164,42 +164,42 @@ impl Watch<'_> {
         Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
     }
 
-    /// Reads a watch to its end. `told`: what a streamed list has named so far; none once it is
+    /// Reads a watch to its end. `listed`: what a streamed list has named so far; none once it is
     /// complete.
     async fn read(
         &self,
         mut lines: Lines,
         place: &mut Place,
-        mut told: Option<HashSet<ObjectKey>>,
+        mut listed: Option<HashSet<ObjectKey>>,
     ) -> Result<Infallible, Trouble> {
         let pace = self.link.pace;
         loop {
-            let patience = if told.is_some() { pace.answer } else { pace.quiet };
+            let patience = if listed.is_some() { pace.answer } else { pace.quiet };
             let line = match lines.next(patience).await? {
                 Next::Line(line) => line,
-                Next::End if told.is_some() => {
+                Next::End if listed.is_some() => {
                     return Err(Trouble::Cut("before the list was complete".to_owned()));
                 }
-                Next::Silence if told.is_some() => return Err(Trouble::Endless),
+                Next::Silence if listed.is_some() => return Err(Trouble::Endless),
                 Next::End => return Err(Trouble::Closed),
                 Next::Silence => return Err(Trouble::Quiet(patience)),
             };
             let event = answer::event(self.resource, &line)?;
             self.watched.hear();
-            if told.is_none() {
+            if listed.is_none() {
                 place.advance(event.version())?;
             }
             match event {
                 Event::Error(trouble) => return Err(trouble),
-                Event::Applied(item) => self.apply(item, told.as_mut()),
+                Event::Applied(item) => self.apply(item, listed.as_mut()),
                 Event::Deleted(head) => self.delete(head),
                 // A server that knows streamed lists sends no other bookmark before the one that ends the list.
-                Event::Bookmark { complete: false, .. } if told.is_some() => {
+                Event::Bookmark { complete: false, .. } if listed.is_some() => {
                     return Err(Trouble::Endless);
                 }
                 Event::Bookmark { version, complete } => {
-                    if let Some(told) = told.take_if(|_| complete) {
-                        self.complete(&told, true);
+                    if let Some(listed) = listed.take_if(|_| complete) {
+                        self.complete(&listed, true);
                         *place = Place { version, ..Place::default() };
                     }
                 }
@@ -230,22 +230,22 @@ impl Watch<'_> {
     /// Lists until there is an object that counts. Whatever else there is makes no difference.
     async fn look(&self) -> Result<(), Trouble> {
         let limit = self.presence.map_or(PAGE, Presence::enough);
-        let (mut told, mut next) = (HashSet::new(), String::new());
+        let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
             let mut items = self.items(limit, &next, false).await?;
             while let Some(item) = items.next(self.link.pace.answer).await? {
                 // The rest is read, so that the connection serves again.
-                if told.is_empty() {
+                if listed.is_empty() {
                     let item = answer::list_item(self.resource, &item)?;
                     if item.head.key.as_ref().is_some_and(|key| self.counts(key)) {
-                        self.apply(item, Some(&mut told));
+                        self.apply(item, Some(&mut listed));
                     }
                 }
             }
             let page = answer::page(self.resource, &items.into_rest())?;
             self.watched.hear();
-            if page.next.is_empty() || !told.is_empty() {
-                self.complete(&told, false);
+            if page.next.is_empty() || !listed.is_empty() {
+                self.complete(&listed, false);
                 return Ok(());
             }
             next = page.next;
@@ -278,14 +278,14 @@ impl Watch<'_> {
 
     /// A list, at once or in pages.
     async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
-        let (mut told, mut next) = (HashSet::new(), String::new());
+        let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
-            let page = match self.page(&next, place, &mut told).await {
+            let page = match self.page(&next, place, &mut listed).await {
                 Ok(Some(page)) => page,
                 Ok(None) => {
                     tracing::debug!(kind = self.resource.kind.name(), "a list is older than what is known");
                     place.most_recent = true;
-                    told.clear();
+                    listed.clear();
                     continue;
                 }
                 Err(trouble) => {
@@ -296,7 +296,7 @@ impl Watch<'_> {
             };
             self.watched.hear();
             if page.next.is_empty() {
-                self.complete(&told, false);
+                self.complete(&listed, false);
                 *place = Place { version: Some(page.version), ..Place::default() };
                 return Ok(());
             }
@@ -306,7 +306,7 @@ impl Watch<'_> {
 
     /// A page of a list, put into the cache. None if it is older than what is known, and the first
     /// one.
-    async fn page(&self, next: &str, place: &Place, told: &mut HashSet<ObjectKey>) -> Result<Option<Page>, Trouble> {
+    async fn page(&self, next: &str, place: &Place, listed: &mut HashSet<ObjectKey>) -> Result<Option<Page>, Trouble> {
         let is_older = |page: &Page| next.is_empty() && !place.most_recent && place.is_after(&page.version);
         let mut items = self.items(PAGE, next, place.most_recent).await?;
         let mut read: usize = 0;
@@ -315,7 +315,7 @@ impl Watch<'_> {
             if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
                 return Ok(None);
             }
-            self.apply(answer::list_item(self.resource, &item)?, Some(told));
+            self.apply(answer::list_item(self.resource, &item)?, Some(listed));
             read += 1;
             if read.is_multiple_of(PAGE) {
                 // So many are some milliseconds of work: the other watches get their turn.
@@ -332,20 +332,20 @@ impl Watch<'_> {
         self.journal.well();
     }
 
-    fn complete(&self, told: &HashSet<ObjectKey>, streamed: bool) {
-        self.cache.keep_only(self.resource.kind, told);
+    fn complete(&self, listed: &HashSet<ObjectKey>, streamed: bool) {
+        self.cache.keep_only(self.resource.kind, listed);
         self.watched.listed(streamed);
         if let Some(presence) = self.presence {
             presence.listed();
         }
         self.well();
         self.changed.notify_one();
-        tracing::debug!(kind = self.resource.kind.name(), objects = told.len(), streamed, "listed");
+        tracing::debug!(kind = self.resource.kind.name(), objects = listed.len(), streamed, "listed");
     }
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before
     /// stays.
-    fn apply(&self, item: Item, told: Option<&mut HashSet<ObjectKey>>) {
+    fn apply(&self, item: Item, listed: Option<&mut HashSet<ObjectKey>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
         self.watched.add_unreadable(passed_over.count());
@@ -369,8 +369,8 @@ impl Watch<'_> {
                 tracing::warn!("{kind} {name} cannot be used: {why}");
             }
         }
-        if let (Some(told), Some(key)) = (told, key) {
-            told.insert(key);
+        if let (Some(listed), Some(key)) = (listed, key) {
+            listed.insert(key);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use webb_settings::file::{Followed, Look, text};
+use webb_settings::file::{FilePoll, Followed, text};
 
 use super::{Manifest, ManifestError, parse_with};
 use crate::OtherKinds;
@@ -10,7 +10,7 @@ use crate::OtherKinds;
 /// Twenty thousand pods as `kubectl` prints them are about half of this.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// A manifest file that is looked at now and then.
+/// A manifest file that is polled.
 #[derive(Debug)]
 pub struct ManifestSource {
     path: PathBuf,
@@ -19,7 +19,7 @@ pub struct ManifestSource {
 }
 
 impl ManifestSource {
-    /// A source that hasn't looked yet.
+    /// A source that has not been polled yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self::with_kinds(path, OtherKinds::default())
     }
@@ -35,16 +35,16 @@ impl ManifestSource {
         &self.path
     }
 
-    /// Looks at the file. `None`: as at the last look. A file that can't be used is an error once,
+    /// Polls the file. `None`: as at the last poll. A file that can't be used is an error once,
     /// then `None` until something about it changes; what was loaded from it before remains
     /// good. Empty it can't be used either: a file that is being written is empty at first. One
     /// that was gone and comes back is loaded again.
     pub fn poll(&mut self) -> Result<Option<Manifest>, ManifestError> {
         let file = self.path.display().to_string();
-        match self.followed.look() {
-            Look::Same | Look::Accepted => Ok(None),
-            Look::Unreadable(_, why) => Err(ManifestError::Unreadable { file, why }),
-            Look::New(contents) => {
+        match self.followed.poll() {
+            FilePoll::Unchanged | FilePoll::Accepted => Ok(None),
+            FilePoll::Unreadable(_, why) => Err(ManifestError::Unreadable { file, why }),
+            FilePoll::Changed(contents) => {
                 let content = contents.into_iter().next().unwrap_or_default();
                 match text(content) {
                     Ok(text) if text.trim().is_empty() => Err(ManifestError::Empty { file }),

@@ -10,7 +10,7 @@ use crate::options::MetricOption;
 
 /// One change from the old metrics to the new.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Change {
+pub enum MetricChange {
     /// Removed, with its series.
     Remove(&'static str),
     /// Filters replaced; counters are kept.
@@ -21,7 +21,7 @@ pub enum Change {
     Add(&'static str),
 }
 
-impl Change {
+impl MetricChange {
     /// The metric, and what is done to it, as labels print it.
     pub fn label(&self) -> (&'static str, &'static str) {
         match *self {
@@ -36,23 +36,23 @@ impl Change {
 /// The steps by kind, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names say it")]
-pub struct Changed {
+pub struct ChangeCounts {
     pub removed: usize,
     pub filtered: usize,
     pub restarted: usize,
     pub added: usize,
 }
 
-impl Changed {
+impl ChangeCounts {
     /// How many of each there are.
-    pub fn of(changes: &[Change]) -> Self {
+    pub fn of(changes: &[MetricChange]) -> Self {
         let mut changed = Self::default();
         for change in changes {
             match change {
-                Change::Remove(_) => changed.removed += 1,
-                Change::Filter(_) => changed.filtered += 1,
-                Change::Restart(_) => changed.restarted += 1,
-                Change::Add(_) => changed.added += 1,
+                MetricChange::Remove(_) => changed.removed += 1,
+                MetricChange::Filter(_) => changed.filtered += 1,
+                MetricChange::Restart(_) => changed.restarted += 1,
+                MetricChange::Add(_) => changed.added += 1,
             }
         }
         changed
@@ -60,16 +60,18 @@ impl Changed {
 }
 
 /// The changes from `old` to `new`: removals first, then the rest in the order of the new file.
-pub fn changes(old: &[Listed], new: &[Listed]) -> Vec<Change> {
+pub fn changes(old: &[Listed], new: &[Listed]) -> Vec<MetricChange> {
     let stays = |name| new.iter().any(|listed| listed.config.name() == name);
     let gone = old.iter().map(|listed| listed.config.name()).filter(|&name| !stays(name));
-    let mut changes: Vec<Change> = gone.map(Change::Remove).collect();
+    let mut changes: Vec<MetricChange> = gone.map(MetricChange::Remove).collect();
     for listed in new {
         let name = listed.config.name();
         match old.iter().find(|other| other.config.name() == name) {
-            None => changes.push(Change::Add(name)),
-            Some(known) if written(known) != written(listed) => changes.push(Change::Restart(name)),
-            Some(known) if known.config.filters() != listed.config.filters() => changes.push(Change::Filter(name)),
+            None => changes.push(MetricChange::Add(name)),
+            Some(known) if written(known) != written(listed) => changes.push(MetricChange::Restart(name)),
+            Some(known) if known.config.filters() != listed.config.filters() => {
+                changes.push(MetricChange::Filter(name));
+            }
             Some(_) => {}
         }
     }

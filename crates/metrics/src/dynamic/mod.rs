@@ -14,7 +14,7 @@ mod tree;
 
 use std::sync::Arc;
 
-pub use change::{Change, Changed};
+pub use change::{ChangeCounts, MetricChange};
 use listed::INVALID;
 pub use listed::Listed;
 use tree::{Node, Value};

@@ -1,6 +1,6 @@
 //! The dynamic file: what it means, and the exact words for everything that can be wrong with it.
 
-use webb_metrics::dynamic::{self, Change, Dynamic, change};
+use webb_metrics::dynamic::{self, Dynamic, MetricChange, change};
 use webb_settings::{Problems, SourceFile};
 
 fn read(text: &str) -> Result<Dynamic, Problems> {
@@ -90,7 +90,12 @@ fn changes_are_the_difference() {
     let new = file(&[("traffic", "pod", "80"), ("tcp", "ip", "80"), ("drop", "pod", "443"), ("flow", "pod", "80")]);
     assert_eq!(
         change::changes(&old, &new),
-        [Change::Remove("icmp"), Change::Add("traffic"), Change::Restart("tcp"), Change::Filter("drop")]
+        [
+            MetricChange::Remove("icmp"),
+            MetricChange::Add("traffic"),
+            MetricChange::Restart("tcp"),
+            MetricChange::Filter("drop")
+        ]
     );
     assert_eq!(change::changes(&old, &old), []);
 }

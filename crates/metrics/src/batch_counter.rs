@@ -30,7 +30,7 @@ pub(super) type RenderTexts = fn(table: usize, key: u64, tuples: &Tuples) -> Tex
 
 /// The state of a metric: contexts, tables, tuples, cache and the hits of the current batch.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct BatchCounter {
     pub(super) contexts: Contexts,
     pub(super) tables: Vec<SeriesTable>,
     pub(super) tuples: Tuples,
@@ -39,7 +39,7 @@ pub(super) struct Tally {
     texts: RenderTexts,
 }
 
-impl Tally {
+impl BatchCounter {
     pub(super) fn new(
         contexts: Contexts,
         tables: &'static [Table],
@@ -66,7 +66,7 @@ impl Tally {
         self.hits.retain(|hit| hit.flow as usize != without);
     }
 
-    /// Records a hit, to be counted by [`Tally::settle`].
+    /// Records a hit, to be counted by [`BatchCounter::settle`].
     #[inline]
     pub(super) fn hit(&mut self, key: CacheKey, flow: u32) {
         self.hits.push(Hit { key, flow, place: 0 });

@@ -1,7 +1,7 @@
-//! A pod as the cache keeps it.
+//! A pod as the cache stores it.
 //!
 //! What a pod has in common with its replicas (labels, service account, workload, ports) is most of
-//! it, and is kept once for all of them: a cluster has ten times as many pods as kinds of pods.
+//! it, and is stored once for all of them: a cluster has ten times as many pods as kinds of pods.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ pub(super) struct Profile {
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Kept {
+pub(super) struct StoredPod {
     pub(super) profile: Arc<Profile>,
     pub(super) addresses: Box<[IpAddr]>,
     /// In networks beside the cluster's.
@@ -35,7 +35,7 @@ pub(super) struct Kept {
     pub(super) host_network: bool,
 }
 
-impl Kept {
+impl StoredPod {
     /// Its own addresses: none if it has finished or uses the node's.
     pub(super) fn own_addresses(&self) -> &[IpAddr] {
         if self.finished || self.host_network { &[] } else { &self.addresses }
@@ -47,18 +47,18 @@ impl Kept {
     }
 }
 
-/// What pods share.
+/// Interns what replicas share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    profiles: HashSet<Arc<Profile>>,
+pub(super) struct Profiles {
+    interned: HashSet<Arc<Profile>>,
     nodes: HashSet<Arc<str>>,
     /// The number interned since unused ones were last evicted.
     met: usize,
 }
 
-impl Shared {
+impl Profiles {
     /// The pod, sharing what it has in common with others.
-    pub(super) fn keep(&mut self, namespace: &str, pod: Pod) -> Kept {
+    pub(super) fn intern(&mut self, namespace: &str, pod: Pod) -> StoredPod {
         let Pod {
             labels,
             addresses,
@@ -75,9 +75,9 @@ impl Shared {
         ports.sort_unstable();
         let subject = Arc::new(Subject { namespace: namespace.to_owned(), labels, ports, vendor });
         let profile = Profile { subject, service_account, workload };
-        let profile = self.profiles.get(&profile).cloned().unwrap_or_else(|| {
+        let profile = self.interned.get(&profile).cloned().unwrap_or_else(|| {
             let profile = Arc::new(profile);
-            self.profiles.insert(Arc::clone(&profile));
+            self.interned.insert(Arc::clone(&profile));
             self.met += 1;
             profile
         });
@@ -86,19 +86,19 @@ impl Shared {
             self.nodes.insert(Arc::clone(&node));
             node
         });
-        if self.met > 1024 + self.profiles.len() / 2 {
+        if self.met > 1024 + self.interned.len() / 2 {
             self.met = 0;
-            self.profiles.retain(|profile| Arc::strong_count(profile) > 1);
+            self.interned.retain(|profile| Arc::strong_count(profile) > 1);
             self.nodes.retain(|node| Arc::strong_count(node) > 1);
         }
         let (addresses, other_addresses) = (addresses.into(), other_addresses.into());
-        Kept { profile, addresses, other_addresses, created, node, finished, host_network }
+        StoredPod { profile, addresses, other_addresses, created, node, finished, host_network }
     }
 }
 
 /// A pod with all that its names are made of.
 #[derive(Debug, Clone)]
-pub(super) struct Named {
+pub(super) struct NamedPod {
     pub(super) key: Arc<ObjectKey>,
     pub(super) profile: Arc<Profile>,
     pub(super) namespace_labels: Arc<Labels>,
@@ -113,15 +113,15 @@ pub(super) struct Named {
 /// A pod in networks beside the cluster's: of the same names, but no NetworkPolicy selects it
 /// there.
 #[derive(Debug)]
-pub(super) struct Elsewhere(pub(super) Arc<Named>);
+pub(super) struct OtherNetworkPod(pub(super) Arc<NamedPod>);
 
-impl Describe for Elsewhere {
+impl Describe for OtherNetworkPod {
     fn endpoint(&self) -> Endpoint {
         Endpoint { policy_subject: 0, other_network: true, ..self.0.endpoint() }
     }
 }
 
-impl Named {
+impl NamedPod {
     /// Its labels, as Hubble shows them.
     pub(super) fn labels(&self) -> Vec<String> {
         let Profile { subject, service_account, .. } = &*self.profile;
@@ -129,7 +129,7 @@ impl Named {
     }
 }
 
-impl Describe for Named {
+impl Describe for NamedPod {
     fn endpoint(&self) -> Endpoint {
         let labels = self.labels();
         let spec = EndpointSpec {
