@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels bench fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels chart bench fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -17,7 +17,7 @@ build: setup  ## target/release/webb
 	cargo build --release --locked
 
 test:  ## every check; the last line counts them
-	@scripts/setup kernels
+	@scripts/setup kernels chart
 	@scripts/check
 
 lint: setup  ## format, licences, clippy and tidy
@@ -32,9 +32,11 @@ notices:  ## target/THIRD-PARTY-NOTICES: licences of all that is linked into the
 format:  ## format all Rust files
 	@scripts/format
 
-golden: setup  ## write every golden file, docs/metrics.md and README's table anew: read the diff
+golden:  ## write every golden file, docs/metrics.md and README's table anew: read the diff
+	@scripts/setup chart
 	INSTA_UPDATE=always cargo test --locked --features fault-injection \
 		--test command --test agent --test cluster --test metrics
+	@scripts/chart golden
 
 # bash counts in a variable of that name, so it travels under another.
 demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
@@ -43,6 +45,10 @@ demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
 kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 	@scripts/setup kernels
 	@scripts/kernels
+
+chart:  ## checks of charts/webb alone
+	@scripts/setup chart
+	@scripts/chart
 
 bench: setup  ## benchmarks
 	cargo bench --locked

@@ -1,0 +1,83 @@
+"""What a wrong value is answered with."""
+
+from render import CI, Refused, render, values
+
+ARTICLE = CI / "cilium/seed-corrected.yaml"
+
+# Expressions of --set, and what the message must have: all of it, in one.
+WRONG = [
+    (["hubble.metrics.enabledOpenMetrics=true"], ["enabledOpenMetrics is not known; did you mean hubble.metrics.enableOpenMetrics?"]),
+    (["hubble.metrics.enalbed={dns,tcp}"], ["hubble.metrics.enalbed is not known; did you mean hubble.metrics.enabled?"]),
+    (["prometheus.enable=true"], ["did you mean prometheus.enabled?"]),
+    (["prometheus.enabled =true"], ["did you mean prometheus.enabled?"]),
+    (["hubbel.enabled=true"], ["hubbel is not known; did you mean hubble?"]),
+    (["hubble.enableOpenMetrics=true"], ["did you mean hubble.metrics.enableOpenMetrics?"]),
+    (["hubble.metrics.prot=1"], ["did you mean hubble.metrics.port?"]),
+    (["webb.resorces.limits.memory=1Gi"], ["did you mean webb.resources?"]),
+    (["webb.tolerations=none"], ["did you mean tolerations?"]),
+    (["hubble.metrics.enalbed={dns}", "prometheus.enable=true", "webb.admin.port=9965"],
+     ["hubble.metrics.enabled?", "prometheus.enabled?", "hubble.metrics.port and webb.admin.port are both 9965"]),
+    (["prometheus.enabled=true", "prometheus.port=9967"], ["webb.admin.port and prometheus.port are both 9967"]),
+    (["hubble.metrics.enabled={drop:labelsContext=source_pod,destination_pod}"], ["the entry destination_pod", "written \\,"]),
+    (["webb.config.metrics_listen=a"], ["webb.config.metrics_listen is decided by other values: see hubble.metrics.port"]),
+    (["webb.config.metrics=a"], ["see hubble.metrics.enabled"]),
+    (["hubble.metrics.serviceMonitor.enabled=true"], ["monitoring.coreos.com/v1", "trustCRDsExist"]),
+    (["webb.prometheusRule.enabled=true"], ["webb.prometheusRule.enabled needs the kinds of prometheus-operator"]),
+    (["hubble.metrics.serviceMonitor.enabled=true", "webb.podMonitor.enabled=true", "prometheus.serviceMonitor.trustCRDsExist=true"],
+     ["would scrape each agent twice"]),
+    (["webb.podMonitor.enabled=true", "webb.hostPorts=false", "prometheus.serviceMonitor.trustCRDsExist=true"], ["needs a named port"]),
+    (["hubble.metrics.tls.enabled=true", "hubble.tls.auto.method=certmanager"], ["certManagerIssuerRef.name says no issuer"]),
+    (["hubble.metrics.tls.enabled=true", "hubble.metrics.tls.server.cert=YQ=="], ["only one of cert and key"]),
+    (["hubble.metrics.tls.server.mtls.enabled=true"], ["has no effect while hubble.metrics.tls.enabled is false"]),
+    (["proxy.prometheus.enabled=true"], ["proxy.prometheus was removed from Cilium"]),
+    # Types are for the schema.
+    (["hubble.metrics.port=many"], ["/hubble/metrics/port", "integer"]),
+    (["hubble.metrics.port=0"], ["/hubble/metrics/port", "1"]),
+    (["hubble.metrics.enabled=flow"], ["/hubble/metrics/enabled", "array"]),
+    (["hubble=true"], ["/hubble", "object"]),
+    (["webb.updateStrategy.type=Recreate"], ["RollingUpdate", "OnDelete"]),
+    (["webb.image.digest=latest"], ["/webb/image/digest"]),
+    (["cluster.name=Big_One"], ["/cluster/name"]),
+    (["webb.valuesCheck=loose"], ["strict", "warn"]),
+]
+
+# Values that are accepted, and what the notes say of them.
+NOTED = [
+    (["enableIpv4Masquerade=true"], ["is it enableIPv4Masquerade?"]),
+    (["kubeProxyReplacement=true", "ipam.mode=kubernetes"], ["Passed over, for Cilium: ipam, kubeProxyReplacement"]),
+    (["webb.valuesCheck=warn", "hubble.metrics.enalbed={dns}"], ["hubble.metrics.enalbed is not known"]),
+    (["hubble.relay.enabled=true", "hubble.ui.enabled=true"], ["hubble.relay.enabled, hubble.ui.enabled"]),
+    (["operator.prometheus.enabled=true", "prometheus.enabled=true"], ["prometheus.enabled (Cilium's agent metrics), operator"]),
+    (["hubble.metrics.tls.enabled=true"], ["the Secret hubble-metrics-server-certs", "until it is there, connections are refused"]),
+    (["hubble.metrics.serviceMonitor.enabled=true", "prometheus.serviceMonitor.trustCRDsExist=true"], ["often `release`"]),
+    (["hubble.metrics.enabled={flow}", "hubble.metrics.dynamic.enabled=true"], ["hubble.metrics.enabled is not used beside it"]),
+    (["hubble.metrics.enabled={dns, drop:sourceContext=pod, tcp}"], ["They are: dns drop:sourceContext=pod tcp."]),
+    (["global.anything.at=all"], ["helm -n kube-system test webb"]),
+    ([], ["rollout status daemonset/webb\n  helm -n kube-system test webb"]),
+]
+
+
+def missing(expressions, words, answer):
+    return [f"{expressions}: the answer lacks {word!r}: {answer}" for word in words if word not in answer]
+
+
+def check(report):
+    for expressions, words in WRONG:
+        try:
+            render(values(*expressions))
+            problems = [f"{expressions} was accepted"]
+        except Refused as refusal:
+            problems = missing(expressions, words, str(refusal))
+        report(f"refused: {' '.join(expressions)}", problems)
+    for expressions, words in NOTED:
+        report(f"noted: {' '.join(expressions)}", missing(expressions, words, render(values(*expressions))["templates/NOTES.txt"]))
+    # Of the article's file as it was written, one key is refused; the others are Cilium's, or nobody's.
+    article = values(ARTICLE)
+    article["hubble"]["metrics"]["enabledOpenMetrics"] = article["hubble"]["metrics"].pop("enableOpenMetrics")
+    article |= {"enableIpv4Masquerade": True, "enableIpv6Masquerade": False, "enableNetworkPolicy": True}
+    try:
+        render(article)
+        refused = ""
+    except Refused as refusal:
+        refused = str(refusal)
+    report("the article's file: one line", [] if refused.count(" is not known") == 1 else [refused or "accepted"])

@@ -1,0 +1,125 @@
+{{- /*
+What is wrong with the values, a line each, so that one message has all of it. Types and enumerations are for
+values.schema.json; here are the keys that mean nothing, and what does not go together.
+*/ -}}
+
+{{- /* Paths of all keys of a map, a line each; a map without keys is free below. Input: values, path. */ -}}
+{{- define "webb.paths" -}}
+{{- $path := .path -}}
+{{- range $key, $value := .values -}}
+{{- $here := printf "%s%s" $path $key -}}
+{{- if not (kindIs "map" $value) }}{{ $here }}{{ "\n" }}
+{{- else if not $value }}{{ $here }}.*{{ "\n" }}
+{{- else if has $here (list "nodeSelector" "webb.seccompProfile" "webb.seLinuxOptions" "webb.updateStrategy" "webb.resources") }}{{ $here }}.*{{ "\n" }}
+{{- else }}{{ include "webb.paths" (dict "values" $value "path" (printf "%s." $here)) }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Paths that this chart knows: its own, and those of Cilium's that it passes over inside of its blocks. */ -}}
+{{- define "webb.known" -}}
+{{- include "webb.paths" (dict "values" (.Files.Get "files/defaults.yaml" | fromYaml) "path" "") -}}
+{{- range splitList "\n" (.Files.Get "files/cilium-passed.txt") -}}
+{{- if and . (not (hasPrefix "#" .)) }}{{ . }}{{ "\n" }}{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Keys of a block that mean nothing. Input: values, path, known. */ -}}
+{{- define "webb.unknown" -}}
+{{- $path := .path -}}{{- $known := .known -}}
+{{- range $key, $value := .values -}}
+{{- $here := printf "%s%s" $path $key -}}
+{{- $inner := false -}}
+{{- range $known -}}{{- if hasPrefix (printf "%s." $here) . -}}{{- $inner = true -}}{{- end -}}{{- end -}}
+{{- if or (has $here $known) (has (printf "%s.*" $here) $known) (and $inner (kindIs "invalid" $value)) -}}
+{{- else if and $inner (kindIs "map" $value) -}}
+{{- include "webb.unknown" (dict "values" $value "path" (printf "%s." $here) "known" $known) -}}
+{{- else if $inner }}{{ $here }} is a block of keys, not a single value{{ "\n" }}
+{{- else -}}
+{{- $meant := include "webb.suggestion" (dict "path" $here "known" $known) -}}
+{{- $here }} is not known{{ if $meant }}; did you mean {{ $meant }}?{{ end }}{{ "\n" }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- /* Top-level keys that are passed over, a line each. Input: root, known. */ -}}
+{{- define "webb.passed" -}}
+{{- $cilium := splitList "\n" (.root.Files.Get "files/cilium-keys.txt" | trim) -}}
+{{- $known := .known -}}
+{{- range $key, $value := .root.Values -}}
+{{- if has $key (splitList "\n" (include "webb.tops" (dict "known" $known))) -}}
+{{- else if has $key $cilium }}{{ $key }}{{ "\n" }}
+{{- else -}}
+{{- $meant := include "webb.suggestion" (dict "path" $key "known" (concat (splitList "\n" (include "webb.tops" (dict "known" $known))) $cilium)) -}}
+{{- if has $meant $cilium }}{{ $key }} (not a key of Cilium's either; is it {{ $meant }}?){{ "\n" }}
+{{- else if not $meant }}{{ $key }}{{ "\n" }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "webb.tops" -}}
+{{- $tops := list -}}
+{{- range .known -}}{{- $tops = append $tops (first (splitList "." .)) -}}{{- end -}}
+{{- join "\n" (without (uniq $tops) "") -}}
+{{- end }}
+
+{{- /* Keys that mean nothing: those inside of the blocks that are read, and slips of the blocks' own names. */ -}}
+{{- define "webb.slips" -}}
+{{- $root := .root -}}{{- $known := .known -}}
+{{- $tops := splitList "\n" (include "webb.tops" (dict "known" $known)) -}}
+{{- $cilium := splitList "\n" ($root.Files.Get "files/cilium-keys.txt" | trim) -}}
+{{- $ours := dict -}}
+{{- range $key, $value := $root.Values -}}
+{{- if has $key $tops -}}
+{{- $_ := set $ours $key $value -}}
+{{- else if not (has $key $cilium) -}}
+{{- if has (include "webb.suggestion" (dict "path" $key "known" (concat $tops $cilium))) $tops -}}
+{{- $_ := set $ours $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- include "webb.unknown" (dict "values" $ours "path" "" "known" $known) -}}
+{{- end }}
+
+{{- /* Values that do not go together. */ -}}
+{{- define "webb.conflicts" -}}
+{{- $v := include "webb.values" . | fromYaml -}}
+{{- $ports := list (dict "name" (ternary "webb.metricsPort" "hubble.metrics.port" (or (not (empty $v.webb.metricsPort)) $v.webb.besideCilium)) "port" (int (include "webb.metricsPort" .))) (dict "name" "webb.admin.port" "port" (int $v.webb.admin.port)) -}}
+{{- if $v.prometheus.enabled -}}{{- $ports = append $ports (dict "name" "prometheus.port" "port" (int $v.prometheus.port)) -}}{{- end -}}
+{{- range $at, $one := $ports -}}{{- range slice $ports (int (add1 $at)) -}}
+{{- if eq $one.port .port }}{{ $one.name }} and {{ .name }} are both {{ .port }}; each needs a port of its own on the node{{ "\n" }}{{- end -}}
+{{- end -}}{{- end -}}
+{{- $contexts := list "identity" "namespace" "pod" "pod-name" "ip" "reserved-identity" "workload" "workload-name" "app" "source_ip" "source_pod" "source_namespace" "source_workload" "source_workload_kind" "source_app" "source_service" "destination_ip" "destination_pod" "destination_namespace" "destination_workload" "destination_workload_kind" "destination_app" "destination_service" "traffic_direction" -}}
+{{- range splitList " " (include "webb.metricsText" .) -}}
+{{- if has (first (splitList "|" .)) $contexts }}hubble.metrics.enabled has the entry {{ . }}, which is a context and no metric; with --set, a comma inside of an entry is written \,{{ "\n" }}{{- end -}}
+{{- end -}}
+{{- range $key, $value := include "webb.decided" . | fromYaml -}}
+{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "metrics_tls" "hubble.metrics.tls") $key }}{{ "\n" }}{{- end -}}
+{{- end -}}
+{{- if hasKey $v.webb.config "metrics" }}webb.config.metrics is decided by other values: see hubble.metrics.enabled{{ "\n" }}{{- end -}}
+{{- $monitor := and $v.hubble.enabled $v.hubble.metrics.serviceMonitor.enabled -}}
+{{- if and $monitor $v.webb.podMonitor.enabled }}hubble.metrics.serviceMonitor.enabled and webb.podMonitor.enabled would scrape each agent twice; choose one{{ "\n" }}{{- end -}}
+{{- if and $v.webb.podMonitor.enabled (not $v.webb.hostPorts) }}webb.podMonitor.enabled needs a named port, and webb.hostPorts is false; use hubble.metrics.serviceMonitor{{ "\n" }}{{- end -}}
+{{- if and (or $monitor $v.webb.podMonitor.enabled $v.webb.prometheusRule.enabled) (not $v.prometheus.serviceMonitor.trustCRDsExist) (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ if $monitor }}hubble.metrics.serviceMonitor{{ else if $v.webb.podMonitor.enabled }}webb.podMonitor{{ else }}webb.prometheusRule{{ end }}.enabled needs the kinds of prometheus-operator (monitoring.coreos.com/v1), which this API server does not have; install them first, or set prometheus.serviceMonitor.trustCRDsExist if they are there{{ "\n" }}{{- end -}}
+{{- $auto := $v.hubble.tls.auto -}}
+{{- $server := $v.hubble.metrics.tls.server -}}
+{{- if and $v.hubble.metrics.tls.enabled (not $server.existingSecret) (not $server.cert) $auto.enabled (eq $auto.method "certmanager") (not $auto.certManagerIssuerRef.name) }}hubble.tls.auto.method is certmanager, and hubble.tls.auto.certManagerIssuerRef.name says no issuer{{ "\n" }}{{- end -}}
+{{- if ne (empty $server.cert) (empty $server.key) }}hubble.metrics.tls.server has only one of cert and key; a Secret needs both{{ "\n" }}{{- end -}}
+{{- if and $server.mtls.enabled (not $v.hubble.metrics.tls.enabled) }}hubble.metrics.tls.server.mtls.enabled has no effect while hubble.metrics.tls.enabled is false{{ "\n" }}{{- end -}}
+{{- if dig "prometheus" "enabled" false (.Values.proxy | default dict) }}proxy.prometheus was removed from Cilium; Envoy's metrics are envoy.prometheus there, and webb has none{{ "\n" }}{{- end -}}
+{{- end }}
+
+{{- /* Agents that are in the cluster already. Input: root, daemonSets (a list of objects). */ -}}
+{{- define "webb.neighbours" -}}
+{{- $v := include "webb.values" .root | fromYaml -}}
+{{- $own := printf "%s/%s" (include "webb.namespace" .root) (include "webb.name" .root) -}}
+{{- range .daemonSets -}}
+{{- $labels := dig "spec" "template" "metadata" "labels" dict . -}}
+{{- $name := printf "%s/%s" .metadata.namespace .metadata.name -}}
+{{- if eq $name $own -}}
+{{- else if eq (get $labels "app.kubernetes.io/name") "webb" }}the DaemonSet {{ $name }} is a webb already; two would fight over the first place at each interface{{ "\n" }}
+{{- else if and (eq (get $labels "k8s-app") "cilium") (not $v.webb.besideCilium) }}the DaemonSet {{ $name }} is Cilium's (k8s-app: cilium), and its Services would select webb's pods; set webb.besideCilium{{ "\n" }}
+{{- end -}}
+{{- end -}}
+{{- end }}
