@@ -193,7 +193,7 @@ defs! {
     PROBE_UNREAD_ADDRESSES: gauge "webb_probe_unread_addresses" []
         "Addresses in pods' network namespaces beyond 256 of one, which are not looked at";
     PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
-        "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs";
+        "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs, or it makes them up";
     PROBE_GAPS: counter "webb_probe_gaps_total" ["reason"]
         "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program that was placed before them and may end packets unseen; they are put back";
     PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" ["reason"]

@@ -107,8 +107,9 @@ impl Watch {
             .filter_map(|index| seen.known.get(&index).map(|interface| interface.name.as_str()))
             .collect();
         let text = format!(
-            "packets reach pods past the programs ({} among others): the network plugin redirects them into the pods \
-             (bpf_redirect_peer, as host routing in eBPF does), so what pods receive is not counted",
+            "of TCP connections only what the pod sends is seen ({} among others): the network plugin redirects what it \
+             receives past the programs (bpf_redirect_peer, as host routing in eBPF does), which is then not counted, \
+             or the pod sends segments of connections that do not exist",
             names.join(", "),
         );
         if !std::mem::replace(&mut seen.past_the_hook_said, true) {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 use serde::Deserialize;
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::Resource;
@@ -78,8 +78,13 @@ struct RawEvent<'a> {
 }
 
 #[derive(Deserialize)]
-struct RawPage {
+struct RawPage<'a> {
+    #[serde(borrow)]
+    kind: Option<Cow<'a, str>>,
     metadata: RawPageMeta,
+    /// Cut out already, or null; an answer without it is no list.
+    #[serde(rename = "items")]
+    _items: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -187,7 +192,11 @@ pub(super) fn list_item(resource: &Resource, item: &[u8]) -> Result<Item, Troubl
 
 /// Reads a list without its items.
 pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, Trouble> {
-    let page: RawPage = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
+    let page: RawPage<'_> = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
+    // An empty list makes all objects go: what takes one's place, such as a Status, must not.
+    if let Some(kind) = page.kind.filter(|kind| !kind.ends_with("List")) {
+        return Err(Trouble::Garbage(format!("a list of {} is of the kind {kind:?}", resource.plural)));
+    }
     Ok(Page { version: page.metadata.resource_version, next: page.metadata.next })
 }
 
@@ -303,7 +312,9 @@ mod tests {
         let page = super::page(&RESOURCES[0], br#"{"metadata":{"resourceVersion":"12","continue":"x"},"items":[]}"#);
         assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned() }));
         assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#), Ok(Page::default()));
-        assert!(matches!(super::page(&RESOURCES[0], b"{"), Err(Trouble::Garbage(_))));
+        for other in ["{", r#"{"metadata":{}}"#, r#"{"kind":"Status","metadata":{},"status":"Success","items":[]}"#] {
+            assert!(matches!(super::page(&RESOURCES[0], other.as_bytes()), Err(Trouble::Garbage(_))), "{other}");
+        }
     }
 
     proptest! {

@@ -44,13 +44,13 @@ pub(super) async fn ask(
 ) -> Result<Option<Vec<Version>>, Trouble> {
     let Pace { answer, .. } = *link.pace;
     let Some((response, tag)) = link.get_if_changed(PATH, ACCEPT, etag.as_deref()).await? else { return Ok(None) };
-    let versions = match read(&lines::whole(response.into_body(), answer).await?)? {
+    let versions = match read(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)? {
         Document::Whole(versions) => versions,
         Document::Names(names) => {
             let mut versions = Vec::new();
             for (group, name) in names.into_iter().filter(|(group, _)| wanted(group)) {
                 let resources = match link.get(&format!("{PATH}/{group}/{name}"), super::resource::JSON).await {
-                    Ok(response) => Some(read_version(&lines::whole(response.into_body(), answer).await?)?),
+                    Ok(response) => Some(read_version(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)?),
                     // An aggregated server that is away; the others are there all the same.
                     Err(Trouble::Failed { .. }) => None,
                     // Gone since the list was made.

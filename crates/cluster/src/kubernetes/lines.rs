@@ -13,7 +13,13 @@ use super::trouble::{Trouble, chain};
 pub(super) const LONGEST_OBJECT: usize = 32 << 20;
 
 /// What a server with thousands of kinds says of them is a few megabytes.
-const LARGEST_ANSWER: usize = 64 << 20;
+pub(super) const LARGEST_ANSWER: usize = 64 << 20;
+
+/// A `v1.Status` is some hundred bytes; a proxy's page may be anything.
+pub(super) const LARGEST_REFUSAL: usize = 64 << 10;
+
+/// Bytes of an answer that is no JSON which are shown.
+const SHOWN: usize = 40;
 
 /// One line of a watch, or why there is none.
 #[derive(Debug)]
@@ -57,10 +63,20 @@ impl Lines {
                 Ok(piece) => match piece? {
                     Some(data) => self.buffer.extend_from_slice(&data),
                     None if self.buffer.iter().all(u8::is_ascii_whitespace) => return Ok(Next::End),
-                    None => return Err(Trouble::Cut("in the middle of an object".to_owned())),
+                    None => return Err(self.broken_off()),
                 },
             }
         }
+    }
+
+    /// What an answer is that ends within a line: half an object, or a proxy's page.
+    fn broken_off(&self) -> Trouble {
+        let text = self.buffer.trim_ascii_start();
+        if text.starts_with(b"{") {
+            return Trouble::Cut("in the middle of an object".to_owned());
+        }
+        let shown = String::from_utf8_lossy(text.get(..SHOWN).unwrap_or(text)).into_owned();
+        Trouble::Garbage(format!("an answer is no JSON: it begins with {shown:?}"))
     }
 
     /// A whole line out of the buffer.
@@ -77,16 +93,16 @@ impl Lines {
     }
 }
 
-/// The whole body, waiting for each piece of it at most `patience`.
-pub(super) async fn whole(mut body: Body, patience: Duration) -> Result<BytesMut, Trouble> {
+/// The whole body, of at most `most` bytes, waiting for each piece of it at most `patience`.
+pub(super) async fn whole(mut body: Body, most: usize, patience: Duration) -> Result<BytesMut, Trouble> {
     let mut buffer = BytesMut::new();
     loop {
         match tokio::time::timeout(patience, piece(&mut body)).await {
             Err(_) => return Err(Trouble::Late(patience)),
             Ok(piece) => match piece? {
                 None => return Ok(buffer),
-                Some(data) if buffer.len() + data.len() > LARGEST_ANSWER => {
-                    return Err(Trouble::Garbage(format!("an answer is longer than {LARGEST_ANSWER} bytes")));
+                Some(data) if buffer.len() + data.len() > most => {
+                    return Err(Trouble::Garbage(format!("an answer is longer than {most} bytes")));
                 }
                 Some(data) => buffer.extend_from_slice(&data),
             },
@@ -106,5 +122,32 @@ pub(super) async fn piece(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(body: &str) -> Trouble {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut lines = Lines::new(Body::from(body.as_bytes().to_vec()));
+        runtime.block_on(lines.next(Duration::from_secs(9))).unwrap_err()
+    }
+
+    /// Half an object says that the connection was cut; a page of something else says what it is.
+    #[test]
+    fn what_ends_within_a_line() {
+        assert!(matches!(ended(r#" {"type":"ADD"#), Trouble::Cut(_)));
+        assert!(matches!(ended("<html>sign in</html>"), Trouble::Garbage(text) if text.contains("<html>sign in")));
+    }
+
+    /// An answer beyond the bound is given up.
+    #[test]
+    fn a_body_is_bounded() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let read = |most| runtime.block_on(whole(Body::from(vec![b'x'; 9]), most, Duration::from_secs(9)));
+        assert_eq!(read(9).unwrap().len(), 9);
+        assert!(matches!(read(8), Err(Trouble::Garbage(_))));
     }
 }

@@ -132,7 +132,8 @@ impl<'a> Link<'a> {
         }
         let (status, after) = (response.status(), retry_after(response.headers()));
         // What the server says about it is good to have, but the status is enough.
-        let body = lines::whole(response.into_body(), patience).await.unwrap_or_default();
+        let body = lines::whole(response.into_body(), lines::LARGEST_REFUSAL, patience);
+        let body = within(patience, body).await.flatten().unwrap_or_default();
         Err(answer::refusal(status, &body, after))
     }
 

@@ -204,6 +204,18 @@ fn half_sent_objects() {
     assert!(agent.pods().restarts(Reason::Cut) >= 1 && agent.pods().restarts(Reason::Garbage) >= 1);
 }
 
+/// A success that is no list is not an empty one: it takes no name away.
+#[test]
+fn another_object_than_a_list() {
+    let api = Api::start();
+    api.set_streaming(Streaming::Refused);
+    api.put_all(some(4));
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    api.plan(Some("Pod"), Some(false), Fault::AnotherObject, 1);
+    agent.converges(&api, "a Status, then the list");
+    assert_eq!((agent.pods().restarts(Reason::Garbage), agent.pods().lists()[1].1), (1, 1));
+}
+
 /// A part that is missing or of the wrong type is passed over; an object of which nothing can be
 /// used costs itself only. Both in a watch and in both forms of list; when it is put right it is
 /// there, and while it is wrong what was known of it stays.

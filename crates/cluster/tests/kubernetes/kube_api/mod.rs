@@ -41,6 +41,8 @@ pub enum Fault {
     Half,
     /// Something that is not JSON.
     Garbage,
+    /// A success that is no list.
+    AnotherObject,
 }
 
 /// How running watches are ended.
