@@ -45,6 +45,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   asked to stop, or done
   64  the command line or the configuration is wrong
+  65  what was to be read is wrong, and --strict was asked for (replay)
+  66  a file cannot be read (replay)
   69  the kernel lacks something that cannot be done without
   70  a component failed too often
   77  a capability is missing";

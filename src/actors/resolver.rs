@@ -198,11 +198,13 @@ impl Names {
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
     }
 
-    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes.
+    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes after
+    /// the start.
     fn tell(&self, state: State, mut why: String) {
         let undecided = self.cache.undecided_because();
         let mut said = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
-        if *said != undecided {
+        // While the first lists come, something always is undecided.
+        if *said != undecided && state != State::Starting {
             match undecided.as_str() {
                 "" => tracing::info!("nothing beside policies themselves leaves verdicts undecided any more"),
                 text => tracing::warn!("{text}"),

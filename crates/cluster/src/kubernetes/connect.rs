@@ -47,6 +47,9 @@ fn make(mut config: Config, limits: &Limits) -> Result<Connected, String> {
         // kube would load the system's authorities for nothing, and fail where there are none.
         config.root_cert.get_or_insert_default();
     }
+    if !config.accept_invalid_certs && config.root_cert.as_ref().is_some_and(Vec::is_empty) {
+        return Err("its certificate authority (certificate-authority, or -data) has no certificate".to_owned());
+    }
     let client = Client::try_from(config).map_err(|error| chain(&error))?;
     Ok(Connected { client, renewal })
 }

@@ -50,7 +50,9 @@ pub(super) async fn ask(
             let mut versions = Vec::new();
             for (group, name) in names.into_iter().filter(|(group, _)| wanted(group)) {
                 let resources = match link.get(&format!("{PATH}/{group}/{name}"), super::resource::JSON).await {
-                    Ok(response) => Some(read_version(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)?),
+                    Ok(response) => {
+                        Some(read_version(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)?)
+                    }
                     // An aggregated server that is away; the others are there all the same.
                     Err(Trouble::Failed { .. }) => None,
                     // Gone since the list was made.

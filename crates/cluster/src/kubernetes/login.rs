@@ -63,15 +63,20 @@ pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, Str
     let (file, exec) = (user.token_file.take(), user.exec.take());
     let token = user.token.take().filter(|token| !token.expose_secret().trim().is_empty());
     match (token, file, exec) {
-        (Some(token), _, _) => {
-            set_token(user, token.expose_secret().trim())?;
-            Ok(Renewal::Never)
-        }
-        (None, Some(path), _) => {
+        // As for kubectl: a file is newer than a token that stands beside it.
+        (token, Some(path), _) => {
             let path = PathBuf::from(path);
-            let token = read_token(&path)?;
+            let token = match (read_token(&path), token) {
+                (Ok(token), _) => token,
+                (Err(_), Some(token)) => token.expose_secret().trim().to_owned(),
+                (Err(why), None) => return Err(why),
+            };
             set_token(user, &token)?;
             Ok(Renewal::File { path, token })
+        }
+        (Some(token), None, _) => {
+            set_token(user, token.expose_secret().trim())?;
+            Ok(Renewal::Never)
         }
         (None, None, Some(exec)) => {
             let credentials = plugin::run(&exec, limits)?;
@@ -157,6 +162,23 @@ mod tests {
         assert!(error.contains("expirationTimestamp that is no time"), "{error}");
         let nothing = Credentials { token: None, identity: None, expires: None };
         assert!(take(&mut AuthInfo::default(), nothing).is_err());
+    }
+
+    /// A token file comes before a token, which serves where the file cannot be read.
+    #[test]
+    fn files_come_before_tokens() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "new\n").unwrap();
+        let asked = |path: &Path| {
+            let mut config = Config::new("https://localhost".parse().unwrap());
+            config.auth_info.token = Some("old".into());
+            config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
+            let (stopped, _leash) = std::io::pipe().unwrap();
+            login(&mut config, &Limits { patience: Duration::from_secs(9), stopped }).map(|_| config.auth_info.token)
+        };
+        let token = |path| asked(path).map(|token| token.unwrap().expose_secret().to_owned());
+        assert_eq!(token(file.path()), Ok("new".to_owned()));
+        assert_eq!(token(Path::new("/nonexistent")), Ok("old".to_owned()));
     }
 
     /// A token file is compared without the white space around its token; one that is gone changes

@@ -49,6 +49,10 @@ pub(super) fn choose(server: &Uri, named: Option<&str>, environment: &Environmen
     // Its text is not shown: it may have a password.
     let url: Uri = url.parse().map_err(|error| format!("the URL of the proxy cannot be read: {error}"))?;
     match url.scheme_str() {
+        // kube would not offer it, and the proxy's refusal would say nothing of that.
+        Some("socks5") if url.authority().is_some_and(|authority| authority.as_str().contains('@')) => {
+            Err("the proxy's URL has a user, which is possible for http and https only, not for socks5".to_owned())
+        }
         Some("http" | "https" | "socks5") => Ok(Some(url)),
         scheme => Err(format!("the proxy's scheme is {}, not http, https or socks5", scheme.unwrap_or("missing"))),
     }
@@ -58,8 +62,24 @@ pub(super) fn choose(server: &Uri, named: Option<&str>, environment: &Environmen
 fn is_excepted(server: &Uri, exceptions: Option<&str>) -> bool {
     let host = server.host().unwrap_or_default().trim_matches(['[', ']']);
     let is_local = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    let matcher = || Matcher::builder().https("http://any").no(exceptions.unwrap_or_default()).build();
+    let exceptions: Vec<&str> =
+        exceptions.unwrap_or_default().split(',').filter_map(|one| without_port(one.trim(), server)).collect();
+    let matcher = || Matcher::builder().https("http://any").no(exceptions.join(",")).build();
     server.scheme() != Some(&Scheme::HTTPS) || is_local || matcher().intercept(server).is_none()
+}
+
+/// An exception as the matcher has it: Go's, and so kubectl's, may name a port, or begin with `*.`.
+/// None if its port is not the server's.
+fn without_port<'a>(exception: &'a str, server: &Uri) -> Option<&'a str> {
+    let of_server = server.port_u16().unwrap_or(443);
+    let host = match exception.rsplit_once(':') {
+        // More colons are an IPv6 address, which has a port only behind brackets.
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            port.parse::<u16>().is_ok_and(|port| port == of_server).then_some(host)?
+        }
+        _ => exception,
+    };
+    Some(host.strip_prefix('*').filter(|rest| rest.starts_with('.')).unwrap_or(host).trim_matches(['[', ']']))
 }
 
 #[cfg(test)]
@@ -84,6 +104,13 @@ mod tests {
         assert_eq!(chosen(server, None, "http://10.0.0.5:3128", "a.org, example.org"), "direct");
         assert_eq!(chosen(server, None, "http://10.0.0.5:3128", ".example.org"), "direct");
         assert_eq!(chosen(server, None, "http://10.0.0.5:3128", "*"), "direct");
+        for exception in ["*.example.org", "api.example.org:6443", "x:1, .example.org:6443"] {
+            assert_eq!(chosen(server, None, "http://10.0.0.5:3128", exception), "direct", "{exception}");
+        }
+        assert_eq!(chosen(server, None, "http://10.0.0.5:3128", "api.example.org:443"), "http://10.0.0.5:3128/");
+        for exception in ["fd00::/8", "[fd00::1]:6443", "fd00::1"] {
+            assert_eq!(chosen("https://[fd00::1]:6443", None, "http://10.0.0.5:3128", exception), "direct");
+        }
         assert_eq!(chosen("https://10.2.3.4", None, "http://10.0.0.5:3128", "10.0.0.0/8"), "direct");
         for local in ["https://localhost:6443", "https://127.0.0.1", "https://[::1]:6443", "http://api.example.org"] {
             assert_eq!(chosen(local, None, "http://10.0.0.5:3128", ""), "direct");
@@ -91,6 +118,8 @@ mod tests {
         assert_eq!(chosen(server, Some("socks5://10.0.0.6:1080"), "", "*"), "socks5://10.0.0.6:1080/");
         assert!(chosen(server, Some("ftp://u:secret@p"), "", "").ends_with("not http, https or socks5"));
         assert!(!chosen(server, Some("http://u:secret@[p"), "", "").contains("secret"));
+        let socks = chosen(server, Some("socks5://u:secret@10.0.0.6:1080"), "", "");
+        assert!(socks.contains("not for socks5") && !socks.contains("secret"), "{socks}");
         assert_eq!(choose(&server.parse().unwrap(), None, &Environment::default()), Ok(None));
     }
 }
