@@ -29,8 +29,8 @@ fn name_build() {
         let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    // A file that is not there would have everything built again each time: in a work tree, `.git` is
-    // no directory.
+    // A file that is not there would have everything built again each time: in a work tree, `.git`
+    // is no directory.
     if let Some(head) = said("git", &["rev-parse", "--git-path", "HEAD"]) {
         println!("cargo:rerun-if-changed={head}");
     }
@@ -60,7 +60,8 @@ fn build() -> Result<(), String> {
         let output = Command::new(&clang)
             .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])
             .arg(format!("-D__TARGET_ARCH_{arch}"))
-            // asm/types.h: Debian keeps it in the directory of the architecture, which the bpf target does not search.
+            // asm/types.h: Debian keeps it in the directory of the architecture, which the bpf
+            // target does not search.
             .arg(format!("-I/usr/include/{multiarch}"))
             // Paths of the building machine have no place in the object.
             .args(["-fdebug-compilation-dir", "."])

@@ -139,7 +139,8 @@ impl World {
     /// The oldest pods go, and others get their addresses.
     fn churn(&mut self, cache: &Cache, now_ns: u64) {
         for _ in 0..PER_PUBLISH.min(self.pods / 2) {
-            // A stride through the cluster: what goes at a time is spread over nodes and namespaces.
+            // A stride through the cluster: what goes at a time is spread over nodes and
+            // namespaces.
             self.running.rotate_left(37);
             let (place, made) = self.running.pop_front().unwrap();
             cache.remove_at(&Reference { kind: Kind::Pod, key: self.key(place, made) }, now_ns);

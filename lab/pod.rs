@@ -1,9 +1,11 @@
-//! What runs inside the lab's pods: a small HTTP server, its client, and a port forwarder between namespaces.
+//! What runs inside the lab's pods: a small HTTP server, its client, and a port forwarder between
+//! namespaces.
 //!
-//! One file without dependencies, so that `lab/lab` can build it in a second with the `rustc` that the project needs
-//! anyway. A busybox or socat server would be one more package, answer a POST badly, and put packets on the wire that
-//! differ from version to version; the live tests count packets, so the client and the server here always make the
-//! same ones: one connection per request, closed by the server first.
+//! One file without dependencies, so that `lab/lab` can build it in a second with the `rustc` that
+//! the project needs anyway. A busybox or socat server would be one more package, answer a POST
+//! badly, and put packets on the wire that differ from version to version; the live tests count
+//! packets, so the client and the server here always make the same ones: one connection per
+//! request, closed by the server first.
 
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
         ["ask", rest @ ..] => repeat(rest, ask),
         ["flood", packets, ports, address] => flood(packets, ports, address).map(|()| true),
         ["forward", listen, namespace, target] => forward(listen, namespace, target),
-        // The half of `forward` that lives in the namespace: its standard input is the listening socket.
+        // The half of `forward` that lives in the namespace: its standard input is the listening
+        // socket.
         ["accept", target] => accept(target).map(|()| true),
         _ => Err(invalid(HELP)),
     };
@@ -79,7 +82,8 @@ fn answer(mut stream: TcpStream) -> Result<()> {
     let length = body.len();
     write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}")?;
     stream.shutdown(Shutdown::Write)?;
-    // Waits for the client's FIN, so that the connection always ends the same way and never with a reset.
+    // Waits for the client's FIN, so that the connection always ends the same way and never with a
+    // reset.
     read_until(&mut stream, |_| false).map(drop)
 }
 
@@ -146,8 +150,8 @@ fn ask(address: SocketAddr, timeout: Duration) -> Result<()> {
     socket.recv(&mut [0; 16]).map(drop)
 }
 
-/// Each port makes a connection of its own in whoever keeps a table of them. 22 bytes: with the IPv4 and UDP headers a
-/// frame of 64, checksum aside.
+/// Each port makes a connection of its own in whoever keeps a table of them. 22 bytes: with the
+/// IPv4 and UDP headers a frame of 64, checksum aside.
 fn flood(packets: &str, ports: &str, address: &str) -> Result<()> {
     let packets: u32 = packets.parse().map_err(|_| invalid(HELP))?;
     let ports: u16 = ports.parse().map_err(|_| invalid(HELP))?;
@@ -158,8 +162,9 @@ fn flood(packets: &str, ports: &str, address: &str) -> Result<()> {
     writeln!(std::io::stdout(), "sent {sent}")
 }
 
-/// A socket belongs to the namespace that it was made in, whoever holds it: it is bound here and handed, as standard
-/// input, to a copy of this program that runs in the namespace and connects from there.
+/// A socket belongs to the namespace that it was made in, whoever holds it: it is bound here and
+/// handed, as standard input, to a copy of this program that runs in the namespace and connects
+/// from there.
 fn forward(listen: &str, namespace: &str, target: &str) -> Result<bool> {
     let listener = TcpListener::bind(listen)?;
     writeln!(std::io::stdout(), "listening on {listen}")?;

@@ -49,8 +49,8 @@ impl LogControl {
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    // The web server announces each of its workers, which is of no use. The client of the API server
-    // logs each failure, which the watches log, too, and at a bounded rate.
+    // The web server announces each of its workers, which is of no use. The client of the API
+    // server logs each failure, which the watches log, too, and at a bounded rate.
     EnvFilter::try_new(format!(
         "actix_server=warn,kube_client::client::builder=off,rustls_platform_verifier=off,{filter}"
     ))

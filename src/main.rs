@@ -38,8 +38,8 @@ fn run(arguments: &RunArgs) -> Exit {
             return Exit::Configuration;
         }
     };
-    // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to be
-    // done.
+    // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to
+    // be done.
     let system = ManuallyDrop::new(actix::System::new());
     match system.block_on(app::run(plan)) {
         Ok(exit) => exit,

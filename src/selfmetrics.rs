@@ -319,8 +319,8 @@ impl SelfMetrics {
         let mut families = self.registry.gather();
         let cpu = families.iter_mut().find(|family| family.name() == "process_cpu_seconds_total");
         if let Some(metric) = cpu.and_then(|family| family.mut_metric().first_mut()) {
-            // The collector counts whole seconds, of which a quiet agent needs one in ten minutes: its rate
-            // would say nothing.
+            // The collector counts whole seconds, of which a quiet agent needs one in ten minutes:
+            // its rate would say nothing.
             let mut counter = Counter::default();
             counter.set_value(cpu_seconds());
             metric.set_counter(counter);

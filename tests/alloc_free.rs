@@ -163,8 +163,8 @@ fn a_million_records_allocate_nothing() {
             std::thread::sleep(Duration::from_millis(1));
         }
     };
-    // What is allocated once in a thread's or channel's life (the first time that a lane is full, say)
-    // may come late.
+    // What is allocated once in a thread's or channel's life (the first time that a lane is full,
+    // say) may come late.
     let mut rounds = Vec::new();
     for round in 1..=ROUNDS {
         let before = allocations();

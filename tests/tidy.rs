@@ -42,6 +42,9 @@ const INTRODUCTION: usize = 15;
 /// Lines that a source file may have, outside `tests` and `fuzz`.
 const LONGEST: usize = 500;
 
+/// Characters of a line of prose, in Markdown and in comments.
+const WIDEST: usize = 100;
+
 /// Crates that only some modules may name.
 const CRATES: &[(&str, &[&str], &str)] = &[
     ("actix", &["actors", "http", "app", "main"], "actors are a thin skin: keep the work in a module below them"),
@@ -418,6 +421,36 @@ fn check_persons(source: &str) -> Vec<Complaint> {
     complaints
 }
 
+/// Lines of prose that are too long. Tables, code, drawings and what cannot be broken are left
+/// alone.
+fn check_prose(path: &Path, source: &str) -> Vec<Complaint> {
+    let is_markdown = path.extension().is_some_and(|end| end == "md");
+    let mut complaints = Vec::new();
+    let mut fenced = false;
+    for (number, line) in source.lines().enumerate() {
+        let line_text = line.trim_start();
+        let comment = ["///", "//!", "//"].iter().find_map(|mark| line_text.strip_prefix(mark));
+        let text = if is_markdown { Some(line_text) } else { comment };
+        let Some(text) = text.map(str::trim) else {
+            fenced = false;
+            continue;
+        };
+        fenced ^= text.starts_with("```");
+        let is_drawn = text.contains(['│', '─', '►', '▶']);
+        if fenced || is_drawn || text.starts_with('|') || line.chars().count() <= WIDEST {
+            continue;
+        }
+        // A span of code is one word.
+        let item = text.trim_start_matches("- ");
+        let span = item.strip_prefix('`').and_then(|rest| rest.split_once('`'));
+        let rest = span.map_or(item, |(_, rest)| rest);
+        if rest.trim_end().contains(' ') {
+            complaints.push(complain(number + 1, format!("prose has at most {WIDEST} characters a line")));
+        }
+    }
+    complaints
+}
+
 /// All text files of the project, relative to its root, in order.
 fn files() -> Vec<(PathBuf, String)> {
     fn walk(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -519,6 +552,13 @@ fn no_notes_to_oneself() {
 #[test]
 fn comments_name_no_persons() {
     check(is_in_room, |_, source| check_persons(source));
+}
+
+/// Prose is read in terminals and in diffs.
+#[test]
+fn prose_has_short_lines() {
+    let wanted = |path: &Path| is_source(path) || path.extension().is_some_and(|end| end == "md");
+    check(wanted, check_prose);
 }
 
 /// Every module says what it is for.
@@ -675,6 +715,24 @@ mod rules {
         assert_eq!(check_markers(&format!("{}S_LEFT = 1", concat!("TO", "DO"))), []);
         assert_eq!(lines(&check_persons("let nobody = 1;\n/// Nobody\'s row.\nf(); // for whoever asks")), [2, 3]);
         assert_eq!(check_persons("/// Body of the response; no one-way link.\nnobody();"), []);
+        let long = "a word ".repeat(15);
+        for (path, bad) in [
+            ("README.md", format!("short\n{long}")),
+            ("README.md", format!("```\n```{long}\n{long}")),
+            ("README.md", format!("\n- `code` and {long}")),
+            ("src/a.rs", format!("f();\n    // {long}")),
+            ("src/a.rs", format!("//! ```text\n//! ``` {long}\n//! {long}")),
+        ] {
+            let found = check_prose(Path::new(path), &bad);
+            assert_eq!(lines(&found).last(), Some(&bad.lines().count()), "{path}: {bad}");
+        }
+        for (path, good) in [
+            ("README.md", format!("| {long} |\n```\n{long}\n```\nshort")),
+            ("README.md", format!("  - `{long}`.\nhttps://{}", "a".repeat(WIDEST))),
+            ("src/a.rs", format!("f(\"{long}\");\n//! │ {long}\n/// | {long}\n/// ```\n/// {long}\n/// ```\n// short")),
+        ] {
+            assert_eq!(check_prose(Path::new(path), &good), [], "{path}: {good}");
+        }
         assert_eq!(check_length(&"\n".repeat(LONGEST)), []);
         assert_eq!(check_length(&"\n".repeat(LONGEST + 1)).len(), 1);
         assert_eq!(check_module_doc("use std::fmt;\n//! late").len(), 1);

@@ -1,4 +1,5 @@
-//! Any manifest is answered with objects and problems, or with an error, and what was read can be indexed.
+//! Any manifest is answered with objects and problems, or with an error, and what was read can be
+//! indexed.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

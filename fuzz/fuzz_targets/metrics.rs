@@ -1,4 +1,5 @@
-//! Any configuration string is answered with metrics or with an error, and each metric can be built.
+//! Any configuration string is answered with metrics or with an error, and each metric can be
+//! built.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -10,7 +10,8 @@ fuzz_target!(|text: &str| {
     match resolve(Some(file), &environment, &[]) {
         Ok(resolved) => {
             assert_eq!(resolved.entries().len(), KEYS.len());
-            // What was read can be carried over by a reload, and nothing that can be is left behind.
+            // What was read can be carried over by a reload, and nothing that can be is left
+            // behind.
             let running = reloaded(&Settings::default(), &resolved.settings);
             assert!(diff(&running, &resolved.settings).applied.is_empty());
         }

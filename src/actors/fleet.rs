@@ -137,7 +137,8 @@ impl Fleet {
         let (done, is_done) = oneshot::channel();
         let shares: Vec<_> = leaving.iter().map(|(_, member)| Arc::clone(&member.share)).collect();
         let done = Box::new(move || {
-            // Before the first flow of a new one, or it would find the budget taken and count as `~other`.
+            // Before the first flow of a new one, or it would find the budget taken and count as
+            // `~other`.
             for share in &shares {
                 share.give_up();
             }

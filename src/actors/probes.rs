@@ -220,8 +220,8 @@ impl Watch {
         let mut watch = network::Watch::new().await?;
         let mut kernel = TrafficControl::open()?;
         let mut seen = InterfaceState::new(Instant::now());
-        // What is there already comes first, without a wait; whatever is attached beyond that has gone
-        // meanwhile.
+        // What is there already comes first, without a wait; whatever is attached beyond that has
+        // gone meanwhile.
         while let Some(change) = watch.next().now_or_never() {
             self.follow_one(change?, &watch, &mut seen).await?;
         }
@@ -301,8 +301,8 @@ impl Watch {
         if !wanted {
             seen.gaps.forget(index);
         }
-        // Whatever is missed from here on is counted, also if the programs are removed before they are
-        // verified once.
+        // Whatever is missed from here on is counted, also if the programs are removed before they
+        // are verified once.
         let counted = if wanted && !self.is_attached(index) { watch.packets_of(index).await? } else { None };
         let by_filters = wanted && self.probes().by_filters();
         let result = if by_filters && watch.without_egress().await?.contains(&index) {

@@ -1,12 +1,12 @@
 //! The composition root: knows every part, joins them, starts them in order and stops them in
 //! reverse.
 //!
-//! Start: listeners (a port in use must show at once), resolver, aggregators, decoder, reader, and the
-//! probes last, so that no record waits for a thread that is not there. Nothing waits for names but
-//! the first records, which stay in the rings for them. Stop: probes first, a last
-//! sweep so that nothing is pending, the reader drains the rings, the aggregators their lanes, a
-//! final cut is kept for a last scrape, then the listeners. One budget for all of it; a second
-//! signal ends at once.
+//! Start: listeners (a port in use must show at once), resolver, aggregators, decoder, reader, and
+//! the probes last, so that no record waits for a thread that is not there. Nothing waits for names
+//! but the first records, which stay in the rings for them. Stop: probes first, a last sweep so
+//! that nothing is pending, the reader drains the rings, the aggregators their lanes, a final cut
+//! is kept for a last scrape, then the listeners. One budget for all of it; a second signal ends at
+//! once.
 
 mod error;
 mod ledger;

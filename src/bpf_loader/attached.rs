@@ -86,7 +86,8 @@ impl Probes {
         self.ports.remove(index);
         let Some(links) = self.attached.remove(&index) else { return };
         if self.by_filters() {
-            // Dropping such a link deletes whatever filter has its number. It holds no file descriptor.
+            // Dropping such a link deletes whatever filter has its number. It holds no file
+            // descriptor.
             std::mem::forget((links.ingress, links.egress));
         }
     }

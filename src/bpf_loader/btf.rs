@@ -286,7 +286,8 @@ mod tests {
     }
 
     proptest! {
-        /// BTF comes from files that can be damaged: no byte in it may make the reader panic or run on.
+        /// BTF comes from files that can be damaged: no byte in it may make the reader panic or run
+        /// on.
         #[test]
         fn damaged_btf_never_panics(at in 0_usize..200, byte: u8, cut in 0_usize..200) {
             let mut data = sample();

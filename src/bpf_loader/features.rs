@@ -95,7 +95,8 @@ fn atomics() -> Answer {
 fn tcx() -> Answer {
     match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
         Err(error) if os_error(&error) == Some(libc::EINVAL) => Err("no TCX (upstream since Linux 6.6)".to_owned()),
-        // An error about the programs that are there already comes from a kernel that knows the question.
+        // An error about the programs that are there already comes from a kernel that knows the
+        // question.
         Ok(_) | Err(_) => Ok(()),
     }
 }

@@ -172,8 +172,8 @@ impl Probes {
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
-        // What enters a pod is seen before what leaves it: a connection that begins in between is not taken
-        // for one whose packets reach the pod past the program.
+        // What enters a pod is seen before what leaves it: a connection that begins in between is
+        // not taken for one whose packets reach the pod past the program.
         let egress = self.attach_one(&name, egress.program(), TcAttachType::Egress);
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
         let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
@@ -230,7 +230,8 @@ impl Probes {
         let classifier: &mut SchedClassifier =
             self.flow.program_mut(program_name).ok_or(ProgramError::NotLoaded)?.try_into()?;
         let link = if clsact {
-            // Filters outlive the process that made them: one that was killed has left its own behind.
+            // Filters outlive the process that made them: one that was killed has left its own
+            // behind.
             for ours in [FROM_PORT, TO_PORT, program_name] {
                 let _left_behind = qdisc_detach_program(name, direction, ours);
             }

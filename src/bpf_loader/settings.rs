@@ -160,7 +160,8 @@ impl Constants {
 /// How long a jiffy is: the resolution of the coarse clocks is just that.
 fn tick() -> Duration {
     let resolution = super::sys::coarse_resolution();
-    // 1 to 10 ms on every kernel we know; anything else would be a clock that is not the jiffies' one.
+    // 1 to 10 ms on every kernel we know; anything else would be a clock that is not the jiffies'
+    // one.
     if (Duration::from_micros(500)..=Duration::from_millis(20)).contains(&resolution) {
         resolution
     } else {

@@ -44,8 +44,8 @@ pub(super) fn try_classifier(program: &[Instruction]) -> io::Result<()> {
     load.insn_cnt = u32::try_from(program.len()).map_err(io::Error::other)?;
     load.insns = program.as_ptr() as u64;
     load.license = c"Dual BSD/GPL".as_ptr() as u64;
-    // SAFETY: `load` is the beginning of the kernel's layout of the command, whose rest it takes for
-    // zero, and lives through the call, as does what it points to, which the kernel only reads.
+    // SAFETY: `load` is the beginning of the kernel's layout of the command, whose rest it takes
+    // for zero, and lives through the call, as does what it points to, which the kernel only reads.
     let descriptor = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_LOAD, std::ptr::from_mut(&mut load), std::mem::size_of::<Load>())
     };
@@ -92,8 +92,8 @@ pub(super) fn test_run(program: BorrowedFd<'_>, packet: &[u8], context: &[u8], r
         run.ctx_in = context.as_ptr() as u64;
         run.ctx_size_in = u32::try_from(context.len()).map_err(io::Error::other)?;
     }
-    // SAFETY: `run` is the kernel's layout of the command and lives through the call, as do the slices
-    // that it points to, which the kernel only reads.
+    // SAFETY: `run` is the kernel's layout of the command and lives through the call, as do the
+    // slices that it points to, which the kernel only reads.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(&mut run), std::mem::size_of::<TestRun>())
     };
@@ -261,8 +261,8 @@ impl Page {
     }
 
     fn word(&self) -> u64 {
-        // SAFETY: the page is mapped as long as `self` lives, is aligned, and begins with a 64-bit word
-        // that only ever is written atomically.
+        // SAFETY: the page is mapped as long as `self` lives, is aligned, and begins with a 64-bit
+        // word that only ever is written atomically.
         let word = unsafe { self.at.cast::<std::sync::atomic::AtomicU64>().as_ref() };
         word.load(std::sync::atomic::Ordering::Acquire)
     }

@@ -379,7 +379,8 @@ mod tests {
             super::super::fuzz(&bytes);
         }
 
-        /// A good message with a few bytes changed or cut off is read as something, never with a panic.
+        /// A good message with a few bytes changed or cut off is read as something, never with a
+        /// panic.
         #[test]
         fn damage_is_survived(
             damage in prop::collection::vec((0_usize..300, any::<u8>()), 0..6),

@@ -63,7 +63,8 @@ impl Interface {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => interface.name.clone_from(name),
-                // Present only where the peer is elsewhere; -1 where its namespace has no number here.
+                // Present only where the peer is elsewhere; -1 where its namespace has no number
+                // here.
                 LinkAttribute::LinkNetNsId(number) => {
                     interface.peer_in_other_namespace = true;
                     interface.namespace = Some(*number).filter(|number| *number >= 0);

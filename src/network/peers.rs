@@ -65,7 +65,8 @@ impl Peers {
                     differs |= found != namespace.addresses;
                     namespace.addresses = found;
                 }
-                // It may have gone meanwhile, or belong to a user namespace in which we have no rights.
+                // It may have gone meanwhile, or belong to a user namespace in which we have no
+                // rights.
                 Err(error) => tracing::debug!(namespace = number, "its addresses cannot be read: {error}"),
             }
             namespace.wait = (namespace.wait * 2).min(MAX_WAIT);

@@ -1,8 +1,8 @@
 //! The wait of the first records for the first names.
 //!
 //! The programs are attached before the cluster's names are read, so that no packet goes unseen.
-//! Until an index is complete for the first time the records stay in the rings, which is the
-//! only place where they wait: for a bounded time, and no more than half a ring of them. What has no
+//! Until an index is complete for the first time the records stay in the rings, which is the only
+//! place where they wait: for a bounded time, and no more than half a ring of them. What has no
 //! room there is read at once, and what is read without names is of `reserved:unknown` where its
 //! address has none yet, and counted.
 

@@ -38,7 +38,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// unless a scrape wakes the reader.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
 
-/// How often it is looked whether the first names are there, or the rings too full to wait for them.
+/// How often it is looked whether the first names are there, or the rings too full to wait for
+/// them.
 const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 
 /// How long the last turn waits for a decoder that is being restarted, so that what is left in the
@@ -124,7 +125,8 @@ impl Reader {
         let (mut turn, mut last_since) = (POLL_INTERVAL, None);
         loop {
             life.beat();
-            // Read before draining: records that came in before the request to stop must still be drained.
+            // Read before draining: records that came in before the request to stop must still be
+            // drained.
             let last_turn = life.stopping();
             let decodes = self.decoder.load().is_some();
             let drained = self.drain(life, &mut kept, &mut *source, &mut index);
@@ -164,8 +166,8 @@ impl Reader {
     ) -> usize {
         let decoder = self.decoder.load_full();
         if decoder.is_none() {
-            // No decoder: leave the records in the ring, where they are safe, but do not spin: they end every
-            // wait.
+            // No decoder: leave the records in the ring, where they are safe, but do not spin: they
+            // end every wait.
             std::thread::sleep(Duration::from_millis(1));
             if kept.second.is_idle() {
                 return 0;

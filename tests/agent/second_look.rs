@@ -625,7 +625,8 @@ fn a_minute_ends_the_wait() {
     assert_eq!(road.undecided_in_all(), 0);
     road.at(160);
     road.becomes_undecided(Undecided::Unanswered, 1);
-    // The reader was held up: the clock stands still for it, and the records say what happened when.
+    // The reader was held up: the clock stands still for it, and the records say what happened
+    // when.
     let late = (GUARDED, 2);
     road.send([at(160, leaves(late, world)), at(221, comes_back(world, late, SYN_ACK))]);
     assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace), "a minute too late");

@@ -88,8 +88,9 @@ fn ticked(labels: &[String]) -> String {
 /// docs/metrics.md.
 fn page(rows: &[Row]) -> String {
     let mut page = "# Every metric\n\n\
-         Written by tests/command/inventory.rs from what the code defines; do not edit. To the labels of a plugin's families come\n\
-         those of its context options. A family without a series is left out of the exposition.\n\n\
+         Written by tests/command/inventory.rs from what the code defines; do not edit. To the labels of a\n\
+         plugin's families come those of its context options. A family without a series is left out of the\n\
+         exposition.\n\n\
          | family | from plugin | type | labels of its own | help |\n|---|---|---|---|---|\n"
         .to_owned();
     for Row { name, from, kind, labels, help } in rows {

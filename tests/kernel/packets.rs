@@ -122,8 +122,8 @@ fn fragments_have_no_ports() {
         ipv4(6, 0x2000 | 3, &[], b""),
         ipv6(44, &ipv6_fragment),
     ] {
-        // The second and third belong to one pair of addresses and protocol: another interval must not hide
-        // it.
+        // The second and third belong to one pair of addresses and protocol: another interval must
+        // not hide it.
         kernel.send(Hook::FromPod, &packet);
     }
     let records = kernel.records();
@@ -149,8 +149,8 @@ fn every_truncation_is_named() {
     ];
     for (packet, l3, l4, end) in packets {
         assert_eq!(packet.len(), end);
-        // The kernel refuses to make up an untagged IP packet that is shorter than its IP header; the live
-        // tests send those.
+        // The kernel refuses to make up an untagged IP packet that is shorter than its IP header;
+        // the live tests send those.
         for length in if l3 == 14 { l4 } else { 15 }..=end {
             let mut cut = packet[..length].to_vec();
             if length >= l4 {

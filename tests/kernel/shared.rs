@@ -128,7 +128,8 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
         assert!(ours.iter().all(|drop| drop.ifindex == interface.index && reasons[&drop.reason] == "TC_EGRESS"));
 
         drop(enforcer);
-        // A command that another test starts at that moment holds the enforcer's link until it is executed.
+        // A command that another test starts at that moment holds the enforcer's link until it is
+        // executed.
         let since = Instant::now();
         while arrange(&mut kernel, interface.index) != PLAIN {
             assert!(since.elapsed() < PATIENCE, "we are alone again, and counted at the device still");

@@ -131,7 +131,8 @@ fn closed_connections_make_room() {
     let mut number = 0_u32;
     until(|| {
         for _ in 0..20 {
-            // A fast machine sends more connections than there are ports before a slot is old enough.
+            // A fast machine sends more connections than there are ports before a slot is old
+            // enough.
             let client_port = u16::try_from(1024 + number % 60_000).unwrap();
             let server_port = u16::try_from(80 + number / 60_000).unwrap();
             let (client, server) = ((A, client_port), (B, server_port));

@@ -100,8 +100,8 @@ fn a_qdisc_that_is_made_anew() {
     let removed = [("reason", "removed")];
     lab.run("node", "tc qdisc del dev lxc-tiefighter clsact");
     lab.run("node", "tc qdisc add dev lxc-tiefighter clsact");
-    // A classic program of one instruction, that matches nothing. The agent may be back before it, and
-    // then takes the first place again, which is a gap of another reason.
+    // A classic program of one instruction, that matches nothing. The agent may be back before it,
+    // and then takes the first place again, which is a gap of another reason.
     let other = "tc filter add dev lxc-tiefighter ingress pref 1 handle 1 bpf bytecode";
     assert!(lab.command("node", other).arg("1,6 0 0 0,").status().unwrap().success());
     lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");

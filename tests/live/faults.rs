@@ -65,7 +65,8 @@ fn counts_of(requests: u64) -> impl Fn(&Scrape) -> Result<(), String> {
         let flags = "hubble_tcp_flags_total";
         let flows = "hubble_flows_processed_total";
         let ports = "hubble_port_distribution_total";
-        // Seven reports of each connection at each point, four of them from the client (see `counts`).
+        // Seven reports of each connection at each point, four of them from the client (see
+        // `counts`).
         let expected: [(&str, Expected<'_>); 6] = [
             ("tcp", (flags, &[("family", "IPv4"), ("flag", "SYN")], POINTS * requests)),
             ("tcp", (flags, &[("family", "IPv6"), ("flag", "SYN")], POINTS * requests)),
@@ -133,8 +134,8 @@ fn survives(point: &str, component: &str, kind: &str, stall_ms: u64) {
         land(&lab, 5);
         requests += 5;
     });
-    // A handler that panics costs its request and nothing else: no other may fail, and there is nothing
-    // to restart.
+    // A handler that panics costs its request and nothing else: no other may fail, and there is
+    // nothing to restart.
     let handler = point == "http";
     assert!(failed <= u64::from(handler), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
     assert!(answered > 0);
@@ -212,8 +213,8 @@ fn conntrack_overruns() {
     let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
     agent.wait_until("everything was read once", |agent| agent.scrape().sum("webb_conntrack_dumps_total", &[]) == 1);
     inject(&agent, "conntrack", 1, 5000);
-    // The follower sleeps from its next turn on. Some hundred bytes for each of many connections, in a
-    // socket of 8 MiB.
+    // The follower sleeps from its next turn on. Some hundred bytes for each of many connections,
+    // in a socket of 8 MiB.
     std::thread::sleep(std::time::Duration::from_millis(500));
     lab.run("xwing", "pod flood 45000 45000 10.244.1.21");
     agent.wait_until("events were dropped and everything was read anew", |agent| {
@@ -271,8 +272,8 @@ fn reader_is_killed_during_a_flood() {
             .sum();
         let counted = scrape.sum("webb_traffic_packets_total", &[]);
         stages_add_up(scrape)?;
-        // A record that broke may have been a drop, which `traffic` does not count: then nothing is missing
-        // for it.
+        // A record that broke may have been a drop, which `traffic` does not count: then nothing is
+        // missing for it.
         let broke = scrape.sum("webb_reader_poisoned_packets_total", &[]);
         let missing = reported.checked_sub(counted).ok_or("more was counted than was reported")?;
         if missing <= broke {

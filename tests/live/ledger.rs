@@ -87,7 +87,8 @@ fn flooded(aggregation: &str, rings: &str, expected_fates: &[&str]) -> Option<Sc
     let mut agent = Agent::start_with(&lab, &format!("aggregation: {aggregation}\n{TIGHT}{rings}"));
     let before = DEVICES.map(|device| lab.counters(device));
 
-    // More connections than the table holds, from two sides at once; and a flood that the policy drops.
+    // More connections than the table holds, from two sides at once; and a flood that the policy
+    // drops.
     let floods = [
         ("xwing", "pod flood 200000 8000 10.244.1.21"),
         ("tiefighter", "pod flood 100000 8000 fd00:10:244:1::31"),

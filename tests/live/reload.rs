@@ -68,8 +68,8 @@ fn the_dynamic_file_is_followed() {
     mount(&directory, 4, "metrics:\n- name: tcp\n  includeFilters: [{destination_port: [\"80\"]}]\n");
     agent.wait_until("the mended file is taken without a signal", reloads("applied", 2));
     land(5);
-    // What goes to port 80 is one SYN at each point; the answers come from it. A metric that went took
-    // its series along.
+    // What goes to port 80 is one SYN at each point; the answers come from it. A metric that went
+    // took its series along.
     agent.settles(exactly(&[
         (SYNS, &[("flag", "SYN")], 25 * POINTS),
         (SYNS, &[("flag", "SYN-ACK")], 20 * POINTS),

@@ -1,4 +1,5 @@
-//! The agent's first seconds: packets are seen before names are read, and their flows wait for these.
+//! The agent's first seconds: packets are seen before names are read, and their flows wait for
+//! these.
 
 use std::net::TcpStream;
 

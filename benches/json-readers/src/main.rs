@@ -1,7 +1,9 @@
-//! How fast readers of JSON go through a flow file: those that fill structures which borrow from the line, and webb's.
+//! How fast readers of JSON go through a flow file: those that fill structures which borrow from
+//! the line, and webb's.
 //!
-//! Figures are CPU time. The structures hold what metrics and filters read of a flow, and nothing is done with them. webb's reader does more:
-//! it checks every value, looks up both endpoints and ends with a flow that can be counted.
+//! Figures are CPU time. The structures hold what metrics and filters read of a flow, and nothing
+//! is done with them. webb's reader does more: it checks every value, looks up both endpoints and
+//! ends with a flow that can be counted.
 
 #![allow(dead_code, reason = "the fields are filled, and that is all")]
 

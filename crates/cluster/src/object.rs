@@ -72,7 +72,8 @@ impl Kind {
                 &["v1"]
             }
             Self::AdminNetworkPolicy | Self::BaselineAdminNetworkPolicy => &["v1alpha1"],
-            // v1beta1 was planned without changes to fields when this was written, and v1 follows such a version.
+            // v1beta1 was planned without changes to fields when this was written, and v1 follows
+            // such a version.
             Self::ClusterNetworkPolicy => &["v1", "v1beta1", "v1alpha2"],
             Self::Other(_) => &[],
         }

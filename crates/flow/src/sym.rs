@@ -41,7 +41,8 @@ impl Names {
     }
 
     fn insert(&mut self, text: &str) -> u32 {
-        // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it total.
+        // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it
+        // total.
         let id = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
         self.texts.push(Arc::from(text));
         let (hasher, texts) = (&self.hasher, &self.texts);

@@ -232,7 +232,8 @@ impl<'a> Cursor<'a> {
             Some(b't') => '\t',
             Some(b'u') => {
                 let first = self.four_digits()?;
-                // Half a pair that stands alone is no character; Go, which writes these files, replaces it too.
+                // Half a pair that stands alone is no character; Go, which writes these files,
+                // replaces it too.
                 match first {
                     0xd800..=0xdbff => self.second_half(first)?,
                     _ => char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER),
@@ -423,7 +424,8 @@ impl<'a> Cursor<'a> {
                 b'"' => {
                     at = plain(bytes, at + 1);
                     while *bytes.get(at)? != b'"' {
-                        // A backslash and what it escapes; anything else that is not plain does not belong here.
+                        // A backslash and what it escapes; anything else that is not plain does not
+                        // belong here.
                         at = plain(bytes, at + 2);
                     }
                 }
@@ -446,8 +448,8 @@ impl<'a> Cursor<'a> {
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGHS: u64 = 0x8080_8080_8080_8080;
-    // A byte of zero borrows from its high bit. What lies above the lowest hit may be wrong, and is not
-    // asked.
+    // A byte of zero borrows from its high bit. What lies above the lowest hit may be wrong, and is
+    // not asked.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
     while let Some(word) = bytes.get(at..at + 8).and_then(|eight| eight.try_into().ok()).map(u64::from_le_bytes) {
         let control = word.wrapping_sub(ONES * 0x20) & !word & HIGHS;

@@ -21,8 +21,8 @@ pub struct Index {
     pub(super) rows: Rows,
     /// The endpoint of addresses without an owner, by family: they differ in dual-stack clusters.
     pub(super) world: [EndpointId; 2],
-    /// The endpoint of addresses in [`Networks`] without a known pod, and of all addresses without an
-    /// owner before the first sync; the world if neither was ever the case.
+    /// The endpoint of addresses in [`Networks`] without a known pod, and of all addresses without
+    /// an owner before the first sync; the world if neither was ever the case.
     pub(super) unnamed: EndpointId,
     pub(super) networks: Networks,
     pub(super) addresses: usize,

@@ -194,7 +194,8 @@ mod tests {
     }
 
     proptest! {
-        /// Two tuples have one number if, and only if, they are the same; and their texts come back.
+        /// Two tuples have one number if, and only if, they are the same; and their texts come
+        /// back.
         #[test]
         fn one_number_for_each(all in prop::collection::vec(prop::collection::vec("[a,é]{0,2}", 1..4), 1..40)) {
             let mut tuples = Tuples::default();

@@ -287,8 +287,8 @@ pub(super) mod log_level {
         if text.trim().is_empty() {
             return Err(Bad::of(value));
         }
-        // The filter would take a bare word that is not a level for the name of a module, and `inof` would
-        // silence everything else.
+        // The filter would take a bare word that is not a level for the name of a module, and
+        // `inof` would silence everything else.
         for part in text.split(',').map(str::trim) {
             if !part.contains(['=', '[']) && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {
                 return Err(Bad::because(value, format!("`{}` is not a level", clean(part))));

@@ -323,7 +323,8 @@ fn any_settings() -> impl Strategy<Value = Settings> {
 }
 
 proptest! {
-    /// What every key shows, it reads back: `/config` can be pasted into a file, and a reload loses nothing.
+    /// What every key shows, it reads back: `/config` can be pasted into a file, and a reload loses
+    /// nothing.
     #[test]
     fn shown_values_read_back(settings in any_settings()) {
         let mut copy = Settings::default();

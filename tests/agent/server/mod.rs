@@ -175,7 +175,8 @@ impl Answer {
 
 /// Sends a request on a connection that stays open.
 pub(crate) fn ask(to: &mut impl Write, method: &str, target: &str, headers: &str) -> io::Result<()> {
-    // In one piece: the second of several would wait for the first to be acknowledged, 40 ms as a rule.
+    // In one piece: the second of several would wait for the first to be acknowledged, 40 ms as a
+    // rule.
     to.write_all(format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n").as_bytes())?;
     to.flush()
 }

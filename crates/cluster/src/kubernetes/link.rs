@@ -157,8 +157,8 @@ impl<'a> Link<'a> {
         {
             return Ok((client.clone(), *made));
         }
-        // A plugin ends in its time. A file system that hangs does not, and is waited for by the next that
-        // asks.
+        // A plugin ends in its time. A file system that hangs does not, and is waited for by the
+        // next that asks.
         let next = within(self.pace.answer * 2, task).await?;
         *making = None;
         let next = next.map_err(|error| Trouble::Unconfigured(format!("no client: {error}"))).flatten();

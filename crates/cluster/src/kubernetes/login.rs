@@ -122,7 +122,8 @@ fn take(user: &mut AuthInfo, credentials: Credentials) -> Result<Renewal, String
         expires.parse().map_err(|error| format!("gave an expirationTimestamp that is no time: {error}"))?;
     let left = Duration::try_from(expires.duration_since(Timestamp::now())).unwrap_or_default();
     if left.is_zero() {
-        // The plugin, or a clock, is wrong. Asking again and again makes neither right: the server decides.
+        // The plugin, or a clock, is wrong. Asking again and again makes neither right: the server
+        // decides.
         tracing::warn!("the credential plugin gave credentials that expired at {expires}, by this node's clock");
         return Ok(Renewal::Never);
     }

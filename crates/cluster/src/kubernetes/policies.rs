@@ -132,7 +132,8 @@ impl State<'_> {
         for (kind, path) in doubtful {
             let path = format!("{path}?limit=1");
             let asked = beside(&mut self.followers, policies.link.get(&path, super::resource::JSON)).await;
-            // Where the role does not name a kind, 403 is the answer whether there is such a kind or not.
+            // Where the role does not name a kind, 403 is the answer whether there is such a kind
+            // or not.
             if asked.is_err_and(|trouble| trouble.is_absent() || matches!(trouble, Trouble::Forbidden(_))) {
                 tracing::info!("{} ({}) is not served any more", kind.name(), kind.group());
                 self.followers.retain(|follower| follower.found.kind != kind);

@@ -193,7 +193,8 @@ impl Watch<'_> {
                 Event::Error(trouble) => return Err(trouble),
                 Event::Applied(item) => self.apply(item, listed.as_mut()),
                 Event::Deleted(head) => self.delete(head),
-                // A server that knows streamed lists sends no other bookmark before the one that ends the list.
+                // A server that knows streamed lists sends no other bookmark before the one that
+                // ends the list.
                 Event::Bookmark { complete: false, .. } if listed.is_some() => {
                     return Err(Trouble::Endless);
                 }
@@ -289,7 +290,8 @@ impl Watch<'_> {
                     continue;
                 }
                 Err(trouble) => {
-                    // Pages of a cached list are of the version that it had, which may be old from the beginning.
+                    // Pages of a cached list are of the version that it had, which may be old from
+                    // the beginning.
                     place.most_recent |= !next.is_empty() && matches!(trouble, Trouble::Gone(_));
                     return Err(trouble);
                 }
@@ -311,7 +313,8 @@ impl Watch<'_> {
         let mut items = self.items(PAGE, next, place.most_recent).await?;
         let mut read: usize = 0;
         while let Some(item) = items.next(self.link.pace.answer).await? {
-            // Servers name the version before the items: an old one ends the reading before it does harm.
+            // Servers name the version before the items: an old one ends the reading before it does
+            // harm.
             if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
                 return Ok(None);
             }

@@ -87,7 +87,8 @@ impl<'a> Document<'a> {
         };
         let first = self.lines_before + self.first_line();
         let (kind, version) = (head.kind.text(), head.api_version.text());
-        // A list without items is empty; that is said by its kind only where nothing else could be meant.
+        // A list without items is empty; that is said by its kind only where nothing else could be
+        // meant.
         if kind == "List" || (kind.ends_with("List") && head.items.is_some()) {
             self.read_list(&kind, &version, head.items.unwrap_or_default(), loading);
             return Ok(());

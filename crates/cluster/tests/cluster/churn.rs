@@ -463,8 +463,8 @@ fn judged(index: &Index) -> Vec<String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// An index that was built through any changes, published at any moments, is the one that is built at once from
-    /// what is left, to the last name and verdict.
+    /// An index that was built through any changes, published at any moments, is the one that is
+    /// built at once from what is left, to the last name and verdict.
     #[test]
     fn step_by_step_is_all_at_once(changes in prop::collection::vec(change(), 0..80), pace in 1..40_u64) {
         let (cache, mut objects) = (cache(), HashMap::new());

@@ -64,7 +64,8 @@ fn gone_410() {
     agent.converges(&api, "410 Gone as an event");
     assert_eq!(agent.pods().restarts(Reason::Gone), 1);
     assert_eq!(agent.pods().lists()[0].1, 2);
-    // What is too old depends on the version that the agent has: the answer's form is tried for both.
+    // What is too old depends on the version that the agent has: the answer's form is tried for
+    // both.
     for round in 0..2 {
         api.set_bookmarks(Duration::from_hours(1));
         api.plan(Some("Pod"), None, Fault::Status(503), 3);
@@ -388,8 +389,8 @@ fn clock_jumps() {
         api.end_watches(None, if at == 1 { Ending::Error(410) } else { Ending::Abrupt });
         agent.converges(&api, &format!("a pod made at {time}"));
     }
-    // But for one thing: the end of a plugin's credentials is a time of day. It becomes a span of time
-    // at once.
+    // But for one thing: the end of a plugin's credentials is a time of day. It becomes a span of
+    // time at once.
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/kubernetes")).unwrap() {
         let path = entry.unwrap().path();
         let source = std::fs::read_to_string(&path).unwrap();

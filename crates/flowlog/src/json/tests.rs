@@ -45,8 +45,9 @@ proptest! {
         prop_assert_eq!(Cursor::new(&quoted).string().unwrap(), text.as_str());
     }
 
-    /// One byte changed: this reader and serde_json agree on whether it is still JSON. They differ on numbers too large
-    /// for a float and on half a surrogate pair, which are JSON by its grammar and no value to serde_json.
+    /// One byte changed: this reader and serde_json agree on whether it is still JSON. They differ
+    /// on numbers too large for a float and on half a surrogate pair, which are JSON by its grammar
+    /// and no value to serde_json.
     #[test]
     fn damage_is_seen(value in any_json(), at in any::<prop::sample::Index>(), byte in "[ -~\n\u{1}]") {
         let mut text = value.to_string();
@@ -73,7 +74,8 @@ proptest! {
         prop_assert_eq!(cursor.wrong::<()>("x").unwrap_err().to_string(), format!("x (column {})", object.len() + 2));
     }
 
-    /// Whole numbers are read exactly, in quotes or not, and never another one where they do not fit.
+    /// Whole numbers are read exactly, in quotes or not, and never another one where they do not
+    /// fit.
     #[test]
     fn whole_numbers_are_exact(number in any::<i128>()) {
         let text = number.to_string();

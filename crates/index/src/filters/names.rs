@@ -61,8 +61,8 @@ impl Pattern {
         let [first, rest @ ..] = self.parts.as_slice() else { return false };
         let Some(mut left) = name.strip_prefix(first.as_str()) else { return false };
         let Some((last, between)) = rest.split_last() else { return left.is_empty() };
-        // Each part in its leftmost place: a star can always take what is passed over, as long as its
-        // letters allow.
+        // Each part in its leftmost place: a star can always take what is passed over, as long as
+        // its letters allow.
         for part in between {
             match starred(left, part) {
                 Some(behind) => left = behind,

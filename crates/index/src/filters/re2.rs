@@ -16,7 +16,8 @@ pub(super) fn read(expression: &str) -> Result<Regex, String> {
     let translated = Translation { rest: expression, out: String::with_capacity(expression.len() + 16) }.translate()?;
     RegexBuilder::new(&translated).size_limit(SIZE).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "the expression is too large".to_owned(),
-        // The last line of the crate's drawing says what is wrong; the rest points into the translation.
+        // The last line of the crate's drawing says what is wrong; the rest points into the
+        // translation.
         other => {
             let text = other.to_string();
             let why = text.lines().last().unwrap_or_default();

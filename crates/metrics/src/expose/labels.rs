@@ -296,7 +296,8 @@ mod tests {
     }
 
     proptest! {
-        /// Comparing rendered text must order as comparing the values themselves does, whatever they hold.
+        /// Comparing rendered text must order as comparing the values themselves does, whatever
+        /// they hold.
         #[test]
         fn rendered_order_is_value_order(
             left in prop::collection::vec("[a !\"\\\\\n\u{1}~é]{0,20}", 2),
@@ -305,8 +306,8 @@ mod tests {
             prop_assert_eq!(compare(text(&left).as_bytes(), text(&right).as_bytes()), left.cmp(&right));
         }
 
-        /// However births, deaths, slots used again, snapshots and scrapes interleave: each sheet has the series of
-        /// its moment, in order, each with its slot.
+        /// However births, deaths, slots used again, snapshots and scrapes interleave: each sheet
+        /// has the series of its moment, in order, each with its slot.
         #[test]
         fn sheets_are_the_series_of_their_moment(
             steps in prop::collection::vec((0_u8..8, "[a-c \"]{0,4}", any::<prop::sample::Index>()), 1..60)

@@ -18,7 +18,8 @@ use super::snapshot::Snapshot;
 pub(super) fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
     let (name, kind) = match (format, kind, name.strip_suffix("_total")) {
         (Format::OpenMetrics, Kind::Counter, Some(base)) => (base, kind.name()),
-        // A counter's samples must end in `_total`; one that does not have it is none to OpenMetrics.
+        // A counter's samples must end in `_total`; one that does not have it is none to
+        // OpenMetrics.
         (Format::OpenMetrics, Kind::Counter, None) => (name, "unknown"),
         _ => (name, kind.name()),
     };

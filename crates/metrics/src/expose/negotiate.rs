@@ -26,8 +26,8 @@ const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Answer {
     let (mut answer, mut escaping) = ((Format::Text, TEXT), "underscores");
     for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {
-        // The scheme named last before, or in, the choice that is answered: a scraper names it beside the
-        // formats it would rather have.
+        // The scheme named last before, or in, the choice that is answered: a scraper names it
+        // beside the formats it would rather have.
         if let Some(known) = ESCAPING.iter().find(|&&known| known == choice.parameter("escaping")) {
             escaping = known;
         }

@@ -13,7 +13,8 @@ pub(super) fn push_count(out: &mut Vec<u8>, value: u64) {
     if digits.len() <= 6 {
         out.extend_from_slice(digits);
     } else if value < 1 << 53 {
-        // Below 2^53 every integer is a float of its own, so its digits are the shortest that read back.
+        // Below 2^53 every integer is a float of its own, so its digits are the shortest that read
+        // back.
         push_exponent(out, digits, digits.len() - 1, false);
     } else {
         #[allow(clippy::cast_precision_loss, reason = "a sample is a float; this is where the precision ends")]
@@ -148,7 +149,8 @@ mod tests {
     }
 
     proptest! {
-        /// The shortest form must still be the same number, and a count must look like the float it is.
+        /// The shortest form must still be the same number, and a count must look like the float it
+        /// is.
         #[test]
         fn reads_back(bits in any::<u64>()) {
             let value = f64::from_bits(bits);

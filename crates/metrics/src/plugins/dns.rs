@@ -1,6 +1,7 @@
 //! `dns`: questions and answers, as a DNS proxy or parser saw them (hubble-contract §1.1).
 //!
-//! Hubble names the label `rcode` wrongly for some numbers of context labels (quirk 1); here it is always `rcode`.
+//! Hubble names the label `rcode` wrongly for some numbers of context labels (quirk 1); here it is
+//! always `rcode`.
 
 use crate::expose::Spec;
 use crate::options::Options;

@@ -29,7 +29,8 @@ impl Plugin for Flows {
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>) {
         let extra = emit.extra();
         let protocol = protocol::number(flow, extra);
-        // Only a trace shows where it was seen; in the key of another event the point would split a series.
+        // Only a trace shows where it was seen; in the key of another event the point would split a
+        // series.
         let point = if flow.event == Event::Trace { flow.point as u8 } else { 0 };
         let (event, verdict) = (number::event(flow, extra), number::verdict(flow, extra));
         let key = if extra.is_none() || number::is_event(event) && number::is_verdict(verdict) {

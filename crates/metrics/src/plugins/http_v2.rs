@@ -1,7 +1,7 @@
 //! `httpV2`: requests by their responses, with the client as source (hubble-contract §1.6).
 //!
-//! The response's flow goes from server to client, so the context is inverted. Requests without a response are not
-//! counted (quirk 19).
+//! The response's flow goes from server to client, so the context is inverted. Requests without a
+//! response are not counted (quirk 19).
 
 use super::http::{DURATION, REQUESTS, record, reporter, seconds};
 use crate::options::{EXEMPLARS, Options};

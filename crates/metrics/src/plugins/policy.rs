@@ -15,7 +15,8 @@ pub(super) struct Policy;
 /// The numeric identity of this node.
 const HOST: u32 = 1;
 
-/// Texts of the label `match`: `policy_match_type` by number, then one that Hubble has no name for, then layer 7.
+/// Texts of the label `match`: `policy_match_type` by number, then one that Hubble has no name for,
+/// then layer 7.
 const MATCHES: [&str; 11] =
     ["none", "l3-only", "l3-l4", "l4-only", "all", "l3-proto", "proto-only", "unknown", "l7/dns", "l7/http", "l7/"];
 const UNKNOWN: u8 = 7;

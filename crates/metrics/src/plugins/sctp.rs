@@ -1,4 +1,5 @@
-//! `sctp`: associations opened, closed and aborted, by the first chunk of a packet (hubble-contract §1.11).
+//! `sctp`: associations opened, closed and aborted, by the first chunk of a packet (hubble-contract
+//! §1.11).
 
 use super::{number, tcp};
 use crate::expose::Spec;

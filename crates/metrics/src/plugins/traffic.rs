@@ -1,5 +1,6 @@
-//! `traffic`: packets and bytes, which Hubble lacks. Exact, for they are the deltas that the kernel's connection table
-//! keeps, not samples: what passed the watched interfaces is what is counted here.
+//! `traffic`: packets and bytes, which Hubble lacks. Exact, for they are the deltas that the
+//! kernel's connection table keeps, not samples: what passed the watched interfaces is what is
+//! counted here.
 
 use crate::expose::Spec;
 use crate::options::Options;

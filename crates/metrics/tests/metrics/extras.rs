@@ -250,8 +250,8 @@ proptest! {
         prop_assert_eq!(sums(&divided), sums(&plain));
     }
 
-    /// Whatever a flow and its extra say of each other, even if one contradicts the other or is missing: no panic, and
-    /// no series twice.
+    /// Whatever a flow and its extra say of each other, even if one contradicts the other or is
+    /// missing: no panic, and no series twice.
     #[test]
     fn contradictions_are_harmless(
         flows in prop::collection::vec((any_flow(), any_flow(), 0_u32..40), 1..40),

@@ -264,7 +264,8 @@ proptest! {
         flows in prop::collection::vec(told(), 1..8),
     ) {
         let build = |specs: &[FilterSpec]| specs.iter().cloned().map(FlowFilter::new).collect::<Result<Vec<_>, _>>();
-        // A field of HTTP beside event types that leave it out is refused; there is nothing to decide then.
+        // A field of HTTP beside event types that leave it out is refused; there is nothing to
+        // decide then.
         let (Ok(included), Ok(excluded)) = (build(&include), build(&exclude)) else { return Ok(()) };
         let filters = Filters { include: included, exclude: excluded };
         for told in flows.iter().chain(&flows) {

@@ -107,7 +107,8 @@ impl Model {
 }
 
 proptest! {
-    /// Admitted and folded together are all, what was admitted first stays, and removals take what the rules say.
+    /// Admitted and folded together are all, what was admitted first stays, and removals take what
+    /// the rules say.
     #[test]
     fn series_are_as_the_rules_say(
         steps in prop::collection::vec(step(), 1..200),

@@ -41,8 +41,8 @@ fn assert_one_key_for_the_same_labels(flows: &[(Flow, Option<Extra>)]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// Flows from the kernel and flows that another program wrote down, in one batch: their keys are made in different
-    /// ways, and must meet in the same series.
+    /// Flows from the kernel and flows that another program wrote down, in one batch: their keys
+    /// are made in different ways, and must meet in the same series.
     #[test]
     fn the_same_labels_have_one_key(
         flows in prop::collection::vec((any_flow(), prop::option::weighted(0.3, any_extra())), 1..150)

@@ -214,8 +214,8 @@ fn expected(counts: &Counts) -> BTreeMap<(String, Vec<(String, String)>), String
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The counters are those of the plain reading, over any mix of flows, with the index changing between batches: no
-    /// count is lost, doubled, or put into a series of its own.
+    /// The counters are those of the plain reading, over any mix of flows, with the index changing
+    /// between batches: no count is lost, doubled, or put into a series of its own.
     #[test]
     fn counts_are_right(
         flows in prop::collection::vec((any_flow(), any::<bool>()), 0..120),
@@ -238,7 +238,8 @@ proptest! {
         prop_assert_eq!(series, counts.len());
     }
 
-    /// One batch or many, with or without snapshots in between: the same exposition, letter by letter.
+    /// One batch or many, with or without snapshots in between: the same exposition, letter by
+    /// letter.
     #[test]
     fn batches_and_snapshots_do_not_matter(
         flows in prop::collection::vec(any_flow(), 1..80),

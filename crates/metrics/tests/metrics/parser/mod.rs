@@ -96,7 +96,8 @@ fn check(family: &Parsed) {
             series.push(values);
         }
     }
-    // Samples of one family have the same label names here, so comparing values is comparing series.
+    // Samples of one family have the same label names here, so comparing values is comparing
+    // series.
     assert!(series.windows(2).all(|pair| pair[0] < pair[1]), "series of {name} are not in order: {series:?}");
     if family.kind == "histogram" {
         check_buckets(&family.samples);
