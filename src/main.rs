@@ -5,12 +5,14 @@ use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
 use webb::app::{self, Metrics, Plan};
+use webb::bpf_loader::raise_capabilities;
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
 use webb::logging::{self, Format};
 use webb_metrics::{dynamic, grammar};
 use webb_settings::{LogFormat, Settings, read_file};
 
 fn main() -> ExitCode {
+    raise_capabilities();
     match Cli::read(std::env::args_os()) {
         Ok(cli) => run_command(&cli.command).into(),
         Err(exit) => exit.into(),
@@ -24,6 +26,7 @@ fn run_command(command: &Command) -> Exit {
         Command::Probe(arguments) => app::probe(arguments.json, out),
         Command::CheckConfig(arguments) => arguments.run(&check_metrics, out),
         Command::Replay(arguments) => app::replay(arguments, out),
+        Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, out),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
     };
     // A reader that has seen enough closes the pipe.

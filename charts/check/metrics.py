@@ -38,6 +38,15 @@ def counted(*arguments):
     return out if code == 0 and "hubble_lost_events_total" in out else f"exit {code}: {said}"
 
 
+def tried(arguments):
+    """The test's command, with an address where nothing answers: that is found, or else the certificate missing."""
+    scheme = arguments[1].partition(":")[0]
+    given = [f"{scheme}://127.0.0.1:1/metrics" if "://" in one else "--wait=0s" if "--wait" in one else one for one in arguments]
+    code, out, said = run(*given)
+    expected = (66, "127.0.0.1:1") if scheme == "http" else (64, "cannot read /etc/webb/tls/ca.crt")
+    return [] if code == expected[0] and expected[1] in out + said else [f"exit {code}: {out}{said}"]
+
+
 def check(report):
     with tempfile.TemporaryDirectory() as folder:
         for name in cases():
@@ -52,6 +61,8 @@ def check(report):
                     elif key == "dynamic-metrics.yaml":
                         code, out, said = run("replay", "--strict", "--metrics-config", file, "-")
                         report(f"{name}: {key}", [] if code == 0 else [said])
+            for pod in find(made, "Pod"):
+                report(f"{name}: helm test", tried(pod["spec"]["containers"][0]["args"]))
         for text in LISTS:
             file = Path(folder) / "list.yaml"
             made = objects(render({"hubble": {"metrics": {"enabled": text.split()}}}))

@@ -8,6 +8,7 @@
 //! is kept for a last scrape, then the listeners. One budget for all of it; a second signal ends at
 //! once.
 
+mod check_endpoint;
 mod error;
 mod ledger;
 mod listen;
@@ -24,6 +25,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use check_endpoint::check_endpoint;
 pub use error::StartError;
 pub use probe::probe;
 use reload::Reading;

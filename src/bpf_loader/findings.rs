@@ -65,6 +65,21 @@ fn has(capability: Capability) -> bool {
     caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
 }
 
+/// Makes the needed capabilities effective that this thread is permitted to have.
+///
+/// A binary with file capabilities that are permitted only (`+p`) starts with none of them in
+/// force, also where the container has fewer than the file: the process runs and says what it
+/// lacks. With `+ep` the kernel would refuse to start it. Threads inherit what is in force, so this
+/// comes before the first of them.
+pub fn raise_capabilities() {
+    for (capability, _) in NEEDED {
+        if caps::has_cap(None, CapSet::Permitted, capability).unwrap_or(false) {
+            // What cannot be raised is missing, and named as such when it is needed.
+            let _raised = caps::raise(None, CapSet::Effective, capability);
+        }
+    }
+}
+
 /// The needed capabilities that this process lacks. `CAP_SYS_ADMIN` stands in for the first two, as
 /// in the kernel.
 pub(super) fn missing_capabilities() -> Vec<&'static str> {
@@ -88,8 +103,7 @@ fn advice_for(missing: &[&str], granted: bool, user: u32) -> String {
     if granted && user != 0 {
         return format!(
             "they may be granted to this container or service, but user {user} gets none of them: run as user 0, or give \
-             the binary file capabilities (setcap cap_bpf,cap_perfmon,cap_net_admin+ep) and leave \
-             allowPrivilegeEscalation on (systemd: AmbientCapabilities)"
+             the binary file capabilities (setcap cap_bpf,cap_perfmon,cap_net_admin+p; systemd: AmbientCapabilities)"
         );
     }
     let short: Vec<&str> = missing.iter().map(|name| name.strip_prefix("CAP_").unwrap_or(name)).collect();

@@ -41,7 +41,7 @@ pub use arrange::Arranged;
 pub use attached::{Attached, Place};
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
-pub use findings::{Finding, PRIVILEGES, Standing, findings};
+pub use findings::{Finding, PRIVILEGES, Standing, findings, raise_capabilities};
 pub use ledger::{Ledger, Mode, Sweeper};
 pub use object::{DROP_OBJECT, FLOW_OBJECT};
 pub use ports::Special;

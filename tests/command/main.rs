@@ -9,8 +9,10 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod check_endpoint;
 mod config_errors;
 mod conformance;
 mod help;
 mod inventory;
+mod privileges;
 mod replay;

@@ -1,0 +1,275 @@
+//! `webb check-endpoint`: asks every agent behind an address for its metrics, and says what is
+//! missing. The image has no other program, so `helm test` runs this one.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+use crate::cli::{CheckEndpointArgs, Exit};
+
+/// Time for one answer, and again for each read of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Pause between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer that are read at most.
+const LARGEST: u64 = 256 << 20;
+
+/// What was typed, understood.
+struct Endpoint {
+    host: String,
+    port: u16,
+    path: String,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+}
+
+/// What is wrong with one agent's answer.
+#[derive(Debug, PartialEq, Eq)]
+enum Trouble {
+    /// It did not answer, or not to the end.
+    Silent(String),
+    /// It answered with something else than what was asked for.
+    Wrong(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Silent(why) | Self::Wrong(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Silent(match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("no answer within {}s", PATIENCE.as_secs()),
+            _ => error.to_string(),
+        })
+    }
+}
+
+/// Asks until all is well or the time is over, and prints how it stands then.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn check_endpoint(arguments: &CheckEndpointArgs, out: &mut dyn Write) -> io::Result<Exit> {
+    let endpoint = match Endpoint::new(arguments) {
+        Ok(endpoint) => endpoint,
+        Err(why) => {
+            eprintln!("{why}");
+            return Ok(Exit::Configuration);
+        }
+    };
+    let until = Instant::now() + arguments.wait;
+    loop {
+        let (lines, exit) = endpoint.look(&arguments.require);
+        if exit == Exit::Success || Instant::now() >= until {
+            for line in lines {
+                writeln!(out, "{line}")?;
+            }
+            return Ok(exit);
+        }
+        sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
+    }
+}
+
+impl Endpoint {
+    fn new(arguments: &CheckEndpointArgs) -> Result<Self, String> {
+        let url = &arguments.url;
+        let wrong = |what: &str| format!("{url}: {what}; expected something like http://localhost:9965/metrics");
+        let parsed: http::Uri = url.parse().map_err(|error| wrong(&format!("{error}")))?;
+        let host = parsed.host().filter(|host| !host.is_empty()).ok_or_else(|| wrong("there is no host"))?;
+        let host = host.trim_matches(['[', ']']).to_owned();
+        let (port, tls) = match parsed.scheme_str() {
+            Some("http") if arguments.ca.is_some() => return Err(wrong("--ca is for https")),
+            Some("http") => (80, None),
+            Some("https") => (443, Some((client(arguments)?, server_name(arguments, &host)?))),
+            _ => return Err(wrong("it begins with neither http:// nor https://")),
+        };
+        let path = parsed.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
+        Ok(Self { port: parsed.port_u16().unwrap_or(port), host, path, tls })
+    }
+
+    /// How each address of the host stands, a line each, and the exit code of them all.
+    fn look(&self, required: &[String]) -> (Vec<String>, Exit) {
+        let addresses = match (self.host.as_str(), self.port).to_socket_addrs() {
+            Ok(found) => {
+                let mut addresses: Vec<SocketAddr> = found.collect();
+                addresses.sort_unstable();
+                addresses.dedup();
+                addresses
+            }
+            Err(error) => return (vec![format!("{}: {error}", self.host)], Exit::NoInput),
+        };
+        let (mut lines, mut exit) = (Vec::new(), Exit::Success);
+        if addresses.is_empty() {
+            return (vec![format!("{}: the name has no address", self.host)], Exit::NoInput);
+        }
+        for address in addresses {
+            match self.ask(address).and_then(|exposition| judge(&exposition, required)) {
+                Ok(series) => lines.push(format!("{address}  ok, {series} series")),
+                Err(trouble) => {
+                    lines.push(format!("{address}  {trouble}"));
+                    exit = match trouble {
+                        Trouble::Silent(_) => Exit::NoInput,
+                        Trouble::Wrong(_) if exit == Exit::Success => Exit::Data,
+                        Trouble::Wrong(_) => exit,
+                    };
+                }
+            }
+        }
+        (lines, exit)
+    }
+
+    fn ask(&self, address: SocketAddr) -> Result<String, Trouble> {
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let answer = match &self.tls {
+            None => self.exchange(&mut stream)?,
+            Some((config, name)) => {
+                let connection = ClientConnection::new(Arc::clone(config), name.clone())
+                    .map_err(|error| Trouble::Silent(error.to_string()))?;
+                self.exchange(&mut StreamOwned::new(connection, stream))?
+            }
+        };
+        body(&answer)
+    }
+
+    fn exchange(&self, stream: &mut (impl Read + Write)) -> io::Result<Vec<u8>> {
+        // Of HTTP/1.0 the answer ends with the connection, and is not in chunks.
+        write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", self.path, self.host)?;
+        stream.flush()?;
+        let mut answer = Vec::new();
+        match stream.take(LARGEST).read_to_end(&mut answer) {
+            // A server that closes without TLS' goodbye: its Content-Length says whether all is here.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => Ok(answer),
+            Err(error) => Err(error),
+            Ok(_) => Ok(answer),
+        }
+    }
+}
+
+/// The body of an answer with status 200 that is all here.
+fn body(answer: &[u8]) -> Result<String, Trouble> {
+    let text = String::from_utf8_lossy(answer);
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return Err(Trouble::Wrong("the answer is not HTTP".to_owned()));
+    };
+    let mut lines = head.lines();
+    let status = lines.next().unwrap_or_default();
+    if status.split(' ').nth(1) != Some("200") {
+        return Err(Trouble::Wrong(format!("the answer is {status}")));
+    }
+    let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
+        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
+    });
+    match length {
+        Some(length) if length > body.len() => {
+            Err(Trouble::Silent(format!("the answer ends after {} of {length} bytes", body.len())))
+        }
+        _ => Ok(body.to_owned()),
+    }
+}
+
+/// The number of series in an exposition that has all of the families.
+fn judge(exposition: &str, required: &[String]) -> Result<usize, Trouble> {
+    let has = |family: &str| {
+        exposition
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE "))
+            .any(|line| line.split(' ').next() == Some(family))
+    };
+    let series = exposition.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
+    if series == 0 {
+        return Err(Trouble::Wrong("the answer has no series".to_owned()));
+    }
+    let missing: Vec<&str> = required.iter().map(String::as_str).filter(|family| !has(family)).collect();
+    if missing.is_empty() { Ok(series) } else { Err(Trouble::Wrong(format!("missing: {}", missing.join(", ")))) }
+}
+
+fn server_name(arguments: &CheckEndpointArgs, host: &str) -> Result<ServerName<'static>, String> {
+    let name = arguments.server_name.as_deref().unwrap_or(host);
+    ServerName::try_from(name.to_owned()).map_err(|error| format!("{name}: {error}"))
+}
+
+/// A client that trusts the given authority, and no other.
+fn client(arguments: &CheckEndpointArgs) -> Result<Arc<ClientConfig>, String> {
+    let authority = arguments.ca.as_deref().ok_or("https needs --ca, the authority of the server's certificate")?;
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(authority)? {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", authority.display()))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots);
+    let config = match (&arguments.certificate, &arguments.key) {
+        (Some(certificate), Some(key)) => {
+            let private = PrivateKeyDer::from_pem_slice(&content(key)?)
+                .map_err(|error| format!("{}: no private key in PEM: {error}", key.display()))?;
+            builder
+                .with_client_auth_cert(certificates(certificate)?, private)
+                .map_err(|error| format!("{} with {}: {error}", certificate.display(), key.display()))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    Ok(Arc::new(config))
+}
+
+fn content(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content(path)?).collect();
+    match found {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        Ok(_) => Err(format!("{}: no certificate in PEM", path.display())),
+        Err(error) => Err(format!("{}: no certificate in PEM: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXPOSITION: &str = "# HELP a_total A\n# TYPE a_total counter\na_total 1\n# TYPE b gauge\nb{c=\"d\"} 2\n";
+
+    fn answer(head: &str) -> Vec<u8> {
+        format!("{head}\r\n\r\n{EXPOSITION}").into_bytes()
+    }
+
+    /// An answer counts only if it is whole, and if it is one of success.
+    #[test]
+    fn answers_are_whole() {
+        assert_eq!(body(&answer("HTTP/1.0 200 OK")).unwrap(), EXPOSITION);
+        let length = EXPOSITION.len();
+        assert_eq!(body(&answer(&format!("HTTP/1.0 200 OK\r\ncontent-length: {length}"))).unwrap(), EXPOSITION);
+        let cut = body(&answer("HTTP/1.0 200 OK\r\nContent-Length: 5000"));
+        assert_eq!(cut, Err(Trouble::Silent(format!("the answer ends after {length} of 5000 bytes"))));
+        let gone = body(&answer("HTTP/1.0 404 Not Found"));
+        assert_eq!(gone, Err(Trouble::Wrong("the answer is HTTP/1.0 404 Not Found".to_owned())));
+        assert_eq!(body(b"SSH-2.0-x\r\n"), Err(Trouble::Wrong("the answer is not HTTP".to_owned())));
+    }
+
+    /// A family is one by its whole name.
+    #[test]
+    fn missing_families_are_named() {
+        let judged =
+            |required: &[&str]| judge(EXPOSITION, &required.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(judged(&["a_total", "b"]), Ok(2));
+        assert_eq!(judged(&["a", "b", "c"]), Err(Trouble::Wrong("missing: a, c".to_owned())));
+        assert_eq!(judge("# nothing\n", &[]), Err(Trouble::Wrong("the answer has no series".to_owned())));
+    }
+}
