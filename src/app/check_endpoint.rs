@@ -152,7 +152,8 @@ impl Endpoint {
         stream.flush()?;
         let mut answer = Vec::new();
         match stream.take(LARGEST).read_to_end(&mut answer) {
-            // A server that closes without TLS' goodbye: its Content-Length says whether all is here.
+            // A server that closes without TLS' goodbye: its Content-Length says whether all is
+            // here.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => Ok(answer),
             Err(error) => Err(error),
             Ok(_) => Ok(answer),
