@@ -12,6 +12,7 @@ pub mod drops;
 mod error;
 pub mod expiring;
 mod fuzz;
+pub mod l7;
 pub mod nat;
 mod one_sided;
 pub mod services;

@@ -5,8 +5,11 @@
 //! here and in the header, and `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of
 //! the built object, so the two cannot drift.
 
+mod message;
+
 use std::mem::{offset_of, size_of};
 
+pub use message::{Message, message_flag, message_kind};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with any change of the structs; a record of another version is refused and counted.

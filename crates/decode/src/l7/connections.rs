@@ -1,0 +1,184 @@
+//! HTTP connections, found by their path, a bounded number of them.
+//!
+//! When all are used, the one used longest ago makes room; among the oldest few one without open
+//! requests does first.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use webb_flow::abi::{Message, message_flag};
+use webb_flow::hash::RandomState;
+
+use super::arena::{Arena, Order};
+use super::event::{Connection, Judgement, Path};
+use super::http1::{Http1, Reading, Shared};
+use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
+use super::out::Out;
+
+/// How many of the oldest connections are looked at for one without open requests.
+const LOOKS: usize = 16;
+
+/// What is known of a connection.
+#[derive(Debug, Default)]
+enum State {
+    #[default]
+    Free,
+    Http1(Http1),
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    known: Option<(Connection, Judgement)>,
+    hash: u64,
+    state: State,
+}
+
+/// The connections.
+#[derive(Debug)]
+pub(super) struct Connections {
+    arena: Arena<Entry>,
+    order: Order,
+    found: HashTable<u32>,
+    hasher: RandomState,
+    shared: Shared,
+}
+
+impl Connections {
+    pub(super) fn new(most: usize, shared: Shared) -> Self {
+        Self {
+            arena: Arena::new(most),
+            order: Order::default(),
+            found: HashTable::new(),
+            hasher: RandomState::default(),
+            shared,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(super) fn shared_mut(&mut self) -> &mut Shared {
+        &mut self.shared
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self, reason: Unanswered, ledger: &mut Ledger) {
+        while let Some(oldest) = self.order.oldest() {
+            self.remove(oldest, reason, ledger);
+        }
+    }
+
+    /// Reads a record of HTTP/1.
+    pub(super) fn http1(&mut self, record: &Message, bytes: &[u8], out: &mut Out<'_>) -> RecordOutcome {
+        let Some((path, sender_is_pod)) = Path::of(record) else { return RecordOutcome::Malformed };
+        let hash = self.hasher.hash_one(path);
+        let mut id = self.find(hash, &path);
+        let first = record.has(message_flag::FIRST);
+        if let Some(known) = id
+            && (first || self.is_over(known, record, sender_is_pod))
+        {
+            self.remove(known, Unanswered::Closed, out.ledger);
+            id = None;
+        }
+        let id = id.or_else(|| self.insert(hash, Connection::of(record, !is_response(bytes))?, out));
+        let Some(id) = id else { return RecordOutcome::Malformed };
+        self.arena.touch(id, &mut self.order);
+        let Some(entry) = self.arena.get_mut(id) else { return RecordOutcome::Malformed };
+        let (Some((connection, judgement)), State::Http1(state)) = (&entry.known, &mut entry.state) else {
+            return RecordOutcome::Opaque;
+        };
+        let from_client = sender_is_pod == (connection.path.pod == connection.client());
+        match judgement {
+            Judgement::Emit => {
+                let shared = &mut self.shared;
+                Reading { id, state, connection, from_client, record, shared, out }.read(bytes)
+            }
+            judgement => refused(*judgement, from_client, bytes, out.ledger),
+        }
+    }
+
+    fn is_over(&self, id: u32, record: &Message, sender_is_pod: bool) -> bool {
+        self.arena.get(id).is_some_and(|entry| match (&entry.state, &entry.known) {
+            (State::Http1(state), Some((connection, _))) => {
+                state.is_over(record, sender_is_pod == (connection.path.pod == connection.client()))
+            }
+            _ => false,
+        })
+    }
+
+    fn find(&self, hash: u64, path: &Path) -> Option<u32> {
+        let is = |id: &u32| {
+            let entry = self.arena.get(*id);
+            entry.and_then(|entry| entry.known.as_ref()).is_some_and(|(connection, _)| connection.path == *path)
+        };
+        self.found.find(hash, is).copied()
+    }
+
+    fn insert(&mut self, hash: u64, connection: Connection, out: &mut Out<'_>) -> Option<u32> {
+        let judgement = out.sink.judge(&connection);
+        let id = self.arena.take(&mut self.order).or_else(|| {
+            self.evict(out.ledger);
+            self.arena.take(&mut self.order)
+        })?;
+        *self.arena.get_mut(id)? =
+            Entry { known: Some((connection, judgement)), hash, state: State::Http1(Http1::default()) };
+        let arena = &self.arena;
+        self.found.insert_unique(hash, id, |id| arena.get(*id).map_or(0, |entry| entry.hash));
+        Some(id)
+    }
+
+    fn evict(&mut self, ledger: &mut Ledger) {
+        let (mut busy, mut looked) = (self.order.oldest(), 0);
+        while let Some(id) = busy {
+            if !self.shared.requests.any(id) || looked == LOOKS {
+                break;
+            }
+            looked += 1;
+            busy = self.arena.behind(id);
+        }
+        if let Some(id) = busy.filter(|id| !self.shared.requests.any(*id)).or(self.order.oldest()) {
+            self.remove(id, Unanswered::Evicted, ledger);
+        }
+    }
+
+    fn remove(&mut self, id: u32, reason: Unanswered, ledger: &mut Ledger) {
+        self.shared.requests.drop_all(id, reason, ledger);
+        if let Some(entry) = self.arena.get_mut(id) {
+            if let State::Http1(mut state) = std::mem::take(&mut entry.state) {
+                state.release(&mut self.shared.buffers);
+            }
+            entry.known = None;
+            if let Ok(found) = self.found.find_entry(entry.hash, |known| *known == id) {
+                found.remove();
+            }
+        }
+        self.arena.free(id, &mut self.order);
+    }
+}
+
+/// True if the first bytes of a connection are a response's. Of one letter nothing can be told; a
+/// request is taken for one then.
+fn is_response(bytes: &[u8]) -> bool {
+    const BEGIN: &[u8] = b"HTTP/1.";
+    bytes.starts_with(BEGIN) || (bytes.len() > 1 && BEGIN.starts_with(bytes))
+}
+
+/// Counts a record of a connection that is not emitted here.
+fn refused(judgement: Judgement, from_client: bool, bytes: &[u8], ledger: &mut Ledger) -> RecordOutcome {
+    let (message, record) = match judgement {
+        Judgement::Transit => (MessageOutcome::Transit, RecordOutcome::Transit),
+        _ => (MessageOutcome::OtherSide, RecordOutcome::OtherSide),
+    };
+    let of = match (from_client, bytes.starts_with(b"HTTP/1.")) {
+        (false, true) => MessageType::Response,
+        (true, false) if bytes.first().is_some_and(u8::is_ascii_uppercase) => MessageType::Request,
+        _ => return record,
+    };
+    ledger.message(Protocol::Http1, of, message);
+    record
+}

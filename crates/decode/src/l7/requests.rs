@@ -1,0 +1,289 @@
+//! HTTP requests that wait for a response, by connection and in the order of their time.
+//!
+//! A request is given up after a time-out, when its connection has too many, and when all have. Its
+//! method and texts are kept for the response, since that bears them too.
+
+use super::arena::{Arena, NONE, Order};
+use super::head::METHOD;
+use super::ledger::{Cut, Ledger, Protocol, Unanswered};
+
+/// Requests that may be open on a connection.
+pub(super) const CROWD: u16 = 256;
+
+/// Bytes of texts that are kept in all.
+const TEXTS: usize = 8 << 20;
+
+/// Bytes that a text may keep when its request is gone.
+const KEPT: usize = 1024;
+
+/// A method, kept in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Method {
+    letters: [u8; METHOD],
+    length: u8,
+}
+
+impl Method {
+    /// The first letters of a text.
+    pub(super) fn new(text: &str) -> Self {
+        let mut method = Self::default();
+        for (to, from) in method.letters.iter_mut().zip(text.bytes()) {
+            *to = from;
+            method.length += 1;
+        }
+        method
+    }
+
+    pub(super) fn text(&self) -> &str {
+        self.letters.get(..usize::from(self.length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+}
+
+/// Texts of a request that its response bears too.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Texts {
+    pub(super) url: String,
+    pub(super) trace_id: String,
+    pub(super) request_id: String,
+    /// The path of a gRPC call.
+    pub(super) path: String,
+}
+
+impl Texts {
+    fn all(&mut self) -> [&mut String; 4] {
+        [&mut self.url, &mut self.trace_id, &mut self.request_id, &mut self.path]
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.all().into_iter().for_each(String::clear);
+    }
+}
+
+/// A request.
+#[derive(Debug, Default)]
+pub(super) struct Open {
+    /// The sequence number of its head, or its stream.
+    pub(super) at: u32,
+    pub(super) acknowledgement: u32,
+    pub(super) time_ns: u64,
+    pub(super) method: Method,
+    pub(super) protocol: &'static str,
+    /// A gRPC call; it stays when its response has come, for its end.
+    pub(super) grpc: bool,
+    pub(super) answered: bool,
+    pub(super) texts: Texts,
+    connection: u32,
+    next: u32,
+    of: Option<Protocol>,
+}
+
+/// Requests of one connection.
+#[derive(Debug, Clone, Copy)]
+struct Queue {
+    first: u32,
+    count: u16,
+}
+
+/// All that wait.
+#[derive(Debug)]
+pub(super) struct Requests {
+    arena: Arena<Open>,
+    order: Order,
+    /// By connection.
+    queues: Vec<Queue>,
+    timeout_ns: u64,
+    texts: usize,
+    /// Those that are not answered.
+    open: u64,
+}
+
+impl Requests {
+    pub(super) fn new(most: usize, timeout_ns: u64) -> Self {
+        Self { arena: Arena::new(most), order: Order::default(), queues: Vec::new(), timeout_ns, texts: 0, open: 0 }
+    }
+
+    pub(super) fn open(&self) -> u64 {
+        self.open
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout_ns: u64) {
+        self.timeout_ns = timeout_ns;
+    }
+
+    fn queue(&self, connection: u32) -> Queue {
+        self.queues.get(connection as usize).copied().unwrap_or(Queue { first: NONE, count: 0 })
+    }
+
+    fn queue_mut(&mut self, connection: u32) -> Option<&mut Queue> {
+        let index = connection as usize;
+        if self.queues.len() <= index {
+            self.queues.resize(index + 1, Queue { first: NONE, count: 0 });
+        }
+        self.queues.get_mut(index)
+    }
+
+    /// True if a request of the connection is kept.
+    #[inline]
+    pub(super) fn any(&self, connection: u32) -> bool {
+        self.queues.get(connection as usize).is_some_and(|queue| queue.count > 0)
+    }
+
+    /// The connection's request that was sent first.
+    #[inline]
+    pub(super) fn oldest(&self, connection: u32) -> Option<&Open> {
+        self.arena.get(self.queues.get(connection as usize)?.first)
+    }
+
+    /// Adds a request, in the order of sequence numbers. The texts are kept as far as there is room.
+    pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, ledger: &mut Ledger) {
+        let queue = self.queue(connection);
+        if queue.count >= CROWD {
+            self.remove(queue.first, Some(Unanswered::Crowd), ledger);
+        }
+        let taken = self.arena.take(&mut self.order).or_else(|| {
+            self.remove(self.order.oldest()?, Some(Unanswered::Crowd), ledger);
+            self.arena.take(&mut self.order)
+        });
+        let Some(id) = taken else { return };
+        self.open += 1;
+        let (before, next) = self.place(connection, request.at);
+        if let Some(slot) = self.arena.get_mut(id) {
+            let mut texts = std::mem::take(&mut slot.texts);
+            texts.clear();
+            let Open { at, acknowledgement, time_ns, method, protocol, grpc, .. } = *request;
+            *slot = Open {
+                at,
+                acknowledgement,
+                time_ns,
+                method,
+                protocol,
+                grpc,
+                answered: false,
+                texts,
+                connection,
+                next,
+                of: Some(of),
+            };
+            let wanted = [&request.texts.url, &request.texts.trace_id, &request.texts.request_id, &request.texts.path];
+            for (to, from) in slot.texts.all().into_iter().zip(wanted) {
+                let held = to.capacity();
+                if self.texts + from.len().saturating_sub(held) > TEXTS {
+                    ledger.cut(Cut::Text);
+                    continue;
+                }
+                to.push_str(from);
+                self.texts += to.capacity() - held;
+            }
+        }
+        match self.arena.get_mut(before) {
+            Some(before) => before.next = id,
+            None => _ = self.queue_mut(connection).map(|queue| queue.first = id),
+        }
+        if let Some(queue) = self.queue_mut(connection) {
+            queue.count += 1;
+        }
+    }
+
+    /// The requests between which one at `at` belongs. Nearly always it is the last, but of few.
+    fn place(&self, connection: u32, at: u32) -> (u32, u32) {
+        let (mut before, mut next) = (NONE, self.queue(connection).first);
+        while let Some(open) = self.arena.get(next) {
+            if open.at.wrapping_sub(at).cast_signed() > 0 {
+                break;
+            }
+            (before, next) = (next, open.next);
+        }
+        (before, next)
+    }
+
+    /// Marks a request as answered, and forgets it unless more of it is to come.
+    pub(super) fn answered(&mut self, id: u32, stays: bool, ledger: &mut Ledger) {
+        if let Some(open) = self.arena.get_mut(id)
+            && !open.answered
+        {
+            open.answered = true;
+            self.open -= 1;
+        }
+        if !stays {
+            self.remove(id, None, ledger);
+        }
+    }
+
+    /// The id of the connection's request that was sent first.
+    pub(super) fn first(&self, connection: u32) -> Option<u32> {
+        self.queues.get(connection as usize).map(|queue| queue.first).filter(|first| *first != NONE)
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: u32) -> Option<&Open> {
+        self.arena.get(id)
+    }
+
+    /// Raises what the open requests of a connection acknowledge: so much of the responses was seen.
+    pub(super) fn acknowledge(&mut self, connection: u32, to: u32) {
+        let mut id = self.queue(connection).first;
+        while let Some(open) = self.arena.get_mut(id) {
+            if to.wrapping_sub(open.acknowledgement).cast_signed() > 0 {
+                open.acknowledgement = to;
+            }
+            id = open.next;
+        }
+    }
+
+    /// Forgets all requests of a connection. Returns whether there were any.
+    pub(super) fn drop_all(&mut self, connection: u32, reason: Unanswered, ledger: &mut Ledger) -> bool {
+        let any = self.any(connection);
+        while let Some(first) = self.first(connection) {
+            self.remove(first, Some(reason), ledger);
+        }
+        any
+    }
+
+    /// Forgets requests whose time is over.
+    pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
+        while let Some(oldest) = self.order.oldest() {
+            let over = |open: &Open| open.time_ns.saturating_add(self.timeout_ns) <= now_ns;
+            if !self.arena.get(oldest).is_some_and(over) {
+                break;
+            }
+            self.remove(oldest, Some(Unanswered::Timeout), ledger);
+        }
+    }
+
+    /// Forgets a request; if it has no response, for this reason.
+    pub(super) fn remove(&mut self, id: u32, reason: Option<Unanswered>, ledger: &mut Ledger) {
+        let Some(open) = self.arena.get_mut(id) else { return };
+        let (connection, next) = (open.connection, open.next);
+        if !open.answered {
+            self.open -= 1;
+            if let Some((reason, of)) = reason.zip(open.of) {
+                ledger.unanswered(of, reason, 1);
+            }
+        }
+        for text in open.texts.all() {
+            if text.capacity() > KEPT {
+                self.texts -= text.capacity();
+                *text = String::new();
+            }
+        }
+        let first = self.queue(connection).first;
+        if first == id {
+            if let Some(queue) = self.queue_mut(connection) {
+                queue.first = next;
+            }
+        } else {
+            let mut before = first;
+            while let Some(open) = self.arena.get_mut(before) {
+                if open.next == id {
+                    open.next = next;
+                    break;
+                }
+                before = open.next;
+            }
+        }
+        if let Some(queue) = self.queue_mut(connection) {
+            queue.count = queue.count.saturating_sub(1);
+        }
+        self.arena.free(id, &mut self.order);
+    }
+}
