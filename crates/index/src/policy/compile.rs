@@ -2,34 +2,35 @@
 //!
 //! Pods that no policy can tell apart (same namespace, same labels, same named ports) share one
 //! *row*, as they share an identity in Cilium: a deployment of a thousand replicas is one row. A
-//! policy's pods and each distinct peer are matched against rows once, here, and kept as lists and
-//! bitsets, so that evaluating a flow compares no text.
+//! policy's pods and its peers are matched against rows once, here, and kept as lists and bitsets,
+//! so that evaluating a flow compares no text.
 //!
-//! Compilation is incremental. A row that is new, or whose namespace got other labels, is matched
-//! alone: all other results are shared with the tables published before. New policies mean that the
-//! policies of each row are matched again (policies times rows of the namespaces that they select),
-//! and that new peers are matched with the rows of the namespaces that they match. Memory is one
-//! bit per distinct peer and row. The limit of this: labels that are unique to each pod (a
-//! `StatefulSet`'s pod name) make a row each, and 20,000 such rows under 1,000 distinct peers are
-//! 2.5 MB and some 20 million comparisons.
+//! Compilation is incremental, and a policy that has not changed is the same [`Arc`] as before. A
+//! row that is new, or whose namespace got other labels, is matched alone. A policy that is new or
+//! changed is matched with the rows of the namespaces that it selects, and its peers with the rows
+//! of those that they match. All other results are shared with the tables published before. Memory
+//! is one bit for each row and distinct peer of NetworkPolicies, and for each row and rule of
+//! policies with a tier. The limit of this: labels that are unique to each pod (a `StatefulSet`'s
+//! pod name) make a row each, and 20,000 such rows under 1,000 distinct peers are 2.5 MB and some
+//! 20 million comparisons.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use webb_flow::L4;
+use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
-use webb_flow::{Direction, L4};
 
+use super::compiled::CompiledPolicies;
 use super::effect::Effect;
 use super::nodes::{NodeSpec, Nodes};
-use super::peers::{PeerKey, Peers, in_namespace};
-use super::spec::Action;
-use super::spec::{Labels, PolicyKind, PolicySpec, RuleSpec, Selector, Subject, Tier, TierRule, TierSpec};
-use super::table::{CompiledPolicy, Policies, PolicyName, Row, RowExtras, RowSet, Rule, Selected, Tiers};
+use super::peers::Peers;
+use super::rows::{Lists, Selecting, Standard};
+use super::rule_bits::RuleBitsDraft;
+use super::spec::{Labels, PolicySpec, Subject, TierSpec};
+use super::table::{CompiledPolicy, Policies, Row, RowSet};
+use super::tiered::{Candidate, Candidates, Layout, PeerCount, Tiered, select_alike};
 use super::truth::Truth;
-
-/// Peers of one policy with a tier, and of all together, at most; policies beyond are not compiled.
-const MAX_PEERS_PER_POLICY: usize = 2_000;
-const MAX_PEERS_TOTAL: usize = 100_000;
 
 /// Compiles pods and policies into match tables, incrementally.
 #[derive(Debug, Default)]
@@ -39,22 +40,26 @@ pub struct Compiler {
     rows: HashMap<Arc<Subject>, u32>,
     free: Vec<u32>,
     namespaces: HashMap<String, Namespace>,
-    specs: Vec<Arc<PolicySpec>>,
-    by_namespace: HashMap<String, Vec<u32>>,
+    compiled: CompiledPolicies,
+    standard: Standard,
+    /// In the order of evaluation.
     tiered: Vec<Tiered>,
+    /// The policies with a tier that rows were matched with.
+    matched_tiered: Vec<Tiered>,
     nodes: Vec<NodeSpec>,
-    node_selectors: Vec<Selector>,
-    peers: Vec<PeerKey>,
-    /// Interned lists, shared by rows.
-    lists: HashSet<Arc<[Selected]>>,
+    peers: Peers,
+    lists: Lists,
+    bits: RuleBitsDraft,
     exclusions: VerdictExclusions,
     policies: Policies,
     /// Rows to match with all policies and peers before the tables are published.
     stale: BTreeSet<u32>,
-    /// True if the policies of every row are to be matched again.
+    /// Namespaces with rows that are to be matched with their NetworkPolicies again.
+    relisted: HashSet<String, RandomState>,
+    /// Whether all rows are to be matched with the policies that select them again.
     is_relisted: bool,
-    /// Peers that are not matched with rows yet.
-    unmatched: Vec<u32>,
+    /// Whether policies were replaced.
+    is_replaced: bool,
     /// Whether nodes have changed.
     is_stale: bool,
     oversize: Vec<String>,
@@ -78,26 +83,20 @@ struct Namespace {
     listed: bool,
     /// Rows of its pods.
     rows: Vec<u32>,
-    /// Policies and peers that may match pods of this namespace, by all but the pods' own labels.
+    /// Peers of NetworkPolicies that may match pods of this namespace, by all but the pods' own
+    /// labels. Computed at first use.
+    peers: Option<Vec<(u32, Truth)>>,
     /// Computed at first use.
-    candidates: Option<Candidates>,
+    tiered: Candidates,
 }
 
-#[derive(Debug)]
-struct Candidates {
-    peers: Vec<(u32, Truth)>,
-    /// Places in `Compiler::tiered`.
-    tiered: Vec<(usize, Truth)>,
-}
-
-/// A policy with a tier.
-#[derive(Debug)]
-struct Tiered {
-    spec: Arc<TierSpec>,
-    /// Its place in the compiled policies.
-    id: u32,
-    /// None if it may do anything to the pods that it selects.
-    place: Option<Tier>,
+/// What of a row is to be computed.
+#[derive(Clone, Copy)]
+struct Update<'a> {
+    is_new: bool,
+    /// Whether other policies may select it.
+    lists: bool,
+    bits: Option<&'a Layout>,
 }
 
 impl Compiler {
@@ -109,7 +108,8 @@ impl Compiler {
         }
         let known = self.namespaces.get_mut(name);
         if let Some(known) = known.filter(|known| known.labels != labels || known.listed != listed) {
-            (known.labels, known.listed, known.candidates) = (labels, listed, None);
+            (known.labels, known.listed, known.peers) = (labels, listed, None);
+            known.tiered.clear();
             self.stale.extend(&known.rows);
         }
     }
@@ -176,70 +176,83 @@ impl Compiler {
         self.set_all(specs, Vec::new());
     }
 
-    /// Replaces the policies. Those that select no pod are kept too: pods may be added.
+    /// Replaces the policies. Those that select no pod are kept too: pods may be added. A policy
+    /// that is the same [`Arc`] as before has not changed.
     pub fn set_all(&mut self, specs: Vec<Arc<PolicySpec>>, tiered: Vec<Arc<TierSpec>>) {
-        self.specs = specs;
-        self.by_namespace.clear();
-        for (spec, at) in self.specs.iter().zip(0_u32..) {
-            self.by_namespace.entry(spec.namespace.clone()).or_default().push(at);
+        let ranks = u32::try_from(specs.len()).unwrap_or(u32::MAX)..;
+        self.set_standard(specs);
+        self.set_tiered(tiered.into_iter().zip(ranks));
+        self.is_replaced = true;
+    }
+
+    fn set_standard(&mut self, specs: Vec<Arc<PolicySpec>>) {
+        let known = std::mem::take(&mut self.standard).into_values().flatten();
+        let mut known: HashMap<_, _, RandomState> = known.map(|(id, spec)| (Arc::as_ptr(&spec), (id, spec))).collect();
+        for (spec, rank) in specs.into_iter().zip(0..) {
+            let id = known.remove(&Arc::as_ptr(&spec)).map(|(id, _)| id).unwrap_or_else(|| {
+                self.relisted.insert(spec.namespace.clone());
+                self.compiled.add(CompiledPolicy::standard(&spec, &mut self.peers))
+            });
+            self.compiled.set_rank(id, rank);
+            self.standard.entry(spec.namespace.clone()).or_default().push((id, spec));
         }
-        let mut peers = Peers::default();
-        let mut compiled: Vec<CompiledPolicy> = self.specs.iter().map(|spec| standard(spec, &mut peers)).collect();
+        for (id, spec) in known.into_values() {
+            self.relisted.insert(spec.namespace.clone());
+            self.compiled.remove(id, &mut self.peers);
+        }
+    }
+
+    fn set_tiered(&mut self, specs: impl Iterator<Item = (Arc<TierSpec>, u32)>) {
+        let mut known: HashMap<_, Tiered, RandomState> = HashMap::default();
+        for tiered in std::mem::take(&mut self.tiered) {
+            let key = (tiered.spec.kind, tiered.spec.name.clone());
+            if let Some(twin) = known.insert(key, tiered) {
+                self.remove_tiered(&twin);
+            }
+        }
         self.oversize.clear();
-        self.tiered.clear();
-        let mut sum = 0;
-        for spec in tiered {
-            let count: usize = spec.ingress.iter().chain(&spec.egress).map(|rule| rule.rule.peers.len()).sum();
-            sum += count;
-            let is_oversize = count > MAX_PEERS_PER_POLICY || sum > MAX_PEERS_TOTAL;
+        let mut peers = PeerCount::default();
+        for (spec, rank) in specs {
+            let is_oversize = peers.is_over(&spec);
             if is_oversize {
                 self.oversize.push(format!("{} {}", spec.kind.name(), spec.name));
             }
-            let place = spec.tier.filter(|_| spec.priority.is_some() && !is_oversize);
-            let id = u32::try_from(compiled.len()).unwrap_or(u32::MAX);
-            compiled.push(with_tier(&spec, place.is_some(), &mut peers));
-            self.tiered.push(Tiered { spec, id, place });
+            let tier = spec.tier.filter(|_| spec.priority.is_some() && !is_oversize);
+            let before = known.remove(&(spec.kind, spec.name.clone()));
+            let mut tiered = Tiered { spec, id: 0, tier, at: [0, 0] };
+            match before {
+                Some(before) if before.is_same(&tiered) => tiered.id = before.id,
+                before => {
+                    let compiled = CompiledPolicy::tiered(&tiered, &mut self.peers);
+                    // It takes the place of its predecessor, so that lists of rows stay as they
+                    // are.
+                    if let Some(before) = before {
+                        self.remove_tiered(&before);
+                    }
+                    tiered.id = self.compiled.add(compiled);
+                }
+            }
+            self.compiled.set_rank(tiered.id, rank);
+            self.tiered.push(tiered);
         }
-        self.tiered.sort_by_key(|tiered| (tiered.spec.kind, tiered.spec.priority, tiered.id));
-        let sets = self.keep_sets(&peers.list);
-        self.peers = peers.list;
-        self.node_selectors = peers.nodes;
-        self.lists.clear();
-        self.policies = Policies {
-            rows: Vec::new(),
-            compiled: compiled.into(),
-            sets,
-            nodes: Arc::new(Nodes::new(&self.nodes, &self.node_selectors)),
-            undecided: self.exclusions.all,
-        };
-        for namespace in self.namespaces.values_mut() {
-            namespace.candidates = None;
+        for gone in known.into_values() {
+            self.remove_tiered(&gone);
         }
-        self.is_relisted = true;
+        self.tiered.sort_by_key(|tiered| (tiered.spec.kind, tiered.spec.priority, self.compiled.rank(tiered.id)));
     }
 
-    /// The row sets of these peers; a peer of the previous policies keeps its set.
-    fn keep_sets(&mut self, list: &[PeerKey]) -> Vec<Arc<RowSet>> {
-        let unmatched = std::mem::take(&mut self.unmatched);
-        let known = std::mem::take(&mut self.peers).into_iter().zip(std::mem::take(&mut self.policies.sets));
-        let known = known.zip(0_u32..).filter(|(_, at)| unmatched.binary_search(at).is_err());
-        let known: HashMap<PeerKey, Arc<RowSet>> = known.map(|(both, _)| both).collect();
-        let mut sets = Vec::with_capacity(list.len());
-        for (key, at) in list.iter().zip(0_u32..) {
-            let kept = known.get(key).cloned();
-            if kept.is_none() {
-                self.unmatched.push(at);
-            }
-            sets.push(kept.unwrap_or_default());
+    fn remove_tiered(&mut self, tiered: &Tiered) {
+        self.compiled.remove(tiered.id, &mut self.peers);
+        for namespace in self.namespaces.values_mut() {
+            namespace.tiered.remove(&tiered.id);
         }
-        sets
     }
 
     /// Replaces the nodes.
     pub fn set_nodes(&mut self, nodes: Vec<NodeSpec>) {
         if self.nodes != nodes {
             self.nodes = nodes;
-            self.policies.nodes = Arc::new(Nodes::new(&self.nodes, &self.node_selectors));
+            self.policies.nodes = self.nodes_table();
             self.is_stale = true;
         }
     }
@@ -260,23 +273,43 @@ impl Compiler {
 
     /// The tables, brought up to date.
     pub fn policies(&mut self) -> &Policies {
-        if std::mem::take(&mut self.is_relisted) {
-            self.match_new_peers();
-            for row in 0..u32::try_from(self.subjects.len()).unwrap_or(u32::MAX) {
-                self.match_policies(row);
+        self.match_changed_peers();
+        let layout = std::mem::take(&mut self.is_replaced).then(|| self.place_policies()).flatten();
+        let relisted = std::mem::take(&mut self.relisted);
+        let are_all_relisted = std::mem::take(&mut self.is_relisted);
+        self.policies.rows.resize(self.subjects.len(), Arc::default());
+        let mut namespaces = std::mem::take(&mut self.namespaces);
+        for (name, namespace) in &mut namespaces {
+            let lists = are_all_relisted || relisted.contains(name);
+            if lists || layout.is_some() {
+                let rows = namespace.rows.clone();
+                self.update_rows(name, namespace, &rows, Update { is_new: false, lists, bits: layout.as_ref() });
             }
         }
-        for row in std::mem::take(&mut self.stale) {
-            self.match_policies(row);
-            self.match_peers(row);
+        if layout.is_some() || are_all_relisted {
+            self.lists.prune();
         }
+        let stale = std::mem::take(&mut self.stale);
+        let all = (!stale.is_empty()).then(|| Layout::of_new_row(&self.tiered));
+        for row in stale {
+            if let Some(subject) = self.subject_of(row)
+                && let Some(namespace) = namespaces.get_mut(&subject.namespace)
+            {
+                let update = Update { is_new: true, lists: true, bits: all.as_ref() };
+                self.update_rows(&subject.namespace, namespace, &[row], update);
+                self.match_peers(row, namespace, &subject);
+            } else {
+                self.clear_row(row);
+            }
+        }
+        self.namespaces = namespaces;
         self.is_stale = false;
         &self.policies
     }
 
     /// Whether [`Compiler::policies`] would differ from what it was.
     pub fn is_stale(&self) -> bool {
-        self.is_stale || self.is_relisted || !self.stale.is_empty()
+        self.is_stale || self.is_replaced || self.is_relisted || !self.stale.is_empty()
     }
 
     /// Compiles these policies once.
@@ -290,185 +323,132 @@ impl Compiler {
         place.map(|(subject, _)| Arc::clone(subject))
     }
 
-    /// Matches one row with all policies.
-    fn match_policies(&mut self, number: u32) {
-        let row = self.subject_of(number).map_or_else(Row::default, |subject| self.row(&subject));
-        let rows = &mut self.policies.rows;
-        if rows.len() <= number as usize {
-            rows.resize(number as usize + 1, Arc::default());
+    /// Publishes the policies that were replaced. Returns the new layout of the bits of all rows,
+    /// if they change.
+    fn place_policies(&mut self) -> Option<Layout> {
+        let layout = Layout::new(&self.matched_tiered, &mut self.tiered);
+        self.is_relisted |= !select_alike(&self.matched_tiered, &self.tiered);
+        for tiered in &self.tiered {
+            self.compiled.set_bytes(tiered);
         }
-        if let Some(place) = rows.get_mut(number as usize) {
-            *place = Arc::new(row);
+        self.policies.compiled = self.compiled.publish();
+        self.policies.others = layout.others(&self.tiered);
+        if std::mem::take(&mut self.peers.has_new_nodes) {
+            self.policies.nodes = self.nodes_table();
+        }
+        let is_change = layout.is_change(&self.matched_tiered);
+        self.matched_tiered.clone_from(&self.tiered);
+        is_change.then_some(layout)
+    }
+
+    fn nodes_table(&self) -> Arc<Nodes> {
+        Arc::new(Nodes::new(&self.nodes, self.peers.nodes.slots()))
+    }
+
+    /// Matches rows of one namespace with policies.
+    fn update_rows(&mut self, name: &str, namespace: &mut Namespace, rows: &[u32], update: Update<'_>) {
+        let Namespace { labels, listed, tiered: candidates, .. } = namespace;
+        for tiered in &self.tiered {
+            candidates.entry(tiered.id).or_insert_with(|| Candidate::new(tiered, labels, *listed));
+        }
+        let of = |tiered: &'_ Tiered| candidates.get(&tiered.id);
+        let selecting = self.tiered.iter().filter(|_| update.lists);
+        let selecting = selecting.filter_map(|tiered| Some((tiered, of(tiered)?.subject)));
+        let selecting = Selecting {
+            standard: self.standard.get(name).map_or(&[], Vec::as_slice),
+            tiered: selecting.filter(|(_, is)| *is > Truth::No).collect(),
+            exclusions: &self.exclusions,
+        };
+        let fresh = update.bits.into_iter().flat_map(|layout| &layout.fresh);
+        let fresh = fresh.filter_map(|place| self.tiered.get(*place));
+        let fresh: Vec<_> = fresh.filter_map(|tiered| Some((tiered, of(tiered)?))).collect();
+        for &number in rows {
+            let Some(Some((subject, _))) = self.subjects.get(number as usize) else { continue };
+            let Some(place) = self.policies.rows.get_mut(number as usize) else { continue };
+            let mut row = Row::clone(place);
+            if update.is_new {
+                let ports = subject.ports.iter();
+                let ports = ports.map(|port| (Sym::new(&port.name), L4::of_protocol(port.protocol), port.port));
+                row.ports = ports.collect();
+            }
+            if update.lists {
+                selecting.select(&mut row, subject, &mut self.lists);
+            }
+            if let Some(layout) = update.bits {
+                layout.begin(row.matched.as_deref(), &mut self.bits);
+                for (tiered, candidate) in &fresh {
+                    candidate.insert(tiered, subject, &mut self.bits);
+                }
+                if let Some(changed) = self.bits.finish(row.matched.as_deref()) {
+                    row.matched = changed.map(Arc::new);
+                }
+            }
+            if row != **place {
+                *place = Arc::new(row);
+            }
         }
     }
 
-    /// Matches all rows with the new peers.
-    fn match_new_peers(&mut self) {
-        let unmatched = std::mem::take(&mut self.unmatched);
-        for (name, namespace) in self.namespaces.iter().filter(|_| !unmatched.is_empty()) {
-            for at in &unmatched {
-                let Some(peer) = self.peers.get(*at as usize) else { continue };
+    /// Matches all rows with the peers that are new, and none with those that are no more.
+    fn match_changed_peers(&mut self) {
+        let mut changed = std::mem::take(&mut self.peers.changed_pods);
+        if changed.is_empty() {
+            return;
+        }
+        changed.sort_unstable();
+        changed.dedup();
+        self.policies.sets.resize(self.peers.pods.capacity(), Arc::default());
+        for at in changed {
+            let mut set = RowSet::default();
+            for (name, namespace) in &mut self.namespaces {
+                namespace.peers = None;
+                let Some(peer) = self.peers.pods.get(at) else { continue };
                 let is = peer.may_match(name, &namespace.labels, namespace.listed);
-                let Some(set) = self.policies.sets.get_mut(*at as usize).filter(|_| is > Truth::No) else { continue };
-                for &row in &namespace.rows {
+                for &row in namespace.rows.iter().filter(|_| is > Truth::No) {
                     let Some(Some((subject, _))) = self.subjects.get(row as usize) else { continue };
                     let pods = peer.pods.as_ref();
-                    let is = is.min(pods.map_or(Truth::Yes, |selector| selector.matches(&subject.labels)));
-                    if is > Truth::No {
-                        Arc::make_mut(set).insert(row, is);
+                    match is.min(pods.map_or(Truth::Yes, |selector| selector.matches(&subject.labels))) {
+                        Truth::No => {}
+                        is => set.insert(row, is),
                     }
                 }
+            }
+            if let Some(place) = self.policies.sets.get_mut(at as usize) {
+                *place = Arc::new(set);
             }
         }
     }
 
-    /// Matches one row with all peers.
-    fn match_peers(&mut self, number: u32) {
-        let wanted = self.subject_of(number).map_or_else(Vec::new, |subject| self.wanted(&subject));
-        let mut wanted = wanted.into_iter().peekable();
+    /// Matches one row with all peers of NetworkPolicies.
+    fn match_peers(&mut self, number: u32, namespace: &mut Namespace, subject: &Subject) {
+        let Namespace { labels, listed, peers, .. } = namespace;
+        let candidates = peers.get_or_insert_with(|| {
+            let peers = self.peers.pods.slots();
+            let peers = peers.filter_map(|(at, peer)| Some((at, peer?.may_match(&subject.namespace, labels, *listed))));
+            peers.filter(|(_, is)| *is > Truth::No).collect()
+        });
+        let mut candidates = candidates.iter().peekable();
         for (set, at) in self.policies.sets.iter_mut().zip(0_u32..) {
-            let should = wanted.next_if(|(peer, _)| *peer == at).map_or(Truth::No, |(_, is)| is);
-            if set.contains(number) != should {
-                Arc::make_mut(set).insert(number, should);
-            }
+            let is = candidates.next_if(|(peer, _)| *peer == at).map_or(Truth::No, |(_, is)| *is);
+            let pods = self.peers.pods.get(at).filter(|_| is > Truth::No).and_then(|peer| peer.pods.as_ref());
+            let should = is.min(pods.map_or(Truth::Yes, |selector| selector.matches(&subject.labels)));
+            set_row(set, number, should);
         }
     }
 
-    fn row(&mut self, subject: &Subject) -> Row {
-        let ports = subject.ports.iter();
-        let ports = ports.map(|port| (Sym::new(&port.name), L4::of_protocol(port.protocol), port.port));
-        let mut row = Row { ports: ports.collect(), ..Row::default() };
-        let mut maybe_selecting = [Vec::new(), Vec::new()];
-        for &id in self.by_namespace.get(&subject.namespace).into_iter().flatten() {
-            let Some(spec) = self.specs.get(id as usize) else { continue };
-            let is = spec.pods.matches(&subject.labels);
-            let [maybe_ingress, maybe_egress] = &mut maybe_selecting;
-            let directions =
-                [(&spec.ingress, &mut row.ingress, maybe_ingress), (&spec.egress, &mut row.egress, maybe_egress)];
-            for (_, certain, maybe) in directions.into_iter().filter(|(rules, ..)| rules.is_some()) {
-                match is {
-                    Truth::Yes => certain.push(id),
-                    Truth::Maybe => maybe.push(id),
-                    Truth::No => {}
-                }
-            }
+    /// Clears a row without pods.
+    fn clear_row(&mut self, number: u32) {
+        if let Some(place) = self.policies.rows.get_mut(number as usize) {
+            *place = Arc::default();
         }
-        row.extras = self.extras(subject, maybe_selecting);
-        row
-    }
-
-    /// The rare parts of a row.
-    fn extras(&mut self, subject: &Subject, [ingress, egress]: [Vec<u32>; 2]) -> Option<Arc<RowExtras>> {
-        let mut more = RowExtras {
-            ingress: Tiers { maybe: ingress.into(), ..Tiers::default() },
-            egress: Tiers { maybe: egress.into(), ..Tiers::default() },
-            undecided: self.exclusions.namespaces.get(&subject.namespace).copied().unwrap_or_default(),
-        };
-        if subject.vendor {
-            more.undecided = more.undecided.with(self.exclusions.annotated);
+        for set in &mut self.policies.sets {
+            set_row(set, number, Truth::No);
         }
-        if !self.tiered.is_empty() {
-            self.candidates(&subject.namespace);
-            let candidates = self.namespaces.get(&subject.namespace).and_then(|known| known.candidates.as_ref());
-            let candidates = candidates.map_or(&[][..], |candidates| &candidates.tiered);
-            let mut selected = Vec::new();
-            for (at, is) in candidates {
-                let Some(tiered) = self.tiered.get(*at) else { continue };
-                let pods = tiered.spec.pods.as_ref().map_or(Truth::Yes, |pods| pods.matches(&subject.labels));
-                match (*is).min(pods) {
-                    Truth::No => {}
-                    is => selected.push((tiered, Selected { policy: tiered.id, certain: is == Truth::Yes })),
-                }
-            }
-            let directions = [(&mut more.ingress, Direction::Ingress), (&mut more.egress, Direction::Egress)];
-            let lists = directions.map(|(tiers, direction)| {
-                let mut lists = [Vec::new(), Vec::new()];
-                for (tiered, selected) in &selected {
-                    let [admin, baseline] = &mut lists;
-                    let is_empty = match direction {
-                        Direction::Egress => tiered.spec.egress.is_empty(),
-                        _ => tiered.spec.ingress.is_empty(),
-                    };
-                    match tiered.place {
-                        None => tiers.unreadable = true,
-                        // A direction without rules is not touched.
-                        Some(_) if is_empty => {}
-                        Some(Tier::Admin) => admin.push(*selected),
-                        Some(Tier::Baseline) => baseline.push(*selected),
-                    }
-                }
-                (tiers, lists)
-            });
-            for (tiers, [admin, baseline]) in lists {
-                (tiers.admin, tiers.baseline) = (intern(&mut self.lists, admin), intern(&mut self.lists, baseline));
-            }
-        }
-        let is_plain = more.ingress.is_empty() && more.egress.is_empty() && more.undecided == Effect::NONE;
-        (!is_plain).then(|| Arc::new(more))
-    }
-
-    /// The peers that match, in order.
-    fn wanted(&mut self, subject: &Subject) -> Vec<(u32, Truth)> {
-        self.candidates(&subject.namespace);
-        let candidates = self.namespaces.get(&subject.namespace).and_then(|known| known.candidates.as_ref());
-        let candidates = candidates.map_or(&[][..], |candidates| &candidates.peers);
-        let matched = candidates.iter().map(|(at, is)| {
-            let pods = self.peers.get(*at as usize).and_then(|peer| peer.pods.as_ref());
-            (*at, (*is).min(pods.map_or(Truth::Yes, |selector| selector.matches(&subject.labels))))
-        });
-        matched.filter(|(_, is)| *is > Truth::No).collect()
-    }
-
-    /// Computes a namespace's candidates.
-    fn candidates(&mut self, name: &str) {
-        let Some(namespace) = self.namespaces.get_mut(name).filter(|known| known.candidates.is_none()) else { return };
-        let (labels, listed) = (&namespace.labels, namespace.listed);
-        let peers = self.peers.iter().zip(0_u32..).map(|(peer, at)| (at, peer.may_match(name, labels, listed)));
-        let tiered = self.tiered.iter().map(|tiered| in_namespace(&tiered.spec.namespaces, labels, listed)).enumerate();
-        namespace.candidates = Some(Candidates {
-            peers: peers.filter(|(_, is)| *is > Truth::No).collect(),
-            tiered: tiered.filter(|(_, is)| *is > Truth::No).collect(),
-        });
     }
 }
 
-/// Interns a list.
-fn intern(known: &mut HashSet<Arc<[Selected]>>, list: Vec<Selected>) -> Arc<[Selected]> {
-    if let Some(same) = known.get(list.as_slice()) {
-        return Arc::clone(same);
-    }
-    let list: Arc<[Selected]> = list.into();
-    known.insert(Arc::clone(&list));
-    list
-}
-
-fn standard(spec: &PolicySpec, peers: &mut Peers) -> CompiledPolicy {
-    let mut rules = |rules: &Option<Vec<RuleSpec>>| -> Box<[Rule]> {
-        let rules = rules.iter().flatten();
-        rules.map(|rule| peers.rule(Some(&spec.namespace), Some(Action::Accept), rule)).collect()
-    };
-    CompiledPolicy {
-        ingress: rules(&spec.ingress),
-        egress: rules(&spec.egress),
-        priority: 0,
-        name: PolicyName {
-            kind: PolicyKind::NetworkPolicy,
-            namespace: Sym::new(&spec.namespace),
-            name: Sym::new(&spec.name),
-        },
-    }
-}
-
-/// `is_read`: whether its rules are used.
-fn with_tier(spec: &TierSpec, is_read: bool, peers: &mut Peers) -> CompiledPolicy {
-    let mut rules = |rules: &[TierRule]| -> Box<[Rule]> {
-        let rules = rules.iter().filter(|_| is_read);
-        rules.map(|rule| peers.rule(None, rule.action, &rule.rule)).collect()
-    };
-    CompiledPolicy {
-        ingress: rules(&spec.ingress),
-        egress: rules(&spec.egress),
-        priority: spec.priority.unwrap_or_default(),
-        name: PolicyName { kind: spec.kind, namespace: Sym::EMPTY, name: Sym::new(&spec.name) },
+fn set_row(set: &mut Arc<RowSet>, number: u32, should: Truth) {
+    if set.contains(number) != should {
+        Arc::make_mut(set).insert(number, should);
     }
 }

@@ -104,7 +104,9 @@ impl<'a> EndEvaluation<'a> {
         self.query.evaluate_steps(self.direction, self.query.row(self.direction), &mut list);
         let mut deciders: Vec<Decider> =
             list.0.into_iter().filter(|(found, _)| *found == outcome).map(|(_, by)| by).collect();
-        deciders.sort_unstable();
+        let policies = self.query.policies;
+        deciders
+            .sort_unstable_by_key(|by| (by.policy().and_then(|id| policies.policy(id)).map(|policy| policy.rank), *by));
         deciders.dedup();
         deciders
     }
@@ -208,7 +210,9 @@ impl<'a> Query<'a> {
             let exempt = isolating.is_empty() || (direction == Direction::Ingress && self.is_own_node(direction));
             let (peer, address) = self.peer(direction);
             let admits = |policy: &CompiledPolicy| {
-                Self::rules(direction, policy).iter().any(|rule| self.match_rule(rule, peer, address).0 > Truth::No)
+                Self::rules(direction, policy)
+                    .iter()
+                    .any(|rule| self.match_rule(rule, peer, address, Truth::No).0 > Truth::No)
             };
             let denied = !exempt && !self.policies.of(isolating).any(|(_, policy)| admits(policy));
             return denied.then_some(false);

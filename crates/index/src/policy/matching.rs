@@ -3,7 +3,7 @@
 use webb_flow::{Address, Direction, Flow, L4, ServiceId};
 
 use super::outcome::Match;
-use super::table::{CompiledPolicy, Policies, Port, Row, Rule};
+use super::table::{CompiledPolicy, Policies, Port, Row, Rule, Rules};
 use super::truth::Truth;
 use crate::{Endpoint, Index, Kind};
 
@@ -65,6 +65,11 @@ impl<'a> Query<'a> {
 
     /// A policy's rules of a direction.
     pub(super) fn rules(direction: Direction, policy: &CompiledPolicy) -> &[Rule] {
+        &Self::side(direction, policy).rules
+    }
+
+    /// As [`Query::rules`], with their place.
+    pub(super) fn side(direction: Direction, policy: &CompiledPolicy) -> &Rules {
         if direction == Direction::Egress { &policy.egress } else { &policy.ingress }
     }
 
@@ -72,15 +77,16 @@ impl<'a> Query<'a> {
     pub(super) fn match_policy(self, direction: Direction, policy: &CompiledPolicy) -> (Truth, Match) {
         let (peer, address) = self.peer(direction);
         let rules = Self::rules(direction, policy).iter();
-        rules.map(|rule| self.match_rule(rule, peer, address)).max().unwrap_or((Truth::No, Match::None))
+        rules.map(|rule| self.match_rule(rule, peer, address, Truth::No)).max().unwrap_or((Truth::No, Match::None))
     }
 
     /// Whether `rule` matches `peer` on the flow's destination port, and as which kind of rule.
-    pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address) -> (Truth, Match) {
+    /// `pods`: whether its peers of pods do, if it is of a policy with a tier.
+    pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address, pods: Truth) -> (Truth, Match) {
         let mut is = if rule.peers.is_empty() {
             Truth::Yes
         } else {
-            Truth::any(rule.peers.iter().map(|admitted| self.policies.matches_peer(admitted, peer, address)))
+            Truth::any(rule.peers.iter().map(|admitted| self.policies.matches_peer(admitted, peer, address, pods)))
         };
         if is == Truth::No {
             return (Truth::No, Match::None);

@@ -38,14 +38,19 @@
 
 mod block;
 mod compile;
+mod compiled;
 mod effect;
 mod evaluate;
+mod interner;
 mod matching;
 mod nodes;
 mod outcome;
 mod peers;
+mod rows;
+mod rule_bits;
 pub mod spec;
 mod table;
+mod tiered;
 mod tiers;
 mod truth;
 

@@ -42,15 +42,16 @@ struct NodeSet {
 }
 
 impl Nodes {
-    /// Tables for these nodes and the selectors of `nodes` peers.
-    pub(super) fn new(nodes: &[NodeSpec], selectors: &[Selector]) -> Self {
+    /// Tables for these nodes and the selectors of `nodes` peers, by their numbers.
+    pub(super) fn new<'a>(nodes: &[NodeSpec], selectors: impl Iterator<Item = (u32, Option<&'a Selector>)>) -> Self {
         let mut all = Self::default();
         for node in nodes {
             let name = Sym::new(&node.name);
             all.owners.extend(node.own.iter().chain(&node.listed).map(|address| (*address, name)));
             all.listed.extend(&node.listed);
         }
-        let set = |selector: &Selector| {
+        let set = |(_, selector): (u32, Option<&Selector>)| {
+            let Some(selector) = selector else { return Arc::default() };
             let mut set = NodeSet::default();
             for node in nodes {
                 match selector.matches(&node.labels) {
@@ -63,7 +64,7 @@ impl Nodes {
             set.maybe.sort_unstable();
             Arc::new(set)
         };
-        all.sets = selectors.iter().map(set).collect();
+        all.sets = selectors.map(set).collect();
         all
     }
 
@@ -121,9 +122,9 @@ mod tests {
         };
         let nodes = [node("n1", "worker", "192.0.2.1", "10.0.1.1"), node("n2", "control", "192.0.2.2", "10.0.2.1")];
         let role = Requirement { key: "role".into(), test: Test::In(vec!["control".into()]) };
-        let nodes = Nodes::new(&nodes, &[Selector(vec![role])]);
+        let nodes = Nodes::new(&nodes, [(0, None), (1, Some(&Selector(vec![role])))].into_iter());
         let peer = |kind| Endpoint { kind, ..Endpoint::EMPTY };
-        let holds = |kind, address| nodes.matches(0, &peer(kind), ip(address));
+        let holds = |kind, address| nodes.matches(1, &peer(kind), ip(address));
         assert_eq!(holds(Kind::RemoteNode, "192.0.2.2"), Truth::Yes);
         assert_eq!(holds(Kind::Host, "192.0.2.1"), Truth::No);
         assert_eq!(holds(Kind::Host, "10.0.1.1"), Truth::Maybe);

@@ -1,14 +1,15 @@
-//! Interns the distinct peers of all policies: rules refer to them by number.
-
-use std::collections::HashMap;
-
-use webb_flow::sym::Sym;
+//! Compiles rules, and interns what their peers select by.
+//!
+//! A `NetworkPolicy`'s peer of pods is a number: distinct peers are matched with pods once, however
+//! many rules have them. A rule of a policy with a tier has a single [`Peer::Matched`] for all its
+//! peers of pods; [`RuleBits`](super::rule_bits::RuleBits) hold what these match.
 
 use super::block::Block;
-use super::spec::Action;
-use super::spec::{Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
-use super::table::{Peer, Port, Rule};
+use super::interner::Interner;
+use super::spec::{Action, Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
+use super::table::{CompiledPolicy, Peer, Port, Rule};
 use super::truth::Truth;
+use webb_flow::sym::Sym;
 
 /// The label that the API server gives to every namespace.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -28,7 +29,7 @@ impl PeerKey {
     pub(super) fn may_match(&self, name: &str, labels: &Labels, listed: bool) -> Truth {
         match &self.own {
             Some(own) => (own == name).into(),
-            None => self.namespaces.as_ref().map_or(Truth::Yes, |selector| in_namespace(selector, labels, listed)),
+            None => in_any_namespace(self.namespaces.as_ref(), labels, listed),
         }
     }
 }
@@ -38,16 +39,25 @@ pub(super) fn in_namespace(selector: &Selector, labels: &Labels, listed: bool) -
     selector.matches_some(labels, |key| listed || key == NAMESPACE_NAME)
 }
 
-/// The distinct peers.
+/// As [`in_namespace`]; no selector matches every namespace.
+pub(super) fn in_any_namespace(selector: Option<&Selector>, labels: &Labels, listed: bool) -> Truth {
+    selector.map_or(Truth::Yes, |selector| in_namespace(selector, labels, listed))
+}
+
+/// The distinct peers of all policies.
 #[derive(Debug, Default)]
 pub(super) struct Peers {
-    pub(super) list: Vec<PeerKey>,
-    known: HashMap<PeerKey, u32>,
-    pub(super) nodes: Vec<Selector>,
+    /// Peers of pods of NetworkPolicies.
+    pub(super) pods: Interner<PeerKey>,
+    pub(super) nodes: Interner<Selector>,
+    /// Peers of pods that are new, or have lost their last reference, since these were taken.
+    pub(super) changed_pods: Vec<u32>,
+    /// Whether there are new peers of nodes.
+    pub(super) has_new_nodes: bool,
 }
 
 impl Peers {
-    /// A rule of a policy of that namespace; none for a policy of the cluster.
+    /// Compiles a rule of a policy of that namespace; none for a policy of the cluster.
     pub(super) fn rule(&mut self, namespace: Option<&str>, action: Option<Action>, rule: &RuleSpec) -> Rule {
         let unreadable_peer = |peer: &PeerSpec| match peer {
             PeerSpec::Unknown => true,
@@ -55,8 +65,11 @@ impl Peers {
             PeerSpec::Nodes(selector) => selector.is_unsure(),
             PeerSpec::Block { .. } | PeerSpec::Domain => false,
         };
+        let is_pods = |peer: &&PeerSpec| matches!(peer, PeerSpec::Pods { .. });
+        let matched = rule.peers.iter().find(|peer| namespace.is_none() && is_pods(peer)).map(|_| Peer::Matched);
+        let peers = rule.peers.iter().filter_map(|peer| self.peer(namespace, peer));
         Rule {
-            peers: rule.peers.iter().map(|peer| self.peer(namespace, peer)).collect(),
+            peers: matched.into_iter().chain(peers).collect(),
             ports: rule.ports.iter().map(port).collect(),
             action,
             unknown: rule.unknown,
@@ -66,27 +79,37 @@ impl Peers {
         }
     }
 
-    fn peer(&mut self, namespace: Option<&str>, peer: &PeerSpec) -> Peer {
-        match peer {
+    /// None for pods that [`Peer::Matched`] stands for.
+    fn peer(&mut self, namespace: Option<&str>, peer: &PeerSpec) -> Option<Peer> {
+        Some(match peer {
             PeerSpec::Block { net, except } => Peer::Block(Block::new(*net, except)),
             PeerSpec::Unknown | PeerSpec::Domain => Peer::Unknown,
             PeerSpec::Nodes(selector) => {
-                let at = self.nodes.iter().position(|known| known == selector).unwrap_or_else(|| {
-                    self.nodes.push(selector.clone());
-                    self.nodes.len() - 1
-                });
-                Peer::Nodes(u32::try_from(at).unwrap_or(u32::MAX))
+                let (number, is_new) = self.nodes.acquire(selector.clone());
+                self.has_new_nodes |= is_new;
+                Peer::Nodes(number)
             }
             PeerSpec::Pods { namespaces, pods } => {
                 let own = namespace.filter(|_| namespaces.is_none()).map(str::to_owned);
                 let key = PeerKey { own, namespaces: namespaces.clone(), pods: pods.clone() };
-                if let Some(&known) = self.known.get(&key) {
-                    return Peer::Pods(known);
+                namespace?;
+                let (number, is_new) = self.pods.acquire(key);
+                if is_new {
+                    self.changed_pods.push(number);
                 }
-                let made = u32::try_from(self.list.len()).unwrap_or(u32::MAX);
-                self.list.push(key.clone());
-                self.known.insert(key, made);
-                Peer::Pods(made)
+                Peer::Pods(number)
+            }
+        })
+    }
+
+    /// Releases the peers of a policy that is no more.
+    pub(super) fn release(&mut self, policy: &CompiledPolicy) {
+        let rules = policy.ingress.rules.iter().chain(policy.egress.rules.iter());
+        for peer in rules.flat_map(|rule| &rule.peers) {
+            match *peer {
+                Peer::Pods(number) if self.pods.release(number) => self.changed_pods.push(number),
+                Peer::Nodes(number) => _ = self.nodes.release(number),
+                _ => {}
             }
         }
     }

@@ -8,6 +8,7 @@ use webb_flow::{Address, Direction, L4};
 use super::block::Block;
 use super::effect::Effect;
 use super::nodes::Nodes;
+use super::rule_bits::RuleBits;
 use super::spec::{Action, PolicyKind};
 use super::truth::Truth;
 use crate::{Endpoint, Kind};
@@ -17,10 +18,12 @@ use crate::{Endpoint, Kind};
 pub struct Policies {
     /// By [`Endpoint::policy_subject`]; row 0 is of endpoints that are no pods.
     pub(super) rows: Vec<Arc<Row>>,
-    /// NetworkPolicies first, in the order of their names, then those that have a tier.
-    pub(super) compiled: Arc<[CompiledPolicy]>,
-    /// Rows that a peer matches.
+    /// A policy keeps its place as long as it is there; places of deleted ones are reused.
+    pub(super) compiled: Arc<[Option<CompiledPolicy>]>,
+    /// Rows that a peer of a `NetworkPolicy` matches.
     pub(super) sets: Vec<Arc<RowSet>>,
+    /// Rules of policies with a tier that have other peers than pods, as [`Row::matched`].
+    pub(super) others: Arc<[u8]>,
     pub(super) nodes: Arc<Nodes>,
     /// In which directions no pod has verdicts.
     pub(super) undecided: Effect,
@@ -35,7 +38,7 @@ pub(super) struct RowSet {
 }
 
 /// The pods of one namespace with the same labels and named ports: no policy can tell them apart.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
     /// NetworkPolicies that isolate it; empty if nothing does.
     pub(super) ingress: Vec<u32>,
@@ -43,22 +46,35 @@ pub(super) struct Row {
     pub(super) ports: Box<[(Sym, L4, u16)]>,
     /// Rare parts: policies with tiers, and policies that are not certain to select it.
     pub(super) extras: Option<Arc<RowExtras>>,
+    /// Rules of policies with a tier that have it as a peer.
+    pub(super) matched: Option<Arc<RuleBits>>,
 }
 
 /// See [`Row::extras`].
-#[derive(Debug, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct RowExtras {
     pub(super) ingress: Tiers,
     pub(super) egress: Tiers,
     pub(super) undecided: Effect,
 }
 
-#[derive(Debug)]
+/// A clone shares the rules.
+#[derive(Debug, Clone)]
 pub(super) struct CompiledPolicy {
     pub(super) name: PolicyName,
     pub(super) priority: u16,
-    pub(super) ingress: Box<[Rule]>,
-    pub(super) egress: Box<[Rule]>,
+    /// NetworkPolicies first, in the order of their names, then those that have a tier.
+    pub(super) rank: u32,
+    pub(super) ingress: Rules,
+    pub(super) egress: Rules,
+}
+
+/// The rules of a policy in one direction.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    pub(super) rules: Arc<[Rule]>,
+    /// The byte of [`RuleBits`] where they begin, if the policy has a tier.
+    pub(super) at: u32,
 }
 
 /// Empty lists mean all.
@@ -77,6 +93,8 @@ pub(super) struct Rule {
 
 #[derive(Debug)]
 pub(super) enum Peer {
+    /// Pods, as [`Row::matched`] of the peer says of the whole rule.
+    Matched,
     /// A row of `Policies::sets`.
     Pods(u32),
     Block(Block),
@@ -126,17 +144,17 @@ impl Policies {
 
     /// The name of the policy in a row that [`super::EndEvaluation::decider`] gave.
     pub fn name(&self, row: u32) -> Option<PolicyName> {
-        self.compiled.get(row as usize).map(|policy| policy.name)
+        self.policy(row).map(|policy| policy.name)
     }
 
     /// The number of policies.
     pub fn len(&self) -> usize {
-        self.compiled.len()
+        self.compiled.iter().flatten().count()
     }
 
     /// True without any policy.
     pub fn is_empty(&self) -> bool {
-        self.compiled.is_empty()
+        self.compiled.iter().all(Option::is_none)
     }
 
     pub(super) fn names<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = PolicyName> + use<'a> {
@@ -144,7 +162,12 @@ impl Policies {
     }
 
     pub(super) fn of<'a>(&'a self, ids: &'a [u32]) -> impl Iterator<Item = (u32, &'a CompiledPolicy)> + use<'a> {
-        ids.iter().filter_map(|&id| Some((id, self.compiled.get(id as usize)?)))
+        ids.iter().filter_map(|&id| Some((id, self.policy(id)?)))
+    }
+
+    #[inline]
+    pub(super) fn policy(&self, id: u32) -> Option<&CompiledPolicy> {
+        self.compiled.get(id as usize)?.as_ref()
     }
 
     /// The row of a pod; none for anything else.
@@ -156,8 +179,10 @@ impl Policies {
         }
     }
 
-    pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address) -> Truth {
+    /// Whether a peer of a rule matches; `pods`: whether [`Peer::Matched`] of this rule does.
+    pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address, pods: Truth) -> Truth {
         match admitted {
+            Peer::Matched => pods,
             Peer::Block(block) => block.contains(address).into(),
             Peer::Pods(set) => match (peer.kind, self.sets.get(*set as usize)) {
                 (Kind::Pod, Some(set)) => set.contains(peer.policy_subject),
@@ -220,7 +245,7 @@ impl Row {
 
 /// The policies that select a pod in one direction, without the NetworkPolicies that isolate it for
 /// certain.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Tiers {
     /// By kind and priority.
     pub(super) admin: Arc<[Selected]>,

@@ -2,34 +2,47 @@
 //! priority, decides.
 //!
 //! What each policy, each group of equal priority and each tier may come to is a set of
-//! [`Outcomes`]; a rule that may match adds what it would do and goes on.
+//! [`Outcomes`]; a rule that may match adds what it would do and goes on. Only rules whose peers
+//! may match are looked at, see [`rule_bits`](super::rule_bits).
 
 use webb_flow::Direction;
 
 use super::matching::Query;
 use super::outcome::{Decider, DeciderSink, Outcomes};
+use super::rule_bits::PeerRules;
 use super::spec::Action;
-use super::table::{Policies, Selected};
+use super::table::{Policies, Rules, Selected};
 use super::truth::Truth;
+use crate::Kind;
 
 impl Query<'_> {
     /// What a tier may come to: `PASS` and `ON` both lead out of it.
     pub(super) fn tier(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
         let policies = self.policies;
         let name = |selected: &Selected| policies.name(selected.policy).map(|name| name.kind);
+        let (peer, _) = self.peer(direction);
+        let matched = policies.row(peer).and_then(|row| row.matched.as_deref());
+        let is_unknown = matches!(peer.kind, Kind::Unnamed | Kind::Unknown);
+        let peer_rules = PeerRules::new(matched, &policies.others, is_unknown);
         let mut all = Outcomes::ON;
         // No order is known between the two generations: each comes to its own end.
         for generation in tier.chunk_by(|a, b| name(a) == name(b)) {
-            all = all.beside(self.generation(direction, generation, sink));
+            all = all.beside(self.generation(direction, generation, peer_rules, sink));
         }
         all
     }
 
-    fn generation(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
+    fn generation(
+        self,
+        direction: Direction,
+        tier: &[Selected],
+        peer_rules: PeerRules<'_>,
+        sink: &mut impl DeciderSink,
+    ) -> Outcomes {
         let priority = |selected: &Selected| self.policies.priority(selected.policy);
         let mut all = Outcomes::NONE;
         for equals in tier.chunk_by(|a, b| priority(a) == priority(b)) {
-            let each = equals.iter().map(|selected| self.policy(direction, *selected, sink));
+            let each = equals.iter().map(|selected| self.policy(direction, *selected, peer_rules, sink));
             let group = each.fold(Outcomes::ON, Outcomes::beside);
             all = all.with(group.without(Outcomes::ON));
             if !group.has(Outcomes::ON) {
@@ -43,13 +56,16 @@ impl Query<'_> {
         self,
         direction: Direction,
         Selected { policy, certain }: Selected,
+        peer_rules: PeerRules<'_>,
         sink: &mut impl DeciderSink,
     ) -> Outcomes {
         let mut all = if certain { Outcomes::NONE } else { Outcomes::ON };
-        let Some(compiled) = self.policies.compiled.get(policy as usize) else { return Outcomes::ON };
+        let Some(compiled) = self.policies.policy(policy) else { return Outcomes::ON };
         let (peer, address) = self.peer(direction);
-        for rule in Self::rules(direction, compiled) {
-            let (is, matched) = self.match_rule(rule, peer, address);
+        let Rules { rules, at } = Self::side(direction, compiled);
+        for (number, pods) in peer_rules.of(*at, rules.len()) {
+            let Some(rule) = rules.get(number) else { continue };
+            let (is, matched) = self.match_rule(rule, peer, address, pods);
             if is == Truth::No {
                 continue;
             }
@@ -79,6 +95,6 @@ impl Query<'_> {
 
 impl Policies {
     fn priority(&self, policy: u32) -> Option<u16> {
-        self.compiled.get(policy as usize).map(|policy| policy.priority)
+        self.policy(policy).map(|policy| policy.priority)
     }
 }

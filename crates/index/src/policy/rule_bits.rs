@@ -1,0 +1,198 @@
+//! Bitsets of the rules that match a pod as their peer.
+//!
+//! A cluster has a hundred policies with tiers at most, but each of their rules lists peers, and a
+//! list is walked until a rule matches: thousands of peers for one connection. What the peers of
+//! pods match is therefore computed beforehand and kept at the *peer*: one bit for each rule, those
+//! of a policy side by side, so that 64 rules are passed over in one step.
+//!
+//! Each policy's rules of a direction begin at a byte of their own: all bits of a policy can then be
+//! moved by copying bytes. The order of the policies is that of their evaluation.
+
+use super::truth::Truth;
+
+/// Bytes behind the last rule, so that a word can be read at any.
+const PADDING: usize = 7;
+
+/// The rules whose peers of pods match a row. Rows that no rule matches have none.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct RuleBits {
+    certain: Box<[u8]>,
+    /// Rules that may match. Nearly always empty.
+    maybe: Box<[u8]>,
+}
+
+/// Bits in the making.
+#[derive(Debug, Default)]
+pub(super) struct RuleBitsDraft {
+    certain: Vec<u8>,
+    maybe: Vec<u8>,
+}
+
+impl RuleBitsDraft {
+    /// Clears all, for rules that take so many bytes.
+    pub(super) fn reset(&mut self, bytes: usize) {
+        for bits in [&mut self.certain, &mut self.maybe] {
+            bits.clear();
+            bits.resize(bytes + PADDING, 0);
+        }
+    }
+
+    /// Copies `length` bytes of rules that have moved.
+    pub(super) fn copy(&mut self, old: &RuleBits, from: usize, to: usize, length: usize) {
+        for (bits, old) in [(&mut self.certain, &old.certain), (&mut self.maybe, &old.maybe)] {
+            if let (Some(old), Some(bits)) = (old.get(from..from + length), bits.get_mut(to..to + length)) {
+                bits.copy_from_slice(old);
+            }
+        }
+    }
+
+    /// Sets the rule `number` of those that begin at a byte, unless it matches better already.
+    pub(super) fn insert(&mut self, at: usize, number: usize, is: Truth) {
+        let bits = match is {
+            Truth::No => return,
+            Truth::Maybe => &mut self.maybe,
+            Truth::Yes => &mut self.certain,
+        };
+        if let Some(byte) = bits.get_mut(at + number / 8) {
+            *byte |= 1 << (number % 8);
+        }
+    }
+
+    /// Whether a rule matches for certain.
+    pub(super) fn is_certain(&self, at: usize, number: usize) -> bool {
+        self.certain.get(at + number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1)
+    }
+
+    /// The finished bits, if they differ from `old`.
+    pub(super) fn finish(&self, old: Option<&RuleBits>) -> Option<Option<RuleBits>> {
+        let used = |bits: &[u8]| -> Box<[u8]> {
+            if bits.iter().all(|byte| *byte == 0) { Box::default() } else { bits.into() }
+        };
+        let same = |bits: &[u8], old: &[u8]| bits == old || (old.is_empty() && bits.iter().all(|byte| *byte == 0));
+        let (certain, maybe) = old.map_or((&[][..], &[][..]), |old| (&*old.certain, &*old.maybe));
+        if same(&self.certain, certain) && same(&self.maybe, maybe) {
+            return None;
+        }
+        let bits = RuleBits { certain: used(&self.certain), maybe: used(&self.maybe) };
+        Some((!bits.certain.is_empty() || !bits.maybe.is_empty()).then_some(bits))
+    }
+
+    /// The bits that are set for certain.
+    pub(super) fn certain(&self) -> &[u8] {
+        &self.certain
+    }
+}
+
+/// The rules that one peer may match.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PeerRules<'a> {
+    pods: Option<&'a RuleBits>,
+    /// Rules with peers that are no pods: each is looked at.
+    others: &'a [u8],
+    /// The peer is not known: every rule may match it.
+    is_unknown: bool,
+}
+
+impl<'a> PeerRules<'a> {
+    pub(super) fn new(pods: Option<&'a RuleBits>, others: &'a [u8], is_unknown: bool) -> Self {
+        Self { pods, others, is_unknown }
+    }
+
+    /// Which of `count` rules that begin at a byte may match, in order, each with whether its peers
+    /// of pods do.
+    #[inline]
+    pub(super) fn of(self, at: u32, count: usize) -> impl Iterator<Item = (usize, Truth)> {
+        let at = at as usize;
+        (0..count).step_by(64).flat_map(move |first| {
+            let mut words = self.words(at + first / 8);
+            words.candidates &= u64::MAX >> 64_usize.saturating_sub(count - first);
+            std::iter::from_fn(move || {
+                let bit = words.candidates.trailing_zeros();
+                words.candidates &= words.candidates.checked_sub(1)?;
+                let is = match (words.certain >> bit & 1, words.maybe >> bit & 1) {
+                    (1, _) => Truth::Yes,
+                    (_, 1) => Truth::Maybe,
+                    _ => Truth::No,
+                };
+                Some((first + bit as usize, is))
+            })
+        })
+    }
+
+    #[inline]
+    fn words(self, at: usize) -> Words {
+        if self.is_unknown {
+            return Words { candidates: u64::MAX, certain: 0, maybe: u64::MAX };
+        }
+        let (certain, maybe) = self.pods.map_or((0, 0), |pods| (word(&pods.certain, at), word(&pods.maybe, at)));
+        Words { candidates: certain | maybe | word(self.others, at), certain, maybe }
+    }
+}
+
+struct Words {
+    candidates: u64,
+    certain: u64,
+    maybe: u64,
+}
+
+#[inline]
+fn word(bits: &[u8], at: usize) -> u64 {
+    bits.get(at..).and_then(|bits| bits.first_chunk()).map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(rules: PeerRules<'_>, at: u32, count: usize) -> Vec<(usize, Truth)> {
+        rules.of(at, count).collect()
+    }
+
+    /// Rules of several words are found in order, those of the neighbour are not, and bits that
+    /// move keep what they say.
+    #[test]
+    fn rules_are_found_and_moved() {
+        let mut draft = RuleBitsDraft::default();
+        // One policy of 70 rules and one of three.
+        draft.reset(10);
+        for (at, number, is) in
+            [(0, 0, Truth::Yes), (0, 63, Truth::Maybe), (0, 64, Truth::Yes), (0, 69, Truth::Yes), (9, 2, Truth::Maybe)]
+        {
+            draft.insert(at, number, is);
+        }
+        assert!(draft.is_certain(0, 64) && !draft.is_certain(0, 63));
+        let bits = draft.finish(None).unwrap().unwrap();
+        let rules = PeerRules::new(Some(&bits), &[], false);
+        let first = [(0, Truth::Yes), (63, Truth::Maybe), (64, Truth::Yes), (69, Truth::Yes)];
+        assert_eq!(found(rules, 0, 70), first);
+        assert_eq!(found(rules, 0, 64), first[..2], "no more than asked for");
+        assert_eq!(found(rules, 9, 3), [(2, Truth::Maybe)]);
+        assert_eq!(found(rules, 9, 2), []);
+        assert_eq!(found(rules, 0, 0), []);
+        assert_eq!(draft.finish(Some(&bits)), None, "nothing has changed");
+
+        draft.reset(10);
+        draft.copy(&bits, 0, 1, 9);
+        draft.copy(&bits, 9, 0, 1);
+        let moved = draft.finish(Some(&bits)).unwrap().unwrap();
+        let rules = PeerRules::new(Some(&moved), &[], false);
+        assert_eq!((found(rules, 1, 70), found(rules, 0, 3)), (first.into(), vec![(2, Truth::Maybe)]));
+        draft.reset(10);
+        assert_eq!(draft.finish(Some(&moved)), Some(None), "no rule matches any more");
+        assert_eq!(draft.finish(None), None);
+    }
+
+    /// A rule with other peers is looked at, and its peers of pods do not match; of an unknown peer
+    /// all rules are.
+    #[test]
+    fn other_peers_are_looked_at() {
+        let mut draft = RuleBitsDraft::default();
+        draft.reset(2);
+        draft.insert(1, 4, Truth::Yes);
+        let others = PeerRules::new(None, draft.certain(), false);
+        assert_eq!(found(others, 1, 8), [(4, Truth::No)]);
+        assert_eq!(found(others, 0, 8), []);
+        let unknown = PeerRules::new(None, &[], true);
+        assert_eq!(found(unknown, 1, 2), [(0, Truth::Maybe), (1, Truth::Maybe)]);
+    }
+}
