@@ -4,8 +4,8 @@
 //! 10,000 pods that policies can all tell apart, in 100 namespaces, under 100
 //! ClusterNetworkPolicies of 25 rules a direction with three peers each, all of them distinct.
 //! `cargo bench -p webb-index --bench policies` prints a table. In the first cluster each policy
-//! selects the pods of ten namespaces; in the second each selects all pods, and its peers none, so
-//! that every rule is looked at.
+//! selects the pods of ten namespaces; in the second each selects all pods, and its peers none. In
+//! the third its peers are networks that have no pod: these are compared one by one.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,9 +16,13 @@
     reason = "a bench prints, and ends where it is wrong"
 )]
 
+#[path = "../../../tests/counting_allocator/mod.rs"]
+mod counting_allocator;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use counting_allocator::bytes;
 use rustix::time::{ClockId, clock_gettime};
 use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::policy::spec::{
@@ -34,11 +38,21 @@ const POLICIES: u32 = 100;
 const RULES: u32 = 25;
 const PEERS: u32 = 3;
 
+/// What policies select.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Shape {
+    /// The pods of ten namespaces, from and to ten pods a peer.
+    Some,
+    /// All pods, and peers that no pod is.
+    NoMatch,
+    /// All pods, and peers that are networks without a pod.
+    Networks,
+}
+
 fn main() {
-    for (what, selects_all) in [("each policy selects the pods of ten namespaces", false), ("no rule matches", true)] {
-        println!("{what}");
-        cluster(selects_all);
-    }
+    cluster("each policy selects the pods of ten namespaces", Shape::Some);
+    cluster("each policy selects all, no rule matches", Shape::NoMatch);
+    cluster("each policy selects all, peers are networks, no rule matches", Shape::Networks);
 }
 
 fn is(key: &str, value: u32) -> Selector {
@@ -47,10 +61,14 @@ fn is(key: &str, value: u32) -> Selector {
 
 /// A rule's peers are the pods of one name in the namespaces of a team: ten pods. `version` makes
 /// them others.
-fn rule(number: u32, action: Action, nobody: bool, version: u32) -> TierRule {
+fn rule(number: u32, action: Action, shape: Shape, version: u32) -> TierRule {
     let peer = |at: u32| {
         let number = number * PEERS + at;
-        let name = if nobody { PODS + number } else { number / 10 % PODS };
+        if shape == Shape::Networks {
+            let net = format!("172.{}.{}.{}/28", 16 + number / 4096, number / 16 % 256, number % 16 * 16);
+            return PeerSpec::Block { net: net.parse().unwrap(), except: Vec::new() };
+        }
+        let name = if shape == Shape::NoMatch { PODS + number } else { number / 10 % PODS };
         let team = is("team", number % 10);
         let further = Requirement { key: "x".into(), test: Test::NotIn(vec![format!("{number} {version}")]) };
         PeerSpec::Pods { namespaces: Some(team), pods: Some(Selector([is("name", name).0, vec![further]].concat())) }
@@ -60,18 +78,18 @@ fn rule(number: u32, action: Action, nobody: bool, version: u32) -> TierRule {
     TierRule { action: Some(action), rule }
 }
 
-fn policy(number: u32, selects_all: bool, version: u32) -> Arc<TierSpec> {
+fn policy(number: u32, shape: Shape, version: u32) -> Arc<TierSpec> {
     let rules = |direction: u32| {
         let first = (number * 2 + direction) * RULES;
         let action = |at: u32| if at.is_multiple_of(2) { Action::Accept } else { Action::Deny };
-        (0..RULES).map(|at| rule(first + at, action(at), selects_all, version)).collect()
+        (0..RULES).map(|at| rule(first + at, action(at), shape, version)).collect()
     };
     Arc::new(TierSpec {
         kind: PolicyKind::ClusterNetworkPolicy,
         name: format!("policy-{number}"),
         tier: Some(if number.is_multiple_of(2) { Tier::Admin } else { Tier::Baseline }),
         priority: Some(u16::try_from(number).unwrap()),
-        namespaces: if selects_all { Selector::default() } else { is("team", number % 10) },
+        namespaces: if shape == Shape::Some { is("team", number % 10) } else { Selector::default() },
         pods: None,
         ingress: rules(0),
         egress: rules(1),
@@ -85,12 +103,6 @@ fn subject(namespace: u32, name: u32) -> Subject {
 
 fn address(namespace: u32, name: u32) -> Address {
     std::net::IpAddr::V4((0x0a00_0000 + namespace * 256 + name).into()).into()
-}
-
-/// Resident memory in bytes.
-fn resident() -> u64 {
-    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
-    pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 /// CPU time of this thread.
@@ -110,10 +122,21 @@ fn timed(what: &str, limit: &str, times: u32, mut call: impl FnMut(u32)) {
         .collect();
     taken.sort();
     let (best, median) = (taken[0], taken[taken.len() / 2]);
-    println!("  {what:<44} best {best:>9.2?}  median {median:>9.2?}  wanted {limit}");
+    println!("  {what:<44} best {best:>9.2?}  median {median:>9.2?}{}", wanted(limit));
 }
 
-fn cluster(selects_all: bool) {
+fn wanted(limit: &str) -> String {
+    if limit.is_empty() { String::new() } else { format!("  wanted {limit}") }
+}
+
+/// Bytes that were taken since.
+fn held(what: &str, limit: &str, since: u64) {
+    let taken = bytes().saturating_sub(since) as f64 / 1e6;
+    println!("  {what:<44} {taken:.1} MB{}", wanted(limit));
+}
+
+fn cluster(what: &str, shape: Shape) {
+    println!("{what}");
     let mut compiler = Compiler::default();
     for namespace in 0..NAMESPACES {
         let labels = [("team".to_owned(), (namespace % 10).to_string())].into();
@@ -134,19 +157,38 @@ fn cluster(selects_all: bool) {
         })
         .collect();
     compiler.policies();
-    let before = resident();
-    let mut specs: Vec<Arc<TierSpec>> = (0..POLICIES).map(|number| policy(number, selects_all, 0)).collect();
+    let before = bytes();
+    let mut specs: Vec<Arc<TierSpec>> = (0..POLICIES).map(|number| policy(number, shape, 0)).collect();
+    held("memory of the policies as they are read", "", before);
+    let before = bytes();
     timed("all policies, from nothing", "", 1, |_| {
         compiler.set_all(Vec::new(), specs.clone());
         compiler.policies();
     });
-    let grown = resident().saturating_sub(before) as f64 / 1e6;
-    println!("  {:<44} {grown:.1} MB, wanted 19 MB of tables at most", "memory of policies and tables");
-    timed("one policy changes", "50 ms", 30, |turn| {
+    held("memory of tables, and of what compiles them", "19 MB", before);
+    let mut change = |what: &str, edit: &mut dyn FnMut(u32, &mut Vec<Arc<TierSpec>>)| {
+        timed(what, "50 ms", 30, |turn| {
+            let published = compiler.policies().clone();
+            edit(turn, &mut specs);
+            compiler.set_all(Vec::new(), specs.clone());
+            compiler.policies();
+            drop(published);
+        });
+    };
+    change("one policy changes", &mut |turn, specs| {
         let number = turn % POLICIES;
-        specs[number as usize] = policy(number, selects_all, 1 + turn);
-        compiler.set_all(Vec::new(), specs.clone());
-        compiler.policies();
+        specs[number as usize] = policy(number, shape, 1 + turn);
+    });
+    change("one policy has another priority", &mut |turn, specs| {
+        let spec = Arc::make_mut(&mut specs[turn as usize]);
+        spec.priority = spec.priority.map(|priority| priority + 5);
+    });
+    change("one policy comes or goes", &mut |turn, specs| {
+        if turn.is_multiple_of(2) {
+            specs.remove(turn as usize);
+        } else {
+            specs.insert(turn as usize - 1, policy(turn - 1, shape, 0));
+        }
     });
     // The tables that were published stay in use meanwhile.
     timed("a pod that is like no other comes", "", 200, |turn| {
@@ -199,8 +241,10 @@ fn cluster(selects_all: bool) {
     }
     best.sort();
     let (median, worst) = (best[best.len() / 2], best[best.len() - 1]);
+    let [allowed, denied, open] = decisions;
     println!(
-        "  {:<44} median {median:>7.2?}  worst {worst:>9.2?}  wanted 2 µs and 50 µs",
-        format!("an evaluation ({decisions:?} allow, deny, open)")
+        "  {:<44} median {median:>7.2?}  worst {worst:>9.2?}  wanted 2 µs and 50 µs ({allowed} allowed, {denied} denied, \
+         {open} open)",
+        "an evaluation"
     );
 }
