@@ -189,10 +189,12 @@ impl Compiler {
         let known = std::mem::take(&mut self.standard).into_values().flatten();
         let mut known: HashMap<_, _, RandomState> = known.map(|(id, spec)| (Arc::as_ptr(&spec), (id, spec))).collect();
         for (spec, rank) in specs.into_iter().zip(0..) {
-            let id = known.remove(&Arc::as_ptr(&spec)).map(|(id, _)| id).unwrap_or_else(|| {
+            let id = if let Some((id, _)) = known.remove(&Arc::as_ptr(&spec)) {
+                id
+            } else {
                 self.relisted.insert(spec.namespace.clone());
                 self.compiled.add(CompiledPolicy::standard(&spec, &mut self.peers))
-            });
+            };
             self.compiled.set_rank(id, rank);
             self.standard.entry(spec.namespace.clone()).or_default().push((id, spec));
         }
@@ -379,9 +381,7 @@ impl Compiler {
                 for (tiered, candidate) in &fresh {
                     candidate.insert(tiered, subject, &mut self.bits);
                 }
-                if let Some(changed) = self.bits.finish(row.matched.as_deref()) {
-                    row.matched = changed.map(Arc::new);
-                }
+                self.bits.store(&mut row.matched);
             }
             if row != **place {
                 *place = Arc::new(row);

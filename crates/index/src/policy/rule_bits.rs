@@ -8,6 +8,8 @@
 //! Each policy's rules of a direction begin at a byte of their own: all bits of a policy can then be
 //! moved by copying bytes. The order of the policies is that of their evaluation.
 
+use std::sync::Arc;
+
 use super::truth::Truth;
 
 /// Bytes behind the last rule, so that a word can be read at any.
@@ -63,18 +65,17 @@ impl RuleBitsDraft {
         self.certain.get(at + number / 8).is_some_and(|byte| byte >> (number % 8) & 1 == 1)
     }
 
-    /// The finished bits, if they differ from `old`.
-    pub(super) fn finish(&self, old: Option<&RuleBits>) -> Option<Option<RuleBits>> {
-        let used = |bits: &[u8]| -> Box<[u8]> {
-            if bits.iter().all(|byte| *byte == 0) { Box::default() } else { bits.into() }
-        };
-        let same = |bits: &[u8], old: &[u8]| bits == old || (old.is_empty() && bits.iter().all(|byte| *byte == 0));
-        let (certain, maybe) = old.map_or((&[][..], &[][..]), |old| (&*old.certain, &*old.maybe));
+    /// Stores the finished bits in place of others, which stay if they are the same.
+    pub(super) fn store(&self, place: &mut Option<Arc<RuleBits>>) {
+        let is_empty = |bits: &[u8]| bits.iter().all(|byte| *byte == 0);
+        let same = |bits: &[u8], old: &[u8]| bits == old || (old.is_empty() && is_empty(bits));
+        let (certain, maybe) = place.as_ref().map_or((&[][..], &[][..]), |old| (&*old.certain, &*old.maybe));
         if same(&self.certain, certain) && same(&self.maybe, maybe) {
-            return None;
+            return;
         }
+        let used = |bits: &[u8]| -> Box<[u8]> { if is_empty(bits) { Box::default() } else { bits.into() } };
         let bits = RuleBits { certain: used(&self.certain), maybe: used(&self.maybe) };
-        Some((!bits.certain.is_empty() || !bits.maybe.is_empty()).then_some(bits))
+        *place = (!bits.certain.is_empty() || !bits.maybe.is_empty()).then(|| Arc::new(bits));
     }
 
     /// The bits that are set for certain.
@@ -161,7 +162,9 @@ mod tests {
             draft.insert(at, number, is);
         }
         assert!(draft.is_certain(0, 64) && !draft.is_certain(0, 63));
-        let bits = draft.finish(None).unwrap().unwrap();
+        let mut stored = None;
+        draft.store(&mut stored);
+        let bits = stored.clone().unwrap();
         let rules = PeerRules::new(Some(&bits), &[], false);
         let first = [(0, Truth::Yes), (63, Truth::Maybe), (64, Truth::Yes), (69, Truth::Yes)];
         assert_eq!(found(rules, 0, 70), first);
@@ -169,17 +172,19 @@ mod tests {
         assert_eq!(found(rules, 9, 3), [(2, Truth::Maybe)]);
         assert_eq!(found(rules, 9, 2), []);
         assert_eq!(found(rules, 0, 0), []);
-        assert_eq!(draft.finish(Some(&bits)), None, "nothing has changed");
+        draft.store(&mut stored);
+        assert!(Arc::ptr_eq(&bits, stored.as_ref().unwrap()), "what is the same is shared");
 
         draft.reset(10);
         draft.copy(&bits, 0, 1, 9);
         draft.copy(&bits, 9, 0, 1);
-        let moved = draft.finish(Some(&bits)).unwrap().unwrap();
+        draft.store(&mut stored);
+        let moved = stored.clone().unwrap();
         let rules = PeerRules::new(Some(&moved), &[], false);
         assert_eq!((found(rules, 1, 70), found(rules, 0, 3)), (first.into(), vec![(2, Truth::Maybe)]));
         draft.reset(10);
-        assert_eq!(draft.finish(Some(&moved)), Some(None), "no rule matches any more");
-        assert_eq!(draft.finish(None), None);
+        draft.store(&mut stored);
+        assert_eq!(stored, None, "no rule matches any more");
     }
 
     /// A rule with other peers is looked at, and its peers of pods do not match; of an unknown peer
