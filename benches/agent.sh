@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# What webb costs, as one table: a running agent measured from outside, and its programs in the kernel.
+#
+#   sudo benches/agent.sh [PART...]
+#
+#   kernel   1, 1,000, 50,000 connections and only new ones, beside a program that does nothing and the floor; 1 minute
+#   start    from the start of the process to names for 20,000 pods
+#   churn    which share of one-packet connections is in webb_traffic_packets_total, at 2,000 to 100,000 a second
+#   scrape   100,000 series with six labels, with the names of 20,000 pods, while the agent counts
+#   memory   resident memory at rest, and of that agent while two servers scrape it as often as in two hours
+#   flood    a SYN flood, a scanner, idle connections and datagrams at once under a table of 1,024
+#
+# Without PART all of them, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the
+# one that is built here. iperf3 with and without the agent is benches/overhead.sh. Needs root, and what `make setup`
+# installs; leaves nothing behind.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+((EUID == 0)) || { echo "agent: network namespaces and eBPF need root: try sudo" >&2; exit 1; }
+
+parts=()
+kernel=$(($# == 0))
+for part; do
+    if [[ $part == kernel ]]; then kernel=1; else parts+=("$part"); fi
+done
+
+echo "$(nproc) cores, Linux $(uname -r)"
+if ((kernel)); then
+    cargo bench --locked --quiet --bench kernel_cost
+fi
+if (($# == 0 || ${#parts[@]})); then
+    cargo bench --locked --quiet --bench agent -- "${parts[@]}"
+fi
