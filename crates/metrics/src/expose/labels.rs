@@ -4,15 +4,15 @@
 //! only appends to a list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of
 //! the aggregator, works it into pages in the order of writing ([`super::pages`]); the table's next
 //! snapshot finds the pages and forgets the list. So each text is kept once, where it is copied
-//! from, and the table itself never sorts.
+//! from.
 //!
-//! Without scrapes nothing works the list into pages. What it serves then is the latest change of
-//! each slot, so it is reduced to that whenever it has grown to twice the slots: series that come
-//! and go between two scrapes cost what the table's slots cost, no more.
+//! Between two scrapes nothing else works the list into pages, so the table does it whenever the
+//! list has grown to an eighth of the slots: series that are born at once, or come and go, cost what
+//! the pages cost, and little more.
 
 use std::sync::{Arc, OnceLock};
 
-use super::pages::{Page, Pages, Slots, gather};
+use super::pages::{Page, Pages, gather, labels_of};
 
 /// Changes in a list before it is closed and a new one begun: no list grows so large that appending
 /// to it takes long.
@@ -30,14 +30,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    fn of(rows: &[(u32, Option<&str>)]) -> Self {
-        let mut changes = Self::default();
-        for &(slot, text) in rows {
-            changes.push(slot, text);
-        }
-        changes
-    }
-
     fn push(&mut self, slot: u32, text: Option<&str>) {
         let range = text.map(|text| {
             let start = self.text.len();
@@ -102,11 +94,10 @@ impl Labels {
             return;
         }
         self.changes.push(Arc::new(std::mem::take(&mut self.open)));
-        let most = 2 * self.slots() + FEW;
-        if self.kept() > most {
+        if self.kept() > self.most_kept() {
             self.forget_gathered();
-            if self.kept() > most {
-                self.reduce();
+            if self.kept() > self.most_kept() {
+                self.gather();
             }
         }
     }
@@ -114,6 +105,12 @@ impl Labels {
     /// How many changes are kept. There is a list for each thousand of them.
     fn kept(&self) -> usize {
         self.changes.iter().map(|changes| changes.rows.len()).sum()
+    }
+
+    /// How many changes may be kept: so few that their texts, written out, are small beside the
+    /// pages, and so many that a table that grows writes each of its pages a few times only.
+    fn most_kept(&self) -> usize {
+        self.slots() / 8 + FEW
     }
 
     /// Takes the pages that readers of the last sheet have made of their changes, if they have.
@@ -125,13 +122,10 @@ impl Labels {
         }
     }
 
-    /// Keeps the latest change of each slot alone. Sheets that were handed out keep theirs.
-    fn reduce(&mut self) {
-        let mut met = Slots::default();
-        let all = self.changes.iter().rev().flat_map(|changes| changes.latest_first());
-        let latest: Vec<_> = all.filter(|(slot, _)| met.insert(*slot)).collect();
-        let oldest_first: Vec<_> = latest.into_iter().rev().collect();
-        self.changes = oldest_first.chunks(CHANGES).map(|rows| Arc::new(Changes::of(rows))).collect();
+    /// Works all changes into pages. Sheets that were handed out keep theirs.
+    fn gather(&mut self) {
+        self.base = gather(&self.base, self.changes.iter().rev().flat_map(|changes| changes.latest_first()));
+        self.changes.clear();
         self.handed_out = 0;
         self.gathered = Arc::default();
     }
@@ -193,8 +187,7 @@ impl Sheet {
         self.pages().iter().flat_map(|page| {
             let mut rows = Vec::with_capacity(page.len());
             page.for_each(|slot, text| {
-                let text = text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"} ")).unwrap_or_default();
-                rows.push((slot, String::from_utf8_lossy(text).into_owned()));
+                rows.push((slot, String::from_utf8_lossy(labels_of(text)).into_owned()));
             });
             rows
         })
@@ -285,7 +278,7 @@ mod tests {
             if round == 500 {
                 before = Some(labels.sheet());
             }
-            assert!(labels.kept() <= 2 * labels.slots() + FEW, "{} changes are kept in round {round}", labels.kept());
+            assert!(labels.kept() <= labels.slots() / 8 + FEW, "{} changes are kept in round {round}", labels.kept());
         }
         let text: usize = labels.changes.iter().map(|changes| changes.text.capacity()).sum();
         assert!(text < 100_000, "{text} bytes for {} series", labels.len());

@@ -50,7 +50,7 @@ pub(super) fn counters(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, c
     let name = snapshot.families.get(column).map_or("", |spec| spec.name);
     out.reserve(page.expanded() + page.len() * (name.len() + REST));
     // What a line shares with the one before is taken from there, the name with it.
-    let mut last = out.len();
+    let (mut last, mut last_end) = (out.len(), out.len());
     let mut shared = 0;
     for (row, own) in page.rows() {
         let start = out.len();
@@ -62,6 +62,8 @@ pub(super) fn counters(out: &mut Vec<u8>, format: Format, snapshot: &Snapshot, c
         }
         last = start;
         out.extend_from_slice(own);
+        out.extend_from_within(last_end - row.shared_end as usize..last_end);
+        last_end = out.len();
         push_whole(out, format, snapshot.value(row.slot, column));
         if format == Format::OpenMetrics
             && !snapshot.exemplars.is_empty()

@@ -27,6 +27,14 @@ pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
     steps * STEP + rest
 }
 
+/// How many bytes both end with.
+pub(super) fn common_end(left: &[u8], right: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let steps = left.rchunks_exact(STEP).zip(right.rchunks_exact(STEP)).take_while(|(one, other)| one == other).count();
+    let (left, right) = (left.iter().rev().skip(steps * STEP), right.iter().rev().skip(steps * STEP));
+    steps * STEP + left.zip(right).take_while(|(one, other)| one == other).count()
+}
+
 /// The character at `at` as it was before escaping, raised by one so that the end of a value can be
 /// 0.
 fn rank(text: &[u8], at: usize, escaped: bool) -> u16 {

@@ -1,14 +1,15 @@
 //! Label texts in the order of writing, so that writing them is copying what lies side by side.
 //!
 //! A page holds some hundred neighbours. Of each text it keeps only what differs from the one
-//! before: neighbours share most of their labels, so a page is a fraction of what it writes, and
-//! the shared part is copied from the line that was just written, out of the nearest cache. A birth
+//! before, without the parts that both begin and end with: neighbours share most of their labels,
+//! so a page is a fraction of what it writes, and the shared parts are copied from the line that was
+//! just written, out of the nearest cache. A birth
 //! rewrites the page it falls into; all others stay as they are, shared with readers of the old
 //! list.
 
 use std::sync::Arc;
 
-use super::order::{common, compare};
+use super::order::{common, common_end, compare};
 
 /// The pages of a table, in order.
 pub(super) type Pages = Arc<Vec<Arc<Page>>>;
@@ -26,9 +27,11 @@ const RUN: usize = 16 * ROWS;
 pub(super) struct Row {
     /// Where the table keeps its values.
     pub(super) slot: u32,
-    /// How many bytes its text shares with the one before.
+    /// With how many bytes its text begins as the one before.
     pub(super) shared: u32,
-    /// Where the rest of its text ends on the page.
+    /// With how many more it ends as the one before.
+    pub(super) shared_end: u32,
+    /// Where what lies between ends on the page.
     end: u32,
 }
 
@@ -45,16 +48,30 @@ pub(super) struct Page {
 impl Page {
     fn new(texts: &[(u32, Text<'_>)]) -> Self {
         let mut page = Self { rows: Vec::with_capacity(texts.len()), ..Self::default() };
-        let mut last: &[u8] = &[];
+        let (mut last, mut line): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
         for (slot, text) in texts {
-            let text = text.bytes();
-            let shared = common(last, text);
-            page.text.extend_from_slice(text.get(shared..).unwrap_or_default());
-            page.expanded += text.len();
+            line.clear();
+            match text.bytes() {
+                [] => line.extend_from_slice(BARE),
+                labels => {
+                    line.push(b'{');
+                    line.extend_from_slice(labels);
+                    line.extend_from_slice(b"} ");
+                }
+            }
+            let shared = common(&last, &line);
+            let shared_end = common_end(last.get(shared..).unwrap_or_default(), line.get(shared..).unwrap_or_default());
+            page.text.extend_from_slice(line.get(shared..line.len() - shared_end).unwrap_or_default());
+            page.expanded += line.len();
             // A page with 4 GiB of text cannot be: label values are capped.
             let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-            page.rows.push(Row { slot: *slot, shared: small(shared), end: small(page.text.len()) });
-            last = text;
+            page.rows.push(Row {
+                slot: *slot,
+                shared: small(shared),
+                shared_end: small(shared_end),
+                end: small(page.text.len()),
+            });
+            std::mem::swap(&mut last, &mut line);
         }
         page.text.shrink_to_fit();
         page
@@ -70,7 +87,7 @@ impl Page {
         self.expanded
     }
 
-    /// Each row with the part of its text that it does not share with the one before.
+    /// Each row with the part of its text that it shares with neither end of the one before.
     pub(super) fn rows(&self) -> impl Iterator<Item = (Row, &[u8])> {
         let mut start = 0;
         self.rows.iter().map(move |&row| {
@@ -82,10 +99,13 @@ impl Page {
 
     /// Calls `each` with slot and text of every row.
     pub(super) fn for_each(&self, mut each: impl FnMut(u32, &[u8])) {
-        let mut text = Vec::new();
+        let (mut text, mut end) = (Vec::new(), Vec::new());
         for (row, own) in self.rows() {
+            end.clear();
+            end.extend_from_slice(text.get(text.len() - row.shared_end as usize..).unwrap_or_default());
             text.truncate(row.shared as usize);
             text.extend_from_slice(own);
+            text.extend_from_slice(&end);
             each(row.slot, &text);
         }
     }
@@ -96,7 +116,7 @@ impl Page {
     }
 }
 
-/// A text on its way to a page.
+/// A text on its way to a page, without what encloses it.
 enum Text<'a> {
     Kept(Box<[u8]>),
     Born(&'a [u8]),
@@ -109,6 +129,14 @@ impl Text<'_> {
             Self::Born(text) => text,
         }
     }
+}
+
+/// What stands between name and value without labels.
+const BARE: &[u8] = b" ";
+
+/// The labels of a row's text, without what encloses them.
+pub(super) fn labels_of(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"{").and_then(|text| text.strip_suffix(b"} ")).unwrap_or_default()
 }
 
 /// The pages of `base` after changes: slots, the latest change first, each with the text of its new
@@ -124,7 +152,7 @@ pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, 
     for (at, page) in base.iter().enumerate() {
         // What is born belongs here if it comes before the next page.
         let here = base.get(at + 1).map_or(rest.len(), |next| {
-            rest.partition_point(|(_, text)| compare(text.as_bytes(), next.first()).is_lt())
+            rest.partition_point(|(_, text)| compare(text.as_bytes(), labels_of(next.first())).is_lt())
         });
         let (births, behind) = rest.split_at(here);
         rest = behind;
@@ -144,13 +172,13 @@ pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, 
 }
 
 /// What is there after all changes and was not before, in order, and every slot that has changed.
-fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Vec<(u32, String)>, Slots) {
+fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Vec<(u32, &'a str)>, Slots) {
     let (mut born, mut touched) = (Vec::new(), Slots::default());
     for (slot, text) in latest_first {
         if touched.insert(slot)
             && let Some(text) = text
         {
-            born.push((slot, if text.is_empty() { " ".to_owned() } else { format!("{{{text}}} ") }));
+            born.push((slot, text));
         }
     }
     // Equal texts do not occur in a table; if they did, the order would still be the same at every
@@ -160,12 +188,13 @@ fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Ve
 }
 
 /// Puts the rows of `page` that stay and those that are born into one run, in order.
-fn merge<'a>(page: &Page, births: &'a [(u32, String)], touched: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
+fn merge<'a>(page: &Page, births: &[(u32, &'a str)], touched: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
     let mut births = births.iter().map(|(slot, text)| (*slot, text.as_bytes())).peekable();
     page.for_each(|slot, text| {
         if touched.contains(slot) {
             return;
         }
+        let text = labels_of(text);
         while let Some((born, before)) =
             births.next_if(|(born, birth)| compare(birth, text).then(born.cmp(&slot)).is_lt())
         {
