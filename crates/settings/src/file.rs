@@ -18,6 +18,9 @@ use webb_flow::hash::RandomState;
 /// may.
 pub const MIB: u64 = 1 << 20;
 
+/// Bytes that are read at a time where only their hash is wanted.
+const CHUNK: usize = 64 << 10;
+
 /// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -40,6 +43,14 @@ pub enum FileError {
 /// # Errors
 /// What is in the way.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    open(path, most)?.take(most + 1).read_to_end(&mut bytes)?;
+    // It may have grown meanwhile, and files below /proc say that they are empty.
+    if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
+}
+
+/// Opens a regular file that has at most `most` bytes, by what it says.
+fn open(path: &Path, most: u64) -> Result<File, FileError> {
     // Without it, opening a FIFO waits for the other end.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
@@ -53,13 +64,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
             () => "device",
         }));
     }
-    if metadata.len() > most {
-        return Err(FileError::TooLong(most));
-    }
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    // It may have grown meanwhile, and files below /proc say that they are empty.
-    if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
+    if metadata.len() > most { Err(FileError::TooLong(most)) } else { Ok(file) }
 }
 
 /// The same as text.
@@ -125,8 +130,14 @@ impl Followed {
         self
     }
 
-    /// Polls the files. Blocks.
+    /// Polls the files. Blocks. What has not changed is never held as a whole: a manifest can have
+    /// many megabytes, and is polled every few seconds.
     pub fn poll(&mut self) -> FilePoll {
+        if let Some(LastPoll::Content(last)) = self.last
+            && self.hash_of_files().is_some_and(|now| now == last)
+        {
+            return FilePoll::Unchanged;
+        }
         let mut contents = Vec::with_capacity(self.paths.len());
         for (number, path) in self.paths.iter().enumerate() {
             match read(path, self.most) {
@@ -166,10 +177,30 @@ impl Followed {
     fn hash<'a>(&self, contents: impl IntoIterator<Item = &'a [u8]>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
         for content in contents {
+            content.chunks(CHUNK).for_each(|chunk| hasher.write(chunk));
             hasher.write_usize(content.len());
-            hasher.write(content);
         }
         hasher.finish()
+    }
+
+    /// The same hash of what the files hold now; none if one of them cannot be read.
+    fn hash_of_files(&self) -> Option<u64> {
+        let (mut hasher, mut chunk) = (self.hasher.build_hasher(), Vec::with_capacity(CHUNK));
+        for path in &self.paths {
+            let mut file = open(path, self.most).ok()?.take(self.most + 1);
+            let mut length = 0;
+            loop {
+                chunk.clear();
+                let read = file.by_ref().take(CHUNK as u64).read_to_end(&mut chunk).ok()?;
+                if read == 0 {
+                    break;
+                }
+                hasher.write(&chunk);
+                length += read;
+            }
+            hasher.write_usize(length);
+        }
+        Some(hasher.finish())
     }
 }
 
@@ -225,6 +256,25 @@ mod tests {
         polls("new bad");
         followed.invalidate();
         assert_eq!(word(&mut followed), "new bad");
+    }
+
+    /// Files of many chunks: the hash of what is read as a whole is that of what is read in parts,
+    /// and the last byte counts.
+    #[test]
+    fn large_files_are_compared_in_parts() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for length in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+            let mut content = vec![b'x'; length];
+            std::fs::write(&path, &content).unwrap();
+            let mut followed = Followed::new([path.clone()], MIB);
+            assert!(matches!(followed.poll(), FilePoll::Changed(_)), "{length}");
+            assert_eq!(followed.hash_of_files(), Some(followed.hash([content.as_slice()])), "{length}");
+            assert_eq!(word(&mut followed), "same", "{length}");
+            content.push(b'y');
+            std::fs::write(&path, &content).unwrap();
+            assert!(matches!(followed.poll(), FilePoll::Changed(_)), "{length}");
+        }
     }
 
     /// A link that is turned exchanges the content, also where time, size and name of the files are
