@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use webb_flow::fault::inject;
-use webb_metrics::expose::negotiate;
+use webb_metrics::expose::negotiate::{self, Answer};
 
 use super::Scrape;
 use super::body::{Body, Headless};
@@ -32,13 +32,7 @@ async fn not_found() -> HttpResponse {
 async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpResponse {
     let began = Instant::now();
     inject::point("http");
-    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
-    let negotiated = negotiate::negotiate(header(ACCEPT), header(ACCEPT_ENCODING), scrape.open_metrics());
-    let mut answer = HttpResponse::Ok();
-    answer.insert_header((CONTENT_TYPE, negotiated.content_type)).insert_header((VARY, "Accept-Encoding"));
-    if negotiated.gzip {
-        answer.insert_header((CONTENT_ENCODING, "gzip"));
-    }
+    let (negotiated, mut answer) = negotiated(&request, scrape.open_metrics());
     let counted = scrape.clone();
     let done = move |status: u16| counted.answered(status, began.elapsed());
     if request.method() == Method::HEAD {
@@ -64,8 +58,20 @@ async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpRespons
     }
 }
 
+/// Format and encoding that a request gets, and the head of its answer.
+pub(super) fn negotiated(request: &HttpRequest, open_metrics: bool) -> (Answer, HttpResponseBuilder) {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let negotiated = negotiate::negotiate(header(ACCEPT), header(ACCEPT_ENCODING), open_metrics);
+    let mut answer = HttpResponse::Ok();
+    answer.insert_header((CONTENT_TYPE, negotiated.content_type.as_str())).insert_header((VARY, "Accept-Encoding"));
+    if negotiated.gzip {
+        answer.insert_header((CONTENT_ENCODING, "gzip"));
+    }
+    (negotiated, answer)
+}
+
 /// The families that `name[]` restricts the answer to; none for all.
-fn wanted(query: &str) -> Vec<String> {
+pub(super) fn wanted(query: &str) -> Vec<String> {
     let pairs = web::Query::<Vec<(String, String)>>::from_query(query).map(web::Query::into_inner).unwrap_or_default();
     pairs.into_iter().filter(|(name, _)| name == "name[]").map(|(_, value)| value).collect()
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod body;
 mod explain;
+mod fixed;
 mod gzip;
 mod metrics;
 mod scrape;
@@ -11,5 +12,6 @@ mod snapshot;
 
 pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
 pub use explain::{Explain, routes as explain_routes};
+pub use fixed::{Fixed, routes as fixed_routes};
 pub use metrics::routes as metrics_routes;
 pub use scrape::{LostEvents, Scrape};

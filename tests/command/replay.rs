@@ -116,7 +116,28 @@ fn packed_input() {
     assert!(text(&output.stderr).starts_with("standard input: cannot be read after line 3: "));
 }
 
-/// `--serve` answers a scraper in the format it asks for.
+/// Head of an answer, in lower case, and its body, which comes in chunks.
+fn read_answer(stream: TcpStream) -> (String, Vec<u8>) {
+    let mut stream = BufReader::new(stream);
+    let (mut head, mut body) = (String::new(), Vec::new());
+    while !head.ends_with("\r\n\r\n") {
+        assert_ne!(stream.read_line(&mut head).unwrap(), 0, "{head}");
+    }
+    loop {
+        let mut size = String::new();
+        stream.read_line(&mut size).unwrap();
+        let size = usize::from_str_radix(size.trim(), 16).unwrap();
+        let start = body.len();
+        body.resize(start + size + 2, 0);
+        stream.read_exact(&mut body[start..]).unwrap();
+        body.truncate(start + size);
+        if size == 0 {
+            return (head.to_lowercase(), body);
+        }
+    }
+}
+
+/// `--serve` answers a scraper in the format it asks for, and packed if it asks for that.
 #[test]
 fn served_instead_of_printed() {
     let mut child = Command::new(env!("CARGO_BIN_EXE_webb"))
@@ -131,17 +152,25 @@ fn served_instead_of_printed() {
     let address = said.trim().trim_start_matches("serving http://").trim_end_matches("/metrics").to_owned();
     let get = |accept: &str| {
         let mut stream = TcpStream::connect(&address).unwrap();
-        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: x\r\n{accept}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        read_answer(stream)
     };
-    let plain = get("text/plain");
-    let openmetrics = get("application/openmetrics-text;version=1.0.0");
+    let (plain_head, plain) = get("Accept: text/plain");
+    let plain = text(&plain);
+    let (openmetrics_head, openmetrics) = get("Accept: application/openmetrics-text;version=1.0.0");
+    let openmetrics = text(&openmetrics);
+    let (gzip_head, gzip) = get("Accept-Encoding: gzip");
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(plain.contains("text/plain; version=0.0.4") && plain.ends_with("} 0\n"), "{plain}");
+    assert!(plain_head.contains("text/plain; version=0.0.4") && plain.ends_with("} 0\n"), "{plain}");
     assert!(plain.contains(&format!("{COUNTED} 1\n")), "{plain}");
-    assert!(openmetrics.contains("application/openmetrics-text") && openmetrics.ends_with("# EOF\n"), "{openmetrics}");
+    assert!(
+        openmetrics_head.contains("application/openmetrics-text") && openmetrics.ends_with("# EOF\n"),
+        "{openmetrics}"
+    );
+    let mut unpacked = String::new();
+    flate2::read::GzDecoder::new(gzip.as_slice()).read_to_string(&mut unpacked).unwrap();
+    assert!(gzip_head.contains("content-encoding: gzip"), "{gzip_head}");
+    assert_eq!(plain, unpacked);
 }

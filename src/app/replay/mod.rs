@@ -42,7 +42,7 @@ pub fn replay(arguments: &ReplayArgs, out: &mut dyn Write) -> io::Result<Exit> {
     let incomplete = replay.incomplete;
     let exposition = replay.end();
     if let Some(address) = arguments.serve {
-        if let Err(error) = serve::serve(address, &exposition) {
+        if let Err(error) = serve::serve(address, exposition) {
             eprintln!("cannot serve {address}: {error}");
             return Ok(Exit::Configuration);
         }
