@@ -31,6 +31,7 @@ pub mod ports;
 pub mod probes;
 mod reasons;
 pub mod ring;
+mod ring_pages;
 pub mod rounds;
 pub mod settings;
 mod signals;

@@ -2,8 +2,7 @@
 //!
 //! A reader that dies is replaced by one that opens the rings anew. The position up to which a ring
 //! has been read lies in a page that is shared with the kernel and survives both, so the new reader
-//! goes on behind the record that killed the old one: `RingBufItem` is consumed when it is dropped,
-//! by unwinding too.
+//! goes on behind the record that killed the old one ([`super::ring_pages`]).
 //!
 //! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be
 //! lost. The programs wake the reader only when a quarter of a ring is filled; the reader looks by
@@ -16,11 +15,12 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{Map, MapData, RingBuf};
+use aya::maps::{MapData, RingBuf};
 use rustix::event::{Timespec, epoll};
 
 use super::error::LoadError;
 use super::object::refused;
+use super::ring_pages::RingPages;
 use super::rounds::{Queue, Rounds};
 use super::sys::Positions;
 use crate::records::{RecordSource, Rings, Signal, Waker};
@@ -57,12 +57,6 @@ impl RingSource {
         let positions = Arc::new(Positions::map(fd.as_fd()).map_err(fail)?);
         Ok(Self { signal, fd, positions, size: size.into() })
     }
-
-    fn open(&self) -> io::Result<Ring> {
-        let data = MapData::from_fd(self.fd.try_clone()?).map_err(io::Error::other)?;
-        let map = Map::from_map_data(data).map_err(io::Error::other)?;
-        RingBuf::try_from(map).map_err(io::Error::other)
-    }
 }
 
 /// All rings of the loaded programs. Clones are handles to the same rings; only one reader may be
@@ -87,8 +81,8 @@ impl Rings for KernelRings {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let mut rings = Vec::with_capacity(self.0.len());
         for source in self.0.iter() {
-            let ring = source.open()?;
-            epoll::add(&epoll, ring.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+            let ring = RingPages::map(source.fd.as_fd(), source.size)?;
+            epoll::add(&epoll, source.fd.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
             let positions = Arc::clone(&source.positions);
             rings.push(Opened { signal: source.signal, ring, positions, size: source.size });
         }
@@ -99,7 +93,7 @@ impl Rings for KernelRings {
 
 struct Opened {
     signal: Signal,
-    ring: Ring,
+    ring: RingPages,
     positions: Arc<Positions>,
     size: u64,
 }
@@ -110,8 +104,8 @@ impl Queue for Opened {
     }
 
     fn pop(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> Option<ControlFlow<()>> {
-        let record = self.ring.next()?;
-        Some(take(self.signal, &record))
+        let Self { signal, ring, .. } = self;
+        ring.next(|record| take(*signal, record))
     }
 }
 
