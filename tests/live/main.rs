@@ -21,6 +21,8 @@ mod enforcer;
 #[cfg(feature = "fault-injection")]
 mod faults;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 #[path = "../kernel/support/frames.rs"]
 mod frames;
 #[cfg(test)]
