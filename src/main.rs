@@ -11,6 +11,11 @@ use webb::logging::{self, Format};
 use webb_metrics::{dynamic, grammar};
 use webb_settings::{LogFormat, Settings, read_file};
 
+/// Memory that is free goes back to the system within a second, also from the middle of a heap:
+/// names and series come in bursts, and what a burst needed beside them must not stay.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     raise_capabilities();
     match Cli::read(std::env::args_os()) {

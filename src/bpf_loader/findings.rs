@@ -136,7 +136,6 @@ pub fn findings() -> Vec<Finding> {
     if findings.iter().all(|finding| finding.standing != Standing::Missing) {
         findings.extend(programs(&features));
     }
-    super::sys::release_memory();
     findings
 }
 

@@ -87,10 +87,7 @@ impl Probes {
         if !missing.is_empty() {
             return Err(LoadError::Kernel { kernel: kernel_release(), why: missing.join("; ") });
         }
-        sys::keep_memory_small();
-        let loaded = load(settings, &features);
-        sys::release_memory();
-        let loaded = loaded?;
+        let loaded = load(settings, &features)?;
         let mut flow = loaded.flow;
         let mut degraded = Vec::new();
         let mut drop = match loaded.drop {

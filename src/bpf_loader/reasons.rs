@@ -50,7 +50,6 @@ impl DropReasons {
                 reasons.extend(of_subsystems(types));
             }
         }
-        super::sys::release_memory();
         Ok(reasons)
     }
 

@@ -154,29 +154,6 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(query.count as usize).collect())
 }
 
-/// Keeps glibc from holding on to what reading the kernel's BTF takes, some tens of megabytes for a
-/// moment.
-///
-/// When a large block is freed glibc raises its threshold for giving memory back, to twice that
-/// size; and `malloc_trim` does not reach the end of the heaps of threads. Setting the threshold
-/// (to its default) stops the raising.
-pub(super) fn keep_memory_small() {
-    #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: takes two integers; glibc's allocator locks itself.
-        let _set = unsafe { libc::mallopt(libc::M_TRIM_THRESHOLD, 128 * 1024) };
-    }
-}
-
-/// Hands free memory back to the system.
-pub(super) fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    {
-        // SAFETY: takes an integer; glibc's allocator locks itself.
-        let _released = unsafe { libc::malloc_trim(0) };
-    }
-}
-
 /// The name that an interface has now; none if it is gone.
 pub(super) fn interface_name(index: u32) -> Option<String> {
     let mut name = [0_u8; libc::IF_NAMESIZE];
