@@ -1,10 +1,11 @@
 //! The credentials of a client: they are brought into a form in which kube neither runs a program
 //! nor reads a file again.
 //!
-//! kube's own ways are not taken for two of them. It runs a credential plugin without a bound in
+//! kube's own ways are not taken for three of them. It runs a credential plugin without a bound in
 //! time, and twice for each client. It takes the newline at the end of a token file for a part of
 //! the token, and reads the file once a minute; here it is read for each request, which are few, so
-//! a rotated token is never missed.
+//! a rotated token is never missed. It puts the certificate right behind the key, which must end its
+//! line.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -60,6 +61,7 @@ pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, Str
                     certificate or an exec plugin"
             .to_owned());
     }
+    end_key(user);
     let (file, exec) = (user.token_file.take(), user.exec.take());
     let token = user.token.take().filter(|token| !token.expose_secret().trim().is_empty());
     match (token, file, exec) {
@@ -87,6 +89,21 @@ pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, Str
     }
 }
 
+/// Ends the last line of the client's key, wherever that is. A key that cannot be read stays for
+/// kube, which says why.
+fn end_key(user: &mut AuthInfo) {
+    let data = user.client_key_data.as_ref().map(ExposeSecret::expose_secret).filter(|data| !data.is_empty());
+    let key = match (data, &user.client_key) {
+        (Some(data), _) => BASE64_STANDARD.decode(data).ok(),
+        (None, Some(path)) => std::fs::read(path).ok(),
+        (None, None) => None,
+    };
+    if let Some(mut key) = key.filter(|key| !key.ends_with(b"\n")) {
+        key.push(b'\n');
+        user.client_key_data = Some(BASE64_STANDARD.encode(key).into());
+    }
+}
+
 fn read_token(path: &Path) -> Result<String, String> {
     let token = std::fs::read_to_string(path)
         .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
@@ -110,9 +127,9 @@ fn take(user: &mut AuthInfo, credentials: Credentials) -> Result<Renewal, String
         return Err("gave neither a token nor a certificate with its key".to_owned());
     }
     if let Some((certificate, key)) = identity {
-        // kube puts one behind the other, and the first needs an end of line.
         user.client_certificate_data = Some(BASE64_STANDARD.encode(certificate));
-        user.client_key_data = Some(BASE64_STANDARD.encode(format!("{key}\n")).into());
+        user.client_key_data = Some(BASE64_STANDARD.encode(key).into());
+        end_key(user);
     }
     if let Some(token) = token {
         set_token(user, token.trim()).map_err(|why| format!("gave a token that cannot be used: {why}"))?;

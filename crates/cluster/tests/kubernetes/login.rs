@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use webb_cluster::kubernetes::{Pace, Reason};
 
@@ -142,6 +144,21 @@ fn credential_plugin_with_a_certificate() {
     std::fs::write(&file, answer(&status)).unwrap();
     let agent = Agent::start(with_plugin(&api, &format!("cat {}", file.display())), pace());
     agent.converges(&api, "the first list, with a certificate from a plugin");
+}
+
+/// A client key of the kubeconfig need not end its last line, be it a file or in place.
+#[test]
+fn a_key_without_an_end_of_line() {
+    let api = Api::start_mutual();
+    fill(&api);
+    let (certificate, key) = api.client();
+    std::fs::write(api.scratch().join("client.crt"), certificate.trim()).unwrap();
+    std::fs::write(api.scratch().join("client.key"), key.trim()).unwrap();
+    let agent = Agent::start(api.kubeconfig(None), pace());
+    agent.converges(&api, "the first list, with a key file");
+    let encoded = format!("client-key-data: {}", BASE64_STANDARD.encode(key.trim()));
+    let agent = Agent::start(api.kubeconfig_with(&[("client-key: client.key", &encoded)]), pace());
+    agent.converges(&api, "the first list, with a key in place");
 }
 
 /// A plugin runs again before its token expires, so that no request is refused. If it fails then,
