@@ -3,6 +3,9 @@
 //! Standard error, since standard output belongs to what a command prints. A call site that repeats
 //! itself must not flood the node's disk: at most `BURST` lines a second pass per call site, and
 //! the first line of the next second says how many did not.
+//!
+//! A thread of its own writes the lines, so that a pipe that is not read stops no other. Lines that
+//! find its queue full are lost, and counted.
 
 use std::collections::HashMap;
 use std::io::IsTerminal;
@@ -12,12 +15,29 @@ use std::time::{Duration, Instant};
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Metadata, Subscriber};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{Layer, Registry, reload};
+use webb_settings::log_filter;
 
 /// Lines a second that one call site may write.
 const BURST: u32 = 20;
+
+/// Lines that wait to be written, at most.
+const MAX_QUEUED_LINES: usize = 2048;
+
+/// Characters of a filter that an error shows.
+const MAX_QUOTED: usize = 100;
+
+/// Targets that log more than is of use: the web server announces each of its workers; the client of
+/// the API server logs each failure, which the watches log, too, and at a bounded rate.
+const QUIET: [(&str, LevelFilter); 3] = [
+    ("actix_server", LevelFilter::WARN),
+    ("kube_client::client::builder", LevelFilter::OFF),
+    ("rustls_platform_verifier", LevelFilter::OFF),
+];
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,39 +48,66 @@ pub enum Format {
     Json,
 }
 
-/// Changes the level of a running agent.
+/// The log of a running process.
+#[derive(Debug)]
+pub struct Log {
+    /// Changes its level.
+    pub control: LogControl,
+    /// Writes the lines that wait when it is dropped, for a second at most.
+    pub writer: WorkerGuard,
+}
+
+/// Changes the level of a running agent, and counts the lines that were lost.
 #[derive(Debug, Clone)]
-pub struct LogControl(reload::Handle<EnvFilter, Registry>);
+pub struct LogControl {
+    filter: reload::Handle<Targets, Registry>,
+    lost: ErrorCounter,
+}
 
 /// A level or filter that cannot be read, or a second start.
 #[derive(Debug, thiserror::Error)]
-#[error("log filter {filter:?}: {why} (expected error, warn, info, debug, trace or off, or module=level pairs)")]
+#[error("log filter {filter:?}: {why} (expected error, warn, info, debug, trace or off, and module=level pairs)")]
 pub struct LogError {
     filter: String,
     why: String,
 }
 
 impl LogControl {
-    /// Sets the filter, in `EnvFilter` syntax: `debug`, or `info,webb::pipeline=debug`.
+    /// Sets the filter: a level, `module=level` pairs, or both: `info,webb::pipeline=debug`.
+    ///
+    /// # Errors
+    /// If it is not of that form, or too long. The filter is as before then.
     pub fn set(&self, filter: &str) -> Result<(), LogError> {
         let parsed = parse(filter)?;
-        self.0.reload(parsed).map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
+        // Before it applies: what turns the log off is its last line.
+        tracing::warn!(filter, "the log filter changes");
+        self.filter.reload(parsed).map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
+    }
+
+    /// How many lines were lost because standard error was not read for too long.
+    #[must_use]
+    pub fn lost_lines(&self) -> u64 {
+        self.lost.dropped_lines() as u64
     }
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, LogError> {
-    // The web server announces each of its workers, which is of no use. The client of the API
-    // server logs each failure, which the watches log, too, and at a bounded rate.
-    EnvFilter::try_new(format!(
-        "actix_server=warn,kube_client::client::builder=off,rustls_platform_verifier=off,{filter}"
-    ))
-    .map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
+fn parse(filter: &str) -> Result<Targets, LogError> {
+    log_filter(filter, Targets::new().with_targets(QUIET)).map_err(|why| {
+        let filter = filter.chars().take(MAX_QUOTED).collect();
+        LogError { filter, why: why.to_string() }
+    })
 }
 
 /// Starts logging for the whole process and puts panics into the log. Once.
-pub fn start(filter: &str, format: Format) -> Result<LogControl, LogError> {
+pub fn start(filter: &str, format: Format) -> Result<Log, LogError> {
     let (filter_layer, handle) = reload::Layer::new(parse(filter)?);
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let (queue, writer) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MAX_QUEUED_LINES)
+        .thread_name("log")
+        .finish(std::io::stderr());
+    let lost = queue.error_counter();
+    let lines = tracing_subscriber::fmt::layer().with_writer(queue).with_target(false);
     let lines = match format {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
@@ -76,7 +123,7 @@ pub fn start(filter: &str, format: Format) -> Result<LogControl, LogError> {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(thread = thread.name().unwrap_or("unnamed"), %place, %backtrace, "panic: {}", text(panic));
     }));
-    Ok(LogControl(handle))
+    Ok(Log { control: LogControl { filter: handle, lost }, writer })
 }
 
 fn text(panic: &std::panic::PanicHookInfo<'_>) -> String {

@@ -4,6 +4,8 @@
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tracing_appender::non_blocking::WorkerGuard;
 use webb::app::{self, Metrics, Plan};
 use webb::bpf_loader::raise_capabilities;
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
@@ -39,13 +41,15 @@ fn run_command(command: &Command) -> Exit {
 }
 
 fn run(arguments: &RunArgs) -> Exit {
-    let plan = match plan(arguments) {
-        Ok(plan) => plan,
+    // The writer of the log writes its last lines when it is dropped.
+    let (plan, _writer) = match plan(arguments) {
+        Ok(planned) => planned,
         Err(why) => {
             eprintln!("{why}");
             return Exit::Configuration;
         }
     };
+    raise_descriptor_limit();
     // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to
     // be done.
     let system = ManuallyDrop::new(actix::System::new());
@@ -58,8 +62,17 @@ fn run(arguments: &RunArgs) -> Exit {
     }
 }
 
+/// Raises the soft limit of descriptors to the hard one: container runtimes leave it at 1024, and each
+/// watched interface takes two.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        tracing::warn!("the limit of open files stays at {:?}: {error}", limit.current);
+    }
+}
+
 /// Everything that can be wrong with what was typed, before anything starts.
-fn plan(arguments: &RunArgs) -> Result<Plan, String> {
+fn plan(arguments: &RunArgs) -> Result<(Plan, WorkerGuard), String> {
     let layers = arguments.layers(environment());
     let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
     resolved.check_metrics(&check_metrics).map_err(|problems| problems.to_string())?;
@@ -77,7 +90,7 @@ fn plan(arguments: &RunArgs) -> Result<Plan, String> {
             tracing::warn!("{}", warning.render(&path.display().to_string(), Some(&dynamic.file)));
         }
     }
-    Ok(Plan { layers, resolved, metrics, log })
+    Ok((Plan { layers, resolved, metrics, log: log.control }, log.writer))
 }
 
 /// From the file of metrics, if there is one, or the list.

@@ -177,6 +177,8 @@ defs! {
         "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind that nothing is known of";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
+    LOG_LINES_LOST: counter "webb_log_lines_lost_total" []
+        "Lines of the log that were lost because standard error was not read for too long";
     LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []
         "Times that a label value was longer than 4096 bytes and was cut";
     LABEL_TEXTS_FOLDED: counter "webb_label_texts_folded_total" []

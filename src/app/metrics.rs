@@ -17,6 +17,7 @@ use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::conntrack::Counters as Heard;
 use crate::http::{Reloads, Scrape};
+use crate::logging::LogControl;
 use crate::pipeline::{Counters, LOOKUPS};
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::startup::Startup;
@@ -33,13 +34,20 @@ pub(super) fn version() -> serde_json::Value {
     json!({"name": "webb", "version": env!("CARGO_PKG_VERSION"), "kernel": kernel_release()})
 }
 
-pub(super) fn build(metrics: &SelfMetrics) -> Added {
+pub(super) fn build(metrics: &SelfMetrics, log: LogControl) -> Added {
     let kernel = kernel_release();
     metrics.add(
-        &[&own::BUILD_INFO, &own::INTERNED_NAMES, &own::LABEL_VALUES_CUT, &own::LABEL_TEXTS_FOLDED],
+        &[
+            &own::BUILD_INFO,
+            &own::INTERNED_NAMES,
+            &own::LOG_LINES_LOST,
+            &own::LABEL_VALUES_CUT,
+            &own::LABEL_TEXTS_FOLDED,
+        ],
         Box::new(move |rows| {
             rows.add(&own::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &kernel], 1);
             rows.add(&own::INTERNED_NAMES, &[], sym::interned() as u64);
+            rows.add(&own::LOG_LINES_LOST, &[], log.lost_lines());
             rows.add(&own::LABEL_VALUES_CUT, &[], limit::cut_values());
             rows.add(&own::LABEL_TEXTS_FOLDED, &[], limit::folded());
         }),

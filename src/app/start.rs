@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use actix::prelude::*;
+use actix_web::middleware::from_fn;
+use actix_web::web::scope;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
 use serde_json::json;
@@ -37,7 +39,7 @@ use crate::actors::sweeper::Swept;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
-use crate::http::{Admin, Explain, Reloads, Scrape, admin_routes, explain_routes, metrics_routes};
+use crate::http::{Admin, Explain, Reloads, Scrape, admin_routes, explain_routes, metrics_routes, refuse_foreign};
 use crate::logging::LogControl;
 use crate::pipeline::{
     Command, Commands, Counters, Lanes, MOST_QUESTIONS, Reader, ReaderState, SnapshotCollector, Translations,
@@ -201,7 +203,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     metrics::components(&own, parts.components.clone())?;
-    metrics::build(&own)?;
+    metrics::build(&own, log.clone())?;
     metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
     metrics::watches(&own, Arc::clone(&names))?;
     metrics::probes(&own, Arc::clone(&watch))?;
@@ -406,8 +408,10 @@ fn serve(
             admin_listener,
             None,
             Arc::new(move |config| {
-                admin_routes(config, &admin);
-                explain_routes(config, &explain);
+                config.service(scope("").wrap(from_fn(refuse_foreign)).configure(|config| {
+                    admin_routes(config, &admin);
+                    explain_routes(config, &explain);
+                }));
             }),
         ),
     ]

@@ -157,15 +157,20 @@ impl Probes {
             return Err(AttachError::NotEthernet { name: interface.name.clone() });
         }
         // Its name may have changed since it was seen; its index has not.
-        let Some(name) = sys::interface_name(interface.index) else {
-            return Err(AttachError::Vanished { name: interface.name.clone(), index: interface.index });
+        let means = self.means();
+        let name = match sys::interface_name(interface.index) {
+            Ok(Some(name)) => name,
+            Ok(None) => return Err(AttachError::Vanished { name: interface.name.clone(), index: interface.index }),
+            Err(error) => {
+                let why = format!("its name cannot be asked for: {error}");
+                return Err(AttachError::Refused { name: interface.name.clone(), means, why });
+            }
         };
         self.detach(interface.index);
         let (ingress, egress) = match role {
             Role::Pod => (Hook::FromPod, Hook::ToPod),
             Role::Node => (Hook::FromNetwork, Hook::ToNetwork),
         };
-        let means = self.means();
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
@@ -319,8 +324,8 @@ fn add_clsact(name: &str) -> Result<(), aya::programs::tc::TcError> {
 }
 
 fn refusal(interface: &Interface, means: &'static str, error: &(dyn std::error::Error + 'static)) -> AttachError {
-    let gone =
-        matches!(os_error(error), Some(libc::ENODEV | libc::ENXIO)) || sys::interface_name(interface.index).is_none();
+    let gone = matches!(os_error(error), Some(libc::ENODEV | libc::ENXIO))
+        || matches!(sys::interface_name(interface.index), Ok(None));
     if gone {
         return AttachError::Vanished { name: interface.name.clone(), index: interface.index };
     }

@@ -154,16 +154,21 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(query.count as usize).collect())
 }
 
-/// The name that an interface has now; none if it is gone.
-pub(super) fn interface_name(index: u32) -> Option<String> {
+/// The name that an interface has now; none if it is gone. An error says nothing of the interface:
+/// asking needs a socket, for which there may be no descriptor left.
+pub(super) fn interface_name(index: u32) -> std::io::Result<Option<String>> {
     let mut name = [0_u8; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the size that the function asks for.
     let found = unsafe { libc::if_indextoname(index, name.as_mut_ptr().cast()) };
     if found.is_null() {
-        return None;
+        let error = std::io::Error::last_os_error();
+        return match error.raw_os_error() {
+            Some(libc::ENXIO | libc::ENODEV) => Ok(None),
+            _ => Err(error),
+        };
     }
     let text = name.split(|&byte| byte == 0).next().unwrap_or_default();
-    Some(String::from_utf8_lossy(text).into_owned())
+    Ok(Some(String::from_utf8_lossy(text).into_owned()))
 }
 
 /// The resolution of `CLOCK_MONOTONIC_COARSE`.

@@ -77,8 +77,10 @@ GET  /version                    version and kernel
 GET  /actors                     every component: state, restarts, faults by kind, last beat, queue depth
 GET  /faults                     the last 32 faults
 GET  /config                     the configuration as resolved, with where each value came from
-POST /loglevel                   body: a level, or module=level pairs
+POST /loglevel                   body: a level, and module=level pairs
 POST /actors/{name}/restart      restart one component
+
+POST needs the header X-Webb-Admin: curl -X POST -H 'X-Webb-Admin: 1' -d debug localhost:9966/loglevel
 ";
 
 /// Adds the admin endpoints.
@@ -164,10 +166,7 @@ async fn settings(admin: web::Data<Admin>) -> HttpResponse {
 
 async fn loglevel(admin: web::Data<Admin>, body: String) -> HttpResponse {
     match admin.log.set(body.trim()) {
-        Ok(()) => {
-            tracing::info!(filter = body.trim(), "log filter changed");
-            HttpResponse::Ok().body("ok\n")
-        }
+        Ok(()) => HttpResponse::Ok().body("ok\n"),
         Err(error) => HttpResponse::BadRequest().body(format!("{error}\n")),
     }
 }
@@ -178,7 +177,7 @@ async fn restart(admin: web::Data<Admin>, name: web::Path<String>) -> HttpRespon
         HttpResponse::Accepted().body("restarting\n")
     } else {
         let known: Vec<_> = admin.directory.names();
-        HttpResponse::NotFound().body(format!("no component {name:?}; there are: {}\n", known.join(", ")))
+        HttpResponse::NotFound().body(format!("no component {:?}; there are: {}\n", *name, known.join(", ")))
     }
 }
 

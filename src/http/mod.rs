@@ -7,6 +7,7 @@ mod explain;
 mod fixed;
 mod gzip;
 mod metrics;
+mod origin;
 mod scrape;
 mod snapshot;
 
@@ -14,4 +15,5 @@ pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
 pub use explain::{Explain, routes as explain_routes};
 pub use fixed::{Fixed, routes as fixed_routes};
 pub use metrics::routes as metrics_routes;
+pub use origin::{COMMAND_HEADER, refuse_foreign};
 pub use scrape::{LostEvents, Scrape};

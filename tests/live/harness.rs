@@ -397,7 +397,7 @@ pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> O
 pub(crate) fn ask(namespace: &str, to: SocketAddr, method: &str, path: &str) -> Option<Answer> {
     let mut stream = inside(namespace, || TcpStream::connect(to))?;
     stream.set_read_timeout(Some(Duration::from_secs(20))).ok()?;
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: webb\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
+    write!(stream, "{method} {path} HTTP/1.1\r\nHost: localhost\r\nX-Webb-Admin: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").ok()?;
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes).ok()?;
     let text = String::from_utf8(bytes).ok()?;

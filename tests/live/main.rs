@@ -39,6 +39,8 @@ mod lifecycle;
 #[cfg(test)]
 mod listeners;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
 mod manifest;
 #[cfg(test)]
 #[path = "../kernel/support/packets.rs"]

@@ -276,27 +276,19 @@ pub(super) mod policy_kinds {
     }
 }
 
-/// A level, or filter directives, as `tracing` reads them.
+/// A level, and levels of modules.
 pub(super) mod log_level {
-    use super::{Bad, Value, clean};
+    use tracing_subscriber::filter::Targets;
 
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    use super::{Bad, Value, clean};
+    use crate::log_filter;
 
     pub(crate) fn read(value: &Value) -> Result<String, Bad> {
         let text = value.text()?;
-        if text.trim().is_empty() {
-            return Err(Bad::of(value));
-        }
-        // The filter would take a bare word that is not a level for the name of a module, and
-        // `inof` would silence everything else.
-        for part in text.split(',').map(str::trim) {
-            if !part.contains(['=', '[']) && !LEVELS.iter().any(|level| part.eq_ignore_ascii_case(level)) {
-                return Err(Bad::because(value, format!("`{}` is not a level", clean(part))));
-            }
-        }
-        match tracing_subscriber::EnvFilter::try_new(text) {
+        match log_filter(text, Targets::new()) {
             Ok(_) => Ok(text.to_owned()),
-            Err(error) => Err(Bad::because(value, clean(&error.to_string()))),
+            Err(_) if text.trim().is_empty() => Err(Bad::of(value)),
+            Err(why) => Err(Bad::because(value, clean(&why.to_string()))),
         }
     }
 

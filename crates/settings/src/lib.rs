@@ -18,6 +18,7 @@ mod diff;
 pub mod file;
 mod keys;
 mod kinds;
+mod log_filter;
 mod model;
 mod problem;
 mod resolve;
@@ -31,6 +32,7 @@ mod tests;
 pub use check::check_file;
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
+pub use log_filter::{NoFilter, log_filter};
 pub use model::{
     Aggregation, Attach, ClusterSource, Connections, Interfaces, KindEffect, Log, LogFormat, MetricsTls, MoreKind,
     OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
