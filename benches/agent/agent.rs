@@ -109,14 +109,16 @@ impl Agent {
     pub(crate) fn at_rest(&self, names: &[&str]) -> String {
         let ledger = ["webb_ledger_seen_packets_total", "webb_ledger_packets_total", "webb_ledger_pending_packets"];
         let all: Vec<&str> = ledger.iter().chain(names).copied().collect();
-        let (began, mut before) = (Instant::now(), String::new());
+        let (began, mut before) = (Instant::now(), Vec::new());
         loop {
             let text = self.families(&all);
             let [seen, outcomes, pending] = ledger.map(|name| sum(&text, name, &[]));
-            if pending == 0 && seen == outcomes && text == before {
+            // Not the whole text: scrapes are packets too, and some of them are dropped.
+            let counted: Vec<u64> = names.iter().map(|name| sum(&text, name, &[])).collect();
+            if pending == 0 && seen == outcomes && counted == before {
                 return text;
             }
-            before = text;
+            before = counted;
             assert!(began.elapsed() < PATIENCE, "the ledger stays open: {seen} seen, {outcomes}, {pending} pending");
             std::thread::sleep(Duration::from_millis(500));
         }
