@@ -1,6 +1,6 @@
 """What a wrong value is answered with."""
 
-from render import CI, Refused, render, values
+from render import CI, Refused, find, objects, render, values
 
 ARTICLE = CI / "cilium/seed-corrected.yaml"
 
@@ -61,7 +61,33 @@ def missing(expressions, words, answer):
     return [f"{expressions}: the answer lacks {word!r}: {answer}" for word in words if word not in answer]
 
 
+# DaemonSets that a cluster has (namespace, name, labels of the pods), values, and what the chart says of them. The
+# engine has no cluster to look into, so the list is given to the template that judges it.
+NEIGHBOURS = [
+    (("kube-system", "cilium", {"k8s-app": "cilium"}), [], "kube-system/cilium is Cilium's"),
+    (("kube-system", "cilium", {"k8s-app": "cilium"}), ["webb.besideCilium=true"], None),
+    (("other", "webb", {"app.kubernetes.io/name": "webb", "k8s-app": "cilium"}), [], "other/webb is a webb already"),
+    (("other", "webb", {"app.kubernetes.io/name": "webb"}), ["webb.besideCilium=true"], "other/webb is a webb already"),
+    # The release itself, at an upgrade.
+    (("kube-system", "webb", {"app.kubernetes.io/name": "webb", "k8s-app": "cilium"}), [], None),
+    (("kube-system", "kindnet", {"k8s-app": "kindnet"}), [], None),
+]
+
+
+def neighbours(there, expressions):
+    namespace, name, labels = there
+    daemon_set = {"metadata": {"namespace": namespace, "name": name}, "spec": {"template": {"metadata": {"labels": labels}}}}
+    question = "include \"webb.neighbours\" (dict \"root\" $ \"daemonSets\" (list ($.Values.global.there))) | quote"
+    given = values(*expressions) | {"global": {"there": daemon_set}}
+    given.setdefault("webb", {})["extraObjects"] = ["kind: Answer\nmetadata: {name: answer}\ntext: {{ " + question + " }}"]
+    return find(objects(render(given)), "Answer")[0]["text"]
+
+
 def check(report):
+    for there, expressions, said in NEIGHBOURS:
+        answer = neighbours(there, expressions)
+        fits = said in answer if said else not answer
+        report(f"beside {there[0]}/{there[1]} {expressions}", [] if fits else [f"{said!r} expected, and it said {answer!r}"])
     for expressions, words in WRONG:
         try:
             render(values(*expressions))
