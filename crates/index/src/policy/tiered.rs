@@ -208,3 +208,34 @@ impl Layout {
         draft.certain().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::spec::{Action, PolicyKind, RuleSpec, Selector};
+
+    fn policy(peers: usize) -> TierSpec {
+        let rule = RuleSpec { peers: vec![PeerSpec::Unknown; peers], ..RuleSpec::default() };
+        TierSpec {
+            kind: PolicyKind::AdminNetworkPolicy,
+            name: String::new(),
+            tier: Some(Tier::Admin),
+            priority: Some(1),
+            namespaces: Selector::default(),
+            pods: None,
+            ingress: Vec::new(),
+            egress: vec![TierRule { action: Some(Action::Accept), rule }],
+        }
+    }
+
+    /// One policy has its bound of peers, and all together have theirs.
+    #[test]
+    fn peers_are_bounded() {
+        let mut count = PeerCount::default();
+        assert!(count.is_over(&policy(2_001)));
+        let mut count = PeerCount::default();
+        let full = policy(2_000);
+        assert!((0..50).all(|_| !count.is_over(&full)), "100,000 in all");
+        assert!(count.is_over(&policy(1)));
+    }
+}
