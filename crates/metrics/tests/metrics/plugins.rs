@@ -7,7 +7,7 @@ use webb_metrics::expose::Format;
 use webb_metrics::plugins;
 
 use crate::common::any::{any_extra, any_flow};
-use crate::common::{aggregators, exposition, feed_view, index, written};
+use crate::common::{aggregators, exposition, feed_view, flow, index, written};
 
 /// Each plugin alone, at its simplest and with all of its options.
 fn configurations() -> Vec<String> {
@@ -35,6 +35,26 @@ fn assert_one_key_for_the_same_labels(flows: &[(Flow, Option<Extra>)]) {
         let mut aggregators = aggregators(&configuration);
         feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index: &index });
         crate::parser::parse(Format::Text, &exposition(&mut aggregators));
+    }
+}
+
+/// The check above would be worth nothing if it let two such series pass: one that is there twice,
+/// with whatever value, must end it.
+#[test]
+fn two_keys_with_the_same_labels_are_found() {
+    let index = index();
+    let mut aggregators = aggregators("flow");
+    let flow = flow(&index, "10.0.0.1", "10.0.0.2");
+    feed_view(&mut aggregators, Flows { flows: &[flow], extras: &[], index: &index });
+    let good = exposition(&mut aggregators);
+    crate::parser::parse(Format::Text, &good);
+    let (before, last) = good.trim_end().rsplit_once('\n').unwrap();
+    let series = last.rsplit_once(' ').unwrap().0;
+    for value in ["1", "2"] {
+        let bad = format!("{before}\n{series} {value}\n{last}\n");
+        let found = std::panic::catch_unwind(|| crate::parser::parse(Format::Text, &bad));
+        let text = found.err().and_then(|panic| panic.downcast::<String>().ok()).unwrap();
+        assert!(text.contains(" twice"), "{text}");
     }
 }
 
