@@ -25,6 +25,7 @@ mod gaps;
 pub mod guard;
 pub mod http;
 pub mod keeper;
+mod manifest_progress;
 pub mod metrics_file;
 pub mod network;
 mod poll_schedule;

@@ -5,6 +5,8 @@
 //! times a second, so a change is seen within 300 ms. The reader picks an index up between two
 //! batches. With the source gone or broken, the last one keeps serving.
 
+use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,13 +17,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use webb_cluster::kubernetes::{self, Access, Pace, Status};
-use webb_cluster::{self as cluster, Cache, Counts, Coverage, Manifest, ManifestSource};
+use webb_cluster::{self as cluster, Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
 
 use super::cluster_source::{Chosen, Sources};
 use super::departures::Departures;
 use super::keeper::{Failure, ThreadKeeper};
+use super::manifest_progress::{self, Reading};
 use super::network::Network;
 use super::restart::Intensity;
 use crate::pipeline::{Command, Commands, Life};
@@ -29,6 +32,9 @@ use crate::startup::{Stage, Startup};
 
 /// How often a manifest is looked at.
 const MANIFEST_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A large manifest is polled less often: at most one part in so many of the time is spent on that.
+const POLL_SHARE: u32 = 50;
 
 /// How often the thread shows that it lives and looks whether it should not.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
@@ -160,12 +166,35 @@ impl Names {
         self.departed.load(Relaxed)
     }
 
-    /// One look at the manifest.
-    fn look(&self, source: &mut ManifestSource) {
+    /// One poll of the manifest. At first its names are used as they are read; later ones replace
+    /// those before at once, when all of the file has been read.
+    fn poll_manifest(&self, source: &mut ManifestSource, life: &Life, turn: u64) {
         inject::point("resolver");
-        match source.poll() {
+        let is_first = !self.read.load(Relaxed);
+        let mut objects = Vec::new();
+        let mut reading = Reading::begin(Instant::now());
+        let read = Cell::new(0);
+        let outcome = source.poll(
+            &mut |object| {
+                read.set(read.get() + 1);
+                if is_first {
+                    self.cache.upsert(object);
+                } else {
+                    objects.push(object);
+                }
+            },
+            &mut |at| {
+                self.component.beat();
+                if is_first && at.of > 0 {
+                    self.show_progress(&mut reading, at, read.get());
+                }
+                if self.goes_on(life, turn) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            },
+        );
+        match outcome {
             Ok(None) => {}
-            Ok(Some(manifest)) => self.take(manifest),
+            Ok(Some(report)) => self.take(objects, report),
+            Err(_) if !self.goes_on(life, turn) => {}
             Err(error) => {
                 tracing::error!("{error}; what was known before stays");
                 self.component.set_state(State::Degraded, &error.to_string());
@@ -173,7 +202,28 @@ impl Names {
         }
     }
 
-    fn take(&self, Manifest { objects, problems, further_problems, strange }: Manifest) {
+    /// Shows how far the first reading is, and publishes the names so far.
+    fn show_progress(&self, reading: &mut Reading, at: Progress, objects: usize) {
+        let now = Instant::now();
+        let due = reading.due(now);
+        if due.show {
+            let text = format!("{NOT_READ_YET}: {}", manifest_progress::text(at, objects));
+            let is_late = reading.time(now) >= INITIAL_SYNC_TIMEOUT;
+            self.component.set_state(if is_late { State::Degraded } else { State::Starting }, &text);
+            if due.log {
+                tracing::info!("{text}");
+            }
+        }
+        if due.publish {
+            self.publish();
+        }
+        self.look_at_network();
+    }
+
+    /// Takes over a manifest that was read to its end: `objects` are those that are not in the cache
+    /// yet.
+    fn take(&self, objects: Vec<Object>, report: Report) {
+        let Report { problems, further_problems, strange, listed } = report;
         for problem in problems.iter().take(MAX_PROBLEMS_LOGGED) {
             tracing::warn!("{problem}");
         }
@@ -182,8 +232,10 @@ impl Names {
             tracing::warn!("{} more problems in the manifest", count - MAX_PROBLEMS_LOGGED);
         }
         self.problems.store(count as u64, Relaxed);
-        self.cache.set_watched(false);
-        self.cache.replace(objects);
+        for object in objects {
+            self.cache.upsert(object);
+        }
+        self.cache.keep_all(listed);
         self.cache.set_strange(strange);
         self.names_are_read();
         self.publish();
@@ -251,7 +303,7 @@ impl Names {
         }
     }
 
-    /// PollSchedule whether every pod of this node is watched.
+    /// Checks whether every pod of this node is watched.
     fn look_at_coverage(&self) {
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, before) = &mut *covered;
@@ -339,15 +391,16 @@ impl Names {
 
     fn follow_manifest(&self, life: &Life, turn: u64, path: &Path) {
         let mut source = ManifestSource::with_kinds(path, self.cache.other_kinds().clone());
-        life.beat();
+        self.cache.set_watched(false);
         self.network.wake_this_thread();
         while self.goes_on(life, turn) {
-            self.look(&mut source);
+            self.poll_manifest(&mut source, life, turn);
+            self.complete.store(self.read.load(Relaxed), Relaxed);
             self.look_at_network();
             self.look_at_coverage();
             self.say_goodbye();
-            self.complete.store(true, Relaxed);
-            self.rest(life, turn, MANIFEST_POLL_INTERVAL, || self.is_network_news());
+            let interval = MANIFEST_POLL_INTERVAL.max(source.took() * POLL_SHARE);
+            self.rest(life, turn, interval, || self.is_network_news());
         }
     }
 

@@ -152,11 +152,18 @@ impl Cache {
 
     /// Makes these objects the whole content: for a source that tells everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
-        let mut listed: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
+        let listed: HashSet<Reference> = objects.iter().map(Object::reference).collect();
         for object in objects {
-            let Reference { kind, key } = object.reference();
-            listed.entry(kind).or_default().insert(key);
             self.upsert(object);
+        }
+        self.keep_all(listed);
+    }
+
+    /// Removes all objects but these: for a source that has told everything one by one.
+    pub fn keep_all(&self, objects: HashSet<Reference>) {
+        let mut listed: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
+        for Reference { kind, key } in objects {
+            listed.entry(kind).or_default().insert(key);
         }
         for (kind, listed) in listed {
             self.keep_only(kind, &listed);

@@ -26,6 +26,7 @@ mod cache;
 mod check;
 mod claims;
 mod coverage;
+mod cutter;
 mod explain;
 mod identity;
 pub mod kubernetes;
@@ -51,7 +52,7 @@ pub use explain::{
     AddressExplanation, Candidate, EndpointNames, ExplainedPort, PodAddress, PodExplanation, PolicySummary,
     PreviousOwner, SelectingPolicies, ServiceEndpoint, ServiceExplanation,
 };
-pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, parse, parse_with};
+pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, Progress, Report, parse, parse_with};
 pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
 pub use passed_over::{Invalid, PassedOver};

@@ -38,19 +38,11 @@ pub enum FileError {
     NotText(usize),
 }
 
-/// Reads a regular file of at most `most` bytes.
+/// Opens a regular file of at most `most` bytes, to be read as a stream.
 ///
 /// # Errors
 /// What is in the way.
-pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
-    let mut bytes = Vec::new();
-    open(path, most)?.take(most + 1).read_to_end(&mut bytes)?;
-    // It may have grown meanwhile, and files below /proc say that they are empty.
-    if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
-}
-
-/// Opens a regular file that has at most `most` bytes, by what it says.
-fn open(path: &Path, most: u64) -> Result<File, FileError> {
+pub fn open(path: &Path, most: u64) -> Result<File, FileError> {
     // Without it, opening a FIFO waits for the other end.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
@@ -65,6 +57,17 @@ fn open(path: &Path, most: u64) -> Result<File, FileError> {
         }));
     }
     if metadata.len() > most { Err(FileError::TooLong(most)) } else { Ok(file) }
+}
+
+/// Reads a regular file of at most `most` bytes.
+///
+/// # Errors
+/// What is in the way.
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
+    let mut bytes = Vec::new();
+    open(path, most)?.take(most + 1).read_to_end(&mut bytes)?;
+    // It may have grown meanwhile, and files below /proc say that they are empty.
+    if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
 }
 
 /// The same as text.

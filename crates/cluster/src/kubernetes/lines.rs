@@ -8,9 +8,7 @@ use http_body_util::BodyExt;
 use kube::client::Body;
 
 use super::trouble::{Trouble, chain};
-
-/// Objects are at most a few megabytes; what is beyond this is no object.
-pub(super) const LONGEST_OBJECT: usize = 32 << 20;
+use crate::cutter::LONGEST_OBJECT;
 
 /// What a server with thousands of kinds says of them is a few megabytes.
 pub(super) const LARGEST_ANSWER: usize = 64 << 20;

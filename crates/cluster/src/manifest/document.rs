@@ -7,6 +7,7 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Options, SnippetMode, Spanned, UserMessageFormatter};
 
 use super::head::{Head, Item, Lenient, Place, known};
+use super::input::is_marker;
 use super::loading::Loading;
 use super::locate::{Locate, line_of};
 use super::problem::ManifestError;
@@ -17,57 +18,31 @@ use crate::{Invalid, Kind, PassedOver, Raw, partly};
 /// How many characters of a line a message repeats.
 const QUOTED: usize = 80;
 
-/// The longest document, in bytes, of which the line of each part is told that is passed over; of
-/// others, that of the object. For each part the document is read once more.
-const LOCATED: usize = 64 << 10;
+/// The longest document, in bytes, that is read whole. Of such the line of each part is told that is
+/// passed over; of others, that of the object. For each part the document is read once more.
+pub(super) const LOCATED: usize = 64 << 10;
 
 /// Text of a document and the lines before it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Document<'a> {
-    text: &'a str,
-    lines_before: u64,
-}
-
-/// Cuts a file into its documents; those without content are left out.
-pub(super) fn split(text: &str) -> Vec<Document<'_>> {
-    let mut documents = Vec::new();
-    let (mut start, mut at, mut lines_before, mut lines) = (0, 0, 0, 0);
-    let mut cut = |from: usize, to: usize, lines_before| {
-        let text = text.get(from..to).unwrap_or_default();
-        if text.lines().any(has_content) {
-            documents.push(Document { text, lines_before });
-        }
-    };
-    for line in text.split_inclusive('\n') {
-        if is_marker(line, "---") {
-            cut(start, at, lines_before);
-            (start, lines_before) = (at, lines);
-        }
-        at += line.len();
-        lines += 1;
-        if is_marker(line, "...") {
-            cut(start, at, lines_before);
-            (start, lines_before) = (at, lines);
-        }
-    }
-    cut(start, at, lines_before);
-    documents
-}
-
-fn is_marker(line: &str, marker: &str) -> bool {
-    line.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
+    pub(super) text: &'a str,
+    pub(super) lines_before: u64,
 }
 
 /// False for blank lines, comments, directives and bare markers.
 fn has_content(line: &str) -> bool {
-    let line = if is_marker(line, "---") || is_marker(line, "...") { line.get(3..).unwrap_or_default() } else { line };
+    let is_marker = |marker: &[u8]| is_marker(line.as_bytes(), marker);
+    let line = if is_marker(b"---") || is_marker(b"...") { line.get(3..).unwrap_or_default() } else { line };
     let line = line.trim_start_matches(['\u{feff}', ' ', '\t', '\r']);
     !(line.is_empty() || line.starts_with(['#', '%']))
 }
 
 impl<'a> Document<'a> {
-    /// Reads it into `loading`.
-    pub(super) fn read(self, file: &str, loading: &mut Loading) -> Result<(), ManifestError> {
+    /// Reads it into `loading`, if there is anything in it.
+    pub(super) fn read(self, file: &str, loading: &mut Loading<'_>) -> Result<(), ManifestError> {
+        if !self.text.lines().any(has_content) {
+            return Ok(());
+        }
         let head: Head = match serde_saphyr::from_str_with_options(self.text, options(DuplicateKeyPolicy::FirstWins)) {
             Ok(head) => head,
             Err(why) => {
@@ -108,18 +83,28 @@ impl<'a> Document<'a> {
     }
 
     /// Reads an object without the parts that do not fit its type. `item` is its place in a list.
-    fn read_tree(self, tree: Tree, kind: Kind, item: Option<usize>, place: &Place, loading: &mut Loading) {
-        let read = match tree.twice {
-            Some(key) => Err(Invalid(format!("the key `{}` is there twice", key.escape_debug()))),
-            None => partly::read(kind, tree.value),
-        };
-        match read {
+    pub(super) fn read_tree(
+        self,
+        tree: Tree,
+        kind: Kind,
+        item: Option<usize>,
+        place: &Place,
+        loading: &mut Loading<'_>,
+    ) {
+        match parts_of(tree, kind) {
             Ok((raw, passed_over)) => self.add(raw, passed_over, item, place, loading),
             Err(why) => loading.refuse(place.line, place, Some(kind), why.to_string()),
         }
     }
 
-    fn add(self, raw: Raw, passed_over: PassedOver, item: Option<usize>, place: &Place, loading: &mut Loading) {
+    pub(super) fn add(
+        self,
+        raw: Raw,
+        passed_over: PassedOver,
+        item: Option<usize>,
+        place: &Place,
+        loading: &mut Loading<'_>,
+    ) {
         let read = |seed: Locate<'_>| self.with(DuplicateKeyPolicy::PassThrough, |from| seed.deserialize(from));
         loading.add(place, raw, passed_over, |part| {
             let found = if self.text.len() <= LOCATED { line_of(part, item, read) } else { None };
@@ -129,7 +114,7 @@ impl<'a> Document<'a> {
 
     /// Reads the items. A mistake ends the reading of YAML into types, so then all start over, each
     /// first as a tree.
-    fn read_list(self, kind: &str, version: &str, items: Vec<Spanned<Lenient<Item>>>, loading: &mut Loading) {
+    fn read_list(self, kind: &str, version: &str, items: Vec<Spanned<Lenient<Item>>>, loading: &mut Loading<'_>) {
         // Items of a PodList and its like don't repeat what they are.
         let of_items = kind.strip_suffix("List").unwrap_or_default();
         let mut places = Vec::new();
@@ -185,19 +170,15 @@ impl<'a> Document<'a> {
 
     /// Line in the file of a mistake in this document.
     fn line(self, why: &Error) -> u64 {
-        self.lines_before + why.location().map_or(1, |at| at.line().max(1))
+        line_in(self.lines_before, why)
     }
 
-    /// The parser's words, after the line that they are about. Their own place is left out: it
-    /// counts from the document's beginning.
+    /// The parser's words, after the line that they are about.
     fn message(self, why: &Error) -> String {
-        let options = serde_saphyr::render_options! { formatter: &UserMessageFormatter, snippets: SnippetMode::Off };
-        let words = why.render_with_options(options);
-        let words = words.strip_prefix("error: ").unwrap_or(&words);
-        let words = words.get(..words.rfind(" at line ").unwrap_or(words.len())).unwrap_or(words);
+        let words = words(why);
         let line = why.location().and_then(|at| usize::try_from(at.line().checked_sub(1)?).ok());
         match line.and_then(|line| self.text.lines().nth(line)).map(str::trim).filter(|line| !line.is_empty()) {
-            None => words.to_owned(),
+            None => words,
             Some(line) => {
                 let quoted: String = line.chars().take(QUOTED).collect();
                 let cut = if quoted.len() < line.len() { "..." } else { "" };
@@ -211,11 +192,33 @@ impl<'a> Document<'a> {
     }
 }
 
+/// An object without the parts that do not fit its type, and what they are.
+pub(super) fn parts_of(tree: Tree, kind: Kind) -> Result<(Raw, PassedOver), Invalid> {
+    match tree.twice {
+        Some(key) => Err(Invalid(format!("the key `{}` is there twice", key.escape_debug()))),
+        None => partly::read(kind, tree.value),
+    }
+}
+
+/// Line in the file of a mistake in a document that begins behind so many lines.
+pub(super) fn line_in(lines_before: u64, why: &Error) -> u64 {
+    lines_before + why.location().map_or(1, |at| at.line().max(1))
+}
+
+/// The parser's words. Their own place is left out: it counts from the document's beginning.
+pub(super) fn words(why: &Error) -> String {
+    let options = serde_saphyr::render_options! { formatter: &UserMessageFormatter, snippets: SnippetMode::Off };
+    let words = why.render_with_options(options);
+    let words = words.strip_prefix("error: ").unwrap_or(&words);
+    words.get(..words.rfind(" at line ").unwrap_or(words.len())).unwrap_or(words).to_owned()
+}
+
 /// Room for a whole cluster; the file's own length is the limit that counts. A key given twice is a
 /// mistake of its object, so it is refused only where objects are read.
-fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
+pub(super) fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
+            max_reader_input_bytes: None,
             max_events: usize::MAX,
             max_nodes: usize::MAX,
             max_total_scalar_bytes: usize::MAX,

@@ -128,6 +128,10 @@ impl Text {
         self.text
     }
 
+    pub(super) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     pub(super) fn text_or(self, other: &str) -> String {
         if self.text.is_empty() { other.to_owned() } else { self.text }
     }

@@ -1,6 +1,6 @@
-//! A manifest that is being read: its objects so far, each once, and its problems.
+//! A manifest that is being read: where its objects go, and its problems.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::head::{Place, Refused};
@@ -8,21 +8,21 @@ use super::problem::Problems;
 use crate::passed_over::PassedOver;
 use crate::{Checked, Kind, Object, OtherKinds, Raw, Reference};
 
-/// The objects and problems of the documents so far.
-#[derive(Debug, Default)]
-pub(super) struct Loading {
-    pub(super) objects: Vec<Object>,
-    /// Where in `objects` each is.
-    known: HashMap<Reference, usize>,
+/// The sink of objects, and the problems of the documents so far.
+pub(super) struct Loading<'a> {
+    /// Takes each good object. One that is there twice comes twice, and the later one counts.
+    take: &'a mut dyn FnMut(Object),
+    pub(super) listed: HashSet<Reference>,
     pub(super) problems: Problems,
     pub(super) others: OtherKinds,
     pub(super) strange: BTreeSet<(String, String)>,
 }
 
-impl Loading {
+impl<'a> Loading<'a> {
     /// Nothing read yet of this file, where these are the other kinds of policy.
-    pub(super) fn new(file: &Arc<str>, others: &OtherKinds) -> Self {
-        Self { problems: Problems::new(file), others: others.clone(), ..Self::default() }
+    pub(super) fn new(file: &Arc<str>, others: &OtherKinds, take: &'a mut dyn FnMut(Object)) -> Self {
+        let (listed, strange) = (HashSet::new(), BTreeSet::new());
+        Self { take, listed, problems: Problems::new(file), others: others.clone(), strange }
     }
 
     /// Checks an object and keeps it, or notes why not. `line_of` finds the line of a part that a
@@ -42,15 +42,11 @@ impl Loading {
     }
 
     fn keep(&mut self, place: &Place, object: Object) {
-        let reference = object.reference();
-        if let Some(earlier) = self.known.get(&reference).and_then(|&at| self.objects.get_mut(at)) {
-            *earlier = object;
+        if !self.listed.insert(object.reference()) {
             let text = "is here a second time; this one is used".to_owned();
             self.problems.push(place.line, place.to_string(), text);
-        } else {
-            self.known.insert(reference, self.objects.len());
-            self.objects.push(object);
         }
+        (self.take)(object);
     }
 
     /// Notes that an object is of no kind that is read.

@@ -3,30 +3,40 @@
 //!
 //! Documents are cut apart at their `---` lines first (YAML allows these nowhere else), so that a
 //! bad object costs only itself: it becomes a [`Problem`] and the rest is loaded. A syntax error in
-//! YAML refuses the whole file, because the start of the next object is then not known.
+//! YAML ends the reading, because the start of the next object is then not known.
 //!
-//! Each document is read twice: once for what it is, once as that, straight into Kubernetes' types.
-//! Only where that ends at a mistake it is read a third time, as a tree, of which the bad parts are
-//! left out.
+//! A small document is read twice: once for what it is, once as that, straight into Kubernetes'
+//! types. Only where that ends at a mistake it is read a third time, as a tree, of which the bad
+//! parts are left out. A large one is the list of a whole cluster. It is read item by item, and
+//! each object is handed on as it comes, so that memory is that of one item: in JSON an item is cut
+//! out first, in YAML it is what the parser has read of the stream.
 
 mod document;
 mod head;
+mod input;
+mod json;
 mod loading;
 mod locate;
 mod problem;
 mod source;
+mod stream;
 mod tree;
 mod typed;
 
-use std::collections::BTreeSet;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io::Read;
 use std::sync::Arc;
 
+use document::{Document, LOCATED};
+use input::Input;
 use loading::Loading;
 pub use problem::{ManifestError, Problem};
-pub use source::ManifestSource;
+pub use source::{ManifestSource, Progress};
 pub(super) use typed::One;
+use webb_settings::file::FileError;
 
-use super::{Object, OtherKinds};
+use super::{Object, OtherKinds, Reference};
 
 /// What a manifest held.
 #[derive(Debug, Default)]
@@ -46,6 +56,19 @@ impl Manifest {
     pub const MAX_PROBLEMS: usize = problem::MAX;
 }
 
+/// What was said of a manifest whose objects were handed on one by one.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What could not be used, in the order of the file; at most [`Manifest::MAX_PROBLEMS`].
+    pub problems: Vec<Problem>,
+    /// Problems beyond these.
+    pub further_problems: usize,
+    /// Group and kind of what is a policy by its name or group, and not known.
+    pub strange: BTreeSet<(String, String)>,
+    /// All objects that were handed on.
+    pub listed: HashSet<Reference>,
+}
+
 /// Parses a manifest. `file` is only for messages.
 pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
     parse_with(file, text, &OtherKinds::default())
@@ -53,11 +76,165 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
 
 /// As [`parse`], where these are the other kinds of policy.
 pub fn parse_with(file: &str, text: &str, others: &OtherKinds) -> Result<Manifest, ManifestError> {
-    let file: Arc<str> = Arc::from(file);
-    let mut loading = Loading::new(&file, others);
-    for document in document::split(text) {
-        document.read(&file, &mut loading)?;
+    collect(file, text, others, LOCATED)
+}
+
+/// As [`parse_with`]; documents that are longer than `longest` are read as streams.
+fn collect(file: &str, text: &str, others: &OtherKinds, longest: usize) -> Result<Manifest, ManifestError> {
+    let (mut objects, mut places) = (Vec::<Object>::new(), HashMap::new());
+    let mut take = |object: Object| match places.entry(object.reference()) {
+        Entry::Vacant(place) => {
+            place.insert(objects.len());
+            objects.push(object);
+        }
+        Entry::Occupied(place) => {
+            if let Some(earlier) = objects.get_mut(*place.get()) {
+                *earlier = object;
+            }
+        }
+    };
+    let Report { problems, further_problems, strange, .. } = read(file, text.as_bytes(), others, longest, &mut take)?;
+    Ok(Manifest { objects, problems, further_problems, strange })
+}
+
+/// Reads a manifest and hands each good object to `take`. Documents that are longer than `longest`
+/// are read as streams.
+fn read(
+    file: &str,
+    from: impl Read,
+    others: &OtherKinds,
+    longest: usize,
+    take: &mut dyn FnMut(Object),
+) -> Result<Report, ManifestError> {
+    let name: Arc<str> = Arc::from(file);
+    let mut loading = Loading::new(&name, others, take);
+    let unreadable = |why: FileError| ManifestError::Unreadable { file: file.to_owned(), why };
+    let mut input = Input::new(from);
+    while input.next_document().map_err(|error| unreadable(error.into()))? {
+        let (lines_before, bytes_before) = input.position();
+        let mut head = Vec::new();
+        let is_whole = loop {
+            match input.piece().map_err(|error| unreadable(error.into()))? {
+                None => break true,
+                Some(piece) => head.extend_from_slice(piece),
+            }
+            if head.len() > longest {
+                break false;
+            }
+        };
+        if is_whole {
+            let text = str::from_utf8(&head)
+                .map_err(|error| unreadable(FileError::NotText(bytes_before + error.valid_up_to() + 1)))?;
+            Document { text, lines_before }.read(file, &mut loading)?;
+        } else if let Some(begin) = json::begins(&head) {
+            json::read(file, (&head, begin, lines_before), &mut input, &mut loading)?;
+        } else {
+            stream::read(file, (&head, lines_before), &mut input, &mut loading)?;
+        }
     }
     let (problems, further_problems) = loading.problems.finish();
-    Ok(Manifest { objects: loading.objects, problems, further_problems, strange: loading.strange })
+    Ok(Report { problems, further_problems, strange: loading.strange, listed: loading.listed })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const STAR_WARS: &str = include_str!("../../tests/manifests/star-wars.yaml");
+
+    fn described(manifest: &Manifest) -> (Vec<String>, Vec<String>) {
+        let objects = manifest.objects.iter().map(|object| format!("{object:?}")).collect();
+        (objects, manifest.problems.iter().map(ToString::to_string).collect())
+    }
+
+    fn read_as(text: &str, longest: usize) -> (Vec<String>, Vec<String>) {
+        described(&collect("m", text, &OtherKinds::default(), longest).unwrap())
+    }
+
+    /// The objects of a manifest as one list, with a mistake of each sort among them.
+    fn items() -> Vec<Value> {
+        let documents = STAR_WARS.split("\n---\n").map(|text| serde_saphyr::from_str::<Value>(text).unwrap());
+        let mut items: Vec<Value> = documents.filter(|value| !value.is_null()).collect();
+        let pod = |name: &str, more: Value| json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": more}});
+        items.push(pod("bad-part", json!(5)));
+        items.push(json!(17));
+        items.push(json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "other"}}));
+        items.push(pod("twice", json!({"a": "] } \\ \" é"})));
+        items.push(pod("twice", json!({"a": "items"})));
+        items.push(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 7}}));
+        items
+    }
+
+    /// A list that is read as a stream has the same objects and problems as one that is read whole, in
+    /// JSON and in YAML, wherever its kind stands.
+    #[test]
+    fn streams_are_as_good_as_text() {
+        let items = items();
+        let list = json!({"apiVersion": "v1", "items": items, "kind": "List", "metadata": {"resourceVersion": ""}});
+        let json = serde_json::to_string_pretty(&list).unwrap();
+        let mut yaml = String::from("apiVersion: v1\nitems:\n");
+        for item in &items {
+            // Flow style in block style, one line an item.
+            yaml += &format!("- {item}\n");
+        }
+        yaml += "kind: List\n";
+        for text in [&json, &format!("# a list\n{yaml}"), &format!("---\n\n{json}"), &format!("{yaml}---\n{json}")] {
+            let (objects, problems) = read_as(text, usize::MAX);
+            let (streamed, told) = read_as(text, 0);
+            assert_eq!(streamed, objects);
+            assert!(objects.len() > 8 && problems.len() >= 5, "{problems:?}");
+            let words = |problem: &String| problem.splitn(3, ':').nth(2).map(ToOwned::to_owned);
+            assert_eq!(told.iter().map(words).collect::<Vec<_>>(), problems.iter().map(words).collect::<Vec<_>>());
+        }
+    }
+
+    /// Items of a `PodList` do not say what they are. The list does, before or behind them.
+    #[test]
+    fn typed_lists_are_streamed() {
+        let items = r#"[{"metadata":{"name":"one"}},{"metadata":{"name":"two"}}]"#;
+        let before = format!(r#"{{"kind":"PodList","apiVersion":"v1","items":{items}}}"#);
+        let behind = format!(r#"{{"items":{items},"kind":"PodList","apiVersion":"v1"}}"#);
+        let yaml = format!("items: {items}\nkind: PodList\napiVersion: v1\n");
+        for text in [before, behind, yaml] {
+            let (objects, problems) = read_as(&text, 0);
+            assert_eq!(objects.len(), 2, "{text}: {problems:?}");
+            assert!(problems.is_empty(), "{problems:?}");
+        }
+        let (objects, problems) = read_as(&format!(r#"{{"items":{items}}}"#), 0);
+        assert!(objects.is_empty());
+        assert!(problems.iter().any(|problem| problem.contains("kind is missing")), "{problems:?}");
+    }
+
+    /// Mistakes have their lines, and a list that ends too soon is told from one that is wrong.
+    #[test]
+    fn errors_of_streams_name_lines() {
+        let error = |text: &str| collect("m", text, &OtherKinds::default(), 0).unwrap_err().to_string();
+        assert_eq!(
+            error("---\n{\n\"items\": [\n{\n"),
+            "m:4: not valid JSON: it ends in the middle of an object or a list"
+        );
+        assert_eq!(error("{\n\"items\": [\n{}\n],\n,}\n"), "m:5: not valid JSON: key must be a string");
+        assert!(error("a: 1\nb: [\n").starts_with("m:"), "{}", error("a: 1\nb: [\n"));
+        assert!(
+            error("items:\n- {a: 1}\n- [}\n").starts_with("m:3: not valid YAML"),
+            "{}",
+            error("items:\n- {a: 1}\n- [}\n")
+        );
+        let (_, problems) =
+            read_as("{\n\"kind\": \"List\", \"items\": [\n{\n\"kind\": x\n},\n{\"kind\": \"Pod\"}]}", 0);
+        assert_eq!(problems[0], "m:4: object: not valid JSON: expected value");
+        assert!(problems[1].starts_with("m:6: Pod without a name: apiVersion is missing"), "{problems:?}");
+    }
+
+    /// An object that is no list is read as one, however long it is.
+    #[test]
+    fn long_objects() {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "one", "labels": {"a": "x".repeat(70_000)}}});
+        for text in [pod.to_string(), format!("# yaml\n{pod}\n")] {
+            let (objects, problems) = read_as(&text, LOCATED);
+            assert_eq!((objects.len(), problems), (1, vec![]));
+        }
+    }
 }

@@ -44,6 +44,16 @@ pub enum ManifestError {
         /// The file.
         file: String,
     },
+    /// A large document begins as JSON, and isn't.
+    #[error("{file}:{line}: not valid JSON: {why}")]
+    Json {
+        /// The file.
+        file: String,
+        /// Where reading ended.
+        line: u64,
+        /// What the parser said.
+        why: String,
+    },
     /// The file isn't YAML.
     #[error("{file}:{line}: not valid YAML: {why}")]
     Yaml {

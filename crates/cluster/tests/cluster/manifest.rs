@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::ops::ControlFlow;
 
 use proptest::prelude::*;
 use webb_cluster::{Kind, Manifest, ManifestError, ManifestSource, Object, parse};
@@ -274,24 +275,29 @@ fn the_source_tells_changes_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("manifest.yaml");
     let mut source = ManifestSource::new(&path);
-    assert!(matches!(source.poll(), Err(ManifestError::Unreadable { .. })));
-    assert!(matches!(source.poll(), Ok(None)));
+    let mut look = || {
+        let mut objects = Vec::new();
+        let report = source.poll(&mut |object| objects.push(object), &mut |_| ControlFlow::Continue(()))?;
+        Ok(report.map(|_| objects))
+    };
+    assert!(matches!(look(), Err(ManifestError::Unreadable { .. })));
+    assert!(matches!(look(), Ok(None)));
     fs::write(&path, STAR_WARS).unwrap();
-    assert!(source.poll().unwrap().is_some_and(|manifest| !manifest.objects.is_empty()));
-    assert!(source.poll().unwrap().is_none());
+    assert!(look().unwrap().is_some_and(|objects| !objects.is_empty()));
+    assert!(look().unwrap().is_none());
     fs::write(&path, STAR_WARS).unwrap();
-    assert!(source.poll().unwrap().is_none(), "the same content again is no change");
+    assert!(look().unwrap().is_none(), "the same content again is no change");
     fs::write(&path, "\n").unwrap();
-    assert!(matches!(source.poll(), Err(ManifestError::Empty { .. })), "it is about to be written");
+    assert!(matches!(look(), Err(ManifestError::Empty { .. })), "it is about to be written");
     fs::write(&path, "a: [").unwrap();
-    assert!(matches!(source.poll(), Err(ManifestError::Yaml { .. })));
-    assert!(matches!(source.poll(), Ok(None)));
+    assert!(matches!(look(), Err(ManifestError::Yaml { .. })));
+    assert!(matches!(look(), Ok(None)));
     fs::write(&path, [0xff, 0xfe, 0xfd]).unwrap();
-    assert!(matches!(source.poll(), Err(ManifestError::Unreadable { .. })));
+    assert!(matches!(look(), Err(ManifestError::Unreadable { .. })));
     fs::remove_file(&path).unwrap();
-    assert!(matches!(source.poll(), Err(ManifestError::Unreadable { .. })), "another error is told");
+    assert!(matches!(look(), Err(ManifestError::Unreadable { .. })), "another error is told");
     fs::write(&path, STAR_WARS).unwrap();
-    assert!(source.poll().unwrap().is_some());
+    assert!(look().unwrap().is_some());
 }
 
 proptest! {

@@ -1,0 +1,146 @@
+//! A large document in YAML, as `kubectl get -o yaml` prints a cluster: one list, whose items are
+//! handed on as the parser reads the stream.
+
+use std::fmt;
+use std::io::Read;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+use serde_saphyr::{DuplicateKeyPolicy, Spanned};
+
+use super::ManifestError;
+use super::document::{line_in, options, parts_of, words};
+use super::head::{Item, Lenient, Place, known};
+use super::input::{Input, Whole};
+use super::loading::Loading;
+use super::tree::Tree;
+use super::typed::One;
+use crate::passed_over::PassedOver;
+
+/// Reads a document of which `head` was read before, after lines of the file.
+pub(super) fn read<R: Read>(
+    file: &str,
+    (head, lines_before): (&[u8], u64),
+    input: &mut Input<R>,
+    loading: &mut Loading<'_>,
+) -> Result<(), ManifestError> {
+    let options = options(DuplicateKeyPolicy::PassThrough);
+    let read = serde_saphyr::with_deserializer_from_reader_with_options(Whole::new(head, input), options, |from| {
+        from.deserialize_any(Top(lines_before, loading))
+    });
+    read.map_err(|why| ManifestError::Yaml {
+        file: file.to_owned(),
+        line: line_in(lines_before, &why),
+        why: words(&why),
+    })
+}
+
+/// The document's mapping, after lines of the file.
+struct Top<'a, 'b>(u64, &'a mut Loading<'b>);
+
+impl<'de> Visitor<'de> for Top<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("an object or a list of objects")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
+        let Self(lines_before, loading) = self;
+        let (mut fields, mut twice, mut waiting) = (Map::new(), None, None);
+        while let Some(key) = pairs.next_key::<String>()? {
+            if key == "items" && waiting.is_none() {
+                let list = of_list(&Value::Object(fields.clone()));
+                waiting = pairs.next_value_seed(Items { lines_before, list, loading })?;
+                continue;
+            }
+            let child = pairs.next_value::<Tree>()?;
+            twice = twice.or_else(|| fields.contains_key(&key).then(|| key.clone())).or(child.twice);
+            fields.entry(key).or_insert(child.value);
+        }
+        let tree = Tree { value: Value::Object(fields), twice };
+        let list = of_list(&tree.value);
+        let kind = list.kind.as_str();
+        if kind == "List" || (kind.ends_with("List") && waiting.is_some()) {
+            for (line, tree) in waiting.unwrap_or_default() {
+                object(tree, line, &list, loading);
+            }
+        } else {
+            object(tree, lines_before + 1, &Item::default(), loading);
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a list.
+fn of_list(fields: &Value) -> Item {
+    Lenient::<Item>::deserialize(fields).unwrap_or_default().0
+}
+
+/// The items, and what of the list was read before them.
+struct Items<'a, 'b> {
+    lines_before: u64,
+    list: Item,
+    loading: &'a mut Loading<'b>,
+}
+
+impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
+    type Value = Option<Vec<(u64, Tree)>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Items<'_, '_> {
+    /// Those of which it is not known yet what they are; none if there is no list.
+    type Value = Option<Vec<(u64, Tree)>>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a list of objects")
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_none<E>(self) -> Result<Self::Value, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let Self { lines_before, list, loading } = self;
+        let mut waiting = Vec::new();
+        while let Some(item) = items.next_element::<Spanned<Tree>>()? {
+            let line = lines_before + item.referenced.line();
+            let says = item.value.value.get("kind").is_some_and(Value::is_string);
+            if says || !list.kind.as_str().is_empty() {
+                object(item.value, line, &list, loading);
+            } else {
+                waiting.push((line, item.value));
+            }
+        }
+        Ok(Some(waiting))
+    }
+}
+
+/// Reads one object; `list` is what it is in.
+fn object(tree: Tree, line: u64, list: &Item, loading: &mut Loading<'_>) {
+    let head = of_list(&tree.value);
+    let of_list = list.kind.as_str().strip_suffix("List").unwrap_or_default();
+    let place = Place::new(line, head.kind.text_or(of_list), head.metadata);
+    let kind = match known(&place.kind, &head.api_version.text_or(list.api_version.as_str()), &loading.others) {
+        Ok(kind) => kind,
+        Err(refused) => return loading.refuse_kind(&place, refused),
+    };
+    if tree.twice.is_none()
+        && let Ok(raw) = One(kind).deserialize(&tree.value)
+    {
+        return loading.add(&place, raw, PassedOver::default(), |_| line);
+    }
+    match parts_of(tree, kind) {
+        Ok((raw, passed_over)) => loading.add(&place, raw, passed_over, |_| line),
+        Err(why) => loading.refuse(line, &place, Some(kind), why.to_string()),
+    }
+}
