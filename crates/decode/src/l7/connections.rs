@@ -11,7 +11,9 @@ use webb_flow::hash::RandomState;
 
 use super::arena::{Arena, Order};
 use super::event::{Connection, Judgement, Path};
+use super::frames::is_preface;
 use super::http1::{Http1, Reading, Shared};
+use super::http2::{Blocks, Http2, Road};
 use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 
@@ -24,10 +26,14 @@ enum State {
     #[default]
     Free,
     Http1(Http1),
+    /// A slot of the HTTP/2 connections.
+    Http2(u32),
 }
 
 #[derive(Debug, Default)]
 struct Entry {
+    path: Option<Path>,
+    /// Who is the client, once that is known.
     known: Option<(Connection, Judgement)>,
     hash: u64,
     state: State,
@@ -41,16 +47,23 @@ pub(super) struct Connections {
     found: HashTable<u32>,
     hasher: RandomState,
     shared: Shared,
+    http2: Arena<Http2>,
+    http2_order: Order,
+    blocks: Blocks,
 }
 
 impl Connections {
-    pub(super) fn new(most: usize, shared: Shared) -> Self {
+    /// At most `most` connections, of which `http2` are HTTP/2.
+    pub(super) fn new(most: usize, http2: usize, shared: Shared, blocks: Blocks) -> Self {
         Self {
             arena: Arena::new(most),
             order: Order::default(),
             found: HashTable::new(),
             hasher: RandomState::default(),
             shared,
+            http2: Arena::new(http2),
+            http2_order: Order::default(),
+            blocks,
         }
     }
 
@@ -85,7 +98,12 @@ impl Connections {
             self.remove(known, Unanswered::Closed, out.ledger);
             id = None;
         }
-        let id = id.or_else(|| self.insert(hash, Connection::of(record, !is_response(bytes))?, out));
+        let id = id.or_else(|| {
+            let connection = Connection::of(record, !is_response(bytes))?;
+            let known = Some((connection, out.sink.judge(&connection)));
+            let entry = Entry { path: Some(path), known, hash, state: State::Http1(Http1::default()) };
+            self.insert(entry, out.ledger)
+        });
         let Some(id) = id else { return RecordOutcome::Malformed };
         self.arena.touch(id, &mut self.order);
         let Some(entry) = self.arena.get_mut(id) else { return RecordOutcome::Malformed };
@@ -102,6 +120,54 @@ impl Connections {
         }
     }
 
+    /// Reads a record of HTTP/2.
+    pub(super) fn http2(&mut self, record: &Message, bytes: &[u8], out: &mut Out<'_>) -> RecordOutcome {
+        let Some((path, sender_is_pod)) = Path::of(record) else { return RecordOutcome::Malformed };
+        let hash = self.hasher.hash_one(path);
+        let mut id = self.find(hash, &path);
+        let preface = is_preface(bytes);
+        if let Some(known) = id {
+            let is_http2 = self.arena.get(known).is_some_and(|entry| matches!(entry.state, State::Http2(_)));
+            if preface || record.has(message_flag::FIRST) || !is_http2 {
+                self.remove(known, Unanswered::Closed, out.ledger);
+                id = None;
+            }
+        }
+        let id = id.or_else(|| {
+            let slot = self.http2.take(&mut self.http2_order).or_else(|| {
+                let oldest = self.http2_order.oldest()?;
+                let owner = self.http2.get(oldest)?.owner;
+                self.remove(owner, Unanswered::Evicted, out.ledger);
+                self.http2.take(&mut self.http2_order)
+            })?;
+            let entry = Entry { path: Some(path), known: None, hash, state: State::Http2(slot) };
+            let id = self.insert(entry, out.ledger);
+            match (id, self.http2.get_mut(slot)) {
+                (Some(id), Some(state)) => state.begin(id, !preface, &mut self.blocks),
+                _ => self.http2.free(slot, &mut self.http2_order),
+            }
+            id
+        });
+        let Some(id) = id else { return RecordOutcome::Malformed };
+        self.arena.touch(id, &mut self.order);
+        let Some(entry) = self.arena.get_mut(id) else { return RecordOutcome::Malformed };
+        let State::Http2(slot) = entry.state else { return RecordOutcome::Opaque };
+        self.http2.touch(slot, &mut self.http2_order);
+        let Some(state) = self.http2.get_mut(slot) else { return RecordOutcome::Malformed };
+        let (known, shared, outcome) = (&mut entry.known, &mut self.shared, RecordOutcome::Part);
+        Road { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
+    }
+
+    /// Records were lost: no table of HTTP/2 is known any more.
+    pub(super) fn lost(&mut self) {
+        self.blocks.epoch += 1;
+    }
+
+    /// Header blocks and frames that wait for their rest.
+    pub(super) fn partial_blocks(&self) -> usize {
+        self.blocks.buffers.used()
+    }
+
     fn is_over(&self, id: u32, record: &Message, sender_is_pod: bool) -> bool {
         self.arena.get(id).is_some_and(|entry| match (&entry.state, &entry.known) {
             (State::Http1(state), Some((connection, _))) => {
@@ -114,19 +180,18 @@ impl Connections {
     fn find(&self, hash: u64, path: &Path) -> Option<u32> {
         let is = |id: &u32| {
             let entry = self.arena.get(*id);
-            entry.and_then(|entry| entry.known.as_ref()).is_some_and(|(connection, _)| connection.path == *path)
+            entry.is_some_and(|entry| entry.path.as_ref() == Some(path))
         };
         self.found.find(hash, is).copied()
     }
 
-    fn insert(&mut self, hash: u64, connection: Connection, out: &mut Out<'_>) -> Option<u32> {
-        let judgement = out.sink.judge(&connection);
+    fn insert(&mut self, entry: Entry, ledger: &mut Ledger) -> Option<u32> {
+        let hash = entry.hash;
         let id = self.arena.take(&mut self.order).or_else(|| {
-            self.evict(out.ledger);
+            self.evict(ledger);
             self.arena.take(&mut self.order)
         })?;
-        *self.arena.get_mut(id)? =
-            Entry { known: Some((connection, judgement)), hash, state: State::Http1(Http1::default()) };
+        *self.arena.get_mut(id)? = entry;
         let arena = &self.arena;
         self.found.insert_unique(hash, id, |id| arena.get(*id).map_or(0, |entry| entry.hash));
         Some(id)
@@ -149,10 +214,17 @@ impl Connections {
     fn remove(&mut self, id: u32, reason: Unanswered, ledger: &mut Ledger) {
         self.shared.requests.drop_all(id, reason, ledger);
         if let Some(entry) = self.arena.get_mut(id) {
-            if let State::Http1(mut state) = std::mem::take(&mut entry.state) {
-                state.release(&mut self.shared.buffers);
+            match std::mem::take(&mut entry.state) {
+                State::Http1(mut state) => state.release(&mut self.shared.buffers),
+                State::Http2(slot) => {
+                    if let Some(state) = self.http2.get_mut(slot) {
+                        state.release(&mut self.blocks);
+                    }
+                    self.http2.free(slot, &mut self.http2_order);
+                }
+                State::Free => {}
             }
-            entry.known = None;
+            entry.path = None;
             if let Ok(found) = self.found.find_entry(entry.hash, |known| *known == id) {
                 found.remove();
             }

@@ -20,6 +20,10 @@ use super::requests::{Method, Requests};
 /// Bytes of a response that a client can have read without having read a head.
 const SLACK: i32 = 12;
 
+/// Bytes of a segment from which on the kernel does not look for the rest of a response's head: most
+/// have a body behind it, and each segment of that would be sent.
+const CONTINUED: u32 = 512;
+
 /// What follows the heads that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {
@@ -68,6 +72,8 @@ struct Span<'a> {
     end: u32,
     time_ns: u64,
     continues: bool,
+    /// The kernel sends what a partial head lacks.
+    more: bool,
     overtaken: bool,
 }
 
@@ -141,6 +147,7 @@ impl Reading<'_, '_> {
             end: record.sequence.wrapping_add(record.payload),
             time_ns: record.time_ns,
             continues: record.has(message_flag::CONTINUES),
+            more: self.from_client || record.has(message_flag::CONTINUES) || record.payload < CONTINUED,
             overtaken: false,
         };
         let Some(partial) = self.half().partial else { return self.place(span) };
@@ -239,7 +246,7 @@ impl Reading<'_, '_> {
             let head = match parsed {
                 Parsed::Head(head) => head,
                 Parsed::Partial(line) => {
-                    if !span.overtaken && !span.is_cut() && rest.len() <= self.shared.head_bytes {
+                    if span.more && !span.overtaken && !span.is_cut() && rest.len() <= self.shared.head_bytes {
                         return self.keep(rest, begin, span, found);
                     }
                     let Some(line) = line else {

@@ -112,7 +112,7 @@ labels! {
 
 labels! {
     /// What was shortened or passed over to stay within a bound.
-    Cut { Head = "head", Torn = "torn", Block = "block", Text = "text", Buffers = "buffers", }
+    Cut { Head = "head", Torn = "torn", Block = "block", Text = "text", Buffers = "buffers", Call = "call", }
 }
 
 const PROTOCOLS: usize = Protocol::ALL.len();
@@ -188,6 +188,18 @@ impl Ledger {
 
     pub(super) fn cut(&mut self, what: Cut) {
         self.cut.add(0, what as usize, 1);
+    }
+
+    /// True if all records that were read have an outcome, and all requests have a response, or a
+    /// reason for none, or are open.
+    pub fn adds_up(&self, read: u64, open: u64) -> bool {
+        let sum = |rows: &mut dyn Iterator<Item = u64>| rows.sum::<u64>();
+        let records = sum(&mut self.records.0.iter().flatten().copied());
+        let emitted = |of| {
+            sum(&mut Protocol::ALL.iter().map(|of_protocol| self.messages(*of_protocol, of, MessageOutcome::Emitted)))
+        };
+        let unanswered = sum(&mut self.unanswered.0.iter().flatten().copied());
+        records == read && emitted(MessageType::Request) == emitted(MessageType::Response) + unanswered + open
     }
 
     /// Records of a protocol with this outcome.

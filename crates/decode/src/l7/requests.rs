@@ -134,6 +134,15 @@ impl Requests {
         self.arena.get(self.queues.get(connection as usize)?.first)
     }
 
+    /// The request at a sequence number, or of a stream.
+    pub(super) fn find(&mut self, connection: u32, at: u32) -> Option<(u32, &mut Open)> {
+        let mut id = self.queue(connection).first;
+        while self.arena.get(id)?.at != at {
+            id = self.arena.get(id)?.next;
+        }
+        Some((id, self.arena.get_mut(id)?))
+    }
+
     /// Adds a request, in the order of sequence numbers. The texts are kept as far as there is room.
     pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, ledger: &mut Ledger) {
         let queue = self.queue(connection);
@@ -259,6 +268,9 @@ impl Requests {
             if let Some((reason, of)) = reason.zip(open.of) {
                 ledger.unanswered(of, reason, 1);
             }
+        }
+        if open.grpc && reason.is_some() {
+            ledger.cut(Cut::Call);
         }
         for text in open.texts.all() {
             if text.capacity() > KEPT {

@@ -2,9 +2,11 @@
 
 mod dns;
 mod http1;
+mod http2;
+mod model;
 
 use webb_flow::Address;
-use webb_flow::abi::VERSION;
+use webb_flow::abi::{Message, VERSION, message_kind};
 use webb_flow::extra::L7Kind;
 use zerocopy::IntoBytes;
 
@@ -65,7 +67,9 @@ impl Sink for Kept {
                 }
                 line
             }
-            Content::Grpc(_) => String::new(),
+            Content::Grpc(grpc) => {
+                format!("{kind} grpc {:?} {} {}ms", grpc.status, grpc.path, grpc.duration_ns / MILLISECOND)
+            }
         });
     }
 }
@@ -133,19 +137,9 @@ impl Bench {
 
     /// The ledger adds up, after every record.
     fn balance(&self) {
+        let gauges = self.dissector.gauges();
         let ledger = self.dissector.ledger();
-        let all = |of: fn(&Ledger, MessageProtocol, RecordOutcome) -> u64| -> u64 {
-            let each = MessageProtocol::ALL.iter().flat_map(|p| RecordOutcome::ALL.iter().map(|o| of(ledger, *p, *o)));
-            each.sum()
-        };
-        assert_eq!(all(Ledger::records), self.read);
-        let (mut requests, mut ended) = (0, 0);
-        for &protocol in MessageProtocol::ALL {
-            requests += ledger.messages(protocol, MessageType::Request, MessageOutcome::Emitted);
-            ended += ledger.messages(protocol, MessageType::Response, MessageOutcome::Emitted);
-            ended += Unanswered::ALL.iter().map(|reason| ledger.unanswered_for(protocol, *reason)).sum::<u64>();
-        }
-        assert_eq!(requests, ended + self.dissector.gauges().queries + self.dissector.gauges().requests);
+        assert!(ledger.adds_up(self.read, gauges.requests + gauges.queries), "{ledger:?} {gauges:?}");
     }
 
     fn later(&mut self, milliseconds: u64) {

@@ -1,0 +1,532 @@
+//! HPACK (RFC 7541) for a reader that may join late.
+//!
+//! What was inserted before is unknown then: an index behind the known entries is an unknown field,
+//! and what is inserted from here on is exact. Values are kept of few fields only, of all others
+//! their size. Nothing that comes in grows a table beyond its bound.
+
+use std::collections::VecDeque;
+
+use super::huffman;
+
+/// Bytes of a table at first.
+const TABLE: usize = 4096;
+
+/// Bytes of a table at most; an encoder that was allowed more is followed as far as that.
+pub(super) const TABLE_MOST: usize = 64 * 1024;
+
+/// What an entry counts beside its texts.
+const OVERHEAD: usize = 32;
+
+/// Bytes of memory that a table keeps when its connection is gone.
+const KEPT: usize = 8 * 1024;
+
+/// Names whose values are kept; texts of all others only where headers are wanted.
+const NAMES: [&[u8]; 8] =
+    [b":method", b":path", b":authority", b":status", b"content-type", b"grpc-status", b"traceparent", b"x-request-id"];
+
+/// Appendix A.
+#[rustfmt::skip]
+const STATIC: [(&str, &str); 61] = [
+    (":authority", ""), (":method", "GET"), (":method", "POST"), (":path", "/"), (":path", "/index.html"),
+    (":scheme", "http"), (":scheme", "https"), (":status", "200"), (":status", "204"), (":status", "206"),
+    (":status", "304"), (":status", "400"), (":status", "404"), (":status", "500"), ("accept-charset", ""),
+    ("accept-encoding", "gzip, deflate"), ("accept-language", ""), ("accept-ranges", ""), ("accept", ""),
+    ("access-control-allow-origin", ""), ("age", ""), ("allow", ""), ("authorization", ""), ("cache-control", ""),
+    ("content-disposition", ""), ("content-encoding", ""), ("content-language", ""), ("content-length", ""),
+    ("content-location", ""), ("content-range", ""), ("content-type", ""), ("cookie", ""), ("date", ""), ("etag", ""),
+    ("expect", ""), ("expires", ""), ("from", ""), ("host", ""), ("if-match", ""), ("if-modified-since", ""),
+    ("if-none-match", ""), ("if-range", ""), ("if-unmodified-since", ""), ("last-modified", ""), ("link", ""),
+    ("location", ""), ("max-forwards", ""), ("proxy-authenticate", ""), ("proxy-authorization", ""), ("range", ""),
+    ("referer", ""), ("refresh", ""), ("retry-after", ""), ("server", ""), ("set-cookie", ""),
+    ("strict-transport-security", ""), ("transfer-encoding", ""), ("user-agent", ""), ("vary", ""), ("via", ""),
+    ("www-authenticate", ""),
+];
+
+/// A field of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen<'a> {
+    /// Its name and value.
+    Field(&'a [u8], &'a [u8]),
+    /// One that was inserted before the table was known.
+    Unknown,
+}
+
+/// The block is no HPACK; the table means nothing from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Broken;
+
+/// A name in the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Name {
+    /// A row of [`NAMES`].
+    Kept(u8),
+    /// Another one; its text is there if headers are wanted.
+    Other(u16),
+    Unknown,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    size: u32,
+    name: Name,
+    name_length: u16,
+    /// Bytes of its value that are kept; none if it has a value that is not.
+    value: Option<u32>,
+    /// The count of appended bytes behind its texts.
+    end: u32,
+}
+
+impl Entry {
+    /// Bytes that it has in the table's text.
+    fn kept(&self) -> usize {
+        let name = if let Name::Other(length) = self.name { usize::from(length) } else { 0 };
+        name + self.value.map_or(0, |length| length as usize)
+    }
+}
+
+/// One direction's table.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Oldest first.
+    entries: VecDeque<Entry>,
+    /// Texts of the entries in their order, from `begin` on.
+    text: Vec<u8>,
+    begin: usize,
+    /// Bytes that were ever appended to `text`, modulo 2^32.
+    appended: u32,
+    size: usize,
+    most: usize,
+    /// Older entries may be in the encoder's table.
+    missing: bool,
+    /// `most` is the encoder's bound, not a guess.
+    exact: bool,
+    /// The encoder's table is larger than what is kept.
+    pub(super) oversized: bool,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            entries: VecDeque::new(),
+            text: Vec::new(),
+            begin: 0,
+            appended: 0,
+            size: 0,
+            most: TABLE,
+            missing: false,
+            exact: true,
+            oversized: false,
+        }
+    }
+}
+
+/// Texts of one field while it is read.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    name: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Table {
+    /// Forgets what is in the table, since it is not known any more.
+    pub(super) fn forget(&mut self) {
+        self.empty();
+        (self.missing, self.exact) = (true, false);
+    }
+
+    /// The table of a new connection, in the same memory.
+    pub(super) fn reset(&mut self) {
+        let mut kept = std::mem::take(self);
+        kept.empty();
+        if kept.footprint() <= KEPT {
+            (self.entries, self.text) = (kept.entries, kept.text);
+        }
+    }
+
+    /// Gives the memory back and forgets all.
+    pub(super) fn release(&mut self) {
+        *self = Self { most: self.most, ..Self::default() };
+        self.forget();
+    }
+
+    /// Bytes of memory.
+    pub(super) fn footprint(&self) -> usize {
+        self.entries.capacity() * size_of::<Entry>() + self.text.capacity()
+    }
+
+    /// Bytes by HPACK's count.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    fn empty(&mut self) {
+        self.entries.clear();
+        self.text.clear();
+        (self.begin, self.size) = (0, 0);
+    }
+
+    /// Decodes a block, and shows its fields in order. With `all` the texts of all fields are kept,
+    /// else only those of [`NAMES`] are shown.
+    ///
+    /// # Errors
+    /// If the block breaks HPACK's rules. The table is forgotten then.
+    pub(super) fn decode(
+        &mut self,
+        block: &[u8],
+        all: bool,
+        scratch: &mut Scratch,
+        show: &mut dyn FnMut(Seen<'_>),
+    ) -> Result<(), Broken> {
+        let mut rest = block;
+        while let Some(&first) = rest.first() {
+            if self.field(first, &mut rest, all, scratch, show).is_none() {
+                self.forget();
+                return Err(Broken);
+            }
+        }
+        Ok(())
+    }
+
+    fn field(
+        &mut self,
+        first: u8,
+        rest: &mut &[u8],
+        all: bool,
+        scratch: &mut Scratch,
+        show: &mut dyn FnMut(Seen<'_>),
+    ) -> Option<()> {
+        if first & 0x80 != 0 {
+            let index = integer(rest, 7)?;
+            return self.indexed(index, show);
+        }
+        if first & 0xe0 == 0x20 {
+            let most = integer(rest, 5)?;
+            self.resize(most);
+            return Some(());
+        }
+        let inserts = first & 0x40 != 0;
+        let index = integer(rest, if inserts { 6 } else { 4 })?;
+        scratch.name.clear();
+        scratch.value.clear();
+        let mut length = 0;
+        let name = if index == 0 {
+            string(rest, &mut scratch.name)?;
+            length = scratch.name.len();
+            name_of(&scratch.name)
+        } else {
+            self.name(index, &mut scratch.name, &mut length)?
+        };
+        string(rest, &mut scratch.value)?;
+        match name {
+            Name::Unknown => show(Seen::Unknown),
+            Name::Kept(_) => show(Seen::Field(&scratch.name, &scratch.value)),
+            Name::Other(_) if all => show(Seen::Field(&scratch.name, &scratch.value)),
+            Name::Other(_) => {}
+        }
+        if inserts {
+            self.insert(name, length, all, scratch);
+        }
+        Some(())
+    }
+
+    fn indexed(&self, index: usize, show: &mut dyn FnMut(Seen<'_>)) -> Option<()> {
+        let at = index.checked_sub(1)?;
+        if let Some((name, value)) = STATIC.get(at) {
+            show(Seen::Field(name.as_bytes(), value.as_bytes()));
+            return Some(());
+        }
+        let Some((entry, text)) = self.entry(at - STATIC.len()) else {
+            self.missing.then(|| show(Seen::Unknown))?;
+            return Some(());
+        };
+        match (entry.name, entry.value) {
+            (Name::Unknown, _) => show(Seen::Unknown),
+            (Name::Kept(row), Some(_)) => show(Seen::Field(NAMES.get(usize::from(row))?, text)),
+            (Name::Other(length), Some(_)) if length > 0 => {
+                let (name, value) = text.split_at_checked(usize::from(length))?;
+                show(Seen::Field(name, value));
+            }
+            // Neither name nor value of it is wanted.
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The entry that was inserted as the `at`th before the last, and its texts.
+    fn entry(&self, at: usize) -> Option<(Entry, &[u8])> {
+        let from_oldest = self.entries.len().checked_sub(at + 1)?;
+        let entry = *self.entries.get(from_oldest)?;
+        let end = self.text.len().checked_sub(self.appended.wrapping_sub(entry.end) as usize)?;
+        Some((entry, self.text.get(end.checked_sub(entry.kept())?..end)?))
+    }
+
+    /// The name at an index, its text if that is known, and its length.
+    fn name(&self, index: usize, text: &mut Vec<u8>, length: &mut usize) -> Option<Name> {
+        let at = index.checked_sub(1)?;
+        if let Some((name, _)) = STATIC.get(at) {
+            text.extend_from_slice(name.as_bytes());
+            *length = name.len();
+            return Some(name_of(name.as_bytes()));
+        }
+        let Some((entry, texts)) = self.entry(at - STATIC.len()) else {
+            return self.missing.then_some(Name::Unknown);
+        };
+        match entry.name {
+            Name::Kept(row) => text.extend_from_slice(NAMES.get(usize::from(row))?),
+            Name::Other(known) => text.extend_from_slice(texts.get(..usize::from(known))?),
+            Name::Unknown => {}
+        }
+        *length = usize::from(entry.name_length);
+        Some(entry.name)
+    }
+
+    /// Sets the bound. Beyond what is kept, what is older than that counts as missing.
+    fn resize(&mut self, most: usize) {
+        self.most = most.min(TABLE_MOST);
+        self.exact = most <= TABLE_MOST;
+        if !self.exact {
+            (self.missing, self.oversized) = (true, true);
+        }
+        self.shrink(self.most);
+        if most == 0 {
+            self.missing = false;
+        }
+    }
+
+    /// Evicts entries until so many bytes are left.
+    fn shrink(&mut self, most: usize) {
+        while self.size > most {
+            let Some(oldest) = self.entries.pop_front() else { break };
+            self.size -= oldest.size as usize;
+            self.begin += oldest.kept();
+            // The encoder evicted what is older than this before.
+            self.missing &= !self.exact;
+        }
+        if self.begin > self.text.len() / 2 {
+            self.text.copy_within(self.begin.., 0);
+            self.text.truncate(self.text.len() - self.begin);
+            self.begin = 0;
+        }
+    }
+
+    fn insert(&mut self, name: Name, length: usize, all: bool, scratch: &Scratch) {
+        let size = length + scratch.value.len() + OVERHEAD;
+        if size > self.most {
+            self.shrink(0);
+            self.missing &= !self.exact;
+            return;
+        }
+        self.shrink(self.most - size);
+        let keeps = matches!(name, Name::Kept(_)) || all && matches!(name, Name::Other(_));
+        let name = match name {
+            Name::Other(_) if all => Name::Other(u16::try_from(scratch.name.len()).unwrap_or(0)),
+            Name::Other(_) => Name::Other(0),
+            other => other,
+        };
+        if let Name::Other(1..) = name {
+            self.text.extend_from_slice(&scratch.name);
+        }
+        if keeps {
+            self.text.extend_from_slice(&scratch.value);
+        }
+        let value = keeps.then_some(u32::try_from(scratch.value.len()).unwrap_or(0));
+        let mut entry = Entry {
+            size: u32::try_from(size).unwrap_or(u32::MAX),
+            name,
+            name_length: u16::try_from(length).unwrap_or(u16::MAX),
+            value,
+            end: 0,
+        };
+        self.appended = self.appended.wrapping_add(u32::try_from(entry.kept()).unwrap_or(u32::MAX));
+        entry.end = self.appended;
+        self.entries.push_back(entry);
+        self.size += size;
+    }
+}
+
+fn name_of(name: &[u8]) -> Name {
+    let row = NAMES.iter().position(|known| *known == name);
+    row.and_then(|row| u8::try_from(row).ok()).map_or(Name::Other(0), Name::Kept)
+}
+
+/// A number behind a prefix of so many bits (5.1).
+fn integer(rest: &mut &[u8], bits: u32) -> Option<usize> {
+    let (first, mut behind) = rest.split_first()?;
+    let mask = (1_usize << bits) - 1;
+    let mut number = usize::from(*first) & mask;
+    if number == mask {
+        let mut shift = 0;
+        loop {
+            let (byte, next) = behind.split_first()?;
+            behind = next;
+            // Four bytes hold every number that means something.
+            if shift > 21 {
+                return None;
+            }
+            number += usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+    }
+    *rest = behind;
+    Some(number)
+}
+
+/// A text, plain or in Huffman's code (5.2), appended to `out`.
+fn string(rest: &mut &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let coded = rest.first()? & 0x80 != 0;
+    let length = integer(rest, 7)?;
+    let (text, behind) = rest.split_at_checked(length)?;
+    *rest = behind;
+    if coded {
+        return huffman::decode(text, out);
+    }
+    out.extend_from_slice(text);
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use fluke_hpack::Encoder;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Text = (String, String);
+
+    /// Fields of a block as text; an unknown one is `?`.
+    fn decode(table: &mut Table, block: &[u8], all: bool) -> Result<Vec<String>, Broken> {
+        let mut fields = Vec::new();
+        table.decode(block, all, &mut Scratch::default(), &mut |seen| {
+            fields.push(match seen {
+                Seen::Field(name, value) => {
+                    format!("{}: {}", String::from_utf8_lossy(name), String::from_utf8_lossy(value))
+                }
+                Seen::Unknown => "?".to_owned(),
+            });
+        })?;
+        Ok(fields)
+    }
+
+    fn hex(text: &str) -> Vec<u8> {
+        let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
+        digits.chunks(2).map(|two| u8::from_str_radix(std::str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+    }
+
+    /// RFC 7541, appendix C.4 and C.6: three requests, three responses with evictions at 256 bytes.
+    #[test]
+    fn examples() {
+        let mut table = Table::default();
+        for (block, last, size) in [
+            ("8286 8441 8cf1 e3c2 e5f2 3a6b a0ab 90f4 ff", ":authority: www.example.com", 57),
+            ("8286 84be 5886 a8eb 1064 9cbf", "cache-control: no-cache", 110),
+            ("8287 85bf 4088 25a8 49e9 5ba9 7d7f 8925 a849 e95b b8e8 b4bf", "custom-key: custom-value", 164),
+        ] {
+            assert_eq!(decode(&mut table, &hex(block), true).unwrap().last().unwrap(), last);
+            assert_eq!(table.size(), size);
+        }
+        let mut table = Table::default();
+        table.resize(256);
+        let first = "4882 6402 5885 aec3 771a 4b61 96d0 7abe 9410 54d4 44a8 2005 9504 0b81 66e0 82a6 2d1b ff6e 919d 29ad 1718 63c7 8f0b 97c8 e9ae 82ae 43d3";
+        let wanted = [
+            ":status: 302",
+            "cache-control: private",
+            "date: Mon, 21 Oct 2013 20:13:21 GMT",
+            "location: https://www.example.com",
+        ];
+        assert_eq!(decode(&mut table, &hex(first), true).unwrap(), wanted);
+        assert_eq!(decode(&mut table, &hex("4883 640e ffc1 c0bf"), true).unwrap()[0], ":status: 307");
+        assert_eq!(table.size(), 222);
+    }
+
+    /// What is no HPACK is refused, and the table forgotten.
+    #[test]
+    fn broken_blocks() {
+        for block in ["80", "be", "ff ff ff ff ff ff", "40", "41 05 61", "40 81 06 00", "3f ff ff ff ff ff", "7f"] {
+            let mut table = Table::default();
+            assert_eq!(decode(&mut table, &hex(block), false), Err(Broken), "{block}");
+            assert_eq!(decode(&mut table, &hex("be"), false), Ok(vec!["?".to_owned()]), "{block}");
+        }
+    }
+
+    /// Case 80: an encoder that was allowed more is followed as far as the bound, and what is older
+    /// is unknown, not wrong.
+    #[test]
+    fn large_tables_are_bounded() {
+        let mut table = Table::default();
+        decode(&mut table, &hex("3f e1 ff ff 04"), true).unwrap();
+        assert!(table.oversized);
+        for number in 0..20_000_u32 {
+            let value = format!("{number:050}");
+            let block = [&hex("40 01 78")[..], &[50], value.as_bytes()].concat();
+            decode(&mut table, &block, true).unwrap();
+        }
+        assert!(table.size() <= TABLE_MOST && table.footprint() < 3 * TABLE_MOST, "{}", table.footprint());
+        assert_eq!(decode(&mut table, &hex("be"), true).unwrap(), [format!("x: {:050}", 19_999)]);
+        assert_eq!(decode(&mut table, &hex("ff e1 7f"), true).unwrap(), ["?"]);
+    }
+
+    fn field() -> impl Strategy<Value = Text> {
+        let name = prop::sample::select(vec![
+            ":method",
+            ":path",
+            ":status",
+            "grpc-status",
+            "traceparent",
+            "accept",
+            "x-a",
+            "x-b",
+            "cookie",
+        ]);
+        let value = prop_oneof![Just("GET".to_owned()), "[a-z0-9]{0,12}", "[ -~]{0,300}"];
+        (name.prop_map(str::to_owned), value)
+    }
+
+    fn lines(fields: &[Text]) -> Vec<String> {
+        fields.iter().map(|(name, value)| format!("{name}: {value}")).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+
+        /// Against another implementation: all blocks are as they were encoded; with only some
+        /// fields kept the same of those; joined late a field is right or unknown.
+        #[test]
+        fn as_the_reference_encodes(blocks in vec(vec(field(), 1..12), 1..40), late in 0_usize..20) {
+            let mut encoder = Encoder::new();
+            let (mut whole, mut some, mut joined) = (Table::default(), Table::default(), Table::default());
+            joined.forget();
+            for (number, fields) in blocks.iter().enumerate() {
+                let block = encoder.encode(fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())));
+                let all = decode(&mut whole, &block, true).unwrap();
+                prop_assert_eq!(&all, &lines(fields));
+                let kept: Vec<_> =
+                    fields.iter().filter(|(name, _)| NAMES.contains(&name.as_bytes())).cloned().collect();
+                let seen = decode(&mut some, &block, false).unwrap();
+                prop_assert!(lines(&kept).iter().all(|line| seen.contains(line)), "{seen:?} {kept:?}");
+                if number >= late {
+                    for (line, right) in decode(&mut joined, &block, true).unwrap().iter().zip(&all) {
+                        prop_assert!(line == "?" || line == right, "{line} {right}");
+                    }
+                }
+            }
+        }
+
+        /// Any bytes: no panic, and no growth.
+        #[test]
+        fn any_bytes(blocks in vec(vec(any::<u8>(), 0..200), 1..20), late in any::<bool>(), all in any::<bool>()) {
+            let mut table = Table::default();
+            if late {
+                table.forget();
+            }
+            for block in blocks {
+                let _outcome = decode(&mut table, &block, all);
+                prop_assert!(table.size() <= TABLE_MOST);
+            }
+        }
+    }
+}

@@ -1,0 +1,406 @@
+//! HTTP/2: requests and responses matched by their stream.
+//!
+//! A connection may be joined late. Which end is the client is told by the preface, else by the
+//! first block with `:method` or `:status`.
+
+use webb_flow::abi::Message;
+use webb_flow::extra::L7Kind;
+
+use super::buffers::Buffers;
+use super::event::{Connection, Content, Event, Grpc, GrpcStatus, Http, Judgement};
+use super::frames::{Frames, Reading, Unit, is_preface};
+use super::grpc;
+use super::head::METHOD;
+use super::hpack::{Scratch, Seen, Table};
+use super::http1::Shared;
+use super::ledger::{Abandoned, Doubt, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
+use super::out::Out;
+use super::requests::Method;
+
+/// One direction.
+#[derive(Debug, Default)]
+pub(super) struct Direction {
+    frames: Frames,
+    table: Table,
+}
+
+/// A connection.
+#[derive(Debug, Default)]
+pub(super) struct Http2 {
+    /// The pod's, and its peer's.
+    pod: Direction,
+    peer: Direction,
+    /// Losses of records that its tables know of.
+    epoch: u64,
+    /// The connection's slot.
+    pub(super) owner: u32,
+}
+
+/// What all HTTP/2 connections share.
+#[derive(Debug)]
+pub(super) struct Blocks {
+    pub(super) buffers: Buffers,
+    pub(super) scratch: Scratch,
+    path: String,
+    /// Bytes of all tables.
+    tables: usize,
+    /// The same at most.
+    pub(super) tables_most: usize,
+    /// Counts losses of records.
+    pub(super) epoch: u64,
+}
+
+impl Blocks {
+    pub(super) fn new(buffers: usize, tables_most: usize) -> Self {
+        Self {
+            buffers: Buffers::new(buffers),
+            scratch: Scratch::default(),
+            path: String::new(),
+            tables: 0,
+            tables_most,
+            epoch: 0,
+        }
+    }
+}
+
+impl Http2 {
+    /// The state of a new connection. `late` if its beginning was not seen.
+    pub(super) fn begin(&mut self, owner: u32, late: bool, blocks: &mut Blocks) {
+        self.release(blocks);
+        (self.owner, self.epoch) = (owner, blocks.epoch);
+        for direction in [&mut self.pod, &mut self.peer] {
+            direction.frames = Frames::default();
+            if late {
+                direction.table.forget();
+            }
+        }
+    }
+
+    /// Gives buffers and large tables back.
+    pub(super) fn release(&mut self, blocks: &mut Blocks) {
+        for Direction { frames, table } in [&mut self.pod, &mut self.peer] {
+            frames.drop_parts(&mut blocks.buffers);
+            let before = table.footprint();
+            table.reset();
+            blocks.tables = blocks.tables + table.footprint() - before;
+        }
+    }
+}
+
+/// What is read of a block.
+#[derive(Debug, Clone, Copy, Default)]
+struct Head {
+    method: Option<Method>,
+    status: Option<u16>,
+    grpc: bool,
+    grpc_status: Option<GrpcStatus>,
+    /// A field was inserted before the table was known.
+    unknown: bool,
+}
+
+/// A block that was decoded.
+#[derive(Debug, Clone, Copy)]
+struct Decoded {
+    stream: u32,
+    ends: bool,
+    pushed: bool,
+    time_ns: u64,
+    head: Head,
+}
+
+/// One record's way through a connection.
+pub(super) struct Road<'a, 'b> {
+    pub(super) id: u32,
+    pub(super) known: &'a mut Option<(Connection, Judgement)>,
+    pub(super) sender_is_pod: bool,
+    pub(super) record: &'a Message,
+    pub(super) shared: &'a mut Shared,
+    pub(super) out: &'a mut Out<'b>,
+    pub(super) outcome: RecordOutcome,
+}
+
+impl Road<'_, '_> {
+    /// Reads the record.
+    pub(super) fn read(&mut self, state: &mut Http2, blocks: &mut Blocks, bytes: &[u8]) -> RecordOutcome {
+        if is_preface(bytes) {
+            self.learn(true);
+        }
+        if let Some(refused) = self.refused() {
+            return refused;
+        }
+        if state.epoch != blocks.epoch {
+            state.epoch = blocks.epoch;
+            for direction in [&mut state.pod, &mut state.peer] {
+                direction.frames.drop_parts(&mut blocks.buffers);
+                direction.table.forget();
+            }
+            self.out.ledger.doubt(Doubt::Table);
+        }
+        let Direction { frames, table } = if self.sender_is_pod { &mut state.pod } else { &mut state.peer };
+        let Blocks { buffers, scratch, path, tables, tables_most, .. } = blocks;
+        let before = table.footprint();
+        let reading = frames.read(self.record, bytes, buffers, &mut |unit| self.unit(unit, table, scratch, path));
+        *tables = *tables + table.footprint() - before;
+        if *tables > *tables_most {
+            *tables -= table.footprint();
+            table.release();
+            *tables += table.footprint();
+            self.out.ledger.abandoned(Abandoned::Memory);
+        }
+        match reading {
+            Reading::Past => RecordOutcome::Past,
+            Reading::Torn => RecordOutcome::Torn,
+            Reading::Read => self.outcome,
+        }
+    }
+
+    /// Takes it as known who the client is.
+    fn learn(&mut self, sender_is_client: bool) {
+        if self.known.is_none()
+            && let Some(connection) = Connection::of(self.record, sender_is_client)
+        {
+            let judgement = self.out.sink.judge(&connection);
+            *self.known = Some((connection, judgement));
+        }
+    }
+
+    /// The outcome of a record whose connection is not emitted here.
+    fn refused(&self) -> Option<RecordOutcome> {
+        match self.known.as_ref()?.1 {
+            Judgement::Emit => None,
+            Judgement::OtherSide => Some(RecordOutcome::OtherSide),
+            Judgement::Transit => Some(RecordOutcome::Transit),
+        }
+    }
+
+    fn unit(&mut self, unit: Unit<'_>, table: &mut Table, scratch: &mut Scratch, path: &mut String) {
+        match unit {
+            Unit::Lost => {
+                table.forget();
+                self.out.ledger.doubt(Doubt::Table);
+            }
+            Unit::Cut(what) => self.out.ledger.cut(what),
+            Unit::Reset { stream, code } => self.reset(stream, code),
+            Unit::Block { stream, ends, pushed, time_ns, bytes } => {
+                let oversized = table.oversized;
+                let head = self.decode(bytes, table, scratch, path);
+                if table.oversized && !oversized {
+                    self.out.ledger.abandoned(Abandoned::Table);
+                    self.out.ledger.doubt(Doubt::Table);
+                }
+                self.block(Decoded { stream, ends, pushed, time_ns, head }, path);
+            }
+        }
+    }
+
+    /// Decodes a block into what is read of it.
+    fn decode(&mut self, bytes: &[u8], table: &mut Table, scratch: &mut Scratch, path: &mut String) -> Head {
+        let mut head = Head::default();
+        let wants = self.out.wants;
+        let fields = &mut self.shared.fields;
+        fields.clear();
+        path.clear();
+        let decoded = table.decode(bytes, wants.headers, scratch, &mut |seen| {
+            let Seen::Field(name, value) = seen else {
+                head.unknown = true;
+                return;
+            };
+            match name {
+                b":method" => head.method = method(value),
+                b":status" => head.status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
+                b":path" if wants.url || wants.grpc_path => {
+                    path.clear();
+                    path.push_str(std::str::from_utf8(value).unwrap_or_default());
+                }
+                b"content-type" => head.grpc |= wants.grpc && grpc::is_grpc(value),
+                b"grpc-status" => head.grpc_status = Some(grpc::of_text(value)),
+                _ => {}
+            }
+            fields.take(name, value, wants);
+        });
+        if decoded.is_err() {
+            self.out.ledger.doubt(Doubt::Block);
+            head.unknown = true;
+        }
+        head
+    }
+
+    /// Takes a block.
+    fn block(&mut self, block: Decoded, path: &str) {
+        let Head { method, status, unknown, .. } = block.head;
+        if block.pushed {
+            self.count(MessageType::Pushed, MessageOutcome::Unmatched);
+        } else if let Some(method) = method {
+            self.learn(true);
+            if self.is_from(true) {
+                self.request(block, method, path);
+            }
+        } else if let Some(status) = status {
+            self.learn(false);
+            if self.is_from(false) {
+                self.response(block, status);
+            }
+        } else if unknown {
+            self.unknown(block);
+        } else {
+            self.trailers(block);
+        }
+    }
+
+    /// True if it is known that the client, or the server, sent the record, and its messages are
+    /// emitted.
+    fn is_from(&mut self, client: bool) -> bool {
+        match *self.known {
+            Some((connection, Judgement::Emit)) => {
+                self.sender_is_pod == ((connection.path.pod == connection.client()) == client)
+            }
+            Some(_) => {
+                self.outcome = self.refused().unwrap_or(self.outcome);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// Counts a message, and what becomes of its record: emitted messages come first.
+    fn count(&mut self, of: MessageType, outcome: MessageOutcome) {
+        self.out.ledger.message(Protocol::Http2, of, outcome);
+        let unmatched = of == MessageType::Response || of == MessageType::Request;
+        if outcome == MessageOutcome::Unmatched && unmatched {
+            if self.outcome != RecordOutcome::Message {
+                self.outcome = RecordOutcome::Unmatched;
+            }
+        } else {
+            self.outcome = RecordOutcome::Message;
+        }
+    }
+
+    fn request(&mut self, block: Decoded, method: Method, path: &str) {
+        let Some((connection, _)) = *self.known else { return };
+        let Shared { requests, fields, .. } = &mut *self.shared;
+        if let Some((id, _)) = requests.find(self.id, block.stream) {
+            requests.remove(id, Some(Unanswered::Closed), self.out.ledger);
+        }
+        fields.request(path, self.out.wants);
+        let open = &mut fields.open;
+        (open.at, open.time_ns, open.method) = (block.stream, block.time_ns, method);
+        (open.protocol, open.grpc) = ("HTTP/2", block.head.grpc);
+        if open.grpc && self.out.wants.grpc_path {
+            open.texts.path.push_str(path);
+        }
+        requests.add(self.id, Protocol::Http2, open, self.out.ledger);
+        let http = Http {
+            method: open.method.text(),
+            protocol: open.protocol,
+            code: 0,
+            url: &open.texts.url,
+            headers: fields.headers.list(),
+            trace_id: &open.texts.trace_id,
+            latency_ns: 0,
+        };
+        let content = Content::Http(http);
+        self.out.sink.emit(&Event { time_ns: block.time_ns, connection, kind: L7Kind::Request, content });
+        self.count(MessageType::Request, MessageOutcome::Emitted);
+    }
+
+    fn response(&mut self, block: Decoded, code: u16) {
+        let Some((connection, _)) = *self.known else { return };
+        if code < 200 {
+            return self.count(MessageType::Informational, MessageOutcome::Unmatched);
+        }
+        let Shared { requests, fields, .. } = &mut *self.shared;
+        let Some((id, open)) = requests.find(self.id, block.stream).filter(|(_, open)| !open.answered) else {
+            self.count(MessageType::Response, MessageOutcome::Unmatched);
+            if self.outcome == RecordOutcome::Unmatched {
+                self.outcome = RecordOutcome::Orphan;
+            }
+            return;
+        };
+        fields.response(&open.texts.request_id, self.out.wants);
+        let http = Http {
+            method: open.method.text(),
+            protocol: open.protocol,
+            code,
+            url: &open.texts.url,
+            headers: fields.headers.list(),
+            trace_id: &open.texts.trace_id,
+            latency_ns: block.time_ns.saturating_sub(open.time_ns),
+        };
+        let content = Content::Http(http);
+        self.out.sink.emit(&Event { time_ns: block.time_ns, connection, kind: L7Kind::Response, content });
+        let is_grpc = open.grpc;
+        let ended = block.head.grpc_status.or(match code {
+            200 if block.ends => Some(GrpcStatus::Unknown),
+            200 => None,
+            _ => Some(grpc::of_http(code)),
+        });
+        requests.answered(id, true, self.out.ledger);
+        self.count(MessageType::Response, MessageOutcome::Emitted);
+        match ended {
+            Some(status) if is_grpc => self.end_call(id, status, block.time_ns),
+            None if is_grpc => {}
+            _ => self.shared.requests.remove(id, None, self.out.ledger),
+        }
+    }
+
+    /// A block without method and status, of which all fields are known.
+    fn trailers(&mut self, block: Decoded) {
+        self.count(MessageType::Trailers, MessageOutcome::Unmatched);
+        if self.is_from(false)
+            && let Some((id, open)) = self.shared.requests.find(self.id, block.stream)
+            && open.answered
+        {
+            self.end_call(id, block.head.grpc_status.unwrap_or(GrpcStatus::Unknown), block.time_ns);
+        }
+    }
+
+    /// A block with fields that are not known, the method or status perhaps among them.
+    fn unknown(&mut self, block: Decoded) {
+        let from_server = self.is_from(false);
+        let found = self.shared.requests.find(self.id, block.stream).map(|(id, open)| (id, open.answered));
+        match found {
+            Some((id, false)) if from_server => {
+                self.shared.requests.remove(id, Some(Unanswered::Field), self.out.ledger);
+                self.count(MessageType::Response, MessageOutcome::Unmatched);
+            }
+            Some(_) => self.trailers(block),
+            None if from_server => self.count(MessageType::Response, MessageOutcome::Unmatched),
+            None => self.count(MessageType::Request, MessageOutcome::Unmatched),
+        }
+    }
+
+    fn reset(&mut self, stream: u32, code: u32) {
+        let Some((id, open)) = self.shared.requests.find(self.id, stream) else { return };
+        let (answered, is_grpc) = (open.answered, open.grpc);
+        if !answered {
+            self.out.ledger.unanswered(Protocol::Http2, Unanswered::Reset, 1);
+            self.shared.requests.answered(id, true, self.out.ledger);
+        }
+        if is_grpc {
+            self.end_call(id, grpc::of_reset(code), self.record.time_ns);
+        } else {
+            self.shared.requests.remove(id, None, self.out.ledger);
+        }
+        self.outcome = RecordOutcome::Message;
+    }
+
+    /// Emits the end of a call, and forgets it.
+    fn end_call(&mut self, id: u32, status: GrpcStatus, time_ns: u64) {
+        if let Some((connection, _)) = *self.known
+            && let Some(open) = self.shared.requests.get(id)
+        {
+            let duration_ns = time_ns.saturating_sub(open.time_ns);
+            let content = Content::Grpc(Grpc { status, path: &open.texts.path, duration_ns });
+            self.out.sink.emit(&Event { time_ns, connection, kind: L7Kind::Response, content });
+        }
+        self.shared.requests.remove(id, None, self.out.ledger);
+    }
+}
+
+/// A method, if it is one.
+fn method(value: &[u8]) -> Option<Method> {
+    let text = std::str::from_utf8(value).ok()?;
+    let fits = !text.is_empty() && text.len() <= METHOD;
+    let letters = text.bytes().all(|letter| letter.is_ascii_uppercase() || letter == b'-');
+    (fits && letters).then(|| Method::new(text))
+}

@@ -1,0 +1,261 @@
+//! HTTP/2 and gRPC, each case as the kernel would send it.
+
+use fluke_hpack::Encoder;
+
+use super::*;
+
+const SERVER: (&str, u16) = ("10.244.1.11", 50_051);
+const H2: MessageProtocol = MessageProtocol::Http2;
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const END_HEADERS: u8 = 4;
+const END_STREAM: u8 = 1;
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+const CALL: Fields<'_> = &[
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":path", "/fleet.Death/Star"),
+    (":authority", "s"),
+    ("content-type", "application/grpc"),
+];
+const GET: Fields<'_> = &[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "s")];
+const OK: Fields<'_> = &[(":status", "200"), ("content-type", "application/grpc")];
+
+fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[of, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+struct Talk {
+    bench: Bench,
+    encoders: [Encoder<'static>; 2],
+    sent: [u32; 2],
+}
+
+impl Talk {
+    /// A connection from its beginning, or one that is joined later.
+    fn new(late: bool) -> Self {
+        let wants = Wants { grpc: true, grpc_path: true, ..Wants::default() };
+        let bench = Bench::with(message_kind::HTTP2, SERVER, Limits::default(), wants);
+        let mut talk = Self { bench, encoders: [Encoder::new(), Encoder::new()], sent: [1000, 9000] };
+        if !late {
+            talk.send(true, PREFACE, 4);
+        }
+        talk
+    }
+
+    fn send(&mut self, from_client: bool, bytes: &[u8], flags: u8) {
+        let sequence = self.sent[usize::from(!from_client)];
+        let record = Message { sequence, begin: sequence, flags, ..self.bench.record(from_client) };
+        self.bench.read(record, bytes);
+        self.sent[usize::from(!from_client)] += u32::try_from(bytes.len()).unwrap();
+    }
+
+    fn block(&mut self, from_client: bool, fields: Fields<'_>) -> Vec<u8> {
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        self.encoders[usize::from(!from_client)].encode(fields)
+    }
+
+    fn headers(&mut self, from_client: bool, stream: u32, flags: u8, fields: Fields<'_>) {
+        let block = self.block(from_client, fields);
+        self.send(from_client, &frame(1, flags | END_HEADERS, stream, &block), 0);
+        // Data that the kernel does not send.
+        self.sent[usize::from(!from_client)] += 100;
+    }
+
+    fn reset(&mut self, from_client: bool, stream: u32, code: u32) {
+        self.send(from_client, &frame(3, 0, stream, &code.to_be_bytes()), 0);
+    }
+
+    fn unanswered(&self, reason: Unanswered) -> u64 {
+        self.bench.dissector.ledger().unanswered_for(H2, reason)
+    }
+}
+
+/// Case 72: a call with its trailers.
+#[test]
+fn grpc_call() {
+    let mut talk = Talk::new(false);
+    talk.headers(true, 1, 0, CALL);
+    talk.bench.later(5);
+    talk.headers(false, 1, 0, OK);
+    talk.bench.later(7);
+    talk.headers(false, 1, END_STREAM, &[("grpc-status", "5"), ("grpc-message", "x")]);
+    let wanted = ["> POST HTTP/2", "< POST 200 HTTP/2 5ms", "< grpc Number(5) /fleet.Death/Star 12ms"];
+    assert_eq!(talk.bench.lines(), wanted);
+    let ledger = talk.bench.dissector.ledger();
+    assert_eq!(ledger.messages(H2, MessageType::Trailers, MessageOutcome::Unmatched), 1);
+    assert_eq!(talk.bench.dissector.gauges().requests, 0);
+}
+
+/// How a call ends without trailers: a response that is them, an HTTP status, a reset, a plain end.
+#[test]
+fn grpc_ends() {
+    type End = fn(&mut Talk);
+    let ends: [(End, &str); 7] = [
+        (|talk| talk.headers(false, 1, END_STREAM, &[(":status", "200"), ("grpc-status", "0")]), "Number(0)"),
+        (|talk| talk.headers(false, 1, END_STREAM, &[(":status", "200"), ("grpc-status", "77")]), "Other"),
+        (|talk| talk.headers(false, 1, 0, &[(":status", "503")]), "Number(14)"),
+        (|talk| talk.headers(false, 1, END_STREAM, OK), "Unknown"),
+        (|talk| talk.reset(true, 1, 8), "Number(1)"),
+        (|talk| talk.reset(false, 1, 7), "Number(14)"),
+        (
+            |talk| {
+                talk.headers(false, 1, 0, OK);
+                talk.reset(false, 1, 11);
+            },
+            "Number(8)",
+        ),
+    ];
+    for (end, wanted) in ends {
+        let mut talk = Talk::new(false);
+        talk.headers(true, 1, 0, CALL);
+        end(&mut talk);
+        assert_eq!(talk.bench.lines().pop().unwrap(), format!("< grpc {wanted} /fleet.Death/Star 0ms"));
+        talk.reset(true, 1, 8);
+        assert_eq!(talk.bench.lines(), [""; 0], "{wanted}");
+    }
+}
+
+/// Case 73: streams are answered in any order, each by its own.
+#[test]
+fn streams_are_independent() {
+    let mut talk = Talk::new(false);
+    for stream in (1..20).step_by(2) {
+        talk.headers(true, stream, END_STREAM, if stream % 4 == 1 { GET } else { CALL });
+    }
+    for stream in (1..20).step_by(2).collect::<Vec<_>>().into_iter().rev() {
+        let status = if stream % 4 == 1 { "404" } else { "200" };
+        talk.headers(false, stream, END_STREAM, &[(":status", status), ("x", "y")]);
+    }
+    let lines = talk.bench.lines();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("< GET 404")).count(), 5);
+    assert_eq!(lines.iter().filter(|line| line.starts_with("< POST 200")).count(), 5);
+}
+
+/// Cases 74 and 75: a padded block in several frames, cut at every byte.
+#[test]
+fn blocks_in_pieces() {
+    for cut in 1..80 {
+        let mut talk = Talk::new(false);
+        let block = talk.block(true, CALL);
+        let padded = [&[3_u8, 0, 0, 0, 0, 9], &block[..7], &[0; 3]].concat();
+        let frames = [
+            frame(1, 0x28, 1, &padded),
+            frame(9, 0, 1, &block[7..9]),
+            frame(9, END_HEADERS, 1, &block[9..]),
+            frame(0, END_STREAM, 1, b"data"),
+        ]
+        .concat();
+        let cut = cut.min(frames.len() - 5);
+        talk.send(true, &frames[..cut], 0);
+        talk.send(true, &frames[cut..], 1);
+        let boundary = [25, 36].contains(&cut);
+        assert_eq!(talk.bench.lines().len(), usize::from(!boundary), "{cut}");
+        if !boundary {
+            talk.headers(false, 1, 0, OK);
+            assert_eq!(talk.bench.lines(), ["< POST 200 HTTP/2 0ms"]);
+            assert_eq!(talk.bench.dissector.gauges().partial_heads, 0);
+        }
+    }
+}
+
+/// Cases 76 and 77: joined late or behind a gap, static fields are right at once and others when
+/// they are inserted again; none is wrong.
+#[test]
+fn joined_late() {
+    // The status as a new entry of the table, and as its newest entry.
+    let (insert, indexed) = ([&[0x48, 3], b"418".as_slice()].concat(), [0xbe]);
+    let answer = |talk: &mut Talk, stream, block: &[u8]| {
+        talk.send(false, &frame(1, END_HEADERS | END_STREAM, stream, block), 0);
+    };
+    for lost in [false, true] {
+        let mut talk = Talk::new(!lost);
+        if lost {
+            talk.headers(true, 1, END_STREAM, GET);
+            answer(&mut talk, 1, &insert);
+            assert_eq!(talk.bench.lines()[1], "< GET 418 HTTP/2 0ms");
+            talk.bench.dissector.records_lost();
+        }
+        talk.headers(true, 3, END_STREAM, GET);
+        answer(&mut talk, 3, &indexed);
+        assert_eq!(talk.bench.lines(), ["> GET HTTP/2"], "{lost}");
+        assert_eq!(talk.unanswered(Unanswered::Field), 1);
+        for (stream, block) in [(5, &insert[..]), (7, &indexed)] {
+            talk.headers(true, stream, END_STREAM, GET);
+            answer(&mut talk, stream, block);
+            assert_eq!(talk.bench.lines()[1], "< GET 418 HTTP/2 0ms");
+        }
+    }
+    let mut talk = Talk::new(false);
+    let block = talk.block(true, CALL);
+    talk.send(true, &frame(1, END_HEADERS, 1, &block), 8);
+    assert_eq!(talk.bench.dissector.ledger().doubts(Doubt::Table), 1);
+    assert_eq!(talk.bench.lines(), ["> POST HTTP/2"]);
+}
+
+/// Case 78, and what answers nothing.
+#[test]
+fn halves() {
+    let mut talk = Talk::new(false);
+    talk.headers(true, 1, END_STREAM, GET);
+    talk.reset(true, 1, 8);
+    talk.reset(true, 3, 8);
+    assert_eq!((talk.unanswered(Unanswered::Reset), talk.bench.lines().len()), (1, 1));
+    talk.headers(false, 1, END_STREAM, OK);
+    assert_eq!(talk.bench.outcome(H2, RecordOutcome::Orphan), 1);
+    talk.headers(true, 5, 0, GET);
+    talk.headers(false, 5, 0, &[(":status", "103")]);
+    talk.headers(false, 5, 0, OK);
+    assert_eq!(talk.bench.lines().len(), 2);
+    let again = Message { sequence: 1000, ..talk.bench.record(true) };
+    talk.bench.read(again, &frame(1, END_HEADERS, 9, &[0x82]));
+    assert_eq!((talk.bench.lines().len(), talk.bench.outcome(H2, RecordOutcome::Past)), (0, 1));
+}
+
+/// Bounds: streams of a connection, connections, tables, long blocks.
+#[test]
+fn bounded() {
+    let mut talk = Talk::new(false);
+    (0..300).for_each(|number| talk.headers(true, number * 2 + 1, END_STREAM, GET));
+    assert_eq!((talk.bench.dissector.gauges().requests, talk.unanswered(Unanswered::Crowd)), (256, 44));
+    let limits = Limits { http2_connections: 3, table_bytes: 3000, partial_blocks: 2, ..Limits::default() };
+    let mut talk = Talk::new(true);
+    talk.bench = Bench::with(message_kind::HTTP2, SERVER, limits, Wants { headers: true, ..Wants::default() });
+    for port in 0..50 {
+        talk.bench.client_port = port;
+        talk.encoders = [Encoder::new(), Encoder::new()];
+        talk.send(true, PREFACE, 4);
+        for stream in [1, 3, 5] {
+            talk.headers(true, stream, 0, &[(":method", "GET"), ("x", &"y".repeat(900)), ("z", &"y".repeat(900))]);
+        }
+        let long = frame(1, 0, 7, &[0; 300]);
+        talk.send(true, &long, 0);
+    }
+    assert_eq!(talk.bench.dissector.gauges().connections, 3);
+    assert!(talk.unanswered(Unanswered::Evicted) > 100);
+    assert!(talk.bench.dissector.ledger().abandoned_for(Abandoned::Memory) > 0);
+    assert!(talk.bench.dissector.ledger().cuts(Cut::Buffers) > 0);
+    (0..80).for_each(|_| talk.send(true, &frame(9, 0, 7, &[0; 300]), 0));
+    assert!(talk.bench.dissector.ledger().cuts(Cut::Block) + talk.bench.dissector.ledger().doubts(Doubt::Table) > 0);
+    talk.bench.dissector.restart();
+    talk.bench.balance();
+    assert_eq!(talk.bench.dissector.gauges(), Gauges::default());
+}
+
+proptest::proptest! {
+    /// Any bytes and flags, as frames or not: the ledger adds up after each record.
+    #[test]
+    fn any_bytes_are_counted(
+        records in proptest::collection::vec(
+            (proptest::bool::ANY, 0_u32..200, 0_u8..16, 0_u8..12, 0_u32..8,
+                proptest::collection::vec(proptest::num::u8::ANY, 0..60)), 1..40),
+    ) {
+        let mut talk = Talk::new(true);
+        for (from_client, sequence, flags, of, stream, bytes) in records {
+            let bytes = if of < 10 { frame(of, bytes.first().copied().unwrap_or(4), stream, &bytes) } else { bytes };
+            talk.sent[usize::from(!from_client)] += sequence;
+            talk.send(from_client, &bytes, flags);
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Any bytes as DNS messages: no panic, and the ledger adds up after each.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| webb_decode::l7::fuzz(Some(4), bytes));
