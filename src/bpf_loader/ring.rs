@@ -2,7 +2,7 @@
 //!
 //! A reader that dies is replaced by one that opens the rings anew. The position up to which a ring
 //! has been read lies in a page that is shared with the kernel and survives both, so the new reader
-//! goes on behind the record that killed the old one ([`super::ring_pages`]).
+//! goes on behind the record that killed the old one (`ring_pages.rs`).
 //!
 //! Waiting is a level-triggered epoll: it asks the kernel again at each turn, so no wake-up can be
 //! lost. The programs wake the reader only when a quarter of a ring is filled; the reader looks by

@@ -24,8 +24,9 @@ pub struct Settings {
     /// Name of the cluster, for the label that Cilium gives to pods.
     pub cluster: String,
     /// Addresses of this machine that its Node object doesn't list, such as those of its bridges:
-    /// `reserved:host` too. As it has them at first; [`Cache::set_own_addresses`] says what they
-    /// become.
+    /// `reserved:host` too. As it has them at first; [`set_own_addresses`] says what they become.
+    ///
+    /// [`set_own_addresses`]: crate::Cache::set_own_addresses
     pub addresses: Vec<IpAddr>,
     /// The kinds of policy that are not evaluated, and what each means.
     pub other_kinds: OtherKinds,
