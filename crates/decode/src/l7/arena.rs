@@ -53,7 +53,8 @@ impl<T: Default> Arena<T> {
         Self { slots: Vec::new(), free: Vec::new(), most }
     }
 
-    /// A slot at the list's end, with the value that it had when it was freed. None if all are used.
+    /// A slot at the list's end, with the value that it had when it was freed. None if all are
+    /// used.
     #[inline]
     pub(super) fn take(&mut self, order: &mut Order) -> Option<u32> {
         let id = match self.free.pop() {

@@ -8,10 +8,11 @@
 use webb_flow::abi::{Message, message_flag};
 use webb_flow::extra::L7Kind;
 
+use super::body::{Step, advanced, request_body, response_body};
 use super::buffers::Buffers;
 use super::event::{Connection, Content, Event, Http};
 use super::fields::Fields;
-use super::head::{self, Body, Head, Line, Parsed};
+use super::head::{Head, Line, Parsed};
 use super::ledger::{Cut, Doubt, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 use super::place::{Acknowledged, Half, Next, Partial, Place, ahead};
@@ -20,8 +21,8 @@ use super::requests::{Method, Requests};
 /// Bytes of a response that a client can have read without having read a head.
 const SLACK: i32 = 12;
 
-/// Bytes of a segment from which on the kernel does not look for the rest of a response's head: most
-/// have a body behind it, and each segment of that would be sent.
+/// Bytes of a segment from which on the kernel does not look for the rest of a response's head:
+/// most have a body behind it, and each segment of that would be sent.
 const CONTINUED: u32 = 512;
 
 /// What follows the heads that were read.
@@ -86,17 +87,6 @@ impl Span<'_> {
     fn is_cut(&self) -> bool {
         self.whole() > self.bytes.len() as u64
     }
-}
-
-/// Where reading goes on behind a head.
-#[derive(Debug, Clone, Copy)]
-enum Step {
-    /// So many bytes behind the head's first.
-    At(u64),
-    /// Somewhere behind the segment.
-    After,
-    /// Nowhere.
-    Never,
 }
 
 /// One record's way through a connection.
@@ -250,7 +240,8 @@ impl Reading<'_, '_> {
                         return self.keep(rest, begin, span, found);
                     }
                     let Some(line) = line else {
-                        // A hole with a head that is not read stays one: its response will be missed.
+                        // A hole with a head that is not read stays one: its response will be
+                        // missed.
                         let outcome = found.unwrap_or(RecordOutcome::NotAHead);
                         return if span.overtaken { outcome } else { self.nothing(span, found) };
                     };
@@ -469,7 +460,8 @@ impl Reading<'_, '_> {
         (RecordOutcome::Message, step)
     }
 
-    /// A response that answers nothing known. Its length may mean nothing, since it may answer HEAD.
+    /// A response that answers nothing known. Its length may mean nothing, since it may answer
+    /// HEAD.
     fn unmatched(&mut self, head: &Head<'_>, outcome: RecordOutcome) -> (RecordOutcome, Step) {
         self.out.ledger.message(Protocol::Http1, MessageType::Response, MessageOutcome::Unmatched);
         if head.closes {
@@ -491,32 +483,5 @@ impl Reading<'_, '_> {
         self.out.ledger.doubt(reason);
         self.shared.requests.drop_all(self.id, Unanswered::Doubt, self.out.ledger);
         self.state.doubt = Some(InDoubt { clean, since: 0 });
-    }
-}
-
-/// A sequence number so many bytes on; a body longer than 4 GiB ends where they wrap to.
-fn advanced(sequence: u32, bytes: u64) -> u32 {
-    let [a, b, c, d, ..] = bytes.to_le_bytes();
-    sequence.wrapping_add(u32::from_le_bytes([a, b, c, d]))
-}
-
-/// Where reading goes on behind a request.
-fn request_body(head: &Head<'_>, behind: &[u8]) -> Step {
-    let length = head.length as u64;
-    match head.body {
-        // The body comes when a 100 has come, or never.
-        _ if head.expects => Step::After,
-        Body::Unsaid => Step::At(length),
-        Body::Length(body) => Step::At(length.saturating_add(body)),
-        Body::Chunked => head::chunks_end(behind).map_or(Step::After, |end| Step::At(length + end as u64)),
-        Body::Malformed => Step::After,
-    }
-}
-
-/// The same behind a response that may have a body.
-fn response_body(head: &Head<'_>, behind: &[u8]) -> Step {
-    match head.body {
-        Body::Unsaid => Step::Never,
-        _ => request_body(&Head { expects: false, ..*head }, behind),
     }
 }

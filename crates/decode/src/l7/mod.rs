@@ -5,6 +5,7 @@
 //! and time. What cannot be matched is counted by reason in the [`Ledger`], never guessed.
 
 mod arena;
+mod body;
 mod buffers;
 mod connections;
 mod dissector;

@@ -143,7 +143,8 @@ impl Requests {
         Some((id, self.arena.get_mut(id)?))
     }
 
-    /// Adds a request, in the order of sequence numbers. The texts are kept as far as there is room.
+    /// Adds a request, in the order of sequence numbers. The texts are kept as far as there is
+    /// room.
     pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, ledger: &mut Ledger) {
         let queue = self.queue(connection);
         if queue.count >= CROWD {
@@ -228,7 +229,8 @@ impl Requests {
         self.arena.get(id)
     }
 
-    /// Raises what the open requests of a connection acknowledge: so much of the responses was seen.
+    /// Raises what the open requests of a connection acknowledge: so much of the responses was
+    /// seen.
     pub(super) fn acknowledge(&mut self, connection: u32, to: u32) {
         let mut id = self.queue(connection).first;
         while let Some(open) = self.arena.get_mut(id) {

@@ -32,7 +32,8 @@ struct Road {
     repeated: usize,
     reordered: usize,
     lost: usize,
-    /// Bodies may be full of heads. One whose own head is lost or late cannot be told from a message then.
+    /// Bodies may be full of heads. One whose own head is lost or late cannot be told from a
+    /// message then.
     heads: bool,
 }
 
