@@ -31,8 +31,8 @@ const MAX_QUEUED_LINES: usize = 2048;
 /// Characters of a filter that an error shows.
 const MAX_QUOTED: usize = 100;
 
-/// Targets that log more than is of use: the web server announces each of its workers; the client of
-/// the API server logs each failure, which the watches log, too, and at a bounded rate.
+/// Targets that log more than is of use: the web server announces each of its workers; the client
+/// of the API server logs each failure, which the watches log, too, and at a bounded rate.
 const QUIET: [(&str, LevelFilter); 3] = [
     ("actix_server", LevelFilter::WARN),
     ("kube_client::client::builder", LevelFilter::OFF),

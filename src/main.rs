@@ -62,8 +62,8 @@ fn run(arguments: &RunArgs) -> Exit {
     }
 }
 
-/// Raises the soft limit of descriptors to the hard one: container runtimes leave it at 1024, and each
-/// watched interface takes two.
+/// Raises the soft limit of descriptors to the hard one: container runtimes leave it at 1024, and
+/// each watched interface takes two.
 fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {

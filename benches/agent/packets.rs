@@ -1,5 +1,5 @@
-//! Packets of the node's pods, as fast as they are wanted: raw sockets in the pods' namespace, whose
-//! packets pass the interface like any other.
+//! Packets of the node's pods, as fast as they are wanted: raw sockets in the pods' namespace,
+//! whose packets pass the interface like any other.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::fd::OwnedFd;

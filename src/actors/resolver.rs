@@ -220,8 +220,8 @@ impl Names {
         self.look_at_network();
     }
 
-    /// Takes over a manifest that was read to its end: `objects` are those that are not in the cache
-    /// yet.
+    /// Takes over a manifest that was read to its end: `objects` are those that are not in the
+    /// cache yet.
     fn take(&self, objects: Vec<Object>, report: Report) {
         let Report { problems, further_problems, strange, listed } = report;
         for problem in problems.iter().take(MAX_PROBLEMS_LOGGED) {
@@ -250,8 +250,8 @@ impl Names {
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
     }
 
-    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes after
-    /// the start.
+    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes
+    /// after the start.
     fn tell(&self, state: State, mut why: String) {
         let undecided = self.cache.undecided_because();
         let mut said = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
@@ -478,13 +478,9 @@ impl Names {
             if let Some(text) = name {
                 complaint = if complaint.is_empty() { text } else { format!("{text}; {complaint}") };
             }
-            let state = if complaint.is_empty() {
-                State::Up
-            } else if !self.watches.synced() && began.elapsed() < INITIAL_SYNC_TIMEOUT {
-                State::Starting
-            } else {
-                State::Degraded
-            };
+            let is_early = !self.watches.synced() && began.elapsed() < INITIAL_SYNC_TIMEOUT;
+            let amiss = if is_early { State::Starting } else { State::Degraded };
+            let state = if complaint.is_empty() { State::Up } else { amiss };
             self.tell(state, complaint);
             self.look_at_network();
             self.look_at_coverage();

@@ -92,7 +92,8 @@ struct Advance<'a> {
 
 impl Drop for Advance<'_> {
     fn drop(&mut self) {
-        // Sequentially consistent, or the kernel could miss that a reader waits for the next record.
+        // Sequentially consistent, or the kernel could miss that a reader waits for the next
+        // record.
         self.read.store(self.next, Ordering::SeqCst);
     }
 }
@@ -122,8 +123,8 @@ impl Mapping {
 
     /// The word at the beginning.
     fn word64(&self) -> &AtomicU64 {
-        // SAFETY: a mapping is a page at least, aligned, lives as long as `self`, and its first word is
-        // only used atomically.
+        // SAFETY: a mapping is a page at least, aligned, lives as long as `self`, and its first
+        // word is only used atomically.
         unsafe { self.at.cast::<AtomicU64>().as_ref() }
     }
 

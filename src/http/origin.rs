@@ -1,9 +1,10 @@
 //! Requests that a foreign web page makes, which the admin listener refuses.
 //!
 //! A browser on the node, or one that a forwarded port leads from, sends requests for any page that
-//! it shows. It names that page in `Origin` and `Sec-Fetch-Site`; a page whose name was made to lead
-//! here (DNS rebinding) is named in `Host`. A page cannot set a header of its own for another site
-//! without asking first, and it is not answered when it asks: so what changes something needs one.
+//! it shows. It names that page in `Origin` and `Sec-Fetch-Site`; a page whose name was made to
+//! lead here (DNS rebinding) is named in `Host`. A page cannot set a header of its own for another
+//! site without asking first, and it is not answered when it asks: so what changes something needs
+//! one.
 
 use std::net::IpAddr;
 

@@ -298,7 +298,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server sends, and however it is split, it is cut without a panic, and in the same way.
+        /// Whatever a server sends, and however it is split, it is cut without a panic, and in the
+        /// same way.
         #[test]
         fn nothing_panics(at in 0usize..60, with in any::<u8>(), size in 1usize..60) {
             let mut list = br#"{"metadata":{"a":"\\"},"items":[{"b":[]},7,"\""],"c":[{}]}"#.to_vec();

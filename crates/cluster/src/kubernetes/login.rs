@@ -4,8 +4,8 @@
 //! kube's own ways are not taken for three of them. It runs a credential plugin without a bound in
 //! time, and twice for each client. It takes the newline at the end of a token file for a part of
 //! the token, and reads the file once a minute; here it is read for each request, which are few, so
-//! a rotated token is never missed. It puts the certificate right behind the key, which must end its
-//! line.
+//! a rotated token is never missed. It puts the certificate right behind the key, which must end
+//! its line.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -18,8 +18,8 @@ use crate::{Invalid, Kind, PassedOver, Raw, partly};
 /// How many characters of a line a message repeats.
 const QUOTED: usize = 80;
 
-/// The longest document, in bytes, that is read whole. Of such the line of each part is told that is
-/// passed over; of others, that of the object. For each part the document is read once more.
+/// The longest document, in bytes, that is read whole. Of such the line of each part is told that
+/// is passed over; of others, that of the object. For each part the document is read once more.
 pub(super) const LOCATED: usize = 64 << 10;
 
 /// Text of a document and the lines before it.

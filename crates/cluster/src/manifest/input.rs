@@ -189,7 +189,8 @@ mod tests {
         found
     }
 
-    /// A marker at the margin cuts and begins the next document; `...` belongs to the one that it ends.
+    /// A marker at the margin cuts and begins the next document; `...` belongs to the one that it
+    /// ends.
     #[test]
     fn markers_cut() {
         let text = "a\n---\nb\n ---\n---x\n...\nc\n--- d\r\n---";

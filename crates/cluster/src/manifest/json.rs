@@ -1,5 +1,5 @@
-//! A large document in JSON, as `kubectl get -o json` prints a cluster: one list, whose items are cut
-//! out and parsed one by one.
+//! A large document in JSON, as `kubectl get -o json` prints a cluster: one list, whose items are
+//! cut out and parsed one by one.
 
 use std::io::Read;
 

@@ -167,8 +167,8 @@ mod tests {
         items
     }
 
-    /// A list that is read as a stream has the same objects and problems as one that is read whole, in
-    /// JSON and in YAML, wherever its kind stands.
+    /// A list that is read as a stream has the same objects and problems as one that is read whole,
+    /// in JSON and in YAML, wherever its kind stands.
     #[test]
     fn streams_are_as_good_as_text() {
         let items = items();

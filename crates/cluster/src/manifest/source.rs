@@ -83,10 +83,10 @@ impl ManifestSource {
     /// the last poll. `progress` is called before every piece, and may break the reading off.
     ///
     /// # Errors
-    /// A file that can't be used is an error once, then `None` until something about it changes; what
-    /// was loaded from it before remains good. Empty it can't be used either: a file that is being
-    /// written is empty at first. One that was gone and comes back is loaded again. Objects before an
-    /// error in the middle have been handed over.
+    /// A file that can't be used is an error once, then `None` until something about it changes;
+    /// what was loaded from it before remains good. Empty it can't be used either: a file that
+    /// is being written is empty at first. One that was gone and comes back is loaded again.
+    /// Objects before an error in the middle have been handed over.
     pub fn poll(
         &mut self,
         take: &mut dyn FnMut(Object),

@@ -22,7 +22,7 @@ use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 
 use super::compiled::CompiledPolicies;
-use super::effect::Effect;
+use super::effect::VerdictExclusions;
 use super::nodes::{NodeSpec, Nodes};
 use super::peers::Peers;
 use super::rows::{Lists, Selecting, Standard};
@@ -63,17 +63,6 @@ pub struct Compiler {
     /// Whether nodes have changed.
     is_stale: bool,
     oversize: Vec<String>,
-}
-
-/// Pods without verdicts, by direction.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VerdictExclusions {
-    /// All pods.
-    pub all: Effect,
-    /// Pods of a namespace.
-    pub namespaces: HashMap<String, Effect>,
-    /// Pods that an annotation puts under a vendor's rules.
-    pub annotated: Effect,
 }
 
 #[derive(Debug, Default)]

@@ -1,5 +1,7 @@
 //! Directions in which the verdicts of a pod are undecided.
 
+use std::collections::HashMap;
+
 use webb_flow::Direction;
 
 /// A set of directions without verdicts, because a policy that is not evaluated may decide.
@@ -42,4 +44,15 @@ impl Effect {
             _ => "none",
         }
     }
+}
+
+/// Pods without verdicts, by direction.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VerdictExclusions {
+    /// All pods.
+    pub all: Effect,
+    /// Pods of a namespace.
+    pub namespaces: HashMap<String, Effect>,
+    /// Pods that an annotation puts under a vendor's rules.
+    pub annotated: Effect,
 }

@@ -54,8 +54,8 @@ mod tiered;
 mod tiers;
 mod truth;
 
-pub use compile::{Compiler, VerdictExclusions};
-pub use effect::Effect;
+pub use compile::Compiler;
+pub use effect::{Effect, VerdictExclusions};
 pub use evaluate::{Denial, EndEvaluation, Evaluation};
 pub use nodes::{NodeSpec, Nodes};
 pub use outcome::{Decider, Decision, Match};

@@ -4,12 +4,13 @@
 //! many rules have them. A rule of a policy with a tier has a single [`Peer::Matched`] for all its
 //! peers of pods; [`RuleBits`](super::rule_bits::RuleBits) hold what these match.
 
+use webb_flow::sym::Sym;
+
 use super::block::Block;
 use super::interner::Interner;
 use super::spec::{Action, Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
 use super::table::{CompiledPolicy, Peer, Port, Rule};
 use super::truth::Truth;
-use webb_flow::sym::Sym;
 
 /// The label that the API server gives to every namespace.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use webb_flow::hash::RandomState;
 
-use super::compile::VerdictExclusions;
-use super::effect::Effect;
+use super::effect::{Effect, VerdictExclusions};
 use super::spec::{PolicySpec, Subject, Tier};
 use super::table::{Row, RowExtras, Selected, Tiers};
 use super::tiered::Tiered;

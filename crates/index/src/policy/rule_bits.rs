@@ -5,8 +5,8 @@
 //! pods match is therefore computed beforehand and kept at the *peer*: one bit for each rule, those
 //! of a policy side by side, so that 64 rules are passed over in one step.
 //!
-//! Each policy's rules of a direction begin at a byte of their own: all bits of a policy can then be
-//! moved by copying bytes. The order of the policies is that of their evaluation.
+//! Each policy's rules of a direction begin at a byte of their own: all bits of a policy can then
+//! be moved by copying bytes. The order of the policies is that of their evaluation.
 
 use std::sync::Arc;
 

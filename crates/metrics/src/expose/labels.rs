@@ -7,8 +7,8 @@
 //! from.
 //!
 //! Between two scrapes nothing else works the list into pages, so the table does it whenever the
-//! list has grown to an eighth of the slots: series that are born at once, or come and go, cost what
-//! the pages cost, and little more.
+//! list has grown to an eighth of the slots: series that are born at once, or come and go, cost
+//! what the pages cost, and little more.
 
 use std::sync::{Arc, OnceLock};
 

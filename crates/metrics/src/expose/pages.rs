@@ -2,8 +2,8 @@
 //!
 //! A page holds some hundred neighbours. Of each text it keeps only what differs from the one
 //! before, without the parts that both begin and end with: neighbours share most of their labels,
-//! so a page is a fraction of what it writes, and the shared parts are copied from the line that was
-//! just written, out of the nearest cache. A birth
+//! so a page is a fraction of what it writes, and the shared parts are copied from the line that
+//! was just written, out of the nearest cache. A birth
 //! rewrites the page it falls into; all others stay as they are, shared with readers of the old
 //! list.
 
