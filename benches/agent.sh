@@ -4,7 +4,7 @@
 #   sudo benches/agent.sh [PART...]
 #
 #   kernel   1, 1,000, 50,000 connections and only new ones, beside a program that does nothing and the floor; 1 minute
-#   start    from the start of the process to names for 20,000 pods
+#   start    from the start of the process to names for 20,000 pods, from JSON and from YAML (benches/start.sh)
 #   churn    which share of one-packet connections is in webb_traffic_packets_total, at 2,000 to 100,000 a second
 #   scrape   100,000 series with six labels, with the names of 20,000 pods, while the agent counts
 #   memory   resident memory at rest, and of that agent while two servers scrape it as often as in two hours
@@ -19,14 +19,22 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ((EUID == 0)) || { echo "agent: network namespaces and eBPF need root: try sudo" >&2; exit 1; }
 
 parts=()
-kernel=$(($# == 0))
+kernel=$(($# == 0)) start=$(($# == 0))
 for part; do
-    if [[ $part == kernel ]]; then kernel=1; else parts+=("$part"); fi
+    case $part in
+        kernel) kernel=1 ;;
+        start) start=1 ;;
+        *) parts+=("$part") ;;
+    esac
 done
 
 echo "$(nproc) cores, Linux $(uname -r)"
 if ((kernel)); then
     cargo bench --locked --quiet --bench kernel_cost
+fi
+if ((start)); then
+    [[ -n ${WEBB:-} ]] || cargo build --locked --quiet --release --bin webb
+    benches/start.sh
 fi
 if (($# == 0 || ${#parts[@]})); then
     cargo bench --locked --quiet --bench agent -- "${parts[@]}"

@@ -22,8 +22,6 @@ pub(crate) struct Agent {
     process: Child,
     node: String,
     log: PathBuf,
-    /// From the start of the process until it was ready.
-    pub(crate) ready_after: Duration,
 }
 
 /// An answer of the agent.
@@ -49,13 +47,12 @@ impl Agent {
         command.arg("--cluster-manifest").arg(manifest).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         let process = command.spawn().unwrap();
-        let mut agent = Self { process, node: lab.node(), log, ready_after: Duration::ZERO };
+        let mut agent = Self { process, node: lab.node(), log };
         let mut client = Client::default();
         while !client.get(&agent.node, 9966, "/readyz", "").is_ok_and(|answer| answer.status == 200) {
             agent.assert_up(began);
             std::thread::sleep(Duration::from_millis(20));
         }
-        agent.ready_after = began.elapsed();
         agent
     }
 

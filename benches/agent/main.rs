@@ -22,20 +22,14 @@ mod memory;
 mod packets;
 mod scrape;
 mod series;
-mod start;
 
 use lab::Lab;
 
 /// A part by its name.
 type Part = (&'static str, fn(&Lab));
 
-const PARTS: [Part; 5] = [
-    ("start", start::run),
-    ("churn", churn::run),
-    ("scrape", scrape::run),
-    ("memory", memory::run),
-    ("flood", flood::run),
-];
+const PARTS: [Part; 4] =
+    [("churn", churn::run), ("scrape", scrape::run), ("memory", memory::run), ("flood", flood::run)];
 
 /// A row of the table: what, and its value with a unit.
 fn row(what: &str, value: impl std::fmt::Display) {

@@ -225,9 +225,11 @@ fn by_the_environment() {
     agent(through(), &ours, "");
     assert!(proxy.heads()[0].starts_with("CONNECT api.internal:6443 "), "{:?}", proxy.heads());
     agent(through(), &others, "certificate");
-    let through_the_proxy = proxy.heads().len();
     let insecure = (", certificate-authority: ca.crt", ", insecure-skip-tls-verify: true");
     agent(api.kubeconfig_with(&[insecure]), &empty, "");
-    assert_eq!(proxy.heads().len(), through_the_proxy, "a local server is not behind a proxy");
+    // A request of the agent before may come as late as it likes.
+    let heads = proxy.heads();
+    let all_remote = heads.iter().all(|head| head.starts_with("CONNECT api.internal:6443 "));
+    assert!(all_remote, "a local server is not behind a proxy: {heads:?}");
     agent(api.kubeconfig_with(&[no_authority]), &empty, "certificates");
 }
