@@ -109,7 +109,7 @@ static __always_inline void unparsed(struct webb_totals *t, const struct sightin
 }
 
 /*
- * Most packets by far: TCP and UDP over IPv4 without options, tags and fragments, with honest lengths, in the linear
+ * Most packets by far: TCP and UDP over IPv4 without options, tags and fragments, with lengths that fit, in the linear
  * part. 1 if this is one, and is read. Its instructions are few and lie together, which is half of the gain.
  */
 static __always_inline int read_plain(struct __sk_buff *skb, struct sighting *s)

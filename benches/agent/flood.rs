@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use super::agent::{Agent, sum};
+use super::dice::Dice;
 use super::lab::{LOCAL, Lab, address};
 use super::packets::{ACK, Kind, Packet, SYN, Sender};
 use super::row;
-use super::series::Dice;
 
 const PODS: u32 = 2000;
 

@@ -16,6 +16,8 @@
 
 mod agent;
 mod churn;
+#[path = "../mix/dice.rs"]
+mod dice;
 mod flood;
 mod lab;
 mod memory;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::agent::{Agent, SIX_LABELS, sum};
+use super::dice::Dice;
 use super::lab::{LOCAL, Lab, address};
 use super::packets::{Kind, Packet, Sender};
 
@@ -14,24 +15,6 @@ pub(crate) const SERIES: usize = 100_000;
 
 /// New connections a second, so slow that each has a record.
 const RATE: u32 = 20_000;
-
-/// The same numbers in every run (xorshift64*).
-#[derive(Debug)]
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-
-    pub(crate) fn below(&mut self, sides: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        ((high * u64::from(sides)) >> 32) as u32
-    }
-}
 
 /// A datagram for each pair, in random order.
 pub(crate) fn pairs() -> Vec<Packet> {

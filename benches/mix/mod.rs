@@ -12,9 +12,12 @@
 
 pub(crate) mod pipeline;
 
+mod dice;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+pub(crate) use dice::Dice;
 use webb_decode::{Decoded, Decoder};
 use webb_flow::abi::{Record, VERSION, flag, kind};
 use webb_flow::{Address, Flow, L4, Reasons, TcpFlags};
@@ -39,23 +42,6 @@ const LOCAL: u32 = 110;
 pub(crate) const RECORDS: usize = 65_536;
 /// As in the pipeline.
 pub(crate) const BATCH: usize = 512;
-
-/// The same numbers in every run (xorshift64*).
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new() -> Self {
-        Self(0x9e37_79b9_7f4a_7c15)
-    }
-
-    pub(crate) fn below(&mut self, sides: u32) -> u32 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        u32::try_from((high * u64::from(sides)) >> 32).unwrap_or(0)
-    }
-}
 
 pub(crate) fn ip(pod: u32) -> Address {
     Address::from(IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + pod + 1)))

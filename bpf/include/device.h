@@ -5,7 +5,7 @@
  * before the pod, and what does not get there is neither traffic nor forwarded.
  *
  * The kernel shows a packet just before it is handed to the driver, and the driver's answer just after, when the packet
- * belongs to somebody else already. So its headers are copied at the first point and counted at the second. Both run
+ * belongs to another owner already. So its headers are copied at the first point and counted at the second. Both run
  * on one CPU with softirqs disabled and nothing of ours in between, so a note for each CPU is enough.
  *
  * Both points are passed by every packet of the machine, so they are attached only while such an interface exists.

@@ -43,7 +43,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 echo; /* ICMP echo, request or reply */
-	__u8 pad0; /* written by whoever makes one: functions that the verifier checks by themselves read all of it */
+	__u8 pad0; /* written where one is made: functions that the verifier checks by themselves read all of it */
 	__u32 pad1;
 };
 

@@ -3,7 +3,7 @@
  * Interfaces with something special about them: ports of a bridge, and those where others handle a packet behind our
  * program. User space finds them and gives them programs of their own, so that all other interfaces pay nothing.
  *
- * A bridge that does not know where a MAC is sends the frame to all its ports. Such a frame is nobody's traffic but
+ * A bridge that does not know where a MAC is sends the frame to all its ports. Such a frame is no pod's traffic but
  * its addressee's, and is counted as flooded elsewhere. Frames for many are for everybody.
  *
  * Which MACs a port has: that of the pod's own interface, which user space asks for, and those that the pod sends from.

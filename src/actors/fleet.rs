@@ -22,7 +22,7 @@ use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lane
 
 /// What aggregators are made with.
 #[derive(Debug, Clone)]
-pub struct Yard {
+pub struct AggregatorFactory {
     /// Where their components are listed.
     pub components: Components,
     /// Receives requests for restarts.
@@ -54,13 +54,13 @@ pub struct Member {
 /// All aggregators by metric.
 #[derive(Debug)]
 pub struct Fleet {
-    yard: Yard,
+    factory: AggregatorFactory,
     lanes: Arc<Lanes>,
     commands: Commands,
     members: Mutex<BTreeMap<&'static str, Member>>,
 }
 
-impl Yard {
+impl AggregatorFactory {
     fn start(&self, config: &MetricConfig) -> Member {
         let name = component_name(config.name());
         let component = self.components.renew(&name);
@@ -88,14 +88,15 @@ impl Fleet {
     /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there
     /// first. `commands` lead to that reader.
     pub fn start<'a>(
-        yard: Yard,
+        factory: AggregatorFactory,
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
         commands: Commands,
     ) -> (Self, Arc<Lanes>) {
-        let members: BTreeMap<_, _> = metrics.into_iter().map(|config| (config.name(), yard.start(config))).collect();
+        let members: BTreeMap<_, _> =
+            metrics.into_iter().map(|config| (config.name(), factory.start(config))).collect();
         let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
         lanes.want_verdicts(members.contains_key(VERDICTS));
-        (Self { yard, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
+        (Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
     }
 
     /// The aggregators as they are now, by metric.
@@ -120,12 +121,12 @@ impl Fleet {
                 MetricChange::Remove(name) => leaving.extend(members.remove(name).map(|member| (name, member))),
                 MetricChange::Add(name) | MetricChange::Restart(name) => {
                     leaving.extend(members.remove(name).map(|member| (name, member)));
-                    members.extend(config(name).map(|config| (name, self.yard.start(config))));
+                    members.extend(config(name).map(|config| (name, self.factory.start(config))));
                 }
                 MetricChange::Filter(name) => {
                     if let (Some(member), Some(config)) = (members.get(name), config(name)) {
                         let mut filters = config.filters().clone();
-                        filters.at_home(&self.yard.home);
+                        filters.at_home(&self.factory.home);
                         tell.push((Arc::clone(&member.lane), Item::Filters(Box::new(filters))));
                     }
                 }
@@ -171,8 +172,8 @@ impl Fleet {
         finish(&member.keeper).await;
         let component: &Arc<Component> = member.lane.component();
         // A new one may have its name by now.
-        if self.yard.components.remove(component) {
-            self.yard.directory.remove(&component_name(name));
+        if self.factory.components.remove(component) {
+            self.factory.directory.remove(&component_name(name));
         }
     }
 

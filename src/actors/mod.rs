@@ -19,7 +19,7 @@ pub mod cluster_source;
 pub mod configurator;
 pub mod conntrack;
 pub mod decoder;
-pub mod departures;
+pub mod deleted_pods;
 pub mod fleet;
 mod gaps;
 pub mod guard;

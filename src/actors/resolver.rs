@@ -22,7 +22,7 @@ use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
 
 use super::cluster_source::{Chosen, Sources};
-use super::departures::Departures;
+use super::deleted_pods::DeletedPods;
 use super::keeper::{Failure, ThreadKeeper};
 use super::manifest_progress::{self, Reading};
 use super::network::Network;
@@ -70,7 +70,7 @@ pub struct Names {
     turn: AtomicU64,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
-    departures: Mutex<Departures>,
+    deleted_pods: Mutex<DeletedPods>,
     network: Arc<Network>,
     /// Which version of it the names are made of.
     network_seen: AtomicU64,
@@ -111,7 +111,7 @@ impl Names {
             turn: AtomicU64::new(0),
             index,
             component,
-            departures: Mutex::default(),
+            deleted_pods: Mutex::default(),
             network,
             network_seen: AtomicU64::new(0),
             covered: Mutex::default(),
@@ -283,7 +283,7 @@ impl Names {
         }
         self.cache.set_ready(self.read.load(Relaxed));
         let index = Arc::new(self.cache.index());
-        self.departures().see(&index, Instant::now());
+        self.deleted_pods().observe(&index, Instant::now());
         self.index.store(index);
         self.published.fetch_add(1, Relaxed);
     }
@@ -329,20 +329,20 @@ impl Names {
     }
 
     /// Has the series of pods removed that went a minute ago.
-    fn say_goodbye(&self) {
-        let (mut departures, now) = (self.departures(), Instant::now());
-        let Some(gone) = departures.due(now) else { return };
+    fn expire_deleted_pods(&self) {
+        let (mut deleted_pods, now) = (self.deleted_pods(), Instant::now());
+        let Some(gone) = deleted_pods.due(now) else { return };
         let pods = gone.len();
         // A reader that is too busy gets the command at the next poll.
         if self.reader.post(Command::Forget(Arc::new(gone))).is_ok() {
-            departures.forget(now);
+            deleted_pods.forget(now);
             self.departed.fetch_add(pods as u64, Relaxed);
             tracing::debug!(pods, "pods are gone for a minute: their series are removed");
         }
     }
 
-    fn departures(&self) -> std::sync::MutexGuard<'_, Departures> {
-        self.departures.lock().unwrap_or_else(PoisonError::into_inner)
+    fn deleted_pods(&self) -> std::sync::MutexGuard<'_, DeletedPods> {
+        self.deleted_pods.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Follows the source that is configured, and the next one when that changes.
@@ -398,7 +398,7 @@ impl Names {
             self.complete.store(self.read.load(Relaxed), Relaxed);
             self.look_at_network();
             self.look_at_coverage();
-            self.say_goodbye();
+            self.expire_deleted_pods();
             let interval = MANIFEST_POLL_INTERVAL.max(source.took() * POLL_SHARE);
             self.rest(life, turn, interval, || self.is_network_news());
         }
@@ -419,7 +419,7 @@ impl Names {
         while self.goes_on(life, turn) {
             inject::point("resolver");
             self.look_at_network();
-            self.say_goodbye();
+            self.expire_deleted_pods();
             self.rest(life, turn, MANIFEST_POLL_INTERVAL, || self.is_network_news());
         }
     }
@@ -484,7 +484,7 @@ impl Names {
             self.tell(state, complaint);
             self.look_at_network();
             self.look_at_coverage();
-            self.say_goodbye();
+            self.expire_deleted_pods();
             tokio::select! {
                 () = sleep(HEALTH_INTERVAL) => {}
                 () = self.network.changed() => sleep(DEBOUNCE).await,

@@ -27,7 +27,7 @@ use super::{StartError, ledger, listen, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
-use crate::actors::fleet::{Fleet, Yard};
+use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::http::{HttpActor, Routes};
 use crate::actors::keeper::ThreadKeeper;
 use crate::actors::metrics_file::MetricsFile;
@@ -121,8 +121,8 @@ impl Parts {
         (Self { components, directory, policy, escalations, startup }, escalated)
     }
 
-    fn yard(&self, settings: &settings::Settings) -> Yard {
-        Yard {
+    fn factory(&self, settings: &settings::Settings) -> AggregatorFactory {
+        AggregatorFactory {
             components: self.components.clone(),
             directory: self.directory.clone(),
             policy: Arc::clone(&self.policy),
@@ -178,7 +178,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (commands, requests) = Commands::new(waker.clone());
     let network = Arc::new(Network::read().await?);
     let (names, resolver) = start_resolver(&parts, settings, &network, &index, commands.clone());
-    let (fleet, lanes) = Fleet::start(parts.yard(settings), configured.configs(), commands.clone());
+    let (fleet, lanes) = Fleet::start(parts.factory(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;

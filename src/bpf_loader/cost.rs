@@ -23,8 +23,8 @@ impl Cost {
     pub(super) fn of(name: &str, program: &Program) -> Option<Self> {
         let info = program.info().ok()?;
         let fd = program.fd().ok()?.as_fd().as_raw_fd();
-        // The kernel tells misses only here (bpf_prog_show_fdinfo) and in a field of the info that
-        // aya does not read.
+        // The kernel reports misses only here (bpf_prog_show_fdinfo) and in a field of the info
+        // that aya does not read.
         let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
         Some(Self {
             program: name.to_owned(),

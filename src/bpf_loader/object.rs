@@ -88,7 +88,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
     let netns = network_namespace();
     let stopped = stopped_reasons();
     let mut loader = EbpfLoader::new();
-    // The loader has read the BTF by now and does not lend it out: let go of its copy before
+    // The loader has read the BTF by now and does not share it: free its copy before
     // reading ours.
     loader.btf(None);
     let btf = Btf::from_sys_fs().map_err(|error| LoadError::Kernel {

@@ -1,4 +1,4 @@
-//! Addresses as rtnetlink tells them, of this network namespace and of others.
+//! Addresses as rtnetlink reports them, of this network namespace and of others.
 
 use std::io;
 use std::net::IpAddr;

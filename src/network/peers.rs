@@ -2,9 +2,9 @@
 //!
 //! The kernel numbers the namespaces at the other ends of this one's pairs, and answers a request
 //! for the addresses of such a namespace (`IFA_TARGET_NETNSID`); `CAP_NET_ADMIN` is enough. That
-//! works with every network plugin, also where pods hang on a bridge and no route tells them apart.
-//! There are no notifications for other namespaces, so a new interface's namespace is asked soon
-//! and then ever less often.
+//! works with every network plugin, also where pods hang on a bridge and no route distinguishes
+//! them. There are no notifications for other namespaces, so a new interface's namespace is asked
+//! soon and then ever less often.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(Route::of(&elsewhere), None, "a table for some packets only");
     }
 
-    /// A route to one address tells what is behind an interface; one to a network or by way of a
+    /// A route to one address shows what is behind an interface; one to a network or by way of a
     /// gateway does not.
     #[test]
     fn routes_to_one_address() {

@@ -213,7 +213,7 @@ impl Watch {
     }
 
     fn present(&mut self, message: &LinkMessage) {
-        // A bridge tells of its ports in messages of its own family, without most attributes.
+        // A bridge reports its ports in messages of its own family, without most attributes.
         if u8::from(message.header.interface_family) != 0 {
             return;
         }

@@ -1,10 +1,10 @@
 //! The lanes as they are now: metrics come and go while flows are on the road.
 //!
 //! Only the reader changes the list, between two batches: a lane that is added gets every batch
-//! behind that point, one that is taken out none, and what a change tells the aggregators that stay
-//! travels on their lanes like a batch. So however often the configuration changes, each flow is
-//! counted once or not at all by each metric, and a snapshot shows all metrics on the same side of
-//! a change.
+//! behind that point, one that is taken out none, and what a change means for the aggregators that
+//! stay travels on their lanes like a batch. So however often the configuration changes, each flow
+//! is counted once or not at all by each metric, and a snapshot shows all metrics on the same side
+//! of a change.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -108,10 +108,10 @@ pub fn work(life: &Life, lane: &Receiver<Item>, state: &AggregatorState, look_ev
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
-        let killer = work.position;
-        state.counted.fetch_add(killer.saturating_sub(work.from) as u64, Relaxed);
+        let failed = work.position;
+        state.counted.fetch_add(failed.saturating_sub(work.from) as u64, Relaxed);
         state.poisoned.fetch_add(1, Relaxed);
-        state.count(&mut work, killer + 1);
+        state.count(&mut work, failed + 1);
     }
     let mut next_look = look_every.map(|every| Instant::now() + every);
     loop {

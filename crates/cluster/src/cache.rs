@@ -150,7 +150,7 @@ impl Cache {
         true
     }
 
-    /// Makes these objects the whole content: for a source that tells everything at once.
+    /// Makes these objects the whole content: for a source that lists everything at once.
     pub fn replace(&self, objects: Vec<Object>) {
         let listed: HashSet<Reference> = objects.iter().map(Object::reference).collect();
         for object in objects {
@@ -201,7 +201,7 @@ impl Cache {
         Kind::CORE.into_iter().chain(Kind::TIERED).chain(others)
     }
 
-    /// Tells that policies of some kind are not all here, and why; none tells that they are. As
+    /// Marks policies of some kind as incomplete, with the reason; none marks them as complete. As
     /// long as one kind is missing, no pod has verdicts. `what` is a kind for people, or what else
     /// is missing.
     pub fn set_incomplete(&self, what: &str, why: Option<String>) {

@@ -15,7 +15,7 @@
 //! Policies come in three sorts. *Evaluated* are `NetworkPolicy` and the kinds of
 //! `policy.networking.k8s.io`, which a server has or not ([`Kind::TIERED`], [`Kind::versions`]);
 //! they are objects like any other. Of a *vendor's* kinds ([`OtherKinds`]) only names are read
-//! ([`Raw::OtherPolicy`]); where their objects are, verdicts are undecided. And a source tells what
+//! ([`Raw::OtherPolicy`]); where their objects are, verdicts are undecided. And a source marks what
 //! it does not know: [`Cache::set_incomplete`] (a kind that is not listed yet, or that may not be
 //! read: no verdicts at all), [`Cache::set_unlisted`] (a vendor's kind that cannot be listed),
 //! [`Cache::set_strange`] (kinds that look like policies), [`Cache::undecided_because`] for

@@ -145,7 +145,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// All addresses that its object tells.
+    /// All addresses that its object lists.
     pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().chain(&self.tunnels).copied()
     }

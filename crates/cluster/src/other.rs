@@ -202,13 +202,13 @@ impl OtherKinds {
         self.ignored
     }
 
-    /// The kind of a group by its plural, as discovery tells it.
+    /// The kind of a group by its plural, as discovery names it.
     pub fn find(&self, group: &str, plural: &str) -> Option<OtherKind> {
         let is = |kind: &OtherKind| kind.group() == group && kind.plural() == plural;
         self.added.iter().copied().find(is).or_else(|| TABLE.iter().map(OtherKind).find(is))
     }
 
-    /// The kind of a group by its name, as an object tells it.
+    /// The kind of a group by its name, as an object names it.
     pub fn find_kind(&self, group: &str, kind: &str) -> Option<OtherKind> {
         let known = TABLE.iter().find(|row| row.group == group && row.kind == kind);
         self.find(group, &known.map_or_else(|| plural(kind), |row| row.plural.to_owned()))

@@ -46,7 +46,7 @@ pub(super) struct Store {
     pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
     pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     pub(super) others: Mutex<Others>,
-    /// The source tells all there is; one that watches each kind by itself may not yet have told a
+    /// The source lists all there is; one that watches each kind by itself may not yet have told a
     /// pod's namespace.
     pub(super) watched: AtomicBool,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,

@@ -41,7 +41,7 @@ pub(super) fn rule(workload: Option<&Workload>) -> &'static str {
     }
 }
 
-/// `name-<hash>` without the hash that the pod's label tells.
+/// `name-<hash>` without the hash that is the pod's label.
 fn deployment<'a>(replica_set: &'a str, hash: Option<&str>) -> Option<&'a str> {
     let hash = hash.filter(|hash| !hash.is_empty())?;
     replica_set.strip_suffix(hash)?.strip_suffix('-').filter(|name| !name.is_empty())

@@ -45,7 +45,7 @@ pub fn lookup(flow: &mut Flow, index: &Index, table: &Table) -> Lookup {
     }
     let seen = Connection::of(flow);
     // A port that a node took for its own end may be a service's too; which way the connection goes
-    // tells them apart, or, where that was only guessed, that connection tracking knows it.
+    // distinguishes them, or, where that was only guessed, that connection tracking knows it.
     let to = service(index, flow.destination, seen.destination, flow.l4);
     if to != ServiceId::NONE {
         let backend = table.backend(&seen);

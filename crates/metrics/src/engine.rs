@@ -58,8 +58,8 @@ impl<P: Plugin> Engine for Counting<P> {
         if self.counter.contexts.follow(batch.index) {
             self.counter.cache.clear();
         }
-        if let Some(killer) = from.checked_sub(1) {
-            self.counter.begin_again(killer);
+        if let Some(failed) = from.checked_sub(1) {
+            self.counter.begin_again(failed);
         } else {
             self.counter.begin();
             self.seen = 0;

@@ -152,7 +152,7 @@ mod tests {
         old.give(1);
         assert_eq!(budget.held(), 7);
         old.give_up();
-        assert!(old.take(1000), "nobody sees what it holds");
+        assert!(old.take(1000), "what it holds is not seen");
         old.give(7);
         old.give_up();
         assert!(new.take(10));

@@ -21,7 +21,7 @@ use super::limit::{self, Limits, Share};
 use super::table::{FAMILIES, Table, Texts};
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 
-/// What tells one series of a table from another.
+/// What distinguishes one series of a table from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     fixed: u64,

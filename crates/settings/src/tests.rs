@@ -58,7 +58,7 @@ fn every_key_is_documented() {
     }
 }
 
-/// Flags over variables over file over defaults, and each value tells where it came from.
+/// Flags over variables over file over defaults, and each value has where it came from.
 #[test]
 fn later_layers_win_and_say_so() {
     let text = "log:\n  level: debug\nadmin_listen: 127.0.0.1:1\nmetrics_listen: 127.0.0.1:2\n";

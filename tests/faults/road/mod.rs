@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
-use webb::actors::fleet::{Fleet, Yard};
+use webb::actors::fleet::{AggregatorFactory, Fleet};
 use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::{Directory, Finish, reader};
@@ -65,7 +65,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
     };
     let waker = Waker::new().unwrap();
     let (commands, requests) = Commands::new(waker.clone());
-    let yard = Yard {
+    let factory = AggregatorFactory {
         components: components.clone(),
         directory: Directory::default(),
         policy,
@@ -75,7 +75,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         look_every: None,
     };
     let current = dynamic(metrics);
-    let (fleet, lanes) = Fleet::start(yard, current.metrics.iter().map(|listed| &listed.config), commands.clone());
+    let (fleet, lanes) = Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone());
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::Kind::Pod, true, &spec);

@@ -19,7 +19,7 @@ use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// What an object's metadata tells before anything else is looked at.
+/// What an object's metadata says before anything else is looked at.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) key: Option<ObjectKey>,
@@ -263,7 +263,7 @@ mod tests {
         event(&RESOURCES[0], format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes()).unwrap()
     }
 
-    /// An object that cannot be used still tells its name and version, so that the watch can go on
+    /// An object that cannot be used still has its name and version, so that the watch can go on
     /// after it.
     #[test]
     fn a_bad_object_keeps_its_head() {

@@ -14,7 +14,7 @@ const IN_CLUSTER_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 /// The token of a pod's service account.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// What tells where the API server is.
+/// Where the address of the API server comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// The service account of the pod that we run in.

@@ -134,7 +134,7 @@ impl ManifestSource {
     }
 }
 
-/// A reader that tells how far it is.
+/// A reader that reports its position.
 struct Watched<'a, R> {
     from: R,
     at: Progress,

@@ -101,7 +101,7 @@ fn is_line(line: &Line<'_>) -> bool {
 
 fn read_fields<'a>(mut head: Head<'a>, fields: &[Header<'a>], field: &mut dyn FnMut(Field<'a>)) -> Head<'a> {
     for &Header { name, value } in fields {
-        // The length tells nearly all names apart.
+        // The length distinguishes nearly all names.
         match name.len() {
             14 if name.eq_ignore_ascii_case("content-length") => head.body = with_length(head.body, value),
             17 if name.eq_ignore_ascii_case("transfer-encoding") && last(value).eq_ignore_ascii_case(b"chunked") => {

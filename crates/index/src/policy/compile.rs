@@ -197,8 +197,8 @@ impl Compiler {
         let mut known: HashMap<_, Tiered, RandomState> = HashMap::default();
         for tiered in std::mem::take(&mut self.tiered) {
             let key = (tiered.spec.kind, tiered.spec.name.clone());
-            if let Some(twin) = known.insert(key, tiered) {
-                self.remove_tiered(&twin);
+            if let Some(replaced) = known.insert(key, tiered) {
+                self.remove_tiered(&replaced);
             }
         }
         self.oversize.clear();

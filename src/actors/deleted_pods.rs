@@ -3,7 +3,7 @@
 //!
 //! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since,
 //! such as a StatefulSet's that was only replaced. Here a pod that is back within the minute has
-//! never been away.
+//! never been since.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,39 +18,39 @@ pub const GRACE: Duration = Duration::from_mins(1);
 
 /// The pods that went, and when.
 #[derive(Debug, Default)]
-pub struct Departures {
-    away: HashMap<Arc<ObjectKey>, Instant>,
+pub struct DeletedPods {
+    since: HashMap<Arc<ObjectKey>, Instant>,
 }
 
-impl Departures {
+impl DeletedPods {
     /// Records the deletions and arrivals of an index that is published at `now`. Each index must
     /// be passed once.
-    pub fn see(&mut self, index: &Index, now: Instant) {
+    pub fn observe(&mut self, index: &Index, now: Instant) {
         let changes = index.changes();
         for pod in &changes.removed {
-            self.away.entry(Arc::clone(pod)).or_insert(now);
+            self.since.entry(Arc::clone(pod)).or_insert(now);
         }
         for pod in &changes.added {
-            self.away.remove(pod);
+            self.since.remove(pod);
         }
     }
 
     /// The pods that have been deleted for the grace period at `now`, if there are any. They stay
-    /// due until [`Departures::forget`].
+    /// due until [`DeletedPods::forget`].
     ///
     /// A pod whose name was never interned has no series, so it is not among them.
     pub fn due(&mut self, now: Instant) -> Option<Gone> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
         let symbols = |pod: &ObjectKey| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
-        self.away.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
-        let due = self.away.iter().filter(|(_, since)| is_due(since));
+        self.since.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
+        let due = self.since.iter().filter(|(_, since)| is_due(since));
         let gone = Gone::new(due.filter_map(|(pod, _)| symbols(pod)));
         (!gone.is_empty()).then_some(gone)
     }
 
     /// Forgets the pods that were due at `now`, once their series have been removed.
     pub fn forget(&mut self, now: Instant) {
-        self.away.retain(|_, since| now.duration_since(*since) < GRACE);
+        self.since.retain(|_, since| now.duration_since(*since) < GRACE);
     }
 }
 
@@ -80,26 +80,26 @@ mod tests {
         for name in ["a", "stays", "goes", "returns"] {
             Sym::new(name);
         }
-        let mut departures = Departures::default();
-        departures.see(&index(&["stays", "goes", "returns"], &[]), at(0));
-        departures.see(&index(&[], &["goes", "returns"]), at(10));
-        departures.see(&index(&["returns"], &[]), at(40));
-        assert_eq!(departures.due(at(69)), None);
-        assert_eq!(departures.due(at(70)), Some(gone(&["goes"])));
-        assert_eq!(departures.due(at(80)), Some(gone(&["goes"])), "still due: nobody has heard of it");
-        departures.forget(at(80));
-        assert_eq!(departures.due(at(500)), None);
-        departures.see(&index(&[], &["stays", "returns"]), at(501));
-        assert_eq!(departures.due(at(561)), Some(gone(&["stays", "returns"])));
+        let mut deleted_pods = DeletedPods::default();
+        deleted_pods.observe(&index(&["stays", "goes", "returns"], &[]), at(0));
+        deleted_pods.observe(&index(&[], &["goes", "returns"]), at(10));
+        deleted_pods.observe(&index(&["returns"], &[]), at(40));
+        assert_eq!(deleted_pods.due(at(69)), None);
+        assert_eq!(deleted_pods.due(at(70)), Some(gone(&["goes"])));
+        assert_eq!(deleted_pods.due(at(80)), Some(gone(&["goes"])), "still due: it was not forgotten");
+        deleted_pods.forget(at(80));
+        assert_eq!(deleted_pods.due(at(500)), None);
+        deleted_pods.observe(&index(&[], &["stays", "returns"]), at(501));
+        assert_eq!(deleted_pods.due(at(561)), Some(gone(&["stays", "returns"])));
     }
 
     /// Pods that no flow was ever named by have no series: a cluster's churn is not handed to the
     /// aggregators.
     #[test]
     fn who_was_never_named_has_nothing_to_remove() {
-        let (mut departures, start) = (Departures::default(), Instant::now());
-        departures.see(&index(&[], &["a-name-that-nobody-ever-interned"]), start);
-        assert_eq!(departures.due(start + GRACE), None);
-        assert!(departures.away.is_empty(), "nor is it remembered");
+        let (mut deleted_pods, start) = (DeletedPods::default(), Instant::now());
+        deleted_pods.observe(&index(&[], &["a-name-that-was-never-interned"]), start);
+        assert_eq!(deleted_pods.due(start + GRACE), None);
+        assert!(deleted_pods.since.is_empty(), "nor is it remembered");
     }
 }
