@@ -16,14 +16,17 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::cli::{CheckEndpointArgs, Exit};
 
-/// Time for one answer, and again for each read of it.
+/// Time to connect, and for each read of an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Time for an answer from its first byte to its last.
+const WHOLE: Duration = Duration::from_secs(30);
 
 /// Pause between two tries.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Bytes of an answer that are read at most.
-const LARGEST: u64 = 256 << 20;
+const LARGEST: usize = 256 << 20;
 
 /// What was typed, understood.
 struct Endpoint {
@@ -97,7 +100,14 @@ impl Endpoint {
             _ => return Err(wrong("it begins with neither http:// nor https://")),
         };
         let path = parsed.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Ok(Self { port: parsed.port_u16().unwrap_or(port), host, path, tls })
+        // A number that is no port is none for the parser, and would be taken for the default.
+        let typed = parsed.authority().is_some_and(|authority| authority.as_str() != authority.host());
+        let port = match parsed.port_u16() {
+            Some(port) => port,
+            None if typed => return Err(wrong("what stands beside the host is not a port from 1 to 65535")),
+            None => port,
+        };
+        Ok(Self { host, port, path, tls })
     }
 
     /// How each address of the host stands, a line each, and the exit code of them all.
@@ -150,36 +160,72 @@ impl Endpoint {
         // Of HTTP/1.0 the answer ends with the connection, and is not in chunks.
         write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", self.path, self.host)?;
         stream.flush()?;
-        let mut answer = Vec::new();
-        match stream.take(LARGEST).read_to_end(&mut answer) {
-            // A server that closes without TLS' goodbye: its Content-Length says whether all is
-            // here.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => Ok(answer),
-            Err(error) => Err(error),
-            Ok(_) => Ok(answer),
+        let (mut answer, mut piece, until) = (Vec::new(), vec![0; 64 << 10], Instant::now() + WHOLE);
+        while answer.len() < LARGEST {
+            match stream.read(&mut piece) {
+                Ok(0) => break,
+                Ok(read) => answer.extend_from_slice(piece.get(..read).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // A server that closes without TLS' goodbye: the answer says itself whether all is
+                // here.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+            if Instant::now() >= until {
+                let text = format!("the answer is not over after {}s", WHOLE.as_secs());
+                return Err(io::Error::other(text));
+            }
         }
+        Ok(answer)
     }
 }
 
-/// The body of an answer with status 200 that is all here.
+/// The body of an answer with status 200 that is an exposition and all here.
 fn body(answer: &[u8]) -> Result<String, Trouble> {
-    let text = String::from_utf8_lossy(answer);
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return Err(Trouble::Wrong("the answer is not HTTP".to_owned()));
+    let wrong = |what: String| Err(Trouble::Wrong(what));
+    let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else {
+        return wrong("the answer is not HTTP".to_owned());
     };
-    let mut lines = head.lines();
-    let status = lines.next().unwrap_or_default();
+    let (head, rest) = answer.split_at_checked(end).unwrap_or_default();
+    let (head, body) = (String::from_utf8_lossy(head), rest.get(4..).unwrap_or_default());
+    let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("200") {
-        return Err(Trouble::Wrong(format!("the answer is {status}")));
+        return wrong(format!("the answer is {}", status.escape_debug()));
     }
-    let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok()).flatten()
-    });
-    match length {
-        Some(length) if length > body.len() => {
-            Err(Trouble::Silent(format!("the answer ends after {} of {length} bytes", body.len())))
+    let field = |wanted: &str| {
+        let fields = head.lines().filter_map(|line| line.split_once(':'));
+        fields.map(|(name, value)| (name, value.trim())).find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+    };
+    let kind = field("content-type").map_or("", |(_, kind)| kind);
+    if !["text/plain", "application/openmetrics-text"].iter().any(|known| kind.starts_with(known)) {
+        return wrong(format!("the answer is no exposition: its Content-Type is \"{}\"", kind.escape_debug()));
+    }
+    if let Some((_, packed)) = field("content-encoding") {
+        return wrong(format!("the answer is packed ({}), which was not asked for", packed.escape_debug()));
+    }
+    let body = match (field("transfer-encoding"), field("content-length").map(|(_, length)| length.parse::<usize>())) {
+        (Some(_), _) => unchunk(body).ok_or_else(|| Trouble::Silent("the answer ends within a chunk".to_owned()))?,
+        (None, Some(Ok(length))) if length > body.len() => {
+            return Err(Trouble::Silent(format!("the answer ends after {} of {length} bytes", body.len())));
         }
-        _ => Ok(body.to_owned()),
+        _ => body.to_vec(),
+    };
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// A body without the marks of its chunks, which servers send to clients of HTTP/1.0 too; none if
+/// its last one is missing.
+fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let Ok(httparse::Status::Complete((begin, size))) = httparse::parse_chunk_size(body) else { return None };
+        let end = begin.checked_add(usize::try_from(size).ok()?)?;
+        whole.extend_from_slice(body.get(begin..end)?);
+        if size == 0 {
+            return Some(whole);
+        }
+        // Each chunk has an end of line behind it.
+        body = body.get(end.checked_add(2)?..)?;
     }
 }
 
@@ -248,7 +294,7 @@ mod tests {
     const EXPOSITION: &str = "# HELP a_total A\n# TYPE a_total counter\na_total 1\n# TYPE b gauge\nb{c=\"d\"} 2\n";
 
     fn answer(head: &str) -> Vec<u8> {
-        format!("{head}\r\n\r\n{EXPOSITION}").into_bytes()
+        format!("{head}\r\nContent-Type: text/plain; version=0.0.4\r\n\r\n{EXPOSITION}").into_bytes()
     }
 
     /// An answer counts only if it is whole, and if it is one of success.
@@ -262,6 +308,30 @@ mod tests {
         let gone = body(&answer("HTTP/1.0 404 Not Found"));
         assert_eq!(gone, Err(Trouble::Wrong("the answer is HTTP/1.0 404 Not Found".to_owned())));
         assert_eq!(body(b"SSH-2.0-x\r\n"), Err(Trouble::Wrong("the answer is not HTTP".to_owned())));
+    }
+
+    /// Chunks are put together; without the last one the answer is not whole.
+    #[test]
+    fn chunks_are_put_together() {
+        let head = "HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let whole = format!("{head}4\r\na 1\n\r\nA;x=y\r\nb{{c=\"d\"}} 2\r\n0\r\n\r\n");
+        assert_eq!(body(whole.as_bytes()), Ok("a 1\nb{c=\"d\"} 2".to_owned()));
+        let cut = whole.split_at(whole.len() - 5).0;
+        assert_eq!(body(cut.as_bytes()), Err(Trouble::Silent("the answer ends within a chunk".to_owned())));
+    }
+
+    /// What is no exposition is not taken for one, and its words do not reach the terminal raw.
+    #[test]
+    fn other_answers_are_refused() {
+        for (answer, why) in [
+            ("HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\nhello world\n", "no exposition"),
+            ("HTTP/1.0 200 OK\r\n\r\nhello world\n", "no exposition"),
+            ("HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\n\r\nx", "packed (gzip)"),
+            ("HTTP/1.0 500 \u{1b}[31m\r\n\r\n", "\\u{1b}"),
+        ] {
+            let said = body(answer.as_bytes()).unwrap_err().to_string();
+            assert!(said.contains(why), "{said}");
+        }
     }
 
     /// A family is one by its whole name.

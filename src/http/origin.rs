@@ -59,7 +59,7 @@ fn is_address(host: &str) -> bool {
         _ => host,
     };
     let literal = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    name == "localhost" || literal.parse::<IpAddr>().is_ok()
+    name.eq_ignore_ascii_case("localhost") || literal.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]
@@ -78,7 +78,7 @@ mod tests {
     /// What curl, kubelet and Prometheus send passes.
     #[test]
     fn tools_pass() {
-        for host in ["localhost:9966", "127.0.0.1:9966", "[::1]:9966", "[::1]", "10.0.0.7", "localhost"] {
+        for host in ["localhost:9966", "127.0.0.1:9966", "[::1]:9966", "[::1]", "10.0.0.7", "localhost", "LOCALHOST"] {
             assert_eq!(checked(&Method::GET, &[("Host", host)]), Ok(()), "{host}");
         }
         assert_eq!(checked(&Method::GET, &[]), Ok(()));

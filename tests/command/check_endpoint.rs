@@ -16,7 +16,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use webb::app::check_endpoint;
 use webb::cli::{Cli, Command, Exit};
 
-const GOOD: &str = "HTTP/1.1 200 OK\r\n\r\n# TYPE webb_build_info gauge\nwebb_build_info{version=\"1\"} 1\n";
+const GOOD: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\n# TYPE webb_build_info gauge\nwebb_build_info{version=\"1\"} 1\n";
 
 /// A server that gives its connections these answers, one each, and then refuses.
 fn serving(answers: &'static [&'static str]) -> SocketAddr {
@@ -80,7 +80,9 @@ fn it_waits_for_the_answer() {
 /// What cannot be an endpoint is a mistake of the command line.
 #[test]
 fn wrong_addresses() {
-    for wrong in ["localhost:9965", "ftp://localhost/", "http://", "https://localhost/metrics"] {
+    for wrong in
+        ["localhost:9965", "ftp://localhost/", "http://", "https://localhost/metrics", "http://localhost:99999/"]
+    {
         assert_eq!(check(&[wrong]), (Exit::Configuration, String::new()), "{wrong}");
     }
     let (exit, said) = check(&["http://no-such-host.invalid:1/metrics"]);

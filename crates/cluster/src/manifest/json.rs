@@ -80,7 +80,8 @@ pub(super) fn read<R: Read>(
     Ok(())
 }
 
-/// Reads an item. Gives it back if neither it nor the list says yet what it is.
+/// Reads an item. Gives it back if neither it nor the list says yet of which kind and version it
+/// is.
 fn item(Cut { item, lines_before }: Cut, before: u64, list: &List, loading: &mut Loading<'_>) -> Option<Cut> {
     let lines_of_file = before + lines_before;
     let text = str::from_utf8(&item).map_err(|error| (1, error.to_string()));
@@ -96,7 +97,8 @@ fn item(Cut { item, lines_before }: Cut, before: u64, list: &List, loading: &mut
         }
     };
     let of_list = list.kind.as_str();
-    if head.kind.as_str().is_empty() && of_list.is_empty() && !list.is_whole {
+    let is_unsaid = |of_item: &Text, of_list: &Text| of_item.as_str().is_empty() && of_list.as_str().is_empty();
+    if !list.is_whole && (is_unsaid(&head.kind, &list.kind) || is_unsaid(&head.api_version, &list.api_version)) {
         return Some(Cut { item, lines_before });
     }
     let line = lines_of_file + 1;

@@ -197,7 +197,8 @@ mod tests {
         let before = format!(r#"{{"kind":"PodList","apiVersion":"v1","items":{items}}}"#);
         let behind = format!(r#"{{"items":{items},"kind":"PodList","apiVersion":"v1"}}"#);
         let yaml = format!("items: {items}\nkind: PodList\napiVersion: v1\n");
-        for text in [before, behind, yaml] {
+        let split = format!(r#"{{"kind":"PodList","items":{items},"apiVersion":"v1"}}"#);
+        for text in [before, behind, split, yaml] {
             let (objects, problems) = read_as(&text, 0);
             assert_eq!(objects.len(), 2, "{text}: {problems:?}");
             assert!(problems.is_empty(), "{problems:?}");

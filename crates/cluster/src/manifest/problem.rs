@@ -44,6 +44,14 @@ pub enum ManifestError {
         /// The file.
         file: String,
     },
+    /// Nothing in the file is an object that can be used: it is of another shape.
+    #[error("the manifest {file} has no object that can be used; what was read before stays. First: {first}")]
+    Useless {
+        /// The file.
+        file: String,
+        /// What is wrong with its beginning.
+        first: Problem,
+    },
     /// A large document begins as JSON, and isn't.
     #[error("{file}:{line}: not valid JSON: {why}")]
     Json {

@@ -84,9 +84,10 @@ impl ManifestSource {
     ///
     /// # Errors
     /// A file that can't be used is an error once, then `None` until something about it changes;
-    /// what was loaded from it before remains good. Empty it can't be used either: a file that
-    /// is being written is empty at first. One that was gone and comes back is loaded again.
-    /// Objects before an error in the middle have been handed over.
+    /// what was loaded from it before remains good. Empty, or without one object that can be used,
+    /// it can't be used either: a file that is being written is empty at first. One that was gone
+    /// and comes back is loaded again. Objects before an error in the middle have been handed
+    /// over.
     pub fn poll(
         &mut self,
         take: &mut dyn FnMut(Object),
@@ -110,7 +111,13 @@ impl ManifestSource {
             Err(why) => return Err(ManifestError::Unreadable { file, why }),
         };
         let from = Watched { from, at: Progress { read: 0, of }, progress };
-        read(&file, from, &self.others, LOCATED, take).map(Some)
+        let report = read(&file, from, &self.others, LOCATED, take)?;
+        // As a list without its `kind`, or a page of something else: to believe it would take every
+        // name away.
+        match report.problems.first() {
+            Some(first) if report.listed.is_empty() => Err(ManifestError::Useless { file, first: first.clone() }),
+            _ => Ok(Some(report)),
+        }
     }
 
     fn hash(&self, from: File, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Content, FileError> {

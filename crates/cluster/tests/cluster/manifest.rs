@@ -289,6 +289,10 @@ fn the_source_tells_changes_once() {
     assert!(look().unwrap().is_none(), "the same content again is no change");
     fs::write(&path, "\n").unwrap();
     assert!(matches!(look(), Err(ManifestError::Empty { .. })), "it is about to be written");
+    for other in ["[{kind: Pod, apiVersion: v1, metadata: {name: a}}]", "hello", "12", "{}", "items: x", "kind: Pod"] {
+        fs::write(&path, other).unwrap();
+        assert!(matches!(look(), Err(ManifestError::Useless { .. })), "{other}: it takes no name away");
+    }
     fs::write(&path, "a: [").unwrap();
     assert!(matches!(look(), Err(ManifestError::Yaml { .. })));
     assert!(matches!(look(), Ok(None)));
