@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use webb_flow::Flow;
 use webb_flow::sym::Sym;
 use webb_index::Flows;
-use webb_metrics::Gone;
+use webb_metrics::RemovedPods;
 use webb_metrics::expose::Snapshot;
 
 const RELOADS: u64 = 1_000;
@@ -127,7 +127,7 @@ fn deletion() {
         let endpoint = index.endpoint(index.find(mix::ip(pod)));
         (endpoint.namespace, endpoint.pod_name)
     };
-    let gone = Gone::new((0..PODS / 2).map(of_pod).collect::<Vec<(Sym, Sym)>>());
+    let gone = RemovedPods::new((0..PODS / 2).map(of_pod).collect::<Vec<(Sym, Sym)>>());
     let began = Instant::now();
     aggregator.forget(&gone);
     let took = began.elapsed();

@@ -25,7 +25,7 @@ pub enum Exit {
     Success = 0,
     /// The command line or the configuration is wrong.
     Configuration = 64,
-    /// What was to be read is wrong, and `--strict` was asked for.
+    /// The input is wrong, with `--strict`.
     Data = 65,
     /// A file cannot be read.
     NoInput = 66,
@@ -165,7 +165,7 @@ pub enum Command {
     /// Watch this node's pods and serve their metrics
     #[command(after_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
     Run(RunArgs),
-    /// Say what this kernel and these privileges allow
+    /// Report what this kernel and these privileges allow
     #[command(after_help = PROBE_HELP)]
     Probe(ProbeArgs),
     /// Check a configuration file without running
@@ -174,7 +174,7 @@ pub enum Command {
     /// Count the flows of a file as if they happened now, and print the metrics
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArgs),
-    /// Ask the agents behind an address for their metrics, and say what is missing
+    /// Scrape the agents behind an address, and report missing metrics
     #[command(after_help = ENDPOINT_HELP)]
     CheckEndpoint(CheckEndpointArgs),
     /// Print completions for a shell, to be sourced
@@ -207,7 +207,7 @@ pub struct RunArgs {
     /// Where names come from: auto (unless configured), kubernetes, manifest or none
     #[arg(long, value_name = "SOURCE")]
     pub cluster_source: Option<String>,
-    /// File of Kubernetes objects that says who has which address
+    /// File of Kubernetes objects that gives addresses their names
     #[arg(long, value_name = "FILE")]
     pub cluster_manifest: Option<String>,
     /// How to reach the API server; found by itself unless given
@@ -280,7 +280,7 @@ pub struct CheckEndpointArgs {
     /// Family that each must have; may be repeated
     #[arg(long, value_name = "FAMILY")]
     pub require: Vec<String>,
-    /// How long to try until all is well
+    /// How long to try until all checks pass
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub wait: Duration,
     /// Authority of the server's certificate, PEM; needed for https
@@ -353,7 +353,7 @@ impl RunArgs {
 }
 
 impl CheckConfigArgs {
-    /// Checks the file and says what there is to say. `metrics` is the metrics' own parser.
+    /// Checks the file and prints its problems. `metrics` is the metrics' own parser.
     ///
     /// # Errors
     /// When `out` cannot be written.

@@ -1,7 +1,7 @@
 //! Logs: where they go, in which form, and how their level is changed while the agent runs.
 //!
 //! Standard error, since standard output belongs to what a command prints. A call site that repeats
-//! itself must not flood the node's disk: at most `BURST` lines a second pass per call site, and
+//! itself must not flood the node's disk: at most `MAX_LINES_PER_SECOND` lines a second pass per call site, and
 //! the first line of the next second says how many did not.
 //!
 //! A thread of its own writes the lines, so that a pipe that is not read stops no other. Lines that
@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use webb_settings::log_filter;
 
 /// Lines a second that one call site may write.
-const BURST: u32 = 20;
+const MAX_LINES_PER_SECOND: u32 = 20;
 
 /// Lines that wait to be written, at most.
 const MAX_QUEUED_LINES: usize = 2048;
@@ -130,7 +130,7 @@ fn text(panic: &std::panic::PanicHookInfo<'_>) -> String {
     panic.payload_as_str().unwrap_or("without a text").to_owned()
 }
 
-/// Lets at most [`BURST`] events a second of each call site pass.
+/// Lets at most [`MAX_LINES_PER_SECOND`] events a second of each call site pass.
 #[derive(Debug, Default)]
 struct RateLimit(Mutex<HashMap<Identifier, (Instant, u32)>>);
 
@@ -145,7 +145,7 @@ impl<S: Subscriber> Filter<S> for RateLimit {
         let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (since, passed) = sites.entry(site).or_insert((now, 0));
         if now.duration_since(*since) > Duration::from_secs(1) {
-            let left_out = passed.saturating_sub(BURST);
+            let left_out = passed.saturating_sub(MAX_LINES_PER_SECOND);
             (*since, *passed) = (now, 0);
             if left_out > 0 {
                 drop(sites);
@@ -154,7 +154,7 @@ impl<S: Subscriber> Filter<S> for RateLimit {
             }
         }
         *passed += 1;
-        *passed <= BURST
+        *passed <= MAX_LINES_PER_SECOND
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

@@ -44,10 +44,10 @@ defs! {
         "Version of the agent and of the kernel it runs on; always 1";
 
     STARTUP_SECONDS: gauge "webb_startup_seconds" ["stage"]
-        "Seconds from the agent's start until it first was attached (the programs, to all interfaces there were), named (names complete) and ready (/readyz), and until the first_packet that it saw. Absent until then";
+        "Seconds from the agent's start until it first was attached (the programs, to all interfaces there were), named (names complete) and ready (/readyz), and until the first_packet. Absent until then";
 
     COMPONENT_UP: gauge "webb_component_up" ["component"]
-        "1 while the component does its work, perhaps with less than it should have; 0 while it starts, restarts or is gone";
+        "1 while the component works, degraded or not; 0 while it starts, restarts or is stopped";
     COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "type"]
         "Faults of a component: panicked, failed or stalled";
     COMPONENT_RESTARTS: counter "webb_component_restarts_total" ["component"]
@@ -56,9 +56,9 @@ defs! {
         "Batches that wait for the component";
 
     LEDGER_SEEN_PACKETS: counter "webb_ledger_seen_packets_total" ["hook"]
-        "Packets that the eBPF programs saw. At rest equals the sum of webb_ledger_packets_total and webb_ledger_pending_packets";
+        "Packets seen by the eBPF programs. At rest equals the sum of webb_ledger_packets_total and webb_ledger_pending_packets";
     LEDGER_SEEN_BYTES: counter "webb_ledger_seen_bytes_total" ["hook"]
-        "Bytes that the eBPF programs saw. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
+        "Bytes seen by the eBPF programs. At rest equals the sum of webb_ledger_bytes_total and webb_ledger_pending_bytes";
     LEDGER_PACKETS: counter "webb_ledger_packets_total" ["hook", "outcome"]
         "Packets by outcome: reported, untracked (table and ring full), unparsed, suppressed (drop budget), lost (ring full), flooded (a bridge sent it to a pod that does not have its MAC), stopped (dropped on the way out of the interface, behind webb's program)";
     LEDGER_BYTES: counter "webb_ledger_bytes_total" ["hook", "outcome"]
@@ -74,7 +74,7 @@ defs! {
     RING_RECORDS: counter "webb_ring_records_total" ["hook"]
         "Records written to the ring";
     RING_LOST_RECORDS: counter "webb_ring_lost_records_total" ["hook"]
-        "Records that found the ring full; the packets and bytes of a tracked connection stay in the table";
+        "Records dropped because the ring was full; the packets and bytes of a tracked connection stay in the table";
     RING_USED_BYTES: gauge "webb_ring_used_bytes" ["ring"]
         "Bytes in the ring that wait to be read";
     RING_SIZE_BYTES: gauge "webb_ring_size_bytes" ["ring"]
@@ -87,18 +87,18 @@ defs! {
     TABLE_DELETED: counter "webb_connection_table_deleted_total" []
         "Connections that a sweep removed from the table: idle or closed";
     TABLE_RELEASED: counter "webb_connection_table_released_total" []
-        "Connections that had said all and made room for another before a sweep removed them";
+        "Closed or idle connections whose slot was reused before a sweep removed them";
     TABLE_EVICTED: counter "webb_connection_table_evicted_total" []
-        "Living connections that made room for another; what they held was reported first";
+        "Active connections that were evicted for another; their counts were reported first";
     TABLE_ALONE: counter "webb_connection_table_alone_packets_total" []
-        "Packets that found no place in the table and became a record of their own";
+        "Packets without a slot in the table, each reported by a record of its own";
 
     READER_READ: counter "webb_reader_read_records_total" []
         "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";
     READER_RECORDS: counter "webb_reader_records_total" ["outcome"]
-        "Records by outcome: decoded, foreign (a drop without a pod), poisoned (a panic), or the decode error";
-    READER_POISONED_PACKETS: counter "webb_reader_poisoned_packets_total" []
-        "Packets of the records that a panic cost: counted by the kernel, and in no metric";
+        "Records by outcome: decoded, foreign (a drop without a pod), panicked (lost to a panic), or the decode error";
+    READER_PANICKED_PACKETS: counter "webb_reader_panicked_packets_total" []
+        "Packets of the records lost to a panic: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
         "Flows handed to the aggregators. At rest equals the decoded records and webb_reader_verdicts_total";
     READER_VERDICTS: counter "webb_reader_verdicts_total" []
@@ -111,13 +111,13 @@ defs! {
     CONNTRACK_ENTRIES: gauge "webb_conntrack_entries" []
         "Translated addresses of the kernel's connection tracking that are remembered; a connection may have two";
     CONNTRACK_EVENTS: counter "webb_conntrack_events_total" ["event"]
-        "What connection tracking told of translated connections: new or destroy";
+        "Events of connection tracking about translated connections: new or destroy";
     CONNTRACK_OVERRUNS: counter "webb_conntrack_overruns_total" []
-        "Times that the kernel dropped events because they were not read in time; everything is read anew then";
+        "Times that the kernel dropped events because they were not read in time; a full dump follows";
     CONNTRACK_DUMPS: counter "webb_conntrack_dumps_total" []
         "Times that all tracked connections were read: at the start, after an overrun, and every five minutes";
-    CONNTRACK_QUESTIONS: counter "webb_conntrack_questions_total" []
-        "Packets of UDP of which connection tracking was asked which end opened their conversation";
+    CONNTRACK_QUERIES: counter "webb_conntrack_queries_total" []
+        "Queries to connection tracking for the end that opened a conversation of UDP";
     CONNTRACK_MALFORMED: counter "webb_conntrack_malformed_total" []
         "Messages of connection tracking that could not be read";
     CONNTRACK_REFUSED: counter "webb_conntrack_refused_total" []
@@ -128,9 +128,9 @@ defs! {
         "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
-        "Flows meant for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
+        "Flows for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
     AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "outcome"]
-        "Flows by outcome: counted, skipped (it was down and its lane full), poisoned (a panic)";
+        "Flows by outcome: counted, skipped (the aggregator was down and its lane full), panicked (lost to a panic)";
     AGGREGATOR_SERIES: gauge "webb_aggregator_series" ["metric"]
         "Series that the aggregator holds";
     SERIES_FOLDED: counter "webb_series_folded_total" ["metric"]
@@ -158,7 +158,7 @@ defs! {
     CLUSTER_NAME_WAITS: counter "webb_cluster_name_waits_total" ["outcome"]
         "Flows with an address of pods that no pod is known to have, by the outcome of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
     CLUSTER_WAITING_FLOWS: gauge "webb_cluster_waiting_flows" []
-        "Flows that wait for a name now; the metrics of flows have them afterwards";
+        "Flows that wait for a name; the metrics of flows count them afterwards";
     CLUSTER_UNSYNCED_FLOWS: counter "webb_cluster_unsynced_flows_total" []
         "Flows that did not wait for the first names, because cluster_wait was over or the rings were half full: of reserved:unknown where the address had no name yet";
     CLUSTER_SYNCED: gauge "webb_cluster_synced" ["kind"]
@@ -166,15 +166,15 @@ defs! {
     CLUSTER_LISTS: counter "webb_cluster_lists_total" ["kind", "type"]
         "Completed lists: streamed (as the beginning of a watch) or paged";
     CLUSTER_WATCH_RESTARTS: counter "webb_cluster_watch_restarts_total" ["kind", "reason"]
-        "Watches and lists that ended, by reason: closed (by the server, in order), quiet (nothing came, not even a bookmark), gone (its version is too old), or what went wrong";
+        "Watches and lists that ended, by reason: closed (by the server, in order), silent (neither event nor bookmark came), gone (the version is too old), or the type of failure";
     CLUSTER_WATCH_LAG: gauge "webb_cluster_watch_lag_seconds" ["kind"]
-        "Seconds since the last event or bookmark; a quiet kind gets a bookmark about once a minute";
+        "Seconds since the last event or bookmark; a kind without events gets a bookmark about once a minute";
     CLUSTER_INVALID: counter "webb_cluster_invalid_objects_total" ["kind"]
-        "Objects that came with a field missing or wrong, so that they could not be used; what was known of them before stays";
+        "Objects with a missing or wrong field, which cannot be used; their last valid state stays";
     CLUSTER_UNREADABLE: counter "webb_cluster_unreadable_parts_total" ["kind"]
         "Parts of objects that could not be read and were passed over; the rest of the object is used";
     CLUSTER_OTHER_POLICIES: gauge "webb_cluster_other_policies" ["group", "kind", "effect"]
-        "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind that nothing is known of";
+        "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind without a rule";
     INTERNED_NAMES: gauge "webb_interned_names" []
         "Names kept for label values";
     LOG_LINES_LOST: counter "webb_log_lines_lost_total" []
@@ -195,9 +195,9 @@ defs! {
     PROBE_UNREAD_ADDRESSES: gauge "webb_probe_unread_addresses" []
         "Addresses in pods' network namespaces beyond 256 of one, which are not looked at";
     PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
-        "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach it past the programs, or it makes them up";
+        "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach the pod past the programs, or the pod forges acknowledgements";
     PROBE_GAPS: counter "webb_probe_gaps_total" ["reason"]
-        "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program that was placed before them and may end packets unseen; they are put back";
+        "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program in front of them that may end packets unseen; the programs are attached again";
     PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" ["reason"]
         "Packets that interfaces counted from the last time that their programs were seen in their places until they were there again: so many at most were not seen";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use counting_allocator::allocations;
-use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Life, Reader, ReaderState, Translations, work};
+use webb::pipeline::{
+    AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Reader, ReaderState, Translations, work,
+};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
 use webb_decode::nat::{Connection, NatUpdate, Translation};
@@ -121,16 +123,17 @@ fn a_million_records_allocate_nothing() {
         traffic:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
         policy:labelsContext=source_pod,destination_service";
     let components = Components::default();
-    let (mut lanes, mut threads, mut lives, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut lanes, mut threads, mut lifecycles, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for config in grammar::parse(METRICS).unwrap().metrics {
         let component = components.component(config.name());
         component.set_state(State::Up, "");
         let (lane, items) = Lane::new(Arc::clone(&component));
-        let (state, life) = (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+        let (state, lifecycle) =
+            (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Lifecycle::new(component)));
         lanes.push(Arc::new(lane));
         states.push(Arc::clone(&state));
-        lives.push(Arc::clone(&life));
-        threads.push(std::thread::Builder::new().spawn(move || work(&life, &items, &state, None)).unwrap());
+        lifecycles.push(Arc::clone(&lifecycle));
+        threads.push(std::thread::Builder::new().spawn(move || work(&lifecycle, &items, &state, None)).unwrap());
     }
     let waker = Waker::new().unwrap();
     let lanes = Arc::new(Lanes::new(lanes));
@@ -151,9 +154,9 @@ fn a_million_records_allocate_nothing() {
         counters: Arc::clone(&counters),
         state: ReaderState::new(Translations { changes, most: 10, ..Translations::default() }, Clock::default()),
     };
-    let life = Arc::new(Life::new(components.component("reader")));
-    lives.push(Arc::clone(&life));
-    threads.push(std::thread::Builder::new().spawn(move || reader.run(&life).unwrap()).unwrap());
+    let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
+    lifecycles.push(Arc::clone(&lifecycle));
+    threads.push(std::thread::Builder::new().spawn(move || reader.run(&lifecycle).unwrap()).unwrap());
 
     let counted_all = |records: u64| {
         let began = Instant::now();
@@ -180,8 +183,8 @@ fn a_million_records_allocate_nothing() {
     let [found, late, alone] = [0, 1, 2].map(|at| counters.lookups[at].load(SeqCst));
     assert_eq!((found, late, alone, counters.verdicts.load(SeqCst)), (records / 64, 0, 0, records / 64));
 
-    for life in &lives {
-        life.stop();
+    for lifecycle in &lifecycles {
+        lifecycle.stop();
     }
     for thread in threads {
         thread.join().unwrap();

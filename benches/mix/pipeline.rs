@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Life, Reader, ReaderState, work};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Reader, ReaderState, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
@@ -53,7 +53,7 @@ impl Rings for Source {
 pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
     states: Vec<Arc<AggregatorState>>,
-    lives: Vec<Arc<Life>>,
+    lifecycles: Vec<Arc<Lifecycle>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -61,17 +61,17 @@ impl Pipeline {
     #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
     pub(crate) fn new(configuration: &str, pods: u32) -> Self {
         let components = Components::default();
-        let (mut lanes, mut threads, mut lives, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut lanes, mut threads, mut lifecycles, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for config in grammar::parse(configuration).unwrap_or_default().metrics {
             let component = components.component(config.name());
             component.set_state(State::Up, "");
             let (lane, items) = Lane::new(Arc::clone(&component));
-            let (state, life) =
-                (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Life::new(component)));
+            let (state, lifecycle) =
+                (Arc::new(AggregatorState::new(Aggregator::new(&config))), Arc::new(Lifecycle::new(component)));
             lanes.push(Arc::new(lane));
             states.push(Arc::clone(&state));
-            lives.push(Arc::clone(&life));
-            threads.push(std::thread::spawn(move || work(&life, &items, &state, None)));
+            lifecycles.push(Arc::clone(&lifecycle));
+            threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, None)));
         }
         let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());
@@ -87,10 +87,10 @@ impl Pipeline {
             counters: Arc::new(Counters::default()),
             state: ReaderState::default(),
         };
-        let life = Arc::new(Life::new(components.component("reader")));
-        lives.push(Arc::clone(&life));
-        threads.push(std::thread::spawn(move || assert!(reader.run(&life).is_ok())));
-        Self { asked, states, lives, threads }
+        let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
+        lifecycles.push(Arc::clone(&lifecycle));
+        threads.push(std::thread::spawn(move || assert!(reader.run(&lifecycle).is_ok())));
+        Self { asked, states, lifecycles, threads }
     }
 
     /// So many records more, from the ring to every counter.
@@ -104,7 +104,7 @@ impl Pipeline {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        self.lives.iter().for_each(|life| life.stop());
+        self.lifecycles.iter().for_each(|lifecycle| lifecycle.stop());
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }

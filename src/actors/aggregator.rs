@@ -9,22 +9,22 @@ use std::time::Duration;
 use actix::Addr;
 use crossbeam_channel::Receiver;
 
-use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
+use super::thread_supervisor::ThreadSupervisor;
 use crate::pipeline::{AggregatorState, Item, LaneWaker, work};
 
 /// Starts an aggregator. A restart finds the state, and so every counter, as the life before left
-/// it. `look_every` is how often it looks for series that do not change.
+/// it. `idle_check_interval` is how often it looks for series that do not change.
 pub fn start(
     lane: Receiver<Item>,
     waker: LaneWaker,
     state: Arc<AggregatorState>,
-    look_every: Option<Duration>,
+    idle_check_interval: Option<Duration>,
     intensity: Intensity,
-) -> Addr<ThreadKeeper> {
-    ThreadKeeper::start(
-        Arc::new(move |life| {
-            work(life, &lane, &state, look_every);
+) -> Addr<ThreadSupervisor> {
+    ThreadSupervisor::start(
+        Arc::new(move |lifecycle| {
+            work(lifecycle, &lane, &state, idle_check_interval);
             Ok(())
         }),
         Arc::new(move || waker.wake()),

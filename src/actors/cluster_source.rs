@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use webb_cluster::kubernetes::{Access, Pace};
+use webb_cluster::kubernetes::{Access, WatchTimings};
 use webb_settings::{ClusterSource, Settings};
 
 /// What the configuration says about sources.
@@ -15,7 +15,7 @@ pub struct Sources {
     /// The kubeconfig, if one was named.
     pub kubeconfig: Option<PathBuf>,
     /// How patient the watches are.
-    pub pace: Pace,
+    pub timings: WatchTimings,
 }
 
 /// A source.
@@ -48,7 +48,7 @@ impl From<&Settings> for Sources {
             source: settings.cluster_source,
             manifest: settings.cluster_manifest.clone(),
             kubeconfig: settings.kubeconfig.clone(),
-            pace: Pace::default(),
+            timings: WatchTimings::default(),
         }
     }
 }
@@ -63,7 +63,7 @@ impl Sources {
     fn choose_with(&self, find: impl FnOnce() -> Option<Access>, no_token: bool) -> (Chosen, &'static str) {
         const NO_TOKEN: &str = "this is a pod without a token for its service account: automountServiceAccountToken must \
             not be false (or set cluster_source: none, and no address has a name)";
-        const ASKED: &str = "cluster_source asks for it";
+        const ASKED: &str = "set by cluster_source";
         const NO_ACCESS: &str =
             "no way to the API server: not in a pod with a service account, and no kubeconfig; set `kubeconfig`";
         match (self.source, &self.manifest) {
@@ -95,7 +95,7 @@ mod tests {
         let (file, config) = (PathBuf::from("m.yaml"), Access::Kubeconfig("k".into()));
         let choose = |source, manifest: bool, access: Option<&Access>| {
             let manifest = manifest.then(|| file.clone());
-            let sources = Sources { source, manifest, kubeconfig: None, pace: Pace::default() };
+            let sources = Sources { source, manifest, kubeconfig: None, timings: WatchTimings::default() };
             sources.choose_with(|| access.cloned(), false).0
         };
         let api = |access: &Access| Chosen::Kubernetes(access.clone());
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn a_pod_without_a_token_is_told() {
         let choose = |source| {
-            let sources = Sources { source, manifest: None, kubeconfig: None, pace: Pace::default() };
+            let sources = Sources { source, manifest: None, kubeconfig: None, timings: WatchTimings::default() };
             sources.choose_with(|| None, true).0
         };
         for source in [ClusterSource::Auto, ClusterSource::Kubernetes] {

@@ -39,7 +39,7 @@ pub struct Configurator {
     finishing: bool,
 }
 
-/// What outlives a life of the actor.
+/// What outlives a run of the actor.
 #[derive(Debug, Clone)]
 struct Shared {
     file: Arc<MetricsFile>,

@@ -9,43 +9,43 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use webb_flow::fault::{Component, State, inject};
 
-use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
+use super::thread_supervisor::ThreadSupervisor;
 use crate::conntrack::{ConntrackError, Follower};
-use crate::pipeline::Life;
+use crate::pipeline::Lifecycle;
 
 /// How long to wait before listening is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Starts to follow.
-pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadKeeper> {
+pub fn start(follower: Follower, intensity: Intensity) -> Addr<ThreadSupervisor> {
     let component = Arc::clone(intensity.component());
     let waker = follower.waker.clone();
-    let body = move |life: &Life| {
-        while !life.stopping() {
-            if let Err(error) = follow(&follower, life, &component)
-                && !life.stopping()
+    let body = move |lifecycle: &Lifecycle| {
+        while !lifecycle.stopping() {
+            if let Err(error) = follow(&follower, lifecycle, &component)
+                && !lifecycle.stopping()
             {
                 let why = error.to_string();
                 // Said once: it is tried for as long as the agent lives.
                 if component.reason() != why {
-                    tracing::warn!("{why}; services are named without the pods that answer for them");
+                    tracing::warn!("{why}; flows to services are named without their backend pods");
                 }
                 component.set_state(State::Degraded, &why);
-                pause(life);
+                pause(lifecycle);
             }
         }
         Ok(())
     };
-    ThreadKeeper::start(Arc::new(body), Arc::new(move || waker.wake()), intensity)
+    ThreadSupervisor::start(Arc::new(body), Arc::new(move || waker.wake()), intensity)
 }
 
-fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(), ConntrackError> {
-    life.beat();
+fn follow(follower: &Follower, lifecycle: &Lifecycle, component: &Component) -> Result<(), ConntrackError> {
+    lifecycle.beat();
     let mut following = follower.listen()?;
     let alive = || {
-        life.beat();
-        !life.stopping()
+        lifecycle.beat();
+        !lifecycle.stopping()
     };
     let mut up = false;
     while alive() {
@@ -59,9 +59,9 @@ fn follow(follower: &Follower, life: &Life, component: &Component) -> Result<(),
     Ok(())
 }
 
-fn pause(life: &Life) {
+fn pause(lifecycle: &Lifecycle) {
     let until = Instant::now() + RETRY_INTERVAL;
-    while !life.stopping() && Instant::now() < until {
-        life.wait(RETRY_INTERVAL);
+    while !lifecycle.stopping() && Instant::now() < until {
+        lifecycle.wait(RETRY_INTERVAL);
     }
 }

@@ -62,7 +62,7 @@ impl DecoderActor {
     }
 
     /// Seats a decoder that knows more reasons, if one was missed and there are more.
-    fn look(&mut self) {
+    fn poll(&mut self) {
         if self.down || self.finishing || !self.reasons.take_missed() {
             return;
         }
@@ -95,7 +95,7 @@ impl Actor for DecoderActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         guard(self, ctx, |actor, ctx| {
             ctx.run_interval(REASONS_POLL_INTERVAL, |actor, ctx| {
-                guard(actor, ctx, |actor, _| actor.look());
+                guard(actor, ctx, |actor, _| actor.poll());
             });
             actor.install();
             actor.intensity.component().set_state(State::Up, "");
@@ -178,14 +178,14 @@ mod tests {
         let installed = |actor: &DecoderActor| actor.slot.load_full().unwrap();
         let first = installed(&actor);
         let name = |actor: &DecoderActor| actor.reasons.get(LAST_ACTION).0.text().to_string();
-        actor.look();
+        actor.poll();
         assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
-        actor.look();
+        actor.poll();
         assert!(Arc::ptr_eq(&first, &installed(&actor)), "no module has come");
         assert_eq!(name(&actor), "DROP_REASON_UNKNOWN");
-        actor.look();
+        actor.poll();
         assert!(!Arc::ptr_eq(&first, &installed(&actor)));
         assert_eq!(name(&actor), "OVS_DROP_LAST_ACTION");
-        actor.look();
+        actor.poll();
     }
 }

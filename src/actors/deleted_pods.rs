@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use webb_flow::sym::Sym;
 use webb_index::{Index, ObjectKey};
-use webb_metrics::Gone;
+use webb_metrics::RemovedPods;
 
 /// How long the series of a deleted pod stay.
 pub const GRACE: Duration = Duration::from_mins(1);
@@ -39,12 +39,12 @@ impl DeletedPods {
     /// due until [`DeletedPods::forget`].
     ///
     /// A pod whose name was never interned has no series, so it is not among them.
-    pub fn due(&mut self, now: Instant) -> Option<Gone> {
+    pub fn due(&mut self, now: Instant) -> Option<RemovedPods> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
         let symbols = |pod: &ObjectKey| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
         self.since.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
         let due = self.since.iter().filter(|(_, since)| is_due(since));
-        let gone = Gone::new(due.filter_map(|(pod, _)| symbols(pod)));
+        let gone = RemovedPods::new(due.filter_map(|(pod, _)| symbols(pod)));
         (!gone.is_empty()).then_some(gone)
     }
 
@@ -68,8 +68,8 @@ mod tests {
         Draft::default().publish(0, PodChanges { added: pods(came), removed: pods(went) })
     }
 
-    fn gone(pods: &[&str]) -> Gone {
-        Gone::new(pods.iter().map(|name| (Sym::new("a"), Sym::new(name))))
+    fn gone(pods: &[&str]) -> RemovedPods {
+        RemovedPods::new(pods.iter().map(|name| (Sym::new("a"), Sym::new(name))))
     }
 
     /// A pod's series go a minute after it, not before, and not at all if it comes back.

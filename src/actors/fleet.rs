@@ -1,5 +1,5 @@
 //! The aggregators that run, one for each metric, and how one set of metrics becomes another while
-//! flows are on the road.
+//! flows are in the pipeline.
 //!
 //! A new aggregator is started before it gets its lane, an old one finishes after it has lost it;
 //! between the two the reader changes all lanes at one point of the stream. So nothing waits, and
@@ -15,8 +15,8 @@ use webb_flow::fault::{Component, Components};
 use webb_metrics::dynamic::MetricChange;
 use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
 
-use super::keeper::ThreadKeeper;
 use super::restart::{Escalations, Intensity, SharedPolicy};
+use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, aggregator};
 use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes};
 
@@ -37,7 +37,7 @@ pub struct AggregatorFactory {
     pub limits: Limits,
     /// How often they look for series that do not change; [`Limits::idle_looks`] in a row are one
     /// too many.
-    pub look_every: Option<Duration>,
+    pub idle_check_interval: Option<Duration>,
 }
 
 /// One metric's aggregator.
@@ -48,7 +48,7 @@ pub struct Member {
     /// Its lane.
     pub lane: Arc<Lane>,
     share: Arc<Share>,
-    keeper: Addr<ThreadKeeper>,
+    supervisor: Addr<ThreadSupervisor>,
 }
 
 /// All aggregators by metric.
@@ -65,15 +65,16 @@ impl AggregatorFactory {
         let name = component_name(config.name());
         let component = self.components.renew(&name);
         let mut config = config.clone();
-        config.at_home(&self.home);
+        config.set_local_node(&self.home);
         let (lane, items) = Lane::new(Arc::clone(&component));
         let aggregator = Aggregator::new(&config).with_limits(&self.limits);
         let share = Arc::clone(aggregator.share());
         let state = Arc::new(AggregatorState::new(aggregator));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
-        let keeper = aggregator::start(items, lane.waker(), Arc::clone(&state), self.look_every, intensity);
-        self.directory.add(&name, keeper.clone().recipient());
-        Member { state, lane: Arc::new(lane), share, keeper }
+        let supervisor =
+            aggregator::start(items, lane.waker(), Arc::clone(&state), self.idle_check_interval, intensity);
+        self.directory.add(&name, supervisor.clone().recipient());
+        Member { state, lane: Arc::new(lane), share, supervisor }
     }
 }
 
@@ -115,7 +116,7 @@ impl Fleet {
     pub async fn change(&self, changes: &[MetricChange], metrics: &[&MetricConfig]) {
         let config = |name| metrics.iter().find(|config| config.name() == name);
         let mut members = self.held().clone();
-        let (mut tell, mut leaving) = (Vec::new(), Vec::new());
+        let (mut control, mut leaving) = (Vec::new(), Vec::new());
         for change in changes {
             match *change {
                 MetricChange::Remove(name) => leaving.extend(members.remove(name).map(|member| (name, member))),
@@ -126,8 +127,8 @@ impl Fleet {
                 MetricChange::Filter(name) => {
                     if let (Some(member), Some(config)) = (members.get(name), config(name)) {
                         let mut filters = config.filters().clone();
-                        filters.at_home(&self.factory.home);
-                        tell.push((Arc::clone(&member.lane), Item::Filters(Box::new(filters))));
+                        filters.set_local_node(&self.factory.home);
+                        control.push((Arc::clone(&member.lane), Item::Filters(Box::new(filters))));
                     }
                 }
             }
@@ -146,7 +147,7 @@ impl Fleet {
             // The caller is gone if the agent is stopping.
             let _gone = done.send(());
         });
-        self.post(Command::Change(pipeline::LaneChange { lanes, tell, done })).await;
+        self.post(Command::Change(pipeline::LaneChange { lanes, control, done })).await;
         // A dropped sender means that the reader is gone for good.
         let _changed = is_done.await;
         for (name, member) in leaving {
@@ -156,8 +157,8 @@ impl Fleet {
 
     /// Has every aggregator finish, once nothing writes to the lanes any more.
     pub async fn finish(&self) {
-        let keepers: Vec<_> = self.held().values().map(|member| member.keeper.clone()).collect();
-        futures::future::join_all(keepers.iter().map(finish)).await;
+        let supervisors: Vec<_> = self.held().values().map(|member| member.supervisor.clone()).collect();
+        futures::future::join_all(supervisors.iter().map(finish)).await;
     }
 
     /// A full channel means that the reader is restarting: it will be back, or the agent ends.
@@ -169,7 +170,7 @@ impl Fleet {
     }
 
     async fn retire(&self, name: &str, member: Member) {
-        finish(&member.keeper).await;
+        finish(&member.supervisor).await;
         let component: &Arc<Component> = member.lane.component();
         // A new one may have its name by now.
         if self.factory.components.remove(component) {
@@ -182,8 +183,8 @@ impl Fleet {
     }
 }
 
-async fn finish(keeper: &Addr<ThreadKeeper>) {
-    if keeper.send(Finish).await.is_err() {
-        tracing::warn!("an aggregator's keeper had ended before it was asked to");
+async fn finish(supervisor: &Addr<ThreadSupervisor>) {
+    if supervisor.send(Finish).await.is_err() {
+        tracing::warn!("an aggregator's supervisor had ended before the stop request");
     }
 }

@@ -100,8 +100,8 @@ impl HttpActor {
         if self.tls.is_none() {
             self.intensity.component().set_state(State::Up, "");
         } else {
-            self.look(ctx);
-            ctx.run_interval(CERTIFICATE_POLL_INTERVAL, Self::look);
+            self.poll(ctx);
+            ctx.run_interval(CERTIFICATE_POLL_INTERVAL, Self::poll);
         }
         ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
             if !actor.finishing && !actor.down {
@@ -116,21 +116,21 @@ impl HttpActor {
 /// Follows the certificate files. They are read elsewhere: a file system that hangs must not hold
 /// up this thread.
 impl HttpActor {
-    fn look(&mut self, ctx: &mut Context<Self>) {
+    fn poll(&mut self, ctx: &mut Context<Self>) {
         let Some(files) = self.tls.clone().filter(|_| !self.looking) else { return };
         self.looking = true;
-        let looked = tokio::task::spawn_blocking(move || files.poll());
-        ctx.spawn(looked.into_actor(self).map(|looked, actor, _| {
+        let polled = tokio::task::spawn_blocking(move || files.poll());
+        ctx.spawn(polled.into_actor(self).map(|polled, actor, _| {
             actor.looking = false;
-            match looked {
-                Ok(Ok(changed)) => actor.looked(changed, String::new()),
-                Ok(Err(error)) => actor.looked(false, error.to_string()),
-                Err(panic) => actor.looked(false, panic.to_string()),
+            match polled {
+                Ok(Ok(changed)) => actor.polled(changed, String::new()),
+                Ok(Err(error)) => actor.polled(false, error.to_string()),
+                Err(panic) => actor.polled(false, panic.to_string()),
             }
         }));
     }
 
-    fn looked(&mut self, changed: bool, complaint: String) {
+    fn polled(&mut self, changed: bool, complaint: String) {
         let Some(files) = self.tls.as_ref().filter(|_| !self.down && !self.finishing) else { return };
         if changed {
             tracing::info!("TLS certificates read");

@@ -1,5 +1,5 @@
 //! Supervision: one actor for each stage of the pipeline, named after it, and what restarts them
-//! ([`guard`], [`keeper`], [`restart`]).
+//! ([`guard`], [`thread_supervisor`], [`restart`]).
 //!
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
@@ -10,7 +10,7 @@
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills
 //! the address for good, and there is neither backoff nor limit. So every fault is turned into
 //! `ctx.stop()` after a backoff: of an actor's own handlers by [`guard`], of a thread by
-//! [`keeper::ThreadKeeper`]. Too many restarts within a window escalate, and the agent ends with
+//! [`thread_supervisor::ThreadSupervisor`]. Too many restarts within a window escalate, and the agent ends with
 //! exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
@@ -24,7 +24,6 @@ pub mod fleet;
 mod gaps;
 pub mod guard;
 pub mod http;
-pub mod keeper;
 mod manifest_progress;
 pub mod metrics_file;
 pub mod network;
@@ -34,6 +33,7 @@ pub mod reader;
 pub mod resolver;
 pub mod restart;
 pub mod sweeper;
+pub mod thread_supervisor;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -51,7 +51,7 @@ pub struct Restart;
 #[rtype(result = "()")]
 pub struct Resume;
 
-/// Asks an actor to finish: a thread's keeper answers when the thread has ended.
+/// Asks an actor to finish: a thread's supervisor answers when the thread has ended.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Finish;

@@ -2,7 +2,7 @@
 //! that are selected.
 //!
 //! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every
-//! program where it is. A new life reads all interfaces anew and brings what is attached in line.
+//! program where it is. A new run reads all interfaces anew and brings what is attached in line.
 //!
 //! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for
 //! one, or place before ours a program that ends packets. So every few seconds it is verified that
@@ -25,13 +25,13 @@ use webb_flow::fault::{Component, State, inject};
 
 use super::attempts::Attempts;
 use super::gaps::{GapCounters, Gaps, VERIFY_INTERVAL};
-use super::keeper::{Failure, ThreadKeeper};
 use super::network::Network;
 use super::poll_schedule::PollSchedule;
 use super::restart::Intensity;
+use super::thread_supervisor::{Failure, ThreadSupervisor};
 use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
 use crate::network::{self, Interface, NetworkEvent, Node, Peers, Role, Selection};
-use crate::pipeline::Life;
+use crate::pipeline::Lifecycle;
 use crate::startup::{Stage, Startup};
 
 /// How long the thread waits for a change at most.
@@ -179,12 +179,12 @@ impl Watch {
         }
     }
 
-    fn run(&self, life: &Life) -> Result<(), Failure> {
-        if life.stopping() {
+    fn run(&self, lifecycle: &Lifecycle) -> Result<(), Failure> {
+        if lifecycle.stopping() {
             return Ok(());
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.follow(life))
+        runtime.block_on(self.follow(lifecycle))
     }
 
     /// Has each interface watched by the programs that it needs, by what else is there.
@@ -216,7 +216,7 @@ impl Watch {
         }
     }
 
-    async fn follow(&self, life: &Life) -> Result<(), Failure> {
+    async fn follow(&self, lifecycle: &Lifecycle) -> Result<(), Failure> {
         let mut watch = network::Watch::new().await?;
         let mut kernel = TrafficControl::open()?;
         let mut seen = InterfaceState::new(Instant::now());
@@ -229,8 +229,8 @@ impl Watch {
         seen.news = true;
         self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
         self.startup.reach(Stage::Attached);
-        while !life.stopping() {
-            life.beat();
+        while !lifecycle.stopping() {
+            lifecycle.beat();
             inject::point("probes");
             if self.reselect.swap(false, Relaxed) {
                 seen.attempts.clear();
@@ -245,7 +245,7 @@ impl Watch {
                 () = tokio::time::sleep(wait) => {}
             }
             self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
-            self.say(&mut seen);
+            self.report_state(&mut seen);
         }
         Ok(())
     }
@@ -398,7 +398,7 @@ impl Watch {
     }
 
     /// What the component says of itself.
-    fn say(&self, seen: &mut InterfaceState) {
+    fn report_state(&self, seen: &mut InterfaceState) {
         let mut missing: Vec<String> = self.probes().degraded();
         let mut errors: Vec<&str> = seen.attempts.errors().collect();
         errors.sort_unstable();
@@ -464,7 +464,11 @@ impl InterfaceState {
 }
 
 /// Starts following the interfaces.
-pub fn start(watch: Arc<Watch>, intensity: Intensity) -> Addr<ThreadKeeper> {
+pub fn start(watch: Arc<Watch>, intensity: Intensity) -> Addr<ThreadSupervisor> {
     let woken = Arc::clone(&watch);
-    ThreadKeeper::start(Arc::new(move |life| watch.run(life)), Arc::new(move || woken.wake.notify_one()), intensity)
+    ThreadSupervisor::start(
+        Arc::new(move |lifecycle| watch.run(lifecycle)),
+        Arc::new(move || woken.wake.notify_one()),
+        intensity,
+    )
 }

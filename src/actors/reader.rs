@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use actix::Addr;
 
-use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
+use super::thread_supervisor::ThreadSupervisor;
 use crate::pipeline::Reader;
 
 /// Starts the ring-buffer reader. A restart opens the rings where the life before left them.
-pub fn start(reader: Arc<Reader>, intensity: Intensity) -> Addr<ThreadKeeper> {
+pub fn start(reader: Arc<Reader>, intensity: Intensity) -> Addr<ThreadSupervisor> {
     let waker = reader.waker.clone();
-    ThreadKeeper::start(
-        Arc::new(move |life| reader.run(life).map_err(Into::into)),
+    ThreadSupervisor::start(
+        Arc::new(move |lifecycle| reader.run(lifecycle).map_err(Into::into)),
         Arc::new(move || waker.wake()),
         intensity,
     )

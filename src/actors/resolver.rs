@@ -16,18 +16,18 @@ use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use webb_cluster::kubernetes::{self, Access, Pace, Status};
+use webb_cluster::kubernetes::{self, Access, Status, WatchTimings};
 use webb_cluster::{self as cluster, Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
 
 use super::cluster_source::{Chosen, Sources};
 use super::deleted_pods::DeletedPods;
-use super::keeper::{Failure, ThreadKeeper};
 use super::manifest_progress::{self, Reading};
 use super::network::Network;
 use super::restart::Intensity;
-use crate::pipeline::{Command, Commands, Life};
+use super::thread_supervisor::{Failure, ThreadSupervisor};
+use crate::pipeline::{Command, Commands, Lifecycle};
 use crate::startup::{Stage, Startup};
 
 /// How often a manifest is looked at.
@@ -61,7 +61,7 @@ const COVERAGE_INTERVAL: Duration = Duration::from_secs(10);
 /// Problems of a manifest that are logged one by one; the rest as a number.
 const MAX_PROBLEMS_LOGGED: usize = 20;
 
-/// What the resolver knows; shared by all lives of its thread.
+/// What the resolver knows; shared by all runs of its thread.
 #[derive(Debug)]
 pub struct Names {
     cache: Arc<Cache>,
@@ -168,7 +168,7 @@ impl Names {
 
     /// One poll of the manifest. At first its names are used as they are read; later ones replace
     /// those before at once, when all of the file has been read.
-    fn poll_manifest(&self, source: &mut ManifestSource, life: &Life, turn: u64) {
+    fn poll_manifest(&self, source: &mut ManifestSource, lifecycle: &Lifecycle, turn: u64) {
         inject::point("resolver");
         let is_first = !self.read.load(Relaxed);
         let mut objects = Vec::new();
@@ -188,13 +188,13 @@ impl Names {
                 if is_first && at.of > 0 {
                     self.show_progress(&mut reading, at, read.get());
                 }
-                if self.goes_on(life, turn) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+                if self.goes_on(lifecycle, turn) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             },
         );
         match outcome {
             Ok(None) => {}
             Ok(Some(report)) => self.take(objects, report),
-            Err(_) if !self.goes_on(life, turn) => {}
+            Err(_) if !self.goes_on(lifecycle, turn) => {}
             Err(error) => {
                 tracing::error!("{error}; what was known before stays");
                 self.component.set_state(State::Degraded, &error.to_string());
@@ -217,7 +217,7 @@ impl Names {
         if due.publish {
             self.publish();
         }
-        self.look_at_network();
+        self.apply_network_changes();
     }
 
     /// Takes over a manifest that was read to its end: `objects` are those that are not in the
@@ -246,22 +246,22 @@ impl Names {
             tracing::warn!("{complaint}");
         }
         let why: Vec<String> = name.into_iter().chain(unusable).collect();
-        self.tell(if why.is_empty() { State::Up } else { State::Degraded }, why.join("; "));
+        self.report_state(if why.is_empty() { State::Up } else { State::Degraded }, why.join("; "));
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
     }
 
     /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes
     /// after the start.
-    fn tell(&self, state: State, mut why: String) {
+    fn report_state(&self, state: State, mut why: String) {
         let undecided = self.cache.undecided_because();
-        let mut said = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
         // While the first lists come, something always is undecided.
-        if *said != undecided && state != State::Starting {
+        if *reported != undecided && state != State::Starting {
             match undecided.as_str() {
                 "" => tracing::info!("nothing beside policies themselves leaves verdicts undecided any more"),
                 text => tracing::warn!("{text}"),
             }
-            said.clone_from(&undecided);
+            reported.clone_from(&undecided);
         }
         if !undecided.is_empty() {
             let separator = if why.is_empty() { "" } else { "; " };
@@ -288,14 +288,14 @@ impl Names {
         self.published.fetch_add(1, Relaxed);
     }
 
-    fn is_network_news(&self) -> bool {
+    fn network_changed(&self) -> bool {
         self.network_seen.load(Relaxed) != self.network.version()
     }
 
     /// Takes over what has changed in this node's network: its own addresses, and what is behind
     /// which interface.
-    fn look_at_network(&self) {
-        if self.is_network_news() {
+    fn apply_network_changes(&self) {
+        if self.network_changed() {
             self.network_seen.store(self.network.version(), Relaxed);
             self.cache.set_own_addresses(self.network.addresses());
             self.cache.set_interfaces(self.network.interfaces());
@@ -304,7 +304,7 @@ impl Names {
     }
 
     /// Checks whether every pod of this node is watched.
-    fn look_at_coverage(&self) {
+    fn check_coverage(&self) {
         let mut covered = self.covered.lock().unwrap_or_else(PoisonError::into_inner);
         let (next, before) = &mut *covered;
         let now = Instant::now();
@@ -346,29 +346,29 @@ impl Names {
     }
 
     /// Follows the source that is configured, and the next one when that changes.
-    fn run(&self, life: &Life) -> Result<(), Failure> {
-        let mut said = String::new();
+    fn run(&self, lifecycle: &Lifecycle) -> Result<(), Failure> {
+        let mut reported = String::new();
         if !self.read.load(Relaxed) {
-            life.beat_starting(NOT_READ_YET);
+            lifecycle.beat_starting(NOT_READ_YET);
         }
-        while !life.stopping() {
+        while !lifecycle.stopping() {
             let turn = self.turn.load(Relaxed);
             let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let (chosen, why) = sources.choose();
-            let says = format!("names come from {chosen}: {why}");
-            if says != said {
-                tracing::info!("{says}");
-                said = says;
+            let line = format!("names come from {chosen}: {why}");
+            if line != reported {
+                tracing::info!("{line}");
+                reported = line;
             }
             self.watching.store(matches!(chosen, Chosen::Kubernetes(_)), Relaxed);
             match chosen {
-                Chosen::Kubernetes(access) => self.follow_api(life, turn, &access, &sources.pace)?,
-                Chosen::Manifest(path) => self.follow_manifest(life, turn, &path),
-                Chosen::Nothing => self.follow_nothing(life, turn),
+                Chosen::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources.timings)?,
+                Chosen::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
+                Chosen::Nothing => self.follow_nothing(lifecycle, turn),
                 Chosen::Missing(what) => {
-                    life.beat();
+                    lifecycle.beat();
                     self.component.set_state(State::Degraded, what);
-                    self.rest(life, turn, SOURCE_RETRY_INTERVAL, || false);
+                    self.idle(lifecycle, turn, SOURCE_RETRY_INTERVAL, || false);
                 }
             }
         }
@@ -376,36 +376,36 @@ impl Names {
     }
 
     /// False when this source is not to be followed any more.
-    fn goes_on(&self, life: &Life, turn: u64) -> bool {
-        !life.stopping() && self.turn.load(Relaxed) == turn
+    fn goes_on(&self, lifecycle: &Lifecycle, turn: u64) -> bool {
+        !lifecycle.stopping() && self.turn.load(Relaxed) == turn
     }
 
     /// Waits for `time`, but not beyond the end of this turn, nor when there is `news`.
-    fn rest(&self, life: &Life, turn: u64, time: Duration, news: impl Fn() -> bool) {
+    fn idle(&self, lifecycle: &Lifecycle, turn: u64, time: Duration, changed: impl Fn() -> bool) {
         let until = Instant::now() + time;
-        while self.goes_on(life, turn) && Instant::now() < until && !news() {
-            life.wait(HEALTH_INTERVAL.min(time));
-            life.beat();
+        while self.goes_on(lifecycle, turn) && Instant::now() < until && !changed() {
+            lifecycle.wait(HEALTH_INTERVAL.min(time));
+            lifecycle.beat();
         }
     }
 
-    fn follow_manifest(&self, life: &Life, turn: u64, path: &Path) {
+    fn follow_manifest(&self, lifecycle: &Lifecycle, turn: u64, path: &Path) {
         let mut source = ManifestSource::with_kinds(path, self.cache.other_kinds().clone());
         self.cache.set_watched(false);
         self.network.wake_this_thread();
-        while self.goes_on(life, turn) {
-            self.poll_manifest(&mut source, life, turn);
+        while self.goes_on(lifecycle, turn) {
+            self.poll_manifest(&mut source, lifecycle, turn);
             self.complete.store(self.read.load(Relaxed), Relaxed);
-            self.look_at_network();
-            self.look_at_coverage();
+            self.apply_network_changes();
+            self.check_coverage();
             self.expire_deleted_pods();
             let interval = MANIFEST_POLL_INTERVAL.max(source.took() * POLL_SHARE);
-            self.rest(life, turn, interval, || self.is_network_news());
+            self.idle(lifecycle, turn, interval, || self.network_changed());
         }
     }
 
-    fn follow_nothing(&self, life: &Life, turn: u64) {
-        life.beat();
+    fn follow_nothing(&self, lifecycle: &Lifecycle, turn: u64) {
+        lifecycle.beat();
         self.names_are_read();
         if self.published() == 0 || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
@@ -416,24 +416,30 @@ impl Names {
         self.component.set_state(State::Up, "no cluster source: addresses have no names");
         self.complete.store(true, Relaxed);
         self.network.wake_this_thread();
-        while self.goes_on(life, turn) {
+        while self.goes_on(lifecycle, turn) {
             inject::point("resolver");
-            self.look_at_network();
+            self.apply_network_changes();
             self.expire_deleted_pods();
-            self.rest(life, turn, MANIFEST_POLL_INTERVAL, || self.is_network_news());
+            self.idle(lifecycle, turn, MANIFEST_POLL_INTERVAL, || self.network_changed());
         }
     }
 
     /// All watches, the publishing and the housekeeping are one task, so that a panic in any of
-    /// them ends this life of the thread, and is caught and counted where every thread's is.
-    fn follow_api(&self, life: &Life, turn: u64, access: &Access, pace: &Pace) -> Result<(), Failure> {
+    /// them ends this run of the thread, and is caught and counted where every thread's is.
+    fn follow_api(
+        &self,
+        lifecycle: &Lifecycle,
+        turn: u64,
+        access: &Access,
+        timings: &WatchTimings,
+    ) -> Result<(), Failure> {
         self.problems.store(0, Relaxed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             tokio::select! {
-                never = kubernetes::follow(access, pace, &self.cache, &self.watches, &self.changed) => match never {},
+                never = kubernetes::follow(access, timings, &self.cache, &self.watches, &self.changed) => match never {},
                 never = self.publish_changes() => match never {},
-                () = self.tend(life, turn) => {}
+                () = self.maintain(lifecycle, turn) => {}
             }
         });
         // A credential plugin or a name server that hangs must not keep us.
@@ -457,23 +463,23 @@ impl Names {
         }
     }
 
-    async fn tend(&self, life: &Life, turn: u64) {
+    async fn maintain(&self, lifecycle: &Lifecycle, turn: u64) {
         let began = Instant::now();
-        let mut said = None;
-        while self.goes_on(life, turn) {
+        let mut reported = None;
+        while self.goes_on(lifecycle, turn) {
             inject::point("resolver");
-            life.beat();
+            lifecycle.beat();
             let mut complaint = self.watches.complaint();
             if !self.watches.synced() {
                 let (synced, kinds) = self.watches.progress();
                 complaint = format!("{NOT_READ_YET}: {synced} of {kinds} kinds; {complaint}");
             }
             let name = self.watches.synced().then(|| self.name_complaint()).flatten();
-            if name != said {
+            if name != reported {
                 if let Some(text) = &name {
                     tracing::warn!("{text}");
                 }
-                said.clone_from(&name);
+                reported.clone_from(&name);
             }
             if let Some(text) = name {
                 complaint = if complaint.is_empty() { text } else { format!("{text}; {complaint}") };
@@ -481,9 +487,9 @@ impl Names {
             let is_early = !self.watches.synced() && began.elapsed() < INITIAL_SYNC_TIMEOUT;
             let amiss = if is_early { State::Starting } else { State::Degraded };
             let state = if complaint.is_empty() { State::Up } else { amiss };
-            self.tell(state, complaint);
-            self.look_at_network();
-            self.look_at_coverage();
+            self.report_state(state, complaint);
+            self.apply_network_changes();
+            self.check_coverage();
             self.expire_deleted_pods();
             tokio::select! {
                 () = sleep(HEALTH_INTERVAL) => {}
@@ -494,6 +500,6 @@ impl Names {
 }
 
 /// Starts the resolver. Its longest wait is a second, while it follows an API server.
-pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadKeeper> {
-    ThreadKeeper::start(Arc::new(move |life: &Life| names.run(life)), Arc::new(|| {}), intensity)
+pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadSupervisor> {
+    ThreadSupervisor::start(Arc::new(move |lifecycle: &Lifecycle| names.run(lifecycle)), Arc::new(|| {}), intensity)
 }

@@ -73,7 +73,7 @@ impl Intensity {
 
     /// Backoff of a restart by request: no fault, so it does not count towards giving up.
     pub fn asked(&self) -> Duration {
-        self.component.set_state(State::Restarting, "restart was asked for");
+        self.component.set_state(State::Restarting, "restart requested");
         self.policy().backoff_min
     }
 

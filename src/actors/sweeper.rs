@@ -13,8 +13,8 @@ use actix::Addr;
 use webb_flow::abi::{self, PARTS};
 use webb_flow::fault::inject;
 
-use super::keeper::ThreadKeeper;
 use super::restart::Intensity;
+use super::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Ledger, Mode, Sweeper};
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
@@ -57,20 +57,20 @@ pub fn start(
     swept: Arc<Swept>,
     interval: Duration,
     intensity: Intensity,
-) -> Addr<ThreadKeeper> {
-    // Only ever one life at a time: the lock is never waited for.
+) -> Addr<ThreadSupervisor> {
+    // Only ever one run at a time: the lock is never waited for.
     let sweeper = Mutex::new(sweeper);
-    let body = move |life: &crate::pipeline::Life| {
+    let body = move |lifecycle: &crate::pipeline::Lifecycle| {
         let mut sweeper = sweeper.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Instant::now();
-        while !life.stopping() {
-            life.beat();
+        while !lifecycle.stopping() {
+            lifecycle.beat();
             if Instant::now() >= next {
                 next = Instant::now() + interval / u32::try_from(PARTS).unwrap_or(1);
                 inject::point("sweeper");
                 swept.note(sweeper.sweep_part(Mode::Overdue)?, &ledger.totals()?);
             }
-            life.wait(next.saturating_duration_since(Instant::now()));
+            lifecycle.wait(next.saturating_duration_since(Instant::now()));
         }
         for _ in 0..MAX_LAST_SWEEPS {
             let left = sweeper.sweep(Mode::Everything)?;
@@ -83,5 +83,5 @@ pub fn start(
         }
         Ok(())
     };
-    ThreadKeeper::start(Arc::new(body), Arc::new(|| {}), intensity)
+    ThreadSupervisor::start(Arc::new(body), Arc::new(|| {}), intensity)
 }

@@ -4,8 +4,8 @@
 use std::time::{Duration, Instant};
 
 use super::gaps::Reason;
-use super::keeper::Failure;
 use super::probes::{InterfaceState, Watch};
+use super::thread_supervisor::Failure;
 use crate::bpf_loader::{Attached, Place};
 use crate::network::{self, Interface, Role};
 

@@ -1,5 +1,5 @@
-//! `webb check-endpoint`: asks every agent behind an address for its metrics, and says what is
-//! missing. The image has no other program, so `helm test` runs this one.
+//! `webb check-endpoint`: scrapes every agent behind an address and reports missing metrics. The
+//! image has no other program, so `helm test` runs this one.
 
 use std::fmt;
 use std::fs;
@@ -16,19 +16,19 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::cli::{CheckEndpointArgs, Exit};
 
-/// Time to connect, and for each read of an answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Time-out to connect, and of each read of an answer.
+const IO_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Time for an answer from its first byte to its last.
-const WHOLE: Duration = Duration::from_secs(30);
+/// Time-out of an answer from its first byte to its last.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Pause between two tries.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Interval between two attempts.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bytes of an answer that are read at most.
-const LARGEST: usize = 256 << 20;
+const MAX_ANSWER_BYTES: usize = 256 << 20;
 
-/// What was typed, understood.
+/// The parsed arguments.
 struct Endpoint {
     host: String,
     port: u16,
@@ -36,32 +36,34 @@ struct Endpoint {
     tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
-/// What is wrong with one agent's answer.
+/// The fault of one agent's answer.
 #[derive(Debug, PartialEq, Eq)]
-enum Trouble {
-    /// It did not answer, or not to the end.
-    Silent(String),
-    /// It answered with something else than what was asked for.
-    Wrong(String),
+enum CheckError {
+    /// No answer, or an incomplete one.
+    NoAnswer(String),
+    /// The answer is not an exposition, or metrics are missing.
+    BadAnswer(String),
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for CheckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Silent(why) | Self::Wrong(why)) = self;
+        let (Self::NoAnswer(why) | Self::BadAnswer(why)) = self;
         f.write_str(why)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for CheckError {
     fn from(error: io::Error) -> Self {
-        Self::Silent(match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("no answer within {}s", PATIENCE.as_secs()),
+        Self::NoAnswer(match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("no answer within {}s", IO_TIMEOUT.as_secs())
+            }
             _ => error.to_string(),
         })
     }
 }
 
-/// Asks until all is well or the time is over, and prints how it stands then.
+/// Scrapes until all answers are good or the time is over, and prints the last outcome.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -75,14 +77,14 @@ pub fn check_endpoint(arguments: &CheckEndpointArgs, out: &mut dyn Write) -> io:
     };
     let until = Instant::now() + arguments.wait;
     loop {
-        let (lines, exit) = endpoint.look(&arguments.require);
+        let (lines, exit) = endpoint.check(&arguments.require);
         if exit == Exit::Success || Instant::now() >= until {
             for line in lines {
                 writeln!(out, "{line}")?;
             }
             return Ok(exit);
         }
-        sleep(PAUSE.min(until.saturating_duration_since(Instant::now())));
+        sleep(RETRY_INTERVAL.min(until.saturating_duration_since(Instant::now())));
     }
 }
 
@@ -110,8 +112,8 @@ impl Endpoint {
         Ok(Self { host, port, path, tls })
     }
 
-    /// How each address of the host stands, a line each, and the exit code of them all.
-    fn look(&self, required: &[String]) -> (Vec<String>, Exit) {
+    /// Checks each address of the host: a line for each, and the exit code of them all.
+    fn check(&self, required: &[String]) -> (Vec<String>, Exit) {
         let addresses = match (self.host.as_str(), self.port).to_socket_addrs() {
             Ok(found) => {
                 let mut addresses: Vec<SocketAddr> = found.collect();
@@ -126,14 +128,14 @@ impl Endpoint {
             return (vec![format!("{}: the name has no address", self.host)], Exit::NoInput);
         }
         for address in addresses {
-            match self.ask(address).and_then(|exposition| judge(&exposition, required)) {
+            match self.fetch(address).and_then(|exposition| judge(&exposition, required)) {
                 Ok(series) => lines.push(format!("{address}  ok, {series} series")),
-                Err(trouble) => {
-                    lines.push(format!("{address}  {trouble}"));
-                    exit = match trouble {
-                        Trouble::Silent(_) => Exit::NoInput,
-                        Trouble::Wrong(_) if exit == Exit::Success => Exit::Data,
-                        Trouble::Wrong(_) => exit,
+                Err(error) => {
+                    lines.push(format!("{address}  {error}"));
+                    exit = match error {
+                        CheckError::NoAnswer(_) => Exit::NoInput,
+                        CheckError::BadAnswer(_) if exit == Exit::Success => Exit::Data,
+                        CheckError::BadAnswer(_) => exit,
                     };
                 }
             }
@@ -141,15 +143,15 @@ impl Endpoint {
         (lines, exit)
     }
 
-    fn ask(&self, address: SocketAddr) -> Result<String, Trouble> {
-        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+    fn fetch(&self, address: SocketAddr) -> Result<String, CheckError> {
+        let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
+        stream.set_read_timeout(Some(IO_TIMEOUT))?;
+        stream.set_write_timeout(Some(IO_TIMEOUT))?;
         let answer = match &self.tls {
             None => self.exchange(&mut stream)?,
             Some((config, name)) => {
                 let connection = ClientConnection::new(Arc::clone(config), name.clone())
-                    .map_err(|error| Trouble::Silent(error.to_string()))?;
+                    .map_err(|error| CheckError::NoAnswer(error.to_string()))?;
                 self.exchange(&mut StreamOwned::new(connection, stream))?
             }
         };
@@ -160,8 +162,8 @@ impl Endpoint {
         // Of HTTP/1.0 the answer ends with the connection, and is not in chunks.
         write!(stream, "GET {} HTTP/1.0\r\nHost: {}\r\nAccept: text/plain\r\n\r\n", self.path, self.host)?;
         stream.flush()?;
-        let (mut answer, mut piece, until) = (Vec::new(), vec![0; 64 << 10], Instant::now() + WHOLE);
-        while answer.len() < LARGEST {
+        let (mut answer, mut piece, until) = (Vec::new(), vec![0; 64 << 10], Instant::now() + ANSWER_TIMEOUT);
+        while answer.len() < MAX_ANSWER_BYTES {
             match stream.read(&mut piece) {
                 Ok(0) => break,
                 Ok(read) => answer.extend_from_slice(piece.get(..read).unwrap_or_default()),
@@ -172,7 +174,7 @@ impl Endpoint {
                 Err(error) => return Err(error),
             }
             if Instant::now() >= until {
-                let text = format!("the answer is not over after {}s", WHOLE.as_secs());
+                let text = format!("the answer is not over after {}s", ANSWER_TIMEOUT.as_secs());
                 return Err(io::Error::other(text));
             }
         }
@@ -181,8 +183,8 @@ impl Endpoint {
 }
 
 /// The body of an answer with status 200 that is an exposition and all here.
-fn body(answer: &[u8]) -> Result<String, Trouble> {
-    let wrong = |what: String| Err(Trouble::Wrong(what));
+fn body(answer: &[u8]) -> Result<String, CheckError> {
+    let wrong = |what: String| Err(CheckError::BadAnswer(what));
     let Some(end) = memchr::memmem::find(answer, b"\r\n\r\n") else {
         return wrong("the answer is not HTTP".to_owned());
     };
@@ -204,9 +206,11 @@ fn body(answer: &[u8]) -> Result<String, Trouble> {
         return wrong(format!("the answer is packed ({}), which was not asked for", packed.escape_debug()));
     }
     let body = match (field("transfer-encoding"), field("content-length").map(|(_, length)| length.parse::<usize>())) {
-        (Some(_), _) => unchunk(body).ok_or_else(|| Trouble::Silent("the answer ends within a chunk".to_owned()))?,
+        (Some(_), _) => {
+            unchunk(body).ok_or_else(|| CheckError::NoAnswer("the answer ends within a chunk".to_owned()))?
+        }
         (None, Some(Ok(length))) if length > body.len() => {
-            return Err(Trouble::Silent(format!("the answer ends after {} of {length} bytes", body.len())));
+            return Err(CheckError::NoAnswer(format!("the answer ends after {} of {length} bytes", body.len())));
         }
         _ => body.to_vec(),
     };
@@ -230,7 +234,7 @@ fn unchunk(mut body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The number of series in an exposition that has all of the families.
-fn judge(exposition: &str, required: &[String]) -> Result<usize, Trouble> {
+fn judge(exposition: &str, required: &[String]) -> Result<usize, CheckError> {
     let has = |family: &str| {
         exposition
             .lines()
@@ -239,10 +243,10 @@ fn judge(exposition: &str, required: &[String]) -> Result<usize, Trouble> {
     };
     let series = exposition.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
     if series == 0 {
-        return Err(Trouble::Wrong("the answer has no series".to_owned()));
+        return Err(CheckError::BadAnswer("the answer has no series".to_owned()));
     }
     let missing: Vec<&str> = required.iter().map(String::as_str).filter(|family| !has(family)).collect();
-    if missing.is_empty() { Ok(series) } else { Err(Trouble::Wrong(format!("missing: {}", missing.join(", ")))) }
+    if missing.is_empty() { Ok(series) } else { Err(CheckError::BadAnswer(format!("missing: {}", missing.join(", ")))) }
 }
 
 fn server_name(arguments: &CheckEndpointArgs, host: &str) -> Result<ServerName<'static>, String> {
@@ -304,10 +308,10 @@ mod tests {
         let length = EXPOSITION.len();
         assert_eq!(body(&answer(&format!("HTTP/1.0 200 OK\r\ncontent-length: {length}"))).unwrap(), EXPOSITION);
         let cut = body(&answer("HTTP/1.0 200 OK\r\nContent-Length: 5000"));
-        assert_eq!(cut, Err(Trouble::Silent(format!("the answer ends after {length} of 5000 bytes"))));
+        assert_eq!(cut, Err(CheckError::NoAnswer(format!("the answer ends after {length} of 5000 bytes"))));
         let gone = body(&answer("HTTP/1.0 404 Not Found"));
-        assert_eq!(gone, Err(Trouble::Wrong("the answer is HTTP/1.0 404 Not Found".to_owned())));
-        assert_eq!(body(b"SSH-2.0-x\r\n"), Err(Trouble::Wrong("the answer is not HTTP".to_owned())));
+        assert_eq!(gone, Err(CheckError::BadAnswer("the answer is HTTP/1.0 404 Not Found".to_owned())));
+        assert_eq!(body(b"SSH-2.0-x\r\n"), Err(CheckError::BadAnswer("the answer is not HTTP".to_owned())));
     }
 
     /// Chunks are put together; without the last one the answer is not whole.
@@ -317,7 +321,7 @@ mod tests {
         let whole = format!("{head}4\r\na 1\n\r\nA;x=y\r\nb{{c=\"d\"}} 2\r\n0\r\n\r\n");
         assert_eq!(body(whole.as_bytes()), Ok("a 1\nb{c=\"d\"} 2".to_owned()));
         let cut = whole.split_at(whole.len() - 5).0;
-        assert_eq!(body(cut.as_bytes()), Err(Trouble::Silent("the answer ends within a chunk".to_owned())));
+        assert_eq!(body(cut.as_bytes()), Err(CheckError::NoAnswer("the answer ends within a chunk".to_owned())));
     }
 
     /// What is no exposition is not taken for one, and its words do not reach the terminal raw.
@@ -340,7 +344,7 @@ mod tests {
         let judged =
             |required: &[&str]| judge(EXPOSITION, &required.iter().map(ToString::to_string).collect::<Vec<_>>());
         assert_eq!(judged(&["a_total", "b"]), Ok(2));
-        assert_eq!(judged(&["a", "b", "c"]), Err(Trouble::Wrong("missing: a, c".to_owned())));
-        assert_eq!(judge("# nothing\n", &[]), Err(Trouble::Wrong("the answer has no series".to_owned())));
+        assert_eq!(judged(&["a", "b", "c"]), Err(CheckError::BadAnswer("missing: a, c".to_owned())));
+        assert_eq!(judge("# nothing\n", &[]), Err(CheckError::BadAnswer("the answer has no series".to_owned())));
     }
 }

@@ -154,7 +154,7 @@ pub(super) fn pipeline(
     let defs = [
         &own::READER_READ,
         &own::READER_RECORDS,
-        &own::READER_POISONED_PACKETS,
+        &own::READER_PANICKED_PACKETS,
         &own::READER_FLOWS,
         &own::READER_VERDICTS,
         &own::READER_BATCHES,
@@ -176,7 +176,7 @@ pub(super) fn pipeline(
             for (outcome, count) in counters.outcomes() {
                 rows.add(&own::READER_RECORDS, &[outcome], count);
             }
-            rows.add(&own::READER_POISONED_PACKETS, &[], counters.poisoned_packets.load(Relaxed));
+            rows.add(&own::READER_PANICKED_PACKETS, &[], counters.panicked_packets.load(Relaxed));
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
@@ -193,7 +193,7 @@ pub(super) fn pipeline(
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], state.counted());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
-                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "poisoned"], state.poisoned());
+                rows.add(&own::AGGREGATOR_FLOWS, &[metric, "panicked"], state.panicked());
                 rows.add(&own::AGGREGATOR_SERIES, &[metric], state.series());
                 rows.add(&own::SERIES_FOLDED, &[metric], state.folded());
                 for (reason, count) in state.removed() {

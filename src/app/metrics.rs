@@ -165,7 +165,7 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
         &own::CONNTRACK_EVENTS,
         &own::CONNTRACK_OVERRUNS,
         &own::CONNTRACK_DUMPS,
-        &own::CONNTRACK_QUESTIONS,
+        &own::CONNTRACK_QUERIES,
         &own::CONNTRACK_MALFORMED,
         &own::CONNTRACK_REFUSED,
         &own::CONNTRACK_LOOKUPS,
@@ -179,7 +179,7 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
             rows.add(&own::CONNTRACK_EVENTS, &["destroy"], heard.ended.load(Relaxed));
             rows.add(&own::CONNTRACK_OVERRUNS, &[], heard.overruns.load(Relaxed));
             rows.add(&own::CONNTRACK_DUMPS, &[], heard.dumps.load(Relaxed));
-            rows.add(&own::CONNTRACK_QUESTIONS, &[], heard.questions.load(Relaxed));
+            rows.add(&own::CONNTRACK_QUERIES, &[], heard.queries.load(Relaxed));
             rows.add(&own::CONNTRACK_MALFORMED, &[], heard.malformed.load(Relaxed));
             rows.add(&own::CONNTRACK_REFUSED, &[], counters.refused.load(Relaxed));
             for (outcome, count) in LOOKUPS.iter().zip(&counters.lookups) {

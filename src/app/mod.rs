@@ -60,7 +60,7 @@ pub async fn run(plan: Plan) -> Result<Exit, StartError> {
     };
     tokio::select! {
         () = stop::stop(running) => {}
-        () = signals.end() => tracing::warn!("asked a second time: stopping at once"),
+        () = signals.end() => tracing::warn!("second signal: exiting at once"),
         never = beat(&control) => match never {},
     }
     Ok(exit)

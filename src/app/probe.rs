@@ -36,7 +36,7 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
 /// Only services need it, and these have a name without.
 fn connection_tracking() -> Finding {
     let (standing, why) = match conntrack::probe() {
-        Ok(()) => (Standing::Ok, "who answers for a service, and who is masqueraded".to_owned()),
+        Ok(()) => (Standing::Ok, "backends of services and masqueraded pods are named".to_owned()),
         Err(error) => (Standing::Degraded, error.to_string()),
     };
     Finding { subject: "connection tracking", standing, why }

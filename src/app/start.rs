@@ -29,20 +29,20 @@ use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::http::{HttpActor, Routes};
-use crate::actors::keeper::ThreadKeeper;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
 use crate::actors::sweeper::Swept;
+use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::http::{Admin, Explain, Reloads, Scrape, admin_routes, explain_routes, metrics_routes, refuse_foreign};
 use crate::logging::LogControl;
 use crate::pipeline::{
-    Command, Commands, Counters, Lanes, MOST_QUESTIONS, Reader, ReaderState, SnapshotCollector, Translations,
+    Command, Commands, Counters, Lanes, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector, Translations,
 };
 use crate::records::{Rings, Waker};
 use crate::selfmetrics::SelfMetrics;
@@ -102,13 +102,13 @@ pub(super) struct Running {
     pub(super) watch: Arc<Watch>,
     pub(super) scrape: Arc<Scrape>,
     pub(super) admin: Arc<Admin>,
-    pub(super) probes: Addr<ThreadKeeper>,
-    pub(super) sweeper: Addr<ThreadKeeper>,
-    pub(super) reader: Addr<ThreadKeeper>,
+    pub(super) probes: Addr<ThreadSupervisor>,
+    pub(super) sweeper: Addr<ThreadSupervisor>,
+    pub(super) reader: Addr<ThreadSupervisor>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
-    pub(super) resolver: Addr<ThreadKeeper>,
-    pub(super) conntrack: Option<Addr<ThreadKeeper>>,
+    pub(super) resolver: Addr<ThreadSupervisor>,
+    pub(super) conntrack: Option<Addr<ThreadSupervisor>>,
     pub(super) servers: [Addr<HttpActor>; 2],
     pub(super) decoder: Addr<DecoderActor>,
 }
@@ -133,7 +133,7 @@ impl Parts {
                 budget: Arc::new(Budget::new(settings.max_series_total as usize)),
                 idle_looks: Some(IDLE_CHECKS_PER_TTL),
             },
-            look_every: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_CHECKS_PER_TTL),
+            idle_check_interval: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_CHECKS_PER_TTL),
         }
     }
 
@@ -141,10 +141,10 @@ impl Parts {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
-    /// Makes a keeper known to the admin listener.
-    fn kept(&self, name: &str, keeper: Addr<ThreadKeeper>) -> Addr<ThreadKeeper> {
-        self.directory.add(name, keeper.clone().recipient());
-        keeper
+    /// Makes a supervisor known to the admin listener.
+    fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
+        self.directory.add(name, supervisor.clone().recipient());
+        supervisor
     }
 }
 
@@ -189,7 +189,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let interval = settings.connections.sweep_interval;
     let sweep =
         sweeper::start(sweeping, kernel_ledger.clone(), Arc::clone(&swept), interval, parts.intensity("sweeper"));
-    let sweeper = parts.kept("sweeper", sweep);
+    let sweeper = parts.register("sweeper", sweep);
     let selection = loader::selection(&settings.interfaces);
     let component = (parts.components.component("probes"), Arc::clone(&parts.startup));
     let watch = Arc::new(Watch::new(loaded, selection, (network, one_sided), component));
@@ -209,8 +209,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::probes(&own, Arc::clone(&watch))?;
     metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
-    let pace = &settings.scrape;
-    let scrape = Arc::new(Scrape::new(collector, own.clone(), losses, pace.min_interval, pace.timeout));
+    let timings = &settings.scrape;
+    let scrape = Arc::new(Scrape::new(collector, own.clone(), losses, timings.min_interval, timings.timeout));
     scrape.set_open_metrics(settings.open_metrics);
     metrics::scrapes(&own, Arc::downgrade(&scrape))?;
     let tls = tls_files(&settings.metrics_tls);
@@ -229,7 +229,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
     let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain));
 
-    let probes = parts.kept("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
+    let probes = parts.register("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(
         metrics = %settings.metrics_listen,
         admin = %settings.admin_listen,
@@ -264,7 +264,7 @@ fn start_resolver(
     network: &Arc<Network>,
     index: &Arc<ArcSwap<Index>>,
     reader: Commands,
-) -> (Arc<Names>, Addr<ThreadKeeper>) {
+) -> (Arc<Names>, Addr<ThreadSupervisor>) {
     let of_cluster = cluster::Settings {
         node: settings.node_name.clone(),
         cluster: settings.cluster_name.clone(),
@@ -276,7 +276,7 @@ fn start_resolver(
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
     let to = (reader, Arc::clone(&parts.startup));
     let names = Arc::new(Names::new(of_cluster, sources, Arc::clone(network), index, component, to));
-    let resolver = parts.kept("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
+    let resolver = parts.register("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }
 
@@ -301,7 +301,7 @@ fn other_kinds(policies: &settings::Policies) -> cluster::OtherKinds {
 struct Tracking {
     translations: Translations,
     heard: Arc<Heard>,
-    conntrack: Option<Addr<ThreadKeeper>>,
+    conntrack: Option<Addr<ThreadSupervisor>>,
 }
 
 /// Changes of translations that may be on the way to the reader. Connection tracking waits for
@@ -314,17 +314,17 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Res
     if most == 0 {
         return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
     }
-    let (told, changes) = crossbeam_channel::bounded(MAX_TRANSLATIONS_QUEUED);
-    let (ask, questions) = crossbeam_channel::bounded(MOST_QUESTIONS);
+    let (sender, changes) = crossbeam_channel::bounded(MAX_TRANSLATIONS_QUEUED);
+    let (ask, queries) = crossbeam_channel::bounded(MAX_PENDING_QUERIES);
     let waker = Waker::new()?;
     let following = Follower {
-        changes: told,
-        questions,
+        changes: sender,
+        queries,
         waker: waker.clone(),
         followed: Arc::clone(&followed),
         counters: Arc::clone(&heard),
     };
-    let conntrack = parts.kept("conntrack", follower::start(following, parts.intensity("conntrack")));
+    let conntrack = parts.register("conntrack", follower::start(following, parts.intensity("conntrack")));
     let translations = Translations { changes, ask: Some(ask), followed, waker: Some(waker), most };
     Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
 }
@@ -333,7 +333,7 @@ struct Reading {
     one_sided: Arc<OneSided>,
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
-    reader: Addr<ThreadKeeper>,
+    reader: Addr<ThreadSupervisor>,
     reasons: Reasons,
 }
 
@@ -354,9 +354,10 @@ fn start_reading(
         Some(named(&more))
     });
     let one_sided = Arc::new(OneSided::default());
-    let seat_of_decoder = Arc::clone(&decoder_slot);
+    let decoder_slot_of_reader = Arc::clone(&decoder_slot);
     let intensity = parts.intensity("decoder");
-    let decoder = DecoderActor::start(reasons.clone(), reread, Arc::clone(&one_sided), seat_of_decoder, intensity);
+    let decoder =
+        DecoderActor::start(reasons.clone(), reread, Arc::clone(&one_sided), decoder_slot_of_reader, intensity);
     parts.directory.add("decoder", decoder.clone().recipient());
     let counters = Arc::new(Counters::default());
     let fault_to = decoder.clone();
@@ -371,7 +372,7 @@ fn start_reading(
         counters: Arc::clone(&counters),
         state,
     };
-    let reader = parts.kept("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
+    let reader = parts.register("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
     Ok(Reading { one_sided, counters, decoder, reader, reasons })
 }
 

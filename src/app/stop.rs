@@ -1,4 +1,4 @@
-//! Stopping, in the reverse order of the data's road, within one budget.
+//! Stopping, in the reverse order of the pipeline, within one budget.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -8,7 +8,7 @@ use actix::prelude::*;
 use tokio::time::timeout;
 
 use super::start::Running;
-use crate::actors::keeper::ThreadKeeper;
+use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, Resume};
 
 /// Stops everything within the budget; the log names what is still running then.
@@ -26,7 +26,7 @@ pub(super) async fn stop(running: Running) {
     let [metrics, admin] = &running.servers;
     let servers = futures::future::join(metrics.send(Finish), admin.send(Finish));
     if timeout(Duration::from_secs(3), servers).await.is_err() {
-        tracing::warn!("a listener had open connections; they are cut");
+        tracing::warn!("a listener had open connections; they are closed");
     }
     tracing::info!("stopped");
 }
@@ -36,13 +36,13 @@ async fn drain(running: &Running) {
     if let Some((_, configurator)) = &running.configurator
         && configurator.send(Finish).await.is_err()
     {
-        tracing::warn!("the configurator had ended before it was asked to");
+        tracing::warn!("the configurator had ended before the stop request");
     }
     finish(&running.probes).await;
     running.watch.detach_all();
     // The last sweep needs room in the rings: reader and decoder may be waiting out a backoff.
     if running.decoder.send(Finish).await.is_err() {
-        tracing::warn!("the decoder's actor had ended before it was asked to");
+        tracing::warn!("the decoder's actor had ended before the stop request");
     }
     running.reader.do_send(Resume);
     finish(&running.sweeper).await;
@@ -59,8 +59,8 @@ async fn drain(running: &Running) {
     }
 }
 
-async fn finish(keeper: &Addr<ThreadKeeper>) {
-    if keeper.send(Finish).await.is_err() {
-        tracing::warn!("a keeper had ended before it was asked to");
+async fn finish(supervisor: &Addr<ThreadSupervisor>) {
+    if supervisor.send(Finish).await.is_err() {
+        tracing::warn!("a supervisor had ended before the stop request");
     }
 }

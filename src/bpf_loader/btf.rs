@@ -25,7 +25,7 @@ pub enum BtfError {
     #[error("no BTF: it begins with {0:#06x} instead of 0xeb9f")]
     Magic(u16),
     /// A length or an offset points outside.
-    #[error("BTF is cut off or lies about its length at byte {0}")]
+    #[error("BTF is truncated, or a length in it is wrong, at byte {0}")]
     Truncated(usize),
     /// A kind of type that this reader does not know the size of.
     #[error("BTF has a type of unknown kind {0} at byte {1}")]

@@ -126,7 +126,7 @@ pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
     // A log runs to megabytes; what led to the complaint is at its end.
     let start = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
     tracing::debug!("the end of the verifier's log: {}", log.get(start..).unwrap_or_default());
-    format!("{io_error}; the verifier says: {complaint}")
+    format!("{io_error}; verifier: {complaint}")
 }
 
 /// The line of a verifier's log that says what is wrong: the last one before the statistics.

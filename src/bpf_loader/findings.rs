@@ -149,7 +149,11 @@ fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
             return answered;
         }
         let names = listed(&lacking);
-        finding(subject, Standing::Untried, format!("this process lacks {names}; grant {names}, and ask again"))
+        finding(
+            subject,
+            Standing::Untried,
+            format!("this process lacks {names}; grant {names}, and run the probe again"),
+        )
     };
     let needed = |subject, needs: &[&str], answer: &Answer, has| {
         let answered = match answer {
@@ -305,9 +309,10 @@ mod tests {
                 .map(|finding| (finding.subject, finding.standing.label(), finding.why))
                 .collect()
         };
-        let both = "this process lacks CAP_BPF and CAP_NET_ADMIN; grant CAP_BPF and CAP_NET_ADMIN, and ask again";
-        let admin = "this process lacks CAP_NET_ADMIN; grant CAP_NET_ADMIN, and ask again";
-        let bpf = "this process lacks CAP_BPF; grant CAP_BPF, and ask again";
+        let both =
+            "this process lacks CAP_BPF and CAP_NET_ADMIN; grant CAP_BPF and CAP_NET_ADMIN, and run the probe again";
+        let admin = "this process lacks CAP_NET_ADMIN; grant CAP_NET_ADMIN, and run the probe again";
+        let bpf = "this process lacks CAP_BPF; grant CAP_BPF, and run the probe again";
         let expected = [
             ("ring buffer", "untried", bpf),
             ("packet programs", "untried", both),

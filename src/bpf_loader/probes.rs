@@ -162,7 +162,7 @@ impl Probes {
             Ok(Some(name)) => name,
             Ok(None) => return Err(AttachError::Vanished { name: interface.name.clone(), index: interface.index }),
             Err(error) => {
-                let why = format!("its name cannot be asked for: {error}");
+                let why = format!("its name cannot be read: {error}");
                 return Err(AttachError::Refused { name: interface.name.clone(), means, why });
             }
         };

@@ -138,7 +138,7 @@ impl Constants {
         let ticks = |time: Duration| ticks(time, tick);
         Self {
             every_packet: u8::from(settings.every_packet),
-            report_interval: ticks(settings.report_interval).div_ceil(REPORTED_TICKS).min(MOST_REPORTED),
+            report_interval: ticks(settings.report_interval).div_ceil(REPORTED_TICKS).min(MAX_REPORTED),
             buckets: buckets(settings.table_bytes),
             tick_ns: tick.as_nanos().try_into().unwrap_or(4_000_000),
             stamp_shift: stamp_shift(tick),
@@ -150,7 +150,7 @@ impl Constants {
             half_open_timeout: ticks(settings.timeouts.half_open),
             other_timeout: ticks(settings.timeouts.other),
             once_timeout: (ticks(settings.timeouts.other.min(settings.timeouts.half_open)) >> stamp_shift(tick))
-                .min(MOST_UNITS),
+                .min(MAX_UNITS),
             evictable_after: ticks(settings.timeouts.evictable),
             claim_life: ticks(settings.timeouts.mac_claim),
         }
@@ -179,10 +179,10 @@ fn ticks(time: Duration, tick: Duration) -> u32 {
 const REPORTED_TICKS: u32 = 8;
 
 /// The longest interval that such a time of 16 bits can tell with certainty.
-const MOST_REPORTED: u32 = 1 << 14;
+const MAX_REPORTED: u32 = 1 << 14;
 
 /// The longest age that a stamp of 12 bits can tell, with a quarter left for a sweep that is late.
-const MOST_UNITS: u32 = 3 << 10;
+const MAX_UNITS: u32 = 3 << 10;
 
 /// The unit of a slot's stamp as a shift of ticks: the power of two next to 32 ms. A slot changes
 /// hands once in a unit at most, and its generation goes round in 1,024 of them.

@@ -14,7 +14,7 @@ pub struct Counters {
     /// Times that everything was read.
     pub dumps: AtomicU64,
     /// Questions about a packet's conversation that were answered.
-    pub questions: AtomicU64,
+    pub queries: AtomicU64,
     /// Messages that could not be read.
     pub malformed: AtomicU64,
 }

@@ -7,13 +7,13 @@ pub enum ConntrackError {
     #[error("cannot open a netfilter netlink socket: {0}; the kernel may lack CONFIG_NETFILTER_NETLINK")]
     Socket(std::io::Error),
     /// No leave to listen.
-    #[error("cannot listen to connection tracking: {0}; this needs CAP_NET_ADMIN")]
+    #[error("cannot subscribe to connection tracking events: {0}; this needs CAP_NET_ADMIN")]
     Listen(std::io::Error),
     /// The kernel does not know the question.
     #[error("cannot read the connections that are tracked: {0}; is the kernel module nf_conntrack_netlink there?")]
     Dump(std::io::Error),
     /// The socket broke.
-    #[error("connection tracking is silent: {0}")]
+    #[error("cannot receive events of connection tracking: {0}")]
     Receive(std::io::Error),
     /// Events are switched off.
     #[error("conntrack events are disabled: set net.netfilter.nf_conntrack_events to 1 or 2; it is 0")]

@@ -24,7 +24,7 @@ const EVENT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 const MAX_EVENTS_PER_TURN: usize = 4096;
 
 /// Questions that one turn answers at most, at some microseconds each.
-const MAX_QUESTIONS_PER_TURN: usize = 256;
+const MAX_QUERIES_PER_TURN: usize = 256;
 
 /// Time-out of one attempt to send a change to a reader that is behind; then the follower checks
 /// whether to go on.
@@ -46,8 +46,8 @@ pub struct Follower {
     pub changes: Sender<NatUpdate>,
     /// Packets whose role in their conversation is asked for; each is answered by
     /// [`NatUpdate::Answer`], in this order.
-    pub questions: Receiver<Connection>,
-    /// Wakes the follower to send [`NatUpdate::Flushed`] and to answer questions.
+    pub queries: Receiver<Connection>,
+    /// Wakes the follower to send [`NatUpdate::Flushed`] and to answer queries.
     pub waker: Waker,
     /// Set while all is known.
     pub followed: Arc<AtomicBool>,
@@ -78,8 +78,8 @@ impl Follower {
 
     fn note(&self, message: &Message) {
         let count = match message {
-            Message::New(Some(told)) if !told.is_plain() => &self.counters.began,
-            Message::Gone(Some(told)) if !told.is_plain() => &self.counters.ended,
+            Message::New(Some(translation)) if !translation.is_plain() => &self.counters.began,
+            Message::Gone(Some(translation)) if !translation.is_plain() => &self.counters.ended,
             Message::Malformed => &self.counters.malformed,
             _ => return,
         };
@@ -111,35 +111,35 @@ impl Following<'_> {
             self.read_all(alive)?;
         }
         let follower = self.follower;
-        let rung = self.events.wait(&follower.waker, EVENT_WAIT).map_err(ConntrackError::Receive)?.rung;
-        if rung {
+        let woken = self.events.wait(&follower.waker, EVENT_WAIT).map_err(ConntrackError::Receive)?.woken;
+        if woken {
             // Reset first: a wake-up from here on is handled in the next turn.
             follower.waker.reset();
         }
         let mut left = MAX_EVENTS_PER_TURN;
-        while self.hear(alive)? {
+        while self.receive_events(alive)? {
             left -= 1;
-            if left == 0 && !rung {
+            if left == 0 && !woken {
                 return Ok(());
             }
             left = left.max(1);
         }
-        if !rung {
+        if !woken {
             return Ok(());
         }
-        for asked in follower.questions.try_iter().take(MAX_QUESTIONS_PER_TURN) {
+        for asked in follower.queries.try_iter().take(MAX_QUERIES_PER_TURN) {
             let conversation = self.query.ask(&asked)?;
-            follower.counters.questions.fetch_add(1, Relaxed);
+            follower.counters.queries.fetch_add(1, Relaxed);
             follower.pass(NatUpdate::Answer(asked, conversation), alive)?;
         }
-        if !follower.questions.is_empty() {
+        if !follower.queries.is_empty() {
             follower.waker.wake();
         }
         follower.pass(NatUpdate::Flushed, alive)
     }
 
     /// Passes on what the next datagram says; false if there is none.
-    fn hear(&mut self, alive: &dyn Fn() -> bool) -> Result<bool, ConntrackError> {
+    fn receive_events(&mut self, alive: &dyn Fn() -> bool) -> Result<bool, ConntrackError> {
         let follower = self.follower;
         let mut overrun = false;
         match self.events.receive().map_err(ConntrackError::Receive)? {
@@ -149,8 +149,8 @@ impl Following<'_> {
                 for message in messages(bytes) {
                     follower.note(&message);
                     match message {
-                        Message::New(Some(told)) => follower.tell(NatUpdate::Add, told, alive)?,
-                        Message::Gone(Some(told)) => follower.tell(NatUpdate::Remove, told, alive)?,
+                        Message::New(Some(translation)) => follower.report(NatUpdate::Add, translation, alive)?,
+                        Message::Gone(Some(translation)) => follower.report(NatUpdate::Remove, translation, alive)?,
                         Message::Overrun => overrun = true,
                         _ => {}
                     }
@@ -173,7 +173,7 @@ impl Following<'_> {
         let follower = self.follower;
         follower.pass(NatUpdate::BeginDump, alive)?;
         dump(|message| match message {
-            Message::New(Some(told)) => follower.tell(NatUpdate::Add, told, alive),
+            Message::New(Some(translation)) => follower.report(NatUpdate::Add, translation, alive),
             Message::Malformed => {
                 follower.note(&message);
                 Ok(())
@@ -190,13 +190,13 @@ impl Following<'_> {
 }
 
 impl Follower {
-    fn tell(
+    fn report(
         &self,
         change: fn(Translation) -> NatUpdate,
-        told: Translation,
+        translation: Translation,
         alive: &dyn Fn() -> bool,
     ) -> Result<(), ConntrackError> {
-        if told.is_plain() { Ok(()) } else { self.pass(change(told), alive) }
+        if translation.is_plain() { Ok(()) } else { self.pass(change(translation), alive) }
     }
 }
 

@@ -326,7 +326,7 @@ mod tests {
     /// Both tuples are read, and the reply's is turned round: one direction for both.
     #[test]
     fn a_translation_is_read() {
-        let told = Translation {
+        let translation = Translation {
             opened: Connection {
                 source: peer("10.244.1.21", 4000),
                 destination: peer("10.96.0.1", 80),
@@ -341,15 +341,15 @@ mod tests {
         let mut bytes = message(0x100, &service(6));
         bytes.extend(message(0x102, &service(6)));
         let both: Vec<_> = messages(&bytes).collect();
-        assert_eq!(both, [Message::New(Some(told)), Message::Gone(Some(told))]);
-        assert!(!told.is_plain());
+        assert_eq!(both, [Message::New(Some(translation)), Message::Gone(Some(translation))]);
+        assert!(!translation.is_plain());
 
         let mut plain = direction(1, 17, ("fd00::1", 4000), ("fd00::2", 53));
         plain.extend(direction(2, 17, ("fd00::2", 53), ("fd00::1", 4000)));
         let found: Vec<_> = messages(&message(0x100, &plain)).collect();
-        let [Message::New(Some(told))] = found[..] else { panic!("{found:?}") };
-        assert!(told.is_plain());
-        assert_eq!((told.opened.protocol, told.opened.source), (L4::Udp, peer("fd00::1", 4000)));
+        let [Message::New(Some(translation))] = found[..] else { panic!("{found:?}") };
+        assert!(translation.is_plain());
+        assert_eq!((translation.opened.protocol, translation.opened.source), (L4::Udp, peer("fd00::1", 4000)));
     }
 
     /// Control messages, protocols without ports, and what is broken.

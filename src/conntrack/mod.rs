@@ -42,8 +42,8 @@ pub fn probe() -> Result<(), ConntrackError> {
 /// If a connection changes its protocol on the way.
 pub fn fuzz(bytes: &[u8]) {
     for message in messages(bytes) {
-        if let Message::New(Some(told)) | Message::Gone(Some(told)) = message {
-            assert!(told.opened.protocol == told.arrived.protocol, "one connection has one protocol");
+        if let Message::New(Some(translation)) | Message::Gone(Some(translation)) = message {
+            assert!(translation.opened.protocol == translation.arrived.protocol, "one connection has one protocol");
         }
     }
 }

@@ -27,7 +27,7 @@ const BUFFER: usize = 64 << 10;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Woken {
     /// The waker was used.
-    pub(super) rung: bool,
+    pub(super) woken: bool,
 }
 
 /// What came in.
@@ -99,8 +99,8 @@ impl Socket {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let [_, rung] = fds;
-        Ok(Woken { rung: rung.revents().contains(PollFlags::IN) })
+        let [_, woken] = fds;
+        Ok(Woken { woken: woken.revents().contains(PollFlags::IN) })
     }
 
     /// The next datagram of the kernel's.

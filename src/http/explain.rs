@@ -47,7 +47,7 @@ struct Asked {
 
 async fn address(explain: web::Data<Explain>, asked: web::Query<Asked>) -> HttpResponse {
     let Some(text) = &asked.ip else {
-        return refuse(StatusCode::BAD_REQUEST, "tell an address: /pods?ip=10.0.0.1");
+        return refuse(StatusCode::BAD_REQUEST, "expected an address: /pods?ip=10.0.0.1");
     };
     match text.parse::<IpAddr>() {
         Ok(ip) => answer(&explain.cache.explain_address(ip, &explain.index.load())),
@@ -78,16 +78,16 @@ async fn policies(explain: web::Data<Explain>, asked: web::Query<Asked>) -> Http
 fn about_pod(
     explain: &Explain,
     key: &ObjectKey,
-    tell: impl FnOnce(webb_cluster::PodExplanation) -> HttpResponse,
+    render: impl FnOnce(webb_cluster::PodExplanation) -> HttpResponse,
 ) -> HttpResponse {
     match explain.cache.explain_pod(key, &explain.index.load()) {
-        Some(pod) => tell(pod),
+        Some(pod) => render(pod),
         None => refuse(StatusCode::NOT_FOUND, &format!("no pod {key} is known")),
     }
 }
 
-fn answer(told: &impl Serialize) -> HttpResponse {
-    HttpResponse::Ok().json(told)
+fn answer(explanation: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok().json(explanation)
 }
 
 fn refuse(status: StatusCode, why: &str) -> HttpResponse {

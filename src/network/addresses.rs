@@ -11,7 +11,7 @@ use super::error::failed;
 
 /// How many addresses of another namespace are read: its pod may have the right to add any number
 /// of them.
-pub(super) const MOST_ADDRESSES: usize = 256;
+pub(super) const MAX_ADDRESSES: usize = 256;
 
 /// The addresses of another network namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Addresses {
     /// Each with the index that its interface has there; sorted, without those that every namespace
     /// has.
     pub known: Vec<(u32, IpAddr)>,
-    /// How many more there are, beyond [`MOST_ADDRESSES`].
+    /// How many more there are, beyond [`MAX_ADDRESSES`].
     pub beyond: usize,
 }
 
@@ -41,7 +41,7 @@ pub(super) async fn addresses_in(handle: &Handle, namespace: i32) -> io::Result<
 
 impl Addresses {
     fn add(&mut self, index: u32, ip: IpAddr) {
-        if self.known.len() < MOST_ADDRESSES {
+        if self.known.len() < MAX_ADDRESSES {
             self.known.push((index, ip));
         } else {
             self.beyond += 1;
@@ -95,7 +95,7 @@ mod tests {
         for last in 0..300_u32 {
             addresses.add(2, IpAddr::V4((0x0a00_0000 + last).into()));
         }
-        assert_eq!((addresses.known.len(), addresses.beyond), (MOST_ADDRESSES, 300 - MOST_ADDRESSES));
+        assert_eq!((addresses.known.len(), addresses.beyond), (MAX_ADDRESSES, 300 - MAX_ADDRESSES));
     }
 
     /// What every namespace or link has says nothing of a pod.

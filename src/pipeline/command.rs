@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use webb_metrics::Gone;
+use webb_metrics::RemovedPods;
 
 use super::lanes::LaneChange;
 use super::snapshot::Answer;
 use crate::records::Waker;
 
 /// Requests that may wait for the reader.
-const WAITING: usize = 16;
+const MAX_COMMANDS_QUEUED: usize = 16;
 
 /// A request to the reader.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub enum Command {
     /// Changes the lanes.
     Change(LaneChange),
     /// Has every aggregator remove the series of these deleted pods.
-    Forget(Arc<Gone>),
+    Forget(Arc<RemovedPods>),
 }
 
 /// The sending end of the reader's requests.
@@ -33,7 +33,7 @@ pub struct Commands {
 impl Commands {
     /// Both ends; posting wakes the reader by `waker`.
     pub fn new(waker: Waker) -> (Self, Receiver<Command>) {
-        let (to, requests) = bounded(WAITING);
+        let (to, requests) = bounded(MAX_COMMANDS_QUEUED);
         (Self { to, waker }, requests)
     }
 

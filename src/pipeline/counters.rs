@@ -14,7 +14,7 @@ use super::unnamed::NAME_WAITS;
 
 /// Outcomes of records that were read, as `webb_reader_records_total`: decoded, rejected by
 /// kind of error, none of ours (`foreign`: a drop in which no pod took part), or lost to a panic
-/// (`poisoned`).
+/// (`panicked`).
 pub const DECODE_OUTCOMES: usize = 3 + DecodeError::ALL.len();
 
 /// Outcomes of NAT lookups for the addresses of services and nodes, as
@@ -34,9 +34,9 @@ pub struct Counters {
     /// Drops in which no pod took part.
     pub foreign: AtomicU64,
     /// Records that made the reader or decoder panic.
-    pub poisoned: AtomicU64,
+    pub panicked: AtomicU64,
     /// Packets that these records stood for.
-    pub poisoned_packets: AtomicU64,
+    pub panicked_packets: AtomicU64,
     /// Records that could not be decoded, by error.
     pub rejected: [AtomicU64; DecodeError::ALL.len()],
     /// Flows handed to the lanes.
@@ -86,7 +86,7 @@ impl Counters {
         let mut outcomes = Vec::with_capacity(DECODE_OUTCOMES);
         outcomes.push(("decoded", self.decoded.load(Relaxed)));
         outcomes.push(("foreign", self.foreign.load(Relaxed)));
-        outcomes.push(("poisoned", self.poisoned.load(Relaxed)));
+        outcomes.push(("panicked", self.panicked.load(Relaxed)));
         for (error, count) in DecodeError::ALL.iter().zip(&self.rejected) {
             outcomes.push((error.label(), count.load(Relaxed)));
         }
@@ -109,9 +109,9 @@ impl Counters {
     }
 
     /// Counts a record that made the reader or decoder panic.
-    pub(super) fn poison(&self, packets: u32) {
-        self.poisoned.fetch_add(1, Relaxed);
-        self.poisoned_packets.fetch_add(packets.into(), Relaxed);
+    pub(super) fn count_panic(&self, packets: u32) {
+        self.panicked.fetch_add(1, Relaxed);
+        self.panicked_packets.fetch_add(packets.into(), Relaxed);
     }
 
     pub(super) fn reject(&self, error: DecodeError) {

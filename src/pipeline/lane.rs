@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use webb_flow::fault::{Component, State};
 use webb_index::filters::Filters;
-use webb_metrics::Gone;
+use webb_metrics::RemovedPods;
 
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
@@ -28,7 +28,7 @@ pub enum Item {
     /// Look at other flows from now on.
     Filters(Box<Filters>),
     /// Remove the series of pods that are gone.
-    Forget(Arc<Gone>),
+    Forget(Arc<RemovedPods>),
     /// See whether it is time to stop.
     Wake,
 }
@@ -50,8 +50,8 @@ pub struct Lane {
     id: u64,
     to: Sender<Item>,
     /// What must not be skipped and found the lane full; goes before anything that comes later.
-    owed: Mutex<VecDeque<Item>>,
-    owes: AtomicBool,
+    unsent: Mutex<VecDeque<Item>>,
+    has_unsent: AtomicBool,
     component: Arc<Component>,
     sent: AtomicU64,
     skipped: AtomicU64,
@@ -65,8 +65,8 @@ impl Lane {
         let lane = Self {
             id: LANES.fetch_add(1, Relaxed),
             to,
-            owed: Mutex::default(),
-            owes: AtomicBool::new(false),
+            unsent: Mutex::default(),
+            has_unsent: AtomicBool::new(false),
             component,
             sent: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
@@ -91,7 +91,7 @@ impl Lane {
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
         let flows = batch.flows.len() as u64;
         self.sent.fetch_add(flows, Relaxed);
-        let paid = !self.owes.load(Relaxed) || self.pay(|item| self.put(item, &waiting));
+        let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));
         if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
             self.skipped.fetch_add(flows, Relaxed);
         }
@@ -116,42 +116,42 @@ impl Lane {
 
     /// Puts an item behind everything sent so far, now or as soon as there is room. It is never
     /// skipped.
-    pub(super) fn tell(&self, item: Item) {
-        self.owed().push_back(item);
-        self.settle();
+    pub(super) fn send_control(&self, item: Item) {
+        self.unsent().push_back(item);
+        self.flush();
     }
 
     /// Puts as much of what is owed as there is room for.
-    pub(super) fn settle(&self) -> bool {
-        self.pay(|item| self.to.try_send(item).map_err(crossbeam_channel::TrySendError::into_inner))
+    pub(super) fn flush(&self) -> bool {
+        self.send_unsent(|item| self.to.try_send(item).map_err(crossbeam_channel::TrySendError::into_inner))
     }
 
     /// Puts what is owed by `put`; false if something remains.
-    fn pay(&self, put: impl Fn(Item) -> Result<(), Item>) -> bool {
-        let mut owed = self.owed();
-        while let Some(item) = owed.pop_front() {
+    fn send_unsent(&self, put: impl Fn(Item) -> Result<(), Item>) -> bool {
+        let mut unsent = self.unsent();
+        while let Some(item) = unsent.pop_front() {
             if let Err(item) = put(item) {
-                owed.push_front(item);
+                unsent.push_front(item);
                 break;
             }
         }
-        self.owes.store(!owed.is_empty(), Relaxed);
-        owed.is_empty()
+        self.has_unsent.store(!unsent.is_empty(), Relaxed);
+        unsent.is_empty()
     }
 
     /// True if something waits for room.
-    pub(super) fn owes(&self) -> bool {
-        self.owes.load(Relaxed)
+    pub(super) fn has_unsent(&self) -> bool {
+        self.has_unsent.load(Relaxed)
     }
 
-    fn owed(&self) -> MutexGuard<'_, VecDeque<Item>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unsent(&self) -> MutexGuard<'_, VecDeque<Item>> {
+        self.unsent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Requests the series behind everything sent so far. A lane that is full is passed over; the
     /// collector uses its last snapshot.
     pub(super) fn request(&self, request: SnapshotRequest) {
-        if self.settle() {
+        if self.flush() {
             // Full or gone: the collector notices by the answer that does not come.
             let _passed_over = self.to.try_send(Item::Snapshot(request));
         }

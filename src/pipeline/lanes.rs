@@ -1,4 +1,4 @@
-//! The lanes as they are now: metrics come and go while flows are on the road.
+//! The list of lanes: metrics are added and removed while flows are in the pipeline.
 //!
 //! Only the reader changes the list, between two batches: a lane that is added gets every batch
 //! behind that point, one that is taken out none, and what a change means for the aggregators that
@@ -43,7 +43,7 @@ pub struct LaneChange {
     /// All lanes from then on.
     pub lanes: Vec<Arc<Lane>>,
     /// Items for some of them at that point.
-    pub tell: Vec<(Arc<Lane>, Item)>,
+    pub control: Vec<(Arc<Lane>, Item)>,
     /// Called when that is done.
     pub done: Box<dyn FnOnce() + Send>,
 }
@@ -52,7 +52,7 @@ impl std::fmt::Debug for LaneChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LaneChange")
             .field("lanes", &self.lanes.len())
-            .field("tell", &self.tell.len())
+            .field("control", &self.control.len())
             .finish_non_exhaustive()
     }
 }
@@ -104,14 +104,14 @@ impl Lanes {
     }
 
     /// Carries out a change. For the reader's thread alone.
-    pub(super) fn change(&self, LaneChange { lanes, tell, done }: LaneChange) {
+    pub(super) fn change(&self, LaneChange { lanes, control, done }: LaneChange) {
         let old = self.now.load_full();
         let gone = old.lanes.iter().filter(|lane| !lanes.iter().any(|other| other.id() == lane.id()));
         // This thread alone sends, so a lane that goes skips no flow any more.
         let skipped = old.skipped + gone.map(|lane| lane.skipped()).sum::<u64>();
         self.now.store(Arc::new(List { lanes: Arc::new(lanes), skipped }));
-        for (lane, item) in tell {
-            lane.tell(item);
+        for (lane, item) in control {
+            lane.send_control(item);
         }
         done();
     }
@@ -144,7 +144,7 @@ mod tests {
         let batch = Arc::new(Batch { index: Arc::new(Index::default()), flows, extras: Vec::new() });
         let stays = skipping(&batch);
         let lanes = Lanes::new(vec![Arc::clone(&stays)]);
-        let change = |lanes| LaneChange { lanes, tell: Vec::new(), done: Box::new(|| ()) };
+        let change = |lanes| LaneChange { lanes, control: Vec::new(), done: Box::new(|| ()) };
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let fell = scope.spawn(|| {

@@ -9,21 +9,21 @@
 //! bounds.
 //!
 //! ```text
-//! RecordSource ─► read_loop (decode, second_look, fill) ─► Lane (bounded) ─► work_loop ─► Answer ─► SnapshotCollector
+//! RecordSource ─► read_loop (decode, deferred_flows, fill) ─► Lane (bounded) ─► work_loop ─► Answer ─► SnapshotCollector
 //! ```
 
 mod batch;
 mod collector;
 mod command;
 mod counters;
+mod deferred_flows;
 mod first_names;
 mod lane;
 mod lanes;
-mod life;
+mod lifecycle;
+mod pending_queries;
 mod pool;
-mod questions;
 mod read_loop;
-mod second_look;
 mod snapshot;
 mod unnamed;
 mod work_loop;
@@ -32,12 +32,12 @@ pub use batch::{BATCH, Batch};
 pub use collector::SnapshotCollector;
 pub use command::{Command, Commands};
 pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
+pub use deferred_flows::Translations;
 pub use lane::{Item, Lane, LaneWaker};
 pub use lanes::{LaneChange, Lanes};
-pub use life::Life;
-pub use questions::MOST_QUESTIONS;
+pub use lifecycle::Lifecycle;
+pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};
-pub use second_look::Translations;
 pub use snapshot::{Answer, SnapshotRequest};
 pub use unnamed::NAME_WAITS;
 pub use work_loop::{AggregatorState, work};

@@ -4,8 +4,8 @@
 //! Two stages share the thread, since decoding in place saves a copy, but not their faults: a panic
 //! while a record is being decoded is the decoder's, and only its slot is cleared; the reader
 //! waits, answers snapshots, and the ring keeps the records until the decoder is back. What must
-//! outlive a life of the thread sits in the [`ReaderState`]: the half-filled batch is taken up by
-//! the next life.
+//! outlive a run of the thread sits in the [`ReaderState`]: the half-filled batch is taken up by
+//! the next run.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -24,10 +24,10 @@ use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
 
 use super::counters::LookedUp;
+use super::deferred_flows::{DeferredFlows, Translations};
 use super::first_names::FirstNames;
 use super::pool::Pool;
-use super::second_look::{SecondLook, Translations};
-use super::{BATCH, Batch, Command, Counters, Item, Lanes, Life};
+use super::{BATCH, Batch, Command, Counters, Item, Lanes, Lifecycle};
 use crate::records::{RecordSource, Rings, Waker};
 
 /// How long a flow waits for company at most while flows come in; also how often the rings are
@@ -49,7 +49,7 @@ const LAST_DECODER_WAIT: Duration = Duration::from_secs(1);
 /// Where the decoder sits; empty while it is being restarted.
 pub type DecoderSlot = ArcSwapOption<Decoder>;
 
-/// What the reader needs; shared by all lives of its thread.
+/// What the reader needs; shared by all runs of its thread.
 pub struct Reader {
     /// Opens the rings.
     pub rings: Arc<dyn Rings>,
@@ -67,7 +67,7 @@ pub struct Reader {
     pub decoder_fault: Box<dyn Fn(String) + Send + Sync>,
     /// In and out.
     pub counters: Arc<Counters>,
-    /// What outlives a life.
+    /// What outlives a run.
     pub state: ReaderState,
 }
 
@@ -77,14 +77,14 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-/// What outlives a life of the reader's thread.
+/// What outlives a run of the reader's thread.
 #[derive(Debug, Default)]
 pub struct ReaderState(Mutex<Persistent>);
 
 impl ReaderState {
     /// The state of a reader that receives `translations`; waits are timed by `clock`.
     pub fn new(translations: Translations, clock: Clock) -> Self {
-        Self(Mutex::new(Persistent { second: SecondLook::new(translations, clock), ..Persistent::default() }))
+        Self(Mutex::new(Persistent { deferred: DeferredFlows::new(translations, clock), ..Persistent::default() }))
     }
 
     /// Has the first records wait in the rings for the first names, for `most` at most.
@@ -103,36 +103,36 @@ struct Persistent {
     /// The packets of the record that is out of the ring and not yet in the batch: found set, its
     /// life ended there.
     in_hand: Cell<Option<u32>>,
-    second: SecondLook,
+    deferred: DeferredFlows,
     first_names: FirstNames,
     /// The rings were left unread at the last turn.
     held: bool,
 }
 
 impl Reader {
-    /// One life: runs until told to stop, then empties the rings and hands on what is left.
+    /// One run: runs until told to stop, then empties the rings and hands on what is left.
     ///
     /// # Errors
     /// If the rings cannot be opened or waited for.
-    pub fn run(&self, life: &Life) -> std::io::Result<()> {
+    pub fn run(&self, lifecycle: &Lifecycle) -> std::io::Result<()> {
         let mut kept = self.state.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(packets) = kept.in_hand.take() {
             self.counters.read.fetch_add(1, Relaxed);
-            self.counters.poison(packets);
+            self.counters.count_panic(packets);
         }
         let mut source = self.rings.open(&self.waker)?;
         let mut index = arc_swap::Cache::new(&*self.index);
         let (mut turn, mut last_since) = (POLL_INTERVAL, None);
         loop {
-            life.beat();
+            lifecycle.beat();
             // Read before draining: records that came in before the request to stop must still be
             // drained.
-            let last_turn = life.stopping();
+            let last_turn = lifecycle.stopping();
             let decodes = self.decoder.load().is_some();
-            let drained = self.drain(life, &mut kept, &mut *source, &mut index);
-            self.hand_on(life, &mut kept);
+            let drained = self.drain(lifecycle, &mut kept, &mut *source, &mut index);
+            self.hand_on(lifecycle, &mut kept);
             self.handle_commands();
-            if last_turn && drained == 0 && kept.second.is_idle() {
+            if last_turn && drained == 0 && kept.deferred.is_idle() {
                 let since = *last_since.get_or_insert_with(Instant::now);
                 if decodes || since.elapsed() > LAST_DECODER_WAIT {
                     return Ok(());
@@ -146,7 +146,7 @@ impl Reader {
                 self.waker.wait(HOLD_INTERVAL)?;
                 self.waker.reset();
             } else if drained == 0 {
-                source.wait(kept.second.patience(turn))?;
+                source.wait(kept.deferred.poll_timeout(turn))?;
                 self.waker.reset();
                 turn = (turn * 2).min(IDLE_POLL_INTERVAL);
             } else {
@@ -159,7 +159,7 @@ impl Reader {
     /// records were read.
     fn drain(
         &self,
-        life: &Life,
+        lifecycle: &Lifecycle,
         kept: &mut Persistent,
         source: &mut dyn RecordSource,
         index: &mut arc_swap::Cache<&ArcSwap<Index>, Arc<Index>>,
@@ -169,11 +169,11 @@ impl Reader {
             // No decoder: leave the records in the ring, where they are safe, but do not spin: they
             // end every wait.
             std::thread::sleep(Duration::from_millis(1));
-            if kept.second.is_idle() {
+            if kept.deferred.is_idle() {
                 return 0;
             }
         }
-        let Persistent { pool, filling, in_hand, second, first_names, held } = kept;
+        let Persistent { pool, filling, in_hand, deferred, first_names, held } = kept;
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
@@ -187,9 +187,9 @@ impl Reader {
             if room.flows.is_empty() && !Arc::ptr_eq(&room.index, names) {
                 room.index = Arc::clone(names);
             }
-            second.turn(room, now, self.lanes.verdicts_wanted(), life.stopping());
+            deferred.turn(room, now, self.lanes.verdicts_wanted(), lifecycle.stopping());
             let Some(decoder) = &decoder else { return };
-            *held = first_names.holds(&room.index, source.is_half_full(), life.stopping());
+            *held = first_names.holds(&room.index, source.is_half_full(), lifecycle.stopping());
             if *held || room.flows.len() >= BATCH {
                 return;
             }
@@ -209,14 +209,14 @@ impl Reader {
                         counts.looked_up.note(&flow);
                         room.flows.push(flow);
                         counts.decoded += 1;
-                        if second.awaits(&flow) {
-                            second.answered(&flow, room);
+                        if deferred.awaits(&flow) {
+                            deferred.answered(&flow, room);
                         }
                     }
                     Ok(Decoded::NeedsLookup(why)) => {
                         counts.looked_up.note(&flow);
                         counts.decoded += 1;
-                        second.take(flow, why, room, now);
+                        deferred.take(flow, why, room, now);
                     }
                     Ok(Decoded::Foreign) => counts.foreign += 1,
                     Err(error) => self.counters.reject(error),
@@ -230,8 +230,8 @@ impl Reader {
                 }
             });
         }));
-        second.ask(now);
-        second.publish(&self.counters);
+        deferred.ask(now);
+        deferred.publish(&self.counters);
         self.counters.look_up(&counts.looked_up, batch.index.is_ready());
         *filling = Some(batch);
         self.counters.decoded.fetch_add(counts.decoded as u64, Relaxed);
@@ -239,13 +239,13 @@ impl Reader {
         match outcome {
             Ok(()) => self.counters.read.fetch_add(counts.read as u64, Relaxed),
             Err(payload) if decoding.get() => {
-                self.counters.poison(in_hand.take().unwrap_or_default());
+                self.counters.count_panic(in_hand.take().unwrap_or_default());
                 self.decoder.store(None);
                 (self.decoder_fault)(panic_text(&*payload));
                 self.counters.read.fetch_add(counts.read as u64, Relaxed)
             }
             Err(payload) => {
-                // The record in hand is counted by the next life.
+                // The record in hand is counted by the next run.
                 let before = counts.read.saturating_sub(usize::from(in_hand.get().is_some()));
                 self.counters.read.fetch_add(before as u64, Relaxed);
                 std::panic::resume_unwind(payload)
@@ -255,12 +255,12 @@ impl Reader {
     }
 
     /// Sends the batch to every lane if it holds anything.
-    fn hand_on(&self, life: &Life, kept: &mut Persistent) {
+    fn hand_on(&self, lifecycle: &Lifecycle, kept: &mut Persistent) {
         let Some(batch) = kept.filling.take_if(|batch| !batch.flows.is_empty()) else { return };
         self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
         self.counters.batches.fetch_add(1, Relaxed);
         self.counters.allocated.store(kept.pool.allocated(), Relaxed);
-        self.lanes.each(|lane| lane.send(&batch, || life.beat()));
+        self.lanes.each(|lane| lane.send(&batch, || lifecycle.beat()));
         kept.pool.keep(batch);
     }
 
@@ -270,12 +270,12 @@ impl Reader {
             match command {
                 Command::Snapshot(answer) => self.lanes.request_snapshots(&answer),
                 Command::Change(change) => self.lanes.change(change),
-                Command::Forget(gone) => self.lanes.each(|lane| lane.tell(Item::Forget(Arc::clone(&gone)))),
+                Command::Forget(gone) => self.lanes.each(|lane| lane.send_control(Item::Forget(Arc::clone(&gone)))),
             }
         }
         self.lanes.each(|lane| {
-            if lane.owes() {
-                lane.settle();
+            if lane.has_unsent() {
+                lane.flush();
             }
         });
     }

@@ -1,7 +1,7 @@
 //! An aggregator's thread: takes batches from its lane, counts them, answers cuts.
 //!
 //! What it counts lives in a [`AggregatorState`] that outlives the thread. When a flow makes the
-//! metric panic, the state still knows the batch and how far it was; the next life goes on behind
+//! metric panic, the state still knows the batch and how far it was; the next run goes on behind
 //! that one flow, with every counter as it was.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_metrics::Aggregator;
 
-use super::{Batch, Item, Life};
+use super::{Batch, Item, Lifecycle};
 
-/// An aggregator and the batch it is in, kept over the lives of its thread.
+/// An aggregator and the batch it is in, kept over the runs of its thread.
 #[derive(Debug)]
 pub struct AggregatorState {
     work: Mutex<Work>,
-    poisoned: AtomicU64,
+    panicked: AtomicU64,
     counted: AtomicU64,
     series: AtomicU64,
     folded: AtomicU64,
@@ -31,7 +31,7 @@ struct Work {
     current: Option<Arc<Batch>>,
     /// The flow of `current` that is being counted: the one that did it, if the thread died.
     position: usize,
-    /// The first flow of `current` that this life counted.
+    /// The first flow of `current` that this run counted.
     from: usize,
 }
 
@@ -41,7 +41,7 @@ impl AggregatorState {
         let work = Work { aggregator, current: None, position: 0, from: 0 };
         Self {
             work: Mutex::new(work),
-            poisoned: AtomicU64::new(0),
+            panicked: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             series: AtomicU64::new(0),
             folded: AtomicU64::new(0),
@@ -51,8 +51,8 @@ impl AggregatorState {
     }
 
     /// Flows that made the aggregator panic, since start.
-    pub fn poisoned(&self) -> u64 {
-        self.poisoned.load(Relaxed)
+    pub fn panicked(&self) -> u64 {
+        self.panicked.load(Relaxed)
     }
 
     /// Flows it has looked at, since start.
@@ -102,33 +102,38 @@ impl Work {
 }
 
 /// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it
-/// exists so that the next life of the thread finds the state.
-/// Series without a change are looked for every `look_every`, if that is set.
-pub fn work(life: &Life, lane: &Receiver<Item>, state: &AggregatorState, look_every: Option<Duration>) {
+/// exists so that the next run of the thread finds the state.
+/// Series without a change are looked for every `idle_check_interval`, if that is set.
+pub fn work(
+    lifecycle: &Lifecycle,
+    lane: &Receiver<Item>,
+    state: &AggregatorState,
+    idle_check_interval: Option<Duration>,
+) {
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
         let failed = work.position;
         state.counted.fetch_add(failed.saturating_sub(work.from) as u64, Relaxed);
-        state.poisoned.fetch_add(1, Relaxed);
+        state.panicked.fetch_add(1, Relaxed);
         state.count(&mut work, failed + 1);
     }
-    let mut next_look = look_every.map(|every| Instant::now() + every);
+    let mut next_idle_check = idle_check_interval.map(|every| Instant::now() + every);
     loop {
-        life.beat();
-        if let (Some(every), Some(due)) = (look_every, next_look)
+        lifecycle.beat();
+        if let (Some(every), Some(due)) = (idle_check_interval, next_idle_check)
             && Instant::now() >= due
         {
-            next_look = Some(Instant::now() + every);
+            next_idle_check = Some(Instant::now() + every);
             work.aggregator.expire();
             state.publish(&work.aggregator);
         }
-        let item = if life.stopping() {
+        let item = if lifecycle.stopping() {
             let Ok(item) = lane.try_recv() else { return };
             item
         } else {
-            let wait = next_look.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
-            match life.idly(|| lane.recv_timeout(wait)) {
+            let wait = next_idle_check.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            match lifecycle.while_idle(|| lane.recv_timeout(wait)) {
                 Ok(item) => item,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,

@@ -1,4 +1,4 @@
-//! Where records come from: the road's first stage, as seen from both sides.
+//! The source of records: the first stage of the pipeline, as both of its ends see it.
 //!
 //! `bpf_loader` implements these for the kernel's rings, tests and benches for memory, and
 //! `pipeline` reads through them; neither side knows the other.
@@ -35,7 +35,7 @@ pub trait RecordSource: Send {
     fn drain(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> usize;
 }
 
-/// Opens the rings anew for each life of the reader; the consumer position is the kernel's, so
+/// Opens the rings anew for each run of the reader; the consumer position is the kernel's, so
 /// nothing is read twice.
 pub trait Rings: Send + Sync {
     /// Opens the rings; `waker` ends a wait early.

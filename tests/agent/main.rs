@@ -8,13 +8,13 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod deferred_flows;
 mod explain;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]
 mod metrics_common;
 #[path = "../../crates/metrics/tests/metrics/parser/mod.rs"]
 mod parser;
 mod scrape;
-mod second_look;
 mod server;
 mod supervision;
 mod tls;

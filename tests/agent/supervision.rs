@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use webb::actors::keeper::{Body, ThreadKeeper};
 use webb::actors::restart::{Intensity, Policy};
+use webb::actors::thread_supervisor::{Body, ThreadSupervisor};
 use webb::actors::{Finish, Restart, Resume};
 use webb_flow::fault::{Component, Components, Kind, State};
 
@@ -26,7 +26,7 @@ fn policy() -> Policy {
 struct Kept {
     component: Arc<Component>,
     escalated: UnboundedReceiver<String>,
-    keeper: Addr<ThreadKeeper>,
+    supervisor: Addr<ThreadSupervisor>,
 }
 
 fn keep(body: Body) -> Kept {
@@ -37,8 +37,8 @@ fn keep_by(policy: Policy, body: Body) -> Kept {
     let component = Components::default().component("test");
     let (escalations, escalated) = unbounded_channel();
     let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
-    let keeper = ThreadKeeper::start(body, Arc::new(|| {}), intensity);
-    Kept { component, escalated, keeper }
+    let supervisor = ThreadSupervisor::start(body, Arc::new(|| {}), intensity);
+    Kept { component, escalated, supervisor }
 }
 
 /// Waits for something that must come true; the bound only ends a test that has failed.
@@ -51,104 +51,104 @@ async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
 }
 
 /// A body that beats until it is told to stop.
-fn live(life: &webb::pipeline::Life) {
-    while !life.stopping() {
-        life.beat();
+fn live(lifecycle: &webb::pipeline::Lifecycle) {
+    while !lifecycle.stopping() {
+        lifecycle.beat();
         std::thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// A panic ends one life of the thread; the next one begins behind the same address.
+/// A panic ends one run of the thread; the next one begins behind the same address.
 #[actix::test]
 async fn a_panic_is_counted_and_restarted() {
-    let lives = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&lives);
-    let kept = keep(Arc::new(move |life| {
-        assert!(seen.fetch_add(1, SeqCst) != 0, "the first life fails");
-        live(life);
+    let lifecycles = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lifecycles);
+    let kept = keep(Arc::new(move |lifecycle| {
+        assert!(seen.fetch_add(1, SeqCst) != 0, "the first lifecycle fails");
+        live(lifecycle);
         Ok(())
     }));
-    until("second life", || lives.load(SeqCst) == 2 && kept.component.state() == State::Up).await;
+    until("second lifecycle", || lifecycles.load(SeqCst) == 2 && kept.component.state() == State::Up).await;
     assert_eq!(kept.component.faults(Kind::Panicked), 1);
     assert_eq!(kept.component.restarts(), 1);
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
     assert_eq!(kept.component.state(), State::Stopped);
 }
 
 /// An error is a fault of its own kind.
 #[actix::test]
 async fn an_error_is_counted_and_restarted() {
-    let lives = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&lives);
-    let kept = keep(Arc::new(move |life| {
+    let lifecycles = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lifecycles);
+    let kept = keep(Arc::new(move |lifecycle| {
         if seen.fetch_add(1, SeqCst) == 0 {
             return Err("no ring".into());
         }
-        live(life);
+        live(lifecycle);
         Ok(())
     }));
-    until("second life", || lives.load(SeqCst) == 2).await;
+    until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
     assert_eq!((kept.component.faults(Kind::Failed), kept.component.faults(Kind::Panicked)), (1, 0));
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
 }
 
 /// Too many restarts end in an escalation, and the thread is not started again.
 #[actix::test]
 async fn too_many_restarts_escalate() {
-    let lives = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&lives);
+    let lifecycles = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lifecycles);
     let mut kept = keep(Arc::new(move |_| {
         seen.fetch_add(1, SeqCst);
         panic!("always");
     }));
     assert_eq!(kept.escalated.recv().await.as_deref(), Some("test"));
     assert_eq!(kept.component.state(), State::GaveUp);
-    assert_eq!(lives.load(SeqCst), 4, "the first life and three restarts");
-    kept.keeper.send(Finish).await.unwrap();
+    assert_eq!(lifecycles.load(SeqCst), 4, "the first lifecycle and three restarts");
+    kept.supervisor.send(Finish).await.unwrap();
 }
 
-/// A thread that stands still is noticed, and the next life begins only when it has really ended.
+/// A thread that stands still is noticed, and the next run begins only when it has really ended.
 #[actix::test]
 async fn a_stall_is_noticed_and_never_doubled() {
     let alive = Arc::new(AtomicU64::new(0));
-    let lives = Arc::new(AtomicU64::new(0));
+    let lifecycles = Arc::new(AtomicU64::new(0));
     let goes_on = Arc::new(AtomicBool::new(false));
-    let (count, seen, may_go_on) = (Arc::clone(&alive), Arc::clone(&lives), Arc::clone(&goes_on));
-    let kept = keep(Arc::new(move |life| {
-        assert_eq!(count.fetch_add(1, SeqCst), 0, "two lives at once");
+    let (count, seen, may_go_on) = (Arc::clone(&alive), Arc::clone(&lifecycles), Arc::clone(&goes_on));
+    let kept = keep(Arc::new(move |lifecycle| {
+        assert_eq!(count.fetch_add(1, SeqCst), 0, "two lifecycles at once");
         seen.fetch_add(1, SeqCst);
         while !may_go_on.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        live(life);
+        live(lifecycle);
         count.fetch_sub(1, SeqCst);
         Ok(())
     }));
     until("stall noticed", || kept.component.faults(Kind::Stalled) == 1).await;
-    assert_eq!((lives.load(SeqCst), kept.component.state()), (1, State::Restarting));
+    assert_eq!((lifecycles.load(SeqCst), kept.component.state()), (1, State::Restarting));
     goes_on.store(true, SeqCst);
-    until("second life", || lives.load(SeqCst) == 2).await;
+    until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
     assert_eq!(kept.component.faults(Kind::Stalled), 1);
     assert_eq!(kept.component.faults(Kind::Panicked), 0);
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
 }
 
 /// A restart that an operator asks for is no fault.
 #[actix::test]
 async fn a_restart_on_request_is_no_fault() {
-    let lives = Arc::new(AtomicU64::new(0));
-    let seen = Arc::clone(&lives);
-    let kept = keep(Arc::new(move |life| {
+    let lifecycles = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&lifecycles);
+    let kept = keep(Arc::new(move |lifecycle| {
         seen.fetch_add(1, SeqCst);
-        live(life);
+        live(lifecycle);
         Ok(())
     }));
-    until("first life", || lives.load(SeqCst) == 1).await;
-    kept.keeper.send(Restart).await.unwrap();
-    until("second life", || lives.load(SeqCst) == 2).await;
+    until("first lifecycle", || lifecycles.load(SeqCst) == 1).await;
+    kept.supervisor.send(Restart).await.unwrap();
+    until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
     assert!(Kind::ALL.iter().all(|kind| kept.component.faults(*kind) == 0));
     assert_eq!(kept.component.restarts(), 1);
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
 }
 
 /// A wait before the restart that no test lasts for.
@@ -157,15 +157,15 @@ fn for_ever() -> Policy {
     Policy { backoff_min: hour, backoff_max: hour, ..policy() }
 }
 
-/// Fails in its first life; of each later one, says whether it was to stop from its beginning.
+/// Fails in its first run; of each later one, says whether it was to stop from its beginning.
 fn fails_once(later: &Arc<Mutex<Vec<bool>>>) -> Body {
-    let (lives, later) = (AtomicU64::new(0), Arc::clone(later));
-    Arc::new(move |life| {
-        if lives.fetch_add(1, SeqCst) == 0 {
+    let (lifecycles, later) = (AtomicU64::new(0), Arc::clone(later));
+    Arc::new(move |lifecycle| {
+        if lifecycles.fetch_add(1, SeqCst) == 0 {
             return Err("no ring".into());
         }
-        later.lock().unwrap().push(life.stopping());
-        live(life);
+        later.lock().unwrap().push(lifecycle.stopping());
+        live(lifecycle);
         Ok(())
     })
 }
@@ -177,18 +177,18 @@ async fn a_thread_in_backoff_has_a_last_life() {
     let later = Arc::new(Mutex::new(Vec::new()));
     let kept = keep_by(for_ever(), fails_once(&later));
     until("backoff", || kept.component.state() == State::Restarting).await;
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
     assert_eq!((later.lock().unwrap().as_slice(), kept.component.state()), (&[true][..], State::Stopped));
-    kept.keeper.send(Finish).await.unwrap();
-    assert_eq!(later.lock().unwrap().len(), 1, "asked twice, there is still one last life");
+    kept.supervisor.send(Finish).await.unwrap();
+    assert_eq!(later.lock().unwrap().len(), 1, "asked twice, there is still one last lifecycle");
 }
 
-/// A last life that fails ends all the same: nobody waits for ever.
+/// A last run that fails ends all the same: nobody waits for ever.
 #[actix::test]
 async fn a_last_life_may_fail() {
     let kept = keep_by(for_ever(), Arc::new(|_| Err("always".into())));
     until("backoff", || kept.component.state() == State::Restarting).await;
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
     assert_eq!((kept.component.faults(Kind::Failed), kept.component.state()), (2, State::Stopped));
 }
 
@@ -199,9 +199,9 @@ async fn a_backoff_can_be_cut_short() {
     let kept = keep_by(for_ever(), fails_once(&later));
     until("backoff", || kept.component.state() == State::Restarting).await;
     for _ in 0..2 {
-        kept.keeper.send(Resume).await.unwrap();
+        kept.supervisor.send(Resume).await.unwrap();
         until("up again", || kept.component.state() == State::Up).await;
     }
     assert_eq!((later.lock().unwrap().as_slice(), kept.component.restarts()), (&[false][..], 1));
-    kept.keeper.send(Finish).await.unwrap();
+    kept.supervisor.send(Finish).await.unwrap();
 }

@@ -12,9 +12,9 @@ use tokio::sync::RwLock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
-use webb::actors::keeper::ThreadKeeper;
 use webb::actors::resolver::{self, Names};
 use webb::actors::restart::{Intensity, Policy};
+use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::pipeline::Commands;
 use webb::records::Waker;
 use webb_cluster::kubernetes::{Reason, Status};
@@ -24,7 +24,7 @@ use webb_flow::fault::{Component, Components, State};
 use webb_index::Index;
 use webb_settings::ClusterSource;
 
-use crate::kube_api::agent::pace;
+use crate::kube_api::agent::timings;
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Fault, Handshake};
 
@@ -35,12 +35,12 @@ struct Resolver {
     names: Arc<Names>,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
-    keeper: Addr<ThreadKeeper>,
+    supervisor: Addr<ThreadSupervisor>,
     _escalated: UnboundedReceiver<String>,
 }
 
 fn sources(kubeconfig: Option<PathBuf>) -> Sources {
-    Sources { source: ClusterSource::Kubernetes, manifest: None, kubeconfig, pace: pace() }
+    Sources { source: ClusterSource::Kubernetes, manifest: None, kubeconfig, timings: timings() }
 }
 
 fn start(sources: Sources) -> Resolver {
@@ -66,8 +66,8 @@ fn start(sources: Sources) -> Resolver {
     };
     let (escalations, escalated) = unbounded_channel();
     let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
-    let keeper = resolver::start(Arc::clone(&names), intensity);
-    Resolver { names, index, component, keeper, _escalated: escalated }
+    let supervisor = resolver::start(Arc::clone(&names), intensity);
+    Resolver { names, index, component, supervisor, _escalated: escalated }
 }
 
 impl Resolver {
@@ -127,7 +127,7 @@ async fn changes_are_published_soon_and_together() {
     let (published, most) = (resolver.names.published() - before, began.elapsed().as_millis() / 200 + 2);
     println!("1,000 changes in {:?}: {published} indexes", began.elapsed());
     assert!(u128::from(published) <= most, "{published} indexes, at most {most}");
-    resolver.keeper.send(Finish).await.unwrap();
+    resolver.supervisor.send(Finish).await.unwrap();
 }
 
 /// Without a list of one kind the component says which; with the API gone it says why, and the last
@@ -166,7 +166,7 @@ async fn readiness_is_honest() {
     assert_eq!(resolver.who("10.1.0.1"), "default/web", "the last state serves");
     api.set_handshake(Handshake::Good);
     resolver.until("up again", |resolver| resolver.component.state() == State::Up).await;
-    resolver.keeper.send(Finish).await.unwrap();
+    resolver.supervisor.send(Finish).await.unwrap();
 }
 
 /// The source can be changed while the agent runs, and one that is missing is waited for.
@@ -190,7 +190,7 @@ async fn sources_change() {
     resolver.until("nobody", |resolver| resolver.who("10.1.0.1").is_empty()).await;
     assert_eq!(api.seen(|seen| seen.streaming).len(), 6);
     resolver.until("hung up", |_| api.open_watches() == 0).await;
-    resolver.keeper.send(Finish).await.unwrap();
+    resolver.supervisor.send(Finish).await.unwrap();
 }
 
 /// An agent that is asked to stop while the server lets it wait does not wait.
@@ -201,11 +201,11 @@ async fn stopping_waits_for_nobody() {
     api.plan(None, None, Fault::Late(Duration::from_hours(1)), 6);
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("asked", |_| api.seen(|_| true).len() == 6).await;
-    resolver.keeper.send(Finish).await.unwrap();
+    resolver.supervisor.send(Finish).await.unwrap();
     assert_eq!(resolver.component.state(), State::Stopped);
 }
 
-/// A panic ends one life of the thread; the next one lists anew, and until then the last state
+/// A panic ends one run of the thread; the next one lists anew, and until then the last state
 /// serves.
 #[cfg(feature = "fault-injection")]
 #[actix::test]
@@ -219,8 +219,8 @@ async fn a_panic_is_survived() {
     resolver.until("caught", |resolver| resolver.component.faults(webb_flow::fault::Kind::Panicked) == 1).await;
     assert_eq!(resolver.who("10.1.0.1"), "default/web");
     api.put(pod("default", "late", "10.1.0.2"));
-    resolver.until("the next life", |resolver| resolver.who("10.1.0.2") == "default/late").await;
+    resolver.until("the next lifecycle", |resolver| resolver.who("10.1.0.2") == "default/late").await;
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
     assert_eq!(resolver.component.restarts(), 1);
-    resolver.keeper.send(Finish).await.unwrap();
+    resolver.supervisor.send(Finish).await.unwrap();
 }

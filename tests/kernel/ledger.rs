@@ -74,7 +74,7 @@ fn a_flood_is_accounted_for() {
 }
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Idle connections go, and with them nothing: what was pending is reported first.
 #[test]
@@ -101,7 +101,7 @@ fn swept_until(kernel: &mut crate::support::Kernel, done: impl Fn(&Swept) -> boo
         if done(&swept) {
             return swept;
         }
-        assert!(start.elapsed() < PATIENCE, "{swept:?}");
+        assert!(start.elapsed() < TIMEOUT, "{swept:?}");
     }
 }
 
@@ -211,7 +211,7 @@ fn ending_races_lose_nothing() {
                 }
                 std::ops::ControlFlow::Continue(())
             });
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TIMEOUT {
                 break;
             }
         }

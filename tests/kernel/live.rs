@@ -20,7 +20,7 @@ use crate::support::packets::mapped;
 use crate::support::{Kernel, has_tcx, load};
 
 /// How long what is told may take before that is a failure.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
     let [from, to, ..] = kernel.totals();
@@ -264,7 +264,7 @@ fn queues_and_filters_are_told() {
                 let mut watch = Watch::new().await.unwrap();
                 let words: Vec<String> = change.split(' ').map(|word| word.replace('_', " ")).collect();
                 assert!(Command::new("tc").args(words).status().unwrap().success(), "{change}");
-                while tokio::time::timeout(PATIENCE, watch.next()).await.expect(change).unwrap()
+                while tokio::time::timeout(TIMEOUT, watch.next()).await.expect(change).unwrap()
                     != NetworkEvent::TrafficControl
                 {}
             }

@@ -20,7 +20,7 @@ use crate::support::packets::{MAC_A, udp};
 use crate::support::{Kernel, Sums, has_tcx, load};
 
 /// How long nothing may move before that is a failure.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const PLAIN: Special = Special { bridge: None, at_device: false };
 const AT_DEVICE: Special = Special { bridge: None, at_device: true };
@@ -88,7 +88,7 @@ fn settle(kernel: &mut Kernel, name: &str, before: [u64; 4]) -> (Vec<Record>, Ve
         if last != Some(now) {
             (last, moved) = (Some(now), Instant::now());
         }
-        assert!(moved.elapsed() < PATIENCE, "the records carry {:?}, the interface sent {:?}", now.0, now.1);
+        assert!(moved.elapsed() < TIMEOUT, "the records carry {:?}, the interface sent {:?}", now.0, now.1);
     }
 }
 
@@ -132,7 +132,7 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
         // executed.
         let since = Instant::now();
         while arrange(&mut kernel, interface.index) != PLAIN {
-            assert!(since.elapsed() < PATIENCE, "we are alone again, and counted at the device still");
+            assert!(since.elapsed() < TIMEOUT, "we are alone again, and counted at the device still");
             std::thread::sleep(Duration::from_millis(10));
         }
         let before = counters("veth7");
@@ -299,7 +299,7 @@ fn frame(lab: &Lab, kernel: &mut Kernel, from: &str, source: [u8; 6], destinatio
     send_frame(&lab.pod, from, &frame);
     let since = Instant::now();
     while arrived(kernel) < before + 2 {
-        assert!(since.elapsed() < PATIENCE, "the frame does not arrive");
+        assert!(since.elapsed() < TIMEOUT, "the frame does not arrive");
     }
     assert_eq!(arrived(kernel), before + 2);
     // All programs that were at it have ended then.
@@ -465,7 +465,7 @@ fn a_claim_expires() {
                 if found == wanted {
                     return;
                 }
-                assert!(since.elapsed() < PATIENCE + mac_claim * 10, "{found:?} instead of {wanted:?}");
+                assert!(since.elapsed() < TIMEOUT + mac_claim * 10, "{found:?} instead of {wanted:?}");
             }
         };
         until(kernel, (false, true, 1), &|kernel| bridge.says(kernel, 2, MAC_A));

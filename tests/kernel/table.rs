@@ -11,7 +11,7 @@ use crate::support::packets::{A, ACK, B, FIN, PSH, RST, SYN, ipv4, mapped, sctp,
 use crate::support::{Kernel, Sums, load, table_of};
 
 /// How long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An hour: so long no test runs, so nothing ends by itself.
 const NEVER: Timeouts = Timeouts {
@@ -34,7 +34,7 @@ fn from_client(number: u32) -> Vec<u8> {
 fn until(mut step: impl FnMut() -> bool) {
     let start = Instant::now();
     while !step() {
-        assert!(start.elapsed() < PATIENCE, "what is waited for does not come");
+        assert!(start.elapsed() < TIMEOUT, "what is waited for does not come");
     }
 }
 

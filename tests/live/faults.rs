@@ -35,7 +35,7 @@ fn land(lab: &Lab, rounds: u64) {
 /// down and had its lane full.
 fn named(scrape: &Scrape, metric: &str) -> u64 {
     let of_metric = |outcome| scrape.sum("webb_aggregator_flows_total", &[("metric", metric), ("outcome", outcome)]);
-    scrape.sum("webb_reader_records_total", &[("outcome", "poisoned")]) + of_metric("poisoned") + of_metric("skipped")
+    scrape.sum("webb_reader_records_total", &[("outcome", "panicked")]) + of_metric("panicked") + of_metric("skipped")
 }
 
 /// Every stage accounts for what the one before it gave it.
@@ -140,8 +140,8 @@ fn survives(point: &str, component: &str, kind: &str, stall_ms: u64) {
     assert!(failed <= u64::from(handler), "{failed} scrapes failed, {answered} were answered\n{}", agent.log());
     assert!(answered > 0);
     let scrape = agent.settles(counts_of(requests));
-    let lost = scrape.sum("webb_reader_records_total", &[("outcome", "poisoned")])
-        + scrape.sum("webb_aggregator_flows_total", &[("outcome", "poisoned")]);
+    let lost = scrape.sum("webb_reader_records_total", &[("outcome", "panicked")])
+        + scrape.sum("webb_aggregator_flows_total", &[("outcome", "panicked")]);
     assert!(lost <= 1, "more broke than the record that it failed on\n{}", scrape.show("webb_"));
 
     let now = agent.component(component).unwrap();
@@ -190,7 +190,7 @@ fn http_handler_panics() {
     survives("http", "http/metrics", "panicked", 0);
 }
 
-/// The programs stay attached while their keeper is restarted.
+/// The programs stay attached while their supervisor is restarted.
 #[test]
 fn probes_panic() {
     survives("probes", "probes", "panicked", 0);
@@ -274,7 +274,7 @@ fn reader_is_killed_during_a_flood() {
         stages_add_up(scrape)?;
         // A record that broke may have been a drop, which `traffic` does not count: then nothing is
         // missing for it.
-        let broke = scrape.sum("webb_reader_poisoned_packets_total", &[]);
+        let broke = scrape.sum("webb_reader_panicked_packets_total", &[]);
         let missing = reported.checked_sub(counted).ok_or("more was counted than was reported")?;
         if missing <= broke {
             Ok(())
@@ -286,7 +286,7 @@ fn reader_is_killed_during_a_flood() {
     assert!(named(&scrape, "traffic") <= 3, "{}", scrape.show("webb_reader"));
 }
 
-/// A component that fails again and again takes the agent down with exit code 70, for its keeper to
+/// A component that fails again and again takes the agent down with exit code 70, for its supervisor to
 /// see.
 #[test]
 fn too_many_restarts() {

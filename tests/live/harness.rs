@@ -25,7 +25,7 @@ pub(crate) const NEEDED: [caps::Capability; 4] = [
 ];
 
 /// Long enough for a loaded machine; nothing waits this long unless something is wrong.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The pods' interfaces on the node.
 pub(crate) const DEVICES: [&str; 4] = ["lxc-deathstar-a", "lxc-deathstar-b", "lxc-tiefighter", "lxc-xwing"];
@@ -131,7 +131,7 @@ impl Lab {
     /// error.
     pub(crate) fn socket(&self, pod: &str, address: &str) -> UdpSocket {
         let socket = inside(&self.namespace(pod), || UdpSocket::bind(address)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket
     }
 
@@ -291,7 +291,7 @@ impl Agent {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("waiting until {what}: the agent ended with {status}\n{}", self.log());
             }
-            assert!(started.elapsed() < PATIENCE, "waited in vain until {what}\n{}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "waited in vain until {what}\n{}", self.log());
             sleep(Duration::from_millis(100));
         }
     }
@@ -312,7 +312,7 @@ impl Agent {
                 }
                 Err(wrong) => wrong,
             };
-            assert!(started.elapsed() < PATIENCE, "{wrong}\n{}\n{}", self.scrape().show(""), self.log());
+            assert!(started.elapsed() < TIMEOUT, "{wrong}\n{}\n{}", self.scrape().show(""), self.log());
             sleep(Duration::from_millis(300));
         }
     }
@@ -364,7 +364,7 @@ impl Agent {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "the agent does not end\n{}", self.log());
+            assert!(started.elapsed() < TIMEOUT, "the agent does not end\n{}", self.log());
             sleep(Duration::from_millis(50));
         }
     }

@@ -109,7 +109,7 @@ fn a_service_answered_on_the_other_node() {
     assert_eq!((to("10.96.23.45"), to("fd00:10:96::2d")), (v4 * FROM_CLIENT, v6 * FROM_CLIENT));
     assert_eq!((to("10.244.2.11"), to("fd00:10:244:2::11")), (0, 0));
     // On the server's node nothing is translated, so there is nothing to look up.
-    assert_eq!(lookups(&far.scrape(), "found") + lookups(&far.scrape(), "late"), 0);
+    assert_eq!(lookups(&far.scrape(), "hit") + lookups(&far.scrape(), "delayed"), 0);
     assert!(scrape.sum("webb_conntrack_events_total", &[("event", "new")]) >= v4 + v6);
     assert_eq!(scrape.sum("webb_conntrack_malformed_total", &[]), 0);
 }

@@ -78,7 +78,7 @@ impl Cache {
 }
 
 /// Pods that are named one by one; the rest as a number.
-const SHOWN: usize = 10;
+const MAX_NAMES_SHOWN: usize = 10;
 
 impl Coverage {
     /// What is missing in both: an interface that is only late is no complaint.
@@ -99,9 +99,9 @@ impl Coverage {
         if count == 0 {
             return None;
         }
-        let mut names: Vec<String> = self.unwatched.iter().take(SHOWN).map(ToString::to_string).collect();
-        if count > SHOWN {
-            names.push(format!("and {} more", count - SHOWN));
+        let mut names: Vec<String> = self.unwatched.iter().take(MAX_NAMES_SHOWN).map(ToString::to_string).collect();
+        if count > MAX_NAMES_SHOWN {
+            names.push(format!("and {} more", count - MAX_NAMES_SHOWN));
         }
         let names = names.join(", ");
         Some(if self.any_watched {

@@ -7,10 +7,10 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 /// Objects are at most a few megabytes; what is beyond this is no object.
-pub(crate) const LONGEST_OBJECT: usize = 32 << 20;
+pub(crate) const MAX_OBJECT_BYTES: usize = 32 << 20;
 
 /// A list without its items: kind, version and the token of the next page.
-const LONGEST_REST: usize = 1 << 20;
+const MAX_REST_BYTES: usize = 1 << 20;
 
 /// Closes a list that was read up to its first item.
 const CLOSING: &[u8] = b"]}";
@@ -58,7 +58,7 @@ pub(crate) struct Cutter {
     /// That string is the field `items`, and its value comes next.
     is_next: bool,
     rest: Vec<u8>,
-    /// How long the rest may be; [`LONGEST_REST`] if nothing else was said.
+    /// How long the rest may be; [`MAX_REST_BYTES`] if nothing else was said.
     longest_rest: Option<usize>,
     /// Lines that were cut out or have gone to the rest.
     lines: u64,
@@ -69,7 +69,7 @@ pub(crate) struct Cutter {
 impl Cutter {
     /// A cutter for what need not be a list: all of an object may be the rest.
     pub(crate) fn of_objects() -> Self {
-        Self { longest_rest: Some(LONGEST_OBJECT), ..Self::default() }
+        Self { longest_rest: Some(MAX_OBJECT_BYTES), ..Self::default() }
     }
 
     /// Takes the next piece of the list.
@@ -148,9 +148,9 @@ impl Cutter {
             }
         }
         let (held, most, what) = match self.place {
-            Place::Item => (self.buffer.len(), LONGEST_OBJECT, "an item of a list"),
+            Place::Item => (self.buffer.len(), MAX_OBJECT_BYTES, "an item of a list"),
             Place::Rest | Place::Between => {
-                (self.rest_len(), self.longest_rest.unwrap_or(LONGEST_REST), "a list without its items")
+                (self.rest_len(), self.longest_rest.unwrap_or(MAX_REST_BYTES), "a list without its items")
             }
         };
         if held > most {
@@ -278,8 +278,8 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         for (list, piece, bound) in [
-            (&br#"{"items":[""#[..], vec![b'x'; 1 << 20], LONGEST_OBJECT),
-            (br#"{"metadata":""#, vec![b'x'; 1 << 16], LONGEST_REST),
+            (&br#"{"items":[""#[..], vec![b'x'; 1 << 20], MAX_OBJECT_BYTES),
+            (br#"{"metadata":""#, vec![b'x'; 1 << 16], MAX_REST_BYTES),
         ] {
             let mut cutter = Cutter::default();
             cutter.buffer.extend_from_slice(list);

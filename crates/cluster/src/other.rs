@@ -277,7 +277,7 @@ impl Others {
 
     /// What keeps verdicts undecided, for people; empty if nothing does.
     pub(super) fn complaint(&self, kinds: &OtherKinds) -> String {
-        const SHOWN: usize = 10;
+        const MAX_NAMES_SHOWN: usize = 10;
         let mut parts: Vec<String> =
             self.incomplete.iter().map(|(what, why)| format!("no verdicts: {what}: {why}")).collect();
         if !kinds.are_ignored() {
@@ -287,8 +287,8 @@ impl Others {
             }
             let counted = !places.is_empty() || !self.unlisted.is_empty();
             for (kind, namespaces) in places {
-                let further = namespaces.len().saturating_sub(SHOWN);
-                let shown: Vec<&str> = namespaces.iter().copied().take(SHOWN).collect();
+                let further = namespaces.len().saturating_sub(MAX_NAMES_SHOWN);
+                let shown: Vec<&str> = namespaces.iter().copied().take(MAX_NAMES_SHOWN).collect();
                 let mut place = format!("in {}", shown.join(", "));
                 if further > 0 {
                     place.push_str(&format!(" and {further} more namespaces"));
@@ -307,9 +307,7 @@ impl Others {
             }
             for (group, kind) in &self.strange {
                 let effect = if group == TIERED { "no verdicts: " } else { "" };
-                parts.push(format!(
-                    "{effect}{kind} ({group}) is not known; `policies.more_kinds` can say what it means"
-                ));
+                parts.push(format!("{effect}{kind} ({group}) is not known; `policies.more_kinds` can define it"));
             }
         }
         parts.join("; ")

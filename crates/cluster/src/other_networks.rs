@@ -19,7 +19,7 @@ struct Status {
 }
 
 /// Networks that are read of one pod, and addresses of each: no pod has as many.
-const MOST: usize = 64;
+const MAX_NETWORKS: usize = 64;
 
 /// The addresses in the annotation that are not `own`, those of the cluster's network. What cannot
 /// be read is passed over and told in `odd`: the annotation is free text to the API server, and no
@@ -33,7 +33,7 @@ pub(super) fn addresses(annotation: &str, own: &[IpAddr], odd: &mut PassedOver) 
         }
     };
     let mut addresses = Vec::new();
-    for text in networks.iter().take(MOST).flat_map(|network| network.ips.iter().take(MOST)) {
+    for text in networks.iter().take(MAX_NETWORKS).flat_map(|network| network.ips.iter().take(MAX_NETWORKS)) {
         match text.parse() {
             Ok(address) if own.contains(&address) || addresses.contains(&address) => {}
             Ok(address) => addresses.push(address),
@@ -80,6 +80,6 @@ mod tests {
         }
         let many: Vec<String> = (0..1000).map(|n| format!("\"10.0.{}.{}\"", n / 250, n % 250)).collect();
         let text = format!(r#"[{{"ips": [{}]}}]"#, many.join(","));
-        assert_eq!(addresses(&text, &[], &mut PassedOver::default()).len(), MOST);
+        assert_eq!(addresses(&text, &[], &mut PassedOver::default()).len(), MAX_NETWORKS);
     }
 }

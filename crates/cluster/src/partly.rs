@@ -15,7 +15,7 @@ use super::passed_over::PassedOver;
 use super::{Invalid, Kind, Raw};
 
 /// How many parts are taken out of one object. Beyond that it is none of its kind.
-const MOST: usize = 1000;
+const MAX_UNREADABLE_PARTS: usize = 1000;
 
 /// Reads an object, and what of it was taken out.
 ///
@@ -24,7 +24,7 @@ const MOST: usize = 1000;
 pub(super) fn read(kind: Kind, mut tree: Value) -> Result<(Raw, PassedOver), Invalid> {
     let mut passed_over = PassedOver::default();
     let mut last = String::new();
-    for _ in 0..MOST {
+    for _ in 0..MAX_UNREADABLE_PARTS {
         let mut track = Track::new();
         let error = match One(kind).deserialize(Deserializer::new(&tree, &mut track)) {
             Ok(raw) => return Ok((raw, passed_over)),
@@ -46,7 +46,7 @@ pub(super) fn read(kind: Kind, mut tree: Value) -> Result<(Raw, PassedOver), Inv
         }
         last = path;
     }
-    Err(Invalid(format!("more than {MOST} parts cannot be read")))
+    Err(Invalid(format!("more than {MAX_UNREADABLE_PARTS} parts cannot be read")))
 }
 
 /// One step from a node of the tree to the next.

@@ -6,7 +6,7 @@
 pub struct Invalid(pub String);
 
 /// Parts of one object that are described; those beyond are only counted.
-const MOST: usize = 20;
+const MAX_PARTS: usize = 20;
 
 /// What was passed over, and why.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct PassedOver {
 impl PassedOver {
     /// Notes one part.
     pub(super) fn note(&mut self, text: String) {
-        if self.described.len() < MOST {
+        if self.described.len() < MAX_PARTS {
             self.described.push(Invalid(text));
         } else {
             self.further += 1;

@@ -12,7 +12,7 @@
 #[path = "kubernetes/kube_api/mod.rs"]
 mod kube_api;
 
-use kube_api::agent::{Agent, pace};
+use kube_api::agent::{Agent, timings};
 use kube_api::store::pod;
 use kube_api::{Api, Ending, Handshake};
 use webb_cluster::kubernetes::{RESOURCES, Reason};
@@ -27,7 +27,7 @@ fn descriptors() -> usize {
 fn nothing_leaks() {
     let api = Api::start();
     api.set_tokens(&["first", "second"]);
-    let agent = Agent::start(api.kubeconfig(Some("first")), pace());
+    let agent = Agent::start(api.kubeconfig(Some("first")), timings());
     agent.converges(&api, "the first list");
     let all = RESOURCES.len() as u64;
     let trouble = |round: usize| {

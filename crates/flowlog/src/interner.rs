@@ -20,7 +20,7 @@ use super::numbers::number;
 
 /// Everything is forgotten at this size, between two batches: a file may make up endpoints, and a
 /// new index copies all that are known. Twice the pods of a large cluster.
-const LIMIT: usize = 1 << 16;
+const MAX_ENDPOINTS: usize = 1 << 16;
 
 /// Rows that every index begins with: no endpoint, and the world.
 const RESERVED: usize = 2;
@@ -133,14 +133,14 @@ impl EndpointInterner {
 
     /// Between two batches: ids given before may mean something else from now on.
     pub fn turn(&mut self) {
-        if self.endpoints.len() >= LIMIT {
+        if self.endpoints.len() >= MAX_ENDPOINTS {
             *self = Self::default();
         }
     }
 }
 
 fn forget_at_limit<K: Eq + Hash, V>(memo: &mut HashMap<K, V, RandomState>) {
-    if memo.len() >= LIMIT {
+    if memo.len() >= MAX_ENDPOINTS {
         memo.clear();
     }
 }

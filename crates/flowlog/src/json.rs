@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// How deep objects and lists may nest. Hubble's go to six.
-const DEEPEST: u32 = 64;
+const MAX_DEPTH: u32 = 64;
 
 /// What is wrong with a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,7 +173,7 @@ impl<'a> Cursor<'a> {
 
     fn deeper(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
-        if self.depth > DEEPEST { self.wrong(format!("nested more than {DEEPEST} deep")) } else { Ok(()) }
+        if self.depth > MAX_DEPTH { self.wrong(format!("nested more than {MAX_DEPTH} deep")) } else { Ok(()) }
     }
 
     /// A string; a slice of the line unless it holds escapes.

@@ -6,17 +6,17 @@ use std::ops::ControlFlow;
 use memchr::memchr;
 
 /// How much is asked for at once.
-const STEP: usize = 1 << 20;
+const READ_BYTES: usize = 1 << 20;
 
 /// A line may be this long; flows have about a thousand bytes.
-pub(super) const LONGEST: usize = 16 << 20;
+pub(super) const MAX_LINE_BYTES: usize = 16 << 20;
 
 /// One line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line<'a> {
     /// Its bytes, without the line feed.
     Bytes(&'a [u8]),
-    /// It had more than `LONGEST` bytes and was not kept.
+    /// It had more than `MAX_LINE_BYTES` bytes and was not kept.
     TooLong,
 }
 
@@ -29,7 +29,7 @@ pub fn lines<B>(
     input: &mut dyn Read,
     mut each: impl FnMut(u64, Line<'_>) -> ControlFlow<B>,
 ) -> io::Result<ControlFlow<B>> {
-    let mut buffer = vec![0; STEP];
+    let mut buffer = vec![0; READ_BYTES];
     let mut held = 0;
     let mut number = 0;
     // The line that comes is the rest of one that was too long.
@@ -61,7 +61,7 @@ pub fn lines<B>(
         }
         buffer.copy_within(start..end, 0);
         held = end - start;
-        if held >= LONGEST {
+        if held >= MAX_LINE_BYTES {
             (too_long, held) = (true, 0);
         } else if held == buffer.len() {
             buffer.resize(2 * held, 0);
@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_line_that_is_too_long_is_one_line() {
         let mut bytes = b"first\n".to_vec();
-        bytes.extend(std::iter::repeat_n(b'x', 2 * LONGEST + 5));
+        bytes.extend(std::iter::repeat_n(b'x', 2 * MAX_LINE_BYTES + 5));
         bytes.extend_from_slice(b"\nlast\n");
         let seen = collect(&bytes, 1 << 22);
         let expected = [(1, Some(b"first".to_vec())), (2, None), (3, Some(b"last".to_vec()))];

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::input::{Input, Position};
 
 /// Nothing is shown before: most files are done by then.
-const PATIENCE: Duration = Duration::from_secs(2);
+const INITIAL_DELAY: Duration = Duration::from_secs(2);
 
 /// How often the line is written anew.
-const PACE: Duration = Duration::from_millis(200);
+const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The clock is looked at once in so many lines.
 const LINES: u32 = 4096;
@@ -40,7 +40,7 @@ impl Progress {
             position: input.position.clone(),
             size: input.size,
             began,
-            next: began + PATIENCE,
+            next: began + INITIAL_DELAY,
             lines: 0,
             shown: false,
         }
@@ -60,7 +60,7 @@ impl Progress {
 
     #[cold]
     fn show(&mut self, flows: u64) {
-        self.next = Instant::now() + PACE;
+        self.next = Instant::now() + UPDATE_INTERVAL;
         self.shown = true;
         let text = line(&self.name, self.position.get(), self.size, flows, self.began.elapsed());
         // A terminal that is gone needs no progress.

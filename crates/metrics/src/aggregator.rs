@@ -8,8 +8,8 @@ use webb_index::filters::Filters;
 
 use super::config::MetricConfig;
 use super::engine::Engine;
-use super::gone::Gone;
 use super::limit::{Limits, Share};
+use super::removed_pods::RemovedPods;
 use crate::expose::Snapshot;
 
 /// One metric's counters. Owned by one thread at a time; no lock inside.
@@ -60,7 +60,7 @@ impl Aggregator {
     }
 
     /// Removes the series of pods that are gone. They begin anew should such a pod come back.
-    pub fn forget(&mut self, gone: &Gone) {
+    pub fn forget(&mut self, gone: &RemovedPods) {
         self.forgotten += self.engine.forget(gone) as u64;
     }
 

@@ -108,8 +108,8 @@ impl MetricConfig {
     }
 
     /// Sets the name of this node in its filters, as `cluster/node`.
-    pub fn at_home(&mut self, node: &str) {
-        self.filters.at_home(node);
+    pub fn set_local_node(&mut self, node: &str) {
+        self.filters.set_local_node(node);
     }
 
     /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes

@@ -18,8 +18,8 @@ use webb_flow::{Address, Extra, Family, Flow};
 use webb_index::{End, Index};
 
 use super::context::{ContextSpec, Ends, Uses};
-use super::gone::{Gone, PodLabels};
 use super::limit;
+use super::removed_pods::{PodLabels, RemovedPods};
 use super::slot_cache::NO_ENDS;
 
 /// A tuple of context values in one metric. Without a context all flows have number 0.
@@ -52,10 +52,10 @@ const END_BITS: u32 = 30;
 
 /// Memos are emptied at this size: addresses can be made up, and a memo must not grow with them for
 /// ever.
-const MEMO_LIMIT: usize = 1 << 20;
+const MAX_MEMO_ENTRIES: usize = 1 << 20;
 
 /// The same for texts beyond the limit of a label. They are rare, unless they are made up.
-const MOST_UNCUT: usize = 1 << 12;
+const MAX_UNCUT_ENTRIES: usize = 1 << 12;
 
 /// Numbers that there are for contexts.
 const NUMBERS: usize = (u32::MAX - 1) as usize;
@@ -127,7 +127,7 @@ impl Contexts {
 
     /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers
     /// will be given to others: nothing may be counted under them any more.
-    pub fn forget(&mut self, gone: &Gone) -> HashSet<ContextId, RandomState> {
+    pub fn forget(&mut self, gone: &RemovedPods) -> HashSet<ContextId, RandomState> {
         if self.pods.is_empty() {
             return HashSet::default();
         }
@@ -208,7 +208,7 @@ impl Contexts {
         }
         let number = self.next_end;
         self.next_end = number.saturating_add(1);
-        if self.ends.len() >= MEMO_LIMIT {
+        if self.ends.len() >= MAX_MEMO_ENTRIES {
             self.ends.clear();
         }
         self.ends.insert(is, number);
@@ -272,7 +272,7 @@ impl Contexts {
         let known = if is_cut { self.find(&shown) } else { None };
         let id = known.unwrap_or_else(|| self.put(&shown));
         if is_cut {
-            if self.uncut.len() >= MOST_UNCUT {
+            if self.uncut.len() >= MAX_UNCUT_ENTRIES {
                 self.uncut.clear();
             }
             self.uncut.insert(self.scratch.as_slice().into(), id);
@@ -321,7 +321,7 @@ fn text(texts: &mut HashMap<Address, Sym, RandomState>, address: Address) -> Sym
     if let Some(&known) = texts.get(&address) {
         return known;
     }
-    if texts.len() >= MEMO_LIMIT {
+    if texts.len() >= MAX_MEMO_ENTRIES {
         texts.clear();
     }
     let text = Sym::new(&address.ip().to_string());

@@ -10,10 +10,10 @@ use webb_index::filters::Filters;
 use super::batch_counter::{BatchCounter, extra};
 use super::context::ContextSpec;
 use super::contexts::Contexts;
-use super::gone::{Gone, PodLabels};
 use super::limit::Share;
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
+use super::removed_pods::{PodLabels, RemovedPods};
 use super::series::SeriesTable;
 use super::slot_cache::TABLES;
 use crate::expose::Snapshot;
@@ -22,7 +22,7 @@ use crate::expose::Snapshot;
 /// plugin.
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
-    fn forget(&mut self, gone: &Gone) -> usize;
+    fn forget(&mut self, gone: &RemovedPods) -> usize;
     fn limit(&mut self, per_family: usize, share: &Arc<Share>);
     fn expire(&mut self, looks: u32) -> usize;
     fn folded(&self) -> u64;
@@ -98,7 +98,7 @@ impl<P: Plugin> Engine for Counting<P> {
         *progress = batch.flows.len();
     }
 
-    fn forget(&mut self, gone: &Gone) -> usize {
+    fn forget(&mut self, gone: &RemovedPods) -> usize {
         let contexts = self.counter.contexts.forget(gone);
         if contexts.is_empty() {
             return 0;

@@ -189,7 +189,7 @@ impl SeriesTable {
     fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
         let room = self.slots.len() - self.folds < self.most && key.context != ContextId::OTHER;
         if room && self.share.take(self.families()) {
-            return Slot::Own(self.give_birth(key, texts()));
+            return Slot::Own(self.create(key, texts()));
         }
         self.folded += 1;
         let contexts = self.layout.len() - self.table.labels.len();
@@ -203,11 +203,11 @@ impl SeriesTable {
         }
         self.folds += 1;
         let fixed = if key == REST { vec![limit::OTHER.into(); self.table.labels.len()] } else { texts().0 };
-        Slot::Fold(self.give_birth(key, (fixed, &vec![Sym::new(limit::OTHER); contexts])))
+        Slot::Fold(self.create(key, (fixed, &vec![Sym::new(limit::OTHER); contexts])))
     }
 
     #[cold]
-    fn give_birth(&mut self, key: Key, (fixed, context): (Texts, &[Sym])) -> u32 {
+    fn create(&mut self, key: Key, (fixed, context): (Texts, &[Sym])) -> u32 {
         let mut text = String::new();
         for &(name, from) in &self.layout {
             match from {

@@ -16,11 +16,11 @@ use super::table::Texts;
 
 /// Tuples of a metric at most: text can be made up, and memory must not grow with it for ever. All
 /// further ones are one tuple, whose texts are [`limit::OTHER`].
-const LIMIT: usize = 1 << 20;
+const MAX_TUPLES: usize = 1 << 20;
 
 /// Bytes of text that they may have together: most tuples are a few dozen bytes, but a label may
 /// have 4096.
-const MOST_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 64 << 20;
 
 /// Ends a field. No byte of UTF-8 text is like it.
 const END: u8 = 0xff;
@@ -47,8 +47,8 @@ impl Default for Tuples {
             bytes: Vec::new(),
             ends: Vec::new(),
             scratch: Vec::new(),
-            limit: LIMIT,
-            most_bytes: MOST_BYTES,
+            limit: MAX_TUPLES,
+            most_bytes: MAX_BYTES,
         }
     }
 }

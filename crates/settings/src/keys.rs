@@ -10,7 +10,7 @@ use super::kinds::{
     metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
-use super::value::{Bad, Value};
+use super::value::{InvalidValue, Value};
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub struct Key {
     pub reload: Reload,
     /// What a value must be, ready to follow the word "expected".
     pub expected: &'static str,
-    pub(super) set: fn(&mut Settings, &Value) -> Result<(), Bad>,
+    pub(super) set: fn(&mut Settings, &Value) -> Result<(), InvalidValue>,
     pub(super) get: fn(&Settings) -> Value,
 }
 
@@ -78,8 +78,8 @@ macro_rules! key {
 }
 
 /// Passes `meaning` on if it fits.
-fn fitting<T>(value: &Value, meaning: T, fits: impl Fn(&T) -> bool) -> Result<T, Bad> {
-    if fits(&meaning) { Ok(meaning) } else { Err(Bad::of(value)) }
+fn fitting<T>(value: &Value, meaning: T, fits: impl Fn(&T) -> bool) -> Result<T, InvalidValue> {
+    if fits(&meaning) { Ok(meaning) } else { Err(InvalidValue::of(value)) }
 }
 
 const fn ms(count: u64) -> Duration {
@@ -195,7 +195,7 @@ pub static KEYS: [Key; 47] = [
     key!("metrics_tls.key", metrics_tls.key: file, Restart, None,
         "the path of a PEM file, or null for no TLS"),
     key!("metrics_tls.client_ca", metrics_tls.client_ca: file, Restart, None,
-        "the path of a PEM file, or null to ask no client for a certificate"),
+        "the path of a PEM file, or null to require no client certificate"),
 
     key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
         "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),

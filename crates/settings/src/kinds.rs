@@ -10,16 +10,16 @@
     reason = "`show` takes a reference in every kind, so that one form of row fits all"
 )]
 
-use super::value::{Bad, Item, Value, clean};
+use super::value::{InvalidValue, Item, Value, clean};
 
 /// A socket address.
 pub(super) mod address {
     use std::net::SocketAddr;
 
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<SocketAddr, Bad> {
-        value.text()?.parse().map_err(|_| Bad::of(value))
+    pub(crate) fn read(value: &Value) -> Result<SocketAddr, InvalidValue> {
+        value.text()?.parse().map_err(|_| InvalidValue::of(value))
     }
 
     pub(crate) fn show(address: &SocketAddr) -> Value {
@@ -32,10 +32,10 @@ pub(super) mod duration {
     use std::time::Duration;
 
     use super::super::units::{parse_duration, show_duration};
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<Duration, Bad> {
-        parse_duration(value.text()?).map_err(|why| Bad::because(value, why))
+    pub(crate) fn read(value: &Value) -> Result<Duration, InvalidValue> {
+        parse_duration(value.text()?).map_err(|why| InvalidValue::because(value, why))
     }
 
     pub(crate) fn show(time: &Duration) -> Value {
@@ -46,11 +46,11 @@ pub(super) mod duration {
 /// A size in bytes below 4 GiB.
 pub(super) mod bytes {
     use super::super::units::{parse_bytes, show_bytes};
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<u32, Bad> {
-        let bytes = parse_bytes(value.text()?).map_err(|why| Bad::because(value, why))?;
-        u32::try_from(bytes).map_err(|_| Bad::because(value, "it is 4GiB or more"))
+    pub(crate) fn read(value: &Value) -> Result<u32, InvalidValue> {
+        let bytes = parse_bytes(value.text()?).map_err(|why| InvalidValue::because(value, why))?;
+        u32::try_from(bytes).map_err(|_| InvalidValue::because(value, "it is 4GiB or more"))
     }
 
     pub(crate) fn show(bytes: &u32) -> Value {
@@ -60,9 +60,9 @@ pub(super) mod bytes {
 
 /// A size in bytes below 4 GiB, or null.
 pub(super) mod memory {
-    use super::{Bad, Value, bytes};
+    use super::{InvalidValue, Value, bytes};
 
-    pub(crate) fn read(value: &Value) -> Result<Option<u32>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Option<u32>, InvalidValue> {
         match value {
             Value::Null => Ok(None),
             value => bytes::read(value).map(Some),
@@ -76,10 +76,10 @@ pub(super) mod memory {
 
 /// A count.
 pub(super) mod number {
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<u32, Bad> {
-        value.text()?.parse().map_err(|_| Bad::of(value))
+    pub(crate) fn read(value: &Value) -> Result<u32, InvalidValue> {
+        value.text()?.parse().map_err(|_| InvalidValue::of(value))
     }
 
     pub(crate) fn show(number: &u32) -> Value {
@@ -89,13 +89,13 @@ pub(super) mod number {
 
 /// Yes or no.
 pub(super) mod boolean {
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<bool, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<bool, InvalidValue> {
         match value.text()? {
             "true" => Ok(true),
             "false" => Ok(false),
-            _ => Err(Bad::of(value)),
+            _ => Err(InvalidValue::of(value)),
         }
     }
 
@@ -106,9 +106,9 @@ pub(super) mod boolean {
 
 /// A plain name.
 pub(super) mod name {
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<String, InvalidValue> {
         value.text().map(str::to_owned)
     }
 
@@ -119,9 +119,9 @@ pub(super) mod name {
 
 /// A name that is worked out if it is left open: `null` reads as empty.
 pub(super) mod open_name {
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<String, InvalidValue> {
         if *value == Value::Null { Ok(String::new()) } else { super::name::read(value) }
     }
 
@@ -134,13 +134,13 @@ pub(super) mod open_name {
 pub(super) mod file {
     use std::path::PathBuf;
 
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<Option<PathBuf>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Option<PathBuf>, InvalidValue> {
         match value {
             Value::Null => Ok(None),
             Value::Text(text) if !text.is_empty() => Ok(Some(PathBuf::from(text))),
-            _ => Err(Bad::of(value)),
+            _ => Err(InvalidValue::of(value)),
         }
     }
 
@@ -151,12 +151,12 @@ pub(super) mod file {
 
 /// A list of metrics; a text is split at white space, as Hubble splits its flag.
 pub(super) mod metrics {
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<Vec<String>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
         let items = value.items(false)?;
         if let Some(empty) = items.iter().find(|item| item.text.trim().is_empty()) {
-            return Err(Bad::item(empty, "an entry is empty"));
+            return Err(InvalidValue::item(empty, "an entry is empty"));
         }
         Ok(items.iter().flat_map(|item| item.text.split_whitespace()).map(str::to_owned).collect())
     }
@@ -168,19 +168,19 @@ pub(super) mod metrics {
 
 /// A list of globs for interface names; a text is split at commas and white space.
 pub(super) mod globs {
-    use super::{Bad, Item, Value, clean};
+    use super::{InvalidValue, Item, Value, clean};
 
-    pub(crate) fn read(value: &Value) -> Result<Vec<String>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
         value.items(true)?.iter().map(glob).collect()
     }
 
-    fn glob(item: &Item) -> Result<String, Bad> {
+    fn glob(item: &Item) -> Result<String, InvalidValue> {
         if item.text.trim().is_empty() {
-            return Err(Bad::item(item, "a glob is empty"));
+            return Err(InvalidValue::item(item, "a glob is empty"));
         }
         match globset::Glob::new(&item.text) {
             Ok(_) => Ok(item.text.clone()),
-            Err(error) => Err(Bad::item(item, clean(&error.kind().to_string()))),
+            Err(error) => Err(InvalidValue::item(item, clean(&error.kind().to_string()))),
         }
     }
 
@@ -193,14 +193,14 @@ pub(super) mod globs {
 pub(super) mod networks {
     use ipnet::IpNet;
 
-    use super::{Bad, Item, Value};
+    use super::{InvalidValue, Item, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<Vec<IpNet>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Vec<IpNet>, InvalidValue> {
         value.items(true)?.iter().map(network).collect()
     }
 
-    fn network(item: &Item) -> Result<IpNet, Bad> {
-        item.text.parse().map_err(|_| Bad::item(item, "it is not a network such as 10.244.0.0/16"))
+    fn network(item: &Item) -> Result<IpNet, InvalidValue> {
+        item.text.parse().map_err(|_| InvalidValue::item(item, "it is not a network such as 10.244.0.0/16"))
     }
 
     pub(crate) fn show(networks: &[IpNet]) -> Value {
@@ -212,15 +212,15 @@ pub(super) mod networks {
 /// `auto`, or globs.
 pub(super) mod pods {
     use super::super::model::Pods;
-    use super::{Bad, Value};
+    use super::{InvalidValue, Value};
 
-    pub(crate) fn read(value: &Value) -> Result<Pods, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Pods, InvalidValue> {
         if *value == Value::Text("auto".to_owned()) {
             return Ok(Pods::Auto);
         }
         let globs = super::globs::read(value)?;
         if globs.is_empty() {
-            return Err(Bad::because(value, "without any pod interface there is nothing to watch"));
+            return Err(InvalidValue::because(value, "without any pod interface there is nothing to watch"));
         }
         // From a flag or a variable, `auto` arrives as a list of one.
         if globs.as_slice() == ["auto"] { Ok(Pods::Auto) } else { Ok(Pods::Globs(globs)) }
@@ -237,7 +237,7 @@ pub(super) mod pods {
 /// Kinds of policy with their effects: `group/plural=effect`.
 pub(super) mod policy_kinds {
     use super::super::model::{KindEffect, MoreKind};
-    use super::{Bad, Item, Value};
+    use super::{InvalidValue, Item, Value};
 
     const EFFECTS: [(&str, KindEffect); 4] = [
         ("none", KindEffect::None),
@@ -246,11 +246,11 @@ pub(super) mod policy_kinds {
         ("both", KindEffect::Both),
     ];
 
-    pub(crate) fn read(value: &Value) -> Result<Vec<MoreKind>, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<Vec<MoreKind>, InvalidValue> {
         value.items(true)?.iter().map(kind).collect()
     }
 
-    fn kind(item: &Item) -> Result<MoreKind, Bad> {
+    fn kind(item: &Item) -> Result<MoreKind, InvalidValue> {
         let parts = item.text.split_once('=').and_then(|(resource, effect)| {
             let (group, plural) = resource.split_once('/')?;
             Some((group, plural, effect))
@@ -260,10 +260,10 @@ pub(super) mod policy_kinds {
             !text.is_empty() && text.len() <= 253 && text.bytes().all(fits)
         };
         let Some((group, plural, effect)) = parts.filter(|(group, plural, _)| is_name(group) && is_name(plural)) else {
-            return Err(Bad::item(item, "it is not of the form group/plural=effect"));
+            return Err(InvalidValue::item(item, "it is not of the form group/plural=effect"));
         };
         let Some((_, effect)) = EFFECTS.into_iter().find(|(word, _)| *word == effect) else {
-            return Err(Bad::item(item, "its effect is not one of none, ingress, egress and both"));
+            return Err(InvalidValue::item(item, "its effect is not one of none, ingress, egress and both"));
         };
         Ok(MoreKind { group: group.to_owned(), plural: plural.to_owned(), effect })
     }
@@ -280,15 +280,15 @@ pub(super) mod policy_kinds {
 pub(super) mod log_level {
     use tracing_subscriber::filter::Targets;
 
-    use super::{Bad, Value, clean};
+    use super::{InvalidValue, Value, clean};
     use crate::log_filter;
 
-    pub(crate) fn read(value: &Value) -> Result<String, Bad> {
+    pub(crate) fn read(value: &Value) -> Result<String, InvalidValue> {
         let text = value.text()?;
         match log_filter(text, Targets::new()) {
             Ok(_) => Ok(text.to_owned()),
-            Err(_) if text.trim().is_empty() => Err(Bad::of(value)),
-            Err(why) => Err(Bad::because(value, clean(&why.to_string()))),
+            Err(_) if text.trim().is_empty() => Err(InvalidValue::of(value)),
+            Err(why) => Err(InvalidValue::because(value, clean(&why.to_string()))),
         }
     }
 
@@ -303,12 +303,12 @@ macro_rules! words {
         $(#[$doc])*
         pub(super) mod $module {
             use super::super::model::$kind;
-            use super::{Bad, Value};
+            use super::{InvalidValue, Value};
 
-            pub(crate) fn read(value: &Value) -> Result<$kind, Bad> {
+            pub(crate) fn read(value: &Value) -> Result<$kind, InvalidValue> {
                 match value.text()? {
                     $($word => Ok($kind::$variant),)+
-                    _ => Err(Bad::of(value)),
+                    _ => Err(InvalidValue::of(value)),
                 }
             }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::value::{Bad, Mark, clean};
+use super::value::{InvalidValue, Mark, clean};
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Problem {
     }
 
     /// The value of `key` is not what it must be.
-    pub(super) fn bad_value(key: &str, expected: &str, bad: &Bad, origin: &Origin) -> Self {
+    pub(super) fn bad_value(key: &str, expected: &str, bad: &InvalidValue, origin: &Origin) -> Self {
         let origin = match (bad.mark, origin) {
             (Some(mark), Origin::File(_)) => Origin::File(mark),
             (_, origin) => origin.clone(),

@@ -50,7 +50,7 @@ impl Value {
 
     /// The elements, if this is a list, or the parts of a text between white space and, if
     /// `commas`, commas.
-    pub(super) fn items(&self, commas: bool) -> Result<Vec<Item>, Bad> {
+    pub(super) fn items(&self, commas: bool) -> Result<Vec<Item>, InvalidValue> {
         match self {
             Self::List(items) => Ok(items.clone()),
             Self::Text(text) => Ok(text
@@ -58,15 +58,15 @@ impl Value {
                 .filter(|part| !part.is_empty())
                 .map(|part| Item { text: part.to_owned(), mark: None })
                 .collect()),
-            Self::Null | Self::Nested(_) => Err(Bad::of(self)),
+            Self::Null | Self::Nested(_) => Err(InvalidValue::of(self)),
         }
     }
 
     /// The text, if this is a scalar.
-    pub(super) fn text(&self) -> Result<&str, Bad> {
+    pub(super) fn text(&self) -> Result<&str, InvalidValue> {
         match self {
             Self::Text(text) => Ok(text),
-            _ => Err(Bad::of(self)),
+            _ => Err(InvalidValue::of(self)),
         }
     }
 
@@ -84,7 +84,7 @@ impl Value {
 
 /// Why a value is not what its key wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bad {
+pub(super) struct InvalidValue {
     /// What was found instead, ready to follow the word "found".
     pub(super) found: String,
     /// More about it; may be empty.
@@ -93,7 +93,7 @@ pub(super) struct Bad {
     pub(super) mark: Option<Mark>,
 }
 
-impl Bad {
+impl InvalidValue {
     /// The value as a whole is of the wrong sort.
     pub(super) fn of(value: &Value) -> Self {
         Self { found: value.describe(), why: String::new(), mark: None }

@@ -38,7 +38,7 @@ pub fn replay(arguments: &ReplayArgs, out: &mut dyn Write) -> io::Result<Exit> {
             return Ok(Exit::Data);
         }
     }
-    replay.say_what_is_left_out();
+    replay.log_skipped();
     let incomplete = replay.incomplete;
     let exposition = replay.end();
     if let Some(address) = arguments.serve {
@@ -121,7 +121,7 @@ impl Replay {
         self.reader.turn();
     }
 
-    fn say_what_is_left_out(&self) {
+    fn log_skipped(&self) {
         let Counts { lines, bad, replaced, .. } = self.reader.counts();
         if *bad > 0 {
             eprintln!("{bad} of {lines} lines could not be read and are left out");

@@ -9,7 +9,7 @@
     clippy::indexing_slicing,
     reason = "a test may end where it is wrong"
 )]
-#![allow(clippy::disallowed_methods, reason = "a thread of a test needs no keeper")]
+#![allow(clippy::disallowed_methods, reason = "a thread of a test needs no supervisor")]
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -12,8 +12,8 @@ use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
 use webb::actors::fleet::{AggregatorFactory, Fleet};
-use webb::actors::keeper::ThreadKeeper;
 use webb::actors::restart::{Intensity, Policy};
+use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, reader};
 use webb::pipeline::{Commands, Counters, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
@@ -35,7 +35,7 @@ pub(crate) struct Road {
     pub(crate) fleet: Arc<Fleet>,
     pub(crate) collector: Option<SnapshotCollector>,
     pub(crate) intensity: Box<dyn Fn(&str) -> Intensity>,
-    pub(crate) reader: Addr<ThreadKeeper>,
+    pub(crate) reader: Addr<ThreadSupervisor>,
     pub(crate) current: Dynamic,
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         escalations,
         home: "default/node".to_owned(),
         limits,
-        look_every: None,
+        idle_check_interval: None,
     };
     let current = dynamic(metrics);
     let (fleet, lanes) = Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone());
@@ -129,7 +129,7 @@ impl Road {
                 && self.counters.read.load(Relaxed) == records
                 && self.counters.flows.load(Relaxed) == records
                 && self.fleet.members().iter().all(|(_, member)| {
-                    member.lane.sent() == member.state.counted() + member.state.poisoned() + member.lane.skipped()
+                    member.lane.sent() == member.state.counted() + member.state.panicked() + member.lane.skipped()
                 })
         })
         .await;

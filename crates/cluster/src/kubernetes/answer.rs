@@ -12,7 +12,7 @@ use serde::de::{DeserializeSeed, IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::Resource;
-use super::trouble::Trouble;
+use super::error::ApiError;
 use crate::manifest::One;
 use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 
@@ -47,7 +47,7 @@ pub(super) enum Event {
         version: Option<String>,
         complete: bool,
     },
-    Error(Trouble),
+    Error(ApiError),
 }
 
 impl Event {
@@ -180,30 +180,30 @@ fn read(kind: Kind, raw: &RawValue) -> Result<(Raw, PassedOver), Invalid> {
     }
 }
 
-fn not_a_list(resource: &Resource, error: &serde_json::Error) -> Trouble {
-    Trouble::Garbage(format!("a list of {}: {error}", resource.plural))
+fn not_a_list(resource: &Resource, error: &serde_json::Error) -> ApiError {
+    ApiError::Malformed(format!("a list of {}: {error}", resource.plural))
 }
 
 /// Reads an item of a list.
-pub(super) fn list_item(resource: &Resource, item: &[u8]) -> Result<Item, Trouble> {
+pub(super) fn list_item(resource: &Resource, item: &[u8]) -> Result<Item, ApiError> {
     let raw = serde_json::from_slice(item).map_err(|error| not_a_list(resource, &error))?;
     Ok(self::item(resource, raw))
 }
 
 /// Reads a list without its items.
-pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, Trouble> {
+pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
     let page: RawPage<'_> = serde_json::from_slice(rest).map_err(|error| not_a_list(resource, &error))?;
     // An empty list makes all objects go: what takes one's place, such as a Status, must not.
     if let Some(kind) = page.kind.filter(|kind| !kind.ends_with("List")) {
-        return Err(Trouble::Garbage(format!("a list of {} is of the kind {kind:?}", resource.plural)));
+        return Err(ApiError::Malformed(format!("a list of {} is of the kind {kind:?}", resource.plural)));
     }
     Ok(Page { version: page.metadata.resource_version, next: page.metadata.next })
 }
 
 /// Reads a line of a watch.
-pub(super) fn event(resource: &Resource, line: &[u8]) -> Result<Event, Trouble> {
+pub(super) fn event(resource: &Resource, line: &[u8]) -> Result<Event, ApiError> {
     let event: RawEvent<'_> = serde_json::from_slice(line)
-        .map_err(|error| Trouble::Garbage(format!("an event of {}: {error}", resource.plural)))?;
+        .map_err(|error| ApiError::Malformed(format!("an event of {}: {error}", resource.plural)))?;
     Ok(match &*event.kind {
         "ADDED" | "MODIFIED" => Event::Applied(item(resource, event.object)),
         "DELETED" => Event::Deleted(head(resource, event.object)),
@@ -220,7 +220,7 @@ pub(super) fn event(resource: &Resource, line: &[u8]) -> Result<Event, Trouble> 
             let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             Event::Error(of_status(code, status))
         }
-        other => return Err(Trouble::Garbage(format!("an event of {} has the type {other:?}", resource.plural))),
+        other => return Err(ApiError::Malformed(format!("an event of {} has the type {other:?}", resource.plural))),
     })
 }
 
@@ -229,25 +229,25 @@ fn text_map(raw: Option<&RawValue>) -> Option<std::collections::BTreeMap<String,
 }
 
 /// Reads the body of an answer that is no success.
-pub(super) fn refusal(status: StatusCode, body: &[u8], after: Option<std::time::Duration>) -> Trouble {
+pub(super) fn refusal(status: StatusCode, body: &[u8], after: Option<std::time::Duration>) -> ApiError {
     let read: RawStatus = serde_json::from_slice(body).unwrap_or_default();
     match of_status(status, read) {
-        Trouble::Throttled { text, .. } => Trouble::Throttled { text, after },
-        Trouble::Failed { status, text, .. } => Trouble::Failed { status, text, after },
+        ApiError::Throttled { text, .. } => ApiError::Throttled { text, after },
+        ApiError::Failed { status, text, .. } => ApiError::Failed { status, text, after },
         other => other,
     }
 }
 
-fn of_status(status: StatusCode, RawStatus { message, reason, .. }: RawStatus) -> Trouble {
+fn of_status(status: StatusCode, RawStatus { message, reason, .. }: RawStatus) -> ApiError {
     // A person reads it, in a log line and in `/readyz`.
     let mut text: String = message.chars().take(300).collect();
     if text.is_empty() {
         text = status.to_string();
     }
     if matches!(reason.as_str(), "Expired" | "Gone") {
-        return Trouble::Gone(text);
+        return ApiError::Gone(text);
     }
-    Trouble::of_status(status, text, None)
+    ApiError::of_status(status, text, None)
 }
 
 #[cfg(test)]
@@ -299,8 +299,8 @@ mod tests {
         let Event::Deleted(head) = line("DELETED", POD) else { panic!() };
         assert_eq!(head.version.as_deref(), Some("7"));
         let gone = r#"{"kind":"Status","code":410,"reason":"Expired","message":"too old"}"#;
-        assert!(matches!(line("ERROR", gone), Event::Error(Trouble::Gone(text)) if text == "too old"));
-        assert!(matches!(line("ERROR", "{}"), Event::Error(Trouble::Failed { status: 500, .. })));
+        assert!(matches!(line("ERROR", gone), Event::Error(ApiError::Gone(text)) if text == "too old"));
+        assert!(matches!(line("ERROR", "{}"), Event::Error(ApiError::Failed { status: 500, .. })));
     }
 
     /// One bad object of a list costs only itself.
@@ -308,12 +308,12 @@ mod tests {
     fn lists_survive_bad_items() {
         let items = [POD, "7", "{}"].map(|item| list_item(&RESOURCES[0], item.as_bytes()).unwrap());
         assert_eq!(items.map(|item| item.object.is_ok()), [true, false, false]);
-        assert!(matches!(list_item(&RESOURCES[0], b"{"), Err(Trouble::Garbage(_))));
+        assert!(matches!(list_item(&RESOURCES[0], b"{"), Err(ApiError::Malformed(_))));
         let page = super::page(&RESOURCES[0], br#"{"metadata":{"resourceVersion":"12","continue":"x"},"items":[]}"#);
         assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned() }));
         assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#), Ok(Page::default()));
         for other in ["{", r#"{"metadata":{}}"#, r#"{"kind":"Status","metadata":{},"status":"Success","items":[]}"#] {
-            assert!(matches!(super::page(&RESOURCES[0], other.as_bytes()), Err(Trouble::Garbage(_))), "{other}");
+            assert!(matches!(super::page(&RESOURCES[0], other.as_bytes()), Err(ApiError::Malformed(_))), "{other}");
         }
     }
 

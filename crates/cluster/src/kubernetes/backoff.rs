@@ -7,23 +7,23 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
-use super::Pace;
+use super::WatchTimings;
 
-/// After so long without a failure the next one counts as the first.
-const GOOD: Duration = Duration::from_mins(1);
+/// Time without a failure after which the next one counts as the first.
+const FAILURES_FORGOTTEN_AFTER: Duration = Duration::from_mins(1);
 
 /// The longest `Retry-After` that is honoured.
-const MOST_ASKED: Duration = Duration::from_mins(5);
+const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 
-/// What a failure says about the server. Each class has a backoff of its own: what grew while the
-/// server was away does not delay what a server that is back asks for.
+/// The class of a failure. Each class has a backoff of its own: what grew while the server was away
+/// does not delay requests to a server that is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// No answer, or that of a server that is not well.
     Away,
     /// A well server's refusal.
     Refused,
-    /// A well server's word that the version is of no use: list again.
+    /// The version is of no use: list again.
     Stale,
 }
 
@@ -44,9 +44,9 @@ struct Failures {
 
 impl Backoff {
     /// No failures yet.
-    pub(super) fn new(pace: &Pace) -> Self {
-        let first = [pace.backoff_min, pace.relist, pace.relist];
-        Self { classes: first.map(|least| (least, Failures::default())), most: pace.backoff_max }
+    pub(super) fn new(timings: &WatchTimings) -> Self {
+        let first = [timings.backoff_min, timings.relist_backoff, timings.relist_backoff];
+        Self { classes: first.map(|least| (least, Failures::default())), most: timings.backoff_max }
     }
 
     /// How long to wait now that something failed. `asked`: what the server asked for; waited in
@@ -58,13 +58,13 @@ impl Backoff {
             Class::Refused => refused,
             Class::Stale => stale,
         };
-        if failures.until.is_some_and(|until| now.saturating_duration_since(until) >= GOOD) {
+        if failures.until.is_some_and(|until| now.saturating_duration_since(until) >= FAILURES_FORGOTTEN_AFTER) {
             failures.count = 0;
         }
         let bound = least.saturating_mul(1 << failures.count.min(16)).min(self.most);
         failures.count = failures.count.saturating_add(1);
         let wait = match asked {
-            Some(asked) => asked.min(MOST_ASKED) + random(bound),
+            Some(asked) => asked.min(MAX_RETRY_AFTER) + random(bound),
             None => random(bound),
         };
         failures.until = Some(now + wait);
@@ -88,8 +88,13 @@ mod tests {
     const MOST: Duration = Duration::from_secs(30);
 
     fn backoff() -> Backoff {
-        let pace = Pace { backoff_min: LEAST, backoff_max: MOST, relist: LEAST * 2, ..Pace::default() };
-        Backoff::new(&pace)
+        let timings = WatchTimings {
+            backoff_min: LEAST,
+            backoff_max: MOST,
+            relist_backoff: LEAST * 2,
+            ..WatchTimings::default()
+        };
+        Backoff::new(&timings)
     }
 
     /// Bounds double up to the last one, and a good minute starts them anew.
@@ -104,7 +109,7 @@ mod tests {
                 *longest = wait.max(*longest);
                 now += wait;
             }
-            assert!(backoff.next(now + GOOD + MOST, Class::Away, None) < LEAST);
+            assert!(backoff.next(now + FAILURES_FORGOTTEN_AFTER + MOST, Class::Away, None) < LEAST);
         }
         // Of 200 even draws, the longest is above half of its bound but for one case in 2^200.
         for (failure, longest) in longest.into_iter().enumerate() {
@@ -125,7 +130,7 @@ mod tests {
             let first = backoff.next(now, class, None);
             assert!(first < LEAST * 2, "{class:?}: {first:?}");
             let worst = (0..200).map(|_| backoff.next(now, class, None)).max().unwrap();
-            assert!(worst > MOST / 2, "{class:?} that goes on is met with the same patience: {worst:?}");
+            assert!(worst > MOST / 2, "{class:?} that goes on is met with the same timeout: {worst:?}");
         }
     }
 
@@ -136,7 +141,7 @@ mod tests {
         let wait = backoff().next(now, Class::Away, Some(Duration::from_secs(7)));
         assert!((7_000..7_500).contains(&wait.as_millis()), "{wait:?}");
         let wait = backoff().next(now, Class::Away, Some(Duration::from_hours(24)));
-        assert!(wait < MOST_ASKED + LEAST);
+        assert!(wait < MAX_RETRY_AFTER + LEAST);
         assert_eq!(random(Duration::ZERO), Duration::ZERO);
     }
 }

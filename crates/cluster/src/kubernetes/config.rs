@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use kube::Config;
 use kube::config::Kubeconfig;
 
+use super::error::{ApiError, chain};
 use super::proxy::{self, Environment};
-use super::trouble::{Trouble, chain};
 
 /// Says that a process runs in a pod.
 const IN_CLUSTER_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
@@ -56,7 +56,7 @@ impl Access {
     }
 
     /// Reads the configuration and what it refers to, anew each time.
-    pub(super) fn config(&self) -> Result<Config, Trouble> {
+    pub(super) fn config(&self) -> Result<Config, ApiError> {
         match self {
             Self::InCluster => Config::incluster().map_err(|error| self.unusable(&chain(&error))),
             Self::Kubeconfig(path) => {
@@ -70,8 +70,8 @@ impl Access {
         }
     }
 
-    pub(super) fn unusable(&self, why: &str) -> Trouble {
-        Trouble::Unconfigured(format!("{self} cannot be used: {why}"))
+    pub(super) fn unusable(&self, why: &str) -> ApiError {
+        ApiError::Unconfigured(format!("{self} cannot be used: {why}"))
     }
 }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use kube::{Client, Config};
 
 use super::Access;
+use super::error::{ApiError, chain};
 use super::login::{Renewal, login};
 use super::plugin::Limits;
-use super::trouble::{Trouble, chain};
 
 /// How long a connection may take to come about, with proxy and TLS.
-const CONNECT: Duration = Duration::from_secs(15);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A client, and when the next one is due.
 #[derive(Clone)]
@@ -26,14 +26,14 @@ pub(super) struct Connected {
 
 /// Reads configuration, credentials and authorities, and makes a client of them. Blocks, a plugin
 /// within `limits`. Needs a tokio runtime.
-pub(super) fn connect(access: &Access, limits: &Limits) -> Result<Connected, Trouble> {
+pub(super) fn connect(access: &Access, limits: &Limits) -> Result<Connected, ApiError> {
     let config = access.config()?;
     make(config, limits).map_err(|why| access.unusable(&why))
 }
 
 fn make(mut config: Config, limits: &Limits) -> Result<Connected, String> {
     let renewal = login(&mut config, limits)?;
-    config.connect_timeout = Some(CONNECT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
     if config.accept_invalid_certs {
         static WARNED: Once = Once::new();

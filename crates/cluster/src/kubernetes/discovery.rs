@@ -6,9 +6,9 @@
 
 use serde::Deserialize;
 
+use super::error::ApiError;
 use super::link::Link;
-use super::trouble::Trouble;
-use super::{Pace, lines};
+use super::{WatchTimings, lines};
 
 /// Where all groups are but the core one.
 const PATH: &str = "/apis";
@@ -41,23 +41,24 @@ pub(super) async fn ask(
     link: &Link<'_>,
     etag: &mut Option<String>,
     wanted: impl Fn(&str) -> bool,
-) -> Result<Option<Vec<Version>>, Trouble> {
-    let Pace { answer, .. } = *link.pace;
+) -> Result<Option<Vec<Version>>, ApiError> {
+    let WatchTimings { answer_timeout, .. } = *link.timings;
     let Some((response, tag)) = link.get_if_changed(PATH, ACCEPT, etag.as_deref()).await? else { return Ok(None) };
-    let versions = match read(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)? {
+    let versions = match read(&lines::read_body(response.into_body(), lines::MAX_ANSWER_BYTES, answer_timeout).await?)?
+    {
         Document::Whole(versions) => versions,
         Document::Names(names) => {
             let mut versions = Vec::new();
             for (group, name) in names.into_iter().filter(|(group, _)| wanted(group)) {
                 let resources = match link.get(&format!("{PATH}/{group}/{name}"), super::resource::JSON).await {
-                    Ok(response) => {
-                        Some(read_version(&lines::whole(response.into_body(), lines::LARGEST_ANSWER, answer).await?)?)
-                    }
+                    Ok(response) => Some(read_version(
+                        &lines::read_body(response.into_body(), lines::MAX_ANSWER_BYTES, answer_timeout).await?,
+                    )?),
                     // An aggregated server that is away; the others are there all the same.
-                    Err(Trouble::Failed { .. }) => None,
+                    Err(ApiError::Failed { .. }) => None,
                     // Gone since the list was made.
-                    Err(Trouble::Rejected { status: 404, .. }) => continue,
-                    Err(trouble) => return Err(trouble),
+                    Err(ApiError::Rejected { status: 404, .. }) => continue,
+                    Err(error) => return Err(error),
                 };
                 versions.push(Version { group, name, resources });
             }
@@ -152,8 +153,8 @@ struct RawOldResource {
     verbs: Vec<String>,
 }
 
-fn garbage(error: &serde_json::Error) -> Trouble {
-    Trouble::Garbage(format!("what the server serves: {error}"))
+fn malformed(error: &serde_json::Error) -> ApiError {
+    ApiError::Malformed(format!("what the server serves: {error}"))
 }
 
 /// Whether objects of a resource can be had at all: reviews and the like can only be made.
@@ -161,8 +162,8 @@ fn is_listed(verbs: &[String]) -> bool {
     verbs.iter().any(|verb| verb == "list")
 }
 
-fn read(body: &[u8]) -> Result<Document, Trouble> {
-    let document: RawDocument = serde_json::from_slice(body).map_err(|error| garbage(&error))?;
+fn read(body: &[u8]) -> Result<Document, ApiError> {
+    let document: RawDocument = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     match document.kind.as_str() {
         "APIGroupDiscoveryList" => Ok(Document::Whole(document.items.into_iter().flat_map(versions).collect())),
         "APIGroupList" => {
@@ -171,7 +172,7 @@ fn read(body: &[u8]) -> Result<Document, Trouble> {
             });
             Ok(Document::Names(names.collect()))
         }
-        other => Err(Trouble::Garbage(format!("what the server serves is of the kind {other:?}"))),
+        other => Err(ApiError::Malformed(format!("what the server serves is of the kind {other:?}"))),
     }
 }
 
@@ -188,8 +189,8 @@ fn versions(RawGroup { metadata, versions }: RawGroup) -> impl Iterator<Item = V
     })
 }
 
-fn read_version(body: &[u8]) -> Result<Vec<Served>, Trouble> {
-    let RawOldResources { resources } = serde_json::from_slice(body).map_err(|error| garbage(&error))?;
+fn read_version(body: &[u8]) -> Result<Vec<Served>, ApiError> {
+    let RawOldResources { resources } = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     // Parts of resources, such as `pods/status`, are in this list.
     let whole = resources.into_iter().filter(|resource| is_listed(&resource.verbs) && !resource.name.contains('/'));
     Ok(whole.map(|RawOldResource { name, kind, namespaced, .. }| Served { plural: name, kind, namespaced }).collect())
@@ -240,7 +241,7 @@ mod tests {
             {"name":"deployments/scale","singularName":"","namespaced":true,"kind":"Scale","verbs":["get","list"]}]}"#;
         assert_eq!(read_version(resources).unwrap(), [served("deployments", "Deployment", true)]);
         for garbage in ["", "{}", r#"{"kind":"Status"}"#, r#"{"kind":"APIGroupDiscoveryList","items":7}"#] {
-            assert!(matches!(read(garbage.as_bytes()), Err(Trouble::Garbage(_))), "{garbage}");
+            assert!(matches!(read(garbage.as_bytes()), Err(ApiError::Malformed(_))), "{garbage}");
         }
     }
 }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use kube::client::Body;
 
+use super::error::ApiError;
 use super::lines::piece;
-use super::trouble::Trouble;
 use crate::cutter::{Cutter, TooLong};
 
 /// The items of a list.
@@ -20,9 +20,9 @@ pub(super) struct Items {
     cutter: Cutter,
 }
 
-impl From<TooLong> for Trouble {
+impl From<TooLong> for ApiError {
     fn from(error: TooLong) -> Self {
-        Self::Garbage(error.to_string())
+        Self::Malformed(error.to_string())
     }
 }
 
@@ -31,14 +31,14 @@ impl Items {
         Self { body, cutter: Cutter::default() }
     }
 
-    /// The next item; none after the last one. Waits for each piece of it at most `patience`.
-    pub(super) async fn next(&mut self, patience: Duration) -> Result<Option<Bytes>, Trouble> {
+    /// The next item; none after the last one. Waits for each piece of it at most `timeout`.
+    pub(super) async fn next(&mut self, timeout: Duration) -> Result<Option<Bytes>, ApiError> {
         loop {
             if let Some(cut) = self.cutter.next()? {
                 return Ok(Some(cut.item));
             }
-            match tokio::time::timeout(patience, piece(&mut self.body)).await {
-                Err(_) => return Err(Trouble::Late(patience)),
+            match tokio::time::timeout(timeout, piece(&mut self.body)).await {
+                Err(_) => return Err(ApiError::Timeout(timeout)),
                 Ok(piece) => match piece? {
                     Some(data) => self.cutter.push(&data),
                     None => return Ok(None),

@@ -1,27 +1,26 @@
-//! What of the watches' troubles is logged.
+//! Log lines about failures of the watches.
 //!
-//! Every kind meets the same trouble and tries again for as long as it lasts: line by line that
-//! would be hundreds in an outage of minutes, all alike. So a trouble is logged when it is new,
-//! then once a minute what `/readyz` says, then the end. All the rest is there at the level
-//! `debug`.
+//! All kinds meet the same failure and retry for as long as it lasts: a line for each would be
+//! hundreds in an outage of minutes, all alike. So a failure is logged when it is new, then the text
+//! of `/readyz` once a minute, then the end. All the rest is logged at the level `debug`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::Status;
-use super::trouble::Trouble;
+use super::error::ApiError;
 
-/// How often a trouble that goes on is logged, all kinds in one line.
-const REPEAT: Duration = Duration::from_mins(1);
+/// Interval of the log line about a failure that persists, all kinds in one line.
+const REPEAT_INTERVAL: Duration = Duration::from_mins(1);
 
-/// The most lines within that time.
-const LINES: usize = 6;
+/// Lines within that time, at most.
+const MAX_LINES_PER_INTERVAL: usize = 6;
 
-/// Texts that are remembered as logged.
-const KNOWN: usize = 64;
+/// Texts remembered as logged, at most.
+const MAX_TEXTS_REMEMBERED: usize = 64;
 
-/// The memory of what was logged; shared by all watches of one server.
+/// The record of logged failures, shared by all watches of one server.
 #[derive(Debug)]
 pub(super) struct Journal<'a> {
     status: &'a Status,
@@ -30,7 +29,7 @@ pub(super) struct Journal<'a> {
 
 #[derive(Debug, Default)]
 struct Pages {
-    /// When the trouble began; none while all is well.
+    /// When the failure began; none while all watches run.
     began: Option<Instant>,
     /// Texts that were logged since then.
     known: HashSet<String>,
@@ -39,7 +38,7 @@ struct Pages {
     lines: usize,
 }
 
-/// What a trouble is to the log.
+/// The level of a failure in the log.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
     New,
@@ -52,25 +51,25 @@ impl<'a> Journal<'a> {
         Self { status, pages: RefCell::default() }
     }
 
-    /// Logs a trouble of one kind's watch, if it is time.
-    pub(super) fn trouble(&self, kind: &str, trouble: &Trouble, wait: Duration) {
-        let line = if *trouble == Trouble::Closed {
+    /// Logs a failure of one kind's watch, if it is due.
+    pub(super) fn failed(&self, kind: &str, error: &ApiError, wait: Duration) {
+        let line = if *error == ApiError::Closed {
             Line::None
         } else {
-            self.pages.borrow_mut().line(&trouble.to_string(), Instant::now())
+            self.pages.borrow_mut().line(&error.to_string(), Instant::now())
         };
         match line {
-            Line::New => tracing::warn!(kind, "{trouble}; trying again in {wait:.1?}"),
+            Line::New => tracing::warn!(kind, "{error}; trying again in {wait:.1?}"),
             Line::Repeated => {
                 let complaint = self.status.complaint();
-                tracing::warn!("still trying: {}", if complaint.is_empty() { trouble.to_string() } else { complaint });
+                tracing::warn!("still trying: {}", if complaint.is_empty() { error.to_string() } else { complaint });
             }
-            Line::None => tracing::debug!(kind, "{trouble}; trying again in {wait:.1?}"),
+            Line::None => tracing::debug!(kind, "{error}; trying again in {wait:.1?}"),
         }
     }
 
-    /// Notes that one kind is well, and logs the end of the trouble if all are.
-    pub(super) fn well(&self) {
+    /// Logs the end of the failure if no watch fails any more.
+    pub(super) fn recovered(&self) {
         if self.pages.borrow().began.is_none() || !self.status.complaint().is_empty() {
             return;
         }
@@ -83,11 +82,11 @@ impl<'a> Journal<'a> {
 impl Pages {
     /// Whether there is room for a line in this minute.
     fn room(&mut self, now: Instant) -> bool {
-        if self.minute.is_none_or(|minute| now.saturating_duration_since(minute) >= REPEAT) {
+        if self.minute.is_none_or(|minute| now.saturating_duration_since(minute) >= REPEAT_INTERVAL) {
             self.minute = Some(now);
             self.lines = 0;
         }
-        self.lines < LINES
+        self.lines < MAX_LINES_PER_INTERVAL
     }
 
     fn line(&mut self, text: &str, now: Instant) -> Line {
@@ -95,7 +94,7 @@ impl Pages {
         let room = self.room(now);
         let line = if !room {
             Line::None
-        } else if self.known.len() < KNOWN && self.known.insert(text.to_owned()) {
+        } else if self.known.len() < MAX_TEXTS_REMEMBERED && self.known.insert(text.to_owned()) {
             Line::New
         } else if self.lines == 0 {
             Line::Repeated
@@ -106,7 +105,7 @@ impl Pages {
         line
     }
 
-    /// Ends a trouble: how long it lasted, if that is to be logged.
+    /// Ends a failure and returns how long it lasted, if that is to be logged.
     fn end(&mut self, now: Instant) -> Option<Duration> {
         let began = self.began.take()?;
         self.known.clear();
@@ -118,17 +117,17 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Pace;
+    use super::super::WatchTimings;
     use super::super::backoff::{Backoff, Class};
     use super::*;
 
     /// Nine minutes without a server, six kinds each with its own backoff: tens of lines. Each
-    /// minute has one at least, and what is new on the way is told at once.
+    /// minute has one at least, and a new failure on the way is logged at once.
     #[test]
     fn nine_minutes_are_tens_of_lines() {
         let (mut pages, begin) = (Pages::default(), Instant::now());
         let mut kinds: Vec<_> =
-            (0..6).map(|_| (Backoff::new(&Pace::default()), begin, "the answer broke off")).collect();
+            (0..6).map(|_| (Backoff::new(&WatchTimings::default()), begin, "the answer broke off")).collect();
         let (mut attempts, mut lines, mut last) = (0, 0, begin);
         loop {
             let (backoff, at, text) = kinds.iter_mut().min_by_key(|(_, at, _)| *at).unwrap();
@@ -139,7 +138,7 @@ mod tests {
             if pages.line(text, now) != Line::None {
                 (lines, last) = (lines + 1, now);
             }
-            assert!(now - last <= REPEAT + Duration::from_secs(30), "silent for {:?}", now - last);
+            assert!(now - last <= REPEAT_INTERVAL + Duration::from_secs(30), "silent for {:?}", now - last);
             attempts += 1;
             *text = "connection refused";
             *at = now + backoff.next(now, Class::Away, None);
@@ -149,7 +148,7 @@ mod tests {
         let now = begin + Duration::from_mins(9);
         assert_eq!(pages.line("it has just started", now), Line::New);
         assert_eq!(pages.end(now), Some(Duration::from_mins(9)));
-        assert_eq!(pages.end(now), None, "the end is told once");
+        assert_eq!(pages.end(now), None, "the end is logged once");
     }
 
     /// A server that comes and goes all the time, each time with another text, is bounded too, and
@@ -165,7 +164,7 @@ mod tests {
                 lines += usize::from(pages.end(now).is_some());
             }
         }
-        assert!(lines <= 10 * LINES, "{lines} lines in ten minutes");
-        assert!(pages.known.len() <= KNOWN);
+        assert!(lines <= 10 * MAX_LINES_PER_INTERVAL, "{lines} lines in ten minutes");
+        assert!(pages.known.len() <= MAX_TEXTS_REMEMBERED);
     }
 }

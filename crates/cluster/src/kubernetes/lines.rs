@@ -7,14 +7,14 @@ use bytes::{Buf, Bytes, BytesMut};
 use http_body_util::BodyExt;
 use kube::client::Body;
 
-use super::trouble::{Trouble, chain};
-use crate::cutter::LONGEST_OBJECT;
+use super::error::{ApiError, chain};
+use crate::cutter::MAX_OBJECT_BYTES;
 
 /// What a server with thousands of kinds says of them is a few megabytes.
-pub(super) const LARGEST_ANSWER: usize = 64 << 20;
+pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A `v1.Status` is some hundred bytes; a proxy's page may be anything.
-pub(super) const LARGEST_REFUSAL: usize = 64 << 10;
+pub(super) const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Bytes of an answer that is no JSON which are shown.
 const SHOWN: usize = 40;
@@ -44,8 +44,8 @@ impl Lines {
         Self { body, buffer: BytesMut::new(), searched: 0 }
     }
 
-    /// The next line, waiting for each piece of it at most `patience`.
-    pub(super) async fn next(&mut self, patience: Duration) -> Result<Next, Trouble> {
+    /// The next line, waiting for each piece of it at most `timeout`.
+    pub(super) async fn next(&mut self, timeout: Duration) -> Result<Next, ApiError> {
         loop {
             if let Some(line) = self.line() {
                 if line.iter().all(u8::is_ascii_whitespace) {
@@ -53,10 +53,10 @@ impl Lines {
                 }
                 return Ok(Next::Line(line));
             }
-            if self.buffer.len() > LONGEST_OBJECT {
-                return Err(Trouble::Garbage(format!("a line is longer than {LONGEST_OBJECT} bytes")));
+            if self.buffer.len() > MAX_OBJECT_BYTES {
+                return Err(ApiError::Malformed(format!("a line is longer than {MAX_OBJECT_BYTES} bytes")));
             }
-            match tokio::time::timeout(patience, piece(&mut self.body)).await {
+            match tokio::time::timeout(timeout, piece(&mut self.body)).await {
                 Err(_) => return Ok(Next::Silence),
                 Ok(piece) => match piece? {
                     Some(data) => self.buffer.extend_from_slice(&data),
@@ -68,13 +68,13 @@ impl Lines {
     }
 
     /// What an answer is that ends within a line: half an object, or a proxy's page.
-    fn broken_off(&self) -> Trouble {
+    fn broken_off(&self) -> ApiError {
         let text = self.buffer.trim_ascii_start();
         if text.starts_with(b"{") {
-            return Trouble::Cut("in the middle of an object".to_owned());
+            return ApiError::Interrupted("in the middle of an object".to_owned());
         }
         let shown = String::from_utf8_lossy(text.get(..SHOWN).unwrap_or(text)).into_owned();
-        Trouble::Garbage(format!("an answer is no JSON: it begins with {shown:?}"))
+        ApiError::Malformed(format!("an answer is no JSON: it begins with {shown:?}"))
     }
 
     /// A whole line out of the buffer.
@@ -91,16 +91,16 @@ impl Lines {
     }
 }
 
-/// The whole body, of at most `most` bytes, waiting for each piece of it at most `patience`.
-pub(super) async fn whole(mut body: Body, most: usize, patience: Duration) -> Result<BytesMut, Trouble> {
+/// The whole body, of at most `most` bytes, waiting for each piece of it at most `timeout`.
+pub(super) async fn read_body(mut body: Body, most: usize, timeout: Duration) -> Result<BytesMut, ApiError> {
     let mut buffer = BytesMut::new();
     loop {
-        match tokio::time::timeout(patience, piece(&mut body)).await {
-            Err(_) => return Err(Trouble::Late(patience)),
+        match tokio::time::timeout(timeout, piece(&mut body)).await {
+            Err(_) => return Err(ApiError::Timeout(timeout)),
             Ok(piece) => match piece? {
                 None => return Ok(buffer),
                 Some(data) if buffer.len() + data.len() > most => {
-                    return Err(Trouble::Garbage(format!("an answer is longer than {most} bytes")));
+                    return Err(ApiError::Malformed(format!("an answer is longer than {most} bytes")));
                 }
                 Some(data) => buffer.extend_from_slice(&data),
             },
@@ -109,11 +109,11 @@ pub(super) async fn whole(mut body: Body, most: usize, patience: Duration) -> Re
 }
 
 /// The next data of a body; none at its end.
-pub(super) async fn piece(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
+pub(super) async fn piece(body: &mut Body) -> Result<Option<Bytes>, ApiError> {
     loop {
         match body.frame().await {
             None => return Ok(None),
-            Some(Err(error)) => return Err(Trouble::Cut(chain(&error))),
+            Some(Err(error)) => return Err(ApiError::Interrupted(chain(&error))),
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));
@@ -127,7 +127,7 @@ pub(super) async fn piece(body: &mut Body) -> Result<Option<Bytes>, Trouble> {
 mod tests {
     use super::*;
 
-    fn ended(body: &str) -> Trouble {
+    fn ended(body: &str) -> ApiError {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut lines = Lines::new(Body::from(body.as_bytes().to_vec()));
         runtime.block_on(lines.next(Duration::from_secs(9))).unwrap_err()
@@ -136,16 +136,16 @@ mod tests {
     /// Half an object says that the connection was cut; a page of something else says what it is.
     #[test]
     fn what_ends_within_a_line() {
-        assert!(matches!(ended(r#" {"type":"ADD"#), Trouble::Cut(_)));
-        assert!(matches!(ended("<html>sign in</html>"), Trouble::Garbage(text) if text.contains("<html>sign in")));
+        assert!(matches!(ended(r#" {"type":"ADD"#), ApiError::Interrupted(_)));
+        assert!(matches!(ended("<html>sign in</html>"), ApiError::Malformed(text) if text.contains("<html>sign in")));
     }
 
     /// An answer beyond the bound is given up.
     #[test]
     fn a_body_is_bounded() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let read = |most| runtime.block_on(whole(Body::from(vec![b'x'; 9]), most, Duration::from_secs(9)));
+        let read = |most| runtime.block_on(read_body(Body::from(vec![b'x'; 9]), most, Duration::from_secs(9)));
         assert_eq!(read(9).unwrap().len(), 9);
-        assert!(matches!(read(8), Err(Trouble::Garbage(_))));
+        assert!(matches!(read(8), Err(ApiError::Malformed(_))));
     }
 }

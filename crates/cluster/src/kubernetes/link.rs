@@ -19,19 +19,19 @@ use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use super::connect::{Connected, connect};
+use super::error::{ApiError, chain};
 use super::login::Renewal;
 use super::plugin::Limits;
-use super::trouble::{Trouble, chain};
-use super::{Access, Pace, answer, lines};
+use super::{Access, WatchTimings, answer, lines};
 
 /// When the next client could not be made, the old one serves for so long before it is tried again.
-const RETRY: Duration = Duration::from_secs(30);
+const RENEWAL_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Requests to one API server.
 #[derive(Debug)]
 pub(super) struct Link<'a> {
     access: &'a Access,
-    pub(super) pace: &'a Pace,
+    pub(super) timings: &'a WatchTimings,
     client: Mutex<Current>,
     /// The last request found the server out of reach.
     lost: Cell<bool>,
@@ -48,9 +48,9 @@ struct Current {
 }
 
 struct Making {
-    task: JoinHandle<Result<Connected, Trouble>>,
+    task: JoinHandle<Result<Connected, ApiError>>,
     /// Closing it kills a plugin whose credentials are no longer awaited.
-    _leash: PipeWriter,
+    _stop_on_drop: PipeWriter,
 }
 
 impl std::fmt::Debug for Current {
@@ -60,8 +60,8 @@ impl std::fmt::Debug for Current {
 }
 
 impl<'a> Link<'a> {
-    pub(super) fn new(access: &'a Access, pace: &'a Pace) -> Self {
-        Self { access, pace, client: Mutex::default(), lost: Cell::new(false), back: Notify::new() }
+    pub(super) fn new(access: &'a Access, timings: &'a WatchTimings) -> Self {
+        Self { access, timings, client: Mutex::default(), lost: Cell::new(false), back: Notify::new() }
     }
 
     /// Returns when a server that was out of reach answers a request.
@@ -71,7 +71,7 @@ impl<'a> Link<'a> {
 
     /// Asks for `path` with its query, in the form `accept`. A success is the answer with its body
     /// still to come; anything else is trouble.
-    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, Trouble> {
+    pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
         self.try_get(path, accept, None).await
     }
 
@@ -82,7 +82,7 @@ impl<'a> Link<'a> {
         path: &str,
         accept: &str,
         known: Option<&str>,
-    ) -> Result<Option<(Response<Body>, Option<String>)>, Trouble> {
+    ) -> Result<Option<(Response<Body>, Option<String>)>, ApiError> {
         let response = self.try_get(path, accept, known).await?;
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(None);
@@ -91,15 +91,15 @@ impl<'a> Link<'a> {
         Ok(Some((response, etag)))
     }
 
-    async fn try_get(&self, path: &str, accept: &str, known: Option<&str>) -> Result<Response<Body>, Trouble> {
+    async fn try_get(&self, path: &str, accept: &str, known: Option<&str>) -> Result<Response<Body>, ApiError> {
         let (client, made) = self.client().await?;
         let asked = self.ask(&client, path, accept, known).await;
-        let lost = asked.as_ref().is_err_and(Trouble::out_of_reach);
-        let throttled = asked.as_ref().is_err_and(|trouble| trouble.retry_after().is_some());
+        let lost = asked.as_ref().is_err_and(ApiError::out_of_reach);
+        let throttled = asked.as_ref().is_err_and(|error| error.retry_after().is_some());
         if !throttled && self.lost.replace(lost) && !lost {
             self.back.notify_waiters();
         }
-        if asked.as_ref().is_err_and(Trouble::outdates_client) {
+        if asked.as_ref().is_err_and(ApiError::outdates_client) {
             let mut current = self.client.lock().await;
             // Another watch may have been here first.
             if current.made == made {
@@ -115,7 +115,7 @@ impl<'a> Link<'a> {
         path: &str,
         accept: &str,
         known: Option<&str>,
-    ) -> Result<Response<Body>, Trouble> {
+    ) -> Result<Response<Body>, ApiError> {
         let mut request =
             Request::get(path).header(ACCEPT, accept).header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
         if let Some(known) = known {
@@ -123,23 +123,23 @@ impl<'a> Link<'a> {
         }
         let request = request
             .body(Body::empty())
-            .map_err(|error| Trouble::Unconfigured(format!("the path makes no request: {error}")))?;
-        let patience = self.pace.answer;
+            .map_err(|error| ApiError::Unconfigured(format!("the path makes no request: {error}")))?;
+        let timeout = self.timings.answer_timeout;
         let response =
-            within(patience, client.send(request)).await?.map_err(|error| Trouble::Unreachable(chain(&error)))?;
+            within(timeout, client.send(request)).await?.map_err(|error| ApiError::Unreachable(chain(&error)))?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
         let (status, after) = (response.status(), retry_after(response.headers()));
         // What the server says about it is good to have, but the status is enough.
-        let body = lines::whole(response.into_body(), lines::LARGEST_REFUSAL, patience);
-        let body = within(patience, body).await.flatten().unwrap_or_default();
+        let body = lines::read_body(response.into_body(), lines::MAX_ERROR_BYTES, timeout);
+        let body = within(timeout, body).await.flatten().unwrap_or_default();
         Err(answer::refusal(status, &body, after))
     }
 
     /// The client, made if there is none. One whose credentials are about to expire serves until
     /// the next one is made.
-    async fn client(&self) -> Result<(Client, u64), Trouble> {
+    async fn client(&self) -> Result<(Client, u64), ApiError> {
         let mut current = self.client.lock().await;
         let Current { client, made, making } = &mut *current;
         if let Some(Connected { client, renewal }) = client
@@ -159,33 +159,33 @@ impl<'a> Link<'a> {
         }
         // A plugin ends in its time. A file system that hangs does not, and is waited for by the
         // next that asks.
-        let next = within(self.pace.answer * 2, task).await?;
+        let next = within(self.timings.answer_timeout * 2, task).await?;
         *making = None;
-        let next = next.map_err(|error| Trouble::Unconfigured(format!("no client: {error}"))).flatten();
+        let next = next.map_err(|error| ApiError::Unconfigured(format!("no client: {error}"))).flatten();
         match (next, client) {
             (Ok(next), client) => {
                 *made += 1;
                 Ok((client.insert(next).client.clone(), *made))
             }
-            (Err(trouble), Some(old)) => {
-                tracing::warn!("credentials cannot be renewed; the old ones serve: {trouble}");
-                old.renewal = Renewal::At(Instant::now() + RETRY);
+            (Err(error), Some(old)) => {
+                tracing::warn!("credentials cannot be renewed; the old ones serve: {error}");
+                old.renewal = Renewal::At(Instant::now() + RENEWAL_RETRY_INTERVAL);
                 Ok((old.client.clone(), *made))
             }
-            (Err(trouble), None) => Err(trouble),
+            (Err(error), None) => Err(error),
         }
     }
 
-    fn make(&self) -> Result<Making, Trouble> {
+    fn make(&self) -> Result<Making, ApiError> {
         let pipe = std::io::pipe();
-        let (stopped, leash) = pipe.map_err(|error| Trouble::Unconfigured(format!("no client: {error}")))?;
-        let (access, limits) = (self.access.clone(), Limits { patience: self.pace.answer, stopped });
-        Ok(Making { task: tokio::task::spawn_blocking(move || connect(&access, &limits)), _leash: leash })
+        let (stopped, stop_on_drop) = pipe.map_err(|error| ApiError::Unconfigured(format!("no client: {error}")))?;
+        let (access, limits) = (self.access.clone(), Limits { timeout: self.timings.answer_timeout, stopped });
+        Ok(Making { task: tokio::task::spawn_blocking(move || connect(&access, &limits)), _stop_on_drop: stop_on_drop })
     }
 }
 
-async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Trouble> {
-    tokio::time::timeout(patience, work).await.map_err(|_| Trouble::Late(patience))
+async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T, ApiError> {
+    tokio::time::timeout(timeout, work).await.map_err(|_| ApiError::Timeout(timeout))
 }
 
 /// Seconds; the form with a date is not used by API servers, and would need a clock that is right.

@@ -192,7 +192,7 @@ mod tests {
             config.auth_info.token = Some("old".into());
             config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
             let (stopped, _leash) = std::io::pipe().unwrap();
-            login(&mut config, &Limits { patience: Duration::from_secs(9), stopped }).map(|_| config.auth_info.token)
+            login(&mut config, &Limits { timeout: Duration::from_secs(9), stopped }).map(|_| config.auth_info.token)
         };
         let token = |path| asked(path).map(|token| token.unwrap().expose_secret().to_owned());
         assert_eq!(token(file.path()), Ok("new".to_owned()));

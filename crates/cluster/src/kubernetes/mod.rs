@@ -12,6 +12,7 @@ mod catalogue;
 mod config;
 mod connect;
 mod discovery;
+mod error;
 mod items;
 mod journal;
 mod lines;
@@ -19,7 +20,6 @@ mod link;
 mod login;
 #[cfg(test)]
 mod mutations;
-mod pace;
 mod plugin;
 mod policies;
 mod presence;
@@ -27,7 +27,7 @@ mod proxy;
 mod resource;
 mod status;
 mod streaming;
-mod trouble;
+mod timings;
 mod watch;
 
 use std::convert::Infallible;
@@ -36,11 +36,11 @@ pub use config::Access;
 use futures::future;
 use journal::Journal;
 use link::Link;
-pub use pace::Pace;
 use policies::Policies;
 pub use resource::{RESOURCES, Resource};
 pub use status::{Reason, Status, Watched};
 use streaming::Streaming;
+pub use timings::WatchTimings;
 use tokio::sync::Notify;
 use watch::Watch;
 
@@ -51,10 +51,16 @@ use super::Cache;
 ///
 /// `changed` is notified after each change of the cache, `status` says how it goes. All troubles
 /// are met with patience: the only way out is a panic.
-pub async fn follow(access: &Access, pace: &Pace, cache: &Cache, status: &Status, changed: &Notify) -> Infallible {
+pub async fn follow(
+    access: &Access,
+    timings: &WatchTimings,
+    cache: &Cache,
+    status: &Status,
+    changed: &Notify,
+) -> Infallible {
     status.begin();
     cache.set_watched(true);
-    let link = Link::new(access, pace);
+    let link = Link::new(access, timings);
     let (streaming, journal) = (Streaming::default(), Journal::new(status));
     let watches: Vec<_> = RESOURCES
         .iter()

@@ -17,12 +17,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 /// A token or a certificate is a few thousand bytes.
-const LONGEST_OUTPUT: usize = 1 << 20;
+const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
-/// How long a plugin may run.
+/// Bounds of a plugin's run time.
 #[derive(Debug)]
 pub(super) struct Limits {
-    pub(super) patience: Duration,
+    pub(super) timeout: Duration,
     /// Closed by the other end when the credentials are no longer awaited.
     pub(super) stopped: PipeReader,
 }
@@ -110,14 +110,14 @@ fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
 /// Reads both outputs until the program has ended; what its children still have to print is not
 /// waited for.
 fn read(child: &mut Child, limits: &Limits) -> Result<(Vec<u8>, Vec<u8>), String> {
-    let until = Instant::now() + limits.patience;
+    let until = Instant::now() + limits.timeout;
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
         .map_err(|error| format!("cannot be waited for: {error}"))?;
     let (mut stdout, mut stderr) = (Source::new(child.stdout.take()), Source::new(child.stderr.take()));
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            return Err(format!("did not end within {} s and was killed", limits.patience.as_secs_f32()));
+            return Err(format!("did not end within {} s and was killed", limits.timeout.as_secs_f32()));
         }
         let [ended, stopped, out, err] =
             ready([Some(process.as_fd()), Some(limits.stopped.as_fd()), stdout.fd(), stderr.fd()], left)?;
@@ -158,8 +158,8 @@ impl<R: Read + AsFd> Source<R> {
             0 => self.from = None,
             length => self.read.extend(piece.iter().take(length)),
         }
-        if self.read.len() > LONGEST_OUTPUT {
-            return Err(format!("prints more than {LONGEST_OUTPUT} bytes and was killed"));
+        if self.read.len() > MAX_OUTPUT_BYTES {
+            return Err(format!("prints more than {MAX_OUTPUT_BYTES} bytes and was killed"));
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn outputs_are_read_to_their_end() {
         let (stopped, _leash) = std::io::pipe().unwrap();
-        let limits = Limits { patience: Duration::from_mins(5), stopped };
+        let limits = Limits { timeout: Duration::from_mins(5), stopped };
         let Output { status, stdout, stderr } =
             shell("seq 1 20000 >&2; seq 1 30000; sleep 600 & exit 3", &limits).unwrap();
         assert_eq!((status.code(), stdout.len(), stderr.len()), (Some(3), 168_894, 108_894));
@@ -209,7 +209,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let held = rustix::fs::open(&fifo, rustix::fs::OFlags::NONBLOCK, rustix::fs::Mode::empty()).unwrap();
         let (stopped, _leash) = std::io::pipe().unwrap();
-        let limits = Limits { patience: Duration::from_secs(2), stopped };
+        let limits = Limits { timeout: Duration::from_secs(2), stopped };
         let script = format!("exec 9>{}; sleep 600 & sleep 600; true", fifo.display());
         let why = shell(&script, &limits).err().unwrap();
         assert_eq!(why, "did not end within 2 s and was killed");
@@ -222,7 +222,7 @@ mod tests {
     fn programs_end_with_those_that_wait() {
         let (stopped, leash) = std::io::pipe().unwrap();
         drop(leash);
-        let why = shell("sleep 600", &Limits { patience: Duration::from_hours(1), stopped }).err().unwrap();
+        let why = shell("sleep 600", &Limits { timeout: Duration::from_hours(1), stopped }).err().unwrap();
         assert_eq!(why, "is no longer waited for and was killed");
     }
 }

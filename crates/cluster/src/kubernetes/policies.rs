@@ -19,11 +19,11 @@ use tokio::time::sleep;
 use super::backoff::{Backoff, random};
 use super::catalogue::{Catalogue, Found};
 use super::discovery;
+use super::error::ApiError;
 use super::journal::Journal;
 use super::link::Link;
 use super::presence::Presence;
 use super::streaming::Streaming;
-use super::trouble::Trouble;
 use super::watch::Watch;
 use super::{Resource, Status};
 use crate::other::TIERED;
@@ -56,7 +56,7 @@ impl Policies<'_> {
     /// Follows the server until it is dropped.
     pub(super) async fn follow(&self) -> Infallible {
         let mut state = State { policies: self, followers: Vec::new(), marks: Marks::new(self.cache) };
-        let (mut backoff, mut etag, mut catalogue) = (Backoff::new(self.link.pace), None, None);
+        let (mut backoff, mut etag, mut catalogue) = (Backoff::new(self.link.timings), None, None);
         loop {
             let wanted = |group: &str| self.wants(group);
             let asked = beside(&mut state.followers, discovery::ask(self.link, &mut etag, wanted)).await;
@@ -68,15 +68,18 @@ impl Policies<'_> {
                     if let Some(catalogue) = &catalogue {
                         state.take(catalogue).await;
                     }
-                    self.link.pace.discovery.saturating_sub(random(self.link.pace.discovery / 4))
+                    self.link
+                        .timings
+                        .discovery_interval
+                        .saturating_sub(random(self.link.timings.discovery_interval / 4))
                 }
-                Err(trouble) => {
-                    let wait = backoff.next(Instant::now(), trouble.class(), trouble.retry_after());
+                Err(error) => {
+                    let wait = backoff.next(Instant::now(), error.class(), error.retry_after());
                     if catalogue.is_none() {
-                        state.marks.missing(&format!("not looked for yet: {trouble}"));
+                        state.marks.missing(&format!("not looked for yet: {error}"));
                         self.changed.notify_one();
                     }
-                    self.journal.trouble(WHAT, &trouble, wait);
+                    self.journal.failed(WHAT, &error, wait);
                     wait
                 }
             };
@@ -86,7 +89,7 @@ impl Policies<'_> {
 
     /// Waits; not for so long if a kind is answered with 404, or if the server is back.
     async fn pause(&self, wait: Duration) {
-        let soon = random(self.link.pace.relist).min(wait);
+        let soon = random(self.link.timings.relist_backoff).min(wait);
         tokio::select! {
             () = sleep(wait) => {}
             () = self.doubt.notified() => sleep(soon).await,
@@ -134,7 +137,7 @@ impl State<'_> {
             let asked = beside(&mut self.followers, policies.link.get(&path, super::resource::JSON)).await;
             // Where the role does not name a kind, 403 is the answer whether there is such a kind
             // or not.
-            if asked.is_err_and(|trouble| trouble.is_absent() || matches!(trouble, Trouble::Forbidden(_))) {
+            if asked.is_err_and(|error| error.is_absent() || matches!(error, ApiError::Forbidden(_))) {
                 tracing::info!("{} ({}) is not served any more", kind.name(), kind.group());
                 self.followers.retain(|follower| follower.found.kind != kind);
                 policies.status.drop(kind);
@@ -167,7 +170,7 @@ impl<'a> Policies<'a> {
                 journal: self.journal,
                 presence: Some(&presence),
             };
-            if cluster_wide { watch.look_now_and_then().await } else { watch.follow().await }
+            if cluster_wide { watch.poll().await } else { watch.follow().await }
         };
         Follower { found: found.clone(), path, watch: Box::pin(watch) }
     }

@@ -6,11 +6,11 @@
 
 use tokio::sync::Notify;
 
-use super::trouble::Trouble;
+use super::error::ApiError;
 use crate::{Cache, Kind};
 
 /// Objects on one page of a list.
-pub(super) const PAGE: usize = 500;
+pub(super) const PAGE_OBJECTS: usize = 500;
 
 /// The state of one kind of policy, reported by its watch.
 #[derive(Debug)]
@@ -38,15 +38,15 @@ impl<'a> Presence<'a> {
     }
 
     /// A request for it failed. After a list, what is in the cache serves.
-    pub(super) fn failed(&self, trouble: &Trouble, listed: bool) {
-        if trouble.is_absent() {
+    pub(super) fn failed(&self, error: &ApiError, listed: bool) {
+        if error.is_absent() {
             self.doubt.notify_one();
         }
         if listed {
             return;
         }
-        match trouble {
-            Trouble::Forbidden(_) => self.unreadable(Some(trouble.to_string())),
+        match error {
+            ApiError::Forbidden(_) => self.unreadable(Some(error.to_string())),
             other => self.missing(Some(format!("not listed yet: {other}"))),
         }
     }
@@ -54,7 +54,7 @@ impl<'a> Presence<'a> {
     /// How many objects make a list long enough to know whether there is one that counts.
     pub(super) fn enough(&self) -> usize {
         // Calico writes copies of other policies, which do not count.
-        if self.kind.group().ends_with("projectcalico.org") { PAGE } else { 1 }
+        if self.kind.group().ends_with("projectcalico.org") { PAGE_OBJECTS } else { 1 }
     }
 
     fn missing(&self, why: Option<String>) {

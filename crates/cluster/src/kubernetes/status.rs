@@ -1,4 +1,4 @@
-//! What the watches say about themselves: counters for the metrics, and the sentence for `/readyz`.
+//! Status of the watches: counters for the metrics, and the text for `/readyz`.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -8,17 +8,17 @@ use std::time::Instant;
 use crate::Kind;
 
 /// Unreadable parts of one kind's objects that are logged.
-const PARTS: usize = 64;
+const MAX_UNREADABLE_LOGGED: usize = 64;
 
-/// Why a watch was started again.
+/// The reason for a restart of a watch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the labels say it")]
+#[allow(missing_docs, reason = "the labels are the documentation")]
 pub enum Reason {
     Closed,
-    Quiet,
-    Cut,
+    Silent,
+    Interrupted,
     Gone,
-    Late,
+    Timeout,
     Unreachable,
     Unconfigured,
     Throttled,
@@ -26,7 +26,7 @@ pub enum Reason {
     Forbidden,
     Rejected,
     Failed,
-    Garbage,
+    Malformed,
     Rewound,
 }
 
@@ -34,10 +34,10 @@ impl Reason {
     /// All reasons, in the order of their numbers.
     pub const ALL: [Self; 14] = [
         Self::Closed,
-        Self::Quiet,
-        Self::Cut,
+        Self::Silent,
+        Self::Interrupted,
         Self::Gone,
-        Self::Late,
+        Self::Timeout,
         Self::Unreachable,
         Self::Unconfigured,
         Self::Throttled,
@@ -45,7 +45,7 @@ impl Reason {
         Self::Forbidden,
         Self::Rejected,
         Self::Failed,
-        Self::Garbage,
+        Self::Malformed,
         Self::Rewound,
     ];
 
@@ -53,10 +53,10 @@ impl Reason {
     pub fn label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
-            Self::Quiet => "quiet",
-            Self::Cut => "cut",
+            Self::Silent => "silent",
+            Self::Interrupted => "interrupted",
             Self::Gone => "gone",
-            Self::Late => "late",
+            Self::Timeout => "timeout",
             Self::Unreachable => "unreachable",
             Self::Unconfigured => "unconfigured",
             Self::Throttled => "throttled",
@@ -64,7 +64,7 @@ impl Reason {
             Self::Forbidden => "forbidden",
             Self::Rejected => "rejected",
             Self::Failed => "failed",
-            Self::Garbage => "garbage",
+            Self::Malformed => "malformed",
             Self::Rewound => "rewound",
         }
     }
@@ -94,8 +94,8 @@ pub struct Watched {
     unreadable_texts: Mutex<HashSet<String>>,
     restarts: [AtomicU64; Reason::ALL.len()],
     /// Milliseconds after `started`, plus one; zero is never.
-    heard: AtomicU64,
-    trouble: Mutex<Option<(Instant, String)>>,
+    last_contact: AtomicU64,
+    failure: Mutex<Option<(Instant, String)>>,
 }
 
 impl Watched {
@@ -111,8 +111,8 @@ impl Watched {
             unreadable: AtomicU64::default(),
             unreadable_texts: Mutex::default(),
             restarts: std::array::from_fn(|_| AtomicU64::default()),
-            heard: AtomicU64::default(),
-            trouble: Mutex::default(),
+            last_contact: AtomicU64::default(),
+            failure: Mutex::default(),
         }
     }
 
@@ -149,21 +149,21 @@ impl Watched {
     /// Seconds since the last event or bookmark; since the start if there was none.
     pub fn lag(&self) -> f64 {
         let now = self.started.elapsed().as_secs_f64();
-        match self.heard.load(Relaxed) {
+        match self.last_contact.load(Relaxed) {
             0 => now,
             #[allow(clippy::cast_precision_loss, reason = "milliseconds of an uptime fit many times")]
-            heard => (now - (heard - 1) as f64 / 1000.0).max(0.0),
+            last_contact => (now - (last_contact - 1) as f64 / 1000.0).max(0.0),
         }
     }
 
-    /// What is wrong now, and since when; none while the watch runs.
-    pub fn trouble(&self) -> Option<(Instant, String)> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The present failure and its beginning; none while the watch runs.
+    pub fn failure(&self) -> Option<(Instant, String)> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn hear(&self) {
+    pub(super) fn record_contact(&self) {
         let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard.store(now.saturating_add(1), Relaxed);
+        self.last_contact.store(now.saturating_add(1), Relaxed);
     }
 
     pub(super) fn listed(&self, streamed: bool) {
@@ -181,11 +181,11 @@ impl Watched {
         self.unreadable.fetch_add(parts as u64, Relaxed);
     }
 
-    /// True if what is said of an unreadable part is to be logged: an object comes again with each
-    /// change of it, and no more than [`PARTS`] different ones are logged.
-    pub(super) fn is_news(&self, text: &str) -> bool {
+    /// True if the text about an unreadable part is to be logged: an object comes again with each
+    /// change of it, and no more than [`MAX_UNREADABLE_LOGGED`] different ones are logged.
+    pub(super) fn is_new(&self, text: &str) -> bool {
         let mut known = self.unreadable_texts.lock().unwrap_or_else(PoisonError::into_inner);
-        known.len() < PARTS && known.insert(text.to_owned())
+        known.len() < MAX_UNREADABLE_LOGGED && known.insert(text.to_owned())
     }
 
     pub(super) fn restart(&self, reason: Reason) {
@@ -194,21 +194,21 @@ impl Watched {
         }
     }
 
-    pub(super) fn well(&self) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub(super) fn clear_failure(&self) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Notes what is wrong. A trouble that goes on keeps its beginning.
-    pub(super) fn unwell(&self, text: String) {
-        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = trouble.as_ref().map_or_else(Instant::now, |(since, _)| *since);
-        *trouble = Some((since, text));
+    /// Sets the failure. One that persists keeps its beginning.
+    pub(super) fn set_failure(&self, text: String) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = failure.as_ref().map_or_else(Instant::now, |(since, _)| *since);
+        *failure = Some((since, text));
     }
 
-    /// A new life of the watches lists everything anew.
+    /// Resets the status: a restarted watch lists everything anew.
     fn begin(&self) {
         self.synced.store(false, Relaxed);
-        self.well();
+        self.clear_failure();
     }
 }
 
@@ -256,7 +256,7 @@ impl Status {
     /// True once the rest is known as well: which kinds of policy the server has, and their
     /// objects, or why not.
     pub fn complete(&self) -> bool {
-        let settled = |watched: &Arc<Watched>| watched.synced() || watched.trouble().is_some();
+        let settled = |watched: &Arc<Watched>| watched.synced() || watched.failure().is_some();
         self.synced() && self.discovered.load(Relaxed) && self.lock_found().iter().all(settled)
     }
 
@@ -311,12 +311,12 @@ struct Complaint {
 
 impl Complaint {
     fn add(&mut self, watched: &Watched) {
-        let text = match (watched.synced(), watched.trouble()) {
+        let text = match (watched.synced(), watched.failure()) {
             (true, None) => return,
             (false, None) => "not listed yet".to_owned(),
-            (synced, Some((since, trouble))) => {
+            (synced, Some((since, failure))) => {
                 self.began = Some(self.began.map_or(since, |began| began.min(since)));
-                if synced { trouble } else { format!("not listed yet: {trouble}") }
+                if synced { failure } else { format!("not listed yet: {failure}") }
             }
         };
         let kind = watched.label().to_owned();
@@ -354,9 +354,9 @@ mod tests {
             watched.listed(true);
         }
         assert_eq!(status.complaint(), "");
-        status.watched()[0].unwell("no route".to_owned());
-        status.watched()[2].unwell("no route".to_owned());
-        status.watched()[5].unwell("forbidden".to_owned());
+        status.watched()[0].set_failure("no route".to_owned());
+        status.watched()[2].set_failure("no route".to_owned());
+        status.watched()[5].set_failure("forbidden".to_owned());
         assert_eq!(status.complaint(), "Pod, Node: no route; NetworkPolicy: forbidden (for 0 s)");
         status.begin();
         assert!(!status.synced());

@@ -31,19 +31,19 @@ use tokio::time::sleep;
 
 use super::answer::{self, Event, Head, Item, Page};
 use super::backoff::{Backoff, Class, random};
+use super::error::ApiError;
 use super::items::Items;
 use super::journal::Journal;
 use super::lines::{Lines, Next};
 use super::link::Link;
-use super::presence::{PAGE, Presence};
+use super::presence::{PAGE_OBJECTS, Presence};
 use super::streaming::Streaming;
-use super::trouble::Trouble;
 use super::{Resource, Watched};
 use crate::{Cache, Kind, ObjectKey, Reference};
 
-/// After so many failures in a row of going on from a version, or of streaming a list, the plainest
-/// way is taken. Not sooner, or a server that comes back would have to list for everybody at once.
-const PATIENCE: u32 = 3;
+/// Consecutive failures of resuming from a version, or of streaming a list, after which the watch
+/// starts with a plain list. Fewer would make a recovering server list for all agents at once.
+const MAX_RESUME_FAILURES: u32 = 3;
 
 /// The watch of one kind.
 #[derive(Debug)]
@@ -76,67 +76,67 @@ struct Place {
 impl Watch<'_> {
     /// Follows the server until it is dropped.
     pub(super) async fn follow(&self) -> Infallible {
-        let pace = self.link.pace;
-        let mut backoff = Backoff::new(pace);
+        let timings = self.link.timings;
+        let mut backoff = Backoff::new(timings);
         let mut place = Place::default();
-        sleep(random(pace.spread)).await;
+        sleep(random(timings.start_spread)).await;
         loop {
             let began = Instant::now();
-            let Err(trouble) = self.turn(&mut place).await;
-            self.watched.restart(trouble.reason());
-            if trouble == Trouble::Closed && began.elapsed() >= pace.brief {
+            let Err(error) = self.turn(&mut place).await;
+            self.watched.restart(error.reason());
+            if error == ApiError::Closed && began.elapsed() >= timings.min_watch {
                 continue;
             }
-            let trouble = self.after_sync(trouble);
-            if trouble.doubts_request() {
+            let error = self.after_sync(error);
+            if error.doubts_request() {
                 place.failures += 1;
             }
-            let class = trouble.class();
-            if class == Class::Stale || place.failures >= PATIENCE {
+            let class = error.class();
+            if class == Class::Stale || place.failures >= MAX_RESUME_FAILURES {
                 place.forget();
             }
-            let wait = backoff.next(Instant::now(), class, trouble.retry_after());
-            self.say(&trouble, wait);
-            self.pause(wait, &trouble).await;
+            let wait = backoff.next(Instant::now(), class, error.retry_after());
+            self.report_failure(&error, wait);
+            self.pause(wait, &error).await;
         }
     }
 
-    /// Shows a trouble: to `/readyz` and the log, or as a reason for undecided verdicts.
-    fn say(&self, trouble: &Trouble, wait: Duration) {
+    /// Reports a failure to `/readyz` and the log, or as a reason for undecided verdicts.
+    fn report_failure(&self, error: &ApiError, wait: Duration) {
         if let Some(presence) = self.presence {
-            presence.failed(trouble, self.watched.synced());
+            presence.failed(error, self.watched.synced());
             self.changed.notify_one();
-            // No such kind (any more): no trouble at all.
-            if trouble.is_absent() {
+            // No such kind (any more): no failure.
+            if error.is_absent() {
                 return;
             }
         }
         // A list is as good as the watch that went before: nothing is amiss yet.
-        if *trouble != Trouble::Closed && trouble.class() != Class::Stale {
-            self.watched.unwell(trouble.to_string());
+        if *error != ApiError::Closed && error.class() != Class::Stale {
+            self.watched.set_failure(error.to_string());
         }
-        self.journal.trouble(self.watched.label(), trouble, wait);
+        self.journal.failed(self.watched.label(), error, wait);
     }
 
     /// Waits; for a server out of reach, not for longer than until it answers to another watch.
-    async fn pause(&self, wait: Duration, trouble: &Trouble) {
-        if !trouble.out_of_reach() {
+    async fn pause(&self, wait: Duration, error: &ApiError) {
+        if !error.out_of_reach() {
             return sleep(wait).await;
         }
         tokio::select! {
             () = sleep(wait) => {}
-            () = self.link.back_in_reach() => sleep(random(self.link.pace.relist).min(wait)).await,
+            () = self.link.back_in_reach() => sleep(random(self.link.timings.relist_backoff).min(wait)).await,
         }
     }
 
     /// One watch, with a list before it if there is no version to go on from. Returns when it ends,
     /// however it does.
-    async fn turn(&self, place: &mut Place) -> Result<Infallible, Trouble> {
-        if place.version.is_none() && self.streaming.offered() && place.failures < PATIENCE {
+    async fn turn(&self, place: &mut Place) -> Result<Infallible, ApiError> {
+        if place.version.is_none() && self.streaming.offered() && place.failures < MAX_RESUME_FAILURES {
             match self.stream(place).await {
-                Err(trouble) if trouble.refuses_streaming() => {
-                    self.streaming.refuse(self.link.pace.paged);
-                    tracing::info!("the API server does not stream lists: they come in pages ({trouble})");
+                Err(error) if error.refuses_streaming() => {
+                    self.streaming.refuse(self.link.timings.paged_period);
+                    tracing::info!("the API server does not stream lists: they come in pages ({error})");
                 }
                 ended => return ended,
             }
@@ -146,18 +146,18 @@ impl Watch<'_> {
         }
         let version = place.version.clone().unwrap_or_default();
         let lines = self.open(&format!("resourceVersion={}", encoded(&version))).await?;
-        self.well();
+        self.succeeded();
         self.read(lines, place, None).await
     }
 
     /// A list as the beginning of a watch.
-    async fn stream(&self, place: &mut Place) -> Result<Infallible, Trouble> {
+    async fn stream(&self, place: &mut Place) -> Result<Infallible, ApiError> {
         let lines = self.open("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").await?;
         self.read(lines, place, Some(HashSet::new())).await
     }
 
-    async fn open(&self, query: &str) -> Result<Lines, Trouble> {
-        let longest = self.link.pace.watch;
+    async fn open(&self, query: &str) -> Result<Lines, ApiError> {
+        let longest = self.link.timings.max_watch;
         let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
         let path =
             format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}", self.resource.path());
@@ -171,32 +171,32 @@ impl Watch<'_> {
         mut lines: Lines,
         place: &mut Place,
         mut listed: Option<HashSet<ObjectKey>>,
-    ) -> Result<Infallible, Trouble> {
-        let pace = self.link.pace;
+    ) -> Result<Infallible, ApiError> {
+        let timings = self.link.timings;
         loop {
-            let patience = if listed.is_some() { pace.answer } else { pace.quiet };
-            let line = match lines.next(patience).await? {
+            let timeout = if listed.is_some() { timings.answer_timeout } else { timings.silence_timeout };
+            let line = match lines.next(timeout).await? {
                 Next::Line(line) => line,
                 Next::End if listed.is_some() => {
-                    return Err(Trouble::Cut("before the list was complete".to_owned()));
+                    return Err(ApiError::Interrupted("before the list was complete".to_owned()));
                 }
-                Next::Silence if listed.is_some() => return Err(Trouble::Endless),
-                Next::End => return Err(Trouble::Closed),
-                Next::Silence => return Err(Trouble::Quiet(patience)),
+                Next::Silence if listed.is_some() => return Err(ApiError::Endless),
+                Next::End => return Err(ApiError::Closed),
+                Next::Silence => return Err(ApiError::Silent(timeout)),
             };
             let event = answer::event(self.resource, &line)?;
-            self.watched.hear();
+            self.watched.record_contact();
             if listed.is_none() {
                 place.advance(event.version())?;
             }
             match event {
-                Event::Error(trouble) => return Err(trouble),
+                Event::Error(error) => return Err(error),
                 Event::Applied(item) => self.apply(item, listed.as_mut()),
                 Event::Deleted(head) => self.delete(head),
                 // A server that knows streamed lists sends no other bookmark before the one that
                 // ends the list.
                 Event::Bookmark { complete: false, .. } if listed.is_some() => {
-                    return Err(Trouble::Endless);
+                    return Err(ApiError::Endless);
                 }
                 Event::Bookmark { version, complete } => {
                     if let Some(listed) = listed.take_if(|_| complete) {
@@ -210,17 +210,17 @@ impl Watch<'_> {
 
     /// Follows a kind of which only matters whether it has an object: a short list now and then
     /// instead of a watch.
-    pub(super) async fn look_now_and_then(&self) -> Infallible {
-        let pace = self.link.pace;
-        let mut backoff = Backoff::new(pace);
+    pub(super) async fn poll(&self) -> Infallible {
+        let timings = self.link.timings;
+        let mut backoff = Backoff::new(timings);
         loop {
-            let wait = match self.look().await {
-                Ok(()) => pace.discovery.saturating_sub(random(pace.discovery / 4)),
-                Err(trouble) => {
-                    self.watched.restart(trouble.reason());
-                    let trouble = self.after_sync(trouble);
-                    let wait = backoff.next(Instant::now(), trouble.class(), trouble.retry_after());
-                    self.say(&trouble, wait);
+            let wait = match self.poll_once().await {
+                Ok(()) => timings.discovery_interval.saturating_sub(random(timings.discovery_interval / 4)),
+                Err(error) => {
+                    self.watched.restart(error.reason());
+                    let error = self.after_sync(error);
+                    let wait = backoff.next(Instant::now(), error.class(), error.retry_after());
+                    self.report_failure(&error, wait);
                     wait
                 }
             };
@@ -229,12 +229,12 @@ impl Watch<'_> {
     }
 
     /// Lists until there is an object that counts. Whatever else there is makes no difference.
-    async fn look(&self) -> Result<(), Trouble> {
-        let limit = self.presence.map_or(PAGE, Presence::enough);
+    async fn poll_once(&self) -> Result<(), ApiError> {
+        let limit = self.presence.map_or(PAGE_OBJECTS, Presence::enough);
         let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
             let mut items = self.items(limit, &next, false).await?;
-            while let Some(item) = items.next(self.link.pace.answer).await? {
+            while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
                 // The rest is read, so that the connection serves again.
                 if listed.is_empty() {
                     let item = answer::list_item(self.resource, &item)?;
@@ -244,7 +244,7 @@ impl Watch<'_> {
                 }
             }
             let page = answer::page(self.resource, &items.into_rest())?;
-            self.watched.hear();
+            self.watched.record_contact();
             if page.next.is_empty() || !listed.is_empty() {
                 self.complete(&listed, false);
                 return Ok(());
@@ -258,16 +258,16 @@ impl Watch<'_> {
     }
 
     /// A 403 after a list has another meaning than before.
-    fn after_sync(&self, trouble: Trouble) -> Trouble {
-        match trouble {
-            Trouble::Forbidden(text) if self.watched.synced() => Trouble::Withheld(text),
+    fn after_sync(&self, error: ApiError) -> ApiError {
+        match error {
+            ApiError::Forbidden(text) if self.watched.synced() => ApiError::Withheld(text),
             other => other,
         }
     }
 
     /// Asks for a list, or for its page after the token `next`. A server that answers from its
     /// cache ignores `limit`.
-    async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, Trouble> {
+    async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, ApiError> {
         let mut path = format!("{}?limit={limit}", self.resource.path());
         if !next.is_empty() {
             path.push_str(&format!("&continue={}", encoded(next)));
@@ -278,7 +278,7 @@ impl Watch<'_> {
     }
 
     /// A list, at once or in pages.
-    async fn list(&self, place: &mut Place) -> Result<(), Trouble> {
+    async fn list(&self, place: &mut Place) -> Result<(), ApiError> {
         let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
             let page = match self.page(&next, place, &mut listed).await {
@@ -289,14 +289,14 @@ impl Watch<'_> {
                     listed.clear();
                     continue;
                 }
-                Err(trouble) => {
+                Err(error) => {
                     // Pages of a cached list are of the version that it had, which may be old from
                     // the beginning.
-                    place.most_recent |= !next.is_empty() && matches!(trouble, Trouble::Gone(_));
-                    return Err(trouble);
+                    place.most_recent |= !next.is_empty() && matches!(error, ApiError::Gone(_));
+                    return Err(error);
                 }
             };
-            self.watched.hear();
+            self.watched.record_contact();
             if page.next.is_empty() {
                 self.complete(&listed, false);
                 *place = Place { version: Some(page.version), ..Place::default() };
@@ -308,11 +308,11 @@ impl Watch<'_> {
 
     /// A page of a list, put into the cache. None if it is older than what is known, and the first
     /// one.
-    async fn page(&self, next: &str, place: &Place, listed: &mut HashSet<ObjectKey>) -> Result<Option<Page>, Trouble> {
+    async fn page(&self, next: &str, place: &Place, listed: &mut HashSet<ObjectKey>) -> Result<Option<Page>, ApiError> {
         let is_older = |page: &Page| next.is_empty() && !place.most_recent && place.is_after(&page.version);
-        let mut items = self.items(PAGE, next, place.most_recent).await?;
+        let mut items = self.items(PAGE_OBJECTS, next, place.most_recent).await?;
         let mut read: usize = 0;
-        while let Some(item) = items.next(self.link.pace.answer).await? {
+        while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
             // Servers name the version before the items: an old one ends the reading before it does
             // harm.
             if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
@@ -320,9 +320,9 @@ impl Watch<'_> {
             }
             self.apply(answer::list_item(self.resource, &item)?, Some(listed));
             read += 1;
-            if read.is_multiple_of(PAGE) {
+            if read.is_multiple_of(PAGE_OBJECTS) {
                 // So many are some milliseconds of work: the other watches get their turn.
-                self.watched.hear();
+                self.watched.record_contact();
                 tokio::task::yield_now().await;
             }
         }
@@ -330,9 +330,9 @@ impl Watch<'_> {
         Ok((!is_older(&page)).then_some(page))
     }
 
-    fn well(&self) {
-        self.watched.well();
-        self.journal.well();
+    fn succeeded(&self) {
+        self.watched.clear_failure();
+        self.journal.recovered();
     }
 
     fn complete(&self, listed: &HashSet<ObjectKey>, streamed: bool) {
@@ -341,7 +341,7 @@ impl Watch<'_> {
         if let Some(presence) = self.presence {
             presence.listed();
         }
-        self.well();
+        self.succeeded();
         self.changed.notify_one();
         tracing::debug!(kind = self.resource.kind.name(), objects = listed.len(), streamed, "listed");
     }
@@ -355,7 +355,7 @@ impl Watch<'_> {
         for why in passed_over.described {
             let name = key.as_ref().map_or_else(String::new, ToString::to_string);
             let text = format!("a part of {kind} {name} cannot be read and is passed over: {why}");
-            if self.watched.is_news(&text) {
+            if self.watched.is_new(&text) {
                 tracing::warn!("{text}");
             } else {
                 tracing::debug!("{text}");
@@ -401,13 +401,13 @@ impl Place {
 
     /// Goes on to a version that an event or a bookmark carries. A version that goes back is
     /// trouble.
-    fn advance(&mut self, to: Option<&str>) -> Result<(), Trouble> {
+    fn advance(&mut self, to: Option<&str>) -> Result<(), ApiError> {
         self.failures = 0;
         let Some(to) = to else { return Ok(()) };
         if let Some(from) = &self.version
             && compare(to, from) == Some(Ordering::Less)
         {
-            return Err(Trouble::Rewound { from: from.clone(), to: to.to_owned() });
+            return Err(ApiError::Rewound { from: from.clone(), to: to.to_owned() });
         }
         self.version = Some(to.to_owned());
         Ok(())
@@ -449,7 +449,7 @@ mod tests {
         let mut place = Place { version: Some("12".to_owned()), failures: 2, ..Place::default() };
         assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
         assert_eq!(place.advance(Some("13")), Ok(()));
-        assert!(matches!(place.advance(Some("11")), Err(Trouble::Rewound { .. })));
+        assert!(matches!(place.advance(Some("11")), Err(ApiError::Rewound { .. })));
         place.forget();
         place.forget();
         assert!(place.version.is_none() && place.is_after("12"));

@@ -98,7 +98,7 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
     let is_tiered = group == TIERED && kind.is_none_or(|kind| kind.group() != TIERED);
     if (is_tiered || kind.is_none() && name.ends_with("NetworkPolicy")) && !others.are_ignored() {
         let effect = if is_tiered { "there are no verdicts" } else { "verdicts take no notice of it" };
-        let why = format!("this kind is not known, so {effect}; `policies.more_kinds` can say what it means");
+        let why = format!("this kind is not known, so {effect}; `policies.more_kinds` can define it");
         return Err(Refused { why, kind: None, strange: Some((group.to_owned(), name.to_owned())) });
     }
     let Some(kind) = kind else {

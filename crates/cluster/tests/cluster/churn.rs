@@ -466,11 +466,11 @@ proptest! {
     /// An index that was built through any changes, published at any moments, is the one that is
     /// built at once from what is left, to the last name and verdict.
     #[test]
-    fn step_by_step_is_all_at_once(changes in prop::collection::vec(change(), 0..80), pace in 1..40_u64) {
+    fn step_by_step_is_all_at_once(changes in prop::collection::vec(change(), 0..80), timings in 1..40_u64) {
         let (cache, mut objects) = (cache(), HashMap::new());
         let mut now = 0;
         for change in &changes {
-            now += pace * SECOND;
+            now += timings * SECOND;
             apply(&cache, &mut objects, change, now);
         }
         let fresh = self::cache();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use webb_cluster::Kind;
-use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Fault, Handshake, Streaming};
 
@@ -42,7 +42,7 @@ fn change_unheard(api: &Api) {
 #[test]
 fn watch_closed() {
     let (api, agent) = running();
-    for (ending, reason) in [(Ending::InOrder, Reason::Closed), (Ending::Abrupt, Reason::Cut)] {
+    for (ending, reason) in [(Ending::InOrder, Reason::Closed), (Ending::Abrupt, Reason::Interrupted)] {
         api.end_watches(None, ending);
         change_unheard(&api);
         agent.converges(&api, &format!("watch closed: {ending:?}"));
@@ -146,7 +146,7 @@ fn tls_errors() {
     let api = Api::start_tls();
     api.put_all(some(20));
     api.set_handshake(Handshake::Stranger);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("a complaint", || agent.status.complaint().contains("certificate"));
     println!("complaint: {}", agent.status.complaint());
     assert_eq!(api.seen(|_| true).len(), 0, "nothing was said to a stranger");
@@ -169,7 +169,7 @@ fn token_expired() {
     let api = Api::start();
     api.put_all(some(20));
     api.set_tokens(&["first"]);
-    let agent = Agent::start(api.kubeconfig(Some("first")), pace());
+    let agent = Agent::start(api.kubeconfig(Some("first")), timings());
     agent.converges(&api, "the first list, with a token");
     api.set_tokens(&["second"]);
     api.end_watches(None, Ending::InOrder);
@@ -194,15 +194,15 @@ fn half_sent_objects() {
         api.put(pod("default", "web-00000", "10.100.0.1"));
         agent.converges(&api, "and the next change");
     }
-    for reason in [Reason::Cut, Reason::Garbage] {
+    for reason in [Reason::Interrupted, Reason::Malformed] {
         agent.until("every watch has begun anew", || agent.restarts(reason) >= KINDS);
     }
     api.set_streaming(Streaming::Refused);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     api.plan(Some("Pod"), Some(false), Fault::Half, 1);
     api.plan(Some("Pod"), Some(false), Fault::Garbage, 1);
     agent.converges(&api, "half a page, then a page that is no JSON");
-    assert!(agent.pods().restarts(Reason::Cut) >= 1 && agent.pods().restarts(Reason::Garbage) >= 1);
+    assert!(agent.pods().restarts(Reason::Interrupted) >= 1 && agent.pods().restarts(Reason::Malformed) >= 1);
 }
 
 /// A success that is no list is not an empty one: it takes no name away.
@@ -211,10 +211,10 @@ fn another_object_than_a_list() {
     let api = Api::start();
     api.set_streaming(Streaming::Refused);
     api.put_all(some(4));
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     api.plan(Some("Pod"), Some(false), Fault::AnotherObject, 1);
     agent.converges(&api, "a Status, then the list");
-    assert_eq!((agent.pods().restarts(Reason::Garbage), agent.pods().lists()[1].1), (1, 1));
+    assert_eq!((agent.pods().restarts(Reason::Malformed), agent.pods().lists()[1].1), (1, 1));
 }
 
 /// A part that is missing or of the wrong type is passed over; an object of which nothing can be
@@ -252,10 +252,10 @@ fn wrong_fields() {
     assert_eq!((agent.pods().invalid(), agent.pods().unreadable()), (count, passed_over));
     agent.until("the slice", || agent.status.watched()[4].unreadable() == 1);
     assert_eq!(agent.status.watched()[4].invalid(), 0);
-    assert_eq!(agent.restarts(Reason::Garbage), 0, "the watches went on");
+    assert_eq!(agent.restarts(Reason::Malformed), 0, "the watches went on");
     for streaming in [Streaming::Offered, Streaming::Refused] {
         api.set_streaming(streaming);
-        let other = Agent::start(api.kubeconfig(None), pace());
+        let other = Agent::start(api.kubeconfig(None), timings());
         other.until("listed", || other.status.synced());
         assert_eq!(
             (other.pods().invalid(), other.pods().unreadable()),
@@ -322,16 +322,16 @@ fn burst_of_10000() {
 fn slow_answers() {
     let api = Api::start();
     api.put_all(some(20));
-    let patient = Pace { answer: Duration::from_secs(1), ..pace() };
+    let patient = WatchTimings { answer_timeout: Duration::from_secs(1), ..timings() };
     api.plan(None, None, Fault::Late(Duration::from_millis(500)), RESOURCES.len());
     let agent = Agent::start(api.kubeconfig(None), patient.clone());
     agent.converges(&api, "answers after half of the patience");
-    assert_eq!(agent.restarts(Reason::Late), 0);
+    assert_eq!(agent.restarts(Reason::Timeout), 0);
     api.plan(None, None, Fault::Late(Duration::from_millis(1500)), RESOURCES.len());
     api.end_watches(None, Ending::InOrder);
     change_unheard(&api);
     agent.converges(&api, "answers after one and a half times the patience");
-    agent.until("it is counted", || agent.restarts(Reason::Late) >= KINDS);
+    agent.until("it is counted", || agent.restarts(Reason::Timeout) >= KINDS);
     agent.until("no complaint", || agent.status.complaint().is_empty());
 }
 
@@ -366,7 +366,7 @@ fn forbidden_403() {
     let api = Api::start();
     api.put_all(some(20));
     api.forbid(&["NetworkPolicy"]);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("the pods", || agent.cache.counts().pods == 20 && agent.cache.counts().services == 1);
     agent.until("a complaint", || {
         let complaint = agent.status.complaint();
@@ -406,7 +406,7 @@ fn client_certificates() {
     let api = Api::start_mutual();
     api.put_all(some(5));
     api.write_client(false);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("refused", || agent.restarts(Reason::Unreachable) >= KINDS);
     println!("complaint: {}", agent.status.complaint());
     api.write_client(true);
@@ -432,7 +432,7 @@ fn kubeconfigs_that_ask_for_too_much() {
     ] {
         let path = api.scratch().join("too-much");
         std::fs::write(&path, plain.replace(from, to)).unwrap();
-        let agent = Agent::start(path, pace());
+        let agent = Agent::start(path, timings());
         agent.until(why, || agent.status.complaint().contains(why));
     }
 }
@@ -443,7 +443,7 @@ fn kubeconfig_comes_late() {
     let api = Api::start();
     let good = std::fs::read_to_string(api.kubeconfig(None)).unwrap();
     let path = api.scratch().join("late");
-    let agent = Agent::start(path.clone(), pace());
+    let agent = Agent::start(path.clone(), timings());
     agent.until("a complaint", || agent.status.complaint().contains("cannot be used"));
     std::fs::write(&path, "clusters: 7").unwrap();
     agent.until("tried again", || agent.restarts(Reason::Unconfigured) >= 4 * KINDS);

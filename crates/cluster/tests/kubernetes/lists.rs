@@ -3,9 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Fault, Lists, Streaming};
 use crate::watch::many;
@@ -66,7 +66,7 @@ fn a_list_that_takes_too_long_begins_anew() {
     let api = paging(Lists::Stored, 700);
     api.plan(Some("Pod"), Some(false), Fault::Late(Duration::ZERO), 1);
     api.plan(Some("Pod"), Some(false), Fault::Late(Duration::from_millis(400)), 1);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("the second page is asked for", || !api.seen(|seen| seen.page).is_empty());
     api.put(pod("default", "late", "10.1.0.1"));
     api.compact();
@@ -117,12 +117,13 @@ fn a_cached_list_may_be_old() {
 fn a_restored_store_without_streamed_lists() {
     let api = paging(Lists::Cached, 20);
     api.set_bookmarks(Duration::from_millis(20));
-    let agent = Agent::start(api.kubeconfig(None), Pace { quiet: Duration::from_millis(600), ..pace() });
+    let agent =
+        Agent::start(api.kubeconfig(None), WatchTimings { silence_timeout: Duration::from_millis(600), ..timings() });
     agent.converges(&api, "the first list");
     agent.until("watches", || api.open_watches() == RESOURCES.len());
     api.rewind(5);
     agent.converges(&api, "a server whose history was set back");
-    assert!(agent.pods().restarts(Reason::Quiet) >= 1);
+    assert!(agent.pods().restarts(Reason::Silent) >= 1);
     assert_eq!(asked_versions(&api)[..3], [ANY, ANY, RECENT]);
     api.put(pod("default", "late", "10.99.9.9"));
     agent.converges(&api, "and the next change");
@@ -134,7 +135,7 @@ fn a_large_cluster_is_listed() {
     for (lists, requests) in [(Lists::Cached, 1), (Lists::Stored, 40)] {
         let api = paging(lists, 20_000);
         let began = Instant::now();
-        let patient = Pace { answer: Duration::from_mins(1), ..pace() };
+        let patient = WatchTimings { answer_timeout: Duration::from_mins(1), ..timings() };
         let agent = Agent::start(api.kubeconfig(None), patient);
         agent.until("synced", || agent.status.synced());
         println!("20,000 pods, {lists:?}: {:.1} s", began.elapsed().as_secs_f64());

@@ -8,9 +8,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
-use webb_cluster::kubernetes::{Pace, Reason};
+use webb_cluster::kubernetes::{Reason, WatchTimings};
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::proxy::Proxy;
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Handshake};
@@ -20,8 +20,8 @@ fn fill(api: &Api) {
 }
 
 /// Requests come often, as watches are short.
-fn busy() -> Pace {
-    Pace { watch: Duration::from_secs(1), ..pace() }
+fn busy() -> WatchTimings {
+    WatchTimings { max_watch: Duration::from_secs(1), ..timings() }
 }
 
 /// True if a request had these credentials.
@@ -50,7 +50,7 @@ fn through_a_proxy() {
     let url = format!("cluster: {{tls-server-name: 127.0.0.1, proxy-url: 'http://u:p%40ss@{}', server", proxy.address);
     let server = ("https://".to_owned() + &api.address().to_string(), "https://api.invalid:6443");
     let config = api.kubeconfig_with(&[("cluster: {server", &url), (&server.0, server.1)]);
-    let agent = Agent::start(config, pace());
+    let agent = Agent::start(config, timings());
     agent.converges(&api, "the first list, through a proxy");
     let heads = proxy.heads();
     assert!(heads.iter().all(|head| head.starts_with("CONNECT api.invalid:6443 HTTP/1.1\r\n")), "{heads:?}");
@@ -67,9 +67,9 @@ fn without_verification() {
     fill(&api);
     api.set_handshake(Handshake::Stranger);
     let insecure = [(", certificate-authority: ca.crt", ", insecure-skip-tls-verify: true")];
-    let agent = Agent::start(api.kubeconfig_with(&insecure), pace());
+    let agent = Agent::start(api.kubeconfig_with(&insecure), timings());
     agent.converges(&api, "a stranger's certificate that is not looked at");
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("a complaint", || agent.status.complaint().contains("certificate"));
 }
 
@@ -78,10 +78,10 @@ fn without_verification() {
 fn by_another_name() {
     let api = Api::start_named("api.internal");
     fill(&api);
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.until("a complaint", || agent.status.complaint().contains("certificate"));
     let named = api.kubeconfig_with(&[("cluster: {server", "cluster: {tls-server-name: api.internal, server")]);
-    let agent = Agent::start(named, pace());
+    let agent = Agent::start(named, timings());
     agent.converges(&api, "a certificate by the name of the kubeconfig");
 }
 
@@ -90,7 +90,7 @@ fn by_another_name() {
 fn with_a_password() {
     let api = Api::start();
     fill(&api);
-    let agent = Agent::start(api.kubeconfig_with(&[("user: {}", "user: {username: u, password: p}")]), pace());
+    let agent = Agent::start(api.kubeconfig_with(&[("user: {}", "user: {username: u, password: p}")]), timings());
     agent.converges(&api, "the first list, with a password");
     assert!(api.seen(|_| true).iter().all(|seen| seen.credentials.as_deref() == Some("Basic dTpw")));
 }
@@ -122,7 +122,7 @@ fn credential_plugin() {
     let (token, info) = (api.scratch().join("plugin-token"), api.scratch().join("info"));
     std::fs::write(&token, answer(&json!({"token": "one"}))).unwrap();
     let script = format!("printf '%s' \"$KUBERNETES_EXEC_INFO\" > {}; cat {}", info.display(), token.display());
-    let agent = Agent::start(with_plugin(&api, &script), pace());
+    let agent = Agent::start(with_plugin(&api, &script), timings());
     agent.converges(&api, "the first list, with a token from a plugin");
     let info: serde_json::Value = serde_json::from_slice(&std::fs::read(info).unwrap()).unwrap();
     assert_eq!(info["spec"]["cluster"]["server"], format!("http://{}", api.address()));
@@ -142,7 +142,7 @@ fn credential_plugin_with_a_certificate() {
     let file = api.scratch().join("plugin-answer");
     let status = json!({"clientCertificateData": certificate.trim(), "clientKeyData": key.trim()});
     std::fs::write(&file, answer(&status)).unwrap();
-    let agent = Agent::start(with_plugin(&api, &format!("cat {}", file.display())), pace());
+    let agent = Agent::start(with_plugin(&api, &format!("cat {}", file.display())), timings());
     agent.converges(&api, "the first list, with a certificate from a plugin");
 }
 
@@ -154,10 +154,10 @@ fn a_key_without_an_end_of_line() {
     let (certificate, key) = api.client();
     std::fs::write(api.scratch().join("client.crt"), certificate.trim()).unwrap();
     std::fs::write(api.scratch().join("client.key"), key.trim()).unwrap();
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.converges(&api, "the first list, with a key file");
     let encoded = format!("client-key-data: {}", BASE64_STANDARD.encode(key.trim()));
-    let agent = Agent::start(api.kubeconfig_with(&[("client-key: client.key", &encoded)]), pace());
+    let agent = Agent::start(api.kubeconfig_with(&[("client-key: client.key", &encoded)]), timings());
     agent.converges(&api, "the first list, with a key in place");
 }
 
@@ -198,7 +198,7 @@ const COMPLAINT: &str = "WEBB_TEST_COMPLAINT";
 #[test]
 fn by_the_environment() {
     if let Some(kubeconfig) = std::env::var_os(KUBECONFIG) {
-        let agent = Agent::start(kubeconfig.into(), pace());
+        let agent = Agent::start(kubeconfig.into(), timings());
         let complaint = std::env::var(COMPLAINT).unwrap_or_default();
         agent.until("what the environment makes of it", || {
             if complaint.is_empty() { agent.status.synced() } else { agent.status.complaint().contains(&complaint) }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use webb_cluster::OtherKinds;
-use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
 use webb_index::policy::Effect;
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::crds::{Crd, Documents};
 use crate::kube_api::{Api, Ending, Fault, Seen};
 
@@ -31,8 +31,8 @@ fn put_cnp(api: &Api, name: &str) {
 }
 
 /// Discovery several times a second.
-fn eager() -> Pace {
-    Pace { discovery: Duration::from_millis(80), ..pace() }
+fn eager() -> WatchTimings {
+    WatchTimings { discovery_interval: Duration::from_millis(80), ..timings() }
 }
 
 fn start(api: &Api) -> Agent {
@@ -153,7 +153,8 @@ fn a_kind_changes() {
     api.install(&cnp());
     put_cnp(&api, "kept");
     // Discovery in an hour, unless there is a doubt.
-    let agent = Agent::start(api.kubeconfig(None), Pace { discovery: Duration::from_hours(1), ..pace() });
+    let agent =
+        Agent::start(api.kubeconfig(None), WatchTimings { discovery_interval: Duration::from_hours(1), ..timings() });
     agent.settles("the first look");
     let asked = api.discoveries().len();
     api.plan(Some(CNP), None, Fault::Status(404), 1);

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use webb_cluster::Kind;
-use webb_cluster::kubernetes::{Pace, RESOURCES, Reason, Watched};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings, Watched};
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Fault, Handshake, Streaming};
 
@@ -14,8 +14,8 @@ const KINDS: u64 = Kind::CORE.len() as u64;
 
 /// Once the server was away, the next attempt comes after hours: a watch that is back sooner did
 /// not wait for that.
-fn for_hours() -> Pace {
-    Pace { backoff_min: Duration::from_hours(9), backoff_max: Duration::from_hours(9), ..pace() }
+fn for_hours() -> WatchTimings {
+    WatchTimings { backoff_min: Duration::from_hours(9), backoff_max: Duration::from_hours(9), ..timings() }
 }
 
 fn filled(api: &Api) {
@@ -33,11 +33,11 @@ fn change_unheard(api: &Api) {
 fn cut_all_but_pods(api: &Api, agent: &Agent) {
     api.set_handshake(Handshake::Broken);
     for resource in &RESOURCES[1..] {
-        let before = agent.restarts(Reason::Cut);
+        let before = agent.restarts(Reason::Interrupted);
         // An ending is for watches that were there when it came: one at a time.
         agent.until("its watch", || api.open_watches() > 1);
         api.end_watches(Some(resource.kind.name()), Ending::Abrupt);
-        agent.until("cut", || agent.restarts(Reason::Cut) > before);
+        agent.until("cut", || agent.restarts(Reason::Interrupted) > before);
     }
 }
 
@@ -47,7 +47,8 @@ fn cut_all_but_pods(api: &Api, agent: &Agent) {
 fn one_answer_is_enough_for_all() {
     let api = Api::start();
     filled(&api);
-    let patient = Pace { backoff_min: Duration::from_millis(1), backoff_max: Duration::from_hours(9), ..pace() };
+    let patient =
+        WatchTimings { backoff_min: Duration::from_millis(1), backoff_max: Duration::from_hours(9), ..timings() };
     let agent = Agent::start(api.kubeconfig(None), patient);
     agent.converges(&api, "the first list");
     cut_all_but_pods(&api, &agent);
@@ -66,7 +67,8 @@ fn one_answer_is_enough_for_all() {
 fn a_restart_is_soon_over() {
     let api = Api::start_tls();
     filled(&api);
-    let agent = Agent::start(api.kubeconfig(None), Pace { relist: Duration::from_millis(40), ..pace() });
+    let agent =
+        Agent::start(api.kubeconfig(None), WatchTimings { relist_backoff: Duration::from_millis(40), ..timings() });
     agent.converges(&api, "the first list");
     api.go_away();
     agent.until("out of reach", || agent.restarts(Reason::Unreachable) >= 5 * KINDS);
@@ -111,11 +113,12 @@ fn a_store_that_was_restored() {
     let api = Api::start();
     filled(&api);
     api.set_bookmarks(Duration::from_millis(20));
-    let agent = Agent::start(api.kubeconfig(None), Pace { quiet: Duration::from_millis(600), ..pace() });
+    let agent =
+        Agent::start(api.kubeconfig(None), WatchTimings { silence_timeout: Duration::from_millis(600), ..timings() });
     agent.converges(&api, "the first list");
     api.rewind(5);
     agent.converges(&api, "a server whose history was set back");
-    assert!(agent.pods().restarts(Reason::Quiet) >= 1);
+    assert!(agent.pods().restarts(Reason::Silent) >= 1);
     api.put(pod("default", "late", "10.99.9.9"));
     agent.converges(&api, "and the next change");
     let lists = agent.pods().lists()[0].1;
@@ -145,7 +148,7 @@ fn pages_are_not_for_ever() {
     let api = Api::start();
     filled(&api);
     api.set_streaming(Streaming::Refused);
-    let agent = Agent::start(api.kubeconfig(None), Pace { paged: Duration::ZERO, ..pace() });
+    let agent = Agent::start(api.kubeconfig(None), WatchTimings { paged_period: Duration::ZERO, ..timings() });
     agent.converges(&api, "lists in pages");
     agent.until("watches after them", || api.open_watches() == RESOURCES.len());
     api.set_streaming(Streaming::Offered);

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use webb_cluster::kubernetes::{Pace, RESOURCES, Reason};
+use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
 use webb_cluster::{Kind, OtherKinds};
 
-use crate::kube_api::agent::{Agent, pace};
+use crate::kube_api::agent::{Agent, timings};
 use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Streaming};
 
@@ -43,10 +43,11 @@ fn pages_where_streaming_is_ignored() {
     let api = Api::start();
     api.set_streaming(Streaming::Ignored);
     api.put_all(many(20));
-    let agent = Agent::start(api.kubeconfig(None), pace());
+    let agent = Agent::start(api.kubeconfig(None), timings());
     agent.converges(&api, "a server that ignores what it does not know");
     assert_eq!(agent.pods().lists(), [("streamed", 0), ("paged", 1)]);
-    let other = Agent::start(api.kubeconfig(None), Pace { answer: Duration::from_hours(1), ..pace() });
+    let other =
+        Agent::start(api.kubeconfig(None), WatchTimings { answer_timeout: Duration::from_hours(1), ..timings() });
     other.until("watches that should be lists", || api.open_watches() == 2 * RESOURCES.len());
     api.set_bookmarks(Duration::from_millis(20));
     other.converges(&api, "bookmarks of a watch");
@@ -115,7 +116,7 @@ fn watches_last_differently() {
 #[test]
 fn watches_end_and_go_on() {
     let api = Api::start();
-    let agent = Agent::start(api.kubeconfig(None), Pace { watch: Duration::from_secs(1), ..pace() });
+    let agent = Agent::start(api.kubeconfig(None), WatchTimings { max_watch: Duration::from_secs(1), ..timings() });
     agent.until("three watches", || agent.pods().restarts(Reason::Closed) >= 2);
     api.put(pod("default", "late", "10.1.0.1"));
     agent.converges(&api, "watches of a second");
@@ -129,8 +130,9 @@ fn watches_end_and_go_on() {
 fn silence_is_noticed() {
     let api = Api::start();
     api.set_bookmarks(Duration::from_hours(1));
-    let agent = Agent::start(api.kubeconfig(None), Pace { quiet: Duration::from_millis(300), ..pace() });
-    agent.until("a new watch", || agent.pods().restarts(Reason::Quiet) >= 1);
+    let agent =
+        Agent::start(api.kubeconfig(None), WatchTimings { silence_timeout: Duration::from_millis(300), ..timings() });
+    agent.until("a new watch", || agent.pods().restarts(Reason::Silent) >= 1);
     api.put(pod("default", "late", "10.1.0.1"));
     agent.converges(&api, "a silent watch");
     agent.until("a new list", || agent.pods().lists()[0].1 >= 2);

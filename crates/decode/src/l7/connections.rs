@@ -13,12 +13,12 @@ use super::arena::{Arena, Order};
 use super::event::{Connection, Judgement, Path};
 use super::frames::is_preface;
 use super::http1::{Http1, Reading, Shared};
-use super::http2::{Blocks, Http2, Road};
+use super::http2::{Blocks, Http2, RecordReader};
 use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 
 /// How many of the oldest connections are looked at for one without open requests.
-const LOOKS: usize = 16;
+const MAX_PROBES: usize = 16;
 
 /// What is known of a connection.
 #[derive(Debug, Default)]
@@ -155,7 +155,7 @@ impl Connections {
         self.http2.touch(slot, &mut self.http2_order);
         let Some(state) = self.http2.get_mut(slot) else { return RecordOutcome::Malformed };
         let (known, shared, outcome) = (&mut entry.known, &mut self.shared, RecordOutcome::Part);
-        Road { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
+        RecordReader { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
     }
 
     /// Records were lost: no table of HTTP/2 is known any more.
@@ -200,7 +200,7 @@ impl Connections {
     fn evict(&mut self, ledger: &mut Ledger) {
         let (mut busy, mut looked) = (self.order.oldest(), 0);
         while let Some(id) = busy {
-            if !self.shared.requests.any(id) || looked == LOOKS {
+            if !self.shared.requests.any(id) || looked == MAX_PROBES {
                 break;
             }
             looked += 1;

@@ -20,10 +20,10 @@ pub(super) const HEADER: usize = 12;
 const NAME: usize = 255;
 
 /// Compression pointers that are followed in a name.
-const POINTERS: usize = 32;
+const MAX_POINTERS: usize = 32;
 
 /// Aliases that are followed from a question's name.
-const ALIASES: usize = 16;
+const MAX_ALIASES: usize = 16;
 
 /// Record types by number.
 mod rr {
@@ -215,7 +215,7 @@ impl Parser {
     /// Collects the addresses of the question's name and of the aliases that lead on from it.
     fn follow(&mut self, question: u64) {
         let mut name = question;
-        for _ in 0..=ALIASES {
+        for _ in 0..=MAX_ALIASES {
             let owned = self.owned.iter().filter(|(owner, _)| *owner == name);
             self.addresses.extend(owned.map(|(_, address)| *address));
             match self.aliases.iter().find(|(owner, _)| *owner == name) {
@@ -299,7 +299,7 @@ impl<'a> Reader<'a> {
                     }
                     pointers += 1;
                     let target = (length & 0x3f) << 8 | low;
-                    if target >= at || pointers > POINTERS {
+                    if target >= at || pointers > MAX_POINTERS {
                         return None;
                     }
                     at = target;

@@ -90,7 +90,7 @@ impl Stream {
 }
 
 /// What is needed to read a message of a stream.
-struct Road<'a, 'b> {
+struct RecordReader<'a, 'b> {
     record: &'a Message,
     queries: &'a mut Queries,
     out: &'a mut Out<'b>,
@@ -140,10 +140,10 @@ impl Streams {
         let Some(fresh) = bytes.get(ahead.unsigned_abs() as usize..).filter(|fresh| !fresh.is_empty()) else {
             return RecordOutcome::Past;
         };
-        let mut road = Road { record, queries, out, outcome: RecordOutcome::Part };
-        road.feed(stream, fresh);
-        road.late(stream);
-        road.outcome
+        let mut reader = RecordReader { record, queries, out, outcome: RecordOutcome::Part };
+        reader.feed(stream, fresh);
+        reader.late(stream);
+        reader.outcome
     }
 
     /// The stream of a record; the one used longest ago makes room.
@@ -175,7 +175,7 @@ impl Streams {
     }
 }
 
-impl Road<'_, '_> {
+impl RecordReader<'_, '_> {
     /// Takes bytes in order.
     fn feed(&mut self, stream: &mut Stream, bytes: &[u8]) {
         let advance = u32::try_from(bytes.len()).unwrap_or(u32::MAX);

@@ -16,7 +16,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 
 /// Bytes of a frame, and of a header block.
-const MOST: usize = 16 * 1024;
+const MAX_BLOCK_BYTES: usize = 16 * 1024;
 
 /// Types of frames.
 mod of {
@@ -156,7 +156,7 @@ impl Frames {
         frame.extend_from_slice(head);
         let whole = head_of(&frame).map_or(HEAD, |head| HEAD + head.length);
         let (payload, behind) = more.split_at_checked(whole.saturating_sub(frame.len())).unwrap_or((more, &[]));
-        let fits = frame.len() + payload.len() <= HEAD + MOST;
+        let fits = frame.len() + payload.len() <= HEAD + MAX_BLOCK_BYTES;
         if fits {
             frame.extend_from_slice(payload);
         }
@@ -183,7 +183,7 @@ impl Frames {
         if head.is_some_and(|head| !matches!(head.of, of::HEADERS | of::RESET | of::PUSH | of::CONTINUATION)) {
             return;
         }
-        if head.is_some_and(|head| head.length > MOST) {
+        if head.is_some_and(|head| head.length > MAX_BLOCK_BYTES) {
             return self.oversize(buffers, take);
         }
         let Some(buffer) = buffers.take() else {
@@ -244,7 +244,7 @@ impl Frames {
             return take(Unit::Lost);
         };
         let Some(bytes) = buffers.get_mut(block.buffer) else { return };
-        if bytes.len() + payload.len() > MOST {
+        if bytes.len() + payload.len() > MAX_BLOCK_BYTES {
             return self.oversize(buffers, take);
         }
         bytes.extend_from_slice(payload);

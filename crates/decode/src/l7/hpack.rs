@@ -18,7 +18,7 @@ pub(super) const TABLE_MOST: usize = 64 * 1024;
 const OVERHEAD: usize = 32;
 
 /// Bytes of memory that a table keeps when its connection is gone.
-const KEPT: usize = 8 * 1024;
+const KEPT_TABLE_BYTES: usize = 8 * 1024;
 
 /// Names whose values are kept; texts of all others only where headers are wanted.
 const NAMES: [&[u8]; 8] =
@@ -138,7 +138,7 @@ impl Table {
     pub(super) fn reset(&mut self) {
         let mut kept = std::mem::take(self);
         kept.empty();
-        if kept.footprint() <= KEPT {
+        if kept.footprint() <= KEPT_TABLE_BYTES {
             (self.entries, self.text) = (kept.entries, kept.text);
         }
     }

@@ -109,7 +109,7 @@ struct Decoded {
 }
 
 /// One record's way through a connection.
-pub(super) struct Road<'a, 'b> {
+pub(super) struct RecordReader<'a, 'b> {
     pub(super) id: u32,
     pub(super) known: &'a mut Option<(Connection, Judgement)>,
     pub(super) sender_is_pod: bool,
@@ -119,7 +119,7 @@ pub(super) struct Road<'a, 'b> {
     pub(super) outcome: RecordOutcome,
 }
 
-impl Road<'_, '_> {
+impl RecordReader<'_, '_> {
     /// Reads the record.
     pub(super) fn read(&mut self, state: &mut Http2, blocks: &mut Blocks, bytes: &[u8]) -> RecordOutcome {
         if is_preface(bytes) {

@@ -48,7 +48,7 @@ labels! {
         OtherSide = "other_side",
         Transit = "transit",
         Malformed = "malformed",
-        Poisoned = "poisoned",
+        Panicked = "panicked",
     }
 }
 

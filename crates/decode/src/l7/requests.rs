@@ -8,13 +8,13 @@ use super::head::METHOD;
 use super::ledger::{Cut, Ledger, Protocol, Unanswered};
 
 /// Requests that may be open on a connection.
-pub(super) const CROWD: u16 = 256;
+pub(super) const MAX_REQUESTS_PER_CONNECTION: u16 = 256;
 
 /// Bytes of texts that are kept in all.
-const TEXTS: usize = 8 << 20;
+const MAX_TEXT_BYTES: usize = 8 << 20;
 
 /// Bytes that a text may keep when its request is gone.
-const KEPT: usize = 1024;
+const KEPT_TEXT_BYTES: usize = 1024;
 
 /// A method, kept in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -147,7 +147,7 @@ impl Requests {
     /// room.
     pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, ledger: &mut Ledger) {
         let queue = self.queue(connection);
-        if queue.count >= CROWD {
+        if queue.count >= MAX_REQUESTS_PER_CONNECTION {
             self.remove(queue.first, Some(Unanswered::Crowd), ledger);
         }
         let taken = self.arena.take(&mut self.order).or_else(|| {
@@ -177,7 +177,7 @@ impl Requests {
             let wanted = [&request.texts.url, &request.texts.trace_id, &request.texts.request_id, &request.texts.path];
             for (to, from) in slot.texts.all().into_iter().zip(wanted) {
                 let held = to.capacity();
-                if self.texts + from.len().saturating_sub(held) > TEXTS {
+                if self.texts + from.len().saturating_sub(held) > MAX_TEXT_BYTES {
                     ledger.cut(Cut::Text);
                     continue;
                 }
@@ -275,7 +275,7 @@ impl Requests {
             ledger.cut(Cut::Call);
         }
         for text in open.texts.all() {
-            if text.capacity() > KEPT {
+            if text.capacity() > KEPT_TEXT_BYTES {
                 self.texts -= text.capacity();
                 *text = String::new();
             }

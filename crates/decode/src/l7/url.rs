@@ -6,7 +6,7 @@
 use super::redact::{REDACTED, Redact};
 
 /// Bytes that a URL may have; the rest is cut.
-const MOST: usize = 4096;
+const MAX_URL_BYTES: usize = 4096;
 
 /// Writes the URL of a request to `out`. `host` is the Host field, `target` as in the first line.
 pub(super) fn write(out: &mut String, host: &str, target: &str, redact: &Redact) {
@@ -25,7 +25,7 @@ pub(super) fn write(out: &mut String, host: &str, target: &str, redact: &Redact)
         let path = if redact.drops_query() { path.split(['?', '#']).next().unwrap_or_default() } else { path };
         encode(path.as_bytes(), out, |byte| byte == b'/' || in_path(byte));
     }
-    let mut end = MOST.min(out.len());
+    let mut end = MAX_URL_BYTES.min(out.len());
     while !out.is_char_boundary(end) {
         end -= 1;
     }
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(url("u:p@web", "/a?q#f", &on), "http://u:p@web/a");
         assert_eq!(url("u:p@web", "/a%?q#f", &on), "http://web/a%25");
         assert_eq!(url("u:p@web", "/a?q", &Redact { user_info: true, ..on }), "http://u:HUBBLE_REDACTED@web/a");
-        let long = url("web", &"x\u{e9}".repeat(MOST), &Redact::default());
-        assert!((MOST - 3..=MOST).contains(&long.len()));
+        let long = url("web", &"x\u{e9}".repeat(MAX_URL_BYTES), &Redact::default());
+        assert!((MAX_URL_BYTES - 3..=MAX_URL_BYTES).contains(&long.len()));
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use super::Kind;
 
 /// How many faults are kept; older ones remain only as counts.
-const KEPT: usize = 32;
+const MAX_ENTRIES: usize = 32;
 
 /// One fault.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -39,7 +39,7 @@ impl FaultLog {
     pub(super) fn push(&self, component: &str, kind: Kind, text: &str) {
         let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let mut entries = self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if entries.len() == KEPT {
+        if entries.len() == MAX_ENTRIES {
             entries.pop_front();
         }
         entries.push_back(Entry {

@@ -81,10 +81,10 @@ impl Filters {
 
     /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry
     /// it.
-    pub fn at_home(&mut self, node: &str) {
+    pub fn set_local_node(&mut self, node: &str) {
         for filter in self.include.iter_mut().chain(&mut self.exclude) {
             for predicate in &mut filter.predicates {
-                predicate.at_home(node);
+                predicate.set_local_node(node);
             }
         }
     }

@@ -73,7 +73,7 @@ pub(super) enum Predicate {
 }
 
 impl Predicate {
-    pub(super) fn at_home(&mut self, node: &str) {
+    pub(super) fn set_local_node(&mut self, node: &str) {
         if let Self::Node(patterns, home) = self {
             *home = patterns.iter().any(|pattern| pattern.fits(node));
         }

@@ -119,7 +119,7 @@ fn experimental(node: &Node, problems: &mut Vec<Problem>) {
         };
         if !nothing {
             let problem = value.problem(format!("experimental.{name} is not supported"));
-            problems.push(problem.with_help("webb evaluates no CEL; say it with the other fields of a filter"));
+            problems.push(problem.with_help("webb evaluates no CEL; use the other fields of a filter"));
         }
     }
 }

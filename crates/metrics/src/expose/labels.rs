@@ -1,4 +1,4 @@
-//! The label text of every series of a table, rendered once, when the series is born.
+//! The label text of every series of a table, rendered once, when the series is inserted.
 //!
 //! A series' labels never change, so `a="x",b="y"` is written once and copied ever after. The table
 //! only appends to a list of changes. A scrape takes the list as it is ([`Sheet`]) and, outside of
@@ -7,7 +7,7 @@
 //! from.
 //!
 //! Between two scrapes nothing else works the list into pages, so the table does it whenever the
-//! list has grown to an eighth of the slots: series that are born at once, or come and go, cost
+//! list has grown to an eighth of the slots: series that are inserted at once, or come and go, cost
 //! what the pages cost, and little more.
 
 use std::sync::{Arc, OnceLock};
@@ -246,7 +246,7 @@ mod tests {
         rows.into_iter().map(line).collect()
     }
 
-    /// A text is kept once: when a scrape has worked the births into pages, the table forgets them.
+    /// A text is kept once: when a scrape has worked the insertions into pages, the table forgets them.
     #[test]
     fn gathered_changes_are_forgotten() {
         let mut labels = Labels::default();
@@ -299,7 +299,7 @@ mod tests {
             prop_assert_eq!(compare(text(&left).as_bytes(), text(&right).as_bytes()), left.cmp(&right));
         }
 
-        /// However births, deaths, slots used again, snapshots and scrapes interleave: each sheet
+        /// However insertions, deaths, slots used again, snapshots and scrapes interleave: each sheet
         /// has the series of its moment, in order, each with its slot.
         #[test]
         fn sheets_are_the_series_of_their_moment(

@@ -3,7 +3,7 @@
 //! A page holds some hundred neighbours. Of each text it keeps only what differs from the one
 //! before, without the parts that both begin and end with: neighbours share most of their labels,
 //! so a page is a fraction of what it writes, and the shared parts are copied from the line that
-//! was just written, out of the nearest cache. A birth
+//! was just written, out of the nearest cache. An insertion
 //! rewrites the page it falls into; all others stay as they are, shared with readers of the old
 //! list.
 
@@ -18,7 +18,7 @@ pub(super) type Pages = Arc<Vec<Arc<Page>>>;
 /// labels.
 const ROWS: usize = 256;
 
-/// Rows that are merged at a time, so that a birth on every page does not lay out the whole table
+/// Rows that are merged at a time, so that insertions on every page do not lay out the whole table
 /// at once.
 const RUN: usize = 16 * ROWS;
 
@@ -142,25 +142,25 @@ pub(super) fn labels_of(text: &[u8]) -> &[u8] {
 /// The pages of `base` after changes: slots, the latest change first, each with the text of its new
 /// series if there is one.
 pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> Pages {
-    let (born, touched) = latest(latest_first);
+    let (inserted, touched) = latest(latest_first);
     if touched.is_empty() {
         return Arc::clone(base);
     }
-    let mut rest = born.as_slice();
+    let mut rest = inserted.as_slice();
     let mut pages = Vec::with_capacity(base.len() + rest.len() / ROWS + 1);
     let mut run: Vec<(u32, Text<'_>)> = Vec::new();
     for (at, page) in base.iter().enumerate() {
-        // What is born belongs here if it comes before the next page.
+        // What is inserted belongs here if it comes before the next page.
         let here = base.get(at + 1).map_or(rest.len(), |next| {
             rest.partition_point(|(_, text)| compare(text.as_bytes(), labels_of(next.first())).is_lt())
         });
-        let (births, behind) = rest.split_at(here);
+        let (insertions, behind) = rest.split_at(here);
         rest = behind;
-        if births.is_empty() && !page.rows.iter().any(|row| touched.contains(row.slot)) {
+        if insertions.is_empty() && !page.rows.iter().any(|row| touched.contains(row.slot)) {
             flush(&mut run, &mut pages);
             pages.push(Arc::clone(page));
         } else {
-            merge(page, births, &touched, &mut run);
+            merge(page, insertions, &touched, &mut run);
             if run.len() >= RUN {
                 flush(&mut run, &mut pages);
             }
@@ -173,36 +173,36 @@ pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, 
 
 /// What is there after all changes and was not before, in order, and every slot that has changed.
 fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Vec<(u32, &'a str)>, Slots) {
-    let (mut born, mut touched) = (Vec::new(), Slots::default());
+    let (mut inserted, mut touched) = (Vec::new(), Slots::default());
     for (slot, text) in latest_first {
         if touched.insert(slot)
             && let Some(text) = text
         {
-            born.push((slot, text));
+            inserted.push((slot, text));
         }
     }
     // Equal texts do not occur in a table; if they did, the order would still be the same at every
     // scrape.
-    born.sort_unstable_by(|one, other| compare(one.1.as_bytes(), other.1.as_bytes()).then(one.0.cmp(&other.0)));
-    (born, touched)
+    inserted.sort_unstable_by(|one, other| compare(one.1.as_bytes(), other.1.as_bytes()).then(one.0.cmp(&other.0)));
+    (inserted, touched)
 }
 
-/// Puts the rows of `page` that stay and those that are born into one run, in order.
-fn merge<'a>(page: &Page, births: &[(u32, &'a str)], touched: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
-    let mut births = births.iter().map(|(slot, text)| (*slot, text.as_bytes())).peekable();
+/// Puts the rows of `page` that stay and those that are inserted into one run, in order.
+fn merge<'a>(page: &Page, insertions: &[(u32, &'a str)], touched: &Slots, run: &mut Vec<(u32, Text<'a>)>) {
+    let mut insertions = insertions.iter().map(|(slot, text)| (*slot, text.as_bytes())).peekable();
     page.for_each(|slot, text| {
         if touched.contains(slot) {
             return;
         }
         let text = labels_of(text);
-        while let Some((born, before)) =
-            births.next_if(|(born, birth)| compare(birth, text).then(born.cmp(&slot)).is_lt())
+        while let Some((inserted, before)) =
+            insertions.next_if(|(inserted, insertion)| compare(insertion, text).then(inserted.cmp(&slot)).is_lt())
         {
-            run.push((born, Text::Born(before)));
+            run.push((inserted, Text::Born(before)));
         }
         run.push((slot, Text::Kept(text.into())));
     });
-    run.extend(births.map(|(slot, text)| (slot, Text::Born(text))));
+    run.extend(insertions.map(|(slot, text)| (slot, Text::Born(text))));
 }
 
 /// Writes a run to as few pages as hold it, all of the same size.
@@ -246,9 +246,9 @@ mod tests {
     use super::*;
     use crate::expose::{Labels, write_pair};
 
-    /// A birth costs its page, not the table: all other pages are the very same ones.
+    /// An insertion costs its page, not the table: all other pages are the very same ones.
     #[test]
-    fn a_birth_rewrites_one_page() {
+    fn an_insertion_rewrites_one_page() {
         let mut labels = Labels::default();
         let text = |number: usize| {
             let mut text = String::new();

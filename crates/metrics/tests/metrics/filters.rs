@@ -279,7 +279,7 @@ proptest! {
 
 fn passes(spec: FilterSpec, flow: &Flow, index: &Index) -> bool {
     let mut filters = Filters { include: vec![FlowFilter::new(spec).unwrap()], exclude: Vec::new() };
-    filters.at_home("c1/node-1");
+    filters.set_local_node("c1/node-1");
     filters.pass(flow, None, index)
 }
 

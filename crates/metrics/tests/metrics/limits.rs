@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Flow, TcpFlags};
 use webb_index::{Index, Policies};
-use webb_metrics::{Aggregator, Budget, Gone, Limits};
+use webb_metrics::{Aggregator, Budget, Limits, RemovedPods};
 
 use crate::common::{aggregators, feed, flow, pod, snapshots, tcp};
 
@@ -126,7 +126,7 @@ proptest! {
                     feed(std::slice::from_mut(&mut aggregator), &[flow], &index);
                     flows += 1;
                 }
-                Step::Forget(gone) => aggregator.forget(&Gone::new([(Sym::new("default"), Sym::new(PODS[gone]))])),
+                Step::Forget(gone) => aggregator.forget(&RemovedPods::new([(Sym::new("default"), Sym::new(PODS[gone]))])),
                 Step::Look => aggregator.expire(),
             }
             model.step(step, per_family.min(total), looks);

@@ -7,25 +7,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
-use webb_cluster::kubernetes::{Access, Pace, Reason, Status, Watched, follow};
+use webb_cluster::kubernetes::{Access, Reason, Status, WatchTimings, Watched, follow};
 use webb_cluster::{Cache, Counts, OtherKinds, Settings};
 use webb_flow::Address;
 
 use super::Api;
 
 /// Patience scaled down, so that what takes half a minute in a cluster takes a second here.
-pub fn pace() -> Pace {
-    Pace {
+pub fn timings() -> WatchTimings {
+    WatchTimings {
         backoff_min: Duration::from_millis(20),
         backoff_max: Duration::from_millis(300),
-        answer: Duration::from_secs(2),
-        quiet: Duration::from_secs(150),
-        watch: Duration::from_secs(290),
-        brief: Duration::from_millis(50),
-        spread: Duration::ZERO,
-        relist: Duration::from_millis(40),
-        discovery: Duration::from_mins(1),
-        paged: Duration::from_mins(10),
+        answer_timeout: Duration::from_secs(2),
+        silence_timeout: Duration::from_secs(150),
+        max_watch: Duration::from_secs(290),
+        min_watch: Duration::from_millis(50),
+        start_spread: Duration::ZERO,
+        relist_backoff: Duration::from_millis(40),
+        discovery_interval: Duration::from_mins(1),
+        paged_period: Duration::from_mins(10),
     }
 }
 
@@ -43,12 +43,12 @@ pub struct Agent {
 }
 
 impl Agent {
-    pub fn start(kubeconfig: PathBuf, pace: Pace) -> Self {
-        Self::start_with(kubeconfig, pace, OtherKinds::default())
+    pub fn start(kubeconfig: PathBuf, timings: WatchTimings) -> Self {
+        Self::start_with(kubeconfig, timings, OtherKinds::default())
     }
 
     /// An agent that is told of other kinds of policy what the configuration says.
-    pub fn start_with(kubeconfig: PathBuf, pace: Pace, other_kinds: OtherKinds) -> Self {
+    pub fn start_with(kubeconfig: PathBuf, timings: WatchTimings, other_kinds: OtherKinds) -> Self {
         let settings = Settings { node: "node-1".into(), cluster: "lab".into(), other_kinds, ..Settings::default() };
         let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
@@ -58,7 +58,7 @@ impl Agent {
             let (access, changed) = (Access::Kubeconfig(kubeconfig), Notify::new());
             runtime.block_on(async {
                 tokio::select! {
-                    never = follow(&access, &pace, &filled, &told, &changed) => match never {},
+                    never = follow(&access, &timings, &filled, &told, &changed) => match never {},
                     _ = stopped => {}
                 }
             });
@@ -69,7 +69,7 @@ impl Agent {
 
     /// An agent of this server that has listed everything.
     pub fn synced(api: &Api) -> Self {
-        let agent = Self::start(api.kubeconfig(None), pace());
+        let agent = Self::start(api.kubeconfig(None), timings());
         agent.converges(api, "the first list");
         agent
     }

@@ -26,7 +26,7 @@ impl Dice {
 
 /// How segments come.
 #[derive(Debug, Clone, Copy)]
-struct Road {
+struct Network {
     /// Bytes of a segment; 0 for any number of them up to 3,000.
     cut: usize,
     repeated: usize,
@@ -131,7 +131,7 @@ struct Outcome {
 }
 
 /// Plays a session of exchanges in turn.
-fn play(seed: u64, road: Road) -> Outcome {
+fn play(seed: u64, network: Network) -> Outcome {
     let mut dice = Dice(seed);
     let wants = Wants { url: true, ..Wants::default() };
     let mut bench = Bench::with(message_kind::HTTP1, SERVER, Limits::default(), wants);
@@ -139,30 +139,30 @@ fn play(seed: u64, road: Road) -> Outcome {
     let (mut sent, mut filters, mut first) = (begin, [Filter::default(), Filter::default()], [true; 2]);
     let mut outcome = Outcome { exchanges: 5 + dice.below(20) as u64, ..Outcome::default() };
     for number in 0..usize::try_from(outcome.exchanges).unwrap() {
-        for (side, bytes) in exchange(&mut dice, number, road.heads).into_iter().enumerate() {
+        for (side, bytes) in exchange(&mut dice, number, network.heads).into_iter().enumerate() {
             let mut segments = Vec::new();
             let mut rest = bytes.as_slice();
             while !rest.is_empty() {
-                let size = if road.cut == 0 { 1 + dice.below(3000) } else { road.cut };
+                let size = if network.cut == 0 { 1 + dice.below(3000) } else { network.cut };
                 let (segment, behind) = rest.split_at(size.min(rest.len()));
                 segments.push((sent[side], segment));
                 sent[side] = sent[side].wrapping_add(u32::try_from(segment.len()).unwrap());
                 rest = behind;
             }
             for at in 1..segments.len() {
-                if side == 0 && dice.chance(road.reordered) {
+                if side == 0 && dice.chance(network.reordered) {
                     segments.swap(at - 1, at);
                 }
             }
             for at in (0..segments.len()).rev() {
-                if dice.chance(road.repeated) {
+                if dice.chance(network.repeated) {
                     let to = (at + 1 + dice.below(3)).min(segments.len());
                     segments.insert(to, segments[at]);
                 }
             }
             for (sequence, segment) in segments {
                 let Some((captured, flags)) = filters[side].look(sequence, segment) else { continue };
-                if dice.chance(road.lost) {
+                if dice.chance(network.lost) {
                     first[side] = false;
                     continue;
                 }
@@ -189,8 +189,8 @@ fn play(seed: u64, road: Road) -> Outcome {
     outcome
 }
 
-fn play_many(sessions: u64, road: Road) -> Outcome {
-    (0..sessions).map(|seed| play(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), road)).fold(
+fn play_many(sessions: u64, network: Network) -> Outcome {
+    (0..sessions).map(|seed| play(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15), network)).fold(
         Outcome::default(),
         |sum, one| Outcome {
             exchanges: sum.exchanges + one.exchanges,
@@ -200,7 +200,7 @@ fn play_many(sessions: u64, road: Road) -> Outcome {
     )
 }
 
-const PLAIN: Road = Road { cut: 1448, repeated: 0, reordered: 0, lost: 0, heads: false };
+const PLAIN: Network = Network { cut: 1448, repeated: 0, reordered: 0, lost: 0, heads: false };
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
@@ -208,7 +208,7 @@ proptest! {
     /// Without loss and reordering every exchange is right, however it is cut and repeated.
     #[test]
     fn exact(seed in any::<u64>(), cut in prop::sample::select(vec![65_536, 1448, 536, 0]), repeated in 0_usize..6) {
-        let outcome = play(seed, Road { cut, repeated, heads: true, ..PLAIN });
+        let outcome = play(seed, Network { cut, repeated, heads: true, ..PLAIN });
         prop_assert_eq!(outcome, Outcome { right: outcome.exchanges, ..outcome });
         prop_assert_eq!(outcome.wrong, 0);
     }
@@ -216,7 +216,7 @@ proptest! {
     /// Reordered requests make no response wrong.
     #[test]
     fn reordered(seed in any::<u64>()) {
-        prop_assert_eq!(play(seed, Road { reordered: 5, ..PLAIN }).wrong, 0);
+        prop_assert_eq!(play(seed, Network { reordered: 5, ..PLAIN }).wrong, 0);
     }
 }
 
@@ -224,7 +224,7 @@ proptest! {
 #[test]
 fn lost_records() {
     for (lost, wrong, right) in [(2, 1, 900), (20, 10, 400)] {
-        let outcome = play_many(300, Road { lost, ..PLAIN });
+        let outcome = play_many(300, Network { lost, ..PLAIN });
         assert!(outcome.wrong * 1000 <= outcome.exchanges * wrong, "{lost} %: {outcome:?}");
         assert!(outcome.right * 1000 >= outcome.exchanges * right, "{lost} %: {outcome:?}");
     }

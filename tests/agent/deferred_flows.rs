@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Life, Reader, ReaderState, Translations};
+use webb::pipeline::{Commands, Counters, Item, Lane, Lanes, Lifecycle, Reader, ReaderState, Translations};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
 use webb_decode::nat::{Connection, Conversation, NatUpdate, Peer, Translation};
@@ -202,20 +202,20 @@ enum Asked {
 }
 
 /// A reader whose flows come out at `flows`.
-struct Road {
+struct Pipeline {
     index: Arc<ArcSwap<Index>>,
     ring: Ring,
     changes: Sender<NatUpdate>,
-    questions: Receiver<Connection>,
+    queries: Receiver<Connection>,
     follower: Waker,
     flows: Receiver<Item>,
     counters: Arc<Counters>,
     clock_ns: Arc<AtomicU64>,
-    life: Arc<Life>,
+    lifecycle: Arc<Lifecycle>,
     reader: JoinHandle<()>,
 }
 
-fn road(followed: bool, verdicts: Asked) -> Road {
+fn pipeline(followed: bool, verdicts: Asked) -> Pipeline {
     let components = Components::default();
     let component = components.component("sink");
     component.set_state(State::Up, "");
@@ -223,7 +223,7 @@ fn road(followed: bool, verdicts: Asked) -> Road {
     let lanes = Arc::new(Lanes::new(vec![Arc::new(lane)]));
     lanes.want_verdicts(verdicts == Asked::Yes);
     let (changes, told) = bounded(64);
-    let (ask, questions) = bounded(64);
+    let (ask, queries) = bounded(64);
     let (follower, ring) = (Waker::new().unwrap(), Ring::default());
     let index = Arc::new(ArcSwap::from_pointee(index()));
     let (counters, clock_ns) = (Arc::new(Counters::default()), Arc::new(AtomicU64::new(0)));
@@ -249,13 +249,13 @@ fn road(followed: bool, verdicts: Asked) -> Road {
         counters: Arc::clone(&counters),
         state: ReaderState::new(translations, Clock::by_hand(Arc::clone(&clock_ns))),
     };
-    let life = Arc::new(Life::new(components.component("reader")));
-    let lives = Arc::clone(&life);
-    let reader = std::thread::Builder::new().spawn(move || reader.run(&lives).unwrap()).unwrap();
-    Road { index, ring, changes, questions, follower, flows, counters, clock_ns, life, reader }
+    let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
+    let lifecycles = Arc::clone(&lifecycle);
+    let reader = std::thread::Builder::new().spawn(move || reader.run(&lifecycles).unwrap()).unwrap();
+    Pipeline { index, ring, changes, queries, follower, flows, counters, clock_ns, lifecycle, reader }
 }
 
-impl Road {
+impl Pipeline {
     /// Returns once the reader has taken it, and so before it looks at any record that comes from
     /// now on.
     fn tell(&self, change: NatUpdate) {
@@ -344,7 +344,7 @@ impl Road {
     }
 
     fn finish(self) {
-        self.life.stop();
+        self.lifecycle.stop();
         self.reader.join().unwrap();
     }
 }
@@ -354,26 +354,26 @@ impl Road {
 /// address and all.
 #[test]
 fn both_ends_are_named() {
-    let road = road(false, Asked::No);
+    let pipeline = pipeline(false, Asked::No);
     let port = |front: &str, port, by_node| translation(4000, peer(front, port), by_node);
     for told in [port(SERVICE, 80, false), port(NODE, 30080, true)] {
-        road.tell(NatUpdate::Add(told));
+        pipeline.tell(NatUpdate::Add(told));
         let (front, client) = ((told.opened.destination.0.ip().to_string(), told.opened.destination.1), (CLIENT, 4000));
         let front = (front.0.as_str(), front.1);
-        road.send([leaves(client, front), comes_back(front, client, SYN_ACK)]);
-        let flows = road.take(2);
-        assert_eq!(road.names(&flows[0]), ["a/client", "a/backend", "", "a/web"]);
-        assert_eq!(road.names(&flows[1]), ["a/backend", "a/client", "a/web", ""]);
+        pipeline.send([leaves(client, front), comes_back(front, client, SYN_ACK)]);
+        let flows = pipeline.take(2);
+        assert_eq!(pipeline.names(&flows[0]), ["a/client", "a/backend", "", "a/web"]);
+        assert_eq!(pipeline.names(&flows[1]), ["a/backend", "a/client", "a/web", ""]);
         assert_eq!(flows[0].destination_ip, ip(front.0), "the packet's own address");
         let to = FilterSpec { destination_service: vec!["a/we".into()], ..FilterSpec::default() };
         let from = FilterSpec { source_service: vec!["a/".into()], ..FilterSpec::default() };
         let fits = |spec| {
             let filter = FlowFilter::new(spec).unwrap();
-            [0, 1].map(|at| filter.matches(&flows[at], None, &road.index.load()))
+            [0, 1].map(|at| filter.matches(&flows[at], None, &pipeline.index.load()))
         };
         assert_eq!((fits(to), fits(from)), ([true, false], [false, true]), "filters see it at its own end");
     }
-    road.send([
+    pipeline.send([
         enters((NODE, 4001), (BACKEND, 8080)),
         record((BACKEND, 8080), (NODE, 4001), SYN_ACK, FROM_POD, flag::REPLY),
         // An address that a service has, on a port that it has not.
@@ -381,74 +381,74 @@ fn both_ends_are_named() {
         // Another node's port: who answers is known there alone.
         leaves((CLIENT, 4000), (OTHER_NODE, 30080)),
     ]);
-    let flows = road.take(4);
-    assert_eq!(road.names(&flows[0]), ["a/client", "a/backend", "", ""]);
-    assert_eq!(road.names(&flows[1]), ["a/backend", "a/client", "", ""]);
+    let flows = pipeline.take(4);
+    assert_eq!(pipeline.names(&flows[0]), ["a/client", "a/backend", "", ""]);
+    assert_eq!(pipeline.names(&flows[1]), ["a/backend", "a/client", "", ""]);
     assert_eq!((flows[0].source_ip, flows[1].destination_ip), (ip(CLIENT), ip(CLIENT)));
-    assert_eq!(road.names(&flows[2]), ["a/client", "reserved:world", "", ""]);
-    assert_eq!(road.names(&flows[3]), ["a/client", "reserved:remote-node", "", "a/web"]);
-    assert_eq!(road.lookups(), [6, 0, 1]);
-    road.finish();
+    assert_eq!(pipeline.names(&flows[2]), ["a/client", "reserved:world", "", ""]);
+    assert_eq!(pipeline.names(&flows[3]), ["a/client", "reserved:remote-node", "", "a/web"]);
+    assert_eq!(pipeline.lookups(), [6, 0, 1]);
+    pipeline.finish();
 }
 
 /// A record that is read before its translation is told waits for that, and the rest goes by
 /// meanwhile.
 #[test]
 fn a_flow_waits_for_its_translation() {
-    let road = road(true, Asked::No);
-    road.send([leaves((CLIENT, 4000), (SERVICE, 80)), leaves((CLIENT, 4000), (BACKEND, 8080))]);
-    assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", ""], "no service, no wait");
-    road.changes.send(NatUpdate::Add(translation(4000, peer(SERVICE, 80), false))).unwrap();
-    assert_eq!(road.names(&road.take(1)[0]), ["a/client", "a/backend", "", "a/web"]);
-    assert_eq!(road.lookups(), [0, 1, 0]);
-    road.finish();
+    let pipeline = pipeline(true, Asked::No);
+    pipeline.send([leaves((CLIENT, 4000), (SERVICE, 80)), leaves((CLIENT, 4000), (BACKEND, 8080))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "a/backend", "", ""], "no service, no wait");
+    pipeline.changes.send(NatUpdate::Add(translation(4000, peer(SERVICE, 80), false))).unwrap();
+    assert_eq!(pipeline.names(&pipeline.take(1)[0]), ["a/client", "a/backend", "", "a/web"]);
+    assert_eq!(pipeline.lookups(), [0, 1, 0]);
+    pipeline.finish();
 }
 
 /// Whoever waits for something that never happened goes on as soon as everything has been told: a
 /// service's flow named by its service, a node's as it was.
 #[test]
 fn who_hears_nothing_goes_on() {
-    let road = road(true, Asked::No);
-    road.send([leaves((CLIENT, 4000), (SERVICE, 80)), enters((NODE, 5000), (CLIENT, 8080))]);
-    road.rung();
-    road.changes.send(NatUpdate::Flushed).unwrap();
-    let flows = road.take(2);
-    assert_eq!(road.names(&flows[0]), ["a/client", "reserved:world", "", "a/web"]);
-    assert_eq!(road.names(&flows[1]), ["reserved:host", "a/client", "", ""]);
-    assert_eq!(road.lookups(), [0, 0, 1]);
-    road.finish();
+    let pipeline = pipeline(true, Asked::No);
+    pipeline.send([leaves((CLIENT, 4000), (SERVICE, 80)), enters((NODE, 5000), (CLIENT, 8080))]);
+    pipeline.rung();
+    pipeline.changes.send(NatUpdate::Flushed).unwrap();
+    let flows = pipeline.take(2);
+    assert_eq!(pipeline.names(&flows[0]), ["a/client", "reserved:world", "", "a/web"]);
+    assert_eq!(pipeline.names(&flows[1]), ["reserved:host", "a/client", "", ""]);
+    assert_eq!(pipeline.lookups(), [0, 0, 1]);
+    pipeline.finish();
 }
 
 /// The follower does not answer, and the reader is stopped: what waits is handed on, not lost.
 #[test]
 fn nothing_waits_beyond_the_end() {
-    let road = road(true, Asked::No);
-    road.send((0..600).map(|port| leaves((CLIENT, 4000 + port), (SERVICE, 80))));
-    while !road.ring.0.lock().unwrap().is_empty() {
+    let pipeline = pipeline(true, Asked::No);
+    pipeline.send((0..600).map(|port| leaves((CLIENT, 4000 + port), (SERVICE, 80))));
+    while !pipeline.ring.0.lock().unwrap().is_empty() {
         std::thread::yield_now();
     }
-    road.life.stop();
-    assert_eq!(road.take(600).len(), 600);
-    let Road { reader, .. } = road;
+    pipeline.lifecycle.stop();
+    assert_eq!(pipeline.take(600).len(), 600);
+    let Pipeline { reader, .. } = pipeline;
     reader.join().unwrap();
 }
 
 /// A follower that is held up does not hold flows up for ever.
 #[test]
 fn patience_ends() {
-    let road = road(true, Asked::No);
+    let pipeline = pipeline(true, Asked::No);
     let began = Instant::now();
-    road.send([leaves((CLIENT, 4000), (SERVICE, 80))]);
-    assert_eq!(road.names(&road.take(1)[0])[3], "a/web");
+    pipeline.send([leaves((CLIENT, 4000), (SERVICE, 80))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[3], "a/web");
     assert!(began.elapsed() >= Duration::from_millis(250), "it should have waited");
-    road.finish();
+    pipeline.finish();
 }
 
 /// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that
 /// decided.
-fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
+fn ruling(pipeline: &Pipeline, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
     assert_eq!((flow.event, flow.packets, flow.bytes), (Event::PolicyVerdict, 0, 0));
-    let policy = flow.ruling.policy().and_then(|row| road.index.load().policies().name(row));
+    let policy = flow.ruling.policy().and_then(|row| pipeline.index.load().policies().name(row));
     (flow.direction, flow.verdict, flow.ruling.matched(), policy.map(|policy| policy.name.text().to_string()))
 }
 
@@ -457,7 +457,7 @@ fn ruling(road: &Road, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) 
 fn verdicts_at_once() {
     use Direction::{Egress, Ingress};
     use Verdict::Forwarded;
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let guard = || Some("guard".to_owned());
     let cases = [
         (leaves((CLIENT, 1), (GUARDED, 80)), (Egress, Forwarded, 4, None)),
@@ -466,24 +466,24 @@ fn verdicts_at_once() {
         (enters((BACKEND, 1), (CLIENT, 80)), (Ingress, Forwarded, 4, None)),
     ];
     for (record, expected) in cases {
-        road.send([record]);
-        let flows = road.take(2);
+        pipeline.send([record]);
+        let flows = pipeline.take(2);
         assert_eq!(flows[0].event, Event::Trace);
-        assert_eq!(ruling(&road, &flows[1]), expected, "{:?}", road.names(&flows[0]));
+        assert_eq!(ruling(&pipeline, &flows[1]), expected, "{:?}", pipeline.names(&flows[0]));
         assert_eq!((flows[1].source, flows[1].destination), (flows[0].source, flows[0].destination));
         assert_eq!(flows[1].reply, Reply::No);
     }
     // Neither the second packet of a connection nor one that was picked up midway is judged.
-    road.send([
+    pipeline.send([
         record((CLIENT, 1), (GUARDED, 80), 0x18, TO_POD, 0),
         Record { kind: kind::NEW, ..record((CLIENT, 1), (GUARDED, 80), 0x18, TO_POD, flag::GUESSED) },
     ]);
-    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace));
-    road.finish();
-    let road = self::road(false, Asked::No);
-    road.send([leaves((CLIENT, 1), (GUARDED, 80))]);
-    assert_eq!(road.take(1)[0].event, Event::Trace, "no metric asks for verdicts");
-    road.finish();
+    assert!(pipeline.take(2).iter().all(|flow| flow.event == Event::Trace));
+    pipeline.finish();
+    let pipeline = self::pipeline(false, Asked::No);
+    pipeline.send([leaves((CLIENT, 1), (GUARDED, 80))]);
+    assert_eq!(pipeline.take(1)[0].event, Event::Trace, "no metric asks for verdicts");
+    pipeline.finish();
 }
 
 /// What policies forbid to leave waits for a sign: an answer is an audit, once; a drop is a drop,
@@ -491,69 +491,70 @@ fn verdicts_at_once() {
 #[test]
 fn verdicts_that_wait() {
     use Direction::Egress;
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let guard = Some("guard".to_owned());
     let (pod, world) = ((GUARDED, 1), ("8.8.8.8", 443));
-    road.send([leaves(pod, world)]);
-    assert_eq!(road.take(1)[0].event, Event::Trace, "not known yet");
-    road.send([comes_back(world, pod, RST)]);
-    assert_eq!(road.take(1)[0].event, Event::Trace, "anybody may have sent that");
-    road.send([comes_back(world, pod, SYN_ACK)]);
-    let flows = road.take(2);
-    assert_eq!(ruling(&road, &flows[1]), (Egress, Verdict::Audit, 0, guard.clone()));
+    pipeline.send([leaves(pod, world)]);
+    assert_eq!(pipeline.take(1)[0].event, Event::Trace, "not known yet");
+    pipeline.send([comes_back(world, pod, RST)]);
+    assert_eq!(pipeline.take(1)[0].event, Event::Trace, "anybody may have sent that");
+    pipeline.send([comes_back(world, pod, SYN_ACK)]);
+    let flows = pipeline.take(2);
+    assert_eq!(ruling(&pipeline, &flows[1]), (Egress, Verdict::Audit, 0, guard.clone()));
     assert_eq!((flows[1].source, flows[1].source_port, flows[1].destination_port), (flows[0].destination, 1, 443));
     assert!(flows[1].tcp_flags.has(u16::from(SYN)) && !flows[1].tcp_flags.has(u16::from(SYN_ACK)));
-    road.send([comes_back(world, pod, 0x18)]);
-    assert_eq!(road.take(1).len(), 1, "once only");
+    pipeline.send([comes_back(world, pod, 0x18)]);
+    assert_eq!(pipeline.take(1).len(), 1, "once only");
 
     let other = ("8.8.4.4", 443);
-    road.send([
+    pipeline.send([
         leaves(pod, other),
         drop_of(leaves(pod, other)),
         drop_of(leaves(pod, other)),
         comes_back(other, pod, SYN_ACK),
     ]);
-    let flows = road.take(6);
+    let flows = pipeline.take(6);
     let events: Vec<_> = flows.iter().map(|flow| flow.event).collect();
     let pair = [Event::Drop, Event::PolicyVerdict];
     assert_eq!(events, [&[Event::Trace][..], &pair, &pair, &[Event::Trace]].concat());
-    assert_eq!(ruling(&road, &flows[2]), (Egress, Verdict::Dropped, 0, guard));
+    assert_eq!(ruling(&pipeline, &flows[2]), (Egress, Verdict::Dropped, 0, guard));
     assert_eq!((flows[2].reason, flows[2].reply), (flows[1].reason, Reply::Unknown));
-    assert_eq!(road.undecided_in_all(), 0);
-    road.finish();
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.finish();
 }
 
 /// Policies speak of the pods behind a service: with the backend known its port counts, and without
 /// nobody can tell.
 #[test]
 fn verdicts_through_a_service() {
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let opened = Connection { source: peer(GUARDED, 1), destination: peer(SERVICE, 80), protocol: L4::Tcp };
-    road.tell(NatUpdate::Add(Translation {
+    pipeline.tell(NatUpdate::Add(Translation {
         opened,
         arrived: Connection { destination: peer(BACKEND, 8080), ..opened },
     }));
-    road.send([leaves((GUARDED, 1), (SERVICE, 80))]);
-    let flows = road.take(2);
-    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded, "by the rule for the backend's port");
-    assert_eq!(road.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
+    pipeline.send([leaves((GUARDED, 1), (SERVICE, 80))]);
+    let flows = pipeline.take(2);
+    assert_eq!(ruling(&pipeline, &flows[1]).1, Verdict::Forwarded, "by the rule for the backend's port");
+    assert_eq!(pipeline.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
     assert_eq!((flows[1].destination_ip, flows[1].destination_port), (ip(SERVICE), 80));
 
     // Not known when it leaves, known when it is answered.
-    road.send([leaves((GUARDED, 2), (SERVICE, 80))]);
-    assert_eq!(road.take(1)[0].event, Event::Trace);
+    pipeline.send([leaves((GUARDED, 2), (SERVICE, 80))]);
+    assert_eq!(pipeline.take(1)[0].event, Event::Trace);
     let opened = Connection { source: peer(GUARDED, 2), ..opened };
-    road.tell(NatUpdate::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 80), ..opened } }));
-    road.send([comes_back((SERVICE, 80), (GUARDED, 2), SYN_ACK)]);
-    let flows = road.take(2);
-    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Audit, "the backend's port is another");
-    assert_eq!(road.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
+    pipeline
+        .tell(NatUpdate::Add(Translation { opened, arrived: Connection { destination: peer(BACKEND, 80), ..opened } }));
+    pipeline.send([comes_back((SERVICE, 80), (GUARDED, 2), SYN_ACK)]);
+    let flows = pipeline.take(2);
+    assert_eq!(ruling(&pipeline, &flows[1]).1, Verdict::Audit, "the backend's port is another");
+    assert_eq!(pipeline.names(&flows[1]), ["a/guarded", "a/backend", "", "a/web"]);
 
     // Answered, and still not known.
-    road.send([leaves((GUARDED, 3), (SERVICE, 80)), comes_back((SERVICE, 80), (GUARDED, 3), SYN_ACK)]);
-    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace));
-    road.becomes_undecided(Undecided::Backend, 1);
-    road.finish();
+    pipeline.send([leaves((GUARDED, 3), (SERVICE, 80)), comes_back((SERVICE, 80), (GUARDED, 3), SYN_ACK)]);
+    assert!(pipeline.take(2).iter().all(|flow| flow.event == Event::Trace));
+    pipeline.becomes_undecided(Undecided::Backend, 1);
+    pipeline.finish();
 }
 
 /// A connection whose drop is seen is denied and nothing more, in whichever order the two are read:
@@ -561,25 +562,25 @@ fn verdicts_through_a_service() {
 /// tracking tells of it.
 #[test]
 fn a_drop_settles_it() {
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let (service, backend) = ((SERVICE, 80), (BACKEND, 80));
     for (port, to) in [(1, backend), (3, service)] {
         let pod = (GUARDED, port);
-        road.send([leaves(pod, to), drop_of(leaves(pod, backend))]);
-        assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Dropped);
+        pipeline.send([leaves(pod, to), drop_of(leaves(pod, backend))]);
+        assert_eq!(ruling(&pipeline, &pipeline.take(3)[2]).1, Verdict::Dropped);
         // The other way round, as when the flow waited for a name.
         let pod = (GUARDED, port + 1);
-        road.send([drop_of(leaves(pod, backend)), leaves(pod, to)]);
-        assert_eq!(road.take(3).iter().filter(|flow| flow.event == Event::PolicyVerdict).count(), 1);
+        pipeline.send([drop_of(leaves(pod, backend)), leaves(pod, to)]);
+        assert_eq!(pipeline.take(3).iter().filter(|flow| flow.event == Event::PolicyVerdict).count(), 1);
     }
-    road.at(61);
+    pipeline.at(61);
     // A connection of the next turn: the clock has been looked at when its verdict comes.
-    road.send([at(61, enters((CLIENT, 1), (GUARDED, 80)))]);
-    road.take(2);
-    road.send([at(61, enters((CLIENT, 2), (GUARDED, 80)))]);
-    road.take(2);
-    assert_eq!(road.undecided_in_all(), 0);
-    road.finish();
+    pipeline.send([at(61, enters((CLIENT, 1), (GUARDED, 80)))]);
+    pipeline.take(2);
+    pipeline.send([at(61, enters((CLIENT, 2), (GUARDED, 80)))]);
+    pipeline.take(2);
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.finish();
 }
 
 /// At the hook of its own pod a packet has not been delivered: an enforcer may sit behind. The
@@ -587,68 +588,68 @@ fn a_drop_settles_it() {
 #[test]
 fn verdicts_at_the_receiver_wait() {
     use Direction::Ingress;
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let guard = Some("guard".to_owned());
     for (port, tcp_flags) in [(1, SYN_ACK), (2, RST)] {
         let (client, server) = ((CLIENT, port), (GUARDED, 81));
-        road.send([enters(client, server)]);
-        assert_eq!(road.take(1)[0].event, Event::Trace, "not known yet");
-        road.send([goes_back(server, client, tcp_flags)]);
-        let flows = road.take(2);
-        assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, guard.clone()));
-        assert_eq!(road.names(&flows[1])[..2], ["a/client", "a/guarded"]);
+        pipeline.send([enters(client, server)]);
+        assert_eq!(pipeline.take(1)[0].event, Event::Trace, "not known yet");
+        pipeline.send([goes_back(server, client, tcp_flags)]);
+        let flows = pipeline.take(2);
+        assert_eq!(ruling(&pipeline, &flows[1]), (Ingress, Verdict::Audit, 0, guard.clone()));
+        assert_eq!(pipeline.names(&flows[1])[..2], ["a/client", "a/guarded"]);
     }
     let (client, server) = ((BACKEND, 3), (GUARDED, 80));
-    road.send([enters(client, server), drop_of(enters(client, server)), goes_back(server, client, SYN_ACK)]);
-    let flows = road.take(4);
-    assert_eq!(ruling(&road, &flows[2]), (Ingress, Verdict::Dropped, 0, guard));
+    pipeline.send([enters(client, server), drop_of(enters(client, server)), goes_back(server, client, SYN_ACK)]);
+    let flows = pipeline.take(4);
+    assert_eq!(ruling(&pipeline, &flows[2]), (Ingress, Verdict::Dropped, 0, guard));
     assert_eq!(flows[3].event, Event::Trace);
-    road.finish();
+    pipeline.finish();
 }
 
 /// Nothing is heard: after a minute by the clock the connection is undecided, whether or not others
 /// come, and an answer that comes later is no verdict.
 #[test]
 fn a_minute_ends_the_wait() {
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     let (pod, world) = ((GUARDED, 1), ("8.8.8.8", 443));
-    road.at(100);
-    road.send([at(100, enters((CLIENT, 9), (GUARDED, 80)))]);
-    road.take(2);
-    road.send([at(100, leaves(pod, world))]);
-    road.take(1);
-    road.at(159);
+    pipeline.at(100);
+    pipeline.send([at(100, enters((CLIENT, 9), (GUARDED, 80)))]);
+    pipeline.take(2);
+    pipeline.send([at(100, leaves(pod, world))]);
+    pipeline.take(1);
+    pipeline.at(159);
     for port in [1, 2] {
-        road.send([at(159, enters((CLIENT, port), (GUARDED, 80)))]);
-        road.take(2);
+        pipeline.send([at(159, enters((CLIENT, port), (GUARDED, 80)))]);
+        pipeline.take(2);
     }
-    assert_eq!(road.undecided_in_all(), 0);
-    road.at(160);
-    road.becomes_undecided(Undecided::Unanswered, 1);
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.at(160);
+    pipeline.becomes_undecided(Undecided::Unanswered, 1);
     // The reader was held up: the clock stands still for it, and the records say what happened
     // when.
     let late = (GUARDED, 2);
-    road.send([at(160, leaves(late, world)), at(221, comes_back(world, late, SYN_ACK))]);
-    assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace), "a minute too late");
-    road.becomes_undecided(Undecided::Unanswered, 2);
-    road.finish();
+    pipeline.send([at(160, leaves(late, world)), at(221, comes_back(world, late, SYN_ACK))]);
+    assert!(pipeline.take(2).iter().all(|flow| flow.event == Event::Trace), "a minute too late");
+    pipeline.becomes_undecided(Undecided::Unanswered, 2);
+    pipeline.finish();
 }
 
 /// More connections without an answer than may wait do not keep a real one from its verdict.
 #[test]
 fn the_oldest_makes_room() {
     const MOST: u16 = 16_384;
-    let road = road(false, Asked::Yes);
+    let pipeline = pipeline(false, Asked::Yes);
     for ports in (1..=MOST + 100).collect::<Vec<_>>().chunks(100) {
-        road.send(ports.iter().map(|port| leaves((GUARDED, *port), ("8.8.8.8", 443))));
-        road.take_any(ports.len());
+        pipeline.send(ports.iter().map(|port| leaves((GUARDED, *port), ("8.8.8.8", 443))));
+        pipeline.take_any(ports.len());
     }
-    road.becomes_undecided(Undecided::Crowded, 100);
+    pipeline.becomes_undecided(Undecided::Crowded, 100);
     let (pod, world) = ((GUARDED, 40_000), ("8.8.4.4", 443));
-    road.send([leaves(pod, world), comes_back(world, pod, SYN_ACK)]);
-    assert_eq!(ruling(&road, &road.take(3)[2]).1, Verdict::Audit);
-    road.becomes_undecided(Undecided::Crowded, 101);
-    road.finish();
+    pipeline.send([leaves(pod, world), comes_back(world, pod, SYN_ACK)]);
+    assert_eq!(ruling(&pipeline, &pipeline.take(3)[2]).1, Verdict::Audit);
+    pipeline.becomes_undecided(Undecided::Crowded, 101);
+    pipeline.finish();
 }
 
 /// A datagram between two ports that say nothing.
@@ -663,68 +664,68 @@ fn datagram(record: Record) -> Record {
 fn datagrams_are_asked_about() {
     use Direction::{Egress, Ingress};
     let (server, client) = ((CLIENT, 5683), (GUARDED, 40_000));
-    let pushes = |road: &Road| {
-        road.send([datagram(leaves(server, client)), datagram(enters(server, client))]);
-        assert!(road.take(2).iter().all(|flow| flow.event == Event::Trace), "flows do not wait");
-        [0, 1].map(|_| road.questions.recv_timeout(Duration::from_secs(20)).unwrap())
+    let pushes = |pipeline: &Pipeline| {
+        pipeline.send([datagram(leaves(server, client)), datagram(enters(server, client))]);
+        assert!(pipeline.take(2).iter().all(|flow| flow.event == Event::Trace), "flows do not wait");
+        [0, 1].map(|_| pipeline.queries.recv_timeout(Duration::from_secs(20)).unwrap())
     };
-    let road = road(true, Asked::Yes);
+    let pipeline = pipeline(true, Asked::Yes);
     let asked = Connection { source: (ip(CLIENT), 5683), destination: (ip(GUARDED), 40_000), protocol: L4::Udp };
     for conversation in [Conversation::Reply, Conversation::Older] {
-        assert_eq!(pushes(&road), [asked; 2]);
+        assert_eq!(pushes(&pipeline), [asked; 2]);
         for _ in 0..2 {
-            road.tell(NatUpdate::Answer(asked, conversation));
+            pipeline.tell(NatUpdate::Answer(asked, conversation));
         }
     }
     // Had they been judged, verdicts would come before these two.
-    assert_eq!(pushes(&road), [asked; 2]);
-    road.tell(NatUpdate::Answer(asked, Conversation::New));
-    let forwarded = road.take(1);
-    assert_eq!(ruling(&road, &forwarded[0]), (Egress, Verdict::Forwarded, 4, None));
-    road.tell(NatUpdate::Answer(asked, Conversation::New));
-    road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
-    let flows = road.take(2);
-    assert_eq!(ruling(&road, &flows[1]), (Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
-    assert_eq!(road.undecided_in_all(), 0);
+    assert_eq!(pushes(&pipeline), [asked; 2]);
+    pipeline.tell(NatUpdate::Answer(asked, Conversation::New));
+    let forwarded = pipeline.take(1);
+    assert_eq!(ruling(&pipeline, &forwarded[0]), (Egress, Verdict::Forwarded, 4, None));
+    pipeline.tell(NatUpdate::Answer(asked, Conversation::New));
+    pipeline.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
+    let flows = pipeline.take(2);
+    assert_eq!(ruling(&pipeline, &flows[1]), (Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
+    assert_eq!(pipeline.undecided_in_all(), 0);
 
     // The pod's answer may come before that of connection tracking.
-    pushes(&road);
-    road.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
-    assert_eq!(road.take(1)[0].event, Event::Trace);
+    pushes(&pipeline);
+    pipeline.send([Record { protocol: 17, tcp_flags: 0, ..goes_back(client, server, 0) }]);
+    assert_eq!(pipeline.take(1)[0].event, Event::Trace);
     for expected in [Verdict::Forwarded, Verdict::Audit] {
-        road.tell(NatUpdate::Answer(asked, Conversation::New));
-        assert_eq!(ruling(&road, &road.take(1)[0]).1, expected);
+        pipeline.tell(NatUpdate::Answer(asked, Conversation::New));
+        assert_eq!(ruling(&pipeline, &pipeline.take(1)[0]).1, expected);
     }
 
     // Ports that tell are not asked about: a well-known one is the server's.
-    road.send([datagram(enters((CLIENT, 40_000), (GUARDED, 53)))]);
-    road.take(1);
-    assert!(road.questions.is_empty());
+    pipeline.send([datagram(enters((CLIENT, 40_000), (GUARDED, 53)))]);
+    pipeline.take(1);
+    assert!(pipeline.queries.is_empty());
 
     // No answer comes in time.
-    pushes(&road);
-    assert_eq!(ruling(&road, &road.take(1)[0]).1, Verdict::Forwarded);
-    road.becomes_undecided(Undecided::Untracked, 1);
-    road.finish();
+    pushes(&pipeline);
+    assert_eq!(ruling(&pipeline, &pipeline.take(1)[0]).1, Verdict::Forwarded);
+    pipeline.becomes_undecided(Undecided::Untracked, 1);
+    pipeline.finish();
 }
 
 /// A dropped datagram is denied if it opened the conversation that policies forbid, and not if it
 /// answers one.
 #[test]
 fn dropped_datagrams_are_asked_about() {
-    let road = road(true, Asked::Yes);
+    let pipeline = pipeline(true, Asked::Yes);
     let (server, client) = ((GUARDED, 5683), (CLIENT, 40_000));
     for (conversation, reason, verdicts) in
         [(Conversation::Reply, "NETFILTER_DROP", 0), (Conversation::New, "POLICY_DENIED", 1)]
     {
-        road.send([drop_of(datagram(leaves(server, client)))]);
-        let asked = road.questions.recv_timeout(Duration::from_secs(20)).unwrap();
-        road.tell(NatUpdate::Answer(asked, conversation));
-        let flows = road.take(1 + verdicts);
+        pipeline.send([drop_of(datagram(leaves(server, client)))]);
+        let asked = pipeline.queries.recv_timeout(Duration::from_secs(20)).unwrap();
+        pipeline.tell(NatUpdate::Answer(asked, conversation));
+        let flows = pipeline.take(1 + verdicts);
         assert_eq!(&*flows[0].reason.0.text(), reason);
-        assert!(flows[1..].iter().all(|flow| ruling(&road, flow).1 == Verdict::Dropped));
+        assert!(flows[1..].iter().all(|flow| ruling(&pipeline, flow).1 == Verdict::Dropped));
     }
-    road.finish();
+    pipeline.finish();
 }
 
 /// A pod that is not listed yet talks: its flows wait for its name, and get it with the index that
@@ -732,38 +733,38 @@ fn dropped_datagrams_are_asked_about() {
 /// policies that might allow it; then the address is not waited for again.
 #[test]
 fn a_flow_waits_for_its_name() {
-    let road = road(false, Asked::Yes);
-    road.at(100);
+    let pipeline = pipeline(false, Asked::Yes);
+    pipeline.at(100);
     let (late, never) = (("10.0.3.1", 1), ("10.0.3.2", 1));
     let known = || enters((CLIENT, 1), (GUARDED, 80));
     // The known one comes first, though it was seen last.
-    road.send([at(100, enters(late, (GUARDED, 80))), at(100, known())]);
-    assert_eq!(road.names(&road.take(2)[0])[0], "a/client");
-    road.index.store(Arc::new(index_with(&[("client", late.0)])));
-    let flows = road.take(2);
-    assert_eq!((road.names(&flows[0])[0].as_str(), flows[0].source_ip), ("a/client", ip(late.0)));
-    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Forwarded);
+    pipeline.send([at(100, enters(late, (GUARDED, 80))), at(100, known())]);
+    assert_eq!(pipeline.names(&pipeline.take(2)[0])[0], "a/client");
+    pipeline.index.store(Arc::new(index_with(&[("client", late.0)])));
+    let flows = pipeline.take(2);
+    assert_eq!((pipeline.names(&flows[0])[0].as_str(), flows[0].source_ip), ("a/client", ip(late.0)));
+    assert_eq!(ruling(&pipeline, &flows[1]).1, Verdict::Forwarded);
 
-    road.send([at(100, enters(never, (GUARDED, 80))), at(100, known())]);
-    road.take(2);
-    assert_eq!(road.undecided_in_all(), 0);
-    assert_eq!(road.counters.waiting_for_names.load(Relaxed), 1);
-    road.at(103);
-    let flows = road.take(1);
-    assert_eq!(road.counters.waiting_for_names.load(Relaxed), 0);
-    assert_eq!(road.names(&flows[0])[..2], ["reserved:unknown", "a/guarded"]);
-    road.becomes_undecided(Undecided::Unnamed, 1);
-    road.send([at(103, enters(never, (GUARDED, 80)))]);
-    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown", "at once");
+    pipeline.send([at(100, enters(never, (GUARDED, 80))), at(100, known())]);
+    pipeline.take(2);
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    assert_eq!(pipeline.counters.waiting_for_names.load(Relaxed), 1);
+    pipeline.at(103);
+    let flows = pipeline.take(1);
+    assert_eq!(pipeline.counters.waiting_for_names.load(Relaxed), 0);
+    assert_eq!(pipeline.names(&flows[0])[..2], ["reserved:unknown", "a/guarded"]);
+    pipeline.becomes_undecided(Undecided::Unnamed, 1);
+    pipeline.send([at(103, enters(never, (GUARDED, 80)))]);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[0], "reserved:unknown", "at once");
     // Behind a pod's own interface whatever has no name is a pod's too.
-    road.send([at(103, leaves(("172.31.0.1", 1), (BACKEND, 8080)))]);
-    road.send([at(103, known())]);
-    road.take(2);
-    road.at(106);
-    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown");
-    let outcomes = [0, 1, 2].map(|at| road.counters.name_waits[at].load(Relaxed));
+    pipeline.send([at(103, leaves(("172.31.0.1", 1), (BACKEND, 8080)))]);
+    pipeline.send([at(103, known())]);
+    pipeline.take(2);
+    pipeline.at(106);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[0], "reserved:unknown");
+    let outcomes = [0, 1, 2].map(|at| pipeline.counters.name_waits[at].load(Relaxed));
     assert_eq!(outcomes, [1, 3, 0]);
-    road.finish();
+    pipeline.finish();
 }
 
 /// A drop is judged when its ends have names: an unlisted pod that policies turn out to forbid was
@@ -771,46 +772,46 @@ fn a_flow_waits_for_its_name() {
 /// says, and what they allow to no pod was denied.
 #[test]
 fn a_drop_waits_for_its_name() {
-    let road = road(false, Asked::Yes);
-    road.at(100);
+    let pipeline = pipeline(false, Asked::Yes);
+    pipeline.at(100);
     let dropped = |port| drop_of(enters(("10.0.3.1", 1), (GUARDED, port)));
     let known = || enters((CLIENT, 1), (GUARDED, 80));
-    let reason = |flow: &Flow| (flow.reason.0.text().to_string(), road.names(flow)[0].clone());
+    let reason = |flow: &Flow| (flow.reason.0.text().to_string(), pipeline.names(flow)[0].clone());
     let of = |reason: &str, name: &str| (reason.to_owned(), name.to_owned());
-    road.send([at(100, dropped(80)), at(100, dropped(81)), at(100, known())]);
-    road.take(2);
-    road.at(103);
-    let flows = road.take(3);
+    pipeline.send([at(100, dropped(80)), at(100, dropped(81)), at(100, known())]);
+    pipeline.take(2);
+    pipeline.at(103);
+    let flows = pipeline.take(3);
     assert_eq!(reason(&flows[0]), of("NETFILTER_DROP", "reserved:unknown"));
     assert_eq!(reason(&flows[1]), of("POLICY_DENIED", "reserved:unknown"));
-    assert_eq!(ruling(&road, &flows[2]).1, Verdict::Dropped);
-    road.at(200);
-    road.send([at(200, known())]);
-    road.take(2);
-    road.send([at(200, dropped(80)), at(200, known())]);
-    road.take(2);
-    road.index.store(Arc::new(index_with(&[("other", "10.0.3.1")])));
-    let flows = road.take(2);
+    assert_eq!(ruling(&pipeline, &flows[2]).1, Verdict::Dropped);
+    pipeline.at(200);
+    pipeline.send([at(200, known())]);
+    pipeline.take(2);
+    pipeline.send([at(200, dropped(80)), at(200, known())]);
+    pipeline.take(2);
+    pipeline.index.store(Arc::new(index_with(&[("other", "10.0.3.1")])));
+    let flows = pipeline.take(2);
     assert_eq!(reason(&flows[0]), of("POLICY_DENIED", "a/other"));
-    assert_eq!(ruling(&road, &flows[1]).1, Verdict::Dropped);
-    assert_eq!(road.undecided_in_all(), 0);
-    road.finish();
+    assert_eq!(ruling(&pipeline, &flows[1]).1, Verdict::Dropped);
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.finish();
 }
 
 /// What policies allow to no pod is forbidden to one without a name too: passed, that is an audit.
 #[test]
 fn an_unknown_peer_is_forbidden_what_all_are() {
-    let road = road(false, Asked::Yes);
-    road.at(100);
+    let pipeline = pipeline(false, Asked::Yes);
+    pipeline.at(100);
     let never = ("10.0.3.2", 1);
     let known = || enters((CLIENT, 1), (GUARDED, 80));
-    road.send([at(100, enters(never, (GUARDED, 81))), at(100, known())]);
-    road.take(2);
-    road.at(103);
-    assert_eq!(road.names(&road.take(1)[0])[0], "reserved:unknown");
-    road.send([at(103, goes_back((GUARDED, 81), never, SYN_ACK))]);
-    let flows = road.take(2);
-    assert_eq!(ruling(&road, &flows[1]), (Direction::Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
-    assert_eq!(road.undecided_in_all(), 0);
-    road.finish();
+    pipeline.send([at(100, enters(never, (GUARDED, 81))), at(100, known())]);
+    pipeline.take(2);
+    pipeline.at(103);
+    assert_eq!(pipeline.names(&pipeline.take(1)[0])[0], "reserved:unknown");
+    pipeline.send([at(103, goes_back((GUARDED, 81), never, SYN_ACK))]);
+    let flows = pipeline.take(2);
+    assert_eq!(ruling(&pipeline, &flows[1]), (Direction::Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.finish();
 }

@@ -1,21 +1,21 @@
-//! Keeps one thread running: spawns it, catches its panic, restarts it with backoff, notices a
-//! stall, gives up.
+//! Supervises one thread: spawns it, catches its panic, restarts it with backoff, detects a stall,
+//! gives up after too many restarts.
 //!
 //! ```text
-//! started() ── spawn ──► running ──┬─ ended as asked ─────────────► stopped
+//! started() ── spawn ──► running ──┬─ ended on request ────────────► stopped
 //!     ▲                            ├─ panicked / failed ──► backoff ─┐
-//!     │                            └─ beat stands still ─► stalled ──┤ (waits until the thread has really ended)
-//!     └───────────── Supervisor restarts the keeper ◄─── ctx.stop() ─┘      too many ──► escalate
+//!     │                            └─ no heartbeat ──► stalled ──────┤ (waits until the thread has ended)
+//!     └──────── actix's Supervisor restarts this actor ◄─ ctx.stop() ┘      too many ──► escalate
 //! ```
 //!
-//! A thread that is asked to finish while it waits out its backoff has one more life, told from its
-//! start to end: what a thread does at its end, such as draining its ring, is done whenever the
-//! agent stops.
+//! A thread that is to finish during its backoff runs once more, with the stop request set from its
+//! start: what a thread does at its end, such as draining its ring, is done whenever the agent
+//! stops.
 //!
-//! One rule makes everything below simple: **never two lives of a thread at once**. A thread that
-//! stalls cannot be killed, so it is told to stop and waited for; state it holds (a ring's consumer
-//! position, a table of counters) is never shared between two lives. One that does not come back
-//! within three times `stall_after` is given up.
+//! One rule makes everything below simple: **never two runs of a thread at once**. A stalled thread
+//! cannot be killed, so the supervisor requests its stop and waits; state it holds (a ring's
+//! consumer position, a table of counters) is never shared between two runs. A thread that does not
+//! end within three times `stall_after` is given up.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -26,31 +26,32 @@ use webb_flow::fault::{Kind, State, panic_text};
 
 use super::restart::Intensity;
 use super::{Finish, Restart, Resume};
-use crate::pipeline::Life;
+use crate::pipeline::Lifecycle;
 
-/// What a body returns when it cannot go on.
+/// The error of a body that cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What runs on the thread. Called once a life; whatever must outlive a life it keeps behind an
-/// `Arc`.
-pub type Body = Arc<dyn Fn(&Life) -> Result<(), Failure> + Send + Sync>;
+/// The code of the thread, called once a run. State that must outlive a run is behind an `Arc`.
+pub type Body = Arc<dyn Fn(&Lifecycle) -> Result<(), Failure> + Send + Sync>;
 
-/// The keeper of one thread.
-pub struct ThreadKeeper {
+/// The supervisor of one thread.
+pub struct ThreadSupervisor {
     body: Body,
     wake: Arc<dyn Fn() + Send + Sync>,
     intensity: Intensity,
     generation: u64,
-    life: Option<Arc<Life>>,
+    lifecycle: Option<Arc<Lifecycle>>,
     stalled_since: Option<Instant>,
     last_beats: (u64, Instant),
     finishing: bool,
     waiting: Vec<tokio::sync::oneshot::Sender<()>>,
 }
 
-impl std::fmt::Debug for ThreadKeeper {
+impl std::fmt::Debug for ThreadSupervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ThreadKeeper").field("component", &self.intensity.component().name()).finish_non_exhaustive()
+        f.debug_struct("ThreadSupervisor")
+            .field("component", &self.intensity.component().name())
+            .finish_non_exhaustive()
     }
 }
 
@@ -67,15 +68,15 @@ enum Exit {
     Panicked(String),
 }
 
-impl ThreadKeeper {
-    /// Starts a supervised keeper on the current arbiter. `wake` must end the body's longest wait.
+impl ThreadSupervisor {
+    /// Starts the supervisor on the current arbiter, itself supervised by actix. `wake` must end the body's longest wait.
     pub fn start(body: Body, wake: Arc<dyn Fn() + Send + Sync>, intensity: Intensity) -> Addr<Self> {
         Supervisor::start(|_| Self {
             body,
             wake,
             intensity,
             generation: 0,
-            life: None,
+            lifecycle: None,
             stalled_since: None,
             last_beats: (0, Instant::now()),
             finishing: false,
@@ -87,32 +88,32 @@ impl ThreadKeeper {
         self.generation += 1;
         let generation = self.generation;
         let component = Arc::clone(self.intensity.component());
-        let life = Arc::new(Life::new(Arc::clone(&component)));
+        let lifecycle = Arc::new(Lifecycle::new(Arc::clone(&component)));
         if self.finishing {
-            life.stop();
+            lifecycle.stop();
         }
-        self.life = Some(Arc::clone(&life));
+        self.lifecycle = Some(Arc::clone(&lifecycle));
         self.stalled_since = None;
         self.last_beats = (component.beats(), Instant::now());
         let body = Arc::clone(&self.body);
-        let keeper = ctx.address();
+        let supervisor = ctx.address();
         let spawned = std::thread::Builder::new()
             .name(component.name().chars().take(15).collect())
             .stack_size(512 * 1024)
             .spawn(move || {
-                let exit = match catch_unwind(AssertUnwindSafe(|| body(&life))) {
+                let exit = match catch_unwind(AssertUnwindSafe(|| body(&lifecycle))) {
                     Ok(Ok(())) => Exit::Done,
                     Ok(Err(failure)) => Exit::Failed(failure.to_string()),
                     Err(payload) => Exit::Panicked(panic_text(&*payload)),
                 };
-                keeper.do_send(ThreadExit { generation, exit });
+                supervisor.do_send(ThreadExit { generation, exit });
             });
-        // The component is up with the first beat of its thread (`Life::beat`).
-        match (spawned, &self.life) {
-            (Ok(thread), Some(life)) => life.runs_on(thread.thread().clone()),
+        // The component is up with the first beat of its thread (`Lifecycle::beat`).
+        match (spawned, &self.lifecycle) {
+            (Ok(thread), Some(lifecycle)) => lifecycle.bind_thread(thread.thread().clone()),
             (Ok(_), None) => {}
             (Err(error), _) => {
-                self.life = None;
+                self.lifecycle = None;
                 self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
             }
         }
@@ -140,10 +141,10 @@ impl ThreadKeeper {
         }
     }
 
-    /// PollSchedule whether the beat moves. A stalled thread is told to stop and waited for, never
+    /// Checks that the heartbeat advances. A stalled thread is stopped and waited for, never
     /// doubled.
     fn watch(&mut self) {
-        let Some(life) = &self.life else { return };
+        let Some(lifecycle) = &self.lifecycle else { return };
         let stall_after = self.intensity.policy().stall_after;
         if let Some(since) = self.stalled_since {
             if since.elapsed() > stall_after * 3 {
@@ -153,11 +154,11 @@ impl ThreadKeeper {
             return;
         }
         let beats = self.intensity.component().beats();
-        if beats != self.last_beats.0 || life.is_idle() {
+        if beats != self.last_beats.0 || lifecycle.is_idle() {
             self.last_beats = (beats, Instant::now());
         } else if self.last_beats.1.elapsed() > stall_after {
             self.stalled_since = Some(Instant::now());
-            life.stop();
+            lifecycle.stop();
             (self.wake)();
             let component = self.intensity.component();
             component.fault(Kind::Stalled, &format!("no beat for {} s", stall_after.as_secs()));
@@ -166,17 +167,17 @@ impl ThreadKeeper {
     }
 }
 
-fn stop_after(wait: Duration, ctx: &mut Context<ThreadKeeper>) {
-    ctx.run_later(wait, |keeper, ctx| {
-        if keeper.life.is_some() || keeper.finishing {
+fn stop_after(wait: Duration, ctx: &mut Context<ThreadSupervisor>) {
+    ctx.run_later(wait, |supervisor, ctx| {
+        if supervisor.lifecycle.is_some() || supervisor.finishing {
             return;
         }
-        keeper.intensity.component().restarted();
+        supervisor.intensity.component().restarted();
         ctx.stop();
     });
 }
 
-impl Actor for ThreadKeeper {
+impl Actor for ThreadSupervisor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
@@ -184,21 +185,21 @@ impl Actor for ThreadKeeper {
             return;
         }
         let look = (self.intensity.policy().stall_after / 4).min(Duration::from_secs(1));
-        ctx.run_interval(look, |keeper, _| keeper.watch());
+        ctx.run_interval(look, |supervisor, _| supervisor.watch());
         self.spawn(ctx);
     }
 }
 
-impl Supervised for ThreadKeeper {}
+impl Supervised for ThreadSupervisor {}
 
-impl Handler<ThreadExit> for ThreadKeeper {
+impl Handler<ThreadExit> for ThreadSupervisor {
     type Result = ();
 
     fn handle(&mut self, message: ThreadExit, ctx: &mut Self::Context) {
         if message.generation != self.generation {
             return;
         }
-        self.life = None;
+        self.lifecycle = None;
         let stalled = self.stalled_since.take().is_some();
         if self.finishing {
             let component = self.intensity.component();
@@ -223,48 +224,48 @@ impl Handler<ThreadExit> for ThreadKeeper {
     }
 }
 
-impl Handler<Restart> for ThreadKeeper {
+impl Handler<Restart> for ThreadSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: Restart, _: &mut Self::Context) {
-        if let Some(life) = &self.life {
-            life.stop();
+        if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.stop();
             (self.wake)();
         }
     }
 }
 
-impl Handler<Resume> for ThreadKeeper {
+impl Handler<Resume> for ThreadSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: Resume, ctx: &mut Self::Context) {
-        if self.life.is_none() && self.intensity.component().state() == State::Restarting {
+        if self.lifecycle.is_none() && self.intensity.component().state() == State::Restarting {
             self.intensity.component().restarted();
             self.spawn(ctx);
         }
     }
 }
 
-impl Handler<Finish> for ThreadKeeper {
+impl Handler<Finish> for ThreadSupervisor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Finish, ctx: &mut Self::Context) -> Self::Result {
         let first = !std::mem::replace(&mut self.finishing, true);
         let component = self.intensity.component();
-        if self.life.is_none() && first && component.state() == State::Restarting {
+        if self.lifecycle.is_none() && first && component.state() == State::Restarting {
             self.spawn(ctx);
-        } else if let Some(life) = &self.life {
-            life.stop();
+        } else if let Some(lifecycle) = &self.lifecycle {
+            lifecycle.stop();
             (self.wake)();
         }
-        if self.life.is_none() {
+        if self.lifecycle.is_none() {
             self.intensity.component().set_state(State::Stopped, "");
             return Box::pin(std::future::ready(()));
         }
         let (ended, end) = tokio::sync::oneshot::channel();
         self.waiting.push(ended);
         Box::pin(async move {
-            // A dropped sender means the keeper is gone, and its thread with it.
+            // A dropped sender means that the supervisor has ended, and its thread with it.
             let _ended = end.await;
         })
     }

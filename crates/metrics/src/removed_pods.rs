@@ -14,14 +14,14 @@ use super::context::ContextSpec;
 
 /// Pods that were deleted some time ago.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Gone {
+pub struct RemovedPods {
     /// `namespace/name`.
     qualified: HashSet<Sym>,
     /// Namespace and name.
     names: HashSet<(Sym, Sym)>,
 }
 
-impl Gone {
+impl RemovedPods {
     /// These pods, by namespace and name. Interns, so not for the event path.
     pub fn new(pods: impl IntoIterator<Item = (Sym, Sym)>) -> Self {
         let mut gone = Self::default();
@@ -70,7 +70,7 @@ impl PodLabels {
     }
 
     /// True if the values name a deleted pod.
-    pub(super) fn name(&self, values: &[Sym], gone: &Gone) -> bool {
+    pub(super) fn name(&self, values: &[Sym], gone: &RemovedPods) -> bool {
         let value = |at: usize| values.get(at).copied().unwrap_or(Sym::EMPTY);
         self.qualified.iter().any(|&at| gone.qualified.contains(&value(at)))
             || self.names.iter().any(|&(namespace, name)| gone.names.contains(&(value(namespace), value(name))))

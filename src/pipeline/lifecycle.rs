@@ -1,9 +1,8 @@
-//! One life of a thread, between two restarts: how it is told to stop, how it waits, and how it
-//! shows that it moves.
+//! The lifecycle of one run of a thread: its stop request, its waits and its heartbeat.
 //!
-//! A thread that has nothing to do must not wake up to see whether it is to stop: on a virtual
-//! machine each wake-up costs 50 µs and disturbs what else runs on that core. So a wait has no
-//! time-out of its own, and stopping ends it.
+//! A thread without work must not wake up to check for a stop request: on a virtual machine each
+//! wake-up costs 50 µs and disturbs what else runs on that core. So a wait has no time-out of its
+//! own, and a stop request ends it.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
@@ -12,9 +11,9 @@ use std::time::Duration;
 
 use webb_flow::fault::{Component, State};
 
-/// The thread's side of its keeper.
+/// The state that one run of a thread shares with its supervisor.
 #[derive(Debug)]
-pub struct Life {
+pub struct Lifecycle {
     stop: AtomicBool,
     idle: AtomicBool,
     moved: AtomicBool,
@@ -22,8 +21,8 @@ pub struct Life {
     component: Arc<Component>,
 }
 
-impl Life {
-    /// A new life of the thread that `component` stands for.
+impl Lifecycle {
+    /// Creates the lifecycle of a run of the thread that `component` stands for.
     pub fn new(component: Arc<Component>) -> Self {
         Self {
             stop: AtomicBool::new(false),
@@ -34,18 +33,18 @@ impl Life {
         }
     }
 
-    /// Says what thread this is the life of, so that [`Life::stop`] can end its [`Life::wait`].
-    pub fn runs_on(&self, thread: Thread) {
-        // A life has one thread and is told so once.
-        let _told = self.thread.set(thread);
+    /// Records the thread, so that [`Lifecycle::stop`] can end its [`Lifecycle::wait`].
+    pub fn bind_thread(&self, thread: Thread) {
+        // Bound once, by the supervisor that spawned the thread.
+        let _already_bound = self.thread.set(thread);
     }
 
-    /// True once the thread should come to its end.
+    /// True once a stop was requested.
     pub fn stopping(&self) -> bool {
         self.stop.load(Relaxed)
     }
 
-    /// Tells the thread to come to its end; a [`Life::wait`] ends.
+    /// Requests a stop; ends a [`Lifecycle::wait`].
     pub fn stop(&self) {
         self.stop.store(true, Relaxed);
         if let Some(thread) = self.thread.get() {
@@ -53,17 +52,16 @@ impl Life {
         }
     }
 
-    /// Waits for `time`, or until the thread is to stop. May end early for no reason, as parking
-    /// does.
+    /// Waits for `time`, or until a stop is requested. May end early, as parking does.
     pub fn wait(&self, time: Duration) {
         if !self.stopping() {
-            self.idly(|| std::thread::park_timeout(time));
+            self.while_idle(|| std::thread::park_timeout(time));
         }
     }
 
-    /// Does `wait`, which ends when there is work and when the thread is to stop: meanwhile a beat
-    /// that stands still is no stall.
-    pub fn idly<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Runs `wait`, which ends when there is work or a stop request: meanwhile a missing heartbeat is
+    /// no stall.
+    pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.idle.store(true, Relaxed);
         let outcome = wait();
         self.beat();
@@ -71,9 +69,8 @@ impl Life {
         outcome
     }
 
-    /// A sign of life, once a turn of the loop. The first one says that the thread has done what it
-    /// does before its loop, such as attaching to the interfaces that are there: only then is
-    /// the component up.
+    /// Emits a heartbeat, once a turn of the loop. The first one marks the component as up: the
+    /// thread has done what comes before its loop, such as attaching to the interfaces that exist.
     pub fn beat(&self) {
         if !self.moved.load(Relaxed) {
             self.moved.store(true, Relaxed);
@@ -82,8 +79,8 @@ impl Life {
         self.component.beat();
     }
 
-    /// A sign of life of a thread whose start takes longer: the component is not up with this beat,
-    /// nor with a later one, but when it is said to be.
+    /// Emits a heartbeat of a thread whose start takes longer: the component stays `Starting`, until
+    /// its state is set.
     pub fn beat_starting(&self, why: &str) {
         self.moved.store(true, Relaxed);
         self.component.set_state(State::Starting, why);

@@ -1,12 +1,13 @@
-//! The second look resolves what decoding leaves open for a few flows: the pod behind a service's
-//! or a node's address (NAT lookup), and the policy verdict on a new connection.
+//! Deferred resolution of the few flows that decoding leaves open: the pod behind a service's or a
+//! node's address (NAT lookup), a name that has not arrived, and the policy verdict on a new
+//! connection.
 //!
 //! Translations arrive from the conntrack follower over a bounded channel and are applied between
 //! two batches; the table belongs to this thread alone. A record may be read before the translation
 //! of its connection has arrived. Such a flow waits among at most [`MAX_WAITING`] others until the
 //! follower has confirmed that it is up to date, which takes milliseconds; after a miss the flow is
 //! named by its service alone. Nothing here allocates once it has grown to its usual size, and
-//! flows without an open question never get here.
+//! flows without an open query never get here.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,12 +24,12 @@ use webb_flow::clock::Clock;
 use webb_flow::{Flow, L4, Reply};
 use webb_index::Index;
 
-use super::questions::{Question, Questions};
+use super::pending_queries::{PendingQueries, PendingQuery};
 use super::unnamed::{Unnamed, is_unnamed};
 use super::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
-/// Delay before the follower is asked whether it is up to date. The kernel emits a connection's NEW
+/// Delay before the follower is requested to flush. The kernel emits a connection's NEW
 /// event after POSTROUTING, a moment after our record; by then the follower has received it.
 const EVENT_DELAY: Duration = Duration::from_millis(5);
 
@@ -54,9 +55,9 @@ pub struct Translations {
     pub changes: Receiver<NatUpdate>,
     /// Set while the follower runs: waiting is worth while only then.
     pub followed: Arc<AtomicBool>,
-    /// Takes questions, if there is a follower to answer them.
+    /// Takes queries, if there is a follower.
     pub ask: Option<Sender<Connection>>,
-    /// Wakes the follower to confirm that it is up to date, and to answer questions.
+    /// Wakes the follower to confirm that it is up to date, and to answer queries.
     pub waker: Option<Waker>,
     /// How many translations are remembered.
     pub most: usize,
@@ -76,16 +77,16 @@ struct Waiting {
     since: Instant,
 }
 
-/// What the second look remembers; outlives a life of the reader's thread.
+/// Flows that wait, and the tables to resolve them. Outlives a run of the reader's thread.
 #[derive(Debug)]
-pub(super) struct SecondLook {
+pub(super) struct DeferredFlows {
     translations: Translations,
     table: Table,
     verdicts: Verdicts,
     clock: Clock,
     now_ns: u64,
     unnamed: Unnamed,
-    questions: Questions,
+    queries: PendingQueries,
     waiting: VecDeque<Waiting>,
     /// When the follower was last asked whether it is up to date, until it answers.
     asked: Option<Instant>,
@@ -106,11 +107,11 @@ struct LookupCounts {
     verdicts: u64,
 }
 
-impl SecondLook {
+impl DeferredFlows {
     pub(super) fn new(translations: Translations, clock: Clock) -> Self {
         Self {
             table: Table::new(translations.most),
-            questions: Questions::new(translations.ask.clone()),
+            queries: PendingQueries::new(translations.ask.clone()),
             unnamed: Unnamed::default(),
             translations,
             now_ns: 0,
@@ -127,13 +128,13 @@ impl SecondLook {
 
     /// True if no flow waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.questions.is_empty() && self.unnamed.is_empty()
+        self.waiting.is_empty() && self.queries.is_empty() && self.unnamed.is_empty()
     }
 
-    /// How long the reader may sleep. Names take longer to arrive than translations.
-    pub(super) fn patience(&self, turn: Duration) -> Duration {
-        let doze = self.waiting.is_empty() && self.questions.is_empty();
-        match (doze, self.unnamed.is_empty()) {
+    /// The longest sleep of the reader. Names take longer to arrive than translations.
+    pub(super) fn poll_timeout(&self, turn: Duration) -> Duration {
+        let idle = self.waiting.is_empty() && self.queries.is_empty();
+        match (idle, self.unnamed.is_empty()) {
             (true, true) => turn,
             (true, false) => turn.min(UNNAMED_POLL_INTERVAL),
             (false, _) => turn.min(WAITING_POLL_INTERVAL),
@@ -147,7 +148,7 @@ impl SecondLook {
         self.now_ns = self.clock.now_ns();
         self.verdicts.turn(self.now_ns);
         self.followed = self.translations.followed.load(Relaxed) && !last;
-        let mut news = false;
+        let mut changed = false;
         for _ in 0..MAX_CHANGES_PER_TURN {
             if room.flows.len() >= BATCH {
                 break;
@@ -160,11 +161,11 @@ impl SecondLook {
                 self.tracked(&asked, conversation, room);
             } else {
                 self.table.apply(change);
-                news = true;
+                changed = true;
             }
         }
-        while let Some(question) = self.questions.over(now, !self.followed) {
-            self.untracked(question, room);
+        while let Some(query) = self.queries.over(now, !self.followed) {
+            self.untracked(query, room);
         }
         self.unnamed.turn(&room.index, self.now_ns);
         while room.flows.len() < BATCH
@@ -175,7 +176,7 @@ impl SecondLook {
         }
         for _ in 0..self.waiting.len() {
             if room.flows.len() >= BATCH
-                || !(news || self.waiting.front().is_some_and(|first| self.is_over(first, now)))
+                || !(changed || self.waiting.front().is_some_and(|first| self.is_over(first, now)))
             {
                 break;
             }
@@ -186,14 +187,14 @@ impl SecondLook {
     }
 
     fn is_over(&self, waiting: &Waiting, now: Instant) -> bool {
-        let told = self.known.is_some_and(|known| known >= waiting.since + EVENT_DELAY);
-        told || !self.followed || now >= waiting.since + TRANSLATION_TIMEOUT
+        let confirmed = self.known.is_some_and(|known| known >= waiting.since + EVENT_DELAY);
+        confirmed || !self.followed || now >= waiting.since + TRANSLATION_TIMEOUT
     }
 
     /// At the end of a turn: asks the follower whether it is up to date, if a flow waits for that
-    /// and no question is open.
+    /// and no query is open.
     pub(super) fn ask(&mut self, now: Instant) {
-        if self.questions.announce()
+        if self.queries.announce()
             && let Some(waker) = &self.translations.waker
         {
             waker.wake();
@@ -223,7 +224,7 @@ impl SecondLook {
         self.finish(waiting.flow, waiting.why, found.backend, room, now);
     }
 
-    /// Takes a second look at a flow and puts it into the batch, or has it wait.
+    /// Resolves a flow and puts it into the batch, or defers it.
     #[inline(never)]
     pub(super) fn take(&mut self, flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
         // Before the first names every flow would wait; those waited in the rings.
@@ -256,7 +257,7 @@ impl SecondLook {
     /// True if a reply may bring a verdict.
     #[inline]
     pub(super) fn awaits(&self, flow: &Flow) -> bool {
-        flow.reply == Reply::Yes && (self.verdicts.any_waiting() || !self.questions.is_empty())
+        flow.reply == Reply::Yes && (self.verdicts.any_waiting() || !self.queries.is_empty())
     }
 
     /// The verdict that a reply brings.
@@ -269,7 +270,7 @@ impl SecondLook {
     fn reply(&mut self, flow: &Flow, backend: Option<Peer>, index: &Index) -> Option<Flow> {
         let verdict = self.verdicts.answered(flow, backend, index);
         if verdict.is_none() && flow.l4 == L4::Udp {
-            self.questions.keep_reply(flow);
+            self.queries.keep_reply(flow);
         }
         verdict
     }
@@ -281,7 +282,7 @@ impl SecondLook {
                 self.dropped(flow, denial == Denial::Denied, room);
             } else if !self.followed {
                 self.dropped(flow, false, room);
-            } else if let Some(flow) = self.questions.ask(Connection::of(&flow), (flow, why, backend), now) {
+            } else if let Some(flow) = self.queries.ask(Connection::of(&flow), (flow, why, backend), now) {
                 self.dropped(flow, false, room);
             }
             return;
@@ -325,7 +326,7 @@ impl SecondLook {
             return;
         }
         let asked = Connection::of(&flow);
-        if !self.followed || self.questions.ask(asked, (flow, why, backend), now).is_some() {
+        if !self.followed || self.queries.ask(asked, (flow, why, backend), now).is_some() {
             let verdict = self.verdicts.untracked(&flow, backend, &room.index);
             self.put(verdict, room);
         }
@@ -334,11 +335,11 @@ impl SecondLook {
     /// What connection tracking answered about a datagram.
     fn tracked(&mut self, asked: &Connection, conversation: Conversation, room: &mut Batch) {
         let mut unanswered = Vec::new();
-        let answered = self.questions.answered(asked, |question| unanswered.push(question));
-        for question in unanswered {
-            self.untracked(question, room);
+        let answered = self.queries.answered(asked, |query| unanswered.push(query));
+        for query in unanswered {
+            self.untracked(query, room);
         }
-        let Some(Question { mut flow, why, backend, reply, .. }) = answered else { return };
+        let Some(PendingQuery { mut flow, why, backend, reply, .. }) = answered else { return };
         let backend = lookup(&mut flow, &room.index, &self.table).backend.or(backend);
         let opens = conversation == Conversation::New;
         if let Some(suspect) = why.suspect {
@@ -354,7 +355,7 @@ impl SecondLook {
     }
 
     /// A datagram for which connection tracking did not answer in time.
-    fn untracked(&mut self, Question { mut flow, why, backend, .. }: Question, room: &mut Batch) {
+    fn untracked(&mut self, PendingQuery { mut flow, why, backend, .. }: PendingQuery, room: &mut Batch) {
         let backend = lookup(&mut flow, &room.index, &self.table).backend.or(backend);
         if why.suspect.is_some() {
             self.dropped(flow, false, room);
@@ -392,7 +393,7 @@ impl SecondLook {
     }
 }
 
-impl Default for SecondLook {
+impl Default for DeferredFlows {
     fn default() -> Self {
         Self::new(Translations::default(), Clock::default())
     }

@@ -7,35 +7,35 @@ use http::StatusCode;
 use super::Reason;
 use super::backoff::Class;
 
-/// Why a request or a watch ended.
+/// The error that ended a request or a watch.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum ApiError {
     /// Neither a service account nor a kubeconfig that can be used.
     #[error("{0}")]
     Unconfigured(String),
     /// No connection: network, name, TLS.
     #[error("cannot reach the API server: {0}")]
     Unreachable(String),
-    /// The server took the request and said nothing.
+    /// No answer within the time-out.
     #[error("the API server did not answer within {} s", .0.as_secs_f32())]
-    Late(Duration),
+    Timeout(Duration),
     /// The connection ended in the middle of an answer.
     #[error("the answer broke off: {0}")]
-    Cut(String),
+    Interrupted(String),
     /// The watch ended in order, but at once.
     #[error("the API server ended the watch at once")]
     Closed,
-    /// What was asked for as a streamed list has no end: the server took it for a watch.
+    /// A streamed list without an end: the server took the request for a watch.
     #[error("a streamed list does not come to its end")]
     Endless,
-    /// Neither event nor bookmark: the connection is dead, or the server does not know of so new a
-    /// version.
+    /// Neither event nor bookmark: the connection is dead, or the version is newer than the
+    /// server's.
     #[error("the watch was silent for {} s", .0.as_secs_f32())]
-    Quiet(Duration),
+    Silent(Duration),
     /// A version below one that was there before: the server's store is an older one.
     #[error("the resource version went back from {from} to {to}")]
     Rewound { from: String, to: String },
-    /// What was asked for is no longer in the server's history: list again.
+    /// The version is no longer in the server's history: list again.
     #[error("the resource version is too old: {0}")]
     Gone(String),
     /// HTTP 429.
@@ -47,23 +47,23 @@ pub(super) enum Trouble {
     /// The role lacks a rule.
     #[error("not allowed (does the role grant get, list and watch?): {0}")]
     Forbidden(String),
-    /// As [`Trouble::Forbidden`], for a kind that could be read before: a server that has just
+    /// As [`ApiError::Forbidden`], for a kind that could be read before: a server that has just
     /// started does so.
     #[error("the API server forbids what it allowed before (it may have just started): {0}")]
     Withheld(String),
-    /// Any other 4xx: the server does not know what was asked for.
+    /// Any other 4xx: the server does not serve the request.
     #[error("the API server refuses the request ({status}): {text}")]
     Rejected { status: u16, text: String },
     /// 5xx.
     #[error("the API server failed ({status}): {text}")]
     Failed { status: u16, text: String, after: Option<Duration> },
-    /// An answer that is not what the API speaks.
+    /// An answer that is not of the API.
     #[error("the answer cannot be read: {0}")]
-    Garbage(String),
+    Malformed(String),
 }
 
-impl Trouble {
-    /// What an answer with this status means. `after` is its `Retry-After`.
+impl ApiError {
+    /// Converts an answer with this status. `after` is its `Retry-After`.
     pub(super) fn of_status(status: StatusCode, text: String, after: Option<Duration>) -> Self {
         match status.as_u16() {
             410 => Self::Gone(text),
@@ -75,15 +75,15 @@ impl Trouble {
         }
     }
 
-    /// How it is counted.
+    /// The value of the `reason` label.
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::Unconfigured(_) => Reason::Unconfigured,
             Self::Unreachable(_) => Reason::Unreachable,
-            Self::Late(_) => Reason::Late,
-            Self::Cut(_) => Reason::Cut,
+            Self::Timeout(_) => Reason::Timeout,
+            Self::Interrupted(_) => Reason::Interrupted,
             Self::Closed => Reason::Closed,
-            Self::Quiet(_) => Reason::Quiet,
+            Self::Silent(_) => Reason::Silent,
             Self::Rewound { .. } => Reason::Rewound,
             Self::Gone(_) => Reason::Gone,
             Self::Throttled { .. } => Reason::Throttled,
@@ -91,25 +91,25 @@ impl Trouble {
             Self::Forbidden(_) | Self::Withheld(_) => Reason::Forbidden,
             Self::Rejected { .. } => Reason::Rejected,
             Self::Failed { .. } => Reason::Failed,
-            Self::Endless | Self::Garbage(_) => Reason::Garbage,
+            Self::Endless | Self::Malformed(_) => Reason::Malformed,
         }
     }
 
-    /// What it says about the server.
+    /// The backoff class of the error.
     pub(super) fn class(&self) -> Class {
         match self {
-            Self::Gone(_) | Self::Quiet(_) | Self::Rewound { .. } => Class::Stale,
+            Self::Gone(_) | Self::Silent(_) | Self::Rewound { .. } => Class::Stale,
             Self::Endless | Self::Forbidden(_) | Self::Withheld(_) | Self::Rejected { .. } | Self::Unauthorized(_) => {
                 Class::Refused
             }
             Self::Unconfigured(_)
             | Self::Unreachable(_)
-            | Self::Late(_)
-            | Self::Cut(_)
+            | Self::Timeout(_)
+            | Self::Interrupted(_)
             | Self::Closed
             | Self::Throttled { .. }
             | Self::Failed { .. }
-            | Self::Garbage(_) => Class::Away,
+            | Self::Malformed(_) => Class::Away,
         }
     }
 
@@ -121,10 +121,10 @@ impl Trouble {
     /// True if the wait is for a server that is out of reach, so that any answer of it ends the
     /// wait.
     pub(super) fn out_of_reach(&self) -> bool {
-        matches!(self, Self::Unreachable(_) | Self::Late(_) | Self::Failed { after: None, .. })
+        matches!(self, Self::Unreachable(_) | Self::Timeout(_) | Self::Failed { after: None, .. })
     }
 
-    /// How long the server asked us to wait.
+    /// The server's `Retry-After`.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Throttled { after, .. } | Self::Failed { after, .. } => *after,
@@ -146,14 +146,16 @@ impl Trouble {
             | Self::Unreachable(_)
             | Self::Closed
             | Self::Endless
-            | Self::Quiet(_)
+            | Self::Silent(_)
             | Self::Rewound { .. }
             | Self::Throttled { .. }
             | Self::Unauthorized(_)
             | Self::Forbidden(_)
             | Self::Withheld(_) => false,
             Self::Failed { status, .. } => !matches!(status, 502 | 503),
-            Self::Late(_) | Self::Cut(_) | Self::Gone(_) | Self::Rejected { .. } | Self::Garbage(_) => true,
+            Self::Timeout(_) | Self::Interrupted(_) | Self::Gone(_) | Self::Rejected { .. } | Self::Malformed(_) => {
+                true
+            }
         }
     }
 
