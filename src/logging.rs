@@ -1,8 +1,8 @@
 //! Logs: where they go, in which form, and how their level is changed while the agent runs.
 //!
 //! Standard error, since standard output belongs to what a command prints. A call site that repeats
-//! itself must not flood the node's disk: at most `MAX_LINES_PER_SECOND` lines a second pass per call site, and
-//! the first line of the next second says how many did not.
+//! itself must not flood the node's disk: at most `MAX_LINES_PER_SECOND` lines a second pass per
+//! call site, and the first line of the next second says how many did not.
 //!
 //! A thread of its own writes the lines, so that a pipe that is not read stops no other. Lines that
 //! find its queue full are lost, and counted.

@@ -10,8 +10,8 @@
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills
 //! the address for good, and there is neither backoff nor limit. So every fault is turned into
 //! `ctx.stop()` after a backoff: of an actor's own handlers by [`guard`], of a thread by
-//! [`thread_supervisor::ThreadSupervisor`]. Too many restarts within a window escalate, and the agent ends with
-//! exit code 70 for its supervisor (kubelet, systemd) to start afresh.
+//! [`thread_supervisor::ThreadSupervisor`]. Too many restarts within a window escalate, and the
+//! agent ends with exit code 70 for its supervisor (kubelet, systemd) to start afresh.
 
 pub mod aggregator;
 mod attempts;

@@ -16,7 +16,7 @@ use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
-use webb_cluster::kubernetes::{self, Access, Status, WatchTimings};
+use webb_cluster::kubernetes::{self, Access, Status};
 use webb_cluster::{self as cluster, Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
@@ -362,7 +362,7 @@ impl Names {
             }
             self.watching.store(matches!(chosen, Chosen::Kubernetes(_)), Relaxed);
             match chosen {
-                Chosen::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources.timings)?,
+                Chosen::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources)?,
                 Chosen::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
                 Chosen::Nothing => self.follow_nothing(lifecycle, turn),
                 Chosen::Missing(what) => {
@@ -426,18 +426,12 @@ impl Names {
 
     /// All watches, the publishing and the housekeeping are one task, so that a panic in any of
     /// them ends this run of the thread, and is caught and counted where every thread's is.
-    fn follow_api(
-        &self,
-        lifecycle: &Lifecycle,
-        turn: u64,
-        access: &Access,
-        timings: &WatchTimings,
-    ) -> Result<(), Failure> {
+    fn follow_api(&self, lifecycle: &Lifecycle, turn: u64, access: &Access, of: &Sources) -> Result<(), Failure> {
         self.problems.store(0, Relaxed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             tokio::select! {
-                never = kubernetes::follow(access, timings, &self.cache, &self.watches, &self.changed) => match never {},
+                never = kubernetes::follow(access, &of.timings, &self.cache, &self.watches, &self.changed) => match never {},
                 never = self.publish_changes() => match never {},
                 () = self.maintain(lifecycle, turn) => {}
             }

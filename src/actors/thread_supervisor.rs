@@ -69,7 +69,8 @@ enum Exit {
 }
 
 impl ThreadSupervisor {
-    /// Starts the supervisor on the current arbiter, itself supervised by actix. `wake` must end the body's longest wait.
+    /// Starts the supervisor on the current arbiter, itself supervised by actix. `wake` must end
+    /// the body's longest wait.
     pub fn start(body: Body, wake: Arc<dyn Fn() + Send + Sync>, intensity: Intensity) -> Addr<Self> {
         Supervisor::start(|_| Self {
             body,

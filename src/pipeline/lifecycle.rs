@@ -59,8 +59,8 @@ impl Lifecycle {
         }
     }
 
-    /// Runs `wait`, which ends when there is work or a stop request: meanwhile a missing heartbeat is
-    /// no stall.
+    /// Runs `wait`, which ends when there is work or a stop request: meanwhile a missing heartbeat
+    /// is no stall.
     pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> T {
         self.idle.store(true, Relaxed);
         let outcome = wait();
@@ -79,8 +79,8 @@ impl Lifecycle {
         self.component.beat();
     }
 
-    /// Emits a heartbeat of a thread whose start takes longer: the component stays `Starting`, until
-    /// its state is set.
+    /// Emits a heartbeat of a thread whose start takes longer: the component stays `Starting`,
+    /// until its state is set.
     pub fn beat_starting(&self, why: &str) {
         self.moved.store(true, Relaxed);
         self.component.set_state(State::Starting, why);

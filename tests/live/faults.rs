@@ -286,8 +286,8 @@ fn reader_is_killed_during_a_flood() {
     assert!(named(&scrape, "traffic") <= 3, "{}", scrape.show("webb_reader"));
 }
 
-/// A component that fails again and again takes the agent down with exit code 70, for its supervisor to
-/// see.
+/// A component that fails again and again takes the agent down with exit code 70, for its
+/// supervisor to see.
 #[test]
 fn too_many_restarts() {
     let Some(lab) = Lab::up() else { return };

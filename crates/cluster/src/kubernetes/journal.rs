@@ -1,8 +1,8 @@
 //! Log lines about failures of the watches.
 //!
 //! All kinds meet the same failure and retry for as long as it lasts: a line for each would be
-//! hundreds in an outage of minutes, all alike. So a failure is logged when it is new, then the text
-//! of `/readyz` once a minute, then the end. All the rest is logged at the level `debug`.
+//! hundreds in an outage of minutes, all alike. So a failure is logged when it is new, then the
+//! text of `/readyz` once a minute, then the end. All the rest is logged at the level `debug`.
 
 use std::cell::RefCell;
 use std::collections::HashSet;

@@ -246,7 +246,8 @@ mod tests {
         rows.into_iter().map(line).collect()
     }
 
-    /// A text is kept once: when a scrape has worked the insertions into pages, the table forgets them.
+    /// A text is kept once: when a scrape has worked the insertions into pages, the table forgets
+    /// them.
     #[test]
     fn gathered_changes_are_forgotten() {
         let mut labels = Labels::default();
@@ -299,8 +300,8 @@ mod tests {
             prop_assert_eq!(compare(text(&left).as_bytes(), text(&right).as_bytes()), left.cmp(&right));
         }
 
-        /// However insertions, deaths, slots used again, snapshots and scrapes interleave: each sheet
-        /// has the series of its moment, in order, each with its slot.
+        /// However insertions, deaths, slots used again, snapshots and scrapes interleave: each
+        /// sheet has the series of its moment, in order, each with its slot.
         #[test]
         fn sheets_are_the_series_of_their_moment(
             steps in prop::collection::vec((0_u8..8, "[a-c \"]{0,4}", any::<prop::sample::Index>()), 1..60)

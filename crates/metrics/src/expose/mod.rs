@@ -2,10 +2,10 @@
 //! knowledge of flows.
 //!
 //! A scrape has two kinds of source. A [`Snapshot`] is the bulk: the values of one metric's
-//! aggregator, whose label text was rendered when each series was inserted, so writing it is copying. A
-//! [`Family`] is everything small: the agent's own metrics, the ledger, the metrics server. An
-//! [`Exposition`] merges both in the order of family names and writes them part by part, so that a
-//! scrape needs memory for a part and not for all.
+//! aggregator, whose label text was rendered when each series was inserted, so writing it is
+//! copying. A [`Family`] is everything small: the agent's own metrics, the ledger, the metrics
+//! server. An [`Exposition`] merges both in the order of family names and writes them part by part,
+//! so that a scrape needs memory for a part and not for all.
 
 mod exemplar;
 mod exposition;
