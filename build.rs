@@ -5,9 +5,15 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The programs, another one that tests attach beside them, and what their bench measures with.
-const OBJECTS: [(&str, &str); 4] =
-    [("bpf", "flow"), ("bpf", "drop"), ("tests/kernel/support", "enforcer"), ("benches/kernel", "driver")];
+/// The programs, with and without layer 7, another one that tests attach beside them, and what
+/// their bench measures with: folder, source, object, macros.
+const OBJECTS: [(&str, &str, &str, &[&str]); 5] = [
+    ("bpf", "flow", "flow", &[]),
+    ("bpf", "flow", "flow_l7", &["-DWEBB_L7"]),
+    ("bpf", "drop", "drop", &[]),
+    ("tests/kernel/support", "enforcer", "enforcer", &[]),
+    ("benches/kernel", "driver", "driver", &[]),
+];
 
 fn main() {
     println!("cargo:rerun-if-changed=bpf");
@@ -54,12 +60,13 @@ fn build() -> Result<(), String> {
     // Relative relocations packed: half a megabyte less. Needs glibc 2.36 where it runs, which is
     // Debian 12.
     println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
-    for (directory, name) in OBJECTS {
-        let source = format!("{directory}/{name}.bpf.c");
+    for (directory, source, name, macros) in OBJECTS {
+        let source = format!("{directory}/{source}.bpf.c");
         let object = out.join(format!("{name}.bpf.o"));
         let output = Command::new(&clang)
             .args(["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Werror"])
             .arg(format!("-D__TARGET_ARCH_{arch}"))
+            .args(macros)
             // asm/types.h: Debian keeps it in the directory of the architecture, which the bpf
             // target does not search.
             .arg(format!("-I/usr/include/{multiarch}"))

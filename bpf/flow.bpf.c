@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Watches the packets of an interface: as programs of its hooks, or where include/device.h says so as it sends them. Each is counted in the connection table (include/table.h); a record goes to
- * the ring only when there is news: a connection, a flag seen for the first time, a report interval over, ICMP.
+ * Watches the packets of an interface: as programs of its hooks, or where include/device.h says so as it sends them.
+ * Each is counted in the connection table (include/table.h); a record goes to the ring only when there is news: a
+ * connection, a flag seen for the first time, a report interval over, ICMP. Compiled with WEBB_L7, DNS and HTTP go to a
+ * ring of their own (include/l7.h).
  * Traffic is never touched: every path returns TCX_NEXT, which clsact reads as TC_ACT_UNSPEC.
  *
  * The ledger: every packet is added to `seen` of its hook first, and then to exactly one of unparsed, untracked, lost,
@@ -60,6 +62,10 @@ struct {
 } flow_events SEC(".maps");
 
 #include "include/sweep.h"
+
+#ifdef WEBB_L7
+#include "include/l7.h"
+#endif
 
 #define TCX_NEXT (-1)
 #define PULLED 192 /* Ethernet, two tags, IPv6, a few extension headers, TCP */
@@ -148,6 +154,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct sighting *s)
 	p->destination_port = bpf_ntohs(udp->destination);
 	p->flags = p->icmp_type = p->icmp_code = p->echo = p->pad0 = 0;
 	p->pad1 = 0;
+	keep_l4(p, sizeof(*ethernet) + sizeof(*ip), sizeof(*ethernet) + length);
 	return 1;
 }
 
@@ -192,7 +199,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 {
 	struct sighting s;
 	struct webb_totals *t = totals_of(hook);
-	int why;
+	int why, quiet;
 
 	if (!t)
 		return TCX_NEXT;
@@ -213,8 +220,14 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 			return TCX_NEXT;
 		}
 	}
-	if (!count_quietly(t, &s))
+	quiet = count_quietly(t, &s);
+	if (!quiet)
 		count_with_care(&s);
+#ifdef WEBB_L7
+	/* What is news may be the end of a handshake. */
+	if (hook <= WEBB_HOOK_TO_POD && (!quiet || unlikely(quiet == QUIET_L7)))
+		l7_look(skb, &s);
+#endif
 	return TCX_NEXT;
 }
 
@@ -278,7 +291,14 @@ int webb_to_port(struct __sk_buff *skb)
 		__builtin_memset(&s, 0, sizeof(s));
 		s.hook = hook;
 		s.bytes = skb->len;
+#ifdef WEBB_L7
+		s.ifindex = ifindex;
+		s.tick = tick_now();
+		if (!read_any(skb, &s))
+			l7_look(skb, &s);
+#else
 		read_any(skb, &s);
+#endif
 		return TCX_NEXT;
 	}
 	if (port && is_flooded(port, ifindex, mac_at(skb, 0))) {

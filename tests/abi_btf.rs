@@ -13,9 +13,9 @@
 use std::mem::{offset_of, size_of};
 
 use webb::bpf_loader::btf::Types;
-use webb::bpf_loader::{DROP_OBJECT, FLOW_OBJECT};
+use webb::bpf_loader::{DROP_OBJECT, FLOW_L7_OBJECT, FLOW_OBJECT};
 use webb_flow::abi::{
-    ADDRESS_SEEDS, Claim, Claimed, HOOKS, PARTS, PORT_MACS, Port, Record, SEEDS, SUPPRESSED_REASONS, Swept, Totals,
+    ADDRESS_SEEDS, Claim, Claimed, HOOKS, L7Totals, Message, PARTS, PORT_MACS, Port, Record, SEEDS, SUPPRESSED_REASONS, Swept, Totals,
     UNPARSED,
 };
 
@@ -57,7 +57,7 @@ fn compare(object: &[u8], name: &str, (size, fields): (usize, Vec<(&str, usize)>
 /// Every member of the shared structs, in both objects.
 #[test]
 fn structs_are_the_same_on_both_sides() {
-    for object in [FLOW_OBJECT, DROP_OBJECT] {
+    for object in [FLOW_OBJECT, FLOW_L7_OBJECT, DROP_OBJECT] {
         compare(
             object,
             "webb_record",
@@ -75,6 +75,18 @@ fn structs_are_the_same_on_both_sides() {
                 unparsed_packets, unparsed_bytes),
         );
     }
+    compare(
+        FLOW_L7_OBJECT,
+        "webb_message",
+        layout!(Message: version, kind, captured, ifindex, time_ns, source, destination, source_port, destination_port,
+            sequence, acknowledgement, payload, begin, family, protocol, hook, flags),
+    );
+    compare(
+        FLOW_L7_OBJECT,
+        "webb_l7_totals",
+        layout!(L7Totals: wanted, sent, sent_bytes, lost, unread, cut, looked, found, none, untracked, budget, frames,
+            resync),
+    );
     compare(FLOW_OBJECT, "webb_swept", layout!(Swept: pending_packets, pending_bytes, entries, deleted, flushed));
     compare(FLOW_OBJECT, "webb_claimed", layout!(Claimed: mac, bridge, pad0));
     compare(FLOW_OBJECT, "webb_claim", layout!(Claim: ifindex, own, renewed, contested));

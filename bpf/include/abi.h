@@ -7,7 +7,7 @@
 #ifndef WEBB_ABI_H
 #define WEBB_ABI_H
 
-#define WEBB_ABI_VERSION 3
+#define WEBB_ABI_VERSION 4
 
 /* Where a packet was seen. The order is that of the rows of the totals maps. */
 enum webb_hook {
@@ -160,6 +160,70 @@ struct webb_claim {
 	__u32 contested; /* tick at which another port was last seen to send from it; long ago if never */
 };
 
+/* What a layer-7 record holds: `kind` of struct webb_message. */
+enum webb_message_kind {
+	WEBB_MESSAGE_HTTP1 = 2,   /* a segment of HTTP/1 that looks like a head, or continues one */
+	WEBB_MESSAGE_HTTP2 = 3,   /* a frame of HTTP/2, or the continuation of one */
+	WEBB_MESSAGE_DNS = 4,     /* a DNS message over UDP */
+	WEBB_MESSAGE_DNS_TCP = 5, /* bytes of a DNS connection over TCP */
+};
+
+#define WEBB_MESSAGE_PROTOCOLS 4 /* of them; rows of the totals begin with HTTP/1 */
+
+/* Bits of webb_message.flags. */
+#define WEBB_MESSAGE_CONTINUES 0x01 /* the bytes follow those of the sender's record before */
+#define WEBB_MESSAGE_CUT 0x02       /* the segment has more bytes than were captured */
+#define WEBB_MESSAGE_FIRST 0x04     /* the connection's first record */
+#define WEBB_MESSAGE_GAP 0x08       /* bytes before these were not seen */
+
+/* The header of a layer-7 record; `captured` bytes of payload follow. Host byte order but for the addresses. */
+struct webb_message {
+	__u8 version;  /* WEBB_ABI_VERSION */
+	__u8 kind;     /* enum webb_message_kind */
+	__u16 captured;
+	__u32 ifindex;
+	__u64 time_ns; /* CLOCK_MONOTONIC, exact */
+	__u8 source[16]; /* IPv4 as ::ffff:a.b.c.d */
+	__u8 destination[16];
+	__u16 source_port;
+	__u16 destination_port;
+	__u32 sequence;        /* TCP: of the first captured byte */
+	__u32 acknowledgement; /* TCP: of the segment */
+	__u32 payload;         /* bytes from the first captured one to the segment's end */
+	__u32 begin;           /* the sender's first record: the stream's first sequence, if that is known; else `sequence` */
+	__u8 family;
+	__u8 protocol;
+	__u8 hook;
+	__u8 flags; /* WEBB_MESSAGE_* */
+};
+
+/* Bits of the map `l7_switch` (ARRAY of one word): what user space wants to see now. */
+#define WEBB_L7_DNS_CLIENT 0x01  /* DNS at the client's interface */
+#define WEBB_L7_DNS_SERVER 0x02  /* at the server's */
+#define WEBB_L7_HTTP_CLIENT 0x04
+#define WEBB_L7_HTTP_SERVER 0x08
+
+/* Per-CPU totals of layer 7 (map `l7_totals`, PERCPU_ARRAY of one); wanted = sent + lost + unread, by protocol. */
+struct webb_l7_totals {
+	__u64 wanted[WEBB_MESSAGE_PROTOCOLS];
+	__u64 sent[WEBB_MESSAGE_PROTOCOLS];
+	__u64 sent_bytes[WEBB_MESSAGE_PROTOCOLS]; /* of payload */
+	__u64 lost[WEBB_MESSAGE_PROTOCOLS];       /* found the ring full */
+	__u64 unread[WEBB_MESSAGE_PROTOCOLS];     /* bytes of the packet could not be read */
+	__u64 cut[WEBB_MESSAGE_PROTOCOLS];        /* of those sent: the segment had more bytes */
+	__u64 looked;    /* segments of connections whose protocol was not known yet */
+	__u64 found[WEBB_MESSAGE_PROTOCOLS];      /* connections whose protocol was recognised */
+	__u64 none;      /* connections that speak nothing that is read */
+	__u64 untracked; /* DNS segments over TCP of a connection without an entry in the table */
+	__u64 budget;    /* DNS connections over TCP that sent more than is read */
+	__u64 frames;    /* HTTP/2 segments with more frames than are followed */
+	__u64 resync;    /* HTTP/2 directions taken up again behind a gap */
+};
+
+_Static_assert(sizeof(struct webb_message) == 72, "webb_message is 72 bytes");
+_Static_assert(__builtin_offsetof(struct webb_message, source_port) == 48, "source_port at 48");
+_Static_assert(__builtin_offsetof(struct webb_message, flags) == 71, "flags at 71");
+_Static_assert(sizeof(struct webb_l7_totals) == 8 * (7 * WEBB_MESSAGE_PROTOCOLS + 6), "webb_l7_totals has no holes");
 _Static_assert(sizeof(struct webb_record) == 80, "webb_record is 80 bytes");
 _Static_assert(__builtin_offsetof(struct webb_record, source) == 16, "source at 16");
 _Static_assert(__builtin_offsetof(struct webb_record, source_port) == 48, "source_port at 48");

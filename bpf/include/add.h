@@ -3,6 +3,7 @@
 #ifndef WEBB_ADD_H
 #define WEBB_ADD_H
 
+#include "l7_state.h"
 #include "lanes.h"
 
 static __always_inline void fill_own(struct webb_record *r, __u8 kind, const struct sighting *s, __u32 seen, __u8 own,
@@ -213,6 +214,7 @@ static __always_inline int raise(const struct sighting *s, struct bucket *bucket
 	if (!d || __sync_val_compare_and_swap(word, was, with_state(was, STATE_CLAIMED)) != was)
 		return 0;
 	details_of(s, d);
+	l7_note(s, slot_note(bucket, place), entry->seen);
 	slot_note(bucket, place)->owner =
 		(s->ifindex & OWNER_SHARE) | (s->packet.protocol == PROTOCOL_TCP && s->bits ? OWNER_TCP : 0);
 	entry->seen = (entry->seen & ~SEEN_TIME) | seen_at(s->tick);
@@ -231,7 +233,7 @@ static __always_inline int begin_anew(const struct sighting *s, struct bucket *b
 	__u64 *word = (__u64 *)slot_word(bucket, place);
 	struct entry *entry = slot_entry(bucket, place);
 	struct webb_totals *t = totals_of(s->hook);
-	__u32 due;
+	__u32 due, seen;
 
 	if (!t || (state_of(was) != STATE_LIVING && state_of(was) != STATE_CLOSED))
 		return 0;
@@ -241,7 +243,9 @@ static __always_inline int begin_anew(const struct sighting *s, struct bucket *b
 	__sync_fetch_and_and(&entry->lane[0], ~(0xffULL << LANE_FLAGS_AT));
 	__sync_fetch_and_and(&entry->lane[1], ~(0xffULL << LANE_FLAGS_AT));
 	*(volatile __u32 *)&entry->both_reported = due << 16 | due;
-	*(volatile __u32 *)&entry->seen = opened_by(s) | seen_at(s->tick);
+	seen = l7_seen(s, opened_by(s));
+	*(volatile __u32 *)&entry->seen = seen | seen_at(s->tick);
+	l7_anew(s, slot_note(bucket, place), place, seen);
 	__sync_lock_test_and_set(word, word_of(was, generation_of(was), stamp_at(s->tick), STATE_LIVING));
 	return 1;
 }

@@ -5,7 +5,10 @@
 
 #include "make.h"
 
-/* Adds a packet to the lane of an entry if nothing about it is news. 1 if it was, 0 if it must be looked at. */
+#define QUIET 1    /* a packet was counted */
+#define QUIET_L7 2 /* the same, and layer 7 has something to look for */
+
+/* Adds a packet to the lane of an entry if nothing about it is news. QUIET or QUIET_L7; 0 if it must be looked at. */
 static __always_inline int add_quietly(const struct webb_totals *t, const struct sighting *s, struct entry *entry)
 {
 	__u64 *lane = entry_lane(entry, s->sender), was = read_lane(lane), known;
@@ -24,7 +27,11 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 	/* By exchange: who opened is in the same word, and the entry may be another's by now. */
 	if ((seen ^ seen_at(s->tick)) & SEEN_TIME)
 		__sync_val_compare_and_swap(&entry->seen, seen, (seen & ~SEEN_TIME) | seen_at(s->tick));
-	return 1;
+#ifdef WEBB_L7
+	return seen & SEEN_L7 ? QUIET_L7 : QUIET;
+#else
+	return QUIET;
+#endif
 }
 
 /* The case that must be fast: a packet without news, and its entry in its first bucket. */

@@ -25,7 +25,7 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 	struct entry *entry = slot_entry(bucket, place);
 	__u32 generation = (generation_of(claimed) + 1) & (GENERATIONS - 1);
 	__u64 lane = (__u64)generation << LANE_GENERATION_AT;
-	__u32 seen = opened_by(s), stamp = stamp_at(s->tick), now = reported_at(s->tick), due;
+	__u32 seen = l7_seen(s, opened_by(s)), stamp = stamp_at(s->tick), now = reported_at(s->tick), due;
 	struct webb_record *r = s->packet.family ? reserve(t, s) : 0;
 	struct details *d;
 
@@ -50,6 +50,7 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 	d = details_at(place);
 	if (d)
 		details_of(s, d);
+	l7_note(s, slot_note(bucket, place), seen);
 	slot_note(bucket, place)->owner =
 		(s->ifindex & OWNER_SHARE) | (s->packet.protocol == PROTOCOL_TCP && s->bits ? OWNER_TCP : 0);
 	/* Exchanges: on machines that reorder stores the hash must be there first. */

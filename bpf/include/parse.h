@@ -45,7 +45,20 @@ struct packet {
 	__u8 echo; /* ICMP echo, request or reply */
 	__u8 pad0; /* written where one is made: functions that the verifier checks by themselves read all of it */
 	__u32 pad1;
+#ifdef WEBB_L7
+	__u32 l4_at;  /* where the TCP or UDP header begins; 0 without one that is read */
+	__u32 l4_end; /* where the IP packet ends */
+#endif
 };
+
+/* Keeps where layer 4 lies, for layer 7. */
+static __always_inline void keep_l4(struct packet *p, __u32 at, __u32 end)
+{
+#ifdef WEBB_L7
+	p->l4_at = at;
+	p->l4_end = end;
+#endif
+}
 
 /* Frames that are not IP: one anonymous connection per interface. */
 static __always_inline void not_ip(struct packet *p)
@@ -105,6 +118,7 @@ static __always_inline int parse_l4(const struct cursor *c, __u32 at, __u32 end,
 		p->source_port = bpf_ntohs(tcp->source);
 		p->destination_port = bpf_ntohs(tcp->destination);
 		p->tcp_flags = tcp->flags;
+		keep_l4(p, at, end);
 		return 0;
 	}
 	if (protocol == PROTOCOL_UDP) {
@@ -114,6 +128,7 @@ static __always_inline int parse_l4(const struct cursor *c, __u32 at, __u32 end,
 			return UNPARSED(TRUNCATED_L4);
 		p->source_port = bpf_ntohs(udp->source);
 		p->destination_port = bpf_ntohs(udp->destination);
+		keep_l4(p, at, end);
 		return 0;
 	}
 	if (protocol == PROTOCOL_ICMP || protocol == PROTOCOL_ICMPV6)

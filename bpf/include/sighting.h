@@ -26,7 +26,7 @@ struct sighting {
 	__u8 asked;  /* the kind of record that it asks for by itself; 0: none */
 };
 
-_Static_assert(sizeof(struct sighting) == 80, "every byte of a sighting is a field, and is written");
+_Static_assert(sizeof(struct sighting) == 32 + sizeof(struct packet), "every byte of a sighting is a field, and is written");
 
 /* What became of it. */
 #define COUNTED 1

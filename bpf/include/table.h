@@ -63,8 +63,8 @@ struct entry {
 
 /* Four bytes for each slot, in the same line as two of the entries. */
 struct note {
-	__u8 l7;       /* planned for layer 7: what the connection speaks; 0 now */
-	__u8 l7_notes; /* the same */
+	__u8 l7;       /* L7_*: what the connection speaks */
+	__u8 l7_notes; /* what that means is said in l7.h */
 	__u16 owner;   /* OWNER_* */
 };
 
@@ -90,7 +90,7 @@ struct details {
 	__u8 pad0;
 	__u32 begin;      /* planned for connection quality: time of the first SYN; 0 now */
 	__u64 sample;     /* the same: outstanding acknowledgement number and its time */
-	__u32 l7_next[2]; /* planned for layer 7: where the next message of each sender begins */
+	__u32 l7_next[2]; /* by sender; what it means is said in l7.h */
 };
 
 _Static_assert(sizeof(struct entry) == 32, "two entries a line");
@@ -121,7 +121,8 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 #define SEEN_TIME ((1U << 28) - 1)
 #define SEEN_OPENER_B (1U << 28) /* b has opened */
 #define SEEN_GUESSED (1U << 29)  /* picked up midway */
-/* Bits 30 and 31 are planned: layer 7 has something to look for; a sample is armed. */
+#define SEEN_L7 (1U << 30)       /* layer 7 has something to look for */
+/* Bit 31 is planned: a sample is armed. */
 
 #define REPORTED_SHIFT 3
 #define REPORTED_TICKS (1 << REPORTED_SHIFT)

@@ -132,6 +132,7 @@ pub(super) fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<Watch>
                 let name = match ring.signal {
                     Signal::Flow => "flow",
                     Signal::Drop => "drop",
+                    Signal::Message => "l7",
                 };
                 rows.add(&own::RING_USED_BYTES, &[name], ring.used);
                 rows.add(&own::RING_SIZE_BYTES, &[name], ring.size);

@@ -8,7 +8,7 @@ use caps::{CapSet, Capability};
 
 use super::btf::KERNEL_BTF;
 use super::features::{Answer, Features, NEEDS_DROPS};
-use super::object::{DROP, SENDING, SENT, Trial, kernel_release, try_programs};
+use super::object::{DROP, LAYER_7, SENDING, SENT, Trial, kernel_release, try_programs};
 use super::settings::Settings;
 
 /// How well something stands.
@@ -184,6 +184,7 @@ fn programs(features: &Features) -> Vec<Finding> {
             Err(error) if [SENDING, SENT].contains(&name) => {
                 (Standing::Degraded, format!("{error}; what is dropped on the way out of a device counts as sent"))
             }
+            Err(error) if name == LAYER_7 => (Standing::Degraded, format!("{error}; DNS and HTTP are not seen")),
             Err(error) if name == DROP => (Standing::Degraded, format!("{error}; {NEEDS_DROPS}")),
             Err(error) => (Standing::Missing, error.to_string()),
         };

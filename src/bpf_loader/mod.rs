@@ -5,6 +5,7 @@
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
 //! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it. [`attached`]: whether
 //!   it still is.
+//! * `layer7`: the ring, totals and switch of layer 7.
 //! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs,
 //!   and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the
@@ -24,6 +25,7 @@ pub mod cost;
 mod error;
 mod features;
 pub mod findings;
+mod layer7;
 pub mod ledger;
 mod object;
 mod plain;
@@ -43,8 +45,9 @@ pub use attached::{Attached, Place};
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
 pub use findings::{Finding, PRIVILEGES, Standing, findings, raise_capabilities};
+pub use layer7::{Layer7, Layer7Settings, MOST_PORTS};
 pub use ledger::{Ledger, Mode, Sweeper};
-pub use object::{DROP_OBJECT, FLOW_OBJECT};
+pub use object::{DROP_OBJECT, FLOW_L7_OBJECT, FLOW_OBJECT};
 pub use ports::Special;
 pub use probes::{Hook, Probes};
 pub use reasons::{DropReasons, drop_reasons};

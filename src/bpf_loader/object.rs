@@ -13,6 +13,8 @@ use super::signals::without_signals;
 
 /// `bpf/flow.bpf.c`, compiled.
 pub static FLOW_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow.bpf.o"));
+/// The same with layer 7.
+pub static FLOW_L7_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow_l7.bpf.o"));
 /// `bpf/drop.bpf.c`, compiled.
 pub static DROP_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drop.bpf.o"));
 
@@ -36,19 +38,25 @@ pub(super) struct Loaded {
     pub(super) drop: Result<Ebpf, LoadError>,
     /// Whether packets can be counted when a device sends them.
     pub(super) device: Result<(), LoadError>,
+    /// Whether the flow object is the one with layer 7; none if that was not asked for.
+    pub(super) layer7: Option<Result<(), LoadError>>,
 }
 
 /// Loads both objects; what the kernel refuses of the drop object and of the programs at the device
 /// is left out, with the reason, and so is the drop object where the kernel gives no reasons.
 pub(super) fn load(settings: &Settings, features: &Features) -> Result<Loaded, LoadError> {
     prepare(settings, |loader, btf| {
-        let mut flow = load_flow(loader)?;
+        let (mut flow, layer7) = match settings.layer7.map(|_| load_flow(loader, FLOW_L7_OBJECT)) {
+            Some(Ok(flow)) => (flow, Some(Ok(()))),
+            Some(Err(error)) => (load_flow(loader, FLOW_OBJECT)?, Some(Err(error))),
+            None => (load_flow(loader, FLOW_OBJECT)?, None),
+        };
         let device = load_device(&mut flow, btf);
         let drop = match &features.drop_reasons {
             Ok(_) => load_drop(loader, btf),
             Err(why) => Err(LoadError::Kernel { kernel: kernel_release(), why: why.clone() }),
         };
-        Ok(Loaded { flow, drop, device })
+        Ok(Loaded { flow, drop, device, layer7 })
     })?
 }
 
@@ -61,7 +69,7 @@ pub(super) type Trial = (&'static str, Result<Option<u32>, LoadError>);
 pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<Vec<Trial>, LoadError> {
     prepare(settings, |loader, btf| {
         let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
-        let mut trials: Vec<Trial> = Vec::new();
+        let mut trials: Vec<Trial> = vec![(LAYER_7, try_layer7(loader))];
         for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
             trials.push((name, load_classifier(&mut flow, name).map(|()| verified(&flow, name))));
         }
@@ -78,6 +86,15 @@ pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<V
     })?
 }
 
+/// The name of the trial of all programs with layer 7.
+pub(super) const LAYER_7: &str = "layer 7";
+
+/// Loads the packet programs with layer 7. The instructions are those of the largest.
+fn try_layer7(loader: &mut EbpfLoader<'_>) -> Result<Option<u32>, LoadError> {
+    let flow = load_flow(loader, FLOW_L7_OBJECT)?;
+    Ok(CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]).filter_map(|name| verified(&flow, name)).max())
+}
+
 fn verified(object: &Ebpf, name: &str) -> Option<u32> {
     object.program(name)?.info().ok()?.verified_instruction_count()
 }
@@ -87,6 +104,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
     let constants = Constants::new(settings);
     let netns = network_namespace();
     let stopped = stopped_reasons();
+    let l7_ring_bytes = u64::from(ring_bytes(constants.layer7.ring_bytes));
     let mut loader = EbpfLoader::new();
     // The loader has read the BTF by now and does not share it: free its copy before
     // reading ours.
@@ -101,6 +119,7 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
         .map_max_entries("connection_details", constants.buckets * SLOTS)
         .map_max_entries("flow_events", ring_bytes(settings.flow_ring_bytes))
         .map_max_entries("drop_events", ring_bytes(settings.drop_ring_bytes))
+        .map_max_entries("l7_events", ring_bytes(constants.layer7.ring_bytes))
         .override_global("every_packet", &constants.every_packet, false)
         .override_global("tick_ns", &constants.tick_ns, false)
         .override_global("stamp_shift", &constants.stamp_shift, false)
@@ -114,13 +133,19 @@ fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) 
         .override_global("once_timeout", &constants.once_timeout, false)
         .override_global("evictable_after", &constants.evictable_after, false)
         .override_global("claim_life", &constants.claim_life, false)
+        .override_global("l7_dns_ports", &constants.layer7.dns_ports[..], false)
+        .override_global("l7_http_ports", &constants.layer7.http_ports[..], false)
+        .override_global("l7_http_ignored", &constants.layer7.http_ports_ignored[..], false)
+        .override_global("l7_request_bytes", &constants.layer7.request_bytes, false)
+        .override_global("l7_response_bytes", &constants.layer7.response_bytes, false)
+        .override_global("l7_ring_bytes", &l7_ring_bytes, false)
         .override_global("stopped_reasons", &stopped[..], false)
         .override_global("host_netns", &netns, false);
     Ok(without_signals(|| work(&mut loader, &btf)))
 }
 
-fn load_flow(loader: &mut EbpfLoader<'_>) -> Result<Ebpf, LoadError> {
-    let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
+fn load_flow(loader: &mut EbpfLoader<'_>, object: &[u8]) -> Result<Ebpf, LoadError> {
+    let mut flow = loader.load(object).map_err(|error| refused("flow.bpf.o", &error))?;
     for name in CLASSIFIERS.into_iter().chain([FROM_PORT, TO_PORT]) {
         load_classifier(&mut flow, name)?;
     }

@@ -1,6 +1,6 @@
 //! What maps hold, as the eBPF library wants to see it.
 
-use webb_flow::abi::{Claim, Claimed, Port, Swept, Totals};
+use webb_flow::abi::{Claim, Claimed, L7Totals, Port, Swept, Totals};
 
 /// A value of a map that `webb_flow` defines: the library's trait cannot be implemented for it
 /// there.
@@ -12,6 +12,8 @@ pub(super) struct Plain<T>(pub(super) T);
 unsafe impl aya::Pod for Plain<Totals> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Swept> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<L7Totals> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Port> {}
 // SAFETY: as above.

@@ -17,6 +17,7 @@ use aya::programs::{LinkOrder, ProgramError, ProgramFd, SchedClassifier, TcAttac
 use super::error::{AttachError, LoadError, RunError, chain, os_error};
 use super::features::{Features, NEEDS_DROPS};
 use super::findings::{self, missing_capabilities};
+use super::layer7::Layer7;
 use super::ledger::{DropMaps, Ledger, Sweeper, write_constants};
 use super::object::{
     BALANCE, CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
@@ -73,6 +74,7 @@ pub struct Probes {
     rings: KernelRings,
     ledger: Ledger,
     sweeper: Option<Sweeper>,
+    layer7: Option<Layer7>,
 }
 
 impl Probes {
@@ -96,6 +98,14 @@ impl Probes {
                 degraded.push(format!("drops are not seen: {error}; {NEEDS_DROPS}"));
                 None
             }
+        };
+        let layer7 = match loaded.layer7 {
+            Some(Ok(())) => Some(Layer7::new(&mut flow)?),
+            Some(Err(error)) => {
+                degraded.push(format!("DNS and HTTP are not seen: layer 7 is refused by the kernel: {error}"));
+                None
+            }
+            None => None,
         };
         let mut sources = vec![RingSource::new(Signal::Flow, &take_map(&mut flow, "flow_events")?)?];
         if let Some(drop) = &mut drop {
@@ -131,6 +141,7 @@ impl Probes {
             rings: KernelRings::new(sources),
             ledger,
             sweeper: Some(sweeper),
+            layer7,
         })
     }
 
@@ -264,6 +275,18 @@ impl Probes {
         self.sweeper.take()
     }
 
+    /// Layer 7, if the programs were loaded with it.
+    pub fn layer7(&self) -> Option<Layer7> {
+        self.layer7.clone()
+    }
+
+    /// Instructions of a hook's program as the kernel holds it, and those that the verifier went
+    /// through; none where the kernel does not say.
+    pub fn instructions(&self, hook: Hook) -> Option<(u32, u32)> {
+        let info = self.flow.program(hook.program())?.info().ok()?;
+        Some((info.size_translated()? / 8, info.verified_instruction_count()?))
+    }
+
     /// What each program costs, where `kernel.bpf_stats_enabled` is on.
     pub fn cost(&self) -> Vec<Cost> {
         std::iter::once(&self.flow)
@@ -332,7 +355,7 @@ fn refusal(interface: &Interface, means: &'static str, error: &(dyn std::error::
     AttachError::Refused { name: interface.name.clone(), means, why: chain(error) }
 }
 
-fn take_map<T>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
+pub(super) fn take_map<T>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
 where
     T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
 {

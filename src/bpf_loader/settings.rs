@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use webb_settings as settings;
 
+use super::layer7::Layer7Settings;
+
 /// How programs are attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attach {
@@ -60,6 +62,8 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// How programs are attached.
     pub attach: Attach,
+    /// Layer 7, if it may be looked for.
+    pub layer7: Option<Layer7Settings>,
 }
 
 impl Default for Settings {
@@ -92,6 +96,7 @@ impl From<&settings::Settings> for Settings {
                 settings::Attach::Tcx => Attach::Tcx,
                 settings::Attach::Clsact => Attach::Clsact,
             },
+            layer7: None,
         }
     }
 }
@@ -130,6 +135,7 @@ pub(super) struct Constants {
     pub(super) once_timeout: u32,
     pub(super) evictable_after: u32,
     pub(super) claim_life: u32,
+    pub(super) layer7: Layer7Settings,
 }
 
 impl Constants {
@@ -153,6 +159,7 @@ impl Constants {
                 .min(MAX_UNITS),
             evictable_after: ticks(settings.timeouts.evictable),
             claim_life: ticks(settings.timeouts.mac_claim),
+            layer7: settings.layer7.unwrap_or_default(),
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Signal {
     Flow,
     /// The drop point's ring (`drop.bpf.c`).
     Drop,
+    /// The ring of layer 7 (`l7.h`).
+    Message,
 }
 
 /// A set of rings with one reader.

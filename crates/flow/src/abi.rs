@@ -5,15 +5,17 @@
 //! here and in the header, and `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of
 //! the built object, so the two cannot drift.
 
+mod layer7;
 mod message;
 
 use std::mem::{offset_of, size_of};
 
+pub use layer7::{L7Totals, MESSAGE_PROTOCOLS, l7_switch};
 pub use message::{Message, message_flag, message_kind};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with any change of the structs; a record of another version is refused and counted.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 /// Rows of the totals map; `enum webb_hook`.
 pub const HOOKS: usize = 5;
