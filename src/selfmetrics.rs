@@ -100,13 +100,42 @@ defs! {
     READER_PANICKED_PACKETS: counter "webb_reader_panicked_packets_total" []
         "Packets of the records lost to a panic: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
-        "Flows handed to the aggregators. At rest equals the decoded records and webb_reader_verdicts_total";
+        "Flows handed to the aggregators. At rest equals the decoded records, webb_reader_verdicts_total and webb_reader_messages_total";
+    READER_MESSAGES: counter "webb_reader_messages_total" []
+        "Flows of DNS and HTTP messages that the dissector made";
     READER_VERDICTS: counter "webb_reader_verdicts_total" []
         "Policy verdicts, each a flow beside that of its packet";
     READER_BATCHES: counter "webb_reader_batches_total" []
         "Batches handed to the aggregators";
     READER_BATCHES_ALLOCATED: counter "webb_reader_batches_allocated_total" []
         "Batches that had to be allocated because all others were in use";
+
+    L7_SEGMENTS: counter "webb_l7_segments_total" ["protocol", "outcome"]
+        "Segments with layer 7 that the programs wanted to show: sent, lost (ring full), or unread (bytes of the packet could not be read)";
+    L7_BYTES: counter "webb_l7_bytes_total" ["protocol"]
+        "Bytes of payload in the records of layer 7 that were sent";
+    L7_CONNECTIONS: counter "webb_l7_connections_total" ["outcome"]
+        "Connections at a pod's interface whose protocol was recognised, or none that is read (TLS and others)";
+    L7_LOOKED: counter "webb_l7_looked_total" []
+        "Segments that were looked at to recognise a connection's protocol";
+    L7_PASSED_OVER: counter "webb_l7_passed_over_total" ["reason"]
+        "Segments with layer 7 that were not followed: untracked (DNS over TCP of a connection that the table had no room for), budget (more DNS over TCP of one sender than is read), frames (more HTTP/2 frames than are followed)";
+    L7_RECORDS: counter "webb_l7_records_total" ["protocol", "outcome"]
+        "Records of layer 7 that were read, each with one outcome; their sum is what was sent";
+    L7_MESSAGES: counter "webb_l7_messages_total" ["protocol", "type", "outcome"]
+        "Messages of layer 7: emitted as a flow, or not: other_side (the other side reports it), transit (passes a pod that is not its end), unmatched";
+    L7_UNANSWERED: counter "webb_l7_unanswered_total" ["protocol", "reason"]
+        "Requests and questions that stay without an answer. At rest the emitted requests are the emitted responses, these, and those that are open";
+    L7_DOUBTS: counter "webb_l7_doubts_total" ["reason"]
+        "How often it was not known any more which request of a connection is answered next, or what a table of HTTP/2 holds";
+    L7_UNPARSED: counter "webb_l7_unparsed_total" ["reason"]
+        "DNS messages that were refused";
+    L7_ABANDONED: counter "webb_l7_abandoned_total" ["reason"]
+        "Parts of connections that are not followed any more, to stay within a bound or behind a gap";
+    L7_CUT: counter "webb_l7_cut_total" ["type"]
+        "What was shortened or passed over to stay within a bound";
+    L7_OPEN: gauge "webb_l7_open" ["type"]
+        "What the dissector holds now: connections, requests without a response, queries without an answer, partial heads and frames";
 
     CONNTRACK_ENTRIES: gauge "webb_conntrack_entries" []
         "Translated addresses of the kernel's connection tracking that are remembered; a connection may have two";

@@ -15,8 +15,8 @@ use std::mem::{offset_of, size_of};
 use webb::bpf_loader::btf::Types;
 use webb::bpf_loader::{DROP_OBJECT, FLOW_L7_OBJECT, FLOW_OBJECT};
 use webb_flow::abi::{
-    ADDRESS_SEEDS, Claim, Claimed, HOOKS, L7Totals, Message, PARTS, PORT_MACS, Port, Record, SEEDS, SUPPRESSED_REASONS, Swept, Totals,
-    UNPARSED,
+    ADDRESS_SEEDS, Claim, Claimed, HOOKS, L7Totals, Message, PARTS, PORT_MACS, Port, Record, SEEDS, SUPPRESSED_REASONS,
+    Swept, Totals, UNPARSED,
 };
 
 /// The `.BTF` section of a 64-bit little-endian ELF object.

@@ -13,7 +13,7 @@ use actix::Addr;
 use tokio::sync::oneshot;
 use webb_flow::fault::{Component, Components};
 use webb_metrics::dynamic::MetricChange;
-use webb_metrics::{Aggregator, Limits, MetricConfig, Share};
+use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share};
 
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::thread_supervisor::ThreadSupervisor;
@@ -93,10 +93,15 @@ impl Fleet {
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
         commands: Commands,
     ) -> (Self, Arc<Lanes>) {
-        let members: BTreeMap<_, _> =
-            metrics.into_iter().map(|config| (config.name(), factory.start(config))).collect();
+        let mut wishes = Layer7Wishes::default();
+        let mut start = |config: &MetricConfig| {
+            wishes = wishes.and(config.layer7());
+            (config.name(), factory.start(config))
+        };
+        let members: BTreeMap<_, _> = metrics.into_iter().map(&mut start).collect();
         let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
         lanes.want_verdicts(members.contains_key(VERDICTS));
+        lanes.want_layer7(wishes);
         (Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
     }
 
@@ -135,6 +140,7 @@ impl Fleet {
         }
         let lanes = members.values().map(|member| Arc::clone(&member.lane)).collect();
         self.lanes.want_verdicts(members.contains_key(VERDICTS));
+        self.lanes.want_layer7(metrics.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
         let shares: Vec<_> = leaving.iter().map(|(_, member)| Arc::clone(&member.share)).collect();

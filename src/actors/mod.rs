@@ -4,7 +4,7 @@
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
 //!               ▲                   ▲            http/admin
-//! probes     resolver   sweeper  configurator
+//! probes     resolver   sweeper  configurator  dissector
 //! ```
 //!
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills
@@ -20,6 +20,7 @@ pub mod configurator;
 pub mod conntrack;
 pub mod decoder;
 pub mod deleted_pods;
+pub mod dissector;
 pub mod fleet;
 mod gaps;
 pub mod guard;

@@ -158,6 +158,7 @@ pub(super) fn pipeline(
         &own::READER_PANICKED_PACKETS,
         &own::READER_FLOWS,
         &own::READER_VERDICTS,
+        &own::READER_MESSAGES,
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
@@ -180,6 +181,7 @@ pub(super) fn pipeline(
             rows.add(&own::READER_PANICKED_PACKETS, &[], counters.panicked_packets.load(Relaxed));
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
+            rows.add(&own::READER_MESSAGES, &[], counters.messages.load(Relaxed));
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
             for (outcome, count) in counters.lookups() {

@@ -10,6 +10,7 @@
 
 mod check_endpoint;
 mod error;
+mod layer7;
 mod ledger;
 mod listen;
 mod loader;

@@ -23,7 +23,7 @@ use webb_metrics::dynamic::Dynamic;
 use webb_metrics::{Budget, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
-use super::{StartError, ledger, listen, loader, metrics};
+use super::{StartError, layer7, ledger, listen, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
@@ -104,6 +104,7 @@ pub(super) struct Running {
     pub(super) admin: Arc<Admin>,
     pub(super) probes: Addr<ThreadSupervisor>,
     pub(super) sweeper: Addr<ThreadSupervisor>,
+    pub(super) dissector: Option<Addr<ThreadSupervisor>>,
     pub(super) reader: Addr<ThreadSupervisor>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
@@ -137,12 +138,12 @@ impl Parts {
         }
     }
 
-    fn intensity(&self, name: &str) -> Intensity {
+    pub(super) fn intensity(&self, name: &str) -> Intensity {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
     /// Makes a supervisor known to the admin listener.
-    fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
+    pub(super) fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
         self.directory.add(name, supervisor.clone().recipient());
         supervisor
     }
@@ -165,7 +166,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
     let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let mut loaded = Probes::load(&settings.into())?;
+    let layer7_settings = layer7::settings(settings, &configured);
+    let mut loaded = Probes::load(&bpf_loader::Settings { layer7: layer7_settings, ..settings.into() })?;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }
@@ -182,7 +184,10 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
+    let (outbox, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker);
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
+    let state = state.with_layer7(inbox);
+    let dissecting = layer7::start(&parts, settings, (loaded.layer7(), outbox), &lanes, &index)?;
     let Reading { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
@@ -199,6 +204,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     ledger::suppressed(&own, kernel_ledger.clone(), reasons)?;
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
+    layer7::ledger(&own, dissecting.as_ref())?;
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
@@ -248,6 +254,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         admin,
         probes,
         sweeper,
+        dissector: dissecting.map(|dissecting| dissecting.keeper),
         reader,
         fleet,
         configurator,

@@ -46,6 +46,10 @@ async fn drain(running: &Running) {
     }
     running.reader.do_send(Resume);
     finish(&running.sweeper).await;
+    if let Some(dissector) = &running.dissector {
+        dissector.do_send(Resume);
+        finish(dissector).await;
+    }
     finish(&running.reader).await;
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.collect_last());

@@ -39,6 +39,8 @@ pub struct Counters {
     pub panicked_packets: AtomicU64,
     /// Records that could not be decoded, by error.
     pub rejected: [AtomicU64; DecodeError::ALL.len()],
+    /// Flows of layer 7 that the dissector made.
+    pub messages: AtomicU64,
     /// Flows handed to the lanes.
     pub flows: AtomicU64,
     /// Batches handed to the lanes.

@@ -254,6 +254,11 @@ impl DeferredFlows {
         self.finish(flow, why, backend, room, now);
     }
 
+    /// Names a flow of layer 7. False if its translation may come yet, which is worth waiting for.
+    pub(super) fn translate(&self, flow: &mut Flow, index: &Index) -> bool {
+        !(lookup(flow, index, &self.table).may_resolve_later && self.followed)
+    }
+
     /// True if a reply may bring a verdict.
     #[inline]
     pub(super) fn awaits(&self, flow: &Flow) -> bool {

@@ -20,28 +20,37 @@ pub(super) struct FirstNames {
 struct Wait {
     since: Instant,
     most: Duration,
+    /// Its end is logged; one of several waits does.
+    logged: bool,
 }
 
 impl FirstNames {
     /// A wait of at most `most`, from now on.
     pub(super) fn within(most: Duration) -> Self {
-        Self { wait: Some(Wait { since: Instant::now(), most }) }
+        Self { wait: Some(Wait { since: Instant::now(), most, logged: true }) }
+    }
+
+    /// The same, whose end is not logged.
+    pub(super) fn quietly_within(most: Duration) -> Self {
+        Self { wait: Some(Wait { since: Instant::now(), most, logged: false }) }
     }
 
     /// True while the records are to stay where they are. The wait ends with the first complete
     /// index, with its time, and with the reader's last turn (`last`); none begins after that.
     pub(super) fn holds(&mut self, index: &Index, half_full: bool, last: bool) -> bool {
-        let Some(Wait { since, most }) = &self.wait else { return false };
+        let Some(Wait { since, most, logged }) = &self.wait else { return false };
         let waited = since.elapsed();
-        if index.is_ready() {
+        let (ready, late) = (index.is_ready(), waited >= *most);
+        if !ready && !late && !last {
+            return !half_full;
+        }
+        if *logged && ready {
             tracing::info!("names are read after {waited:.1?}: the first records are taken out of the rings");
-        } else if waited >= *most {
+        } else if *logged && late {
             tracing::warn!(
                 "names are not read after {} s: until they are, addresses without one are reserved:unknown",
                 most.as_secs()
             );
-        } else if !last {
-            return !half_full;
         }
         self.wait = None;
         false

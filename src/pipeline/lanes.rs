@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::Sender;
+use webb_metrics::Layer7Wishes;
 
 use super::lane::{Item, Lane};
 use super::snapshot::{Answer, SnapshotRequest};
@@ -20,6 +21,7 @@ use super::snapshot::{Answer, SnapshotRequest};
 pub struct Lanes {
     now: ArcSwap<List>,
     verdicts: AtomicBool,
+    layer7: ArcSwap<Layer7Wishes>,
 }
 
 /// The lanes between two changes. Replaced whole, so that no flow is counted on both sides of a
@@ -61,7 +63,7 @@ impl Lanes {
     /// The lanes to begin with.
     pub fn new(lanes: Vec<Arc<Lane>>) -> Self {
         let now = List { lanes: Arc::new(lanes), skipped: 0 };
-        Self { now: ArcSwap::from_pointee(now), verdicts: AtomicBool::new(false) }
+        Self { now: ArcSwap::from_pointee(now), verdicts: AtomicBool::new(false), layer7: ArcSwap::default() }
     }
 
     /// Says whether a metric wants policy verdicts: without one, none are worked out.
@@ -72,6 +74,16 @@ impl Lanes {
     /// Whether a metric wants policy verdicts.
     pub fn verdicts_wanted(&self) -> bool {
         self.verdicts.load(Relaxed)
+    }
+
+    /// Says what the metrics want to see of layer 7.
+    pub fn want_layer7(&self, wishes: Layer7Wishes) {
+        self.layer7.store(Arc::new(wishes));
+    }
+
+    /// What the metrics want to see of layer 7.
+    pub fn layer7_wanted(&self) -> Layer7Wishes {
+        **self.layer7.load()
     }
 
     /// The lanes as they are now.

@@ -20,6 +20,7 @@ mod deferred_flows;
 mod first_names;
 mod lane;
 mod lanes;
+pub mod layer7;
 mod lifecycle;
 mod pending_queries;
 mod pool;

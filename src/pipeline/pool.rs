@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use webb_flow::Extra;
 use webb_index::Index;
 
 use super::batch::{BATCH, Batch};
@@ -18,11 +19,16 @@ use super::lane::DEPTH;
 /// MB.
 const MAX_BATCHES: usize = 2 * DEPTH;
 
+/// Rows of extras that are kept to be used again.
+const MAX_SPARE_ROWS: usize = 2 * BATCH;
+
 /// The reader's batches.
 #[derive(Debug, Default)]
 pub(super) struct Pool {
     batches: VecDeque<Arc<Batch>>,
     allocated: u64,
+    /// Rows of extras whose texts are used again.
+    pub(super) spare: Vec<Extra>,
 }
 
 impl Pool {
@@ -35,7 +41,8 @@ impl Pool {
             && let Some(batch) = Arc::get_mut(&mut oldest)
         {
             batch.flows.clear();
-            batch.extras.clear();
+            self.spare.append(&mut batch.extras);
+            self.spare.truncate(MAX_SPARE_ROWS);
             if !Arc::ptr_eq(&batch.index, index) {
                 batch.index = Arc::clone(index);
             }

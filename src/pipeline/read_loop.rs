@@ -26,6 +26,7 @@ use webb_index::Index;
 use super::counters::LookedUp;
 use super::deferred_flows::{DeferredFlows, Translations};
 use super::first_names::FirstNames;
+use super::layer7::{Inbox, Turn};
 use super::pool::Pool;
 use super::{BATCH, Batch, Command, Counters, Item, Lanes, Lifecycle};
 use crate::records::{RecordSource, Rings, Waker};
@@ -87,6 +88,14 @@ impl ReaderState {
         Self(Mutex::new(Persistent { deferred: DeferredFlows::new(translations, clock), ..Persistent::default() }))
     }
 
+    /// Takes flows of layer 7 from `inbox`.
+    #[must_use]
+    pub fn with_layer7(self, inbox: Inbox) -> Self {
+        let mut kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.layer7 = inbox;
+        Self(Mutex::new(kept))
+    }
+
     /// Has the first records wait in the rings for the first names, for `most` at most.
     #[must_use]
     pub fn waiting_for_names(self, most: Duration) -> Self {
@@ -105,6 +114,7 @@ struct Persistent {
     in_hand: Cell<Option<u32>>,
     deferred: DeferredFlows,
     first_names: FirstNames,
+    layer7: Inbox,
     /// The rings were left unread at the last turn.
     held: bool,
 }
@@ -132,7 +142,7 @@ impl Reader {
             let drained = self.drain(lifecycle, &mut kept, &mut *source, &mut index);
             self.hand_on(lifecycle, &mut kept);
             self.handle_commands();
-            if last_turn && drained == 0 && kept.deferred.is_idle() {
+            if last_turn && drained == 0 && kept.deferred.is_idle() && kept.layer7.is_idle() {
                 let since = *last_since.get_or_insert_with(Instant::now);
                 if decodes || since.elapsed() > LAST_DECODER_WAIT {
                     return Ok(());
@@ -146,7 +156,7 @@ impl Reader {
                 self.waker.wait(HOLD_INTERVAL)?;
                 self.waker.reset();
             } else if drained == 0 {
-                source.wait(kept.deferred.poll_timeout(turn))?;
+                source.wait(kept.layer7.poll_timeout(kept.deferred.poll_timeout(turn)))?;
                 self.waker.reset();
                 turn = (turn * 2).min(IDLE_POLL_INTERVAL);
             } else {
@@ -173,7 +183,7 @@ impl Reader {
                 return 0;
             }
         }
-        let Persistent { pool, filling, in_hand, deferred, first_names, held } = kept;
+        let Persistent { pool, filling, in_hand, deferred, first_names, layer7, held } = kept;
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
@@ -191,6 +201,11 @@ impl Reader {
             let Some(decoder) = &decoder else { return };
             *held = first_names.holds(&room.index, source.is_half_full(), lifecycle.stopping());
             if *held || room.flows.len() >= BATCH {
+                return;
+            }
+            let spare = &mut pool.spare;
+            layer7.turn(room, Turn { deferred, counters: &self.counters, spare, now, last: lifecycle.stopping() });
+            if room.flows.len() >= BATCH {
                 return;
             }
             let mut flow = Flow::default();

@@ -13,6 +13,7 @@
     reason = "a test stops where its assumptions fail"
 )]
 
+mod layer7;
 mod ledger;
 mod live;
 mod packets;

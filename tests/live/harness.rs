@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -133,6 +133,11 @@ impl Lab {
         let socket = inside(&self.namespace(pod), || UdpSocket::bind(address)).unwrap();
         socket.set_read_timeout(Some(TIMEOUT)).unwrap();
         socket
+    }
+
+    /// A listener in a pod.
+    pub(crate) fn listener(&self, pod: &str, address: &str) -> TcpListener {
+        inside(&self.namespace(pod), || TcpListener::bind(address)).unwrap()
     }
 
     /// A connection from a pod.

@@ -33,6 +33,8 @@ mod kernel;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;
 #[cfg(test)]
+mod layer7;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod lifecycle;

@@ -28,6 +28,9 @@ impl Default for ExtraId {
 #[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract, appendix B)")]
 pub struct Extra {
+    /// True for a flow that was seen here: its node, clusters, services and interface are those of
+    /// the flow itself, and not what is written below.
+    pub live: bool,
     pub uuid: String,
     pub node_name: String,
     pub node_labels: Vec<String>,
@@ -134,6 +137,9 @@ pub struct Dns {
     pub rcode: u32,
     pub qtypes: Vec<String>,
     pub rrtypes: Vec<String>,
+    /// Not Hubble's: nanoseconds from the question to this answer. None of a question, of a flow
+    /// that another program wrote, and if the question was asked more than once.
+    pub latency_ns: Option<u64>,
 }
 
 /// `flow.HTTP`.

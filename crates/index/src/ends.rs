@@ -36,7 +36,7 @@ impl End {
 
     /// The service whose frontend this end is, as `namespace/name`.
     pub fn service(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
-        let own = match (extra, self) {
+        let own = match (extra.filter(|extra| !extra.live), self) {
             (None, Self::Source) => return index.services().name(flow.service.at_source()).qualified,
             (None, Self::Destination) => return index.services().name(flow.service.at_destination()).qualified,
             (Some(extra), Self::Source) => &extra.source_service,

@@ -1,11 +1,39 @@
 //! The validated configuration of a metric: the same from the static string, a flag or a file.
 
-use webb_index::filters::Filters;
+use webb_index::filters::{Filters, Layer7Reads};
 
 use super::context::{ContextError, ContextSpec};
-use super::options::{MetricOption, Options, Warning};
+use super::options::{EXEMPLARS, MetricOption, Options, Warning};
 use super::plugins;
 use super::registration::Registration;
+
+/// What metrics want to see of layer 7.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Layer7Wishes {
+    /// DNS at all.
+    pub dns: bool,
+    /// HTTP at all.
+    pub http: bool,
+    /// Fields beyond those that every metric reads.
+    pub reads: Layer7Reads,
+}
+
+impl Layer7Wishes {
+    /// All that either wants.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            dns: self.dns || other.dns,
+            http: self.http || other.http,
+            reads: Layer7Reads {
+                query: self.reads.query || other.reads.query,
+                url: self.reads.url || other.reads.url,
+                headers: self.reads.headers || other.reads.headers,
+                trace: self.reads.trace || other.reads.trace,
+            },
+        }
+    }
+}
 
 /// A metric that can be built.
 #[derive(Debug, Clone)]
@@ -105,6 +133,15 @@ impl MetricConfig {
     /// Its filters.
     pub fn filters(&self) -> &Filters {
         &self.filters
+    }
+
+    /// What it wants to see of layer 7.
+    pub fn layer7(&self) -> Layer7Wishes {
+        let mut reads = self.filters.layer7_reads();
+        reads.query |= self.name() == "dns" && self.options.has("query");
+        let (dns, http) = (self.name() == "dns", ["http", "httpV2"].contains(&self.name()));
+        reads.trace |= http && self.options.is_true(EXEMPLARS);
+        Layer7Wishes { dns: dns || reads.query, http: http || reads.url || reads.headers || reads.trace, reads }
     }
 
     /// Sets the name of this node in its filters, as `cluster/node`.

@@ -31,7 +31,7 @@ mod table;
 pub mod tuples;
 
 pub use aggregator::Aggregator;
-pub use config::{ConfigError, MetricConfig};
+pub use config::{ConfigError, Layer7Wishes, MetricConfig};
 pub use limit::{Budget, Limits, Share};
 pub use options::{MetricOption, Options, Warning};
 pub use plugin::{Emit, Plugin};

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::kinds::{
-    address, aggregation, attach, boolean, bytes, cluster_source, duration, file, globs, log_format, log_level, memory,
-    metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
+    address, aggregation, attach, boolean, bytes, capture, cluster_source, duration, file, globs, log_format,
+    log_level, memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
 };
 use super::model::Settings;
 use super::value::{InvalidValue, Value};
@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 47] = [
+pub static KEYS: [Key; 49] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -187,6 +187,9 @@ pub static KEYS: [Key; 47] = [
         "a power of two from 64KiB to 1GiB, such as 8MiB", |bytes| ring(*bytes)),
     key!("rings.drop_bytes", rings.drop_bytes: bytes, Restart, None,
         "a power of two from 64KiB to 1GiB, such as 1MiB", |bytes| ring(*bytes)),
+    key!("rings.l7_bytes", rings.l7_bytes: bytes, Restart, None,
+        "a power of two from 64KiB to 1GiB, such as 4MiB", |bytes| ring(*bytes)),
+    key!("l7.capture", l7.capture: capture, Restart, None, "auto, on or off"),
     key!("drop_budget", drop_budget: number, Restart, None,
         "a number of records from 1 to 1000000", |count| (1..=1_000_000).contains(count)),
 

@@ -334,6 +334,10 @@ words! {
     other_kinds: OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
 }
 words! {
+    /// Whether layer 7 is looked for.
+    capture: Capture { "auto" => Auto, "on" => On, "off" => Off }
+}
+words! {
     /// Which packets make a record.
     aggregation: Aggregation { "none" => None, "medium" => Medium }
 }

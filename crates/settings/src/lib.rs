@@ -34,8 +34,8 @@ pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
-    Aggregation, Attach, ClusterSource, Connections, Interfaces, KindEffect, Log, LogFormat, MetricsTls, MoreKind,
-    OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
+    Aggregation, Attach, Capture, ClusterSource, Connections, Interfaces, KindEffect, Layer7, Log, LogFormat,
+    MetricsTls, MoreKind, OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
 };
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};

@@ -62,6 +62,8 @@ pub struct Settings {
     pub conntrack_entries: u32,
     /// The rings between the kernel and the reader.
     pub rings: Rings,
+    /// DNS and HTTP out of packets.
+    pub l7: Layer7,
     /// Drop records per second and CPU; drops beyond it are counted but not described.
     pub drop_budget: u32,
     /// TLS for `/metrics`.
@@ -192,6 +194,27 @@ pub struct Rings {
     pub flow_bytes: u32,
     /// Bytes for drop records.
     pub drop_bytes: u32,
+    /// Bytes for segments of DNS and HTTP.
+    pub l7_bytes: u32,
+}
+
+/// DNS and HTTP out of packets.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Layer7 {
+    /// Whether they are looked for.
+    pub capture: Capture,
+}
+
+/// Whether layer 7 is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Capture {
+    /// When a metric asks for it.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never.
+    Off,
 }
 
 /// TLS for `/metrics`: on with certificate and key. The files are followed while the agent runs.
@@ -297,7 +320,8 @@ impl Default for Settings {
             },
             pod_networks: Vec::new(),
             conntrack_entries: 65_536,
-            rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20 },
+            rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20, l7_bytes: 4 << 20 },
+            l7: Layer7::default(),
             drop_budget: 1000,
             metrics_tls: MetricsTls::default(),
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },

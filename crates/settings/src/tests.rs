@@ -176,6 +176,8 @@ fn ranges_end_where_they_say() {
         ("connections.sweep_interval", ["10ms", "1m"], ["9ms", "61s"]),
         ("rings.flow_bytes", ["64KiB", "1GiB"], ["32KiB", "2GiB"]),
         ("rings.drop_bytes", ["64KiB", "1GiB"], ["96KiB", "1000MiB"]),
+        ("rings.l7_bytes", ["64KiB", "1GiB"], ["96KiB", "1000MiB"]),
+        ("l7.capture", ["auto", "off"], ["true", "On"]),
         ("scrape.min_interval", ["0s", "1m"], ["61s", "5"]),
         ("scrape.timeout", ["10ms", "1m"], ["9ms", "61s"]),
         ("shutdown.budget", ["1s", "10m"], ["999ms", "601s"]),

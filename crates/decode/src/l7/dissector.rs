@@ -155,6 +155,19 @@ impl Dissector {
         self.connections.clear(Unanswered::Restart, &mut self.ledger);
     }
 
+    /// A record of this kind made a life of the dissector panic: it is counted, and all state is
+    /// forgotten, since it may be half written.
+    pub fn panicked(&mut self, kind: u8) {
+        let protocol = match kind {
+            message_kind::HTTP2 => Protocol::Http2,
+            message_kind::DNS => Protocol::Dns,
+            message_kind::DNS_TCP => Protocol::DnsTcp,
+            _ => Protocol::Http1,
+        };
+        self.ledger.record(protocol, RecordOutcome::Panicked);
+        self.restart();
+    }
+
     /// Takes other wishes of the consumers, other time-outs and another redaction from here on.
     pub fn configure(&mut self, limits: Limits, wants: Wants, redact: Redact) {
         self.wants = wants;

@@ -31,6 +31,11 @@ impl<'a> FlowView<'a> {
         })
     }
 
+    /// What another program wrote beside the flow.
+    pub(super) fn written(&self) -> Option<&'a Extra> {
+        self.extra.filter(|extra| !extra.live)
+    }
+
     /// `IP.source` or `IP.destination`; none where the flow has no such address.
     pub(super) fn address(&self, end: End) -> Option<FlowAddress> {
         let mapped = self.extra.map_or_else(Mapped::default, |extra| extra.mapped);

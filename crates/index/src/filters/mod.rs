@@ -24,6 +24,7 @@ mod uri;
 
 pub use build::FilterError;
 use flow_view::FlowView;
+pub use predicate::Layer7Reads;
 use predicate::Predicate;
 pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_flow::{Extra, Flow};
@@ -87,6 +88,14 @@ impl Filters {
                 predicate.set_local_node(node);
             }
         }
+    }
+
+    /// The fields of layer 7 that they read.
+    pub fn layer7_reads(&self) -> Layer7Reads {
+        let mut reads = Layer7Reads::default();
+        let filters = self.include.iter().chain(&self.exclude);
+        filters.flat_map(|filter| &filter.predicates).for_each(|predicate| predicate.reads(&mut reads));
+        reads
     }
 
     fn decide(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {

@@ -72,7 +72,32 @@ pub(super) enum Predicate {
     Path(Vec<Regex>),
 }
 
+/// Fields of layer 7 that filters read, and that are not copied out of a message unless they do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of its own")]
+pub struct Layer7Reads {
+    /// Names of DNS questions.
+    pub query: bool,
+    /// URLs and paths.
+    pub url: bool,
+    /// Headers.
+    pub headers: bool,
+    /// Trace ids.
+    pub trace: bool,
+}
+
 impl Predicate {
+    /// Adds the fields of layer 7 that this reads.
+    pub(super) fn reads(&self, reads: &mut Layer7Reads) {
+        match self {
+            Self::DnsQuery(_) => reads.query = true,
+            Self::Url(_) | Self::Path(_) => reads.url = true,
+            Self::Header(_) => reads.headers = true,
+            Self::TraceId(_) => reads.trace = true,
+            _ => {}
+        }
+    }
+
     pub(super) fn set_local_node(&mut self, node: &str) {
         if let Self::Node(patterns, home) = self {
             *home = patterns.iter().any(|pattern| pattern.fits(node));
@@ -139,7 +164,7 @@ impl Predicate {
                 })
             }
             Self::Cluster(end, wanted, cache) => {
-                if let Some(extra) = view.extra {
+                if let Some(extra) = view.written() {
                     let name = if *end == End::Source { &extra.source_cluster } else { &extra.destination_cluster };
                     wanted.contains(name)
                 } else {
@@ -175,7 +200,7 @@ impl Predicate {
             Self::TraceId(wanted) => wanted.iter().any(|id| id == text(|extra| &extra.trace_id)),
             Self::Service(end, prefixes, cache) => {
                 let fits = |namespace: &str, name: &str| prefixes.iter().any(|prefix| prefix.fits(namespace, name));
-                let Some(extra) = view.extra else {
+                let Some(extra) = view.written() else {
                     let ServiceName { namespace, name, .. } = view.service(*end);
                     return cache.get_or_insert((namespace, name), || fits(&namespace.text(), &name.text()));
                 };
@@ -191,10 +216,10 @@ impl Predicate {
                     .any(|(key, value)| wanted.iter().any(|wanted| wanted.key == *key && wanted.value == *value))
             }),
             Self::Node(patterns, home) => {
-                view.extra.map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
+                view.written().map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
             }
             Self::NodeLabel(selectors) => {
-                let labels = view.extra.map_or(&[][..], |extra| &extra.node_labels);
+                let labels = view.written().map_or(&[][..], |extra| &extra.node_labels);
                 selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
             }
             Self::DnsQuery(expressions) => {
@@ -238,7 +263,7 @@ fn fits_interface(wanted: &InterfaceSpec, view: &FlowView<'_>) -> bool {
     let fits = |index, name: &str| {
         (wanted.index == 0 || wanted.index == index) && (wanted.name.is_empty() || wanted.name == name)
     };
-    match view.extra {
+    match view.written() {
         Some(extra) => extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name)),
         // The kernel says the number alone.
         None => view.flow.ifindex != 0 && fits(view.flow.ifindex, ""),

@@ -32,7 +32,8 @@ fn layer7(kind: L7Kind, record: L7Record) -> Extra {
 fn dns(rcode: u32, qtypes: &[&str], rrtypes: &[&str]) -> Extra {
     let texts = |texts: &[&str]| texts.iter().copied().map(String::from).collect();
     let ips = u32::try_from(rrtypes.iter().filter(|kind| **kind == "A").count()).unwrap();
-    let record = Dns { query: "a.io.".into(), ips, rcode, qtypes: texts(qtypes), rrtypes: texts(rrtypes) };
+    let record =
+        Dns { query: "a.io.".into(), ips, rcode, qtypes: texts(qtypes), rrtypes: texts(rrtypes), latency_ns: None };
     layer7(L7Kind::Request, L7Record::Dns(record))
 }
 

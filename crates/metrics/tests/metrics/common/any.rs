@@ -16,8 +16,11 @@ pub(crate) fn any_text() -> impl Strategy<Value = String> {
 
 fn any_layer7() -> impl Strategy<Value = L7> {
     let texts = || prop::collection::vec(prop_oneof![Just("A".to_owned()), Just("AAAA".to_owned()), any_text()], 0..3);
-    let dns = (any_text(), 0_u32..3, prop::sample::select(vec![0, 12, u32::MAX]), texts(), texts())
-        .prop_map(|(query, ips, rcode, qtypes, rrtypes)| L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes }));
+    let dns = (any_text(), 0_u32..3, prop::sample::select(vec![0, 12, u32::MAX]), texts(), texts()).prop_map(
+        |(query, ips, rcode, qtypes, rrtypes)| {
+            L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes, latency_ns: None })
+        },
+    );
     let http = (0_u32..3, any_text(), any_text())
         .prop_map(|(code, method, protocol)| L7Record::Http(Http { code, method, protocol, ..Http::default() }));
     let kind = prop::sample::select(vec![L7Kind::Unknown, L7Kind::Request, L7Kind::Response, L7Kind::Sample]);

@@ -1,0 +1,175 @@
+//! Layer 7: whether it is looked for, the thread that dissects it, and its half of the ledger.
+
+use std::sync::{Arc, PoisonError};
+
+use actix::Addr;
+use arc_swap::ArcSwap;
+use webb_decode::l7::{
+    Abandoned, Cut, Doubt, Ledger, MessageOutcome, MessageProtocol, MessageType, RecordOutcome, Unanswered, Unparsed,
+};
+use webb_flow::abi::L7Totals;
+use webb_index::Index;
+use webb_settings::{self as settings, Capture};
+
+use super::StartError;
+use super::start::{Metrics, Parts};
+use crate::actors::dissector;
+use crate::actors::thread_supervisor::ThreadSupervisor;
+use crate::bpf_loader::{Layer7, Layer7Settings};
+use crate::pipeline::Lanes;
+use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config, Outbox, Published};
+use crate::records::Waker;
+use crate::selfmetrics::{self as own, Rows, SelfMetrics};
+
+/// What the programs are loaded with, if layer 7 may be looked for.
+pub(super) fn settings(settings: &settings::Settings, metrics: &Metrics) -> Option<Layer7Settings> {
+    let wanted = match settings.l7.capture {
+        Capture::On => true,
+        Capture::Off => false,
+        // A file of metrics may come to want it later.
+        Capture::Auto => match metrics {
+            Metrics::Dynamic(..) => true,
+            Metrics::Static(configs) => configs.iter().any(|config| config.layer7().dns || config.layer7().http),
+        },
+    };
+    wanted.then(|| Layer7Settings { ring_bytes: settings.rings.l7_bytes, ..Layer7Settings::default() })
+}
+
+/// The dissector, if there is one.
+pub(super) struct Dissecting {
+    pub(super) kernel: Layer7,
+    pub(super) keeper: Addr<ThreadSupervisor>,
+    pub(super) published: Arc<Published>,
+}
+
+/// Both ends of the way from the dissector to the reader, where there is a dissector.
+pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> (Option<Outbox>, Inbox) {
+    match kernel {
+        Some(_) => {
+            let (outbox, inbox) = pipeline::channel(reader.clone());
+            (Some(outbox), inbox)
+        }
+        None => (None, Inbox::default()),
+    }
+}
+
+/// Starts the dissector.
+pub(super) fn start(
+    parts: &Parts,
+    settings: &settings::Settings,
+    (kernel, outbox): (Option<Layer7>, Option<Outbox>),
+    lanes: &Arc<Lanes>,
+    index: &Arc<ArcSwap<Index>>,
+) -> Result<Option<Dissecting>, StartError> {
+    let (Some(kernel), Some(outbox)) = (kernel, outbox) else { return Ok(None) };
+    let (counts, switch) = (kernel.clone(), kernel.clone());
+    let parts_of = pipeline::Parts {
+        rings: Arc::new(kernel.rings()),
+        waker: Waker::new()?,
+        index: Arc::clone(index),
+        lanes: Arc::clone(lanes),
+        config: Arc::new(ArcSwap::from_pointee(Layer7Config::default())),
+        outbox,
+        lost: Box::new(move || counts.totals().map_or(0, |totals| totals.lost.iter().sum())),
+        look_for: Box::new(move |wanted| {
+            if let Err(error) = switch.look_for(wanted) {
+                tracing::error!("layer 7 stays as it was: {error}");
+            }
+        }),
+    };
+    let dissect_loop = Arc::new(DissectLoop::new(parts_of, settings.cluster_wait));
+    let published = dissect_loop.published();
+    let keeper = parts.register("dissector", dissector::start(dissect_loop, parts.intensity("dissector")));
+    Ok(Some(Dissecting { kernel, keeper, published }))
+}
+
+/// Adds the ledger of layer 7: what the programs sent, and what became of it.
+pub(super) fn ledger(metrics: &SelfMetrics, dissecting: Option<&Dissecting>) -> Result<(), prometheus::Error> {
+    let defs = [
+        &own::L7_SEGMENTS,
+        &own::L7_BYTES,
+        &own::L7_CONNECTIONS,
+        &own::L7_LOOKED,
+        &own::L7_PASSED_OVER,
+        &own::L7_RECORDS,
+        &own::L7_MESSAGES,
+        &own::L7_UNANSWERED,
+        &own::L7_DOUBTS,
+        &own::L7_UNPARSED,
+        &own::L7_ABANDONED,
+        &own::L7_CUT,
+        &own::L7_OPEN,
+    ];
+    let Some(Dissecting { kernel, published, .. }) = dissecting else { return Ok(()) };
+    let (kernel, published) = (kernel.clone(), Arc::clone(published));
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
+            if let Ok(totals) = kernel.totals() {
+                kernel_rows(rows, &totals);
+            }
+            let (ledger, gauges) = published.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            ledger_rows(rows, &ledger);
+            let open = [
+                ("connections", gauges.connections),
+                ("requests", gauges.requests),
+                ("queries", gauges.queries),
+                ("partial", gauges.partial_heads),
+            ];
+            for (what, count) in open {
+                rows.add(&own::L7_OPEN, &[what], count);
+            }
+        }),
+    )
+}
+
+fn kernel_rows(rows: &mut Rows, totals: &L7Totals) {
+    for (at, protocol) in MessageProtocol::ALL.iter().enumerate() {
+        let of = |counts: &[u64]| counts.get(at).copied().unwrap_or(0);
+        let protocol = protocol.label();
+        rows.add(&own::L7_SEGMENTS, &[protocol, "sent"], of(&totals.sent));
+        rows.add(&own::L7_SEGMENTS, &[protocol, "lost"], of(&totals.lost));
+        rows.add(&own::L7_SEGMENTS, &[protocol, "unread"], of(&totals.unread));
+        rows.add(&own::L7_BYTES, &[protocol], of(&totals.sent_bytes));
+        // Datagrams have no connection that is decided about.
+        if protocol != MessageProtocol::Dns.label() {
+            rows.add(&own::L7_CONNECTIONS, &[protocol], of(&totals.found));
+        }
+    }
+    rows.add(&own::L7_CONNECTIONS, &["none"], totals.none);
+    rows.add(&own::L7_LOOKED, &[], totals.looked);
+    let passed = [("untracked", totals.untracked), ("budget", totals.budget), ("frames", totals.frames)];
+    for (reason, count) in passed {
+        rows.add(&own::L7_PASSED_OVER, &[reason], count);
+    }
+}
+
+fn ledger_rows(rows: &mut Rows, ledger: &Ledger) {
+    for &protocol in MessageProtocol::ALL {
+        let label = protocol.label();
+        for &outcome in RecordOutcome::ALL {
+            rows.add(&own::L7_RECORDS, &[label, outcome.label()], ledger.records(protocol, outcome));
+        }
+        for &of in MessageType::ALL {
+            for &outcome in MessageOutcome::ALL {
+                let count = ledger.messages(protocol, of, outcome);
+                rows.add(&own::L7_MESSAGES, &[label, of.label(), outcome.label()], count);
+            }
+        }
+        for &reason in Unanswered::ALL {
+            rows.add(&own::L7_UNANSWERED, &[label, reason.label()], ledger.unanswered_for(protocol, reason));
+        }
+    }
+    for &reason in Doubt::ALL {
+        rows.add(&own::L7_DOUBTS, &[reason.label()], ledger.doubts(reason));
+    }
+    for &reason in Unparsed::ALL {
+        rows.add(&own::L7_UNPARSED, &[reason.label()], ledger.unparsed_for(reason));
+    }
+    for &reason in Abandoned::ALL {
+        rows.add(&own::L7_ABANDONED, &[reason.label()], ledger.abandoned_for(reason));
+    }
+    for &what in Cut::ALL {
+        rows.add(&own::L7_CUT, &[what.label()], ledger.cuts(what));
+    }
+}

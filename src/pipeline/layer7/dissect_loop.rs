@@ -1,0 +1,236 @@
+//! The dissector's thread: drains the ring of layer 7, and hands flows to the reader.
+//!
+//! A message that makes it panic ends this run of the thread. The next one counts that record,
+//! forgets what was open, and goes on behind it; the records of packets are read by another thread.
+
+use std::cell::Cell;
+use std::mem::offset_of;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use webb_decode::l7::{Connection, Content, Dissector, Event, Gauges, Judgement, Ledger, Limits, Redact, Sink, Wants};
+use webb_flow::abi::{Message, message_kind};
+use webb_flow::clock::Clock;
+use webb_flow::fault::inject;
+use webb_index::Index;
+use webb_metrics::Layer7Wishes;
+
+use super::fill;
+use super::messages::{MOST_FLOWS, Messages, Outbox};
+use super::sides::Sides;
+use crate::pipeline::first_names::FirstNames;
+use crate::pipeline::{Lanes, Lifecycle};
+use crate::records::{RecordSource, Rings, Waker};
+
+/// How often the ring is looked at while messages come in, and at most while none do.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
+
+/// How often it is looked whether the first names are there.
+const HOLD_INTERVAL: Duration = Duration::from_millis(5);
+
+/// Where a record's kind lies.
+const KIND_AT: usize = offset_of!(Message, kind);
+
+/// How the dissector is configured.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Layer7Config {
+    /// Its bounds and time-outs; only the latter change while it runs.
+    pub limits: Limits,
+    /// What is replaced in URLs and headers.
+    pub redact: Redact,
+    /// Which side reports.
+    pub sides: Sides,
+}
+
+/// The counts of layer 7 as of the last turn.
+pub type Published = Mutex<(Ledger, Gauges)>;
+
+/// What a dissector's thread works with.
+pub struct Parts {
+    /// Opens the ring.
+    pub rings: Arc<dyn Rings>,
+    /// Rung for the end.
+    pub waker: Waker,
+    /// Names for addresses.
+    pub index: Arc<ArcSwap<Index>>,
+    /// What the metrics want to see.
+    pub lanes: Arc<Lanes>,
+    /// How the dissector is configured.
+    pub config: Arc<ArcSwap<Layer7Config>>,
+    /// Where flows go.
+    pub outbox: Outbox,
+    /// Records that found the ring full since start.
+    pub lost: Box<dyn Fn() -> u64 + Send + Sync>,
+    /// Switches what the programs look for.
+    pub look_for: Box<dyn Fn(u32) + Send + Sync>,
+}
+
+impl std::fmt::Debug for Parts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Parts").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+/// The body of the dissector's thread; shared by all its runs.
+#[derive(Debug)]
+pub struct DissectLoop {
+    parts: Parts,
+    published: Arc<Published>,
+    /// What outlives a run.
+    state: Mutex<Persistent>,
+}
+
+#[derive(Debug)]
+struct Persistent {
+    dissector: Dissector,
+    filling: Messages,
+    /// The kind of the record that is being read: found set, the last run ended there.
+    in_hand: Cell<Option<u8>>,
+    first_names: FirstNames,
+    configured: Option<(Arc<Layer7Config>, Layer7Wishes)>,
+    lost: u64,
+    clock: Clock,
+}
+
+impl DissectLoop {
+    /// A loop whose first records wait in the ring for the first names, for `most` at most.
+    pub fn new(parts: Parts, most: Duration) -> Self {
+        let limits = parts.config.load().limits;
+        let state = Persistent {
+            dissector: Dissector::new(limits, Wants::default(), Redact::default()),
+            filling: Messages::default(),
+            in_hand: Cell::new(None),
+            first_names: FirstNames::quietly_within(most),
+            configured: None,
+            lost: 0,
+            clock: Clock::default(),
+        };
+        Self { parts, published: Arc::default(), state: Mutex::new(state) }
+    }
+
+    /// Ends the thread's wait.
+    pub fn waker(&self) -> Waker {
+        self.parts.waker.clone()
+    }
+
+    /// Where the counts are published.
+    pub fn published(&self) -> Arc<Published> {
+        Arc::clone(&self.published)
+    }
+
+    /// One run: runs until told to stop, then empties the ring.
+    ///
+    /// # Errors
+    /// If the ring cannot be opened or waited for.
+    pub fn run(&self, lifecycle: &Lifecycle) -> std::io::Result<()> {
+        let mut kept = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kind) = kept.in_hand.take() {
+            kept.dissector.panicked(kind);
+        }
+        let mut source = self.parts.rings.open(&self.parts.waker)?;
+        let mut turn = POLL_INTERVAL;
+        loop {
+            lifecycle.beat();
+            let last = lifecycle.stopping();
+            self.configure(&mut kept);
+            let index = self.parts.index.load_full();
+            if kept.first_names.holds(&index, source.is_half_full(), last) {
+                self.parts.waker.wait(HOLD_INTERVAL)?;
+                self.parts.waker.reset();
+                continue;
+            }
+            let drained = self.drain(&mut kept, &mut *source, &index);
+            let now_ns = kept.clock.now_ns();
+            kept.dissector.expire(now_ns);
+            if kept.filling.len() > 0 {
+                let filled = std::mem::replace(&mut kept.filling, self.parts.outbox.take());
+                self.parts.outbox.send(filled, || lifecycle.beat());
+            }
+            self.publish(&kept.dissector);
+            if drained > 0 {
+                turn = POLL_INTERVAL;
+            } else if last {
+                return Ok(());
+            } else {
+                source.wait(turn)?;
+                self.parts.waker.reset();
+                turn = (turn * 2).min(IDLE_POLL_INTERVAL);
+            }
+        }
+    }
+
+    /// Takes up another configuration, or other wishes of the metrics.
+    fn configure(&self, kept: &mut Persistent) {
+        let (config, wishes) = (self.parts.config.load(), self.parts.lanes.layer7_wanted());
+        let is_known = |(known, of): &(Arc<Layer7Config>, Layer7Wishes)| Arc::ptr_eq(known, &config) && *of == wishes;
+        if kept.configured.as_ref().is_some_and(is_known) {
+            return;
+        }
+        let reads = wishes.reads;
+        let wants = Wants {
+            query: reads.query,
+            url: reads.url,
+            headers: reads.headers,
+            trace: reads.trace,
+            ..Wants::default()
+        };
+        kept.dissector.configure(config.limits, wants, config.redact.clone());
+        (self.parts.look_for)(config.sides.switch(wishes));
+        kept.configured = Some((Arc::clone(&config), wishes));
+    }
+
+    /// Reads the ring until it is empty or a load is full; returns how many records were read.
+    fn drain(&self, kept: &mut Persistent, source: &mut dyn RecordSource, index: &Index) -> usize {
+        let lost = (self.parts.lost)();
+        if lost != kept.lost {
+            kept.lost = lost;
+            kept.dissector.records_lost();
+        }
+        let sides = kept.configured.as_ref().map(|(config, _)| config.sides).unwrap_or_default();
+        let Persistent { dissector, filling, in_hand, .. } = kept;
+        let mut taker = Taker { index, sides, is_dns: false, messages: filling };
+        source.drain(&mut |_signal, bytes| {
+            let kind = bytes.get(KIND_AT).copied().unwrap_or(0);
+            in_hand.set(Some(kind));
+            taker.is_dns = [message_kind::DNS, message_kind::DNS_TCP].contains(&kind);
+            inject::point("dissector");
+            dissector.read(bytes, &mut taker);
+            in_hand.set(None);
+            if taker.messages.len() >= MOST_FLOWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })
+    }
+
+    fn publish(&self, dissector: &Dissector) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.0.clone_from(dissector.ledger());
+        published.1 = dissector.gauges();
+    }
+}
+
+/// Makes flows of events.
+struct Taker<'a> {
+    index: &'a Index,
+    sides: Sides,
+    /// Whether the record is one of DNS.
+    is_dns: bool,
+    messages: &'a mut Messages,
+}
+
+impl Sink for Taker<'_> {
+    fn judge(&mut self, connection: &Connection) -> Judgement {
+        self.sides.judge(connection, self.is_dns, self.index)
+    }
+
+    fn emit(&mut self, event: &Event<'_>) {
+        if matches!(event.content, Content::Grpc(_)) {
+            return;
+        }
+        if let Some((flow, extra)) = self.messages.next() {
+            fill::flow(flow, event);
+            fill::extra(extra, event);
+        }
+    }
+}

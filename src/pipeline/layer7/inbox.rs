@@ -1,0 +1,146 @@
+//! The reader's end: flows of layer 7 are named by the index of the batch that they go into.
+//!
+//! A flow waits for the name of a new pod, or for the translation of its connection, as those of
+//! packets do. It has its own queue, since it carries more.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, Sender, never};
+use webb_decode::name;
+use webb_flow::clock::now_ns;
+use webb_flow::{Extra, ExtraId, Flow, Point};
+use webb_index::Index;
+
+use super::messages::Messages;
+use crate::pipeline::deferred_flows::DeferredFlows;
+use crate::pipeline::unnamed::is_unnamed;
+use crate::pipeline::{BATCH, Batch, Counters};
+
+/// Longest wait for the name of a pod.
+const NAME_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// Longest wait for the translation of a connection.
+const TRANSLATION_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// Flows that may wait at once; one more goes on as it is.
+const MAX_WAITING: usize = 4096;
+
+/// Longest sleep of the reader while one waits.
+const WAITING_POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How often the clocks are compared.
+const CLOCKS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Flows of layer 7 on their way into a batch.
+#[derive(Debug)]
+pub struct Inbox {
+    from: Receiver<Messages>,
+    back: Option<Sender<Messages>>,
+    /// A load that is being taken, and how far.
+    current: Option<(Messages, usize)>,
+    waiting: VecDeque<(Flow, Extra, Instant)>,
+    /// Unix time less `CLOCK_MONOTONIC`, and when that was looked at.
+    wall: (u64, Option<Instant>),
+}
+
+impl Default for Inbox {
+    /// One that nothing comes into.
+    fn default() -> Self {
+        Self { from: never(), back: None, current: None, waiting: VecDeque::new(), wall: (0, None) }
+    }
+}
+
+/// What a turn of the reader has at hand.
+pub(in crate::pipeline) struct Turn<'a> {
+    pub(in crate::pipeline) deferred: &'a DeferredFlows,
+    pub(in crate::pipeline) counters: &'a Counters,
+    pub(in crate::pipeline) spare: &'a mut Vec<Extra>,
+    pub(in crate::pipeline) now: Instant,
+    /// No flow waits any longer.
+    pub(in crate::pipeline) last: bool,
+}
+
+impl Inbox {
+    pub(super) fn new(from: Receiver<Messages>, back: Sender<Messages>) -> Self {
+        Self { from, back: Some(back), ..Self::default() }
+    }
+
+    /// True if nothing waits here.
+    pub(in crate::pipeline) fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.current.is_none() && self.from.is_empty()
+    }
+
+    /// How long the reader may sleep.
+    pub(in crate::pipeline) fn poll_timeout(&self, turn: Duration) -> Duration {
+        if self.waiting.is_empty() && self.current.is_none() { turn } else { turn.min(WAITING_POLL_INTERVAL) }
+    }
+
+    /// Puts into the batch what has room and does not wait.
+    pub(in crate::pipeline) fn turn(&mut self, room: &mut Batch, mut turn: Turn<'_>) {
+        for _ in 0..self.waiting.len() {
+            if room.flows.len() >= BATCH {
+                return;
+            }
+            let Some((flow, mut extra, since)) = self.waiting.pop_front() else { return };
+            self.place(flow, &mut extra, since, room, &mut turn);
+        }
+        while room.flows.len() < BATCH {
+            let Some((mut messages, mut at)) =
+                self.current.take().or_else(|| self.from.try_recv().ok().map(|messages| (messages, 0)))
+            else {
+                return;
+            };
+            while let Some((flow, extra)) = messages.rows().get_mut(at).filter(|_| room.flows.len() < BATCH) {
+                turn.counters.messages.fetch_add(1, Relaxed);
+                let (flow, now) = (*flow, turn.now);
+                self.place(flow, extra, now, room, &mut turn);
+                at += 1;
+            }
+            if at < messages.len() {
+                self.current = Some((messages, at));
+            } else if let Some(back) = &self.back {
+                // The dissector may be gone.
+                let _dropped = back.try_send(messages);
+            }
+        }
+    }
+
+    /// Names a flow and puts it into the batch, or has it wait. Its extra is taken, and a spare row
+    /// left in its place.
+    fn place(&mut self, mut flow: Flow, extra: &mut Extra, since: Instant, room: &mut Batch, turn: &mut Turn<'_>) {
+        let waited = turn.now.saturating_duration_since(since);
+        let settled = settle(&mut flow, &room.index, turn.deferred, waited);
+        let mut row = turn.spare.pop().unwrap_or_default();
+        std::mem::swap(&mut row, extra);
+        if !settled && !turn.last && self.waiting.len() < MAX_WAITING {
+            self.waiting.push_back((flow, row, since));
+            return;
+        }
+        flow.point = Point::default();
+        flow.time_ns = flow.time_ns.saturating_add(self.wall_offset(turn.now));
+        flow.extra = ExtraId(u32::try_from(room.extras.len()).unwrap_or(u32::MAX));
+        room.extras.push(row);
+        room.flows.push(flow);
+    }
+
+    /// Layer 7 has the wall clock's time, which exemplars carry.
+    fn wall_offset(&mut self, now: Instant) -> u64 {
+        if self.wall.1.is_none_or(|looked| now.saturating_duration_since(looked) > CLOCKS_INTERVAL) {
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            let unix = u64::try_from(unix.as_nanos()).unwrap_or(u64::MAX);
+            self.wall = (unix.saturating_sub(now_ns()), Some(now));
+        }
+        self.wall.0
+    }
+}
+
+/// Names both ends. False if that is worth another try later.
+fn settle(flow: &mut Flow, index: &Index, deferred: &DeferredFlows, waited: Duration) -> bool {
+    name(flow, index);
+    if is_unnamed(flow) && index.is_ready() && waited < NAME_TIMEOUT {
+        return false;
+    }
+    !flow.source.any_front(flow.destination) || deferred.translate(flow, index) || waited >= TRANSLATION_TIMEOUT
+}

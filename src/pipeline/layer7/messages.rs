@@ -1,0 +1,87 @@
+//! The flows of layer 7 between two threads. Their rows travel back to be used again, so nothing
+//! is allocated once they have their usual size.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
+use webb_flow::{Extra, Flow};
+
+use super::inbox::Inbox;
+use crate::records::Waker;
+
+/// Flows of one load at most.
+pub(super) const MOST_FLOWS: usize = 256;
+
+/// Loads that may be on their way: 8,192 flows.
+const MOST_LOADS: usize = 32;
+
+/// Some flows with what they carry, in the order in which they were seen.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    rows: Vec<(Flow, Extra)>,
+    used: usize,
+}
+
+impl Messages {
+    /// A row to be written; what it had before is overwritten.
+    pub(super) fn next(&mut self) -> Option<&mut (Flow, Extra)> {
+        if self.used == self.rows.len() {
+            self.rows.push((Flow::default(), Extra::default()));
+        }
+        self.used += 1;
+        self.rows.get_mut(self.used - 1)
+    }
+
+    /// The rows that were written.
+    pub(super) fn rows(&mut self) -> &mut [(Flow, Extra)] {
+        self.rows.get_mut(..self.used).unwrap_or_default()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.used
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+    }
+}
+
+/// The dissector's end.
+#[derive(Debug)]
+pub struct Outbox {
+    to: Sender<Messages>,
+    back: Receiver<Messages>,
+    reader: Waker,
+}
+
+/// Both ends; `reader` wakes the reader.
+pub fn channel(reader: Waker) -> (Outbox, Inbox) {
+    let (to, from) = bounded(MOST_LOADS);
+    let (give_back, back) = bounded(MOST_LOADS + 1);
+    (Outbox { to, back, reader }, Inbox::new(from, give_back))
+}
+
+impl Outbox {
+    /// An empty load.
+    pub(super) fn take(&self) -> Messages {
+        let mut messages = self.back.try_recv().unwrap_or_default();
+        messages.clear();
+        messages
+    }
+
+    /// Hands a load on. Waits while the reader is behind, which fills the ring and not memory;
+    /// `waiting` is called meanwhile. False if the reader is gone.
+    pub(super) fn send(&self, mut messages: Messages, waiting: impl Fn()) -> bool {
+        loop {
+            match self.to.send_timeout(messages, Duration::from_millis(50)) {
+                Ok(()) => {
+                    self.reader.wake();
+                    return true;
+                }
+                Err(SendTimeoutError::Timeout(again)) => messages = again,
+                Err(SendTimeoutError::Disconnected(_)) => return false,
+            }
+            waiting();
+        }
+    }
+}

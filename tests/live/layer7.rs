@@ -1,0 +1,253 @@
+//! DNS and HTTP that real programs speak, counted out of their packets.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, UdpSocket};
+
+use crate::counts::exactly;
+use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER};
+use crate::scrape::Scrape;
+
+const METRICS: &str = "flow \
+    dns:query;sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
+    httpV2:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
+const FLOWS: &str = "hubble_flows_processed_total";
+
+/// What the ledger says is what the programs sent, and what was asked is what was answered or not.
+fn adds_up(scrape: &Scrape) -> Result<(), String> {
+    let sum = |name, labels: &[(&str, &str)]| scrape.sum(name, labels);
+    for protocol in ["http1", "http2", "dns", "dns_tcp"] {
+        let sent = sum("webb_l7_segments_total", &[("protocol", protocol), ("outcome", "sent")]);
+        let read = sum("webb_l7_records_total", &[("protocol", protocol)]);
+        if sent != read {
+            return Err(format!("{protocol}: {sent} segments sent, {read} records read"));
+        }
+    }
+    let emitted = |of| sum("webb_l7_messages_total", &[("type", of), ("outcome", "emitted")]);
+    let open = ["requests", "queries"].map(|what| sum("webb_l7_open", &[("type", what)])).iter().sum::<u64>();
+    let ends = emitted("response") + sum("webb_l7_unanswered_total", &[]) + open;
+    if emitted("request") != ends {
+        return Err(format!("{} requests, {ends} with an end or open", emitted("request")));
+    }
+    let flows = sum("webb_reader_messages_total", &[]);
+    if flows != emitted("request") + emitted("response") {
+        return Err(format!("{flows} flows of {} and {} messages", emitted("request"), emitted("response")));
+    }
+    Ok(())
+}
+
+/// The counts are these, and the ledger adds up.
+fn settled(agent: &mut Agent, expected: &[(&str, &[(&str, &str)], u64)]) {
+    let counts = exactly(expected);
+    agent.settles(|scrape| counts(scrape).and_then(|()| adds_up(scrape)));
+}
+
+fn question(id: u16, name: &str) -> Vec<u8> {
+    let mut bytes = [&id.to_be_bytes()[..], b"\x01\0\0\x01\0\0\0\0\0\0"].concat();
+    for label in name.split('.') {
+        bytes.push(u8::try_from(label.len()).unwrap());
+        bytes.extend(label.bytes());
+    }
+    bytes.extend(b"\0\0\x01\0\x01");
+    bytes
+}
+
+/// The answer to a question: two addresses, or the code.
+fn answer(question: &[u8], code: u8) -> Vec<u8> {
+    let mut bytes = question.to_vec();
+    bytes[2] = 0x81;
+    bytes[3] = 0x80 | code;
+    if code == 0 {
+        bytes[7] = 2;
+        for last in [1, 2] {
+            bytes.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04\x0a\x01\x02");
+            bytes.push(last);
+        }
+    }
+    bytes
+}
+
+/// Asks a server in another pod; `code` is none if it is not to answer.
+fn ask(client: &UdpSocket, server: &UdpSocket, id: u16, name: &str, code: Option<u8>) {
+    let mut bytes = [0; 512];
+    client.send(&question(id, name)).unwrap();
+    let (length, from) = server.recv_from(&mut bytes).unwrap();
+    if let Some(code) = code {
+        server.send_to(&answer(&bytes[..length], code), from).unwrap();
+        client.recv(&mut bytes).unwrap();
+    }
+}
+
+/// n questions and n answers are n and n, though both pods are on this node and each packet passes
+/// two interfaces; they are the client's, egress, with both pods named.
+#[test]
+fn dns() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    for (family, pod, address) in [("4", "tiefighter", "10.244.1.11:53"), ("6", "xwing", "[fd00:10:244:1::11]:53")] {
+        let server = lab.socket("deathstar-a", address);
+        let client = lab.socket(pod, if family == "4" { "0.0.0.0:0" } else { "[::]:0" });
+        client.connect(address).unwrap();
+        for number in 0..20 {
+            ask(&client, &server, number, &format!("web{family}.test"), Some(0));
+        }
+        for number in 100..105 {
+            ask(&client, &server, number, "nobody.test", Some(3));
+        }
+        for number in 200..203 {
+            ask(&client, &server, number, "silent.test", None);
+        }
+    }
+    let (queries, responses) = ("hubble_dns_queries_total", "hubble_dns_responses_total");
+    let ends = [("source", TIEFIGHTER), ("destination", DEATHSTAR_A)];
+    let back = [("source", DEATHSTAR_A), ("destination", TIEFIGHTER)];
+    settled(
+        &mut agent,
+        &[
+            (queries, &[("query", "web4.test."), ("qtypes", "A"), ends[0], ends[1]], 20),
+            (queries, &[("query", "web6.test.")], 20),
+            (queries, &[("query", "nobody.test.")], 10),
+            (queries, &[("query", "silent.test.")], 6),
+            (queries, &[], 56),
+            (responses, &[("query", "web4.test."), ("rcode", "No Error"), ("ips_returned", "2"), back[0], back[1]], 20),
+            (responses, &[("rcode", "Non-Existent Domain"), ("ips_returned", "0")], 10),
+            (responses, &[], 50),
+            ("hubble_dns_response_types_total", &[("type", "A")], 80),
+            (FLOWS, &[("type", "L7"), ("subtype", "DNS"), ("protocol", "DNS"), ("verdict", "FORWARDED")], 106),
+            (FLOWS, &[("type", "L7")], 106),
+        ],
+    );
+}
+
+/// What the server answered, by method and status.
+type Log = BTreeMap<(String, u16), u64>;
+
+/// Serves connections one after another, until one has asked for `/end`.
+fn serve(listener: &TcpListener) -> Log {
+    let mut log = Log::new();
+    for connection in listener.incoming() {
+        let connection = connection.unwrap();
+        let mut input = BufReader::new(connection.try_clone().unwrap());
+        while let Some((method, path)) = request(&mut input) {
+            let status = if path == "/missing" { 404 } else { 200 };
+            let body = if path == "/big" { vec![b'x'; 65_536] } else { b"landed".to_vec() };
+            let mut response = format!("HTTP/1.1 {status} Some\r\nServer: a test\r\n").into_bytes();
+            if path == "/chunked" {
+                response.extend(b"Transfer-Encoding: chunked\r\n\r\n6\r\nlanded\r\n0\r\n\r\n");
+            } else {
+                response.extend(format!("Content-Length: {}\r\n\r\n", body.len()).bytes());
+                if method != "HEAD" {
+                    response.extend(body);
+                }
+            }
+            *log.entry((method, status)).or_default() += 1;
+            (&connection).write_all(&response).unwrap();
+            if path == "/end" {
+                return log;
+            }
+        }
+    }
+    log
+}
+
+/// Reads a request with its body; returns method and path.
+fn request(input: &mut impl BufRead) -> Option<(String, String)> {
+    let (mut first, mut length) = (String::new(), 0);
+    input.read_line(&mut first).unwrap();
+    loop {
+        let mut line = String::new();
+        if input.read_line(&mut line).unwrap() == 0 {
+            return None;
+        }
+        if line == "\r\n" {
+            break;
+        }
+        if let Some(text) = line.strip_prefix("Content-Length: ") {
+            length = text.trim().parse().unwrap();
+        }
+    }
+    input.read_exact(&mut vec![0; length]).unwrap();
+    let mut words = first.split(' ').map(str::to_owned);
+    Some((words.next()?, words.next()?))
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: deathstar\r\n\r\n")
+}
+
+/// Reads until this text has come so many times, the last time at the end.
+fn read_until(stream: &mut impl Read, end: &str, times: usize) {
+    let (mut seen, mut bytes) = (String::new(), [0; 65_536]);
+    while !(seen.ends_with(end) && seen.matches(end).count() >= times) {
+        let count = stream.read(&mut bytes).unwrap();
+        assert!(count > 0, "the connection ended");
+        seen.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
+    }
+}
+
+/// The counts are the server's own: with keep-alive, new connections, pipelining, chunks, a
+/// response of many segments, HEAD and POST; each once, though it passes two interfaces.
+#[test]
+fn http() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let mut all = Log::new();
+    for address in ["10.244.1.11:8080", "[fd00:10:244:1::11]:8080"] {
+        let listener = lab.listener("deathstar-a", address);
+        let server = std::thread::spawn(move || serve(&listener));
+        {
+            let mut stream = lab.connection("tiefighter", address);
+            for path in ["/a", "/missing", "/chunked", "/big", "/b"].iter().cycle().take(25) {
+                stream.write_all(get(path).as_bytes()).unwrap();
+                let end = match *path {
+                    "/chunked" => "0\r\n\r\n".to_owned(),
+                    "/big" => "x".repeat(65_536),
+                    _ => "landed".to_owned(),
+                };
+                read_until(&mut stream, &end, 1);
+            }
+            // Three in one segment.
+            stream.write_all(get("/a").repeat(3).as_bytes()).unwrap();
+            read_until(&mut stream, "landed", 3);
+            stream.write_all(b"HEAD /a HTTP/1.1\r\n\r\n").unwrap();
+            read_until(&mut stream, "Content-Length: 6\r\n\r\n", 1);
+            // A head in pieces, and a body that looks like a request.
+            for piece in ["POST /a HT", "TP/1.1\r\nContent-Length: 18\r\n", "\r\n", "GET /no HTTP/1.1\r\n"] {
+                stream.write_all(piece.as_bytes()).unwrap();
+            }
+            read_until(&mut stream, "landed", 1);
+        }
+        for _ in 0..10 {
+            let mut stream = lab.connection("tiefighter", address);
+            stream.write_all(get("/a").as_bytes()).unwrap();
+            read_until(&mut stream, "landed", 1);
+        }
+        let mut last = lab.connection("tiefighter", address);
+        last.write_all(get("/end").as_bytes()).unwrap();
+        read_until(&mut last, "landed", 1);
+        for (key, count) in server.join().unwrap() {
+            *all.entry(key).or_default() += count;
+        }
+    }
+    let requests = "hubble_http_requests_total";
+    let total: u64 = all.values().sum();
+    let count = |method: &str, status| all.get(&(method.to_owned(), status)).copied().unwrap();
+    let ends = [("source", TIEFIGHTER), ("destination", DEATHSTAR_A)];
+    let of =
+        |method, status| [("method", method), ("status", status), ("protocol", "HTTP/1.1"), ("reporter", "server")];
+    settled(
+        &mut agent,
+        &[
+            (requests, &of("GET", "200"), count("GET", 200)),
+            (requests, &of("GET", "404"), count("GET", 404)),
+            (requests, &of("HEAD", "200"), count("HEAD", 200)),
+            (requests, &of("POST", "200"), count("POST", 200)),
+            (requests, &ends, total),
+            (requests, &[], total),
+            ("hubble_http_request_duration_seconds_count", &[], total),
+            (FLOWS, &[("type", "L7"), ("subtype", "HTTP"), ("protocol", "HTTP"), ("verdict", "FORWARDED")], 2 * total),
+        ],
+    );
+}
