@@ -9,11 +9,12 @@ use webb_decode::l7::{
 };
 use webb_flow::abi::L7Totals;
 use webb_index::Index;
+use webb_metrics::Layer7Wishes;
 use webb_settings::{self as settings, Capture};
 
 use super::StartError;
-use super::start::{Metrics, Parts};
 use crate::actors::dissector;
+use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Layer7Settings};
 use crate::pipeline::Lanes;
@@ -21,16 +22,13 @@ use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config
 use crate::records::Waker;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
-/// What the programs are loaded with, if layer 7 may be looked for.
-pub(super) fn settings(settings: &settings::Settings, metrics: &Metrics) -> Option<Layer7Settings> {
+/// What the programs are loaded with, if layer 7 may be looked for: the metrics have these wishes,
+/// none if other metrics may come.
+pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishes>) -> Option<Layer7Settings> {
     let wanted = match settings.l7.capture {
         Capture::On => true,
         Capture::Off => false,
-        // A file of metrics may come to want it later.
-        Capture::Auto => match metrics {
-            Metrics::Dynamic(..) => true,
-            Metrics::Static(configs) => configs.iter().any(|config| config.layer7().dns || config.layer7().http),
-        },
+        Capture::Auto => wishes.is_none_or(|wishes| wishes.dns || wishes.http),
     };
     wanted.then(|| Layer7Settings { ring_bytes: settings.rings.l7_bytes, ..Layer7Settings::default() })
 }
@@ -38,7 +36,7 @@ pub(super) fn settings(settings: &settings::Settings, metrics: &Metrics) -> Opti
 /// The dissector, if there is one.
 pub(super) struct Dissecting {
     pub(super) kernel: Layer7,
-    pub(super) keeper: Addr<ThreadSupervisor>,
+    pub(super) supervisor: Addr<ThreadSupervisor>,
     pub(super) published: Arc<Published>,
 }
 
@@ -55,7 +53,7 @@ pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> (Option<Outbox
 
 /// Starts the dissector.
 pub(super) fn start(
-    parts: &Parts,
+    intensity: Intensity,
     settings: &settings::Settings,
     (kernel, outbox): (Option<Layer7>, Option<Outbox>),
     lanes: &Arc<Lanes>,
@@ -63,7 +61,7 @@ pub(super) fn start(
 ) -> Result<Option<Dissecting>, StartError> {
     let (Some(kernel), Some(outbox)) = (kernel, outbox) else { return Ok(None) };
     let (counts, switch) = (kernel.clone(), kernel.clone());
-    let parts_of = pipeline::Parts {
+    let parts = pipeline::Parts {
         rings: Arc::new(kernel.rings()),
         waker: Waker::new()?,
         index: Arc::clone(index),
@@ -77,10 +75,10 @@ pub(super) fn start(
             }
         }),
     };
-    let dissect_loop = Arc::new(DissectLoop::new(parts_of, settings.cluster_wait));
+    let dissect_loop = Arc::new(DissectLoop::new(parts, settings.cluster_wait));
     let published = dissect_loop.published();
-    let keeper = parts.register("dissector", dissector::start(dissect_loop, parts.intensity("dissector")));
-    Ok(Some(Dissecting { kernel, keeper, published }))
+    let supervisor = dissector::start(dissect_loop, intensity);
+    Ok(Some(Dissecting { kernel, supervisor, published }))
 }
 
 /// Adds the ledger of layer 7: what the programs sent, and what became of it.

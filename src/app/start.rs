@@ -20,7 +20,7 @@ use webb_flow::fault::Components;
 use webb_index::Index;
 use webb_index::policy::Effect;
 use webb_metrics::dynamic::Dynamic;
-use webb_metrics::{Budget, Limits, MetricConfig};
+use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
 use super::{StartError, layer7, ledger, listen, loader, metrics};
@@ -81,6 +81,16 @@ impl Metrics {
             Self::Dynamic(_, dynamic) => dynamic.metrics.iter().map(|listed| &listed.config).collect(),
         }
     }
+
+    /// What they want to see of layer 7; none if others may come.
+    fn layer7(&self) -> Option<Layer7Wishes> {
+        match self {
+            Self::Static(configs) => {
+                Some(configs.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())))
+            }
+            Self::Dynamic(..) => None,
+        }
+    }
 }
 
 /// What every part is made with.
@@ -138,12 +148,12 @@ impl Parts {
         }
     }
 
-    pub(super) fn intensity(&self, name: &str) -> Intensity {
+    fn intensity(&self, name: &str) -> Intensity {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
     /// Makes a supervisor known to the admin listener.
-    pub(super) fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
+    fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
         self.directory.add(name, supervisor.clone().recipient());
         supervisor
     }
@@ -166,7 +176,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
     let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let layer7_settings = layer7::settings(settings, &configured);
+    let layer7_settings = layer7::settings(settings, configured.layer7());
     let mut loaded = Probes::load(&bpf_loader::Settings { layer7: layer7_settings, ..settings.into() })?;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
@@ -187,7 +197,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (outbox, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker);
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
-    let dissecting = layer7::start(&parts, settings, (loaded.layer7(), outbox), &lanes, &index)?;
+    let dissecting = layer7::start(parts.intensity("dissector"), settings, (loaded.layer7(), outbox), &lanes, &index)?;
     let Reading { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
@@ -205,6 +215,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;
+    let dissector = dissecting.map(|dissecting| parts.register("dissector", dissecting.supervisor));
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
@@ -254,7 +265,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         admin,
         probes,
         sweeper,
-        dissector: dissecting.map(|dissecting| dissecting.keeper),
+        dissector,
         reader,
         fleet,
         configurator,

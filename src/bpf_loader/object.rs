@@ -197,6 +197,18 @@ where
         .map_err(|error| refused(name, &error))
 }
 
+/// A map of an object by name.
+pub(super) fn take_map<T>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
+where
+    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
+{
+    let map = object.take_map(name).ok_or_else(|| LoadError::Kernel {
+        kernel: kernel_release(),
+        why: format!("map {name} is not in the object"),
+    })?;
+    T::try_from(map).map_err(|error| refused(name, &error))
+}
+
 pub(super) fn refused(object: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
     LoadError::Refused { object: object.to_owned(), why: refusal(error) }
 }

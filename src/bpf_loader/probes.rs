@@ -21,6 +21,7 @@ use super::layer7::Layer7;
 use super::ledger::{DropMaps, Ledger, Sweeper, write_constants};
 use super::object::{
     BALANCE, CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
+    take_map,
 };
 use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
@@ -353,17 +354,6 @@ fn refusal(interface: &Interface, means: &'static str, error: &(dyn std::error::
         return AttachError::Vanished { name: interface.name.clone(), index: interface.index };
     }
     AttachError::Refused { name: interface.name.clone(), means, why: chain(error) }
-}
-
-pub(super) fn take_map<T>(object: &mut Ebpf, name: &str) -> Result<T, LoadError>
-where
-    T: TryFrom<aya::maps::Map, Error = aya::maps::MapError>,
-{
-    let map = object.take_map(name).ok_or_else(|| LoadError::Kernel {
-        kernel: kernel_release(),
-        why: format!("map {name} is not in the object"),
-    })?;
-    T::try_from(map).map_err(|error| refused(name, &error))
 }
 
 fn program_fd(name: &str, fd: Result<&ProgramFd, ProgramError>) -> Result<OwnedFd, LoadError> {
