@@ -44,7 +44,7 @@ pub(super) struct Dissecting {
 pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> (Option<Outbox>, Inbox) {
     match kernel {
         Some(_) => {
-            let (outbox, inbox) = pipeline::channel(reader.clone());
+            let (outbox, inbox) = Inbox::channel(reader.clone());
             (Some(outbox), inbox)
         }
         None => (None, Inbox::default()),

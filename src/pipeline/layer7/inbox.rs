@@ -13,10 +13,11 @@ use webb_flow::clock::now_ns;
 use webb_flow::{Extra, ExtraId, Flow, Point};
 use webb_index::Index;
 
-use super::messages::Messages;
+use super::messages::{Messages, Outbox};
 use crate::pipeline::deferred_flows::DeferredFlows;
 use crate::pipeline::unnamed::is_unnamed;
 use crate::pipeline::{BATCH, Batch, Counters};
+use crate::records::Waker;
 
 /// Longest wait for the name of a pod.
 const NAME_TIMEOUT: Duration = Duration::from_millis(2500);
@@ -63,8 +64,10 @@ pub(in crate::pipeline) struct Turn<'a> {
 }
 
 impl Inbox {
-    pub(super) fn new(from: Receiver<Messages>, back: Sender<Messages>) -> Self {
-        Self { from, back: Some(back), ..Self::default() }
+    /// Both ends of the way from the dissector; `reader` wakes the reader.
+    pub fn channel(reader: Waker) -> (Outbox, Self) {
+        let (outbox, from, back) = Outbox::new(reader);
+        (outbox, Self { from, back: Some(back), ..Self::default() })
     }
 
     /// True if nothing waits here.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use webb_flow::{Extra, Flow};
 
-use super::inbox::Inbox;
 use crate::records::Waker;
 
 /// Flows of one load at most.
@@ -54,14 +53,14 @@ pub struct Outbox {
     reader: Waker,
 }
 
-/// Both ends; `reader` wakes the reader.
-pub fn channel(reader: Waker) -> (Outbox, Inbox) {
-    let (to, from) = bounded(MOST_LOADS);
-    let (give_back, back) = bounded(MOST_LOADS + 1);
-    (Outbox { to, back, reader }, Inbox::new(from, give_back))
-}
-
 impl Outbox {
+    /// The dissector's end, and the channels of the reader's; `reader` wakes the reader.
+    pub(super) fn new(reader: Waker) -> (Self, Receiver<Messages>, Sender<Messages>) {
+        let (to, from) = bounded(MOST_LOADS);
+        let (give_back, back) = bounded(MOST_LOADS + 1);
+        (Self { to, back, reader }, from, give_back)
+    }
+
     /// An empty load.
     pub(super) fn take(&self) -> Messages {
         let mut messages = self.back.try_recv().unwrap_or_default();

@@ -15,5 +15,5 @@ mod sides;
 pub use dissect_loop::{DissectLoop, Layer7Config, Parts, Published};
 pub use inbox::Inbox;
 pub(super) use inbox::Turn;
-pub use messages::{Outbox, channel};
+pub use messages::Outbox;
 pub use sides::{Side, Sides};
