@@ -176,11 +176,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
     let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let layer7_settings = layer7::settings(settings, configured.layer7());
-    let mut loaded = Probes::load(&bpf_loader::Settings { layer7: layer7_settings, ..settings.into() })?;
-    for missing in loaded.degraded() {
-        tracing::warn!("{missing}");
-    }
+    let mut loaded = load(settings, &configured)?;
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (parts, escalated) = Parts::new(settings, startup);
@@ -274,6 +270,16 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         servers,
         decoder,
     })
+}
+
+/// Loads the programs, with layer 7 in them if that may be looked for.
+fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
+    let layer7 = layer7::settings(settings, metrics.layer7());
+    let loaded = Probes::load(&bpf_loader::Settings { layer7, ..settings.into() })?;
+    for missing in loaded.degraded() {
+        tracing::warn!("{missing}");
+    }
+    Ok(loaded)
 }
 
 fn start_resolver(

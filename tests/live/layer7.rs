@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 
-use crate::counts::exactly;
+use crate::counts::{Expected, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER};
 use crate::scrape::Scrape;
 
@@ -37,7 +37,7 @@ fn adds_up(scrape: &Scrape) -> Result<(), String> {
 }
 
 /// The counts are these, and the ledger adds up.
-fn settled(agent: &mut Agent, expected: &[(&str, &[(&str, &str)], u64)]) {
+fn settled(agent: &mut Agent, expected: &[Expected<'_>]) {
     let counts = exactly(expected);
     agent.settles(|scrape| counts(scrape).and_then(|()| adds_up(scrape)));
 }
@@ -178,12 +178,46 @@ fn get(path: &str) -> String {
 
 /// Reads until this text has come so many times, the last time at the end.
 fn read_until(stream: &mut impl Read, end: &str, times: usize) {
-    let (mut seen, mut bytes) = (String::new(), [0; 65_536]);
+    let (mut seen, mut bytes) = (String::new(), [0; 8192]);
     while !(seen.ends_with(end) && seen.matches(end).count() >= times) {
         let count = stream.read(&mut bytes).unwrap();
         assert!(count > 0, "the connection ended");
         seen.push_str(std::str::from_utf8(&bytes[..count]).unwrap());
     }
+}
+
+/// Asks for all that the test counts.
+fn browse(lab: &Lab, address: &str) {
+    {
+        let mut stream = lab.connection("tiefighter", address);
+        for path in ["/a", "/missing", "/chunked", "/big", "/b"].iter().cycle().take(25) {
+            stream.write_all(get(path).as_bytes()).unwrap();
+            let end = match *path {
+                "/chunked" => "0\r\n\r\n".to_owned(),
+                "/big" => "x".repeat(65_536),
+                _ => "landed".to_owned(),
+            };
+            read_until(&mut stream, &end, 1);
+        }
+        // Three in one segment.
+        stream.write_all(get("/a").repeat(3).as_bytes()).unwrap();
+        read_until(&mut stream, "landed", 3);
+        stream.write_all(b"HEAD /a HTTP/1.1\r\n\r\n").unwrap();
+        read_until(&mut stream, "Content-Length: 6\r\n\r\n", 1);
+        // A head in pieces, and a body that looks like a request.
+        for piece in ["POST /a HT", "TP/1.1\r\nContent-Length: 18\r\n", "\r\n", "GET /no HTTP/1.1\r\n"] {
+            stream.write_all(piece.as_bytes()).unwrap();
+        }
+        read_until(&mut stream, "landed", 1);
+    }
+    for _ in 0..10 {
+        let mut stream = lab.connection("tiefighter", address);
+        stream.write_all(get("/a").as_bytes()).unwrap();
+        read_until(&mut stream, "landed", 1);
+    }
+    let mut last = lab.connection("tiefighter", address);
+    last.write_all(get("/end").as_bytes()).unwrap();
+    read_until(&mut last, "landed", 1);
 }
 
 /// The counts are the server's own: with keep-alive, new connections, pipelining, chunks, a
@@ -196,38 +230,12 @@ fn http() {
     let mut all = Log::new();
     for address in ["10.244.1.11:8080", "[fd00:10:244:1::11]:8080"] {
         let listener = lab.listener("deathstar-a", address);
-        let server = std::thread::spawn(move || serve(&listener));
-        {
-            let mut stream = lab.connection("tiefighter", address);
-            for path in ["/a", "/missing", "/chunked", "/big", "/b"].iter().cycle().take(25) {
-                stream.write_all(get(path).as_bytes()).unwrap();
-                let end = match *path {
-                    "/chunked" => "0\r\n\r\n".to_owned(),
-                    "/big" => "x".repeat(65_536),
-                    _ => "landed".to_owned(),
-                };
-                read_until(&mut stream, &end, 1);
-            }
-            // Three in one segment.
-            stream.write_all(get("/a").repeat(3).as_bytes()).unwrap();
-            read_until(&mut stream, "landed", 3);
-            stream.write_all(b"HEAD /a HTTP/1.1\r\n\r\n").unwrap();
-            read_until(&mut stream, "Content-Length: 6\r\n\r\n", 1);
-            // A head in pieces, and a body that looks like a request.
-            for piece in ["POST /a HT", "TP/1.1\r\nContent-Length: 18\r\n", "\r\n", "GET /no HTTP/1.1\r\n"] {
-                stream.write_all(piece.as_bytes()).unwrap();
-            }
-            read_until(&mut stream, "landed", 1);
-        }
-        for _ in 0..10 {
-            let mut stream = lab.connection("tiefighter", address);
-            stream.write_all(get("/a").as_bytes()).unwrap();
-            read_until(&mut stream, "landed", 1);
-        }
-        let mut last = lab.connection("tiefighter", address);
-        last.write_all(get("/end").as_bytes()).unwrap();
-        read_until(&mut last, "landed", 1);
-        for (key, count) in server.join().unwrap() {
+        let log = std::thread::scope(|scope| {
+            let server = scope.spawn(|| serve(&listener));
+            browse(&lab, address);
+            server.join().unwrap()
+        });
+        for (key, count) in log {
             *all.entry(key).or_default() += count;
         }
     }

@@ -27,6 +27,7 @@ impl Default for ExtraId {
 /// appendix B.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract, appendix B)")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of its own")]
 pub struct Extra {
     /// True for a flow that was seen here: its node, clusters, services and interface are those of
     /// the flow itself, and not what is written below.
