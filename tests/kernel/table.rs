@@ -381,7 +381,14 @@ fn timeouts_are_by_kind() {
     send(4, &[(out, SYN), (back, SYN | ACK), (out, ACK), (back, RST)]);
     kernel.send_times(out, &from_client(1), 5);
     kernel.send_times(out, &ipv4(132, 0, &[], &sctp(40000, 3868, 10)), 5);
-    assert_eq!(kernel.balanced(Mode::Overdue).entries, 6, "none is ended as soon as it is made");
+    until(|| kernel.balanced(Mode::Overdue).entries == 1);
+    // A sweep right behind a packet leaves its entry. On a slow machine "right behind" takes some tries.
+    let mut number = 2;
+    until(|| {
+        number += 1;
+        kernel.send(out, &from_client(number));
+        kernel.balanced(Mode::Overdue).entries > 1
+    });
     until(|| kernel.balanced(Mode::Overdue).entries == 1);
     let _before = kernel.records();
     kernel.send(out, &tcp((A, 1), (B, 80), ACK, b"still there"));
