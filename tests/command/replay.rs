@@ -137,6 +137,23 @@ fn read_answer(stream: TcpStream) -> (String, Vec<u8>) {
     }
 }
 
+/// Some editors put a byte order mark before a file's first line: it is no part of the first flow.
+#[test]
+fn a_byte_order_mark_costs_no_flow() {
+    let output = webb(&["--metrics", "flow", "-"], format!("\u{feff}{FLOW}\n").as_bytes());
+    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
+    assert!(text(&output.stdout).contains(&format!("{COUNTED} 1\n")), "{}", text(&output.stdout));
+}
+
+/// A file that cannot be read ends `--serve` before it begins: no scraper would see that a part is missing.
+#[test]
+fn a_part_is_not_served() {
+    let output = webb(&["--metrics", "flow", "--serve", "127.0.0.1:0", "-", "/nowhere/flows.json"], FLOW.as_bytes());
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(66), "{errors}");
+    assert!(errors.ends_with("not served: not every file could be read to its end\n"), "{errors}");
+}
+
 /// `--serve` answers a scraper in the format it asks for, and packed if it asks for that.
 #[test]
 fn served_instead_of_printed() {

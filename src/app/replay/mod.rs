@@ -42,6 +42,11 @@ pub fn replay(arguments: &ReplayArgs, out: &mut dyn Write) -> io::Result<Exit> {
     let incomplete = replay.incomplete;
     let exposition = replay.end();
     if let Some(address) = arguments.serve {
+        // A server has no exit status that would say so later.
+        if incomplete {
+            eprintln!("not served: not every file could be read to its end");
+            return Ok(Exit::NoInput);
+        }
         if let Err(error) = serve::serve(address, exposition) {
             eprintln!("cannot serve {address}: {error}");
             return Ok(Exit::Configuration);
@@ -95,7 +100,7 @@ impl Replay {
 
     fn line(&mut self, name: &str, number: u64, line: Line<'_>) -> ControlFlow<()> {
         let bad = match line {
-            Line::Bytes(bytes) => self.reader.line(bytes).err().map(|wrong| wrong.to_string()),
+            Line::Bytes(bytes) => self.reader.line(without_mark(number, bytes)).err().map(|wrong| wrong.to_string()),
             Line::TooLong => {
                 self.reader.bad_line();
                 Some("longer than 16 MiB".to_owned())
@@ -135,6 +140,12 @@ impl Replay {
         let snapshots = self.aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
         Exposition { snapshots, families: vec![lost_events(self.reader.counts())] }
     }
+}
+
+/// A line without the byte order mark that some editors put before a file's first.
+fn without_mark(number: u64, line: &[u8]) -> &[u8] {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    if number == 1 { line.strip_prefix(MARK).unwrap_or(line) } else { line }
 }
 
 /// `hubble_lost_events_total` as the file's own events make it (hubble-contract §3.1).
