@@ -45,6 +45,16 @@ nodeSelector webb.resources webb.updateStrategy webb.seccompProfile webb.seLinux
 {{- if (include "webb.values" . | fromYaml).webb.besideCilium -}}{{ include "webb.name" . }}-metrics{{ else -}}hubble-metrics{{ end -}}
 {{- end }}
 
+{{- /* Job of the scrapes: a PodMonitor's are named by itself, a ServiceMonitor's and the annotations' by the Service. */ -}}
+{{- define "webb.job" -}}
+{{- $v := include "webb.values" . | fromYaml -}}
+{{- if $v.webb.prometheusRule.job -}}{{ $v.webb.prometheusRule.job }}
+{{- else if and $v.webb.podMonitor.enabled (not $v.hubble.metrics.serviceMonitor.enabled) -}}
+{{ include "webb.namespace" . }}/{{ include "webb.name" . }}
+{{- else -}}{{ include "webb.service" . }}
+{{- end -}}
+{{- end }}
+
 {{- define "webb.monitor" -}}
 {{- if (include "webb.values" . | fromYaml).webb.besideCilium -}}{{ include "webb.name" . }}{{ else -}}hubble{{ end -}}
 {{- end }}
