@@ -145,7 +145,8 @@ fn a_byte_order_mark_costs_no_flow() {
     assert!(text(&output.stdout).contains(&format!("{COUNTED} 1\n")), "{}", text(&output.stdout));
 }
 
-/// A file that cannot be read ends `--serve` before it begins: no scraper would see that a part is missing.
+/// A file that cannot be read ends `--serve` before it begins: no scraper would see that a part is
+/// missing.
 #[test]
 fn a_part_is_not_served() {
     let output = webb(&["--metrics", "flow", "--serve", "127.0.0.1:0", "-", "/nowhere/flows.json"], FLOW.as_bytes());

@@ -382,7 +382,8 @@ fn timeouts_are_by_kind() {
     kernel.send_times(out, &from_client(1), 5);
     kernel.send_times(out, &ipv4(132, 0, &[], &sctp(40000, 3868, 10)), 5);
     until(|| kernel.balanced(Mode::Overdue).entries == 1);
-    // A sweep right behind a packet leaves its entry. On a slow machine "right behind" takes some tries.
+    // A sweep right behind a packet leaves its entry. On a slow machine "right behind" takes some
+    // tries.
     let mut number = 2;
     until(|| {
         number += 1;
