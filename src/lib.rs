@@ -13,6 +13,8 @@ pub mod logging;
 pub mod network;
 pub mod pipeline;
 pub mod records;
+pub mod reloads;
 pub mod selfmetrics;
+pub mod server;
 pub mod startup;
 pub mod tls;

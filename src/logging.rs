@@ -2,7 +2,8 @@
 //!
 //! Standard error, since standard output belongs to what a command prints. A call site that repeats
 //! itself must not flood the node's disk: at most `MAX_LINES_PER_SECOND` lines a second pass per
-//! call site, and the first line of the next second says how many did not.
+//! call site, of warnings and errors one a second if they do not end; the next line that passes
+//! says how many did not.
 //!
 //! A thread of its own writes the lines, so that a pipe that is not read stops no other. Lines that
 //! find its queue full are lost, and counted.
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Filter, SubscriberExt};
@@ -25,15 +26,21 @@ use webb_settings::log_filter;
 /// Lines a second that one call site may write.
 const MAX_LINES_PER_SECOND: u32 = 20;
 
+/// Warnings or errors that one call site may write at once; each second gives it one more. What
+/// goes on being wrong is said, and does not fill a disk.
+const WARNING_BURST_LINES: u32 = 60;
+
 /// Lines that wait to be written, at most.
 const MAX_QUEUED_LINES: usize = 2048;
 
 /// Characters of a filter that an error shows.
 const MAX_QUOTED: usize = 100;
 
-/// Targets that log more than is of use: the web server announces each of its workers; the client
-/// of the API server logs each failure, which the watches log, too, and at a bounded rate.
-const QUIET: [(&str, LevelFilter); 3] = [
+/// Targets that log more than is of use: the web server announces each of its workers, and any
+/// client can have it log what it takes for an error, which is counted instead (`server`); the
+/// client of the API server logs each failure, which the watches log, too, and at a bounded rate.
+const QUIET: [(&str, LevelFilter); 4] = [
+    ("actix_http", LevelFilter::OFF),
     ("actix_server", LevelFilter::WARN),
     ("kube_client::client::builder", LevelFilter::OFF),
     ("rustls_platform_verifier", LevelFilter::OFF),
@@ -130,9 +137,45 @@ fn text(panic: &std::panic::PanicHookInfo<'_>) -> String {
     panic.payload_as_str().unwrap_or("without a text").to_owned()
 }
 
-/// Lets at most [`MAX_LINES_PER_SECOND`] events a second of each call site pass.
+/// Lets at most [`MAX_LINES_PER_SECOND`] events a second of each call site pass, and fewer warnings
+/// and errors that do not end.
 #[derive(Debug, Default)]
-struct RateLimit(Mutex<HashMap<Identifier, (Instant, u32)>>);
+struct RateLimit(Mutex<HashMap<Identifier, Site>>);
+
+/// What one call site has written.
+#[derive(Debug)]
+struct Site {
+    second: Instant,
+    /// Lines in that second.
+    passed: u32,
+    credit: u32,
+    left_out: u64,
+}
+
+impl Site {
+    fn new(now: Instant) -> Self {
+        Self { second: now, passed: 0, credit: WARNING_BURST_LINES, left_out: 0 }
+    }
+
+    /// Whether another line may pass; if so, how many were left out before it.
+    fn admit(&mut self, severe: bool, now: Instant) -> Option<u64> {
+        let seconds = now.saturating_duration_since(self.second).as_secs();
+        if seconds > 0 {
+            self.credit = WARNING_BURST_LINES
+                .min(self.credit.saturating_add(u32::try_from(seconds).unwrap_or(WARNING_BURST_LINES)));
+            (self.second, self.passed) = (now, 0);
+        }
+        if self.passed >= MAX_LINES_PER_SECOND || (severe && self.credit == 0) {
+            self.left_out += 1;
+            return None;
+        }
+        self.passed += 1;
+        if severe {
+            self.credit -= 1;
+        }
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
 
 impl<S: Subscriber> Filter<S> for RateLimit {
     fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
@@ -140,24 +183,45 @@ impl<S: Subscriber> Filter<S> for RateLimit {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        let now = Instant::now();
-        let site = event.metadata().callsite();
+        let (now, metadata) = (Instant::now(), event.metadata());
         let mut sites = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, passed) = sites.entry(site).or_insert((now, 0));
-        if now.duration_since(*since) > Duration::from_secs(1) {
-            let left_out = passed.saturating_sub(MAX_LINES_PER_SECOND);
-            (*since, *passed) = (now, 0);
-            if left_out > 0 {
-                drop(sites);
-                tracing::warn!(left_out, "{} repeated itself; lines were left out", event.metadata().name());
-                return true;
-            }
+        let site = sites.entry(metadata.callsite()).or_insert_with(|| Site::new(now));
+        let Some(left_out) = site.admit(*metadata.level() <= Level::WARN, now) else { return false };
+        drop(sites);
+        if left_out > 0 {
+            tracing::warn!(left_out, "{} repeated itself; lines were left out", metadata.name());
         }
-        *passed += 1;
-        *passed <= MAX_LINES_PER_SECOND
+        true
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of one place: a burst, and then a warning a second; what is left out is said.
+    #[test]
+    fn what_repeats_itself_is_cut_down() {
+        let began = Instant::now();
+        let lines = |severe: bool| {
+            let mut site = Site::new(began);
+            let mut seconds = (0..100).map(|second| {
+                let at = began + Duration::from_secs(second);
+                (0..1000).filter(|_| site.admit(severe, at).is_some()).count()
+            });
+            let first: usize = seconds.by_ref().take(10).sum();
+            (first, seconds.sum::<usize>())
+        };
+        assert_eq!(lines(false), (200, 1800));
+        assert_eq!(lines(true), (69, 90));
+        let mut site = Site::new(began);
+        let admitted: Vec<_> = (0..25).filter_map(|_| site.admit(true, began)).collect();
+        assert_eq!(admitted, [0; 20]);
+        assert_eq!(site.admit(true, began + Duration::from_secs(1)), Some(5));
+        assert_eq!(site.admit(true, began + Duration::from_secs(1)), Some(0));
     }
 }

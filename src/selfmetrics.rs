@@ -169,6 +169,10 @@ defs! {
 
     SCRAPES: counter "webb_scrapes_total" ["outcome"]
         "Scrapes: fresh, shared (answered with the snapshot of another) or stale (an aggregator did not answer in time)";
+    HTTP_CONNECTIONS: gauge "webb_http_connections" ["listener"]
+        "Connections of the metrics or admin listener that are open";
+    HTTP_CONNECTIONS_DROPPED: counter "webb_http_connections_dropped_total" ["listener", "reason"]
+        "Connections that were refused or cut: there were too many (limit) or too many of one client (client_limit), the TLS handshake failed or took too long (handshake), the request came too slowly (slow_head, slow_body), was too large (large_head) or was none (invalid), or the answer was not read (slow_reader)";
     TLS_LOADS: counter "webb_tls_loads_total" ["outcome"]
         "Changes of the metrics listener's certificate files: applied, or rejected because they do not fit together";
 
@@ -238,6 +242,10 @@ defs! {
 
     CONFIG_RELOADS: counter "webb_config_reloads_total" ["outcome"]
         "Reloads of the configuration: applied or rejected";
+    LAST_RELOAD_SUCCESSFUL: gauge "webb_config_last_reload_successful" ["file"]
+        "1 if the last reload of the file succeeded: config, metrics_config, or metrics_tls, the certificates; 0 while it says something that cannot be used, and what was read before stays in force";
+    LAST_RELOAD_SUCCESS: gauge "webb_config_last_reload_success_timestamp_seconds" ["file"]
+        "When the file was last read with success, in seconds since 1970; 0 if it never was";
     METRICS_CONFIG_RELOADS: counter "webb_metrics_config_reloads_total" ["outcome"]
         "New contents of the metrics file: applied, or rejected whole";
     METRICS_CONFIG_CHANGES: counter "webb_metrics_config_changes_total" ["metric", "change"]

@@ -10,7 +10,6 @@
 //! was checked against authorities which may have been replaced since.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -24,6 +23,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
 use webb_settings::file::{FileError, FilePoll, Followed, MIB};
+
+use crate::reloads::Reloads;
 
 /// Where the files are, in PEM.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,8 +95,7 @@ pub struct TlsFiles {
     provider: Arc<CryptoProvider>,
     current: Current,
     polled: Mutex<Polled>,
-    applied: AtomicU64,
-    rejected: AtomicU64,
+    reloads: Reloads,
 }
 
 impl std::fmt::Debug for TlsFiles {
@@ -113,8 +113,7 @@ impl TlsFiles {
             paths,
             provider: Arc::new(ring::default_provider()),
             current: Current::default(),
-            applied: AtomicU64::default(),
-            rejected: AtomicU64::default(),
+            reloads: Reloads::default(),
         }
     }
 
@@ -123,9 +122,9 @@ impl TlsFiles {
         self.current.load().is_some()
     }
 
-    /// How often a changed set of files was used, and how often it could not be.
-    pub fn counts(&self) -> [(&'static str, u64); 2] {
-        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
+    /// How changed sets of files ended.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Reads the files, and uses what they hold from now on if it has changed. True if it has.
@@ -137,9 +136,15 @@ impl TlsFiles {
         let mut polled = self.polled.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = match polled.followed.poll() {
             FilePoll::Unchanged => return polled.complaint.clone().map_or(Ok(false), Err),
-            FilePoll::Accepted => Ok(false),
+            FilePoll::Accepted => {
+                self.reloads.confirmed();
+                Ok(false)
+            }
             FilePoll::Changed(contents) => self.take(&contents).map(|()| true),
-            FilePoll::Unreadable(number, error) => Err(self.unreadable(number, error)),
+            FilePoll::Unreadable(number, error) => {
+                self.reloads.failed();
+                Err(self.unreadable(number, error))
+            }
         };
         if let Ok(true) = outcome {
             polled.followed.accept();
@@ -161,10 +166,10 @@ impl TlsFiles {
 
     fn take(&self, contents: &[Vec<u8>]) -> Result<(), TlsError> {
         let loaded = self.load(contents).inspect_err(|_| {
-            self.rejected.fetch_add(1, Relaxed);
+            self.reloads.rejected();
         })?;
         self.current.store(Some(Arc::new(loaded)));
-        self.applied.fetch_add(1, Relaxed);
+        self.reloads.applied();
         Ok(())
     }
 

@@ -8,34 +8,28 @@
 //! refuses handshakes.
 
 use std::net::TcpListener;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServerHandle, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Next, from_fn};
-use actix_web::{App, Error, HttpServer, web};
-use futures::FutureExt;
-use webb_flow::fault::{Component, Kind, State, panic_text};
+use actix_web::dev::ServerHandle;
+use webb_flow::fault::{Kind, State};
 
 use super::guard::{Guarded, fail, guard, restart};
 use super::restart::Intensity;
 use super::{Finish, Restart};
+use crate::server::{self, Connections, Routes, Serving};
 use crate::tls::TlsFiles;
 
 /// How often certificate files are looked at.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
-
-/// Adds routes to a server; called once for each of its workers.
-pub type Routes = Arc<dyn Fn(&mut web::ServiceConfig) + Send + Sync>;
 
 /// Keeps one listener.
 pub struct HttpActor {
     listener: TcpListener,
     routes: Routes,
     tls: Option<Arc<TlsFiles>>,
+    connections: Arc<Connections>,
     /// What was wrong with the files when they were last looked at; empty if nothing was.
     complaint: String,
     /// Whether they are being looked at.
@@ -58,12 +52,14 @@ impl HttpActor {
         listener: TcpListener,
         routes: Routes,
         tls: Option<Arc<TlsFiles>>,
+        connections: Arc<Connections>,
         intensity: Intensity,
     ) -> Addr<Self> {
         Supervisor::start(move |_| Self {
             listener,
             routes,
             tls,
+            connections,
             complaint: String::new(),
             looking: false,
             intensity,
@@ -74,28 +70,15 @@ impl HttpActor {
     }
 
     fn serve(&mut self, ctx: &mut Context<Self>) -> std::io::Result<()> {
-        let routes = Arc::clone(&self.routes);
-        let component = Arc::clone(self.intensity.component());
-        let mut server = HttpServer::new(move || {
-            let routes = Arc::clone(&routes);
-            let component = Arc::clone(&component);
-            App::new()
-                .wrap(from_fn(move |request, next| catch(request, next, Arc::clone(&component))))
-                .configure(move |config| routes(config))
-        })
-        .workers(1)
-        // Or the end of an answer waits for its beginning to be acknowledged: 40 ms, as a rule.
-        .tcp_nodelay(true)
-        .disable_signals()
-        .shutdown_timeout(2);
-        let listener = self.listener.try_clone()?;
-        server = match &self.tls {
-            Some(files) => {
-                server.listen_rustls_0_23(listener, files.server_config().map_err(std::io::Error::other)?)?
-            }
-            None => server.listen(listener)?,
+        let config = self.tls.as_ref().map(|files| files.server_config()).transpose().map_err(std::io::Error::other)?;
+        let serving = Serving {
+            routes: Arc::clone(&self.routes),
+            tls: config,
+            connections: Arc::clone(&self.connections),
+            component: Arc::clone(self.intensity.component()),
+            signals: false,
         };
-        let server = server.run();
+        let server = server::run(self.listener.try_clone()?, serving)?;
         self.server = Some(server.handle());
         if self.tls.is_none() {
             self.intensity.component().set_state(State::Up, "");
@@ -135,32 +118,18 @@ impl HttpActor {
         if changed {
             tracing::info!("TLS certificates read");
         }
-        if files.is_ready() {
-            if complaint != self.complaint && !complaint.is_empty() {
-                tracing::warn!("the TLS certificates stay as they were: {complaint}");
-            }
-            self.intensity.component().set_state(State::Up, "");
-        } else if complaint != self.complaint || self.intensity.component().state() != State::Degraded {
-            tracing::warn!("waiting for TLS certificates to become available: {complaint}");
-            let why = format!("waiting for TLS certificates to become available: {complaint}");
-            self.intensity.component().set_state(State::Degraded, &why);
+        let (state, reason) = if complaint.is_empty() {
+            (State::Up, String::new())
+        } else if files.is_ready() {
+            (State::Degraded, format!("the TLS certificates stay as they were: {complaint}"))
+        } else {
+            (State::Degraded, format!("waiting for TLS certificates to become available: {complaint}"))
+        };
+        if !complaint.is_empty() && complaint != self.complaint {
+            tracing::warn!("{reason}");
         }
+        self.intensity.component().set_state(state, &reason);
         self.complaint = complaint;
-    }
-}
-
-async fn catch(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-    component: Arc<Component>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    component.beat();
-    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
-        Ok(answer) => answer,
-        Err(payload) => {
-            component.fault(Kind::Panicked, &panic_text(&*payload));
-            Err(actix_web::error::ErrorInternalServerError("the handler failed; see /faults on the admin listener\n"))
-        }
     }
 }
 

@@ -5,12 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use webb_metrics::dynamic::{self, Dynamic, Listed, MetricChange, change::Accepted};
 use webb_settings::file::{FileError, FilePoll, Followed, MIB, text};
 use webb_settings::{Problems, SourceFile, unreadable};
+
+use crate::reloads::Reloads;
 
 /// The file, shared by all lives of its actor.
 #[derive(Debug)]
@@ -22,8 +24,7 @@ pub struct MetricsFile {
     /// Whether what is there must be looked at again though it has not changed.
     again: AtomicBool,
     state: Mutex<State>,
-    applied: AtomicU64,
-    rejected: AtomicU64,
+    reloads: Reloads,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +58,7 @@ impl MetricsFile {
             strict: AtomicBool::new(strict),
             again: AtomicBool::new(false),
             state: Mutex::new(state),
-            applied: AtomicU64::new(0),
-            rejected: AtomicU64::new(0),
+            reloads: Reloads::loaded(),
         }
     }
 
@@ -87,6 +87,7 @@ impl MetricsFile {
             FilePoll::Unchanged => return Ok(None),
             FilePoll::Accepted => {
                 self.state().complaint.clear();
+                self.reloads.confirmed();
                 return Ok(None);
             }
             FilePoll::Changed(contents) => self.understand(contents.into_iter().next().unwrap_or_default()),
@@ -100,7 +101,7 @@ impl MetricsFile {
             }
             Err(problems) => {
                 state.complaint = problems.to_string();
-                self.rejected.fetch_add(1, Relaxed);
+                self.reloads.rejected();
                 Err(problems)
             }
         }
@@ -128,7 +129,7 @@ impl MetricsFile {
             let (metric, kind) = change.label();
             *state.changes.entry((metric, kind)).or_default() += 1;
         }
-        self.applied.fetch_add(1, Relaxed);
+        self.reloads.applied();
     }
 
     /// Invalidates the last result: what became of it is not known.
@@ -141,9 +142,9 @@ impl MetricsFile {
         self.state().complaint.clone()
     }
 
-    /// New contents by what became of them.
-    pub fn results(&self) -> [(&'static str, u64); 2] {
-        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
+    /// How new contents ended.
+    pub fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Changes of metrics by metric and kind.

@@ -25,6 +25,7 @@ pub mod fleet;
 mod gaps;
 pub mod guard;
 pub mod http;
+mod losses;
 mod manifest_progress;
 pub mod metrics_file;
 pub mod network;

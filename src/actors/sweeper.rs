@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use webb_flow::abi::{self, PARTS};
-use webb_flow::fault::inject;
+use webb_flow::fault::{State, inject};
 
+use super::losses::{self, Losses};
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Ledger, Mode, Sweeper};
+use crate::pipeline::Lanes;
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
 const MAX_LAST_SWEEPS: usize = 50;
@@ -24,7 +26,7 @@ const MAX_LAST_SWEEPS: usize = 50;
 #[derive(Debug, Default)]
 pub struct Swept {
     last: Mutex<abi::Swept>,
-    lost_records: AtomicU64,
+    losses: Mutex<Losses>,
     lost_notices: AtomicU64,
 }
 
@@ -34,32 +36,34 @@ impl Swept {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In how many sweeps new losses in a ring were noticed: what `hubble_lost_events_total`
+    /// In how many sweeps new losses of the kernel were noticed: what `hubble_lost_events_total`
     /// counts, which is notifications of loss and not lost records (hubble-contract §3.1).
     pub fn lost_notices(&self) -> u64 {
         self.lost_notices.load(Relaxed)
     }
 
-    fn note(&self, swept: abi::Swept, totals: &[abi::Totals]) {
+    /// What was lost of late; empty if nothing was.
+    fn note(&self, swept: abi::Swept, counts: losses::Counts) -> String {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = swept;
-        let lost = totals.iter().map(|totals| totals.lost_records).sum();
-        if self.lost_records.swap(lost, Relaxed) < lost {
+        let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
+        if losses.note(counts, Instant::now()) {
             self.lost_notices.fetch_add(1, Relaxed);
-            tracing::warn!(lost_records = lost, "records were lost because a ring was full");
         }
+        losses.reason()
     }
 }
 
-/// Starts the sweeper.
+/// Starts the sweeper. Losses are those of `ledger` and what `lanes` skipped.
 pub fn start(
     sweeper: Sweeper,
-    ledger: Ledger,
+    (ledger, lanes): (Ledger, Arc<Lanes>),
     swept: Arc<Swept>,
     interval: Duration,
     intensity: Intensity,
 ) -> Addr<ThreadSupervisor> {
     // Only ever one run at a time: the lock is never waited for.
     let sweeper = Mutex::new(sweeper);
+    let component = Arc::clone(intensity.component());
     let body = move |lifecycle: &crate::pipeline::Lifecycle| {
         let mut sweeper = sweeper.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Instant::now();
@@ -68,13 +72,17 @@ pub fn start(
             if Instant::now() >= next {
                 next = Instant::now() + interval / u32::try_from(PARTS).unwrap_or(1);
                 inject::point("sweeper");
-                swept.note(sweeper.sweep_part(Mode::Overdue)?, &ledger.totals()?);
+                let counted = sweeper.sweep_part(Mode::Overdue)?;
+                let lost = swept.note(counted, losses::counts(&ledger.totals()?, lanes.skipped()));
+                if !lifecycle.stopping() {
+                    component.set_state(if lost.is_empty() { State::Up } else { State::Degraded }, &lost);
+                }
             }
             lifecycle.wait(next.saturating_duration_since(Instant::now()));
         }
         for _ in 0..MAX_LAST_SWEEPS {
             let left = sweeper.sweep(Mode::Everything)?;
-            swept.note(left, &ledger.totals()?);
+            swept.note(left, losses::counts(&ledger.totals()?, lanes.skipped()));
             if left.pending_packets.iter().all(|pending| *pending == 0) {
                 break;
             }

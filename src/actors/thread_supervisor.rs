@@ -41,8 +41,8 @@ pub struct ThreadSupervisor {
     intensity: Intensity,
     generation: u64,
     lifecycle: Option<Arc<Lifecycle>>,
-    stalled_since: Option<Instant>,
-    last_beats: (u64, Instant),
+    stalled: bool,
+    heartbeat_age: HeartbeatAge,
     finishing: bool,
     waiting: Vec<tokio::sync::oneshot::Sender<()>>,
 }
@@ -78,8 +78,8 @@ impl ThreadSupervisor {
             intensity,
             generation: 0,
             lifecycle: None,
-            stalled_since: None,
-            last_beats: (0, Instant::now()),
+            stalled: false,
+            heartbeat_age: HeartbeatAge::new(Instant::now()),
             finishing: false,
             waiting: Vec::new(),
         })
@@ -94,8 +94,8 @@ impl ThreadSupervisor {
             lifecycle.stop();
         }
         self.lifecycle = Some(Arc::clone(&lifecycle));
-        self.stalled_since = None;
-        self.last_beats = (component.beats(), Instant::now());
+        self.stalled = false;
+        self.heartbeat_age = HeartbeatAge::new(Instant::now());
         let body = Arc::clone(&self.body);
         let supervisor = ctx.address();
         let spawned = std::thread::Builder::new()
@@ -147,24 +147,59 @@ impl ThreadSupervisor {
     fn watch(&mut self) {
         let Some(lifecycle) = &self.lifecycle else { return };
         let stall_after = self.intensity.policy().stall_after;
-        if let Some(since) = self.stalled_since {
-            if since.elapsed() > stall_after * 3 {
-                self.stalled_since = None;
+        let beats = self.intensity.component().beats();
+        let age = self.heartbeat_age.check(
+            beats,
+            lifecycle.is_idle() && !self.stalled,
+            Instant::now(),
+            check_every(stall_after),
+        );
+        if self.stalled {
+            if age > stall_after * 3 {
+                self.stalled = false;
                 self.intensity.give_up("stalled and did not come back");
             }
-            return;
-        }
-        let beats = self.intensity.component().beats();
-        if beats != self.last_beats.0 || lifecycle.is_idle() {
-            self.last_beats = (beats, Instant::now());
-        } else if self.last_beats.1.elapsed() > stall_after {
-            self.stalled_since = Some(Instant::now());
+        } else if age > stall_after {
+            self.stalled = true;
+            self.heartbeat_age.restart();
             lifecycle.stop();
             (self.wake)();
             let component = self.intensity.component();
             component.fault(Kind::Stalled, &format!("no beat for {} s", stall_after.as_secs()));
             component.set_state(State::Restarting, "stalled: waiting for its thread to come back");
         }
+    }
+}
+
+/// How often a heartbeat is checked.
+fn check_every(stall_after: Duration) -> Duration {
+    (stall_after / 4).min(Duration::from_secs(1))
+}
+
+/// How long a heartbeat has not advanced, in time that its supervisor was awake for: a process that
+/// was stopped (SIGSTOP, a paused machine) has no stalled threads when it goes on.
+#[derive(Debug)]
+struct HeartbeatAge {
+    beats: u64,
+    checked: Instant,
+    age: Duration,
+}
+
+impl HeartbeatAge {
+    fn new(now: Instant) -> Self {
+        Self { beats: u64::MAX, checked: now, age: Duration::ZERO }
+    }
+
+    /// Checks again, after `every` as a rule.
+    fn check(&mut self, beats: u64, idle: bool, now: Instant, every: Duration) -> Duration {
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.checked, now));
+        let advanced = std::mem::replace(&mut self.beats, beats) != beats;
+        self.age = if advanced || idle { Duration::ZERO } else { self.age + passed.min(every * 2) };
+        self.age
+    }
+
+    fn restart(&mut self) {
+        self.age = Duration::ZERO;
     }
 }
 
@@ -185,8 +220,7 @@ impl Actor for ThreadSupervisor {
         if self.finishing {
             return;
         }
-        let look = (self.intensity.policy().stall_after / 4).min(Duration::from_secs(1));
-        ctx.run_interval(look, |supervisor, _| supervisor.watch());
+        ctx.run_interval(check_every(self.intensity.policy().stall_after), |supervisor, _| supervisor.watch());
         self.spawn(ctx);
     }
 }
@@ -201,7 +235,7 @@ impl Handler<ThreadExit> for ThreadSupervisor {
             return;
         }
         self.lifecycle = None;
-        let stalled = self.stalled_since.take().is_some();
+        let stalled = std::mem::take(&mut self.stalled);
         if self.finishing {
             let component = self.intensity.component();
             match message.exit {
@@ -269,5 +303,26 @@ impl Handler<Finish> for ThreadSupervisor {
             // A dropped sender means that the supervisor has ended, and its thread with it.
             let _ended = end.await;
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only what passes between two checks counts, and of a long gap no more than two: twenty
+    /// seconds in which nothing ran are no stall.
+    #[test]
+    fn a_stopped_process_is_not_stalled() {
+        let began = Instant::now();
+        let (mut heartbeat_age, second) = (HeartbeatAge::new(began), Duration::from_secs(1));
+        let mut check = |beats, idle, at| heartbeat_age.check(beats, idle, began + second * at, second).as_secs();
+        assert_eq!(check(7, false, 1), 0);
+        assert_eq!(check(7, false, 2), 1);
+        assert_eq!(check(7, false, 22), 3, "the process was stopped");
+        assert_eq!(check(7, false, 23), 4);
+        assert_eq!(check(7, true, 24), 0);
+        assert_eq!(check(7, false, 25), 1);
+        assert_eq!(check(8, false, 26), 0);
     }
 }

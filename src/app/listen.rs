@@ -8,7 +8,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
 use super::StartError;
 
@@ -17,7 +17,12 @@ const BACKLOG: i32 = 1024;
 
 /// A listener on `address`, which is the value of the configuration key `key`.
 pub(super) fn on(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    with_fallback(address, open).map_err(|error| StartError::Listen { key, address, error })
+    bind(address).map_err(|error| StartError::Listen { key, address, error })
+}
+
+/// A listener on `address`.
+pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    with_fallback(address, open)
 }
 
 fn with_fallback<T>(address: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
@@ -42,8 +47,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, false)?;
     }
-    bind(&socket, &address)?;
-    listen(&socket, BACKLOG)?;
+    net::bind(&socket, &address)?;
+    net::listen(&socket, BACKLOG)?;
     Ok(socket.into())
 }
 

@@ -16,10 +16,12 @@ use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::Watch;
 use crate::actors::resolver::Names;
 use crate::conntrack::Counters as Heard;
-use crate::http::{Reloads, Scrape};
+use crate::http::Scrape;
 use crate::logging::LogControl;
 use crate::pipeline::{Counters, LOOKUPS};
+use crate::reloads::Reloads;
 use crate::selfmetrics::{self as own, SelfMetrics};
+use crate::server::Connections;
 use crate::startup::Startup;
 use crate::tls::TlsFiles;
 
@@ -238,12 +240,27 @@ pub(super) fn scrapes(metrics: &SelfMetrics, scrape: Weak<Scrape>) -> Added {
     )
 }
 
+/// The connections of each listener.
+pub(super) fn connections(metrics: &SelfMetrics, listeners: Vec<(&'static str, Arc<Connections>)>) -> Added {
+    metrics.add(
+        &[&own::HTTP_CONNECTIONS, &own::HTTP_CONNECTIONS_DROPPED],
+        Box::new(move |rows| {
+            for (listener, connections) in &listeners {
+                rows.add(&own::HTTP_CONNECTIONS, &[listener], connections.count() as u64);
+                for (reason, count) in connections.dropped() {
+                    rows.add(&own::HTTP_CONNECTIONS_DROPPED, &[listener, reason], count);
+                }
+            }
+        }),
+    )
+}
+
 pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added {
     let Some(files) = files else { return Ok(()) };
     metrics.add(
         &[&own::TLS_LOADS],
         Box::new(move |rows| {
-            for (outcome, count) in files.counts() {
+            for (outcome, count) in files.reloads().counts() {
                 rows.add(&own::TLS_LOADS, &[outcome], count);
             }
         }),
@@ -255,7 +272,7 @@ pub(super) fn metrics_file(metrics: &SelfMetrics, file: Option<Arc<MetricsFile>>
     metrics.add(
         &[&own::METRICS_CONFIG_RELOADS, &own::METRICS_CONFIG_CHANGES],
         Box::new(move |rows| {
-            for (outcome, count) in file.results() {
+            for (outcome, count) in file.reloads().counts() {
                 rows.add(&own::METRICS_CONFIG_RELOADS, &[outcome], count);
             }
             for ((metric, change), count) in file.changes() {
@@ -265,12 +282,27 @@ pub(super) fn metrics_file(metrics: &SelfMetrics, file: Option<Arc<MetricsFile>>
     )
 }
 
-pub(super) fn reloads(metrics: &SelfMetrics, reloads: Arc<Reloads>) -> Added {
+/// Reloads of the configuration, and the last one of each file there is.
+pub(super) fn reloads(
+    metrics: &SelfMetrics,
+    config: Arc<Reloads>,
+    metrics_file: Option<Arc<MetricsFile>>,
+    certificates: Option<Arc<TlsFiles>>,
+) -> Added {
     metrics.add(
-        &[&own::CONFIG_RELOADS],
+        &[&own::CONFIG_RELOADS, &own::LAST_RELOAD_SUCCESSFUL, &own::LAST_RELOAD_SUCCESS],
         Box::new(move |rows| {
-            for (outcome, count) in reloads.counts() {
+            for (outcome, count) in config.counts() {
                 rows.add(&own::CONFIG_RELOADS, &[outcome], count);
+            }
+            let files = [
+                Some(("config", config.as_ref())),
+                metrics_file.as_ref().map(|file| ("metrics_config", file.reloads())),
+                certificates.as_ref().map(|files| ("metrics_tls", files.reloads())),
+            ];
+            for (file, reloads) in files.into_iter().flatten() {
+                rows.add(&own::LAST_RELOAD_SUCCESSFUL, &[file], u64::from(reloads.succeeded()));
+                rows.add(&own::LAST_RELOAD_SUCCESS, &[file], reloads.success_seconds());
             }
         }),
     )

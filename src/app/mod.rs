@@ -13,6 +13,7 @@ mod error;
 mod layer7;
 mod ledger;
 mod listen;
+mod listeners;
 mod loader;
 mod metrics;
 mod probe;
@@ -37,7 +38,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use webb_flow::fault::{Component, State};
 
 use crate::cli::Exit;
-use crate::http::{Admin, CONTROL};
+use crate::http::Admin;
 use crate::startup::{Stage, Startup};
 
 /// How often it is looked whether the agent is ready, until it is for the first time.
@@ -51,7 +52,7 @@ pub async fn run(plan: Plan) -> Result<Exit, StartError> {
     let mut signals = Signals::new()?;
     let startup = Arc::new(Startup::default());
     let mut running = start::start(plan, Arc::clone(&startup)).await?;
-    let control = running.parts.components.component(CONTROL);
+    let control = running.control();
     control.set_state(State::Up, "");
     let admin = Arc::clone(&running.admin);
     let exit = tokio::select! {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
+use webb_flow::fault::State;
 use webb_settings::{Layers, Problems, Resolved};
 
 use super::loader;
@@ -54,6 +55,8 @@ pub(super) fn apply(running: &mut Running, read: Result<Read, JoinError>) {
         Err(panic) => panic.to_string(),
     };
     running.admin.reloads.rejected();
+    let first = why.lines().next().unwrap_or_default();
+    running.control().set_state(State::Degraded, &format!("the last reload was rejected: {first}"));
     tracing::error!("the configuration stays as it is, because the new one has problems:\n{why}");
 }
 
@@ -87,6 +90,7 @@ fn take(running: &mut Running, new: Resolved) {
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
     running.admin.reloads.applied();
+    running.control().set_state(State::Up, "");
     running.resolved = resolved;
     tracing::info!(
         applied = changes.applied.len(),

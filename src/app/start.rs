@@ -1,13 +1,10 @@
 //! Starting, in order, and what runs afterwards.
 
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use actix::prelude::*;
-use actix_web::middleware::from_fn;
-use actix_web::web::scope;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
 use serde_json::json;
@@ -16,19 +13,19 @@ use webb_cluster as cluster;
 use webb_decode::OneSided;
 use webb_flow::Reasons;
 use webb_flow::clock::Clock;
-use webb_flow::fault::Components;
+use webb_flow::fault::{Component, Components};
 use webb_index::Index;
 use webb_index::policy::Effect;
 use webb_metrics::dynamic::Dynamic;
 use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
-use super::{StartError, layer7, ledger, listen, loader, metrics};
+use super::{StartError, layer7, ledger, listen, listeners, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::fleet::{AggregatorFactory, Fleet};
-use crate::actors::http::{HttpActor, Routes};
+use crate::actors::http::HttpActor;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
 use crate::actors::probes::Watch;
@@ -39,15 +36,15 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
 use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
-use crate::http::{Admin, Explain, Reloads, Scrape, admin_routes, explain_routes, metrics_routes, refuse_foreign};
+use crate::http::{Admin, CONTROL, Explain, Scrape};
 use crate::logging::LogControl;
 use crate::pipeline::{
     Command, Commands, Counters, Lanes, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector, Translations,
 };
 use crate::records::{Rings, Waker};
+use crate::reloads::Reloads;
 use crate::selfmetrics::SelfMetrics;
 use crate::startup::Startup;
-use crate::tls::{Paths, TlsFiles};
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_CHECKS_PER_TTL: u32 = 4;
@@ -124,6 +121,13 @@ pub(super) struct Running {
     pub(super) decoder: Addr<DecoderActor>,
 }
 
+impl Running {
+    /// What stands for the thread that answers signals and reloads.
+    pub(super) fn control(&self) -> Arc<Component> {
+        self.parts.components.component(CONTROL)
+    }
+}
+
 impl Parts {
     fn new(settings: &settings::Settings, startup: Arc<Startup>) -> (Self, UnboundedReceiver<String>) {
         let (escalations, escalated) = mpsc::unbounded_channel();
@@ -148,7 +152,7 @@ impl Parts {
         }
     }
 
-    fn intensity(&self, name: &str) -> Intensity {
+    pub(super) fn intensity(&self, name: &str) -> Intensity {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
@@ -198,15 +202,15 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
-    let sweep =
-        sweeper::start(sweeping, kernel_ledger.clone(), Arc::clone(&swept), interval, parts.intensity("sweeper"));
+    let counted = (kernel_ledger.clone(), Arc::clone(&lanes));
+    let sweep = sweeper::start(sweeping, counted, Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.register("sweeper", sweep);
     let selection = loader::selection(&settings.interfaces);
     let component = (parts.components.component("probes"), Arc::clone(&parts.startup));
     let watch = Arc::new(Watch::new(loaded, selection, (network, one_sided), component));
 
     let own = SelfMetrics::new()?;
-    let reloads = Arc::new(Reloads::default());
+    let reloads = Arc::new(Reloads::loaded());
     ledger::suppressed(&own, kernel_ledger.clone(), reasons)?;
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
@@ -220,16 +224,17 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
     metrics::watches(&own, Arc::clone(&names))?;
     metrics::probes(&own, Arc::clone(&watch))?;
-    metrics::reloads(&own, Arc::clone(&reloads))?;
     let losses = Box::new(ledger::Losses { swept, lanes });
     let timings = &settings.scrape;
     let scrape = Arc::new(Scrape::new(collector, own.clone(), losses, timings.min_interval, timings.timeout));
     scrape.set_open_metrics(settings.open_metrics);
     metrics::scrapes(&own, Arc::downgrade(&scrape))?;
-    let tls = tls_files(&settings.metrics_tls);
+    let tls = listeners::tls_files(&settings.metrics_tls);
     metrics::tls(&own, tls.clone())?;
     let configurator = start_configurator(&parts, settings, configured, &fleet);
-    metrics::metrics_file(&own, configurator.as_ref().map(|(file, _)| Arc::clone(file)))?;
+    let metrics_file = configurator.as_ref().map(|(file, _)| Arc::clone(file));
+    metrics::reloads(&own, Arc::clone(&reloads), metrics_file.clone(), tls.clone())?;
+    metrics::metrics_file(&own, metrics_file)?;
     let admin = Arc::new(Admin {
         components: parts.components.clone(),
         directory: parts.directory.clone(),
@@ -240,7 +245,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         version: metrics::version(),
     });
     let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
-    let servers = serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain));
+    let servers = listeners::serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain), &own)?;
 
     let probes = parts.register("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(
@@ -411,39 +416,4 @@ fn start_configurator(
     let actor = Configurator::start(Arc::clone(&file), Arc::clone(fleet), parts.intensity("configurator"));
     parts.directory.add("configurator", actor.clone().recipient());
     Some((file, actor))
-}
-
-fn serve(
-    parts: &Parts,
-    (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
-    admin_listener: TcpListener,
-    scrape: &Arc<Scrape>,
-    (admin, explain): (&Arc<Admin>, Arc<Explain>),
-) -> [Addr<HttpActor>; 2] {
-    let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
-    let start = |name: &str, listener, tls, routes: Routes| {
-        let server = HttpActor::start(listener, routes, tls, parts.intensity(name));
-        parts.directory.add(name, server.clone().recipient());
-        server
-    };
-    [
-        start("http/metrics", metrics_listener, tls, Arc::new(move |config| metrics_routes(config, &scrape))),
-        start(
-            "http/admin",
-            admin_listener,
-            None,
-            Arc::new(move |config| {
-                config.service(scope("").wrap(from_fn(refuse_foreign)).configure(|config| {
-                    admin_routes(config, &admin);
-                    explain_routes(config, &explain);
-                }));
-            }),
-        ),
-    ]
-}
-
-/// The certificate files, if TLS is on.
-fn tls_files(settings: &settings::MetricsTls) -> Option<Arc<TlsFiles>> {
-    let (certificate, key) = (settings.certificate.clone()?, settings.key.clone()?);
-    Some(Arc::new(TlsFiles::new(Paths { certificate, key, client_ca: settings.client_ca.clone() })))
 }

@@ -1,7 +1,7 @@
 //! Admin endpoints: /healthz, /readyz, /version, /actors, /faults, /config, /loglevel.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -12,6 +12,7 @@ use webb_flow::fault::{Component, Components, Kind};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
+use crate::reloads::Reloads;
 
 /// The state that the admin endpoints show.
 #[derive(Debug)]
@@ -36,30 +37,6 @@ impl Admin {
     /// True once every component is up, until the agent is asked to stop.
     pub fn is_ready(&self) -> bool {
         !self.stopping.load(Relaxed) && self.components.are_up()
-    }
-}
-
-/// Counters of configuration reloads.
-#[derive(Debug, Default)]
-pub struct Reloads {
-    applied: AtomicU64,
-    rejected: AtomicU64,
-}
-
-impl Reloads {
-    /// Counts one that was applied.
-    pub fn applied(&self) {
-        self.applied.fetch_add(1, Relaxed);
-    }
-
-    /// Counts one that was rejected whole.
-    pub fn rejected(&self) {
-        self.rejected.fetch_add(1, Relaxed);
-    }
-
-    /// Both counts by the `result` label's value.
-    pub fn counts(&self) -> [(&'static str, u64); 2] {
-        [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
     }
 }
 

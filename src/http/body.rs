@@ -21,6 +21,13 @@ use super::snapshot::RenderedSnapshot;
 /// The most that a response may take; no scraper waits as long.
 const MAX_RESPONSE_TIME: Duration = Duration::from_mins(2);
 
+/// Snapshots that are leased at once, beside the current one: scrapers that read slowly, or not at
+/// all, each hold the series of their moment.
+const MAX_SNAPSHOTS: usize = 4;
+
+/// The most that a response may take while there are so many.
+const MAX_RESPONSE_TIME_OF_MANY: Duration = Duration::from_secs(10);
+
 /// A snapshot, until its lease is revoked.
 type Leased = Mutex<Option<Arc<RenderedSnapshot>>>;
 
@@ -35,6 +42,26 @@ impl Leases {
         let lease = Lease(Arc::new(Mutex::new(Some(snapshot))));
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push((Instant::now(), Arc::downgrade(&lease.0)));
         lease
+    }
+
+    /// True if as many snapshots are leased as may be, beside `current`. Those that are leased for
+    /// long are given up first.
+    pub(super) fn are_many(&self, current: &Arc<RenderedSnapshot>) -> bool {
+        if self.leased_beside(current) >= MAX_SNAPSHOTS {
+            self.revoke_expired(MAX_RESPONSE_TIME_OF_MANY);
+        }
+        self.leased_beside(current) >= MAX_SNAPSHOTS
+    }
+
+    fn leased_beside(&self, current: &Arc<RenderedSnapshot>) -> usize {
+        let leases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshots = leases.iter().filter_map(|(_, leased)| {
+            leased.upgrade()?.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Arc::as_ptr)
+        });
+        let mut others: Vec<_> = snapshots.filter(|snapshot| *snapshot != Arc::as_ptr(current)).collect();
+        others.sort_unstable();
+        others.dedup();
+        others.len()
     }
 
     fn revoke_expired(&self, after: Duration) {
@@ -163,6 +190,8 @@ mod tests {
         let (mut slow, mut quick) = (body(&leases, &snapshot), body(&leases, &snapshot));
         assert_eq!(next(&mut quick).unwrap().unwrap(), "# EOF\n");
         assert!(next(&mut quick).is_none());
+        assert_eq!(leases.leased_beside(&snapshot), 0);
+        assert_eq!(leases.leased_beside(&Arc::default()), 1, "two leases on one snapshot");
         leases.revoke_expired(MAX_RESPONSE_TIME);
         assert_eq!(Arc::strong_count(&snapshot), 3);
         leases.revoke_expired(Duration::ZERO);

@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
+use actix_web::http::Method;
 use actix_web::{HttpRequest, HttpResponse, web};
 use webb_metrics::expose::{Exposition, Family, Snapshot};
 
-use super::body::{Body, Leases};
+use super::body::{Body, Headless, Leases};
 use super::metrics::{negotiated, wanted};
 use super::snapshot::RenderedSnapshot;
 
@@ -27,11 +28,14 @@ impl Fixed {
 
 /// Adds the scrape endpoint.
 pub fn routes(config: &mut web::ServiceConfig, fixed: &Arc<Fixed>) {
-    config.app_data(web::Data::from(Arc::clone(fixed))).route("/metrics", web::get().to(metrics));
+    config.app_data(web::Data::from(Arc::clone(fixed))).route("/metrics", web::to(metrics));
 }
 
 async fn metrics(request: HttpRequest, fixed: web::Data<Fixed>) -> HttpResponse {
     let (negotiated, mut answer) = negotiated(&request, true);
+    if request.method() == Method::HEAD {
+        return answer.body(Headless);
+    }
     let wanted = wanted(request.query_string());
     let wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
     let exposition = Exposition::new(negotiated.format, &fixed.snapshot.snapshots(), &fixed.families, wanted);

@@ -11,7 +11,7 @@ mod origin;
 mod scrape;
 mod snapshot;
 
-pub use admin::{Admin, CONTROL, Reloads, routes as admin_routes};
+pub use admin::{Admin, CONTROL, routes as admin_routes};
 pub use explain::{Explain, routes as explain_routes};
 pub use fixed::{Fixed, routes as fixed_routes};
 pub use metrics::routes as metrics_routes;

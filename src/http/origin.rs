@@ -18,14 +18,19 @@ use actix_web::middleware::Next;
 /// The header that a request other than GET must have, with any value.
 pub const COMMAND_HEADER: &str = "X-Webb-Admin";
 
-/// Lets a request pass, or answers it with 403 and the reason.
+/// Lets a request pass, or answers it with 403 and the reason. HEAD passes as the GET that it asks
+/// about.
 pub async fn refuse_foreign(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     if let Err(why) = check(request.method(), request.headers()) {
         tracing::warn!("an admin request is refused: {why}");
         return Err(ErrorForbidden(format!("{why}\n")));
+    }
+    // What a GET would be answered with; the server leaves its body out.
+    if request.method() == Method::HEAD {
+        request.head_mut().method = Method::GET;
     }
     next.call(request).await
 }
@@ -109,5 +114,16 @@ mod tests {
         let why = checked(&Method::POST, &[("Host", "localhost:9966")]).unwrap_err();
         assert!(why.contains("-H 'X-Webb-Admin: 1'"), "{why}");
         assert!(checked(&Method::OPTIONS, &[("Host", "localhost:9966")]).is_err());
+    }
+
+    /// HEAD is answered by the routes of GET.
+    #[actix_web::test]
+    async fn head_is_answered() {
+        use actix_web::middleware::from_fn;
+        use actix_web::{App, test, web};
+        let route = web::get().to(|| async { "ok" });
+        let app = test::init_service(App::new().wrap(from_fn(refuse_foreign)).route("/healthz", route)).await;
+        let request = test::TestRequest::with_uri("/healthz").method(Method::HEAD).to_request();
+        assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
 }

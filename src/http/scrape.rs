@@ -130,11 +130,12 @@ impl Scrape {
         (self.leases.grant(snapshot), exposition)
     }
 
-    /// The last snapshot if it is young enough, else a new one.
+    /// The last snapshot if it is young enough or too many are leased, else a new one.
     fn snapshot(&self) -> Arc<RenderedSnapshot> {
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
-        let result = if collector.taken.is_some_and(|taken| taken.elapsed() < min_interval) {
+        let is_young = collector.taken.is_some_and(|taken| taken.elapsed() < min_interval);
+        let result = if is_young || (collector.taken.is_some() && self.leases.are_many(&collector.snapshot)) {
             1
         } else {
             let missing = collector.source.collect(Duration::from_millis(self.timeout_ms.load(Relaxed)));

@@ -8,6 +8,7 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod clients;
 mod deferred_flows;
 mod explain;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]

@@ -4,21 +4,23 @@
 #![allow(clippy::print_stdout, reason = "figures for a person")]
 
 use std::fs;
+use std::io::Write;
 use std::net::TcpStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
+use webb::server::Limits;
 use webb::tls::{Paths, TlsFiles};
 use webb_flow::fault::State;
 use webb_metrics::{Aggregator, grammar};
 
-use crate::server::{Answer, Server, ask, read, serve, until};
+use crate::server::{Answer, Server, ask, read, serve, serve_within, until};
 
 /// An authority that signs for this machine.
 struct Authority {
@@ -145,7 +147,7 @@ fn files_that_come_late() {
     files.put(&authority.sign());
     until("answered", || get(&server, &config).is_ok_and(|answer| answer.status == 200));
     until("up", || server.component.state() == State::Up);
-    assert_eq!(tls.counts(), [("applied", 1), ("rejected", 1)]);
+    assert_eq!(tls.reloads().counts(), [("applied", 1), ("rejected", 1)]);
 }
 
 /// TLS 1.3 or nothing (hubble-contract §3.7).
@@ -199,10 +201,52 @@ fn files_that_vanish_for_a_while() {
     }
     write(&files.paths.key, &"x".repeat((1 << 20) + 1));
     assert!(tls.poll().unwrap_err().to_string().ends_with("it has more than 1048576 bytes"));
-    assert!(tls.is_ready());
+    assert!(tls.is_ready() && !tls.reloads().succeeded());
     files.put(&pair);
     assert!(!tls.poll().unwrap(), "it is what is in use");
-    assert_eq!(tls.counts(), [("applied", 1), ("rejected", 0)]);
+    assert!(tls.reloads().succeeded());
+    assert_eq!(tls.reloads().counts(), [("applied", 1), ("rejected", 0)]);
+}
+
+/// Files that cannot be used degrade the listener for as long as they are there, and the old ones
+/// serve.
+#[test]
+fn unusable_files_show() {
+    let (authority, files) = (Authority::new(), Files::new(None));
+    let pair = authority.sign();
+    files.put(&pair);
+    let server = start(&Arc::new(TlsFiles::new(files.paths.clone())));
+    until("up", || server.component.state() == State::Up);
+    write(&files.paths.certificate, "no certificate");
+    until("degraded", || server.component.state() == State::Degraded);
+    let why = server.component.reason();
+    assert!(why.starts_with("the TLS certificates stay as they were:") && why.contains("tls.crt"), "{why}");
+    assert_eq!(get(&server, &client(&authority, None, TLS13)).unwrap().status, 200);
+    files.put(&pair);
+    until("up again", || server.component.state() == State::Up);
+}
+
+/// Connections that never shake hands, and those that send junk, keep no scraper out.
+#[test]
+fn handshakes_that_come_to_nothing() {
+    let (authority, files) = (Authority::new(), Files::new(None));
+    files.put(&authority.sign());
+    let limits = Limits { connections: 24, per_client: 8, ..Limits::default() };
+    let aggregator = Aggregator::new(&grammar::parse("flow").unwrap().metrics[0]);
+    let rest = |_: &mut Aggregator| std::thread::sleep(Duration::from_millis(1));
+    let tls = Some(Arc::new(TlsFiles::new(files.paths.clone())));
+    let server = serve_within(limits, aggregator, rest, Duration::ZERO, tls);
+    let config = client(&authority, None, TLS13);
+    let silent: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(server.address).unwrap()).collect();
+    let began = Instant::now();
+    assert_eq!(get(&server, &config).unwrap().status, 200);
+    println!("a scrape beside 300 silent handshakes: {:.1?}", began.elapsed());
+    assert!(server.connections.count() <= 8);
+    drop(silent);
+    let dropped = |reason| server.connections.dropped().find(|(known, _)| *known == reason).unwrap().1;
+    let before = dropped("handshake");
+    TcpStream::connect(server.address).unwrap().write_all(b"GET /metrics HTTP/1.1\r\n\r\n").unwrap();
+    until("it is counted", || dropped("handshake") > before);
 }
 
 /// Certificates are replaced under load, with moments between in which certificate and key do not
@@ -248,7 +292,7 @@ fn rotation_loses_no_request() {
         assert_eq!(refused, 30, "a certificate without its key is not used");
         stop.store(true, Relaxed);
     });
-    assert_eq!(tls.counts(), [("applied", 31), ("rejected", 30)]);
+    assert_eq!(tls.reloads().counts(), [("applied", 31), ("rejected", 30)]);
     println!("30 rotations, {} scrapes answered meanwhile, none failed", answered.load(Relaxed));
     let last = CertificateDer::from_pem_slice(&fs::read(&files.paths.certificate).unwrap()).unwrap();
     let mut stream = connect(&server, &config);

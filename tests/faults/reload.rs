@@ -222,7 +222,7 @@ async fn the_file_is_followed() {
         "metrics: [{name: flow, contextOptions: [{name: sourceContext, values: [pod]}]}, {name: icmp}]",
     );
     actor.do_send(PollFile);
-    until("second file applied", || file.results()[0].1 == 1).await;
+    until("second file applied", || file.reloads().counts()[0].1 == 1).await;
     assert_eq!(names(), ["flow", "icmp"]);
     assert_eq!(file.changes(), [(("flow", "restarted"), 1), (("icmp", "added"), 1), (("tcp", "removed"), 1)]);
 
@@ -231,7 +231,7 @@ async fn the_file_is_followed() {
         actor.do_send(PollFile);
     }
     until("third file refused", || component.state() == State::Degraded).await;
-    assert_eq!(file.results(), [("applied", 1), ("rejected", 1)], "one content is one refusal");
+    assert_eq!(file.reloads().counts(), [("applied", 1), ("rejected", 1)], "one content is one refusal");
     assert_eq!(names(), ["flow", "icmp"]);
     assert!(component.reason().contains("duplicate metric specified: flow"), "{}", component.reason());
 
@@ -247,7 +247,7 @@ async fn the_file_is_followed() {
     );
     actor.do_send(PollFile);
     until("the accepted content is back", || component.state() == State::Up).await;
-    assert_eq!(file.results()[0], ("applied", 1), "it is in use already");
+    assert_eq!(file.reloads().counts()[0], ("applied", 1), "it is in use already");
 
     file.set_strict(true);
     exchange(&link, "4", first);

@@ -4,20 +4,26 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use actix_web::{App, HttpServer};
+use webb_flow::fault::Components;
 
 use super::exposition::Exposition;
+use crate::app::listen;
 use crate::http::{Fixed, fixed_routes};
+use crate::server::{self, Connections, Limits, Serving};
 
 /// Serves until SIGINT or SIGTERM.
 pub(super) fn serve(address: SocketAddr, exposition: Exposition) -> io::Result<()> {
     let fixed = Arc::new(Fixed::new(exposition.snapshots, exposition.families));
     actix_web::rt::System::new().block_on(async move {
-        let app = move || App::new().configure(|config| fixed_routes(config, &fixed));
-        let server = HttpServer::new(app).workers(1).tcp_nodelay(true).bind(address)?;
-        for address in server.addrs() {
-            eprintln!("serving http://{address}/metrics");
-        }
-        server.run().await
+        let listener = listen::bind(address)?;
+        eprintln!("serving http://{}/metrics", listener.local_addr()?);
+        let serving = Serving {
+            routes: Arc::new(move |config| fixed_routes(config, &fixed)),
+            tls: None,
+            connections: Arc::new(Connections::new(Limits::default())),
+            component: Components::default().component("http/metrics"),
+            signals: true,
+        };
+        server::run(listener, serving)?.await
     })
 }

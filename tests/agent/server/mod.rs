@@ -25,6 +25,7 @@ use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::pipeline::{self, Command, Commands, Lane, Lanes, SnapshotCollector};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
+use webb::server::{Connections, Limits, Routes};
 use webb::tls::TlsFiles;
 use webb_flow::fault::{Component, Components, State};
 use webb_metrics::Aggregator;
@@ -61,6 +62,7 @@ pub(crate) struct Server {
     pub(crate) scrape: Arc<Scrape>,
     pub(crate) road: Arc<Road>,
     pub(crate) component: Arc<Component>,
+    pub(crate) connections: Arc<Connections>,
     system: actix::System,
     threads: Vec<JoinHandle<()>>,
 }
@@ -78,6 +80,20 @@ impl Drop for Server {
 /// Serves what `aggregator` holds, while `count` is called over and over on the thread that also
 /// answers cuts.
 pub(crate) fn serve(
+    aggregator: Aggregator,
+    count: impl FnMut(&mut Aggregator) + Send + 'static,
+    min_interval: Duration,
+    tls: Option<Arc<TlsFiles>>,
+) -> Server {
+    // The tests' scrapers are many, all of one address, and read one after the other.
+    let stalled = Duration::from_mins(5);
+    let limits = Limits { connections: 1000, per_client: 1000, stalled, ..Limits::default() };
+    serve_within(limits, aggregator, count, min_interval, tls)
+}
+
+/// The same within other bounds.
+pub(crate) fn serve_within(
+    limits: Limits,
     aggregator: Aggregator,
     count: impl FnMut(&mut Aggregator) + Send + 'static,
     min_interval: Duration,
@@ -105,6 +121,8 @@ pub(crate) fn serve(
             stall_after: Duration::from_secs(1),
         },
     );
+    let connections = Arc::new(Connections::new(limits));
+    let served_to = Arc::clone(&connections);
     let of_listener = Arc::clone(&component);
     let (ready, is_ready) = mpsc::channel();
     let serving = std::thread::spawn(move || {
@@ -112,9 +130,9 @@ pub(crate) fn serve(
         runner.block_on(async {
             let (escalations, _) = tokio::sync::mpsc::unbounded_channel();
             let intensity = Intensity::new(of_listener, Arc::new(ArcSwap::from_pointee(policy)), escalations);
-            let routes: webb::actors::http::Routes = Arc::new(move |config| metrics_routes(config, &served));
+            let routes: Routes = Arc::new(move |config| metrics_routes(config, &served));
             // The actor lives as long as somebody knows it.
-            let actor = HttpActor::start(listener, routes, tls, intensity);
+            let actor = HttpActor::start(listener, routes, tls, served_to, intensity);
             ready.send(actix::System::current()).unwrap();
             std::mem::forget(actor);
         });
@@ -123,7 +141,7 @@ pub(crate) fn serve(
     let system = is_ready.recv().unwrap();
     // A listener with TLS is up once its files have been read for the first time.
     until("the listener is up or says why not", || matches!(component.state(), State::Up | State::Degraded));
-    Server { address, scrape, road, component, system, threads: vec![counting, serving] }
+    Server { address, scrape, road, component, connections, system, threads: vec![counting, serving] }
 }
 
 fn walk(

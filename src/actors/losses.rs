@@ -1,0 +1,122 @@
+//! What was lost, as an operator sees it: a degraded component while it happens and for a while
+//! afterwards, and a line of the log, at most one a minute.
+//!
+//! The counters say it too, but only to those that look at each of them.
+
+use std::time::{Duration, Instant};
+
+use webb_flow::abi::Totals;
+
+/// How long a loss is shown after the last one, and how often the log repeats it.
+const SHOWN_FOR: Duration = Duration::from_mins(1);
+
+/// Losses since start, by what was lost and why.
+pub(super) type Counts = [u64; TEXTS.len()];
+
+const TEXTS: [&str; 4] = [
+    "records (a ring was full)",
+    "packets (connection table and ring were full)",
+    "drops (over drop_budget)",
+    "flows for a metric (its thread was not running)",
+];
+
+/// Those of [`Counts`] that the programs count.
+const OF_KERNEL: usize = 3;
+
+/// The counts of the kernel's side and of the lanes.
+pub(super) fn counts(totals: &[Totals], skipped: u64) -> Counts {
+    let sum = |of: fn(&Totals) -> u64| totals.iter().map(of).sum();
+    [
+        sum(|totals| totals.lost_records),
+        sum(|totals| totals.untracked_packets),
+        sum(|totals| totals.suppressed_packets),
+        skipped,
+    ]
+}
+
+/// Follows the counts.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    last: Counts,
+    episode: Option<Episode>,
+}
+
+/// Losses that follow each other.
+#[derive(Debug)]
+struct Episode {
+    before: Counts,
+    last: Instant,
+    logged: Instant,
+}
+
+impl Losses {
+    /// Takes up the counts of now. True if something was lost in the kernel since the last time.
+    pub(super) fn note(&mut self, counts: Counts, now: Instant) -> bool {
+        let grew = |at: usize| counts.get(at) > self.last.get(at);
+        let (any, in_kernel) = ((0..counts.len()).any(grew), (0..OF_KERNEL).any(grew));
+        let before = std::mem::replace(&mut self.last, counts);
+        if any {
+            match &mut self.episode {
+                Some(episode) => episode.last = now,
+                None => {
+                    self.episode = Some(Episode { before, last: now, logged: now });
+                    tracing::warn!("lost: {}", self.reason());
+                }
+            }
+        }
+        let Some(episode) = &mut self.episode else { return in_kernel };
+        if now.saturating_duration_since(episode.last) >= SHOWN_FOR {
+            tracing::info!("nothing was lost for a minute; before that: {}", self.reason());
+            self.episode = None;
+        } else if now.saturating_duration_since(episode.logged) >= SHOWN_FOR && any {
+            episode.logged = now;
+            tracing::warn!("still lost: {}", self.reason());
+        }
+        in_kernel
+    }
+
+    /// What was lost since it began; empty a minute after it has ended.
+    pub(super) fn reason(&self) -> String {
+        let Some(Episode { before, .. }) = &self.episode else { return String::new() };
+        let lost = self.last.iter().zip(before).zip(TEXTS).filter(|((now, before), _)| now > before);
+        lost.map(|((now, before), text)| format!("{} {text}", now - before)).collect::<Vec<_>>().join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A loss shows at once, with its number, and until a minute after the last; only what the
+    /// kernel lost is a notice of Hubble's.
+    #[test]
+    fn losses_show_for_a_while() {
+        let (mut losses, began) = (Losses::default(), Instant::now());
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert!(!losses.note([0; 4], after(0)));
+        assert_eq!(losses.reason(), "");
+        assert!(losses.note([5, 0, 0, 0], after(1)));
+        assert_eq!(losses.reason(), "5 records (a ring was full)");
+        assert!(!losses.note([5, 0, 0, 7], after(2)));
+        assert!(losses.note([5, 3, 2, 7], after(59)));
+        let all = "5 records (a ring was full), 3 packets (connection table and ring were full), \
+                   2 drops (over drop_budget), 7 flows for a metric (its thread was not running)";
+        assert_eq!(losses.reason(), all);
+        assert!(!losses.note([5, 3, 2, 7], after(118)));
+        assert_eq!(losses.reason(), all);
+        assert!(!losses.note([5, 3, 2, 7], after(119)));
+        assert_eq!(losses.reason(), "");
+        assert!(losses.note([6, 3, 2, 7], after(120)));
+        assert_eq!(losses.reason(), "1 records (a ring was full)");
+    }
+
+    /// Every hook's counts are added.
+    #[test]
+    fn all_hooks_count() {
+        let totals = [
+            Totals { lost_records: 1, suppressed_packets: 10, ..Totals::default() },
+            Totals { lost_records: 2, untracked_packets: 5, ..Totals::default() },
+        ];
+        assert_eq!(counts(&totals, 4), [3, 5, 10, 4]);
+    }
+}

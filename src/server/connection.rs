@@ -1,0 +1,293 @@
+//! The state of one connection: what its client has sent and read, and since when it owes
+//! something.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::Reason;
+use super::client::Client;
+use super::limits::{Limits, MIN_BLOCKED_TIME};
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) client: Client,
+    progress: Mutex<Progress>,
+    cut: Notify,
+}
+
+/// What the client has to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// To end the TLS handshake.
+    Handshake,
+    /// To send a request, or to go.
+    Idle,
+    /// To send the rest of a request's head.
+    Head,
+    /// To read the answer.
+    Answer,
+}
+
+#[derive(Debug)]
+struct Progress {
+    phase: Phase,
+    /// When the phase began.
+    since: Instant,
+    /// Bytes read since the last request began.
+    unhandled: usize,
+    /// Requests that are being handled or answered.
+    requests: u32,
+    answered: bool,
+    /// Since when the kernel takes no more of the answer.
+    blocked: Option<Instant>,
+    /// When the bytes of `written` began to be counted.
+    window: Option<Instant>,
+    written: u64,
+    /// Wakes what reads requests, once there is room for another.
+    reader: Option<Waker>,
+}
+
+/// Whether more of a request may be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    /// So many bytes.
+    Bytes(usize),
+    /// None until the request before it has been answered.
+    Later,
+    /// None: the request's head is too large. True if nothing was ever answered here.
+    TooLarge(bool),
+}
+
+/// How dispensable a connection is when there are too many; the least is dropped first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    /// Has not asked for anything yet.
+    Silent(Instant),
+    /// Has been answered.
+    Idle(Instant),
+    /// Is not reading its answer.
+    Blocked(Instant),
+}
+
+impl Connection {
+    pub(super) fn new(client: Client, now: Instant, tls: bool) -> Self {
+        let progress = Progress {
+            phase: if tls { Phase::Handshake } else { Phase::Idle },
+            since: now,
+            unhandled: 0,
+            requests: 0,
+            answered: false,
+            blocked: None,
+            window: None,
+            written: 0,
+            reader: None,
+        };
+        Self { client, progress: Mutex::new(progress), cut: Notify::new() }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The TLS handshake has ended.
+    pub(super) fn shook_hands(&self, now: Instant) {
+        self.progress().enter(Phase::Idle, now);
+    }
+
+    pub(super) fn room(&self, limits: &Limits) -> Room {
+        let progress = self.progress();
+        match limits.head_bytes.saturating_sub(progress.unhandled) {
+            0 if progress.requests > 0 => Room::Later,
+            0 => Room::TooLarge(!progress.answered),
+            bytes => Room::Bytes(bytes),
+        }
+    }
+
+    /// Wakes `waker` once a request has been answered.
+    pub(super) fn wake_later(&self, waker: &Waker) {
+        self.progress().reader = Some(waker.clone());
+    }
+
+    pub(super) fn has_read(&self, bytes: usize, now: Instant) {
+        let mut progress = self.progress();
+        progress.unhandled += bytes;
+        if progress.phase == Phase::Idle && bytes > 0 {
+            progress.enter(Phase::Head, now);
+        }
+    }
+
+    pub(super) fn has_written(&self, bytes: usize, now: Instant) {
+        let mut progress = self.progress();
+        progress.blocked = None;
+        progress.written += bytes as u64;
+        progress.window.get_or_insert(now);
+    }
+
+    pub(super) fn is_blocked(&self, now: Instant) {
+        let mut progress = self.progress();
+        progress.blocked.get_or_insert(now);
+        progress.window.get_or_insert(now);
+    }
+
+    pub(super) fn request_begins(&self, now: Instant) {
+        let mut progress = self.progress();
+        progress.requests += 1;
+        progress.unhandled = 0;
+        progress.answered = true;
+        (progress.window, progress.written) = (None, 0);
+        progress.enter(Phase::Answer, now);
+    }
+
+    pub(super) fn request_ends(&self, now: Instant) {
+        let mut progress = self.progress();
+        progress.requests = progress.requests.saturating_sub(1);
+        if progress.requests == 0 {
+            let next = if progress.unhandled > 0 { Phase::Head } else { Phase::Idle };
+            progress.enter(next, now);
+        }
+        let reader = progress.reader.take();
+        drop(progress);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Why the connection has to go, if it has.
+    pub(super) fn overdue(&self, limits: &Limits, now: Instant) -> Option<Reason> {
+        let mut progress = self.progress();
+        if progress.blocked.is_some()
+            && progress.window.is_some_and(|since| now.saturating_duration_since(since) >= limits.stalled)
+        {
+            if progress.written < limits.progress_bytes {
+                return Some(Reason::SlowReader);
+            }
+            (progress.window, progress.written) = (Some(now), 0);
+        }
+        let since = now.saturating_duration_since(progress.since);
+        // The server's own timer has as long for the first head, and answers with 408.
+        let head = limits.head + MIN_BLOCKED_TIME;
+        match progress.phase {
+            Phase::Handshake => (since >= limits.handshake + MIN_BLOCKED_TIME).then_some(Reason::Handshake),
+            Phase::Idle => (since >= head && !progress.answered).then_some(Reason::SlowHead),
+            Phase::Head => (since >= head).then_some(Reason::SlowHead),
+            Phase::Answer => None,
+        }
+    }
+
+    /// None for a connection that works.
+    pub(super) fn rank(&self, now: Instant) -> Option<Rank> {
+        let progress = self.progress();
+        match (progress.phase, progress.blocked) {
+            (Phase::Answer, Some(since)) if now.saturating_duration_since(since) >= MIN_BLOCKED_TIME => {
+                Some(Rank::Blocked(since))
+            }
+            (Phase::Answer, _) => None,
+            _ if progress.answered => Some(Rank::Idle(progress.since)),
+            _ => Some(Rank::Silent(progress.since)),
+        }
+    }
+
+    /// Ends the connection, wherever it is.
+    pub(super) fn cut(&self) {
+        self.cut.notify_one();
+    }
+
+    /// Waits until it is cut.
+    pub(super) async fn is_cut(&self) {
+        self.cut.notified().await;
+    }
+}
+
+impl Progress {
+    fn enter(&mut self, phase: Phase, now: Instant) {
+        (self.phase, self.since) = (phase, now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn connection(tls: bool) -> (Connection, Instant, Limits) {
+        let now = Instant::now();
+        (Connection::new(Client::from(Ipv4Addr::LOCALHOST), now, tls), now, Limits::default())
+    }
+
+    /// Each thing that a client owes has its own time, and what has been done is not asked for
+    /// again.
+    #[test]
+    fn every_phase_ends() {
+        let (slow, began, limits) = connection(true);
+        let after = |seconds| began + Duration::from_secs(seconds);
+        assert_eq!(slow.overdue(&limits, after(3)), None);
+        assert_eq!(slow.overdue(&limits, after(4)), Some(Reason::Handshake));
+        slow.shook_hands(after(2));
+        assert_eq!(slow.overdue(&limits, after(7)), None);
+        assert_eq!(slow.overdue(&limits, after(8)), Some(Reason::SlowHead));
+        slow.has_read(10, after(7));
+        assert_eq!(slow.overdue(&limits, after(12)), None);
+        slow.has_read(10, after(12));
+        assert_eq!(slow.overdue(&limits, after(13)), Some(Reason::SlowHead), "a byte now and then is not enough");
+        slow.request_begins(after(12));
+        assert_eq!(slow.overdue(&limits, after(1000)), None, "it is the handler's turn");
+        slow.request_ends(after(20));
+        assert_eq!(slow.overdue(&limits, after(1000)), None, "keep-alive is the server's");
+        slow.has_read(1, after(20));
+        assert_eq!(slow.overdue(&limits, after(26)), Some(Reason::SlowHead), "a second head has its time, too");
+    }
+
+    /// Reading is judged by what was read: a client with a slow line stays, one that reads nothing
+    /// or a byte a second goes.
+    #[test]
+    fn a_client_must_read() {
+        let (client, began, limits) = connection(false);
+        let after = |seconds| began + Duration::from_secs(seconds);
+        client.request_begins(began);
+        client.is_blocked(after(1));
+        assert_eq!(client.overdue(&limits, after(10)), None);
+        client.has_written(64 << 10, after(10));
+        client.is_blocked(after(10));
+        assert_eq!(client.overdue(&limits, after(11)), None);
+        for second in 12..21 {
+            client.has_written(1, after(second));
+            client.is_blocked(after(second));
+        }
+        assert_eq!(client.overdue(&limits, after(20)), None);
+        assert_eq!(client.overdue(&limits, after(21)), Some(Reason::SlowReader));
+    }
+
+    /// A handler that takes its time is not the client's fault.
+    #[test]
+    fn the_time_of_the_handler_does_not_count() {
+        let (client, began, limits) = connection(false);
+        let after = |seconds| began + Duration::from_secs(seconds);
+        client.request_begins(began);
+        client.has_written(100, after(60));
+        client.is_blocked(after(60));
+        assert_eq!(client.overdue(&limits, after(69)), None);
+        assert_eq!(client.overdue(&limits, after(70)), Some(Reason::SlowReader));
+    }
+
+    /// A head has a bound; what comes while an answer is under way waits for it.
+    #[test]
+    fn requests_are_bounded() {
+        let (client, now, limits) = connection(false);
+        client.has_read(limits.head_bytes - 1, now);
+        assert_eq!(client.room(&limits), Room::Bytes(1));
+        client.has_read(1, now);
+        assert_eq!(client.room(&limits), Room::TooLarge(true));
+        client.request_begins(now);
+        assert_eq!(client.room(&limits), Room::Bytes(limits.head_bytes));
+        client.has_read(limits.head_bytes, now);
+        assert_eq!(client.room(&limits), Room::Later);
+        client.request_ends(now);
+        assert_eq!(client.room(&limits), Room::TooLarge(false));
+    }
+}

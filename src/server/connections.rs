@@ -1,0 +1,273 @@
+//! The connections of one listener: which are admitted, and which must go.
+//!
+//! A limit that refuses newcomers lets those that came first keep all others out. So a newcomer
+//! takes the place of the connection that does the least: one that has asked for nothing, then an
+//! idle one, then one whose answer is not read; of the client with the most connections first. Only
+//! where all are at work a newcomer is refused.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::client::Client;
+use super::connection::{Connection, Rank};
+use super::limits::Limits;
+
+/// Why a connection was dropped, as a label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The client has too many.
+    ClientLimit,
+    /// The listener has too many.
+    Limit,
+    /// The TLS handshake failed or took too long.
+    Handshake,
+    /// A request's head took too long.
+    SlowHead,
+    /// A request's head is too large.
+    LargeHead,
+    /// A request's body took too long.
+    SlowBody,
+    /// The answer was not read.
+    SlowReader,
+    /// What was sent is no request.
+    Invalid,
+}
+
+impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::ClientLimit,
+        Self::Limit,
+        Self::Handshake,
+        Self::SlowHead,
+        Self::LargeHead,
+        Self::SlowBody,
+        Self::SlowReader,
+        Self::Invalid,
+    ];
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ClientLimit => "client_limit",
+            Self::Limit => "limit",
+            Self::Handshake => "handshake",
+            Self::SlowHead => "slow_head",
+            Self::LargeHead => "large_head",
+            Self::SlowBody => "slow_body",
+            Self::SlowReader => "slow_reader",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// The connections of one listener, over all lives of its server.
+#[derive(Debug)]
+pub struct Connections {
+    limits: Limits,
+    open: Mutex<Vec<Arc<Connection>>>,
+    dropped: [AtomicU64; Reason::ALL.len()],
+}
+
+impl Connections {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits, open: Mutex::default(), dropped: std::array::from_fn(|_| AtomicU64::default()) }
+    }
+
+    /// Their bounds.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    /// How many were dropped, by reason.
+    pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Reason::ALL.iter().zip(&self.dropped).map(|(reason, count)| (reason.label(), count.load(Relaxed)))
+    }
+
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one that is dropped.
+    pub(super) fn count_dropped(&self, reason: Reason) {
+        if let Some(count) = self.dropped.get(reason as usize) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Admits a connection, or none if it is refused.
+    pub(super) fn admit(self: &Arc<Self>, peer: Option<IpAddr>, tls: bool, now: Instant) -> Option<Admitted> {
+        // Without an address it has ended already.
+        let client = Client::from(peer.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)));
+        let mut open = self.open();
+        let of_client = open.iter().filter(|other| other.client == client).count();
+        let reason = if of_client >= self.limits.per_client {
+            Some(Reason::ClientLimit)
+        } else if open.len() >= self.limits.connections {
+            Some(Reason::Limit)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.count_dropped(reason);
+            let least = if reason == Reason::ClientLimit {
+                least_of(&open, now, |other| (other == client).then_some(0))
+            } else {
+                let count = |other| open.iter().filter(|connection| connection.client == other).count();
+                least_of(&open, now, |other| Some(count(other)).filter(|count| *count >= of_client))
+            };
+            open.swap_remove(least?).cut();
+        }
+        let connection = Arc::new(Connection::new(client, now, tls));
+        open.push(Arc::clone(&connection));
+        Some(Admitted { connection, connections: Arc::clone(self) })
+    }
+
+    /// Cuts all that are overdue.
+    pub(super) fn reap(&self, now: Instant) {
+        self.open().retain(|connection| {
+            let Some(reason) = connection.overdue(&self.limits, now) else { return true };
+            self.count_dropped(reason);
+            connection.cut();
+            false
+        });
+    }
+}
+
+/// The most dispensable connection: of the client with the largest `weight`, the lowest rank.
+/// Clients without a weight are left alone.
+fn least_of(open: &[Arc<Connection>], now: Instant, weight: impl Fn(Client) -> Option<usize>) -> Option<usize> {
+    let mut least: Option<(usize, Rank, usize)> = None;
+    for (at, connection) in open.iter().enumerate() {
+        let Some(rank) = connection.rank(now) else { continue };
+        let Some(weight) = weight(connection.client) else { continue };
+        if least.is_none_or(|(most, lowest, _)| weight > most || (weight == most && rank < lowest)) {
+            least = Some((weight, rank, at));
+        }
+    }
+    least.map(|(_, _, at)| at)
+}
+
+/// The place of an admitted connection, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) connection: Arc<Connection>,
+    pub(super) connections: Arc<Connections>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connections.open().retain(|other| !Arc::ptr_eq(other, &self.connection));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Bench {
+        connections: Arc<Connections>,
+        began: Instant,
+    }
+
+    impl Bench {
+        fn new(connections: usize, per_client: usize) -> Self {
+            let limits = Limits { connections, per_client, ..Limits::default() };
+            Self { connections: Arc::new(Connections::new(limits)), began: Instant::now() }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.began + Duration::from_millis(ms)
+        }
+
+        fn admit(&self, client: u8, ms: u64) -> Option<Admitted> {
+            self.connections.admit(Some(Ipv4Addr::new(10, 0, 0, client).into()), false, self.at(ms))
+        }
+
+        fn dropped(&self) -> String {
+            let some = self.connections.dropped().filter(|(_, count)| *count > 0);
+            some.map(|(reason, count)| format!("{reason}={count} ")).collect()
+        }
+
+        fn has(&self, admitted: &Admitted) -> bool {
+            self.connections.open().iter().any(|open| Arc::ptr_eq(open, &admitted.connection))
+        }
+    }
+
+    /// Silent connections of one client push out each other, and no others.
+    #[test]
+    fn a_client_pays_for_itself() {
+        let bench = Bench::new(10, 3);
+        let scraper = bench.admit(1, 0).unwrap();
+        let silent: Vec<_> = (1..9).map(|ms| bench.admit(2, ms).unwrap()).collect();
+        assert_eq!(bench.connections.count(), 4);
+        assert!(bench.has(&scraper) && bench.has(&silent[7]) && !bench.has(&silent[0]));
+        assert_eq!(bench.dropped(), "client_limit=5 ");
+        drop(silent);
+        assert_eq!(bench.connections.count(), 1);
+    }
+
+    /// From ever more addresses they push out the oldest; a client that is being answered stays.
+    #[test]
+    fn a_crowd_of_clients_keeps_no_other_out() {
+        let bench = Bench::new(4, 3);
+        let scraper = bench.admit(1, 0).unwrap();
+        scraper.connection.request_begins(bench.at(0));
+        let mut crowd: Vec<_> = (2..40).map(|client| bench.admit(client, client.into()).unwrap()).collect();
+        assert!(bench.has(&scraper));
+        assert_eq!(bench.connections.count(), 4);
+        let newcomer = bench.admit(50, 100).unwrap();
+        assert!(bench.has(&newcomer));
+        crowd.clear();
+        assert_eq!(bench.connections.count(), 2);
+    }
+
+    /// Of the client with the most, and of what does the least: first the silent, then the idle,
+    /// then the blocked; what works is never dropped.
+    #[test]
+    fn the_least_goes_first() {
+        let bench = Bench::new(4, 4);
+        let kept = bench.admit(1, 0).unwrap();
+        let [working, blocked, idle] = [1, 2, 3].map(|ms| bench.admit(2, ms).unwrap());
+        for connection in [&working, &blocked, &idle].map(|admitted| &admitted.connection) {
+            connection.request_begins(bench.at(5));
+        }
+        blocked.connection.is_blocked(bench.at(6));
+        working.connection.has_written(1, bench.at(6));
+        idle.connection.request_ends(bench.at(6));
+        let third = bench.admit(3, 2000).unwrap();
+        assert!(!bench.has(&idle) && bench.has(&kept));
+        third.connection.request_begins(bench.at(2000));
+        let fourth = bench.admit(3, 2000).unwrap();
+        assert!(!bench.has(&blocked) && bench.has(&kept));
+        fourth.connection.request_begins(bench.at(2000));
+        let fifth = bench.admit(5, 2000).unwrap();
+        assert!(!bench.has(&kept), "one that asks for nothing, where all others work");
+        fifth.connection.request_begins(bench.at(2000));
+        assert!(bench.admit(6, 2000).is_none());
+        assert_eq!(bench.dropped(), "limit=4 ");
+    }
+
+    /// The overdue go with their reason, and their place is free at once.
+    #[test]
+    fn the_overdue_go() {
+        let bench = Bench::new(4, 4);
+        let [silent, reading] = [0, 0].map(|ms| bench.admit(1, ms).unwrap());
+        reading.connection.request_begins(bench.at(0));
+        bench.connections.reap(bench.at(5900));
+        assert_eq!(bench.connections.count(), 2);
+        bench.connections.reap(bench.at(6000));
+        assert!(!bench.has(&silent) && bench.has(&reading));
+        assert_eq!(bench.dropped(), "slow_head=1 ");
+    }
+}

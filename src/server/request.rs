@@ -1,0 +1,94 @@
+//! What stands before every handler: the request's body is read, with a bound in bytes and time; a
+//! panic becomes status 500 and a fault of the listener; the connection learns when an answer ends.
+
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use actix_web::body::{BodySize, BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::error::{ErrorBadRequest, ErrorInternalServerError, ErrorPayloadTooLarge, ErrorRequestTimeout};
+use actix_web::middleware::Next;
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{Error, HttpMessage};
+use futures::{FutureExt, StreamExt};
+use tokio::time::timeout;
+use webb_flow::fault::{Component, Kind, panic_text};
+
+use super::Reason;
+use super::connection::Connection;
+use super::connections::Connections;
+use super::limits::MAX_BODY_BYTES;
+
+/// Answers a request.
+pub(super) async fn handle(
+    mut request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+    connections: Arc<Connections>,
+    component: Arc<Component>,
+) -> Result<ServiceResponse<Answer>, Error> {
+    component.beat();
+    let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
+    match timeout(connections.limits().body, body(request.take_payload())).await {
+        Ok(body) => request.set_payload(Payload::from(body?)),
+        Err(_) => {
+            connections.count_dropped(Reason::SlowBody);
+            return Err(ErrorRequestTimeout("the request's body took too long\n"));
+        }
+    }
+    match AssertUnwindSafe(next.call(request)).catch_unwind().await {
+        Ok(answer) => answer.map(|answer| answer.map_body(|_, body| Answer { body: body.boxed(), _guard: guard })),
+        Err(payload) => {
+            component.fault(Kind::Panicked, &panic_text(&*payload));
+            Err(ErrorInternalServerError("the handler failed; see /faults on the admin listener\n"))
+        }
+    }
+}
+
+async fn body(mut payload: Payload) -> Result<Bytes, Error> {
+    let mut body = BytesMut::new();
+    while let Some(part) = payload.next().await {
+        let part = part.map_err(ErrorBadRequest)?;
+        if body.len() + part.len() > MAX_BODY_BYTES {
+            return Err(ErrorPayloadTooLarge(format!("the request's body has more than {MAX_BODY_BYTES} bytes\n")));
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(body.freeze())
+}
+
+/// A request, from its head until its answer has been handed to the kernel or given up.
+struct RequestGuard(Arc<Connection>);
+
+impl RequestGuard {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.request_begins(Instant::now());
+        Self(connection)
+    }
+}
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.request_ends(Instant::now());
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Answer {
+    body: BoxBody,
+    _guard: Option<RequestGuard>,
+}
+
+impl MessageBody for Answer {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.body.size()
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        Pin::new(&mut self.body).poll_next(context)
+    }
+}
