@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
@@ -201,6 +201,8 @@ impl<S: Subscriber> Filter<S> for RateLimit {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     /// Lines of one place: a burst, and then a warning a second; what is left out is said.

@@ -56,12 +56,11 @@ impl Losses {
         let (any, in_kernel) = ((0..counts.len()).any(grew), (0..OF_KERNEL).any(grew));
         let before = std::mem::replace(&mut self.last, counts);
         if any {
-            match &mut self.episode {
-                Some(episode) => episode.last = now,
-                None => {
-                    self.episode = Some(Episode { before, last: now, logged: now });
-                    tracing::warn!("lost: {}", self.reason());
-                }
+            if let Some(episode) = &mut self.episode {
+                episode.last = now;
+            } else {
+                self.episode = Some(Episode { before, last: now, logged: now });
+                tracing::warn!("lost: {}", self.reason());
             }
         }
         let Some(episode) = &mut self.episode else { return in_kernel };

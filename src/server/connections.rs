@@ -196,7 +196,7 @@ mod tests {
 
         fn dropped(&self) -> String {
             let some = self.connections.dropped().filter(|(_, count)| *count > 0);
-            some.map(|(reason, count)| format!("{reason}={count} ")).collect()
+            some.map(|(reason, count)| format!("{reason}={count}")).collect::<Vec<_>>().join(" ")
         }
 
         fn has(&self, admitted: &Admitted) -> bool {
@@ -212,7 +212,7 @@ mod tests {
         let silent: Vec<_> = (1..9).map(|ms| bench.admit(2, ms).unwrap()).collect();
         assert_eq!(bench.connections.count(), 4);
         assert!(bench.has(&scraper) && bench.has(&silent[7]) && !bench.has(&silent[0]));
-        assert_eq!(bench.dropped(), "client_limit=5 ");
+        assert_eq!(bench.dropped(), "client_limit=5");
         drop(silent);
         assert_eq!(bench.connections.count(), 1);
     }
@@ -255,7 +255,7 @@ mod tests {
         assert!(!bench.has(&kept), "one that asks for nothing, where all others work");
         fifth.connection.request_begins(bench.at(2000));
         assert!(bench.admit(6, 2000).is_none());
-        assert_eq!(bench.dropped(), "limit=4 ");
+        assert_eq!(bench.dropped(), "limit=4");
     }
 
     /// The overdue go with their reason, and their place is free at once.
@@ -268,6 +268,6 @@ mod tests {
         assert_eq!(bench.connections.count(), 2);
         bench.connections.reap(bench.at(6000));
         assert!(!bench.has(&silent) && bench.has(&reading));
-        assert_eq!(bench.dropped(), "slow_head=1 ");
+        assert_eq!(bench.dropped(), "slow_head=1");
     }
 }

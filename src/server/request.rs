@@ -31,13 +31,11 @@ pub(super) async fn handle(
 ) -> Result<ServiceResponse<Answer>, Error> {
     component.beat();
     let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
-    match timeout(connections.limits().body, body(request.take_payload())).await {
-        Ok(body) => request.set_payload(Payload::from(body?)),
-        Err(_) => {
-            connections.count_dropped(Reason::SlowBody);
-            return Err(ErrorRequestTimeout("the request's body took too long\n"));
-        }
-    }
+    let Ok(body) = timeout(connections.limits().body, body(request.take_payload())).await else {
+        connections.count_dropped(Reason::SlowBody);
+        return Err(ErrorRequestTimeout("the request's body took too long\n"));
+    };
+    request.set_payload(Payload::from(body?));
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(answer) => answer.map(|answer| answer.map_body(|_, body| Answer { body: body.boxed(), _guard: guard })),
         Err(payload) => {
