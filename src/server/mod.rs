@@ -4,8 +4,8 @@
 //! actix has a limit of connections, but none for each client: at the limit it accepts no more, so
 //! idle clients keep all others out. It has times for the handshake and the first head, none for
 //! later heads and bodies, and none for answers that are not read. So connections are admitted here
-//! ([`connections`]), their bytes counted on the way to actix' protocol ([`socket`]), and those
-//! whose client does not do its part are dropped ([`connection`]). The kernel's buffers are set
+//! (`connections`), their bytes counted on the way to actix' protocol (`socket`), and those
+//! whose client does not do its part are dropped (`connection`). The kernel's buffers are set
 //! small, and emptied when a connection is dropped: what they hold is memory too.
 
 mod client;
