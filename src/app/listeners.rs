@@ -9,8 +9,9 @@ use actix_web::web::scope;
 use webb_settings as settings;
 
 use super::metrics;
-use super::start::Parts;
+use crate::actors::Directory;
 use crate::actors::http::HttpActor;
+use crate::actors::restart::Intensity;
 use crate::http::{Admin, Explain, Scrape, admin_routes, explain_routes, metrics_routes, refuse_foreign};
 use crate::selfmetrics::SelfMetrics;
 use crate::server::{Connections, Limits, Routes};
@@ -18,7 +19,7 @@ use crate::tls::{Paths, TlsFiles};
 
 /// Starts both.
 pub(super) fn serve(
-    parts: &Parts,
+    (directory, intensity): (&Directory, impl Fn(&str) -> Intensity),
     (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
     admin_listener: TcpListener,
     scrape: &Arc<Scrape>,
@@ -30,8 +31,8 @@ pub(super) fn serve(
     let (of_metrics, of_admin) = (connections(), connections());
     metrics::connections(own, vec![("metrics", Arc::clone(&of_metrics)), ("admin", Arc::clone(&of_admin))])?;
     let start = |name: &str, listener, tls, connections, routes: Routes| {
-        let server = HttpActor::start(listener, routes, tls, connections, parts.intensity(name));
-        parts.directory.add(name, server.clone().recipient());
+        let server = HttpActor::start(listener, routes, tls, connections, intensity(name));
+        directory.add(name, server.clone().recipient());
         server
     };
     let metrics: Routes = Arc::new(move |config| metrics_routes(config, &scrape));

@@ -152,7 +152,7 @@ impl Parts {
         }
     }
 
-    pub(super) fn intensity(&self, name: &str) -> Intensity {
+    fn intensity(&self, name: &str) -> Intensity {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
@@ -245,7 +245,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         version: metrics::version(),
     });
     let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
-    let servers = listeners::serve(&parts, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain), &own)?;
+    let making = (&parts.directory, |name: &str| parts.intensity(name));
+    let servers = listeners::serve(making, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain), &own)?;
 
     let probes = parts.register("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
     tracing::info!(

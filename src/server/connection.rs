@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Reason;
 use super::client::Client;
 use super::limits::{Limits, MIN_BLOCKED_TIME};
+use super::reason::Reason;
 
 /// One connection.
 #[derive(Debug)]

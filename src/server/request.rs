@@ -17,10 +17,10 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
 use webb_flow::fault::{Component, Kind, panic_text};
 
-use super::Reason;
 use super::connection::Connection;
 use super::connections::Connections;
 use super::limits::MAX_BODY_BYTES;
+use super::reason::Reason;
 
 /// Answers a request.
 pub(super) async fn handle(

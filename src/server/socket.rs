@@ -14,9 +14,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::Reason;
 use super::connection::{Connection, Room};
 use super::connections::Connections;
+use super::reason::Reason;
 
 /// The answer to a head that is too large.
 const TOO_LARGE: &[u8] =
