@@ -5,9 +5,11 @@
 #
 #   kernel   1, 1,000, 50,000 connections and only new ones, beside a program that does nothing and the floor; 1 minute
 #   start    from the start of the process to names for 20,000 pods, from JSON and from YAML (benches/start.sh)
+#   api      CPU and time to names for 20,000 pods from an API server, as a watch and as a list
 #   churn    which share of one-packet connections is in webb_traffic_packets_total, at 2,000 to 100,000 a second
 #   scrape   100,000 series with six labels, with the names of 20,000 pods, while the agent counts
-#   memory   resident memory at rest, and of that agent while two servers scrape it as often as in two hours
+#   memory   resident memory at rest, and of that agent while two servers scrape it as often as in an hour, each every
+#            five seconds; MINUTES=15 spreads that over so many minutes
 #   flood    a SYN flood, a scanner, idle connections and datagrams at once under a table of 1,024
 #
 # Without PART all of them, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the

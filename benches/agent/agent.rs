@@ -39,12 +39,17 @@ fn program() -> PathBuf {
 impl Agent {
     /// Starts it with a manifest and further variables, and waits until it is ready.
     pub(crate) fn start(lab: &Lab, manifest: &Path, variables: &[(&str, &str)]) -> Self {
+        Self::start_with(lab, &["--cluster-manifest", manifest.to_str().unwrap()], variables)
+    }
+
+    /// Starts it with these words of the command line, which say where names are.
+    pub(crate) fn start_with(lab: &Lab, names: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = lab.file("webb.log");
         let out = File::create(&log).unwrap();
         let began = Instant::now();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &lab.node()]).arg(program()).args(["run", "--node-name", NODE]);
-        command.arg("--cluster-manifest").arg(manifest).envs(variables.iter().copied());
+        command.args(names).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         let process = command.spawn().unwrap();
         let mut agent = Self { process, node: lab.node(), log };
@@ -130,11 +135,15 @@ impl Drop for Agent {
 }
 
 /// The samples of a family that carry all of these texts, added up.
-pub(crate) fn sum(text: &str, family: &str, wanted: &[&str]) -> u64 {
+pub(crate) fn value(text: &str, family: &str, wanted: &[&str]) -> f64 {
     let of_family = |line: &&str| line.strip_prefix(family).is_some_and(|rest| rest.starts_with(['{', ' ']));
     let samples = text.lines().filter(of_family).filter(|line| wanted.iter().all(|wanted| line.contains(wanted)));
-    let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok()).unwrap_or(0.0);
-    samples.map(value).sum::<f64>() as u64
+    samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
+/// The same of a counter.
+pub(crate) fn sum(text: &str, family: &str, wanted: &[&str]) -> u64 {
+    value(text, family, wanted) as u64
 }
 
 /// A scraper with a connection of its own that stays open.

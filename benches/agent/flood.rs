@@ -76,7 +76,8 @@ fn bad(number: u32, dice: &mut Dice) -> Packet {
             let nowhere = Ipv4Addr::from(0xc612_0000 + dice.below(1 << 17));
             Packet { kind: Kind::Tcp(SYN), from: (nowhere, port(dice.below(65_536))), to: (server, 80) }
         }
-        1 => packet(Kind::Tcp(SYN), (1, 50_000), (address(LOCAL + step % 1000), port(step / 1000))),
+        // 1,000 and 65,536 have so little in common that a million pairs are all different.
+        1 => packet(Kind::Tcp(SYN), (1, 50_000), (address(LOCAL + step % 1000), port(step))),
         2 => packet(Kind::Tcp(ACK), (2, 10_000 + port(step % 50_000)), (server, 443)),
         _ => packet(Kind::Udp, (3, port(dice.below(65_536))), (address(LOCAL + dice.below(1000)), 53)),
     }

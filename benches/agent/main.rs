@@ -15,6 +15,8 @@
 )]
 
 mod agent;
+mod api;
+mod api_start;
 mod churn;
 #[path = "../mix/dice.rs"]
 mod dice;
@@ -30,8 +32,13 @@ use lab::Lab;
 /// A part by its name.
 type Part = (&'static str, fn(&Lab));
 
-const PARTS: [Part; 4] =
-    [("churn", churn::run), ("scrape", scrape::run), ("memory", memory::run), ("flood", flood::run)];
+const PARTS: [Part; 5] = [
+    ("api", api_start::run),
+    ("churn", churn::run),
+    ("scrape", scrape::run),
+    ("memory", memory::run),
+    ("flood", flood::run),
+];
 
 /// A row of the table: what, and its value with a unit.
 fn row(what: &str, value: impl std::fmt::Display) {

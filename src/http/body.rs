@@ -1,8 +1,8 @@
 //! Streaming response body: each part is rendered when the connection can take it.
 //!
-//! A scraper that reads slowly costs one part and a reference to the snapshot, whatever the size of
-//! the exposition, and blocks no other. That reference is bounded in time too: the snapshot is
-//! leased, and after [`MAX_RESPONSE_TIME`] the lease is revoked and the response aborted.
+//! A scraper that reads slowly costs a chunk of some parts and a reference to the snapshot, whatever
+//! the size of the exposition, and blocks no other. That reference is bounded in time too: the
+//! snapshot is leased, and after [`MAX_RESPONSE_TIME`] the lease is revoked and the response aborted.
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +27,10 @@ const MAX_SNAPSHOTS: usize = 4;
 
 /// The most that a response may take while there are so many.
 const MAX_RESPONSE_TIME_OF_MANY: Duration = Duration::from_secs(10);
+
+/// Bytes of text from which on a chunk is sent: two pages. Each chunk is a call of the system and
+/// wakes up the client.
+const TEXT_CHUNK: usize = 128 * 1024;
 
 /// A snapshot, until its lease is revoked.
 type Leased = Mutex<Option<Arc<RenderedSnapshot>>>;
@@ -106,14 +110,20 @@ impl Body {
 
     fn next_bytes(&mut self) -> io::Result<Option<Bytes>> {
         let at = self.next;
-        self.next += 1;
         let Some(part) = self.exposition.parts().get(at) else {
+            self.next += 1;
             let end = self.gzip.take().map(|sum| sum.trailer().into());
             return Ok(end);
         };
         let snapshot = self.lease.snapshot().ok_or_else(|| io::Error::other("the scraper took too long"))?;
         // Three references are this one, the lease and the collector; any more are other responses.
         let shared = Arc::strong_count(&snapshot) > 3;
+        if self.gzip.is_none() && !shared {
+            let (text, count) = snapshot.text(&self.exposition, at, TEXT_CHUNK);
+            self.next += count;
+            return Ok(Some(text));
+        }
+        self.next += 1;
         let piece = snapshot.piece(&self.exposition, part, self.gzip.is_some(), shared)?;
         let Some(sum) = &mut self.gzip else { return Ok(Some(piece.bytes.clone())) };
         sum.append(&piece.sum);

@@ -69,6 +69,21 @@ impl RenderedSnapshot {
         Ok(piece)
     }
 
+    /// Renders parts from `first` on until there are so many `bytes`; returns them with the number
+    /// of parts. Not cached: where no other response reads the same, copies cost more than they
+    /// save.
+    pub(super) fn text(&self, exposition: &Exposition, first: usize, bytes: usize) -> (Bytes, usize) {
+        let (mut text, mut count) = (Vec::with_capacity(bytes + bytes / 2), 0);
+        for part in exposition.parts().iter().skip(first) {
+            if text.len() >= bytes {
+                break;
+            }
+            exposition.write(part, |at| self.snapshots.get(at), &mut text);
+            count += 1;
+        }
+        (text.into(), count)
+    }
+
     /// Drops the cached pages.
     pub(super) fn clear_cache(&self) {
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = VecDeque::new();

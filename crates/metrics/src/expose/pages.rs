@@ -16,7 +16,7 @@ pub(super) type Pages = Arc<Vec<Arc<Page>>>;
 
 /// Series on a page at most; a page that outgrows it is split. About 80 KB of lines with six
 /// labels.
-const ROWS: usize = 256;
+pub(super) const ROWS: usize = 256;
 
 /// Rows that are merged at a time, so that insertions on every page do not lay out the whole table
 /// at once.
