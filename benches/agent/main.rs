@@ -11,6 +11,8 @@
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
+    clippy::disallowed_methods,
+    clippy::expect_used,
     reason = "a bench prints, and stops where its assumptions fail"
 )]
 
