@@ -1,8 +1,9 @@
 //! Streaming response body: each part is rendered when the connection can take it.
 //!
-//! A scraper that reads slowly costs a chunk of some parts and a reference to the snapshot, whatever
-//! the size of the exposition, and blocks no other. That reference is bounded in time too: the
-//! snapshot is leased, and after [`MAX_RESPONSE_TIME`] the lease is revoked and the response aborted.
+//! A scraper that reads slowly costs a chunk of some parts and a reference to the snapshot,
+//! whatever the size of the exposition, and blocks no other. That reference is bounded in time too:
+//! the snapshot is leased, and after [`MAX_RESPONSE_TIME`] the lease is revoked and the response
+//! aborted.
 
 use std::convert::Infallible;
 use std::io;
