@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels chart bench fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels chart bench soak fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -52,6 +52,9 @@ chart:  ## checks of charts/webb alone
 
 bench: setup  ## benchmarks
 	cargo bench --locked
+
+soak: setup  ## an hour of churn in 20 minutes; fails if memory, descriptors or eBPF objects grow (SECONDS=120; root)
+	env -u SECONDS SOAK_SECONDS="$(or $(SECONDS),1200)" benches/agent.sh soak
 
 fuzz: setup  ## every fuzz target for FUZZ_SECONDS=60 (needs a nightly Rust)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" scripts/fuzz

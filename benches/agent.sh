@@ -11,8 +11,11 @@
 #   memory   resident memory at rest, and of that agent while two servers scrape it as often as in an hour, each every
 #            five seconds; MINUTES=15 spreads that over so many minutes
 #   flood    a SYN flood, a scanner, idle connections and datagrams at once under a table of 1,024
+#   strangers  memory while ten million addresses are seen once (STRANGERS, RATE a second); 6 minutes
+#   jobs     memory while 90,000 short pods come and go in 15 minutes (JOB_SECONDS, RATE a second)
+#   soak     both together, and interfaces, for 20 minutes (SOAK_SECONDS); ends with 1 if anything grows
 #
-# Without PART all of them, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the
+# Without PART all but the last three, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the
 # one that is built here. iperf3 with and without the agent is benches/overhead.sh. Needs root, and what `make setup`
 # installs; leaves nothing behind.
 set -euo pipefail
@@ -39,5 +42,5 @@ if ((start)); then
     benches/start.sh
 fi
 if (($# == 0 || ${#parts[@]})); then
-    cargo bench --locked --quiet --bench agent -- "${parts[@]}"
+    cargo bench --locked --quiet --bench agent -- "${parts[@]}" || exit 1
 fi

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use webb_flow::Flow;
 use webb_flow::sym::Sym;
-use webb_index::Flows;
+use webb_index::{Flows, ObjectKey};
 use webb_metrics::RemovedPods;
 use webb_metrics::expose::Snapshot;
 
@@ -125,9 +125,10 @@ fn deletion() {
     }
     let of_pod = |pod: u32| {
         let endpoint = index.endpoint(index.find(mix::ip(pod)));
-        (endpoint.namespace, endpoint.pod_name)
+        let text = |name: Sym| name.text().to_string();
+        Arc::new(ObjectKey { namespace: text(endpoint.namespace), name: text(endpoint.pod_name) })
     };
-    let gone = RemovedPods::new((0..PODS / 2).map(of_pod).collect::<Vec<(Sym, Sym)>>());
+    let gone = RemovedPods::new((0..PODS / 2).map(of_pod).collect::<Vec<_>>());
     let began = Instant::now();
     aggregator.forget(&gone);
     let took = began.elapsed();

@@ -162,10 +162,10 @@ defs! {
         "Flows by outcome: counted, skipped (the aggregator was down and its lane full), panicked (lost to a panic)";
     AGGREGATOR_SERIES: gauge "webb_aggregator_series" ["metric"]
         "Series that the aggregator holds";
-    SERIES_FOLDED: counter "webb_series_folded_total" ["metric"]
-        "Counts that went into a series of ~other, because max_series or max_series_total was reached";
+    SERIES_FOLDED: counter "webb_series_folded_total" ["metric", "reason"]
+        "Counts that went into a series of ~other, because max_series or max_series_total was reached, or because the interface has its share of them";
     SERIES_REMOVED: counter "webb_series_removed_total" ["metric", "reason"]
-        "Series removed while their metric stays: pod_deleted (a minute ago) or idle (unchanged for series_ttl)";
+        "Series removed while their metric stays: pod_deleted (a minute ago), idle (unchanged for series_ttl) or made_room (unchanged for series_room_ttl while others were refused)";
 
     SCRAPES: counter "webb_scrapes_total" ["outcome"]
         "Scrapes: fresh, shared (answered with the snapshot of another) or stale (an aggregator did not answer in time)";

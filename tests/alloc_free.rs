@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use counting_allocator::allocations;
 use webb::pipeline::{
-    AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Reader, ReaderState, Translations, work,
+    AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, Translations, work,
 };
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_decode::Decoder;
@@ -133,7 +133,9 @@ fn a_million_records_allocate_nothing() {
         lanes.push(Arc::new(lane));
         states.push(Arc::clone(&state));
         lifecycles.push(Arc::clone(&lifecycle));
-        threads.push(std::thread::Builder::new().spawn(move || work(&lifecycle, &items, &state, None)).unwrap());
+        threads.push(
+            std::thread::Builder::new().spawn(move || work(&lifecycle, &items, &state, Looks::default())).unwrap(),
+        );
     }
     let waker = Waker::new().unwrap();
     let lanes = Arc::new(Lanes::new(lanes));

@@ -78,6 +78,14 @@ impl Agent {
         line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     }
 
+    /// How many descriptors it has open, and how many of those are BPF links and BPF maps.
+    pub(crate) fn descriptors(&self) -> [usize; 3] {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
+        let targets: Vec<PathBuf> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();
+        let of = |kind: &str| targets.iter().filter(|target| target.to_string_lossy().contains(kind)).count();
+        [targets.len(), of("bpf_link"), of("bpf-map")]
+    }
+
     /// CPU time of all threads that are there.
     pub(crate) fn cpu(&self) -> Duration {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.process.id())).unwrap();

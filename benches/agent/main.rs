@@ -20,9 +20,11 @@ mod agent;
 mod api;
 mod api_start;
 mod churn;
+mod curve;
 #[path = "../mix/dice.rs"]
 mod dice;
 mod flood;
+mod growth;
 mod lab;
 mod memory;
 mod packets;
@@ -42,6 +44,9 @@ const PARTS: [Part; 5] = [
     ("flood", flood::run),
 ];
 
+/// Parts that take many minutes: only where they are named.
+const LONG: [Part; 3] = [("strangers", growth::strangers), ("jobs", growth::jobs), ("soak", growth::soak)];
+
 /// A row of the table: what, and its value with a unit.
 fn row(what: &str, value: impl std::fmt::Display) {
     println!("| {what} | {value} |");
@@ -50,11 +55,13 @@ fn row(what: &str, value: impl std::fmt::Display) {
 fn main() {
     // Cargo adds words of its own.
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let unknown = wanted.iter().find(|word| PARTS.iter().all(|(name, _)| name != word));
-    assert!(unknown.is_none(), "there is no part {unknown:?}; there are {:?}", PARTS.map(|(name, _)| name));
+    let all: Vec<Part> = PARTS.into_iter().chain(LONG).collect();
+    let unknown = wanted.iter().find(|word| all.iter().all(|(name, _)| name != word));
+    let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+    assert!(unknown.is_none(), "there is no part {unknown:?}; there are {names:?}");
     let lab = Lab::up();
-    for (name, part) in PARTS {
-        if wanted.is_empty() || wanted.iter().any(|word| word == name) {
+    for (at, (name, part)) in all.into_iter().enumerate() {
+        if (wanted.is_empty() && at < PARTS.len()) || wanted.iter().any(|word| word == name) {
             println!("\n| {name} | |\n|---|---|");
             part(&lab);
         }

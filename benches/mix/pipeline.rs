@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Reader, ReaderState, work};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
@@ -71,7 +71,7 @@ impl Pipeline {
             lanes.push(Arc::new(lane));
             states.push(Arc::clone(&state));
             lifecycles.push(Arc::clone(&lifecycle));
-            threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, None)));
+            threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, Looks::default())));
         }
         let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());

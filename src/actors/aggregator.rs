@@ -4,27 +4,26 @@
 //! supervision needs: a metric that panics, stalls or is slow is alone with it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::Addr;
 use crossbeam_channel::Receiver;
 
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
-use crate::pipeline::{AggregatorState, Item, LaneWaker, work};
+use crate::pipeline::{AggregatorState, Item, LaneWaker, Looks, work};
 
 /// Starts an aggregator. A restart finds the state, and so every counter, as the life before left
-/// it. `idle_check_interval` is how often it looks for series that do not change.
+/// it. `looks` is how often it looks for series that do not change.
 pub fn start(
     lane: Receiver<Item>,
     waker: LaneWaker,
     state: Arc<AggregatorState>,
-    idle_check_interval: Option<Duration>,
+    looks: Looks,
     intensity: Intensity,
 ) -> Addr<ThreadSupervisor> {
     ThreadSupervisor::start(
         Arc::new(move |lifecycle| {
-            work(lifecycle, &lane, &state, idle_check_interval);
+            work(lifecycle, &lane, &state, looks);
             Ok(())
         }),
         Arc::new(move || waker.wake()),

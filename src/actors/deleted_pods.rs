@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use webb_flow::sym::Sym;
 use webb_index::{Index, ObjectKey};
 use webb_metrics::RemovedPods;
 
@@ -38,13 +37,12 @@ impl DeletedPods {
     /// The pods that have been deleted for the grace period at `now`, if there are any. They stay
     /// due until [`DeletedPods::forget`].
     ///
-    /// A pod whose name was never interned has no series, so it is not among them.
+    /// A pod whose name is not interned has no series, so it is not among them.
     pub fn due(&mut self, now: Instant) -> Option<RemovedPods> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
-        let symbols = |pod: &ObjectKey| Some((Sym::known(&pod.namespace)?, Sym::known(&pod.name)?));
-        self.since.retain(|pod, since| !is_due(since) || symbols(pod).is_some());
+        self.since.retain(|pod, since| !is_due(since) || RemovedPods::may_be_named(pod));
         let due = self.since.iter().filter(|(_, since)| is_due(since));
-        let gone = RemovedPods::new(due.filter_map(|(pod, _)| symbols(pod)));
+        let gone = RemovedPods::new(due.map(|(pod, _)| Arc::clone(pod)));
         (!gone.is_empty()).then_some(gone)
     }
 
@@ -56,6 +54,7 @@ impl DeletedPods {
 
 #[cfg(test)]
 mod tests {
+    use webb_flow::sym::Sym;
     use webb_index::{Draft, PodChanges};
 
     use super::*;
@@ -68,8 +67,8 @@ mod tests {
         Draft::default().publish(0, PodChanges { added: pods(came), removed: pods(went) })
     }
 
-    fn gone(pods: &[&str]) -> RemovedPods {
-        RemovedPods::new(pods.iter().map(|name| (Sym::new("a"), Sym::new(name))))
+    fn gone(names: &[&str]) -> RemovedPods {
+        RemovedPods::new(pods(names))
     }
 
     /// A pod's series go a minute after it, not before, and not at all if it comes back.

@@ -18,7 +18,7 @@ use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share};
 use super::restart::{Escalations, Intensity, SharedPolicy};
 use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, aggregator};
-use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes};
+use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes, Looks};
 
 /// What aggregators are made with.
 #[derive(Debug, Clone)]
@@ -35,9 +35,9 @@ pub struct AggregatorFactory {
     pub home: String,
     /// How many series they may hold.
     pub limits: Limits,
-    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row are one
-    /// too many.
-    pub idle_check_interval: Option<Duration>,
+    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row, or
+    /// [`Limits::room_looks`], are one too many.
+    pub looks: Looks,
 }
 
 /// One metric's aggregator.
@@ -71,8 +71,7 @@ impl AggregatorFactory {
         let share = Arc::clone(aggregator.share());
         let state = Arc::new(AggregatorState::new(aggregator));
         let intensity = Intensity::new(component, Arc::clone(&self.policy), self.escalations.clone());
-        let supervisor =
-            aggregator::start(items, lane.waker(), Arc::clone(&state), self.idle_check_interval, intensity);
+        let supervisor = aggregator::start(items, lane.waker(), Arc::clone(&state), self.looks, intensity);
         self.directory.add(&name, supervisor.clone().recipient());
         Member { state, lane: Arc::new(lane), share, supervisor }
     }

@@ -198,7 +198,9 @@ pub(super) fn pipeline(
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "skipped"], lane.skipped());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "panicked"], state.panicked());
                 rows.add(&own::AGGREGATOR_SERIES, &[metric], state.series());
-                rows.add(&own::SERIES_FOLDED, &[metric], state.folded());
+                for (reason, count) in state.folded() {
+                    rows.add(&own::SERIES_FOLDED, &[metric, reason], count);
+                }
                 for (reason, count) in state.removed() {
                     rows.add(&own::SERIES_REMOVED, &[metric, reason], count);
                 }

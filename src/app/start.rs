@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -39,7 +40,8 @@ use crate::conntrack::{Counters as Heard, Follower};
 use crate::http::{Admin, CONTROL, Explain, Scrape};
 use crate::logging::LogControl;
 use crate::pipeline::{
-    Command, Commands, Counters, Lanes, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector, Translations,
+    Command, Commands, Counters, Lanes, Looks, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector,
+    Translations,
 };
 use crate::records::{Rings, Waker};
 use crate::reloads::Reloads;
@@ -48,6 +50,9 @@ use crate::startup::Startup;
 
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_CHECKS_PER_TTL: u32 = 4;
+
+/// How often to look whether series are still refused, where none makes room for others.
+const STANDING_EVERY: Duration = Duration::from_secs(75);
 
 /// What `webb run` was told, checked and ready.
 #[derive(Debug)]
@@ -147,8 +152,12 @@ impl Parts {
                 per_family: settings.max_series as usize,
                 budget: Arc::new(Budget::new(settings.max_series_total as usize)),
                 idle_looks: Some(IDLE_CHECKS_PER_TTL),
+                room_looks: (!settings.series_room_ttl.is_zero()).then_some(IDLE_CHECKS_PER_TTL),
             },
-            idle_check_interval: (!settings.series_ttl.is_zero()).then(|| settings.series_ttl / IDLE_CHECKS_PER_TTL),
+            looks: Looks {
+                expire_every: looks(settings.series_ttl),
+                room_every: looks(settings.series_room_ttl).or(Some(STANDING_EVERY)),
+            },
         }
     }
 
@@ -161,6 +170,11 @@ impl Parts {
         self.directory.add(name, supervisor.clone().recipient());
         supervisor
     }
+}
+
+/// How often to look for series that go after this time.
+fn looks(ttl: Duration) -> Option<Duration> {
+    (!ttl.is_zero()).then(|| ttl / IDLE_CHECKS_PER_TTL)
 }
 
 /// The rules of supervision, as configured.

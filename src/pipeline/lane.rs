@@ -101,17 +101,22 @@ impl Lane {
     /// Waits until there is room; gives the item back if the aggregator is down or gone and there
     /// is none.
     fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
-        if self.component.state() != State::Up && self.to.is_full() {
+        if !self.is_up() && self.to.is_full() {
             return Err(item);
         }
         loop {
             match self.to.send_timeout(item, Duration::from_millis(50)) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Timeout(again)) if self.component.state() == State::Up => item = again,
+                Err(SendTimeoutError::Timeout(again)) if self.is_up() => item = again,
                 Err(down_or_gone) => return Err(down_or_gone.into_inner()),
             }
             waiting();
         }
+    }
+
+    /// True while the aggregator counts, perhaps past a limit of its series.
+    fn is_up(&self) -> bool {
+        matches!(self.component.state(), State::Up | State::Degraded)
     }
 
     /// Puts an item behind everything sent so far, now or as soon as there is room. It is never

@@ -33,6 +33,11 @@ impl Lifecycle {
         }
     }
 
+    /// The component that the thread is.
+    pub fn component(&self) -> &Component {
+        &self.component
+    }
+
     /// Records the thread, so that [`Lifecycle::stop`] can end its [`Lifecycle::wait`].
     pub fn bind_thread(&self, thread: Thread) {
         // Bound once, by the supervisor that spawned the thread.

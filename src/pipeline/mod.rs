@@ -41,4 +41,4 @@ pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};
 pub use snapshot::{Answer, SnapshotRequest};
 pub use unnamed::NAME_WAITS;
-pub use work_loop::{AggregatorState, work};
+pub use work_loop::{AggregatorState, Looks, work};

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use webb_metrics::Aggregator;
+use webb_flow::fault::State;
+use webb_metrics::{Aggregator, Refusal};
 
 use super::{Batch, Item, Lifecycle};
 
@@ -20,9 +21,19 @@ pub struct AggregatorState {
     panicked: AtomicU64,
     counted: AtomicU64,
     series: AtomicU64,
-    folded: AtomicU64,
+    folded: [AtomicU64; Refusal::ALL.len()],
     forgotten: AtomicU64,
     expired: AtomicU64,
+    made_room: AtomicU64,
+}
+
+/// How often an aggregator looks for series without a change; never where none.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Looks {
+    /// For those that go after `series_ttl`.
+    pub expire_every: Option<Duration>,
+    /// For those that make room for others.
+    pub room_every: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -44,9 +55,10 @@ impl AggregatorState {
             panicked: AtomicU64::new(0),
             counted: AtomicU64::new(0),
             series: AtomicU64::new(0),
-            folded: AtomicU64::new(0),
+            folded: Default::default(),
             forgotten: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            made_room: AtomicU64::new(0),
         }
     }
 
@@ -70,20 +82,27 @@ impl AggregatorState {
         self.series.load(Relaxed)
     }
 
-    /// Counts that went into a series that stands for those beyond a limit.
-    pub fn folded(&self) -> u64 {
-        self.folded.load(Relaxed)
+    /// Counts that went into a series that stands for those beyond a limit, by reason.
+    pub fn folded(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Refusal::ALL.iter().zip(&self.folded).map(|(why, count)| (why.label(), count.load(Relaxed)))
     }
 
-    /// Series that were removed, by why.
-    pub fn removed(&self) -> [(&'static str, u64); 2] {
-        [("pod_deleted", self.forgotten.load(Relaxed)), ("idle", self.expired.load(Relaxed))]
+    /// Series that were removed, by reason.
+    pub fn removed(&self) -> [(&'static str, u64); 3] {
+        [
+            ("pod_deleted", self.forgotten.load(Relaxed)),
+            ("idle", self.expired.load(Relaxed)),
+            ("made_room", self.made_room.load(Relaxed)),
+        ]
     }
 
     /// For the agent's own metrics; a few stores a batch.
     fn publish(&self, aggregator: &Aggregator) {
         self.series.store(aggregator.series() as u64, Relaxed);
-        self.folded.store(aggregator.folded(), Relaxed);
+        for (folded, now) in self.folded.iter().zip(aggregator.folded()) {
+            folded.store(now, Relaxed);
+        }
+        self.made_room.store(aggregator.made_room(), Relaxed);
         self.forgotten.store(aggregator.forgotten(), Relaxed);
         self.expired.store(aggregator.expired(), Relaxed);
     }
@@ -101,15 +120,83 @@ impl Work {
     }
 }
 
+/// Sets the component degraded while series are refused, and up again once none was between two
+/// looks.
+#[derive(Debug, Default)]
+struct Standing {
+    folded: [u64; Refusal::ALL.len()],
+    /// Whether any was refused since the last look.
+    lately: bool,
+    degraded: bool,
+}
+
+impl Standing {
+    /// For each batch.
+    fn note(&mut self, lifecycle: &Lifecycle, folded: [u64; Refusal::ALL.len()]) {
+        if folded == self.folded {
+            return;
+        }
+        let more = |why: &&Refusal| folded.get(**why as usize) > self.folded.get(**why as usize);
+        let why = Refusal::ALL.iter().find(more);
+        self.folded = folded;
+        self.lately = true;
+        if let Some(why) = why.filter(|_| !self.degraded) {
+            self.degraded = true;
+            tracing::warn!(
+                metric = lifecycle.component().name(),
+                reason = why.label(),
+                "series become ~other: {}",
+                text(*why)
+            );
+            lifecycle.component().set_state(State::Degraded, text(*why));
+        }
+    }
+
+    /// For each look.
+    fn look(&mut self, lifecycle: &Lifecycle) {
+        if self.degraded && !std::mem::take(&mut self.lately) {
+            self.degraded = false;
+            lifecycle.component().set_state(State::Up, "");
+        }
+    }
+}
+
+fn text(why: Refusal) -> &'static str {
+    match why {
+        Refusal::Family => "it has max_series series; new ones are counted as ~other",
+        Refusal::Total => "all metrics have max_series_total series; new ones are counted as ~other",
+        Refusal::Share => {
+            "an interface has its share of max_series or max_series_total; new series of it are counted as ~other"
+        }
+    }
+}
+
+/// A moment that comes again and again.
+struct Timer(Option<(Duration, Instant)>);
+
+impl Timer {
+    fn new(every: Option<Duration>) -> Self {
+        Self(every.map(|every| (every, Instant::now() + every)))
+    }
+
+    fn is_due(&mut self) -> bool {
+        let Some((every, due)) = &mut self.0 else { return false };
+        let now = Instant::now();
+        let is_due = now >= *due;
+        if is_due {
+            *due = now + *every;
+        }
+        is_due
+    }
+
+    fn wait(&self) -> Duration {
+        self.0.map_or(Duration::MAX, |(_, due)| due.saturating_duration_since(Instant::now()))
+    }
+}
+
 /// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it
 /// exists so that the next run of the thread finds the state.
-/// Series without a change are looked for every `idle_check_interval`, if that is set.
-pub fn work(
-    lifecycle: &Lifecycle,
-    lane: &Receiver<Item>,
-    state: &AggregatorState,
-    idle_check_interval: Option<Duration>,
-) {
+pub fn work(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &AggregatorState, looks: Looks) {
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
@@ -118,21 +205,24 @@ pub fn work(
         state.panicked.fetch_add(1, Relaxed);
         state.count(&mut work, failed + 1);
     }
-    let mut next_idle_check = idle_check_interval.map(|every| Instant::now() + every);
+    let mut standing = Standing { folded: work.aggregator.folded(), ..Standing::default() };
+    let (mut expire, mut room) = (Timer::new(looks.expire_every), Timer::new(looks.room_every));
     loop {
         lifecycle.beat();
-        if let (Some(every), Some(due)) = (idle_check_interval, next_idle_check)
-            && Instant::now() >= due
-        {
-            next_idle_check = Some(Instant::now() + every);
+        if expire.is_due() {
             work.aggregator.expire();
+            state.publish(&work.aggregator);
+        }
+        if room.is_due() {
+            work.aggregator.make_room();
+            standing.look(lifecycle);
             state.publish(&work.aggregator);
         }
         let item = if lifecycle.stopping() {
             let Ok(item) = lane.try_recv() else { return };
             item
         } else {
-            let wait = next_idle_check.map_or(Duration::MAX, |due| due.saturating_duration_since(Instant::now()));
+            let wait = expire.wait().min(room.wait());
             match lifecycle.while_idle(|| lane.recv_timeout(wait)) {
                 Ok(item) => item,
                 Err(RecvTimeoutError::Timeout) => continue,
@@ -143,6 +233,7 @@ pub fn work(
             Item::Batch(batch) => {
                 work.current = Some(batch);
                 state.count(&mut work, 0);
+                standing.note(lifecycle, work.aggregator.folded());
             }
             Item::Snapshot(request) => request.answer(work.aggregator.snapshot()),
             Item::Filters(filters) => work.aggregator.set_filters(*filters),

@@ -16,7 +16,7 @@ use webb::actors::decoder::{DecoderActor, DecoderFault};
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Finish, aggregator, reader};
-use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Reader, ReaderState, SnapshotCollector};
+use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Looks, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_flow::Address;
 use webb_flow::Reasons;
@@ -63,7 +63,13 @@ fn pipeline_with(backoff: Duration) -> Pipeline {
         let name = format!("aggregator/{}", config.name());
         let (lane, items) = Lane::new(components.component(&name));
         let state = Arc::new(AggregatorState::new(Aggregator::new(&config)));
-        supervisors.push(aggregator::start(items, lane.waker(), Arc::clone(&state), None, intensity(&name)));
+        supervisors.push(aggregator::start(
+            items,
+            lane.waker(),
+            Arc::clone(&state),
+            Looks::default(),
+            intensity(&name),
+        ));
         lanes.push(Arc::new(lane));
         states.push(state);
     }

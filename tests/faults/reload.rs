@@ -14,7 +14,7 @@ use webb::pipeline::Command;
 use webb_flow::fault::State;
 #[cfg(feature = "fault-injection")]
 use webb_flow::fault::inject;
-use webb_flow::sym::Sym;
+use webb_index::ObjectKey;
 use webb_metrics::RemovedPods;
 use webb_metrics::expose::Snapshot;
 #[cfg(feature = "fault-injection")]
@@ -181,7 +181,7 @@ async fn series_go_with_their_pods() {
     road.ring.push(10);
     road.at_rest(10).await;
     assert_eq!(cut(FLAGS), Some(10));
-    let gone = RemovedPods::new([(Sym::new("default"), Sym::new("xwing"))]);
+    let gone = RemovedPods::new([Arc::new(ObjectKey { namespace: "default".into(), name: "xwing".into() })]);
     road.commands.post(Command::Forget(Arc::new(gone))).unwrap();
     until("series removed", || cut(FLAGS) == Some(0)).await;
     assert_eq!(cut(FLOWS), Some(10), "series that do not name the pod stay");

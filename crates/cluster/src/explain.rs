@@ -319,7 +319,7 @@ impl From<&ServicePort> for ExplainedPort {
 impl EndpointNames {
     fn new(index: &Index, id: EndpointId) -> Self {
         let endpoint = index.endpoint(id);
-        let labels = endpoint.identity.text();
+        let labels = index.identity(id).text();
         Self {
             sort: id.sort().label(),
             pod: if endpoint.pod_name.is_empty() { String::new() } else { endpoint.pod.text().to_string() },

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use webb_flow::sym::Sym;
+use webb_flow::sym::Names;
 use webb_index::policy::spec::{Labels, Subject};
 use webb_index::{Describe, Endpoint, EndpointSpec, Kind, ObjectKey, Workload};
 
@@ -116,8 +116,12 @@ pub(super) struct NamedPod {
 pub(super) struct OtherNetworkPod(pub(super) Arc<NamedPod>);
 
 impl Describe for OtherNetworkPod {
-    fn endpoint(&self) -> Endpoint {
-        Endpoint { policy_subject: 0, other_network: true, ..self.0.endpoint() }
+    fn endpoint(&self, names: &mut Names) -> Endpoint {
+        Endpoint { policy_subject: 0, other_network: true, ..self.0.endpoint(names) }
+    }
+
+    fn identity(&self) -> String {
+        self.0.identity()
     }
 }
 
@@ -130,7 +134,7 @@ impl NamedPod {
 }
 
 impl Describe for NamedPod {
-    fn endpoint(&self) -> Endpoint {
+    fn endpoint(&self, names: &mut Names) -> Endpoint {
         let labels = self.labels();
         let spec = EndpointSpec {
             identity: identity::number(&labels),
@@ -139,7 +143,12 @@ impl Describe for NamedPod {
             labels,
             workloads: self.profile.workload.clone().into_iter().collect(),
         };
-        let node = Sym::new(&self.node);
-        Endpoint { policy_subject: self.subject, node, ..Endpoint::new(Kind::Pod, self.local, &spec) }
+        let node = names.intern(&self.node);
+        let named = Endpoint::named(Kind::Pod, self.local, &spec, |text| names.intern(text));
+        Endpoint { policy_subject: self.subject, node, ..named }
+    }
+
+    fn identity(&self) -> String {
+        self.labels().join(",")
     }
 }

@@ -1,15 +1,18 @@
-//! The interner: a [`Sym`] is a 32-bit stand-in for a string that lives as long as the process.
+//! The interner: a [`Sym`] is a 32-bit stand-in for a string.
 //!
-//! An endpoint's names are interned when they are first read, which is when its series are created,
-//! and not for each flow. The event path compares and copies `Sym`s; text is looked up again only
-//! when a series is created.
+//! The event path compares and copies `Sym`s; text is looked up again only when a series is
+//! created. An endpoint's names are interned when they are first read, which is when its series are
+//! created, and not for each flow.
 //!
-//! Append-only: a pod's name that will never come back stays, since a series may show it for as
-//! long as it likes. But the pods of a cluster that never exchanged a packet with this node are not
-//! in here, however many come and go. One that did costs two names of some 100 bytes each: a
-//! thousand new peers a day are 6 MB in a month, and `webb_interned_names` shows it.
+//! Two lifetimes: [`Sym::new`] interns for as long as the process lives, which is for constants and
+//! for what a configuration or a program names. All that comes and goes, pods, their workloads and
+//! labels, services, nodes, is interned as a [`Name`], which owns its text: with its last owner the
+//! text is dropped, and the number is used again. So a `Sym` of such a name is valid only while an
+//! owner of it lives: the row of an index, or a series. What keeps a `Sym` for longer keeps its
+//! `Name`.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, RwLock};
 
 use hashbrown::HashTable;
@@ -20,52 +23,120 @@ use crate::hash::RandomState;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sym(u32);
 
+/// Set in [`Entry::owners`] of what is never dropped.
+const PERMANENT: u32 = 1 << 31;
+
 #[derive(Debug)]
-struct Names {
-    /// Found by the hash of their text, which is kept once, in `texts`.
-    ids: HashTable<u32>,
-    hasher: RandomState,
-    texts: Vec<Arc<str>>,
+struct Entry {
+    /// None while the number is free.
+    text: Option<Arc<str>>,
+    /// How many [`Name`]s own it, and [`PERMANENT`].
+    owners: AtomicU32,
 }
 
-static NAMES: LazyLock<RwLock<Names>> = LazyLock::new(|| {
-    let mut names = Names { ids: HashTable::new(), hasher: RandomState::default(), texts: Vec::new() };
-    names.insert("");
-    RwLock::new(names)
+impl Entry {
+    /// Adds an owner, or for ever.
+    fn hold(&self, permanent: bool) {
+        if permanent {
+            self.owners.fetch_or(PERMANENT, Relaxed);
+        } else if self.owners.load(Relaxed) & PERMANENT == 0 {
+            self.owners.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Removes an owner; true if it was the last.
+    fn release(&self) -> bool {
+        self.owners.load(Relaxed) & PERMANENT == 0 && self.owners.fetch_sub(1, Relaxed) == 1
+    }
+}
+
+#[derive(Debug)]
+struct Interner {
+    /// Found by the hash of their text, which is kept once, in `entries`.
+    ids: HashTable<u32>,
+    hasher: RandomState,
+    entries: Vec<Entry>,
+    free: Vec<u32>,
+}
+
+static INTERNER: LazyLock<RwLock<Interner>> = LazyLock::new(|| {
+    let mut interner =
+        Interner { ids: HashTable::new(), hasher: RandomState::default(), entries: Vec::new(), free: Vec::new() };
+    interner.insert("", true);
+    RwLock::new(interner)
 });
 
-impl Names {
-    fn find(&self, text: &str) -> Option<u32> {
-        let is = |id: &u32| self.texts.get(*id as usize).is_some_and(|known| **known == *text);
-        self.ids.find(self.hasher.hash_one(text), is).copied()
+impl Interner {
+    fn entry(&self, id: u32) -> Option<&Entry> {
+        self.entries.get(id as usize)
     }
 
-    fn insert(&mut self, text: &str) -> u32 {
+    fn text(&self, id: u32) -> &str {
+        self.entry(id).and_then(|entry| entry.text.as_deref()).unwrap_or_default()
+    }
+
+    fn find(&self, text: &str) -> Option<u32> {
+        self.ids.find(self.hasher.hash_one(text), |id| self.text(*id) == text).copied()
+    }
+
+    /// Finds a text and adds an owner. The count is changed under a lock that excludes
+    /// [`Interner::drop_unowned`], so what is found here stays.
+    fn hold(&self, text: &str, permanent: bool) -> Option<u32> {
+        let id = self.find(text)?;
+        self.entry(id)?.hold(permanent);
+        Some(id)
+    }
+
+    fn insert(&mut self, text: &str, permanent: bool) -> u32 {
+        let owners = AtomicU32::new(if permanent { PERMANENT } else { 1 });
+        let entry = Entry { text: Some(Arc::from(text)), owners };
         // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it
         // total.
-        let id = u32::try_from(self.texts.len()).unwrap_or(u32::MAX);
-        self.texts.push(Arc::from(text));
-        let (hasher, texts) = (&self.hasher, &self.texts);
-        let hash = |id: &u32| hasher.hash_one(texts.get(*id as usize).map_or("", |text| text));
-        self.ids.insert_unique(hash(&id), id, hash);
+        let id = self.free.pop().unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        match self.entries.get_mut(id as usize) {
+            Some(free) => *free = entry,
+            None => self.entries.push(entry),
+        }
+        let (hasher, entries) = (&self.hasher, &self.entries);
+        let text_of = |id: u32| entries.get(id as usize).and_then(|entry| entry.text.as_deref()).unwrap_or_default();
+        self.ids.insert_unique(hasher.hash_one(text), id, |&id| hasher.hash_one(text_of(id)));
         id
     }
+
+    /// Drops the text of a number without an owner: another thread may have found it meanwhile, or
+    /// have dropped it already.
+    fn drop_unowned(&mut self, id: u32) {
+        let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        if entry.owners.load(Relaxed) != 0 {
+            return;
+        }
+        let Some(text) = entry.text.take() else { return };
+        let hash = self.hasher.hash_one(&*text);
+        if let Ok(found) = self.ids.find_entry(hash, |other| *other == id) {
+            found.remove();
+        }
+        self.free.push(id);
+    }
+}
+
+fn intern(text: &str, permanent: bool) -> Sym {
+    if text.is_empty() {
+        return Sym::EMPTY;
+    }
+    if let Some(known) = read().hold(text, permanent) {
+        return Sym(known);
+    }
+    let mut interner = write();
+    Sym(interner.hold(text, permanent).unwrap_or_else(|| interner.insert(text, permanent)))
 }
 
 impl Sym {
     /// The empty string.
     pub const EMPTY: Self = Self(0);
 
-    /// Interns `text`. Takes a lock; not for the event path.
+    /// Interns `text` for ever. Takes a lock; not for the event path.
     pub fn new(text: &str) -> Self {
-        if text.is_empty() {
-            return Self::EMPTY;
-        }
-        if let Some(known) = read().find(text) {
-            return Self(known);
-        }
-        let mut names = NAMES.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        Self(names.find(text).unwrap_or_else(|| names.insert(text)))
+        intern(text, true)
     }
 
     /// The symbol of `text` if it is interned. Takes a shared lock; not for the event path.
@@ -75,8 +146,8 @@ impl Sym {
 
     /// The text. Takes a shared lock; not for the event path.
     pub fn text(self) -> Arc<str> {
-        let names = read();
-        names.texts.get(self.0 as usize).map_or_else(|| Arc::from(""), Arc::clone)
+        let interner = read();
+        interner.entry(self.0).and_then(|entry| entry.text.clone()).unwrap_or_else(|| Arc::from(""))
     }
 
     /// True for the empty string.
@@ -95,13 +166,75 @@ impl Sym {
     }
 }
 
-fn read() -> std::sync::RwLockReadGuard<'static, Names> {
-    NAMES.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Owns an interned text: it stays for as long as one of its names does.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Name(Sym);
+
+impl Name {
+    /// Interns `text` for as long as this name, or a clone of it, lives. Takes a lock; not for the
+    /// event path.
+    pub fn new(text: &str) -> Self {
+        Self(intern(text, false))
+    }
+
+    /// Owns a symbol whose owner lives. Takes a shared lock; not for the event path.
+    pub fn of(sym: Sym) -> Self {
+        match read().entry(sym.0).filter(|entry| entry.text.is_some()) {
+            Some(entry) => entry.hold(false),
+            None => return Self(Sym::EMPTY),
+        }
+        Self(sym)
+    }
+
+    /// Its symbol, valid while it lives.
+    pub fn sym(&self) -> Sym {
+        self.0
+    }
+}
+
+impl Clone for Name {
+    fn clone(&self) -> Self {
+        Self::of(self.0)
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let last = read().entry(self.0.0).is_some_and(Entry::release);
+        if last {
+            write().drop_unowned(self.0.0);
+        }
+    }
+}
+
+/// Names that are owned together: what a pod, or a table of services, is called.
+#[derive(Debug, Default, Clone)]
+pub struct Names(Vec<Name>);
+
+impl Names {
+    /// Interns `text` for as long as this lives.
+    pub fn intern(&mut self, text: &str) -> Sym {
+        let name = Name::new(text);
+        let sym = name.sym();
+        if !sym.is_empty() {
+            self.0.push(name);
+        }
+        sym
+    }
+}
+
+fn read() -> std::sync::RwLockReadGuard<'static, Interner> {
+    INTERNER.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn write() -> std::sync::RwLockWriteGuard<'static, Interner> {
+    INTERNER.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// How many names are interned, for `webb_interned_names`.
 pub fn interned() -> usize {
-    read().texts.len()
+    let interner = read();
+    interner.entries.len() - interner.free.len()
 }
 
 #[cfg(test)]
@@ -119,5 +252,51 @@ mod tests {
         assert_eq!(Sym::known("default/tiefighter"), Some(first));
         assert_eq!(Sym::known("a-name-that-no-test-interns"), None);
         assert_eq!(&*first.text(), "default/tiefighter");
+    }
+
+    /// A text goes with its last owner, whichever that is, and what is interned for ever does not.
+    #[test]
+    fn a_text_goes_with_its_last_owner() {
+        let known = |text: &str| Sym::known(text).is_some();
+        let first = Name::new("owned/short-job");
+        let (second, third) = (first.clone(), Name::of(first.sym()));
+        drop(first);
+        drop(third);
+        assert!(known("owned/short-job"));
+        assert_eq!(&*second.sym().text(), "owned/short-job");
+        drop(second);
+        assert!(!known("owned/short-job"));
+        let kept = Name::new("owned/policy");
+        Sym::new("owned/policy");
+        drop(kept);
+        drop(Name::new("owned/policy"));
+        assert!(known("owned/policy"));
+        let mut names = Names::default();
+        assert_eq!(names.intern(""), Sym::EMPTY);
+        names.intern("owned/together");
+        assert!(known("owned/together"));
+        drop(names);
+        assert!(!known("owned/together"));
+    }
+
+    /// Threads that intern and drop the same few texts at once: a symbol reads as its own text for
+    /// as long as its owner lives.
+    #[test]
+    fn an_owned_symbol_keeps_its_text() {
+        let text = |number: usize| format!("owned/thread-{}", number % 7);
+        std::thread::scope(|scope| {
+            for from in 0..4 {
+                scope.spawn(move || {
+                    for number in from..20_000 + from {
+                        let name = Name::new(&text(number));
+                        assert_eq!(*name.sym().text(), *text(number));
+                        let clone = name.clone();
+                        drop(name);
+                        assert_eq!(*clone.sym().text(), *text(number));
+                    }
+                });
+            }
+        });
+        assert!((0..7).all(|number| Sym::known(&text(number)).is_none()));
     }
 }

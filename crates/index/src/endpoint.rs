@@ -54,7 +54,8 @@ pub struct EndpointSpec {
 /// The labels of what is outside the cluster.
 const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:world-ipv6"];
 
-/// One end of a flow. All names are interned; an absent one is `Sym::EMPTY`.
+/// One end of a flow. All names are interned, and owned by the index; an absent one is
+/// `Sym::EMPTY`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the hubble-contract §2.2")]
 pub struct Endpoint {
@@ -71,7 +72,8 @@ pub struct Endpoint {
     /// The node that a pod runs on.
     pub node: Sym,
     pub identity_number: u32,
-    /// All labels joined with `,`: the identifier `identity`.
+    /// All labels joined with `,`: the identifier `identity`. Empty in an endpoint whose names are
+    /// computed at the first lookup; read it by [`crate::Index::identity`].
     pub identity: Sym,
     pub namespace: Sym,
     pub pod: Sym,
@@ -123,8 +125,14 @@ impl Endpoint {
         Self::new(kind, false, &EndpointSpec { identity, labels: vec![label.to_owned()], ..EndpointSpec::default() })
     }
 
-    /// Works out every name. Interns, so not for the event path.
+    /// Works out every name, and interns them for ever. Not for the event path.
     pub fn new(kind: Kind, local: bool, spec: &EndpointSpec) -> Self {
+        let identity = Sym::new(&spec.labels.join(","));
+        Self { identity, ..Self::named(kind, local, spec, Sym::new) }
+    }
+
+    /// Works out every name but the identity, each interned by `intern`.
+    pub fn named(kind: Kind, local: bool, spec: &EndpointSpec, mut intern: impl FnMut(&str) -> Sym) -> Self {
         let (workload_name, workload_kind) =
             spec.workloads.first().map_or(("", ""), |first| (first.name.as_str(), first.kind.as_str()));
         Self {
@@ -135,21 +143,21 @@ impl Endpoint {
             policy_subject: 0,
             node: Sym::EMPTY,
             identity_number: spec.identity,
-            identity: Sym::new(&spec.labels.join(",")),
-            namespace: Sym::new(&spec.namespace),
+            identity: Sym::EMPTY,
+            namespace: intern(&spec.namespace),
             // A namespace without a pod name gives `ns/`, as Hubble does (quirk 6).
-            pod: Sym::new(&qualified(&spec.namespace, &spec.pod_name)),
-            pod_name: Sym::new(&spec.pod_name),
-            reserved_identity: Sym::new(reserved_identity(&spec.labels)),
+            pod: intern(&qualified(&spec.namespace, &spec.pod_name)),
+            pod_name: intern(&spec.pod_name),
+            reserved_identity: intern(reserved_identity(&spec.labels)),
             workload: if workload_name.is_empty() {
                 Sym::EMPTY
             } else {
-                Sym::new(&qualified(&spec.namespace, workload_name))
+                intern(&qualified(&spec.namespace, workload_name))
             },
-            workload_name: Sym::new(workload_name),
-            workload_kind: Sym::new(workload_kind),
-            workloads: Sym::new(&workloads(&spec.workloads)),
-            app: Sym::new(app(&spec.labels)),
+            workload_name: intern(workload_name),
+            workload_kind: intern(workload_kind),
+            workloads: intern(&workloads(&spec.workloads)),
+            app: intern(app(&spec.labels)),
         }
     }
 

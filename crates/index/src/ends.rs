@@ -2,7 +2,7 @@
 //! the service.
 
 use webb_flow::sym::Sym;
-use webb_flow::{Extra, Flow};
+use webb_flow::{EndpointId, Extra, Flow};
 
 use super::Index;
 
@@ -21,6 +21,15 @@ impl End {
         match self {
             Self::Source => Self::Destination,
             Self::Destination => Self::Source,
+        }
+    }
+
+    /// The endpoint of a flow at this end.
+    #[inline]
+    pub fn id(self, flow: &Flow) -> EndpointId {
+        match self {
+            Self::Source => flow.source,
+            Self::Destination => flow.destination,
         }
     }
 

@@ -1,28 +1,43 @@
 //! Endpoints by row, in blocks that snapshots share while they are unchanged.
 //!
 //! The names of a row are computed at its first lookup, so a pod that never talks to this node
-//! interns none: interned names are never freed, and pods come and go for as long as the cluster
-//! lives. The cost falls on the first series of an endpoint.
+//! interns none. The cost falls on the first series of an endpoint. A row owns its names: they are
+//! interned while an index has the row, which is at least as long as ids mean the same
+//! ([`super::Index::generation`]).
 
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
+
+use webb_flow::sym::{Name, Names, Sym};
 
 use super::Endpoint;
 
 /// Rows in a block: one new endpoint copies so many.
 const BLOCK: usize = 64;
 
-/// Computes the names of an endpoint: called once for a row, at its first lookup.
+/// Computes the names of an endpoint: each method is called once for a row, at its first lookup.
 pub trait Describe: Debug + Send + Sync {
-    /// Computes all names. May intern.
-    fn endpoint(&self) -> Endpoint;
+    /// Computes all names but the identity, owned by `names`.
+    fn endpoint(&self, names: &mut Names) -> Endpoint;
+
+    /// All labels joined with `,`: the longest name by far, and few configurations read it.
+    fn identity(&self) -> String;
+}
+
+/// The names of a row that are computed at their first lookup. Shared by all indexes with the row,
+/// so that its symbols are the same in each.
+#[derive(Debug)]
+struct Lazy {
+    source: Arc<dyn Describe>,
+    named: OnceLock<(Endpoint, Names)>,
+    identity: OnceLock<Name>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Row {
     named: OnceLock<Endpoint>,
-    /// The source of names that are not computed yet; none for other rows.
-    source: Option<Arc<dyn Describe>>,
+    /// None for rows that were named when they were set.
+    lazy: Option<Arc<Lazy>>,
 }
 
 /// Rows; a clone shares the blocks.
@@ -46,14 +61,25 @@ impl Rows {
         }
     }
 
+    /// Looks up the identity of a row's endpoint.
+    pub(super) fn identity(&self, row: u32) -> Sym {
+        let (block, at) = place(row);
+        let Some(row) = self.blocks.get(block).and_then(|rows| rows.get(at)) else { return Sym::EMPTY };
+        match &row.lazy {
+            Some(lazy) => lazy.identity.get_or_init(|| Name::new(&lazy.source.identity())).sym(),
+            None => row.named.get().map_or(Sym::EMPTY, |named| named.identity),
+        }
+    }
+
     /// Sets the endpoint of a row.
     pub(super) fn put(&mut self, row: u32, endpoint: Endpoint) {
-        self.write(row, Row { named: OnceLock::from(endpoint), source: None });
+        self.write(row, Row { named: OnceLock::from(endpoint), lazy: None });
     }
 
     /// Sets the source that computes the names of a row at its first lookup.
     pub(super) fn put_lazy(&mut self, row: u32, source: Arc<dyn Describe>) {
-        self.write(row, Row { named: OnceLock::new(), source: Some(source) });
+        let lazy = Arc::new(Lazy { source, named: OnceLock::new(), identity: OnceLock::new() });
+        self.write(row, Row { named: OnceLock::new(), lazy: Some(lazy) });
     }
 
     /// Marks the endpoint in this row as deleted. Lookups still return it until the row is reused.
@@ -89,11 +115,88 @@ impl Rows {
 impl Row {
     #[cold]
     fn name(&self) -> &Endpoint {
-        self.named.get_or_init(|| self.source.as_ref().map_or(Endpoint::EMPTY, |source| source.endpoint()))
+        self.named.get_or_init(|| self.lazy.as_ref().map_or(Endpoint::EMPTY, |lazy| lazy.endpoint()))
+    }
+}
+
+impl Lazy {
+    fn endpoint(&self) -> Endpoint {
+        let name = || {
+            let mut names = Names::default();
+            (self.source.endpoint(&mut names), names)
+        };
+        self.named.get_or_init(name).0
     }
 }
 
 #[inline]
 fn place(row: u32) -> (usize, usize) {
     (row as usize / BLOCK, row as usize % BLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::{Draft, EndpointSpec, HISTORY_NS, Kind, PodChanges};
+
+    /// A pod with made-up names, which counts how often it was asked for them.
+    #[derive(Debug)]
+    struct Pod(String, AtomicUsize);
+
+    impl Describe for Pod {
+        fn endpoint(&self, names: &mut Names) -> Endpoint {
+            self.1.fetch_add(1, Relaxed);
+            let spec = EndpointSpec { namespace: "rows".into(), pod_name: self.0.clone(), ..EndpointSpec::default() };
+            Endpoint::named(Kind::Pod, true, &spec, |text| names.intern(text))
+        }
+
+        fn identity(&self) -> String {
+            format!("k8s:job={}", self.0)
+        }
+    }
+
+    /// Pods that come and go leave nothing behind: their names go when their rows are used again,
+    /// and not before, whichever of the indexes between has named them.
+    #[test]
+    fn names_go_with_their_rows() {
+        const PODS: usize = 3000;
+        let known = |name: &str| Sym::known(name).is_some();
+        let mut draft = Draft::default();
+        let (mut ids, mut asked) = (Vec::new(), Vec::new());
+        for number in 0..PODS {
+            let pod = Arc::new(Pod(format!("rows-job-{number}"), AtomicUsize::new(0)));
+            ids.push(draft.add_lazy(webb_flow::Sort::Local, Arc::clone(&pod) as Arc<dyn Describe>));
+            asked.push(pod);
+        }
+        let first = draft.publish(0, PodChanges::default());
+        // Copies the block of the pods that are named by the first index afterwards.
+        draft.add(webb_flow::Sort::World, Endpoint::world());
+        let second = draft.publish(1, PodChanges::default());
+        for (number, id) in ids.iter().enumerate() {
+            let name = first.endpoint(*id).pod_name;
+            assert_eq!(second.endpoint(*id).pod_name, name);
+            assert_eq!(&*name.text(), format!("rows-job-{number}"));
+        }
+        assert!(asked.iter().all(|pod| pod.1.load(Relaxed) == 1), "each is asked once");
+        assert!(known("rows/rows-job-7") && !known("k8s:job=rows-job-7"), "the identity is read by nobody yet");
+        assert_eq!(&*second.identity(ids[7]).text(), "k8s:job=rows-job-7");
+        drop(first);
+        assert!(known("rows/rows-job-7"));
+        for id in &ids {
+            draft.retire(*id, 2);
+        }
+        assert_eq!(draft.reuse_rows(2 * HISTORY_NS).len(), PODS);
+        for _ in 0..PODS {
+            draft.add(webb_flow::Sort::World, Endpoint::world());
+        }
+        let third = draft.publish(2 * HISTORY_NS, PodChanges::default());
+        assert!(known("rows/rows-job-7"), "the second index has it still");
+        drop((second, third));
+        drop(asked);
+        let left = (0..PODS).filter(|number| known(&format!("rows-job-{number}"))).count();
+        assert_eq!(left, 0);
+        assert!(!known("k8s:job=rows-job-7"));
+    }
 }

@@ -6,7 +6,7 @@
 
 use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
+use webb_flow::sym::{Names, Sym};
 use webb_flow::{Address, L4, ServiceId};
 
 /// A port of a service.
@@ -53,6 +53,8 @@ pub struct Services {
     node_ports: Map<(u16, L4)>,
     /// By id; the first is [`ServiceId::NONE`].
     names: Vec<ServiceName>,
+    /// Own what `names` has.
+    _owned: Names,
 }
 
 impl Default for Services {
@@ -62,18 +64,18 @@ impl Default for Services {
 }
 
 impl Services {
-    /// Builds the table. Of two services that claim a frontend the first gets it. Interns, so not
-    /// for the event path.
+    /// Builds the table, which owns the names in it. Of two services that claim a frontend the
+    /// first gets it. Interns, so not for the event path.
     pub fn new(specs: &[ServiceSpec]) -> Self {
-        let mut table =
-            Self { frontends: Map::default(), node_ports: Map::default(), names: vec![ServiceName::default()] };
-        for spec in specs {
-            let id = ServiceId(u32::try_from(table.names.len()).unwrap_or(0));
-            table.names.push(ServiceName {
-                namespace: Sym::new(&spec.namespace),
-                name: Sym::new(&spec.name),
-                qualified: Sym::new(&format!("{}/{}", spec.namespace, spec.name)),
-            });
+        let (mut names, mut owned) = (vec![ServiceName::default()], Names::default());
+        names.extend(specs.iter().map(|spec| ServiceName {
+            namespace: owned.intern(&spec.namespace),
+            name: owned.intern(&spec.name),
+            qualified: owned.intern(&format!("{}/{}", spec.namespace, spec.name)),
+        }));
+        let mut table = Self { frontends: Map::default(), node_ports: Map::default(), names, _owned: owned };
+        for (spec, number) in specs.iter().zip(1..) {
+            let id = ServiceId(number);
             for port in &spec.ports {
                 for &address in &spec.addresses {
                     table.frontends.entry((address, port.port, port.protocol)).or_insert(id);

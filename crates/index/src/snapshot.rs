@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use webb_flow::sym::Sym;
 use webb_flow::{Address, EndpointId};
 
 use super::networks::Networks;
@@ -126,6 +127,12 @@ impl Index {
     #[inline]
     pub fn endpoint(&self, id: EndpointId) -> &Endpoint {
         self.rows.get(id.row())
+    }
+
+    /// The identifier `identity` of an endpoint: all its labels joined with `,`. Computed at the
+    /// first lookup.
+    pub fn identity(&self, id: EndpointId) -> Sym {
+        self.rows.identity(id.row())
     }
 
     /// Every live endpoint with its id, the empty one and the world included. Computes the names of

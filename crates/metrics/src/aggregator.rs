@@ -8,7 +8,7 @@ use webb_index::filters::Filters;
 
 use super::config::MetricConfig;
 use super::engine::Engine;
-use super::limit::{Limits, Share};
+use super::limit::{Limits, Refusal, Share};
 use super::removed_pods::RemovedPods;
 use crate::expose::Snapshot;
 
@@ -18,7 +18,9 @@ pub struct Aggregator {
     filters: Filters,
     forgotten: u64,
     expired: u64,
+    made_room: u64,
     idle_looks: Option<u32>,
+    room_looks: Option<u32>,
     share: Arc<Share>,
     engine: Box<dyn Engine>,
 }
@@ -31,7 +33,9 @@ impl Aggregator {
             filters: config.filters.clone(),
             forgotten: 0,
             expired: 0,
+            made_room: 0,
             idle_looks: None,
+            room_looks: None,
             share: Arc::new(Share::new(Limits::default().budget)),
             engine: (config.registration.make)(config.context.clone(), &config.options),
         }
@@ -74,7 +78,8 @@ impl Aggregator {
     pub fn with_limits(mut self, limits: &Limits) -> Self {
         self.idle_looks = limits.idle_looks;
         self.share = Arc::new(Share::new(Arc::clone(&limits.budget)));
-        self.engine.limit(limits.per_family, &self.share);
+        self.room_looks = limits.room_looks;
+        self.engine.limit(limits, &self.share);
         self
     }
 
@@ -97,8 +102,24 @@ impl Aggregator {
         self.expired
     }
 
-    /// How often something was counted in a series that stands for those beyond a limit.
-    pub fn folded(&self) -> u64 {
+    /// Looks whether series were refused lately, and then removes those that have not changed for
+    /// as many looks as the limits say: of the interfaces whose series were refused, and where
+    /// nothing is left, of those that hold much. The owner of the aggregator calls this at regular
+    /// intervals; while nothing is refused it costs nothing.
+    pub fn make_room(&mut self) {
+        if self.room_looks.is_some() {
+            self.made_room += self.engine.make_room() as u64;
+        }
+    }
+
+    /// How many series went to make room for others, over all families.
+    pub fn made_room(&self) -> u64 {
+        self.made_room
+    }
+
+    /// How often something was counted in a series that stands for those beyond a limit, by
+    /// [`Refusal`].
+    pub fn folded(&self) -> [u64; Refusal::ALL.len()] {
         self.engine.folded()
     }
 

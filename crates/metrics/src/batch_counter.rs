@@ -9,8 +9,10 @@
 
 use webb_flow::{Extra, Flow};
 
-use super::contexts::Contexts;
-use super::series::{SeriesTable, Slot};
+use super::contexts::{ContextId, Contexts};
+use super::limit::Refusal;
+use super::owners::Owner;
+use super::series::SeriesTable;
 use super::slot_cache::{CacheKey, SlotCache};
 use super::table::{FAMILIES, Table, Texts};
 use super::tuples::Tuples;
@@ -109,21 +111,94 @@ impl BatchCounter {
         self.cache.find(key, self.cache.hash(key)).unwrap_or_else(|| self.look_for(key, flow, extra))
     }
 
-    /// Finds the series by the names of both ends: the slow path.
+    /// Finds the series by the names of both ends, or creates it: the slow path. Nothing is kept of
+    /// a flow that no series is created for.
     #[cold]
     fn look_for(&mut self, key: CacheKey, flow: &Flow, extra: Option<&Extra>) -> u32 {
-        let context = self.contexts.of(flow, extra);
-        let (contexts, tuples) = (&self.contexts, &self.tuples);
-        let texts = || ((self.texts)(key.table(), key.fixed(), tuples), contexts.values(context));
-        match self.tables.get_mut(key.table()).map(|table| table.slot(context, key.fixed(), texts)) {
-            Some(Slot::Own(slot)) => {
-                self.cache.note(key, slot);
+        let fixed = key.fixed();
+        let context = self.contexts.find(flow, extra);
+        let Some(table) = self.tables.get_mut(key.table()) else { return u32::MAX };
+        let own = match context.and_then(|context| table.find(context, fixed)) {
+            Some(known) => Ok(known),
+            None => create(table, (&mut self.contexts, context), fixed, Owner::of(flow), || {
+                (self.texts)(key.table(), fixed, &self.tuples)
+            }),
+        };
+        match own {
+            Ok(slot) => {
+                self.note(key, slot, flow, extra);
                 slot
             }
-            Some(Slot::Fold(slot)) => slot,
-            None => u32::MAX,
+            Err(fold) => fold,
         }
     }
+
+    /// Caches where a flow is counted.
+    fn note(&mut self, key: CacheKey, slot: u32, flow: &Flow, extra: Option<&Extra>) {
+        if key.has_ends() {
+            return self.cache.note(key, slot);
+        }
+        // Its ends get their numbers only now; another flow of the batch may have had the same.
+        let key = CacheKey::new(key.table(), self.contexts.give_ends(flow, extra), key.fixed());
+        if self.cache.find(key, self.cache.hash(key)).is_none() {
+            self.cache.note(key, slot);
+        }
+    }
+
+    /// Forgets where flows are counted: slots, or contexts, are others from now on.
+    pub(super) fn clear_caches(&mut self) {
+        self.cache.clear();
+        self.contexts.clear_ends();
+    }
+
+    /// Drops the texts that no series has, when most are such.
+    pub(super) fn sweep_tuples(&mut self, tuple: impl Fn(u64) -> Option<u64>) {
+        if self.tuples.is_worth_a_sweep() {
+            let used = self.tables.iter().flat_map(SeriesTable::fixed).filter_map(tuple).collect();
+            self.tuples.retain(&used);
+        }
+    }
+
+    /// Drops what was kept for so many series that went.
+    pub(super) fn drop_unused(&mut self, removed: usize) {
+        if removed > 0 {
+            self.contexts.retain(&self.tables.iter().flat_map(SeriesTable::contexts).collect());
+            self.clear_caches();
+            self.compact();
+        }
+    }
+
+    /// Gives back the memory of series that went, if they were most.
+    pub(super) fn compact(&mut self) {
+        if self.tables.iter().any(SeriesTable::is_sparse) {
+            let contexts = self.contexts.compact();
+            for table in &mut self.tables {
+                table.compact(&contexts);
+            }
+            self.clear_caches();
+        }
+    }
+}
+
+/// Creates the series of a flow, or finds it by its shortened names; the series that it is counted
+/// in instead if that cannot be.
+fn create(
+    table: &mut SeriesTable,
+    (contexts, context): (&mut Contexts, Option<ContextId>),
+    fixed: u64,
+    owner: Owner,
+    texts: impl Fn() -> Texts,
+) -> Result<u32, u32> {
+    if let Some(why) = table.refusal(owner) {
+        return Err(table.fold(fixed, (owner, why), texts));
+    }
+    let shown = texts();
+    let context = context.unwrap_or_else(|| contexts.insert_last());
+    if let Some(known) = table.find(context, fixed) {
+        return Ok(known);
+    }
+    let created = table.create((context, fixed), owner, (&shown, contexts.values(context)));
+    created.ok_or_else(|| table.fold(fixed, (owner, Refusal::Total), || shown))
 }
 
 /// What a flow carries beyond itself.

@@ -1,8 +1,12 @@
 //! Context options: which labels name the two ends of a flow (hubble-contract §2.1 to §2.3).
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use webb_flow::sym::Sym;
-use webb_flow::{Direction, Extra, Flow};
+use webb_flow::{Address, Direction, Extra, Family, Flow};
 use webb_index::{End, Endpoint, Index};
+
+use super::value::Value;
 
 /// Why the values of a context option cannot be used: Hubble's texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,9 +144,9 @@ impl Uses {
     }
 }
 
-/// The inputs of a context's values. `address` gives the text of a flow's address at one end.
-#[derive(Debug)]
-pub struct Ends<'a, F> {
+/// The inputs of a context's values.
+#[derive(Debug, Clone, Copy)]
+pub struct Ends<'a> {
     /// The flow.
     pub flow: &'a Flow,
     /// Its optional parts.
@@ -153,23 +157,40 @@ pub struct Ends<'a, F> {
     pub source: &'a Endpoint,
     /// Its destination, likewise.
     pub destination: &'a Endpoint,
-    /// The text of the address at one end; empty where there is none.
-    pub address: F,
 }
 
-impl<F: FnMut(End) -> Sym> Ends<'_, F> {
-    fn name(&mut self, end: End, identifier: Identifier) -> Sym {
+impl Ends<'_> {
+    fn value(self, end: End, identifier: Identifier) -> Value {
+        if identifier == Identifier::Ip { self.address(end) } else { Value::Name(self.name(end, identifier)) }
+    }
+
+    /// The address at one end; empty where there is none.
+    fn address(self, end: End) -> Value {
+        let address = if end == End::Source { self.flow.source_ip } else { self.flow.destination_ip };
+        // An IP message may lack one address; nothing but IPv6's `::` is all zeros.
+        let absent = address == Address::default() && self.flow.family != Family::V6;
+        if absent || !is_addressed(self.flow, self.extra) {
+            Value::EMPTY
+        } else if mapped(self.extra, end) {
+            Value::Ip(IpAddr::V6(Ipv6Addr::from(address.0)))
+        } else {
+            Value::Ip(address.ip())
+        }
+    }
+
+    fn name(self, end: End, identifier: Identifier) -> Sym {
         let endpoint = match end {
             End::Source => self.source,
             End::Destination => self.destination,
         };
         match identifier {
-            Identifier::Identity => endpoint.identity,
+            Identifier::Identity => self.index.identity(end.id(self.flow)),
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
             Identifier::Dns => end.dns_names(self.extra),
-            Identifier::Ip => (self.address)(end),
+            // An address is no name.
+            Identifier::Ip => Sym::EMPTY,
             Identifier::ReservedIdentity => endpoint.reserved_identity,
             Identifier::Workload => endpoint.workload,
             Identifier::WorkloadName => endpoint.workload_name,
@@ -179,10 +200,22 @@ impl<F: FnMut(End) -> Sym> Ends<'_, F> {
         }
     }
 
-    /// The first name of the list that is not empty.
-    fn first(&mut self, end: End, list: &[Identifier]) -> Sym {
-        list.iter().map(|&identifier| self.name(end, identifier)).find(|name| !name.is_empty()).unwrap_or(Sym::EMPTY)
+    /// The first value of the list that is not empty.
+    fn first(self, end: End, list: &[Identifier]) -> Value {
+        let value = list.iter().map(|&identifier| self.value(end, identifier)).find(|value| !value.is_empty());
+        let value = value.unwrap_or(Value::EMPTY);
+        if list.contains(&Identifier::Ip) { value.canonical() } else { value }
     }
+}
+
+/// A flow may have an IP message that does not say its version.
+pub(super) fn is_addressed(flow: &Flow, extra: Option<&Extra>) -> bool {
+    extra.map_or(flow.family != Family::NotUsed, |extra| extra.has_ip)
+}
+
+/// True if the address of an end is written as IPv6 though it is IPv4's.
+pub(super) fn mapped(extra: Option<&Extra>, end: End) -> bool {
+    extra.is_some_and(|extra| if end == End::Source { extra.mapped.source } else { extra.mapped.destination })
 }
 
 /// The context of one metric: which labels, and where their values come from.
@@ -275,12 +308,12 @@ impl ContextSpec {
     }
 
     /// Appends the values of its labels for one flow.
-    pub fn values(&self, mut ends: Ends<'_, impl FnMut(End) -> Sym>, out: &mut Vec<Sym>) {
+    pub fn values(&self, ends: Ends<'_>, out: &mut Vec<Value>) {
         let direction = ends.flow.direction;
         for &(_, label) in &self.labels {
             out.push(match label {
-                Label::Name(end, identifier) => ends.name(end, identifier),
-                Label::TrafficDirection => Sym::new(direction.label()),
+                Label::Name(end, identifier) => ends.value(end, identifier),
+                Label::TrafficDirection => Value::Name(Sym::new(direction.label())),
             });
         }
         let sides = [(End::Source, &self.source), (End::Destination, &self.destination)];

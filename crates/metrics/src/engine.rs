@@ -10,7 +10,7 @@ use webb_index::filters::Filters;
 use super::batch_counter::{BatchCounter, extra};
 use super::context::ContextSpec;
 use super::contexts::Contexts;
-use super::limit::Share;
+use super::limit::{Limits, Refusal, Share};
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::removed_pods::{PodLabels, RemovedPods};
@@ -23,9 +23,10 @@ use crate::expose::Snapshot;
 pub(super) trait Engine: Send {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize);
     fn forget(&mut self, gone: &RemovedPods) -> usize;
-    fn limit(&mut self, per_family: usize, share: &Arc<Share>);
+    fn limit(&mut self, limits: &Limits, share: &Arc<Share>);
     fn expire(&mut self, looks: u32) -> usize;
-    fn folded(&self) -> u64;
+    fn make_room(&mut self) -> usize;
+    fn folded(&self) -> [u64; Refusal::ALL.len()];
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -55,12 +56,14 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
 
 impl<P: Plugin> Engine for Counting<P> {
     fn observe(&mut self, filters: &Filters, batch: Flows<'_>, from: usize, progress: &mut usize) {
-        if self.counter.contexts.follow(batch.index) {
-            self.counter.cache.clear();
-        }
         if let Some(failed) = from.checked_sub(1) {
             self.counter.begin_again(failed);
         } else {
+            if self.counter.contexts.follow(batch.index) {
+                self.counter.cache.clear();
+                filters.clear_caches();
+            }
+            self.counter.sweep_tuples(P::tuple);
             self.counter.begin();
             self.seen = 0;
         }
@@ -103,30 +106,36 @@ impl<P: Plugin> Engine for Counting<P> {
         if contexts.is_empty() {
             return 0;
         }
-        self.counter.cache.clear();
-        self.counter.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum()
+        let forgotten = self.counter.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum();
+        self.counter.clear_caches();
+        self.counter.compact();
+        forgotten
     }
 
-    fn limit(&mut self, per_family: usize, share: &Arc<Share>) {
-        // A tuple of names without a series stays until its turn to be forgotten: leave room for
-        // some.
-        self.counter.contexts.limit(per_family.saturating_mul(self.counter.tables.len()).saturating_add(1 << 16));
+    fn limit(&mut self, limits: &Limits, share: &Arc<Share>) {
         for table in &mut self.counter.tables {
-            table.limit(per_family, Arc::clone(share));
+            table.limit(limits, Arc::clone(share));
         }
     }
 
     fn expire(&mut self, looks: u32) -> usize {
         let expired = self.counter.tables.iter_mut().map(|table| table.expire(looks) * table.families()).sum();
-        if expired > 0 {
-            self.counter.cache.clear();
-            self.counter.contexts.retain(&self.counter.tables.iter().flat_map(SeriesTable::contexts).collect());
-        }
+        self.counter.drop_unused(expired);
         expired
     }
 
-    fn folded(&self) -> u64 {
-        self.counter.tables.iter().map(SeriesTable::folded).sum()
+    fn make_room(&mut self) -> usize {
+        let removed = self.counter.tables.iter_mut().map(|table| table.make_room() * table.families()).sum();
+        self.counter.drop_unused(removed);
+        removed
+    }
+
+    fn folded(&self) -> [u64; Refusal::ALL.len()] {
+        let mut folded = [0; Refusal::ALL.len()];
+        for table in &self.counter.tables {
+            folded.iter_mut().zip(table.folded()).for_each(|(sum, count)| *sum += count);
+        }
+        folded
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

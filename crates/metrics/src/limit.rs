@@ -6,7 +6,8 @@
 //! pod joined (the context `identity`) come to more.
 //!
 //! Likewise the number of series: made-up addresses or names would make up series, so beyond a
-//! limit new series are counted in one overflow series ([`super::series`]).
+//! limit new series are counted in one overflow series ([`super::series`]). Below it, no pod takes
+//! the room of others (the module `owners`).
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,11 +29,39 @@ pub struct Limits {
     /// How many looks ([`crate::Aggregator::expire`]) in a row may find a series unchanged before
     /// it goes.
     pub idle_looks: Option<u32>,
+    /// The same for series that make room because others were refused
+    /// ([`crate::Aggregator::make_room`]).
+    pub room_looks: Option<u32>,
+}
+
+/// Why a count went into a series that stands for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// The family holds as many series as it may.
+    Family,
+    /// All metrics together do.
+    Total,
+    /// The interface holds its share of what the family, or all metrics, may.
+    Share,
+}
+
+impl Refusal {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Family, Self::Total, Self::Share];
+
+    /// As the label `reason` has it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Family => "max_series",
+            Self::Total => "max_series_total",
+            Self::Share => "share",
+        }
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_family: usize::MAX, budget: Arc::new(Budget::new(usize::MAX)), idle_looks: None }
+        Self { per_family: usize::MAX, budget: Arc::new(Budget::new(usize::MAX)), idle_looks: None, room_looks: None }
     }
 }
 
@@ -41,12 +70,13 @@ impl Default for Limits {
 pub struct Budget {
     most: usize,
     held: AtomicUsize,
+    refused: AtomicU64,
 }
 
 impl Budget {
     /// At most so many.
     pub fn new(most: usize) -> Self {
-        Self { most, held: AtomicUsize::new(0) }
+        Self { most, held: AtomicUsize::new(0), refused: AtomicU64::new(0) }
     }
 
     /// Takes so many; false if there are not as many left.
@@ -58,6 +88,16 @@ impl Budget {
     /// Gives so many back.
     pub(super) fn give(&self, series: usize) {
         self.held.fetch_sub(series, Relaxed);
+    }
+
+    /// How many are left.
+    fn room(&self) -> usize {
+        self.most.saturating_sub(self.held.load(Relaxed))
+    }
+
+    /// How often there were not as many left as were wanted.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Relaxed)
     }
 
     /// How many are held.
@@ -87,6 +127,21 @@ impl Share {
         let room = self.budget.take(series);
         *held += if room { series } else { 0 };
         room
+    }
+
+    /// How many are left for it.
+    pub(super) fn room(&self) -> usize {
+        if self.held().is_some() { self.budget.room() } else { usize::MAX }
+    }
+
+    /// Notes that there were not as many left as were wanted: others may make room.
+    pub(super) fn refuse(&self) {
+        self.budget.refused.fetch_add(1, Relaxed);
+    }
+
+    /// How often that was, over all metrics.
+    pub(super) fn refused(&self) -> u64 {
+        self.budget.refused()
     }
 
     /// Gives so many back.

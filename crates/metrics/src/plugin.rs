@@ -9,7 +9,7 @@ use super::series::Trace;
 use super::slot_cache::CacheKey;
 use super::table::FAMILIES;
 pub use super::table::{Table, Texts};
-use super::tuples::{Tuple, Tuples};
+use super::tuples::{self, Tuple, Tuples};
 
 /// One metric of the configuration.
 pub trait Plugin: Send + Sized + 'static {
@@ -49,6 +49,11 @@ pub trait Plugin: Send + Sized + 'static {
     #[inline]
     fn amounts(_flow: &Flow) -> [u64; FAMILIES] {
         [1; FAMILIES]
+    }
+
+    /// The tuple behind a key, if it has one: the tuples of no series are dropped.
+    fn tuple(key: u64) -> Option<u64> {
+        tuples::tuple(key)
     }
 
     /// The texts behind a key that `observe` packed: called when a series is born. Different keys

@@ -6,41 +6,60 @@
 //! address, name alone) stay, since others may share them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use webb_flow::sym::Sym;
-use webb_index::End;
+use webb_index::{End, ObjectKey};
 
 use super::context::ContextSpec;
+use super::value::{OwnedValue, Value};
 
-/// Pods that were deleted some time ago.
+/// Pods that were deleted some time ago. By text, since it owns no symbol.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RemovedPods {
-    /// `namespace/name`.
-    qualified: HashSet<Sym>,
-    /// Namespace and name.
-    names: HashSet<(Sym, Sym)>,
-}
+pub struct RemovedPods(HashSet<Arc<ObjectKey>>);
 
 impl RemovedPods {
-    /// These pods, by namespace and name. Interns, so not for the event path.
-    pub fn new(pods: impl IntoIterator<Item = (Sym, Sym)>) -> Self {
-        let mut gone = Self::default();
-        for (namespace, name) in pods {
-            gone.qualified.insert(Sym::new(&format!("{}/{}", namespace.text(), name.text())));
-            gone.names.insert((namespace, name));
-        }
-        gone
+    /// These pods.
+    pub fn new(pods: impl IntoIterator<Item = Arc<ObjectKey>>) -> Self {
+        Self(pods.into_iter().collect())
     }
 
     /// How many pods these are.
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.0.len()
     }
 
     /// True if there is none.
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.0.is_empty()
     }
+
+    /// The symbols of those that some series may name: what no index and no series owns is not
+    /// interned. A symbol of a series that is asked about is owned by it, so it cannot be another's
+    /// meanwhile.
+    pub(super) fn known(&self) -> Known {
+        let (mut qualified, mut names) = (HashSet::new(), HashSet::new());
+        for pod in &self.0 {
+            qualified.extend(Sym::known(&pod.to_string()));
+            names.extend(Sym::known(&pod.namespace).zip(Sym::known(&pod.name)));
+        }
+        Known { qualified, names }
+    }
+
+    /// True if some series may name the pod.
+    pub fn may_be_named(pod: &ObjectKey) -> bool {
+        Sym::known(&pod.to_string()).is_some()
+            || (Sym::known(&pod.name).is_some() && Sym::known(&pod.namespace).is_some())
+    }
+}
+
+/// Deleted pods by symbols.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// `namespace/name`.
+    qualified: HashSet<Sym>,
+    /// Namespace and name.
+    names: HashSet<(Sym, Sym)>,
 }
 
 /// Which of a context's values name a pod.
@@ -70,8 +89,11 @@ impl PodLabels {
     }
 
     /// True if the values name a deleted pod.
-    pub(super) fn name(&self, values: &[Sym], gone: &RemovedPods) -> bool {
-        let value = |at: usize| values.get(at).copied().unwrap_or(Sym::EMPTY);
+    pub(super) fn name(&self, values: &[OwnedValue], gone: &Known) -> bool {
+        let value = |at: usize| match values.get(at).map(OwnedValue::value) {
+            Some(Value::Name(name)) => name,
+            _ => Sym::EMPTY,
+        };
         self.qualified.iter().any(|&at| gone.qualified.contains(&value(at)))
             || self.names.iter().any(|&(namespace, name)| gone.names.contains(&(value(namespace), value(name))))
     }

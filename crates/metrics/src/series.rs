@@ -7,18 +7,22 @@
 //!
 //! Past a limit no series is born any more. What would have been one is counted in a series with
 //! the same fixed labels whose context labels are all `~other`, so that every sum stays exact; what
-//! was there before stays as it is.
+//! was there before stays as it is. While series are refused, those of the same owner that have not
+//! changed for some time make room ([`SeriesTable::make_room`]).
 
+use std::borrow::Cow;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::{HashSet, HashTable};
+use hashbrown::{HashMap, HashSet, HashTable};
 use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
 
 use super::contexts::ContextId;
-use super::limit::{self, Limits, Share};
+use super::idle::Idle;
+use super::limit::{self, Limits, Refusal, Share};
+use super::owners::{Owner, Owners};
 use super::table::{FAMILIES, Table, Texts};
+use super::value::OwnedValue;
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 
 /// What distinguishes one series of a table from another.
@@ -51,16 +55,6 @@ pub struct Trace<'a> {
     pub seconds: f64,
 }
 
-/// Where the values of a series are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// Its own, for as long as it lives.
-    Own(u32),
-    /// Of a series that stands for others, this time: there may be room for one of its own the next
-    /// time.
-    Fold(u32),
-}
-
 /// The series of one table.
 #[derive(Debug)]
 pub struct SeriesTable {
@@ -84,16 +78,40 @@ pub struct SeriesTable {
     free: Vec<u32>,
     most: usize,
     share: Arc<Share>,
+    /// How many looks in a row find a series idle that makes room for others.
+    room_looks: u32,
     /// Series that stand for others.
     folds: usize,
-    folded: u64,
-    /// By slot: the sum of its values at the last look, and how many looks in a row found it so.
-    looks: Vec<(u64, u32)>,
+    /// How often something was counted in one of them, by [`Refusal`].
+    folded: [u64; Refusal::ALL.len()],
+    owners: Owners,
+    /// For [`SeriesTable::expire`].
+    unchanged: Idle,
+    pressure: Pressure,
 }
+
+/// What [`SeriesTable::make_room`] knows.
+#[derive(Debug, Default)]
+struct Pressure {
+    idle: Idle,
+    /// What was refused at the last look, by this table and by the budget of all.
+    seen: (u64, u64),
+    /// How many more looks are for series to go.
+    looks: u32,
+}
+
+/// Slots below which a table is not compacted.
+const FEW_SLOTS: usize = 4096;
 
 /// Fixed labels are kept in the series that stand for others as long as these are so few; then they
 /// fold too.
 const FOLDS: usize = 256;
+
+/// For how many looks series go after the last one was refused: so many that those of a scan are
+/// idle by then.
+fn room_looks(looks: u32) -> u32 {
+    looks.saturating_add(2)
+}
 
 /// The one series that stands for all others, whatever their labels.
 const REST: Key = Key { fixed: 0, context: ContextId::REST };
@@ -119,16 +137,20 @@ impl SeriesTable {
             free: Vec::new(),
             most: usize::MAX,
             share: Arc::new(Share::new(Limits::default().budget)),
+            room_looks: 0,
             folds: 0,
-            folded: 0,
-            looks: Vec::new(),
+            folded: [0; Refusal::ALL.len()],
+            owners: Owners::default(),
+            unchanged: Idle::default(),
+            pressure: Pressure::default(),
         }
     }
 
     /// Holds no more series than so many, and than there is room for in the share. Before the first
     /// series.
-    pub fn limit(&mut self, most: usize, share: Arc<Share>) {
-        (self.most, self.share) = (most, share);
+    pub fn limit(&mut self, limits: &Limits, share: Arc<Share>) {
+        (self.most, self.share) = (limits.per_family, share);
+        self.room_looks = limits.room_looks.unwrap_or(0);
     }
 
     /// Adds to the values of a slot, one amount for each family.
@@ -169,52 +191,77 @@ impl SeriesTable {
         }
     }
 
-    /// The slot of a series, which is born if it is not known; `texts` is called only then.
-    pub fn slot<'a>(&mut self, context: ContextId, fixed: u64, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
-        let key = Key { fixed, context };
-        match self.find(key) {
-            Some(known) if !key.is_fold() => Slot::Own(known),
-            _ => self.meet(key, texts),
-        }
+    /// The slot of a series, if it is known.
+    pub fn find(&self, context: ContextId, fixed: u64) -> Option<u32> {
+        self.find_key(Key { fixed, context })
     }
 
-    fn find(&self, key: Key) -> Option<u32> {
+    fn find_key(&self, key: Key) -> Option<u32> {
         let same = |&slot: &u32| self.keys.get(slot as usize) == Some(&key);
         self.slots.find(self.hasher.hash_one(key), same).copied()
     }
 
-    /// A series that is not known: it is born, or counted in one that stands for all that came too
-    /// late.
-    #[cold]
-    fn meet<'a>(&mut self, key: Key, texts: impl FnOnce() -> (Texts, &'a [Sym])) -> Slot {
-        let room = self.slots.len() - self.folds < self.most && key.context != ContextId::OTHER;
-        if room && self.share.take(self.families()) {
-            return Slot::Own(self.create(key, texts()));
+    /// Why no series of this owner can be born now, if none can.
+    pub(super) fn refusal(&self, owner: Owner) -> Option<Refusal> {
+        let family = self.most.saturating_sub(self.slots.len() - self.folds);
+        let total = self.share.room() / self.families();
+        match (family, total) {
+            (0, _) => Some(Refusal::Family),
+            (_, 0) => Some(Refusal::Total),
+            (family, total) => (!self.owners.fits(owner, family.min(total))).then_some(Refusal::Share),
         }
-        self.folded += 1;
+    }
+
+    /// A series is born that is not known and that nothing speaks against
+    /// ([`SeriesTable::refusal`]). None if another metric was faster to take the room for it.
+    pub(super) fn create(
+        &mut self,
+        (context, fixed): (ContextId, u64),
+        owner: Owner,
+        (texts, values): (&[Cow<'static, str>], &[OwnedValue]),
+    ) -> Option<u32> {
+        if !self.share.take(self.families()) {
+            return None;
+        }
+        let slot = self.insert(Key { fixed, context }, texts, |at| values.get(at).map(OwnedValue::text));
+        self.owners.add(slot, owner);
+        Some(slot)
+    }
+
+    /// The slot of the series that stands for what was refused; `texts` is called if it must be
+    /// born.
+    #[cold]
+    pub(super) fn fold(&mut self, fixed: u64, (owner, why): (Owner, Refusal), texts: impl FnOnce() -> Texts) -> u32 {
+        if let Some(count) = self.folded.get_mut(why as usize) {
+            *count += 1;
+        }
+        match why {
+            Refusal::Share => self.owners.press(owner, room_looks(self.room_looks)),
+            Refusal::Total => self.share.refuse(),
+            Refusal::Family => {}
+        }
         let contexts = self.layout.len() - self.table.labels.len();
-        let own = Key { context: ContextId::OTHER, ..key };
-        if let Some(known) = self.find(own).filter(|_| contexts > 0) {
-            return Slot::Fold(known);
+        let own = Key { context: ContextId::OTHER, fixed };
+        if let Some(known) = self.find_key(own).filter(|_| contexts > 0) {
+            return known;
         }
         let key = if contexts == 0 || self.folds >= FOLDS { REST } else { own };
-        if let Some(known) = self.find(key) {
-            return Slot::Fold(known);
+        if let Some(known) = self.find_key(key) {
+            return known;
         }
+        let texts = if key == REST { vec![limit::OTHER.into(); self.table.labels.len()] } else { texts() };
         self.folds += 1;
-        let fixed = if key == REST { vec![limit::OTHER.into(); self.table.labels.len()] } else { texts().0 };
-        Slot::Fold(self.create(key, (fixed, &vec![Sym::new(limit::OTHER); contexts])))
+        let other: Arc<str> = limit::OTHER.into();
+        self.insert(key, &texts, |_| Some(Arc::clone(&other)))
     }
 
     #[cold]
-    fn create(&mut self, key: Key, (fixed, context): (Texts, &[Sym])) -> u32 {
+    fn insert(&mut self, key: Key, fixed: &[Cow<'static, str>], context: impl Fn(usize) -> Option<Arc<str>>) -> u32 {
         let mut text = String::new();
         for &(name, from) in &self.layout {
             match from {
                 From::Fixed(at) => write_pair(&mut text, name, fixed.get(at).map_or("", |text| text)),
-                From::Context(at) => {
-                    write_pair(&mut text, name, &context.get(at).copied().unwrap_or(Sym::EMPTY).text());
-                }
+                From::Context(at) => write_pair(&mut text, name, context(at).as_deref().unwrap_or_default()),
             }
         }
         let slot = match self.free.pop() {
@@ -240,21 +287,98 @@ impl SeriesTable {
 
     /// Removes every series of these contexts; returns how many that were.
     pub fn forget(&mut self, contexts: &HashSet<ContextId, RandomState>) -> usize {
-        self.remove(|key, _| contexts.contains(&key.context))
+        self.remove(|key, _| contexts.contains(&key.context)).len()
     }
 
     /// Removes every series whose values have not changed for so many looks, of which this is one;
     /// returns how many that were.
     pub fn expire(&mut self, looks: u32) -> usize {
-        self.looks.resize(self.labels.slots(), (0, 0));
-        let sum = |values: &[u64]| values.iter().fold(0_u64, |sum, value| sum.wrapping_add(*value));
-        for ((before, unchanged), values) in self.looks.iter_mut().zip(self.values.chunks(self.width)) {
-            let now = sum(values);
-            *unchanged = if now == *before { unchanged.saturating_add(1) } else { 0 };
-            *before = now;
+        self.unchanged.look(&self.values, self.width);
+        let unchanged = std::mem::take(&mut self.unchanged);
+        let removed = self.remove(|_, slot| unchanged.is_idle(slot, looks));
+        self.unchanged = unchanged;
+        for &slot in &removed {
+            self.unchanged.reset(slot);
         }
-        let idle: Vec<bool> = self.looks.iter().map(|(_, unchanged)| *unchanged >= looks).collect();
-        self.remove(|_, slot| idle.get(slot as usize).copied().unwrap_or(false))
+        removed.len()
+    }
+
+    /// Removes series whose values have not changed for some looks, of which this is one, if
+    /// series were refused lately: those of the owners that were refused, and where nothing is left
+    /// for any owner, those of owners that hold much. Returns how many that were.
+    pub fn make_room(&mut self) -> usize {
+        let looks = self.room_looks;
+        let seen = (self.folded_for(Refusal::Family), self.share.refused());
+        let is_full = seen != std::mem::replace(&mut self.pressure.seen, seen);
+        let pressed = self.owners.are_pressed();
+        self.pressure.looks = if is_full { room_looks(looks) } else { self.pressure.looks.saturating_sub(1) };
+        if self.pressure.looks == 0 && !pressed {
+            self.pressure.idle.clear();
+            return 0;
+        }
+        let much = if self.pressure.looks > 0 { self.owners.equal_part() } else { usize::MAX };
+        let mut idle = std::mem::take(&mut self.pressure.idle);
+        idle.look(&self.values, self.width);
+        let owners = std::mem::take(&mut self.owners);
+        let goes = |key: &Key, slot| !key.is_fold() && idle.is_idle(slot, looks) && owners.gives_up(slot, much);
+        let due: HashSet<u32, RandomState> = self
+            .slots
+            .iter()
+            .copied()
+            .filter(|&slot| self.keys.get(slot as usize).is_some_and(|key| goes(key, slot)))
+            .collect();
+        self.owners = owners;
+        let removed = self.remove(|_, slot| due.contains(&slot));
+        for &slot in &removed {
+            idle.reset(slot);
+        }
+        self.pressure.idle = idle;
+        self.owners.looked();
+        removed.len()
+    }
+
+    /// True if most slots are empty, so that giving them back is worth the work.
+    pub fn is_sparse(&self) -> bool {
+        self.labels.slots() > FEW_SLOTS && self.slots.len() < self.labels.slots() / 4
+    }
+
+    /// Puts all series into slots without gaps, and gives back the memory of those that went.
+    /// `contexts` has the new numbers of contexts. No slot that was returned before is valid after.
+    pub fn compact(&mut self, contexts: &HashMap<ContextId, ContextId, RandomState>) {
+        let mut rows: Vec<(u32, String)> = self.labels.sheet().rows().collect();
+        rows.sort_unstable_by_key(|(slot, _)| *slot);
+        let slots: Vec<u32> = rows.iter().map(|(slot, _)| *slot).collect();
+        let (mut labels, mut exemplars) = (Labels::default(), Exemplars::default());
+        let mut values = Vec::with_capacity(rows.len() * self.width);
+        for (slot, text) in &rows {
+            let first = *slot as usize * self.width;
+            for at in first..first + self.width {
+                exemplars.set(values.len(), self.exemplars.get(at).cloned());
+                values.push(self.values.get(at).copied().unwrap_or(0));
+            }
+            labels.push(text);
+        }
+        let key = |slot: &u32| self.keys.get(*slot as usize).copied().unwrap_or(REST);
+        let moved = |key: Key| Key { context: contexts.get(&key.context).copied().unwrap_or(key.context), ..key };
+        self.keys = slots.iter().map(key).map(moved).collect();
+        if !self.sums.is_empty() {
+            self.sums = slots.iter().map(|slot| self.sums.get(*slot as usize).copied().unwrap_or(0.0)).collect();
+        }
+        (self.labels, self.exemplars, self.values, self.free) = (labels, exemplars, values, Vec::new());
+        self.owners.renumber(&slots);
+        self.unchanged.renumber(&slots);
+        self.pressure.idle.renumber(&slots);
+        let (keys, hasher) = (&self.keys, &self.hasher);
+        let hash = |slot: &u32| keys.get(*slot as usize).map_or(0, |key| hasher.hash_one(key));
+        self.slots = HashTable::with_capacity(keys.len());
+        for slot in 0..u32::try_from(keys.len()).unwrap_or(u32::MAX) {
+            self.slots.insert_unique(hash(&slot), slot, hash);
+        }
+    }
+
+    /// The fixed labels that series have.
+    pub fn fixed(&self) -> impl Iterator<Item = u64> {
+        self.slots.iter().filter_map(|&slot| self.keys.get(slot as usize)).map(|key| key.fixed)
     }
 
     /// The contexts that series have.
@@ -262,21 +386,29 @@ impl SeriesTable {
         self.slots.iter().filter_map(|&slot| self.keys.get(slot as usize)).map(|key| key.context)
     }
 
-    /// How often something was counted in a series that stands for others.
-    pub fn folded(&self) -> u64 {
+    /// How often something was counted in a series that stands for others, by [`Refusal`].
+    pub fn folded(&self) -> [u64; Refusal::ALL.len()] {
         self.folded
     }
 
-    fn remove(&mut self, mut gone: impl FnMut(&Key, u32) -> bool) -> usize {
+    fn folded_for(&self, why: Refusal) -> u64 {
+        self.folded.get(why as usize).copied().unwrap_or(0)
+    }
+
+    /// Empties the slots of series that are gone, and returns them.
+    fn remove(&mut self, mut gone: impl FnMut(&Key, u32) -> bool) -> Vec<u32> {
         let key = |slot: u32| self.keys.get(slot as usize);
         let removed: Vec<u32> = self.slots.extract_if(|slot| key(*slot).is_some_and(|key| gone(key, *slot))).collect();
         let folds = removed.iter().filter(|&&slot| key(slot).is_some_and(Key::is_fold)).count();
         self.folds -= folds;
         self.share.give((removed.len() - folds) * self.families());
         for &slot in &removed {
+            if self.keys.get(slot as usize).is_some_and(|key| !key.is_fold()) {
+                self.owners.remove(slot);
+            }
             self.vacate(slot);
         }
-        removed.len()
+        removed
     }
 
     /// Empties a slot that no key leads to any more, for another series.
@@ -291,9 +423,8 @@ impl SeriesTable {
         if let Some(sum) = self.sums.get_mut(slot as usize) {
             *sum = 0.0;
         }
-        if let Some(look) = self.looks.get_mut(slot as usize) {
-            *look = (0, 0);
-        }
+        self.unchanged.reset(slot);
+        self.pressure.idle.reset(slot);
         self.labels.remove(slot);
         self.free.push(slot);
     }

@@ -37,6 +37,12 @@ impl CacheKey {
         usize::from((self.ends >> ENDS).to_le_bytes()[0])
     }
 
+    /// True if its ends have numbers, so that it can be cached.
+    #[inline]
+    pub(super) fn has_ends(self) -> bool {
+        self.ends & NO_ENDS != NO_ENDS
+    }
+
     #[inline]
     pub(super) fn fixed(self) -> u64 {
         self.fixed
@@ -116,7 +122,7 @@ impl SlotCache {
     /// rare.
     pub(super) fn note(&mut self, key: CacheKey, slot: u32) {
         let Ok(fixed) = u32::try_from(key.fixed) else { return };
-        if key.ends & NO_ENDS == NO_ENDS || slot == NONE {
+        if !key.has_ends() || slot == NONE {
             return;
         }
         if self.noted >= self.places.len() / 4 * 3 {
@@ -153,12 +159,15 @@ impl SlotCache {
         }
     }
 
-    /// Forgets all keys: they lead elsewhere now.
+    /// Forgets all keys: they lead elsewhere now. A cache that was mostly empty becomes smaller.
     pub(super) fn clear(&mut self) {
-        if self.noted > 0 {
+        let enough = (self.noted * 2).next_power_of_two().max(INITIAL_ENTRIES);
+        if enough < self.places.len() / 2 {
+            self.places = vec![FREE; enough];
+        } else if self.noted > 0 {
             self.places.fill(FREE);
-            self.noted = 0;
         }
+        self.noted = 0;
     }
 }
 

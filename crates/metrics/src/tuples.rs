@@ -4,11 +4,13 @@
 //! A plugin packs its labels into 64 bits. Where a label is free text it asks for the number of the
 //! whole tuple here, once a flow: the texts are written one behind the other into a buffer that is
 //! used again, and one probe finds the tuple. Nothing is allocated for a tuple that is known.
-//! Tuples belong to one metric and go with it.
+//! Tuples belong to one metric. Those that no series has are dropped, when there are as many of
+//! them as of others.
 
 use std::hash::BuildHasher;
+use std::ops::Range;
 
-use hashbrown::HashTable;
+use hashbrown::{HashSet, HashTable};
 use webb_flow::hash::RandomState;
 
 use super::limit;
@@ -22,6 +24,18 @@ const MAX_TUPLES: usize = 1 << 20;
 /// have 4096.
 const MAX_BYTES: usize = 64 << 20;
 
+/// Tuples, and bytes of them, below which no sweep is worth its work.
+const FEW: usize = 4096;
+const FEW_BYTES: usize = 1 << 20;
+
+/// Set in keys that are the number of a tuple instead of packed labels, in metrics that have both.
+pub const TUPLE: u64 = 1 << 63;
+
+/// The tuple of such a key, if that is what it is.
+pub fn tuple(key: u64) -> Option<u64> {
+    (key & TUPLE != 0).then_some(key & !TUPLE)
+}
+
 /// Ends a field. No byte of UTF-8 text is like it.
 const END: u8 = 0xff;
 
@@ -32,8 +46,11 @@ pub struct Tuples {
     hasher: RandomState,
     /// All tuples, one behind the other, each field with [`END`].
     bytes: Vec<u8>,
-    /// Where each tuple ends.
-    ends: Vec<usize>,
+    /// Where each tuple lies, by its number; empty for a number that is free.
+    rows: Vec<Range<usize>>,
+    free: Vec<u32>,
+    /// How many tuples, and bytes, the last sweep has left.
+    swept: (usize, usize),
     scratch: Vec<u8>,
     limit: usize,
     most_bytes: usize,
@@ -45,7 +62,9 @@ impl Default for Tuples {
             ids: HashTable::new(),
             hasher: RandomState::default(),
             bytes: Vec::new(),
-            ends: Vec::new(),
+            rows: Vec::new(),
+            free: Vec::new(),
+            swept: (0, 0),
             scratch: Vec::new(),
             limit: MAX_TUPLES,
             most_bytes: MAX_BYTES,
@@ -62,15 +81,15 @@ impl Tuples {
 
     /// The texts of a tuple, by its number.
     pub fn texts(&self, id: u64) -> Texts {
-        let fields = usize::try_from(id).map_or(&[][..], |id| row(&self.bytes, &self.ends, id));
+        let fields = usize::try_from(id).map_or(&[][..], |id| row(&self.bytes, &self.rows, id));
         let fields = fields.strip_suffix(&[END]).unwrap_or(fields);
         fields.split(|&byte| byte == END).map(|field| String::from_utf8_lossy(field).into_owned().into()).collect()
     }
 
     fn id(&mut self) -> u64 {
         let hash = self.hasher.hash_one(self.scratch.as_slice());
-        let (bytes, ends) = (&self.bytes, &self.ends);
-        if let Some(&known) = self.ids.find(hash, |&id| row(bytes, ends, id as usize) == self.scratch.as_slice()) {
+        let (bytes, rows) = (&self.bytes, &self.rows);
+        if let Some(&known) = self.ids.find(hash, |&id| row(bytes, rows, id as usize) == self.scratch.as_slice()) {
             return u64::from(known);
         }
         self.meet(hash)
@@ -79,7 +98,7 @@ impl Tuples {
     #[cold]
     fn meet(&mut self, hash: u64) -> u64 {
         let fields = self.scratch.split_inclusive(|&byte| byte == END).count();
-        if self.ends.len() >= self.limit || self.bytes.len() + self.scratch.len() > self.most_bytes {
+        if self.ids.len() >= self.limit || self.bytes.len() + self.scratch.len() > self.most_bytes {
             let other: Vec<u8> =
                 std::iter::repeat_n(limit::OTHER, fields).flat_map(|text| text.bytes().chain([END])).collect();
             if self.scratch != other {
@@ -88,19 +107,48 @@ impl Tuples {
                 return self.id();
             }
         }
-        let id = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
+        let start = self.bytes.len();
         self.bytes.extend_from_slice(&self.scratch);
-        self.ends.push(self.bytes.len());
-        let (hasher, bytes, ends) = (&self.hasher, &self.bytes, &self.ends);
-        self.ids.insert_unique(hash, id, |&id| hasher.hash_one(row(bytes, ends, id as usize)));
+        let id = self.free.pop().unwrap_or_else(|| {
+            self.rows.push(0..0);
+            u32::try_from(self.rows.len() - 1).unwrap_or(u32::MAX)
+        });
+        if let Some(row) = self.rows.get_mut(id as usize) {
+            *row = start..self.bytes.len();
+        }
+        let (hasher, bytes, rows) = (&self.hasher, &self.bytes, &self.rows);
+        self.ids.insert_unique(hash, id, |&id| hasher.hash_one(row(bytes, rows, id as usize)));
         u64::from(id)
+    }
+
+    /// True if there are twice as many as after the last sweep, or they are twice as long.
+    pub(super) fn is_worth_a_sweep(&self) -> bool {
+        let (tuples, bytes) = self.swept;
+        self.ids.len() > 2 * tuples + FEW || self.bytes.len() > 2 * bytes + FEW_BYTES
+    }
+
+    /// Drops all tuples but these: no key has the number of another any more.
+    pub(super) fn retain(&mut self, used: &HashSet<u64, RandomState>) {
+        let dropped: Vec<u32> = self.ids.extract_if(|id| !used.contains(&u64::from(*id))).collect();
+        for id in dropped {
+            if let Some(row) = self.rows.get_mut(id as usize) {
+                *row = 0..0;
+            }
+            self.free.push(id);
+        }
+        let mut bytes = Vec::new();
+        for row in &mut self.rows {
+            let start = bytes.len();
+            bytes.extend_from_slice(self.bytes.get(row.clone()).unwrap_or_default());
+            *row = start..bytes.len();
+        }
+        self.bytes = bytes;
+        self.swept = (self.ids.len(), self.bytes.len());
     }
 }
 
-fn row<'a>(bytes: &'a [u8], ends: &[usize], id: usize) -> &'a [u8] {
-    let start = id.checked_sub(1).and_then(|before| ends.get(before)).copied().unwrap_or(0);
-    let end = ends.get(id).copied().unwrap_or(start);
-    bytes.get(start..end).unwrap_or_default()
+fn row<'a>(bytes: &'a [u8], rows: &[Range<usize>], id: usize) -> &'a [u8] {
+    rows.get(id).and_then(|row| bytes.get(row.clone())).unwrap_or_default()
 }
 
 /// A tuple being put together, label by label.
@@ -179,6 +227,26 @@ mod tests {
         assert_eq!(ids, [0, 1, 2, 2, 2]);
         assert_eq!(tuples.texts(2), ["~other"]);
         assert_eq!(tuples.tuple().text(&text(1)).id(), 1);
+    }
+
+    /// What no series has is dropped, and its number used again; all others keep their texts.
+    #[test]
+    fn unused_tuples_are_dropped() {
+        let mut tuples = Tuples::default();
+        let text = |number: u64| format!("{number}.example.org");
+        let mut grown = 0;
+        for number in 0..100_000 {
+            assert_eq!(tuples.tuple().text("kept").id(), 0);
+            tuples.tuple().text(&text(number)).id();
+            if tuples.is_worth_a_sweep() {
+                tuples.retain(&HashSet::from_iter([0]));
+            }
+            grown = grown.max(tuples.rows.len());
+        }
+        assert!(grown <= FEW + 8, "{grown}");
+        assert_eq!(tuples.texts(0), ["kept"]);
+        let id = tuples.tuple().text("last").id();
+        assert_eq!(tuples.texts(id), ["last"]);
     }
 
     /// Joining is one label, and neither it nor any other grows past the limit of a label.

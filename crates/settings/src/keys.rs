@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 49] = [
+pub static KEYS: [Key; 50] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -128,6 +128,8 @@ pub static KEYS: [Key; 49] = [
         "a number of series from 1 to 100000000", |count| (1..=100_000_000).contains(count)),
     key!("series_ttl", series_ttl: duration, Restart, None,
         "a time from 1m to 30d, such as 1h, or 0s for never", |time| time.is_zero() || (s(60)..=s(2_592_000)).contains(time)),
+    key!("series_room_ttl", series_room_ttl: duration, Restart, None,
+        "a time from 1s to 1d, such as 5m, or 0s for never", |time| time.is_zero() || (s(1)..=s(86_400)).contains(time)),
     key!("metrics_listen", metrics_listen: address, Restart, Some("--metrics-listen"),
         "an address and a port, such as [::]:9965 or 127.0.0.1:9965"),
     key!("open_metrics", open_metrics: boolean, Live, None,

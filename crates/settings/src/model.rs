@@ -27,6 +27,8 @@ pub struct Settings {
     pub max_series_total: u32,
     /// A series that has not changed for so long is removed; zero is never.
     pub series_ttl: Duration,
+    /// While series are refused, one that has not changed for so long makes room; zero is never.
+    pub series_room_ttl: Duration,
     /// Where `/metrics` is served.
     pub metrics_listen: SocketAddr,
     /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
@@ -296,6 +298,7 @@ impl Default for Settings {
             max_series: 100_000,
             max_series_total: 500_000,
             series_ttl: Duration::ZERO,
+            series_room_ttl: Duration::from_mins(5),
             metrics_listen: (Ipv6Addr::UNSPECIFIED, 9965).into(),
             open_metrics: true,
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),

@@ -165,6 +165,7 @@ fn a_node_needs_a_name() {
 #[test]
 fn ranges_end_where_they_say() {
     for (key, good, bad) in [
+        ("series_room_ttl", ["1s", "1d"], ["999ms", "25h"]),
         ("report_interval", ["100ms", "10m"], ["99ms", "10m1s"]),
         ("drop_budget", ["1", "1000000"], ["0", "1000001"]),
         ("cluster_wait", ["0s", "10m"], ["601s", "10"]),

@@ -15,7 +15,7 @@ use webb::actors::fleet::{AggregatorFactory, Fleet};
 use webb::actors::restart::{Intensity, Policy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, reader};
-use webb::pipeline::{Commands, Counters, Reader, ReaderState, SnapshotCollector};
+use webb::pipeline::{Commands, Counters, Looks, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
@@ -72,7 +72,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         escalations,
         home: "default/node".to_owned(),
         limits,
-        idle_check_interval: None,
+        looks: Looks::default(),
     };
     let current = dynamic(metrics);
     let (fleet, lanes) = Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone());

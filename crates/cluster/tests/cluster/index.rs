@@ -1,6 +1,7 @@
 //! From the cache to the index: who has which address, under which names.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use webb_cluster::{Cache, Counts, Kind as ObjectKind, ObjectKey, Reference, Settings, parse};
 use webb_flow::Address;
@@ -29,6 +30,10 @@ fn fill(cache: &Cache, text: &str) {
 
 fn at<'a>(index: &'a Index, address: &str) -> &'a Endpoint {
     index.endpoint(index.find(Address::from(address.parse::<IpAddr>().unwrap())))
+}
+
+fn identity(index: &Index, address: &str) -> Arc<str> {
+    index.identity(index.find(Address::from(address.parse::<IpAddr>().unwrap()))).text()
 }
 
 fn who(text: &str, address: &str) -> String {
@@ -61,7 +66,7 @@ fn pods_are_named() {
         assert_eq!(&*deathstar.workload_kind.text(), "Deployment");
         assert_eq!(&*deathstar.app.text(), "deathstar");
         assert_eq!(
-            &*deathstar.identity.text(),
+            &*identity(&index, address),
             "k8s:app.kubernetes.io/name=deathstar,k8s:class=deathstar,\
              k8s:io.cilium.k8s.namespace.labels.galaxy=far-away,\
              k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=default,\
@@ -155,7 +160,7 @@ fn namespaces_need_no_object() {
     let index =
         cache(&pod("a", "10.0.1.5", "namespace: shop, labels: {app: till}", "serviceAccountName: clerk", "")).index();
     assert_eq!(
-        &*at(&index, "10.0.1.5").identity.text(),
+        &*identity(&index, "10.0.1.5"),
         "k8s:app=till,k8s:io.cilium.k8s.namespace.labels.kubernetes.io/metadata.name=shop,\
          k8s:io.cilium.k8s.policy.cluster=lab,k8s:io.cilium.k8s.policy.serviceaccount=clerk,\
          k8s:io.kubernetes.pod.namespace=shop"

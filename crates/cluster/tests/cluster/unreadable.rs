@@ -79,9 +79,10 @@ endpoints: [{addresses: [nowhere]}, {addresses: [10.244.1.21]}]
         assert_eq!(&*service.qualified.text(), "default/shop", "{front}");
     }
     assert_eq!(index.endpoint(index.find(ip("172.18.0.3").into())).kind, Kind::RemoteNode);
-    let cart = index.endpoint(index.find(ip("10.244.1.21").into()));
-    assert_eq!(&*cart.pod.text(), "default/cart");
-    assert!(cart.identity.text().contains("k8s:app=cart"), "{}", cart.identity.text());
+    let cart = index.find(ip("10.244.1.21").into());
+    assert_eq!(&*index.endpoint(cart).pod.text(), "default/cart");
+    let identity = index.identity(cart).text();
+    assert!(identity.contains("k8s:app=cart"), "{identity}");
     assert_eq!(cache.explain_services(&index).first().map(|service| service.endpoints.len()), Some(1));
 }
 

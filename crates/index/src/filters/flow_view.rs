@@ -25,10 +25,12 @@ pub(super) enum SubType {
 
 impl<'a> FlowView<'a> {
     pub(super) fn endpoint(&self, end: End) -> &'a Endpoint {
-        self.index.endpoint(match end {
-            End::Source => self.flow.source,
-            End::Destination => self.flow.destination,
-        })
+        self.index.endpoint(end.id(self.flow))
+    }
+
+    /// All labels of the endpoint, joined with `,`.
+    pub(super) fn identity(&self, end: End) -> Sym {
+        self.index.identity(end.id(self.flow))
     }
 
     /// What another program wrote beside the flow.

@@ -1,8 +1,8 @@
 //! Caches match results: whether the names of an endpoint match is a function of few symbols.
 //!
-//! Symbols never change their meaning, so a cached result never becomes stale. Text is compared
-//! once for each pair of symbols; after that a flow costs one hash probe, without lock or
-//! allocation.
+//! A symbol keeps its meaning while an index owns it; the cache is cleared before symbols of an
+//! index that is gone may be used again ([`super::Filters::clear_caches`]). Text is compared once
+//! for each pair of symbols; after that a flow costs one hash probe, without lock or allocation.
 
 use std::cell::RefCell;
 
@@ -31,6 +31,13 @@ impl MatchCache {
         }
         entries.insert(key, result);
         result
+    }
+}
+
+impl MatchCache {
+    /// Removes all results.
+    pub(super) fn clear(&self) {
+        self.0.borrow_mut().clear();
     }
 }
 

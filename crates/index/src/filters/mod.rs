@@ -98,6 +98,14 @@ impl Filters {
         reads
     }
 
+    /// Clears all cached match results: symbols may have another meaning from now on. Call it
+    /// before flows whose index has another [`Index::generation`], or other services.
+    pub fn clear_caches(&self) {
+        for predicate in self.include.iter().chain(&self.exclude).flat_map(|filter| &filter.predicates) {
+            predicate.clear_cache();
+        }
+    }
+
     fn decide(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> bool {
         let included = self.include.is_empty() || self.include.iter().any(|filter| filter.matches(flow, extra, index));
         included && !self.exclude.iter().any(|filter| filter.matches(flow, extra, index))

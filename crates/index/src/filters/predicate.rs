@@ -104,6 +104,19 @@ impl Predicate {
         }
     }
 
+    /// Clears the cache of match results, if the predicate has one.
+    pub(super) fn clear_cache(&self) {
+        if let Self::Pod(_, _, cache)
+        | Self::Label(_, _, cache)
+        | Self::Workload(_, _, cache)
+        | Self::Cluster(_, _, cache)
+        | Self::Fqdn(_, _, cache)
+        | Self::Service(_, _, cache) = self
+        {
+            cache.clear();
+        }
+    }
+
     pub(super) fn matches(&self, view: &FlowView<'_>) -> bool {
         let flow = view.flow;
         match self {
@@ -150,7 +163,7 @@ impl Predicate {
                 })
             }
             Self::Label(end, selectors, cache) => {
-                let identity = view.endpoint(*end).identity;
+                let identity = view.identity(*end);
                 cache.get_or_insert((identity, Sym::EMPTY), || {
                     let text = identity.text();
                     let labels = text.split(',').filter(|label| !label.is_empty());
@@ -168,7 +181,7 @@ impl Predicate {
                     let name = if *end == End::Source { &extra.source_cluster } else { &extra.destination_cluster };
                     wanted.contains(name)
                 } else {
-                    let identity = view.endpoint(*end).identity;
+                    let identity = view.identity(*end);
                     cache.get_or_insert((identity, Sym::EMPTY), || {
                         let text = identity.text();
                         let mut labels = text.split(',').map(label);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use webb_flow::Address;
 use webb_flow::hash::RandomState;
-use webb_flow::sym::Sym;
+use webb_flow::sym::{Names, Sym};
 
 use super::spec::{Labels, Selector};
 use super::truth::Truth;
@@ -33,6 +33,8 @@ pub struct Nodes {
     listed: HashSet<Address, RandomState>,
     /// By distinct selector: the addresses of the nodes that match, each list in order.
     sets: Vec<Arc<NodeSet>>,
+    /// Own what `owners` has.
+    names: Names,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ impl Nodes {
     pub(super) fn new<'a>(nodes: &[NodeSpec], selectors: impl Iterator<Item = (u32, Option<&'a Selector>)>) -> Self {
         let mut all = Self::default();
         for node in nodes {
-            let name = Sym::new(&node.name);
+            let name = all.names.intern(&node.name);
             all.owners.extend(node.own.iter().chain(&node.listed).map(|address| (*address, name)));
             all.listed.extend(&node.listed);
         }

@@ -72,6 +72,10 @@ impl Plugin for Dns {
         }
     }
 
+    fn tuple(key: u64) -> Option<u64> {
+        Some(key)
+    }
+
     fn texts(_table: usize, key: u64, tuples: &Tuples) -> Texts {
         tuples.texts(key)
     }

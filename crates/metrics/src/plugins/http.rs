@@ -54,6 +54,10 @@ impl Plugin for Http {
         }
     }
 
+    fn tuple(key: u64) -> Option<u64> {
+        Some(key)
+    }
+
     fn texts(_table: usize, key: u64, tuples: &Tuples) -> Texts {
         tuples.texts(key)
     }

@@ -46,6 +46,10 @@ impl Plugin for HttpV2 {
         emit.observe(1, key, seconds(l7), trace);
     }
 
+    fn tuple(key: u64) -> Option<u64> {
+        Some(key)
+    }
+
     fn texts(_table: usize, key: u64, tuples: &Tuples) -> Texts {
         tuples.texts(key)
     }

@@ -5,13 +5,7 @@
 
 use webb_flow::{Event, Extra, Flow, names};
 
-/// Set in keys that are the number of a tuple instead of packed labels.
-pub(super) const TUPLE: u64 = 1 << 63;
-
-/// The tuple of a key, if that is what it is.
-pub(super) fn tuple(key: u64) -> Option<u64> {
-    (key & TUPLE != 0).then_some(key & !TUPLE)
-}
+pub(super) use crate::tuples::{TUPLE, tuple};
 
 /// `event_type.type`, 0 where there is none.
 pub(super) fn event(flow: &Flow, extra: Option<&Extra>) -> i32 {

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use webb_flow::sym::Sym;
 use webb_flow::{Address, Flow, TcpFlags};
-use webb_index::{Index, Policies};
+use webb_index::{Index, ObjectKey, Policies};
 use webb_metrics::{Aggregator, Budget, Limits, RemovedPods};
 
 use crate::common::{aggregators, feed, flow, pod, snapshots, tcp};
@@ -28,8 +27,16 @@ fn index() -> Arc<Index> {
 }
 
 fn limited(configuration: &str, per_family: usize, total: usize, idle_looks: Option<u32>) -> Aggregator {
-    let limits = Limits { per_family, budget: Arc::new(Budget::new(total)), idle_looks };
+    let limits = Limits { per_family, budget: Arc::new(Budget::new(total)), idle_looks, room_looks: Some(2) };
     aggregators(configuration).pop().unwrap().with_limits(&limits)
+}
+
+fn deleted(name: &str) -> RemovedPods {
+    RemovedPods::new([Arc::new(ObjectKey { namespace: "default".into(), name: name.into() })])
+}
+
+fn folded(aggregator: &Aggregator) -> u64 {
+    aggregator.folded().iter().sum()
 }
 
 fn counted(aggregator: &mut Aggregator) -> BTreeMap<String, u64> {
@@ -126,13 +133,13 @@ proptest! {
                     feed(std::slice::from_mut(&mut aggregator), &[flow], &index);
                     flows += 1;
                 }
-                Step::Forget(gone) => aggregator.forget(&RemovedPods::new([(Sym::new("default"), Sym::new(PODS[gone]))])),
+                Step::Forget(gone) => aggregator.forget(&deleted(PODS[gone])),
                 Step::Look => aggregator.expire(),
             }
             model.step(step, per_family.min(total), looks);
             prop_assert_eq!(counted(&mut aggregator), model.expected());
         }
-        prop_assert_eq!(aggregator.folded(), model.folded);
+        prop_assert_eq!(folded(&aggregator), model.folded);
         prop_assert_eq!(counted(&mut aggregator).values().sum::<u64>() + model.removed, flows);
     }
 }
@@ -148,7 +155,7 @@ fn metrics_share_a_budget() {
         (0..PODS.len()).map(|source| tcp(flow(&index, &ip(source), &ip(0)), 80, TcpFlags::SYN)).collect();
     feed(&mut both, &flows, &index);
     assert_eq!(limits.budget.held(), 3);
-    assert_eq!(both[1].folded(), 3, "one series is tcp's");
+    assert_eq!(folded(&both[1]), 3, "one series is tcp's");
     assert_eq!(counted(&mut both[1]).values().sum::<u64>(), 5);
     drop(both);
     assert_eq!(limits.budget.held(), 0);
@@ -169,4 +176,132 @@ fn fixed_labels_fold_too() {
         let rest: Vec<_> = counted.keys().filter(|labels| labels.contains("port=\"~other\"")).collect();
         assert_eq!(rest.len(), 1, "{rest:?}");
     }
+}
+
+/// A flow between an address outside of the cluster and one of a pod, seen at the pod's interface.
+fn stranger(index: &Index, number: u32, pod: usize, ifindex: u32) -> Flow {
+    let address = std::net::Ipv4Addr::from(0xcb00_7100 + number).to_string();
+    Flow { ifindex, ..tcp(flow(index, &address, &ip(pod)), 80, TcpFlags::SYN) }
+}
+
+const BY_ADDRESS: &str = "tcp:sourceContext=ip;destinationContext=ip";
+
+fn own_series(aggregator: &mut Aggregator) -> usize {
+    counted(aggregator).keys().filter(|labels| !labels.contains("~other")).count()
+}
+
+/// A scan by one pod, however long, leaves room for series of other pods that come after it, and
+/// for the pod's own series with known peers.
+#[test]
+fn a_scan_leaves_room_for_others() {
+    let index = index();
+    let mut aggregator = limited(BY_ADDRESS, 1000, usize::MAX, None);
+    let scan: Vec<Flow> = (0..5000).map(|number| stranger(&index, number, 0, 7)).collect();
+    feed(std::slice::from_mut(&mut aggregator), &scan, &index);
+    assert_eq!(own_series(&mut aggregator), 800);
+    assert_eq!(aggregator.folded(), [0, 0, 4200]);
+    let later: Vec<Flow> = (0..100).map(|number| stranger(&index, 10_000 + number, 1, 8)).collect();
+    feed(std::slice::from_mut(&mut aggregator), &later, &index);
+    let peer = Flow { ifindex: 7, ..tcp(flow(&index, &ip(0), &ip(2)), 80, TcpFlags::SYN) };
+    feed(std::slice::from_mut(&mut aggregator), &[peer], &index);
+    assert_eq!(own_series(&mut aggregator), 901, "none of them is ~other");
+    assert_eq!(counted(&mut aggregator).values().sum::<u64>(), 5101);
+}
+
+/// One pod's scan of one metric leaves room in all others, though the budget is of all together.
+#[test]
+fn a_scan_leaves_room_for_other_metrics() {
+    let index = index();
+    let limits = Limits { budget: Arc::new(Budget::new(100)), ..Limits::default() };
+    let mut both: Vec<Aggregator> = aggregators("tcp:sourceContext=ip drop:sourceContext=pod")
+        .into_iter()
+        .map(|one| one.with_limits(&limits))
+        .collect();
+    let scan: Vec<Flow> = (0..5000).map(|number| stranger(&index, number, 0, 7)).collect();
+    feed(&mut both, &scan, &index);
+    assert_eq!(limits.budget.held(), 80);
+    let dropped = Flow { ifindex: 7, ..scan[0] };
+    let dropped = Flow { verdict: webb_flow::Verdict::Dropped, event: webb_flow::Event::Drop, ..dropped };
+    feed(&mut both, &[dropped], &index);
+    assert_eq!(own_series(&mut both[1]), 1);
+}
+
+/// When a scan is over, its series make room: what was refused gets its own, memory is given back,
+/// and quiet series of others stay.
+#[test]
+fn room_returns_after_a_scan() {
+    let index = index();
+    let mut aggregator = limited(BY_ADDRESS, 10_000, usize::MAX, None);
+    let one = std::slice::from_mut(&mut aggregator);
+    feed(one, &[stranger(&index, 100_000, 1, 8)], &index);
+    let scan: Vec<Flow> = (0..20_000).map(|number| stranger(&index, number, 0, 7)).collect();
+    feed(one, &scan, &index);
+    let late = stranger(&index, 200_000, 0, 7);
+    feed(one, &[late, late], &index);
+    let quiet = |series: &BTreeMap<String, u64>| series.keys().any(|labels| labels.contains("\"203.1.247.160\""));
+    for look in 0..3 {
+        assert!(own_series(&mut one[0]) > 8000, "look {look}");
+        one[0].make_room();
+        feed(one, &scan[..10], &index);
+    }
+    let left = counted(&mut one[0]);
+    assert_eq!(own_series(&mut one[0]), 11, "the quiet one, and those that go on");
+    assert!(quiet(&left));
+    assert!(left.values().any(|count| *count == 4), "a series that stays goes on");
+    assert_eq!(one[0].made_room(), 7990);
+    feed(one, &[late, late, late], &index);
+    let now = counted(&mut one[0]);
+    assert!(now.values().any(|count| *count == 3), "what was refused has a series");
+    for _ in 0..20 {
+        one[0].make_room();
+    }
+    assert!(quiet(&counted(&mut one[0])), "no one else was refused");
+}
+
+/// Nothing is interned of an address, whether a series shows it or not.
+#[test]
+fn addresses_are_not_interned() {
+    let index = index();
+    let mut aggregator = limited(BY_ADDRESS, 10, usize::MAX, None);
+    let scan: Vec<Flow> = (0..100).map(|number| stranger(&index, 0x0001_0000 + number, 0, 7)).collect();
+    feed(std::slice::from_mut(&mut aggregator), &scan, &index);
+    let shown = counted(&mut aggregator);
+    assert!(shown.keys().any(|labels| labels.contains("203.1.113.0")), "{shown:?}");
+    for number in 0..100 {
+        assert_eq!(webb_flow::sym::Sym::known(&format!("203.1.113.{number}")), None);
+    }
+}
+
+/// A pod whose name reads like an address, and that address, are one series, not two of the same
+/// labels.
+#[test]
+fn a_name_that_reads_like_an_address() {
+    let address = Address::from("10.0.0.1".parse::<std::net::IpAddr>().unwrap());
+    let index = Arc::new(Index::new([(pod("", "203.0.113.9", ""), vec![address])], Policies::default()));
+    let mut aggregator = limited("tcp:sourceContext=pod-name|ip", 10, usize::MAX, None);
+    let flows = ["10.0.0.1", "203.0.113.9"].map(|source| tcp(flow(&index, source, "10.0.0.2"), 80, TcpFlags::SYN));
+    feed(std::slice::from_mut(&mut aggregator), &flows, &index);
+    assert_eq!(counted(&mut aggregator).into_values().collect::<Vec<_>>(), [2]);
+}
+
+/// A table that was large and is nearly empty is put together again: all that is left keeps its
+/// counts, and counting goes on.
+#[test]
+fn a_sparse_table_is_compacted() {
+    let index = index();
+    let mut aggregator = limited(BY_ADDRESS, usize::MAX, usize::MAX, Some(2));
+    let one = std::slice::from_mut(&mut aggregator);
+    let flows: Vec<Flow> = (0..20_000).map(|number| stranger(&index, number, 0, 7)).collect();
+    let stay: Vec<Flow> = flows.iter().copied().step_by(200).collect();
+    feed(one, &flows, &index);
+    let before = counted(&mut one[0]);
+    for round in 0..5 {
+        one[0].expire();
+        feed(one, &stay, &index);
+        assert_eq!(own_series(&mut one[0]), if round < 2 { 20_000 } else { 100 });
+    }
+    let left = counted(&mut one[0]);
+    assert!(left.iter().all(|(labels, count)| before.contains_key(labels) && *count == 6), "{left:?}");
+    feed(one, &flows, &index);
+    assert_eq!(counted(&mut one[0]).values().sum::<u64>(), 100 * 7 + 19_900);
 }
