@@ -12,11 +12,11 @@
     reason = "a bench prints, and ends where it is wrong"
 )]
 
+#[path = "../tests/faults/in_memory/mod.rs"]
+mod in_memory;
 #[path = "../tests/faults/memory_ring/mod.rs"]
 mod memory_ring;
 mod mix;
-#[path = "../tests/faults/road/mod.rs"]
-mod road;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -60,11 +60,11 @@ fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> u
 /// Reloads one after the other, each of which exchanges filters, and two of three of which restart
 /// a metric, while records come in and somebody scrapes.
 async fn reloads() {
-    let mut road = road::road(&configuration(0));
-    let mut collector = road.collector.take().unwrap();
+    let mut pipeline = in_memory::pipeline(&configuration(0));
+    let mut collector = pipeline.collector.take().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (stop, no_more, ring, sent) =
-        (Arc::clone(&done), Arc::clone(&done), road.ring.clone(), Arc::new(AtomicU64::new(0)));
+        (Arc::clone(&done), Arc::clone(&done), pipeline.ring.clone(), Arc::new(AtomicU64::new(0)));
     let pushed = Arc::clone(&sent);
     let records = std::thread::spawn(move || {
         while !no_more.load(Relaxed) {
@@ -87,14 +87,14 @@ async fn reloads() {
     let mut times = Vec::new();
     for turn in 1..=RELOADS {
         let began = Instant::now();
-        road.becomes(&configuration(turn)).await;
+        pipeline.becomes(&configuration(turn)).await;
         times.push(began.elapsed());
     }
     done.store(true, Relaxed);
     records.join().unwrap();
     let (mut collector, cuts) = scraper.join().unwrap();
     let sent = sent.load(Relaxed);
-    road.at_rest(sent).await;
+    pipeline.at_rest(sent).await;
     assert_eq!(collector.collect(Duration::from_secs(5)), 0);
     let counted = sum(collector.snapshots(), "hubble_flows_processed_total");
     let shared = sum(collector.snapshots(), "hubble_tcp_flags_total")
@@ -106,7 +106,7 @@ async fn reloads() {
     );
     println!("  a reload            median {:>8.2?}  worst {:>8.2?}", times[times.len() / 2], times[times.len() - 1]);
     println!("  a cut meanwhile     median {:>8.2?}  worst {:>8.2?}", cuts[cuts.len() / 2], cuts[cuts.len() - 1]);
-    road.finish().await;
+    pipeline.finish().await;
 }
 
 /// 10,000 of 20,000 pods go at once from a metric with 100,000 series of pod pairs.

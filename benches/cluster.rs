@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::{allocations, bytes};
-use webb_cluster::{Cache, Kind, Node, Object, ObjectKey, Pod, Reference, Service, Settings, Slice};
+use webb_cluster::{Cache, CacheSettings, Kind, Node, Object, ObjectKey, Pod, Reference, Service, Slice};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::abi::{Record, VERSION, kind};
 use webb_flow::sym;
@@ -205,11 +205,11 @@ fn megabytes(bytes: u64) -> f64 {
 
 fn bench(pods: u32) {
     let before = bytes();
-    let cache = Cache::new(Settings {
+    let cache = Cache::new(CacheSettings {
         node: LOCAL.into(),
         cluster: "production".into(),
         addresses: Vec::new(),
-        ..Settings::default()
+        ..CacheSettings::default()
     });
     let mut world = World { pods, made: 0, running: VecDeque::new() };
     world.fill(&cache);

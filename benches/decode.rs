@@ -14,7 +14,7 @@ use webb_flow::abi::{Record, VERSION, kind};
 use webb_flow::{Address, Flow, Reasons};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb_index::{Endpoint, EndpointSpec, Index, Kind};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index};
 use zerocopy::IntoBytes;
 
 const PODS: u32 = 20_000;
@@ -43,7 +43,7 @@ fn index() -> Index {
             };
             let policy_subject =
                 compiler.subject(Subject { namespace, labels: labels(pod % 400), ports: Vec::new(), vendor: false });
-            (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, pod < 110, &spec) }, vec![address(pod)])
+            (Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, pod < 110, &spec) }, vec![address(pod)])
         })
         .collect();
     let policies: Vec<_> = (0..20)

@@ -19,7 +19,7 @@ use aya::maps::{Array, ProgramArray};
 use aya::programs::{ProgramFd, SchedClassifier, TestRun, TestRunOptions};
 use kernel_support::packets::{ACK, tcp, udp};
 use kernel_support::{load, table_of};
-use webb::bpf_loader::{Hook, Mode, Settings};
+use webb::bpf_loader::{Hook, Mode, ProgramSettings};
 
 fn resident_kib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -43,7 +43,8 @@ const PACKETS: u32 = 400_000;
 /// Nanoseconds of a tight loop, median of the rounds: driver and empty program, then floor and webb
 /// above that.
 fn packets() {
-    let settings = Settings { table_bytes: table_of(65_536), flow_ring_bytes: 64 << 20, ..Settings::default() };
+    let settings =
+        ProgramSettings { table_bytes: table_of(65_536), flow_ring_bytes: 64 << 20, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let object = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/driver.bpf.o"));
     let mut own = aya::Ebpf::load(object).unwrap();
@@ -106,7 +107,7 @@ fn packets() {
 fn table_of_costs() {
     let before = resident_kib();
     let start = Instant::now();
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     println!("load                        {:>10.1?}", start.elapsed());
     for line in std::fs::read_to_string("/proc/self/status").unwrap_or_default().lines() {
         // RssFile holds the rings: each is mapped twice in a row, so that no record is cut in two.
@@ -149,7 +150,7 @@ fn table_of_costs() {
 
 /// `aggregation: none` under a flood from one CPU, with a reader on the other.
 fn every_packet_reported() {
-    let Some(mut kernel) = load(&Settings { every_packet: true, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { every_packet: true, ..ProgramSettings::default() }) else { return };
     let packet = udp(([10, 0, 0, 1], 40000), ([10, 0, 0, 2], 53), &[0; 64]);
     let kernel_support::Kernel { probes, reader, .. } = &mut kernel;
     let probes = &*probes;

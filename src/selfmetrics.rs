@@ -304,12 +304,12 @@ impl Rows {
 /// Fills rows. Called by a scrape, so it must not block.
 pub type Source = Box<dyn Fn(&mut Rows) + Send + Sync>;
 
-struct Reading {
+struct SourceCollector {
     descs: Vec<Desc>,
     source: Source,
 }
 
-impl Collector for Reading {
+impl Collector for SourceCollector {
     fn desc(&self) -> Vec<&Desc> {
         self.descs.iter().collect()
     }
@@ -350,7 +350,7 @@ impl SelfMetrics {
                 Desc::new(def.name.to_owned(), def.help.to_owned(), labels, std::collections::HashMap::new())
             })
             .collect::<Result<_, _>>()?;
-        self.registry.register(Box::new(Reading { descs, source }))
+        self.registry.register(Box::new(SourceCollector { descs, source }))
     }
 
     /// All families with their values as they are now, sorted by name.

@@ -73,7 +73,7 @@ fn address(at: u8) -> Address {
 fn index() -> Index {
     let mut draft = Draft::default();
     let spec = EndpointSpec { namespace: "a".into(), pod_name: "b".into(), ..EndpointSpec::default() };
-    let pod = draft.add(Sort::Local, Endpoint::new(webb_index::Kind::Pod, true, &spec));
+    let pod = draft.add(Sort::Local, Endpoint::new(webb_index::EndpointKind::Pod, true, &spec));
     draft.set(address(OF_POD), Some(pod), None);
     draft.set(address(TO_SERVICE), Some(EndpointId::new(Sort::Service, EndpointId::WORLD.row())), None);
     draft.set_services(Services::new(&[ServiceSpec {

@@ -23,7 +23,7 @@ use webb_flow::abi::{Record, VERSION, flag, kind};
 use webb_flow::{Address, Flow, L4, Reasons, TcpFlags};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb_index::{Endpoint, EndpointSpec, Flows, Index, Kind, Workload};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Flows, Index, Workload};
 use webb_metrics::{Aggregator, grammar};
 use zerocopy::IntoBytes;
 
@@ -64,7 +64,7 @@ pub(crate) fn index(pods: u32) -> Arc<Index> {
                 workloads: vec![Workload { name: workload, kind: "Deployment".into() }],
                 namespace,
             };
-            (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, pod < LOCAL, &spec) }, vec![ip(pod)])
+            (Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, pod < LOCAL, &spec) }, vec![ip(pod)])
         })
         .collect();
     let policies: Vec<_> = (0..20)

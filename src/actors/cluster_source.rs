@@ -20,7 +20,7 @@ pub struct Sources {
 
 /// A source.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Chosen {
+pub enum ChosenSource {
     /// The API server.
     Kubernetes(Access),
     /// A file.
@@ -31,7 +31,7 @@ pub enum Chosen {
     Missing(&'static str),
 }
 
-impl std::fmt::Display for Chosen {
+impl std::fmt::Display for ChosenSource {
     fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Kubernetes(access) => write!(to, "the API server, by {access}"),
@@ -56,30 +56,30 @@ impl From<&Settings> for Sources {
 impl Sources {
     /// The source to use, and why. PollSchedule at the machine: for a service account and for a
     /// kubeconfig.
-    pub fn choose(&self) -> (Chosen, &'static str) {
+    pub fn choose(&self) -> (ChosenSource, &'static str) {
         self.choose_with(|| Access::find(self.kubeconfig.as_deref()), Access::is_without_token())
     }
 
-    fn choose_with(&self, find: impl FnOnce() -> Option<Access>, no_token: bool) -> (Chosen, &'static str) {
+    fn choose_with(&self, find: impl FnOnce() -> Option<Access>, no_token: bool) -> (ChosenSource, &'static str) {
         const NO_TOKEN: &str = "this is a pod without a token for its service account: automountServiceAccountToken must \
             not be false (or set cluster_source: none, and no address has a name)";
         const ASKED: &str = "set by cluster_source";
         const NO_ACCESS: &str =
             "no way to the API server: not in a pod with a service account, and no kubeconfig; set `kubeconfig`";
         match (self.source, &self.manifest) {
-            (ClusterSource::None, _) => (Chosen::Nothing, ASKED),
-            (ClusterSource::Manifest, Some(path)) => (Chosen::Manifest(path.clone()), ASKED),
-            (ClusterSource::Manifest, None) => (Chosen::Missing("`cluster_manifest` is not set"), ASKED),
+            (ClusterSource::None, _) => (ChosenSource::Nothing, ASKED),
+            (ClusterSource::Manifest, Some(path)) => (ChosenSource::Manifest(path.clone()), ASKED),
+            (ClusterSource::Manifest, None) => (ChosenSource::Missing("`cluster_manifest` is not set"), ASKED),
             (ClusterSource::Kubernetes, _) => {
-                let missing = Chosen::Missing(if no_token { NO_TOKEN } else { NO_ACCESS });
-                (find().map_or(missing, Chosen::Kubernetes), ASKED)
+                let missing = ChosenSource::Missing(if no_token { NO_TOKEN } else { NO_ACCESS });
+                (find().map_or(missing, ChosenSource::Kubernetes), ASKED)
             }
-            (ClusterSource::Auto, Some(path)) => (Chosen::Manifest(path.clone()), "cluster_manifest is set"),
+            (ClusterSource::Auto, Some(path)) => (ChosenSource::Manifest(path.clone()), "cluster_manifest is set"),
             (ClusterSource::Auto, None) => match find() {
-                Some(Access::InCluster) => (Chosen::Kubernetes(Access::InCluster), "this is a pod"),
-                Some(access) => (Chosen::Kubernetes(access), "there is no manifest, but a kubeconfig"),
-                None if no_token => (Chosen::Missing(NO_TOKEN), "this is a pod"),
-                None => (Chosen::Nothing, "there is neither manifest nor service account nor kubeconfig"),
+                Some(Access::InCluster) => (ChosenSource::Kubernetes(Access::InCluster), "this is a pod"),
+                Some(access) => (ChosenSource::Kubernetes(access), "there is no manifest, but a kubeconfig"),
+                None if no_token => (ChosenSource::Missing(NO_TOKEN), "this is a pod"),
+                None => (ChosenSource::Nothing, "there is neither manifest nor service account nor kubeconfig"),
             },
         }
     }
@@ -98,18 +98,18 @@ mod tests {
             let sources = Sources { source, manifest, kubeconfig: None, timings: WatchTimings::default() };
             sources.choose_with(|| access.cloned(), false).0
         };
-        let api = |access: &Access| Chosen::Kubernetes(access.clone());
+        let api = |access: &Access| ChosenSource::Kubernetes(access.clone());
         for access in [None, Some(&config), Some(&Access::InCluster)] {
-            assert_eq!(choose(ClusterSource::Auto, true, access), Chosen::Manifest(file.clone()));
-            assert_eq!(choose(ClusterSource::Manifest, true, access), Chosen::Manifest(file.clone()));
-            assert_eq!(choose(ClusterSource::None, true, access), Chosen::Nothing);
-            assert_eq!(choose(ClusterSource::Auto, false, access), access.map_or(Chosen::Nothing, api));
+            assert_eq!(choose(ClusterSource::Auto, true, access), ChosenSource::Manifest(file.clone()));
+            assert_eq!(choose(ClusterSource::Manifest, true, access), ChosenSource::Manifest(file.clone()));
+            assert_eq!(choose(ClusterSource::None, true, access), ChosenSource::Nothing);
+            assert_eq!(choose(ClusterSource::Auto, false, access), access.map_or(ChosenSource::Nothing, api));
             match access {
                 Some(access) => assert_eq!(choose(ClusterSource::Kubernetes, true, Some(access)), api(access)),
-                None => assert!(matches!(choose(ClusterSource::Kubernetes, true, None), Chosen::Missing(_))),
+                None => assert!(matches!(choose(ClusterSource::Kubernetes, true, None), ChosenSource::Missing(_))),
             }
         }
-        assert!(matches!(choose(ClusterSource::Manifest, false, None), Chosen::Missing(_)));
+        assert!(matches!(choose(ClusterSource::Manifest, false, None), ChosenSource::Missing(_)));
         let (_, why) = Sources::from(&Settings::default()).choose_with(|| None, false);
         assert_eq!(why, "there is neither manifest nor service account nor kubeconfig");
     }
@@ -122,13 +122,13 @@ mod tests {
             sources.choose_with(|| None, true).0
         };
         for source in [ClusterSource::Auto, ClusterSource::Kubernetes] {
-            let Chosen::Missing(what) = choose(source) else { panic!("{source:?}") };
+            let ChosenSource::Missing(what) = choose(source) else { panic!("{source:?}") };
             assert!(what.contains("automountServiceAccountToken"), "{what}");
         }
-        assert_eq!(choose(ClusterSource::None), Chosen::Nothing);
+        assert_eq!(choose(ClusterSource::None), ChosenSource::Nothing);
         // With a kubeconfig there is another way.
         let sources = Sources::from(&Settings::default());
         let access = Access::Kubeconfig("k".into());
-        assert_eq!(sources.choose_with(|| Some(access.clone()), true).0, Chosen::Kubernetes(access));
+        assert_eq!(sources.choose_with(|| Some(access.clone()), true).0, ChosenSource::Kubernetes(access));
     }
 }

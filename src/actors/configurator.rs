@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::Mutex;
-use webb_flow::fault::{Component, Kind, State, inject};
+use webb_flow::fault::{Component, FaultType, State, inject};
 use webb_metrics::dynamic::{ChangeCounts, MetricChange};
 
 use super::fleet::Fleet;
@@ -65,7 +65,7 @@ impl Configurator {
         ctx.spawn(followed.into_actor(self).map(|outcome, actor, ctx| {
             if let Err(why) = outcome.unwrap_or_else(|error| Err(error.to_string())) {
                 actor.shared.file.invalidate();
-                fail(actor, ctx, Kind::Panicked, &why);
+                fail(actor, ctx, FaultType::Panicked, &why);
             }
         }));
     }

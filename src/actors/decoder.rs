@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use webb_decode::{Decoder, OneSided};
 use webb_flow::Reasons;
-use webb_flow::fault::{Kind, State};
+use webb_flow::fault::{FaultType, State};
 
 use super::guard::{Guarded, fail, guard, restart};
 use super::restart::Intensity;
@@ -114,9 +114,9 @@ impl Handler<DecoderFault> for DecoderActor {
 
     fn handle(&mut self, DecoderFault(text): DecoderFault, ctx: &mut Self::Context) {
         if !self.finishing {
-            return fail(self, ctx, Kind::Panicked, &text);
+            return fail(self, ctx, FaultType::Panicked, &text);
         }
-        self.intensity.component().fault(Kind::Panicked, &text);
+        self.intensity.component().fault(FaultType::Panicked, &text);
         if self.intensity.next(&text).is_some() {
             self.install();
         }
@@ -152,7 +152,7 @@ mod tests {
     use webb_flow::fault::Components;
 
     use super::*;
-    use crate::actors::restart::Policy;
+    use crate::actors::restart::RestartPolicy;
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 
@@ -161,8 +161,13 @@ mod tests {
     #[test]
     fn a_module_comes_later() {
         let second = Duration::from_secs(1);
-        let policy =
-            Policy { max_restarts: 1, window: second, backoff_min: second, backoff_max: second, stall_after: second };
+        let policy = RestartPolicy {
+            max_restarts: 1,
+            window: second,
+            backoff_min: second,
+            backoff_max: second,
+            stall_after: second,
+        };
         let component = Components::default().component("decoder");
         let mut more = vec![Some(Reasons::new([(LAST_ACTION, "OVS_DROP_LAST_ACTION")])), None];
         let mut actor = DecoderActor {

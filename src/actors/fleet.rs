@@ -15,7 +15,7 @@ use webb_flow::fault::{Component, Components};
 use webb_metrics::dynamic::MetricChange;
 use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share};
 
-use super::restart::{Escalations, Intensity, SharedPolicy};
+use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, aggregator};
 use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes, Looks};
@@ -28,7 +28,7 @@ pub struct AggregatorFactory {
     /// Receives requests for restarts.
     pub directory: Directory,
     /// How often they may restart.
-    pub policy: SharedPolicy,
+    pub policy: SharedRestartPolicy,
     /// Where the ones that do so too often are reported.
     pub escalations: Escalations,
     /// This node, as `cluster/node`.

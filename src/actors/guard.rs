@@ -7,7 +7,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use actix::prelude::*;
-use webb_flow::fault::{Kind, panic_text};
+use webb_flow::fault::{FaultType, panic_text};
 
 use super::restart::Intensity;
 
@@ -33,14 +33,14 @@ pub fn guard<A: Guarded, R>(
     match catch_unwind(AssertUnwindSafe(|| body(actor, ctx))) {
         Ok(answer) => Some(answer),
         Err(payload) => {
-            fail(actor, ctx, Kind::Panicked, &panic_text(&*payload));
+            fail(actor, ctx, FaultType::Panicked, &panic_text(&*payload));
             None
         }
     }
 }
 
 /// Records a fault and has the actor restarted after its backoff, or given up.
-pub fn fail<A: Guarded>(actor: &mut A, ctx: &mut Context<A>, kind: Kind, text: &str) {
+pub fn fail<A: Guarded>(actor: &mut A, ctx: &mut Context<A>, kind: FaultType, text: &str) {
     actor.intensity().component().fault(kind, text);
     if *actor.restart_pending() {
         return;

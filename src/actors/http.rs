@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
-use webb_flow::fault::{Kind, State};
+use webb_flow::fault::{FaultType, State};
 
 use super::guard::{Guarded, fail, guard, restart};
 use super::restart::Intensity;
@@ -89,7 +89,7 @@ impl HttpActor {
         ctx.spawn(server.into_actor(self).map(|ended, actor, ctx| {
             if !actor.finishing && !actor.down {
                 let why = ended.err().map_or_else(|| "the server ended".to_owned(), |error| error.to_string());
-                fail(actor, ctx, Kind::Failed, &why);
+                fail(actor, ctx, FaultType::Failed, &why);
             }
         }));
         Ok(())
@@ -151,7 +151,7 @@ impl Actor for HttpActor {
             return;
         }
         if let Some(Err(error)) = guard(self, ctx, Self::serve) {
-            fail(self, ctx, Kind::Failed, &error.to_string());
+            fail(self, ctx, FaultType::Failed, &error.to_string());
         }
     }
 }

@@ -44,14 +44,14 @@ pub(super) struct Due {
 
 /// The reading since it began.
 #[derive(Debug)]
-pub(super) struct Reading {
+pub(super) struct LoadTimer {
     began: Instant,
     show: Every,
     log: Every,
     publish: Every,
 }
 
-impl Reading {
+impl LoadTimer {
     pub(super) fn begin(now: Instant) -> Self {
         let every = |interval| Every::new(interval, now);
         Self { began: now, show: every(SHOW_INTERVAL), log: every(LOG_INTERVAL), publish: every(PUBLISH_INTERVAL) }
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn each_is_due_in_its_time() {
         let began = Instant::now();
-        let mut reading = Reading::begin(began);
+        let mut reading = LoadTimer::begin(began);
         let mut counts = [0; 3];
         for ten_ms in 0..1000 {
             let now = began + Duration::from_millis(10 * ten_ms);

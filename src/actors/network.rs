@@ -14,7 +14,7 @@ use futures::FutureExt;
 use tokio::sync::Notify;
 use webb_cluster::{Coverage, PodInterface};
 
-use crate::network::{NetworkEvent, Node, Watch};
+use crate::network::{NetworkEvent, NetworkWatch, Node};
 
 /// This node's network as it was last seen.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ impl Network {
     /// # Errors
     /// If netlink does not answer.
     pub async fn read() -> io::Result<Self> {
-        let mut watch = Watch::new().await?;
+        let mut watch = NetworkWatch::new().await?;
         let network = Self::default();
         // What is there already comes without a wait.
         while let Some(change) = watch.next().now_or_never() {

@@ -42,7 +42,7 @@ const MAX_NAMES_SHOWN: usize = 5;
 
 /// The probes and the interfaces they are to be on; shared by all lives of the thread.
 #[derive(Debug)]
-pub struct Watch {
+pub struct ProbeReconciler {
     probes: Mutex<Probes>,
     selection: Mutex<Selection>,
     reselect: AtomicBool,
@@ -57,7 +57,7 @@ pub struct Watch {
     startup: Arc<Startup>,
 }
 
-impl Watch {
+impl ProbeReconciler {
     /// Nothing attached yet. What is found out about this node's network goes to `network`.
     pub fn new(
         probes: Probes,
@@ -217,7 +217,7 @@ impl Watch {
     }
 
     async fn follow(&self, lifecycle: &Lifecycle) -> Result<(), Failure> {
-        let mut watch = network::Watch::new().await?;
+        let mut watch = network::NetworkWatch::new().await?;
         let mut kernel = TrafficControl::open()?;
         let mut seen = InterfaceState::new(Instant::now());
         // What is there already comes first, without a wait; whatever is attached beyond that has
@@ -253,7 +253,7 @@ impl Watch {
     async fn follow_one(
         &self,
         change: NetworkEvent,
-        watch: &network::Watch,
+        watch: &network::NetworkWatch,
         seen: &mut InterfaceState,
     ) -> Result<(), Failure> {
         match change {
@@ -293,7 +293,7 @@ impl Watch {
     async fn try_adjust(
         &self,
         interface: &Interface,
-        watch: &network::Watch,
+        watch: &network::NetworkWatch,
         seen: &mut InterfaceState,
     ) -> Result<(), Failure> {
         let index = interface.index;
@@ -337,7 +337,7 @@ impl Watch {
     /// Each of these has its point in time, so a stream of changes puts none of them off.
     async fn do_what_is_due(
         &self,
-        watch: &network::Watch,
+        watch: &network::NetworkWatch,
         kernel: &mut TrafficControl,
         seen: &mut InterfaceState,
     ) -> Result<(), Failure> {
@@ -464,7 +464,7 @@ impl InterfaceState {
 }
 
 /// Starts following the interfaces.
-pub fn start(watch: Arc<Watch>, intensity: Intensity) -> Addr<ThreadSupervisor> {
+pub fn start(watch: Arc<ProbeReconciler>, intensity: Intensity) -> Addr<ThreadSupervisor> {
     let woken = Arc::clone(&watch);
     ThreadSupervisor::start(
         Arc::new(move |lifecycle| watch.run(lifecycle)),

@@ -21,9 +21,9 @@ use webb_cluster::{self as cluster, Cache, Counts, Coverage, ManifestSource, Obj
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
 
-use super::cluster_source::{Chosen, Sources};
+use super::cluster_source::{ChosenSource, Sources};
 use super::deleted_pods::DeletedPods;
-use super::manifest_progress::{self, Reading};
+use super::manifest_progress::{self, LoadTimer};
 use super::network::Network;
 use super::restart::Intensity;
 use super::thread_supervisor::{Failure, ThreadSupervisor};
@@ -63,7 +63,7 @@ const MAX_PROBLEMS_LOGGED: usize = 20;
 
 /// What the resolver knows; shared by all runs of its thread.
 #[derive(Debug)]
-pub struct Names {
+pub struct Resolver {
     cache: Arc<Cache>,
     sources: Mutex<Sources>,
     /// Counts the changes of `sources`.
@@ -94,11 +94,11 @@ pub struct Names {
     departed: AtomicU64,
 }
 
-impl Names {
+impl Resolver {
     /// Names for a node, read from one of `sources`, published to `index`. Deleted pods are sent to
     /// `reader`.
     pub fn new(
-        settings: cluster::Settings,
+        settings: cluster::CacheSettings,
         sources: Sources,
         network: Arc<Network>,
         index: Arc<ArcSwap<Index>>,
@@ -172,7 +172,7 @@ impl Names {
         inject::point("resolver");
         let is_first = !self.read.load(Relaxed);
         let mut objects = Vec::new();
-        let mut reading = Reading::begin(Instant::now());
+        let mut reading = LoadTimer::begin(Instant::now());
         let read = Cell::new(0);
         let outcome = source.poll(
             &mut |object| {
@@ -203,7 +203,7 @@ impl Names {
     }
 
     /// Shows how far the first reading is, and publishes the names so far.
-    fn show_progress(&self, reading: &mut Reading, at: Progress, objects: usize) {
+    fn show_progress(&self, reading: &mut LoadTimer, at: Progress, objects: usize) {
         let now = Instant::now();
         let due = reading.due(now);
         if due.show {
@@ -360,12 +360,12 @@ impl Names {
                 tracing::info!("{line}");
                 reported = line;
             }
-            self.watching.store(matches!(chosen, Chosen::Kubernetes(_)), Relaxed);
+            self.watching.store(matches!(chosen, ChosenSource::Kubernetes(_)), Relaxed);
             match chosen {
-                Chosen::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources)?,
-                Chosen::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
-                Chosen::Nothing => self.follow_nothing(lifecycle, turn),
-                Chosen::Missing(what) => {
+                ChosenSource::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources)?,
+                ChosenSource::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
+                ChosenSource::Nothing => self.follow_nothing(lifecycle, turn),
+                ChosenSource::Missing(what) => {
                     lifecycle.beat();
                     self.component.set_state(State::Degraded, what);
                     self.idle(lifecycle, turn, SOURCE_RETRY_INTERVAL, || false);
@@ -494,6 +494,6 @@ impl Names {
 }
 
 /// Starts the resolver. Its longest wait is a second, while it follows an API server.
-pub fn start(names: Arc<Names>, intensity: Intensity) -> Addr<ThreadSupervisor> {
+pub fn start(names: Arc<Resolver>, intensity: Intensity) -> Addr<ThreadSupervisor> {
     ThreadSupervisor::start(Arc::new(move |lifecycle: &Lifecycle| names.run(lifecycle)), Arc::new(|| {}), intensity)
 }

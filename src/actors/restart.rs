@@ -10,7 +10,7 @@ use webb_flow::fault::{Component, State};
 
 /// How hard to try.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
+pub struct RestartPolicy {
     /// Restarts within `window` after which it is given up.
     pub max_restarts: u32,
     /// The window.
@@ -24,7 +24,7 @@ pub struct Policy {
 }
 
 /// The rules as they are now: a reload replaces them.
-pub type SharedPolicy = Arc<ArcSwap<Policy>>;
+pub type SharedRestartPolicy = Arc<ArcSwap<RestartPolicy>>;
 
 /// Where a component that was given up is reported; the receiver ends the agent with exit code 70.
 pub type Escalations = mpsc::UnboundedSender<String>;
@@ -32,7 +32,7 @@ pub type Escalations = mpsc::UnboundedSender<String>;
 /// The restarts of one component.
 #[derive(Debug)]
 pub struct Intensity {
-    policy: SharedPolicy,
+    policy: SharedRestartPolicy,
     recent: VecDeque<Instant>,
     component: Arc<Component>,
     escalations: Escalations,
@@ -40,7 +40,7 @@ pub struct Intensity {
 
 impl Intensity {
     /// No restarts yet.
-    pub fn new(component: Arc<Component>, policy: SharedPolicy, escalations: Escalations) -> Self {
+    pub fn new(component: Arc<Component>, policy: SharedRestartPolicy, escalations: Escalations) -> Self {
         Self { policy, recent: VecDeque::new(), component, escalations }
     }
 
@@ -50,7 +50,7 @@ impl Intensity {
     }
 
     /// The rules.
-    pub fn policy(&self) -> Policy {
+    pub fn policy(&self) -> RestartPolicy {
         **self.policy.load()
     }
 
@@ -91,8 +91,8 @@ mod tests {
 
     use super::*;
 
-    fn policy() -> Policy {
-        Policy {
+    fn policy() -> RestartPolicy {
+        RestartPolicy {
             max_restarts: 3,
             window: Duration::from_mins(1),
             backoff_min: Duration::from_millis(100),

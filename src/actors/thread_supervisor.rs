@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use webb_flow::fault::{Kind, State, panic_text};
+use webb_flow::fault::{FaultType, State, panic_text};
 
 use super::restart::Intensity;
 use super::{Finish, Restart, Resume};
@@ -115,12 +115,12 @@ impl ThreadSupervisor {
             (Ok(_), None) => {}
             (Err(error), _) => {
                 self.lifecycle = None;
-                self.fault(Kind::Failed, &format!("cannot start its thread: {error}"), ctx);
+                self.fault(FaultType::Failed, &format!("cannot start its thread: {error}"), ctx);
             }
         }
     }
 
-    fn fault(&mut self, kind: Kind, text: &str, ctx: &mut Context<Self>) {
+    fn fault(&mut self, kind: FaultType, text: &str, ctx: &mut Context<Self>) {
         self.intensity.component().fault(kind, text);
         self.restart_after_backoff(text, ctx);
     }
@@ -165,7 +165,7 @@ impl ThreadSupervisor {
             lifecycle.stop();
             (self.wake)();
             let component = self.intensity.component();
-            component.fault(Kind::Stalled, &format!("no beat for {} s", stall_after.as_secs()));
+            component.fault(FaultType::Stalled, &format!("no beat for {} s", stall_after.as_secs()));
             component.set_state(State::Restarting, "stalled: waiting for its thread to come back");
         }
     }
@@ -240,8 +240,8 @@ impl Handler<ThreadExit> for ThreadSupervisor {
             let component = self.intensity.component();
             match message.exit {
                 Exit::Done => {}
-                Exit::Failed(text) => component.fault(Kind::Failed, &text),
-                Exit::Panicked(text) => component.fault(Kind::Panicked, &text),
+                Exit::Failed(text) => component.fault(FaultType::Failed, &text),
+                Exit::Panicked(text) => component.fault(FaultType::Panicked, &text),
             }
             component.set_state(State::Stopped, "");
             self.finished();
@@ -253,8 +253,8 @@ impl Handler<ThreadExit> for ThreadSupervisor {
                 let wait = self.intensity.asked();
                 stop_after(wait, ctx);
             }
-            Exit::Failed(text) => self.fault(Kind::Failed, &text, ctx),
-            Exit::Panicked(text) => self.fault(Kind::Panicked, &text, ctx),
+            Exit::Failed(text) => self.fault(FaultType::Failed, &text, ctx),
+            Exit::Panicked(text) => self.fault(FaultType::Panicked, &text, ctx),
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::time::{Duration, Instant};
 
 use super::gaps::Reason;
-use super::probes::{InterfaceState, Watch};
+use super::probes::{InterfaceState, ProbeReconciler};
 use super::thread_supervisor::Failure;
-use crate::bpf_loader::{Attached, Place};
+use crate::bpf_loader::{Attached, HookPosition};
 use crate::network::{self, Interface, Role};
 
 /// So many connections of which one side is seen are no accident of starting in their midst.
@@ -15,10 +15,10 @@ const MIN_ONE_SIDED_RECORDS: u64 = 8;
 /// How long after the last of them that is still said.
 const REPORTED_FOR: Duration = Duration::from_mins(10);
 
-impl Watch {
+impl ProbeReconciler {
     /// Verifies that every program is where it was attached and first there, and attaches it again
     /// where it is not.
-    pub(super) async fn verify(&self, watch: &network::Watch, seen: &mut InterfaceState) -> Result<(), Failure> {
+    pub(super) async fn verify(&self, watch: &network::NetworkWatch, seen: &mut InterfaceState) -> Result<(), Failure> {
         let attached = self.probes().attachments();
         if attached.is_empty() {
             return Ok(());
@@ -28,12 +28,12 @@ impl Watch {
             let Some(interface) = seen.known.get(&attached.index).cloned() else { continue };
             let counted = packets.get(&attached.index).copied();
             let reason = match self.place(watch, &attached).await? {
-                Place::First => {
+                HookPosition::First => {
                     self.intact(&interface, counted, seen);
                     continue;
                 }
-                Place::Behind => Reason::Displaced,
-                Place::Absent => Reason::Removed,
+                HookPosition::Behind => Reason::Displaced,
+                HookPosition::Absent => Reason::Removed,
             };
             if seen.gaps.broken(interface.index, &interface.name, reason) {
                 self.gaps.add_gap(reason);
@@ -50,7 +50,7 @@ impl Watch {
         Ok(())
     }
 
-    async fn place(&self, watch: &network::Watch, attached: &Attached) -> Result<Place, Failure> {
+    async fn place(&self, watch: &network::NetworkWatch, attached: &Attached) -> Result<HookPosition, Failure> {
         if attached.by_filters {
             let filters = watch.filters(attached.index).await?;
             Ok(attached.place_among_filters(&filters.ingress, &filters.egress)?)

@@ -12,7 +12,7 @@ use webb_flow::Reasons;
 use webb_flow::abi::{HOOKS, Totals, UNPARSED};
 
 use crate::actors::fleet::{Fleet, Member};
-use crate::actors::probes::Watch;
+use crate::actors::probes::ProbeReconciler;
 use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
 use crate::http::LostEvents;
@@ -117,7 +117,11 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
 }
 
 /// Adds how full the rings are and what the programs cost.
-pub(super) fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<Watch>) -> Result<(), prometheus::Error> {
+pub(super) fn rings(
+    metrics: &SelfMetrics,
+    rings: KernelRings,
+    watch: Arc<ProbeReconciler>,
+) -> Result<(), prometheus::Error> {
     let defs = [
         &own::RING_USED_BYTES,
         &own::RING_SIZE_BYTES,

@@ -7,14 +7,14 @@ use arc_swap::ArcSwap;
 use serde_json::json;
 use webb_cluster::kubernetes::{Reason, Status};
 use webb_decode::verdicts::Undecided;
-use webb_flow::fault::{Components, Kind, State};
+use webb_flow::fault::{Components, FaultType, State};
 use webb_flow::sym;
 use webb_index::Index;
 use webb_metrics::limit;
 
 use crate::actors::metrics_file::MetricsFile;
-use crate::actors::probes::Watch;
-use crate::actors::resolver::Names;
+use crate::actors::probes::ProbeReconciler;
+use crate::actors::resolver::Resolver;
 use crate::conntrack::Counters as Heard;
 use crate::http::Scrape;
 use crate::logging::LogControl;
@@ -81,7 +81,7 @@ pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added
                 let up = matches!(state, State::Up | State::Degraded);
                 rows.add(&own::COMPONENT_UP, &[name], u64::from(up));
                 rows.add(&own::COMPONENT_RESTARTS, &[name], component.restarts());
-                for kind in Kind::ALL {
+                for kind in FaultType::ALL {
                     rows.add(&own::COMPONENT_FAULTS, &[name, kind.label()], component.faults(kind));
                 }
                 if name.starts_with("aggregator/") {
@@ -92,7 +92,7 @@ pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added
     )
 }
 
-pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap<Index>>) -> Added {
+pub(super) fn names(metrics: &SelfMetrics, names: Arc<Resolver>, index: Arc<ArcSwap<Index>>) -> Added {
     metrics.add(
         &[
             &own::CLUSTER_OBJECTS,
@@ -130,7 +130,7 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Names>, index: Arc<ArcSwap
 }
 
 /// How the watches of the API server go; no rows while names come from elsewhere.
-pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Names>) -> Added {
+pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Resolver>) -> Added {
     metrics.add(
         &[
             &own::CLUSTER_SYNCED,
@@ -194,7 +194,7 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
     )
 }
 
-pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<Watch>) -> Added {
+pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<ProbeReconciler>) -> Added {
     metrics.add(
         &[
             &own::PROBE_INTERFACES,

@@ -30,7 +30,7 @@ use std::time::Duration;
 pub use check_endpoint::check_endpoint;
 pub use error::StartError;
 pub use probe::probe;
-use reload::Reading;
+use reload::PendingReload;
 pub use replay::replay;
 use start::Running;
 pub use start::{Metrics, Plan};
@@ -112,7 +112,7 @@ async fn note_readiness(admin: &Admin, startup: &Startup) -> Infallible {
 
 /// The agent's steady state: reloads, and waits for a reason to end.
 async fn watch(running: &mut Running, signals: &mut Signals) -> Exit {
-    let mut reading = Reading::default();
+    let mut reading = PendingReload::default();
     loop {
         tokio::select! {
             _ = signals.hangup.recv() => reading.begin(&running.layers),

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use crate::bpf_loader::{Finding, PRIVILEGES, Standing, findings};
+use crate::bpf_loader::{Finding, FindingState, PRIVILEGES, findings};
 use crate::cli::Exit;
 use crate::conntrack;
 
@@ -19,15 +19,13 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     if as_json {
         let list: Vec<_> = findings
             .iter()
-            .map(
-                |finding| json!({"subject": finding.subject, "state": finding.standing.label(), "reason": finding.why}),
-            )
+            .map(|finding| json!({"subject": finding.subject, "state": finding.state.label(), "reason": finding.why}))
             .collect();
         writeln!(out, "{:#}", json!({ "findings": list }))?;
     } else {
         let width = findings.iter().map(|finding| finding.subject.len()).max().unwrap_or(0);
         for finding in &findings {
-            writeln!(out, "{:width$}  {:8}  {}", finding.subject, finding.standing.label(), finding.why)?;
+            writeln!(out, "{:width$}  {:8}  {}", finding.subject, finding.state.label(), finding.why)?;
         }
     }
     Ok(exit(&findings))
@@ -35,16 +33,16 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
 
 /// Only services need it, and these have a name without.
 fn connection_tracking() -> Finding {
-    let (standing, why) = match conntrack::probe() {
-        Ok(()) => (Standing::Ok, "backends of services and masqueraded pods are named".to_owned()),
-        Err(error) => (Standing::Degraded, error.to_string()),
+    let (state, why) = match conntrack::probe() {
+        Ok(()) => (FindingState::Ok, "backends of services and masqueraded pods are named".to_owned()),
+        Err(error) => (FindingState::Degraded, error.to_string()),
     };
-    Finding { subject: "connection tracking", standing, why }
+    Finding { subject: "connection tracking", state, why }
 }
 
 /// What cannot be tried for want of privileges says nothing of the kernel.
 fn exit(findings: &[Finding]) -> Exit {
-    let missing: Vec<_> = findings.iter().filter(|finding| finding.standing == Standing::Missing).collect();
+    let missing: Vec<_> = findings.iter().filter(|finding| finding.state == FindingState::Missing).collect();
     if missing.is_empty() {
         return Exit::Success;
     }

@@ -18,12 +18,12 @@ pub(super) type Read = Result<Resolved, Problems>;
 /// A configuration that is being read, on another thread: a file system that hangs must not keep
 /// the agent from being stopped.
 #[derive(Debug, Default)]
-pub(super) struct Reading {
+pub(super) struct PendingReload {
     under_way: Option<JoinHandle<Read>>,
     again: bool,
 }
 
-impl Reading {
+impl PendingReload {
     /// Reads the configuration, or once more if that is being done already.
     pub(super) fn begin(&mut self, layers: &Layers) {
         self.again = self.under_way.is_some();

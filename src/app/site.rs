@@ -9,9 +9,9 @@ use futures::FutureExt;
 use serde_json::Value;
 use webb_settings::Settings;
 
-use crate::actors::cluster_source::{Chosen, Sources};
-use crate::bpf_loader::{Finding, Standing};
-use crate::network::{Interface, NetworkEvent, Role, Selection, Watch};
+use crate::actors::cluster_source::{ChosenSource, Sources};
+use crate::bpf_loader::{Finding, FindingState};
+use crate::network::{Interface, NetworkEvent, NetworkWatch, Role, Selection};
 
 /// How long an agent may take to answer.
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,16 +29,16 @@ fn interfaces() -> Finding {
     let subject = "interfaces of pods";
     let found = match look() {
         Ok(found) => found,
-        Err(error) => return Finding { subject, standing: Standing::Missing, why: format!("netlink: {error}") },
+        Err(error) => return Finding { subject, state: FindingState::Missing, why: format!("netlink: {error}") },
     };
-    let (standing, why) = describe(&found);
-    Finding { subject, standing, why }
+    let (state, why) = describe(&found);
+    Finding { subject, state, why }
 }
 
 fn look() -> io::Result<Vec<Interface>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut watch = Watch::new().await?;
+        let mut watch = NetworkWatch::new().await?;
         let mut found = Vec::new();
         while let Some(change) = watch.next().now_or_never() {
             if let NetworkEvent::Present(interface) = change? {
@@ -49,38 +49,38 @@ fn look() -> io::Result<Vec<Interface>> {
     })
 }
 
-fn describe(interfaces: &[Interface]) -> (Standing, String) {
+fn describe(interfaces: &[Interface]) -> (FindingState, String) {
     let selection = Selection::default();
     let pods = interfaces.iter().filter(|interface| selection.role(interface) == Some(Role::Pod));
     let names: Vec<&str> = pods.map(|interface| interface.name.as_str()).collect();
     if names.is_empty() {
         let why = "none in sight: there are no pods yet, or this is not the node's network namespace (a pod needs \
                    hostNetwork: true), or the network plugin makes none (macvlan, ipvlan, SR-IOV)";
-        return (Standing::Degraded, why.to_owned());
+        return (FindingState::Degraded, why.to_owned());
     }
     let more = if names.len() > MAX_NAMES_SHOWN { ", ..." } else { "" };
     let shown: Vec<&str> = names.iter().copied().take(MAX_NAMES_SHOWN).collect();
-    (Standing::Ok, format!("{}: {}{more}", names.len(), shown.join(", ")))
+    (FindingState::Ok, format!("{}: {}{more}", names.len(), shown.join(", ")))
 }
 
 fn names(settings: &Settings) -> Finding {
     let (chosen, why) = Sources::from(settings).choose();
-    let (standing, why) = match chosen {
-        Chosen::Missing(what) => (Standing::Degraded, what.to_owned()),
-        Chosen::Nothing => (Standing::Degraded, format!("addresses would have no names: {why}")),
-        other => (Standing::Ok, format!("{other}: {why}")),
+    let (state, why) = match chosen {
+        ChosenSource::Missing(what) => (FindingState::Degraded, what.to_owned()),
+        ChosenSource::Nothing => (FindingState::Degraded, format!("addresses would have no names: {why}")),
+        other => (FindingState::Ok, format!("{other}: {why}")),
     };
-    Finding { subject: "names", standing, why }
+    Finding { subject: "names", state, why }
 }
 
 /// Pods without a watched interface, a node's name that is wrong and the like are known to an agent
 /// that runs.
 fn agent(settings: &Settings) -> Finding {
-    let (standing, why) = match ask(settings) {
+    let (state, why) = match ask(settings) {
         Ok(answer) => complaints(&answer),
-        Err(error) => (Standing::Ok, format!("none answers at {} ({error})", settings.admin_listen)),
+        Err(error) => (FindingState::Ok, format!("none answers at {} ({error})", settings.admin_listen)),
     };
-    Finding { subject: "running agent", standing, why }
+    Finding { subject: "running agent", state, why }
 }
 
 fn ask(settings: &Settings) -> io::Result<Value> {
@@ -94,15 +94,15 @@ fn ask(settings: &Settings) -> io::Result<Value> {
     serde_json::from_str(body).map_err(io::Error::other)
 }
 
-fn complaints(answer: &Value) -> (Standing, String) {
+fn complaints(answer: &Value) -> (FindingState, String) {
     let components = answer["components"].as_array().map_or(&[][..], Vec::as_slice);
     let text = |component: &Value, field: &str| component[field].as_str().unwrap_or_default().to_owned();
     let amiss = components.iter().filter(|component| component["state"] != "up");
     let said: Vec<String> = amiss.map(|one| format!("{}: {}", text(one, "name"), text(one, "reason"))).collect();
     if said.is_empty() {
-        (Standing::Ok, "it runs, and nothing is amiss".to_owned())
+        (FindingState::Ok, "it runs, and nothing is amiss".to_owned())
     } else {
-        (Standing::Degraded, said.join("; "))
+        (FindingState::Degraded, said.join("; "))
     }
 }
 
@@ -111,13 +111,13 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::network::Kind;
+    use crate::network::Driver;
 
     fn veth(name: &str) -> Interface {
         Interface {
             index: 7,
             name: name.to_owned(),
-            kind: Kind::Veth,
+            kind: Driver::Veth,
             uplink: false,
             peer_in_other_namespace: true,
             namespace: Some(0),
@@ -132,12 +132,12 @@ mod tests {
     /// A namespace with nothing but its uplink is most likely a pod's own, and that is said.
     #[test]
     fn no_interface_in_sight() {
-        let (standing, why) = describe(&[Interface { uplink: true, ..veth("eth0") }]);
-        assert_eq!(standing, Standing::Degraded);
+        let (state, why) = describe(&[Interface { uplink: true, ..veth("eth0") }]);
+        assert_eq!(state, FindingState::Degraded);
         assert!(why.contains("hostNetwork: true"), "{why}");
         let many: Vec<Interface> = (0..20).map(|number| veth(&format!("veth{number}"))).collect();
-        let (standing, why) = describe(&many);
-        assert_eq!(standing, Standing::Ok);
+        let (state, why) = describe(&many);
+        assert_eq!(state, FindingState::Ok);
         assert!(why.starts_with("20: veth0, ") && why.ends_with("veth7, ..."), "{why}");
     }
 
@@ -146,8 +146,8 @@ mod tests {
     fn an_agents_complaints() {
         let probes = json!({"name": "probes", "state": "degraded", "reason": "no interface leads to 1 pod"});
         let reader = json!({"name": "reader", "state": "up", "reason": ""});
-        assert_eq!(complaints(&json!({"components": [reader]})).0, Standing::Ok);
-        let (standing, why) = complaints(&json!({"components": [reader, probes]}));
-        assert_eq!((standing, why.as_str()), (Standing::Degraded, "probes: no interface leads to 1 pod"));
+        assert_eq!(complaints(&json!({"components": [reader]})).0, FindingState::Ok);
+        let (state, why) = complaints(&json!({"components": [reader, probes]}));
+        assert_eq!((state, why.as_str()), (FindingState::Degraded, "probes: no interface leads to 1 pod"));
     }
 }

@@ -29,9 +29,9 @@ use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::http::HttpActor;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
-use crate::actors::probes::Watch;
-use crate::actors::resolver::Names;
-use crate::actors::restart::{Escalations, Intensity, Policy, SharedPolicy};
+use crate::actors::probes::ProbeReconciler;
+use crate::actors::resolver::Resolver;
+use crate::actors::restart::{Escalations, Intensity, Policy, SharedRestartPolicy};
 use crate::actors::sweeper::Swept;
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
@@ -99,7 +99,7 @@ impl Metrics {
 pub(super) struct Parts {
     pub(super) components: Components,
     pub(super) directory: Directory,
-    pub(super) policy: SharedPolicy,
+    pub(super) policy: SharedRestartPolicy,
     escalations: Escalations,
     startup: Arc<Startup>,
 }
@@ -110,8 +110,8 @@ pub(super) struct Running {
     pub(super) escalated: UnboundedReceiver<String>,
     pub(super) layers: Layers,
     pub(super) resolved: Resolved,
-    pub(super) names: Arc<Names>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) names: Arc<Resolver>,
+    pub(super) watch: Arc<ProbeReconciler>,
     pub(super) scrape: Arc<Scrape>,
     pub(super) admin: Arc<Admin>,
     pub(super) probes: Addr<ThreadSupervisor>,
@@ -178,8 +178,8 @@ fn looks(ttl: Duration) -> Option<Duration> {
 }
 
 /// The rules of supervision, as configured.
-pub(super) fn policy(settings: &settings::Supervision) -> Policy {
-    Policy {
+pub(super) fn policy(settings: &settings::Supervision) -> RestartPolicy {
+    RestartPolicy {
         max_restarts: settings.max_restarts,
         window: settings.window,
         backoff_min: settings.backoff_min,
@@ -212,7 +212,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
     let dissecting = layer7::start(parts.intensity("dissector"), settings, (loaded.layer7(), outbox), &lanes, &index)?;
-    let Reading { one_sided, counters, decoder, reader, reasons } =
+    let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
     let interval = settings.connections.sweep_interval;
@@ -221,7 +221,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let sweeper = parts.register("sweeper", sweep);
     let selection = loader::selection(&settings.interfaces);
     let component = (parts.components.component("probes"), Arc::clone(&parts.startup));
-    let watch = Arc::new(Watch::new(loaded, selection, (network, one_sided), component));
+    let watch = Arc::new(ProbeReconciler::new(loaded, selection, (network, one_sided), component));
 
     let own = SelfMetrics::new()?;
     let reloads = Arc::new(Reloads::loaded());
@@ -295,7 +295,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
 /// Loads the programs, with layer 7 in them if that may be looked for.
 fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
     let layer7 = layer7::settings(settings, metrics.layer7());
-    let loaded = Probes::load(&bpf_loader::Settings { layer7, ..settings.into() })?;
+    let loaded = Probes::load(&bpf_loader::ProgramSettings { layer7, ..settings.into() })?;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }
@@ -308,8 +308,8 @@ fn start_resolver(
     network: &Arc<Network>,
     index: &Arc<ArcSwap<Index>>,
     reader: Commands,
-) -> (Arc<Names>, Addr<ThreadSupervisor>) {
-    let of_cluster = cluster::Settings {
+) -> (Arc<Resolver>, Addr<ThreadSupervisor>) {
+    let of_cluster = cluster::CacheSettings {
         node: settings.node_name.clone(),
         cluster: settings.cluster_name.clone(),
         addresses: network.addresses(),
@@ -319,7 +319,7 @@ fn start_resolver(
     let component = parts.components.component("resolver");
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
     let to = (reader, Arc::clone(&parts.startup));
-    let names = Arc::new(Names::new(of_cluster, sources, Arc::clone(network), index, component, to));
+    let names = Arc::new(Resolver::new(of_cluster, sources, Arc::clone(network), index, component, to));
     let resolver = parts.register("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     (names, resolver)
 }
@@ -373,7 +373,7 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Res
     Ok(Tracking { translations, heard, conntrack: Some(conntrack) })
 }
 
-struct Reading {
+struct ReaderParts {
     one_sided: Arc<OneSided>,
     counters: Arc<Counters>,
     decoder: Addr<DecoderActor>,
@@ -388,7 +388,7 @@ fn start_reading(
     (waker, commands): (Waker, Receiver<Command>),
     lanes: &Arc<Lanes>,
     index: Arc<ArcSwap<Index>>,
-) -> Result<Reading, StartError> {
+) -> Result<ReaderParts, StartError> {
     let decoder_slot = Arc::new(ArcSwapOption::empty());
     let named = |reasons: &[(u32, String)]| Reasons::new(reasons.iter().map(|(number, name)| (*number, name.as_str())));
     let mut source = bpf_loader::DropReasons::default();
@@ -417,7 +417,7 @@ fn start_reading(
         state,
     };
     let reader = parts.register("reader", reader::start(Arc::new(reader), parts.intensity("reader")));
-    Ok(Reading { one_sided, counters, decoder, reader, reasons })
+    Ok(ReaderParts { one_sided, counters, decoder, reader, reasons })
 }
 
 fn start_configurator(

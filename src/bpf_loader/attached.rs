@@ -28,7 +28,7 @@ pub struct Attached {
 
 /// Where the programs of an interface are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum HookPosition {
     /// Both are first in their direction.
     First,
     /// Both are there, but another comes before one of them, and may end a packet before it is
@@ -40,18 +40,22 @@ pub enum Place {
 
 impl Attached {
     /// Where both programs are among those of the interface, given in the order of their running.
-    fn place(&self, ingress: &[u32], egress: &[u32]) -> Place {
+    fn place(&self, ingress: &[u32], egress: &[u32]) -> HookPosition {
         if ingress.first() == Some(&self.ingress) && egress.first() == Some(&self.egress) {
-            return Place::First;
+            return HookPosition::First;
         }
-        if ingress.contains(&self.ingress) && egress.contains(&self.egress) { Place::Behind } else { Place::Absent }
+        if ingress.contains(&self.ingress) && egress.contains(&self.egress) {
+            HookPosition::Behind
+        } else {
+            HookPosition::Absent
+        }
     }
 
     /// Where both programs are in the interface's TCX chains.
     ///
     /// # Errors
     /// If the kernel does not say; an interface that is gone has empty chains.
-    pub fn place_in_chains(&self) -> io::Result<Place> {
+    pub fn place_in_chains(&self) -> io::Result<HookPosition> {
         Ok(self.place(&chain(self.index, sys::TCX_INGRESS)?, &chain(self.index, sys::TCX_EGRESS)?))
     }
 
@@ -60,11 +64,11 @@ impl Attached {
     ///
     /// # Errors
     /// If the kernel does not say.
-    pub fn place_among_filters(&self, ingress: &[u32], egress: &[u32]) -> io::Result<Place> {
+    pub fn place_among_filters(&self, ingress: &[u32], egress: &[u32]) -> io::Result<HookPosition> {
         let place = self.place(ingress, egress);
         let chained = |attach_type| Ok::<_, io::Error>(!chain(self.index, attach_type)?.is_empty());
-        if place == Place::First && (chained(sys::TCX_INGRESS)? || chained(sys::TCX_EGRESS)?) {
-            return Ok(Place::Behind);
+        if place == HookPosition::First && (chained(sys::TCX_INGRESS)? || chained(sys::TCX_EGRESS)?) {
+            return Ok(HookPosition::Behind);
         }
         Ok(place)
     }
@@ -122,10 +126,10 @@ mod tests {
     #[test]
     fn places() {
         let ours = Attached { index: 7, role: Role::Pod, by_filters: false, ingress: 11, egress: 12 };
-        assert_eq!(ours.place(&[11], &[12, 3]), Place::First);
-        assert_eq!(ours.place(&[3, 11], &[12]), Place::Behind);
-        assert_eq!(ours.place(&[11], &[3, 12]), Place::Behind);
-        assert_eq!(ours.place(&[3, 11], &[3]), Place::Absent);
-        assert_eq!(ours.place(&[], &[]), Place::Absent);
+        assert_eq!(ours.place(&[11], &[12, 3]), HookPosition::First);
+        assert_eq!(ours.place(&[3, 11], &[12]), HookPosition::Behind);
+        assert_eq!(ours.place(&[11], &[3, 12]), HookPosition::Behind);
+        assert_eq!(ours.place(&[3, 11], &[3]), HookPosition::Absent);
+        assert_eq!(ours.place(&[], &[]), HookPosition::Absent);
     }
 }

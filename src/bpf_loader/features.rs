@@ -23,19 +23,19 @@ pub(super) const NEEDS_DROPS: &str = "hubble_drop_total, hubble_policy_verdicts_
 
 /// A thing that the kernel has or lacks; the text says why it could not be found out, or what is
 /// missing.
-pub(super) type Answer = Result<(), String>;
+pub(super) type Support = Result<(), String>;
 
 /// What the running kernel can do.
 #[derive(Debug, Clone)]
 pub(super) struct Features {
     /// Programs of type `sched_cls`.
-    pub(super) classifier: Answer,
+    pub(super) classifier: Support,
     /// Maps of type `ringbuf`.
-    pub(super) ring: Answer,
+    pub(super) ring: Support,
     /// Atomic instructions that return the old value.
-    pub(super) atomics: Answer,
+    pub(super) atomics: Support,
     /// Attaching by TCX.
-    pub(super) tcx: Answer,
+    pub(super) tcx: Support,
     /// How many drop reasons its BTF has, or why none is known.
     pub(super) drop_reasons: Result<usize, String>,
 }
@@ -55,7 +55,7 @@ impl Features {
     }
 }
 
-fn classifier() -> Answer {
+fn classifier() -> Support {
     match is_program_supported(ProgramType::SchedClassifier) {
         Ok(true) => Ok(()),
         Ok(false) => Err("no programs of type sched_cls".to_owned()),
@@ -63,7 +63,7 @@ fn classifier() -> Answer {
     }
 }
 
-fn ring() -> Answer {
+fn ring() -> Support {
     match is_map_supported(MapType::RingBuf) {
         Ok(true) => Ok(()),
         Ok(false) => Err("no maps of type ringbuf (upstream since Linux 5.8)".to_owned()),
@@ -71,7 +71,7 @@ fn ring() -> Answer {
     }
 }
 
-fn atomics() -> Answer {
+fn atomics() -> Support {
     /// r0 = 0; *(u64 *)(r10 - 8) = r0; r1 = 1; r1 = atomic_fetch_add((u64 *)(r10 - 8), r1); r0 = 0;
     /// exit
     const PROGRAM: [sys::Instruction; 6] = [
@@ -92,7 +92,7 @@ fn atomics() -> Answer {
 }
 
 /// Every network namespace has `lo`.
-fn tcx() -> Answer {
+fn tcx() -> Support {
     match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
         Err(error) if os_error(&error) == Some(libc::EINVAL) => Err("no TCX (upstream since Linux 6.6)".to_owned()),
         // An error about the programs that are there already comes from a kernel that knows the
@@ -144,6 +144,6 @@ mod tests {
     /// Damaged BTF is no reason to promise drops.
     #[test]
     fn unreadable_btf_has_no_reasons() {
-        assert!(reasons_in(&[]).unwrap_err().contains("cut off"));
+        assert!(reasons_in(&[]).unwrap_err().contains("truncated"));
     }
 }

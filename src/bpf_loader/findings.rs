@@ -7,13 +7,13 @@ use std::path::Path;
 use caps::{CapSet, Capability};
 
 use super::btf::KERNEL_BTF;
-use super::features::{Answer, Features, NEEDS_DROPS};
+use super::features::{Features, NEEDS_DROPS, Support};
 use super::object::{DROP, LAYER_7, SENDING, SENT, Trial, kernel_release, try_programs};
-use super::settings::Settings;
+use super::settings::ProgramSettings;
 
 /// How well something stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum FindingState {
     /// As it should be.
     Ok,
     /// webb works, with less.
@@ -24,7 +24,7 @@ pub enum Standing {
     Untried,
 }
 
-impl Standing {
+impl FindingState {
     /// As `webb probe` prints it.
     pub fn label(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ pub struct Finding {
     /// What was looked at.
     pub subject: &'static str,
     /// How it stands.
-    pub standing: Standing,
+    pub state: FindingState,
     /// Why, for a person.
     pub why: String,
 }
@@ -50,8 +50,8 @@ pub struct Finding {
 /// The subject of the finding about capabilities.
 pub const PRIVILEGES: &str = "privileges";
 
-fn finding(subject: &'static str, standing: Standing, why: impl Into<String>) -> Finding {
-    Finding { subject, standing, why: why.into() }
+fn finding(subject: &'static str, state: FindingState, why: impl Into<String>) -> Finding {
+    Finding { subject, state, why: why.into() }
 }
 
 /// The capabilities that the programs need, in the order of their use.
@@ -129,11 +129,12 @@ fn listed(names: &[&str]) -> String {
 pub fn findings() -> Vec<Finding> {
     let features = Features::find();
     let missing = missing_capabilities();
-    let mut findings = vec![capabilities(&missing), finding("kernel", Standing::Ok, kernel_release()), btf(), jit()];
+    let mut findings =
+        vec![capabilities(&missing), finding("kernel", FindingState::Ok, kernel_release()), btf(), jit()];
     findings.extend(asked(&features, &missing));
     findings.extend([bpffs(), statistics()]);
     // Where something is missing already, the verifier would say it again, and less clearly.
-    if findings.iter().all(|finding| finding.standing != Standing::Missing) {
+    if findings.iter().all(|finding| finding.state != FindingState::Missing) {
         findings.extend(programs(&features));
     }
     findings
@@ -151,14 +152,14 @@ fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
         let names = listed(&lacking);
         finding(
             subject,
-            Standing::Untried,
+            FindingState::Untried,
             format!("this process lacks {names}; grant {names}, and run the probe again"),
         )
     };
-    let needed = |subject, needs: &[&str], answer: &Answer, has| {
+    let needed = |subject, needs: &[&str], answer: &Support, has| {
         let answered = match answer {
-            Ok(()) => finding(subject, Standing::Ok, has),
-            Err(why) => finding(subject, Standing::Missing, why.as_str()),
+            Ok(()) => finding(subject, FindingState::Ok, has),
+            Err(why) => finding(subject, FindingState::Missing, why.as_str()),
         };
         ask(subject, needs, answered)
     };
@@ -173,41 +174,41 @@ fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
 
 /// A line for each program, which is loaded and unloaded.
 fn programs(features: &Features) -> Vec<Finding> {
-    let trials = match try_programs(&Settings::default(), features) {
+    let trials = match try_programs(&ProgramSettings::default(), features) {
         Ok(trials) => trials,
-        Err(error) => return vec![finding("programs", Standing::Missing, error.to_string())],
+        Err(error) => return vec![finding("programs", FindingState::Missing, error.to_string())],
     };
     let line = |(name, result): Trial| {
-        let (standing, why) = match result {
-            Ok(Some(count)) => (Standing::Ok, format!("loads; the verifier went through {count} instructions")),
-            Ok(None) => (Standing::Ok, "loads".to_owned()),
+        let (state, why) = match result {
+            Ok(Some(count)) => (FindingState::Ok, format!("loads; the verifier went through {count} instructions")),
+            Ok(None) => (FindingState::Ok, "loads".to_owned()),
             Err(error) if [SENDING, SENT].contains(&name) => {
-                (Standing::Degraded, format!("{error}; what is dropped on the way out of a device counts as sent"))
+                (FindingState::Degraded, format!("{error}; what is dropped on the way out of a device counts as sent"))
             }
-            Err(error) if name == LAYER_7 => (Standing::Degraded, format!("{error}; DNS and HTTP are not seen")),
-            Err(error) if name == DROP => (Standing::Degraded, format!("{error}; {NEEDS_DROPS}")),
-            Err(error) => (Standing::Missing, error.to_string()),
+            Err(error) if name == LAYER_7 => (FindingState::Degraded, format!("{error}; DNS and HTTP are not seen")),
+            Err(error) if name == DROP => (FindingState::Degraded, format!("{error}; {NEEDS_DROPS}")),
+            Err(error) => (FindingState::Missing, error.to_string()),
         };
-        finding(name, standing, why)
+        finding(name, state, why)
     };
     trials.into_iter().map(line).collect()
 }
 
 fn capabilities(missing: &[&str]) -> Finding {
     if missing.is_empty() {
-        finding(PRIVILEGES, Standing::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
+        finding(PRIVILEGES, FindingState::Ok, "CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, or root")
     } else {
         let why = format!("this process lacks {}; {}", listed(missing), advice(missing));
-        finding(PRIVILEGES, Standing::Missing, why)
+        finding(PRIVILEGES, FindingState::Missing, why)
     }
 }
 
 fn btf() -> Finding {
     match fs::metadata(KERNEL_BTF) {
-        Ok(file) => finding("kernel types (BTF)", Standing::Ok, format!("{KERNEL_BTF}, {} KiB", file.len() / 1024)),
+        Ok(file) => finding("kernel types (BTF)", FindingState::Ok, format!("{KERNEL_BTF}, {} KiB", file.len() / 1024)),
         Err(error) => finding(
             "kernel types (BTF)",
-            Standing::Missing,
+            FindingState::Missing,
             format!("{KERNEL_BTF}: {error}; the kernel needs CONFIG_DEBUG_INFO_BTF, a container needs /sys mounted"),
         ),
     }
@@ -221,21 +222,21 @@ fn jit() -> Finding {
     match sysctl("net/core/bpf_jit_enable").as_deref() {
         Some("0") => finding(
             "JIT compiler",
-            Standing::Degraded,
+            FindingState::Degraded,
             "net.core.bpf_jit_enable is 0: programs are interpreted, several times slower",
         ),
-        Some(_) => finding("JIT compiler", Standing::Ok, "on"),
+        Some(_) => finding("JIT compiler", FindingState::Ok, "on"),
         // The sysctl belongs to the first network namespace, or the kernel has the JIT always on.
-        None => finding("JIT compiler", Standing::Ok, "net.core.bpf_jit_enable is not visible here; on by default"),
+        None => finding("JIT compiler", FindingState::Ok, "net.core.bpf_jit_enable is not visible here; on by default"),
     }
 }
 
 fn attachment(features: &Features) -> Finding {
     match &features.tcx {
-        Ok(()) => finding("attachment", Standing::Ok, "TCX, first in the chain"),
+        Ok(()) => finding("attachment", FindingState::Ok, "TCX, first in the chain"),
         Err(why) => finding(
             "attachment",
-            Standing::Degraded,
+            FindingState::Degraded,
             format!("{why}; clsact filters instead, which a killed agent leaves behind"),
         ),
     }
@@ -243,8 +244,8 @@ fn attachment(features: &Features) -> Finding {
 
 fn drops(features: &Features) -> Finding {
     match &features.drop_reasons {
-        Ok(count) => finding("drop reasons", Standing::Ok, format!("tp_btf/kfree_skb, {count} reasons in BTF")),
-        Err(why) => finding("drop reasons", Standing::Degraded, format!("{why}; {NEEDS_DROPS}")),
+        Ok(count) => finding("drop reasons", FindingState::Ok, format!("tp_btf/kfree_skb, {count} reasons in BTF")),
+        Err(why) => finding("drop reasons", FindingState::Degraded, format!("{why}; {NEEDS_DROPS}")),
     }
 }
 
@@ -255,17 +256,19 @@ fn bpffs() -> Finding {
         .any(|line| line.split(' ').nth(2) == Some("bpf"));
     let why =
         if mounted { "mounted, not needed: nothing is pinned" } else { "not mounted, not needed: nothing is pinned" };
-    finding("bpffs", Standing::Ok, why)
+    finding("bpffs", FindingState::Ok, why)
 }
 
 fn statistics() -> Finding {
     match sysctl("kernel/bpf_stats_enabled").as_deref() {
         Some("1") => finding(
             "run statistics",
-            Standing::Ok,
+            FindingState::Ok,
             "kernel.bpf_stats_enabled is 1: time per run is counted, at some 20 ns a run",
         ),
-        _ => finding("run statistics", Standing::Ok, "off; kernel.bpf_stats_enabled=1 shows what the programs cost"),
+        _ => {
+            finding("run statistics", FindingState::Ok, "off; kernel.bpf_stats_enabled=1 shows what the programs cost")
+        }
     }
 }
 
@@ -307,7 +310,7 @@ mod tests {
         let lines = |missing: &[&str]| -> Vec<(&'static str, &'static str, String)> {
             asked(&features, missing)
                 .into_iter()
-                .map(|finding| (finding.subject, finding.standing.label(), finding.why))
+                .map(|finding| (finding.subject, finding.state.label(), finding.why))
                 .collect()
         };
         let both =

@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 
 use super::error::{LoadError, RunError};
 use super::plain::Plain;
-use super::settings::{Constants, SLOTS, Settings};
+use super::settings::{Constants, ProgramSettings, SLOTS};
 use super::sys;
 
 /// Reads the totals. Cheap to clone; any thread may ask.
@@ -195,7 +195,7 @@ fn run(program: &OwnedFd, what: &'static str, arguments: &[u64]) -> Result<(), R
 /// The random words are the hash's secrets, so that connections cannot be chosen to collide.
 pub(super) fn write_constants(
     totals: &mut PerCpuArray<MapData, Plain<Totals>>,
-    settings: &Settings,
+    settings: &ProgramSettings,
 ) -> Result<(), LoadError> {
     let constants = Constants::new(settings);
     let random = RandomState::new();

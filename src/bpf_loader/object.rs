@@ -8,7 +8,7 @@ use aya::{Btf, Ebpf, EbpfLoader};
 
 use super::error::{LoadError, chain, refusal};
 use super::features::Features;
-use super::settings::{Constants, SLOTS, Settings, ring_bytes};
+use super::settings::{Constants, ProgramSettings, SLOTS, ring_bytes};
 use super::signals::without_signals;
 
 /// `bpf/flow.bpf.c`, compiled.
@@ -44,7 +44,7 @@ pub(super) struct Loaded {
 
 /// Loads both objects; what the kernel refuses of the drop object and of the programs at the device
 /// is left out, with the reason, and so is the drop object where the kernel gives no reasons.
-pub(super) fn load(settings: &Settings, features: &Features) -> Result<Loaded, LoadError> {
+pub(super) fn load(settings: &ProgramSettings, features: &Features) -> Result<Loaded, LoadError> {
     prepare(settings, |loader, btf| {
         let (mut flow, layer7) = match settings.layer7.map(|_| load_flow(loader, FLOW_L7_OBJECT)) {
             Some(Ok(flow)) => (flow, Some(Ok(()))),
@@ -66,7 +66,7 @@ pub(super) type Trial = (&'static str, Result<Option<u32>, LoadError>);
 
 /// Loads each program by itself and unloads it again. Fails as a whole where the maps cannot be
 /// made.
-pub(super) fn try_programs(settings: &Settings, features: &Features) -> Result<Vec<Trial>, LoadError> {
+pub(super) fn try_programs(settings: &ProgramSettings, features: &Features) -> Result<Vec<Trial>, LoadError> {
     prepare(settings, |loader, btf| {
         let mut flow = loader.load(FLOW_OBJECT).map_err(|error| refused("flow.bpf.o", &error))?;
         let mut trials: Vec<Trial> = vec![(LAYER_7, try_layer7(loader))];
@@ -100,7 +100,7 @@ fn verified(object: &Ebpf, name: &str) -> Option<u32> {
 }
 
 /// Reads the kernel's BTF once and has `work` load objects with it.
-fn prepare<R>(settings: &Settings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) -> R) -> Result<R, LoadError> {
+fn prepare<R>(settings: &ProgramSettings, work: impl FnOnce(&mut EbpfLoader<'_>, &Btf) -> R) -> Result<R, LoadError> {
     let constants = Constants::new(settings);
     let netns = network_namespace();
     let stopped = stopped_reasons();

@@ -25,7 +25,7 @@ use super::object::{
 };
 use super::ports::{Ports, Special};
 use super::ring::{KernelRings, RingSource};
-use super::settings::{Attach, Settings, buckets};
+use super::settings::{Attach, ProgramSettings, buckets};
 use super::{Cost, sys};
 use crate::network::{Interface, Role};
 use crate::records::Signal;
@@ -80,7 +80,7 @@ pub struct Probes {
 
 impl Probes {
     /// Loads the programs and starts to watch drops. Takes some hundred milliseconds.
-    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+    pub fn load(settings: &ProgramSettings) -> Result<Self, LoadError> {
         let missing = missing_capabilities();
         if !missing.is_empty() {
             return Err(LoadError::Privileges { advice: findings::advice(&missing), missing });

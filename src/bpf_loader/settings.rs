@@ -37,7 +37,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Settings::default().timeouts
+        ProgramSettings::default().timeouts
     }
 }
 
@@ -74,9 +74,9 @@ impl Default for Layer7Settings {
     }
 }
 
-/// Settings of the programs; each is a constant to the kernel once they are loaded.
+/// ProgramSettings of the programs; each is a constant to the kernel once they are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub struct ProgramSettings {
     /// Every packet is reported (`aggregation: none`).
     pub every_packet: bool,
     /// A connection that goes on is reported again after this time.
@@ -97,14 +97,14 @@ pub struct Settings {
     pub layer7: Option<Layer7Settings>,
 }
 
-impl Default for Settings {
+impl Default for ProgramSettings {
     /// The agent's own defaults: there is one set of them.
     fn default() -> Self {
         Self::from(&settings::Settings::default())
     }
 }
 
-impl From<&settings::Settings> for Settings {
+impl From<&settings::Settings> for ProgramSettings {
     fn from(settings: &settings::Settings) -> Self {
         let connections = &settings.connections;
         Self {
@@ -147,7 +147,7 @@ fn table_bytes_here() -> u32 {
     u32::try_from(bytes.clamp(1 << 20, 16 << 20)).unwrap_or(1 << 20)
 }
 
-/// `Settings` in the units of the programs.
+/// `ProgramSettings` in the units of the programs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Constants {
     pub(super) every_packet: u8,
@@ -170,7 +170,7 @@ pub(super) struct Constants {
 }
 
 impl Constants {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &ProgramSettings) -> Self {
         let tick = tick();
         let ticks = |time: Duration| ticks(time, tick);
         Self {

@@ -124,7 +124,7 @@ impl Tracked {
 
 /// What became of a question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum QueryOutcome {
     Found(Tracked),
     NotFound,
     /// With this `errno`.
@@ -175,12 +175,12 @@ pub(super) fn question(ends: &Connection, sequence: u32) -> Vec<u8> {
 }
 
 /// What a datagram says to the question of that number.
-pub(super) fn answer(bytes: &[u8], sequence: u32) -> Answer {
+pub(super) fn answer(bytes: &[u8], sequence: u32) -> QueryOutcome {
     const NOT_FOUND: i32 = 2;
     if bytes.get(8..12).and_then(u32_of) != Some(sequence) {
-        return Answer::Other;
+        return QueryOutcome::Other;
     }
-    let Some((kind, body, _)) = split(bytes) else { return Answer::Other };
+    let Some((kind, body, _)) = split(bytes) else { return QueryOutcome::Other };
     match read(kind, body) {
         Message::New(Some(translation)) => {
             let assured = body.get(FAMILY..).into_iter().flat_map(attributes).any(|(kind, value)| {
@@ -188,11 +188,11 @@ pub(super) fn answer(bytes: &[u8], sequence: u32) -> Answer {
                 const ASSURED: u8 = 1 << 2;
                 kind == attribute::STATUS && value.get(3).is_some_and(|last| last & ASSURED != 0)
             });
-            Answer::Found(Tracked { translation, assured })
+            QueryOutcome::Found(Tracked { translation, assured })
         }
-        Message::Failed(NOT_FOUND) => Answer::NotFound,
-        Message::Failed(errno) => Answer::Failed(errno),
-        _ => Answer::Other,
+        Message::Failed(NOT_FOUND) => QueryOutcome::NotFound,
+        Message::Failed(errno) => QueryOutcome::Failed(errno),
+        _ => QueryOutcome::Other,
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use webb_decode::nat::{Connection, Conversation};
 
 use super::error::ConntrackError;
-use super::message::{Answer, answer, question};
+use super::message::{QueryOutcome, answer, question};
 use super::socket::{Received, Socket};
 
 /// How long the kernel may take. It answers while it is being asked.
@@ -44,10 +44,10 @@ impl Query {
             let failed = |why: std::io::Error| Err(ConntrackError::Dump(why));
             match self.socket.receive().map_err(ConntrackError::Dump)? {
                 Received::Datagram(bytes) => match answer(bytes, self.sequence) {
-                    Answer::Found(tracked) => return Ok(Some(tracked)),
-                    Answer::NotFound => return Ok(None),
-                    Answer::Failed(errno) => return failed(std::io::Error::from_raw_os_error(errno)),
-                    Answer::Other => {}
+                    QueryOutcome::Found(tracked) => return Ok(Some(tracked)),
+                    QueryOutcome::NotFound => return Ok(None),
+                    QueryOutcome::Failed(errno) => return failed(std::io::Error::from_raw_os_error(errno)),
+                    QueryOutcome::Other => {}
                 },
                 Received::Nothing => return failed(std::io::ErrorKind::TimedOut.into()),
                 Received::Overrun => return failed(std::io::Error::other("messages were dropped")),

@@ -8,7 +8,7 @@ use actix_web::{HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
-use webb_flow::fault::{Component, Components, Kind};
+use webb_flow::fault::{Component, Components, FaultType};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
@@ -97,7 +97,7 @@ impl From<&Arc<Component>> for ComponentStatus {
             state: component.state().label(),
             reason: component.reason(),
             restarts: component.restarts(),
-            faults: Kind::ALL.into_iter().map(|kind| (kind.label(), component.faults(kind))).collect(),
+            faults: FaultType::ALL.into_iter().map(|kind| (kind.label(), component.faults(kind))).collect(),
             last_beat_ms_ago: component.since_beat_ms(),
             queue_depth: component.queue(),
         }

@@ -40,12 +40,12 @@ pub fn routes(config: &mut web::ServiceConfig, explain: &Arc<Explain>) {
 }
 
 #[derive(Debug, Deserialize)]
-struct Asked {
+struct AddressParams {
     ip: Option<String>,
     pod: Option<String>,
 }
 
-async fn address(explain: web::Data<Explain>, asked: web::Query<Asked>) -> HttpResponse {
+async fn address(explain: web::Data<Explain>, asked: web::Query<AddressParams>) -> HttpResponse {
     let Some(text) = &asked.ip else {
         return refuse(StatusCode::BAD_REQUEST, "expected an address: /pods?ip=10.0.0.1");
     };
@@ -64,7 +64,7 @@ async fn services(explain: web::Data<Explain>) -> HttpResponse {
     answer(&json!({ "services": explain.cache.explain_services(&explain.index.load()) }))
 }
 
-async fn policies(explain: web::Data<Explain>, asked: web::Query<Asked>) -> HttpResponse {
+async fn policies(explain: web::Data<Explain>, asked: web::Query<AddressParams>) -> HttpResponse {
     let Some(text) = &asked.pod else {
         return answer(&json!({ "policies": explain.cache.explain_policies() }));
     };

@@ -8,7 +8,7 @@ use actix_web::http::Method;
 use actix_web::http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, VARY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use webb_flow::fault::inject;
-use webb_metrics::expose::negotiate::{self, Answer};
+use webb_metrics::expose::negotiate::{self, Negotiated};
 
 use super::Scrape;
 use super::body::{Body, Headless};
@@ -59,7 +59,7 @@ async fn metrics(request: HttpRequest, scrape: web::Data<Scrape>) -> HttpRespons
 }
 
 /// Format and encoding that a request gets, and the head of its answer.
-pub(super) fn negotiated(request: &HttpRequest, open_metrics: bool) -> (Answer, HttpResponseBuilder) {
+pub(super) fn negotiated(request: &HttpRequest, open_metrics: bool) -> (Negotiated, HttpResponseBuilder) {
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
     let negotiated = negotiate::negotiate(header(ACCEPT), header(ACCEPT_ENCODING), open_metrics);
     let mut answer = HttpResponse::Ok();

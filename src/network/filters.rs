@@ -14,7 +14,7 @@ use super::error::failed;
 /// The filters of an interface in the order in which the kernel asks them: of programs their ids,
 /// of others 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filters {
+pub struct TcFilters {
     /// For packets that come in by it.
     pub ingress: Vec<u32>,
     /// For packets that leave by it.
@@ -22,10 +22,10 @@ pub struct Filters {
 }
 
 /// Reads the programs of an interface; none where it has no clsact qdisc or does not exist.
-pub(super) async fn filters(handle: &Handle, index: u32) -> io::Result<Filters> {
+pub(super) async fn filters(handle: &Handle, index: u32) -> io::Result<TcFilters> {
     let index = i32::try_from(index).map_err(io::Error::other)?;
     let mut filters = handle.traffic_filter(index);
-    Ok(Filters {
+    Ok(TcFilters {
         ingress: programs(filters.get().ingress().execute()).await?,
         egress: programs(filters.get().egress().execute()).await?,
     })

@@ -6,7 +6,7 @@ use rtnetlink::packet_route::link::{
 
 /// The driver of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum Driver {
     /// One end of a veth pair.
     Veth,
     /// One end of a netkit pair (Linux 6.7).
@@ -26,7 +26,7 @@ pub struct Interface {
     /// Its name, which may change.
     pub name: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: Driver,
     /// It carries a default route of this node.
     pub uplink: bool,
     /// Its peer sits in another network namespace.
@@ -50,7 +50,7 @@ impl Interface {
         let mut interface = Self {
             index: message.header.index,
             name: String::new(),
-            kind: Kind::Other,
+            kind: Driver::Other,
             uplink: false,
             peer_in_other_namespace: false,
             namespace: None,
@@ -93,7 +93,7 @@ impl Interface {
 
     /// True for one end of a pair whose other end is in another network namespace.
     pub fn leads_elsewhere(&self) -> bool {
-        matches!(self.kind, Kind::Veth | Kind::Netkit) && self.peer_in_other_namespace
+        matches!(self.kind, Driver::Veth | Driver::Netkit) && self.peer_in_other_namespace
     }
 }
 
@@ -106,14 +106,14 @@ fn is_bridge_port(info: &LinkInfo) -> bool {
     }
 }
 
-fn kind(infos: &[LinkInfo]) -> Kind {
+fn kind(infos: &[LinkInfo]) -> Driver {
     let found = infos.iter().find_map(|info| match info {
         LinkInfo::Kind(kind) => Some(kind),
         _ => None,
     });
     match found {
-        Some(InfoKind::Veth) => Kind::Veth,
-        Some(InfoKind::Netkit) => Kind::Netkit,
+        Some(InfoKind::Veth) => Driver::Veth,
+        Some(InfoKind::Netkit) => Driver::Netkit,
         Some(
             InfoKind::Vxlan
             | InfoKind::Geneve
@@ -131,8 +131,8 @@ fn kind(infos: &[LinkInfo]) -> Kind {
             | InfoKind::BareUdp
             | InfoKind::ErSpan
             | InfoKind::Ip6ErSpan,
-        ) => Kind::Tunnel,
-        _ => Kind::Other,
+        ) => Driver::Tunnel,
+        _ => Driver::Other,
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
             let more = vec![LinkAttribute::Link(2), LinkAttribute::LinkNetNsId(number)];
             Interface::of(&link(kind, more)).unwrap()
         };
-        for (kind, expected) in [(InfoKind::Veth, Kind::Veth), (InfoKind::Netkit, Kind::Netkit)] {
+        for (kind, expected) in [(InfoKind::Veth, Driver::Veth), (InfoKind::Netkit, Driver::Netkit)] {
             let interface = pair(kind.clone(), 4);
             assert_eq!((interface.kind, interface.namespace, interface.link), (expected, Some(4), Some(2)));
             assert!(interface.leads_elsewhere());
@@ -176,10 +176,10 @@ mod tests {
     #[test]
     fn tunnels() {
         for kind in [InfoKind::Vxlan, InfoKind::Geneve, InfoKind::Wireguard, InfoKind::IpIp] {
-            assert_eq!(Interface::of(&link(kind.clone(), vec![])).unwrap().kind, Kind::Tunnel, "{kind:?}");
+            assert_eq!(Interface::of(&link(kind.clone(), vec![])).unwrap().kind, Driver::Tunnel, "{kind:?}");
         }
         for kind in [InfoKind::Bridge, InfoKind::Vlan, InfoKind::Dummy, InfoKind::Other("odd".to_owned())] {
-            assert_eq!(Interface::of(&link(kind.clone(), vec![])).unwrap().kind, Kind::Other, "{kind:?}");
+            assert_eq!(Interface::of(&link(kind.clone(), vec![])).unwrap().kind, Driver::Other, "{kind:?}");
         }
     }
 

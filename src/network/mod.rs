@@ -1,7 +1,7 @@
 //! This node's network as the kernel describes it over rtnetlink: interfaces, addresses, routes.
 //!
 //! One subject per file:
-//! * [`watch`]: [`Watch`], which follows all of them, and starts anew after a loss.
+//! * [`watch`]: [`NetworkWatch`], which follows all of them, and starts anew after a loss.
 //! * [`interface`]: what an interface is. [`selection`]: which interfaces are watched, and as what.
 //! * `routes`: default routes, which make an interface an uplink, and routes to single addresses,
 //!   which say what is behind an interface.
@@ -14,12 +14,12 @@ mod error;
 pub mod filters;
 pub mod interface;
 pub mod peers;
-mod reading;
+mod pending_request;
 mod routes;
 pub mod selection;
 pub mod watch;
 
-pub use interface::{Interface, Kind};
+pub use interface::{Driver, Interface};
 pub use peers::Peers;
 pub use selection::{Pods, Role, Selection};
-pub use watch::{NetworkEvent, Node, Watch};
+pub use watch::{NetworkEvent, NetworkWatch, Node};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::addresses::Addresses;
 use super::interface::Interface;
-use super::watch::Watch;
+use super::watch::NetworkWatch;
 
 /// After how long the namespace of a new interface is asked first. The wait doubles with each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
@@ -57,7 +57,7 @@ impl Peers {
     }
 
     /// Asks the namespaces whose time has come. True if any answer differs from the last.
-    pub async fn ask(&mut self, watch: &Watch, now: Instant) -> bool {
+    pub async fn ask(&mut self, watch: &NetworkWatch, now: Instant) -> bool {
         let mut differs = false;
         for (number, namespace) in self.0.iter_mut().filter(|(_, namespace)| namespace.due <= now) {
             match watch.addresses_in(*number).await {
@@ -90,14 +90,14 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use super::super::interface::Kind;
+    use super::super::interface::Driver;
     use super::*;
 
     fn pair(index: u32, namespace: i32, peer: u32) -> Interface {
         Interface {
             index,
             name: format!("veth{index}"),
-            kind: Kind::Veth,
+            kind: Driver::Veth,
             uplink: false,
             peer_in_other_namespace: true,
             namespace: Some(namespace),

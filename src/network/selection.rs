@@ -2,7 +2,7 @@
 
 use globset::GlobSet;
 
-use super::interface::{Interface, Kind};
+use super::interface::{Driver, Interface};
 
 /// What an interface is to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -59,13 +59,13 @@ impl Selection {
 pub fn doubles<'a>(devices: &[&'a Interface]) -> Option<(&'a str, &'a str)> {
     let at = |index: Option<u32>| devices.iter().find(|device| Some(device.index) == index);
     let stacked = devices.iter().find_map(|device| {
-        let below = at(device.link.filter(|_| !device.peer_in_other_namespace && device.kind != Kind::Veth));
+        let below = at(device.link.filter(|_| !device.peer_in_other_namespace && device.kind != Driver::Veth));
         let above = at(device.controller).map(|above| (above.name.as_str(), device.name.as_str()));
         below.map(|below| (device.name.as_str(), below.name.as_str())).or(above)
     });
     stacked.or_else(|| {
-        let tunnel = devices.iter().find(|device| device.kind == Kind::Tunnel)?;
-        let other = devices.iter().find(|device| device.kind != Kind::Tunnel)?;
+        let tunnel = devices.iter().find(|device| device.kind == Driver::Tunnel)?;
+        let other = devices.iter().find(|device| device.kind != Driver::Tunnel)?;
         Some((&tunnel.name, &other.name))
     })
 }
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    fn interface(name: &str, kind: Kind, elsewhere: bool) -> Interface {
+    fn interface(name: &str, kind: Driver, elsewhere: bool) -> Interface {
         Interface {
             index: 7,
             name: name.to_owned(),
@@ -102,15 +102,15 @@ mod tests {
     #[test]
     fn pods_are_pairs_into_other_namespaces() {
         let selection = Selection { pods: Pods::Auto, node_devices: globs("eth*") };
-        for kind in [Kind::Veth, Kind::Netkit] {
+        for kind in [Driver::Veth, Driver::Netkit] {
             let pod = interface("eth0", kind, true);
             assert_eq!(selection.role(&pod), Some(Role::Pod));
             assert_eq!(selection.role(&Interface { uplink: true, ..pod }), Some(Role::Node), "an uplink");
             assert_eq!(selection.role(&interface("veth1", kind, false)), None);
         }
-        assert_eq!(selection.role(&interface("eth0", Kind::Other, false)), Some(Role::Node));
-        assert_eq!(selection.role(&interface("lo", Kind::Other, false)), None);
-        assert_eq!(selection.role(&interface("macvlan1", Kind::Other, true)), None, "its lower device is elsewhere");
+        assert_eq!(selection.role(&interface("eth0", Driver::Other, false)), Some(Role::Node));
+        assert_eq!(selection.role(&interface("lo", Driver::Other, false)), None);
+        assert_eq!(selection.role(&interface("macvlan1", Driver::Other, true)), None, "its lower device is elsewhere");
     }
 
     /// A tunnel beside an uplink, a VLAN above its device, a bond above its port: each packet
@@ -123,20 +123,20 @@ mod tests {
             controller,
             ..interface(name, kind, false)
         };
-        let eth0 = device("eth0", 2, Kind::Other, None, None);
-        let eth1 = device("eth1", 3, Kind::Other, None, None);
-        let vxlan = device("flannel.1", 4, Kind::Tunnel, None, None);
+        let eth0 = device("eth0", 2, Driver::Other, None, None);
+        let eth1 = device("eth1", 3, Driver::Other, None, None);
+        let vxlan = device("flannel.1", 4, Driver::Tunnel, None, None);
         assert_eq!(doubles(&[&eth0, &eth1]), None);
         assert_eq!(doubles(&[&vxlan]), None);
         assert_eq!(doubles(&[&eth0, &vxlan]), Some(("flannel.1", "eth0")));
-        let vlan = device("eth0.7", 5, Kind::Other, Some(2), None);
+        let vlan = device("eth0.7", 5, Driver::Other, Some(2), None);
         assert_eq!(doubles(&[&eth0, &vlan]), Some(("eth0.7", "eth0")));
         assert_eq!(doubles(&[&eth1, &vlan]), None);
-        let port = device("eth2", 6, Kind::Other, None, Some(7));
-        let bond = device("bond0", 7, Kind::Other, None, None);
+        let port = device("eth2", 6, Driver::Other, None, Some(7));
+        let bond = device("bond0", 7, Driver::Other, None, None);
         assert_eq!(doubles(&[&port, &bond]), Some(("bond0", "eth2")));
         // The number of a veth's peer is no device below it.
-        let veth = device("veth1", 8, Kind::Veth, Some(2), None);
+        let veth = device("veth1", 8, Driver::Veth, Some(2), None);
         assert_eq!(doubles(&[&eth0, &veth]), None);
     }
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn globs_replace_the_rule() {
         let selection = Selection { pods: Pods::Globs(globs("cali*")), node_devices: GlobSet::empty() };
-        assert_eq!(selection.role(&interface("cali12", Kind::Other, false)), Some(Role::Pod));
-        assert_eq!(selection.role(&interface("veth1", Kind::Veth, true)), None);
+        assert_eq!(selection.role(&interface("cali12", Driver::Other, false)), Some(Role::Pod));
+        assert_eq!(selection.role(&interface("veth1", Driver::Veth, true)), None);
     }
 }

@@ -25,9 +25,9 @@ use tokio::time::Instant;
 
 use super::addresses::{self, Addresses};
 use super::error::failed;
-use super::filters::{self, Filters};
+use super::filters::{self, TcFilters};
 use super::interface::Interface;
-use super::reading::Reading;
+use super::pending_request::PendingRequest;
 use super::routes::Route;
 
 /// The least time between two readings of all addresses and routes: a node may have very many.
@@ -76,7 +76,7 @@ type Messages = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAd
 /// Everything there is, and its changes. Must live on a tokio runtime; dropping it closes the
 /// netlink sockets.
 #[derive(Debug)]
-pub struct Watch {
+pub struct NetworkWatch {
     handle: Handle,
     messages: Messages,
     connections: [tokio::task::JoinHandle<()>; 2],
@@ -86,15 +86,15 @@ pub struct Watch {
     changes: VecDeque<NetworkEvent>,
     /// Interfaces are to be read anew; a wait that is given up leaves it so.
     links_stale: bool,
-    links: Reading<Vec<LinkMessage>>,
+    links: PendingRequest<Vec<LinkMessage>>,
     /// The same for addresses and routes.
     node_stale: bool,
-    routes_and_addresses: Reading<(Routes, Vec<(u32, IpAddr)>)>,
+    routes_and_addresses: PendingRequest<(Routes, Vec<(u32, IpAddr)>)>,
     /// When addresses and routes may be read next.
     not_before: Instant,
 }
 
-impl Watch {
+impl NetworkWatch {
     /// Starts to listen, then reads what there is: nothing is missed in between.
     pub async fn new() -> io::Result<Self> {
         let (events, _, messages) = new_multicast_connection(&GROUPS)?;
@@ -108,9 +108,9 @@ impl Watch {
             node: None,
             changes: VecDeque::new(),
             links_stale: true,
-            links: Reading::default(),
+            links: PendingRequest::default(),
             node_stale: true,
-            routes_and_addresses: Reading::default(),
+            routes_and_addresses: PendingRequest::default(),
             not_before: Instant::now(),
         };
         // An interface is told as what it is from the first.
@@ -153,7 +153,7 @@ impl Watch {
     }
 
     /// The programs that are attached to an interface by clsact.
-    pub async fn filters(&self, index: u32) -> io::Result<Filters> {
+    pub async fn filters(&self, index: u32) -> io::Result<TcFilters> {
         filters::filters(&self.handle, index).await
     }
 
@@ -328,7 +328,7 @@ async fn read_addresses(handle: &Handle) -> io::Result<Vec<(u32, IpAddr)>> {
     Ok(found)
 }
 
-impl Drop for Watch {
+impl Drop for NetworkWatch {
     fn drop(&mut self) {
         for connection in &self.connections {
             connection.abort();

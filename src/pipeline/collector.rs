@@ -9,7 +9,7 @@ use webb_metrics::expose::Snapshot;
 
 use super::command::{Command, Commands};
 use super::lanes::Lanes;
-use super::snapshot::Answer;
+use super::snapshot::SnapshotResponse;
 
 /// Collects the series of all aggregators, and keeps the last ones of each.
 #[derive(Debug)]
@@ -45,14 +45,14 @@ impl SnapshotCollector {
         self.gather(&answers, timeout)
     }
 
-    fn gather(&mut self, answers: &Receiver<Answer>, timeout: Duration) -> usize {
+    fn gather(&mut self, answers: &Receiver<SnapshotResponse>, timeout: Duration) -> usize {
         let deadline = Instant::now() + timeout;
         let mut asked: Option<Vec<u64>> = None;
         let mut answered = BTreeMap::new();
         while asked.as_ref().is_none_or(|lanes| answered.len() < lanes.len()) {
             match answers.recv_deadline(deadline) {
-                Ok(Answer::Asked(lanes)) => asked = Some(lanes),
-                Ok(Answer::Series(lane, snapshots)) => drop(answered.insert(lane, snapshots)),
+                Ok(SnapshotResponse::Asked(lanes)) => asked = Some(lanes),
+                Ok(SnapshotResponse::Series(lane, snapshots)) => drop(answered.insert(lane, snapshots)),
                 Err(_late) => break,
             }
         }

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use webb_metrics::RemovedPods;
 
 use super::lanes::LaneChange;
-use super::snapshot::Answer;
+use super::snapshot::SnapshotResponse;
 use crate::records::Waker;
 
 /// Requests that may wait for the reader.
@@ -16,7 +16,7 @@ const MAX_COMMANDS_QUEUED: usize = 16;
 #[derive(Debug)]
 pub enum Command {
     /// Requests the series of every lane; answers go here.
-    Snapshot(Sender<Answer>),
+    Snapshot(Sender<SnapshotResponse>),
     /// Changes the lanes.
     Change(LaneChange),
     /// Has every aggregator remove the series of these deleted pods.

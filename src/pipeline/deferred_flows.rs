@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never};
 use webb_decode::LookupReasons;
-use webb_decode::drops::{Denial, opened_by_sender};
+use webb_decode::drops::{DropDecision, opened_by_sender};
 use webb_decode::nat::{Connection, Conversation, NatUpdate, Peer, Table};
 use webb_decode::services::{NatLookup, lookup};
 use webb_decode::verdicts::Verdicts;
@@ -283,8 +283,8 @@ impl DeferredFlows {
     fn finish(&mut self, mut flow: Flow, why: LookupReasons, backend: Option<Peer>, room: &mut Batch, now: Instant) {
         if let Some(suspect) = why.suspect {
             let denial = suspect.evaluate(&mut flow, &room.index);
-            if denial != Denial::IfOpening {
-                self.dropped(flow, denial == Denial::Denied, room);
+            if denial != DropDecision::IfOpening {
+                self.dropped(flow, denial == DropDecision::Denied, room);
             } else if !self.followed {
                 self.dropped(flow, false, room);
             } else if let Some(flow) = self.queries.ask(Connection::of(&flow), (flow, why, backend), now) {

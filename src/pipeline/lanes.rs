@@ -14,7 +14,7 @@ use crossbeam_channel::Sender;
 use webb_metrics::Layer7Wishes;
 
 use super::lane::{Item, Lane};
-use super::snapshot::{Answer, SnapshotRequest};
+use super::snapshot::{SnapshotRequest, SnapshotResponse};
 
 /// The reader's lanes, one for each metric.
 #[derive(Debug, Default)]
@@ -105,14 +105,14 @@ impl Lanes {
 
     /// Requests the series of every lane, and answers which lanes these are. For the thread alone
     /// that sends batches.
-    pub(super) fn request_snapshots(&self, answer: &Sender<Answer>) {
+    pub(super) fn request_snapshots(&self, answer: &Sender<SnapshotResponse>) {
         let mut asked = Vec::new();
         self.each(|lane| {
             asked.push(lane.id());
             lane.request(SnapshotRequest { lane: lane.id(), answer: answer.clone() });
         });
         // The collector may have stopped waiting.
-        let _late = answer.send(Answer::Asked(asked));
+        let _late = answer.send(SnapshotResponse::Asked(asked));
     }
 
     /// Carries out a change. For the reader's thread alone.

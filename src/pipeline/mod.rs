@@ -9,7 +9,7 @@
 //! bounds.
 //!
 //! ```text
-//! RecordSource ─► read_loop (decode, deferred_flows, fill) ─► Lane (bounded) ─► work_loop ─► Answer ─► SnapshotCollector
+//! RecordSource ─► read_loop (decode, deferred_flows, fill) ─► Lane (bounded) ─► work_loop ─► SnapshotResponse ─► SnapshotCollector
 //! ```
 
 mod batch;
@@ -39,6 +39,6 @@ pub use lanes::{LaneChange, Lanes};
 pub use lifecycle::Lifecycle;
 pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};
-pub use snapshot::{Answer, SnapshotRequest};
+pub use snapshot::{SnapshotRequest, SnapshotResponse};
 pub use unnamed::NAME_WAITS;
 pub use work_loop::{AggregatorState, Looks, work};

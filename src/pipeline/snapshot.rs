@@ -9,7 +9,7 @@ use webb_metrics::expose::Snapshot;
 
 /// The answers to a request.
 #[derive(Debug)]
-pub enum Answer {
+pub enum SnapshotResponse {
     /// The reader's: the lanes that were asked.
     Asked(Vec<u64>),
     /// One lane's series: a snapshot for each of its tables.
@@ -20,13 +20,13 @@ pub enum Answer {
 #[derive(Debug, Clone)]
 pub struct SnapshotRequest {
     pub(super) lane: u64,
-    pub(super) answer: Sender<Answer>,
+    pub(super) answer: Sender<SnapshotResponse>,
 }
 
 impl SnapshotRequest {
     /// Answers. There is always room for an answer, so this never blocks.
     pub fn answer(self, snapshots: Vec<Snapshot>) {
         // A collector that stopped waiting gets these series by its next request.
-        let _late = self.answer.send(Answer::Series(self.lane, snapshots));
+        let _late = self.answer.send(SnapshotResponse::Series(self.lane, snapshots));
     }
 }

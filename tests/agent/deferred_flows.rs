@@ -24,7 +24,7 @@ use webb_flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply,
 use webb_index::filters::{FilterSpec, FlowFilter};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb_index::{Draft, Endpoint, EndpointSpec, Index, Kind, PodChanges, ServicePort, ServiceSpec, Services};
+use webb_index::{Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, ServicePort, ServiceSpec, Services};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -64,7 +64,7 @@ fn index_with(late: &[(&str, &str)]) -> Index {
         let spec = EndpointSpec { namespace: "a".into(), pod_name: name.into(), ..EndpointSpec::default() };
         let labels = [("name".to_owned(), name.to_owned())].into();
         let policy_subject = compiler.subject(Subject { namespace: "a".into(), labels, ports: vec![], vendor: false });
-        let endpoint = Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) };
+        let endpoint = Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, local, &spec) };
         let id = draft.add(if local { Sort::Local } else { Sort::Remote }, endpoint);
         draft.set(ip(address), Some(id), None);
     };
@@ -74,7 +74,8 @@ fn index_with(late: &[(&str, &str)]) -> Index {
     for (name, address) in late {
         pod(name, true, address);
     }
-    let nodes = [(Kind::Host, "reserved:host", NODE), (Kind::RemoteNode, "reserved:remote-node", OTHER_NODE)];
+    let nodes =
+        [(EndpointKind::Host, "reserved:host", NODE), (EndpointKind::RemoteNode, "reserved:remote-node", OTHER_NODE)];
     for (kind, label, address) in nodes {
         let id = draft.add(Sort::Node, Endpoint::reserved(kind, 1, label));
         draft.set(ip(address), Some(id), None);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use actix_web::{App, test};
 use arc_swap::ArcSwap;
 use webb::http::{Explain, explain_routes};
-use webb_cluster::{Cache, PodInterface, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, PodInterface, parse};
 
 const CLUSTER: &str = include_str!("../../crates/cluster/tests/manifests/star-wars.yaml");
 
@@ -50,8 +50,12 @@ spec: {podSelector: {matchLabels: {app: till}}, policyTypes: [Ingress, Egress]}
 ";
 
 fn cache() -> Arc<Cache> {
-    let settings =
-        Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
+    let settings = CacheSettings {
+        node: "node-1".into(),
+        cluster: "lab".into(),
+        addresses: Vec::new(),
+        ..CacheSettings::default()
+    };
     let cache = Cache::new(settings);
     let manifest = parse("m.yaml", &format!("{CLUSTER}{MORE}")).unwrap();
     assert_eq!(manifest.problems, []);
@@ -123,7 +127,7 @@ async fn wrong_questions() {
 #[::core::prelude::v1::test]
 fn history() {
     use webb_cluster::{Kind, Object, ObjectKey, Pod, Reference};
-    let cache = Cache::new(Settings { cluster: "lab".into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { cluster: "lab".into(), ..CacheSettings::default() });
     let ip = "10.0.0.5".parse().unwrap();
     let key = |name: &str| ObjectKey { namespace: "a".into(), name: name.into() };
     let pod = |name: &str| Object::Pod(key(name), Box::new(Pod { addresses: vec![ip], ..Pod::default() }));

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use webb::actors::restart::{Intensity, Policy};
+use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::{Body, ThreadSupervisor};
 use webb::actors::{Finish, Restart, Resume};
-use webb_flow::fault::{Component, Components, Kind, State};
+use webb_flow::fault::{Component, Components, FaultType, State};
 
-fn policy() -> Policy {
-    Policy {
+fn policy() -> RestartPolicy {
+    RestartPolicy {
         max_restarts: 3,
         window: Duration::from_mins(1),
         backoff_min: Duration::from_millis(10),
@@ -33,7 +33,7 @@ fn keep(body: Body) -> Kept {
     keep_by(policy(), body)
 }
 
-fn keep_by(policy: Policy, body: Body) -> Kept {
+fn keep_by(policy: RestartPolicy, body: Body) -> Kept {
     let component = Components::default().component("test");
     let (escalations, escalated) = unbounded_channel();
     let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
@@ -69,7 +69,7 @@ async fn a_panic_is_counted_and_restarted() {
         Ok(())
     }));
     until("second lifecycle", || lifecycles.load(SeqCst) == 2 && kept.component.state() == State::Up).await;
-    assert_eq!(kept.component.faults(Kind::Panicked), 1);
+    assert_eq!(kept.component.faults(FaultType::Panicked), 1);
     assert_eq!(kept.component.restarts(), 1);
     kept.supervisor.send(Finish).await.unwrap();
     assert_eq!(kept.component.state(), State::Stopped);
@@ -88,7 +88,7 @@ async fn an_error_is_counted_and_restarted() {
         Ok(())
     }));
     until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
-    assert_eq!((kept.component.faults(Kind::Failed), kept.component.faults(Kind::Panicked)), (1, 0));
+    assert_eq!((kept.component.faults(FaultType::Failed), kept.component.faults(FaultType::Panicked)), (1, 0));
     kept.supervisor.send(Finish).await.unwrap();
 }
 
@@ -124,12 +124,12 @@ async fn a_stall_is_noticed_and_never_doubled() {
         count.fetch_sub(1, SeqCst);
         Ok(())
     }));
-    until("stall noticed", || kept.component.faults(Kind::Stalled) == 1).await;
+    until("stall noticed", || kept.component.faults(FaultType::Stalled) == 1).await;
     assert_eq!((lifecycles.load(SeqCst), kept.component.state()), (1, State::Restarting));
     goes_on.store(true, SeqCst);
     until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
-    assert_eq!(kept.component.faults(Kind::Stalled), 1);
-    assert_eq!(kept.component.faults(Kind::Panicked), 0);
+    assert_eq!(kept.component.faults(FaultType::Stalled), 1);
+    assert_eq!(kept.component.faults(FaultType::Panicked), 0);
     kept.supervisor.send(Finish).await.unwrap();
 }
 
@@ -146,15 +146,15 @@ async fn a_restart_on_request_is_no_fault() {
     until("first lifecycle", || lifecycles.load(SeqCst) == 1).await;
     kept.supervisor.send(Restart).await.unwrap();
     until("second lifecycle", || lifecycles.load(SeqCst) == 2).await;
-    assert!(Kind::ALL.iter().all(|kind| kept.component.faults(*kind) == 0));
+    assert!(FaultType::ALL.iter().all(|kind| kept.component.faults(*kind) == 0));
     assert_eq!(kept.component.restarts(), 1);
     kept.supervisor.send(Finish).await.unwrap();
 }
 
 /// A wait before the restart that no test lasts for.
-fn for_ever() -> Policy {
+fn for_ever() -> RestartPolicy {
     let hour = Duration::from_hours(1);
-    Policy { backoff_min: hour, backoff_max: hour, ..policy() }
+    RestartPolicy { backoff_min: hour, backoff_max: hour, ..policy() }
 }
 
 /// Fails in its first run; of each later one, says whether it was to stop from its beginning.
@@ -189,7 +189,7 @@ async fn a_last_life_may_fail() {
     let kept = keep_by(for_ever(), Arc::new(|_| Err("always".into())));
     until("backoff", || kept.component.state() == State::Restarting).await;
     kept.supervisor.send(Finish).await.unwrap();
-    assert_eq!((kept.component.faults(Kind::Failed), kept.component.state()), (2, State::Stopped));
+    assert_eq!((kept.component.faults(FaultType::Failed), kept.component.state()), (2, State::Stopped));
 }
 
 /// A wait for a restart can be cut short; a thread that runs does not notice.

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use std::fs;
 
 use webb::selfmetrics::{self, SelfMetrics};
-use webb_metrics::expose::{Family, Histogram, Kind, server};
+use webb_metrics::expose::{Family, FamilyType, Histogram, server};
 use webb_metrics::{Registration, plugins};
 
 const BEGIN: &str = "<!-- metrics: written by tests/command/inventory.rs -->\n";
@@ -60,7 +60,7 @@ fn always() -> Vec<Row> {
     ];
     let process = SelfMetrics::new().unwrap().gather().into_iter().map(|family| {
         let counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
-        Family::new(family.name(), family.help(), if counter { Kind::Counter } else { Kind::Gauge })
+        Family::new(family.name(), family.help(), if counter { FamilyType::Counter } else { FamilyType::Gauge })
     });
     hubble.into_iter().chain(process).map(|family| of_family(&family)).collect()
 }

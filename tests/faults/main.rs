@@ -9,13 +9,13 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod in_memory;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;
 mod memory_ring;
 mod pipeline;
 mod reload;
 mod resolver;
-mod road;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -13,14 +13,14 @@ use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
 use webb::actors::decoder::{DecoderActor, DecoderFault};
-use webb::actors::restart::{Intensity, Policy};
+use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Finish, aggregator, reader};
 use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Looks, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_flow::Address;
 use webb_flow::Reasons;
-use webb_flow::fault::{Components, Kind, State, inject};
+use webb_flow::fault::{Components, FaultType, State, inject};
 use webb_index::{self as index, Endpoint, EndpointSpec, Index};
 use webb_metrics::{Aggregator, grammar};
 
@@ -50,7 +50,7 @@ fn pipeline_with(backoff: Duration) -> Pipeline {
     let turn = turn();
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
-    let policy = Arc::new(ArcSwap::from_pointee(Policy {
+    let policy = Arc::new(ArcSwap::from_pointee(RestartPolicy {
         max_restarts: 5,
         window: Duration::from_mins(1),
         backoff_min: backoff,
@@ -174,7 +174,7 @@ async fn a_new_index_names_the_next_flow() {
     let mut pipeline = pipeline();
     tokio::time::sleep(Duration::from_millis(100)).await;
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
-    let pod = Endpoint::new(index::Kind::Pod, true, &spec);
+    let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);
     pipeline.index.store(Arc::new(Index::new([(pod, vec![Address::default()])], index::Policies::default())));
     pipeline.ring.push(1);
     pipeline.at_rest(1).await;
@@ -195,7 +195,7 @@ async fn a_dead_reader_loses_one_record() {
     pipeline.ring.push(50_000);
     pipeline.at_rest(100_000).await;
     let reader = pipeline.components.component("reader");
-    assert_eq!((reader.faults(Kind::Panicked), reader.restarts()), (1, 1));
+    assert_eq!((reader.faults(FaultType::Panicked), reader.restarts()), (1, 1));
     assert_eq!(pipeline.counters.panicked.load(Relaxed), 1);
     assert_eq!(pipeline.sum("hubble_tcp_flags_total"), 99_999);
     assert_eq!(pipeline.sum("webb_traffic_packets_total"), 99_999);
@@ -211,9 +211,9 @@ async fn a_dead_decoder_loses_one_record() {
     inject::arm("decoder", 1, 0);
     pipeline.ring.push(10_000);
     pipeline.at_rest(20_000).await;
-    assert_eq!(pipeline.components.component("decoder").faults(Kind::Panicked), 1);
+    assert_eq!(pipeline.components.component("decoder").faults(FaultType::Panicked), 1);
     until("decoder restarted", || pipeline.components.component("decoder").restarts() == 1).await;
-    assert_eq!(pipeline.components.component("reader").faults(Kind::Panicked), 0);
+    assert_eq!(pipeline.components.component("reader").faults(FaultType::Panicked), 0);
     assert_eq!(pipeline.counters.panicked.load(Relaxed), 1);
     assert_eq!(pipeline.sum("hubble_tcp_flags_total"), 19_999);
     pipeline.finish().await;
@@ -232,7 +232,7 @@ async fn a_dead_aggregator_keeps_its_counters() {
         pipeline.ring.push(5_000);
         pipeline.at_rest(10_000).await;
         until("restarted", || pipeline.components.component(&point).restarts() == 1).await;
-        assert_eq!(pipeline.components.component(&point).faults(Kind::Panicked), 1);
+        assert_eq!(pipeline.components.component(&point).faults(FaultType::Panicked), 1);
         assert_eq!(pipeline.sum(family), 9_999);
         assert_eq!(pipeline.sum("webb_traffic_packets_total"), 10_000);
         pipeline.finish().await;
@@ -250,7 +250,7 @@ async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     inject::hold("aggregator/tcp");
     pipeline.ring.push(100);
     let tcp = pipeline.components.component("aggregator/tcp");
-    until("stall noticed", || tcp.faults(Kind::Stalled) == 1).await;
+    until("stall noticed", || tcp.faults(FaultType::Stalled) == 1).await;
     assert_eq!(tcp.state(), State::Restarting);
     assert!(tcp.reason().starts_with("stalled"), "{}", tcp.reason());
     let last = pipeline.components.log().entries().pop().unwrap();
@@ -271,7 +271,7 @@ async fn a_stalled_aggregator_costs_only_what_was_skipped() {
     let skipped = pipeline.lanes[0].skipped();
     assert_eq!(pipeline.sum("hubble_tcp_flags_total"), 100_150 - skipped);
     assert_eq!(pipeline.sum("hubble_flows_processed_total"), 100_150);
-    assert_eq!((tcp.restarts(), tcp.faults(Kind::Panicked), pipeline.lanes[1].skipped()), (1, 0, 0));
+    assert_eq!((tcp.restarts(), tcp.faults(FaultType::Panicked), pipeline.lanes[1].skipped()), (1, 0, 0));
     pipeline.finish().await;
 }
 
@@ -307,7 +307,7 @@ async fn a_decoder_in_backoff_decodes_what_is_left() {
     pipeline.ring.push(10_000);
     pipeline.supervisors.pop().unwrap().send(Finish).await.unwrap();
     pipeline.at_rest(20_000).await;
-    assert_eq!(decoder.faults(Kind::Panicked), 2);
+    assert_eq!(decoder.faults(FaultType::Panicked), 2);
     assert_eq!(pipeline.final_sum("hubble_flows_processed_total"), 19_998);
     pipeline.finish().await;
 }

@@ -1,4 +1,4 @@
-//! Metrics that change while flows are on the road: whatever comes and goes, no flow is lost or
+//! Metrics that change while flows are on the pipeline: whatever comes and goes, no flow is lost or
 //! counted twice, and every cut shows all metrics on the same side of a change.
 
 use std::os::unix::fs::symlink;
@@ -21,8 +21,8 @@ use webb_metrics::expose::Snapshot;
 use webb_metrics::{Budget, Limits};
 
 #[cfg(feature = "fault-injection")]
-use crate::road::limited;
-use crate::road::{road, until};
+use crate::in_memory::limited;
+use crate::in_memory::{pipeline, until};
 
 /// The sum of a family's series; none if there is no such family.
 fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> Option<u64> {
@@ -61,8 +61,8 @@ fn mixed(random: u64) -> String {
 #[actix::test]
 async fn random_reloads_lose_and_double_nothing() {
     let _turn = crate::turn();
-    let mut road = road(&mixed(0));
-    let mut collector = road.collector.take().unwrap();
+    let mut pipeline = pipeline(&mixed(0));
+    let mut collector = pipeline.collector.take().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let stop = Arc::clone(&done);
     let scraper = std::thread::Builder::new()
@@ -85,18 +85,18 @@ async fn random_reloads_lose_and_double_nothing() {
     for _ in 0..120 {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let records = random >> 53;
-        road.ring.push(usize::try_from(records).unwrap());
+        pipeline.ring.push(usize::try_from(records).unwrap());
         sent += records;
-        road.becomes(&mixed(random >> 40)).await;
+        pipeline.becomes(&mixed(random >> 40)).await;
     }
-    road.at_rest(sent).await;
+    pipeline.at_rest(sent).await;
     done.store(true, Relaxed);
     let (mut collector, cuts) = scraper.join().unwrap();
     assert!(cuts > 10, "{cuts} cuts are too few to have met a change");
     assert_eq!(collector.collect(Duration::from_secs(5)), 0);
     assert_eq!(sum(collector.snapshots(), FLOWS), Some(sent));
     assert_eq!(sum(collector.snapshots(), FLAGS).unwrap() + sum(collector.snapshots(), PORTS).unwrap(), sent);
-    road.finish().await;
+    pipeline.finish().await;
 }
 
 /// A metric that goes takes its series and its component along; added again it begins at nothing.
@@ -104,27 +104,27 @@ async fn random_reloads_lose_and_double_nothing() {
 async fn a_metric_that_goes_leaves_nothing() {
     let _turn = crate::turn();
     let with = "metrics: [{name: flow}, {name: tcp}]";
-    let mut road = road(with);
-    let mut collector = road.collector.take().unwrap();
+    let mut pipeline = pipeline(with);
+    let mut collector = pipeline.collector.take().unwrap();
     let mut cut = |family| {
         assert_eq!(collector.collect(Duration::from_secs(5)), 0);
         sum(collector.snapshots(), family)
     };
-    road.ring.push(1000);
-    road.at_rest(1000).await;
+    pipeline.ring.push(1000);
+    pipeline.at_rest(1000).await;
     assert_eq!((cut(FLOWS), cut(FLAGS)), (Some(1000), Some(1000)));
-    road.becomes("metrics: [{name: flow}]").await;
+    pipeline.becomes("metrics: [{name: flow}]").await;
     assert_eq!((cut(FLOWS), cut(FLAGS)), (Some(1000), None));
-    let names: Vec<_> = road.components.all().iter().map(|component| component.name().to_owned()).collect();
+    let names: Vec<_> = pipeline.components.all().iter().map(|component| component.name().to_owned()).collect();
     assert_eq!(names, ["aggregator/flow", "reader"]);
-    road.ring.push(1000);
-    road.at_rest(2000).await;
-    road.becomes(with).await;
-    road.ring.push(500);
-    road.at_rest(2500).await;
+    pipeline.ring.push(1000);
+    pipeline.at_rest(2000).await;
+    pipeline.becomes(with).await;
+    pipeline.ring.push(500);
+    pipeline.at_rest(2500).await;
     assert_eq!((cut(FLOWS), cut(FLAGS)), (Some(2500), Some(500)));
-    until("both up", || road.components.all().iter().all(|component| component.state() == State::Up)).await;
-    road.finish().await;
+    until("both up", || pipeline.components.all().iter().all(|component| component.state() == State::Up)).await;
+    pipeline.finish().await;
 }
 
 /// A metric that begins anew takes the place of the one before it, also where that one fills the
@@ -137,14 +137,15 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     let of = |context: &str| {
         format!("metrics: [{{name: flow, contextOptions: [{{name: sourceContext, values: [{context}]}}]}}]")
     };
-    let mut road = limited(&of("namespace"), Limits { budget: Arc::new(Budget::new(1)), ..Limits::default() });
-    let mut collector = road.collector.take().unwrap();
-    road.ring.push(10);
-    road.at_rest(10).await;
+    let mut pipeline = limited(&of("namespace"), Limits { budget: Arc::new(Budget::new(1)), ..Limits::default() });
+    let mut collector = pipeline.collector.take().unwrap();
+    pipeline.ring.push(10);
+    pipeline.at_rest(10).await;
     inject::hold("aggregator/flow");
-    road.ring.push(10);
+    pipeline.ring.push(10);
     until("the old one stands still in a batch", || inject::is_held("aggregator/flow")).await;
-    let (ring, fleet, old) = (road.ring.clone(), Arc::clone(&road.fleet), road.fleet.lanes().list()[0].id());
+    let (ring, fleet, old) =
+        (pipeline.ring.clone(), Arc::clone(&pipeline.fleet), pipeline.fleet.lanes().list()[0].id());
     let feed = move || {
         let counted = || fleet.members().iter().any(|(_, now)| now.lane.id() != old && now.state.counted() >= 10);
         let mut pushed = 0;
@@ -158,37 +159,37 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     };
     let feed = std::thread::Builder::new().spawn(feed).unwrap();
     // Returns when the old one is gone.
-    road.becomes(&of("pod")).await;
-    road.at_rest(20 + feed.join().unwrap()).await;
+    pipeline.becomes(&of("pod")).await;
+    pipeline.at_rest(20 + feed.join().unwrap()).await;
     assert_eq!(collector.collect(Duration::from_secs(5)), 0);
     let rows: Vec<_> = collector.snapshots().flat_map(|snapshot| snapshot.rows(0).collect::<Vec<_>>()).collect();
     assert!(rows.len() == 1 && rows[0].0.contains("source=\"default/xwing\""), "{rows:?}");
-    road.finish().await;
+    pipeline.finish().await;
 }
 
-/// Pods that are gone are told through the same road: their series go, and begin anew should they
+/// Pods that are gone are told through the same pipeline: their series go, and begin anew should they
 /// come back.
 #[actix::test]
 async fn series_go_with_their_pods() {
     let _turn = crate::turn();
     let labelled = "{name: labelsContext, values: [source_namespace, source_pod]}";
-    let mut road = road(&format!("metrics: [{{name: flow}}, {{name: tcp, contextOptions: [{labelled}]}}]"));
-    let mut collector = road.collector.take().unwrap();
+    let mut pipeline = pipeline(&format!("metrics: [{{name: flow}}, {{name: tcp, contextOptions: [{labelled}]}}]"));
+    let mut collector = pipeline.collector.take().unwrap();
     let mut cut = |family| {
         assert_eq!(collector.collect(Duration::from_secs(5)), 0);
         sum(collector.snapshots(), family)
     };
-    road.ring.push(10);
-    road.at_rest(10).await;
+    pipeline.ring.push(10);
+    pipeline.at_rest(10).await;
     assert_eq!(cut(FLAGS), Some(10));
     let gone = RemovedPods::new([Arc::new(ObjectKey { namespace: "default".into(), name: "xwing".into() })]);
-    road.commands.post(Command::Forget(Arc::new(gone))).unwrap();
+    pipeline.commands.post(Command::Forget(Arc::new(gone))).unwrap();
     until("series removed", || cut(FLAGS) == Some(0)).await;
     assert_eq!(cut(FLOWS), Some(10), "series that do not name the pod stay");
-    road.ring.push(3);
-    road.at_rest(13).await;
+    pipeline.ring.push(3);
+    pipeline.at_rest(13).await;
     assert_eq!((cut(FLAGS), cut(FLOWS)), (Some(3), Some(13)));
-    road.finish().await;
+    pipeline.finish().await;
 }
 
 /// Points the link at a new file, as the kubelet exchanges a ConfigMap.
@@ -210,11 +211,12 @@ async fn the_file_is_followed() {
     let link = directory.path().join("metrics.yaml");
     let first = "metrics: [{name: flow}, {name: tcp}]";
     exchange(&link, "1", first);
-    let road = road(first);
-    let file = Arc::new(MetricsFile::new(link.clone(), &road.current, false));
-    let actor = Configurator::start(Arc::clone(&file), Arc::clone(&road.fleet), (road.intensity)("configurator"));
-    let component = road.components.component("configurator");
-    let names = || road.fleet.members().iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let pipeline = pipeline(first);
+    let file = Arc::new(MetricsFile::new(link.clone(), &pipeline.current, false));
+    let actor =
+        Configurator::start(Arc::clone(&file), Arc::clone(&pipeline.fleet), (pipeline.intensity)("configurator"));
+    let component = pipeline.components.component("configurator");
+    let names = || pipeline.fleet.members().iter().map(|(name, _)| *name).collect::<Vec<_>>();
 
     exchange(
         &link,
@@ -261,5 +263,5 @@ async fn the_file_is_followed() {
     assert_eq!(names(), ["flow", "tcp"]);
 
     actor.send(Finish).await.unwrap();
-    road.finish().await;
+    pipeline.finish().await;
 }

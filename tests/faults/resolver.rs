@@ -12,13 +12,13 @@ use tokio::sync::RwLock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
-use webb::actors::resolver::{self, Names};
-use webb::actors::restart::{Intensity, Policy};
+use webb::actors::resolver::{self, Resolver as ResolverState};
+use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::pipeline::Commands;
 use webb::records::Waker;
 use webb_cluster::kubernetes::{Reason, Status};
-use webb_cluster::{Counts, Settings};
+use webb_cluster::{CacheSettings, Counts};
 use webb_flow::Address;
 use webb_flow::fault::{Component, Components, State};
 use webb_index::Index;
@@ -32,7 +32,7 @@ use crate::kube_api::{Api, Ending, Fault, Handshake};
 static ALONE: RwLock<()> = RwLock::const_new(());
 
 struct Resolver {
-    names: Arc<Names>,
+    names: Arc<ResolverState>,
     index: Arc<ArcSwap<Index>>,
     component: Arc<Component>,
     supervisor: Addr<ThreadSupervisor>,
@@ -47,9 +47,13 @@ fn start(sources: Sources) -> Resolver {
     let component = Components::default().component("resolver");
     let index = Arc::new(ArcSwap::from_pointee(Index::default()));
     let (commands, _requests) = Commands::new(Waker::new().unwrap());
-    let settings =
-        Settings { node: "node-1".into(), cluster: "lab".into(), addresses: Vec::new(), ..Settings::default() };
-    let names = Arc::new(Names::new(
+    let settings = CacheSettings {
+        node: "node-1".into(),
+        cluster: "lab".into(),
+        addresses: Vec::new(),
+        ..CacheSettings::default()
+    };
+    let names = Arc::new(ResolverState::new(
         settings,
         sources,
         Arc::default(),
@@ -57,7 +61,7 @@ fn start(sources: Sources) -> Resolver {
         Arc::clone(&component),
         (commands, Arc::default()),
     ));
-    let policy = Policy {
+    let policy = RestartPolicy {
         max_restarts: 3,
         window: Duration::from_mins(1),
         backoff_min: Duration::from_millis(10),

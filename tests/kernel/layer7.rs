@@ -3,7 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use webb::bpf_loader::{FLOW_L7_OBJECT, FLOW_OBJECT, Hook, Layer7, Layer7Settings, Settings};
+use webb::bpf_loader::{FLOW_L7_OBJECT, FLOW_OBJECT, Hook, Layer7, Layer7Settings, ProgramSettings};
 use webb::records::{RecordSource, Rings, Waker};
 use webb_flow::abi::{L7Totals, Message, l7_switch, message_flag, message_kind};
 
@@ -27,7 +27,7 @@ struct Bench {
 
 impl Bench {
     fn with(settings: Layer7Settings, switch: u32) -> Option<Self> {
-        let kernel = load(&Settings { layer7: Some(settings), ..Settings::default() })?;
+        let kernel = load(&ProgramSettings { layer7: Some(settings), ..ProgramSettings::default() })?;
         let layer7 = kernel.probes.layer7().expect("the kernel takes the programs with layer 7");
         let reader = layer7.rings().open(&Waker::new().unwrap()).unwrap();
         layer7.look_for(switch).unwrap();
@@ -125,7 +125,7 @@ fn programs_without_layer_7_have_nothing_of_it() {
     // BTF names the fields of the table's entries that are there for it.
     assert!(has(FLOW_L7_OBJECT));
     assert!(!FLOW_OBJECT.windows(9).any(|bytes| bytes == b"l7_events"));
-    let Some(plain) = load(&Settings::default()) else { return };
+    let Some(plain) = load(&ProgramSettings::default()) else { return };
     assert!(plain.probes.layer7().is_none());
     let Some(bench) = Bench::new() else { return };
     for hook in [Hook::FromPod, Hook::ToPod, Hook::FromNetwork, Hook::ToNetwork] {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
+use webb::bpf_loader::{Hook, Mode, ProgramSettings, Timeouts};
 use webb::records::Signal;
 use webb_flow::abi::{Record, Swept};
 
@@ -40,7 +40,8 @@ const TINY: Timeouts = Timeouts {
 /// reported.
 #[test]
 fn a_flood_is_accounted_for() {
-    let settings = Settings { table_bytes: table_of(1024), flow_ring_bytes: 65536, ..Settings::default() };
+    let settings =
+        ProgramSettings { table_bytes: table_of(1024), flow_ring_bytes: 65536, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let mut sums = Sums::default();
     for round in 0..3 {
@@ -79,7 +80,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 /// Idle connections go, and with them nothing: what was pending is reported first.
 #[test]
 fn idle_connections_end() {
-    let Some(mut kernel) = load(&Settings { timeouts: TINY, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { timeouts: TINY, ..ProgramSettings::default() }) else { return };
     for number in 0..500 {
         kernel.send_times(Hook::FromPod, &from_client(number), 3);
     }
@@ -109,7 +110,7 @@ fn swept_until(kernel: &mut crate::support::Kernel, done: impl Fn(&Swept) -> boo
 /// nothing to report.
 #[test]
 fn what_has_said_all_ends() {
-    let Some(mut kernel) = load(&Settings { timeouts: TINY, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { timeouts: TINY, ..ProgramSettings::default() }) else { return };
     for number in 0..300 {
         kernel.send(Hook::FromPod, &from_client(number));
         if number % 2 == 0 {
@@ -124,7 +125,7 @@ fn what_has_said_all_ends() {
 /// A full ring keeps what is pending, and the connection with it, until there is room.
 #[test]
 fn a_full_ring_delays_the_end() {
-    let settings = Settings { timeouts: TINY, flow_ring_bytes: 4096, ..Settings::default() };
+    let settings = ProgramSettings { timeouts: TINY, flow_ring_bytes: 4096, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     for number in 0..200 {
         kernel.send_times(Hook::FromPod, &from_client(number), 2);
@@ -147,7 +148,7 @@ fn a_full_ring_delays_the_end() {
 /// A lane that nobody could report is never allowed to overflow: it becomes `lost`, by name.
 #[test]
 fn a_lane_never_overflows() {
-    let settings = Settings { flow_ring_bytes: 4096, ..Settings::default() };
+    let settings = ProgramSettings { flow_ring_bytes: 4096, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     for number in 0..100 {
         kernel.send(Hook::FromPod, &from_client(number));
@@ -169,8 +170,12 @@ fn a_lane_never_overflows() {
 #[test]
 fn ending_races_lose_nothing() {
     const CONNECTIONS: usize = 24;
-    let settings =
-        Settings { table_bytes: table_of(32), timeouts: TINY, flow_ring_bytes: 16 << 20, ..Settings::default() };
+    let settings = ProgramSettings {
+        table_bytes: table_of(32),
+        timeouts: TINY,
+        flow_ring_bytes: 16 << 20,
+        ..ProgramSettings::default()
+    };
     let Some(mut kernel) = load(&settings) else { return };
     let packets: Vec<_> = (0..CONNECTIONS as u32).map(|number| [from_client(number), to_client(number)]).collect();
     let sent: Vec<[AtomicU64; 2]> = packets.iter().map(|_| Default::default()).collect();
@@ -234,7 +239,7 @@ fn ending_races_lose_nothing() {
 /// it.
 #[test]
 fn a_poisonous_record_is_met_once() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     for number in 0..10 {
         kernel.send(Hook::FromPod, &from_client(number));
     }
@@ -256,11 +261,11 @@ fn a_poisonous_record_is_met_once() {
 /// every 20 ms.
 #[test]
 fn fill_and_wait() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let fill = |kernel: &crate::support::Kernel| {
         let rings = kernel.probes.rings().fill();
         let ring = rings.iter().find(|ring| ring.signal == Signal::Flow).unwrap();
-        assert_eq!(ring.size, u64::from(Settings::default().flow_ring_bytes));
+        assert_eq!(ring.size, u64::from(ProgramSettings::default().flow_ring_bytes));
         ring.used
     };
     assert_eq!(fill(&kernel), 0);
@@ -276,7 +281,12 @@ fn fill_and_wait() {
 /// up.
 #[test]
 fn any_sequence_adds_up() {
-    let settings = Settings { table_bytes: table_of(64), flow_ring_bytes: 4096, timeouts: TINY, ..Settings::default() };
+    let settings = ProgramSettings {
+        table_bytes: table_of(64),
+        flow_ring_bytes: 4096,
+        timeouts: TINY,
+        ..ProgramSettings::default()
+    };
     let Some(kernel) = load(&settings) else { return };
     let kernel = std::cell::RefCell::new((kernel, Sums::default()));
     let step = (0_u32..4, 0_u32..200, 1_u32..5);

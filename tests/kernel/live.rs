@@ -8,8 +8,8 @@ use std::time::Duration;
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{SchedClassifier, TcAttachType};
 use futures::FutureExt;
-use webb::bpf_loader::{Attach, AttachError, Mode, Place, Settings, drop_reasons};
-use webb::network::{Interface, NetworkEvent, Role, Selection, Watch};
+use webb::bpf_loader::{Attach, AttachError, HookPosition, Mode, ProgramSettings, drop_reasons};
+use webb::network::{Interface, NetworkEvent, NetworkWatch, Role, Selection};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
 
@@ -32,7 +32,7 @@ fn seen(kernel: &Kernel) -> [u64; 4] {
 fn pings_are_counted(name: &str, attach: Attach) {
     Lab::run(name, |lab| {
         let interface = lab.connect("veth7");
-        let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { attach, ..ProgramSettings::default() }).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         let before = counters("veth7");
         let seen_before = seen(&kernel);
@@ -80,7 +80,7 @@ fn tcx_neighbours_are_left_alone() {
             let (_, programs) = SchedClassifier::query_tcx("veth7", TcAttachType::Ingress).unwrap();
             programs.iter().map(|program| program.name_as_str().unwrap().to_owned()).collect()
         };
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         assert_eq!(chain(), ["webb_from_pod", "webb_to_net"]);
         kernel.probes.attach(&interface, Role::Pod).unwrap();
@@ -107,7 +107,7 @@ fn clsact_neighbours_are_left_alone() {
         let seventh = NlOptions { priority: 7, ..NlOptions::default() };
         program.attach_with_options("veth7", TcAttachType::Ingress, TcAttachOptions::Netlink(seventh)).unwrap();
         let filters = || run("tc filter show dev veth7 ingress");
-        let settings = Settings { attach: Attach::Clsact, ..Settings::default() };
+        let settings = ProgramSettings { attach: Attach::Clsact, ..ProgramSettings::default() };
         let mut kernel = load(&settings).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         let text = filters();
@@ -127,12 +127,13 @@ fn clsact_neighbours_are_left_alone() {
 }
 
 /// Where our programs are on the only watched interface, as the kernel says.
-fn place(kernel: &Kernel) -> Place {
+fn place(kernel: &Kernel) -> HookPosition {
     let attached = kernel.probes.attachments().pop().unwrap();
     if !attached.by_filters {
         return attached.place_in_chains().unwrap();
     }
-    let filters = runtime().block_on(async { Watch::new().await.unwrap().filters(attached.index).await.unwrap() });
+    let filters =
+        runtime().block_on(async { NetworkWatch::new().await.unwrap().filters(attached.index).await.unwrap() });
     attached.place_among_filters(&filters.ingress, &filters.egress).unwrap()
 }
 
@@ -141,25 +142,25 @@ fn place(kernel: &Kernel) -> Place {
 fn the_first_place_is_ours(name: &str, attach: Attach, by: By) {
     Lab::run(name, |lab| {
         let interface = lab.connect("veth7");
-        let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { attach, ..ProgramSettings::default() }).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
-        assert_eq!(place(&kernel), Place::First);
+        assert_eq!(place(&kernel), HookPosition::First);
         for (hook, direction) in [TcAttachType::Ingress, TcAttachType::Egress].into_iter().enumerate() {
             let _other = Enforcer::pass("veth7", by, direction);
-            assert_eq!(place(&kernel), Place::Behind, "{direction:?}");
+            assert_eq!(place(&kernel), HookPosition::Behind, "{direction:?}");
             let before = seen(&kernel);
             lab.in_pod("ping -q -c 1 10.9.1.1");
             assert_eq!(seen(&kernel)[2 * hook], before[2 * hook], "it is blind");
             kernel.probes.abandon(interface.index);
             kernel.probes.attach(&interface, Role::Pod).unwrap();
-            assert_eq!(place(&kernel), Place::First);
+            assert_eq!(place(&kernel), HookPosition::First);
             let before = seen(&kernel);
             lab.in_pod("ping -q -c 1 10.9.1.1");
             assert!(seen(&kernel)[0] > before[0] && seen(&kernel)[2] > before[2]);
         }
         if attach == Attach::Clsact {
             run("tc qdisc del dev veth7 clsact");
-            assert_eq!(place(&kernel), Place::Absent);
+            assert_eq!(place(&kernel), HookPosition::Absent);
         }
     });
 }
@@ -184,7 +185,7 @@ fn vanished_interfaces_are_no_accident() {
     Lab::run("vanish", |lab| {
         let interface = lab.connect("veth7");
         for attach in [Attach::Tcx, Attach::Clsact] {
-            let mut kernel = load(&Settings { attach, ..Settings::default() }).unwrap();
+            let mut kernel = load(&ProgramSettings { attach, ..ProgramSettings::default() }).unwrap();
             let gone = Interface { index: 4711, name: "gone".to_owned(), ..interface.clone() };
             let error = kernel.probes.attach(&gone, Role::Pod).unwrap_err();
             assert!(error.is_vanished(), "{error}");
@@ -192,7 +193,7 @@ fn vanished_interfaces_are_no_accident() {
             let error = kernel.probes.attach(&tunnel, Role::Node).unwrap_err();
             assert!(matches!(error, AttachError::NotEthernet { .. }), "{error}");
         }
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         lab.in_pod("ping -q -c 1 10.9.1.1");
         run(&format!("ip netns del {}", lab.pod));
@@ -216,7 +217,7 @@ fn vanished_interfaces_are_no_accident() {
 fn interfaces_are_watched() {
     Lab::run("watch", |lab| {
         runtime().block_on(async {
-            let mut watch = Watch::new().await.unwrap();
+            let mut watch = NetworkWatch::new().await.unwrap();
             let NetworkEvent::Present(lo) = watch.next().await.unwrap() else { panic!("lo is there") };
             assert_eq!((lo.name.as_str(), lo.ethernet), ("lo", false));
             let selection = Selection::default();
@@ -261,7 +262,7 @@ fn queues_and_filters_are_told() {
                 "qdisc del dev veth1 clsact",
             ] {
                 // A new one, which has nothing to tell of the changes before.
-                let mut watch = Watch::new().await.unwrap();
+                let mut watch = NetworkWatch::new().await.unwrap();
                 let words: Vec<String> = change.split(' ').map(|word| word.replace('_', " ")).collect();
                 assert!(Command::new("tc").args(words).status().unwrap().success(), "{change}");
                 while tokio::time::timeout(TIMEOUT, watch.next()).await.expect(change).unwrap()
@@ -278,7 +279,7 @@ fn queues_and_filters_are_told() {
 fn an_overrun_is_made_good_though_waits_are_given_up() {
     Lab::run("overrun", |_| {
         runtime().block_on(async {
-            let mut watch = Watch::new().await.unwrap();
+            let mut watch = NetworkWatch::new().await.unwrap();
             // Nobody reads meanwhile: the messages about the last device find no room.
             let mut commands: Vec<String> =
                 (0..3000).map(|number| format!("link set dev lo alias a{number}")).collect();
@@ -320,7 +321,7 @@ fn drops_have_reasons() {
         let interface = lab.connect("veth7");
         let reasons: HashMap<u32, String> = drop_reasons().unwrap().into_iter().collect();
         assert!(reasons.len() > 50, "{reasons:?}");
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         assert_eq!(kernel.probes.degraded(), Vec::<String>::new());
         let closed_port = "for i in 1 2 3 4 5 6 7 8 9 10; do echo hello > /dev/udp/10.9.1.1/9999; done";
         let in_pod = |script| lab.in_pod_bash(script);
@@ -333,7 +334,7 @@ fn drops_have_reasons() {
             assert_eq!(reasons[&record.reason], "NO_SOCKET");
         }
 
-        let mut kernel = load(&Settings { drop_budget: 3, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { drop_budget: 3, ..ProgramSettings::default() }).unwrap();
         for _ in 0..5 {
             in_pod(closed_port);
         }
@@ -358,7 +359,7 @@ fn a_flood_of_drops_hides_no_others() {
         run("ip link set veth8 up");
         lab.in_pod("ip addr add 10.9.2.2/24 dev eth1");
         lab.in_pod("ip link set eth1 up");
-        let mut kernel = load(&Settings { drop_budget: 80, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { drop_budget: 80, ..ProgramSettings::default() }).unwrap();
         let script = "for i in {1..8}; do
             for j in {1..300}; do echo flood > /dev/udp/10.9.1.1/9999; done
             echo other > /dev/udp/10.9.2.1/9999
@@ -381,7 +382,7 @@ fn a_flood_of_drops_hides_no_others() {
 /// Every program is there, small enough to be named in full, and its cost can be asked.
 #[test]
 fn cost_is_known() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let mut names: Vec<_> = kernel.probes.cost().into_iter().map(|cost| cost.program).collect();
     names.sort();
     let mut expected: Vec<String> = kernel.probes.programs().into_iter().map(str::to_owned).collect();
@@ -398,7 +399,7 @@ fn headers_in_pages_are_read() {
         let interface = lab.connect("veth7");
         run("ip link set veth7 mtu 9000");
         run(&format!("ip -n {} link set eth0 mtu 9000", lab.pod));
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         let frame = crate::support::packets::udp(([10, 9, 1, 2], 4000), ([10, 9, 1, 1], 9999), &[7; 6000]);
         send_frame(&lab.pod, "eth0", &frame);
@@ -416,7 +417,7 @@ fn headers_in_pages_are_read() {
 #[test]
 fn children_end_while_programs_load() {
     use std::sync::atomic::{AtomicBool, Ordering};
-    let Some(_kernel) = load(&Settings::default()) else { return };
+    let Some(_kernel) = load(&ProgramSettings::default()) else { return };
     let loaded = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -427,7 +428,7 @@ fn children_end_while_programs_load() {
             });
         }
         // Another thread must not spin for ever when this one fails.
-        let result = std::panic::catch_unwind(|| drop(load(&Settings::default())));
+        let result = std::panic::catch_unwind(|| drop(load(&ProgramSettings::default())));
         loaded.store(true, Ordering::Relaxed);
         assert!(result.is_ok(), "the programs must load");
     });

@@ -1,7 +1,7 @@
 //! What the flow programs make of single packets, by `BPF_PROG_TEST_RUN`.
 
 use proptest::prelude::*;
-use webb::bpf_loader::{Hook, Mode, Settings};
+use webb::bpf_loader::{Hook, Mode, ProgramSettings};
 use webb_flow::abi::{Record, UNPARSED, VERSION, flag, kind};
 
 use crate::support::packets::{
@@ -38,7 +38,7 @@ fn unparsed(kernel: &Kernel, packet: &[u8]) -> Option<&'static str> {
 /// Each protocol's first packet must be a NEW record with its own ports, type and addresses.
 #[test]
 fn every_protocol_is_read() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
 
     let record = one(&mut kernel, &tcp((A, 40000), (B, 80), SYN, b""));
     assert_eq!((record.kind, record.family, record.protocol, record.tcp_flags), (kind::NEW, 4, 6, SYN));
@@ -73,7 +73,7 @@ fn every_protocol_is_read() {
 /// exactly.
 #[test]
 fn what_lies_before_layer_4_is_stepped_over() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let mut port = 1000;
     let mut reads = |kernel: &mut Kernel, make: &dyn Fn(u16) -> Vec<u8>| {
         port += 1;
@@ -113,7 +113,7 @@ fn what_lies_before_layer_4_is_stepped_over() {
 /// looks like.
 #[test]
 fn fragments_have_no_ports() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let mut ipv6_fragment = vec![17, 0, 0, 1, 0, 0, 0, 9];
     ipv6_fragment.extend(udp_header(1234, 9));
     for packet in [
@@ -138,7 +138,7 @@ fn fragments_have_no_ports() {
 /// cut is named.
 #[test]
 fn every_truncation_is_named() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let packets = [
         (tcp((A, 1), (B, 2), ACK, b""), 14, 34, 54),
         (udp((A, 1), (B, 2), b""), 14, 34, 42),
@@ -183,7 +183,7 @@ fn every_truncation_is_named() {
 /// Lengths that lie are refused, not believed; padding behind an honest length is none.
 #[test]
 fn lying_lengths_are_refused() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let good = tcp((A, 1), (B, 2), ACK, b"payload");
     let with = |changes: &[(usize, u8)]| {
         let mut packet = good.clone();
@@ -214,7 +214,7 @@ fn lying_lengths_are_refused() {
 /// Frames that are not IP count bytes for the interface and never look like a flow.
 #[test]
 fn other_frames_only_count() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let mut arp = vec![0xff; 6];
     arp.extend([2, 0, 0, 0, 0, 1, 0x08, 0x06]);
     arp.extend([0; 28]);
@@ -236,7 +236,7 @@ fn other_frames_only_count() {
 /// direction it is.
 #[test]
 fn a_connection_is_reported_by_its_news() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let out = |flags, payload: &[u8]| tcp((A, 40000), (B, 80), flags, payload);
     let back = |flags, payload: &[u8]| tcp((B, 80), (A, 40000), flags, payload);
     let script = [
@@ -268,7 +268,7 @@ fn a_connection_is_reported_by_its_news() {
 /// Deltas: what was not reported by itself comes with the next record of its direction, once.
 #[test]
 fn records_carry_what_was_pending() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let data = tcp((A, 40000), (B, 80), ACK, &[0; 100]);
     kernel.send(Hook::FromPod, &tcp((A, 40000), (B, 80), SYN, b""));
     kernel.send(Hook::FromPod, &data);
@@ -282,7 +282,7 @@ fn records_carry_what_was_pending() {
 /// whose packets are all seen is not, nor is a connection that was picked up midway.
 #[test]
 fn one_side_only() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let mut marked = |hook, packet: &[u8]| {
         kernel.send(hook, packet);
         kernel.records().iter().any(|record| record.flags & flag::ONE_SIDED != 0)
@@ -321,7 +321,7 @@ fn one_side_only() {
 /// first.
 #[test]
 fn who_started_is_told() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let from_pod = |kernel: &mut Kernel, packet: &[u8]| one(kernel, packet).flags;
     let guessed_reply = flag::REPLY | flag::GUESSED;
     let answer = from_pod(&mut kernel, &tcp((A, 80), (B, 40001), SYN | ACK, b""));
@@ -343,7 +343,7 @@ fn who_started_is_told() {
 /// ICMP is always reported, each echo and each error, and errors do not mix with echoes.
 #[test]
 fn icmp_is_always_reported() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     for _ in 0..3 {
         kernel.send(Hook::FromPod, &ping(A, B, 3, false));
         kernel.send(Hook::ToPod, &ping(B, A, 3, true));
@@ -370,7 +370,7 @@ fn icmp_is_always_reported() {
 /// SCTP has no flags, but its control chunks mark the same events.
 #[test]
 fn sctp_control_chunks_are_news() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let mut kinds = Vec::new();
     // INIT, COOKIE ECHO, DATA twice, HEARTBEAT, SHUTDOWN, SHUTDOWN again
     for chunk in [1, 10, 0, 0, 4, 7, 7] {
@@ -383,7 +383,7 @@ fn sctp_control_chunks_are_news() {
 /// `aggregation: none`: each packet is a record, and no more than one.
 #[test]
 fn without_aggregation_every_packet_is_a_record() {
-    let Some(mut kernel) = load(&Settings { every_packet: true, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { every_packet: true, ..ProgramSettings::default() }) else { return };
     kernel.send_times(Hook::FromPod, &udp((A, 1), (B, 2), b"x"), 100);
     let records = kernel.records();
     assert_eq!(records.len(), 100);
@@ -395,7 +395,9 @@ fn without_aggregation_every_packet_is_a_record() {
 #[test]
 fn the_interval_reports_again() {
     let interval = std::time::Duration::from_millis(300);
-    let Some(mut kernel) = load(&Settings { report_interval: interval, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { report_interval: interval, ..ProgramSettings::default() }) else {
+        return;
+    };
     let packet = udp((A, 1), (B, 2), b"x");
     kernel.send(Hook::FromPod, &packet);
     kernel.send(Hook::FromPod, &packet);
@@ -415,7 +417,7 @@ fn the_interval_reports_again() {
 /// Random bytes behind a believable beginning: passed on, counted, and the ledger still adds up.
 #[test]
 fn random_bytes_break_nothing() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let kernel = std::cell::RefCell::new(kernel);
     let beginnings: Vec<Vec<u8>> = vec![
         vec![],

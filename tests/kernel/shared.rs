@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use aya::programs::{SchedClassifier, TcAttachType};
-use webb::bpf_loader::{Attach, Mode, Settings, Special, Timeouts, TrafficControl, drop_reasons};
+use webb::bpf_loader::{Attach, Mode, ProgramSettings, Special, Timeouts, TrafficControl, drop_reasons};
 use webb::network::Role;
 use webb::records::Signal;
 use webb_flow::abi::{PORT_MACS, Record};
@@ -100,7 +100,7 @@ fn an_enforcer(name: &str, attach: Attach, by: By) {
         if by == By::Filter && attach == Attach::Tcx {
             run("tc qdisc add dev veth7 clsact");
         }
-        let settings = Settings { attach, ..Settings::default() };
+        let settings = ProgramSettings { attach, ..ProgramSettings::default() };
         let mut kernel = load(&settings).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         assert_eq!(arrange(&mut kernel, interface.index), PLAIN, "we are alone");
@@ -174,7 +174,7 @@ fn stopped_beyond_the_budget() {
     }
     Lab::run("beyond", |lab| {
         let interface = lab.connect("veth7");
-        let mut kernel = load(&Settings { drop_budget: 1, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { drop_budget: 1, ..ProgramSettings::default() }).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         let _enforcer = Enforcer::attach("veth7", By::Tcx, 0, 9999);
         assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
@@ -206,7 +206,7 @@ fn a_shaper_drops() {
         Lab::run("tbf", |lab| {
             let interface = lab.connect("veth7");
             run("tc qdisc add dev veth7 root tbf rate 40kbit burst 2000 limit 4000");
-            let mut kernel = load(&Settings::default()).unwrap();
+            let mut kernel = load(&ProgramSettings::default()).unwrap();
             kernel.probes.attach(&interface, Role::Pod).unwrap();
             assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
             let before = counters("veth7");
@@ -227,7 +227,7 @@ fn a_shaper_drops() {
 fn a_queue_is_purged() {
     Lab::run("purge", |lab| {
         let interface = lab.connect("veth7");
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         kernel.probes.attach(&interface, Role::Pod).unwrap();
         // So slow that the second packet waits for minutes.
         run("tc qdisc add dev veth7 root tbf rate 64bit burst 2000 limit 100000");
@@ -262,7 +262,7 @@ fn a_shaper_splits_tcp() {
         Lab::run("split", |lab| {
             let interface = lab.connect("veth7");
             run("tc qdisc add dev veth7 root tbf rate 100mbit burst 10000 limit 60000");
-            let mut kernel = load(&Settings::default()).unwrap();
+            let mut kernel = load(&ProgramSettings::default()).unwrap();
             kernel.probes.attach(&interface, Role::Pod).unwrap();
             assert_eq!(arrange(&mut kernel, interface.index), AT_DEVICE);
             let before = counters("veth7");
@@ -371,7 +371,7 @@ fn a_bridge_floods() {
         return;
     }
     Lab::run("flood", |lab| {
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         let bridge = Bridge::new(lab, &mut kernel);
         let (macs, kernel) = (bridge.macs.clone(), &mut kernel);
         assert_eq!(bridge.arrives(kernel, macs[1], 1001), (true, false, 1), "silent, and known by its interface");
@@ -406,7 +406,7 @@ fn a_bridge_floods() {
 #[test]
 fn a_mac_of_two_ports() {
     Lab::run("spoof", |lab| {
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         let bridge = Bridge::new(lab, &mut kernel);
         let (macs, kernel) = (bridge.macs.clone(), &mut kernel);
         bridge.says(kernel, 2, macs[1]);
@@ -443,7 +443,7 @@ fn a_claim_expires() {
     let mut takes = Duration::ZERO;
     let timed = &mut takes;
     Lab::run("takes", |lab| {
-        let mut kernel = load(&Settings::default()).unwrap();
+        let mut kernel = load(&ProgramSettings::default()).unwrap();
         let bridge = Bridge::new(lab, &mut kernel);
         let started = Instant::now();
         bridge.says(&mut kernel, 2, MAC_A);
@@ -453,7 +453,7 @@ fn a_claim_expires() {
     Lab::run("claim", |lab| {
         let mac_claim = takes * 5 + Duration::from_millis(200);
         let timeouts = Timeouts { mac_claim, ..Timeouts::default() };
-        let mut kernel = load(&Settings { timeouts, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { timeouts, ..ProgramSettings::default() }).unwrap();
         let bridge = Bridge::new(lab, &mut kernel);
         let kernel = &mut kernel;
         let mut ports = 1000_u16..;

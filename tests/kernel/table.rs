@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use webb::bpf_loader::{Hook, Mode, Settings, Timeouts};
+use webb::bpf_loader::{Hook, Mode, ProgramSettings, Timeouts};
 use webb_flow::abi::{Record, flag, kind};
 
 use crate::support::lab::{Lab, interfaces, run};
@@ -43,7 +43,7 @@ fn until(mut step: impl FnMut() -> bool) {
 /// in no metric.
 #[test]
 fn chosen_flows_do_not_meet() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let word = |ip: [u8; 4]| u64::from_le_bytes([0, 0, 0xff, 0xff, ip[0], ip[1], ip[2], ip[3]]);
     let product = |ip: [u8; 4], port: u16| {
         let ports = (u64::from(port) << 48 | 53 << 32 | 1).wrapping_add(17);
@@ -62,7 +62,7 @@ fn chosen_flows_do_not_meet() {
 /// of flows can meet.
 #[test]
 fn chosen_ipv6_flows_do_not_meet() {
-    let Some(kernel) = load(&Settings::default()) else { return };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
     let factor = 0xbf58_476d_1ce4_e5b9_u64;
     // Its inverse modulo 2^64, by Newton's steps.
     let inverse = (0..6).fold(factor, |x, _| x.wrapping_mul(2_u64.wrapping_sub(factor.wrapping_mul(x))));
@@ -99,7 +99,7 @@ fn all_find_a_place(mut kernel: Kernel, packets: impl Iterator<Item = Vec<u8>>) 
 /// each is a record: a table for 70 connections loses nothing of thousands.
 #[test]
 fn what_has_said_all_makes_room() {
-    let settings = Settings { table_bytes: table_of(70), timeouts: NEVER, ..Settings::default() };
+    let settings = ProgramSettings { table_bytes: table_of(70), timeouts: NEVER, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let mut sums = Sums::default();
     let mut number = 0;
@@ -125,7 +125,7 @@ fn what_has_said_all_makes_room() {
 /// Closed TCP connections make room too, and what came after their end is reported first.
 #[test]
 fn closed_connections_make_room() {
-    let settings = Settings { table_bytes: table_of(70), timeouts: NEVER, ..Settings::default() };
+    let settings = ProgramSettings { table_bytes: table_of(70), timeouts: NEVER, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let mut sums = Sums::default();
     let mut number = 0_u32;
@@ -163,7 +163,7 @@ fn closed_connections_make_room() {
 #[test]
 fn evicted_connections_lose_nothing() {
     let timeouts = Timeouts { evictable: Duration::ZERO, ..NEVER };
-    let settings = Settings { table_bytes: table_of(21), timeouts, ..Settings::default() };
+    let settings = ProgramSettings { table_bytes: table_of(21), timeouts, ..ProgramSettings::default() };
     let Some(mut kernel) = load(&settings) else { return };
     let mut number = 0;
     let mut records = Vec::new();
@@ -191,8 +191,12 @@ fn evicted_connections_lose_nothing() {
 #[test]
 fn a_full_table_reports_each_packet() {
     for ring in [4 << 20, 4096] {
-        let settings =
-            Settings { table_bytes: table_of(21), timeouts: NEVER, flow_ring_bytes: ring, ..Settings::default() };
+        let settings = ProgramSettings {
+            table_bytes: table_of(21),
+            timeouts: NEVER,
+            flow_ring_bytes: ring,
+            ..ProgramSettings::default()
+        };
         let Some(mut kernel) = load(&settings) else { return };
         for number in 0..200 {
             kernel.send_times(Hook::FromPod, &from_client(number), 3);
@@ -244,7 +248,7 @@ fn of(records: &[Record], interface: u32) -> Vec<Record> {
 fn a_flood_leaves_others_their_places() {
     Lab::run("shares", |_| {
         let (flooder, innocent) = two_interfaces();
-        let settings = Settings { table_bytes: table_of(140), timeouts: NEVER, ..Settings::default() };
+        let settings = ProgramSettings { table_bytes: table_of(140), timeouts: NEVER, ..ProgramSettings::default() };
         let mut kernel = load(&settings).unwrap();
         let mut records = Vec::new();
         let mut port = 1024;
@@ -297,7 +301,7 @@ fn a_flood_leaves_others_their_places() {
 fn a_flood_leaves_others_room_in_the_ring() {
     Lab::run("ring", |_| {
         let (flooder, innocent) = two_interfaces();
-        let mut kernel = load(&Settings { flow_ring_bytes: 65536, ..Settings::default() }).unwrap();
+        let mut kernel = load(&ProgramSettings { flow_ring_bytes: 65536, ..ProgramSettings::default() }).unwrap();
         kernel.probes.dry_run_at(innocent, Hook::FromPod, &tcp((A, 1000), (B, 80), SYN, b""), 1).unwrap();
         kernel.balanced(Mode::Overdue);
         for number in 0..5000 {
@@ -317,7 +321,7 @@ fn a_flood_leaves_others_room_in_the_ring() {
 /// connection.
 #[test]
 fn ports_that_are_used_again_begin_anew() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let chunk = |chunk| ipv4(132, 0, &[], &sctp(40000, 3868, chunk));
     let (client, server) = ((A, 40000), (B, 80));
     let mut script = vec![
@@ -345,7 +349,7 @@ fn ports_that_are_used_again_begin_anew() {
 /// with both directions.
 #[test]
 fn hairpins_are_two_connections() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let (out, back) = (tcp((A, 40000), (B, 80), SYN, b""), tcp((B, 80), (A, 40000), SYN | ACK, b""));
     let mut seen = Vec::new();
     for (hook, packet) in [(Hook::FromPod, &out), (Hook::ToPod, &out), (Hook::FromPod, &back), (Hook::ToPod, &back)] {
@@ -366,7 +370,7 @@ fn hairpins_are_two_connections() {
 fn timeouts_are_by_kind() {
     let none = Duration::ZERO;
     let timeouts = Timeouts { closed: none, half_open: none, other: none, ..NEVER };
-    let Some(mut kernel) = load(&Settings { timeouts, ..Settings::default() }) else { return };
+    let Some(mut kernel) = load(&ProgramSettings { timeouts, ..ProgramSettings::default() }) else { return };
     let send = |port, script: &[(Hook, u8)]| {
         for (hook, flags) in script {
             let (pod, other) = ((A, port), (B, 80));
@@ -404,7 +408,7 @@ fn timeouts_are_by_kind() {
 /// The time of a record is the kernel's monotonic clock to two ticks, and never ahead of it.
 #[test]
 fn records_tell_the_time() {
-    let Some(mut kernel) = load(&Settings::default()) else { return };
+    let Some(mut kernel) = load(&ProgramSettings::default()) else { return };
     let now = || {
         let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
         time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()

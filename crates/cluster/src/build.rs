@@ -4,10 +4,13 @@
 //! | --- | --- |
 //! | this machine | `reserved:host`, with `reserved:kube-apiserver` if the API is served here |
 //! | another node | `reserved:remote-node`, likewise |
-//! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as Cilium has it |
+//! | an endpoint of the API on no node | `reserved:kube-apiserver`, `reserved:remote-node`, as
+//! Cilium has it |
 //! | a pod that runs | the pod; pods in the host's network leave the node its name |
-//! | a pod that runs, in another network | the pod, unless an object above claims it; no NetworkPolicy selects it there |
-//! | none, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is not known yet |
+//! | a pod that runs, in another network | the pod, unless an object above claims it; no
+//! NetworkPolicy selects it there |
+//! | none, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is
+//! not known yet |
 //! | a service | the world: a packet that still carries it has not met its backend |
 //! | none | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
@@ -31,7 +34,7 @@ use super::networks::{Networks, first_addresses};
 use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
 use super::store::{Store, Touched, is_api};
 use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
-use super::{Kind, ObjectKey, Settings};
+use super::{CacheSettings, Kind, ObjectKey};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
@@ -90,7 +93,7 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &CacheSettings) -> Self {
         let mut draft = Draft::default();
         let mut make = |kind, number, labels: &[&str]| {
             let labels = labels.iter().map(|&label| label.to_owned()).collect();
@@ -98,12 +101,15 @@ impl Builder {
             draft.add(Sort::Node, Endpoint::new(kind, false, &spec))
         };
         let reserved = Reserved {
-            host: [make(index::Kind::Host, 1, &[HOST]), make(index::Kind::Host, 1, &[HOST, API_SERVER])],
-            remote_node: [
-                make(index::Kind::RemoteNode, 6, &[REMOTE_NODE]),
-                make(index::Kind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE]),
+            host: [
+                make(index::EndpointKind::Host, 1, &[HOST]),
+                make(index::EndpointKind::Host, 1, &[HOST, API_SERVER]),
             ],
-            api_server: make(index::Kind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
+            remote_node: [
+                make(index::EndpointKind::RemoteNode, 6, &[REMOTE_NODE]),
+                make(index::EndpointKind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE]),
+            ],
+            api_server: make(index::EndpointKind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
         };
         let (cluster, node) = (settings.cluster.as_str().into(), settings.node.clone());
         Self { draft, reserved: Some(reserved), cluster, node, ..Self::default() }

@@ -16,7 +16,7 @@ use webb_index::Index;
 
 use super::build::Builder;
 use super::other::Others;
-use super::store::{Counts, PodInterface, Settings, Store, Touched, is_api, lock};
+use super::store::{CacheSettings, Counts, PodInterface, Store, Touched, is_api, lock};
 use super::stored_pod::Profiles;
 use super::{Kind, Object, ObjectKey, OtherKind, OtherKinds, Reference};
 
@@ -31,7 +31,7 @@ pub struct Cache {
 
 impl Cache {
     /// An empty cache.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: CacheSettings) -> Self {
         let builder = Mutex::new(Builder::new(&settings));
         let touched = Mutex::new(Touched { nodes: true, others: true, ..Touched::default() });
         let own_addresses = Mutex::new(settings.addresses.clone());
@@ -268,8 +268,8 @@ impl Cache {
         *lock(&self.store.interfaces) = interfaces;
     }
 
-    /// Sets this machine's own addresses, in the place of those in [`Settings`]. False if they are
-    /// what they were.
+    /// Sets this machine's own addresses, in the place of those in [`CacheSettings`]. False if they
+    /// are what they were.
     pub fn set_own_addresses(&self, addresses: Vec<IpAddr>) -> bool {
         let mut own = lock(&self.store.own_addresses);
         if *own == addresses {

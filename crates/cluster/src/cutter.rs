@@ -32,7 +32,7 @@ pub(crate) struct Cut {
 
 /// Which part of a list is being looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum Place {
+enum ListSection {
     /// The list's own fields.
     #[default]
     Rest,
@@ -52,7 +52,7 @@ pub(crate) struct Cutter {
     /// Braces and brackets that are open.
     depth: usize,
     in_string: bool,
-    place: Place,
+    place: ListSection,
     /// Where the last string of the list's own fields begins and ends in the buffer.
     string: (usize, usize),
     /// That string is the field `items`, and its value comes next.
@@ -106,23 +106,23 @@ impl Cutter {
             }
             let Some(&byte) = self.buffer.get(self.at) else { break };
             // Before a scalar item's comma or bracket, which is not its own.
-            if self.place == Place::Item
+            if self.place == ListSection::Item
                 && self.depth == 2
                 && matches!(byte, b',' | b']' | b' ' | b'\t' | b'\r' | b'\n')
             {
                 return Ok(Some(self.cut()));
             }
             self.at += 1;
-            if self.place == Place::Between {
+            if self.place == ListSection::Between {
                 match byte {
-                    b']' => self.place = Place::Rest,
+                    b']' => self.place = ListSection::Rest,
                     b',' | b' ' | b'\t' | b'\r' | b'\n' => {
                         self.lines += u64::from(byte == b'\n');
                         self.buffer.advance(self.at);
                         self.at = 0;
                         continue;
                     }
-                    _ => self.place = Place::Item,
+                    _ => self.place = ListSection::Item,
                 }
             }
             match byte {
@@ -135,7 +135,7 @@ impl Cutter {
                 }
                 b'}' | b']' => {
                     self.depth = self.depth.saturating_sub(1);
-                    if self.place == Place::Item && self.depth == 2 {
+                    if self.place == ListSection::Item && self.depth == 2 {
                         return Ok(Some(self.cut()));
                     }
                 }
@@ -148,8 +148,8 @@ impl Cutter {
             }
         }
         let (held, most, what) = match self.place {
-            Place::Item => (self.buffer.len(), MAX_OBJECT_BYTES, "an item of a list"),
-            Place::Rest | Place::Between => {
+            ListSection::Item => (self.buffer.len(), MAX_OBJECT_BYTES, "an item of a list"),
+            ListSection::Rest | ListSection::Between => {
                 (self.rest_len(), self.longest_rest.unwrap_or(MAX_REST_BYTES), "a list without its items")
             }
         };
@@ -196,12 +196,12 @@ impl Cutter {
         self.lines += newlines(&before);
         self.lines_before = self.lines;
         self.rest.extend_from_slice(&before);
-        (self.at, self.place, self.is_next) = (0, Place::Between, false);
+        (self.at, self.place, self.is_next) = (0, ListSection::Between, false);
     }
 
     fn cut(&mut self) -> Cut {
         let item = self.buffer.split_to(self.at).freeze();
-        (self.at, self.place) = (0, Place::Between);
+        (self.at, self.place) = (0, ListSection::Between);
         let cut = Cut { lines_before: self.lines, item };
         self.lines += newlines(&cut.item);
         cut

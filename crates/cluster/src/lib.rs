@@ -56,5 +56,5 @@ pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, Progress, R
 pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
 pub use passed_over::{Invalid, PassedOver};
-pub use store::{Counts, PodInterface, Settings};
+pub use store::{CacheSettings, Counts, PodInterface};
 pub use webb_index::ObjectKey;

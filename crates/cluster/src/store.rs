@@ -16,9 +16,9 @@ use super::other::Others;
 use super::stored_pod::StoredPod;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
 
-/// Settings of the cache: the node and cluster that it runs in.
+/// CacheSettings of the cache: the node and cluster that it runs in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct CacheSettings {
     /// Name of this node, as `spec.nodeName` of its pods has it.
     pub node: String,
     /// Name of the cluster, for the label that Cilium gives to pods.
@@ -37,7 +37,7 @@ pub struct Settings {
 /// Objects of the cluster by kind and key.
 #[derive(Debug, Default)]
 pub(super) struct Store {
-    pub(super) settings: Settings,
+    pub(super) settings: CacheSettings,
     pub(super) pods: DashMap<Arc<ObjectKey>, StoredPod>,
     pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
     pub(super) nodes: DashMap<ObjectKey, Node>,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use webb_flow::sym::Names;
 use webb_index::policy::spec::{Labels, Subject};
-use webb_index::{Describe, Endpoint, EndpointSpec, Kind, ObjectKey, Workload};
+use webb_index::{Describe, Endpoint, EndpointKind, EndpointSpec, ObjectKey, Workload};
 
 use super::{Pod, identity};
 
@@ -144,7 +144,7 @@ impl Describe for NamedPod {
             workloads: self.profile.workload.clone().into_iter().collect(),
         };
         let node = names.intern(&self.node);
-        let named = Endpoint::named(Kind::Pod, self.local, &spec, |text| names.intern(text));
+        let named = Endpoint::named(EndpointKind::Pod, self.local, &spec, |text| names.intern(text));
         Endpoint { policy_subject: self.subject, node, ..named }
     }
 

@@ -10,7 +10,7 @@ use webb_index::{Index, policy};
 
 /// The relation of a drop to policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
+pub enum DropDecision {
     /// A policy forbids it.
     Denied,
     /// It was dropped for something else, or it is not known that a policy forbids it.
@@ -31,7 +31,7 @@ pub struct Suspect {
 }
 
 /// The position of a packet in its connection, as far as the packet shows.
-enum Place {
+enum PacketPosition {
     Opening,
     Later,
     /// UDP between two ports of which neither is well-known.
@@ -51,39 +51,41 @@ pub fn opened_by_sender(flow: &Flow) -> Option<bool> {
     }
 }
 
-fn place(flow: &Flow) -> Place {
+fn place(flow: &Flow) -> PacketPosition {
     let opens = match flow.l4 {
         L4::Tcp => flow.tcp_flags.has(TcpFlags::SYN) && !flow.tcp_flags.has(TcpFlags::ACK),
         L4::Sctp => flow.sctp_chunk == SctpChunk::Init,
         L4::Udp => match opened_by_sender(flow) {
             Some(opened) => opened,
-            None => return Place::Either,
+            None => return PacketPosition::Either,
         },
         // Echo replies are later packets, and errors belong to the connection of the packet that
         // they cite.
-        L4::IcmpV4 if matches!(flow.icmp_type, 3 | 4 | 5 | 11 | 12) => return Place::Related,
-        L4::IcmpV6 if matches!(flow.icmp_type, 1..=4) => return Place::Related,
+        L4::IcmpV4 if matches!(flow.icmp_type, 3 | 4 | 5 | 11 | 12) => return PacketPosition::Related,
+        L4::IcmpV6 if matches!(flow.icmp_type, 1..=4) => return PacketPosition::Related,
         L4::IcmpV4 => flow.icmp_type != 0,
         L4::IcmpV6 => flow.icmp_type != 129,
         _ => true,
     };
-    if opens { Place::Opening } else { Place::Later }
+    if opens { PacketPosition::Opening } else { PacketPosition::Later }
 }
 
 impl Suspect {
     /// Decides, and sets the reason and the direction of the flow.
-    pub fn evaluate(self, flow: &mut Flow, index: &Index) -> Denial {
+    pub fn evaluate(self, flow: &mut Flow, index: &Index) -> DropDecision {
         (flow.reason, flow.direction) = (self.kernel, direction(flow));
         // Before the first sync one policy may forbid what another, not known yet, allows.
         let forbidden = index.is_ready().then(|| index.policies().forbids(index, flow)).flatten();
-        let Some(forbidden) = forbidden else { return Denial::Other };
+        let Some(forbidden) = forbidden else { return DropDecision::Other };
         let denial = match place(flow) {
-            Place::Related => Denial::Other,
-            Place::Later if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::Other,
-            Place::Either if index.policies().forbids(index, &flow.reversed()).is_none() => Denial::IfOpening,
-            Place::Opening | Place::Later | Place::Either => Denial::Denied,
+            PacketPosition::Related => DropDecision::Other,
+            PacketPosition::Later if index.policies().forbids(index, &flow.reversed()).is_none() => DropDecision::Other,
+            PacketPosition::Either if index.policies().forbids(index, &flow.reversed()).is_none() => {
+                DropDecision::IfOpening
+            }
+            PacketPosition::Opening | PacketPosition::Later | PacketPosition::Either => DropDecision::Denied,
         };
-        if denial == Denial::Denied {
+        if denial == DropDecision::Denied {
             (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
         }
         denial

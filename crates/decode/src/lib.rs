@@ -21,7 +21,7 @@ pub mod verdicts;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use drops::{Denial, Suspect};
+use drops::{DropDecision, Suspect};
 pub use error::DecodeError;
 pub use fuzz::fuzz;
 pub use one_sided::OneSided;
@@ -157,9 +157,9 @@ impl Decoder {
         flow.reason = self.reasons.get(reason);
         flow.direction = drops::direction(flow);
         let suspect = self.reasons.may_be_policy(reason).then(|| self.suspect(flow));
-        let denial = suspect.map_or(Denial::Other, |suspect| suspect.evaluate(flow, index));
+        let denial = suspect.map_or(DropDecision::Other, |suspect| suspect.evaluate(flow, index));
         let front = flow.source.any_front(flow.destination);
-        if front || denial != Denial::Other {
+        if front || denial != DropDecision::Other {
             Decoded::NeedsLookup(LookupReasons { front, opens: false, suspect })
         } else {
             Decoded::Flow

@@ -6,7 +6,7 @@
 //! Hubble shows the address before the node's took its place too (hubble-contract §5.4).
 
 use webb_flow::{EndpointId, Flow, L4, Reply, ServiceEnd, ServiceId, Sort};
-use webb_index::{Index, Kind};
+use webb_index::{EndpointKind, Index};
 
 use super::name;
 use super::nat::{Connection, Peer, Table};
@@ -79,16 +79,16 @@ pub fn lookup(flow: &mut Flow, index: &Index, table: &Table) -> Lookup {
         return Lookup { outcome: NatLookup::Resolved, ..PLAIN };
     }
     // This node's own address: most often its own traffic, perhaps a masqueraded pod's.
-    let opens = source == Kind::Host && flow.reply != Reply::Yes;
-    let answers = destination == Kind::Host && flow.reply != Reply::No;
+    let opens = source == EndpointKind::Host && flow.reply != Reply::Yes;
+    let answers = destination == EndpointKind::Host && flow.reply != Reply::No;
     Lookup { may_resolve_later: opens || answers, ..PLAIN }
 }
 
 /// The result for a service. Another node translates what is sent to its own address; that is not
 /// known here.
-fn of_service(backend: Option<Peer>, front: Kind) -> Lookup {
+fn of_service(backend: Option<Peer>, front: EndpointKind) -> Lookup {
     let outcome = if backend.is_some() { NatLookup::Resolved } else { NatLookup::Unresolved };
-    Lookup { outcome, backend, may_resolve_later: backend.is_none() && front != Kind::RemoteNode }
+    Lookup { outcome, backend, may_resolve_later: backend.is_none() && front != EndpointKind::RemoteNode }
 }
 
 fn service(index: &Index, id: EndpointId, (address, port): Peer, protocol: L4) -> ServiceId {

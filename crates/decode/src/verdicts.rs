@@ -6,7 +6,8 @@
 //!
 //! | verdict | when |
 //! |---|---|
-//! | `FORWARDED` | policies allow the connection, or none isolates the pod (match `all`, as with Hubble) |
+//! | `FORWARDED` | policies allow the connection, or none isolates the pod (match `all`, as with
+//! Hubble) |
 //! | `DROPPED` | the kernel dropped the packet, and a policy forbids it |
 //! | `AUDIT` | policies forbid the connection and it passed all the same: they are not enforced |
 //!
@@ -21,7 +22,7 @@
 
 use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, ServiceId, Sort, TcpFlags, Verdict};
 use webb_index::policy::{Decision, Match};
-use webb_index::{Index, Kind};
+use webb_index::{EndpointKind, Index};
 
 use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
@@ -173,7 +174,7 @@ impl Verdicts {
             _ => return None,
         };
         let endpoint = index.endpoint(pod);
-        (endpoint.kind == Kind::Pod && !endpoint.other_network).then_some(direction)
+        (endpoint.kind == EndpointKind::Pod && !endpoint.other_network).then_some(direction)
     }
 
     /// The verdict on a datagram that may or may not open a conversation: what is allowed is

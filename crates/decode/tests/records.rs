@@ -17,7 +17,7 @@ use webb_flow::{
 };
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, RuleSpec, Selector, Subject};
-use webb_index::{Draft, Endpoint, EndpointSpec, Index, Kind, PodChanges, Policies};
+use webb_index::{Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -42,7 +42,7 @@ fn index() -> Index {
             EndpointSpec { namespace: namespace.into(), pod_name: name.into(), identity: 300, ..Default::default() };
         let subject = Subject { namespace: namespace.into(), labels: [].into(), ports: vec![], vendor: false };
         let policy_subject = compiler.subject(subject);
-        (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, local, &spec) }, vec![Address(ip(address))])
+        (Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, local, &spec) }, vec![Address(ip(address))])
     };
     let pods = vec![pod("a", "one", true, LOCAL), pod("b", "guarded", true, GUARDED), pod("c", "two", false, REMOTE)];
     let nobody = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ..RuleSpec::default() };
@@ -319,7 +319,7 @@ fn interfaces_name_their_pods() {
     let mut draft = Draft::default();
     let mut pod = |name: &str| {
         let spec = EndpointSpec { namespace: "one".into(), pod_name: name.into(), ..Default::default() };
-        draft.add(Sort::Local, Endpoint::new(Kind::Pod, true, &spec))
+        draft.add(Sort::Local, Endpoint::new(EndpointKind::Pod, true, &spec))
     };
     let (inside, known) = (pod("inside"), pod("known"));
     draft.set(Address(ip(LOCAL)), Some(known), None);

@@ -13,7 +13,7 @@ use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Reason, names};
-use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index, Policies, Workload};
 
 use super::json::{Cursor, JsonError};
 use super::numbers::number;
@@ -27,7 +27,7 @@ const RESERVED: usize = 2;
 
 /// An endpoint whose text was met before.
 #[derive(Debug)]
-struct Known {
+struct KnownEndpoint {
     id: EndpointId,
     /// Not part of an endpoint, but of every flow that has it.
     cluster: Box<str>,
@@ -36,7 +36,7 @@ struct Known {
 /// Who was met so far.
 #[derive(Debug, Default)]
 pub struct EndpointInterner {
-    by_text: HashMap<Box<str>, Known, RandomState>,
+    by_text: HashMap<Box<str>, KnownEndpoint, RandomState>,
     by_content: HashMap<Endpoint, EndpointId, RandomState>,
     endpoints: Vec<Endpoint>,
     index: Arc<Index>,
@@ -78,7 +78,7 @@ impl EndpointInterner {
         });
         if let Some(text) = text {
             forget_at_limit(&mut self.by_text);
-            self.by_text.insert(text.into(), Known { id, cluster: cluster.as_str().into() });
+            self.by_text.insert(text.into(), KnownEndpoint { id, cluster: cluster.as_str().into() });
         }
         Ok(id)
     }
@@ -181,19 +181,19 @@ fn workload(cursor: &mut Cursor<'_>) -> Result<Workload, JsonError> {
     Ok(workload)
 }
 
-fn kind(spec: &EndpointSpec) -> Kind {
+fn kind(spec: &EndpointSpec) -> EndpointKind {
     let has = |label: &str| spec.labels.iter().any(|known| known == label);
     if has("reserved:host") {
-        Kind::Host
+        EndpointKind::Host
     } else if has("reserved:remote-node") {
-        Kind::RemoteNode
+        EndpointKind::RemoteNode
     } else if has("reserved:world") || has("reserved:world-ipv4") || has("reserved:world-ipv6") {
-        Kind::World
+        EndpointKind::World
     } else if !spec.pod_name.is_empty() {
-        Kind::Pod
+        EndpointKind::Pod
     } else if spec.labels.iter().any(|label| label.starts_with("reserved:")) {
-        Kind::Reserved
+        EndpointKind::Reserved
     } else {
-        Kind::Unknown
+        EndpointKind::Unknown
     }
 }

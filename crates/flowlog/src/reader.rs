@@ -45,7 +45,7 @@ pub struct Reader {
 
 /// What a line was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum LineContent {
     Flow,
     Lost { source: usize, count: u64 },
     Other,
@@ -88,18 +88,18 @@ impl Reader {
         let mut flow = Flow::default();
         let found = read(&mut Cursor::new(&text), &mut flow, extra, &mut self.interner);
         match found {
-            Ok(Found::Flow) => {
+            Ok(LineContent::Flow) => {
                 fields::finish(&mut flow, extra, self.unknown_reason);
                 flow.extra = ExtraId(u32::try_from(at).unwrap_or(u32::MAX));
                 self.flows.push(flow);
                 self.counts.flows += 1;
             }
-            Ok(Found::Lost { source, count }) => {
+            Ok(LineContent::Lost { source, count }) => {
                 if let Some(lost) = self.counts.lost.get_mut(source) {
                     *lost = lost.saturating_add(count);
                 }
             }
-            Ok(Found::Other) => self.counts.others += 1,
+            Ok(LineContent::Other) => self.counts.others += 1,
             Err(_) => self.counts.bad += 1,
         }
         found.map(|_| ())
@@ -140,7 +140,7 @@ fn read(
     flow: &mut Flow,
     extra: &mut Extra,
     interner: &mut EndpointInterner,
-) -> Result<Found, JsonError> {
+) -> Result<LineContent, JsonError> {
     fields::empty(extra);
     let mut envelope = None;
     let mut bare = false;
@@ -151,12 +151,12 @@ fn read(
                 *flow = Flow::default();
                 fields::empty(extra);
                 inside.object(|inside, name| fields::field(inside, name, flow, extra, interner).map(|_| ()))?;
-                envelope = Some(Found::Flow);
+                envelope = Some(LineContent::Flow);
             }
             "lost_events" => envelope = Some(lost_events(inside)?),
             "node_status" | "agent_event" | "debug_event" => {
                 inside.skip()?;
-                envelope = Some(Found::Other);
+                envelope = Some(LineContent::Other);
             }
             _ if envelope.is_some() => inside.skip()?,
             _ => {
@@ -168,12 +168,12 @@ fn read(
         Ok(())
     })?;
     cursor.end()?;
-    Ok(envelope.unwrap_or(if bare { Found::Flow } else { Found::Other }))
+    Ok(envelope.unwrap_or(if bare { LineContent::Flow } else { LineContent::Other }))
 }
 
 /// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about,
 /// and each event that found its queue full (hubble-contract §3.1).
-fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
+fn lost_events(cursor: &mut Cursor<'_>) -> Result<LineContent, JsonError> {
     const OBSERVER_EVENTS_QUEUE: usize = 2;
     let (mut source, mut events) = (0, 0_u64);
     cursor.object(|inside, name| {
@@ -185,5 +185,5 @@ fn lost_events(cursor: &mut Cursor<'_>) -> Result<Found, JsonError> {
         Ok(())
     })?;
     let source = usize::try_from(source).ok().filter(|&source| source < LOST_EVENT_SOURCES.len()).unwrap_or(0);
-    Ok(Found::Lost { source, count: if source == OBSERVER_EVENTS_QUEUE { events.max(1) } else { 1 } })
+    Ok(LineContent::Lost { source, count: if source == OBSERVER_EVENTS_QUEUE { events.max(1) } else { 1 } })
 }

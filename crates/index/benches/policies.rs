@@ -30,7 +30,7 @@ use webb_index::policy::spec::{
     TierSpec,
 };
 use webb_index::policy::{Compiler, Decision};
-use webb_index::{Endpoint, EndpointSpec, Index, Kind};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index};
 
 const NAMESPACES: u32 = 100;
 const PODS: u32 = 100;
@@ -153,7 +153,10 @@ fn cluster(what: &str, shape: Shape) {
                 ..EndpointSpec::default()
             };
             let policy_subject = compiler.subject(subject(namespace, name));
-            (Endpoint { policy_subject, ..Endpoint::new(Kind::Pod, true, &spec) }, vec![address(namespace, name)])
+            (
+                Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, true, &spec) },
+                vec![address(namespace, name)],
+            )
         })
         .collect();
     compiler.policies();

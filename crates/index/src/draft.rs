@@ -13,7 +13,7 @@ use super::networks::Networks;
 use super::rows::{Describe, Rows};
 use super::snapshot::Interfaces;
 use super::table::{AddressKey, CHANGED, Table};
-use super::{Endpoint, EndpointSpec, Index, Kind, PodChanges, Policies, Services};
+use super::{Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, Services};
 
 /// How long an index keeps previous owners of addresses, in nanoseconds. Flows are resolved a
 /// fraction of a second after they happened; after a restart of the reader, some seconds.
@@ -211,7 +211,7 @@ impl Draft {
         if self.world == [EndpointId::WORLD; 2] {
             self.world = [(9, "reserved:world-ipv4"), (10, "reserved:world-ipv6")].map(|(identity, label)| {
                 let spec = EndpointSpec { identity, labels: vec![label.to_owned()], ..EndpointSpec::default() };
-                self.add(Sort::World, Endpoint::new(Kind::World, false, &spec))
+                self.add(Sort::World, Endpoint::new(EndpointKind::World, false, &spec))
             });
         }
         self.next.world = self.world;

@@ -9,7 +9,7 @@ use webb_flow::sym::Sym;
 
 /// What an endpoint is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Kind {
+pub enum EndpointKind {
     /// Nothing known.
     #[default]
     Unknown,
@@ -59,7 +59,7 @@ const WORLD: [&str; 3] = ["reserved:world", "reserved:world-ipv4", "reserved:wor
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[allow(missing_docs, reason = "each field is the identifier of the same name in the hubble-contract §2.2")]
 pub struct Endpoint {
-    pub kind: Kind,
+    pub kind: EndpointKind,
     /// True for a pod of this node.
     pub local: bool,
     /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever
@@ -91,7 +91,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// No endpoint: every name is empty.
     pub const EMPTY: Self = Self {
-        kind: Kind::Unknown,
+        kind: EndpointKind::Unknown,
         local: false,
         world: false,
         other_network: false,
@@ -112,27 +112,27 @@ impl Endpoint {
 
     /// `reserved:world`, identity 2.
     pub fn world() -> Self {
-        Self::reserved(Kind::World, 2, "reserved:world")
+        Self::reserved(EndpointKind::World, 2, "reserved:world")
     }
 
     /// `reserved:unknown`, identity 0.
     pub fn unnamed() -> Self {
-        Self::reserved(Kind::Unnamed, 0, "reserved:unknown")
+        Self::reserved(EndpointKind::Unnamed, 0, "reserved:unknown")
     }
 
     /// An endpoint that has one reserved label and nothing else.
-    pub fn reserved(kind: Kind, identity: u32, label: &str) -> Self {
+    pub fn reserved(kind: EndpointKind, identity: u32, label: &str) -> Self {
         Self::new(kind, false, &EndpointSpec { identity, labels: vec![label.to_owned()], ..EndpointSpec::default() })
     }
 
     /// Works out every name, and interns them for ever. Not for the event path.
-    pub fn new(kind: Kind, local: bool, spec: &EndpointSpec) -> Self {
+    pub fn new(kind: EndpointKind, local: bool, spec: &EndpointSpec) -> Self {
         let identity = Sym::new(&spec.labels.join(","));
         Self { identity, ..Self::named(kind, local, spec, Sym::new) }
     }
 
     /// Works out every name but the identity, each interned by `intern`.
-    pub fn named(kind: Kind, local: bool, spec: &EndpointSpec, mut intern: impl FnMut(&str) -> Sym) -> Self {
+    pub fn named(kind: EndpointKind, local: bool, spec: &EndpointSpec, mut intern: impl FnMut(&str) -> Sym) -> Self {
         let (workload_name, workload_kind) =
             spec.workloads.first().map_or(("", ""), |first| (first.name.as_str(), first.kind.as_str()));
         Self {
@@ -164,12 +164,12 @@ impl Endpoint {
     /// The sort that an [`webb_flow::EndpointId`] of it carries.
     pub(crate) fn sort(&self) -> Sort {
         match self.kind {
-            Kind::Unknown => Sort::Unknown,
-            Kind::Pod if self.local => Sort::Local,
-            Kind::Pod => Sort::Remote,
-            Kind::Host | Kind::RemoteNode | Kind::Reserved => Sort::Node,
-            Kind::World => Sort::World,
-            Kind::Unnamed => Sort::Unnamed,
+            EndpointKind::Unknown => Sort::Unknown,
+            EndpointKind::Pod if self.local => Sort::Local,
+            EndpointKind::Pod => Sort::Remote,
+            EndpointKind::Host | EndpointKind::RemoteNode | EndpointKind::Reserved => Sort::Node,
+            EndpointKind::World => Sort::World,
+            EndpointKind::Unnamed => Sort::Unnamed,
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     fn endpoint(spec: &EndpointSpec) -> Endpoint {
-        Endpoint::new(Kind::Pod, true, spec)
+        Endpoint::new(EndpointKind::Pod, true, spec)
     }
 
     /// Contract, 2.2: the rules of each identifier, quirks included.

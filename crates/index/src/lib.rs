@@ -25,7 +25,7 @@ mod table;
 
 pub use changes::PodChanges;
 pub use draft::{Draft, HISTORY_NS};
-pub use endpoint::{Endpoint, EndpointSpec, Kind, Workload};
+pub use endpoint::{Endpoint, EndpointKind, EndpointSpec, Workload};
 pub use ends::End;
 pub use flows::Flows;
 pub use key::ObjectKey;

@@ -16,7 +16,7 @@ use super::value::CheckMetrics;
 
 /// The answer as JSON.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct CheckReport<'a> {
     file: String,
     valid: bool,
     problems: Vec<Report<'a>>,
@@ -40,7 +40,7 @@ pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut
         let errors = errors.iter().map(|problem| Report::new("error", problem));
         let warnings = warnings.iter().map(|problem| Report::new("warning", problem));
         let problems = errors.chain(warnings).collect();
-        let answer = Answer { file: name, valid: checked.is_ok(), problems, changes };
+        let answer = CheckReport { file: name, valid: checked.is_ok(), problems, changes };
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
         return Ok(answer.valid);

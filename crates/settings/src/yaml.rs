@@ -22,7 +22,7 @@ pub(super) struct Entry {
 
 /// Reads the file: what it sets, and everything that is wrong with its form.
 pub(super) fn read(file: &SourceFile) -> (Vec<Entry>, Vec<Problem>) {
-    let mut reading = Reading { text: &file.text, entries: Vec::new(), problems: Vec::new() };
+    let mut reading = DocumentReader { text: &file.text, entries: Vec::new(), problems: Vec::new() };
     let options = serde_saphyr::options! {
         // Repeated keys are reported below, with both places, beside the other problems.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
@@ -136,13 +136,13 @@ impl<'de> Visitor<'de> for NodeVisitor {
     }
 }
 
-struct Reading<'a> {
+struct DocumentReader<'a> {
     text: &'a str,
     entries: Vec<Entry>,
     problems: Vec<Problem>,
 }
 
-impl Reading<'_> {
+impl DocumentReader<'_> {
     /// Reads the mapping of a group; `""` is the whole file.
     fn group(&mut self, group: &str, node: &Spanned<Node>) {
         let pairs = match &node.value {

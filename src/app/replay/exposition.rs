@@ -6,12 +6,12 @@ use crate::cli::ReplayFormat;
 
 /// All that was counted.
 #[derive(Debug)]
-pub(super) struct Exposition {
+pub(super) struct ReplayExposition {
     pub(super) snapshots: Vec<Snapshot>,
     pub(super) families: Vec<Family>,
 }
 
-impl Exposition {
+impl ReplayExposition {
     pub(super) fn render(&self, format: ReplayFormat) -> Vec<u8> {
         let mut out = Vec::new();
         match format {

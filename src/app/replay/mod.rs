@@ -12,9 +12,9 @@ use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_flowlog::progress::Progress;
 use webb_flowlog::{Counts, Line, Reader, cardinality, lines, open};
 use webb_metrics::Aggregator;
-use webb_metrics::expose::{Family, Kind, server};
+use webb_metrics::expose::{Family, FamilyType, server};
 
-use self::exposition::Exposition;
+use self::exposition::ReplayExposition;
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 
 /// So many bad lines are named; the rest is only counted.
@@ -136,9 +136,9 @@ impl Replay {
         }
     }
 
-    fn end(mut self) -> Exposition {
+    fn end(mut self) -> ReplayExposition {
         let snapshots = self.aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
-        Exposition { snapshots, families: vec![lost_events(self.reader.counts())] }
+        ReplayExposition { snapshots, families: vec![lost_events(self.reader.counts())] }
     }
 }
 
@@ -155,7 +155,7 @@ fn lost_events(counts: &Counts) -> Family {
         by_source.filter(|((_, name), _)| *name == wanted).map(|(_, count)| count).sum()
     };
     let mut family = server::lost_events(lost("PERF_EVENT_RING_BUFFER"), lost("OBSERVER_EVENTS_QUEUE"));
-    debug_assert_eq!(family.kind, Kind::Counter, "it only ever grows");
+    debug_assert_eq!(family.kind, FamilyType::Counter, "it only ever grows");
     for name in ["HUBBLE_RING_BUFFER", "UNKNOWN_LOST_EVENT_SOURCE"] {
         if lost(name) > 0 {
             family.push(&[("source", &name.to_ascii_lowercase())], lost(name));

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use webb_flow::fault::Components;
 
-use super::exposition::Exposition;
+use super::exposition::ReplayExposition;
 use crate::app::listen;
 use crate::http::{Fixed, fixed_routes};
 use crate::server::{self, Connections, Limits, Serving};
 
 /// Serves until SIGINT or SIGTERM.
-pub(super) fn serve(address: SocketAddr, exposition: Exposition) -> io::Result<()> {
+pub(super) fn serve(address: SocketAddr, exposition: ReplayExposition) -> io::Result<()> {
     let fixed = Arc::new(Fixed::new(exposition.snapshots, exposition.families));
     actix_web::rt::System::new().block_on(async move {
         let listener = listen::bind(address)?;

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
-use webb::actors::restart::{Intensity, Policy};
+use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::pipeline::{self, Command, Commands, Lane, Lanes, SnapshotCollector};
 use webb::records::Waker;
@@ -113,7 +113,7 @@ pub(crate) fn serve_within(
     let component = components.component("http/metrics");
     let (served, policy) = (
         Arc::clone(&scrape),
-        Policy {
+        RestartPolicy {
             max_restarts: 0,
             window: Duration::from_secs(1),
             backoff_min: Duration::from_millis(1),
@@ -153,9 +153,9 @@ fn walk(
     while !road.stop.load(Relaxed) {
         while let Ok(Command::Snapshot(answer)) = commands.try_recv() {
             let began = Instant::now();
-            let _late = answer.send(pipeline::Answer::Series(0, aggregator.snapshot()));
+            let _late = answer.send(pipeline::SnapshotResponse::Series(0, aggregator.snapshot()));
             let pause = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            let _late = answer.send(pipeline::Answer::Asked(vec![0]));
+            let _late = answer.send(pipeline::SnapshotResponse::Asked(vec![0]));
             road.pause_ns.fetch_max(pause, Relaxed);
             road.cuts.fetch_add(1, Relaxed);
         }

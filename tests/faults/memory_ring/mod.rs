@@ -1,4 +1,4 @@
-//! The road's first stage without a kernel: a ring that a test fills.
+//! The pipeline's first stage without a kernel: a ring that a test fills.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;

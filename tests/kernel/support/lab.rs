@@ -5,8 +5,8 @@ use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use webb::bpf_loader::Settings;
-use webb::network::{Interface, NetworkEvent, Watch};
+use webb::bpf_loader::ProgramSettings;
+use webb::network::{Interface, NetworkEvent, NetworkWatch};
 
 use super::load;
 
@@ -28,7 +28,7 @@ impl Lab {
     /// `name` keeps tests that run at once apart.
     pub(crate) fn run(name: &str, test: impl FnOnce(&Lab) + Send) {
         // Skips, or fails in CI, before anything is made.
-        if load(&Settings::default()).is_none() {
+        if load(&ProgramSettings::default()).is_none() {
             return;
         }
         let id = std::process::id();
@@ -92,7 +92,7 @@ impl Drop for Lab {
 /// The interfaces of this thread's namespace, by name, as the watch tells them.
 pub(crate) fn interfaces() -> HashMap<String, Interface> {
     runtime().block_on(async {
-        let mut watch = Watch::new().await.unwrap();
+        let mut watch = NetworkWatch::new().await.unwrap();
         let mut found = HashMap::new();
         // Everything that is there comes first; `lo` always is.
         while let Ok(change) = tokio::time::timeout(std::time::Duration::from_millis(100), watch.next()).await {

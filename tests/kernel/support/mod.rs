@@ -10,7 +10,7 @@ pub(crate) mod packets;
 
 use std::ops::ControlFlow;
 
-use webb::bpf_loader::{Hook, LoadError, Mode, Probes, Settings, Sweeper};
+use webb::bpf_loader::{Hook, LoadError, Mode, Probes, ProgramSettings, Sweeper};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::{HOOKS, Record, Swept, Totals};
 use zerocopy::FromBytes;
@@ -27,7 +27,7 @@ pub(crate) struct Kernel {
 
 /// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that
 /// is a failure.
-pub(crate) fn load(settings: &Settings) -> Option<Kernel> {
+pub(crate) fn load(settings: &ProgramSettings) -> Option<Kernel> {
     let mut probes = match Probes::load(settings) {
         Ok(probes) => probes,
         Err(LoadError::Privileges { missing, .. }) => {
@@ -137,7 +137,7 @@ impl Sums {
 
 /// True if this kernel can attach by TCX; else says that the test is about kernels that can.
 pub(crate) fn has_tcx() -> bool {
-    let Some(kernel) = load(&Settings::default()) else { return false };
+    let Some(kernel) = load(&ProgramSettings::default()) else { return false };
     let has = kernel.probes.means() == "tcx";
     if !has {
         eprintln!("NOT APPLICABLE: this kernel has no TCX");

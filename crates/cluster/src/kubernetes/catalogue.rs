@@ -13,7 +13,7 @@ const OWN: [&str; 2] = ["networking.k8s.io", "extensions"];
 
 /// A kind that is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct ServedKind {
     pub(super) kind: Kind,
     pub(super) version: String,
     /// Its objects are read as a vendor's of the whole cluster: it only matters whether there is
@@ -24,7 +24,7 @@ pub(super) struct Found {
 /// The kinds of policy that a server has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Catalogue {
-    pub(super) found: Vec<Found>,
+    pub(super) found: Vec<ServedKind>,
     /// Kinds that are served in versions only that are not known: which.
     pub(super) unknown: Vec<(Kind, String)>,
     /// Groups of which it is not known what they have.
@@ -66,7 +66,7 @@ impl Catalogue {
         let served: Vec<&str> = versions.iter().filter(serves).map(|version| version.name.as_str()).collect();
         match kind.versions().iter().find(|known| served.contains(known)) {
             Some(best) => {
-                self.found.push(Found { kind, version: (*best).to_owned(), cluster_wide: false });
+                self.found.push(ServedKind { kind, version: (*best).to_owned(), cluster_wide: false });
             }
             None if served.is_empty() => {}
             None => self.unknown.push((kind, served.join(", "))),
@@ -96,7 +96,7 @@ impl Catalogue {
         // Where the table does not know, the server does.
         let key = other.key(None, String::new());
         let cluster_wide = other.is_cluster_wide() || (!served.namespaced && key.namespace.is_empty());
-        self.found.push(Found { kind, version: name.clone(), cluster_wide });
+        self.found.push(ServedKind { kind, version: name.clone(), cluster_wide });
     }
 
     /// Calico's own API server shows the same objects a second time, under other rights.
@@ -120,7 +120,7 @@ impl Catalogue {
     }
 
     /// The version in which a kind is served.
-    pub(super) fn find(&self, kind: Kind) -> Option<&Found> {
+    pub(super) fn find(&self, kind: Kind) -> Option<&ServedKind> {
         self.found.iter().find(|found| found.kind == kind)
     }
 }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn found(catalogue: &Catalogue) -> Vec<String> {
-        let text = |found: &Found| {
+        let text = |found: &ServedKind| {
             let wide = if found.cluster_wide { " of the cluster" } else { "" };
             format!("{}.{}/{}{wide}", found.kind.name(), found.kind.group(), found.version)
         };

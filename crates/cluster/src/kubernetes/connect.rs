@@ -12,7 +12,7 @@ use kube::{Client, Config};
 use super::Access;
 use super::error::{ApiError, chain};
 use super::login::{Renewal, login};
-use super::plugin::Limits;
+use super::plugin::RunBounds;
 
 /// How long a connection may take to come about, with proxy and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,12 +26,12 @@ pub(super) struct Connected {
 
 /// Reads configuration, credentials and authorities, and makes a client of them. Blocks, a plugin
 /// within `limits`. Needs a tokio runtime.
-pub(super) fn connect(access: &Access, limits: &Limits) -> Result<Connected, ApiError> {
+pub(super) fn connect(access: &Access, limits: &RunBounds) -> Result<Connected, ApiError> {
     let config = access.config()?;
     make(config, limits).map_err(|why| access.unusable(&why))
 }
 
-fn make(mut config: Config, limits: &Limits) -> Result<Connected, String> {
+fn make(mut config: Config, limits: &RunBounds) -> Result<Connected, String> {
     let renewal = login(&mut config, limits)?;
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use super::connect::{Connected, connect};
 use super::error::{ApiError, chain};
 use super::login::Renewal;
-use super::plugin::Limits;
+use super::plugin::RunBounds;
 use super::{Access, WatchTimings, answer, lines};
 
 /// When the next client could not be made, the old one serves for so long before it is tried again.
@@ -179,7 +179,7 @@ impl<'a> Link<'a> {
     fn make(&self) -> Result<Making, ApiError> {
         let pipe = std::io::pipe();
         let (stopped, stop_on_drop) = pipe.map_err(|error| ApiError::Unconfigured(format!("no client: {error}")))?;
-        let (access, limits) = (self.access.clone(), Limits { timeout: self.timings.answer_timeout, stopped });
+        let (access, limits) = (self.access.clone(), RunBounds { timeout: self.timings.answer_timeout, stopped });
         Ok(Making { task: tokio::task::spawn_blocking(move || connect(&access, &limits)), _stop_on_drop: stop_on_drop })
     }
 }

@@ -18,7 +18,7 @@ use kube::Config;
 use kube::config::AuthInfo;
 use secrecy::ExposeSecret;
 
-use super::plugin::{self, Credentials, Limits};
+use super::plugin::{self, Credentials, RunBounds};
 
 /// Credentials are renewed so long before they expire. There is a request once a minute, by
 /// discovery.
@@ -54,7 +54,7 @@ impl Renewal {
 
 /// Reads the credentials, or has them made, and puts them into `config`. Blocks for as long as a
 /// plugin takes.
-pub(super) fn login(config: &mut Config, limits: &Limits) -> Result<Renewal, String> {
+pub(super) fn login(config: &mut Config, limits: &RunBounds) -> Result<Renewal, String> {
     let user = &mut config.auth_info;
     if user.auth_provider.is_some() {
         return Err("it has an auth-provider, which Kubernetes replaced by exec plugins; use a token, a client \
@@ -192,7 +192,7 @@ mod tests {
             config.auth_info.token = Some("old".into());
             config.auth_info.token_file = Some(path.to_string_lossy().into_owned());
             let (stopped, _leash) = std::io::pipe().unwrap();
-            login(&mut config, &Limits { timeout: Duration::from_secs(9), stopped }).map(|_| config.auth_info.token)
+            login(&mut config, &RunBounds { timeout: Duration::from_secs(9), stopped }).map(|_| config.auth_info.token)
         };
         let token = |path| asked(path).map(|token| token.unwrap().expose_secret().to_owned());
         assert_eq!(token(file.path()), Ok("new".to_owned()));

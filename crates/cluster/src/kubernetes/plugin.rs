@@ -21,7 +21,7 @@ const MAX_OUTPUT_BYTES: usize = 1 << 20;
 
 /// Bounds of a plugin's run time.
 #[derive(Debug)]
-pub(super) struct Limits {
+pub(super) struct RunBounds {
     pub(super) timeout: Duration,
     /// Closed by the other end when the credentials are no longer awaited.
     pub(super) stopped: PipeReader,
@@ -29,13 +29,13 @@ pub(super) struct Limits {
 
 /// What a plugin prints: `client.authentication.k8s.io/v1`, as far as it is read.
 #[derive(Deserialize)]
-struct Answer {
-    status: Option<AnswerStatus>,
+struct ExecCredential {
+    status: Option<ExecCredentialStatus>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AnswerStatus {
+struct ExecCredentialStatus {
     token: Option<String>,
     client_certificate_data: Option<String>,
     client_key_data: Option<String>,
@@ -59,7 +59,7 @@ struct Output {
 }
 
 /// Runs a credential plugin.
-pub(super) fn run(exec: &ExecConfig, limits: &Limits) -> Result<Credentials, String> {
+pub(super) fn run(exec: &ExecConfig, limits: &RunBounds) -> Result<Credentials, String> {
     let name = exec.command.as_deref().ok_or("the exec plugin has no command")?;
     let api = exec.api_version.as_deref().unwrap_or("client.authentication.k8s.io/v1");
     let mut spec = json!({"interactive": false});
@@ -82,7 +82,7 @@ pub(super) fn run(exec: &ExecConfig, limits: &Limits) -> Result<Credentials, Str
         let said: String = String::from_utf8_lossy(&output.stderr).chars().take(300).collect();
         return Err(format!("the credential plugin {name} failed ({}): {}", output.status, said.trim()));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout)
+    let answer: ExecCredential = serde_json::from_slice(&output.stdout)
         .map_err(|error| format!("the credential plugin {name} did not print an ExecCredential: {error}"))?;
     let status = answer.status.ok_or_else(|| format!("the credential plugin {name} gave no credentials"))?;
     Ok(Credentials {
@@ -94,7 +94,7 @@ pub(super) fn run(exec: &ExecConfig, limits: &Limits) -> Result<Credentials, Str
 
 /// Runs a program in a process group of its own, which is killed if the program does not end in its
 /// time.
-fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
+fn output(mut command: Command, limits: &RunBounds) -> Result<Output, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
     let read = read(&mut child, limits);
@@ -109,7 +109,7 @@ fn output(mut command: Command, limits: &Limits) -> Result<Output, String> {
 
 /// Reads both outputs until the program has ended; what its children still have to print is not
 /// waited for.
-fn read(child: &mut Child, limits: &Limits) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn read(child: &mut Child, limits: &RunBounds) -> Result<(Vec<u8>, Vec<u8>), String> {
     let until = Instant::now() + limits.timeout;
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())
         .map_err(|error| format!("cannot be waited for: {error}"))?;
@@ -182,7 +182,7 @@ fn ready<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], longest: Duration) ->
 mod tests {
     use super::*;
 
-    fn shell(script: &str, limits: &Limits) -> Result<Output, String> {
+    fn shell(script: &str, limits: &RunBounds) -> Result<Output, String> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
         output(command, limits)
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn outputs_are_read_to_their_end() {
         let (stopped, _leash) = std::io::pipe().unwrap();
-        let limits = Limits { timeout: Duration::from_mins(5), stopped };
+        let limits = RunBounds { timeout: Duration::from_mins(5), stopped };
         let Output { status, stdout, stderr } =
             shell("seq 1 20000 >&2; seq 1 30000; sleep 600 & exit 3", &limits).unwrap();
         assert_eq!((status.code(), stdout.len(), stderr.len()), (Some(3), 168_894, 108_894));
@@ -209,7 +209,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let held = rustix::fs::open(&fifo, rustix::fs::OFlags::NONBLOCK, rustix::fs::Mode::empty()).unwrap();
         let (stopped, _leash) = std::io::pipe().unwrap();
-        let limits = Limits { timeout: Duration::from_secs(2), stopped };
+        let limits = RunBounds { timeout: Duration::from_secs(2), stopped };
         let script = format!("exec 9>{}; sleep 600 & sleep 600; true", fifo.display());
         let why = shell(&script, &limits).err().unwrap();
         assert_eq!(why, "did not end within 2 s and was killed");
@@ -222,7 +222,7 @@ mod tests {
     fn programs_end_with_those_that_wait() {
         let (stopped, leash) = std::io::pipe().unwrap();
         drop(leash);
-        let why = shell("sleep 600", &Limits { timeout: Duration::from_hours(1), stopped }).err().unwrap();
+        let why = shell("sleep 600", &RunBounds { timeout: Duration::from_hours(1), stopped }).err().unwrap();
         assert_eq!(why, "is no longer waited for and was killed");
     }
 }

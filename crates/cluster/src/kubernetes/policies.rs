@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::backoff::{Backoff, random};
-use super::catalogue::{Catalogue, Found};
+use super::catalogue::{Catalogue, ServedKind};
 use super::discovery;
 use super::error::ApiError;
 use super::journal::Journal;
@@ -47,7 +47,7 @@ pub(super) struct Policies<'a> {
 
 /// A kind that is followed.
 struct Follower<'a> {
-    found: Found,
+    found: ServedKind,
     path: String,
     watch: Pin<Box<dyn Future<Output = Infallible> + 'a>>,
 }
@@ -153,8 +153,8 @@ impl State<'_> {
 }
 
 impl<'a> Policies<'a> {
-    fn begin(&'a self, found: &Found) -> Follower<'a> {
-        let Found { kind, version, cluster_wide } = found.clone();
+    fn begin(&'a self, found: &ServedKind) -> Follower<'a> {
+        let ServedKind { kind, version, cluster_wide } = found.clone();
         let resource = Resource::found(kind, version);
         let path = resource.path();
         let watched = self.status.add(kind);

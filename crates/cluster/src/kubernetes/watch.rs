@@ -62,7 +62,7 @@ pub(super) struct Watch<'a> {
 
 /// Where a watch stands.
 #[derive(Debug, Default)]
-struct Place {
+struct ResumePoint {
     /// The version up to which everything is in the cache; none before a list is complete.
     version: Option<String>,
     /// Consecutive failures that the request itself may cause, since the last answer.
@@ -78,7 +78,7 @@ impl Watch<'_> {
     pub(super) async fn follow(&self) -> Infallible {
         let timings = self.link.timings;
         let mut backoff = Backoff::new(timings);
-        let mut place = Place::default();
+        let mut place = ResumePoint::default();
         sleep(random(timings.start_spread)).await;
         loop {
             let began = Instant::now();
@@ -131,7 +131,7 @@ impl Watch<'_> {
 
     /// One watch, with a list before it if there is no version to go on from. Returns when it ends,
     /// however it does.
-    async fn turn(&self, place: &mut Place) -> Result<Infallible, ApiError> {
+    async fn turn(&self, place: &mut ResumePoint) -> Result<Infallible, ApiError> {
         if place.version.is_none() && self.streaming.offered() && place.failures < MAX_RESUME_FAILURES {
             match self.stream(place).await {
                 Err(error) if error.refuses_streaming() => {
@@ -151,7 +151,7 @@ impl Watch<'_> {
     }
 
     /// A list as the beginning of a watch.
-    async fn stream(&self, place: &mut Place) -> Result<Infallible, ApiError> {
+    async fn stream(&self, place: &mut ResumePoint) -> Result<Infallible, ApiError> {
         let lines = self.open("sendInitialEvents=true&resourceVersionMatch=NotOlderThan").await?;
         self.read(lines, place, Some(HashSet::new())).await
     }
@@ -169,7 +169,7 @@ impl Watch<'_> {
     async fn read(
         &self,
         mut lines: Lines,
-        place: &mut Place,
+        place: &mut ResumePoint,
         mut listed: Option<HashSet<ObjectKey>>,
     ) -> Result<Infallible, ApiError> {
         let timings = self.link.timings;
@@ -201,7 +201,7 @@ impl Watch<'_> {
                 Event::Bookmark { version, complete } => {
                     if let Some(listed) = listed.take_if(|_| complete) {
                         self.complete(&listed, true);
-                        *place = Place { version, ..Place::default() };
+                        *place = ResumePoint { version, ..ResumePoint::default() };
                     }
                 }
             }
@@ -278,7 +278,7 @@ impl Watch<'_> {
     }
 
     /// A list, at once or in pages.
-    async fn list(&self, place: &mut Place) -> Result<(), ApiError> {
+    async fn list(&self, place: &mut ResumePoint) -> Result<(), ApiError> {
         let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
             let page = match self.page(&next, place, &mut listed).await {
@@ -299,7 +299,7 @@ impl Watch<'_> {
             self.watched.record_contact();
             if page.next.is_empty() {
                 self.complete(&listed, false);
-                *place = Place { version: Some(page.version), ..Place::default() };
+                *place = ResumePoint { version: Some(page.version), ..ResumePoint::default() };
                 return Ok(());
             }
             next = page.next;
@@ -308,7 +308,12 @@ impl Watch<'_> {
 
     /// A page of a list, put into the cache. None if it is older than what is known, and the first
     /// one.
-    async fn page(&self, next: &str, place: &Place, listed: &mut HashSet<ObjectKey>) -> Result<Option<Page>, ApiError> {
+    async fn page(
+        &self,
+        next: &str,
+        place: &ResumePoint,
+        listed: &mut HashSet<ObjectKey>,
+    ) -> Result<Option<Page>, ApiError> {
         let is_older = |page: &Page| next.is_empty() && !place.most_recent && place.is_after(&page.version);
         let mut items = self.items(PAGE_OBJECTS, next, place.most_recent).await?;
         let mut read: usize = 0;
@@ -388,7 +393,7 @@ impl Watch<'_> {
     }
 }
 
-impl Place {
+impl ResumePoint {
     /// Makes the next attempt begin with a list.
     fn forget(&mut self) {
         self.last = self.version.take().or_else(|| self.last.take());
@@ -446,14 +451,14 @@ mod tests {
         assert_eq!(compare("184467440737095516160", "184467440737095516159"), Some(Ordering::Greater));
         assert_eq!(compare("12", "12"), Some(Ordering::Equal));
         assert_eq!((compare("a", "12"), compare("", "1")), (None, None));
-        let mut place = Place { version: Some("12".to_owned()), failures: 2, ..Place::default() };
+        let mut place = ResumePoint { version: Some("12".to_owned()), failures: 2, ..ResumePoint::default() };
         assert_eq!((place.advance(None), place.failures), (Ok(()), 0));
         assert_eq!(place.advance(Some("13")), Ok(()));
         assert!(matches!(place.advance(Some("11")), Err(ApiError::Rewound { .. })));
         place.forget();
         place.forget();
         assert!(place.version.is_none() && place.is_after("12"));
-        assert!(!place.is_after("13") && !place.is_after("other") && !Place::default().is_after("1"));
+        assert!(!place.is_after("13") && !place.is_after("other") && !ResumePoint::default().is_after("1"));
     }
 
     /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.

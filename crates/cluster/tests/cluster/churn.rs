@@ -8,14 +8,15 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use proptest::prelude::*;
 use webb_cluster::{
-    Cache, Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service, Settings, Slice,
+    Cache, CacheSettings, Kind, Node, Object, ObjectKey, OtherKind, OtherKinds, Pod, PodInterface, Reference, Service,
+    Slice,
 };
 use webb_flow::{Address, EndpointId, Flow, L4, Sort};
 use webb_index::policy::spec::{
     Action, Labels, NamedPort, PeerSpec, PolicyKind, PolicySpec, PortMatch, PortSpec, Requirement, RuleSpec, Selector,
     Test, Tier, TierRule, TierSpec,
 };
-use webb_index::{Endpoint, Index, Kind as EndpointKind};
+use webb_index::{Endpoint, EndpointKind, Index};
 
 const SECOND: u64 = 1_000_000_000;
 
@@ -40,7 +41,12 @@ fn reference(name: &str) -> Reference {
 }
 
 fn cache() -> Cache {
-    Cache::new(Settings { node: "n1".into(), cluster: "lab".into(), addresses: vec![ip(250)], ..Settings::default() })
+    Cache::new(CacheSettings {
+        node: "n1".into(),
+        cluster: "lab".into(),
+        addresses: vec![ip(250)],
+        ..CacheSettings::default()
+    })
 }
 
 fn name(index: &Index, id: EndpointId) -> String {

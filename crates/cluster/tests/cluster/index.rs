@@ -3,19 +3,19 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use webb_cluster::{Cache, Counts, Kind as ObjectKind, ObjectKey, Reference, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, Counts, Kind, ObjectKey, Reference, parse};
 use webb_flow::Address;
-use webb_index::{Endpoint, Index, Kind};
+use webb_index::{Endpoint, EndpointKind, Index};
 
 const STAR_WARS: &str = include_str!("../manifests/star-wars.yaml");
 
 fn cache(text: &str) -> Cache {
-    let settings = Settings {
+    let settings = CacheSettings {
         node: "node-1".into(),
         cluster: "lab".into(),
         addresses: vec!["10.0.1.1".parse().unwrap(), "127.0.0.1".parse().unwrap()],
         pod_networks: vec!["10.88.0.0/16".parse().unwrap()],
-        ..Settings::default()
+        ..CacheSettings::default()
     };
     let cache = Cache::new(settings);
     fill(&cache, text);
@@ -39,7 +39,7 @@ fn identity(index: &Index, address: &str) -> Arc<str> {
 fn who(text: &str, address: &str) -> String {
     let index = cache(text).index();
     let endpoint = at(&index, address);
-    if endpoint.kind == Kind::Pod {
+    if endpoint.kind == EndpointKind::Pod {
         endpoint.pod.text().to_string()
     } else {
         endpoint.reserved_identity.text().to_string()
@@ -59,7 +59,7 @@ fn pods_are_named() {
     let index = cache(STAR_WARS).index();
     for address in ["10.0.1.10", "fd00:1::10"] {
         let deathstar = at(&index, address);
-        assert_eq!(deathstar.kind, Kind::Pod);
+        assert_eq!(deathstar.kind, EndpointKind::Pod);
         assert!(deathstar.local);
         assert_eq!(&*deathstar.pod.text(), "default/deathstar-5d4f8c7b9-aaaaa");
         assert_eq!(&*deathstar.workload.text(), "default/deathstar");
@@ -91,12 +91,16 @@ fn reserved_identities() {
         (endpoint.kind, endpoint.identity_number, endpoint.identity.text().to_string())
     };
     for own in ["192.168.0.1", "fd00:a::1", "10.0.1.1", "127.0.0.1"] {
-        assert_eq!(is(own), (Kind::Host, 1, "reserved:host".to_owned()));
+        assert_eq!(is(own), (EndpointKind::Host, 1, "reserved:host".to_owned()));
     }
     let api = "reserved:kube-apiserver,reserved:remote-node".to_owned();
-    assert_eq!(is("192.168.0.2"), (Kind::RemoteNode, 7, api));
-    assert_eq!(is("8.8.8.8"), (Kind::World, 9, "reserved:world-ipv4".to_owned()), "a pod has addresses of both");
-    assert_eq!(is("2001:db8::1"), (Kind::World, 10, "reserved:world-ipv6".to_owned()));
+    assert_eq!(is("192.168.0.2"), (EndpointKind::RemoteNode, 7, api));
+    assert_eq!(
+        is("8.8.8.8"),
+        (EndpointKind::World, 9, "reserved:world-ipv4".to_owned()),
+        "a pod has addresses of both"
+    );
+    assert_eq!(is("2001:db8::1"), (EndpointKind::World, 10, "reserved:world-ipv6".to_owned()));
     assert_eq!(&*at(&index, "192.168.0.2").reserved_identity.text(), "reserved:kube-apiserver");
 }
 
@@ -119,7 +123,7 @@ fn api_servers() {
     assert_eq!(who(&text, "172.20.0.1"), "reserved:kube-apiserver");
     let index = cache(&(node("node-1", "192.168.0.1") + &slice("192.168.0.1"))).index();
     let host = at(&index, "192.168.0.1");
-    assert_eq!((host.kind, host.identity_number), (Kind::Host, 1));
+    assert_eq!((host.kind, host.identity_number), (EndpointKind::Host, 1));
     assert_eq!(&*host.identity.text(), "reserved:host,reserved:kube-apiserver");
     let other = slice("172.20.0.1")
         .replace("name: kubernetes", "name: other")
@@ -182,16 +186,15 @@ fn the_cache_follows_its_source() {
         ..Counts::default()
     };
     assert_eq!(cache.counts(), all);
-    let xwing =
-        Reference { kind: ObjectKind::Pod, key: ObjectKey { namespace: "default".into(), name: "xwing".into() } };
+    let xwing = Reference { kind: Kind::Pod, key: ObjectKey { namespace: "default".into(), name: "xwing".into() } };
     assert!(cache.remove(&xwing));
     assert!(!cache.remove(&xwing));
-    assert_eq!(at(&cache.index(), "10.0.1.30").kind, Kind::Unnamed, "it may be another pod's by now");
+    assert_eq!(at(&cache.index(), "10.0.1.30").kind, EndpointKind::Unnamed, "it may be another pod's by now");
 
     let moved = STAR_WARS.replace("10.0.1.20", "10.0.1.21");
     fill(&cache, &moved);
     let index = cache.index();
-    assert_eq!(at(&index, "10.0.1.20").kind, Kind::Unnamed, "the old address is free");
+    assert_eq!(at(&index, "10.0.1.20").kind, EndpointKind::Unnamed, "the old address is free");
     assert_eq!(&*at(&index, "10.0.1.21").pod_name.text(), "tiefighter");
     assert_eq!(&*at(&index, "10.0.1.30").pod_name.text(), "xwing", "and the removed pod is told again");
 
@@ -235,5 +238,5 @@ fn pod_networks() {
     }
     let index = cache(&text).index();
     let unknown = at(&index, "10.9.1.7");
-    assert!((unknown.kind, unknown.world, unknown.identity_number) == (Kind::Unnamed, false, 0));
+    assert!((unknown.kind, unknown.world, unknown.identity_number) == (EndpointKind::Unnamed, false, 0));
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Object, ObjectKey, Pod, PodInterface, Settings};
+use webb_cluster::{Cache, CacheSettings, Object, ObjectKey, Pod, PodInterface};
 use webb_index::Index;
 
 fn ip(text: &str) -> IpAddr {
@@ -12,7 +12,7 @@ fn ip(text: &str) -> IpAddr {
 
 fn cache(own: &[&str]) -> Cache {
     let addresses = own.iter().map(|text| ip(text)).collect();
-    Cache::new(Settings { node: "node-1".into(), cluster: "lab".into(), addresses, ..Settings::default() })
+    Cache::new(CacheSettings { node: "node-1".into(), cluster: "lab".into(), addresses, ..CacheSettings::default() })
 }
 
 fn pod(name: &str, addresses: &[&str], others: &[&str]) -> Object {

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
-use webb_cluster::{Cache, OtherKinds, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, OtherKinds, parse};
 use webb_flow::{Address, Direction, Flow, L4, ServiceEnd};
 use webb_index::Index;
 use webb_index::policy::spec::PolicyKind;
@@ -164,7 +164,7 @@ fn cases(table: &str) -> Vec<Case<'_>> {
 }
 
 fn index(manifest: &str, node: &str, other_kinds: OtherKinds) -> Index {
-    let cache = Cache::new(Settings { node: node.to_owned(), other_kinds, ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: node.to_owned(), other_kinds, ..CacheSettings::default() });
     cache.replace(parse("m.yaml", manifest).unwrap().objects);
     cache.index()
 }

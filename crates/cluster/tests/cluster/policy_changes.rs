@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Kind, ObjectKey, Reference, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, Kind, ObjectKey, Reference, parse};
 use webb_flow::{Flow, L4};
 use webb_index::Index;
 use webb_index::policy::Decision;
@@ -37,7 +37,7 @@ fn put(cache: &Cache, text: &str) {
 }
 
 fn cluster() -> Cache {
-    let cache = Cache::new(Settings { node: "n1".into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
     put(&cache, CLUSTER);
     cache
 }

@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use serde_json::{Value, json};
-use webb_cluster::{Cache, Object, Raw, Reference, Settings, types};
+use webb_cluster::{Cache, CacheSettings, Object, Raw, Reference, types};
 use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::Index;
 use webb_index::policy::Decision;
@@ -77,7 +77,7 @@ fn read<T: serde::de::DeserializeOwned, B: From<T>>(object: Value) -> B {
 type Told = ([Option<Decision>; 2], Option<Direction>);
 
 fn compiled(cluster: &Cluster, packets: &[Packet]) -> Vec<Told> {
-    let cache = Cache::new(Settings { node: NODES[0].0.into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: NODES[0].0.into(), ..CacheSettings::default() });
     for object in objects(cluster).into_values() {
         cache.upsert(object);
     }

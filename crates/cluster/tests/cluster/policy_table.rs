@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, parse};
 use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::Index;
 use webb_index::policy::Decision;
@@ -97,7 +97,7 @@ fn index(policies: &[&str]) -> Index {
     }
     let manifest = parse("m.yaml", &text).unwrap();
     assert_eq!(manifest.problems, []);
-    let cache = Cache::new(Settings { node: "n1".into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
     cache.replace(manifest.objects);
     cache.index()
 }

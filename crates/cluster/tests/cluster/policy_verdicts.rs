@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, parse};
 use webb_decode::verdicts::{Undecided, Verdicts};
 use webb_decode::{Decoded, Decoder};
 use webb_flow::abi::{Record, VERSION, kind};
@@ -41,7 +41,7 @@ spec: {podSelector: {matchLabels: {app: client}}, policyTypes: [Egress]}
 ";
 
 fn index() -> Index {
-    let cache = Cache::new(Settings { node: "n1".into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
     cache.replace(parse("m.yaml", CLUSTER).unwrap().objects);
     cache.index()
 }

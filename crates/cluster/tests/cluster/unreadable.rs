@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use webb_cluster::{Cache, Manifest, OtherKinds, Settings, parse, parse_with};
 use webb_flow::{Flow, L4};
 use webb_index::policy::{Decision, Effect};
-use webb_index::{Index, Kind};
+use webb_index::{EndpointKind, Index};
 
 fn problems(manifest: &Manifest) -> Vec<String> {
     manifest.problems.iter().map(|problem| format!("{}: {}", problem.object, problem.text)).collect()
@@ -78,7 +78,7 @@ endpoints: [{addresses: [nowhere]}, {addresses: [10.244.1.21]}]
         let service = index.services().name(index.services().find(ip(front).into(), 80, L4::Tcp, false));
         assert_eq!(&*service.qualified.text(), "default/shop", "{front}");
     }
-    assert_eq!(index.endpoint(index.find(ip("172.18.0.3").into())).kind, Kind::RemoteNode);
+    assert_eq!(index.endpoint(index.find(ip("172.18.0.3").into())).kind, EndpointKind::RemoteNode);
     let cart = index.find(ip("10.244.1.21").into());
     assert_eq!(&*index.endpoint(cart).pod.text(), "default/cart");
     let identity = index.identity(cart).text();

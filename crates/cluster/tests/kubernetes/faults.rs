@@ -325,12 +325,12 @@ fn slow_answers() {
     let patient = WatchTimings { answer_timeout: Duration::from_secs(1), ..timings() };
     api.plan(None, None, Fault::Late(Duration::from_millis(500)), RESOURCES.len());
     let agent = Agent::start(api.kubeconfig(None), patient.clone());
-    agent.converges(&api, "answers after half of the patience");
+    agent.converges(&api, "answers after half of the time-out");
     assert_eq!(agent.restarts(Reason::Timeout), 0);
     api.plan(None, None, Fault::Late(Duration::from_millis(1500)), RESOURCES.len());
     api.end_watches(None, Ending::InOrder);
     change_unheard(&api);
-    agent.converges(&api, "answers after one and a half times the patience");
+    agent.converges(&api, "answers after one and a half times the time-out");
     agent.until("it is counted", || agent.restarts(Reason::Timeout) >= KINDS);
     agent.until("no complaint", || agent.status.complaint().is_empty());
 }

@@ -12,8 +12,8 @@ use webb_flow::hash::RandomState;
 use super::arena::{Arena, Order};
 use super::event::{Connection, Judgement, Path};
 use super::frames::is_preface;
-use super::http1::{Http1, Reading, Shared};
-use super::http2::{Blocks, Http2, RecordReader};
+use super::http1::{Http1, Http1Reader, Shared};
+use super::http2::{Blocks, Http2, Http2Reader};
 use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 
@@ -114,7 +114,7 @@ impl Connections {
         match judgement {
             Judgement::Emit => {
                 let shared = &mut self.shared;
-                Reading { id, state, connection, from_client, record, shared, out }.read(bytes)
+                Http1Reader { id, state, connection, from_client, record, shared, out }.read(bytes)
             }
             judgement => refused(*judgement, from_client, bytes, out.ledger),
         }
@@ -155,7 +155,7 @@ impl Connections {
         self.http2.touch(slot, &mut self.http2_order);
         let Some(state) = self.http2.get_mut(slot) else { return RecordOutcome::Malformed };
         let (known, shared, outcome) = (&mut entry.known, &mut self.shared, RecordOutcome::Part);
-        RecordReader { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
+        Http2Reader { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
     }
 
     /// Records were lost: no table of HTTP/2 is known any more.

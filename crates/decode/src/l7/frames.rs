@@ -77,7 +77,7 @@ struct Block {
 
 /// How a record was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reading {
+pub(super) enum FrameOutcome {
     Read,
     Past,
     Torn,
@@ -108,9 +108,15 @@ impl Frames {
     }
 
     /// Reads a record.
-    pub(super) fn read(&mut self, record: &Message, bytes: &[u8], buffers: &mut Buffers, take: Take<'_>) -> Reading {
+    pub(super) fn read(
+        &mut self,
+        record: &Message,
+        bytes: &[u8],
+        buffers: &mut Buffers,
+        take: Take<'_>,
+    ) -> FrameOutcome {
         if self.furthest.is_some_and(|furthest| ahead(furthest, record.sequence) > 0) {
-            return Reading::Past;
+            return FrameOutcome::Past;
         }
         self.furthest = Some(record.sequence.wrapping_add(u32::from(record.captured)));
         let mut rest = if is_preface(bytes) { bytes.get(PREFACE.len()..).unwrap_or_default() } else { bytes };
@@ -128,12 +134,12 @@ impl Frames {
                 self.drop_parts(buffers);
                 take(Unit::Lost);
                 if continues {
-                    return Reading::Torn;
+                    return FrameOutcome::Torn;
                 }
             }
             None if continues => {
                 take(Unit::Lost);
-                return Reading::Torn;
+                return FrameOutcome::Torn;
             }
             None => {}
         }
@@ -145,7 +151,7 @@ impl Frames {
             self.frame(head, payload, record.time_ns, buffers, take);
             rest = behind;
         }
-        Reading::Read
+        FrameOutcome::Read
     }
 
     /// Adds bytes to the frame that waits for them. Returns what is behind it.

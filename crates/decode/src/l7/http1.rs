@@ -90,7 +90,7 @@ impl Span<'_> {
 }
 
 /// One record's way through a connection.
-pub(super) struct Reading<'a, 'b> {
+pub(super) struct Http1Reader<'a, 'b> {
     pub(super) id: u32,
     pub(super) state: &'a mut Http1,
     pub(super) connection: &'a Connection,
@@ -116,7 +116,7 @@ impl Http1 {
     }
 }
 
-impl Reading<'_, '_> {
+impl Http1Reader<'_, '_> {
     fn half(&mut self) -> &mut Half {
         if self.from_client { &mut self.state.client } else { &mut self.state.server }
     }

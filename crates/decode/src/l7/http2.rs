@@ -8,7 +8,7 @@ use webb_flow::extra::L7Kind;
 
 use super::buffers::Buffers;
 use super::event::{Connection, Content, Event, Grpc, GrpcStatus, Http, Judgement};
-use super::frames::{Frames, Reading, Unit, is_preface};
+use super::frames::{FrameOutcome, Frames, Unit, is_preface};
 use super::grpc;
 use super::head::METHOD;
 use super::hpack::{Scratch, Seen, Table};
@@ -109,7 +109,7 @@ struct Decoded {
 }
 
 /// One record's way through a connection.
-pub(super) struct RecordReader<'a, 'b> {
+pub(super) struct Http2Reader<'a, 'b> {
     pub(super) id: u32,
     pub(super) known: &'a mut Option<(Connection, Judgement)>,
     pub(super) sender_is_pod: bool,
@@ -119,7 +119,7 @@ pub(super) struct RecordReader<'a, 'b> {
     pub(super) outcome: RecordOutcome,
 }
 
-impl RecordReader<'_, '_> {
+impl Http2Reader<'_, '_> {
     /// Reads the record.
     pub(super) fn read(&mut self, state: &mut Http2, blocks: &mut Blocks, bytes: &[u8]) -> RecordOutcome {
         if is_preface(bytes) {
@@ -148,9 +148,9 @@ impl RecordReader<'_, '_> {
             self.out.ledger.abandoned(Abandoned::Memory);
         }
         match reading {
-            Reading::Past => RecordOutcome::Past,
-            Reading::Torn => RecordOutcome::Torn,
-            Reading::Read => self.outcome,
+            FrameOutcome::Past => RecordOutcome::Past,
+            FrameOutcome::Torn => RecordOutcome::Torn,
+            FrameOutcome::Read => self.outcome,
         }
     }
 

@@ -27,7 +27,7 @@ struct Question {
 }
 
 #[derive(Debug, Default)]
-struct Asked {
+struct PendingQuery {
     question: Option<Question>,
     hash: u64,
     time_ns: u64,
@@ -41,7 +41,7 @@ struct Asked {
 /// The queries that have no answer yet.
 #[derive(Debug)]
 pub(super) struct Queries {
-    arena: Arena<Asked>,
+    arena: Arena<PendingQuery>,
     order: Order,
     found: HashTable<u32>,
     hasher: RandomState,
@@ -77,7 +77,7 @@ impl Queries {
     /// Forgets queries whose time is over.
     pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
         while let Some(oldest) = self.order.oldest() {
-            let over = |asked: &Asked| asked.time_ns.saturating_add(self.timeout_ns) <= now_ns;
+            let over = |asked: &PendingQuery| asked.time_ns.saturating_add(self.timeout_ns) <= now_ns;
             if !self.arena.get(oldest).is_some_and(over) {
                 break;
             }
@@ -203,7 +203,14 @@ impl Queries {
         });
         let Some(id) = taken else { return };
         if let Some(slot) = self.arena.get_mut(id) {
-            *slot = Asked { question: Some(question), hash, time_ns, open: 1, again: false, protocol: Some(protocol) };
+            *slot = PendingQuery {
+                question: Some(question),
+                hash,
+                time_ns,
+                open: 1,
+                again: false,
+                protocol: Some(protocol),
+            };
         }
         let arena = &self.arena;
         self.found.insert_unique(hash, id, |id| arena.get(*id).map_or(0, |asked| asked.hash));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 
-use super::{FaultLog, Kind};
+use super::{FaultLog, FaultType};
 
 /// The state of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Component {
     state: AtomicU8,
     reason: RwLock<String>,
     restarts: AtomicU64,
-    faults: [AtomicU64; Kind::ALL.len()],
+    faults: [AtomicU64; FaultType::ALL.len()],
     beats: AtomicU64,
     last_beat_ms: AtomicU64,
     queue: AtomicU64,
@@ -89,7 +89,7 @@ impl Component {
     }
 
     /// Counts a fault, keeps it in the fault log and logs it.
-    pub fn fault(&self, kind: Kind, text: &str) {
+    pub fn fault(&self, kind: FaultType, text: &str) {
         if let Some(counter) = self.faults.get(kind as usize) {
             counter.fetch_add(1, Relaxed);
         }
@@ -98,7 +98,7 @@ impl Component {
     }
 
     /// Faults of one kind since start.
-    pub fn faults(&self, kind: Kind) -> u64 {
+    pub fn faults(&self, kind: FaultType) -> u64 {
         self.faults.get(kind as usize).map_or(0, |counter| counter.load(Relaxed))
     }
 

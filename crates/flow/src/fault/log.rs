@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::Kind;
+use super::FaultType;
 
 /// How many faults are kept; older ones remain only as counts.
 const MAX_ENTRIES: usize = 32;
@@ -36,7 +36,7 @@ impl Default for FaultLog {
 }
 
 impl FaultLog {
-    pub(super) fn push(&self, component: &str, kind: Kind, text: &str) {
+    pub(super) fn push(&self, component: &str, kind: FaultType, text: &str) {
         let unix_seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
         let mut entries = self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if entries.len() == MAX_ENTRIES {

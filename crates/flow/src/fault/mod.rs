@@ -2,7 +2,7 @@
 //! followed.
 //!
 //! Every part of the agent that can fail on its own is a [`Component`]: a thread or an actor with a
-//! state, a beat, and counters of its faults by [`Kind`] and of its restarts. All are atomics
+//! state, a beat, and counters of its faults by [`FaultType`] and of its restarts. All are atomics
 //! behind an `Arc`, so threads write them without a lock and `/actors`, `/readyz` and the
 //! self-metrics read them at any time, whichever component is down.
 
@@ -16,7 +16,7 @@ pub use log::{Entry, FaultLog};
 /// What kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Kind {
+pub enum FaultType {
     /// It panicked; the panic was caught.
     Panicked = 0,
     /// It returned an error.
@@ -25,7 +25,7 @@ pub enum Kind {
     Stalled = 2,
 }
 
-impl Kind {
+impl FaultType {
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Panicked, Self::Failed, Self::Stalled];
 

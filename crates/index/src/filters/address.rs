@@ -7,7 +7,7 @@ use webb_flow::Address;
 
 /// One value of `source_ip` and its like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AddressMatch {
     /// The text of this address.
     Exact(FlowAddress),
     /// Valid, but written as no flow writes it (`FD00::1`): matches nothing.
@@ -34,7 +34,7 @@ fn bits(address: Address) -> u128 {
     u128::from_be_bytes(address.0)
 }
 
-impl Place {
+impl AddressMatch {
     /// Reads an address, or a network if there is a `/`.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let Some((address, length)) = text.rsplit_once('/') else {
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn holds(value: &str, address: &str) -> bool {
-        Place::read(value).unwrap().holds(FlowAddress::of(address.parse().unwrap()))
+        AddressMatch::read(value).unwrap().holds(FlowAddress::of(address.parse().unwrap()))
     }
 
     /// Contract, 2.6, source_ip: text equality, CIDR with host bits, families kept apart.
@@ -88,7 +88,7 @@ mod tests {
         assert!(!holds("::ffff:10.0.0.1", "10.0.0.1"));
         for wrong in ["", "x", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/08", "10.0.0.0/+8", "/8", "::/129", "1.2.3.4/8/8"]
         {
-            assert!(Place::read(wrong).is_err(), "{wrong}");
+            assert!(AddressMatch::read(wrong).is_err(), "{wrong}");
         }
     }
 }

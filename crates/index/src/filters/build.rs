@@ -5,7 +5,7 @@ use webb_flow::names::{DROP_REASONS, name_of};
 use webb_flow::sym::Sym;
 use webb_flow::{L4, Reason};
 
-use super::address::Place;
+use super::address::AddressMatch;
 use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::predicate::{EventPredicate, Predicate, Protocol};
@@ -108,11 +108,11 @@ impl Building {
     }
 
     fn places(&mut self, spec: &FilterSpec) {
-        self.read("source_ip", &spec.source_ip, Place::read, |places| Predicate::Address(End::Source, places));
-        self.read("destination_ip", &spec.destination_ip, Place::read, |places| {
+        self.read("source_ip", &spec.source_ip, AddressMatch::read, |places| Predicate::Address(End::Source, places));
+        self.read("destination_ip", &spec.destination_ip, AddressMatch::read, |places| {
             Predicate::Address(End::Destination, places)
         });
-        self.read("source_ip_xlated", &spec.source_ip_xlated, Place::read, Predicate::Translated);
+        self.read("source_ip_xlated", &spec.source_ip_xlated, AddressMatch::read, Predicate::Translated);
     }
 
     fn names(&mut self, spec: &FilterSpec) {

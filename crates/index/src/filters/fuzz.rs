@@ -4,9 +4,9 @@ use super::{re2, uri};
 
 /// Reads any text as every kind of value that has a syntax. Nothing but a panic is a finding.
 pub fn fuzz(text: &str) {
-    use super::{address::Place, names, selector::Selector, status::Status};
+    use super::{address::AddressMatch, names, selector::Selector, status::Status};
     let (value, name) = text.split_once('\n').unwrap_or((text, text));
-    let _place = Place::read(value);
+    let _place = AddressMatch::read(value);
     let _status = Status::read(value).map(|status| status.fits(404));
     let _prefix = names::Prefix::read(value).map(|prefix| prefix.fits(name, value));
     let _pattern = names::Pattern::read(value).map(|pattern| pattern.fits(name));

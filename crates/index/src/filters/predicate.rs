@@ -4,7 +4,7 @@ use regex::bytes::Regex;
 use webb_flow::sym::Sym;
 use webb_flow::{Extra, L4, Reason};
 
-use super::address::Place;
+use super::address::AddressMatch;
 use super::flow_view::{FlowView, SubType};
 use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
@@ -51,8 +51,8 @@ pub(super) enum Predicate {
     Identity(End, Vec<u32>),
     Interface(Vec<InterfaceSpec>),
     IpTraceId(Vec<u64>),
-    Address(End, Vec<Place>),
-    Translated(Vec<Place>),
+    Address(End, Vec<AddressMatch>),
+    Translated(Vec<AddressMatch>),
     Pod(End, Vec<Prefix>, MatchCache),
     Label(End, Vec<Selector>, MatchCache),
     Workload(End, Vec<WorkloadSpec>, MatchCache),

@@ -41,7 +41,7 @@ pub(super) fn label(text: &str) -> (&str, &str, &str) {
 
 impl Selector {
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        Reading { tokens: Lexer { text, letters: text.char_indices().peekable() }.peekable() }.selector()
+        SelectorParser { tokens: Lexer { text, letters: text.char_indices().peekable() }.peekable() }.selector()
     }
 
     /// True if the labels meet every requirement. They may be walked more than once.
@@ -111,11 +111,11 @@ impl<'a> Iterator for Lexer<'a> {
     }
 }
 
-struct Reading<'a> {
+struct SelectorParser<'a> {
     tokens: Peekable<Lexer<'a>>,
 }
 
-impl Reading<'_> {
+impl SelectorParser<'_> {
     fn selector(mut self) -> Result<Selector, String> {
         let mut requirements = Vec::new();
         if self.tokens.peek().is_none() {

@@ -5,7 +5,7 @@ use webb_flow::{Address, Direction, Flow, L4, ServiceId};
 use super::outcome::Match;
 use super::table::{CompiledPolicy, Policies, Port, Row, Rule, Rules};
 use super::truth::Truth;
-use crate::{Endpoint, Index, Kind};
+use crate::{Endpoint, EndpointKind, Index};
 
 /// A flow with the endpoints of its two ends.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +30,7 @@ impl<'a> Query<'a> {
             Direction::Ingress => self.destination,
             Direction::Unknown => return None,
         };
-        (subject.kind == Kind::Pod && (!self.is_itself() || self.is_hairpin())).then_some(subject)
+        (subject.kind == EndpointKind::Pod && (!self.is_itself() || self.is_hairpin())).then_some(subject)
     }
 
     /// Whether both ends are one.
@@ -126,10 +126,14 @@ impl<'a> Query<'a> {
                     Some(row) => row.ports.contains(&(name, l4, number)).into(),
                     // A pod in the host's network may have such a port; some engines then let it
                     // count.
-                    None if rule.peers.is_empty() && matches!(self.destination.kind, Kind::Host | Kind::RemoteNode) => {
+                    None if rule.peers.is_empty()
+                        && matches!(self.destination.kind, EndpointKind::Host | EndpointKind::RemoteNode) =>
+                    {
                         Truth::Maybe
                     }
-                    None if matches!(self.destination.kind, Kind::Unnamed | Kind::Unknown) => Truth::Maybe,
+                    None if matches!(self.destination.kind, EndpointKind::Unnamed | EndpointKind::Unknown) => {
+                        Truth::Maybe
+                    }
                     None => Truth::No,
                 }
             }

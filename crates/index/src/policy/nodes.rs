@@ -9,7 +9,7 @@ use webb_flow::sym::{Names, Sym};
 
 use super::spec::{Labels, Selector};
 use super::truth::Truth;
-use crate::{Endpoint, Kind};
+use crate::{Endpoint, EndpointKind};
 
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +73,8 @@ impl Nodes {
     /// Whether a `nodes` peer matches the owner of an address.
     pub(super) fn matches(&self, set: u32, peer: &Endpoint, address: Address) -> Truth {
         match peer.kind {
-            Kind::Host | Kind::RemoteNode => {}
-            Kind::Unnamed | Kind::Unknown => return Truth::Maybe,
+            EndpointKind::Host | EndpointKind::RemoteNode => {}
+            EndpointKind::Unnamed | EndpointKind::Unknown => return Truth::Maybe,
             _ => return Truth::No,
         }
         let Some(set) = self.sets.get(set as usize) else { return Truth::No };
@@ -92,8 +92,8 @@ impl Nodes {
     /// Whether the owner of an address is the node that `pod` runs on.
     pub(super) fn is_own(&self, pod: &Endpoint, peer: &Endpoint, address: Address) -> bool {
         match peer.kind {
-            Kind::Host if pod.local => true,
-            Kind::Host | Kind::RemoteNode if !pod.local => {
+            EndpointKind::Host if pod.local => true,
+            EndpointKind::Host | EndpointKind::RemoteNode if !pod.local => {
                 self.owners.get(&address).is_some_and(|owner| !pod.node.is_empty() && *owner == pod.node)
             }
             _ => false,
@@ -127,16 +127,16 @@ mod tests {
         let nodes = Nodes::new(&nodes, [(0, None), (1, Some(&Selector(vec![role])))].into_iter());
         let peer = |kind| Endpoint { kind, ..Endpoint::EMPTY };
         let holds = |kind, address| nodes.matches(1, &peer(kind), ip(address));
-        assert_eq!(holds(Kind::RemoteNode, "192.0.2.2"), Truth::Yes);
-        assert_eq!(holds(Kind::Host, "192.0.2.1"), Truth::No);
-        assert_eq!(holds(Kind::Host, "10.0.1.1"), Truth::Maybe);
-        assert_eq!(holds(Kind::World, "192.0.2.2"), Truth::No);
-        assert_eq!(holds(Kind::Unknown, "10.0.9.9"), Truth::Maybe);
-        let pod = |local, node| Endpoint { kind: Kind::Pod, local, node: Sym::new(node), ..Endpoint::EMPTY };
+        assert_eq!(holds(EndpointKind::RemoteNode, "192.0.2.2"), Truth::Yes);
+        assert_eq!(holds(EndpointKind::Host, "192.0.2.1"), Truth::No);
+        assert_eq!(holds(EndpointKind::Host, "10.0.1.1"), Truth::Maybe);
+        assert_eq!(holds(EndpointKind::World, "192.0.2.2"), Truth::No);
+        assert_eq!(holds(EndpointKind::Unknown, "10.0.9.9"), Truth::Maybe);
+        let pod = |local, node| Endpoint { kind: EndpointKind::Pod, local, node: Sym::new(node), ..Endpoint::EMPTY };
         let own = |pod, kind, address| nodes.is_own(&pod, &peer(kind), ip(address));
-        assert!(own(pod(true, "n1"), Kind::Host, "192.0.2.77"), "whichever of this machine's");
-        assert!(own(pod(false, "n2"), Kind::RemoteNode, "10.0.2.1"));
-        assert!(!own(pod(false, "n2"), Kind::Host, "192.0.2.1"));
-        assert!(!own(pod(true, "n1"), Kind::RemoteNode, "192.0.2.2"));
+        assert!(own(pod(true, "n1"), EndpointKind::Host, "192.0.2.77"), "whichever of this machine's");
+        assert!(own(pod(false, "n2"), EndpointKind::RemoteNode, "10.0.2.1"));
+        assert!(!own(pod(false, "n2"), EndpointKind::Host, "192.0.2.1"));
+        assert!(!own(pod(true, "n1"), EndpointKind::RemoteNode, "192.0.2.2"));
     }
 }

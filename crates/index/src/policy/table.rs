@@ -11,7 +11,7 @@ use super::nodes::Nodes;
 use super::rule_bits::RuleBits;
 use super::spec::{Action, PolicyKind};
 use super::truth::Truth;
-use crate::{Endpoint, Kind};
+use crate::{Endpoint, EndpointKind};
 
 /// The compiled policies of the cluster. Empty allows everything. A clone shares all parts.
 #[derive(Debug, Clone, Default)]
@@ -172,7 +172,7 @@ impl Policies {
 
     /// The row of a pod; none for anything else.
     pub(super) fn row(&self, endpoint: &Endpoint) -> Option<&Row> {
-        if endpoint.kind == Kind::Pod {
+        if endpoint.kind == EndpointKind::Pod {
             self.rows.get(endpoint.policy_subject as usize).map(|row| &**row)
         } else {
             None
@@ -185,9 +185,9 @@ impl Policies {
             Peer::Matched => pods,
             Peer::Block(block) => block.contains(address).into(),
             Peer::Pods(set) => match (peer.kind, self.sets.get(*set as usize)) {
-                (Kind::Pod, Some(set)) => set.contains(peer.policy_subject),
+                (EndpointKind::Pod, Some(set)) => set.contains(peer.policy_subject),
                 // The address has no known owner, and a pod may own it.
-                (Kind::Unnamed | Kind::Unknown, _) => Truth::Maybe,
+                (EndpointKind::Unnamed | EndpointKind::Unknown, _) => Truth::Maybe,
                 _ => Truth::No,
             },
             Peer::Nodes(set) => self.nodes.matches(*set, peer, address),

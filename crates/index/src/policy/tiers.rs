@@ -13,7 +13,7 @@ use super::rule_bits::PeerRules;
 use super::spec::Action;
 use super::table::{Policies, Rules, Selected};
 use super::truth::Truth;
-use crate::Kind;
+use crate::EndpointKind;
 
 impl Query<'_> {
     /// What a tier may come to: `PASS` and `ON` both lead out of it.
@@ -22,7 +22,7 @@ impl Query<'_> {
         let name = |selected: &Selected| policies.name(selected.policy).map(|name| name.kind);
         let (peer, _) = self.peer(direction);
         let matched = policies.row(peer).and_then(|row| row.matched.as_deref());
-        let is_unknown = matches!(peer.kind, Kind::Unnamed | Kind::Unknown);
+        let is_unknown = matches!(peer.kind, EndpointKind::Unnamed | EndpointKind::Unknown);
         let peer_rules = PeerRules::new(matched, &policies.others, is_unknown);
         let mut all = Outcomes::ON;
         // No order is known between the two generations: each comes to its own end.

@@ -41,7 +41,7 @@ pub struct Dynamic {
 /// Everything that is wrong with it.
 pub fn read(file: SourceFile) -> Result<Dynamic, Problems> {
     let file = Arc::new(file);
-    let mut reading = Reading::default();
+    let mut reading = ConfigReader::default();
     match Node::read(&file.text) {
         Ok(root) => reading.root(&root),
         Err(problem) => reading.problems.push(problem),
@@ -74,14 +74,14 @@ pub fn fuzz(text: &str) {
 const CANNOT_PARSE: &str = "cannot parse yaml";
 
 #[derive(Default)]
-struct Reading {
+struct ConfigReader {
     metrics: Vec<Listed>,
     names: Vec<String>,
     warnings: Vec<Problem>,
     problems: Vec<Problem>,
 }
 
-impl Reading {
+impl ConfigReader {
     fn root(&mut self, root: &Node) {
         if matches!(root.value, Value::Null) {
             return;

@@ -5,7 +5,7 @@
 //! memory for a part, however large the whole is; and scrapes of one snapshot can share a page that
 //! one of them has rendered.
 
-use super::family::{Family, Kind};
+use super::family::{Family, FamilyType};
 use super::snapshot::Snapshot;
 use super::{Format, lines};
 
@@ -100,7 +100,7 @@ impl Exposition {
             Part::Page { snapshot: at, column, page } => {
                 let Some(snapshot) = snapshot(at) else { return };
                 let Some(page) = snapshot.labels.pages().get(page) else { return };
-                if snapshot.kind() == Kind::Histogram {
+                if snapshot.kind() == FamilyType::Histogram {
                     lines::histograms(out, self.format, snapshot, page);
                 } else {
                     lines::counters(out, self.format, snapshot, column, page);
@@ -145,7 +145,7 @@ impl<'a> Source<'a> {
         }
     }
 
-    fn kind(&self) -> Kind {
+    fn kind(&self) -> FamilyType {
         match self {
             Self::Column { snapshot, .. } => snapshot.kind(),
             Self::Plain(family) => family.kind,

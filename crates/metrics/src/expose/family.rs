@@ -2,7 +2,7 @@
 
 /// The TYPE of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FamilyType {
     /// Only ever grows.
     Counter,
     /// Goes up and down.
@@ -11,7 +11,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl FamilyType {
     /// As the TYPE line prints it.
     pub fn name(self) -> &'static str {
         match self {
@@ -30,7 +30,7 @@ pub struct Family {
     /// The HELP text.
     pub help: String,
     /// The TYPE.
-    pub kind: Kind,
+    pub kind: FamilyType,
     /// In any order. Without one, the family is not exposed.
     pub samples: Vec<Sample>,
 }
@@ -51,7 +51,7 @@ pub enum Value {
     Count(u64),
     /// Any number.
     Number(f64),
-    /// Only in a family of [`Kind::Histogram`].
+    /// Only in a family of [`FamilyType::Histogram`].
     Histogram(Histogram),
 }
 
@@ -92,7 +92,7 @@ impl Histogram {
 
 impl Family {
     /// A family without samples yet.
-    pub fn new(name: &str, help: &str, kind: Kind) -> Self {
+    pub fn new(name: &str, help: &str, kind: FamilyType) -> Self {
         Self { name: name.to_owned(), help: help.to_owned(), kind, samples: Vec::new() }
     }
 
@@ -134,9 +134,9 @@ impl From<&prometheus::proto::MetricFamily> for Family {
     fn from(gathered: &prometheus::proto::MetricFamily) -> Self {
         use prometheus::proto::{Metric, MetricType};
         let kind = match gathered.get_field_type() {
-            MetricType::COUNTER => Kind::Counter,
-            MetricType::HISTOGRAM => Kind::Histogram,
-            MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => Kind::Gauge,
+            MetricType::COUNTER => FamilyType::Counter,
+            MetricType::HISTOGRAM => FamilyType::Histogram,
+            MetricType::GAUGE | MetricType::SUMMARY | MetricType::UNTYPED => FamilyType::Gauge,
         };
         let value = |metric: &Metric| match gathered.get_field_type() {
             MetricType::COUNTER => Some(Value::Number(metric.get_counter().get_value())),

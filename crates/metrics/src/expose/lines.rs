@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::Format;
 use super::exemplar::{EXEMPLAR_LABEL, Exemplar};
-use super::family::{Family, Histogram, Kind, Sample, Value};
+use super::family::{Family, FamilyType, Histogram, Sample, Value};
 use super::labels::write_pair;
 use super::number::{push_count, push_digits, push_number};
 use super::order::compare;
@@ -15,12 +15,12 @@ use super::pages::{Page, ROWS};
 use super::snapshot::Snapshot;
 
 /// HELP and TYPE.
-pub(super) fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: Kind) {
+pub(super) fn header(out: &mut Vec<u8>, format: Format, name: &str, help: &str, kind: FamilyType) {
     let (name, kind) = match (format, kind, name.strip_suffix("_total")) {
-        (Format::OpenMetrics, Kind::Counter, Some(base)) => (base, kind.name()),
+        (Format::OpenMetrics, FamilyType::Counter, Some(base)) => (base, kind.name()),
         // A counter's samples must end in `_total`; one that does not have it is none to
         // OpenMetrics.
-        (Format::OpenMetrics, Kind::Counter, None) => (name, "unknown"),
+        (Format::OpenMetrics, FamilyType::Counter, None) => (name, "unknown"),
         _ => (name, kind.name()),
     };
     out.extend_from_slice(b"# HELP ");

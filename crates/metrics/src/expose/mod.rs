@@ -23,7 +23,7 @@ pub mod text;
 
 pub use exemplar::{EXEMPLAR_LABEL, Exemplar, Exemplars};
 pub use exposition::{Exposition, Part};
-pub use family::{DEFAULT_BOUNDS, Family, Histogram, Kind, Sample, Value};
+pub use family::{DEFAULT_BOUNDS, Family, FamilyType, Histogram, Sample, Value};
 pub use labels::{Labels, Sheet, write_pair};
 pub use snapshot::{Snapshot, Spec};
 

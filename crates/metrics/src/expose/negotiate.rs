@@ -9,7 +9,7 @@ use super::Format;
 
 /// The negotiated format and headers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct Negotiated {
     /// The format of the body.
     pub format: Format,
     /// The `Content-Type` header.
@@ -23,7 +23,7 @@ const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 
 /// Reads a request's `Accept` and `Accept-Encoding` headers; an absent one is the empty string.
 /// What makes no sense in them is skipped. `open_metrics` says whether OpenMetrics may be answered.
-pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Answer {
+pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Negotiated {
     let (mut answer, mut escaping) = ((Format::Text, TEXT), "underscores");
     for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {
         // The scheme named last before, or in, the choice that is answered: a scraper names it
@@ -43,7 +43,7 @@ pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Ans
     }
     let (format, kind) = answer;
     let content_type = format!("{kind}; charset=utf-8; escaping={escaping}");
-    Answer { format, content_type, gzip: gzip(accept_encoding) }
+    Negotiated { format, content_type, gzip: gzip(accept_encoding) }
 }
 
 const TEXT: &str = "text/plain; version=0.0.4";
@@ -138,7 +138,7 @@ mod tests {
         for (accept, on, off) in rows {
             let (with, without) = (negotiate(accept, "", true), negotiate(accept, "", false));
             assert_eq!((with.content_type.as_str(), without.content_type.as_str()), (on, off), "{accept}");
-            let is_text = |answer: &Answer| answer.format == Format::Text;
+            let is_text = |answer: &Negotiated| answer.format == Format::Text;
             assert_eq!((is_text(&with), is_text(&without)), (on == TEXT, true), "{accept}");
         }
     }

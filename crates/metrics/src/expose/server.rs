@@ -3,12 +3,12 @@
 //!
 //! Only constructors: the numbers are counted by their components.
 
-use super::family::{Family, Histogram, Kind};
+use super::family::{Family, FamilyType, Histogram};
 
 /// `hubble_lost_events_total`: notifications of loss in the kernel's ring, and events for which a
 /// queue was full. Both series are there from the start, at 0.
 pub fn lost_events(ring_buffer: u64, events_queue: u64) -> Family {
-    Family::new("hubble_lost_events_total", "Number of lost events", Kind::Counter)
+    Family::new("hubble_lost_events_total", "Number of lost events", FamilyType::Counter)
         .with(&[("source", "perf_event_ring_buffer")], ring_buffer)
         .with(&[("source", "observer_events_queue")], events_queue)
 }
@@ -16,7 +16,7 @@ pub fn lost_events(ring_buffer: u64, events_queue: u64) -> Family {
 /// `hubble_metrics_http_handler_requests_total`: answers given on `/metrics`, by HTTP status.
 pub fn handler_requests<'a>(by_code: impl IntoIterator<Item = (&'a str, u64)>) -> Family {
     let help = "A counter for requests to Hubble metrics handler.";
-    let mut family = Family::new("hubble_metrics_http_handler_requests_total", help, Kind::Counter);
+    let mut family = Family::new("hubble_metrics_http_handler_requests_total", help, FamilyType::Counter);
     for (code, count) in by_code {
         family.push(&[("code", code)], count);
     }
@@ -27,7 +27,7 @@ pub fn handler_requests<'a>(by_code: impl IntoIterator<Item = (&'a str, u64)>) -
 /// status.
 pub fn handler_durations<'a>(by_code: impl IntoIterator<Item = (&'a str, Histogram)>) -> Family {
     let help = "A histogram of latencies of Hubble metrics handler.";
-    let mut family = Family::new("hubble_metrics_http_handler_request_duration_seconds", help, Kind::Histogram);
+    let mut family = Family::new("hubble_metrics_http_handler_request_duration_seconds", help, FamilyType::Histogram);
     for (code, histogram) in by_code {
         family.push(&[("code", code)], histogram);
     }

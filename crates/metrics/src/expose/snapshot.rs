@@ -1,7 +1,7 @@
 //! A snapshot of one table: the values of a metric's series at one moment.
 
 use super::exemplar::{Exemplar, Exemplars};
-use super::family::{Histogram, Kind};
+use super::family::{FamilyType, Histogram};
 use super::labels::Sheet;
 
 /// Name and help of a family.
@@ -35,8 +35,8 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// The TYPE of its families.
-    pub fn kind(&self) -> Kind {
-        if self.bounds.is_empty() { Kind::Counter } else { Kind::Histogram }
+    pub fn kind(&self) -> FamilyType {
+        if self.bounds.is_empty() { FamilyType::Counter } else { FamilyType::Histogram }
     }
 
     /// How many values a slot has.

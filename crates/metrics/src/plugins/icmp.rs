@@ -39,10 +39,10 @@ impl Plugin for Icmp {
 }
 
 /// Name of a type and names of its codes, from 0 on; types without code names have none.
-type Known = Option<(&'static str, &'static [&'static str])>;
+type TypeNames = Option<(&'static str, &'static [&'static str])>;
 
 /// `Name`, `Name(Code)`, `Name(Code: 9)`, or `143(0)` for a type without a name.
-fn text(known: Known, number: u8, code: u8) -> String {
+fn text(known: TypeNames, number: u8, code: u8) -> String {
     let Some((name, codes)) = known else { return format!("{number}({code})") };
     match codes.get(usize::from(code)) {
         Some(code) => format!("{name}({code})"),
@@ -51,7 +51,7 @@ fn text(known: Known, number: u8, code: u8) -> String {
     }
 }
 
-fn v4(number: u8) -> Known {
+fn v4(number: u8) -> TypeNames {
     Some(match number {
         0 => ("EchoReply", &[]),
         3 => (
@@ -92,7 +92,7 @@ fn v4(number: u8) -> Known {
     })
 }
 
-fn v6(number: u8) -> Known {
+fn v6(number: u8) -> TypeNames {
     Some(match number {
         1 => (
             "DestinationUnreachable",

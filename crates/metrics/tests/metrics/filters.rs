@@ -14,7 +14,7 @@ use webb_flow::extra::{Dns, Http, Interface, L7, L7Record, Service};
 use webb_flow::sym::Sym;
 use webb_flow::{Event, Extra, Family, Flow, L4, Reply, TcpFlags};
 use webb_index::filters::{EventTypeSpec, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec};
-use webb_index::{Endpoint, EndpointSpec, Index, Kind, Policies, Workload};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index, Policies, Workload};
 
 use crate::common::{address, flow, index as small_cluster, written};
 
@@ -246,7 +246,7 @@ fn workload(pick: prop::sample::Index) -> WorkloadSpec {
 
 /// An index whose only two endpoints are the ends of the flow, and the flow with their ids.
 fn named(told: &Told) -> (Index, Flow) {
-    let endpoint = |end: &End| (Endpoint::new(Kind::Pod, false, &end.spec), Vec::new());
+    let endpoint = |end: &End| (Endpoint::new(EndpointKind::Pod, false, &end.spec), Vec::new());
     let index = Index::new([endpoint(&told.source), endpoint(&told.destination)], Policies::default());
     let ids: Vec<_> = index.endpoints().map(|(id, _)| id).skip(2).collect();
     let flow = Flow { source: ids[0], destination: ids[1], ..told.flow };

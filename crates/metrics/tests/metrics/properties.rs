@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use webb_flow::sym::Sym;
 use webb_flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
-use webb_index::{Endpoint, Flows, Index, Kind, Policies};
+use webb_index::{Endpoint, EndpointKind, Flows, Index, Policies};
 use webb_metrics::Aggregator;
 
 use crate::common::{address, aggregators, exposition, feed, pod};
@@ -154,7 +154,7 @@ const LAST: [u8; 4] = [1, 2, 3, 4];
 /// The same addresses under two indexes: ids differ, and one pod has a new name in the second.
 fn indexes() -> [Arc<Index>; 2] {
     let at = |last: u8| vec![address(&format!("10.0.0.{last}"))];
-    let host = || (Endpoint::reserved(Kind::Host, 1, "reserved:host"), at(1));
+    let host = || (Endpoint::reserved(EndpointKind::Host, 1, "reserved:host"), at(1));
     let first = [host(), (pod("a", "one", "w"), at(2)), (pod("a", "two", "w"), at(3))];
     let second = [(pod("a", "two", "w"), at(3)), (pod("b", "one", "v"), at(2)), host()];
     [first, second].map(|endpoints| Arc::new(Index::new(endpoints, Policies::default())))

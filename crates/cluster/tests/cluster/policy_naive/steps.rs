@@ -84,7 +84,7 @@ proptest! {
         dice in vec(any::<u32>(), 40),
         published in vec(prop::bool::weighted(0.7), 40),
     ) {
-        let cache = Cache::new(Settings { node: NODES[0].0.into(), ..Settings::default() });
+        let cache = Cache::new(CacheSettings { node: NODES[0].0.into(), ..CacheSettings::default() });
         let mut cluster = first.clone();
         for object in objects(&cluster).into_values() {
             cache.upsert(object);

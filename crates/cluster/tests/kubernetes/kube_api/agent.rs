@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, oneshot};
 use webb_cluster::kubernetes::{Access, Reason, Status, WatchTimings, Watched, follow};
-use webb_cluster::{Cache, Counts, OtherKinds, Settings};
+use webb_cluster::{Cache, CacheSettings, Counts, OtherKinds};
 use webb_flow::Address;
 
 use super::Api;
@@ -49,7 +49,8 @@ impl Agent {
 
     /// An agent that is told of other kinds of policy what the configuration says.
     pub fn start_with(kubeconfig: PathBuf, timings: WatchTimings, other_kinds: OtherKinds) -> Self {
-        let settings = Settings { node: "node-1".into(), cluster: "lab".into(), other_kinds, ..Settings::default() };
+        let settings =
+            CacheSettings { node: "node-1".into(), cluster: "lab".into(), other_kinds, ..CacheSettings::default() };
         let (cache, status) = (Arc::new(Cache::new(settings)), Arc::new(Status::default()));
         let (stop, stopped) = oneshot::channel();
         let (filled, told) = (Arc::clone(&cache), Arc::clone(&status));

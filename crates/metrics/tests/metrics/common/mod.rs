@@ -18,7 +18,7 @@ use webb_flow::sym::Sym;
 use webb_flow::{
     Address, Direction, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict,
 };
-use webb_index::{Endpoint, EndpointSpec, Flows, Index, Kind, Policies, Workload};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Flows, Index, Policies, Workload};
 use webb_metrics::expose::{Snapshot, text};
 use webb_metrics::{Aggregator, Registration, grammar, plugins};
 
@@ -33,7 +33,7 @@ pub(crate) fn pod(namespace: &str, name: &str, workload: &str) -> Endpoint {
         labels,
         workloads: vec![Workload { name: workload.into(), kind: "Deployment".into() }],
     };
-    Endpoint::new(Kind::Pod, true, &spec)
+    Endpoint::new(EndpointKind::Pod, true, &spec)
 }
 
 pub(crate) fn address(text: &str) -> Address {
@@ -49,7 +49,7 @@ pub(crate) fn index() -> Arc<Index> {
             (pod("default", "deathstar-6c94dcc57b-7pr8c", "deathstar"), both(2)),
             (pod("default", "tiefighter", "tiefighter"), both(3)),
             (pod("default", "xwing", "xwing"), both(4)),
-            (Endpoint::reserved(Kind::Host, 1, "reserved:host"), both(1)),
+            (Endpoint::reserved(EndpointKind::Host, 1, "reserved:host"), both(1)),
         ],
         Policies::default(),
     ))

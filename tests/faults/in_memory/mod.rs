@@ -1,5 +1,5 @@
-//! The road from a ring in memory to the aggregators, with a fleet whose metrics can be changed;
-//! for tests and benches.
+//! The pipeline from a ring in memory to the aggregators, with a fleet whose metrics can be
+//! changed; for tests and benches.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is wrong")]
 #![allow(dead_code, reason = "each uses its part of it")]
@@ -12,7 +12,7 @@ use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
 use webb::actors::fleet::{AggregatorFactory, Fleet};
-use webb::actors::restart::{Intensity, Policy};
+use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, reader};
 use webb::pipeline::{Commands, Counters, Looks, Reader, ReaderState, SnapshotCollector};
@@ -27,7 +27,7 @@ use webb_settings::SourceFile;
 
 use crate::memory_ring::MemoryRing;
 
-pub(crate) struct Road {
+pub(crate) struct InMemoryPipeline {
     pub(crate) ring: MemoryRing,
     pub(crate) components: Components,
     pub(crate) counters: Arc<Counters>,
@@ -43,16 +43,16 @@ pub(crate) fn dynamic(text: &str) -> Dynamic {
     dynamic::read(SourceFile { name: "metrics.yaml".to_owned(), text: text.to_owned() }).unwrap()
 }
 
-/// A road with these metrics; every record is of the pod default/xwing, by both ends.
-pub(crate) fn road(metrics: &str) -> Road {
+/// A pipeline with these metrics; every record is of the pod default/xwing, by both ends.
+pub(crate) fn pipeline(metrics: &str) -> InMemoryPipeline {
     limited(metrics, Limits::default())
 }
 
 /// The same with limits on its series.
-pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
+pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
-    let policy = Arc::new(ArcSwap::from_pointee(Policy {
+    let policy = Arc::new(ArcSwap::from_pointee(RestartPolicy {
         max_restarts: 5,
         window: Duration::from_mins(1),
         backoff_min: Duration::from_millis(20),
@@ -78,7 +78,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
     let (fleet, lanes) = Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone());
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
-    let pod = Endpoint::new(index::Kind::Pod, true, &spec);
+    let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);
     let (counters, ring) = (Arc::new(Counters::default()), MemoryRing::default());
     let reader = Reader {
         rings: Arc::new(ring.clone()),
@@ -92,7 +92,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> Road {
         state: ReaderState::default(),
     };
     let reader = reader::start(Arc::new(reader), intensity("reader"));
-    Road {
+    InMemoryPipeline {
         ring,
         components,
         counters,
@@ -114,7 +114,7 @@ pub(crate) async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
     }
 }
 
-impl Road {
+impl InMemoryPipeline {
     pub(crate) async fn becomes(&mut self, text: &str) {
         let new = dynamic(text);
         let changes = change::changes(&self.current.metrics, &new.metrics);

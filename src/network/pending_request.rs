@@ -8,21 +8,21 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 /// At most one request, on its way.
-pub(super) struct Reading<T>(Option<BoxFuture<'static, io::Result<T>>>);
+pub(super) struct PendingRequest<T>(Option<BoxFuture<'static, io::Result<T>>>);
 
-impl<T> Default for Reading<T> {
+impl<T> Default for PendingRequest<T> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> fmt::Debug for Reading<T> {
+impl<T> fmt::Debug for PendingRequest<T> {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
-        to.debug_struct("Reading").field("on_its_way", &self.0.is_some()).finish()
+        to.debug_struct("PendingRequest").field("on_its_way", &self.0.is_some()).finish()
     }
 }
 
-impl<T> Reading<T> {
+impl<T> PendingRequest<T> {
     /// Waits for the answer of the request that is on its way, or else of a new one. Dropping the
     /// wait drops nothing else: the next wait goes on.
     pub(super) async fn finish<F>(&mut self, request: impl FnOnce() -> F) -> io::Result<T>
