@@ -220,7 +220,7 @@ async fn a_panic_is_survived() {
     let resolver = start(sources(Some(api.kubeconfig(None))));
     resolver.until("up", |resolver| resolver.component.state() == State::Up).await;
     webb_flow::fault::inject::arm("resolver", 1, 0);
-    resolver.until("caught", |resolver| resolver.component.faults(webb_flow::fault::Kind::Panicked) == 1).await;
+    resolver.until("caught", |resolver| resolver.component.faults(webb_flow::fault::FaultType::Panicked) == 1).await;
     assert_eq!(resolver.who("10.1.0.1"), "default/web");
     api.put(pod("default", "late", "10.1.0.2"));
     resolver.until("the next lifecycle", |resolver| resolver.who("10.1.0.2") == "default/late").await;
