@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use proptest::prelude::*;
 use webb_metrics::expose::{
-    DEFAULT_BOUNDS, Exemplar, Family, Format, Histogram, Kind, Labels, Sample, Snapshot, Spec, Value, openmetrics,
-    server, text, write_pair,
+    DEFAULT_BOUNDS, Exemplar, Family, FamilyType, Format, Histogram, Labels, Sample, Snapshot, Spec, Value,
+    openmetrics, server, text, write_pair,
 };
 
 use crate::parser::{Parsed, parse};
@@ -47,10 +47,10 @@ fn sources_are_merged() {
     );
     let nothing = snapshot(&[Spec { name: "nothing_total", help: "" }], &[]);
     let families = [
-        Family::new("c", "C", Kind::Gauge).with(&[], -0.5),
-        Family::new("empty", "", Kind::Gauge),
-        Family::new("a_total", "A", Kind::Counter).with(&[("y", "2"), ("x", "\"\\\n")], 7_u64),
-        Family::new("b_total", "other help", Kind::Counter).with(&[("source", "zz")], 9_u64),
+        Family::new("c", "C", FamilyType::Gauge).with(&[], -0.5),
+        Family::new("empty", "", FamilyType::Gauge),
+        Family::new("a_total", "A", FamilyType::Counter).with(&[("y", "2"), ("x", "\"\\\n")], 7_u64),
+        Family::new("b_total", "other help", FamilyType::Counter).with(&[("source", "zz")], 9_u64),
     ];
     let expected = r#"# HELP a_total A
 # TYPE a_total counter
@@ -103,8 +103,8 @@ d_total{source="z"} 2.0
 #[test]
 fn where_the_formats_differ() {
     let families = [
-        Family::new("a", "say \"a\"", Kind::Counter).with(&[], 1_u64),
-        Family::new("b_total", "", Kind::Gauge).with(&[], 1_u64),
+        Family::new("a", "say \"a\"", FamilyType::Counter).with(&[], 1_u64),
+        Family::new("b_total", "", FamilyType::Gauge).with(&[], 1_u64),
     ];
     let text = "# HELP a say \"a\"\n# TYPE a counter\na 1\n# HELP b_total \n# TYPE b_total gauge\nb_total 1\n";
     assert_eq!(rendered(Format::Text, &[], &families), text);
@@ -223,7 +223,7 @@ fn family() -> impl Strategy<Value = Family> {
             value: Value::Count(count),
         };
         let name = format!("{name}_total");
-        Family { name, help, kind: Kind::Counter, samples: samples.into_iter().map(sample).collect() }
+        Family { name, help, kind: FamilyType::Counter, samples: samples.into_iter().map(sample).collect() }
     })
 }
 
@@ -256,7 +256,7 @@ proptest! {
     #[test]
     fn tables_are_families(rows in prop::collection::hash_map(value(), any::<u64>(), 0..600)) {
         let rows: Vec<(&str, u64)> = rows.iter().map(|(value, count)| (value.as_str(), *count)).collect();
-        let mut plain = Family::new("t_total", "T", Kind::Counter);
+        let mut plain = Family::new("t_total", "T", FamilyType::Counter);
         for &(value, count) in &rows {
             plain.push(&[("source", value)], count);
         }
