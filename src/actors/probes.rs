@@ -1,8 +1,9 @@
 //! Keeps the probes attached: follows the interfaces as they come and go, and attaches to those
 //! that are selected.
 //!
-//! What is attached lives in [`Watch`], outside the thread, so a restart of this actor leaves every
-//! program where it is. A new run reads all interfaces anew and brings what is attached in line.
+//! What is attached lives in [`ProbeReconciler`], outside the thread, so a restart of this actor
+//! leaves every program where it is. A new run reads all interfaces anew and brings what is
+//! attached in line.
 //!
 //! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for
 //! one, or place before ours a program that ends packets. So every few seconds it is verified that
