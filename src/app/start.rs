@@ -31,7 +31,7 @@ use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::resolver::Resolver;
-use crate::actors::restart::{Escalations, Intensity, Policy, SharedRestartPolicy};
+use crate::actors::restart::{Escalations, Intensity, RestartPolicy, SharedRestartPolicy};
 use crate::actors::sweeper::Swept;
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};

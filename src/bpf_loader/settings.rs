@@ -74,7 +74,7 @@ impl Default for Layer7Settings {
     }
 }
 
-/// ProgramSettings of the programs; each is a constant to the kernel once they are loaded.
+/// Settings of the programs; each is a constant to the kernel once they are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramSettings {
     /// Every packet is reported (`aggregation: none`).
