@@ -15,7 +15,7 @@ use actix_web::web::{Bytes, BytesMut};
 use actix_web::{Error, HttpMessage};
 use futures::{FutureExt, StreamExt};
 use tokio::time::timeout;
-use webb_flow::fault::{Component, Kind, panic_text};
+use webb_flow::fault::{Component, FaultType, panic_text};
 
 use super::connection::Connection;
 use super::connections::Connections;
@@ -39,7 +39,7 @@ pub(super) async fn handle(
     match AssertUnwindSafe(next.call(request)).catch_unwind().await {
         Ok(answer) => answer.map(|answer| answer.map_body(|_, body| Answer { body: body.boxed(), _guard: guard })),
         Err(payload) => {
-            component.fault(Kind::Panicked, &panic_text(&*payload));
+            component.fault(FaultType::Panicked, &panic_text(&*payload));
             Err(ErrorInternalServerError("the handler failed; see /faults on the admin listener\n"))
         }
     }
