@@ -167,8 +167,8 @@ async fn a_metric_that_begins_anew_has_the_budget_of_the_old() {
     pipeline.finish().await;
 }
 
-/// Pods that are gone are told through the same pipeline: their series go, and begin anew should they
-/// come back.
+/// Pods that are gone are told through the same pipeline: their series go, and begin anew should
+/// they come back.
 #[actix::test]
 async fn series_go_with_their_pods() {
     let _turn = crate::turn();

@@ -139,7 +139,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
-    use crate::{Draft, EndpointSpec, HISTORY_NS, Kind, PodChanges};
+    use crate::{Draft, EndpointKind, EndpointSpec, HISTORY_NS, PodChanges};
 
     /// A pod with made-up names, which counts how often it was asked for them.
     #[derive(Debug)]
@@ -149,7 +149,7 @@ mod tests {
         fn endpoint(&self, names: &mut Names) -> Endpoint {
             self.1.fetch_add(1, Relaxed);
             let spec = EndpointSpec { namespace: "rows".into(), pod_name: self.0.clone(), ..EndpointSpec::default() };
-            Endpoint::named(Kind::Pod, true, &spec, |text| names.intern(text))
+            Endpoint::named(EndpointKind::Pod, true, &spec, |text| names.intern(text))
         }
 
         fn identity(&self) -> String {

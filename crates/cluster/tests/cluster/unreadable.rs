@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use webb_cluster::{Cache, Manifest, OtherKinds, Settings, parse, parse_with};
+use webb_cluster::{Cache, CacheSettings, Manifest, OtherKinds, parse, parse_with};
 use webb_flow::{Flow, L4};
 use webb_index::policy::{Decision, Effect};
 use webb_index::{EndpointKind, Index};
@@ -13,7 +13,7 @@ fn problems(manifest: &Manifest) -> Vec<String> {
 }
 
 fn cache(text: &str) -> Cache {
-    let cache = Cache::new(Settings { node: "n1".into(), ..Settings::default() });
+    let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
     cache.replace(parse("m.yaml", text).unwrap().objects);
     cache
 }
@@ -150,7 +150,8 @@ fn security_groups_by_annotation() {
     };
     let [allow, undecided] = [Decision::Allow, Decision::Undecided];
     assert_eq!(answers(&cache(&text).index()), [undecided, undecided, allow, allow]);
-    let settings = Settings { node: "n1".into(), other_kinds: OtherKinds::new(true, &[]), ..Settings::default() };
+    let settings =
+        CacheSettings { node: "n1".into(), other_kinds: OtherKinds::new(true, &[]), ..CacheSettings::default() };
     let ignoring = Cache::new(settings);
     ignoring.replace(parse("m.yaml", &text).unwrap().objects);
     assert_eq!(answers(&ignoring.index()), [allow; 4]);
@@ -203,7 +204,8 @@ fn what_is_missing_is_undecided() {
 fn policies_of_other_kinds() {
     let with = |more: &str, others: &OtherKinds| {
         let text = format!("{TWO_PODS}---\n{more}\n");
-        let cache = Cache::new(Settings { node: "n1".into(), other_kinds: others.clone(), ..Settings::default() });
+        let cache =
+            Cache::new(CacheSettings { node: "n1".into(), other_kinds: others.clone(), ..CacheSettings::default() });
         let manifest = parse_with("m.yaml", &text, others).unwrap();
         cache.replace(manifest.objects);
         cache.set_strange(manifest.strange);
@@ -252,7 +254,7 @@ fn a_namespace_that_is_not_listed_yet() {
         )
     };
     let judge = |text: &str, watched| {
-        let cache = Cache::new(Settings { node: "n1".into(), ..Settings::default() });
+        let cache = Cache::new(CacheSettings { node: "n1".into(), ..CacheSettings::default() });
         cache.set_watched(watched);
         for object in parse("m.yaml", text).unwrap().objects {
             cache.upsert(object);
