@@ -34,10 +34,37 @@ struct {
 	__type(value, struct webb_l7_totals);
 } l7_totals SEC(".maps");
 
-/* A record while it is put together. Programs of one CPU do not nest: both hooks run with softirqs off. */
+/* A segment, or what is left of it. */
+struct l7_segment {
+	__u32 at;      /* where its payload begins */
+	__u32 payload; /* bytes of it */
+	__u32 sequence;
+	__u32 acknowledgement;
+	__u32 begin;
+	__u32 place; /* of the connection's entry; unused for UDP */
+	__u32 prefix_size; /* bytes of the segment before that go before its payload: 8 at most */
+	__u32 pad0;
+	__u64 prefix; /* these, the first lowest */
+};
+
+/* The beginning of an HTTP/2 frame's head that was split between two segments. */
+struct l7_split {
+	__u64 bytes; /* the first lowest */
+	__u32 sequence;
+	__u32 size;
+};
+
+/*
+ * A record while it is put together, and what the stack has no room for. Programs of one CPU do not nest: both hooks run
+ * with softirqs off.
+ */
 struct l7_buffer {
 	struct webb_message message;
-	__u8 payload[L7_MOST];
+	__u8 payload[L7_MOST + 8];
+	struct l7_segment segment;
+	struct l7_segment part;
+	struct l7_split split;
+	__u8 head[16];
 };
 
 struct {
@@ -47,16 +74,6 @@ struct {
 	__type(value, struct l7_buffer);
 } l7_buffers SEC(".maps");
 
-/* A segment, or what is left of it. */
-struct l7_segment {
-	__u32 at;      /* where its payload begins */
-	__u32 payload; /* bytes of it */
-	__u32 sequence;
-	__u32 acknowledgement;
-	__u32 begin;
-	__u32 place; /* of the connection's entry; unused for UDP */
-};
-
 static __always_inline struct webb_l7_totals *l7_counts(void)
 {
 	__u32 zero = 0;
@@ -64,20 +81,28 @@ static __always_inline struct webb_l7_totals *l7_counts(void)
 	return bpf_map_lookup_elem(&l7_totals, &zero);
 }
 
+static __always_inline struct l7_buffer *l7_scratch(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&l7_buffers, &zero);
+}
+
 /* Sends the first `most` bytes of a segment. Returns how many were wanted of it: sent, lost or unread. */
 __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment, __u32 most, __u32 kind_flags)
 {
-	__u32 zero = 0, captured, protocol = ((kind_flags & 0xff) - WEBB_MESSAGE_HTTP1) & (WEBB_MESSAGE_PROTOCOLS - 1);
+	__u32 captured, protocol = ((kind_flags & 0xff) - WEBB_MESSAGE_HTTP1) & (WEBB_MESSAGE_PROTOCOLS - 1);
 	__u8 flags = kind_flags >> 8;
 	struct l7_buffer *buffer;
 	struct webb_l7_totals *t = l7_counts();
 	struct webb_message *message;
 	const struct packet *p;
 	__u64 *address, wake;
+	__u32 prefix;
 
 	if (!s || !segment || !t)
 		return 0;
-	buffer = bpf_map_lookup_elem(&l7_buffers, &zero);
+	buffer = l7_scratch();
 	if (!buffer)
 		return 0;
 	p = &s->packet;
@@ -87,12 +112,18 @@ __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 	if (!captured || captured > L7_MOST)
 		return 0;
 	t->wanted[protocol]++;
-	if (bpf_skb_load_bytes(skb, segment->at, buffer->payload, captured)) {
+	prefix = segment->prefix_size;
+	barrier_var(prefix);
+	if (prefix > 8)
+		return 0;
+	*(__u64 *)buffer->payload = segment->prefix;
+	if (bpf_skb_load_bytes(skb, segment->at, buffer->payload + prefix, captured)) {
 		t->unread[protocol]++;
 		return captured;
 	}
 	if (captured < segment->payload)
 		flags |= WEBB_MESSAGE_CUT;
+	captured += prefix;
 	message = &buffer->message;
 	message->version = WEBB_ABI_VERSION;
 	message->kind = kind_flags;
@@ -108,7 +139,7 @@ __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 	message->destination_port = p->destination_port;
 	message->sequence = segment->sequence;
 	message->acknowledgement = segment->acknowledgement;
-	message->payload = segment->payload;
+	message->payload = segment->payload + prefix;
 	message->begin = segment->begin;
 	message->family = p->family;
 	message->protocol = p->protocol;
@@ -169,6 +200,8 @@ static __always_inline void l7_leave(struct sighting *s, struct bucket *bucket, 
 }
 
 #include "l7_http1.h"
+#include "l7_http2.h"
+#include "l7_http.h"
 
 /* DNS over TCP: each byte, in records that follow one another. */
 static __always_inline void l7_dns_tcp(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment,
@@ -221,8 +254,9 @@ __noinline int l7_raise(struct sighting *s, __u32 place)
 static __always_inline void l7_tcp(struct __sk_buff *skb, struct sighting *s)
 {
 	struct packet *p = &s->packet;
-	struct l7_segment segment;
-	struct tcp_header tcp;
+	struct l7_buffer *scratch = l7_scratch();
+	struct l7_segment *segment;
+	struct tcp_header *tcp;
 	struct bucket *bucket;
 	struct webb_l7_totals *t;
 	struct details *d;
@@ -230,41 +264,46 @@ static __always_inline void l7_tcp(struct __sk_buff *skb, struct sighting *s)
 	int place;
 	__u8 state;
 
-	if (p->tcp_flags & TCP_SYN || bpf_skb_load_bytes(skb, p->l4_at, &tcp, sizeof(tcp)))
+	if (!scratch || p->tcp_flags & TCP_SYN)
 		return;
-	segment.at = p->l4_at + (tcp.data_offset >> 4) * 4;
-	segment.payload = p->l4_end > segment.at ? p->l4_end - segment.at : 0;
-	segment.sequence = segment.begin = bpf_ntohl(tcp.sequence);
-	segment.acknowledgement = bpf_ntohl(tcp.acknowledgement);
+	tcp = (struct tcp_header *)scratch->payload;
+	if (bpf_skb_load_bytes(skb, p->l4_at, tcp, sizeof(*tcp)))
+		return;
+	segment = &scratch->segment;
+	segment->prefix_size = 0;
+	segment->at = p->l4_at + (tcp->data_offset >> 4) * 4;
+	segment->payload = p->l4_end > segment->at ? p->l4_end - segment->at : 0;
+	segment->sequence = segment->begin = bpf_ntohl(tcp->sequence);
+	segment->acknowledgement = bpf_ntohl(tcp->acknowledgement);
 	wanted = l7_wanted();
 	place = find_place(s);
-	if (place < 0 || (segment.payload && !l7_raise(s, place))) {
+	if (place < 0 || (segment->payload && !l7_raise(s, place))) {
 		t = l7_counts();
-		if (t && segment.payload &&
+		if (t && segment->payload &&
 		    (is_port_of(l7_dns_ports, p->source_port) || is_port_of(l7_dns_ports, p->destination_port)))
 			t->untracked++;
 		return;
 	}
-	segment.place = place;
-	bucket = bucket_at(segment.place >> 3);
-	d = details_at(segment.place);
+	segment->place = place;
+	bucket = bucket_at(segment->place >> 3);
+	d = details_at(segment->place);
 	if (!bucket || !d || !(slot_entry(bucket, place)->seen & SEEN_L7) || state_of(*slot_word(bucket, place)) < STATE_LIVING)
 		return;
-	state = slot_note(bucket, segment.place)->l7;
-	if (!segment.payload) {
+	state = slot_note(bucket, segment->place)->l7;
+	if (!segment->payload) {
 		/* The end of the handshake says where both streams begin. */
 		if (state == L7_LOOKING && !(slot_entry(bucket, place)->seen & SEEN_GUESSED) && !d->l7_next[0] &&
 		    !d->l7_next[1] && !(p->tcp_flags & (TCP_FIN | TCP_RST))) {
-			d->l7_next[s->sender & 1] = segment.sequence;
-			d->l7_next[!s->sender] = segment.acknowledgement;
+			d->l7_next[s->sender & 1] = segment->sequence;
+			d->l7_next[!s->sender] = segment->acknowledgement;
 		}
 		return;
 	}
 	if (state == L7_DNS_TCP) {
 		if (wanted & (WEBB_L7_DNS_CLIENT | WEBB_L7_DNS_SERVER))
-			l7_dns_tcp(skb, s, &segment, bucket, d);
+			l7_dns_tcp(skb, s, segment, bucket, d);
 	} else if (wanted & (WEBB_L7_HTTP_CLIENT | WEBB_L7_HTTP_SERVER)) {
-		l7_http(skb, s, &segment);
+		l7_http(skb, s, segment);
 	}
 }
 

@@ -93,46 +93,4 @@ static __always_inline void l7_http1(struct __sk_buff *skb, struct sighting *s, 
 	set_wanted(note, sender, wanted);
 }
 
-/* A segment of a connection that speaks HTTP, or of which it is not known yet. */
-__noinline int l7_http(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment)
-{
-	struct webb_l7_totals *t = l7_counts();
-	struct bucket *bucket;
-	struct details *d;
-	struct note *note;
-	__u32 size, flags = 0;
-	__u64 word = 0;
-	int begins;
-
-	if (!s || !segment || !t)
-		return 0;
-	bucket = bucket_at(segment->place >> 3);
-	d = details_at(segment->place);
-	if (!bucket || !d)
-		return 0;
-	note = slot_note(bucket, segment->place);
-	size = segment->payload < 8 ? segment->payload : 8;
-	barrier_var(size);
-	if (!size || size > 8 || bpf_skb_load_bytes(skb, segment->at, &word, size))
-		return 0;
-	begins = l7_begins_as(word, size);
-	if (note->l7 == L7_LOOKING) {
-		t->looked++;
-		if (begins == BEGINS_REQUEST || begins == BEGINS_RESPONSE) {
-			note->l7_notes = 0;
-			note->l7 = L7_HTTP1;
-			t->found[WEBB_MESSAGE_HTTP1 - WEBB_MESSAGE_HTTP1]++;
-			flags = WEBB_MESSAGE_FIRST;
-		} else if (begins == BEGINS_TLS || begins == BEGINS_HTTP2 || note->l7_notes <= 1) {
-			t->none++;
-			l7_leave(s, bucket, segment->place);
-		} else {
-			note->l7_notes--;
-		}
-	}
-	if (note->l7 == L7_HTTP1)
-		l7_http1(skb, s, segment, bucket, d, begins, flags);
-	return 0;
-}
-
 #endif

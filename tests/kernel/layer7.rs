@@ -391,3 +391,123 @@ fn padding_is_no_payload() {
     bench.kernel.send(Hook::FromPod, &packet);
     assert_eq!(payloads(&bench.records()), [QUERY]);
 }
+
+/// The preface of HTTP/2.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame of HTTP/2.
+fn frame(of: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[of, flags, 0, 0, 0, stream], payload].concat()
+}
+
+fn settings() -> Vec<u8> {
+    frame(4, 0, 0, &[0, 3, 0, 0, 0, 100])
+}
+
+fn headers(stream: u8, block: &[u8]) -> Vec<u8> {
+    frame(1, 4, stream, block)
+}
+
+fn data(stream: u8, length: usize) -> Vec<u8> {
+    frame(0, 0, stream, &vec![b'x'; length])
+}
+
+/// Of HTTP/2 the preface and the frames that user space reads are sent, however they lie in the
+/// segments, and no body.
+#[test]
+fn frames_are_followed() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.open();
+    let first =
+        [PREFACE, &settings(), &headers(1, b"\x82\x84"), &data(1, 100), &frame(3, 0, 1, &[0, 0, 0, 8])].concat();
+    let records = bench.segment(true, 1001, 5001, &first);
+    assert_eq!(payloads(&records), [PREFACE, &headers(1, b"\x82\x84"), &frame(3, 0, 1, &[0, 0, 0, 8])]);
+    let flags: Vec<_> = records.iter().map(|(message, _)| (message.kind, message.flags, message.sequence)).collect();
+    let at = |skipped: usize| 1001 + skipped as u32;
+    assert_eq!(
+        flags,
+        [
+            (message_kind::HTTP2, message_flag::FIRST | message_flag::CUT, at(0)),
+            (message_kind::HTTP2, 0, at(24 + 15)),
+            (message_kind::HTTP2, 0, at(24 + 15 + 11 + 109)),
+        ]
+    );
+    let mut sequence = at(first.len());
+    // A body over several segments, then a frame behind it.
+    let body = [data(3, 3000), headers(5, b"\x82\x86")].concat();
+    for part in body.chunks(1000) {
+        let expected: &[&[u8]] = if part.len() < 1000 { &[&headers(5, b"\x82\x86")] } else { &[] };
+        assert_eq!(payloads(&bench.segment(true, sequence, 5001, part)), expected);
+        sequence += part.len() as u32;
+    }
+    // A block over two segments.
+    let block = headers(7, &[7; 600]);
+    let begins = bench.segment(true, sequence, 5001, &block[..400]);
+    assert_eq!((payloads(&begins), begins[0].0.flags), (vec![&block[..400]], 0));
+    let rest = [&block[400..], &headers(9, b"\x82")].concat();
+    let ends = bench.segment(true, sequence + 400, 5001, &rest);
+    assert_eq!(payloads(&ends), [&block[400..], &headers(9, b"\x82")[..]]);
+    assert_eq!((ends[0].0.flags & message_flag::CONTINUES, ends[1].0.flags), (message_flag::CONTINUES, 0));
+    // The server begins where its stream does.
+    let answer = [settings(), headers(1, b"\x88"), data(1, 20)].concat();
+    assert_eq!(payloads(&bench.segment(false, 5001, sequence, &answer)), [headers(1, b"\x88")]);
+    let totals = bench.totals();
+    assert_eq!((totals.found, totals.resync, totals.frames), ([0, 1, 0, 0], 0, 0));
+}
+
+/// A head that is split between two segments is put together, at whichever byte.
+#[test]
+fn heads_of_frames_are_split() {
+    for at in 1..9 {
+        let Some(mut bench) = Bench::new() else { return };
+        bench.open();
+        let begin = [PREFACE, &settings(), &headers(1, b"\x82\x84")[..at]].concat();
+        assert_eq!(payloads(&bench.segment(true, 1001, 5001, &begin)), [PREFACE]);
+        let rest = [&headers(1, b"\x82\x84")[at..], &data(1, 5)].concat();
+        let sequence = 1001 + begin.len() as u32;
+        let records = bench.segment(true, sequence, 5001, &rest);
+        assert_eq!(payloads(&records), [headers(1, b"\x82\x84")], "split at {at}");
+        assert_eq!((records[0].0.sequence, records[0].0.flags), (sequence - at as u32, 0));
+        let next = sequence + rest.len() as u32;
+        assert_eq!(bench.segment(true, next, 5001, &headers(3, b"\x82")).len(), 1);
+        assert_eq!(bench.totals().resync, 0);
+    }
+}
+
+/// Behind a segment that was not seen, only a segment that begins with whole frames is taken up
+/// again, and says so; one that begins a byte late is not.
+#[test]
+fn frames_are_taken_up_behind_a_gap() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.open();
+    bench.segment(true, 1001, 5001, &[PREFACE, &settings()].concat());
+    let whole = [headers(3, b"\x82\x84"), data(3, 50)].concat();
+    assert_eq!(bench.segment(true, 9000, 5001, &whole[1..]), []);
+    let taken = bench.segment(true, 12_000, 5001, &whole);
+    assert_eq!((payloads(&taken), taken[0].0.flags), (vec![&headers(3, b"\x82\x84")[..]], message_flag::GAP));
+    let next = bench.segment(true, 12_000 + whole.len() as u32, 5001, &headers(5, b"\x82"));
+    assert_eq!((next.len(), next[0].0.flags), (1, 0));
+    // A repeat is read by nobody.
+    assert_eq!(bench.segment(true, 12_000, 5001, &whole), []);
+    assert_eq!(bench.totals().resync, 1);
+}
+
+/// A connection that was picked up midway is found by its frames.
+#[test]
+fn http2_is_joined_late() {
+    let Some(mut bench) = Bench::new() else { return };
+    let taken = bench.segment(true, 7000, 5001, &[headers(3, b"\x82"), data(3, 10)].concat());
+    assert_eq!((payloads(&taken), taken[0].0.flags), (vec![&headers(3, b"\x82")[..]], message_flag::GAP));
+    assert_eq!(bench.totals().found, [0, 1, 0, 0]);
+}
+
+/// More frames than are followed lose the place by name.
+#[test]
+fn a_segment_of_many_frames() {
+    let Some(mut bench) = Bench::new() else { return };
+    bench.open();
+    let many = data(1, 0).repeat(300);
+    assert_eq!(bench.segment(true, 1001, 5001, &[PREFACE, &many, &headers(1, b"\x82")].concat()).len(), 2);
+    assert_eq!(bench.totals().frames, 0);
+}

@@ -259,3 +259,56 @@ fn http() {
         ],
     );
 }
+
+/// A frame of HTTP/2.
+fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[of, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const END_HEADERS: u8 = 4;
+
+/// HTTP/2 by prior knowledge: ten streams in one segment, answered in another order, with bodies
+/// between the heads.
+#[test]
+fn http2() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let address = "10.244.1.11:8080";
+    let listener = lab.listener("deathstar-a", address);
+    let mut client = lab.connection("tiefighter", address);
+    let (mut server, _) = listener.accept().unwrap();
+    let mut asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    asked.extend(frame(SETTINGS, 0, 0, b""));
+    for stream in (1..20).step_by(2) {
+        // GET or POST of `/`, by entries of the static table.
+        let block: &[u8] = if stream < 10 { b"\x82\x86\x84" } else { b"\x83\x86\x84" };
+        asked.extend(frame(HEADERS, END_HEADERS, stream, block));
+        asked.extend(frame(0, 1, stream, &[b'x'; 300]));
+    }
+    client.write_all(&asked).unwrap();
+    server.read_exact(&mut vec![0; asked.len()]).unwrap();
+    let mut answer = frame(SETTINGS, 0, 0, b"");
+    for stream in (1..20).step_by(2).rev() {
+        // 200 or 404.
+        answer.extend(frame(HEADERS, END_HEADERS, stream, if stream == 3 { b"\x8d" } else { b"\x88" }));
+        answer.extend(frame(0, 1, stream, &[b'y'; 9000]));
+    }
+    server.write_all(&answer).unwrap();
+    client.read_exact(&mut vec![0; answer.len()]).unwrap();
+    let requests = "hubble_http_requests_total";
+    let of = |method, status| [("method", method), ("status", status), ("protocol", "HTTP/2"), ("reporter", "server")];
+    settled(
+        &mut agent,
+        &[
+            (requests, &of("GET", "200"), 4),
+            (requests, &of("GET", "404"), 1),
+            (requests, &of("POST", "200"), 5),
+            (requests, &[("source", TIEFIGHTER), ("destination", DEATHSTAR_A)], 10),
+            (requests, &[], 10),
+        ],
+    );
+}

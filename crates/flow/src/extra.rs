@@ -126,6 +126,30 @@ pub enum L7Record {
     Dns(Dns),
     /// An HTTP request or response.
     Http(Http),
+    /// The end of a gRPC call: a flow of its own, of [`crate::Event::Flush`], that is none of
+    /// Hubble's.
+    Grpc(Grpc),
+}
+
+/// How a gRPC call ended. [`L7::latency_ns`] is from the request's head to the end.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Grpc {
+    /// The status.
+    pub status: GrpcStatus,
+    /// The request's path, which is the method's name; empty unless a metric asks for it.
+    pub path: String,
+}
+
+/// The status of a gRPC call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GrpcStatus {
+    /// 0 to 16.
+    Number(u8),
+    /// A number that gRPC does not define, or none at all.
+    Other,
+    /// None was seen.
+    #[default]
+    Unknown,
 }
 
 /// `flow.DNS`, as far as metrics and filters read it.

@@ -9,11 +9,16 @@ use super::registration::Registration;
 
 /// What metrics want to see of layer 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Layer7Wishes {
     /// DNS at all.
     pub dns: bool,
     /// HTTP at all.
     pub http: bool,
+    /// The ends of gRPC calls.
+    pub grpc: bool,
+    /// The paths of gRPC calls.
+    pub grpc_path: bool,
     /// Fields beyond those that every metric reads.
     pub reads: Layer7Reads,
 }
@@ -25,6 +30,8 @@ impl Layer7Wishes {
         Self {
             dns: self.dns || other.dns,
             http: self.http || other.http,
+            grpc: self.grpc || other.grpc,
+            grpc_path: self.grpc_path || other.grpc_path,
             reads: Layer7Reads {
                 query: self.reads.query || other.reads.query,
                 url: self.reads.url || other.reads.url,
@@ -139,9 +146,16 @@ impl MetricConfig {
     pub fn layer7(&self) -> Layer7Wishes {
         let mut reads = self.filters.layer7_reads();
         reads.query |= self.name() == "dns" && self.options.has("query");
-        let (dns, http) = (self.name() == "dns", ["http", "httpV2"].contains(&self.name()));
+        let (dns, http) = (["dns", "dnsLatency"].contains(&self.name()), ["http", "httpV2"].contains(&self.name()));
+        let grpc = self.name() == "grpc";
         reads.trace |= http && self.options.is_true(EXEMPLARS);
-        Layer7Wishes { dns: dns || reads.query, http: http || reads.url || reads.headers || reads.trace, reads }
+        Layer7Wishes {
+            dns: dns || reads.query,
+            http: http || grpc || reads.url || reads.headers || reads.trace,
+            grpc,
+            grpc_path: grpc && self.options.has("method"),
+            reads,
+        }
     }
 
     /// Sets the name of this node in its filters, as `cluster/node`.

@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use webb_flow::Event;
+use webb_flow::{Event, ExtraId};
 use webb_index::Flows;
 use webb_index::filters::Filters;
 
@@ -75,8 +75,11 @@ impl<P: Plugin> Engine for Counting<P> {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             webb_flow::fault::inject::point(&self.point);
-            if flow.event == Event::Flush && !P::FLUSHES {
-                continue;
+            if flow.event == Event::Flush {
+                let wanted = if flow.extra == ExtraId::NONE { P::FLUSHES } else { P::CALLS };
+                if !wanted {
+                    continue;
+                }
             }
             if flow.ruling.is_given() && !P::VERDICTS {
                 continue;

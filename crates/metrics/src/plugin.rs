@@ -23,6 +23,8 @@ pub trait Plugin: Send + Sized + 'static {
     const CONFLICT: Option<&'static str> = None;
     /// True if it wants flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
+    /// True if it wants the ends of gRPC calls, which are flows of `Event::Flush` with an extra.
+    const CALLS: bool = false;
     /// True if it wants policy verdicts that stand beside the packet they are about; all others
     /// would count that packet twice. (Hubble's metrics do.) Verdicts that another program wrote
     /// down are flows like any other.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use webb_decode::l7::{Connection, Content, Dissector, Event, Gauges, Judgement, Ledger, Limits, Redact, Sink, Wants};
+use webb_decode::l7::{Connection, Dissector, Event, Gauges, Judgement, Ledger, Limits, Redact, Sink, Wants};
 use webb_flow::abi::{Message, message_kind};
 use webb_flow::clock::Clock;
 use webb_flow::fault::inject;
@@ -175,6 +175,8 @@ impl DissectLoop {
             url: reads.url,
             headers: reads.headers,
             trace: reads.trace,
+            grpc: wishes.grpc,
+            grpc_path: wishes.grpc_path,
             ..Wants::default()
         };
         kept.dissector.configure(config.limits, wants, config.redact.clone());
@@ -225,9 +227,6 @@ impl Sink for Taker<'_> {
     }
 
     fn emit(&mut self, event: &Event<'_>) {
-        if matches!(event.content, Content::Grpc(_)) {
-            return;
-        }
         if let Some((flow, extra)) = self.messages.next() {
             fill::flow(flow, event);
             fill::extra(extra, event);

@@ -34,7 +34,8 @@ pub(super) fn flow(flow: &mut Flow, event: &Event<'_>) {
         ifindex: path.ifindex,
         family,
         l4,
-        event: FlowEvent::L7,
+        // The end of a call is none of Hubble's flows.
+        event: if matches!(event.content, Content::Grpc(_)) { FlowEvent::Flush } else { FlowEvent::L7 },
         point: if from == path.pod { Point::ToStack } else { Point::ToEndpoint },
         verdict: Verdict::Forwarded,
         direction: if side == Side::Client { Direction::Egress } else { Direction::Ingress },
@@ -43,8 +44,8 @@ pub(super) fn flow(flow: &mut Flow, event: &Event<'_>) {
     };
 }
 
-/// Writes what the flow carries. False if there is nothing of it that a flow carries.
-pub(super) fn extra(extra: &mut Extra, event: &Event<'_>) -> bool {
+/// Writes what the flow carries.
+pub(super) fn extra(extra: &mut Extra, event: &Event<'_>) {
     extra.live = true;
     extra.has_ip = true;
     extra.has_l4 = event.connection.l4 != L4::None;
@@ -62,21 +63,31 @@ pub(super) fn extra(extra: &mut Extra, event: &Event<'_>) -> bool {
             if !matches!(l7.record, L7Record::Dns(_)) {
                 l7.record = L7Record::Dns(extra::Dns::default());
             }
-            let L7Record::Dns(row) = &mut l7.record else { return false };
-            dns(row, &message);
+            if let L7Record::Dns(row) = &mut l7.record {
+                dns(row, &message);
+            }
         }
         Content::Http(message) => {
             l7.latency_ns = message.latency_ns;
             if !matches!(l7.record, L7Record::Http(_)) {
                 l7.record = L7Record::Http(extra::Http::default());
             }
-            let L7Record::Http(row) = &mut l7.record else { return false };
-            http(row, &message);
+            if let L7Record::Http(row) = &mut l7.record {
+                http(row, &message);
+            }
             set(&mut extra.trace_id, message.trace_id);
         }
-        Content::Grpc(_) => return false,
+        Content::Grpc(call) => {
+            l7.latency_ns = call.duration_ns;
+            if !matches!(l7.record, L7Record::Grpc(_)) {
+                l7.record = L7Record::Grpc(extra::Grpc::default());
+            }
+            if let L7Record::Grpc(row) = &mut l7.record {
+                row.status = call.status;
+                set(&mut row.path, call.path);
+            }
+        }
     }
-    true
 }
 
 fn dns(row: &mut extra::Dns, message: &Dns<'_>) {

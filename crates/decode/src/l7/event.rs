@@ -4,6 +4,7 @@
 //! before the next record comes.
 
 use webb_flow::abi::Message;
+pub use webb_flow::extra::GrpcStatus;
 use webb_flow::extra::L7Kind;
 use webb_flow::{Address, Family, L4};
 
@@ -192,17 +193,6 @@ pub struct Grpc<'a> {
     pub path: &'a str,
     /// Nanoseconds from the request's head to the end.
     pub duration_ns: u64,
-}
-
-/// The status of a gRPC call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrpcStatus {
-    /// 0 to 16.
-    Number(u8),
-    /// A number that gRPC does not define, or none at all.
-    Other,
-    /// None was seen.
-    Unknown,
 }
 
 /// What consumers read. Texts that none reads are not made.
