@@ -5,7 +5,7 @@ SECONDS ?=
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels chart bench soak fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels chart attack bench soak fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -49,6 +49,9 @@ kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 chart:  ## checks of charts/webb alone
 	@scripts/setup chart
 	@scripts/chart
+
+attack: setup  ## attacks on the agent at full load, in namespaces of their own; a table
+	@scripts/attack
 
 bench: setup  ## benchmarks
 	cargo bench --locked

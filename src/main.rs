@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_appender::non_blocking::WorkerGuard;
-use webb::app::{self, Metrics, Plan};
+use webb::app::{self, Metrics, Plan, Signals};
 use webb::bpf_loader::raise_capabilities;
 use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
 use webb::logging::{self, Format};
@@ -41,8 +41,27 @@ fn run_command(command: &Command) -> Exit {
 }
 
 fn run(arguments: &RunArgs) -> Exit {
+    // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to
+    // be done.
+    let system = ManuallyDrop::new(actix::System::new());
+    system.block_on(run_until_asked(arguments.clone()))
+}
+
+async fn run_until_asked(arguments: RunArgs) -> Exit {
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return Exit::Kernel;
+        }
+    };
+    // On another thread, as it reads files: also one that hangs must not keep signals waiting.
+    let planned = tokio::select! {
+        planned = tokio::task::spawn_blocking(move || plan(&arguments)) => planned,
+        () = signals.end() => return Exit::Success,
+    };
     // The writer of the log writes its last lines when it is dropped.
-    let (plan, _writer) = match plan(arguments) {
+    let (plan, _writer) = match planned.map_err(|panic| panic.to_string()).and_then(|planned| planned) {
         Ok(planned) => planned,
         Err(why) => {
             eprintln!("{why}");
@@ -50,10 +69,7 @@ fn run(arguments: &RunArgs) -> Exit {
         }
     };
     raise_descriptor_limit();
-    // Never dropped: that would wait for a read of a file that hangs, and nothing else is left to
-    // be done.
-    let system = ManuallyDrop::new(actix::System::new());
-    match system.block_on(app::run(plan)) {
+    match app::run(plan, signals).await {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("{error}");

@@ -21,6 +21,7 @@ pub mod conntrack;
 pub mod decoder;
 pub mod deleted_pods;
 pub mod dissector;
+mod figures;
 pub mod fleet;
 mod gaps;
 pub mod guard;

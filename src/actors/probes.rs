@@ -25,6 +25,7 @@ use webb_decode::OneSided;
 use webb_flow::fault::{Component, State, inject};
 
 use super::attempts::Attempts;
+use super::figures::Figures;
 use super::gaps::{GapCounters, Gaps, VERIFY_INTERVAL};
 use super::network::Network;
 use super::poll_schedule::PollSchedule;
@@ -45,6 +46,7 @@ const MAX_NAMES_SHOWN: usize = 5;
 #[derive(Debug)]
 pub struct ProbeReconciler {
     probes: Mutex<Probes>,
+    figures: Figures,
     selection: Mutex<Selection>,
     reselect: AtomicBool,
     /// Ends the thread's wait.
@@ -68,6 +70,7 @@ impl ProbeReconciler {
     ) -> Self {
         Self {
             probes: Mutex::new(probes),
+            figures: Figures::default(),
             selection: Mutex::new(selection),
             reselect: AtomicBool::new(false),
             wake: Notify::new(),
@@ -95,17 +98,12 @@ impl ProbeReconciler {
 
     /// How many interfaces are watched, by role.
     pub fn attached(&self) -> [(&'static str, u64); 2] {
-        let probes = self.probes();
-        let count = |role| probes.attached().filter(|(_, _, attached)| *attached == role).count() as u64;
-        [("pod", count(Role::Pod)), ("node", count(Role::Node))]
+        self.figures.attached(&self.probes)
     }
 
     /// How many watched interfaces there are with something special about them, by what.
     pub fn special(&self) -> [(&'static str, u64); 2] {
-        let probes = self.probes();
-        let count =
-            |wanted: fn(Special) -> bool| probes.special().filter(|(_, special)| wanted(*special)).count() as u64;
-        [("at_device", count(|special| special.at_device)), ("bridged", count(|special| special.bridge.is_some()))]
+        self.figures.special(&self.probes)
     }
 
     /// How many times attaching failed, but for interfaces that had vanished.
@@ -137,7 +135,7 @@ impl ProbeReconciler {
 
     /// What the programs have cost so far.
     pub fn cost(&self) -> Vec<Cost> {
-        self.probes().cost()
+        self.figures.cost(&self.probes)
     }
 
     pub(super) fn probes(&self) -> std::sync::MutexGuard<'_, Probes> {

@@ -51,9 +51,9 @@ pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> (Option<Outbox
     }
 }
 
-/// Starts the dissector.
+/// Starts the dissector, which is a component only where there is one.
 pub(super) fn start(
-    intensity: Intensity,
+    intensity: impl FnOnce() -> Intensity,
     settings: &settings::Settings,
     (kernel, outbox): (Option<Layer7>, Option<Outbox>),
     lanes: &Arc<Lanes>,
@@ -77,7 +77,7 @@ pub(super) fn start(
     };
     let dissect_loop = Arc::new(DissectLoop::new(parts, settings.cluster_wait));
     let published = dissect_loop.published();
-    let supervisor = dissector::start(dissect_loop, intensity);
+    let supervisor = dissector::start(dissect_loop, intensity());
     Ok(Some(Dissecting { kernel, supervisor, published }))
 }
 

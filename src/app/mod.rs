@@ -48,10 +48,15 @@ const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 /// If it cannot start: a port in use, privileges, a kernel that lacks a must-have.
-pub async fn run(plan: Plan) -> Result<Exit, StartError> {
-    let mut signals = Signals::new()?;
+pub async fn run(plan: Plan, mut signals: Signals) -> Result<Exit, StartError> {
     let startup = Arc::new(Startup::default());
-    let mut running = start::start(plan, Arc::clone(&startup)).await?;
+    let mut running = tokio::select! {
+        running = start::start(plan, Arc::clone(&startup)) => running?,
+        () = signals.end() => {
+            tracing::info!("asked to stop before everything was started");
+            return Ok(Exit::Success);
+        }
+    };
     let control = running.control();
     control.set_state(State::Up, "");
     let admin = Arc::clone(&running.admin);
@@ -69,14 +74,19 @@ pub async fn run(plan: Plan) -> Result<Exit, StartError> {
 }
 
 /// What is listened to from outside. SIGTERM and SIGINT end the agent, SIGHUP reloads.
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
 }
 
 impl Signals {
-    fn new() -> std::io::Result<Self> {
+    /// Listens from now on: the first process of a container has no other way to be stopped.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -84,7 +94,8 @@ impl Signals {
         })
     }
 
-    async fn end(&mut self) {
+    /// Waits until the agent is asked to end.
+    pub async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -194,7 +194,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
     let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let mut loaded = load(settings, &configured)?;
+    let mut loaded = load(settings, &configured).await?;
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (parts, escalated) = Parts::new(settings, startup);
@@ -211,7 +211,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (outbox, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker);
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
-    let dissecting = layer7::start(parts.intensity("dissector"), settings, (loaded.layer7(), outbox), &lanes, &index)?;
+    let dissecting =
+        layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), outbox), &lanes, &index)?;
     let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());
@@ -292,10 +293,13 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     })
 }
 
-/// Loads the programs, with layer 7 in them if that may be looked for.
-fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
+/// Loads the programs, with layer 7 in them if that may be looked for. On another thread, as it takes
+/// seconds on a busy machine, in which signals are answered.
+async fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
     let layer7 = layer7::settings(settings, metrics.layer7());
-    let loaded = Probes::load(&bpf_loader::ProgramSettings { layer7, ..settings.into() })?;
+    let settings = bpf_loader::ProgramSettings { layer7, ..settings.into() };
+    let loaded =
+        tokio::task::spawn_blocking(move || Probes::load(&settings)).await.map_err(std::io::Error::other)??;
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }

@@ -6,6 +6,8 @@
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 #[path = "../kernel/support/attempts.rs"]
 mod attempts;
 #[cfg(test)]
