@@ -1,8 +1,9 @@
 //! What a scrape shows of the attached programs.
 //!
-//! A change of interfaces holds the programs for as long as it waits in the kernel, which is as long
-//! as another program has the kernel's lock over interfaces (RTNL): half a minute while a namespace
-//! with a thousand interfaces goes. A scrape does not wait for that, but shows the last figures.
+//! A change of interfaces holds the programs for as long as it waits in the kernel, which is as
+//! long as another program has the kernel's lock over interfaces (RTNL): half a minute while a
+//! namespace with a thousand interfaces goes. A scrape does not wait for that, but shows the last
+//! figures.
 
 use std::sync::{Mutex, PoisonError, TryLockError};
 use std::time::{Duration, Instant};

@@ -293,8 +293,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     })
 }
 
-/// Loads the programs, with layer 7 in them if that may be looked for. On another thread, as it takes
-/// seconds on a busy machine, in which signals are answered.
+/// Loads the programs, with layer 7 in them if that may be looked for. On another thread, as it
+/// takes seconds on a busy machine, in which signals are answered.
 async fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
     let layer7 = layer7::settings(settings, metrics.layer7());
     let settings = bpf_loader::ProgramSettings { layer7, ..settings.into() };
