@@ -154,7 +154,7 @@ defs! {
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["outcome"]
         "NAT lookups for flows with a translated address: hit, delayed (a hit after a wait of milliseconds), or miss (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
-        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy)";
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
@@ -230,9 +230,9 @@ defs! {
     PROBE_ONE_SIDED: counter "webb_probe_one_sided_records_total" []
         "Records of TCP connections in which a pod acknowledges what was not seen to enter by its interface: packets reach the pod past the programs, or the pod forges acknowledgements";
     PROBE_GAPS: counter "webb_probe_gaps_total" ["reason"]
-        "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program in front of them that may end packets unseen; the programs are attached again";
+        "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program in front of them that may end packets unseen; the programs are attached again. late: a new interface had counted packets when they were attached";
     PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" ["reason"]
-        "Packets that interfaces counted from the last time that their programs were seen in their places until they were there again: so many at most were not seen";
+        "Packets that interfaces counted from the last time that their programs were seen in their places until they were there again, a new one from its first: so many at most were not seen";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]
         "Time spent in an eBPF program; only while kernel.bpf_stats_enabled is on";
     BPF_RUNS: counter "webb_bpf_runs_total" ["program"]

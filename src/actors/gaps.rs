@@ -1,5 +1,6 @@
 //! Gaps: times in which packets of an interface could pass unseen, because something else had
-//! removed the programs from it, or placed a program before them that may end a packet.
+//! removed the programs from it, or placed a program before them that may end a packet, or because
+//! it was new.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -34,15 +35,18 @@ pub(super) enum Reason {
     Removed,
     /// Another program came before them.
     Displaced,
+    /// The interface is new, and packets passed before the programs were attached.
+    Late,
 }
 
 impl Reason {
-    const ALL: [Self; 2] = [Self::Removed, Self::Displaced];
+    const ALL: [Self; 3] = [Self::Removed, Self::Displaced, Self::Late];
 
     fn label(self) -> &'static str {
         match self {
             Self::Removed => "removed",
             Self::Displaced => "displaced",
+            Self::Late => "late",
         }
     }
 
@@ -51,6 +55,7 @@ impl Reason {
         match self {
             Self::Removed => "something else has removed the programs",
             Self::Displaced => "another program was placed before ours, and what it ends is not seen",
+            Self::Late => "packets had passed before the programs were attached",
         }
     }
 }
@@ -58,19 +63,20 @@ impl Reason {
 /// Counters of gaps and of the packets that may have passed in them; all lives of the thread share
 /// them.
 #[derive(Debug, Default)]
-pub(super) struct GapCounters([(AtomicU64, AtomicU64); 2]);
+pub(super) struct GapCounters([(AtomicU64, AtomicU64); 3]);
 
 impl GapCounters {
     fn of(&self, reason: Reason) -> &(AtomicU64, AtomicU64) {
-        let [removed, displaced] = &self.0;
+        let [removed, displaced, late] = &self.0;
         match reason {
             Reason::Removed => removed,
             Reason::Displaced => displaced,
+            Reason::Late => late,
         }
     }
 
     /// Reason, gaps, packets.
-    pub(super) fn read(&self) -> [(&'static str, u64, u64); 2] {
+    pub(super) fn read(&self) -> [(&'static str, u64, u64); 3] {
         Reason::ALL.map(|reason| {
             let (gaps, packets) = self.of(reason);
             (reason.label(), gaps.load(Relaxed), packets.load(Relaxed))
@@ -79,6 +85,15 @@ impl GapCounters {
 
     pub(super) fn add_gap(&self, reason: Reason) {
         self.of(reason).0.fetch_add(1, Relaxed);
+    }
+
+    /// Adds what passed a new interface unseen: at most what the interface has counted by now, just
+    /// after the programs were attached.
+    pub(super) fn add_late(&self, packets: Option<u64>) {
+        if let Some(packets @ 1..) = packets {
+            self.add_gap(Reason::Late);
+            self.add_packets(Reason::Late, packets);
+        }
     }
 
     pub(super) fn add_packets(&self, reason: Reason, packets: u64) {

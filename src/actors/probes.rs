@@ -12,7 +12,7 @@
 //! What cannot be seen is said: pods without an interface here, and packets that reach pods past
 //! the programs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -113,7 +113,7 @@ impl ProbeReconciler {
 
     /// How many times an interface was found without its programs in their places, and how many
     /// packets may have passed it meanwhile, by reason.
-    pub fn gaps(&self) -> [(&'static str, u64, u64); 2] {
+    pub fn gaps(&self) -> [(&'static str, u64, u64); 3] {
         self.gaps.read()
     }
 
@@ -225,6 +225,7 @@ impl ProbeReconciler {
             self.follow_one(change?, &watch, &mut seen).await?;
         }
         self.forget_others(&seen);
+        seen.appeared.clear();
         seen.news = true;
         self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
         self.startup.reach(Stage::Attached);
@@ -233,6 +234,7 @@ impl ProbeReconciler {
             inject::point("probes");
             if self.reselect.swap(false, Relaxed) {
                 seen.attempts.clear();
+                seen.appeared.clear();
                 for interface in seen.known.clone().values() {
                     self.try_adjust(interface, &watch, &mut seen).await?;
                 }
@@ -257,12 +259,16 @@ impl ProbeReconciler {
     ) -> Result<(), Failure> {
         match change {
             NetworkEvent::Present(interface) => {
+                if !seen.known.contains_key(&interface.index) && !self.is_attached(interface.index) {
+                    seen.appeared.insert(interface.index);
+                }
                 self.try_adjust(&interface, watch, seen).await?;
                 seen.peers.see(&interface, Instant::now());
                 seen.known.insert(interface.index, interface);
             }
             NetworkEvent::Gone { index } => {
                 seen.known.remove(&index);
+                seen.appeared.remove(&index);
                 seen.attempts.done(index);
                 seen.gaps.forget(index);
                 seen.peers.keep(seen.known.values());
@@ -311,6 +317,9 @@ impl ProbeReconciler {
         };
         if matches!(result, Ok(true)) {
             seen.gaps.attached(index, counted);
+            if seen.appeared.remove(&index) {
+                self.gaps.add_late(watch.packets_of(index).await?);
+            }
         }
         self.judge(index, result, seen);
         Ok(())
@@ -422,6 +431,8 @@ impl ProbeReconciler {
 #[derive(Debug)]
 pub(super) struct InterfaceState {
     pub(super) known: HashMap<u32, Interface>,
+    /// Interfaces that are new, and that nothing was attached to yet.
+    appeared: HashSet<u32>,
     node: Node,
     peers: Peers,
     attempts: Attempts,
@@ -442,6 +453,7 @@ impl InterfaceState {
     fn new(now: Instant) -> Self {
         Self {
             known: HashMap::new(),
+            appeared: HashSet::new(),
             node: Node::default(),
             peers: Peers::default(),
             attempts: Attempts::default(),

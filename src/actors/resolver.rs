@@ -292,13 +292,15 @@ impl Resolver {
         self.network_seen.load(Relaxed) != self.network.version()
     }
 
-    /// Takes over what has changed in this node's network: its own addresses, and what is behind
-    /// which interface.
+    /// Takes over changes of this node's network: its own addresses, and what is behind which
+    /// interface. Publishes, also if verdicts wait for policies that have changed.
     fn apply_network_changes(&self) {
         if self.network_changed() {
             self.network_seen.store(self.network.version(), Relaxed);
             self.cache.set_own_addresses(self.network.addresses());
             self.cache.set_interfaces(self.network.interfaces());
+            self.publish();
+        } else if self.read.load(Relaxed) && self.index.load().has_newer_policies() {
             self.publish();
         }
     }
@@ -368,6 +370,7 @@ impl Resolver {
                 ChosenSource::Missing(what) => {
                     lifecycle.beat();
                     self.component.set_state(State::Degraded, what);
+                    self.apply_network_changes();
                     self.idle(lifecycle, turn, SOURCE_RETRY_INTERVAL, || false);
                 }
             }
@@ -469,12 +472,10 @@ impl Resolver {
                 complaint = format!("{NOT_READ_YET}: {synced} of {kinds} kinds; {complaint}");
             }
             let name = self.watches.synced().then(|| self.name_complaint()).flatten();
-            if name != reported {
-                if let Some(text) = &name {
-                    tracing::warn!("{text}");
-                }
-                reported.clone_from(&name);
+            if let Some(text) = name.as_ref().filter(|text| reported.as_ref() != Some(*text)) {
+                tracing::warn!("{text}");
             }
+            reported.clone_from(&name);
             if let Some(text) = name {
                 complaint = if complaint.is_empty() { text } else { format!("{text}; {complaint}") };
             }

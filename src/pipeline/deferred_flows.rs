@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never};
 use webb_decode::LookupReasons;
-use webb_decode::drops::{DropDecision, opened_by_sender};
+use webb_decode::drops::{DropDecision, Suspect, opened_by_sender};
 use webb_decode::nat::{Connection, Conversation, NatUpdate, Peer, Table};
+use webb_decode::policy_changes::Held;
 use webb_decode::services::{NatLookup, lookup};
 use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
@@ -77,12 +78,21 @@ struct Waiting {
     since: Instant,
 }
 
+/// A packet that was dropped while newer policies were being compiled.
+#[derive(Debug)]
+struct HeldDrop {
+    flow: Flow,
+    why: LookupReasons,
+    backend: Option<Peer>,
+}
+
 /// Flows that wait, and the tables to resolve them. Outlives a run of the reader's thread.
 #[derive(Debug)]
 pub(super) struct DeferredFlows {
     translations: Translations,
     table: Table,
     verdicts: Verdicts,
+    drops: Held<HeldDrop>,
     clock: Clock,
     now_ns: u64,
     unnamed: Unnamed,
@@ -116,6 +126,7 @@ impl DeferredFlows {
             translations,
             now_ns: 0,
             verdicts: Verdicts::default(),
+            drops: Held::default(),
             clock,
             waiting: VecDeque::new(),
             asked: None,
@@ -128,13 +139,18 @@ impl DeferredFlows {
 
     /// True if no flow waits.
     pub(super) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.queries.is_empty() && self.unnamed.is_empty()
+        self.waiting.is_empty() && self.queries.is_empty() && self.is_up_to_date()
+    }
+
+    /// True if no flow waits for a newer index.
+    fn is_up_to_date(&self) -> bool {
+        self.unnamed.is_empty() && self.drops.is_empty() && self.verdicts.is_settled()
     }
 
     /// The longest sleep of the reader. Names take longer to arrive than translations.
     pub(super) fn poll_timeout(&self, turn: Duration) -> Duration {
         let idle = self.waiting.is_empty() && self.queries.is_empty();
-        match (idle, self.unnamed.is_empty()) {
+        match (idle, self.is_up_to_date()) {
             (true, true) => turn,
             (true, false) => turn.min(UNNAMED_POLL_INTERVAL),
             (false, _) => turn.min(WAITING_POLL_INTERVAL),
@@ -146,7 +162,7 @@ impl DeferredFlows {
     pub(super) fn turn(&mut self, room: &mut Batch, now: Instant, wanted: bool, last: bool) {
         self.wanted = wanted;
         self.now_ns = self.clock.now_ns();
-        self.verdicts.turn(self.now_ns);
+        self.verdicts.turn(&room.index, self.now_ns);
         self.followed = self.translations.followed.load(Relaxed) && !last;
         let mut changed = false;
         for _ in 0..MAX_CHANGES_PER_TURN {
@@ -173,6 +189,20 @@ impl DeferredFlows {
         {
             let why = LookupReasons { front: flow.source.any_front(flow.destination), ..why };
             self.take_named(flow, why, room, now);
+        }
+        while room.flows.len() < BATCH
+            && let Some((HeldDrop { flow, why, backend }, has_come)) = self.drops.next(&room.index, self.now_ns, last)
+        {
+            match why.suspect {
+                Some(suspect) if has_come => self.suspect(flow, suspect, why, backend, room, now),
+                Some(suspect) => self.dismiss(flow, suspect, room),
+                None => {}
+            }
+        }
+        while room.flows.len() < BATCH
+            && let Some(verdict) = self.verdicts.next_settled(&room.index, last)
+        {
+            self.put(Some(verdict), room);
         }
         for _ in 0..self.waiting.len() {
             if room.flows.len() >= BATCH
@@ -280,15 +310,12 @@ impl DeferredFlows {
         verdict
     }
 
-    fn finish(&mut self, mut flow: Flow, why: LookupReasons, backend: Option<Peer>, room: &mut Batch, now: Instant) {
+    fn finish(&mut self, flow: Flow, why: LookupReasons, backend: Option<Peer>, room: &mut Batch, now: Instant) {
         if let Some(suspect) = why.suspect {
-            let denial = suspect.evaluate(&mut flow, &room.index);
-            if denial != DropDecision::IfOpening {
-                self.dropped(flow, denial == DropDecision::Denied, room);
-            } else if !self.followed {
-                self.dropped(flow, false, room);
-            } else if let Some(flow) = self.queries.ask(Connection::of(&flow), (flow, why, backend), now) {
-                self.dropped(flow, false, room);
+            if !room.index.has_newer_policies() {
+                self.suspect(flow, suspect, why, backend, room, now);
+            } else if let Err(held) = self.drops.hold(HeldDrop { flow, why, backend }, &room.index, self.now_ns) {
+                self.dismiss(held.flow, suspect, room);
             }
             return;
         }
@@ -308,6 +335,34 @@ impl DeferredFlows {
             None
         };
         self.put(verdict, room);
+    }
+
+    /// A drop that may be a denial.
+    fn suspect(
+        &mut self,
+        mut flow: Flow,
+        suspect: Suspect,
+        why: LookupReasons,
+        backend: Option<Peer>,
+        room: &mut Batch,
+        now: Instant,
+    ) {
+        let denial = suspect.evaluate(&mut flow, &room.index);
+        if denial == DropDecision::Other || !self.verdicts.was_forbidden(&flow, suspect, &room.index) {
+            self.dismiss(flow, suspect, room);
+        } else if denial == DropDecision::Denied {
+            self.dropped(flow, true, room);
+        } else if !self.followed {
+            self.dropped(flow, false, room);
+        } else if let Some(flow) = self.queries.ask(Connection::of(&flow), (flow, why, backend), now) {
+            self.dropped(flow, false, room);
+        }
+    }
+
+    /// A drop that is no denial, or perhaps none.
+    fn dismiss(&mut self, mut flow: Flow, suspect: Suspect, room: &mut Batch) {
+        suspect.dismiss(&mut flow);
+        self.dropped(flow, false, room);
     }
 
     fn dropped(&mut self, flow: Flow, denied: bool, room: &mut Batch) {
@@ -348,7 +403,9 @@ impl DeferredFlows {
         let backend = lookup(&mut flow, &room.index, &self.table).backend.or(backend);
         let opens = conversation == Conversation::New;
         if let Some(suspect) = why.suspect {
-            let denied = opens && suspect.opening(&mut flow, &room.index);
+            let denied = opens
+                && self.verdicts.was_forbidden(&flow, suspect, &room.index)
+                && suspect.opening(&mut flow, &room.index);
             self.dropped(flow, denied, room);
         } else if opens {
             let verdict = self

@@ -22,9 +22,11 @@ use webb_flow::clock::Clock;
 use webb_flow::fault::{Components, State};
 use webb_flow::{Address, Direction, EndpointId, Event, Flow, L4, Reasons, Reply, Sort, Verdict};
 use webb_index::filters::{FilterSpec, FlowFilter};
-use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
-use webb_index::{Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, ServicePort, ServiceSpec, Services};
+use webb_index::policy::{Compiler, PolicyRevision};
+use webb_index::{
+    Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, ServicePort, ServiceSpec, Services,
+};
 use zerocopy::IntoBytes;
 
 const NETFILTER: u32 = 8;
@@ -58,6 +60,10 @@ fn index() -> Index {
 
 /// As above, with these pods as well, by name and address. One named `client` may reach `guarded`.
 fn index_with(late: &[(&str, &str)]) -> Index {
+    draft_with(late).publish(0, PodChanges::default())
+}
+
+fn draft_with(late: &[(&str, &str)]) -> Draft {
     let mut compiler = Compiler::default();
     let mut draft = Draft::default();
     let mut pod = |name: &str, local: bool, address: &str| {
@@ -108,7 +114,7 @@ fn index_with(late: &[(&str, &str)]) -> Index {
     draft.set_policies(compiler.compile([&policy]));
     draft.set_networks(&["10.0.3.0/24".parse().unwrap()]);
     draft.set_services(Services::new(&[service]));
-    draft.publish(0, PodChanges::default())
+    draft
 }
 
 fn record(source: (&str, u16), destination: (&str, u16), tcp_flags: u8, hook: u8, flags: u8) -> Record {
@@ -813,6 +819,41 @@ fn an_unknown_peer_is_forbidden_what_all_are() {
     pipeline.send([at(103, goes_back((GUARDED, 81), never, SYN_ACK))]);
     let flows = pipeline.take(2);
     assert_eq!(ruling(&pipeline, &flows[1]), (Direction::Ingress, Verdict::Audit, 0, Some("guard".to_owned())));
+    assert_eq!(pipeline.undecided_in_all(), 0);
+    pipeline.finish();
+}
+
+/// A drop that the old policies forbid waits while newer ones are compiled, and is a denial only if
+/// these forbid it too. Nothing waits for what they allowed.
+#[test]
+fn a_drop_waits_for_changed_policies() {
+    let pipeline = pipeline(false, Asked::Yes);
+    let (counted, mut draft) = (PolicyRevision::default(), draft_with(&[]));
+    let mut publish = |policies: Option<Policies>| {
+        draft.set_policy_revision(counted.clone(), counted.current());
+        if let Some(policies) = policies {
+            draft.set_policies(policies);
+        }
+        pipeline.index.store(Arc::new(draft.publish(0, PodChanges::default())));
+    };
+    let forbidden = |port| at(1, drop_of(leaves((GUARDED, port), (BACKEND, 81))));
+    let allowed = |port| at(1, drop_of(leaves((CLIENT, port), (BACKEND, 81))));
+    publish(None);
+    for (turn, policies, reason, verdicts) in
+        [(1, None, "POLICY_DENIED", 1), (2, Some(Policies::default()), "NETFILTER_DROP", 0)]
+    {
+        // A batch that was begun with the old index is out of the way.
+        pipeline.send([allowed(turn)]);
+        pipeline.take(1);
+        counted.advance();
+        pipeline.send([forbidden(10 + turn), allowed(20 + turn)]);
+        let first = pipeline.take(1);
+        assert_eq!(first[0].source_port, 20 + turn, "the other one waits");
+        publish(policies);
+        let flows = pipeline.take(1 + verdicts);
+        assert_eq!((flows[0].source_port, &*flows[0].reason.0.text().to_string()), (10 + turn, reason));
+        assert!(flows[1..].iter().all(|flow| flow.verdict == Verdict::Dropped && flow.event == Event::PolicyVerdict));
+    }
     assert_eq!(pipeline.undecided_in_all(), 0);
     pipeline.finish();
 }

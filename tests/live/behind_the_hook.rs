@@ -32,12 +32,16 @@ fn agent_with(lab: &Lab, special: &str, count: u64, prepare: impl FnOnce()) -> A
 
 /// Attaches an enforcer to a device of the node.
 fn enforce(lab: &Lab, device: &str, by: By) -> Enforcer {
+    on_the_node(lab, || Enforcer::attach(device, by, XWING_ADDRESS, 0))
+}
+
+fn on_the_node(lab: &Lab, attach: impl FnOnce() -> Enforcer + Send) -> Enforcer {
     let path = format!("/var/run/netns/{}", lab.namespace("node"));
     // A thread of its own: entering a namespace is for life.
     let attach = move || {
         let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
         move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-        Enforcer::attach(device, by, XWING_ADDRESS, 0)
+        attach()
     };
     std::thread::scope(|scope| scope.spawn(attach).join().unwrap())
 }
@@ -157,4 +161,30 @@ fn a_flooding_bridge() {
         ("hubble_flows_processed_total", &with(("subtype", "to-endpoint")), 1),
         ("hubble_tcp_flags_total", &with(("flag", "SYN")), 2),
     ]));
+}
+
+/// A network plugin that redirects into the pod, as host routing in eBPF does: what the pod
+/// receives is not seen, and `/readyz` and the log say so, with the interface.
+#[test]
+fn a_redirect_into_the_pod() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let number = |pod, path: &str| lab.run(pod, &format!("cat /sys/class/net/{path}")).trim().to_owned();
+    let mac: Vec<u8> =
+        number("deathstar-a", "eth0/address").split(':').map(|part| u8::from_str_radix(part, 16).unwrap()).collect();
+    let (mac, index) = (mac.try_into().unwrap(), number("node", "lxc-deathstar-a/ifindex").parse().unwrap());
+    let reason = |agent: &Agent| agent.component("probes").map_or(String::new(), |now| now["reason"].to_string());
+    lab.run("tiefighter", "pod land --rounds 20 10.244.1.11:80");
+    agent.settles(exactly(&[("hubble_tcp_flags_total", &[("flag", "SYN")], 2 * 20)]));
+    assert!(!reason(&agent).contains("redirect"), "{}", reason(&agent));
+
+    // The filter comes behind our program.
+    let pod = 0x0af4_010b;
+    let _redirect = on_the_node(&lab, || Enforcer::redirect("lxc-tiefighter", By::Tcx, pod, mac, index));
+    lab.run("tiefighter", "pod land --rounds 20 10.244.1.11:80");
+    agent.wait_until("it is said", |agent| reason(agent).contains("bpf_redirect_peer"));
+    assert!(reason(&agent).contains("lxc-deathstar-a"), "{}", reason(&agent));
+    assert!(agent.log().contains("redirects what it receives past the programs"), "{}", agent.log());
+    assert!(agent.scrape().sum("webb_probe_one_sided_records_total", &[]) >= 20);
 }

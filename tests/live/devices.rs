@@ -87,6 +87,50 @@ fn an_uplink_is_known_by_its_route_at_any_time() {
     agent.wait_until("it looks like a pod's again", |agent| watched(agent) == 5);
 }
 
+/// A pod may send the moment that it has an interface. Its first packets are seen, or it is counted
+/// how many were not: so too where the agent was held up for longer than the pod lived.
+#[test]
+fn first_packets_of_a_new_interface() {
+    const PINGS: u64 = 3;
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = Agent::start(&lab, &[]);
+    let world = lab.namespace("world");
+    let batch = |name: &str, lines: &[&str]| lab.file(name, &format!("{}\n", lines.join("\n"))).display().to_string();
+    let pair = format!("link add late type veth peer name late netns {world}");
+    let here = batch("here", &[&pair, "link set late up", "address add 10.9.9.1/24 dev late"]);
+    let there = batch("there", &["link set late up", "address add 10.9.9.2/24 dev late"]);
+    let late = [("reason", "late")];
+    let mut sent = 0;
+    let mut missed_before = 0;
+    for is_held_up in [false, false, false, true] {
+        if is_held_up {
+            agent.signal("STOP");
+        }
+        lab.run("node", &format!("ip -batch {here}"));
+        lab.run("world", &format!("ip -batch {there}"));
+        lab.run("world", &format!("ping -q -c {PINGS} -i 0.01 10.9.9.1"));
+        sent += PINGS;
+        if is_held_up {
+            agent.signal("CONT");
+        }
+        agent.settles(|scrape| {
+            let seen = scrape.sum("hubble_icmp_total", &[("type", "EchoRequest")]);
+            let missed = scrape.sum("webb_probe_gap_packets_total", &late);
+            // Each has an answer, which passes as unseen.
+            let needed = if is_held_up { missed_before + 2 * PINGS } else { 0 };
+            if seen + missed >= sent && missed >= needed {
+                Ok(())
+            } else {
+                Err(format!("of {sent} requests {seen} were seen, and {missed} packets are said to be missed"))
+            }
+        });
+        missed_before = agent.scrape().sum("webb_probe_gap_packets_total", &late);
+        lab.run("node", "ip link delete late");
+    }
+    assert!(agent.scrape().sum("webb_probe_gaps_total", &late) >= 1);
+    assert!(!why(&agent, "probes").contains("late"), "{}", why(&agent, "probes"));
+}
+
 /// Another agent that makes the clsact qdisc anew takes our filters along: that is noticed and
 /// mended, the gap is counted and said, and a filter that it made meanwhile stays, also when the
 /// agent ends.

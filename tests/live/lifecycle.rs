@@ -217,3 +217,19 @@ fn stops_when_asked() {
         assert_eq!(programs(&lab, "lxc-tiefighter"), [0, 0], "programs are still attached");
     }
 }
+
+/// Asked while its programs load, the agent ends without starting anything.
+#[test]
+fn stops_while_it_starts() {
+    let Some(lab) = Lab::up() else { return };
+    // The listeners are there before the programs, which take a second. On a machine so busy that
+    // they are loaded before the signal is sent, the next one may be in time.
+    let is_early = (0..5).any(|_| {
+        let mut agent = Agent::spawn(&lab, "", &[]);
+        agent.wait_until("it listens", |_| lab.run("node", "cat /proc/net/tcp6").contains(":26ED "));
+        agent.signal("TERM");
+        assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
+        !agent.log().contains("is running")
+    });
+    assert!(is_early, "it was started all the same");
+}

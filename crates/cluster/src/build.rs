@@ -25,8 +25,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use webb_flow::{Address, EndpointId, Sort};
-use webb_index::policy::Compiler;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
+use webb_index::policy::{Compiler, PolicyRevision};
 use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
 use super::claims::{Claim, Claims, Owner, Rank};
@@ -117,6 +117,10 @@ impl Builder {
 
     pub(super) fn set_ready(&mut self, ready: bool) {
         self.draft.set_ready(ready);
+    }
+
+    pub(super) fn set_policy_revision(&mut self, counted: PolicyRevision, included: u64) {
+        self.draft.set_policy_revision(counted, included);
     }
 
     /// Policies that are not compiled because of their size, the first ten by name.

@@ -54,19 +54,30 @@ impl Cache {
                 if known.as_ref().is_some_and(|(_, known)| *known == stored) {
                     return;
                 }
+                let is_relabelled =
+                    known.as_ref().is_some_and(|(_, known)| known.profile.subject != stored.profile.subject);
                 let ends = stored.finished && known.as_ref().is_some_and(|(_, known)| !known.finished);
                 let key = known.map_or_else(|| Arc::new(key), |(key, _)| key);
                 if ends {
                     self.touched().ended.push((Arc::clone(&key), stored.clone(), now_ns));
                 }
                 self.store.pods.insert(Arc::clone(&key), stored);
-                self.touched().pods.insert(key, now_ns);
+                let mut touched = self.touched();
+                touched.pods.insert(key, now_ns);
+                self.revise(&mut touched, is_relabelled);
             }
             Object::Namespace(key, labels) => {
-                self.touched().namespaces.insert(key.name.clone());
-                self.store.namespaces.insert(key, Arc::new(labels));
+                let mut touched = self.touched();
+                touched.namespaces.insert(key.name.clone());
+                let is_relabelled = differs(&self.store.namespaces, key, Arc::new(labels));
+                self.revise(&mut touched, is_relabelled);
             }
-            Object::Node(key, node) => self.touched().nodes |= differs(&self.store.nodes, key, node),
+            Object::Node(key, node) => {
+                let differs = differs(&self.store.nodes, key, node);
+                let mut touched = self.touched();
+                touched.nodes |= differs;
+                self.revise(&mut touched, differs);
+            }
             Object::Service(key, service) => {
                 let key = Arc::new(key);
                 if differs(&self.store.services, Arc::clone(&key), service) {
@@ -78,10 +89,10 @@ impl Cache {
                 let of_api = before.as_ref().is_some_and(|slice| is_api(&key, slice)) || is_api(&key, &slice);
                 self.touched().nodes |= of_api && before.as_ref() != Some(&slice);
             }
-            Object::NetworkPolicy(key, policy) => self.touched().policies |= differs(&self.store.policies, key, policy),
+            Object::NetworkPolicy(key, policy) => self.touch_policies(differs(&self.store.policies, key, policy)),
             Object::Tiered(key, policy) => {
                 let key = (Kind::of(policy.kind), key);
-                self.touched().policies |= differs(&self.store.tiered, key, policy);
+                self.touch_policies(differs(&self.store.tiered, key, policy));
             }
             Object::OtherPolicy(kind, key) => {
                 self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
@@ -113,12 +124,16 @@ impl Cache {
             },
             Kind::Namespace => {
                 let known = self.store.namespaces.remove(key).is_some();
-                self.touched().namespaces.insert(key.name.clone());
+                let mut touched = self.touched();
+                touched.namespaces.insert(key.name.clone());
+                self.revise(&mut touched, known);
                 return known;
             }
             Kind::Node => {
                 let known = self.store.nodes.remove(key).is_some();
-                self.touched().nodes |= known;
+                let mut touched = self.touched();
+                touched.nodes |= known;
+                self.revise(&mut touched, known);
                 return known;
             }
             Kind::EndpointSlice => {
@@ -128,12 +143,12 @@ impl Cache {
             }
             Kind::NetworkPolicy => {
                 let known = self.store.policies.remove(key).is_some();
-                self.touched().policies |= known;
+                self.touch_policies(known);
                 return known;
             }
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
                 let known = self.store.tiered.remove(&(*kind, key.clone())).is_some();
-                self.touched().policies |= known;
+                self.touch_policies(known);
                 return known;
             }
             Kind::Other(kind) => {
@@ -302,7 +317,11 @@ impl Cache {
             self.builder.clear_poison();
             builder
         });
-        let touched = std::mem::take(&mut *self.touched());
+        let (touched, revision) = {
+            let mut touched = self.touched();
+            (std::mem::take(&mut *touched), self.store.revision.current())
+        };
+        builder.set_policy_revision(self.store.revision.clone(), revision);
         builder.build(&self.store, touched, now_ns)
     }
 
@@ -324,8 +343,24 @@ impl Cache {
     /// Changes what is known of other kinds; `change` says whether anything differs.
     fn change_others(&self, change: impl FnOnce(&mut Others) -> bool) -> bool {
         let differs = change(&mut self.store.others());
-        self.touched().others |= differs;
+        let mut touched = self.touched();
+        touched.others |= differs;
+        self.revise(&mut touched, differs);
         differs
+    }
+
+    fn touch_policies(&self, differs: bool) {
+        let mut touched = self.touched();
+        touched.policies |= differs;
+        self.revise(&mut touched, differs);
+    }
+
+    /// Counts a change of policies, or of what they select by: published indexes are outdated. An
+    /// index that takes what is touched has the count as well, so both change under one lock.
+    fn revise(&self, _touched: &mut Touched, differs: bool) {
+        if differs {
+            self.store.revision.advance();
+        }
     }
 
     /// How many objects there are.

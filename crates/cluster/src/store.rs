@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dashmap::DashMap;
 use ipnet::IpNet;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
-use webb_index::policy::{Effect, VerdictExclusions};
+use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 
 use super::other::Others;
 use super::stored_pod::StoredPod;
@@ -51,6 +51,7 @@ pub(super) struct Store {
     pub(super) watched: AtomicBool,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
+    pub(super) revision: PolicyRevision,
 }
 
 /// What has changed since the last index.

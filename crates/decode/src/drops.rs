@@ -6,7 +6,7 @@
 //! dropped for something else (connection tracking called it invalid, say).
 
 use webb_flow::{Direction, Flow, L4, Reason, SctpChunk, Sort, TcpFlags};
-use webb_index::{Index, policy};
+use webb_index::{Index, Policies, policy};
 
 /// The relation of a drop to policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,22 +73,35 @@ fn place(flow: &Flow) -> PacketPosition {
 impl Suspect {
     /// Decides, and sets the reason and the direction of the flow.
     pub fn evaluate(self, flow: &mut Flow, index: &Index) -> DropDecision {
-        (flow.reason, flow.direction) = (self.kernel, direction(flow));
+        self.dismiss(flow);
         // Before the first sync one policy may forbid what another, not known yet, allows.
-        let forbidden = index.is_ready().then(|| index.policies().forbids(index, flow)).flatten();
-        let Some(forbidden) = forbidden else { return DropDecision::Other };
-        let denial = match place(flow) {
-            PacketPosition::Related => DropDecision::Other,
-            PacketPosition::Later if index.policies().forbids(index, &flow.reversed()).is_none() => DropDecision::Other,
-            PacketPosition::Either if index.policies().forbids(index, &flow.reversed()).is_none() => {
-                DropDecision::IfOpening
-            }
-            PacketPosition::Opening | PacketPosition::Later | PacketPosition::Either => DropDecision::Denied,
-        };
-        if denial == DropDecision::Denied {
+        if !index.is_ready() {
+            return DropDecision::Other;
+        }
+        let (denial, forbidden) = self.denial(flow, index.policies(), index);
+        if let (DropDecision::Denied, Some(forbidden)) = (denial, forbidden) {
             (flow.reason, flow.direction) = (self.reason(forbidden), forbidden.direction);
         }
         denial
+    }
+
+    /// Sets what the flow has if no policy dropped it.
+    pub fn dismiss(self, flow: &mut Flow) {
+        (flow.reason, flow.direction) = (self.kernel, direction(flow));
+    }
+
+    /// Decides by these policies, of this index or another.
+    pub fn denial(self, flow: &Flow, policies: &Policies, index: &Index) -> (DropDecision, Option<policy::Denial>) {
+        let forbidden = policies.forbids(index, flow);
+        let is_reply_allowed = || policies.forbids(index, &flow.reversed()).is_none();
+        let denial = match place(flow) {
+            _ if forbidden.is_none() => DropDecision::Other,
+            PacketPosition::Related => DropDecision::Other,
+            PacketPosition::Later if is_reply_allowed() => DropDecision::Other,
+            PacketPosition::Either if is_reply_allowed() => DropDecision::IfOpening,
+            PacketPosition::Opening | PacketPosition::Later | PacketPosition::Either => DropDecision::Denied,
+        };
+        (denial, forbidden)
     }
 
     /// True if a policy forbids the packet, of which it has become known that it opened its

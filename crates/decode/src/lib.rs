@@ -15,6 +15,7 @@ mod fuzz;
 pub mod l7;
 pub mod nat;
 mod one_sided;
+pub mod policy_changes;
 pub mod services;
 pub mod verdicts;
 

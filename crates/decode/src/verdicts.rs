@@ -17,6 +17,9 @@
 //! seen (`DROPPED`), or a minute has gone by. Then it is *undecided*, and counted with the reason
 //! ([`Undecided`]).
 //!
+//! While newer policies are being compiled, a verdict waits for these, and is given if they say the
+//! same ([`super::policy_changes`]).
+//!
 //! A drop may be read before the packet that it is of, when that one waits for a name. So the last
 //! drops are kept for a while, and a connection whose drop was read does not wait.
 
@@ -24,8 +27,10 @@ use webb_flow::{Address, Direction, Event, Flow, L4, Point, Reply, Ruling, Servi
 use webb_index::policy::{Decision, Match};
 use webb_index::{EndpointKind, Index};
 
+use super::drops::Suspect;
 use super::expiring::Expiring;
 use super::nat::{Connection, Peer};
+use super::policy_changes::{Held, Superseded};
 
 /// Connections that wait for an answer, at most: some 2 MB. Beyond, the oldest is evicted.
 const MAX_WAITING: usize = 16_384;
@@ -52,12 +57,14 @@ pub enum Undecided {
     Untracked,
     /// What decides is not known: an unreadable part, a domain name, a vendor's policy.
     Policies,
+    /// Policies changed as it opened, and what they were and what they became differ.
+    Changed,
 }
 
 impl Undecided {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] =
-        [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies];
+    pub const ALL: [Self; 7] =
+        [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies, Self::Changed];
 
     /// The label value.
     pub fn label(self) -> &'static str {
@@ -68,6 +75,7 @@ impl Undecided {
             Self::Unnamed => "unnamed",
             Self::Untracked => "untracked",
             Self::Policies => "policies",
+            Self::Changed => "changed",
         }
     }
 }
@@ -91,6 +99,18 @@ struct Waiting {
     tcp_flags: TcpFlags,
     /// What the packet was sent to.
     front: Peer,
+    /// The revision of the policies that decided, and whether newer ones were being compiled.
+    revision: u64,
+    is_outdated: bool,
+}
+
+/// A verdict that waits for the policies that are being compiled.
+#[derive(Debug)]
+struct Unsettled {
+    flow: Flow,
+    backend: Option<Peer>,
+    direction: Direction,
+    decision: Decision,
 }
 
 /// The connections that wait for their verdict.
@@ -99,6 +119,8 @@ pub struct Verdicts {
     waiting: Expiring<WaitingKey, Waiting>,
     /// The last drops by protocol and sender: the receiver, and when.
     dropped: Expiring<(L4, Peer), (Peer, u64)>,
+    superseded: Superseded,
+    unsettled: Held<Unsettled>,
     now_ns: u64,
     undecided: UndecidedCounts,
 }
@@ -106,7 +128,8 @@ pub struct Verdicts {
 impl Default for Verdicts {
     fn default() -> Self {
         let (waiting, dropped) = (Expiring::new(ANSWER_TIMEOUT_NS, MAX_WAITING), Expiring::new(DROP_TTL_NS, MAX_DROPS));
-        Self { waiting, dropped, now_ns: 0, undecided: UndecidedCounts::default() }
+        let (superseded, unsettled) = (Superseded::default(), Held::default());
+        Self { waiting, dropped, superseded, unsettled, now_ns: 0, undecided: UndecidedCounts::default() }
     }
 }
 
@@ -115,9 +138,11 @@ impl Default for Verdicts {
 const ANY_BACKEND: Peer = (Address([0; 16]), 0);
 
 impl Verdicts {
-    /// Expires waiting connections; `now_ns` is of the clock that flows are stamped with.
-    pub fn turn(&mut self, now_ns: u64) {
+    /// Expires waiting connections; `now_ns` is of the clock that flows are stamped with, and
+    /// `index` is what they are resolved by from now on.
+    pub fn turn(&mut self, index: &Index, now_ns: u64) {
         self.now_ns = now_ns;
+        self.superseded.turn(index, now_ns);
         let unanswered = self.waiting.expire(now_ns);
         self.count(Undecided::Unanswered, unanswered);
         self.dropped.expire(now_ns);
@@ -140,7 +165,7 @@ impl Verdicts {
         // Of a pod behind a service only that is known which holds for all of them.
         let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
         if evaluation.allows_any_peer() || (evaluation.allows() && !any) {
-            return Some(verdict(flow, Verdict::Forwarded, direction, ruling));
+            return self.settle(flow, backend, direction, Decision::Allow, ruling, index);
         }
         let is_unnamed = || [flow.source, flow.destination].iter().any(|end| end.sort() == Sort::Unnamed);
         if evaluation.decision == Decision::Undecided && is_unnamed() {
@@ -157,12 +182,68 @@ impl Verdicts {
             self.count(Undecided::Policies, 1);
             return None;
         }
+        if !self.superseded.agree(&asked, direction, evaluation.decision, index) {
+            self.count(Undecided::Changed, 1);
+            return None;
+        }
         let front = (flow.destination_ip, flow.destination_port);
         let destination = if any { ANY_BACKEND } else { connection.destination };
         let key = WaitingKey { connection: Connection { destination, ..connection }, direction };
         let ruling = (!any).then_some(ruling);
-        self.wait(key, Waiting { since_ns: flow.time_ns, ruling, tcp_flags: flow.tcp_flags, front });
+        let (revision, is_outdated) = (index.policy_revision(), index.has_newer_policies());
+        let (since_ns, tcp_flags) = (flow.time_ns, flow.tcp_flags);
+        self.wait(key, Waiting { since_ns, ruling, tcp_flags, front, revision, is_outdated });
         None
+    }
+
+    /// The verdict, now or when the policies have come that are being compiled.
+    fn settle(
+        &mut self,
+        flow: &Flow,
+        backend: Option<Peer>,
+        direction: Direction,
+        decision: Decision,
+        ruling: Ruling,
+        index: &Index,
+    ) -> Option<Flow> {
+        if index.has_newer_policies() {
+            let held = Unsettled { flow: *flow, backend, direction, decision };
+            let refused = self.unsettled.hold(held, index, self.now_ns).is_err();
+            self.count(Undecided::Changed, refused.into());
+            return None;
+        }
+        if !self.superseded.agree(&to(flow, backend), direction, decision, index) {
+            self.count(Undecided::Changed, 1);
+            return None;
+        }
+        Some(verdict(flow, passed(decision), direction, ruling))
+    }
+
+    /// The next verdict that waited for policies that have come.
+    pub fn next_settled(&mut self, index: &Index, last: bool) -> Option<Flow> {
+        while let Some((Unsettled { flow, backend, direction, decision }, has_come)) =
+            self.unsettled.next(index, self.now_ns, last)
+        {
+            let asked = to(&flow, backend);
+            let evaluation = index.policies().evaluate_end(index, &asked, direction);
+            let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
+            if let Some(evaluation) = evaluation
+                && has_come
+                && evaluation.decision == decision
+                && (!any || evaluation.allows_any_peer())
+                && self.superseded.agree(&asked, direction, decision, index)
+            {
+                let ruling = Ruling::new(evaluation.matched().number(), evaluation.decider());
+                return Some(verdict(&flow, passed(decision), direction, ruling));
+            }
+            self.count(Undecided::Changed, 1);
+        }
+        None
+    }
+
+    /// Whether a packet that was dropped was forbidden by all policies that there were since.
+    pub fn was_forbidden(&self, flow: &Flow, suspect: Suspect, index: &Index) -> bool {
+        self.superseded.forbid(flow, suspect, index)
     }
 
     /// The end of a connection that `flow` opens whose pod is evaluated here; none if this is not
@@ -214,25 +295,30 @@ impl Verdicts {
         }
         let opened = Flow { tcp_flags: waiting.tcp_flags, ..opened };
         let any = opened.service.at_destination() != ServiceId::NONE && backend.is_none();
+        let is_changed = waiting.revision != index.policy_revision();
         match waiting.ruling {
-            Some(ruling) => Some(verdict(&opened, Verdict::Audit, direction, ruling)),
+            Some(ruling) if !waiting.is_outdated => Some(verdict(&opened, Verdict::Audit, direction, ruling)),
+            Some(ruling) if !is_changed => {
+                let opened = Flow { time_ns: waiting.since_ns, ..opened };
+                self.settle(&opened, backend, direction, Decision::Deny, ruling, index)
+            }
             None if any => {
                 self.count(Undecided::Backend, 1);
                 None
             }
-            None => {
+            ruling => {
                 let evaluation = index.policies().evaluate_end(index, &asked, direction);
-                let became = match evaluation.map_or(Decision::Allow, |evaluation| evaluation.decision) {
-                    Decision::Allow => Verdict::Forwarded,
-                    Decision::Deny => Verdict::Audit,
-                    Decision::Undecided => {
-                        self.count(Undecided::Policies, 1);
-                        return None;
-                    }
-                };
+                let decision = evaluation.map_or(Decision::Allow, |evaluation| evaluation.decision);
+                let is_open = if ruling.is_some() { decision != Decision::Deny } else { is_changed };
+                if decision == Decision::Undecided || is_open {
+                    let reason = if is_open { Undecided::Changed } else { Undecided::Policies };
+                    self.count(reason, 1);
+                    return None;
+                }
                 let matched = evaluation.map_or(Match::All, |evaluation| evaluation.matched());
                 let ruling = Ruling::new(matched.number(), evaluation.and_then(|evaluation| evaluation.decider()));
-                Some(verdict(&opened, became, direction, ruling))
+                let opened = Flow { time_ns: waiting.since_ns, ..opened };
+                self.settle(&opened, backend, direction, decision, ruling, index)
             }
         }
     }
@@ -250,6 +336,11 @@ impl Verdicts {
         let evaluation = index.policies().evaluate_end(index, flow, flow.direction);
         let (matched, decider) = evaluation.map_or((Match::None, None), |evaluation| evaluation.denying());
         verdict(flow, Verdict::Dropped, flow.direction, Ruling::new(matched.number(), decider))
+    }
+
+    /// True if nothing waits for policies that are being compiled.
+    pub fn is_settled(&self) -> bool {
+        self.unsettled.is_empty()
     }
 
     /// True if an answer is waited for at all.
@@ -285,6 +376,11 @@ impl Verdicts {
             *count += new;
         }
     }
+}
+
+/// The verdict on a connection that has passed.
+fn passed(decision: Decision) -> Verdict {
+    if decision == Decision::Allow { Verdict::Forwarded } else { Verdict::Audit }
 }
 
 /// The flow as it arrives: at the backend's own address, where that is known.

@@ -5,7 +5,8 @@
 //! ClusterNetworkPolicies of 25 rules a direction with three peers each, all of them distinct.
 //! `cargo bench -p webb-index --bench policies` prints a table. In the first cluster each policy
 //! selects the pods of ten namespaces; in the second each selects all pods, and its peers none. In
-//! the third its peers are networks that have no pod: these are compared one by one.
+//! the third its peers are networks that have no pod; in the fourth these lie in one another, a
+//! pod is in some thousand of them, and only the port is another.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use counting_allocator::bytes;
+use ipnet::IpNet;
 use rustix::time::{ClockId, clock_gettime};
 use webb_flow::{Address, Direction, Flow, L4};
 use webb_index::policy::spec::{
@@ -47,12 +49,15 @@ enum Shape {
     NoMatch,
     /// All pods, and peers that are networks without a pod.
     Networks,
+    /// All pods, and peers that are networks of all sizes with pods in them, on another port.
+    Nested,
 }
 
 fn main() {
     cluster("each policy selects the pods of ten namespaces", Shape::Some);
     cluster("each policy selects all, no rule matches", Shape::NoMatch);
     cluster("each policy selects all, peers are networks, no rule matches", Shape::Networks);
+    cluster("each policy selects all, peers are networks in one another, no port matches", Shape::Nested);
 }
 
 fn is(key: &str, value: u32) -> Selector {
@@ -64,6 +69,12 @@ fn is(key: &str, value: u32) -> Selector {
 fn rule(number: u32, action: Action, shape: Shape, version: u32) -> TierRule {
     let peer = |at: u32| {
         let number = number * PEERS + at;
+        if shape == Shape::Nested {
+            let (base, length) =
+                (0x0a00_0000 + number * 37 % (NAMESPACES * 256), u8::try_from(8 + number % 25).unwrap());
+            let net = IpNet::new(std::net::IpAddr::V4(base.into()), length).unwrap();
+            return PeerSpec::Block { net, except: Vec::new() };
+        }
         if shape == Shape::Networks {
             let net = format!("172.{}.{}.{}/28", 16 + number / 4096, number / 16 % 256, number % 16 * 16);
             return PeerSpec::Block { net: net.parse().unwrap(), except: Vec::new() };
@@ -73,7 +84,8 @@ fn rule(number: u32, action: Action, shape: Shape, version: u32) -> TierRule {
         let further = Requirement { key: "x".into(), test: Test::NotIn(vec![format!("{number} {version}")]) };
         PeerSpec::Pods { namespaces: Some(team), pods: Some(Selector([is("name", name).0, vec![further]].concat())) }
     };
-    let port = PortSpec { protocol: L4::Tcp, port: PortMatch::Range(80, 90) };
+    let first = if shape == Shape::Nested { 8080 } else { 80 };
+    let port = PortSpec { protocol: L4::Tcp, port: PortMatch::Range(first, first + 10) };
     let rule = RuleSpec { peers: (0..PEERS).map(peer).collect(), ports: vec![port], unknown: false };
     TierRule { action: Some(action), rule }
 }

@@ -10,6 +10,7 @@ use webb_flow::hash::RandomState;
 use webb_flow::{Address, EndpointId, Sort};
 
 use super::networks::Networks;
+use super::policy::PolicyRevision;
 use super::rows::{Describe, Rows};
 use super::snapshot::Interfaces;
 use super::table::{AddressKey, CHANGED, Table};
@@ -59,6 +60,7 @@ impl Default for Draft {
             last_change_ns: 0,
             generation: GENERATIONS.fetch_add(1, Relaxed),
             policies: Arc::default(),
+            revision: Default::default(),
             services: Arc::default(),
             interfaces: Arc::default(),
             changes: Arc::default(),
@@ -220,6 +222,11 @@ impl Draft {
     /// Replaces the compiled policies.
     pub fn set_policies(&mut self, policies: Policies) {
         self.next.policies = Arc::new(policies);
+    }
+
+    /// Sets the changes of policies that the next index has, of all that are counted.
+    pub fn set_policy_revision(&mut self, counted: PolicyRevision, included: u64) {
+        self.next.revision = (counted, included);
     }
 
     /// Replaces the services. Their addresses are set as of [`Sort::Service`].

@@ -13,7 +13,11 @@ pub(super) struct Networks(Arc<[(u128, u128)]>);
 impl Networks {
     pub(super) fn new(networks: &[IpNet]) -> Self {
         let ends = |net: &IpNet| (Address::from(net.network()).bits(), Address::from(net.broadcast()).bits());
-        let mut ranges: Vec<(u128, u128)> = networks.iter().map(ends).collect();
+        Self::of_ranges(networks.iter().map(ends).collect())
+    }
+
+    /// The union of ranges.
+    pub(super) fn of_ranges(mut ranges: Vec<(u128, u128)>) -> Self {
         ranges.sort_unstable();
         ranges.dedup_by(|next, last| {
             let joins = next.0 <= last.1.saturating_add(1);

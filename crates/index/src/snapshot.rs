@@ -7,6 +7,7 @@ use webb_flow::sym::Sym;
 use webb_flow::{Address, EndpointId};
 
 use super::networks::Networks;
+use super::policy::PolicyRevision;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
 use super::{Endpoint, PodChanges, Policies, Services};
@@ -32,6 +33,8 @@ pub struct Index {
     pub(super) last_change_ns: u64,
     pub(super) generation: u64,
     pub(super) policies: Arc<Policies>,
+    /// The count that the cache has, and its value when this index was built.
+    pub(super) revision: (PolicyRevision, u64),
     pub(super) services: Arc<Services>,
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) changes: Arc<PodChanges>,
@@ -157,6 +160,23 @@ impl Index {
     /// The NetworkPolicies, compiled.
     pub fn policies(&self) -> &Policies {
         &self.policies
+    }
+
+    /// The same, to keep them beyond the index.
+    pub fn shared_policies(&self) -> Arc<Policies> {
+        Arc::clone(&self.policies)
+    }
+
+    /// The changes of policies, and of what they select by, that this index has.
+    #[inline]
+    pub fn policy_revision(&self) -> u64 {
+        self.revision.1
+    }
+
+    /// Whether policies have changed since, so that a newer index is to come.
+    #[inline]
+    pub fn has_newer_policies(&self) -> bool {
+        self.revision.0.current() != self.revision.1
     }
 
     /// The services by frontend.

@@ -1,4 +1,4 @@
-//! Another program at the hooks of an interface, which drops, or ends the chain.
+//! Another program at the hooks of an interface, which drops, ends the chain, or redirects.
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
@@ -27,7 +27,7 @@ impl Enforcer {
     /// Drops what comes from an IPv4 address (0 for any) to a port of TCP or UDP (0 for any). The
     /// interface is one of the calling thread's namespace.
     pub(crate) fn attach(interface: &str, by: By, source: u32, port: u16) -> Self {
-        Self::load(interface, by, TcAttachType::Egress, |loader| {
+        Self::load("enforce", interface, by, TcAttachType::Egress, |loader| {
             loader.override_global("denied_source", &source, true).override_global("denied_port", &port, true);
         })
     }
@@ -35,12 +35,23 @@ impl Enforcer {
     /// Lets all packets of a direction pass at once: no program behind it sees any.
     pub(crate) fn pass(interface: &str, by: By, direction: TcAttachType) -> Self {
         const TC_ACT_OK: i32 = 0;
-        Self::load(interface, by, direction, |loader| {
+        Self::load("enforce", interface, by, direction, |loader| {
             loader.override_global("denied_port", &1_u16, true).override_global("others", &TC_ACT_OK, true);
         })
     }
 
+    /// Takes what enters at an interface for a pod's IPv4 address into that pod, past the pod's own
+    /// interface of this index.
+    #[allow(dead_code, reason = "not every binary of tests has such a plugin")]
+    pub(crate) fn redirect(interface: &str, by: By, pod: u32, mac: [u8; 6], index: u32) -> Self {
+        Self::load("redirect", interface, by, TcAttachType::Ingress, |loader| {
+            loader.override_global("pod", &pod, true).override_global("pod_mac", &mac, true);
+            loader.override_global("pod_interface", &index, true);
+        })
+    }
+
     fn load<'a>(
+        name: &str,
         interface: &str,
         by: By,
         direction: TcAttachType,
@@ -49,7 +60,7 @@ impl Enforcer {
         let mut loader = aya::EbpfLoader::new();
         prepare(&mut loader);
         let mut object = loader.load(OBJECT).unwrap();
-        let program: &mut SchedClassifier = object.program_mut("enforce").unwrap().try_into().unwrap();
+        let program: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
         program.load().unwrap();
         let filter = |priority| TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() });
         let options = match by {

@@ -12,6 +12,7 @@ mod churn;
 mod index;
 mod manifest;
 mod networks;
+mod policy_bursts;
 mod policy_cases;
 mod policy_changes;
 mod policy_naive;

@@ -29,7 +29,7 @@ use super::rows::{Lists, Selecting, Standard};
 use super::rule_bits::RuleBitsDraft;
 use super::spec::{Labels, PolicySpec, Subject, TierSpec};
 use super::table::{CompiledPolicy, Policies, Row, RowSet};
-use super::tiered::{Candidate, Candidates, Layout, PeerCount, Tiered, select_alike};
+use super::tiered::{Candidate, Candidates, Layout, PeerCount, Tiered, network_rules, select_alike};
 use super::truth::Truth;
 
 /// Compiles pods and policies into match tables, incrementally.
@@ -324,6 +324,7 @@ impl Compiler {
         }
         self.policies.compiled = self.compiled.publish();
         self.policies.others = layout.others(&self.tiered);
+        self.policies.networks = network_rules(&self.tiered).into();
         if std::mem::take(&mut self.peers.has_new_nodes) {
             self.policies.nodes = self.nodes_table();
         }

@@ -9,6 +9,7 @@ use webb_flow::{Direction, Flow, L4};
 
 use super::matching::Query;
 use super::outcome::{Decider, DeciderSink, Decision, Match, Outcomes};
+use super::rule_bits::Found;
 use super::table::{CompiledPolicy, Policies, PolicyName, Row};
 use super::truth::Truth;
 use crate::Index;
@@ -212,7 +213,7 @@ impl<'a> Query<'a> {
             let admits = |policy: &CompiledPolicy| {
                 Self::rules(direction, policy)
                     .iter()
-                    .any(|rule| self.match_rule(rule, peer, address, Truth::No).0 > Truth::No)
+                    .any(|rule| self.match_rule(rule, peer, address, Found::default()).0 > Truth::No)
             };
             let denied = !exempt && !self.policies.of(isolating).any(|(_, policy)| admits(policy));
             return denied.then_some(false);

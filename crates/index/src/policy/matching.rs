@@ -3,6 +3,7 @@
 use webb_flow::{Address, Direction, Flow, L4, ServiceId};
 
 use super::outcome::Match;
+use super::rule_bits::Found;
 use super::table::{CompiledPolicy, Policies, Port, Row, Rule, Rules};
 use super::truth::Truth;
 use crate::{Endpoint, EndpointKind, Index};
@@ -77,16 +78,19 @@ impl<'a> Query<'a> {
     pub(super) fn match_policy(self, direction: Direction, policy: &CompiledPolicy) -> (Truth, Match) {
         let (peer, address) = self.peer(direction);
         let rules = Self::rules(direction, policy).iter();
-        rules.map(|rule| self.match_rule(rule, peer, address, Truth::No)).max().unwrap_or((Truth::No, Match::None))
+        rules
+            .map(|rule| self.match_rule(rule, peer, address, Found::default()))
+            .max()
+            .unwrap_or((Truth::No, Match::None))
     }
 
     /// Whether `rule` matches `peer` on the flow's destination port, and as which kind of rule.
-    /// `pods`: whether its peers of pods do, if it is of a policy with a tier.
-    pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address, pods: Truth) -> (Truth, Match) {
+    /// `found`: which of its peers do, if it is of a policy with a tier.
+    pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address, found: Found) -> (Truth, Match) {
         let mut is = if rule.peers.is_empty() {
             Truth::Yes
         } else {
-            Truth::any(rule.peers.iter().map(|admitted| self.policies.matches_peer(admitted, peer, address, pods)))
+            Truth::any(rule.peers.iter().map(|admitted| self.policies.matches_peer(admitted, peer, address, found)))
         };
         if is == Truth::No {
             return (Truth::No, Match::None);

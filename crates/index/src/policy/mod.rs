@@ -36,16 +36,18 @@
 //! Evaluation allocates nothing and compares no text; [`Compiler`] builds the tables. Without
 //! tiers, they cost one comparison.
 
-mod block;
+mod blocks;
 mod compile;
 mod compiled;
 mod effect;
 mod evaluate;
 mod interner;
 mod matching;
+mod network_rules;
 mod nodes;
 mod outcome;
 mod peers;
+mod revision;
 mod rows;
 mod rule_bits;
 pub mod spec;
@@ -59,5 +61,6 @@ pub use effect::{Effect, VerdictExclusions};
 pub use evaluate::{Denial, EndEvaluation, Evaluation};
 pub use nodes::{NodeSpec, Nodes};
 pub use outcome::{Decider, Decision, Match};
+pub use revision::PolicyRevision;
 pub use table::{Policies, PolicyName};
 pub use truth::Truth;

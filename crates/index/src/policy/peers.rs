@@ -2,11 +2,13 @@
 //!
 //! A `NetworkPolicy`'s peer of pods is a number: distinct peers are matched with pods once, however
 //! many rules have them. A rule of a policy with a tier has a single [`Peer::Matched`] for all its
-//! peers of pods; [`RuleBits`](super::rule_bits::RuleBits) hold what these match.
+//! peers of pods; [`RuleBits`](super::rule_bits::RuleBits) hold what these match. As well, it has a
+//! single [`Peer::Networks`], and a rule of a `NetworkPolicy` one [`Peer::Blocks`].
 
+use ipnet::IpNet;
 use webb_flow::sym::Sym;
 
-use super::block::Block;
+use super::blocks::Blocks;
 use super::interner::Interner;
 use super::spec::{Action, Labels, PeerSpec, PortMatch, PortSpec, RuleSpec, Selector};
 use super::table::{CompiledPolicy, Peer, Port, Rule};
@@ -66,11 +68,16 @@ impl Peers {
             PeerSpec::Nodes(selector) => selector.is_unsure(),
             PeerSpec::Block { .. } | PeerSpec::Domain => false,
         };
-        let is_pods = |peer: &&PeerSpec| matches!(peer, PeerSpec::Pods { .. });
-        let matched = rule.peers.iter().find(|peer| namespace.is_none() && is_pods(peer)).map(|_| Peer::Matched);
+        let is_tiered = namespace.is_none();
+        let has = |is: fn(&PeerSpec) -> bool| rule.peers.iter().any(is);
+        let matched = is_tiered && has(|peer| matches!(peer, PeerSpec::Pods { .. }));
+        let networks = is_tiered && has(|peer| network(peer).is_some());
+        let common = [(matched, Peer::Matched), (networks, Peer::Networks)].into_iter();
+        let common = common.filter_map(|(is, peer)| is.then_some(peer));
+        let blocks = blocks(rule.peers.iter().filter(|peer| !is_tiered || network(peer).is_none()));
         let peers = rule.peers.iter().filter_map(|peer| self.peer(namespace, peer));
         Rule {
-            peers: matched.into_iter().chain(peers).collect(),
+            peers: common.chain(blocks).chain(peers).collect(),
             ports: rule.ports.iter().map(port).collect(),
             action,
             unknown: rule.unknown,
@@ -80,10 +87,10 @@ impl Peers {
         }
     }
 
-    /// None for pods that [`Peer::Matched`] stands for.
+    /// None where one peer stands for several of the rule.
     fn peer(&mut self, namespace: Option<&str>, peer: &PeerSpec) -> Option<Peer> {
         Some(match peer {
-            PeerSpec::Block { net, except } => Peer::Block(Block::new(*net, except)),
+            PeerSpec::Block { .. } => return None,
             PeerSpec::Unknown | PeerSpec::Domain => Peer::Unknown,
             PeerSpec::Nodes(selector) => {
                 let (number, is_new) = self.nodes.acquire(selector.clone());
@@ -114,6 +121,26 @@ impl Peers {
             }
         }
     }
+}
+
+/// The network of a peer that is one, without exceptions: such a peer of a policy with a tier is
+/// found by its address.
+pub(super) fn network(peer: &PeerSpec) -> Option<IpNet> {
+    match peer {
+        PeerSpec::Block { net, except } if except.is_empty() => Some(*net),
+        _ => None,
+    }
+}
+
+/// One peer for all blocks; none without any.
+fn blocks<'a>(peers: impl Iterator<Item = &'a PeerSpec>) -> Option<Peer> {
+    let block = |peer: &'a PeerSpec| match peer {
+        PeerSpec::Block { net, except } => Some((*net, except.as_slice())),
+        _ => None,
+    };
+    let mut blocks = peers.filter_map(block).peekable();
+    blocks.peek()?;
+    Some(Peer::Blocks(Blocks::new(blocks)))
 }
 
 fn port(spec: &PortSpec) -> Port {

@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::network_rules::AroundAddress;
 use super::truth::Truth;
 
 /// Bytes behind the last rule, so that a word can be read at any.
@@ -84,25 +85,38 @@ impl RuleBitsDraft {
     }
 }
 
+/// Which peers of a rule match, as far as that is known without the rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) pods: Truth,
+    pub(super) networks: Truth,
+}
+
 /// The rules that one peer may match.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerRules<'a> {
     pods: Option<&'a RuleBits>,
-    /// Rules with peers that are no pods: each is looked at.
+    networks: AroundAddress<'a>,
+    /// Rules with peers that are neither pods nor networks: each is looked at.
     others: &'a [u8],
     /// The peer is not known: every rule may match it.
     is_unknown: bool,
 }
 
 impl<'a> PeerRules<'a> {
-    pub(super) fn new(pods: Option<&'a RuleBits>, others: &'a [u8], is_unknown: bool) -> Self {
-        Self { pods, others, is_unknown }
+    pub(super) fn new(
+        pods: Option<&'a RuleBits>,
+        networks: AroundAddress<'a>,
+        others: &'a [u8],
+        is_unknown: bool,
+    ) -> Self {
+        Self { pods, networks, others, is_unknown }
     }
 
-    /// Which of `count` rules that begin at a byte may match, in order, each with whether its peers
-    /// of pods do.
+    /// Which of `count` rules that begin at a byte may match, in order, each with which of its
+    /// peers do.
     #[inline]
-    pub(super) fn of(self, at: u32, count: usize) -> impl Iterator<Item = (usize, Truth)> {
+    pub(super) fn of(self, at: u32, count: usize) -> impl Iterator<Item = (usize, Found)> {
         let at = at as usize;
         (0..count).step_by(64).flat_map(move |first| {
             let mut words = self.words(at + first / 8);
@@ -110,23 +124,25 @@ impl<'a> PeerRules<'a> {
             std::iter::from_fn(move || {
                 let bit = words.candidates.trailing_zeros();
                 words.candidates &= words.candidates.checked_sub(1)?;
-                let is = match (words.certain >> bit & 1, words.maybe >> bit & 1) {
+                let pods = match (words.certain >> bit & 1, words.maybe >> bit & 1) {
                     (1, _) => Truth::Yes,
                     (_, 1) => Truth::Maybe,
                     _ => Truth::No,
                 };
-                Some((first + bit as usize, is))
+                let networks = (words.networks >> bit & 1 == 1).into();
+                Some((first + bit as usize, Found { pods, networks }))
             })
         })
     }
 
     #[inline]
     fn words(self, at: usize) -> Words {
+        let networks = self.networks.word(at);
         if self.is_unknown {
-            return Words { candidates: u64::MAX, certain: 0, maybe: u64::MAX };
+            return Words { candidates: u64::MAX, certain: 0, maybe: u64::MAX, networks };
         }
         let (certain, maybe) = self.pods.map_or((0, 0), |pods| (word(&pods.certain, at), word(&pods.maybe, at)));
-        Words { candidates: certain | maybe | word(self.others, at), certain, maybe }
+        Words { candidates: certain | maybe | networks | word(self.others, at), certain, maybe, networks }
     }
 }
 
@@ -134,6 +150,7 @@ struct Words {
     candidates: u64,
     certain: u64,
     maybe: u64,
+    networks: u64,
 }
 
 #[inline]
@@ -143,10 +160,13 @@ fn word(bits: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use webb_flow::Address;
+
+    use super::super::network_rules::{NetworkRules, NetworkRulesDraft};
     use super::*;
 
     fn found(rules: PeerRules<'_>, at: u32, count: usize) -> Vec<(usize, Truth)> {
-        rules.of(at, count).collect()
+        rules.of(at, count).map(|(number, found)| (number, found.pods)).collect()
     }
 
     /// Rules of several words are found in order, those of the neighbour are not, and bits that
@@ -165,7 +185,8 @@ mod tests {
         let mut stored = None;
         draft.store(&mut stored);
         let bits = stored.clone().unwrap();
-        let rules = PeerRules::new(Some(&bits), &[], false);
+        let (none, nowhere) = (NetworkRules::default(), Address::default());
+        let rules = PeerRules::new(Some(&bits), none.of(nowhere), &[], false);
         let first = [(0, Truth::Yes), (63, Truth::Maybe), (64, Truth::Yes), (69, Truth::Yes)];
         assert_eq!(found(rules, 0, 70), first);
         assert_eq!(found(rules, 0, 64), first[..2], "no more than asked for");
@@ -180,7 +201,7 @@ mod tests {
         draft.copy(&bits, 9, 0, 1);
         draft.store(&mut stored);
         let moved = stored.clone().unwrap();
-        let rules = PeerRules::new(Some(&moved), &[], false);
+        let rules = PeerRules::new(Some(&moved), none.of(nowhere), &[], false);
         assert_eq!((found(rules, 1, 70), found(rules, 0, 3)), (first.into(), vec![(2, Truth::Maybe)]));
         draft.reset(10);
         draft.store(&mut stored);
@@ -194,10 +215,27 @@ mod tests {
         let mut draft = RuleBitsDraft::default();
         draft.reset(2);
         draft.insert(1, 4, Truth::Yes);
-        let others = PeerRules::new(None, draft.certain(), false);
+        let (none, nowhere) = (NetworkRules::default(), Address::default());
+        let others = PeerRules::new(None, none.of(nowhere), draft.certain(), false);
         assert_eq!(found(others, 1, 8), [(4, Truth::No)]);
         assert_eq!(found(others, 0, 8), []);
-        let unknown = PeerRules::new(None, &[], true);
+        let unknown = PeerRules::new(None, none.of(nowhere), &[], true);
         assert_eq!(found(unknown, 1, 2), [(0, Truth::Maybe), (1, Truth::Maybe)]);
+    }
+
+    /// Networks count by the address, whether the pod that has it is known or not.
+    #[test]
+    fn networks_are_exact() {
+        let mut draft = NetworkRulesDraft::default();
+        draft.add(1, 4, "10.0.0.0/8".parse().unwrap());
+        let networks = draft.build();
+        let address = |text: &str| Address::from(text.parse::<std::net::IpAddr>().unwrap());
+        let found = |ip, is_unknown| -> Vec<(usize, Found)> {
+            PeerRules::new(None, networks.of(address(ip)), &[], is_unknown).of(1, 5).collect()
+        };
+        let is = |pods, networks| Found { pods, networks };
+        assert_eq!(found("10.1.2.3", false), [(4, is(Truth::No, Truth::Yes))]);
+        assert_eq!(found("11.1.2.3", false), []);
+        assert_eq!(found("10.1.2.3", true)[3..], [(3, is(Truth::Maybe, Truth::No)), (4, is(Truth::Maybe, Truth::Yes))]);
     }
 }

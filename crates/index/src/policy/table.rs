@@ -5,10 +5,11 @@ use std::sync::Arc;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Direction, L4};
 
-use super::block::Block;
+use super::blocks::Blocks;
 use super::effect::Effect;
+use super::network_rules::NetworkRules;
 use super::nodes::Nodes;
-use super::rule_bits::RuleBits;
+use super::rule_bits::{Found, RuleBits};
 use super::spec::{Action, PolicyKind};
 use super::truth::Truth;
 use crate::{Endpoint, EndpointKind};
@@ -22,7 +23,9 @@ pub struct Policies {
     pub(super) compiled: Arc<[Option<CompiledPolicy>]>,
     /// Rows that a peer of a `NetworkPolicy` matches.
     pub(super) sets: Vec<Arc<RowSet>>,
-    /// Rules of policies with a tier that have other peers than pods, as [`Row::matched`].
+    /// Rules of policies with a tier that have networks as peers.
+    pub(super) networks: Arc<NetworkRules>,
+    /// Those that have yet other peers, as [`Row::matched`].
     pub(super) others: Arc<[u8]>,
     pub(super) nodes: Arc<Nodes>,
     /// In which directions no pod has verdicts.
@@ -95,9 +98,12 @@ pub(super) struct Rule {
 pub(super) enum Peer {
     /// Pods, as [`Row::matched`] of the peer says of the whole rule.
     Matched,
+    /// Networks, as [`Policies::networks`] says of the whole rule.
+    Networks,
     /// A row of `Policies::sets`.
     Pods(u32),
-    Block(Block),
+    /// All blocks of the rule.
+    Blocks(Blocks),
     /// A row of `Nodes::sets`.
     Nodes(u32),
     /// May be anything.
@@ -179,11 +185,12 @@ impl Policies {
         }
     }
 
-    /// Whether a peer of a rule matches; `pods`: whether [`Peer::Matched`] of this rule does.
-    pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address, pods: Truth) -> Truth {
+    /// Whether a peer of a rule matches; `found`: what is known of the rule beforehand.
+    pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address, found: Found) -> Truth {
         match admitted {
-            Peer::Matched => pods,
-            Peer::Block(block) => block.contains(address).into(),
+            Peer::Matched => found.pods,
+            Peer::Networks => found.networks,
+            Peer::Blocks(blocks) => blocks.contains(address).into(),
             Peer::Pods(set) => match (peer.kind, self.sets.get(*set as usize)) {
                 (EndpointKind::Pod, Some(set)) => set.contains(peer.policy_subject),
                 // The address has no known owner, and a pod may own it.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use webb_flow::hash::RandomState;
 
-use super::peers::{in_any_namespace, in_namespace};
+use super::network_rules::{NetworkRules, NetworkRulesDraft};
+use super::peers::{in_any_namespace, in_namespace, network};
 use super::rule_bits::{RuleBits, RuleBitsDraft};
 use super::spec::{Labels, PeerSpec, Subject, Tier, TierRule, TierSpec};
 use super::truth::Truth;
@@ -192,14 +193,14 @@ impl Layout {
         }
     }
 
-    /// Rules that have other peers than pods, or none at all.
+    /// Rules that have other peers than pods and networks, or none at all.
     pub(super) fn others(&self, tiered: &[Tiered]) -> Arc<[u8]> {
         let mut draft = RuleBitsDraft::default();
         draft.reset(self.bytes);
         for tiered in tiered {
             for (at, rules) in tiered.at.into_iter().zip(tiered.rules()) {
                 for (number, TierRule { rule, .. }) in rules.iter().enumerate() {
-                    let is_other = |peer: &PeerSpec| !matches!(peer, PeerSpec::Pods { .. });
+                    let is_other = |peer: &PeerSpec| !matches!(peer, PeerSpec::Pods { .. }) && network(peer).is_none();
                     let is = rule.peers.is_empty() || rule.peers.iter().any(is_other);
                     draft.insert(at, number, is.into());
                 }
@@ -207,6 +208,21 @@ impl Layout {
         }
         draft.certain().into()
     }
+}
+
+/// The networks of all rules.
+pub(super) fn network_rules(tiered: &[Tiered]) -> NetworkRules {
+    let mut draft = NetworkRulesDraft::default();
+    for tiered in tiered {
+        for (at, rules) in tiered.at.into_iter().zip(tiered.rules()) {
+            for (number, TierRule { rule, .. }) in rules.iter().enumerate() {
+                for net in rule.peers.iter().filter_map(network) {
+                    draft.add(at, number, net);
+                }
+            }
+        }
+    }
+    draft.build()
 }
 
 #[cfg(test)]

@@ -20,10 +20,13 @@ impl Query<'_> {
     pub(super) fn tier(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
         let policies = self.policies;
         let name = |selected: &Selected| policies.name(selected.policy).map(|name| name.kind);
-        let (peer, _) = self.peer(direction);
+        if tier.is_empty() {
+            return Outcomes::ON;
+        }
+        let (peer, address) = self.peer(direction);
         let matched = policies.row(peer).and_then(|row| row.matched.as_deref());
         let is_unknown = matches!(peer.kind, EndpointKind::Unnamed | EndpointKind::Unknown);
-        let peer_rules = PeerRules::new(matched, &policies.others, is_unknown);
+        let peer_rules = PeerRules::new(matched, policies.networks.of(address), &policies.others, is_unknown);
         let mut all = Outcomes::ON;
         // No order is known between the two generations: each comes to its own end.
         for generation in tier.chunk_by(|a, b| name(a) == name(b)) {
@@ -63,9 +66,9 @@ impl Query<'_> {
         let Some(compiled) = self.policies.policy(policy) else { return Outcomes::ON };
         let (peer, address) = self.peer(direction);
         let Rules { rules, at } = Self::side(direction, compiled);
-        for (number, pods) in peer_rules.of(*at, rules.len()) {
+        for (number, found) in peer_rules.of(*at, rules.len()) {
             let Some(rule) = rules.get(number) else { continue };
-            let (is, matched) = self.match_rule(rule, peer, address, pods);
+            let (is, matched) = self.match_rule(rule, peer, address, found);
             if is == Truth::No {
                 continue;
             }

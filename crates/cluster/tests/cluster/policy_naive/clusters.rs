@@ -37,18 +37,50 @@ fn a_selector() -> impl Strategy<Value = Value> {
     })
 }
 
-fn a_peer() -> impl Strategy<Value = Value> {
-    let block = (text(&["10.0.0.0/8", "0.0.0.0/0", "10.0.1.0/24", "::/0", "192.168.0.0/24"]), any::<bool>());
-    let block = block.prop_map(|(cidr, except)| {
-        let except = except && (cidr.starts_with("10.0.0") || cidr.starts_with('0'));
-        let except = except.then(|| json!(["10.0.0.0/24", "10.0.9.0/25"]));
-        json!({"ipBlock": object([("cidr", Some(json!(cidr))), ("except", except)])})
+/// Networks of both families, in one another, with and without host bits, down to one address. The
+/// last looks like all of IPv4, and has none of it.
+const NETWORKS: &[&str] = &[
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "10.0.0.0/16",
+    "10.0.1.0/24",
+    "10.0.1.9/28",
+    "10.0.0.2/31",
+    "10.0.1.1/32",
+    "192.168.0.0/24",
+    "192.168.0.2/32",
+    "::/0",
+    "fd00::/8",
+    "fd00::/125",
+    "fd00::5/128",
+    "2001:db8::/32",
+    "::ffff:0.0.0.0/96",
+];
+
+/// Blocks with the exceptions that they may have: at their ends, in one another, all of them.
+const EXCEPT: &[(&str, &[&str])] = &[
+    ("0.0.0.0/0", &["10.0.0.0/24", "10.0.0.0/8", "192.168.0.1/32", "0.0.0.0/1", "128.0.0.0/1"]),
+    ("10.0.0.0/8", &["10.0.0.0/24", "10.0.9.0/25", "10.0.0.2/31", "10.0.1.1/32"]),
+    ("10.0.1.0/24", &["10.0.1.0/25", "10.0.1.1/32", "10.0.1.3/32"]),
+    ("::/0", &["fd00::/125", "fd00::2/128", "2001:db8::/32"]),
+    ("fd00::/125", &["fd00::/126", "fd00::4/126", "fd00::5/128"]),
+];
+
+fn a_block() -> impl Strategy<Value = Value> {
+    let plain = text(NETWORKS).prop_map(|cidr| json!({"cidr": cidr}));
+    let holed = select(EXCEPT).prop_flat_map(|(cidr, except)| {
+        vec(text(except), 1..4).prop_map(move |except| json!({"cidr": cidr, "except": except}))
     });
+    prop_oneof![plain, holed].prop_map(|block| json!({"ipBlock": block}))
+}
+
+fn a_peer() -> impl Strategy<Value = Value> {
+    let block = a_block();
     let pods = (option::of(a_selector()), option::of(a_selector()), odd(20)).prop_map(|(namespaces, pods, odd)| {
         let pods = pods.or_else(|| namespaces.is_none().then(|| json!({})));
         object([("namespaceSelector", namespaces), ("podSelector", pods), (ODD, odd)])
     });
-    prop_oneof![1 => block, 3 => pods]
+    prop_oneof![2 => block, 3 => pods]
 }
 
 fn a_port() -> impl Strategy<Value = Value> {
@@ -100,7 +132,7 @@ fn a_tier_peer(egress: bool) -> impl Strategy<Value = Value> {
         3 => a_selector().prop_map(|selector| json!({"namespaces": selector})),
         3 => both_selectors().prop_map(|pods| json!({"pods": pods})),
     ];
-    let networks = vec(text(&["10.0.0.0/8", "0.0.0.0/0", "10.0.1.0/24", "::/0", "192.168.0.0/24"]), 1..3);
+    let networks = vec(text(NETWORKS), 1..4);
     let theirs = prop_oneof![
         4 => networks.prop_map(|networks| json!({"networks": networks})),
         4 => a_selector().prop_map(|selector| json!({"nodes": selector})),
@@ -201,14 +233,14 @@ fn a_pod() -> impl Strategy<Value = Pod> {
     })
 }
 
-/// Pods and policies get their names and addresses by their places: 10.0.0.0, 10.0.1.1, 10.0.0.2,
-/// ...
+/// Pods and policies get their names and addresses by their places: 10.0.0.0, 10.0.1.1, fd00::2,
+/// 10.0.1.3, ...
 pub(super) fn a_cluster(tiers: usize) -> impl Strategy<Value = Cluster> {
     let policies = (vec(a_network_policy(), 0..5), vec(a_tier_policy(), 0..=tiers));
     (vec(a_map(), NAMESPACES.len() - 1), vec(a_pod(), 1..8), policies).prop_map(
         |(namespaces, mut pods, (mut policies, tiered))| {
             for (at, pod) in pods.iter_mut().enumerate() {
-                pod.address = format!("10.0.{}.{at}", at % 2);
+                pod.address = if at % 3 == 2 { format!("fd00::{at}") } else { format!("10.0.{}.{at}", at % 2) };
             }
             policies.extend(tiered);
             let mut baseline = 0;
