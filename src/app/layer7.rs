@@ -16,9 +16,9 @@ use super::StartError;
 use crate::actors::dissector;
 use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
-use crate::bpf_loader::{Layer7, Layer7Settings};
+use crate::bpf_loader::{Layer7, Layer7Settings, MOST_PORTS};
 use crate::pipeline::Lanes;
-use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config, Outbox, Published};
+use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config, Outbox, Published, Side, Sides};
 use crate::records::Waker;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
@@ -30,7 +30,31 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
         Capture::Off => false,
         Capture::Auto => wishes.is_none_or(|wishes| wishes.dns || wishes.http),
     };
-    wanted.then(|| Layer7Settings { ring_bytes: settings.rings.l7_bytes, ..Layer7Settings::default() })
+    let of_kernel = |ports: &[u16]| {
+        let mut list = [0; MOST_PORTS];
+        list.iter_mut().zip(ports).for_each(|(place, port)| *place = *port);
+        list
+    };
+    let l7 = &settings.l7;
+    wanted.then(|| Layer7Settings {
+        ring_bytes: settings.rings.l7_bytes,
+        dns_ports: of_kernel(&l7.dns_ports),
+        http_ports: of_kernel(&l7.http_ports),
+        http_ports_ignored: of_kernel(&l7.http_ports_ignored),
+        ..Layer7Settings::default()
+    })
+}
+
+/// How the dissector is configured.
+pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
+    let side = |side| match side {
+        settings::Side::Once => Side::Once,
+        settings::Side::Server => Side::Server,
+        settings::Side::Client => Side::Client,
+        settings::Side::Both => Side::Both,
+    };
+    let sides = Sides { http: side(settings.http_side), dns: side(settings.dns_side) };
+    Layer7Config { sides, ..Layer7Config::default() }
 }
 
 /// The dissector, if there is one.
@@ -38,6 +62,7 @@ pub(super) struct Dissecting {
     pub(super) kernel: Layer7,
     pub(super) supervisor: Addr<ThreadSupervisor>,
     pub(super) published: Arc<Published>,
+    pub(super) config: Arc<ArcSwap<Layer7Config>>,
 }
 
 /// Both ends of the way from the dissector to the reader, where there is a dissector.
@@ -60,13 +85,14 @@ pub(super) fn start(
     index: &Arc<ArcSwap<Index>>,
 ) -> Result<Option<Dissecting>, StartError> {
     let (Some(kernel), Some(outbox)) = (kernel, outbox) else { return Ok(None) };
+    let config = Arc::new(ArcSwap::from_pointee(config(&settings.l7)));
     let (counts, switch) = (kernel.clone(), kernel.clone());
     let parts = pipeline::Parts {
         rings: Arc::new(kernel.rings()),
         waker: Waker::new()?,
         index: Arc::clone(index),
         lanes: Arc::clone(lanes),
-        config: Arc::new(ArcSwap::from_pointee(Layer7Config::default())),
+        config: Arc::clone(&config),
         outbox,
         lost: Box::new(move || counts.totals().map_or(0, |totals| totals.lost.iter().sum())),
         look_for: Box::new(move |wanted| {
@@ -78,7 +104,7 @@ pub(super) fn start(
     let dissect_loop = Arc::new(DissectLoop::new(parts, settings.cluster_wait));
     let published = dissect_loop.published();
     let supervisor = dissector::start(dissect_loop, intensity());
-    Ok(Some(Dissecting { kernel, supervisor, published }))
+    Ok(Some(Dissecting { kernel, supervisor, published, config }))
 }
 
 /// Adds the ledger of layer 7: what the programs sent, and what became of it.

@@ -7,8 +7,8 @@ use tokio::task::{JoinError, JoinHandle};
 use webb_flow::fault::State;
 use webb_settings::{Layers, Problems, Resolved};
 
-use super::loader;
 use super::start::{Running, policy};
+use super::{layer7, loader};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::PollFile;
 
@@ -80,6 +80,11 @@ fn take(running: &mut Running, new: Resolved) {
     }
     if settings.interfaces != old.interfaces {
         running.watch.select(loader::selection(&settings.interfaces));
+    }
+    if let Some((_, config)) = &running.dissector
+        && settings.l7 != old.l7
+    {
+        config.store(Arc::new(layer7::config(&settings.l7)));
     }
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
     running.scrape.set_open_metrics(settings.open_metrics);

@@ -21,6 +21,7 @@ use webb_metrics::dynamic::Dynamic;
 use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
+use super::layer7::Dissecting;
 use super::{StartError, layer7, ledger, listen, listeners, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
@@ -39,6 +40,7 @@ use crate::bpf_loader::{self, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::http::{Admin, CONTROL, Explain, Scrape};
 use crate::logging::LogControl;
+use crate::pipeline::layer7::Layer7Config;
 use crate::pipeline::{
     Command, Commands, Counters, Lanes, Looks, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector,
     Translations,
@@ -116,7 +118,7 @@ pub(super) struct Running {
     pub(super) admin: Arc<Admin>,
     pub(super) probes: Addr<ThreadSupervisor>,
     pub(super) sweeper: Addr<ThreadSupervisor>,
-    pub(super) dissector: Option<Addr<ThreadSupervisor>>,
+    pub(super) dissector: Option<(Addr<ThreadSupervisor>, Arc<ArcSwap<Layer7Config>>)>,
     pub(super) reader: Addr<ThreadSupervisor>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
@@ -230,7 +232,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;
-    let dissector = dissecting.map(|dissecting| parts.register("dissector", dissecting.supervisor));
+    let dissector =
+        dissecting.map(|Dissecting { supervisor, config, .. }| (parts.register("dissector", supervisor), config));
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;

@@ -46,7 +46,7 @@ async fn drain(running: &Running) {
     }
     running.reader.do_send(Resume);
     finish(&running.sweeper).await;
-    if let Some(dissector) = &running.dissector {
+    if let Some((dissector, _)) = &running.dissector {
         dissector.do_send(Resume);
         finish(dissector).await;
     }

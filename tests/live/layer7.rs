@@ -260,6 +260,88 @@ fn http() {
     );
 }
 
+/// Makes `count` requests of one connection to a listener.
+fn exchange(lab: &Lab, listener: &TcpListener, to: &str, count: usize) {
+    let mut client = lab.connection("tiefighter", to);
+    let (mut server, _) = listener.accept().unwrap();
+    for _ in 0..count {
+        client.write_all(get("/a").as_bytes()).unwrap();
+        server.read_exact(&mut vec![0; get("/a").len()]).unwrap();
+        server.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+        client.read_exact(&mut [0; 38]).unwrap();
+    }
+}
+
+/// With both sides a request between two pods of a node counts twice, told apart by `reporter`; a
+/// request to the world counts at the client, and once.
+#[test]
+fn sides() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let config = lab.file("webb.yaml", "l7: {http_side: both}\n");
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &["--config", config.to_str().unwrap()]);
+    let pod = lab.listener("deathstar-a", "10.244.1.11:8080");
+    let world = lab.listener("world", "203.0.113.10:8080");
+    exchange(&lab, &pod, "10.244.1.11:8080", 7);
+    exchange(&lab, &world, "203.0.113.10:8080", 5);
+    let requests = "hubble_http_requests_total";
+    let both = [
+        (requests, &[("reporter", "server"), ("destination", DEATHSTAR_A)][..], 7),
+        (requests, &[("reporter", "client"), ("destination", DEATHSTAR_A)], 7),
+        (requests, &[("reporter", "client"), ("destination", "reserved:world-ipv4")], 5),
+        (requests, &[], 19),
+    ];
+    settled(&mut agent, &both);
+    lab.file("webb.yaml", "l7: {http_side: once}\n");
+    agent.signal("HUP");
+    settled(&mut agent, &[("webb_config_reloads_total", &[("outcome", "applied")], 1)]);
+    exchange(&lab, &pod, "10.244.1.11:8080", 3);
+    exchange(&lab, &world, "203.0.113.10:8080", 2);
+    settled(
+        &mut agent,
+        &[
+            (requests, &[("reporter", "server"), ("destination", DEATHSTAR_A)], 10),
+            (requests, &[("reporter", "client"), ("destination", DEATHSTAR_A)], 7),
+            (requests, &[("reporter", "client"), ("destination", "reserved:world-ipv4")], 7),
+        ],
+    );
+}
+
+/// A message that makes the dissector panic costs itself and what was open; the flows of packets go
+/// on, and the dissector does.
+#[cfg(feature = "fault-injection")]
+#[test]
+fn a_panic_costs_layer_7_alone() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
+    let server = lab.socket("deathstar-a", "10.244.1.11:53");
+    let client = lab.socket("tiefighter", "0.0.0.0:0");
+    client.connect("10.244.1.11:53").unwrap();
+    let queries = "hubble_dns_queries_total";
+    ask(&client, &server, 1, "open.test", None);
+    settled(&mut agent, &[(queries, &[], 1)]);
+    agent.post("/faults/inject?point=dissector&times=1&stall_ms=0");
+    ask(&client, &server, 2, "lost.test", None);
+    agent.wait_until("the dissector is up again", |agent| {
+        agent.component("dissector").is_some_and(|now| now["faults"]["panicked"] == 1 && now["state"] == "up")
+    });
+    for id in 3..8 {
+        ask(&client, &server, id, "after.test", Some(0));
+    }
+    settled(
+        &mut agent,
+        &[
+            (queries, &[("query", "open.test.")], 1),
+            (queries, &[("query", "lost.test.")], 0),
+            (queries, &[("query", "after.test.")], 5),
+            ("webb_l7_records_total", &[("outcome", "panicked")], 1),
+            ("webb_l7_unanswered_total", &[("reason", "restart")], 1),
+            ("webb_reader_records_total", &[("outcome", "panicked")], 0),
+        ],
+    );
+}
+
 /// A frame of HTTP/2.
 fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::kinds::{
     address, aggregation, attach, boolean, bytes, capture, cluster_source, duration, file, globs, log_format,
-    log_level, memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds,
+    log_level, memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds, ports, side,
 };
 use super::model::Settings;
 use super::value::{InvalidValue, Value};
@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 50] = [
+pub static KEYS: [Key; 55] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -192,6 +192,13 @@ pub static KEYS: [Key; 50] = [
     key!("rings.l7_bytes", rings.l7_bytes: bytes, Restart, None,
         "a power of two from 64KiB to 1GiB, such as 4MiB", |bytes| ring(*bytes)),
     key!("l7.capture", l7.capture: capture, Restart, None, "auto, on or off"),
+    key!("l7.http_side", l7.http_side: side, Live, None, "once, server, client or both"),
+    key!("l7.http_ports", l7.http_ports: ports, Restart, None, "a list of at most 8 ports, such as [80, 8080]"),
+    key!("l7.http_ports_ignored", l7.http_ports_ignored: ports, Restart, None,
+        "a list of at most 8 ports, such as [6379]"),
+    key!("l7.dns_side", l7.dns_side: side, Live, None, "once, server, client or both"),
+    key!("l7.dns_ports", l7.dns_ports: ports, Restart, None, "a list of 1 to 8 ports, such as [53, 5353]",
+        |ports| !ports.is_empty()),
     key!("drop_budget", drop_budget: number, Restart, None,
         "a number of records from 1 to 1000000", |count| (1..=1_000_000).contains(count)),
 

@@ -333,6 +333,36 @@ words! {
     /// What policies of vendors' kinds mean.
     other_kinds: OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
 }
+/// Ports, as many as the programs know.
+pub(super) mod ports {
+    use super::{InvalidValue, Item, Value};
+
+    /// Ports of a list.
+    const MOST: usize = 8;
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<u16>, InvalidValue> {
+        let ports = value.items(true)?.iter().map(port).collect::<Result<Vec<_>, _>>()?;
+        if ports.len() > MOST {
+            return Err(InvalidValue::because(value, "there are more than 8"));
+        }
+        Ok(ports)
+    }
+
+    fn port(item: &Item) -> Result<u16, InvalidValue> {
+        let port = item.text.parse().ok().filter(|port| *port != 0);
+        port.ok_or_else(|| InvalidValue::item(item, "it is not a port from 1 to 65535"))
+    }
+
+    pub(crate) fn show(ports: &[u16]) -> Value {
+        let texts: Vec<String> = ports.iter().map(u16::to_string).collect();
+        Value::list(texts.iter().map(String::as_str))
+    }
+}
+
+words! {
+    /// Which side of a connection reports.
+    side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }
+}
 words! {
     /// Whether layer 7 is looked for.
     capture: Capture { "auto" => Auto, "on" => On, "off" => Off }

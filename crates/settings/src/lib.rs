@@ -35,7 +35,7 @@ pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
     Aggregation, Attach, Capture, ClusterSource, Connections, Interfaces, KindEffect, Layer7, Log, LogFormat,
-    MetricsTls, MoreKind, OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Supervision,
+    MetricsTls, MoreKind, OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Side, Supervision,
 };
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};

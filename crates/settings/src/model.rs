@@ -201,10 +201,46 @@ pub struct Rings {
 }
 
 /// DNS and HTTP out of packets.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer7 {
     /// Whether they are looked for.
     pub capture: Capture,
+    /// Which side of a connection reports HTTP.
+    pub http_side: Side,
+    /// Ports of HTTP servers; all if empty.
+    pub http_ports: Vec<u16>,
+    /// Ports of servers that are not taken for HTTP.
+    pub http_ports_ignored: Vec<u16>,
+    /// Which side of a connection reports DNS.
+    pub dns_side: Side,
+    /// Ports of DNS servers.
+    pub dns_ports: Vec<u16>,
+}
+
+impl Default for Layer7 {
+    fn default() -> Self {
+        Self {
+            capture: Capture::Auto,
+            http_side: Side::Once,
+            http_ports: Vec::new(),
+            http_ports_ignored: Vec::new(),
+            dns_side: Side::Client,
+            dns_ports: vec![53],
+        }
+    }
+}
+
+/// Which side of a connection reports its messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// One of them: the server's for HTTP and the client's for DNS, the other where that is no pod.
+    Once,
+    /// The server's.
+    Server,
+    /// The client's.
+    Client,
+    /// Both.
+    Both,
 }
 
 /// Whether layer 7 is looked for.
