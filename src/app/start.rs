@@ -21,7 +21,6 @@ use webb_metrics::dynamic::Dynamic;
 use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
-use super::layer7::Dissecting;
 use super::{StartError, layer7, ledger, listen, listeners, loader, metrics};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
@@ -232,8 +231,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
     ledger::rings(&own, rings, Arc::clone(&watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;
-    let dissector =
-        dissecting.map(|Dissecting { supervisor, config, .. }| (parts.register("dissector", supervisor), config));
+    let dissector = dissecting.map(|of| (parts.register("dissector", of.supervisor), of.config));
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
