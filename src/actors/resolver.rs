@@ -293,14 +293,14 @@ impl Resolver {
     }
 
     /// Takes over changes of this node's network: its own addresses, and what is behind which
-    /// interface. Publishes, also if verdicts wait for policies that have changed.
+    /// interface. Publishes, also if verdicts wait for changed policies or names have to go.
     fn apply_network_changes(&self) {
         if self.network_changed() {
             self.network_seen.store(self.network.version(), Relaxed);
             self.cache.set_own_addresses(self.network.addresses());
             self.cache.set_interfaces(self.network.interfaces());
             self.publish();
-        } else if self.read.load(Relaxed) && self.index.load().has_newer_policies() {
+        } else if self.read.load(Relaxed) && (self.index.load().has_newer_policies() || self.cache.has_garbage()) {
             self.publish();
         }
     }

@@ -151,6 +151,11 @@ impl Builder {
         interfaces
     }
 
+    /// True if the next index would free what is kept of pods that are gone.
+    pub(super) fn has_garbage(&self, now_ns: u64) -> bool {
+        self.draft.reusable_rows(now_ns) > 0
+    }
+
     /// The next index.
     pub(super) fn build(&mut self, store: &Store, touched: Touched, now_ns: u64) -> Index {
         self.recycle(store, now_ns);

@@ -322,7 +322,23 @@ impl Cache {
             (std::mem::take(&mut *touched), self.store.revision.current())
         };
         builder.set_policy_revision(self.store.revision.clone(), revision);
-        builder.build(&self.store, touched, now_ns)
+        let has_garbage = builder.has_garbage(now_ns);
+        let index = builder.build(&self.store, touched, now_ns);
+        if has_garbage {
+            lock(&self.profiles).evict_unused();
+        }
+        index
+    }
+
+    /// True if the next index would free what is kept of pods that are gone, though nothing else
+    /// has changed.
+    pub fn has_garbage(&self) -> bool {
+        self.has_garbage_at(clock::now_ns())
+    }
+
+    /// As [`Cache::has_garbage`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
+    pub fn has_garbage_at(&self, now_ns: u64) -> bool {
+        lock(&self.builder).has_garbage(now_ns)
     }
 
     fn touch_all(&self, now_ns: u64) {

@@ -87,12 +87,20 @@ impl Profiles {
             node
         });
         if self.met > 1024 + self.interned.len() / 2 {
-            self.met = 0;
-            self.interned.retain(|profile| Arc::strong_count(profile) > 1);
-            self.nodes.retain(|node| Arc::strong_count(node) > 1);
+            self.evict_unused();
         }
         let (addresses, other_addresses) = (addresses.into(), other_addresses.into());
         StoredPod { profile, addresses, other_addresses, created, node, finished, host_network }
+    }
+}
+
+impl Profiles {
+    /// Drops what no pod has any more.
+    pub(super) fn evict_unused(&mut self) {
+        self.met = 0;
+        self.interned.retain(|profile| Arc::strong_count(profile) > 1);
+        self.nodes.retain(|node| Arc::strong_count(node) > 1);
+        self.interned.shrink_to(self.interned.len() * 2);
     }
 }
 

@@ -270,18 +270,28 @@ impl Draft {
         self.next.clone()
     }
 
-    /// Frees retired rows that no address resolves to any more, and returns them so that the caller
-    /// can drop what it keeps by row. Call it before publishing an index, or never.
-    pub fn reuse_rows(&mut self, now_ns: u64) -> Vec<u32> {
+    /// How many retired rows [`Draft::reuse_rows`] would free at `now_ns`.
+    pub fn reusable_rows(&self, now_ns: u64) -> usize {
         // A little longer than previous owners are kept, so that no address leads to such a row.
         let horizon_ns = now_ns.saturating_sub(HISTORY_NS + HISTORY_NS / 60);
         let due = self.retired.partition_point(|(since_ns, _)| *since_ns < horizon_ns);
         let in_use = self.rows as usize - self.free.len() - self.retired.len();
-        if due < MIN_REUSED_ROWS.max(in_use / 2) {
+        if due < MIN_REUSED_ROWS.max(in_use / 2) { 0 } else { due }
+    }
+
+    /// Frees retired rows that no address resolves to any more, with their names, and returns them
+    /// so that the caller can drop what it keeps by row. Call it before publishing an index, or
+    /// never.
+    pub fn reuse_rows(&mut self, now_ns: u64) -> Vec<u32> {
+        let due = self.reusable_rows(now_ns);
+        if due == 0 {
             return Vec::new();
         }
         self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
         let freed: Vec<u32> = self.retired.drain(..due).map(|(_, row)| row).collect();
+        for &row in &freed {
+            self.next.rows.clear(row);
+        }
         self.free.extend(&freed);
         // Neighbours are reused one after the other: they share blocks.
         self.free.sort_unstable_by(|a, b| b.cmp(a));

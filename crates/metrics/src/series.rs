@@ -101,7 +101,7 @@ struct Pressure {
 }
 
 /// Slots below which a table is not compacted.
-const FEW_SLOTS: usize = 4096;
+const FEW_SLOTS: usize = 1024;
 
 /// Fixed labels are kept in the series that stand for others as long as these are so few; then they
 /// fold too.

@@ -59,6 +59,35 @@ fn at(index: &Index, last: u8, seconds: u64) -> String {
     name(index, index.find_at(ip(last).into(), seconds * SECOND))
 }
 
+/// When short pods have come and gone, and nothing else changes, one more index frees all that was
+/// kept of them: their names go, and it asks for no other one.
+#[test]
+fn short_pods_leave_nothing_behind() {
+    const PODS: u64 = 3000;
+    let cache = cache();
+    let known = |name: &str| webb_flow::sym::Sym::known(name).is_some();
+    let mut named = Vec::new();
+    for number in 0..PODS {
+        let pod = pod(&format!("leaves-nothing-{number}"), 9, 1);
+        cache.upsert_at(pod, number);
+        let index = cache.index_at(number);
+        assert!(at(&index, 9, PODS).starts_with("leaves-nothing-"));
+        named.push(at(&index, 9, PODS));
+        cache.remove_at(&reference(&format!("leaves-nothing-{number}")), number);
+    }
+    assert_eq!(named.len() as u64, PODS);
+    let last = cache.index_at(PODS);
+    assert!(known("a/leaves-nothing-2999"));
+    let later = 62 * SECOND;
+    assert!(!cache.has_garbage_at(59 * SECOND), "flows of the past may need the names");
+    assert!(cache.has_garbage_at(later));
+    let index = cache.index_at(later);
+    drop(last);
+    assert!(!cache.has_garbage_at(later));
+    let left = named.iter().filter(|name| known(name)).count();
+    assert_eq!((left, index.addresses()), (0, 1), "names that are left, and the node's address");
+}
+
 /// A pod whose first sign of an address is its end has had it until then, and so has one that came
 /// and went between two indexes: what they sent is named by them, nothing after that. Pods of other
 /// nodes, whose flows wait for nothing here, and pods that had ended when they were first listed,
