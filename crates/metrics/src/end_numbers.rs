@@ -54,9 +54,11 @@ impl EndNumbers {
 
     /// Forgets all numbers: keys with them must not be used any more.
     pub(super) fn clear(&mut self) {
-        if self.next > 0 {
-            (self.known, self.next) = (HashMap::default(), 0);
-        }
+        // As many ends come again as a rule, so their memory is kept; that of many more is not.
+        let used = self.known.len();
+        self.known.clear();
+        self.known.shrink_to(4 * used);
+        self.next = 0;
     }
 
     /// True if there are so many that most are not in use, or so many were given that they may come
