@@ -355,7 +355,8 @@ fn strange_kinds_of_the_upstream_group() {
     agent.settles("before it is there");
     let strange = Crd::new("policy.networking.k8s.io", "v1", "TenantNetworkRule", "tenantnetworkrules");
     api.install(&strange);
-    let named = "no verdicts: TenantNetworkRule (policy.networking.k8s.io) is not known; `policies.more_kinds` can define it";
+    let named =
+        "no verdicts: TenantNetworkRule (policy.networking.k8s.io) is not known; `policies.more_kinds` can define it";
     agent.until("named", || agent.undecided().starts_with(named));
     let count = ("policy.networking.k8s.io".to_owned(), "TenantNetworkRule".to_owned(), "unknown", 1);
     assert_eq!(agent.cache.other_counts(), [count]);
