@@ -23,10 +23,15 @@ fn serving(answers: &'static [&'static str]) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        for answer in answers {
+        let (last, others) = answers.split_last().unwrap();
+        for answer in others {
             let (mut stream, _) = listener.accept().unwrap();
             answered(&mut stream, answer);
         }
+        let (mut stream, _) = listener.accept().unwrap();
+        // Closed before the last answer: a connection after it is refused, and not reset.
+        drop(listener);
+        answered(&mut stream, last);
     });
     address
 }

@@ -114,6 +114,11 @@ async fn until(what: &str, mut true_yet: impl FnMut() -> bool) {
 }
 
 impl Pipeline {
+    /// Waits until every aggregator runs: before, a full lane skips flows.
+    async fn started(&self) {
+        until("every aggregator is up", || self.lanes.iter().all(|lane| lane.component().state() == State::Up)).await;
+    }
+
     /// Waits until everything sent has gone through.
     async fn at_rest(&self, records: u64) {
         until("every record read and counted", || {
@@ -190,6 +195,7 @@ async fn a_new_index_names_the_next_flow() {
 #[actix::test]
 async fn a_dead_reader_loses_one_record() {
     let mut pipeline = pipeline();
+    pipeline.started().await;
     pipeline.ring.push(50_000);
     inject::arm("reader", 1, 0);
     pipeline.ring.push(50_000);

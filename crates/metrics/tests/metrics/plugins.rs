@@ -58,6 +58,23 @@ fn two_keys_with_the_same_labels_are_found() {
     }
 }
 
+/// Every family has a name that Prometheus accepts, and a help text.
+#[test]
+fn families_are_named_and_described() {
+    for plugin in plugins::all() {
+        for family in plugin.tables.iter().flat_map(|table| table.families) {
+            let name = family.name;
+            assert!(name.starts_with("hubble_") || name.starts_with("webb_"), "{}: {name}", plugin.name);
+            assert!(
+                name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
+                "{}: {name}",
+                plugin.name
+            );
+            assert!(family.help.len() >= 10 && !family.help.ends_with('.'), "{name}: help {:?}", family.help);
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
