@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use webb_cluster::{Cache, Settings, parse};
+use webb_cluster::{Cache, CacheSettings, parse};
 
 fuzz_target!(|text: &str| {
     if let Ok(manifest) = parse("fuzz.yaml", text) {
-        let cache = Cache::new(Settings { node: "node".to_owned(), ..Settings::default() });
+        let cache = Cache::new(CacheSettings { node: "node".to_owned(), ..CacheSettings::default() });
         cache.replace(manifest.objects);
         let _index = cache.index();
     }
