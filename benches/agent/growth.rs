@@ -54,7 +54,7 @@ pub(crate) fn strangers(lab: &Lab) {
         sender.send((from..count.min(from + step)).map(knock), rate);
         curve.look();
     }
-    cool_down(&mut curve, Duration::from_mins(1));
+    cool_down(&mut curve, &sender, Duration::from_mins(1));
     row(&format!("{count} strange addresses, {rate} a second, in two contexts of addresses"), curve.summary());
 }
 
@@ -155,15 +155,24 @@ pub(crate) fn jobs(lab: &Lab) {
     }
     let pods = jobs.generation * jobs.per_step;
     jobs.end();
-    cool_down(&mut curve, Duration::from_mins(3));
+    cool_down(&mut curve, &sender, Duration::from_mins(3));
     row(&format!("{pods} short pods, {rate} a second"), curve.summary());
 }
 
 /// Looks every ten seconds for so long: series of pods go a minute after these, idle ones sooner.
-fn cool_down(curve: &mut Curve<'_>, time: Duration) {
-    let began = Instant::now();
+/// What goes on meanwhile is the node's usual traffic, by which batches of flows are used again:
+/// those of before would hold the names of before.
+fn cool_down(curve: &mut Curve<'_>, sender: &Sender, time: Duration) {
+    const USUAL_RATE: u32 = 50;
+    let (began, mut port) = (Instant::now(), 1024);
     while began.elapsed() < time {
-        std::thread::sleep(Duration::from_secs(10));
+        let usual = (port..port + 10 * USUAL_RATE).map(|port| Packet {
+            kind: Kind::Udp,
+            from: (address(port % 10), port as u16),
+            to: (address(5000), 53),
+        });
+        port += 10 * USUAL_RATE;
+        sender.send(usual, USUAL_RATE);
         curve.look();
     }
 }
@@ -221,7 +230,7 @@ pub(crate) fn soak(lab: &Lab) {
             let _done = Command::new("ip").args(["-n", &lab.node(), "link", "del", &name]).output();
         });
     }
-    cool_down(&mut curve, Duration::from_mins(3));
+    cool_down(&mut curve, &sender, Duration::from_mins(3));
     grown.extend(curve.grown());
     row(&format!("{pods} short pods and {number} strangers in {seconds} s"), curve.summary());
     assert!(grown.is_empty(), "not flat: {grown:?}");
