@@ -183,7 +183,7 @@ fn ranges_end_where_they_say() {
         ("l7.http_ports", ["", "1,2,3,4,5,6,7,65535"], ["0", "1,2,3,4,5,6,7,8,9"]),
         ("l7.http_ports_ignored", ["6379", "1,2"], ["65536", "http"]),
         ("l7.dns_side", ["client", "server"], ["none", "0"]),
-        ("l7.dns_ports", ["53", "53,5353"], ["", "-1"]),
+        ("l7.dns_ports", ["53", "53,5353"], ["0", "-1"]),
         ("scrape.min_interval", ["0s", "1m"], ["61s", "5"]),
         ("scrape.timeout", ["10ms", "1m"], ["9ms", "61s"]),
         ("shutdown.budget", ["1s", "10m"], ["999ms", "601s"]),
