@@ -100,7 +100,7 @@ __noinline int report_lane(__u32 place, __u32 lane, __u32 close)
 	return REPORTED;
 }
 
-/* Opens a lane again. Nobody changes a closed one but who has CLAIMED the slot. */
+/* Opens a lane again. Only the program that has CLAIMED the slot changes a closed one. */
 static __always_inline void reopen_lane(struct entry *entry, __u32 lane)
 {
 	__sync_fetch_and_or(entry_lane(entry, lane), LANE_LIVING);

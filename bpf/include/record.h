@@ -6,7 +6,7 @@
 #include "abi.h"
 #include "parse.h"
 
-/* Nobody reads this: it puts the struct into the object's BTF, where tests/abi_btf.rs compares it. */
+/* Never read: it puts the struct into the object's BTF, where tests/abi_btf.rs compares it. */
 struct webb_record *const volatile webb_record_type = 0;
 
 /* How many records a CPU writes before it looks at the ring's fill again; a power of two. */

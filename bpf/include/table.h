@@ -24,7 +24,7 @@
  *
  * Why no packet is lost
  * ---------------------
- * 1. Whoever changes what a slot is, moves its word to CLAIMED first, by compare-and-exchange: one wins. Only the winner
+ * 1. A program that changes a slot first moves its word to CLAIMED, by compare-and-exchange: one wins. Only the winner
  *    writes the hash, the details and the generation, and leaves CLAIMED by an exchange, last.
  * 2. A packet is added to a lane by compare-and-exchange of the whole lane, and only to a lane with the bit LIVING. It
  *    reads the lane before the hash. The exchange succeeds only if the lane has not changed since, generation included,
@@ -39,7 +39,7 @@
  * 6. A slot is given to another connection at most once in a unit of the stamp, some 32 ms, so a generation comes back
  *    after half a minute at the earliest. A program runs within one RCU reader section; one that stood still between two
  *    of its instructions for so long would be reported by the kernel as a stall.
- * 7. Nobody waits. A packet that meets CLAIMED, or loses too many exchanges, becomes a record of its own.
+ * 7. No program waits. A packet that meets CLAIMED, or loses too many exchanges, becomes a record of its own.
  * Two CPUs may give one connection two slots. Both count: NEW is reported twice, no packet is.
  */
 #ifndef WEBB_TABLE_H

@@ -93,9 +93,9 @@ impl Socket {
     }
 
     /// Waits for a datagram or a wake-up.
-    pub(super) fn wait(&self, waker: &Waker, patience: Timespec) -> io::Result<Woken> {
+    pub(super) fn wait(&self, waker: &Waker, timeout: Timespec) -> io::Result<Woken> {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN), PollFd::new(waker, PollFlags::IN)];
-        match poll(&mut fds, Some(&patience)) {
+        match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }

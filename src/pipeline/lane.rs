@@ -79,7 +79,7 @@ impl Lane {
         LaneWaker(self.to.clone())
     }
 
-    /// Tells this lane from every other there ever was.
+    /// Identifies this lane; a number is given once.
     pub fn id(&self) -> u64 {
         self.id
     }

@@ -226,7 +226,7 @@ impl Cache {
         });
     }
 
-    /// Tells whether the server has a vendor's kind that cannot be listed: then it may concern any
+    /// Records whether the server has a vendor's kind that cannot be listed: then it may concern any
     /// pod.
     pub fn set_unlisted(&self, kind: OtherKind, unlisted: bool) {
         self.change_others(
@@ -236,7 +236,7 @@ impl Cache {
         );
     }
 
-    /// Tells which kinds the source has, by group and kind, that are policies by their name or
+    /// Records which kinds the source has, by group and kind, that are policies by their name or
     /// group and of which nothing is known. They are named, and have no effect, but for those of
     /// `policy.networking.k8s.io`: with one of these no pod has verdicts. False if they are what
     /// they were.
@@ -350,7 +350,7 @@ impl Cache {
         *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
     }
 
-    /// Tells whether each kind comes by itself, so that a pod may be here before its namespace. Not
+    /// Records whether each kind comes by itself, so that a pod may be here before its namespace. Not
     /// so at first.
     pub fn set_watched(&self, watched: bool) {
         self.store.watched.store(watched, Relaxed);

@@ -50,7 +50,7 @@ use super::Cache;
 /// I/O and time.
 ///
 /// `changed` is notified after each change of the cache, `status` says how it goes. All troubles
-/// are met with patience: the only way out is a panic.
+/// are retried: the only way out is a panic.
 pub async fn follow(
     access: &Access,
     timings: &WatchTimings,

@@ -8,6 +8,7 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod any_changes;
 mod churn;
 mod index;
 mod manifest;
