@@ -16,7 +16,7 @@ use super::StartError;
 use crate::actors::dissector;
 use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
-use crate::bpf_loader::{Layer7, Layer7Settings, MOST_PORTS};
+use crate::bpf_loader::{Layer7, Layer7Settings, MAX_PORTS};
 use crate::pipeline::Lanes;
 use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config, Outbox, Published, Side, Sides};
 use crate::records::Waker;
@@ -31,7 +31,7 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
         Capture::Auto => wishes.is_none_or(|wishes| wishes.dns || wishes.http),
     };
     let of_kernel = |ports: &[u16]| {
-        let mut list = [0; MOST_PORTS];
+        let mut list = [0; MAX_PORTS];
         list.iter_mut().zip(ports).for_each(|(place, port)| *place = *port);
         list
     };

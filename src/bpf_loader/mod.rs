@@ -52,5 +52,5 @@ pub use ports::Special;
 pub use probes::{Hook, Probes};
 pub use reasons::{DropReasons, drop_reasons};
 pub use ring::{KernelRings, RingFill};
-pub use settings::{Attach, Layer7Settings, MOST_PORTS, ProgramSettings, Timeouts};
+pub use settings::{Attach, Layer7Settings, MAX_PORTS, ProgramSettings, Timeouts};
 pub use traffic_control::TrafficControl;

@@ -42,7 +42,7 @@ impl Default for Timeouts {
 }
 
 /// Ports of a list that the programs know; `L7_PORTS`.
-pub const MOST_PORTS: usize = 8;
+pub const MAX_PORTS: usize = 8;
 
 /// What the programs are told of layer 7 before they are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,11 +50,11 @@ pub struct Layer7Settings {
     /// Size of the ring of layer-7 records; rounded up to a power of two of pages.
     pub ring_bytes: u32,
     /// Ports of DNS servers; 0 in unused places.
-    pub dns_ports: [u16; MOST_PORTS],
+    pub dns_ports: [u16; MAX_PORTS],
     /// Ports of HTTP servers; all if the first is 0.
-    pub http_ports: [u16; MOST_PORTS],
+    pub http_ports: [u16; MAX_PORTS],
     /// Ports of servers that are not taken for HTTP.
-    pub http_ports_ignored: [u16; MOST_PORTS],
+    pub http_ports_ignored: [u16; MAX_PORTS],
     /// Bytes that are captured of a segment that begins with a request.
     pub request_bytes: u32,
     /// The same of a response.
@@ -66,8 +66,8 @@ impl Default for Layer7Settings {
         Self {
             ring_bytes: 4 << 20,
             dns_ports: [53, 0, 0, 0, 0, 0, 0, 0],
-            http_ports: [0; MOST_PORTS],
-            http_ports_ignored: [0; MOST_PORTS],
+            http_ports: [0; MAX_PORTS],
+            http_ports_ignored: [0; MAX_PORTS],
             request_bytes: 2048,
             response_bytes: 1024,
         }

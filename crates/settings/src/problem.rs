@@ -111,18 +111,18 @@ impl Problem {
 /// `--> file:line:column` and the line with its place underlined.
 fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
     /// Characters shown of a line: enough for any sensible one.
-    const SHOWN: usize = 160;
+    const MAX_CHARS_SHOWN: usize = 160;
     let number = mark.line.to_string();
     let margin = " ".repeat(number.len());
     let mut lines = vec![format!("{margin}--> {}:{}:{}", file.name, mark.line, mark.column)];
     if let Some(line) = file.text.lines().nth(mark.line.saturating_sub(1)) {
         let shown: String =
-            line.chars().take(SHOWN).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
+            line.chars().take(MAX_CHARS_SHOWN).map(|letter| if letter.is_control() { ' ' } else { letter }).collect();
         let shown = shown.trim_end();
         lines.push(format!("{margin} |"));
         lines.push(format!("{number} | {shown}"));
         let before = mark.column.saturating_sub(1);
-        if before < SHOWN {
+        if before < MAX_CHARS_SHOWN {
             let carets = mark.width.min(shown.chars().count().saturating_sub(before)).max(1);
             lines.push(format!("{margin} | {}{}", " ".repeat(before), "^".repeat(carets)));
         }

@@ -18,7 +18,7 @@ use webb_index::Index;
 use webb_metrics::Layer7Wishes;
 
 use super::fill;
-use super::messages::{MOST_FLOWS, Messages, Outbox};
+use super::messages::{MAX_FLOWS, Messages, Outbox};
 use super::sides::Sides;
 use crate::pipeline::first_names::FirstNames;
 use crate::pipeline::{Lanes, Lifecycle};
@@ -201,7 +201,7 @@ impl DissectLoop {
             inject::point("dissector");
             dissector.read(bytes, &mut taker);
             in_hand.set(None);
-            if taker.messages.len() >= MOST_FLOWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            if taker.messages.len() >= MAX_FLOWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })
     }
 

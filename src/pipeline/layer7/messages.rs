@@ -9,10 +9,10 @@ use webb_flow::{Extra, Flow};
 use crate::records::Waker;
 
 /// Flows of one load at most.
-pub(super) const MOST_FLOWS: usize = 256;
+pub(super) const MAX_FLOWS: usize = 256;
 
 /// Loads that may be on their way: 8,192 flows.
-const MOST_LOADS: usize = 32;
+const MAX_LOADS: usize = 32;
 
 /// Some flows with what they carry, in the order in which they were seen.
 #[derive(Debug, Default)]
@@ -56,8 +56,8 @@ pub struct Outbox {
 impl Outbox {
     /// The dissector's end, and the channels of the reader's; `reader` wakes the reader.
     pub(super) fn new(reader: Waker) -> (Self, Receiver<Messages>, Sender<Messages>) {
-        let (to, from) = bounded(MOST_LOADS);
-        let (give_back, back) = bounded(MOST_LOADS + 1);
+        let (to, from) = bounded(MAX_LOADS);
+        let (give_back, back) = bounded(MAX_LOADS + 1);
         (Self { to, back, reader }, from, give_back)
     }
 

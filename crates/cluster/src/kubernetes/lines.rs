@@ -17,7 +17,7 @@ pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 pub(super) const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// Bytes of an answer that is no JSON which are shown.
-const SHOWN: usize = 40;
+const MAX_BYTES_SHOWN: usize = 40;
 
 /// One line of a watch, or why there is none.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Lines {
         if text.starts_with(b"{") {
             return ApiError::Interrupted("in the middle of an object".to_owned());
         }
-        let shown = String::from_utf8_lossy(text.get(..SHOWN).unwrap_or(text)).into_owned();
+        let shown = String::from_utf8_lossy(text.get(..MAX_BYTES_SHOWN).unwrap_or(text)).into_owned();
         ApiError::Malformed(format!("an answer is no JSON: it begins with {shown:?}"))
     }
 
