@@ -13,23 +13,25 @@ const SHOWN_FOR: Duration = Duration::from_mins(1);
 /// Losses since start, by what was lost and why.
 pub(super) type Counts = [u64; TEXTS.len()];
 
-const TEXTS: [&str; 4] = [
+const TEXTS: [&str; 5] = [
     "records (a ring was full)",
     "packets (connection table and ring were full)",
     "drops (over drop_budget)",
+    "messages of layer 7 (their ring was full)",
     "flows for a metric (its thread was not running)",
 ];
 
 /// Those of [`Counts`] that the programs count.
-const OF_KERNEL: usize = 3;
+const OF_KERNEL: usize = 4;
 
 /// The counts of the kernel's side and of the lanes.
-pub(super) fn counts(totals: &[Totals], skipped: u64) -> Counts {
+pub(super) fn counts(totals: &[Totals], messages: u64, skipped: u64) -> Counts {
     let sum = |of: fn(&Totals) -> u64| totals.iter().map(of).sum();
     [
         sum(|totals| totals.lost_records),
         sum(|totals| totals.untracked_packets),
         sum(|totals| totals.suppressed_packets),
+        messages,
         skipped,
     ]
 }
@@ -92,20 +94,21 @@ mod tests {
     fn losses_show_for_a_while() {
         let (mut losses, began) = (Losses::default(), Instant::now());
         let after = |seconds| began + Duration::from_secs(seconds);
-        assert!(!losses.note([0; 4], after(0)));
+        assert!(!losses.note([0; 5], after(0)));
         assert_eq!(losses.reason(), "");
-        assert!(losses.note([5, 0, 0, 0], after(1)));
+        assert!(losses.note([5, 0, 0, 0, 0], after(1)));
         assert_eq!(losses.reason(), "5 records (a ring was full)");
-        assert!(!losses.note([5, 0, 0, 7], after(2)));
-        assert!(losses.note([5, 3, 2, 7], after(59)));
+        assert!(!losses.note([5, 0, 0, 0, 7], after(2)));
+        assert!(losses.note([5, 3, 2, 4, 7], after(59)));
         let all = "5 records (a ring was full), 3 packets (connection table and ring were full), \
-                   2 drops (over drop_budget), 7 flows for a metric (its thread was not running)";
+                   2 drops (over drop_budget), 4 messages of layer 7 (their ring was full), \
+                   7 flows for a metric (its thread was not running)";
         assert_eq!(losses.reason(), all);
-        assert!(!losses.note([5, 3, 2, 7], after(118)));
+        assert!(!losses.note([5, 3, 2, 4, 7], after(118)));
         assert_eq!(losses.reason(), all);
-        assert!(!losses.note([5, 3, 2, 7], after(119)));
+        assert!(!losses.note([5, 3, 2, 4, 7], after(119)));
         assert_eq!(losses.reason(), "");
-        assert!(losses.note([6, 3, 2, 7], after(120)));
+        assert!(losses.note([6, 3, 2, 4, 7], after(120)));
         assert_eq!(losses.reason(), "1 records (a ring was full)");
     }
 
@@ -116,6 +119,6 @@ mod tests {
             Totals { lost_records: 1, suppressed_packets: 10, ..Totals::default() },
             Totals { lost_records: 2, untracked_packets: 5, ..Totals::default() },
         ];
-        assert_eq!(counts(&totals, 4), [3, 5, 10, 4]);
+        assert_eq!(counts(&totals, 6, 4), [3, 5, 10, 6, 4]);
     }
 }

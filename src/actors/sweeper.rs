@@ -16,7 +16,7 @@ use webb_flow::fault::{State, inject};
 use super::losses::{self, Losses};
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
-use crate::bpf_loader::{Ledger, Mode, Sweeper};
+use crate::bpf_loader::{Layer7, Ledger, Mode, RunError, Sweeper};
 use crate::pipeline::Lanes;
 
 /// How often the last sweep is tried again because the ring was full; then the rest stays behind.
@@ -53,10 +53,28 @@ impl Swept {
     }
 }
 
-/// Starts the sweeper. Losses are those of `ledger` and what `lanes` skipped.
+/// Where losses are counted.
+pub struct Losing {
+    /// Of packets, by the programs.
+    pub ledger: Ledger,
+    /// Of messages, by the programs.
+    pub layer7: Option<Layer7>,
+    /// Of flows, by metrics that do not run.
+    pub lanes: Arc<Lanes>,
+}
+
+impl Losing {
+    fn counts(&self) -> Result<losses::Counts, RunError> {
+        let messages =
+            self.layer7.as_ref().map(Layer7::totals).transpose()?.map_or(0, |totals| totals.lost.iter().sum());
+        Ok(losses::counts(&self.ledger.totals()?, messages, self.lanes.skipped()))
+    }
+}
+
+/// Starts the sweeper, which looks for losses as well.
 pub fn start(
     sweeper: Sweeper,
-    (ledger, lanes): (Ledger, Arc<Lanes>),
+    losing: Losing,
     swept: Arc<Swept>,
     interval: Duration,
     intensity: Intensity,
@@ -73,7 +91,7 @@ pub fn start(
                 next = Instant::now() + interval / u32::try_from(PARTS).unwrap_or(1);
                 inject::point("sweeper");
                 let counted = sweeper.sweep_part(Mode::Overdue)?;
-                let lost = swept.note(counted, losses::counts(&ledger.totals()?, lanes.skipped()));
+                let lost = swept.note(counted, losing.counts()?);
                 if !lifecycle.stopping() {
                     component.set_state(if lost.is_empty() { State::Up } else { State::Degraded }, &lost);
                 }
@@ -82,7 +100,7 @@ pub fn start(
         }
         for _ in 0..MAX_LAST_SWEEPS {
             let left = sweeper.sweep(Mode::Everything)?;
-            swept.note(left, losses::counts(&ledger.totals()?, lanes.skipped()));
+            swept.note(left, losing.counts()?);
             if left.pending_packets.iter().all(|pending| *pending == 0) {
                 break;
             }

@@ -2,8 +2,9 @@
 //!
 //! A limit that refuses newcomers lets those that came first keep all others out. So a newcomer
 //! takes the place of the connection that does the least: one that has asked for nothing, then an
-//! idle one, then one whose answer is not read; of the client with the most connections first. Only
-//! where all are at work a newcomer is refused.
+//! idle one, then one whose answer is not read; of the client with the most connections first. Where
+//! all are at work, a client with more than its part gives up one for a client with few; only
+//! where none has more a newcomer is refused.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,6 +15,10 @@ use super::client::Client;
 use super::connection::{Connection, Rank};
 use super::limits::Limits;
 use super::reason::Reason;
+
+/// A client with more than so many times the connections of a newcomer gives up one for it, though
+/// all of them are at work.
+const UNFAIR: usize = 2;
 
 /// The connections of one listener, over all lives of its server.
 #[derive(Debug)]
@@ -75,6 +80,7 @@ impl Connections {
             } else {
                 let count = |other| open.iter().filter(|connection| connection.client == other).count();
                 least_of(&open, now, |other| Some(count(other)).filter(|count| *count >= of_client))
+                    .or_else(|| greediest(&open, count, UNFAIR * (of_client + 1)))
             };
             open.swap_remove(least?).cut();
         }
@@ -106,6 +112,12 @@ fn least_of(open: &[Arc<Connection>], now: Instant, weight: impl Fn(Client) -> O
         }
     }
     least.map(|(_, _, at)| at)
+}
+
+/// The newest connection of the client with the most, if these are more than `part`.
+fn greediest(open: &[Arc<Connection>], count: impl Fn(Client) -> usize, part: usize) -> Option<usize> {
+    let counts = open.iter().map(|connection| count(connection.client)).enumerate();
+    counts.filter(|(_, count)| *count > part).max_by_key(|&(at, count)| (count, at)).map(|(at, _)| at)
 }
 
 /// The place of an admitted connection, given back when dropped.
@@ -208,6 +220,28 @@ mod tests {
         fifth.connection.request_begins(bench.at(2000));
         assert!(bench.admit(6, 2000).is_none());
         assert_eq!(bench.dropped(), "limit=4");
+    }
+
+    /// Few clients whose connections are all at work keep no other out, and a newcomer keeps out
+    /// none that has as few.
+    #[test]
+    fn the_greediest_gives_up() {
+        let bench = Bench::new(8, 4);
+        let busy: Vec<_> = [1, 1, 1, 1, 2, 2, 2, 3]
+            .map(|client| {
+                let admitted = bench.admit(client, 0).unwrap();
+                admitted.connection.request_begins(bench.at(0));
+                admitted
+            })
+            .into();
+        let scraper = bench.admit(9, 1).unwrap();
+        scraper.connection.request_begins(bench.at(1));
+        assert_eq!(busy.iter().filter(|busy| !bench.has(busy)).count(), 1);
+        assert!(busy[..4].iter().any(|busy| !bench.has(busy)), "it is one of the client with the most");
+        for client in 10..12 {
+            bench.admit(client, 2).unwrap().connection.request_begins(bench.at(2));
+        }
+        assert!(bench.has(&busy[7]) && bench.has(&scraper));
     }
 
     /// The overdue go with their reason, and their place is free at once.

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 
 use httparse::{Header, ParserConfig, Status};
 
-/// Fields of a head that are read; a head with more is taken for one that was cut.
+/// Fields of a head that are read; of a head with more only the first line is.
 const FIELDS: usize = 100;
 
 /// Letters that a method may have.
@@ -52,6 +52,8 @@ pub(super) enum Parsed<'a> {
     Head(Head<'a>),
     /// The beginning of a head. The first line is there if it is whole.
     Partial(Option<Head<'a>>),
+    /// A head with more fields than are read, of which the end was not looked for.
+    Crowded(Head<'a>),
     /// Something else.
     Other,
 }
@@ -85,7 +87,8 @@ pub(super) fn parse<'a>(bytes: &'a [u8], from_client: bool, field: &mut dyn FnMu
     let bare = Head { line, length: 0, old: version == 0, body: Body::Unsaid, expects: false, closes: version == 0 };
     match status {
         Ok(Status::Complete(length)) => Parsed::Head(read_fields(Head { length, ..bare }, fields, field)),
-        Ok(Status::Partial) | Err(httparse::Error::TooManyHeaders) => Parsed::Partial(Some(bare)),
+        Ok(Status::Partial) => Parsed::Partial(Some(bare)),
+        Err(httparse::Error::TooManyHeaders) => Parsed::Crowded(bare),
         Err(_) => Parsed::Other,
     }
 }

@@ -235,16 +235,17 @@ impl Http1Reader<'_, '_> {
             let parsed = self.shared.fields.parse(rest, self.from_client, self.out.wants);
             let head = match parsed {
                 Parsed::Head(head) => head,
-                Parsed::Partial(line) => {
-                    if span.more && !span.overtaken && !span.is_cut() && rest.len() <= self.shared.head_bytes {
-                        return self.keep(rest, begin, span, found);
-                    }
-                    let Some(line) = line else {
-                        // A hole with a head that is not read stays one: its response will be
-                        // missed.
-                        let outcome = found.unwrap_or(RecordOutcome::NotAHead);
-                        return if span.overtaken { outcome } else { self.nothing(span, found) };
-                    };
+                Parsed::Partial(_)
+                    if span.more && !span.overtaken && !span.is_cut() && rest.len() <= self.shared.head_bytes =>
+                {
+                    return self.keep(rest, begin, span, found);
+                }
+                Parsed::Partial(None) => {
+                    // A hole with a head that is not read stays one: its response will be missed.
+                    let outcome = found.unwrap_or(RecordOutcome::NotAHead);
+                    return if span.overtaken { outcome } else { self.nothing(span, found) };
+                }
+                Parsed::Partial(Some(line)) | Parsed::Crowded(line) => {
                     self.out.ledger.cut(Cut::Head);
                     self.shared.fields.parse_cut(rest, self.from_client, self.out.wants);
                     return self.cut_head(&line, begin, span, found);

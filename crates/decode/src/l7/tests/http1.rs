@@ -296,6 +296,26 @@ fn long_heads() {
     }
 }
 
+/// A head of more fields than are read counts by its first line, whole or not, and takes none of
+/// those behind it along.
+#[test]
+fn heads_of_many_fields() {
+    let fields = "a: b\r\n".repeat(120);
+    let mut talk = Talk::new();
+    for _ in 0..3 {
+        talk.exchange(&format!("GET /many HTTP/1.1\r\n{fields}\r\n"), OK);
+        talk.exchange(&get("/few"), OK);
+        talk.exchange("GET /few HTTP/1.1\r\n\r\n", &OK.replace("200", "204").replace("\r\n\r\nhi", "\r\n\r\n"));
+        assert_eq!(talk.responses().len(), 3);
+    }
+    talk.client(&format!("GET /many HTTP/1.1\r\n{fields}"));
+    talk.segment(true, "c: d\r\n\r\n", 8, 1);
+    talk.server(OK);
+    talk.exchange(&get("/few"), OK);
+    assert_eq!(talk.responses().len(), 2);
+    assert_eq!(talk.open(), 0);
+}
+
 /// Cases 30, 31 and 92: an empty line first, other methods, a body's tail of capitals.
 #[test]
 fn odd_beginnings() {
