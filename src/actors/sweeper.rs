@@ -54,6 +54,7 @@ impl Swept {
 }
 
 /// Where losses are counted.
+#[derive(Debug)]
 pub struct Losing {
     /// Of packets, by the programs.
     pub ledger: Ledger,

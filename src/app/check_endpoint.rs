@@ -168,8 +168,8 @@ impl Endpoint {
                 Ok(0) => break,
                 Ok(read) => answer.extend_from_slice(piece.get(..read).unwrap_or_default()),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // A server that closes without a TLS close_notify: the answer says itself whether all is
-                // here.
+                // A server that closes without a TLS close_notify: the answer says itself
+                // whether all is here.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && !answer.is_empty() => break,
                 Err(error) => return Err(error),
             }

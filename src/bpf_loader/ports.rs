@@ -66,8 +66,8 @@ impl Ports {
         self.refusal.as_deref()
     }
 
-    /// Describes an interface to the programs, and the MAC address of the pod's end of it if that is
-    /// known. What they have learned about it stays while it is a port of the same bridge.
+    /// Describes an interface to the programs, and the MAC address of the pod's end of it if that
+    /// is known. What they have learned about it stays while it is a port of the same bridge.
     pub(super) fn set(&mut self, index: u32, special: Special, own: Option<u64>) -> Result<(), MapError> {
         let mut port = self.by_index.get(&index, 0).unwrap_or_default().0;
         let bridge = special.bridge.unwrap_or(0);

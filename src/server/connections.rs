@@ -2,9 +2,9 @@
 //!
 //! A limit that refuses newcomers lets those that came first keep all others out. So a newcomer
 //! takes the place of the connection that does the least: one that has asked for nothing, then an
-//! idle one, then one whose answer is not read; of the client with the most connections first. Where
-//! all are at work, a client with more than its part gives up one for a client with few; only
-//! where none has more a newcomer is refused.
+//! idle one, then one whose answer is not read; of the client with the most connections first.
+//! Where all are at work, a client with more than its part gives up one for a client with few;
+//! only where none has more a newcomer is refused.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -226,8 +226,8 @@ impl Cache {
         });
     }
 
-    /// Records whether the server has a vendor's kind that cannot be listed: then it may concern any
-    /// pod.
+    /// Records whether the server has a vendor's kind that cannot be listed, so that it may concern
+    /// any pod.
     pub fn set_unlisted(&self, kind: OtherKind, unlisted: bool) {
         self.change_others(
             |others| {
@@ -350,8 +350,8 @@ impl Cache {
         *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
     }
 
-    /// Records whether each kind comes by itself, so that a pod may be here before its namespace. Not
-    /// so at first.
+    /// Records whether each kind comes by itself, so that a pod may be here before its namespace.
+    /// Not so at first.
     pub fn set_watched(&self, watched: bool) {
         self.store.watched.store(watched, Relaxed);
     }
