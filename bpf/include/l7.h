@@ -3,8 +3,7 @@
  * Layer 7: which segments of which connections user space gets to read, and how they travel. A record is a header and
  * the first bytes of a segment's payload. They have a ring of their own, so a flood of them costs no other record.
  *
- * Bytes are read by helper: what pods send lies in page fragments. Nothing here is asked for its result by the caller,
- * and nothing changes the packet.
+ * Bytes are read by helper: what pods send lies in page fragments. Nothing here changes the packet.
  */
 #ifndef WEBB_L7_H
 #define WEBB_L7_H
@@ -88,6 +87,23 @@ static __always_inline struct l7_buffer *l7_scratch(void)
 	return bpf_map_lookup_elem(&l7_buffers, &zero);
 }
 
+/*
+ * True if a size is 1 to `most`, so that verifiers know it of the register that is passed to a helper: older ones do not
+ * learn from `!= 0`, nor that two registers are equal.
+ */
+static __always_inline int is_size(__u32 *size, __u32 most)
+{
+	__u32 last = *size - 1;
+
+	barrier_var(last);
+	if (last >= most)
+		return 0;
+	last++;
+	barrier_var(last);
+	*size = last;
+	return 1;
+}
+
 /* Sends the first `most` bytes of a segment. Returns how many were wanted of it: sent, lost or unread. */
 __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment, __u32 most, __u32 kind_flags)
 {
@@ -107,9 +123,7 @@ __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 		return 0;
 	p = &s->packet;
 	captured = segment->payload < most ? segment->payload : most;
-	/* The check for the register that is passed: older verifiers do not know that two are equal. */
-	barrier_var(captured);
-	if (!captured || captured > L7_MOST)
+	if (!is_size(&captured, L7_MOST))
 		return 0;
 	t->wanted[protocol]++;
 	prefix = segment->prefix_size;
@@ -303,7 +317,8 @@ static __always_inline void l7_tcp(struct __sk_buff *skb, struct sighting *s)
 		if (wanted & (WEBB_L7_DNS_CLIENT | WEBB_L7_DNS_SERVER))
 			l7_dns_tcp(skb, s, segment, bucket, d);
 	} else if (wanted & (WEBB_L7_HTTP_CLIENT | WEBB_L7_HTTP_SERVER)) {
-		l7_http(skb, s, segment);
+		if (l7_http(skb, s, segment))
+			l7_http2(skb, s, segment);
 	}
 }
 

@@ -3,7 +3,10 @@
 #ifndef WEBB_L7_HTTP_H
 #define WEBB_L7_HTTP_H
 
-/* A segment of a connection that speaks HTTP, or of which it is not known yet. */
+/*
+ * A segment of a connection that speaks HTTP, or of which it is not known yet. Returns 1 if it has frames of HTTP/2 to
+ * follow. The caller does that: one call within another less, since all of them share 512 bytes of stack.
+ */
 __noinline int l7_http(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment)
 {
 	struct webb_l7_totals *t = l7_counts();
@@ -22,8 +25,7 @@ __noinline int l7_http(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 		return 0;
 	note = slot_note(bucket, segment->place);
 	size = segment->payload < 8 ? segment->payload : 8;
-	barrier_var(size);
-	if (!size || size > 8 || bpf_skb_load_bytes(skb, segment->at, &word, size))
+	if (!is_size(&size, 8) || bpf_skb_load_bytes(skb, segment->at, &word, size))
 		return 0;
 	begins = l7_begins_as(word, size);
 	if (note->l7 == L7_LOOKING) {
@@ -47,16 +49,15 @@ __noinline int l7_http(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 			note->l7_notes--;
 		}
 	}
-	if (note->l7 == L7_HTTP2) {
-		l7_http2(skb, s, segment);
-	} else if (begins == BEGINS_HTTP2 && note->l7 != L7_NONE) {
+	if (note->l7 == L7_HTTP2)
+		return 1;
+	if (begins == BEGINS_HTTP2 && note->l7 != L7_NONE) {
 		/* At once, or behind an upgrade. */
 		l7_preface(skb, s, segment, note, d);
-		if (segment->payload > L7_PREFACE)
-			l7_http2(skb, s, segment);
-	} else if (note->l7 == L7_HTTP1) {
-		l7_http1(skb, s, segment, bucket, d, begins, flags);
+		return segment->payload > L7_PREFACE;
 	}
+	if (note->l7 == L7_HTTP1)
+		l7_http1(skb, s, segment, bucket, d, begins, flags);
 	return 0;
 }
 

@@ -150,8 +150,7 @@ __noinline int l7_frame(struct __sk_buff *skb, struct sighting *s, struct l7_seg
 	here = L7_FRAME_HEAD - split->size;
 	if (left < here) {
 		here = left;
-		barrier_var(here);
-		if (!here || here > 8 || split->size || bpf_skb_load_bytes(skb, segment->at + offset, scratch->head, here))
+		if (split->size || !is_size(&here, 8) || bpf_skb_load_bytes(skb, segment->at + offset, scratch->head, here))
 			return 0;
 		split->bytes = *(__u64 *)scratch->head;
 		split->size = here;
@@ -166,8 +165,7 @@ __noinline int l7_frame(struct __sk_buff *skb, struct sighting *s, struct l7_seg
 		__u32 at = split->size;
 
 		barrier_var(at);
-		barrier_var(here);
-		if (at > 8 || !here || here > 8)
+		if (at > 8 || !is_size(&here, 8))
 			return 0;
 		*(__u64 *)scratch->head = split->bytes;
 		if (bpf_skb_load_bytes(skb, segment->at + offset, scratch->head + at, here))
