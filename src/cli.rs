@@ -17,7 +17,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use webb_settings::units::parse_duration;
 use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 
-/// How the program ends, after BSD's `sysexits.h` where that has a number.
+/// Exit code of the program, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
@@ -323,8 +323,7 @@ impl Cli {
 }
 
 impl RunArgs {
-    /// What the settings are made from: the flags that were given, the file they name, and the
-    /// environment.
+    /// Layers of the settings: the given flags, the file they name, and the environment.
     pub fn layers(&self, environment: Environment) -> Layers {
         let text =
             |name, value: &Option<String>| value.as_ref().map(|value| Flag { name, value: Value::Text(value.clone()) });

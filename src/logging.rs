@@ -46,7 +46,7 @@ const QUIET: [(&str, LevelFilter); 4] = [
     ("rustls_platform_verifier", LevelFilter::OFF),
 ];
 
-/// How lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     /// For people.
@@ -91,7 +91,7 @@ impl LogControl {
         self.filter.reload(parsed).map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })
     }
 
-    /// How many lines were lost because standard error was not read for too long.
+    /// Number of lines that were lost because standard error was not read for too long.
     #[must_use]
     pub fn lost_lines(&self) -> u64 {
         self.lost.dropped_lines() as u64
@@ -142,7 +142,7 @@ fn text(panic: &std::panic::PanicHookInfo<'_>) -> String {
 #[derive(Debug, Default)]
 struct RateLimit(Mutex<HashMap<Identifier, Site>>);
 
-/// What one call site has written.
+/// Written lines of one call site.
 #[derive(Debug)]
 struct Site {
     second: Instant,
@@ -205,7 +205,8 @@ mod tests {
 
     use super::*;
 
-    /// Lines of one place: a burst, and then a warning a second; what is left out is said.
+    /// Lines of one call site: a burst, and then a warning a second; the number of suppressed lines
+    /// is logged.
     #[test]
     fn what_repeats_itself_is_cut_down() {
         let began = Instant::now();

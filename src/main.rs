@@ -1,5 +1,4 @@
-//! The `webb` program: reads the command line, does what it says, ends with an exit code that says
-//! how it went.
+//! The `webb` program: parses the command line, runs the command, and ends with its exit code.
 
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! How reloads of a file ended: each by outcome, and the last one, as Prometheus says it of its
+//! Outcomes of a file's reloads: a count for each, and the last one, named as Prometheus names its
 //! own.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -51,12 +51,12 @@ impl Reloads {
         [("applied", self.applied.load(Relaxed)), ("rejected", self.rejected.load(Relaxed))]
     }
 
-    /// True if what the file says now is in force.
+    /// True if the file's present content is in force.
     pub fn succeeded(&self) -> bool {
         self.succeeded.load(Relaxed)
     }
 
-    /// When the last one succeeded, in seconds since 1970; 0 if none has.
+    /// Time of the last success, in seconds since 1970; 0 if there was none.
     pub fn success_seconds(&self) -> u64 {
         self.success_seconds.load(Relaxed)
     }

@@ -410,7 +410,7 @@ mod tests {
         assert!(spent > 0.0 && spent.fract() > 0.0, "{spent} {work}");
     }
 
-    /// What a source adds is what a scrape gets.
+    /// Rows that a source adds are exposed by each scrape.
     #[test]
     fn sources_are_read_at_each_look() {
         let metrics = SelfMetrics::new().unwrap();

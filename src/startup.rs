@@ -31,7 +31,7 @@ impl Stage {
     }
 }
 
-/// When each stage was reached for the first time.
+/// First time that each stage was reached.
 #[derive(Debug)]
 pub struct Startup {
     began_ns: u64,

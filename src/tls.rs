@@ -26,7 +26,7 @@ use webb_settings::file::{FileError, FilePoll, Followed, MIB};
 
 use crate::reloads::Reloads;
 
-/// Where the files are, in PEM.
+/// Paths of the PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Paths {
     /// The server's certificate and those between it and the authority.
@@ -37,7 +37,7 @@ pub struct Paths {
     pub client_ca: Option<PathBuf>,
 }
 
-/// Why a set of files cannot be used.
+/// Error that makes a set of files unusable.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// It is not there, or not for us.
@@ -45,9 +45,9 @@ pub enum TlsError {
     Read {
         /// `certificate`, `key` or `client CA`.
         what: &'static str,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of reading it.
         error: FileError,
     },
     /// It is something else.
@@ -55,9 +55,9 @@ pub enum TlsError {
     Pem {
         /// `certificate`, `key` or `client CA`.
         what: &'static str,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of parsing it.
         error: pem::Error,
     },
     /// It is PEM, but its content is of no use.
@@ -65,9 +65,9 @@ pub enum TlsError {
     Unusable {
         /// `certificate`, `key` or `client CA`.
         what: &'static str,
-        /// Where.
+        /// Path of the file.
         path: PathBuf,
-        /// Why.
+        /// Error of using it.
         error: String,
     },
 }
@@ -75,7 +75,7 @@ pub enum TlsError {
 /// The files and the result of their last poll.
 struct Polled {
     followed: Followed,
-    /// Why what is there cannot be used.
+    /// Error of the present files, if they cannot be used.
     complaint: Option<Arc<TlsError>>,
 }
 
@@ -122,7 +122,7 @@ impl TlsFiles {
         self.current.load().is_some()
     }
 
-    /// How changed sets of files ended.
+    /// Outcomes of reloads of changed files.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
     }

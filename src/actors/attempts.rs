@@ -45,18 +45,18 @@ impl Attempts {
         self.0.clear();
     }
 
-    /// The interfaces whose time has come.
+    /// Interfaces that are due for another attempt.
     pub(super) fn due(&self, now: Instant) -> Vec<u32> {
         let due = self.0.iter().filter(|(_, failed)| failed.next.is_some_and(|next| next <= now));
         due.map(|(index, _)| *index).collect()
     }
 
-    /// When the next interface is to be tried.
+    /// Time of the next attempt; none if none is due.
     pub(super) fn next(&self) -> Option<Instant> {
         self.0.values().filter_map(|failed| failed.next).min()
     }
 
-    /// What is wrong with each, in no order.
+    /// Errors of the last attempts, in no order.
     pub(super) fn errors(&self) -> impl Iterator<Item = &str> {
         self.0.values().map(|failed| failed.error.as_str())
     }
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(attempts.next(), None);
     }
 
-    /// What cannot be watched at all is said once and never tried again.
+    /// An interface that cannot be watched at all is logged once and never retried.
     #[test]
     fn final_errors_are_not_tried_again() {
         let (mut attempts, now) = (Attempts::default(), Instant::now());

@@ -1,20 +1,20 @@
-//! Which source names come from, and why that one.
+//! Selects the source of names: API server, manifest or none.
 
 use std::path::PathBuf;
 
 use webb_cluster::kubernetes::{Access, WatchTimings};
 use webb_settings::{ClusterSource, Settings};
 
-/// What the configuration says about sources.
+/// Settings that select the source of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sources {
-    /// What is wanted.
+    /// Configured source.
     pub source: ClusterSource,
     /// The manifest, if there is one.
     pub manifest: Option<PathBuf>,
     /// The kubeconfig, if one was named.
     pub kubeconfig: Option<PathBuf>,
-    /// How patient the watches are.
+    /// Intervals and timeouts of the watches.
     pub timings: WatchTimings,
 }
 
@@ -27,7 +27,7 @@ pub enum ChosenSource {
     Manifest(PathBuf),
     /// Nothing: no address has a name.
     Nothing,
-    /// What is wanted is not there.
+    /// The configured source does not exist.
     Missing(&'static str),
 }
 
@@ -89,7 +89,7 @@ impl Sources {
 mod tests {
     use super::*;
 
-    /// Every combination leads where the documentation says.
+    /// Every combination selects the source that the documentation names.
     #[test]
     fn sources_are_chosen_in_order() {
         let (file, config) = (PathBuf::from("m.yaml"), Access::Kubeconfig("k".into()));
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(why, "there is neither manifest nor service account nor kubeconfig");
     }
 
-    /// A pod without a token is not quietly without names, unless that is what was asked for.
+    /// A pod without a token is an error, unless the configuration asks for no names.
     #[test]
     fn a_pod_without_a_token_is_told() {
         let choose = |source| {

@@ -1,5 +1,4 @@
-//! Follows the dynamic file: polls it every ten seconds and has the fleet of aggregators become
-//! what it says.
+//! Polls the dynamic file every ten seconds and applies its metrics to the fleet of aggregators.
 //!
 //! ```text
 //! file ──poll──▶ unchanged │ problems: said once, all stays as it is │ changes ──▶ Fleet::change ──▶ accepted
@@ -30,7 +29,7 @@ const FILE_POLL_INTERVAL: Duration = Duration::from_secs(10);
 #[rtype(result = "()")]
 pub struct PollFile;
 
-/// Keeps the metrics as the file says.
+/// Actor that applies the dynamic metrics file.
 #[derive(Debug)]
 pub struct Configurator {
     shared: Shared,
@@ -39,7 +38,7 @@ pub struct Configurator {
     finishing: bool,
 }
 
-/// What outlives a run of the actor.
+/// State that survives a restart of the actor.
 #[derive(Debug, Clone)]
 struct Shared {
     file: Arc<MetricsFile>,

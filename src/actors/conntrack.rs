@@ -14,7 +14,7 @@ use super::thread_supervisor::ThreadSupervisor;
 use crate::conntrack::{ConntrackError, Follower};
 use crate::pipeline::Lifecycle;
 
-/// How long to wait before listening is tried again.
+/// Delay before the event socket is opened again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Starts to follow.

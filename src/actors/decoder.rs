@@ -28,8 +28,8 @@ pub struct DecoderFault(pub String);
 /// Reads the drop reasons anew if there may be others by now.
 pub type Reread = Box<dyn FnMut() -> Option<Reasons> + Send>;
 
-/// How often it is looked whether a reason was missed: of a module that was loaded after the agent
-/// had started.
+/// Interval of the check for missing drop reasons: a module may be loaded after the agent has
+/// started.
 const REASONS_POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Keeps the decoder.
@@ -61,7 +61,7 @@ impl DecoderActor {
         self.slot.store(Some(Arc::new(decoder)));
     }
 
-    /// Seats a decoder that knows more reasons, if one was missed and there are more.
+    /// Installs a decoder with more reasons, if one was missing and there are more.
     fn poll(&mut self) {
         if self.down || self.finishing || !self.reasons.take_missed() {
             return;
@@ -156,8 +156,7 @@ mod tests {
 
     const LAST_ACTION: u32 = 2 << 16 | 1;
 
-    /// Reasons are read again once one of a subsystem was missed, and a decoder that knows it is
-    /// installed.
+    /// Reasons are read again once one of a subsystem was missing, and a new decoder is installed.
     #[test]
     fn a_module_comes_later() {
         let second = Duration::from_secs(1);

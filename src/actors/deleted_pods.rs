@@ -1,4 +1,4 @@
-//! Which pods are gone for good: their series are removed a minute after they went (hubble-contract
+//! Tracks deleted pods: their series are removed a minute after the deletion (hubble-contract
 //! §3.4).
 //!
 //! Hubble goes by a pod's name alone and removes what a pod of the same name has counted since,
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use webb_index::{Index, ObjectKey};
 use webb_metrics::RemovedPods;
 
-/// How long the series of a deleted pod stay.
+/// Time that the series of a deleted pod stay exposed.
 pub const GRACE: Duration = Duration::from_mins(1);
 
 /// The pods that went, and when.

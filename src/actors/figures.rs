@@ -1,4 +1,4 @@
-//! What a scrape shows of the attached programs.
+//! Figures of the attached programs for a scrape.
 //!
 //! A change of interfaces holds the programs for as long as it waits in the kernel, which is as
 //! long as another program has the kernel's lock over interfaces (RTNL): half a minute while a
@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use crate::bpf_loader::{Cost, Probes, Special};
 use crate::network::Role;
 
-/// How long a scrape waits for figures of now.
+/// Maximal wait of a scrape for fresh figures.
 const MAX_WAIT: Duration = Duration::from_millis(50);
 
-/// How often it tries.
+/// Interval between attempts to take the lock.
 const RETRY_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Numbers of interfaces by a label's value.
@@ -46,7 +46,7 @@ impl Figures {
         })
     }
 
-    /// What the programs have cost so far.
+    /// Run time and run count of each program so far.
     pub(super) fn cost(&self, probes: &Mutex<Probes>) -> Vec<Cost> {
         now_or_last(probes, &self.cost, Probes::cost)
     }

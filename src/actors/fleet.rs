@@ -20,23 +20,23 @@ use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, aggregator};
 use crate::pipeline::{self, AggregatorState, Command, Commands, Item, Lane, Lanes, Looks};
 
-/// What aggregators are made with.
+/// Shared parts that each aggregator is built with.
 #[derive(Debug, Clone)]
 pub struct AggregatorFactory {
-    /// Where their components are listed.
+    /// List that the aggregators' components are registered in.
     pub components: Components,
     /// Receives requests for restarts.
     pub directory: Directory,
-    /// How often they may restart.
+    /// Restart limits of the aggregators.
     pub policy: SharedRestartPolicy,
-    /// Where the ones that do so too often are reported.
+    /// Channel that reports aggregators beyond their restart limit.
     pub escalations: Escalations,
     /// This node, as `cluster/node`.
     pub home: String,
-    /// How many series they may hold.
+    /// Maximal number of series.
     pub limits: Limits,
-    /// How often they look for series that do not change; [`Limits::idle_looks`] in a row, or
-    /// [`Limits::room_looks`], are one too many.
+    /// Intervals of the search for unchanged series; [`Limits::idle_looks`] in a row, or
+    /// [`Limits::room_looks`], remove one.
     pub looks: Looks,
 }
 

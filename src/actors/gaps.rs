@@ -6,13 +6,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How often it is verified that the programs are where they were attached.
+/// Interval of the check that the programs are still attached.
 pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// After how long that is verified first.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-/// How long a gap is spoken of after its end.
+/// Time that a gap stays reported after its end.
 const REPORTED_FOR: Duration = Duration::from_mins(10);
 
 /// Gaps that are remembered after their end.
@@ -28,7 +28,7 @@ const MIN_RETAKE_BACKOFF: Duration = VERIFY_INTERVAL;
 /// The longest wait before that.
 const MAX_RETAKE_BACKOFF: Duration = Duration::from_mins(5);
 
-/// Why packets could pass unseen.
+/// Reason for which packets could pass uncounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
     /// The programs were gone.
@@ -50,7 +50,7 @@ impl Reason {
         }
     }
 
-    /// What has happened, for people.
+    /// Readable description of the gap.
     pub(super) fn text(self) -> &'static str {
         match self {
             Self::Removed => "something else has removed the programs",
@@ -60,8 +60,8 @@ impl Reason {
     }
 }
 
-/// Counters of gaps and of the packets that may have passed in them; all lives of the thread share
-/// them.
+/// Counters of gaps and of the packets that may have passed in them; shared by all runs of the
+/// thread.
 #[derive(Debug, Default)]
 pub(super) struct GapCounters([(AtomicU64, AtomicU64); 3]);
 
@@ -101,7 +101,7 @@ impl GapCounters {
     }
 }
 
-/// What was last known of the attachments, and the gaps since.
+/// Last known state of the attachments, and the gaps since.
 #[derive(Debug)]
 pub(super) struct Gaps {
     /// Packets that each interface had counted when that was last looked at.
@@ -109,7 +109,7 @@ pub(super) struct Gaps {
     /// Gaps that last, by interface.
     open: HashMap<u32, Gap>,
     recent: VecDeque<(Gap, Instant)>,
-    /// When a place may be taken again, by interface, and the wait until then.
+    /// Earliest time at which a place may be taken again, by interface, and the wait until then.
     retakes: HashMap<u32, (Instant, Duration)>,
     pub(super) next: Instant,
 }
@@ -121,7 +121,7 @@ pub(super) struct Gap {
     pub(super) reason: Reason,
     /// Packets that the interface counted in it: as many at most were not seen.
     pub(super) packets: u64,
-    /// When it began is not known by a count of the interface's.
+    /// True if the interface's packet count at the beginning of the gap is unknown.
     pub(super) unknown: bool,
     /// The programs were put in their places; that they have stayed there is not known yet.
     mended: bool,
@@ -217,7 +217,7 @@ impl Gaps {
         self.retakes.remove(&index);
     }
 
-    /// What is to be said of gaps that last and of recent ones; none if there are none.
+    /// Message about lasting and recent gaps; none if there are none.
     pub(super) fn complaint(&mut self, now: Instant) -> Option<String> {
         self.recent.retain(|(_, ended)| now.saturating_duration_since(*ended) < REPORTED_FOR);
         let mut parts: Vec<String> = Reason::ALL.into_iter().filter_map(|reason| self.lasting(reason)).collect();

@@ -11,7 +11,7 @@ use webb_flow::fault::{FaultType, panic_text};
 
 use super::restart::Intensity;
 
-/// An actor whose faults are counted and whose restarts are limited.
+/// An actor with counted faults and limited restarts.
 pub trait Guarded: Actor<Context = Context<Self>> {
     /// Its restarts.
     fn intensity(&mut self) -> &mut Intensity;
@@ -51,7 +51,7 @@ pub fn fail<A: Guarded>(actor: &mut A, ctx: &mut Context<A>, kind: FaultType, te
     }
 }
 
-/// Has the actor restarted because an operator asked for it.
+/// Restarts the actor at an operator's request.
 pub fn restart<A: Guarded>(actor: &mut A, ctx: &mut Context<A>) {
     if !*actor.restart_pending() {
         *actor.restart_pending() = true;

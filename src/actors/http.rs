@@ -21,7 +21,7 @@ use super::{Finish, Restart};
 use crate::server::{self, Connections, Routes, Serving};
 use crate::tls::TlsFiles;
 
-/// How often certificate files are looked at.
+/// Poll interval of the certificate files.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Keeps one listener.
@@ -30,7 +30,7 @@ pub struct HttpActor {
     routes: Routes,
     tls: Option<Arc<TlsFiles>>,
     connections: Arc<Connections>,
-    /// What was wrong with the files when they were last looked at; empty if nothing was.
+    /// Error of the last check of the files; empty if there was none.
     complaint: String,
     /// Whether they are being looked at.
     looking: bool,

@@ -1,5 +1,5 @@
-//! What was lost, as an operator sees it: a degraded component while it happens and for a while
-//! afterwards, and a line of the log, at most one a minute.
+//! Losses as operators see them: a degraded component during the loss and for a while afterwards,
+//! and a line of the log, at most one a minute.
 //!
 //! The counters say it too, but only to those that look at each of them.
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use webb_flow::abi::Totals;
 
-/// How long a loss is shown after the last one, and how often the log repeats it.
+/// Time that a loss stays shown after the last one; also the interval of its log line.
 const SHOWN_FOR: Duration = Duration::from_mins(1);
 
 /// Losses since start, by what was lost and why.
@@ -76,7 +76,7 @@ impl Losses {
         in_kernel
     }
 
-    /// What was lost since it began; empty a minute after it has ended.
+    /// Losses since the current series of them began; empty a minute after its end.
     pub(super) fn reason(&self) -> String {
         let Some(Episode { before, .. }) = &self.episode else { return String::new() };
         let lost = self.last.iter().zip(before).zip(TEXTS).filter(|((now, before), _)| now > before);

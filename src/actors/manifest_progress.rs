@@ -1,16 +1,17 @@
-//! What is shown, logged and published of a manifest while it is read for the first time.
+//! Progress of the first reading of a manifest: readiness text, log lines and partial indexes.
 
 use std::time::{Duration, Instant};
 
 use webb_cluster::Progress;
 
-/// How often `/readyz` shows another number.
+/// Minimal interval between two numbers in `/readyz`.
 const SHOW_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often the log does.
+/// Minimal interval between two log lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often an index of the names so far is published. Building one takes time from the reading.
+/// Minimal interval between two indexes of the names so far. Building one takes time from the
+/// reading.
 const PUBLISH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Something that is done now and then.
@@ -34,7 +35,7 @@ impl Every {
     }
 }
 
-/// What is due of a reading that goes on.
+/// Steps that are due while the reading goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Due {
     pub(super) show: bool,
@@ -57,7 +58,7 @@ impl LoadTimer {
         Self { began: now, show: every(SHOW_INTERVAL), log: every(LOG_INTERVAL), publish: every(PUBLISH_INTERVAL) }
     }
 
-    /// How long it takes so far.
+    /// Duration of the reading so far.
     pub(super) fn time(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.began)
     }

@@ -14,7 +14,7 @@ use webb_settings::{Problems, SourceFile, unreadable};
 
 use crate::reloads::Reloads;
 
-/// The file, shared by all lives of its actor.
+/// The dynamic metrics file; shared by all runs of its actor.
 #[derive(Debug)]
 pub struct MetricsFile {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct MetricsFile {
 
 #[derive(Debug, Default)]
 struct State {
-    /// What is wrong with the file; empty if nothing is.
+    /// Error in the file; empty if there is none.
     complaint: String,
     current: Vec<Listed>,
     accepted: Accepted,
@@ -39,15 +39,15 @@ struct State {
 /// A file that differs from the last and can be used.
 #[derive(Debug)]
 pub struct FileUpdate {
-    /// What is to be done.
+    /// Changes to apply.
     pub changes: Vec<MetricChange>,
-    /// What it says.
+    /// Parsed content of the file.
     pub dynamic: Dynamic,
 }
 
 impl MetricsFile {
-    /// The file whose content has been accepted as `dynamic`. `strict` is Hubble's rule: a metric
-    /// that was accepted once never gets other options.
+    /// A file with `dynamic` as its accepted content. `strict` is Hubble's rule: a metric that was
+    /// accepted once never gets other options.
     pub fn new(path: PathBuf, dynamic: &Dynamic, strict: bool) -> Self {
         let mut state = State::default();
         state.accepted.remember(&dynamic.metrics);
@@ -62,7 +62,7 @@ impl MetricsFile {
         }
     }
 
-    /// Where it is.
+    /// Path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -137,12 +137,12 @@ impl MetricsFile {
         self.again.store(true, Relaxed);
     }
 
-    /// What is wrong with the file; empty if nothing is.
+    /// Error in the file; empty if there is none.
     pub fn complaint(&self) -> String {
         self.state().complaint.clone()
     }
 
-    /// How new contents ended.
+    /// Outcomes of reloads.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
     }

@@ -44,7 +44,7 @@ use std::sync::{Arc, RwLock};
 
 use actix::prelude::*;
 
-/// Asks an actor for a restart, as `POST /actors/{name}/restart` does.
+/// Message that restarts an actor, as `POST /actors/{name}/restart` does.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Restart;
@@ -54,7 +54,7 @@ pub struct Restart;
 #[rtype(result = "()")]
 pub struct Resume;
 
-/// Asks an actor to finish: a thread's supervisor answers when the thread has ended.
+/// Message that stops an actor: a thread's supervisor answers when the thread has ended.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Finish;
@@ -82,7 +82,7 @@ impl Directory {
         self.restart.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(name);
     }
 
-    /// Asks `name` for a restart; false if there is no such actor.
+    /// Restarts `name`; false if there is no such actor.
     pub fn restart(&self, name: &str) -> bool {
         let known = self.restart.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(name).cloned();
         known.is_some_and(|address| {

@@ -1,5 +1,5 @@
-//! What the thread of the interfaces has found out, for the thread of the names; and what that has
-//! found out of how this node's pods are covered by those interfaces.
+//! State shared by the interface thread and the resolver: the network's topology in one direction,
+//! the coverage of this node's pods in the other.
 //!
 //! Both are restarted on their own; what one of them knew last stays here.
 
@@ -112,7 +112,7 @@ impl Network {
         *known = coverage;
     }
 
-    /// How this node's pods were last seen to be covered.
+    /// Last known coverage of this node's pods.
     pub fn coverage(&self) -> Coverage {
         self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -143,8 +143,7 @@ fn interfaces(node: &Node, watched: &[PodInterface]) -> Vec<PodInterface> {
 mod tests {
     use super::*;
 
-    /// What routes tell and what is at an interface's other end come together; a change is seen
-    /// once.
+    /// Routes and the far end of an interface are merged; a change is reported once.
     #[test]
     fn both_sources_come_together() {
         let [a, b]: [IpAddr; 2] = ["10.244.1.11", "10.244.1.12"].map(|ip| ip.parse().unwrap());

@@ -36,13 +36,13 @@ use crate::network::{self, Interface, NetworkEvent, Node, Peers, Role, Selection
 use crate::pipeline::Lifecycle;
 use crate::startup::{Stage, Startup};
 
-/// How long the thread waits for a change at most.
+/// Maximal wait of the thread for a change.
 const EVENT_WAIT: Duration = Duration::from_secs(1);
 
-/// Errors that are said one by one; the rest as a number.
+/// Maximal number of names in an error; the rest is given as a number.
 const MAX_NAMES_SHOWN: usize = 5;
 
-/// The probes and the interfaces they are to be on; shared by all lives of the thread.
+/// The probes and the interfaces they are to be on; shared by all runs of the thread.
 #[derive(Debug)]
 pub struct ProbeReconciler {
     probes: Mutex<Probes>,
@@ -96,33 +96,32 @@ impl ProbeReconciler {
         self.probes().detach_all();
     }
 
-    /// How many interfaces are watched, by role.
+    /// Number of watched interfaces, by role.
     pub fn attached(&self) -> [(&'static str, u64); 2] {
         self.figures.attached(&self.probes)
     }
 
-    /// How many watched interfaces there are with something special about them, by what.
+    /// Number of watched interfaces with special properties, by property.
     pub fn special(&self) -> [(&'static str, u64); 2] {
         self.figures.special(&self.probes)
     }
 
-    /// How many times attaching failed, but for interfaces that had vanished.
+    /// Number of failed attachments, without those of interfaces that had vanished.
     pub fn errors(&self) -> u64 {
         self.errors.load(Relaxed)
     }
 
-    /// How many times an interface was found without its programs in their places, and how many
-    /// packets may have passed it meanwhile, by reason.
+    /// Number of gaps in the attachments, and of packets that may have passed in them, by reason.
     pub fn gaps(&self) -> [(&'static str, u64, u64); 3] {
         self.gaps.read()
     }
 
-    /// How many records say that packets reach a pod past the programs.
+    /// Number of records of packets that reached a pod past the programs.
     pub fn one_sided(&self) -> u64 {
         self.one_sided.count()
     }
 
-    /// How many addresses of pods' network namespaces are not looked at, because one has too many.
+    /// Number of ignored addresses of pods' network namespaces: those beyond the maximum of one.
     pub fn unread_addresses(&self) -> u64 {
         self.unread.load(Relaxed)
     }
@@ -133,7 +132,7 @@ impl ProbeReconciler {
         [("host_network", coverage.host_network as u64), ("no_interface", coverage.unwatched.len() as u64)]
     }
 
-    /// What the programs have cost so far.
+    /// Run time and run count of each program so far.
     pub fn cost(&self) -> Vec<Cost> {
         self.figures.cost(&self.probes)
     }
@@ -388,8 +387,8 @@ impl ProbeReconciler {
         self.network.set(&seen.node, interfaces.collect());
     }
 
-    /// Warns of devices of the node whose packets count twice: once as they are, once inside
-    /// others.
+    /// Logs a warning about devices of the node that count packets twice: once plain, once
+    /// encapsulated.
     fn warn_of_doubles(&self, seen: &mut InterfaceState) {
         let node: Vec<u32> =
             self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();
@@ -405,7 +404,7 @@ impl ProbeReconciler {
         }
     }
 
-    /// What the component says of itself.
+    /// Publishes the state of the component.
     fn report_state(&self, seen: &mut InterfaceState) {
         let mut missing: Vec<String> = self.probes().degraded();
         let mut errors: Vec<&str> = seen.attempts.errors().collect();
@@ -438,14 +437,15 @@ pub(super) struct InterfaceState {
     attempts: Attempts,
     pub(super) gaps: Gaps,
     pub(super) schedule: PollSchedule,
-    /// Why it is not known what else is there, if so.
+    /// Error that hides other programs at the interfaces, if any.
     unseen: Option<String>,
     /// There is something to pass on.
     news: bool,
-    /// How often packets were seen to have reached pods past the programs, and when that last grew.
+    /// Number of observations of packets that reached pods past the programs, and the time of the
+    /// last increase.
     pub(super) one_sided: (u64, Instant),
     pub(super) past_the_hook_said: bool,
-    /// Devices of the node whose packets count twice.
+    /// Two devices of the node that count the same packets.
     doubles: Option<(String, String)>,
 }
 
@@ -467,7 +467,7 @@ impl InterfaceState {
         }
     }
 
-    /// When there is something to do, whatever happens until then.
+    /// Time of the next task, whatever happens until then.
     fn due(&self) -> Instant {
         let others = [self.attempts.next(), self.peers.due()].into_iter().flatten();
         others.fold(self.gaps.next.min(self.schedule.next()), Instant::min)

@@ -30,38 +30,38 @@ use super::thread_supervisor::{Failure, ThreadSupervisor};
 use crate::pipeline::{Command, Commands, Lifecycle};
 use crate::startup::{Stage, Startup};
 
-/// How often a manifest is looked at.
+/// Poll interval of a manifest.
 const MANIFEST_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A large manifest is polled less often: at most one part in so many of the time is spent on that.
 const POLL_SHARE: u32 = 50;
 
-/// How often the thread shows that it lives and looks whether it should not.
+/// Interval of the thread's heartbeat and of its check for a stop.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What comes together within this goes into one index.
+/// Debounce: changes within this time go into one index.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
-/// How long after one index the next may be published.
+/// Minimal time between two published indexes.
 const MIN_PUBLISH_INTERVAL: Duration = Duration::from_millis(200);
 
-/// What is said until the names are complete for the first time.
+/// State text until the names are complete for the first time.
 const NOT_READ_YET: &str = "names not read yet";
 
-/// How long names may take before that is amiss.
+/// Time after which incomplete names are reported as a fault.
 pub const INITIAL_SYNC_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a source that is wanted and missing is looked for.
+/// Interval of the search for a configured source that is missing.
 const SOURCE_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How often it is looked whether every pod of this node is watched. What is amiss twice in turn is
-/// said.
+/// Interval of the check that every pod of this node is watched. A fault seen twice in a row is
+/// reported.
 const COVERAGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Problems of a manifest that are logged one by one; the rest as a number.
 const MAX_PROBLEMS_LOGGED: usize = 20;
 
-/// What the resolver knows; shared by all runs of its thread.
+/// State of the resolver; shared by all runs of its thread.
 #[derive(Debug)]
 pub struct Resolver {
     cache: Arc<Cache>,
@@ -72,16 +72,16 @@ pub struct Resolver {
     component: Arc<Component>,
     deleted_pods: Mutex<DeletedPods>,
     network: Arc<Network>,
-    /// Which version of it the names are made of.
+    /// Version of the network state that the names are built from.
     network_seen: AtomicU64,
-    /// When it is looked next whether all pods are watched, and what was found last.
+    /// Time of the next coverage check, and the last outcome.
     covered: Mutex<(Option<Instant>, Coverage)>,
     /// Commands to the reader, which forwards deleted pods to the aggregators.
     reader: Commands,
     /// Whether the API server is the source, and how its watches go.
     watching: AtomicBool,
     watches: Status,
-    /// What was last said of undecided verdicts.
+    /// Last message about undecided verdicts.
     undecided: Mutex<String>,
     changed: Notify,
     /// The names have been complete once: of every kind that each server has, or of the manifest.
@@ -136,12 +136,12 @@ impl Resolver {
         self.turn.fetch_add(1, Relaxed);
     }
 
-    /// How the watches go; none if names come from elsewhere.
+    /// Status of the watches; none if names come from elsewhere.
     pub fn watches(&self) -> Option<&Status> {
         self.watching.load(Relaxed).then_some(&self.watches)
     }
 
-    /// What is known of the cluster.
+    /// Cache of the cluster's objects.
     pub fn cache(&self) -> &Arc<Cache> {
         &self.cache
     }
@@ -151,17 +151,17 @@ impl Resolver {
         self.cache.counts()
     }
 
-    /// How many objects could not be used.
+    /// Number of objects that could not be used.
     pub fn problems(&self) -> u64 {
         self.problems.load(Relaxed)
     }
 
-    /// How many indexes were published.
+    /// Number of published indexes.
     pub fn published(&self) -> u64 {
         self.published.load(Relaxed)
     }
 
-    /// How many pods went for good, so that their series were removed.
+    /// Number of deleted pods with removed series.
     pub fn departed(&self) -> u64 {
         self.departed.load(Relaxed)
     }
@@ -319,7 +319,7 @@ impl Resolver {
         *before = found;
     }
 
-    /// What is wrong with this node's name; none if nothing is.
+    /// Error in this node's name; none if there is none.
     fn name_complaint(&self) -> Option<String> {
         let name = self.cache.node_name();
         self.cache.is_on_unknown_node().then(|| {

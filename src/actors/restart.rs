@@ -1,4 +1,4 @@
-//! When to restart and when to give up: backoff and restart intensity, which actix leaves to us.
+//! Restart policy: backoff and restart intensity, which actix leaves to us.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use webb_flow::fault::{Component, State};
 
-/// How hard to try.
+/// Limits and backoff of restarts.
 #[derive(Debug, Clone, Copy)]
 pub struct RestartPolicy {
     /// Restarts within `window` after which it is given up.
@@ -26,7 +26,8 @@ pub struct RestartPolicy {
 /// The rules as they are now: a reload replaces them.
 pub type SharedRestartPolicy = Arc<ArcSwap<RestartPolicy>>;
 
-/// Where a component that was given up is reported; the receiver ends the agent with exit code 70.
+/// Channel that reports a component beyond its restart limit; the receiver ends the agent with exit
+/// code 70.
 pub type Escalations = mpsc::UnboundedSender<String>;
 
 /// The restarts of one component.
@@ -44,7 +45,7 @@ impl Intensity {
         Self { policy, recent: VecDeque::new(), component, escalations }
     }
 
-    /// Whose restarts these are.
+    /// Component that these restarts belong to.
     pub fn component(&self) -> &Arc<Component> {
         &self.component
     }
@@ -54,8 +55,7 @@ impl Intensity {
         **self.policy.load()
     }
 
-    /// How long to wait before the restart that is now due; none if it is one too many, which is
-    /// escalated here.
+    /// Delay before the restart that is now due; none beyond the limit, which is escalated here.
     pub fn next(&mut self, why: &str) -> Option<Duration> {
         let (now, policy) = (Instant::now(), self.policy());
         while self.recent.front().is_some_and(|first| now.duration_since(*first) > policy.window) {

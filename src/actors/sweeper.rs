@@ -19,10 +19,10 @@ use super::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Ledger, Mode, RunError, Sweeper};
 use crate::pipeline::Lanes;
 
-/// How often the last sweep is tried again because the ring was full; then the rest stays behind.
+/// Maximal number of last sweeps while the ring is full; the rest stays behind.
 const MAX_LAST_SWEEPS: usize = 50;
 
-/// What the last sweep found.
+/// Totals of the last sweep.
 #[derive(Debug, Default)]
 pub struct Swept {
     last: Mutex<abi::Swept>,
@@ -42,7 +42,7 @@ impl Swept {
         self.lost_notices.load(Relaxed)
     }
 
-    /// What was lost of late; empty if nothing was.
+    /// Recent losses as a text; empty if there were none.
     fn note(&self, swept: abi::Swept, counts: losses::Counts) -> String {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = swept;
         let mut losses = self.losses.lock().unwrap_or_else(PoisonError::into_inner);
@@ -53,7 +53,7 @@ impl Swept {
     }
 }
 
-/// Where losses are counted.
+/// Counters of losses.
 #[derive(Debug)]
 pub struct Losing {
     /// Of packets, by the programs.

@@ -171,13 +171,13 @@ impl ThreadSupervisor {
     }
 }
 
-/// How often a heartbeat is checked.
+/// Interval of the heartbeat check.
 fn check_every(stall_after: Duration) -> Duration {
     (stall_after / 4).min(Duration::from_secs(1))
 }
 
-/// How long a heartbeat has not advanced, in time that its supervisor was awake for: a process that
-/// was stopped (SIGSTOP, a paused machine) has no stalled threads when it goes on.
+/// Time since a heartbeat advanced, in time that its supervisor was awake for: a process that was
+/// stopped (SIGSTOP, a paused machine) has no stalled threads when it goes on.
 #[derive(Debug)]
 struct HeartbeatAge {
     beats: u64,

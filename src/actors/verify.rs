@@ -12,7 +12,7 @@ use crate::network::{self, Interface, Role};
 /// So many connections of which one side is seen are no accident of starting in their midst.
 const MIN_ONE_SIDED_RECORDS: u64 = 8;
 
-/// How long after the last of them that is still said.
+/// Time that an observation stays reported after the last one.
 const REPORTED_FOR: Duration = Duration::from_mins(10);
 
 impl ProbeReconciler {
@@ -92,7 +92,7 @@ impl ProbeReconciler {
         }
     }
 
-    /// Says if packets reach pods past the programs.
+    /// Message about packets that reach pods past the programs; none if there are none.
     pub(super) fn past_the_hook(&self, seen: &mut InterfaceState, now: Instant) -> Option<String> {
         let count = self.one_sided.count();
         if count != seen.one_sided.0 {

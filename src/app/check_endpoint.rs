@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(body(cut.as_bytes()), Err(CheckError::NoAnswer("the answer ends within a chunk".to_owned())));
     }
 
-    /// What is no exposition is not taken for one, and its words do not reach the terminal raw.
+    /// An answer that is no exposition is refused, and its text does not reach the terminal raw.
     #[test]
     fn other_answers_are_refused() {
         for (answer, why) in [

@@ -1,11 +1,11 @@
-//! Why the agent cannot start, and which exit code says so.
+//! Errors that prevent the agent's start, and their exit codes.
 
 use std::net::SocketAddr;
 
 use crate::bpf_loader::LoadError;
 use crate::cli::Exit;
 
-/// Why the agent cannot start.
+/// Error that prevents the agent's start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port is in use, or the address is none of this machine's.
@@ -13,9 +13,9 @@ pub enum StartError {
     Listen {
         /// The configuration key.
         key: &'static str,
-        /// What it says.
+        /// Configured address.
         address: SocketAddr,
-        /// What the kernel says.
+        /// Error from the kernel.
         error: std::io::Error,
     },
     /// The eBPF programs cannot be loaded.
@@ -30,7 +30,7 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// The exit code that says so.
+    /// Exit code for the error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Listen { .. } => Exit::Configuration,

@@ -22,7 +22,7 @@ use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config
 use crate::records::Waker;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
-/// What the programs are loaded with, if layer 7 may be looked for: the metrics have these wishes,
+/// Load-time settings of the programs if they may parse layer 7: the metrics have these wishes,
 /// none if other metrics may come.
 pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishes>) -> Option<Layer7Settings> {
     let wanted = match settings.l7.capture {
@@ -45,7 +45,7 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
     })
 }
 
-/// How the dissector is configured.
+/// Configuration of the dissector.
 pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
     let side = |side| match side {
         settings::Side::Once => Side::Once,

@@ -213,7 +213,7 @@ pub(super) fn pipeline(
     )
 }
 
-/// Where Hubble's own loss counter comes from.
+/// Sources of Hubble's own loss counter.
 #[derive(Debug)]
 pub(super) struct Losses {
     pub(super) swept: Arc<Swept>,

@@ -5,7 +5,7 @@ use webb_settings as settings;
 
 use crate::network::{Pods, Selection};
 
-/// Which interfaces are watched, and as what.
+/// Selection of the interfaces to watch, with their roles.
 pub(super) fn selection(interfaces: &settings::Interfaces) -> Selection {
     Selection {
         pods: match &interfaces.pods {

@@ -1,4 +1,4 @@
-//! The agent's own metrics, but for the ledger: where each number is read when Prometheus asks.
+//! The agent's own metrics, without the ledger: each number is read during a scrape.
 
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
@@ -31,7 +31,7 @@ fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 
-/// What `/version` answers.
+/// Answer of `/version`.
 pub(super) fn version() -> serde_json::Value {
     json!({"name": "webb", "version": env!("CARGO_PKG_VERSION"), "kernel": kernel_release()})
 }
@@ -129,7 +129,7 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Resolver>, index: Arc<ArcS
     )
 }
 
-/// How the watches of the API server go; no rows while names come from elsewhere.
+/// Rows for the watches of the API server; none while names come from elsewhere.
 pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Resolver>) -> Added {
     metrics.add(
         &[

@@ -1,4 +1,4 @@
-//! The composition root: knows every part, joins them, starts them in order and stops them in
+//! The composition root: builds every part, connects them, starts them in order and stops them in
 //! reverse.
 //!
 //! Start: listeners (a port in use must show at once), resolver, aggregators, decoder, reader, and
@@ -41,7 +41,7 @@ use crate::cli::Exit;
 use crate::http::Admin;
 use crate::startup::{Stage, Startup};
 
-/// How often it is looked whether the agent is ready, until it is for the first time.
+/// Interval of the readiness check until the agent is ready for the first time.
 const READINESS_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Runs the agent until SIGTERM, SIGINT or an escalation.
@@ -73,7 +73,7 @@ pub async fn run(plan: Plan, mut signals: Signals) -> Result<Exit, StartError> {
     Ok(exit)
 }
 
-/// What is listened to from outside. SIGTERM and SIGINT end the agent, SIGHUP reloads.
+/// Signals that the agent handles. SIGTERM and SIGINT end the agent, SIGHUP reloads.
 #[derive(Debug)]
 pub struct Signals {
     terminate: Signal,
@@ -94,7 +94,7 @@ impl Signals {
         })
     }
 
-    /// Waits until the agent is asked to end.
+    /// Waits for SIGTERM or SIGINT.
     pub async fn end(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -103,7 +103,7 @@ impl Signals {
     }
 }
 
-/// Shows that this thread turns over, for as long as there is a listener that says so.
+/// Publishes this thread's heartbeat while a listener reports it.
 async fn beat(control: &Component) -> Infallible {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {

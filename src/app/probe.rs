@@ -8,7 +8,8 @@ use crate::bpf_loader::{Finding, FindingState, PRIVILEGES, findings};
 use crate::cli::Exit;
 use crate::conntrack;
 
-/// Prints a line for each thing that webb needs or can use, and says whether it can run here.
+/// Prints a line for each thing that webb needs or can use; the exit code is success if it can run
+/// here.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -40,7 +41,7 @@ fn connection_tracking() -> Finding {
     Finding { subject: "connection tracking", state, why }
 }
 
-/// What cannot be tried for want of privileges says nothing of the kernel.
+/// Exit code for the findings: a check that lacks privileges proves nothing about the kernel.
 fn exit(findings: &[Finding]) -> Exit {
     let missing: Vec<_> = findings.iter().filter(|finding| finding.state == FindingState::Missing).collect();
     if missing.is_empty() {

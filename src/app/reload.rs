@@ -12,7 +12,7 @@ use super::{layer7, loader};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::PollFile;
 
-/// What reading the configuration has come to.
+/// Outcome of reading the configuration.
 pub(super) type Read = Result<Resolved, Problems>;
 
 /// A configuration that is being read, on another thread: a file system that hangs must not keep
@@ -41,13 +41,13 @@ impl PendingReload {
         read
     }
 
-    /// True, once, if it was asked for while it was being read.
+    /// True, once, if a reload was requested while one was in progress.
     pub(super) fn again(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
 }
 
-/// Applies a new configuration, or keeps the old one whole and says why.
+/// Applies a new configuration, or keeps the old one whole and logs the reason.
 pub(super) fn apply(running: &mut Running, read: Result<Read, JoinError>) {
     let why = match read {
         Ok(Ok(new)) => return take(running, new),

@@ -1,5 +1,5 @@
-//! What is around this process, for `webb probe`: interfaces of pods, where names would come from,
-//! and what an agent that already runs here says of itself.
+//! Examines the surroundings for `webb probe`: interfaces of pods, the source of names, and the
+//! readiness of an agent that already runs here.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -13,13 +13,13 @@ use crate::actors::cluster_source::{ChosenSource, Sources};
 use crate::bpf_loader::{Finding, FindingState};
 use crate::network::{Interface, NetworkEvent, NetworkWatch, Role, Selection};
 
-/// How long an agent may take to answer.
+/// Timeout of netlink requests.
 const NETLINK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Names that are listed; the rest as a number.
 const MAX_NAMES_SHOWN: usize = 8;
 
-/// What a configuration without settings would find here.
+/// Findings for a configuration without settings.
 pub(super) fn findings() -> Vec<Finding> {
     let settings = Settings::default();
     vec![interfaces(), names(&settings), agent(&settings)]
@@ -129,7 +129,8 @@ mod tests {
         }
     }
 
-    /// A namespace with nothing but its uplink is most likely a pod's own, and that is said.
+    /// A namespace with nothing but its uplink is most likely a pod's own, and the finding names
+    /// that.
     #[test]
     fn no_interface_in_sight() {
         let (state, why) = describe(&[Interface { uplink: true, ..veth("eth0") }]);
@@ -141,7 +142,7 @@ mod tests {
         assert!(why.starts_with("20: veth0, ") && why.ends_with("veth7, ..."), "{why}");
     }
 
-    /// What an agent says is passed on.
+    /// A running agent's complaints are shown.
     #[test]
     fn an_agents_complaints() {
         let probes = json!({"name": "probes", "state": "degraded", "reason": "no interface leads to 1 pod"});

@@ -52,23 +52,23 @@ use crate::startup::Startup;
 /// An idle series goes after `series_ttl` and at most a quarter of it.
 const IDLE_CHECKS_PER_TTL: u32 = 4;
 
-/// How often to look whether series are still refused, where none makes room for others.
+/// Interval of the search for series that are still refused, where none makes room for others.
 const STANDING_EVERY: Duration = Duration::from_secs(75);
 
-/// What `webb run` was told, checked and ready.
+/// Arguments of `webb run`, checked and ready.
 #[derive(Debug)]
 pub struct Plan {
-    /// Where the configuration comes from, for a reload.
+    /// Sources of the configuration, for a reload.
     pub layers: Layers,
-    /// What it says now.
+    /// Configuration in force.
     pub resolved: Resolved,
-    /// What is counted.
+    /// Metrics to count.
     pub metrics: Metrics,
     /// The log's level.
     pub log: LogControl,
 }
 
-/// Where the metrics are configured.
+/// Source of the metrics' configuration.
 #[derive(Debug)]
 pub enum Metrics {
     /// With everything else: they stay as they are.
@@ -85,7 +85,7 @@ impl Metrics {
         }
     }
 
-    /// What they want to see of layer 7; none if others may come.
+    /// Layer 7 fields that the metrics need; none if others may come.
     fn layer7(&self) -> Option<Layer7Wishes> {
         match self {
             Self::Static(configs) => {
@@ -96,7 +96,7 @@ impl Metrics {
     }
 }
 
-/// What every part is made with.
+/// Shared parts that the actors are built with.
 pub(super) struct Parts {
     pub(super) components: Components,
     pub(super) directory: Directory,
@@ -128,7 +128,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// What stands for the thread that answers signals and reloads.
+    /// Component of the control thread, which handles signals and reloads.
     pub(super) fn control(&self) -> Arc<Component> {
         self.parts.components.component(CONTROL)
     }
@@ -173,7 +173,7 @@ impl Parts {
     }
 }
 
-/// How often to look for series that go after this time.
+/// Interval of the search for series that expire after `ttl`.
 fn looks(ttl: Duration) -> Option<Duration> {
     (!ttl.is_zero()).then(|| ttl / IDLE_CHECKS_PER_TTL)
 }
@@ -329,7 +329,7 @@ fn start_resolver(
     (names, resolver)
 }
 
-/// What the configuration says about vendors' kinds of policy.
+/// Settings for vendors' kinds of policy.
 fn other_kinds(policies: &settings::Policies) -> cluster::OtherKinds {
     let added: Vec<(String, String, Effect)> = policies
         .more_kinds

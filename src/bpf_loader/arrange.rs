@@ -1,5 +1,5 @@
-//! Which programs a pod's interface needs: the plain ones, or those for interfaces with something
-//! special about them.
+//! Selects the programs for a pod's interface: the plain ones, or those for interfaces with special
+//! properties.
 //!
 //! It is found out by looking, since no message says so: whether it is a port of a bridge, and
 //! whether a program or a queue stands behind ours on the way out. The looks are cheap, and
@@ -25,7 +25,7 @@ pub struct Arranged {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// What is special about it now. After an error it is not watched any more.
+    /// Special properties of the interface now. After an error it is not watched any more.
     pub outcome: Result<Special, AttachError>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn programs(special: Special) -> (&'static str, &'static str) {
     )
 }
 
-/// What of it this kernel can do.
+/// The part of `special` that this kernel supports.
 pub(super) fn possible(special: Special, ports: &Ports) -> Special {
     Special { at_device: special.at_device && ports.refusal().is_none(), ..special }
 }

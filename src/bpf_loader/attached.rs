@@ -16,7 +16,7 @@ use crate::network::Role;
 pub struct Attached {
     /// The interface's index.
     pub index: u32,
-    /// What it is watched as.
+    /// Role of the watched interface.
     pub role: Role,
     /// The programs are filters of a clsact qdisc, not in the TCX chains.
     pub by_filters: bool,
@@ -26,7 +26,7 @@ pub struct Attached {
     pub egress: u32,
 }
 
-/// Where the programs of an interface are.
+/// Position of an interface's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookPosition {
     /// Both are first in their direction.
@@ -39,7 +39,7 @@ pub enum HookPosition {
 }
 
 impl Attached {
-    /// Where both programs are among those of the interface, given in the order of their running.
+    /// Position of both programs among those of the interface, given in the order of their running.
     fn place(&self, ingress: &[u32], egress: &[u32]) -> HookPosition {
         if ingress.first() == Some(&self.ingress) && egress.first() == Some(&self.egress) {
             return HookPosition::First;
@@ -51,7 +51,7 @@ impl Attached {
         }
     }
 
-    /// Where both programs are in the interface's TCX chains.
+    /// Position of both programs in the interface's TCX chains.
     ///
     /// # Errors
     /// If the kernel does not say; an interface that is gone has empty chains.
@@ -59,8 +59,8 @@ impl Attached {
         Ok(self.place(&chain(self.index, sys::TCX_INGRESS)?, &chain(self.index, sys::TCX_EGRESS)?))
     }
 
-    /// Where both programs are among the filters of the interface. Whatever is in a TCX chain comes
-    /// before all filters.
+    /// Position of both programs among the filters of the interface. All programs of a TCX chain
+    /// run before the filters.
     ///
     /// # Errors
     /// If the kernel does not say.
@@ -83,9 +83,9 @@ fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
 }
 
 impl Probes {
-    /// Gives an interface up whose programs something else has removed. Unlike [`Probes::detach`]
-    /// it removes nothing: in the place of a filter of ours there may be one of another's by
-    /// now.
+    /// Drops the state of an interface after another process removed its programs. Unlike
+    /// [`Probes::detach`] it removes nothing: in the place of a filter of ours there may be one of
+    /// another's by now.
     pub fn abandon(&mut self, index: u32) {
         self.ports.remove(index);
         let Some(links) = self.attached.remove(&index) else { return };

@@ -84,7 +84,7 @@ impl<'a> Types<'a> {
         Ok(Self { rows: section(8, 12)?, strings: section(16, 20)?, base: &[] })
     }
 
-    /// The types of a module, whose strings go on where those of `base` end.
+    /// The types of a module; their string offsets continue after those of `base`.
     pub fn of_module(data: &'a [u8], base: Self) -> Result<Self, BtfError> {
         Ok(Self { base: base.strings, ..Self::new(data)? })
     }
@@ -139,7 +139,7 @@ impl<'a> Types<'a> {
         Ok(self.enums(|known| known == name)?.into_iter().next().unwrap_or_default())
     }
 
-    /// The enumerators of each enum whose name is wanted, with their values.
+    /// The enumerators of each enum with a wanted name, with their values.
     pub fn enums(self, wanted: impl Fn(&str) -> bool) -> Result<Vec<Vec<(u32, &'a str)>>, BtfError> {
         let mut found = Vec::new();
         for head in self.heads() {
@@ -278,7 +278,7 @@ mod tests {
         assert_eq!(reasons, [vec![(0x2_0001, "A"), (0x2_0002, "RED")]]);
     }
 
-    /// What is no BTF is refused by name.
+    /// Data that is no BTF is refused with an error that names the fault.
     #[test]
     fn refuses_what_is_no_btf() {
         assert_eq!(Types::new(&[0; 64]).unwrap_err(), BtfError::Magic(0));

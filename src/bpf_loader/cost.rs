@@ -1,4 +1,4 @@
-//! What the programs cost, as the kernel counts it.
+//! Run time and run count of the programs, as the kernel counts them.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
@@ -12,7 +12,7 @@ pub struct Cost {
     pub program: String,
     /// Time spent in it; counted only while `kernel.bpf_stats_enabled` is on, like `runs`.
     pub run_time: Duration,
-    /// How often it ran.
+    /// Number of runs.
     pub runs: u64,
     /// Runs that the kernel left out because the program was running on that CPU already. For the
     /// drop program these are drops that were not seen.

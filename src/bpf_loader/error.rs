@@ -1,8 +1,8 @@
-//! What can go wrong with the programs, for the person who must act.
+//! Errors of loading, attaching and running the programs.
 
 use std::io;
 
-/// Why the programs could not be loaded.
+/// Error that prevents loading the programs.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// Not enough privileges; exit code 77.
@@ -10,7 +10,7 @@ pub enum LoadError {
     Privileges {
         /// The names of the missing capabilities.
         missing: Vec<&'static str>,
-        /// How to get them.
+        /// Ways to get the missing capabilities.
         advice: String,
     },
     /// This kernel cannot do it; exit code 69.
@@ -18,20 +18,20 @@ pub enum LoadError {
     Kernel {
         /// Its release.
         kernel: String,
-        /// What is missing.
+        /// Missing feature of the kernel.
         why: String,
     },
     /// The kernel refused an object for a reason of its own; exit code 69.
     #[error("the kernel refused {object}: {why}")]
     Refused {
-        /// Which object, program or map.
+        /// Name of the object, program or map.
         object: String,
-        /// What it said.
+        /// Error from the kernel.
         why: String,
     },
 }
 
-/// Why an interface is not watched. The rest of the agent goes on.
+/// Error that prevents watching an interface. The rest of the agent goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
     /// It went away meanwhile, which is an everyday event.
@@ -56,14 +56,14 @@ pub enum AttachError {
         /// Its name.
         name: String,
     },
-    /// The kernel said no.
+    /// The kernel refused the attachment.
     #[error("cannot attach to interface {name} by {means}: {why}")]
     Refused {
         /// Its name.
         name: String,
         /// TCX or clsact.
         means: &'static str,
-        /// What the kernel said.
+        /// Error from the kernel.
         why: String,
     },
 }
@@ -80,13 +80,13 @@ impl AttachError {
     }
 }
 
-/// Why a program or map could not be used after loading.
+/// Error of a loaded program or map.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {source}")]
 pub struct RunError {
-    /// What was tried.
+    /// Attempted operation.
     pub what: &'static str,
-    /// What the kernel said.
+    /// Error from the kernel.
     pub source: io::Error,
 }
 
@@ -115,8 +115,7 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// What the kernel said about something that it refused, in one line: the verifier's own words if
-/// it was the verifier.
+/// The kernel's refusal in one line: the verifier's own words if there are any.
 pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
     let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() else {
         return chain(error);
@@ -129,7 +128,7 @@ pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
     format!("{io_error}; verifier: {complaint}")
 }
 
-/// The line of a verifier's log that says what is wrong: the last one before the statistics.
+/// The line of a verifier's log that names the fault: the last one before the statistics.
 fn complaint(log: &str) -> Option<&str> {
     const STATISTICS: [&str; 4] = ["verification time", "stack depth", "processed ", "mark_precise"];
     let says = |line: &&str| !line.is_empty() && !STATISTICS.iter().any(|start| line.starts_with(start));

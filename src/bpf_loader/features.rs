@@ -18,14 +18,13 @@ use super::sys;
 /// The enum that `skb:kfree_skb` gives its reasons by.
 pub(super) const DROP_REASONS: &str = "skb_drop_reason";
 
-/// What needs drops with reasons, for people.
+/// Names of the features that need drops with reasons.
 pub(super) const NEEDS_DROPS: &str = "hubble_drop_total, hubble_policy_verdicts_total{action=\"dropped\"} and flows with the verdict DROPPED are not counted";
 
-/// A thing that the kernel has or lacks; the text says why it could not be found out, or what is
-/// missing.
+/// A feature of the kernel, or the reason for its absence or for a failed check.
 pub(super) type Support = Result<(), String>;
 
-/// What the running kernel can do.
+/// Features of the running kernel.
 #[derive(Debug, Clone)]
 pub(super) struct Features {
     /// Programs of type `sched_cls`.
@@ -36,17 +35,17 @@ pub(super) struct Features {
     pub(super) atomics: Support,
     /// Attaching by TCX.
     pub(super) tcx: Support,
-    /// How many drop reasons its BTF has, or why none is known.
+    /// Number of drop reasons in the kernel's BTF, or the error of reading them.
     pub(super) drop_reasons: Result<usize, String>,
 }
 
 impl Features {
-    /// Asks the kernel. Takes some milliseconds.
+    /// Checks each feature of the kernel. Takes some milliseconds.
     pub(super) fn find() -> Self {
         Self { classifier: classifier(), ring: ring(), atomics: atomics(), tcx: tcx(), drop_reasons: drop_reasons() }
     }
 
-    /// What the programs cannot do without, and is missing.
+    /// Required features that are missing.
     pub(super) fn missing(&self) -> Vec<&str> {
         [&self.classifier, &self.ring, &self.atomics]
             .into_iter()

@@ -1,4 +1,4 @@
-//! What this kernel and these privileges allow, for `webb probe`: what is tried leaves nothing
+//! Findings about this kernel and these privileges for `webb probe`: the trials leave nothing
 //! behind.
 
 use std::fs;
@@ -11,7 +11,7 @@ use super::features::{Features, NEEDS_DROPS, Support};
 use super::object::{DROP, LAYER_7, SENDING, SENT, Trial, kernel_release, try_programs};
 use super::settings::ProgramSettings;
 
-/// How well something stands.
+/// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingState {
     /// As it should be.
@@ -39,11 +39,11 @@ impl FindingState {
 /// One line of `webb probe`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was looked at.
+    /// Subject of the check.
     pub subject: &'static str,
-    /// How it stands.
+    /// Severity of the finding.
     pub state: FindingState,
-    /// Why, for a person.
+    /// Readable explanation.
     pub why: String,
 }
 
@@ -88,7 +88,7 @@ pub(super) fn missing_capabilities() -> Vec<&'static str> {
     NEEDED.into_iter().filter(|(capability, _)| lacks(*capability)).map(|(_, name)| name).collect()
 }
 
-/// How to get the capabilities that this process lacks, `missing`.
+/// Ways to get the capabilities that this process lacks, `missing`.
 ///
 /// A container that is granted capabilities and runs as a user other than root has them in its
 /// bounding set only: a program gets them by its file's capabilities, or by the ambient set, which
@@ -140,8 +140,8 @@ pub fn findings() -> Vec<Finding> {
     findings
 }
 
-/// What the kernel was asked by trying it. An answer to a process that lacks a capability for that
-/// says nothing.
+/// Findings that need a trial on the kernel. The outcome for a process without the capability for
+/// it proves nothing.
 fn asked(features: &Features, missing: &[&str]) -> Vec<Finding> {
     const LOADING: &[&str] = &["CAP_BPF", "CAP_NET_ADMIN"];
     let ask = |subject, needs: &[&str], answered: Finding| {
@@ -294,8 +294,8 @@ mod tests {
         assert!(advice_for(&all[..1], false, 0).contains("grant CAP_BPF (systemd: AmbientCapabilities=CAP_BPF;"));
     }
 
-    /// What cannot be tried is neither called missing nor fine: the line says what this process
-    /// lacks and what to grant.
+    /// A check that lacks privileges is reported neither as missing nor as fine: the line names the
+    /// missing capability and the grant.
     #[test]
     fn what_cannot_be_tried_says_what_to_grant() {
         let refused = || Err("Operation not permitted".to_owned());

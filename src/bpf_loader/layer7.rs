@@ -1,5 +1,4 @@
-//! Layer 7 in the kernel: its ring, its totals, and the switch that says which sides of which
-//! protocols are looked for.
+//! Layer 7 in the kernel: its ring, its totals, and the switch that enables sides and protocols.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};

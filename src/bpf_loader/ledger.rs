@@ -96,10 +96,10 @@ impl Ledger {
     }
 }
 
-/// What a sweep reports of connections that go on.
+/// Selection of the connections that a sweep reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// What has been waiting for a report interval.
+    /// Counts that have waited for a report interval.
     Overdue,
     /// All that is pending: before a shutdown. Until the ring is full; so read it, and come again
     /// until nothing is pending.
@@ -176,7 +176,7 @@ impl Sweeper {
         run(&self.balance, "balancing the interfaces' shares", &[])
     }
 
-    /// How many connections fit into the table.
+    /// Maximal number of connections in the table.
     pub fn capacity(&self) -> u32 {
         self.buckets * SLOTS
     }

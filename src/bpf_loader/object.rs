@@ -23,7 +23,7 @@ pub(super) const CLASSIFIERS: [&str; 4] = ["webb_from_pod", "webb_to_pod", "webb
 /// Those for interfaces with something special about them ([`super::ports`]).
 pub(super) const FROM_PORT: &str = "webb_from_port";
 pub(super) const TO_PORT: &str = "webb_to_port";
-/// The two points of a device: before its driver is asked, and when it has answered.
+/// The two points of a device: before its driver is called, and after the driver has returned.
 pub(super) const SENDING: &str = "webb_sending";
 pub(super) const SENT: &str = "webb_sent";
 /// These two, and the tracepoint of each.
@@ -38,7 +38,7 @@ pub(super) struct Loaded {
     pub(super) drop: Result<Ebpf, LoadError>,
     /// Whether packets can be counted when a device sends them.
     pub(super) device: Result<(), LoadError>,
-    /// Whether the flow object is the one with layer 7; none if that was not asked for.
+    /// Outcome of loading the flow object with layer 7; none if it was not configured.
     pub(super) layer7: Option<Result<(), LoadError>>,
 }
 
@@ -60,8 +60,8 @@ pub(super) fn load(settings: &ProgramSettings, features: &Features) -> Result<Lo
     })?
 }
 
-/// One program that was loaded for trial: how many instructions the verifier went through, where
-/// the kernel says so.
+/// One program that was loaded for trial: number of instructions that the verifier processed, where
+/// the kernel reports it.
 pub(super) type Trial = (&'static str, Result<Option<u32>, LoadError>);
 
 /// Loads each program by itself and unloads it again. Fails as a whole where the maps cannot be

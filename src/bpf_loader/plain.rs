@@ -1,4 +1,4 @@
-//! What maps hold, as the eBPF library wants to see it.
+//! Marks the types of map entries as plain data for the eBPF library.
 
 use webb_flow::abi::{Claim, Claimed, L7Totals, Port, Swept, Totals};
 

@@ -15,7 +15,7 @@ use super::error::{LoadError, chain};
 use super::object::{SENDING, SENT, program};
 use super::plain::Plain;
 
-/// What is special about a pod's interface.
+/// Special properties of a pod's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Special {
     /// The index of the bridge that it is a port of, which may flood.
@@ -36,7 +36,7 @@ impl Special {
     }
 }
 
-/// What the programs are told about special interfaces.
+/// Map of special interfaces that the programs read.
 #[derive(Debug)]
 pub(super) struct Ports {
     by_index: HashMap<MapData, u32, Plain<Port>>,
@@ -46,7 +46,7 @@ pub(super) struct Ports {
     at_device: Option<HashMap<MapData, u32, u8>>,
     /// The two points of a device, while any interface is counted there.
     tracing: Option<[BtfTracePointLink; 2]>,
-    /// Why interfaces cannot be counted at the device.
+    /// Error that prevents counting interfaces at the device.
     refusal: Option<String>,
 }
 
@@ -61,7 +61,7 @@ impl Ports {
         Self { by_index, claims, at_device, tracing: None, refusal }
     }
 
-    /// Why no interface can be counted at the device, if so.
+    /// Error that prevents counting at the device, if any.
     pub(super) fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }

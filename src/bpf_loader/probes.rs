@@ -146,7 +146,7 @@ impl Probes {
         })
     }
 
-    /// What does not work although loading succeeded, one sentence each.
+    /// Features that are degraded although loading succeeded, one sentence each.
     pub fn degraded(&self) -> Vec<String> {
         let mut degraded = self.degraded.clone();
         let names: Vec<_> = self.attached.values().filter(|links| links.special.at_device).collect();
@@ -157,7 +157,8 @@ impl Probes {
         degraded
     }
 
-    /// Watches an interface as what `role` says. Does nothing if it is watched as that already.
+    /// Attaches the programs to an interface in the given role. Does nothing if it is watched in
+    /// that role already.
     pub fn attach(&mut self, interface: &Interface, role: Role) -> Result<(), AttachError> {
         if let Some(links) = self.attached.get_mut(&interface.index)
             && links.role == role
@@ -210,7 +211,7 @@ impl Probes {
         }
     }
 
-    /// What is special about the watched interfaces that are special: index and what.
+    /// Watched interfaces with special properties: index and properties.
     pub fn special(&self) -> impl Iterator<Item = (u32, Special)> {
         self.attached.iter().map(|(&index, links)| (index, links.special)).filter(|(_, special)| !special.is_none())
     }
@@ -225,7 +226,7 @@ impl Probes {
         self.means() == CLSACT
     }
 
-    /// How interfaces are watched here: `tcx` or `clsact`.
+    /// Mode of attachment: `tcx` or `clsact`.
     pub fn means(&self) -> &'static str {
         match self.attach {
             Attach::Tcx => TCX,
@@ -288,7 +289,7 @@ impl Probes {
         Some((info.size_translated()? / 8, info.verified_instruction_count()?))
     }
 
-    /// What each program costs, where `kernel.bpf_stats_enabled` is on.
+    /// Run time and run count of each program, where `kernel.bpf_stats_enabled` is on.
     pub fn cost(&self) -> Vec<Cost> {
         std::iter::once(&self.flow)
             .chain(&self.drop)
@@ -316,7 +317,7 @@ impl Probes {
         result.map(u32::cast_signed).map_err(|error| RunError::new(what, error))
     }
 
-    /// A hook's program, for who calls it from another one.
+    /// A hook's program, for a call from another program.
     pub fn classifier(&self, hook: Hook) -> Option<&ProgramFd> {
         let classifier: &SchedClassifier = self.flow.program(hook.program())?.try_into().ok()?;
         classifier.fd().ok()

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::btf::{KERNEL_BTF, Types};
 use super::error::LoadError;
 
-/// Where the kernel shows the BTF of itself and of its modules.
+/// Directory with the BTF of the kernel and of its modules.
 const BTF: &str = "/sys/kernel/btf";
 
 /// Ends the name of every subsystem's enum of reasons.
@@ -26,7 +26,7 @@ pub fn drop_reasons() -> Result<Vec<(u32, String)>, LoadError> {
     own(types(&data)?)
 }
 
-/// Reads drop reasons, and knows when there may be others.
+/// Reads drop reasons, and detects when there may be others.
 #[derive(Debug, Default)]
 pub struct DropReasons {
     modules: Vec<String>,

@@ -28,10 +28,10 @@ use crate::records::{RecordSource, Rings, Signal, Waker};
 /// A ring as aya has it.
 pub(super) type Ring = RingBuf<MapData>;
 
-/// How full a ring is.
+/// Fill level of a ring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RingFill {
-    /// Which ring.
+    /// Signal of the ring.
     pub signal: Signal,
     /// Bytes that are written and not read.
     pub used: u64,
@@ -69,7 +69,7 @@ impl KernelRings {
         Self(Arc::new(sources))
     }
 
-    /// How full each ring is. Reads two words of shared memory each.
+    /// Fill level of each ring. Reads two words of shared memory each.
     pub fn fill(&self) -> Vec<RingFill> {
         let fill = |ring: &RingSource| RingFill { signal: ring.signal, used: ring.positions.used(), size: ring.size };
         self.0.iter().map(fill).collect()

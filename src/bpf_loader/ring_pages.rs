@@ -48,7 +48,7 @@ impl RingPages {
         Ok(Self { consumer, kernel, page, size, whole: Vec::new() })
     }
 
-    /// Hands the next record to `take`, whose answer is returned; none if there is none, or it is
+    /// Passes the next record to `take` and returns its result; none if there is none, or it is
     /// still being written. The record counts as read when `take` returns or panics.
     pub(super) fn next<T>(&mut self, take: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let Self { consumer, kernel, page, size, whole } = self;
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(ring.next(<[u8]>::to_vec), None);
     }
 
-    /// A record whose reader panics is read: the next reader goes on behind it.
+    /// A record consumed by a panicking reader counts as read: the next reader goes on behind it.
     #[test]
     fn a_panic_consumes_its_record() {
         let mut kernel = Kernel::new();

@@ -16,7 +16,7 @@ pub(super) trait Queue {
     /// Up to where it was read, and up to where it is written.
     fn ends(&self) -> (u64, u64);
 
-    /// Hands the next record to `take`, whose answer is returned; none if there is none, or it is
+    /// Passes the next record to `take` and returns its result; none if there is none, or it is
     /// still being written.
     fn pop(&mut self, take: &mut dyn FnMut(Signal, &[u8]) -> ControlFlow<()>) -> Option<ControlFlow<()>>;
 }

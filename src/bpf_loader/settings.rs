@@ -1,10 +1,10 @@
-//! What the programs can be told before they are loaded.
+//! Load-time settings of the programs.
 
 use std::time::Duration;
 
 use webb_settings as settings;
 
-/// How programs are attached.
+/// Mode of attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Attach {
     /// TCX where the kernel has it, else clsact filters.
@@ -16,7 +16,7 @@ pub enum Attach {
     Clsact,
 }
 
-/// When a connection is over although nothing said so.
+/// Timeouts of connections that end without a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     /// An established TCP connection that is idle.
@@ -27,8 +27,8 @@ pub struct Timeouts {
     pub half_open: Duration,
     /// All other protocols.
     pub other: Duration,
-    /// Where a new connection finds no room, one of the same interface makes room for it that was
-    /// idle for this long.
+    /// Minimal idle time of a connection that is evicted for a new one of the same interface when
+    /// there is no room.
     pub evictable: Duration,
     /// A MAC address that a pod behind a bridge has not sent from: it is no longer known to be the
     /// pod's.
@@ -44,7 +44,7 @@ impl Default for Timeouts {
 /// Ports of a list that the programs know; `L7_PORTS`.
 pub const MAX_PORTS: usize = 8;
 
-/// What the programs are told of layer 7 before they are loaded.
+/// Load-time settings for layer 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Layer7Settings {
     /// Size of the ring of layer-7 records; rounded up to a power of two of pages.
@@ -89,9 +89,9 @@ pub struct ProgramSettings {
     pub drop_ring_bytes: u32,
     /// Drop records per second and CPU; further drops are only counted.
     pub drop_budget: u32,
-    /// When connections end.
+    /// Timeouts of connections.
     pub timeouts: Timeouts,
-    /// How programs are attached.
+    /// Mode of attachment.
     pub attach: Attach,
     /// Layer 7, if it may be looked for.
     pub layer7: Option<Layer7Settings>,
@@ -135,7 +135,7 @@ impl From<&settings::Settings> for ProgramSettings {
 /// Slots of a bucket of the connection table.
 pub(super) const SLOTS: u32 = 7;
 
-/// What a bucket takes: its words and entries, and the details of each.
+/// Size of a bucket in bytes: its words and entries, and the details of each.
 const BUCKET_BYTES: u32 = 320 + SLOTS * 64;
 
 /// The connection table's memory if none is set: a 4096th of the machine's, 1 to 16 MiB. A larger
@@ -195,7 +195,7 @@ impl Constants {
     }
 }
 
-/// How long a jiffy is: the resolution of the coarse clocks is just that.
+/// Duration of a jiffy: the resolution of the coarse clocks.
 fn tick() -> Duration {
     let resolution = super::sys::coarse_resolution();
     // 1 to 10 ms on every kernel we know; anything else would be a clock that is not the jiffies'
@@ -207,7 +207,7 @@ fn tick() -> Duration {
     }
 }
 
-/// The ticks that fit into `time`, rounded up; at most what 32-bit differences can tell.
+/// Number of ticks in `time`, rounded up; at most what 32-bit differences can represent.
 fn ticks(time: Duration, tick: Duration) -> u32 {
     let ticks = time.as_nanos().div_ceil(tick.as_nanos().max(1));
     u32::try_from(ticks).unwrap_or(u32::MAX).min(i32::MAX.unsigned_abs())
@@ -216,10 +216,10 @@ fn ticks(time: Duration, tick: Duration) -> u32 {
 /// Ticks that the time of a lane's last event is counted in; `REPORTED_TICKS`.
 const REPORTED_TICKS: u32 = 8;
 
-/// The longest interval that such a time of 16 bits can tell with certainty.
+/// Longest interval that a 16-bit time represents with certainty.
 const MAX_REPORTED: u32 = 1 << 14;
 
-/// The longest age that a stamp of 12 bits can tell, with a quarter left for a sweep that is late.
+/// Longest age that a 12-bit stamp represents, with a quarter left for a late sweep.
 const MAX_UNITS: u32 = 3 << 10;
 
 /// The unit of a slot's stamp as a shift of ticks: the power of two next to 32 ms. A slot changes

@@ -11,7 +11,7 @@ pub(super) fn without_signals<R>(work: impl FnOnce() -> R) -> R {
     work()
 }
 
-/// A thread whose signals are blocked, and the mask that it had before.
+/// A thread with blocked signals, and its former mask.
 struct Blocked(Option<SigSet>);
 
 impl Blocked {

@@ -1,5 +1,4 @@
-//! What else stands at the egress of an interface, asked of the kernel by rtnetlink: queues, and
-//! filters of `tc`.
+//! Reads the other users of an interface's egress by rtnetlink: queues, and filters of `tc`.
 //!
 //! A packet that our program has seen may still end there. The answers decide which interfaces are
 //! counted when the device sends a packet (`bpf/include/device.h`). Only headers and one attribute
@@ -49,7 +48,7 @@ const BUFFER: usize = 64 << 10;
 /// The kernel answers at once, if not that quickly when its network lock is taken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What is on the way out of an interface.
+/// Queues and filters at the egress of an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Egress {
     /// A queue, which may drop.
@@ -58,7 +57,7 @@ pub struct Egress {
     pub filters: usize,
 }
 
-/// Asks the kernel.
+/// Netlink socket for traffic control requests.
 #[derive(Debug)]
 pub struct TrafficControl {
     socket: OwnedFd,
@@ -74,7 +73,7 @@ impl TrafficControl {
         Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
-    /// What is on the way out of every interface that has anything there.
+    /// Egress of every interface that has queues or filters there.
     pub fn egress(&mut self) -> io::Result<HashMap<u32, Egress>> {
         let mut found = HashMap::<u32, Egress>::new();
         let mut clsact = Vec::new();
@@ -213,8 +212,7 @@ mod tests {
         bytes
     }
 
-    /// What the kernel sends is taken apart as it stands, and what lies about its length ends the
-    /// walk.
+    /// The kernel's messages are parsed as they come, and a false length ends the walk.
     #[test]
     fn messages_are_walked() {
         let body = with_attribute(with_attribute(tc_header(7, ROOT).to_vec(), 9, b"x"), KIND, b"tbf\0");

@@ -1,6 +1,6 @@
-//! What can go wrong with connection tracking.
+//! Errors of connection tracking.
 
-/// Why connection tracking cannot be followed.
+/// Error that prevents following connection tracking.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
     /// No socket of that kind.

@@ -16,7 +16,7 @@ use super::query::Query;
 use super::socket::{Received, Socket};
 use crate::records::Waker;
 
-/// How long one turn waits for an event.
+/// Timeout of one turn's wait for an event.
 const EVENT_WAIT: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Events that one turn reads at most, so that a flood of them does not keep it from its other
@@ -30,7 +30,7 @@ const MAX_QUERIES_PER_TURN: usize = 256;
 /// whether to go on.
 const SEND_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// How long the kernel may take to answer a request.
+/// Timeout of the kernel's answer to a request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Interval of a full conntrack dump; it removes entries whose DESTROY event was lost.
@@ -42,9 +42,9 @@ const MIN_DUMP_INTERVAL: Duration = Duration::from_secs(1);
 /// The follower's channels and counters.
 #[derive(Debug, Clone)]
 pub struct Follower {
-    /// Where changes go; it may make the follower wait.
+    /// Channel for changes; it may make the follower wait.
     pub changes: Sender<NatUpdate>,
-    /// Packets whose role in their conversation is asked for; each is answered by
+    /// Packets with an unknown role in their conversation; each is answered by
     /// [`NatUpdate::Answer`], in this order.
     pub queries: Receiver<Connection>,
     /// Wakes the follower to send [`NatUpdate::Flushed`] and to answer queries.
@@ -138,7 +138,7 @@ impl Following<'_> {
         follower.pass(NatUpdate::Flushed, alive)
     }
 
-    /// Passes on what the next datagram says; false if there is none.
+    /// Forwards the events of the next datagram; false if there is none.
     fn receive_events(&mut self, alive: &dyn Fn() -> bool) -> Result<bool, ConntrackError> {
         let follower = self.follower;
         let mut overrun = false;

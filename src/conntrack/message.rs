@@ -1,4 +1,4 @@
-//! What a netlink datagram of connection tracking says.
+//! Parses netlink datagrams of connection tracking.
 
 use webb_decode::nat::{Connection, Conversation, Peer, Translation};
 use webb_flow::{Address, L4};
@@ -100,7 +100,7 @@ fn read(kind: u16, body: &[u8]) -> Message {
 /// The type of a request for everything.
 pub(super) const GET: u16 = kind::GET;
 
-/// A connection that was asked for.
+/// A connection from the answer to a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tracked {
     translation: Translation,
@@ -109,7 +109,7 @@ pub(super) struct Tracked {
 }
 
 impl Tracked {
-    /// What a packet with these ends is to it.
+    /// Role of a packet with these ends in the connection.
     pub(super) fn conversation(&self, packet: &Connection) -> Conversation {
         let Translation { opened, arrived } = self.translation;
         if [opened, arrived].contains(&packet.reversed()) && ![opened, arrived].contains(packet) {
@@ -122,7 +122,7 @@ impl Tracked {
     }
 }
 
-/// What became of a question.
+/// Outcome of a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum QueryOutcome {
     Found(Tracked),
@@ -174,7 +174,7 @@ pub(super) fn question(ends: &Connection, sequence: u32) -> Vec<u8> {
     request
 }
 
-/// What a datagram says to the question of that number.
+/// Outcome of the query with that sequence number, if the datagram holds it.
 pub(super) fn answer(bytes: &[u8], sequence: u32) -> QueryOutcome {
     const NOT_FOUND: i32 = 2;
     if bytes.get(8..12).and_then(u32_of) != Some(sequence) {

@@ -8,10 +8,10 @@ use super::error::ConntrackError;
 use super::message::{QueryOutcome, answer, question};
 use super::socket::{Received, Socket};
 
-/// How long the kernel may take. It answers while it is being asked.
+/// Timeout of the kernel's answer. It answers while it is being asked.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// Asks one question after the other.
+/// Sends one query after the other.
 #[derive(Debug)]
 pub(super) struct Query {
     socket: Socket,
@@ -23,7 +23,7 @@ impl Query {
         Ok(Self { socket: Socket::asking(ANSWER_TIMEOUT)?, sequence: 0 })
     }
 
-    /// What a packet with these ends is to the conversation that it belongs to.
+    /// Role of a packet with these ends in its conversation.
     ///
     /// A packet that has its receiver's own address is the answer's reverse, whatever its
     /// connection was opened to; one that has a service's is as it was opened. So both are

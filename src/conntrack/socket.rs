@@ -23,14 +23,14 @@ const RECEIVE_BYTES: usize = 4 << 20;
 /// The largest datagram that the kernel makes is half of it.
 const BUFFER: usize = 64 << 10;
 
-/// What a wait was ended by.
+/// Reasons for which a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Woken {
     /// The waker was used.
     pub(super) woken: bool,
 }
 
-/// What came in.
+/// Received data.
 #[derive(Debug)]
 pub(super) enum Received<'a> {
     /// A datagram.
@@ -60,7 +60,7 @@ impl Socket {
         Ok(socket)
     }
 
-    /// A socket that only asks, and waits so long for each answer.
+    /// A socket for queries only, with this timeout for each answer.
     pub(super) fn asking(wait: Duration) -> Result<Self, ConntrackError> {
         let socket = Self::open(SocketFlags::CLOEXEC)?;
         set_socket_timeout(&socket.fd, Timeout::Recv, Some(wait))
@@ -74,7 +74,7 @@ impl Socket {
         Ok(Self { fd, buffer: vec![0; BUFFER].into_boxed_slice() })
     }
 
-    /// Asks for every connection of both families.
+    /// Requests every connection of both families.
     pub(super) fn ask_for_all(&self) -> io::Result<()> {
         /// `NLM_F_REQUEST | NLM_F_DUMP`.
         const FLAGS: u16 = 0x301;

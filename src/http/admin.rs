@@ -25,16 +25,16 @@ pub struct Admin {
     pub config: ArcSwap<Value>,
     /// The log's level.
     pub log: LogControl,
-    /// How reloads ended.
+    /// Outcomes of reloads.
     pub reloads: Arc<Reloads>,
-    /// Set once the agent is asked to stop.
+    /// Set once the agent is being stopped.
     pub stopping: AtomicBool,
     /// `version`, `kernel` and the like.
     pub version: Value,
 }
 
 impl Admin {
-    /// True once every component is up, until the agent is asked to stop.
+    /// True once every component is up, until the agent is being stopped.
     pub fn is_ready(&self) -> bool {
         !self.stopping.load(Relaxed) && self.components.are_up()
     }
@@ -43,7 +43,7 @@ impl Admin {
 /// The age of the control thread's heartbeat beyond which /healthz fails.
 const CONTROL_BEAT_LIMIT_MS: u64 = 30_000;
 
-/// The component whose beat is the control thread's.
+/// Name of the component that carries the control thread's heartbeat.
 pub const CONTROL: &str = "control";
 
 const INDEX: &str = "webb admin listener

@@ -47,13 +47,13 @@ impl Collector {
 
 /// The source of `hubble_lost_events_total` (hubble-contract §3.1).
 pub trait LostEvents: Send + Sync + std::fmt::Debug {
-    /// How often a loss in the kernel ring was noticed; not how many records were lost.
+    /// Number of observed losses in the kernel ring; not the number of lost records.
     fn ring(&self) -> u64;
     /// Flows that an aggregator missed because it was down.
     fn queue(&self) -> u64;
 }
 
-/// How a scrape got its series, as the `result` label of `webb_scrapes_total`.
+/// Source of a scrape's series, as the `result` label of `webb_scrapes_total`.
 const RESULTS: [&str; 3] = ["fresh", "shared", "stale"];
 
 impl Scrape {
@@ -113,7 +113,7 @@ impl Scrape {
         collector.store();
     }
 
-    /// How many scrapes there were by result.
+    /// Number of scrapes by result.
     pub fn results(&self) -> impl Iterator<Item = (&'static str, u64)> {
         RESULTS.into_iter().zip(self.results.iter().map(|count| count.load(Relaxed)))
     }

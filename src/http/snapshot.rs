@@ -21,7 +21,7 @@ const CACHED_PAGES: usize = 32;
 pub(super) struct Piece {
     /// The bytes.
     pub(super) bytes: Bytes,
-    /// What they were before they were compressed.
+    /// Checksum of the pages before compression.
     pub(super) sum: Sum,
 }
 

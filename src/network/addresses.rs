@@ -9,8 +9,8 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
 use super::error::failed;
 
-/// How many addresses of another namespace are read: its pod may have the right to add any number
-/// of them.
+/// Maximal number of addresses read from another namespace: its pod may have the right to add any
+/// number of them.
 pub(super) const MAX_ADDRESSES: usize = 256;
 
 /// The addresses of another network namespace.
@@ -19,7 +19,7 @@ pub struct Addresses {
     /// Each with the index that its interface has there; sorted, without those that every namespace
     /// has.
     pub known: Vec<(u32, IpAddr)>,
-    /// How many more there are, beyond [`MAX_ADDRESSES`].
+    /// Number of addresses beyond [`MAX_ADDRESSES`].
     pub beyond: usize,
 }
 
@@ -49,8 +49,8 @@ impl Addresses {
     }
 }
 
-/// The interface's own address: that of a link between two is told as `Local`, the other end's as
-/// `Address`.
+/// The interface's own address: for a point-to-point link the attribute `Local`, while `Address` is
+/// the far end's.
 pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
     let find = |of: fn(&AddressAttribute) -> Option<IpAddr>| message.attributes.iter().find_map(of);
     let local = find(|attribute| match attribute {
@@ -66,7 +66,7 @@ pub(super) fn address(message: &AddressMessage) -> Option<(u32, IpAddr)> {
     Some((message.header.index, address?))
 }
 
-/// An address that says nothing, because any namespace or link has it.
+/// True for an address that identifies nothing, because any namespace or link has it.
 fn is_everywhere(ip: IpAddr) -> bool {
     ip.is_loopback() || matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
@@ -98,7 +98,7 @@ mod tests {
         assert_eq!((addresses.known.len(), addresses.beyond), (MAX_ADDRESSES, 300 - MAX_ADDRESSES));
     }
 
-    /// What every namespace or link has says nothing of a pod.
+    /// Addresses that every namespace or link has do not identify a pod.
     #[test]
     fn addresses_that_are_everywhere() {
         for (ip, everywhere) in

@@ -1,5 +1,4 @@
-//! What is attached to an interface by clsact, and how many packets the interface itself has
-//! counted.
+//! Reads the clsact filters of an interface and the interface's own packet counters.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,7 +10,7 @@ use rtnetlink::packet_route::tc::{TcAttribute, TcFilterBpfOption, TcMessage, TcO
 
 use super::error::failed;
 
-/// The filters of an interface in the order in which the kernel asks them: of programs their ids,
+/// The filters of an interface in the order in which the kernel runs them: of programs their ids,
 /// of others 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TcFilters {

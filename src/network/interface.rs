@@ -1,4 +1,4 @@
-//! What an interface is, as far as that decides how it is watched.
+//! Attributes of an interface that decide whether and how it is watched.
 
 use rtnetlink::packet_route::link::{
     InfoKind, InfoPortKind, LinkAttribute, LinkFlags, LinkInfo, LinkLayerType, LinkMessage,
@@ -17,15 +17,15 @@ pub enum Driver {
     Other,
 }
 
-/// What we want to know of an interface.
+/// Attributes of an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(clippy::struct_excessive_bools, reason = "facts of the kernel's that have nothing to do with each other")]
 pub struct Interface {
-    /// Its index, which it keeps for life.
+    /// Its index, which never changes.
     pub index: u32,
     /// Its name, which may change.
     pub name: String,
-    /// What it is.
+    /// Driver of the interface.
     pub kind: Driver,
     /// It carries a default route of this node.
     pub uplink: bool,
@@ -91,7 +91,7 @@ impl Interface {
         self.bridged.then(|| self.controller.unwrap_or(0))
     }
 
-    /// True for one end of a pair whose other end is in another network namespace.
+    /// True for one end of a pair that has its other end in another network namespace.
     pub fn leads_elsewhere(&self) -> bool {
         matches!(self.kind, Driver::Veth | Driver::Netkit) && self.peer_in_other_namespace
     }
@@ -151,7 +151,7 @@ mod tests {
         message
     }
 
-    /// What the kernel says of one end of a pair, with and without a number for the other end's
+    /// The kernel's messages for one end of a pair, with and without a number for the other end's
     /// namespace.
     #[test]
     fn pairs_into_other_namespaces() {

@@ -14,14 +14,14 @@ use super::addresses::Addresses;
 use super::interface::Interface;
 use super::watch::NetworkWatch;
 
-/// After how long the namespace of a new interface is asked first. The wait doubles with each time.
+/// Delay before the namespace of a new interface is read first. The wait doubles with each time.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 /// The longest wait: an address that is added later (an operator does so by hand) is found within
 /// this time.
 const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// What is known of the namespaces at the other ends.
+/// Known state of the namespaces at the other ends.
 #[derive(Debug, Default)]
 pub struct Peers(HashMap<i32, Namespace>);
 
@@ -33,7 +33,7 @@ struct Namespace {
 }
 
 impl Peers {
-    /// Takes note of an interface that is new or has changed: its namespace is asked soon.
+    /// Records an interface that is new or has changed: its namespace is read soon.
     pub fn see(&mut self, interface: &Interface, now: Instant) {
         let Some(number) = interface.namespace.filter(|_| interface.leads_elsewhere()) else { return };
         let namespace = self.0.entry(number).or_insert_with(|| Namespace {
@@ -51,12 +51,12 @@ impl Peers {
         self.0.retain(|number, _| there.contains(number));
     }
 
-    /// When the next namespace is to be asked.
+    /// Time of the next namespace read.
     pub fn due(&self) -> Option<Instant> {
         self.0.values().map(|namespace| namespace.due).min()
     }
 
-    /// Asks the namespaces whose time has come. True if any answer differs from the last.
+    /// Reads the namespaces that are due. True if any answer differs from the last.
     pub async fn ask(&mut self, watch: &NetworkWatch, now: Instant) -> bool {
         let mut differs = false;
         for (number, namespace) in self.0.iter_mut().filter(|(_, namespace)| namespace.due <= now) {
@@ -75,7 +75,7 @@ impl Peers {
         differs
     }
 
-    /// How many addresses are not looked at, because their namespace has too many.
+    /// Number of ignored addresses: those beyond the maximum of a namespace.
     pub fn beyond(&self) -> usize {
         self.0.values().map(|namespace| namespace.addresses.beyond).sum()
     }
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    /// A namespace is asked soon after an interface into it is seen, and forgotten with its last
+    /// A namespace is read soon after an interface into it appears, and removed with its last
     /// interface.
     #[test]
     fn namespaces_come_and_go() {

@@ -1,5 +1,4 @@
-//! A request to the kernel whose answer comes in many messages, and which goes on when a wait for
-//! it is given up.
+//! A request to the kernel with an answer of many messages; it continues after a cancelled wait.
 
 use std::fmt;
 use std::io;
@@ -34,7 +33,7 @@ impl<T> PendingRequest<T> {
         answer
     }
 
-    /// What is on its way is of no use any more.
+    /// Discards the messages still under way.
     pub(super) fn give_up(&mut self) {
         self.0 = None;
     }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 
-/// What a route says.
+/// A parsed route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// These interfaces lead to everywhere.

@@ -1,10 +1,10 @@
-//! Which interfaces are watched, and as what.
+//! Selects the interfaces to watch, with their roles.
 
 use globset::GlobSet;
 
 use super::interface::{Driver, Interface};
 
-/// What an interface is to us.
+/// Role of a watched interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
     /// The host side of a pod's interface.
@@ -13,17 +13,16 @@ pub enum Role {
     Node,
 }
 
-/// How pods' interfaces are recognised.
+/// Rule that recognises pods' interfaces.
 #[derive(Debug, Clone)]
 pub enum Pods {
-    /// Every veth and netkit whose peer sits in another network namespace, but for the node's
-    /// uplink.
+    /// Every veth and netkit with a peer in another network namespace, but for the node's uplink.
     Auto,
-    /// Every interface whose name matches, whatever it is.
+    /// Every interface with a matching name, of any driver.
     Globs(GlobSet),
 }
 
-/// Which interfaces are watched.
+/// Rules that select the interfaces to watch.
 #[derive(Debug, Clone)]
 pub struct Selection {
     /// Pods' interfaces.
@@ -39,8 +38,8 @@ impl Default for Selection {
 }
 
 impl Selection {
-    /// What `interface` is to be watched as. A pod's interface stays one, also if a glob for
-    /// devices matches it.
+    /// Role in which `interface` is to be watched; none if it is not. A pod's interface stays one,
+    /// also if a glob for devices matches it.
     pub fn role(&self, interface: &Interface) -> Option<Role> {
         let pod = match &self.pods {
             Pods::Auto => interface.leads_elsewhere() && !interface.uplink,
@@ -53,8 +52,8 @@ impl Selection {
     }
 }
 
-/// Of these devices, one whose packets leave by another of them too: a packet there counts twice.
-/// The upper one comes first. A tunnel does not say which device its packets leave by, so any
+/// The first of these devices with packets that leave by another of them too: a packet there counts
+/// twice. The upper one comes first. The kernel does not name the lower device of a tunnel, so any
 /// beside it will do.
 pub fn doubles<'a>(devices: &[&'a Interface]) -> Option<(&'a str, &'a str)> {
     let at = |index: Option<u32>| devices.iter().find(|device| Some(device.index) == index);

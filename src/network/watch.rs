@@ -65,7 +65,7 @@ pub enum NetworkEvent {
         /// Its index.
         index: u32,
     },
-    /// Addresses or routes of this node; told once for a beginning.
+    /// Addresses or routes of this node; sent once at the beginning.
     Node(Node),
     /// A queue or a filter of some interface has come, changed or gone.
     TrafficControl,
@@ -90,7 +90,7 @@ pub struct NetworkWatch {
     /// The same for addresses and routes.
     node_stale: bool,
     routes_and_addresses: PendingRequest<(Routes, Vec<(u32, IpAddr)>)>,
-    /// When addresses and routes may be read next.
+    /// Earliest time of the next read of addresses and routes.
     not_before: Instant,
 }
 
@@ -157,18 +157,18 @@ impl NetworkWatch {
         filters::filters(&self.handle, index).await
     }
 
-    /// The interfaces whose ingress qdisc is of the older kind, which has no hook for packets that
+    /// The interfaces with an ingress qdisc of the older kind, which has no hook for packets that
     /// leave.
     pub async fn without_egress(&self) -> io::Result<HashSet<u32>> {
         filters::without_egress(&self.handle).await
     }
 
-    /// How many packets an interface has received and sent, together; none if it is gone.
+    /// Number of packets that an interface has received and sent, together; none if it is gone.
     pub async fn packets_of(&self, index: u32) -> io::Result<Option<u64>> {
         filters::packets_of(&self.handle, index).await
     }
 
-    /// How many packets each interface has received and sent, together.
+    /// Number of packets that each interface has received and sent, together.
     pub async fn packets(&self) -> io::Result<HashMap<u32, u64>> {
         filters::packets(&self.handle).await
     }
@@ -282,7 +282,7 @@ impl NetworkWatch {
     }
 }
 
-/// What is read of the routes.
+/// State of the read of the routes.
 #[derive(Debug)]
 struct Routes {
     /// The interfaces with a default route.

@@ -6,19 +6,19 @@ use webb_flow::{Extra, Flow};
 use webb_index::Flows;
 use webb_index::Index;
 
-/// How many flows a batch holds at most. Together with [`webb_flow::Flow`]'s size, a fraction of an
+/// Maximal number of flows in a batch. Together with [`webb_flow::Flow`]'s size, a fraction of an
 /// L2 cache.
 pub const BATCH: usize = 512;
 
 /// Up to [`BATCH`] flows, all resolved with `index`.
 #[derive(Debug)]
 pub struct Batch {
-    /// What the endpoint ids in `flows` mean.
+    /// Index that the endpoint ids in `flows` refer to.
     pub index: Arc<Index>,
     /// The flows, oldest first.
     pub flows: Vec<Flow>,
-    /// What a few of them carry beyond a [`Flow`], by their [`webb_flow::ExtraId`]; empty for
-    /// kernel records.
+    /// Fields of a few flows beyond a [`Flow`], by their [`webb_flow::ExtraId`]; empty for kernel
+    /// records.
     pub extras: Vec<Extra>,
 }
 

@@ -21,7 +21,7 @@ pub struct SnapshotCollector {
 }
 
 impl SnapshotCollector {
-    /// A collector for these lanes, whose reader receives these requests.
+    /// A collector for these lanes; their reader receives these requests.
     pub fn new(lanes: Arc<Lanes>, commands: Commands) -> Self {
         Self { commands, lanes, last: BTreeMap::new() }
     }

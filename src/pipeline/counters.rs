@@ -1,4 +1,4 @@
-//! What came into each stage and what went out: the user-space half of the ledger.
+//! Counters of the input and output of each stage: the user-space half of the ledger.
 //!
 //! The loops count in plain fields and publish once a batch, so these atomics cost nothing per
 //! event. For the reader, `read` is the sum of all [`DECODE_OUTCOMES`] at rest; for an aggregator,

@@ -60,7 +60,7 @@ pub struct Translations {
     pub ask: Option<Sender<Connection>>,
     /// Wakes the follower to confirm that it is up to date, and to answer queries.
     pub waker: Option<Waker>,
-    /// How many translations are remembered.
+    /// Maximal number of cached translations.
     pub most: usize,
 }
 
@@ -98,12 +98,12 @@ pub(super) struct DeferredFlows {
     unnamed: Unnamed,
     queries: PendingQueries,
     waiting: VecDeque<Waiting>,
-    /// When the follower was last asked whether it is up to date, until it answers.
+    /// Time of the open query to the follower, until it is answered.
     asked: Option<Instant>,
     /// All events up to then have been received.
     known: Option<Instant>,
     counts: LookupCounts,
-    /// Whether a metric wants verdicts, and whether the follower runs; read once a turn.
+    /// True if a metric needs verdicts; read once a turn, as is `followed`: the follower runs.
     wanted: bool,
     followed: bool,
 }
@@ -221,8 +221,7 @@ impl DeferredFlows {
         confirmed || !self.followed || now >= waiting.since + TRANSLATION_TIMEOUT
     }
 
-    /// At the end of a turn: asks the follower whether it is up to date, if a flow waits for that
-    /// and no query is open.
+    /// Ends a turn: queries the follower if a flow waits for it and no query is open.
     pub(super) fn ask(&mut self, now: Instant) {
         if self.queries.announce()
             && let Some(waker) = &self.translations.waker
@@ -392,7 +391,7 @@ impl DeferredFlows {
         }
     }
 
-    /// What connection tracking answered about a datagram.
+    /// Applies the answer of connection tracking about a datagram.
     fn tracked(&mut self, asked: &Connection, conversation: Conversation, room: &mut Batch) {
         let mut unanswered = Vec::new();
         let answered = self.queries.answered(asked, |query| unanswered.push(query));

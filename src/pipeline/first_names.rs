@@ -30,7 +30,7 @@ impl FirstNames {
         Self { wait: Some(Wait { since: Instant::now(), most, logged: true }) }
     }
 
-    /// The same, whose end is not logged.
+    /// The same, without a log line at its end.
     pub(super) fn quietly_within(most: Duration) -> Self {
         Self { wait: Some(Wait { since: Instant::now(), most, logged: false }) }
     }

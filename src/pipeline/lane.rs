@@ -13,17 +13,17 @@ use webb_metrics::RemovedPods;
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
 
-/// How many batches a lane holds. At a low rate a batch is what came in 20 ms, so this is what an
-/// aggregator may miss of time, two and a half seconds, before something is skipped; in a flood it
-/// is 65,536 flows.
+/// Maximal number of batches in a lane. At a low rate a batch is what came in 20 ms, so this is
+/// what an aggregator may miss of time, two and a half seconds, before something is skipped; in a
+/// flood it is 65,536 flows.
 pub(super) const DEPTH: usize = 128;
 
-/// What travels on a lane.
+/// An item that travels on a lane.
 #[derive(Debug)]
 pub enum Item {
     /// Flows to count.
     Batch(Arc<Batch>),
-    /// Asks for the series as they are now.
+    /// Requests the series as they are now.
     Snapshot(SnapshotRequest),
     /// Look at other flows from now on.
     Filters(Box<Filters>),
@@ -49,7 +49,8 @@ impl LaneWaker {
 pub struct Lane {
     id: u64,
     to: Sender<Item>,
-    /// What must not be skipped and found the lane full; goes before anything that comes later.
+    /// Items that must not be skipped and found the lane full; sent before anything that comes
+    /// later.
     unsent: Mutex<VecDeque<Item>>,
     has_unsent: AtomicBool,
     component: Arc<Component>,
@@ -74,7 +75,7 @@ impl Lane {
         (lane, from)
     }
 
-    /// What wakes the aggregator.
+    /// Waker of the aggregator.
     pub fn waker(&self) -> LaneWaker {
         LaneWaker(self.to.clone())
     }

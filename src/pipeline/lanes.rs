@@ -66,22 +66,22 @@ impl Lanes {
         Self { now: ArcSwap::from_pointee(now), verdicts: AtomicBool::new(false), layer7: ArcSwap::default() }
     }
 
-    /// Says whether a metric wants policy verdicts: without one, none are worked out.
+    /// Sets whether a metric needs policy verdicts: without one, none are computed.
     pub fn want_verdicts(&self, wanted: bool) {
         self.verdicts.store(wanted, Relaxed);
     }
 
-    /// Whether a metric wants policy verdicts.
+    /// True if a metric needs policy verdicts.
     pub fn verdicts_wanted(&self) -> bool {
         self.verdicts.load(Relaxed)
     }
 
-    /// Says what the metrics want to see of layer 7.
+    /// Sets the layer 7 fields that the metrics need.
     pub fn want_layer7(&self, wishes: Layer7Wishes) {
         self.layer7.store(Arc::new(wishes));
     }
 
-    /// What the metrics want to see of layer 7.
+    /// Layer 7 fields that the metrics need.
     pub fn layer7_wanted(&self) -> Layer7Wishes {
         **self.layer7.load()
     }
@@ -147,7 +147,7 @@ mod tests {
         Arc::new(lane)
     }
 
-    /// What was skipped is counted once while lanes change: a counter that is read at any moment
+    /// Skipped flows are counted once while lanes change: a counter that is read at any moment
     /// never falls.
     #[test]
     fn skipped_flows_are_counted_once() {

@@ -84,8 +84,8 @@ impl Lifecycle {
         self.component.beat();
     }
 
-    /// Emits a heartbeat of a thread whose start takes longer: the component stays `Starting`,
-    /// until its state is set.
+    /// Emits a heartbeat of a thread with a long start: the component stays `Starting`, until its
+    /// state is set.
     pub fn beat_starting(&self, why: &str) {
         self.moved.store(true, Relaxed);
         self.component.set_state(State::Starting, why);

@@ -20,7 +20,7 @@ pub const MAX_PENDING_QUERIES: usize = 1024;
 /// The longest wait for an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// A packet whose verdict waits.
+/// A packet that waits for its verdict.
 #[derive(Debug)]
 pub(super) struct PendingQuery {
     asked: Connection,

@@ -27,7 +27,7 @@ const MAX_SPARE_ROWS: usize = 2 * BATCH;
 pub(super) struct Pool {
     batches: VecDeque<Arc<Batch>>,
     allocated: u64,
-    /// Rows of extras whose texts are used again.
+    /// Rows of extras with reusable texts.
     pub(super) spare: Vec<Extra>,
 }
 
@@ -66,7 +66,7 @@ impl Pool {
         self.batches.push_back(batch);
     }
 
-    /// How many batches were allocated since start.
+    /// Number of batches allocated since start.
     pub(super) fn allocated(&self) -> u64 {
         self.allocated
     }

@@ -31,26 +31,25 @@ use super::pool::Pool;
 use super::{BATCH, Batch, Command, Counters, Item, Lanes, Lifecycle};
 use crate::records::{RecordSource, Rings, Waker};
 
-/// How long a flow waits for company at most while flows come in; also how often the rings are
-/// looked at when nothing rings the waker.
+/// Maximal wait of a flow for others while flows come in; also the poll interval of the rings
+/// without a wake-up.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What that grows to while no record comes in: the first flow after a silence may wait so long,
+/// Poll interval after a while without records: the first flow after a silence may wait so long,
 /// unless a scrape wakes the reader.
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
 
-/// How often it is looked whether the first names are there, or the rings too full to wait for
-/// them.
+/// Interval of the check for the first names, and for rings too full to wait for them.
 const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 
-/// How long the last turn waits for a decoder that is being restarted, so that what is left in the
+/// Maximal wait of the last turn for a decoder that is being restarted, so that the rest in the
 /// rings is decoded.
 const LAST_DECODER_WAIT: Duration = Duration::from_secs(1);
 
-/// Where the decoder sits; empty while it is being restarted.
+/// Slot of the decoder; empty while it is being restarted.
 pub type DecoderSlot = ArcSwapOption<Decoder>;
 
-/// What the reader needs; shared by all runs of its thread.
+/// Shared parts of the reader; they survive a restart of its thread.
 pub struct Reader {
     /// Opens the rings.
     pub rings: Arc<dyn Rings>,
@@ -64,11 +63,11 @@ pub struct Reader {
     pub index: Arc<ArcSwap<Index>>,
     /// Filled by the decoder's actor.
     pub decoder: Arc<DecoderSlot>,
-    /// Told when the decoder panicked.
+    /// Called when the decoder panicked.
     pub decoder_fault: Box<dyn Fn(String) + Send + Sync>,
     /// In and out.
     pub counters: Arc<Counters>,
-    /// What outlives a run.
+    /// State that survives a run.
     pub state: ReaderState,
 }
 
@@ -78,7 +77,7 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-/// What outlives a run of the reader's thread.
+/// State that survives a run of the reader's thread.
 #[derive(Debug, Default)]
 pub struct ReaderState(Mutex<Persistent>);
 
@@ -109,8 +108,8 @@ impl ReaderState {
 struct Persistent {
     pool: Pool,
     filling: Option<Arc<Batch>>,
-    /// The packets of the record that is out of the ring and not yet in the batch: found set, its
-    /// life ended there.
+    /// Packets of the record that is out of the ring and not yet in the batch; a non-zero count at
+    /// the start of a run means that the last one panicked there.
     in_hand: Cell<Option<u32>>,
     deferred: DeferredFlows,
     first_names: FirstNames,
@@ -120,7 +119,7 @@ struct Persistent {
 }
 
 impl Reader {
-    /// One run: runs until told to stop, then empties the rings and hands on what is left.
+    /// One run: reads until it is stopped, then empties the rings and sends the rest.
     ///
     /// # Errors
     /// If the rings cannot be opened or waited for.

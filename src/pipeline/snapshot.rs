@@ -10,7 +10,7 @@ use webb_metrics::expose::Snapshot;
 /// The answers to a request.
 #[derive(Debug)]
 pub enum SnapshotResponse {
-    /// The reader's: the lanes that were asked.
+    /// Ids of the lanes that must answer; sent by the reader.
     Asked(Vec<u64>),
     /// One lane's series: a snapshot for each of its tables.
     Series(u64, Vec<Snapshot>),

@@ -14,21 +14,21 @@ use webb_decode::{LookupReasons, name};
 use webb_flow::{Address, Flow, Sort};
 use webb_index::Index;
 
-/// How long a flow waits for a name at most.
+/// Maximal wait of a flow for a name, in nanoseconds.
 const NAME_TIMEOUT_NS: u64 = 2_500_000_000;
 
-/// How many may wait at once; one more goes on without a name.
+/// Maximal number of waiting flows; one more passes without a name.
 const MAX_WAITING: usize = 4096;
 
-/// How long an address is remembered that was waited for in vain, and how many of them.
+/// Lifetime of a cached miss of an address in nanoseconds, and the maximal number of them.
 const MISS_TTL_NS: u64 = 60_000_000_000;
 const MAX_MISSES: usize = 4096;
 
-/// What became of a flow without a name, as the label `outcome` has it: it was named in time, it
-/// was not (or its address had been waited for in vain lately), or too many waited.
+/// Outcome of a flow without a name, as the label `outcome` has it: named in time, unnamed (or its
+/// address is a cached miss), or too many waited.
 pub const NAME_WAITS: [&str; 3] = ["named", "unnamed", "crowded"];
 
-/// How many flows came to which of [`NAME_WAITS`].
+/// Number of flows by outcome of [`NAME_WAITS`].
 #[derive(Debug, Default)]
 struct Outcomes {
     named: u64,
@@ -47,7 +47,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(super) struct Unnamed {
     waiting: VecDeque<Waiting>,
-    /// How many of them have not been looked for in the newest index.
+    /// Number of flows not yet looked up in the newest index.
     left: usize,
     newest: Weak<Index>,
     vain: Expiring<Address, ()>,
@@ -83,7 +83,7 @@ impl Unnamed {
         self.waiting.is_empty()
     }
 
-    /// How many flows wait.
+    /// Number of waiting flows.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -111,7 +111,7 @@ impl Unnamed {
         None
     }
 
-    /// The next flow that has a name now, or whose time is up; with `last`, everybody's is.
+    /// The next flow that has a name now, or is past its timeout; with `last`, any flow.
     pub(super) fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(Flow, LookupReasons)> {
         loop {
             let front = self.waiting.front()?;
@@ -137,7 +137,7 @@ impl Unnamed {
         }
     }
 
-    /// What became of flows since the last call.
+    /// Number of flows by outcome since the last call.
     pub(super) fn outcomes(&mut self) -> [u64; NAME_WAITS.len()] {
         let Outcomes { named, unnamed, crowded } = std::mem::take(&mut self.outcomes);
         [named, unnamed, crowded]

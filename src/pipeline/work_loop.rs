@@ -27,7 +27,7 @@ pub struct AggregatorState {
     made_room: AtomicU64,
 }
 
-/// How often an aggregator looks for series without a change; never where none.
+/// Intervals of an aggregator's search for series without a change; never where none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Looks {
     /// For those that go after `series_ttl`.

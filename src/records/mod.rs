@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub use waker::Waker;
 
-/// Which ring a record came from.
+/// Signal that names the ring of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// The connection table's ring (`flow.bpf.c`).

@@ -19,7 +19,7 @@ pub(super) struct Connection {
     cut: Notify,
 }
 
-/// What the client has to do next.
+/// Next step that the client owes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// To end the TLS handshake.
@@ -35,7 +35,7 @@ enum Phase {
 #[derive(Debug)]
 struct Progress {
     phase: Phase,
-    /// When the phase began.
+    /// Start of the phase.
     since: Instant,
     /// Bytes read since the last request began.
     unhandled: usize,
@@ -44,7 +44,7 @@ struct Progress {
     answered: bool,
     /// Since when the kernel takes no more of the answer.
     blocked: Option<Instant>,
-    /// When the bytes of `written` began to be counted.
+    /// Start of the interval that `written` counts bytes in.
     window: Option<Instant>,
     written: u64,
     /// Wakes what reads requests, once there is room for another.
@@ -62,10 +62,10 @@ pub(super) enum Room {
     TooLarge(bool),
 }
 
-/// How dispensable a connection is when there are too many; the least is dropped first.
+/// Rank of a connection for eviction when there are too many; the least is dropped first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
-    /// Has not asked for anything yet.
+    /// No request yet.
     Silent(Instant),
     /// Has been answered.
     Idle(Instant),
@@ -156,7 +156,7 @@ impl Connection {
         }
     }
 
-    /// Why the connection has to go, if it has.
+    /// Reason to drop the connection now, if there is one.
     pub(super) fn overdue(&self, limits: &Limits, now: Instant) -> Option<Reason> {
         let mut progress = self.progress();
         if progress.blocked.is_some()
@@ -220,8 +220,7 @@ mod tests {
         (Connection::new(Client::from(Ipv4Addr::LOCALHOST), now, tls), now, Limits::default())
     }
 
-    /// Each thing that a client owes has its own time, and what has been done is not asked for
-    /// again.
+    /// Each step that a client owes has its own timeout, and a finished one is not required again.
     #[test]
     fn every_phase_ends() {
         let (slow, began, limits) = connection(true);

@@ -20,7 +20,7 @@ use super::reason::Reason;
 /// all of them are at work.
 const UNFAIR: usize = 2;
 
-/// The connections of one listener, over all lives of its server.
+/// The connections of one listener, over all runs of its server.
 #[derive(Debug)]
 pub struct Connections {
     limits: Limits,
@@ -39,12 +39,12 @@ impl Connections {
         &self.limits
     }
 
-    /// How many there are.
+    /// Number of open connections.
     pub fn count(&self) -> usize {
         self.open().len()
     }
 
-    /// How many were dropped, by reason.
+    /// Number of dropped connections, by reason.
     pub fn dropped(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Reason::ALL.iter().zip(&self.dropped).map(|(reason, count)| (reason.label(), count.load(Relaxed)))
     }

@@ -1,4 +1,4 @@
-//! What one listener gives to its clients.
+//! Limits of one listener for its clients.
 
 use std::time::Duration;
 
@@ -47,7 +47,7 @@ pub(super) const SEND_BUFFER_BYTES: usize = 64 << 10;
 /// Bytes that the kernel keeps of a client's requests.
 pub(super) const RECEIVE_BUFFER_BYTES: usize = 16 << 10;
 
-/// How often the times are looked at.
+/// Interval of the timeout check.
 pub(super) const REAP_INTERVAL: Duration = Duration::from_millis(250);
 
 /// A client that takes nothing for so long may be dropped for one that waits.

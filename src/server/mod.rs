@@ -52,15 +52,15 @@ const BLOCKING_THREADS: usize = 4;
 /// Seconds that open connections get when the server stops.
 const SHUTDOWN_SECONDS: u64 = 2;
 
-/// What a server is made of.
+/// Shared parts of a server.
 pub struct Serving {
-    /// What is answered.
+    /// Routes that are served.
     pub routes: Routes,
     /// The certificates, if there are any.
     pub tls: Option<ServerConfig>,
     /// Bounds and counters, which outlive the server.
     pub connections: Arc<Connections>,
-    /// What the faults of handlers are counted for.
+    /// Component that counts the faults of handlers.
     pub component: Arc<Component>,
     /// Whether SIGINT and SIGTERM end the server.
     pub signals: bool,

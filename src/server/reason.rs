@@ -1,6 +1,6 @@
-//! Why a connection is dropped.
+//! Reasons for which a connection is dropped.
 
-/// Why a connection was dropped, as a label.
+/// Reason for which a connection was dropped, as a label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// The client has too many.
@@ -17,7 +17,7 @@ pub enum Reason {
     SlowBody,
     /// The answer was not read.
     SlowReader,
-    /// What was sent is no request.
+    /// The received bytes are no request.
     Invalid,
 }
 

@@ -1,5 +1,6 @@
-//! What stands before every handler: the request's body is read, with a bound in bytes and time; a
-//! panic becomes status 500 and a fault of the listener; the connection learns when an answer ends.
+//! Middleware of every handler: reads the request's body with a bound in bytes and time, turns a
+//! panic into status 500 and a fault of the listener, and reports the end of an answer to the
+//! connection.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;

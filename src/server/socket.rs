@@ -96,7 +96,7 @@ impl Socket {
         abort(self.stream.borrow().tcp());
     }
 
-    /// Says that nothing more comes, and waits until the client has read all and closes. The kernel
+    /// Sends the end of the stream, and waits until the client has read all and closes. The kernel
     /// would keep what is not read, uncounted, for many minutes.
     pub(super) async fn close(&self) -> io::Result<()> {
         std::future::poll_fn(|context| self.stream.borrow_mut().poll_shutdown(context)).await?;

@@ -1,4 +1,4 @@
-//! What the files' flows counted, in the formats that it is printed and served in.
+//! Renders the counts of the files' flows in the formats that are printed and served.
 
 use webb_metrics::expose::{Family, Snapshot, openmetrics, text};
 

@@ -1,4 +1,4 @@
-//! Which metrics to count: from the command line.
+//! Parses the metrics to count from the command line.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use webb_settings::{Settings, read_file};
 
 use crate::cli::ReplayArgs;
 
-/// The metrics that were asked for, or those that an agent counts unless told otherwise.
+/// The requested metrics, or an agent's defaults.
 pub(super) fn aggregators(arguments: &ReplayArgs) -> Result<Vec<Aggregator>, String> {
     if let Some(path) = &arguments.metrics_config {
         return dynamic(path);

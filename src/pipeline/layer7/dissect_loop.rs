@@ -24,31 +24,31 @@ use crate::pipeline::first_names::FirstNames;
 use crate::pipeline::{Lanes, Lifecycle};
 use crate::records::{RecordSource, Rings, Waker};
 
-/// How often the ring is looked at while messages come in, and at most while none do.
+/// Poll interval of the ring while messages come in, and its maximum while none do.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const IDLE_POLL_INTERVAL: Duration = Duration::from_millis(160);
 
-/// How often it is looked whether the first names are there.
+/// Interval of the check for the first names.
 const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 
-/// Where a record's kind lies.
+/// Offset of a record's kind in bytes.
 const KIND_AT: usize = offset_of!(Message, kind);
 
-/// How the dissector is configured.
+/// Configuration of the dissector.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Layer7Config {
     /// Its bounds and time-outs; only the latter change while it runs.
     pub limits: Limits,
-    /// What is replaced in URLs and headers.
+    /// Redaction of URLs and headers.
     pub redact: Redact,
-    /// Which side reports.
+    /// Sides of a connection that report.
     pub sides: Sides,
 }
 
 /// The counts of layer 7 as of the last turn.
 pub type Published = Mutex<(Ledger, Gauges)>;
 
-/// What a dissector's thread works with.
+/// Shared parts of a dissector's thread.
 pub struct Parts {
     /// Opens the ring.
     pub rings: Arc<dyn Rings>,
@@ -56,11 +56,11 @@ pub struct Parts {
     pub waker: Waker,
     /// Names for addresses.
     pub index: Arc<ArcSwap<Index>>,
-    /// What the metrics want to see.
+    /// Lanes with the layer 7 fields that the metrics need.
     pub lanes: Arc<Lanes>,
-    /// How the dissector is configured.
+    /// Configuration of the dissector.
     pub config: Arc<ArcSwap<Layer7Config>>,
-    /// Where flows go.
+    /// Output of flows.
     pub outbox: Outbox,
     /// Records that found the ring full since start.
     pub lost: Box<dyn Fn() -> u64 + Send + Sync>,
@@ -79,7 +79,7 @@ impl std::fmt::Debug for Parts {
 pub struct DissectLoop {
     parts: Parts,
     published: Arc<Published>,
-    /// What outlives a run.
+    /// State that survives a run.
     state: Mutex<Persistent>,
 }
 
@@ -96,7 +96,7 @@ struct Persistent {
 }
 
 impl DissectLoop {
-    /// A loop whose first records wait in the ring for the first names, for `most` at most.
+    /// A loop that leaves its first records in the ring until the first names, for `most` at most.
     pub fn new(parts: Parts, most: Duration) -> Self {
         let limits = parts.config.load().limits;
         let state = Persistent {
@@ -116,12 +116,12 @@ impl DissectLoop {
         self.parts.waker.clone()
     }
 
-    /// Where the counts are published.
+    /// Published counts.
     pub fn published(&self) -> Arc<Published> {
         Arc::clone(&self.published)
     }
 
-    /// One run: runs until told to stop, then empties the ring.
+    /// One run: dissects records until it is stopped, then empties the ring.
     ///
     /// # Errors
     /// If the ring cannot be opened or waited for.
@@ -162,7 +162,7 @@ impl DissectLoop {
         }
     }
 
-    /// Takes up another configuration, or other wishes of the metrics.
+    /// Applies another configuration, or other wishes of the metrics.
     fn configure(&self, kept: &mut Persistent) {
         let (config, wishes) = (self.parts.config.load(), self.parts.lanes.layer7_wanted());
         let is_known = |(known, of): &(Arc<Layer7Config>, Layer7Wishes)| Arc::ptr_eq(known, &config) && *of == wishes;

@@ -12,7 +12,7 @@ fn set(text: &mut String, value: &str) {
     text.push_str(value);
 }
 
-/// Writes texts over those of before, whose memory is used again.
+/// Writes texts over the former ones and reuses their memory.
 fn set_all<'a>(texts: &mut Vec<String>, values: impl ExactSizeIterator<Item = &'a str>) {
     texts.resize_with(values.len(), String::new);
     texts.iter_mut().zip(values).for_each(|(text, value)| set(text, value));

@@ -31,7 +31,7 @@ const MAX_WAITING: usize = 4096;
 /// Longest sleep of the reader while one waits.
 const WAITING_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// How often the clocks are compared.
+/// Interval of the comparison of the clocks.
 const CLOCKS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Flows of layer 7 on their way into a batch.
@@ -53,7 +53,7 @@ impl Default for Inbox {
     }
 }
 
-/// What a turn of the reader has at hand.
+/// State of one turn of the reader.
 pub(in crate::pipeline) struct Turn<'a> {
     pub(in crate::pipeline) deferred: &'a DeferredFlows,
     pub(in crate::pipeline) counters: &'a Counters,
@@ -75,7 +75,7 @@ impl Inbox {
         self.waiting.is_empty() && self.current.is_none() && self.from.is_empty()
     }
 
-    /// How long the reader may sleep.
+    /// Maximal sleep of the reader.
     pub(in crate::pipeline) fn poll_timeout(&self, turn: Duration) -> Duration {
         if self.waiting.is_empty() && self.current.is_none() { turn } else { turn.min(WAITING_POLL_INTERVAL) }
     }

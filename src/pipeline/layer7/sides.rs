@@ -1,4 +1,4 @@
-//! Which side of a connection reports its messages, so that each is counted once.
+//! Selects the side of a connection that reports its messages, so that each is counted once.
 
 use webb_decode::l7::{Connection, Judgement, Side as Seen};
 use webb_flow::abi::l7_switch;
@@ -42,7 +42,7 @@ fn is_pod(sort: Sort) -> bool {
 }
 
 impl Sides {
-    /// What the programs are to look for: bits of [`l7_switch`].
+    /// Sides and protocols that the programs parse: bits of [`l7_switch`].
     pub(super) fn switch(self, wishes: Layer7Wishes) -> u32 {
         let of = |wanted: bool, side, client, server| match side {
             _ if !wanted => 0,
