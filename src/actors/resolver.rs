@@ -78,7 +78,7 @@ pub struct Resolver {
     covered: Mutex<(Option<Instant>, Coverage)>,
     /// Commands to the reader, which forwards deleted pods to the aggregators.
     reader: Commands,
-    /// Whether the API server is the source, and how its watches go.
+    /// Status of the watches, if the API server is the source.
     watching: AtomicBool,
     watches: Status,
     /// Last message about undecided verdicts.
@@ -146,7 +146,7 @@ impl Resolver {
         &self.cache
     }
 
-    /// How many objects are known.
+    /// Number of cached objects.
     pub fn counts(&self) -> Counts {
         self.cache.counts()
     }

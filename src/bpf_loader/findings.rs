@@ -276,8 +276,8 @@ fn statistics() -> Finding {
 mod tests {
     use super::*;
 
-    /// Where the capabilities are granted already, the advice is not to grant them; else it names
-    /// those that lack, as they are written where they are granted.
+    /// The advice does not ask for capabilities that are granted already; else it names the missing
+    /// ones, spelled as in a grant.
     #[test]
     fn advice_fits_the_case() {
         let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"];

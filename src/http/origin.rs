@@ -80,7 +80,7 @@ mod tests {
         check(method, &headers.iter().map(read).collect())
     }
 
-    /// What curl, kubelet and Prometheus send passes.
+    /// Requests of curl, kubelet and Prometheus pass.
     #[test]
     fn tools_pass() {
         for host in ["localhost:9966", "127.0.0.1:9966", "[::1]:9966", "[::1]", "10.0.0.7", "localhost", "LOCALHOST"] {

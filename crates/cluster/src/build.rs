@@ -55,7 +55,7 @@ struct Applied {
 struct AppliedPod {
     id: EndpointId,
     named: Arc<NamedPod>,
-    /// What it is in networks beside the cluster's; none if it is in none.
+    /// Its endpoint in networks beside the cluster's; none if it is in none.
     elsewhere: Option<EndpointId>,
     /// Its addresses in the cluster's network.
     own: Box<[Address]>,
@@ -132,12 +132,12 @@ impl Builder {
         &self.claims
     }
 
-    /// How a pod is named; none if it has no address of its own.
+    /// Endpoint of a pod; none if it has no address of its own.
     pub(super) fn id_of(&self, owner: &Owner) -> Option<EndpointId> {
         self.applied.get(owner)?.pod.as_ref().map(|pod| pod.id)
     }
 
-    /// What a pod is called in each of its networks; nothing if it has no address of its own.
+    /// Endpoints of a pod, one for each of its networks; empty if it has no address of its own.
     pub(super) fn ids_of(&self, owner: &Owner) -> Vec<EndpointId> {
         let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
         pod.into_iter().flat_map(|pod| std::iter::once(pod.id).chain(pod.elsewhere)).collect()

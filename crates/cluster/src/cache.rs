@@ -174,7 +174,7 @@ impl Cache {
         self.keep_all(listed);
     }
 
-    /// Removes all objects but these: for a source that has told everything one by one.
+    /// Removes all objects but these: for a source that has added each object by itself.
     pub fn keep_all(&self, objects: HashSet<Reference>) {
         let mut listed: HashMap<Kind, HashSet<ObjectKey>> = self.kinds().map(|kind| (kind, HashSet::new())).collect();
         for Reference { kind, key } in objects {
@@ -254,8 +254,8 @@ impl Cache {
         &self.store.settings.other_kinds
     }
 
-    /// What keeps verdicts undecided beyond what policies themselves leave open; empty if nothing
-    /// does.
+    /// Reason for undecided verdicts beyond those that policies themselves leave open; empty if
+    /// there is none.
     pub fn undecided_because(&self) -> String {
         let mut text = self.store.others().complaint(&self.store.settings.other_kinds);
         let oversize = self.builder().oversize();
@@ -266,8 +266,8 @@ impl Cache {
         text
     }
 
-    /// How many objects there are of each other kind of policy, by group, kind and effect. Kinds of
-    /// which nothing is known count as one, with the effect `unknown`.
+    /// Number of objects of each other kind of policy, by group, kind and effect. Unknown kinds
+    /// count as one, with the effect `unknown`.
     pub fn other_counts(&self) -> Vec<(String, String, &'static str, usize)> {
         let others = self.store.others();
         let counted = others
@@ -356,7 +356,7 @@ impl Cache {
         self.store.watched.store(watched, Relaxed);
     }
 
-    /// Changes what is known of other kinds; `change` says whether anything differs.
+    /// Changes the state of other kinds; `change` returns true if anything differs.
     fn change_others(&self, change: impl FnOnce(&mut Others) -> bool) -> bool {
         let differs = change(&mut self.store.others());
         let mut touched = self.touched();
@@ -379,7 +379,7 @@ impl Cache {
         }
     }
 
-    /// How many objects there are.
+    /// Number of objects by kind.
     pub fn counts(&self) -> Counts {
         self.store.counts()
     }
@@ -393,7 +393,7 @@ impl Cache {
     }
 }
 
-/// Puts an object in and says whether that changes anything.
+/// Inserts an object; true if that changes anything.
 fn differs<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, key: K, value: V) -> bool {
     map.insert(key, value.clone()) != Some(value)
 }

@@ -59,8 +59,8 @@ impl Object {
         Ok(Checked { object, passed_over: odd })
     }
 
-    /// What stands for an object of which only kind and name could be read: a policy of which
-    /// nothing is known may do anything. None for kinds that are simply missed.
+    /// Placeholder for an object with a readable kind and name only: an unreadable policy may do
+    /// anything. None for kinds that are simply missed.
     pub fn unreadable(kind: Kind, key: &ObjectKey) -> Option<Self> {
         let tiered = |kind| Self::Tiered(key.clone(), Arc::new(policy::unreadable_tiered(kind, key)));
         match kind {

@@ -14,7 +14,7 @@ use webb_index::ObjectKey;
 
 use super::Kind;
 
-/// How good a claim is.
+/// Rank of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     /// A service's own address. It names no endpoint, so any other claim wins.
@@ -30,11 +30,11 @@ pub(super) enum Rank {
     Pod,
     /// Another node: what a machine itself has cannot be a pod's.
     RemoteNode,
-    /// This node, which knows its own addresses best.
+    /// This node: the best source for its own addresses.
     Host,
 }
 
-/// Which object claims.
+/// The object behind a claim.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
     pub(super) kind: Kind,
@@ -45,7 +45,7 @@ pub(super) struct Owner {
 #[derive(Debug, Clone)]
 pub(super) struct Claim {
     pub(super) rank: Rank,
-    /// When the object was made.
+    /// Creation time of the object.
     pub(super) created: i64,
     pub(super) owner: Owner,
     pub(super) id: EndpointId,
@@ -81,7 +81,7 @@ impl Claims {
         self.change(address, |claims| claims.retain(|known| known.owner != *owner));
     }
 
-    /// Who has an address.
+    /// The winning claim for an address.
     pub(super) fn holder(&self, address: Address) -> Option<&Claim> {
         self.of(address).first()
     }
@@ -91,7 +91,7 @@ impl Claims {
         self.by_address.get(&address).map_or(&[], |claims| claims)
     }
 
-    /// How many addresses more than one pod claims.
+    /// Number of addresses that more than one pod claims.
     pub(super) fn contested(&self) -> usize {
         self.contested
     }

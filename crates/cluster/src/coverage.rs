@@ -1,5 +1,4 @@
-//! Which pods of this node cannot be seen at an interface of it, and what else about this node does
-//! not fit together.
+//! Finds pods of this node without an interface on it, and other contradictions about this node.
 //!
 //! A pod on macvlan, ipvlan or an SR-IOV device has no interface on the node's side, so nothing of
 //! it is counted, which is reported here. Whether an interface leads to a pod is known by the
@@ -13,7 +12,7 @@ use webb_index::Index;
 use super::claims::{Owner, Rank};
 use super::{Cache, Kind, ObjectKey, PodInterface};
 
-/// How this node's pods are covered by what is watched.
+/// Coverage of this node's pods by the watched interfaces.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Coverage {
     /// Running pods that use the node's own network, and so have no interface.
@@ -22,13 +21,13 @@ pub struct Coverage {
     pub unwatched: BTreeSet<Arc<ObjectKey>>,
     /// Interfaces are watched as pods'.
     pub any_watched: bool,
-    /// The pod in whose network this process runs, if it is in a pod's.
+    /// The pod that shares its network with this process, if any.
     pub inside: Option<Arc<ObjectKey>>,
 }
 
 impl Cache {
-    /// How the pods of this node are covered by the `watched` interfaces, as far as `index` knows
-    /// whom these lead to.
+    /// Coverage of this node's pods by the `watched` interfaces, as far as `index` resolves the
+    /// pods behind them.
     ///
     /// A watched interface may lead to a pod that cannot be told, because its namespace could not
     /// be asked. As long as there are as many of those as pods without an interface, no pod is
@@ -71,7 +70,7 @@ impl Cache {
         !self.store.nodes.is_empty() && !self.store.nodes.contains_key(&key)
     }
 
-    /// What this node is called, as far as is known.
+    /// Name of this node, as far as it is known.
     pub fn node_name(&self) -> &str {
         &self.store.settings.node
     }
@@ -81,13 +80,13 @@ impl Cache {
 const MAX_NAMES_SHOWN: usize = 10;
 
 impl Coverage {
-    /// What is missing in both: an interface that is only late is no complaint.
+    /// Faults that are in both: an interface that is only late is no complaint.
     #[must_use]
     pub fn and(&self, before: &Self) -> Self {
         Self { unwatched: self.unwatched.intersection(&before.unwatched).cloned().collect(), ..self.clone() }
     }
 
-    /// What is wrong, for a person; none if nothing is.
+    /// Readable complaint; none if nothing is wrong.
     pub fn complaint(&self) -> Option<String> {
         if let Some(pod) = &self.inside {
             return Some(format!(

@@ -30,7 +30,7 @@ pub(crate) struct Cut {
     pub(crate) lines_before: u64,
 }
 
-/// Which part of a list is being looked at.
+/// Section of a list that the cutter is in.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum ListSection {
     /// The list's own fields.
@@ -45,7 +45,7 @@ enum ListSection {
 /// parsed later.
 #[derive(Debug, Default)]
 pub(crate) struct Cutter {
-    /// What was not cut yet.
+    /// Bytes that were not cut yet.
     buffer: BytesMut,
     /// Bytes of the buffer that were looked at; one more if the next byte is escaped.
     at: usize,
@@ -53,12 +53,12 @@ pub(crate) struct Cutter {
     depth: usize,
     in_string: bool,
     place: ListSection,
-    /// Where the last string of the list's own fields begins and ends in the buffer.
+    /// Begin and end of the last string among the list's own fields, in the buffer.
     string: (usize, usize),
     /// That string is the field `items`, and its value comes next.
     is_next: bool,
     rest: Vec<u8>,
-    /// How long the rest may be; [`MAX_REST_BYTES`] if nothing else was said.
+    /// Maximal length of the rest; [`MAX_REST_BYTES`] by default.
     longest_rest: Option<usize>,
     /// Lines that were cut out or have gone to the rest.
     lines: u64,

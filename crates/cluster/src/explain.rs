@@ -39,7 +39,7 @@ pub struct Candidate {
     pub object: String,
     /// Whether it has the address.
     pub has_it: bool,
-    /// Why it has, or has not.
+    /// Reason for which the owner holds the address, or does not.
     pub reason: String,
 }
 
@@ -120,7 +120,7 @@ pub struct ServiceExplanation {
 pub struct ExplainedPort {
     pub protocol: &'static str,
     pub port: u16,
-    /// Where every node listens for it.
+    /// Port on every node.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_port: Option<u16>,
 }
@@ -345,7 +345,7 @@ fn object(claim: &Claim) -> String {
     format!("{} {}", claim.owner.kind.name(), claim.owner.key)
 }
 
-/// Why an owner has an address, or has not, among all claims.
+/// Reason for which an owner holds an address, or does not, among all claims.
 fn reason(claims: &[Claim], owner: &Owner) -> String {
     let (Some(first), Some(own)) = (claims.first(), claims.iter().find(|claim| claim.owner == *owner)) else {
         return "it is not yet in the index".to_owned();
@@ -372,7 +372,7 @@ fn reason(claims: &[Claim], owner: &Owner) -> String {
     }
 }
 
-/// Why a pod does not claim the addresses that its object lists.
+/// Reason for which a pod does not claim its object's addresses.
 fn not_claimed(pod: &StoredPod) -> Option<&'static str> {
     if pod.host_network {
         Some("it uses the network of its node, whose address it is")

@@ -1,4 +1,4 @@
-//! The cluster as webb knows it: read from a source, kept in a cache, turned into an
+//! The cluster's objects: read from a source, kept in a cache, turned into an
 //! [`webb_index::Index`].
 //!
 //! ```text

@@ -14,7 +14,7 @@ use webb_flow::hash::RandomState;
 const BLOCK_V4: u8 = 26;
 const BLOCK_V6: u8 = 122;
 
-/// What is known of them.
+/// Known networks.
 #[derive(Debug, Default)]
 pub(super) struct Networks {
     of_nodes: Vec<IpNet>,

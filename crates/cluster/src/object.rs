@@ -96,7 +96,7 @@ impl Kind {
     }
 }
 
-/// Which object: what a deletion carries.
+/// Identity of an object: a deletion carries only this.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the types say it")]
 pub struct Reference {
@@ -111,11 +111,11 @@ pub struct Pod {
     pub labels: Labels,
     /// Its addresses, without repetition.
     pub addresses: Vec<IpAddr>,
-    /// Its addresses in networks beside the cluster's, which no NetworkPolicy speaks of.
+    /// Its addresses in networks beside the cluster's, which no NetworkPolicy covers.
     pub other_addresses: Vec<IpAddr>,
-    /// When it was made, in seconds since 1970; the oldest of times if nothing says.
+    /// Creation time in seconds since 1970; the oldest of times if the object has none.
     pub created: i64,
-    /// What runs it, by the rules of the hubble-contract §5.8.
+    /// Workload that runs the pod, by the rules of the hubble-contract §5.8.
     pub workload: Option<Workload>,
     /// The node it runs on; empty if the object doesn't say.
     pub node: String,
@@ -140,7 +140,7 @@ pub struct Node {
     pub addresses: Vec<IpAddr>,
     /// Addresses of its tunnels that network plugins note in annotations.
     pub tunnels: Vec<IpAddr>,
-    /// Where its pods have their addresses from.
+    /// Networks that its pods have their addresses from.
     pub pod_networks: Vec<IpNet>,
 }
 
@@ -154,8 +154,8 @@ impl Node {
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Service {
-    /// Where it listens: cluster addresses, external ones and those of load balancers. None if
-    /// headless.
+    /// Addresses that it listens on: cluster addresses, external ones and those of load balancers.
+    /// None if headless.
     pub addresses: Vec<IpAddr>,
     /// Its ports.
     pub ports: Vec<ServicePort>,
@@ -187,7 +187,7 @@ pub enum Object {
 }
 
 impl Object {
-    /// Which object it is.
+    /// Reference to this object.
     pub fn reference(&self) -> Reference {
         let (kind, key) = match self {
             Self::Pod(key, _) => (Kind::Pod, key),

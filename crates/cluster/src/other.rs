@@ -34,7 +34,7 @@ struct Row {
 enum Scope {
     Namespaced,
     Cluster,
-    /// A kind of the configuration: its objects tell.
+    /// A kind from the configuration: each object decides.
     Open,
 }
 
@@ -80,12 +80,12 @@ impl OtherKind {
         self.0.plural
     }
 
-    /// What an object of it means for verdicts.
+    /// Effect of its objects on verdicts.
     pub fn effect(self) -> Effect {
         self.0.effect
     }
 
-    /// Whether its objects are of the whole cluster; false where only they can tell.
+    /// True if its objects are of the whole cluster; false where only each object decides.
     pub fn is_cluster_wide(self) -> bool {
         self.0.scope == Scope::Cluster
     }
@@ -232,7 +232,7 @@ fn plural(kind: &str) -> String {
     }
 }
 
-/// What is known of policies beyond those that are evaluated, and of what is missing from these.
+/// Known policies beyond those that are evaluated, and missing parts of the latter.
 #[derive(Debug, Default)]
 pub(super) struct Others {
     pub(super) objects: BTreeMap<OtherKind, BTreeSet<ObjectKey>>,
@@ -240,7 +240,7 @@ pub(super) struct Others {
     pub(super) unlisted: BTreeSet<OtherKind>,
     /// Kinds by group that are policies by their name or group, and of which nothing is known.
     pub(super) strange: BTreeSet<(String, String)>,
-    /// Why policies that are evaluated are not all there, by what is missing.
+    /// Reasons for which evaluated policies are incomplete, by the missing part.
     pub(super) incomplete: BTreeMap<String, String>,
 }
 
@@ -275,7 +275,7 @@ impl Others {
         all.filter(|(kind, key)| kind.counts(&key.name))
     }
 
-    /// What keeps verdicts undecided, for people; empty if nothing does.
+    /// Readable reason for undecided verdicts; empty if there is none.
     pub(super) fn complaint(&self, kinds: &OtherKinds) -> String {
         const MAX_NAMES_SHOWN: usize = 10;
         let mut parts: Vec<String> =

@@ -70,8 +70,8 @@ mod tests {
         assert_eq!(odd.count(), 0);
     }
 
-    /// What is unreadable costs itself alone and is told, and a text without end is not read to its
-    /// end.
+    /// An unreadable part costs itself alone and is reported, and a text without end is not read to
+    /// its end.
     #[test]
     fn unreadable_parts_are_passed_over() {
         for (text, good, bad) in [("not JSON", 0, 1), ("", 0, 1), (r#"[{"ips": ["here", "192.168.5.1"]}]"#, 1, 1)] {

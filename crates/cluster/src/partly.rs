@@ -14,7 +14,7 @@ use super::manifest::One;
 use super::passed_over::PassedOver;
 use super::{Invalid, Kind, Raw};
 
-/// How many parts are taken out of one object. Beyond that it is none of its kind.
+/// Maximal number of unreadable parts taken out of one object. Beyond that it is none of its kind.
 const MAX_UNREADABLE_PARTS: usize = 1000;
 
 /// Reads an object, and what of it was taken out.

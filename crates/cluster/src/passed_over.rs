@@ -1,6 +1,6 @@
 //! The parts of an object that could not be read.
 
-/// Why an object can't be used: which field, what was found and what was expected.
+/// Error that makes an object unusable: the field, the found value and the expected one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(pub String);
@@ -8,12 +8,12 @@ pub struct Invalid(pub String);
 /// Parts of one object that are described; those beyond are only counted.
 const MAX_PARTS: usize = 20;
 
-/// What was passed over, and why.
+/// Parts that were passed over, and the reasons.
 #[derive(Debug, Clone, Default)]
 pub struct PassedOver {
     /// The first parts: where each is in the object, what was found and what was expected.
     pub described: Vec<Invalid>,
-    /// How many more there are.
+    /// Number of further parts.
     pub further: usize,
     /// Items of lists that have been taken out, by their paths.
     taken_out: Vec<String>,
@@ -34,7 +34,7 @@ impl PassedOver {
         self.taken_out.push(path);
     }
 
-    /// How many parts there are.
+    /// Number of parts.
     pub(super) fn count(&self) -> usize {
         self.described.len() + self.further
     }

@@ -30,7 +30,7 @@ pub(super) fn service_specs(store: &Store) -> Vec<ServiceSpec> {
 /// The addresses of an owner, each with the id that it is to lead to.
 pub(super) type Claimed = (Owner, Vec<(Address, Rank, EndpointId)>);
 
-/// What stands after a node's name in the owner of its addresses in its own pods' network.
+/// Suffix of a node's name in the owner of its addresses in its own pods' network.
 pub(super) const OVERLAY: &str = " (overlay)";
 
 /// The nodes as policies look at them, by name; `claimed` has all addresses that are known to be

@@ -46,15 +46,15 @@ pub(super) struct Store {
     pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
     pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     pub(super) others: Mutex<Others>,
-    /// The source lists all there is; one that watches each kind by itself may not yet have told a
-    /// pod's namespace.
+    /// True for a source with a watch for each kind: a pod may come before its namespace; false if
+    /// the source lists all there is.
     pub(super) watched: AtomicBool,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
     pub(super) revision: PolicyRevision,
 }
 
-/// What has changed since the last index.
+/// Changes since the last index.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
     /// With the time of the last change.
@@ -67,7 +67,7 @@ pub(super) struct Touched {
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
     pub(super) policies: bool,
-    /// What is known of other kinds of policy, or of what is missing.
+    /// True if the state of other kinds of policy, or of missing ones, has changed.
     pub(super) others: bool,
 }
 
@@ -85,7 +85,7 @@ pub struct PodInterface {
     pub addresses: Vec<IpAddr>,
 }
 
-/// How many objects of each kind are cached.
+/// Number of cached objects by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "the names are the kinds'")]
 pub struct Counts {
@@ -114,7 +114,7 @@ impl Store {
         !self.watched.load(Relaxed)
     }
 
-    /// Which pods have no verdicts.
+    /// Pods without verdicts.
     pub(super) fn exclusions(&self) -> VerdictExclusions {
         let kinds = &self.settings.other_kinds;
         let (all, namespaces) = self.others().effects(kinds);
@@ -126,7 +126,7 @@ impl Store {
         lock(&self.others)
     }
 
-    /// How many objects there are.
+    /// Number of objects by kind.
     pub(super) fn counts(&self) -> Counts {
         Counts {
             pods: self.pods.len(),
@@ -147,7 +147,7 @@ impl Store {
     }
 }
 
-/// What these hold is whole at any moment.
+/// Locks a mutex; a poisoned one too, since its content is whole at any moment.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,7 +13,7 @@ use webb_index::{Describe, Endpoint, EndpointKind, EndpointSpec, ObjectKey, Work
 
 use super::{Pod, identity};
 
-/// What replicas share.
+/// Fields that replicas share.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Profile {
     /// Namespace, labels and named ports.

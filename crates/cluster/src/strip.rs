@@ -1,4 +1,5 @@
-//! What is used of an object: addresses, ports, labels. A part that cannot be read is passed over.
+//! Extracts the used parts of an object: addresses, ports, labels. A part that cannot be read is
+//! passed over.
 
 use std::net::IpAddr;
 

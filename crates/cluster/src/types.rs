@@ -64,7 +64,7 @@ impl Annotations {
         key == NETWORK_STATUS || key.ends_with(SECURITY_GROUPS) || TUNNEL_ADDRESSES.contains(&key)
     }
 
-    /// Which interfaces and addresses a pod was given in which networks.
+    /// Annotation with the interfaces and addresses of a pod, by network.
     pub fn network_status(&self) -> Option<&str> {
         self.texts.get(NETWORK_STATUS).map(String::as_str)
     }
@@ -76,7 +76,7 @@ impl Annotations {
     }
 }
 
-/// Multus' annotation, and that of those who do the same.
+/// Multus' annotation, which other implementations write too.
 pub(super) const NETWORK_STATUS: &str = "k8s.v1.cni.cncf.io/network-status";
 
 /// Kube-OVN's annotation, which other networks than the first have a prefix before.

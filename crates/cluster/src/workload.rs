@@ -1,4 +1,4 @@
-//! Which workload runs a pod: the hubble-contract §5.8.
+//! Finds the workload that runs a pod: the hubble-contract §5.8.
 //!
 //! Only the pod itself is looked at, never its owner's owner; the Deployment behind a ReplicaSet
 //! and the `CronJob` behind a Job are recognised by how Kubernetes names them.

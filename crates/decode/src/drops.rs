@@ -15,7 +15,7 @@ pub enum DropDecision {
     Denied,
     /// It was dropped for something else, or it is not known that a policy forbids it.
     Other,
-    /// A policy forbids it if the packet opened its connection, which connection tracking knows.
+    /// A policy forbids it if the packet opened its connection, according to connection tracking.
     IfOpening,
 }
 
@@ -36,7 +36,7 @@ enum PacketPosition {
     Later,
     /// UDP between two ports of which neither is well-known.
     Either,
-    /// An error about another packet, whose connection it follows.
+    /// An error about another packet; it follows that packet's connection.
     Related,
 }
 

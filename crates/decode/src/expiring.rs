@@ -1,4 +1,4 @@
-//! A bounded table whose entries expire.
+//! A bounded table of entries that expire.
 //!
 //! Expiry follows the order of insertion and costs nothing but the entries that expire. At the
 //! bound the oldest entry is evicted: what is waited for comes soon or not at all, so of two
@@ -109,7 +109,7 @@ mod tests {
     }
 
     proptest! {
-        /// Nothing is kept beyond its life, beyond the bound, or without an end in the list of
+        /// No entry outlasts its lifetime, exceeds the bound, or lacks an end in the list of
         /// places.
         #[test]
         fn memory_is_bounded(steps in prop::collection::vec((0_u8..40, 0_u64..30, any::<bool>()), 0..600)) {

@@ -1,4 +1,4 @@
-//! What a fuzz target calls.
+//! Entry points for fuzz targets.
 
 use webb_flow::{Flow, Reasons};
 use webb_index::Index;

@@ -90,7 +90,7 @@ impl Decoder {
         Self { reasons, one_sided }
     }
 
-    /// Writes the flow in `bytes` to `flow`, its ends as `index` knows them. The flow is written in
+    /// Writes the flow in `bytes` to `flow`, its ends resolved by `index`. The flow is written in
     /// place, since moving it costs more than a lookup; it means something only after
     /// [`Decoded::Flow`] and [`Decoded::NeedsLookup`].
     ///

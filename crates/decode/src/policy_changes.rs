@@ -16,13 +16,14 @@ use webb_index::{Index, Policies};
 
 use super::drops::{DropDecision, Suspect};
 
-/// How long replaced tables are kept: longer than any flow waits for a name or a translation.
+/// Lifetime of replaced tables: longer than any flow waits for a name or a translation.
 const SUPERSEDED_TTL_NS: u64 = 3_000_000_000;
 
 /// Replaced tables at most: one publication each 200 ms.
 const MAX_SUPERSEDED: usize = 16;
 
-/// How long something is held for the policies that are being compiled, and how much of each sort.
+/// Maximal wait for the policies that are being compiled, in nanoseconds, and the maximal number of
+/// items of each type.
 const HOLD_TIMEOUT_NS: u64 = 5_000_000_000;
 const MAX_HELD: usize = 4096;
 
@@ -79,7 +80,7 @@ impl Superseded {
     }
 }
 
-/// What waits for the policies that are being compiled, oldest first.
+/// Items that wait for the policies that are being compiled, oldest first.
 #[derive(Debug)]
 pub struct Held<T>(VecDeque<Waiting<T>>);
 
@@ -107,8 +108,8 @@ impl<T> Held<T> {
         Ok(())
     }
 
-    /// The next whose wait is over, and whether newer policies have come: not so at the `last`
-    /// turn, or when they take too long.
+    /// The next item with a finished wait, and true if newer policies have come: not so at the
+    /// `last` turn, or when they take too long.
     pub fn next(&mut self, index: &Index, now_ns: u64, last: bool) -> Option<(T, bool)> {
         let revision = index.policy_revision();
         let is_over = |waiting: &mut Waiting<T>| {

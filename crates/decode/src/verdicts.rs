@@ -35,14 +35,15 @@ use super::policy_changes::{Held, Superseded};
 /// Connections that wait for an answer, at most: some 2 MB. Beyond, the oldest is evicted.
 const MAX_WAITING: usize = 16_384;
 
-/// How long a connection waits for an answer, from packet to packet and by the clock.
+/// Timeout of a connection that waits for an answer, from packet to packet and by the clock, in
+/// nanoseconds.
 const ANSWER_TIMEOUT_NS: u64 = 60_000_000_000;
 
 /// Recent drops that are kept, at most, and for how long: longer than any flow waits.
 const MAX_DROPS: usize = 4096;
 const DROP_TTL_NS: u64 = 10_000_000_000;
 
-/// Why a connection has no verdict, as the label `reason` has it.
+/// Reason for which a connection has no verdict, as the label `reason` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undecided {
     /// Policies forbid it, and within a minute neither an answer nor a drop was seen.
@@ -55,7 +56,7 @@ pub enum Undecided {
     Unnamed,
     /// Policies forbid the datagram if it opens a conversation, and conntrack could not be queried.
     Untracked,
-    /// What decides is not known: an unreadable part, a domain name, a vendor's policy.
+    /// The deciding part is unknown: an unreadable part, a domain name, a vendor's policy.
     Policies,
     /// Policies changed as it opened, and what they were and what they became differ.
     Changed,
@@ -80,7 +81,7 @@ impl Undecided {
     }
 }
 
-/// How many connections are undecided, by reason.
+/// Number of undecided connections, by reason.
 pub type UndecidedCounts = [u64; Undecided::ALL.len()];
 
 /// A connection that waits, at the end of which the verdict will be.
@@ -92,12 +93,12 @@ struct WaitingKey {
 
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
-    /// When its packet was seen.
+    /// Time of its packet.
     since_ns: u64,
     /// The decision of policies; none while the backend is not known.
     ruling: Option<Ruling>,
     tcp_flags: TcpFlags,
-    /// What the packet was sent to.
+    /// Destination of the packet.
     front: Peer,
     /// The revision of the policies that decided, and whether newer ones were being compiled.
     revision: u64,
@@ -133,8 +134,7 @@ impl Default for Verdicts {
     }
 }
 
-/// The receiver of a connection to a service whose backend is not known: in a key it stands for
-/// any.
+/// The receiver of a connection to a service with an unknown backend: in a key it stands for any.
 const ANY_BACKEND: Peer = (Address([0; 16]), 0);
 
 impl Verdicts {
@@ -246,8 +246,8 @@ impl Verdicts {
         self.superseded.forbid(flow, suspect, index)
     }
 
-    /// The end of a connection that `flow` opens whose pod is evaluated here; none if this is not
-    /// its interface.
+    /// The pod's end of a connection that `flow` opens, if its policies are evaluated here; none if
+    /// this is not its interface.
     pub fn side(flow: &Flow, index: &Index) -> Option<Direction> {
         let (pod, direction) = match (flow.point, flow.direction) {
             (Point::ToStack, Direction::Egress) => (flow.source, Direction::Egress),

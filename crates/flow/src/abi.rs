@@ -59,7 +59,7 @@ pub mod flag {
     pub const FRAGMENT: u8 = 0x04;
     /// No layer 4 that we read: fragment, ESP, GRE, not IP.
     pub const NO_L4: u8 = 0x08;
-    /// Picked up midway: who started it was guessed from the ports.
+    /// Picked up midway: the opener was guessed from the ports.
     pub const GUESSED: u8 = 0x10;
     /// The pod acknowledges something, and nothing was seen to reach it by this interface.
     pub const ONE_SIDED: u8 = 0x20;
@@ -167,7 +167,7 @@ pub struct Totals {
 /// Parts in which the connection table is swept; `WEBB_PARTS`.
 pub const PARTS: usize = 4;
 
-/// What a sweep of the connection table, or of a part of it, found: `struct webb_swept`.
+/// Totals of a sweep of the connection table, or of a part of it: `struct webb_swept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 #[allow(missing_docs, reason = "each field is described in bpf/include/abi.h, by the same name")]
@@ -183,7 +183,8 @@ pub struct Swept {
 /// `WEBB_SUPPRESSED_REASONS`.
 pub const SUPPRESSED_REASONS: usize = 256;
 
-/// New MAC addresses that a port can claim while a claim lives; `WEBB_PORT_MACS`.
+/// Maximal number of new MAC addresses that a port can claim within the lifetime of a claim;
+/// `WEBB_PORT_MACS`.
 pub const PORT_MACS: usize = 4;
 
 /// `WEBB_PORT_*`: bits of [`Port::flags`].
@@ -194,7 +195,7 @@ pub mod port {
     pub const AT_DEVICE: u32 = 0x02;
 }
 
-/// What is special about a pod's interface: `struct webb_port`.
+/// Special properties of a pod's interface: `struct webb_port`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Port {
@@ -229,7 +230,7 @@ pub struct Claimed {
     pub pad0: u32,
 }
 
-/// Which port has it: `struct webb_claim`.
+/// Port that holds the claim: `struct webb_claim`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Claim {

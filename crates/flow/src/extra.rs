@@ -43,11 +43,11 @@ pub struct Extra {
     pub source_cluster: String,
     pub destination_cluster: String,
     pub source_xlated: Option<Address>,
-    /// Which addresses are written as IPv6 though they are IPv4's (`::ffff:10.0.0.1`).
+    /// Addresses that are written as IPv6 though they are IPv4's (`::ffff:10.0.0.1`).
     pub mapped: Mapped,
     pub encrypted: bool,
-    /// False where the flow has no IP message at all; `family` alone cannot tell that from an unset
-    /// version.
+    /// False where the flow has no IP message at all; `family` alone does not distinguish that from
+    /// an unset version.
     pub has_ip: bool,
     /// False where the flow has no layer 4 message at all, not even an empty one.
     pub has_l4: bool,
@@ -116,7 +116,7 @@ pub struct L7 {
     pub record: L7Record,
 }
 
-/// Which message of `flow.Layer7.record` is set.
+/// Message of `flow.Layer7.record` that is set.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub enum L7Record {
     /// Neither of the others.
@@ -131,12 +131,12 @@ pub enum L7Record {
     Grpc(Grpc),
 }
 
-/// How a gRPC call ended. [`L7::latency_ns`] is from the request's head to the end.
+/// End of a gRPC call. [`L7::latency_ns`] is from the request's head to the end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Grpc {
     /// The status.
     pub status: GrpcStatus,
-    /// The request's path, which is the method's name; empty unless a metric asks for it.
+    /// The request's path, which is the method's name; empty unless a metric needs it.
     pub path: String,
 }
 
@@ -157,7 +157,7 @@ pub enum GrpcStatus {
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name")]
 pub struct Dns {
     pub query: String,
-    /// How many addresses the answer has.
+    /// Number of addresses in the answer.
     pub ips: u32,
     pub rcode: u32,
     pub qtypes: Vec<String>,

@@ -45,7 +45,7 @@ impl L4 {
         }
     }
 
-    /// Whether it is one of the protocols whose ports policies name.
+    /// True for a protocol with ports that policies name.
     #[inline]
     pub fn has_ports(self) -> bool {
         matches!(self, Self::Tcp | Self::Udp | Self::Sctp)

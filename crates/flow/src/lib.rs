@@ -140,13 +140,13 @@ pub struct Flow {
     pub destination: EndpointId,
     /// Interface it was seen on; 0 when unknown.
     pub ifindex: u32,
-    /// What it carries beyond this, in its batch; `ExtraId::NONE` for nearly all.
+    /// Reference to further fields in the batch; `ExtraId::NONE` for nearly all.
     pub extra: ExtraId,
     /// The service that one end is addressed as, in the batch's index.
     pub service: ServiceEnd,
-    /// What decided it, if it is a policy verdict.
+    /// Ruling of the policies, if it is a policy verdict.
     pub ruling: Ruling,
-    /// Why it was dropped; `Reason::NONE` unless `verdict` is `Dropped`.
+    /// Reason of the drop; `Reason::NONE` unless `verdict` is `Dropped`.
     pub reason: Reason,
     /// 0 without ports.
     pub source_port: u16,
@@ -164,12 +164,11 @@ pub struct Flow {
     pub family: Family,
     /// Layer 4.
     pub l4: L4,
-    /// What kind of event this is; `Event::Flush` is none of Hubble's and counts bytes and packets
-    /// only.
+    /// Type of the event; `Event::Flush` is none of Hubble's and counts bytes and packets only.
     pub event: Event,
-    /// Where it was seen (`event_type.sub_type` of a trace).
+    /// Observation point (`event_type.sub_type` of a trace).
     pub point: Point,
-    /// What became of the packet.
+    /// Verdict on the packet.
     pub verdict: Verdict,
     /// Direction of the connection, seen from the local pod.
     pub direction: Direction,

@@ -1,5 +1,4 @@
-//! Why a packet was dropped: the running kernel's reason, under Hubble's name where an equivalent
-//! one exists.
+//! Drop reasons: the running kernel's reason, under Hubble's name where an equivalent one exists.
 //!
 //! The kernel's `enum skb_drop_reason` moves between versions, so numbers are resolved by *name*,
 //! read from the running kernel's BTF. Only a few names have an equivalent in Hubble's `DropReason`

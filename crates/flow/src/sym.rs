@@ -30,7 +30,7 @@ const PERMANENT: u32 = 1 << 31;
 struct Entry {
     /// None while the number is free.
     text: Option<Arc<str>>,
-    /// How many [`Name`]s own it, and [`PERMANENT`].
+    /// Number of [`Name`]s that own it, and [`PERMANENT`].
     owners: AtomicU32,
 }
 
@@ -171,13 +171,13 @@ impl Sym {
 pub struct Name(Sym);
 
 impl Name {
-    /// Interns `text` for as long as this name, or a clone of it, lives. Takes a lock; not for the
-    /// event path.
+    /// Interns `text` until this name and its clones are dropped. Takes a lock; not for the event
+    /// path.
     pub fn new(text: &str) -> Self {
         Self(intern(text, false))
     }
 
-    /// Owns a symbol whose owner lives. Takes a shared lock; not for the event path.
+    /// Becomes another owner of an owned symbol. Takes a shared lock; not for the event path.
     pub fn of(sym: Sym) -> Self {
         match read().entry(sym.0).filter(|entry| entry.text.is_some()) {
             Some(entry) => entry.hold(false),
@@ -186,7 +186,7 @@ impl Name {
         Self(sym)
     }
 
-    /// Its symbol, valid while it lives.
+    /// Its symbol, valid until the name is dropped.
     pub fn sym(&self) -> Sym {
         self.0
     }
@@ -212,7 +212,7 @@ impl Drop for Name {
 pub struct Names(Vec<Name>);
 
 impl Names {
-    /// Interns `text` for as long as this lives.
+    /// Interns `text` until this is dropped.
     pub fn intern(&mut self, text: &str) -> Sym {
         let name = Name::new(text);
         let sym = name.sym();
@@ -231,7 +231,7 @@ fn write() -> std::sync::RwLockWriteGuard<'static, Interner> {
     INTERNER.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// How many names are interned, for `webb_interned_names`.
+/// Number of interned names, for `webb_interned_names`.
 pub fn interned() -> usize {
     let interner = read();
     interner.entries.len() - interner.free.len()
@@ -279,8 +279,8 @@ mod tests {
         assert!(!known("owned/together"));
     }
 
-    /// Threads that intern and drop the same few texts at once: a symbol reads as its own text for
-    /// as long as its owner lives.
+    /// Threads intern and drop the same few texts at once: a symbol reads as its own text until its
+    /// owner is dropped.
     #[test]
     fn an_owned_symbol_keeps_its_text() {
         let text = |number: usize| format!("owned/thread-{}", number % 7);

@@ -1,4 +1,4 @@
-//! What differs between two published indexes.
+//! Differences between two published indexes.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ use super::snapshot::Interfaces;
 use super::table::{AddressKey, CHANGED, Table};
 use super::{Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, Services};
 
-/// How long an index keeps previous owners of addresses, in nanoseconds. Flows are resolved a
+/// Time that an index keeps previous owners of addresses, in nanoseconds. Flows are resolved a
 /// fraction of a second after they happened; after a restart of the reader, some seconds.
 pub const HISTORY_NS: u64 = 60_000_000_000;
 
@@ -39,7 +39,7 @@ pub struct Draft {
     free: Vec<u32>,
     /// Oldest first, with the time.
     retired: VecDeque<(u64, u32)>,
-    /// Addresses whose owner changed, oldest first, with the time.
+    /// Addresses with a changed owner, oldest first, with the time.
     changed: VecDeque<(u64, Address)>,
     world: [EndpointId; 2],
     /// Rows that no published index has yet.
@@ -115,14 +115,14 @@ impl Index {
 }
 
 impl Draft {
-    /// Adds an endpoint whose names are computed.
+    /// Adds an endpoint with computed names.
     pub fn add(&mut self, sort: Sort, endpoint: Endpoint) -> EndpointId {
         let row = self.row();
         self.next.rows.put(row, endpoint);
         EndpointId::new(sort, row)
     }
 
-    /// Adds an endpoint whose names are computed at the first lookup.
+    /// Adds an endpoint that computes its names at the first lookup.
     pub fn add_lazy(&mut self, sort: Sort, source: Arc<dyn Describe>) -> EndpointId {
         let row = self.row();
         self.next.rows.put_lazy(row, source);
@@ -270,7 +270,7 @@ impl Draft {
         self.next.clone()
     }
 
-    /// How many retired rows [`Draft::reuse_rows`] would free at `now_ns`.
+    /// Number of retired rows that [`Draft::reuse_rows`] would free at `now_ns`.
     pub fn reusable_rows(&self, now_ns: u64) -> usize {
         // A little longer than previous owners are kept, so that no address leads to such a row.
         let horizon_ns = now_ns.saturating_sub(HISTORY_NS + HISTORY_NS / 60);

@@ -7,7 +7,7 @@
 use webb_flow::Sort;
 use webb_flow::sym::Sym;
 
-/// What an endpoint is.
+/// Type of an endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum EndpointKind {
     /// Nothing known.
@@ -36,7 +36,7 @@ pub struct Workload {
     pub kind: String,
 }
 
-/// What is known of an endpoint before names are worked out: `flow.Endpoint`.
+/// Fields of an endpoint before its names are computed: `flow.Endpoint`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndpointSpec {
     /// Numeric security identity; 0 is unknown.

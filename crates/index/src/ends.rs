@@ -43,7 +43,7 @@ impl End {
         }
     }
 
-    /// The service whose frontend this end is, as `namespace/name`.
+    /// The service with this end as its frontend, as `namespace/name`.
     pub fn service(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
         let own = match (extra.filter(|extra| !extra.live), self) {
             (None, Self::Source) => return index.services().name(flow.service.at_source()).qualified,

@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::{Draft, EndpointKind, EndpointSpec, HISTORY_NS, PodChanges};
 
-    /// A pod with made-up names, which counts how often it was asked for them.
+    /// A pod with made-up names, which counts the lookups of them.
     #[derive(Debug)]
     struct Pod(String, AtomicUsize);
 

@@ -14,9 +14,9 @@ use webb_flow::{Address, L4, ServiceId};
 pub struct ServicePort {
     /// TCP, UDP or SCTP.
     pub protocol: L4,
-    /// Where the service's own addresses listen.
+    /// Port at the service's own addresses.
     pub port: u16,
-    /// Where every node listens; 0 for nowhere.
+    /// Port on every node; 0 for none.
     pub node_port: u16,
 }
 
@@ -105,7 +105,7 @@ impl Services {
         self.names.get(id.0 as usize).copied().unwrap_or_default()
     }
 
-    /// How many services there are.
+    /// Number of services.
     pub fn len(&self) -> usize {
         self.names.len().saturating_sub(1)
     }

@@ -14,8 +14,8 @@ use webb_flow::hash::seed;
 
 const SHARDS: usize = 256;
 
-/// Set in a stored number if the owner of the address changed lately, and [`Table::owner_at`] knows
-/// more.
+/// Bit of a stored number: the owner of the address changed lately, and [`Table::owner_at`] has the
+/// former ones.
 pub(super) const CHANGED: u32 = 1 << 31;
 
 /// The random seeds of a table's hash.
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
 
-    /// How far the farthest of these lies from its place.
+    /// Longest distance of one of these from its place.
     fn longest_probe<K: AddressKey>(keys: impl IntoIterator<Item = K>) -> usize {
         let mut table = Table::default();
         let keys: Vec<K> = keys.into_iter().collect();

@@ -19,7 +19,7 @@ use crate::{Checked, Invalid, Kind, Object, ObjectKey, PassedOver, Raw, partly};
 /// The annotation of the bookmark that ends a streamed list.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 
-/// What an object's metadata says before anything else is looked at.
+/// Metadata of an object, parsed before the rest of it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) key: Option<ObjectKey>,
@@ -61,7 +61,7 @@ impl Event {
     }
 }
 
-/// What a list, or a page of one, says of itself.
+/// Metadata of a list, or of a page of one.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
     pub(super) version: String,
@@ -286,7 +286,7 @@ mod tests {
         assert!(nameless.object.is_err());
     }
 
-    /// Bookmarks, deletions and errors, each by what it asks for.
+    /// Bookmarks, deletions and errors are each handled by their type.
     #[test]
     fn other_events() {
         let ending = r#"{"metadata":{"resourceVersion":"9","annotations":{"k8s.io/initial-events-end":"true"}}}"#;

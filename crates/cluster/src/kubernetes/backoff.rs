@@ -1,4 +1,4 @@
-//! How long to wait after a failure: doubling bounds with full jitter.
+//! Backoff after a failure: doubling bounds with full jitter.
 //!
 //! Thousands of agents lose the same API server at the same moment. Waiting a random part of the
 //! bound, and not the bound, spreads them over it evenly. Only the monotonic clock is asked, so a
@@ -38,7 +38,7 @@ pub(super) struct Backoff {
 #[derive(Debug, Clone, Copy, Default)]
 struct Failures {
     count: u32,
-    /// When the last wait was over.
+    /// End of the last wait.
     until: Option<Instant>,
 }
 
@@ -49,8 +49,8 @@ impl Backoff {
         Self { classes: first.map(|least| (least, Failures::default())), most: timings.backoff_max }
     }
 
-    /// How long to wait now that something failed. `asked`: what the server asked for; waited in
-    /// full, and a little.
+    /// Delay before the next attempt after a failure. `asked`: the server's `Retry-After`; waited
+    /// in full, and a little.
     pub(super) fn next(&mut self, now: Instant, class: Class, asked: Option<Duration>) -> Duration {
         let [away, refused, stale] = &mut self.classes;
         let (least, failures) = match class {
@@ -117,8 +117,7 @@ mod tests {
         }
     }
 
-    /// However long the server was away, what it says when it is back is answered as if nothing had
-    /// been.
+    /// After an outage of any length, a failure starts from the first backoff again.
     #[test]
     fn an_outage_does_not_delay_the_recovery() {
         let mut now = Instant::now();
@@ -134,7 +133,7 @@ mod tests {
         }
     }
 
-    /// What the server asks for is kept to, within reason.
+    /// The server's `Retry-After` is respected up to a bound.
     #[test]
     fn the_server_is_obeyed_within_reason() {
         let now = Instant::now();

@@ -1,4 +1,4 @@
-//! Which kinds of policy there are in what a server serves.
+//! Finds the kinds of policy that a server serves.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::discovery::{Served, Version};
 use crate::other::TIERED;
 use crate::{Kind, OtherKinds};
 
-/// Groups that have a kind with such a name, which everybody knows.
+/// Groups of Kubernetes' own that have a kind with such a name.
 const OWN: [&str; 2] = ["networking.k8s.io", "extensions"];
 
 /// A kind that is served.

@@ -1,4 +1,4 @@
-//! Where the API server is: the service account of a pod, or a kubeconfig.
+//! Address of the API server: from the service account of a pod, or a kubeconfig.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use kube::config::Kubeconfig;
 use super::error::{ApiError, chain};
 use super::proxy::{self, Environment};
 
-/// Says that a process runs in a pod.
+/// Environment variable that is set in a pod.
 const IN_CLUSTER_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
 /// The token of a pod's service account.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-/// Where the address of the API server comes from.
+/// Source of the API server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
     /// The service account of the pod that we run in.
@@ -33,8 +33,8 @@ impl std::fmt::Display for Access {
 }
 
 impl Access {
-    /// What there is on this machine: a kubeconfig that is named, a service account, the
-    /// first file that `$KUBECONFIG` names, `~/.kube/config`; in this order.
+    /// Access that this machine offers: a kubeconfig that is named, a service account, the first
+    /// file that `$KUBECONFIG` names, `~/.kube/config`; in this order.
     pub fn find(named: Option<&Path>) -> Option<Self> {
         if let Some(path) = named {
             return Some(Self::Kubeconfig(path.to_owned()));

@@ -14,7 +14,7 @@ use super::error::{ApiError, chain};
 use super::login::{Renewal, login};
 use super::plugin::RunBounds;
 
-/// How long a connection may take to come about, with proxy and TLS.
+/// Timeout of a new connection, with proxy and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A client, and when the next one is due.

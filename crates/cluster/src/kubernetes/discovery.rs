@@ -1,4 +1,4 @@
-//! What the API server serves: its discovery documents, in their three forms.
+//! Reads the discovery documents of the API server, in their three forms.
 //!
 //! One document names all groups, versions and resources (`apidiscovery.k8s.io` v2, and v2beta1
 //! before 1.30). Servers older than 1.26 name groups and versions only, and each version has a
@@ -10,7 +10,7 @@ use super::error::ApiError;
 use super::link::Link;
 use super::{WatchTimings, lines};
 
-/// Where all groups are but the core one.
+/// Path of all groups but the core one.
 const PATH: &str = "/apis";
 
 /// The forms that are read, the best first.
@@ -34,7 +34,7 @@ pub(super) struct Served {
     pub(super) namespaced: bool,
 }
 
-/// Asks the server what it serves; none if that has not changed. Where each version has a document
+/// Requests the server's discovery; none if that has not changed. Where each version has a document
 /// of its own, only those of the groups that are `wanted` are read. Versions are in the server's
 /// order: the preferred one of a group comes first.
 pub(super) async fn ask(
@@ -69,7 +69,7 @@ pub(super) async fn ask(
     Ok(Some(versions))
 }
 
-/// What the first answer may be.
+/// Possible first answers.
 #[derive(Debug, PartialEq, Eq)]
 enum Document {
     Whole(Vec<Version>),

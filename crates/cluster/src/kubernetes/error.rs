@@ -113,7 +113,7 @@ impl ApiError {
         }
     }
 
-    /// True if the server knows of no such resource.
+    /// True if the server does not serve the resource.
     pub(super) fn is_absent(&self) -> bool {
         matches!(self, Self::Rejected { status: 404, .. })
     }

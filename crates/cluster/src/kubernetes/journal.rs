@@ -29,7 +29,7 @@ pub(super) struct Journal<'a> {
 
 #[derive(Debug, Default)]
 struct Pages {
-    /// When the failure began; none while all watches run.
+    /// Start of the failure; none while all watches run.
     began: Option<Instant>,
     /// Texts that were logged since then.
     known: HashSet<String>,

@@ -10,7 +10,7 @@ use kube::client::Body;
 use super::error::{ApiError, chain};
 use crate::cutter::MAX_OBJECT_BYTES;
 
-/// What a server with thousands of kinds says of them is a few megabytes.
+/// Maximal size of an answer in bytes: discovery of thousands of kinds is a few megabytes.
 pub(super) const MAX_ANSWER_BYTES: usize = 64 << 20;
 
 /// A `v1.Status` is some hundred bytes; a proxy's page may be anything.
@@ -67,7 +67,7 @@ impl Lines {
         }
     }
 
-    /// What an answer is that ends within a line: half an object, or a proxy's page.
+    /// Error for an answer that ends within a line: half an object, or a proxy's page.
     fn broken_off(&self) -> ApiError {
         let text = self.buffer.trim_ascii_start();
         if text.starts_with(b"{") {
@@ -133,7 +133,7 @@ mod tests {
         runtime.block_on(lines.next(Duration::from_secs(9))).unwrap_err()
     }
 
-    /// Half an object says that the connection was cut; a page of something else says what it is.
+    /// Half an object is reported as a cut connection; a page of something else by its content.
     #[test]
     fn what_ends_within_a_line() {
         assert!(matches!(ended(r#" {"type":"ADD"#), ApiError::Interrupted(_)));

@@ -24,7 +24,7 @@ use super::login::Renewal;
 use super::plugin::RunBounds;
 use super::{Access, WatchTimings, answer, lines};
 
-/// When the next client could not be made, the old one serves for so long before it is tried again.
+/// Delay before the next attempt to build a client; the old one serves meanwhile.
 const RENEWAL_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Requests to one API server.
@@ -49,7 +49,7 @@ struct Current {
 
 struct Making {
     task: JoinHandle<Result<Connected, ApiError>>,
-    /// Closing it kills a plugin whose credentials are no longer awaited.
+    /// Write end of a pipe; closing it kills a plugin with credentials that are no longer awaited.
     _stop_on_drop: PipeWriter,
 }
 
@@ -69,7 +69,7 @@ impl<'a> Link<'a> {
         self.back.notified().await;
     }
 
-    /// Asks for `path` with its query, in the form `accept`. A success is the answer with its body
+    /// Requests `path` with its query, in the form `accept`. A success is the answer with its body
     /// still to come; anything else is trouble.
     pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
         self.try_get(path, accept, None).await

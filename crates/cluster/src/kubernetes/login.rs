@@ -27,13 +27,13 @@ const AHEAD: Duration = Duration::from_mins(2);
 /// Credentials that are valid for less than this long are not renewed sooner.
 const SHORTEST: Duration = Duration::from_secs(1);
 
-/// When the client must be made anew, apart from when the server refuses it.
+/// Time at which the client must be built anew, apart from the server's refusals.
 #[derive(Clone)]
 pub(super) enum Renewal {
     Never,
     /// Shortly before a plugin's credentials expire.
     At(Instant),
-    /// When this file has another token.
+    /// Once this file has another token.
     File {
         path: PathBuf,
         token: String,
@@ -163,8 +163,8 @@ mod tests {
         }
     }
 
-    /// Credentials are renewed two minutes before they expire, or in the middle of a life that is
-    /// shorter. Those that have expired already serve until the server refuses them.
+    /// Credentials are renewed two minutes before they expire, or in the middle of a shorter
+    /// lifetime. Those that have expired already serve until the server refuses them.
     #[test]
     fn plugins_run_again_before_the_end() {
         let hour = due_in(Duration::from_hours(1));

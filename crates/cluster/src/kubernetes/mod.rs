@@ -46,7 +46,7 @@ use watch::Watch;
 
 use super::Cache;
 
-/// Keeps `cache` equal to what the API server says, until it is dropped. Needs a tokio runtime with
+/// Keeps `cache` equal to the API server's state, until it is dropped. Needs a tokio runtime with
 /// I/O and time.
 ///
 /// `changed` is notified after each change of the cache, `status` says how it goes. All troubles

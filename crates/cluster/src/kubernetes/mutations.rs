@@ -163,7 +163,7 @@ fn without(object: &Value, pointer: &str) -> Option<Value> {
     Some(object)
 }
 
-/// What a reader makes of an object, and what it says of parts that it passed over, or of the
+/// The object that a reader parses, and its messages about parts that it passed over, or about the
 /// whole.
 type Outcome = (Option<Object>, Vec<String>);
 
@@ -187,9 +187,9 @@ fn by_manifest(object: &Value) -> Outcome {
     (manifest.objects.pop(), problems)
 }
 
-/// Whatever is in the place of a part, the object is kept, nothing but that part (and what it is a
-/// part of, if that is nothing without it) is missing, and what is said of it begins with its path.
-/// Only who the object is must be readable.
+/// Any value in the place of a part costs only that part (and the whole that is void without it):
+/// the object is kept, and the message begins with the part's path. Only the object's name must be
+/// readable.
 #[test]
 fn any_part_may_be_anything() {
     let (mut mutations, mut passed_over) = (0, 0);

@@ -27,7 +27,7 @@ pub(super) struct RunBounds {
     pub(super) stopped: PipeReader,
 }
 
-/// What a plugin prints: `client.authentication.k8s.io/v1`, as far as it is read.
+/// Output of a plugin: `client.authentication.k8s.io/v1`, as far as it is read.
 #[derive(Deserialize)]
 struct ExecCredential {
     status: Option<ExecCredentialStatus>,
@@ -42,7 +42,7 @@ struct ExecCredentialStatus {
     expiration_timestamp: Option<String>,
 }
 
-/// What a plugin gave.
+/// Credentials from a plugin.
 pub(super) struct Credentials {
     pub(super) token: Option<String>,
     /// A client certificate and its key, in PEM.
@@ -51,7 +51,7 @@ pub(super) struct Credentials {
     pub(super) expires: Option<String>,
 }
 
-/// What a program has printed until it ended.
+/// Output of a program until its end.
 struct Output {
     status: ExitStatus,
     stdout: Vec<u8>,
@@ -165,7 +165,7 @@ impl<R: Read + AsFd> Source<R> {
     }
 }
 
-/// Which of these have something to read, or have come to their end; waits for one of them.
+/// Waits for one of these to be readable or at its end; true for each that is.
 fn ready<const N: usize>(fds: [Option<BorrowedFd<'_>>; N], longest: Duration) -> Result<[bool; N], String> {
     let mut polled: Vec<PollFd<'_>> =
         fds.iter().flatten().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
@@ -188,8 +188,8 @@ mod tests {
         output(command, limits)
     }
 
-    /// What a program prints is whole, whichever output fills first; its child that stays is not
-    /// waited for.
+    /// Output of a plugin is read whole, whichever pipe fills first; a child that it leaves behind
+    /// is not waited for.
     #[test]
     fn outputs_are_read_to_their_end() {
         let (stopped, _leash) = std::io::pipe().unwrap();
@@ -217,7 +217,7 @@ mod tests {
         assert_eq!(ready([Some(held.as_fd())], Duration::from_mins(1)).unwrap(), [true]);
     }
 
-    /// A plugin whose credentials are no longer awaited is killed, however much time it has.
+    /// A plugin with credentials that are no longer awaited is killed, whatever its timeout.
     #[test]
     fn programs_end_with_those_that_wait() {
         let (stopped, leash) = std::io::pipe().unwrap();

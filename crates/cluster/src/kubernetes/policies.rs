@@ -29,10 +29,10 @@ use super::{Resource, Status};
 use crate::other::TIERED;
 use crate::{Cache, Kind, OtherKind};
 
-/// What is missing until the first answer.
+/// Name of the missing part until the first answer.
 const WHAT: &str = "kinds of policy";
 
-/// What the kinds of policy share with all others.
+/// Shared parts of the watches of policy kinds.
 #[derive(Debug)]
 pub(super) struct Policies<'a> {
     pub(super) link: &'a Link<'a>,
@@ -102,7 +102,7 @@ impl Policies<'_> {
     }
 }
 
-/// What is followed, and what is said.
+/// Followed kinds, and their messages.
 struct State<'a> {
     policies: &'a Policies<'a>,
     followers: Vec<Follower<'a>>,
@@ -176,7 +176,7 @@ impl<'a> Policies<'a> {
     }
 }
 
-/// What discovery leaves open, as it was last said to the cache; taken back at the end.
+/// Gaps of discovery, as last recorded in the cache; removed at the end.
 struct Marks<'a> {
     cache: &'a Cache,
     incomplete: Vec<String>,
@@ -197,7 +197,7 @@ impl<'a> Marks<'a> {
         self.cache.set_incomplete(WHAT, Some(why.to_owned()));
     }
 
-    /// Says what this catalogue leaves open, and returns whether that is news.
+    /// Records the gaps of this catalogue; true if they have changed.
     fn set(&mut self, catalogue: &Catalogue, policies: &Policies<'_>) -> bool {
         let mut incomplete: Vec<(String, String)> = Vec::new();
         for (kind, served) in &catalogue.unknown {

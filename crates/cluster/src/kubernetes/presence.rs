@@ -19,12 +19,12 @@ pub(super) struct Presence<'a> {
     /// The kind as texts name it.
     label: String,
     cache: &'a Cache,
-    /// Notified when the server does not know the kind, so that discovery is asked at once.
+    /// Notified when the server does not serve the kind, so that discovery is read at once.
     doubt: &'a Notify,
 }
 
 impl<'a> Presence<'a> {
-    /// Says of a kind that it is there and not listed yet.
+    /// Registers a kind as present and not listed yet.
     pub(super) fn new(kind: Kind, label: &str, cache: &'a Cache, doubt: &'a Notify) -> Self {
         let presence = Self { kind, label: label.to_owned(), cache, doubt };
         presence.missing(Some("not listed yet".to_owned()));
@@ -51,7 +51,7 @@ impl<'a> Presence<'a> {
         }
     }
 
-    /// How many objects make a list long enough to know whether there is one that counts.
+    /// Number of objects that is enough to decide whether one of them counts.
     pub(super) fn enough(&self) -> usize {
         // Calico writes copies of other policies, which do not count.
         if self.kind.group().ends_with("projectcalico.org") { PAGE_OBJECTS } else { 1 }

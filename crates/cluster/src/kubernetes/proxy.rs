@@ -1,5 +1,5 @@
-//! Which proxy the API server of a kubeconfig is reached through: the one that the kubeconfig
-//! names, or that of the environment, as for kubectl.
+//! Selects the proxy for the API server of a kubeconfig: the one that the kubeconfig names, or that
+//! of the environment, as for kubectl.
 //!
 //! kube makes the connections. Its choice is not used, since it compares `NO_PROXY` with the
 //! proxy's own address. A service account's server is never behind a proxy.
@@ -11,7 +11,7 @@ use http::uri::Scheme;
 use hyper_util::client::proxy::matcher::Matcher;
 use kube::config::Kubeconfig;
 
-/// What the environment says.
+/// Proxy variables of the environment.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
     /// `HTTPS_PROXY`.

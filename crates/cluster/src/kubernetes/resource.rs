@@ -1,4 +1,4 @@
-//! Where each kind of object is in the API. `config/rbac.yaml` grants exactly this, and a test
+//! Paths of each kind of object in the API. `config/rbac.yaml` grants exactly this, and a test
 //! compares the two.
 
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use crate::{Kind, ObjectKey};
 /// One kind of object as the API serves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resource {
-    /// What it holds.
+    /// Kind of its objects.
     pub kind: Kind,
     /// API group; empty for the core group.
     pub group: &'static str,

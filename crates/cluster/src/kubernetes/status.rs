@@ -70,8 +70,8 @@ impl Reason {
     }
 }
 
-/// A kind as labels and texts name it: with its group if it is a vendor's, whose names are also
-/// others'.
+/// A kind as labels and texts name it: with its group if it is a vendor's kind with a name that
+/// others have too.
 fn label(kind: Kind) -> String {
     match kind {
         Kind::Other(other) => format!("{}.{}", other.name(), other.group()),
@@ -82,7 +82,7 @@ fn label(kind: Kind) -> String {
 /// The status of one kind's watch, which alone writes it.
 #[derive(Debug)]
 pub struct Watched {
-    /// Which kind.
+    /// Kind of the objects.
     pub kind: Kind,
     label: String,
     started: Instant,
@@ -141,7 +141,7 @@ impl Watched {
         self.unreadable.load(Relaxed)
     }
 
-    /// How often the watch was started again for this reason.
+    /// Number of restarts of the watch for this reason.
     pub fn restarts(&self, reason: Reason) -> u64 {
         self.restarts.get(reason as usize).map_or(0, |counter| counter.load(Relaxed))
     }
@@ -248,7 +248,7 @@ impl Status {
         self.watched.iter().all(Watched::synced)
     }
 
-    /// How many of the kinds have been listed that every server has, and how many there are.
+    /// Number of listed kinds among those that every server has, and the number of all of these.
     pub fn progress(&self) -> (usize, usize) {
         (self.watched.iter().filter(|watched| watched.synced()).count(), self.watched.len())
     }
@@ -260,7 +260,7 @@ impl Status {
         self.synced() && self.discovered.load(Relaxed) && self.lock_found().iter().all(settled)
     }
 
-    /// What keeps names from being complete and fresh; empty if nothing does.
+    /// Reason for which names are incomplete or stale; empty if there is none.
     ///
     /// For example `Pod, Node: not listed yet: cannot reach the API server: ... (for 12 s)`.
     pub fn complaint(&self) -> String {
@@ -300,7 +300,7 @@ impl Status {
     }
 }
 
-/// The sentence that says what is wrong with whom.
+/// A sentence that describes a fault, with the kinds that have it.
 #[derive(Default)]
 struct Complaint {
     /// Kinds by what is wrong with them.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// Whether the server has streamed lists.
 #[derive(Debug, Default)]
 pub(super) struct Streaming {
-    /// Until when it is not asked for them.
+    /// Time until which streamed lists are not requested.
     paged_until: Cell<Option<Instant>>,
 }
 

@@ -21,14 +21,14 @@ pub struct WatchTimings {
     pub min_watch: Duration,
     /// The first requests of each kind are spread over this.
     pub start_spread: Duration,
-    /// Bound of the wait before a list that a healthy server asks for, and of the first wait after
-    /// its refusal: agents that were cut off together do not list together.
+    /// Bound of the delay before a list that a healthy server asks for, and of the first delay
+    /// after its refusal: agents that were cut off together do not list together.
     pub relist_backoff: Duration,
     /// Interval of discovering the kinds of policy, and of checking whether a vendor's kind of the
     /// whole cluster has objects; down to a quarter less.
     pub discovery_interval: Duration,
-    /// How long lists are requested in pages after a refusal of a streamed one, which may have come
-    /// from another server or from an older one.
+    /// Time for which lists are requested in pages after a refusal of a streamed one, which may
+    /// have come from another server or from an older one.
     pub paged_period: Duration,
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Watch<'a> {
     pub(super) presence: Option<&'a Presence<'a>>,
 }
 
-/// Where a watch stands.
+/// Position of a watch.
 #[derive(Debug, Default)]
 struct ResumePoint {
     /// The version up to which everything is in the cache; none before a list is complete.
@@ -265,8 +265,8 @@ impl Watch<'_> {
         }
     }
 
-    /// Asks for a list, or for its page after the token `next`. A server that answers from its
-    /// cache ignores `limit`.
+    /// Requests a list, or its page after the token `next`. A server that answers from its cache
+    /// ignores `limit`.
     async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, ApiError> {
         let mut path = format!("{}?limit={limit}", self.resource.path());
         if !next.is_empty() {
@@ -419,8 +419,7 @@ impl ResumePoint {
     }
 }
 
-/// Which of two versions is the later one; none if they are not the numbers that Kubernetes' own
-/// resources have.
+/// Order of two versions; none if they are not the numbers that Kubernetes' own resources have.
 fn compare(one: &str, other: &str) -> Option<Ordering> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let (one, other) = (one.trim_start_matches('0'), other.trim_start_matches('0'));
@@ -461,7 +460,7 @@ mod tests {
         assert!(!place.is_after("13") && !place.is_after("other") && !ResumePoint::default().is_after("1"));
     }
 
-    /// A continue token is base64, whose `+`, `/` and `=` mean something else in a query.
+    /// A continue token is base64: `+`, `/` and `=` mean something else in a query.
     #[test]
     fn tokens_are_encoded() {
         assert_eq!(encoded("eyJ2+/a=.-_~ é"), "eyJ2%2B%2Fa%3D.-_~%20%C3%A9");

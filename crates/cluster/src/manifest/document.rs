@@ -15,7 +15,7 @@ use super::tree::Tree;
 use super::typed::{Items, One};
 use crate::{Invalid, Kind, PassedOver, Raw, partly};
 
-/// How many characters of a line a message repeats.
+/// Maximal number of characters of a line that a message repeats.
 const QUOTED: usize = 80;
 
 /// The longest document, in bytes, that is read whole. Of such the line of each part is told that

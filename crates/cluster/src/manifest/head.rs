@@ -1,5 +1,5 @@
-//! What an object says of itself: kind, version, name. Read before the object is, and whatever else
-//! is wrong with it.
+//! Head of an object: kind, version, name. Read before the object is, and whatever else is wrong
+//! with it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -70,7 +70,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Why an object is not read.
+/// Reason for which an object is not read.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) why: String,
@@ -114,8 +114,8 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
     Err(Refused { why, kind: (kind.group() == group || version.is_empty()).then_some(kind), strange: None })
 }
 
-/// Text where there is text, nothing where there is anything else: the typed reading complains, and
-/// can say who.
+/// Text where there is text, empty where there is anything else: the typed reading reports the
+/// error with the object's name.
 #[derive(Debug, Default)]
 pub(super) struct Text {
     text: String,
@@ -157,7 +157,7 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// What both visitors do with the shapes that they don't look for.
+/// Visitor methods for shapes that neither visitor reads.
 macro_rules! nothing_of {
     ($null:expr, $nothing:expr) => {
         fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,5 @@
-//! A large document in JSON, as `kubectl get -o json` prints a cluster: one list, whose items are
-//! cut out and parsed one by one.
+//! Reads a large document in JSON, as `kubectl get -o json` prints a cluster: one list; its items
+//! are cut out and parsed one by one.
 
 use std::io::Read;
 
@@ -16,7 +16,7 @@ use super::typed::One;
 use crate::cutter::{Cut, Cutter};
 use crate::passed_over::PassedOver;
 
-/// What a list says of its items.
+/// Fields of a list that describe its items.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct List {
@@ -27,7 +27,7 @@ struct List {
     is_whole: bool,
 }
 
-/// Where a document that is JSON begins; none for other documents.
+/// Offset at which a JSON document begins; none for other documents.
 pub(super) fn begins(head: &[u8]) -> Option<usize> {
     let mut rest = head.strip_prefix(b"\xef\xbb\xbf").unwrap_or(head).trim_ascii_start();
     rest = rest.strip_prefix(b"---").unwrap_or(rest).trim_ascii_start();

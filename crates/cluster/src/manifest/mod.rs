@@ -38,12 +38,13 @@ use webb_settings::file::FileError;
 
 use super::{Object, OtherKinds, Reference};
 
-/// What a manifest held.
+/// Content of a manifest.
 #[derive(Debug, Default)]
 pub struct Manifest {
     /// The good objects, each once.
     pub objects: Vec<Object>,
-    /// What could not be used, in the order of the file; at most [`Manifest::MAX_PROBLEMS`].
+    /// Objects that could not be used, in the order of the file; at most
+    /// [`Manifest::MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
     /// Problems beyond these.
     pub further_problems: usize,
@@ -52,14 +53,15 @@ pub struct Manifest {
 }
 
 impl Manifest {
-    /// How many problems are described; the rest is counted.
+    /// Maximal number of described problems; the rest is counted.
     pub const MAX_PROBLEMS: usize = problem::MAX;
 }
 
-/// What was said of a manifest whose objects were handed on one by one.
+/// Report about a manifest after its objects were emitted one by one.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// What could not be used, in the order of the file; at most [`Manifest::MAX_PROBLEMS`].
+    /// Objects that could not be used, in the order of the file; at most
+    /// [`Manifest::MAX_PROBLEMS`].
     pub problems: Vec<Problem>,
     /// Problems beyond these.
     pub further_problems: usize,
@@ -208,7 +210,7 @@ mod tests {
         assert!(problems.iter().any(|problem| problem.contains("kind is missing")), "{problems:?}");
     }
 
-    /// Mistakes have their lines, and a list that ends too soon is told from one that is wrong.
+    /// Mistakes have their lines, and a truncated list gives another error than a malformed one.
     #[test]
     fn errors_of_streams_name_lines() {
         let error = |text: &str| collect("m", text, &OtherKinds::default(), 0).unwrap_err().to_string();

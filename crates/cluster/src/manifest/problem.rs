@@ -1,4 +1,4 @@
-//! What can be wrong with a manifest.
+//! Errors of a manifest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ pub struct Problem {
     pub file: Arc<str>,
     /// Line of the mistake, or of the object's beginning where the mistake has no line.
     pub line: u64,
-    /// Which object, as far as is known: `Pod default/xwing`.
+    /// Name of the object, as far as it is known: `Pod default/xwing`.
     pub object: String,
-    /// What was found and what was expected.
+    /// Found value and expected value.
     pub text: String,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Why a manifest can't be used at all.
+/// Error that makes a manifest unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     /// The file can't be read.
@@ -35,7 +35,7 @@ pub enum ManifestError {
     Unreadable {
         /// The file.
         file: String,
-        /// What is in the way.
+        /// Error of reading the file.
         why: FileError,
     },
     /// The file has nothing in it, as one that is about to be written.
@@ -49,7 +49,7 @@ pub enum ManifestError {
     Useless {
         /// The file.
         file: String,
-        /// What is wrong with its beginning.
+        /// Problem at its beginning.
         first: Problem,
     },
     /// A large document begins as JSON, and isn't.
@@ -57,9 +57,9 @@ pub enum ManifestError {
     Json {
         /// The file.
         file: String,
-        /// Where reading ended.
+        /// Line at which reading ended.
         line: u64,
-        /// What the parser said.
+        /// Error from the parser.
         why: String,
     },
     /// The file isn't YAML.
@@ -67,9 +67,9 @@ pub enum ManifestError {
     Yaml {
         /// The file.
         file: String,
-        /// Where reading ended.
+        /// Line at which reading ended.
         line: u64,
-        /// What the parser said.
+        /// Error from the parser.
         why: String,
     },
 }

@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 1 << 30;
 /// Bytes that are hashed at a time.
 const PIECE: u64 = 64 << 10;
 
-/// How far a manifest has been read, in bytes.
+/// Progress of reading a manifest, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
     /// So many have been read.
@@ -74,7 +74,7 @@ impl ManifestSource {
         &self.path
     }
 
-    /// How long the last poll took, without the reading of objects.
+    /// Duration of the last poll, without the reading of objects.
     pub fn took(&self) -> Duration {
         self.took
     }

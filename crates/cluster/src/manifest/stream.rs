@@ -1,5 +1,5 @@
-//! A large document in YAML, as `kubectl get -o yaml` prints a cluster: one list, whose items are
-//! handed on as the parser reads the stream.
+//! Reads a large document in YAML, as `kubectl get -o yaml` prints a cluster: one list; its items
+//! are emitted as the parser reads the stream.
 
 use std::fmt;
 use std::io::Read;
@@ -73,7 +73,7 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
     }
 }
 
-/// What is known of a list.
+/// Item that carries the fields of a list.
 fn of_list(fields: &Value) -> Item {
     Lenient::<Item>::deserialize(fields).unwrap_or_default().0
 }

@@ -1,4 +1,4 @@
-//! Reading into Kubernetes' types, each object as what its head says it is.
+//! Parses each object into the Kubernetes type that its head names.
 
 use std::fmt;
 

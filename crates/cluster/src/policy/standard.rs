@@ -54,7 +54,7 @@ fn unknown() -> RuleSpec {
     RuleSpec { unknown: true, ..RuleSpec::default() }
 }
 
-/// Which directions a policy concerns.
+/// Directions that a policy concerns.
 struct Directions {
     ingress: bool,
     egress: bool,

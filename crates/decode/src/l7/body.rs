@@ -1,8 +1,8 @@
-//! Where a message of HTTP/1 ends, by what its head says of its body.
+//! Finds the end of an HTTP/1 message, from its head's fields about the body.
 
 use super::head::{self, Body, Head};
 
-/// Where reading goes on behind a head.
+/// Next position of the reader behind a head.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
     /// So many bytes behind the head's first.
@@ -19,7 +19,7 @@ pub(super) fn advanced(sequence: u32, bytes: u64) -> u32 {
     sequence.wrapping_add(u32::from_le_bytes([a, b, c, d]))
 }
 
-/// Where reading goes on behind a request.
+/// Next position of the reader behind a request.
 pub(super) fn request_body(head: &Head<'_>, behind: &[u8]) -> Step {
     let length = head.length as u64;
     match head.body {

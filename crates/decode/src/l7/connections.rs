@@ -17,10 +17,10 @@ use super::http2::{Blocks, Http2, Http2Reader};
 use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 
-/// How many of the oldest connections are looked at for one without open requests.
+/// Maximal number of oldest connections that are searched for one without open requests.
 const MAX_PROBES: usize = 16;
 
-/// What is known of a connection.
+/// Protocol state of a connection.
 #[derive(Debug, Default)]
 enum State {
     #[default]
@@ -33,7 +33,7 @@ enum State {
 #[derive(Debug, Default)]
 struct Entry {
     path: Option<Path>,
-    /// Who is the client, once that is known.
+    /// The connection with its client, once that is known.
     known: Option<(Connection, Judgement)>,
     hash: u64,
     state: State,

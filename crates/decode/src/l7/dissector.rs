@@ -60,7 +60,7 @@ impl Default for Limits {
     }
 }
 
-/// What is open now.
+/// Numbers of open connections and requests now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Gauges {
     /// HTTP connections.
@@ -107,7 +107,7 @@ impl Dissector {
         &self.ledger
     }
 
-    /// What is open now.
+    /// Numbers of open connections and requests now.
     pub fn gauges(&self) -> Gauges {
         let shared = self.connections.shared();
         Gauges {
@@ -155,8 +155,8 @@ impl Dissector {
         self.connections.clear(Unanswered::Restart, &mut self.ledger);
     }
 
-    /// A record of this kind made a life of the dissector panic: it is counted, and all state is
-    /// forgotten, since it may be half written.
+    /// Counts a record of this kind at which a run of the dissector panicked, and clears all state,
+    /// since it may be half written.
     pub fn panicked(&mut self, kind: u8) {
         let protocol = match kind {
             message_kind::HTTP2 => Protocol::Http2,
@@ -168,7 +168,7 @@ impl Dissector {
         self.restart();
     }
 
-    /// Takes other wishes of the consumers, other time-outs and another redaction from here on.
+    /// Applies other wishes of the consumers, other time-outs and another redaction from here on.
     pub fn configure(&mut self, limits: Limits, wants: Wants, redact: Redact) {
         self.wants = wants;
         self.queries.set_timeout(limits.dns_timeout_ns);

@@ -65,7 +65,7 @@ pub fn type_name(number: u16) -> &'static str {
     }
 }
 
-/// What a header and its question say.
+/// Parsed header and question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) id: u16,

@@ -89,7 +89,7 @@ impl Stream {
     }
 }
 
-/// What is needed to read a message of a stream.
+/// Shared parts for reading a message of a stream.
 struct RecordReader<'a, 'b> {
     record: &'a Message,
     queries: &'a mut Queries,
@@ -255,7 +255,7 @@ impl RecordReader<'_, '_> {
         }
     }
 
-    /// What came is no DNS.
+    /// Counts a stream that is no DNS, and drops it.
     fn refuse(&mut self, stream: &mut Stream) {
         stream.abandon(Abandoned::Gap, self.out.ledger);
         if self.outcome != RecordOutcome::Message {

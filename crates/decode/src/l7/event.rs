@@ -1,4 +1,4 @@
-//! What layer 7 hands on: one message each, with the connection that it was seen on.
+//! Events of layer 7: one message each, with the connection that it was seen on.
 //!
 //! Texts are borrowed from the record or from buffers that are used again, so an event is read
 //! before the next record comes.
@@ -8,7 +8,7 @@ pub use webb_flow::extra::GrpcStatus;
 use webb_flow::extra::L7Kind;
 use webb_flow::{Address, Family, L4};
 
-/// Whose interface a message was seen at.
+/// Side of a connection, by the interface that a message was seen at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     /// That of the client: a request leaves its pod, a response reaches it.
@@ -57,12 +57,12 @@ impl Path {
     }
 }
 
-/// A path of which it is known who asks and who answers.
+/// A path with a known client and a known server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection {
     /// The path.
     pub path: Path,
-    /// Whose side it was seen at.
+    /// Side that it was seen at.
     pub side: Side,
     /// TCP or UDP.
     pub l4: L4,
@@ -71,7 +71,7 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// The connection of a record whose sender is the client, or the server.
+    /// The connection of a record, given its sender's part: the client, or the server.
     #[inline]
     pub(super) fn of(record: &Message, sender_is_client: bool) -> Option<Self> {
         let (path, sender_is_pod) = Path::of(record)?;
@@ -84,7 +84,7 @@ impl Connection {
         Some(Self { path, side, l4: L4::of_protocol(record.protocol), family })
     }
 
-    /// The end that asks.
+    /// The client's end.
     #[inline]
     pub fn client(&self) -> Port {
         if self.side == Side::Client { self.path.pod } else { self.path.peer }
@@ -97,7 +97,7 @@ impl Connection {
     }
 }
 
-/// What becomes of the messages of a connection.
+/// Decision about the messages of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
     /// They are emitted.
@@ -108,9 +108,9 @@ pub enum Judgement {
     Transit,
 }
 
-/// The consumer of events, which knows pods and settings.
+/// The consumer of events, which has the names of pods and the settings.
 pub trait Sink {
-    /// Decides about the messages of a connection; asked once a connection, and for each DNS
+    /// Decides about the messages of a connection; called once a connection, and for each DNS
     /// message over UDP.
     fn judge(&mut self, connection: &Connection) -> Judgement;
 
@@ -123,11 +123,11 @@ pub trait Sink {
 pub struct Event<'a> {
     /// `CLOCK_MONOTONIC` nanoseconds of the record in which the message begins.
     pub time_ns: u64,
-    /// Where it was seen.
+    /// Connection that it was seen on.
     pub connection: Connection,
     /// Request or response.
     pub kind: L7Kind,
-    /// What it says.
+    /// Content of the message.
     pub content: Content<'a>,
 }
 
@@ -145,7 +145,7 @@ pub enum Content<'a> {
 /// A DNS message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Dns<'a> {
-    /// The question's name in lower case with a trailing dot, escaped; empty unless asked for.
+    /// The question's name in lower case with a trailing dot, escaped; empty unless wanted.
     pub query: &'a str,
     /// The question's type.
     pub qtype: u16,
@@ -155,8 +155,8 @@ pub struct Dns<'a> {
     pub ips: u32,
     /// Response: the types of all answers, in order.
     pub rrtypes: &'a [u16],
-    /// Response: nanoseconds since its query; none if that was asked more than once, since it is
-    /// not known which asking was answered.
+    /// Response: nanoseconds since its query; none if that was sent more than once, since the
+    /// answered one is unknown.
     pub latency_ns: Option<u64>,
     /// Response: the least TTL of addresses and aliases in seconds.
     pub ttl: u32,
@@ -174,28 +174,28 @@ pub struct Http<'a> {
     pub protocol: &'static str,
     /// Response: the status.
     pub code: u16,
-    /// The request's URL; empty unless asked for.
+    /// The request's URL; empty unless wanted.
     pub url: &'a str,
-    /// Names in canonical case, sorted; empty unless asked for.
+    /// Names in canonical case, sorted; empty unless wanted.
     pub headers: &'a [(String, String)],
-    /// The request's trace id in hex; empty unless asked for, and if there is none.
+    /// The request's trace id in hex; empty unless wanted, and if there is none.
     pub trace_id: &'a str,
     /// Response: nanoseconds from the request's head to the response's.
     pub latency_ns: u64,
 }
 
-/// How a gRPC call ended.
+/// End of a gRPC call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Grpc<'a> {
     /// The status.
     pub status: GrpcStatus,
-    /// The request's path, which is the method's name; empty unless asked for.
+    /// The request's path, which is the method's name; empty unless wanted.
     pub path: &'a str,
     /// Nanoseconds from the request's head to the end.
     pub duration_ns: u64,
 }
 
-/// What consumers read. Texts that none reads are not made.
+/// Texts that consumers read. Texts that none reads are not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Wants {

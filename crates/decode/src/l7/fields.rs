@@ -1,4 +1,4 @@
-//! What is read of a head's fields: only what a consumer wants is copied.
+//! Reads the fields of a head: only wanted ones are copied.
 
 use super::event::Wants;
 use super::head::{self, Parsed};
@@ -69,7 +69,7 @@ impl Fields {
         }
     }
 
-    /// Completes a request whose fields are kept.
+    /// Completes a request from its stored fields.
     pub(super) fn request(&mut self, target: &str, wants: Wants) {
         if wants.url {
             url::write(&mut self.open.texts.url, &self.host, target, &self.redact);

@@ -9,7 +9,7 @@ use super::buffers::Buffers;
 use super::ledger::Cut;
 use super::place::ahead;
 
-/// What a client sends first.
+/// Preface that a client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes of a frame's head.
@@ -43,7 +43,7 @@ struct FrameHead {
     stream: u32,
 }
 
-/// What a direction says.
+/// A parsed unit of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit<'a> {
     /// A whole header block.
@@ -52,7 +52,7 @@ pub(super) enum Unit<'a> {
     Reset { stream: u32, code: u32 },
     /// A part was not seen.
     Lost,
-    /// What was passed over to stay within a bound.
+    /// Data that was passed over to stay within a bound.
     Cut(Cut),
 }
 
@@ -75,7 +75,7 @@ struct Block {
     time_ns: u64,
 }
 
-/// How a record was read.
+/// Outcome of reading a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FrameOutcome {
     Read,

@@ -1,4 +1,4 @@
-//! What fuzz targets call.
+//! Entry points for fuzz targets.
 
 use webb_flow::abi::{Message, VERSION, message_kind};
 use zerocopy::IntoBytes;

@@ -1,4 +1,4 @@
-//! How a gRPC call ended, by what was seen of it.
+//! Derives the end of a gRPC call from its observed parts.
 //!
 //! The status is in the trailers, or in a response that is trailers only. Where there is none,
 //! gRPC's own tables map the HTTP status of the response, or the code of a reset.

@@ -11,10 +11,10 @@ const FIELDS: usize = 100;
 /// Letters that a method may have.
 pub(super) const METHOD: usize = 24;
 
-/// How the bytes behind a head are to be read.
+/// Framing of the bytes behind a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Body {
-    /// The head says nothing of a body.
+    /// The head has no field about a body.
     Unsaid,
     /// So many bytes.
     Length(u64),
@@ -46,7 +46,7 @@ pub(super) struct Head<'a> {
     pub(super) closes: bool,
 }
 
-/// What the bytes are.
+/// Outcome of parsing the bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {
     Head(Head<'a>),
@@ -148,7 +148,7 @@ fn with_length(body: Body, value: &[u8]) -> Body {
     body
 }
 
-/// Where chunks end, trailers included, if they end within `bytes`.
+/// End of the chunks, trailers included, if they end within `bytes`.
 pub(super) fn chunks_end(bytes: &[u8]) -> Option<usize> {
     let mut at = 0;
     loop {
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// RFC 9112, 6.3: what a head says of its body.
+    /// RFC 9112, 6.3: framing of a body by its head.
     #[test]
     fn bodies() {
         for (fields, wanted) in [

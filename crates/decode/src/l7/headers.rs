@@ -8,7 +8,7 @@ const VALUE: usize = 4096;
 /// Fields of a message; more are left out.
 const FIELDS: usize = 100;
 
-/// A list whose texts are used again.
+/// A list with reusable texts.
 #[derive(Debug, Default)]
 pub(super) struct Headers {
     fields: Vec<(String, String)>,

@@ -14,13 +14,13 @@ const TABLE: usize = 4096;
 /// Bytes of a table at most; an encoder that was allowed more is followed as far as that.
 pub(super) const TABLE_MOST: usize = 64 * 1024;
 
-/// What an entry counts beside its texts.
+/// Bytes that an entry counts beside its texts.
 const OVERHEAD: usize = 32;
 
 /// Bytes of memory that a table keeps when its connection is gone.
 const KEPT_TABLE_BYTES: usize = 8 * 1024;
 
-/// Names whose values are kept; texts of all others only where headers are wanted.
+/// Names with stored values; texts of all others only where headers are wanted.
 const NAMES: [&[u8]; 8] =
     [b":method", b":path", b":authority", b":status", b"content-type", b"grpc-status", b"traceparent", b"x-request-id"];
 

@@ -25,7 +25,7 @@ const SLACK: i32 = 12;
 /// most have a body behind it, and each segment of that would be sent.
 const CONTINUED: u32 = 512;
 
-/// What follows the heads that were read.
+/// Phase of a direction, behind the heads that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Phase {
     #[default]
@@ -54,7 +54,7 @@ pub(super) struct Http1 {
     phase: Phase,
 }
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) requests: Requests,
@@ -161,7 +161,7 @@ impl Http1Reader<'_, '_> {
         outcome
     }
 
-    /// Rule (0): what the record says of the other direction.
+    /// Rule (0): applies the record's acknowledgement of the other direction.
     fn acknowledge(&mut self) {
         let up_to = self.record.acknowledgement;
         let from_client = self.from_client;
@@ -300,7 +300,7 @@ impl Http1Reader<'_, '_> {
         found.unwrap_or(RecordOutcome::NotAHead)
     }
 
-    /// What the span begins with, or what follows its heads, is no head.
+    /// Handles a span that begins with no head, or has none behind its heads.
     fn nothing(&mut self, span: Span<'_>, found: Option<RecordOutcome>) -> RecordOutcome {
         if !span.continues {
             let open = self.half().open;
@@ -309,7 +309,8 @@ impl Http1Reader<'_, '_> {
         found.unwrap_or(RecordOutcome::NotAHead)
     }
 
-    /// Where this direction's next head is. What was overtaken only fills its hole.
+    /// Moves the position of this direction's next head. A span that was overtaken only fills its
+    /// hole.
     fn advance(&mut self, span: Span<'_>, next: Next, open: bool) {
         let half = self.half();
         if span.overtaken {
@@ -335,7 +336,7 @@ impl Http1Reader<'_, '_> {
         found.unwrap_or(RecordOutcome::Partial)
     }
 
-    /// A head of which only the first line is sure: whatever it says of a body, it may say more.
+    /// Handles a head with only its first line certain: the missing fields may concern the body.
     fn cut_head(&mut self, head: &Head<'_>, begin: u32, span: Span<'_>, found: Option<RecordOutcome>) -> RecordOutcome {
         match head.line {
             Line::Request { method, target } => {
@@ -388,7 +389,7 @@ impl Http1Reader<'_, '_> {
         self.out.sink.emit(&Event { time_ns: span.time_ns, connection, kind: L7Kind::Request, content });
     }
 
-    /// Takes a response, and says where reading goes on.
+    /// Takes a response, and returns the next position of the reader.
     fn response(
         &mut self,
         code: u16,

@@ -36,7 +36,7 @@ pub(super) struct Http2 {
     pub(super) owner: u32,
 }
 
-/// What all HTTP/2 connections share.
+/// State that all HTTP/2 connections share.
 #[derive(Debug)]
 pub(super) struct Blocks {
     pub(super) buffers: Buffers,
@@ -87,7 +87,7 @@ impl Http2 {
     }
 }
 
-/// What is read of a block.
+/// Fields that are read of a block.
 #[derive(Debug, Clone, Copy, Default)]
 struct Head {
     method: Option<Method>,
@@ -154,7 +154,7 @@ impl Http2Reader<'_, '_> {
         }
     }
 
-    /// Takes it as known who the client is.
+    /// Records the sender as the client, or as the server.
     fn learn(&mut self, sender_is_client: bool) {
         if self.known.is_none()
             && let Some(connection) = Connection::of(self.record, sender_is_client)
@@ -164,7 +164,7 @@ impl Http2Reader<'_, '_> {
         }
     }
 
-    /// The outcome of a record whose connection is not emitted here.
+    /// The outcome of a record of a connection that is not emitted here.
     fn refused(&self) -> Option<RecordOutcome> {
         match self.known.as_ref()?.1 {
             Judgement::Emit => None,

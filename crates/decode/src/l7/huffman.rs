@@ -24,7 +24,7 @@ const LONGEST: u8 = 30;
 /// Inner nodes of the code's tree; a child of this or more is a symbol.
 const NODES: usize = 256;
 
-/// What four more bits lead to.
+/// State after four more bits.
 #[derive(Clone, Copy)]
 struct Step {
     node: u8,

@@ -3,7 +3,7 @@
 //! Records of all outcomes add up to the records that were read; requests are the responses that
 //! were matched, those that stay unanswered, and those that are open.
 
-/// An enum whose variants are label values and rows of a tally.
+/// Defines an enum with variants that are label values and rows of a tally.
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $label:literal,)+ }) => {
         $(#[$doc])*
@@ -31,7 +31,7 @@ labels! {
 }
 
 labels! {
-    /// What became of a record.
+    /// Outcome of a record.
     RecordOutcome {
         Message = "message",
         Partial = "partial",
@@ -64,7 +64,7 @@ labels! {
 }
 
 labels! {
-    /// What became of a message.
+    /// Outcome of a message.
     MessageOutcome {
         Emitted = "emitted",
         OtherSide = "other_side",
@@ -74,7 +74,7 @@ labels! {
 }
 
 labels! {
-    /// Why a request has no response.
+    /// Reason for which a request has no response.
     Unanswered {
         Closed = "closed",
         Timeout = "timeout",
@@ -89,7 +89,7 @@ labels! {
 }
 
 labels! {
-    /// Why it is not known any more which request is answered next, or what a table holds.
+    /// Reason for which the next answered request, or the content of a table, is unknown.
     Doubt {
         Gap = "gap",
         Beyond = "beyond",
@@ -101,17 +101,17 @@ labels! {
 }
 
 labels! {
-    /// Why a DNS message was refused.
+    /// Reason for which a DNS message was refused.
     Unparsed { Short = "short", Opcode = "opcode", Questions = "questions", Name = "name", }
 }
 
 labels! {
-    /// Why a part of a connection is not followed any more.
+    /// Reason for which a part of a connection is not followed any more.
     Abandoned { Table = "table", Memory = "memory", Gap = "gap", }
 }
 
 labels! {
-    /// What was shortened or passed over to stay within a bound.
+    /// Part that was shortened or passed over to stay within a bound.
     Cut { Head = "head", Torn = "torn", Block = "block", Text = "text", Buffers = "buffers", Call = "call", }
 }
 
@@ -220,7 +220,7 @@ impl Ledger {
         self.unanswered.get(protocol as usize, reason as usize)
     }
 
-    /// How often this gave rise to doubt.
+    /// Number of doubts for this reason.
     pub fn doubts(&self, reason: Doubt) -> u64 {
         self.doubts.get(0, reason as usize)
     }
@@ -235,7 +235,7 @@ impl Ledger {
         self.abandoned.get(0, reason as usize)
     }
 
-    /// How often this was shortened or passed over.
+    /// Number of cuts of this part.
     pub fn cuts(&self, what: Cut) -> u64 {
         self.cut.get(0, what as usize)
     }

@@ -1,4 +1,4 @@
-//! Where parsers put what they find.
+//! Output of the parsers.
 
 use super::event::{Sink, Wants};
 use super::ledger::Ledger;

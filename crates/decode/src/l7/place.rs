@@ -1,4 +1,4 @@
-//! Where in its stream a record of an HTTP/1 connection lies, and what that says of it.
+//! Locates a record of an HTTP/1 connection within its stream.
 //!
 //! Bodies are not captured, so a stream is known by its heads and by the lengths that they give.
 //! Sequence numbers are compared modulo 2^32.
@@ -6,13 +6,13 @@
 /// Bytes that may stand between messages: an empty line behind a body, several times.
 const SLACK: i32 = 11;
 
-/// How far `a` is ahead of `b`.
+/// Distance from `b` forward to `a`.
 #[inline]
 pub(super) fn ahead(a: u32, b: u32) -> i32 {
     a.wrapping_sub(b).cast_signed()
 }
 
-/// Where the next head of one direction begins.
+/// Position of the next head of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Next {
     /// Nothing was seen.
@@ -48,7 +48,7 @@ pub(super) struct Half {
     pub(super) partial: Option<Partial>,
 }
 
-/// What an acknowledgement says of the direction that it acknowledges.
+/// Effect of an acknowledgement on the direction that it acknowledges.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledged {
     Nothing,
@@ -56,10 +56,10 @@ pub(super) enum Acknowledged {
     Unseen,
 }
 
-/// Where a record lies.
+/// Position of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
-    /// Where heads may be, behind so many bytes that are known.
+    /// Heads may follow, behind so many bytes that are known.
     Here(usize),
     /// The same, and bytes before it were not seen.
     BehindGap,

@@ -1,5 +1,5 @@
-//! DNS messages matched: each answer needs a query that was asked, with the same id, name and type
-//! on the same path.
+//! Matches DNS messages: each answer needs an open query with the same id, name and type on the
+//! same path.
 //!
 //! Queries are forgotten in the order of their last asking, after a time-out and at a bound.
 
@@ -33,7 +33,7 @@ struct PendingQuery {
     time_ns: u64,
     /// Askings that have no answer.
     open: u32,
-    /// True if it was asked again before an answer.
+    /// True if it was repeated before an answer.
     again: bool,
     protocol: Option<Protocol>,
 }
@@ -74,7 +74,7 @@ impl Queries {
         self.timeout_ns = timeout_ns;
     }
 
-    /// Forgets queries whose time is over.
+    /// Drops expired queries.
     pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
         while let Some(oldest) = self.order.oldest() {
             let over = |asked: &PendingQuery| asked.time_ns.saturating_add(self.timeout_ns) <= now_ns;

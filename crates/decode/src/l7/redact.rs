@@ -1,11 +1,11 @@
-//! What of URLs and headers is replaced before they leave layer 7: Hubble's `redact` options.
+//! Redacts parts of URLs and headers before they leave layer 7: Hubble's `redact` options.
 
 use std::collections::BTreeSet;
 
-/// What stands in place of a redacted text.
+/// Text in the place of a redacted one.
 pub const REDACTED: &str = "HUBBLE_REDACTED";
 
-/// Which header values are replaced.
+/// Selection of the header values that are redacted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum HeaderRule {
     /// All.

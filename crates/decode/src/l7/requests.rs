@@ -250,7 +250,7 @@ impl Requests {
         any
     }
 
-    /// Forgets requests whose time is over.
+    /// Drops expired requests.
     pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
         while let Some(oldest) = self.order.oldest() {
             let over = |open: &Open| open.time_ns.saturating_add(self.timeout_ns) <= now_ns;

@@ -1,4 +1,4 @@
-//! What the programs count of layer 7, and what they are told to look for.
+//! Layer 7 counters of the programs, and their switch.
 
 use std::mem::size_of;
 

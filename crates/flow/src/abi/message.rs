@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::VERSION;
 
-/// What a layer-7 record holds: values of [`Message::kind`].
+/// Types of layer-7 records: values of [`Message::kind`].
 pub mod message_kind {
     /// A segment of an HTTP/1 connection that looks like a head, or goes on with one.
     pub const HTTP1: u8 = 2;

@@ -83,7 +83,7 @@ impl Component {
         }
     }
 
-    /// Why it is in that state; empty when there is nothing to say.
+    /// Reason for the state; empty if there is none.
     pub fn reason(&self) -> String {
         self.reason.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
@@ -118,7 +118,7 @@ impl Component {
         self.last_beat_ms.store(self.log.uptime_ms(), Relaxed);
     }
 
-    /// How many beats since start: a stall shows as no movement.
+    /// Number of beats since start: a stall shows as no movement.
     pub fn beats(&self) -> u64 {
         self.beats.load(Relaxed)
     }
@@ -128,12 +128,12 @@ impl Component {
         self.log.uptime_ms().saturating_sub(self.last_beat_ms.load(Relaxed))
     }
 
-    /// How many items wait for it.
+    /// Sets the number of items in its queue.
     pub fn set_queue(&self, depth: usize) {
         self.queue.store(depth as u64, Relaxed);
     }
 
-    /// How many items wait for it, as last set.
+    /// Number of items in its queue, as last set.
     pub fn queue(&self) -> u64 {
         self.queue.load(Relaxed)
     }

@@ -20,7 +20,7 @@ mod armed {
     use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
     use std::time::Duration;
 
-    /// What happens at an armed point.
+    /// Action at an armed point.
     #[derive(Debug, Clone, Copy)]
     enum Action {
         Panic,

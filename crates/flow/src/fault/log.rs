@@ -6,7 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::FaultType;
 
-/// How many faults are kept; older ones remain only as counts.
+/// Maximal number of kept faults; older ones remain only as counts.
 const MAX_ENTRIES: usize = 32;
 
 /// One fault.

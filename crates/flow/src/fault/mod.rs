@@ -13,7 +13,7 @@ mod log;
 pub use component::{Component, Components, State};
 pub use log::{Entry, FaultLog};
 
-/// What kind of fault.
+/// Type of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FaultType {

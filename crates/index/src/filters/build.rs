@@ -21,11 +21,11 @@ use crate::End;
 pub struct FilterError {
     /// The field, as flow.proto names it.
     pub field: &'static str,
-    /// Which of its values.
+    /// Position of the value.
     pub item: usize,
     /// The value, at most 80 characters of it.
     pub value: String,
-    /// What was expected.
+    /// Expected value.
     pub why: String,
 }
 

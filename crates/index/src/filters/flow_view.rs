@@ -33,7 +33,7 @@ impl<'a> FlowView<'a> {
         self.index.identity(end.id(self.flow))
     }
 
-    /// What another program wrote beside the flow.
+    /// Fields that another program wrote beside the flow.
     pub(super) fn written(&self) -> Option<&'a Extra> {
         self.extra.filter(|extra| !extra.live)
     }
@@ -68,7 +68,8 @@ impl<'a> FlowView<'a> {
         end.dns_names(self.extra)
     }
 
-    /// `source_service` or `destination_service`, as the index knows it; empty where there is none.
+    /// `source_service` or `destination_service`, as the index resolves it; empty where there is
+    /// none.
     pub(super) fn service(&self, end: End) -> ServiceName {
         let service = self.flow.service;
         self.index.services().name(match end {

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
 
-/// Entries at which the cache is cleared: names come and go for as long as the cluster lives.
+/// Entries at which the cache is cleared: names come and go as long as the cluster runs.
 const MAX_ENTRIES: usize = 1 << 16;
 
 /// Match results by the symbols that they depend on.

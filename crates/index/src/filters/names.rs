@@ -34,7 +34,7 @@ impl Prefix {
 /// A name that may hold `*`, which stands for any run of `-`, `.`, digits and small letters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Pattern {
-    /// What stands between the stars: one more than there are stars.
+    /// Texts between the stars: one more than there are stars.
     parts: Vec<String>,
 }
 
@@ -73,7 +73,7 @@ impl Pattern {
     }
 }
 
-/// What follows the first `part` in `text`, if a star can take what stands before it.
+/// The rest of `text` behind the first `part`, if a star can match the text before it.
 fn starred<'a>(text: &'a str, part: &str) -> Option<&'a str> {
     let at = text.find(part)?;
     let (star, rest) = text.split_at_checked(at)?;

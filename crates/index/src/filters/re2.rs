@@ -1,5 +1,5 @@
-//! Regular expressions as RE2 reads them (Hubble's filters), for the `regex` crate, whose syntax
-//! differs in a few places.
+//! Translates regular expressions of RE2 (Hubble's filters) for the `regex` crate; their syntaxes
+//! differ in a few places.
 //!
 //! Perl classes and word boundaries are ASCII in RE2; a `{` that begins no repetition and a `[` or
 //! `&&` in a class are plain characters there; `\Q...\E` quotes. All else that both know means the
@@ -8,7 +8,7 @@
 
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Expressions longer than this, or whose program would be larger, are refused.
+/// Maximal length of an expression and size of its program, in bytes; larger ones are refused.
 const SIZE: usize = 1 << 20;
 
 /// The expression, unanchored, over text that may be any bytes.
@@ -70,7 +70,7 @@ impl Translation<'_> {
         Ok(self.out)
     }
 
-    /// What follows `(`: flags or the name of a group.
+    /// Parses the text after `(`: flags or the name of a group.
     fn group(&mut self) -> Result<(), String> {
         self.out.push('(');
         let named = ["?P<", "?<"].iter().any(|start| self.rest.starts_with(start));
@@ -83,7 +83,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// What follows a backslash, in a class or outside.
+    /// Parses the text after a backslash, in a class or outside.
     fn escape(&mut self, class: bool) -> Result<(), String> {
         let Some(letter) = self.take() else {
             return Err("not a regular expression: it ends in a backslash".to_owned());
@@ -151,7 +151,7 @@ impl Translation<'_> {
         Ok(())
     }
 
-    /// What follows `[`.
+    /// Parses the text after `[`.
     fn class(&mut self) -> Result<(), String> {
         self.out.push('[');
         if self.skip("^") {
@@ -199,7 +199,7 @@ fn repetition(rest: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// Where the two languages differ, RE2's reading counts.
+    /// RE2's reading counts in each place where the two languages differ.
     #[test]
     fn as_re2_reads_it() {
         for (expression, text, wanted) in [
@@ -235,7 +235,7 @@ mod tests {
         }
     }
 
-    /// What RE2 refuses is refused.
+    /// Expressions that RE2 refuses are refused.
     #[test]
     fn mistakes() {
         for wrong in ["(", "[", "*", "a\\", r"\1", r"\Z", "(?x)a b", "(?=a)", r"\C", "[b-a]", "(?P<n", "(?u)a"] {

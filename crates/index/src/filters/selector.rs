@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    /// What Kubernetes refuses is refused here too, with what was expected.
+    /// Selectors that Kubernetes refuses are refused here too, with the expected value.
     #[test]
     fn mistakes() {
         for wrong in [

@@ -4,7 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Exact(u32),
-    /// Codes whose decimal text, of at least three digits, begins with these.
+    /// Codes that begin with these digits in decimal, padded to three digits.
     Prefix {
         number: u32,
         digits: u32,
@@ -39,7 +39,7 @@ impl Status {
 mod tests {
     use super::*;
 
-    /// Contract, 2.6, http_status_code: against the text that the rule speaks of.
+    /// Contract, 2.6, http_status_code: against the rule's own words.
     #[test]
     fn codes() {
         for (value, prefix) in [("4+", "4"), ("40+", "40"), ("59+", "59")] {

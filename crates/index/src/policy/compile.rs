@@ -79,7 +79,7 @@ struct Namespace {
     tiered: Candidates,
 }
 
-/// What of a row is to be computed.
+/// Parts of a row that are to be computed.
 #[derive(Clone, Copy)]
 struct Update<'a> {
     is_new: bool,

@@ -11,9 +11,9 @@ pub struct Effect(u8);
 impl Effect {
     /// Neither direction.
     pub const NONE: Self = Self(0);
-    /// What comes to the pod.
+    /// Traffic to the pod.
     pub const INGRESS: Self = Self(1);
-    /// What the pod sends.
+    /// Traffic from the pod.
     pub const EGRESS: Self = Self(2);
     /// Both directions.
     pub const BOTH: Self = Self(3);

@@ -151,7 +151,7 @@ impl<'a> Evaluation<'a> {
 pub struct Denial {
     /// `Egress` if the source's policies forbid it, `Ingress` if the destination's.
     pub direction: Direction,
-    /// A rule says so; otherwise no rule allows it.
+    /// True if a rule decided; otherwise no rule allows it.
     pub explicit: bool,
 }
 

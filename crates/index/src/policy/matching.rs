@@ -23,8 +23,8 @@ impl<'a> Query<'a> {
         Self { policies, flow, source: index.endpoint(flow.source), destination: index.endpoint(flow.destination) }
     }
 
-    /// The pod whose policies apply in a direction; none if that end is no pod, or the pod reaches
-    /// its own address, which crosses no enforcer.
+    /// The pod that is subject to policies in a direction; none if that end is no pod, or the pod
+    /// reaches its own address, which crosses no enforcer.
     pub(super) fn subject(self, direction: Direction) -> Option<&'a Endpoint> {
         let subject = match direction {
             Direction::Egress => self.source,
@@ -44,7 +44,7 @@ impl<'a> Query<'a> {
         self.flow.service.at_destination() != ServiceId::NONE
     }
 
-    /// The row of the pod whose policies apply.
+    /// The row of the pod that is subject to policies.
     pub(super) fn row(self, direction: Direction) -> Option<&'a Row> {
         self.subject(direction).and_then(|subject| self.policies.row(subject))
     }

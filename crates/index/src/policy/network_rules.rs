@@ -1,4 +1,4 @@
-//! Finds the rules whose networks contain an address.
+//! Finds the rules with networks that contain an address.
 //!
 //! Rules of policies with a tier may have a hundred thousand networks, and a connection that none
 //! of them decides would be compared with each. Networks are prefixes: of two, one is inside the
@@ -41,7 +41,7 @@ struct Family {
 struct Network {
     /// The smallest network around it.
     parent: u32,
-    /// Where its rules begin and end.
+    /// Begin and end of its rules.
     rules: (u32, u32),
 }
 
@@ -164,7 +164,7 @@ pub(super) struct AroundAddress<'a> {
 }
 
 impl AroundAddress<'_> {
-    /// The bits of the rules from a byte on whose networks contain the address.
+    /// The bits, from a byte on, of the rules with networks that contain the address.
     #[inline]
     pub(super) fn word(self, at: usize) -> u64 {
         if self.innermost == NONE { 0 } else { self.gather(at) }

@@ -18,7 +18,7 @@ pub struct NodeSpec {
     pub name: String,
     /// Its labels.
     pub labels: Labels,
-    /// What its object lists.
+    /// Addresses that its object lists.
     pub listed: Vec<Address>,
     /// All that are known to be its own, listed or not.
     pub own: Vec<Address>,

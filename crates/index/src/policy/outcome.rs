@@ -1,4 +1,4 @@
-//! What the evaluation of policies comes to: the decision, its source, and the outcomes in between.
+//! Outcome of the evaluation of policies: the decision, its source, and the outcomes in between.
 
 /// By which kind of rule a connection is decided: Hubble's `policy_match_type`, from the least
 /// specific to the most.
@@ -45,7 +45,7 @@ pub enum Decision {
     Allow,
     /// They refuse it.
     Deny,
-    /// What is known does not decide it.
+    /// The known policies do not decide it.
     Undecided,
 }
 
@@ -70,11 +70,11 @@ impl Outcomes {
     pub(super) const DENY: Self = Self(2);
     /// A denial that some enforcers do not know.
     pub(super) const DISPUTED: Self = Self(4);
-    /// On to the next step, whatever the rest of this one says.
+    /// Continues with the next step, whatever the rest of this one holds.
     pub(super) const PASS: Self = Self(8);
     /// On to what comes next.
     pub(super) const ON: Self = Self(16);
-    /// What an unknown action may do.
+    /// Possible outcomes of an unknown action.
     pub(super) const ALL: Self = Self(1 | 2 | 8 | 16);
 
     pub(super) fn with(self, other: Self) -> Self {

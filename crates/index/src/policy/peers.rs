@@ -17,8 +17,8 @@ use super::truth::Truth;
 /// The label that the API server gives to every namespace.
 pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// What makes two peers of pods the same: where the namespace selector is missing, the policy's
-/// namespace counts.
+/// Key that is equal for the same peers of pods: the policy's namespace counts where the namespace
+/// selector is missing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct PeerKey {
     own: Option<String>,

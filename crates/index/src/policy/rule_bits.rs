@@ -16,7 +16,7 @@ use super::truth::Truth;
 /// Bytes behind the last rule, so that a word can be read at any.
 const PADDING: usize = 7;
 
-/// The rules whose peers of pods match a row. Rows that no rule matches have none.
+/// The rules with peers of pods that match a row. Rows that no rule matches have none.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RuleBits {
     certain: Box<[u8]>,
@@ -85,7 +85,7 @@ impl RuleBitsDraft {
     }
 }
 
-/// Which peers of a rule match, as far as that is known without the rule.
+/// Matching peers of a rule, as far as they are known without the rule.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) pods: Truth,
@@ -113,8 +113,8 @@ impl<'a> PeerRules<'a> {
         Self { pods, networks, others, is_unknown }
     }
 
-    /// Which of `count` rules that begin at a byte may match, in order, each with which of its
-    /// peers do.
+    /// The rules among `count` from a byte on that may match, in order, each with its matching
+    /// peers.
     #[inline]
     pub(super) fn of(self, at: u32, count: usize) -> impl Iterator<Item = (usize, Found)> {
         let at = at as usize;

@@ -21,13 +21,13 @@ pub struct PolicySpec {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Which pods it selects.
+    /// Selector of its pods.
     pub pods: Selector,
-    /// What may reach these pods; none if the policy doesn't concern ingress. An empty list lets
-    /// nothing in.
+    /// Traffic that may reach these pods; none if the policy doesn't concern ingress. An empty list
+    /// lets nothing in.
     pub ingress: Option<Vec<RuleSpec>>,
-    /// What these pods may reach; none if the policy doesn't concern egress. An empty list lets
-    /// nothing out.
+    /// Traffic that these pods may send; none if the policy doesn't concern egress. An empty list
+    /// lets nothing out.
     pub egress: Option<Vec<RuleSpec>>,
 }
 
@@ -46,7 +46,7 @@ pub struct RuleSpec {
 /// A policy of the kinds that have tiers: `policy.networking.k8s.io`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierSpec {
-    /// Which of the kinds.
+    /// Kind of the policy.
     pub kind: PolicyKind,
     /// Its name.
     pub name: String,
@@ -56,7 +56,7 @@ pub struct TierSpec {
     pub priority: Option<u16>,
     /// The namespaces of the pods that it selects.
     pub namespaces: Selector,
-    /// Which pods of these; none means all.
+    /// Selector of the pods in these; none means all.
     pub pods: Option<Selector>,
     /// In order: the first that matches decides.
     pub ingress: Vec<TierRule>,
@@ -99,11 +99,11 @@ pub enum Tier {
 pub struct TierRule {
     /// None if that could not be read.
     pub action: Option<Action>,
-    /// What it matches.
+    /// Rule that it applies.
     pub rule: RuleSpec,
 }
 
-/// What a rule does with a connection that it matches.
+/// Action of a rule on a connection that it matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Action {
     /// `Accept`; `Allow` in the older versions.
@@ -145,18 +145,18 @@ pub struct PortSpec {
     /// TCP, UDP or SCTP. `L4::None` is whichever: a port's name alone, or a port of a protocol that
     /// could not be read.
     pub protocol: L4,
-    /// Which ports of it.
+    /// Ports of the protocol.
     pub port: PortMatch,
 }
 
-/// Which ports of a protocol.
+/// Selection of ports of a protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortMatch {
     /// All.
     Any,
     /// From the first to the second, both included.
     Range(u16, u16),
-    /// What the destination pod's containers call by this name.
+    /// The port that the destination pod's containers declare under this name.
     Named(String),
     /// Could not be read.
     Unknown,
@@ -171,11 +171,11 @@ pub struct Selector(pub Vec<Requirement>);
 pub struct Requirement {
     /// The label's key.
     pub key: String,
-    /// What it must be.
+    /// Test of its value.
     pub test: Test,
 }
 
-/// What a label must be.
+/// Test of a label's value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Test {
     /// There, with one of these values (`In`, and `matchLabels` with a single value).

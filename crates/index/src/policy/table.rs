@@ -40,7 +40,7 @@ pub(super) struct RowSet {
     pub(super) maybe: Vec<u64>,
 }
 
-/// The pods of one namespace with the same labels and named ports: no policy can tell them apart.
+/// The pods of one namespace with the same labels and named ports: no policy distinguishes them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Row {
     /// NetworkPolicies that isolate it; empty if nothing does.
@@ -96,9 +96,9 @@ pub(super) struct Rule {
 
 #[derive(Debug)]
 pub(super) enum Peer {
-    /// Pods, as [`Row::matched`] of the peer says of the whole rule.
+    /// Pods, by the bits [`Row::matched`] of the peer for the whole rule.
     Matched,
-    /// Networks, as [`Policies::networks`] says of the whole rule.
+    /// Networks, by the bits [`Policies::networks`] for the whole rule.
     Networks,
     /// A row of `Policies::sets`.
     Pods(u32),
@@ -128,7 +128,7 @@ pub(super) enum Port {
     },
 }
 
-/// Which policy.
+/// Name of a policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyName {
     /// Its kind.

@@ -24,7 +24,7 @@ pub(super) struct Tiered {
     pub(super) id: u32,
     /// None if it may do anything to the pods that it selects.
     pub(super) tier: Option<Tier>,
-    /// Where the bits of its rules begin: ingress and egress.
+    /// Offsets of the bits of its rules: ingress and egress.
     pub(super) at: [usize; 2],
 }
 
@@ -83,7 +83,7 @@ struct PodPeer {
     peer: u32,
 }
 
-/// What a policy may have to do with pods of a namespace.
+/// A policy that may concern pods of a namespace.
 #[derive(Debug)]
 pub(super) struct Candidate {
     /// Whether it selects them.
@@ -128,7 +128,7 @@ impl Candidate {
     }
 }
 
-/// Bytes whose place has changed, or not.
+/// Bytes that have moved, or not.
 #[derive(Debug, PartialEq, Eq)]
 struct Move {
     from: usize,
@@ -136,7 +136,7 @@ struct Move {
     length: usize,
 }
 
-/// How the bits of all rows come from those before.
+/// Plan that derives the bits of all rows from the former ones.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     bytes: usize,

@@ -16,7 +16,7 @@ use super::truth::Truth;
 use crate::EndpointKind;
 
 impl Query<'_> {
-    /// What a tier may come to: `PASS` and `ON` both lead out of it.
+    /// Possible outcomes of a tier: `PASS` and `ON` both lead out of it.
     pub(super) fn tier(self, direction: Direction, tier: &[Selected], sink: &mut impl DeciderSink) -> Outcomes {
         let policies = self.policies;
         let name = |selected: &Selected| policies.name(selected.policy).map(|name| name.kind);

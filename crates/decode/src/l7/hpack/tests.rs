@@ -53,7 +53,7 @@ fn examples() {
     assert_eq!(table.size(), 222);
 }
 
-/// What is no HPACK is refused, and the table forgotten.
+/// Data that is no HPACK is refused, and the table cleared.
 #[test]
 fn broken_blocks() {
     for block in ["80", "be", "ff ff ff ff ff ff", "40", "41 05 61", "40 81 06 00", "3f ff ff ff ff ff", "7f"] {

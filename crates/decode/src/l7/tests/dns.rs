@@ -253,7 +253,7 @@ fn queries_are_bounded() {
     assert_eq!(bench.dissector.ledger().unanswered_for(UDP, Unanswered::Restart), 3);
 }
 
-/// What the other side emits, and what only passes a pod, makes no event.
+/// A message that the other side emits, or that only passes a pod, makes no event.
 #[test]
 fn other_sides_are_counted_apart() {
     for (judgement, record, message) in [
@@ -271,7 +271,7 @@ fn other_sides_are_counted_apart() {
     }
 }
 
-/// Which side a message is of follows from what it is and where it was seen.
+/// The side of a message follows from its type and the point of observation.
 #[test]
 fn sides_follow_from_the_hook() {
     struct Sides(Vec<Connection>);

@@ -95,7 +95,7 @@ fn exchanges_in_turn() {
     assert_eq!(talk.open(), 0);
 }
 
-/// Cases 4 and 5: pipelined; no body where the method or the status says so.
+/// Cases 4 and 5: pipelined; no body where the method or the status forbids one.
 #[test]
 fn pipelined() {
     let mut talk = Talk::new();
@@ -490,7 +490,7 @@ fn texts() {
     }
 }
 
-/// What this side does not emit is counted by its first line.
+/// A message that this side does not emit is counted by its first line.
 #[test]
 fn other_sides_are_counted_apart() {
     let mut talk = Talk::new();

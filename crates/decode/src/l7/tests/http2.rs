@@ -88,7 +88,7 @@ fn grpc_call() {
     assert_eq!(talk.bench.dissector.gauges().requests, 0);
 }
 
-/// How a call ends without trailers: a response that is them, an HTTP status, a reset, a plain end.
+/// Ends of a call without trailers: a trailers-only response, an HTTP status, a reset, a plain end.
 #[test]
 fn grpc_ends() {
     type End = fn(&mut Talk);

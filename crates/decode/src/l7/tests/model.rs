@@ -1,5 +1,5 @@
-//! HTTP/1 against a plain model that knows whole sessions: random exchanges, cut into segments,
-//! repeated, reordered and lost, through a copy of the kernel's choice of segments.
+//! HTTP/1 against a plain model of whole sessions: random exchanges, cut into segments, repeated,
+//! reordered and lost, through a copy of the kernel's choice of segments.
 //!
 //! Each exchange has its number in the path and in the status, so a response that is matched with
 //! another's request shows.
@@ -24,7 +24,7 @@ impl Dice {
     }
 }
 
-/// How segments come.
+/// Order and loss of segments.
 #[derive(Debug, Clone, Copy)]
 struct Network {
     /// Bytes of a segment; 0 for any number of them up to 3,000.
@@ -122,7 +122,7 @@ fn finish(dice: &mut Dice, message: &mut Vec<u8>, heads: bool) {
     message.extend(b"0\r\n\r\n");
 }
 
-/// What came of a session.
+/// Outcome of a session.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Outcome {
     exchanges: u64,
