@@ -77,7 +77,7 @@ impl MetricsFile {
     /// Polls the file: none if there is nothing new about it. Blocks.
     ///
     /// # Errors
-    /// What is wrong with it, the first time that this is seen.
+    /// The problems of the file, the first time that they are found.
     pub fn poll(&self) -> Result<Option<FileUpdate>, Problems> {
         let mut followed = self.followed();
         if self.again.swap(false, Relaxed) {

@@ -78,7 +78,7 @@ pub struct Resolver {
     covered: Mutex<(Option<Instant>, Coverage)>,
     /// Commands to the reader, which forwards deleted pods to the aggregators.
     reader: Commands,
-    /// Status of the watches, if the API server is the source.
+    /// True if the API server is the source; `watches` is then in use.
     watching: AtomicBool,
     watches: Status,
     /// Last message about undecided verdicts.
@@ -146,7 +146,7 @@ impl Resolver {
         &self.cache
     }
 
-    /// Number of cached objects.
+    /// Numbers of cached objects, by kind.
     pub fn counts(&self) -> Counts {
         self.cache.counts()
     }

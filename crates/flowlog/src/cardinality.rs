@@ -1,5 +1,4 @@
-//! What metrics would cost a Prometheus: series and bytes by family, and what each label has to do
-//! with it.
+//! Cardinality of metrics in a Prometheus: series and bytes by family, and the share of each label.
 //!
 //! Worked out from the text exposition, so it is true of what a scraper gets: a bucket is a series
 //! there.
@@ -20,7 +19,7 @@ struct Family {
 #[derive(Debug, Default)]
 struct Label {
     bytes: u64,
-    /// Hashes of its values: their number is all that is asked.
+    /// Hashes of its values: only their number is needed.
     values: HashSet<u64>,
 }
 
@@ -59,7 +58,7 @@ fn each_label(line: &str, mut each: impl FnMut(&str, &str)) {
     }
 }
 
-/// Where the closing quote is.
+/// Position of the closing quote.
 fn end_of_value(text: &str) -> Option<usize> {
     let mut escaped = false;
     text.bytes().position(|byte| {
@@ -96,8 +95,8 @@ fn write(families: &BTreeMap<&str, Family>) -> String {
 mod tests {
     use super::table;
 
-    /// Bytes add up to the exposition's samples, values are told apart, and a quote in a value does
-    /// not end it.
+    /// Bytes add up to the exposition's samples, different values count apart, and a quote in a
+    /// value does not end it.
     #[test]
     fn counts_series_values_and_bytes() {
         let text = "# HELP a help\n# TYPE a counter\na{x=\"1\",y=\"q\\\"{,\"} 1\na{x=\"2\",y=\"q\\\"{,\"} 22\n\

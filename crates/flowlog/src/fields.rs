@@ -91,8 +91,8 @@ pub(super) fn empty(extra: &mut Extra) {
     };
 }
 
-/// What follows from fields that may come in any order: called when all have been read.
-/// `unknown_reason` is what a drop without a reason gets.
+/// Derives the fields that depend on others in any order: called when all have been read.
+/// `unknown_reason` is the reason of a drop without one.
 pub(super) fn finish(flow: &mut Flow, extra: &Extra, unknown_reason: Reason) {
     flow.verdict = u8::try_from(extra.verdict).map_or(Verdict::Unknown, Verdict::of);
     flow.direction = u8::try_from(extra.traffic_direction).map_or(Direction::Unknown, Direction::of);
@@ -351,7 +351,7 @@ fn header(cursor: &mut Cursor<'_>) -> Result<(String, String), JsonError> {
     Ok(header)
 }
 
-/// A list of strings into one whose own strings are used again.
+/// Reads a list of strings into one and reuses the latter's own strings.
 fn texts(cursor: &mut Cursor<'_>, out: &mut Vec<String>) -> Result<(), JsonError> {
     let mut count = 0;
     cursor.list(|inside| {

@@ -1,4 +1,4 @@
-//! What a fuzz target calls.
+//! Entry points for fuzz targets.
 
 use super::Reader;
 

@@ -1,5 +1,5 @@
-//! Where the bytes come from: a file or standard input, plain or compressed. The first bytes say
-//! which, not the name.
+//! Opens the input: a file or standard input, plain or compressed. The first bytes decide which,
+//! not the name.
 
 use std::fs::File;
 use std::io::{self, BufReader, Chain, Cursor, Read};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// How many bytes of a file have been read, before they are unpacked.
+/// Number of bytes of a file that have been read, before decompression.
 #[derive(Debug, Clone, Default)]
 pub struct Position(Arc<AtomicU64>);
 
@@ -24,7 +24,7 @@ impl Position {
 pub struct Input {
     /// The bytes, unpacked.
     pub bytes: Box<dyn Read>,
-    /// How far the file was read.
+    /// Position in the file.
     pub position: Position,
     /// The file's size, where it has one.
     pub size: Option<u64>,
@@ -112,8 +112,8 @@ mod tests {
         out
     }
 
-    /// The three forms are told apart by content; several members in one file, as appended logs
-    /// have, are all read.
+    /// The three forms are detected by content; several members in one file, as appended logs have,
+    /// are all read.
     #[test]
     fn every_form_reads_the_same() {
         let gzip = || {

@@ -25,7 +25,7 @@ const MAX_ENDPOINTS: usize = 1 << 16;
 /// Rows that every index begins with: no endpoint, and the world.
 const RESERVED: usize = 2;
 
-/// An endpoint whose text was met before.
+/// An endpoint with a text that was interned before.
 #[derive(Debug)]
 struct KnownEndpoint {
     id: EndpointId,
@@ -33,7 +33,7 @@ struct KnownEndpoint {
     cluster: Box<str>,
 }
 
-/// Who was met so far.
+/// Interns the endpoints of a flow file.
 #[derive(Debug, Default)]
 pub struct EndpointInterner {
     by_text: HashMap<Box<str>, KnownEndpoint, RandomState>,

@@ -1,5 +1,5 @@
-//! A JSON reader that goes through a line once and keeps nothing: the caller asks for what it
-//! expects next.
+//! A JSON reader that goes through a line once and keeps nothing: the caller requests the expected
+//! type next.
 //!
 //! Flow files are large and all of one kind, so nearly all of a general reader's work would be
 //! thrown away: a tree, or structures that are copied out of at once. Here a field is looked at
@@ -10,10 +10,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// How deep objects and lists may nest. Hubble's go to six.
+/// Maximal nesting of objects and lists. Hubble's go to six.
 const MAX_DEPTH: u32 = 64;
 
-/// What is wrong with a line.
+/// Error in a line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonError(Box<Inner>);
 
@@ -219,7 +219,7 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// What follows a backslash.
+    /// Reads the text after a backslash.
     fn escape(&mut self) -> Result<char, JsonError> {
         let kind = self.text.as_bytes().get(self.at).copied();
         self.at += usize::from(kind.is_some_and(|byte| byte.is_ascii()));
@@ -442,8 +442,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Where the plain part of a string ends: the first quote, backslash or control character from `at`
-/// on.
+/// End of the plain part of a string: the first quote, backslash or control character from `at` on.
 #[inline]
 fn plain(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;

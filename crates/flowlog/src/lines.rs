@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use memchr::memchr;
 
-/// How much is asked for at once.
+/// Number of bytes per read.
 const READ_BYTES: usize = 1 << 20;
 
 /// A line may be this long; flows have about a thousand bytes.

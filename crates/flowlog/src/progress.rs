@@ -1,4 +1,4 @@
-//! A line on the terminal that says how far a long replay is.
+//! A line on the terminal with the progress of a long replay.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use super::input::{Input, Position};
 /// Nothing is shown before: most files are done by then.
 const INITIAL_DELAY: Duration = Duration::from_secs(2);
 
-/// How often the line is written anew.
+/// Interval between two updates of the line.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The clock is looked at once in so many lines.
@@ -46,7 +46,7 @@ impl Progress {
         }
     }
 
-    /// A line was read; `flows` says how many flows there have been.
+    /// Counts a line that was read; `flows` returns the number of flows so far.
     #[inline]
     pub fn tick(&mut self, flows: impl FnOnce() -> u64) {
         self.lines += 1;

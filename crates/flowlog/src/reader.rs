@@ -12,10 +12,10 @@ use super::interner::EndpointInterner;
 use super::json::{Cursor, JsonError};
 use super::numbers::number;
 
-/// How many flows a batch holds. Rows are used again, so that their strings need no new memory.
+/// Maximal number of flows in a batch. Rows are reused, so that their strings need no new memory.
 const BATCH: usize = 512;
 
-/// What was in the lines so far.
+/// Counts of the lines so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Lines read, empty ones included.
@@ -26,7 +26,7 @@ pub struct Counts {
     pub others: u64,
     /// Lines that could not be read.
     pub bad: u64,
-    /// Lines whose bytes were not UTF-8 everywhere; what was not is replaced.
+    /// Lines that were not UTF-8 everywhere; invalid bytes are replaced.
     pub replaced: u64,
     /// Lost events by source, in the order of [`LOST_EVENT_SOURCES`].
     pub lost: [u64; LOST_EVENT_SOURCES.len()],
@@ -43,7 +43,7 @@ pub struct Reader {
     unknown_reason: Reason,
 }
 
-/// What a line was.
+/// Content of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineContent {
     Flow,
@@ -128,7 +128,7 @@ impl Reader {
         self.interner.turn();
     }
 
-    /// What was read so far.
+    /// Counts of the lines so far.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }

@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(nanoseconds("2000-03-01T00:00:00z"), Some(951_868_800_000_000_000));
     }
 
-    /// Anything else is no time, and says so.
+    /// Any other text is refused with an error.
     #[test]
     fn no_times() {
         for text in

@@ -68,7 +68,7 @@ impl Aggregator {
         self.forgotten += self.engine.forget(gone) as u64;
     }
 
-    /// How many series went with their pods, over all families.
+    /// Number of series that were removed with their pods, over all families.
     pub fn forgotten(&self) -> u64 {
         self.forgotten
     }
@@ -83,7 +83,7 @@ impl Aggregator {
         self
     }
 
-    /// What it holds of the budget that it shares with others.
+    /// Its share of the budget that all metrics have in common.
     pub fn share(&self) -> &Arc<Share> {
         &self.share
     }
@@ -97,14 +97,14 @@ impl Aggregator {
         }
     }
 
-    /// How many series went because nothing was counted in them, over all families.
+    /// Number of series that were removed because nothing was counted in them, over all families.
     pub fn expired(&self) -> u64 {
         self.expired
     }
 
-    /// Looks whether series were refused lately, and then removes those that have not changed for
-    /// as many looks as the limits say: of the interfaces whose series were refused, and where
-    /// nothing is left, of those that hold much. The owner of the aggregator calls this at regular
+    /// Removes series that have not changed for as many looks as the limits allow, if series were
+    /// refused lately: those of the interfaces with refused series, and where nothing is left,
+    /// those of interfaces that hold much. The owner of the aggregator calls this at regular
     /// intervals; while nothing is refused it costs nothing.
     pub fn make_room(&mut self) {
         if self.room_looks.is_some() {
@@ -112,13 +112,12 @@ impl Aggregator {
         }
     }
 
-    /// How many series went to make room for others, over all families.
+    /// Number of series that were removed to make room for others, over all families.
     pub fn made_room(&self) -> u64 {
         self.made_room
     }
 
-    /// How often something was counted in a series that stands for those beyond a limit, by
-    /// [`Refusal`].
+    /// Number of counts in series that stand for those beyond a limit, by [`Refusal`].
     pub fn folded(&self) -> [u64; Refusal::ALL.len()] {
         self.engine.folded()
     }
@@ -128,7 +127,7 @@ impl Aggregator {
         self.engine.snapshot()
     }
 
-    /// How many series there are, over all families.
+    /// Number of series, over all families.
     pub fn series(&self) -> usize {
         self.engine.series()
     }

@@ -201,7 +201,7 @@ fn create(
     created.ok_or_else(|| table.fold(fixed, (owner, Refusal::Total), || shown))
 }
 
-/// What a flow carries beyond itself.
+/// Fields of a flow beyond [`Flow`].
 #[inline]
 pub(super) fn extra<'a>(flow: &Flow, extras: &'a [Extra]) -> Option<&'a Extra> {
     extras.get(flow.extra.0 as usize)

@@ -7,7 +7,7 @@ use super::options::{EXEMPLARS, MetricOption, Options, Warning};
 use super::plugins;
 use super::registration::Registration;
 
-/// What metrics want to see of layer 7.
+/// Layer 7 fields that metrics need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Layer7Wishes {
@@ -24,7 +24,7 @@ pub struct Layer7Wishes {
 }
 
 impl Layer7Wishes {
-    /// All that either wants.
+    /// Union of both.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -51,7 +51,7 @@ pub struct MetricConfig {
     pub(super) options: Options,
 }
 
-/// Why a configuration cannot be used.
+/// Error that makes a configuration unusable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Hubble's words, then where.
@@ -61,7 +61,7 @@ pub enum ConfigError {
         metric: String,
         /// The option's name as written.
         option: String,
-        /// What is wrong with its values.
+        /// Error in its values.
         error: ContextError,
     },
     /// Two of one name would count into the same families.
@@ -142,7 +142,7 @@ impl MetricConfig {
         &self.filters
     }
 
-    /// What it wants to see of layer 7.
+    /// Layer 7 fields that the metric needs.
     pub fn layer7(&self) -> Layer7Wishes {
         let mut reads = self.filters.layer7_reads();
         reads.query |= self.name() == "dns" && self.options.has("query");
@@ -163,7 +163,7 @@ impl MetricConfig {
         self.filters.set_local_node(node);
     }
 
-    /// Why it cannot be counted beside `other`, if it cannot: Hubble names the one that comes
+    /// Reason for which it conflicts with `other`, if it does: Hubble names the one that comes
     /// first.
     pub fn conflict(&self, other: &Self) -> Option<ConfigError> {
         let conflicts = self.registration.conflict == Some(other.name());

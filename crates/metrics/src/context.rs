@@ -8,7 +8,7 @@ use webb_index::{End, Endpoint, Index};
 
 use super::value::Value;
 
-/// Why the values of a context option cannot be used: Hubble's texts.
+/// Error in the values of a context option: Hubble's texts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ContextError {
     /// Not an identifier.
@@ -232,7 +232,7 @@ pub struct ContextSpec {
 }
 
 impl ContextSpec {
-    /// Takes an option, whose name may be in any case; a repeated one replaces the earlier.
+    /// Applies an option, with its name in any case; a repeated one replaces the earlier.
     /// `Ok(false)` if it is none of the context options.
     pub fn set(&mut self, option: &str, values: &[String]) -> Result<bool, ContextError> {
         let list = match option.to_ascii_lowercase().as_str() {
@@ -289,7 +289,7 @@ impl ContextSpec {
         names
     }
 
-    /// What its values depend on.
+    /// Parts of a flow that its values depend on.
     pub fn uses(&self) -> Uses {
         let mut uses =
             Uses { direction: self.source.is_directional() || self.destination.is_directional(), ..Uses::default() };

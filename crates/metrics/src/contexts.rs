@@ -49,14 +49,14 @@ struct Uncut {
 #[derive(Debug)]
 pub struct Contexts {
     spec: ContextSpec,
-    /// What the last flows were named by.
+    /// Index that the last flows were named by.
     index: Arc<Index>,
     ends: EndNumbers,
     ids: HashTable<ContextId>,
     hasher: RandomState,
     /// Of all contexts, one behind the other, by number.
     values: Vec<OwnedValue>,
-    /// How many values a context has.
+    /// Number of values in a context.
     width: usize,
     /// Contexts by their values as they were before they were cut.
     uncut: HashMap<Box<[Value]>, Uncut, RandomState>,
@@ -91,13 +91,13 @@ impl Contexts {
         Self { pods, ..self }
     }
 
-    /// How many there are.
+    /// Number of contexts.
     pub fn count(&self) -> usize {
         self.ids.len()
     }
 
-    /// Forgets the contexts that name pods that are gone, and says which they were. Their numbers
-    /// will be given to others: nothing may be counted under them any more.
+    /// Removes the contexts that name deleted pods, and returns them. Their numbers will be given
+    /// to others: nothing may be counted under them any more.
     pub fn forget(&mut self, gone: &RemovedPods) -> HashSet<ContextId, RandomState> {
         if self.pods.is_empty() {
             return HashSet::default();

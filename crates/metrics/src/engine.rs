@@ -34,7 +34,8 @@ pub(super) trait Engine: Send {
 struct Counting<P> {
     plugin: P,
     counter: BatchCounter,
-    /// How many flows of the batch the plugin has seen, while their hits are being counted.
+    /// Number of flows of the batch that the plugin has processed, while their hits are being
+    /// added.
     seen: usize,
     #[cfg(feature = "fault-injection")]
     point: String,

@@ -8,12 +8,12 @@
 use super::config::{ConfigError, MetricConfig};
 use super::options::{MetricOption, Warning};
 
-/// What a configuration string says.
+/// A parsed configuration string.
 #[derive(Debug, Clone, Default)]
 pub struct Parsed {
     /// The metrics to count, in the order written.
     pub metrics: Vec<MetricConfig>,
-    /// What was left out, for the log.
+    /// Parts that were left out, for the log.
     pub warnings: Vec<Warning>,
 }
 

@@ -1,4 +1,4 @@
-//! Which slots have not changed for some looks.
+//! Tracks slots that have not changed for some looks.
 
 /// By slot: the sum of its values at the last look, and how many looks in a row found it so.
 #[derive(Debug, Default)]

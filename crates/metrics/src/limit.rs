@@ -18,23 +18,22 @@ pub const MAX_BYTES: usize = 4096;
 /// Stands for all values beyond a limit on their number.
 pub const OTHER: &str = "~other";
 
-/// How many series may be held, and for how long without a change. Without a limit unless told
-/// otherwise.
+/// Limits of the number of series, and of their time without a change. Unlimited by default.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Series of one family.
     pub per_family: usize,
     /// Series of all families of all metrics that share this budget.
     pub budget: Arc<Budget>,
-    /// How many looks ([`crate::Aggregator::expire`]) in a row may find a series unchanged before
-    /// it goes.
+    /// Maximal number of looks ([`crate::Aggregator::expire`]) in a row at which a series is
+    /// unchanged before it is removed.
     pub idle_looks: Option<u32>,
     /// The same for series that make room because others were refused
     /// ([`crate::Aggregator::make_room`]).
     pub room_looks: Option<u32>,
 }
 
-/// Why a count went into a series that stands for others.
+/// Reason for which a count went into a series that stands for others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The family holds as many series as it may.
@@ -90,23 +89,24 @@ impl Budget {
         self.held.fetch_sub(series, Relaxed);
     }
 
-    /// How many are left.
+    /// Number of series that are left.
     fn room(&self) -> usize {
         self.most.saturating_sub(self.held.load(Relaxed))
     }
 
-    /// How often there were not as many left as were wanted.
+    /// Number of times that fewer series were left than wanted.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Relaxed)
     }
 
-    /// How many are held.
+    /// Number of series that are held.
     pub fn held(&self) -> usize {
         self.held.load(Relaxed)
     }
 }
 
-/// What one metric holds of a budget. A lock, but only births and deaths of series take it.
+/// The part of a budget that one metric holds. A lock, but only births and deaths of series take
+/// it.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
@@ -129,7 +129,7 @@ impl Share {
         room
     }
 
-    /// How many are left for it.
+    /// Number of series that are left for it.
     pub(super) fn room(&self) -> usize {
         if self.held().is_some() { self.budget.room() } else { usize::MAX }
     }
@@ -139,7 +139,7 @@ impl Share {
         self.budget.refused.fetch_add(1, Relaxed);
     }
 
-    /// How often that was, over all metrics.
+    /// Number of refusals over all metrics.
     pub(super) fn refused(&self) -> u64 {
         self.budget.refused()
     }
@@ -180,7 +180,7 @@ fn shortened(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_BYTES)).unwrap_or_default()
 }
 
-/// How often a value was cut since start. One that comes again may count again.
+/// Number of cut values since start. One that comes again may count again.
 pub fn cut_values() -> u64 {
     CUT.load(Relaxed)
 }
@@ -189,7 +189,7 @@ pub(super) fn note_folded() {
     FOLDED.fetch_add(1, Relaxed);
 }
 
-/// How many counts had texts beyond those that one metric keeps.
+/// Number of counts with texts beyond those that one metric keeps.
 pub fn folded() -> u64 {
     FOLDED.load(Relaxed)
 }
@@ -198,7 +198,7 @@ pub fn folded() -> u64 {
 mod tests {
     use super::*;
 
-    /// What was given up is given back once, whatever its metric still does.
+    /// A share is given back once, whatever its metric still does.
     #[test]
     fn a_share_is_given_back_once() {
         let budget = Arc::new(Budget::new(10));

@@ -1,6 +1,6 @@
 //! Options of a metric, and warnings about them.
 
-/// The one option whose value counts.
+/// The one option that has a meaning.
 pub const EXEMPLARS: &str = "exemplars";
 
 /// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty

@@ -1,4 +1,4 @@
-//! Whose the series of a table are, so that room is shared fairly between pods.
+//! Tracks the owners of a table's series, so that room is shared fairly between pods.
 //!
 //! A series belongs to the interface at which the first of its flows was seen, which is a pod's;
 //! series of strangers (the world, and addresses without a name) are apart from those between known
@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
 use webb_flow::{Flow, Sort};
 
-/// How many times the room that is left one owner may hold.
+/// Maximal part of one owner, as a multiple of the room that is left.
 const SHARE: usize = 4;
 
 /// An interface, and whether an end of the flow is a stranger.
@@ -33,7 +33,7 @@ impl Owner {
 #[derive(Debug, Default)]
 struct Tally {
     series: usize,
-    /// How many more looks are for series of this owner to give up.
+    /// Number of further looks at which series of this owner are removed.
     pressed: u32,
 }
 

@@ -21,11 +21,11 @@ pub trait Plugin: Send + Sized + 'static {
     const OPTIONS: &'static [&'static str] = &[];
     /// A metric that cannot be counted beside it.
     const CONFLICT: Option<&'static str> = None;
-    /// True if it wants flows of `Event::Flush`, which are none of Hubble's.
+    /// True if it counts flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
-    /// True if it wants the ends of gRPC calls, which are flows of `Event::Flush` with an extra.
+    /// True if it counts the ends of gRPC calls, which are flows of `Event::Flush` with an extra.
     const CALLS: bool = false;
-    /// True if it wants policy verdicts that stand beside the packet they are about; all others
+    /// True if it counts policy verdicts that stand beside the packet they are about; all others
     /// would count that packet twice. (Hubble's metrics do.) Verdicts that another program wrote
     /// down are flows like any other.
     const VERDICTS: bool = false;
@@ -38,7 +38,7 @@ pub trait Plugin: Send + Sized + 'static {
     /// A new one; may intern.
     fn new(options: &Options) -> Self;
 
-    /// What it exposes under these options, in the order of [`Plugin::TABLES`].
+    /// Tables that it exposes under these options, in the order of [`Plugin::TABLES`].
     fn tables(_options: &Options) -> &'static [Table] {
         Self::TABLES
     }
@@ -47,7 +47,7 @@ pub trait Plugin: Send + Sized + 'static {
     /// allocation and no text. Keys below 2^32 are found fastest.
     fn observe(&self, flow: &Flow, emit: &mut Emit<'_, Self>);
 
-    /// What a flow that counts adds to each family of its table.
+    /// Amounts that a counted flow adds to each family of its table.
     #[inline]
     fn amounts(_flow: &Flow) -> [u64; FAMILIES] {
         [1; FAMILIES]
@@ -79,7 +79,7 @@ pub struct Emit<'a, P> {
 }
 
 impl<'a, P: Plugin> Emit<'a, P> {
-    /// What the flow carries beyond a [`Flow`]: layer 7, names, raw numbers. `None` for nearly all.
+    /// Fields of the flow beyond a [`Flow`]: layer 7, names, raw numbers. `None` for nearly all.
     #[inline]
     pub fn extra(&self) -> Option<&'a Extra> {
         batch_counter::extra(self.flow, self.extras)

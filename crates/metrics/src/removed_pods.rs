@@ -24,7 +24,7 @@ impl RemovedPods {
         Self(pods.into_iter().collect())
     }
 
-    /// How many pods these are.
+    /// Number of pods.
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -62,7 +62,7 @@ pub(super) struct Known {
     names: HashSet<(Sym, Sym)>,
 }
 
-/// Which of a context's values name a pod.
+/// Values of a context that name a pod.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PodLabels {
     /// Places of values that are `namespace/name`.

@@ -25,7 +25,7 @@ use super::table::{FAMILIES, Table, Texts};
 use super::value::OwnedValue;
 use crate::expose::{EXEMPLAR_LABEL, Exemplar, Exemplars, Labels, Snapshot, write_pair};
 
-/// What distinguishes one series of a table from another.
+/// Key that distinguishes one series of a table from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     fixed: u64,
@@ -39,7 +39,7 @@ impl Key {
     }
 }
 
-/// Where the value of a label comes from.
+/// Source of a label's value.
 #[derive(Debug, Clone, Copy)]
 enum From {
     Fixed(usize),
@@ -51,7 +51,7 @@ enum From {
 pub struct Trace<'a> {
     /// Empty for none.
     pub id: &'a str,
-    /// When the flow was seen, in seconds of Unix time.
+    /// Time of the flow, in seconds of Unix time.
     pub seconds: f64,
 }
 
@@ -63,9 +63,9 @@ pub struct SeriesTable {
     layout: Vec<(&'static str, From)>,
     slots: HashTable<u32>,
     hasher: RandomState,
-    /// Whose a slot is.
+    /// Key of each slot.
     keys: Vec<Key>,
-    /// How many values a slot has: one for each family, or one for each bucket.
+    /// Number of values in a slot: one for each family, or one for each bucket.
     width: usize,
     /// By slot, then by family or bucket.
     values: Vec<u64>,
@@ -78,11 +78,11 @@ pub struct SeriesTable {
     free: Vec<u32>,
     most: usize,
     share: Arc<Share>,
-    /// How many looks in a row find a series idle that makes room for others.
+    /// Number of looks in a row after which an idle series makes room for others.
     room_looks: u32,
     /// Series that stand for others.
     folds: usize,
-    /// How often something was counted in one of them, by [`Refusal`].
+    /// Number of counts in one of them, by [`Refusal`].
     folded: [u64; Refusal::ALL.len()],
     owners: Owners,
     /// For [`SeriesTable::expire`].
@@ -90,13 +90,13 @@ pub struct SeriesTable {
     pressure: Pressure,
 }
 
-/// What [`SeriesTable::make_room`] knows.
+/// State of [`SeriesTable::make_room`].
 #[derive(Debug, Default)]
 struct Pressure {
     idle: Idle,
-    /// What was refused at the last look, by this table and by the budget of all.
+    /// Refusals at the last look, by this table and by the budget of all.
     seen: (u64, u64),
-    /// How many more looks are for series to go.
+    /// Number of further looks at which series are removed.
     looks: u32,
 }
 
@@ -201,7 +201,7 @@ impl SeriesTable {
         self.slots.find(self.hasher.hash_one(key), same).copied()
     }
 
-    /// Why no series of this owner can be born now, if none can.
+    /// Reason for which no series of this owner can be created now, if there is one.
     pub(super) fn refusal(&self, owner: Owner) -> Option<Refusal> {
         let family = self.most.saturating_sub(self.slots.len() - self.folds);
         let total = self.share.room() / self.families();
@@ -212,8 +212,8 @@ impl SeriesTable {
         }
     }
 
-    /// A series is born that is not known and that nothing speaks against
-    /// ([`SeriesTable::refusal`]). None if another metric was faster to take the room for it.
+    /// Creates a series that does not exist and is not refused ([`SeriesTable::refusal`]). None if
+    /// another metric was faster to take the room for it.
     pub(super) fn create(
         &mut self,
         (context, fixed): (ContextId, u64),
@@ -290,8 +290,8 @@ impl SeriesTable {
         self.remove(|key, _| contexts.contains(&key.context)).len()
     }
 
-    /// Removes every series whose values have not changed for so many looks, of which this is one;
-    /// returns how many that were.
+    /// Removes every series without a change for so many looks, this one included; returns their
+    /// number.
     pub fn expire(&mut self, looks: u32) -> usize {
         self.unchanged.look(&self.values, self.width);
         let unchanged = std::mem::take(&mut self.unchanged);
@@ -303,9 +303,9 @@ impl SeriesTable {
         removed.len()
     }
 
-    /// Removes series whose values have not changed for some looks, of which this is one, if
-    /// series were refused lately: those of the owners that were refused, and where nothing is left
-    /// for any owner, those of owners that hold much. Returns how many that were.
+    /// Removes series without a change for some looks, this one included, if series were refused
+    /// lately: those of the owners that were refused, and where nothing is left for any owner,
+    /// those of owners that hold much. Returns their number.
     pub fn make_room(&mut self) -> usize {
         let looks = self.room_looks;
         let seen = (self.folded_for(Refusal::Family), self.share.refused());
@@ -386,7 +386,7 @@ impl SeriesTable {
         self.slots.iter().filter_map(|&slot| self.keys.get(slot as usize)).map(|key| key.context)
     }
 
-    /// How often something was counted in a series that stands for others, by [`Refusal`].
+    /// Number of counts in series that stand for others, by [`Refusal`].
     pub fn folded(&self) -> [u64; Refusal::ALL.len()] {
         self.folded
     }
@@ -429,12 +429,12 @@ impl SeriesTable {
         self.free.push(slot);
     }
 
-    /// How many families share the table.
+    /// Number of families that share the table.
     pub fn families(&self) -> usize {
         self.table.families.len()
     }
 
-    /// How many series each of them has.
+    /// Number of series in each of them.
     pub fn series(&self) -> usize {
         self.labels.len()
     }

@@ -101,7 +101,7 @@ impl SlotCache {
         black_box(places.fold(0, |sum, slot| sum ^ slot));
     }
 
-    /// Looks up the slot of a key, whose hash is `hash`.
+    /// Looks up the slot of a key with the hash `hash`.
     #[inline]
     pub(super) fn find(&self, key: CacheKey, hash: u32) -> Option<u32> {
         let mask = self.places.len() - 1;
@@ -183,7 +183,7 @@ mod tests {
         cache.find(key, cache.hash(key))
     }
 
-    /// What has no number, or too large a key, must never be found under another's.
+    /// A flow without a number, or with too large a key, must never be found under another's.
     #[test]
     fn what_cannot_be_noted_is_not() {
         let mut cache = SlotCache::default();

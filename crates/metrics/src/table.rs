@@ -1,4 +1,4 @@
-//! What a metric exposes: tables of families with the same labels.
+//! Tables of a metric: families with the same labels.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::expose::{DEFAULT_BOUNDS, Spec};
 /// The most counter families that a table may have.
 pub const FAMILIES: usize = 2;
 
-/// Families whose series always have the same labels: they share one table, a column each. Or one
+/// Families that always have the same labels: they share one table, a column each. Or one
 /// histogram.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {

@@ -46,10 +46,10 @@ pub struct Tuples {
     hasher: RandomState,
     /// All tuples, one behind the other, each field with [`END`].
     bytes: Vec<u8>,
-    /// Where each tuple lies, by its number; empty for a number that is free.
+    /// Bytes of each tuple, by its number; empty for a number that is free.
     rows: Vec<Range<usize>>,
     free: Vec<u32>,
-    /// How many tuples, and bytes, the last sweep has left.
+    /// Number of tuples, and of bytes, that the last sweep has left.
     swept: (usize, usize),
     scratch: Vec<u8>,
     limit: usize,
@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(tuples.tuple().text(&text(1)).id(), 1);
     }
 
-    /// What no series has is dropped, and its number used again; all others keep their texts.
+    /// A tuple without series is dropped, and its number used again; all others keep their texts.
     #[test]
     fn unused_tuples_are_dropped() {
         let mut tuples = Tuples::default();

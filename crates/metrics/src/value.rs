@@ -10,7 +10,7 @@ use webb_flow::sym::{Name, Sym};
 
 use super::limit;
 
-/// A borrowed value: valid while the index of its flow lives.
+/// A borrowed value: valid until the index of its flow is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Value {
     /// A name; the empty one is no value.

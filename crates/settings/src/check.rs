@@ -20,7 +20,7 @@ struct CheckReport<'a> {
     file: String,
     valid: bool,
     problems: Vec<Report<'a>>,
-    /// What the file changes; `from` is the default.
+    /// Keys that the file changes; `from` is the default.
     changes: Vec<KeyChange>,
 }
 
@@ -80,7 +80,7 @@ fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<Resolved, Problems> 
     Ok(resolved)
 }
 
-/// What the file changes.
+/// Keys that the file changes.
 fn changes(resolved: &Resolved) -> Vec<KeyChange> {
     let mut changes = diff(&Settings::default(), &resolved.settings).all();
     changes.retain(|change| resolved.origin(change.key) != Origin::Hostname);

@@ -6,7 +6,7 @@ use super::keys::{KEYS, Reload};
 use super::model::Settings;
 use super::value::json;
 
-/// One key whose value changes.
+/// One key with a changed value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeyChange {
     /// The key.
@@ -17,7 +17,7 @@ pub struct KeyChange {
     pub to: serde_json::Value,
 }
 
-/// What a reload does.
+/// Effects of a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Diff {
     /// Takes effect now.

@@ -21,10 +21,10 @@ pub const MIB: u64 = 1 << 20;
 /// Bytes that are read at a time where only their hash is wanted.
 const CHUNK: usize = 64 << 10;
 
-/// Why a file cannot be read.
+/// Error of reading a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
-    /// The system says no.
+    /// Error from the system.
     #[error(transparent)]
     System(#[from] io::Error),
     /// It is something else.
@@ -91,7 +91,7 @@ pub fn text(content: Vec<u8>) -> Result<String, FileError> {
 pub enum FilePoll {
     /// As at the last poll.
     Unchanged,
-    /// What was last accepted is there again.
+    /// The content that was last accepted is back.
     Accepted,
     /// Something else: the content of each file.
     Changed(Vec<Vec<u8>>),
@@ -124,7 +124,7 @@ impl Followed {
         Self { paths, most, hasher: RandomState::default(), last: None, accepted: None }
     }
 
-    /// Files whose content has been read and accepted elsewhere.
+    /// Files with content that has been read and accepted elsewhere.
     #[must_use]
     pub fn accepted_as(mut self, contents: &[&[u8]]) -> Self {
         let hash = self.hash(contents.iter().copied());
@@ -229,7 +229,8 @@ mod tests {
         }
     }
 
-    /// Whatever happens to a file is said once, and what was accepted is known when it comes back.
+    /// Each change of a file is reported once, and accepted content is recognised when it comes
+    /// back.
     #[test]
     fn each_change_is_found_once() {
         let directory = tempfile::tempdir().unwrap();
@@ -308,7 +309,7 @@ mod tests {
         assert_eq!(word(&mut followed), "1: No such file or directory (os error 2)");
     }
 
-    /// What is no file is refused, and never waited for.
+    /// A path that is no regular file is refused, and never waited for.
     #[test]
     fn regular_files_alone_are_read() {
         let directory = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use super::kinds::{
 use super::model::Settings;
 use super::value::{InvalidValue, Value};
 
-/// When a changed value takes effect.
+/// Time at which a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
     /// At a reload (SIGHUP).
@@ -28,9 +28,9 @@ pub struct Key {
     pub name: &'static str,
     /// The flag of `webb run` that sets it, if it has one.
     pub flag: Option<&'static str>,
-    /// When a change takes effect.
+    /// Time at which a change takes effect.
     pub reload: Reload,
-    /// What a value must be, ready to follow the word "expected".
+    /// Description of a valid value, ready to follow the word "expected".
     pub expected: &'static str,
     pub(super) set: fn(&mut Settings, &Value) -> Result<(), InvalidValue>,
     pub(super) get: fn(&Settings) -> Value,
@@ -52,7 +52,7 @@ pub(super) fn find(name: &str) -> Option<&'static Key> {
 const REPLACED: [(&str, &str); 1] =
     [("connections.entries", "the table's size is set in bytes: `table_bytes`, some 110 for each connection")];
 
-/// What has taken the place of a key of that name, if there was one.
+/// The key that has replaced one of that name, if there was one.
 pub(super) fn replacement(name: &str) -> Option<&'static str> {
     REPLACED.iter().find(|(key, _)| *key == name).map(|(_, help)| *help)
 }
@@ -100,7 +100,7 @@ fn table(bytes: u32) -> bool {
     (64 << 10..=1 << 30).contains(&bytes)
 }
 
-/// What Cilium takes for a cluster's name.
+/// Cilium's check of a cluster's name.
 fn cluster(name: &str) -> bool {
     name.len() <= 32
         && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
@@ -108,7 +108,7 @@ fn cluster(name: &str) -> bool {
         && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
 }
 
-/// What can name a node; empty is "to be worked out".
+/// Checks the name of a node; empty is "to be worked out".
 fn node(name: &str) -> bool {
     name.len() <= 253 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
 }

@@ -320,17 +320,17 @@ macro_rules! words {
 }
 
 words! {
-    /// How programs are attached.
+    /// Mode of attachment.
     attach: Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
 }
 words! {
-    /// Where names come from.
+    /// Source of names.
     cluster_source: ClusterSource {
         "auto" => Auto, "kubernetes" => Kubernetes, "manifest" => Manifest, "none" => None,
     }
 }
 words! {
-    /// What policies of vendors' kinds mean.
+    /// Effect of policies of vendors' kinds.
     other_kinds: OtherKinds { "undecided" => Undecided, "ignore" => Ignore }
 }
 /// Ports, as many as the programs know.
@@ -360,7 +360,7 @@ pub(super) mod ports {
 }
 
 words! {
-    /// Which side of a connection reports.
+    /// Side of a connection that reports.
     side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }
 }
 words! {
@@ -368,10 +368,10 @@ words! {
     capture: Capture { "auto" => Auto, "on" => On, "off" => Off }
 }
 words! {
-    /// Which packets make a record.
+    /// Selection of the packets that make a record.
     aggregation: Aggregation { "none" => None, "medium" => Medium }
 }
 words! {
-    /// How log lines look.
+    /// Format of log lines.
     log_format: LogFormat { "text" => Text, "json" => Json }
 }

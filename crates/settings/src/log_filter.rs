@@ -10,7 +10,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 /// Bytes of a filter, at most.
 const MAX_BYTES: usize = 1024;
 
-/// Why a filter cannot be read.
+/// Error of parsing a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoFilter(String);
 
@@ -20,7 +20,7 @@ impl fmt::Display for NoFilter {
     }
 }
 
-/// Reads a filter; what it says comes on top of `base`.
+/// Parses a filter; its levels come on top of `base`.
 ///
 /// # Errors
 /// If it is of another form, or longer than 1,024 bytes. The error quotes at most the part that is
@@ -61,8 +61,8 @@ mod tests {
         log_filter(filter, base).unwrap().would_enable(module, &level.into_level().unwrap())
     }
 
-    /// A level is for all, a pair for a module and what is in it, also for one that is quiet unless
-    /// it is asked for.
+    /// A level is for all, a pair for a module and its children, also for a module that is quiet by
+    /// default.
     #[test]
     fn filters_are_levels_and_pairs() {
         assert!(enabled("info", "webb::http", LevelFilter::INFO));

@@ -29,31 +29,31 @@ pub struct Settings {
     pub series_ttl: Duration,
     /// While series are refused, one that has not changed for so long makes room; zero is never.
     pub series_room_ttl: Duration,
-    /// Where `/metrics` is served.
+    /// Address of `/metrics`.
     pub metrics_listen: SocketAddr,
     /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
     pub open_metrics: bool,
-    /// Where `/healthz`, `/actors`, `/config` and the like are served.
+    /// Address of `/healthz`, `/actors`, `/config` and the like.
     pub admin_listen: SocketAddr,
     /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
     pub node_name: String,
     /// The name of the cluster.
     pub cluster_name: String,
-    /// Where names come from.
+    /// Source of names.
     pub cluster_source: ClusterSource,
-    /// A file of Kubernetes objects that says which pod has which address.
+    /// A file of Kubernetes objects that maps addresses to pods.
     pub cluster_manifest: Option<PathBuf>,
-    /// How to reach the API server, instead of what is found.
+    /// Path of the kubeconfig; searched for by default.
     pub kubeconfig: Option<PathBuf>,
-    /// How long the first flows wait for the first names.
+    /// Maximal wait of the first flows for the first names.
     pub cluster_wait: Duration,
-    /// What policies mean that are not evaluated.
+    /// Treatment of policies that are not evaluated.
     pub policies: Policies,
-    /// What is watched, and how.
+    /// Interfaces to watch, and the mode of attachment.
     pub interfaces: Interfaces,
-    /// Which packets make a record.
+    /// Selection of the packets that make a record.
     pub aggregation: Aggregation,
-    /// How long a busy connection may go without a record.
+    /// Maximal time of a busy connection without a record.
     pub report_interval: Duration,
     /// The networks that pods have their addresses from, beyond the nodes' `podCIDRs`.
     pub pod_networks: Vec<IpNet>,
@@ -70,17 +70,17 @@ pub struct Settings {
     pub drop_budget: u32,
     /// TLS for `/metrics`.
     pub metrics_tls: MetricsTls,
-    /// How scrapes are answered.
+    /// Settings of scrapes.
     pub scrape: Scrape,
-    /// How the agent stops.
+    /// Settings of the agent's stop.
     pub shutdown: Shutdown,
-    /// How failing components are restarted.
+    /// Restart policy of failing components.
     pub supervision: Supervision,
-    /// What is logged.
+    /// Settings of the log.
     pub log: Log,
 }
 
-/// Where names come from.
+/// Source of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClusterSource {
     /// The manifest if there is one, else the API server if there is a way to it, else nothing.
@@ -93,7 +93,7 @@ pub enum ClusterSource {
     None,
 }
 
-/// What policies mean that are not evaluated: those of vendors' kinds.
+/// Treatment of policies that are not evaluated: those of vendors' kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
     /// Whether they matter.
@@ -102,7 +102,7 @@ pub struct Policies {
     pub more_kinds: Vec<MoreKind>,
 }
 
-/// What policies of vendors' kinds mean.
+/// Effect of policies of vendors' kinds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OtherKinds {
     /// The pods that they may concern have no verdicts.
@@ -132,27 +132,27 @@ pub enum KindEffect {
     Both,
 }
 
-/// What is watched, and how.
+/// Interfaces to watch, and the mode of attachment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interfaces {
     /// The host side of the pods' interfaces.
     pub pods: Pods,
     /// Globs for the node's own devices.
     pub node: Vec<String>,
-    /// How programs are attached.
+    /// Mode of attachment.
     pub attach: Attach,
 }
 
-/// Which interfaces lead to pods.
+/// Selection of the interfaces that lead to pods.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Pods {
-    /// Every veth whose peer is in another network namespace.
+    /// Every veth with a peer in another network namespace.
     Auto,
-    /// Interfaces whose name matches one of these globs.
+    /// Interfaces with a name that matches one of these globs.
     Globs(Vec<String>),
 }
 
-/// How programs are attached to interfaces.
+/// Mode of attachment of programs to interfaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attach {
     /// TCX where the kernel has it, else a clsact filter.
@@ -163,7 +163,7 @@ pub enum Attach {
     Clsact,
 }
 
-/// Which packets make a record.
+/// Selection of the packets that make a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aggregation {
     /// Every packet.
@@ -177,7 +177,7 @@ pub enum Aggregation {
 pub struct Connections {
     /// Its memory; `None`: by the machine's.
     pub table_bytes: Option<u32>,
-    /// How long an established TCP connection is remembered without a packet.
+    /// Idle timeout of an established TCP connection.
     pub tcp_idle: Duration,
     /// The same after a FIN or RST.
     pub closing_idle: Duration,
@@ -185,7 +185,7 @@ pub struct Connections {
     pub half_open_idle: Duration,
     /// The same for all other protocols.
     pub other_idle: Duration,
-    /// How often each entry is looked at: whether it is idle, and what is pending.
+    /// Interval between two checks of an entry: for idleness, and for pending counts.
     pub sweep_interval: Duration,
 }
 
@@ -205,13 +205,13 @@ pub struct Rings {
 pub struct Layer7 {
     /// Whether they are looked for.
     pub capture: Capture,
-    /// Which side of a connection reports HTTP.
+    /// Side of a connection that reports HTTP.
     pub http_side: Side,
     /// Ports of HTTP servers; all if empty.
     pub http_ports: Vec<u16>,
     /// Ports of servers that are not taken for HTTP.
     pub http_ports_ignored: Vec<u16>,
-    /// Which side of a connection reports DNS.
+    /// Side of a connection that reports DNS.
     pub dns_side: Side,
     /// Ports of DNS servers.
     pub dns_ports: Vec<u16>,
@@ -230,7 +230,7 @@ impl Default for Layer7 {
     }
 }
 
-/// Which side of a connection reports its messages.
+/// Side of a connection that reports its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// One of them: the server's for HTTP and the client's for DNS, the other where that is no pod.
@@ -246,7 +246,7 @@ pub enum Side {
 /// Whether layer 7 is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capture {
-    /// When a metric asks for it.
+    /// On if a metric needs it.
     #[default]
     Auto,
     /// Always.
@@ -266,7 +266,7 @@ pub struct MetricsTls {
     pub client_ca: Option<PathBuf>,
 }
 
-/// How scrapes are answered.
+/// Settings of scrapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scrape {
     /// A scrape that follows another sooner than this gets the same snapshot.
@@ -275,16 +275,16 @@ pub struct Scrape {
     pub timeout: Duration,
 }
 
-/// How the agent stops.
+/// Settings of the agent's stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shutdown {
     /// All of stopping takes at most this long.
     pub budget: Duration,
-    /// How long `/metrics` is still served after everything else has stopped.
+    /// Time that `/metrics` is still served after everything else has stopped.
     pub linger: Duration,
 }
 
-/// How failing components are restarted.
+/// Restart policy of failing components.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Supervision {
     /// More restarts of one component than this within `window` end the agent.
@@ -299,16 +299,16 @@ pub struct Supervision {
     pub stall_after: Duration,
 }
 
-/// What is logged, always to standard error.
+/// Settings of the log, which always goes to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
     /// A level, or `tracing` filter directives such as `info,webb_cluster=debug`.
     pub level: String,
-    /// How lines look.
+    /// Format of log lines.
     pub format: LogFormat,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::value::{InvalidValue, Mark, clean};
 
-/// Where a value came from.
+/// Origin of a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// No source set it.
@@ -51,11 +51,11 @@ pub struct SourceFile {
 /// One thing that is wrong, or that looks wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What was expected and what was found.
+    /// Expected value and found value.
     pub message: String,
-    /// Where.
+    /// Origin of the value.
     pub origin: Origin,
-    /// What may help; may be empty.
+    /// Hint for the user; may be empty.
     pub help: String,
 }
 
@@ -133,7 +133,7 @@ fn snippet(file: &SourceFile, mark: Mark) -> Vec<String> {
 /// Everything that is wrong with a configuration. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct Problems {
-    /// What is wrong, in the order of the file, then variables, then flags.
+    /// Problems, in the order of the file, then variables, then flags.
     pub list: Vec<Problem>,
     /// The file, if one was read.
     pub file: Option<Arc<SourceFile>>,
@@ -156,9 +156,9 @@ impl fmt::Display for Problems {
 pub struct Report<'a> {
     /// `error` or `warning`.
     pub severity: &'static str,
-    /// What was expected and what was found.
+    /// Expected value and found value.
     pub message: &'a str,
-    /// What may help; empty if nothing does.
+    /// Hint for the user; empty if there is none.
     pub help: &'a str,
     /// `file:12`, `env:WEBB_X`, `flag:--x`.
     pub source: String,
@@ -195,7 +195,7 @@ pub fn did_you_mean<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -
     }
 }
 
-/// How many letters must be changed, added or taken away (Levenshtein's distance).
+/// Number of letters that must be changed, added or taken away (Levenshtein's distance).
 fn distance(from: &str, to: &str) -> usize {
     let mut row: Vec<usize> = (0..=to.chars().count()).collect();
     for (at, letter) in from.chars().enumerate() {

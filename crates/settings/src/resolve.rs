@@ -18,7 +18,7 @@ use super::value::{CheckMetrics, Value, clean, json};
 use super::yaml;
 use crate::file::{self, FileError};
 
-/// What the variables of all keys begin with.
+/// Prefix of the variables of all keys.
 const PREFIX: &str = "WEBB_";
 
 /// The environment of the process. Passed in, so that this module reads no global state.
@@ -35,7 +35,7 @@ pub struct Environment {
 pub struct Flag {
     /// With its dashes, as in [`Key::flag`].
     pub name: &'static str,
-    /// What was typed.
+    /// Value as it was typed.
     pub value: Value,
 }
 
@@ -53,11 +53,11 @@ pub struct Layers {
 /// The settings, and where each came from.
 #[derive(Debug, Clone)]
 pub struct Resolved {
-    /// What they mean.
+    /// The settings after merging all layers.
     pub settings: Settings,
-    /// What looks wrong without being an error, for the log.
+    /// Suspicious values that are no errors, for the log.
     pub warnings: Vec<Problem>,
-    /// The file, if there is one: what [`Problem::render`] wants for its snippet.
+    /// The file, if there is one: [`Problem::render`] needs it for its snippet.
     pub file: Option<Arc<SourceFile>>,
     /// The winning raw value of each key that was set.
     set: BTreeMap<&'static str, (Value, Origin)>,
@@ -87,7 +87,7 @@ impl Layers {
     }
 }
 
-/// Reads a configuration file, or says why it cannot be read.
+/// Reads a configuration file; a file that cannot be read is a problem.
 pub fn read_file(path: &Path) -> Result<SourceFile, Problems> {
     let name = path.display().to_string();
     file::read_text(path, file::MIB).map(|text| SourceFile { name, text }).map_err(|error| unreadable(path, &error))
@@ -236,7 +236,7 @@ impl Resolved {
         }
     }
 
-    /// Where the value of `key` came from.
+    /// Origin of the value of `key`.
     pub fn origin(&self, key: &str) -> Origin {
         self.set.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
@@ -253,9 +253,8 @@ impl Resolved {
             .collect()
     }
 
-    /// What to run with after a reload that found `new`: its values where a key can change while
-    /// running, the old ones, with where they came from, elsewhere. The [`Diff`] says which is
-    /// which.
+    /// Settings in force after a reload that found `new`: its values where a key can change while
+    /// running, the old ones, with their origins, elsewhere. The [`Diff`] lists both.
     #[must_use]
     pub fn reload(&self, mut new: Self) -> (Self, Diff) {
         let diff = diff(&self.settings, &new.settings);
@@ -269,8 +268,8 @@ impl Resolved {
         (new, diff)
     }
 
-    /// Checks `settings.metrics` with the metrics' own parser, which lives on a higher floor.
-    /// `check` gets one entry or several, separated by spaces, and gives warnings, or an error.
+    /// Checks `settings.metrics` with the metrics' own parser, which is on a higher floor. `check`
+    /// gets one entry or several, separated by spaces, and gives warnings, or an error.
     ///
     /// # Errors
     /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a
@@ -311,9 +310,9 @@ fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && one.port() != 0 && (a == b || a.is_unspecified() || b.is_unspecified())
 }
 
-/// What may help with a variable that no key has, if it looks like one of a key: it has the `__`
-/// that stands between group and key, it is nearly such a name, or it is a key's without the group.
-/// All others with this prefix (`WEBB_ROOT` of a script) are other programs'.
+/// Hint for a variable that no key has, if it looks like one of a key: it has the `__` that stands
+/// between group and key, it is nearly such a name, or it is a key's without the group. All others
+/// with this prefix (`WEBB_ROOT` of a script) are other programs'.
 fn mistaken(name: &str, names: &[String]) -> Option<String> {
     if name == "WEBB_CONFIG" || service_link(name) {
         return None;

@@ -154,7 +154,7 @@ fn unknown_variables_warn() {
     }
 }
 
-/// Without any name the node's metrics could not be told apart.
+/// A node without any name is an error: its metrics would be mixed up with those of others.
 #[test]
 fn a_node_needs_a_name() {
     let problems = resolve(None, &Environment::default(), &[]).unwrap_err();
@@ -243,7 +243,7 @@ fn a_reload_applies_what_it_can() {
     assert!(super::diff(&old, &old).is_empty());
 }
 
-/// After a reload `/config` must tell where the values in force came from, not those that wait.
+/// `/config` after a reload must show the origin of the values in force, not of those that wait.
 #[test]
 fn a_reload_keeps_the_origin_of_what_it_keeps() {
     let old = from_file("rings: {flow_bytes: 1MiB}\n").unwrap();
@@ -255,7 +255,7 @@ fn a_reload_keeps_the_origin_of_what_it_keeps() {
     assert_eq!(origins, ["file:1", "file:1", "default"]);
 }
 
-/// The metrics' parser speaks last, and its errors point at the entry.
+/// The metrics' parser runs last, and its errors point at the entry.
 #[test]
 fn metrics_errors_point_at_their_entry() {
     let check = |text: &str| match text {
@@ -287,7 +287,7 @@ fn keys_are_distinct() {
     assert_eq!(keys::find("rings.flow_bytes").unwrap().variable(), "WEBB_RINGS__FLOW_BYTES");
 }
 
-/// A file that cannot be read says why.
+/// A file that cannot be read is an error with its reason.
 #[test]
 fn unreadable_files_say_why() {
     let directory = tempfile::tempdir().unwrap();
@@ -331,8 +331,8 @@ fn any_settings() -> impl Strategy<Value = Settings> {
 }
 
 proptest! {
-    /// What every key shows, it reads back: `/config` can be pasted into a file, and a reload loses
-    /// nothing.
+    /// The shown form of every key reads back: `/config` can be pasted into a file, and a reload
+    /// loses nothing.
     #[test]
     fn shown_values_read_back(settings in any_settings()) {
         let mut copy = Settings::default();

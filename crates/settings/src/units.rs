@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(show_bytes(0), "0B");
     }
 
-    /// What could be read in two ways must be refused, with a reason that names the right form.
+    /// An ambiguous text must be refused, with a reason that names the right form.
     #[test]
     fn doubtful_forms_are_refused() {
         for (text, why) in [

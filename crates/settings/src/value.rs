@@ -4,8 +4,8 @@
 //! it into a type. The place of each part is kept, so that a problem found much later still points
 //! at the character that caused it.
 
-/// A callback to the metrics' parser, which lives on a higher floor: takes entries in Hubble's
-/// static grammar, separated by spaces, and returns warnings, or an error.
+/// A callback to the metrics' parser, which is on a higher floor: takes entries in Hubble's static
+/// grammar, separated by spaces, and returns warnings, or an error.
 pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
 
 /// A stretch of one line of the file, counted in characters from 1.
@@ -15,7 +15,7 @@ pub struct Mark {
     pub line: usize,
     /// Column.
     pub column: usize,
-    /// How many characters; at least 1.
+    /// Number of characters; at least 1.
     pub width: usize,
 }
 
@@ -24,11 +24,11 @@ pub struct Mark {
 pub struct Item {
     /// As it was typed, without quotes.
     pub text: String,
-    /// Where, when it came from a file.
+    /// Position, if it came from a file.
     pub mark: Option<Mark>,
 }
 
-/// What was typed for one key.
+/// Value that was typed for one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// `null`, `~` or nothing at all.
@@ -70,7 +70,7 @@ impl Value {
         }
     }
 
-    /// As an error says it after "found".
+    /// Text for an error, after the word "found".
     fn describe(&self) -> String {
         match self {
             Self::Null => "nothing".to_owned(),
@@ -82,14 +82,14 @@ impl Value {
     }
 }
 
-/// Why a value is not what its key wants.
+/// Error of a value of the wrong type or range.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct InvalidValue {
-    /// What was found instead, ready to follow the word "found".
+    /// Found value, ready to follow the word "found".
     pub(super) found: String,
     /// More about it; may be empty.
     pub(super) why: String,
-    /// Where, if a single element of a list is to blame.
+    /// Position of the single faulty element of a list, if there is one.
     pub(super) mark: Option<Mark>,
 }
 

@@ -213,7 +213,7 @@ impl DocumentReader<'_> {
         }
     }
 
-    /// What the file says at a place.
+    /// Source text at a place of the file.
     fn source(&self, location: Location) -> Option<&str> {
         let span = location.span();
         let start = usize::try_from(span.byte_offset()?).ok()?;
@@ -234,7 +234,7 @@ fn mark_of(location: Location) -> Mark {
     Mark { line: number(location.line()), column: number(location.column()), width: number(location.span().len()) }
 }
 
-/// What a group may hold: names of keys, and of groups in the file itself.
+/// Names that a group may hold: of keys, and of groups in the file itself.
 fn members(group: &str) -> Vec<&'static str> {
     let mut names: Vec<&'static str> = Vec::new();
     for key in &KEYS {

@@ -1,4 +1,4 @@
-//! What the cursor reads, and that it and serde_json agree on what JSON is.
+//! Tests of the cursor, and of its agreement with serde_json about JSON.
 
 use proptest::prelude::*;
 use serde_json::{Map, Value};
@@ -31,7 +31,7 @@ fn passes(text: &str) -> bool {
 }
 
 proptest! {
-    /// What serde_json writes is read, plain or with white space.
+    /// JSON that serde_json writes is read, plain or with white space.
     #[test]
     fn json_passes(value in any_json()) {
         prop_assert!(passes(&value.to_string()));
@@ -97,7 +97,7 @@ fn spellings_of_numbers() {
     }
 }
 
-/// What is wrong is named by its fields and its place.
+/// Errors name their fields and their place.
 #[test]
 fn errors_name_the_place() {
     let mut cursor = Cursor::new(r#"{"a": {"b": tru}}"#);

@@ -44,7 +44,7 @@ pub struct ChangeCounts {
 }
 
 impl ChangeCounts {
-    /// How many of each there are.
+    /// Number of changes of each type.
     pub fn of(changes: &[MetricChange]) -> Self {
         let mut changed = Self::default();
         for change in changes {
@@ -88,7 +88,7 @@ fn written(listed: &Listed) -> &[MetricOption] {
 pub struct Accepted(BTreeMap<&'static str, Option<Vec<MetricOption>>>);
 
 impl Accepted {
-    /// What Hubble would refuse in `new`.
+    /// Problems for which Hubble would refuse `new`.
     pub fn problems(&self, new: &[Listed]) -> Vec<Problem> {
         let differs =
             |listed: &&Listed| self.0.get(listed.config.name()).is_some_and(|accepted| *accepted != listed.options);

@@ -14,7 +14,7 @@ pub(super) struct Node {
     pub(super) mark: Mark,
 }
 
-/// What a node is.
+/// Content of a node.
 #[derive(Debug, Clone)]
 pub(super) enum Value {
     Null,
@@ -55,7 +55,7 @@ impl Node {
         Problem::new(Origin::File(self.mark), message)
     }
 
-    /// As an error says it after "found".
+    /// Text for an error, after the word "found".
     pub(super) fn describe(&self) -> String {
         match &self.value {
             Value::Null => "nothing".to_owned(),

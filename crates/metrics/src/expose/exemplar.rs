@@ -19,9 +19,9 @@ pub const EXEMPLAR_LABEL: &str = "traceID";
 pub struct Exemplar {
     /// Value of [`EXEMPLAR_LABEL`]; 32 hexadecimal digits, as a rule.
     pub trace_id: Arc<str>,
-    /// What was added: 1 to a counter, the observation to a histogram.
+    /// Added value: 1 to a counter, the observation to a histogram.
     pub value: f64,
-    /// When, in seconds of Unix time.
+    /// Its time in seconds of Unix time.
     pub seconds: f64,
 }
 

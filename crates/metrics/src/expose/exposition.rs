@@ -17,16 +17,16 @@ pub enum Part {
     /// A page of one family of a snapshot. Equal pages of two expositions of the same snapshots are
     /// equal text.
     Page {
-        /// Which of the snapshots.
+        /// Position of the snapshot.
         snapshot: usize,
-        /// Which of its families.
+        /// Position of the family in it.
         column: usize,
-        /// Which of its pages.
+        /// Position of the page in the snapshot.
         page: usize,
     },
 }
 
-/// What to write, in order.
+/// Parts to write, in order.
 #[derive(Debug)]
 pub struct Exposition {
     format: Format,
@@ -124,7 +124,7 @@ pub(super) fn render<'a>(
     }
 }
 
-/// Where one family's samples come from.
+/// Source of one family's samples.
 enum Source<'a> {
     Column { at: usize, snapshot: &'a Snapshot, column: usize },
     Plain(&'a Family),

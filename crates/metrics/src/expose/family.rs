@@ -63,7 +63,7 @@ pub struct Histogram {
     pub buckets: Vec<(f64, u64)>,
     /// All observations added up.
     pub sum: f64,
-    /// How many there were.
+    /// Number of observations.
     pub count: u64,
 }
 

@@ -21,7 +21,7 @@ const CHANGES: usize = 1024;
 /// Changes that are kept of a table with next to no slots.
 const FEW: usize = 4 * CHANGES;
 
-/// What happened to the slots of a table, oldest first.
+/// Changes of a table's slots, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     text: String,
@@ -52,9 +52,9 @@ pub struct Labels {
     base: Pages,
     changes: Vec<Arc<Changes>>,
     open: Changes,
-    /// How many of `changes` the last sheet has.
+    /// Number of `changes` that the last sheet has.
     handed_out: usize,
-    /// Where the readers of the last sheet leave `base` with those changes.
+    /// Cell that the readers of the last sheet fill with `base` after those changes.
     gathered: Arc<OnceLock<Pages>>,
     slots: u32,
     series: usize,
@@ -102,12 +102,12 @@ impl Labels {
         }
     }
 
-    /// How many changes are kept. There is a list for each thousand of them.
+    /// Number of kept changes. There is a list for each thousand of them.
     fn kept(&self) -> usize {
         self.changes.iter().map(|changes| changes.rows.len()).sum()
     }
 
-    /// How many changes may be kept: so few that their texts, written out, are small beside the
+    /// Maximal number of kept changes: so few that their texts, written out, are small beside the
     /// pages, and so many that a table that grows writes each of its pages a few times only.
     fn most_kept(&self) -> usize {
         self.slots() / 8 + FEW
@@ -130,12 +130,12 @@ impl Labels {
         self.gathered = Arc::default();
     }
 
-    /// How many slots there are: one more than the highest that was ever used.
+    /// Number of slots: one more than the highest that was ever used.
     pub fn slots(&self) -> usize {
         self.slots as usize
     }
 
-    /// How many series there are.
+    /// Number of series.
     pub fn len(&self) -> usize {
         self.series
     }
@@ -172,7 +172,7 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// How many series there are.
+    /// Number of series.
     pub fn len(&self) -> usize {
         self.series
     }
@@ -238,7 +238,7 @@ mod tests {
         out
     }
 
-    /// What a sheet must hold, from a plain map of slots.
+    /// Expected content of a sheet, from a plain map of slots.
     fn expected(series: &BTreeMap<u32, String>) -> Vec<(u32, String)> {
         let mut rows: Vec<_> = series.iter().collect();
         rows.sort_by(|one, other| (one.1, one.0).cmp(&(other.1, other.0)));
@@ -265,7 +265,7 @@ mod tests {
     }
 
     /// Series that come and go without a scrape must not be kept: neither before the first scrape
-    /// nor behind one whose readers have not come yet. What a scrape then finds is right.
+    /// nor behind one with readers still to come. The next scrape finds the right series.
     #[test]
     fn changes_without_a_scrape_are_bounded() {
         let mut labels = Labels::default();

@@ -188,7 +188,7 @@ fn push_whole(out: &mut Vec<u8>, format: Format, value: u64) {
     }
 }
 
-/// How many observations: to OpenMetrics a whole number, in text a float like all others.
+/// Writes a number of observations: to OpenMetrics a whole number, in text a float like all others.
 fn push_observations(out: &mut Vec<u8>, format: Format, count: u64) {
     match format {
         Format::Text => push_count(out, count),

@@ -18,8 +18,8 @@ pub(super) fn compare(left: &[u8], right: &[u8]) -> Ordering {
     rank(left, at, escaped).cmp(&rank(right, at, escaped))
 }
 
-/// How many bytes both begin with. Neighbours share most of a text of some hundred bytes, hence the
-/// larger steps.
+/// Length of the common prefix in bytes. Neighbours share most of a text of some hundred bytes,
+/// hence the larger steps.
 pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
     const STEP: usize = 16;
     let steps = left.chunks_exact(STEP).zip(right.chunks_exact(STEP)).take_while(|(one, other)| one == other).count();
@@ -27,7 +27,7 @@ pub(super) fn common(left: &[u8], right: &[u8]) -> usize {
     steps * STEP + rest
 }
 
-/// How many bytes both end with.
+/// Length of the common suffix in bytes.
 pub(super) fn common_end(left: &[u8], right: &[u8]) -> usize {
     const STEP: usize = 16;
     let steps = left.rchunks_exact(STEP).zip(right.rchunks_exact(STEP)).take_while(|(one, other)| one == other).count();

@@ -25,13 +25,13 @@ const RUN: usize = 16 * ROWS;
 /// One series on a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
-    /// Where the table keeps its values.
+    /// Slot of the table that holds the values.
     pub(super) slot: u32,
     /// With how many bytes its text begins as the one before.
     pub(super) shared: u32,
     /// With how many more it ends as the one before.
     pub(super) shared_end: u32,
-    /// Where what lies between ends on the page.
+    /// End of the text in between, on the page.
     end: u32,
 }
 
@@ -77,7 +77,7 @@ impl Page {
         page
     }
 
-    /// How many series are on the page.
+    /// Number of series on the page.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
     }
@@ -131,7 +131,7 @@ impl Text<'_> {
     }
 }
 
-/// What stands between name and value without labels.
+/// Text between name and value without labels.
 const BARE: &[u8] = b" ";
 
 /// The labels of a row's text, without what encloses them.
@@ -171,7 +171,7 @@ pub(super) fn gather<'a>(base: &Pages, latest_first: impl Iterator<Item = (u32, 
     Arc::new(pages)
 }
 
-/// What is there after all changes and was not before, in order, and every slot that has changed.
+/// New series after all changes, in order, and every slot that has changed.
 fn latest<'a>(latest_first: impl Iterator<Item = (u32, Option<&'a str>)>) -> (Vec<(u32, &'a str)>, Slots) {
     let (mut inserted, mut touched) = (Vec::new(), Slots::default());
     for (slot, text) in latest_first {

@@ -13,8 +13,8 @@ pub struct Spec {
     pub help: &'static str,
 }
 
-/// One table: one or more counter families whose series have the same labels, so that they share
-/// label text and order; or one histogram family.
+/// One table: one or more counter families with the same labels, so that they share label text and
+/// order; or one histogram family.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The families: one column of `values` each, or the one histogram.
@@ -29,7 +29,7 @@ pub struct Snapshot {
     pub sums: Vec<f64>,
     /// By place in `values`.
     pub exemplars: Exemplars,
-    /// Which slots there are, and the labels of each.
+    /// Slots in use, and the labels of each.
     pub labels: Sheet,
 }
 
@@ -39,12 +39,12 @@ impl Snapshot {
         if self.bounds.is_empty() { FamilyType::Counter } else { FamilyType::Histogram }
     }
 
-    /// How many values a slot has.
+    /// Number of values in a slot.
     pub fn width(&self) -> usize {
         if self.bounds.is_empty() { self.families.len() } else { self.bounds.len() + 1 }
     }
 
-    /// How many series each of the families has.
+    /// Number of series in each family.
     pub fn series(&self) -> usize {
         self.labels.len()
     }
@@ -72,7 +72,7 @@ impl Snapshot {
         self.labels.rows().map(move |(slot, text)| (text, self.value(slot, column)))
     }
 
-    /// The histogram of a slot as Prometheus wants it: each bucket holds those below it too.
+    /// The histogram of a slot in Prometheus' form: each bucket counts those below it too.
     pub fn histogram(&self, slot: u32) -> Histogram {
         let mut count = 0_u64;
         let mut buckets = Vec::with_capacity(self.bounds.len());

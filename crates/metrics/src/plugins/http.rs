@@ -63,14 +63,14 @@ impl Plugin for Http {
     }
 }
 
-/// What an HTTP flow carries.
+/// HTTP fields of a flow.
 pub(super) fn record(extra: Option<&Extra>) -> Option<(&L7, &Record)> {
     let l7 = extra?.l7.as_ref()?;
     let L7Record::Http(http) = &l7.record else { return None };
     Some((l7, http))
 }
 
-/// The side whose proxy reported it.
+/// The side of the proxy that reported it.
 pub(super) fn reporter(flow: &Flow) -> &'static str {
     match flow.direction {
         Direction::Egress => "client",

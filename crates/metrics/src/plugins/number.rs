@@ -22,7 +22,7 @@ pub(super) fn direction(flow: &Flow, extra: Option<&Extra>) -> i32 {
     extra.map_or(flow.direction as i32, |extra| extra.traffic_direction)
 }
 
-/// True if [`Event`] knows the number.
+/// True if [`Event`] has a variant with the number.
 pub(super) fn is_event(number: i32) -> bool {
     u8::try_from(number).is_ok_and(|small| Event::of(small) as i32 == number && number != Event::Flush as i32)
 }

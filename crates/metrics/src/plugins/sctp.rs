@@ -8,7 +8,7 @@ use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::{Family, Flow, L4, SctpChunk};
 
-/// SCTP flows that went on and whose first chunk is known.
+/// Forwarded SCTP flows with a known first chunk.
 #[derive(Debug)]
 pub(super) struct Sctp;
 

@@ -6,7 +6,7 @@ use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::{Family, Flow, L4, TcpFlags};
 
-/// TCP flows that went on and whose flags are known. One flow counts under each of its flags.
+/// Forwarded TCP flows with known flags. One flow counts under each of its flags.
 #[derive(Debug)]
 pub(super) struct Tcp;
 
