@@ -23,7 +23,7 @@ struct cursor {
 
 static __attribute__((always_inline)) inline const void *header(const struct cursor *c, __u32 offset, __u32 size)
 {
-	/* What is checked and what is added must be one register: older verifiers do not know that two are equal. */
+	/* The checked register must be the added one: older verifiers do not track that two are equal. */
 	barrier_var(offset);
 	if (offset > COPIED - 64 || offset + size > c->length)
 		return 0;
@@ -62,7 +62,7 @@ struct {
 	__type(value, struct webb_totals);
 } drop_totals SEC(".maps");
 
-/* Interfaces whose packets are counted when the device sends them: the only ones where `stopped` has a meaning. */
+/* Interfaces with packets counted when the device sends them: the only ones where `stopped` has a meaning. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -93,7 +93,7 @@ struct {
 	__type(value, struct drop_share);
 } drop_shares SEC(".maps");
 
-/* Suppressed drops by reason; the last row is for all reasons from there on, which are those of subsystems. */
+/* Suppressed drops by reason; the last row is for all reasons from there on, the subsystems' reasons. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, WEBB_SUPPRESSED_REASONS);

@@ -31,7 +31,7 @@ static __attribute__((always_inline)) inline const void *header(const struct cur
 	const void *at;
 
 	if (c->is_copy) {
-		/* What is checked and what is added must be one register: older verifiers do not know that two are equal. */
+		/* The checked register must be the added one: older verifiers do not track that two are equal. */
 		barrier_var(offset);
 		if (offset > COPIED - 64 || offset + size > c->copied)
 			return 0;
@@ -41,7 +41,7 @@ static __attribute__((always_inline)) inline const void *header(const struct cur
 	return at + size <= c->end ? at : 0;
 }
 
-/* Asked last: the answer lies in a cache line that nothing else of ours touches. A copy does not have it. */
+/* Checked last: the field lies in a cache line that nothing else of ours touches. A copy does not have it. */
 static __attribute__((always_inline)) inline int any_length(const struct cursor *c)
 {
 	return c->is_copy || c->skb->gso_size != 0;
@@ -158,7 +158,7 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct sighting *s)
 	return 1;
 }
 
-/* What identify() makes of such a packet, in fewer steps. */
+/* The result of identify() for such a packet, in fewer steps. */
 static __always_inline void identify_plain(struct sighting *s, const struct webb_totals *row)
 {
 	const struct packet *p = &s->packet;
@@ -178,7 +178,7 @@ static __always_inline void identify_plain(struct sighting *s, const struct webb
 	s->hash = hash_of(row, &i);
 }
 
-/* All other packets. Returns why one cannot be parsed, or 0. */
+/* All other packets. Returns the reason for which one cannot be parsed, or 0. */
 __noinline int read_any(struct __sk_buff *skb, struct sighting *s)
 {
 	struct webb_totals *t;
@@ -224,7 +224,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	if (!quiet)
 		count_with_care(&s);
 #ifdef WEBB_L7
-	/* What is news may be the end of a handshake. */
+	/* A packet with news may be the end of a handshake. */
 	if (hook <= WEBB_HOOK_TO_POD && (!quiet || unlikely(quiet == QUIET_L7)))
 		l7_look(skb, &s);
 #endif
@@ -277,7 +277,7 @@ int webb_from_port(struct __sk_buff *skb)
 	return observe(skb, WEBB_HOOK_FROM_POD);
 }
 
-/* As webb_to_pod, at an interface with something special about it (include/port.h). */
+/* As webb_to_pod, at an interface with special properties (include/port.h). */
 SEC("classifier")
 int webb_to_port(struct __sk_buff *skb)
 {
@@ -287,7 +287,7 @@ int webb_to_port(struct __sk_buff *skb)
 	struct sighting s;
 
 	if (port && port->flags & WEBB_PORT_AT_DEVICE) {
-		/* Counted when it is sent; what reads it there can only see what is in the linear part. */
+		/* Counted when it is sent; the reader there sees only the linear part. */
 		__builtin_memset(&s, 0, sizeof(s));
 		s.hook = hook;
 		s.bytes = skb->len;

@@ -9,7 +9,7 @@
 
 #define WEBB_ABI_VERSION 4
 
-/* Where a packet was seen. The order is that of the rows of the totals maps. */
+/* Hook that a packet was seen at. The order is that of the rows of the totals maps. */
 enum webb_hook {
 	WEBB_HOOK_FROM_POD = 0,     /* host side of a pod's veth, ingress: Hubble's to-stack */
 	WEBB_HOOK_TO_POD = 1,       /* host side of a pod's veth, egress: Hubble's to-endpoint */
@@ -19,14 +19,14 @@ enum webb_hook {
 	WEBB_HOOKS = 5,
 };
 
-/* Why a record was written. */
+/* Reason for which a record was written. */
 enum webb_kind {
 	WEBB_KIND_NEW = 1,      /* first packet of a connection */
 	WEBB_KIND_FLAGS = 2,    /* a TCP flag (or SCTP control chunk) seen for the first time in this direction */
 	WEBB_KIND_INTERVAL = 3, /* report_interval has passed since the last record of this direction */
 	WEBB_KIND_PACKET = 4,   /* aggregation none, or a packet that is always reported (ICMP) */
 	WEBB_KIND_FLUSH = 5,    /* deltas without an event: sweep, close, shutdown, frames that are not IP */
-	WEBB_KIND_DROP = 6,     /* the kernel dropped the packet; `reason` says why */
+	WEBB_KIND_DROP = 6,     /* the kernel dropped the packet for `reason` */
 };
 
 /* Bits of webb_record.flags. */
@@ -34,10 +34,10 @@ enum webb_kind {
 #define WEBB_FLAG_EGRESS 0x02   /* the pod (or node) behind this interface started the connection */
 #define WEBB_FLAG_FRAGMENT 0x04 /* a fragment of an IP packet: no layer 4 */
 #define WEBB_FLAG_NO_L4 0x08    /* no layer 4 that we read: fragment, ESP, GRE, not IP */
-#define WEBB_FLAG_GUESSED 0x10  /* picked up midway: who started it was guessed from the ports */
+#define WEBB_FLAG_GUESSED 0x10  /* picked up midway: the opener was guessed from the ports */
 #define WEBB_FLAG_ONE_SIDED 0x20 /* the pod acknowledges, and nothing was seen to reach it by this interface */
 
-/* Why a packet could not be parsed; the index into webb_totals.unparsed_*. */
+/* Reason for which a packet could not be parsed; the index into webb_totals.unparsed_*. */
 enum webb_unparsed {
 	WEBB_UNPARSED_TRUNCATED_L2 = 0,
 	WEBB_UNPARSED_TRUNCATED_L3 = 1,
@@ -94,8 +94,8 @@ struct webb_totals {
 	__u64 reported_packets;   /* carried by records that are in the ring */
 	__u64 reported_bytes;
 	__u64 ring_is_tight;      /* not 0: the ring was more than three quarters full when last looked at */
-	__u64 released_entries;   /* connections that had said all and made room for another */
-	__u64 evicted_entries;    /* connections that had not; what they held was reported first */
+	__u64 released_entries;   /* connections without pending counts that made room for another */
+	__u64 evicted_entries;    /* connections with pending counts, which were reported first */
 	__u64 alone_records;      /* of packets that found no place in the table; among `records` */
 	__u64 lost_records;       /* records that found the ring full */
 	__u64 lost_packets;       /* found the ring full and no lane to wait in */
@@ -115,7 +115,7 @@ struct webb_totals {
 
 #define WEBB_PARTS 4 /* in which the table is swept */
 
-/* What a sweep of a part of the connection table found (map `swept`, ARRAY of one). */
+/* Totals of a sweep of a part of the connection table (map `swept`, ARRAY of one). */
 struct webb_swept {
 	__u64 pending_packets[WEBB_HOOKS]; /* in the table, not yet reported */
 	__u64 pending_bytes[WEBB_HOOKS];
@@ -126,14 +126,14 @@ struct webb_swept {
 
 #define WEBB_SUPPRESSED_REASONS 256 /* rows of the map `suppressed` */
 
-/* New MACs that a port can claim while a claim lives; with more, unclaimed MACs are taken for its own. */
+/* Most new MACs that a port can claim within a claim's lifetime; beyond, unclaimed MACs count as its own. */
 #define WEBB_PORT_MACS 4
 
 /* Bits of webb_port.flags. */
 #define WEBB_PORT_BRIDGED 0x01   /* a port of a bridge, which may flood */
 #define WEBB_PORT_AT_DEVICE 0x02 /* others may drop behind our program: packets count when the device sends them */
 
-/* What is special about a pod's interface (map `ports`, HASH by interface index). Most interfaces have no entry. */
+/* Special properties of a pod's interface (map `ports`, HASH by interface index). Most interfaces have no entry. */
 struct webb_port {
 	__u32 flags;
 	__u32 bridge;  /* the index of its bridge; claims are made at one bridge */
@@ -152,15 +152,15 @@ struct webb_claimed {
 	__u32 pad0;
 };
 
-/* Which port has it. */
+/* The port that holds the MAC. */
 struct webb_claim {
 	__u32 ifindex;
-	__u32 own;       /* 1: it is the MAC of the pod's own interface, which user space has asked for */
+	__u32 own;       /* 1: it is the MAC of the pod's own interface, which user space has read */
 	__u32 renewed;   /* tick at which the pod was last seen to send from it */
 	__u32 contested; /* tick at which another port was last seen to send from it; long ago if never */
 };
 
-/* What a layer-7 record holds: `kind` of struct webb_message. */
+/* Types of layer-7 records: `kind` of struct webb_message. */
 enum webb_message_kind {
 	WEBB_MESSAGE_HTTP1 = 2,   /* a segment of HTTP/1 that looks like a head, or continues one */
 	WEBB_MESSAGE_HTTP2 = 3,   /* a frame of HTTP/2, or the continuation of one */
@@ -197,7 +197,7 @@ struct webb_message {
 	__u8 flags; /* WEBB_MESSAGE_* */
 };
 
-/* Bits of the map `l7_switch` (ARRAY of one word): what user space wants to see now. */
+/* Bits of the map `l7_switch` (ARRAY of one word): the sides and protocols that user space reads now. */
 #define WEBB_L7_DNS_CLIENT 0x01  /* DNS at the client's interface */
 #define WEBB_L7_DNS_SERVER 0x02  /* at the server's */
 #define WEBB_L7_HTTP_CLIENT 0x04
@@ -211,9 +211,9 @@ struct webb_l7_totals {
 	__u64 lost[WEBB_MESSAGE_PROTOCOLS];       /* found the ring full */
 	__u64 unread[WEBB_MESSAGE_PROTOCOLS];     /* bytes of the packet could not be read */
 	__u64 cut[WEBB_MESSAGE_PROTOCOLS];        /* of those sent: the segment had more bytes */
-	__u64 looked;    /* segments of connections whose protocol was not known yet */
-	__u64 found[WEBB_MESSAGE_PROTOCOLS];      /* connections whose protocol was recognised */
-	__u64 none;      /* connections that speak nothing that is read */
+	__u64 looked;    /* segments of connections with a protocol not known yet */
+	__u64 found[WEBB_MESSAGE_PROTOCOLS];      /* connections with a recognised protocol */
+	__u64 none;      /* connections of protocols that are not read */
 	__u64 untracked; /* DNS segments over TCP of a connection without an entry in the table */
 	__u64 budget;    /* DNS connections over TCP that sent more than is read */
 	__u64 frames;    /* HTTP/2 segments with more frames than are followed */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What a packet does to the entry of its connection. The rules are in table.h. */
+/* Adds a packet to the entry of its connection. The rules are in table.h. */
 #ifndef WEBB_ADD_H
 #define WEBB_ADD_H
 
@@ -61,7 +61,7 @@ __noinline int report_alone(struct sighting *s, __u32 no_room)
 	return COUNTED;
 }
 
-/* A lane that can hold no more while the ring is full: what it holds, and this packet, are lost by name. */
+/* A lane that can hold no more while the ring is full: its pending counts, and this packet, are counted as lost. */
 static __always_inline int lose(struct webb_totals *t, __u64 *lane, __u64 was, __u32 bytes)
 {
 	if (__sync_val_compare_and_swap(lane, was, was & ~LANE_PENDING) != was)
@@ -76,7 +76,7 @@ static __always_inline int has_space(__u64 lane, __u32 bytes)
 	return (lane & LANE_PENDING) / LANE_PACKET < LANE_MOST_PACKETS && (lane & LANE_BYTES) + bytes <= LANE_BYTES;
 }
 
-/* The packet that ends a connection says so to those that look for room. */
+/* Marks an entry as CLOSED at the packet that ends its connection, so that its slot is reused first. */
 static __always_inline void mark_closed(struct bucket *bucket, __u32 place, const struct sighting *s)
 {
 	volatile __u64 *word = slot_word(bucket, place);
@@ -167,7 +167,7 @@ __noinline int add(struct sighting *s, __u32 place)
 	return BUSY;
 }
 
-/* The other sender's first packet, where each of both has sent one: reported, and nothing is left to be said. */
+/* The other sender's first packet, where each of both has sent one: reported, and nothing is left pending. */
 static __always_inline int answer(struct sighting *s, struct bucket *bucket, __u32 place, __u64 was)
 {
 	__u64 *word = (__u64 *)slot_word(bucket, place), *lane;
@@ -226,7 +226,7 @@ static __always_inline int raise(const struct sighting *s, struct bucket *bucket
 
 /*
  * A SYN on a connection that has ended: the ports are used again, so all begins anew but what is pending. Returns 1 if the
- * entry, which is LIVING or CLOSED, has been told.
+ * entry, which is LIVING or CLOSED, was reset.
  */
 static __always_inline int begin_anew(const struct sighting *s, struct bucket *bucket, __u32 place, __u64 was)
 {

@@ -23,7 +23,7 @@ const volatile __u32 host_netns = 0; /* inode of the agent's network namespace *
 #define NET_XMIT_CN 2
 
 struct sending {
-	__u64 skb; /* which packet this is; 0: none */
+	__u64 skb; /* address of the packet; 0: none */
 	__u32 length;
 	__u32 copied;
 	__u8 bytes[COPIED];
@@ -58,7 +58,7 @@ int webb_sending(__u64 *arguments)
 	copied = skb->len - skb->data_len;
 	if (copied > COPIED)
 		copied = COPIED;
-	/* The check again, for the register that is passed: older verifiers do not know that two are equal. */
+	/* The check again, for the register that is passed: older verifiers do not track that two are equal. */
 	barrier_var(copied);
 	if (copied > COPIED)
 		return 0;
@@ -69,7 +69,7 @@ int webb_sending(__u64 *arguments)
 	return 0;
 }
 
-/* Reads the packet of the note. Returns why it cannot be parsed, or 0. */
+/* Reads the packet of the note. Returns the reason for which it cannot be parsed, or 0. */
 __noinline int read_copy(struct sighting *s)
 {
 	struct cursor c = { .is_copy = 1 };

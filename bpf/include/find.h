@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* From a packet to its entry in the connection table. The rules are in table.h. */
+/* Looks up the entry of a packet in the connection table. The rules are in table.h. */
 #ifndef WEBB_FIND_H
 #define WEBB_FIND_H
 
@@ -24,7 +24,7 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 	seen = *(volatile __u32 *)&entry->seen;
 	if (unlikely(__sync_val_compare_and_swap(lane, was, was + LANE_PACKET + s->bytes) != was))
 		return 0;
-	/* By exchange: who opened is in the same word, and the entry may be another's by now. */
+	/* By exchange: the opener is in the same word, and the entry may be another's by now. */
 	if ((seen ^ seen_at(s->tick)) & SEEN_TIME)
 		__sync_val_compare_and_swap(&entry->seen, seen, (seen & ~SEEN_TIME) | seen_at(s->tick));
 #ifdef WEBB_L7
@@ -41,7 +41,7 @@ static __always_inline int count_quietly(const struct webb_totals *t, const stru
 	struct entry *entry;
 	__u32 i;
 
-	/* Only these flags can mean that a connection ends or begins; what is always reported asks for it. */
+	/* Only these flags can mean that a connection ends or begins; a record that is always due sets `asked`. */
 	if (unlikely(s->asked || s->bits & (TCP_SYN | TCP_FIN | TCP_RST)))
 		return 0;
 	bucket = bucket_at(bucket_number(t->buckets, s->hash, 0));

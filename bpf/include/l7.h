@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Layer 7: which segments of which connections user space gets to read, and how they travel. A record is a header and
- * the first bytes of a segment's payload. They have a ring of their own, so a flood of them costs no other record.
+ * Layer 7: selects the segments that user space reads, and sends them. A record is a header and the first bytes of a
+ * segment's payload. They have a ring of their own, so a flood of them costs no other record.
  *
  * Bytes are read by helper: what pods send lies in page fragments. Nothing here changes the packet.
  */
@@ -35,7 +35,7 @@ struct {
 
 /* A segment, or what is left of it. */
 struct l7_segment {
-	__u32 at;      /* where its payload begins */
+	__u32 at;      /* offset of its payload */
 	__u32 payload; /* bytes of it */
 	__u32 sequence;
 	__u32 acknowledgement;
@@ -202,7 +202,7 @@ static __always_inline void l7_datagram(struct __sk_buff *skb, struct sighting *
 	l7_send(skb, s, &segment, L7_MOST, KIND(WEBB_MESSAGE_DNS, 0));
 }
 
-/* The entry is looked at no more. */
+/* Stops parsing the entry's connection. */
 static __always_inline void l7_leave(struct sighting *s, struct bucket *bucket, __u32 place)
 {
 	struct entry *entry = slot_entry(bucket, place);
@@ -305,7 +305,7 @@ static __always_inline void l7_tcp(struct __sk_buff *skb, struct sighting *s)
 		return;
 	state = slot_note(bucket, segment->place)->l7;
 	if (!segment->payload) {
-		/* The end of the handshake says where both streams begin. */
+		/* The end of the handshake has the first sequence of both streams. */
 		if (state == L7_LOOKING && !(slot_entry(bucket, place)->seen & SEEN_GUESSED) && !d->l7_next[0] &&
 		    !d->l7_next[1] && !(p->tcp_flags & (TCP_FIN | TCP_RST))) {
 			d->l7_next[s->sender & 1] = segment->sequence;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Which of HTTP's versions a connection speaks, if any. */
+/* Detects the HTTP version of a connection, if it has one. */
 #ifndef WEBB_L7_HTTP_H
 #define WEBB_L7_HTTP_H
 
 /*
- * A segment of a connection that speaks HTTP, or of which it is not known yet. Returns 1 if it has frames of HTTP/2 to
+ * Handles a segment of a connection of HTTP, or of an unknown protocol. Returns 1 if it has frames of HTTP/2 to
  * follow. The caller does that: one call within another less, since all of them share 512 bytes of stack.
  */
 __noinline int l7_http(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment)

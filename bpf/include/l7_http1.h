@@ -6,7 +6,7 @@
 #ifndef WEBB_L7_HTTP1_H
 #define WEBB_L7_HTTP1_H
 
-/* What the first bytes of a segment look like. */
+/* Type of a segment by its first bytes. */
 #define BEGINS_NOTHING 0
 #define BEGINS_REQUEST 1
 #define BEGINS_RESPONSE 2
@@ -69,7 +69,7 @@ static __always_inline void l7_http1(struct __sk_buff *skb, struct sighting *s, 
 
 	most = is_response ? l7_response_bytes : l7_request_bytes;
 	if (begins == BEGINS_REQUEST || is_response) {
-		/* A repeat of what came before a head whose rest is waited for changes nothing. */
+		/* A repeat of bytes before an unfinished head changes nothing. */
 		int is_repeat = wanted && (__s32)(segment->sequence - *next) < 0;
 
 		if (!wanted && *next && (__s32)(segment->sequence - *next) >= 0)

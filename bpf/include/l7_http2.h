@@ -36,7 +36,7 @@ struct {
 	__type(value, struct l7_split);
 } l7_splits SEC(".maps");
 
-/* What a head says, from its first eight bytes, the first lowest. */
+/* Fields of a frame's head, from its first eight bytes, the first lowest. */
 static __always_inline __u32 frame_length(__u64 head)
 {
 	return (head & 0xff) << 16 | (head >> 8 & 0xff) << 8 | (head >> 16 & 0xff);
@@ -117,7 +117,7 @@ static __always_inline void l7_preface(struct __sk_buff *skb, struct sighting *s
 	set_wanted(note, sender, L7_KNOWN);
 	set_wanted(note, !sender, L7_KNOWN);
 	d->l7_next[sender] = segment->sequence + L7_PREFACE;
-	/* What the client has not acknowledged yet comes next. */
+	/* The first byte that the client has not acknowledged comes next. */
 	d->l7_next[!sender] = segment->acknowledgement;
 	l7_send(skb, s, segment, L7_PREFACE, KIND(WEBB_MESSAGE_HTTP2, WEBB_MESSAGE_FIRST));
 }
@@ -190,7 +190,7 @@ __noinline int l7_frame(struct __sk_buff *skb, struct sighting *s, struct l7_seg
 	return offset + size;
 }
 
-/* Where the first head of a segment is, counted from its begin; -1 if there is nothing more to do with it. */
+/* Offset of the first head of a segment, from the segment's begin; -1 if there is nothing more to do with it. */
 __noinline int l7_place(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment)
 {
 	struct webb_l7_totals *t = l7_counts();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What layer 7 knows of a connection, and where it is begun. Compiled without WEBB_L7 nothing of it is left.
+ * State of layer 7 for a connection, and its initialisation. Compiled without WEBB_L7 nothing of it is left.
  *
  * struct note's `l7` is the state. `l7_notes` and struct details' `l7_next[sender]` mean:
  *
@@ -29,7 +29,7 @@
 
 #ifdef WEBB_L7
 
-#define L7_LOOKS 4             /* payloads that are looked at to find out what a connection speaks */
+#define L7_LOOKS 4             /* payloads that are searched for a connection's protocol */
 #define L7_LOOKS_MIDWAY 255    /* the same of one that was picked up midway */
 #define L7_PORTS 8
 
@@ -115,14 +115,14 @@ static __always_inline __u32 l7_seen(const struct sighting *s, __u32 seen)
 	return l7_begins((struct sighting *)s, seen) ? seen | SEEN_L7 : seen;
 }
 
-/* Begins the note of an entry; its details are new. */
+/* Initialises the note of an entry; its details are new. */
 static __always_inline void l7_note(const struct sighting *s, struct note *note, __u32 seen)
 {
 	note->l7 = seen & SEEN_L7 ? l7_begins((struct sighting *)s, seen) : L7_NONE;
 	note->l7_notes = note->l7 == L7_LOOKING ? (seen & SEEN_GUESSED ? L7_LOOKS_MIDWAY : L7_LOOKS) : 0;
 }
 
-/* Begins the note of an entry whose connection begins anew. */
+/* Resets the note of an entry with a new connection on the same ports. */
 static __always_inline void l7_anew(const struct sighting *s, struct note *note, __u32 place, __u32 seen)
 {
 	struct details *d = details_at(place);

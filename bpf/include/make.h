@@ -2,7 +2,7 @@
 /*
  * A place for a new connection. Over its buckets in turn:
  * 1. an empty slot, the preferred one first;
- * 2. one whose connection has said all (ONCE, DONE, CLOSED): the preferred one if that was 2 units ago, because its line
+ * 2. one with nothing left to report (ONCE, DONE, CLOSED): the preferred one if that was 2 units ago, because its line
  *    is at hand, else the oldest;
  * 3. in the first two buckets, one that is LIVING, what it holds being reported first: of an interface that has more than
  *    its share if the newcomer's has not, or of the newcomer's own interface if it was idle for a while.
@@ -18,7 +18,7 @@ const volatile __u32 evictable_after = 250; /* ticks that a connection of the ne
 #define AT_HAND_AGE 2 /* units */
 #define CLOSED_IDLE 8 /* units that a closed connection has to be quiet */
 
-/* Writes the entry in a slot that was CLAIMED, and whose lanes are not LIVING. */
+/* Writes the entry in a slot that was CLAIMED and has no LIVING lane. */
 static __always_inline void make(struct sighting *s, struct webb_totals *t, struct bucket *bucket, __u32 place, __u64 claimed)
 {
 	__u64 *word = (__u64 *)slot_word(bucket, place);
@@ -86,7 +86,7 @@ __noinline int take(struct sighting *s, __u32 place, __u32 living_too)
 		return AGAIN;
 	victim = entry->hash;
 	if (state == STATE_LIVING || state == STATE_CLOSED) {
-		/* One that is said to have ended and goes on all the same keeps its slot. */
+		/* A CLOSED connection with recent packets keeps its slot. */
 		int active = state == STATE_CLOSED && !living_too &&
 			     idle_ticks(s->tick, entry->seen) < CLOSED_IDLE << stamp_shift;
 
@@ -106,7 +106,7 @@ __noinline int take(struct sighting *s, __u32 place, __u32 living_too)
 	return COUNTED;
 }
 
-/* 1 + the slot of this bucket that is free or has said all; 0 if there is none. */
+/* 1 + the slot of this bucket that is free or has nothing pending; 0 if there is none. */
 static __always_inline int choose_free(const struct sighting *s, struct bucket *bucket)
 {
 	__u32 preferred = preferred_slot(s->hash), empty = 0, oldest = 0, oldest_age = 0, i;
@@ -133,7 +133,7 @@ static __always_inline int choose_free(const struct sighting *s, struct bucket *
 	return empty ? empty : oldest;
 }
 
-/* 1 + the slot of this bucket whose connection has to go before the newcomer has to; 0 if there is none. */
+/* 1 + the slot of this bucket that is evicted for the new connection; 0 if there is none. */
 static __always_inline int choose_living(const struct sighting *s, struct bucket *bucket, __u32 table_share, __u32 mine)
 {
 	__u32 own = s->ifindex & OWNER_SHARE, chosen = 0, longest = 0, i;

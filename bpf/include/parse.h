@@ -28,7 +28,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the mapped prefix below is written for little endian");
 #define MAPPED_PREFIX 0xffff0000ULL /* bytes 8 to 11 of ::ffff:a.b.c.d */
 
-/* What a packet says. Addresses are two words of wire bytes each, IPv4 as ::ffff:a.b.c.d. */
+/* Parsed headers of a packet. Addresses are two words of wire bytes each, IPv4 as ::ffff:a.b.c.d. */
 struct packet {
 	__u64 source_hi;
 	__u64 source_lo;
@@ -46,8 +46,8 @@ struct packet {
 	__u8 pad0; /* written where one is made: functions that the verifier checks by themselves read all of it */
 	__u32 pad1;
 #ifdef WEBB_L7
-	__u32 l4_at;  /* where the TCP or UDP header begins; 0 without one that is read */
-	__u32 l4_end; /* where the IP packet ends */
+	__u32 l4_at;  /* offset of the TCP or UDP header; 0 without one that is read */
+	__u32 l4_end; /* offset of the IP packet's end */
 #endif
 };
 
@@ -67,7 +67,7 @@ static __always_inline void not_ip(struct packet *p)
 	p->flags = WEBB_FLAG_NO_L4;
 }
 
-/* True for the protocols whose layer 4 is read. */
+/* True for the protocols with a layer 4 that is read. */
 static __always_inline int has_l4(__u8 family, __u8 protocol)
 {
 	return family && (protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP || protocol == PROTOCOL_ICMP ||
@@ -99,7 +99,7 @@ static __always_inline int parse_icmp(const struct cursor *c, __u32 at, __u32 en
 	return 0;
 }
 
-/* `at` is where layer 4 begins, `end` where the IP packet says that it ends. */
+/* Parses layer 4 at the offset `at`; `end` is the IP packet's end by its header. */
 static __always_inline int parse_l4(const struct cursor *c, __u32 at, __u32 end, __u8 protocol, struct packet *p)
 {
 	p->protocol = protocol;

@@ -35,7 +35,7 @@ static __always_inline __u64 mac_number(const __u8 *mac)
 
 #define MAC_OF_MANY 1 /* multicast and broadcast */
 
-/* Ticks that a claim lives without being renewed: 5 min, the time after which a bridge forgets a MAC. */
+/* Lifetime of a claim that is not renewed, in ticks: 5 min, as of a MAC in a bridge's table. */
 const volatile __u32 claim_life = 75000;
 
 struct {
@@ -89,7 +89,7 @@ static __always_inline void learn_mac(struct webb_port *port, __u32 ifindex, __u
 	}
 }
 
-/* Whether it is known which MACs the pod has. */
+/* True if the MACs of the pod are known. */
 static __always_inline int is_known(const struct webb_port *port, __u32 now)
 {
 	if (port->learned > WEBB_PORT_MACS && is_fresh(port->window, now))

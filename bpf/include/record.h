@@ -9,7 +9,7 @@
 /* Never read: it puts the struct into the object's BTF, where tests/abi_btf.rs compares it. */
 struct webb_record *const volatile webb_record_type = 0;
 
-/* How many records a CPU writes before it looks at the ring's fill again; a power of two. */
+/* Number of records that a CPU writes between two checks of the ring's fill; a power of two. */
 #define LOOK_EVERY 32
 
 /*

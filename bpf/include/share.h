@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What each interface may have of the table and of the ring. All of both may be used by one as long as no other needs
- * it. Only when little is left does a share count: then an interface that has less than its share goes before one that
- * has more, so a pod that floods loses its own events and entries, and no other pod's.
+ * Limits the share of each interface in the table and in the ring. All of both may be used by one as long as no other
+ * needs it. Only when little is left does a share count: then an interface that has less than its share goes before one
+ * that has more, so a pod that floods loses its own events and entries, and no other pod's.
  */
 #ifndef WEBB_SHARE_H
 #define WEBB_SHARE_H
@@ -28,7 +28,7 @@ struct {
 	__type(value, struct share);
 } shares SEC(".maps");
 
-/* What the sweep finds out for all (map `balance`, ARRAY of one). */
+/* Figures that the sweep computes for all programs (map `balance`, ARRAY of one). */
 struct balance {
 	__u64 base_ns; /* CLOCK_MONOTONIC at tick 0 */
 	__u32 table_share; /* LIVING entries from which an interface has more than its share; 0: there is room for all */

@@ -20,21 +20,21 @@ struct sighting {
 	__u32 hook;
 	__u32 ifindex;
 	__u32 bytes;
-	__u8 bits;   /* what its lane's flags would learn from it */
+	__u8 bits;   /* flags that it adds to those of its lane */
 	__u8 sender; /* 0: a, 1: b */
 	__u8 form;   /* FORM_* */
-	__u8 asked;  /* the kind of record that it asks for by itself; 0: none */
+	__u8 asked;  /* the kind of record that is due for it alone; 0: none */
 };
 
 _Static_assert(sizeof(struct sighting) == 32 + sizeof(struct packet), "every byte of a sighting is a field, and is written");
 
-/* What became of it. */
+/* Outcome for the packet. */
 #define COUNTED 1
-#define AGAIN 2 /* what was found has changed meanwhile */
+#define AGAIN 2 /* the entry has changed meanwhile */
 #define BUSY 3  /* it met an entry that is just being changed */
 #define NO_ROOM 4
 
-/* Where a program would have to try for ever it gives up, and the packet is a record of its own. */
+/* Number of attempts after which a program gives up, and the packet is a record of its own. */
 #define ATTEMPTS 4
 
 static __always_inline struct webb_totals *totals_of(__u32 hook)
@@ -68,13 +68,13 @@ static __always_inline __u8 sctp_bits(__u8 chunk)
 	return 0;
 }
 
-/* The first packet of a connection, where the protocol says so. */
+/* True for the first packet of a connection, where the protocol marks it. */
 static __always_inline int begins(const struct sighting *s)
 {
 	return (s->bits & (TCP_SYN | TCP_ACK)) == TCP_SYN;
 }
 
-/* Who started a connection that begins, for us, with this packet: 1 if its sender did. */
+/* The opener of a connection that begins, for us, with this packet: 1 if its sender did. */
 static __always_inline int sender_started(const struct packet *p, int *guessed)
 {
 	*guessed = 0;
@@ -156,7 +156,7 @@ static __always_inline void details_of(const struct sighting *s, struct details 
 	d->l7_next[0] = d->l7_next[1] = 0;
 }
 
-/* Which sender a packet has, what it shows and asks for, and what identifies its connection. */
+/* Derives a packet's sender, its flags, the record that is due, and its connection's identity. */
 static __always_inline void identify(struct sighting *s, const struct webb_totals *row, int every_packet)
 {
 	const struct packet *p = &s->packet;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The connection table: what is known of a connection at one interface, and what has not been reported of it yet.
+ * The connection table: the state of a connection at one interface, and its counts that are not reported yet.
  *
- * What costs is memory, not instructions: each line of 64 bytes that is not in the CPU's cache. So a bucket is one line
- * of words, which say what its seven slots hold, and seven entries of 32 bytes. A packet of a known connection reads the
+ * The cost is memory, not instructions: each line of 64 bytes that is not in the CPU's cache. So a bucket is one line
+ * of words, the states of its seven slots, and seven entries of 32 bytes. A packet of a known connection reads the
  * entry in the slot that its hash prefers, one line, and adds itself by one compare-and-exchange. The rest of what is
  * known of a connection is in `details`, written once a second packet has come, and read where it is reported.
  *
@@ -63,14 +63,14 @@ struct entry {
 
 /* Four bytes for each slot, in the same line as two of the entries. */
 struct note {
-	__u8 l7;       /* L7_*: what the connection speaks */
-	__u8 l7_notes; /* what that means is said in l7.h */
+	__u8 l7;       /* L7_*: the connection's protocol */
+	__u8 l7_notes; /* its meaning is in l7_state.h */
 	__u16 owner;   /* OWNER_* */
 };
 
 struct bucket {
 	__u64 word[SLOTS];
-	__u32 elsewhere; /* connections whose first bucket this is and that sit in another */
+	__u32 elsewhere; /* connections with this as their first bucket that sit in another */
 	__u32 pad0;
 	struct entry entries[SLOTS];
 	struct note notes[SLOTS];
@@ -90,7 +90,7 @@ struct details {
 	__u8 pad0;
 	__u32 begin;      /* planned for connection quality: time of the first SYN; 0 now */
 	__u64 sample;     /* the same: outstanding acknowledgement number and its time */
-	__u32 l7_next[2]; /* by sender; what it means is said in l7.h */
+	__u32 l7_next[2]; /* by sender; its meaning is in l7_state.h */
 };
 
 _Static_assert(sizeof(struct entry) == 32, "two entries a line");
@@ -129,7 +129,7 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 
 /* struct note's `owner`. */
 #define OWNER_SHARE 1023 /* the interface's row in `shares` */
-#define OWNER_TCP 1024   /* lives as long as TCP does */
+#define OWNER_TCP 1024   /* has the timeouts of TCP */
 
 /* A word: fingerprint 39 bits, those of the hash; generation 10; stamp 12, units since whenever; state 3. */
 #define FINGERPRINT_AT 25
@@ -153,7 +153,7 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 const volatile __u32 stamp_shift = 3; /* ticks of a unit of the stamp, some 32 ms: a power of two */
 const volatile __u64 tick_ns = 4000000;
 
-/* Arrays whose elements are whole lines; only what can be mapped starts at a page. */
+/* Arrays with elements of whole lines; only a map that can be mmapped starts at a page. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -305,7 +305,7 @@ static __always_inline struct details *details_at(__u32 place)
 	return bpf_map_lookup_elem(&connection_details, &number);
 }
 
-/* What follows is read after the lane. Loads of x86 keep their order; elsewhere an atomic does it. */
+/* Reads a lane before all that follows. Loads of x86 keep their order; elsewhere an atomic does it. */
 static __always_inline __u64 read_lane(__u64 *lane)
 {
 #ifdef __TARGET_ARCH_x86
@@ -331,7 +331,7 @@ static __always_inline int entry_has_ended(const struct entry *entry)
 	return has_ended(lane_flags(entry->lane[0]), lane_flags(entry->lane[1]));
 }
 
-/* Adds to or takes from the number of connections whose first bucket is this one and that sit in another. */
+/* Changes the number of connections with this as their first bucket that sit in another. */
 static __always_inline void count_elsewhere(__u32 buckets, __u64 hash, __u32 sits_in, int change)
 {
 	__u32 first = bucket_number(buckets, hash, 0);
