@@ -1,4 +1,4 @@
-//! What change costs while flows come in: a storm of reloads, and the deletion of half of a large
+//! Cost of changes while flows come in: a storm of reloads, and the deletion of half of a large
 //! cluster.
 //!
 //! Prints a table: `cargo bench --bench changes`. What must not be lost is checked as well.

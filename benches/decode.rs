@@ -1,4 +1,4 @@
-//! What decoding a record costs, both lookups included, with 20,000 addresses known and visited at
+//! Cost of decoding a record, both lookups included, with 20,000 addresses known and visited at
 //! random.
 //!
 //! `cargo bench --bench decode`

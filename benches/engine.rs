@@ -1,5 +1,5 @@
-//! What the engine costs: records as they lie in the ring, decoded, named and counted by every
-//! metric of a configuration, on one core in all.
+//! Cost of the engine: records as they lie in the ring, decoded, named and counted by every metric
+//! of a configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
 //! `stages`, `series`, `pods`, `threads`, `memory`. But for `threads`, everything runs in one

@@ -1,4 +1,4 @@
-//! What watching costs in the kernel, as a table: `cargo bench --bench kernel_cost`, as root.
+//! Cost of watching in the kernel, as a table: `cargo bench --bench kernel_cost`, as root.
 
 #![allow(
     clippy::unwrap_used,
@@ -33,8 +33,8 @@ fn main() {
     every_packet_reported();
 }
 
-/// What a program takes above the empty one, for packets of so many connections in random order; 0:
-/// each packet is a new one.
+/// Numbers of connections, in random order, for which a program's time above the empty one is
+/// measured; 0: each packet is a new one.
 const KINDS: [(u32, &str); 4] = [(1, "1"), (1000, "1,000"), (50_000, "50,000"), (0, "new")];
 
 const ROUNDS: usize = 5;

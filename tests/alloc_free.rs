@@ -85,7 +85,7 @@ fn index() -> Index {
     draft.publish(0, PodChanges::default())
 }
 
-/// Who answers for the service.
+/// Translation of the service to its backend.
 fn translation() -> Translation {
     let peer = |port| (address(TO_SERVICE), port);
     let opened = Connection { source: peer(0), destination: peer(8000 + u16::from(TO_SERVICE)), protocol: L4::Tcp };
@@ -111,8 +111,8 @@ fn record(at: u8) -> Record {
     }
 }
 
-/// How many times a million records are sent, at most. An allocation per event, batch or wake-up
-/// would show in each.
+/// Maximal number of rounds of a million records. An allocation per event, batch or wake-up would
+/// show in each.
 const ROUNDS: u64 = 10;
 
 /// A million records in steady state allocate nothing at all, in whatever thread.

@@ -1,5 +1,5 @@
-//! What the compiler and clippy do not check: the floors, file lengths, banned calls, licence
-//! lines, profiles.
+//! House rules that the compiler and clippy do not check: the floors, file lengths, banned calls,
+//! licence lines, profiles.
 //!
 //! Every rule is a function from text to complaints, and each is shown below to find a bad sample;
 //! a rule that finds nothing by mistake would be worse than none.
@@ -30,7 +30,7 @@ const FLOORS: &[(u8, &[&str])] = &[
     (TOP, &["app", "main", "lib"]),
 ];
 
-/// What holds all together may use all.
+/// Floor of the modules that join all others and may use all.
 const TOP: u8 = 4;
 
 /// Crates below `src` at most: each one more is a place for a version, and a border to explain.
@@ -94,7 +94,7 @@ fn module_of(path: &Path) -> String {
     path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned()
 }
 
-/// How many `super`s lead from a file below `src` to the crate's root.
+/// Number of `super`s that lead from a file below `src` to the crate's root.
 fn depth_of(path: &Path) -> usize {
     path.iter().count() - usize::from(path.ends_with("mod.rs"))
 }
@@ -571,7 +571,7 @@ fn modules_are_introduced() {
     check(is_in_room, |_, source| check_module_doc(source));
 }
 
-/// What enters a crate and what leaves it is told where one looks first, in a few lines.
+/// Each crate has an introduction of few lines with its inputs and outputs.
 #[test]
 fn crates_are_few_and_introduced() {
     let files = files();
@@ -609,7 +609,7 @@ fn no_path_of_one_machine() {
     check(|path| !path.ends_with("Cargo.lock"), |_, source| check_paths(source, &own));
 }
 
-/// What the rules must find, and what they must leave alone.
+/// Texts that the rules must find, and texts that they must leave alone.
 mod rules {
     use super::*;
 

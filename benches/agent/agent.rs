@@ -78,7 +78,7 @@ impl Agent {
         line.split_whitespace().nth(1).and_then(|word| word.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     }
 
-    /// How many descriptors it has open, and how many of those are BPF links and BPF maps.
+    /// Numbers of open descriptors: all, BPF links and BPF maps.
     pub(crate) fn descriptors(&self) -> [usize; 3] {
         let open = fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap();
         let targets: Vec<PathBuf> = open.filter_map(|entry| fs::read_link(entry.ok()?.path()).ok()).collect();

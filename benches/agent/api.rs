@@ -11,7 +11,7 @@ use serde_json::{Map, json};
 
 use super::lab::{LOCAL, Lab, NODE, address, inside};
 
-/// How a server answers the first request for pods.
+/// Answer of a server to the first request for pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lists {
     /// As a watch that begins with all objects, the way of servers since 1.34.
@@ -151,7 +151,7 @@ fn watch(stream: &TcpStream, kind: &str, pods: &Pods, first: u32) -> io::Result<
 /// mounts and conditions.
 #[derive(Debug)]
 struct Pods {
-    /// What stands between the braces of a pod, with words in capitals where pods differ.
+    /// Text between the braces of a pod, with words in capitals where pods differ.
     template: String,
     there: u32,
 }

@@ -1,4 +1,4 @@
-//! What an agent holds over time: memory, descriptors, eBPF objects, series and names.
+//! Samples of an agent's resources over time: memory, descriptors, eBPF objects, series and names.
 
 use std::time::Instant;
 
@@ -65,8 +65,8 @@ impl<'a> Curve<'a> {
         format!("{first:.1} MB, at most {peak:.1} MB, in the end {last:.1} MB ({:+.0} %)", (last / first - 1.0) * 100.0)
     }
 
-    /// Which descriptors are open in the end and were not at first. Memory is not among them: what
-    /// a load needed at once is given back only in part.
+    /// Descriptors that are open at the end and were not at first. Memory is not among them: what a
+    /// load needed at once is given back only in part.
     pub(crate) fn grown(&self) -> Vec<String> {
         let (first, last) = (self.first(), self.last());
         let mut grown = Vec::new();
@@ -84,8 +84,7 @@ impl<'a> Curve<'a> {
         grown
     }
 
-    /// What grows while the load stays: the last third of the looks from `from` on against the
-    /// first.
+    /// Growth while the load stays: the last third of the looks from `from` on against the first.
     pub(crate) fn slope(&self, from: usize) -> Vec<String> {
         let steady = self.points.get(from..).unwrap_or_default();
         let third = steady.len() / 3;

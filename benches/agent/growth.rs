@@ -1,5 +1,5 @@
-//! What comes and is never seen again: addresses of strangers, short jobs, and both for long.
-//! Memory must come back to where it was.
+//! Loads of short-lived names: external addresses, short jobs, and both for long. Memory must come
+//! back to where it was.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,4 @@
-//! What a running agent costs, measured from outside: `benches/agent.sh [PART]`, as root.
+//! Cost of a running agent, measured from outside: `benches/agent.sh [PART]`, as root.
 //!
 //! The agent runs in a network namespace with the names of so many pods, and its traffic comes from
 //! raw sockets in another one, through an interface as pods have it. Each part prints its rows.

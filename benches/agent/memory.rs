@@ -6,7 +6,7 @@ use super::agent::Agent;
 use super::lab::Lab;
 use super::{row, scrape, series};
 
-/// What two servers that scrape every five seconds ask for in an hour, each.
+/// Number of scrapes in an hour by two servers that scrape every five seconds, each.
 const SCRAPES: u32 = 720;
 
 /// Points of the curve.

@@ -9,7 +9,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketType, ipproto, sendto, socket}
 
 use super::lab::inside;
 
-/// What a packet is.
+/// Type of a packet.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Kind {
     Udp,
@@ -54,7 +54,7 @@ impl Packet {
     }
 }
 
-/// What was sent, and how long it took.
+/// Number of sent packets, and the duration.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Sent {
     pub(crate) packets: u64,

@@ -1,13 +1,12 @@
 //! The pipeline of events: ring, reader, batches, aggregators. Threads and channels only; no actor,
 //! no eBPF library.
 //!
-//! Events travel through channels, lifecycle through actor messages. Every edge is bounded. When an aggregator is
-//! slow the reader waits, and the ring, memory that is paid for already, is the elastic buffer. An
-//! aggregator that is down is not waited for: what finds its lane full is skipped. Records and
-//! flows that cause a panic are passed over. Each of these losses has its own counter
-//! ([`Counters`], [`Lane`], [`AggregatorState`]); docs/architecture.md lists all there are, and all
-//! bounds.
-//!
+//! Events travel through channels, lifecycle through actor messages. Every edge is bounded. When an
+//! aggregator is slow the reader waits, and the ring, memory that is paid for already, is the
+//! elastic buffer. An aggregator that is down is not waited for: what finds its lane full is
+//! skipped. Records and flows that cause a panic are passed over. Each of these losses has its own
+//! counter ([`Counters`], [`Lane`], [`AggregatorState`]); docs/architecture.md lists all there are,
+//! and all bounds.
 //! ```text
 //! RecordSource ─► read_loop (decode, deferred_flows, fill) ─► Lane (bounded) ─► work_loop ─► SnapshotResponse ─► SnapshotCollector
 //! ```

@@ -190,7 +190,7 @@ fn slow_bodies() {
     assert_eq!(dropped(&server, "slow_body"), 1);
 }
 
-/// What is no request is counted and answered with 400.
+/// Bytes that are no request are counted and answered with 400.
 #[test]
 fn no_requests() {
     let server = server(LIMITS);

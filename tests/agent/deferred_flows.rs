@@ -451,7 +451,7 @@ fn patience_ends() {
     pipeline.finish();
 }
 
-/// What a verdict says: direction, verdict, Hubble's number of the match, and the policy that
+/// Fields of a verdict: direction, verdict, Hubble's number of the match, and the policy that
 /// decided.
 fn ruling(pipeline: &Pipeline, flow: &Flow) -> (Direction, Verdict, u8, Option<String>) {
     assert_eq!((flow.event, flow.packets, flow.bytes), (Event::PolicyVerdict, 0, 0));
@@ -493,8 +493,8 @@ fn verdicts_at_once() {
     pipeline.finish();
 }
 
-/// What policies forbid to leave waits for a sign: an answer is an audit, once; a drop is a drop,
-/// each time; a reset in the other side's name says nothing.
+/// A connection with forbidden egress waits for a sign: an answer is an audit, once; a drop is a
+/// drop, each time; a forged reset of the other side is no sign.
 #[test]
 fn verdicts_that_wait() {
     use Direction::Egress;
@@ -805,7 +805,8 @@ fn a_drop_waits_for_its_name() {
     pipeline.finish();
 }
 
-/// What policies allow to no pod is forbidden to one without a name too: passed, that is an audit.
+/// A connection that policies allow to no pod is forbidden to an unknown peer too: passed, that is
+/// an audit.
 #[test]
 fn an_unknown_peer_is_forbidden_what_all_are() {
     let pipeline = pipeline(false, Asked::Yes);

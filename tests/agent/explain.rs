@@ -1,5 +1,5 @@
-//! What the admin listener tells about names: who has an address and why, what a pod is named,
-//! which policies select it.
+//! Explanations of names on the admin listener: the owner of an address and the reason, a pod's
+//! names, the policies that select it.
 
 use std::sync::Arc;
 
@@ -123,7 +123,7 @@ async fn wrong_questions() {
     insta::assert_snapshot!(told);
 }
 
-/// Who had an address before is told with how long ago that was.
+/// Previous owners of an address are shown with the time since.
 #[::core::prelude::v1::test]
 fn history() {
     use webb_cluster::{Kind, Object, ObjectKey, Pod, Reference};

@@ -1,4 +1,4 @@
-//! What supervision promises, one test each: a fault is caught, counted by kind, restarted with
+//! Promises of supervision, one test each: a fault is caught, counted by kind, restarted with
 //! backoff, and given up when it repeats too often; nothing that was counted is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -170,8 +170,8 @@ fn fails_once(later: &Arc<Mutex<Vec<bool>>>) -> Body {
     })
 }
 
-/// What a thread does at its end is done also if it waits out its backoff when it is asked to
-/// finish, and before it says that it has.
+/// Work at a thread's end is done also if the thread waits out its backoff when it is asked to
+/// finish, and before its end is reported.
 #[actix::test]
 async fn a_thread_in_backoff_has_a_last_life() {
     let later = Arc::new(Mutex::new(Vec::new()));

@@ -47,7 +47,7 @@ impl Authority {
     }
 }
 
-/// What a scraper comes with.
+/// TLS configuration of a scraper.
 fn client(
     authority: &Authority,
     own: Option<&Pair>,

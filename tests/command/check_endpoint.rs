@@ -47,7 +47,7 @@ fn answered(stream: &mut (impl Read + Write), answer: &str) {
     stream.write_all(answer.as_bytes()).unwrap();
 }
 
-/// How the command ends, and what it prints.
+/// Exit code of the command, and its output.
 fn check(arguments: &[&str]) -> (Exit, String) {
     let cli = Cli::try_parse_from(["webb", "check-endpoint"].iter().chain(arguments)).unwrap();
     let Command::CheckEndpoint(arguments) = cli.command else { panic!("another command") };
@@ -82,7 +82,7 @@ fn it_waits_for_the_answer() {
     assert!(said.contains("refused"), "{said}");
 }
 
-/// What cannot be an endpoint is a mistake of the command line.
+/// A text that cannot be an endpoint is a mistake of the command line.
 #[test]
 fn wrong_addresses() {
     for wrong in

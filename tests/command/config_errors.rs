@@ -17,7 +17,7 @@ fn metrics(text: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// What `check-config` says about a file called webb.yaml with this text.
+/// Output of `check-config` for a file called webb.yaml with this text.
 fn answer(text: &str, json: bool) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("webb.yaml");

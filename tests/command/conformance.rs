@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What an exposition says, whatever its order and its format.
+/// Meaning of an exposition, whatever its order and its format.
 #[derive(Debug, Default)]
 struct Meaning {
     /// By family, without `_total`.
@@ -104,7 +104,7 @@ fn same(one: f64, other: f64) -> bool {
     (one - other).abs() <= 1e-9 * one.abs().max(1.0)
 }
 
-/// What differs, in words; empty if nothing does.
+/// Differences in words; empty if there are none.
 fn differences(expected: &Meaning, actual: &Meaning) -> String {
     let mut out = String::new();
     if expected.types != actual.types {

@@ -81,7 +81,7 @@ fn strict_stops_at_the_first_bad_line() {
     assert_eq!(output.status.code(), Some(0));
 }
 
-/// What is wrong before anything is read has its own codes.
+/// Mistakes that are found before anything is read have their own codes.
 #[test]
 fn mistakes_have_their_codes() {
     for (arguments, code, why) in [

@@ -96,7 +96,7 @@ impl Resolver {
         began.elapsed()
     }
 
-    /// What changes while the resolver gets on.
+    /// State that changes while the resolver makes progress.
     fn progress(&self) -> (u64, Counts, u64) {
         let watched = self.names.watches().map_or(&[][..], Status::watched);
         let restarts = watched.iter().flat_map(|watched| Reason::ALL.map(|reason| watched.restarts(reason)));

@@ -74,7 +74,7 @@ fn a_flood_is_accounted_for() {
     assert_eq!(totals[0].lost_packets + totals[1].lost_packets, 0, "a full ring costs events, not packets");
 }
 
-/// How long a test waits for what must come.
+/// Timeout of a test's wait.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Idle connections go, and with them nothing: what was pending is reported first.

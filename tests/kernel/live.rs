@@ -19,7 +19,7 @@ use crate::support::lab::{Lab, counters, interfaces, run, runtime};
 use crate::support::packets::mapped;
 use crate::support::{Kernel, has_tcx, load};
 
-/// How long what is told may take before that is a failure.
+/// Timeout of a test's wait.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 fn seen(kernel: &Kernel) -> [u64; 4] {
@@ -135,7 +135,7 @@ fn clsact_neighbours_are_left_alone() {
     });
 }
 
-/// Where our programs are on the only watched interface, as the kernel says.
+/// Position of our programs on the only watched interface, as the kernel reports it.
 fn place(kernel: &Kernel) -> HookPosition {
     let attached = kernel.probes.attachments().pop().unwrap();
     if !attached.by_filters {

@@ -1,4 +1,4 @@
-//! What the flow programs make of single packets, by `BPF_PROG_TEST_RUN`.
+//! Results of the flow programs for single packets, by `BPF_PROG_TEST_RUN`.
 
 use proptest::prelude::*;
 use webb::bpf_loader::{Hook, Mode, ProgramSettings};
@@ -19,7 +19,7 @@ fn one(kernel: &mut Kernel, packet: &[u8]) -> Record {
     record
 }
 
-/// Which reason of `abi::UNPARSED` the packet is counted under; none if it was understood.
+/// Reason of `abi::UNPARSED` that the packet is counted under; none if it was parsed.
 fn unparsed(kernel: &Kernel, packet: &[u8]) -> Option<&'static str> {
     let before = kernel.totals()[0];
     kernel.send(Hook::FromPod, packet);
@@ -317,8 +317,8 @@ fn one_side_only() {
     assert!(!marked(Hook::FromNetwork, &tcp((A, 80), (B, 40006), SYN | ACK, b"")));
 }
 
-/// Who started: the flags say it where there are any, else the well-known port, else who spoke
-/// first.
+/// The opener follows from the flags where there are any, else from the well-known port, else the
+/// first sender is taken.
 #[test]
 fn who_started_is_told() {
     let Some(mut kernel) = load(&ProgramSettings::default()) else { return };

@@ -19,7 +19,7 @@ use crate::support::lab::{Lab, counters, interfaces, run};
 use crate::support::packets::{MAC_A, udp};
 use crate::support::{Kernel, Sums, has_tcx, load};
 
-/// How long nothing may move before that is a failure.
+/// Maximal time without any movement.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 const PLAIN: Special = Special { bridge: None, at_device: false };
@@ -58,14 +58,14 @@ fn records(kernel: &mut Kernel) -> (Vec<Record>, Vec<Record>) {
     (flows, drops)
 }
 
-/// What the records of the to-pod hook say that an interface carried.
+/// Packets and bytes that an interface carried, by the records of the to-pod hook.
 fn carried(flows: &[Record]) -> (u64, u64) {
     let mut sums = Sums::default();
     sums.add(flows);
     (sums.packets[1], sums.bytes[1])
 }
 
-/// What the interface says that it sent since `before`.
+/// Packets and bytes that the interface sent since `before`, by its own counters.
 fn sent(name: &str, before: [u64; 4]) -> (u64, u64) {
     let [.., packets, bytes] = counters(name);
     (packets - before[2], bytes - before[3])

@@ -10,7 +10,7 @@ use crate::support::lab::{Lab, interfaces, run};
 use crate::support::packets::{A, ACK, B, FIN, PSH, RST, SYN, ipv4, mapped, sctp, tcp, udp, udp6};
 use crate::support::{Kernel, Sums, load, table_of};
 
-/// How long a test waits for what must come.
+/// Timeout of a test's wait.
 const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An hour: so long no test runs, so nothing ends by itself.
@@ -186,7 +186,7 @@ fn evicted_connections_lose_nothing() {
     assert_eq!(wrong, None, "each connection's records hold what it sent");
 }
 
-/// Where nothing can make room each packet is a record of its own, a new connection's as one; and
+/// Each packet is a record of its own where nothing can make room, a new connection's as one; and
 /// only if the ring is full too is it untracked.
 #[test]
 fn a_full_table_reports_each_packet() {

@@ -1,6 +1,5 @@
-//! What happens to a packet behind the hook of its receiver's interface: dropped there, it was
-//! neither forwarded nor received; and a frame that a bridge has sent to every port is one pod's
-//! alone.
+//! Fate of a packet behind the hook of its receiver's interface: dropped there, it was neither
+//! forwarded nor received; and a frame that a bridge has sent to every port is one pod's alone.
 
 use std::os::fd::AsFd;
 

@@ -30,7 +30,7 @@ use std::process::Command;
 use crate::harness::{Agent, Counters, DEATHSTAR_A, DEVICES, Lab, QUICK, TIEFIGHTER, XWING};
 use crate::scrape::Scrape;
 
-/// Where a packet between two local pods is observed.
+/// Number of observation points of a packet between two local pods.
 pub(crate) const POINTS: u64 = 2;
 /// Reports of one request in the client's direction, at one point.
 const FROM_CLIENT: u64 = 4;
@@ -207,9 +207,8 @@ fn peers_outside() {
     ]));
 }
 
-/// What `traffic` says of a pod that only ever is a client (its connections are egress) or only
-/// ever a server (ingress), in the form of its interface's counters: the node receives what the pod
-/// sends.
+/// Traffic of a pod that only ever is a client (its connections are egress) or only ever a server
+/// (ingress), in the form of its interface's counters: the node receives the pod's packets.
 fn traffic_of(scrape: &Scrape, pod: &str, direction: &str) -> Counters {
     let sum = |name, side| scrape.sum(name, &[(side, pod), ("traffic_direction", direction)]);
     Counters {

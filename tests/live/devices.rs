@@ -25,7 +25,7 @@ fn labels(agent: &Agent, ip: &str) -> String {
     json(agent, &format!("/pods?ip={ip}"))["named"]["labels"].to_string()
 }
 
-/// What `/readyz` says of a component.
+/// Reason of a component in `/readyz`.
 fn why(agent: &Agent, component: &str) -> String {
     let components = json(agent, "/readyz")["components"].as_array().cloned().unwrap_or_default();
     let found = components.iter().find(|one| one["name"] == component);

@@ -11,8 +11,8 @@ connections: { table_bytes: 110KiB, other_idle: 1s, half_open_idle: 1s, sweep_in
 rings: { flow_bytes: 64MiB }
 ";
 
-/// What the agent may need more in a flood, in megabytes: its batches and decoded flows, none of
-/// which grow with the flood. The ring's 64 are there from the start.
+/// Memory that the agent may need more in a flood, in megabytes: its batches and decoded flows,
+/// none of which grow with the flood. The ring's 64 are there from the start.
 const MORE_MEMORY: u64 = 48;
 
 /// Connections of the flood; a hundred times what the table holds.

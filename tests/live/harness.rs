@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::scrape::Scrape;
 
-/// What a test process must be able to do.
+/// Capabilities that a test process must have.
 pub(crate) const NEEDED: [caps::Capability; 4] = [
     caps::Capability::CAP_SYS_ADMIN,
     caps::Capability::CAP_NET_ADMIN,
@@ -60,7 +60,7 @@ pub(crate) struct Lab {
     pub(crate) dir: TempDir,
 }
 
-/// What an interface of the node counted, as the node sees it: `received` came from the pod.
+/// Counters of an interface of the node, as the node sees it: `received` came from the pod.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Counters {
     pub(crate) received_packets: u64,
@@ -190,7 +190,7 @@ impl Lab {
         }
     }
 
-    /// How many packets the lab's policy has dropped, by nftables' own count.
+    /// Number of packets that the lab's policy has dropped, by nftables' own count.
     pub(crate) fn denied(&self) -> u64 {
         let text = self.run("node", "nft list counter inet networkpolicy denied");
         let (_, rest) = text.split_once("packets ").unwrap();
@@ -283,7 +283,7 @@ impl Agent {
         Self { child, namespace: lab.namespace(node), log }
     }
 
-    /// What it has written so far.
+    /// Its output so far.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }

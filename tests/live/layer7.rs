@@ -13,7 +13,8 @@ const METRICS: &str = "flow \
     httpV2:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
 const FLOWS: &str = "hubble_flows_processed_total";
 
-/// What the ledger says is what the programs sent, and what was asked is what was answered or not.
+/// The ledger adds up to the messages that the programs sent, and requests to those with and
+/// without a response.
 fn adds_up(scrape: &Scrape) -> Result<(), String> {
     let sum = |name, labels: &[(&str, &str)]| scrape.sum(name, labels);
     for protocol in ["http1", "http2", "dns", "dns_tcp"] {
@@ -120,7 +121,7 @@ fn dns() {
     );
 }
 
-/// What the server answered, by method and status.
+/// Answers of the server, by method and status.
 type Log = BTreeMap<(String, u16), u64>;
 
 /// Serves connections one after another, until one has asked for `/end`.

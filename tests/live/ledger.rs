@@ -22,7 +22,7 @@ const SMALL_RINGS: &str = "rings: { flow_bytes: 64KiB, drop_bytes: 64KiB }\n";
 /// For all records of a flood that is faster than the reader of a test.
 const LARGE_RINGS: &str = "rings: { flow_bytes: 64MiB, drop_bytes: 64KiB }\n";
 
-/// What a ledger can have made of a packet, apart from still holding it.
+/// Outcomes of a packet in a ledger, apart from still being held.
 const FATES: [&str; 7] = ["reported", "untracked", "unparsed", "lost", "suppressed", "flooded", "stopped"];
 
 /// For every hook, in packets and in bytes: seen = every outcome + pending.
@@ -52,7 +52,7 @@ pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
     Ok(())
 }
 
-/// What the records brought is what the metric has: no stage after the ring loses anything.
+/// Counts of the records equal those of the metric: no stage after the ring loses anything.
 pub(crate) fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String> {
     for unit in ["packets", "bytes"] {
         let outcomes = format!("webb_ledger_{unit}_total");

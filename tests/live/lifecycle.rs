@@ -188,8 +188,8 @@ fn it_is_well_while_it_lingers() {
     assert_eq!(agent.ended().code(), Some(0), "{}", agent.log());
 }
 
-/// How many programs of the agent are on an interface of the node, in and out: in the TCX chains,
-/// or as filters where the kernel has none.
+/// Numbers of the agent's programs on an interface of the node, in and out: in the TCX chains, or
+/// as filters where the kernel has none.
 fn programs(lab: &Lab, device: &str) -> [usize; 2] {
     [(TcAttachType::Ingress, "ingress"), (TcAttachType::Egress, "egress")].map(|(direction, name)| {
         let chain = inside(&lab.namespace("node"), || {

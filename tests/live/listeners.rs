@@ -31,7 +31,7 @@ fn a_node_without_ipv4_is_scraped() {
     assert!(answers(&lab, "world", "fd00:172:18::2"));
 }
 
-/// Where IPv6 is switched off by sysctl, the default still serves IPv4.
+/// The default still serves IPv4 where IPv6 is switched off by sysctl.
 #[test]
 fn a_node_without_ipv6_is_scraped() {
     let Some(lab) = Lab::up() else { return };

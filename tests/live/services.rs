@@ -38,7 +38,7 @@ fn stranger(name: &'static str, service: &'static str) -> End<'static> {
     End { name, workload: "", service }
 }
 
-/// How many flows of TCP there are from one end to another, all labels compared.
+/// Number of TCP flows from one end to another, all labels compared.
 fn flows(scrape: &Scrape, from: End<'_>, to: End<'_>) -> u64 {
     let pod = |end: End<'_>| match end.name.split_once('/') {
         Some((namespace, pod)) => (namespace.to_owned(), pod.to_owned()),

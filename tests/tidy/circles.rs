@@ -231,7 +231,7 @@ impl Tree {
         Some(at)
     }
 
-    /// Which files of a room each of its files imports, with the place of the first such import.
+    /// Imports between the files of a room, with the place of the first one.
     fn edges(&self, room: &str) -> BTreeMap<&Module, BTreeMap<Module, usize>> {
         let mut edges = BTreeMap::new();
         for (module, file) in self.files.iter().filter(|(module, _)| module.first().is_some_and(|top| top == room)) {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-/// What the script's line of expectations says: a kernel's name, and `works` or `refused`.
+/// Expectations in the script's line: a kernel's name, and `works` or `refused`.
 fn expectations(script: &str) -> BTreeMap<&str, &str> {
     let line = script.lines().find_map(|line| line.strip_prefix("declare -A expected=("));
     let pairs = line.unwrap_or_default().trim_end_matches(')').split(' ');
@@ -28,7 +28,7 @@ fn version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-/// What README and scripts do not agree on.
+/// Contradictions between README and scripts.
 fn disagreements(readme: &str, script: &str, packages: &str) -> Vec<String> {
     const TRIED: &str = "`make kernels`";
     let (expected, rows) = (expectations(script), rows(readme));

@@ -1,5 +1,5 @@
-//! How fast readers of JSON go through a flow file: those that fill structures which borrow from
-//! the line, and webb's.
+//! Speed of JSON readers on a flow file: those that fill structures which borrow from the line, and
+//! webb's.
 //!
 //! Figures are CPU time. The structures hold what metrics and filters read of a flow, and nothing
 //! is done with them. webb's reader does more: it checks every value, looks up both endpoints and

@@ -1,4 +1,4 @@
-//! What reading a record of layer 7 costs: DNS, HTTP/1, and header blocks of HTTP/2.
+//! Cost of reading a record of layer 7: DNS, HTTP/1, and header blocks of HTTP/2.
 //!
 //! `cargo bench -p webb-decode --bench l7`
 

@@ -1,5 +1,4 @@
-//! What many policies with tiers cost: memory, a change of one of them, a new pod, and an
-//! evaluation.
+//! Cost of many policies with tiers: memory, a change of one of them, a new pod, and an evaluation.
 //!
 //! 10,000 pods that policies can all tell apart, in 100 namespaces, under 100
 //! ClusterNetworkPolicies of 25 rules a direction with three peers each, all of them distinct.
@@ -40,7 +39,7 @@ const POLICIES: u32 = 100;
 const RULES: u32 = 25;
 const PEERS: u32 = 3;
 
-/// What policies select.
+/// Selection of the policies.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Shape {
     /// The pods of ten namespaces, from and to ten pods a peer.

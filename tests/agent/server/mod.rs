@@ -44,7 +44,7 @@ impl LostEvents for Nothing {
     }
 }
 
-/// What the thread that counts shows of itself.
+/// State that the counting thread shares.
 #[derive(Debug, Default)]
 pub(crate) struct Road {
     /// Rounds of counting.

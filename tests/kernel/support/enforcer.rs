@@ -6,7 +6,7 @@ use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
 /// `enforcer.bpf.c`, compiled.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer.bpf.o"));
 
-/// How it is attached.
+/// Mode of its attachment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum By {
     /// At the end of the TCX chain.

@@ -108,7 +108,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// What the interface itself counts: packets and bytes received and sent.
+/// Counters of the interface itself: packets and bytes received and sent.
 pub(crate) fn counters(name: &str) -> [u64; 4] {
     let text = run(&format!("ip -j -s link show {name}"));
     let link: serde_json::Value = serde_json::from_str(&text).unwrap();

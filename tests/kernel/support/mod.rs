@@ -1,4 +1,4 @@
-//! What the tests against the running kernel share.
+//! Shared parts of the tests against the running kernel.
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
@@ -15,7 +15,7 @@ use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::{HOOKS, Record, Swept, Totals};
 use zerocopy::FromBytes;
 
-/// What a program must return, always: go on with the next.
+/// The only allowed return value of a program: continue with the next.
 pub(crate) const TCX_NEXT: i32 = -1;
 
 /// Loaded programs with their ring open and their sweeper at hand.

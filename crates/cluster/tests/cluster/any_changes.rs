@@ -190,7 +190,7 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
     assert_eq!(cache.remove_at(&reference, now), objects.remove(&reference).is_some());
 }
 
-/// Who has each address; rows of policies are numbers that need not agree.
+/// Endpoint of each address; rows of policies are numbers that need not agree.
 fn named(index: &Index) -> Vec<(Endpoint, Sort)> {
     let who = |last| {
         let id = index.find(ip(last).into());
@@ -199,7 +199,7 @@ fn named(index: &Index) -> Vec<(Endpoint, Sort)> {
     (0..=14).chain([250]).map(who).collect()
 }
 
-/// What policies say of everyone to everyone.
+/// Decisions of policies for every pair of pods.
 fn judged(index: &Index) -> Vec<String> {
     let mut all = Vec::new();
     for (source, destination) in (0..14_u8).flat_map(|from| (0..14_u8).map(move |to| (from, to))) {

@@ -50,8 +50,8 @@ fn at(index: &Index, last: u8, seconds: u64) -> String {
     name(index, index.find_at(ip(last).into(), seconds * SECOND))
 }
 
-/// When short pods have come and gone, and nothing else changes, one more index frees all that was
-/// kept of them: their names go, and it asks for no other one.
+/// One more index frees all that was kept of short pods after they have come and gone and nothing
+/// else changes: their names are freed, and no further index is due.
 #[test]
 fn short_pods_leave_nothing_behind() {
     const PODS: u64 = 3000;

@@ -134,7 +134,7 @@ fn typed_lists() {
     }
 }
 
-/// Where even the end of an object can't be told the file is refused, and the line says where.
+/// A file is refused where even the end of an object is unclear, and the error names the line.
 #[test]
 fn broken_yaml_is_refused_with_its_line() {
     let broken = "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n---\nkind: Pod\n  metadata: [\n";
@@ -237,7 +237,7 @@ fn odd_shapes() {
     println!("{error}");
 }
 
-/// What NetworkPolicies the API server would refuse, and the words for it. Each counts all the
+/// NetworkPolicies that the API server would refuse, and its words for them. Each counts all the
 /// same: it isolates.
 #[test]
 fn bad_policies() {

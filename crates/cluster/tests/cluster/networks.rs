@@ -1,5 +1,5 @@
-//! What this node's network says of pods: its own addresses, interfaces by namespace, networks
-//! beside the cluster's.
+//! Pods in this node's network: its own addresses, interfaces by namespace, networks beside the
+//! cluster's.
 
 use std::net::IpAddr;
 
@@ -83,7 +83,7 @@ fn interfaces_of_one_namespace() {
     assert_eq!((at(&index, 5), at(&index, 6)), (None, None));
 }
 
-/// Which labels an address has, as of a moment.
+/// Labels of an address, as of a moment.
 fn reserved(index: &Index, text: &str, time_ns: u64) -> String {
     index.endpoint(index.find_at(ip(text).into(), time_ns)).reserved_identity.text().to_string()
 }

@@ -22,7 +22,7 @@ const CLUSTER: &str = "
 {apiVersion: v1, kind: Pod, metadata: {name: y, namespace: a, labels: {app: y}}, spec: {nodeName: n1, containers: []}, status: {podIP: 10.0.0.2}}
 ";
 
-/// What isolates the egress of one app, and does not concern the other.
+/// A policy that isolates the egress of one app, and does not concern the other.
 fn lock(app: &str) -> String {
     format!(
         "{{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {{name: lock-{app}, namespace: a}}, spec: \
@@ -236,7 +236,8 @@ fn a_newer_pod_was_under_the_old_policies() {
     assert_eq!((verdict, reader.changed()), (Some(Verdict::Audit), 0));
 }
 
-/// What never comes is not waited for, and what waits is bounded: all the rest is undecided.
+/// A change that never comes is not waited for, and the waiting flows are bounded: all the rest is
+/// undecided.
 #[test]
 fn the_wait_is_bounded() {
     let mut reader = reader();

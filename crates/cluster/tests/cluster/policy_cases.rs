@@ -25,7 +25,7 @@ struct Case<'a> {
     expected: [[&'a str; 2]; 2],
 }
 
-/// Where a packet goes, once translated.
+/// Destination of a packet, once translated.
 struct End {
     address: IpAddr,
     /// A Service that it goes through, and the port behind it.

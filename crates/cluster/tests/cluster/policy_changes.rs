@@ -55,7 +55,7 @@ fn flow(index: &Index, destination: &str) -> Flow {
     }
 }
 
-/// What the destination's policies say now of a connection from x to y.
+/// Decision of the destination's policies now about a connection from x to y.
 fn ingress(cache: &Cache) -> Decision {
     let index = cache.index();
     index.policies().evaluate(&index, &flow(&index, "10.0.0.2")).ingress.unwrap().decision

@@ -149,7 +149,7 @@ fn judged(index: &Index, flow: &Flow) -> &'static str {
     }
 }
 
-/// What the rule is, the policies, the flow, and who forbids it.
+/// The rule, the policies, the flow, and the denying policy.
 type Case = (&'static str, &'static [&'static str], &'static str, &'static str);
 
 const DENY_IN: &str = "a: {podSelector: {}}";

@@ -82,7 +82,7 @@ fn an_accept_is_forwarded() {
     assert_eq!(policy(&index, &verdict), Some((PolicyKind::ClusterNetworkPolicy, "out".into())));
 }
 
-/// What policies leave open has no verdict, is not waited for, and is counted with that reason.
+/// A flow that policies leave open has no verdict, does not wait, and is counted with that reason.
 #[test]
 fn an_open_question_is_counted() {
     let index = index();
@@ -95,9 +95,9 @@ fn an_open_question_is_counted() {
     assert!(verdicts.any_waiting(), "the NetworkPolicy forbids that: an answer is waited for");
 }
 
-/// Which reason a drop gets, and the verdict on it: a rule's denial is `POLICY_DENY` and carries
-/// the rule's match, a pod's isolation is `POLICY_DENIED` and carries none. What is undecided, or
-/// allowed, keeps the kernel's reason.
+/// Reason of a drop, and the verdict on it: a rule's denial is `POLICY_DENY` and carries the rule's
+/// match, a pod's isolation is `POLICY_DENIED` and carries none. What is undecided, or allowed,
+/// keeps the kernel's reason.
 #[test]
 fn drops_have_their_reason() {
     let index = index();

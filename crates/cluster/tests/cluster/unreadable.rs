@@ -163,9 +163,9 @@ const TWO_PODS: &str = "
 {apiVersion: v1, kind: Pod, metadata: {name: y, namespace: b}, spec: {nodeName: n1, containers: []}, status: {podIP: 10.0.0.2}}
 ";
 
-/// What a source cannot tell takes verdicts away, and gives them back when it can: kinds that are
-/// not listed yet, and vendors' kinds that cannot be listed. Why is said, and the counts are there
-/// for the gauge.
+/// Missing parts of a source make verdicts undecided, until they are there: kinds that are not
+/// listed yet, and vendors' kinds that cannot be listed. Why is said, and the counts are there for
+/// the gauge.
 #[test]
 fn what_is_missing_is_undecided() {
     let cache = cache(TWO_PODS);

@@ -1,5 +1,5 @@
-//! What goes wrong between an API server and its clients, one test each: the cache converges to the
-//! truth, and nothing panics. Each test prints how long that took.
+//! Faults between an API server and its clients, one test each: the cache converges to the truth,
+//! and nothing panics. Each test prints how long that took.
 
 use std::time::Duration;
 
@@ -414,7 +414,7 @@ fn client_certificates() {
     agent.converges(&api, "a client certificate that was renewed");
 }
 
-/// What is not supported is said, not left out.
+/// An unsupported option is reported, not ignored.
 #[test]
 fn kubeconfigs_that_ask_for_too_much() {
     let api = Api::start();

@@ -19,7 +19,7 @@ fn paging(lists: Lists, pods: usize) -> Api {
     api
 }
 
-/// What a list may ask for: any version, or the most recent one.
+/// Version that a list may request: any, or the most recent one.
 const ANY: &str = "0";
 const RECENT: &str = "";
 

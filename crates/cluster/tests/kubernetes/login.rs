@@ -1,5 +1,4 @@
-//! How a client reaches the API server and says whose it is: proxies, TLS, credentials that change
-//! and expire.
+//! Access of a client to the API server: proxies, TLS, credentials that change and expire.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -192,7 +191,7 @@ fn a_token_that_expires() {
 const KUBECONFIG: &str = "WEBB_TEST_KUBECONFIG";
 const COMPLAINT: &str = "WEBB_TEST_COMPLAINT";
 
-/// What the environment decides, for which each agent has a process of its own: the system's
+/// Settings from the environment, for which each agent has a process of its own: the system's
 /// authorities, which serve where the kubeconfig names none, and are not needed where nothing is
 /// verified; and the proxy.
 #[test]

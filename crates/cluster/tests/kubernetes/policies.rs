@@ -237,7 +237,7 @@ fn kinds_that_may_not_be_read() {
     agent.settles("it is gone");
 }
 
-/// What an aggregated server has that is away is neither there nor gone.
+/// The kinds of an aggregated server that is down are neither present nor deleted.
 #[test]
 fn stale_discovery() {
     let api = Api::start();
@@ -294,7 +294,7 @@ fn kinds_of_the_whole_cluster() {
     assert!(requests.iter().filter(|seen| seen.kind == CCNP).all(|seen| seen.limit == Some(1)));
 }
 
-/// What the configuration says does not matter is not asked for.
+/// A kind that the configuration ignores is not requested.
 #[test]
 fn ignored_kinds() {
     let api = Api::start();
@@ -372,7 +372,7 @@ fn strange_kinds_of_the_upstream_group() {
     agent.settles("gone");
 }
 
-/// What was open is not open for ever when the agent reads names from elsewhere.
+/// Undecided verdicts do not stay so when the agent reads names from elsewhere.
 #[test]
 fn the_end_leaves_nothing_open() {
     let api = Api::start();

@@ -1,4 +1,4 @@
-//! How the watches come back after an API server was away, was restarted, or returned with an older
+//! Recovery of the watches after an API server was away, was restarted, or returned with an older
 //! store: soon, and to the truth.
 
 use std::time::Duration;

@@ -69,7 +69,7 @@ fn add(counts: &mut Counts, family: &str, labels: &[(&str, &str)], increment: f6
     *counts.entry((format!("hubble_{family}"), labels)).or_insert(0.0) += increment;
 }
 
-/// What one flow adds under the plugins at their simplest, but for `dns` and `http`.
+/// Adds the counts of one flow under the plugins at their simplest, but for `dns` and `http`.
 fn count(flow: &Flow, extra: &Extra, index: &Index, counts: &mut Counts) {
     let mut add = |family: &str, labels: &[(&str, &str)], increment: f64| add(counts, family, labels, increment);
     let event = extra.event_type.unwrap_or(0);
@@ -141,7 +141,7 @@ fn count(flow: &Flow, extra: &Extra, index: &Index, counts: &mut Counts) {
     }
 }
 
-/// What its layer 7 adds.
+/// Adds the counts of its layer 7.
 fn count_layer7(flow: &Flow, extra: &Extra, inverted: bool, counts: &mut Counts) {
     let mut add = |family: &str, labels: &[(&str, &str)], increment: f64| add(counts, family, labels, increment);
     let reporter = match extra.traffic_direction {

@@ -133,8 +133,8 @@ fn server_families() {
     insta::assert_snapshot!("server_families_open_metrics", rendered(Format::OpenMetrics, &[], &families));
 }
 
-/// What the `prometheus` crate gathers comes out as the crate's own encoder writes it, up to the
-/// spelling of numbers.
+/// Families that the `prometheus` crate gathers come out as the crate's own encoder writes them, up
+/// to the spelling of numbers.
 #[test]
 fn gathered_families() {
     let registry = prometheus::Registry::new();

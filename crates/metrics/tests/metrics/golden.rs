@@ -1,4 +1,4 @@
-//! What known flows look like on the endpoint, letter by letter (hubble-contract §1, §2 and §6.1).
+//! Exposition of known flows, letter by letter (hubble-contract §1, §2 and §6.1).
 
 use webb_flow::{Direction, EndpointId, Event, Family, Flow, L4, Point, Reason, Reply, TcpFlags, Verdict};
 use webb_index::Index;
@@ -108,7 +108,7 @@ fn identifiers() {
     }
 }
 
-/// Which list is used for which direction; an empty list is as good as none (hubble-contract §2.1).
+/// List of contexts for each direction; an empty list is as good as none (hubble-contract §2.1).
 #[test]
 fn directions() {
     let index = index();

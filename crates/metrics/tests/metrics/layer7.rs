@@ -1,5 +1,5 @@
-//! What flows with layer 7, names and raw numbers look like on the endpoint (hubble-contract §1.1,
-//! §1.4 to §1.6, §1.9, §1.11 and §2.4).
+//! Exposition of flows with layer 7, names and raw numbers (hubble-contract §1.1, §1.4 to §1.6,
+//! §1.9, §1.11 and §2.4).
 
 use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb_flow::sym::Sym;

@@ -226,8 +226,8 @@ fn a_scan_leaves_room_for_other_metrics() {
     assert_eq!(own_series(&mut both[1]), 1);
 }
 
-/// When a scan is over, its series make room: what was refused gets its own, memory is given back,
-/// and quiet series of others stay.
+/// Series of a finished scan make room: refused series get their own, memory is given back, and
+/// quiet series of others stay.
 #[test]
 fn room_returns_after_a_scan() {
     let index = index();

@@ -1,4 +1,4 @@
-//! What must hold for every plugin, one that is added later included: nothing here names any.
+//! Invariants of every plugin, one that is added later included: nothing here names any.
 
 use proptest::prelude::*;
 use webb_flow::{Extra, ExtraId, Flow};

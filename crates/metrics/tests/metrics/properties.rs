@@ -87,7 +87,7 @@ fn context(metric: &str, configuration: &str, flow: &Flow, index: &Index) -> Vec
 
 type Counts = BTreeMap<(String, Vec<(String, String)>), u64>;
 
-/// What one flow adds, read off the tables of hubble-contract §1.
+/// Adds the counts of one flow, read off the tables of hubble-contract §1.
 fn count(flow: &Flow, index: &Index, configuration: &str, counts: &mut Counts) {
     let mut add = |metric: &str, family: &str, fixed: &[(&str, &str)], increment: u64| {
         let mut labels = context(metric, configuration, flow, index);

@@ -3,7 +3,7 @@
 
 use super::*;
 
-/// What one end's policies may come to.
+/// Possible decision of one end's policies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Says {
     Allow,
@@ -296,7 +296,7 @@ impl Side<'_> {
         who(self.cluster, self.packet.destination).is_some_and(|pod| pod.ports.contains(&wanted))
     }
 
-    /// What NetworkPolicies say; none if none isolates the pod.
+    /// Decision of NetworkPolicies; none if none isolates the pod.
     fn isolation(&self, oracle: &mut Oracle) -> Option<Says> {
         let mut isolated = false;
         let mut allowed = false;

@@ -105,7 +105,7 @@ impl Agent {
         }
     }
 
-    /// What changes while the source gets on.
+    /// State that changes while the source makes progress.
     fn progress(&self) -> (Counts, u64) {
         let watched = self.status.watched().iter();
         let done = watched.map(|watched| {
@@ -117,7 +117,7 @@ impl Agent {
         (self.cache.counts(), done.sum())
     }
 
-    /// Where the cache differs from the server; empty if nowhere.
+    /// Differences between the cache and the server; empty if there are none.
     fn misses(&self, api: &Api) -> String {
         let there = |kind| api.objects(kind).len();
         let truth = Counts {
@@ -153,7 +153,7 @@ impl Agent {
         String::new()
     }
 
-    /// Who has an address.
+    /// Owner of an address.
     pub fn who(&self, ip: &str) -> String {
         let index = self.cache.index();
         index.endpoint(index.find(Address::from(ip.parse::<IpAddr>().unwrap()))).pod.text().to_string()

@@ -57,11 +57,11 @@ pub enum Documents {
     Old,
 }
 
-/// What there is beyond the kinds of every server.
+/// Kinds beyond those of every server.
 #[derive(Default)]
 pub struct Further {
     served: Vec<Crd>,
-    /// What discovery shows: some seconds behind, if a test wants it so.
+    /// Kinds that discovery shows: some seconds behind, if a test wants it so.
     shown: Vec<Crd>,
     stale: Vec<&'static str>,
     documents: Documents,
@@ -70,7 +70,7 @@ pub struct Further {
 }
 
 impl Further {
-    /// What is at a path: as roles name it, and the kind if there is such a kind.
+    /// Resource at a path: as roles name it, and the kind if there is such a kind.
     pub fn at(&self, path: &str) -> Option<(String, Option<String>)> {
         let parts: Vec<&str> = path.strip_prefix("/apis/")?.split('/').collect();
         let [group, version, plural] = parts[..] else { return None };

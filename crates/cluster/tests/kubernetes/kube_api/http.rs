@@ -61,7 +61,7 @@ impl Write for Stream {
     }
 }
 
-/// What was asked.
+/// A request to the server.
 pub struct Asked {
     pub path: String,
     pub query: BTreeMap<String, String>,

@@ -24,7 +24,7 @@ use serde_json::Value;
 use store::Store;
 use tls::Identity;
 
-/// What happens to the next requests instead of an answer.
+/// Fault of the next requests instead of an answer.
 #[derive(Clone, Debug)]
 pub enum Fault {
     /// The connection ends without a word.
@@ -45,7 +45,7 @@ pub enum Fault {
     AnotherObject,
 }
 
-/// How running watches are ended.
+/// Way in which running watches are ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// As when their time is over.
@@ -64,7 +64,7 @@ pub enum Ending {
     OlderBookmark,
 }
 
-/// What a connection meets before HTTP.
+/// Fault of a connection before HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
     Good,
@@ -74,17 +74,17 @@ pub enum Handshake {
     Broken,
 }
 
-/// What becomes of a request for a streamed list.
+/// Handling of a request for a streamed list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Streaming {
     Offered,
     /// An error says that there is no such thing.
     Refused,
-    /// What is not known is not read, as by servers of long ago: it becomes a watch.
+    /// An unknown parameter is ignored, as by old servers: the request becomes a watch.
     Ignored,
 }
 
-/// What answers a list of which any version will do.
+/// Answer to a list of any version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lists {
     /// The watch cache, which knows no pages.
@@ -122,7 +122,7 @@ struct Planned {
     times: usize,
 }
 
-/// What can be changed while it runs.
+/// State that tests change while the server runs.
 struct State {
     store: Store,
     faults: Vec<Planned>,
@@ -369,7 +369,7 @@ impl Api {
         self.change(|state| state.streaming = streaming);
     }
 
-    /// What answers lists of any version.
+    /// Sets the answer to lists of any version.
     pub fn set_lists(&self, lists: Lists) {
         self.change(|state| state.lists = lists);
     }

@@ -1,5 +1,4 @@
-//! What the server knows: objects with their whole history, as etcd keeps it, and what has been
-//! forgotten of it.
+//! Store of the server: objects with their whole history, as etcd keeps it, and its compacted part.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -32,7 +32,7 @@ fn any_layer7() -> impl Strategy<Value = L7> {
         .prop_map(|(kind, latency_ns, record)| L7 { kind, latency_ns, record })
 }
 
-/// What another program may have written beside a flow, contradictions included.
+/// Any fields that another program may have written beside a flow, contradictions included.
 pub(crate) fn any_extra() -> impl Strategy<Value = Extra> {
     let event = vec![-1, 0, 1, 2, 3, 4, 4, 5, 5, 7, 8, 129, 129, 130, 255, 300, i32::MIN];
     let numbers = (prop::option::of(prop::sample::select(event)), -1_i32..16, -1_i32..9, -1_i32..4);

@@ -163,7 +163,7 @@ pub(crate) fn chunk(number: i32) -> SctpChunk {
     usize::try_from(number).ok().and_then(|at| all.get(at)).copied().unwrap_or_default()
 }
 
-/// What `configuration` exposes after these flows, each with what it carries beyond a flow.
+/// Exposition of `configuration` after these flows, each with its fields beyond a flow.
 pub(crate) fn exposed_with(configuration: &str, flows: &[(Flow, Extra)], index: &Arc<Index>) -> String {
     let mut aggregators = aggregators(configuration);
     let (flows, extras) = apart(flows);
@@ -190,7 +190,7 @@ pub(crate) fn exposition(aggregators: &mut [Aggregator]) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// What `configuration` exposes after these flows.
+/// Exposition of `configuration` after these flows.
 pub(crate) fn exposed(configuration: &str, flows: &[Flow], index: &Arc<Index>) -> String {
     let mut aggregators = aggregators(configuration);
     feed(&mut aggregators, flows, index);
