@@ -12,8 +12,8 @@ use webb::logging::{self, Format};
 use webb_metrics::{dynamic, grammar};
 use webb_settings::{LogFormat, Settings, read_file};
 
-/// Memory that is free goes back to the system within a second, also from the middle of a heap:
-/// names and series come in bursts, and what a burst needed beside them must not stay.
+/// Allocator of the program: free memory goes back to the system within a second, also from the
+/// middle of a heap, since a burst of names and series must not leave its memory behind.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -108,7 +108,7 @@ fn plan(arguments: &RunArgs) -> Result<(Plan, WorkerGuard), String> {
     Ok((Plan { layers, resolved, metrics, log: log.control }, log.writer))
 }
 
-/// From the file of metrics, if there is one, or the list.
+/// Metrics of the file, if there is one, or of the list.
 fn metrics(settings: &Settings) -> Result<Metrics, String> {
     let Some(path) = &settings.metrics_config else {
         let parsed = grammar::parse(&settings.metrics.join(" ")).map_err(|error| error.to_string())?;

@@ -15,7 +15,7 @@ pub struct Reloads {
 }
 
 impl Reloads {
-    /// Of a file that has been read at the start.
+    /// Reloads of a file that has been read at the start.
     pub fn loaded() -> Self {
         let reloads = Self::default();
         reloads.confirmed();

@@ -12,7 +12,7 @@ use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-/// One family: name, help, whether it only grows, and the names of its labels.
+/// One family: name, help, true if it only grows, and the names of its labels.
 #[derive(Debug)]
 pub struct Def {
     /// Full name.
@@ -252,7 +252,7 @@ defs! {
         "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
 }
 
-/// The rows that one look at the counters gives.
+/// The rows of one read of the counters.
 #[derive(Debug)]
 pub struct Rows(Vec<MetricFamily>);
 
@@ -263,7 +263,7 @@ impl Rows {
         self.add_f64(def, labels, value as f64);
     }
 
-    /// As [`Rows::add`], for seconds and other fractions.
+    /// Adds like [`Rows::add`], for seconds and other fractions.
     pub fn add_f64(&mut self, def: &Def, labels: &[&str], value: f64) {
         let mut metric = Metric::default();
         metric.set_label(

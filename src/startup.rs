@@ -21,7 +21,7 @@ impl Stage {
     /// All stages, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Attached, Self::Named, Self::Ready];
 
-    /// As the `stage` label prints it.
+    /// Value of the `stage` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Attached => "attached",

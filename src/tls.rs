@@ -40,7 +40,7 @@ pub struct Paths {
 /// Error that makes a set of files unusable.
 #[derive(Debug, Error)]
 pub enum TlsError {
-    /// It is not there, or not for us.
+    /// The file is missing, or not readable for us.
     #[error("cannot read the {what} file {}: {error}", path.display())]
     Read {
         /// `certificate`, `key` or `client CA`.
@@ -50,7 +50,7 @@ pub enum TlsError {
         /// Error of reading it.
         error: FileError,
     },
-    /// It is something else.
+    /// The file is something else.
     #[error("the {what} file {} does not hold a {what} in PEM: {error}", path.display())]
     Pem {
         /// `certificate`, `key` or `client CA`.
@@ -60,7 +60,7 @@ pub enum TlsError {
         /// Error of parsing it.
         error: pem::Error,
     },
-    /// It is PEM, but its content is of no use.
+    /// The file is PEM, but its content is unusable.
     #[error("the {what} file {} cannot be used: {error}", path.display())]
     Unusable {
         /// `certificate`, `key` or `client CA`.

@@ -159,9 +159,9 @@ pub(crate) fn jobs(lab: &Lab) {
     row(&format!("{pods} short pods, {rate} a second"), curve.summary());
 }
 
-/// Looks every ten seconds for so long: series of pods go a minute after these, idle ones sooner.
-/// What goes on meanwhile is the node's usual traffic, by which batches of flows are used again:
-/// those of before would hold the names of before.
+/// Samples every ten seconds for so long: series of pods are removed a minute after these, idle
+/// ones sooner. The node's usual traffic goes on meanwhile, which reuses batches of flows: old ones
+/// would hold old names.
 fn cool_down(curve: &mut Curve<'_>, sender: &Sender, time: Duration) {
     const USUAL_RATE: u32 = 50;
     let (began, mut port) = (Instant::now(), 1024);

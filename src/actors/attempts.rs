@@ -18,7 +18,7 @@ pub(super) struct Attempts(HashMap<u32, Failed>);
 #[derive(Debug)]
 struct Failed {
     error: String,
-    /// None where another attempt would end the same way.
+    /// Time of the next attempt; none where it would end the same way.
     next: Option<Instant>,
     wait: Duration,
 }
@@ -35,12 +35,12 @@ impl Attempts {
         news
     }
 
-    /// There is nothing to wait for any more: the interface is attached to, not wanted or gone.
+    /// Ends the attempts at an interface: it is attached to, not wanted or removed.
     pub(super) fn done(&mut self, index: u32) {
         self.0.remove(&index);
     }
 
-    /// Nothing that failed before counts any more.
+    /// Drops all former failures.
     pub(super) fn clear(&mut self) {
         self.0.clear();
     }

@@ -134,7 +134,7 @@ impl Handler<Restart> for DecoderActor {
 impl Handler<Finish> for DecoderActor {
     type Result = ();
 
-    /// Nothing is left to be done but for what the reader drains at last.
+    /// Finishes: the reader drains the rest with the last decoder.
     fn handle(&mut self, _: Finish, _: &mut Self::Context) {
         self.finishing = true;
         let component = Arc::clone(self.intensity.component());

@@ -15,7 +15,7 @@ use webb_metrics::RemovedPods;
 /// Time that the series of a deleted pod stay exposed.
 pub const GRACE: Duration = Duration::from_mins(1);
 
-/// The pods that went, and when.
+/// Deleted pods, with the time of deletion.
 #[derive(Debug, Default)]
 pub struct DeletedPods {
     since: HashMap<Arc<ObjectKey>, Instant>,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Interval of the check that the programs are still attached.
 pub(super) const VERIFY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// After how long that is verified first.
+/// Delay of the first check.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
 /// Time that a gap stays reported after its end.
@@ -31,9 +31,9 @@ const MAX_RETAKE_BACKOFF: Duration = Duration::from_mins(5);
 /// Reason for which packets could pass uncounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// The programs were gone.
+    /// The programs were removed.
     Removed,
-    /// Another program came before them.
+    /// Another program was placed before them.
     Displaced,
     /// The interface is new, and packets passed before the programs were attached.
     Late,
@@ -104,7 +104,7 @@ impl GapCounters {
 /// Last known state of the attachments, and the gaps since.
 #[derive(Debug)]
 pub(super) struct Gaps {
-    /// Packets that each interface had counted when that was last looked at.
+    /// Packets that each interface had counted at the last check.
     counted: HashMap<u32, u64>,
     /// Gaps that last, by interface.
     open: HashMap<u32, Gap>,
@@ -143,7 +143,7 @@ impl Gaps {
         self.next = self.next.min(now + DEBOUNCE);
     }
 
-    /// An interface was attached to, and had counted so many packets just before.
+    /// Records that an interface was attached to, and its packet count just before.
     pub(super) fn attached(&mut self, index: u32, packets: Option<u64>) {
         if !self.open.contains_key(&index) {
             self.count(index, packets);
@@ -184,9 +184,9 @@ impl Gaps {
         }
     }
 
-    /// So many packets has an interface counted by now, of which those since the last count may
-    /// have passed unseen. Returns how many, if that is known. `mended`: from now on the
-    /// programs are in their places again.
+    /// Records an interface's packet count; those since the last count may have passed unseen.
+    /// Returns how many, if that is known. `mended`: from now on the programs are in their places
+    /// again.
     pub(super) fn passed(&mut self, index: u32, packets: Option<u64>, mended: bool) -> Option<u64> {
         let passed = self.count(index, packets);
         if let Some(gap) = self.open.get_mut(&index) {
@@ -210,7 +210,7 @@ impl Gaps {
         true
     }
 
-    /// The interface is gone, or not watched any more.
+    /// Drops an interface that is removed, or not watched any more.
     pub(super) fn forget(&mut self, index: u32) {
         self.counted.remove(&index);
         self.open.remove(&index);

@@ -32,7 +32,7 @@ pub struct HttpActor {
     connections: Arc<Connections>,
     /// Error of the last check of the files; empty if there was none.
     complaint: String,
-    /// Whether they are being looked at.
+    /// True while they are being read.
     looking: bool,
     intensity: Intensity,
     server: Option<ServerHandle>,

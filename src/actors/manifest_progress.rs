@@ -68,7 +68,7 @@ impl LoadTimer {
     }
 }
 
-/// For example `12 of 85 MB of the manifest, 3120 objects`.
+/// Text of the progress, for example `12 of 85 MB of the manifest, 3120 objects`.
 pub(super) fn text(at: Progress, objects: usize) -> String {
     let megabytes = |bytes: u64| bytes.div_ceil(1_000_000);
     format!("{} of {} MB of the manifest, {objects} objects", megabytes(at.read), megabytes(at.of))

@@ -1,7 +1,7 @@
 //! The dynamic file as it was last accepted, and the outcome of each poll.
 //!
-//! What cannot be used is said once for each content and changes nothing. What was accepted is
-//! known when it comes back, and then nothing is wrong any more.
+//! An unusable file is reported once for each content and changes nothing. Accepted content is
+//! recognised when it comes back, and clears the error.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ pub struct MetricsFile {
     /// Locked while it is read, which may take long: never on the thread that answers requests.
     followed: Mutex<Followed>,
     strict: AtomicBool,
-    /// Whether what is there must be looked at again though it has not changed.
+    /// True if the file must be read again though it has not changed.
     again: AtomicBool,
     state: Mutex<State>,
     reloads: Reloads,

@@ -1,16 +1,16 @@
 //! Keeps the probes attached: follows the interfaces as they come and go, and attaches to those
 //! that are selected.
 //!
-//! What is attached lives in [`ProbeReconciler`], outside the thread, so a restart of this actor
-//! leaves every program where it is. A new run reads all interfaces anew and brings what is
-//! attached in line.
+//! The state of the attachments is kept in [`ProbeReconciler`], outside the thread, so a restart of
+//! this actor leaves every program where it is. A new run reads all interfaces anew and reconciles
+//! the attachments.
 //!
-//! Other agents of a node may remove what they did not attach, with a qdisc that they make anew for
-//! one, or place before ours a program that ends packets. So every few seconds it is verified that
-//! the programs are where they were attached, and first there.
+//! Other agents of a node may remove programs that they did not attach, with a qdisc that they
+//! create anew for one, or place before ours a program that ends packets. So every few seconds the
+//! positions of the programs are verified: present, and first.
 //!
-//! What cannot be seen is said: pods without an interface here, and packets that reach pods past
-//! the programs.
+//! Blind spots are reported: pods without an interface here, and packets that reach pods past the
+//! programs.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -61,7 +61,8 @@ pub struct ProbeReconciler {
 }
 
 impl ProbeReconciler {
-    /// Nothing attached yet. What is found out about this node's network goes to `network`.
+    /// A reconciler with nothing attached yet. What is found out about this node's network goes to
+    /// `network`.
     pub fn new(
         probes: Probes,
         selection: Selection,
@@ -284,7 +285,7 @@ impl ProbeReconciler {
         Ok(())
     }
 
-    /// Drops links to interfaces that went between two events.
+    /// Drops links to interfaces that were removed between two events.
     fn forget_others(&self, seen: &InterfaceState) {
         let mut probes = self.probes();
         let gone: Vec<u32> =
@@ -439,7 +440,7 @@ pub(super) struct InterfaceState {
     pub(super) schedule: PollSchedule,
     /// Error that hides other programs at the interfaces, if any.
     unseen: Option<String>,
-    /// There is something to pass on.
+    /// True if there is a change to pass on.
     news: bool,
     /// Number of observations of packets that reached pods past the programs, and the time of the
     /// last increase.

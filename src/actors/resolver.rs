@@ -86,7 +86,7 @@ pub struct Resolver {
     changed: Notify,
     /// The names have been complete once: of every kind that each server has, or of the manifest.
     read: AtomicBool,
-    /// So are the kinds of policy that a server has or not.
+    /// True once the kinds of policy that the server has, or lacks, are known too.
     complete: AtomicBool,
     startup: Arc<Startup>,
     problems: AtomicU64,
@@ -166,7 +166,7 @@ impl Resolver {
         self.departed.load(Relaxed)
     }
 
-    /// One poll of the manifest. At first its names are used as they are read; later ones replace
+    /// Polls the manifest once. At first its names are used as they are read; later ones replace
     /// those before at once, when all of the file has been read.
     fn poll_manifest(&self, source: &mut ManifestSource, lifecycle: &Lifecycle, turn: u64) {
         inject::point("resolver");
@@ -250,8 +250,8 @@ impl Resolver {
         tracing::info!(pods = self.cache.counts().pods, addresses = self.index.load().addresses(), "names published");
     }
 
-    /// Shows how it goes. Why verdicts are undecided is said beside it, and logged when it changes
-    /// after the start.
+    /// Publishes the state. Why verdicts are undecided is said beside it, and logged when it
+    /// changes after the start.
     fn report_state(&self, state: State, mut why: String) {
         let undecided = self.cache.undecided_because();
         let mut reported = self.undecided.lock().unwrap_or_else(PoisonError::into_inner);
@@ -330,7 +330,7 @@ impl Resolver {
         })
     }
 
-    /// Has the series of pods removed that went a minute ago.
+    /// Has the series of pods removed that were deleted a minute ago.
     fn expire_deleted_pods(&self) {
         let (mut deleted_pods, now) = (self.deleted_pods(), Instant::now());
         let Some(gone) = deleted_pods.due(now) else { return };
@@ -383,7 +383,7 @@ impl Resolver {
         !lifecycle.stopping() && self.turn.load(Relaxed) == turn
     }
 
-    /// Waits for `time`, but not beyond the end of this turn, nor when there is `news`.
+    /// Waits for `time`, but not beyond the end of this turn, nor after a change.
     fn idle(&self, lifecycle: &Lifecycle, turn: u64, time: Duration, changed: impl Fn() -> bool) {
         let until = Instant::now() + time;
         while self.goes_on(lifecycle, turn) && Instant::now() < until && !changed() {

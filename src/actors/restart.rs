@@ -40,7 +40,7 @@ pub struct Intensity {
 }
 
 impl Intensity {
-    /// No restarts yet.
+    /// A policy's state without restarts.
     pub fn new(component: Arc<Component>, policy: SharedRestartPolicy, escalations: Escalations) -> Self {
         Self { policy, recent: VecDeque::new(), component, escalations }
     }

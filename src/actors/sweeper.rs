@@ -36,8 +36,8 @@ impl Swept {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// In how many sweeps new losses of the kernel were noticed: what `hubble_lost_events_total`
-    /// counts, which is notifications of loss and not lost records (hubble-contract §3.1).
+    /// Number of sweeps that found new losses of the kernel: `hubble_lost_events_total` counts
+    /// these notifications of loss, not lost records (hubble-contract §3.1).
     pub fn lost_notices(&self) -> u64 {
         self.lost_notices.load(Relaxed)
     }
@@ -56,11 +56,11 @@ impl Swept {
 /// Counters of losses.
 #[derive(Debug)]
 pub struct Losing {
-    /// Of packets, by the programs.
+    /// Losses of packets, by the programs.
     pub ledger: Ledger,
-    /// Of messages, by the programs.
+    /// Losses of messages, by the programs.
     pub layer7: Option<Layer7>,
-    /// Of flows, by metrics that do not run.
+    /// Losses of flows, by metrics that do not run.
     pub lanes: Arc<Lanes>,
 }
 

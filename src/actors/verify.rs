@@ -9,7 +9,7 @@ use super::thread_supervisor::Failure;
 use crate::bpf_loader::{Attached, HookPosition};
 use crate::network::{self, Interface, Role};
 
-/// So many connections of which one side is seen are no accident of starting in their midst.
+/// Number of one-sided connections that is no accident of a start in their midst.
 const MIN_ONE_SIDED_RECORDS: u64 = 8;
 
 /// Time that an observation stays reported after the last one.

@@ -21,7 +21,7 @@ pub enum StartError {
     /// The eBPF programs cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// An eventfd, a signal handler or a thread cannot be had.
+    /// An eventfd, a signal handler or a thread cannot be created.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
     /// Two of the agent's own metrics have one name.

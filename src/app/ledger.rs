@@ -1,5 +1,5 @@
-//! The ledger as metrics: what the eBPF programs saw, and what became of it, from one look at the
-//! kernel's counters.
+//! The ledger as metrics: packets that the eBPF programs saw, and their outcomes, from one read of
+//! the kernel's counters.
 //!
 //! `pending` comes from the last sweep of the table itself, the outcomes from the per-CPU totals:
 //! two independent counts, so that their sum being what was seen is a check and not a definition.

@@ -56,8 +56,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
 mod tests {
     use super::*;
 
-    /// Where the kernel has no IPv6, `[::]` becomes `0.0.0.0` with the same port; no other address
-    /// is replaced, and no other error leads to another address.
+    /// `[::]` becomes `0.0.0.0` with the same port if the kernel has no IPv6; no other address is
+    /// replaced, and no other error leads to another address.
     #[test]
     fn ipv4_stands_in_for_a_missing_ipv6() {
         let any = SocketAddr::from(([0_u16; 8], 9965));

@@ -227,7 +227,8 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<ProbeReconciler>) -> Adde
     )
 }
 
-/// The scrape endpoint holds the registry, so the registry looks at it from a distance.
+/// Rows about scrapes. Weak: the scrape endpoint owns the registry, and a strong reference would be
+/// a cycle.
 pub(super) fn scrapes(metrics: &SelfMetrics, scrape: Weak<Scrape>) -> Added {
     metrics.add(
         &[&own::SCRAPES],

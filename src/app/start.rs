@@ -49,7 +49,8 @@ use crate::reloads::Reloads;
 use crate::selfmetrics::SelfMetrics;
 use crate::startup::Startup;
 
-/// An idle series goes after `series_ttl` and at most a quarter of it.
+/// Number of checks within a `series_ttl`: an idle series is removed after it and at most a quarter
+/// more.
 const IDLE_CHECKS_PER_TTL: u32 = 4;
 
 /// Interval of the search for series that are still refused, where none makes room for others.
@@ -71,9 +72,9 @@ pub struct Plan {
 /// Source of the metrics' configuration.
 #[derive(Debug)]
 pub enum Metrics {
-    /// With everything else: they stay as they are.
+    /// Metrics of the configuration, which never change.
     Static(Vec<MetricConfig>),
-    /// In a file of their own, which is followed.
+    /// Metrics of a file of their own, which is followed.
     Dynamic(PathBuf, Dynamic),
 }
 

@@ -34,7 +34,7 @@ pub enum HookPosition {
     /// Both are there, but another comes before one of them, and may end a packet before it is
     /// seen.
     Behind,
-    /// One of them is gone.
+    /// One of them is missing.
     Absent,
 }
 
@@ -74,7 +74,7 @@ impl Attached {
     }
 }
 
-/// A TCX chain; empty for an interface that is gone, and on kernels without TCX.
+/// A TCX chain; empty for an interface that was removed, and on kernels without TCX.
 fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     match sys::chain(index, attach_type) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EINVAL)) => Ok(Vec::new()),

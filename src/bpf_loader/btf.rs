@@ -59,7 +59,7 @@ pub struct Types<'a> {
     base: &'a [u8],
 }
 
-/// One type's head: where its details begin and how many there are.
+/// One type's head: the offset of its details and their number.
 struct Head {
     name: u32,
     kind: u32,

@@ -34,7 +34,7 @@ pub enum LoadError {
 /// Error that prevents watching an interface. The rest of the agent goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// It went away meanwhile, which is an everyday event.
+    /// The interface vanished meanwhile, which is an everyday event.
     #[error("interface {name} (index {index}) vanished while it was being attached")]
     Vanished {
         /// Its name when it was seen.

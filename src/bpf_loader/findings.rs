@@ -14,18 +14,18 @@ use super::settings::ProgramSettings;
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FindingState {
-    /// As it should be.
+    /// Fine.
     Ok,
     /// webb works, with less.
     Degraded,
     /// webb cannot work without.
     Missing,
-    /// It could not be tried: this process lacks a capability for that.
+    /// Not tried: this process lacks a capability for that.
     Untried,
 }
 
 impl FindingState {
-    /// As `webb probe` prints it.
+    /// Word in the output of `webb probe`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",

@@ -13,7 +13,7 @@ use super::signals::without_signals;
 
 /// `bpf/flow.bpf.c`, compiled.
 pub static FLOW_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow.bpf.o"));
-/// The same with layer 7.
+/// The flow object with layer 7.
 pub static FLOW_L7_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/flow_l7.bpf.o"));
 /// `bpf/drop.bpf.c`, compiled.
 pub static DROP_OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/drop.bpf.o"));
@@ -213,7 +213,7 @@ pub(super) fn refused(object: &str, error: &(dyn std::error::Error + 'static)) -
     LoadError::Refused { object: object.to_owned(), why: refusal(error) }
 }
 
-/// As `uname -r` prints it.
+/// Kernel release, as `uname -r` prints it.
 pub(super) fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }

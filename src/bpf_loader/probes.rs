@@ -54,7 +54,7 @@ impl Hook {
 pub(super) struct Links {
     pub(super) name: String,
     pub(super) role: Role,
-    /// As [`Interface`] has them.
+    /// Bridge of the interface, as [`Interface`] has it.
     pub(super) bridge: Option<u32>,
     pub(super) peer: Option<(i32, u32)>,
     pub(super) special: Special,
@@ -282,8 +282,8 @@ impl Probes {
         self.layer7.clone()
     }
 
-    /// Instructions of a hook's program as the kernel holds it, and those that the verifier went
-    /// through; none where the kernel does not say.
+    /// Instructions of a hook's program in the kernel, and those that the verifier processed; none
+    /// where the kernel does not report them.
     pub fn instructions(&self, hook: Hook) -> Option<(u32, u32)> {
         let info = self.flow.program(hook.program())?.info().ok()?;
         Some((info.size_translated()? / 8, info.verified_instruction_count()?))
@@ -304,7 +304,7 @@ impl Probes {
         self.dry_run_at(0, hook, packet, repeat)
     }
 
-    /// As [`Self::dry_run`], as if the packet was at that interface of this network namespace; 0:
+    /// Runs like [`Self::dry_run`], with the packet at that interface of this network namespace; 0:
     /// at `lo`.
     pub fn dry_run_at(&self, interface: u32, hook: Hook, packet: &[u8], repeat: u32) -> Result<i32, RunError> {
         let what = "running a program on a made-up packet";

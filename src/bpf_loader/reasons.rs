@@ -53,7 +53,7 @@ impl DropReasons {
         Ok(reasons)
     }
 
-    /// Whether modules have come or gone since they were read.
+    /// True if modules were loaded or unloaded since the reasons were read.
     pub fn are_outdated(&self) -> bool {
         modules() != self.modules
     }

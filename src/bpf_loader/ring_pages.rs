@@ -31,7 +31,7 @@ pub(super) struct RingPages {
     kernel: Mapping,
     page: usize,
     size: u64,
-    /// A record that goes over the end.
+    /// Copy of a record that wraps around the end.
     whole: Vec<u8>,
 }
 

@@ -13,7 +13,7 @@ use crate::records::Signal;
 
 /// A ring.
 pub(super) trait Queue {
-    /// Up to where it was read, and up to where it is written.
+    /// Positions of the consumer and of the producer.
     fn ends(&self) -> (u64, u64);
 
     /// Passes the next record to `take` and returns its result; none if there is none, or it is

@@ -21,7 +21,7 @@ pub enum Attach {
 pub struct Timeouts {
     /// An established TCP connection that is idle.
     pub tcp: Duration,
-    /// After FIN both ways, RST, or the end of an SCTP association.
+    /// Time after FIN both ways, RST, or the end of an SCTP association.
     pub closed: Duration,
     /// A SYN without an answer.
     pub half_open: Duration,
@@ -57,7 +57,7 @@ pub struct Layer7Settings {
     pub http_ports_ignored: [u16; MAX_PORTS],
     /// Bytes that are captured of a segment that begins with a request.
     pub request_bytes: u32,
-    /// The same of a response.
+    /// Bytes that are captured of a segment that begins with a response.
     pub response_bytes: u32,
 }
 
@@ -79,7 +79,7 @@ impl Default for Layer7Settings {
 pub struct ProgramSettings {
     /// Every packet is reported (`aggregation: none`).
     pub every_packet: bool,
-    /// A connection that goes on is reported again after this time.
+    /// Interval of reports about a connection that goes on.
     pub report_interval: Duration,
     /// Memory of the connection table; some 110 bytes for each connection.
     pub table_bytes: u32,
@@ -162,7 +162,7 @@ pub(super) struct Constants {
     pub(super) closed_timeout: u32,
     pub(super) half_open_timeout: u32,
     pub(super) other_timeout: u32,
-    /// In units of the stamp, as `bpf/include/sweep.h` has it.
+    /// Timeout in units of the stamp, as `bpf/include/sweep.h` has it.
     pub(super) once_timeout: u32,
     pub(super) evictable_after: u32,
     pub(super) claim_life: u32,

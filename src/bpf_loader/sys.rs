@@ -154,8 +154,8 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
     Ok(ids.into_iter().take(query.count as usize).collect())
 }
 
-/// The name that an interface has now; none if it is gone. An error says nothing of the interface:
-/// asking needs a socket, for which there may be no descriptor left.
+/// The name that an interface has now; none if it was removed. An error says nothing of the
+/// interface: asking needs a socket, for which there may be no descriptor left.
 pub(super) fn interface_name(index: u32) -> std::io::Result<Option<String>> {
     let mut name = [0_u8; libc::IF_NAMESIZE];
     // SAFETY: the buffer has the size that the function asks for.
@@ -202,7 +202,7 @@ impl Positions {
         Ok(Self { consumer: Page::map(ring, 0, page)?, producer: Page::map(ring, page, page)? })
     }
 
-    /// Up to where the ring was read, and up to where records are in it or being written.
+    /// Positions of the consumer and of the producer, with records still being written.
     pub(super) fn ends(&self) -> (u64, u64) {
         let consumer = self.consumer.word();
         (consumer, self.producer.word())

@@ -36,14 +36,14 @@ const KIND: u16 = 1;
 const ADDRESS: u16 = 1;
 /// `IFLA_TARGET_NETNSID`.
 const TARGET_NETNSID: u16 = 46;
-/// The queue that is none: a packet goes to the device at once.
+/// Name of the queue that is none: a packet goes to the device at once.
 const NO_QUEUE: &[u8] = b"noqueue";
 /// A netlink header, and that of a traffic control message behind it.
 const HEADER: usize = 16;
 const TC_HEADER: usize = 20;
 /// The header of a link message.
 const LINK_HEADER: usize = 16;
-/// No answer of the kernel's comes in larger pieces.
+/// Size of the receive buffer in bytes: no answer of the kernel comes in larger pieces.
 const BUFFER: usize = 64 << 10;
 /// The kernel answers at once, if not that quickly when its network lock is taken.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -3,10 +3,10 @@
 /// Error that prevents following connection tracking.
 #[derive(Debug, thiserror::Error)]
 pub enum ConntrackError {
-    /// No socket of that kind.
+    /// The socket cannot be opened.
     #[error("cannot open a netfilter netlink socket: {0}; the kernel may lack CONFIG_NETFILTER_NETLINK")]
     Socket(std::io::Error),
-    /// No leave to listen.
+    /// The process may not subscribe to the events.
     #[error("cannot subscribe to connection tracking events: {0}; this needs CAP_NET_ADMIN")]
     Listen(std::io::Error),
     /// The kernel does not know the question.

@@ -42,7 +42,7 @@ mod attribute {
 pub enum Message {
     /// A connection is there. None if it has no ports: of such, no service is made.
     New(Option<Translation>),
-    /// A connection is gone.
+    /// A connection has ended.
     Gone(Option<Translation>),
     /// The end of a dump.
     Done,
@@ -50,9 +50,9 @@ pub enum Message {
     Failed(i32),
     /// Messages were dropped.
     Overrun,
-    /// Nothing that matters here.
+    /// A message without effect here.
     Other,
-    /// Not what it claims to be.
+    /// A message of a false format.
     Malformed,
 }
 
@@ -104,7 +104,7 @@ pub(super) const GET: u16 = kind::GET;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Tracked {
     translation: Translation,
-    /// Packets went both ways, of UDP for more than two seconds.
+    /// True if packets went both ways, of UDP for more than two seconds.
     assured: bool,
 }
 
@@ -127,7 +127,7 @@ impl Tracked {
 pub(super) enum QueryOutcome {
     Found(Tracked),
     NotFound,
-    /// With this `errno`.
+    /// The query failed with this `errno`.
     Failed(i32),
     /// The answer to another question, or none that can be read.
     Other,
@@ -196,7 +196,7 @@ pub(super) fn answer(bytes: &[u8], sequence: u32) -> QueryOutcome {
     }
 }
 
-/// None if a tuple is missing or broken; some none if it has no ports.
+/// Parses both tuples; none if one is missing or broken; some none if it has no ports.
 #[allow(clippy::option_option, reason = "the outer one is about the message, the inner about the connection")]
 fn translation(body: &[u8]) -> Option<Option<Translation>> {
     let (mut original, mut reply) = (None, None);
@@ -213,7 +213,7 @@ fn translation(body: &[u8]) -> Option<Option<Translation>> {
     (opened.protocol == arrived.protocol).then_some(Some(Translation { opened, arrived }))
 }
 
-/// One direction of a connection; some none if it has no ports.
+/// Parses one direction of a connection; some none if it has no ports.
 #[allow(clippy::option_option, reason = "as above")]
 fn tuple(value: &[u8]) -> Option<Option<Connection>> {
     let (mut ends, mut protocol) = (None, None);

@@ -7,10 +7,10 @@
 //!                                      └ at the start, after an overrun, and every few minutes
 //! ```
 //!
-//! What kube-proxy does to a packet, in its iptables, nftables and IPVS modes, is written down here
-//! by the kernel and nowhere else. Only connections with a translation are passed on, which is a
-//! small part on most nodes. Netlink drops events when its reader is slow; then everything is read
-//! anew, so an overrun costs a dump and never a translation.
+//! The kernel records the translations of kube-proxy, in its iptables, nftables and IPVS modes,
+//! here and nowhere else. Only connections with a translation are passed on, which is a small part
+//! on most nodes. Netlink drops events when its reader is slow; then everything is read anew, so an
+//! overrun costs a dump and never a translation.
 //!
 //! The protocol is small enough to be read here: every length is checked, and nothing that a
 //! message may say can do more than be counted as malformed.

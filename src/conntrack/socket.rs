@@ -14,7 +14,7 @@ use super::message::GET;
 use crate::records::Waker;
 
 /// Groups of `enum nfnetlink_groups`, a bit each: new connections and those that are destroyed.
-/// What changes in between, such as a TCP state, changes no address.
+/// Changes in between, such as of a TCP state, change no address.
 const NEW_AND_DESTROY: u32 = 1 << 0 | 1 << 2;
 
 /// Room for events while the follower is busy: some ten thousand.
@@ -35,7 +35,7 @@ pub(super) struct Woken {
 pub(super) enum Received<'a> {
     /// A datagram.
     Datagram(&'a [u8]),
-    /// Nothing in time.
+    /// No datagram in time.
     Nothing,
     /// Events were dropped.
     Overrun,

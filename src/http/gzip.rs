@@ -9,7 +9,7 @@ use std::io;
 
 use flate2::{Compress, Compression, Crc, FlushCompress};
 
-/// Before the first part: deflate, no name, no time, unknown system.
+/// Header before the first part: deflate, no name, no time, unknown system.
 pub(super) const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// Checksum and length of what was compressed.

@@ -14,9 +14,9 @@ use super::error::failed;
 /// of others 0.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TcFilters {
-    /// For packets that come in by it.
+    /// Filters of packets that come in by it.
     pub ingress: Vec<u32>,
-    /// For packets that leave by it.
+    /// Filters of packets that leave by it.
     pub egress: Vec<u32>,
 }
 
@@ -68,7 +68,7 @@ pub(super) async fn without_egress(handle: &Handle) -> io::Result<HashSet<u32>> 
     Ok(found)
 }
 
-/// Packets that an interface has received and sent, together; none if it is gone.
+/// Packets that an interface has received and sent, together; none if it was removed.
 pub(super) async fn packets_of(handle: &Handle, index: u32) -> io::Result<Option<u64>> {
     let mut links = std::pin::pin!(handle.link().get().match_index(index).execute());
     match links.next().await.transpose().map_err(failed) {

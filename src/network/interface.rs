@@ -27,7 +27,7 @@ pub struct Interface {
     pub name: String,
     /// Driver of the interface.
     pub kind: Driver,
-    /// It carries a default route of this node.
+    /// True if it carries a default route of this node.
     pub uplink: bool,
     /// Its peer sits in another network namespace.
     pub peer_in_other_namespace: bool,
@@ -37,11 +37,11 @@ pub struct Interface {
     pub link: Option<u32>,
     /// The index of the bridge or bond that it is a port of.
     pub controller: Option<u32>,
-    /// It is a port of a bridge, or of an Open vSwitch, which floods as well.
+    /// True if it is a port of a bridge, or of an Open vSwitch, which floods as well.
     pub bridged: bool,
     /// Its packets begin with an Ethernet header.
     pub ethernet: bool,
-    /// It is administratively up.
+    /// True if it is administratively up.
     pub up: bool,
 }
 

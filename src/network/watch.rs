@@ -33,8 +33,8 @@ use super::routes::Route;
 /// The least time between two readings of all addresses and routes: a node may have very many.
 const MIN_READ_INTERVAL: Duration = Duration::from_millis(250);
 
-/// In IPVS mode kube-proxy gives this device the addresses of all services. They are this machine's
-/// by their form only.
+/// Device that carries the addresses of all services in kube-proxy's IPVS mode. They are this
+/// machine's by their form only.
 const SERVICES_DEVICE: &str = "kube-ipvs0";
 
 const GROUPS: [MulticastGroup; 6] = [
@@ -60,14 +60,14 @@ pub struct Node {
 pub enum NetworkEvent {
     /// The interface is new, or something in [`Interface`] has changed.
     Present(Interface),
-    /// The interface is gone, or moved to another namespace.
+    /// The interface was removed, or moved to another namespace.
     Gone {
         /// Its index.
         index: u32,
     },
     /// Addresses or routes of this node; sent once at the beginning.
     Node(Node),
-    /// A queue or a filter of some interface has come, changed or gone.
+    /// A queue or a filter of some interface was added, changed or removed.
     TrafficControl,
 }
 
@@ -87,7 +87,7 @@ pub struct NetworkWatch {
     /// Interfaces are to be read anew; a wait that is given up leaves it so.
     links_stale: bool,
     links: PendingRequest<Vec<LinkMessage>>,
-    /// The same for addresses and routes.
+    /// True if addresses and routes must be read again.
     node_stale: bool,
     routes_and_addresses: PendingRequest<(Routes, Vec<(u32, IpAddr)>)>,
     /// Earliest time of the next read of addresses and routes.
@@ -163,7 +163,7 @@ impl NetworkWatch {
         filters::without_egress(&self.handle).await
     }
 
-    /// Number of packets that an interface has received and sent, together; none if it is gone.
+    /// Number of packets that an interface has received and sent, together; none if it was removed.
     pub async fn packets_of(&self, index: u32) -> io::Result<Option<u64>> {
         filters::packets_of(&self.handle, index).await
     }

@@ -23,7 +23,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// As metrics read it.
+    /// View of the batch for metrics.
     pub fn view(&self) -> Flows<'_> {
         Flows { flows: &self.flows, extras: &self.extras, index: &self.index }
     }

@@ -16,7 +16,7 @@ use super::snapshot::SnapshotResponse;
 pub struct SnapshotCollector {
     commands: Commands,
     lanes: Arc<Lanes>,
-    /// By lane; older lanes first.
+    /// Last snapshots by lane; older lanes first.
     last: BTreeMap<u64, Vec<Snapshot>>,
 }
 

@@ -37,7 +37,7 @@ impl Commands {
         (Self { to, waker }, requests)
     }
 
-    /// Posts a request; gives it back if the reader has too many already, or is gone.
+    /// Posts a request; gives it back if the reader's queue is full, or the reader has ended.
     pub fn post(&self, command: Command) -> Result<(), Command> {
         self.to.try_send(command).map_err(TrySendError::into_inner)?;
         self.waker.wake();

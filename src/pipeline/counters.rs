@@ -45,7 +45,7 @@ pub struct Counters {
     pub flows: AtomicU64,
     /// Batches handed to the lanes.
     pub batches: AtomicU64,
-    /// Batches that had to be allocated.
+    /// Number of batches that were allocated.
     pub allocated: AtomicU64,
     /// Flows that were looked up in the table of translations, by [`LOOKUPS`].
     pub lookups: [AtomicU64; LOOKUPS.len()],
@@ -55,7 +55,7 @@ pub struct Counters {
     pub waiting_for_names: AtomicU64,
     /// Translations that are known.
     pub translations: AtomicU64,
-    /// Translations that the table had no room for.
+    /// Number of translations that the full table refused.
     pub refused: AtomicU64,
     /// Policy verdicts that were put beside the flow of their packet.
     pub verdicts: AtomicU64,

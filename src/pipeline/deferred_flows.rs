@@ -43,7 +43,7 @@ const WAITING_POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Longest sleep of the reader while flows wait for names only.
 const UNNAMED_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Flows that may wait at once; one more goes on without its translation.
+/// Maximal number of waiting flows; one more passes without its translation.
 const MAX_WAITING: usize = 4096;
 
 /// Changes applied between two batches: a burst must not delay the records.
@@ -264,7 +264,7 @@ impl DeferredFlows {
         }
     }
 
-    /// As above, of a flow that does not wait for a name.
+    /// Takes a flow that does not wait for a name.
     fn take_named(&mut self, mut flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
         let mut backend = None;
         if why.front {

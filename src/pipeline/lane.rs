@@ -27,7 +27,7 @@ pub enum Item {
     Snapshot(SnapshotRequest),
     /// Look at other flows from now on.
     Filters(Box<Filters>),
-    /// Remove the series of pods that are gone.
+    /// Removes the series of deleted pods.
     Forget(Arc<RemovedPods>),
     /// See whether it is time to stop.
     Wake,
@@ -99,8 +99,8 @@ impl Lane {
         self.component.set_queue(self.to.len());
     }
 
-    /// Waits until there is room; gives the item back if the aggregator is down or gone and there
-    /// is none.
+    /// Waits until there is room; gives the item back if the aggregator is down or has ended and
+    /// there is none.
     fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
         if !self.is_up() && self.to.is_full() {
             return Err(item);

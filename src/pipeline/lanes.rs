@@ -29,7 +29,7 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct List {
     lanes: Arc<Vec<Arc<Lane>>>,
-    /// Flows that were skipped by lanes that are gone.
+    /// Flows that were skipped by removed lanes.
     skipped: u64,
 }
 
@@ -91,7 +91,7 @@ impl Lanes {
         Arc::clone(&self.now.load().lanes)
     }
 
-    /// Flows that were skipped since start, by lanes that are gone too.
+    /// Flows that were skipped since start, by removed lanes too.
     pub fn skipped(&self) -> u64 {
         self.now.load().skipped()
     }

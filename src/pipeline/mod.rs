@@ -7,6 +7,7 @@
 //! skipped. Records and flows that cause a panic are passed over. Each of these losses has its own
 //! counter ([`Counters`], [`Lane`], [`AggregatorState`]); docs/architecture.md lists all there are,
 //! and all bounds.
+//!
 //! ```text
 //! RecordSource ─► read_loop (decode, deferred_flows, fill) ─► Lane (bounded) ─► work_loop ─► SnapshotResponse ─► SnapshotCollector
 //! ```

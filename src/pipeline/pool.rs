@@ -51,7 +51,8 @@ impl Pool {
         self.allocate(index)
     }
 
-    /// One more than a full batch: the last flow may bring a policy verdict along.
+    /// Allocates a batch with room for one more flow: the last one may bring a policy verdict
+    /// along.
     fn allocate(&mut self, index: &Arc<Index>) -> Arc<Batch> {
         self.allocated += 1;
         Arc::new(Batch { index: Arc::clone(index), flows: Vec::with_capacity(BATCH + 1), extras: Vec::new() })

@@ -55,7 +55,7 @@ pub struct Reader {
     pub rings: Arc<dyn Rings>,
     /// Rung for commands and for the end.
     pub waker: Waker,
-    /// One for each aggregator.
+    /// Lanes, one for each aggregator.
     pub lanes: Arc<Lanes>,
     /// Requests.
     pub commands: Receiver<Command>,
@@ -65,7 +65,7 @@ pub struct Reader {
     pub decoder: Arc<DecoderSlot>,
     /// Called when the decoder panicked.
     pub decoder_fault: Box<dyn Fn(String) + Send + Sync>,
-    /// In and out.
+    /// Counters of the input and the output.
     pub counters: Arc<Counters>,
     /// State that survives a run.
     pub state: ReaderState,

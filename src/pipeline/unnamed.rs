@@ -88,7 +88,7 @@ impl Unnamed {
         self.waiting.len()
     }
 
-    /// To be called before [`Unnamed::next`].
+    /// Begins a turn; called before [`Unnamed::next`].
     pub(super) fn turn(&mut self, index: &Arc<Index>, now_ns: u64) {
         self.vain.expire(now_ns);
         let index = Arc::downgrade(index);

@@ -1,8 +1,8 @@
-//! An aggregator's thread: takes batches from its lane, counts them, answers cuts.
+//! An aggregator's thread: takes batches from its lane, counts them, answers snapshot requests.
 //!
-//! What it counts lives in a [`AggregatorState`] that outlives the thread. When a flow makes the
-//! metric panic, the state still knows the batch and how far it was; the next run goes on behind
-//! that one flow, with every counter as it was.
+//! Its counters are kept in an [`AggregatorState`], which survives the thread. After a panic at a
+//! flow the state still has the batch and the position in it; the next run continues behind that
+//! one flow, with every counter as it was.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +30,9 @@ pub struct AggregatorState {
 /// Intervals of an aggregator's search for series without a change; never where none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Looks {
-    /// For those that go after `series_ttl`.
+    /// Interval for series that expire after `series_ttl`.
     pub expire_every: Option<Duration>,
-    /// For those that make room for others.
+    /// Interval for series that make room for others.
     pub room_every: Option<Duration>,
 }
 
@@ -67,7 +67,7 @@ impl AggregatorState {
         self.panicked.load(Relaxed)
     }
 
-    /// Flows it has looked at, since start.
+    /// Number of processed flows since start.
     pub fn counted(&self) -> u64 {
         self.counted.load(Relaxed)
     }
@@ -96,7 +96,7 @@ impl AggregatorState {
         ]
     }
 
-    /// For the agent's own metrics; a few stores a batch.
+    /// Publishes figures for the agent's own metrics; a few stores a batch.
     fn publish(&self, aggregator: &Aggregator) {
         self.series.store(aggregator.series() as u64, Relaxed);
         for (folded, now) in self.folded.iter().zip(aggregator.folded()) {
@@ -131,7 +131,7 @@ struct Standing {
 }
 
 impl Standing {
-    /// For each batch.
+    /// Records refusals after each batch.
     fn note(&mut self, lifecycle: &Lifecycle, folded: [u64; Refusal::ALL.len()]) {
         if folded == self.folded {
             return;
@@ -152,7 +152,7 @@ impl Standing {
         }
     }
 
-    /// For each look.
+    /// Checks for series to remove.
     fn look(&mut self, lifecycle: &Lifecycle) {
         if self.degraded && !std::mem::take(&mut self.lately) {
             self.degraded = false;

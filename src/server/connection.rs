@@ -22,13 +22,13 @@ pub(super) struct Connection {
 /// Next step that the client owes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// To end the TLS handshake.
+    /// The end of the TLS handshake.
     Handshake,
-    /// To send a request, or to go.
+    /// A request, or the close.
     Idle,
-    /// To send the rest of a request's head.
+    /// The rest of a request's head.
     Head,
-    /// To read the answer.
+    /// The reading of the answer.
     Answer,
 }
 
@@ -42,7 +42,7 @@ struct Progress {
     /// Requests that are being handled or answered.
     requests: u32,
     answered: bool,
-    /// Since when the kernel takes no more of the answer.
+    /// Time since which the kernel takes no more of the answer.
     blocked: Option<Instant>,
     /// Start of the interval that `written` counts bytes in.
     window: Option<Instant>,
@@ -54,11 +54,11 @@ struct Progress {
 /// Whether more of a request may be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// So many bytes.
+    /// At most so many bytes.
     Bytes(usize),
-    /// None until the request before it has been answered.
+    /// No bytes until the request before it has been answered.
     Later,
-    /// None: the request's head is too large. True if nothing was ever answered here.
+    /// No bytes: the request's head is too large. True if nothing was ever answered here.
     TooLarge(bool),
 }
 
@@ -178,7 +178,7 @@ impl Connection {
         }
     }
 
-    /// None for a connection that works.
+    /// Rank of the connection; none for one that works.
     pub(super) fn rank(&self, now: Instant) -> Option<Rank> {
         let progress = self.progress();
         match (progress.phase, progress.blocked) {

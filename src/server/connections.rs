@@ -1,10 +1,10 @@
-//! The connections of one listener: which are admitted, and which must go.
+//! Admits and evicts the connections of one listener.
 //!
 //! A limit that refuses newcomers lets those that came first keep all others out. So a newcomer
-//! takes the place of the connection that does the least: one that has asked for nothing, then an
-//! idle one, then one whose answer is not read; of the client with the most connections first.
-//! Where all are at work, a client with more than its part gives up one for a client with few;
-//! only where none has more a newcomer is refused.
+//! takes the place of the connection that does the least: one without a request, then an idle one,
+//! then one with an unread answer; of the client with the most connections first. If all are at
+//! work, a client with more than its part gives up one for a client with few; only where none has
+//! more a newcomer is refused.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -29,7 +29,7 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// None yet.
+    /// A table without connections.
     pub fn new(limits: Limits) -> Self {
         Self { limits, open: Mutex::default(), dropped: std::array::from_fn(|_| AtomicU64::default()) }
     }

@@ -27,9 +27,9 @@ const DISCARDED: usize = 1024;
 
 /// Bytes between client and server.
 pub(super) enum Stream {
-    /// As they are.
+    /// A plain stream.
     Plain(TcpStream),
-    /// After the handshake.
+    /// A TLS stream after the handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -91,7 +91,7 @@ impl Socket {
         &self.connection
     }
 
-    /// Makes the kernel forget what the client has not read, when the last handle goes.
+    /// Makes the kernel drop unread data when the last handle is closed.
     pub(super) fn abort(&self) {
         abort(self.stream.borrow().tcp());
     }

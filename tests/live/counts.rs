@@ -1,7 +1,7 @@
 //! Known traffic, exact counters: each plugin against connections, pings, refusals and denials,
 //! IPv4 and IPv6.
 //!
-//! How many flows a packet makes follows from two rules.
+//! The number of flows of a packet follows from two rules.
 //!
 //! *Where*: a packet between two pods of the node is observed twice (hubble-contract §1.0, rule
 //! 11): at the veth of its source,

@@ -1,4 +1,4 @@
-//! From the cache to an [`Index`]: what was touched is brought into the [`Draft`] of the next one.
+//! Builds an [`Index`] from the cache: changes are applied to the [`Draft`] of the next one.
 //!
 //! | address of | named |
 //! | --- | --- |
@@ -79,7 +79,7 @@ pub(super) struct Builder {
     /// Each row's row in the policies.
     subjects: Vec<u32>,
     namespaces: HashMap<String, Arc<Labels>>,
-    /// None in a builder for nowhere.
+    /// Reserved endpoints; none in a builder for nowhere.
     reserved: Option<Reserved>,
     nodes: Vec<Owner>,
     cluster: Arc<str>,
@@ -151,7 +151,7 @@ impl Builder {
         interfaces
     }
 
-    /// True if the next index would free what is kept of pods that are gone.
+    /// True if the next index would free the remains of deleted pods.
     pub(super) fn has_garbage(&self, now_ns: u64) -> bool {
         self.draft.reusable_rows(now_ns) > 0
     }

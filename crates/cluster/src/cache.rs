@@ -330,8 +330,8 @@ impl Cache {
         index
     }
 
-    /// True if the next index would free what is kept of pods that are gone, though nothing else
-    /// has changed.
+    /// True if the next index would free the remains of deleted pods, though nothing else has
+    /// changed.
     pub fn has_garbage(&self) -> bool {
         self.has_garbage_at(clock::now_ns())
     }

@@ -1,9 +1,8 @@
 //! Claims of addresses by objects, and the holder among them.
 //!
-//! Where several claim an address, the one of the highest [`Rank`] has it; among pods the newest,
-//! since an address is used again and the newest pod is the one that holds it now; among pods of
-//! one second the one whose name sorts last, so that all nodes of a cluster come to the same
-//! answer.
+//! The claim of the highest [`Rank`] wins an address; among pods the newest, since addresses are
+//! reused and the newest pod holds it now; among pods of one second the one with the name that
+//! sorts last, so that all nodes of a cluster come to the same answer.
 
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ pub(super) enum Rank {
     Overlay,
     /// A pod that runs.
     Pod,
-    /// Another node: what a machine itself has cannot be a pod's.
+    /// Another node: a machine's own address cannot be a pod's.
     RemoteNode,
     /// This node: the best source for its own addresses.
     Host,

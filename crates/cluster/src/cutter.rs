@@ -47,7 +47,7 @@ enum ListSection {
 pub(crate) struct Cutter {
     /// Bytes that were not cut yet.
     buffer: BytesMut,
-    /// Bytes of the buffer that were looked at; one more if the next byte is escaped.
+    /// Bytes of the buffer that were scanned; one more if the next byte is escaped.
     at: usize,
     /// Braces and brackets that are open.
     depth: usize,

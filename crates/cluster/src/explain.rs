@@ -79,7 +79,8 @@ pub struct PodExplanation {
     pub addresses: Vec<PodAddress>,
     /// Interfaces of this node that lead to it, by index.
     pub interfaces: Vec<u32>,
-    /// None if no flow resolves to this pod: it has no address, has lost it, or uses its node's.
+    /// Names of the pod; none if no flow resolves to it: it has no address, has lost it, or uses
+    /// its node's.
     pub named: Option<EndpointNames>,
     /// The rule that its workload was found by, or why it has none (hubble-contract §5.8).
     pub workload_rule: &'static str,

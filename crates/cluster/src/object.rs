@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// As paths and roles name it.
+    /// Plural name in paths and roles.
     pub fn plural(self) -> &'static str {
         match self {
             Self::Pod => "pods",
@@ -79,7 +79,7 @@ impl Kind {
         }
     }
 
-    /// As `kind:` names it.
+    /// Name in the field `kind:`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pod => "Pod",
@@ -121,7 +121,7 @@ pub struct Pod {
     pub node: String,
     /// Succeeded or failed: it has given its addresses up.
     pub finished: bool,
-    /// It has the node's addresses, not its own.
+    /// True if it has the node's addresses, not its own.
     pub host_network: bool,
     /// Its service account.
     pub service_account: String,

@@ -70,12 +70,12 @@ impl OtherKind {
         self.0.group
     }
 
-    /// As `kind:` names it.
+    /// Name in the field `kind:`.
     pub fn name(self) -> &'static str {
         self.0.kind
     }
 
-    /// As paths and roles name it.
+    /// Plural name in paths and roles.
     pub fn plural(self) -> &'static str {
         self.0.plural
     }

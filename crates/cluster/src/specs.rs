@@ -33,7 +33,7 @@ pub(super) type Claimed = (Owner, Vec<(Address, Rank, EndpointId)>);
 /// Suffix of a node's name in the owner of its addresses in its own pods' network.
 pub(super) const OVERLAY: &str = " (overlay)";
 
-/// The nodes as policies look at them, by name; `claimed` has all addresses that are known to be
+/// The nodes as policies use them, by name; `claimed` has all addresses that are known to be
 /// theirs.
 pub(super) fn node_specs(store: &Store, claimed: &[Claimed]) -> Vec<NodeSpec> {
     let mut specs: BTreeMap<&str, NodeSpec> = BTreeMap::new();

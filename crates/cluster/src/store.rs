@@ -57,12 +57,12 @@ pub(super) struct Store {
 /// Changes since the last index.
 #[derive(Debug, Default)]
 pub(super) struct Touched {
-    /// With the time of the last change.
+    /// Changed pods with the time of the last change.
     pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
     pub(super) services: HashMap<Arc<ObjectKey>, u64>,
     pub(super) namespaces: HashSet<String>,
-    /// Pods that ended, as they were: those that never were in an index have had their addresses
-    /// until that time.
+    /// Pods that ended, with their last state: those that never were in an index have had their
+    /// addresses until that time.
     pub(super) ended: Vec<(Arc<ObjectKey>, StoredPod, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,

@@ -1,7 +1,8 @@
 //! A pod as the cache stores it.
 //!
-//! What a pod has in common with its replicas (labels, service account, workload, ports) is most of
-//! it, and is stored once for all of them: a cluster has ten times as many pods as kinds of pods.
+//! The fields that a pod shares with its replicas (labels, service account, workload, ports) are
+//! most of it, and are stored once for all of them: a cluster has ten times as many pods as kinds
+//! of pods.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -27,7 +28,7 @@ pub(super) struct Profile {
 pub(super) struct StoredPod {
     pub(super) profile: Arc<Profile>,
     pub(super) addresses: Box<[IpAddr]>,
-    /// In networks beside the cluster's.
+    /// Addresses in networks beside the cluster's.
     pub(super) other_addresses: Box<[IpAddr]>,
     pub(super) created: i64,
     pub(super) node: Arc<str>,

@@ -49,7 +49,7 @@ impl From<BTreeMap<String, String>> for Labels {
     }
 }
 
-/// The annotations that are looked at; all others are skipped, since some hold whole objects.
+/// The annotations that are read; all others are skipped, since some hold whole objects.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotations {
     /// Those that are texts.

@@ -30,7 +30,7 @@ pub(super) fn of(pod: &ObjectMeta) -> Option<Workload> {
     Some(Workload { name: name.to_owned(), kind: kind.to_owned() })
 }
 
-/// By which rule a pod came to its workload, for people.
+/// Readable name of the rule that leads from a pod to its workload.
 pub(super) fn rule(workload: Option<&Workload>) -> &'static str {
     match workload.map(|workload| workload.kind.as_str()) {
         None => "none: nothing generated its name, or no controller owns it",

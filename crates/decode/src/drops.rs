@@ -13,7 +13,7 @@ use webb_index::{Index, Policies, policy};
 pub enum DropDecision {
     /// A policy forbids it.
     Denied,
-    /// It was dropped for something else, or it is not known that a policy forbids it.
+    /// The drop has another cause, or it is unknown whether a policy forbids the packet.
     Other,
     /// A policy forbids it if the packet opened its connection, according to connection tracking.
     IfOpening,

@@ -28,7 +28,7 @@ impl DecodeError {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 6] = [Self::Short, Self::Version, Self::Length, Self::Kind, Self::Hook, Self::Family];
 
-    /// As the label prints it.
+    /// Value of the label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Short => "short",

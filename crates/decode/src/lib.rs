@@ -64,11 +64,12 @@ impl Decoded {
 /// The reasons for a second lookup of a flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LookupReasons {
-    /// One of its addresses may be translated.
+    /// True if one of its addresses may be translated.
     pub front: bool,
-    /// It is the first packet of a connection, at a pod's own interface.
+    /// True for the first packet of a connection, at a pod's own interface.
     pub opens: bool,
-    /// It was dropped under a reason that an enforcer of policies gives.
+    /// Suspicion of a policy's denial: it was dropped under a reason that an enforcer of policies
+    /// gives.
     pub suspect: Option<Suspect>,
 }
 
@@ -85,7 +86,7 @@ impl Decoder {
         Self::with_one_sided(reasons, Arc::default())
     }
 
-    /// The same, with a counter of one-sided connections.
+    /// A decoder with a counter of one-sided connections.
     pub fn with_one_sided(reasons: Reasons, one_sided: Arc<OneSided>) -> Self {
         Self { reasons, one_sided }
     }
@@ -277,9 +278,9 @@ fn opens(flow: &Flow, record: &Record) -> bool {
     }
 }
 
-/// Of the connection, seen from the pod behind the interface. At the node's own devices there is no
-/// such pod: a connection that passes there is neither in nor out, and Hubble has no direction for
-/// it either.
+/// Direction of the connection, seen from the pod behind the interface. At the node's own devices
+/// there is no such pod: a connection that passes there is neither in nor out, and Hubble has no
+/// direction for it either.
 fn direction(record: &Record) -> Direction {
     match record.hook {
         hook::FROM_POD | hook::TO_POD if record.flags & flag::EGRESS != 0 => Direction::Egress,

@@ -36,7 +36,7 @@ impl Connection {
         }
     }
 
-    /// With the ends exchanged.
+    /// The connection with its ends exchanged.
     #[must_use]
     pub fn reversed(self) -> Self {
         Self { source: self.destination, destination: self.source, ..self }
@@ -46,9 +46,9 @@ impl Connection {
 /// A connection before and after translation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Translation {
-    /// As the client opened it.
+    /// Connection as the client opened it.
     pub opened: Connection,
-    /// As it arrived, in the same direction.
+    /// Connection as it arrived, in the same direction.
     pub arrived: Connection,
 }
 
@@ -81,7 +81,7 @@ pub enum NatUpdate {
 pub enum Conversation {
     /// Its sender opened it just now, or it is not tracked.
     New,
-    /// Its sender opened it, and packets went both ways for a while.
+    /// The sender opened it, and packets went both ways for a while.
     Older,
     /// Its receiver opened it.
     Reply,

@@ -86,7 +86,7 @@ pub struct Held<T>(VecDeque<Waiting<T>>);
 
 #[derive(Debug)]
 struct Waiting<T> {
-    /// Of the policies that it was decided by.
+    /// Revision of the policies that decided it.
     revision: u64,
     since_ns: u64,
     held: T,

@@ -14,8 +14,8 @@ use super::nat::{Connection, Peer, Table};
 /// The outcome of a NAT lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatLookup {
-    /// No address of the flow is translated, or connection tracking does not know of it: the flow
-    /// is unchanged.
+    /// No address of the flow is translated, or connection tracking has no entry: the flow is
+    /// unchanged.
     NotTranslated,
     /// A translated address was replaced by the pod's.
     Resolved,

@@ -50,7 +50,7 @@ pub enum Undecided {
     Unanswered,
     /// Policies forbid it, and it was evicted because too many others waited.
     Crowded,
-    /// It goes to a service, and its backend is not known.
+    /// The destination is a service with an unknown backend.
     Backend,
     /// Policies forbid it unless they allow the end that is not known.
     Unnamed,

@@ -71,7 +71,7 @@ pub mod flag {
 pub struct Record {
     /// [`VERSION`].
     pub version: u8,
-    /// One of [`kind`].
+    /// Type of the record, one of [`kind`].
     pub kind: u8,
     /// Size of this struct.
     pub length: u16,
@@ -81,7 +81,7 @@ pub struct Record {
     pub time_ns: u64,
     /// IPv4 as `::ffff:a.b.c.d`; all zero when not IP.
     pub source: [u8; 16],
-    /// As `source`.
+    /// Destination address, like `source`.
     pub destination: [u8; 16],
     /// 0 without ports.
     pub source_port: u16,
@@ -91,7 +91,7 @@ pub struct Record {
     pub family: u8,
     /// IP protocol number.
     pub protocol: u8,
-    /// Of this packet: FIN SYN RST PSH ACK URG ECE CWR from bit 0.
+    /// Flags of this packet: FIN SYN RST PSH ACK URG ECE CWR from bit 0.
     pub tcp_flags: u8,
     /// Bits of [`flag`].
     pub flags: u8,
@@ -107,7 +107,7 @@ pub struct Record {
     pub packets: u32,
     /// Bytes since then, whole frames.
     pub bytes: u64,
-    /// For [`kind::DROP`]: the running kernel's `enum skb_drop_reason`.
+    /// Reason of a [`kind::DROP`]: the running kernel's `enum skb_drop_reason`.
     pub reason: u32,
     /// Always zero.
     pub pad1: u32,

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, PartialOrd, Ord)]
 pub struct Address(pub [u8; 16]);
 
-/// As one number: hashing a list of bytes costs several times as much, and every flow has two
-/// addresses.
+/// Hashes the address as one number: hashing a list of bytes costs several times as much, and every
+/// flow has two addresses.
 impl Hash for Address {
     #[inline]
     fn hash<H: Hasher>(&self, to: &mut H) {

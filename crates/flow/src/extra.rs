@@ -13,7 +13,7 @@ use crate::sym::Sym;
 pub struct ExtraId(pub u32);
 
 impl ExtraId {
-    /// Nothing beyond the flow itself.
+    /// No fields beyond the flow itself.
     pub const NONE: Self = Self(u32::MAX);
 }
 
@@ -147,7 +147,7 @@ pub enum GrpcStatus {
     Number(u8),
     /// A number that gRPC does not define, or none at all.
     Other,
-    /// None was seen.
+    /// No status was seen.
     #[default]
     Unknown,
 }
@@ -162,7 +162,7 @@ pub struct Dns {
     pub rcode: u32,
     pub qtypes: Vec<String>,
     pub rrtypes: Vec<String>,
-    /// Not Hubble's: nanoseconds from the question to this answer. None of a question, of a flow
+    /// Nanoseconds from the question to this answer; not Hubble's. None of a question, of a flow
     /// that another program wrote, and if the question was asked more than once.
     pub latency_ns: Option<u64>,
 }

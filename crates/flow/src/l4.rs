@@ -31,7 +31,7 @@ pub enum L4 {
 }
 
 impl L4 {
-    /// From an IP protocol number.
+    /// Protocol of an IP protocol number.
     pub fn of_protocol(number: u8) -> Self {
         match number {
             6 => Self::Tcp,
@@ -110,7 +110,7 @@ pub enum SctpChunk {
 }
 
 impl SctpChunk {
-    /// From the chunk type on the wire (RFC 9260, 3.2).
+    /// Type of a chunk number on the wire (RFC 9260, 3.2).
     pub fn of_wire(number: u8) -> Self {
         match number {
             1 => Self::Init,

@@ -57,7 +57,7 @@ impl Sort {
     pub const ALL: [Self; 7] =
         [Self::Unknown, Self::Local, Self::Remote, Self::World, Self::Service, Self::Node, Self::Unnamed];
 
-    /// As the label `result` of the counter of lookups has it.
+    /// Value of the label `result` of the counter of lookups.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",
@@ -72,7 +72,7 @@ impl Sort {
 }
 
 impl EndpointId {
-    /// No endpoint at all: every name is empty.
+    /// Id of no endpoint: every name is empty.
     pub const NONE: Self = Self(0);
     /// An address outside of the cluster: `reserved:world`.
     pub const WORLD: Self = Self(1);

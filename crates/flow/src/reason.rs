@@ -73,7 +73,7 @@ fn may_be_policy(kernel: &str) -> bool {
 }
 
 impl Reasons {
-    /// From the enumerators of the kernel's `enum skb_drop_reason`, without their
+    /// Table of reasons from the enumerators of the kernel's `enum skb_drop_reason`, without their
     /// `SKB_DROP_REASON_` (or older `SKB_`) prefix, and of its subsystems' enums, as they are.
     pub fn new<'a>(enumerators: impl IntoIterator<Item = (u32, &'a str)>) -> Self {
         let unknown = Reason(Sym::new("DROP_REASON_UNKNOWN"));

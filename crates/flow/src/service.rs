@@ -5,7 +5,7 @@
 pub struct ServiceId(pub u32);
 
 impl ServiceId {
-    /// No service: both names are empty.
+    /// Id of no service: both names are empty.
     pub const NONE: Self = Self(0);
 }
 
@@ -24,7 +24,7 @@ impl ServiceEnd {
         if id == ServiceId::NONE { Self::NONE } else { Self(id.0 | Self::AT_SOURCE) }
     }
 
-    /// The packet goes to a service's address.
+    /// Service as the packet's destination.
     pub fn destination(id: ServiceId) -> Self {
         Self(id.0 & !Self::AT_SOURCE)
     }

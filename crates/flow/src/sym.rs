@@ -28,7 +28,7 @@ const PERMANENT: u32 = 1 << 31;
 
 #[derive(Debug)]
 struct Entry {
-    /// None while the number is free.
+    /// Text of the symbol; none while the number is free.
     text: Option<Arc<str>>,
     /// Number of [`Name`]s that own it, and [`PERMANENT`].
     owners: AtomicU32,

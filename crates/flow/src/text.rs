@@ -96,7 +96,7 @@ impl Event {
 }
 
 impl Direction {
-    /// As the `traffic_direction` label prints it (hubble-contract §2.3).
+    /// Value of the `traffic_direction` label (hubble-contract §2.3).
     pub fn label(self) -> &'static str {
         match self {
             Self::Unknown => "unknown",

@@ -65,7 +65,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// True where the packet went on: the rule of `tcp`, `port-distribution` and `sctp`.
+    /// True for a forwarded packet: the rule of `tcp`, `port-distribution` and `sctp`.
     pub fn passed(self) -> bool {
         matches!(self, Self::Forwarded | Self::Redirected)
     }

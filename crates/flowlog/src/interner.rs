@@ -29,7 +29,7 @@ const RESERVED: usize = 2;
 #[derive(Debug)]
 struct KnownEndpoint {
     id: EndpointId,
-    /// Not part of an endpoint, but of every flow that has it.
+    /// Cluster name: not part of an endpoint, but of every flow that has it.
     cluster: Box<str>,
 }
 

@@ -54,7 +54,7 @@ pub struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// At the start of `text`.
+    /// A cursor at the start of `text`.
     pub fn new(text: &'a str) -> Self {
         Self { text, at: 0, depth: 0 }
     }
@@ -102,7 +102,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    /// Nothing may follow.
+    /// Checks that nothing follows.
     ///
     /// # Errors
     /// If something does.
@@ -195,7 +195,7 @@ impl<'a> Cursor<'a> {
         self.escaped(start).map(Cow::Owned)
     }
 
-    /// The rest of a string that is not plain; `start` is where its text begins.
+    /// Reads the rest of a string that is not plain; `start` is the begin of its text.
     #[cold]
     fn escaped(&mut self, start: usize) -> Result<String, JsonError> {
         let mut out = String::new();
@@ -401,9 +401,9 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// The text of the object or list that comes next, passed without a look at more than its
-    /// brackets and strings: for text that is known already, byte for byte. `None` if it does
-    /// not end; then nothing is passed.
+    /// The text of the object or list that comes next, scanned for its brackets and strings only:
+    /// for text that is known already, byte for byte. `None` if it does not end; then nothing is
+    /// passed.
     #[inline]
     pub fn raw(&mut self) -> Option<&'a str> {
         self.peek();

@@ -16,7 +16,7 @@ pub(super) const MAX_LINE_BYTES: usize = 16 << 20;
 pub enum Line<'a> {
     /// Its bytes, without the line feed.
     Bytes(&'a [u8]),
-    /// It had more than `MAX_LINE_BYTES` bytes and was not kept.
+    /// A line of more than `MAX_LINE_BYTES` bytes, which was dropped.
     TooLong,
 }
 

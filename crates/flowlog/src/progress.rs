@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 
 use super::input::{Input, Position};
 
-/// Nothing is shown before: most files are done by then.
+/// Delay of the first display: most files are done by then.
 const INITIAL_DELAY: Duration = Duration::from_secs(2);
 
 /// Interval between two updates of the line.
 const UPDATE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The clock is looked at once in so many lines.
+/// Number of lines between two reads of the clock.
 const LINES: u32 = 4096;
 
 /// Letters of the bar.
 const WIDTH: usize = 20;
 
-/// One file's progress; nothing without a terminal.
+/// Progress of one file; no display without a terminal.
 #[derive(Debug)]
 pub struct Progress {
     terminal: bool,
@@ -67,7 +67,7 @@ impl Progress {
         let _written = write!(std::io::stderr(), "\r\x1b[K{text}");
     }
 
-    /// The file is done with: the line goes.
+    /// Ends the progress, and removes the line.
     pub fn end(self) {
         if self.shown {
             let _written = write!(std::io::stderr(), "\r\x1b[K");

@@ -1,4 +1,4 @@
-//! From lines to batches.
+//! Reads lines into batches.
 
 use std::borrow::Cow;
 
@@ -67,7 +67,7 @@ impl Reader {
     /// Reads a line. A flow joins the batch.
     ///
     /// # Errors
-    /// What is wrong with it, and where. Nothing but [`Counts::bad`] has changed then.
+    /// The error in the line and its position. Nothing but [`Counts::bad`] has changed then.
     pub fn line(&mut self, line: &[u8]) -> Result<(), JsonError> {
         self.counts.lines += 1;
         if line.trim_ascii_start().is_empty() {

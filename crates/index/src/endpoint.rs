@@ -1,4 +1,4 @@
-//! One end of a flow, with every name that a context can ask for worked out beforehand.
+//! One end of a flow, with every name that a context can need, computed beforehand.
 //!
 //! The identifiers (hubble-contract §2.2) are functions of the endpoint alone, but for `ip` and
 //! `dns`; they are computed here once per index, so the event path copies a [`Sym`] and formats
@@ -47,7 +47,7 @@ pub struct EndpointSpec {
     pub pod_name: String,
     /// `source:key=value`, sorted bytewise as Hubble prints them.
     pub labels: Vec<String>,
-    /// Workloads; only the first is ever shown, filters look at all.
+    /// Workloads; only the first is ever shown, filters match all.
     pub workloads: Vec<Workload>,
 }
 
@@ -65,7 +65,7 @@ pub struct Endpoint {
     /// True with a label `reserved:world`, `reserved:world-ipv4` or `reserved:world-ipv6`, whatever
     /// else it is.
     pub world: bool,
-    /// True for a pod in a network beside the cluster's, which NetworkPolicies do not speak of.
+    /// True for a pod in a network beside the cluster's, which NetworkPolicies do not cover.
     pub other_network: bool,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
@@ -82,8 +82,7 @@ pub struct Endpoint {
     pub workload: Sym,
     pub workload_name: Sym,
     pub workload_kind: Sym,
-    /// Every workload as `name/kind`, joined with `,`: for filters, which look at more than the
-    /// first.
+    /// Every workload as `name/kind`, joined with `,`: for filters, which match all of them.
     pub workloads: Sym,
     pub app: Sym,
 }

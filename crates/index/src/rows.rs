@@ -36,7 +36,8 @@ struct Lazy {
 #[derive(Debug, Clone, Default)]
 struct Row {
     named: OnceLock<Endpoint>,
-    /// None for rows that were named when they were set.
+    /// Names that are computed at the first lookup; none for rows that were named when they were
+    /// set.
     lazy: Option<Arc<Lazy>>,
 }
 

@@ -51,7 +51,7 @@ type Map<K> = HashMap<K, ServiceId, RandomState>;
 pub struct Services {
     frontends: Map<(Address, u16, L4)>,
     node_ports: Map<(u16, L4)>,
-    /// By id; the first is [`ServiceId::NONE`].
+    /// Names by id; the first is [`ServiceId::NONE`].
     names: Vec<ServiceName>,
     /// Own what `names` has.
     _owned: Names,

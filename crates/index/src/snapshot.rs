@@ -162,7 +162,7 @@ impl Index {
         &self.policies
     }
 
-    /// The same, to keep them beyond the index.
+    /// The policies, shared, to keep them beyond the index.
     pub fn shared_policies(&self) -> Arc<Policies> {
         Arc::clone(&self.policies)
     }

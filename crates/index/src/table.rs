@@ -91,7 +91,7 @@ struct PreviousOwner<K> {
 pub(super) struct Table<K> {
     seeds: Seeds,
     shards: Vec<Shard<K>>,
-    /// By shard, sorted by address and time.
+    /// Previous owners by shard, sorted by address and time.
     past: Vec<Arc<[PreviousOwner<K>]>>,
 }
 

@@ -63,7 +63,7 @@ impl Aggregator {
         self.filters = filters;
     }
 
-    /// Removes the series of pods that are gone. They begin anew should such a pod come back.
+    /// Removes the series of deleted pods. They begin anew should such a pod come back.
     pub fn forget(&mut self, gone: &RemovedPods) {
         self.forgotten += self.engine.forget(gone) as u64;
     }

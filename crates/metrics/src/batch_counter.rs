@@ -159,7 +159,7 @@ impl BatchCounter {
         }
     }
 
-    /// Drops what was kept for so many series that went.
+    /// Drops cached keys and contexts after `removed` series were removed.
     pub(super) fn drop_unused(&mut self, removed: usize) {
         if removed > 0 {
             self.contexts.retain(&self.tables.iter().flat_map(SeriesTable::contexts).collect());
@@ -168,7 +168,7 @@ impl BatchCounter {
         }
     }
 
-    /// Gives back the memory of series that went, if they were most.
+    /// Gives back the memory of removed series, if they were most.
     pub(super) fn compact(&mut self) {
         if self.tables.iter().any(SeriesTable::is_sparse) {
             let contexts = self.contexts.compact();

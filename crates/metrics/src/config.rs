@@ -131,7 +131,7 @@ impl MetricConfig {
         self.registration.name
     }
 
-    /// With filters; the static grammar has none.
+    /// Adds filters; the static grammar has none.
     #[must_use]
     pub fn with_filters(self, filters: Filters) -> Self {
         Self { filters, ..self }

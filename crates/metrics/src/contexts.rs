@@ -1,4 +1,4 @@
-//! From a flow to the number of its context.
+//! Maps a flow to the number of its context.
 //!
 //! The values of a context depend on the two ends of a flow, at times on its direction and
 //! addresses. A tuple of values has a [`ContextId`]; the same names keep it over all indexes, so a
@@ -28,9 +28,9 @@ use super::value::{OwnedValue, Value};
 pub struct ContextId(pub u32);
 
 impl ContextId {
-    /// Of series that stand for others: every context label is `~other`.
+    /// Context of series that stand for others: every context label is `~other`.
     pub const OTHER: Self = Self(u32::MAX);
-    /// Of the one that stands for all others, whatever their fixed labels.
+    /// Context of the series that stands for all others, whatever their fixed labels.
     pub const REST: Self = Self(u32::MAX - 1);
 }
 
@@ -54,7 +54,7 @@ pub struct Contexts {
     ends: EndNumbers,
     ids: HashTable<ContextId>,
     hasher: RandomState,
-    /// Of all contexts, one behind the other, by number.
+    /// Values of all contexts, one behind the other, by number.
     values: Vec<OwnedValue>,
     /// Number of values in a context.
     width: usize,
@@ -68,7 +68,7 @@ pub struct Contexts {
 }
 
 impl Contexts {
-    /// No context is known yet.
+    /// An empty table of contexts.
     pub fn new(spec: ContextSpec) -> Self {
         Self {
             ends: EndNumbers::new(spec.uses()),
@@ -85,7 +85,7 @@ impl Contexts {
         }
     }
 
-    /// With the places where its values name pods.
+    /// Adds the places at which its values name pods.
     #[must_use]
     pub(super) fn with_pods(self, pods: PodLabels) -> Self {
         Self { pods, ..self }
@@ -129,8 +129,8 @@ impl Contexts {
         forgotten
     }
 
-    /// Numbers the contexts anew without gaps, and gives back the memory of those that went.
-    /// Returns the new number of each.
+    /// Numbers the contexts anew without gaps, and gives back the memory of removed ones. Returns
+    /// the new number of each.
     pub fn compact(&mut self) -> HashMap<ContextId, ContextId, RandomState> {
         let mut ids: Vec<ContextId> = self.ids.drain().collect();
         ids.sort_unstable_by_key(|id| id.0);

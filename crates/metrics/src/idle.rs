@@ -1,6 +1,7 @@
 //! Tracks slots that have not changed for some looks.
 
-/// By slot: the sum of its values at the last look, and how many looks in a row found it so.
+/// Sum of a slot's values at the last look, and the number of looks in a row with that sum, by
+/// slot.
 #[derive(Debug, Default)]
 pub(super) struct Idle(Vec<(u64, u32)>);
 

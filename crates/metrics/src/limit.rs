@@ -28,7 +28,7 @@ pub struct Limits {
     /// Maximal number of looks ([`crate::Aggregator::expire`]) in a row at which a series is
     /// unchanged before it is removed.
     pub idle_looks: Option<u32>,
-    /// The same for series that make room because others were refused
+    /// The same number for series that make room because others were refused
     /// ([`crate::Aggregator::make_room`]).
     pub room_looks: Option<u32>,
 }
@@ -48,7 +48,7 @@ impl Refusal {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Family, Self::Total, Self::Share];
 
-    /// As the label `reason` has it.
+    /// Value of the label `reason`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Family => "max_series",
@@ -73,7 +73,7 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// At most so many.
+    /// A budget of at most so many series.
     pub fn new(most: usize) -> Self {
         Self { most, held: AtomicUsize::new(0), refused: AtomicU64::new(0) }
     }
@@ -110,12 +110,12 @@ impl Budget {
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
-    /// None once it was returned.
+    /// Number of held series; none once they were returned.
     held: Mutex<Option<usize>>,
 }
 
 impl Share {
-    /// Nothing of this budget yet.
+    /// A share that holds nothing of this budget yet.
     pub(super) fn new(budget: Arc<Budget>) -> Self {
         Self { budget, held: Mutex::new(Some(0)) }
     }

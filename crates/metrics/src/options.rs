@@ -19,7 +19,7 @@ pub enum Warning {
     /// Hubble skips such a name too.
     #[error("skipping unknown hubble metric '{metric}'; known: {known}")]
     UnknownMetric {
-        /// As written; names are case-sensitive.
+        /// Name of the metric as written; names are case-sensitive.
         metric: String,
         /// The names of all metrics.
         known: String,
@@ -32,25 +32,25 @@ pub enum Warning {
     UnknownOption {
         /// The metric's name.
         metric: String,
-        /// As written.
+        /// Option as written.
         option: String,
     },
-    /// Hubble looks at the name alone.
+    /// Hubble reads the option's name alone.
     #[error("metric '{metric}': option '{option}' is on because it is there; its value '{value}' changes nothing")]
     FlagValue {
         /// The metric's name.
         metric: String,
-        /// As written.
+        /// Option as written.
         option: String,
-        /// As written.
+        /// Value as written.
         value: String,
     },
-    /// Hubble looks at the first one and takes `true` alone for yes.
+    /// Hubble reads the first value and takes `true` alone for yes.
     #[error("metric '{metric}': exemplars are off: the first option '{option}' must have exactly the value 'true'")]
     ExemplarsOff {
         /// The metric's name.
         metric: String,
-        /// As written.
+        /// Option as written.
         option: String,
     },
 }

@@ -14,7 +14,7 @@ use webb_flow::{Flow, Sort};
 /// Maximal part of one owner, as a multiple of the room that is left.
 const SHARE: usize = 4;
 
-/// An interface, and whether an end of the flow is a stranger.
+/// An interface, and true if an end of the flow has no endpoint in the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub(super) struct Owner {
     /// 0 for none: flows of a file have no interface, and share all room.
@@ -67,7 +67,7 @@ impl Owners {
         self.tallies.entry(owner).or_default().series += 1;
     }
 
-    /// A series went.
+    /// Removes a series.
     pub(super) fn remove(&mut self, slot: u32) {
         let owner = self.of(slot);
         if let Some(tally) = self.tallies.get_mut(&owner) {

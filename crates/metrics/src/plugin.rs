@@ -58,8 +58,8 @@ pub trait Plugin: Send + Sized + 'static {
         tuples::tuple(key)
     }
 
-    /// The texts behind a key that `observe` packed: called when a series is born. Different keys
-    /// of a table must have different texts, or one series would be split in two. `tuples` are
+    /// The texts behind a key that `observe` packed: called when a series is created. Different
+    /// keys of a table must have different texts, or one series would be split in two. `tuples` are
     /// those that `observe` made.
     fn texts(table: usize, key: u64, tuples: &Tuples) -> Texts;
 }

@@ -67,14 +67,14 @@ pub struct SeriesTable {
     keys: Vec<Key>,
     /// Number of values in a slot: one for each family, or one for each bucket.
     width: usize,
-    /// By slot, then by family or bucket.
+    /// Values by slot, then by family or bucket.
     values: Vec<u64>,
-    /// Of a histogram: all observations added up, by slot.
+    /// Sums of a histogram's observations, by slot.
     sums: Vec<f64>,
-    /// By place in `values`.
+    /// Exemplars by place in `values`.
     exemplars: Exemplars,
     labels: Labels,
-    /// Slots of series that went.
+    /// Slots of removed series.
     free: Vec<u32>,
     most: usize,
     share: Arc<Share>,
@@ -85,7 +85,7 @@ pub struct SeriesTable {
     /// Number of counts in one of them, by [`Refusal`].
     folded: [u64; Refusal::ALL.len()],
     owners: Owners,
-    /// For [`SeriesTable::expire`].
+    /// State of [`SeriesTable::expire`].
     unchanged: Idle,
     pressure: Pressure,
 }
@@ -107,8 +107,8 @@ const FEW_SLOTS: usize = 1024;
 /// fold too.
 const FOLDS: usize = 256;
 
-/// For how many looks series go after the last one was refused: so many that those of a scan are
-/// idle by then.
+/// Number of looks at which series are removed after the last refusal: so many that those of a scan
+/// are idle by then.
 fn room_looks(looks: u32) -> u32 {
     looks.saturating_add(2)
 }
@@ -228,8 +228,8 @@ impl SeriesTable {
         Some(slot)
     }
 
-    /// The slot of the series that stands for what was refused; `texts` is called if it must be
-    /// born.
+    /// The slot of the series that stands for refused ones; `texts` is called if it must be
+    /// created.
     #[cold]
     pub(super) fn fold(&mut self, fixed: u64, (owner, why): (Owner, Refusal), texts: impl FnOnce() -> Texts) -> u32 {
         if let Some(count) = self.folded.get_mut(why as usize) {
@@ -342,7 +342,7 @@ impl SeriesTable {
         self.labels.slots() > FEW_SLOTS && self.slots.len() < self.labels.slots() / 4
     }
 
-    /// Puts all series into slots without gaps, and gives back the memory of those that went.
+    /// Puts all series into slots without gaps, and gives back the memory of removed ones.
     /// `contexts` has the new numbers of contexts. No slot that was returned before is valid after.
     pub fn compact(&mut self, contexts: &HashMap<ContextId, ContextId, RandomState>) {
         let mut rows: Vec<(u32, String)> = self.labels.sheet().rows().collect();
@@ -395,7 +395,7 @@ impl SeriesTable {
         self.folded.get(why as usize).copied().unwrap_or(0)
     }
 
-    /// Empties the slots of series that are gone, and returns them.
+    /// Empties the slots of removed series, and returns them.
     fn remove(&mut self, mut gone: impl FnMut(&Key, u32) -> bool) -> Vec<u32> {
         let key = |slot: u32| self.keys.get(slot as usize);
         let removed: Vec<u32> = self.slots.extract_if(|slot| key(*slot).is_some_and(|key| gone(key, *slot))).collect();

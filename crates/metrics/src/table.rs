@@ -11,7 +11,7 @@ pub const FAMILIES: usize = 2;
 /// histogram.
 #[derive(Debug, Clone, Copy)]
 pub struct Table {
-    /// In the order of the amounts that a flow adds; [`FAMILIES`] at most.
+    /// Families in the order of the amounts that a flow adds; [`FAMILIES`] at most.
     pub families: &'static [Spec],
     /// The fixed labels, without the context's, in the order of [`Texts`].
     pub labels: &'static [&'static str],

@@ -27,13 +27,13 @@ pub enum FileError {
     /// Error from the system.
     #[error(transparent)]
     System(#[from] io::Error),
-    /// It is something else.
+    /// The path is something else.
     #[error("it is a {0}, and not a regular file")]
     NotRegular(&'static str),
-    /// It has no end, or one that is too far away.
+    /// The file has no end, or more bytes than allowed.
     #[error("it has more than {0} bytes")]
     TooLong(u64),
-    /// It holds something else.
+    /// The content is something else.
     #[error("byte {0} is not UTF-8")]
     NotText(usize),
 }
@@ -41,7 +41,7 @@ pub enum FileError {
 /// Opens a regular file of at most `most` bytes, to be read as a stream.
 ///
 /// # Errors
-/// What is in the way.
+/// The reason for which the file is refused.
 pub fn open(path: &Path, most: u64) -> Result<File, FileError> {
     // Without it, opening a FIFO waits for the other end.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -62,7 +62,7 @@ pub fn open(path: &Path, most: u64) -> Result<File, FileError> {
 /// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// What is in the way.
+/// The reason for which the file is refused.
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     open(path, most)?.take(most + 1).read_to_end(&mut bytes)?;
@@ -70,7 +70,7 @@ pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, FileError> {
     if bytes.len() as u64 > most { Err(FileError::TooLong(most)) } else { Ok(bytes) }
 }
 
-/// The same as text.
+/// Reads the file as text.
 ///
 /// # Errors
 /// As [`read`], and for bytes that are no text.
@@ -89,7 +89,7 @@ pub fn text(content: Vec<u8>) -> Result<String, FileError> {
 /// The result of a poll of followed files.
 #[derive(Debug)]
 pub enum FilePoll {
-    /// As at the last poll.
+    /// Unchanged since the last poll.
     Unchanged,
     /// The content that was last accepted is back.
     Accepted,
@@ -186,7 +186,7 @@ impl Followed {
         hasher.finish()
     }
 
-    /// The same hash of what the files hold now; none if one of them cannot be read.
+    /// Hash of the files' present content; none if one of them cannot be read.
     fn hash_of_files(&self) -> Option<u64> {
         let (mut hasher, mut chunk) = (self.hasher.build_hasher(), Vec::with_capacity(CHUNK));
         for path in &self.paths {

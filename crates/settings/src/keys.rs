@@ -15,7 +15,7 @@ use super::value::{InvalidValue, Value};
 /// Time at which a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
-    /// At a reload (SIGHUP).
+    /// Takes effect at a reload (SIGHUP).
     Live,
     /// Only when the agent is started again.
     Restart,
@@ -24,7 +24,7 @@ pub enum Reload {
 /// One key.
 #[derive(Debug)]
 pub struct Key {
-    /// As in the file, groups with dots: `rings.flow_bytes`.
+    /// Name as in the file, groups with dots: `rings.flow_bytes`.
     pub name: &'static str,
     /// The flag of `webb run` that sets it, if it has one.
     pub flag: Option<&'static str>,

@@ -116,13 +116,13 @@ pub enum OtherKinds {
 pub struct MoreKind {
     /// Its API group.
     pub group: String,
-    /// As paths and roles name it.
+    /// Plural name in paths and roles.
     pub plural: String,
-    /// In which directions it leaves verdicts undecided.
+    /// Directions in which it leaves verdicts undecided.
     pub effect: KindEffect,
 }
 
-/// In which directions a kind of policy leaves verdicts undecided.
+/// Directions in which a kind of policy leaves verdicts undecided.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum KindEffect {
@@ -179,11 +179,11 @@ pub struct Connections {
     pub table_bytes: Option<u32>,
     /// Idle timeout of an established TCP connection.
     pub tcp_idle: Duration,
-    /// The same after a FIN or RST.
+    /// Idle timeout after a FIN or RST.
     pub closing_idle: Duration,
-    /// The same while a handshake is not complete.
+    /// Idle timeout while a handshake is not complete.
     pub half_open_idle: Duration,
-    /// The same for all other protocols.
+    /// Idle timeout of all other protocols.
     pub other_idle: Duration,
     /// Interval between two checks of an entry: for idleness, and for pending counts.
     pub sweep_interval: Duration,

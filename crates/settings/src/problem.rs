@@ -27,7 +27,8 @@ pub enum Origin {
 }
 
 impl fmt::Display for Origin {
-    /// As `/config` prints it: `default`, `file:12`, `env:WEBB_X`, `flag:--x` or `hostname`.
+    /// Writes the origin as `/config` has it: `default`, `file:12`, `env:WEBB_X`, `flag:--x` or
+    /// `hostname`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
@@ -42,13 +43,13 @@ impl fmt::Display for Origin {
 /// The configuration file: its name, and its text for error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceFile {
-    /// As it was given.
+    /// Name as it was given.
     pub name: String,
     /// All of it.
     pub text: String,
 }
 
-/// One thing that is wrong, or that looks wrong.
+/// One error or warning about a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// Expected value and found value.
@@ -65,7 +66,7 @@ impl Problem {
         Self { message: message.into(), origin, help: String::new() }
     }
 
-    /// With advice.
+    /// Adds advice.
     #[must_use]
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();

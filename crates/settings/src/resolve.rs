@@ -33,7 +33,7 @@ pub struct Environment {
 /// A flag that was given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flag {
-    /// With its dashes, as in [`Key::flag`].
+    /// Name with its dashes, as in [`Key::flag`].
     pub name: &'static str,
     /// Value as it was typed.
     pub value: Value,

@@ -22,7 +22,7 @@ pub struct Mark {
 /// One element of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
-    /// As it was typed, without quotes.
+    /// Text as it was typed, without quotes.
     pub text: String,
     /// Position, if it came from a file.
     pub mark: Option<Mark>,
@@ -104,7 +104,7 @@ impl InvalidValue {
         Self { why: why.into(), ..Self::of(value) }
     }
 
-    /// One element is wrong because of `why`.
+    /// An error of one element because of `why`.
     pub(super) fn item(item: &Item, why: impl Into<String>) -> Self {
         Self { found: format!("`{}`", clean(&item.text)), why: why.into(), mark: item.mark }
     }

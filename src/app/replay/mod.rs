@@ -17,7 +17,7 @@ use webb_metrics::expose::{Family, FamilyType, server};
 use self::exposition::ReplayExposition;
 use crate::cli::{Exit, ReplayArgs, ReplayFormat};
 
-/// So many bad lines are named; the rest is only counted.
+/// Number of bad lines that are named; the rest is only counted.
 const MAX_LINES_NAMED: u64 = 20;
 
 /// Reads the files and prints, or serves, what their flows count.

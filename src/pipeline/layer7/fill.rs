@@ -1,4 +1,4 @@
-//! From a message to a flow with its extra, as Hubble would make them of its proxies' logs.
+//! Fills a flow and its extra from a message, as Hubble would make them of its proxies' logs.
 
 use webb_decode::l7::{Connection, Content, Dns, Event, Http, Side, type_name};
 use webb_flow::extra::{self, L7, L7Kind, L7Record};

@@ -25,7 +25,7 @@ const NAME_TIMEOUT: Duration = Duration::from_millis(2500);
 /// Longest wait for the translation of a connection.
 const TRANSLATION_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Flows that may wait at once; one more goes on as it is.
+/// Maximal number of waiting flows; one more passes as it is.
 const MAX_WAITING: usize = 4096;
 
 /// Longest sleep of the reader while one waits.
@@ -42,12 +42,12 @@ pub struct Inbox {
     /// A load that is being taken, and how far.
     current: Option<(Messages, usize)>,
     waiting: VecDeque<(Flow, Extra, Instant)>,
-    /// Unix time less `CLOCK_MONOTONIC`, and when that was looked at.
+    /// Unix time less `CLOCK_MONOTONIC`, and the time of that comparison.
     wall: (u64, Option<Instant>),
 }
 
 impl Default for Inbox {
-    /// One that nothing comes into.
+    /// An inbox without a dissector.
     fn default() -> Self {
         Self { from: never(), back: None, current: None, waiting: VecDeque::new(), wall: (0, None) }
     }
@@ -59,7 +59,7 @@ pub(in crate::pipeline) struct Turn<'a> {
     pub(in crate::pipeline) counters: &'a Counters,
     pub(in crate::pipeline) spare: &'a mut Vec<Extra>,
     pub(in crate::pipeline) now: Instant,
-    /// No flow waits any longer.
+    /// True at the last turn: no flow waits any longer.
     pub(in crate::pipeline) last: bool,
 }
 

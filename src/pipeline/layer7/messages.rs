@@ -22,7 +22,7 @@ pub(super) struct Messages {
 }
 
 impl Messages {
-    /// A row to be written; what it had before is overwritten.
+    /// A row to be written; its former content is overwritten.
     pub(super) fn next(&mut self) -> Option<&mut (Flow, Extra)> {
         if self.used == self.rows.len() {
             self.rows.push((Flow::default(), Extra::default()));

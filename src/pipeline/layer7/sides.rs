@@ -23,9 +23,9 @@ pub enum Side {
 /// The side that reports, by protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sides {
-    /// Of HTTP.
+    /// Side of HTTP.
     pub http: Side,
-    /// Of DNS.
+    /// Side of DNS.
     pub dns: Side,
 }
 

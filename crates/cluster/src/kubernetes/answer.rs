@@ -42,7 +42,7 @@ pub(super) enum Event {
     /// Added or changed.
     Applied(Item),
     Deleted(Head),
-    /// Nothing has happened up to this version; `complete`: the streamed list ends here.
+    /// A version without further changes up to it; `complete`: the streamed list ends here.
     Bookmark {
         version: Option<String>,
         complete: bool,

@@ -19,7 +19,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_mins(5);
 /// does not delay requests to a server that is back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
-    /// No answer, or that of a server that is not well.
+    /// No answer, or the answer of an unhealthy server.
     Away,
     /// A well server's refusal.
     Refused,
@@ -30,7 +30,7 @@ pub(super) enum Class {
 /// The failures of one watch so far.
 #[derive(Debug)]
 pub(super) struct Backoff {
-    /// By class: bound of the first wait, and the failures.
+    /// Bound of the first wait, and the failures, by class.
     classes: [(Duration, Failures); 3],
     most: Duration,
 }
@@ -43,7 +43,7 @@ struct Failures {
 }
 
 impl Backoff {
-    /// No failures yet.
+    /// A backoff without failures.
     pub(super) fn new(timings: &WatchTimings) -> Self {
         let first = [timings.backoff_min, timings.relist_backoff, timings.relist_backoff];
         Self { classes: first.map(|least| (least, Failures::default())), most: timings.backoff_max }

@@ -57,7 +57,7 @@ impl Catalogue {
         catalogue
     }
 
-    /// Of several versions that are known, the best.
+    /// Adds the best of several known versions.
     fn add_tiered(&mut self, kind: Kind, versions: &[Version]) {
         let serves = |version: &&Version| {
             version.group == kind.group()

@@ -1,6 +1,6 @@
-//! Making a client: kube's own, with its TLS, authentication and proxies.
+//! Builds a client: kube's own, with its TLS, authentication and proxies.
 //!
-//! What is changed of it: nothing is repeated on its own, since the watches count each failure and
+//! Its changed parts: nothing is retried on its own, since the watches count each failure and
 //! honour `Retry-After`; credentials come from [`login`], and the proxy from
 //! [`proxy`](super::proxy).
 

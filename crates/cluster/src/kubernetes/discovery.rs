@@ -157,7 +157,7 @@ fn malformed(error: &serde_json::Error) -> ApiError {
     ApiError::Malformed(format!("what the server serves: {error}"))
 }
 
-/// Whether objects of a resource can be had at all: reviews and the like can only be made.
+/// True if objects of a resource can be listed: reviews and the like can only be created.
 fn is_listed(verbs: &[String]) -> bool {
     verbs.iter().any(|verb| verb == "list")
 }

@@ -47,7 +47,7 @@ pub(super) struct Credentials {
     pub(super) token: Option<String>,
     /// A client certificate and its key, in PEM.
     pub(super) identity: Option<(String, String)>,
-    /// Until when they are valid, as in RFC 3339.
+    /// Expiry time of the credentials, as in RFC 3339.
     pub(super) expires: Option<String>,
 }
 

@@ -181,8 +181,8 @@ struct Marks<'a> {
     cache: &'a Cache,
     incomplete: Vec<String>,
     unlisted: Vec<OtherKind>,
-    /// Groups that were known, also if they are not at the moment: what they had not, they have
-    /// not.
+    /// Groups of an earlier discovery, also if they are missing at the moment: kinds that they
+    /// lacked are still absent.
     settled: BTreeSet<String>,
 }
 
@@ -243,7 +243,7 @@ impl Drop for Marks<'_> {
     }
 }
 
-/// Does `work`, and goes on following meanwhile.
+/// Does `work`, and keeps the followers running meanwhile.
 async fn beside<T>(followers: &mut [Follower<'_>], work: impl Future<Output = T>) -> T {
     let mut work = pin!(work);
     poll_fn(|context| {

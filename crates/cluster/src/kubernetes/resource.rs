@@ -14,7 +14,7 @@ pub struct Resource {
     pub group: &'static str,
     /// Version of the group.
     pub version: Cow<'static, str>,
-    /// As paths and roles name it.
+    /// Plural name in paths and roles.
     pub plural: &'static str,
 }
 

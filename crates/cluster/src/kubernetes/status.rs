@@ -49,7 +49,7 @@ impl Reason {
         Self::Rewound,
     ];
 
-    /// As the `reason` label prints it.
+    /// Value of the `reason` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -218,7 +218,7 @@ pub struct Status {
     watched: [Watched; Kind::CORE.len()],
     /// The kinds of policy that were found on the server, and are followed.
     found: Mutex<Vec<Arc<Watched>>>,
-    /// It is known which kinds of policy the server has.
+    /// True once the server's kinds of policy are discovered.
     discovered: AtomicBool,
 }
 

@@ -56,7 +56,7 @@ pub(super) struct Watch<'a> {
     /// Whether the server has streamed lists, as far as is known; shared by all kinds.
     pub(super) streaming: &'a Streaming,
     pub(super) journal: &'a Journal<'a>,
-    /// For a kind that a server need not have.
+    /// Presence of the kind; none for kinds that every server has.
     pub(super) presence: Option<&'a Presence<'a>>,
 }
 
@@ -129,8 +129,8 @@ impl Watch<'_> {
         }
     }
 
-    /// One watch, with a list before it if there is no version to go on from. Returns when it ends,
-    /// however it does.
+    /// Runs one watch, with a list before it if there is no version to resume from. Returns when it
+    /// ends, however it does.
     async fn turn(&self, place: &mut ResumePoint) -> Result<Infallible, ApiError> {
         if place.version.is_none() && self.streaming.offered() && place.failures < MAX_RESUME_FAILURES {
             match self.stream(place).await {

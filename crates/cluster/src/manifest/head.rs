@@ -119,7 +119,7 @@ pub(super) fn known(name: &str, version: &str, others: &OtherKinds) -> Result<Ki
 #[derive(Debug, Default)]
 pub(super) struct Text {
     text: String,
-    /// There is something else.
+    /// True if there is anything but text.
     odd: bool,
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Loading<'a> {
 }
 
 impl<'a> Loading<'a> {
-    /// Nothing read yet of this file, where these are the other kinds of policy.
+    /// A loader that has read nothing yet of this file; `others` are the other kinds of policy.
     pub(super) fn new(file: &Arc<str>, others: &OtherKinds, take: &'a mut dyn FnMut(Object)) -> Self {
         let (listed, strange) = (HashSet::new(), BTreeSet::new());
         Self { take, listed, problems: Problems::new(file), others: others.clone(), strange }

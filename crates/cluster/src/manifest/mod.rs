@@ -76,12 +76,12 @@ pub fn parse(file: &str, text: &str) -> Result<Manifest, ManifestError> {
     parse_with(file, text, &OtherKinds::default())
 }
 
-/// As [`parse`], where these are the other kinds of policy.
+/// Parses like [`parse`], with these other kinds of policy.
 pub fn parse_with(file: &str, text: &str, others: &OtherKinds) -> Result<Manifest, ManifestError> {
     collect(file, text, others, LOCATED)
 }
 
-/// As [`parse_with`]; documents that are longer than `longest` are read as streams.
+/// Parses like [`parse_with`]; documents that are longer than `longest` are read as streams.
 fn collect(file: &str, text: &str, others: &OtherKinds, longest: usize) -> Result<Manifest, ManifestError> {
     let (mut objects, mut places) = (Vec::<Object>::new(), HashMap::new());
     let mut take = |object: Object| match places.entry(object.reference()) {

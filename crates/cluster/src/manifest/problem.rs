@@ -44,7 +44,7 @@ pub enum ManifestError {
         /// The file.
         file: String,
     },
-    /// Nothing in the file is an object that can be used: it is of another shape.
+    /// The file has no usable object: it is of another shape.
     #[error("the manifest {file} has no object that can be used; what was read before stays. First: {first}")]
     Useless {
         /// The file.
@@ -99,7 +99,7 @@ impl Problems {
         self.list.len() >= MAX
     }
 
-    /// Counts what isn't looked at any more.
+    /// Counts skipped objects.
     pub(super) fn skip(&mut self, objects: usize) {
         self.further += objects;
     }

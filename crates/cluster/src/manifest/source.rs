@@ -27,9 +27,9 @@ const PIECE: u64 = 64 << 10;
 /// Progress of reading a manifest, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Progress {
-    /// So many have been read.
+    /// Bytes read so far.
     pub read: u64,
-    /// So many there are.
+    /// Size of the file.
     pub of: u64,
 }
 
@@ -63,7 +63,7 @@ impl ManifestSource {
         Self::with_kinds(path, OtherKinds::default())
     }
 
-    /// As [`ManifestSource::new`], where these are the other kinds of policy.
+    /// Opens like [`ManifestSource::new`], with these other kinds of policy.
     pub fn with_kinds(path: impl Into<PathBuf>, others: OtherKinds) -> Self {
         let (hasher, took) = (RandomState::default(), Duration::ZERO);
         Self { path: path.into(), others, hasher, last: None, took }

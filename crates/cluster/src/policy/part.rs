@@ -1,7 +1,7 @@
 //! Strict reading of a policy, field by field.
 //!
-//! What cannot be read is never taken for absent, because in a policy absent often means all. Each
-//! function that reads a part returns what the part means, unknown included, and notes why. So one
+//! An unreadable part is never taken for absent, because in a policy absent often means all. Each
+//! function that reads a part returns its meaning, unknown included, and notes the reason. So one
 //! unreadable part costs only itself.
 
 use serde_json::{Map, Value};
@@ -12,7 +12,7 @@ pub(super) use crate::passed_over::PassedOver as Problems;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a> {
     map: &'a Map<String, Value>,
-    /// It has a field that is not known here.
+    /// True if it has a field that is not known here.
     pub(super) odd: bool,
 }
 

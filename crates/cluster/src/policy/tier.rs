@@ -115,7 +115,7 @@ fn pods(path: &str, value: &Value, problems: &mut Problems) -> (Selector, Select
     if fields.odd { (namespaces.unsure(), pods) } else { (namespaces, pods) }
 }
 
-/// None if there is something and it is no list.
+/// Parses the rules; none if the value is no list.
 fn rules(kind: PolicyKind, fields: &Fields<'_>, name: &str, problems: &mut Problems) -> Option<Vec<TierRule>> {
     let items = fields.list("spec", name, problems).ok()?.unwrap_or_default().iter().enumerate();
     Some(items.map(|(at, item)| rule(kind, &format!("spec.{name}[{at}]"), item, name == "egress", problems)).collect())
@@ -183,7 +183,7 @@ fn action(kind: PolicyKind, path: &str, fields: &Fields<'_>, problems: &mut Prob
     }
 }
 
-/// One item of `from` or `to`; a list of networks becomes a peer for each.
+/// Parses one item of `from` or `to`; a list of networks becomes a peer for each.
 fn peers(path: &str, value: &Value, egress: bool, into: &mut Vec<PeerSpec>, problems: &mut Problems) {
     let known: &[&str] =
         if egress { &["namespaces", "pods", "nodes", "networks", "domainNames"] } else { &["namespaces", "pods"] };
@@ -244,7 +244,7 @@ fn only<'a>(
     Some(found)
 }
 
-/// One item of `ports`.
+/// Parses one item of `ports`.
 fn port(path: &str, value: &Value, problems: &mut Problems) -> Option<PortSpec> {
     let (name, value) = only(path, value, &["portNumber", "portRange", "namedPort"], problems)?;
     let path = format!("{path}.{name}");
@@ -259,7 +259,7 @@ fn port(path: &str, value: &Value, problems: &mut Problems) -> Option<PortSpec> 
     Some(PortSpec { protocol, port })
 }
 
-/// One item of `protocols`.
+/// Parses one item of `protocols`.
 fn protocol(path: &str, value: &Value, problems: &mut Problems) -> Option<PortSpec> {
     let (name, value) = only(path, value, &["tcp", "udp", "sctp", "destinationNamedPort"], problems)?;
     let path = format!("{path}.{name}");

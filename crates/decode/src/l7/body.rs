@@ -5,11 +5,11 @@ use super::head::{self, Body, Head};
 /// Next position of the reader behind a head.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Step {
-    /// So many bytes behind the head's first.
+    /// At this distance from the head's first byte.
     At(u64),
     /// Somewhere behind the segment.
     After,
-    /// Nowhere.
+    /// Never again.
     Never,
 }
 
@@ -32,7 +32,7 @@ pub(super) fn request_body(head: &Head<'_>, behind: &[u8]) -> Step {
     }
 }
 
-/// The same behind a response that may have a body.
+/// Next position of the reader behind a response that may have a body.
 pub(super) fn response_body(head: &Head<'_>, behind: &[u8]) -> Step {
     match head.body {
         Body::Unsaid => Step::Never,

@@ -53,7 +53,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// At most `most` connections, of which `http2` are HTTP/2.
+    /// A table of at most `most` connections, of which `http2` are HTTP/2.
     pub(super) fn new(most: usize, http2: usize, shared: Shared, blocks: Blocks) -> Self {
         Self {
             arena: Arena::new(most),

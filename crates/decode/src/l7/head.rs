@@ -16,7 +16,7 @@ pub(super) const METHOD: usize = 24;
 pub(super) enum Body {
     /// The head has no field about a body.
     Unsaid,
-    /// So many bytes.
+    /// The body has this length in bytes.
     Length(u64),
     /// Chunks.
     Chunked,

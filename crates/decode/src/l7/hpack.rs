@@ -1,8 +1,8 @@
 //! HPACK (RFC 7541) for a reader that may join late.
 //!
-//! What was inserted before is unknown then: an index behind the known entries is an unknown field,
-//! and what is inserted from here on is exact. Values are kept of few fields only, of all others
-//! their size. Nothing that comes in grows a table beyond its bound.
+//! Earlier insertions are unknown then: an index behind the known entries is an unknown field, and
+//! later insertions are exact. Values are kept of few fields only, of all others their size. No
+//! input grows a table beyond its bound.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ pub(super) const TABLE_MOST: usize = 64 * 1024;
 /// Bytes that an entry counts beside its texts.
 const OVERHEAD: usize = 32;
 
-/// Bytes of memory that a table keeps when its connection is gone.
+/// Bytes of memory that a table keeps after its connection has ended.
 const KEPT_TABLE_BYTES: usize = 8 * 1024;
 
 /// Names with stored values; texts of all others only where headers are wanted.
@@ -47,7 +47,7 @@ const STATIC: [(&str, &str); 61] = [
 pub(super) enum Seen<'a> {
     /// Its name and value.
     Field(&'a [u8], &'a [u8]),
-    /// One that was inserted before the table was known.
+    /// An entry that was inserted before the table was known.
     Unknown,
 }
 
@@ -60,7 +60,7 @@ pub(super) struct Broken;
 enum Name {
     /// A row of [`NAMES`].
     Kept(u8),
-    /// Another one; its text is there if headers are wanted.
+    /// Another name; its text is there if headers are wanted.
     Other(u16),
     Unknown,
 }

@@ -36,7 +36,7 @@ pub(super) enum Phase {
     Closed,
 }
 
-/// It is not known which request is answered next.
+/// Error: the request that is answered next is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct InDoubt {
     /// Whether all requests from now on are known to be behind what was missed.
@@ -89,7 +89,7 @@ impl Span<'_> {
     }
 }
 
-/// One record's way through a connection.
+/// Reader of one record of a connection.
 pub(super) struct Http1Reader<'a, 'b> {
     pub(super) id: u32,
     pub(super) state: &'a mut Http1,
@@ -472,7 +472,7 @@ impl Http1Reader<'_, '_> {
         (outcome, Step::After)
     }
 
-    /// Nothing of HTTP follows.
+    /// Ends the direction: no HTTP follows.
     fn end(&mut self, phase: Phase) {
         self.state.phase = phase;
         self.shared.requests.drop_all(self.id, Unanswered::Closed, self.out.ledger);

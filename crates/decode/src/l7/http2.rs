@@ -44,7 +44,7 @@ pub(super) struct Blocks {
     path: String,
     /// Bytes of all tables.
     tables: usize,
-    /// The same at most.
+    /// Maximal sum of `tables`, in bytes.
     pub(super) tables_most: usize,
     /// Counts losses of records.
     pub(super) epoch: u64,
@@ -108,7 +108,7 @@ struct Decoded {
     head: Head,
 }
 
-/// One record's way through a connection.
+/// Reader of one record of a connection.
 pub(super) struct Http2Reader<'a, 'b> {
     pub(super) id: u32,
     pub(super) known: &'a mut Option<(Connection, Judgement)>,

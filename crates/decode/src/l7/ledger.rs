@@ -17,7 +17,7 @@ macro_rules! labels {
             /// All of them, in the order of their rows.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
 
-            /// As the label prints it.
+            /// Value of the label.
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
             }

@@ -15,14 +15,14 @@ pub(super) fn ahead(a: u32, b: u32) -> i32 {
 /// Position of the next head of one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Next {
-    /// Nothing was seen.
+    /// Unknown: nothing was seen yet.
     #[default]
     Start,
-    /// Here.
+    /// At this sequence number.
     At(u32),
-    /// Not before this.
+    /// Not before this sequence number.
     After(u32),
-    /// Nowhere: a body goes on until the end.
+    /// Never again: a body goes on until the end.
     Never,
 }
 
@@ -61,13 +61,13 @@ pub(super) enum Acknowledged {
 pub(super) enum Place {
     /// Heads may follow, behind so many bytes that are known.
     Here(usize),
-    /// The same, and bytes before it were not seen.
+    /// As `Here`, with unseen bytes before it.
     BehindGap,
-    /// In the hole.
+    /// Within the hole.
     Overtaken,
-    /// Before what is known.
+    /// Before the known part.
     Past,
-    /// In a body.
+    /// Within a body.
     Body,
 }
 
@@ -137,7 +137,7 @@ impl Half {
         };
     }
 
-    /// True if a connection that has ended goes on with this record: it is a repeat.
+    /// True if the record repeats a part of a connection that has ended.
     pub(super) fn repeats(&self, sequence: u32) -> bool {
         /// Bytes that a sender may have on the way.
         const WINDOW: i32 = 1 << 20;

@@ -51,7 +51,7 @@ pub(super) struct Queries {
 }
 
 impl Queries {
-    /// At most `most` queries, each for `timeout_ns`.
+    /// A table of at most `most` queries, each for `timeout_ns`.
     pub(super) fn new(most: usize, timeout_ns: u64) -> Self {
         Self {
             arena: Arena::new(most),
@@ -69,7 +69,7 @@ impl Queries {
         self.open
     }
 
-    /// Another time-out from now on.
+    /// Sets the time-out from now on.
     pub(super) fn set_timeout(&mut self, timeout_ns: u64) {
         self.timeout_ns = timeout_ns;
     }

@@ -13,7 +13,7 @@ pub(super) const MAX_REQUESTS_PER_CONNECTION: u16 = 256;
 /// Bytes of texts that are kept in all.
 const MAX_TEXT_BYTES: usize = 8 << 20;
 
-/// Bytes that a text may keep when its request is gone.
+/// Bytes that a text may keep after its request has ended.
 const KEPT_TEXT_BYTES: usize = 1024;
 
 /// A method, kept in place.
@@ -89,7 +89,7 @@ struct Queue {
 pub(super) struct Requests {
     arena: Arena<Open>,
     order: Order,
-    /// By connection.
+    /// Open requests, by connection.
     queues: Vec<Queue>,
     timeout_ns: u64,
     texts: usize,

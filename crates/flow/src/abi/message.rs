@@ -9,7 +9,7 @@ use super::VERSION;
 
 /// Types of layer-7 records: values of [`Message::kind`].
 pub mod message_kind {
-    /// A segment of an HTTP/1 connection that looks like a head, or goes on with one.
+    /// A segment of an HTTP/1 connection that looks like a head, or continues one.
     pub const HTTP1: u8 = 2;
     /// A frame of an HTTP/2 connection, or what follows of one.
     pub const HTTP2: u8 = 3;
@@ -37,7 +37,7 @@ pub mod message_flag {
 pub struct Message {
     /// [`VERSION`].
     pub version: u8,
-    /// One of [`message_kind`].
+    /// Type of the record, one of [`message_kind`].
     pub kind: u8,
     /// Bytes of payload behind the header.
     pub captured: u16,
@@ -47,7 +47,7 @@ pub struct Message {
     pub time_ns: u64,
     /// IPv4 as `::ffff:a.b.c.d`.
     pub source: [u8; 16],
-    /// As `source`.
+    /// Destination address, like `source`.
     pub destination: [u8; 16],
     /// The sender's port.
     pub source_port: u16,
@@ -59,8 +59,8 @@ pub struct Message {
     pub acknowledgement: u32,
     /// Bytes from the first captured one to the segment's end.
     pub payload: u32,
-    /// In the sender's first record the sequence of the stream's first byte, if its SYN was seen;
-    /// else `sequence`.
+    /// Sequence of the stream's first byte in the sender's first record, if its SYN was seen; else
+    /// `sequence`.
     pub begin: u32,
     /// 4 or 6.
     pub family: u8,

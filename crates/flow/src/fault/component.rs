@@ -24,7 +24,7 @@ pub enum State {
 }
 
 impl State {
-    /// As `/actors` and `/readyz` print it.
+    /// Value in `/actors` and `/readyz`.
     pub fn label(self) -> &'static str {
         match self {
             Self::Starting => "starting",
@@ -48,8 +48,8 @@ impl State {
     }
 }
 
-/// One part of the agent, as seen from outside. Written by its owner, read by any thread, without
-/// locks but for the text of [`Component::reason`].
+/// One part of the agent, with its state as seen from outside. Written by its owner, read by any
+/// thread, without locks but for the text of [`Component::reason`].
 #[derive(Debug)]
 pub struct Component {
     name: String,
@@ -64,7 +64,7 @@ pub struct Component {
 }
 
 impl Component {
-    /// For example `reader` or `aggregator/tcp`.
+    /// Name of the component, for example `reader` or `aggregator/tcp`.
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -17,9 +17,9 @@ pub use log::{Entry, FaultLog};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum FaultType {
-    /// It panicked; the panic was caught.
+    /// A panic, which was caught.
     Panicked = 0,
-    /// It returned an error.
+    /// A returned error.
     Failed = 1,
     /// Its beat stood still although work was waiting.
     Stalled = 2,
@@ -29,7 +29,7 @@ impl FaultType {
     /// All kinds, in the order of their numbers.
     pub const ALL: [Self; 3] = [Self::Panicked, Self::Failed, Self::Stalled];
 
-    /// As the `kind` label prints it.
+    /// Value of the `kind` label.
     pub fn label(self) -> &'static str {
         match self {
             Self::Panicked => "panicked",

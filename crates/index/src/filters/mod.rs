@@ -64,9 +64,9 @@ impl FlowFilter {
 /// The filters of one metric.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filters {
-    /// If there are any, one of them must match.
+    /// Filters of which one must match, if there are any.
     pub include: Vec<FlowFilter>,
-    /// None of them may match.
+    /// Filters of which none may match.
     pub exclude: Vec<FlowFilter>,
 }
 

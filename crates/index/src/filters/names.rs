@@ -4,7 +4,7 @@
 /// `/prefix`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Prefix {
-    /// None is any namespace.
+    /// Namespace of the pod; none is any.
     namespace: Option<String>,
     name: String,
 }

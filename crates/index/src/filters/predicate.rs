@@ -22,7 +22,7 @@ const CLUSTER: (&str, &str) = ("k8s", "io.cilium.k8s.policy.cluster");
 pub(super) struct EventPredicate {
     /// 0 is any.
     pub(super) kind: i32,
-    /// With the reason that a drop of that number has.
+    /// Number of the sub-type, with the reason that a drop of that number has.
     pub(super) sub_type: Option<(i32, Reason)>,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Predicate {
     Service(End, Vec<Prefix>, MatchCache),
     Method(Vec<String>),
     Header(Vec<HeaderSpec>),
-    /// With whether the flows of this node fit.
+    /// Patterns of the node's name, and true if the flows of this node match.
     Node(Vec<NodePattern>, bool),
     NodeLabel(Vec<Selector>),
     DnsQuery(Vec<Regex>),

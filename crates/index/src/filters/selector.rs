@@ -15,7 +15,7 @@ pub(super) struct Selector(Vec<Requirement>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Requirement {
-    /// None is any source.
+    /// Source of the label; none is any.
     source: Option<String>,
     key: String,
     rule: Rule,
@@ -157,7 +157,7 @@ impl SelectorParser<'_> {
         }
     }
 
-    /// One value; nothing stands for the empty one.
+    /// Parses one value; an empty text is the empty value.
     fn value(&mut self) -> Result<String, String> {
         match self.tokens.peek() {
             None | Some(Token::Sign(",")) => Ok(String::new()),

@@ -89,7 +89,7 @@ fn is_host(host: &str) -> bool {
     host_letters(host)
 }
 
-/// Nothing, or a colon and digits.
+/// True for an empty text, or a colon and digits.
 fn is_port(port: &str) -> bool {
     port.is_empty() || port.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -35,14 +35,14 @@ use super::truth::Truth;
 /// Compiles pods and policies into match tables, incrementally.
 #[derive(Debug, Default)]
 pub struct Compiler {
-    /// By row, each with its number of references; row 0 is of endpoints that are no pods.
+    /// Subjects by row, each with its number of references; row 0 is of endpoints that are no pods.
     subjects: Vec<Option<(Arc<Subject>, usize)>>,
     rows: HashMap<Arc<Subject>, u32>,
     free: Vec<u32>,
     namespaces: HashMap<String, Namespace>,
     compiled: CompiledPolicies,
     standard: Standard,
-    /// In the order of evaluation.
+    /// Policies with tiers, in the order of evaluation.
     tiered: Vec<Tiered>,
     /// The policies with a tier that rows were matched with.
     matched_tiered: Vec<Tiered>,

@@ -35,7 +35,7 @@ impl Effect {
         self.0 & bit.0 != 0
     }
 
-    /// As the configuration and the label `effect` have it.
+    /// Value in the configuration and of the label `effect`.
     pub fn label(self) -> &'static str {
         match self {
             Self::INGRESS => "ingress",

@@ -10,7 +10,7 @@ use webb_flow::hash::RandomState;
 #[derive(Debug)]
 pub(super) struct Interner<K> {
     numbers: HashMap<Arc<K>, u32, RandomState>,
-    /// By number, with the count of references.
+    /// Keys by number, with the count of references.
     keys: Vec<Option<(Arc<K>, usize)>>,
     free: Vec<u32>,
 }
@@ -66,7 +66,7 @@ impl<K: Eq + Hash> Interner<K> {
         (0..).zip(&self.keys).map(|(number, place)| (number, place.as_ref().map(|(key, _)| &**key)))
     }
 
-    /// One above the greatest number.
+    /// Number above the greatest one in use.
     pub(super) fn capacity(&self) -> usize {
         self.keys.len()
     }

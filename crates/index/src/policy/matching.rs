@@ -69,7 +69,7 @@ impl<'a> Query<'a> {
         &Self::side(direction, policy).rules
     }
 
-    /// As [`Query::rules`], with their place.
+    /// Rules as [`Query::rules`], with their place.
     pub(super) fn side(direction: Direction, policy: &CompiledPolicy) -> &Rules {
         if direction == Direction::Egress { &policy.egress } else { &policy.ingress }
     }

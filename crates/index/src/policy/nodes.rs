@@ -31,7 +31,7 @@ pub struct Nodes {
     owners: HashMap<Address, Sym, RandomState>,
     /// Addresses that some node's object lists.
     listed: HashSet<Address, RandomState>,
-    /// By distinct selector: the addresses of the nodes that match, each list in order.
+    /// Addresses of the matching nodes by distinct selector, each list in order.
     sets: Vec<Arc<NodeSet>>,
     /// Own what `owners` has.
     names: Names,

@@ -1,10 +1,9 @@
 //! Outcome of the evaluation of policies: the decision, its source, and the outcomes in between.
 
-/// By which kind of rule a connection is decided: Hubble's `policy_match_type`, from the least
-/// specific to the most.
+/// Type of the deciding rule: Hubble's `policy_match_type`, from the least specific to the most.
 ///
-/// Where several rules of NetworkPolicies allow it, the most specific counts: what names a port
-/// before what names a protocol, and that before what names neither; among equals what names peers.
+/// The most specific of several allowing rules of NetworkPolicies counts: one with a port before
+/// one with a protocol, and that before one with neither; among equals one with peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Match {
     /// No rule: it is denied.
@@ -72,7 +71,7 @@ impl Outcomes {
     pub(super) const DISPUTED: Self = Self(4);
     /// Continues with the next step, whatever the rest of this one holds.
     pub(super) const PASS: Self = Self(8);
-    /// On to what comes next.
+    /// Continues with the next policy, or tier.
     pub(super) const ON: Self = Self(16);
     /// Possible outcomes of an unknown action.
     pub(super) const ALL: Self = Self(1 | 2 | 8 | 16);
@@ -89,7 +88,8 @@ impl Outcomes {
         self.0 & any.0 != 0
     }
 
-    /// Of two that have no order: each may come first, and only where both go on does it go on.
+    /// Outcome of two that have no order: each may come first, and the evaluation continues only
+    /// where both continue.
     pub(super) fn beside(self, other: Self) -> Self {
         let both = Self(self.0 & other.0 & Self::ON.0);
         self.with(other).without(Self::ON).with(both)

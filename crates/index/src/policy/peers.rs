@@ -42,7 +42,7 @@ pub(super) fn in_namespace(selector: &Selector, labels: &Labels, listed: bool) -
     selector.matches_some(labels, |key| listed || key == NAMESPACE_NAME)
 }
 
-/// As [`in_namespace`]; no selector matches every namespace.
+/// Matches like [`in_namespace`]; no selector matches every namespace.
 pub(super) fn in_any_namespace(selector: Option<&Selector>, labels: &Labels, listed: bool) -> Truth {
     selector.map_or(Truth::Yes, |selector| in_namespace(selector, labels, listed))
 }
@@ -87,7 +87,7 @@ impl Peers {
         }
     }
 
-    /// None where one peer stands for several of the rule.
+    /// Compiles a peer; none where one peer stands for several of the rule.
     fn peer(&mut self, namespace: Option<&str>, peer: &PeerSpec) -> Option<Peer> {
         Some(match peer {
             PeerSpec::Block { .. } => return None,
@@ -132,7 +132,7 @@ pub(super) fn network(peer: &PeerSpec) -> Option<IpNet> {
     }
 }
 
-/// One peer for all blocks; none without any.
+/// Compiles one peer for all blocks; none without any.
 fn blocks<'a>(peers: impl Iterator<Item = &'a PeerSpec>) -> Option<Peer> {
     let block = |peer: &'a PeerSpec| match peer {
         PeerSpec::Block { net, except } => Some((*net, except.as_slice())),

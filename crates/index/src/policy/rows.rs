@@ -37,7 +37,7 @@ impl Lists {
 /// The policies that may select pods of a namespace.
 pub(super) struct Selecting<'a> {
     pub(super) standard: &'a [(u32, Arc<PolicySpec>)],
-    /// In the order of evaluation, each with whether it selects the namespace.
+    /// Policies with tiers, in the order of evaluation, each with whether it selects the namespace.
     pub(super) tiered: Vec<(&'a Tiered, Truth)>,
     pub(super) exclusions: &'a VerdictExclusions,
 }

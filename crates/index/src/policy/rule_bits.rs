@@ -97,7 +97,7 @@ pub(super) struct Found {
 pub(super) struct PeerRules<'a> {
     pods: Option<&'a RuleBits>,
     networks: AroundAddress<'a>,
-    /// Rules with peers that are neither pods nor networks: each is looked at.
+    /// Rules with peers that are neither pods nor networks: each is evaluated.
     others: &'a [u8],
     /// The peer is not known: every rule may match it.
     is_unknown: bool,

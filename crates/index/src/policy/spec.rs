@@ -38,8 +38,8 @@ pub struct RuleSpec {
     pub peers: Vec<PeerSpec>,
     /// Empty means every port of every protocol.
     pub ports: Vec<PortSpec>,
-    /// It has a part, beside peers and ports, that could not be read: where these match it may
-    /// match or not.
+    /// True if it has a part, beside peers and ports, that could not be read: where these match it
+    /// may match or not.
     pub unknown: bool,
 }
 
@@ -50,7 +50,7 @@ pub struct TierSpec {
     pub kind: PolicyKind,
     /// Its name.
     pub name: String,
-    /// None if that could not be read.
+    /// Tier of the policy; none if that could not be read.
     pub tier: Option<Tier>,
     /// Lower comes first; 0 where the kind has none. None if it could not be read.
     pub priority: Option<u16>,
@@ -58,9 +58,9 @@ pub struct TierSpec {
     pub namespaces: Selector,
     /// Selector of the pods in these; none means all.
     pub pods: Option<Selector>,
-    /// In order: the first that matches decides.
+    /// Rules for ingress, in order: the first that matches decides.
     pub ingress: Vec<TierRule>,
-    /// As `ingress`, for what these pods send.
+    /// Rules for egress, in the same way.
     pub egress: Vec<TierRule>,
 }
 
@@ -75,7 +75,7 @@ pub enum PolicyKind {
 }
 
 impl PolicyKind {
-    /// As `kind:` names it.
+    /// Name in the field `kind:`.
     pub fn name(self) -> &'static str {
         match self {
             Self::NetworkPolicy => "NetworkPolicy",
@@ -97,7 +97,7 @@ pub enum Tier {
 /// One rule of a policy that has a tier. Its peers are never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TierRule {
-    /// None if that could not be read.
+    /// Action of the rule; none if that could not be read.
     pub action: Option<Action>,
     /// Rule that it applies.
     pub rule: RuleSpec,
@@ -108,9 +108,9 @@ pub struct TierRule {
 pub enum Action {
     /// `Accept`; `Allow` in the older versions.
     Accept,
-    /// It is refused.
+    /// Refuses the connection.
     Deny,
-    /// The rest of the tier is skipped.
+    /// Skips the rest of the tier.
     Pass,
 }
 
@@ -119,9 +119,9 @@ pub enum Action {
 pub enum PeerSpec {
     /// Pods, by their labels and their namespace's labels; both must match.
     Pods {
-        /// None means the policy's own namespace.
+        /// Selector of the namespaces; none means the policy's own.
         namespaces: Option<Selector>,
-        /// None means every pod there.
+        /// Selector of the pods there; none means every pod.
         pods: Option<Selector>,
     },
     /// Addresses, whatever their owner.
@@ -154,7 +154,7 @@ pub struct PortSpec {
 pub enum PortMatch {
     /// All.
     Any,
-    /// From the first to the second, both included.
+    /// Ports from the first to the second, both included.
     Range(u16, u16),
     /// The port that the destination pod's containers declare under this name.
     Named(String),
@@ -178,13 +178,13 @@ pub struct Requirement {
 /// Test of a label's value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Test {
-    /// There, with one of these values (`In`, and `matchLabels` with a single value).
+    /// The label has one of these values (`In`, and `matchLabels` with a single value).
     In(Vec<String>),
-    /// Not there, or with none of these values.
+    /// The label is absent, or has none of these values.
     NotIn(Vec<String>),
-    /// There.
+    /// The label is present.
     Exists,
-    /// Not there.
+    /// The label is absent.
     DoesNotExist,
     /// Could not be read.
     Unknown,
@@ -213,7 +213,7 @@ impl Selector {
         self.matches_some(labels, |_| true)
     }
 
-    /// As [`Selector::matches`], where only keys that are `known` can be relied on.
+    /// Matches like [`Selector::matches`], where only keys that are `known` can be relied on.
     pub fn matches_some(&self, labels: &Labels, known: impl Fn(&str) -> bool) -> Truth {
         let mut all = Truth::Yes;
         for Requirement { key, test } in &self.0 {
@@ -251,7 +251,7 @@ pub struct Subject {
 /// A named port of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NamedPort {
-    /// For example `http`.
+    /// Name of the port, for example `http`.
     pub name: String,
     /// IP protocol number; TCP, UDP or SCTP.
     pub protocol: u8,

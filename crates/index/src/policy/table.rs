@@ -17,7 +17,7 @@ use crate::{Endpoint, EndpointKind};
 /// The compiled policies of the cluster. Empty allows everything. A clone shares all parts.
 #[derive(Debug, Clone, Default)]
 pub struct Policies {
-    /// By [`Endpoint::policy_subject`]; row 0 is of endpoints that are no pods.
+    /// Rows by [`Endpoint::policy_subject`]; row 0 is of endpoints that are no pods.
     pub(super) rows: Vec<Arc<Row>>,
     /// A policy keeps its place as long as it is there; places of deleted ones are reused.
     pub(super) compiled: Arc<[Option<CompiledPolicy>]>,
@@ -28,7 +28,7 @@ pub struct Policies {
     /// Those that have yet other peers, as [`Row::matched`].
     pub(super) others: Arc<[u8]>,
     pub(super) nodes: Arc<Nodes>,
-    /// In which directions no pod has verdicts.
+    /// Directions in which no pod has verdicts.
     pub(super) undecided: Effect,
 }
 
@@ -85,10 +85,10 @@ pub(super) struct Rules {
 pub(super) struct Rule {
     pub(super) peers: Box<[Peer]>,
     pub(super) ports: Box<[Port]>,
-    /// None if it could not be read. A NetworkPolicy's rules accept.
+    /// Action of the rule; none if it could not be read. A NetworkPolicy's rules accept.
     pub(super) action: Option<Action>,
-    /// It has a part, beside peers and ports, that could not be read: where these match it may
-    /// match or not.
+    /// True if it has a part, beside peers and ports, that could not be read: where these match it
+    /// may match or not.
     pub(super) unknown: bool,
     /// Some part of it could not be read.
     pub(super) unreadable: bool,
@@ -254,7 +254,7 @@ impl Row {
 /// certain.
 #[derive(Debug, PartialEq, Eq, Default)]
 pub(super) struct Tiers {
-    /// By kind and priority.
+    /// Policies of the first tier, by kind and priority.
     pub(super) admin: Arc<[Selected]>,
     pub(super) baseline: Arc<[Selected]>,
     /// NetworkPolicies that may isolate it or not.

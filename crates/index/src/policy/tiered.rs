@@ -22,7 +22,7 @@ pub(super) struct Tiered {
     pub(super) spec: Arc<TierSpec>,
     /// Its place in the compiled policies.
     pub(super) id: u32,
-    /// None if it may do anything to the pods that it selects.
+    /// Tier of the policy; none if it may do anything to the pods that it selects.
     pub(super) tier: Option<Tier>,
     /// Offsets of the bits of its rules: ingress and egress.
     pub(super) at: [usize; 2],

@@ -1,9 +1,9 @@
 //! Evaluates the tiers of `policy.networking.k8s.io`: the first rule that matches, in order of
 //! priority, decides.
 //!
-//! What each policy, each group of equal priority and each tier may come to is a set of
-//! [`Outcomes`]; a rule that may match adds what it would do and goes on. Only rules whose peers
-//! may match are looked at, see [`rule_bits`](super::rule_bits).
+//! The possible results of each policy, each group of equal priority and each tier are a set of
+//! [`Outcomes`]; a rule that may match adds its own and evaluation continues. Only rules with peers
+//! that may match are evaluated, see [`rule_bits`](super::rule_bits).
 
 use webb_flow::Direction;
 

@@ -6,7 +6,7 @@
 pub enum Truth {
     #[default]
     No,
-    /// It depends on a part that is not known: an unreadable field, a domain name, an address
+    /// Undecided: it depends on an unknown part: an unreadable field, a domain name, an address
     /// without an owner.
     Maybe,
     Yes,

@@ -12,7 +12,7 @@ pub enum FamilyType {
 }
 
 impl FamilyType {
-    /// As the TYPE line prints it.
+    /// Name in the TYPE line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
@@ -31,7 +31,7 @@ pub struct Family {
     pub help: String,
     /// The TYPE.
     pub kind: FamilyType,
-    /// In any order. Without one, the family is not exposed.
+    /// Samples in any order. Without one, the family is not exposed.
     pub samples: Vec<Sample>,
 }
 

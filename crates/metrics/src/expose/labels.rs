@@ -25,7 +25,7 @@ const FEW: usize = 4 * CHANGES;
 #[derive(Debug, Default)]
 pub(super) struct Changes {
     text: String,
-    /// The slot and where the text of its new series lies; none if the series went.
+    /// The slot and the text range of its new series; none if the series was removed.
     rows: Vec<(u32, Option<(usize, usize)>)>,
 }
 
@@ -76,7 +76,7 @@ impl Labels {
         self.change(slot, Some(text));
     }
 
-    /// The series in `slot` goes; the slot stays and may be given to another one.
+    /// Removes the series in `slot`; the slot may be reused.
     pub fn remove(&mut self, slot: u32) {
         self.series = self.series.saturating_sub(1);
         self.change(slot, None);

@@ -27,7 +27,7 @@ pub use family::{DEFAULT_BOUNDS, Family, FamilyType, Histogram, Sample, Value};
 pub use labels::{Labels, Sheet, write_pair};
 pub use snapshot::{Snapshot, Spec};
 
-/// In which language an exposition is written.
+/// Format of an exposition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
     /// Prometheus text 0.0.4.

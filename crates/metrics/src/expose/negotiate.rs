@@ -22,7 +22,7 @@ pub struct Negotiated {
 const ESCAPING: [&str; 4] = ["allow-utf-8", "underscores", "dots", "values"];
 
 /// Reads a request's `Accept` and `Accept-Encoding` headers; an absent one is the empty string.
-/// What makes no sense in them is skipped. `open_metrics` says whether OpenMetrics may be answered.
+/// Malformed parts are skipped. `open_metrics` is true if OpenMetrics may be answered.
 pub fn negotiate(accept: &str, accept_encoding: &str, open_metrics: bool) -> Negotiated {
     let (mut answer, mut escaping) = ((Format::Text, TEXT), "underscores");
     for choice in choices(accept).iter().filter(|choice| choice.weight > 0.0) {

@@ -1,4 +1,4 @@
-//! Label texts in the order of writing, so that writing them is copying what lies side by side.
+//! Label texts in the order of writing, so that writing them is copying adjacent bytes.
 //!
 //! A page holds some hundred neighbours. Of each text it keeps only what differs from the one
 //! before, without the parts that both begin and end with: neighbours share most of their labels,
@@ -27,9 +27,9 @@ const RUN: usize = 16 * ROWS;
 pub(super) struct Row {
     /// Slot of the table that holds the values.
     pub(super) slot: u32,
-    /// With how many bytes its text begins as the one before.
+    /// Length of the text's common prefix with the one before, in bytes.
     pub(super) shared: u32,
-    /// With how many more it ends as the one before.
+    /// Length of the common suffix of the rest, in bytes.
     pub(super) shared_end: u32,
     /// End of the text in between, on the page.
     end: u32,

@@ -19,15 +19,14 @@ pub struct Spec {
 pub struct Snapshot {
     /// The families: one column of `values` each, or the one histogram.
     pub families: &'static [Spec],
-    /// Of a histogram: the upper bounds of its buckets, ascending, without `+Inf`. Empty for
-    /// counters.
+    /// Upper bounds of a histogram's buckets, ascending, without `+Inf`. Empty for counters.
     pub bounds: &'static [f64],
-    /// Of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf` last; an
-    /// observation is in one bucket only.
+    /// Values of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf`
+    /// last; an observation is in one bucket only.
     pub values: Vec<u64>,
-    /// Of a histogram: all observations added up, by slot.
+    /// Sums of a histogram's observations, by slot.
     pub sums: Vec<f64>,
-    /// By place in `values`.
+    /// Exemplars by place in `values`.
     pub exemplars: Exemplars,
     /// Slots in use, and the labels of each.
     pub labels: Sheet,

@@ -18,7 +18,7 @@ pub(super) struct Drops {
 }
 
 impl Drops {
-    /// By name if the reason has one, else by number.
+    /// Name of the reason if there is one, else its number.
     fn reason(&self, flow: &Flow, raw: Option<i32>) -> Result<Sym, i32> {
         match raw {
             None if flow.reason.0.is_empty() => Ok(self.unknown),

@@ -6,7 +6,7 @@ use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::{Flow, L4, Reply};
 
-/// Flows that went on and are known to be no replies.
+/// Forwarded flows that are known to be no replies.
 #[derive(Debug)]
 pub(super) struct Ports;
 

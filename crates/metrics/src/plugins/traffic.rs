@@ -8,7 +8,7 @@ use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
 use webb_flow::{Direction, Event, Flow, L4};
 
-/// Every delta of a packet that went on: of trace flows and of those that carry deltas only.
+/// Every delta of a forwarded packet: of trace flows and of those that carry deltas only.
 #[derive(Debug)]
 pub(super) struct Traffic;
 
