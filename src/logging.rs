@@ -157,7 +157,7 @@ impl Site {
         Self { second: now, passed: 0, credit: WARNING_BURST_LINES, left_out: 0 }
     }
 
-    /// Whether another line may pass; if so, how many were left out before it.
+    /// Number of lines that were left out before the next one; none if it may not pass.
     fn admit(&mut self, severe: bool, now: Instant) -> Option<u64> {
         let seconds = now.saturating_duration_since(self.second).as_secs();
         if seconds > 0 {

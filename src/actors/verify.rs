@@ -1,5 +1,5 @@
-//! Whether the programs still see what they were attached for: whether they are where they were
-//! attached, and whether packets reach pods past them.
+//! Verifies the programs: that they are still attached in their places, and that no packets reach
+//! pods past them.
 
 use std::time::{Duration, Instant};
 

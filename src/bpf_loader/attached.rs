@@ -1,4 +1,4 @@
-//! Whether the programs are still where they were attached, and first there.
+//! Verifies the positions of the programs: still attached, and first.
 
 use std::collections::HashMap;
 use std::io;

@@ -36,7 +36,7 @@ pub(super) const DROP: &str = "webb_drop";
 pub(super) struct Loaded {
     pub(super) flow: Ebpf,
     pub(super) drop: Result<Ebpf, LoadError>,
-    /// Whether packets can be counted when a device sends them.
+    /// Outcome of loading the programs that count packets when a device sends them.
     pub(super) device: Result<(), LoadError>,
     /// Outcome of loading the flow object with layer 7; none if it was not configured.
     pub(super) layer7: Option<Result<(), LoadError>>,

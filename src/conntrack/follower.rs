@@ -214,7 +214,7 @@ fn listen() -> Result<Socket, ConntrackError> {
     Socket::listening()
 }
 
-/// Whether all of this can be done here.
+/// Checks that the follower can run here.
 pub(super) fn check() -> Result<(), ConntrackError> {
     listen()?;
     dump(|_| Ok(()))

@@ -28,7 +28,7 @@ pub use error::ConntrackError;
 pub use follower::{Follower, Following};
 pub use message::{Message, messages};
 
-/// Whether connection tracking can be followed here; leaves nothing behind.
+/// Checks that connection tracking can be followed here; leaves nothing behind.
 ///
 /// # Errors
 /// Why not.

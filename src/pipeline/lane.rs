@@ -25,11 +25,11 @@ pub enum Item {
     Batch(Arc<Batch>),
     /// Requests the series as they are now.
     Snapshot(SnapshotRequest),
-    /// Look at other flows from now on.
+    /// Replaces the filters from now on.
     Filters(Box<Filters>),
     /// Removes the series of deleted pods.
     Forget(Arc<RemovedPods>),
-    /// See whether it is time to stop.
+    /// Wakes the aggregator, so that it checks for a stop.
     Wake,
 }
 

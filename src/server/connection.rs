@@ -51,10 +51,10 @@ struct Progress {
     reader: Option<Waker>,
 }
 
-/// Whether more of a request may be read.
+/// Bytes of a request that may still be read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// At most so many bytes.
+    /// At most this number.
     Bytes(usize),
     /// No bytes until the request before it has been answered.
     Later,

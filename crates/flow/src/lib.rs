@@ -172,7 +172,8 @@ pub struct Flow {
     pub verdict: Verdict,
     /// Direction of the connection, seen from the local pod.
     pub direction: Direction,
-    /// Whether it was sent by the side that did not start the connection.
+    /// Direction of the packet within its connection: a reply is sent by the side that did not
+    /// start it.
     pub reply: Reply,
 }
 

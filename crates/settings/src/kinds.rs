@@ -364,7 +364,7 @@ words! {
     side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }
 }
 words! {
-    /// Whether layer 7 is looked for.
+    /// Mode of layer 7 parsing.
     capture: Capture { "auto" => Auto, "on" => On, "off" => Off }
 }
 words! {

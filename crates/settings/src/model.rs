@@ -96,7 +96,7 @@ pub enum ClusterSource {
 /// Treatment of policies that are not evaluated: those of vendors' kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policies {
-    /// Whether they matter.
+    /// Effect of policies of vendors' kinds.
     pub other_kinds: OtherKinds,
     /// Kinds that are not known, or known otherwise.
     pub more_kinds: Vec<MoreKind>,
@@ -203,7 +203,7 @@ pub struct Rings {
 /// DNS and HTTP out of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer7 {
-    /// Whether they are looked for.
+    /// Mode of layer 7 parsing.
     pub capture: Capture,
     /// Side of a connection that reports HTTP.
     pub http_side: Side,
@@ -243,7 +243,7 @@ pub enum Side {
     Both,
 }
 
-/// Whether layer 7 is looked for.
+/// Mode of layer 7 parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Capture {
     /// On if a metric needs it.

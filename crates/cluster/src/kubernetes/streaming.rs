@@ -1,9 +1,9 @@
-//! Whether lists are streamed.
+//! Tracks the server's support of streamed lists.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// Whether the server has streamed lists.
+/// Support of streamed lists by the server.
 #[derive(Debug, Default)]
 pub(super) struct Streaming {
     /// Time until which streamed lists are not requested.

@@ -53,7 +53,7 @@ pub(super) struct Watch<'a> {
     pub(super) cache: &'a Cache,
     pub(super) watched: &'a Watched,
     pub(super) changed: &'a Notify,
-    /// Whether the server has streamed lists, as far as is known; shared by all kinds.
+    /// Support of streamed lists by the server, as far as it is known; shared by all kinds.
     pub(super) streaming: &'a Streaming,
     pub(super) journal: &'a Journal<'a>,
     /// Presence of the kind; none for kinds that every server has.

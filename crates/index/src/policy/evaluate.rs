@@ -156,10 +156,10 @@ pub struct Denial {
 }
 
 impl Policies {
-    /// Whether the policies that are evaluated forbid `flow`, which was dropped for a reason that
-    /// an enforcer gives. Its source, destination and ports must be those of the packet that opens
-    /// the connection. Where both ends forbid it, it is the source's denial, which is enforced
-    /// first. A denial that only some enforcers have counts.
+    /// The denial by the evaluated policies of `flow`, which was dropped for a reason that an
+    /// enforcer gives; none if they do not forbid it. Its source, destination and ports must be
+    /// those of the packet that opens the connection. Where both ends forbid it, it is the source's
+    /// denial, which is enforced first. A denial that only some enforcers have counts.
     pub fn forbids(&self, index: &Index, flow: &Flow) -> Option<Denial> {
         let query = Query::new(self, index, flow);
         [Direction::Egress, Direction::Ingress]

@@ -74,7 +74,7 @@ impl<'a> Query<'a> {
         if direction == Direction::Egress { &policy.egress } else { &policy.ingress }
     }
 
-    /// Whether a policy's rules, of which any may do, match the flow, and by which kind of rule.
+    /// Matches the flow with a policy's rules, of which any may do, and returns the type of rule.
     pub(super) fn match_policy(self, direction: Direction, policy: &CompiledPolicy) -> (Truth, Match) {
         let (peer, address) = self.peer(direction);
         let rules = Self::rules(direction, policy).iter();
@@ -84,7 +84,7 @@ impl<'a> Query<'a> {
             .unwrap_or((Truth::No, Match::None))
     }
 
-    /// Whether `rule` matches `peer` on the flow's destination port, and as which kind of rule.
+    /// Matches `peer` on the flow's destination port with `rule`, and returns the type of rule.
     /// `found`: which of its peers do, if it is of a policy with a tier.
     pub(super) fn match_rule(self, rule: &Rule, peer: &Endpoint, address: Address, found: Found) -> (Truth, Match) {
         let mut is = if rule.peers.is_empty() {
@@ -114,7 +114,7 @@ impl<'a> Query<'a> {
         if is == Truth::No { (Truth::No, Match::None) } else { (is, matched) }
     }
 
-    /// Whether a port of a rule is the flow's.
+    /// Matches a rule's port with the flow's.
     fn port(self, rule: &Rule, port: &Port, to: Option<&Row>) -> Truth {
         let Flow { l4, destination_port: number, .. } = *self.flow;
         if l4 == L4::None {

@@ -70,7 +70,7 @@ impl Nodes {
         all
     }
 
-    /// Whether a `nodes` peer matches the owner of an address.
+    /// Matches a `nodes` peer with the owner of an address.
     pub(super) fn matches(&self, set: u32, peer: &Endpoint, address: Address) -> Truth {
         match peer.kind {
             EndpointKind::Host | EndpointKind::RemoteNode => {}

@@ -208,7 +208,7 @@ impl Selector {
         self.0.iter().any(|requirement| requirement.test == Test::Unknown)
     }
 
-    /// Whether `labels` fulfil every requirement.
+    /// Matches `labels` with every requirement.
     pub fn matches(&self, labels: &Labels) -> Truth {
         self.matches_some(labels, |_| true)
     }

@@ -185,7 +185,7 @@ impl Policies {
         }
     }
 
-    /// Whether a peer of a rule matches; `found`: what is known of the rule beforehand.
+    /// Matches a peer with a rule's; `found`: the rule's precomputed matches.
     pub(super) fn matches_peer(&self, admitted: &Peer, peer: &Endpoint, address: Address, found: Found) -> Truth {
         match admitted {
             Peer::Matched => found.pods,

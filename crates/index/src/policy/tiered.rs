@@ -86,7 +86,7 @@ struct PodPeer {
 /// A policy that may concern pods of a namespace.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    /// Whether it selects them.
+    /// Outcome of its selector for them.
     pub(super) subject: Truth,
     peers: Box<[PodPeer]>,
 }

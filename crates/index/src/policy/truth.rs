@@ -1,6 +1,6 @@
 //! Three-valued logic: unknown inputs propagate until they no longer matter.
 
-/// Whether something matches. `min` is "and", `max` is "or".
+/// Outcome of a match. `min` is "and", `max` is "or".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Truth {
