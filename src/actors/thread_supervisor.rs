@@ -15,7 +15,8 @@
 //! One rule makes everything below simple: **never two runs of a thread at once**. A stalled thread
 //! cannot be killed, so the supervisor requests its stop and waits; state it holds (a ring's
 //! consumer position, a table of counters) is never shared between two runs. A thread that does not
-//! end within three times `stall_after` is given up.
+//! end within three times `stall_after` is given up, unless the kernel holds it: the component is
+//! degraded for as long as that lasts.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -27,6 +28,9 @@ use webb_flow::fault::{FaultType, State, panic_text};
 use super::restart::Intensity;
 use super::{Finish, Restart, Resume};
 use crate::pipeline::Lifecycle;
+
+/// The reason that a component gives while its thread is in [`Lifecycle::in_kernel`].
+const IN_KERNEL: &str = "waits in the kernel, for a lock that another program holds or for a device";
 
 /// The error of a body that cannot go on.
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -42,6 +46,8 @@ pub struct ThreadSupervisor {
     generation: u64,
     lifecycle: Option<Arc<Lifecycle>>,
     stalled: bool,
+    /// The thread waits in the kernel, so that its stop was not requested yet.
+    in_kernel: bool,
     heartbeat_age: HeartbeatAge,
     finishing: bool,
     waiting: Vec<tokio::sync::oneshot::Sender<()>>,
@@ -79,6 +85,7 @@ impl ThreadSupervisor {
             generation: 0,
             lifecycle: None,
             stalled: false,
+            in_kernel: false,
             heartbeat_age: HeartbeatAge::new(Instant::now()),
             finishing: false,
             waiting: Vec::new(),
@@ -95,6 +102,7 @@ impl ThreadSupervisor {
         }
         self.lifecycle = Some(Arc::clone(&lifecycle));
         self.stalled = false;
+        self.in_kernel = false;
         self.heartbeat_age = HeartbeatAge::new(Instant::now());
         let body = Arc::clone(&self.body);
         let supervisor = ctx.address();
@@ -102,6 +110,7 @@ impl ThreadSupervisor {
             .name(component.name().chars().take(15).collect())
             .stack_size(512 * 1024)
             .spawn(move || {
+                lifecycle.enter_thread();
                 let exit = match catch_unwind(AssertUnwindSafe(|| body(&lifecycle))) {
                     Ok(Ok(())) => Exit::Done,
                     Ok(Err(failure)) => Exit::Failed(failure.to_string()),
@@ -154,12 +163,23 @@ impl ThreadSupervisor {
             Instant::now(),
             check_every(stall_after),
         );
-        if self.stalled {
+        if self.in_kernel && age <= stall_after {
+            self.in_kernel = false;
+            self.intensity.component().set_state(State::Up, "");
+        }
+        if age > stall_after && lifecycle.in_kernel() {
+            // Only the kernel can end this wait, and not even the end of the process would.
+            if !self.stalled && !self.in_kernel {
+                self.in_kernel = true;
+                self.intensity.component().set_state(State::Degraded, IN_KERNEL);
+            }
+        } else if self.stalled {
             if age > stall_after * 3 {
                 self.stalled = false;
                 self.intensity.give_up("stalled and did not come back");
             }
         } else if age > stall_after {
+            self.in_kernel = false;
             self.stalled = true;
             self.heartbeat_age.restart();
             lifecycle.stop();

@@ -9,6 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
+use rustix::thread::{Pid, gettid};
 use webb_flow::fault::{Component, State};
 
 /// The state that one run of a thread shares with its supervisor.
@@ -18,6 +19,8 @@ pub struct Lifecycle {
     idle: AtomicBool,
     moved: AtomicBool,
     thread: OnceLock<Thread>,
+    /// The kernel's number of the thread.
+    tid: OnceLock<Pid>,
     component: Arc<Component>,
 }
 
@@ -29,6 +32,7 @@ impl Lifecycle {
             idle: AtomicBool::new(false),
             moved: AtomicBool::new(false),
             thread: OnceLock::new(),
+            tid: OnceLock::new(),
             component,
         }
     }
@@ -42,6 +46,19 @@ impl Lifecycle {
     pub fn bind_thread(&self, thread: Thread) {
         // Bound once, by the supervisor that spawned the thread.
         let _already_bound = self.thread.set(thread);
+    }
+
+    /// Records the calling thread as the one of this run, for [`Lifecycle::in_kernel`].
+    pub fn enter_thread(&self) {
+        let _already_entered = self.tid.set(gettid());
+    }
+
+    /// True while the kernel lets nothing end a call of the thread, not even a signal: it waits for
+    /// a lock of the kernel, such as that over interfaces, or for a device.
+    pub fn in_kernel(&self) -> bool {
+        let Some(tid) = self.tid.get() else { return false };
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", tid.as_raw_nonzero()));
+        stat.is_ok_and(|stat| is_uninterruptible(&stat))
     }
 
     /// True once a stop was requested.
@@ -95,5 +112,24 @@ impl Lifecycle {
     /// True while the thread waits for work.
     pub fn is_idle(&self) -> bool {
         self.idle.load(Relaxed)
+    }
+}
+
+/// The state of a thread in `/proc/PID/task/TID/stat`: the field behind its name, which may hold
+/// anything.
+fn is_uninterruptible(stat: &str) -> bool {
+    stat.rsplit_once(')').is_some_and(|(_, fields)| fields.trim_start().starts_with('D'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_uninterruptible;
+
+    #[test]
+    fn the_state_is_behind_the_name() {
+        assert!(is_uninterruptible("71 (probes) D 1 71 71 0"));
+        assert!(!is_uninterruptible("71 (probes) S 1 71 71 0"));
+        assert!(!is_uninterruptible("71 (a) D (b) R 1 71 71 0"));
+        assert!(!is_uninterruptible(""));
     }
 }

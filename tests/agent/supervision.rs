@@ -133,6 +133,59 @@ async fn a_stall_is_noticed_and_never_doubled() {
     kept.supervisor.send(Finish).await.unwrap();
 }
 
+/// A child that has the memory of this process, and ends when it reads true there.
+extern "C" fn end_on_sign(sign: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `wait_in_kernel` lends an `AtomicBool` until the child has ended.
+    let sign = unsafe { &*sign.cast::<AtomicBool>() };
+    while !sign.load(SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    0
+}
+
+/// Has the kernel hold the calling thread until `sign` is true, as a lock of the kernel would: the
+/// parent of a child made by `vfork` waits uninterruptibly.
+fn wait_in_kernel(sign: &AtomicBool) {
+    let mut stack = vec![0_u8; 64 * 1024];
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    let sign = std::ptr::from_ref(sign).cast_mut().cast();
+    let top = stack.as_mut_ptr_range().end.cast();
+    // SAFETY: the child has a stack of its own, aligned by the allocator's 64 KiB block, and
+    // `CLONE_VFORK` keeps this frame, with the stack and the sign, until the child has ended.
+    let child = unsafe { libc::clone(end_on_sign, top, flags, sign) };
+    assert!(child > 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: no status is asked for.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+}
+
+/// A thread that waits for a lock of the kernel is not at fault: nothing is restarted or given up,
+/// however long that lasts, and the component says why it is degraded.
+#[actix::test]
+async fn a_wait_in_the_kernel_is_no_stall() {
+    let (lifecycles, sign) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let (seen, lent) = (Arc::clone(&lifecycles), Arc::clone(&sign));
+    let policy = RestartPolicy { stall_after: Duration::from_millis(100), ..policy() };
+    let mut kept = keep_by(
+        policy,
+        Arc::new(move |lifecycle| {
+            seen.fetch_add(1, SeqCst);
+            lifecycle.beat();
+            wait_in_kernel(&lent);
+            live(lifecycle);
+            Ok(())
+        }),
+    );
+    until("said", || kept.component.state() == State::Degraded).await;
+    assert!(kept.component.reason().contains("waits in the kernel"), "{}", kept.component.reason());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!((kept.component.state(), lifecycles.load(SeqCst)), (State::Degraded, 1));
+    sign.store(true, SeqCst);
+    until("up again", || kept.component.state() == State::Up).await;
+    assert_eq!((kept.component.faults(FaultType::Stalled), lifecycles.load(SeqCst)), (0, 1));
+    assert!(kept.escalated.try_recv().is_err());
+    kept.supervisor.send(Finish).await.unwrap();
+}
+
 /// A restart that an operator asks for is no fault.
 #[actix::test]
 async fn a_restart_on_request_is_no_fault() {

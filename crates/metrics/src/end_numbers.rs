@@ -41,6 +41,10 @@ const MAX_SPARE_ENDS: usize = 1 << 14;
 #[derive(Debug)]
 pub(super) struct EndNumbers {
     uses: Uses,
+    /// True if the row alone does not say what the context shows of the source.
+    source_numbered: bool,
+    /// The same of the destination.
+    destination_numbered: bool,
     known: HashMap<Where, u32, RandomState>,
     /// The number of the next end. Numbers are not given twice between two calls of
     /// [`EndNumbers::clear`].
@@ -49,7 +53,13 @@ pub(super) struct EndNumbers {
 
 impl EndNumbers {
     pub(super) fn new(uses: Uses) -> Self {
-        Self { uses, known: HashMap::default(), next: 0 }
+        Self {
+            uses,
+            source_numbered: uses.service || uses.source_ip || uses.source_dns,
+            destination_numbered: uses.service || uses.destination_ip || uses.destination_dns,
+            known: HashMap::default(),
+            next: 0,
+        }
     }
 
     /// Forgets all numbers: keys with them must not be used any more.
@@ -70,14 +80,29 @@ impl EndNumbers {
     /// All that the context depends on, in 62 bits; [`NO_ENDS`] where an end has no number.
     #[inline]
     pub(super) fn of(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u64 {
-        let number = |end, row| self.known.get(&self.place(end, row, flow, extra, index)).copied();
-        self.pack(flow, number)
+        let (mut source, mut destination) = (self.row(End::Source, flow), self.row(End::Destination, flow));
+        if self.source_numbered {
+            source = self.find(End::Source, source, flow, extra, index);
+        }
+        if self.destination_numbered {
+            destination = self.find(End::Destination, destination, flow, extra, index);
+        }
+        if (source | destination) >> END_BITS != 0 {
+            return NO_ENDS;
+        }
+        let direction = if self.uses.direction { flow.direction as u8 } else { 0 };
+        u64::from(source) | u64::from(destination) << END_BITS | u64::from(direction) << (2 * END_BITS)
+    }
+
+    /// The number of an end, or one of more bits than there are.
+    fn find(&self, end: End, row: u32, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u32 {
+        self.known.get(&self.place(end, row, flow, extra, index)).copied().unwrap_or(u32::MAX)
     }
 
     /// The same, with a number for each end.
     pub(super) fn give(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u64 {
-        for end in [End::Source, End::Destination] {
-            if self.is_numbered(end) {
+        for (end, numbered) in [(End::Source, self.source_numbered), (End::Destination, self.destination_numbered)] {
+            if numbered {
                 let row = self.row(end, flow);
                 let place = self.place(end, row, flow, extra, index);
                 let next = self.next;
@@ -90,32 +115,9 @@ impl EndNumbers {
     }
 
     #[inline]
-    fn pack(&self, flow: &Flow, number: impl Fn(End, u32) -> Option<u32>) -> u64 {
-        let end = |end| {
-            let row = self.row(end, flow);
-            let number = if self.is_numbered(end) { number(end, row) } else { Some(row) };
-            number.filter(|number| number >> END_BITS == 0)
-        };
-        let (Some(source), Some(destination)) = (end(End::Source), end(End::Destination)) else { return NO_ENDS };
-        let direction = if self.uses.direction { flow.direction as u8 } else { 0 };
-        u64::from(source) | u64::from(destination) << END_BITS | u64::from(direction) << (2 * END_BITS)
-    }
-
-    #[inline]
     fn row(&self, end: End, flow: &Flow) -> u32 {
         let used = if end == End::Source { self.uses.source } else { self.uses.destination };
         if used { end.id(flow).row() } else { 0 }
-    }
-
-    /// True if the row alone does not say what the context shows of this end.
-    #[inline]
-    fn is_numbered(&self, end: End) -> bool {
-        let uses = self.uses;
-        uses.service
-            || match end {
-                End::Source => uses.source_ip || uses.source_dns,
-                End::Destination => uses.destination_ip || uses.destination_dns,
-            }
     }
 
     fn place(&self, end: End, endpoint: u32, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Where {
