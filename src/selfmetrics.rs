@@ -135,7 +135,11 @@ defs! {
     L7_CUT: counter "webb_l7_cut_total" ["type"]
         "What was shortened or passed over to stay within a bound";
     L7_OPEN: gauge "webb_l7_open" ["type"]
-        "What the dissector holds now: connections, requests without a response, queries without an answer, partial heads and frames";
+        "What the dissector holds now: connections, requests without a response, queries without an answer, partial heads and frames, and names: pairs of a pod and an address that DNS gave it";
+    L7_NAMES_REFUSED: counter "webb_l7_names_refused_total" ["reason"]
+        "Names from DNS that were evicted before their time, or not learned, because there were too many: of the address, of the pod, in the table of all pods, or new texts in a short time";
+    L7_NAMES_LATE: counter "webb_l7_names_late_flows_total" []
+        "Flows that were counted before the DNS answers of their time were read, so that they may lack a name";
 
     CONNTRACK_ENTRIES: gauge "webb_conntrack_entries" []
         "Translated addresses of the kernel's connection tracking that are remembered; a connection may have two";

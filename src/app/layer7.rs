@@ -8,7 +8,7 @@ use webb_decode::l7::{
     Abandoned, Cut, Doubt, Ledger, MessageOutcome, MessageProtocol, MessageType, RecordOutcome, Unanswered, Unparsed,
 };
 use webb_flow::abi::L7Totals;
-use webb_index::Index;
+use webb_index::{Index, NameRefusal};
 use webb_metrics::Layer7Wishes;
 use webb_settings::{self as settings, Capture};
 
@@ -18,7 +18,9 @@ use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Layer7Settings, MAX_PORTS};
 use crate::pipeline::Lanes;
-use crate::pipeline::layer7::{self as pipeline, DissectLoop, Inbox, Layer7Config, Outbox, Published, Side, Sides};
+use crate::pipeline::layer7::{
+    self as pipeline, DissectLoop, Inbox, Layer7Config, NamesWriter, Outbox, Published, Side, Sides,
+};
 use crate::records::Waker;
 use crate::selfmetrics::{self as own, Rows, SelfMetrics};
 
@@ -65,31 +67,39 @@ pub(super) struct Dissecting {
     pub(super) config: Arc<ArcSwap<Layer7Config>>,
 }
 
+/// The dissector's end of the way to the reader.
+pub(super) struct WayOut {
+    outbox: Outbox,
+    names: NamesWriter,
+    waker: Waker,
+}
+
 /// Both ends of the way from the dissector to the reader, where there is a dissector.
-pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> (Option<Outbox>, Inbox) {
-    match kernel {
+pub(super) fn channel(kernel: Option<&Layer7>, reader: &Waker) -> std::io::Result<(Option<WayOut>, Inbox)> {
+    Ok(match kernel {
         Some(_) => {
-            let (outbox, inbox) = Inbox::channel(reader.clone());
-            (Some(outbox), inbox)
+            let waker = Waker::new()?;
+            let (outbox, names, inbox) = Inbox::channel(reader.clone(), waker.clone());
+            (Some(WayOut { outbox, names, waker }), inbox)
         }
         None => (None, Inbox::default()),
-    }
+    })
 }
 
 /// Starts the dissector, which is a component only where there is one.
 pub(super) fn start(
     intensity: impl FnOnce() -> Intensity,
     settings: &settings::Settings,
-    (kernel, outbox): (Option<Layer7>, Option<Outbox>),
+    (kernel, way_out): (Option<Layer7>, Option<WayOut>),
     lanes: &Arc<Lanes>,
     index: &Arc<ArcSwap<Index>>,
 ) -> Result<Option<Dissecting>, StartError> {
-    let (Some(kernel), Some(outbox)) = (kernel, outbox) else { return Ok(None) };
+    let (Some(kernel), Some(WayOut { outbox, names, waker })) = (kernel, way_out) else { return Ok(None) };
     let config = Arc::new(ArcSwap::from_pointee(config(&settings.l7)));
     let (counts, switch) = (kernel.clone(), kernel.clone());
     let parts = pipeline::Parts {
         rings: Arc::new(kernel.rings()),
-        waker: Waker::new()?,
+        waker,
         index: Arc::clone(index),
         lanes: Arc::clone(lanes),
         config: Arc::clone(&config),
@@ -101,7 +111,7 @@ pub(super) fn start(
             }
         }),
     };
-    let dissect_loop = Arc::new(DissectLoop::new(parts, settings.cluster_wait));
+    let dissect_loop = Arc::new(DissectLoop::new(parts, names, settings.cluster_wait));
     let published = dissect_loop.published();
     let supervisor = dissector::start(dissect_loop, intensity());
     Ok(Some(Dissecting { kernel, supervisor, published, config }))
@@ -123,6 +133,8 @@ pub(super) fn ledger(metrics: &SelfMetrics, dissecting: Option<&Dissecting>) -> 
         &own::L7_ABANDONED,
         &own::L7_CUT,
         &own::L7_OPEN,
+        &own::L7_NAMES_REFUSED,
+        &own::L7_NAMES_LATE,
     ];
     let Some(Dissecting { kernel, published, .. }) = dissecting else { return Ok(()) };
     let (kernel, published) = (kernel.clone(), Arc::clone(published));
@@ -132,17 +144,22 @@ pub(super) fn ledger(metrics: &SelfMetrics, dissecting: Option<&Dissecting>) -> 
             if let Ok(totals) = kernel.totals() {
                 kernel_rows(rows, &totals);
             }
-            let (ledger, gauges) = published.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let (ledger, gauges, names) = published.lock().unwrap_or_else(PoisonError::into_inner).clone();
             ledger_rows(rows, &ledger);
             let open = [
                 ("connections", gauges.connections),
                 ("requests", gauges.requests),
                 ("queries", gauges.queries),
                 ("partial", gauges.partial_heads),
+                ("names", names.pairs),
             ];
             for (what, count) in open {
                 rows.add(&own::L7_OPEN, &[what], count);
             }
+            for (reason, count) in NameRefusal::ALL.iter().zip(names.refused) {
+                rows.add(&own::L7_NAMES_REFUSED, &[reason.label()], count);
+            }
+            rows.add(&own::L7_NAMES_LATE, &[], names.late);
         }),
     )
 }

@@ -210,11 +210,11 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
     let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
-    let (outbox, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker);
+    let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
     let dissecting =
-        layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), outbox), &lanes, &index)?;
+        layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index)?;
     let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());

@@ -268,14 +268,19 @@ impl Reader {
         counts.read
     }
 
-    /// Sends the batch to every lane if it holds anything.
+    /// Sends the batch to every lane if it holds anything, once the names of its time are known.
     fn hand_on(&self, lifecycle: &Lifecycle, kept: &mut Persistent) {
-        let Some(batch) = kept.filling.take_if(|batch| !batch.flows.is_empty()) else { return };
-        self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
-        self.counters.batches.fetch_add(1, Relaxed);
-        self.counters.allocated.store(kept.pool.allocated(), Relaxed);
-        self.lanes.each(|lane| lane.send(&batch, || lifecycle.beat()));
-        kept.pool.keep(batch);
+        let Persistent { pool, filling, layer7, .. } = kept;
+        if let Some(batch) = filling.take_if(|batch| !batch.flows.is_empty()) {
+            layer7.names.take(batch);
+        }
+        while let Some(batch) = layer7.names.next() {
+            self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
+            self.counters.batches.fetch_add(1, Relaxed);
+            self.counters.allocated.store(pool.allocated(), Relaxed);
+            self.lanes.each(|lane| lane.send(&batch, || lifecycle.beat()));
+            pool.keep(batch);
+        }
     }
 
     /// Handles commands, between two batches.

@@ -12,8 +12,16 @@ use counting_allocator::{allocations_here, bytes};
 use records::Count;
 use webb_decode::l7::{Dissector, Limits, Redact, Wants};
 
-const ALL: Wants =
-    Wants { query: true, addresses: true, url: true, headers: true, trace: true, grpc: true, grpc_path: true };
+const ALL: Wants = Wants {
+    query: true,
+    addresses: true,
+    unanswered: true,
+    url: true,
+    headers: true,
+    trace: true,
+    grpc: true,
+    grpc_path: true,
+};
 
 /// Case 89: with all texts wanted, none is allocated anew.
 #[test]
@@ -30,7 +38,7 @@ fn records_allocate_nothing() {
         for record in round {
             dissector.read(record, &mut count);
         }
-        dissector.expire(7);
+        dissector.expire(7, usize::MAX, &mut count);
     }
     let allocated = allocations_here() - before;
     assert_eq!(count.0, 30 * 256 * (2 + 2 + 3), "{:?}", dissector.ledger());

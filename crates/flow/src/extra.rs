@@ -129,6 +129,15 @@ pub enum L7Record {
     /// The end of a gRPC call: a flow of its own, of [`crate::Event::Flush`], that is none of
     /// Hubble's.
     Grpc(Grpc),
+    /// A DNS question that was given up: a flow of its own as well, in place of the answer.
+    Unanswered(Unanswered),
+}
+
+/// A DNS question without an answer. The flow's packets are how often it was asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unanswered {
+    /// The question's name, as [`Dns::query`]; empty unless a metric asks for it.
+    pub query: String,
 }
 
 /// End of a gRPC call. [`L7::latency_ns`] is from the request's head to the end.

@@ -64,6 +64,7 @@ impl Default for Draft {
             services: Arc::default(),
             interfaces: Arc::default(),
             changes: Arc::default(),
+            dns_names: Arc::default(),
             ready: true,
         };
         let mut draft = Self {

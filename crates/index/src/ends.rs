@@ -33,13 +33,15 @@ impl End {
         }
     }
 
-    /// The DNS names of this end, sorted and joined with `,` (hubble-contract §5.5). Only replayed
-    /// flows carry them; for others this is empty.
-    pub fn dns_names(self, extra: Option<&Extra>) -> Sym {
-        match (extra, self) {
+    /// The DNS names of this end, sorted and joined with `,` (hubble-contract §5.5): those that a
+    /// replayed flow carries, or those by which the other end has looked this one up.
+    #[inline]
+    pub fn dns_names(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
+        match (extra.filter(|extra| !extra.live), self) {
             (Some(extra), Self::Source) => extra.source_names,
             (Some(extra), Self::Destination) => extra.destination_names,
-            (None, _) => Sym::EMPTY,
+            (None, Self::Source) => index.dns_names().find(flow.destination_ip, flow.source_ip),
+            (None, Self::Destination) => index.dns_names().find(flow.source_ip, flow.destination_ip),
         }
     }
 

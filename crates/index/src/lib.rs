@@ -10,6 +10,7 @@
 //! ([`Index::find_at`]).
 
 mod changes;
+mod dns_names;
 mod draft;
 mod endpoint;
 mod ends;
@@ -24,6 +25,7 @@ mod snapshot;
 mod table;
 
 pub use changes::PodChanges;
+pub use dns_names::{DnsNameCache, DnsNames, NameLimits, NameRefusal};
 pub use draft::{Draft, HISTORY_NS};
 pub use endpoint::{Endpoint, EndpointKind, EndpointSpec, Workload};
 pub use ends::End;

@@ -10,7 +10,7 @@ use super::networks::Networks;
 use super::policy::PolicyRevision;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
-use super::{Endpoint, PodChanges, Policies, Services};
+use super::{DnsNames, Endpoint, PodChanges, Policies, Services};
 
 /// The pod of each interface of this node that leads to a known pod.
 pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
@@ -38,6 +38,7 @@ pub struct Index {
     pub(super) services: Arc<Services>,
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) changes: Arc<PodChanges>,
+    pub(super) dns_names: Arc<DnsNames>,
     pub(super) ready: bool,
 }
 
@@ -193,6 +194,18 @@ impl Index {
     /// Pods added and removed since the previously published index.
     pub fn changes(&self) -> &PodChanges {
         &self.changes
+    }
+
+    /// The same index with these names from DNS.
+    #[must_use]
+    pub fn with_dns_names(&self, names: Arc<DnsNames>) -> Self {
+        Self { dns_names: names, ..self.clone() }
+    }
+
+    /// The names that pods have looked up in DNS.
+    #[inline]
+    pub fn dns_names(&self) -> &Arc<DnsNames> {
+        &self.dns_names
     }
 
     /// True once the initial sync of its source is complete.

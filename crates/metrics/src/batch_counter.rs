@@ -14,7 +14,7 @@ use super::limit::Refusal;
 use super::owners::Owner;
 use super::series::SeriesTable;
 use super::slot_cache::{CacheKey, SlotCache};
-use super::table::{FAMILIES, Table, Texts};
+use super::table::{FAMILIES, Texts};
 use super::tuples::Tuples;
 
 /// A flow to be counted in one series.
@@ -44,13 +44,12 @@ pub(super) struct BatchCounter {
 impl BatchCounter {
     pub(super) fn new(
         contexts: Contexts,
-        tables: &'static [Table],
-        labels: &[&'static str],
+        tables: Vec<SeriesTable>,
         texts: RenderTexts,
     ) -> Self {
         Self {
             contexts,
-            tables: tables.iter().map(|table| SeriesTable::new(table, labels)).collect(),
+            tables,
             tuples: Tuples::default(),
             cache: SlotCache::default(),
             hits: Vec::new(),

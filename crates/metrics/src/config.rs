@@ -3,8 +3,8 @@
 use webb_index::filters::{Filters, Layer7Reads};
 
 use super::context::{ContextError, ContextSpec};
-use super::options::{EXEMPLARS, MetricOption, Options, Warning};
-use super::plugins;
+use super::options::{BUCKETS, BucketsError, EXEMPLARS, MetricOption, Options, Warning};
+use super::plugins::{self, METHOD};
 use super::registration::Registration;
 
 /// Layer 7 fields that metrics need.
@@ -15,6 +15,8 @@ pub struct Layer7Wishes {
     pub dns: bool,
     /// HTTP at all.
     pub http: bool,
+    /// DNS questions that are given up without an answer.
+    pub unanswered: bool,
     /// The ends of gRPC calls.
     pub grpc: bool,
     /// The paths of gRPC calls.
@@ -30,6 +32,7 @@ impl Layer7Wishes {
         Self {
             dns: self.dns || other.dns,
             http: self.http || other.http,
+            unanswered: self.unanswered || other.unanswered,
             grpc: self.grpc || other.grpc,
             grpc_path: self.grpc_path || other.grpc_path,
             reads: Layer7Reads {
@@ -37,6 +40,7 @@ impl Layer7Wishes {
                 url: self.reads.url || other.reads.url,
                 headers: self.reads.headers || other.reads.headers,
                 trace: self.reads.trace || other.reads.trace,
+                names: self.reads.names || other.reads.names,
             },
         }
     }
@@ -63,6 +67,14 @@ pub enum ConfigError {
         option: String,
         /// Error in its values.
         error: ContextError,
+    },
+    /// Bounds of buckets that are none.
+    #[error("unable to initialize metric '{metric}': {error} (in option '{BUCKETS}')")]
+    Buckets {
+        /// The metric's name.
+        metric: String,
+        /// What was expected.
+        error: BucketsError,
     },
     /// Two of one name would count into the same families.
     #[error("metric '{metric}' is configured twice; give it all its options in one place")]
@@ -117,6 +129,7 @@ impl MetricConfig {
                 warnings.push(Warning::UnknownOption { metric: metric(), option: option.name.clone() });
             }
         }
+        own.buckets().map_err(|error| ConfigError::Buckets { metric: metric(), error })?;
         warnings.extend(own.oddities(registration.name));
         for label in context.label_names() {
             if (registration.configured)(&own).iter().any(|table| table.labels.contains(&label)) {
@@ -147,13 +160,16 @@ impl MetricConfig {
         let mut reads = self.filters.layer7_reads();
         reads.query |= self.name() == "dns" && self.options.has("query");
         let (dns, http) = (["dns", "dnsLatency"].contains(&self.name()), ["http", "httpV2"].contains(&self.name()));
+        let uses = self.context.uses();
+        reads.names |= uses.source_dns || uses.destination_dns;
         let grpc = self.name() == "grpc";
         reads.trace |= http && self.options.is_true(EXEMPLARS);
         Layer7Wishes {
-            dns: dns || reads.query,
+            dns: dns || reads.query || reads.names,
             http: http || grpc || reads.url || reads.headers || reads.trace,
+            unanswered: self.name() == "dnsLatency",
             grpc,
-            grpc_path: grpc && self.options.has("method"),
+            grpc_path: grpc && self.options.has(METHOD),
             reads,
         }
     }

@@ -188,7 +188,7 @@ impl Ends<'_> {
             Identifier::Namespace => endpoint.namespace,
             Identifier::Pod => endpoint.pod,
             Identifier::PodName => endpoint.pod_name,
-            Identifier::Dns => end.dns_names(self.extra),
+            Identifier::Dns => end.dns_names(self.flow, self.extra, self.index),
             // An address is no name.
             Identifier::Ip => Sym::EMPTY,
             Identifier::ReservedIdentity => endpoint.reserved_identity,
@@ -223,6 +223,8 @@ pub(super) fn mapped(extra: Option<&Extra>, end: End) -> bool {
 pub struct ContextSpec {
     /// Source and destination are swapped (hubble-contract §2.4).
     inverted: bool,
+    /// The flow's destination is the source of all labels, and the other way round.
+    exchanged: bool,
     labels: Vec<(&'static str, Label)>,
     source: Side,
     destination: Side,
@@ -276,6 +278,24 @@ impl ContextSpec {
         self
     }
 
+    /// The same labels about flows that go the other way: every value of the source, by its list,
+    /// is the destination's.
+    #[must_use]
+    pub fn exchanged(mut self) -> Self {
+        for (_, label) in &mut self.labels {
+            if let Label::Name(end, _) = label {
+                *end = end.other();
+            }
+        }
+        self.exchanged = !self.exchanged;
+        self
+    }
+
+    /// The end of the flow that is the end of a label.
+    fn end_of_flow(&self, end: End) -> End {
+        if self.exchanged { end.other() } else { end }
+    }
+
     /// True if it adds no label.
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty() && !self.source.is_set() && !self.destination.is_set()
@@ -301,7 +321,7 @@ impl ContextSpec {
         }
         for (end, side) in [(End::Source, &self.source), (End::Destination, &self.destination)] {
             for &identifier in side.lists().flatten() {
-                uses.note(end, identifier);
+                uses.note(self.end_of_flow(end), identifier);
             }
         }
         uses
@@ -317,7 +337,7 @@ impl ContextSpec {
             });
         }
         let sides = [(End::Source, &self.source), (End::Destination, &self.destination)];
-        let mut finished = sides.map(|(end, side)| ends.first(end, side.list(direction)));
+        let mut finished = sides.map(|(end, side)| ends.first(self.end_of_flow(end), side.list(direction)));
         if self.inverted {
             finished.reverse();
         }

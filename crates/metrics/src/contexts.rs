@@ -52,6 +52,8 @@ pub struct Contexts {
     /// Index that the last flows were named by.
     index: Arc<Index>,
     ends: EndNumbers,
+    /// Whether it shows names from DNS.
+    uses_dns: bool,
     ids: HashTable<ContextId>,
     hasher: RandomState,
     /// Values of all contexts, one behind the other, by number.
@@ -72,6 +74,7 @@ impl Contexts {
     pub fn new(spec: ContextSpec) -> Self {
         Self {
             ends: EndNumbers::new(spec.uses()),
+            uses_dns: spec.uses().source_dns || spec.uses().destination_dns,
             width: spec.label_names().len(),
             pods: PodLabels::default(),
             free: Vec::new(),
@@ -152,6 +155,7 @@ impl Contexts {
     pub fn follow(&mut self, index: &Arc<Index>) -> bool {
         let anew = self.index.generation() != index.generation()
             || !std::ptr::eq(self.index.services(), index.services())
+            || self.uses_dns && self.has_other_names(index)
             || self.ends.is_full(self.count());
         if anew {
             self.clear_ends();
@@ -161,6 +165,12 @@ impl Contexts {
             self.index = Arc::clone(index);
         }
         anew
+    }
+
+    /// True if an index has DNS names of another generation than the last one: their symbols may
+    /// mean something else.
+    pub fn has_other_names(&self, index: &Index) -> bool {
+        self.index.dns_names().generation() != index.dns_names().generation()
     }
 
     /// Forgets the numbers of ends: keys with them must not be used any more.

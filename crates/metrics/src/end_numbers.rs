@@ -129,7 +129,7 @@ impl EndNumbers {
         Where {
             endpoint,
             address: if ip { address } else { Address::default() },
-            names: if names { end.dns_names(extra) } else { Sym::EMPTY },
+            names: if names { end.dns_names(flow, extra, index) } else { Sym::EMPTY },
             service: if uses.service { end.service(flow, extra, index) } else { Sym::EMPTY },
             family: if ip { flow.family } else { Family::NotUsed },
             addressed: ip && is_addressed(flow, extra),

@@ -16,6 +16,7 @@ use super::plugin::{Emit, Plugin};
 use super::removed_pods::{PodLabels, RemovedPods};
 use super::series::SeriesTable;
 use super::slot_cache::TABLES;
+use super::table::Table;
 use crate::expose::Snapshot;
 
 /// A plugin with its tables. Dynamic once a batch, so that everything per flow is compiled for the
@@ -46,13 +47,26 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
     const { assert!(P::TABLES.len() <= TABLES, "the cache has room for the number of so many tables") };
     let (names, pods) = (spec.label_names(), PodLabels::new(&spec));
     let spec = if P::INVERTED { spec.inverted() } else { spec };
+    let spec = if P::EXCHANGED { spec.exchanged() } else { spec };
     Box::new(Counting {
         plugin: P::new(options),
-        counter: BatchCounter::new(Contexts::new(spec).with_pods(pods), P::tables(options), &names, P::texts),
+        counter: BatchCounter::new(
+            Contexts::new(spec).with_pods(pods),
+            tables(P::tables(options), P::bounds(options), &names),
+            P::texts,
+        ),
         seen: 0,
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
+}
+
+fn tables(tables: &'static [Table], bounds: Option<Vec<f64>>, labels: &[&'static str]) -> Vec<SeriesTable> {
+    let bounds = |table: &'static Table| match &bounds {
+        Some(bounds) if !table.bounds.is_empty() => bounds.clone().into(),
+        _ => table.bounds.into(),
+    };
+    tables.iter().map(|table| SeriesTable::new(table, bounds(table), labels)).collect()
 }
 
 impl<P: Plugin> Engine for Counting<P> {
@@ -60,6 +74,9 @@ impl<P: Plugin> Engine for Counting<P> {
         if let Some(failed) = from.checked_sub(1) {
             self.counter.begin_again(failed);
         } else {
+            if self.counter.contexts.has_other_names(batch.index) {
+                filters.clear_caches();
+            }
             if self.counter.contexts.follow(batch.index) {
                 self.counter.cache.clear();
                 filters.clear_caches();
@@ -77,7 +94,7 @@ impl<P: Plugin> Engine for Counting<P> {
             #[cfg(feature = "fault-injection")]
             webb_flow::fault::inject::point(&self.point);
             if flow.event == Event::Flush {
-                let wanted = if flow.extra == ExtraId::NONE { P::FLUSHES } else { P::CALLS };
+                let wanted = if flow.extra == ExtraId::NONE { P::FLUSHES } else { P::ENDS };
                 if !wanted {
                     continue;
                 }

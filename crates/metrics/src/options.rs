@@ -3,6 +3,19 @@
 /// The one option that has a meaning.
 pub const EXEMPLARS: &str = "exemplars";
 
+/// The bounds of a histogram's buckets, in seconds.
+pub const BUCKETS: &str = "buckets";
+
+/// Buckets that a histogram may have.
+const MAX_BUCKETS: usize = 64;
+
+/// A list of buckets that cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "expected 1 to {MAX_BUCKETS} numbers of seconds above 0, each greater than the one before, such as 0.001|0.01|0.1"
+)]
+pub struct BucketsError;
+
 /// An option of a metric as written: `sourceContext=pod|ip` has two values, `query` has one empty
 /// one, `x=` has none.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +91,18 @@ impl Options {
         first.and_then(|option| option.values.first()).is_some_and(|value| value == "true")
     }
 
+    /// The bounds that the last `buckets` lists; none without one.
+    pub fn buckets(&self) -> Result<Option<Vec<f64>>, BucketsError> {
+        let Some(option) = self.0.iter().rfind(|option| option.name.eq_ignore_ascii_case(BUCKETS)) else {
+            return Ok(None);
+        };
+        let bounds: Vec<f64> =
+            option.values.iter().map(|value| value.parse().map_err(|_| BucketsError)).collect::<Result<_, _>>()?;
+        let ascend = bounds.is_sorted_by(|one, other| one < other);
+        let fit = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
+        if ascend && fit && (1..=MAX_BUCKETS).contains(&bounds.len()) { Ok(Some(bounds)) } else { Err(BucketsError) }
+    }
+
     /// Options of `metric` that may not do what their author meant.
     pub(super) fn oddities(&self, metric: &str) -> Vec<Warning> {
         let mut odd = Vec::new();
@@ -90,6 +115,8 @@ impl Options {
                 if exemplars == 1 && value != "true" && value != "false" {
                     odd.push(Warning::ExemplarsOff { metric, option: name });
                 }
+            } else if option.name.eq_ignore_ascii_case(BUCKETS) {
+                // Its values are checked.
             } else if !value.is_empty() && value != "true" {
                 odd.push(Warning::FlagValue { metric, option: name, value: value.to_owned() });
             }

@@ -23,8 +23,9 @@ pub trait Plugin: Send + Sized + 'static {
     const CONFLICT: Option<&'static str> = None;
     /// True if it counts flows of `Event::Flush`, which are none of Hubble's.
     const FLUSHES: bool = false;
-    /// True if it counts the ends of gRPC calls, which are flows of `Event::Flush` with an extra.
-    const CALLS: bool = false;
+    /// True if it counts the ends of gRPC calls and of unanswered questions, which are flows of
+    /// `Event::Flush` with an extra.
+    const ENDS: bool = false;
     /// True if it counts policy verdicts that stand beside the packet they are about; all others
     /// would count that packet twice. (Hubble's metrics do.) Verdicts that another program wrote
     /// down are flows like any other.
@@ -34,9 +35,18 @@ pub trait Plugin: Send + Sized + 'static {
     /// True if its context takes source for destination and the other way round (hubble-contract
     /// §2.4).
     const INVERTED: bool = false;
+    /// True if its flows go from server to client and its labels from client to server: with each
+    /// option about the end that it names, which Hubble's inversion does not give.
+    const EXCHANGED: bool = false;
 
     /// A new one; may intern.
     fn new(options: &Options) -> Self;
+
+    /// Bounds of its histograms under these options, where they differ from those of
+    /// [`Plugin::TABLES`].
+    fn bounds(_options: &Options) -> Option<Vec<f64>> {
+        None
+    }
 
     /// Tables that it exposes under these options, in the order of [`Plugin::TABLES`].
     fn tables(_options: &Options) -> &'static [Table] {

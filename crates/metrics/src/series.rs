@@ -59,6 +59,8 @@ pub struct Trace<'a> {
 #[derive(Debug)]
 pub struct SeriesTable {
     table: &'static Table,
+    /// Upper bounds of a histogram's buckets; empty for counters.
+    bounds: Cow<'static, [f64]>,
     /// All label names, sorted, as they are written.
     layout: Vec<(&'static str, From)>,
     slots: HashTable<u32>,
@@ -117,8 +119,9 @@ fn room_looks(looks: u32) -> u32 {
 const REST: Key = Key { fixed: 0, context: ContextId::REST };
 
 impl SeriesTable {
-    /// A table without series; `context` are the names of the context's labels.
-    pub fn new(table: &'static Table, context: &[&'static str]) -> Self {
+    /// A table without series; `bounds` are those of its histogram, `context` the names of the
+    /// context's labels.
+    pub fn new(table: &'static Table, bounds: Cow<'static, [f64]>, context: &[&'static str]) -> Self {
         let fixed = table.labels.iter().enumerate().map(|(at, &name)| (name, From::Fixed(at)));
         let mut layout: Vec<(&'static str, From)> =
             fixed.chain(context.iter().enumerate().map(|(at, &name)| (name, From::Context(at)))).collect();
@@ -129,7 +132,8 @@ impl SeriesTable {
             slots: HashTable::new(),
             hasher: RandomState::default(),
             keys: Vec::new(),
-            width: if table.bounds.is_empty() { table.families.len() } else { table.bounds.len() + 1 },
+            width: if bounds.is_empty() { table.families.len() } else { bounds.len() + 1 },
+            bounds,
             values: Vec::new(),
             sums: Vec::new(),
             exemplars: Exemplars::default(),
@@ -175,7 +179,7 @@ impl SeriesTable {
     /// Adds an observation to a histogram; the exemplar of its bucket is now `trace`, if there is
     /// one.
     pub fn observe(&mut self, slot: u32, value: f64, trace: Option<Trace<'_>>) {
-        let bucket = self.table.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.table.bounds.len());
+        let bucket = self.bounds.iter().position(|bound| value <= *bound).unwrap_or(self.bounds.len());
         self.increase(slot as usize * self.width + bucket, value, trace);
         if let Some(sum) = self.sums.get_mut(slot as usize) {
             *sum += value;
@@ -272,7 +276,7 @@ impl SeriesTable {
             None => self.labels.push(&text),
         };
         self.values.resize(self.labels.slots() * self.width, 0);
-        if !self.table.bounds.is_empty() {
+        if !self.bounds.is_empty() {
             self.sums.resize(self.labels.slots(), 0.0);
         }
         self.keys.resize(self.labels.slots(), key);
@@ -443,7 +447,7 @@ impl SeriesTable {
     pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             families: self.table.families,
-            bounds: self.table.bounds,
+            bounds: self.bounds.clone(),
             values: self.values.clone(),
             sums: self.sums.clone(),
             exemplars: self.exemplars.clone(),

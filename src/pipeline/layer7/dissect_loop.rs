@@ -10,15 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use webb_decode::l7::{Connection, Dissector, Event, Gauges, Judgement, Ledger, Limits, Redact, Sink, Wants};
+use webb_decode::l7::{Connection, Content, Dissector, Event, Gauges, Judgement, Ledger, Limits, Redact, Sink, Wants};
 use webb_flow::abi::{Message, message_kind};
 use webb_flow::clock::Clock;
 use webb_flow::fault::inject;
 use webb_index::Index;
 use webb_metrics::Layer7Wishes;
 
+use super::dns_names::{NameCounts, NamesWriter};
 use super::fill;
-use super::messages::{MAX_FLOWS, Messages, Outbox};
+use super::messages::{MAX_FLOWS, MAX_GIVEN_UP, Messages, Outbox};
 use super::sides::Sides;
 use crate::pipeline::first_names::FirstNames;
 use crate::pipeline::{Lanes, Lifecycle};
@@ -46,7 +47,7 @@ pub struct Layer7Config {
 }
 
 /// The counts of layer 7 as of the last turn.
-pub type Published = Mutex<(Ledger, Gauges)>;
+pub type Published = Mutex<(Ledger, Gauges, NameCounts)>;
 
 /// Shared parts of a dissector's thread.
 pub struct Parts {
@@ -90,20 +91,23 @@ struct Persistent {
     /// The kind of the record that is being read: found set, the last run ended there.
     in_hand: Cell<Option<u8>>,
     first_names: FirstNames,
+    names: NamesWriter,
     configured: Option<(Arc<Layer7Config>, Layer7Wishes)>,
     lost: u64,
     clock: Clock,
 }
 
 impl DissectLoop {
-    /// A loop that leaves its first records in the ring until the first names, for `most` at most.
-    pub fn new(parts: Parts, most: Duration) -> Self {
+    /// A loop that leaves its first records in the ring until the first names, for `most` at most;
+    /// `names` takes what it learns from DNS.
+    pub fn new(parts: Parts, names: NamesWriter, most: Duration) -> Self {
         let limits = parts.config.load().limits;
         let state = Persistent {
             dissector: Dissector::new(limits, Wants::default(), Redact::default()),
             filling: Messages::default(),
             in_hand: Cell::new(None),
             first_names: FirstNames::quietly_within(most),
+            names,
             configured: None,
             lost: 0,
             clock: Clock::default(),
@@ -129,6 +133,7 @@ impl DissectLoop {
         let mut kept = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kind) = kept.in_hand.take() {
             kept.dissector.panicked(kind);
+            kept.names.cache().clear();
         }
         let mut source = self.parts.rings.open(&self.parts.waker)?;
         let mut turn = POLL_INTERVAL;
@@ -142,17 +147,20 @@ impl DissectLoop {
                 self.parts.waker.reset();
                 continue;
             }
-            let drained = self.drain(&mut kept, &mut *source, &index);
             let now_ns = kept.clock.now_ns();
-            kept.dissector.expire(now_ns);
+            kept.names.follow(&index);
+            let drained = self.drain(&mut kept, &mut *source, &index);
+            let given_up = self.give_up(&mut kept, now_ns, &index);
             if kept.filling.len() > 0 {
                 let filled = std::mem::replace(&mut kept.filling, self.parts.outbox.take());
                 self.parts.outbox.send(filled, || lifecycle.beat());
             }
-            self.publish(&kept.dissector);
-            if drained > 0 {
+            kept.names.end_turn(now_ns, drained.to_the_end);
+            self.publish(&kept);
+            if drained.records > 0 || given_up == MAX_GIVEN_UP {
                 turn = POLL_INTERVAL;
             } else if last {
+                kept.names.end();
                 return Ok(());
             } else {
                 source.wait(turn)?;
@@ -171,7 +179,9 @@ impl DissectLoop {
         }
         let reads = wishes.reads;
         let wants = Wants {
-            query: reads.query,
+            query: reads.query || reads.names,
+            addresses: reads.names,
+            unanswered: wishes.unanswered,
             url: reads.url,
             headers: reads.headers,
             trace: reads.trace,
@@ -180,21 +190,22 @@ impl DissectLoop {
             ..Wants::default()
         };
         kept.dissector.configure(config.limits, wants, config.redact.clone());
+        kept.names.want(reads.names);
         (self.parts.look_for)(config.sides.switch(wishes));
         kept.configured = Some((Arc::clone(&config), wishes));
     }
 
-    /// Reads the ring until it is empty or a load is full; returns how many records were read.
-    fn drain(&self, kept: &mut Persistent, source: &mut dyn RecordSource, index: &Index) -> usize {
+    /// Reads the ring until it is empty or a load is full.
+    fn drain(&self, kept: &mut Persistent, source: &mut dyn RecordSource, index: &Index) -> Drained {
         let lost = (self.parts.lost)();
         if lost != kept.lost {
             kept.lost = lost;
             kept.dissector.records_lost();
         }
         let sides = kept.configured.as_ref().map(|(config, _)| config.sides).unwrap_or_default();
-        let Persistent { dissector, filling, in_hand, .. } = kept;
-        let mut taker = Taker { index, sides, is_dns: false, messages: filling };
-        source.drain(&mut |_signal, bytes| {
+        let Persistent { dissector, filling, in_hand, names, .. } = kept;
+        let mut taker = Taker { index, sides, is_dns: false, messages: filling, names };
+        let records = source.drain(&mut |_signal, bytes| {
             let kind = bytes.get(KIND_AT).copied().unwrap_or(0);
             in_hand.set(Some(kind));
             taker.is_dns = [message_kind::DNS, message_kind::DNS_TCP].contains(&kind);
@@ -202,14 +213,30 @@ impl DissectLoop {
             dissector.read(bytes, &mut taker);
             in_hand.set(None);
             if taker.messages.len() >= MAX_FLOWS { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        })
+        });
+        Drained { records, to_the_end: taker.messages.len() < MAX_FLOWS }
     }
 
-    fn publish(&self, dissector: &Dissector) {
-        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        published.0.clone_from(dissector.ledger());
-        published.1 = dissector.gauges();
+    /// Gives up what waited too long; returns how many flows that made.
+    fn give_up(&self, kept: &mut Persistent, now_ns: u64, index: &Index) -> usize {
+        let Persistent { dissector, filling, names, .. } = kept;
+        let mut taker = Taker { index, sides: Sides::default(), is_dns: true, messages: filling, names };
+        dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker)
     }
+
+    fn publish(&self, kept: &Persistent) {
+        let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        published.0.clone_from(kept.dissector.ledger());
+        published.1 = kept.dissector.gauges();
+        published.2 = kept.names.counts();
+    }
+}
+
+/// How far a turn has read the ring.
+struct Drained {
+    records: usize,
+    /// Nothing was left.
+    to_the_end: bool,
 }
 
 /// Makes flows of events.
@@ -219,6 +246,7 @@ struct Taker<'a> {
     /// Whether the record is one of DNS.
     is_dns: bool,
     messages: &'a mut Messages,
+    names: &'a mut NamesWriter,
 }
 
 impl Sink for Taker<'_> {
@@ -227,6 +255,11 @@ impl Sink for Taker<'_> {
     }
 
     fn emit(&mut self, event: &Event<'_>) {
+        if let Content::Dns(answer) = &event.content
+            && !answer.addresses.is_empty()
+        {
+            self.names.learn(&event.connection, answer, event.time_ns, self.index);
+        }
         if let Some((flow, extra)) = self.messages.next() {
             fill::flow(flow, event);
             fill::extra(extra, event);

@@ -1,6 +1,6 @@
 //! Fills a flow and its extra from a message, as Hubble would make them of its proxies' logs.
 
-use webb_decode::l7::{Connection, Content, Dns, Event, Http, Side, type_name};
+use webb_decode::l7::{Connection, Content, Dns, Event, Http, Side, UnansweredQuestion, type_name};
 use webb_flow::extra::{self, L7, L7Kind, L7Record};
 use webb_flow::{Direction, Event as FlowEvent, Extra, Flow, L4, Point, Reply, Verdict};
 
@@ -34,8 +34,15 @@ pub(super) fn flow(flow: &mut Flow, event: &Event<'_>) {
         ifindex: path.ifindex,
         family,
         l4,
-        // The end of a call is none of Hubble's flows.
-        event: if matches!(event.content, Content::Grpc(_)) { FlowEvent::Flush } else { FlowEvent::L7 },
+        event: match event.content {
+            Content::Dns(_) | Content::Http(_) => FlowEvent::L7,
+            // The end of a call or of a wait is none of Hubble's flows.
+            Content::Grpc(_) | Content::Unanswered(_) => FlowEvent::Flush,
+        },
+        packets: match event.content {
+            Content::Unanswered(UnansweredQuestion { askings, .. }) => askings,
+            _ => 0,
+        },
         point: if from == path.pod { Point::ToStack } else { Point::ToEndpoint },
         verdict: Verdict::Forwarded,
         direction: if side == Side::Client { Direction::Egress } else { Direction::Ingress },
@@ -85,6 +92,15 @@ pub(super) fn extra(extra: &mut Extra, event: &Event<'_>) {
             if let L7Record::Grpc(row) = &mut l7.record {
                 row.status = call.status;
                 set(&mut row.path, call.path);
+            }
+        }
+        Content::Unanswered(question) => {
+            l7.latency_ns = 0;
+            if !matches!(l7.record, L7Record::Unanswered(_)) {
+                l7.record = L7Record::Unanswered(extra::Unanswered::default());
+            }
+            if let L7Record::Unanswered(row) = &mut l7.record {
+                set(&mut row.query, question.query);
             }
         }
     }

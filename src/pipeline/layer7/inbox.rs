@@ -13,6 +13,7 @@ use webb_flow::clock::now_ns;
 use webb_flow::{Extra, ExtraId, Flow, Point};
 use webb_index::Index;
 
+use super::dns_names::{self, NamesReader, NamesWriter};
 use super::messages::{Messages, Outbox};
 use crate::pipeline::deferred_flows::DeferredFlows;
 use crate::pipeline::unnamed::is_unnamed;
@@ -42,6 +43,8 @@ pub struct Inbox {
     /// A load that is being taken, and how far.
     current: Option<(Messages, usize)>,
     waiting: VecDeque<(Flow, Extra, Instant)>,
+    /// Batches that wait for names from DNS.
+    pub(in crate::pipeline) names: NamesReader,
     /// Unix time less `CLOCK_MONOTONIC`, and the time of that comparison.
     wall: (u64, Option<Instant>),
 }
@@ -49,7 +52,7 @@ pub struct Inbox {
 impl Default for Inbox {
     /// An inbox without a dissector.
     fn default() -> Self {
-        Self { from: never(), back: None, current: None, waiting: VecDeque::new(), wall: (0, None) }
+        Self { from: never(), back: None, current: None, waiting: VecDeque::new(), names: NamesReader::default(), wall: (0, None) }
     }
 }
 
@@ -64,20 +67,22 @@ pub(in crate::pipeline) struct Turn<'a> {
 }
 
 impl Inbox {
-    /// Both ends of the way from the dissector; `reader` wakes the reader.
-    pub fn channel(reader: Waker) -> (Outbox, Self) {
-        let (outbox, from, back) = Outbox::new(reader);
-        (outbox, Self { from, back: Some(back), ..Self::default() })
+    /// Both ends of the way from the dissector; the wakers are those of both threads.
+    pub fn channel(reader: Waker, dissector: Waker) -> (Outbox, NamesWriter, Self) {
+        let (outbox, from, back) = Outbox::new(reader.clone());
+        let (writer, names) = dns_names::channel(reader, dissector);
+        (outbox, writer, Self { from, back: Some(back), names, ..Self::default() })
     }
 
     /// True if nothing waits here.
     pub(in crate::pipeline) fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.current.is_none() && self.from.is_empty()
+        self.waiting.is_empty() && self.current.is_none() && self.from.is_empty() && self.names.is_idle()
     }
 
     /// Maximal sleep of the reader.
     pub(in crate::pipeline) fn poll_timeout(&self, turn: Duration) -> Duration {
-        if self.waiting.is_empty() && self.current.is_none() { turn } else { turn.min(WAITING_POLL_INTERVAL) }
+        let waits = !self.waiting.is_empty() || self.current.is_some() || !self.names.is_idle();
+        if waits { turn.min(WAITING_POLL_INTERVAL) } else { turn }
     }
 
     /// Puts into the batch what has room and does not wait.

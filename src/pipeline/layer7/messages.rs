@@ -11,7 +11,10 @@ use crate::records::Waker;
 /// Flows of one load at most.
 pub(super) const MAX_FLOWS: usize = 256;
 
-/// Loads that may be on their way: 8,192 flows.
+/// Questions that are given up beside the flows of one load at most.
+pub(super) const MAX_GIVEN_UP: usize = MAX_FLOWS;
+
+/// Loads that may be on their way: 8,192 flows, and so many questions that are given up.
 const MAX_LOADS: usize = 32;
 
 /// Some flows with what they carry, in the order in which they were seen.

@@ -4,15 +4,18 @@
 //!
 //! ```text
 //! l7 ring ─► dissect_loop (judge, dissect) ─► Messages (bounded) ─► Inbox of the reader (name) ─► batch
+//!                 └─ answers of DNS ─► names by address ──────────────────────────────────────────► batch
 //! ```
 
 mod dissect_loop;
+mod dns_names;
 mod fill;
 mod inbox;
 mod messages;
 mod sides;
 
 pub use dissect_loop::{DissectLoop, Layer7Config, Parts, Published};
+pub use dns_names::{NameCounts, NamesWriter};
 pub use inbox::Inbox;
 pub(super) use inbox::Turn;
 pub use messages::Outbox;

@@ -142,10 +142,15 @@ impl Dissector {
         self.connections.lost();
     }
 
-    /// Gives up what waited too long. Costs nothing but what is given up.
-    pub fn expire(&mut self, now_ns: u64) {
-        self.queries.expire(now_ns, &mut self.ledger);
-        self.connections.shared_mut().requests.expire(now_ns, &mut self.ledger);
+    /// Gives up what waited too long, and emits the DNS questions among it if they are wanted: `room`
+    /// at most, the rest at the next call. Costs nothing but what is given up. Returns how many were
+    /// emitted.
+    pub fn expire(&mut self, now_ns: u64, room: usize, sink: &mut dyn Sink) -> usize {
+        let Self { wants, ledger, queries, connections, .. } = self;
+        let mut out = Out { wants: *wants, ledger, sink };
+        let emitted = queries.expire(now_ns, room, &mut out);
+        connections.shared_mut().requests.expire(now_ns, ledger);
+        emitted
     }
 
     /// Forgets all state; open requests count as unanswered by a restart.

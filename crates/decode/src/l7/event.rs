@@ -140,6 +140,8 @@ pub enum Content<'a> {
     Http(Http<'a>),
     /// The end of a gRPC call, behind the HTTP messages of it.
     Grpc(Grpc<'a>),
+    /// A DNS question that was given up after its time-out, in place of its answer.
+    Unanswered(Unanswered<'a>),
 }
 
 /// A DNS message.
@@ -195,6 +197,17 @@ pub struct Grpc<'a> {
     pub duration_ns: u64,
 }
 
+/// A DNS question without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unanswered<'a> {
+    /// The question's name, as [`Dns::query`]; empty unless asked for.
+    pub query: &'a str,
+    /// The question's type.
+    pub qtype: u16,
+    /// Askings without an answer, at least one.
+    pub askings: u32,
+}
+
 /// Texts that consumers read. Texts that none reads are not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
@@ -203,6 +216,8 @@ pub struct Wants {
     pub query: bool,
     /// Addresses of DNS answers.
     pub addresses: bool,
+    /// DNS questions that are given up after their time-out.
+    pub unanswered: bool,
     /// URLs.
     pub url: bool,
     /// Headers.

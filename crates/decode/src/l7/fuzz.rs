@@ -23,8 +23,16 @@ impl Sink for Nowhere {
 /// # Panics
 /// If the ledger does not add up.
 pub fn fuzz(kind: Option<u8>, bytes: &[u8]) {
-    let all =
-        Wants { query: true, addresses: true, url: true, headers: true, trace: true, grpc: true, grpc_path: true };
+    let all = Wants {
+        query: true,
+        addresses: true,
+        unanswered: true,
+        url: true,
+        headers: true,
+        trace: true,
+        grpc: true,
+        grpc_path: true,
+    };
     let limits = Limits {
         connections: 4,
         http2_connections: 2,
@@ -71,7 +79,7 @@ pub fn fuzz(kind: Option<u8>, bytes: &[u8]) {
         read += 1;
         if flags & 16 != 0 {
             dissector.records_lost();
-            dissector.expire(read);
+            dissector.expire(read, 2, &mut Nowhere);
         }
         let gauges = dissector.gauges();
         let adds_up = dissector.ledger().adds_up(read, gauges.requests + gauges.queries);

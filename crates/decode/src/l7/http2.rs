@@ -392,6 +392,7 @@ impl Http2Reader<'_, '_> {
             let duration_ns = time_ns.saturating_sub(open.time_ns);
             let content = Content::Grpc(Grpc { status, path: &open.texts.path, duration_ns });
             self.out.sink.emit(&Event { time_ns, connection, kind: L7Kind::Response, content });
+            self.out.ledger.message(Protocol::Http2, MessageType::End, MessageOutcome::Emitted);
         }
         self.shared.requests.remove(id, None, self.out.ledger);
     }

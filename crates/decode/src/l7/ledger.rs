@@ -60,6 +60,7 @@ labels! {
         Informational = "informational",
         Trailers = "trailers",
         Pushed = "pushed",
+        End = "end",
     }
 }
 

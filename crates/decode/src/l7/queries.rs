@@ -12,9 +12,12 @@ use webb_flow::hash::RandomState;
 
 use super::arena::{Arena, Order};
 use super::dns::{self, Head, Parser};
-use super::event::{Connection, Content, Dns, Event, Judgement, Side, Wants};
-use super::ledger::{Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
+use super::event::{Connection, Content, Dns, Event, Judgement, Side, Unanswered as UnansweredQuestion, Wants};
+use super::ledger::{Cut, Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
+
+/// Bytes of names that are kept in all, for questions that are given up.
+const MAX_TEXT_BYTES: usize = 4 << 20;
 
 /// A question on its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,6 +39,18 @@ struct PendingQuery {
     /// True if it was repeated before an answer.
     again: bool,
     protocol: Option<Protocol>,
+    /// Its name, if questions that are given up are wanted and names are.
+    query: String,
+}
+
+impl PendingQuery {
+    /// Emits it in place of the answer that did not come.
+    fn give_up(&self, time_ns: u64, out: &mut Out<'_>) {
+        let (Some(Question { connection, qtype, .. }), Some(protocol)) = (self.question, self.protocol) else { return };
+        let content = Content::Unanswered(UnansweredQuestion { query: &self.query, qtype, askings: self.open });
+        out.sink.emit(&Event { time_ns, connection, kind: L7Kind::Response, content });
+        out.ledger.message(protocol, MessageType::End, MessageOutcome::Emitted);
+    }
 }
 
 /// The queries that have no answer yet.
@@ -48,6 +63,8 @@ pub(super) struct Queries {
     parser: Parser,
     timeout_ns: u64,
     open: u64,
+    /// Bytes of all names.
+    texts: usize,
 }
 
 impl Queries {
@@ -61,6 +78,7 @@ impl Queries {
             parser: Parser::default(),
             timeout_ns,
             open: 0,
+            texts: 0,
         }
     }
 
@@ -74,15 +92,23 @@ impl Queries {
         self.timeout_ns = timeout_ns;
     }
 
-    /// Drops expired queries.
-    pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
+    /// Drops expired queries, and emits them if they are wanted, `room` at most. Returns how many
+    /// were emitted.
+    pub(super) fn expire(&mut self, now_ns: u64, room: usize, out: &mut Out<'_>) -> usize {
+        let mut emitted = 0;
         while let Some(oldest) = self.order.oldest() {
-            let over = |asked: &PendingQuery| asked.time_ns.saturating_add(self.timeout_ns) <= now_ns;
-            if !self.arena.get(oldest).is_some_and(over) {
-                break;
+            let over = |asked: &&PendingQuery| asked.time_ns.saturating_add(self.timeout_ns) <= now_ns;
+            let Some(asked) = self.arena.get(oldest).filter(over) else { break };
+            if out.wants.unanswered {
+                if emitted == room {
+                    break;
+                }
+                emitted += 1;
+                asked.give_up(now_ns, out);
             }
-            self.forget(oldest, Unanswered::Expired, ledger);
+            self.forget(oldest, Unanswered::Expired, out.ledger);
         }
+        emitted
     }
 
     /// Forgets all.
@@ -144,7 +170,7 @@ impl Queries {
             };
             self.answered(known, time_ns)
         } else {
-            self.ask((known, hash), question, time_ns, protocol, out.ledger);
+            self.ask((known, hash), question, time_ns, protocol, out);
             None
         };
         let (kind, of) = if head.response {
@@ -185,7 +211,7 @@ impl Queries {
         question: Question,
         time_ns: u64,
         protocol: Protocol,
-        ledger: &mut Ledger,
+        out: &mut Out<'_>,
     ) {
         self.open += 1;
         if let Some(id) = known {
@@ -198,11 +224,22 @@ impl Queries {
             return;
         }
         let taken = self.arena.take(&mut self.order).or_else(|| {
-            self.forget(self.order.oldest()?, Unanswered::Expired, ledger);
+            self.forget(self.order.oldest()?, Unanswered::Expired, out.ledger);
             self.arena.take(&mut self.order)
         });
         let Some(id) = taken else { return };
         if let Some(slot) = self.arena.get_mut(id) {
+            let mut query = std::mem::take(&mut slot.query);
+            query.clear();
+            let name = if out.wants.unanswered { self.parser.query.as_str() } else { "" };
+            let held = query.capacity();
+            if self.texts + name.len().saturating_sub(held) <= MAX_TEXT_BYTES {
+                query.reserve_exact(name.len());
+                query.push_str(name);
+                self.texts += query.capacity() - held;
+            } else {
+                out.ledger.cut(Cut::Text);
+            }
             *slot = PendingQuery {
                 question: Some(question),
                 hash,
@@ -210,6 +247,7 @@ impl Queries {
                 open: 1,
                 again: false,
                 protocol: Some(protocol),
+                query,
             };
         }
         let arena = &self.arena;

@@ -1,6 +1,6 @@
 //! A flow as filters read it: fields of its [`Extra`] where there is one, else of the flow itself.
 
-use webb_flow::extra::{Dns, Http, L7Record, Mapped};
+use webb_flow::extra::{Http, L7Record, Mapped};
 use webb_flow::sym::Sym;
 use webb_flow::{Address, Direction, Event, Extra, Family, Flow, Point, Reason, Reply, Verdict};
 
@@ -65,7 +65,7 @@ impl<'a> FlowView<'a> {
 
     /// `source_names` or `destination_names`, joined with `,`.
     pub(super) fn names(&self, end: End) -> Sym {
-        end.dns_names(self.extra)
+        end.dns_names(self.flow, self.extra, self.index)
     }
 
     /// `source_service` or `destination_service`, as the index resolves it; empty where there is
@@ -121,9 +121,11 @@ impl<'a> FlowView<'a> {
         }
     }
 
-    pub(super) fn dns(&self) -> Option<&'a Dns> {
+    /// The name of a DNS question, whether or not it was answered; none of another flow.
+    pub(super) fn dns_query(&self) -> Option<&'a str> {
         match &self.extra?.l7.as_ref()?.record {
-            L7Record::Dns(dns) => Some(dns),
+            L7Record::Dns(dns) => Some(&dns.query),
+            L7Record::Unanswered(question) => Some(&question.query),
             _ => None,
         }
     }

@@ -84,6 +84,8 @@ pub struct Layer7Reads {
     pub headers: bool,
     /// Trace ids.
     pub trace: bool,
+    /// Names from DNS.
+    pub names: bool,
 }
 
 impl Predicate {
@@ -91,6 +93,7 @@ impl Predicate {
     pub(super) fn reads(&self, reads: &mut Layer7Reads) {
         match self {
             Self::DnsQuery(_) => reads.query = true,
+            Self::Fqdn(..) => reads.names = true,
             Self::Url(_) | Self::Path(_) => reads.url = true,
             Self::Header(_) => reads.headers = true,
             Self::TraceId(_) => reads.trace = true,
@@ -236,7 +239,7 @@ impl Predicate {
                 selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
             }
             Self::DnsQuery(expressions) => {
-                view.dns().is_some_and(|dns| expressions.iter().any(|one| one.is_match(dns.query.as_bytes())))
+                view.dns_query().is_some_and(|query| expressions.iter().any(|one| one.is_match(query.as_bytes())))
             }
             Self::Url(expressions) => {
                 view.http().is_some_and(|http| expressions.iter().any(|one| one.is_match(http.url.as_bytes())))
@@ -256,7 +259,7 @@ impl Protocol {
         match self {
             Self::L4(l4) => view.flow.l4 == l4,
             Self::Icmp => matches!(view.flow.l4, L4::IcmpV4 | L4::IcmpV6),
-            Self::Dns => view.dns().is_some(),
+            Self::Dns => view.dns_query().is_some(),
             Self::Http => view.http().is_some(),
         }
     }

@@ -1,5 +1,7 @@
 //! A snapshot of one table: the values of a metric's series at one moment.
 
+use std::borrow::Cow;
+
 use super::exemplar::{Exemplar, Exemplars};
 use super::family::{FamilyType, Histogram};
 use super::labels::Sheet;
@@ -20,7 +22,7 @@ pub struct Snapshot {
     /// The families: one column of `values` each, or the one histogram.
     pub families: &'static [Spec],
     /// Upper bounds of a histogram's buckets, ascending, without `+Inf`. Empty for counters.
-    pub bounds: &'static [f64],
+    pub bounds: Cow<'static, [f64]>,
     /// Values of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf`
     /// last; an observation is in one bucket only.
     pub values: Vec<u64>,

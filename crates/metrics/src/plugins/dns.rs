@@ -88,7 +88,7 @@ impl Dns {
 }
 
 /// The names that metrics use; Hubble's summaries of flows have others.
-fn rcode(number: u32) -> &'static str {
+pub(super) fn rcode(number: u32) -> &'static str {
     match number {
         0 => "No Error",
         1 => "Format Error",

@@ -14,7 +14,7 @@ pub(super) struct Http {
 }
 
 pub(super) const REQUESTS: &[Spec] = &[Spec { name: "hubble_http_requests_total", help: "Count of HTTP requests" }];
-const RESPONSES: &[Spec] = &[Spec { name: "hubble_http_responses_total", help: "Count of HTTP responses" }];
+pub(super) const RESPONSES: &[Spec] = &[Spec { name: "hubble_http_responses_total", help: "Count of HTTP responses" }];
 pub(super) const DURATION: &[Spec; 1] =
     &[Spec { name: "hubble_http_request_duration_seconds", help: "Quantiles of HTTP request duration in seconds" }];
 

@@ -1,9 +1,11 @@
 //! `httpV2`: requests by their responses, with the client as source (hubble-contract §1.6).
 //!
 //! The response's flow goes from server to client, so the context is inverted. Requests without a
-//! response are not counted (quirk 19).
+//! response are not counted (quirk 19), so responses are as many as requests: Hubble's `httpV2` has
+//! no family of them. Dashboards that were made for `http` want one, which an option adds.
 
-use super::http::{DURATION, REQUESTS, record, reporter, seconds};
+use super::http::{DURATION, REQUESTS, RESPONSES, record, reporter, seconds};
+use crate::expose::Spec;
 use crate::options::{EXEMPLARS, Options};
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
@@ -14,21 +16,37 @@ use webb_flow::extra::L7Kind;
 #[derive(Debug)]
 pub(super) struct HttpV2 {
     exemplars: bool,
+    responses: bool,
 }
+
+/// Not Hubble's.
+const RESPONSES_TOO: &[Spec] = &[Spec {
+    name: RESPONSES[0].name,
+    help: "Count of HTTP responses; not Hubble's, with the option responses alone",
+}];
+
+/// The option that adds responses.
+const OPTION: &str = "responses";
 
 impl Plugin for HttpV2 {
     const NAME: &'static str = "httpV2";
     const TABLES: &'static [Table] = &[
         Table::counters(REQUESTS, &["method", "protocol", "status", "reporter"]),
         Table::seconds(DURATION, &["method", "reporter"]),
+        Table::counters(RESPONSES_TOO, &["method", "protocol", "status", "reporter"]),
     ];
     const NEEDS_EXTRA: bool = true;
-    const OPTIONS: &'static [&'static str] = &[EXEMPLARS];
+    const OPTIONS: &'static [&'static str] = &[EXEMPLARS, OPTION];
     const CONFLICT: Option<&'static str> = Some("http");
     const INVERTED: bool = true;
 
     fn new(options: &Options) -> Self {
-        Self { exemplars: options.is_true(EXEMPLARS) }
+        Self { exemplars: options.is_true(EXEMPLARS), responses: options.has(OPTION) }
+    }
+
+    fn tables(options: &Options) -> &'static [Table] {
+        const HUBBLES: usize = 2;
+        if options.has(OPTION) { Self::TABLES } else { Self::TABLES.get(..HUBBLES).unwrap_or_default() }
     }
 
     #[inline]
@@ -42,6 +60,9 @@ impl Plugin for HttpV2 {
         let tuple = emit.tuple().text(&http.method).text(&http.protocol).number(http.code);
         let key = tuple.text(reporter).id();
         emit.count_traced(0, key, trace);
+        if self.responses {
+            emit.count_traced(2, key, trace);
+        }
         let key = emit.tuple().text(&http.method).text(reporter).id();
         emit.observe(1, key, seconds(l7), trace);
     }

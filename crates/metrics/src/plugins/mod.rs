@@ -17,9 +17,11 @@ macro_rules! plugins {
 // In the order of their configuration names.
 plugins! {
     dns::Dns,
+    dns_latency::DnsLatency,
     drop::Drops,
     flow::Flows,
     flows_to_world::World,
+    grpc::Grpc,
     http::Http,
     http_v2::HttpV2,
     icmp::Icmp,
@@ -29,6 +31,8 @@ plugins! {
     tcp::Tcp,
     traffic::Traffic,
 }
+
+pub(super) use grpc::METHOD;
 
 /// All plugins: the inventory of what can be exposed.
 pub fn all() -> &'static [Registration] {

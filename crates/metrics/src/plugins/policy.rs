@@ -30,7 +30,7 @@ fn matched(flow: &Flow, extra: Option<&Extra>) -> u8 {
         return match extra.and_then(|extra| extra.l7.as_ref()).map(|l7| &l7.record) {
             Some(L7Record::Dns(_)) => DNS,
             Some(L7Record::Http(_)) => HTTP,
-            Some(L7Record::None | L7Record::Grpc(_)) | None => OTHER_L7,
+            Some(L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_)) | None => OTHER_L7,
         };
     }
     let number = extra.map_or_else(|| flow.ruling.matched().into(), |extra| extra.policy_match_type);

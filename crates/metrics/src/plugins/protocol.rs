@@ -17,7 +17,7 @@ pub(super) fn number(flow: &Flow, extra: Option<&Extra>) -> u8 {
         Event::L7 => match extra.and_then(|extra| extra.l7.as_ref()).map(|l7| &l7.record) {
             Some(L7Record::Dns(_)) => DNS,
             Some(L7Record::Http(_)) => HTTP,
-            Some(L7Record::None | L7Record::Grpc(_)) | None => UNKNOWN_L7,
+            Some(L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_)) | None => UNKNOWN_L7,
         },
         Event::Unknown | Event::Socket | Event::Flush => UNKNOWN_FLOW,
     }

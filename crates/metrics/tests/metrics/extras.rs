@@ -77,7 +77,7 @@ fn count(flow: &Flow, extra: &Extra, index: &Index, counts: &mut Counts) {
     let record = extra.l7.as_ref().map_or("", |l7| match l7.record {
         L7Record::Dns(_) => "DNS",
         L7Record::Http(_) => "HTTP",
-        L7Record::None | L7Record::Grpc(_) => "",
+        L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_) => "",
     });
     let protocol = match event {
         129 if record.is_empty() => "Unknown L7",
@@ -178,7 +178,7 @@ fn count_layer7(flow: &Flow, extra: &Extra, inverted: bool, counts: &mut Counts)
                 add("http_request_duration_seconds_sum", &labels, l7.latency_ns as f64 / 1e9);
             }
         }
-        Some((_, L7Record::None | L7Record::Grpc(_))) | None => {}
+        Some((_, L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_))) | None => {}
     }
 }
 

@@ -163,7 +163,7 @@ fn exemplars() {
     let mut requests = snapshot(&[Spec { name: "requests_total", help: "R" }], &[("b", 2), ("a", 1)]);
     requests.exemplars.set(0, Some(exemplar(1.0)));
     let mut times = snapshot(&[Spec { name: "times_seconds", help: "T" }], &[("a", 0)]);
-    times.bounds = &[0.025, 1.0, 10.0];
+    times.bounds = [0.025, 1.0, 10.0].to_vec().into();
     times.values = vec![1, 0, 0, 3];
     times.sums = vec![1e6];
     times.exemplars.set(0, Some(exemplar(0.012)));
@@ -192,7 +192,7 @@ times_seconds_count{source="a"} 4
 #[test]
 fn histogram_tables() {
     let mut table = snapshot(&[Spec { name: "h_seconds", help: "H" }], &[("b", 0), ("a", 0)]);
-    table.bounds = &[0.1, 2.5];
+    table.bounds = [0.1, 2.5].to_vec().into();
     table.values = vec![1, 0, 2, 0, 3, 0];
     table.sums = vec![20.25, 0.5];
     let expected = r#"# HELP h_seconds H
@@ -273,7 +273,7 @@ proptest! {
         let series: BTreeMap<String, Vec<(u64, bool)>> = series.into_iter().collect();
         let mut table = snapshot(&[Spec { name: "h", help: "" }], &[]);
         table.labels = labels(series.keys().map(String::as_str)).sheet();
-        table.bounds = &DEFAULT_BOUNDS;
+        table.bounds = DEFAULT_BOUNDS.to_vec().into();
         table.values = series.values().flatten().map(|bucket| bucket.0).collect();
         table.sums = vec![0.1; series.len()];
         let above = DEFAULT_BOUNDS.iter().copied().chain([99.0]).cycle();

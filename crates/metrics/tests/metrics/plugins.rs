@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use webb_flow::{Extra, ExtraId, Flow};
 use webb_index::Flows;
 use webb_metrics::expose::Format;
+use webb_metrics::options::BUCKETS;
 use webb_metrics::plugins;
 
 use crate::common::any::{any_extra, any_flow};
@@ -12,7 +13,9 @@ use crate::common::{aggregators, exposition, feed_view, flow, index, written};
 /// Each plugin alone, at its simplest and with all of its options.
 fn configurations() -> Vec<String> {
     let both = plugins::all().iter().flat_map(|plugin| {
-        let options: Vec<String> = plugin.options.iter().map(|option| format!("{option}=true")).collect();
+        let value = |option: &str| if option == BUCKETS { "0.1|1" } else { "true" };
+        let options = plugin.options.iter().map(|option| format!("{option}={}", value(option)));
+        let options: Vec<String> = options.collect();
         [plugin.name.to_owned(), format!("{}:{}", plugin.name, options.join(";"))]
     });
     both.collect()

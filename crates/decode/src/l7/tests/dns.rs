@@ -156,6 +156,38 @@ fn retries_are_queries_of_their_own() {
     assert_eq!((bench.lines().len(), bench.outcome(UDP, RecordOutcome::Unasked)), (2, 1));
 }
 
+/// A question whose time is over is emitted in place of its answer, once for all its askings; one
+/// that was answered, or made room, or that no consumer wants, is not. What has no room comes next.
+#[test]
+fn questions_are_given_up() {
+    let wants = Wants { query: true, unanswered: true, ..Wants::default() };
+    let limits = Limits { queries: 3, ..Limits::default() };
+    let mut bench = Bench::with(message_kind::DNS, SERVER, limits, wants);
+    for (id, text) in [(1, "room.test"), (2, "answered.test"), (3, "silent.test"), (4, "twice.test"), (4, "twice.test")]
+    {
+        bench.ask(&query(id, text, A));
+    }
+    bench.reply(&answer(2, "answered.test", A, 0, &[]));
+    bench.lines();
+    bench.later(9_999);
+    assert_eq!(bench.lines(), [""; 0]);
+    let late = bench.now_ns + MILLISECOND;
+    assert_eq!(bench.dissector.expire(late, 1, &mut bench.kept), 1);
+    assert_eq!(bench.lines(), ["< unanswered silent.test. A x1"]);
+    assert_eq!(bench.dissector.expire(late, 0, &mut bench.kept), 0);
+    assert_eq!(bench.dissector.gauges().queries, 2);
+    assert_eq!(bench.dissector.expire(late, 9, &mut bench.kept), 1);
+    assert_eq!(bench.lines(), ["< unanswered twice.test. A x2"]);
+    let ledger = bench.dissector.ledger();
+    assert_eq!(ledger.messages(UDP, MessageType::End, MessageOutcome::Emitted), 2);
+    assert_eq!(ledger.unanswered_for(UDP, Unanswered::Expired), 4);
+
+    let mut silent = udp();
+    silent.ask(&query(1, "silent.test", A));
+    silent.later(10_000);
+    assert_eq!((silent.lines().len(), silent.dissector.gauges().queries), (1, 0));
+}
+
 /// Case 63: without its query an answer is nothing.
 #[test]
 fn answers_must_have_been_asked_for() {

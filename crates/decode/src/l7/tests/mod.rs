@@ -70,6 +70,9 @@ impl Sink for Kept {
             Content::Grpc(grpc) => {
                 format!("{kind} grpc {:?} {} {}ms", grpc.status, grpc.path, grpc.duration_ns / MILLISECOND)
             }
+            Content::Unanswered(question) => {
+                format!("{kind} unanswered {} {} x{}", question.query, type_name(question.qtype), question.askings)
+            }
         });
     }
 }
@@ -144,7 +147,7 @@ impl Bench {
 
     fn later(&mut self, milliseconds: u64) {
         self.now_ns += milliseconds * MILLISECOND;
-        self.dissector.expire(self.now_ns);
+        self.dissector.expire(self.now_ns, usize::MAX, &mut self.kept);
         self.balance();
     }
 

@@ -1,7 +1,7 @@
 //! Arbitrary flows for property tests.
 
 use proptest::prelude::*;
-use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
+use webb_flow::extra::{Dns, Grpc, GrpcStatus, Http, L7, L7Kind, L7Record, Unanswered};
 use webb_flow::sym::Sym;
 use webb_flow::{
     Direction, EndpointId, Event, Extra, ExtraId, Family, Flow, L4, Point, Reason, Reply, Ruling, ServiceEnd,
@@ -18,16 +18,25 @@ fn any_layer7() -> impl Strategy<Value = L7> {
     let texts = || prop::collection::vec(prop_oneof![Just("A".to_owned()), Just("AAAA".to_owned()), any_text()], 0..3);
     let dns = (any_text(), 0_u32..3, prop::sample::select(vec![0, 12, u32::MAX]), texts(), texts()).prop_map(
         |(query, ips, rcode, qtypes, rrtypes)| {
-            L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes, latency_ns: None })
+            let latency_ns = (ips > 0).then_some(1_000_000);
+            L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes, latency_ns })
         },
     );
     let http = (0_u32..3, any_text(), any_text())
         .prop_map(|(code, method, protocol)| L7Record::Http(Http { code, method, protocol, ..Http::default() }));
+    let status = prop::sample::select(vec![GrpcStatus::Number(0), GrpcStatus::Other, GrpcStatus::Unknown]);
+    let end = (any_text(), status, any::<bool>()).prop_map(|(text, status, call)| {
+        if call {
+            L7Record::Grpc(Grpc { status, path: text })
+        } else {
+            L7Record::Unanswered(Unanswered { query: text })
+        }
+    });
     let kind = prop::sample::select(vec![L7Kind::Unknown, L7Kind::Request, L7Kind::Response, L7Kind::Sample]);
     (
         kind,
         prop_oneof![0_u64..20_000_000_000, any::<u64>()],
-        prop_oneof![2 => dns, 2 => http, 1 => Just(L7Record::None)],
+        prop_oneof![2 => dns, 2 => http, 2 => end, 1 => Just(L7Record::None)],
     )
         .prop_map(|(kind, latency_ns, record)| L7 { kind, latency_ns, record })
 }
