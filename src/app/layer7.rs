@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use actix::Addr;
 use arc_swap::ArcSwap;
 use webb_decode::l7::{
-    Abandoned, Cut, Doubt, Ledger, MessageOutcome, MessageProtocol, MessageType, RecordOutcome, Unanswered, Unparsed,
+    Abandoned, Cut, Doubt, HeaderRule, Ledger, MessageOutcome, MessageProtocol, MessageType, RecordOutcome, Redact,
+    Unanswered, Unparsed,
 };
 use webb_flow::abi::L7Totals;
 use webb_index::{Index, NameRefusal};
@@ -56,7 +57,18 @@ pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
         settings::Side::Both => Side::Both,
     };
     let sides = Sides { http: side(settings.http_side), dns: side(settings.dns_side) };
-    Layer7Config { sides, ..Layer7Config::default() }
+    let headers = match (&settings.redact_headers_allow[..], &settings.redact_headers_deny[..]) {
+        ([], []) => HeaderRule::All,
+        ([], deny) => HeaderRule::Only(deny.iter().cloned().collect()),
+        (allow, _) => HeaderRule::AllBut(allow.iter().cloned().collect()),
+    };
+    let redact = Redact {
+        enabled: settings.redact,
+        url_query: settings.redact_url_query,
+        user_info: settings.redact_user_info,
+        headers,
+    };
+    Layer7Config { sides, redact, ..Layer7Config::default() }
 }
 
 /// The dissector, if there is one.
@@ -212,5 +224,32 @@ fn ledger_rows(rows: &mut Rows, ledger: &Ledger) {
     }
     for &what in Cut::ALL {
         rows.add(&own::L7_CUT, &[what.label()], ledger.cuts(what));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// Each key of redaction reaches the dissector; the defaults are Hubble's.
+    #[test]
+    fn redaction_is_configured() {
+        let of = |change: fn(&mut settings::Layer7)| {
+            let mut settings = settings::Layer7::default();
+            change(&mut settings);
+            config(&settings).redact
+        };
+        let hubble = Redact::default();
+        assert_eq!(of(|_| ()), hubble);
+        assert_eq!(of(|keys| keys.redact = true), Redact { enabled: true, ..hubble.clone() });
+        assert_eq!(of(|keys| keys.redact_url_query = true), Redact { url_query: true, ..hubble.clone() });
+        assert_eq!(of(|keys| keys.redact_user_info = false), Redact { user_info: false, ..hubble });
+        let names = || BTreeSet::from(["cookie".to_owned()]);
+        let listed = of(|keys| keys.redact_headers_allow = vec!["cookie".to_owned()]).headers;
+        assert_eq!(listed, HeaderRule::AllBut(names()));
+        let listed = of(|keys| keys.redact_headers_deny = vec!["cookie".to_owned()]).headers;
+        assert_eq!(listed, HeaderRule::Only(names()));
     }
 }

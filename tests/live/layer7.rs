@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, UdpSocket};
 
 use crate::counts::{Expected, exactly};
-use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, XWING};
 use crate::scrape::Scrape;
 
 const METRICS: &str = "flow \
@@ -31,8 +31,9 @@ fn adds_up(scrape: &Scrape) -> Result<(), String> {
         return Err(format!("{} requests, {ends} with an end or open", emitted("request")));
     }
     let flows = sum("webb_reader_messages_total", &[]);
-    if flows != emitted("request") + emitted("response") {
-        return Err(format!("{flows} flows of {} and {} messages", emitted("request"), emitted("response")));
+    let messages = ["request", "response", "end"].map(emitted);
+    if flows != messages.iter().sum::<u64>() {
+        return Err(format!("{flows} flows of {messages:?} messages"));
     }
     Ok(())
 }
@@ -392,6 +393,137 @@ fn http2() {
             (requests, &of("POST", "200"), 5),
             (requests, &[("source", TIEFIGHTER), ("destination", DEATHSTAR_A)], 10),
             (requests, &[], 10),
+        ],
+    );
+}
+
+/// An answer that gives one address.
+fn address_answer(question: &[u8], address: [u8; 4]) -> Vec<u8> {
+    let mut bytes = answer(question, 0);
+    bytes[7] = 1;
+    bytes.truncate(question.len());
+    bytes.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x1e\0\x04");
+    bytes.extend(address);
+    bytes
+}
+
+/// A pod asks, the answer names an address outside, and the connection that it opens at once is
+/// counted under the name. Another pod's connection to the same address is not, and an answer that
+/// was not asked for gives no name. The answer's time is observed, and a question without an answer
+/// is counted when its time is over.
+#[test]
+fn names_from_dns() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let metrics = "tcp:sourceContext=pod;destinationContext=dns dnsLatency:sourceContext=pod;destinationContext=pod";
+    let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
+    let server = lab.socket("deathstar-a", "10.244.1.11:53");
+    let client = lab.socket("tiefighter", "0.0.0.0:0");
+    client.connect("10.244.1.11:53").unwrap();
+    let world = lab.listener("world", "203.0.113.10:8080");
+    let mut bytes = [0; 512];
+    client.send(&question(1, "outside.test")).unwrap();
+    let (length, from) = server.recv_from(&mut bytes).unwrap();
+    let asked = bytes[..length].to_vec();
+    // Of another name, and with another id.
+    for poison in [question(1, "bank.test"), question(2, "outside.test")] {
+        server.send_to(&address_answer(&poison, [203, 0, 113, 10]), from).unwrap();
+        client.recv(&mut bytes).unwrap();
+    }
+    server.send_to(&address_answer(&asked, [203, 0, 113, 10]), from).unwrap();
+    client.recv(&mut bytes).unwrap();
+    for pod in ["tiefighter", "xwing"] {
+        drop(lab.connection(pod, "203.0.113.10:8080"));
+        world.accept().unwrap();
+    }
+    ask(&client, &server, 3, "silent.test", None);
+    let syn = |source, destination| [("flag", "SYN"), ("source", source), ("destination", destination)];
+    let flags = "hubble_tcp_flags_total";
+    let ends = [("source", TIEFIGHTER), ("destination", DEATHSTAR_A)];
+    settled(
+        &mut agent,
+        &[
+            (flags, &syn(TIEFIGHTER, "outside.test"), 1),
+            (flags, &syn(TIEFIGHTER, ""), 0),
+            (flags, &syn(XWING, ""), 1),
+            (flags, &[("destination", "bank.test")], 0),
+            ("webb_l7_open", &[("type", "names")], 1),
+            ("webb_l7_names_late_flows_total", &[], 0),
+            ("webb_l7_records_total", &[("outcome", "unasked")], 2),
+            ("webb_dns_response_seconds_count", &[("rcode", "No Error"), ends[0], ends[1]], 1),
+            ("webb_dns_unanswered_total", &ends, 1),
+        ],
+    );
+}
+
+/// A literal field of a header block, with a name of the static table or one of its own.
+fn field(name: Result<u8, &str>, value: &str) -> Vec<u8> {
+    let length = |text: &str| u8::try_from(text.len()).unwrap();
+    let mut bytes = match name {
+        Ok(index @ 0..15) => vec![index],
+        Ok(index) => vec![15, index - 15],
+        Err(text) => [&[0, length(text)], text.as_bytes()].concat(),
+    };
+    bytes.push(length(value));
+    bytes.extend(value.bytes());
+    bytes
+}
+
+/// Calls by the status of their trailers, of a response that is trailers only, of a reset, of an
+/// HTTP status, and with none.
+#[test]
+fn grpc() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let metrics = "grpc:method;sourceContext=pod;destinationContext=pod httpV2:responses=true";
+    let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
+    let address = "10.244.1.11:50051";
+    let listener = lab.listener("deathstar-a", address);
+    let mut client = lab.connection("tiefighter", address);
+    let (mut server, _) = listener.accept().unwrap();
+    let (content_type, path, status) = (Ok(31), Ok(4), Err("grpc-status"));
+    let mut asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    asked.extend(frame(SETTINGS, 0, 0, b""));
+    for stream in (1..=13).step_by(2) {
+        let kind = if stream == 13 { "text/plain" } else { "application/grpc+proto" };
+        let block = [b"\x83\x86".to_vec(), field(path, "/empire.Fleet/Land"), field(content_type, kind)].concat();
+        asked.extend(frame(HEADERS, END_HEADERS, stream, &block));
+    }
+    client.write_all(&asked).unwrap();
+    server.read_exact(&mut vec![0; asked.len()]).unwrap();
+    const END: u8 = END_HEADERS | 1;
+    const RESET: u8 = 3;
+    let mut answer = frame(SETTINGS, 0, 0, b"");
+    for (stream, trailers) in [(1, field(status, "0")), (3, field(status, "99")), (5, field(Err("x"), "y"))] {
+        answer.extend(frame(HEADERS, END_HEADERS, stream, b"\x88"));
+        answer.extend(frame(0, 0, stream, &[b'y'; 300]));
+        answer.extend(frame(HEADERS, END, stream, &trailers));
+    }
+    answer.extend(frame(HEADERS, END, 7, &[b"\x88".to_vec(), field(status, "5")].concat()));
+    answer.extend(frame(HEADERS, END, 9, &field(Ok(8), "503")));
+    answer.extend(frame(RESET, 0, 11, &8_u32.to_be_bytes()));
+    answer.extend(frame(HEADERS, END, 13, b"\x88"));
+    server.write_all(&answer).unwrap();
+    client.read_exact(&mut vec![0; answer.len()]).unwrap();
+    let calls = "webb_grpc_requests_total";
+    let of = |status| [("grpc_status", status), ("method", "/empire.Fleet/Land"), ("reporter", "server")];
+    let ends = [("source", TIEFIGHTER), ("destination", DEATHSTAR_A)];
+    settled(
+        &mut agent,
+        &[
+            (calls, &of("0"), 1),
+            (calls, &of("other"), 1),
+            (calls, &of("unknown"), 1),
+            (calls, &of("5"), 1),
+            (calls, &of("14"), 1),
+            (calls, &of("1"), 1),
+            (calls, &ends, 6),
+            (calls, &[], 6),
+            ("webb_grpc_request_seconds_count", &ends, 6),
+            // The reset call has no response.
+            ("hubble_http_requests_total", &[], 6),
+            ("hubble_http_responses_total", &[("status", "200")], 5),
+            ("hubble_http_responses_total", &[("status", "503")], 1),
         ],
     );
 }

@@ -42,19 +42,8 @@ pub(super) struct BatchCounter {
 }
 
 impl BatchCounter {
-    pub(super) fn new(
-        contexts: Contexts,
-        tables: Vec<SeriesTable>,
-        texts: RenderTexts,
-    ) -> Self {
-        Self {
-            contexts,
-            tables,
-            tuples: Tuples::default(),
-            cache: SlotCache::default(),
-            hits: Vec::new(),
-            texts,
-        }
+    pub(super) fn new(contexts: Contexts, tables: Vec<SeriesTable>, texts: RenderTexts) -> Self {
+        Self { contexts, tables, tuples: Tuples::default(), cache: SlotCache::default(), hits: Vec::new(), texts }
     }
 
     /// Begins a batch.

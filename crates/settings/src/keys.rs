@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::kinds::{
-    address, aggregation, attach, boolean, bytes, capture, cluster_source, duration, file, globs, log_format,
+    address, aggregation, attach, boolean, bytes, capture, cluster_source, duration, file, globs, headers, log_format,
     log_level, memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds, ports, side,
 };
 use super::model::Settings;
@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 55] = [
+pub static KEYS: [Key; 60] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -199,6 +199,13 @@ pub static KEYS: [Key; 55] = [
     key!("l7.dns_side", l7.dns_side: side, Live, None, "once, server, client or both"),
     key!("l7.dns_ports", l7.dns_ports: ports, Restart, None, "a list of 1 to 8 ports, such as [53, 5353]",
         |ports| !ports.is_empty()),
+    key!("l7.redact", l7.redact: boolean, Live, None, "true or false"),
+    key!("l7.redact_url_query", l7.redact_url_query: boolean, Live, None, "true or false"),
+    key!("l7.redact_user_info", l7.redact_user_info: boolean, Live, None, "true or false"),
+    key!("l7.redact_headers_allow", l7.redact_headers_allow: headers, Live, None,
+        "a list of at most 64 names of headers, such as [accept, user-agent], or [] for none"),
+    key!("l7.redact_headers_deny", l7.redact_headers_deny: headers, Live, None,
+        "a list of at most 64 names of headers, such as [authorization, cookie], or [] for none"),
     key!("drop_budget", drop_budget: number, Restart, None,
         "a number of records from 1 to 1000000", |count| (1..=1_000_000).contains(count)),
 

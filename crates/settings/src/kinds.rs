@@ -359,6 +359,34 @@ pub(super) mod ports {
     }
 }
 
+/// Names of HTTP headers; upper case reads as lower case.
+pub(super) mod headers {
+    use super::{InvalidValue, Item, Value};
+
+    /// Names of a list.
+    const MOST: usize = 64;
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
+        let names = value.items(true)?.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+        if names.len() > MOST {
+            return Err(InvalidValue::because(value, "there are more than 64"));
+        }
+        Ok(names)
+    }
+
+    fn name(item: &Item) -> Result<String, InvalidValue> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        if item.text.is_empty() || !item.text.bytes().all(token) {
+            return Err(InvalidValue::item(item, "it is not the name of a header"));
+        }
+        Ok(item.text.to_ascii_lowercase())
+    }
+
+    pub(crate) fn show(names: &[String]) -> Value {
+        Value::list(names.iter().map(String::as_str))
+    }
+}
+
 words! {
     /// Side of a connection that reports.
     side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }

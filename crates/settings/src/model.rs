@@ -202,6 +202,7 @@ pub struct Rings {
 
 /// DNS and HTTP out of packets.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of its own")]
 pub struct Layer7 {
     /// Mode of layer 7 parsing.
     pub capture: Capture,
@@ -215,6 +216,16 @@ pub struct Layer7 {
     pub dns_side: Side,
     /// Ports of DNS servers.
     pub dns_ports: Vec<u16>,
+    /// Redaction of URLs and headers, as `hubble.redact`.
+    pub redact: bool,
+    /// Removal of query and fragment of a URL.
+    pub redact_url_query: bool,
+    /// Redaction of the password of a URL.
+    pub redact_user_info: bool,
+    /// Headers that are not redacted, in lower case.
+    pub redact_headers_allow: Vec<String>,
+    /// Headers that alone are redacted, in lower case.
+    pub redact_headers_deny: Vec<String>,
 }
 
 impl Default for Layer7 {
@@ -226,6 +237,11 @@ impl Default for Layer7 {
             http_ports_ignored: Vec::new(),
             dns_side: Side::Client,
             dns_ports: vec![53],
+            redact: false,
+            redact_url_query: false,
+            redact_user_info: true,
+            redact_headers_allow: Vec::new(),
+            redact_headers_deny: Vec::new(),
         }
     }
 }

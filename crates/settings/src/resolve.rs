@@ -223,6 +223,10 @@ impl Resolved {
         if settings.shutdown.linger > settings.shutdown.budget {
             fail("shutdown.linger", "shutdown.budget", below("shutdown.linger", "shutdown.budget"));
         }
+        if !settings.l7.redact_headers_allow.is_empty() && !settings.l7.redact_headers_deny.is_empty() {
+            let message = "`l7.redact_headers_allow` and `l7.redact_headers_deny` exclude each other; leave one out";
+            fail("l7.redact_headers_deny", "l7.redact_headers_allow", message.to_owned());
+        }
         if settings.supervision.backoff_min > settings.supervision.backoff_max {
             let message = below("supervision.backoff_min", "supervision.backoff_max");
             fail("supervision.backoff_min", "supervision.backoff_max", message);

@@ -161,9 +161,23 @@ fn a_node_needs_a_name() {
     assert!(problems.to_string().contains("node_name"), "{problems}");
 }
 
+/// Names of headers read in any case; of the two lists one at most may be given, as in Hubble.
+#[test]
+fn lists_of_headers_exclude_each_other() {
+    let allow = ("WEBB_L7__REDACT_HEADERS_ALLOW", "Accept X-Key");
+    let deny = ("WEBB_L7__REDACT_HEADERS_DENY", "cookie");
+    let node = ("NODE_NAME", "node");
+    let one = resolve(None, &environment(&[node, allow]), &[]).unwrap();
+    assert_eq!(one.settings.l7.redact_headers_allow, ["accept", "x-key"]);
+    let both = resolve(None, &environment(&[node, allow, deny]), &[]).unwrap_err().to_string();
+    let expected = "`l7.redact_headers_allow` and `l7.redact_headers_deny` exclude each other";
+    assert!(both.contains(expected), "{both}");
+}
+
 /// Ranges end where the error text says they end.
 #[test]
 fn ranges_end_where_they_say() {
+    let many = ["accept"; 65].join(",");
     for (key, good, bad) in [
         ("series_room_ttl", ["1s", "1d"], ["999ms", "25h"]),
         ("report_interval", ["100ms", "10m"], ["99ms", "10m1s"]),
@@ -184,6 +198,8 @@ fn ranges_end_where_they_say() {
         ("l7.http_ports_ignored", ["6379", "1,2"], ["65536", "http"]),
         ("l7.dns_side", ["client", "server"], ["none", "0"]),
         ("l7.dns_ports", ["53", "53,5353"], ["0", "-1"]),
+        ("l7.redact_headers_allow", ["", "Accept,user-agent"], ["a:b", &many]),
+        ("l7.redact_headers_deny", ["", "cookie"], ["a(b", "é"]),
         ("scrape.min_interval", ["0s", "1m"], ["61s", "5"]),
         ("scrape.timeout", ["10ms", "1m"], ["9ms", "61s"]),
         ("shutdown.budget", ["1s", "10m"], ["999ms", "601s"]),

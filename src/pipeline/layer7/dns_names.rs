@@ -121,7 +121,7 @@ impl NamesWriter {
 
 /// The reader's end: batches that wait for names.
 #[derive(Debug, Default)]
-pub struct NamesReader {
+pub(in crate::pipeline) struct NamesReader {
     /// None without a dissector.
     link: Option<(Arc<Shared>, Waker)>,
     /// With the time at which each was filled.
@@ -142,7 +142,8 @@ impl NamesReader {
     /// Takes a filled batch, which [`NamesReader::next`] gives back.
     pub(in crate::pipeline) fn take(&mut self, batch: Arc<Batch>) {
         let mut filled_ns = 0;
-        if let Some((shared, dissector)) = self.link.as_ref().filter(|(shared, _)| shared.wanted.load(Ordering::SeqCst)) {
+        if let Some((shared, dissector)) = self.link.as_ref().filter(|(shared, _)| shared.wanted.load(Ordering::SeqCst))
+        {
             filled_ns = now_ns();
             shared.is_awaited.store(true, Ordering::SeqCst);
             dissector.wake();

@@ -52,7 +52,14 @@ pub struct Inbox {
 impl Default for Inbox {
     /// An inbox without a dissector.
     fn default() -> Self {
-        Self { from: never(), back: None, current: None, waiting: VecDeque::new(), names: NamesReader::default(), wall: (0, None) }
+        Self {
+            from: never(),
+            back: None,
+            current: None,
+            waiting: VecDeque::new(),
+            names: NamesReader::default(),
+            wall: (0, None),
+        }
     }
 }
 

@@ -34,7 +34,10 @@ mod url;
 
 pub use dissector::{Dissector, Gauges, Limits};
 pub use dns::type_name;
-pub use event::{Connection, Content, Dns, Event, Grpc, GrpcStatus, Http, Judgement, Path, Port, Side, Sink, Unanswered as UnansweredQuestion, Wants};
+pub use event::{
+    Connection, Content, Dns, Event, Grpc, GrpcStatus, Http, Judgement, Path, Port, Side, Sink,
+    Unanswered as UnansweredQuestion, Wants,
+};
 pub use fuzz::fuzz;
 pub use ledger::{
     Abandoned, Cut, Doubt, Ledger, MessageOutcome, MessageType, Protocol as MessageProtocol, RecordOutcome, Unanswered,

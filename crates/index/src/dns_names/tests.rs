@@ -82,7 +82,10 @@ fn bounds_are_kept() {
     learn(&mut cache, 1, "web.test.", &[101], 100, 0);
     learn(&mut cache, 1, "web.test.", &[102, 103, 104], 200, 0);
     let table = cache.publish(0).unwrap();
-    assert_eq!([100, 101, 102, 103, 104].map(|peer| !found(&table, 1, peer).is_empty()), [true, false, true, true, true]);
+    assert_eq!(
+        [100, 101, 102, 103, 104].map(|peer| !found(&table, 1, peer).is_empty()),
+        [true, false, true, true, true]
+    );
     assert_eq!((cache.len(), refused(&cache, NameRefusal::Pod)), (4, 1));
     // The pod that has the most makes room for others.
     learn(&mut cache, 2, "web.test.", &[100, 101, 102], 60, 0);

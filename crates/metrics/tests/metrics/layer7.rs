@@ -6,8 +6,8 @@ use std::sync::Arc;
 use webb_flow::extra::{Dns, Grpc, GrpcStatus, Http, L7, L7Kind, L7Record, Unanswered};
 use webb_flow::sym::Sym;
 use webb_flow::{Direction, Event, Extra, ExtraId, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
-use webb_index::Flows;
-use webb_index::Index;
+use webb_index::filters::{FilterSpec, Filters, FlowFilter};
+use webb_index::{DnsNameCache, Flows, Index, NameLimits};
 use webb_metrics::expose::{Exemplar, Snapshot};
 
 use crate::common::{
@@ -130,6 +130,58 @@ fn names_of_the_flow() {
         )
     });
     assert_eq!(series, expected);
+}
+
+/// Names that pods have looked up travel with the index: the asking pod's flows with the address
+/// show them in both directions, layer 7 and filters included, and those of other pods do not. A
+/// name that takes the symbol of one that is gone is not taken for it.
+#[test]
+fn names_from_the_index() {
+    let base = index();
+    let mut cache = DnsNameCache::new(NameLimits { pairs_of_pod: 1, texts: 4, ..NameLimits::default() });
+    let mut aggregators = aggregators("icmp:sourceContext=dns;destinationContext=dns");
+    let mut run = |cache: &mut DnsNameCache, seconds: u64, flows: &[Flow]| {
+        let index = Arc::new(base.with_dns_names(cache.publish(seconds * 1_000_000_000).unwrap()));
+        let live = Extra { live: true, ..event(129) };
+        feed_view(&mut aggregators, Flows { flows, extras: &[live], index: &index });
+        index
+    };
+    let ping = |source: &str, destination: &str| Flow { l4: L4::IcmpV4, ..flow(&base, source, destination) };
+    let learn = |cache: &mut DnsNameCache, name: &str, seconds: u64| {
+        cache.learn((address(TIEFIGHTER), Sym::EMPTY), name, &[address(WORLD)], (60, seconds * 1_000_000_000));
+    };
+    learn(&mut cache, "symbol-0.test.", 1);
+    let out = ping(TIEFIGHTER, WORLD);
+    let flows = [out, reply(out), Flow { extra: ExtraId(0), ..out }, ping("10.0.0.4", WORLD)];
+    let index = run(&mut cache, 1, &flows);
+    let filter = |name: &str| {
+        let spec = FilterSpec { destination_fqdn: vec![name.to_owned()], ..FilterSpec::default() };
+        Filters { include: vec![FlowFilter::new(spec).unwrap()], exclude: Vec::new() }
+    };
+    let passes = |name: &str| flows.map(|flow| filter(name).pass(&flow, None, &index));
+    assert_eq!(passes("symbol-*"), [true, false, true, false]);
+    assert_eq!(passes("other.test"), [false; 4]);
+    assert!(filter("*").layer7_reads().names);
+    drop(index);
+    // Each name takes the place of the one before, and its symbol once that is gone.
+    for number in 1..40 {
+        cache.expire(number * 100 * 1_000_000_000);
+        learn(&mut cache, &format!("symbol-{number}.test."), number * 100);
+        run(&mut cache, number * 100, &[out]);
+    }
+    let text = exposition(&mut aggregators);
+    let count = |labels: &str| text.lines().filter(|line| line.contains(labels)).map(str::to_owned).collect::<Vec<_>>();
+    let series = |destination: &str, source: &str, count: u32| {
+        format!(
+            "hubble_icmp_total{{destination=\"{destination}\",family=\"IPv4\",source=\"{source}\",type=\"EchoReply\"}} {count}"
+        )
+    };
+    assert_eq!(count("=\"symbol-0.test\""), [series("", "symbol-0.test", 1), series("symbol-0.test", "", 2)]);
+    assert_eq!(count("destination=\"\",family=\"IPv4\",source=\"\""), [series("", "", 1)]);
+    for number in 1..40 {
+        let name = format!("symbol-{number}.test");
+        assert_eq!(count(&format!("\"{name}\"")), [series(&name, "", 1)], "{text}");
+    }
 }
 
 /// An address of a message that has no version is shown, one that is absent is not.
@@ -259,9 +311,7 @@ fn dns_latency() {
     let index = index();
     let back = reply(Flow { l4: L4::Udp, ..flow(&index, TIEFIGHTER, WORLD) });
     let back = Flow { event: Event::L7, direction: Direction::Egress, ..back };
-    let answer = |rcode, latency_ns| {
-        (back, response(0, L7Record::Dns(Dns { rcode, latency_ns, ..Dns::default() })))
-    };
+    let answer = |rcode, latency_ns| (back, response(0, L7Record::Dns(Dns { rcode, latency_ns, ..Dns::default() })));
     let silent = |packets| {
         let flow = Flow { event: Event::Flush, packets, ..back };
         (flow, response(0, L7Record::Unanswered(Unanswered::default())))
@@ -278,7 +328,7 @@ fn dns_latency() {
     ];
     let series = live(&index, "dnsLatency:sourceContext=pod-name;destinationContext=reserved-identity", &flows);
     let value = |name: &str, labels: &str| {
-        let begin = format!("webb_dns_{name}{{destination=\"reserved:world-ipv4\"{labels}");
+        let begin = format!("webb_dns_{name}{{destination=\"reserved:world\"{labels}");
         let found: Vec<&str> = series.iter().filter_map(|line| line.strip_prefix(&begin)).collect();
         assert_eq!(found.len(), 1, "{begin} in {series:#?}");
         found[0].rsplit_once(' ').unwrap().1.to_owned()
@@ -297,7 +347,11 @@ fn dns_latency() {
     let bounds = ["0.00025\"} 1", "1\"} 2", "+Inf\"} 2"];
     let expected = bounds.map(|end| format!("webb_dns_response_seconds_bucket{{rcode=\"No Error\",le=\"{end}"));
     assert_eq!(series[..3], expected, "{series:#?}");
-    assert_eq!(live(&index, "dns flow traffic", &[silent(1)]), [""; 0], "no metric of Hubble's counts what did not come");
+    assert_eq!(
+        live(&index, "dns flow traffic", &[silent(1)]),
+        [""; 0],
+        "no metric of Hubble's counts what did not come"
+    );
 }
 
 /// Bounds that are none are an error, with what was expected.
@@ -340,15 +394,14 @@ fn grpc() {
     };
     let expected = [("0", "server", 2), ("14", "client", 1), ("other", "server", 1), ("unknown", "server", 1)];
     let expected = expected.map(|(status, reporter, count)| {
-        format!("webb_grpc_requests_total{{grpc_status=\"{status}\",reporter=\"{reporter}\",source=\"tiefighter\"}} {count}")
+        format!(
+            "webb_grpc_requests_total{{grpc_status=\"{status}\",reporter=\"{reporter}\",source=\"tiefighter\"}} {count}"
+        )
     });
     assert_eq!(counters("grpc:sourceContext=pod-name"), expected);
     let by_method = counters("grpc:method");
     assert_eq!(by_method.len(), 5);
-    assert_eq!(
-        by_method[0],
-        "webb_grpc_requests_total{grpc_status=\"0\",method=\"/a.A/Get\",reporter=\"server\"} 1"
-    );
+    assert_eq!(by_method[0], "webb_grpc_requests_total{grpc_status=\"0\",method=\"/a.A/Get\",reporter=\"server\"} 1");
     let times = live(&index, "grpc", &flows);
     assert!(times.contains(&"webb_grpc_request_seconds_count{reporter=\"server\"} 4".to_owned()), "{times:#?}");
     assert!(times.contains(&"webb_grpc_request_seconds_bucket{reporter=\"server\",le=\"0.01\"} 0".to_owned()));
