@@ -1,10 +1,10 @@
 //! Names from DNS on their way to the batches of the reader.
 //!
 //! A pod connects some microseconds after the answer that named the address. The answer is read by
-//! the dissector and the connection by the reader, so a batch waits until the dissector has read all
-//! messages of the batch's time; then the newest table of names goes with it. It waits outside of
-//! the ring, in order, and not for long: without an answer of the dissector the batch goes on with
-//! the names that there are, counted as late. While no metric wants names, nothing waits.
+//! the dissector and the connection by the reader, so a batch waits until the dissector has read
+//! all messages of the batch's time; then the newest table of names goes with it. It waits outside
+//! of the ring, in order, and not for long: while the dissector is down or behind, the batch goes
+//! on with the names of then, counted as late. While no metric wants names, nothing waits.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -91,8 +91,8 @@ impl NamesWriter {
         }
     }
 
-    /// Ends a turn that began at `began_ns`: publishes what has changed. `is_empty` if the turn read
-    /// the ring until nothing was left.
+    /// Ends a turn that began at `began_ns`: publishes what has changed. `is_empty` if the turn
+    /// read the ring until nothing was left.
     pub(super) fn end_turn(&mut self, began_ns: u64, is_empty: bool) {
         self.cache.expire(began_ns);
         let due = is_empty || began_ns.saturating_sub(self.published_ns) >= PUBLISH_INTERVAL_NS;

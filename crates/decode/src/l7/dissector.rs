@@ -142,9 +142,9 @@ impl Dissector {
         self.connections.lost();
     }
 
-    /// Gives up what waited too long, and emits the DNS questions among it if they are wanted: `room`
-    /// at most, the rest at the next call. Costs nothing but what is given up. Returns how many were
-    /// emitted.
+    /// Drops what waited too long, and emits the DNS questions among it if they are wanted: `room`
+    /// at most, the rest at the next call. Costs nothing but what is dropped. Returns how many
+    /// questions were emitted.
     pub fn expire(&mut self, now_ns: u64, room: usize, sink: &mut dyn Sink) -> usize {
         let Self { wants, ledger, queries, connections, .. } = self;
         let mut out = Out { wants: *wants, ledger, sink };

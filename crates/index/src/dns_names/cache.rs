@@ -168,8 +168,8 @@ impl DnsNameCache {
         self.refused
     }
 
-    /// Learns from an answer that `pod` had asked for: `name` led to `addresses`, for `ttl` seconds.
-    /// The name is as Hubble prints questions: lower case, with a trailing dot. `owner` is the pod's
+    /// Inserts the addresses of an answer to a question of `pod`, for `ttl` seconds. The name is as
+    /// Hubble prints questions: lower case, with a trailing dot. `owner` is the pod's
     /// `namespace/name`, empty if that is not known.
     pub fn learn(
         &mut self,
@@ -218,7 +218,7 @@ impl DnsNameCache {
         self.show(pair);
     }
 
-    /// Forgets what was learned by pods whose addresses others have now. Call it for each new index.
+    /// Removes the pairs of pods whose addresses other pods have now. Call it for each new index.
     pub fn follow(&mut self, index: &Index) {
         let owner = |pod| index.endpoint(index.find(pod)).pod;
         let pods: Vec<(Address, Sym)> = self.pods.keys().map(|pod| (*pod, owner(*pod))).collect();

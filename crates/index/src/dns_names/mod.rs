@@ -5,8 +5,8 @@
 //! lookup is one probe without lock or allocation, and all flows of a batch have the names of one
 //! moment.
 //!
-//! Names belong to the pod that asked: an answer labels only the flows between that pod and the
-//! address, whatever else the pod believes.
+//! Names belong to the pod that sent the question: an answer labels only the flows between that pod
+//! and the address.
 
 mod cache;
 #[cfg(test)]

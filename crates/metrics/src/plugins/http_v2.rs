@@ -5,7 +5,6 @@
 //! no family of them. Dashboards that were made for `http` want one, which an option adds.
 
 use super::http::{DURATION, REQUESTS, RESPONSES, record, reporter, seconds};
-use crate::expose::Spec;
 use crate::options::{EXEMPLARS, Options};
 use crate::plugin::{Emit, Plugin, Table, Texts};
 use crate::tuples::Tuples;
@@ -19,13 +18,7 @@ pub(super) struct HttpV2 {
     responses: bool,
 }
 
-/// Not Hubble's.
-const RESPONSES_TOO: &[Spec] = &[Spec {
-    name: RESPONSES[0].name,
-    help: "Count of HTTP responses; not Hubble's, with the option responses alone",
-}];
-
-/// The option that adds responses.
+/// The option that adds responses, under the name that they have in `http`; not Hubble's.
 const OPTION: &str = "responses";
 
 impl Plugin for HttpV2 {
@@ -33,7 +26,7 @@ impl Plugin for HttpV2 {
     const TABLES: &'static [Table] = &[
         Table::counters(REQUESTS, &["method", "protocol", "status", "reporter"]),
         Table::seconds(DURATION, &["method", "reporter"]),
-        Table::counters(RESPONSES_TOO, &["method", "protocol", "status", "reporter"]),
+        Table::counters(RESPONSES, &["method", "protocol", "status", "reporter"]),
     ];
     const NEEDS_EXTRA: bool = true;
     const OPTIONS: &'static [&'static str] = &[EXEMPLARS, OPTION];
