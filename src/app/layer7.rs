@@ -13,7 +13,6 @@ use webb_index::{Index, NameRefusal};
 use webb_metrics::Layer7Wishes;
 use webb_settings::{self as settings, Capture};
 
-use super::StartError;
 use crate::actors::dissector;
 use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
@@ -68,7 +67,7 @@ pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
         user_info: settings.redact_user_info,
         headers,
     };
-    Layer7Config { sides, redact, ..Layer7Config::default() }
+    Layer7Config { redact, sides, ..Layer7Config::default() }
 }
 
 /// The dissector, if there is one.
@@ -105,8 +104,8 @@ pub(super) fn start(
     (kernel, way_out): (Option<Layer7>, Option<WayOut>),
     lanes: &Arc<Lanes>,
     index: &Arc<ArcSwap<Index>>,
-) -> Result<Option<Dissecting>, StartError> {
-    let (Some(kernel), Some(WayOut { outbox, names, waker })) = (kernel, way_out) else { return Ok(None) };
+) -> Option<Dissecting> {
+    let (Some(kernel), Some(WayOut { outbox, names, waker })) = (kernel, way_out) else { return None };
     let config = Arc::new(ArcSwap::from_pointee(config(&settings.l7)));
     let (counts, switch) = (kernel.clone(), kernel.clone());
     let parts = pipeline::Parts {
@@ -126,7 +125,7 @@ pub(super) fn start(
     let dissect_loop = Arc::new(DissectLoop::new(parts, names, settings.cluster_wait));
     let published = dissect_loop.published();
     let supervisor = dissector::start(dissect_loop, intensity());
-    Ok(Some(Dissecting { kernel, supervisor, published, config }))
+    Some(Dissecting { kernel, supervisor, published, config })
 }
 
 /// Adds the ledger of layer 7: what the programs sent, and what became of it.

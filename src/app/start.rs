@@ -214,7 +214,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
     let dissecting =
-        layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index)?;
+        layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index);
     let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let swept = Arc::new(Swept::default());

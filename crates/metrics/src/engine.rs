@@ -52,7 +52,7 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
         plugin: P::new(options),
         counter: BatchCounter::new(
             Contexts::new(spec).with_pods(pods),
-            tables(P::tables(options), P::bounds(options), &names),
+            tables(P::tables(options), P::bounds(options).as_deref(), &names),
             P::texts,
         ),
         seen: 0,
@@ -61,9 +61,9 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
     })
 }
 
-fn tables(tables: &'static [Table], bounds: Option<Vec<f64>>, labels: &[&'static str]) -> Vec<SeriesTable> {
-    let bounds = |table: &'static Table| match &bounds {
-        Some(bounds) if !table.bounds.is_empty() => bounds.clone().into(),
+fn tables(tables: &'static [Table], bounds: Option<&[f64]>, labels: &[&'static str]) -> Vec<SeriesTable> {
+    let bounds = |table: &'static Table| match bounds {
+        Some(bounds) if !table.bounds.is_empty() => bounds.to_vec().into(),
         _ => table.bounds.into(),
     };
     tables.iter().map(|table| SeriesTable::new(table, bounds(table), labels)).collect()

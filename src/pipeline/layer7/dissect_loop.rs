@@ -150,7 +150,7 @@ impl DissectLoop {
             let now_ns = kept.clock.now_ns();
             kept.names.follow(&index);
             let drained = self.drain(&mut kept, &mut *source, &index);
-            let given_up = self.give_up(&mut kept, now_ns, &index);
+            let given_up = give_up(&mut kept, now_ns, &index);
             if kept.filling.len() > 0 {
                 let filled = std::mem::replace(&mut kept.filling, self.parts.outbox.take());
                 self.parts.outbox.send(filled, || lifecycle.beat());
@@ -187,7 +187,6 @@ impl DissectLoop {
             trace: reads.trace,
             grpc: wishes.grpc,
             grpc_path: wishes.grpc_path,
-            ..Wants::default()
         };
         kept.dissector.configure(config.limits, wants, config.redact.clone());
         kept.names.want(reads.names);
@@ -217,19 +216,19 @@ impl DissectLoop {
         Drained { records, to_the_end: taker.messages.len() < MAX_FLOWS }
     }
 
-    /// Gives up what waited too long; returns how many flows that made.
-    fn give_up(&self, kept: &mut Persistent, now_ns: u64, index: &Index) -> usize {
-        let Persistent { dissector, filling, names, .. } = kept;
-        let mut taker = Taker { index, sides: Sides::default(), is_dns: true, messages: filling, names };
-        dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker)
-    }
-
     fn publish(&self, kept: &Persistent) {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         published.0.clone_from(kept.dissector.ledger());
         published.1 = kept.dissector.gauges();
         published.2 = kept.names.counts();
     }
+}
+
+/// Gives up what waited too long; returns how many flows that made.
+fn give_up(kept: &mut Persistent, now_ns: u64, index: &Index) -> usize {
+    let Persistent { dissector, filling, names, .. } = kept;
+    let mut taker = Taker { index, sides: Sides::default(), is_dns: true, messages: filling, names };
+    dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker)
 }
 
 /// How far a turn has read the ring.

@@ -7,7 +7,7 @@ use super::http::{reporter, seconds};
 use crate::expose::Spec;
 use crate::options::Options;
 use crate::plugin::{Emit, Plugin, Table, Texts};
-use crate::tuples::Tuples;
+use crate::tuples::{Tuple, Tuples};
 use webb_flow::Flow;
 use webb_flow::extra::{GrpcStatus, L7Record};
 
@@ -61,10 +61,10 @@ impl Plugin for Grpc {
             GrpcStatus::Unknown => emit.tuple().text("unknown"),
         };
         let tuple = tuple.text(reporter(flow));
-        let key = method.into_iter().fold(tuple, |tuple, path| tuple.text(path)).id();
+        let key = method.into_iter().fold(tuple, Tuple::text).id();
         emit.count_traced(0, key, None);
         let tuple = emit.tuple().text(reporter(flow));
-        let key = method.into_iter().fold(tuple, |tuple, path| tuple.text(path)).id();
+        let key = method.into_iter().fold(tuple, Tuple::text).id();
         emit.observe(1, key, seconds(l7), None);
     }
 
