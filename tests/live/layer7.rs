@@ -352,7 +352,9 @@ fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const RESET: u8 = 3;
 const END_HEADERS: u8 = 4;
+const END: u8 = END_HEADERS | 1;
 
 /// HTTP/2 by prior knowledge: ten streams in one segment, answered in another order, with bodies
 /// between the heads.
@@ -491,8 +493,6 @@ fn grpc() {
     }
     client.write_all(&asked).unwrap();
     server.read_exact(&mut vec![0; asked.len()]).unwrap();
-    const END: u8 = END_HEADERS | 1;
-    const RESET: u8 = 3;
     let mut answer = frame(SETTINGS, 0, 0, b"");
     for (stream, trailers) in [(1, field(status, "0")), (3, field(status, "99")), (5, field(Err("x"), "y"))] {
         answer.extend(frame(HEADERS, END_HEADERS, stream, b"\x88"));
