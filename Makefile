@@ -3,12 +3,13 @@
 export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 SECONDS ?=
 FUZZ_SECONDS ?= 60
+BINARY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels chart attack bench soak fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels chart image image-test attack bench soak fuzz clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## */  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
 
 setup:  ## install and mount what is missing (Debian; root or sudo)
 	@scripts/setup
@@ -17,7 +18,7 @@ build: setup  ## target/release/webb
 	cargo build --release --locked
 
 test:  ## every check; the last line counts them
-	@scripts/setup kernels chart
+	@scripts/setup kernels chart image
 	@scripts/check
 
 lint: setup  ## format, licences, clippy and tidy
@@ -49,6 +50,14 @@ kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 chart:  ## checks of charts/webb alone
 	@scripts/setup chart
 	@scripts/chart
+
+image:  ## target/image: the container image (OCI layout), its SBOM and notices; root (BINARY=target/debug/webb)
+	@scripts/setup image
+	@scripts/image $(BINARY)
+
+image-test:  ## the image run by runc as the chart says, in the lab; root (BINARY=target/debug/webb)
+	@scripts/setup chart image
+	@scripts/image-test $(BINARY)
 
 attack: setup  ## attacks on the agent at full load, in namespaces of their own; a table
 	@scripts/attack
