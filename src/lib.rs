@@ -12,6 +12,7 @@ pub mod http;
 pub mod logging;
 pub mod network;
 pub mod pipeline;
+pub mod privileges;
 pub mod records;
 pub mod reloads;
 pub mod selfmetrics;

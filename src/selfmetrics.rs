@@ -46,6 +46,9 @@ defs! {
     STARTUP_SECONDS: gauge "webb_startup_seconds" ["stage"]
         "Seconds from the agent's start until it first was attached (the programs, to all interfaces there were), named (names complete) and ready (/readyz), and until the first_packet. Absent until then";
 
+    PRIVILEGES_HELD: gauge "webb_privileges_held" ["capability"]
+        "1 for each capability that any thread of the agent has, 0 for those that it needed to start and gave up; others have no row";
+
     COMPONENT_UP: gauge "webb_component_up" ["component"]
         "1 while the component works, degraded or not; 0 while it starts, restarts or is stopped";
     COMPONENT_FAULTS: counter "webb_component_faults_total" ["component", "type"]

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 /// The floors of `src`: a module may use only modules on lower floors. Below them are the crates,
 /// whose floors the compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["logging", "reloads", "selfmetrics", "startup", "records", "network"]),
+    (0, &["logging", "reloads", "selfmetrics", "startup", "records", "network", "privileges"]),
     (1, &["pipeline", "bpf_loader", "conntrack", "server", "tls"]),
     (2, &["actors"]),
     (3, &["http", "cli"]),

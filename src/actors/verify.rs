@@ -1,6 +1,7 @@
 //! Verifies the programs: that they are still attached in their places, and that no packets reach
 //! pods past them.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use super::gaps::Reason;
@@ -55,7 +56,13 @@ impl ProbeReconciler {
             let filters = watch.filters(attached.index).await?;
             Ok(attached.place_among_filters(&filters.ingress, &filters.egress)?)
         } else {
-            Ok(attached.place_in_chains()?)
+            match attached.place_in_chains() {
+                // Without CAP_NET_ADMIN the links are left to ask, which know nothing of others.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    Ok(self.probes().place_by_links(attached.index)?)
+                }
+                place => Ok(place?),
+            }
         }
     }
 

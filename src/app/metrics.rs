@@ -38,6 +38,7 @@ pub(super) fn version() -> serde_json::Value {
 
 pub(super) fn build(metrics: &SelfMetrics, log: LogControl) -> Added {
     let kernel = kernel_release();
+    super::privileges::metrics(metrics)?;
     metrics.add(
         &[
             &own::BUILD_INFO,

@@ -16,6 +16,7 @@ mod listen;
 mod listeners;
 mod loader;
 mod metrics;
+mod privileges;
 mod probe;
 mod reload;
 mod replay;

@@ -21,7 +21,7 @@ use webb_metrics::dynamic::Dynamic;
 use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
-use super::{StartError, layer7, ledger, listen, listeners, loader, metrics};
+use super::{StartError, layer7, ledger, listen, listeners, loader, metrics, privileges as lowered};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
@@ -35,7 +35,7 @@ use crate::actors::restart::{Escalations, Intensity, RestartPolicy, SharedRestar
 use crate::actors::sweeper::{Losing, Swept};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
-use crate::bpf_loader::{self, Probes};
+use crate::bpf_loader::{self, Loader, Probes};
 use crate::conntrack::{Counters as Heard, Follower};
 use crate::http::{Admin, CONTROL, Explain, Scrape};
 use crate::logging::LogControl;
@@ -44,6 +44,7 @@ use crate::pipeline::{
     Command, Commands, Counters, Lanes, Looks, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector,
     Translations,
 };
+use crate::privileges::Privileges;
 use crate::records::{Rings, Waker};
 use crate::reloads::Reloads;
 use crate::selfmetrics::SelfMetrics;
@@ -67,6 +68,10 @@ pub struct Plan {
     pub metrics: Metrics,
     /// The log's level.
     pub log: LogControl,
+    /// The thread that loads the programs.
+    pub loader: Loader,
+    /// What this thread and its threads keep.
+    pub privileges: Privileges,
 }
 
 /// Source of the metrics' configuration.
@@ -192,11 +197,11 @@ pub(super) fn policy(settings: &settings::Supervision) -> RestartPolicy {
 
 /// Starts everything, probes last. Names are read meanwhile, and waited for by the first flows.
 pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, StartError> {
-    let Plan { layers, resolved, metrics: configured, log } = plan;
+    let Plan { layers, resolved, metrics: configured, log, loader, privileges } = plan;
     let settings = &resolved.settings;
     let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
     let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let mut loaded = load(settings, &configured).await?;
+    let mut loaded = load((loader, privileges), settings, &configured).await?;
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
     let (parts, escalated) = Parts::new(settings, startup);
@@ -209,7 +214,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let (fleet, lanes) = Fleet::start(parts.factory(settings), configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
-    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings)?;
+    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings, privileges)?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
     let state = state.with_layer7(inbox);
@@ -217,8 +222,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index);
     let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
-    let swept = Arc::new(Swept::default());
-    let interval = settings.connections.sweep_interval;
+    let (swept, interval) = (Arc::new(Swept::default()), settings.connections.sweep_interval);
     let losing = Losing { ledger: kernel_ledger.clone(), layer7: loaded.layer7(), lanes: Arc::clone(&lanes) };
     let sweep = sweeper::start(sweeping, losing, Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.register("sweeper", sweep);
@@ -259,6 +263,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         log,
         reloads,
         stopping: AtomicBool::new(false),
+        privileges,
         version: metrics::version(),
     });
     let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
@@ -295,13 +300,18 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     })
 }
 
-/// Loads the programs, with layer 7 in them if that may be looked for. On another thread, as it
-/// takes seconds on a busy machine, in which signals are answered.
-async fn load(settings: &settings::Settings, metrics: &Metrics) -> Result<Probes, StartError> {
+/// Loads the programs, with layer 7 in them if that may be looked for.
+async fn load(
+    (loader, privileges): (Loader, Privileges),
+    settings: &settings::Settings,
+    metrics: &Metrics,
+) -> Result<Probes, StartError> {
     let layer7 = layer7::settings(settings, metrics.layer7());
-    let settings = bpf_loader::ProgramSettings { layer7, ..settings.into() };
-    let loaded =
-        tokio::task::spawn_blocking(move || Probes::load(&settings)).await.map_err(std::io::Error::other)??;
+    if let Some(little) = bpf_loader::little_memory() {
+        tracing::warn!("{little}");
+    }
+    let loaded = loader.load(bpf_loader::ProgramSettings { layer7, ..settings.into() }).await?;
+    lowered::say(privileges);
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }
@@ -358,10 +368,10 @@ struct Tracking {
 /// room, and what the kernel drops meanwhile is read again.
 const MAX_TRANSLATIONS_QUEUED: usize = 8192;
 
-fn start_conntrack(parts: &Parts, settings: &settings::Settings) -> std::io::Result<Tracking> {
+fn start_conntrack(parts: &Parts, settings: &settings::Settings, privileges: Privileges) -> std::io::Result<Tracking> {
     let most = settings.conntrack_entries as usize;
     let (heard, followed) = (Arc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
-    if most == 0 {
+    if most == 0 || privileges.are_least() {
         return Ok(Tracking { translations: Translations::default(), heard, conntrack: None });
     }
     let (sender, changes) = crossbeam_channel::bounded(MAX_TRANSLATIONS_QUEUED);

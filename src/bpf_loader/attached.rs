@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 
-use aya::programs::SchedClassifier;
+use aya::programs::{MultiProgLink, SchedClassifier};
 
 use super::arrange::{possible, programs};
 use super::object::{CLASSIFIERS, FROM_PORT, TO_PORT};
@@ -94,6 +94,21 @@ impl Probes {
             // descriptor.
             std::mem::forget((links.ingress, links.egress));
         }
+    }
+
+    /// Where the programs of an interface are by their TCX links: on it, or not. Needs no
+    /// capability.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn place_by_links(&self, index: u32) -> io::Result<HookPosition> {
+        let Some(links) = self.attached.get(&index) else { return Ok(HookPosition::Absent) };
+        for link in [&links.ingress, &links.egress] {
+            if sys::linked_interface(link.fd().map_err(io::Error::other)?)? != index {
+                return Ok(HookPosition::Absent);
+            }
+        }
+        Ok(HookPosition::First)
     }
 
     /// Watched interfaces with the programs that are to be on them.

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use super::cause::Surroundings;
+
 /// Error that prevents loading the programs.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -115,13 +117,27 @@ pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
+/// As [`chain`], and the most likely cause of a number that has many.
+pub(super) fn explained(error: &(dyn std::error::Error + 'static)) -> String {
+    with_cause(chain(error), error)
+}
+
+fn with_cause(text: String, error: &(dyn std::error::Error + 'static)) -> String {
+    match os_error(error).and_then(|number| Surroundings::read().cause(Some(number))) {
+        Some(cause) => format!("{text}: {cause}"),
+        None => text,
+    }
+}
+
 /// The kernel's refusal in one line: the verifier's own words if there are any.
 pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> String {
     let Some(aya::programs::ProgramError::LoadError { io_error, verifier_log }) = error.downcast_ref() else {
-        return chain(error);
+        return explained(error);
     };
     let log = verifier_log.to_string();
-    let Some(complaint) = complaint(&log) else { return io_error.to_string() };
+    let Some(complaint) = complaint(&log) else {
+        return with_cause(io_error.to_string(), error);
+    };
     // A log runs to megabytes; what led to the complaint is at its end.
     let start = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
     tracing::debug!("the end of the verifier's log: {}", log.get(start..).unwrap_or_default());
@@ -161,6 +177,7 @@ fn netlink_error(error: &aya::programs::ProgramError) -> Option<i32> {
         ProgramError::NetlinkError(error) | ProgramError::TcError(TcError::NetlinkError(error)) => error.raw_os_error(),
         ProgramError::TcError(TcError::IoError(error)) | ProgramError::IOError(error) => error.raw_os_error(),
         ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        ProgramError::LoadError { io_error, .. } => io_error.raw_os_error(),
         _ => None,
     }
 }

@@ -12,7 +12,7 @@ use aya::programs::{ProgramType, SchedClassifier, TcAttachType};
 use aya::sys::{is_map_supported, is_program_supported};
 
 use super::btf::{KERNEL_BTF, Types};
-use super::error::{chain, os_error};
+use super::error::{explained, os_error};
 use super::sys;
 
 /// The enum that `skb:kfree_skb` gives its reasons by.
@@ -58,7 +58,7 @@ fn classifier() -> Support {
     match is_program_supported(ProgramType::SchedClassifier) {
         Ok(true) => Ok(()),
         Ok(false) => Err("no programs of type sched_cls".to_owned()),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(explained(&error)),
     }
 }
 
@@ -66,7 +66,7 @@ fn ring() -> Support {
     match is_map_supported(MapType::RingBuf) {
         Ok(true) => Ok(()),
         Ok(false) => Err("no maps of type ringbuf (upstream since Linux 5.8)".to_owned()),
-        Err(error) => Err(chain(&error)),
+        Err(error) => Err(explained(&error)),
     }
 }
 
@@ -86,12 +86,12 @@ fn atomics() -> Support {
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             Err("no BPF atomics that return the old value (upstream since Linux 5.12)".to_owned())
         }
-        Err(error) => Err(format!("trying BPF atomics: {error}")),
+        Err(error) => Err(format!("trying BPF atomics: {}", explained(&error))),
     }
 }
 
 /// Every network namespace has `lo`.
-fn tcx() -> Support {
+pub(super) fn tcx() -> Support {
     match SchedClassifier::query_tcx("lo", TcAttachType::Ingress) {
         Err(error) if os_error(&error) == Some(libc::EINVAL) => Err("no TCX (upstream since Linux 6.6)".to_owned()),
         // An error about the programs that are there already comes from a kernel that knows the

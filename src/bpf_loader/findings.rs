@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::Path;
 
-use caps::{CapSet, Capability};
-
 use super::btf::KERNEL_BTF;
+use super::cause::Surroundings;
 use super::features::{Features, NEEDS_DROPS, Support};
 use super::object::{DROP, LAYER_7, SENDING, SENT, Trial, kernel_release, try_programs};
 use super::settings::ProgramSettings;
+use crate::privileges;
 
 /// Severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,49 +54,13 @@ fn finding(subject: &'static str, state: FindingState, why: impl Into<String>) -
     Finding { subject, state, why: why.into() }
 }
 
-/// The capabilities that the programs need, in the order of their use.
-const NEEDED: [(Capability, &str); 3] = [
-    (Capability::CAP_BPF, "CAP_BPF"),
-    (Capability::CAP_PERFMON, "CAP_PERFMON"),
-    (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN"),
-];
-
-fn has(capability: Capability) -> bool {
-    caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false)
-}
-
-/// Makes the needed capabilities effective that this thread is permitted to have.
-///
-/// A binary with file capabilities that are permitted only (`+p`) starts with none of them in
-/// force, also where the container has fewer than the file: the process runs and says what it
-/// lacks. With `+ep` the kernel would refuse to start it. Threads inherit what is in force, so this
-/// comes before the first of them.
-pub fn raise_capabilities() {
-    for (capability, _) in NEEDED {
-        if caps::has_cap(None, CapSet::Permitted, capability).unwrap_or(false) {
-            // What cannot be raised is missing, and named as such when it is needed.
-            let _raised = caps::raise(None, CapSet::Effective, capability);
-        }
-    }
-}
-
-/// The needed capabilities that this process lacks. `CAP_SYS_ADMIN` stands in for the first two, as
-/// in the kernel.
-pub(super) fn missing_capabilities() -> Vec<&'static str> {
-    let admin = has(Capability::CAP_SYS_ADMIN);
-    let lacks = |capability: Capability| !(has(capability) || (admin && capability != Capability::CAP_NET_ADMIN));
-    NEEDED.into_iter().filter(|(capability, _)| lacks(*capability)).map(|(_, name)| name).collect()
-}
-
 /// Ways to get the capabilities that this process lacks, `missing`.
 ///
 /// A container that is granted capabilities and runs as a user other than root has them in its
 /// bounding set only: a program gets them by its file's capabilities, or by the ambient set, which
 /// Kubernetes cannot fill.
 pub(super) fn advice(missing: &[&str]) -> String {
-    let allowed = |capability| caps::has_cap(None, CapSet::Bounding, capability).unwrap_or(false);
-    let granted = NEEDED.iter().all(|(capability, _)| allowed(*capability));
-    advice_for(missing, granted, rustix::process::geteuid().as_raw())
+    advice_for(missing, privileges::granted(), rustix::process::geteuid().as_raw())
 }
 
 fn advice_for(missing: &[&str], granted: bool, user: u32) -> String {
@@ -128,10 +92,11 @@ fn listed(names: &[&str]) -> String {
 /// unloaded.
 pub fn findings() -> Vec<Finding> {
     let features = Features::find();
-    let missing = missing_capabilities();
+    let missing = privileges::missing();
     let mut findings =
         vec![capabilities(&missing), finding("kernel", FindingState::Ok, kernel_release()), btf(), jit()];
     findings.extend(asked(&features, &missing));
+    findings.extend(around(&Surroundings::read()));
     findings.extend([bpffs(), statistics()]);
     // Where something is missing already, the verifier would say it again, and less clearly.
     if findings.iter().all(|finding| finding.state != FindingState::Missing) {
@@ -192,6 +157,15 @@ fn programs(features: &Features) -> Vec<Finding> {
         finding(name, state, why)
     };
     trials.into_iter().map(line).collect()
+}
+
+/// What can refuse eBPF to a process that has the capabilities for it.
+fn around(surroundings: &Surroundings) -> [Finding; 2] {
+    let memory = match surroundings.little_memory() {
+        Some(why) => finding("memory limit", FindingState::Degraded, why),
+        None => finding("memory limit", FindingState::Ok, surroundings.memory()),
+    };
+    [finding("restrictions", FindingState::Ok, surroundings.restrictions()), memory]
 }
 
 fn capabilities(missing: &[&str]) -> Finding {

@@ -5,12 +5,14 @@
 //! * `object`: the embedded objects, loaded with one reading of the kernel's BTF.
 //! * [`probes`]: [`Probes`], which owns all that is loaded, and attaches it. [`attached`]: whether
 //!   it still is.
+//! * [`Loader`]: the thread that loads them, with the capabilities that no other has.
 //! * `layer7`: the ring, totals and switch of layer 7.
 //! * `arrange`, [`ports`], [`traffic_control`]: interfaces that need more than the plain programs,
 //!   and how they are known.
 //! * [`ring`]: the rings as `pipeline` reads them. [`ledger`]: totals and the sweep of the
 //!   connection table.
 //! * [`btf`]: names out of BTF. [`cost`]: what the programs cost.
+//! * `cause`: why the kernel refuses.
 //! * `features`: what this kernel can do. [`mod@findings`]: that, and what else this machine
 //!   allows, for people.
 //!
@@ -21,12 +23,14 @@
 mod arrange;
 pub mod attached;
 pub mod btf;
+mod cause;
 pub mod cost;
 mod error;
 mod features;
 pub mod findings;
 mod layer7;
 pub mod ledger;
+mod loader;
 mod object;
 mod plain;
 pub mod ports;
@@ -42,11 +46,13 @@ pub mod traffic_control;
 
 pub use arrange::Arranged;
 pub use attached::{Attached, HookPosition};
+pub use cause::little_memory;
 pub use cost::Cost;
 pub use error::{AttachError, LoadError, RunError};
-pub use findings::{Finding, FindingState, PRIVILEGES, findings, raise_capabilities};
+pub use findings::{Finding, FindingState, PRIVILEGES, findings};
 pub use layer7::Layer7;
 pub use ledger::{Ledger, Mode, Sweeper};
+pub use loader::{Loader, asks_always_for_bpf, has_tcx};
 pub use object::{DROP_OBJECT, FLOW_L7_OBJECT, FLOW_OBJECT};
 pub use ports::Special;
 pub use probes::{Hook, Probes};

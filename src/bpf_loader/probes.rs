@@ -14,9 +14,9 @@ use aya::programs::tc::{
 };
 use aya::programs::{LinkOrder, ProgramError, ProgramFd, SchedClassifier, TcAttachType};
 
-use super::error::{AttachError, LoadError, RunError, chain, os_error};
+use super::error::{AttachError, LoadError, RunError, explained, os_error};
 use super::features::{Features, NEEDS_DROPS};
-use super::findings::{self, missing_capabilities};
+use super::findings;
 use super::layer7::Layer7;
 use super::ledger::{DropMaps, Ledger, Sweeper, write_constants};
 use super::object::{
@@ -28,6 +28,7 @@ use super::ring::{KernelRings, RingSource};
 use super::settings::{Attach, ProgramSettings, buckets};
 use super::{Cost, sys};
 use crate::network::{Interface, Role};
+use crate::privileges;
 use crate::records::Signal;
 
 /// A point where packets are seen; `enum webb_hook` without the drop point.
@@ -81,7 +82,7 @@ pub struct Probes {
 impl Probes {
     /// Loads the programs and starts to watch drops. Takes some hundred milliseconds.
     pub fn load(settings: &ProgramSettings) -> Result<Self, LoadError> {
-        let missing = missing_capabilities();
+        let missing = privileges::missing();
         if !missing.is_empty() {
             return Err(LoadError::Privileges { advice: findings::advice(&missing), missing });
         }
@@ -354,7 +355,7 @@ fn refusal(interface: &Interface, means: &'static str, error: &(dyn std::error::
     if gone {
         return AttachError::Vanished { name: interface.name.clone(), index: interface.index };
     }
-    AttachError::Refused { name: interface.name.clone(), means, why: chain(error) }
+    AttachError::Refused { name: interface.name.clone(), means, why: explained(error) }
 }
 
 fn program_fd(name: &str, fd: Result<&ProgramFd, ProgramError>) -> Result<OwnedFd, LoadError> {

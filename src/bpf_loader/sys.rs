@@ -58,6 +58,19 @@ pub(super) fn try_classifier(program: &[Instruction]) -> io::Result<()> {
     Ok(())
 }
 
+/// Looks something up in a map that there is not; the error says how far that comes.
+pub(super) fn look_up_nothing() -> io::Error {
+    const BPF_MAP_LOOKUP_ELEM: libc::c_long = 1;
+    // The member of `union bpf_attr` for elements: a map's descriptor, and pointers.
+    let mut element = [u64::from(u32::MAX), 0, 0, 0];
+    // SAFETY: the array is the kernel's layout of the command and lives through the call. What it
+    // would point to is not looked at, since -1 is no descriptor.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_MAP_LOOKUP_ELEM, element.as_mut_ptr(), std::mem::size_of_val(&element))
+    };
+    if result < 0 { io::Error::last_os_error() } else { io::Error::other("there is a map -1") }
+}
+
 /// The `test` member of `union bpf_attr`.
 #[derive(FromZeros, IntoBytes, Immutable)]
 #[repr(C)]
@@ -152,6 +165,43 @@ pub(super) fn chain(index: u32, attach_type: u32) -> io::Result<Vec<u32>> {
         return Err(io::Error::last_os_error());
     }
     Ok(ids.into_iter().take(query.count as usize).collect())
+}
+
+/// The `info` member of `union bpf_attr`.
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct Info {
+    bpf_fd: u32,
+    length: u32,
+    buffer: u64,
+}
+
+/// The beginning of `struct bpf_link_info` of a TCX link.
+#[derive(FromZeros, IntoBytes, Immutable)]
+#[repr(C)]
+struct TcxLink {
+    link_type: u32,
+    id: u32,
+    prog_id: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+/// The interface that a TCX link is on; 0 if it is on none any more.
+pub(super) fn linked_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
+    const BPF_OBJ_GET_INFO_BY_FD: libc::c_long = 15;
+    let mut found = TcxLink::new_zeroed();
+    let mut info = Info::new_zeroed();
+    info.bpf_fd = link.as_raw_fd().cast_unsigned();
+    info.length = u32::try_from(std::mem::size_of::<TcxLink>()).map_err(io::Error::other)?;
+    info.buffer = std::ptr::from_mut(&mut found) as u64;
+    // SAFETY: `info` is the kernel's layout of the command and lives through the call, as does the
+    // structure that it points to, into which the kernel writes at most `length` bytes.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, std::ptr::from_mut(&mut info), std::mem::size_of::<Info>())
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(found.ifindex) }
 }
 
 /// The name that an interface has now; none if it was removed. An error says nothing of the

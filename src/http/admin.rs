@@ -12,6 +12,7 @@ use webb_flow::fault::{Component, Components, FaultType};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
+use crate::privileges::{self, Privileges};
 use crate::reloads::Reloads;
 
 /// The state that the admin endpoints show.
@@ -29,6 +30,8 @@ pub struct Admin {
     pub reloads: Arc<Reloads>,
     /// Set once the agent is being stopped.
     pub stopping: AtomicBool,
+    /// What the agent gave up.
+    pub privileges: Privileges,
     /// `version`, `kernel` and the like.
     pub version: Value,
 }
@@ -49,7 +52,7 @@ pub const CONTROL: &str = "control";
 const INDEX: &str = "webb admin listener
 
 GET  /healthz                    200 while the process turns over
-GET  /readyz                     200 once every component is up; each with its state and why
+GET  /readyz                     200 once every component is up; each with its state and why, and the capabilities held
 GET  /version                    version and kernel
 GET  /actors                     every component: state, restarts, faults by kind, last beat, queue depth
 GET  /faults                     the last 32 faults
@@ -121,7 +124,14 @@ async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
         .map(|component| json!({"name": component.name(), "state": component.state().label(), "reason": component.reason()}))
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    HttpResponse::build(status).json(json!({"ready": ready, "stopping": stopping, "components": seen}))
+    let held = privileges::held().map_err(|error| format!("not known: {error}"));
+    let privileges = json!({
+        "capabilities": held.unwrap_or_else(|error| vec![error]),
+        "more": admin.privileges.more(),
+        "off": admin.privileges.off(),
+    });
+    let answer = json!({"ready": ready, "stopping": stopping, "components": seen, "privileges": privileges});
+    HttpResponse::build(status).json(answer)
 }
 
 async fn version(admin: web::Data<Admin>) -> HttpResponse {

@@ -50,6 +50,8 @@ mod manifest;
 #[path = "../kernel/support/packets.rs"]
 mod packets;
 #[cfg(test)]
+mod privileges;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod scrape;

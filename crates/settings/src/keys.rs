@@ -115,7 +115,7 @@ fn node(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 60] = [
+pub static KEYS: [Key; 61] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -236,6 +236,9 @@ pub static KEYS: [Key; 60] = [
         "a time from 1ms to 10m, such as 30s", |time| (ms(1)..=s(600)).contains(time)),
     key!("supervision.stall_after", supervision.stall_after: duration, Live, None,
         "a time from 1s to 10m, such as 10s", |time| (s(1)..=s(600)).contains(time)),
+
+    key!("privileges.least", privileges.least: boolean, Restart, None,
+        "true or false"),
 
     key!("log.level", log.level: log_level, Live, Some("--log"),
         "off, error, warn, info, debug, trace, or filter directives such as info,webb_cluster=debug"),

@@ -76,6 +76,8 @@ pub struct Settings {
     pub shutdown: Shutdown,
     /// Restart policy of failing components.
     pub supervision: Supervision,
+    /// Privileges that the running agent gives up.
+    pub privileges: Privileges,
     /// Settings of the log.
     pub log: Log,
 }
@@ -315,6 +317,13 @@ pub struct Supervision {
     pub stall_after: Duration,
 }
 
+/// Privileges that the running agent gives up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Privileges {
+    /// `CAP_NET_ADMIN` is given up as well.
+    pub least: bool,
+}
+
 /// Settings of the log, which always goes to standard error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -388,6 +397,7 @@ impl Default for Settings {
                 backoff_max: Duration::from_secs(30),
                 stall_after: Duration::from_secs(10),
             },
+            privileges: Privileges::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
         }
     }
