@@ -184,6 +184,29 @@ fn names_from_the_index() {
     }
 }
 
+/// A filter on names remembers what fitted by symbol, and must not take a name for one that is gone
+/// and whose symbol it has.
+#[test]
+fn a_filter_forgets_names_that_are_gone() {
+    let base = index();
+    let spec = FilterSpec { destination_fqdn: vec!["filtered-0.test".to_owned()], ..FilterSpec::default() };
+    let filters = Filters { include: vec![FlowFilter::new(spec).unwrap()], exclude: Vec::new() };
+    let config = webb_metrics::grammar::parse("icmp").unwrap().metrics[0].clone().with_filters(filters);
+    let mut aggregators = [webb_metrics::Aggregator::new(&config)];
+    let mut cache = DnsNameCache::new(NameLimits { pairs_of_pod: 1, texts: 4, ..NameLimits::default() });
+    let ping = Flow { l4: L4::IcmpV4, ..flow(&base, TIEFIGHTER, WORLD) };
+    for number in 0..200 {
+        let now_ns = (number + 1) * 100 * 1_000_000_000;
+        cache.expire(now_ns);
+        let name = format!("filtered-{number}.test.");
+        cache.learn((address(TIEFIGHTER), Sym::EMPTY), &name, &[address(WORLD)], (60, now_ns));
+        let index = Arc::new(base.with_dns_names(cache.publish(now_ns).unwrap()));
+        feed_view(&mut aggregators, Flows { flows: &[ping], extras: &[], index: &index });
+    }
+    let text = exposition(&mut aggregators);
+    assert!(text.ends_with("type=\"EchoReply\"} 1\n"), "{text}");
+}
+
 /// An address of a message that has no version is shown, one that is absent is not.
 #[test]
 fn addresses_without_a_version() {
