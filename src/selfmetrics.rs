@@ -136,7 +136,7 @@ defs! {
     L7_ABANDONED: counter "webb_l7_abandoned_total" ["reason"]
         "Parts of connections that are not followed any more, to stay within a bound or behind a gap";
     L7_CUT: counter "webb_l7_cut_total" ["type"]
-        "What was shortened or passed over to stay within a bound";
+        "What was shortened or passed over to stay within a bound, or because its rest was not seen: head (counted by its first line), torn (a head without a method or status: not counted), block (of HTTP/2), text, buffers (all in use), call (gRPC)";
     L7_OPEN: gauge "webb_l7_open" ["type"]
         "What the dissector holds now: connections, requests without a response, queries without an answer, partial heads and frames, and names: pairs of a pod and an address that DNS gave it";
     L7_NAMES_REFUSED: counter "webb_l7_names_refused_total" ["reason"]

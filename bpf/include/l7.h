@@ -11,7 +11,9 @@
 #include "find.h"
 
 #define L7_MOST 4096        /* bytes of a record's payload */
-#define L7_CONTINUATIONS 4  /* segments that may continue a head */
+#define L7_CONTINUATIONS 15 /* what the segments that continue a head may cost: as much as a nibble holds */
+#define L7_COST 4           /* of a segment; of a small one it is 1 */
+#define L7_SMALL 64         /* bytes of a small segment */
 #define L7_CONTINUED 512    /* bytes of a response from which on its rest is a body, most often */
 #define L7_TCP_RECORDS 4    /* of a segment of DNS over TCP */
 #define L7_TCP_BUDGET 65536 /* bytes of DNS over TCP that one sender may send; a zone transfer sends more */
@@ -104,7 +106,10 @@ static __always_inline int is_size(__u32 *size, __u32 most)
 	return 1;
 }
 
-/* Sends the first `most` bytes of a segment. Returns how many were wanted of it: sent, lost or unread. */
+/*
+ * Sends the first `most` bytes of a segment, and its prefix before them. Returns how many bytes were wanted, with the
+ * prefix: sent, lost or unread.
+ */
 __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment, __u32 most, __u32 kind_flags)
 {
 	__u32 captured, protocol = ((kind_flags & 0xff) - WEBB_MESSAGE_HTTP1) & (WEBB_MESSAGE_PROTOCOLS - 1);
@@ -133,7 +138,7 @@ __noinline int l7_send(struct __sk_buff *skb, struct sighting *s, struct l7_segm
 	*(__u64 *)buffer->payload = segment->prefix;
 	if (bpf_skb_load_bytes(skb, segment->at, buffer->payload + prefix, captured)) {
 		t->unread[protocol]++;
-		return captured;
+		return captured + prefix;
 	}
 	if (captured < segment->payload)
 		flags |= WEBB_MESSAGE_CUT;

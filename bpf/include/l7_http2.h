@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * HTTP/2: user space needs every header block of a direction in order, and no body. So frame heads are followed from one
- * to the next, and of those frames that user space reads all bytes are sent. Where the place of the next head is not
- * known any more (loss, reordering), a segment that begins with a plausible head is taken up again.
+ * to the next, and of those frames that user space reads all bytes are sent, in one record or several. Where the place of
+ * the next head is not known any more (loss, reordering), a segment that begins with a plausible head is taken up again.
  */
 #ifndef WEBB_L7_HTTP2_H
 #define WEBB_L7_HTTP2_H
@@ -16,6 +16,8 @@
 #define L7_FRAME_HEAD 9
 #define L7_FRAMES 512          /* of a segment */
 #define L7_LONGEST (1U << 20)  /* a frame that is longer is none */
+#define L7_WHOLE (1U << 14)    /* of a frame that is longer only the beginning is read */
+#define L7_FRAME_RECORDS 5     /* of a frame and segment; they hold one of L7_WHOLE */
 
 #define FRAME_DATA 0
 #define FRAME_HEADERS 1
@@ -106,6 +108,26 @@ static __always_inline int is_sent(__u8 type)
 	return type == FRAME_HEADERS || type == FRAME_RST_STREAM || type == FRAME_PUSH_PROMISE || type == FRAME_CONTINUATION;
 }
 
+/* Sends a part of a frame, in records that follow one another. */
+static __always_inline void l7_send_part(struct __sk_buff *skb, struct sighting *s, struct l7_segment *part, __u32 flags)
+{
+	__u32 i, sent;
+
+#pragma unroll
+	for (i = 0; i < L7_FRAME_RECORDS; i++) {
+		if (!part->payload)
+			break;
+		sent = l7_send(skb, s, part, L7_MOST, KIND(WEBB_MESSAGE_HTTP2, flags));
+		part->sequence += sent;
+		part->begin = part->sequence;
+		sent -= part->prefix_size;
+		part->prefix_size = 0;
+		part->at += sent;
+		part->payload -= sent;
+		flags = WEBB_MESSAGE_CONTINUES;
+	}
+}
+
 /* Begins to follow a connection at its client's preface. */
 static __always_inline void l7_preface(struct __sk_buff *skb, struct sighting *s, struct l7_segment *segment,
 				       struct note *note, struct details *d)
@@ -183,8 +205,9 @@ __noinline int l7_frame(struct __sk_buff *skb, struct sighting *s, struct l7_seg
 		part->sequence = part->begin = segment->sequence + offset - split->size;
 		part->acknowledgement = segment->acknowledgement;
 		part->payload = size < left ? size : left;
-		l7_send(skb, s, part, L7_MOST, KIND(WEBB_MESSAGE_HTTP2, bits & L7_GAP ? WEBB_MESSAGE_GAP : 0));
-		set_wanted(note, sender, (bits & ~L7_GAP) | (size > left ? L7_CAPTURE : 0));
+		bits = size > left && size <= L7_FRAME_HEAD + L7_WHOLE ? bits | L7_CAPTURE : bits;
+		l7_send_part(skb, s, part, bits & L7_GAP ? WEBB_MESSAGE_GAP : 0);
+		set_wanted(note, sender, bits & ~L7_GAP);
 	}
 	split->size = split->bytes = 0;
 	return offset + size;
@@ -240,7 +263,7 @@ __noinline int l7_place(struct __sk_buff *skb, struct sighting *s, struct l7_seg
 	if (bits & L7_CAPTURE) {
 		scratch->part = *segment;
 		scratch->part.payload = offset < segment->payload ? offset : segment->payload;
-		l7_send(skb, s, &scratch->part, L7_MOST, KIND(WEBB_MESSAGE_HTTP2, WEBB_MESSAGE_CONTINUES));
+		l7_send_part(skb, s, &scratch->part, WEBB_MESSAGE_CONTINUES);
 		if (offset <= segment->payload)
 			bits &= ~L7_CAPTURE;
 	}

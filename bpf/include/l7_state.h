@@ -7,8 +7,8 @@
  *     state     l7_notes                                        l7_next[sender]
  *     NONE      -                                               -
  *     LOOKING   payloads that are looked at before giving up    sequence of the stream's first byte; 0: not known
- *     HTTP1     two nibbles by sender: continuations wanted     where the continuation begins; as above while none is
- *                                                               wanted and no record was sent
+ *     HTTP1     two nibbles by sender: what continuations       where the continuation begins; as above while none is
+ *               may still cost                                  wanted and no record was sent
  *     HTTP2     two nibbles by sender: L7_KNOWN, L7_CAPTURE      where the next frame begins
  *     DNS_TCP   0, or 1 by sender once a record was sent        bytes of payload so far
  *

@@ -363,6 +363,7 @@ impl Resolver {
                 reported = line;
             }
             self.watching.store(matches!(chosen, ChosenSource::Kubernetes(_)), Relaxed);
+            self.cache.set_sourced(!matches!(chosen, ChosenSource::Nothing));
             match chosen {
                 ChosenSource::Kubernetes(access) => self.follow_api(lifecycle, turn, &access, &sources)?,
                 ChosenSource::Manifest(path) => self.follow_manifest(lifecycle, turn, &path),
@@ -410,7 +411,8 @@ impl Resolver {
     fn follow_nothing(&self, lifecycle: &Lifecycle, turn: u64) {
         lifecycle.beat();
         self.names_are_read();
-        if self.published() == 0 || self.cache.counts() != Counts::default() {
+        let index = self.index.load();
+        if !index.is_ready() || index.awaits_names() || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
             self.cache.set_strange([]);
             self.publish();

@@ -10,7 +10,7 @@ use webb_decode::l7::{
 };
 use webb_flow::abi::L7Totals;
 use webb_index::{Index, NameRefusal};
-use webb_metrics::Layer7Wishes;
+use webb_metrics::{Layer7Wishes, MetricConfig};
 use webb_settings::{self as settings, Capture};
 
 use crate::actors::dissector;
@@ -44,6 +44,19 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
         http_ports: of_kernel(&l7.http_ports),
         http_ports_ignored: of_kernel(&l7.http_ports_ignored),
         ..Layer7Settings::default()
+    })
+}
+
+/// Sentence for a configuration that switches layer 7 off beside metrics that need it; none otherwise.
+pub(super) fn switched_off(settings: &settings::Settings, metrics: &[&MetricConfig]) -> Option<String> {
+    let wants = |config: &&&MetricConfig| {
+        let wishes = config.layer7();
+        wishes.dns || wishes.http
+    };
+    let names: Vec<_> = metrics.iter().filter(wants).map(|config| config.name()).collect();
+    (settings.l7.capture == Capture::Off && !names.is_empty()).then(|| {
+        let key = if settings.metrics_config.is_some() { "metrics_config" } else { "metrics" };
+        format!("DNS and HTTP are not seen: `l7.capture` is off, and `{key}` has {} of them", names.join(", "))
     })
 }
 

@@ -310,8 +310,11 @@ async fn load(
     if let Some(little) = bpf_loader::little_memory() {
         tracing::warn!("{little}");
     }
-    let loaded = loader.load(bpf_loader::ProgramSettings { layer7, ..settings.into() }).await?;
+    let mut loaded = loader.load(bpf_loader::ProgramSettings { layer7, ..settings.into() }).await?;
     lowered::say(privileges);
+    if let Some(missing) = layer7::switched_off(settings, &metrics.configs()) {
+        loaded.degrade(missing);
+    }
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }

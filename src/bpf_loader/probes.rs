@@ -158,6 +158,11 @@ impl Probes {
         degraded
     }
 
+    /// Adds a sentence about what does not work.
+    pub fn degrade(&mut self, missing: String) {
+        self.degraded.push(missing);
+    }
+
     /// Attaches the programs to an interface in the given role. Does nothing if it is watched in
     /// that role already.
     pub fn attach(&mut self, interface: &Interface, role: Role) -> Result<(), AttachError> {

@@ -256,8 +256,9 @@ impl DeferredFlows {
     /// Resolves a flow and puts it into the batch, or defers it.
     #[inline(never)]
     pub(super) fn take(&mut self, flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
-        // Before the first names every flow would wait; those waited in the rings.
-        if !is_unnamed(&flow) || !room.index.is_ready() {
+        // Before the first names every flow would wait; those waited in the rings. Without a source
+        // none will come.
+        if !is_unnamed(&flow) || !room.index.awaits_names() {
             self.take_named(flow, why, room, now);
         } else if let Some(flow) = self.unnamed.hold(flow, why, self.now_ns) {
             self.take_named(flow, why, room, now);

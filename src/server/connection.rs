@@ -39,6 +39,8 @@ struct Progress {
     since: Instant,
     /// Bytes read since the last request began.
     unhandled: usize,
+    /// Whether an empty line is among them: a head is whole, and what follows is no part of it.
+    head: HeadEnd,
     /// Requests that are being handled or answered.
     requests: u32,
     answered: bool,
@@ -56,7 +58,7 @@ struct Progress {
 pub(super) enum Room {
     /// At most this number.
     Bytes(usize),
-    /// No bytes until the request before it has been answered.
+    /// No bytes until the request that has been read is handled, and those before it are answered.
     Later,
     /// No bytes: the request's head is too large. True if nothing was ever answered here.
     TooLarge(bool),
@@ -79,6 +81,7 @@ impl Connection {
             phase: if tls { Phase::Handshake } else { Phase::Idle },
             since: now,
             unhandled: 0,
+            head: HeadEnd::default(),
             requests: 0,
             answered: false,
             blocked: None,
@@ -101,21 +104,22 @@ impl Connection {
     pub(super) fn room(&self, limits: &Limits) -> Room {
         let progress = self.progress();
         match limits.head_bytes.saturating_sub(progress.unhandled) {
-            0 if progress.requests > 0 => Room::Later,
+            0 if progress.requests > 0 || progress.head.found => Room::Later,
             0 => Room::TooLarge(!progress.answered),
             bytes => Room::Bytes(bytes),
         }
     }
 
-    /// Wakes `waker` once a request has been answered.
+    /// Wakes `waker` once a request has begun, or been answered.
     pub(super) fn wake_later(&self, waker: &Waker) {
         self.progress().reader = Some(waker.clone());
     }
 
-    pub(super) fn has_read(&self, bytes: usize, now: Instant) {
+    pub(super) fn has_read(&self, bytes: &[u8], now: Instant) {
         let mut progress = self.progress();
-        progress.unhandled += bytes;
-        if progress.phase == Phase::Idle && bytes > 0 {
+        progress.unhandled += bytes.len();
+        progress.head.read(bytes);
+        if progress.phase == Phase::Idle && !bytes.is_empty() {
             progress.enter(Phase::Head, now);
         }
     }
@@ -137,9 +141,15 @@ impl Connection {
         let mut progress = self.progress();
         progress.requests += 1;
         progress.unhandled = 0;
+        progress.head = HeadEnd::default();
         progress.answered = true;
         (progress.window, progress.written) = (None, 0);
         progress.enter(Phase::Answer, now);
+        let reader = progress.reader.take();
+        drop(progress);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
     }
 
     pub(super) fn request_ends(&self, now: Instant) {
@@ -208,6 +218,27 @@ impl Progress {
     }
 }
 
+/// Finds the empty line at the end of a head, in whatever pieces it comes.
+#[derive(Debug, Default)]
+struct HeadEnd {
+    /// Nothing has come since the last line's end; before the first line there is none.
+    line_is_empty: bool,
+    found: bool,
+}
+
+impl HeadEnd {
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().take_while(|_| !self.found) {
+            match byte {
+                b'\n' if self.line_is_empty => self.found = true,
+                b'\n' => self.line_is_empty = true,
+                b'\r' => {}
+                _ => self.line_is_empty = false,
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -230,15 +261,15 @@ mod tests {
         slow.shook_hands(after(2));
         assert_eq!(slow.overdue(&limits, after(7)), None);
         assert_eq!(slow.overdue(&limits, after(8)), Some(Reason::SlowHead));
-        slow.has_read(10, after(7));
+        slow.has_read(&[b'x'; 10], after(7));
         assert_eq!(slow.overdue(&limits, after(12)), None);
-        slow.has_read(10, after(12));
+        slow.has_read(&[b'x'; 10], after(12));
         assert_eq!(slow.overdue(&limits, after(13)), Some(Reason::SlowHead), "a byte now and then is not enough");
         slow.request_begins(after(12));
         assert_eq!(slow.overdue(&limits, after(1000)), None, "it is the handler's turn");
         slow.request_ends(after(20));
         assert_eq!(slow.overdue(&limits, after(1000)), None, "keep-alive is the server's");
-        slow.has_read(1, after(20));
+        slow.has_read(b"x", after(20));
         assert_eq!(slow.overdue(&limits, after(26)), Some(Reason::SlowHead), "a second head has its time, too");
     }
 
@@ -278,15 +309,34 @@ mod tests {
     #[test]
     fn requests_are_bounded() {
         let (client, now, limits) = connection(false);
-        client.has_read(limits.head_bytes - 1, now);
+        client.has_read(&vec![b'x'; limits.head_bytes - 1], now);
         assert_eq!(client.room(&limits), Room::Bytes(1));
-        client.has_read(1, now);
+        client.has_read(b"x", now);
         assert_eq!(client.room(&limits), Room::TooLarge(true));
         client.request_begins(now);
         assert_eq!(client.room(&limits), Room::Bytes(limits.head_bytes));
-        client.has_read(limits.head_bytes, now);
+        client.has_read(&vec![b'x'; limits.head_bytes], now);
         assert_eq!(client.room(&limits), Room::Later);
         client.request_ends(now);
         assert_eq!(client.room(&limits), Room::TooLarge(false));
+    }
+
+    /// What follows a whole head is no part of it: it waits until the request has begun.
+    #[test]
+    fn a_body_is_no_head() {
+        for (head, is_whole) in [
+            (&b"GET / HTTP/1.1\r\n\r\n"[..], true),
+            (b"GET / HTTP/1.1\nHost: x\n\n", true),
+            (b"GET / HTTP/1.1\r\nHost: x\r\n", false),
+            (b"\r\nGET / HTTP/1.1\r\n", false),
+        ] {
+            let (client, now, limits) = connection(false);
+            head.iter().for_each(|byte| client.has_read(&[*byte], now));
+            client.has_read(&vec![b'x'; limits.head_bytes], now);
+            let full = if is_whole { Room::Later } else { Room::TooLarge(true) };
+            assert_eq!(client.room(&limits), full, "{}", head.escape_ascii());
+            client.request_begins(now);
+            assert_eq!(client.room(&limits), Room::Bytes(limits.head_bytes));
+        }
     }
 }

@@ -144,8 +144,8 @@ impl AsyncRead for Socket {
         let mut part = ReadBuf::new(into.initialize_unfilled_to(most));
         ready!(stream.poll_read(context, &mut part))?;
         let read = part.filled().len();
+        self.connection.has_read(part.filled(), Instant::now());
         into.advance(read);
-        self.connection.has_read(read, Instant::now());
         Poll::Ready(Ok(()))
     }
 }

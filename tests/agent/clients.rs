@@ -14,7 +14,7 @@ use webb_flow::{Flow, L4};
 use webb_index::Flows;
 use webb_metrics::{Aggregator, grammar};
 
-use crate::server::{Server, ask, read, serve_within, until};
+use crate::server::{Server, ask, read, read_next, serve_within, until};
 
 /// Short times, so that the tests are, too; what is not under test has all the time it needs.
 const LIMITS: Limits = Limits {
@@ -177,6 +177,25 @@ fn large_requests() {
     ask(&mut fits, "POST", "/metrics", &headers).unwrap();
     fits.write_all(&[b'x'; 4096]).unwrap();
     assert_eq!(read(&mut fits, false).unwrap().status, 200);
+}
+
+/// What comes at once behind a head, a body or many requests, is answered by its request's answer and
+/// by nothing before it.
+#[test]
+fn all_at_once() {
+    let server = server(LIMITS);
+    let mut body = connect(&server);
+    let head = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n";
+    let _sent = body.write_all(&[head.as_bytes(), &[b'x'; 60_000]].concat());
+    assert_eq!(read(&mut body, true).unwrap().status, 413);
+    let mut many = connect(&server);
+    let request = format!("HEAD /metrics HTTP/1.1\r\nHost: {}\r\n\r\n", "x".repeat(1000));
+    many.write_all(request.repeat(40).as_bytes()).unwrap();
+    let mut answers = std::io::BufReader::new(many);
+    for number in 0..40 {
+        assert_eq!(read_next(&mut answers, true).unwrap().status, 200, "answer {number}");
+    }
+    assert_eq!(dropped(&server, "large_head"), 0);
 }
 
 /// A body that does not come ends its request.

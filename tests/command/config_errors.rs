@@ -54,6 +54,8 @@ fn answers() {
         ("set_twice", "aggregation: none\nlog:\n  format: json\naggregation: medium\n"),
         ("listeners_clash", "metrics_listen: 0.0.0.0:9966\n"),
         ("source_without_manifest", "cluster_source: manifest\n"),
+        ("port_of_dns_and_http", "l7:\n  http_ports: [80, 53]\n"),
+        ("port_of_http_and_ignored", "l7:\n  http_ports: [80, 8080]\n  http_ports_ignored: [6379, 8080]\n"),
         ("linger_over_budget", "shutdown:\n  budget: 10s\n  linger: 30s\n"),
         ("certificate_without_key", "metrics_tls:\n  certificate: tls.crt\n"),
         ("client_ca_alone", "metrics_tls:\n  client_ca: ca.crt\n"),

@@ -256,8 +256,8 @@ fn streams_have_a_beginning() {
     assert_eq!((response[0].0.sequence, response[0].0.begin), (5001, 5001));
 }
 
-/// The missing part of a head is sent as its continuation, up to four segments; a head that is
-/// whole has none, and a repeat changes nothing.
+/// The missing part of a head is sent as its continuation, up to four segments, or fifteen small ones;
+/// a head that is whole has none, and a repeat changes nothing.
 #[test]
 fn heads_in_pieces() {
     let Some(mut bench) = Bench::new() else { return };
@@ -274,10 +274,35 @@ fn heads_in_pieces() {
     assert_eq!(bench.segment(true, 1022, 5001, b"tail of a body"), []);
     assert_eq!(bench.segment(true, 1036, 5001, b"PUT /x HTTP/1.1\r\nX: ").len(), 1);
     let mut sequence = 1056;
-    for round in 0..6 {
-        let sent = bench.segment(true, sequence, 5001, b"more of it");
-        assert_eq!(sent.len(), usize::from(round < 4), "continuation {round}");
-        sequence += 10;
+    for (piece, most) in [(&b"more of it"[..], 15), (&[b'm'; 100], 4)] {
+        for round in 0..17 {
+            let sent = bench.segment(true, sequence, 5001, piece);
+            assert_eq!(sent.len(), usize::from(round < most), "continuation {round} of {}", piece.len());
+            sequence += piece.len() as u32;
+        }
+        bench.segment(true, sequence, 5001, b"PUT /x HTTP/1.1\r\nX: ");
+        sequence += 20;
+    }
+}
+
+/// A method of any letters is a head if the beginning of a path follows; a word of a text is none.
+#[test]
+fn methods_of_other_letters() {
+    for (begin, is_head) in [
+        (&b"get /a HTTP/1.1\r\n\r\n"[..], true),
+        (b"delete / HTTP/1.1\r\n\r\n", true),
+        (b"A_1 /a HTTP/1.1\r\n\r\n", true),
+        (b"VERSION_CONTROL / HTTP/1.1\r\n\r\n", false),
+        (b"the end of it", false),
+        (b"if /a", false),
+        (b"get", false),
+        (b"get ", false),
+        (b"g@t /a HTTP/1.1\r\n\r\n", false),
+    ] {
+        let Some(mut bench) = Bench::new() else { return };
+        bench.open();
+        let records = bench.segment(true, 1001, 5001, begin);
+        assert_eq!(records.len(), usize::from(is_head), "{}", begin.escape_ascii());
     }
 }
 
@@ -454,6 +479,43 @@ fn frames_are_followed() {
     assert_eq!(payloads(&bench.segment(false, 5001, sequence, &answer)), [headers(1, b"\x88")]);
     let totals = bench.totals();
     assert_eq!((totals.found, totals.resync, totals.frames), ([0, 1, 0, 0], 0, 0));
+}
+
+/// A frame is sent whole in as many records as it needs, also when it goes on in other segments and
+/// when its head was split; of a longer one than is read only the beginning is.
+#[test]
+fn long_frames() {
+    let joined = |records: &[(Message, Vec<u8>)]| -> Vec<u8> {
+        let mut next = None;
+        for (number, (message, payload)) in records.iter().enumerate() {
+            assert!(next.is_none_or(|next| next == message.sequence), "record {number} begins where the one before ends");
+            assert_eq!(message.has(message_flag::CONTINUES), number > 0, "record {number}");
+            next = Some(message.sequence + payload.len() as u32);
+        }
+        records.iter().flat_map(|(_, payload)| payload.clone()).collect()
+    };
+    for (size, first) in [(4087, 4096), (6000, 6009), (16_384, 16_393), (16_384, 5000), (16_384, 5)] {
+        let Some(mut bench) = Bench::new() else { return };
+        bench.open();
+        bench.segment(true, 1001, 5001, &[PREFACE, &settings()].concat());
+        let sequence = 1001 + 24 + 15;
+        let whole = headers(1, &vec![7; size]);
+        let mut records = bench.segment(true, sequence, 5001, &whole[..first]);
+        if first < whole.len() {
+            records.extend(bench.segment(true, sequence + first as u32, 5001, &whole[first..]));
+        }
+        assert!(joined(&records) == whole, "{size} {first}");
+        let next = bench.segment(true, sequence + whole.len() as u32, 5001, &headers(3, b"\x82"));
+        assert_eq!(payloads(&next), [headers(3, b"\x82")]);
+    }
+    let Some(mut bench) = Bench::new() else { return };
+    bench.open();
+    let whole = headers(1, &[7; 20_000]);
+    bench.segment(true, 1001, 5001, &[PREFACE, &settings()].concat());
+    let records = bench.segment(true, 1040, 5001, &whole[..3000]);
+    assert!(joined(&records) == whole[..3000]);
+    let rest = [&whole[3000..], &headers(3, b"\x82")].concat();
+    assert_eq!(payloads(&bench.segment(true, 4040, 5001, &rest)), [headers(3, b"\x82")]);
 }
 
 /// A head that is split between two segments is put together, at whichever byte.

@@ -240,6 +240,11 @@ impl Agent {
 
     /// As `start`, on one of the nodes (`node`, `node2`) and with other metrics.
     pub(crate) fn start_at(lab: &Lab, node: &str, metrics: &str, more: &[&str]) -> Self {
+        Self::start_behind(lab, node, "", metrics, more)
+    }
+
+    /// As `start_at`, behind the words of `before`.
+    fn start_behind(lab: &Lab, node: &str, before: &str, metrics: &str, more: &[&str]) -> Self {
         let manifest = Lab::manifest();
         let mut words = vec!["--node-name", if node == "node" { "webb-node-1" } else { "webb-node-2" }];
         if !more.contains(&"--cluster-manifest") {
@@ -247,7 +252,7 @@ impl Agent {
         }
         words.extend(["--metrics", metrics]);
         words.extend(more);
-        let mut agent = Self::spawn_at(lab, node, "", &words);
+        let mut agent = Self::spawn_at(lab, node, before, &words);
         agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
         agent
     }
@@ -256,6 +261,12 @@ impl Agent {
     pub(crate) fn start_with(lab: &Lab, config: &str) -> Self {
         let path = lab.file("webb.yaml", config);
         Self::start(lab, &["--config", path.to_str().unwrap()])
+    }
+
+    /// As `start_at`, on a kernel that refuses what has this name.
+    #[cfg(feature = "fault-injection")]
+    pub(crate) fn start_refused(lab: &Lab, refused: &str, metrics: &str) -> Self {
+        Self::start_behind(lab, "node", &format!("env INJECT_REFUSAL={refused}"), metrics, &[])
     }
 
     /// Starts `webb run` with nothing but `words`, behind the words of `before` (`setpriv ...`);

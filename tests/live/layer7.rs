@@ -8,10 +8,10 @@ use crate::counts::{Expected, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, XWING};
 use crate::scrape::Scrape;
 
-const METRICS: &str = "flow \
+pub(crate) const METRICS: &str = "flow \
     dns:query;sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity \
     httpV2:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity";
-const FLOWS: &str = "hubble_flows_processed_total";
+pub(crate) const FLOWS: &str = "hubble_flows_processed_total";
 
 /// The ledger adds up to the messages that the programs sent, and requests to those with and
 /// without a response.
@@ -39,7 +39,7 @@ fn adds_up(scrape: &Scrape) -> Result<(), String> {
 }
 
 /// The counts are these, and the ledger adds up.
-fn settled(agent: &mut Agent, expected: &[Expected<'_>]) {
+pub(crate) fn settled(agent: &mut Agent, expected: &[Expected<'_>]) {
     let counts = exactly(expected);
     agent.settles(|scrape| counts(scrape).and_then(|()| adds_up(scrape)));
 }
@@ -70,7 +70,7 @@ fn answer(question: &[u8], code: u8) -> Vec<u8> {
 }
 
 /// Asks a server in another pod; `code` is none if it is not to answer.
-fn ask(client: &UdpSocket, server: &UdpSocket, id: u16, name: &str, code: Option<u8>) {
+pub(crate) fn ask(client: &UdpSocket, server: &UdpSocket, id: u16, name: &str, code: Option<u8>) {
     let mut bytes = [0; 512];
     client.send(&question(id, name)).unwrap();
     let (length, from) = server.recv_from(&mut bytes).unwrap();
@@ -345,15 +345,15 @@ fn a_panic_costs_layer_7_alone() {
 }
 
 /// A frame of HTTP/2.
-fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(of: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     [&length[1..], &[of, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const END_HEADERS: u8 = 4;
 const RESET: u8 = 3;
-const END_HEADERS: u8 = 4;
 const END: u8 = END_HEADERS | 1;
 
 /// HTTP/2 by prior knowledge: ten streams in one segment, answered in another order, with bodies

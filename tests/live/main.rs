@@ -37,6 +37,8 @@ mod kube_api;
 #[cfg(test)]
 mod layer7;
 #[cfg(test)]
+mod layer7_odd;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod lifecycle;

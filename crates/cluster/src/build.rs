@@ -115,6 +115,10 @@ impl Builder {
         Self { draft, reserved: Some(reserved), cluster, node, ..Self::default() }
     }
 
+    pub(super) fn set_sourced(&mut self, sourced: bool) {
+        self.draft.set_sourced(sourced);
+    }
+
     pub(super) fn set_ready(&mut self, ready: bool) {
         self.draft.set_ready(ready);
     }

@@ -295,6 +295,12 @@ impl Cache {
         true
     }
 
+    /// Sets whether a source of names is configured; one is by default. Without one no flow waits for
+    /// a name.
+    pub fn set_sourced(&self, sourced: bool) {
+        lock(&self.builder).set_sourced(sourced);
+    }
+
     /// Sets whether the initial sync of the source is complete; it is by default.
     pub fn set_ready(&self, ready: bool) {
         lock(&self.builder).set_ready(ready);

@@ -66,6 +66,7 @@ impl Default for Draft {
             changes: Arc::default(),
             dns_names: Arc::default(),
             ready: true,
+            sourced: true,
         };
         let mut draft = Self {
             next,
@@ -255,6 +256,11 @@ impl Draft {
             self.unnamed();
         }
         self.next.ready = ready;
+    }
+
+    /// Sets whether a source of names is configured; one is by default.
+    pub fn set_sourced(&mut self, sourced: bool) {
+        self.next.sourced = sourced;
     }
 
     /// Publishes a snapshot. Parts that have not changed since the last are shared.

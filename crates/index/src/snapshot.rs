@@ -40,6 +40,8 @@ pub struct Index {
     pub(super) changes: Arc<PodChanges>,
     pub(super) dns_names: Arc<DnsNames>,
     pub(super) ready: bool,
+    /// A source of names is configured.
+    pub(super) sourced: bool,
 }
 
 impl Index {
@@ -206,6 +208,12 @@ impl Index {
     #[inline]
     pub fn dns_names(&self) -> &Arc<DnsNames> {
         &self.dns_names
+    }
+
+    /// True if a name that is not known may come: a source of names is configured, and its initial
+    /// sync is complete.
+    pub fn awaits_names(&self) -> bool {
+        self.ready && self.sourced
     }
 
     /// True once the initial sync of its source is complete.

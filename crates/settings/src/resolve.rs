@@ -220,6 +220,15 @@ impl Resolved {
                 _ => format!("`{small}` must not be more than `{large}`"),
             }
         };
+        let l7 = &settings.l7;
+        for (key, ports, other, taken) in [
+            ("l7.http_ports", &l7.http_ports, "l7.dns_ports", &l7.dns_ports),
+            ("l7.http_ports_ignored", &l7.http_ports_ignored, "l7.http_ports", &l7.http_ports),
+        ] {
+            if let Some(port) = ports.iter().find(|port| taken.contains(port)) {
+                fail(key, other, format!("`{key}`: {port} is in `{other}` too; leave it out of one of them"));
+            }
+        }
         if settings.shutdown.linger > settings.shutdown.budget {
             fail("shutdown.linger", "shutdown.budget", below("shutdown.linger", "shutdown.budget"));
         }

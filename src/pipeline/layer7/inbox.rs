@@ -154,8 +154,36 @@ impl Inbox {
 /// Names both ends. False if that is worth another try later.
 fn settle(flow: &mut Flow, index: &Index, deferred: &DeferredFlows, waited: Duration) -> bool {
     name(flow, index);
-    if is_unnamed(flow) && index.is_ready() && waited < NAME_TIMEOUT {
+    if is_unnamed(flow) && index.awaits_names() && waited < NAME_TIMEOUT {
         return false;
     }
     !flow.source.any_front(flow.destination) || deferred.translate(flow, index) || waited >= TRANSLATION_TIMEOUT
+}
+
+#[cfg(test)]
+mod tests {
+    use webb_flow::Address;
+    use webb_flow::clock::Clock;
+    use webb_index::{Draft, PodChanges};
+
+    use super::*;
+    use crate::pipeline::deferred_flows::Translations;
+
+    /// A flow waits for a name only where names come from somewhere, and not for ever.
+    #[test]
+    fn names_are_waited_for_where_they_come_from_somewhere() {
+        let deferred = DeferredFlows::new(Translations::default(), Clock::default());
+        let pod = Address::from("10.244.1.7".parse::<std::net::IpAddr>().unwrap());
+        for (sourced, waited, settled) in
+            [(true, Duration::ZERO, false), (true, NAME_TIMEOUT, true), (false, Duration::ZERO, true)]
+        {
+            let mut draft = Draft::default();
+            draft.set_networks(&["10.244.0.0/16".parse().unwrap()]);
+            draft.set_sourced(sourced);
+            let index = draft.publish(0, PodChanges::default());
+            let mut flow = Flow { source_ip: pod, destination_ip: pod, ..Flow::default() };
+            assert_eq!(settle(&mut flow, &index, &deferred, waited), settled, "{sourced} {waited:?}");
+            assert!(is_unnamed(&flow));
+        }
+    }
 }

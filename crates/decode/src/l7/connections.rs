@@ -215,7 +215,7 @@ impl Connections {
         self.shared.requests.drop_all(id, reason, ledger);
         if let Some(entry) = self.arena.get_mut(id) {
             match std::mem::take(&mut entry.state) {
-                State::Http1(mut state) => state.release(&mut self.shared.buffers),
+                State::Http1(mut state) => state.release(&mut self.shared.buffers, ledger),
                 State::Http2(slot) => {
                     if let Some(state) = self.http2.get_mut(slot) {
                         state.release(&mut self.blocks);
@@ -248,7 +248,7 @@ fn refused(judgement: Judgement, from_client: bool, bytes: &[u8], ledger: &mut L
     };
     let of = match (from_client, bytes.starts_with(b"HTTP/1.")) {
         (false, true) => MessageType::Response,
-        (true, false) if bytes.first().is_some_and(u8::is_ascii_uppercase) => MessageType::Request,
+        (true, false) if bytes.first().is_some_and(u8::is_ascii_alphabetic) => MessageType::Request,
         _ => return record,
     };
     ledger.message(Protocol::Http1, of, message);

@@ -1,7 +1,8 @@
 //! HTTP/2 frames of one direction: put together from records, and header blocks from frames.
 //!
-//! Bodies are not captured, so records do not follow each other: what goes on says so. A frame or
-//! block that lacks a part is lost, and with it what is known of the direction's table.
+//! Bodies are not captured, so records do not follow each other: what goes on says so. Of a block
+//! that lacks a part, or is longer than is kept, the beginning is read, which has method and
+//! status; what is known of the direction's table is lost with the rest.
 
 use webb_flow::abi::{Message, message_flag};
 
@@ -46,8 +47,8 @@ struct FrameHead {
 /// A parsed unit of a direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit<'a> {
-    /// A whole header block.
-    Block { stream: u32, ends: bool, pushed: bool, time_ns: u64, bytes: &'a [u8] },
+    /// A header block, or the beginning of one.
+    Block { stream: u32, ends: bool, pushed: bool, time_ns: u64, bytes: &'a [u8], whole: bool },
     /// A stream was reset.
     Reset { stream: u32, code: u32 },
     /// A part was not seen.
@@ -122,17 +123,15 @@ impl Frames {
         let mut rest = if is_preface(bytes) { bytes.get(PREFACE.len()..).unwrap_or_default() } else { bytes };
         let continues = record.has(message_flag::CONTINUES);
         if record.has(message_flag::GAP) {
-            self.drop_parts(buffers);
-            take(Unit::Lost);
+            self.give_up(buffers, take);
         }
         match self.partial.take() {
             Some(partial) if continues && partial.next == record.sequence => {
                 rest = self.resume(partial, rest, buffers, take);
             }
             Some(partial) => {
-                buffers.free(partial.buffer);
-                self.drop_parts(buffers);
-                take(Unit::Lost);
+                self.partial = Some(partial);
+                self.give_up(buffers, take);
                 if continues {
                     return FrameOutcome::Torn;
                 }
@@ -162,22 +161,23 @@ impl Frames {
         frame.extend_from_slice(head);
         let whole = head_of(&frame).map_or(HEAD, |head| HEAD + head.length);
         let (payload, behind) = more.split_at_checked(whole.saturating_sub(frame.len())).unwrap_or((more, &[]));
-        let fits = frame.len() + payload.len() <= HEAD + MAX_BLOCK_BYTES;
-        if fits {
-            frame.extend_from_slice(payload);
-        }
-        if let Some((head, payload, _)) = split(&frame).filter(|_| fits) {
+        frame.extend_from_slice(payload);
+        let whole = split(&frame);
+        if let Some((head, payload, _)) = whole {
             self.frame(head, payload, partial.time_ns, buffers, take);
-        } else if fits {
-            let added = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-            self.partial = Some(Partial { next: partial.next.wrapping_add(added), ..partial });
-        } else {
-            self.oversize(buffers, take);
         }
+        let waits = whole.is_none();
+        let oversize = head_of(&frame).is_some_and(|head| head.length > MAX_BLOCK_BYTES);
         if let Some(buffer) = buffers.get_mut(partial.buffer) {
             *buffer = frame;
         }
-        if self.partial.is_none() {
+        if waits {
+            let added = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            self.partial = Some(Partial { next: partial.next.wrapping_add(added), ..partial });
+            if oversize {
+                self.oversize(buffers, take);
+            }
+        } else {
             buffers.free(partial.buffer);
         }
         behind
@@ -189,23 +189,40 @@ impl Frames {
         if head.is_some_and(|head| !matches!(head.of, of::HEADERS | of::RESET | of::PUSH | of::CONTINUATION)) {
             return;
         }
-        if head.is_some_and(|head| head.length > MAX_BLOCK_BYTES) {
-            return self.oversize(buffers, take);
-        }
         let Some(buffer) = buffers.take() else {
             take(Unit::Cut(Cut::Buffers));
-            self.drop_parts(buffers);
-            return take(Unit::Lost);
+            return self.give_up(buffers, take);
         };
         if let Some(bytes) = buffers.get_mut(buffer) {
             bytes.extend_from_slice(rest);
         }
         let next = record.sequence.wrapping_add(u32::from(record.captured));
         self.partial = Some(Partial { buffer, next, time_ns: record.time_ns });
+        if head.is_some_and(|head| head.length > MAX_BLOCK_BYTES) {
+            self.oversize(buffers, take);
+        }
     }
 
     fn oversize(&mut self, buffers: &mut Buffers, take: Take<'_>) {
         take(Unit::Cut(Cut::Block));
+        self.give_up(buffers, take);
+    }
+
+    /// Takes the beginning of the block that waits as it is.
+    fn give_up(&mut self, buffers: &mut Buffers, take: Take<'_>) {
+        if let Some(Block { buffer, stream, ends, pushed, time_ns }) = self.block
+            && let Some(bytes) = buffers.get_mut(buffer)
+        {
+            take(Unit::Block { stream, ends, pushed, time_ns, bytes, whole: false });
+        } else if let Some(Partial { buffer, time_ns, .. }) = self.partial
+            && let Some(frame) = buffers.get_mut(buffer)
+            && let Some(head) = head_of(frame).filter(|head| matches!(head.of, of::HEADERS | of::PUSH))
+        {
+            let bytes = frame.get(HEAD..).and_then(|payload| beginning(head, payload)).unwrap_or_default();
+            let (pushed, stream) = (head.of == of::PUSH, head.stream);
+            let ends = head.flags & flag::END_STREAM != 0 && !pushed;
+            take(Unit::Block { stream, ends, pushed, time_ns, bytes, whole: false });
+        }
         self.drop_parts(buffers);
         take(Unit::Lost);
     }
@@ -221,16 +238,16 @@ impl Frames {
             }
             of::HEADERS | of::PUSH => {
                 if self.block.is_some() {
-                    self.drop_parts(buffers);
-                    take(Unit::Lost);
+                    self.give_up(buffers, take);
                 }
                 let Some(bytes) = fragment(head, payload) else { return take(Unit::Lost) };
                 let (stream, ends) = (head.stream, head.flags & flag::END_STREAM != 0 && !pushed);
                 if head.flags & flag::END_HEADERS != 0 {
-                    return take(Unit::Block { stream, ends, pushed, time_ns, bytes });
+                    return take(Unit::Block { stream, ends, pushed, time_ns, bytes, whole: true });
                 }
                 let Some(buffer) = buffers.take() else {
                     take(Unit::Cut(Cut::Buffers));
+                    take(Unit::Block { stream, ends, pushed, time_ns, bytes, whole: false });
                     return take(Unit::Lost);
                 };
                 if let Some(block) = buffers.get_mut(buffer) {
@@ -246,8 +263,7 @@ impl Frames {
     /// Adds a frame to the block that waits for it.
     fn more(&mut self, head: FrameHead, payload: &[u8], buffers: &mut Buffers, take: Take<'_>) {
         let Some(block) = self.block.filter(|block| block.stream == head.stream) else {
-            self.drop_parts(buffers);
-            return take(Unit::Lost);
+            return self.give_up(buffers, take);
         };
         let Some(bytes) = buffers.get_mut(block.buffer) else { return };
         if bytes.len() + payload.len() > MAX_BLOCK_BYTES {
@@ -257,7 +273,7 @@ impl Frames {
         if head.flags & flag::END_HEADERS != 0 {
             let whole = std::mem::take(bytes);
             let Block { stream, ends, pushed, time_ns, buffer } = block;
-            take(Unit::Block { stream, ends, pushed, time_ns, bytes: &whole });
+            take(Unit::Block { stream, ends, pushed, time_ns, bytes: &whole, whole: true });
             if let Some(bytes) = buffers.get_mut(buffer) {
                 *bytes = whole;
             }
@@ -284,11 +300,16 @@ fn split(bytes: &[u8]) -> Option<(FrameHead, &[u8], &[u8])> {
 
 /// The part of a block in a frame: without padding, priority, and the promised stream.
 fn fragment(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
-    let mut rest = payload;
     if head.flags & flag::PADDED != 0 {
-        let (padding, behind) = rest.split_first()?;
-        rest = behind.get(..behind.len().checked_sub(usize::from(*padding))?)?;
+        let padding = usize::from(*payload.first()?);
+        return beginning(head, payload.get(..payload.len().checked_sub(padding)?)?);
     }
+    beginning(head, payload)
+}
+
+/// The same of a frame that may go on.
+fn beginning(head: FrameHead, payload: &[u8]) -> Option<&[u8]> {
+    let rest = if head.flags & flag::PADDED != 0 { payload.get(1..)? } else { payload };
     if head.of == of::PUSH {
         return rest.get(4..);
     }

@@ -50,7 +50,8 @@ pub(super) struct Head<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {
     Head(Head<'a>),
-    /// The beginning of a head. The first line is there if it is whole.
+    /// The beginning of a head. The first line is there if it is whole; of a request its method is
+    /// enough, with as much of the target as there is.
     Partial(Option<Head<'a>>),
     /// A head with more fields than are read, of which the end was not looked for.
     Crowded(Head<'a>),
@@ -71,6 +72,9 @@ pub(super) fn parse<'a>(bytes: &'a [u8], from_client: bool, field: &mut dyn FnMu
         let mut request = httparse::Request::new(&mut []);
         let status = config.parse_request_with_uninit_headers(&mut request, bytes, &mut fields);
         let line = request.method.zip(request.path).map(|(method, target)| Line::Request { method, target });
+        if status == Ok(Status::Partial) && request.version.is_none() {
+            return partial_line(bytes, request.method, request.path);
+        }
         (status, line, request.version, &*request.headers)
     } else {
         let mut response = httparse::Response::new(&mut []);
@@ -95,11 +99,26 @@ pub(super) fn parse<'a>(bytes: &'a [u8], from_client: bool, field: &mut dyn FnMu
 
 fn is_line(line: &Line<'_>) -> bool {
     match line {
-        Line::Request { method, .. } => {
-            method.len() <= METHOD && method.bytes().all(|letter| letter.is_ascii_uppercase() || letter == b'-')
-        }
+        Line::Request { method, .. } => method.len() <= METHOD,
         Line::Response { code } => (100..1000).contains(code),
     }
+}
+
+/// The beginning of a request's first line. Without its end the version is not known: nearly all
+/// are HTTP/1.1. A target shows that it is no text of a body.
+fn partial_line<'a>(bytes: &'a [u8], method: Option<&'a str>, target: Option<&'a str>) -> Parsed<'a> {
+    let Some(method) = method else { return Parsed::Partial(None) };
+    let target = target.unwrap_or_else(|| {
+        let line = bytes.trim_ascii_start().get(method.len()..).unwrap_or_default().trim_ascii_start();
+        line.utf8_chunks().next().map_or("", |chunk| chunk.valid())
+    });
+    let begins = |of: &str| target.starts_with(of) || of.starts_with(target);
+    let line = Line::Request { method, target };
+    if !is_line(&line) || !(begins("/") || begins("*") || begins("http://") || method == "CONNECT") {
+        return if method.len() > METHOD { Parsed::Other } else { Parsed::Partial(None) };
+    }
+    let body = Body::Unsaid;
+    Parsed::Partial(Some(Head { line, length: 0, old: false, body, expects: false, closes: false }))
 }
 
 fn read_fields<'a>(mut head: Head<'a>, fields: &[Header<'a>], field: &mut dyn FnMut(Field<'a>)) -> Head<'a> {
@@ -235,10 +254,30 @@ mod tests {
                 assert!(matches!(parsed, Parsed::Partial(_)), "{length} of {text:?}: {parsed:?}");
             }
         }
-        for text in
-            ["get / HTTP/1.1\r\n\r\n", "GET / HTTP/2.0\r\n", "G\0", "ABCDEFGHIJKLMNOPQRSTUVWXYZ / HTTP/1.1\r\n\r\n"]
-        {
+        for text in ["GET / HTTP/2.0\r\n", "G\0", "ABCDEFGHIJKLMNOPQRSTUVWXYZ / HTTP/1.1\r\n\r\n", "THE end is"] {
             assert_eq!(parse(text.as_bytes(), true, &mut |_| {}), Parsed::Other, "{text:?}");
+        }
+    }
+
+    /// A request is known by its method, as soon as what follows may be a target.
+    #[test]
+    fn first_lines_in_part() {
+        for (text, wanted) in [
+            ("GET", None),
+            ("GET ", Some(("GET", ""))),
+            ("GET /ab", Some(("GET", "/ab"))),
+            ("get /ab", Some(("get", "/ab"))),
+            ("\r\nPOST /a?b HT", Some(("POST", "/a?b"))),
+            ("GET http://h/a", Some(("GET", "http://h/a"))),
+            ("CONNECT h:4", Some(("CONNECT", "h:4"))),
+            ("THE end", None),
+        ] {
+            let found = match parse(text.as_bytes(), true, &mut |_| {}) {
+                Parsed::Partial(Some(Head { line: Line::Request { method, target }, .. })) => Some((method, target)),
+                Parsed::Partial(None) => None,
+                other => panic!("{text:?}: {other:?}"),
+            };
+            assert_eq!(found, wanted, "{text:?}");
         }
     }
 

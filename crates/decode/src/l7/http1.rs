@@ -13,9 +13,10 @@ use super::buffers::Buffers;
 use super::event::{Connection, Content, Event, Http};
 use super::fields::Fields;
 use super::head::{Head, Line, Parsed};
-use super::ledger::{Cut, Doubt, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
+use super::ledger::{Cut, Doubt, Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
-use super::place::{Acknowledged, Half, Next, Partial, Place, ahead};
+use super::partial::has_body;
+use super::place::{Acknowledged, Half, Next, Place, ahead};
 use super::requests::{Method, Requests};
 
 /// Bytes of a response that a client can have read without having read a head.
@@ -48,8 +49,8 @@ struct InDoubt {
 /// A connection.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Http1 {
-    client: Half,
-    server: Half,
+    pub(super) client: Half,
+    pub(super) server: Half,
     doubt: Option<InDoubt>,
     phase: Phase,
 }
@@ -66,25 +67,28 @@ pub(super) struct Shared {
 
 /// A stretch of bytes to be read.
 #[derive(Debug, Clone, Copy)]
-struct Span<'a> {
-    bytes: &'a [u8],
-    sequence: u32,
+pub(super) struct Span<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) sequence: u32,
     /// Sequence number behind the segment, which may have more bytes than these.
-    end: u32,
-    time_ns: u64,
-    continues: bool,
+    pub(super) end: u32,
+    pub(super) acknowledgement: u32,
+    pub(super) time_ns: u64,
+    pub(super) continues: bool,
+    /// It continues something of which the beginning was not kept.
+    pub(super) torn: bool,
     /// The kernel sends what a partial head lacks.
-    more: bool,
-    overtaken: bool,
+    pub(super) more: bool,
+    pub(super) overtaken: bool,
 }
 
 impl Span<'_> {
     /// Bytes of the segment from the first of these on.
-    fn whole(&self) -> u64 {
+    pub(super) fn whole(&self) -> u64 {
         u64::from(self.end.wrapping_sub(self.sequence))
     }
 
-    fn is_cut(&self) -> bool {
+    pub(super) fn is_cut(&self) -> bool {
         self.whole() > self.bytes.len() as u64
     }
 }
@@ -102,9 +106,10 @@ pub(super) struct Http1Reader<'a, 'b> {
 
 impl Http1 {
     /// Gives its buffers back.
-    pub(super) fn release(&mut self, buffers: &mut Buffers) {
+    pub(super) fn release(&mut self, buffers: &mut Buffers, ledger: &mut Ledger) {
         for half in [&mut self.client, &mut self.server] {
             if let Some(partial) = half.partial.take() {
+                ledger.cut(Cut::Torn);
                 buffers.free(partial.buffer);
             }
         }
@@ -117,7 +122,7 @@ impl Http1 {
 }
 
 impl Http1Reader<'_, '_> {
-    fn half(&mut self) -> &mut Half {
+    pub(super) fn half(&mut self) -> &mut Half {
         if self.from_client { &mut self.state.client } else { &mut self.state.server }
     }
 
@@ -129,34 +134,40 @@ impl Http1Reader<'_, '_> {
             Phase::Closed => return RecordOutcome::Body,
             Phase::Heads => {}
         }
+        self.end_response();
+        if self.state.phase != Phase::Heads {
+            return RecordOutcome::Opaque;
+        }
         self.acknowledge();
         let record = self.record;
         let span = Span {
             bytes,
             sequence: record.sequence,
             end: record.sequence.wrapping_add(record.payload),
+            acknowledgement: record.acknowledgement,
             time_ns: record.time_ns,
             continues: record.has(message_flag::CONTINUES),
+            torn: false,
             more: self.from_client || record.has(message_flag::CONTINUES) || record.payload < CONTINUED,
             overtaken: false,
         };
-        let Some(partial) = self.half().partial else { return self.place(span) };
+        let Some(partial) = self.half().partial else {
+            return self.place(Span { torn: span.continues, ..span });
+        };
         let known = ahead(partial.end, span.sequence);
         if known >= 0 && ahead(span.end, partial.end) <= 0 {
             return RecordOutcome::Past;
         }
-        self.half().partial = None;
         let fresh = usize::try_from(known).ok().and_then(|known| bytes.get(known..));
-        let outcome = if let Some(fresh) = fresh {
-            self.join(partial, fresh, span)
-        } else {
-            self.out.ledger.cut(Cut::Torn);
-            self.half().next = Next::After(partial.end);
-            match self.place(span) {
+        let Some(fresh) = fresh else {
+            self.give_up(self.from_client);
+            return match self.place(span) {
                 RecordOutcome::NotAHead => RecordOutcome::Torn,
                 other => other,
-            }
+            };
         };
+        self.half().partial = None;
+        let outcome = self.join(partial, fresh, span);
         self.shared.buffers.free(partial.buffer);
         outcome
     }
@@ -176,27 +187,8 @@ impl Http1Reader<'_, '_> {
         self.state.doubt.is_some() || self.shared.requests.any(self.id)
     }
 
-    /// Puts the beginning of a head and what follows it together. If they are no head, what follows
-    /// is read by itself.
-    fn join(&mut self, partial: Partial, fresh: &[u8], span: Span<'_>) -> RecordOutcome {
-        let Some(buffer) = self.shared.buffers.get_mut(partial.buffer) else { return RecordOutcome::Torn };
-        let mut joined = std::mem::take(buffer);
-        joined.extend_from_slice(fresh);
-        let both = Span { bytes: &joined, sequence: partial.begin, time_ns: partial.time_ns, continues: false, ..span };
-        self.half().next = Next::At(partial.begin);
-        let mut outcome = self.heads(both);
-        if outcome == RecordOutcome::NotAHead {
-            self.half().next = Next::After(partial.end);
-            outcome = self.place(span);
-        }
-        if let Some(buffer) = self.shared.buffers.get_mut(partial.buffer) {
-            *buffer = joined;
-        }
-        outcome
-    }
-
     /// Rules (2) to (8): reads the span if heads may be there.
-    fn place(&mut self, span: Span<'_>) -> RecordOutcome {
+    pub(super) fn place(&mut self, span: Span<'_>) -> RecordOutcome {
         let (begin, from_client, waits) = (self.record.begin, self.from_client, self.waits());
         match self.half().place(begin, span.sequence, span.end, from_client, waits) {
             Place::Past => RecordOutcome::Past,
@@ -219,7 +211,13 @@ impl Http1Reader<'_, '_> {
     }
 
     /// Reads heads as long as they follow each other.
-    fn heads(&mut self, span: Span<'_>) -> RecordOutcome {
+    pub(super) fn heads(&mut self, span: Span<'_>) -> RecordOutcome {
+        if span.torn {
+            return RecordOutcome::NotAHead;
+        }
+        if !self.from_client && span.bytes.starts_with(b"HTTP/1.") {
+            self.end_request();
+        }
         let mut found = None;
         let mut at = 0;
         loop {
@@ -236,9 +234,13 @@ impl Http1Reader<'_, '_> {
             let head = match parsed {
                 Parsed::Head(head) => head,
                 Parsed::Partial(_)
-                    if span.more && !span.overtaken && !span.is_cut() && rest.len() <= self.shared.head_bytes =>
+                    if span.more
+                        && !span.overtaken
+                        && !span.is_cut()
+                        && rest.len() <= self.shared.head_bytes
+                        && self.keep(rest, begin, span) =>
                 {
-                    return self.keep(rest, begin, span, found);
+                    return found.unwrap_or(RecordOutcome::Partial);
                 }
                 Parsed::Partial(None) => {
                     // A hole with a head that is not read stays one: its response will be missed.
@@ -320,29 +322,12 @@ impl Http1Reader<'_, '_> {
         }
     }
 
-    /// Keeps the beginning of a head.
-    fn keep(&mut self, rest: &[u8], begin: u32, span: Span<'_>, found: Option<RecordOutcome>) -> RecordOutcome {
-        let Some(buffer) = self.shared.buffers.take() else {
-            self.out.ledger.cut(Cut::Buffers);
-            self.advance(span, Next::After(span.end), false);
-            return found.unwrap_or(RecordOutcome::Torn);
-        };
-        if let Some(bytes) = self.shared.buffers.get_mut(buffer) {
-            bytes.extend_from_slice(rest);
-        }
-        let half = self.half();
-        half.partial = Some(Partial { buffer, begin, end: span.end, time_ns: span.time_ns });
-        (half.next, half.open) = (Next::At(span.end), false);
-        found.unwrap_or(RecordOutcome::Partial)
-    }
-
     /// Handles a head with only its first line certain: the missing fields may concern the body.
     fn cut_head(&mut self, head: &Head<'_>, begin: u32, span: Span<'_>, found: Option<RecordOutcome>) -> RecordOutcome {
         match head.line {
             Line::Request { method, target } => {
                 self.request(method, target, head, begin, span);
-                let bare = matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT");
-                self.advance(span, Next::After(span.end), !bare);
+                self.advance(span, Next::After(span.end), has_body(method));
                 RecordOutcome::Message
             }
             Line::Response { code } => {
@@ -357,8 +342,8 @@ impl Http1Reader<'_, '_> {
     }
 
     /// Takes a request.
-    fn request(&mut self, method: &str, target: &str, head: &Head<'_>, begin: u32, span: Span<'_>) {
-        let acknowledgement = self.record.acknowledgement;
+    pub(super) fn request(&mut self, method: &str, target: &str, head: &Head<'_>, begin: u32, span: Span<'_>) {
+        let acknowledgement = span.acknowledgement;
         let requests = &self.shared.requests;
         let read = requests.oldest(self.id).map_or(0, |oldest| ahead(acknowledgement, oldest.acknowledgement));
         if read >= SLACK {
@@ -390,7 +375,7 @@ impl Http1Reader<'_, '_> {
     }
 
     /// Takes a response, and returns the next position of the reader.
-    fn response(
+    pub(super) fn response(
         &mut self,
         code: u16,
         head: &Head<'_>,
@@ -403,6 +388,12 @@ impl Http1Reader<'_, '_> {
             return (RecordOutcome::Message, Step::At(head.length as u64));
         }
         let oldest = self.shared.requests.oldest(self.id).map(|oldest| oldest.at);
+        if let Some(oldest) = oldest
+            && ahead(span.acknowledgement, oldest) <= 0
+        {
+            // It answers something that was not seen: the oldest request has not come yet.
+            return self.unmatched(head, RecordOutcome::Orphan);
+        }
         if let Some((_, hole_end)) = self.state.client.hole
             && oldest.is_none_or(|oldest| ahead(oldest, hole_end) >= 0)
         {
@@ -420,6 +411,10 @@ impl Http1Reader<'_, '_> {
             return self.unmatched(head, RecordOutcome::Unmatched);
         }
         let Some(first) = self.shared.requests.first(self.id) else {
+            if self.state.client.next == Next::Start {
+                // What the client has sent so far was not seen, and is answered.
+                self.state.client.next = Next::After(span.acknowledgement);
+            }
             return self.unmatched(head, RecordOutcome::Orphan);
         };
         let Some(request) = self.shared.requests.get(first) else { return (RecordOutcome::Orphan, Step::After) };
@@ -476,7 +471,7 @@ impl Http1Reader<'_, '_> {
     fn end(&mut self, phase: Phase) {
         self.state.phase = phase;
         self.shared.requests.drop_all(self.id, Unanswered::Closed, self.out.ledger);
-        self.state.release(&mut self.shared.buffers);
+        self.state.release(&mut self.shared.buffers, self.out.ledger);
     }
 
     /// Gives up what is open, since it is not known what of it is answered. `clean` if a request

@@ -181,9 +181,10 @@ impl Http2Reader<'_, '_> {
             }
             Unit::Cut(what) => self.out.ledger.cut(what),
             Unit::Reset { stream, code } => self.reset(stream, code),
-            Unit::Block { stream, ends, pushed, time_ns, bytes } => {
+            Unit::Block { stream, ends, pushed, time_ns, bytes, whole } => {
                 let oversized = table.oversized;
-                let head = self.decode(bytes, table, scratch, path);
+                let mut head = self.decode(bytes, whole, table, scratch, path);
+                head.unknown |= !whole;
                 if table.oversized && !oversized {
                     self.out.ledger.abandoned(Abandoned::Table);
                     self.out.ledger.doubt(Doubt::Table);
@@ -193,8 +194,15 @@ impl Http2Reader<'_, '_> {
         }
     }
 
-    /// Decodes a block into what is read of it.
-    fn decode(&mut self, bytes: &[u8], table: &mut Table, scratch: &mut Scratch, path: &mut String) -> Head {
+    /// Decodes a block into what is read of it. One that is not whole ends somewhere.
+    fn decode(
+        &mut self,
+        bytes: &[u8],
+        whole: bool,
+        table: &mut Table,
+        scratch: &mut Scratch,
+        path: &mut String,
+    ) -> Head {
         let mut head = Head::default();
         let wants = self.out.wants;
         let fields = &mut self.shared.fields;
@@ -206,7 +214,10 @@ impl Http2Reader<'_, '_> {
                 return;
             };
             match name {
-                b":method" => head.method = method(value),
+                b":method" => {
+                    head.method = method(value);
+                    head.unknown |= head.method.is_none();
+                }
                 b":status" => head.status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()),
                 b":path" if wants.url || wants.grpc_path => {
                     path.clear();
@@ -218,7 +229,7 @@ impl Http2Reader<'_, '_> {
             }
             fields.take(name, value, wants);
         });
-        if decoded.is_err() {
+        if decoded.is_err() && whole {
             self.out.ledger.doubt(Doubt::Block);
             head.unknown = true;
         }
@@ -402,6 +413,6 @@ impl Http2Reader<'_, '_> {
 fn method(value: &[u8]) -> Option<Method> {
     let text = std::str::from_utf8(value).ok()?;
     let fits = !text.is_empty() && text.len() <= METHOD;
-    let letters = text.bytes().all(|letter| letter.is_ascii_uppercase() || letter == b'-');
+    let letters = text.bytes().all(|letter| letter.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&letter));
     (fits && letters).then(|| Method::new(text))
 }

@@ -24,6 +24,7 @@ mod http2;
 mod huffman;
 mod ledger;
 mod out;
+mod partial;
 mod place;
 mod queries;
 mod redact;

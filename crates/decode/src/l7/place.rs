@@ -34,6 +34,8 @@ pub(super) struct Partial {
     pub(super) begin: u32,
     /// Sequence number behind its last one.
     pub(super) end: u32,
+    /// What its first record acknowledges.
+    pub(super) acknowledgement: u32,
     pub(super) time_ns: u64,
 }
 

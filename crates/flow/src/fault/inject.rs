@@ -10,6 +10,20 @@
 #[inline(always)]
 pub fn point(_name: &str) {}
 
+/// True if the kernel is to refuse what has this name.
+#[cfg(not(feature = "fault-injection"))]
+#[inline(always)]
+pub fn refuses(_name: &str) -> bool {
+    false
+}
+
+/// True if the kernel is to refuse what has this name: it is the value of `INJECT_REFUSAL`, since
+/// programs are loaded before a listener could be asked for it.
+#[cfg(feature = "fault-injection")]
+pub fn refuses(name: &str) -> bool {
+    std::env::var("INJECT_REFUSAL").is_ok_and(|refused| refused == name)
+}
+
 #[cfg(feature = "fault-injection")]
 pub use armed::{arm, hold, is_held, point, release};
 

@@ -160,6 +160,97 @@ fn blocks_in_pieces() {
     }
 }
 
+/// Blocks of any size come in records of 4,096 bytes and segments of any size. One that is longer
+/// than is kept counts by its beginning, and later ones without the table.
+#[test]
+fn long_blocks() {
+    for (value, frame_size, cut) in
+        [(4000, 16_384, 4096), (6000, 16_384, 4096), (6000, 4000, 1448), (15_000, 16_384, 4096), (30_000, 16_384, 4096)]
+    {
+        let mut talk = Talk::new(false);
+        for stream in [1, 5] {
+            // Of a letter that Huffman's code does not shorten.
+            let long = "~".repeat(value);
+            let plain: Vec<u8> = [&[0x10, 1, b'x', 0x7f][..], &varint(value - 127), long.as_bytes()].concat();
+            let block = [talk.block(true, CALL), plain].concat();
+            let last = block.chunks(frame_size).count() - 1;
+            let frames: Vec<u8> = block
+                .chunks(frame_size)
+                .enumerate()
+                .flat_map(|(at, part)| {
+                    frame(if at == 0 { 1 } else { 9 }, if at == last { END_HEADERS } else { 0 }, stream, part)
+                })
+                .collect();
+            send_frames(&mut talk, &frames, cut);
+            talk.headers(false, stream, END_STREAM, &[(":status", "200"), ("grpc-status", "0")]);
+            talk.headers(true, stream + 2, END_STREAM, GET);
+            talk.headers(false, stream + 2, END_STREAM, &[(":status", "404")]);
+        }
+        let lines = talk.bench.lines();
+        let answered = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
+        let ledger = talk.bench.dissector.ledger();
+        assert_eq!((answered("< GET 404"), answered("> POST"), answered("< POST 200")), (2, 2, 2), "{value}: {ledger:?}");
+        assert_eq!(ledger.cuts(Cut::Block), if value > 16_384 { 2 } else { 0 });
+        assert_eq!(talk.bench.dissector.gauges().partial_heads, 0);
+    }
+}
+
+/// A number behind a prefix that is full.
+fn varint(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 128 {
+        bytes.push(u8::try_from(number % 128).unwrap() | 128);
+        number /= 128;
+    }
+    bytes.push(u8::try_from(number).unwrap());
+    bytes
+}
+
+/// Sends frames as the kernel does: each in records of its own, of so many bytes.
+fn send_frames(talk: &mut Talk, mut frames: &[u8], cut: usize) {
+    while let Some(length) = frames.first_chunk::<3>() {
+        let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        let (frame, rest) = frames.split_at(9 + length);
+        for (number, part) in frame.chunks(cut).enumerate() {
+            talk.send(true, part, u8::from(number > 0));
+        }
+        frames = rest;
+    }
+}
+
+/// A block of which the rest is not seen counts by its beginning, whatever comes next.
+#[test]
+fn blocks_without_an_end() {
+    for next in 0..3 {
+        let mut talk = Talk::new(false);
+        let block = talk.block(true, CALL);
+        let whole = frame(1, END_HEADERS, 1, &[&block[..], &[0; 500]].concat());
+        talk.send(true, &whole[..block.len() + 20], 0);
+        let later = talk.block(true, GET);
+        match next {
+            0 => talk.send(true, &frame(1, END_HEADERS, 3, &later), 0),
+            1 => talk.send(true, &frame(1, END_HEADERS, 3, &later), 8),
+            _ => talk.send(true, &frame(9, END_HEADERS, 3, &later), 0),
+        }
+        talk.headers(false, 1, END_STREAM, OK);
+        assert_eq!(talk.bench.lines().iter().filter(|line| line.starts_with("< POST 200")).count(), 1, "{next}");
+        assert!(talk.bench.dissector.ledger().doubts(Doubt::Table) > 0);
+    }
+}
+
+/// A method of letters that are none is counted as a request that is not matched.
+#[test]
+fn methods() {
+    for (method, lines) in [("get", 2), ("A_B", 2), ("A B", 0), ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", 0)] {
+        let mut talk = Talk::new(false);
+        talk.headers(true, 1, END_STREAM, &[(":method", method), (":path", "/")]);
+        talk.headers(false, 1, END_STREAM, &[(":status", "200")]);
+        assert_eq!(talk.bench.lines().len(), lines, "{method}");
+        let unmatched = talk.bench.dissector.ledger().messages(H2, MessageType::Request, MessageOutcome::Unmatched);
+        assert_eq!(unmatched, u64::from(lines == 0));
+    }
+}
+
 /// Cases 76 and 77: joined late or behind a gap, static fields are right at once and others when
 /// they are inserted again; none is wrong.
 #[test]
