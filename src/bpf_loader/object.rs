@@ -105,10 +105,7 @@ fn prepare<R>(settings: &ProgramSettings, work: impl FnOnce(&mut EbpfLoader<'_>,
     let constants = Constants::new(settings);
     let netns = network_namespace();
     let stopped = stopped_reasons();
-    let l7_ring_bytes = ring_bytes(constants.layer7.ring_bytes);
-    // No kernel makes a ring of one byte.
-    let l7_events = if inject::refuses("layer7") { 1 } else { l7_ring_bytes };
-    let l7_ring_bytes = u64::from(l7_ring_bytes);
+    let l7_ring_bytes = u64::from(ring_bytes(constants.layer7.ring_bytes));
     let mut loader = EbpfLoader::new();
     // The loader has read the BTF by now and does not share it: free its copy before
     // reading ours.
@@ -123,7 +120,9 @@ fn prepare<R>(settings: &ProgramSettings, work: impl FnOnce(&mut EbpfLoader<'_>,
         .map_max_entries("connection_details", constants.buckets * SLOTS)
         .map_max_entries("flow_events", ring_bytes(settings.flow_ring_bytes))
         .map_max_entries("drop_events", ring_bytes(settings.drop_ring_bytes))
-        .map_max_entries("l7_events", l7_events)
+        .map_max_entries("l7_events", ring_bytes(constants.layer7.ring_bytes))
+        // No kernel makes a map without an entry.
+        .map_max_entries("l7_switch", u32::from(!inject::refuses("layer7")))
         .override_global("every_packet", &constants.every_packet, false)
         .override_global("tick_ns", &constants.tick_ns, false)
         .override_global("stamp_shift", &constants.stamp_shift, false)

@@ -228,8 +228,9 @@ struct HeadEnd {
 
 impl HeadEnd {
     fn read(&mut self, bytes: &[u8]) {
-        for byte in bytes.iter().take_while(|_| !self.found) {
+        for byte in bytes {
             match byte {
+                _ if self.found => return,
                 b'\n' if self.line_is_empty => self.found = true,
                 b'\n' => self.line_is_empty = true,
                 b'\r' => {}

@@ -182,6 +182,13 @@ impl Http1Reader<'_, '_> {
         }
     }
 
+    /// True if the client has received a response since the oldest open request: what it sends now is
+    /// behind that.
+    fn has_read_on(&self, acknowledgement: u32) -> bool {
+        let oldest = self.shared.requests.oldest(self.id);
+        oldest.is_some_and(|oldest| ahead(acknowledgement, oldest.acknowledgement) >= SLACK)
+    }
+
     /// True if a request has no response, or that is not known.
     fn waits(&self) -> bool {
         self.state.doubt.is_some() || self.shared.requests.any(self.id)
@@ -189,7 +196,8 @@ impl Http1Reader<'_, '_> {
 
     /// Rules (2) to (8): reads the span if heads may be there.
     pub(super) fn place(&mut self, span: Span<'_>) -> RecordOutcome {
-        let (begin, from_client, waits) = (self.record.begin, self.from_client, self.waits());
+        let (begin, from_client) = (self.record.begin, self.from_client);
+        let waits = self.waits() && !self.has_read_on(span.acknowledgement);
         match self.half().place(begin, span.sequence, span.end, from_client, waits) {
             Place::Past => RecordOutcome::Past,
             Place::Body => RecordOutcome::Body,
@@ -213,6 +221,8 @@ impl Http1Reader<'_, '_> {
     /// Reads heads as long as they follow each other.
     pub(super) fn heads(&mut self, span: Span<'_>) -> RecordOutcome {
         if span.torn {
+            let open = self.half().open;
+            self.advance(span, Next::After(span.end), open);
             return RecordOutcome::NotAHead;
         }
         if !self.from_client && span.bytes.starts_with(b"HTTP/1.") {
@@ -344,9 +354,7 @@ impl Http1Reader<'_, '_> {
     /// Takes a request.
     pub(super) fn request(&mut self, method: &str, target: &str, head: &Head<'_>, begin: u32, span: Span<'_>) {
         let acknowledgement = span.acknowledgement;
-        let requests = &self.shared.requests;
-        let read = requests.oldest(self.id).map_or(0, |oldest| ahead(acknowledgement, oldest.acknowledgement));
-        if read >= SLACK {
+        if self.has_read_on(acknowledgement) {
             self.doubt(Doubt::Acknowledged, true);
         }
         if let Some(doubt) = &mut self.state.doubt {
@@ -384,6 +392,7 @@ impl Http1Reader<'_, '_> {
         span: Span<'_>,
     ) -> (RecordOutcome, Step) {
         if code < 200 && code != 101 {
+            self.shared.requests.acknowledge(self.id, advanced(begin, head.length as u64));
             self.out.ledger.message(Protocol::Http1, MessageType::Informational, MessageOutcome::Unmatched);
             return (RecordOutcome::Message, Step::At(head.length as u64));
         }

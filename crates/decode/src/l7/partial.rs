@@ -10,8 +10,7 @@ use super::ledger::{Cut, RecordOutcome};
 use super::place::{Next, Partial, ahead};
 
 impl Http1Reader<'_, '_> {
-    /// The client has read more than the beginning of a response that waits for its rest: what is
-    /// there of it counts.
+    /// Counts a response that waits for its rest, if the client has read more than its beginning.
     pub(super) fn end_response(&mut self) {
         let acknowledgement = self.record.acknowledgement;
         if self.from_client
@@ -21,15 +20,15 @@ impl Http1Reader<'_, '_> {
         }
     }
 
-    /// The server answers: a request that waits for its rest, and is the only one, was whole.
+    /// Counts a request that waits for its rest, and is the only one, since the server answers it.
     pub(super) fn end_request(&mut self) {
         if self.state.client.partial.is_some() && !self.shared.requests.any(self.id) {
             self.give_up(true);
         }
     }
 
-    /// The beginning of a head whose rest is not seen any more. If its first line is known it is a
-    /// head that was cut, else it is lost by name.
+    /// Ends the wait of a head whose rest is not seen any more: it counts as one that was cut if its
+    /// first line is known, and is counted as torn otherwise.
     pub(super) fn give_up(&mut self, of_client: bool) {
         let half = if of_client { &mut self.state.client } else { &mut self.state.server };
         let Some(partial) = half.partial.take() else { return };
@@ -73,13 +72,16 @@ impl Http1Reader<'_, '_> {
         self.shared.buffers.free(partial.buffer);
     }
 
-    /// Puts the beginning of a head and what follows it together. If they are no head, what follows
+    /// Joins the beginning of a head and the record that follows it. If they are no head, the record
     /// is read by itself.
     pub(super) fn join(&mut self, partial: Partial, fresh: &[u8], span: Span<'_>) -> RecordOutcome {
         let Some(buffer) = self.shared.buffers.get_mut(partial.buffer) else { return RecordOutcome::Torn };
         let mut joined = std::mem::take(buffer);
         joined.extend_from_slice(fresh);
-        let Partial { begin, acknowledgement, time_ns, .. } = partial;
+        let Partial { begin, time_ns, .. } = partial;
+        // A request was sent when it began, and a response when it ended: what begins it may be the end
+        // of something else.
+        let acknowledgement = if self.from_client { partial.acknowledgement } else { span.acknowledgement };
         let both = Span { bytes: &joined, sequence: begin, acknowledgement, time_ns, continues: false, ..span };
         self.half().next = Next::At(partial.begin);
         let mut outcome = self.heads(both);

@@ -260,6 +260,31 @@ fn byte_by_byte() {
     }
 }
 
+/// Requests that come byte by byte, each of more than is sent, in turn with whole ones: all count.
+#[test]
+fn byte_by_byte_in_turn() {
+    let requests =
+        [("DELETE /one/byte/after/another HTTP/1.1\r\nX: lower-case-letters\r\n\r\n", 1), ("GET / HTTP/1.1\r\n\r\n", 100)];
+    let answer = ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 100);
+    let mut bench = Bench::new(message_kind::HTTP1, SERVER);
+    let (mut sent, mut filters) = ([1000_u32, 9000], [Filter::default(), Filter::default()]);
+    for request in requests.repeat(3) {
+        for (side, (text, most)) in [request, answer].into_iter().enumerate() {
+            for part in text.as_bytes().chunks(most) {
+                if let Some((captured, flags)) = filters[side].look(sent[side], part) {
+                    let (sequence, acknowledgement) = (sent[side], sent[1 - side]);
+                    let record = Message { sequence, begin: sequence, acknowledgement, flags, ..bench.record(side == 0) };
+                    bench.read(record, &part[..captured]);
+                }
+                sent[side] += u32::try_from(part.len()).unwrap();
+            }
+        }
+    }
+    let lines = bench.lines();
+    let answered = |method: &str| lines.iter().filter(|line| line.starts_with(&format!("< {method} 200"))).count();
+    assert_eq!((answered("DELETE"), answered("GET"), lines.len()), (3, 3, 12), "{lines:?}");
+}
+
 /// With records lost nearly nothing is wrong, and most is right.
 #[test]
 fn lost_records() {
