@@ -166,8 +166,7 @@ impl Resolver {
         self.departed.load(Relaxed)
     }
 
-    /// Polls the manifest once. At first its names are used as they are read; later ones replace
-    /// those before at once, when all of the file has been read.
+    /// Polls the manifest once. Its first names are used as they are read; later ones all at once.
     fn poll_manifest(&self, source: &mut ManifestSource, lifecycle: &Lifecycle, turn: u64) {
         inject::point("resolver");
         let is_first = !self.read.load(Relaxed);
@@ -411,8 +410,7 @@ impl Resolver {
     fn follow_nothing(&self, lifecycle: &Lifecycle, turn: u64) {
         lifecycle.beat();
         self.names_are_read();
-        let index = self.index.load();
-        if !index.is_ready() || index.awaits_names() || self.cache.counts() != Counts::default() {
+        if self.index.load().is_sourced() || self.cache.counts() != Counts::default() {
             self.cache.replace(Vec::new());
             self.cache.set_strange([]);
             self.publish();

@@ -47,7 +47,7 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
     })
 }
 
-/// Sentence for a configuration that switches layer 7 off beside metrics that need it; none otherwise.
+/// Sentence for a configuration that switches layer 7 off beside metrics that need it.
 pub(super) fn switched_off(settings: &settings::Settings, metrics: &[&MetricConfig]) -> Option<String> {
     let wants = |config: &&&MetricConfig| {
         let wishes = config.layer7();

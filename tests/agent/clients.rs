@@ -179,8 +179,8 @@ fn large_requests() {
     assert_eq!(read(&mut fits, false).unwrap().status, 200);
 }
 
-/// What comes at once behind a head, a body or many requests, is answered by its request's answer and
-/// by nothing before it.
+/// What comes at once behind a head, a body or many requests, is answered by its request's answer
+/// and by nothing before it.
 #[test]
 fn all_at_once() {
     let server = server(LIMITS);

@@ -256,8 +256,8 @@ fn streams_have_a_beginning() {
     assert_eq!((response[0].0.sequence, response[0].0.begin), (5001, 5001));
 }
 
-/// The missing part of a head is sent as its continuation, up to four segments, or fifteen small ones;
-/// a head that is whole has none, and a repeat changes nothing.
+/// The missing part of a head is sent as its continuation, up to four segments, or fifteen small
+/// ones; a head that is whole has none, and a repeat changes nothing.
 #[test]
 fn heads_in_pieces() {
     let Some(mut bench) = Bench::new() else { return };

@@ -1,5 +1,5 @@
-//! Layer 7 where something is odd: requests of which little is captured, blocks of many records, and
-//! an agent that does not see layer 7.
+//! Layer 7 where something is odd: requests of which little is captured, blocks of many records,
+//! and an agent that does not see layer 7.
 
 use std::io::{Read, Write};
 
@@ -46,8 +46,8 @@ fn switched_off() {
     assert!(ready.status == 200 && ready.body.contains(off), "{ready:?}");
 }
 
-/// Requests that a server answers though little of them is captured: a line of 6,000 bytes, one byte
-/// a segment, a method of other letters; the next one of the connection counts too.
+/// Requests that a server answers though little of them is captured: a line of 6,000 bytes, one
+/// byte a segment, a method of other letters; the next one of the connection counts too.
 #[test]
 fn odd_requests() {
     let Some(lab) = Lab::up() else { return };

@@ -295,8 +295,8 @@ impl Cache {
         true
     }
 
-    /// Sets whether a source of names is configured; one is by default. Without one no flow waits for
-    /// a name.
+    /// Sets whether a source of names is configured; one is by default. Without one no flow waits
+    /// for a name.
     pub fn set_sourced(&self, sourced: bool) {
         lock(&self.builder).set_sourced(sourced);
     }

@@ -216,6 +216,11 @@ impl Index {
         self.ready && self.sourced
     }
 
+    /// True if a source of names is configured.
+    pub fn is_sourced(&self) -> bool {
+        self.sourced
+    }
+
     /// True once the initial sync of its source is complete.
     pub fn is_ready(&self) -> bool {
         self.ready

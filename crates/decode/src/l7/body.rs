@@ -39,3 +39,8 @@ pub(super) fn response_body(head: &Head<'_>, behind: &[u8]) -> Step {
         _ => request_body(&Head { expects: false, ..*head }, behind),
     }
 }
+
+/// True if a request with this method may have a body.
+pub(super) fn has_body(method: &str) -> bool {
+    !matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT")
+}

@@ -8,14 +8,13 @@
 use webb_flow::abi::{Message, message_flag};
 use webb_flow::extra::L7Kind;
 
-use super::body::{Step, advanced, request_body, response_body};
+use super::body::{Step, advanced, has_body, request_body, response_body};
 use super::buffers::Buffers;
 use super::event::{Connection, Content, Event, Http};
 use super::fields::Fields;
 use super::head::{Head, Line, Parsed};
 use super::ledger::{Cut, Doubt, Ledger, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
-use super::partial::has_body;
 use super::place::{Acknowledged, Half, Next, Place, ahead};
 use super::requests::{Method, Requests};
 
@@ -182,8 +181,8 @@ impl Http1Reader<'_, '_> {
         }
     }
 
-    /// True if the client has received a response since the oldest open request: what it sends now is
-    /// behind that.
+    /// True if the client has received a response since the oldest open request: what it sends now
+    /// is behind that.
     fn has_read_on(&self, acknowledgement: u32) -> bool {
         let oldest = self.shared.requests.oldest(self.id);
         oldest.is_some_and(|oldest| ahead(acknowledgement, oldest.acknowledgement) >= SLACK)

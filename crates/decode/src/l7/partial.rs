@@ -1,9 +1,10 @@
-//! Heads of HTTP/1 that come in pieces: their beginning is kept until the rest comes, or until it is
-//! sure that it will not be seen.
+//! Heads of HTTP/1 that come in pieces: their beginning is kept until the rest comes, or until it
+//! is sure that it will not be seen.
 //!
 //! A request whose method is known and a response whose status is known count without their rest;
 //! of it only the body's length would matter, and that is found by what comes next.
 
+use super::body::has_body;
 use super::head::{Head, Line, Parsed};
 use super::http1::{Http1Reader, Span};
 use super::ledger::{Cut, RecordOutcome};
@@ -27,8 +28,8 @@ impl Http1Reader<'_, '_> {
         }
     }
 
-    /// Ends the wait of a head whose rest is not seen any more: it counts as one that was cut if its
-    /// first line is known, and is counted as torn otherwise.
+    /// Ends the wait of a head whose rest is not seen any more: it counts as one that was cut if
+    /// its first line is known, and is counted as torn otherwise.
     pub(super) fn give_up(&mut self, of_client: bool) {
         let half = if of_client { &mut self.state.client } else { &mut self.state.server };
         let Some(partial) = half.partial.take() else { return };
@@ -72,15 +73,15 @@ impl Http1Reader<'_, '_> {
         self.shared.buffers.free(partial.buffer);
     }
 
-    /// Joins the beginning of a head and the record that follows it. If they are no head, the record
-    /// is read by itself.
+    /// Joins the beginning of a head and the record that follows it. If they are no head, the
+    /// record is read by itself.
     pub(super) fn join(&mut self, partial: Partial, fresh: &[u8], span: Span<'_>) -> RecordOutcome {
         let Some(buffer) = self.shared.buffers.get_mut(partial.buffer) else { return RecordOutcome::Torn };
         let mut joined = std::mem::take(buffer);
         joined.extend_from_slice(fresh);
         let Partial { begin, time_ns, .. } = partial;
-        // A request was sent when it began, and a response when it ended: what begins it may be the end
-        // of something else.
+        // A request was sent when it began, and a response when it ended: what begins it may be the
+        // end of something else.
         let acknowledgement = if self.from_client { partial.acknowledgement } else { span.acknowledgement };
         let both = Span { bytes: &joined, sequence: begin, acknowledgement, time_ns, continues: false, ..span };
         self.half().next = Next::At(partial.begin);
@@ -110,9 +111,4 @@ impl Http1Reader<'_, '_> {
         (half.next, half.open) = (Next::At(span.end), false);
         true
     }
-}
-
-/// True if a request with this method may have a body.
-pub(super) fn has_body(method: &str) -> bool {
-    !matches!(method, "GET" | "HEAD" | "DELETE" | "OPTIONS" | "TRACE" | "CONNECT")
 }
