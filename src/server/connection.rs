@@ -332,7 +332,9 @@ mod tests {
             (b"\r\nGET / HTTP/1.1\r\n", false),
         ] {
             let (client, now, limits) = connection(false);
-            head.iter().for_each(|byte| client.has_read(&[*byte], now));
+            for byte in head {
+                client.has_read(&[*byte], now);
+            }
             client.has_read(&vec![b'x'; limits.head_bytes], now);
             let full = if is_whole { Room::Later } else { Room::TooLarge(true) };
             assert_eq!(client.room(&limits), full, "{}", head.escape_ascii());

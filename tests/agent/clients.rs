@@ -186,7 +186,7 @@ fn all_at_once() {
     let server = server(LIMITS);
     let mut body = connect(&server);
     let head = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n";
-    let _sent = body.write_all(&[head.as_bytes(), &[b'x'; 60_000]].concat());
+    let _sent = body.write_all(&[head.as_bytes(), &vec![b'x'; 60_000]].concat());
     assert_eq!(read(&mut body, true).unwrap().status, 413);
     let server = self::server(LIMITS);
     let mut many = connect(&server);

@@ -488,7 +488,10 @@ fn long_frames() {
     let joined = |records: &[(Message, Vec<u8>)]| -> Vec<u8> {
         let mut next = None;
         for (number, (message, payload)) in records.iter().enumerate() {
-            assert!(next.is_none_or(|next| next == message.sequence), "record {number} begins where the one before ends");
+            assert!(
+                next.is_none_or(|next| next == message.sequence),
+                "record {number} begins where the one before ends"
+            );
             assert_eq!(message.has(message_flag::CONTINUES), number > 0, "record {number}");
             next = Some(message.sequence + payload.len() as u32);
         }
@@ -511,7 +514,7 @@ fn long_frames() {
     }
     let Some(mut bench) = Bench::new() else { return };
     bench.open();
-    let whole = headers(1, &[7; 20_000]);
+    let whole = headers(1, &vec![7; 20_000]);
     bench.segment(true, 1001, 5001, &[PREFACE, &settings()].concat());
     let records = bench.segment(true, 1040, 5001, &whole[..3000]);
     assert!(joined(&records) == whole[..3000]);

@@ -4,9 +4,9 @@
 use std::io::{Read, Write};
 
 use crate::harness::{Agent, Lab};
+use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, frame, settled};
 #[cfg(feature = "fault-injection")]
 use crate::layer7::{FLOWS, ask};
-use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, frame, settled};
 
 /// A kernel that refuses the programs with layer 7 gets those without: packets are counted as
 /// always, and what is missing is said by the log and by `/readyz`.
@@ -104,7 +104,10 @@ fn long_blocks() {
         server.write_all(answer).unwrap();
         client.read_exact(&mut vec![0; answer.len()]).unwrap();
     };
-    exchange(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat(), &frame(SETTINGS, 0, 0, b""));
+    exchange(
+        &[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(SETTINGS, 0, 0, b"")].concat(),
+        &frame(SETTINGS, 0, 0, b""),
+    );
     let mut stream = 1;
     for values in [1, 2, 4, 8, 12] {
         for most in [4000, 16_384] {

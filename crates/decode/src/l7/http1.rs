@@ -66,6 +66,7 @@ pub(super) struct Shared {
 
 /// A stretch of bytes to be read.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "four facts about a record, each on its own")]
 pub(super) struct Span<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) sequence: u32,

@@ -14,8 +14,7 @@ impl Http1Reader<'_, '_> {
     /// Counts a response that waits for its rest, if the client has read more than its beginning.
     pub(super) fn end_response(&mut self) {
         let acknowledgement = self.record.acknowledgement;
-        if self.from_client
-            && self.state.server.partial.is_some_and(|partial| ahead(acknowledgement, partial.end) > 0)
+        if self.from_client && self.state.server.partial.is_some_and(|partial| ahead(acknowledgement, partial.end) > 0)
         {
             self.give_up(false);
         }

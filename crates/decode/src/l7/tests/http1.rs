@@ -304,11 +304,7 @@ fn long_lines() {
     for (method, size) in [("GET", 1448), ("GET", 8000), ("POST", 1448), ("POST", 8000)] {
         let request = format!("{method} /{} HTTP/1.1\r\nHost: s\r\nContent-Length: 5\r\n\r\n12345", "p".repeat(6000));
         let mut talk = Talk::new();
-        talk.bench.dissector.configure(
-            Limits::default(),
-            Wants { url: true, ..Wants::default() },
-            Redact::default(),
-        );
+        talk.bench.dissector.configure(Limits::default(), Wants { url: true, ..Wants::default() }, Redact::default());
         for _ in 0..3 {
             for (number, piece) in request.as_bytes().chunks(size).enumerate() {
                 let piece = std::str::from_utf8(piece).unwrap();
@@ -320,7 +316,7 @@ fn long_lines() {
         let lines = talk.bench.lines();
         assert!(lines[0].starts_with(&format!("> {method} HTTP/1.1 http:///pppp")), "{}", lines[0]);
         assert!((1000..4200).contains(&lines[0].len()), "{} {size}", lines[0].len());
-        let answers: Vec<_> = lines.iter().filter_map(|line| Some(line.strip_prefix("< ")?.split(' ').next()?)).collect();
+        let answers: Vec<_> = lines.iter().filter_map(|line| line.strip_prefix("< ")?.split(' ').next()).collect();
         assert_eq!(answers, [method, "GET"].repeat(3));
         assert_eq!(talk.bench.dissector.ledger().cuts(Cut::Head), 3);
         assert_eq!((talk.open(), talk.bench.dissector.gauges().partial_heads), (0, 0));
@@ -339,7 +335,8 @@ fn requests_of_which_the_end_is_not_seen() {
         talk.unseen(true, 40);
         talk.server(OK);
         talk.exchange(&get("/"), OK);
-        let answers: Vec<_> = method.into_iter().map(|method| format!("{method} 200")).chain(["GET 200".to_owned()]).collect();
+        let answers: Vec<_> =
+            method.into_iter().map(|method| format!("{method} 200")).chain(["GET 200".to_owned()]).collect();
         assert_eq!(talk.responses(), answers, "{begin}");
         let torn = u64::from(method.is_none());
         assert_eq!((talk.bench.dissector.ledger().cuts(Cut::Torn), talk.count(RecordOutcome::Orphan)), (torn, torn));

@@ -189,7 +189,11 @@ fn long_blocks() {
         let lines = talk.bench.lines();
         let answered = |what: &str| lines.iter().filter(|line| line.starts_with(what)).count();
         let ledger = talk.bench.dissector.ledger();
-        assert_eq!((answered("< GET 404"), answered("> POST"), answered("< POST 200")), (2, 2, 2), "{value}: {ledger:?}");
+        assert_eq!(
+            (answered("< GET 404"), answered("> POST"), answered("< POST 200")),
+            (2, 2, 2),
+            "{value}: {ledger:?}"
+        );
         assert_eq!(ledger.cuts(Cut::Block), if value > 16_384 { 2 } else { 0 });
         assert_eq!(talk.bench.dissector.gauges().partial_heads, 0);
     }

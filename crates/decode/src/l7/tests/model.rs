@@ -94,9 +94,10 @@ fn fields(dice: &mut Dice) -> String {
 fn exchange(dice: &mut Dice, number: usize, Network { heads, odd, .. }: Network) -> [Vec<u8>; 2] {
     let mut method = ["GET", "HEAD", "POST", "PUT", "DELETE"][dice.below(5)];
     let mut query = String::new();
-    if dice.chance(odd) {
+    let [long_query, odd_method] = [(); 2].map(|()| dice.chance(odd));
+    if long_query {
         query = format!("?{}", "q".repeat(dice.below(6000)));
-    } else if dice.chance(odd) {
+    } else if odd_method {
         method = ["get", "Get_9", "version_control"][dice.below(3)];
     }
     let mut request = format!("{method} /{number}{query} HTTP/1.1\r\nHost: s\r\n{}", fields(dice)).into_bytes();
@@ -263,8 +264,10 @@ fn byte_by_byte() {
 /// Requests that come byte by byte, each of more than is sent, in turn with whole ones: all count.
 #[test]
 fn byte_by_byte_in_turn() {
-    let requests =
-        [("DELETE /one/byte/after/another HTTP/1.1\r\nX: lower-case-letters\r\n\r\n", 1), ("GET / HTTP/1.1\r\n\r\n", 100)];
+    let requests = [
+        ("DELETE /one/byte/after/another HTTP/1.1\r\nX: lower-case-letters\r\n\r\n", 1),
+        ("GET / HTTP/1.1\r\n\r\n", 100),
+    ];
     let answer = ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 100);
     let mut bench = Bench::new(message_kind::HTTP1, SERVER);
     let (mut sent, mut filters) = ([1000_u32, 9000], [Filter::default(), Filter::default()]);
@@ -273,7 +276,8 @@ fn byte_by_byte_in_turn() {
             for part in text.as_bytes().chunks(most) {
                 if let Some((captured, flags)) = filters[side].look(sent[side], part) {
                     let (sequence, acknowledgement) = (sent[side], sent[1 - side]);
-                    let record = Message { sequence, begin: sequence, acknowledgement, flags, ..bench.record(side == 0) };
+                    let record =
+                        Message { sequence, begin: sequence, acknowledgement, flags, ..bench.record(side == 0) };
                     bench.read(record, &part[..captured]);
                 }
                 sent[side] += u32::try_from(part.len()).unwrap();
