@@ -18,8 +18,9 @@ fn a_kernel_that_refuses_layer_7() {
     let mut agent = Agent::start_refused(&lab, "layer7", METRICS);
     let refused = "DNS and HTTP are not seen: layer 7 is refused by the kernel: ";
     assert!(agent.log().contains(refused), "{}", agent.log());
-    let ready = agent.get("/readyz").unwrap();
-    assert!(ready.status == 200 && ready.body.contains(refused), "{ready:?}");
+    agent.wait_until("said in /readyz", |agent| {
+        agent.get("/readyz").is_some_and(|ready| ready.status == 200 && ready.body.contains(refused))
+    });
     let server = lab.socket("deathstar-a", "10.244.1.11:53");
     let client = lab.socket("tiefighter", "0.0.0.0:0");
     client.connect("10.244.1.11:53").unwrap();
@@ -39,11 +40,12 @@ fn switched_off() {
     let Some(lab) = Lab::up() else { return };
     let config = lab.file("webb.yaml", "l7:\n  capture: off\n");
     let more = ["--config", config.to_str().unwrap()];
-    let agent = Agent::start_at(&lab, "node", "flow dns httpV2", &more);
+    let mut agent = Agent::start_at(&lab, "node", "flow dns httpV2", &more);
     let off = "DNS and HTTP are not seen: `l7.capture` is off, and `metrics` has dns, httpV2 of them";
     assert!(agent.log().contains(off), "{}", agent.log());
-    let ready = agent.get("/readyz").unwrap();
-    assert!(ready.status == 200 && ready.body.contains(off), "{ready:?}");
+    agent.wait_until("said in /readyz", |agent| {
+        agent.get("/readyz").is_some_and(|ready| ready.status == 200 && ready.body.contains(off))
+    });
 }
 
 /// Requests that a server answers though little of them is captured: a line of 6,000 bytes, one
