@@ -12,7 +12,7 @@ pub fn point(_name: &str) {}
 
 /// True if the kernel is to refuse what has this name.
 #[cfg(not(feature = "fault-injection"))]
-#[inline(always)]
+#[inline]
 pub fn refuses(_name: &str) -> bool {
     false
 }

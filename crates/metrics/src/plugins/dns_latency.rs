@@ -26,8 +26,7 @@ const UNANSWERED: &[Spec] = &[Spec {
 }];
 
 /// Answers from a cache take some hundred microseconds; resolvers give up after five seconds.
-const BOUNDS: [f64; 14] =
-    [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+const BOUNDS: [f64; 14] = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// Numbers of the tables.
 const RESPONSE: usize = 0;
@@ -38,10 +37,8 @@ const UNNAMED: u32 = u32::MAX;
 
 impl Plugin for DnsLatency {
     const NAME: &'static str = "dnsLatency";
-    const TABLES: &'static [Table] = &[
-        Table { families: RESPONSES, labels: &["rcode"], bounds: &BOUNDS },
-        Table::counters(UNANSWERED, &[]),
-    ];
+    const TABLES: &'static [Table] =
+        &[Table { families: RESPONSES, labels: &["rcode"], bounds: &BOUNDS }, Table::counters(UNANSWERED, &[])];
     const NEEDS_EXTRA: bool = true;
     const ENDS: bool = true;
     const OPTIONS: &'static [&'static str] = &[BUCKETS];

@@ -43,10 +43,8 @@ impl Plugin for Grpc {
     }
 
     fn tables(options: &Options) -> &'static [Table] {
-        const WITHOUT_METHOD: &[Table] = &[
-            Table::counters(REQUESTS, &["grpc_status", "reporter"]),
-            Table::seconds(DURATION, &["reporter"]),
-        ];
+        const WITHOUT_METHOD: &[Table] =
+            &[Table::counters(REQUESTS, &["grpc_status", "reporter"]), Table::seconds(DURATION, &["reporter"])];
         if options.has(METHOD) { Self::TABLES } else { WITHOUT_METHOD }
     }
 
