@@ -9,6 +9,7 @@ mod capabilities;
 
 pub use capabilities::{BPF, NET_ADMIN, PERFMON, granted, held, missing, raise, try_without_bpf};
 use caps::errors::CapsError;
+use rustix::thread::set_no_new_privs;
 
 /// What is not done under `privileges.least`.
 const OFF: [&str; 3] = [
@@ -52,6 +53,8 @@ impl Privileges {
     pub fn lower(&self) -> Result<(), CapsError> {
         let kept = [(self.keeps_bpf, BPF), (self.keeps_net_admin, NET_ADMIN)];
         let kept: Vec<&str> = kept.into_iter().filter(|(kept, _)| *kept).map(|(_, name)| name).collect();
+        // Root, or a file with capabilities, would have all of them again by executing a program.
+        set_no_new_privs(true).map_err(|error| CapsError::from(format!("no_new_privs: {error}")))?;
         capabilities::lower(&kept)
     }
 

@@ -18,6 +18,8 @@ fn of_threads(agent: &Agent) -> Vec<(String, u64)> {
     let statuses = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("status")).ok());
     let of = |status: String| {
         let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        // Nor can a program that it executes have more.
+        assert_eq!(field("NoNewPrivs:"), "1", "{}", field("Name:"));
         let bits =
             ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"].map(|set| u64::from_str_radix(&field(set), 16).unwrap());
         (field("Name:"), bits.into_iter().fold(0, |all, set| all | set))

@@ -7,6 +7,15 @@ open_metrics: {{ $v.hubble.metrics.enableOpenMetrics }}
 admin_listen: 127.0.0.1:{{ int $v.webb.admin.port }}
 cluster_name: {{ $v.cluster.name | quote }}
 cluster_source: kubernetes
+{{- if $v.hubble.redact.enabled }}
+{{- $http := $v.hubble.redact.http }}
+l7:
+  redact: true
+  redact_url_query: {{ $http.urlQuery }}
+  redact_user_info: {{ $http.userInfo }}
+  redact_headers_allow: {{ $http.headers.allow | toJson }}
+  redact_headers_deny: {{ $http.headers.deny | toJson }}
+{{- end }}
 {{- if $v.hubble.metrics.tls.enabled }}
 metrics_tls:
   certificate: /etc/webb/tls/server.crt

@@ -297,7 +297,8 @@ impl Http2Reader<'_, '_> {
         (open.at, open.time_ns, open.method) = (block.stream, block.time_ns, method);
         (open.protocol, open.grpc) = ("HTTP/2", block.head.grpc);
         if open.grpc && self.out.wants.grpc_path {
-            open.texts.path.push_str(path);
+            // The name of a method has neither a query nor a fragment, which may be secrets.
+            open.texts.path.push_str(path.split(['?', '#']).next().unwrap_or_default());
         }
         requests.add(self.id, Protocol::Http2, open, self.out.ledger);
         let http = Http {

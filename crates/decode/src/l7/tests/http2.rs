@@ -14,7 +14,7 @@ type Fields<'a> = &'a [(&'a str, &'a str)];
 const CALL: Fields<'_> = &[
     (":method", "POST"),
     (":scheme", "http"),
-    (":path", "/fleet.Death/Star"),
+    (":path", "/fleet.Death/Star?token=secret#x"),
     (":authority", "s"),
     ("content-type", "application/grpc"),
 ];
