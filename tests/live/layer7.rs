@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::counts::{Expected, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, TIEFIGHTER, XWING};
@@ -356,6 +356,13 @@ pub(crate) const END_HEADERS: u8 = 4;
 const RESET: u8 = 3;
 const END: u8 = END_HEADERS | 1;
 
+/// A connection from `tiefighter` to an address of `deathstar-a`: both its ends.
+pub(crate) fn connected(lab: &Lab, address: &str) -> (TcpStream, TcpStream) {
+    let listener = lab.listener("deathstar-a", address);
+    let client = lab.connection("tiefighter", address);
+    (client, listener.accept().unwrap().0)
+}
+
 /// HTTP/2 by prior knowledge: ten streams in one segment, answered in another order, with bodies
 /// between the heads.
 #[test]
@@ -363,10 +370,7 @@ fn http2() {
     let Some(lab) = Lab::up() else { return };
     lab.enforce_nothing();
     let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
-    let address = "10.244.1.11:8080";
-    let listener = lab.listener("deathstar-a", address);
-    let mut client = lab.connection("tiefighter", address);
-    let (mut server, _) = listener.accept().unwrap();
+    let (mut client, mut server) = connected(&lab, "10.244.1.11:8080");
     let mut asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     asked.extend(frame(SETTINGS, 0, 0, b""));
     for stream in (1..20).step_by(2) {
@@ -479,10 +483,7 @@ fn grpc() {
     lab.enforce_nothing();
     let metrics = "grpc:method;sourceContext=pod;destinationContext=pod httpV2:responses=true";
     let mut agent = Agent::start_at(&lab, "node", metrics, &[]);
-    let address = "10.244.1.11:50051";
-    let listener = lab.listener("deathstar-a", address);
-    let mut client = lab.connection("tiefighter", address);
-    let (mut server, _) = listener.accept().unwrap();
+    let (mut client, mut server) = connected(&lab, "10.244.1.11:50051");
     let (content_type, path, status) = (Ok(31), Ok(4), Err("grpc-status"));
     let mut asked = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     asked.extend(frame(SETTINGS, 0, 0, b""));

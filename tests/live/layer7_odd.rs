@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 
 use crate::harness::{Agent, Lab};
-use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, frame, settled};
+use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, connected, frame, settled};
 #[cfg(feature = "fault-injection")]
 use crate::layer7::{FLOWS, ask};
 
@@ -96,10 +96,7 @@ fn long_blocks() {
     let Some(lab) = Lab::up() else { return };
     lab.enforce_nothing();
     let mut agent = Agent::start_at(&lab, "node", METRICS, &[]);
-    let address = "10.244.1.11:8080";
-    let listener = lab.listener("deathstar-a", address);
-    let mut client = lab.connection("tiefighter", address);
-    let (mut server, _) = listener.accept().unwrap();
+    let (mut client, mut server) = connected(&lab, "10.244.1.11:8080");
     let mut exchange = |asked: &[u8], answer: &[u8]| {
         client.write_all(asked).unwrap();
         server.read_exact(&mut vec![0; asked.len()]).unwrap();

@@ -12,23 +12,12 @@ use counting_allocator::{allocations_here, bytes};
 use records::Count;
 use webb_decode::l7::{Dissector, Limits, Redact, Wants};
 
-const ALL: Wants = Wants {
-    query: true,
-    addresses: true,
-    unanswered: true,
-    url: true,
-    headers: true,
-    trace: true,
-    grpc: true,
-    grpc_path: true,
-};
-
 /// Case 89: with all texts wanted, none is allocated anew.
 #[test]
 fn records_allocate_nothing() {
     let rounds: Vec<_> =
         (0..40).map(|round| [records::dns(), records::http1(round), records::http2(round)].concat()).collect();
-    let mut dissector = Dissector::new(Limits::default(), ALL, Redact::default());
+    let mut dissector = Dissector::new(Limits::default(), Wants::ALL, Redact::default());
     let mut count = Count::default();
     let mut before = 0;
     for (number, round) in rounds.iter().enumerate() {

@@ -229,3 +229,17 @@ pub struct Wants {
     /// The paths of gRPC calls.
     pub grpc_path: bool,
 }
+
+impl Wants {
+    /// Every text.
+    pub const ALL: Self = Self {
+        query: true,
+        addresses: true,
+        unanswered: true,
+        url: true,
+        headers: true,
+        trace: true,
+        grpc: true,
+        grpc_path: true,
+    };
+}

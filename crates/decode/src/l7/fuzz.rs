@@ -23,16 +23,6 @@ impl Sink for Nowhere {
 /// # Panics
 /// If the ledger does not add up.
 pub fn fuzz(kind: Option<u8>, bytes: &[u8]) {
-    let all = Wants {
-        query: true,
-        addresses: true,
-        unanswered: true,
-        url: true,
-        headers: true,
-        trace: true,
-        grpc: true,
-        grpc_path: true,
-    };
     let limits = Limits {
         connections: 4,
         http2_connections: 2,
@@ -43,7 +33,7 @@ pub fn fuzz(kind: Option<u8>, bytes: &[u8]) {
         dns_streams: 2,
         ..Limits::default()
     };
-    let mut dissector = Dissector::new(limits, all, Redact::default());
+    let mut dissector = Dissector::new(limits, Wants::ALL, Redact::default());
     let (mut rest, mut read, mut sequences, mut record) = (bytes, 0, [0_u32; 2], Vec::new());
     while let Some(([what, flags, step, length], behind)) = rest.split_first_chunk() {
         let (payload, behind) = behind.split_at_checked(usize::from(*length)).unwrap_or((behind, &[]));
