@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * Watches the packets of an interface: as programs of its hooks, or where include/device.h says so as it sends them.
- * Each is counted in the connection table (include/table.h); a record goes to the ring only when there is news: a
+ * Each is counted in the connection table (include/table.h); a record goes to the ring only on a change of state: a
  * connection, a flag seen for the first time, a report interval over, ICMP. Compiled with WEBB_L7, DNS and HTTP go to a
  * ring of their own (include/l7.h).
  * Traffic is never touched: every path returns TCX_NEXT, which clsact reads as TC_ACT_UNSPEC.
@@ -224,7 +224,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	if (!quiet)
 		count_with_care(&s);
 #ifdef WEBB_L7
-	/* A packet with news may be the end of a handshake. */
+	/* A packet that changes the state may be the end of a handshake. */
 	if (hook <= WEBB_HOOK_TO_POD && (!quiet || unlikely(quiet == QUIET_L7)))
 		l7_look(skb, &s);
 #endif

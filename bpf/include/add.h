@@ -87,7 +87,7 @@ static __always_inline void mark_closed(struct bucket *bucket, __u32 place, cons
 					    word_of(was, generation_of(was), stamp_at(s->tick), STATE_CLOSED));
 }
 
-/* Adds a packet to an entry that is LIVING or CLOSED, and reports it where there is news. */
+/* Adds a packet to an entry that is LIVING or CLOSED, and reports it where it changes the state. */
 __noinline int add(struct sighting *s, __u32 place)
 {
 	struct webb_totals *t;

@@ -8,7 +8,7 @@
 #define QUIET 1    /* a packet was counted */
 #define QUIET_L7 2 /* the same, and layer 7 has something to look for */
 
-/* Adds a packet to the lane of an entry if nothing about it is news. QUIET or QUIET_L7; 0 if it must be looked at. */
+/* Adds a packet to the lane of an entry if it changes no state. QUIET or QUIET_L7; 0 if it must be looked at. */
 static __always_inline int add_quietly(const struct webb_totals *t, const struct sighting *s, struct entry *entry)
 {
 	__u64 *lane = entry_lane(entry, s->sender), was = read_lane(lane), known;
@@ -34,7 +34,7 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 #endif
 }
 
-/* The case that must be fast: a packet without news, and its entry in its first bucket. */
+/* The case that must be fast: a packet that changes no state, and its entry in its first bucket. */
 static __always_inline int count_quietly(const struct webb_totals *t, const struct sighting *s)
 {
 	struct bucket *bucket;

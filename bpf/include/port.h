@@ -4,7 +4,7 @@
  * program. User space finds them and gives them programs of their own, so that all other interfaces pay nothing.
  *
  * A bridge that does not know where a MAC is sends the frame to all its ports. Such a frame is no pod's traffic but
- * its addressee's, and is counted as flooded elsewhere. Frames for many are for everybody.
+ * its addressee's, and is counted as flooded elsewhere. Multicast frames are for every port.
  *
  * Which MACs a port has: that of the pod's own interface, which user space asks for, and those that the pod sends from.
  * The second is a claim, and a pod may send from another's MAC. So a claim on the MAC of another port's interface is

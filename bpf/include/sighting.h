@@ -42,7 +42,7 @@ static __always_inline struct webb_totals *totals_of(__u32 hook)
 	return bpf_map_lookup_elem(&totals, &hook);
 }
 
-/* SCTP's control chunks as the TCP flags that mean the same, so that all else is one. Other chunks are no news. */
+/* SCTP's control chunks as the TCP flags that mean the same, so that all else is one. Other chunks change no state. */
 static __always_inline __u8 sctp_bits(__u8 chunk)
 {
 	switch (chunk) {

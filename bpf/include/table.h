@@ -54,7 +54,7 @@
 struct entry {
 	__u64 lane[2]; /* by sender */
 	__u64 hash;
-	__u32 seen; /* SEEN_*: when the last packet came, who opened */
+	__u32 seen; /* SEEN_*: when the last packet came, which end opened */
 	union {
 		__u16 reported[2]; /* ticks / REPORTED_TICKS of the last event of each lane */
 		__u32 both_reported;

@@ -24,15 +24,15 @@ struct Failed {
 }
 
 impl Attempts {
-    /// Takes note of a failure. True if it is news: not the same error as at the last attempt.
+    /// Takes note of a failure. True if it is new: not the same error as at the last attempt.
     pub(super) fn failed(&mut self, index: u32, error: &AttachError, now: Instant) -> bool {
         let text = error.to_string();
         let before = self.0.get(&index);
         let wait = before.map_or(MIN_BACKOFF, |before| (before.wait * 2).min(MAX_BACKOFF));
-        let news = before.is_none_or(|before| before.error != text);
+        let is_new = before.is_none_or(|before| before.error != text);
         let next = (!error.is_final()).then(|| now + wait);
         self.0.insert(index, Failed { error: text, next, wait });
-        news
+        is_new
     }
 
     /// Ends the attempts at an interface: it is attached to, not wanted or removed.
@@ -66,7 +66,7 @@ impl Attempts {
 mod tests {
     use super::*;
 
-    /// The same error is news once, and is waited for ever longer; a point in time is not moved by
+    /// The same error is new once, and is waited for ever longer; a point in time is not moved by
     /// what happens before it.
     #[test]
     fn waits_double() {
@@ -83,7 +83,7 @@ mod tests {
             assert!(!attempts.failed(7, &error("busy"), now));
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-        assert!(attempts.failed(7, &error("not permitted"), now), "another error is news");
+        assert!(attempts.failed(7, &error("not permitted"), now), "another error is new");
         attempts.done(7);
         assert_eq!(attempts.next(), None);
     }
@@ -94,7 +94,7 @@ mod tests {
         let (mut attempts, now) = (Attempts::default(), Instant::now());
         let error = AttachError::NotEthernet { name: "tun0".to_owned() };
         assert!(attempts.failed(7, &error, now));
-        assert!(!attempts.failed(7, &error, now), "not news any more");
+        assert!(!attempts.failed(7, &error, now), "not new any more");
         assert_eq!(attempts.next(), None);
         assert!(attempts.due(now + MAX_BACKOFF * 100).is_empty());
         assert!(attempts.errors().all(|error| error.contains("tun0")));

@@ -165,7 +165,7 @@ impl Gaps {
         Some((gap, last.unwrap_or(0)))
     }
 
-    /// The programs are not where they should be. True if that is news.
+    /// The programs are not where they should be. True if that is new.
     pub(super) fn broken(&mut self, index: u32, name: &str, reason: Reason) -> bool {
         let new = Gap { name: name.to_owned(), reason, packets: 0, unknown: false, mended: false };
         match self.open.get_mut(&index) {
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(gaps.passed(7, Some(5000), true), None, "an index is used again by another");
     }
 
-    /// A gap that lasts is news once, and grows until it ends, also if it ends of itself.
+    /// A gap that lasts is new once, and grows until it ends, also if it ends of itself.
     #[test]
     fn a_gap_that_lasts() {
         let (mut gaps, now) = gaps();

@@ -226,7 +226,7 @@ impl ProbeReconciler {
         }
         self.forget_others(&seen);
         seen.appeared.clear();
-        seen.news = true;
+        seen.changed = true;
         self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
         self.startup.reach(Stage::Attached);
         while !lifecycle.stopping() {
@@ -280,7 +280,7 @@ impl ProbeReconciler {
             // The polls that follow every change are all it asks for.
             NetworkEvent::TrafficControl => seen.gaps.soon(Instant::now()),
         }
-        seen.news = true;
+        seen.changed = true;
         seen.schedule.soon(Instant::now());
         Ok(())
     }
@@ -361,10 +361,10 @@ impl ProbeReconciler {
             self.arrange(kernel, seen);
         }
         if seen.peers.due().is_some_and(|due| due <= now) {
-            seen.news |= seen.peers.ask(watch, now).await;
+            seen.changed |= seen.peers.ask(watch, now).await;
             self.unread.store(seen.peers.beyond() as u64, Relaxed);
         }
-        if std::mem::take(&mut seen.news) {
+        if std::mem::take(&mut seen.changed) {
             self.publish(seen);
             self.warn_of_doubles(seen);
         }
@@ -427,7 +427,7 @@ impl ProbeReconciler {
     }
 }
 
-/// State of the interfaces, of one incarnation of the thread.
+/// State of the interfaces, of one run of the thread.
 #[derive(Debug)]
 pub(super) struct InterfaceState {
     pub(super) known: HashMap<u32, Interface>,
@@ -441,7 +441,7 @@ pub(super) struct InterfaceState {
     /// Error that hides other programs at the interfaces, if any.
     unseen: Option<String>,
     /// True if there is a change to pass on.
-    news: bool,
+    changed: bool,
     /// Number of observations of packets that reached pods past the programs, and the time of the
     /// last increase.
     pub(super) one_sided: (u64, Instant),
@@ -461,7 +461,7 @@ impl InterfaceState {
             gaps: Gaps::new(now),
             schedule: PollSchedule::new(now),
             unseen: None,
-            news: false,
+            changed: false,
             one_sided: (0, now),
             past_the_hook_said: false,
             doubles: None,

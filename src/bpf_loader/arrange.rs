@@ -3,7 +3,7 @@
 //!
 //! It is found out by looking, since no message says so: whether it is a port of a bridge, and
 //! whether a program or a queue stands behind ours on the way out. The looks are cheap, and
-//! repeated: after news of traffic control, and now and then because TCX has none.
+//! repeated: after events of traffic control, and now and then because TCX has none.
 
 use std::io;
 

@@ -139,9 +139,9 @@ impl EndpointInterner {
     }
 }
 
-fn forget_at_limit<K: Eq + Hash, V>(memo: &mut HashMap<K, V, RandomState>) {
-    if memo.len() >= MAX_ENDPOINTS {
-        memo.clear();
+fn forget_at_limit<K: Eq + Hash, V>(cache: &mut HashMap<K, V, RandomState>) {
+    if cache.len() >= MAX_ENDPOINTS {
+        cache.clear();
     }
 }
 

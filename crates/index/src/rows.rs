@@ -189,7 +189,7 @@ mod tests {
             assert_eq!(&*name.text(), format!("rows-job-{number}"));
         }
         assert!(asked.iter().all(|pod| pod.1.load(Relaxed) == 1), "each is asked once");
-        assert!(known("rows/rows-job-7") && !known("k8s:job=rows-job-7"), "the identity is read by nobody yet");
+        assert!(known("rows/rows-job-7") && !known("k8s:job=rows-job-7"), "the identity has no reader yet");
         assert_eq!(&*second.identity(ids[7]).text(), "k8s:job=rows-job-7");
         drop(first);
         assert!(known("rows/rows-job-7"));

@@ -31,7 +31,7 @@ struct Where {
 /// Bits of the number of an end: two of them and a direction fit into 62.
 const END_BITS: u32 = 30;
 
-/// The memo is emptied at half of all numbers, long before none is left.
+/// The table is emptied at half of all numbers, long before none is left.
 const MAX_NUMBERS: u32 = 1 << (END_BITS - 1);
 
 /// Ends that are remembered beside four for each context: several may lead to the same one.

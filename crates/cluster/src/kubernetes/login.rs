@@ -46,7 +46,7 @@ impl Renewal {
         match self {
             Self::Never => false,
             Self::At(time) => Instant::now() >= *time,
-            // A file that is gone is no news: the token may still be good.
+            // A missing file changes nothing: the token may still be good.
             Self::File { path, token } => read_token(path).is_ok_and(|now| now != *token),
         }
     }

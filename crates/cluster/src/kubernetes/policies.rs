@@ -213,7 +213,7 @@ impl<'a> Marks<'a> {
         let others = policies.cache.other_kinds().with_effect();
         let unlisted: Vec<OtherKind> = others.into_iter().filter(|kind| open(kind.group())).collect();
         let names: Vec<String> = incomplete.iter().map(|(what, _)| what.clone()).collect();
-        let news = names != self.incomplete || unlisted != self.unlisted;
+        let changed = names != self.incomplete || unlisted != self.unlisted;
         self.clear(&names, &unlisted);
         for (what, why) in incomplete {
             self.cache.set_incomplete(&what, Some(why));
@@ -223,7 +223,7 @@ impl<'a> Marks<'a> {
         }
         let strange = self.cache.set_strange(catalogue.strange.iter().cloned());
         (self.incomplete, self.unlisted) = (names, unlisted);
-        news || strange
+        changed || strange
     }
 
     fn clear(&self, but: &[String], but_unlisted: &[OtherKind]) {

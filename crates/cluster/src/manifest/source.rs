@@ -1,8 +1,8 @@
 //! The manifest as a source: read again when its content has changed.
 //!
 //! The file may be hundreds of megabytes, so it is never in memory as a whole. A poll reads it once
-//! for its hash, since only the content says whether a file has changed; only if that is news is it
-//! read again, object by object.
+//! for its hash, since only the content says whether a file has changed; only if it has changed is
+//! it read again, object by object.
 
 use std::fs::File;
 use std::hash::{BuildHasher, Hasher};
