@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 BINARY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels chart image image-test attack bench soak fuzz clean
+.PHONY: help setup build test lint advisories notices format golden demo kernels chart alerts dashboards scraping image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -18,7 +18,7 @@ build: setup  ## target/release/webb
 	cargo build --release --locked
 
 test:  ## every check; the last line counts them
-	@scripts/setup kernels chart image
+	@scripts/setup kernels chart alerts image servers
 	@scripts/check
 
 lint: setup  ## format, licences, clippy and tidy
@@ -47,13 +47,31 @@ kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 	@scripts/setup kernels
 	@scripts/kernels
 
+alerts:  ## every alert fired in a real Prometheus with Alertmanager, and ended; root
+	@scripts/setup alerts
+	@scripts/chart install
+	@cargo build --locked --features fault-injection --bin webb
+	@lab/alerts
+
 chart:  ## checks of charts/webb alone
 	@scripts/setup chart
 	@scripts/chart
 
+dashboards:  ## which panels of webb's dashboards have data, by a Prometheus beside the agent in the lab; root
+	@scripts/setup dashboards
+	@scripts/dashboards
+
+scraping:  ## the chart's targets in Prometheus, 2 and 3, with the labels that Cilium's have; root
+	@scripts/setup scraping
+	@scripts/scraping
+
 image:  ## target/image: the container image (OCI layout), its SBOM and notices; root (BINARY=target/debug/webb)
 	@scripts/setup image
 	@scripts/image $(BINARY)
+
+images:  ## target/images: the image for amd64 and arm64 as one index, on x86-64; root (BINARY=: amd64 from this binary)
+	@scripts/setup images
+	@scripts/images $(BINARY)
 
 image-test:  ## the image run by runc as the chart says, in the lab; root (BINARY=target/debug/webb)
 	@scripts/setup chart image
@@ -62,11 +80,21 @@ image-test:  ## the image run by runc as the chart says, in the lab; root (BINAR
 attack: setup  ## attacks on the agent at full load, in namespaces of their own; a table
 	@scripts/attack
 
+servers: setup  ## layer 7 of real servers against their logs, with twenty times the load; root
+	@scripts/setup servers
+	WEBB_SERVERS=full cargo test --locked --features fault-injection --test live servers:: -- --test-threads=1
+
+syns: setup  ## a flood of a million SYNs through the kernel's table, each with an outcome; root
+	WEBB_SYNS=1000000 cargo test --locked --features fault-injection --test kernel flood_of_syns -- --nocapture
+
 bench: setup  ## benchmarks
 	cargo bench --locked
 
 soak: setup  ## an hour of churn in 20 minutes; fails if memory, descriptors or eBPF objects grow (SECONDS=120; root)
 	env -u SECONDS SOAK_SECONDS="$(or $(SECONDS),1200)" benches/agent.sh soak
+
+siege: setup  ## all attacks in turn under 128 MiB and a quarter of a core, 20 minutes; fails if it does not hold (SECONDS=120; root)
+	env -u SECONDS SIEGE_SECONDS="$(or $(SECONDS),1200)" benches/agent.sh siege
 
 fuzz: setup  ## every fuzz target for FUZZ_SECONDS=60 (needs a nightly Rust)
 	@FUZZ_SECONDS="$(FUZZ_SECONDS)" scripts/fuzz

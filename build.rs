@@ -5,12 +5,16 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The programs, with and without layer 7, another one that tests attach beside them, and what
-/// their bench measures with: folder, source, object, macros.
-const OBJECTS: [(&str, &str, &str, &[&str]); 5] = [
+/// The programs, with and without layer 7 and connection quality, the entries to tracepoints,
+/// another one that tests attach beside them, and what their bench measures with: folder, source,
+/// object, macros.
+const OBJECTS: [(&str, &str, &str, &[&str]); 8] = [
     ("bpf", "flow", "flow", &[]),
     ("bpf", "flow", "flow_l7", &["-DWEBB_L7"]),
+    ("bpf", "flow", "flow_quality", &["-DWEBB_QUALITY"]),
+    ("bpf", "flow", "flow_l7_quality", &["-DWEBB_L7", "-DWEBB_QUALITY"]),
     ("bpf", "drop", "drop", &[]),
+    ("bpf", "entry", "entry", &[]),
     ("tests/kernel/support", "enforcer", "enforcer", &[]),
     ("benches/kernel", "driver", "driver", &[]),
 ];

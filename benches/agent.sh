@@ -13,9 +13,11 @@
 #   flood    a SYN flood, a scanner, idle connections and datagrams at once under a table of 1,024
 #   strangers  memory while ten million addresses are seen once (STRANGERS, RATE a second); 6 minutes
 #   jobs     memory while 90,000 short pods come and go in 15 minutes (JOB_SECONDS, RATE a second)
+#   siege    all attacks in turn beside churn, under 128 MiB and a quarter of a core, for 20 minutes (SIEGE_SECONDS);
+#            ends with 1 if the agent does not hold
 #   soak     both together, and interfaces, for 20 minutes (SOAK_SECONDS); ends with 1 if anything grows
 #
-# Without PART all but the last three, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the
+# Without PART all but the last four, about five minutes. Run it where nothing else runs. WEBB=FILE measures another program than the
 # one that is built here. iperf3 with and without the agent is benches/overhead.sh. Needs root, and what `make setup`
 # installs; leaves nothing behind.
 set -euo pipefail

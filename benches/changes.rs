@@ -58,7 +58,7 @@ fn sum<'a>(mut snapshots: impl Iterator<Item = &'a Snapshot>, family: &str) -> u
 }
 
 /// Reloads one after the other, each of which exchanges filters, and two of three of which restart
-/// a metric, while records come in and somebody scrapes.
+/// a metric, while records come in and scrapes are answered.
 async fn reloads() {
     let mut pipeline = in_memory::pipeline(&configuration(0));
     let mut collector = pipeline.collector.take().unwrap();

@@ -96,7 +96,10 @@ impl World {
         for node in 0..nodes {
             let address = IpAddr::V4(Ipv4Addr::from(0xac10_0000 + node));
             cache.upsert_at(
-                Object::Node(key("", &format!("node-{node}")), Node { addresses: vec![address], ..Node::default() }),
+                Object::Node(
+                    key("", &format!("node-{node}")),
+                    Box::new(Node { addresses: vec![address], ..Node::default() }),
+                ),
                 0,
             );
         }
@@ -122,11 +125,11 @@ impl World {
             let (namespace, name) = (self.namespace(service * REPLICAS), format!("checkout-{service}"));
             let address = IpAddr::V4(Ipv4Addr::from(0x0a60_0000 + service));
             cache.upsert_at(
-                Object::Service(key(&namespace, &name), Service { addresses: vec![address], ports: Vec::new() }),
+                Object::Service(key(&namespace, &name), Service { addresses: vec![address], ..Service::default() }),
                 0,
             );
             let addresses = (0..REPLICAS).map(|replica| Self::address(service * REPLICAS + replica)).collect();
-            let slice = Slice { service: name.clone(), addresses };
+            let slice = Slice { service: name.clone(), addresses, terminating: 0 };
             cache.upsert_at(Object::EndpointSlice(key(&namespace, &format!("{name}-x7k2p")), slice), 0);
         }
         for place in 0..self.pods {

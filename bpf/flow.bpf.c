@@ -67,6 +67,10 @@ struct {
 #include "include/l7.h"
 #endif
 
+#ifdef WEBB_QUALITY
+#include "include/quote.h"
+#endif
+
 #define TCX_NEXT (-1)
 #define PULLED 192 /* Ethernet, two tags, IPv6, a few extension headers, TCP */
 
@@ -114,6 +118,18 @@ static __always_inline void unparsed(struct webb_totals *t, const struct sightin
 	t->unparsed_bytes[why] += s->bytes;
 }
 
+/* Counts fragments, and messages that a packet was too large: never packets that read_plain() takes. */
+static __always_inline void count_odd(struct webb_totals *t, const struct packet *p)
+{
+	if (unlikely(p->flags & WEBB_FLAG_FRAGMENT))
+		t->fragments++;
+	else if (unlikely(p->protocol == PROTOCOL_ICMP && p->icmp_type == ICMP_UNREACHABLE &&
+			  p->icmp_code == ICMP_FRAGMENTATION_NEEDED))
+		t->mtu_errors++;
+	else if (unlikely(p->protocol == PROTOCOL_ICMPV6 && p->icmp_type == ICMPV6_PACKET_TOO_BIG))
+		t->mtu_errors++;
+}
+
 /*
  * Most packets by far: TCP and UDP over IPv4 without options, tags and fragments, with lengths that fit, in the linear
  * part. 1 if this is one, and is read. Its instructions are few and lie together, which is half of the gain.
@@ -152,8 +168,13 @@ static __always_inline int read_plain(struct __sk_buff *skb, struct sighting *s)
 	p->destination_lo = (__u64)ip->destination << 32 | MAPPED_PREFIX;
 	p->source_port = bpf_ntohs(udp->source);
 	p->destination_port = bpf_ntohs(udp->destination);
-	p->flags = p->icmp_type = p->icmp_code = p->echo = p->pad0 = 0;
-	p->pad1 = 0;
+	p->flags = p->icmp_type = p->icmp_code = p->echo = p->zero_window = 0;
+	p->payload = 0;
+#ifdef WEBB_QUALITY
+	p->sequence = p->acknowledgement = 0;
+	if (p->protocol == PROTOCOL_TCP)
+		keep_tcp(p, tcp, length - at_least);
+#endif
 	keep_l4(p, sizeof(*ethernet) + sizeof(*ip), sizeof(*ethernet) + length);
 	return 1;
 }
@@ -207,6 +228,9 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	s.bytes = skb->len;
 	s.ifindex = skb->ifindex;
 	s.tick = tick_now();
+#ifdef WEBB_QUALITY
+	s.value = s.look = 0;
+#endif
 	t->seen_packets++;
 	t->seen_bytes += s.bytes;
 	if (likely(read_plain(skb, &s))) {
@@ -219,6 +243,7 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 			unparsed(t, &s, why);
 			return TCX_NEXT;
 		}
+		count_odd(t, &s.packet);
 	}
 	quiet = count_quietly(t, &s);
 	if (!quiet)
@@ -227,6 +252,12 @@ static __always_inline int observe(struct __sk_buff *skb, const __u32 hook)
 	/* A packet that changes the state may be the end of a handshake. */
 	if (hook <= WEBB_HOOK_TO_POD && (!quiet || unlikely(quiet == QUIET_L7)))
 		l7_look(skb, &s);
+#endif
+#ifdef WEBB_QUALITY
+	if (unlikely(s.look))
+		look_at_sample(&s);
+	else if (hook <= WEBB_HOOK_TO_POD && !quiet && unlikely(is_icmp_error(&s)))
+		look_at_quote(skb, &s);
 #endif
 	return TCX_NEXT;
 }
@@ -256,6 +287,9 @@ int webb_to_net(struct __sk_buff *skb)
 }
 
 #include "include/device.h"
+#ifdef WEBB_QUALITY
+#include "include/retransmit.h"
+#endif
 
 /* The source or destination MAC of a packet; 0 if it has none. */
 static __always_inline __u64 mac_at(struct __sk_buff *skb, __u32 offset)

@@ -14,6 +14,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use webb_observer::{Address, MAX_EVENTS};
 use webb_settings::units::parse_duration;
 use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
 
@@ -29,10 +30,13 @@ pub enum Exit {
     Data = 65,
     /// A file cannot be read.
     NoInput = 66,
-    /// The kernel lacks something that cannot be done without.
+    /// The kernel lacks something that cannot be done without, or something around this process
+    /// refuses it: seccomp, a user namespace, lockdown, a memory limit.
     Kernel = 69,
     /// A component failed more often than `supervision.max_restarts` allows.
     GaveUp = 70,
+    /// The output cannot be written: a full disk.
+    Output = 74,
     /// A capability is missing.
     Privileges = 77,
 }
@@ -49,8 +53,10 @@ Exit codes:
   64  the command line or the configuration is wrong
   65  what was to be read is wrong, and --strict was asked for (replay)
   66  a file cannot be read (replay)
-  69  the kernel lacks something that cannot be done without
+  69  eBPF that cannot be done without is not in this kernel, or is refused to this process in
+      spite of its capabilities (seccomp, user namespace, lockdown, memory limit); the text says which
   70  a component failed too often
+  74  the output cannot be written
   77  a capability is missing";
 
 const EXAMPLES: &str = "\
@@ -82,7 +88,31 @@ Signals:
 
 Endpoints (see --metrics-listen and --admin-listen):
   :9965/metrics
-  localhost:9966/{healthz,readyz,version,actors,faults,config}";
+  localhost:9966/{healthz,readyz,version,actors,faults,config,health}
+  agent_metrics.listen/metrics, health.listen/hello, and with --operator-election :9963/metrics";
+
+const OPERATOR_HELP: &str = "\
+One replica leads, by a Lease (operator.lease_name), and serves what is the same for all nodes:
+services without an address, pods that no agent sees, addresses by node. The others serve their own
+state. Neither eBPF nor a capability is needed.
+
+Examples:
+  webb operator
+  webb operator --kubeconfig ~/.kube/config --log debug
+  WEBB_OPERATOR__LISTEN=127.0.0.1:9963 webb operator
+  webb run --operator-election                an agent as a replica, without a Deployment
+
+Signals:
+  SIGTERM, SIGINT  give the Lease up and stop; a second one stops at once
+
+Endpoints (operator.listen and --admin-listen):
+  :9963/{metrics,healthz,readyz}
+  localhost:9966/{healthz,readyz,version,actors,faults,config}
+
+Exit codes:
+  0   asked to stop
+  64  the command line or the configuration is wrong
+  70  a component failed too often";
 
 const PROBE_HELP: &str = "\
 One line for each thing that webb needs or can use: ok, degraded (it works with less), missing, or
@@ -91,12 +121,14 @@ Nothing is attached and nothing stays behind.
 
 Exit codes:
   0   webb can run here, perhaps with less
-  69  the kernel lacks something that cannot be done without
+  69  eBPF that cannot be done without is not in this kernel, or is refused to this process in
+      spite of its capabilities (seccomp, user namespace, lockdown, memory limit); the text says which
   77  a capability is missing";
 
 const CHECK_HELP: &str = "\
 Every problem is reported, each with its line and what was expected; then what a valid file changes.
-Variables, flags and the machine play no part: what passes here passes everywhere.
+Variables, flags and the machine play no part: what passes here passes everywhere. The file that
+`metrics_config` names is checked too, where it exists.
 
 Exit codes:
   0   valid, perhaps with warnings
@@ -165,6 +197,9 @@ pub enum Command {
     /// Watch this node's pods and serve their metrics
     #[command(after_help = format!("{RUN_EXAMPLES}\n\n{EXIT_CODES}"))]
     Run(RunArgs),
+    /// Serve metrics of the whole cluster, as one of several replicas of which one leads
+    #[command(after_help = OPERATOR_HELP)]
+    Operator(OperatorArgs),
     /// Report what this kernel and these privileges allow
     #[command(after_help = PROBE_HELP)]
     Probe(ProbeArgs),
@@ -222,9 +257,38 @@ pub struct RunArgs {
     /// Which packets make a record: medium (unless configured), or none for every packet
     #[arg(long, value_name = "LEVEL")]
     pub aggregation: Option<String>,
+    /// Take part in the election of the operator, which serves metrics of the whole cluster
+    #[arg(long)]
+    pub operator_election: bool,
     /// Log level, or directives such as `info,webb_cluster=debug`; info unless configured
     #[arg(long, value_name = "LEVEL")]
     pub log: Option<String>,
+}
+
+/// `webb operator`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct OperatorArgs {
+    /// Configuration file; the keys `operator`, `admin_listen`, `kubeconfig`,
+    /// `agent_metrics.compat`, `privileges`, `shutdown`, `supervision` and `log` count
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub admin_listen: Option<String>,
+    /// How to reach the API server; found by itself unless given
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<String>,
+    /// Log level, or directives such as `info,webb_cluster=debug`; info unless configured
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+}
+
+impl OperatorArgs {
+    /// Layers of the settings, as [`RunArgs::layers`].
+    pub fn layers(&self, environment: Environment) -> Layers {
+        let Self { config, admin_listen, kubeconfig, log } = self.clone();
+        RunArgs { config, admin_listen, kubeconfig, log, ..RunArgs::default() }.layers(environment)
+    }
 }
 
 /// `webb probe`.
@@ -267,9 +331,28 @@ pub struct ReplayArgs {
     /// Print how many series and bytes each family and each label has, instead of the metrics
     #[arg(long, conflicts_with = "format")]
     pub cardinality: bool,
+    /// Serve the flows there by Hubble's API, once all are read: address:port or unix:///path
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with_all = ["metrics", "metrics_config", "format", "serve", "cardinality"]
+    )]
+    pub observe: Option<Address>,
+    /// How many flows to serve, the last ones of the files
+    #[arg(long, value_name = "NUMBER", default_value_t = 4095, requires = "observe", value_parser = history)]
+    pub history: usize,
+    /// Name of the node that serves them; this machine's unless given
+    #[arg(long, value_name = "NAME", requires = "observe")]
+    pub node: Option<String>,
     /// Stop at the first line that cannot be read
     #[arg(long)]
     pub strict: bool,
+}
+
+/// A number of flows to keep.
+fn history(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=MAX_EVENTS).contains(number));
+    number.ok_or_else(|| format!("expected a number from 1 to {MAX_EVENTS}"))
 }
 
 /// `webb check-endpoint`.
@@ -340,6 +423,7 @@ impl RunArgs {
             interfaces,
             text("--node-name", &self.node_name),
             text("--aggregation", &self.aggregation),
+            self.operator_election.then(|| Flag { name: "--operator-election", value: Value::Text("true".to_owned()) }),
             text("--log", &self.log),
         ];
         let variable = environment.variables.get("WEBB_CONFIG").filter(|path| !path.is_empty());

@@ -4,13 +4,19 @@
 compile_error!("supervision catches panics: webb cannot be built with panic = \"abort\"");
 
 pub mod actors;
+pub mod agent_metrics;
 pub mod app;
 pub mod bpf_loader;
 pub mod cli;
 pub mod conntrack;
+pub mod families;
+pub mod health;
 pub mod http;
+pub mod ipsec;
 pub mod logging;
 pub mod network;
+pub mod operator_metrics;
+pub mod output;
 pub mod pipeline;
 pub mod privileges;
 pub mod records;

@@ -1,17 +1,26 @@
 //! The `webb` program: parses the command line, runs the command, and ends with its exit code.
 
+use std::io::{ErrorKind, Write};
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_appender::non_blocking::WorkerGuard;
-use webb::app::{self, Metrics, Plan, Signals};
+use webb::app::{self, Metrics, OperatorPlan, Plan, Signals};
 use webb::bpf_loader::{self, Loader};
-use webb::cli::{Cli, Command, Exit, RunArgs, completions, environment};
-use webb::logging::{self, Format};
-use webb::privileges::{self, Privileges};
-use webb_metrics::{dynamic, grammar};
-use webb_settings::{Attach, LogFormat, Settings, read_file};
+use webb::cli::{Cli, Command, Exit, OperatorArgs, RunArgs, completions, environment};
+use webb::logging::{self, Format, Log};
+use webb::output::UntilClosed;
+use webb::privileges::{self, Confinement, Privileges};
+use webb_settings::{Attach, LogFormat, Resolved};
+
+/// Threads that the agent has at least, with a metric or two; it does not start with fewer.
+const MIN_THREADS: usize = 24;
+
+/// Threads that an operator has at least.
+const MIN_OPERATOR_THREADS: usize = 12;
 
 /// Allocator of the program: free memory goes back to the system within a second, also from the
 /// middle of a heap, since a burst of names and series must not leave its memory behind; once
@@ -29,22 +38,38 @@ fn main() -> ExitCode {
 
 fn run_command(command: &Command) -> Exit {
     let out = &mut std::io::stdout().lock();
-    let printed = match command {
+    let verdict = match command {
         Command::Run(arguments) => return run(arguments),
-        Command::Probe(arguments) => app::probe(arguments.json, out),
-        Command::CheckConfig(arguments) => arguments.run(&check_metrics, out),
+        Command::Operator(arguments) => return operator(arguments),
+        Command::Probe(arguments) => app::probe(arguments.json, &mut UntilClosed(&mut *out)),
+        Command::CheckConfig(arguments) => arguments.run(&Metrics::check, &mut UntilClosed(&mut *out)),
         Command::Replay(arguments) => {
             return_memory();
             app::replay(arguments, out)
         }
-        Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, out),
+        Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, &mut UntilClosed(&mut *out)),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
     };
-    // A reader that has seen enough closes the pipe.
-    printed.unwrap_or(Exit::Success)
+    match verdict.and_then(|exit| UntilClosed(out).flush().map(|()| exit)) {
+        Ok(exit) => exit,
+        // A reader that has seen enough of a replay closes the pipe, and flows may come for ever.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Exit::Success,
+        Err(error) => {
+            eprintln!("the output is not whole: {error}");
+            Exit::Output
+        }
+    }
 }
 
 fn run(arguments: &RunArgs) -> Exit {
+    // The runtime's threads would panic for want of others, each by itself.
+    if let Err(error) = have_threads(MIN_THREADS) {
+        eprintln!(
+            "cannot start: this user may have too few threads: {error}; webb needs {MIN_THREADS} and more (RLIMIT_NPROC: \
+             ulimit -u, LimitNPROC=; pids.max of its cgroup: TasksMax=, podPidsLimit)"
+        );
+        return Exit::Kernel;
+    }
     let (loader, privileges) = match lower_capabilities() {
         Ok(lowered) => lowered,
         Err(error) => {
@@ -56,6 +81,69 @@ fn run(arguments: &RunArgs) -> Exit {
     // be done.
     let system = ManuallyDrop::new(actix::System::new());
     system.block_on(run_until_asked(arguments.clone(), loader, privileges))
+}
+
+/// Runs an operator. It is given neither the thread that loads programs nor a capability.
+fn operator(arguments: &OperatorArgs) -> Exit {
+    if let Err(error) = have_threads(MIN_OPERATOR_THREADS) {
+        eprintln!("cannot start: this user may have too few threads: {error}");
+        return Exit::Kernel;
+    }
+    let privileges = Privileges::none();
+    if let Err(error) = privileges.lower() {
+        eprintln!("cannot start: capabilities cannot be given up: {error}");
+        return Exit::Kernel;
+    }
+    let (plan, _writer) = match plan_operator(arguments, privileges) {
+        Ok(planned) => planned,
+        Err(why) => {
+            eprintln!("{why}");
+            return Exit::Configuration;
+        }
+    };
+    return_memory();
+    // Never dropped, as that of an agent.
+    let system = ManuallyDrop::new(actix::System::new());
+    system.block_on(async {
+        let signals = match Signals::new() {
+            Ok(signals) => signals,
+            Err(error) => {
+                eprintln!("cannot start: {error}");
+                return Exit::Kernel;
+            }
+        };
+        match app::run_operator(plan, signals).await {
+            Ok(exit) => exit,
+            Err(error) => {
+                tracing::error!("{error}");
+                error.exit()
+            }
+        }
+    })
+}
+
+/// Everything that can be wrong with an operator's configuration, before anything starts.
+fn plan_operator(arguments: &OperatorArgs, privileges: Privileges) -> Result<(OperatorPlan, WorkerGuard), String> {
+    let layers = arguments.layers(environment());
+    let resolved = layers.load().map_err(|problems| problems.to_string())?;
+    let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
+    let mut confinement = Confinement::new(&app::needs_of_operator(&resolved.settings, layers.file.as_deref()), wanted);
+    confinement.enforce_landlock();
+    let log = start_log(&resolved)?;
+    Ok((OperatorPlan { resolved, log: log.control, privileges, confinement }, log.writer))
+}
+
+/// Starts so many threads that are there at once, and has all of them end.
+fn have_threads(count: usize) -> std::io::Result<()> {
+    let gate = Mutex::new(());
+    thread::scope(|scope| {
+        // Until it is dropped, none of them comes to its end.
+        let _closed = gate.lock();
+        for _ in 0..count {
+            thread::Builder::new().stack_size(256 * 1024).spawn_scoped(scope, || drop(gate.lock()))?;
+        }
+        Ok(())
+    })
 }
 
 /// Has one thread keep what loading the programs needs, before any other starts, and gives up the
@@ -81,7 +169,7 @@ async fn run_until_asked(arguments: RunArgs, loader: Loader, privileges: Privile
         () = signals.end() => return Exit::Success,
     };
     // The writer of the log writes its last lines when it is dropped.
-    let (plan, _writer) = match planned.map_err(|panic| panic.to_string()).and_then(|planned| planned) {
+    let (mut plan, _writer) = match planned.map_err(|panic| panic.to_string()).and_then(|planned| planned) {
         Ok(planned) => planned,
         Err(why) => {
             eprintln!("{why}");
@@ -94,6 +182,7 @@ async fn run_until_asked(arguments: RunArgs, loader: Loader, privileges: Privile
         tracing::error!("cannot start: capabilities cannot be given up: {error}");
         return Exit::Kernel;
     }
+    plan.confinement.enforce_landlock();
     return_memory();
     raise_descriptor_limit();
     match app::run(plan, signals).await {
@@ -126,12 +215,31 @@ fn raise_descriptor_limit() {
 fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(Plan, WorkerGuard), String> {
     let layers = arguments.layers(environment());
     let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
-    resolved.check_metrics(&check_metrics).map_err(|problems| problems.to_string())?;
-    let metrics = metrics(&resolved.settings)?;
+    let metrics = Metrics::read(&mut resolved).map_err(|problems| problems.to_string())?;
     let possible = resolved.settings.interfaces.attach != Attach::Clsact && bpf_loader::has_tcx();
     let privileges = privileges.least(resolved.settings.privileges.least, possible);
     // Before the log starts its thread.
     privileges.lower().map_err(|error| format!("capabilities cannot be given up: {error}"))?;
+    // The ruleset of Landlock needs a directory that is there.
+    if resolved.settings.handover
+        && let Some(directory) = &resolved.settings.handover_dir
+    {
+        bpf_loader::handover::make_directory(directory).map_err(|error| error.to_string())?;
+    }
+    let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
+    let mut confinement = Confinement::new(&app::needs(&resolved.settings, layers.file.as_deref()), wanted);
+    confinement.enforce_landlock();
+    let log = start_log(&resolved)?;
+    if let Metrics::Dynamic(path, dynamic) = &metrics {
+        for warning in &dynamic.warnings {
+            tracing::warn!("{}", warning.render(&path.display().to_string(), Some(&dynamic.file)));
+        }
+    }
+    Ok((Plan { layers, resolved, metrics, log: log.control, loader, privileges, confinement }, log.writer))
+}
+
+/// Starts the log, and warns of what is odd in the configuration.
+fn start_log(resolved: &Resolved) -> Result<Log, String> {
     let format = match resolved.settings.log.format {
         LogFormat::Text => Format::Text,
         LogFormat::Json => Format::Json,
@@ -140,26 +248,5 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
     for warning in &resolved.warnings {
         tracing::warn!("{}", warning.render("configuration", resolved.file.as_deref()));
     }
-    if let Metrics::Dynamic(path, dynamic) = &metrics {
-        for warning in &dynamic.warnings {
-            tracing::warn!("{}", warning.render(&path.display().to_string(), Some(&dynamic.file)));
-        }
-    }
-    Ok((Plan { layers, resolved, metrics, log: log.control, loader, privileges }, log.writer))
-}
-
-/// Metrics of the file, if there is one, or of the list.
-fn metrics(settings: &Settings) -> Result<Metrics, String> {
-    let Some(path) = &settings.metrics_config else {
-        let parsed = grammar::parse(&settings.metrics.join(" ")).map_err(|error| error.to_string())?;
-        return Ok(Metrics::Static(parsed.metrics));
-    };
-    let dynamic = read_file(path).and_then(dynamic::read).map_err(|problems| problems.to_string())?;
-    Ok(Metrics::Dynamic(path.clone(), dynamic))
-}
-
-fn check_metrics(entry: &str) -> Result<Vec<String>, String> {
-    grammar::parse(entry)
-        .map(|parsed| parsed.warnings.iter().map(ToString::to_string).collect())
-        .map_err(|error| error.to_string())
+    Ok(log)
 }

@@ -12,6 +12,8 @@ pub struct Reloads {
     succeeded: AtomicBool,
     /// Seconds since 1970; 0 is never.
     success_seconds: AtomicU64,
+    /// Values of the file that wait for the next start.
+    waiting: AtomicU64,
 }
 
 impl Reloads {
@@ -44,6 +46,16 @@ impl Reloads {
     /// Notes that the file cannot be read.
     pub fn failed(&self) {
         self.succeeded.store(false, Relaxed);
+    }
+
+    /// Sets the number of values that wait for the next start.
+    pub fn set_waiting(&self, count: usize) {
+        self.waiting.store(count as u64, Relaxed);
+    }
+
+    /// Number of values of the file, as last read, that wait for the next start.
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
     }
 
     /// Both counts by the `outcome` label's value.

@@ -1,5 +1,5 @@
-//! The agent's own metrics: every name it exposes beside Hubble's and `traffic`'s, defined here and
-//! nowhere else.
+//! The agent's own metrics: every name it exposes beside Hubble's, Cilium's and `traffic`'s,
+//! defined here and nowhere else.
 //!
 //! Values live where they are counted, in atomics and kernel maps; a [`Source`] reads them when
 //! Prometheus asks. One source fills all families that must agree with each other, from one look at
@@ -10,33 +10,23 @@ use std::sync::Arc;
 
 use prometheus::Registry;
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
+use webb_metrics::expose::FamilyType;
 
-/// One family: name, help, true if it only grows, and the names of its labels.
-#[derive(Debug)]
-pub struct Def {
-    /// Full name.
-    pub name: &'static str,
-    /// HELP text.
-    pub help: &'static str,
-    /// Counter, else gauge.
-    pub counter: bool,
-    /// Label names.
-    pub labels: &'static [&'static str],
-}
+use crate::families::{Def, Process, Rows, Source};
 
 macro_rules! defs {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(
             #[doc = $help]
             pub const $constant: Def =
-                Def { name: $name, help: $help, counter: defs!(@ $kind), labels: &[$($label),*] };
+                Def { name: $name, help: $help, kind: defs!(@ $kind), labels: &[$($label),*] };
         )*
         /// Every family, for the inventory.
         pub const ALL: &[&Def] = &[$(&$constant),*];
     };
-    (@ counter) => { true };
-    (@ gauge) => { false };
+    (@ counter) => { FamilyType::Counter };
+    (@ gauge) => { FamilyType::Gauge };
 }
 
 defs! {
@@ -48,6 +38,15 @@ defs! {
 
     PRIVILEGES_HELD: gauge "webb_privileges_held" ["capability"]
         "1 for each capability that any thread of the agent has, 0 for those that it needed to start and gave up; others have no row";
+
+    PRIVILEGES_RESTRICTED: gauge "webb_privileges_restricted" ["type"]
+        "1 while the agent restricts itself by landlock (files and ports) or seccomp (system calls), 0 while it does not; /readyz has the reason";
+
+    HANDOVER: counter "webb_handover_total" ["outcome"]
+        "Starts of an agent with handover, 1 at the outcome of this one: taken_over, started_new (nothing was left), incomplete (left before it counted, or without all its maps), abi_differs and settings_differ (left by another version, or with other sizes: a gap), not_supported (clsact), removed (handover is off and something was left). Absent without handover";
+
+    ENDPOINT_PANICS: counter "webb_agent_metrics_panics_total" ["category"]
+        "Panics while the families of a category of the agent endpoint were read: they were missing in that scrape. Absent without that endpoint";
 
     COMPONENT_UP: gauge "webb_component_up" ["component"]
         "1 while the component works, degraded or not; 0 while it starts, restarts or is stopped";
@@ -103,11 +102,27 @@ defs! {
     READER_PANICKED_PACKETS: counter "webb_reader_panicked_packets_total" []
         "Packets of the records lost to a panic: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
-        "Flows handed to the aggregators. At rest equals the decoded records, webb_reader_verdicts_total and webb_reader_messages_total";
+        "Flows handed to the aggregators. At rest equals the decoded records but webb_reader_event_records_total, and webb_reader_verdicts_total, webb_reader_messages_total and webb_reader_connection_events_total";
+    READER_EVENT_RECORDS: counter "webb_reader_event_records_total" []
+        "Decoded records of an event of a connection alone, which have no flow of a packet";
+    READER_CONNECTION_EVENTS: counter "webb_reader_connection_events_total" []
+        "Events of TCP connections, each a flow beside that of its packet. 0 unless a metric counts them";
+    CONNECTION_EVENTS_SETTLED: counter "webb_connection_events_settled_total" ["outcome"]
+        "Events of TCP connections: traces of a failed attempt that was counted already (repeated), attempts that could not be remembered for 180 s (evicted: a repeated SYN may count again), refusals that did not wait for the drop of their SYN (hurried: a policy that rejects may count as refused or unreachable), retransmissions of sockets that are neither a pod's nor the node's (foreign)";
+    CONNECTION_EVENTS_LOST: counter "webb_connection_events_lost_total" ["event"]
+        "Events of TCP connections that found the flow ring full: each is missing in its family; webb_tcp_open_connections is corrected by a listing";
+    RETRANSMISSIONS: counter "webb_retransmissions_total" ["type", "outcome"]
+        "Segments that sockets sent again, by what became of the record: sent, suppressed (over 1,000 records a second and CPU), lost (flow ring full). The last two are missing in webb_tcp_retransmitted_segments_total. No rows where the kernel is not asked for them";
+    OPEN_CONNECTIONS_CORRECTED: counter "webb_open_connections_corrected_total" ["outcome"]
+        "By how much webb_tcp_open_connections was off: open connections that a listing of the table added, closed ones that it removed, and those beyond the table's size (refused)";
+    OPEN_CONNECTION_LISTINGS: counter "webb_open_connection_listings_total" ["outcome"]
+        "Listings of the open connections in the table: complete, or not used because events were lost meanwhile (lost)";
     READER_MESSAGES: counter "webb_reader_messages_total" []
         "Flows of DNS and HTTP messages that the dissector made";
     READER_VERDICTS: counter "webb_reader_verdicts_total" []
         "Policy verdicts, each a flow beside that of its packet";
+    READER_UNENFORCED: counter "webb_reader_unenforced_verdicts_total" []
+        "Policy verdicts audit: the connection is forbidden, and it passed. Those of hubble_policy_verdicts_total, whose series begin with their first verdict, so that these have an increase from the first one on";
     READER_BATCHES: counter "webb_reader_batches_total" []
         "Batches handed to the aggregators";
     READER_BATCHES_ALLOCATED: counter "webb_reader_batches_allocated_total" []
@@ -128,7 +143,7 @@ defs! {
     L7_MESSAGES: counter "webb_l7_messages_total" ["protocol", "type", "outcome"]
         "Messages of layer 7: emitted as a flow, or not: other_side (the other side reports it), transit (passes a pod that is not its end), unmatched";
     L7_UNANSWERED: counter "webb_l7_unanswered_total" ["protocol", "reason"]
-        "Requests and questions that stay without an answer. At rest the emitted requests are the emitted responses, these, and those that are open";
+        "Requests and questions that stay without an answer, by the reason for which they were given up. At rest the emitted requests are the emitted responses, these, and those that are open";
     L7_DOUBTS: counter "webb_l7_doubts_total" ["reason"]
         "How often it was not known any more which request of a connection is answered next, or what a table of HTTP/2 holds";
     L7_UNPARSED: counter "webb_l7_unparsed_total" ["reason"]
@@ -136,11 +151,11 @@ defs! {
     L7_ABANDONED: counter "webb_l7_abandoned_total" ["reason"]
         "Parts of connections that are not followed any more, to stay within a bound or behind a gap";
     L7_CUT: counter "webb_l7_cut_total" ["type"]
-        "What was shortened or passed over to stay within a bound, or because its rest was not seen: head (counted by its first line), torn (a head without a method or status: not counted), block (of HTTP/2), text, buffers (all in use), call (gRPC)";
+        "What was shortened or passed over to stay within a bound, or because its rest was not seen: head (counted by its first line), torn (a head without a method or status: not counted), block (of HTTP/2), text, buffers (all in use), call (gRPC, at a restart), untyped (perhaps gRPC)";
     L7_OPEN: gauge "webb_l7_open" ["type"]
         "What the dissector holds now: connections, requests without a response, queries without an answer, partial heads and frames, and names: pairs of a pod and an address that DNS gave it";
     L7_NAMES_REFUSED: counter "webb_l7_names_refused_total" ["reason"]
-        "Names from DNS that were evicted before their time, or not learned, because there were too many: of the address, of the pod, in the table of all pods, or new texts in a short time";
+        "Names from DNS that were evicted before their time, or not learned, because there were too many: address (16 of one address), pod (1,024 addresses of one pod), table (65,536 of all pods), texts (new names in a short time)";
     L7_NAMES_LATE: counter "webb_l7_names_late_flows_total" []
         "Flows that were counted before the DNS answers of their time were read, so that they may lack a name";
 
@@ -161,7 +176,7 @@ defs! {
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["outcome"]
         "NAT lookups for flows with a translated address: hit, delayed (a hit after a wait of milliseconds), or miss (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
-        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), crowded (forbidden, and it made room for others that waited), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), evicted (forbidden, and 16,384 others waited: the oldest makes room), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
 
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
@@ -177,11 +192,13 @@ defs! {
     SCRAPES: counter "webb_scrapes_total" ["outcome"]
         "Scrapes: fresh, shared (answered with the snapshot of another) or stale (an aggregator did not answer in time)";
     HTTP_CONNECTIONS: gauge "webb_http_connections" ["listener"]
-        "Connections of the metrics or admin listener that are open";
+        "Connections of a listener (metrics, admin, agent, health) that are open";
     HTTP_CONNECTIONS_DROPPED: counter "webb_http_connections_dropped_total" ["listener", "reason"]
         "Connections that were refused or cut: there were too many (limit) or too many of one client (client_limit), the TLS handshake failed or took too long (handshake), the request came too slowly (slow_head, slow_body), was too large (large_head) or was none (invalid), or the answer was not read (slow_reader)";
     TLS_LOADS: counter "webb_tls_loads_total" ["outcome"]
         "Changes of the metrics listener's certificate files: applied, or rejected because they do not fit together";
+    TLS_EXPIRY: gauge "webb_tls_certificate_expiry_timestamp_seconds" []
+        "When the first certificate of the chain that the metrics listener uses expires, in seconds since 1970; absent until there is one";
 
     CLUSTER_OBJECTS: gauge "webb_cluster_objects" ["kind"]
         "Objects of the cluster source";
@@ -194,9 +211,9 @@ defs! {
     CLUSTER_CONTESTED: gauge "webb_cluster_contested_addresses" []
         "Addresses that more than one running pod claims; the newest has it";
     CLUSTER_LOOKUPS: counter "webb_cluster_lookups_total" ["outcome"]
-        "Lookups of the ends of flows: local (a pod of this node), remote (another pod), service, node, world (outside of the cluster), unnamed (an address of pods without a known pod), unknown (no address)";
+        "Lookups of the ends of flows: local (a pod of this node), remote (another pod), mesh (of another cluster of `clusters`), service, node, world (outside of all of these), unnamed (an address of pods without a known pod), unknown (no address)";
     CLUSTER_NAME_WAITS: counter "webb_cluster_name_waits_total" ["outcome"]
-        "Flows with an address of pods that no pod is known to have, by the outcome of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), crowded (reserved:unknown at once, because 4,096 others waited)";
+        "Flows with an address of pods that no pod is known to have, by the outcome of the wait for its name: named (within 2.5 s), unnamed (reserved:unknown; it was waited for in vain, now or within the last minute), queue_full (reserved:unknown at once, because 4,096 others waited)";
     CLUSTER_WAITING_FLOWS: gauge "webb_cluster_waiting_flows" []
         "Flows that wait for a name; the metrics of flows count them afterwards";
     CLUSTER_UNSYNCED_FLOWS: counter "webb_cluster_unsynced_flows_total" []
@@ -213,6 +230,12 @@ defs! {
         "Objects with a missing or wrong field, which cannot be used; their last valid state stays";
     CLUSTER_UNREADABLE: counter "webb_cluster_unreadable_parts_total" ["kind"]
         "Parts of objects that could not be read and were passed over; the rest of the object is used";
+    MESH_SYNCED: gauge "webb_mesh_synced" ["cluster"]
+        "1 once all objects of another cluster have been listed; only with `clusters`, as all of webb_mesh_*";
+    MESH_FAILURES: counter "webb_mesh_failures_total" ["cluster"]
+        "Failed attempts to list or watch objects of another cluster";
+    MESH_OVERLAPS: gauge "webb_mesh_overlapping_addresses" ["cluster", "other"]
+        "Addresses that objects of two clusters claim: this cluster has its own, and what two others claim has no name";
     CLUSTER_OTHER_POLICIES: gauge "webb_cluster_other_policies" ["group", "kind", "effect"]
         "Policies of kinds that are not evaluated, and in which direction (ingress, egress, both, none) they leave verdicts undecided; unknown for a kind without a rule";
     INTERNED_NAMES: gauge "webb_interned_names" []
@@ -220,7 +243,7 @@ defs! {
     LOG_LINES_LOST: counter "webb_log_lines_lost_total" []
         "Lines of the log that were lost because standard error was not read for too long";
     LABEL_VALUES_CUT: counter "webb_label_values_cut_total" []
-        "Times that a label value was longer than 4096 bytes and was cut";
+        "Times that a label value was longer than 4096 bytes (path, method of grpc and query: 256) and was cut";
     LABEL_TEXTS_FOLDED: counter "webb_label_texts_folded_total" []
         "Counts whose label texts became ~other because the metric holds as many different ones as it may";
 
@@ -240,12 +263,23 @@ defs! {
         "Times that an interface was found without its programs in their places: removed by something else, or displaced by a program in front of them that may end packets unseen; the programs are attached again. late: a new interface had counted packets when they were attached";
     PROBE_GAP_PACKETS: counter "webb_probe_gap_packets_total" ["reason"]
         "Packets that interfaces counted from the last time that their programs were seen in their places until they were there again, a new one from its first: so many at most were not seen";
+    BPF_MAPS_COUNTED: gauge "webb_bpf_maps_counted" ["outcome"]
+        "Maps of the last count for cilium_bpf_map_pressure: counted, uncountable (without entries that come and go), timed_out (longer than half a second) or refused by the kernel; only with the agent endpoint";
     BPF_RUN_SECONDS: counter "webb_bpf_run_seconds_total" ["program"]
         "Time spent in an eBPF program; only while kernel.bpf_stats_enabled is on";
     BPF_RUNS: counter "webb_bpf_runs_total" ["program"]
         "Runs of an eBPF program; only while kernel.bpf_stats_enabled is on";
     BPF_RECURSION_MISSES: counter "webb_bpf_recursion_misses_total" ["program"]
         "Runs that the kernel left out because the program was running on that CPU already";
+
+    HEALTH_PROBES: counter "webb_health_probes_total" ["protocol", "outcome"]
+        "Probes of other nodes' addresses by outcome: ok, timeout (nothing came from there), unanswered (connected, but the agent is silent), refused and reset (no agent answers there), no_route (this machine does not send there), status, redirect, invalid or large_head (another answer than 200), local (for want of something on this machine: it says nothing about the peer). Absent while health.listen is not set, as all of webb_health_*";
+    HEALTH_ECHO_IGNORED: counter "webb_health_echo_ignored_total" ["reason"]
+        "Received ICMP messages that are no reply to a request that waits: malformed, or unmatched (late, doubled, or of another sender)";
+    HEALTH_UNPROBED: gauge "webb_health_unprobed_addresses" ["reason"]
+        "Internal addresses of other nodes that are not probed: family (this node has none of that version of IP), limit (more than 16 of one node), invalid (of no host: unspecified, multicast, broadcast, link-local), own (of this node itself)";
+    HEALTH_INTERVAL: gauge "webb_health_interval_seconds" []
+        "Interval between two probes of an address";
 
     CONFIG_RELOADS: counter "webb_config_reloads_total" ["outcome"]
         "Reloads of the configuration: applied or rejected";
@@ -259,58 +293,6 @@ defs! {
         "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
 }
 
-/// The rows of one read of the counters.
-#[derive(Debug)]
-pub struct Rows(Vec<MetricFamily>);
-
-impl Rows {
-    /// Adds a row: the values of `def`'s labels, in its order, and the number.
-    #[allow(clippy::cast_precision_loss, reason = "Prometheus numbers are doubles")]
-    pub fn add(&mut self, def: &Def, labels: &[&str], value: u64) {
-        self.add_f64(def, labels, value as f64);
-    }
-
-    /// Adds like [`Rows::add`], for seconds and other fractions.
-    pub fn add_f64(&mut self, def: &Def, labels: &[&str], value: f64) {
-        let mut metric = Metric::default();
-        metric.set_label(
-            def.labels
-                .iter()
-                .zip(labels)
-                .map(|(name, value)| {
-                    let mut pair = LabelPair::default();
-                    pair.set_name((*name).to_owned());
-                    pair.set_value((*value).to_owned());
-                    pair
-                })
-                .collect(),
-        );
-        if def.counter {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            metric.set_counter(counter);
-        } else {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            metric.set_gauge(gauge);
-        }
-        let at = self.0.iter().position(|family| family.name() == def.name).unwrap_or_else(|| {
-            let mut family = MetricFamily::default();
-            family.set_name(def.name.to_owned());
-            family.set_help(def.help.to_owned());
-            family.set_field_type(if def.counter { MetricType::COUNTER } else { MetricType::GAUGE });
-            self.0.push(family);
-            self.0.len() - 1
-        });
-        if let Some(family) = self.0.get_mut(at) {
-            family.mut_metric().push(metric);
-        }
-    }
-}
-
-/// Fills rows. Called by a scrape, so it must not block.
-pub type Source = Box<dyn Fn(&mut Rows) + Send + Sync>;
-
 struct SourceCollector {
     descs: Vec<Desc>,
     source: Source,
@@ -322,9 +304,9 @@ impl Collector for SourceCollector {
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        let mut rows = Rows(Vec::new());
+        let mut rows = Rows::default();
         (self.source)(&mut rows);
-        rows.0
+        rows.into_families()
     }
 }
 
@@ -341,7 +323,7 @@ impl SelfMetrics {
     /// Never in practice: the names are constants.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        registry.register(Box::new(Process::new("")))?;
         Ok(Self { registry: Arc::new(registry) })
     }
 
@@ -362,24 +344,8 @@ impl SelfMetrics {
 
     /// All families with their values as they are now, sorted by name.
     pub fn gather(&self) -> Vec<MetricFamily> {
-        let mut families = self.registry.gather();
-        let cpu = families.iter_mut().find(|family| family.name() == "process_cpu_seconds_total");
-        if let Some(metric) = cpu.and_then(|family| family.mut_metric().first_mut()) {
-            // The collector counts whole seconds, of which a quiet agent needs one in ten minutes:
-            // its rate would say nothing.
-            let mut counter = Counter::default();
-            counter.set_value(cpu_seconds());
-            metric.set_counter(counter);
-        }
-        families
+        self.registry.gather()
     }
-}
-
-/// CPU time of all threads of this process so far.
-#[allow(clippy::cast_precision_loss, reason = "Prometheus numbers are doubles")]
-fn cpu_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 #[cfg(test)]
@@ -395,7 +361,7 @@ mod tests {
         assert_eq!(names.len(), ALL.len());
         for def in ALL {
             assert!(def.name.starts_with("webb_"), "{}", def.name);
-            assert_eq!(def.counter, def.name.ends_with("_total"), "{}", def.name);
+            assert_eq!(def.kind == FamilyType::Counter, def.name.ends_with("_total"), "{}", def.name);
             assert!(!def.help.ends_with('.'), "{}", def.name);
         }
     }

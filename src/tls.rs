@@ -9,6 +9,8 @@
 //! TLS 1.3 only. Sessions are not resumed: a resumed one would rest on a client certificate that
 //! was checked against authorities which may have been replaced since.
 
+mod validity;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -83,6 +85,8 @@ struct Polled {
 #[derive(Debug)]
 struct Loaded {
     certificate: Arc<CertifiedKey>,
+    /// End of its validity, in seconds since 1970.
+    expiry: Option<i64>,
     clients: Option<Arc<dyn ClientCertVerifier>>,
 }
 
@@ -120,6 +124,12 @@ impl TlsFiles {
     /// True once handshakes are answered.
     pub fn is_ready(&self) -> bool {
         self.current.load().is_some()
+    }
+
+    /// Second since 1970 at which the first certificate of the chain in use expires; `None` before
+    /// there is one.
+    pub fn expiry(&self) -> Option<i64> {
+        self.current.load().as_ref().and_then(|loaded| loaded.expiry)
     }
 
     /// Outcomes of reloads of changed files.
@@ -182,13 +192,14 @@ impl TlsFiles {
             path: path.clone(),
             error,
         })?;
+        let expiry = validity::expiry(&chain);
         // Also finds a certificate that is of another key.
         let certificate = CertifiedKey::from_der(chain, key, &self.provider).map_err(|error| {
             let error = format!("with {}: {error}", self.paths.certificate.display());
             TlsError::Unusable { what: "key", path: path.clone(), error }
         })?;
         let clients = self.paths.client_ca.as_ref().map(|path| self.verifier(path, content(2))).transpose()?;
-        Ok(Loaded { certificate: Arc::new(certificate), clients })
+        Ok(Loaded { certificate: Arc::new(certificate), expiry, clients })
     }
 
     fn verifier(&self, path: &Path, authorities: &[u8]) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::cgroup::Cgroup;
 use super::lab::{Lab, NODE, inside};
 
 /// A family whose series have six labels of both pods.
@@ -44,11 +45,18 @@ impl Agent {
 
     /// Starts it with these words of the command line, which say where names are.
     pub(crate) fn start_with(lab: &Lab, names: &[&str], variables: &[(&str, &str)]) -> Self {
+        Self::start_in(lab, None, names, variables)
+    }
+
+    /// The same in a cgroup.
+    pub(crate) fn start_in(lab: &Lab, cgroup: Option<&Cgroup>, names: &[&str], variables: &[(&str, &str)]) -> Self {
         let log = lab.file("webb.log");
         let out = File::create(&log).unwrap();
         let began = Instant::now();
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &lab.node()]).arg(program()).args(["run", "--node-name", NODE]);
+        let mut words = cgroup.map_or_else(Vec::new, |cgroup| cgroup.enter().to_vec());
+        words.extend(["ip", "netns", "exec", &lab.node()].map(str::to_owned));
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]).arg(program()).args(["run", "--node-name", NODE]);
         command.args(names).envs(variables.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().unwrap()).stderr(out);
         let process = command.spawn().unwrap();

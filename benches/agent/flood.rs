@@ -68,7 +68,7 @@ fn packet(kind: Kind, (pod, port): (u32, u16), to: (Ipv4Addr, u16)) -> Packet {
 
 /// One of a SYN flood from addresses of nowhere, a scanner of all ports of 1,000 addresses, 50,000
 /// idle connections that keep themselves alive, and datagrams from a port each.
-fn bad(number: u32, dice: &mut Dice) -> Packet {
+pub(crate) fn bad(number: u32, dice: &mut Dice) -> Packet {
     let (step, server) = (number / 4, address(LOCAL + 2));
     let port = |number: u32| (number % 65_536) as u16;
     match number % 4 {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -23,14 +23,14 @@ const BY_ADDRESS: &str = "flow tcp port-distribution traffic:sourceContext=ip;de
     drop:sourceContext=ip;destinationContext=ip";
 
 /// So soon idle series make room here, so that the end need not be waited for.
-const ROOM: (&str, &str) = ("WEBB_SERIES_ROOM_TTL", "20s");
+pub(crate) const ROOM: (&str, &str) = ("WEBB_SERIES_ROOM_TTL", "20s");
 
 /// Of the soak: a minute of the agent's life is some seconds.
-const SOAK: &str = "flow:sourceContext=pod|ip;destinationContext=pod|ip tcp icmp port-distribution \
+pub(crate) const SOAK: &str = "flow:sourceContext=pod|ip;destinationContext=pod|ip tcp icmp port-distribution \
     drop:sourceContext=pod|ip;destinationContext=pod|ip traffic:sourceContext=pod|ip;destinationContext=pod|ip";
 
 /// A number from the environment.
-fn setting(name: &str, default: u32) -> u32 {
+pub(crate) fn setting(name: &str, default: u32) -> u32 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
@@ -40,7 +40,7 @@ fn stranger(number: u32) -> Ipv4Addr {
 }
 
 /// A datagram, or a connection's first packet, from a stranger.
-fn knock(number: u32) -> Packet {
+pub(crate) fn knock(number: u32) -> Packet {
     Packet { kind: Kind::Tcp(SYN), from: (stranger(number), 40_000), to: (address(5000), 53) }
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn strangers(lab: &Lab) {
 
 /// Short pods: in each step so many new ones have a name, an address that others had before, labels
 /// and a job of their own, and talk once.
-struct Jobs {
+pub(crate) struct Jobs {
     manifest: PathBuf,
     base: String,
     per_step: u32,
@@ -73,10 +73,10 @@ struct Jobs {
 const ALIVE: u32 = 8;
 
 /// Between two generations.
-const STEP: Duration = Duration::from_secs(3);
+pub(crate) const STEP: Duration = Duration::from_secs(3);
 
 impl Jobs {
-    fn new(lab: &Lab, rate: u32) -> Self {
+    pub(crate) fn new(lab: &Lab, rate: u32) -> Self {
         let base = fs::read_to_string(lab.manifest(100)).unwrap();
         let base = base.trim_end().strip_suffix("]}").unwrap().to_owned();
         let manifest = lab.file("jobs.json");
@@ -84,6 +84,16 @@ impl Jobs {
             Self { manifest, base, per_step: rate * STEP.as_secs() as u32, generation: 0, alive: Vec::new() };
         jobs.write();
         jobs
+    }
+
+    /// The file with all pods.
+    pub(crate) fn manifest(&self) -> &Path {
+        &self.manifest
+    }
+
+    /// Number of generations so far.
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
     }
 
     fn write(&mut self) {
@@ -99,7 +109,7 @@ impl Jobs {
 
     /// The next generation takes the place of the oldest; a packet of each pod of the one before,
     /// whose names are known by now.
-    fn step(&mut self) -> Vec<Packet> {
+    pub(crate) fn step(&mut self) -> Vec<Packet> {
         self.generation += 1;
         let mut pods = String::new();
         for number in 0..self.per_step {
@@ -132,7 +142,7 @@ impl Jobs {
         (0..self.per_step).map(packet).collect()
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.alive.clear();
         self.write();
     }
@@ -162,7 +172,7 @@ pub(crate) fn jobs(lab: &Lab) {
 /// Samples every ten seconds for so long: series of pods are removed a minute after these, idle
 /// ones sooner. The node's usual traffic goes on meanwhile, which reuses batches of flows: old ones
 /// would hold old names.
-fn cool_down(curve: &mut Curve<'_>, sender: &Sender, time: Duration) {
+pub(crate) fn cool_down(curve: &mut Curve<'_>, sender: &Sender, time: Duration) {
     const USUAL_RATE: u32 = 50;
     let (began, mut port) = (Instant::now(), 1024);
     while began.elapsed() < time {

@@ -19,6 +19,7 @@
 mod agent;
 mod api;
 mod api_start;
+mod cgroup;
 mod churn;
 mod curve;
 #[path = "../mix/dice.rs"]
@@ -30,6 +31,7 @@ mod memory;
 mod packets;
 mod scrape;
 mod series;
+mod siege;
 
 use lab::Lab;
 
@@ -45,7 +47,8 @@ const PARTS: [Part; 5] = [
 ];
 
 /// Parts that take many minutes: only where they are named.
-const LONG: [Part; 3] = [("strangers", growth::strangers), ("jobs", growth::jobs), ("soak", growth::soak)];
+const LONG: [Part; 4] =
+    [("strangers", growth::strangers), ("jobs", growth::jobs), ("soak", growth::soak), ("siege", siege::run)];
 
 /// A row of the table: what, and its value with a unit.
 fn row(what: &str, value: impl std::fmt::Display) {

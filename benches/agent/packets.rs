@@ -15,6 +15,8 @@ pub(crate) enum Kind {
     Udp,
     /// TCP with these flags.
     Tcp(u8),
+    /// TCP with these four bytes and no more.
+    Malformed(u32),
 }
 
 pub(crate) const SYN: u8 = 2;
@@ -37,11 +39,14 @@ impl Packet {
     fn write(&self, out: &mut Vec<u8>) {
         let protocol = match self.kind {
             Kind::Udp => 17,
-            Kind::Tcp(_) => 6,
+            Kind::Tcp(_) | Kind::Malformed(_) => 6,
         };
         out.extend_from_slice(&[0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0]);
         out.extend_from_slice(&self.from.0.octets());
         out.extend_from_slice(&self.to.0.octets());
+        if let Kind::Malformed(bytes) = self.kind {
+            return out.extend_from_slice(&bytes.to_be_bytes());
+        }
         out.extend_from_slice(&self.from.1.to_be_bytes());
         out.extend_from_slice(&self.to.1.to_be_bytes());
         match self.kind {
@@ -50,6 +55,7 @@ impl Packet {
                 out.extend_from_slice(&[0, 0, 0, 1, 0, 0, 0, u8::from(flags & ACK != 0), 0x50, flags]);
                 out.extend_from_slice(&[0x20, 0, 0, 0, 0, 0]);
             }
+            Kind::Malformed(_) => {}
         }
     }
 }

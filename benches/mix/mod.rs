@@ -59,6 +59,7 @@ pub(crate) fn index(pods: u32) -> Arc<Index> {
                 compiler.subject(Subject { namespace: namespace.clone(), labels, ports: Vec::new(), vendor: false });
             let spec = EndpointSpec {
                 identity: 256 + pod % 400,
+                cluster: "default".into(),
                 pod_name: format!("{workload}-6c94dcc57b-{pod:05}"),
                 labels: vec![format!("k8s:app={workload}"), format!("k8s:io.kubernetes.pod.namespace={namespace}")],
                 workloads: vec![Workload { name: workload, kind: "Deployment".into() }],

@@ -7,7 +7,7 @@
 #ifndef WEBB_ABI_H
 #define WEBB_ABI_H
 
-#define WEBB_ABI_VERSION 4
+#define WEBB_ABI_VERSION 6
 
 /* Hook that a packet was seen at. The order is that of the rows of the totals maps. */
 enum webb_hook {
@@ -27,7 +27,40 @@ enum webb_kind {
 	WEBB_KIND_PACKET = 4,   /* aggregation none, or a packet that is always reported (ICMP) */
 	WEBB_KIND_FLUSH = 5,    /* deltas without an event: sweep, close, shutdown, frames that are not IP */
 	WEBB_KIND_DROP = 6,     /* the kernel dropped the packet for `reason` */
+	WEBB_KIND_EVENT = 7,    /* an event alone; deltas may ride on it */
 };
+
+/*
+ * Events of a TCP connection, where connection quality is compiled in (WEBB_QUALITY). They ride on the record of the packet
+ * that causes them; where there is none, or it has an event already, on a record of WEBB_KIND_EVENT. Each comes once for a
+ * connection and interface, but for samples, retransmissions, windows and listings.
+ */
+enum webb_event {
+	WEBB_EVENT_NONE = 0,
+	/* An attempt's outcome. */
+	WEBB_EVENT_ACCEPTED = 1,    /* SYN-ACK. value: us since the first SYN; WEBB_VALUE_RESENT: the SYN was sent again */
+	WEBB_EVENT_REFUSED = 2,     /* RST of the acceptor, which had not accepted */
+	WEBB_EVENT_TIMED_OUT = 3,   /* its entry ended without an answer; record of the opener's lane */
+	WEBB_EVENT_UNREACHABLE = 4, /* an ICMP error quotes the SYN; record of the opener's lane. value: ICMP code */
+	WEBB_EVENT_DROPPED = 5,     /* not written by the kernel: user space finds the drop's record */
+	/* The end of an accepted connection. value: ms since the first SYN, or WEBB_VALUE_UNKNOWN */
+	WEBB_EVENT_CLOSED = 6,      /* FIN of both sides */
+	WEBB_EVENT_RESET_BY_OPENER = 7,
+	WEBB_EVENT_RESET_BY_ACCEPTOR = 8,
+	WEBB_EVENT_IDLE = 9,        /* the sweep removed its entry */
+	WEBB_EVENT_INTERRUPTED = 10, /* its entry was needed for another connection */
+	WEBB_EVENT_SAMPLE = 11,     /* value: us from a segment to its acknowledgement; source: the local sender */
+	/* From the socket of a local sender, `ifindex` 0. value: segments */
+	WEBB_EVENT_RETRANSMIT_SYN = 12,
+	WEBB_EVENT_RETRANSMIT_SYN_ACK = 13,
+	WEBB_EVENT_RETRANSMIT_DATA = 14,
+	WEBB_EVENT_ZERO_WINDOW = 15, /* the record's sender closed its receive window */
+	WEBB_EVENT_OPEN = 16,       /* an open connection, listed by a sweep. value: as at the end */
+	WEBB_EVENTS = 17,
+};
+
+#define WEBB_VALUE_RESENT 0x80000000U
+#define WEBB_VALUE_UNKNOWN 0xffffffffU
 
 /* Bits of webb_record.flags. */
 #define WEBB_FLAG_REPLY 0x01    /* sent by the side that did not start the connection */
@@ -68,11 +101,11 @@ struct webb_record {
 	__u8 hook;           /* enum webb_hook */
 	__u8 icmp_type;      /* ICMP type; first chunk type for SCTP */
 	__u8 icmp_code;
-	__u8 pad0;
+	__u8 event;          /* enum webb_event */
 	__u32 packets;       /* since the last record of this connection and direction */
 	__u64 bytes;
 	__u32 reason;        /* WEBB_KIND_DROP: the running kernel's enum skb_drop_reason */
-	__u32 pad1;
+	__u32 value;         /* of the event */
 };
 
 #define WEBB_SEEDS 5          /* of each of the two sums of the hash (hash.h) */
@@ -108,12 +141,30 @@ struct webb_totals {
 	__u64 flooded_bytes;
 	__u64 stopped_packets;    /* dropped at the interface itself, behind our program */
 	__u64 stopped_bytes;
+	__u64 fragments;          /* packets that are a fragment of an IP packet; in other counts as well */
+	__u64 mtu_errors;         /* ICMP messages that a packet was too large; the same */
 	__u64 address_seeds[2 * WEBB_ADDRESS_SEEDS]; /* constants */
 	__u64 unparsed_packets[WEBB_UNPARSED_REASONS];
 	__u64 unparsed_bytes[WEBB_UNPARSED_REASONS];
+	__u64 lost_events[WEBB_EVENTS]; /* found the ring full, by enum webb_event */
+};
+
+#define WEBB_RETRANSMITS 3 /* types of retransmissions: SYN, SYN-ACK, data */
+
+/* Per-CPU totals of retransmitted segments (map `retransmits`, PERCPU_ARRAY of one); seen = sent + suppressed + lost. */
+struct webb_retransmits {
+	__u64 seen[WEBB_RETRANSMITS];
+	__u64 sent[WEBB_RETRANSMITS];       /* carried by records that are in the ring */
+	__u64 suppressed[WEBB_RETRANSMITS]; /* over the per-CPU budget */
+	__u64 lost[WEBB_RETRANSMITS];       /* found the ring full */
 };
 
 #define WEBB_PARTS 4 /* in which the table is swept */
+
+/* Classes of connections: bits of the index into webb_swept.alive and ended. Frames that are not IP are in none. */
+#define WEBB_CLASS_TCP 1
+#define WEBB_CLASS_IPV6 2
+#define WEBB_CLASSES 4
 
 /* Totals of a sweep of a part of the connection table (map `swept`, ARRAY of one). */
 struct webb_swept {
@@ -122,6 +173,8 @@ struct webb_swept {
 	__u64 entries;
 	__u64 deleted; /* entries removed by sweeps since start */
 	__u64 flushed; /* records written by sweeps since start */
+	__u64 alive[WEBB_CLASSES]; /* of `entries`, by class */
+	__u64 ended[WEBB_CLASSES]; /* removed by this sweep, by class */
 };
 
 #define WEBB_SUPPRESSED_REASONS 256 /* rows of the map `suppressed` */
@@ -231,8 +284,10 @@ _Static_assert(__builtin_offsetof(struct webb_record, packets) == 60, "packets a
 _Static_assert(__builtin_offsetof(struct webb_record, bytes) == 64, "bytes at 64");
 _Static_assert(__builtin_offsetof(struct webb_record, reason) == 72, "reason at 72");
 _Static_assert(__builtin_offsetof(struct webb_totals, more_seeds) == 64, "a known connection needs one line");
-_Static_assert(sizeof(struct webb_totals) == 47 * 8 + 2 * 8 * WEBB_UNPARSED_REASONS, "webb_totals has no holes");
-_Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 3 * 8, "webb_swept has no holes");
+_Static_assert(sizeof(struct webb_totals) == 8 * (49 + 2 * WEBB_UNPARSED_REASONS + WEBB_EVENTS),
+	       "webb_totals has no holes");
+_Static_assert(sizeof(struct webb_retransmits) == 4 * 8 * WEBB_RETRANSMITS, "webb_retransmits has no holes");
+_Static_assert(sizeof(struct webb_swept) == 2 * 8 * WEBB_HOOKS + 3 * 8 + 2 * 8 * WEBB_CLASSES, "webb_swept has no holes");
 _Static_assert(sizeof(struct webb_port) == 40, "webb_port has no holes");
 _Static_assert(sizeof(struct webb_claimed) == 16, "webb_claimed has no holes");
 _Static_assert(sizeof(struct webb_claim) == 16, "webb_claim has no holes");

@@ -4,7 +4,7 @@
 #define WEBB_ADD_H
 
 #include "l7_state.h"
-#include "lanes.h"
+#include "quality.h"
 
 static __always_inline void fill_own(struct webb_record *r, __u8 kind, const struct sighting *s, __u32 seen, __u8 own,
 				     __u8 other)
@@ -96,6 +96,9 @@ __noinline int add(struct sighting *s, __u32 place)
 	__u64 *lane, was, next;
 	__u32 seen, known, interval = 0, attempt;
 	__u8 own, other, kind;
+#ifdef WEBB_QUALITY
+	__u32 event, closed;
+#endif
 
 	if (!s || !bucket)
 		return AGAIN;
@@ -146,15 +149,28 @@ __noinline int add(struct sighting *s, __u32 place)
 			t->lost_records++;
 			return COUNTED;
 		}
+#ifdef WEBB_QUALITY
+		next = (next & ~LANE_ZERO_WINDOW) | window_of(s);
+#endif
 		if (__sync_val_compare_and_swap(lane, was, next) != was) {
 			if (r)
 				bpf_ringbuf_discard(r, 0);
 			continue;
 		}
+#ifdef WEBB_QUALITY
+		event = quality_of(s, place, lane_flags(was) | other << 8);
+		closed = s->packet.zero_window && lane_flags(was) && !(was & LANE_ZERO_WINDOW);
+#endif
 		if (r) {
 			fill_own(r, kind, s, seen, own, other);
+#ifdef WEBB_QUALITY
+			r->event = event ? event : closed ? WEBB_EVENT_ZERO_WINDOW : 0;
+			r->value = event ? s->value : 0;
+#endif
 			submit_own(t, r, (was & LANE_PENDING) / LANE_PACKET + 1, (was & LANE_BYTES) + s->bytes);
-			*entry_reported(entry, s->sender) = reported_at(s->tick);
+			/* A full lane is no event: the interval goes on. */
+			if (kind != WEBB_KIND_FLUSH || !s->packet.family)
+				*entry_reported(entry, s->sender) = reported_at(s->tick);
 			if (unlikely(s->bits & (TCP_FIN | TCP_RST)) && has_ended(own, other))
 				mark_closed(bucket, place, s);
 		} else if (kind) {
@@ -162,6 +178,17 @@ __noinline int add(struct sighting *s, __u32 place)
 		}
 		if ((seen ^ seen_at(s->tick)) & SEEN_TIME)
 			__sync_val_compare_and_swap(&entry->seen, seen, (seen & ~SEEN_TIME) | seen_at(s->tick));
+#ifdef WEBB_QUALITY
+		if (event && !r)
+			report_event(place, s->sender, kind ? EVENT_LOST | event : event, s->value);
+		if (closed && (event || !r))
+			report_event(place, s->sender,
+				     kind && !r ? EVENT_LOST | WEBB_EVENT_ZERO_WINDOW : WEBB_EVENT_ZERO_WINDOW, 0);
+		if (seen & (SEEN_ARMED | SEEN_SAMPLE) && concerns_sample(s, seen))
+			s->look = 1 + place;
+		if (event == WEBB_EVENT_ACCEPTED || (r && kind == WEBB_KIND_INTERVAL && is_tcp_of_local(s)))
+			arm_sample(place);
+#endif
 		return COUNTED;
 	}
 	return BUSY;
@@ -190,7 +217,7 @@ static __always_inline int answer(struct sighting *s, struct bucket *bucket, __u
 			bpf_ringbuf_discard(r, 0);
 			return AGAIN;
 		}
-		*(volatile __u64 *)lane |= (__u64)s->bits << LANE_FLAGS_AT;
+		*(volatile __u64 *)lane |= window_of(s) | (__u64)s->bits << LANE_FLAGS_AT;
 		__sync_lock_test_and_set(word, word_of(was, generation_of(was), stamp_at(s->tick), STATE_DONE));
 	} else if (__sync_val_compare_and_swap(word, was,
 					       word_of(was, generation_of(was), stamp_at(s->tick), STATE_DONE)) != was) {
@@ -199,6 +226,12 @@ static __always_inline int answer(struct sighting *s, struct bucket *bucket, __u
 	}
 	kind = s->asked ? s->asked : s->bits ? WEBB_KIND_FLAGS : WEBB_KIND_INTERVAL;
 	fill_own(r, kind, s, seen, s->bits, other);
+#ifdef WEBB_QUALITY
+	r->event = quality_of(s, place, other << 8);
+	r->value = s->value;
+	if (r->event == WEBB_EVENT_ACCEPTED)
+		arm_sample(place);
+#endif
 	submit_own(t, r, 1, s->bytes);
 	*entry_reported(entry, s->sender) = reported_at(s->tick);
 	return COUNTED;
@@ -213,10 +246,10 @@ static __always_inline int raise(const struct sighting *s, struct bucket *bucket
 
 	if (!d || __sync_val_compare_and_swap(word, was, with_state(was, STATE_CLAIMED)) != was)
 		return 0;
-	details_of(s, d);
+	if (!has_early_details(s))
+		details_of(s, d);
 	l7_note(s, slot_note(bucket, place), entry->seen);
-	slot_note(bucket, place)->owner =
-		(s->ifindex & OWNER_SHARE) | (s->packet.protocol == PROTOCOL_TCP && s->bits ? OWNER_TCP : 0);
+	slot_note(bucket, place)->owner = owner_of(s);
 	entry->seen = (entry->seen & ~SEEN_TIME) | seen_at(s->tick);
 	*(volatile __u64 *)&entry->lane[0] |= LANE_LIVING;
 	*(volatile __u64 *)&entry->lane[1] |= LANE_LIVING;
@@ -228,7 +261,7 @@ static __always_inline int raise(const struct sighting *s, struct bucket *bucket
  * A SYN on a connection that has ended: the ports are used again, so all begins anew but what is pending. Returns 1 if the
  * entry, which is LIVING or CLOSED, was reset.
  */
-static __always_inline int begin_anew(const struct sighting *s, struct bucket *bucket, __u32 place, __u64 was)
+static __always_inline int begin_anew(struct sighting *s, struct bucket *bucket, __u32 place, __u64 was)
 {
 	__u64 *word = (__u64 *)slot_word(bucket, place);
 	struct entry *entry = slot_entry(bucket, place);
@@ -240,6 +273,7 @@ static __always_inline int begin_anew(const struct sighting *s, struct bucket *b
 	if (__sync_val_compare_and_swap(word, was, with_state(was, STATE_CLAIMED)) != was)
 		return 0;
 	due = (reported_at(s->tick) - t->report_interval) & 0xffff;
+	quality_anew(s, place);
 	__sync_fetch_and_and(&entry->lane[0], ~(0xffULL << LANE_FLAGS_AT));
 	__sync_fetch_and_and(&entry->lane[1], ~(0xffULL << LANE_FLAGS_AT));
 	*(volatile __u32 *)&entry->both_reported = due << 16 | due;

@@ -131,8 +131,13 @@ int webb_sent(__u64 *arguments)
 		unparsed(t, &s, why);
 		return 0;
 	}
+	count_odd(t, &s.packet);
 	if (!count_quietly(t, &s))
 		count_with_care(&s);
+#ifdef WEBB_QUALITY
+	if (s.look)
+		look_at_sample(&s);
+#endif
 	return 0;
 }
 

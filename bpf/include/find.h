@@ -9,7 +9,8 @@
 #define QUIET_L7 2 /* the same, and layer 7 has something to look for */
 
 /* Adds a packet to the lane of an entry if it changes no state. QUIET or QUIET_L7; 0 if it must be looked at. */
-static __always_inline int add_quietly(const struct webb_totals *t, const struct sighting *s, struct entry *entry)
+static __always_inline int add_quietly(const struct webb_totals *t, struct sighting *s, struct entry *entry,
+				       __u32 number, __u32 slot)
 {
 	__u64 *lane = entry_lane(entry, s->sender), was = read_lane(lane), known;
 	__u32 seen;
@@ -17,8 +18,14 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 	if (*(volatile __u64 *)&entry->hash != s->hash)
 		return 0;
 	known = LANE_LIVING | (__u64)s->bits << LANE_FLAGS_AT;
+#ifdef WEBB_QUALITY
+	known |= window_of(s);
+	if (unlikely((was & (known | LANE_ZERO_WINDOW)) != known || was & LANE_NEARLY_FULL))
+		return 0;
+#else
 	if (unlikely((was & known) != known || was & LANE_NEARLY_FULL))
 		return 0;
+#endif
 	if (unlikely((__u16)(reported_at(s->tick) - *entry_reported(entry, s->sender)) >= t->report_interval))
 		return 0;
 	seen = *(volatile __u32 *)&entry->seen;
@@ -27,6 +34,10 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 	/* By exchange: the opener is in the same word, and the entry may be another's by now. */
 	if ((seen ^ seen_at(s->tick)) & SEEN_TIME)
 		__sync_val_compare_and_swap(&entry->seen, seen, (seen & ~SEEN_TIME) | seen_at(s->tick));
+#ifdef WEBB_QUALITY
+	if (unlikely(seen & (SEEN_ARMED | SEEN_SAMPLE)) && concerns_sample(s, seen))
+		s->look = 1 + PLACE(number, slot);
+#endif
 #ifdef WEBB_L7
 	return seen & SEEN_L7 ? QUIET_L7 : QUIET;
 #else
@@ -35,25 +46,27 @@ static __always_inline int add_quietly(const struct webb_totals *t, const struct
 }
 
 /* The case that must be fast: a packet that changes no state, and its entry in its first bucket. */
-static __always_inline int count_quietly(const struct webb_totals *t, const struct sighting *s)
+static __always_inline int count_quietly(const struct webb_totals *t, struct sighting *s)
 {
 	struct bucket *bucket;
 	struct entry *entry;
-	__u32 i;
+	__u32 number, slot, i;
 
 	/* Only these flags can mean that a connection ends or begins; a record that is always due sets `asked`. */
 	if (unlikely(s->asked || s->bits & (TCP_SYN | TCP_FIN | TCP_RST)))
 		return 0;
-	bucket = bucket_at(bucket_number(t->buckets, s->hash, 0));
+	number = bucket_number(t->buckets, s->hash, 0);
+	bucket = bucket_at(number);
 	if (!bucket)
 		return 0;
-	entry = slot_entry(bucket, preferred_slot(s->hash));
+	slot = preferred_slot(s->hash);
+	entry = slot_entry(bucket, slot);
 	if (likely(*(volatile __u64 *)&entry->hash == s->hash))
-		return add_quietly(t, s, entry);
+		return add_quietly(t, s, entry, number, slot);
 	for (i = 0; i < SLOTS; i++)
 		if (is_fingerprint(*(volatile __u64 *)&bucket->word[i], s->hash))
 			break;
-	return i < SLOTS ? add_quietly(t, s, slot_entry(bucket, i)) : 0;
+	return i < SLOTS ? add_quietly(t, s, slot_entry(bucket, i), number, i) : 0;
 }
 
 #define NO_PLACE (-1)

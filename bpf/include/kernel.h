@@ -28,12 +28,30 @@ struct net_device {
 	possible_net_t nd_net;
 };
 
+struct in6_addr {
+	union {
+		__be32 u6_addr32[4];
+	} in6_u;
+};
+
 struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
+	unsigned short skc_family;
+	unsigned char skc_state;
 	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
 };
 
 struct sock {
 	struct sock_common __sk_common;
+};
+
+struct request_sock {
+	struct sock_common __req_common;
 };
 
 struct sk_buff {
@@ -47,6 +65,12 @@ struct sk_buff {
 	__u32 tail; /* sk_buff_data_t, an offset on 64-bit kernels */
 	unsigned char *head;
 	unsigned char *data;
+	char cb[48];
+};
+
+/* What TCP keeps in `cb` of an skb. */
+struct tcp_skb_cb {
+	__u16 tcp_gso_segs;
 };
 
 #pragma clang attribute pop

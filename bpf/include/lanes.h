@@ -39,14 +39,14 @@ static __always_inline void fill_delta(struct webb_record *r, const struct detai
 	r->destination_port = is_icmp ? 0 : lane ? d->a_port : d->b_port;
 	r->family = d->family;
 	r->protocol = d->protocol;
-	r->tcp_flags = r->icmp_type = r->icmp_code = r->pad0 = 0;
+	r->tcp_flags = r->icmp_type = r->icmp_code = r->event = 0;
 	r->flags = direction_flags(seen, lane, hook);
 	if (d->form & FORM_FRAGMENT)
 		r->flags |= WEBB_FLAG_FRAGMENT | WEBB_FLAG_NO_L4;
 	else if (!has_l4(d->family, d->protocol))
 		r->flags |= WEBB_FLAG_NO_L4;
 	r->hook = hook;
-	r->reason = r->pad1 = 0;
+	r->reason = r->value = 0;
 }
 
 /* Reports what a lane holds; with `close`, no packet is added to it from then on. Closed lanes hold nothing. */

@@ -29,6 +29,8 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 	struct webb_record *r = s->packet.family ? reserve(t, s) : 0;
 	struct details *d;
 
+	if (has_early_details(s))
+		details_early(s, place);
 	/* As if reported an interval ago: the first packet of each lane that is none yet is an event. */
 	due = (now - t->report_interval) & 0xffff;
 	entry->hash = s->hash;
@@ -36,7 +38,7 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 	*(volatile __u64 *)entry_lane(entry, !s->sender) = lane;
 	if (r) {
 		entry->both_reported = s->sender ? now << 16 | due : due << 16 | now;
-		*(volatile __u64 *)entry_lane(entry, s->sender) = lane | (__u64)s->bits << LANE_FLAGS_AT;
+		*(volatile __u64 *)entry_lane(entry, s->sender) = lane | window_of(s) | (__u64)s->bits << LANE_FLAGS_AT;
 		__sync_lock_test_and_set(word, word_of(s->hash, generation, stamp, STATE_ONCE + s->sender));
 		fill_own(r, WEBB_KIND_NEW, s, seen, s->bits, 0);
 		submit_own(t, r, 1, s->bytes);
@@ -48,14 +50,13 @@ static __always_inline void make(struct sighting *s, struct webb_totals *t, stru
 		due = now;
 	entry->both_reported = due << 16 | due;
 	d = details_at(place);
-	if (d)
+	if (d && !has_early_details(s))
 		details_of(s, d);
 	l7_note(s, slot_note(bucket, place), seen);
-	slot_note(bucket, place)->owner =
-		(s->ifindex & OWNER_SHARE) | (s->packet.protocol == PROTOCOL_TCP && s->bits ? OWNER_TCP : 0);
+	slot_note(bucket, place)->owner = owner_of(s);
 	/* Exchanges: on machines that reorder stores the hash must be there first. */
 	__sync_lock_test_and_set(entry_lane(entry, !s->sender), lane | LANE_LIVING);
-	__sync_lock_test_and_set(entry_lane(entry, s->sender), lane | LANE_LIVING | LANE_PACKET | s->bytes);
+	__sync_lock_test_and_set(entry_lane(entry, s->sender), lane | window_of(s) | LANE_LIVING | LANE_PACKET | s->bytes);
 	__sync_lock_test_and_set(word, word_of(s->hash, generation, stamp, STATE_LIVING));
 }
 
@@ -99,8 +100,10 @@ __noinline int take(struct sighting *s, __u32 place, __u32 living_too)
 		t->evicted_entries++;
 	else if (state != STATE_EMPTY)
 		t->released_entries++;
-	if (state != STATE_EMPTY)
+	if (state != STATE_EMPTY) {
+		report_end(place, WEBB_EVENT_INTERRUPTED, state);
 		count_elsewhere(t->buckets, victim, place >> 3, -1);
+	}
 	count_elsewhere(t->buckets, s->hash, place >> 3, 1);
 	make(s, t, bucket, place, claimed);
 	return COUNTED;

@@ -43,8 +43,12 @@ struct packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 echo; /* ICMP echo, request or reply */
-	__u8 pad0; /* written where one is made: functions that the verifier checks by themselves read all of it */
-	__u32 pad1;
+	__u8 zero_window; /* TCP, with WEBB_QUALITY: the sender's receive window is closed */
+	__u32 payload;    /* the same: bytes. Without it these two are padding, and written: the verifier reads all */
+#ifdef WEBB_QUALITY
+	__be32 sequence; /* ICMP: offset of its header, in host order */
+	__be32 acknowledgement;
+#endif
 #ifdef WEBB_L7
 	__u32 l4_at;  /* offset of the TCP or UDP header; 0 without one that is read */
 	__u32 l4_end; /* offset of the IP packet's end */
@@ -57,6 +61,17 @@ static __always_inline void keep_l4(struct packet *p, __u32 at, __u32 end)
 #ifdef WEBB_L7
 	p->l4_at = at;
 	p->l4_end = end;
+#endif
+}
+
+/* Keeps what connection quality reads of a TCP header. */
+static __always_inline void keep_tcp(struct packet *p, const struct tcp_header *tcp, __u32 payload)
+{
+#ifdef WEBB_QUALITY
+	p->zero_window = !tcp->window && !(tcp->flags & (TCP_SYN | TCP_RST));
+	p->payload = payload;
+	p->sequence = tcp->sequence;
+	p->acknowledgement = tcp->acknowledgement;
 #endif
 }
 
@@ -84,6 +99,9 @@ static __always_inline int parse_icmp(const struct cursor *c, __u32 at, __u32 en
 		return UNPARSED(TRUNCATED_L4);
 	p->icmp_type = head->type;
 	p->icmp_code = head->code;
+#ifdef WEBB_QUALITY
+	p->sequence = at;
+#endif
 	if (protocol == PROTOCOL_ICMP)
 		p->echo = head->type == ICMP_ECHO_REQUEST || head->type == ICMP_ECHO_REPLY;
 	else
@@ -118,6 +136,7 @@ static __always_inline int parse_l4(const struct cursor *c, __u32 at, __u32 end,
 		p->source_port = bpf_ntohs(tcp->source);
 		p->destination_port = bpf_ntohs(tcp->destination);
 		p->tcp_flags = tcp->flags;
+		keep_tcp(p, tcp, end - at - length);
 		keep_l4(p, at, end);
 		return 0;
 	}

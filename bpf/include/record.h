@@ -24,7 +24,7 @@ static __always_inline __u64 wakeup(void *ring, __u64 ring_bytes, __u64 written)
 	return bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) > ring_bytes / 4 ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
-/* Fills all of `r` but the hook, the deltas and the reason. */
+/* Fills all of `r` but the hook, the deltas, the reason and the event. */
 static __always_inline void fill(struct webb_record *r, __u8 kind, __u64 time_ns, __u32 ifindex, const struct packet *p)
 {
 	__u64 *address = (__u64 *)r->source;
@@ -50,9 +50,9 @@ static __always_inline void fill(struct webb_record *r, __u8 kind, __u64 time_ns
 	r->flags = p->flags;
 	r->icmp_type = p->icmp_type;
 	r->icmp_code = p->icmp_code;
-	r->pad0 = 0;
+	r->event = 0;
 	r->reason = 0;
-	r->pad1 = 0;
+	r->value = 0;
 }
 
 #endif

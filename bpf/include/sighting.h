@@ -24,9 +24,19 @@ struct sighting {
 	__u8 sender; /* 0: a, 1: b */
 	__u8 form;   /* FORM_* */
 	__u8 asked;  /* the kind of record that is due for it alone; 0: none */
+#ifdef WEBB_QUALITY
+	__u32 value; /* of the event that quality_of() returns */
+	__u32 look;  /* 1 + the place of its entry, where it may begin or end a sample; 0: it does not */
+#endif
 };
 
-_Static_assert(sizeof(struct sighting) == 32 + sizeof(struct packet), "every byte of a sighting is a field, and is written");
+#ifdef WEBB_QUALITY
+#define SIGHTING_BYTES 40
+#else
+#define SIGHTING_BYTES 32
+#endif
+_Static_assert(sizeof(struct sighting) == SIGHTING_BYTES + sizeof(struct packet),
+	       "every byte of a sighting is a field, and is written");
 
 /* Outcome for the packet. */
 #define COUNTED 1
@@ -105,7 +115,15 @@ static __always_inline __u32 opened_by(const struct sighting *s)
 {
 	int guessed, started = sender_started(&s->packet, &guessed);
 
-	return (s->sender == started ? SEEN_OPENER_B : 0) | (guessed ? SEEN_GUESSED : 0);
+	return (s->sender == started ? SEEN_OPENER_B : 0) | (guessed ? SEEN_GUESSED : 0) |
+	       (s->packet.family == 6 ? SEEN_IPV6 : 0);
+}
+
+/* struct note's `owner` for the packet's connection. */
+static __always_inline __u16 owner_of(const struct sighting *s)
+{
+	return (s->ifindex & OWNER_SHARE) | (s->packet.protocol == PROTOCOL_TCP && s->bits ? OWNER_TCP : 0) |
+	       (s->packet.family ? 0 : OWNER_NOT_IP);
 }
 
 /* WEBB_FLAG_* of a packet or a delta. The pod's side sends on ingress of its veth, the node on egress of its device. */
@@ -150,7 +168,7 @@ static __always_inline void details_of(const struct sighting *s, struct details 
 	d->protocol = p->protocol;
 	d->form = s->form;
 	d->family = p->family;
-	d->pad0 = 0;
+	d->quality = 0;
 	d->begin = 0;
 	d->sample = 0;
 	d->l7_next[0] = d->l7_next[1] = 0;

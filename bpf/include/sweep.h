@@ -24,6 +24,7 @@ const volatile __u32 once_timeout = 1875; /* 60 s */
 
 #define SWEEP_FLUSH_ALL 1 /* mode: report all that is pending, however young */
 #define SWEEP_BEGINS 2    /* mode: the first run of a part */
+/* And SWEEP_LIST_OPEN (quality.h), which is 4. */
 
 struct sweeping {
 	struct webb_swept found;
@@ -59,13 +60,15 @@ static __always_inline struct sweeping *the_sweep(void)
 static __always_inline __u32 timeout_of(const struct entry *entry, __u32 owner)
 {
 	int by_b = !!(entry->seen & SEEN_OPENER_B);
-	__u8 of_a = lane_flags(entry->lane[0]), of_b = lane_flags(entry->lane[1]);
+	__u8 of_a = lane_flags(entry->lane[0]), of_b = lane_flags(entry->lane[1]), of_opener = by_b ? of_b : of_a;
 
 	if (has_ended(of_a, of_b))
 		return closed_timeout;
 	if (!(owner & OWNER_TCP))
 		return other_timeout;
-	return (by_b ? of_b : of_a) == TCP_SYN && !(by_b ? of_a : of_b) ? half_open_timeout : tcp_timeout;
+	/* A SYN may offer ECN. Without any flag the ring was full when the first packet came, and there was none since. */
+	of_opener &= ~(TCP_ECE | TCP_CWR);
+	return (of_opener == TCP_SYN || !of_opener) && !(by_b ? of_a : of_b) ? half_open_timeout : tcp_timeout;
 }
 
 /* Counts what one lane holds, and reports it if that is due. */
@@ -98,6 +101,22 @@ static __always_inline void sweep_lane(struct sweeping *sweep, struct bucket *bu
 	sweep->found.pending_bytes[hook] += left & LANE_BYTES;
 }
 
+/*
+ * The class of an entry, WEBB_CLASS_*. Before an entry is LIVING its flags tell TCP from the rest: there a first chunk of
+ * SCTP that opens or ends passes for TCP.
+ */
+static __always_inline __u32 class_of(const struct entry *entry, int is_tcp)
+{
+	return (is_tcp ? WEBB_CLASS_TCP : 0) | (entry->seen & SEEN_IPV6 ? WEBB_CLASS_IPV6 : 0);
+}
+
+/* Counts an entry in its class. The mask comes right before its use: Linux 6.1 does not follow it further. */
+static __always_inline void count_class(__u64 counts[WEBB_CLASSES], __u32 class)
+{
+	barrier_var(class);
+	counts[class & (WEBB_CLASSES - 1)]++;
+}
+
 /* Ends an entry that is LIVING or CLOSED and idle. Returns 1 if the slot is free now. */
 static __always_inline int end_idle(struct sweeping *sweep, struct bucket *bucket, __u32 place, __u64 was)
 {
@@ -109,6 +128,12 @@ static __always_inline int end_idle(struct sweeping *sweep, struct bucket *bucke
 		return 0;
 	hash = entry->hash;
 	if (*(volatile __u32 *)&entry->seen != seen || !close_lanes(place, entry)) {
+		__sync_lock_test_and_set(word, was);
+		return 0;
+	}
+	if (report_end(place, WEBB_EVENT_IDLE, state_of(was)) == RING_FULL) {
+		reopen_lane(entry, 0);
+		reopen_lane(entry, 1);
 		__sync_lock_test_and_set(word, was);
 		return 0;
 	}
@@ -126,7 +151,7 @@ __noinline int sweep_living(__u32 place)
 	struct entry *entry;
 	struct share *share;
 	__u64 was;
-	__u32 owner;
+	__u32 owner, class;
 
 	if (!bucket || !sweep || !t)
 		return 0;
@@ -135,9 +160,16 @@ __noinline int sweep_living(__u32 place)
 	owner = slot_note(bucket, place)->owner;
 	if (state_of(was) != STATE_LIVING && state_of(was) != STATE_CLOSED)
 		return 0;
+	class = class_of(entry, owner & OWNER_TCP);
 	if (age_of(was, sweep->tick) && idle_ticks(sweep->tick, entry->seen) >= timeout_of(entry, owner) &&
-	    end_idle(sweep, bucket, place, was))
+	    end_idle(sweep, bucket, place, was)) {
+		if (!(owner & OWNER_NOT_IP))
+			count_class(sweep->found.ended, class);
 		return 0;
+	}
+	if (!(owner & OWNER_NOT_IP))
+		count_class(sweep->found.alive, class);
+	list_open(sweep->mode, place, state_of(was));
 	sweep_lane(sweep, bucket, place, 0, t->report_interval);
 	sweep_lane(sweep, bucket, place, 1, t->report_interval);
 	sweep->found.entries++;
@@ -145,6 +177,22 @@ __noinline int sweep_living(__u32 place)
 	if (share)
 		share->parts[sweep->part & (WEBB_PARTS - 1)]++;
 	return 0;
+}
+
+/* Ends an entry that is ONCE or DONE. Returns 1 if the slot is free now. */
+static __always_inline int end_once(struct bucket *bucket, __u32 place, __u64 was)
+{
+#ifdef WEBB_QUALITY
+	__u64 *word = (__u64 *)slot_word(bucket, place);
+
+	if (__sync_val_compare_and_swap(word, was, with_state(was, STATE_CLAIMED)) != was)
+		return 0;
+	was = with_state(was, report_end(place, WEBB_EVENT_IDLE, state_of(was)) == RING_FULL ? state_of(was) : STATE_EMPTY);
+	__sync_lock_test_and_set(word, was);
+	return state_of(was) == STATE_EMPTY;
+#else
+	return __sync_val_compare_and_swap(&bucket->word[place & 7], was, with_state(was, STATE_EMPTY)) == was;
+#endif
 }
 
 __noinline int sweep_bucket(__u32 number)
@@ -157,7 +205,8 @@ __noinline int sweep_bucket(__u32 number)
 		return 0;
 	for (i = 0; i < SLOTS; i++) {
 		__u64 was = *(volatile __u64 *)&bucket->word[i], hash;
-		__u32 state = state_of(was), age = age_of(was, sweep->tick);
+		__u32 state = state_of(was), age = age_of(was, sweep->tick), class;
+		struct entry *entry;
 
 		if (state == STATE_EMPTY)
 			continue;
@@ -165,15 +214,20 @@ __noinline int sweep_bucket(__u32 number)
 			sweep_living(PLACE(number, i));
 			continue;
 		}
+		entry = slot_entry(bucket, i);
+		class = class_of(entry, lane_flags(entry->lane[0] | entry->lane[1]));
 		if (state != STATE_CLAIMED && age && age >= once_timeout) {
-			hash = *(volatile __u64 *)&slot_entry(bucket, i)->hash;
-			if (__sync_val_compare_and_swap(&bucket->word[i], was, with_state(was, STATE_EMPTY)) == was) {
+			hash = *(volatile __u64 *)&entry->hash;
+			if (end_once(bucket, PLACE(number, i), was)) {
 				count_elsewhere(sweep->buckets, hash, number, -1);
 				sweep->found.deleted++;
+				count_class(sweep->found.ended, class);
 				continue;
 			}
 		}
+		list_open(sweep->mode, PLACE(number, i), state);
 		sweep->found.entries++;
+		count_class(sweep->found.alive, class);
 	}
 	return 0;
 }
@@ -196,6 +250,8 @@ int webb_sweep(struct bpf_raw_tracepoint_args *arguments)
 		sweep->found.entries = 0;
 		for (i = 0; i < WEBB_HOOKS; i++)
 			sweep->found.pending_packets[i] = sweep->found.pending_bytes[i] = 0;
+		for (i = 0; i < WEBB_CLASSES; i++)
+			sweep->found.alive[i] = sweep->found.ended[i] = 0;
 	}
 	for (i = 0; i < SWEEP_AT_ONCE; i++) {
 		if (i >= count)

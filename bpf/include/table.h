@@ -87,9 +87,9 @@ struct details {
 	__u8 protocol;
 	__u8 form;
 	__u8 family;
-	__u8 pad0;
-	__u32 begin;      /* planned for connection quality: time of the first SYN; 0 now */
-	__u64 sample;     /* the same: outstanding acknowledgement number and its time */
+	__u8 quality;     /* QUALITY_*; this and the next two: quality.h */
+	__u32 begin;      /* time of the first SYN: microseconds until the attempt is accepted, then milliseconds */
+	__u64 sample;     /* of an attempt, the SYN's sequence; then outstanding acknowledgement << 32 | its time */
 	__u32 l7_next[2]; /* by sender; its meaning is in l7_state.h */
 };
 
@@ -98,6 +98,7 @@ _Static_assert(__builtin_offsetof(struct bucket, entries) == 64, "the words are 
 _Static_assert(__builtin_offsetof(struct bucket, notes) == 288, "the notes are beside the seventh entry");
 _Static_assert(sizeof(struct bucket) == 320, "a bucket is five lines");
 _Static_assert(sizeof(struct details) == 64, "details are one line");
+_Static_assert(__builtin_offsetof(struct details, quality) == 43, "quality is the upper byte of a word");
 
 /* struct details' `form`: what keeps apart what would look the same. */
 #define FORM_PARITY 1   /* sender XOR egress */
@@ -105,9 +106,11 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 #define FORM_FRAGMENT 4
 #define FORM_ERROR 8    /* ICMP that is no echo */
 
-/* struct entry's `lane`: generation 10 bits, LIVING 1, spare 1 (planned: "window was 0"), flags 8, packets 14, bytes 30. */
+/* struct entry's `lane`: generation 10 bits, LIVING 1, ZERO_WINDOW 1, flags 8, packets 14, bytes 30. */
 #define LANE_GENERATION_AT 54
 #define LANE_LIVING (1ULL << 53)
+#define LANE_ZERO_WINDOW_AT 52
+#define LANE_ZERO_WINDOW (1ULL << LANE_ZERO_WINDOW_AT) /* quality.h: the sender's receive window is closed */
 #define LANE_FLAGS_AT 44
 #define LANE_PACKET (1ULL << 30)
 #define LANE_BYTES (LANE_PACKET - 1)
@@ -116,13 +119,19 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 #define LANE_NEARLY_FULL (1ULL << 43 | 1ULL << 29)
 #define LANE_MOST_PACKETS ((1U << 14) - 1)
 
-/* struct entry's `seen`: ticks / 4 in 28 bits. Differences are right for days. */
+/* struct entry's `seen`: ticks / 4 in 28 bits, 26 with WEBB_QUALITY. Differences are right for days. */
 #define SEEN_SHIFT 2
+#ifdef WEBB_QUALITY
+#define SEEN_TIME ((1U << 26) - 1)
+#define SEEN_ARMED (1U << 26)  /* the next data of the local sender is a sample */
+#define SEEN_SAMPLE (1U << 27) /* its acknowledgement is waited for */
+#else
 #define SEEN_TIME ((1U << 28) - 1)
+#endif
 #define SEEN_OPENER_B (1U << 28) /* b has opened */
 #define SEEN_GUESSED (1U << 29)  /* picked up midway */
 #define SEEN_L7 (1U << 30)       /* layer 7 has something to look for */
-/* Bit 31 is planned: a sample is armed. */
+#define SEEN_IPV6 (1U << 31)
 
 #define REPORTED_SHIFT 3
 #define REPORTED_TICKS (1 << REPORTED_SHIFT)
@@ -130,6 +139,7 @@ _Static_assert(sizeof(struct details) == 64, "details are one line");
 /* struct note's `owner`. */
 #define OWNER_SHARE 1023 /* the interface's row in `shares` */
 #define OWNER_TCP 1024   /* has the timeouts of TCP */
+#define OWNER_NOT_IP 2048
 
 /* A word: fingerprint 39 bits, those of the hash; generation 10; stamp 12, units since whenever; state 3. */
 #define FINGERPRINT_AT 25

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import yaml
 
-from render import CHART, ROOT
+from render import CHART, ROOT, find, objects, render, values
 
 SHORT = CHART / "dashboards"
 MADE = CHART / "files/dashboards"
 SOURCE = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
 HEIGHT = {"stat": 4, "timeseries": 8, "table": 9}
 # Labels that a scrape adds, that contexts add, and that queries make.
-COMMON = {"instance", "job", "node", "source", "destination", "from", "to"}
+COMMON = {"instance", "job", "node", "pod", "source", "destination", "from", "to", "le"}
 
 
 def variable(name, family):
@@ -91,36 +91,43 @@ def write():
 
 
 def families():
-    """Every family of docs/metrics.md with its own labels."""
+    """Every family of the pages in docs with its own labels."""
     found = {}
-    for line in (ROOT / "docs/metrics.md").read_text().splitlines():
-        cells = [cell.strip() for cell in line.split("|")]
-        if len(cells) > 5 and cells[1].startswith("`"):
-            found.setdefault(cells[1].strip("`"), set()).update(re.findall(r"`([^`]+)`", cells[4]))
+    # The column of the labels in each.
+    for page, column in ("metrics.md", 4), ("agent-metrics.md", 3), ("operator-metrics.md", 3):
+        for line in (ROOT / "docs" / page).read_text().splitlines():
+            cells = [cell.strip() for cell in line.split("|")]
+            if len(cells) > 5 and cells[1].startswith("`"):
+                found.setdefault(cells[1].strip("`"), set()).update(re.findall(r"`([^`]+)`", cells[column]))
     return found
+
+
+def family(name, known):
+    """The family of a series, which has a name of its own in a histogram."""
+    bare = re.sub(r"_(?:bucket|sum|count)$", "", name)
+    return bare if name not in known and bare in known else name
 
 
 def unknown(query, known):
     """Families and labels of a query that webb does not have."""
     bare = re.sub(r'"[^"]*"', '""', query)
-    used = [name for name in re.findall(r"\b(?:webb|hubble|process)_[a-z_]+\b", bare)]
+    used = [family(name, known) for name in re.findall(r"\b(?:webb|hubble|process|cilium)_[a-z0-9_]+\b", bare)]
     yield from (f"there is no {name}" for name in used if name not in known)
     labels = set(COMMON).union(*(known.get(name, set()) for name in used))
     asked = re.findall(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*""', bare)
     for group in re.findall(r"\b(?:by|on|without|ignoring) \(([^)]*)\)", bare):
         asked += [label.strip() for label in group.split(",") if label.strip()]
     yield from (f"no family here has the label {label}" for label in asked if label not in labels)
-    for name, matchers in re.findall(r"\b((?:webb|hubble)_[a-z_]+)\{([^}]*)\}", bare):
+    for name, matchers in re.findall(r"\b((?:webb|hubble|cilium)_[a-z0-9_]+)\{([^}]*)\}", bare):
         for label in re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)", matchers):
-            if label not in known.get(name, set()) | COMMON:
+            if label not in known.get(family(name, known), set()) | COMMON:
                 yield f"{name} has no label {label}"
 
 
 def parsed(queries):
     """promtool's word on the queries, as rules, with Grafana's variables filled in."""
     with tempfile.TemporaryDirectory() as folder:
-        rules = [{"record": f"query:{number}", "expr": query.replace("$__rate_interval", "5m")
-                  .replace("$source", ".*").replace("$destination", ".*").replace("$instance", ".*")}
+        rules = [{"record": f"query:{number}", "expr": re.sub(r"\$[a-z]+", ".*", query.replace("$__rate_interval", "5m"))}
                  for number, query in enumerate(queries)]
         path = Path(folder) / "queries.yaml"
         path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
@@ -140,7 +147,13 @@ def check(report):
         report(f"{name}: queries", parsed(queries))
         titles = [one["title"] for one in short["panels"]]
         report(f"{name}: titles", [title for title in titles if titles.count(title) > 1])
-    report("a label that is not there is found", [] if list(unknown('sum(hubble_drop_total{why="x"})', known)) else ["why passed"])
+    installed = {key: data for one in find(objects(render(values("hubble.metrics.dashboards.enabled=true"))), "ConfigMap")
+                 if "grafana_dashboard" in one["metadata"]["labels"] for key, data in one["data"].items()}
+    report("each dashboard is installed", [f"{name} is not, or differs" for name, content in there.items()
+                                           if installed.get(f"webb-{name}.json", "").strip() != content.strip()])
+    for wrong in ('sum(hubble_drop_total{why="x"})', 'sum(webb_l7_open{why="x"})', "sum(webb_l7_closed)", "sum(cilium_unreachable_node)",
+                  'sum(webb_dns_response_seconds_bucket{why="x"})', "sum(webb_dns_seconds_bucket)"):
+        report(f"what is not there is found: {wrong}", [] if list(unknown(wrong, known)) else [f"{wrong} passed"])
     report("a query that is wrong is found", [] if parsed(["sum(rate(a)"]) else ["sum(rate(a) passed"])
     rules = yaml.safe_load((CHART / "files/alerts.yaml").read_text())
     report("alerts: families and labels", [problem for group in rules["groups"] for rule in group["rules"]

@@ -1,7 +1,7 @@
 """Writes an OCI bundle of the agent's container, as a kubelet's runtime makes it of the chart's
-DaemonSet, so that runc can run it as a pod.
+DaemonSet, so that runc can run it as a pod; or of the operator's, which is a Deployment.
 
-    bundle.py FOLDER --rootfs FOLDER [VALUES.yaml|KEY=VALUE...] [-- ARGUMENT...]
+    bundle.py FOLDER --rootfs FOLDER [--of Deployment] [VALUES.yaml|KEY=VALUE...] [-- ARGUMENT...]
 
 Capabilities, user, new privileges, read-only root, seccomp and the memory limit are those of the
 rendered pod. With arguments, these are run and not what the pod says.
@@ -73,9 +73,9 @@ def bundle(pod, arguments, given):
     """The bundle's config.json."""
     container = pod["containers"][0]
     context, of_pod = container["securityContext"], pod["securityContext"]
-    capabilities = ["CAP_" + name for name in context["capabilities"]["add"]]
+    capabilities = ["CAP_" + name for name in context["capabilities"].get("add", [])]
     inherited = capabilities if given.ambient else []
-    assert context["capabilities"]["drop"] == ["ALL"] and pod["hostNetwork"]
+    assert context["capabilities"]["drop"] == ["ALL"] and pod.get("hostNetwork", False) == (given.of == "DaemonSet")
     mounts = [{"destination": mounted["mountPath"], "type": "bind", "source": str(given.folder / mounted["name"]),
                "options": ["rbind", "ro"]} for mounted in container["volumeMounts"]]
     for place in given.mount:
@@ -89,7 +89,7 @@ def bundle(pod, arguments, given):
             "terminal": False,
             "user": {"uid": of_pod["runAsUser"], "gid": of_pod["runAsGroup"]},
             "args": ["/webb", *arguments],
-            "env": ["PATH=/usr/bin:/bin", "NODE_NAME=webb-node-1"],
+            "env": ["PATH=/usr/bin:/bin"] + (["NODE_NAME=webb-node-1"] if container.get("env") else []),
             "cwd": "/",
             "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities,
                              "inheritable": inherited, "ambient": inherited},
@@ -116,6 +116,7 @@ def main():
     parser = argparse.ArgumentParser(usage=__doc__)
     parser.add_argument("folder", type=lambda text: Path(text).resolve())
     parser.add_argument("sources", nargs="*")
+    parser.add_argument("--of", choices=["DaemonSet", "Deployment"], default="DaemonSet", help="the pod's owner")
     parser.add_argument("--rootfs", required=True, type=lambda text: Path(text).resolve(), help="what the image holds")
     parser.add_argument("--network", help="path of the network namespace; else a new one")
     parser.add_argument("--mount", action="append", default=[], help="FROM:TO, more than the pod has")
@@ -131,7 +132,7 @@ def main():
         made = objects(render(values(*(Path(text) if text.endswith(".yaml") else text for text in given.sources))))
     except Refused as refusal:
         sys.exit(str(refusal))
-    pod = find(made, "DaemonSet")[0]["spec"]["template"]["spec"]
+    pod = find(made, given.of)[0]["spec"]["template"]["spec"]
     given.folder.mkdir(parents=True, exist_ok=True)
     for volume in pod["volumes"]:
         mount(given.folder / volume["name"], find(made, "ConfigMap", volume["configMap"]["name"])[0]["data"])

@@ -30,6 +30,10 @@ def agent(made):
     config = yaml.safe_load(find(made, "ConfigMap", "webb")[0]["data"]["webb.yaml"])
     yield "enable-hubble-open-metrics", str(config["open_metrics"]).lower()
     yield "hubble-metrics-server", config["metrics_listen"].replace("[::]", "")
+    if served := config.get("agent_metrics"):
+        yield "prometheus-serve-addr", served["listen"].replace("[::]", "")
+    for port in daemon["spec"]["containers"][0].get("ports") or []:
+        yield f"port {port['name']}", f"{port['containerPort']}, {port['hostPort']} on the node"
     for volume in daemon["spec"]["volumes"]:
         if volume["name"] == "metrics-config":
             yield "dynamic metrics from", volume["configMap"]["name"]

@@ -1,7 +1,7 @@
 """Checks the chart without a cluster; `scripts/chart` calls it.
 
     main.py           every check; the last line counts them
-    main.py golden    writes the golden files, the README's table and the dashboards anew
+    main.py golden    writes the golden files, the README's table, docs/install.md's steps and the dashboards anew
 """
 
 import sys
@@ -11,19 +11,21 @@ import alerts
 import boards
 import cilium
 import golden
+import helm3
 import keys
 import messages
 import metrics
 import nulls
 import relations
 import schemas
+import walk
 
-CHECKS = keys, golden, schemas, relations, cilium, messages, nulls, metrics, alerts, boards
+CHECKS = keys, golden, schemas, relations, cilium, messages, nulls, metrics, alerts, boards, helm3, walk
 
 
 def main():
     if sys.argv[1:] == ["golden"]:
-        for part in (boards, keys, golden):
+        for part in (boards, keys, golden, walk):
             part.write()
         return 0
     counts = {"passed": 0, "failed": 0}

@@ -17,8 +17,34 @@ WRONG = [
     (["webb.tolerations=none"], ["did you mean tolerations?"]),
     (["hubble.metrics.enalbed={dns}", "prometheus.enable=true", "webb.admin.port=9965"],
      ["hubble.metrics.enabled?", "prometheus.enabled?", "hubble.metrics.port and webb.admin.port are both 9965"]),
+    (["prometheus.enabled=true", "webb.besideCilium=true"], ["Cilium's agent serves them", "set prometheus.enabled to false"]),
+    (["prometheus.enabled=true", "webb.agentMetrics.allMaps=true"], ["webb.agentMetrics.allMaps needs webb.runAsUser 0"]),
+    (["prometheus.enabled=true", "prometheus.serviceMonitor.enabled=true"], ["prometheus.serviceMonitor.enabled needs the kinds"]),
+    (["prometheus.enabled=true", "prometheus.serviceMonitor.enabled=true", "webb.podMonitor.enabled=true"],
+     ["prometheus.serviceMonitor.enabled and webb.podMonitor.enabled would scrape each agent twice"]),
+    (["prometheus.enabled=true", "webb.config.agent_metrics.compat=1.20"],
+     ["webb.config.agent_metrics is decided by other values: see prometheus and webb.agentMetrics"]),
+    (["healthChecking=true", "webb.config.health.listen=a"], ["webb.config.health.listen is decided by other values: see healthPort"]),
+    (["healthChecking=true", "healthPort=9967"], ["webb.admin.port and healthPort are both 9967"]),
+    (["healthCheking=true"], ["healthCheking is not known; did you mean healthChecking?"]),
+    (["webb.agentMetrics.compat=1.17"], ["/webb/agentMetrics/compat", "1.16"]),
     (["prometheus.enabled=true", "prometheus.port=9967"], ["webb.admin.port and prometheus.port are both 9967"]),
+    (["operator.enable=true"], ["did you mean operator.enabled?"]),
+    (["operator.replicas=0"], ["/operator/replicas", "1"]),
+    (["operator.podDisruptionBudget.maxUnavailable=some"], ["/operator/podDisruptionBudget/maxUnavailable"]),
+    (["operator.enabled=true", "operator.podDisruptionBudget.minAvailable=2"], ["is 2 of 2 replicas, so no node with one could be drained"]),
+    (["operator.enabled=true", "operator.prometheus.port=9967"], ["operator.prometheus.port and webb.admin.port are both 9967"]),
+    (["operator.enabled=true", "operator.prometheus.serviceMonitor.enabled=true"],
+     ["operator.prometheus.serviceMonitor.enabled needs the kinds of prometheus-operator"]),
+    (["operator.enabled=true", "webb.config.operator.lease_name=a", "webb.config.operator.election=true"],
+     ["webb.config.operator.lease_name is decided by other values", "makes replicas of the agents"]),
     (["hubble.metrics.enabled={drop:labelsContext=source_pod,destination_pod}"], ["the entry destination_pod", "written \\,"]),
+    (["webb.clusters[0].name=east"], ["/webb/clusters/0", "secret"]),
+    (["webb.clusters[0].name=East,webb.clusters[0].secret=a"], ["/webb/clusters/0/name"]),
+    (["webb.clusters[0].name=east,webb.clusters[0].secret=a,webb.clusters[1].name=east,webb.clusters[1].secret=b", "cluster.name=east"],
+     ["webb.clusters has the name east twice", "webb.clusters has east, which is cluster.name"]),
+    (["webb.clusters[0].name=east,webb.clusters[0].secret=a", "webb.config.clusters={east=/e}"],
+     ["webb.config.clusters is decided by other values: see webb.clusters"]),
     (["webb.config.metrics_listen=a"], ["webb.config.metrics_listen is decided by other values: see hubble.metrics.port"]),
     (["webb.config.metrics=a"], ["see hubble.metrics.enabled"]),
     (["hubble.metrics.serviceMonitor.enabled=true"], ["monitoring.coreos.com/v1", "trustCRDsExist"]),
@@ -47,7 +73,28 @@ NOTED = [
     (["kubeProxyReplacement=true", "ipam.mode=kubernetes"], ["Passed over, for Cilium: ipam, kubeProxyReplacement"]),
     (["webb.valuesCheck=warn", "hubble.metrics.enalbed={dns}"], ["hubble.metrics.enalbed is not known"]),
     (["hubble.relay.enabled=true", "hubble.ui.enabled=true"], ["hubble.relay.enabled, hubble.ui.enabled"]),
-    (["operator.prometheus.enabled=true", "prometheus.enabled=true"], ["prometheus.enabled (Cilium's agent metrics), operator"]),
+    (["operator.prometheus.metricsService=true"], ["Accepted, and without effect in this version:\n  operator (without operator.enabled)"]),
+    (["operator.enabled=true", "operator.prometheus.enabled=false"], ["operator.enabled (without operator.prometheus.enabled"]),
+    (["operator.enabled=true"], ["Operator metrics, from 2 replicas of which one leads: http://POD:9963/metrics, found by the pods' annotations.",
+                                 "rollout status deployment/webb-operator"]),
+    (["operator.enabled=true", "operator.prometheus.metricsService=true"], ["9963/metrics, found by the Service cilium-operator, found by the pods'"]),
+    (["operator.enabled=true", "webb.besideCilium=true"], ["tell them apart by the job"]),
+    (["operator.enabled=true", "operator.prometheus.serviceMonitor.enabled=true", "prometheus.serviceMonitor.trustCRDsExist=true"],
+     ["operator.prometheus.serviceMonitor.labels"]),
+    # Cilium's own: accepted.
+    (["operator.unmanagedPodWatcher.restart=false", "operator.image.tag=v1"], ["operator (without operator.enabled)"]),
+    (["prometheus.enabled=true"], ["Agent metrics, with names and labels of Cilium 1.19: http://NODE:9962/metrics, found by the pods' annotations",
+                                   "webb.fullnameOverride\nto cilium-webb"]),
+    (["prometheus.enabled=true", "prometheus.metricsService=true", "prometheus.metrics={cilium_forward_total,+,-cilium_version}"],
+     ["found by the Service cilium-agent, found by the pods' annotations", "with + or - before it: cilium_forward_total, +\n"]),
+    (["prometheus.enabled=true"], ["TCP port 4240 must be open between them"]),
+    (["healthChecking=true", "webb.besideCilium=true"], ["healthChecking (beside Cilium, which does it)"]),
+    (["prometheus.serviceMonitor.enabled=true"], ["prometheus.serviceMonitor.enabled (without prometheus.enabled)"]),
+    (["prometheus.controllerGroupMetrics={all}"], ["prometheus.controllerGroupMetrics (all components are counted)"]),
+    (["prometheus.enabled=true", "webb.agentMetrics.allMaps=true", "webb.runAsUser=0"],
+     ["as root, with the capabilities BPF, PERFMON, NET_ADMIN, SYS_ADMIN only"]),
+    (["webb.clusters[0].name=east,webb.clusters[0].secret=webb-east"],
+     ["This cluster is default (cluster.name).\n  east: the key kubeconfig of the Secret webb-east"]),
     (["hubble.metrics.tls.enabled=true"], ["the Secret hubble-metrics-server-certs", "until it is there, connections are refused"]),
     (["hubble.metrics.serviceMonitor.enabled=true", "prometheus.serviceMonitor.trustCRDsExist=true"], ["often `release`"]),
     (["hubble.metrics.enabled={flow}", "hubble.metrics.dynamic.enabled=true"], ["hubble.metrics.enabled is not used beside it"]),
@@ -83,6 +130,13 @@ def neighbours(there, expressions):
     return find(objects(render(given)), "Answer")[0]["text"]
 
 
+def as_written():
+    """The article's values with its misspelt keys."""
+    article = values(ARTICLE)
+    article["hubble"]["metrics"]["enabledOpenMetrics"] = article["hubble"]["metrics"].pop("enableOpenMetrics")
+    return article | {"enableIpv4Masquerade": True, "enableIpv6Masquerade": False, "enableNetworkPolicy": True}
+
+
 def check(report):
     for there, expressions, said in NEIGHBOURS:
         answer = neighbours(there, expressions)
@@ -98,11 +152,8 @@ def check(report):
     for expressions, words in NOTED:
         report(f"noted: {' '.join(expressions)}", missing(expressions, words, render(values(*expressions))["templates/NOTES.txt"]))
     # Of the article's file as it was written, one key is refused; the others are Cilium's, or nobody's.
-    article = values(ARTICLE)
-    article["hubble"]["metrics"]["enabledOpenMetrics"] = article["hubble"]["metrics"].pop("enableOpenMetrics")
-    article |= {"enableIpv4Masquerade": True, "enableIpv6Masquerade": False, "enableNetworkPolicy": True}
     try:
-        render(article)
+        render(as_written())
         refused = ""
     except Refused as refusal:
         refused = str(refusal)

@@ -26,6 +26,10 @@ LISTS = ["flow", "drop:sourceContext=pod|reserved-identity;destinationContext=po
          "dns:query;ignoreAAAA tcp", "flows-to-world:any-drop;port;syn-only", "port-distribution icmp httpV2:exemplars=true"]
 
 
+# Place of the metrics file in the pod.
+MOUNTED = "/etc/webb/metrics/dynamic-metrics.yaml"
+
+
 def run(*arguments, text=""):
     done = subprocess.run([WEBB, *map(str, arguments)], input=text, capture_output=True, text=True, timeout=60, check=False)
     return done.returncode, done.stdout, done.stderr
@@ -51,18 +55,21 @@ def check(report):
     with tempfile.TemporaryDirectory() as folder:
         for name in cases():
             made = objects(case(name))
-            for config in find(made, "ConfigMap"):
-                for key, content in (config.get("data") or {}).items():
-                    file = Path(folder) / key
-                    file.write_text(content)
-                    if key == "webb.yaml":
-                        code, out, said = run("check-config", file)
-                        report(f"{name}: {key}", [] if code == 0 and "warning" not in out + said else [out + said])
-                    elif key == "dynamic-metrics.yaml":
-                        code, out, said = run("replay", "--strict", "--metrics-config", file, "-")
-                        report(f"{name}: {key}", [] if code == 0 else [said])
+            files = {key: content for config in find(made, "ConfigMap") for key, content in (config.get("data") or {}).items()}
+            # Another ConfigMap than the chart's may have it.
+            listed = Path(folder) / "dynamic-metrics.yaml"
+            listed.write_text(files.get(listed.name, "metrics: []"))
+            if listed.name in files:
+                code, out, said = run("replay", "--strict", "--metrics-config", listed, "-")
+                report(f"{name}: {listed.name}", [] if code == 0 else [said])
+            for config in "webb.yaml", "operator.yaml":
+                if config in files:
+                    file = Path(folder) / config
+                    file.write_text(files[config].replace(MOUNTED, str(listed)))
+                    code, out, said = run("check-config", file)
+                    report(f"{name}: {config}", [] if code == 0 and "warning" not in out + said else [out + said])
             for pod in find(made, "Pod"):
-                report(f"{name}: helm test", tried(pod["spec"]["containers"][0]["args"]))
+                report(f"{name}: helm test", [said for one in pod["spec"]["containers"] for said in tried(one["args"])])
         for text in LISTS:
             file = Path(folder) / "list.yaml"
             made = objects(render({"hubble": {"metrics": {"enabled": text.split()}}}))

@@ -11,9 +11,9 @@ VERSIONS = "1.25", "1.37"
 # Fields of kinds that Kubernetes does not define, as their own API has them; * is one step. Only what the chart may
 # write is listed, so a misspelt field is found.
 RELABELING = ("action", "replacement", "regex", "separator", "modulus", "targetLabel", "sourceLabels/*")
-SCRAPE = ("port", "path", "interval", "scrapeTimeout", "honorLabels", "scheme", "tlsConfig/serverName",
+SCRAPE = ("port", "path", "interval", "scrapeTimeout", "honorLabels", "scheme", "tlsConfig/serverName", "tlsConfig/insecureSkipVerify",
           *(f"relabelings/*/{field}" for field in RELABELING), *(f"metricRelabelings/*/{field}" for field in RELABELING))
-FOUND = ("selector/matchLabels/*", "namespaceSelector/matchNames/*", "jobLabel")
+FOUND = ("selector/matchLabels/*", "namespaceSelector/matchNames/*", "jobLabel", "targetLabels/*")
 CUSTOM = {
     "monitoring.coreos.com/v1 ServiceMonitor":
         [f"spec/{field}" for field in FOUND] + [f"spec/endpoints/*/{field}" for field in SCRAPE],
@@ -21,7 +21,7 @@ CUSTOM = {
         [f"spec/{field}" for field in FOUND] + [f"spec/podMetricsEndpoints/*/{field}" for field in SCRAPE],
     "monitoring.coreos.com/v1 PrometheusRule":
         ["spec/groups/*/name", *(f"spec/groups/*/rules/*/{field}" for field in
-                                 ("alert", "expr", "for", "labels/*", "annotations/*"))],
+                                 ("alert", "record", "expr", "for", "labels/*", "annotations/*"))],
     "cert-manager.io/v1 Certificate":
         ["spec/secretName", "spec/commonName", "spec/dnsNames/*", "spec/ipAddresses/*", "spec/duration",
          "spec/usages/*", "spec/issuerRef/group", "spec/issuerRef/kind", "spec/issuerRef/name"],

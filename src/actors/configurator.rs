@@ -8,7 +8,7 @@
 //! one at a time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::Mutex;
@@ -23,6 +23,9 @@ use super::{Finish, Restart};
 
 /// Interval of the polls (hubble-contract §2.5.4).
 const FILE_POLL_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Time after which a file system counts as one that does not answer.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Requests a poll of the file now, as SIGHUP does.
 #[derive(Debug, Clone, Copy, Message)]
@@ -43,6 +46,8 @@ pub struct Configurator {
 struct Shared {
     file: Arc<MetricsFile>,
     fleet: Arc<Fleet>,
+    /// Held while the file is read, which may never end.
+    reading: Arc<Mutex<()>>,
     /// Held while the fleet is changed.
     turn: Arc<Mutex<()>>,
 }
@@ -50,7 +55,7 @@ struct Shared {
 impl Configurator {
     /// Starts following the file.
     pub fn start(file: Arc<MetricsFile>, fleet: Arc<Fleet>, intensity: Intensity) -> Addr<Self> {
-        let shared = Shared { file, fleet, turn: Arc::default() };
+        let shared = Shared { file, fleet, reading: Arc::default(), turn: Arc::default() };
         Supervisor::start(move |_| Self { shared, intensity, down: false, finishing: false })
     }
 
@@ -74,16 +79,32 @@ impl Shared {
     /// Polls once, and applies an update. The error is the text of a panic.
     async fn follow(&self, component: &Component) -> Result<(), String> {
         // A poll that is under way will do.
-        let Ok(_turn) = self.turn.try_lock() else { return Ok(()) };
+        let Ok(_reading) = self.reading.try_lock() else { return Ok(()) };
         component.beat();
-        let file = Arc::clone(&self.file);
+        let (file, began) = (Arc::clone(&self.file), Instant::now());
         let looked = tokio::task::spawn_blocking(move || {
             inject::point("configurator");
             file.poll()
         });
-        match looked.await.map_err(|error| error.to_string())? {
-            Ok(Some(update)) => self.apply(update).await,
-            Ok(None) => {}
+        tokio::pin!(looked);
+        let in_time = tokio::time::timeout(READ_LIMIT, &mut looked).await;
+        if in_time.is_err() {
+            let (path, limit) = (self.file.path().display(), READ_LIMIT.as_secs());
+            let why = format!("{path} does not answer: it could not be read in {limit} s");
+            tracing::error!("the metrics stay as they are: {why}");
+            if component.state() != State::Stopped {
+                component.set_state(State::Degraded, &why);
+            }
+        }
+        let looked = match in_time {
+            Ok(looked) => looked,
+            Err(_) => looked.await,
+        };
+        component.passes().count(matches!(looked, Ok(Ok(_))), began.elapsed());
+        let _turn = self.turn.lock().await;
+        match looked.map_err(|error| error.to_string())? {
+            Ok(Some(update)) if component.state() != State::Stopped => self.apply(update).await,
+            Ok(_) => {}
             Err(problems) => {
                 let path = self.file.path().display();
                 tracing::error!("the metrics stay as they are, because {path} has problems:\n{problems}");

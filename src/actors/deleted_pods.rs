@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use webb_flow::room::is_spacious;
 use webb_index::{Index, ObjectKey};
 use webb_metrics::RemovedPods;
 
@@ -41,6 +42,7 @@ impl DeletedPods {
     pub fn due(&mut self, now: Instant) -> Option<RemovedPods> {
         let is_due = |since: &Instant| now.duration_since(*since) >= GRACE;
         self.since.retain(|pod, since| !is_due(since) || RemovedPods::may_be_named(pod));
+        self.shrink();
         let due = self.since.iter().filter(|(_, since)| is_due(since));
         let gone = RemovedPods::new(due.map(|(pod, _)| Arc::clone(pod)));
         (!gone.is_empty()).then_some(gone)
@@ -49,6 +51,14 @@ impl DeletedPods {
     /// Forgets the pods that were due at `now`, once their series have been removed.
     pub fn forget(&mut self, now: Instant) {
         self.since.retain(|_, since| now.duration_since(*since) < GRACE);
+        self.shrink();
+    }
+
+    /// Gives back the room of a table that was larger.
+    fn shrink(&mut self) {
+        if is_spacious(self.since.capacity(), self.since.len()) {
+            self.since.shrink_to_fit();
+        }
     }
 }
 
@@ -90,6 +100,18 @@ mod tests {
         assert_eq!(deleted_pods.due(at(500)), None);
         deleted_pods.observe(&index(&[], &["stays", "returns"]), at(501));
         assert_eq!(deleted_pods.due(at(561)), Some(gone(&["stays", "returns"])));
+    }
+
+    /// Many deletions at once leave no room behind.
+    #[test]
+    fn room_goes_with_deletions() {
+        let names: Vec<String> = (0..20_000).map(|number| format!("gone-{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        Sym::new("gone-7");
+        let (mut deleted_pods, start) = (DeletedPods::default(), Instant::now());
+        deleted_pods.observe(&index(&[], &names), start);
+        assert_eq!(deleted_pods.due(start + GRACE), Some(gone(&["gone-7"])));
+        assert!(deleted_pods.since.capacity() < 100, "{}", deleted_pods.since.capacity());
     }
 
     /// Pods that no flow was ever named by have no series: a cluster's churn is not handed to the

@@ -13,8 +13,9 @@ use actix::Addr;
 use tokio::sync::oneshot;
 use webb_flow::fault::{Component, Components};
 use webb_metrics::dynamic::MetricChange;
-use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share};
+use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share, captures};
 
+use super::listing::Listings;
 use super::restart::{Escalations, Intensity, SharedRestartPolicy};
 use super::thread_supervisor::ThreadSupervisor;
 use super::{Directory, Finish, aggregator};
@@ -35,6 +36,8 @@ pub struct AggregatorFactory {
     pub home: String,
     /// Maximal number of series.
     pub limits: Limits,
+    /// Requests of listings of all open connections.
+    pub listings: Arc<Listings>,
     /// Intervals of the search for unchanged series; [`Limits::idle_looks`] in a row, or
     /// [`Limits::room_looks`], remove one.
     pub looks: Looks,
@@ -100,6 +103,7 @@ impl Fleet {
         let members: BTreeMap<_, _> = metrics.into_iter().map(&mut start).collect();
         let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
         lanes.want_verdicts(members.contains_key(VERDICTS));
+        lanes.want_connections(members.contains_key(captures::NAME));
         lanes.want_layer7(wishes);
         (Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
     }
@@ -107,6 +111,11 @@ impl Fleet {
     /// The aggregators as they are now, by metric.
     pub fn members(&self) -> Vec<(&'static str, Member)> {
         self.held().iter().map(|(name, member)| (*name, member.clone())).collect()
+    }
+
+    /// Requests of listings, and their outcomes.
+    pub fn listings(&self) -> &Listings {
+        &self.factory.listings
     }
 
     /// The lanes of all aggregators.
@@ -140,6 +149,7 @@ impl Fleet {
         let lanes = members.values().map(|member| Arc::clone(&member.lane)).collect();
         self.lanes.want_verdicts(members.contains_key(VERDICTS));
         self.lanes.want_layer7(metrics.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())));
+        self.lanes.want_connections(members.contains_key(captures::NAME));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
         let shares: Vec<_> = leaving.iter().map(|(_, member)| Arc::clone(&member.share)).collect();
@@ -155,6 +165,11 @@ impl Fleet {
         self.post(Command::Change(pipeline::LaneChange { lanes, control, done })).await;
         // A dropped sender means that the reader is gone for good.
         let _changed = is_done.await;
+        // What was open before is not known to an aggregator that is new, or has other filters.
+        if changes.iter().any(|change| !matches!(change, MetricChange::Remove(_)) && change.label().0 == captures::NAME)
+        {
+            self.factory.listings.request();
+        }
         for (name, member) in leaving {
             self.retire(name, member).await;
         }

@@ -9,7 +9,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use actix_web::dev::ServerHandle;
@@ -102,9 +102,11 @@ impl HttpActor {
     fn poll(&mut self, ctx: &mut Context<Self>) {
         let Some(files) = self.tls.clone().filter(|_| !self.looking) else { return };
         self.looking = true;
+        let began = Instant::now();
         let polled = tokio::task::spawn_blocking(move || files.poll());
-        ctx.spawn(polled.into_actor(self).map(|polled, actor, _| {
+        ctx.spawn(polled.into_actor(self).map(move |polled, actor, _| {
             actor.looking = false;
+            actor.intensity.component().passes().count(matches!(polled, Ok(Ok(_))), began.elapsed());
             match polled {
                 Ok(Ok(changed)) => actor.polled(changed, String::new()),
                 Ok(Err(error)) => actor.polled(false, error.to_string()),

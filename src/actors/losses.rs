@@ -10,7 +10,7 @@ use webb_flow::abi::Totals;
 /// Time that a loss stays shown after the last one; also the interval of its log line.
 const SHOWN_FOR: Duration = Duration::from_mins(1);
 
-/// Losses since start, by what was lost and why.
+/// Losses so far, by what was lost and why.
 pub(super) type Counts = [u64; TEXTS.len()];
 
 const TEXTS: [&str; 5] = [
@@ -52,6 +52,12 @@ struct Episode {
 }
 
 impl Losses {
+    /// Begins with these counts: what the kernel counted before, for another process, is nothing
+    /// new.
+    pub(super) fn begin(&mut self, counts: Counts) {
+        self.last = counts;
+    }
+
     /// Takes up the counts of now. True if something was lost in the kernel since the last time.
     pub(super) fn note(&mut self, counts: Counts, now: Instant) -> bool {
         let grew = |at: usize| counts.get(at) > self.last.get(at);
@@ -87,6 +93,17 @@ impl Losses {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What was lost before the start, when another process had the maps, is no loss of this one.
+    #[test]
+    fn what_was_lost_before_is_not_shown() {
+        let (mut losses, began) = (Losses::default(), Instant::now());
+        losses.begin([5, 0, 0, 0, 0]);
+        assert!(!losses.note([5, 0, 0, 0, 0], began));
+        assert_eq!(losses.reason(), "");
+        assert!(losses.note([6, 0, 0, 0, 0], began));
+        assert_eq!(losses.reason(), "1 records (a ring was full)");
+    }
 
     /// A loss shows at once, with its number, and until a minute after the last; only what the
     /// kernel lost is a notice of Hubble's.

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use webb_metrics::dynamic::{self, Dynamic, Listed, MetricChange, change::Accepted};
+use webb_metrics::{captures, layer7};
 use webb_settings::file::{FileError, FilePoll, Followed, MIB, text};
-use webb_settings::{Problems, SourceFile, unreadable};
+use webb_settings::{Capture, Layer7, Problems, Settings, SourceFile, unreadable};
 
 use crate::reloads::Reloads;
 
@@ -20,11 +21,32 @@ pub struct MetricsFile {
     path: PathBuf,
     /// Locked while it is read, which may take long: never on the thread that answers requests.
     followed: Mutex<Followed>,
-    strict: AtomicBool,
+    rules: Mutex<FileRules>,
     /// True if the file must be read again though it has not changed.
     again: AtomicBool,
     state: Mutex<State>,
     reloads: Reloads,
+}
+
+/// Settings that decide over the file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FileRules {
+    /// Hubble's rule: a metric that was accepted once never gets other options.
+    pub strict: bool,
+    /// Settings that metrics of DNS and HTTP may contradict.
+    pub l7: Layer7,
+    /// Setting without which metrics of connections stay empty.
+    pub connections: Capture,
+}
+
+impl From<&Settings> for FileRules {
+    fn from(settings: &Settings) -> Self {
+        Self {
+            strict: settings.metrics_config_strict,
+            l7: settings.l7.clone(),
+            connections: settings.connections.capture,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -46,16 +68,15 @@ pub struct FileUpdate {
 }
 
 impl MetricsFile {
-    /// A file with `dynamic` as its accepted content. `strict` is Hubble's rule: a metric that was
-    /// accepted once never gets other options.
-    pub fn new(path: PathBuf, dynamic: &Dynamic, strict: bool) -> Self {
+    /// A file with `dynamic` as its accepted content.
+    pub fn new(path: PathBuf, dynamic: &Dynamic, rules: FileRules) -> Self {
         let mut state = State::default();
         state.accepted.remember(&dynamic.metrics);
         state.current.clone_from(&dynamic.metrics);
         Self {
             followed: Mutex::new(Followed::new([path.clone()], MIB).accepted_as(&[dynamic.file.text.as_bytes()])),
             path,
-            strict: AtomicBool::new(strict),
+            rules: Mutex::new(rules),
             again: AtomicBool::new(false),
             state: Mutex::new(state),
             reloads: Reloads::loaded(),
@@ -67,9 +88,11 @@ impl MetricsFile {
         &self.path
     }
 
-    /// Turns Hubble's rule on or off. What it decided over is decided over again at the next poll.
-    pub fn set_strict(&self, strict: bool) {
-        if self.strict.swap(strict, Relaxed) != strict {
+    /// Sets the rules. If they are new, the file is decided over again at the next poll.
+    pub fn set_rules(&self, rules: FileRules) {
+        let mut current = self.rules();
+        if *current != rules {
+            *current = rules;
             self.invalidate();
         }
     }
@@ -113,9 +136,16 @@ impl MetricsFile {
 
     fn understand(&self, content: Vec<u8>) -> Result<Dynamic, Problems> {
         let text = text(content).map_err(|error| self.unreadable(&error))?;
-        let dynamic = dynamic::read(SourceFile { name: self.path.display().to_string(), text })?;
-        let refused =
-            if self.strict.load(Relaxed) { self.state().accepted.problems(&dynamic.metrics) } else { Vec::new() };
+        let mut dynamic = dynamic::read(SourceFile { name: self.path.display().to_string(), text })?;
+        let FileRules { strict, l7, connections } = self.rules().clone();
+        dynamic.check_layer7(&l7);
+        let state = self.state();
+        let had: Vec<_> = state.current.iter().map(|listed| listed.config.name()).collect();
+        let mut refused = dynamic.not_captured(connections, &had);
+        if strict {
+            refused.extend(state.accepted.problems(&dynamic.metrics));
+        }
+        drop(state);
         if refused.is_empty() { Ok(dynamic) } else { Err(Problems { list: refused, file: Some(dynamic.file) }) }
     }
 
@@ -137,9 +167,16 @@ impl MetricsFile {
         self.again.store(true, Relaxed);
     }
 
-    /// Error in the file; empty if there is none.
+    /// Error in the file, or else what its metrics need and is switched off; empty if there is
+    /// neither.
     pub fn complaint(&self) -> String {
-        self.state().complaint.clone()
+        let (state, FileRules { l7, connections, .. }) = (self.state(), self.rules().clone());
+        if !state.complaint.is_empty() {
+            return state.complaint.clone();
+        }
+        let metrics = || state.current.iter().map(|listed| &listed.config);
+        let blind = layer7::switched_off(metrics(), &l7, "metrics_config");
+        blind.or_else(|| captures::switched_off(metrics(), connections, "metrics_config")).unwrap_or_default()
     }
 
     /// Outcomes of reloads.
@@ -150,6 +187,10 @@ impl MetricsFile {
     /// Changes of metrics by metric and kind.
     pub fn changes(&self) -> Vec<((&'static str, &'static str), u64)> {
         self.state().changes.iter().map(|(key, count)| (*key, *count)).collect()
+    }
+
+    fn rules(&self) -> MutexGuard<'_, FileRules> {
+        self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn followed(&self) -> MutexGuard<'_, Followed> {

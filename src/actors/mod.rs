@@ -4,7 +4,10 @@
 //! ```text
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
 //!               ▲                   ▲            http/admin
-//! probes     resolver   sweeper  configurator  dissector
+//! probes     resolver   sweeper  configurator  dissector  health
+//!
+//! elector ──┐
+//! view ─────┴──────────────────────────────────► http/operator
 //! ```
 //!
 //! actix's `Supervisor` restarts an actor only when its context *ends*; a panic in a handler kills
@@ -16,20 +19,26 @@
 pub mod aggregator;
 mod attempts;
 pub mod cluster_source;
+pub mod cluster_view;
 pub mod configurator;
 pub mod conntrack;
 pub mod decoder;
 pub mod deleted_pods;
 pub mod dissector;
+pub mod elector;
 mod figures;
 pub mod fleet;
 mod gaps;
 pub mod guard;
+pub mod health;
 pub mod http;
+pub mod listing;
 mod losses;
 mod manifest_progress;
+pub mod mesh;
 pub mod metrics_file;
 pub mod network;
+pub mod periodic;
 mod poll_schedule;
 pub mod probes;
 pub mod reader;

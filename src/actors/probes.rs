@@ -31,7 +31,7 @@ use super::network::Network;
 use super::poll_schedule::PollSchedule;
 use super::restart::Intensity;
 use super::thread_supervisor::{Failure, ThreadSupervisor};
-use crate::bpf_loader::{Arranged, AttachError, Cost, Probes, Special, TrafficControl};
+use crate::bpf_loader::{Arranged, AttachError, Cost, HandoverOutcome, Probes, Special, TrafficControl};
 use crate::network::{self, Interface, NetworkEvent, Node, Peers, Role, Selection};
 use crate::pipeline::Lifecycle;
 use crate::startup::{Stage, Startup};
@@ -46,9 +46,12 @@ const MAX_NAMES_SHOWN: usize = 5;
 #[derive(Debug)]
 pub struct ProbeReconciler {
     probes: Mutex<Probes>,
+    handover: Option<HandoverOutcome>,
     figures: Figures,
     selection: Mutex<Selection>,
     reselect: AtomicBool,
+    /// The interfaces that were there at the start are known.
+    is_started: AtomicBool,
     /// Ends the thread's wait.
     wake: Notify,
     network: Arc<Network>,
@@ -70,10 +73,12 @@ impl ProbeReconciler {
         (component, startup): (Arc<Component>, Arc<Startup>),
     ) -> Self {
         Self {
+            handover: probes.handover(),
             probes: Mutex::new(probes),
             figures: Figures::default(),
             selection: Mutex::new(selection),
             reselect: AtomicBool::new(false),
+            is_started: AtomicBool::new(false),
             wake: Notify::new(),
             network,
             one_sided,
@@ -92,9 +97,15 @@ impl ProbeReconciler {
         self.wake.notify_one();
     }
 
-    /// Takes every program off its interface. The thread must have ended.
+    /// Takes every program off its interface, unless the next process takes them over. The thread
+    /// must have ended.
     pub fn detach_all(&self) {
         self.probes().detach_all();
+    }
+
+    /// Outcome of looking for what a process of before has left, if it was looked for.
+    pub fn handover(&self) -> Option<HandoverOutcome> {
+        self.handover
     }
 
     /// Number of watched interfaces, by role.
@@ -226,6 +237,7 @@ impl ProbeReconciler {
         }
         self.forget_others(&seen);
         seen.appeared.clear();
+        self.is_started.store(true, Relaxed);
         seen.changed = true;
         self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
         self.startup.reach(Stage::Attached);
@@ -245,7 +257,10 @@ impl ProbeReconciler {
                 () = self.wake.notified() => {}
                 () = tokio::time::sleep(wait) => {}
             }
-            self.do_what_is_due(&watch, &mut kernel, &mut seen).await?;
+            let began = Instant::now();
+            let done = self.do_what_is_due(&watch, &mut kernel, &mut seen).await;
+            self.component.passes().count(done.is_ok(), began.elapsed());
+            done?;
             self.report_state(&mut seen);
         }
         Ok(())
@@ -259,7 +274,9 @@ impl ProbeReconciler {
     ) -> Result<(), Failure> {
         match change {
             NetworkEvent::Present(interface) => {
-                if !seen.known.contains_key(&interface.index) && !self.is_attached(interface.index) {
+                // Packets from before this process are no gap.
+                let is_new = self.is_started.load(Relaxed) && !seen.known.contains_key(&interface.index);
+                if is_new && !self.is_attached(interface.index) {
                     seen.appeared.insert(interface.index);
                 }
                 self.try_adjust(&interface, watch, seen).await?;
@@ -285,13 +302,18 @@ impl ProbeReconciler {
         Ok(())
     }
 
-    /// Drops links to interfaces that were removed between two events.
+    /// Drops links to interfaces that were removed between two events, and what an earlier process
+    /// has left and this one does not watch.
     fn forget_others(&self, seen: &InterfaceState) {
         let mut probes = self.probes();
         let gone: Vec<u32> =
             probes.attached().map(|(index, _, _)| index).filter(|index| !seen.known.contains_key(index)).collect();
         for index in gone {
             probes.detach(index);
+        }
+        let (links, maps) = probes.settle();
+        if links + maps > 0 {
+            tracing::info!(links, maps, "removed what an earlier process had left");
         }
     }
 
@@ -388,23 +410,6 @@ impl ProbeReconciler {
         self.network.set(&seen.node, interfaces.collect());
     }
 
-    /// Logs a warning about devices of the node that count packets twice: once plain, once
-    /// encapsulated.
-    fn warn_of_doubles(&self, seen: &mut InterfaceState) {
-        let node: Vec<u32> =
-            self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();
-        let devices: Vec<&Interface> = node.iter().filter_map(|index| seen.known.get(index)).collect();
-        let doubles = network::selection::doubles(&devices).map(|(upper, lower)| (upper.to_owned(), lower.to_owned()));
-        if doubles != seen.doubles {
-            if let Some((upper, lower)) = &doubles {
-                tracing::warn!(
-                    "interfaces.node has both {upper} and {lower}, by which its packets leave: such a packet counts twice"
-                );
-            }
-            seen.doubles = doubles;
-        }
-    }
-
     /// Publishes the state of the component.
     fn report_state(&self, seen: &mut InterfaceState) {
         let mut missing: Vec<String> = self.probes().degraded();
@@ -447,7 +452,7 @@ pub(super) struct InterfaceState {
     pub(super) one_sided: (u64, Instant),
     pub(super) past_the_hook_said: bool,
     /// Two devices of the node that count the same packets.
-    doubles: Option<(String, String)>,
+    pub(super) doubles: Option<(String, String)>,
 }
 
 impl InterfaceState {

@@ -17,7 +17,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use webb_cluster::kubernetes::{self, Access, Status};
-use webb_cluster::{self as cluster, Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
+use webb_cluster::{Cache, Counts, Coverage, ManifestSource, Object, Progress, Report};
 use webb_flow::fault::{Component, State, inject};
 use webb_index::Index;
 
@@ -83,7 +83,7 @@ pub struct Resolver {
     watches: Status,
     /// Last message about undecided verdicts.
     undecided: Mutex<String>,
-    changed: Notify,
+    changed: Arc<Notify>,
     /// The names have been complete once: of every kind that each server has, or of the manifest.
     read: AtomicBool,
     /// True once the kinds of policy that the server has, or lacks, are known too.
@@ -95,18 +95,18 @@ pub struct Resolver {
 }
 
 impl Resolver {
-    /// Names for a node, read from one of `sources`, published to `index`. Deleted pods are sent to
-    /// `reader`.
+    /// Names in `cache`, read from one of `sources`, published to `index`, also when `changed` says
+    /// so. Deleted pods are sent to `reader`.
     pub fn new(
-        settings: cluster::CacheSettings,
+        cache: Arc<Cache>,
         sources: Sources,
         network: Arc<Network>,
         index: Arc<ArcSwap<Index>>,
         component: Arc<Component>,
-        (reader, startup): (Commands, Arc<Startup>),
+        (reader, startup, changed): (Commands, Arc<Startup>, Arc<Notify>),
     ) -> Self {
         Self {
-            cache: Arc::new(Cache::new(settings)),
+            cache,
             sources: Mutex::new(sources),
             turn: AtomicU64::new(0),
             index,
@@ -119,7 +119,7 @@ impl Resolver {
             watching: AtomicBool::new(false),
             watches: Status::default(),
             undecided: Mutex::default(),
-            changed: Notify::new(),
+            changed,
             read: AtomicBool::new(false),
             complete: AtomicBool::new(false),
             startup,
@@ -169,8 +169,7 @@ impl Resolver {
     /// Polls the manifest once. Its first names are used as they are read; later ones all at once.
     fn poll_manifest(&self, source: &mut ManifestSource, lifecycle: &Lifecycle, turn: u64) {
         inject::point("resolver");
-        let is_first = !self.read.load(Relaxed);
-        let mut objects = Vec::new();
+        let (is_first, mut objects) = (!self.read.load(Relaxed), Vec::new());
         let mut reading = LoadTimer::begin(Instant::now());
         let read = Cell::new(0);
         let outcome = source.poll(
@@ -299,7 +298,7 @@ impl Resolver {
             self.cache.set_own_addresses(self.network.addresses());
             self.cache.set_interfaces(self.network.interfaces());
             self.publish();
-        } else if self.read.load(Relaxed) && (self.index.load().has_newer_policies() || self.cache.has_garbage()) {
+        } else if self.read.load(Relaxed) && (self.index.load().has_newer_policies() || self.cache.is_outdated()) {
             self.publish();
         }
     }
@@ -329,8 +328,9 @@ impl Resolver {
         })
     }
 
-    /// Has the series of pods removed that were deleted a minute ago.
+    /// Has the series of pods removed that were deleted a minute ago; frees what they left here.
     fn expire_deleted_pods(&self) {
+        self.cache.trim();
         let (mut deleted_pods, now) = (self.deleted_pods(), Instant::now());
         let Some(gone) = deleted_pods.due(now) else { return };
         let pods = gone.len();

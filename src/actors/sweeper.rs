@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use webb_flow::abi::{self, PARTS};
+use webb_flow::abi::{self, PARTS, Totals, event};
 use webb_flow::fault::{State, inject};
 
+use super::listing::Lister;
 use super::losses::{self, Losses};
 use super::restart::Intensity;
 use super::thread_supervisor::ThreadSupervisor;
@@ -21,6 +22,19 @@ use crate::pipeline::Lanes;
 
 /// Maximal number of last sweeps while the ring is full; the rest stays behind.
 const MAX_LAST_SWEEPS: usize = 50;
+
+/// Events that say nothing of which connections are open.
+const UNFOLLOWED: [u8; 9] = [
+    event::REFUSED,
+    event::TIMED_OUT,
+    event::UNREACHABLE,
+    event::DROPPED,
+    event::SAMPLE,
+    event::RETRANSMIT_SYN,
+    event::RETRANSMIT_SYN_ACK,
+    event::RETRANSMIT_DATA,
+    event::ZERO_WINDOW,
+];
 
 /// Totals of the last sweep.
 #[derive(Debug, Default)]
@@ -40,6 +54,11 @@ impl Swept {
     /// these notifications of loss, not lost records (hubble-contract §3.1).
     pub fn lost_notices(&self) -> u64 {
         self.lost_notices.load(Relaxed)
+    }
+
+    /// Begins with the losses that the kernel has counted before.
+    fn begin(&self, counts: losses::Counts) {
+        self.losses.lock().unwrap_or_else(PoisonError::into_inner).begin(counts);
     }
 
     /// Recent losses as a text; empty if there were none.
@@ -65,6 +84,16 @@ pub struct Losing {
 }
 
 impl Losing {
+    /// Events of connections that were lost: by the programs, and by metrics that do not run.
+    fn events(&self) -> Result<u64, RunError> {
+        let lost = |totals: &Totals| -> u64 {
+            let follows = |event: &usize| !UNFOLLOWED.iter().any(|other| usize::from(*other) == *event);
+            let events = totals.lost_events.iter().enumerate();
+            events.filter(|(event, _)| follows(event)).map(|(_, count)| count).sum()
+        };
+        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + self.lanes.skipped())
+    }
+
     fn counts(&self) -> Result<losses::Counts, RunError> {
         let messages =
             self.layer7.as_ref().map(Layer7::totals).transpose()?.map_or(0, |totals| totals.lost.iter().sum());
@@ -72,27 +101,40 @@ impl Losing {
     }
 }
 
-/// Starts the sweeper, which looks for losses as well.
+/// Starts the sweeper, which looks for losses as well, and lists open connections by `lister`.
 pub fn start(
-    sweeper: Sweeper,
+    (sweeper, lister): (Sweeper, Option<Lister>),
     losing: Losing,
     swept: Arc<Swept>,
     interval: Duration,
     intensity: Intensity,
 ) -> Addr<ThreadSupervisor> {
     // Only ever one run at a time: the lock is never waited for.
-    let sweeper = Mutex::new(sweeper);
+    let sweeper = Mutex::new((sweeper, lister));
     let component = Arc::clone(intensity.component());
+    // What cannot be read now is an error of the first sweep.
+    if let Ok(counts) = losing.counts() {
+        swept.begin(counts);
+    }
     let body = move |lifecycle: &crate::pipeline::Lifecycle| {
-        let mut sweeper = sweeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let (sweeper, lister) = &mut *sweeper.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = Instant::now();
         while !lifecycle.stopping() {
             lifecycle.beat();
             if Instant::now() >= next {
                 next = Instant::now() + interval / u32::try_from(PARTS).unwrap_or(1);
                 inject::point("sweeper");
-                let counted = sweeper.sweep_part(Mode::Overdue)?;
-                let lost = swept.note(counted, losing.counts()?);
+                let began = Instant::now();
+                let lists = match lister {
+                    Some(lister) => lister.before_part(losing.events()?, began),
+                    None => false,
+                };
+                let counted = sweeper.sweep_part(if lists { Mode::ListOpen } else { Mode::Overdue });
+                if let Some(lister) = lister {
+                    lister.after_part(counted.is_ok(), Instant::now());
+                }
+                component.passes().count(counted.is_ok(), began.elapsed());
+                let lost = swept.note(counted?, losing.counts()?);
                 if !lifecycle.stopping() {
                     component.set_state(if lost.is_empty() { State::Up } else { State::Degraded }, &lost);
                 }

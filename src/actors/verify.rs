@@ -1,5 +1,5 @@
-//! Verifies the programs: that they are still attached in their places, and that no packets reach
-//! pods past them.
+//! Verifies the programs: that they are still attached in their places, that no packets reach pods
+//! past them, and that none count twice.
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -123,5 +123,22 @@ impl ProbeReconciler {
             tracing::warn!("{text}");
         }
         Some(text)
+    }
+
+    /// Logs a warning about devices of the node that count packets twice: once plain, once
+    /// encapsulated.
+    pub(super) fn warn_of_doubles(&self, seen: &mut InterfaceState) {
+        let node: Vec<u32> =
+            self.probes().attached().filter(|(_, _, role)| *role == Role::Node).map(|(index, _, _)| index).collect();
+        let devices: Vec<&Interface> = node.iter().filter_map(|index| seen.known.get(index)).collect();
+        let doubles = network::selection::doubles(&devices).map(|(upper, lower)| (upper.to_owned(), lower.to_owned()));
+        if doubles != seen.doubles {
+            if let Some((upper, lower)) = &doubles {
+                tracing::warn!(
+                    "interfaces.node has both {upper} and {lower}, by which its packets leave: such a packet counts twice"
+                );
+            }
+            seen.doubles = doubles;
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use webb_settings::KEYS;
+
 use crate::bpf_loader::LoadError;
 use crate::cli::Exit;
 
@@ -9,7 +11,10 @@ use crate::cli::Exit;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port is in use, or the address is none of this machine's.
-    #[error("cannot listen on {address} ({key}): {error}; is another agent running? Choose another address in the configuration, with WEBB_{} or with --{}", key.to_uppercase(), key.replace('_', "-"))]
+    #[error(
+        "cannot listen on {address} ({key}): {error}; is another agent running? Choose another address in the configuration, with {}",
+        elsewhere(key)
+    )]
     Listen {
         /// The configuration key.
         key: &'static str,
@@ -29,13 +34,32 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
+/// The variable and the flag, if there is one, that set a key.
+fn elsewhere(key: &str) -> String {
+    let Some(key) = KEYS.iter().find(|known| known.name == key) else { return String::new() };
+    let variable = key.variable();
+    key.flag.map_or_else(|| variable.clone(), |flag| format!("{variable} or with {flag}"))
+}
+
 impl StartError {
     /// Exit code for the error.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Listen { .. } => Exit::Configuration,
+            Self::Listen { .. } | Self::Load(LoadError::Handover { .. }) => Exit::Configuration,
             Self::Load(LoadError::Privileges { .. }) => Exit::Privileges,
             Self::Load(_) | Self::System(_) | Self::Metrics(_) => Exit::Kernel,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::elsewhere;
+
+    /// What is named exists: a variable always, a flag where there is one.
+    #[test]
+    fn other_ways_exist() {
+        assert_eq!(elsewhere("metrics_listen"), "WEBB_METRICS_LISTEN or with --metrics-listen");
+        assert_eq!(elsewhere("health.listen"), "WEBB_HEALTH__LISTEN");
     }
 }

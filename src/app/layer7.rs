@@ -1,28 +1,30 @@
 //! Layer 7: whether it is looked for, the thread that dissects it, and its half of the ledger.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use actix::Addr;
 use arc_swap::ArcSwap;
 use webb_decode::l7::{
-    Abandoned, Cut, Doubt, HeaderRule, Ledger, MessageOutcome, MessageProtocol, MessageType, RecordOutcome, Redact,
-    Unanswered, Unparsed,
+    Abandoned, Cut, Doubt, HeaderRule, Ledger, Limits, MessageOutcome, MessageProtocol, MessageType, RecordOutcome,
+    Redact, Unanswered, Unparsed,
 };
 use webb_flow::abi::L7Totals;
 use webb_index::{Index, NameRefusal};
-use webb_metrics::{Layer7Wishes, MetricConfig};
+use webb_metrics::Layer7Wishes;
 use webb_settings::{self as settings, Capture};
 
 use crate::actors::dissector;
 use crate::actors::restart::Intensity;
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::bpf_loader::{Layer7, Layer7Settings, MAX_PORTS};
+use crate::families::Rows;
 use crate::pipeline::Lanes;
 use crate::pipeline::layer7::{
     self as pipeline, DissectLoop, Inbox, Layer7Config, NamesWriter, Outbox, Published, Side, Sides,
 };
 use crate::records::Waker;
-use crate::selfmetrics::{self as own, Rows, SelfMetrics};
+use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// Load-time settings of the programs if they may parse layer 7: the metrics have these wishes,
 /// none if other metrics may come.
@@ -47,19 +49,6 @@ pub(super) fn settings(settings: &settings::Settings, wishes: Option<Layer7Wishe
     })
 }
 
-/// Sentence for a configuration that switches layer 7 off beside metrics that need it.
-pub(super) fn switched_off(settings: &settings::Settings, metrics: &[&MetricConfig]) -> Option<String> {
-    let wants = |config: &&&MetricConfig| {
-        let wishes = config.layer7();
-        wishes.dns || wishes.http
-    };
-    let names: Vec<_> = metrics.iter().filter(wants).map(|config| config.name()).collect();
-    (settings.l7.capture == Capture::Off && !names.is_empty()).then(|| {
-        let key = if settings.metrics_config.is_some() { "metrics_config" } else { "metrics" };
-        format!("DNS and HTTP are not seen: `l7.capture` is off, and `{key}` has {} of them", names.join(", "))
-    })
-}
-
 /// Configuration of the dissector.
 pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
     let side = |side| match side {
@@ -80,7 +69,13 @@ pub(super) fn config(settings: &settings::Layer7) -> Layer7Config {
         user_info: settings.redact_user_info,
         headers,
     };
-    Layer7Config { redact, sides, ..Layer7Config::default() }
+    let ns = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let limits = Limits {
+        http_timeout_ns: ns(settings.http_timeout),
+        dns_timeout_ns: ns(settings.dns_timeout),
+        ..Limits::default()
+    };
+    Layer7Config { limits, redact, sides }
 }
 
 /// The dissector, if there is one.
@@ -188,6 +183,15 @@ pub(super) fn ledger(metrics: &SelfMetrics, dissecting: Option<&Dissecting>) -> 
     )
 }
 
+/// Number of DNS names whose time was over; none without a dissector.
+pub(super) fn expired_names(dissecting: Option<&Dissecting>) -> Box<dyn Fn() -> Option<u64> + Send + Sync> {
+    let published = dissecting.map(|dissecting| Arc::clone(&dissecting.published));
+    Box::new(move || {
+        let (_, _, names) = &*published.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(names.expired)
+    })
+}
+
 fn kernel_rows(rows: &mut Rows, totals: &L7Totals) {
     for (at, protocol) in MessageProtocol::ALL.iter().enumerate() {
         let of = |counts: &[u64]| counts.get(at).copied().unwrap_or(0);
@@ -244,6 +248,18 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    /// Each time-out reaches the dissector, whose own defaults are those of the settings.
+    #[test]
+    fn timeouts_are_configured() {
+        let of = |http, dns| {
+            let (http_timeout, dns_timeout) = (Duration::from_secs(http), Duration::from_secs(dns));
+            let limits = config(&settings::Layer7 { http_timeout, dns_timeout, ..settings::Layer7::default() }).limits;
+            (limits.http_timeout_ns, limits.dns_timeout_ns)
+        };
+        assert_eq!(of(2, 3), (2_000_000_000, 3_000_000_000));
+        assert_eq!(config(&settings::Layer7::default()).limits, Limits::default());
+    }
 
     /// Each key of redaction reaches the dissector; the defaults are Hubble's.
     #[test]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use webb_decode::attempts::AttemptCounts;
 use webb_flow::Reasons;
 use webb_flow::abi::{HOOKS, Totals, UNPARSED};
 
@@ -15,21 +16,30 @@ use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
+use crate::families::Rows;
 use crate::http::LostEvents;
 use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
-use crate::selfmetrics::{self as own, Rows, SelfMetrics};
+use crate::selfmetrics::{self as own, SelfMetrics};
 
 /// The `hook` label of each row of the totals.
 const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];
 
-/// Adds the kernel half of the ledger.
-pub(super) fn kernel(
+/// Adds what the programs, their table and their rings count.
+pub(super) fn programs(
     metrics: &SelfMetrics,
     ledger: Ledger,
-    capacity: u32,
+    (reasons, capacity): (Reasons, u32),
     swept: Arc<Swept>,
+    (of, watch): (KernelRings, &Arc<ProbeReconciler>),
 ) -> Result<(), prometheus::Error> {
+    suppressed(metrics, ledger.clone(), reasons)?;
+    kernel(metrics, ledger, capacity, swept)?;
+    rings(metrics, of, Arc::clone(watch))
+}
+
+/// Adds the kernel half of the ledger.
+fn kernel(metrics: &SelfMetrics, ledger: Ledger, capacity: u32, swept: Arc<Swept>) -> Result<(), prometheus::Error> {
     let defs = [
         &own::LEDGER_SEEN_PACKETS,
         &own::LEDGER_SEEN_BYTES,
@@ -73,7 +83,7 @@ pub(super) fn kernel(
 }
 
 /// Adds the drops over the budget, by reason.
-pub(super) fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result<(), prometheus::Error> {
+fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result<(), prometheus::Error> {
     metrics.add(
         &[&own::DROPS_SUPPRESSED],
         Box::new(move |rows| {
@@ -117,11 +127,7 @@ fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
 }
 
 /// Adds how full the rings are and what the programs cost.
-pub(super) fn rings(
-    metrics: &SelfMetrics,
-    rings: KernelRings,
-    watch: Arc<ProbeReconciler>,
-) -> Result<(), prometheus::Error> {
+fn rings(metrics: &SelfMetrics, rings: KernelRings, watch: Arc<ProbeReconciler>) -> Result<(), prometheus::Error> {
     let defs = [
         &own::RING_USED_BYTES,
         &own::RING_SIZE_BYTES,
@@ -162,7 +168,11 @@ pub(super) fn pipeline(
         &own::READER_PANICKED_PACKETS,
         &own::READER_FLOWS,
         &own::READER_VERDICTS,
+        &own::READER_UNENFORCED,
         &own::READER_MESSAGES,
+        &own::READER_EVENT_RECORDS,
+        &own::READER_CONNECTION_EVENTS,
+        &own::CONNECTION_EVENTS_SETTLED,
         &own::READER_BATCHES,
         &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
@@ -185,7 +195,13 @@ pub(super) fn pipeline(
             rows.add(&own::READER_PANICKED_PACKETS, &[], counters.panicked_packets.load(Relaxed));
             rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
+            rows.add(&own::READER_UNENFORCED, &[], counters.unenforced.load(Relaxed));
             rows.add(&own::READER_MESSAGES, &[], counters.messages.load(Relaxed));
+            rows.add(&own::READER_EVENT_RECORDS, &[], counters.event_records.load(Relaxed));
+            rows.add(&own::READER_CONNECTION_EVENTS, &[], counters.connection_events.load(Relaxed));
+            for ((outcome, _), count) in AttemptCounts::default().rows().iter().zip(&counters.attempts) {
+                rows.add(&own::CONNECTION_EVENTS_SETTLED, &[outcome], count.load(Relaxed));
+            }
             rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
             rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
             for (outcome, count) in counters.lookups() {

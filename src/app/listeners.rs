@@ -1,35 +1,77 @@
-//! The two listeners of the running agent.
+//! The listeners of the running agent.
 
 use std::net::TcpListener;
 use std::sync::Arc;
 
 use actix::prelude::*;
 use actix_web::middleware::from_fn;
-use actix_web::web::scope;
+use actix_web::web::{Data, scope};
 use webb_settings as settings;
 
-use super::metrics;
+use super::health::BetweenNodes;
+use super::{StartError, listen, metrics};
 use crate::actors::Directory;
 use crate::actors::http::HttpActor;
 use crate::actors::restart::Intensity;
-use crate::http::{Admin, Explain, Scrape, admin_routes, explain_routes, metrics_routes, refuse_foreign};
+use crate::families::Endpoint;
+use crate::http::{
+    Admin, Explain, Scrape, admin_routes, explain_routes, families_routes, health_routes, metrics_routes,
+    refuse_foreign,
+};
 use crate::selfmetrics::SelfMetrics;
-use crate::server::{Connections, Limits, Routes};
+use crate::server::{ApiTimes, Connections, Limits, Routes, time};
 use crate::tls::{Paths, TlsFiles};
 
-/// Starts both.
+/// Listening sockets, bound before anything else starts.
+pub(super) struct Sockets {
+    metrics: TcpListener,
+    admin: TcpListener,
+    agent: Option<TcpListener>,
+    pub(super) health: Option<TcpListener>,
+    /// Of the operator, if it runs in the agent.
+    pub(super) operator: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds those that are configured.
+    pub(super) fn bind(settings: &settings::Settings) -> Result<Self, StartError> {
+        let (agent, health) = (settings.agent_metrics.listen, settings.health.listen);
+        let operator = settings.operator.election.then_some(settings.operator.listen);
+        Ok(Self {
+            metrics: listen::on("metrics_listen", settings.metrics_listen)?,
+            admin: listen::on("admin_listen", settings.admin_listen)?,
+            agent: agent.map(|address| listen::on("agent_metrics.listen", address)).transpose()?,
+            health: health.map(|address| listen::on("health.listen", address)).transpose()?,
+            operator: operator.map(|address| listen::on("operator.listen", address)).transpose()?,
+        })
+    }
+}
+
+/// Certificate files of the listeners that have TLS.
+pub(super) struct Certificates {
+    pub(super) metrics: Option<Arc<TlsFiles>>,
+    pub(super) agent: Option<Arc<TlsFiles>>,
+}
+
+/// Starts all of them.
 pub(super) fn serve(
     (directory, intensity): (&Directory, impl Fn(&str) -> Intensity),
-    (metrics_listener, tls): (TcpListener, Option<Arc<TlsFiles>>),
-    admin_listener: TcpListener,
-    scrape: &Arc<Scrape>,
-    (admin, explain): (&Arc<Admin>, Arc<Explain>),
+    (sockets, tls): (Sockets, Certificates),
+    (scrape, agent): (&Arc<Scrape>, Option<Arc<Endpoint>>),
+    (admin, explain, times): (&Arc<Admin>, Arc<Explain>, ApiTimes),
+    between: Option<&BetweenNodes>,
     own: &SelfMetrics,
-) -> Result<[Addr<HttpActor>; 2], prometheus::Error> {
+) -> Result<Vec<Addr<HttpActor>>, prometheus::Error> {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
+    let health = between.map(|between| Arc::clone(&between.health));
     let connections = || Arc::new(Connections::new(Limits::default()));
-    let (of_metrics, of_admin) = (connections(), connections());
-    metrics::connections(own, vec![("metrics", Arc::clone(&of_metrics)), ("admin", Arc::clone(&of_admin))])?;
+    let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
+    let mut counted = vec![("metrics", Arc::clone(&of_metrics)), ("admin", Arc::clone(&of_admin))];
+    if agent.is_some() {
+        counted.push(("agent", Arc::clone(&of_agent)));
+    }
+    counted.extend(between.map(|between| ("health", Arc::clone(&between.connections))));
+    metrics::connections(own, counted)?;
     let start = |name: &str, listener, tls, connections, routes: Routes| {
         let server = HttpActor::start(listener, routes, tls, connections, intensity(name));
         directory.add(name, server.clone().recipient());
@@ -37,15 +79,21 @@ pub(super) fn serve(
     };
     let metrics: Routes = Arc::new(move |config| metrics_routes(config, &scrape));
     let admin: Routes = Arc::new(move |config| {
-        config.service(scope("").wrap(from_fn(refuse_foreign)).configure(|config| {
+        config.app_data(Data::new(times.clone()));
+        config.service(scope("").wrap(from_fn(refuse_foreign)).wrap(from_fn(time)).configure(|config| {
             admin_routes(config, &admin);
             explain_routes(config, &explain);
+            health_routes(config, health.as_ref());
         }));
     });
-    Ok([
-        start("http/metrics", metrics_listener, tls, of_metrics, metrics),
-        start("http/admin", admin_listener, None, of_admin, admin),
-    ])
+    let mut servers = vec![
+        start("http/metrics", sockets.metrics, tls.metrics, of_metrics, metrics),
+        start("http/admin", sockets.admin, None, of_admin, admin),
+    ];
+    if let (Some(socket), Some(endpoint)) = (sockets.agent, agent) {
+        servers.push(start("http/agent", socket, tls.agent, of_agent, Arc::new(families_routes(endpoint))));
+    }
+    Ok(servers)
 }
 
 /// The certificate files, if TLS is on.

@@ -15,17 +15,19 @@ use webb_metrics::limit;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::resolver::Resolver;
+use crate::bpf_loader::HandoverOutcome;
 use crate::conntrack::Counters as Heard;
 use crate::http::Scrape;
 use crate::logging::LogControl;
 use crate::pipeline::{Counters, LOOKUPS};
+use crate::privileges::Confinement;
 use crate::reloads::Reloads;
 use crate::selfmetrics::{self as own, SelfMetrics};
 use crate::server::Connections;
 use crate::startup::Startup;
 use crate::tls::TlsFiles;
 
-type Added = Result<(), prometheus::Error>;
+pub(super) type Added = Result<(), prometheus::Error>;
 
 fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
@@ -36,9 +38,24 @@ pub(super) fn version() -> serde_json::Value {
     json!({"name": "webb", "version": env!("CARGO_PKG_VERSION"), "kernel": kernel_release()})
 }
 
-pub(super) fn build(metrics: &SelfMetrics, log: LogControl) -> Added {
+/// The parts of the agent: their states, and what each of them knows.
+pub(super) fn parts(
+    metrics: &SelfMetrics,
+    all: Components,
+    (log, confinement): (&LogControl, &Arc<Confinement>),
+    (names, index): (&Arc<Resolver>, &Arc<ArcSwap<Index>>),
+    watch: &Arc<ProbeReconciler>,
+) -> Added {
+    components(metrics, all)?;
+    build(metrics, log.clone(), Arc::clone(confinement))?;
+    self::names(metrics, Arc::clone(names), Arc::clone(index))?;
+    watches(metrics, Arc::clone(names))?;
+    probes(metrics, Arc::clone(watch))
+}
+
+fn build(metrics: &SelfMetrics, log: LogControl, confinement: Arc<Confinement>) -> Added {
     let kernel = kernel_release();
-    super::privileges::metrics(metrics)?;
+    super::privileges::metrics(metrics, confinement)?;
     metrics.add(
         &[
             &own::BUILD_INFO,
@@ -73,7 +90,7 @@ pub(super) fn startup(metrics: &SelfMetrics, startup: Arc<Startup>, counters: Ar
     )
 }
 
-pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added {
+fn components(metrics: &SelfMetrics, components: Components) -> Added {
     metrics.add(
         &[&own::COMPONENT_UP, &own::COMPONENT_FAULTS, &own::COMPONENT_RESTARTS, &own::COMPONENT_QUEUE],
         Box::new(move |rows| {
@@ -93,7 +110,7 @@ pub(super) fn components(metrics: &SelfMetrics, components: Components) -> Added
     )
 }
 
-pub(super) fn names(metrics: &SelfMetrics, names: Arc<Resolver>, index: Arc<ArcSwap<Index>>) -> Added {
+fn names(metrics: &SelfMetrics, names: Arc<Resolver>, index: Arc<ArcSwap<Index>>) -> Added {
     metrics.add(
         &[
             &own::CLUSTER_OBJECTS,
@@ -131,7 +148,7 @@ pub(super) fn names(metrics: &SelfMetrics, names: Arc<Resolver>, index: Arc<ArcS
 }
 
 /// Rows for the watches of the API server; none while names come from elsewhere.
-pub(super) fn watches(metrics: &SelfMetrics, names: Arc<Resolver>) -> Added {
+fn watches(metrics: &SelfMetrics, names: Arc<Resolver>) -> Added {
     metrics.add(
         &[
             &own::CLUSTER_SYNCED,
@@ -195,7 +212,8 @@ pub(super) fn conntrack(metrics: &SelfMetrics, heard: Arc<Heard>, counters: Arc<
     )
 }
 
-pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<ProbeReconciler>) -> Added {
+fn probes(metrics: &SelfMetrics, watch: Arc<ProbeReconciler>) -> Added {
+    handover(metrics, watch.handover())?;
     metrics.add(
         &[
             &own::PROBE_INTERFACES,
@@ -223,6 +241,19 @@ pub(super) fn probes(metrics: &SelfMetrics, watch: Arc<ProbeReconciler>) -> Adde
             for (reason, gaps, packets) in watch.gaps() {
                 rows.add(&own::PROBE_GAPS, &[reason], gaps);
                 rows.add(&own::PROBE_GAP_PACKETS, &[reason], packets);
+            }
+        }),
+    )
+}
+
+/// Outcome of the start, for an agent that takes over from the one before. No rows otherwise.
+fn handover(metrics: &SelfMetrics, outcome: Option<HandoverOutcome>) -> Added {
+    let Some(outcome) = outcome else { return Ok(()) };
+    metrics.add(
+        &[&own::HANDOVER],
+        Box::new(move |rows| {
+            for one in HandoverOutcome::ALL {
+                rows.add(&own::HANDOVER, &[one.label()], u64::from(one == outcome));
             }
         }),
     )
@@ -260,8 +291,12 @@ pub(super) fn connections(metrics: &SelfMetrics, listeners: Vec<(&'static str, A
 pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added {
     let Some(files) = files else { return Ok(()) };
     metrics.add(
-        &[&own::TLS_LOADS],
+        &[&own::TLS_LOADS, &own::TLS_EXPIRY],
         Box::new(move |rows| {
+            if let Some(expiry) = files.expiry() {
+                #[allow(clippy::cast_precision_loss, reason = "seconds of a date fit many times")]
+                rows.add_f64(&own::TLS_EXPIRY, &[], expiry as f64);
+            }
             for (outcome, count) in files.reloads().counts() {
                 rows.add(&own::TLS_LOADS, &[outcome], count);
             }

@@ -8,14 +8,24 @@
 //! is kept for a last scrape, then the listeners. One budget for all of it; a second signal ends at
 //! once.
 
+mod agent_metrics;
 mod check_endpoint;
+mod configured;
+mod connections;
+mod control;
 mod error;
+mod health;
+mod kernel_metrics;
 mod layer7;
 mod ledger;
 mod listen;
 mod listeners;
 mod loader;
+mod mesh;
 mod metrics;
+mod needs;
+mod operator;
+mod parts;
 mod privileges;
 mod probe;
 mod reload;
@@ -23,20 +33,25 @@ mod replay;
 mod site;
 mod start;
 mod stop;
+mod toggles;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use check_endpoint::check_endpoint;
+pub use configured::Metrics;
+pub use control::Signals;
+use control::beat;
 pub use error::StartError;
+pub use needs::{needs, needs_of_operator};
+pub use operator::{OperatorPlan, run_operator};
 pub use probe::probe;
 use reload::PendingReload;
 pub use replay::replay;
+pub use start::Plan;
 use start::Running;
-pub use start::{Metrics, Plan};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use webb_flow::fault::{Component, State};
+use webb_flow::fault::State;
 
 use crate::cli::Exit;
 use crate::http::Admin;
@@ -74,45 +89,6 @@ pub async fn run(plan: Plan, mut signals: Signals) -> Result<Exit, StartError> {
     Ok(exit)
 }
 
-/// Signals that the agent handles. SIGTERM and SIGINT end the agent, SIGHUP reloads.
-#[derive(Debug)]
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    /// Listens from now on: the first process of a container has no other way to be stopped.
-    ///
-    /// # Errors
-    /// If the system refuses.
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for SIGTERM or SIGINT.
-    pub async fn end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
-}
-
-/// Publishes this thread's heartbeat while a listener reports it.
-async fn beat(control: &Component) -> Infallible {
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        second.tick().await;
-        control.beat();
-    }
-}
-
 /// Notes when the agent is ready for the first time.
 async fn note_readiness(admin: &Admin, startup: &Startup) -> Infallible {
     while !admin.is_ready() {
@@ -128,12 +104,15 @@ async fn watch(running: &mut Running, signals: &mut Signals) -> Exit {
     loop {
         tokio::select! {
             _ = signals.hangup.recv() => reading.begin(&running.layers),
-            read = reading.done() => {
-                reload::apply(running, read);
-                if reading.again() {
-                    reading.begin(&running.layers);
+            progress = reading.progress() => match progress {
+                None => reload::say_late(running),
+                Some(read) => {
+                    reload::apply(running, read);
+                    if reading.again() {
+                        reading.begin(&running.layers);
+                    }
                 }
-            }
+            },
             _ = signals.terminate.recv() => return Exit::Success,
             _ = signals.interrupt.recv() => return Exit::Success,
             Some(component) = running.escalated.recv() => {

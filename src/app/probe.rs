@@ -7,6 +7,8 @@ use serde_json::json;
 use crate::bpf_loader::{Finding, FindingState, PRIVILEGES, findings};
 use crate::cli::Exit;
 use crate::conntrack;
+use crate::health::probe_echo;
+use crate::privileges::may_list_maps;
 
 /// Prints a line for each thing that webb needs or can use; the exit code is success if it can run
 /// here.
@@ -16,6 +18,8 @@ use crate::conntrack;
 pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     let mut findings = findings();
     findings.push(connection_tracking());
+    findings.push(icmp_echo());
+    findings.push(maps_of_others());
     findings.extend(super::site::findings());
     if as_json {
         let list: Vec<_> = findings
@@ -39,6 +43,25 @@ fn connection_tracking() -> Finding {
         Err(error) => (FindingState::Degraded, error.to_string()),
     };
     Finding { subject: "connection tracking", state, why }
+}
+
+/// Only `health.listen` needs it, and nodes are probed by HTTP without.
+fn icmp_echo() -> Finding {
+    let (state, why) = match probe_echo() {
+        Ok(()) => (FindingState::Ok, "other nodes can be probed by it".to_owned()),
+        Err(why) => (FindingState::Degraded, why),
+    };
+    Finding { subject: "ICMP echo", state, why }
+}
+
+/// Only `agent_metrics.all_maps` needs it, so nothing is amiss without.
+fn maps_of_others() -> Finding {
+    let why = if may_list_maps() {
+        "agent_metrics.all_maps: can be counted, with CAP_SYS_ADMIN"
+    } else {
+        "agent_metrics.all_maps: would count webb's own maps alone, without CAP_SYS_ADMIN"
+    };
+    Finding { subject: "maps of other programs", state: FindingState::Ok, why: why.to_owned() }
 }
 
 /// Exit code for the findings: a check that lacks privileges proves nothing about the kernel.

@@ -1,16 +1,22 @@
 //! SIGHUP: reads the configuration again and applies what can change while the agent runs.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::task::{JoinError, JoinHandle};
 use webb_flow::fault::State;
 use webb_settings::{Layers, Problems, Resolved};
 
-use super::start::{Running, policy};
-use super::{layer7, loader};
+use super::configured::check_list;
+use super::parts::policy;
+use super::start::Running;
+use super::{agent_metrics, layer7, loader, toggles};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::PollFile;
+
+/// Time after which a file system counts as one that does not answer.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Outcome of reading the configuration.
 pub(super) type Read = Result<Resolved, Problems>;
@@ -20,6 +26,8 @@ pub(super) type Read = Result<Resolved, Problems>;
 #[derive(Debug, Default)]
 pub(super) struct PendingReload {
     under_way: Option<JoinHandle<Read>>,
+    /// The time from which the read is late; none once that was said.
+    late_from: Option<Instant>,
     again: bool,
 }
 
@@ -30,21 +38,42 @@ impl PendingReload {
         if !self.again {
             let layers = layers.clone();
             self.under_way = Some(tokio::task::spawn_blocking(move || layers.load()));
+            self.late_from = Some(Instant::now() + READ_LIMIT);
         }
     }
 
-    /// Waits until it has been read; for ever without a request.
-    pub(super) async fn done(&mut self) -> Result<Read, JoinError> {
+    /// Waits until it has been read; none once when it is late. For ever without a request.
+    pub(super) async fn progress(&mut self) -> Option<Result<Read, JoinError>> {
         let Some(under_way) = &mut self.under_way else { return std::future::pending().await };
+        if let Some(late) = self.late_from {
+            tokio::select! {
+                read = &mut *under_way => {
+                    self.under_way = None;
+                    return Some(read);
+                }
+                () = tokio::time::sleep_until(late.into()) => {
+                    self.late_from = None;
+                    return None;
+                }
+            }
+        }
         let read = under_way.await;
         self.under_way = None;
-        read
+        Some(read)
     }
 
     /// True, once, if a reload was requested while one was in progress.
     pub(super) fn again(&mut self) -> bool {
         std::mem::take(&mut self.again)
     }
+}
+
+/// Reports a configuration that cannot be read in time; the read goes on.
+pub(super) fn say_late(running: &Running) {
+    let file = running.layers.file.as_deref().map_or("the configuration".into(), |file| file.display().to_string());
+    let why = format!("{file} does not answer: it could not be read in {} s", READ_LIMIT.as_secs());
+    running.control().set_state(State::Degraded, &why);
+    tracing::error!("the configuration stays as it is: {why}");
 }
 
 /// Applies a new configuration, or keeps the old one whole and logs the reason.
@@ -61,7 +90,17 @@ pub(super) fn apply(running: &mut Running, read: Result<Read, JoinError>) {
 }
 
 fn take(running: &mut Running, new: Resolved) {
-    let (resolved, changes) = running.resolved.reload(new);
+    let (mut resolved, changes) = running.resolved.reload(new);
+    if running.configurator.is_none() {
+        // The list itself waits for the next start; what it needs of other keys may have changed.
+        if let Err(problems) = check_list(&mut resolved) {
+            tracing::error!("{problems}");
+        }
+    }
+    toggles::check(&mut resolved);
+    for warning in &resolved.warnings {
+        tracing::warn!("{}", warning.render("configuration", resolved.file.as_deref()));
+    }
     for change in &changes.applied {
         tracing::info!(key = change.key, from = %change.from, to = %change.to, "configuration changed");
     }
@@ -88,12 +127,16 @@ fn take(running: &mut Running, new: Resolved) {
     }
     running.scrape.set_pace(settings.scrape.min_interval, settings.scrape.timeout);
     running.scrape.set_open_metrics(settings.open_metrics);
+    if let Some(agent) = &running.agent {
+        agent.select(agent_metrics::selection(&settings.agent_metrics));
+    }
     if let Some((file, configurator)) = &running.configurator {
-        file.set_strict(settings.metrics_config_strict);
+        file.set_rules(settings.into());
         configurator.do_send(PollFile);
     }
     running.parts.policy.store(Arc::new(policy(&settings.supervision)));
     running.admin.config.store(Arc::new(json!(resolved.entries())));
+    running.admin.reloads.set_waiting(changes.needs_restart.len());
     running.admin.reloads.applied();
     running.control().set_state(State::Up, "");
     running.resolved = resolved;

@@ -1,61 +1,60 @@
 //! Starting, in order, and what runs afterwards.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use actix::prelude::*;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
-use serde_json::json;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
+use tokio::sync::mpsc::UnboundedReceiver;
 use webb_cluster as cluster;
 use webb_decode::OneSided;
 use webb_flow::Reasons;
 use webb_flow::clock::Clock;
-use webb_flow::fault::{Component, Components};
+use webb_flow::fault::Component;
 use webb_index::Index;
 use webb_index::policy::Effect;
-use webb_metrics::dynamic::Dynamic;
-use webb_metrics::{Budget, Layer7Wishes, Limits, MetricConfig};
 use webb_settings::{self as settings, Layers, Resolved};
 
-use super::{StartError, layer7, ledger, listen, listeners, loader, metrics, privileges as lowered};
+use super::health::BetweenNodes;
+use super::kernel_metrics::Kernel;
+use super::mesh::Mesh;
+use super::operator::Operator;
+use super::parts::{Parts, admin};
+use super::{
+    Metrics, StartError, agent_metrics, connections, health, kernel_metrics, layer7, ledger, listeners, loader,
+    metrics, privileges as lowered,
+};
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
-use crate::actors::fleet::{AggregatorFactory, Fleet};
+use crate::actors::fleet::Fleet;
 use crate::actors::http::HttpActor;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
 use crate::actors::probes::ProbeReconciler;
 use crate::actors::resolver::Resolver;
-use crate::actors::restart::{Escalations, Intensity, RestartPolicy, SharedRestartPolicy};
+use crate::actors::restart::Intensity;
 use crate::actors::sweeper::{Losing, Swept};
 use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Directory, conntrack as follower, probes, reader, resolver, sweeper};
-use crate::bpf_loader::{self, Loader, Probes};
-use crate::conntrack::{Counters as Heard, Follower};
+use crate::agent_metrics::cluster_mesh::MeshParts;
+use crate::bpf_loader::maps::NodeObjects;
+use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, Loader, Probes};
+use crate::conntrack::{Counters as Heard, Follower, Snat};
+use crate::families::Endpoint;
 use crate::http::{Admin, CONTROL, Explain, Scrape};
 use crate::logging::LogControl;
 use crate::pipeline::layer7::Layer7Config;
 use crate::pipeline::{
-    Command, Commands, Counters, Lanes, Looks, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector,
-    Translations,
+    Command, Commands, Counters, Lanes, MAX_PENDING_QUERIES, Reader, ReaderState, SnapshotCollector, Translations,
 };
-use crate::privileges::Privileges;
+use crate::privileges::{Confinement, Privileges};
 use crate::records::{Rings, Waker};
 use crate::reloads::Reloads;
 use crate::selfmetrics::SelfMetrics;
+use crate::server::ApiTimes;
 use crate::startup::Startup;
-
-/// Number of checks within a `series_ttl`: an idle series is removed after it and at most a quarter
-/// more.
-const IDLE_CHECKS_PER_TTL: u32 = 4;
-
-/// Interval of the search for series that are still refused, where none makes room for others.
-const STANDING_EVERY: Duration = Duration::from_secs(75);
 
 /// Arguments of `webb run`, checked and ready.
 #[derive(Debug)]
@@ -72,43 +71,8 @@ pub struct Plan {
     pub loader: Loader,
     /// What this thread and its threads keep.
     pub privileges: Privileges,
-}
-
-/// Source of the metrics' configuration.
-#[derive(Debug)]
-pub enum Metrics {
-    /// Metrics of the configuration, which never change.
-    Static(Vec<MetricConfig>),
-    /// Metrics of a file of their own, which is followed.
-    Dynamic(PathBuf, Dynamic),
-}
-
-impl Metrics {
-    fn configs(&self) -> Vec<&MetricConfig> {
-        match self {
-            Self::Static(configs) => configs.iter().collect(),
-            Self::Dynamic(_, dynamic) => dynamic.metrics.iter().map(|listed| &listed.config).collect(),
-        }
-    }
-
-    /// Layer 7 fields that the metrics need; none if others may come.
-    fn layer7(&self) -> Option<Layer7Wishes> {
-        match self {
-            Self::Static(configs) => {
-                Some(configs.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())))
-            }
-            Self::Dynamic(..) => None,
-        }
-    }
-}
-
-/// Shared parts that the actors are built with.
-pub(super) struct Parts {
-    pub(super) components: Components,
-    pub(super) directory: Directory,
-    pub(super) policy: SharedRestartPolicy,
-    escalations: Escalations,
-    startup: Arc<Startup>,
+    /// Landlock, which this thread and its threads are under, and seccomp, which all will be.
+    pub confinement: Confinement,
 }
 
 /// The running agent.
@@ -128,8 +92,14 @@ pub(super) struct Running {
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
     pub(super) resolver: Addr<ThreadSupervisor>,
+    pub(super) mesh: Mesh,
     pub(super) conntrack: Option<Addr<ThreadSupervisor>>,
-    pub(super) servers: [Addr<HttpActor>; 2],
+    /// Threads that count for the agent endpoint.
+    pub(super) counting: Vec<Addr<ThreadSupervisor>>,
+    pub(super) agent: Option<Arc<Endpoint>>,
+    pub(super) operator: Option<Operator>,
+    pub(super) servers: Vec<Addr<HttpActor>>,
+    pub(super) health: Option<BetweenNodes>,
     pub(super) decoder: Addr<DecoderActor>,
 }
 
@@ -140,144 +110,85 @@ impl Running {
     }
 }
 
-impl Parts {
-    fn new(settings: &settings::Settings, startup: Arc<Startup>) -> (Self, UnboundedReceiver<String>) {
-        let (escalations, escalated) = mpsc::unbounded_channel();
-        let policy = Arc::new(ArcSwap::from_pointee(policy(&settings.supervision)));
-        let (components, directory) = (Components::default(), Directory::default());
-        (Self { components, directory, policy, escalations, startup }, escalated)
-    }
-
-    fn factory(&self, settings: &settings::Settings) -> AggregatorFactory {
-        AggregatorFactory {
-            components: self.components.clone(),
-            directory: self.directory.clone(),
-            policy: Arc::clone(&self.policy),
-            escalations: self.escalations.clone(),
-            home: format!("{}/{}", settings.cluster_name, settings.node_name),
-            limits: Limits {
-                per_family: settings.max_series as usize,
-                budget: Arc::new(Budget::new(settings.max_series_total as usize)),
-                idle_looks: Some(IDLE_CHECKS_PER_TTL),
-                room_looks: (!settings.series_room_ttl.is_zero()).then_some(IDLE_CHECKS_PER_TTL),
-            },
-            looks: Looks {
-                expire_every: looks(settings.series_ttl),
-                room_every: looks(settings.series_room_ttl).or(Some(STANDING_EVERY)),
-            },
-        }
-    }
-
-    fn intensity(&self, name: &str) -> Intensity {
-        Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
-    }
-
-    /// Makes a supervisor known to the admin listener.
-    fn register(&self, name: &str, supervisor: Addr<ThreadSupervisor>) -> Addr<ThreadSupervisor> {
-        self.directory.add(name, supervisor.clone().recipient());
-        supervisor
-    }
-}
-
-/// Interval of the search for series that expire after `ttl`.
-fn looks(ttl: Duration) -> Option<Duration> {
-    (!ttl.is_zero()).then(|| ttl / IDLE_CHECKS_PER_TTL)
-}
-
-/// The rules of supervision, as configured.
-pub(super) fn policy(settings: &settings::Supervision) -> RestartPolicy {
-    RestartPolicy {
-        max_restarts: settings.max_restarts,
-        window: settings.window,
-        backoff_min: settings.backoff_min,
-        backoff_max: settings.backoff_max,
-        stall_after: settings.stall_after,
-    }
-}
-
 /// Starts everything, probes last. Names are read meanwhile, and waited for by the first flows.
 pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, StartError> {
-    let Plan { layers, resolved, metrics: configured, log, loader, privileges } = plan;
-    let settings = &resolved.settings;
-    let metrics_listener = listen::on("metrics_listen", settings.metrics_listen)?;
-    let admin_listener = listen::on("admin_listen", settings.admin_listen)?;
-    let mut loaded = load((loader, privileges), settings, &configured).await?;
+    let Plan { layers, resolved, metrics: configured, log, loader, privileges, confinement } = plan;
+    let (settings, confinement) = (&resolved.settings, Arc::new(confinement));
+    let mut sockets = listeners::Sockets::bind(settings)?;
+    let (parts, escalated) = Parts::new(settings, startup);
+    let intensity = |name: &str| parts.intensity(name);
+    let supervision: (&Directory, &dyn Fn(&str) -> Intensity) = (&parts.directory, &intensity);
+    // Before the programs are loaded: for the other nodes an agent that starts is there.
+    let responder = sockets.health.take().map(|socket| health::respond(supervision, socket));
+    let wanted = kernel_metrics::Wanted::new(&settings.agent_metrics);
+    let (mut loaded, node) = load((loader, privileges, &confinement), settings, &configured).await?;
+    let (objects, layer7_maps) = ((loaded.take_objects(), node), loaded.layer7());
     let sweeping = loaded.take_sweeper().ok_or_else(|| std::io::Error::other("the table has no sweeper"))?;
     let (kernel_ledger, rings, capacity) = (loaded.ledger(), loaded.rings(), sweeping.capacity());
-    let (parts, escalated) = Parts::new(settings, startup);
 
     let index = Arc::new(ArcSwap::from_pointee(Index::not_ready()));
     let waker = Waker::new()?;
     let (commands, requests) = Commands::new(waker.clone());
     let network = Arc::new(Network::read().await?);
-    let (names, resolver) = start_resolver(&parts, settings, &network, &index, commands.clone());
-    let (fleet, lanes) = Fleet::start(parts.factory(settings), configured.configs(), commands.clone());
+    let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
+    let captures = connections::are_captured(settings, &configured);
+    let (factory, lister) = connections::lister(captures, parts.factory(settings, capacity), &commands);
+    let (fleet, lanes) = Fleet::start(factory, configured.configs(), commands.clone());
     let fleet = Arc::new(fleet);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
-    let Tracking { translations, heard, conntrack } = start_conntrack(&parts, settings, privileges)?;
+    let Tracking { translations, heard, conntrack } =
+        start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
     let state = ReaderState::new(translations, Clock::default()).waiting_for_names(settings.cluster_wait);
-    let state = state.with_layer7(inbox);
+    let state = state.with_layer7(inbox).with_connections(captures.then_some(capacity)).counting(wanted.drops.clone());
     let dissecting =
         layer7::start(|| parts.intensity("dissector"), settings, (loaded.layer7(), way_out), &lanes, &index);
     let ReaderParts { one_sided, counters, decoder, reader, reasons } =
         start_reading(&parts, Arc::new(rings.clone()), state, (waker, requests), &lanes, Arc::clone(&index))?;
     let (swept, interval) = (Arc::new(Swept::default()), settings.connections.sweep_interval);
+    let (counters_of_maps, sweeps) = ((kernel_ledger.clone(), rings.clone(), layer7_maps), (sweeping.runs(), interval));
+    let kernel = Kernel::new(objects, counters_of_maps, sweeps, (&swept, capacity), (&network, privileges));
     let losing = Losing { ledger: kernel_ledger.clone(), layer7: loaded.layer7(), lanes: Arc::clone(&lanes) };
-    let sweep = sweeper::start(sweeping, losing, Arc::clone(&swept), interval, parts.intensity("sweeper"));
+    let sweep = sweeper::start((sweeping, lister), losing, Arc::clone(&swept), interval, parts.intensity("sweeper"));
     let sweeper = parts.register("sweeper", sweep);
-    let selection = loader::selection(&settings.interfaces);
     let component = (parts.components.component("probes"), Arc::clone(&parts.startup));
+    let selection = loader::selection(&settings.interfaces);
     let watch = Arc::new(ProbeReconciler::new(loaded, selection, (network, one_sided), component));
 
     let own = SelfMetrics::new()?;
     let reloads = Arc::new(Reloads::loaded());
-    ledger::suppressed(&own, kernel_ledger.clone(), reasons)?;
-    ledger::kernel(&own, kernel_ledger, capacity, Arc::clone(&swept))?;
-    ledger::rings(&own, rings, Arc::clone(&watch))?;
+    connections::ledger(&own, captures.then(|| kernel_ledger.clone()), Arc::clone(&fleet))?;
+    ledger::programs(&own, kernel_ledger, (reasons, capacity), Arc::clone(&swept), (rings, &watch))?;
     layer7::ledger(&own, dissecting.as_ref())?;
+    let expired_names = layer7::expired_names(dissecting.as_ref());
     let dissector = dissecting.map(|of| (parts.register("dissector", of.supervisor), of.config));
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
-    metrics::components(&own, parts.components.clone())?;
-    metrics::build(&own, log.clone())?;
-    metrics::names(&own, Arc::clone(&names), Arc::clone(&index))?;
-    metrics::watches(&own, Arc::clone(&names))?;
-    metrics::probes(&own, Arc::clone(&watch))?;
-    let losses = Box::new(ledger::Losses { swept, lanes });
-    let timings = &settings.scrape;
-    let scrape = Arc::new(Scrape::new(collector, own.clone(), losses, timings.min_interval, timings.timeout));
-    scrape.set_open_metrics(settings.open_metrics);
-    metrics::scrapes(&own, Arc::downgrade(&scrape))?;
+    metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), &watch)?;
+    let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes }, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
     metrics::tls(&own, tls.clone())?;
     let configurator = start_configurator(&parts, settings, configured, &fleet);
     let metrics_file = configurator.as_ref().map(|(file, _)| Arc::clone(file));
     metrics::reloads(&own, Arc::clone(&reloads), metrics_file.clone(), tls.clone())?;
     metrics::metrics_file(&own, metrics_file)?;
-    let admin = Arc::new(Admin {
-        components: parts.components.clone(),
-        directory: parts.directory.clone(),
-        config: ArcSwap::from_pointee(json!(resolved.entries())),
-        log,
-        reloads,
-        stopping: AtomicBool::new(false),
-        privileges,
-        version: metrics::version(),
-    });
-    let explain = Arc::new(Explain { cache: Arc::clone(names.cache()), index });
-    let making = (&parts.directory, |name: &str| parts.intensity(name));
-    let servers = listeners::serve(making, (metrics_listener, tls), admin_listener, &scrape, (&admin, explain), &own)?;
+    let admin = Arc::new(admin(&parts, &resolved, (log, reloads), (privileges, confinement)));
+    let health = health::start(supervision, responder, settings, names.cache());
+    health::metrics(&own, health.as_ref())?;
+    let certificates = listeners::Certificates { metrics: tls, agent: listeners::tls_files(&settings.metrics_tls) };
+    let (explain, times) = (Arc::new(Explain { cache: Arc::clone(names.cache()), index }), ApiTimes::default());
+    let named = (Arc::clone(&names), mesh.register(&own, names.cache(), settings)?);
+    let run = |name: &str, task| parts.periodic(name, task, kernel_metrics::INTERVAL);
+    let counting = kernel.count(wanted, run, &own)?;
+    let counted = (health.as_ref(), expired_names, counting.sources, named);
+    let agent = start_agent_endpoint(settings, &parts, (&admin, &times), counted, &own)?;
+    let operator = sockets.operator.take().map(|socket| Operator::start(&parts, settings, socket, &admin));
+    let (served, asked) = ((&scrape, agent.clone()), (&admin, explain, times));
+    let servers = listeners::serve(supervision, (sockets, certificates), served, asked, health.as_ref(), &own)?;
 
     let probes = parts.register("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));
-    tracing::info!(
-        metrics = %settings.metrics_listen,
-        admin = %settings.admin_listen,
-        node = %settings.node_name,
-        "webb {} is running",
-        env!("CARGO_PKG_VERSION"),
-    );
+    say_running(settings);
     Ok(Running {
         parts,
         escalated,
@@ -294,31 +205,102 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         fleet,
         configurator,
         resolver,
+        mesh,
         conntrack,
+        counting: counting.threads,
+        agent,
+        operator,
         servers,
+        health,
         decoder,
     })
 }
 
+fn start_scrapes(
+    settings: &settings::Settings,
+    collector: SnapshotCollector,
+    losses: ledger::Losses,
+    own: &SelfMetrics,
+) -> Result<Arc<Scrape>, prometheus::Error> {
+    let timings = &settings.scrape;
+    let scrape = Scrape::new(collector, own.clone(), Box::new(losses), timings.min_interval, timings.timeout);
+    let scrape = Arc::new(scrape);
+    scrape.set_open_metrics(settings.open_metrics);
+    metrics::scrapes(own, Arc::downgrade(&scrape))?;
+    Ok(scrape)
+}
+
+/// What the agent endpoint reads beside what all of webb reads.
+type Counted<'a> =
+    (Option<&'a BetweenNodes>, agent_metrics::ExpiredNames, kernel_metrics::Sources, (Arc<Resolver>, MeshParts));
+
+fn start_agent_endpoint(
+    settings: &settings::Settings,
+    parts: &Parts,
+    (admin, times): (&Admin, &ApiTimes),
+    (health, expired_names, kernel, (names, mesh)): Counted<'_>,
+    own: &SelfMetrics,
+) -> Result<Option<Arc<Endpoint>>, prometheus::Error> {
+    let sources = agent_metrics::Sources {
+        log: admin.log.clone(),
+        components: parts.components.clone(),
+        times: times.clone(),
+        startup: Arc::clone(&parts.startup),
+        reloads: Arc::clone(&admin.reloads),
+        expired_names,
+        names,
+        mesh,
+        nodes: health.map(|health| health.nodes(settings)),
+        kernel,
+    };
+    agent_metrics::endpoint(&settings.agent_metrics, sources, own)
+}
+
+fn say_running(settings: &settings::Settings) {
+    tracing::info!(
+        metrics = %settings.metrics_listen,
+        admin = %settings.admin_listen,
+        node = %settings.node_name,
+        "webb {} is running",
+        env!("CARGO_PKG_VERSION"),
+    );
+}
+
 /// Loads the programs, with layer 7 in them if that may be looked for.
 async fn load(
-    (loader, privileges): (Loader, Privileges),
+    (loader, privileges, confinement): (Loader, Privileges, &Arc<Confinement>),
     settings: &settings::Settings,
     metrics: &Metrics,
-) -> Result<Probes, StartError> {
+) -> Result<(Probes, Option<NodeObjects>), StartError> {
     let layer7 = layer7::settings(settings, metrics.layer7());
     if let Some(little) = bpf_loader::little_memory() {
         tracing::warn!("{little}");
     }
-    let mut loaded = loader.load(bpf_loader::ProgramSettings { layer7, ..settings.into() }).await?;
-    lowered::say(privileges);
-    if let Some(missing) = layer7::switched_off(settings, &metrics.configs()) {
+    let handover = Handover { wanted: settings.handover, directory: settings.handover_dir.clone() };
+    let agent = &settings.agent_metrics;
+    let confine = (agent.listen.is_some() && agent.all_maps).then(|| -> Confine {
+        let confinement = Arc::clone(confinement);
+        Box::new(move || confinement.confine_thread())
+    });
+    let captures = connections::are_captured(settings, metrics);
+    let programs = bpf_loader::ProgramSettings { layer7, connections: captures, ..settings.into() };
+    let (mut loaded, node) = loader.load(programs, handover, confine).await?;
+    confinement.enforce_seccomp();
+    lowered::say(privileges, confinement);
+    match loaded.handover() {
+        Some(gap @ (HandoverOutcome::AbiDiffers | HandoverOutcome::SettingsDiffer)) => {
+            tracing::warn!(outcome = gap.label(), "handover: {}", gap.text());
+        }
+        Some(outcome) => tracing::info!(outcome = outcome.label(), "handover: {}", outcome.text()),
+        None => {}
+    }
+    if let Some(missing) = metrics.switched_off(settings) {
         loaded.degrade(missing);
     }
     for missing in loaded.degraded() {
         tracing::warn!("{missing}");
     }
-    Ok(loaded)
+    Ok((loaded, node))
 }
 
 fn start_resolver(
@@ -327,20 +309,24 @@ fn start_resolver(
     network: &Arc<Network>,
     index: &Arc<ArcSwap<Index>>,
     reader: Commands,
-) -> (Arc<Resolver>, Addr<ThreadSupervisor>) {
+) -> (Arc<Resolver>, Addr<ThreadSupervisor>, Mesh) {
+    let mut mesh = Mesh::new(settings);
     let of_cluster = cluster::CacheSettings {
         node: settings.node_name.clone(),
         cluster: settings.cluster_name.clone(),
+        of_mesh: false,
         addresses: network.addresses(),
         other_kinds: other_kinds(&settings.policies),
         pod_networks: settings.pod_networks.clone(),
     };
     let component = parts.components.component("resolver");
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
-    let to = (reader, Arc::clone(&parts.startup));
-    let names = Arc::new(Resolver::new(of_cluster, sources, Arc::clone(network), index, component, to));
+    let to = (reader, Arc::clone(&parts.startup), Arc::clone(&mesh.changed));
+    let cache = Arc::new(cluster::Cache::with_mesh(of_cluster, mesh.caches()));
+    let names = Arc::new(Resolver::new(cache, sources, Arc::clone(network), index, component, to));
     let resolver = parts.register("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
-    (names, resolver)
+    mesh.start(names.cache(), |name, start| parts.register(name, start(parts.intensity(name))));
+    (names, resolver, mesh)
 }
 
 /// Settings for vendors' kinds of policy.
@@ -371,7 +357,11 @@ struct Tracking {
 /// room, and what the kernel drops meanwhile is read again.
 const MAX_TRANSLATIONS_QUEUED: usize = 8192;
 
-fn start_conntrack(parts: &Parts, settings: &settings::Settings, privileges: Privileges) -> std::io::Result<Tracking> {
+fn start_conntrack(
+    parts: &Parts,
+    settings: &settings::Settings,
+    (privileges, snat): (Privileges, Option<Arc<Snat>>),
+) -> std::io::Result<Tracking> {
     let most = settings.conntrack_entries as usize;
     let (heard, followed) = (Arc::new(Heard::default()), Arc::new(AtomicBool::new(false)));
     if most == 0 || privileges.are_least() {
@@ -386,6 +376,7 @@ fn start_conntrack(parts: &Parts, settings: &settings::Settings, privileges: Pri
         waker: waker.clone(),
         followed: Arc::clone(&followed),
         counters: Arc::clone(&heard),
+        snat,
     };
     let conntrack = parts.register("conntrack", follower::start(following, parts.intensity("conntrack")));
     let translations = Translations { changes, ask: Some(ask), followed, waker: Some(waker), most };
@@ -446,7 +437,7 @@ fn start_configurator(
     fleet: &Arc<Fleet>,
 ) -> Option<(Arc<MetricsFile>, Addr<Configurator>)> {
     let Metrics::Dynamic(path, dynamic) = metrics else { return None };
-    let file = Arc::new(MetricsFile::new(path, &dynamic, settings.metrics_config_strict));
+    let file = Arc::new(MetricsFile::new(path, &dynamic, settings.into()));
     let actor = Configurator::start(Arc::clone(&file), Arc::clone(fleet), parts.intensity("configurator"));
     parts.directory.add("configurator", actor.clone().recipient());
     Some((file, actor))

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use actix::prelude::*;
 use tokio::time::timeout;
 
+use super::parts::finish;
 use super::start::Running;
-use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, Resume};
 
 /// Stops everything within the budget; the log names what is still running then.
@@ -23,16 +22,25 @@ pub(super) async fn stop(running: Running) {
         tracing::info!("the last counters stay at /metrics for {} s", linger.as_secs());
         tokio::time::sleep(linger).await;
     }
-    let [metrics, admin] = &running.servers;
-    let servers = futures::future::join(metrics.send(Finish), admin.send(Finish));
+    let servers = futures::future::join_all(running.servers.iter().map(|server| server.send(Finish)));
     if timeout(Duration::from_secs(3), servers).await.is_err() {
         tracing::warn!("a listener had open connections; they are closed");
+    }
+    // The last one: until then other nodes find the agent at work.
+    if let Some(health) = &running.health
+        && timeout(Duration::from_secs(3), health.server.send(Finish)).await.is_err()
+    {
+        tracing::warn!("the listener for other nodes had open connections; they are closed");
     }
     tracing::info!("stopped");
 }
 
 /// Follows the data: nothing new, nothing pending, rings empty, lanes empty, a last cut.
 async fn drain(running: &Running) {
+    // Another replica need not wait until all of this is done.
+    if let Some(operator) = &running.operator {
+        operator.finish().await;
+    }
     if let Some((_, configurator)) = &running.configurator
         && configurator.send(Finish).await.is_err()
     {
@@ -57,14 +65,17 @@ async fn drain(running: &Running) {
         tracing::warn!("no final cut: a last scrape shows the one before");
     }
     running.fleet.finish().await;
+    for cluster in &running.mesh.supervisors {
+        finish(cluster).await;
+    }
     finish(&running.resolver).await;
+    for thread in &running.counting {
+        finish(thread).await;
+    }
     if let Some(conntrack) = &running.conntrack {
         finish(conntrack).await;
     }
-}
-
-async fn finish(supervisor: &Addr<ThreadSupervisor>) {
-    if supervisor.send(Finish).await.is_err() {
-        tracing::warn!("a supervisor had ended before the stop request");
+    if let Some(health) = &running.health {
+        finish(&health.supervisor).await;
     }
 }

@@ -10,10 +10,9 @@ use std::io;
 use aya::programs::tc::SchedClassifierLink;
 use aya::programs::{ProgramError, SchedClassifier};
 
-use super::error::{AttachError, chain};
-use super::object::{FROM_PORT, TO_PORT};
-use super::ports::{Ports, Special, mac_number};
-use super::probes::{CLSACT, Hook, Links, Probes};
+use super::error::{AttachError, LoadError, chain};
+use super::ports::{Special, mac_number, possible, programs};
+use super::probes::{CLSACT, Links, Probes};
 use super::sys;
 use super::traffic_control::{Egress, TrafficControl};
 use crate::network::Role;
@@ -27,19 +26,6 @@ pub struct Arranged {
     pub name: String,
     /// Special properties of the interface now. After an error it is not watched any more.
     pub outcome: Result<Special, AttachError>,
-}
-
-/// The programs of a pod's interface, ingress and egress.
-pub(super) fn programs(special: Special) -> (&'static str, &'static str) {
-    (
-        if special.bridge.is_some() { FROM_PORT } else { Hook::FromPod.program() },
-        if special.is_none() { Hook::ToPod.program() } else { TO_PORT },
-    )
-}
-
-/// The part of `special` that this kernel supports.
-pub(super) fn possible(special: Special, ports: &Ports) -> Special {
-    Special { at_device: special.at_device && ports.refusal().is_none(), ..special }
 }
 
 impl Probes {
@@ -60,7 +46,7 @@ impl Probes {
         let traced = self.attached.values().any(|links| links.special.at_device);
         if !traced {
             // Taking them off cannot fail.
-            let _off = self.ports.trace(&mut self.flow, false);
+            let _off = self.trace(false);
         }
         Ok(arranged)
     }
@@ -102,7 +88,7 @@ impl Probes {
     ) -> Result<Links, String> {
         let (was, is) = (possible(links.special, &self.ports), possible(special, &self.ports));
         if is.at_device {
-            self.ports.trace(&mut self.flow, true).map_err(|error| chain(&error))?;
+            self.trace(true).map_err(|error| chain(&error))?;
         }
         let own = links.peer.filter(|_| is.bridge.is_some()).and_then(|(namespace, peer)| {
             // Without it the pod's address is known when it has sent something.
@@ -124,6 +110,11 @@ impl Probes {
         }
         links.special = special;
         Ok(links)
+    }
+
+    /// Attaches the programs at the device, or takes them off.
+    pub(super) fn trace(&mut self, wanted: bool) -> Result<(), LoadError> {
+        self.ports.trace(&mut self.flow, self.entries.as_mut().zip(self.pins.as_ref()), wanted)
     }
 
     fn replace(&mut self, link: SchedClassifierLink, name: &str) -> Result<SchedClassifierLink, ProgramError> {

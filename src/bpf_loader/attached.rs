@@ -5,8 +5,8 @@ use std::io;
 
 use aya::programs::{MultiProgLink, SchedClassifier};
 
-use super::arrange::{possible, programs};
 use super::object::{CLASSIFIERS, FROM_PORT, TO_PORT};
+use super::ports::{possible, programs};
 use super::probes::{Hook, Links, Probes};
 use super::sys;
 use crate::network::Role;
@@ -88,6 +88,9 @@ impl Probes {
     /// another's by now.
     pub fn abandon(&mut self, index: u32) {
         self.ports.remove(index);
+        if let Some(pins) = &self.pins {
+            pins.remove(index);
+        }
         let Some(links) = self.attached.remove(&index) else { return };
         if self.by_filters() {
             // Dropping such a link deletes whatever filter has its number. It holds no file

@@ -5,17 +5,17 @@
 const MAGIC: u16 = 0xeb9f;
 
 /// Kinds of types (Documentation/bpf/btf.rst).
-mod kind {
-    pub(super) const INT: u32 = 1;
-    pub(super) const ARRAY: u32 = 3;
-    pub(super) const STRUCT: u32 = 4;
-    pub(super) const UNION: u32 = 5;
-    pub(super) const ENUM: u32 = 6;
-    pub(super) const FUNC_PROTO: u32 = 13;
-    pub(super) const VAR: u32 = 14;
-    pub(super) const DATASEC: u32 = 15;
-    pub(super) const DECL_TAG: u32 = 17;
-    pub(super) const ENUM64: u32 = 19;
+pub(super) mod kind {
+    pub(in super::super) const INT: u32 = 1;
+    pub(in super::super) const ARRAY: u32 = 3;
+    pub(in super::super) const STRUCT: u32 = 4;
+    pub(in super::super) const UNION: u32 = 5;
+    pub(in super::super) const ENUM: u32 = 6;
+    pub(in super::super) const FUNC_PROTO: u32 = 13;
+    pub(in super::super) const VAR: u32 = 14;
+    pub(in super::super) const DATASEC: u32 = 15;
+    pub(in super::super) const DECL_TAG: u32 = 17;
+    pub(in super::super) const ENUM64: u32 = 19;
 }
 
 /// BTF that cannot be read.
@@ -53,19 +53,19 @@ pub struct Layout {
 /// BTF, not copied.
 #[derive(Debug, Clone, Copy)]
 pub struct Types<'a> {
-    rows: &'a [u8],
+    pub(super) rows: &'a [u8],
     strings: &'a [u8],
     /// The strings that come before: those of the kernel's own BTF, which a module's builds on.
     base: &'a [u8],
 }
 
 /// One type's head: the offset of its details and their number.
-struct Head {
-    name: u32,
-    kind: u32,
-    count: usize,
-    size: u32,
-    details: usize,
+pub(super) struct Head {
+    pub(super) name: u32,
+    pub(super) kind: u32,
+    pub(super) count: usize,
+    pub(super) size: u32,
+    pub(super) details: usize,
 }
 
 impl<'a> Types<'a> {
@@ -89,7 +89,7 @@ impl<'a> Types<'a> {
         Ok(Self { base: base.strings, ..Self::new(data)? })
     }
 
-    fn heads(self) -> impl Iterator<Item = Result<Head, BtfError>> {
+    pub(super) fn heads(self) -> impl Iterator<Item = Result<Head, BtfError>> {
         let mut at = 0;
         std::iter::from_fn(move || {
             if at >= self.rows.len() {
@@ -123,7 +123,7 @@ impl<'a> Types<'a> {
         Ok((Head { name, kind, count, size, details }, next))
     }
 
-    fn name(self, at: u32) -> &'a str {
+    pub(super) fn name(self, at: u32) -> &'a str {
         let at = at as usize;
         let bytes = match at.checked_sub(self.base.len()) {
             Some(own) => self.strings.get(own..),
@@ -181,7 +181,7 @@ fn array<const N: usize>(data: &[u8], at: usize) -> Result<[u8; N], BtfError> {
     data.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).ok_or(BtfError::Truncated(at))
 }
 
-fn word(data: &[u8], at: usize) -> Result<u32, BtfError> {
+pub(super) fn word(data: &[u8], at: usize) -> Result<u32, BtfError> {
     array(data, at).map(u32::from_ne_bytes)
 }
 

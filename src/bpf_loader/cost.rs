@@ -1,6 +1,6 @@
 //! Run time and run count of the programs, as the kernel counts them.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::Duration;
 
 use aya::programs::Program;
@@ -22,10 +22,7 @@ pub struct Cost {
 impl Cost {
     pub(super) fn of(name: &str, program: &Program) -> Option<Self> {
         let info = program.info().ok()?;
-        let fd = program.fd().ok()?.as_fd().as_raw_fd();
-        // The kernel reports misses only here (bpf_prog_show_fdinfo) and in a field of the info
-        // that aya does not read.
-        let text = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).unwrap_or_default();
+        let text = fdinfo(program.fd().ok()?.as_fd());
         Some(Self {
             program: name.to_owned(),
             run_time: info.run_time(),
@@ -33,9 +30,26 @@ impl Cost {
             misses: field(&text, "recursion_misses:").unwrap_or(0),
         })
     }
+
+    /// The cost of a program that another process has loaded.
+    pub(super) fn of_pinned(name: &str, program: BorrowedFd<'_>) -> Option<Self> {
+        let text = fdinfo(program);
+        Some(Self {
+            program: name.to_owned(),
+            run_time: Duration::from_nanos(field(&text, "run_time_ns:")?),
+            runs: field(&text, "run_cnt:")?,
+            misses: field(&text, "recursion_misses:").unwrap_or(0),
+        })
+    }
 }
 
-fn field(text: &str, name: &str) -> Option<u64> {
+/// The kernel reports misses only here (`bpf_prog_show_fdinfo`) and in a field of the info that aya
+/// does not read.
+pub(super) fn fdinfo(program: BorrowedFd<'_>) -> String {
+    std::fs::read_to_string(format!("/proc/self/fdinfo/{}", program.as_raw_fd())).unwrap_or_default()
+}
+
+pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
 }
 

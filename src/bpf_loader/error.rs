@@ -1,6 +1,7 @@
 //! Errors of loading, attaching and running the programs.
 
 use std::io;
+use std::path::PathBuf;
 
 use super::cause::Surroundings;
 
@@ -29,6 +30,14 @@ pub enum LoadError {
         /// Name of the object, program or map.
         object: String,
         /// Error from the kernel.
+        why: String,
+    },
+    /// The directory for handing over cannot be used; exit code 64.
+    #[error("cannot hand over by {} (handover_dir): {why}", .directory.display())]
+    Handover {
+        /// Configured directory.
+        directory: PathBuf,
+        /// Reason.
         why: String,
     },
 }
@@ -95,6 +104,11 @@ pub struct RunError {
 impl RunError {
     pub(super) fn new(what: &'static str, source: impl Into<io::Error>) -> Self {
         Self { what, source: source.into() }
+    }
+
+    /// The whole chain of causes in one line.
+    pub fn text(&self) -> String {
+        chain(self)
     }
 
     pub(super) fn map(what: &'static str, error: aya::maps::MapError) -> Self {

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::btf::KERNEL_BTF;
 use super::cause::Surroundings;
 use super::features::{Features, NEEDS_DROPS, Support};
-use super::object::{DROP, LAYER_7, SENDING, SENT, Trial, kernel_release, try_programs};
+use super::object::{CONNECTIONS, DROP, LAYER_7, RETRANSMITS, SENDING, SENT, Trial, kernel_release, try_programs};
 use super::settings::ProgramSettings;
 use crate::privileges;
 
@@ -151,6 +151,12 @@ fn programs(features: &Features) -> Vec<Finding> {
                 (FindingState::Degraded, format!("{error}; what is dropped on the way out of a device counts as sent"))
             }
             Err(error) if name == LAYER_7 => (FindingState::Degraded, format!("{error}; DNS and HTTP are not seen")),
+            Err(error) if name == CONNECTIONS => {
+                (FindingState::Degraded, format!("{error}; connections are not measured"))
+            }
+            Err(error) if name == RETRANSMITS => {
+                (FindingState::Degraded, format!("{error}; webb_tcp_retransmitted_segments_total is absent"))
+            }
             Err(error) if name == DROP => (FindingState::Degraded, format!("{error}; {NEEDS_DROPS}")),
             Err(error) => (FindingState::Missing, error.to_string()),
         };
@@ -228,9 +234,8 @@ fn bpffs() -> Finding {
         .unwrap_or_default()
         .lines()
         .any(|line| line.split(' ').nth(2) == Some("bpf"));
-    let why =
-        if mounted { "mounted, not needed: nothing is pinned" } else { "not mounted, not needed: nothing is pinned" };
-    finding("bpffs", FindingState::Ok, why)
+    let why = if mounted { "mounted" } else { "not mounted" };
+    finding("bpffs", FindingState::Ok, format!("{why}; needed for `handover` only"))
 }
 
 fn statistics() -> Finding {

@@ -8,6 +8,7 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use webb_flow::abi::L7Totals;
 
 use super::error::{LoadError, RunError};
+use super::maps::{MapOperation, OwnMap, SYSCALLS};
 use super::object::take_map;
 use super::plain::Plain;
 use super::ring::{KernelRings, RingSource};
@@ -30,10 +31,10 @@ impl fmt::Debug for Layer7 {
 }
 
 impl Layer7 {
-    pub(super) fn new(flow: &mut Ebpf) -> Result<Self, LoadError> {
+    pub(super) fn new(flow: &mut Ebpf, kept: bool) -> Result<Self, LoadError> {
         let ring = RingSource::new(Signal::Message, &take_map(flow, "l7_events")?)?;
         Ok(Self(Arc::new(Maps {
-            rings: KernelRings::new(vec![ring]),
+            rings: KernelRings::new(vec![ring], kept),
             totals: take_map(flow, "l7_totals")?,
             switch: Mutex::new(take_map(flow, "l7_switch")?),
         })))
@@ -46,7 +47,8 @@ impl Layer7 {
 
     /// The totals since the programs were loaded, over all CPUs.
     pub fn totals(&self) -> Result<L7Totals, RunError> {
-        let cpus = self.0.totals.get(&0, 0).map_err(|error| RunError::map("reading the totals of layer 7", error))?;
+        let cpus = SYSCALLS.count(OwnMap::Layer7Totals, MapOperation::Lookup, || self.0.totals.get(&0, 0));
+        let cpus = cpus.map_err(|error| RunError::map("reading the totals of layer 7", error))?;
         let mut totals = L7Totals::default();
         cpus.iter().for_each(|cpu| totals.add(&cpu.0));
         Ok(totals)
@@ -55,6 +57,7 @@ impl Layer7 {
     /// Has the programs look for these: bits of [`webb_flow::abi::l7_switch`]. Nothing at first.
     pub fn look_for(&self, wanted: u32) -> Result<(), RunError> {
         let mut switch = self.0.switch.lock().unwrap_or_else(PoisonError::into_inner);
-        switch.set(0, wanted, 0).map_err(|error| RunError::map("switching layer 7", error))
+        let set = SYSCALLS.count(OwnMap::Layer7Switch, MapOperation::Update, || switch.set(0, wanted, 0));
+        set.map_err(|error| RunError::map("switching layer 7", error))
     }
 }

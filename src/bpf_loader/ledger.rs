@@ -11,14 +11,19 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Instant;
 
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues};
-use webb_flow::abi::{HOOKS, PARTS, Swept, Totals};
+use webb_flow::abi::{HOOKS, PARTS, Retransmits, Swept, Totals};
 use zerocopy::IntoBytes;
 
 use super::error::{LoadError, RunError};
+use super::maps::{MapOperation, OwnMap, SYSCALLS};
+use super::object::take_map;
 use super::plain::Plain;
 use super::settings::{Constants, ProgramSettings, SLOTS};
+use super::sweep_runs::SweepRuns;
 use super::sys;
 
 /// Reads the totals. Cheap to clone; any thread may ask.
@@ -28,12 +33,20 @@ pub struct Ledger(Arc<Maps>);
 struct Maps {
     totals: PerCpuArray<MapData, Plain<Totals>>,
     drop: Option<DropMaps>,
+    retransmits: Option<PerCpuArray<MapData, Plain<Retransmits>>>,
 }
 
 /// The maps of the drop program: totals, and suppressed drops by reason.
 pub(super) struct DropMaps {
-    pub(super) totals: PerCpuArray<MapData, Plain<Totals>>,
-    pub(super) suppressed: PerCpuArray<MapData, u64>,
+    totals: PerCpuArray<MapData, Plain<Totals>>,
+    suppressed: PerCpuArray<MapData, u64>,
+}
+
+impl DropMaps {
+    /// Takes them out of the object.
+    pub(super) fn take(drop: &mut Ebpf) -> Result<Self, LoadError> {
+        Ok(Self { totals: take_map(drop, "drop_totals")?, suppressed: take_map(drop, "suppressed")? })
+    }
 }
 
 impl fmt::Debug for Maps {
@@ -43,8 +56,12 @@ impl fmt::Debug for Maps {
 }
 
 impl Ledger {
-    pub(super) fn new(totals: PerCpuArray<MapData, Plain<Totals>>, drop: Option<DropMaps>) -> Result<Self, LoadError> {
-        let ledger = Self(Arc::new(Maps { totals, drop }));
+    pub(super) fn new(
+        totals: PerCpuArray<MapData, Plain<Totals>>,
+        drop: Option<DropMaps>,
+        retransmits: Option<PerCpuArray<MapData, Plain<Retransmits>>>,
+    ) -> Result<Self, LoadError> {
+        let ledger = Self(Arc::new(Maps { totals, drop, retransmits }));
         ledger.totals().map_err(|error| super::object::refused("the totals", &error))?;
         Ok(ledger)
     }
@@ -58,13 +75,14 @@ impl Ledger {
     pub fn totals(&self) -> Result<[Totals; HOOKS], RunError> {
         let mut rows = [Totals::default(); HOOKS];
         for (hook, row) in (0_u32..).zip(rows.iter_mut()) {
-            let (map, index) = if hook as usize + 1 == HOOKS {
+            let (name, map, index) = if hook as usize + 1 == HOOKS {
                 let Some(drop) = &self.0.drop else { continue };
-                (&drop.totals, 0)
+                (OwnMap::DropTotals, &drop.totals, 0)
             } else {
-                (&self.0.totals, hook)
+                (OwnMap::Totals, &self.0.totals, hook)
             };
-            let cpus = map.get(&index, 0).map_err(|error| RunError::map("reading the totals", error))?;
+            let cpus = SYSCALLS.count(name, MapOperation::Lookup, || map.get(&index, 0));
+            let cpus = cpus.map_err(|error| RunError::map("reading the totals", error))?;
             for cpu in cpus.iter() {
                 row.add(&cpu.0);
             }
@@ -85,7 +103,7 @@ impl Ledger {
         let Some(drop) = &self.0.drop else { return Ok(Vec::new()) };
         let mut found = Vec::new();
         for reason in 0..drop.suppressed.len() {
-            let cpus = drop.suppressed.get(&reason, 0);
+            let cpus = SYSCALLS.count(OwnMap::Suppressed, MapOperation::Lookup, || drop.suppressed.get(&reason, 0));
             let cpus = cpus.map_err(|error| RunError::map("reading the suppressed drops", error))?;
             let count: u64 = cpus.iter().sum();
             if count > 0 {
@@ -93,6 +111,19 @@ impl Ledger {
             }
         }
         Ok(found)
+    }
+}
+
+impl Ledger {
+    /// Retransmitted segments since the programs were loaded, over all CPUs; none where the kernel
+    /// is not asked for them.
+    pub fn retransmits(&self) -> Result<Option<Retransmits>, RunError> {
+        let Some(map) = &self.0.retransmits else { return Ok(None) };
+        let cpus = SYSCALLS.count(OwnMap::Retransmits, MapOperation::Lookup, || map.get(&0, 0));
+        let cpus = cpus.map_err(|error| RunError::map("reading the totals of retransmissions", error))?;
+        let mut totals = Retransmits::default();
+        cpus.iter().for_each(|cpu| totals.add(&cpu.0));
+        Ok(Some(totals))
     }
 }
 
@@ -104,14 +135,28 @@ pub enum Mode {
     /// All that is pending: before a shutdown. Until the ring is full; so read it, and come again
     /// until nothing is pending.
     Everything,
+    /// As overdue, and each open connection in an event of its own.
+    ListOpen,
+}
+
+impl Mode {
+    /// Bits of the program's mode.
+    fn flags(self) -> u64 {
+        match self {
+            Self::Overdue => 0,
+            Self::Everything => FLUSH_ALL,
+            Self::ListOpen => LIST_OPEN,
+        }
+    }
 }
 
 /// Buckets that one run of the program walks: `SWEEP_AT_ONCE`.
 const AT_ONCE: u32 = 512;
 
-/// `SWEEP_FLUSH_ALL` and `SWEEP_BEGINS` of the program.
+/// `SWEEP_FLUSH_ALL`, `SWEEP_BEGINS` and `SWEEP_LIST_OPEN` of the program.
 const FLUSH_ALL: u64 = 1;
 const BEGINS: u64 = 2;
+const LIST_OPEN: u64 = 4;
 
 /// Sweeps the connection table, in [`PARTS`] parts. A part takes microseconds to a millisecond on
 /// one CPU, with its packets served meanwhile.
@@ -123,6 +168,7 @@ pub struct Sweeper {
     /// The part that comes next.
     next: usize,
     parts: [Swept; PARTS],
+    runs: Arc<SweepRuns>,
 }
 
 impl fmt::Debug for Sweeper {
@@ -133,7 +179,12 @@ impl fmt::Debug for Sweeper {
 
 impl Sweeper {
     pub(super) fn new((sweep, balance): (OwnedFd, OwnedFd), swept: Array<MapData, Plain<Swept>>, buckets: u32) -> Self {
-        Self { sweep, balance, swept, buckets, next: 0, parts: [Swept::default(); PARTS] }
+        Self { sweep, balance, swept, buckets, next: 0, parts: [Swept::default(); PARTS], runs: Arc::default() }
+    }
+
+    /// The sweeps that were made.
+    pub fn runs(&self) -> Arc<SweepRuns> {
+        Arc::clone(&self.runs)
     }
 
     /// Sweeps the whole table once.
@@ -145,12 +196,19 @@ impl Sweeper {
     }
 
     /// Sweeps the next part, and returns what the last sweep of each part found, added up.
+    /// A part whose sweep fails is the next one again.
     pub fn sweep_part(&mut self, mode: Mode) -> Result<Swept, RunError> {
+        let began = Instant::now();
+        let swept = self.try_part(mode);
+        self.runs.note(swept.is_ok().then_some(self.next == 0), began.elapsed());
+        swept
+    }
+
+    fn try_part(&mut self, mode: Mode) -> Result<Swept, RunError> {
         let part = self.next;
-        self.next = (part + 1) % PARTS;
         let bound = |part: usize| u64::from(self.buckets) * part as u64 / PARTS as u64;
         let (mut first, end) = (bound(part), bound(part + 1));
-        let mut flags = BEGINS | if mode == Mode::Everything { FLUSH_ALL } else { 0 };
+        let mut flags = BEGINS | mode.flags();
         loop {
             let count = (end - first).min(u64::from(AT_ONCE));
             run(&self.sweep, "sweeping the connection table", &[first, count, flags, part as u64])?;
@@ -161,11 +219,12 @@ impl Sweeper {
             }
         }
         self.balance()?;
-        let Plain(found) =
-            self.swept.get(&0, 0).map_err(|error| RunError::map("reading what the sweep found", error))?;
+        let found = SYSCALLS.count(OwnMap::Swept, MapOperation::Lookup, || self.swept.get(&0, 0));
+        let Plain(found) = found.map_err(|error| RunError::map("reading what the sweep found", error))?;
         if let Some(known) = self.parts.get_mut(part) {
             *known = found;
         }
+        self.next = (part + 1) % PARTS;
         let mut all = Swept::default();
         self.parts.iter().for_each(|part| all.add_part(part));
         Ok(all)
@@ -208,7 +267,8 @@ pub(super) fn write_constants(
     let cpus = aya::util::nr_cpus().map_err(|(_, error)| fail(&error))?;
     for hook in 0..totals.len() {
         let values = PerCpuValues::try_from(vec![Plain(row); cpus]).map_err(|error| fail(&error))?;
-        totals.set(hook, values, 0).map_err(|error| fail(&error))?;
+        let written = SYSCALLS.count(OwnMap::Totals, MapOperation::Update, || totals.set(hook, values, 0));
+        written.map_err(|error| fail(&error))?;
     }
     Ok(())
 }

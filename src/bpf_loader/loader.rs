@@ -8,6 +8,8 @@ use tokio::sync::oneshot;
 
 use super::error::LoadError;
 use super::features;
+use super::handover::Handover;
+use super::maps::{self, NodeObjects};
 use super::probes::Probes;
 use super::settings::ProgramSettings;
 use super::sys;
@@ -15,11 +17,29 @@ use crate::privileges;
 
 type Loaded = Result<Probes, LoadError>;
 
+/// An order to load the programs.
+struct Order {
+    settings: ProgramSettings,
+    handover: Handover,
+    answer: oneshot::Sender<Loaded>,
+    lists: Option<Lists>,
+}
+
+/// What makes the thread stay, to list the maps and programs of all programs on this machine.
+struct Lists {
+    serve: Box<dyn FnOnce() + Send>,
+    confine: Confine,
+}
+
+/// Puts a thread under the restrictions of the others.
+pub type Confine = Box<dyn FnOnce() + Send>;
+
 /// A thread that waits for the order to load the programs, with the capabilities of the thread that
-/// started it. It ends when they are loaded, or when there will be no order.
+/// started it. It ends when they are loaded, or when there will be no order. With
+/// `agent_metrics.all_maps` it stays, with `CAP_SYS_ADMIN` alone, and no other thread has that.
 #[derive(Debug)]
 pub struct Loader {
-    orders: Sender<(ProgramSettings, oneshot::Sender<Loaded>)>,
+    orders: Sender<Order>,
     thread: JoinHandle<()>,
 }
 
@@ -29,30 +49,55 @@ impl Loader {
     /// # Errors
     /// If the system has no thread.
     pub fn start() -> io::Result<Self> {
-        let (orders, order) = mpsc::channel::<(ProgramSettings, oneshot::Sender<Loaded>)>();
+        let (orders, order) = mpsc::channel::<Order>();
         let thread = thread::Builder::new().name("loader".to_owned()).spawn(move || {
-            let Ok((settings, answer)) = order.recv() else { return };
-            // An agent that is ending does not wait for it.
-            let _unwanted = answer.send(Probes::load(&settings));
+            let Ok(Order { settings, handover, answer, lists }) = order.recv() else { return };
+            let loaded = Probes::load_with(&settings, &handover);
+            let Some(Lists { serve, confine }) = lists.filter(|_| loaded.is_ok()) else {
+                // An agent that is ending does not wait for it.
+                let _unwanted = answer.send(loaded);
+                return;
+            };
+            let lowered = privileges::keep_sys_admin();
+            confine();
+            let _unwanted = answer.send(loaded);
+            match lowered {
+                Ok(()) => serve(),
+                Err(error) => tracing::warn!("maps of other programs are not listed: {error}"),
+            }
         })?;
         Ok(Self { orders, thread })
     }
 
-    /// Loads the programs, which takes seconds on a busy machine.
+    /// Loads the programs, which takes seconds on a busy machine. With `confine` the thread stays,
+    /// so confined, to list all maps and programs of this machine.
     ///
     /// # Errors
-    /// If the kernel refuses them, or the thread panics.
-    pub async fn load(self, settings: ProgramSettings) -> Result<Probes, LoadError> {
+    /// If the kernel refuses them, the pins cannot be used, or the thread panics.
+    pub async fn load(
+        self,
+        settings: ProgramSettings,
+        handover: Handover,
+        confine: Option<Confine>,
+    ) -> Result<(Probes, Option<NodeObjects>), LoadError> {
         let (answer, loaded) = oneshot::channel();
         let ended = || LoadError::Refused {
             object: "the programs".to_owned(),
             why: "the thread that loads them has ended before".to_owned(),
         };
-        self.orders.send((settings, answer)).map_err(|_| ended())?;
+        let (objects, lists) = confine
+            .map(|confine| {
+                let (objects, requests) = NodeObjects::new();
+                (objects, Lists { serve: Box::new(move || maps::serve(&requests)), confine })
+            })
+            .unzip();
+        self.orders.send(Order { settings, handover, answer, lists }).map_err(|_| ended())?;
         let loaded = loaded.await.map_err(|_| ended())?;
-        // Its last act was the answer: once it has ended, no thread has its capabilities.
-        let _panicked = self.thread.join();
-        loaded
+        if objects.is_none() || loaded.is_err() {
+            // Its last act was the answer: once it has ended, no thread has its capabilities.
+            let _panicked = self.thread.join();
+        }
+        loaded.map(|probes| (probes, objects))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Marks the types of map entries as plain data for the eBPF library.
 
-use webb_flow::abi::{Claim, Claimed, L7Totals, Port, Swept, Totals};
+use webb_flow::abi::{Claim, Claimed, L7Totals, Port, Retransmits, Swept, Totals};
 
 /// A value of a map that `webb_flow` defines: the library's trait cannot be implemented for it
 /// there.
@@ -14,6 +14,8 @@ unsafe impl aya::Pod for Plain<Totals> {}
 unsafe impl aya::Pod for Plain<Swept> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<L7Totals> {}
+// SAFETY: as above.
+unsafe impl aya::Pod for Plain<Retransmits> {}
 // SAFETY: as above.
 unsafe impl aya::Pod for Plain<Port> {}
 // SAFETY: as above.

@@ -7,12 +7,15 @@
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData, MapError};
-use aya::programs::BtfTracePoint;
 use aya::programs::tp_btf::BtfTracePointLink;
+use aya::programs::{BtfTracePoint, ProgramFd};
 use webb_flow::abi::{Claim, Claimed, Port, port};
 
 use super::error::{LoadError, chain};
-use super::object::{SENDING, SENT, program};
+use super::handover::{AT_SENDING, AT_SENT, Entries, Pins};
+use super::maps::MapOperation::{Delete, GetNextKey, Lookup, Update};
+use super::maps::{OwnMap, SYSCALLS};
+use super::object::{CLASSIFIERS, FROM_PORT, SENDING, SENT, TO_PORT, program};
 use super::plain::Plain;
 
 /// Special properties of a pod's interface.
@@ -36,6 +39,17 @@ impl Special {
     }
 }
 
+/// The programs of a pod's interface, ingress and egress.
+pub(super) fn programs(special: Special) -> (&'static str, &'static str) {
+    let [from_pod, to_pod, ..] = CLASSIFIERS;
+    (if special.bridge.is_some() { FROM_PORT } else { from_pod }, if special.is_none() { to_pod } else { TO_PORT })
+}
+
+/// The part of `special` that this kernel supports.
+pub(super) fn possible(special: Special, ports: &Ports) -> Special {
+    Special { at_device: special.at_device && ports.refusal().is_none(), ..special }
+}
+
 /// Map of special interfaces that the programs read.
 #[derive(Debug)]
 pub(super) struct Ports {
@@ -45,9 +59,18 @@ pub(super) struct Ports {
     /// The drop program's own list of interfaces that are counted at the device.
     at_device: Option<HashMap<MapData, u32, u8>>,
     /// The two points of a device, while any interface is counted there.
-    tracing: Option<[BtfTracePointLink; 2]>,
+    tracing: Option<Tracing>,
     /// Error that prevents counting interfaces at the device.
     refusal: Option<String>,
+}
+
+/// What keeps the programs at the device attached.
+#[derive(Debug)]
+enum Tracing {
+    /// Their links; dropping them detaches.
+    Own(#[allow(dead_code, reason = "held")] [BtfTracePointLink; 2]),
+    /// Entries, whose links are pinned.
+    Entered,
 }
 
 impl Ports {
@@ -69,7 +92,7 @@ impl Ports {
     /// Describes an interface to the programs, and the MAC address of the pod's end of it if that
     /// is known. What they have learned about it stays while it is a port of the same bridge.
     pub(super) fn set(&mut self, index: u32, special: Special, own: Option<u64>) -> Result<(), MapError> {
-        let mut port = self.by_index.get(&index, 0).unwrap_or_default().0;
+        let mut port = self.port(index).unwrap_or_default().0;
         let bridge = special.bridge.unwrap_or(0);
         if (port.bridge, port.own) != (bridge, own.unwrap_or(0)) {
             self.forget_claims(index, &port);
@@ -78,27 +101,32 @@ impl Ports {
         port.flags = special.flags();
         if let Some(mac) = own {
             let claim = Claim { ifindex: index, own: 1, ..Claim::default() };
-            self.claims.insert(Plain(Claimed { mac, bridge, pad0: 0 }), Plain(claim), 0)?;
+            let claimed = Plain(Claimed { mac, bridge, pad0: 0 });
+            SYSCALLS.count(OwnMap::Claims, Update, || self.claims.insert(claimed, Plain(claim), 0))?;
         }
         if let Some(drops) = &mut self.at_device {
             if special.at_device {
-                drops.insert(index, 1, 0)?;
+                SYSCALLS.count(OwnMap::AtDevice, Update, || drops.insert(index, 1, 0))?;
             } else {
                 // It may not be there.
-                let _absent = drops.remove(&index);
+                let _absent = SYSCALLS.count(OwnMap::AtDevice, Delete, || drops.remove(&index));
             }
         }
-        self.by_index.insert(index, Plain(port), 0)
+        SYSCALLS.count(OwnMap::Ports, Update, || self.by_index.insert(index, Plain(port), 0))
+    }
+
+    fn port(&self, index: u32) -> Result<Plain<Port>, MapError> {
+        SYSCALLS.count(OwnMap::Ports, Lookup, || self.by_index.get(&index, 0))
     }
 
     /// Forgets an interface.
     pub(super) fn remove(&mut self, index: u32) {
         // Most interfaces are in neither map.
-        let Ok(port) = self.by_index.get(&index, 0) else { return };
+        let Ok(port) = self.port(index) else { return };
         self.forget_claims(index, &port.0);
-        let _absent = self.by_index.remove(&index);
+        let _absent = SYSCALLS.count(OwnMap::Ports, Delete, || self.by_index.remove(&index));
         if let Some(drops) = &mut self.at_device {
-            let _absent = drops.remove(&index);
+            let _absent = SYSCALLS.count(OwnMap::AtDevice, Delete, || drops.remove(&index));
         }
     }
 
@@ -108,24 +136,65 @@ impl Ports {
             return;
         }
         let all: Vec<Plain<Claimed>> = self.claims.keys().filter_map(Result::ok).collect();
+        SYSCALLS.note(OwnMap::Claims, GetNextKey, false, all.len() as u64 + 1);
         for claimed in all {
-            if self.claims.get(&claimed, 0).is_ok_and(|claim| claim.0.ifindex == index) {
+            let claim = SYSCALLS.count(OwnMap::Claims, Lookup, || self.claims.get(&claimed, 0));
+            if claim.is_ok_and(|claim| claim.0.ifindex == index) {
                 // It may have been evicted meanwhile.
-                let _absent = self.claims.remove(&claimed);
+                let _absent = SYSCALLS.count(OwnMap::Claims, Delete, || self.claims.remove(&claimed));
             }
         }
     }
 
     /// Attaches the programs at the device, or takes them off: every packet of the machine pays for
     /// them.
-    pub(super) fn trace(&mut self, flow: &mut Ebpf, wanted: bool) -> Result<(), LoadError> {
-        if !wanted {
-            self.tracing = None;
-        } else if self.tracing.is_none() {
-            self.tracing = Some([attach(flow, SENDING)?, attach(flow, SENT)?]);
+    pub(super) fn trace(
+        &mut self,
+        flow: &mut Ebpf,
+        pinned: Option<(&mut Entries, &Pins)>,
+        wanted: bool,
+    ) -> Result<(), LoadError> {
+        match (wanted, pinned, &self.tracing) {
+            (true, _, Some(_)) => {}
+            (true, None, None) => self.tracing = Some(Tracing::Own([attach(flow, SENDING)?, attach(flow, SENT)?])),
+            (true, Some((entries, pins)), None) => {
+                entries.enter(pins, AT_SENT, tracepoint_fd(flow, SENT)?)?;
+                entries.enter(pins, AT_SENDING, tracepoint_fd(flow, SENDING)?)?;
+                self.tracing = Some(Tracing::Entered);
+            }
+            (false, pinned, _) => {
+                if let (Some((_, pins)), Some(Tracing::Entered)) = (pinned, &self.tracing) {
+                    Entries::leave(pins, AT_SENDING);
+                    Entries::leave(pins, AT_SENT);
+                }
+                self.tracing = None;
+            }
         }
         Ok(())
     }
+
+    /// Special properties of an interface by what a process of before has written.
+    pub(super) fn left(&self, index: u32) -> Special {
+        let port = self.port(index).unwrap_or_default().0;
+        Special {
+            bridge: (port.flags & port::BRIDGED != 0).then_some(port.bridge),
+            at_device: port.flags & port::AT_DEVICE != 0,
+        }
+    }
+
+    /// Forgets all interfaces but those.
+    pub(super) fn retain(&mut self, keep: impl Fn(u32) -> bool) {
+        let gone: Vec<u32> = self.by_index.keys().filter_map(Result::ok).filter(|&index| !keep(index)).collect();
+        for index in gone {
+            self.remove(index);
+        }
+    }
+}
+
+/// A program that an entry is to call.
+fn tracepoint_fd<'a>(flow: &'a mut Ebpf, name: &str) -> Result<&'a ProgramFd, LoadError> {
+    let tracepoint: &mut BtfTracePoint = program(flow, name)?;
+    tracepoint.fd().map_err(|error| super::object::refused(name, &error))
 }
 
 fn attach(flow: &mut Ebpf, name: &str) -> Result<BtfTracePointLink, LoadError> {

@@ -7,23 +7,29 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
-use aya::Ebpf;
+use aya::maps::{MapData, PerCpuArray};
 use aya::programs::tc::{
     NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle, qdisc_add_clsact, qdisc_detach_program,
 };
-use aya::programs::{LinkOrder, ProgramError, ProgramFd, SchedClassifier, TcAttachType};
+use aya::programs::{LinkOrder, MultiProgLink, ProgramError, ProgramFd, SchedClassifier, TcAttachType};
+use aya::{Btf, Ebpf, EbpfLoader};
+use webb_flow::abi::Retransmits;
 
 use super::error::{AttachError, LoadError, RunError, explained, os_error};
 use super::features::{Features, NEEDS_DROPS};
 use super::findings;
+use super::handover::{Entries, Handover, HandoverOutcome, Leftovers, Pins};
 use super::layer7::Layer7;
 use super::ledger::{DropMaps, Ledger, Sweeper, write_constants};
+use super::maps::OwnObjects;
 use super::object::{
-    BALANCE, CLASSIFIERS, DROP, FROM_PORT, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program, refused,
-    take_map,
+    BALANCE, CLASSIFIERS, DROP, FROM_PORT, Pinning, SENDING, SENT, SWEEP, TO_PORT, kernel_release, load, program,
+    refused, take_map,
 };
-use super::ports::{Ports, Special};
+use super::plain::Plain;
+use super::ports::{Ports, Special, possible, programs};
 use super::ring::{KernelRings, RingSource};
 use super::settings::{Attach, ProgramSettings, buckets};
 use super::{Cost, sys};
@@ -76,12 +82,23 @@ pub struct Probes {
     rings: KernelRings,
     ledger: Ledger,
     sweeper: Option<Sweeper>,
+    objects: Option<OwnObjects>,
     layer7: Option<Layer7>,
+    pub(super) pins: Option<Pins>,
+    pub(super) entries: Option<Entries>,
+    pub(super) leftovers: Option<Leftovers>,
+    pub(super) handover: Option<HandoverOutcome>,
 }
 
 impl Probes {
     /// Loads the programs and starts to watch drops. Takes some hundred milliseconds.
     pub fn load(settings: &ProgramSettings) -> Result<Self, LoadError> {
+        Self::load_with(settings, &Handover::default())
+    }
+
+    /// Loads the programs as [`Self::load`] does. With a handover their maps are those that a
+    /// process of before has left, if there are any that fit.
+    pub fn load_with(settings: &ProgramSettings, handover: &Handover) -> Result<Self, LoadError> {
         let missing = privileges::missing();
         if !missing.is_empty() {
             return Err(LoadError::Privileges { advice: findings::advice(&missing), missing });
@@ -91,65 +108,104 @@ impl Probes {
         if !missing.is_empty() {
             return Err(LoadError::Kernel { kernel: kernel_release(), why: missing.join("; ") });
         }
-        let loaded = load(settings, &features)?;
+        let (tcx, mut degraded) = (features.tcx.is_ok(), Vec::new());
+        let supported = means(settings.attach, tcx) == TCX;
+        let pins = match &handover.directory {
+            Some(directory) if handover.wanted && supported => {
+                Some(Pins::open(directory, settings, features.drop_reasons.is_ok())?)
+            }
+            _ => None,
+        };
+        let leftovers = if pins.is_none() { Leftovers::find(handover) } else { None };
+        let mut entries = None;
+        let path = |name: &str| pins.as_ref().map_or_else(PathBuf::new, |pins| pins.map(name));
+        let mut more = |loader: &mut EbpfLoader<'_>, btf: &Btf, which| {
+            entries = Some(Entries::load(loader, btf, which)?);
+            Ok(())
+        };
+        let pinning = pins.as_ref().map(|_| Pinning { path: &path, load: &mut more });
+        let mut loaded = load(settings, &features, pinning)?;
         let mut flow = loaded.flow;
-        let mut degraded = Vec::new();
-        let mut drop = match loaded.drop {
+        let outcome = match (&pins, &leftovers) {
+            (Some(pins), _) => Some(pins.outcome()),
+            (None, _) if handover.wanted => {
+                degraded.push(format!("handover: {}", HandoverOutcome::NotSupported.text()));
+                Some(HandoverOutcome::NotSupported)
+            }
+            (None, leftovers) => leftovers.as_ref().map(|_| HandoverOutcome::Removed),
+        };
+        let entered = match (&mut loaded.drop, entries.as_mut().zip(pins.as_ref())) {
+            (Ok(drop), Some((entries, pins))) => entries.enter_drop(pins, drop),
+            _ => Ok(()),
+        };
+        let mut drop = match loaded.drop.and_then(|drop| entered.map(|()| drop)) {
             Ok(drop) => Some(drop),
             Err(error) => {
                 degraded.push(format!("drops are not seen: {error}; {NEEDS_DROPS}"));
                 None
             }
         };
+        let objects = own_objects(entries.as_mut(), &flow, drop.as_ref())?;
         let layer7 = match loaded.layer7 {
-            Some(Ok(())) => Some(Layer7::new(&mut flow)?),
+            Some(Ok(())) => Some(Layer7::new(&mut flow, pins.is_some())?),
             Some(Err(error)) => {
                 degraded.push(format!("DNS and HTTP are not seen: layer 7 is refused by the kernel: {error}"));
                 None
             }
             None => None,
         };
+        if let Some(Err(error)) = loaded.connections {
+            degraded.push(format!("connections are not measured: the kernel refuses that: {error}"));
+        }
+        let retransmits = seen_again(loaded.retransmits, &mut flow, &mut degraded)?;
         let mut sources = vec![RingSource::new(Signal::Flow, &take_map(&mut flow, "flow_events")?)?];
         if let Some(drop) = &mut drop {
             sources.push(RingSource::new(Signal::Drop, &take_map(drop, "drop_events")?)?);
         }
         let at_device = drop.as_mut().map(|drop| take_map(drop, "at_device")).transpose()?;
         let ports = Ports::new(take_map(&mut flow, "ports")?, take_map(&mut flow, "claims")?, at_device, loaded.device);
-        let drop_maps = match &mut drop {
-            Some(drop) => {
-                Some(DropMaps { totals: take_map(drop, "drop_totals")?, suppressed: take_map(drop, "suppressed")? })
-            }
-            None => None,
-        };
+        let drop_maps = drop.as_mut().map(DropMaps::take).transpose()?;
         let mut totals = take_map(&mut flow, "totals")?;
-        write_constants(&mut totals, settings)?;
-        let ledger = Ledger::new(totals, drop_maps)?;
+        // The secrets of the hash are among them, and the table is arranged by it.
+        if !pins.as_ref().is_some_and(Pins::are_taken_over) {
+            write_constants(&mut totals, settings)?;
+        }
+        pins.as_ref().map(Pins::complete).transpose()?;
+        let ledger = Ledger::new(totals, drop_maps, retransmits)?;
         let mut run = |name| {
             let program: &mut aya::programs::RawTracePoint = program(&mut flow, name)?;
             program_fd(name, program.fd())
         };
-        let programs = (run(SWEEP)?, run(BALANCE)?);
-        let sweeper = Sweeper::new(programs, take_map(&mut flow, "swept")?, buckets(settings.table_bytes));
+        let sweeper =
+            Sweeper::new((run(SWEEP)?, run(BALANCE)?), take_map(&mut flow, "swept")?, buckets(settings.table_bytes));
         // The programs tell the time by what this writes.
         sweeper.balance().map_err(|error| refused(BALANCE, &error))?;
-        Ok(Self {
+        let mut probes = Self {
             flow,
             drop,
             degraded,
             attach: settings.attach,
-            tcx: features.tcx.is_ok(),
+            tcx,
             attached: HashMap::new(),
             ports,
-            rings: KernelRings::new(sources),
+            rings: KernelRings::new(sources, pins.is_some()),
             ledger,
             sweeper: Some(sweeper),
+            objects: Some(objects),
             layer7,
-        })
+            pins,
+            entries,
+            leftovers,
+            handover: outcome,
+        };
+        probes.take_over();
+        Ok(probes)
     }
 
     /// Features that are degraded although loading succeeded, one sentence each.
-    pub fn degraded(&self) -> Vec<String> {
+    pub fn degraded(&mut self) -> Vec<String> {
         let mut degraded = self.degraded.clone();
+        degraded.extend(self.pins.as_mut().and_then(Pins::failure));
         let names: Vec<_> = self.attached.values().filter(|links| links.special.at_device).collect();
         if let (Some(why), false) = (self.ports.refusal(), names.is_empty()) {
             let names: Vec<_> = names.iter().map(|links| links.name.as_str()).collect();
@@ -185,21 +241,24 @@ impl Probes {
                 return Err(AttachError::Refused { name: interface.name.clone(), means, why });
             }
         };
-        self.detach(interface.index);
+        let special = self.left(interface.index, role);
+        if special.is_none() {
+            self.detach(interface.index);
+        }
         let (ingress, egress) = match role {
-            Role::Pod => (Hook::FromPod, Hook::ToPod),
-            Role::Node => (Hook::FromNetwork, Hook::ToNetwork),
+            Role::Pod => programs(possible(special.unwrap_or_default(), &self.ports)),
+            Role::Node => (Hook::FromNetwork.program(), Hook::ToNetwork.program()),
         };
         if means == CLSACT {
             add_clsact(&name).map_err(|error| refusal(interface, means, &error))?;
         }
         // What enters a pod is seen before what leaves it: a connection that begins in between is
         // not taken for one whose packets reach the pod past the program.
-        let egress = self.attach_one(&name, egress.program(), TcAttachType::Egress);
+        let egress = self.attach_one(interface.index, &name, egress, TcAttachType::Egress);
         let egress = egress.map_err(|error| refusal(interface, means, &error))?;
-        let ingress = self.attach_one(&name, ingress.program(), TcAttachType::Ingress);
+        let ingress = self.attach_one(interface.index, &name, ingress, TcAttachType::Ingress);
         let ingress = ingress.map_err(|error| refusal(interface, means, &error))?;
-        let (bridge, peer, special) = (interface.bridge(), interface.peer(), Special::default());
+        let (bridge, peer, special) = (interface.bridge(), interface.peer(), special.unwrap_or_default());
         self.attached.insert(interface.index, Links { name, role, bridge, peer, special, ingress, egress });
         Ok(())
     }
@@ -207,11 +266,18 @@ impl Probes {
     /// Stops watching an interface; true if it was watched. It may be gone already.
     pub fn detach(&mut self, index: u32) -> bool {
         self.ports.remove(index);
+        if let Some(pins) = &self.pins {
+            pins.remove(index);
+        }
         self.attached.remove(&index).is_some()
     }
 
-    /// Stops watching all interfaces; drops are still seen.
+    /// Stops watching all interfaces; drops are still seen. With a handover the programs stay where
+    /// they are, for the next process.
     pub fn detach_all(&mut self) {
+        if self.pins.is_some() {
+            return;
+        }
         for index in std::mem::take(&mut self.attached).into_keys() {
             self.ports.remove(index);
         }
@@ -234,23 +300,23 @@ impl Probes {
 
     /// Mode of attachment: `tcx` or `clsact`.
     pub fn means(&self) -> &'static str {
-        match self.attach {
-            Attach::Tcx => TCX,
-            Attach::Auto if self.tcx => TCX,
-            Attach::Auto | Attach::Clsact => CLSACT,
-        }
+        means(self.attach, self.tcx)
     }
 
     fn attach_one(
         &mut self,
+        index: u32,
         name: &str,
         program_name: &str,
         direction: TcAttachType,
     ) -> Result<SchedClassifierLink, ProgramError> {
         let clsact = self.means() == CLSACT;
+        let left = self.pins.as_ref().and_then(|pins| pins.take(index, direction));
         let classifier: &mut SchedClassifier =
             self.flow.program_mut(program_name).ok_or(ProgramError::NotLoaded)?.try_into()?;
-        let link = if clsact {
+        let link = if let Some(link) = left {
+            classifier.attach_to_link(link)?
+        } else if clsact {
             // Filters outlive the process that made them: one that was killed has left its own
             // behind.
             for ours in [FROM_PORT, TO_PORT, program_name] {
@@ -265,7 +331,11 @@ impl Probes {
         } else {
             classifier.attach_with_options(name, direction, TcAttachOptions::TcxOrder(LinkOrder::first()))?
         };
-        classifier.take_link(link)
+        let link = classifier.take_link(link)?;
+        if let (Some(pins), Ok(fd)) = (&mut self.pins, link.fd()) {
+            pins.keep(index, direction, fd);
+        }
+        Ok(link)
     }
 
     /// The rings, for the reader.
@@ -281,6 +351,11 @@ impl Probes {
     /// The one sweeper; none if it has been taken.
     pub fn take_sweeper(&mut self) -> Option<Sweeper> {
         self.sweeper.take()
+    }
+
+    /// Descriptors of all maps and programs; none if they have been taken.
+    pub fn take_objects(&mut self) -> Option<OwnObjects> {
+        self.objects.take()
     }
 
     /// Layer 7, if the programs were loaded with it.
@@ -301,6 +376,7 @@ impl Probes {
             .chain(&self.drop)
             .flat_map(Ebpf::programs)
             .filter_map(|(name, program)| Cost::of(name, program))
+            .chain(self.pins.as_ref().map(Entries::cost).unwrap_or_default())
             .collect()
     }
 
@@ -341,8 +417,41 @@ impl Probes {
     }
 }
 
+/// Descriptors of all maps and programs, before the maps are taken out of their objects.
+fn own_objects(entries: Option<&mut Entries>, flow: &Ebpf, drop: Option<&Ebpf>) -> Result<OwnObjects, LoadError> {
+    let mut objects = entries.map(Entries::take_objects).unwrap_or_default();
+    objects.add(flow)?;
+    drop.map(|drop| objects.add(drop)).transpose()?;
+    Ok(objects)
+}
+
+/// The totals of retransmissions, if they are counted.
+fn seen_again(
+    outcome: Option<Result<(), LoadError>>,
+    flow: &mut Ebpf,
+    degraded: &mut Vec<String>,
+) -> Result<Option<PerCpuArray<MapData, Plain<Retransmits>>>, LoadError> {
+    match outcome {
+        Some(Ok(())) => take_map(flow, "retransmits").map(Some),
+        Some(Err(error)) => {
+            degraded.push(format!("retransmissions are not counted: {error}"));
+            Ok(None)
+        }
+        None => Ok(None),
+    }
+}
+
 const TCX: &str = "tcx";
 pub(super) const CLSACT: &str = "clsact";
+
+/// Mode of attachment, where the kernel has TCX or not.
+fn means(attach: Attach, tcx: bool) -> &'static str {
+    match attach {
+        Attach::Tcx => TCX,
+        Attach::Auto if tcx => TCX,
+        Attach::Auto | Attach::Clsact => CLSACT,
+    }
+}
 
 /// Makes the qdisc if there is none.
 fn add_clsact(name: &str) -> Result<(), aya::programs::tc::TcError> {

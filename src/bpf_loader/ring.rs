@@ -62,25 +62,29 @@ impl RingSource {
 /// All rings of the loaded programs. Clones are handles to the same rings; only one reader may be
 /// open at a time.
 #[derive(Debug, Clone)]
-pub struct KernelRings(Arc<Vec<RingSource>>);
+pub struct KernelRings {
+    sources: Arc<Vec<RingSource>>,
+    kept: bool,
+}
 
 impl KernelRings {
-    pub(super) fn new(sources: Vec<RingSource>) -> Self {
-        Self(Arc::new(sources))
+    /// Rings that are `kept` outlive the process.
+    pub(super) fn new(sources: Vec<RingSource>, kept: bool) -> Self {
+        Self { sources: Arc::new(sources), kept }
     }
 
     /// Fill level of each ring. Reads two words of shared memory each.
     pub fn fill(&self) -> Vec<RingFill> {
         let fill = |ring: &RingSource| RingFill { signal: ring.signal, used: ring.positions.used(), size: ring.size };
-        self.0.iter().map(fill).collect()
+        self.sources.iter().map(fill).collect()
     }
 }
 
 impl Rings for KernelRings {
     fn open(&self, waker: &Waker) -> io::Result<Box<dyn RecordSource>> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let mut rings = Vec::with_capacity(self.0.len());
-        for source in self.0.iter() {
+        let mut rings = Vec::with_capacity(self.sources.len());
+        for source in self.sources.iter() {
             let ring = RingPages::map(source.fd.as_fd(), source.size)?;
             epoll::add(&epoll, source.fd.as_fd(), epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
             let positions = Arc::clone(&source.positions);
@@ -88,6 +92,10 @@ impl Rings for KernelRings {
         }
         epoll::add(&epoll, waker.as_fd(), epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
         Ok(Box::new(Reader { epoll, rings: Rounds::new(rings), waker: waker.clone() }))
+    }
+
+    fn are_kept(&self) -> bool {
+        self.kept
     }
 }
 

@@ -93,6 +93,10 @@ pub struct ProgramSettings {
     pub timeouts: Timeouts,
     /// Mode of attachment.
     pub attach: Attach,
+    /// Events of TCP connections are captured.
+    pub connections: bool,
+    /// Segments that sockets of the node's own network namespace send again are among them.
+    pub node_sockets: bool,
     /// Layer 7, if it may be looked for.
     pub layer7: Option<Layer7Settings>,
 }
@@ -127,6 +131,8 @@ impl From<&settings::Settings> for ProgramSettings {
                 settings::Attach::Tcx => Attach::Tcx,
                 settings::Attach::Clsact => Attach::Clsact,
             },
+            connections: false,
+            node_sockets: !settings.interfaces.node.is_empty(),
             layer7: None,
         }
     }
@@ -166,6 +172,7 @@ pub(super) struct Constants {
     pub(super) once_timeout: u32,
     pub(super) evictable_after: u32,
     pub(super) claim_life: u32,
+    pub(super) node_retransmits: u8,
     pub(super) layer7: Layer7Settings,
 }
 
@@ -190,6 +197,7 @@ impl Constants {
                 .min(MAX_UNITS),
             evictable_after: ticks(settings.timeouts.evictable),
             claim_life: ticks(settings.timeouts.mac_claim),
+            node_retransmits: u8::from(settings.node_sockets),
             layer7: settings.layer7.unwrap_or_default(),
         }
     }

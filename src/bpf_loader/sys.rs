@@ -306,3 +306,34 @@ impl Drop for Page {
         let _result = unsafe { libc::munmap(self.at.as_ptr(), self.length) };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::privileges::confine_this_thread;
+
+    /// Under the agent's seccomp filter nothing is loaded, with all capabilities; what is there can
+    /// be used.
+    #[test]
+    fn nothing_is_loaded_under_the_filter() {
+        let instruction = |code| Instruction { code, registers: 0, offset: 0, immediate: 0 };
+        // r0 = 0; exit
+        let program = [instruction(0xb7), instruction(0x95)];
+        if let Err(error) = try_classifier(&program) {
+            assert!(std::env::var_os("CI").is_none(), "CI must be able to load programs: {error}");
+            println!("SKIPPED: a program cannot be loaded: {error}");
+            return;
+        }
+        let (loaded, looked_up) = thread::scope(|scope| {
+            let confined = scope.spawn(|| {
+                confine_this_thread(false);
+                (try_classifier(&program), look_up_nothing())
+            });
+            confined.join().unwrap()
+        });
+        assert_eq!(loaded.unwrap_err().raw_os_error(), Some(libc::EPERM));
+        assert_eq!(looked_up.raw_os_error(), Some(libc::EBADF));
+    }
+}

@@ -13,6 +13,7 @@ use super::counters::Counters;
 use super::error::ConntrackError;
 use super::message::{Message, messages};
 use super::query::Query;
+use super::snat::{Snat, Tracker};
 use super::socket::{Received, Socket};
 use crate::records::Waker;
 
@@ -53,6 +54,8 @@ pub struct Follower {
     pub followed: Arc<AtomicBool>,
     /// Events received.
     pub counters: Arc<Counters>,
+    /// Figures of translated sources, if they are wanted.
+    pub snat: Option<Arc<Snat>>,
 }
 
 /// A follower with an open socket; dropping it ends the subscription.
@@ -61,6 +64,7 @@ pub struct Following<'a> {
     follower: &'a Follower,
     events: Socket,
     query: Query,
+    snat: Tracker,
     next_dump: Instant,
     last_dump: Option<Instant>,
 }
@@ -73,7 +77,14 @@ impl Follower {
     /// If this kernel or these privileges do not allow it.
     pub fn listen(&self) -> Result<Following<'_>, ConntrackError> {
         let (events, query) = (listen()?, Query::new()?);
-        Ok(Following { follower: self, events, query, next_dump: Instant::now(), last_dump: None })
+        Ok(Following {
+            follower: self,
+            events,
+            query,
+            snat: Tracker::default(),
+            next_dump: Instant::now(),
+            last_dump: None,
+        })
     }
 
     fn note(&self, message: &Message) {
@@ -111,6 +122,9 @@ impl Following<'_> {
             self.read_all(alive)?;
         }
         let follower = self.follower;
+        if let Some(snat) = &follower.snat {
+            self.snat.publish(snat);
+        }
         let woken = self.events.wait(&follower.waker, EVENT_WAIT).map_err(ConntrackError::Receive)?.woken;
         if woken {
             // Reset first: a wake-up from here on is handled in the next turn.
@@ -148,6 +162,11 @@ impl Following<'_> {
             Received::Datagram(bytes) => {
                 for message in messages(bytes) {
                     follower.note(&message);
+                    match &message {
+                        Message::New(Some(translation)) if follower.snat.is_some() => self.snat.add(translation),
+                        Message::Gone(Some(translation)) if follower.snat.is_some() => self.snat.remove(translation),
+                        _ => {}
+                    }
                     match message {
                         Message::New(Some(translation)) => follower.report(NatUpdate::Add, translation, alive)?,
                         Message::Gone(Some(translation)) => follower.report(NatUpdate::Remove, translation, alive)?,
@@ -172,8 +191,15 @@ impl Following<'_> {
     fn read_all(&mut self, alive: &dyn Fn() -> bool) -> Result<(), ConntrackError> {
         let follower = self.follower;
         follower.pass(NatUpdate::BeginDump, alive)?;
+        let snat = &mut self.snat;
+        snat.begin();
         dump(|message| match message {
-            Message::New(Some(translation)) => follower.report(NatUpdate::Add, translation, alive),
+            Message::New(Some(translation)) => {
+                if follower.snat.is_some() {
+                    snat.add(&translation);
+                }
+                follower.report(NatUpdate::Add, translation, alive)
+            }
             Message::Malformed => {
                 follower.note(&message);
                 Ok(())
@@ -203,6 +229,9 @@ impl Follower {
 impl Drop for Following<'_> {
     fn drop(&mut self) {
         self.follower.followed.store(false, Relaxed);
+        if let Some(snat) = &self.follower.snat {
+            snat.publish(None);
+        }
     }
 }
 

@@ -21,12 +21,14 @@ mod error;
 mod follower;
 mod message;
 mod query;
+mod snat;
 mod socket;
 
 pub use counters::Counters;
 pub use error::ConntrackError;
 pub use follower::{Follower, Following};
 pub use message::{Message, messages};
+pub use snat::{Snat, SnatFigures};
 
 /// Checks that connection tracking can be followed here; leaves nothing behind.
 ///

@@ -12,7 +12,7 @@ use webb_flow::fault::{Component, Components, FaultType};
 
 use crate::actors::Directory;
 use crate::logging::LogControl;
-use crate::privileges::{self, Privileges};
+use crate::privileges::{self, Confinement, Privileges, Restriction};
 use crate::reloads::Reloads;
 
 /// The state that the admin endpoints show.
@@ -32,6 +32,8 @@ pub struct Admin {
     pub stopping: AtomicBool,
     /// What the agent gave up.
     pub privileges: Privileges,
+    /// What the agent denies itself.
+    pub confinement: Arc<Confinement>,
     /// `version`, `kernel` and the like.
     pub version: Value,
 }
@@ -52,7 +54,7 @@ pub const CONTROL: &str = "control";
 const INDEX: &str = "webb admin listener
 
 GET  /healthz                    200 while the process turns over
-GET  /readyz                     200 once every component is up; each with its state and why, and the capabilities held
+GET  /readyz                     200 once every component is up; each with its state and why; capabilities, Landlock and seccomp
 GET  /version                    version and kernel
 GET  /actors                     every component: state, restarts, faults by kind, last beat, queue depth
 GET  /faults                     the last 32 faults
@@ -67,7 +69,7 @@ POST needs the header X-Webb-Admin: curl -X POST -H 'X-Webb-Admin: 1' -d debug l
 pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
     config
         .app_data(web::Data::from(Arc::clone(admin)))
-        .route("/", web::get().to(|| async { [INDEX, super::explain::INDEX].concat() }))
+        .route("/", web::get().to(|| async { [INDEX, super::explain::INDEX, super::health::INDEX].concat() }))
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(readyz))
         .route("/version", web::get().to(version))
@@ -78,6 +80,23 @@ pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
         .route("/actors/{name:.+}/restart", web::post().to(restart));
     #[cfg(feature = "fault-injection")]
     config.route("/faults/inject", web::post().to(inject));
+}
+
+/// Adds what a kubelet asks, for a listener that other machines reach: neither configuration nor
+/// commands.
+pub fn probe_routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
+    config
+        .app_data(web::Data::from(Arc::clone(admin)))
+        .route("/healthz", web::get().to(healthz))
+        .route("/readyz", web::get().to(ready));
+}
+
+async fn ready(admin: web::Data<Admin>) -> HttpResponse {
+    if admin.is_ready() {
+        HttpResponse::Ok().body("ok\n")
+    } else {
+        HttpResponse::ServiceUnavailable().body("not ready; the admin listener says why\n")
+    }
 }
 
 /// One component, as `/actors` and `/readyz` show it.
@@ -129,9 +148,20 @@ async fn readyz(admin: web::Data<Admin>) -> HttpResponse {
         "capabilities": held.unwrap_or_else(|error| vec![error]),
         "more": admin.privileges.more(),
         "off": admin.privileges.off(),
+        "landlock": restriction(admin.confinement.landlock()),
+        "readable": admin.confinement.readable(),
+        "seccomp": admin.confinement.seccomp().map(restriction),
     });
     let answer = json!({"ready": ready, "stopping": stopping, "components": seen, "privileges": privileges});
     HttpResponse::build(status).json(answer)
+}
+
+/// A restriction: in force, with its extent, or not, with the reason.
+fn restriction(restriction: &Restriction) -> Value {
+    match restriction {
+        Ok(extent) => json!({"enforced": true, "extent": extent}),
+        Err(reason) => json!({"enforced": false, "reason": reason}),
+    }
 }
 
 async fn version(admin: web::Data<Admin>) -> HttpResponse {

@@ -22,7 +22,7 @@ pub fn routes(config: &mut web::ServiceConfig, scrape: &Arc<Scrape>) {
 }
 
 /// The words are those of Go's server.
-async fn not_found() -> HttpResponse {
+pub(super) async fn not_found() -> HttpResponse {
     HttpResponse::NotFound()
         .insert_header((CONTENT_TYPE, "text/plain; charset=utf-8"))
         .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))

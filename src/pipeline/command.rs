@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
-use webb_metrics::RemovedPods;
+use webb_metrics::{ListingStep, RemovedPods};
 
 use super::lanes::LaneChange;
 use super::snapshot::SnapshotResponse;
@@ -13,7 +13,6 @@ use crate::records::Waker;
 const MAX_COMMANDS_QUEUED: usize = 16;
 
 /// A request to the reader.
-#[derive(Debug)]
 pub enum Command {
     /// Requests the series of every lane; answers go here.
     Snapshot(Sender<SnapshotResponse>),
@@ -21,6 +20,20 @@ pub enum Command {
     Change(LaneChange),
     /// Has every aggregator remove the series of these deleted pods.
     Forget(Arc<RemovedPods>),
+    /// Takes a step of a listing of all open connections behind the flows so far; then this is
+    /// called.
+    List(ListingStep, Box<dyn FnOnce() + Send>),
+}
+
+impl std::fmt::Debug for Command {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Snapshot(_) => "Snapshot",
+            Self::Change(_) => "Change",
+            Self::Forget(_) => "Forget",
+            Self::List(..) => "List",
+        })
+    }
 }
 
 /// The sending end of the reader's requests.

@@ -7,6 +7,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use webb_decode::DecodeError;
+use webb_decode::attempts::ATTEMPT_OUTCOMES;
 use webb_decode::verdicts::Undecided;
 use webb_flow::{Flow, Sort};
 
@@ -59,6 +60,14 @@ pub struct Counters {
     pub refused: AtomicU64,
     /// Policy verdicts that were put beside the flow of their packet.
     pub verdicts: AtomicU64,
+    /// Those on connections that passed although they are forbidden.
+    pub unenforced: AtomicU64,
+    /// Flows of events of connections.
+    pub connection_events: AtomicU64,
+    /// Decoded records of an event alone, without the flow of a packet.
+    pub event_records: AtomicU64,
+    /// Events as they were settled, in the order of [`webb_decode::attempts::AttemptCounts::rows`].
+    pub attempts: [AtomicU64; ATTEMPT_OUTCOMES],
     /// Connections without a policy verdict, by [`Undecided::ALL`].
     pub undecided: [AtomicU64; Undecided::ALL.len()],
     /// Lookups of the ends of flows, in the order of [`Sort::ALL`].
@@ -143,8 +152,16 @@ mod tests {
             counters.look_up(&found, ready);
         }
         let counts: Vec<_> = counters.lookups().collect();
-        let expected =
-            [("unknown", 2), ("local", 4), ("remote", 0), ("world", 2), ("service", 2), ("node", 2), ("unnamed", 0)];
+        let expected = [
+            ("unknown", 2),
+            ("local", 4),
+            ("remote", 0),
+            ("mesh", 0),
+            ("service", 2),
+            ("node", 2),
+            ("unnamed", 0),
+            ("world", 2),
+        ];
         assert_eq!(counts, expected);
         assert_eq!(counters.unsynced.load(Relaxed), 3);
     }

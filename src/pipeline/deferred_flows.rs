@@ -22,7 +22,7 @@ use webb_decode::policy_changes::Held;
 use webb_decode::services::{NatLookup, lookup};
 use webb_decode::verdicts::Verdicts;
 use webb_flow::clock::Clock;
-use webb_flow::{Flow, L4, Reply};
+use webb_flow::{Event, Flow, L4, Reply, Verdict};
 use webb_index::Index;
 
 use super::pending_queries::{PendingQueries, PendingQuery};
@@ -115,6 +115,7 @@ struct LookupCounts {
     delayed: u64,
     missed: u64,
     verdicts: u64,
+    unenforced: u64,
 }
 
 impl DeferredFlows {
@@ -253,6 +254,11 @@ impl DeferredFlows {
         self.finish(waiting.flow, waiting.why, found.backend, room, now);
     }
 
+    /// The time of this turn, of the clock that flows are stamped with.
+    pub(super) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
     /// Resolves a flow and puts it into the batch, or defers it.
     #[inline(never)]
     pub(super) fn take(&mut self, flow: Flow, why: LookupReasons, room: &mut Batch, now: Instant) {
@@ -320,7 +326,7 @@ impl DeferredFlows {
             return;
         }
         room.flows.push(flow);
-        if !self.wanted {
+        if !self.wanted || flow.event == Event::Connection {
             return;
         }
         let verdict = if why.opens {
@@ -429,13 +435,15 @@ impl DeferredFlows {
 
     fn put(&mut self, verdict: Option<Flow>, room: &mut Batch) {
         self.counts.verdicts += u64::from(verdict.is_some());
+        self.counts.unenforced += u64::from(verdict.is_some_and(|verdict| verdict.verdict == Verdict::Audit));
         room.flows.extend(verdict);
     }
 
     /// Makes the counts public.
     pub(super) fn publish(&mut self, counters: &Counters) {
-        let LookupCounts { hit, delayed, missed, verdicts } = std::mem::take(&mut self.counts);
+        let LookupCounts { hit, delayed, missed, verdicts, unenforced } = std::mem::take(&mut self.counts);
         counters.verdicts.fetch_add(verdicts, Relaxed);
+        counters.unenforced.fetch_add(unenforced, Relaxed);
         for (count, new) in counters.lookups.iter().zip([hit, delayed, missed]) {
             if new > 0 {
                 count.fetch_add(new, Relaxed);

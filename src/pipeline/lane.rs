@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use webb_flow::fault::{Component, State};
 use webb_index::filters::Filters;
-use webb_metrics::RemovedPods;
+use webb_metrics::{ListingStep, RemovedPods};
 
 use super::batch::Batch;
 use super::snapshot::SnapshotRequest;
@@ -29,6 +29,8 @@ pub enum Item {
     Filters(Box<Filters>),
     /// Removes the series of deleted pods.
     Forget(Arc<RemovedPods>),
+    /// A step of a listing of all open connections.
+    List(ListingStep),
     /// Wakes the aggregator, so that it checks for a stop.
     Wake,
 }

@@ -21,6 +21,7 @@ use super::snapshot::{SnapshotRequest, SnapshotResponse};
 pub struct Lanes {
     now: ArcSwap<List>,
     verdicts: AtomicBool,
+    connections: AtomicBool,
     layer7: ArcSwap<Layer7Wishes>,
 }
 
@@ -63,7 +64,7 @@ impl Lanes {
     /// The lanes to begin with.
     pub fn new(lanes: Vec<Arc<Lane>>) -> Self {
         let now = List { lanes: Arc::new(lanes), skipped: 0 };
-        Self { now: ArcSwap::from_pointee(now), verdicts: AtomicBool::new(false), layer7: ArcSwap::default() }
+        Self { now: ArcSwap::from_pointee(now), ..Self::default() }
     }
 
     /// Sets whether a metric needs policy verdicts: without one, none are computed.
@@ -74,6 +75,16 @@ impl Lanes {
     /// True if a metric needs policy verdicts.
     pub fn verdicts_wanted(&self) -> bool {
         self.verdicts.load(Relaxed)
+    }
+
+    /// Sets whether a metric counts events of connections: without one, none are made.
+    pub fn want_connections(&self, wanted: bool) {
+        self.connections.store(wanted, Relaxed);
+    }
+
+    /// True if a metric counts events of connections.
+    pub fn connections_wanted(&self) -> bool {
+        self.connections.load(Relaxed)
     }
 
     /// Sets the layer 7 fields that the metrics need.

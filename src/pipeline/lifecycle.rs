@@ -4,10 +4,11 @@
 //! wake-up costs 50 µs and disturbs what else runs on that core. So a wait has no time-out of its
 //! own, and a stop request ends it.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::{Pid, gettid};
 use webb_flow::fault::{Component, State};
@@ -17,11 +18,24 @@ use webb_flow::fault::{Component, State};
 pub struct Lifecycle {
     stop: AtomicBool,
     idle: AtomicBool,
+    created: Instant,
+    /// The end of the wait while idle, in milliseconds since `created`.
+    idle_until_ms: AtomicU64,
+    work: OnceLock<WorkCheck>,
     moved: AtomicBool,
     thread: OnceLock<Thread>,
     /// The kernel's number of the thread.
     tid: OnceLock<Pid>,
     component: Arc<Component>,
+}
+
+/// Tells whether work waits for a thread.
+struct WorkCheck(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for WorkCheck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("WorkCheck").finish_non_exhaustive()
+    }
 }
 
 impl Lifecycle {
@@ -30,6 +44,9 @@ impl Lifecycle {
         Self {
             stop: AtomicBool::new(false),
             idle: AtomicBool::new(false),
+            created: Instant::now(),
+            idle_until_ms: AtomicU64::new(u64::MAX),
+            work: OnceLock::new(),
             moved: AtomicBool::new(false),
             thread: OnceLock::new(),
             tid: OnceLock::new(),
@@ -77,13 +94,21 @@ impl Lifecycle {
     /// Waits for `time`, or until a stop is requested. May end early, as parking does.
     pub fn wait(&self, time: Duration) {
         if !self.stopping() {
-            self.while_idle(|| std::thread::park_timeout(time));
+            self.while_idle(time, || std::thread::park_timeout(time));
         }
     }
 
-    /// Runs `wait`, which ends when there is work or a stop request: meanwhile a missing heartbeat
-    /// is no stall.
-    pub fn while_idle<T>(&self, wait: impl FnOnce() -> T) -> T {
+    /// Has `has_work` asked while the thread is idle: one that waits although there is work stands
+    /// still.
+    pub fn check_work(&self, has_work: impl Fn() -> bool + Send + Sync + 'static) {
+        let _already_set = self.work.set(WorkCheck(Box::new(has_work)));
+    }
+
+    /// Runs `wait`, which ends when there is work or a stop request, or after `time`: until then a
+    /// missing heartbeat is no stall.
+    pub fn while_idle<T>(&self, time: Duration, wait: impl FnOnce() -> T) -> T {
+        let until = self.created.elapsed().saturating_add(time).as_millis();
+        self.idle_until_ms.store(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
         self.idle.store(true, Relaxed);
         let outcome = wait();
         self.beat();
@@ -109,9 +134,12 @@ impl Lifecycle {
         self.component.beat();
     }
 
-    /// True while the thread waits for work.
+    /// True while the thread waits for work, as long as it may: there is none, and the time of the
+    /// wait is not over.
     pub fn is_idle(&self) -> bool {
-        self.idle.load(Relaxed)
+        let overdue = || self.created.elapsed().as_millis() > u128::from(self.idle_until_ms.load(Relaxed));
+        let has_work = || self.work.get().is_some_and(|work| (work.0)());
+        self.idle.load(Relaxed) && !overdue() && !has_work()
     }
 }
 

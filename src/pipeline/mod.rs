@@ -15,8 +15,10 @@
 mod batch;
 mod collector;
 mod command;
+mod connection_events;
 mod counters;
 mod deferred_flows;
+mod drops;
 mod first_names;
 mod lane;
 mod lanes;
@@ -34,6 +36,7 @@ pub use collector::SnapshotCollector;
 pub use command::{Command, Commands};
 pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
 pub use deferred_flows::Translations;
+pub use drops::{Dropped, Drops};
 pub use lane::{Item, Lane, LaneWaker};
 pub use lanes::{LaneChange, Lanes};
 pub use lifecycle::Lifecycle;

@@ -16,15 +16,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use crossbeam_channel::Receiver;
-use webb_decode::{Decoded, Decoder};
+use webb_decode::{Decoded, Decoder, connections};
 use webb_flow::Flow;
 use webb_flow::abi::Record;
 use webb_flow::clock::Clock;
 use webb_flow::fault::{inject, panic_text};
 use webb_index::Index;
 
+use super::connection_events::ConnectionEvents;
 use super::counters::LookedUp;
 use super::deferred_flows::{DeferredFlows, Translations};
+use super::drops::Drops;
 use super::first_names::FirstNames;
 use super::layer7::{Inbox, Turn};
 use super::pool::Pool;
@@ -45,6 +47,10 @@ const HOLD_INTERVAL: Duration = Duration::from_millis(5);
 /// Maximal wait of the last turn for a decoder that is being restarted, so that the rest in the
 /// rings is decoded.
 const LAST_DECODER_WAIT: Duration = Duration::from_secs(1);
+
+/// Maximal time of reading on after the stop request, where the rings are kept for the next process
+/// and programs go on writing them.
+const LAST_READING: Duration = Duration::from_secs(1);
 
 /// Slot of the decoder; empty while it is being restarted.
 pub type DecoderSlot = ArcSwapOption<Decoder>;
@@ -95,6 +101,23 @@ impl ReaderState {
         Self(Mutex::new(kept))
     }
 
+    /// Has the drops among the flows that are handed on counted.
+    #[must_use]
+    pub fn counting(self, drops: Option<Arc<Drops>>) -> Self {
+        let mut kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.drops = drops;
+        Self(Mutex::new(kept))
+    }
+
+    /// Takes events of connections out of the records, of which so many can be open. None: there
+    /// are no such events.
+    #[must_use]
+    pub fn with_connections(self, most: Option<u32>) -> Self {
+        let mut kept = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        kept.events = most.map(|most| ConnectionEvents::new(most as usize));
+        Self(Mutex::new(kept))
+    }
+
     /// Has the first records wait in the rings for the first names, for `most` at most.
     #[must_use]
     pub fn waiting_for_names(self, most: Duration) -> Self {
@@ -114,8 +137,19 @@ struct Persistent {
     deferred: DeferredFlows,
     first_names: FirstNames,
     layer7: Inbox,
+    drops: Option<Arc<Drops>>,
+    /// Events of connections, if they are captured.
+    events: Option<ConnectionEvents>,
     /// The rings were left unread at the last turn.
     held: bool,
+}
+
+impl Persistent {
+    /// True if no flow waits for anything.
+    fn is_idle(&self) -> bool {
+        let events_wait = self.events.as_ref().is_some_and(|events| !events.is_idle());
+        self.deferred.is_idle() && self.layer7.is_idle() && !events_wait
+    }
 }
 
 impl Reader {
@@ -132,6 +166,7 @@ impl Reader {
         let mut source = self.rings.open(&self.waker)?;
         let mut index = arc_swap::Cache::new(&*self.index);
         let (mut turn, mut last_since) = (POLL_INTERVAL, None);
+        let mut last_reading = None;
         loop {
             lifecycle.beat();
             // Read before draining: records that came in before the request to stop must still be
@@ -140,8 +175,15 @@ impl Reader {
             let decodes = self.decoder.load().is_some();
             let drained = self.drain(lifecycle, &mut kept, &mut *source, &mut index);
             self.hand_on(lifecycle, &mut kept);
-            self.handle_commands();
-            if last_turn && drained == 0 && kept.deferred.is_idle() && kept.layer7.is_idle() {
+            self.handle_commands(&mut kept);
+            if last_turn
+                && self.rings.are_kept()
+                && last_reading.get_or_insert_with(Instant::now).elapsed() > LAST_READING
+                && kept.is_idle()
+            {
+                return Ok(());
+            }
+            if last_turn && drained == 0 && kept.is_idle() {
                 let since = *last_since.get_or_insert_with(Instant::now);
                 if decodes || since.elapsed() > LAST_DECODER_WAIT {
                     return Ok(());
@@ -182,7 +224,7 @@ impl Reader {
                 return 0;
             }
         }
-        let Persistent { pool, filling, in_hand, deferred, first_names, layer7, held } = kept;
+        let Persistent { pool, filling, in_hand, deferred, first_names, layer7, held, events, .. } = kept;
         let names = index.load();
         let now = Instant::now();
         let mut batch = filling.take().unwrap_or_else(|| pool.take(names));
@@ -207,6 +249,9 @@ impl Reader {
             if room.flows.len() >= BATCH {
                 return;
             }
+            if let Some(events) = events {
+                events.turn(self.lanes.connections_wanted(), (room, deferred), now, lifecycle.stopping());
+            }
             let mut flow = Flow::default();
             source.drain(&mut |_signal, bytes| {
                 in_hand.set(Some(Record::packets_of(bytes)));
@@ -218,9 +263,15 @@ impl Reader {
                 if no_packet_yet && decoded.is_ok() {
                     let _first = self.counters.first_packet_ns.compare_exchange(0, flow.time_ns, Relaxed, Relaxed);
                 }
+                let event = if decoded.is_ok() { connections::carried(bytes) } else { None };
                 match decoded {
+                    Ok(_) if event.is_some_and(|event| event.is_alone) => {
+                        counts.decoded += 1;
+                        counts.events += 1;
+                    }
                     Ok(Decoded::Flow) => {
                         counts.looked_up.note(&flow);
+                        layer7.see(&flow);
                         room.flows.push(flow);
                         counts.decoded += 1;
                         if deferred.awaits(&flow) {
@@ -229,11 +280,15 @@ impl Reader {
                     }
                     Ok(Decoded::NeedsLookup(why)) => {
                         counts.looked_up.note(&flow);
+                        layer7.see(&flow);
                         counts.decoded += 1;
                         deferred.take(flow, why, room, now);
                     }
                     Ok(Decoded::Foreign) => counts.foreign += 1,
                     Err(error) => self.counters.reject(error),
+                }
+                if let (Some(event), Some(events)) = (event, &mut *events) {
+                    events.take(event.flow(&flow), (room, deferred), now);
                 }
                 decoding.set(false);
                 in_hand.set(None);
@@ -246,10 +301,8 @@ impl Reader {
         }));
         deferred.ask(now);
         deferred.publish(&self.counters);
-        self.counters.look_up(&counts.looked_up, batch.index.is_ready());
+        counts.publish(&self.counters, batch.index.is_ready());
         *filling = Some(batch);
-        self.counters.decoded.fetch_add(counts.decoded as u64, Relaxed);
-        self.counters.foreign.fetch_add(counts.foreign as u64, Relaxed);
         match outcome {
             Ok(()) => self.counters.read.fetch_add(counts.read as u64, Relaxed),
             Err(payload) if decoding.get() => {
@@ -270,13 +323,19 @@ impl Reader {
 
     /// Sends the batch to every lane if it holds anything, once the names of its time are known.
     fn hand_on(&self, lifecycle: &Lifecycle, kept: &mut Persistent) {
-        let Persistent { pool, filling, layer7, .. } = kept;
+        let Persistent { pool, filling, layer7, drops, events, .. } = kept;
+        if let (Some(events), Some(batch)) = (events, filling.as_mut().and_then(Arc::get_mut)) {
+            events.settle(&mut batch.flows, &self.counters);
+        }
         if let Some(batch) = filling.take_if(|batch| !batch.flows.is_empty()) {
             layer7.names.take(batch);
         }
         while let Some(batch) = layer7.names.next() {
             self.counters.flows.fetch_add(batch.flows.len() as u64, Relaxed);
             self.counters.batches.fetch_add(1, Relaxed);
+            if let Some(drops) = drops {
+                drops.note(&batch.flows);
+            }
             self.counters.allocated.store(pool.allocated(), Relaxed);
             self.lanes.each(|lane| lane.send(&batch, || lifecycle.beat()));
             pool.keep(batch);
@@ -284,11 +343,18 @@ impl Reader {
     }
 
     /// Handles commands, between two batches.
-    fn handle_commands(&self) {
+    fn handle_commands(&self, kept: &mut Persistent) {
         while let Ok(command) = self.commands.try_recv() {
             match command {
                 Command::Snapshot(answer) => self.lanes.request_snapshots(&answer),
                 Command::Change(change) => self.lanes.change(change),
+                Command::List(step, done) => {
+                    if let Some(events) = &mut kept.events {
+                        events.list(step);
+                    }
+                    self.lanes.each(|lane| lane.send_control(Item::List(step)));
+                    done();
+                }
                 Command::Forget(gone) => self.lanes.each(|lane| lane.send_control(Item::Forget(Arc::clone(&gone)))),
             }
         }
@@ -305,5 +371,19 @@ struct ReadCounts {
     read: usize,
     decoded: usize,
     foreign: usize,
+    /// Records of an event alone.
+    events: usize,
     looked_up: LookedUp,
+}
+
+impl ReadCounts {
+    /// Makes the counts public, but for what was read; `ready`: names are complete.
+    fn publish(&self, counters: &Counters, ready: bool) {
+        counters.look_up(&self.looked_up, ready);
+        counters.decoded.fetch_add(self.decoded as u64, Relaxed);
+        counters.foreign.fetch_add(self.foreign as u64, Relaxed);
+        if self.events > 0 {
+            counters.event_records.fetch_add(self.events as u64, Relaxed);
+        }
+    }
 }

@@ -21,19 +21,19 @@ const NAME_TIMEOUT_NS: u64 = 2_500_000_000;
 const MAX_WAITING: usize = 4096;
 
 /// Lifetime of a cached miss of an address in nanoseconds, and the maximal number of them.
-const MISS_TTL_NS: u64 = 60_000_000_000;
-const MAX_MISSES: usize = 4096;
+pub(super) const MISS_TTL_NS: u64 = 60_000_000_000;
+pub(super) const MAX_MISSES: usize = 4096;
 
 /// Outcome of a flow without a name, as the label `outcome` has it: named in time, unnamed (or its
 /// address is a cached miss), or too many waited.
-pub const NAME_WAITS: [&str; 3] = ["named", "unnamed", "crowded"];
+pub const NAME_WAITS: [&str; 3] = ["named", "unnamed", "queue_full"];
 
 /// Number of flows by outcome of [`NAME_WAITS`].
 #[derive(Debug, Default)]
 struct Outcomes {
     named: u64,
     unnamed: u64,
-    crowded: u64,
+    queue_full: u64,
 }
 
 #[derive(Debug)]
@@ -66,7 +66,8 @@ impl Default for Unnamed {
     }
 }
 
-fn ends(flow: &Flow) -> impl Iterator<Item = Address> {
+/// The addresses of a flow's ends without a name.
+pub(super) fn unnamed_ends(flow: &Flow) -> impl Iterator<Item = Address> {
     [(flow.source, flow.source_ip), (flow.destination, flow.destination_ip)]
         .into_iter()
         .filter_map(|(end, address)| (end.sort() == Sort::Unnamed).then_some(address))
@@ -99,12 +100,12 @@ impl Unnamed {
 
     /// Has a flow wait; gives it back if that is not worth while.
     pub(super) fn hold(&mut self, flow: Flow, why: LookupReasons, now_ns: u64) -> Option<Flow> {
-        if ends(&flow).all(|address| self.vain.get(&address).is_some()) {
+        if unnamed_ends(&flow).all(|address| self.vain.get(&address).is_some()) {
             self.outcomes.unnamed += 1;
             return Some(flow);
         }
         if self.waiting.len() >= MAX_WAITING {
-            self.outcomes.crowded += 1;
+            self.outcomes.queue_full += 1;
             return Some(flow);
         }
         self.waiting.push_back(Waiting { flow, why, since_ns: now_ns });
@@ -127,7 +128,7 @@ impl Unnamed {
                 return Some((waiting.flow, waiting.why));
             }
             if over {
-                for address in ends(&waiting.flow) {
+                for address in unnamed_ends(&waiting.flow) {
                     self.vain.insert(address, (), now_ns);
                 }
                 self.outcomes.unnamed += 1;
@@ -139,7 +140,7 @@ impl Unnamed {
 
     /// Number of flows by outcome since the last call.
     pub(super) fn outcomes(&mut self) -> [u64; NAME_WAITS.len()] {
-        let Outcomes { named, unnamed, crowded } = std::mem::take(&mut self.outcomes);
-        [named, unnamed, crowded]
+        let Outcomes { named, unnamed, queue_full } = std::mem::take(&mut self.outcomes);
+        [named, unnamed, queue_full]
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use webb_flow::fault::State;
-use webb_metrics::{Aggregator, Refusal};
+use webb_metrics::{Aggregator, Corrections, Refusal};
 
 use super::{Batch, Item, Lifecycle};
 
@@ -25,6 +25,7 @@ pub struct AggregatorState {
     forgotten: AtomicU64,
     expired: AtomicU64,
     made_room: AtomicU64,
+    corrected: [AtomicU64; 3],
 }
 
 /// Intervals of an aggregator's search for series without a change; never where none.
@@ -59,7 +60,14 @@ impl AggregatorState {
             forgotten: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             made_room: AtomicU64::new(0),
+            corrected: Default::default(),
         }
+    }
+
+    /// Corrections of the gauge of open connections, by outcome.
+    pub fn corrected(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let rows = Corrections::default().rows();
+        rows.into_iter().zip(&self.corrected).map(|((outcome, _), count)| (outcome, count.load(Relaxed)))
     }
 
     /// Flows that made the aggregator panic, since start.
@@ -103,6 +111,9 @@ impl AggregatorState {
             folded.store(now, Relaxed);
         }
         self.made_room.store(aggregator.made_room(), Relaxed);
+        for (corrected, (_, now)) in self.corrected.iter().zip(aggregator.corrections().rows()) {
+            corrected.store(now, Relaxed);
+        }
         self.forgotten.store(aggregator.forgotten(), Relaxed);
         self.expired.store(aggregator.expired(), Relaxed);
     }
@@ -197,6 +208,8 @@ impl Timer {
 /// Runs until it is stopped and woken, then empties the lane. One uncontended lock a batch: it
 /// exists so that the next run of the thread finds the state.
 pub fn work(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &AggregatorState, looks: Looks) {
+    let queue = lane.clone();
+    lifecycle.check_work(move || !queue.is_empty());
     let mut work = state.work.lock().unwrap_or_else(PoisonError::into_inner);
     if work.current.is_some() {
         // The life before this one died in this batch, at this flow.
@@ -223,7 +236,7 @@ pub fn work(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &AggregatorStat
             item
         } else {
             let wait = expire.wait().min(room.wait());
-            match lifecycle.while_idle(|| lane.recv_timeout(wait)) {
+            match lifecycle.while_idle(wait, || lane.recv_timeout(wait)) {
                 Ok(item) => item,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -238,6 +251,7 @@ pub fn work(lifecycle: &Lifecycle, lane: &Receiver<Item>, state: &AggregatorStat
             Item::Snapshot(request) => request.answer(work.aggregator.snapshot()),
             Item::Filters(filters) => work.aggregator.set_filters(*filters),
             Item::Forget(gone) => work.aggregator.forget(&gone),
+            Item::List(step) => work.aggregator.list(step),
             Item::Wake => continue,
         }
         state.publish(&work.aggregator);

@@ -56,6 +56,26 @@ pub fn granted() -> bool {
     NEEDED.iter().all(|(capability, _)| allowed(*capability))
 }
 
+/// Gives up all capabilities of this thread but `CAP_SYS_ADMIN`, which becomes effective if it is
+/// permitted.
+///
+/// # Errors
+/// If the kernel refuses.
+pub(super) fn keep_sys_admin() -> Result<(), CapsError> {
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    let kept: CapsHashSet = permitted.into_iter().filter(|one| *one == Capability::CAP_SYS_ADMIN).collect();
+    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Inheritable] {
+        caps::clear(None, set)?;
+    }
+    caps::set(None, CapSet::Permitted, &kept)?;
+    caps::set(None, CapSet::Effective, &kept)
+}
+
+/// True if this thread may open the maps and programs of others.
+pub fn may_list_maps() -> bool {
+    caps::has_cap(None, CapSet::Permitted, Capability::CAP_SYS_ADMIN).unwrap_or(false)
+}
+
 /// Gives up all capabilities of this thread, for good, but for those that a running agent needs and
 /// the ones named. Threads that it starts from now on have no more either.
 ///

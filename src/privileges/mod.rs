@@ -1,4 +1,5 @@
-//! What the process may do, and how it gives up what it needs no longer.
+//! What the process may do, and how it gives up what it needs no longer: capabilities, files and
+//! ports by Landlock, system calls by seccomp.
 //!
 //! Capabilities are of a *thread*, and inherited by those that it starts. So nothing is taken from
 //! a thread by another. `main` lets one thread go with all capabilities, the one that loads the
@@ -6,16 +7,24 @@
 //! when they are loaded.
 
 mod capabilities;
+mod confinement;
+mod landlock;
+mod paths;
+mod seccomp;
 
-pub use capabilities::{BPF, NET_ADMIN, PERFMON, granted, held, missing, raise, try_without_bpf};
+pub use capabilities::{BPF, NET_ADMIN, PERFMON, granted, held, may_list_maps, missing, raise, try_without_bpf};
 use caps::errors::CapsError;
+pub use confinement::{Confinement, Needs, Restriction};
 use rustix::thread::set_no_new_privs;
+#[cfg(test)]
+pub(crate) use seccomp::confine_this_thread;
 
 /// What is not done under `privileges.least`.
-const OFF: [&str; 3] = [
+const OFF: [&str; 4] = [
     "connection tracking is not read",
     "whether another program comes before webb's, or behind it on the way out of an interface, is not seen",
     "addresses in pods' network namespaces are not read",
+    "states and policies of IPsec are not counted",
 ];
 
 /// What the threads of the running agent keep, and what they do not do without the rest.
@@ -31,6 +40,11 @@ impl Privileges {
     /// `CAP_NET_ADMIN`, and `CAP_BPF` where each use of eBPF needs it.
     pub fn new(bpf_always: bool) -> Self {
         Self { keeps_bpf: bpf_always, keeps_net_admin: true, more_than_asked: false }
+    }
+
+    /// No capability.
+    pub fn none() -> Self {
+        Self { keeps_bpf: false, keeps_net_admin: false, more_than_asked: false }
     }
 
     /// As `privileges.least` says; `possible` is false where watching an interface needs
@@ -74,6 +88,16 @@ impl Privileges {
     }
 }
 
+/// Leaves this thread `CAP_SYS_ADMIN`, if it is permitted to have that, and gives up everything
+/// else, for good. It is what opening maps of other programs takes.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn keep_sys_admin() -> Result<(), CapsError> {
+    set_no_new_privs(true).map_err(|error| CapsError::from(format!("no_new_privs: {error}")))?;
+    capabilities::keep_sys_admin()
+}
+
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -89,7 +113,7 @@ mod tests {
         let usual = Privileges::new(false);
         for (privileges, kept, off, more) in [
             (usual, [false, true], 0, ""),
-            (usual.least(true, true), [false, false], 3, ""),
+            (usual.least(true, true), [false, false], 4, ""),
             (usual.least(true, false), [false, true], 0, "privileges.least"),
             (usual.least(false, true), [false, true], 0, ""),
             (Privileges::new(true), [true, true], 0, "CAP_BPF is kept"),

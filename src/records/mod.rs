@@ -42,4 +42,10 @@ pub trait RecordSource: Send {
 pub trait Rings: Send + Sync {
     /// Opens the rings; `waker` ends a wait early.
     fn open(&self, waker: &Waker) -> std::io::Result<Box<dyn RecordSource>>;
+
+    /// True if the rings are kept for the next process, and written all the while: they need not be
+    /// empty at the end, and may never be.
+    fn are_kept(&self) -> bool {
+        false
+    }
 }

@@ -44,6 +44,8 @@ struct Progress {
     /// Requests that are being handled or answered.
     requests: u32,
     answered: bool,
+    /// Whether the body of a request was not read to its end: no head follows it.
+    ends_in_body: bool,
     /// Time since which the kernel takes no more of the answer.
     blocked: Option<Instant>,
     /// Start of the interval that `written` counts bytes in.
@@ -60,6 +62,8 @@ pub(super) enum Room {
     Bytes(usize),
     /// No bytes until the request that has been read is handled, and those before it are answered.
     Later,
+    /// No bytes any more: what comes is the rest of a body that was refused.
+    End,
     /// No bytes: the request's head is too large. True if nothing was ever answered here.
     TooLarge(bool),
 }
@@ -84,6 +88,7 @@ impl Connection {
             head: HeadEnd::default(),
             requests: 0,
             answered: false,
+            ends_in_body: false,
             blocked: None,
             window: None,
             written: 0,
@@ -105,6 +110,7 @@ impl Connection {
         let progress = self.progress();
         match limits.head_bytes.saturating_sub(progress.unhandled) {
             0 if progress.requests > 0 || progress.head.found => Room::Later,
+            _ if progress.ends_in_body && progress.requests == 0 => Room::End,
             0 => Room::TooLarge(!progress.answered),
             bytes => Room::Bytes(bytes),
         }
@@ -150,6 +156,11 @@ impl Connection {
         if let Some(reader) = reader {
             reader.wake();
         }
+    }
+
+    /// The body of the request is not read to its end.
+    pub(super) fn refuses_body(&self) {
+        self.progress().ends_in_body = true;
     }
 
     pub(super) fn request_ends(&self, now: Instant) {

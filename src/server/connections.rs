@@ -183,16 +183,16 @@ mod tests {
 
     /// From ever more addresses they push out the oldest; a client that is being answered stays.
     #[test]
-    fn a_crowd_of_clients_keeps_no_other_out() {
+    fn many_clients_keep_no_other_out() {
         let bench = Bench::new(4, 3);
         let scraper = bench.admit(1, 0).unwrap();
         scraper.connection.request_begins(bench.at(0));
-        let mut crowd: Vec<_> = (2..40).map(|client| bench.admit(client, client.into()).unwrap()).collect();
+        let mut others: Vec<_> = (2..40).map(|client| bench.admit(client, client.into()).unwrap()).collect();
         assert!(bench.has(&scraper));
         assert_eq!(bench.connections.count(), 4);
         let newcomer = bench.admit(50, 100).unwrap();
         assert!(bench.has(&newcomer));
-        crowd.clear();
+        others.clear();
         assert_eq!(bench.connections.count(), 2);
     }
 

@@ -8,6 +8,7 @@
 //! whose client does not do its part are dropped (`connection`). The kernel's buffers are set
 //! small, and emptied when a connection is dropped: what they hold is memory too.
 
+mod api_times;
 mod client;
 mod connection;
 mod connections;
@@ -29,6 +30,7 @@ use actix_service::map_config;
 use actix_web::dev::{AppConfig, Server, Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::middleware::from_fn;
 use actix_web::{App, rt, web};
+pub use api_times::{ApiCall, ApiTimes, time};
 pub use connections::Connections;
 use handshakes::Handshakes;
 pub use limits::Limits;

@@ -32,7 +32,11 @@ pub(super) async fn handle(
 ) -> Result<ServiceResponse<Answer>, Error> {
     component.beat();
     let guard = request.conn_data::<Arc<Connection>>().map(|connection| RequestGuard::new(Arc::clone(connection)));
-    let Ok(body) = timeout(connections.limits().body, body(request.take_payload())).await else {
+    let body = timeout(connections.limits().body, body(request.take_payload())).await;
+    if let (Ok(Err(_)) | Err(_), Some(guard)) = (&body, &guard) {
+        guard.0.refuses_body();
+    }
+    let Ok(body) = body else {
         connections.count_dropped(Reason::SlowBody);
         return Err(ErrorRequestTimeout("the request's body took too long\n"));
     };

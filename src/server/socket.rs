@@ -131,6 +131,7 @@ impl AsyncRead for Socket {
                 self.connection.wake_later(context.waker());
                 return Poll::Pending;
             }
+            Room::End => return Poll::Ready(Ok(())),
             Room::TooLarge(unanswered) => {
                 self.connections.count_dropped(Reason::LargeHead);
                 if unanswered {

@@ -199,6 +199,30 @@ fn all_at_once() {
     assert_eq!(dropped(&server, "large_head"), 0);
 }
 
+/// What comes of a body after it was refused is no head, however much it is: nothing is counted for
+/// it, and the connection ends. The same with `Expect`, where the client may send it all the same.
+#[test]
+fn the_rest_of_a_refused_body() {
+    for expect in ["", "Expect: 100-continue\r\n"] {
+        let server = server(LIMITS);
+        let mut body = connect(&server);
+        ask(&mut body, "POST", "/metrics", &format!("{expect}Content-Length: 1000000\r\n")).unwrap();
+        body.write_all(&[b'x'; 5000]).unwrap();
+        let mut answers = std::io::BufReader::new(body.try_clone().unwrap());
+        if !expect.is_empty() {
+            assert_eq!(read_next(&mut answers, true).unwrap().status, 100);
+        }
+        assert_eq!(read_next(&mut answers, false).unwrap().status, 413, "{expect}");
+        // The server may close while this is sent.
+        let _sent = (0..50).try_for_each(|_| body.write_all(&[b'x'; 10_000]));
+        assert!(has_ended(&mut body), "{expect}");
+        drop((body, answers));
+        until("it is gone", || server.connections.count() == 0);
+        let counted: Vec<_> = server.connections.dropped().filter(|(_, count)| *count > 0).collect();
+        assert!(counted.is_empty(), "{expect}: {counted:?}");
+    }
+}
+
 /// A body that does not come ends its request.
 #[test]
 fn slow_bodies() {

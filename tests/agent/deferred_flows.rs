@@ -276,7 +276,7 @@ impl Pipeline {
         self.ring.0.lock().unwrap().extend(records);
     }
 
-    /// The next flows, so many; whoever is too few fails here.
+    /// The next flows, so many; too few fail here.
     fn take(&self, count: usize) -> Vec<Flow> {
         let mut taken = Vec::new();
         while taken.len() < count {
@@ -651,11 +651,11 @@ fn the_oldest_makes_room() {
         pipeline.send(ports.iter().map(|port| leaves((GUARDED, *port), ("8.8.8.8", 443))));
         pipeline.take_any(ports.len());
     }
-    pipeline.becomes_undecided(Undecided::Crowded, 100);
+    pipeline.becomes_undecided(Undecided::Evicted, 100);
     let (pod, world) = ((GUARDED, 40_000), ("8.8.4.4", 443));
     pipeline.send([leaves(pod, world), comes_back(world, pod, SYN_ACK)]);
     assert_eq!(ruling(&pipeline, &pipeline.take(3)[2]).1, Verdict::Audit);
-    pipeline.becomes_undecided(Undecided::Crowded, 101);
+    pipeline.becomes_undecided(Undecided::Evicted, 101);
     pipeline.finish();
 }
 

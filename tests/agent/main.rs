@@ -11,6 +11,7 @@
 mod clients;
 mod deferred_flows;
 mod explain;
+mod health;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]
 mod metrics_common;
 #[path = "../../crates/metrics/tests/metrics/parser/mod.rs"]

@@ -133,6 +133,45 @@ async fn a_stall_is_noticed_and_never_doubled() {
     kept.supervisor.send(Finish).await.unwrap();
 }
 
+/// Runs one wait of a thread that ends only by a sign, with work or none for it, and returns the
+/// number of stalls once `noticed` is true.
+async fn stalls(time: Duration, has_work: bool, noticed: impl Fn(&Kept) -> bool) -> u64 {
+    let sign = Arc::new(AtomicBool::new(false));
+    let ends = Arc::clone(&sign);
+    let policy = RestartPolicy { stall_after: Duration::from_millis(100), ..policy() };
+    let kept = keep_by(
+        policy,
+        Arc::new(move |lifecycle| {
+            lifecycle.beat();
+            lifecycle.check_work(move || has_work);
+            lifecycle.while_idle(time, || {
+                while !ends.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+            live(lifecycle);
+            Ok(())
+        }),
+    );
+    until("noticed", || noticed(&kept)).await;
+    let stalls = kept.component.faults(FaultType::Stalled);
+    sign.store(true, SeqCst);
+    kept.supervisor.send(Finish).await.unwrap();
+    stalls
+}
+
+/// A wait for work is no stall, however long; one with work in the queue, or beyond its own time,
+/// is a thread that stands still.
+#[actix::test]
+async fn a_wait_with_work_is_a_stall() {
+    let stalled = |kept: &Kept| kept.component.faults(FaultType::Stalled) == 1;
+    let hour = Duration::from_hours(1);
+    assert_eq!(stalls(hour, true, stalled).await, 1);
+    assert_eq!(stalls(Duration::from_millis(1), false, stalled).await, 1);
+    let began = Instant::now();
+    assert_eq!(stalls(Duration::MAX, false, |_| began.elapsed() > Duration::from_secs(1)).await, 0);
+}
+
 /// A child that has the memory of this process, and ends when it reads true there.
 extern "C" fn end_on_sign(sign: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `wait_in_kernel` lends an `AtomicBool` until the child has ended.

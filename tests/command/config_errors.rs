@@ -3,29 +3,26 @@
 use std::path::Path;
 
 use clap::Parser;
+use webb::app::Metrics;
 use webb::cli::{Cli, Command, Exit};
 use webb_settings::{Environment, check_file, resolve};
 
-/// Stands in for the metrics' own parser.
-fn metrics(text: &str) -> Result<Vec<String>, String> {
-    if text.contains("pod-short") {
-        Err("unknown context `pod-short`".to_owned())
-    } else if text.starts_with("kafka") {
-        Ok(vec!["unknown metric `kafka` is skipped".to_owned()])
-    } else {
-        Ok(Vec::new())
-    }
-}
-
 /// Output of `check-config` for a file called webb.yaml with this text.
 fn answer(text: &str, json: bool) -> String {
+    answer_beside(text, "", json)
+}
+
+/// The same beside a file with this text, which `metrics_config: metrics.yaml` names.
+fn answer_beside(text: &str, metrics: &str, json: bool) -> String {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("webb.yaml");
-    std::fs::write(&path, text).unwrap();
+    let beside = directory.path().join("metrics.yaml");
+    std::fs::write(&path, text.replace("metrics.yaml", &beside.display().to_string())).unwrap();
+    std::fs::write(beside, metrics).unwrap();
     let mut out = Vec::new();
-    let valid = check_file(&path, json, &metrics, &mut out).unwrap();
+    let valid = check_file(&path, json, &Metrics::check, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
-    assert_eq!(valid, !out.contains("error"), "{out}");
+    assert_eq!(valid, !out.contains("error:") && !out.contains("\"error\""), "{out}");
     out
 }
 
@@ -83,6 +80,39 @@ fn valid_files() {
     insta::assert_snapshot!("valid_json", answer(text, true));
 }
 
+/// Keys and metrics that are valid each for itself and do nothing together are named, with the line
+/// of the one that does nothing.
+#[test]
+fn what_changes_nothing_is_named() {
+    for (name, text) in [
+        ("redact_keys_without_redact", "l7:\n  redact_headers_allow: [accept]\n  redact_user_info: true\n"),
+        ("names_from_dns_of_the_other_side", "metrics:\n  - tcp\n  - flow:sourceContext=dns\nl7: {dns_side: server}\n"),
+        ("dns_of_both_sides", "metrics: [dns, dnsLatency, \"http\"]\nl7:\n  dns_side: both\n"),
+        (
+            "toggles_that_switch_nothing",
+            "agent_metrics:\n  metrics:\n    - +cilium_versoin\n    - \"\"\n    - cilium_endpoint\n    \
+             - -cilium_process_open_fds, +cilium_kvstore_quorum_errors_total\n",
+        ),
+        ("capture_off", "metrics:\n  - flow\n  - httpV2\nl7:\n  capture: off\n"),
+    ] {
+        insta::assert_snapshot!(name, format!("{text}---\n{}", answer(text, false)));
+    }
+}
+
+/// The file of metrics is read too: its lines are named under its own name. One that is not there
+/// is no error, as it may lie on another machine.
+#[test]
+fn the_file_of_metrics_is_checked() {
+    let text = "metrics_config: metrics.yaml\nl7: {capture: off}\n";
+    let odd = "metrics:\n  - name: flow\n  - name: dns\n    contextOptions: []\n  - name: kafka\n";
+    let wrong = "metrics:\n  - name: flow\n  - name: flow\n";
+    insta::assert_snapshot!("metrics_file_odd", answer_beside(text, odd, false));
+    insta::assert_snapshot!("metrics_file_odd_json", answer_beside(text, odd, true));
+    insta::assert_snapshot!("metrics_file_wrong", answer_beside(text, wrong, false));
+    insta::assert_snapshot!("metrics_file_wrong_json", answer_beside(text, wrong, true));
+    insta::assert_snapshot!("metrics_file_missing", answer("metrics_config: /not/here.yaml\n", false));
+}
+
 /// The same for machines.
 #[test]
 fn json_errors() {
@@ -120,6 +150,27 @@ fn a_missing_file_exits_with_64() {
     };
     assert_eq!(check.file, Path::new("no/such.yaml"));
     let mut out = Vec::new();
-    assert_eq!(check.run(&metrics, &mut out).unwrap(), Exit::Configuration);
+    assert_eq!(check.run(&Metrics::check, &mut out).unwrap(), Exit::Configuration);
     insta::assert_snapshot!("missing_file", String::from_utf8(out).unwrap());
+}
+
+/// A file of metrics that `run` refuses is an error; only one that is not there may come later.
+#[test]
+fn a_file_of_metrics_that_run_refuses() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, metrics) = (directory.path().join("webb.yaml"), directory.path().join("metrics.yaml"));
+    std::fs::write(&path, format!("metrics_config: {}\n", metrics.display())).unwrap();
+    let check = || {
+        let mut out = Vec::new();
+        let valid = check_file(&path, false, &Metrics::check, &mut out).unwrap();
+        (valid, String::from_utf8(out).unwrap())
+    };
+    assert!(check().0);
+    std::fs::write(&metrics, b"\xff").unwrap();
+    let (valid, said) = check();
+    assert!(!valid && said.contains("UTF-8"), "{said}");
+    std::fs::remove_file(&metrics).unwrap();
+    std::fs::create_dir(&metrics).unwrap();
+    let (valid, said) = check();
+    assert!(!valid && said.contains("not a regular file"), "{said}");
 }

@@ -22,6 +22,7 @@ fn help(command: &[&str]) -> String {
 fn help_texts() {
     insta::assert_snapshot!("webb", help(&[]));
     insta::assert_snapshot!("run", help(&["run"]));
+    insta::assert_snapshot!("operator", help(&["operator"]));
     insta::assert_snapshot!("probe", help(&["probe"]));
     insta::assert_snapshot!("check-config", help(&["check-config"]));
     insta::assert_snapshot!("replay", help(&["replay"]));
@@ -83,7 +84,12 @@ fn every_flag_reaches_its_key() {
         assert_eq!((entry.value.to_string().as_str(), entry.source), (shown, format!("flag:{flag}")));
         assert!(KEYS.iter().any(|row| row.name == key && row.flag == Some(flag)));
     }
-    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 11);
+    let Command::Run(run) = Cli::try_parse_from(["webb", "run", "--operator-election"]).unwrap().command else {
+        panic!("not run");
+    };
+    let resolved = run.layers(Environment { hostname: "h".to_owned(), ..Environment::default() }).load().unwrap();
+    assert!(resolved.settings.operator.election);
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 12);
 }
 
 /// `--config` wins over `WEBB_CONFIG`.

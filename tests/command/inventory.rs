@@ -12,7 +12,9 @@ use std::fmt::Write as _;
 use std::fs;
 
 use webb::selfmetrics::{self, SelfMetrics};
-use webb_metrics::expose::{Family, FamilyType, Histogram, server};
+use webb_decode::l7;
+use webb_metrics::expose::{Family, FamilyType, Histogram, Value, server};
+use webb_metrics::options::BUCKETS;
 use webb_metrics::{Registration, plugins};
 
 const BEGIN: &str = "<!-- metrics: written by tests/command/inventory.rs -->\n";
@@ -25,6 +27,8 @@ struct Row {
     kind: &'static str,
     labels: Vec<String>,
     help: String,
+    /// Upper bounds of a histogram's buckets, unless an option sets others.
+    bounds: Vec<f64>,
 }
 
 fn of_plugin(plugin: &Registration) -> impl Iterator<Item = Row> {
@@ -32,9 +36,14 @@ fn of_plugin(plugin: &Registration) -> impl Iterator<Item = Row> {
         table.families.iter().map(move |spec| Row {
             name: spec.name.to_owned(),
             from: format!("`{}`", plugin.name),
-            kind: if table.bounds.is_empty() { "counter" } else { "histogram" },
+            kind: match (table.bounds.is_empty(), table.gauge) {
+                (false, _) => "histogram",
+                (true, true) => "gauge",
+                (true, false) => "counter",
+            },
             labels: table.labels.iter().map(|&label| label.to_owned()).collect(),
             help: spec.help.to_owned(),
+            bounds: table.bounds.to_vec(),
         })
     })
 }
@@ -47,6 +56,10 @@ fn of_family(family: &Family) -> Row {
         kind: family.kind.name(),
         labels: labels.unwrap_or_default(),
         help: family.help.clone(),
+        bounds: match family.samples.first().map(|sample| &sample.value) {
+            Some(Value::Histogram(histogram)) => histogram.buckets.iter().map(|(bound, _)| *bound).collect(),
+            _ => Vec::new(),
+        },
     }
 }
 
@@ -69,9 +82,10 @@ fn own() -> impl Iterator<Item = Row> {
     selfmetrics::ALL.iter().map(|def| Row {
         name: def.name.to_owned(),
         from: "always".to_owned(),
-        kind: if def.counter { "counter" } else { "gauge" },
+        kind: def.kind.name(),
         labels: def.labels.iter().map(|&label| label.to_owned()).collect(),
         help: def.help.to_owned(),
+        bounds: Vec::new(),
     })
 }
 
@@ -93,8 +107,52 @@ fn page(rows: &[Row]) -> String {
          exposition.\n\n\
          | family | from plugin | type | labels of its own | help |\n|---|---|---|---|---|\n"
         .to_owned();
-    for Row { name, from, kind, labels, help } in rows {
+    for Row { name, from, kind, labels, help, .. } in rows {
         writeln!(page, "| `{name}` | {from} | {kind} | {} | {help} |", ticked(labels)).unwrap();
+    }
+    let with_option = plugins::all().iter().filter(|plugin| plugin.options.contains(&BUCKETS));
+    let with_option: Vec<_> = with_option.map(|plugin| format!("`{}`", plugin.name)).collect();
+    let plugins = with_option.join(", ");
+    write!(
+        page,
+        "\n## Buckets\n\n\
+         Upper bounds of the histograms, in seconds; `+Inf` follows. The option `{BUCKETS}` sets others for\n\
+         {plugins}: `{BUCKETS}=0.001|0.01|0.1`.\n\n\
+         | family | from plugin | upper bounds |\n|---|---|---|\n"
+    )
+    .unwrap();
+    for Row { name, from, bounds, .. } in rows.iter().filter(|row| !row.bounds.is_empty()) {
+        let bounds: Vec<_> = bounds.iter().map(f64::to_string).collect();
+        writeln!(page, "| `{name}` | {from} | {} |", bounds.join(", ")).unwrap();
+    }
+    page + &layer7()
+}
+
+/// The values of the labels of layer 7 that are more than a word in the help.
+fn layer7() -> String {
+    let mut page = "\n## Layer 7: values of labels\n\n\
+         Of the families `webb_l7_*`. What reaches user space is a record; a message is what counts. With\n\
+         `l7.http_side` and `l7.dns_side` as they are by default, the segments of a connection between two\n\
+         watched pods come from both interfaces: one side's are messages, the other's `other_side`.\n\n\
+         | families and label | value | meaning |\n|---|---|---|\n"
+        .to_owned();
+    macro_rules! values {
+        ($($families:literal of $values:ident,)+) => {$(
+            for value in l7::$values::ALL {
+                writeln!(page, "| {} | `{}` | {} |", $families, value.label(), value.meaning()).unwrap();
+            }
+        )+};
+    }
+    values! {
+        "`protocol` of all" of MessageProtocol,
+        "`webb_l7_records_total`: `outcome`" of RecordOutcome,
+        "`webb_l7_messages_total`: `type`" of MessageType,
+        "`webb_l7_messages_total`: `outcome`" of MessageOutcome,
+        "`webb_l7_unanswered_total`: `reason`" of Unanswered,
+        "`webb_l7_doubts_total`: `reason`" of Doubt,
+        "`webb_l7_unparsed_total`: `reason`" of Unparsed,
+        "`webb_l7_abandoned_total`: `reason`" of Abandoned,
+        "`webb_l7_cut_total`: `type`" of Cut,
     }
     page
 }
@@ -128,7 +186,7 @@ fn table() -> String {
 
 /// A golden file under the project's root is as the code says; with `INSTA_UPDATE=always`, as for
 /// all golden files, it is made so.
-fn golden(path: &str, wanted: impl FnOnce(&str) -> String) {
+pub(crate) fn golden(path: &str, wanted: impl FnOnce(&str) -> String) {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     let found = fs::read_to_string(&path).unwrap_or_default();
     let wanted = wanted(&found);

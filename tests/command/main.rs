@@ -9,10 +9,13 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod agent_inventory;
 mod check_endpoint;
 mod config_errors;
 mod conformance;
 mod help;
 mod inventory;
+mod operator_inventory;
+mod output;
 mod privileges;
 mod replay;

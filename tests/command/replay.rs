@@ -4,6 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Output, Stdio};
 
+use webb_observer::json_write;
+use webb_observer::proto::observer::get_flows_response::ResponseTypes;
+use webb_observer::proto::observer::observer_client::ObserverClient;
+use webb_observer::proto::observer::{GetFlowsRequest, GetNodesRequest};
+use webb_observer::schema::schema;
+
 const FLOW: &str = r#"{"flow":{"verdict":"FORWARDED","event_type":{"type":4}}}"#;
 const COUNTED: &str =
     r#"hubble_flows_processed_total{protocol="Unknown L4",subtype="to-endpoint",type="Trace",verdict="FORWARDED"}"#;
@@ -191,4 +197,49 @@ fn served_instead_of_printed() {
     flate2::read::GzDecoder::new(gzip.as_slice()).read_to_string(&mut unpacked).unwrap();
     assert!(gzip_head.contains("content-encoding: gzip"), "{gzip_head}");
     assert_eq!(plain, unpacked);
+}
+
+/// `--observe` serves the last flows of a file by Hubble's API until it is asked to end, and takes
+/// its socket along.
+#[test]
+fn flows_are_served_by_hubbles_api() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("flows.sock");
+    let address = format!("unix://{}", socket.display());
+    let mut child = Command::new(env!("CARGO_BIN_EXE_webb"))
+        .args(["replay", "--observe", &address, "--history", "2", "--node", "here", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let flow = |uuid: &str| format!(r#"{{"flow":{{"uuid":"{uuid}","Summary":"TCP","socket_cookie":"7"}}}}"#);
+    let input = [flow("a"), flow("b"), "x".to_owned(), flow("c")].join("\n");
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert_eq!(errors.next().unwrap(), "standard input: line 3: expected an object, found 'x' (column 1)");
+    assert_eq!(errors.next().unwrap(), "1 of 4 lines could not be read and are left out");
+    assert_eq!(errors.next().unwrap(), format!("serving {address}"));
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut client = ObserverClient::connect(address).await.unwrap();
+        let nodes = client.get_nodes(GetNodesRequest {}).await.unwrap().into_inner().nodes;
+        assert_eq!((nodes[0].name.as_str(), nodes[0].num_flows, nodes[0].seen_flows), ("here", 2, 3));
+        let mut flows = client.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
+        let mut served = Vec::new();
+        while let Some(response) = flows.message().await.unwrap() {
+            let Some(ResponseTypes::Flow(flow)) = response.response_types else { panic!("a flow is missing") };
+            let mut json = Vec::new();
+            json_write::write(&flow, schema().message("flow.Flow"), &mut json);
+            served.push(text(&json));
+        }
+        let wanted = |uuid: &str| format!(r#"{{"uuid":"{uuid}","socket_cookie":"7","Summary":"TCP"}}"#);
+        assert_eq!(served, [wanted("b"), wanted("c")]);
+    });
+    drop(runtime);
+
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert!(!socket.exists());
 }

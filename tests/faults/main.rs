@@ -9,10 +9,12 @@
     reason = "a test may end where it is wrong"
 )]
 
+mod families;
 mod in_memory;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;
 mod memory_ring;
+mod mesh;
 mod pipeline;
 mod reload;
 mod resolver;

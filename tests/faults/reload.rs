@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use webb::actors::Finish;
 use webb::actors::configurator::{Configurator, PollFile};
-use webb::actors::metrics_file::MetricsFile;
+use webb::actors::metrics_file::{FileRules, MetricsFile};
 use webb::pipeline::Command;
 use webb_flow::fault::State;
 #[cfg(feature = "fault-injection")]
@@ -19,6 +19,7 @@ use webb_metrics::RemovedPods;
 use webb_metrics::expose::Snapshot;
 #[cfg(feature = "fault-injection")]
 use webb_metrics::{Budget, Limits};
+use webb_settings::{Capture, Layer7};
 
 #[cfg(feature = "fault-injection")]
 use crate::in_memory::limited;
@@ -55,7 +56,7 @@ fn mixed(random: u64) -> String {
     )
 }
 
-/// Random changes while records flow and somebody scrapes without a pause: at every cut the two
+/// Random changes while records flow and scrapes never pause: at every cut the two
 /// metrics whose filters share the records have counted each of them once, and the metric that
 /// never changed has counted all.
 #[actix::test]
@@ -212,7 +213,7 @@ async fn the_file_is_followed() {
     let first = "metrics: [{name: flow}, {name: tcp}]";
     exchange(&link, "1", first);
     let pipeline = pipeline(first);
-    let file = Arc::new(MetricsFile::new(link.clone(), &pipeline.current, false));
+    let file = Arc::new(MetricsFile::new(link.clone(), &pipeline.current, FileRules::default()));
     let actor =
         Configurator::start(Arc::clone(&file), Arc::clone(&pipeline.fleet), (pipeline.intensity)("configurator"));
     let component = pipeline.components.component("configurator");
@@ -251,16 +252,30 @@ async fn the_file_is_followed() {
     until("the accepted content is back", || component.state() == State::Up).await;
     assert_eq!(file.reloads().counts()[0], ("applied", 1), "it is in use already");
 
-    file.set_strict(true);
+    file.set_rules(FileRules { strict: true, ..FileRules::default() });
     exchange(&link, "4", first);
     actor.do_send(PollFile);
     until("fourth file refused", || component.reason().contains("label set cannot be changed")).await;
     assert_eq!(names(), ["flow", "icmp"]);
 
-    file.set_strict(false);
+    file.set_rules(FileRules::default());
     actor.do_send(PollFile);
     until("what the rule refused is applied without it", || component.state() == State::Up).await;
     assert_eq!(names(), ["flow", "tcp"]);
+
+    let l7 = Layer7 { capture: Capture::Off, ..Layer7::default() };
+    file.set_rules(FileRules { l7, ..FileRules::default() });
+    exchange(&link, "5", "metrics: [{name: flow}, {name: dns}]");
+    actor.do_send(PollFile);
+    until("a metric of layer 7 is said to be blind", || component.state() == State::Degraded).await;
+    assert_eq!(names(), ["dns", "flow"], "it is counted all the same: a replaced agent may see it");
+    let reason = component.reason();
+    assert_eq!(reason, "DNS and HTTP are not seen: `l7.capture` is off, and `metrics_config` has dns of them");
+    assert!(file.reloads().succeeded());
+
+    exchange(&link, "6", first);
+    actor.do_send(PollFile);
+    until("the metric is gone", || component.state() == State::Up).await;
 
     actor.send(Finish).await.unwrap();
     pipeline.finish().await;

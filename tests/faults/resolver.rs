@@ -8,17 +8,18 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use arc_swap::ArcSwap;
-use tokio::sync::RwLock;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::{Notify, RwLock};
 use webb::actors::Finish;
 use webb::actors::cluster_source::Sources;
+use webb::actors::mesh::RemoteCluster;
 use webb::actors::resolver::{self, Resolver as ResolverState};
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::pipeline::Commands;
 use webb::records::Waker;
 use webb_cluster::kubernetes::{Reason, Status};
-use webb_cluster::{CacheSettings, Counts};
+use webb_cluster::{Cache, CacheSettings, Counts};
 use webb_flow::Address;
 use webb_flow::fault::{Component, Components, State};
 use webb_index::Index;
@@ -29,21 +30,29 @@ use crate::kube_api::store::pod;
 use crate::kube_api::{Api, Ending, Fault, Handshake};
 
 /// An injected panic hits whichever resolver comes by, so its test runs alone.
-static ALONE: RwLock<()> = RwLock::const_new(());
+pub(crate) static ALONE: RwLock<()> = RwLock::const_new(());
 
-struct Resolver {
-    names: Arc<ResolverState>,
-    index: Arc<ArcSwap<Index>>,
-    component: Arc<Component>,
-    supervisor: Addr<ThreadSupervisor>,
-    _escalated: UnboundedReceiver<String>,
+pub(crate) struct Resolver {
+    pub(crate) names: Arc<ResolverState>,
+    pub(crate) index: Arc<ArcSwap<Index>>,
+    pub(crate) component: Arc<Component>,
+    pub(crate) supervisor: Addr<ThreadSupervisor>,
+    /// The signal of a change in another cluster.
+    pub(crate) changed: Arc<Notify>,
 }
 
-fn sources(kubeconfig: Option<PathBuf>) -> Sources {
+pub(crate) fn sources(kubeconfig: Option<PathBuf>) -> Sources {
     Sources { source: ClusterSource::Kubernetes, manifest: None, kubeconfig, timings: timings() }
 }
 
 fn start(sources: Sources) -> Resolver {
+    start_with(sources, &[])
+}
+
+/// A resolver of this cluster and others.
+pub(crate) fn start_with(sources: Sources, clusters: &[Arc<RemoteCluster>]) -> Resolver {
+    let changed = Arc::new(Notify::new());
+    let caches = clusters.iter().map(|cluster| Arc::clone(cluster.cache())).collect();
     let component = Components::default().component("resolver");
     let index = Arc::new(ArcSwap::from_pointee(Index::default()));
     let (commands, _requests) = Commands::new(Waker::new().unwrap());
@@ -54,13 +63,19 @@ fn start(sources: Sources) -> Resolver {
         ..CacheSettings::default()
     };
     let names = Arc::new(ResolverState::new(
-        settings,
+        Arc::new(Cache::with_mesh(settings, caches)),
         sources,
         Arc::default(),
         Arc::clone(&index),
         Arc::clone(&component),
-        (commands, Arc::default()),
+        (commands, Arc::default(), Arc::clone(&changed)),
     ));
+    let supervisor = resolver::start(Arc::clone(&names), intensity(&component));
+    Resolver { names, index, component, supervisor, changed }
+}
+
+/// A component may fail three times.
+pub(crate) fn intensity(component: &Arc<Component>) -> Intensity {
     let policy = RestartPolicy {
         max_restarts: 3,
         window: Duration::from_mins(1),
@@ -68,20 +83,18 @@ fn start(sources: Sources) -> Resolver {
         backoff_max: Duration::from_millis(40),
         stall_after: Duration::from_secs(10),
     };
-    let (escalations, escalated) = unbounded_channel();
-    let intensity = Intensity::new(Arc::clone(&component), Arc::new(ArcSwap::from_pointee(policy)), escalations);
-    let supervisor = resolver::start(Arc::clone(&names), intensity);
-    Resolver { names, index, component, supervisor, _escalated: escalated }
+    let (escalations, _) = unbounded_channel();
+    Intensity::new(Arc::clone(component), Arc::new(ArcSwap::from_pointee(policy)), escalations)
 }
 
 impl Resolver {
-    fn who(&self, ip: &str) -> String {
+    pub(crate) fn who(&self, ip: &str) -> String {
         let index = self.index.load();
         index.endpoint(index.find(Address::from(ip.parse::<IpAddr>().unwrap()))).pod.text().to_string()
     }
 
     /// Waits for something that must come true, for as long as the resolver gets on.
-    async fn until(&self, what: &str, mut true_yet: impl FnMut(&Self) -> bool) -> Duration {
+    pub(crate) async fn until(&self, what: &str, mut true_yet: impl FnMut(&Self) -> bool) -> Duration {
         let (began, mut moved, mut before) = (Instant::now(), Instant::now(), self.progress());
         while !true_yet(self) {
             let now = self.progress();

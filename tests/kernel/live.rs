@@ -13,7 +13,7 @@ use webb::network::{Interface, NetworkEvent, NetworkWatch, Role, Selection};
 use webb::records::Signal;
 use webb_flow::abi::{Record, kind};
 
-use crate::support::enforcer::{By, Enforcer};
+use crate::support::enforcer::{By, Enforcer, load_program};
 use crate::support::frames::send_frame;
 use crate::support::lab::{Lab, counters, interfaces, run, runtime};
 use crate::support::packets::mapped;
@@ -64,7 +64,7 @@ fn pings_are_counted_by_clsact() {
     pings_are_counted("clsact", Attach::Clsact);
 }
 
-/// In the chain we come first, also where somebody was there before; and when we go, only we go.
+/// In the chain we come first, also behind another program; and when we go, only we go.
 #[test]
 fn tcx_neighbours_are_left_alone() {
     if !has_tcx() {
@@ -74,7 +74,7 @@ fn tcx_neighbours_are_left_alone() {
         let interface = lab.connect("veth7");
         let mut other = aya::Ebpf::load(webb::bpf_loader::FLOW_OBJECT).unwrap();
         let program: &mut SchedClassifier = other.program_mut("webb_to_net").unwrap().try_into().unwrap();
-        program.load().unwrap();
+        load_program(program);
         program.attach("veth7", TcAttachType::Ingress).unwrap();
         let chain = || -> Vec<String> {
             let (_, programs) = SchedClassifier::query_tcx("veth7", TcAttachType::Ingress).unwrap();
@@ -112,7 +112,7 @@ fn clsact_neighbours_are_left_alone() {
         run("tc qdisc add dev veth7 clsact");
         let mut other = aya::Ebpf::load(webb::bpf_loader::FLOW_OBJECT).unwrap();
         let program: &mut SchedClassifier = other.program_mut("webb_to_net").unwrap().try_into().unwrap();
-        program.load().unwrap();
+        load_program(program);
         let seventh = NlOptions { priority: 7, ..NlOptions::default() };
         program.attach_with_options("veth7", TcAttachType::Ingress, TcAttachOptions::Netlink(seventh)).unwrap();
         let filters = || run("tc filter show dev veth7 ingress");

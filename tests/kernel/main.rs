@@ -13,10 +13,12 @@
     reason = "a test stops where its assumptions fail"
 )]
 
+mod classes;
 mod layer7;
 mod ledger;
 mod live;
 mod packets;
+mod quality;
 mod shared;
 mod support;
 mod table;

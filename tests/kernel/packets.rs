@@ -109,6 +109,31 @@ fn what_lies_before_layer_4_is_stepped_over() {
     assert_eq!(unparsed(&kernel, &ipv6(60, &[long, udp_header(1, 9)].concat())), Some("extension_depth"));
 }
 
+/// Fragments, and messages that a packet was too large, are counted beside all else, at their hook;
+/// other messages of ICMP are not.
+#[test]
+fn fragments_and_messages_of_size_are_counted() {
+    let Some(kernel) = load(&ProgramSettings::default()) else { return };
+    let message = |type_: u8, code: u8| [&[type_, code][..], &[0; 40]].concat();
+    for packet in [
+        ipv4(17, 0x2000, &[], &udp_header(1234, 9)),
+        ipv4(17, 0x00b9, &[], &[0; 32]),
+        ipv6(44, &[vec![17, 0, 0, 1, 0, 0, 0, 9], udp_header(1234, 9)].concat()),
+    ] {
+        kernel.send(Hook::ToPod, &packet);
+    }
+    for packet in [ipv4(1, 0, &[], &message(3, 4)), ipv6(58, &message(2, 0))] {
+        kernel.send(Hook::FromPod, &packet);
+    }
+    for other in [ipv4(1, 0, &[], &message(3, 1)), ipv6(58, &message(1, 0)), ipv4(1, 0, &[], &message(2, 0))] {
+        kernel.send(Hook::FromPod, &other);
+    }
+    kernel.send(Hook::FromPod, &udp((A, 40000), (B, 53), b"question"));
+    let [from_pod, to_pod, ..] = kernel.totals();
+    assert_eq!((from_pod.seen_packets, from_pod.fragments, from_pod.mtu_errors), (6, 0, 2));
+    assert_eq!((to_pod.seen_packets, to_pod.fragments, to_pod.mtu_errors), (3, 3, 0));
+}
+
 /// A fragment has no layer 4, the first one neither, and does not count to the connection that it
 /// looks like.
 #[test]

@@ -131,6 +131,20 @@ fn first_packets_of_a_new_interface() {
     assert!(!why(&agent, "probes").contains("late"), "{}", why(&agent, "probes"));
 }
 
+/// What had passed the interfaces before the agent was started is no gap.
+#[test]
+fn packets_from_before_the_start() {
+    let Some(lab) = Lab::up() else { return };
+    lab.run("tiefighter", "ping -q -c 7 -i 0.05 10.244.1.11");
+    let mut agent = Agent::start(&lab, &[]);
+    let from = [("source", TIEFIGHTER), ("traffic_direction", "egress")];
+    lab.run("tiefighter", "ping -q -c 3 -i 0.05 10.244.1.11");
+    agent.settles(exactly(&[(PACKETS, &from, 3)]));
+    for family in ["webb_probe_gap_packets_total", "webb_probe_gaps_total"] {
+        assert_eq!(agent.scrape().sum(family, &[]), 0, "{family}: {}", agent.log());
+    }
+}
+
 /// Another agent that makes the clsact qdisc anew takes our filters along: that is noticed and
 /// mended, the gap is counted and said, and a filter that it made meanwhile stays, also when the
 /// agent ends.

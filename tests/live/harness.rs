@@ -99,7 +99,7 @@ impl Lab {
         Some(lab)
     }
 
-    fn script(&self) -> Command {
+    pub(crate) fn script(&self) -> Command {
         let mut command = Command::new(repository().join("lab/lab"));
         command.env("LAB", &self.name).env("CARGO_TARGET_DIR", env!("CARGO_TARGET_TMPDIR"));
         command
@@ -244,7 +244,7 @@ impl Agent {
     }
 
     /// As `start_at`, behind the words of `before`.
-    fn start_behind(lab: &Lab, node: &str, before: &str, metrics: &str, more: &[&str]) -> Self {
+    pub(crate) fn start_behind(lab: &Lab, node: &str, before: &str, metrics: &str, more: &[&str]) -> Self {
         let manifest = Lab::manifest();
         let mut words = vec!["--node-name", if node == "node" { "webb-node-1" } else { "webb-node-2" }];
         if !more.contains(&"--cluster-manifest") {

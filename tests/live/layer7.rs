@@ -15,7 +15,7 @@ pub(crate) const FLOWS: &str = "hubble_flows_processed_total";
 
 /// The ledger adds up to the messages that the programs sent, and requests to those with and
 /// without a response.
-fn adds_up(scrape: &Scrape) -> Result<(), String> {
+pub(crate) fn adds_up(scrape: &Scrape) -> Result<(), String> {
     let sum = |name, labels: &[(&str, &str)]| scrape.sum(name, labels);
     for protocol in ["http1", "http2", "dns", "dns_tcp"] {
         let sent = sum("webb_l7_segments_total", &[("protocol", protocol), ("outcome", "sent")]);

@@ -2,11 +2,13 @@
 //! and an agent that does not see layer 7.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
 
 use crate::harness::{Agent, Lab};
-use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, connected, frame, settled};
 #[cfg(feature = "fault-injection")]
-use crate::layer7::{FLOWS, ask};
+use crate::layer7::FLOWS;
+use crate::layer7::{END_HEADERS, HEADERS, METRICS, SETTINGS, ask, connected, frame, settled};
 
 /// A kernel that refuses the programs with layer 7 gets those without: packets are counted as
 /// always, and what is missing is said by the log and by `/readyz`.
@@ -130,4 +132,69 @@ fn long_blocks() {
         }
     }
     settled(&mut agent, &[("hubble_http_requests_total", &[("method", "POST"), ("status", "200")], 10)]);
+}
+
+/// Calls on a connection that ends are unknown at once, not after five minutes: by FINs of both
+/// sides, by a RST of one. Of a connection that only one side has closed, they are open.
+#[test]
+fn calls_of_connections_that_end() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let mut agent = Agent::start_at(&lab, "node", "grpc:sourceContext=pod;destinationContext=pod", &[]);
+    let mut call = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    call.extend(frame(SETTINGS, 0, 0, b""));
+    // POST of `/`, and a content type.
+    let block = [&b"\x83\x86\x84\x0f\x10\x10"[..], b"application/grpc"].concat();
+    call.extend(frame(HEADERS, END_HEADERS, 1, &block));
+    call.extend(frame(HEADERS, END_HEADERS, 3, &block));
+    let begin = |port: u16| {
+        let (mut client, mut server) = connected(&lab, &format!("10.244.1.11:{port}"));
+        client.write_all(&call).unwrap();
+        server.read_exact(&mut vec![0; call.len()]).unwrap();
+        (client, server)
+    };
+    let (mut half_open, both, reset) = (begin(50_051), begin(50_052), begin(50_053));
+    half_open.0.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(half_open.1.read(&mut [0]).unwrap(), 0);
+    drop(both);
+    rustix::net::sockopt::set_socket_linger(&reset.1, Some(Duration::ZERO)).unwrap();
+    drop(reset);
+    let calls = "webb_grpc_requests_total";
+    settled(&mut agent, &[(calls, &[("grpc_status", "unknown")], 4), (calls, &[], 4)]);
+    half_open.1.write_all(&frame(HEADERS, END_HEADERS | 1, 1, b"\x88\x00\x0bgrpc-status\x010")).unwrap();
+    half_open.0.read_exact(&mut [0; 9]).unwrap();
+    drop(half_open);
+    settled(&mut agent, &[(calls, &[("grpc_status", "0")], 1), (calls, &[("grpc_status", "unknown")], 5)]);
+}
+
+/// How long a request and a question wait is a setting, which a reload applies to those that wait
+/// already.
+#[test]
+fn waits_are_settings() {
+    let Some(lab) = Lab::up() else { return };
+    lab.enforce_nothing();
+    let config = lab.file("webb.yaml", "l7: {http_timeout: 1h, dns_timeout: 5m}\n");
+    let metrics = format!("{METRICS} dnsLatency");
+    let mut agent = Agent::start_at(&lab, "node", &metrics, &["--config", config.to_str().unwrap()]);
+    let (mut client, mut server) = connected(&lab, "10.244.1.11:8080");
+    client.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    server.read_exact(&mut [0; 27]).unwrap();
+    let dns = lab.socket("deathstar-a", "10.244.1.11:53");
+    let asking = lab.socket("tiefighter", "0.0.0.0:0");
+    asking.connect("10.244.1.11:53").unwrap();
+    ask(&asking, &dns, 3, "silent.test", None);
+    let waiting = |reason| [("reason", reason)];
+    let unanswered = "webb_l7_unanswered_total";
+    settled(&mut agent, &[("webb_l7_open", &[("type", "requests")], 1), ("webb_l7_open", &[("type", "queries")], 1)]);
+    lab.file("webb.yaml", "l7: {http_timeout: 1s, dns_timeout: 1s}\n");
+    agent.signal("HUP");
+    settled(
+        &mut agent,
+        &[
+            (unanswered, &waiting("timeout"), 1),
+            (unanswered, &waiting("expired"), 1),
+            ("webb_dns_unanswered_total", &[], 1),
+            ("webb_l7_open", &[("type", "requests")], 0),
+        ],
+    );
 }

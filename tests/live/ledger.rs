@@ -69,7 +69,7 @@ pub(crate) fn traffic_is_what_was_reported(scrape: &Scrape) -> Result<(), String
 }
 
 /// Nothing passed the interfaces unseen.
-fn seen_is_what_passed(scrape: &Scrape, passed: Counters) -> Result<(), String> {
+pub(crate) fn seen_is_what_passed(scrape: &Scrape, passed: Counters) -> Result<(), String> {
     let sum = |unit: &str, hook| scrape.sum(&format!("webb_ledger_seen_{unit}_total"), &[("hook", hook)]);
     let seen = Counters {
         received_packets: sum("packets", "from-pod"),
@@ -100,20 +100,23 @@ fn flooded(aggregation: &str, rings: &str, expected_fates: &[&str]) -> Option<Sc
         assert!(flood.wait().unwrap().success());
     }
 
-    let passed = DEVICES.iter().zip(before).fold(Counters::default(), |sum, (device, before)| {
-        let moved = lab.counters(device) - before;
-        Counters {
-            received_packets: sum.received_packets + moved.received_packets,
-            received_bytes: sum.received_bytes + moved.received_bytes,
-            sent_packets: sum.sent_packets + moved.sent_packets,
-            sent_bytes: sum.sent_bytes + moved.sent_bytes,
-        }
-    });
-    assert!(passed.received_packets > 300_000, "the flood was none: {passed:?}");
+    // Read each time: a connection's last packet may follow the end of its process.
+    let passed = || {
+        DEVICES.iter().zip(before).fold(Counters::default(), |sum, (device, before)| {
+            let moved = lab.counters(device) - before;
+            Counters {
+                received_packets: sum.received_packets + moved.received_packets,
+                received_bytes: sum.received_bytes + moved.received_bytes,
+                sent_packets: sum.sent_packets + moved.sent_packets,
+                sent_bytes: sum.sent_bytes + moved.sent_bytes,
+            }
+        })
+    };
+    assert!(passed().received_packets > 300_000, "the flood was none: {:?}", passed());
     let scrape = agent.settles(|scrape| {
         adds_up(scrape)?;
         traffic_is_what_was_reported(scrape)?;
-        seen_is_what_passed(scrape, passed)
+        seen_is_what_passed(scrape, passed())
     });
     // Or else the flood has not put anything to the test.
     for outcome in expected_fates {
@@ -143,8 +146,12 @@ fn a_full_table_loses_nothing() {
             assert_eq!(packets, 0, "{hook} {outcome}\n{}", scrape.show("webb_ledger"));
         }
     }
+    // How many find a slot to reuse and how many find none depends on the speed of the machine.
+    let table = scrape.show("webb_connection_table");
     let released = scrape.sum("webb_connection_table_released_total", &[]);
-    assert!(released > 10_000, "the table was never full: {released}\n{}", scrape.show("webb_connection_table"));
+    let alone = scrape.sum("webb_connection_table_alone_packets_total", &[]);
+    assert!(released > 0, "no slot was reused\n{table}");
+    assert!(released + alone > 10_000, "the table was never full: {released} {alone}\n{table}");
 }
 
 /// A record for every packet: the ring is what gives out. Then events are lost, and are counted as

@@ -6,12 +6,20 @@
 
 // `cfg(test)` is always true here; it is how clippy learns that helpers may unwrap, as tests may.
 #[cfg(test)]
+mod agent_endpoint;
+#[cfg(test)]
+mod api_server;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 #[path = "../kernel/support/attempts.rs"]
 mod attempts;
 #[cfg(test)]
 mod behind_the_hook;
+#[cfg(test)]
+mod confinement;
+#[cfg(test)]
+mod connections;
 #[cfg(test)]
 mod counts;
 #[cfg(test)]
@@ -28,9 +36,15 @@ mod flood;
 #[path = "../kernel/support/frames.rs"]
 mod frames;
 #[cfg(test)]
+mod handover;
+#[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod kernel;
+#[cfg(test)]
+mod kernel_metrics;
 #[cfg(test)]
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;
@@ -43,11 +57,17 @@ mod ledger;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod listeners;
 #[cfg(test)]
 mod log;
 #[cfg(test)]
 mod manifest;
+#[cfg(test)]
+mod mesh;
+#[cfg(test)]
+mod operator;
 #[cfg(test)]
 #[path = "../kernel/support/packets.rs"]
 mod packets;
@@ -57,6 +77,8 @@ mod privileges;
 mod reload;
 #[cfg(test)]
 mod scrape;
+#[cfg(test)]
+mod servers;
 #[cfg(test)]
 mod services;
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! The agent's first seconds: packets are seen before names are read, and their flows wait for
 //! these.
 
-use std::net::TcpStream;
-
+use crate::api_server::ApiServer;
 use crate::counts::{POINTS, exactly};
-use crate::harness::{Agent, Lab, METRICS, TIEFIGHTER, inside};
+use crate::harness::{Agent, Lab, METRICS, TIEFIGHTER};
+use crate::kube_api::Fault;
 use crate::kube_api::store::pod;
-use crate::kube_api::{Api, Fault};
 use crate::ledger::{adds_up, traffic_is_what_was_reported};
 use crate::scrape::Scrape;
 
@@ -16,41 +15,19 @@ const DEATHSTAR: &str = "default/deathstar";
 const COUNT: u64 = 5;
 
 /// An API server on the lab's node that answers nothing until it is told to.
-struct Held {
-    api: Option<Api>,
-    node: String,
-}
-
-impl Held {
-    fn start(lab: &Lab) -> Self {
-        let node = lab.namespace("node");
-        let api = inside(&node, || Ok(Api::start())).unwrap();
-        api.put(pod("default", "tiefighter", "10.244.1.21"));
-        api.put(pod("default", "deathstar", "10.244.1.11"));
-        api.plan(None, None, Fault::Held, usize::MAX);
-        Self { api: Some(api), node }
-    }
-
-    fn api(&self) -> &Api {
-        self.api.as_ref().unwrap()
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        let address = self.api().address();
-        self.api = None;
-        // Wakes the listener, which only this namespace reaches.
-        let _woken = inside(&self.node, || TcpStream::connect(address));
-    }
+fn held(lab: &Lab) -> ApiServer {
+    let api = ApiServer::start(lab);
+    api.put(pod("default", "tiefighter", "10.244.1.21"));
+    api.put(pod("default", "deathstar", "10.244.1.11"));
+    api.plan(None, None, Fault::Held, usize::MAX);
+    api
 }
 
 /// An agent whose programs are attached, with pings that have passed them.
-fn pinged(lab: &Lab, held: &Held, wait: &str) -> Agent {
+fn pinged(lab: &Lab, held: &ApiServer, wait: &str) -> Agent {
     let config = lab.file("webb.yaml", &format!("report_interval: 200ms\ncluster_wait: {wait}\n"));
-    let kubeconfig = held.api().kubeconfig(None);
-    let (config, kubeconfig) = (config.to_str().unwrap(), kubeconfig.to_str().unwrap());
-    let words = ["--config", config, "--kubeconfig", kubeconfig, "--node-name", "node-1", "--metrics", METRICS];
+    let (config, kubeconfig) = (config.to_str().unwrap(), held.kubeconfig_text());
+    let words = ["--config", config, "--kubeconfig", &kubeconfig, "--node-name", "node-1", "--metrics", METRICS];
     let mut agent = Agent::spawn(lab, "", &[&words[..], &["--cluster-source", "kubernetes"]].concat());
     agent.wait_until("the programs are attached", |agent| {
         let answers = agent.get("/readyz").is_some();
@@ -69,7 +46,7 @@ fn unnamed(scrape: &Scrape) -> u64 {
 #[test]
 fn the_first_packets_have_names() {
     let Some(lab) = Lab::up() else { return };
-    let held = Held::start(&lab);
+    let held = held(&lab);
     let mut agent = pinged(&lab, &held, "10m");
     let answer = agent.get("/readyz").unwrap();
     assert_eq!(answer.status, 503, "{}", answer.body);
@@ -78,7 +55,7 @@ fn the_first_packets_have_names() {
     assert!(scrape.sum("webb_ledger_seen_packets_total", &[]) >= 2 * COUNT, "{}", scrape.show("webb_ledger"));
     assert_eq!(scrape.sum("webb_traffic_packets_total", &[]), 0, "flows did not wait for names");
 
-    held.api().recover();
+    held.recover();
     agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
     let sent = [("source", TIEFIGHTER), ("destination", DEATHSTAR), ("traffic_direction", "egress")];
     let scrape = agent.settles(|scrape| {
@@ -99,7 +76,7 @@ fn the_first_packets_have_names() {
 #[test]
 fn names_that_never_come() {
     let Some(lab) = Lab::up() else { return };
-    let held = Held::start(&lab);
+    let held = held(&lab);
     let mut agent = pinged(&lab, &held, "0s");
     let unknown = [("source", "reserved:unknown"), ("destination", "reserved:unknown")];
     let scrape = agent.settles(|scrape| {

@@ -12,6 +12,7 @@ const METRICS: &str =
     "policy:sourceContext=pod|reserved-identity;destinationContext=pod|reserved-identity flow drop tcp";
 
 const VERDICTS: &str = "hubble_policy_verdicts_total";
+const UNENFORCED: &str = "webb_reader_unenforced_verdicts_total";
 
 /// The labels of a verdict between two ends.
 fn of<'a>(
@@ -56,6 +57,8 @@ fn allowed_and_denied() {
         ("hubble_tcp_flags_total", &[("flag", "SYN")], 2 * allowed + denied),
         ("webb_policy_undecided_total", &[], 0),
     ]));
+    // It is there from the start, so that its first verdict is an increase.
+    assert_eq!(agent.scrape().samples(UNENFORCED, &[]).count(), 1);
 }
 
 /// Nobody enforces the policy: what it forbids passes, and that is told. The same through the
@@ -76,6 +79,7 @@ fn nobody_enforces() {
         (VERDICTS, &of(XWING, DEATHSTAR_A, "ingress", "none", "audit"), direct),
         (VERDICTS, &[("direction", "egress"), ("match", "all"), ("action", "forwarded")], direct + by_service + 3),
         (VERDICTS, &[("direction", "ingress")], direct),
+        (UNENFORCED, &[], direct),
     ]));
     far.settles(exactly(&[
         (VERDICTS, &of(XWING, DEATHSTAR_C, "ingress", "none", "audit"), by_service),

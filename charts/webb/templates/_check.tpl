@@ -10,7 +10,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- $here := printf "%s%s" $path $key -}}
 {{- if not (kindIs "map" $value) }}{{ $here }}{{ "\n" }}
 {{- else if not $value }}{{ $here }}.*{{ "\n" }}
-{{- else if has $here (list "nodeSelector" "webb.seccompProfile" "webb.seLinuxOptions" "webb.updateStrategy" "webb.resources") }}{{ $here }}.*{{ "\n" }}
+{{- else if has $here (list "nodeSelector" "operator.nodeSelector" "operator.resources" "webb.seccompProfile" "webb.seLinuxOptions" "webb.updateStrategy" "webb.resources") }}{{ $here }}.*{{ "\n" }}
 {{- else }}{{ include "webb.paths" (dict "values" $value "path" (printf "%s." $here)) }}
 {{- end -}}
 {{- end -}}
@@ -24,16 +24,16 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- end -}}
 {{- end }}
 
-{{- /* Keys of a block that mean nothing. Input: values, path, known. */ -}}
+{{- /* Keys of a block that mean nothing. Input: values, path, known, and all that is known as one text, a line each,
+    which is searched faster than the list. */ -}}
 {{- define "webb.unknown" -}}
-{{- $path := .path -}}{{- $known := .known -}}
+{{- $path := .path -}}{{- $known := .known -}}{{- $text := .text -}}
 {{- range $key, $value := .values -}}
 {{- $here := printf "%s%s" $path $key -}}
-{{- $inner := false -}}
-{{- range $known -}}{{- if hasPrefix (printf "%s." $here) . -}}{{- $inner = true -}}{{- end -}}{{- end -}}
-{{- if or (has $here $known) (has (printf "%s.*" $here) $known) (and $inner (kindIs "invalid" $value)) -}}
+{{- $inner := contains (printf "\n%s." $here) $text -}}
+{{- if or (contains (printf "\n%s\n" $here) $text) (contains (printf "\n%s.*\n" $here) $text) (and $inner (kindIs "invalid" $value)) -}}
 {{- else if and $inner (kindIs "map" $value) -}}
-{{- include "webb.unknown" (dict "values" $value "path" (printf "%s." $here) "known" $known) -}}
+{{- include "webb.unknown" (dict "values" $value "path" (printf "%s." $here) "known" $known "text" $text) -}}
 {{- else if $inner }}{{ $here }} is a block of keys, not a single value{{ "\n" }}
 {{- else -}}
 {{- $meant := include "webb.suggestion" (dict "path" $here "known" $known) -}}
@@ -79,14 +79,16 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- include "webb.unknown" (dict "values" $ours "path" "" "known" $known) -}}
+{{- $text := printf "\n%s\n" (join "\n" $known) -}}
+{{- include "webb.unknown" (dict "values" $ours "path" "" "known" $known "text" $text) -}}
 {{- end }}
 
 {{- /* Values that do not go together. */ -}}
 {{- define "webb.conflicts" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 {{- $ports := list (dict "name" (ternary "webb.metricsPort" "hubble.metrics.port" (or (not (empty $v.webb.metricsPort)) $v.webb.besideCilium)) "port" (int (include "webb.metricsPort" .))) (dict "name" "webb.admin.port" "port" (int $v.webb.admin.port)) -}}
 {{- if $v.prometheus.enabled -}}{{- $ports = append $ports (dict "name" "prometheus.port" "port" (int $v.prometheus.port)) -}}{{- end -}}
+{{- with include "webb.healthPort" . -}}{{- $ports = append $ports (dict "name" "healthPort" "port" (int .)) -}}{{- end -}}
 {{- range $at, $one := $ports -}}{{- range slice $ports (int (add1 $at)) -}}
 {{- if eq $one.port .port }}{{ $one.name }} and {{ .name }} are both {{ .port }}; each needs a port of its own on the node{{ "\n" }}{{- end -}}
 {{- end -}}{{- end -}}
@@ -95,13 +97,27 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if has (first (splitList "|" .)) $contexts }}hubble.metrics.enabled has the entry {{ . }}, which is a context and no metric; with --set, a comma inside of an entry is written \,{{ "\n" }}{{- end -}}
 {{- end -}}
 {{- range $key, $value := include "webb.decided" . | fromYaml -}}
-{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "metrics_tls" "hubble.metrics.tls") $key }}{{ "\n" }}{{- end -}}
+{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source" "handover" "health"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "handover_dir" "webb.handover" "metrics_tls" "hubble.metrics.tls" "agent_metrics" "prometheus and webb.agentMetrics" "clusters" "webb.clusters") $key }}{{ "\n" }}{{- end -}}
 {{- end -}}
+{{- if and (include "webb.healthPort" .) (hasKey ($v.webb.config.health | default dict) "listen") }}webb.config.health.listen is decided by other values: see healthPort{{ "\n" }}{{- end -}}
 {{- if hasKey $v.webb.config "metrics" }}webb.config.metrics is decided by other values: see hubble.metrics.enabled{{ "\n" }}{{- end -}}
 {{- $monitor := and $v.hubble.enabled $v.hubble.metrics.serviceMonitor.enabled -}}
 {{- if and $monitor $v.webb.podMonitor.enabled }}hubble.metrics.serviceMonitor.enabled and webb.podMonitor.enabled would scrape each agent twice; choose one{{ "\n" }}{{- end -}}
+{{- $agentMonitor := and $v.prometheus.enabled $v.prometheus.serviceMonitor.enabled -}}
+{{- if and $agentMonitor $v.webb.podMonitor.enabled }}prometheus.serviceMonitor.enabled and webb.podMonitor.enabled would scrape each agent twice; choose one{{ "\n" }}{{- end -}}
+{{- if and $v.prometheus.enabled $v.webb.besideCilium }}prometheus.enabled serves Cilium's agent metrics, and with webb.besideCilium Cilium's agent serves them: each sum over both would count twice; set prometheus.enabled to false for webb{{ "\n" }}{{- end -}}
+{{- if and $v.prometheus.enabled $v.webb.agentMetrics.allMaps (ne (int $v.webb.runAsUser) 0) }}webb.agentMetrics.allMaps needs webb.runAsUser 0: SYS_ADMIN, by which other programs' maps are seen, is no file capability of the binary{{ "\n" }}{{- end -}}
+{{- $clusters := list -}}
+{{- range $v.webb.clusters -}}
+{{- if has .name $clusters }}webb.clusters has the name {{ .name }} twice{{ "\n" }}{{- end -}}
+{{- if eq .name $v.cluster.name }}webb.clusters has {{ .name }}, which is cluster.name, this cluster's own{{ "\n" }}{{- end -}}
+{{- $clusters = append $clusters .name -}}
+{{- end -}}
 {{- if and $v.webb.podMonitor.enabled (not $v.webb.hostPorts) }}webb.podMonitor.enabled needs a named port, and webb.hostPorts is false; use hubble.metrics.serviceMonitor{{ "\n" }}{{- end -}}
-{{- if and (or $monitor $v.webb.podMonitor.enabled $v.webb.prometheusRule.enabled) (not $v.prometheus.serviceMonitor.trustCRDsExist) (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ if $monitor }}hubble.metrics.serviceMonitor{{ else if $v.webb.podMonitor.enabled }}webb.podMonitor{{ else }}webb.prometheusRule{{ end }}.enabled needs the kinds of prometheus-operator (monitoring.coreos.com/v1), which this API server does not have; install them first, or set prometheus.serviceMonitor.trustCRDsExist if they are there{{ "\n" }}{{- end -}}
+{{- include "webb.operatorConflicts" . -}}
+{{- $operatorMonitor := and (include "webb.operator" .) $v.operator.prometheus.serviceMonitor.enabled -}}
+{{- if and (or $monitor $agentMonitor $operatorMonitor $v.webb.podMonitor.enabled $v.webb.prometheusRule.enabled) (not $v.prometheus.serviceMonitor.trustCRDsExist) (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ if $monitor }}hubble.metrics.serviceMonitor{{ else if $agentMonitor }}prometheus.serviceMonitor{{ else if $operatorMonitor }}operator.prometheus.serviceMonitor{{ else if $v.webb.podMonitor.enabled }}webb.podMonitor{{ else }}webb.prometheusRule{{ end }}.enabled needs the kinds of prometheus-operator (monitoring.coreos.com/v1), which this API server does not have; install them first, or set prometheus.serviceMonitor.trustCRDsExist if they are there{{ "\n" }}{{- end -}}
+{{- if and $v.webb.handover (ne (int $v.webb.runAsUser) 0) }}webb.handover needs webb.runAsUser 0: /sys/fs/bpf, where maps and programs are pinned, is root's{{ "\n" }}{{- end -}}
 {{- $auto := $v.hubble.tls.auto -}}
 {{- $server := $v.hubble.metrics.tls.server -}}
 {{- if and $v.hubble.metrics.tls.enabled (not $server.existingSecret) (not $server.cert) $auto.enabled (eq $auto.method "certmanager") (not $auto.certManagerIssuerRef.name) }}hubble.tls.auto.method is certmanager, and hubble.tls.auto.certManagerIssuerRef.name says no issuer{{ "\n" }}{{- end -}}
@@ -112,7 +128,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 
 {{- /* Agents that are in the cluster already. Input: root, daemonSets (a list of objects). */ -}}
 {{- define "webb.neighbours" -}}
-{{- $v := include "webb.values" .root | fromYaml -}}
+{{- $v := include "webb.values" .root | fromJson -}}
 {{- $own := printf "%s/%s" (include "webb.namespace" .root) (include "webb.name" .root) -}}
 {{- range .daemonSets -}}
 {{- $labels := dig "spec" "template" "metadata" "labels" dict . -}}

@@ -1,12 +1,34 @@
 {{- /* The agent's configuration: what the values decide, and webb.config. */ -}}
 {{- define "webb.decided" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 metrics_config: /etc/webb/metrics/dynamic-metrics.yaml
 metrics_listen: "[::]:{{ include "webb.metricsPort" . }}"
 open_metrics: {{ $v.hubble.metrics.enableOpenMetrics }}
 admin_listen: 127.0.0.1:{{ int $v.webb.admin.port }}
 cluster_name: {{ $v.cluster.name | quote }}
 cluster_source: kubernetes
+{{- if $v.prometheus.enabled }}
+agent_metrics:
+  listen: "[::]:{{ int $v.prometheus.port }}"
+  compat: {{ $v.webb.agentMetrics.compat | quote }}
+  metrics: {{ splitList " " (include "webb.agentToggles" (dict "root" . "fits" true)) | compact | toJson }}
+  all_maps: {{ $v.webb.agentMetrics.allMaps }}
+{{- end }}
+{{- with include "webb.healthPort" . }}
+health:
+  listen: "[::]:{{ . }}"
+{{- end }}
+{{- with $v.webb.clusters }}
+clusters:
+  {{- range . }}
+  - name: {{ .name | quote }}
+    kubeconfig: /etc/webb/clusters/{{ .name }}
+  {{- end }}
+{{- end }}
+{{- if $v.webb.handover }}
+handover: true
+handover_dir: /run/webb/bpf
+{{- end }}
 {{- if $v.hubble.redact.enabled }}
 {{- $http := $v.hubble.redact.http }}
 l7:
@@ -27,7 +49,7 @@ metrics_tls:
 {{- end }}
 
 {{- define "webb.configuration" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 {{- $all := include "webb.decided" . | fromYaml -}}
 {{- include "webb.overlay" (dict "base" $all "over" $v.webb.config "path" "config.") -}}
 {{- toYaml $all -}}

@@ -6,7 +6,7 @@ option sourceContext and the values pod and ip.
 
 {{- /* ConfigMap that has the file. */ -}}
 {{- define "webb.metricsConfigMap" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 {{- $dynamic := $v.hubble.metrics.dynamic -}}
 {{- if not (and $v.hubble.enabled $dynamic.enabled) -}}{{ include "webb.name" . }}-metrics-config
 {{- else if and $v.webb.besideCilium (eq $dynamic.config.configMapName "cilium-dynamic-metrics-config") -}}
@@ -17,7 +17,7 @@ option sourceContext and the values pod and ip.
 
 {{- /* Texts of the list in force, separated by blanks. */ -}}
 {{- define "webb.metricsText" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 {{- $list := $v.hubble.metrics.enabled -}}
 {{- if kindIs "invalid" $list -}}{{- $list = $v.webb.metrics -}}{{- end -}}
 {{- if $v.hubble.enabled -}}{{ regexSplit "\\s+" (join " " $list | trim) -1 | join " " }}{{- end -}}

@@ -8,7 +8,7 @@
 {{- end }}
 
 {{- define "webb.account" -}}
-{{- (include "webb.values" . | fromYaml).webb.serviceAccount.name | default (include "webb.name" .) -}}
+{{- (include "webb.values" . | fromJson).webb.serviceAccount.name | default (include "webb.name" .) -}}
 {{- end }}
 
 {{- define "webb.selector" -}}
@@ -30,15 +30,24 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- /* Labels of Hubble's objects: Cilium's, but webb's own beside Cilium. Input: root, more. */ -}}
 {{- define "webb.hubbleLabels" -}}
 {{- $own := dict -}}
-{{- if not (include "webb.values" .root | fromYaml).webb.besideCilium -}}
+{{- if not (include "webb.values" .root | fromJson).webb.besideCilium -}}
 {{- $own = dict "app.kubernetes.io/name" "hubble" "app.kubernetes.io/part-of" "cilium" -}}
 {{- end -}}
 {{- include "webb.labels" (dict "root" .root "own" (mergeOverwrite $own (.more | default dict))) -}}
 {{- end }}
 
+{{- /* Labels of the Service that Prometheus finds, and no others (beside Cilium those of the pods): Cilium's scrape example makes each a label of all
+    series, and a version among them would begin every series anew at an upgrade. */ -}}
+{{- define "webb.serviceLabels" -}}
+{{- $v := include "webb.values" . | fromJson -}}
+{{- $own := dict "k8s-app" "hubble" "app.kubernetes.io/name" "hubble" "app.kubernetes.io/part-of" "cilium" -}}
+{{- if $v.webb.besideCilium -}}{{- $own = include "webb.selector" . | fromYaml -}}{{- end -}}
+{{- toYaml (mergeOverwrite (deepCopy $v.commonLabels) $own) -}}
+{{- end }}
+
 {{- /* Labels of the pods. */ -}}
 {{- define "webb.podLabels" -}}
-{{- $v := include "webb.values" . | fromYaml -}}
+{{- $v := include "webb.values" . | fromJson -}}
 {{- $all := deepCopy $v.commonLabels -}}
 {{- if and $v.webb.ciliumLabel (not $v.webb.besideCilium) -}}{{- $_ := set $all "k8s-app" "cilium" -}}{{- end -}}
 {{- toYaml (mergeOverwrite $all $v.webb.podLabels (include "webb.selector" . | fromYaml)) -}}

@@ -18,7 +18,7 @@ by chance. Cases and signs do not count. Input: list of two keys.
 
 {{- /*
 The path that was meant instead of `path`, or nothing: the same key elsewhere in its top block, else one of its neighbours
-that is much like it, else the same key anywhere. Input: path, known (list of paths).
+that is much like it, else the same key anywhere, least deep. Input: path, known (list of paths).
 */ -}}
 {{- define "webb.suggestion" -}}
 {{- $parts := splitList "." .path -}}
@@ -45,7 +45,8 @@ that is much like it, else the same key anywhere. Input: path, known (list of pa
 {{- end -}}
 {{- if not $best -}}
 {{- range .known -}}
-{{- if and (not $best) (eq (last (splitList "." (trimSuffix ".*" .))) $key) -}}{{- $best = trimSuffix ".*" . -}}{{- end -}}
+{{- $candidate := splitList "." (trimSuffix ".*" .) -}}
+{{- if and (eq (last $candidate) $key) (or (not $best) (lt (len $candidate) (len (splitList "." $best)))) -}}{{- $best = join "." $candidate -}}{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- $best -}}

@@ -11,6 +11,8 @@
 //! NetworkPolicy selects it there |
 //! | none, in a network of pods or behind a watched interface | `reserved:unknown`: a pod that is
 //! not known yet |
+//! | a pod, node or service of another cluster, if nothing here has it | that object; no selector of a
+//! policy selects it |
 //! | a service | the world: a packet that still carries it has not met its backend |
 //! | none | `reserved:world`; `-ipv4` or `-ipv6` as soon as a pod has addresses of both families |
 //!
@@ -19,28 +21,30 @@
 //! several claim.
 
 mod behind;
+mod lookups;
+mod mesh;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Compiler, PolicyRevision};
 use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
-use super::claims::{Claim, Claims, Owner, Rank};
+use super::claims::{Claim, Claims, OWN, Owner, Rank};
+use super::mesh_cluster::MeshCluster;
 use super::networks::{Networks, first_addresses};
 use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
-use super::store::{Store, Touched, is_api};
+use super::store::{NAMESPACE_NAME, Store, Touched, is_api};
 use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
 use super::{CacheSettings, Kind, ObjectKey};
 
 const HOST: &str = "reserved:host";
 const REMOTE_NODE: &str = "reserved:remote-node";
 const API_SERVER: &str = "reserved:kube-apiserver";
-/// The label that the API server gives to every namespace.
-pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// An owner of addresses, as the draft has it.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ pub(super) struct Builder {
     /// Reserved endpoints; none in a builder for nowhere.
     reserved: Option<Reserved>,
     nodes: Vec<Owner>,
+    mesh: Vec<MeshCluster>,
     cluster: Arc<str>,
     node: String,
     /// Pods with addresses of both families.
@@ -93,11 +98,13 @@ pub(super) struct Builder {
 }
 
 impl Builder {
-    pub(super) fn new(settings: &CacheSettings) -> Self {
+    /// `mesh`: the names of the other clusters.
+    pub(super) fn new<'a>(settings: &CacheSettings, mesh: impl Iterator<Item = &'a str>) -> Self {
         let mut draft = Draft::default();
         let mut make = |kind, number, labels: &[&str]| {
             let labels = labels.iter().map(|&label| label.to_owned()).collect();
-            let spec = EndpointSpec { identity: number, labels, ..EndpointSpec::default() };
+            let cluster = settings.cluster.clone();
+            let spec = EndpointSpec { identity: number, cluster, labels, ..EndpointSpec::default() };
             draft.add(Sort::Node, Endpoint::new(kind, false, &spec))
         };
         let reserved = Reserved {
@@ -112,7 +119,8 @@ impl Builder {
             api_server: make(index::EndpointKind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
         };
         let (cluster, node) = (settings.cluster.as_str().into(), settings.node.clone());
-        Self { draft, reserved: Some(reserved), cluster, node, ..Self::default() }
+        let mesh = mesh.map(|name| MeshCluster::new(name, &mut draft)).collect();
+        Self { draft, reserved: Some(reserved), cluster, node, mesh, ..Self::default() }
     }
 
     pub(super) fn set_sourced(&mut self, sourced: bool) {
@@ -127,42 +135,34 @@ impl Builder {
         self.draft.set_policy_revision(counted, included);
     }
 
-    /// Policies that are not compiled because of their size, the first ten by name.
-    pub(super) fn oversize(&self) -> String {
-        self.compiler.oversize().iter().take(10).map(String::as_str).collect::<Vec<_>>().join(", ")
-    }
-
-    pub(super) fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
-    /// Endpoint of a pod; none if it has no address of its own.
-    pub(super) fn id_of(&self, owner: &Owner) -> Option<EndpointId> {
-        self.applied.get(owner)?.pod.as_ref().map(|pod| pod.id)
-    }
-
-    /// Endpoints of a pod, one for each of its networks; empty if it has no address of its own.
-    pub(super) fn ids_of(&self, owner: &Owner) -> Vec<EndpointId> {
-        let pod = self.applied.get(owner).and_then(|applied| applied.pod.as_ref());
-        pod.into_iter().flat_map(|pod| std::iter::once(pod.id).chain(pod.elsewhere)).collect()
-    }
-
-    /// The interfaces of this node that lead to a pod, in any of its networks.
-    pub(super) fn interfaces_of(&self, owner: &Owner, index: &Index) -> Vec<u32> {
-        let Some(pod) = self.applied.get(owner).and_then(|applied| applied.pod.as_ref()) else { return Vec::new() };
-        let mut interfaces = index.interfaces_of(Some(pod.id));
-        interfaces.extend(pod.elsewhere.iter().flat_map(|id| index.interfaces_of(Some(*id))));
-        interfaces
-    }
-
     /// True if the next index would free the remains of deleted pods.
     pub(super) fn has_garbage(&self, now_ns: u64) -> bool {
         self.draft.reusable_rows(now_ns) > 0
     }
 
-    /// The next index.
-    pub(super) fn build(&mut self, store: &Store, touched: Touched, now_ns: u64) -> Index {
-        self.recycle(store, now_ns);
+    /// Gives back the room of tables that were larger.
+    pub(super) fn shrink(&mut self) {
+        if is_spacious(self.applied.capacity(), self.applied.len()) {
+            self.applied.shrink_to_fit();
+        }
+        self.claims.shrink();
+        self.draft.shrink();
+    }
+
+    /// The next index. `mesh`: the state of each other cluster, in their order.
+    pub(super) fn build(
+        &mut self,
+        store: &Store,
+        touched: Touched,
+        mesh: Vec<(&Store, Touched)>,
+        now_ns: u64,
+    ) -> Index {
+        let stores: Vec<&Store> = mesh.iter().map(|(store, _)| *store).collect();
+        self.recycle(store, &stores, now_ns);
+        let mut services_changed = false;
+        for ((store, touched), number) in mesh.into_iter().zip(OWN + 1..) {
+            services_changed |= self.mesh(number, store, touched, now_ns);
+        }
         let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(store, name));
@@ -191,8 +191,9 @@ impl Builder {
             self.draft.set_dual_stack(self.dual > 0);
             services.extend(store.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
         }
-        if !services.is_empty() {
-            self.draft.set_services(Services::new(&service_specs(store)));
+        if !services.is_empty() || services_changed {
+            let clusters = self.mesh.iter().map(MeshCluster::name).zip(stores);
+            self.draft.set_services(Services::new(&service_specs(store, clusters)));
         }
         for (key, time_ns) in services {
             self.service(store, &key, time_ns);
@@ -219,7 +220,7 @@ impl Builder {
     }
 
     /// Drops the state of retired rows that are reused, and deleted namespaces.
-    fn recycle(&mut self, store: &Store, now_ns: u64) {
+    fn recycle(&mut self, store: &Store, mesh: &[&Store], now_ns: u64) {
         let freed = self.draft.reuse_rows(now_ns);
         if freed.is_empty() {
             return;
@@ -229,11 +230,16 @@ impl Builder {
                 self.compiler.release(std::mem::take(subject));
             }
         }
+        if is_spacious(self.subjects.len(), self.draft.rows()) {
+            self.subjects.truncate(self.draft.rows());
+            self.subjects.shrink_to_fit();
+        }
         let compiler = &mut self.compiler;
         self.namespaces.retain(|name, _| {
             let key = ObjectKey { namespace: String::new(), name: name.clone() };
             store.namespaces.contains_key(&key) || !compiler.remove_namespace(name)
         });
+        self.recycle_mesh(mesh);
     }
 
     /// Takes in the labels of a namespace, whether there is an object for it or only pods; false if
@@ -255,7 +261,7 @@ impl Builder {
     }
 
     fn pod(&mut self, store: &Store, key: &Arc<ObjectKey>, stored: Option<StoredPod>, now_ns: u64) {
-        let owner = Owner { kind: Kind::Pod, key: Arc::clone(key) };
+        let owner = Owner::new(Kind::Pod, Arc::clone(key));
         let before = self.applied.get_mut(&owner).and_then(|applied| applied.pod.take());
         let had = before.as_ref().map_or(&[][..], |before| &before.own);
         self.dual -= usize::from(is_dual(had));
@@ -302,7 +308,7 @@ impl Builder {
     /// sign of that was its end, or both came at once) has had it until now: what it sent may still
     /// wait for its name.
     fn ended(&mut self, store: &Store, key: Arc<ObjectKey>, stored: &StoredPod, until_ns: u64) {
-        let owner = Owner { kind: Kind::Pod, key };
+        let owner = Owner::new(Kind::Pod, key);
         if self.applied.contains_key(&owner) || !self.is_local(stored) || stored.host_network {
             return;
         }
@@ -380,7 +386,7 @@ impl Builder {
         let claimed: Vec<(Address, Rank, EndpointId)> = claimed
             .map(|address| (address, Rank::Service, EndpointId::new(Sort::Service, self.draft.world(address).row())))
             .collect();
-        self.apply(&Owner { kind: Kind::Service, key: Arc::clone(key) }, 0, &claimed, now_ns);
+        self.apply(&Owner::new(Kind::Service, Arc::clone(key)), 0, &claimed, now_ns);
     }
 
     /// This node, all others, and the API; few enough to be done all at once.
@@ -394,7 +400,7 @@ impl Builder {
         let mut claim = |kind, key: &ObjectKey, rank, addresses: Vec<(IpAddr, EndpointId)>| {
             let addresses = addresses.into_iter().map(|(address, id)| (Address::from(address), rank, id));
             let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
-            claimed.push((Owner { kind, key: Arc::new(key.clone()) }, addresses));
+            claimed.push((Owner::new(kind, Arc::new(key.clone())), addresses));
         };
         let [elsewhere, serving] = reserved.remote_node;
         for node in &store.nodes {

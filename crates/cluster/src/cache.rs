@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use dashmap::DashMap;
@@ -15,6 +15,8 @@ use webb_flow::clock;
 use webb_index::Index;
 
 use super::build::Builder;
+use super::change::Change;
+use super::names_only;
 use super::other::Others;
 use super::store::{CacheSettings, Counts, PodInterface, Store, Touched, is_api, lock};
 use super::stored_pod::Profiles;
@@ -24,19 +26,33 @@ use super::{Kind, Object, ObjectKey, OtherKind, OtherKinds, Reference};
 #[derive(Debug, Default)]
 pub struct Cache {
     pub(super) store: Store,
-    profiles: Mutex<Profiles>,
+    pub(super) profiles: Mutex<Profiles>,
     touched: Mutex<Touched>,
     builder: Mutex<Builder>,
+    /// The other clusters of the mesh.
+    pub(super) mesh: Vec<Arc<Self>>,
+    /// Time from which [`Cache::trim_at`] has something to do, of `CLOCK_MONOTONIC` in
+    /// nanoseconds; 0 for never.
+    pub(super) trim_due_ns: AtomicU64,
 }
+
+/// Time after which readers have let go of the index before, in nanoseconds.
+const READERS_NS: u64 = 5_000_000_000;
 
 impl Cache {
     /// An empty cache.
     pub fn new(settings: CacheSettings) -> Self {
-        let builder = Mutex::new(Builder::new(&settings));
+        Self::with_mesh(settings, Vec::new())
+    }
+
+    /// An empty cache with the caches of other clusters, each with its name in its settings. Their
+    /// objects are in the index of this one.
+    pub fn with_mesh(settings: CacheSettings, mesh: Vec<Arc<Self>>) -> Self {
+        let builder = Mutex::new(new_builder(&settings, &mesh));
         let touched = Mutex::new(Touched { nodes: true, others: true, ..Touched::default() });
         let own_addresses = Mutex::new(settings.addresses.clone());
         let store = Store { settings, own_addresses, ..Store::default() };
-        Self { store, touched, builder, ..Self::default() }
+        Self { store, touched, builder, mesh, ..Self::default() }
     }
 
     /// Upserts an object.
@@ -47,17 +63,24 @@ impl Cache {
     /// As [`Cache::upsert`], at a time of `CLOCK_MONOTONIC` in nanoseconds: from then on an address
     /// is another's.
     pub fn upsert_at(&self, object: Object, now_ns: u64) {
-        match object {
+        self.apply(object, now_ns);
+    }
+
+    /// Upserts an object, and returns what that changed.
+    pub(super) fn apply(&self, object: Object, now_ns: u64) -> Change {
+        match if self.store.settings.of_mesh { names_only::strip(object) } else { object } {
             Object::Pod(key, pod) => {
                 let stored = lock(&self.profiles).intern(&key.namespace, *pod);
                 let known = self.store.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
                 if known.as_ref().is_some_and(|(_, known)| *known == stored) {
-                    return;
+                    return Change::Equal;
                 }
                 let is_relabelled =
                     known.as_ref().is_some_and(|(_, known)| known.profile.subject != stored.profile.subject);
                 let ends = stored.finished && known.as_ref().is_some_and(|(_, known)| !known.finished);
-                let key = known.map_or_else(|| Arc::new(key), |(key, _)| key);
+                let change = if known.is_some() { Change::Updated } else { Change::Created };
+                let (key, before) = known.map_or_else(|| (Arc::new(key), None), |(key, pod)| (key, Some(pod)));
+                self.store.track(&key, before.as_ref(), Some(&stored));
                 if ends {
                     self.touched().ended.push((Arc::clone(&key), stored.clone(), now_ns));
                 }
@@ -65,37 +88,47 @@ impl Cache {
                 let mut touched = self.touched();
                 touched.pods.insert(key, now_ns);
                 self.revise(&mut touched, is_relabelled);
+                change
             }
             Object::Namespace(key, labels) => {
                 let mut touched = self.touched();
                 touched.namespaces.insert(key.name.clone());
-                let is_relabelled = differs(&self.store.namespaces, key, Arc::new(labels));
-                self.revise(&mut touched, is_relabelled);
+                let change = insert(&self.store.namespaces, key, Arc::new(labels));
+                self.revise(&mut touched, change.is_any());
+                change
             }
             Object::Node(key, node) => {
-                let differs = differs(&self.store.nodes, key, node);
+                let change = insert(&self.store.nodes, key, *node);
+                self.store.nodes_version.fetch_add(u64::from(change.is_any()), Relaxed);
                 let mut touched = self.touched();
-                touched.nodes |= differs;
-                self.revise(&mut touched, differs);
+                touched.nodes |= change.is_any();
+                self.revise(&mut touched, change.is_any());
+                change
             }
             Object::Service(key, service) => {
                 let key = Arc::new(key);
-                if differs(&self.store.services, Arc::clone(&key), service) {
+                let change = insert(&self.store.services, Arc::clone(&key), service);
+                if change.is_any() {
                     self.touched().services.insert(key, now_ns);
                 }
+                change
             }
             Object::EndpointSlice(key, slice) => {
+                self.store.terminating.fetch_add(slice.terminating as u64, Relaxed);
                 let before = self.store.slices.insert(key.clone(), slice.clone());
                 let of_api = before.as_ref().is_some_and(|slice| is_api(&key, slice)) || is_api(&key, &slice);
-                self.touched().nodes |= of_api && before.as_ref() != Some(&slice);
+                let change = Change::of(before.as_ref(), &slice);
+                self.touched().nodes |= of_api && change.is_any();
+                change
             }
-            Object::NetworkPolicy(key, policy) => self.touch_policies(differs(&self.store.policies, key, policy)),
+            Object::NetworkPolicy(key, policy) => self.touch_policies(insert(&self.store.policies, key, policy)),
             Object::Tiered(key, policy) => {
                 let key = (Kind::of(policy.kind), key);
-                self.touch_policies(differs(&self.store.tiered, key, policy));
+                self.touch_policies(insert(&self.store.tiered, key, policy))
             }
             Object::OtherPolicy(kind, key) => {
-                self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
+                let is_new = self.change_others(|others| others.objects.entry(kind).or_default().insert(key));
+                if is_new { Change::Created } else { Change::Equal }
             }
         }
     }
@@ -110,6 +143,7 @@ impl Cache {
         match kind {
             Kind::Pod => match self.store.pods.remove(key) {
                 Some((key, stored)) => {
+                    self.store.track(&key, Some(&stored), None);
                     let mut touched = self.touched();
                     if !stored.finished {
                         touched.ended.push((Arc::clone(&key), stored, now_ns));
@@ -131,6 +165,7 @@ impl Cache {
             }
             Kind::Node => {
                 let known = self.store.nodes.remove(key).is_some();
+                self.store.nodes_version.fetch_add(u64::from(known), Relaxed);
                 let mut touched = self.touched();
                 touched.nodes |= known;
                 self.revise(&mut touched, known);
@@ -143,12 +178,12 @@ impl Cache {
             }
             Kind::NetworkPolicy => {
                 let known = self.store.policies.remove(key).is_some();
-                self.touch_policies(known);
+                self.touch_policies(if known { Change::Updated } else { Change::Equal });
                 return known;
             }
             Kind::AdminNetworkPolicy | Kind::BaselineAdminNetworkPolicy | Kind::ClusterNetworkPolicy => {
                 let known = self.store.tiered.remove(&(*kind, key.clone())).is_some();
-                self.touch_policies(known);
+                self.touch_policies(if known { Change::Updated } else { Change::Equal });
                 return known;
             }
             Kind::Other(kind) => {
@@ -278,6 +313,16 @@ impl Cache {
         counted.chain(strange).collect()
     }
 
+    /// Changes whenever a node is added, removed or changed.
+    pub fn nodes_version(&self) -> u64 {
+        self.store.nodes_version.load(Relaxed)
+    }
+
+    /// All nodes with their internal addresses, in no order.
+    pub fn nodes(&self) -> Vec<(String, Vec<IpAddr>)> {
+        self.store.nodes.iter().map(|node| (node.key().name.clone(), node.internal.clone())).collect()
+    }
+
     /// Sets the addresses behind each interface of this node, whatever their owner.
     pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
         *lock(&self.store.interfaces) = interfaces;
@@ -318,8 +363,9 @@ impl Cache {
             // A panic in the middle of a change: the index is rebuilt from the objects, which are
             // all here.
             let mut builder = broken.into_inner();
-            *builder = Builder::new(&self.store.settings);
+            *builder = new_builder(&self.store.settings, &self.mesh);
             self.touch_all(now_ns);
+            self.mesh.iter().for_each(|cluster| cluster.touch_all(now_ns));
             self.builder.clear_poison();
             builder
         });
@@ -329,22 +375,12 @@ impl Cache {
         };
         builder.set_policy_revision(self.store.revision.clone(), revision);
         let has_garbage = builder.has_garbage(now_ns);
-        let index = builder.build(&self.store, touched, now_ns);
+        let mesh = self.mesh.iter().map(|cluster| (&cluster.store, std::mem::take(&mut *cluster.touched())));
+        let index = builder.build(&self.store, touched, mesh.collect(), now_ns);
         if has_garbage {
-            lock(&self.profiles).evict_unused();
+            self.trim_due_ns.store(now_ns + READERS_NS, Relaxed);
         }
         index
-    }
-
-    /// True if the next index would free the remains of deleted pods, though nothing else has
-    /// changed.
-    pub fn has_garbage(&self) -> bool {
-        self.has_garbage_at(clock::now_ns())
-    }
-
-    /// As [`Cache::has_garbage`], at a time of `CLOCK_MONOTONIC` in nanoseconds.
-    pub fn has_garbage_at(&self, now_ns: u64) -> bool {
-        lock(&self.builder).has_garbage(now_ns)
     }
 
     fn touch_all(&self, now_ns: u64) {
@@ -362,6 +398,11 @@ impl Cache {
         self.store.watched.store(watched, Relaxed);
     }
 
+    /// True for a cache of another cluster of the mesh.
+    pub(super) fn is_of_mesh(&self) -> bool {
+        self.store.settings.of_mesh
+    }
+
     /// Changes the state of other kinds; `change` returns true if anything differs.
     fn change_others(&self, change: impl FnOnce(&mut Others) -> bool) -> bool {
         let differs = change(&mut self.store.others());
@@ -371,10 +412,11 @@ impl Cache {
         differs
     }
 
-    fn touch_policies(&self, differs: bool) {
+    fn touch_policies(&self, change: Change) -> Change {
         let mut touched = self.touched();
-        touched.policies |= differs;
-        self.revise(&mut touched, differs);
+        touched.policies |= change.is_any();
+        self.revise(&mut touched, change.is_any());
+        change
     }
 
     /// Counts a change of policies, or of what they select by: published indexes are outdated. An
@@ -394,12 +436,58 @@ impl Cache {
         lock(&self.builder)
     }
 
-    fn touched(&self) -> MutexGuard<'_, Touched> {
+    pub(super) fn touched(&self) -> MutexGuard<'_, Touched> {
         lock(&self.touched)
     }
 }
 
-/// Inserts an object; true if that changes anything.
-fn differs<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, key: K, value: V) -> bool {
-    map.insert(key, value.clone()) != Some(value)
+fn new_builder(settings: &CacheSettings, mesh: &[Arc<Cache>]) -> Builder {
+    Builder::new(settings, mesh.iter().map(|cluster| cluster.store.settings.cluster.as_str()))
+}
+
+/// Inserts an object, and returns what that changed.
+fn insert<K: Eq + std::hash::Hash, V: PartialEq + Clone>(map: &DashMap<K, V>, key: K, value: V) -> Change {
+    let now = value.clone();
+    Change::of(map.insert(key, value).as_ref(), &now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::Pod;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// What only deleted pods had is freed, and their tables are small again, though readers had
+    /// the index of before for a while; what a pod has stays.
+    #[test]
+    fn deleted_pods_leave_no_room_behind() {
+        const PODS: u32 = 20_000;
+        let cache = Cache::new(CacheSettings::default());
+        let key = |number: u32| ObjectKey { namespace: "a".into(), name: format!("job-{number}") };
+        for number in 0..PODS {
+            let pod = Pod {
+                addresses: vec![Ipv4Addr::from(0x0a00_0000 + number).into()],
+                service_account: format!("account-{number}"),
+                ..Pod::default()
+            };
+            cache.upsert_at(Object::Pod(key(number), Box::new(pod)), 0);
+        }
+        let first = cache.index_at(0);
+        for number in 1..PODS {
+            cache.remove_at(&Reference { kind: Kind::Pod, key: key(number) }, SECOND);
+        }
+        let second = cache.index_at(SECOND);
+        drop(first);
+        let third = cache.index_at(63 * SECOND);
+        cache.trim_at(63 * SECOND);
+        assert_eq!(lock(&cache.profiles).len(), PODS as usize, "readers have the index of before");
+        drop(second);
+        cache.trim_at(69 * SECOND);
+        assert_eq!(lock(&cache.profiles).len(), 1);
+        assert!(cache.store.pods.capacity() < PODS as usize / 4, "{}", cache.store.pods.capacity());
+        assert_eq!(third.addresses(), 1);
+    }
 }

@@ -36,7 +36,7 @@ impl Object {
             Raw::Namespace(namespace) => {
                 Self::Namespace(named(&namespace.metadata)?, strip::labels(namespace.metadata, &mut odd))
             }
-            Raw::Node(node) => Self::Node(named(&node.metadata)?, strip::node(*node, &mut odd)),
+            Raw::Node(node) => Self::Node(named(&node.metadata)?, Box::new(strip::node(*node, &mut odd))),
             Raw::Service(service) => Self::Service(namespaced(&service.metadata)?, strip::service(*service, &mut odd)),
             Raw::EndpointSlice(slice) => {
                 Self::EndpointSlice(namespaced(&slice.metadata)?, strip::slice(*slice, &mut odd))

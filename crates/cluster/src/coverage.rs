@@ -53,7 +53,7 @@ impl Cache {
                 coverage.host_network += 1;
                 continue;
             }
-            let ids = builder.ids_of(&Owner { kind: Kind::Pod, key: Arc::clone(pod.key()) });
+            let ids = builder.ids_of(&Owner::new(Kind::Pod, Arc::clone(pod.key())));
             if !ids.is_empty() && !ids.iter().any(|id| behind.contains(id)) {
                 coverage.unwatched.insert(Arc::clone(pod.key()));
             }

@@ -11,8 +11,9 @@ use webb_index::policy::spec::{Labels, PolicyKind};
 use webb_index::policy::{PolicyName, Truth};
 use webb_index::{Endpoint, Index, ServicePort};
 
-use super::build::{Builder, NAMESPACE_NAME};
-use super::claims::{Claim, Owner, Rank};
+use super::build::Builder;
+use super::claims::{Claim, OWN, Owner, Rank, winner};
+use super::store::NAMESPACE_NAME;
 use super::stored_pod::StoredPod;
 use super::{Cache, Kind, ObjectKey, workload};
 
@@ -183,14 +184,14 @@ impl Cache {
     /// Explains how a pod is named; none if there is no such pod.
     pub fn explain_pod(&self, key: &ObjectKey, index: &Index) -> Option<PodExplanation> {
         let pod = self.store.pods.get(key)?.value().clone();
-        let owner = Owner { kind: Kind::Pod, key: Arc::new(key.clone()) };
+        let owner = Owner::new(Kind::Pod, Arc::new(key.clone()));
         let builder = self.builder();
         let id = builder.id_of(&owner);
         let address = |&ip: &IpAddr| {
             let has_it = builder.claims().holder(ip.into()).is_some_and(|holder| holder.owner == owner);
             let reason = match not_claimed(&pod) {
                 Some(reason) => reason.to_owned(),
-                None => reason(builder.claims().of(ip.into()), &owner),
+                None => reason(builder.claims().of(ip.into()), &owner, &builder),
             };
             PodAddress { ip, has_it, reason }
         };
@@ -334,23 +335,29 @@ impl EndpointNames {
 
 fn claims(builder: &Builder, address: Address) -> Vec<Candidate> {
     let claims = builder.claims().of(address);
-    let candidate = |(at, claim): (usize, &Claim)| Candidate {
-        object: object(claim),
-        has_it: at == 0,
-        reason: reason(claims, &claim.owner),
+    let winner = winner(claims).map(|claim| &claim.owner);
+    let candidate = |claim: &Claim| Candidate {
+        object: object(claim, builder),
+        has_it: winner == Some(&claim.owner),
+        reason: reason(claims, &claim.owner, builder),
     };
-    claims.iter().enumerate().map(candidate).collect()
+    claims.iter().map(candidate).collect()
 }
 
-fn object(claim: &Claim) -> String {
-    format!("{} {}", claim.owner.kind.name(), claim.owner.key)
+fn object(claim: &Claim, builder: &Builder) -> String {
+    let Owner { kind, cluster, key } = &claim.owner;
+    let of = if *cluster == OWN { String::new() } else { format!(" of cluster {}", builder.cluster_name(*cluster)) };
+    format!("{} {key}{of}", kind.name())
 }
 
 /// Reason for which an owner holds an address, or does not, among all claims.
-fn reason(claims: &[Claim], owner: &Owner) -> String {
+fn reason(claims: &[Claim], owner: &Owner, builder: &Builder) -> String {
     let (Some(first), Some(own)) = (claims.first(), claims.iter().find(|claim| claim.owner == *owner)) else {
         return "it is not yet in the index".to_owned();
     };
+    if winner(claims).is_none() && claims.iter().any(|claim| claim.owner.cluster != owner.cluster) {
+        return "another cluster claims it too: neither has it".to_owned();
+    }
     if first.owner == *owner {
         let rivals = claims.iter().filter(|claim| claim.rank == Rank::Pod).count() > 1;
         return match own.rank {
@@ -361,11 +368,13 @@ fn reason(claims: &[Claim], owner: &Owner) -> String {
             Rank::RemoteNode => "another node's own",
             Rank::Overlay => "the first of the node's pod network, which its tunnel or bridge has, and no pod has it",
             Rank::ApiServer => "the Kubernetes API is served there, and no other object claims it",
-            Rank::Service => "the service's own",
+            Rank::Service | Rank::MeshService => "the service's own",
+            Rank::MeshPod => "its pod runs, in another cluster, and nothing of this cluster claims it",
+            Rank::MeshNode => "a node's own, in another cluster, and nothing of this cluster claims it",
         }
         .to_owned();
     }
-    let winner = object(first);
+    let winner = object(first, builder);
     match (first.rank == own.rank, first.created == own.created) {
         (false, _) => format!("{winner} comes first"),
         (true, false) => format!("{winner} is newer"),

@@ -23,6 +23,7 @@
 
 mod build;
 mod cache;
+mod change;
 mod check;
 mod claims;
 mod coverage;
@@ -30,8 +31,14 @@ mod cutter;
 mod explain;
 mod identity;
 pub mod kubernetes;
+pub mod lease;
+mod local_pods;
 mod manifest;
+mod mesh;
+mod mesh_cluster;
+mod names_only;
 mod networks;
+mod node_pods;
 mod object;
 mod other;
 mod other_networks;
@@ -42,17 +49,24 @@ mod specs;
 mod store;
 mod stored_pod;
 mod strip;
+mod terminating;
+mod trim;
 pub mod types;
+pub mod view;
 mod workload;
 
 pub use cache::Cache;
+use change::Change;
 pub use check::Checked;
 pub use coverage::Coverage;
 pub use explain::{
     AddressExplanation, Candidate, EndpointNames, ExplainedPort, PodAddress, PodExplanation, PolicySummary,
     PreviousOwner, SelectingPolicies, ServiceEndpoint, ServiceExplanation,
 };
+pub use local_pods::AddressEvents;
 pub use manifest::{Manifest, ManifestError, ManifestSource, Problem, Progress, Report, parse, parse_with};
+pub use mesh::Overlap;
+pub use node_pods::{Isolation, NodePods};
 pub use object::{Kind, Node, Object, Pod, Raw, Reference, Service, Slice};
 pub use other::{OtherKind, OtherKinds};
 pub use passed_over::{Invalid, PassedOver};

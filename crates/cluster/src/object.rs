@@ -32,6 +32,9 @@ impl Kind {
     pub const CORE: [Self; 6] =
         [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice, Self::NetworkPolicy];
 
+    /// The kinds that are read of another cluster of the mesh.
+    pub const MESH: [Self; 5] = [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice];
+
     /// The kinds of `policy.networking.k8s.io`, which an API server has or not.
     pub const TIERED: [Self; 3] =
         [Self::AdminNetworkPolicy, Self::BaselineAdminNetworkPolicy, Self::ClusterNetworkPolicy];
@@ -138,6 +141,8 @@ pub struct Node {
     pub labels: Labels,
     /// Its internal and external addresses.
     pub addresses: Vec<IpAddr>,
+    /// The internal ones among them, by which nodes reach each other.
+    pub internal: Vec<IpAddr>,
     /// Addresses of its tunnels that network plugins note in annotations.
     pub tunnels: Vec<IpAddr>,
     /// Networks that its pods have their addresses from.
@@ -157,8 +162,17 @@ pub struct Service {
     /// Addresses that it listens on: cluster addresses, external ones and those of load balancers.
     /// None if headless.
     pub addresses: Vec<IpAddr>,
+    /// Number of its cluster addresses, which are the first ones.
+    pub internal: usize,
     /// Its ports.
     pub ports: Vec<ServicePort>,
+}
+
+impl Service {
+    /// Its addresses beside cluster addresses: external ones and those of load balancers.
+    pub(super) fn external(&self) -> &[IpAddr] {
+        self.addresses.get(self.internal..).unwrap_or_default()
+    }
 }
 
 /// An EndpointSlice.
@@ -168,6 +182,8 @@ pub struct Slice {
     pub service: String,
     /// Addresses of its endpoints.
     pub addresses: Vec<IpAddr>,
+    /// Number of its endpoints that are terminating.
+    pub terminating: usize,
 }
 
 /// One object, checked and stripped.
@@ -177,7 +193,7 @@ pub enum Object {
     Pod(ObjectKey, Box<Pod>),
     /// A namespace is its labels.
     Namespace(ObjectKey, Labels),
-    Node(ObjectKey, Node),
+    Node(ObjectKey, Box<Node>),
     Service(ObjectKey, Service),
     EndpointSlice(ObjectKey, Slice),
     NetworkPolicy(ObjectKey, Arc<PolicySpec>),

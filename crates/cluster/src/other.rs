@@ -174,6 +174,25 @@ static TABLE: [Row; 37] = {
     ]
 };
 
+/// The kinds that are no policies, and that an operator reads where the server has them.
+static VIEWED: [Row; 4] = [
+    row(MULTICLUSTER, "ServiceExport", "serviceexports", Scope::Namespaced, Effect::NONE),
+    row(MULTICLUSTER, "ServiceImport", "serviceimports", Scope::Namespaced, Effect::NONE),
+    row("gateway.networking.k8s.io", "GatewayClass", "gatewayclasses", Scope::Cluster, Effect::NONE),
+    row("networking.k8s.io", "IngressClass", "ingressclasses", Scope::Cluster, Effect::NONE),
+];
+
+/// The group of the Multi-Cluster Services API.
+const MULTICLUSTER: &str = "multicluster.x-k8s.io";
+
+impl OtherKind {
+    /// The kinds that are no policies, and that an operator reads: `ServiceExport`,
+    /// `ServiceImport`, `GatewayClass` and `IngressClass`.
+    pub fn viewed() -> [Self; 4] {
+        VIEWED.each_ref().map(Self)
+    }
+}
+
 /// The kinds that are looked for: the table's, and those that the configuration adds. Empty if it
 /// ignores them all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 
 use webb_flow::{Address, EndpointId};
-use webb_index::ServiceSpec;
 use webb_index::policy::NodeSpec;
+use webb_index::{ServicePort, ServiceSpec};
 
 use super::claims::{Owner, Rank};
 use super::store::Store;
 use super::{Kind, ObjectKey};
 
-/// Every service that has ports, in the order of their names.
-pub(super) fn service_specs(store: &Store) -> Vec<ServiceSpec> {
+/// Every service that has ports, in the order of their names; then those of each other cluster, at
+/// their external addresses.
+pub(super) fn service_specs<'a>(store: &Store, mesh: impl Iterator<Item = (&'a str, &'a Store)>) -> Vec<ServiceSpec> {
+    let by_name = |a: &ServiceSpec, b: &ServiceSpec| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name));
     let mut all: Vec<ServiceSpec> = store
         .services
         .iter()
@@ -23,7 +25,21 @@ pub(super) fn service_specs(store: &Store) -> Vec<ServiceSpec> {
             ports: service.ports.clone(),
         })
         .collect();
-    all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    all.sort_unstable_by(by_name);
+    for (cluster, store) in mesh {
+        let services = store.services.iter().filter(|service| !service.external().is_empty());
+        let mut more: Vec<ServiceSpec> = services
+            .map(|service| ServiceSpec {
+                namespace: format!("{cluster}/{}", service.key().namespace),
+                name: service.key().name.clone(),
+                addresses: service.external().iter().copied().map(Address::from).collect(),
+                // Ports of its nodes are not looked up at nodes of this cluster.
+                ports: service.ports.iter().map(|port| ServicePort { node_port: 0, ..*port }).collect(),
+            })
+            .collect();
+        more.sort_unstable_by(by_name);
+        all.append(&mut more);
+    }
     all
 }
 

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 
+use super::local_pods::LocalPods;
 use super::other::Others;
 use super::stored_pod::StoredPod;
 use super::{Kind, Node, ObjectKey, OtherKinds, Service, Slice};
@@ -23,6 +24,8 @@ pub struct CacheSettings {
     pub node: String,
     /// Name of the cluster, for the label that Cilium gives to pods.
     pub cluster: String,
+    /// True for another cluster of the mesh, of which only names are kept.
+    pub of_mesh: bool,
     /// Addresses of this machine that its Node object doesn't list, such as those of its bridges:
     /// `reserved:host` too. As it has them at first; [`set_own_addresses`] says what they become.
     ///
@@ -34,15 +37,23 @@ pub struct CacheSettings {
     pub pod_networks: Vec<IpNet>,
 }
 
+/// The label that the API server gives to every namespace.
+pub(super) const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
 /// Objects of the cluster by kind and key.
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) settings: CacheSettings,
     pub(super) pods: DashMap<Arc<ObjectKey>, StoredPod>,
+    pub(super) local_pods: LocalPods,
     pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
     pub(super) nodes: DashMap<ObjectKey, Node>,
+    /// Counts the changes of `nodes`.
+    pub(super) nodes_version: AtomicU64,
     pub(super) services: DashMap<Arc<ObjectKey>, Service>,
     pub(super) slices: DashMap<ObjectKey, Slice>,
+    /// Counts the terminating endpoints of all slices that were applied.
+    pub(super) terminating: AtomicU64,
     pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
     pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     pub(super) others: Mutex<Others>,
@@ -102,6 +113,15 @@ pub struct Counts {
 }
 
 impl Store {
+    /// Tracks a change of a pod, if it was or is of this node.
+    pub(super) fn track(&self, key: &Arc<ObjectKey>, before: Option<&StoredPod>, now: Option<&StoredPod>) {
+        let is_here = |pod: &&StoredPod| *pod.node == *self.settings.node;
+        let (before, now) = (before.filter(is_here), now.filter(is_here));
+        if before.is_some() || now.is_some() {
+            self.local_pods.track(key, before, now);
+        }
+    }
+
     pub(super) fn interfaces(&self) -> MutexGuard<'_, Vec<PodInterface>> {
         lock(&self.interfaces)
     }

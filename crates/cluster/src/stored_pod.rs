@@ -96,6 +96,12 @@ impl Profiles {
 }
 
 impl Profiles {
+    /// Number of descriptions.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.interned.len()
+    }
+
     /// Drops what no pod has any more.
     pub(super) fn evict_unused(&mut self) {
         self.met = 0;
@@ -134,7 +140,36 @@ impl Describe for OtherNetworkPod {
     }
 }
 
+/// A pod of another cluster: no policy of this one selects it.
+#[derive(Debug)]
+pub(super) struct MeshPod(pub(super) Arc<NamedPod>);
+
+impl Describe for MeshPod {
+    fn endpoint(&self, names: &mut Names) -> Endpoint {
+        self.0.endpoint_of(EndpointKind::Mesh, names)
+    }
+
+    fn identity(&self) -> String {
+        self.0.identity()
+    }
+}
+
 impl NamedPod {
+    fn endpoint_of(&self, kind: EndpointKind, names: &mut Names) -> Endpoint {
+        let labels = self.labels();
+        let spec = EndpointSpec {
+            identity: identity::number(&labels),
+            cluster: self.cluster.as_ref().to_owned(),
+            namespace: self.key.namespace.clone(),
+            pod_name: self.key.name.clone(),
+            labels,
+            workloads: self.profile.workload.clone().into_iter().collect(),
+        };
+        let node = names.intern(&self.node);
+        let named = Endpoint::named(kind, self.local, &spec, |text| names.intern(text));
+        Endpoint { policy_subject: self.subject, node, ..named }
+    }
+
     /// Its labels, as Hubble shows them.
     pub(super) fn labels(&self) -> Vec<String> {
         let Profile { subject, service_account, .. } = &*self.profile;
@@ -144,17 +179,7 @@ impl NamedPod {
 
 impl Describe for NamedPod {
     fn endpoint(&self, names: &mut Names) -> Endpoint {
-        let labels = self.labels();
-        let spec = EndpointSpec {
-            identity: identity::number(&labels),
-            namespace: self.key.namespace.clone(),
-            pod_name: self.key.name.clone(),
-            labels,
-            workloads: self.profile.workload.clone().into_iter().collect(),
-        };
-        let node = names.intern(&self.node);
-        let named = Endpoint::named(EndpointKind::Pod, self.local, &spec, |text| names.intern(text));
-        Endpoint { policy_subject: self.subject, node, ..named }
+        self.endpoint_of(EndpointKind::Pod, names)
     }
 
     fn identity(&self) -> String {

@@ -92,11 +92,14 @@ fn port_number(field: &str, number: i32) -> Result<u16, Invalid> {
 }
 
 pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
-    let mut addresses = Vec::new();
+    let (mut addresses, mut internal) = (Vec::new(), Vec::new());
     let status = node.status.unwrap_or_default();
     for (path, found) in odd.items("status.addresses", status.addresses.as_deref()) {
         if matches!(found.type_.as_str(), "InternalIP" | "ExternalIP") {
             add(&mut addresses, &format!("{path}.address"), &found.address, odd);
+        }
+        if found.type_ == "InternalIP" {
+            internal.extend(found.address.parse().ok().filter(|address| !internal.contains(address)));
         }
     }
     unreadable_annotations(&node.metadata, odd);
@@ -118,7 +121,7 @@ pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
             Err(_) => odd.note(format!("{path}: `{}` is not a network such as 10.0.0.0/24", text.escape_debug())),
         }
     }
-    Node { labels: labels(node.metadata, odd), addresses, tunnels, pod_networks }
+    Node { labels: labels(node.metadata, odd), addresses, internal, tunnels, pod_networks }
 }
 
 pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service {
@@ -126,18 +129,23 @@ pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service 
     let balancers = status.load_balancer.unwrap_or_default();
     let mut texts = odd.items("spec.clusterIPs", spec.cluster_ips.as_deref());
     texts.extend(spec.cluster_ip.iter().map(|ip| ("spec.clusterIP".to_owned(), ip)));
-    texts.extend(odd.items("spec.externalIPs", spec.external_ips.as_deref()));
+    let mut addresses = Vec::new();
+    let mut take = |texts: Vec<(String, &String)>, odd: &mut PassedOver| {
+        for (path, ip) in texts {
+            if !ip.is_empty() && ip != "None" {
+                add(&mut addresses, &path, ip, odd);
+            }
+        }
+        addresses.len()
+    };
+    let internal = take(texts, odd);
+    let mut texts = odd.items("spec.externalIPs", spec.external_ips.as_deref());
     for (path, balancer) in odd.items("status.loadBalancer.ingress", balancers.ingress.as_deref()) {
         // One with a host name instead of an address is a cloud's; host names are not resolved
         // here.
         texts.extend(balancer.ip.iter().map(|ip| (format!("{path}.ip"), ip)));
     }
-    let mut addresses = Vec::new();
-    for (path, ip) in texts {
-        if !ip.is_empty() && ip != "None" {
-            add(&mut addresses, &path, ip, odd);
-        }
-    }
+    take(texts, odd);
     let mut ports = Vec::new();
     for (path, found) in odd.items("spec.ports", spec.ports.as_deref()) {
         match service_port(found) {
@@ -145,7 +153,7 @@ pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service 
             Err(why) => odd.note(format!("{path}: {why}")),
         }
     }
-    Service { addresses, ports }
+    Service { addresses, internal, ports }
 }
 
 fn service_port(port: &types::ServicePort) -> Result<ServicePort, Invalid> {
@@ -164,8 +172,10 @@ pub(super) fn slice(slice: types::EndpointSlice, odd: &mut PassedOver) -> Slice 
     if !matches!(address_type, None | Some("IPv4" | "IPv6" | "FQDN")) {
         odd.note("addressType is unknown, expected IPv4, IPv6 or FQDN".to_owned());
     }
-    let mut addresses = Vec::new();
+    let (mut addresses, mut terminating) = (Vec::new(), 0);
     for (path, endpoint) in endpoints {
+        let conditions = endpoint.conditions.as_ref();
+        terminating += usize::from(conditions.and_then(|conditions| conditions.terminating) == Some(true));
         for (path, text) in odd.items(&format!("{path}.addresses"), endpoint.addresses.as_deref()) {
             // That type holds names. Under any other, what is an address is one.
             if address_type != Some("FQDN") {
@@ -174,5 +184,5 @@ pub(super) fn slice(slice: types::EndpointSlice, odd: &mut PassedOver) -> Slice 
         }
     }
     let service = labels(slice.metadata, odd).remove("kubernetes.io/service-name");
-    Slice { service: service.unwrap_or_default(), addresses }
+    Slice { service: service.unwrap_or_default(), addresses, terminating }
 }

@@ -22,11 +22,15 @@ pub enum DecodeError {
     /// Neither 4 nor 6 nor 0.
     #[error("the record's address family is unknown")]
     Family = 5,
+    /// No `enum webb_event`.
+    #[error("the record's event is unknown")]
+    Event = 6,
 }
 
 impl DecodeError {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 6] = [Self::Short, Self::Version, Self::Length, Self::Kind, Self::Hook, Self::Family];
+    pub const ALL: [Self; 7] =
+        [Self::Short, Self::Version, Self::Length, Self::Kind, Self::Hook, Self::Family, Self::Event];
 
     /// Value of the label.
     pub fn label(self) -> &'static str {
@@ -37,6 +41,7 @@ impl DecodeError {
             Self::Kind => "kind",
             Self::Hook => "hook",
             Self::Family => "family",
+            Self::Event => "event",
         }
     }
 }

@@ -46,6 +46,11 @@ impl<K: Copy + Eq + Hash, V> Expiring<K, V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
+    /// The entry of a key, to be changed; its time stays.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
     /// Removes an entry.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)

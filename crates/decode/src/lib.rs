@@ -8,6 +8,8 @@
 //! ([`services`]) or whose pod is not known yet, and those that policies apply to ([`verdicts`],
 //! [`drops`]). The caller, which has the tables, does a second lookup; all others are complete.
 
+pub mod attempts;
+pub mod connections;
 pub mod drops;
 mod error;
 pub mod expiring;
@@ -103,6 +105,9 @@ impl Decoder {
         if record.flags & flag::ONE_SIDED != 0 {
             self.one_sided.note(record.ifindex);
         }
+        if usize::from(record.event) >= abi::EVENTS || record.event == abi::event::DROPPED {
+            return Err(DecodeError::Event);
+        }
         let event = event(&record)?;
         let point = point(record.hook, event)?;
         let family = family(record.family)?;
@@ -174,13 +179,16 @@ impl Decoder {
 }
 
 /// The end at a pod's own interface: an address without an owner (of a second network, or
-/// link-local) is the pod's, which may not be known yet.
+/// link-local) is the pod's, which may not be known yet. So is one that another cluster claims.
 #[inline]
 fn at_pod_interface(end: EndpointId, address: Address, ifindex: u32, index: &Index) -> EndpointId {
-    if !matches!(end.sort(), Sort::World | Sort::Unnamed) {
-        return end;
+    match end.sort() {
+        Sort::World | Sort::Unnamed => {
+            index.pod_at_interface(ifindex).or_else(|| index.unnamed_at_pod(address)).unwrap_or(end)
+        }
+        Sort::Mesh => index.pod_at_interface(ifindex).unwrap_or(end),
+        _ => end,
     }
-    index.pod_at_interface(ifindex).or_else(|| index.unnamed_at_pod(address)).unwrap_or(end)
 }
 
 /// True for multicast and for the broadcast address.
@@ -196,9 +204,16 @@ fn is_multicast(address: Address) -> bool {
 pub fn name(flow: &mut Flow, index: &Index) {
     flow.source = index.find_at(flow.source_ip, flow.time_ns);
     flow.destination = index.find_at(flow.destination_ip, flow.time_ns);
-    match flow.point {
-        Point::ToStack => flow.source = at_pod_interface(flow.source, flow.source_ip, flow.ifindex, index),
-        Point::ToEndpoint if !is_multicast(flow.destination_ip) => {
+    let source_is_pod = match (flow.event, flow.point) {
+        // From opener to acceptor, whichever of the two sent the packet.
+        (Event::Connection, _) => flow.is_reported_by_opener(),
+        (_, Point::ToStack) => Some(true),
+        (_, Point::ToEndpoint) => Some(false),
+        _ => None,
+    };
+    match source_is_pod {
+        Some(true) => flow.source = at_pod_interface(flow.source, flow.source_ip, flow.ifindex, index),
+        Some(false) if !is_multicast(flow.destination_ip) => {
             flow.destination = at_pod_interface(flow.destination, flow.destination_ip, flow.ifindex, index);
         }
         _ => {}
@@ -222,7 +237,7 @@ fn record(bytes: &[u8]) -> Result<Record, DecodeError> {
 fn event(record: &Record) -> Result<Event, DecodeError> {
     match record.kind {
         kind::NEW | kind::FLAGS | kind::INTERVAL | kind::PACKET => Ok(Event::Trace),
-        kind::FLUSH => Ok(Event::Flush),
+        kind::FLUSH | kind::EVENT => Ok(Event::Flush),
         kind::DROP => Ok(Event::Drop),
         _ => Err(DecodeError::Kind),
     }

@@ -85,8 +85,11 @@ pub fn lookup(flow: &mut Flow, index: &Index, table: &Table) -> Lookup {
 }
 
 /// The result for a service. Another node translates what is sent to its own address; that is not
-/// known here.
+/// known here. A service of another cluster is translated there.
 fn of_service(backend: Option<Peer>, front: EndpointKind) -> Lookup {
+    if backend.is_none() && front == EndpointKind::Mesh {
+        return PLAIN;
+    }
     let outcome = if backend.is_some() { NatLookup::Resolved } else { NatLookup::Unresolved };
     Lookup { outcome, backend, may_resolve_later: backend.is_none() && front != EndpointKind::RemoteNode }
 }

@@ -49,7 +49,7 @@ pub enum Undecided {
     /// Policies forbid it, and within a minute neither an answer nor a drop was seen.
     Unanswered,
     /// Policies forbid it, and it was evicted because too many others waited.
-    Crowded,
+    Evicted,
     /// The destination is a service with an unknown backend.
     Backend,
     /// Policies forbid it unless they allow the end that is not known.
@@ -65,13 +65,13 @@ pub enum Undecided {
 impl Undecided {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 7] =
-        [Self::Unanswered, Self::Crowded, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies, Self::Changed];
+        [Self::Unanswered, Self::Evicted, Self::Backend, Self::Unnamed, Self::Untracked, Self::Policies, Self::Changed];
 
     /// The label value.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unanswered => "unanswered",
-            Self::Crowded => "crowded",
+            Self::Evicted => "evicted",
             Self::Backend => "backend",
             Self::Unnamed => "unnamed",
             Self::Untracked => "untracked",
@@ -163,7 +163,7 @@ impl Verdicts {
         };
         let ruling = Ruling::new(evaluation.matched().number(), evaluation.decider());
         // Of a pod behind a service only that is known which holds for all of them.
-        let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
+        let any = hides_pod(flow, backend, index);
         if evaluation.allows_any_peer() || (evaluation.allows() && !any) {
             return self.settle(flow, backend, direction, Decision::Allow, ruling, index);
         }
@@ -226,7 +226,7 @@ impl Verdicts {
         {
             let asked = to(&flow, backend);
             let evaluation = index.policies().evaluate_end(index, &asked, direction);
-            let any = flow.service.at_destination() != ServiceId::NONE && backend.is_none();
+            let any = hides_pod(&flow, backend, index);
             if let Some(evaluation) = evaluation
                 && has_come
                 && evaluation.decision == decision
@@ -294,7 +294,7 @@ impl Verdicts {
             return None;
         }
         let opened = Flow { tcp_flags: waiting.tcp_flags, ..opened };
-        let any = opened.service.at_destination() != ServiceId::NONE && backend.is_none();
+        let any = hides_pod(&opened, backend, index);
         let is_changed = waiting.revision != index.policy_revision();
         match waiting.ruling {
             Some(ruling) if !waiting.is_outdated => Some(verdict(&opened, Verdict::Audit, direction, ruling)),
@@ -355,10 +355,10 @@ impl Verdicts {
 
     fn wait(&mut self, key: WaitingKey, waiting: Waiting) {
         let again = self.waiting.remove(&key).is_some();
-        let crowded = self.waiting.insert(key, waiting, self.now_ns).is_some();
+        let evicted = self.waiting.insert(key, waiting, self.now_ns).is_some();
         // The same ports again: of the connection before, nothing will be seen any more.
         self.count(Undecided::Unanswered, again.into());
-        self.count(Undecided::Crowded, crowded.into());
+        self.count(Undecided::Evicted, evicted.into());
     }
 
     /// The waiting connection, by its receiver's own address or by the service that it was sent to.
@@ -387,6 +387,14 @@ fn passed(decision: Decision) -> Verdict {
 fn to(flow: &Flow, backend: Option<Peer>) -> Flow {
     let (destination_ip, destination_port) = backend.unwrap_or((flow.destination_ip, flow.destination_port));
     Flow { destination_ip, destination_port, ..*flow }
+}
+
+/// Whether a pod that is not known answers for the destination, a service of this cluster. One of
+/// another cluster is an address like any other to policies.
+fn hides_pod(flow: &Flow, backend: Option<Peer>, index: &Index) -> bool {
+    flow.service.at_destination() != ServiceId::NONE
+        && backend.is_none()
+        && index.endpoint(flow.destination).kind != EndpointKind::Mesh
 }
 
 /// The flow of a verdict: the packet's ends and layer 4, but none of its bytes, which its own flow

@@ -231,7 +231,7 @@ fn checks() {
     assert_eq!(refused(&Record { version: VERSION + 1, ..good }), DecodeError::Version);
     assert_eq!(refused(&Record { length: 79, ..good }), DecodeError::Length);
     assert_eq!(refused(&Record { kind: 0, ..good }), DecodeError::Kind);
-    assert_eq!(refused(&Record { kind: 7, ..good }), DecodeError::Kind);
+    assert_eq!(refused(&Record { kind: 8, ..good }), DecodeError::Kind);
     assert_eq!(refused(&Record { hook: 5, ..good }), DecodeError::Hook);
     assert_eq!(refused(&Record { hook: 4, ..good }), DecodeError::Hook, "only drops come from the drop point");
     assert_eq!(refused(&Record { hook: 0, ..drop_of(LOCAL, REMOTE, 0) }), DecodeError::Hook);
@@ -251,7 +251,7 @@ fn errors_are_numbered_in_order() {
     }
     let mut labels = DecodeError::ALL.map(DecodeError::label).to_vec();
     labels.dedup();
-    assert_eq!(labels, ["short", "version", "length", "kind", "hook", "family"]);
+    assert_eq!(labels, ["short", "version", "length", "kind", "hook", "family", "event"]);
 }
 
 proptest! {
@@ -280,7 +280,7 @@ proptest! {
     fn valid_records_come_through(
         numbers in (any::<u32>(), any::<u64>(), any::<u32>(), any::<u64>(), any::<u16>(), any::<u16>()),
         source in any::<[u8; 16]>(), destination in any::<[u8; 16]>(),
-        kind in 1_u8..=5, hook in 0_u8..=3, v6 in any::<bool>(), tcp_flags in any::<u8>(), flags in 0_u8..32,
+        kind in prop_oneof![1_u8..=5, Just(kind::EVENT)], hook in 0_u8..=3, v6 in any::<bool>(), tcp_flags in any::<u8>(), flags in 0_u8..32,
         shift in 0_usize..8,
     ) {
         let (ifindex, time_ns, packets, bytes, source_port, destination_port) = numbers;
@@ -300,7 +300,7 @@ proptest! {
         if flow.l4 == L4::Tcp {
             prop_assert_eq!(flow.tcp_flags, TcpFlags::known(u16::from(tcp_flags)));
         }
-        prop_assert_eq!(flow.event == Event::Flush, kind == kind::FLUSH);
+        prop_assert_eq!(flow.event == Event::Flush, [kind::FLUSH, kind::EVENT].contains(&kind));
     }
 }
 

@@ -5,17 +5,19 @@
 //! here and in the header, and `tests/abi_btf.rs` compares names, offsets and sizes with the BTF of
 //! the built object, so the two cannot drift.
 
+mod events;
 mod layer7;
 mod message;
 
 use std::mem::{offset_of, size_of};
 
+pub use events::{EVENTS, RETRANSMITS, Retransmits, VALUE_RESENT, VALUE_UNKNOWN, event};
 pub use layer7::{L7Totals, MESSAGE_PROTOCOLS, l7_switch};
 pub use message::{Message, message_flag, message_kind};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Raised with any change of the structs; a record of another version is refused and counted.
-pub const VERSION: u8 = 4;
+pub const VERSION: u8 = 6;
 
 /// Rows of the totals map; `enum webb_hook`.
 pub const HOOKS: usize = 5;
@@ -47,6 +49,8 @@ pub mod kind {
     pub const FLUSH: u8 = 5;
     /// The kernel dropped the packet.
     pub const DROP: u8 = 6;
+    /// An [`super::event`] alone; deltas may ride on it. No flow, like `FLUSH`.
+    pub const EVENT: u8 = 7;
 }
 
 /// `WEBB_FLAG_*`: bits of [`Record::flags`].
@@ -101,16 +105,16 @@ pub struct Record {
     pub icmp_type: u8,
     /// ICMP code.
     pub icmp_code: u8,
-    /// Always zero.
-    pub pad0: u8,
+    /// One of [`event`].
+    pub event: u8,
     /// Packets since the last record of this connection and direction.
     pub packets: u32,
     /// Bytes since then, whole frames.
     pub bytes: u64,
     /// Reason of a [`kind::DROP`]: the running kernel's `enum skb_drop_reason`.
     pub reason: u32,
-    /// Always zero.
-    pub pad1: u32,
+    /// Of the event.
+    pub value: u32,
 }
 
 impl Record {
@@ -159,13 +163,28 @@ pub struct Totals {
     pub flooded_bytes: u64,
     pub stopped_packets: u64,
     pub stopped_bytes: u64,
+    pub fragments: u64,
+    pub mtu_errors: u64,
     pub address_seeds: [u64; 2 * ADDRESS_SEEDS],
     pub unparsed_packets: [u64; UNPARSED.len()],
     pub unparsed_bytes: [u64; UNPARSED.len()],
+    pub lost_events: [u64; EVENTS],
 }
 
 /// Parts in which the connection table is swept; `WEBB_PARTS`.
 pub const PARTS: usize = 4;
+
+/// Bits of the class of a connection, the index into [`Swept::alive`] and [`Swept::ended`];
+/// `WEBB_CLASS_*`.
+pub mod class {
+    /// TCP.
+    pub const TCP: usize = 1;
+    /// IPv6, else IPv4.
+    pub const IPV6: usize = 2;
+}
+
+/// Classes of connections; `WEBB_CLASSES`.
+pub const CLASSES: usize = 4;
 
 /// Totals of a sweep of the connection table, or of a part of it: `struct webb_swept`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -177,6 +196,8 @@ pub struct Swept {
     pub entries: u64,
     pub deleted: u64,
     pub flushed: u64,
+    pub alive: [u64; CLASSES],
+    pub ended: [u64; CLASSES],
 }
 
 /// Drop reasons that suppressed drops are counted by; the last stands for all from there on.
@@ -252,8 +273,8 @@ const _: () = assert!(offset_of!(Record, packets) == 60);
 const _: () = assert!(offset_of!(Record, bytes) == 64);
 const _: () = assert!(offset_of!(Record, reason) == 72);
 const _: () = assert!(offset_of!(Totals, more_seeds) == 64);
-const _: () = assert!(size_of::<Totals>() == 47 * 8 + 2 * 8 * UNPARSED.len());
-const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 3 * 8);
+const _: () = assert!(size_of::<Totals>() == 8 * (49 + 2 * UNPARSED.len() + EVENTS));
+const _: () = assert!(size_of::<Swept>() == 2 * 8 * HOOKS + 3 * 8 + 2 * 8 * CLASSES);
 
 impl Totals {
     /// Adds another CPU's counts; what is constant is left out.
@@ -272,6 +293,8 @@ impl Totals {
         self.flooded_bytes += other.flooded_bytes;
         self.stopped_packets += other.stopped_packets;
         self.stopped_bytes += other.stopped_bytes;
+        self.fragments += other.fragments;
+        self.mtu_errors += other.mtu_errors;
         self.records += other.records;
         self.lost_records += other.lost_records;
         self.alone_records += other.alone_records;
@@ -281,6 +304,9 @@ impl Totals {
             *mine += theirs;
         }
         for (mine, theirs) in self.unparsed_bytes.iter_mut().zip(other.unparsed_bytes) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.lost_events.iter_mut().zip(other.lost_events) {
             *mine += theirs;
         }
     }
@@ -293,6 +319,12 @@ impl Swept {
             *mine += theirs;
         }
         for (mine, theirs) in self.pending_bytes.iter_mut().zip(part.pending_bytes) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.alive.iter_mut().zip(part.alive) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.ended.iter_mut().zip(part.ended) {
             *mine += theirs;
         }
         self.entries += part.entries;

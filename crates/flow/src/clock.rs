@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// A source of time in nanoseconds; the kernel's unless a test set another.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +24,15 @@ impl Clock {
 
 /// `CLOCK_MONOTONIC`, in nanoseconds.
 pub fn now_ns() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
+    nanoseconds(clock_gettime(ClockId::Monotonic))
+}
+
+/// `CLOCK_BOOTTIME`, in nanoseconds. It counts the time that the machine was suspended too.
+pub fn boot_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Boottime))
+}
+
+fn nanoseconds(time: Timespec) -> u64 {
     let part = |number: i64| u64::try_from(number).unwrap_or(0);
-    part(now.tv_sec) * 1_000_000_000 + part(now.tv_nsec)
+    part(time.tv_sec) * 1_000_000_000 + part(time.tv_nsec)
 }

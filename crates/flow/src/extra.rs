@@ -68,6 +68,14 @@ pub struct Extra {
     pub l7: Option<L7>,
 }
 
+impl Extra {
+    /// True if names from DNS lie in it, and not only in the index.
+    #[inline]
+    pub fn carries_names(&self) -> bool {
+        !self.source_names.is_empty() || !self.destination_names.is_empty()
+    }
+}
+
 /// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell;
 /// Hubble's text can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

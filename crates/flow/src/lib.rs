@@ -7,12 +7,14 @@
 pub mod abi;
 mod address;
 pub mod clock;
+mod connection;
 pub mod extra;
 pub mod fault;
 pub mod hash;
 mod l4;
 pub mod names;
 mod reason;
+pub mod room;
 mod ruling;
 mod service;
 pub mod sym;
@@ -20,6 +22,7 @@ mod text;
 mod verdict;
 
 pub use address::Address;
+pub use connection::{ConnectionEvent, NO_TIME};
 pub use extra::{Extra, ExtraId};
 pub use l4::{Family, L4, SctpChunk, TcpFlags};
 pub use reason::{Reason, Reasons};
@@ -42,20 +45,22 @@ pub enum Sort {
     Local = 1,
     /// A pod of another node.
     Remote = 2,
-    /// Outside of the cluster.
-    World = 3,
+    /// A pod, node or service of another cluster of the mesh.
+    Mesh = 3,
     /// A service's own address.
     Service = 4,
     /// This node, another one, or an API server outside of the nodes.
     Node = 5,
     /// An address of pods that no pod is known to have.
     Unnamed = 6,
+    /// Outside of the cluster, and of the mesh.
+    World = 7,
 }
 
 impl Sort {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] =
-        [Self::Unknown, Self::Local, Self::Remote, Self::World, Self::Service, Self::Node, Self::Unnamed];
+    pub const ALL: [Self; 8] =
+        [Self::Unknown, Self::Local, Self::Remote, Self::Mesh, Self::Service, Self::Node, Self::Unnamed, Self::World];
 
     /// Value of the label `result` of the counter of lookups.
     pub fn label(self) -> &'static str {
@@ -63,6 +68,7 @@ impl Sort {
             Self::Unknown => "unknown",
             Self::Local => "local",
             Self::Remote => "remote",
+            Self::Mesh => "mesh",
             Self::Service => "service",
             Self::Node => "node",
             Self::World => "world",
@@ -104,6 +110,7 @@ impl EndpointId {
         match (self.0 >> 27) & 7 {
             1 => Sort::Local,
             2 => Sort::Remote,
+            3 => Sort::Mesh,
             4 => Sort::Service,
             5 => Sort::Node,
             6 => Sort::Unnamed,
@@ -164,7 +171,8 @@ pub struct Flow {
     pub family: Family,
     /// Layer 4.
     pub l4: L4,
-    /// Type of the event; `Event::Flush` is none of Hubble's and counts bytes and packets only.
+    /// Type of the event; `Event::Flush` is none of Hubble's and counts bytes and packets only, and
+    /// neither is `Event::Connection` ([`Flow::connection`]).
     pub event: Event,
     /// Observation point (`event_type.sub_type` of a trace).
     pub point: Point,

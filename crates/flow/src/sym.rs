@@ -11,6 +11,8 @@
 //! owner of it lives: the row of an index, or a series. What keeps a `Sym` for longer keeps its
 //! `Name`.
 
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, RwLock};
@@ -18,6 +20,7 @@ use std::sync::{Arc, LazyLock, RwLock};
 use hashbrown::HashTable;
 
 use crate::hash::RandomState;
+use crate::room::is_spacious;
 
 /// A name in the process-wide interner. `Sym::EMPTY` is the empty string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -50,18 +53,18 @@ impl Entry {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Interner {
     /// Found by the hash of their text, which is kept once, in `entries`.
     ids: HashTable<u32>,
     hasher: RandomState,
     entries: Vec<Entry>,
-    free: Vec<u32>,
+    /// Numbers without a text. The least is used first, so that the last ones come free for good.
+    free: BinaryHeap<Reverse<u32>>,
 }
 
 static INTERNER: LazyLock<RwLock<Interner>> = LazyLock::new(|| {
-    let mut interner =
-        Interner { ids: HashTable::new(), hasher: RandomState::default(), entries: Vec::new(), free: Vec::new() };
+    let mut interner = Interner::default();
     interner.insert("", true);
     RwLock::new(interner)
 });
@@ -92,7 +95,8 @@ impl Interner {
         let entry = Entry { text: Some(Arc::from(text)), owners };
         // 2^32 names would be hundreds of gigabytes of text: memory ends first. Saturating keeps it
         // total.
-        let id = self.free.pop().unwrap_or_else(|| u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        let next = || u32::try_from(self.entries.len()).unwrap_or(u32::MAX);
+        let id = self.free.pop().map_or_else(next, |Reverse(id)| id);
         match self.entries.get_mut(id as usize) {
             Some(free) => *free = entry,
             None => self.entries.push(entry),
@@ -115,7 +119,35 @@ impl Interner {
         if let Ok(found) = self.ids.find_entry(hash, |other| *other == id) {
             found.remove();
         }
-        self.free.push(id);
+        self.free.push(Reverse(id));
+    }
+
+    fn is_spacious(&self) -> bool {
+        let names = self.ids.len();
+        is_spacious(self.ids.capacity(), names) || is_spacious(self.entries.capacity(), names)
+    }
+
+    /// Gives back the room of a table that held far more names. Numbers behind the last text are
+    /// dropped; those between texts stay.
+    fn trim(&mut self) {
+        let names = self.ids.len();
+        if is_spacious(self.ids.capacity(), names) {
+            let Self { ids, hasher, entries, .. } = self;
+            let text_of =
+                |id: u32| entries.get(id as usize).and_then(|entry| entry.text.as_deref()).unwrap_or_default();
+            ids.shrink_to_fit(|&id| hasher.hash_one(text_of(id)));
+        }
+        let used = self.entries.iter().rposition(|entry| entry.text.is_some()).map_or(0, |last| last + 1);
+        if is_spacious(self.entries.len(), names) && used < self.entries.len() {
+            self.entries.truncate(used);
+            self.free.retain(|Reverse(id)| (*id as usize) < used);
+        }
+        if is_spacious(self.entries.capacity(), self.entries.len()) {
+            self.entries.shrink_to_fit();
+        }
+        if is_spacious(self.free.capacity(), self.free.len()) {
+            self.free.shrink_to_fit();
+        }
     }
 }
 
@@ -231,6 +263,15 @@ fn write() -> std::sync::RwLockWriteGuard<'static, Interner> {
     INTERNER.write().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Gives back the room of the interner where it held far more names. Takes a lock, and moves what
+/// is left; not for the event path.
+pub fn trim() {
+    let is_due = read().is_spacious();
+    if is_due {
+        write().trim();
+    }
+}
+
 /// Number of interned names, for `webb_interned_names`.
 pub fn interned() -> usize {
     let interner = read();
@@ -277,6 +318,32 @@ mod tests {
         assert!(known("owned/together"));
         drop(names);
         assert!(!known("owned/together"));
+    }
+
+    /// Names that came and went leave no room behind, and those that stayed keep their numbers: the
+    /// ones that come later take the least that are free.
+    #[test]
+    fn room_goes_with_names() {
+        const MANY: u32 = 100_000;
+        let mut interner = Interner::default();
+        let first = interner.insert("first", false);
+        let many: Vec<u32> = (0..MANY).map(|number| interner.insert(&format!("job-{number}"), false)).collect();
+        let drop_all = |interner: &mut Interner, ids: &[u32]| {
+            for id in ids {
+                assert!(interner.entry(*id).is_some_and(Entry::release));
+                interner.drop_unowned(*id);
+            }
+        };
+        drop_all(&mut interner, &many);
+        let second = interner.insert("second", false);
+        assert_eq!((first, second), (0, 1));
+        assert!(interner.is_spacious());
+        interner.trim();
+        assert!(!interner.is_spacious());
+        assert_eq!((interner.entries.len(), interner.free.len()), (2, 0));
+        assert!(interner.entries.capacity().max(interner.free.capacity()) < 100);
+        assert_eq!((interner.find("first"), interner.find("second")), (Some(0), Some(1)));
+        assert_eq!(interner.insert("third", false), 2);
     }
 
     /// Threads intern and drop the same few texts at once: a symbol reads as its own text until its

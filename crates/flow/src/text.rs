@@ -89,6 +89,7 @@ impl Event {
             5 => Self::PolicyVerdict,
             7 => Self::Socket,
             129 => Self::L7,
+            254 => Self::Connection,
             255 => Self::Flush,
             _ => Self::Unknown,
         }

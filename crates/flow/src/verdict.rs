@@ -19,6 +19,8 @@ pub enum Event {
     Socket = 7,
     /// A parsed layer-7 message.
     L7 = 129,
+    /// webb's own: an event of a TCP connection. Counts in `connections` alone.
+    Connection = 254,
     /// webb's own: deltas without an event. Counts in `traffic`, never in a Hubble family.
     Flush = 255,
 }

@@ -98,7 +98,7 @@ pub(super) fn finish(flow: &mut Flow, extra: &Extra, unknown_reason: Reason) {
     flow.direction = u8::try_from(extra.traffic_direction).map_or(Direction::Unknown, Direction::of);
     flow.event = match extra.event_type.map(u8::try_from) {
         // 255 is a number of our own.
-        Some(Ok(number)) if number != Event::Flush as u8 => Event::of(number),
+        Some(Ok(number)) if ![Event::Flush as u8, Event::Connection as u8].contains(&number) => Event::of(number),
         _ => Event::Unknown,
     };
     flow.point = u8::try_from(extra.sub_type).map_or(Point::Other, Point::of);

@@ -165,6 +165,7 @@ fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, JsonE
         }
         Ok(())
     })?;
+    spec.cluster.clone_from(cluster);
     Ok(Endpoint::new(kind(&spec), false, &spec))
 }
 

@@ -20,6 +20,7 @@ mod time;
 
 pub use input::{Input, Position, open};
 pub use interner::EndpointInterner;
-pub use json::JsonError;
+pub use json::{Cursor, JsonError};
 pub use lines::{Line, lines};
 pub use reader::{Counts, Reader};
+pub use time::nanoseconds;

@@ -1,7 +1,7 @@
 //! RFC 3339 times, as protobuf's JSON writes them.
 
 /// Nanoseconds since 1970; `None` if it is no time, or one before that.
-pub(super) fn nanoseconds(text: &str) -> Option<u64> {
+pub fn nanoseconds(text: &str) -> Option<u64> {
     let (date, rest) = text.as_bytes().split_first_chunk::<10>()?;
     let (b'T' | b't', rest) = rest.split_first()? else { return None };
     let (clock, rest) = rest.split_first_chunk::<8>()?;

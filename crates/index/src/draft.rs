@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use hashbrown::HashSet;
 use ipnet::IpNet;
 use webb_flow::hash::RandomState;
+use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 
 use super::networks::Networks;
@@ -302,7 +303,41 @@ impl Draft {
         self.free.extend(&freed);
         // Neighbours are reused one after the other: they share blocks.
         self.free.sort_unstable_by(|a, b| b.cmp(a));
+        self.compact();
         freed
+    }
+
+    /// Number above the greatest row in use: what is kept by row needs no more room.
+    pub fn rows(&self) -> usize {
+        self.rows as usize
+    }
+
+    /// Drops free rows behind the last one in use, if far more are free than in use.
+    fn compact(&mut self) {
+        let in_use = self.rows as usize - self.free.len();
+        if is_spacious(self.rows as usize, in_use) {
+            // The free rows are sorted, the last one first.
+            let last = self.free.iter().zip((0..self.rows).rev()).take_while(|(free, row)| *free == row).count();
+            self.free.drain(..last);
+            self.rows -= u32::try_from(last).unwrap_or(0);
+        }
+        self.next.rows.compact(self.rows);
+    }
+
+    /// Gives back the room of tables that were larger.
+    pub fn shrink(&mut self) {
+        if is_spacious(self.free.capacity(), self.free.len()) {
+            self.free.shrink_to_fit();
+        }
+        if is_spacious(self.retired.capacity(), self.retired.len()) {
+            self.retired.shrink_to_fit();
+        }
+        if is_spacious(self.changed.capacity(), self.changed.len()) {
+            self.changed.shrink_to_fit();
+        }
+        if is_spacious(self.unpublished.capacity(), self.unpublished.len()) {
+            self.unpublished.shrink_to_fit();
+        }
     }
 }
 

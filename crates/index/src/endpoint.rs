@@ -25,6 +25,8 @@ pub enum EndpointKind {
     Unnamed,
     /// Any other reserved identity.
     Reserved,
+    /// A pod, node or service of another cluster of the mesh. No selector of a policy selects it.
+    Mesh,
 }
 
 /// `flow.Workload`.
@@ -41,6 +43,8 @@ pub struct Workload {
 pub struct EndpointSpec {
     /// Numeric security identity; 0 is unknown.
     pub identity: u32,
+    /// Name of its cluster; empty where there is none.
+    pub cluster: String,
     /// Namespace; empty where there is none.
     pub namespace: String,
     /// Pod name; empty where there is none.
@@ -75,6 +79,7 @@ pub struct Endpoint {
     /// All labels joined with `,`: the identifier `identity`. Empty in an endpoint whose names are
     /// computed at the first lookup; read it by [`crate::Index::identity`].
     pub identity: Sym,
+    pub cluster: Sym,
     pub namespace: Sym,
     pub pod: Sym,
     pub pod_name: Sym,
@@ -98,6 +103,7 @@ impl Endpoint {
         node: Sym::EMPTY,
         identity_number: 0,
         identity: Sym::EMPTY,
+        cluster: Sym::EMPTY,
         namespace: Sym::EMPTY,
         pod: Sym::EMPTY,
         pod_name: Sym::EMPTY,
@@ -134,6 +140,10 @@ impl Endpoint {
     pub fn named(kind: EndpointKind, local: bool, spec: &EndpointSpec, mut intern: impl FnMut(&str) -> Sym) -> Self {
         let (workload_name, workload_kind) =
             spec.workloads.first().map_or(("", ""), |first| (first.name.as_str(), first.kind.as_str()));
+        // Two clusters may have a pod of the same name in a namespace of the same name.
+        let prefix = if kind == EndpointKind::Mesh { spec.cluster.as_str() } else { "" };
+        let namespace = qualified(prefix, &spec.namespace);
+        let namespace = if spec.namespace.is_empty() { "" } else { &namespace };
         Self {
             kind,
             local,
@@ -143,16 +153,13 @@ impl Endpoint {
             node: Sym::EMPTY,
             identity_number: spec.identity,
             identity: Sym::EMPTY,
+            cluster: intern(&spec.cluster),
             namespace: intern(&spec.namespace),
             // A namespace without a pod name gives `ns/`, as Hubble does (quirk 6).
-            pod: intern(&qualified(&spec.namespace, &spec.pod_name)),
+            pod: intern(&qualified(namespace, &spec.pod_name)),
             pod_name: intern(&spec.pod_name),
             reserved_identity: intern(reserved_identity(&spec.labels)),
-            workload: if workload_name.is_empty() {
-                Sym::EMPTY
-            } else {
-                intern(&qualified(&spec.namespace, workload_name))
-            },
+            workload: if workload_name.is_empty() { Sym::EMPTY } else { intern(&qualified(namespace, workload_name)) },
             workload_name: intern(workload_name),
             workload_kind: intern(workload_kind),
             workloads: intern(&workloads(&spec.workloads)),
@@ -168,6 +175,7 @@ impl Endpoint {
             EndpointKind::Pod => Sort::Remote,
             EndpointKind::Host | EndpointKind::RemoteNode | EndpointKind::Reserved => Sort::Node,
             EndpointKind::World => Sort::World,
+            EndpointKind::Mesh => Sort::Mesh,
             EndpointKind::Unnamed => Sort::Unnamed,
         }
     }
@@ -221,6 +229,17 @@ mod tests {
         assert_eq!(&*named.workload.text(), "default/deathstar");
         assert_eq!(&*named.app.text(), "deathstar");
         assert_eq!(&*named.identity.text(), "k8s:app.kubernetes.io/name=,k8s:app=deathstar,k8s:org=empire");
+
+        let spec = EndpointSpec { cluster: "east".into(), ..spec };
+        assert_eq!(&*endpoint(&spec).pod.text(), "default/deathstar-1");
+        let of_mesh = Endpoint::new(EndpointKind::Mesh, false, &spec);
+        let names = [of_mesh.pod, of_mesh.workload, of_mesh.namespace, of_mesh.cluster].map(webb_flow::sym::Sym::text);
+        assert_eq!(
+            names.each_ref().map(|name| &**name),
+            ["east/default/deathstar-1", "east/default/deathstar", "default", "east"]
+        );
+        let node = EndpointSpec { cluster: "east".into(), ..EndpointSpec::default() };
+        assert!(Endpoint::new(EndpointKind::Mesh, false, &node).pod.is_empty());
 
         let only_namespace = endpoint(&EndpointSpec { namespace: "a".into(), ..EndpointSpec::default() });
         assert_eq!(&*only_namespace.pod.text(), "a/");

@@ -34,10 +34,12 @@ impl End {
     }
 
     /// The DNS names of this end, sorted and joined with `,` (hubble-contract §5.5): those that a
-    /// replayed flow carries, or those by which the other end has looked this one up.
+    /// replayed flow, or one in a history, carries, or those by which the other end has looked this
+    /// one up.
     #[inline]
     pub fn dns_names(self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Sym {
-        match (extra.filter(|extra| !extra.live), self) {
+        let is_carried = |extra: &&Extra| !extra.live || extra.carries_names();
+        match (extra.filter(is_carried), self) {
             (Some(extra), Self::Source) => extra.source_names,
             (Some(extra), Self::Destination) => extra.destination_names,
             (None, Self::Source) => index.dns_names().find(flow.destination_ip, flow.source_ip),

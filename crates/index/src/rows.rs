@@ -6,8 +6,9 @@
 //! ([`super::Index::generation`]).
 
 use std::fmt::Debug;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
+use webb_flow::room::is_spacious;
 use webb_flow::sym::{Name, Names, Sym};
 
 use super::Endpoint;
@@ -41,6 +42,12 @@ struct Row {
     lazy: Option<Arc<Lazy>>,
 }
 
+/// The endpoint of a row that was never set.
+static EMPTY: Endpoint = Endpoint::EMPTY;
+
+/// The block without endpoints, which all such places share.
+static EMPTY_BLOCK: LazyLock<Arc<[Row]>> = LazyLock::new(|| vec![Row::default(); BLOCK].into());
+
 /// Rows; a clone shares the blocks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rows {
@@ -53,7 +60,6 @@ impl Rows {
     /// Looks up the endpoint of a row; the empty one for a row that was never set.
     #[inline]
     pub(super) fn get(&self, row: u32) -> &Endpoint {
-        static EMPTY: Endpoint = Endpoint::EMPTY;
         let (block, at) = place(row);
         let Some(row) = self.blocks.get(block).and_then(|rows| rows.get(at)) else { return &EMPTY };
         match row.named.get() {
@@ -98,6 +104,22 @@ impl Rows {
         }
     }
 
+    /// Drops the rows from `rows` on, which are empty, and the blocks that became empty.
+    pub(super) fn compact(&mut self, rows: u32) {
+        let blocks = (rows as usize).div_ceil(BLOCK);
+        self.blocks.truncate(blocks);
+        self.live.truncate(blocks * BLOCK / 64);
+        if is_spacious(self.blocks.capacity() * BLOCK, rows as usize) {
+            self.blocks.shrink_to_fit();
+            self.live.shrink_to_fit();
+        }
+        for block in &mut self.blocks {
+            if !Arc::ptr_eq(block, &EMPTY_BLOCK) && block.iter().all(Row::is_empty) {
+                *block = Arc::clone(&EMPTY_BLOCK);
+            }
+        }
+    }
+
     /// The rows of live endpoints.
     pub(super) fn live(&self) -> impl Iterator<Item = u32> {
         self.live
@@ -109,7 +131,7 @@ impl Rows {
     fn write(&mut self, row: u32, new: Row) {
         let (block, at) = place(row);
         while self.blocks.len() <= block {
-            self.blocks.push(vec![Row::default(); BLOCK].into());
+            self.blocks.push(Arc::clone(&EMPTY_BLOCK));
             self.live.resize(self.blocks.len() * BLOCK / 64, 0);
         }
         if let Some(place) = self.blocks.get_mut(block).and_then(|rows| Arc::make_mut(rows).get_mut(at)) {
@@ -122,9 +144,13 @@ impl Rows {
 }
 
 impl Row {
+    fn is_empty(&self) -> bool {
+        self.lazy.is_none() && self.named.get().is_none()
+    }
+
     #[cold]
     fn name(&self) -> &Endpoint {
-        self.named.get_or_init(|| self.lazy.as_ref().map_or(Endpoint::EMPTY, |lazy| lazy.endpoint()))
+        self.lazy.as_ref().map_or(&EMPTY, |lazy| self.named.get_or_init(|| lazy.endpoint()))
     }
 }
 
@@ -204,5 +230,39 @@ mod tests {
         let left = (0..PODS).filter(|number| known(&format!("rows-job-{number}"))).count();
         assert_eq!(left, 0);
         assert!(!known("k8s:job=rows-job-7"));
+    }
+
+    /// Many pods at once leave no rows behind, nor blocks between those of pods that stay; these
+    /// keep their names.
+    #[test]
+    fn rows_go_after_many_pods() {
+        const PODS: u32 = 20_000;
+        let mut draft = Draft::default();
+        let add = |draft: &mut Draft, number: u32| {
+            let pod = Arc::new(Pod(format!("burst-{number}"), AtomicUsize::new(0)));
+            draft.add_lazy(webb_flow::Sort::Local, pod as Arc<dyn Describe>)
+        };
+        let ids: Vec<_> = (0..PODS).map(|number| add(&mut draft, number)).collect();
+        draft.publish(0, PodChanges::default());
+        let kept = [10, 3000];
+        for (number, id) in ids.iter().enumerate() {
+            if !kept.contains(&number) {
+                draft.retire(*id, 1);
+            }
+        }
+        assert_eq!(draft.reuse_rows(2 * HISTORY_NS).len(), PODS as usize - kept.len());
+        let index = draft.publish(2 * HISTORY_NS, PodChanges::default());
+        assert_eq!(draft.rows(), ids[3000].row() as usize + 1);
+        let blocks = index.rows.blocks.iter().filter(|block| !Arc::ptr_eq(block, &EMPTY_BLOCK)).count();
+        assert_eq!((index.rows.blocks.len(), blocks), (draft.rows().div_ceil(BLOCK), 2));
+        for number in kept {
+            assert_eq!(&*index.endpoint(ids[number]).pod_name.text(), format!("burst-{number}"));
+        }
+        draft.shrink();
+        let next = add(&mut draft, PODS);
+        assert!(next.row() < 10, "the least row is used first: {}", next.row());
+        let index = draft.publish(3 * HISTORY_NS, PodChanges::default());
+        assert_eq!(&*index.endpoint(next).pod_name.text(), format!("burst-{PODS}"));
+        assert_eq!(index.rows.live().count(), 2 + kept.len() + 1);
     }
 }

@@ -14,6 +14,11 @@ use webb_flow::hash::seed;
 
 const SHARDS: usize = 256;
 
+/// Slots for each address from which on a shard of more than [`ROOMY_SLOTS`] becomes smaller: four
+/// times as many as it has when it grows.
+const ROOMY: usize = 16;
+const ROOMY_SLOTS: usize = 64;
+
 /// Bit of a stored number: the owner of the address changed lately, and [`Table::owner_at`] has the
 /// former ones.
 pub(super) const CHANGED: u32 = 1 << 31;
@@ -171,14 +176,19 @@ fn start_of(hash: u64) -> usize {
 impl<K: AddressKey> Shard<K> {
     fn insert(&mut self, key: K, seeds: Seeds, to: u32) {
         if (self.used + 1) * 4 > self.slots.len() {
-            let kept: Vec<Slot<K>> = self.slots.iter().filter(|slot| slot.to != 0).copied().collect();
-            let room = ((self.used + 1) * 4).next_power_of_two().max(8);
-            *self = Self { slots: vec![Slot::default(); room].into(), used: 0 };
-            for slot in kept {
-                self.place(slot.key, seeds.hash(slot.key), slot.to);
-            }
+            self.resize(seeds);
         }
         self.place(key, seeds.hash(key), to);
+    }
+
+    /// Gives the shard room for one address more than it has.
+    fn resize(&mut self, seeds: Seeds) {
+        let kept: Vec<Slot<K>> = self.slots.iter().filter(|slot| slot.to != 0).copied().collect();
+        let room = ((self.used + 1) * 4).next_power_of_two().max(8);
+        *self = Self { slots: vec![Slot::default(); room].into(), used: 0 };
+        for slot in kept {
+            self.place(slot.key, seeds.hash(slot.key), slot.to);
+        }
     }
 
     fn place(&mut self, key: K, hash: u64, to: u32) {
@@ -222,6 +232,9 @@ impl<K: AddressKey> Shard<K> {
         }
         if let Some(free) = slots.get_mut(gap) {
             *free = Slot::default();
+        }
+        if self.slots.len() > ROOMY_SLOTS && self.used * ROOMY < self.slots.len() {
+            self.resize(seeds);
         }
     }
 }
@@ -275,6 +288,19 @@ mod tests {
 
     fn changes() -> impl Strategy<Value = Vec<(u32, u32)>> {
         prop::collection::vec((0..600_u32, 0..5_u32), 0..900)
+    }
+
+    /// Addresses that came and went leave no room behind; those that stay are found.
+    #[test]
+    fn room_goes_with_addresses() {
+        let slots = |table: &Table<u32>| table.shards.iter().map(|shard| shard.slots.len()).sum::<usize>();
+        let mut table = Table::default();
+        (0..100_000).for_each(|key| table.set(key, key + 1));
+        assert!(slots(&table) >= 400_000);
+        (500..100_000).for_each(|key| table.set(key, 0));
+        assert!(slots(&table) <= ROOMY_SLOTS * SHARDS, "{}", slots(&table));
+        assert!((0..500).all(|key| table.get(key) == key + 1));
+        assert!((500..100_000).all(|key| table.get(key) == 0));
     }
 
     /// Addresses as clusters give them out (in a row, a block for each node, every 16th) must not

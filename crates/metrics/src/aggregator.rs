@@ -9,6 +9,7 @@ use webb_index::filters::Filters;
 use super::config::MetricConfig;
 use super::engine::Engine;
 use super::limit::{Limits, Refusal, Share};
+use super::open::{Corrections, ListingStep};
 use super::removed_pods::RemovedPods;
 use crate::expose::Snapshot;
 
@@ -58,9 +59,21 @@ impl Aggregator {
         self.engine.observe(&self.filters, batch, from, progress);
     }
 
-    /// Looks at other flows from now on; counters go on.
+    /// Looks at other flows from now on; counters go on. Open connections are not known until the
+    /// next listing: which of them pass the filters is another set.
     pub fn set_filters(&mut self, filters: Filters) {
         self.filters = filters;
+        self.engine.list(ListingStep::Reset);
+    }
+
+    /// Takes a step of a listing of all open connections.
+    pub fn list(&mut self, step: ListingStep) {
+        self.engine.list(step);
+    }
+
+    /// Corrections of the gauge of open connections.
+    pub fn corrections(&self) -> Corrections {
+        self.engine.corrections()
     }
 
     /// Removes the series of deleted pods. They begin anew should such a pod come back.

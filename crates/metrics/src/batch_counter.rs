@@ -11,6 +11,7 @@ use webb_flow::{Extra, Flow};
 
 use super::contexts::{ContextId, Contexts};
 use super::limit::Refusal;
+use super::open::OpenConnections;
 use super::owners::Owner;
 use super::series::SeriesTable;
 use super::slot_cache::{CacheKey, SlotCache};
@@ -37,13 +38,15 @@ pub(super) struct BatchCounter {
     pub(super) tables: Vec<SeriesTable>,
     pub(super) tuples: Tuples,
     pub(super) cache: SlotCache,
+    pub(super) open: OpenConnections,
     hits: Vec<Hit>,
     texts: RenderTexts,
 }
 
 impl BatchCounter {
     pub(super) fn new(contexts: Contexts, tables: Vec<SeriesTable>, texts: RenderTexts) -> Self {
-        Self { contexts, tables, tuples: Tuples::default(), cache: SlotCache::default(), hits: Vec::new(), texts }
+        let (tuples, cache, open) = (Tuples::default(), SlotCache::default(), OpenConnections::default());
+        Self { contexts, tables, tuples, cache, open, hits: Vec::new(), texts }
     }
 
     /// Begins a batch.
@@ -156,12 +159,24 @@ impl BatchCounter {
         }
     }
 
+    /// Lowers the gauge by connections that are no longer open.
+    pub(super) fn lower(&mut self, slots: &[u32]) {
+        for table in self.tables.iter_mut().filter(|table| table.is_gauge()) {
+            for &slot in slots {
+                table.lower(slot);
+            }
+        }
+    }
+
     /// Gives back the memory of removed series, if they were most.
     pub(super) fn compact(&mut self) {
         if self.tables.iter().any(SeriesTable::is_sparse) {
             let contexts = self.contexts.compact();
             for table in &mut self.tables {
-                table.compact(&contexts);
+                let slots = table.compact(&contexts);
+                if table.is_gauge() {
+                    self.open.renumber(&slots);
+                }
             }
             self.clear_caches();
         }

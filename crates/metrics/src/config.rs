@@ -4,7 +4,7 @@ use webb_index::filters::{Filters, Layer7Reads};
 
 use super::context::{ContextError, ContextSpec};
 use super::options::{BUCKETS, BucketsError, EXEMPLARS, MetricOption, Options, Warning};
-use super::plugins::{self, METHOD};
+use super::plugins::{self, METHOD, PATH};
 use super::registration::Registration;
 
 /// Layer 7 fields that metrics need.
@@ -155,6 +155,11 @@ impl MetricConfig {
         &self.filters
     }
 
+    /// Its context.
+    pub(super) fn context(&self) -> &ContextSpec {
+        &self.context
+    }
+
     /// Layer 7 fields that the metric needs.
     pub fn layer7(&self) -> Layer7Wishes {
         let mut reads = self.filters.layer7_reads();
@@ -162,6 +167,7 @@ impl MetricConfig {
         let (dns, http) = (["dns", "dnsLatency"].contains(&self.name()), ["http", "httpV2"].contains(&self.name()));
         let uses = self.context.uses();
         reads.names |= uses.source_dns || uses.destination_dns;
+        reads.url |= self.name() == "httpV2" && self.options.has(PATH);
         let grpc = self.name() == "grpc";
         reads.trace |= http && self.options.is_true(EXEMPLARS);
         Layer7Wishes {

@@ -35,9 +35,11 @@ pub enum Identifier {
     WorkloadKind,
     App,
     Service,
+    Cluster,
 }
 
-/// The identifiers that an option may name. `WorkloadKind` and `Service` exist only as labels.
+/// The identifiers that an option may name. `WorkloadKind`, `Service` and `Cluster` exist only as
+/// labels.
 const IDENTIFIERS: [(&str, Identifier); 10] = [
     ("identity", Identifier::Identity),
     ("namespace", Identifier::Namespace),
@@ -59,8 +61,8 @@ enum Label {
 }
 
 /// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for
-/// services.
-const LABELS: [(&str, Label); 15] = [
+/// services and clusters.
+const LABELS: [(&str, Label); 17] = [
     ("source_ip", Label::Name(End::Source, Identifier::Ip)),
     ("source_pod", Label::Name(End::Source, Identifier::PodName)),
     ("source_namespace", Label::Name(End::Source, Identifier::Namespace)),
@@ -76,6 +78,8 @@ const LABELS: [(&str, Label); 15] = [
     ("traffic_direction", Label::TrafficDirection),
     ("source_service", Label::Name(End::Source, Identifier::Service)),
     ("destination_service", Label::Name(End::Destination, Identifier::Service)),
+    ("source_cluster", Label::Name(End::Source, Identifier::Cluster)),
+    ("destination_cluster", Label::Name(End::Destination, Identifier::Cluster)),
 ];
 
 /// The three lists for the label `source`, or for `destination`. An empty one counts as not set.
@@ -197,6 +201,7 @@ impl Ends<'_> {
             Identifier::WorkloadKind => endpoint.workload_kind,
             Identifier::App => endpoint.app,
             Identifier::Service => end.service(self.flow, self.extra, self.index),
+            Identifier::Cluster => endpoint.cluster,
         }
     }
 

@@ -3,7 +3,7 @@
 //! The values of a context depend on the two ends of a flow, at times on its direction and
 //! addresses. A tuple of values has a [`ContextId`]; the same names keep it over all indexes, so a
 //! series goes on when the index changes. Putting the values together takes time. But what they
-//! depend on fits into 62 bits (`Contexts::ends`), and a cache of the result for those bits needs
+//! depend on fits into 60 bits (`Contexts::ends`), and a cache of the result for those bits needs
 //! the context itself only once for each meaning of the endpoints' ids ([`Index::generation`]),
 //! which is seldom a new one: most indexes only add to the one before.
 //!
@@ -178,7 +178,7 @@ impl Contexts {
         self.ends.clear();
     }
 
-    /// All that the context depends on, in 62 bits, while ids mean the same;
+    /// All that the context depends on, in 60 bits, while ids mean the same;
     /// [`super::slot_cache::NO_ENDS`] for ends without a number.
     #[inline]
     pub(super) fn ends(&self, flow: &Flow, extra: Option<&Extra>) -> u64 {

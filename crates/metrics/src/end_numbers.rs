@@ -7,7 +7,7 @@
 use hashbrown::HashMap;
 use webb_flow::hash::RandomState;
 use webb_flow::sym::Sym;
-use webb_flow::{Address, Extra, Family, Flow};
+use webb_flow::{Address, EndpointId, Extra, Family, Flow};
 use webb_index::{End, Index};
 
 use super::context::{Uses, is_addressed, mapped};
@@ -28,8 +28,10 @@ struct Where {
     mapped: bool,
 }
 
-/// Bits of the number of an end: two of them and a direction fit into 62.
-const END_BITS: u32 = 30;
+/// Bits of the number of an end: two of them and a direction fit into 60. A row has 27.
+const END_BITS: u32 = 29;
+
+const _: () = assert!(EndpointId::ROWS <= 1 << END_BITS);
 
 /// The table is emptied at half of all numbers, long before none is left.
 const MAX_NUMBERS: u32 = 1 << (END_BITS - 1);
@@ -77,7 +79,7 @@ impl EndNumbers {
         self.next >= MAX_NUMBERS || self.known.len() > 4 * contexts + MAX_SPARE_ENDS
     }
 
-    /// All that the context depends on, in 62 bits; [`NO_ENDS`] where an end has no number.
+    /// All that the context depends on, in 60 bits; [`NO_ENDS`] where an end has no number.
     #[inline]
     pub(super) fn of(&self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> u64 {
         let (mut source, mut destination) = (self.row(End::Source, flow), self.row(End::Destination, flow));

@@ -11,6 +11,7 @@ use super::batch_counter::{BatchCounter, extra};
 use super::context::ContextSpec;
 use super::contexts::Contexts;
 use super::limit::{Limits, Refusal, Share};
+use super::open::{Corrections, ListingStep};
 use super::options::Options;
 use super::plugin::{Emit, Plugin};
 use super::removed_pods::{PodLabels, RemovedPods};
@@ -28,6 +29,8 @@ pub(super) trait Engine: Send {
     fn expire(&mut self, looks: u32) -> usize;
     fn make_room(&mut self) -> usize;
     fn folded(&self) -> [u64; Refusal::ALL.len()];
+    fn list(&mut self, step: ListingStep);
+    fn corrections(&self) -> Corrections;
     fn snapshot(&mut self) -> Vec<Snapshot>;
     fn series(&self) -> usize;
 }
@@ -52,7 +55,7 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
         plugin: P::new(options),
         counter: BatchCounter::new(
             Contexts::new(spec).with_pods(pods),
-            tables(P::tables(options), P::bounds(options).as_deref(), &names),
+            tables(P::tables(options), |table| P::bounds(options, table), &names),
             P::texts,
         ),
         seen: 0,
@@ -61,12 +64,16 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
     })
 }
 
-fn tables(tables: &'static [Table], bounds: Option<&[f64]>, labels: &[&'static str]) -> Vec<SeriesTable> {
-    let bounds = |table: &'static Table| match bounds {
-        Some(bounds) if !table.bounds.is_empty() => bounds.to_vec().into(),
+fn tables(
+    tables: &'static [Table],
+    own: impl Fn(usize) -> Option<Vec<f64>>,
+    labels: &[&'static str],
+) -> Vec<SeriesTable> {
+    let bounds = |at, table: &'static Table| match own(at) {
+        Some(bounds) if !table.bounds.is_empty() => bounds.into(),
         _ => table.bounds.into(),
     };
-    tables.iter().map(|table| SeriesTable::new(table, bounds(table), labels)).collect()
+    tables.iter().enumerate().map(|(at, table)| SeriesTable::new(table, bounds(at, table), labels)).collect()
 }
 
 impl<P: Plugin> Engine for Counting<P> {
@@ -93,6 +100,9 @@ impl<P: Plugin> Engine for Counting<P> {
             *progress = at;
             #[cfg(feature = "fault-injection")]
             webb_flow::fault::inject::point(&self.point);
+            if P::CONNECTIONS != (flow.event == Event::Connection) {
+                continue;
+            }
             if flow.event == Event::Flush {
                 let wanted = if flow.extra == ExtraId::NONE { P::FLUSHES } else { P::ENDS };
                 if !wanted {
@@ -127,13 +137,22 @@ impl<P: Plugin> Engine for Counting<P> {
         if contexts.is_empty() {
             return 0;
         }
-        let forgotten = self.counter.tables.iter_mut().map(|table| table.forget(&contexts) * table.families()).sum();
+        let BatchCounter { tables, open, .. } = &mut self.counter;
+        let forgotten = tables.iter_mut().map(|table| {
+            let slots = table.forget(&contexts);
+            if table.is_gauge() {
+                open.forget(&slots);
+            }
+            slots.len() * table.families()
+        });
+        let forgotten = forgotten.sum();
         self.counter.clear_caches();
         self.counter.compact();
         forgotten
     }
 
     fn limit(&mut self, limits: &Limits, share: &Arc<Share>) {
+        self.counter.open.limit(limits.open_connections);
         for table in &mut self.counter.tables {
             table.limit(limits, Arc::clone(share));
         }
@@ -157,6 +176,24 @@ impl<P: Plugin> Engine for Counting<P> {
             folded.iter_mut().zip(table.folded()).for_each(|(sum, count)| *sum += count);
         }
         folded
+    }
+
+    fn list(&mut self, step: ListingStep) {
+        match step {
+            ListingStep::Begin => self.counter.open.begin_listing(),
+            ListingStep::End => {
+                let gone = self.counter.open.end_listing();
+                self.counter.lower(&gone);
+            }
+            ListingStep::Reset => {
+                let gone = self.counter.open.clear();
+                self.counter.lower(&gone);
+            }
+        }
+    }
+
+    fn corrections(&self) -> Corrections {
+        self.counter.open.corrections()
     }
 
     fn snapshot(&mut self) -> Vec<Snapshot> {

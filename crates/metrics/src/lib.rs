@@ -12,6 +12,7 @@
 
 pub mod aggregator;
 mod batch_counter;
+pub mod captures;
 pub mod config;
 pub mod context;
 pub mod contexts;
@@ -21,7 +22,9 @@ mod engine;
 pub mod expose;
 pub mod grammar;
 mod idle;
+pub mod layer7;
 pub mod limit;
+mod open;
 pub mod options;
 mod owners;
 pub mod plugin;
@@ -37,6 +40,7 @@ mod value;
 pub use aggregator::Aggregator;
 pub use config::{ConfigError, Layer7Wishes, MetricConfig};
 pub use limit::{Budget, Limits, Refusal, Share};
+pub use open::{Corrections, ListingStep};
 pub use options::{MetricOption, Options, Warning};
 pub use plugin::{Emit, Plugin};
 pub use registration::Registration;

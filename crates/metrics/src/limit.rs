@@ -2,8 +2,9 @@
 //!
 //! Label values are untrusted input: names in replayed flows, DNS queries of pods. Prometheus keeps
 //! each in memory, as does every aggregator, so a value longer than any legitimate one is
-//! truncated. A name of the DNS has at most 255 bytes, a Kubernetes name 253; only all labels of a
-//! pod joined (the context `identity`) come to more.
+//! truncated. What pods write into packets as they like has a lower limit. A name of the DNS has at
+//! most 255 bytes, a Kubernetes name 253; only all labels of a pod joined (the context `identity`)
+//! come to more.
 //!
 //! Likewise the number of series: made-up addresses or names would make up series, so beyond a
 //! limit new series are counted in one overflow series ([`super::series`]). Below it, no pod takes
@@ -14,6 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Bytes of a label value at most; what is longer is cut, between two characters.
 pub const MAX_BYTES: usize = 4096;
+
+/// Bytes of a value at most that a pod writes as it likes: the path of a request, the name of a DNS
+/// question. What is longer is cut, and ends in [`CLIPPED`].
+pub const MAX_WIRE_BYTES: usize = 256;
+
+/// Ends a value that was cut at [`MAX_WIRE_BYTES`].
+pub const CLIPPED: &str = "~";
 
 /// Stands for all values beyond a limit on their number.
 pub const OTHER: &str = "~other";
@@ -31,6 +39,8 @@ pub struct Limits {
     /// The same number for series that make room because others were refused
     /// ([`crate::Aggregator::make_room`]).
     pub room_looks: Option<u32>,
+    /// Open connections that a gauge of them knows.
+    pub open_connections: usize,
 }
 
 /// Reason for which a count went into a series that stands for others.
@@ -60,7 +70,13 @@ impl Refusal {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { per_family: usize::MAX, budget: Arc::new(Budget::new(usize::MAX)), idle_looks: None, room_looks: None }
+        Self {
+            per_family: usize::MAX,
+            budget: Arc::new(Budget::new(usize::MAX)),
+            idle_looks: None,
+            room_looks: None,
+            open_connections: usize::MAX,
+        }
     }
 }
 
@@ -180,6 +196,19 @@ fn shortened(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_BYTES)).unwrap_or_default()
 }
 
+/// The value as it may be shown, if it comes from the wire, and what ends it.
+#[inline]
+pub fn clip(value: &str) -> (&str, &'static str) {
+    if value.len() <= MAX_WIRE_BYTES { (value, "") } else { clipped(value) }
+}
+
+#[cold]
+fn clipped(value: &str) -> (&str, &'static str) {
+    CUT.fetch_add(1, Relaxed);
+    let end = value.floor_char_boundary(MAX_WIRE_BYTES - CLIPPED.len());
+    (value.get(..end).unwrap_or_default(), CLIPPED)
+}
+
 /// Number of cut values since start. One that comes again may count again.
 pub fn cut_values() -> u64 {
     CUT.load(Relaxed)
@@ -197,6 +226,19 @@ pub fn folded() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A value from the wire has 256 bytes at most, is cut between two characters, and says so.
+    #[test]
+    fn values_from_the_wire_are_clipped() {
+        let shown = |text: &str| {
+            let (begin, end) = clip(text);
+            format!("{begin}{end}")
+        };
+        let most = "a".repeat(MAX_WIRE_BYTES);
+        assert_eq!(shown(&most), most);
+        assert_eq!(shown(&format!("{most}a")), format!("{}~", "a".repeat(255)));
+        assert_eq!(shown(&"\u{e9}".repeat(129)), format!("{}~", "\u{e9}".repeat(127)));
+    }
 
     /// A share is given back once, whatever its metric still does.
     #[test]

@@ -30,6 +30,8 @@ pub trait Plugin: Send + Sized + 'static {
     /// would count that packet twice. (Hubble's metrics do.) Verdicts that another program wrote
     /// down are flows like any other.
     const VERDICTS: bool = false;
+    /// True if it counts flows of `Event::Connection`, and none besides.
+    const CONNECTIONS: bool = false;
     /// True if only flows with an extra count, which flows from the kernel do not have.
     const NEEDS_EXTRA: bool = false;
     /// True if its context takes source for destination and the other way round (hubble-contract
@@ -42,9 +44,9 @@ pub trait Plugin: Send + Sized + 'static {
     /// A new one; may intern.
     fn new(options: &Options) -> Self;
 
-    /// Bounds of its histograms under these options, where they differ from those of
+    /// Bounds of the histogram of a table under these options, where they differ from those of
     /// [`Plugin::TABLES`].
-    fn bounds(_options: &Options) -> Option<Vec<f64>> {
+    fn bounds(_options: &Options, _table: usize) -> Option<Vec<f64>> {
         None
     }
 
@@ -141,6 +143,26 @@ impl<'a, P: Plugin> Emit<'a, P> {
         let slot = self.slot(table, key);
         if let Some(series) = self.counter.tables.get_mut(table) {
             series.observe(slot, value, trace);
+        }
+    }
+
+    /// The connection of the flow is open from now on: it is counted in the gauge of a table until
+    /// [`Emit::close`]. `listed` says that a listing found it.
+    pub fn open(&mut self, table: usize, key: u64, listed: bool) {
+        if self.counter.open.holds(self.flow) {
+            return;
+        }
+        let slot = self.slot(table, key);
+        if let Some(series) = self.counter.tables.get_mut(table) {
+            series.raise(slot);
+            self.counter.open.insert(self.flow, slot, listed);
+        }
+    }
+
+    /// The connection of the flow has ended.
+    pub fn close(&mut self, table: usize) {
+        if let (Some(slot), Some(series)) = (self.counter.open.remove(self.flow), self.counter.tables.get_mut(table)) {
+            series.lower(slot);
         }
     }
 

@@ -4,6 +4,10 @@
 //! lists `pod` among its source contexts, or whose labels `source_namespace` and `source_pod` both
 //! are the pod's; the same for destinations. Series that name a pod in another form (by workload,
 //! address, name alone) stay, since others may share them.
+//!
+//! A pod of another cluster is `cluster/namespace` and name here. Its labels `source_namespace` and
+//! `source_pod` are those that a pod of this cluster may have, so they count only beside the label
+//! `source_cluster`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -38,18 +42,25 @@ impl RemovedPods {
     /// interned. A symbol of a series that is asked about is owned by it, so it cannot be another's
     /// meanwhile.
     pub(super) fn known(&self) -> Known {
-        let (mut qualified, mut names) = (HashSet::new(), HashSet::new());
+        let (mut qualified, mut names, mut of_mesh) = (HashSet::new(), HashSet::new(), HashSet::new());
         for pod in &self.0 {
             qualified.extend(Sym::known(&pod.to_string()));
-            names.extend(Sym::known(&pod.namespace).zip(Sym::known(&pod.name)));
+            match pod.namespace.split_once('/').map(|(cluster, namespace)| [cluster, namespace, &pod.name]) {
+                Some(texts) => {
+                    if let [Some(cluster), Some(namespace), Some(name)] = texts.map(Sym::known) {
+                        of_mesh.insert((cluster, namespace, name));
+                    }
+                }
+                None => names.extend(Sym::known(&pod.namespace).zip(Sym::known(&pod.name))),
+            }
         }
-        Known { qualified, names }
+        Known { qualified, names, of_mesh }
     }
 
     /// True if some series may name the pod.
     pub fn may_be_named(pod: &ObjectKey) -> bool {
-        Sym::known(&pod.to_string()).is_some()
-            || (Sym::known(&pod.name).is_some() && Sym::known(&pod.namespace).is_some())
+        let mut parts = pod.namespace.split('/').chain([pod.name.as_str()]);
+        Sym::known(&pod.to_string()).is_some() || parts.all(|part| Sym::known(part).is_some())
     }
 }
 
@@ -60,6 +71,8 @@ pub(super) struct Known {
     qualified: HashSet<Sym>,
     /// Namespace and name.
     names: HashSet<(Sym, Sym)>,
+    /// Cluster, namespace and name, of pods of other clusters.
+    of_mesh: HashSet<(Sym, Sym, Sym)>,
 }
 
 /// Values of a context that name a pod.
@@ -67,8 +80,8 @@ pub(super) struct Known {
 pub(super) struct PodLabels {
     /// Places of values that are `namespace/name`.
     qualified: Vec<usize>,
-    /// Places of a namespace and of the name in it.
-    names: Vec<(usize, usize)>,
+    /// Places of a namespace, of the name in it, and of the cluster.
+    names: Vec<(usize, usize, Option<usize>)>,
 }
 
 impl PodLabels {
@@ -78,8 +91,11 @@ impl PodLabels {
         let place = |name: &str| labels.iter().position(|label| *label == name);
         let shown = |end, name| if spec.lists_pod(end) { place(name) } else { None };
         let qualified = [shown(End::Source, "source"), shown(End::Destination, "destination")];
-        let pair = |namespace, name| Some((place(namespace)?, place(name)?));
-        let names = [pair("source_namespace", "source_pod"), pair("destination_namespace", "destination_pod")];
+        let names = [
+            ("source_namespace", "source_pod", "source_cluster"),
+            ("destination_namespace", "destination_pod", "destination_cluster"),
+        ]
+        .map(|(namespace, name, cluster)| Some((place(namespace)?, place(name)?, place(cluster))));
         Self { qualified: qualified.into_iter().flatten().collect(), names: names.into_iter().flatten().collect() }
     }
 
@@ -95,6 +111,10 @@ impl PodLabels {
             _ => Sym::EMPTY,
         };
         self.qualified.iter().any(|&at| gone.qualified.contains(&value(at)))
-            || self.names.iter().any(|&(namespace, name)| gone.names.contains(&(value(namespace), value(name))))
+            || self.names.iter().any(|&(namespace, name, cluster)| {
+                let (namespace, name) = (value(namespace), value(name));
+                gone.names.contains(&(namespace, name))
+                    || cluster.is_some_and(|cluster| gone.of_mesh.contains(&(value(cluster), namespace, name)))
+            })
     }
 }

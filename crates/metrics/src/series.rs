@@ -170,6 +170,28 @@ impl SeriesTable {
         }
     }
 
+    /// True for a gauge.
+    pub(super) fn is_gauge(&self) -> bool {
+        self.table.gauge
+    }
+
+    /// Adds one to a gauge.
+    pub(super) fn raise(&mut self, slot: u32) {
+        self.add(slot, [1; FAMILIES]);
+    }
+
+    /// Takes one from a gauge.
+    pub(super) fn lower(&mut self, slot: u32) {
+        if let Some(value) = self.values.get_mut(slot as usize * self.width) {
+            *value = value.saturating_sub(1);
+        }
+    }
+
+    /// Values of a gauge, whose series stay while they are not 0.
+    fn held(&self) -> Vec<u64> {
+        if self.table.gauge { self.values.clone() } else { Vec::new() }
+    }
+
     /// Adds one to the only family of the table; the series' exemplar is now `trace`, if there is
     /// one.
     pub fn count_traced(&mut self, slot: u32, trace: Option<Trace<'_>>) {
@@ -289,17 +311,19 @@ impl SeriesTable {
         slot
     }
 
-    /// Removes every series of these contexts; returns how many that were.
-    pub fn forget(&mut self, contexts: &HashSet<ContextId, RandomState>) -> usize {
-        self.remove(|key, _| contexts.contains(&key.context)).len()
+    /// Removes every series of these contexts; returns their slots.
+    pub fn forget(&mut self, contexts: &HashSet<ContextId, RandomState>) -> Vec<u32> {
+        self.remove(|key, _| contexts.contains(&key.context))
     }
 
     /// Removes every series without a change for so many looks, this one included; returns their
     /// number.
     pub fn expire(&mut self, looks: u32) -> usize {
         self.unchanged.look(&self.values, self.width);
-        let unchanged = std::mem::take(&mut self.unchanged);
-        let removed = self.remove(|_, slot| unchanged.is_idle(slot, looks));
+        let (unchanged, held) = (std::mem::take(&mut self.unchanged), self.held());
+        let removed = self.remove(|_, slot| {
+            unchanged.is_idle(slot, looks) && held.get(slot as usize).is_none_or(|value| *value == 0)
+        });
         self.unchanged = unchanged;
         for &slot in &removed {
             self.unchanged.reset(slot);
@@ -323,8 +347,13 @@ impl SeriesTable {
         let much = if self.pressure.looks > 0 { self.owners.equal_part() } else { usize::MAX };
         let mut idle = std::mem::take(&mut self.pressure.idle);
         idle.look(&self.values, self.width);
-        let owners = std::mem::take(&mut self.owners);
-        let goes = |key: &Key, slot| !key.is_fold() && idle.is_idle(slot, looks) && owners.gives_up(slot, much);
+        let (owners, held) = (std::mem::take(&mut self.owners), self.held());
+        let is_due = |slot| {
+            idle.is_idle(slot, looks)
+                && held.get(slot as usize).is_none_or(|value| *value == 0)
+                && owners.gives_up(slot, much)
+        };
+        let goes = |key: &Key, slot| !key.is_fold() && is_due(slot);
         let due: HashSet<u32, RandomState> = self
             .slots
             .iter()
@@ -347,8 +376,9 @@ impl SeriesTable {
     }
 
     /// Puts all series into slots without gaps, and gives back the memory of removed ones.
-    /// `contexts` has the new numbers of contexts. No slot that was returned before is valid after.
-    pub fn compact(&mut self, contexts: &HashMap<ContextId, ContextId, RandomState>) {
+    /// `contexts` has the new numbers of contexts. No slot that was returned before is valid after:
+    /// the result has the old ones in the order of the new.
+    pub fn compact(&mut self, contexts: &HashMap<ContextId, ContextId, RandomState>) -> Vec<u32> {
         let mut rows: Vec<(u32, String)> = self.labels.sheet().rows().collect();
         rows.sort_unstable_by_key(|(slot, _)| *slot);
         let slots: Vec<u32> = rows.iter().map(|(slot, _)| *slot).collect();
@@ -378,6 +408,7 @@ impl SeriesTable {
         for slot in 0..u32::try_from(keys.len()).unwrap_or(u32::MAX) {
             self.slots.insert_unique(hash(&slot), slot, hash);
         }
+        slots
     }
 
     /// The fixed labels that series have.
@@ -447,6 +478,7 @@ impl SeriesTable {
     pub fn snapshot(&mut self) -> Snapshot {
         Snapshot {
             families: self.table.families,
+            gauge: self.table.gauge,
             bounds: self.bounds.clone(),
             values: self.values.clone(),
             sums: self.sums.clone(),

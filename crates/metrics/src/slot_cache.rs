@@ -11,14 +11,14 @@ use webb_flow::hash::seed;
 /// The key of an entry. Keys with [`NO_ENDS`] are never cached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CacheKey {
-    /// The two ends ([`super::contexts::Contexts::ends`]), and in the two highest bits the table.
+    /// The two ends ([`super::contexts::Contexts::ends`]), and in the four highest bits the table.
     ends: u64,
     /// The plugin's key.
     fixed: u64,
 }
 
 /// Bits of [`CacheKey::ends`] that are not the table's.
-const ENDS: u32 = 62;
+const ENDS: u32 = 60;
 
 /// Ends that have no number.
 pub(super) const NO_ENDS: u64 = (1 << ENDS) - 1;

@@ -17,17 +17,33 @@ pub struct Table {
     pub labels: &'static [&'static str],
     /// Upper bounds of a histogram's buckets; empty for counters.
     pub bounds: &'static [f64],
+    /// True for a gauge of open connections.
+    pub gauge: bool,
 }
 
 impl Table {
     /// A table of counters.
     pub const fn counters(families: &'static [Spec], labels: &'static [&'static str]) -> Self {
-        Self { families, labels, bounds: &[] }
+        Self { families, labels, bounds: &[], gauge: false }
     }
 
     /// A histogram of seconds, with the Go client's default bounds.
     pub const fn seconds(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
-        Self { families: family, labels, bounds: &DEFAULT_BOUNDS }
+        Self::histogram(family, labels, &DEFAULT_BOUNDS)
+    }
+
+    /// A histogram with bounds of its own.
+    pub const fn histogram(
+        family: &'static [Spec; 1],
+        labels: &'static [&'static str],
+        bounds: &'static [f64],
+    ) -> Self {
+        Self { families: family, labels, bounds, gauge: false }
+    }
+
+    /// A gauge of open connections.
+    pub const fn gauge(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
+        Self { families: family, labels, bounds: &[], gauge: true }
     }
 }
 

@@ -166,6 +166,16 @@ impl Tuple<'_> {
         self
     }
 
+    /// The next label: text from the wire. Cut where it is too long for that.
+    #[must_use]
+    pub fn wire_text(self, text: &str) -> Self {
+        let (begin, end) = limit::clip(text);
+        self.tuples.scratch.extend_from_slice(begin.as_bytes());
+        self.tuples.scratch.extend_from_slice(end.as_bytes());
+        self.tuples.scratch.push(END);
+        self
+    }
+
     /// The next label: texts, with commas between them.
     #[must_use]
     pub fn joined(self, texts: &[String]) -> Self {

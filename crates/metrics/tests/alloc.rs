@@ -81,7 +81,7 @@ fn a_million_flows_allocate_nothing() {
         flow:labelsContext=source_namespace,source_workload,source_pod,destination_namespace,destination_workload,destination_pod \
         icmp:sourceContext=ip;destinationContext=ip port-distribution:sourceContext=app \
         tcp:sourceEgressContext=pod;destinationIngressContext=dns|ip traffic:sourceContext=workload-name \
-        dns:query httpV2:sourceContext=pod;exemplars=true flows-to-world:port policy:sourceContext=dns sctp";
+        dns:query httpV2:sourceContext=pod;exemplars=true;path flows-to-world:port policy:sourceContext=dns sctp";
     let mut aggregators = aggregators(&beside(configuration));
     let indexes = indexes();
     let extras = extras();

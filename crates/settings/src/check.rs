@@ -1,7 +1,7 @@
 //! `webb check-config`: validates one file, independent of the machine that it runs on.
 //!
 //! Variables and the host's name are left out, so that a file that passes on a workstation or in CI
-//! passes everywhere.
+//! passes everywhere. Of other files only that of `metrics_config` is read, where it exists.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,7 +12,10 @@ use super::diff::{KeyChange, diff};
 use super::model::Settings;
 use super::problem::{Origin, Problems, Report};
 use super::resolve::{Environment, Resolved, read_file, resolve};
-use super::value::CheckMetrics;
+
+/// A callback to the check of the metrics, which is on a higher floor: adds its warnings to those
+/// of the configuration, and returns those of the file that `metrics_config` names.
+pub type CheckMetrics<'a> = dyn Fn(&mut Resolved) -> Result<Option<Problems>, Problems> + 'a;
 
 /// The answer as JSON.
 #[derive(Serialize)]
@@ -33,24 +36,36 @@ pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut
     let checked = check(path, metrics);
     let name = path.display().to_string();
     if json {
-        let (errors, warnings, changes) = match &checked {
-            Ok(resolved) => (&[][..], resolved.warnings.as_slice(), changes(resolved)),
-            Err(problems) => (problems.list.as_slice(), &[][..], Vec::new()),
+        let (problems, changes) = match &checked {
+            Ok((resolved, of_metrics)) => {
+                let own = resolved.warnings.iter().map(|problem| Report::new("warning", problem));
+                (
+                    own.chain(of_metrics.iter().flat_map(|problems| reports("warning", problems))).collect(),
+                    changes(resolved),
+                )
+            }
+            Err(problems) if problems.file.as_ref().is_some_and(|file| file.name != name) => {
+                (reports("error", problems).collect(), Vec::new())
+            }
+            Err(problems) => (problems.list.iter().map(|problem| Report::new("error", problem)).collect(), Vec::new()),
         };
-        let errors = errors.iter().map(|problem| Report::new("error", problem));
-        let warnings = warnings.iter().map(|problem| Report::new("warning", problem));
-        let problems = errors.chain(warnings).collect();
         let answer = CheckReport { file: name, valid: checked.is_ok(), problems, changes };
         serde_json::to_writer_pretty(&mut *out, &answer)?;
         writeln!(out)?;
         return Ok(answer.valid);
     }
     match checked {
-        Ok(resolved) => {
+        Ok((resolved, of_metrics)) => {
             for warning in &resolved.warnings {
                 writeln!(out, "{}", warning.render("warning", resolved.file.as_deref()))?;
             }
-            writeln!(out, "{name}: valid{}", counted(resolved.warnings.len(), "warning"))?;
+            if let Some(Problems { list, file }) = &of_metrics {
+                for warning in list {
+                    writeln!(out, "{}", warning.render("warning", file.as_deref()))?;
+                }
+            }
+            let count = resolved.warnings.len() + of_metrics.map_or(0, |problems| problems.list.len());
+            writeln!(out, "{name}: valid{}", counted(count, "warning"))?;
             let changes = changes(&resolved);
             for change in &changes {
                 // The default of a list would only make the line hard to read.
@@ -72,12 +87,18 @@ pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut
     }
 }
 
-fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<Resolved, Problems> {
+/// The problems of a file other than the one that is checked, which each of them names.
+fn reports<'a>(severity: &'static str, problems: &'a Problems) -> impl Iterator<Item = Report<'a>> {
+    let file = problems.file.as_deref().map(|file| file.name.as_str());
+    problems.list.iter().map(move |problem| Report { file, ..Report::new(severity, problem) })
+}
+
+fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<(Resolved, Option<Problems>), Problems> {
     // Any name will do: what the node is called is not the file's business unless it says so.
     let environment = Environment { hostname: "localhost".to_owned(), ..Environment::default() };
     let mut resolved = resolve(Some(read_file(path)?), &environment, &[])?;
-    resolved.check_metrics(metrics)?;
-    Ok(resolved)
+    let of_metrics = metrics(&mut resolved)?;
+    Ok((resolved, of_metrics))
 }
 
 /// Keys that the file changes.

@@ -11,8 +11,11 @@ use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::str::Utf8Error;
 
 use webb_flow::hash::RandomState;
+
+use crate::confinement;
 
 /// The most that a configuration, a file of metrics or a certificate may have: what a ConfigMap
 /// may.
@@ -27,6 +30,9 @@ pub enum FileError {
     /// Error from the system.
     #[error(transparent)]
     System(#[from] io::Error),
+    /// The process's own confinement refuses it.
+    #[error("{0} ({1})")]
+    Confined(io::Error, &'static str),
     /// The path is something else.
     #[error("it is a {0}, and not a regular file")]
     NotRegular(&'static str),
@@ -34,8 +40,8 @@ pub enum FileError {
     #[error("it has more than {0} bytes")]
     TooLong(u64),
     /// The content is something else.
-    #[error("byte {0} is not UTF-8")]
-    NotText(usize),
+    #[error("line {0} is not UTF-8")]
+    NotText(u64),
 }
 
 /// Opens a regular file of at most `most` bytes, to be read as a stream.
@@ -45,7 +51,7 @@ pub enum FileError {
 pub fn open(path: &Path, most: u64) -> Result<File, FileError> {
     // Without it, opening a FIFO waits for the other end.
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
-    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    let file = File::options().read(true).custom_flags(nonblocking).open(path).map_err(|error| refused(path, error))?;
     let metadata = file.metadata()?;
     let kind = metadata.file_type();
     if !kind.is_file() {
@@ -57,6 +63,14 @@ pub fn open(path: &Path, most: u64) -> Result<File, FileError> {
         }));
     }
     if metadata.len() > most { Err(FileError::TooLong(most)) } else { Ok(file) }
+}
+
+/// Explains the error of opening this file.
+pub fn refused(path: &Path, error: io::Error) -> FileError {
+    match confinement::explain(path, &error) {
+        Some(why) => FileError::Confined(error, why),
+        None => FileError::System(error),
+    }
 }
 
 /// Reads a regular file of at most `most` bytes.
@@ -83,7 +97,13 @@ pub fn read_text(path: &Path, most: u64) -> Result<String, FileError> {
 /// # Errors
 /// If it is no text.
 pub fn text(content: Vec<u8>) -> Result<String, FileError> {
-    String::from_utf8(content).map_err(|error| FileError::NotText(error.utf8_error().valid_up_to() + 1))
+    String::from_utf8(content).map_err(|error| not_text(error.as_bytes(), error.utf8_error(), 0))
+}
+
+/// The error of content that is no text, behind so many lines of a file.
+pub fn not_text(content: &[u8], error: Utf8Error, lines_before: u64) -> FileError {
+    let valid = content.get(..error.valid_up_to()).unwrap_or_default();
+    FileError::NotText(lines_before + valid.split(|byte| *byte == b'\n').count() as u64)
 }
 
 /// The result of a poll of followed files.
@@ -324,8 +344,8 @@ mod tests {
         assert!(why(&socket).contains("os error 6"), "{}", why(&socket));
         assert!(read(Path::new("/proc/self/maps"), MIB).unwrap().len() > 100, "its size says that it is empty");
         assert!(matches!(read(Path::new("/proc/self/maps"), 100), Err(FileError::TooLong(100))));
-        std::fs::write(directory.path().join("latin"), b"caf\xe9").unwrap();
+        std::fs::write(directory.path().join("latin"), b"a: b\n\nc: caf\xe9\n").unwrap();
         let latin = read_text(&directory.path().join("latin"), MIB).unwrap_err();
-        assert_eq!(latin.to_string(), "byte 4 is not UTF-8");
+        assert_eq!(latin.to_string(), "line 3 is not UTF-8");
     }
 }

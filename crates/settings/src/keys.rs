@@ -5,10 +5,13 @@
 
 use std::time::Duration;
 
+use super::clusters;
 use super::kinds::{
-    address, aggregation, attach, boolean, bytes, capture, cluster_source, duration, file, globs, headers, log_format,
-    log_level, memory, metrics, name, networks, number, open_name, other_kinds, pods, policy_kinds, ports, side,
+    address, aggregation, attach, auto_duration, boolean, bytes, capture, cluster_source, compat, duration, file,
+    globs, headers, log_format, log_level, memory, metrics, name, networks, number, open_address, open_name,
+    other_kinds, pods, policy_kinds, ports, side, toggles,
 };
+use super::labels;
 use super::model::Settings;
 use super::value::{InvalidValue, Value};
 
@@ -100,22 +103,23 @@ fn table(bytes: u32) -> bool {
     (64 << 10..=1 << 30).contains(&bytes)
 }
 
-/// Cilium's check of a cluster's name.
-fn cluster(name: &str) -> bool {
-    name.len() <= 32
-        && name.starts_with(|first: char| first.is_ascii_lowercase() || first.is_ascii_digit())
-        && name.ends_with(|last: char| last.is_ascii_lowercase() || last.is_ascii_digit())
-        && name.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-')
-}
-
 /// Checks the name of a node; empty is "to be worked out".
 fn node(name: &str) -> bool {
     name.len() <= 253 && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.' | '_'))
 }
 
+/// Checks the name of a Kubernetes object.
+fn object(name: &str) -> bool {
+    let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
+    (1..=253).contains(&name.len())
+        && name.starts_with(plain)
+        && name.ends_with(plain)
+        && name.chars().all(|letter| plain(letter) || matches!(letter, '-' | '.'))
+}
+
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 61] = [
+pub static KEYS: [Key; 84] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -134,18 +138,41 @@ pub static KEYS: [Key; 61] = [
         "an address and a port, such as [::]:9965 or 127.0.0.1:9965"),
     key!("open_metrics", open_metrics: boolean, Live, None,
         "true or false"),
+    key!("agent_metrics.listen", agent_metrics.listen: open_address, Restart, None,
+        "an address and a port, such as [::]:9962, or null for none"),
+    key!("agent_metrics.compat", agent_metrics.compat: compat, Live, None, "1.16, 1.18, 1.19 or 1.20"),
+    key!("agent_metrics.metrics", agent_metrics.metrics: toggles, Live, None,
+        "a list of families, each with + or - before its name, such as [-cilium_nodes_all_num]"),
+    key!("agent_metrics.all_maps", agent_metrics.all_maps: boolean, Restart, None, "true or false"),
+    key!("operator.election", operator.election: boolean, Restart, Some("--operator-election"), "true or false"),
+    key!("operator.listen", operator.listen: address, Restart, None,
+        "an address and a port, such as [::]:9963"),
+    key!("operator.lease_namespace", operator.lease_namespace: open_name, Restart, None,
+        "the name of a namespace, or null for that of the pod", |name| name.is_empty() || object(name)),
+    key!("operator.lease_name", operator.lease_name: name, Restart, None,
+        "the name of a Lease, such as webb-operator", |name| object(name)),
+    key!("operator.lease_duration", operator.lease_duration: duration, Restart, None,
+        "a time from 2s to 10m", |time| (s(2)..=s(600)).contains(time)),
+    key!("operator.renew_deadline", operator.renew_deadline: duration, Restart, None,
+        "a time from 1s to 10m", |time| (s(1)..=s(600)).contains(time)),
+    key!("operator.retry_period", operator.retry_period: duration, Restart, None,
+        "a time from 100ms to 1m", |time| (ms(100)..=s(60)).contains(time)),
+    key!("operator.agent_labels", operator.agent_labels: labels, Restart, None,
+        "a list of labels, such as [app.kubernetes.io/name=webb]"),
     key!("admin_listen", admin_listen: address, Restart, Some("--admin-listen"),
         "an address and a port, such as 127.0.0.1:9966"),
     key!("node_name", node_name: open_name, Restart, Some("--node-name"),
         "the Kubernetes name of this node, or null for $NODE_NAME or the host's name", |name| node(name)),
     key!("cluster_name", cluster_name: name, Restart, None,
-        "1 to 32 small letters, digits and dashes, not a dash first or last", |name| cluster(name)),
+        "1 to 32 small letters, digits and dashes, not a dash first or last", |name| clusters::is_name(name)),
     key!("cluster_source", cluster_source: cluster_source, Live, Some("--cluster-source"),
         "auto, kubernetes, manifest or none"),
     key!("cluster_manifest", cluster_manifest: file, Live, Some("--cluster-manifest"),
         "the path of a file of Kubernetes objects, or null for none"),
     key!("kubeconfig", kubeconfig: file, Live, Some("--kubeconfig"),
         "the path of a kubeconfig, or null to find the way to the API server"),
+    key!("clusters", clusters: clusters, Restart, None,
+        "a list of clusters such as [{name: east, kubeconfig: /etc/webb/east}], or [] for none"),
     key!("cluster_wait", cluster_wait: duration, Restart, None,
         "a time up to 10m, such as 10s, or 0s not to wait", |time| *time <= s(600)),
 
@@ -181,6 +208,7 @@ pub static KEYS: [Key; 61] = [
         "a time from 1s to 1d, such as 1m", |time| (s(1)..=s(86_400)).contains(time)),
     key!("connections.sweep_interval", connections.sweep_interval: duration, Restart, None,
         "a time from 10ms to 1m, such as 1s", |time| (ms(10)..=s(60)).contains(time)),
+    key!("connections.capture", connections.capture: capture, Restart, None, "auto, on or off"),
 
     key!("conntrack_entries", conntrack_entries: number, Restart, None,
         "a number from 1024 to 4194304, or 0 to leave connection tracking alone", |count| *count == 0 || (1024..=4_194_304).contains(count)),
@@ -196,9 +224,13 @@ pub static KEYS: [Key; 61] = [
     key!("l7.http_ports", l7.http_ports: ports, Restart, None, "a list of at most 8 ports, such as [80, 8080]"),
     key!("l7.http_ports_ignored", l7.http_ports_ignored: ports, Restart, None,
         "a list of at most 8 ports, such as [6379]"),
+    key!("l7.http_timeout", l7.http_timeout: duration, Live, None,
+        "a time from 1s to 1h, such as 5m", |time| (s(1)..=s(3600)).contains(time)),
     key!("l7.dns_side", l7.dns_side: side, Live, None, "once, server, client or both"),
     key!("l7.dns_ports", l7.dns_ports: ports, Restart, None, "a list of 1 to 8 ports, such as [53, 5353]",
         |ports| !ports.is_empty()),
+    key!("l7.dns_timeout", l7.dns_timeout: duration, Live, None,
+        "a time from 1s to 5m, such as 10s", |time| (s(1)..=s(300)).contains(time)),
     key!("l7.redact", l7.redact: boolean, Live, None, "true or false"),
     key!("l7.redact_url_query", l7.redact_url_query: boolean, Live, None, "true or false"),
     key!("l7.redact_user_info", l7.redact_user_info: boolean, Live, None, "true or false"),
@@ -215,6 +247,14 @@ pub static KEYS: [Key; 61] = [
         "the path of a PEM file, or null for no TLS"),
     key!("metrics_tls.client_ca", metrics_tls.client_ca: file, Restart, None,
         "the path of a PEM file, or null to require no client certificate"),
+
+    key!("health.listen", health.listen: open_address, Restart, None,
+        "an address and a port, such as [::]:4240, or null for no probes between nodes",
+        |address| address.is_none_or(|address| address.port() != 0)),
+    key!("health.interval", health.interval: auto_duration, Restart, None,
+        "auto, or a time from 1s to 1h, such as 30s", |time| time.is_none_or(|time| (s(1)..=s(3600)).contains(&time))),
+    key!("health.icmp", health.icmp: boolean, Restart, None,
+        "true or false"),
 
     key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
         "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),
@@ -237,7 +277,17 @@ pub static KEYS: [Key; 61] = [
     key!("supervision.stall_after", supervision.stall_after: duration, Live, None,
         "a time from 1s to 10m, such as 10s", |time| (s(1)..=s(600)).contains(time)),
 
+    key!("handover", handover: boolean, Restart, None,
+        "true or false"),
+    key!("handover_dir", handover_dir: file, Restart, None,
+        "an absolute path on a BPF filesystem, such as /sys/fs/bpf/webb",
+        |path| path.as_ref().is_some_and(|path| path.is_absolute())),
+
     key!("privileges.least", privileges.least: boolean, Restart, None,
+        "true or false"),
+    key!("privileges.landlock", privileges.landlock: boolean, Restart, None,
+        "true or false"),
+    key!("privileges.seccomp", privileges.seccomp: boolean, Restart, None,
         "true or false"),
 
     key!("log.level", log.level: log_level, Live, Some("--log"),

@@ -27,6 +27,21 @@ pub(super) mod address {
     }
 }
 
+/// A socket address, or none.
+pub(super) mod open_address {
+    use std::net::SocketAddr;
+
+    use super::{InvalidValue, Value, address};
+
+    pub(crate) fn read(value: &Value) -> Result<Option<SocketAddr>, InvalidValue> {
+        if *value == Value::Null { Ok(None) } else { address::read(value).map(Some) }
+    }
+
+    pub(crate) fn show(address: &Option<SocketAddr>) -> Value {
+        address.as_ref().map_or(Value::Null, address::show)
+    }
+}
+
 /// A time.
 pub(super) mod duration {
     use std::time::Duration;
@@ -40,6 +55,21 @@ pub(super) mod duration {
 
     pub(crate) fn show(time: &Duration) -> Value {
         Value::Text(show_duration(*time))
+    }
+}
+
+/// `auto`, or a time.
+pub(super) mod auto_duration {
+    use std::time::Duration;
+
+    use super::{InvalidValue, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Option<Duration>, InvalidValue> {
+        if value.text()? == "auto" { Ok(None) } else { super::duration::read(value).map(Some) }
+    }
+
+    pub(crate) fn show(time: &Option<Duration>) -> Value {
+        time.as_ref().map_or_else(|| Value::Text("auto".to_owned()), super::duration::show)
     }
 }
 
@@ -234,6 +264,31 @@ pub(super) mod pods {
     }
 }
 
+/// Families that are switched on or off, `+name` or `-name`; a text is split at commas and white
+/// space. What Cilium's agent passes over is no error here: the check of the families warns of it.
+pub(super) mod toggles {
+    use super::super::toggle::Toggle;
+    use super::{InvalidValue, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<Toggle>, InvalidValue> {
+        // One element of a list may hold several, as one of Cilium's lines may.
+        let mut toggles = Vec::new();
+        for item in value.items(true)? {
+            let before = toggles.len();
+            let parts = item.text.split([',', ' ', '\t', '\n']).filter(|part| !part.is_empty());
+            toggles.extend(parts.map(Toggle::new));
+            if toggles.len() == before {
+                toggles.push(Toggle::new(""));
+            }
+        }
+        Ok(toggles)
+    }
+
+    pub(crate) fn show(toggles: &[Toggle]) -> Value {
+        Value::list(toggles.iter().map(Toggle::text))
+    }
+}
+
 /// Kinds of policy with their effects: `group/plural=effect`.
 pub(super) mod policy_kinds {
     use super::super::model::{KindEffect, MoreKind};
@@ -322,6 +377,10 @@ macro_rules! words {
 words! {
     /// Mode of attachment.
     attach: Attach { "auto" => Auto, "tcx" => Tcx, "clsact" => Clsact }
+}
+words! {
+    /// A version of Cilium.
+    compat: Compat { "1.16" => V1_16, "1.18" => V1_18, "1.19" => V1_19, "1.20" => V1_20 }
 }
 words! {
     /// Source of names.

@@ -14,14 +14,19 @@
 //! passed in.
 
 mod check;
+mod clusters;
+pub mod confinement;
 mod diff;
 pub mod file;
 mod keys;
 mod kinds;
+mod labels;
 mod log_filter;
 mod model;
+mod operator;
 mod problem;
 mod resolve;
+mod toggle;
 pub mod units;
 mod value;
 mod yaml;
@@ -29,14 +34,17 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::check_file;
+pub use check::{CheckMetrics, check_file};
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
-    Aggregation, Attach, Capture, ClusterSource, Connections, Interfaces, KindEffect, Layer7, Log, LogFormat,
-    MetricsTls, MoreKind, OtherKinds, Pods, Policies, Rings, Scrape, Settings, Shutdown, Side, Supervision,
+    AgentMetrics, Aggregation, Attach, Capture, ClusterSource, Compat, Connections, Health, Interfaces, KindEffect,
+    Layer7, Log, LogFormat, MetricsTls, MoreKind, OtherKinds, Pods, Policies, Privileges, RemoteCluster, Rings, Scrape,
+    Settings, Shutdown, Side, Supervision,
 };
+pub use operator::Operator;
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
-pub use value::{CheckMetrics, Item, Mark, Value};
+pub use toggle::Toggle;
+pub use value::{CheckEntry, Item, Mark, Value};

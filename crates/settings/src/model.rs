@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::operator::Operator;
+use super::toggle::Toggle;
+
 /// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same
 /// name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,10 @@ pub struct Settings {
     pub metrics_listen: SocketAddr,
     /// Whether scrapers that ask for OpenMetrics get it. Hubble's own default is not.
     pub open_metrics: bool,
+    /// Cilium's agent metrics.
+    pub agent_metrics: AgentMetrics,
+    /// The operator: metrics of the whole cluster, from one elected replica.
+    pub operator: Operator,
     /// Address of `/healthz`, `/actors`, `/config` and the like.
     pub admin_listen: SocketAddr,
     /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
@@ -45,6 +52,8 @@ pub struct Settings {
     pub cluster_manifest: Option<PathBuf>,
     /// Path of the kubeconfig; searched for by default.
     pub kubeconfig: Option<PathBuf>,
+    /// The other clusters of the mesh.
+    pub clusters: Vec<RemoteCluster>,
     /// Maximal wait of the first flows for the first names.
     pub cluster_wait: Duration,
     /// Treatment of policies that are not evaluated.
@@ -70,16 +79,46 @@ pub struct Settings {
     pub drop_budget: u32,
     /// TLS for `/metrics`.
     pub metrics_tls: MetricsTls,
+    /// Health between nodes.
+    pub health: Health,
     /// Settings of scrapes.
     pub scrape: Scrape,
     /// Settings of the agent's stop.
     pub shutdown: Shutdown,
     /// Restart policy of failing components.
     pub supervision: Supervision,
+    /// Whether maps and programs stay when the agent ends, for the next one.
+    pub handover: bool,
+    /// Directory on a BPF filesystem for what is handed over; never none.
+    pub handover_dir: Option<PathBuf>,
     /// Privileges that the running agent gives up.
     pub privileges: Privileges,
     /// Settings of the log.
     pub log: Log,
+}
+
+/// Cilium's agent metrics, on a listener of their own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentMetrics {
+    /// Address of their `/metrics`; none without one.
+    pub listen: Option<SocketAddr>,
+    /// Version of Cilium with the names and labels that are exposed.
+    pub compat: Compat,
+    /// Families that are switched on or off, in Cilium's grammar for `prometheus.metrics`. The last
+    /// one of a family counts.
+    pub metrics: Vec<Toggle>,
+    /// Whether the maps of all programs of the node are counted, not only webb's.
+    pub all_maps: bool,
+}
+
+/// A version of Cilium that names and labels are taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Compat {
+    V1_16,
+    V1_18,
+    V1_19,
+    V1_20,
 }
 
 /// Source of names.
@@ -93,6 +132,15 @@ pub enum ClusterSource {
     Manifest,
     /// Nowhere.
     None,
+}
+
+/// Another cluster of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteCluster {
+    /// Its name.
+    pub name: String,
+    /// Path of the kubeconfig that leads to its API server.
+    pub kubeconfig: PathBuf,
 }
 
 /// Treatment of policies that are not evaluated: those of vendors' kinds.
@@ -189,6 +237,8 @@ pub struct Connections {
     pub other_idle: Duration,
     /// Interval between two checks of an entry: for idleness, and for pending counts.
     pub sweep_interval: Duration,
+    /// Mode of capturing their events: handshakes, round trips, ends.
+    pub capture: Capture,
 }
 
 /// The rings between the kernel and the reader. Sizes are powers of two.
@@ -214,10 +264,14 @@ pub struct Layer7 {
     pub http_ports: Vec<u16>,
     /// Ports of servers that are not taken for HTTP.
     pub http_ports_ignored: Vec<u16>,
+    /// Longest wait for the response to an HTTP request, and for the end of a gRPC call.
+    pub http_timeout: Duration,
     /// Side of a connection that reports DNS.
     pub dns_side: Side,
     /// Ports of DNS servers.
     pub dns_ports: Vec<u16>,
+    /// Longest wait for the answer to a DNS question.
+    pub dns_timeout: Duration,
     /// Redaction of URLs and headers, as `hubble.redact`.
     pub redact: bool,
     /// Removal of query and fragment of a URL.
@@ -237,8 +291,10 @@ impl Default for Layer7 {
             http_side: Side::Once,
             http_ports: Vec::new(),
             http_ports_ignored: Vec::new(),
+            http_timeout: Duration::from_mins(5),
             dns_side: Side::Client,
             dns_ports: vec![53],
+            dns_timeout: Duration::from_secs(10),
             redact: false,
             redact_url_query: false,
             redact_user_info: true,
@@ -284,6 +340,18 @@ pub struct MetricsTls {
     pub client_ca: Option<PathBuf>,
 }
 
+/// Health between nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Address at which `GET /hello` is answered; its port is that of all agents. Without one no
+    /// node is probed, either.
+    pub listen: Option<SocketAddr>,
+    /// Interval between two probes of an address; `None`: by the number of nodes.
+    pub interval: Option<Duration>,
+    /// Whether nodes are probed by ICMP echo, too.
+    pub icmp: bool,
+}
+
 /// Settings of scrapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scrape {
@@ -318,10 +386,20 @@ pub struct Supervision {
 }
 
 /// Privileges that the running agent gives up.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Privileges {
     /// `CAP_NET_ADMIN` is given up as well.
     pub least: bool,
+    /// Landlock leaves only those files readable that the configuration names.
+    pub landlock: bool,
+    /// A seccomp filter refuses system calls that a running agent does not need.
+    pub seccomp: bool,
+}
+
+impl Default for Privileges {
+    fn default() -> Self {
+        Self { least: false, landlock: true, seccomp: true }
+    }
 }
 
 /// Settings of the log, which always goes to standard error.
@@ -362,12 +440,15 @@ impl Default for Settings {
             series_room_ttl: Duration::from_mins(5),
             metrics_listen: (Ipv6Addr::UNSPECIFIED, 9965).into(),
             open_metrics: true,
+            agent_metrics: AgentMetrics { listen: None, compat: Compat::V1_19, metrics: Vec::new(), all_maps: false },
+            operator: Operator::default(),
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
             node_name: String::new(),
             cluster_name: "default".to_owned(),
             cluster_source: ClusterSource::Auto,
             cluster_manifest: None,
             kubeconfig: None,
+            clusters: Vec::new(),
             cluster_wait: Duration::from_secs(10),
             policies: Policies { other_kinds: OtherKinds::Undecided, more_kinds: Vec::new() },
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
@@ -381,6 +462,7 @@ impl Default for Settings {
                 half_open_idle: Duration::from_mins(1),
                 other_idle: Duration::from_mins(1),
                 sweep_interval: Duration::from_secs(4),
+                capture: Capture::Auto,
             },
             pod_networks: Vec::new(),
             conntrack_entries: 65_536,
@@ -388,6 +470,7 @@ impl Default for Settings {
             l7: Layer7::default(),
             drop_budget: 1000,
             metrics_tls: MetricsTls::default(),
+            health: Health { listen: None, interval: None, icmp: true },
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
             shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },
             supervision: Supervision {
@@ -397,6 +480,8 @@ impl Default for Settings {
                 backoff_max: Duration::from_secs(30),
                 stall_after: Duration::from_secs(10),
             },
+            handover: false,
+            handover_dir: Some(PathBuf::from("/sys/fs/bpf/webb")),
             privileges: Privileges::default(),
             log: Log { level: "info".to_owned(), format: LogFormat::Text },
         }

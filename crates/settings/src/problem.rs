@@ -163,6 +163,9 @@ pub struct Report<'a> {
     pub help: &'a str,
     /// `file:12`, `env:WEBB_X`, `flag:--x`.
     pub source: String,
+    /// The file, if it is not the one that is checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<&'a str>,
     /// Line in the file, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -180,6 +183,7 @@ impl<'a> Report<'a> {
             message: &problem.message,
             help: &problem.help,
             source: problem.origin.to_string(),
+            file: None,
             line: mark.map(|mark| mark.line),
             column: mark.map(|mark| mark.column),
         }

@@ -14,7 +14,7 @@ use super::diff::{Diff, diff, reloaded};
 use super::keys::{KEYS, Key, Reload, find, replacement};
 use super::model::{ClusterSource, Settings};
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
-use super::value::{CheckMetrics, Value, clean, json};
+use super::value::{CheckEntry, Item, Value, clean, json};
 use super::yaml;
 use crate::file::{self, FileError};
 
@@ -184,15 +184,38 @@ impl Resolved {
             let origin = if self.set.contains_key(key) { self.origin(key) } else { self.origin(other) };
             problems.push(Problem::new(origin, message));
         };
-        if clash(settings.metrics_listen, settings.admin_listen) {
-            let (admin, metrics) = (settings.admin_listen, settings.metrics_listen);
-            let message =
-                format!("`admin_listen`: {admin} is taken by `metrics_listen` ({metrics}); give them two ports");
-            fail("admin_listen", "metrics_listen", message);
+        let listeners = [
+            ("metrics_listen", Some(settings.metrics_listen)),
+            ("admin_listen", Some(settings.admin_listen)),
+            ("agent_metrics.listen", settings.agent_metrics.listen),
+            ("health.listen", settings.health.listen),
+            ("operator.listen", settings.operator.election.then_some(settings.operator.listen)),
+        ];
+        let listeners: Vec<_> = listeners.iter().filter_map(|(key, address)| Some((*key, (*address)?))).collect();
+        for (at, (key, address)) in listeners.iter().enumerate() {
+            let taken = listeners.iter().take(at).find(|(_, other)| clash(*address, *other));
+            if let Some((other, of_other)) = taken {
+                let message = format!("`{key}`: {address} is taken by `{other}` ({of_other}); give them two ports");
+                fail(key, other, message);
+            }
         }
         if settings.cluster_source == ClusterSource::Manifest && settings.cluster_manifest.is_none() {
             let message = "`cluster_source`: manifest needs `cluster_manifest` beside it";
             fail("cluster_source", "cluster_manifest", message.to_owned());
+        }
+        if settings.clusters.iter().any(|cluster| cluster.name == settings.cluster_name) {
+            let name = &settings.cluster_name;
+            let message = format!("`clusters`: {name} is this cluster's own name; set `cluster_name`, or leave it out");
+            fail("clusters", "cluster_name", message);
+        }
+        let operator = &settings.operator;
+        if operator.renew_deadline >= operator.lease_duration {
+            let message = "`operator.renew_deadline` must be less than `operator.lease_duration`";
+            fail("operator.renew_deadline", "operator.lease_duration", message.to_owned());
+        }
+        if operator.retry_period * 2 > operator.renew_deadline {
+            let message = "`operator.retry_period` must not be more than half of `operator.renew_deadline`";
+            fail("operator.retry_period", "operator.renew_deadline", message.to_owned());
         }
         let tls = &settings.metrics_tls;
         if tls.certificate.is_some() != tls.key.is_some() {
@@ -247,11 +270,48 @@ impl Resolved {
             );
             self.warnings.push(Problem::new(self.origin("admin_listen"), message));
         }
+        self.check_unused();
+    }
+
+    /// Adds a warning about the value of `key`.
+    pub fn warn(&mut self, key: &str, message: impl Into<String>) {
+        self.warnings.push(Problem::new(self.origin(key), message));
+    }
+
+    /// Warnings for keys that change nothing, because what they are about is off.
+    fn check_unused(&mut self) {
+        let default = Settings::default();
+        for (group, on, condition) in [
+            ("l7.redact_", self.settings.l7.redact, "while `l7.redact` is false"),
+            ("health.", self.settings.health.listen.is_some(), "without `health.listen`"),
+        ] {
+            for key in KEYS.iter().filter(|key| !on && key.name.starts_with(group)) {
+                if (key.get)(&self.settings) != (key.get)(&default) {
+                    self.warn(key.name, format!("`{}` changes nothing {condition}", key.name));
+                }
+            }
+        }
+        if self.settings.health.listen.is_some() && self.settings.cluster_source == ClusterSource::None {
+            self.warn("health.listen", "`health.listen`: no node is probed with `cluster_source: none`");
+        }
     }
 
     /// Origin of the value of `key`.
     pub fn origin(&self, key: &str) -> Origin {
         self.set.get(key).map_or(Origin::Default, |(_, origin)| origin.clone())
+    }
+
+    /// Origin of the element of the list `key` with the word `text`, or else of the first that
+    /// contains it.
+    pub fn origin_of_item(&self, key: &str, text: &str) -> Origin {
+        let items = match self.set.get(key) {
+            Some((Value::List(items), _)) => items.as_slice(),
+            _ => &[],
+        };
+        let has_word = |item: &&Item| item.text.trim().split([',', ' ', '\t', '\n']).any(|word| word == text);
+        let item = items.iter().find(has_word).or_else(|| items.iter().find(|item| item.text.contains(text)));
+        let mark = item.and_then(|item| item.mark);
+        mark.map_or_else(|| self.origin(key), Origin::File)
     }
 
     /// Every key with its value and where that came from, in the order of the documentation.
@@ -287,7 +347,7 @@ impl Resolved {
     /// # Errors
     /// Each entry that `check` refuses, at its place; or what is wrong with all of them together (a
     /// metric that is listed twice).
-    pub fn check_metrics(&mut self, check: &CheckMetrics<'_>) -> Result<(), Problems> {
+    pub fn check_metrics(&mut self, check: &CheckEntry<'_>) -> Result<(), Problems> {
         let origin = self.origin("metrics");
         let mut problems = Vec::new();
         for entry in &self.settings.metrics {

@@ -2,6 +2,7 @@
 //! `tests/cli_config_errors.rs`.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -189,6 +190,7 @@ fn ranges_end_where_they_say() {
         ("connections.half_open_idle", ["1s", "1h"], ["999ms", "2h"]),
         ("connections.other_idle", ["1s", "1d"], ["999ms", "25h"]),
         ("connections.sweep_interval", ["10ms", "1m"], ["9ms", "61s"]),
+        ("connections.capture", ["on", "off"], ["true", "ON"]),
         ("rings.flow_bytes", ["64KiB", "1GiB"], ["32KiB", "2GiB"]),
         ("rings.drop_bytes", ["64KiB", "1GiB"], ["96KiB", "1000MiB"]),
         ("rings.l7_bytes", ["64KiB", "1GiB"], ["96KiB", "1000MiB"]),
@@ -196,10 +198,15 @@ fn ranges_end_where_they_say() {
         ("l7.http_side", ["once", "both"], ["all", "Client"]),
         ("l7.http_ports", ["", "1,2,3,4,5,6,7,65535"], ["0", "1,2,3,4,5,6,7,8,9"]),
         ("l7.http_ports_ignored", ["6379", "1,2"], ["65536", "http"]),
+        ("l7.http_timeout", ["1s", "1h"], ["999ms", "61m"]),
         ("l7.dns_side", ["client", "server"], ["none", "0"]),
         ("l7.dns_ports", ["53", "53,5353"], ["0", "-1"]),
+        ("l7.dns_timeout", ["1s", "5m"], ["999ms", "301s"]),
         ("l7.redact_headers_allow", ["", "Accept,user-agent"], ["a:b", &many]),
         ("l7.redact_headers_deny", ["", "cookie"], ["a(b", "é"]),
+        ("health.listen", ["[::]:4240", "127.0.0.1:1"], ["[::]:0", ":4240"]),
+        ("health.interval", ["auto", "1h"], ["999ms", "61m"]),
+        ("health.icmp", ["true", "false"], ["auto", "no"]),
         ("scrape.min_interval", ["0s", "1m"], ["61s", "5"]),
         ("scrape.timeout", ["10ms", "1m"], ["9ms", "61s"]),
         ("shutdown.budget", ["1s", "10m"], ["999ms", "601s"]),
@@ -209,10 +216,23 @@ fn ranges_end_where_they_say() {
         ("supervision.backoff_min", ["1ms", "30s"], ["0s", "31s"]),
         ("supervision.backoff_max", ["100ms", "10m"], ["99ms", "11m"]),
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
+        ("handover_dir", ["/sys/fs/bpf/webb", "/run/bpf/a"], ["webb", "./bpf"]),
         ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
+        ("clusters", ["east=/e", "east=/e,west=/w"], ["east", "east=/e,east=/f"]),
         ("policies.other_kinds", ["undecided", "ignore"], ["none", "Ignore"]),
         ("policies.more_kinds", ["a.io/b=both", "a.io/b=none,c.io/d=egress"], ["a.io/b", "a.io/b=all"]),
+        ("agent_metrics.listen", ["127.0.0.1:9962", "[::]:0"], ["9962", "localhost:9962"]),
+        ("agent_metrics.compat", ["1.16", "1.20"], ["1.17", "1.2"]),
+        ("operator.election", ["true", "false"], ["yes", "1"]),
+        ("operator.listen", ["[::]:0", "127.0.0.1:9963"], ["9963", "localhost:9963"]),
+        ("operator.lease_namespace", ["", "kube-system"], ["Kube", "-a"]),
+        ("operator.lease_name", ["a", "webb-operator.1"], ["A", "a_b"]),
+        ("operator.lease_duration", ["11s", "10m"], ["1s", "601s"]),
+        ("operator.renew_deadline", ["4s", "14s"], ["500ms", "601s"]),
+        ("operator.retry_period", ["100ms", "5s"], ["99ms", "61s"]),
+        ("operator.agent_labels", ["", "a=b,c.io/d="], ["a", "=b"]),
+        ("agent_metrics.all_maps", ["true", "false"], ["yes", "1"]),
         ("node_name", ["n", "ip-10-0-0-1.ec2.internal"], ["two words", "ö"]),
     ] {
         let variable = keys::find(key).unwrap().variable();
@@ -223,6 +243,54 @@ fn ranges_end_where_they_say() {
         for value in bad {
             assert!(resolve(None, &environment(&[(&variable, value)]), &[]).is_err(), "{key} {value}");
         }
+    }
+}
+
+/// What is set and changes nothing has a warning.
+#[test]
+fn unused_settings_warn() {
+    for (text, expected) in [
+        ("health: {interval: 30s, icmp: false, listen: '[::]:4240'}", &[][..]),
+        (
+            "health: {interval: 30s, icmp: false}",
+            &["`health.interval` changes nothing without", "`health.icmp` changes nothing without"],
+        ),
+        (
+            "cluster_source: none\nhealth: {listen: '[::]:4240'}",
+            &["`health.listen`: no node is probed with `cluster_source: none`"],
+        ),
+    ] {
+        let warnings = from_file(text).unwrap().warnings;
+        assert_eq!(warnings.len(), expected.len(), "{text}: {warnings:?}");
+        for (warning, expected) in warnings.iter().zip(expected) {
+            assert!(warning.message.starts_with(expected), "{text}: {warnings:?}");
+        }
+    }
+}
+
+/// Clusters are groups, or texts of one line; a mistake is reported at its line.
+#[test]
+fn clusters_are_groups() {
+    let text = "clusters:\n  - name: east\n    kubeconfig: /etc/webb/east\n  - {name: west, kubeconfig: w}\n";
+    let groups = from_file(text).unwrap().settings;
+    assert_eq!(groups.clusters[0].kubeconfig, PathBuf::from("/etc/webb/east"));
+    let texts = from_file("clusters: [east=/etc/webb/east, west=w]").unwrap().settings;
+    assert_eq!(groups.clusters, texts.clusters);
+    assert_eq!(from_file("clusters: []").unwrap().settings.clusters, []);
+    for (text, line, expected) in [
+        ("clusters:\n  - name: east\n", 2, "no `kubeconfig`"),
+        ("clusters:\n  - name: east\n    kubeconfg: /e\n", 3, "did you mean `kubeconfig`?"),
+        ("clusters:\n  - name: east\n    kubeconfig:\n", 3, "no text"),
+        ("clusters:\n  - {name: east, kubeconfig: e}\n  - {name: east, kubeconfig: f}\n", 3, "two clusters"),
+        ("clusters:\n  - {name: East, kubeconfig: e}\n", 2, "small letters"),
+        ("clusters:\n  - [east]\n", 2, "more than plain values"),
+        ("metrics:\n  - {flow: a}\n", 2, "more than plain values"),
+        ("clusters: [default=e]\n", 1, "this cluster's own name"),
+    ] {
+        let problems = from_file(text).unwrap_err();
+        let (text, problem) = (problems.list[0].one_line(), &problems.list[0]);
+        assert!(text.contains(expected), "{text}");
+        assert!(matches!(problem.origin, Origin::File(mark) if mark.line == line), "{text}: {:?}", problem.origin);
     }
 }
 
@@ -239,7 +307,41 @@ fn listeners_must_not_clash() {
     ] {
         let text = format!("metrics_listen: '{metrics}'\nadmin_listen: '{admin}'\n");
         assert_eq!(from_file(&text).is_ok(), fine, "{metrics} {admin}");
+        let text = format!("agent_metrics: {{ listen: '{metrics}' }}\nadmin_listen: '{admin}'\n");
+        assert_eq!(from_file(&text).is_ok(), fine, "{metrics} {admin}");
     }
+    let clash = from_file("health: {listen: '[::]:9965'}").unwrap_err().to_string();
+    assert!(clash.contains("`health.listen`: [::]:9965 is taken by `metrics_listen`"), "{clash}");
+}
+
+/// Durations of an election that would let two replicas lead, or that leave no second attempt, are
+/// refused; a port is taken only where the operator runs in the agent.
+#[test]
+fn elections_need_room() {
+    for (text, expected) in [
+        ("renew_deadline: 15s", "must be less than `operator.lease_duration`"),
+        ("lease_duration: 10s", "must be less than `operator.lease_duration`"),
+        ("retry_period: 6s", "must not be more than half"),
+        ("election: true, listen: '[::]:9965'", "is taken by"),
+        ("election: true, listen: '127.0.0.1:9966'", "is taken by"),
+        ("agent_labels: [app]", "not a label"),
+    ] {
+        let problems = from_file(&format!("operator: {{ {text} }}\n")).unwrap_err().to_string();
+        assert!(problems.contains(expected), "{text}: {problems}");
+    }
+    assert!(from_file("operator: { listen: '[::]:9965', lease_duration: 1m, renew_deadline: 40s }\n").is_ok());
+}
+
+/// Toggles are split as Cilium's agent splits them, one without text stays one, and they survive a
+/// reload. `1.20` is a version and no number.
+#[test]
+fn toggles_of_agent_metrics() {
+    let read = |text: &str| from_file(&format!("agent_metrics: {{ {text} }}\n")).unwrap().settings;
+    let read = read("metrics: ['+cilium_a -cilium_b', \"+c,d\", '', '  ', '+e f'], compat: 1.20");
+    let texts: Vec<_> = read.agent_metrics.metrics.iter().map(Toggle::text).collect();
+    assert_eq!(texts, ["+cilium_a", "-cilium_b", "+c", "d", "", "", "+e", "f"]);
+    assert_eq!(read.agent_metrics.compat, super::Compat::V1_20);
+    assert_eq!(reloaded(&Settings::default(), &read).agent_metrics, read.agent_metrics);
 }
 
 /// A reload applies what can change and names what cannot.
@@ -312,7 +414,7 @@ fn unreadable_files_say_why() {
     let latin = directory.path().join("latin.yaml");
     std::fs::write(&latin, b"node_name: \xfc\n").unwrap();
     let latin = read_file(&latin).unwrap_err().to_string();
-    assert!(latin.contains("byte 12 is not UTF-8"), "{latin}");
+    assert!(latin.contains("line 1 is not UTF-8"), "{latin}");
     let layers = Layers { file: Some(directory.path().to_owned()), environment: environment(&[]), flags: Vec::new() };
     assert!(layers.load().is_err());
 }

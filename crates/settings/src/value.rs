@@ -6,7 +6,7 @@
 
 /// A callback to the metrics' parser, which is on a higher floor: takes entries in Hubble's static
 /// grammar, separated by spaces, and returns warnings, or an error.
-pub type CheckMetrics<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
+pub type CheckEntry<'a> = dyn Fn(&str) -> Result<Vec<String>, String> + 'a;
 
 /// A stretch of one line of the file, counted in characters from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,9 @@ pub struct Mark {
     pub width: usize,
 }
 
+/// Text for a list that is right for few keys or none.
+pub(super) const NESTED_LIST: &str = "a list that holds more than plain values";
+
 /// One element of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
@@ -26,6 +29,15 @@ pub struct Item {
     pub text: String,
     /// Position, if it came from a file.
     pub mark: Option<Mark>,
+}
+
+/// One element of a list of groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its keys in their order, each with its scalar; none where that is null.
+    pub fields: Vec<(Item, Option<Item>)>,
+    /// Position.
+    pub mark: Mark,
 }
 
 /// Value that was typed for one key.
@@ -37,6 +49,8 @@ pub enum Value {
     Text(String),
     /// A list of scalars.
     List(Vec<Item>),
+    /// A list of mappings of scalars, at least one.
+    Groups(Vec<Group>),
     /// A mapping, or a list that holds something other than scalars: right for no key, kept for the
     /// error text.
     Nested(&'static str),
@@ -58,7 +72,7 @@ impl Value {
                 .filter(|part| !part.is_empty())
                 .map(|part| Item { text: part.to_owned(), mark: None })
                 .collect()),
-            Self::Null | Self::Nested(_) => Err(InvalidValue::of(self)),
+            Self::Null | Self::Groups(_) | Self::Nested(_) => Err(InvalidValue::of(self)),
         }
     }
 
@@ -77,6 +91,7 @@ impl Value {
             Self::Text(text) if text.is_empty() => "an empty text".to_owned(),
             Self::Text(text) => format!("`{}`", clean(text)),
             Self::List(_) => "a list".to_owned(),
+            Self::Groups(_) => NESTED_LIST.to_owned(),
             Self::Nested(what) => (*what).to_owned(),
         }
     }
@@ -115,7 +130,7 @@ pub(super) fn json(value: &Value) -> serde_json::Value {
     match value {
         Value::Text(text) => serde_json::Value::from(text.as_str()),
         Value::List(items) => items.iter().map(|item| item.text.as_str()).collect(),
-        Value::Null | Value::Nested(_) => serde_json::Value::Null,
+        Value::Null | Value::Groups(_) | Value::Nested(_) => serde_json::Value::Null,
     }
 }
 

@@ -10,7 +10,7 @@ use serde_saphyr::{Location, Spanned};
 
 use super::keys::{KEYS, Key, find, replacement};
 use super::problem::{Origin, Problem, SourceFile, did_you_mean};
-use super::value::{Item, Mark, Value, clean};
+use super::value::{Group, Item, Mark, NESTED_LIST, Value, clean};
 
 /// One key that the file sets.
 #[derive(Debug)]
@@ -191,16 +191,39 @@ impl DocumentReader<'_> {
             Node::Text(_) | Node::Plain(_) => Value::Text(self.scalar(node)),
             Node::Map(_) => Value::Nested("keys and values"),
             Node::List(list) => {
+                if let Some(groups) = self.groups(list) {
+                    return Value::Groups(groups);
+                }
                 let mut items = Vec::new();
                 for node in list {
                     if matches!(node.value, Node::List(_) | Node::Map(_)) {
-                        return Value::Nested("a list that holds more than plain values");
+                        return Value::Nested(NESTED_LIST);
                     }
                     items.push(Item { text: self.scalar(node), mark: Some(self.mark(node.referenced)) });
                 }
                 Value::List(items)
             }
         }
+    }
+
+    /// The elements of a list of groups; none if it holds anything else, or nothing.
+    fn groups(&self, list: &[Spanned<Node>]) -> Option<Vec<Group>> {
+        let item = |node: &Spanned<Node>| match node.value {
+            Node::Null => Some(None),
+            Node::Text(_) | Node::Plain(_) => {
+                Some(Some(Item { text: self.scalar(node), mark: Some(self.mark(node.referenced)) }))
+            }
+            Node::List(_) | Node::Map(_) => None,
+        };
+        let groups = list.iter().map(|node| {
+            let Node::Map(pairs) = &node.value else { return None };
+            let field = |(key, node): &(Spanned<String>, Spanned<Node>)| {
+                Some((Item { text: key.value.clone(), mark: Some(self.mark(key.referenced)) }, item(node)?))
+            };
+            let fields = pairs.iter().map(field).collect::<Option<Vec<_>>>()?;
+            Some(Group { fields, mark: self.mark(node.referenced) })
+        });
+        groups.collect::<Option<Vec<_>>>().filter(|groups| !groups.is_empty())
     }
 
     /// The text of a scalar. A number is taken as typed: the `1.10` of a cluster's name must not

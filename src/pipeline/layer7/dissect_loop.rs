@@ -148,16 +148,17 @@ impl DissectLoop {
                 continue;
             }
             let now_ns = kept.clock.now_ns();
+            self.parts.outbox.closes.take().for_each(|close| kept.dissector.close(close));
             kept.names.follow(&index);
             let drained = self.drain(&mut kept, &mut *source, &index);
-            let given_up = give_up(&mut kept, now_ns, &index);
+            let given_up = give_up(&mut kept, now_ns, drained.to_the_end, &index);
             if kept.filling.len() > 0 {
                 let filled = std::mem::replace(&mut kept.filling, self.parts.outbox.take());
                 self.parts.outbox.send(filled, || lifecycle.beat());
             }
             kept.names.end_turn(now_ns, drained.to_the_end);
             self.publish(&kept);
-            if drained.records > 0 || given_up == MAX_GIVEN_UP {
+            if drained.records > 0 || given_up >= MAX_GIVEN_UP {
                 turn = POLL_INTERVAL;
             } else if last {
                 kept.names.end();
@@ -190,6 +191,7 @@ impl DissectLoop {
         };
         kept.dissector.configure(config.limits, wants, config.redact.clone());
         kept.names.want(reads.names);
+        self.parts.outbox.closes.want(wishes.grpc);
         (self.parts.look_for)(config.sides.switch(wishes));
         kept.configured = Some((Arc::clone(&config), wishes));
     }
@@ -224,11 +226,14 @@ impl DissectLoop {
     }
 }
 
-/// Gives up what waited too long; returns how many flows that made.
-fn give_up(kept: &mut Persistent, now_ns: u64, index: &Index) -> usize {
+/// Gives up what waited too long, or if all records until then were read (`is_read`) whose
+/// connection has ended; returns how many flows that made.
+fn give_up(kept: &mut Persistent, now_ns: u64, is_read: bool, index: &Index) -> usize {
     let Persistent { dissector, filling, names, .. } = kept;
     let mut taker = Taker { index, sides: Sides::default(), is_dns: true, messages: filling, names };
-    dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker)
+    let expired = dissector.expire(now_ns, MAX_GIVEN_UP, &mut taker);
+    let room = if is_read { MAX_GIVEN_UP.saturating_sub(expired) } else { 0 };
+    expired + dissector.end_closed(now_ns, room, &mut taker)
 }
 
 /// How far a turn has read the ring.

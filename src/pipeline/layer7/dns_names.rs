@@ -47,6 +47,8 @@ pub struct NameCounts {
     pub pairs: u64,
     /// Names evicted before their time, or not learned, by [`NameRefusal`].
     pub refused: [u64; NameRefusal::ALL.len()],
+    /// Names whose time was over.
+    pub expired: u64,
     /// Flows that went on before the answers of their time were read.
     pub late: u64,
 }
@@ -115,7 +117,8 @@ impl NamesWriter {
 
     pub(super) fn counts(&self) -> NameCounts {
         let late = self.shared.late.load(Ordering::Relaxed);
-        NameCounts { pairs: self.cache.len() as u64, refused: self.cache.refused(), late }
+        let (refused, expired) = (self.cache.refused(), self.cache.expired());
+        NameCounts { pairs: self.cache.len() as u64, refused, expired, late }
     }
 }
 

@@ -8,15 +8,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, never};
+use webb_decode::expiring::Expiring;
 use webb_decode::name;
 use webb_flow::clock::now_ns;
-use webb_flow::{Extra, ExtraId, Flow, Point};
+use webb_flow::{Address, Extra, ExtraId, Flow, Point};
 use webb_index::Index;
 
+use super::closes::{self, ClosesSender};
 use super::dns_names::{self, NamesReader, NamesWriter};
 use super::messages::{Messages, Outbox};
 use crate::pipeline::deferred_flows::DeferredFlows;
-use crate::pipeline::unnamed::is_unnamed;
+use crate::pipeline::unnamed::{MAX_MISSES, MISS_TTL_NS, is_unnamed, unnamed_ends};
 use crate::pipeline::{BATCH, Batch, Counters};
 use crate::records::Waker;
 
@@ -43,8 +45,11 @@ pub struct Inbox {
     /// A load that is being taken, and how far.
     current: Option<(Messages, usize)>,
     waiting: VecDeque<(Flow, Extra, Instant)>,
+    /// Addresses that were waited for in vain.
+    misses: Expiring<Address, ()>,
     /// Batches that wait for names from DNS.
     pub(in crate::pipeline) names: NamesReader,
+    closes: Option<ClosesSender>,
     /// Unix time less `CLOCK_MONOTONIC`, and the time of that comparison.
     wall: (u64, Option<Instant>),
 }
@@ -57,7 +62,9 @@ impl Default for Inbox {
             back: None,
             current: None,
             waiting: VecDeque::new(),
+            misses: Expiring::new(MISS_TTL_NS, MAX_MISSES),
             names: NamesReader::default(),
+            closes: None,
             wall: (0, None),
         }
     }
@@ -76,9 +83,18 @@ pub(in crate::pipeline) struct Turn<'a> {
 impl Inbox {
     /// Both ends of the way from the dissector; the wakers are those of both threads.
     pub fn channel(reader: Waker, dissector: Waker) -> (Outbox, NamesWriter, Self) {
-        let (outbox, from, back) = Outbox::new(reader.clone());
+        let (closes, receiver) = closes::channel();
+        let (outbox, from, back) = Outbox::new(reader.clone(), receiver);
         let (writer, names) = dns_names::channel(reader, dissector);
-        (outbox, writer, Self { from, back: Some(back), names, ..Self::default() })
+        (outbox, writer, Self { from, back: Some(back), names, closes: Some(closes), ..Self::default() })
+    }
+
+    /// Sends the close that a flow of packets stands for to the dissector.
+    #[inline]
+    pub(in crate::pipeline) fn see(&self, flow: &Flow) {
+        if let Some(closes) = &self.closes {
+            closes.send(flow);
+        }
     }
 
     /// True if nothing waits here.
@@ -126,7 +142,7 @@ impl Inbox {
     /// left in its place.
     fn place(&mut self, mut flow: Flow, extra: &mut Extra, since: Instant, room: &mut Batch, turn: &mut Turn<'_>) {
         let waited = turn.now.saturating_duration_since(since);
-        let settled = settle(&mut flow, &room.index, turn.deferred, waited);
+        let settled = settle(&mut flow, &room.index, turn.deferred, waited, &mut self.misses);
         let mut row = turn.spare.pop().unwrap_or_default();
         std::mem::swap(&mut row, extra);
         if !settled && !turn.last && self.waiting.len() < MAX_WAITING {
@@ -151,11 +167,25 @@ impl Inbox {
     }
 }
 
-/// Names both ends. False if that is worth another try later.
-fn settle(flow: &mut Flow, index: &Index, deferred: &DeferredFlows, waited: Duration) -> bool {
+/// Names both ends. False if that is worth another try later. An address that was waited for in
+/// vain is not waited for again for a while.
+fn settle(
+    flow: &mut Flow,
+    index: &Index,
+    deferred: &DeferredFlows,
+    waited: Duration,
+    misses: &mut Expiring<Address, ()>,
+) -> bool {
     name(flow, index);
-    if is_unnamed(flow) && index.awaits_names() && waited < NAME_TIMEOUT {
-        return false;
+    if is_unnamed(flow) && index.awaits_names() {
+        let now = now_ns();
+        misses.expire(now);
+        if !unnamed_ends(flow).all(|address| misses.get(&address).is_some()) {
+            if waited < NAME_TIMEOUT {
+                return false;
+            }
+            unnamed_ends(flow).for_each(|address| _ = misses.insert(address, (), now));
+        }
     }
     !flow.source.any_front(flow.destination) || deferred.translate(flow, index) || waited >= TRANSLATION_TIMEOUT
 }
@@ -169,20 +199,25 @@ mod tests {
     use super::*;
     use crate::pipeline::deferred_flows::Translations;
 
-    /// A flow waits for a name only where names come from somewhere, and not for ever.
+    /// A flow waits for a name only where names come from somewhere, not for ever, and not for one
+    /// that was waited for in vain.
     #[test]
     fn names_are_waited_for_where_they_come_from_somewhere() {
         let deferred = DeferredFlows::new(Translations::default(), Clock::default());
         let pod = Address::from("10.244.1.7".parse::<std::net::IpAddr>().unwrap());
-        for (sourced, waited, settled) in
-            [(true, Duration::ZERO, false), (true, NAME_TIMEOUT, true), (false, Duration::ZERO, true)]
-        {
+        let mut misses = Expiring::new(MISS_TTL_NS, MAX_MISSES);
+        for (sourced, waited, settled) in [
+            (false, Duration::ZERO, true),
+            (true, Duration::ZERO, false),
+            (true, NAME_TIMEOUT, true),
+            (true, Duration::ZERO, true),
+        ] {
             let mut draft = Draft::default();
             draft.set_networks(&["10.244.0.0/16".parse().unwrap()]);
             draft.set_sourced(sourced);
             let index = draft.publish(0, PodChanges::default());
             let mut flow = Flow { source_ip: pod, destination_ip: pod, ..Flow::default() };
-            assert_eq!(settle(&mut flow, &index, &deferred, waited), settled, "{sourced} {waited:?}");
+            assert_eq!(settle(&mut flow, &index, &deferred, waited, &mut misses), settled, "{sourced} {waited:?}");
             assert!(is_unnamed(&flow));
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded};
 use webb_flow::{Extra, Flow};
 
+use super::closes::ClosesReceiver;
 use crate::records::Waker;
 
 /// Flows of one load at most.
@@ -54,14 +55,16 @@ pub struct Outbox {
     to: Sender<Messages>,
     back: Receiver<Messages>,
     reader: Waker,
+    /// Closes of connections.
+    pub(super) closes: ClosesReceiver,
 }
 
 impl Outbox {
     /// The dissector's end, and the channels of the reader's; `reader` wakes the reader.
-    pub(super) fn new(reader: Waker) -> (Self, Receiver<Messages>, Sender<Messages>) {
+    pub(super) fn new(reader: Waker, closes: ClosesReceiver) -> (Self, Receiver<Messages>, Sender<Messages>) {
         let (to, from) = bounded(MAX_LOADS);
         let (give_back, back) = bounded(MAX_LOADS + 1);
-        (Self { to, back, reader }, from, give_back)
+        (Self { to, back, reader, closes }, from, give_back)
     }
 
     /// An empty load.

@@ -6,7 +6,10 @@
 //! l7 ring ─► dissect_loop (judge, dissect) ─► Messages (bounded) ─► Inbox of the reader (name) ─► batch
 //!                 └─ answers of DNS ─► names by address ──────────────────────────────────────────► batch
 //! ```
+//!
+//! The other way go closes of connections, which the reader sees.
 
+mod closes;
 mod dissect_loop;
 mod dns_names;
 mod fill;

@@ -2,8 +2,8 @@
 
 use webb_decode::l7::{Connection, Judgement, Side as Seen};
 use webb_flow::abi::l7_switch;
-use webb_flow::{L4, Sort};
-use webb_index::Index;
+use webb_flow::{EndpointId, L4, Sort};
+use webb_index::{EndpointKind, Index};
 use webb_metrics::Layer7Wishes;
 
 /// The side that reports.
@@ -35,10 +35,13 @@ impl Default for Sides {
     }
 }
 
-/// Ends that are pods, known or not. A service counts as one: pods answer for it, and where none
-/// does it is not counted.
-fn is_pod(sort: Sort) -> bool {
-    matches!(sort, Sort::Local | Sort::Remote | Sort::Unnamed | Sort::Service)
+/// Ends that are pods of this cluster, known or not. A service counts as one: pods answer for it,
+/// and where none does it is not counted. No agent of this cluster sees the end of another's.
+fn is_pod(end: EndpointId, index: &Index) -> bool {
+    match end.sort() {
+        Sort::Service => index.endpoint(end).kind != EndpointKind::Mesh,
+        sort => matches!(sort, Sort::Local | Sort::Remote | Sort::Unnamed),
+    }
 }
 
 impl Sides {
@@ -71,19 +74,20 @@ impl Sides {
             (Side::Once, Seen::Server) if !is_dns => true,
             (Side::Once, Seen::Client) if is_dns => true,
             (Side::Once, Seen::Client) => !Self::answered_by_pod(connection, index),
-            (Side::Once, Seen::Server) => !is_pod(index.find(connection.client().address).sort()),
+            (Side::Once, Seen::Server) => !is_pod(index.find(connection.client().address), index),
         };
         if emits { Judgement::Emit } else { Judgement::OtherSide }
     }
 
     fn answered_by_pod(connection: &Connection, index: &Index) -> bool {
         let server = connection.server();
-        match index.find(server.address).sort() {
+        let id = index.find(server.address);
+        match id.sort() {
             // A port of a node that belongs to a service leads to pods.
             Sort::Node => {
                 index.services().find(server.address, server.port, L4::Tcp, true) != webb_flow::ServiceId::NONE
             }
-            sort => is_pod(sort),
+            _ => is_pod(id, index),
         }
     }
 }

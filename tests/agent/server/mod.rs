@@ -131,7 +131,7 @@ pub(crate) fn serve_within(
             let (escalations, _) = tokio::sync::mpsc::unbounded_channel();
             let intensity = Intensity::new(of_listener, Arc::new(ArcSwap::from_pointee(policy)), escalations);
             let routes: Routes = Arc::new(move |config| metrics_routes(config, &served));
-            // The actor lives as long as somebody knows it.
+            // The actor lives while an address of it is held.
             let actor = HttpActor::start(listener, routes, tls, served_to, intensity);
             ready.send(actix::System::current()).unwrap();
             std::mem::forget(actor);

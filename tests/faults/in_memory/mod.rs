@@ -66,6 +66,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
     let waker = Waker::new().unwrap();
     let (commands, requests) = Commands::new(waker.clone());
     let factory = AggregatorFactory {
+        listings: std::sync::Arc::default(),
         components: components.clone(),
         directory: Directory::default(),
         policy,

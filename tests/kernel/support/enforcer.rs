@@ -2,6 +2,7 @@
 
 use aya::programs::tc::{NlOptions, TcAttachOptions};
 use aya::programs::{LinkOrder, SchedClassifier, TcAttachType};
+use nix::sys::signal::SigSet;
 
 /// `enforcer.bpf.c`, compiled.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/enforcer.bpf.o"));
@@ -61,7 +62,7 @@ impl Enforcer {
         prepare(&mut loader);
         let mut object = loader.load(OBJECT).unwrap();
         let program: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();
-        program.load().unwrap();
+        load_program(program);
         let filter = |priority| TcAttachOptions::Netlink(NlOptions { priority, ..NlOptions::default() });
         let options = match by {
             By::Tcx => TcAttachOptions::TcxOrder(LinkOrder::last()),
@@ -73,4 +74,14 @@ impl Enforcer {
         program.attach_with_options(interface, direction, options).unwrap();
         Self(object)
     }
+}
+
+/// Loads a program with the thread's signals blocked: the verifier gives up where its thread has a
+/// signal to handle, and each child of another test that ends sends one.
+pub(crate) fn load_program(program: &mut SchedClassifier) {
+    let before = SigSet::thread_get_mask().unwrap();
+    SigSet::all().thread_block().unwrap();
+    let loaded = program.load();
+    before.thread_set_mask().unwrap();
+    loaded.unwrap();
 }

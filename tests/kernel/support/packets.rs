@@ -60,6 +60,15 @@ pub(crate) fn udp6(from: ([u8; 16], u16), to: ([u8; 16], u16), payload: &[u8]) -
     write(PacketBuilder::ethernet2(MAC_A, MAC_B).ipv6(from.0, to.0, 64).udp(from.1, to.1), payload)
 }
 
+pub(crate) fn tcp6(from: ([u8; 16], u16), to: ([u8; 16], u16), flags: u8) -> Vec<u8> {
+    let mut frame = udp6(from, to, &[0; 12]);
+    // The header of TCP in the place of that of UDP with twelve bytes; sums are not looked at.
+    frame[20] = 6;
+    frame[66] = 5 << 4;
+    frame[67] = flags;
+    frame
+}
+
 pub(crate) fn ping(from: [u8; 4], to: [u8; 4], id: u16, reply: bool) -> Vec<u8> {
     let step = PacketBuilder::ethernet2(MAC_A, MAC_B).ipv4(from, to, 64);
     let step = if reply { step.icmpv4_echo_reply(id, 1) } else { step.icmpv4_echo_request(id, 1) };

@@ -28,19 +28,19 @@ pub(super) struct Head {
 
 /// One object of a list, or of a watch.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(super) struct Item<T> {
     pub(super) head: Head,
     /// The object, or why it cannot be used.
-    pub(super) object: Result<Object, String>,
+    pub(super) object: Result<T, String>,
     /// Parts of it that could not be read, and why.
     pub(super) passed_over: PassedOver,
 }
 
 /// One line of a watch.
 #[derive(Debug)]
-pub(super) enum Event {
+pub(super) enum Event<T> {
     /// Added or changed.
-    Applied(Item),
+    Applied(Item<T>),
     Deleted(Head),
     /// A version without further changes up to it; `complete`: the streamed list ends here.
     Bookmark {
@@ -50,7 +50,7 @@ pub(super) enum Event {
     Error(ApiError),
 }
 
-impl Event {
+impl<T> Event<T> {
     /// The version that it brings its kind to.
     pub(super) fn version(&self) -> Option<&str> {
         match self {
@@ -135,7 +135,7 @@ fn meta(object: &RawValue) -> Option<RawMeta<'_>> {
     serde_json::from_str::<RawHead<'_>>(object.get()).ok().map(|head| head.metadata)
 }
 
-fn head(resource: &Resource, object: &RawValue) -> Head {
+pub(super) fn head(resource: &Resource, object: &RawValue) -> Head {
     let Some(meta) = meta(object) else { return Head::default() };
     let name = text(meta.name).filter(|name| !name.is_empty());
     // A namespace that is no text is not the default one.
@@ -148,7 +148,8 @@ fn head(resource: &Resource, object: &RawValue) -> Head {
     Head { key, version: text(meta.resource_version) }
 }
 
-fn item(resource: &Resource, raw: &RawValue) -> Item {
+/// Parses an object for the cache of names.
+pub(super) fn item(resource: &Resource, raw: &RawValue) -> Item<Object> {
     let checked = read(resource.kind, raw).and_then(|(raw, passed_over)| Object::check_rest(raw, passed_over));
     let head = head(resource, raw);
     match checked {
@@ -184,10 +185,13 @@ fn not_a_list(resource: &Resource, error: &serde_json::Error) -> ApiError {
     ApiError::Malformed(format!("a list of {}: {error}", resource.plural))
 }
 
+/// Parses an object in the way of those that keep it.
+pub(super) type ReadItem<T> = fn(&Resource, &RawValue) -> Item<T>;
+
 /// Reads an item of a list.
-pub(super) fn list_item(resource: &Resource, item: &[u8]) -> Result<Item, ApiError> {
+pub(super) fn list_item<T>(resource: &Resource, item: &[u8], read: ReadItem<T>) -> Result<Item<T>, ApiError> {
     let raw = serde_json::from_slice(item).map_err(|error| not_a_list(resource, &error))?;
-    Ok(self::item(resource, raw))
+    Ok(read(resource, raw))
 }
 
 /// Reads a list without its items.
@@ -201,11 +205,11 @@ pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
 }
 
 /// Reads a line of a watch.
-pub(super) fn event(resource: &Resource, line: &[u8]) -> Result<Event, ApiError> {
+pub(super) fn event<T>(resource: &Resource, line: &[u8], read: ReadItem<T>) -> Result<Event<T>, ApiError> {
     let event: RawEvent<'_> = serde_json::from_slice(line)
         .map_err(|error| ApiError::Malformed(format!("an event of {}: {error}", resource.plural)))?;
     Ok(match &*event.kind {
-        "ADDED" | "MODIFIED" => Event::Applied(item(resource, event.object)),
+        "ADDED" | "MODIFIED" => Event::Applied(read(resource, event.object)),
         "DELETED" => Event::Deleted(head(resource, event.object)),
         "BOOKMARK" => {
             let meta = meta(event.object);
@@ -259,8 +263,8 @@ mod tests {
 
     const POD: &str = r#"{"metadata":{"name":"a","namespace":"n","resourceVersion":"7","managedFields":[{}]},"spec":{"containers":null},"status":{"podIP":"10.0.0.1"}}"#;
 
-    fn line(kind: &str, object: &str) -> Event {
-        event(&RESOURCES[0], format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes()).unwrap()
+    fn line(kind: &str, object: &str) -> Event<Object> {
+        event(&RESOURCES[0], format!(r#"{{"type":"{kind}","object":{object}}}"#).as_bytes(), item).unwrap()
     }
 
     /// An object that cannot be used still has its name and version, so that the watch can go on
@@ -306,9 +310,9 @@ mod tests {
     /// One bad object of a list costs only itself.
     #[test]
     fn lists_survive_bad_items() {
-        let items = [POD, "7", "{}"].map(|item| list_item(&RESOURCES[0], item.as_bytes()).unwrap());
+        let items = [POD, "7", "{}"].map(|item| list_item(&RESOURCES[0], item.as_bytes(), super::item).unwrap());
         assert_eq!(items.map(|item| item.object.is_ok()), [true, false, false]);
-        assert!(matches!(list_item(&RESOURCES[0], b"{"), Err(ApiError::Malformed(_))));
+        assert!(matches!(list_item(&RESOURCES[0], b"{", item), Err(ApiError::Malformed(_))));
         let page = super::page(&RESOURCES[0], br#"{"metadata":{"resourceVersion":"12","continue":"x"},"items":[]}"#);
         assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned() }));
         assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#), Ok(Page::default()));
@@ -324,11 +328,11 @@ mod tests {
             let mut bytes = format!(r#"{{"type":"ADDED","object":{POD}}}"#).into_bytes();
             let at = at % bytes.len();
             bytes[at] = with;
-            let _either = event(&RESOURCES[kind], &bytes);
+            let _either = event(&RESOURCES[kind], &bytes, item);
             bytes.truncate(at);
-            prop_assert!(event(&RESOURCES[kind], &bytes).is_err());
+            prop_assert!(event(&RESOURCES[kind], &bytes, item).is_err());
             let _either = page(&RESOURCES[kind], &bytes);
-            let _either = list_item(&RESOURCES[kind], &bytes);
+            let _either = list_item(&RESOURCES[kind], &bytes, item);
         }
     }
 }

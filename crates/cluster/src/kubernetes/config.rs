@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use kube::Config;
 use kube::config::Kubeconfig;
+use webb_settings::file::{MIB, read_text};
 
 use super::error::{ApiError, chain};
 use super::proxy::{self, Environment};
@@ -13,6 +14,15 @@ const IN_CLUSTER_VARIABLE: &str = "KUBERNETES_SERVICE_HOST";
 
 /// The token of a pod's service account.
 const IN_CLUSTER_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// Files that the connection to an API server needs, beside those of this machine.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NamedFiles {
+    /// Kubeconfig, certificates, keys and tokens, as they are named at present.
+    pub paths: Vec<PathBuf>,
+    /// Whether the current user's credentials come from a program.
+    pub runs_plugin: bool,
+}
 
 /// Source of the API server's address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +65,27 @@ impl Access {
         std::env::var_os(IN_CLUSTER_VARIABLE).is_some() && !Path::new(IN_CLUSTER_TOKEN).exists()
     }
 
+    /// The files that the connection reads, again and again. A kubeconfig that cannot be read names
+    /// itself only.
+    pub fn named_files(&self) -> NamedFiles {
+        let Self::Kubeconfig(path) = self else {
+            return NamedFiles { paths: vec![PathBuf::from(IN_CLUSTER_TOKEN)], runs_plugin: false };
+        };
+        let mut named = NamedFiles { paths: vec![path.clone()], runs_plugin: false };
+        let Ok(config) = read(path) else { return named };
+        let context = config.contexts.iter().find(|context| Some(&context.name) == config.current_context.as_ref());
+        let user = context.and_then(|context| context.context.as_ref()?.user.clone());
+        for cluster in config.clusters.into_iter().filter_map(|named| named.cluster) {
+            named.paths.extend(cluster.certificate_authority.map(PathBuf::from));
+        }
+        for (name, info) in config.auth_infos.into_iter().filter_map(|named| Some((named.name, named.auth_info?))) {
+            let files = [info.client_certificate, info.client_key, info.token_file];
+            named.paths.extend(files.into_iter().flatten().map(PathBuf::from));
+            named.runs_plugin |= info.exec.is_some() && Some(name) == user;
+        }
+        named
+    }
+
     /// Reads the configuration and what it refers to, anew each time.
     pub(super) fn config(&self) -> Result<Config, ApiError> {
         match self {
@@ -75,10 +106,13 @@ impl Access {
     }
 }
 
+/// Size of a kubeconfig at most: it is read before anything else, and by the thread that starts.
+const MAX_BYTES: u64 = MIB;
+
 /// Reads a kubeconfig. By way of a generic value, which makes the reading of its many types small;
 /// the files that it names are relative to it.
 fn read(path: &Path) -> Result<Kubeconfig, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let text = read_text(path, MAX_BYTES).map_err(|error| error.to_string())?;
     let value: serde_json::Value = serde_saphyr::from_str(&text).map_err(|error| error.to_string())?;
     let mut config: Kubeconfig = serde_json::from_value(value).map_err(|error| error.to_string())?;
     let beside = |file: &mut Option<String>| {
@@ -101,4 +135,46 @@ fn read(path: &Path) -> Result<Kubeconfig, String> {
         }
     }
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is no regular file of a usual size is refused and not read: it would hold up the start.
+    #[test]
+    fn a_kubeconfig_has_a_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        let large = directory.path().join("large");
+        std::fs::File::create(&large).unwrap().set_len(MAX_BYTES + 1).unwrap();
+        assert!(read(&large).unwrap_err().contains("more than"), "{:?}", read(&large));
+        assert!(read(Path::new("/dev/zero")).unwrap_err().contains("device"));
+        assert!(read(directory.path()).unwrap_err().contains("directory"));
+    }
+
+    /// All files of a kubeconfig are named, relative ones beside it; a program only if the current
+    /// user has one.
+    #[test]
+    fn a_kubeconfig_names_its_files() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("config");
+        let text = |current: &str| {
+            format!(
+                "current-context: {current}\n\
+                 contexts: [{{name: a, context: {{cluster: c, user: plain}}}}, {{name: b, context: {{cluster: c, user: plugin}}}}]\n\
+                 clusters: [{{name: c, cluster: {{server: 'https://a', certificate-authority: ca.pem}}}}]\n\
+                 users: [{{name: plain, user: {{tokenFile: /run/token, client-certificate: c.pem, client-key: k.pem}}}}, \
+                 {{name: plugin, user: {{exec: {{command: aws}}}}}}]\n"
+            )
+        };
+        let beside = |name: &str| scratch.path().join(name);
+        let all = [path.clone(), beside("ca.pem"), beside("c.pem"), beside("k.pem"), "/run/token".into()];
+        for (current, runs_plugin) in [("a", false), ("b", true)] {
+            std::fs::write(&path, text(current)).unwrap();
+            let named = Access::Kubeconfig(path.clone()).named_files();
+            assert_eq!(named, NamedFiles { paths: all.to_vec(), runs_plugin }, "{current}");
+        }
+        std::fs::write(&path, "[").unwrap();
+        assert_eq!(Access::Kubeconfig(path.clone()).named_files().paths, [path]);
+    }
 }

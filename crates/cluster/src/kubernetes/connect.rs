@@ -21,6 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(super) struct Connected {
     pub(super) client: Client,
+    /// The server's host and port.
+    pub(super) host: String,
     pub(super) renewal: Renewal,
 }
 
@@ -50,6 +52,7 @@ fn make(mut config: Config, limits: &RunBounds) -> Result<Connected, String> {
     if !config.accept_invalid_certs && config.root_cert.as_ref().is_some_and(Vec::is_empty) {
         return Err("its certificate authority (certificate-authority, or -data) has no certificate".to_owned());
     }
+    let host = config.cluster_url.authority().map(ToString::to_string).unwrap_or_default();
     let client = Client::try_from(config).map_err(|error| chain(&error))?;
-    Ok(Connected { client, renewal })
+    Ok(Connected { client, host, renewal })
 }

@@ -51,6 +51,11 @@ impl<'a> Journal<'a> {
         Self { status, pages: RefCell::default() }
     }
 
+    /// Counts a failure of one kind's watch.
+    pub(super) fn count(&self) {
+        self.status.count_failure();
+    }
+
     /// Logs a failure of one kind's watch, if it is due.
     pub(super) fn failed(&self, kind: &str, error: &ApiError, wait: Duration) {
         let line = if *error == ApiError::Closed {

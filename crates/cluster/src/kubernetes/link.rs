@@ -11,9 +11,8 @@ use std::future::Future;
 use std::io::PipeWriter;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
-use http::{Request, Response, StatusCode};
-use kube::Client;
+use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
+use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
@@ -22,7 +21,7 @@ use super::connect::{Connected, connect};
 use super::error::{ApiError, chain};
 use super::login::Renewal;
 use super::plugin::RunBounds;
-use super::{Access, WatchTimings, answer, lines};
+use super::{Access, Requests, WatchTimings, answer, lines};
 
 /// Delay before the next attempt to build a client; the old one serves meanwhile.
 const RENEWAL_RETRY_INTERVAL: Duration = Duration::from_secs(30);
@@ -32,6 +31,8 @@ const RENEWAL_RETRY_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Link<'a> {
     access: &'a Access,
     pub(super) timings: &'a WatchTimings,
+    /// Counters of the requests, where they are shown.
+    requests: Option<&'a Requests>,
     client: Mutex<Current>,
     /// The last request found the server out of reach.
     lost: Cell<bool>,
@@ -45,6 +46,13 @@ struct Current {
     made: u64,
     /// The next client, being made: never more than one at a time, however long that takes.
     making: Option<Making>,
+}
+
+/// A request beside its path.
+enum Asked<'a> {
+    /// An object, a list or a watch, unless its ETag is this.
+    Get(Option<&'a str>),
+    Write(Method, Vec<u8>),
 }
 
 struct Making {
@@ -61,7 +69,13 @@ impl std::fmt::Debug for Current {
 
 impl<'a> Link<'a> {
     pub(super) fn new(access: &'a Access, timings: &'a WatchTimings) -> Self {
-        Self { access, timings, client: Mutex::default(), lost: Cell::new(false), back: Notify::new() }
+        let (client, lost, back) = (Mutex::default(), Cell::new(false), Notify::new());
+        Self { access, timings, requests: None, client, lost, back }
+    }
+
+    /// Counts all requests in `requests`.
+    pub(super) fn counted(self, requests: &'a Requests) -> Self {
+        Self { requests: Some(requests), ..self }
     }
 
     /// Returns when a server that was out of reach answers a request.
@@ -72,7 +86,12 @@ impl<'a> Link<'a> {
     /// Requests `path` with its query, in the form `accept`. A success is the answer with its body
     /// still to come; anything else is trouble.
     pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
-        self.try_get(path, accept, None).await
+        self.request(path, accept, Asked::Get(None)).await
+    }
+
+    /// Sends an object, with `POST` or `PUT`. The answer is as with [`Link::get`].
+    pub(super) async fn send(&self, method: Method, path: &str, object: Vec<u8>) -> Result<Response<Body>, ApiError> {
+        self.request(path, super::resource::JSON, Asked::Write(method, object)).await
     }
 
     /// As [`Link::get`], with the answer's ETag. None if what is at `path` still has the ETag
@@ -83,7 +102,7 @@ impl<'a> Link<'a> {
         accept: &str,
         known: Option<&str>,
     ) -> Result<Option<(Response<Body>, Option<String>)>, ApiError> {
-        let response = self.try_get(path, accept, known).await?;
+        let response = self.request(path, accept, Asked::Get(known)).await?;
         if response.status() == StatusCode::NOT_MODIFIED {
             return Ok(None);
         }
@@ -91,9 +110,9 @@ impl<'a> Link<'a> {
         Ok(Some((response, etag)))
     }
 
-    async fn try_get(&self, path: &str, accept: &str, known: Option<&str>) -> Result<Response<Body>, ApiError> {
+    async fn request(&self, path: &str, accept: &str, what: Asked<'_>) -> Result<Response<Body>, ApiError> {
         let (client, made) = self.client().await?;
-        let asked = self.ask(&client, path, accept, known).await;
+        let asked = self.ask(&client, path, accept, what).await;
         let lost = asked.as_ref().is_err_and(ApiError::out_of_reach);
         let throttled = asked.as_ref().is_err_and(|error| error.retry_after().is_some());
         if !throttled && self.lost.replace(lost) && !lost {
@@ -111,22 +130,33 @@ impl<'a> Link<'a> {
 
     async fn ask(
         &self,
-        client: &Client,
+        Connected { client, host, .. }: &Connected,
         path: &str,
         accept: &str,
-        known: Option<&str>,
+        what: Asked<'_>,
     ) -> Result<Response<Body>, ApiError> {
-        let mut request =
-            Request::get(path).header(ACCEPT, accept).header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
-        if let Some(known) = known {
-            request = request.header(IF_NONE_MATCH, known);
-        }
+        let request = Request::builder()
+            .uri(path)
+            .header(ACCEPT, accept)
+            .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
+        let (request, body) = match what {
+            Asked::Get(None) => (request, Body::empty()),
+            Asked::Get(Some(known)) => (request.header(IF_NONE_MATCH, known), Body::empty()),
+            Asked::Write(method, object) => {
+                (request.method(method).header(CONTENT_TYPE, super::resource::JSON), Body::from(object))
+            }
+        };
         let request = request
-            .body(Body::empty())
+            .body(body)
             .map_err(|error| ApiError::Unconfigured(format!("the path makes no request: {error}")))?;
         let timeout = self.timings.answer_timeout;
-        let response =
-            within(timeout, client.send(request)).await?.map_err(|error| ApiError::Unreachable(chain(&error)))?;
+        let (method, began) = (request.method().clone(), Instant::now());
+        let sent = within(timeout, client.send(request)).await;
+        if let Some(requests) = self.requests {
+            let status = sent.as_ref().ok().and_then(|sent| sent.as_ref().ok()).map(|sent| sent.status().as_u16());
+            requests.count(host, method.as_str(), path, status, began.elapsed());
+        }
+        let response = sent?.map_err(|error| ApiError::Unreachable(chain(&error)))?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
@@ -139,23 +169,23 @@ impl<'a> Link<'a> {
 
     /// The client, made if there is none. One whose credentials are about to expire serves until
     /// the next one is made.
-    async fn client(&self) -> Result<(Client, u64), ApiError> {
+    async fn client(&self) -> Result<(Connected, u64), ApiError> {
         let mut current = self.client.lock().await;
         let Current { client, made, making } = &mut *current;
-        if let Some(Connected { client, renewal }) = client
+        if let Some(connected) = client
             && making.is_none()
-            && !renewal.is_due()
+            && !connected.renewal.is_due()
         {
-            return Ok((client.clone(), *made));
+            return Ok((connected.clone(), *made));
         }
         let task = match &mut *making {
             Some(making) => &mut making.task,
             none => &mut none.insert(self.make()?).task,
         };
-        if let Some(Connected { client, .. }) = client
+        if let Some(connected) = client
             && !task.is_finished()
         {
-            return Ok((client.clone(), *made));
+            return Ok((connected.clone(), *made));
         }
         // A plugin ends in its time. A file system that hangs does not, and is waited for by the
         // next that asks.
@@ -165,12 +195,12 @@ impl<'a> Link<'a> {
         match (next, client) {
             (Ok(next), client) => {
                 *made += 1;
-                Ok((client.insert(next).client.clone(), *made))
+                Ok((client.insert(next).clone(), *made))
             }
             (Err(error), Some(old)) => {
                 tracing::warn!("credentials cannot be renewed; the old ones serve: {error}");
                 old.renewal = Renewal::At(Instant::now() + RENEWAL_RETRY_INTERVAL);
-                Ok((old.client.clone(), *made))
+                Ok((old.clone(), *made))
             }
             (Err(error), None) => Err(error),
         }

@@ -17,6 +17,7 @@ use k8s_openapi::jiff::Timestamp;
 use kube::Config;
 use kube::config::AuthInfo;
 use secrecy::ExposeSecret;
+use webb_settings::file::refused;
 
 use super::plugin::{self, Credentials, RunBounds};
 
@@ -106,7 +107,7 @@ fn end_key(user: &mut AuthInfo) {
 
 fn read_token(path: &Path) -> Result<String, String> {
     let token = std::fs::read_to_string(path)
-        .map_err(|error| format!("cannot read the token file {}: {error}", path.display()))?;
+        .map_err(|error| format!("cannot read the token file {}: {}", path.display(), refused(path, error)))?;
     match token.trim() {
         "" => Err(format!("the token file {} is empty", path.display())),
         token => Ok(token.to_owned()),

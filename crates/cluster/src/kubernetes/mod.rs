@@ -13,35 +13,44 @@ mod config;
 mod connect;
 mod discovery;
 mod error;
+mod events;
 mod items;
 mod journal;
+mod lease;
 mod lines;
 mod link;
 mod login;
+mod mirror;
 #[cfg(test)]
 mod mutations;
 mod plugin;
 mod policies;
 mod presence;
 mod proxy;
+mod requests;
 mod resource;
 mod status;
 mod streaming;
 mod timings;
+mod view;
 mod watch;
 
 use std::convert::Infallible;
 
-pub use config::Access;
+pub use config::{Access, NamedFiles};
+pub use events::{Action, EventCounts};
 use futures::future;
 use journal::Journal;
+pub use lease::{Candidate, elect};
 use link::Link;
 use policies::Policies;
+pub use requests::{Answered, Call, RequestTimes, Requests};
 pub use resource::{RESOURCES, Resource};
 pub use status::{Reason, Status, Watched};
 use streaming::Streaming;
 pub use timings::WatchTimings;
 use tokio::sync::Notify;
+pub use view::follow_view;
 use watch::Watch;
 
 use super::Cache;
@@ -50,7 +59,8 @@ use super::Cache;
 /// I/O and time.
 ///
 /// `changed` is notified after each change of the cache, `status` says how it goes. All troubles
-/// are retried: the only way out is a panic.
+/// are retried: the only way out is a panic. Of another cluster of the mesh only the kinds that
+/// names need are watched, with a [`Status::of_mesh`].
 pub async fn follow(
     access: &Access,
     timings: &WatchTimings,
@@ -60,34 +70,24 @@ pub async fn follow(
 ) -> Infallible {
     status.begin();
     cache.set_watched(true);
-    let link = Link::new(access, timings);
-    let (streaming, journal) = (Streaming::default(), Journal::new(status));
-    let watches: Vec<_> = RESOURCES
-        .iter()
-        .zip(status.watched())
-        .map(|(resource, watched)| Watch {
-            resource,
-            link: &link,
-            cache,
-            watched,
-            changed,
-            streaming: &streaming,
-            journal: &journal,
-            presence: None,
-        })
-        .collect();
-    let policies = Policies {
-        link: &link,
-        cache,
-        status,
+    let link = &Link::new(access, timings).counted(status.requests());
+    let (streaming, journal) = (&Streaming::default(), &Journal::new(status));
+    let resources = RESOURCES.iter().zip(status.watched());
+    let watch = |(resource, watched)| Watch {
+        resource,
+        link,
+        objects: cache,
+        watched,
         changed,
-        streaming: &streaming,
-        journal: &journal,
-        doubt: Notify::new(),
+        streaming,
+        journal,
+        presence: None,
     };
+    let watches: Vec<Watch<'_, Cache>> = resources.map(watch).collect();
     let core = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
+    let policies = Policies { link, cache, status, changed, streaming, journal, doubt: Notify::new() };
     tokio::select! {
         (never, _, _) = core => match never {},
-        never = policies.follow() => match never {},
+        never = policies.follow(), if !cache.is_of_mesh() => match never {},
     }
 }

@@ -71,7 +71,7 @@ fn no_policies() -> Vec<Body> {
             Kind::EndpointSlice,
             "discovery.k8s.io/v1",
             json!({
-                "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"]}, {"addresses": ["10.0.0.2", "10.0.0.3"]}],
+                "addressType": "IPv4", "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"terminating": true}}, {"addresses": ["10.0.0.2", "10.0.0.3"]}],
             }),
         ),
     ]
@@ -170,7 +170,9 @@ type Outcome = (Option<Object>, Vec<String>);
 fn by_api(kind: Kind, object: &Value) -> Outcome {
     let resource = Resource::found(kind, "v1".to_owned());
     let line = json!({"type": "ADDED", "object": object}).to_string();
-    let Event::Applied(item) = event(&resource, line.as_bytes()).unwrap() else { panic!("an object was added") };
+    let Event::Applied(item) = event(&resource, line.as_bytes(), super::answer::item).unwrap() else {
+        panic!("an object was added")
+    };
     let mut said: Vec<String> = item.passed_over.described.iter().map(ToString::to_string).collect();
     said.extend(item.object.as_ref().err().cloned());
     (item.object.ok(), said)

@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use serde::Deserialize;
 use serde_json::json;
+use webb_settings::confinement::explain_program;
 
 /// A token or a certificate is a few thousand bytes.
 const MAX_OUTPUT_BYTES: usize = 1 << 20;
@@ -96,7 +97,10 @@ pub(super) fn run(exec: &ExecConfig, limits: &RunBounds) -> Result<Credentials, 
 /// time.
 fn output(mut command: Command, limits: &RunBounds) -> Result<Output, String> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-    let mut child = command.spawn().map_err(|error| format!("cannot be run: {error}"))?;
+    let mut child = command.spawn().map_err(|error| match explain_program(&error) {
+        Some(why) => format!("cannot be run: {error} ({why})"),
+        None => format!("cannot be run: {error}"),
+    })?;
     let read = read(&mut child, limits);
     if read.is_err() {
         // Not waited for yet, so the number is still its own.

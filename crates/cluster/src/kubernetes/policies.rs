@@ -163,7 +163,7 @@ impl<'a> Policies<'a> {
             let watch = Watch {
                 resource: &resource,
                 link: self.link,
-                cache: self.cache,
+                objects: self.cache,
                 watched: &watched,
                 changed: self.changed,
                 streaming: self.streaming,

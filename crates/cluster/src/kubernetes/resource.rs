@@ -16,10 +16,12 @@ pub struct Resource {
     pub version: Cow<'static, str>,
     /// Plural name in paths and roles.
     pub plural: &'static str,
+    /// Whether only the metadata of its objects is requested.
+    metadata_only: bool,
 }
 
 const fn of(kind: Kind, group: &'static str, plural: &'static str) -> Resource {
-    Resource { kind, group, version: Cow::Borrowed("v1"), plural }
+    Resource { kind, group, version: Cow::Borrowed("v1"), plural, metadata_only: false }
 }
 
 /// Everything that is watched wherever webb runs.
@@ -42,7 +44,13 @@ const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;g=met
 impl Resource {
     /// A kind of policy that a server serves in this version.
     pub(super) fn found(kind: Kind, version: String) -> Self {
-        Self { kind, group: kind.group(), version: Cow::Owned(version), plural: kind.plural() }
+        let metadata_only = matches!(kind, Kind::Other(_));
+        Self { kind, group: kind.group(), version: Cow::Owned(version), plural: kind.plural(), metadata_only }
+    }
+
+    /// A kind that a server serves in this version, with whole objects.
+    pub(super) fn whole(kind: Kind, version: String) -> Self {
+        Self { metadata_only: false, ..Self::found(kind, version) }
     }
 
     /// Path of all its objects, in all namespaces.
@@ -53,12 +61,12 @@ impl Resource {
 
     /// The form of a list.
     pub(super) fn accept_list(&self) -> &'static str {
-        if matches!(self.kind, Kind::Other(_)) { METADATA_LIST } else { JSON }
+        if self.metadata_only { METADATA_LIST } else { JSON }
     }
 
     /// The form of a watch's objects.
     pub(super) fn accept_watch(&self) -> &'static str {
-        if matches!(self.kind, Kind::Other(_)) { METADATA } else { JSON }
+        if self.metadata_only { METADATA } else { JSON }
     }
 
     /// The key of an object, as [`crate::Object`] makes it.

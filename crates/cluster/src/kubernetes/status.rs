@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::Requests;
+use super::events::{Action, EventCounts, Events};
 use crate::Kind;
 
 /// Unreadable parts of one kind's objects that are logged.
@@ -87,6 +89,11 @@ pub struct Watched {
     label: String,
     started: Instant,
     synced: AtomicBool,
+    /// Milliseconds after `started` at which listing began.
+    began: AtomicU64,
+    /// Milliseconds from then until the first complete list, plus one; zero is never.
+    sync: AtomicU64,
+    events: Events,
     streamed: AtomicU64,
     paged: AtomicU64,
     invalid: AtomicU64,
@@ -105,6 +112,9 @@ impl Watched {
             label: label(kind),
             started: Instant::now(),
             synced: AtomicBool::default(),
+            began: AtomicU64::default(),
+            sync: AtomicU64::default(),
+            events: Events::default(),
             streamed: AtomicU64::default(),
             paged: AtomicU64::default(),
             invalid: AtomicU64::default(),
@@ -126,9 +136,23 @@ impl Watched {
         self.synced.load(Relaxed)
     }
 
+    /// Time from the start of the watch to its first complete list; none before.
+    pub fn sync_duration(&self) -> Option<Duration> {
+        self.sync.load(Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
     /// Completed lists by how they came: `streamed` in a watch, or `paged`.
     pub fn lists(&self) -> [(&'static str, u64); 2] {
         [("streamed", self.streamed.load(Relaxed)), ("paged", self.paged.load(Relaxed))]
+    }
+
+    /// Events of an action.
+    pub fn events(&self, action: Action) -> EventCounts {
+        self.events.counts(action)
+    }
+
+    pub(super) fn counted(&self) -> &Events {
+        &self.events
     }
 
     /// Objects that could not be used.
@@ -162,14 +186,21 @@ impl Watched {
     }
 
     pub(super) fn record_contact(&self) {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.last_contact.store(now.saturating_add(1), Relaxed);
+        self.last_contact.store(self.uptime().saturating_add(1), Relaxed);
+    }
+
+    /// Milliseconds since `started`.
+    fn uptime(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn listed(&self, streamed: bool) {
         let counter = if streamed { &self.streamed } else { &self.paged };
         counter.fetch_add(1, Relaxed);
-        self.synced.store(true, Relaxed);
+        if !self.synced.swap(true, Relaxed) {
+            let duration = self.uptime().saturating_sub(self.began.load(Relaxed));
+            self.sync.store(duration.saturating_add(1), Relaxed);
+        }
     }
 
     pub(super) fn add_invalid(&self) {
@@ -208,6 +239,7 @@ impl Watched {
     /// Resets the status: a restarted watch lists everything anew.
     fn begin(&self) {
         self.synced.store(false, Relaxed);
+        self.began.store(self.uptime(), Relaxed);
         self.clear_failure();
     }
 }
@@ -215,20 +247,76 @@ impl Watched {
 /// All watches.
 #[derive(Debug)]
 pub struct Status {
-    watched: [Watched; Kind::CORE.len()],
+    watched: Box<[Watched]>,
     /// The kinds of policy that were found on the server, and are followed.
     found: Mutex<Vec<Arc<Watched>>>,
     /// True once the server's kinds of policy are discovered.
     discovered: AtomicBool,
+    requests: Requests,
+    failures: AtomicU64,
+    last_failure: Mutex<Option<Instant>>,
 }
 
 impl Default for Status {
     fn default() -> Self {
-        Self { watched: Kind::CORE.map(Watched::new), found: Mutex::default(), discovered: AtomicBool::default() }
+        Self::of(&Kind::CORE)
     }
 }
 
 impl Status {
+    /// Of another cluster: its policies are not read.
+    pub fn of_mesh() -> Self {
+        Self::of(&Kind::MESH)
+    }
+
+    /// Of watches of these kinds, and of others that may be found.
+    pub fn of(kinds: &[Kind]) -> Self {
+        Self {
+            watched: kinds.iter().copied().map(Watched::new).collect(),
+            found: Mutex::default(),
+            discovered: AtomicBool::default(),
+            requests: Requests::default(),
+            failures: AtomicU64::default(),
+            last_failure: Mutex::default(),
+        }
+    }
+
+    /// The requests to the server.
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Number of failed attempts to list or watch, of all kinds.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Time of the last of them; none if there was none.
+    pub fn last_failure(&self) -> Option<Instant> {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True while every kind has been listed and none of their watches fails.
+    pub fn is_well(&self) -> bool {
+        self.watched.iter().all(|watched| watched.synced() && watched.failure().is_none())
+    }
+
+    pub(super) fn count_failure(&self) {
+        self.failures.fetch_add(1, Relaxed);
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    /// True once this kind has been listed.
+    pub fn has_listed(&self, kind: Kind) -> bool {
+        let is_listed = |watched: &Watched| watched.kind == kind && watched.synced();
+        self.watched.iter().any(is_listed) || self.lock_found().iter().any(|watched| is_listed(watched))
+    }
+
+    /// True once discovery has answered, and if this kind is not followed.
+    pub fn is_without(&self, kind: Kind) -> bool {
+        self.discovered.load(Relaxed) && !self.lock_found().iter().any(|watched| watched.kind == kind)
+    }
+
     /// The watch of each kind that every server has.
     pub fn watched(&self) -> &[Watched] {
         &self.watched
@@ -265,7 +353,7 @@ impl Status {
     /// For example `Pod, Node: not listed yet: cannot reach the API server: ... (for 12 s)`.
     pub fn complaint(&self) -> String {
         let mut complaint = Complaint::default();
-        for watched in &self.watched {
+        for watched in &*self.watched {
             complaint.add(watched);
         }
         // Those that were never listed leave verdicts undecided, which is said where that is.
@@ -343,6 +431,26 @@ mod tests {
         for (at, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, at);
         }
+    }
+
+    /// The first list of a watch is timed, and no later one; a restarted watch is timed anew.
+    #[test]
+    fn the_first_list_is_timed() {
+        let pause = Duration::from_millis(20);
+        let watched = Watched::new(Kind::Pod);
+        assert_eq!(watched.sync_duration(), None);
+        std::thread::sleep(pause);
+        watched.listed(true);
+        let first = watched.sync_duration().unwrap();
+        assert!(first >= pause);
+        std::thread::sleep(pause);
+        watched.listed(true);
+        assert_eq!(watched.sync_duration(), Some(first), "a later list is none of the start");
+        let all = watched.started.elapsed();
+        watched.begin();
+        watched.listed(false);
+        let second = watched.sync_duration().unwrap();
+        assert!(second + all <= watched.started.elapsed(), "the time before the restart does not count: {second:?}");
     }
 
     /// The complaint names each kind, groups what is the same, and goes away.

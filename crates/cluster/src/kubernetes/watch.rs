@@ -1,4 +1,4 @@
-//! Keeps one kind of object in the cache equal to the server's: list, then watch, for ever.
+//! Keeps one kind of object in a [`Mirror`] equal to the server's: list, then watch, for ever.
 //!
 //! ```text
 //!            ┌── streamed list (one request, goes on as the watch) ──┐
@@ -36,10 +36,11 @@ use super::items::Items;
 use super::journal::Journal;
 use super::lines::{Lines, Next};
 use super::link::Link;
+use super::mirror::Mirror;
 use super::presence::{PAGE_OBJECTS, Presence};
 use super::streaming::Streaming;
 use super::{Resource, Watched};
-use crate::{Cache, Kind, ObjectKey, Reference};
+use crate::{Kind, ObjectKey, Reference};
 
 /// Consecutive failures of resuming from a version, or of streaming a list, after which the watch
 /// starts with a plain list. Fewer would make a recovering server list for all agents at once.
@@ -47,10 +48,10 @@ const MAX_RESUME_FAILURES: u32 = 3;
 
 /// The watch of one kind.
 #[derive(Debug)]
-pub(super) struct Watch<'a> {
+pub(super) struct Watch<'a, M> {
     pub(super) resource: &'a Resource,
     pub(super) link: &'a Link<'a>,
-    pub(super) cache: &'a Cache,
+    pub(super) objects: &'a M,
     pub(super) watched: &'a Watched,
     pub(super) changed: &'a Notify,
     /// Support of streamed lists by the server, as far as it is known; shared by all kinds.
@@ -73,7 +74,7 @@ struct ResumePoint {
     most_recent: bool,
 }
 
-impl Watch<'_> {
+impl<M: Mirror> Watch<'_, M> {
     /// Follows the server until it is dropped.
     pub(super) async fn follow(&self) -> Infallible {
         let timings = self.link.timings;
@@ -114,6 +115,7 @@ impl Watch<'_> {
         // A list is as good as the watch that went before: nothing is amiss yet.
         if *error != ApiError::Closed && error.class() != Class::Stale {
             self.watched.set_failure(error.to_string());
+            self.journal.count();
         }
         self.journal.failed(self.watched.label(), error, wait);
     }
@@ -184,7 +186,7 @@ impl Watch<'_> {
                 Next::End => return Err(ApiError::Closed),
                 Next::Silence => return Err(ApiError::Silent(timeout)),
             };
-            let event = answer::event(self.resource, &line)?;
+            let event = answer::event(self.resource, &line, M::read)?;
             self.watched.record_contact();
             if listed.is_none() {
                 place.advance(event.version())?;
@@ -237,7 +239,7 @@ impl Watch<'_> {
             while let Some(item) = items.next(self.link.timings.answer_timeout).await? {
                 // The rest is read, so that the connection serves again.
                 if listed.is_empty() {
-                    let item = answer::list_item(self.resource, &item)?;
+                    let item = answer::list_item(self.resource, &item, M::read)?;
                     if item.head.key.as_ref().is_some_and(|key| self.counts(key)) {
                         self.apply(item, Some(&mut listed));
                     }
@@ -323,7 +325,7 @@ impl Watch<'_> {
             if read == 0 && answer::page(self.resource, &items.beginning()).is_ok_and(|page| is_older(&page)) {
                 return Ok(None);
             }
-            self.apply(answer::list_item(self.resource, &item)?, Some(listed));
+            self.apply(answer::list_item(self.resource, &item, M::read)?, Some(listed));
             read += 1;
             if read.is_multiple_of(PAGE_OBJECTS) {
                 // So many are some milliseconds of work: the other watches get their turn.
@@ -341,7 +343,7 @@ impl Watch<'_> {
     }
 
     fn complete(&self, listed: &HashSet<ObjectKey>, streamed: bool) {
-        self.cache.keep_only(self.resource.kind, listed);
+        self.objects.keep_only(self.resource.kind, listed);
         self.watched.listed(streamed);
         if let Some(presence) = self.presence {
             presence.listed();
@@ -353,7 +355,7 @@ impl Watch<'_> {
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before
     /// stays.
-    fn apply(&self, item: Item, listed: Option<&mut HashSet<ObjectKey>>) {
+    fn apply(&self, item: Item<M::Object>, listed: Option<&mut HashSet<ObjectKey>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
         self.watched.add_unreadable(passed_over.count());
@@ -368,11 +370,12 @@ impl Watch<'_> {
         }
         match object {
             Ok(object) => {
-                self.cache.upsert(object);
+                self.watched.counted().applied(self.objects.apply(object));
                 self.changed.notify_one();
             }
             Err(why) => {
                 self.watched.add_invalid();
+                self.watched.counted().invalid();
                 let name = key.as_ref().map_or_else(|| "without a name".to_owned(), ToString::to_string);
                 tracing::warn!("{kind} {name} cannot be used: {why}");
             }
@@ -384,7 +387,8 @@ impl Watch<'_> {
 
     fn delete(&self, Head { key, .. }: Head) {
         if let Some(key) = key {
-            self.cache.remove(&Reference { kind: self.resource.kind, key });
+            let known = self.objects.remove(&Reference { kind: self.resource.kind, key });
+            self.watched.counted().deleted(known);
             self.changed.notify_one();
         } else {
             self.watched.add_invalid();

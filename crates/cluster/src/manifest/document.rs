@@ -71,18 +71,19 @@ impl<'a> Document<'a> {
         let place = Place::new(first, kind, head.metadata);
         match known(&place.kind, &version, &loading.others) {
             Err(refused) => loading.refuse_kind(&place, refused),
-            Ok(kind) => match self.with(DuplicateKeyPolicy::Error, |from| One(kind).deserialize(from)) {
-                Ok(raw) => self.add(raw, PassedOver::default(), None, &place, loading),
-                Err(why) => match self.with(DuplicateKeyPolicy::PassThrough, |from| Tree::deserialize(from)) {
-                    Ok(tree) if tree.twice.is_none() => self.read_tree(tree, kind, None, &place, loading),
-                    _ => loading.refuse(self.line(&why), &place, Some(kind), self.message(&why)),
+            Ok(kind) => match self.with(DuplicateKeyPolicy::PassThrough, |from| Tree::deserialize(from)) {
+                Ok(tree) if tree.twice.is_none() => self.read_tree(tree, kind, None, &place, loading),
+                // The parser names the line of the second key.
+                _ => match self.with(DuplicateKeyPolicy::Error, |from| One(kind).deserialize(from)) {
+                    Ok(_) => loading.refuse(first, &place, Some(kind), "a key is there twice".to_owned()),
+                    Err(why) => loading.refuse(self.line(&why), &place, Some(kind), self.message(&why)),
                 },
             },
         }
         Ok(())
     }
 
-    /// Reads an object without the parts that do not fit its type. `item` is its place in a list.
+    /// Reads an object, without the parts that do not fit its type. `item` is its place in a list.
     pub(super) fn read_tree(
         self,
         tree: Tree,
@@ -112,8 +113,7 @@ impl<'a> Document<'a> {
         });
     }
 
-    /// Reads the items. A mistake ends the reading of YAML into types, so then all start over, each
-    /// first as a tree.
+    /// Reads the items, each first as a tree: a mistake would end the reading of YAML into types.
     fn read_list(self, kind: &str, version: &str, items: Vec<Spanned<Lenient<Item>>>, loading: &mut Loading<'_>) {
         // Items of a PodList and its like don't repeat what they are.
         let of_items = kind.strip_suffix("List").unwrap_or_default();
@@ -134,17 +134,6 @@ impl<'a> Document<'a> {
             places.push(place);
         }
         if places.is_empty() {
-            return;
-        }
-        let mut found = Vec::new();
-        let take = |at: usize, raw: Raw| found.push((at, raw));
-        let items = Items { wanted: &wanted, read: One, take };
-        if self.with(DuplicateKeyPolicy::Error, |from| items.deserialize(from)).is_ok() {
-            for (at, raw) in found {
-                if let Some(place) = places.get(at) {
-                    self.add(raw, PassedOver::default(), Some(at), place, loading);
-                }
-            }
             return;
         }
         let read = self.with(DuplicateKeyPolicy::PassThrough, |from| {
@@ -194,9 +183,12 @@ impl<'a> Document<'a> {
 
 /// An object without the parts that do not fit its type, and what they are.
 pub(super) fn parts_of(tree: Tree, kind: Kind) -> Result<(Raw, PassedOver), Invalid> {
-    match tree.twice {
-        Some(key) => Err(Invalid(format!("the key `{}` is there twice", key.escape_debug()))),
-        None => partly::read(kind, tree.value),
+    if let Some(key) = tree.twice {
+        return Err(Invalid(format!("the key `{}` is there twice", key.escape_debug())));
+    }
+    match One(kind).deserialize(&tree.value) {
+        Ok(raw) => Ok((raw, PassedOver::default())),
+        Err(_) => partly::read(kind, tree.value),
     }
 }
 

@@ -33,7 +33,6 @@ pub(super) struct Input<R> {
     is_line_start: bool,
     place: Place,
     lines: u64,
-    bytes: usize,
 }
 
 pub(super) fn is_marker(line: &[u8], marker: &[u8]) -> bool {
@@ -52,13 +51,12 @@ impl<R: Read> Input<R> {
             is_line_start: true,
             place: Place::Beginning,
             lines: 0,
-            bytes: 0,
         }
     }
 
-    /// Lines that were handed out, and their bytes.
-    pub(super) fn position(&self) -> (u64, usize) {
-        (self.lines, self.bytes)
+    /// Lines that were handed out.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines
     }
 
     /// Goes on to the next document; false at the end of the file. The one before must have been
@@ -101,7 +99,6 @@ impl<R: Read> Input<R> {
         };
         let from = self.start;
         self.start += to;
-        self.bytes += to;
         Ok(self.buffer.get(from..self.start))
     }
 
@@ -179,7 +176,7 @@ mod tests {
     fn documents(text: &str, size: usize) -> Vec<(u64, String)> {
         let (mut input, mut found) = (Input::new(Slow(text.as_bytes(), size)), Vec::new());
         while input.next_document().unwrap() {
-            let (lines, _) = input.position();
+            let lines = input.lines();
             let mut document = Vec::new();
             while let Some(piece) = input.piece().unwrap() {
                 document.extend_from_slice(piece);

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use serde::Deserialize;
 use serde::de::DeserializeSeed;
+use webb_settings::file::{FileError, not_text};
 
 use super::ManifestError;
 use super::document::Document;
@@ -46,22 +47,29 @@ pub(super) fn read<R: Read>(
     let (skipped, head) = head.split_at_checked(begin).unwrap_or_default();
     let lines_before = lines_before + memchr::memchr_iter(b'\n', skipped).count() as u64;
     let broken = |line: u64, why: String| ManifestError::Json { file: file.to_owned(), line: line.max(1), why };
+    let unreadable = |why: FileError| ManifestError::Unreadable { file: file.to_owned(), why };
+    // As where documents are read whole, one letter that is none refuses the file.
+    let readable = |bytes: &[u8], lines_before: u64| match str::from_utf8(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(unreadable(not_text(bytes, error, lines_before))),
+    };
     let mut cutter = Cutter::of_objects();
     cutter.push(head);
     let (mut list, mut waiting): (Option<List>, Vec<Cut>) = (None, Vec::new());
     loop {
-        while let Some(cut) = cutter.next().map_err(|error| broken(input.position().0, error.to_string()))? {
+        while let Some(cut) = cutter.next().map_err(|error| broken(input.lines(), error.to_string()))? {
             let list = list.get_or_insert_with(|| serde_json::from_slice(&cutter.beginning()).unwrap_or_default());
+            readable(&cut.item, lines_before + cut.lines_before)?;
             waiting.extend(item(cut, lines_before, list, loading));
         }
         match input.piece() {
             Ok(Some(piece)) => cutter.push(piece),
             Ok(None) => break,
-            Err(error) => return Err(ManifestError::Unreadable { file: file.to_owned(), why: error.into() }),
+            Err(error) => return Err(unreadable(error.into())),
         }
     }
     if cutter.is_open() {
-        return Err(broken(input.position().0, "it ends in the middle of an object or a list".to_owned()));
+        return Err(broken(input.lines(), "it ends in the middle of an object or a list".to_owned()));
     }
     let (before, of_items) = cutter.lines();
     let rest = cutter.into_rest();
@@ -71,7 +79,8 @@ pub(super) fn read<R: Read>(
         broken(lines_before + behind + line, words(&error))
     })?;
     // Says what is wrong with what is no list; a list has no items any more.
-    let text = str::from_utf8(&rest).map_err(|error| broken(lines_before + 1, error.to_string()))?;
+    readable(&rest, lines_before)?;
+    let text = str::from_utf8(&rest).unwrap_or_default();
     Document { text, lines_before }.read(file, loading)?;
     list.is_whole = true;
     for cut in waiting {

@@ -11,6 +11,7 @@
 //! each object is handed on as it comes, so that memory is that of one item: in JSON an item is cut
 //! out first, in YAML it is what the parser has read of the stream.
 
+mod checked;
 mod document;
 mod head;
 mod input;
@@ -34,7 +35,7 @@ use loading::Loading;
 pub use problem::{ManifestError, Problem};
 pub use source::{ManifestSource, Progress};
 pub(super) use typed::One;
-use webb_settings::file::FileError;
+use webb_settings::file::{FileError, not_text};
 
 use super::{Object, OtherKinds, Reference};
 
@@ -113,7 +114,7 @@ fn read(
     let unreadable = |why: FileError| ManifestError::Unreadable { file: file.to_owned(), why };
     let mut input = Input::new(from);
     while input.next_document().map_err(|error| unreadable(error.into()))? {
-        let (lines_before, bytes_before) = input.position();
+        let lines_before = input.lines();
         let mut head = Vec::new();
         let is_whole = loop {
             match input.piece().map_err(|error| unreadable(error.into()))? {
@@ -125,8 +126,7 @@ fn read(
             }
         };
         if is_whole {
-            let text = str::from_utf8(&head)
-                .map_err(|error| unreadable(FileError::NotText(bytes_before + error.valid_up_to() + 1)))?;
+            let text = str::from_utf8(&head).map_err(|error| unreadable(not_text(&head, error, lines_before)))?;
             Document { text, lines_before }.read(file, &mut loading)?;
         } else if let Some(begin) = json::begins(&head) {
             json::read(file, (&head, begin, lines_before), &mut input, &mut loading)?;
@@ -238,6 +238,110 @@ mod tests {
         for text in [pod.to_string(), format!("# yaml\n{pod}\n")] {
             let (objects, problems) = read_as(&text, LOCATED);
             assert_eq!((objects.len(), problems), (1, vec![]));
+        }
+    }
+
+    /// Both readers make the same of odd texts: objects, and the words of problems.
+    #[test]
+    fn readers_agree() {
+        let pod = |name: &str, more: &str| format!("apiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n{more}");
+        let cases = [
+            pod("a", ""),
+            pod("a", "  name: b\n"),
+            pod("a", "metadata: {}\n"),
+            pod("a", "kind: Service\n"),
+            pod("a", "  labels: {a: y, b: 1, c: 1.10, d: ~, e: 0x10, f: off}\n"),
+            pod("a", "  labels: {a: true}\n"),
+            pod("a", "  labels: {<<: {x: z}}\n"),
+            pod("a", "  labels: &l {x: z}\n  annotations: *l\n"),
+            pod("a", "  labels: *nothing\n"),
+            pod("&x a", "spec: {nodeName: *x}\n"),
+            pod("!!str 17", ""),
+            pod("!thing a", ""),
+            pod("17", ""),
+            pod("'17'", ""),
+            pod("a", "status: {podIP: 10.0.0.1, phase: Running}\n"),
+            pod("a", "status: {podIP: nonsense}\n"),
+            pod("a", "spec: {hostNetwork: yes}\n"),
+            pod("a", "spec: {hostNetwork: \"true\"}\n"),
+            pod("a", "spec: [1, 2]\n"),
+            pod("a", "1: 2\ntrue: x\n"),
+            pod("a", "  creationTimestamp: 2026-01-14T09:00:01Z\n"),
+            pod("a", "  creationTimestamp: null\n"),
+            "\u{feff}".to_owned() + &pod("a", ""),
+            pod("a", "").replace('\n', "\r\n"),
+            pod("a", "...\n"),
+            "kind: List\nitems:\n- ".to_owned() + &pod("a", "").replace('\n', "\n  "),
+            "kind: List\napiVersion: v1\nitems: {}\n".to_owned(),
+            "kind: List\napiVersion: v1\nitems: text\n".to_owned(),
+            "kind: List\napiVersion: v1\nitems: []\nitems: []\n".to_owned(),
+            "kind: List\napiVersion: v1\nitems:\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: a}}]\n".to_owned(),
+            "kind: List\napiVersion: v1\nkind: PodList\nitems: [{metadata: {name: a}}]\n".to_owned(),
+            "kind: List\napiVersion: v1\nitems: [~, 1, text, [], {}]\n".to_owned(),
+            "kind: PodList\napiVersion: v1\nitems: [{metadata: {name: a}}, {metadata: {name: a}, metadata: {name: b}}]\n".to_owned(),
+            "kind: PodList\napiVersion: v1\nitems: [{metadata: {name: a}}, {metadata: {name: b, labels: {x: [1]}}}]\n".to_owned(),
+            "kind: PodList\napiVersion: v2\nitems: [{metadata: {name: a}}]\n".to_owned(),
+            "kind: ConfigMapList\napiVersion: v1\nitems: [{metadata: {name: a}}]\n".to_owned(),
+            "kind: PodList\napiVersion: v1\n".to_owned(),
+            "[]\n".to_owned(),
+            "text\n".to_owned(),
+            "{}\n".to_owned(),
+            "- a\n".to_owned(),
+            "a: [1\n".to_owned(),
+            "a: b: c\n".to_owned(),
+            "\ta: b\n".to_owned(),
+            "a: \"x\n".to_owned(),
+            "a: \u{7}\n".to_owned(),
+            pod("a", "x: [\n"),
+            pod("a", "\tx: 1\n"),
+            pod("a", "  labels:\n    a: 'x\n"),
+        ];
+        // A stream has neither the lines of parts nor the text to quote.
+        let of = |text: &str, longest: usize| match collect("m", text, &OtherKinds::default(), longest) {
+            Ok(manifest) => {
+                let (objects, problems) = described(&manifest);
+                (objects, problems.len(), None)
+            }
+            Err(ManifestError::Yaml { line, .. }) => (Vec::new(), 0, Some(line)),
+            Err(error) => panic!("{error}"),
+        };
+        for text in cases {
+            assert_eq!(of(&text, 0), of(&text, usize::MAX), "{text}");
+        }
+    }
+
+    /// What the API server would refuse is no name and no switch, in a small file as in a large
+    /// one.
+    #[test]
+    fn scalars_have_their_types() {
+        for (more, problem) in [
+            ("name: 17}", "Pod without a name: metadata.name: invalid type: integer `17`, expected a string"),
+            ("name: a}, spec: {hostNetwork: \"true\"}", "Pod a: spec.hostNetwork: invalid type: string"),
+        ] {
+            let text = format!("{{apiVersion: v1, kind: Pod, metadata: {{{more}}}\n");
+            for longest in [0, usize::MAX] {
+                let (_, problems) = read_as(&text, longest);
+                assert!(problems.len() == 1 && problems[0].contains(problem), "{problems:?}");
+            }
+        }
+    }
+
+    /// Bytes that are no text refuse the file and name their line, however long the document is and
+    /// whichever its format.
+    #[test]
+    fn what_is_no_text_has_a_line() {
+        let pod =
+            |name: &str| format!("{{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{{\"name\":\"{name}\"}}}}");
+        let json = format!("{{\"kind\":\"List\",\"items\":[\n{},\n{}\n]}}\n", pod("a"), pod("?"));
+        let yaml = format!("kind: List\nitems:\n- {}\n- {}\n", pod("a"), pod("?"));
+        let behind = format!("{}\n---\n{}\n", pod("a"), pod("?"));
+        for (text, line) in [(json, 3), (yaml, 4), (behind, 3)] {
+            let bytes: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xe9 } else { byte }).collect();
+            for longest in [0, usize::MAX] {
+                let read = read("m", &bytes[..], &OtherKinds::default(), longest, &mut |_| ());
+                let error = read.unwrap_err().to_string();
+                assert_eq!(error, format!("cannot read the manifest m: line {line} is not UTF-8"), "{longest}");
+            }
         }
     }
 }

@@ -5,18 +5,17 @@ use std::fmt;
 use std::io::Read;
 
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use serde_saphyr::{DuplicateKeyPolicy, Spanned};
 
 use super::ManifestError;
+use super::checked::Checked;
 use super::document::{line_in, options, parts_of, words};
 use super::head::{Item, Lenient, Place, known};
 use super::input::{Input, Whole};
 use super::loading::Loading;
 use super::tree::Tree;
-use super::typed::One;
-use crate::passed_over::PassedOver;
 
 /// Reads a document of which `head` was read before, after lines of the file.
 pub(super) fn read<R: Read>(
@@ -26,18 +25,27 @@ pub(super) fn read<R: Read>(
     loading: &mut Loading<'_>,
 ) -> Result<(), ManifestError> {
     let options = options(DuplicateKeyPolicy::PassThrough);
-    let read = serde_saphyr::with_deserializer_from_reader_with_options(Whole::new(head, input), options, |from| {
+    let mut text = Checked::new(Whole::new(head, input), lines_before);
+    let read = serde_saphyr::with_deserializer_from_reader_with_options(&mut text, options, |from| {
         from.deserialize_any(Top(lines_before, loading))
     });
-    read.map_err(|why| ManifestError::Yaml {
-        file: file.to_owned(),
-        line: line_in(lines_before, &why),
-        why: words(&why),
-    })
+    let file = file.to_owned();
+    match (read, text.failure) {
+        (_, Some(why)) => Err(ManifestError::Unreadable { file, why }),
+        (Err(why), None) => Err(ManifestError::Yaml { file, line: line_in(lines_before, &why), why: words(&why) }),
+        (Ok(()), None) => Ok(()),
+    }
 }
 
 /// The document's mapping, after lines of the file.
 struct Top<'a, 'b>(u64, &'a mut Loading<'b>);
+
+impl Top<'_, '_> {
+    fn refuse(self, found: &str) {
+        let text = format!("found {found}, expected an object or a list of objects");
+        self.1.problems.push(self.0 + 1, "object".to_owned(), text);
+    }
+}
 
 impl<'de> Visitor<'de> for Top<'_, '_> {
     type Value = ();
@@ -46,11 +54,23 @@ impl<'de> Visitor<'de> for Top<'_, '_> {
         to.write_str("an object or a list of objects")
     }
 
+    /// A document that is no object is a bad object, as where documents are read whole.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        self.refuse("a list");
+        Ok(())
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<(), E> {
+        self.refuse("a text");
+        Ok(())
+    }
+
     fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<(), A::Error> {
         let Self(lines_before, loading) = self;
-        let (mut fields, mut twice, mut waiting) = (Map::new(), None, None);
+        let (mut fields, mut twice, mut waiting, mut has_items) = (Map::new(), None, None, false);
         while let Some(key) = pairs.next_key::<String>()? {
-            if key == "items" && waiting.is_none() {
+            if key == "items" && !std::mem::replace(&mut has_items, true) {
                 let list = of_list(&Value::Object(fields.clone()));
                 waiting = pairs.next_value_seed(Items { lines_before, list, loading })?;
                 continue;
@@ -85,6 +105,13 @@ struct Items<'a, 'b> {
     loading: &'a mut Loading<'b>,
 }
 
+impl Items<'_, '_> {
+    fn refuse(self, found: &str) {
+        let text = format!("items: found {found}, expected a list of objects");
+        self.loading.problems.push(self.lines_before + 1, "object".to_owned(), text);
+    }
+}
+
 impl<'de> DeserializeSeed<'de> for Items<'_, '_> {
     type Value = Option<Vec<(u64, Tree)>>;
 
@@ -107,6 +134,18 @@ impl<'de> Visitor<'de> for Items<'_, '_> {
 
     fn visit_none<E>(self) -> Result<Self::Value, E> {
         Ok(None)
+    }
+
+    /// Items that are no list are a bad object, too.
+    fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+        while pairs.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        self.refuse("a mapping");
+        Ok(Some(Vec::new()))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self::Value, E> {
+        self.refuse("a text");
+        Ok(Some(Vec::new()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
@@ -134,11 +173,6 @@ fn object(tree: Tree, line: u64, list: &Item, loading: &mut Loading<'_>) {
         Ok(kind) => kind,
         Err(refused) => return loading.refuse_kind(&place, refused),
     };
-    if tree.twice.is_none()
-        && let Ok(raw) = One(kind).deserialize(&tree.value)
-    {
-        return loading.add(&place, raw, PassedOver::default(), |_| line);
-    }
     match parts_of(tree, kind) {
         Ok((raw, passed_over)) => loading.add(&place, raw, passed_over, |_| line),
         Err(why) => loading.refuse(line, &place, Some(kind), why.to_string()),

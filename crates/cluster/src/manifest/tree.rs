@@ -10,7 +10,7 @@ use serde_json::{Map, Number, Value};
 #[derive(Debug)]
 pub(super) struct Tree {
     pub(super) value: Value,
-    /// A key that a mapping has twice; its last value is in the tree.
+    /// A key that a mapping has twice; its first value is in the tree.
     pub(super) twice: Option<String>,
 }
 
@@ -89,7 +89,7 @@ impl<'de> Visitor<'de> for Any {
         while let Some(key) = pairs.next_key::<String>()? {
             let child = pairs.next_value::<Tree>()?;
             twice = twice.or_else(|| map.contains_key(&key).then(|| key.clone())).or(child.twice);
-            map.insert(key, child.value);
+            map.entry(key).or_insert(child.value);
         }
         Ok(Tree { value: Value::Object(map), twice })
     }

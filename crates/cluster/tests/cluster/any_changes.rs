@@ -160,16 +160,16 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
         Change::Node { name, address } => {
             let labels = labels(&[("role", &format!("role-{}", address % 3))]);
             let node = Node { labels, addresses: vec![ip(address)], ..Node::default() };
-            return put(Object::Node(key("", &format!("n{name}")), node));
+            return put(Object::Node(key("", &format!("n{name}")), Box::new(node)));
         }
         Change::Service { name, address } => {
             return put(Object::Service(
                 key("a", &format!("s{name}")),
-                Service { addresses: vec![ip(address)], ports: Vec::new() },
+                Service { addresses: vec![ip(address)], ..Service::default() },
             ));
         }
         Change::Api { address: Some(address) } => {
-            let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)] };
+            let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)], ..Slice::default() };
             return put(Object::EndpointSlice(key("default", "api"), slice));
         }
         Change::Publish => {

@@ -199,9 +199,9 @@ fn sorts() {
     cache.upsert_at(pod("here", 5, 1), 0);
     let there = Pod { addresses: vec![ip(6)], node: "n2".into(), ..Pod::default() };
     cache.upsert_at(Object::Pod(key("a", "there"), Box::new(there)), 0);
-    let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ports: Vec::new() });
+    let service = Object::Service(key("a", "web"), Service { addresses: vec![ip(100)], ..Service::default() });
     cache.upsert_at(service, 0);
-    cache.upsert_at(Object::Node(key("", "n2"), Node { addresses: vec![ip(200)], ..Node::default() }), 0);
+    cache.upsert_at(Object::Node(key("", "n2"), Box::new(Node { addresses: vec![ip(200)], ..Node::default() })), 0);
     let index = cache.index_at(0);
     let sort = |last| index.find(ip(last).into()).sort();
     assert_eq!(

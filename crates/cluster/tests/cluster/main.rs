@@ -12,6 +12,7 @@ mod any_changes;
 mod churn;
 mod index;
 mod manifest;
+mod mesh;
 mod networks;
 mod policy_bursts;
 mod policy_cases;

@@ -198,7 +198,7 @@ fn a_node_that_nobody_knows() {
     assert!(!cache.is_on_unknown_node(), "nothing is known of any");
     let node = |name: &str| {
         let key = ObjectKey { namespace: String::new(), name: name.into() };
-        Object::Node(key, webb_cluster::Node::default())
+        Object::Node(key, Box::default())
     };
     cache.upsert_at(node("node-2"), 0);
     assert!(cache.is_on_unknown_node());

@@ -11,6 +11,7 @@
 mod fake;
 mod faults;
 mod kube_api;
+mod lease;
 mod lists;
 mod login;
 mod policies;

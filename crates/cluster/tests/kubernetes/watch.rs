@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use webb_cluster::kubernetes::{RESOURCES, Reason, WatchTimings};
+use webb_cluster::kubernetes::{Action, RESOURCES, Reason, WatchTimings};
 use webb_cluster::{Kind, OtherKinds};
 
 use crate::kube_api::agent::{Agent, timings};
@@ -34,6 +34,34 @@ fn one_request_for_each_kind() {
     agent.converges(&api, "a pod is deleted");
     assert_eq!(api.seen(|_| true).len(), RESOURCES.len(), "all of it came on the watches");
     assert_eq!(agent.pods().lists(), [("streamed", 1), ("paged", 0)]);
+    let times = agent.status.requests().times();
+    // Discovery may have asked already.
+    let watches = times.iter().filter(|((path, _), _)| path != "/apis");
+    let counted: BTreeSet<_> = watches.map(|((path, _), times)| (path.clone(), times.count)).collect();
+    assert_eq!(counted, RESOURCES.iter().map(|resource| (resource.path(), 1)).collect());
+    let answers = agent.status.requests().answers();
+    let answered = |(_, method, status): &(String, String, _)| method == "GET" && *status == Some(200);
+    let good: u64 = answers.iter().filter(|(call, _)| answered(call)).map(|(_, count)| count).sum();
+    assert!(good >= RESOURCES.len() as u64, "{answers:?}");
+}
+
+/// Requests that are refused, or never answered, are counted too.
+#[test]
+fn requests_without_success_are_counted() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("config");
+    let text = format!(
+        "current-context: a\ncontexts: [{{name: a, context: {{cluster: c, user: u}}}}]\n\
+         clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:{port}'}}}}]\nusers: [{{name: u, user: {{}}}}]\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let agent = Agent::start(path, timings());
+    agent.until("requests are counted", || !agent.status.requests().answers().is_empty());
+    let answers = agent.status.requests().answers();
+    assert!(answers.iter().all(|((host, _, status), _)| *host == format!("127.0.0.1:{port}") && status.is_none()));
 }
 
 /// A server that takes a streamed list for a watch, without a word, is found out by the end that
@@ -186,4 +214,20 @@ fn the_role_is_what_is_watched() {
     assert_eq!(documents[2]["roleRef"]["name"], name(&documents[1]).0);
     let subject = &documents[2]["subjects"][0];
     assert_eq!((subject["name"].clone(), subject["namespace"].clone()), name(&documents[0]));
+}
+
+/// Each event counts once, by its action and whether anything that is used differs.
+#[test]
+fn events_are_counted() {
+    let api = Api::start();
+    let agent = Agent::synced(&api);
+    let counts = || Action::ALL.map(|action| agent.pods().events(action)).map(|counts| (counts.changed, counts.equal));
+    api.put(pod("default", "web", "10.1.0.1"));
+    agent.converges(&api, "a new pod");
+    api.put(pod("default", "web", "10.1.0.2"));
+    api.put(pod("default", "web", "10.1.0.2"));
+    agent.until("an update, and one that changes nothing", || counts() == [(1, 0), (1, 1), (0, 0)]);
+    api.delete("Pod", "default", "web");
+    agent.until("a deletion", || counts() == [(1, 0), (1, 1), (1, 0)]);
+    assert!(agent.pods().events(Action::Delete).since_last.is_some());
 }

@@ -10,6 +10,7 @@ use webb_flow::abi::{Message, message_flag};
 use webb_flow::hash::RandomState;
 
 use super::arena::{Arena, Order};
+use super::closes::{Close, TICKS_NS};
 use super::event::{Connection, Judgement, Path};
 use super::frames::is_preface;
 use super::http1::{Http1, Http1Reader, Shared};
@@ -80,9 +81,9 @@ impl Connections {
     }
 
     /// Forgets all.
-    pub(super) fn clear(&mut self, reason: Unanswered, ledger: &mut Ledger) {
+    pub(super) fn clear(&mut self, reason: Unanswered, out: &mut Out<'_>) {
         while let Some(oldest) = self.order.oldest() {
-            self.remove(oldest, reason, ledger);
+            self.remove(oldest, reason, out);
         }
     }
 
@@ -95,14 +96,14 @@ impl Connections {
         if let Some(known) = id
             && (first || self.is_over(known, record, sender_is_pod))
         {
-            self.remove(known, Unanswered::Closed, out.ledger);
+            self.remove(known, Unanswered::Closed, out);
             id = None;
         }
         let id = id.or_else(|| {
             let connection = Connection::of(record, !is_response(bytes))?;
             let known = Some((connection, out.sink.judge(&connection)));
             let entry = Entry { path: Some(path), known, hash, state: State::Http1(Http1::default()) };
-            self.insert(entry, out.ledger)
+            self.insert(entry, out)
         });
         let Some(id) = id else { return RecordOutcome::Malformed };
         self.arena.touch(id, &mut self.order);
@@ -129,7 +130,7 @@ impl Connections {
         if let Some(known) = id {
             let is_http2 = self.arena.get(known).is_some_and(|entry| matches!(entry.state, State::Http2(_)));
             if preface || record.has(message_flag::FIRST) || !is_http2 {
-                self.remove(known, Unanswered::Closed, out.ledger);
+                self.remove(known, Unanswered::Closed, out);
                 id = None;
             }
         }
@@ -137,13 +138,13 @@ impl Connections {
             let slot = self.http2.take(&mut self.http2_order).or_else(|| {
                 let oldest = self.http2_order.oldest()?;
                 let owner = self.http2.get(oldest)?.owner;
-                self.remove(owner, Unanswered::Evicted, out.ledger);
+                self.remove(owner, Unanswered::Evicted, out);
                 self.http2.take(&mut self.http2_order)
             })?;
             let entry = Entry { path: Some(path), known: None, hash, state: State::Http2(slot) };
-            let id = self.insert(entry, out.ledger);
+            let id = self.insert(entry, out);
             match (id, self.http2.get_mut(slot)) {
-                (Some(id), Some(state)) => state.begin(id, !preface, &mut self.blocks),
+                (Some(id), Some(state)) => state.begin(id, !preface, record.time_ns, &mut self.blocks),
                 _ => self.http2.free(slot, &mut self.http2_order),
             }
             id
@@ -154,8 +155,33 @@ impl Connections {
         let State::Http2(slot) = entry.state else { return RecordOutcome::Opaque };
         self.http2.touch(slot, &mut self.http2_order);
         let Some(state) = self.http2.get_mut(slot) else { return RecordOutcome::Malformed };
+        state.seen_ns.1 = record.time_ns;
         let (known, shared, outcome) = (&mut entry.known, &mut self.shared, RecordOutcome::Part);
         Http2Reader { id, known, sender_is_pod, record, shared, out, outcome }.read(state, &mut self.blocks, bytes)
+    }
+
+    /// Applies a close: a connection of HTTP/2 that is closed by both sides, or reset, is forgotten
+    /// with its requests. Returns how many these were. A close that is older than the connection,
+    /// or than its last record, is not that connection's end.
+    pub(super) fn close(&mut self, close: &Close, out: &mut Out<'_>) -> usize {
+        let hash = self.hasher.hash_one(close.path);
+        let Some(id) = self.find(hash, &close.path) else { return 0 };
+        let Some(&State::Http2(slot)) = self.arena.get(id).map(|entry| &entry.state) else { return 0 };
+        let Some(state) = self.http2.get_mut(slot) else { return 0 };
+        let (first_ns, last_ns) = state.seen_ns;
+        let latest_ns = close.time_ns.saturating_add(TICKS_NS);
+        if first_ns > latest_ns {
+            return 0;
+        }
+        let [pod, peer] = &mut state.closed;
+        *pod |= close.from_pod && !close.is_reset;
+        *peer |= !close.from_pod && !close.is_reset;
+        if last_ns > latest_ns || !(close.is_reset || (*pod && *peer)) {
+            return 0;
+        }
+        let requests = self.shared.requests.count(id);
+        self.remove(id, Unanswered::Closed, out);
+        requests
     }
 
     /// Records were lost: no table of HTTP/2 is known any more.
@@ -185,10 +211,10 @@ impl Connections {
         self.found.find(hash, is).copied()
     }
 
-    fn insert(&mut self, entry: Entry, ledger: &mut Ledger) -> Option<u32> {
+    fn insert(&mut self, entry: Entry, out: &mut Out<'_>) -> Option<u32> {
         let hash = entry.hash;
         let id = self.arena.take(&mut self.order).or_else(|| {
-            self.evict(ledger);
+            self.evict(out);
             self.arena.take(&mut self.order)
         })?;
         *self.arena.get_mut(id)? = entry;
@@ -197,7 +223,7 @@ impl Connections {
         Some(id)
     }
 
-    fn evict(&mut self, ledger: &mut Ledger) {
+    fn evict(&mut self, out: &mut Out<'_>) {
         let (mut busy, mut looked) = (self.order.oldest(), 0);
         while let Some(id) = busy {
             if !self.shared.requests.any(id) || looked == MAX_PROBES {
@@ -207,15 +233,15 @@ impl Connections {
             busy = self.arena.behind(id);
         }
         if let Some(id) = busy.filter(|id| !self.shared.requests.any(*id)).or(self.order.oldest()) {
-            self.remove(id, Unanswered::Evicted, ledger);
+            self.remove(id, Unanswered::Evicted, out);
         }
     }
 
-    fn remove(&mut self, id: u32, reason: Unanswered, ledger: &mut Ledger) {
-        self.shared.requests.drop_all(id, reason, ledger);
+    fn remove(&mut self, id: u32, reason: Unanswered, out: &mut Out<'_>) {
+        self.shared.requests.drop_all(id, reason, out);
         if let Some(entry) = self.arena.get_mut(id) {
             match std::mem::take(&mut entry.state) {
-                State::Http1(mut state) => state.release(&mut self.shared.buffers, ledger),
+                State::Http1(mut state) => state.release(&mut self.shared.buffers, out.ledger),
                 State::Http2(slot) => {
                     if let Some(state) = self.http2.get_mut(slot) {
                         state.release(&mut self.blocks);

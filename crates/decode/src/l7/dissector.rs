@@ -3,9 +3,10 @@
 use webb_flow::abi::{Message, message_kind};
 
 use super::buffers::Buffers;
+use super::closes::{Close, Closes};
 use super::connections::Connections;
 use super::dns_tcp::Streams;
-use super::event::{Sink, Wants};
+use super::event::{Connection, Event, Judgement, Sink, Wants};
 use super::fields::Fields;
 use super::http1::Shared;
 use super::http2::Blocks;
@@ -81,6 +82,18 @@ pub struct Dissector {
     queries: Queries,
     streams: Streams,
     connections: Connections,
+    closes: Closes,
+}
+
+/// A consumer for what is dropped: a restart emits nothing.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn judge(&mut self, _: &Connection) -> Judgement {
+        Judgement::Transit
+    }
+
+    fn emit(&mut self, _: &Event<'_>) {}
 }
 
 impl Dissector {
@@ -99,6 +112,7 @@ impl Dissector {
             queries: Queries::new(limits.queries, limits.dns_timeout_ns),
             streams: Streams::new(limits.dns_streams),
             connections: Connections::new(limits.connections, limits.http2_connections, shared, blocks),
+            closes: Closes::default(),
         }
     }
 
@@ -124,8 +138,8 @@ impl Dissector {
             // The kind of a record that cannot be read is not known either.
             return self.ledger.record(Protocol::Http1, RecordOutcome::Malformed);
         };
-        let Self { wants, ledger, queries, streams, connections } = self;
-        let mut out = Out { wants: *wants, ledger, sink };
+        let Self { wants, ledger, queries, streams, connections, .. } = self;
+        let mut out = Out { wants: *wants, now_ns: record.time_ns, ledger, sink };
         let (protocol, outcome) = match record.kind {
             message_kind::HTTP1 => (Protocol::Http1, connections.http1(&record, payload, &mut out)),
             message_kind::HTTP2 => (Protocol::Http2, connections.http2(&record, payload, &mut out)),
@@ -142,14 +156,34 @@ impl Dissector {
         self.connections.lost();
     }
 
-    /// Drops what waited too long, and emits the DNS questions among it if they are wanted: `room`
-    /// at most, the rest at the next call. Costs nothing but what is dropped. Returns how many
-    /// questions were emitted.
+    /// Drops what waited too long, and emits the DNS questions and gRPC calls among it if they are
+    /// wanted: `room` at most, the rest at the next call. Costs nothing but what is dropped.
+    /// Returns how many were emitted.
     pub fn expire(&mut self, now_ns: u64, room: usize, sink: &mut dyn Sink) -> usize {
         let Self { wants, ledger, queries, connections, .. } = self;
-        let mut out = Out { wants: *wants, ledger, sink };
-        let emitted = queries.expire(now_ns, room, &mut out);
-        connections.shared_mut().requests.expire(now_ns, ledger);
+        let mut out = Out { wants: *wants, now_ns, ledger, sink };
+        let questions = queries.expire(now_ns, room, &mut out);
+        questions + connections.shared_mut().requests.expire(now_ns, room.saturating_sub(questions), &mut out)
+    }
+
+    /// Takes a close of a connection, for [`Dissector::end_closed`].
+    pub fn close(&mut self, close: Close) {
+        self.closes.add(close);
+    }
+
+    /// Drops the connections of HTTP/2 that were closed, and emits the ends of their gRPC calls.
+    /// All records from before `now_ns` must have been read. Once `room` were emitted, the rest
+    /// waits for the next call; the calls of one connection are emitted together. Returns how many
+    /// were.
+    pub fn end_closed(&mut self, now_ns: u64, room: usize, sink: &mut dyn Sink) -> usize {
+        let Self { wants, ledger, connections, closes, .. } = self;
+        let mut out = Out { wants: *wants, now_ns, ledger, sink };
+        let mut emitted = 0;
+        while emitted < room
+            && let Some(close) = closes.next(now_ns)
+        {
+            emitted += connections.close(&close, &mut out);
+        }
         emitted
     }
 
@@ -157,7 +191,10 @@ impl Dissector {
     pub fn restart(&mut self) {
         self.queries.clear(Unanswered::Restart, &mut self.ledger);
         self.streams.clear();
-        self.connections.clear(Unanswered::Restart, &mut self.ledger);
+        self.connections.clear(
+            Unanswered::Restart,
+            &mut Out { wants: self.wants, now_ns: 0, ledger: &mut self.ledger, sink: &mut Nowhere },
+        );
     }
 
     /// Counts a record of this kind at which a run of the dissector panicked, and clears all state,

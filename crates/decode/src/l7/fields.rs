@@ -1,6 +1,7 @@
 //! Reads the fields of a head: only wanted ones are copied.
 
 use super::event::Wants;
+use super::grpc::Call;
 use super::head::{self, Parsed};
 use super::headers::Headers;
 use super::redact::Redact;
@@ -45,7 +46,7 @@ impl Fields {
 
     pub(super) fn clear(&mut self) {
         self.open.texts.clear();
-        self.open.grpc = false;
+        self.open.call = Call::No;
         self.host.clear();
         self.headers.clear();
     }

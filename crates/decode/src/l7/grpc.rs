@@ -14,9 +14,22 @@ const INTERNAL: GrpcStatus = GrpcStatus::Number(13);
 const UNAVAILABLE: GrpcStatus = GrpcStatus::Number(14);
 const UNAUTHENTICATED: GrpcStatus = GrpcStatus::Number(16);
 
-/// True for the content types of gRPC.
+/// Whether a request is a gRPC call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Call {
+    /// It has another content type, or calls are not wanted.
+    #[default]
+    No,
+    /// Its content type is a field of a table that was not seen: its response or trailers may say.
+    Perhaps,
+    Yes,
+}
+
+/// True for the content types of gRPC: `application/grpc`, alone or with a format or parameters.
 pub(super) fn is_grpc(content_type: &[u8]) -> bool {
-    content_type.get(..16).is_some_and(|begin| begin.eq_ignore_ascii_case(b"application/grpc"))
+    let (begin, rest) = content_type.split_at_checked(16).unwrap_or_default();
+    begin.eq_ignore_ascii_case(b"application/grpc")
+        && matches!(rest.trim_ascii_start().first(), None | Some(b'+' | b';'))
 }
 
 /// The status that `grpc-status` names.
@@ -58,13 +71,31 @@ pub(super) fn of_reset(code: u32) -> GrpcStatus {
 mod tests {
     use super::*;
 
+    /// gRPC over HTTP/2, Content-Type: other types begin alike.
+    #[test]
+    fn content_types() {
+        for (text, wanted) in [
+            ("application/grpc", true),
+            ("Application/gRPC", true),
+            ("application/grpc+proto", true),
+            ("application/grpc; charset=utf-8", true),
+            ("application/grpc ;x", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/grpcfoo", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            assert_eq!(is_grpc(text.as_bytes()), wanted, "{text}");
+        }
+    }
+
     /// Numbers are as they are written; all else is `other`, not a number of gRPC's.
     #[test]
     fn statuses() {
         assert_eq!(of_text(b"0"), GrpcStatus::Number(0));
         assert_eq!(of_text(b"16"), GrpcStatus::Number(16));
         assert!([&b"17"[..], b"", b"-1", b"x", b"999"].iter().all(|text| of_text(text) == GrpcStatus::Other));
-        assert!(is_grpc(b"application/grpc+proto") && is_grpc(b"Application/gRPC") && !is_grpc(b"application/json"));
         assert_eq!([of_http(404), of_http(503), of_http(418)], [UNIMPLEMENTED, UNAVAILABLE, UNKNOWN]);
         assert_eq!([of_reset(8), of_reset(7), of_reset(2), of_reset(99)], [CANCELLED, UNAVAILABLE, INTERNAL, UNKNOWN]);
     }

@@ -17,6 +17,7 @@ use super::ledger::{Cut, Doubt, Ledger, MessageOutcome, MessageType, Protocol, R
 use super::out::Out;
 use super::place::{Acknowledged, Half, Next, Place, ahead};
 use super::requests::{Method, Requests};
+use super::span::Span;
 
 /// Bytes of a response that a client can have read without having read a head.
 const SLACK: i32 = 12;
@@ -62,35 +63,6 @@ pub(super) struct Shared {
     pub(super) fields: Fields,
     /// Bytes of a head that are put together at most.
     pub(super) head_bytes: usize,
-}
-
-/// A stretch of bytes to be read.
-#[derive(Debug, Clone, Copy)]
-#[allow(clippy::struct_excessive_bools, reason = "four facts about a record, each on its own")]
-pub(super) struct Span<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) sequence: u32,
-    /// Sequence number behind the segment, which may have more bytes than these.
-    pub(super) end: u32,
-    pub(super) acknowledgement: u32,
-    pub(super) time_ns: u64,
-    pub(super) continues: bool,
-    /// It continues something of which the beginning was not kept.
-    pub(super) torn: bool,
-    /// The kernel sends what a partial head lacks.
-    pub(super) more: bool,
-    pub(super) overtaken: bool,
-}
-
-impl Span<'_> {
-    /// Bytes of the segment from the first of these on.
-    pub(super) fn whole(&self) -> u64 {
-        u64::from(self.end.wrapping_sub(self.sequence))
-    }
-
-    pub(super) fn is_cut(&self) -> bool {
-        self.whole() > self.bytes.len() as u64
-    }
 }
 
 /// Reader of one record of a connection.
@@ -187,6 +159,12 @@ impl Http1Reader<'_, '_> {
     fn has_read_on(&self, acknowledgement: u32) -> bool {
         let oldest = self.shared.requests.oldest(self.id);
         oldest.is_some_and(|oldest| ahead(acknowledgement, oldest.acknowledgement) >= SLACK)
+    }
+
+    /// True if the bytes at `begin` are the next that the client had not received when it sent the
+    /// oldest open request. Behind them may be a body that looks like a head.
+    fn follows(&self, begin: u32) -> bool {
+        self.shared.requests.oldest(self.id).is_some_and(|oldest| oldest.acknowledgement == begin)
     }
 
     /// True if a request has no response, or that is not known.
@@ -353,9 +331,15 @@ impl Http1Reader<'_, '_> {
 
     /// Takes a request.
     pub(super) fn request(&mut self, method: &str, target: &str, head: &Head<'_>, begin: u32, span: Span<'_>) {
-        let acknowledgement = span.acknowledgement;
+        let mut acknowledgement = span.acknowledgement;
         if self.has_read_on(acknowledgement) {
             self.doubt(Doubt::Acknowledged, true);
+        }
+        // A response that was on its way when the request was sent is a response to an earlier one.
+        if let Next::At(seen) = self.state.server.next
+            && ahead(seen, acknowledgement) > 0
+        {
+            acknowledgement = seen;
         }
         if let Some(doubt) = &mut self.state.doubt {
             doubt.since = doubt.since.saturating_add(1);
@@ -366,7 +350,7 @@ impl Http1Reader<'_, '_> {
         (open.at, open.acknowledgement, open.time_ns) = (begin, acknowledgement, span.time_ns);
         open.method = Method::new(method);
         open.protocol = if head.old { "HTTP/1" } else { "HTTP/1.1" };
-        requests.add(self.id, Protocol::Http1, open, self.out.ledger);
+        requests.add(self.id, Protocol::Http1, open, self.out);
         self.out.ledger.message(Protocol::Http1, MessageType::Request, MessageOutcome::Emitted);
         let Fields { open, headers, .. } = &*fields;
         let http = Http {
@@ -413,9 +397,9 @@ impl Http1Reader<'_, '_> {
         }
         let doubt = self.state.doubt.take();
         if let Some(InDoubt { clean, since }) = doubt
-            && !(clean && since == 1)
+            && !(clean && since == 1 && self.follows(begin))
         {
-            self.shared.requests.drop_all(self.id, Unanswered::Doubt, self.out.ledger);
+            self.shared.requests.drop_all(self.id, Unanswered::Doubt, self.out);
             self.state.doubt = Some(InDoubt { clean: true, since: 0 });
             return self.unmatched(head, RecordOutcome::Unmatched);
         }
@@ -446,7 +430,7 @@ impl Http1Reader<'_, '_> {
         };
         self.out.sink.emit(&event);
         self.out.ledger.message(Protocol::Http1, MessageType::Response, MessageOutcome::Emitted);
-        self.shared.requests.answered(first, false, self.out.ledger);
+        self.shared.requests.answered(first, false, self.out);
         let tunnels = code == 101 || is_connect && code < 300;
         let step = if tunnels || is_head || matches!(code, 204 | 304) {
             Step::At(head.length as u64)
@@ -479,7 +463,7 @@ impl Http1Reader<'_, '_> {
     /// Ends the direction: no HTTP follows.
     fn end(&mut self, phase: Phase) {
         self.state.phase = phase;
-        self.shared.requests.drop_all(self.id, Unanswered::Closed, self.out.ledger);
+        self.shared.requests.drop_all(self.id, Unanswered::Closed, self.out);
         self.state.release(&mut self.shared.buffers, self.out.ledger);
     }
 
@@ -487,7 +471,7 @@ impl Http1Reader<'_, '_> {
     /// from now on can only be answered behind what was missed.
     fn doubt(&mut self, reason: Doubt, clean: bool) {
         self.out.ledger.doubt(reason);
-        self.shared.requests.drop_all(self.id, Unanswered::Doubt, self.out.ledger);
+        self.shared.requests.drop_all(self.id, Unanswered::Doubt, self.out);
         self.state.doubt = Some(InDoubt { clean, since: 0 });
     }
 }

@@ -9,13 +9,14 @@ use webb_flow::extra::L7Kind;
 use super::buffers::Buffers;
 use super::event::{Connection, Content, Event, Grpc, GrpcStatus, Http, Judgement};
 use super::frames::{FrameOutcome, Frames, Unit, is_preface};
-use super::grpc;
+use super::grpc::{self, Call};
 use super::head::METHOD;
 use super::hpack::{Scratch, Seen, Table};
 use super::http1::Shared;
-use super::ledger::{Abandoned, Doubt, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
+use super::ledger::{Abandoned, Cut, Doubt, MessageOutcome, MessageType, Protocol, RecordOutcome, Unanswered};
 use super::out::Out;
 use super::requests::Method;
+use super::{passwords, target};
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -34,6 +35,10 @@ pub(super) struct Http2 {
     epoch: u64,
     /// The connection's slot.
     pub(super) owner: u32,
+    /// Times of its first and its last record.
+    pub(super) seen_ns: (u64, u64),
+    /// Sides that have sent their last: the pod, the peer.
+    pub(super) closed: [bool; 2],
 }
 
 /// State that all HTTP/2 connections share.
@@ -65,9 +70,10 @@ impl Blocks {
 
 impl Http2 {
     /// The state of a new connection. `late` if its beginning was not seen.
-    pub(super) fn begin(&mut self, owner: u32, late: bool, blocks: &mut Blocks) {
+    pub(super) fn begin(&mut self, owner: u32, late: bool, now_ns: u64, blocks: &mut Blocks) {
         self.release(blocks);
         (self.owner, self.epoch) = (owner, blocks.epoch);
+        (self.seen_ns, self.closed) = ((now_ns, now_ns), [false; 2]);
         for direction in [&mut self.pod, &mut self.peer] {
             direction.frames = Frames::default();
             if late {
@@ -92,10 +98,36 @@ impl Http2 {
 struct Head {
     method: Option<Method>,
     status: Option<u16>,
-    grpc: bool,
+    /// Whether the content type is gRPC's; none if no content type was seen.
+    grpc: Option<bool>,
     grpc_status: Option<GrpcStatus>,
     /// A field was inserted before the table was known.
     unknown: bool,
+}
+
+impl Head {
+    /// Whether the request with this head is a gRPC call, each of which is a POST.
+    fn call(&self, wanted: bool) -> Call {
+        match self.grpc {
+            Some(true) if wanted => Call::Yes,
+            None if wanted && self.unknown && self.method.is_some_and(|method| method.text() == "POST") => {
+                Call::Perhaps
+            }
+            _ => Call::No,
+        }
+    }
+
+    /// What is known of a call with the head of its response, or with its trailers. In trailers
+    /// there is no content type.
+    fn decides(&self, call: Call, trailers: bool) -> Call {
+        match (call, self.grpc) {
+            (Call::Perhaps, Some(true)) => Call::Yes,
+            (Call::Perhaps, Some(false)) => Call::No,
+            (Call::Perhaps, None) if self.grpc_status.is_some() => Call::Yes,
+            (Call::Perhaps, None) if !self.unknown && (trailers || self.status == Some(200)) => Call::No,
+            _ => call,
+        }
+    }
 }
 
 /// A block that was decoded.
@@ -223,7 +255,7 @@ impl Http2Reader<'_, '_> {
                     path.clear();
                     path.push_str(std::str::from_utf8(value).unwrap_or_default());
                 }
-                b"content-type" => head.grpc |= wants.grpc && grpc::is_grpc(value),
+                b"content-type" => head.grpc = Some(grpc::is_grpc(value)),
                 b"grpc-status" => head.grpc_status = Some(grpc::of_text(value)),
                 _ => {}
             }
@@ -290,17 +322,21 @@ impl Http2Reader<'_, '_> {
         let Some((connection, _)) = *self.known else { return };
         let Shared { requests, fields, .. } = &mut *self.shared;
         if let Some((id, _)) = requests.find(self.id, block.stream) {
-            requests.remove(id, Some(Unanswered::Closed), self.out.ledger);
+            requests.remove(id, Some(Unanswered::Closed), self.out);
         }
         fields.request(path, self.out.wants);
         let open = &mut fields.open;
         (open.at, open.time_ns, open.method) = (block.stream, block.time_ns, method);
-        (open.protocol, open.grpc) = ("HTTP/2", block.head.grpc);
-        if open.grpc && self.out.wants.grpc_path {
-            // The name of a method has neither a query nor a fragment, which may be secrets.
-            open.texts.path.push_str(path.split(['?', '#']).next().unwrap_or_default());
+        (open.protocol, open.call) = ("HTTP/2", block.head.call(self.out.wants.grpc));
+        if open.call != Call::No && self.out.wants.grpc_path {
+            // The name of a method is the path alone: what else a target has may be a secret.
+            open.texts.path.push_str(target::path(path));
+            passwords::hide(&mut open.texts.path, 0);
         }
-        requests.add(self.id, Protocol::Http2, open, self.out.ledger);
+        requests.add(self.id, Protocol::Http2, open, self.out);
+        if open.call != Call::No {
+            requests.note_calls(self.id, &connection);
+        }
         let http = Http {
             method: open.method.text(),
             protocol: open.protocol,
@@ -340,18 +376,19 @@ impl Http2Reader<'_, '_> {
         };
         let content = Content::Http(http);
         self.out.sink.emit(&Event { time_ns: block.time_ns, connection, kind: L7Kind::Response, content });
-        let is_grpc = open.grpc;
+        open.call = block.head.decides(open.call, false);
+        let call = open.call;
         let ended = block.head.grpc_status.or(match code {
             200 if block.ends => Some(GrpcStatus::Unknown),
             200 => None,
             _ => Some(grpc::of_http(code)),
         });
-        requests.answered(id, true, self.out.ledger);
+        requests.answered(id, true, self.out);
         self.count(MessageType::Response, MessageOutcome::Emitted);
-        match ended {
-            Some(status) if is_grpc => self.end_call(id, status, block.time_ns),
-            None if is_grpc => {}
-            _ => self.shared.requests.remove(id, None, self.out.ledger),
+        match (call, ended) {
+            (Call::Yes, Some(status)) => self.end_call(id, status, block.time_ns),
+            (Call::Yes | Call::Perhaps, None) => {}
+            _ => self.forget(id),
         }
     }
 
@@ -362,7 +399,11 @@ impl Http2Reader<'_, '_> {
             && let Some((id, open)) = self.shared.requests.find(self.id, block.stream)
             && open.answered
         {
-            self.end_call(id, block.head.grpc_status.unwrap_or(GrpcStatus::Unknown), block.time_ns);
+            open.call = block.head.decides(open.call, true);
+            match open.call {
+                Call::Yes => self.end_call(id, block.head.grpc_status.unwrap_or(GrpcStatus::Unknown), block.time_ns),
+                _ => self.forget(id),
+            }
         }
     }
 
@@ -372,7 +413,7 @@ impl Http2Reader<'_, '_> {
         let found = self.shared.requests.find(self.id, block.stream).map(|(id, open)| (id, open.answered));
         match found {
             Some((id, false)) if from_server => {
-                self.shared.requests.remove(id, Some(Unanswered::Field), self.out.ledger);
+                self.shared.requests.remove(id, Some(Unanswered::Field), self.out);
                 self.count(MessageType::Response, MessageOutcome::Unmatched);
             }
             Some(_) => self.trailers(block),
@@ -383,17 +424,24 @@ impl Http2Reader<'_, '_> {
 
     fn reset(&mut self, stream: u32, code: u32) {
         let Some((id, open)) = self.shared.requests.find(self.id, stream) else { return };
-        let (answered, is_grpc) = (open.answered, open.grpc);
+        let (answered, call) = (open.answered, open.call);
         if !answered {
             self.out.ledger.unanswered(Protocol::Http2, Unanswered::Reset, 1);
-            self.shared.requests.answered(id, true, self.out.ledger);
+            self.shared.requests.answered(id, true, self.out);
         }
-        if is_grpc {
-            self.end_call(id, grpc::of_reset(code), self.record.time_ns);
-        } else {
-            self.shared.requests.remove(id, None, self.out.ledger);
+        match call {
+            Call::Yes => self.end_call(id, grpc::of_reset(code), self.record.time_ns),
+            _ => self.forget(id),
         }
         self.outcome = RecordOutcome::Message;
+    }
+
+    /// Forgets an answered request without an end of a call, which it may have been.
+    fn forget(&mut self, id: u32) {
+        if self.shared.requests.get(id).is_some_and(|open| open.call == Call::Perhaps) {
+            self.out.ledger.cut(Cut::Untyped);
+        }
+        self.shared.requests.remove(id, None, self.out);
     }
 
     /// Emits the end of a call, and forgets it.
@@ -406,7 +454,7 @@ impl Http2Reader<'_, '_> {
             self.out.sink.emit(&Event { time_ns, connection, kind: L7Kind::Response, content });
             self.out.ledger.message(Protocol::Http2, MessageType::End, MessageOutcome::Emitted);
         }
-        self.shared.requests.remove(id, None, self.out.ledger);
+        self.shared.requests.remove(id, None, self.out);
     }
 }
 

@@ -3,14 +3,15 @@
 //! Records of all outcomes add up to the records that were read; requests are the responses that
 //! were matched, those that stay unanswered, and those that are open.
 
-/// Defines an enum with variants that are label values and rows of a tally.
+/// Defines an enum with variants that are label values and rows of a tally, each with its meaning
+/// for docs/metrics.md.
 macro_rules! labels {
-    ($(#[$doc:meta])* $name:ident { $($variant:ident = $label:literal,)+ }) => {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $label:literal: $meaning:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(u8)]
         pub enum $name {
-            $(#[doc = concat!("`", $label, "`")] $variant,)+
+            $(#[doc = concat!("`", $label, "`: ", $meaning)] $variant,)+
         }
 
         impl $name {
@@ -21,99 +22,126 @@ macro_rules! labels {
             pub fn label(self) -> &'static str {
                 match self { $(Self::$variant => $label,)+ }
             }
+
+            /// Meaning of that value, for users.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)+ }
+            }
         }
     };
 }
 
 labels! {
     /// The protocol of a record.
-    Protocol { Http1 = "http1", Http2 = "http2", Dns = "dns", DnsTcp = "dns_tcp", }
+    Protocol {
+        Http1 = "http1": "HTTP/1.0 and HTTP/1.1",
+        Http2 = "http2": "HTTP/2 in clear text, gRPC too",
+        Dns = "dns": "DNS over UDP",
+        DnsTcp = "dns_tcp": "DNS over TCP",
+    }
 }
 
 labels! {
     /// Outcome of a record.
     RecordOutcome {
-        Message = "message",
-        Partial = "partial",
-        Part = "part",
-        Past = "past",
-        Body = "body",
-        NotAHead = "not_a_head",
-        Opaque = "opaque",
-        Orphan = "orphan",
-        Unmatched = "unmatched",
-        Torn = "torn",
-        Unparsed = "unparsed",
-        Unasked = "unasked",
-        OtherSide = "other_side",
-        Transit = "transit",
-        Malformed = "malformed",
-        Panicked = "panicked",
+        Message = "message": "one message or more begins in it",
+        Partial = "partial": "a head of HTTP/1 that goes on in the next segment",
+        Part = "part": "a part of frames or of a message over TCP that begins or ends in another record",
+        Past = "past": "sent again, or shorter than what was expected next: read before",
+        Body = "body": "in the body of a message",
+        NotAHead = "not_a_head": "no head where one may begin",
+        Opaque = "opaque": "behind an upgrade, a CONNECT or a gap, where nothing is read any more",
+        Orphan = "orphan": "a response while no request is open",
+        Unmatched = "unmatched": "a message that belongs to no known request, or whose method or status is not known",
+        Torn = "torn": "the beginning or the rest of a head or frame is missing",
+        Unparsed = "unparsed": "a DNS message that was refused: `webb_l7_unparsed_total` has the reason",
+        Unasked = "unasked": "a DNS answer to no open question",
+        OtherSide = "other_side": "the other side of the connection reports it, as `l7.http_side` and `l7.dns_side` say",
+        Transit = "transit": "it passes a pod that is neither end",
+        Malformed = "malformed": "a record that the programs should not have sent; expected is 0",
+        Panicked = "panicked": "lost to a panic of the dissector",
     }
 }
 
 labels! {
     /// The type of a message.
     MessageType {
-        Request = "request",
-        Response = "response",
-        Informational = "informational",
-        Trailers = "trailers",
-        Pushed = "pushed",
-        End = "end",
+        Request = "request": "a request, or a DNS question",
+        Response = "response": "a response, or a DNS answer",
+        Informational = "informational": "a response with a status of 100 to 199; the final one follows",
+        Trailers = "trailers": "headers behind a body of HTTP/2",
+        Pushed = "pushed": "a request that an HTTP/2 server made up itself",
+        End = "end": "the end of a gRPC call, or of the wait for a DNS answer",
     }
 }
 
 labels! {
     /// Outcome of a message.
     MessageOutcome {
-        Emitted = "emitted",
-        OtherSide = "other_side",
-        Transit = "transit",
-        Unmatched = "unmatched",
+        Emitted = "emitted": "a flow: the metrics count it",
+        OtherSide = "other_side": "the other side of the connection reports it",
+        Transit = "transit": "it passes a pod that is neither end",
+        Unmatched = "unmatched": "no flow, as it belongs to no known request, or is of a type that makes none",
     }
 }
 
 labels! {
     /// Reason for which a request has no response.
     Unanswered {
-        Closed = "closed",
-        Timeout = "timeout",
-        Evicted = "evicted",
-        Crowd = "crowd",
-        Doubt = "doubt",
-        Reset = "reset",
-        Expired = "expired",
-        Restart = "restart",
-        Field = "unknown_field",
+        Closed = "closed": "its connection ended, or another took its ports",
+        Timeout = "timeout": "no response to an HTTP request within `l7.http_timeout`, 5 minutes",
+        Evicted = "evicted": "its connection, or the question, made room for another: too many are open",
+        Limit = "limit": "256 later requests of its connection, or 65,536 of all, are open",
+        Doubt = "doubt": "it is not known which request the next response answers: `webb_l7_doubts_total` has the reason",
+        Reset = "reset": "its stream of HTTP/2 was reset",
+        Expired = "expired": "no answer to a DNS question within `l7.dns_timeout`, 10 seconds",
+        Restart = "restart": "the dissector was restarted",
+        Field = "unknown_field": "the status of its response refers to a header of HTTP/2 that was not seen",
     }
 }
 
 labels! {
     /// Reason for which the next answered request, or the content of a table, is unknown.
     Doubt {
-        Gap = "gap",
-        Beyond = "beyond",
-        Acknowledged = "acknowledged",
-        Hole = "hole",
-        Block = "block",
-        Table = "table",
+        Gap = "gap": "a segment of the server was not seen",
+        Beyond = "beyond": "a head begins behind the bytes that were captured of a segment",
+        Acknowledged = "acknowledged": "the other side has acknowledged what was not seen",
+        Hole = "hole": "a segment of the client was not seen, before the oldest open request",
+        Block = "block": "a whole block of headers of HTTP/2 cannot be decoded",
+        Table = "table": "the headers that HTTP/2 refers to are not known any more: a gap, a late start, or a bound",
     }
 }
 
 labels! {
     /// Reason for which a DNS message was refused.
-    Unparsed { Short = "short", Opcode = "opcode", Questions = "questions", Name = "name", }
+    Unparsed {
+        Short = "short": "fewer than its 12 first bytes",
+        Opcode = "opcode": "neither a query nor a notification",
+        Questions = "questions": "not exactly one question",
+        Name = "name": "the question's name or type cannot be read",
+    }
 }
 
 labels! {
     /// Reason for which a part of a connection is not followed any more.
-    Abandoned { Table = "table", Memory = "memory", Gap = "gap", }
+    Abandoned {
+        Table = "table": "one direction of HTTP/2 wants a table of headers above 64 KiB",
+        Memory = "memory": "all tables of headers together had 8 MiB",
+        Gap = "gap": "one direction of DNS over TCP, behind a segment that was not seen",
+    }
 }
 
 labels! {
     /// Part that was shortened or passed over to stay within a bound.
-    Cut { Head = "head", Torn = "torn", Block = "block", Text = "text", Buffers = "buffers", Call = "call", }
+    Cut {
+        Head = "head": "a head that counts by its first line, as its rest was not seen",
+        Torn = "torn": "a head without a method or status, which does not count",
+        Block = "block": "headers of HTTP/2 above 16 KiB, of which the beginning counts",
+        Text = "text": "a text that found no room",
+        Buffers = "buffers": "a head or frame that found all buffers in use",
+        Call = "call": "a gRPC call that was open when the dissector was restarted",
+        Untyped = "untyped": "a request of HTTP/2 that may be a gRPC call, as its content type was sent before the agent was there",
+    }
 }
 
 const PROTOCOLS: usize = Protocol::ALL.len();

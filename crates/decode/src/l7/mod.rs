@@ -7,6 +7,7 @@
 mod arena;
 mod body;
 mod buffers;
+mod closes;
 mod connections;
 mod dissector;
 mod dns;
@@ -25,14 +26,18 @@ mod huffman;
 mod ledger;
 mod out;
 mod partial;
+mod passwords;
 mod place;
 mod queries;
 mod redact;
 mod requests;
+mod span;
+mod target;
 #[cfg(test)]
 mod tests;
 mod url;
 
+pub use closes::Close;
 pub use dissector::{Dissector, Gauges, Limits};
 pub use dns::type_name;
 pub use event::{

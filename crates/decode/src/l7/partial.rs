@@ -6,9 +6,10 @@
 
 use super::body::has_body;
 use super::head::{Head, Line, Parsed};
-use super::http1::{Http1Reader, Span};
+use super::http1::Http1Reader;
 use super::ledger::{Cut, RecordOutcome};
 use super::place::{Next, Partial, ahead};
+use super::span::Span;
 
 impl Http1Reader<'_, '_> {
     /// Counts a response that waits for its rest, if the client has read more than its beginning.

@@ -94,9 +94,13 @@ impl Half {
     #[inline]
     pub(super) fn place(&mut self, begin: u32, sequence: u32, end: u32, from_client: bool, waits: bool) -> Place {
         if self.next == Next::Start {
-            if ahead(sequence, begin) > 0 {
-                self.hole = Some((begin, sequence));
+            if ahead(sequence, begin) <= 0 {
+                return Place::Here(0);
             }
+            if !from_client {
+                return Place::BehindGap;
+            }
+            self.hole = Some((begin, sequence));
             return Place::Here(0);
         }
         if self.next == Next::Never {
@@ -167,6 +171,8 @@ mod tests {
                 half.place(n, from, to, true, waits)
             };
             assert_eq!(place(&mut at(Next::Start), 5, 9, false), Place::Here(0));
+            let first = |to: u32| at(Next::Start).place(n, to, to.wrapping_add(9), false, true);
+            assert_eq!((first(n), first(n.wrapping_add(5))), (Place::Here(0), Place::BehindGap));
             assert_eq!(place(&mut at(Next::Never), 5, 9, false), Place::Body);
             for next in [Next::At(n), Next::After(n)] {
                 assert_eq!(place(&mut at(next), -5, 0, false), Place::Past);

@@ -224,7 +224,7 @@ impl Queries {
             return;
         }
         let taken = self.arena.take(&mut self.order).or_else(|| {
-            self.forget(self.order.oldest()?, Unanswered::Expired, out.ledger);
+            self.forget(self.order.oldest()?, Unanswered::Evicted, out.ledger);
             self.arena.take(&mut self.order)
         });
         let Some(id) = taken else { return };

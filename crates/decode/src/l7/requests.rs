@@ -3,9 +3,14 @@
 //! A request is given up after a time-out, when its connection has too many, and when all have. Its
 //! method and texts are kept for the response, since that bears them too.
 
+use webb_flow::extra::L7Kind;
+
 use super::arena::{Arena, NONE, Order};
+use super::event::{Connection, Content, Event, Grpc, GrpcStatus};
+use super::grpc::Call;
 use super::head::METHOD;
-use super::ledger::{Cut, Ledger, Protocol, Unanswered};
+use super::ledger::{Cut, MessageOutcome, MessageType, Protocol, Unanswered};
+use super::out::Out;
 
 /// Requests that may be open on a connection.
 pub(super) const MAX_REQUESTS_PER_CONNECTION: u16 = 256;
@@ -68,8 +73,8 @@ pub(super) struct Open {
     pub(super) time_ns: u64,
     pub(super) method: Method,
     pub(super) protocol: &'static str,
-    /// A gRPC call; it stays when its response has come, for its end.
-    pub(super) grpc: bool,
+    /// Whether it is a gRPC call; one stays when its response has come, for its end.
+    pub(super) call: Call,
     pub(super) answered: bool,
     pub(super) texts: Texts,
     connection: u32,
@@ -82,6 +87,14 @@ pub(super) struct Open {
 struct Queue {
     first: u32,
     count: u16,
+    /// The connection, once it has had a gRPC call.
+    of_calls: Option<Connection>,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { first: NONE, count: 0, of_calls: None }
+    }
 }
 
 /// All that wait.
@@ -111,13 +124,13 @@ impl Requests {
     }
 
     fn queue(&self, connection: u32) -> Queue {
-        self.queues.get(connection as usize).copied().unwrap_or(Queue { first: NONE, count: 0 })
+        self.queues.get(connection as usize).copied().unwrap_or_default()
     }
 
     fn queue_mut(&mut self, connection: u32) -> Option<&mut Queue> {
         let index = connection as usize;
         if self.queues.len() <= index {
-            self.queues.resize(index + 1, Queue { first: NONE, count: 0 });
+            self.queues.resize(index + 1, Queue::default());
         }
         self.queues.get_mut(index)
     }
@@ -126,6 +139,11 @@ impl Requests {
     #[inline]
     pub(super) fn any(&self, connection: u32) -> bool {
         self.queues.get(connection as usize).is_some_and(|queue| queue.count > 0)
+    }
+
+    /// Number of requests of the connection that are kept.
+    pub(super) fn count(&self, connection: u32) -> usize {
+        usize::from(self.queue(connection).count)
     }
 
     /// The connection's request that was sent first.
@@ -145,13 +163,13 @@ impl Requests {
 
     /// Adds a request, in the order of sequence numbers. The texts are kept as far as there is
     /// room.
-    pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, ledger: &mut Ledger) {
+    pub(super) fn add(&mut self, connection: u32, of: Protocol, request: &Open, out: &mut Out<'_>) {
         let queue = self.queue(connection);
         if queue.count >= MAX_REQUESTS_PER_CONNECTION {
-            self.remove(queue.first, Some(Unanswered::Crowd), ledger);
+            self.remove(queue.first, Some(Unanswered::Limit), out);
         }
         let taken = self.arena.take(&mut self.order).or_else(|| {
-            self.remove(self.order.oldest()?, Some(Unanswered::Crowd), ledger);
+            self.remove(self.order.oldest()?, Some(Unanswered::Limit), out);
             self.arena.take(&mut self.order)
         });
         let Some(id) = taken else { return };
@@ -160,14 +178,14 @@ impl Requests {
         if let Some(slot) = self.arena.get_mut(id) {
             let mut texts = std::mem::take(&mut slot.texts);
             texts.clear();
-            let Open { at, acknowledgement, time_ns, method, protocol, grpc, .. } = *request;
+            let Open { at, acknowledgement, time_ns, method, protocol, call, .. } = *request;
             *slot = Open {
                 at,
                 acknowledgement,
                 time_ns,
                 method,
                 protocol,
-                grpc,
+                call,
                 answered: false,
                 texts,
                 connection,
@@ -178,7 +196,7 @@ impl Requests {
             for (to, from) in slot.texts.all().into_iter().zip(wanted) {
                 let held = to.capacity();
                 if self.texts + from.len().saturating_sub(held) > MAX_TEXT_BYTES {
-                    ledger.cut(Cut::Text);
+                    out.ledger.cut(Cut::Text);
                     continue;
                 }
                 to.push_str(from);
@@ -207,7 +225,7 @@ impl Requests {
     }
 
     /// Marks a request as answered, and forgets it unless more of it is to come.
-    pub(super) fn answered(&mut self, id: u32, stays: bool, ledger: &mut Ledger) {
+    pub(super) fn answered(&mut self, id: u32, stays: bool, out: &mut Out<'_>) {
         if let Some(open) = self.arena.get_mut(id)
             && !open.answered
         {
@@ -215,7 +233,7 @@ impl Requests {
             self.open -= 1;
         }
         if !stays {
-            self.remove(id, None, ledger);
+            self.remove(id, None, out);
         }
     }
 
@@ -242,37 +260,65 @@ impl Requests {
     }
 
     /// Forgets all requests of a connection. Returns whether there were any.
-    pub(super) fn drop_all(&mut self, connection: u32, reason: Unanswered, ledger: &mut Ledger) -> bool {
+    pub(super) fn drop_all(&mut self, connection: u32, reason: Unanswered, out: &mut Out<'_>) -> bool {
         let any = self.any(connection);
         while let Some(first) = self.first(connection) {
-            self.remove(first, Some(reason), ledger);
+            self.remove(first, Some(reason), out);
         }
         any
     }
 
-    /// Drops expired requests.
-    pub(super) fn expire(&mut self, now_ns: u64, ledger: &mut Ledger) {
-        while let Some(oldest) = self.order.oldest() {
-            let over = |open: &Open| open.time_ns.saturating_add(self.timeout_ns) <= now_ns;
-            if !self.arena.get(oldest).is_some_and(over) {
-                break;
-            }
-            self.remove(oldest, Some(Unanswered::Timeout), ledger);
+    /// Notes the connection of a gRPC call, whose end may have to be emitted without a record.
+    pub(super) fn note_calls(&mut self, id: u32, connection: &Connection) {
+        if let Some(queue) = self.queue_mut(id) {
+            queue.of_calls = Some(*connection);
         }
     }
 
-    /// Forgets a request; if it has no response, for this reason.
-    pub(super) fn remove(&mut self, id: u32, reason: Option<Unanswered>, ledger: &mut Ledger) {
+    /// Drops expired requests, and emits the ends of calls among them, `room` at most. Returns how
+    /// many were emitted.
+    pub(super) fn expire(&mut self, now_ns: u64, room: usize, out: &mut Out<'_>) -> usize {
+        let mut emitted = 0;
+        while let Some(oldest) = self.order.oldest() {
+            let over = |open: &&Open| open.time_ns.saturating_add(self.timeout_ns) <= now_ns;
+            let Some(open) = self.arena.get(oldest).filter(over) else { break };
+            if open.call == Call::Yes {
+                if emitted == room {
+                    break;
+                }
+                emitted += 1;
+            }
+            self.remove(oldest, Some(Unanswered::Timeout), out);
+        }
+        emitted
+    }
+
+    /// Emits the end of a call that was not seen.
+    fn give_up(&self, open: &Open, reason: Unanswered, out: &mut Out<'_>) {
+        let Some(connection) = self.queue(open.connection).of_calls.filter(|_| reason != Unanswered::Restart) else {
+            return out.ledger.cut(Cut::Call);
+        };
+        let content = Content::Grpc(Grpc { status: GrpcStatus::Unknown, path: &open.texts.path, duration_ns: 0 });
+        out.sink.emit(&Event { time_ns: out.now_ns, connection, kind: L7Kind::Response, content });
+        out.ledger.message(Protocol::Http2, MessageType::End, MessageOutcome::Emitted);
+    }
+
+    /// Forgets a request. With a reason, it has no response, or its call no end, because of that.
+    pub(super) fn remove(&mut self, id: u32, reason: Option<Unanswered>, out: &mut Out<'_>) {
+        if let (Some(open), Some(reason)) = (self.arena.get(id), reason) {
+            match open.call {
+                Call::Yes => self.give_up(open, reason, out),
+                Call::Perhaps => out.ledger.cut(Cut::Untyped),
+                Call::No => {}
+            }
+        }
         let Some(open) = self.arena.get_mut(id) else { return };
         let (connection, next) = (open.connection, open.next);
         if !open.answered {
             self.open -= 1;
             if let Some((reason, of)) = reason.zip(open.of) {
-                ledger.unanswered(of, reason, 1);
+                out.ledger.unanswered(of, reason, 1);
             }
-        }
-        if open.grpc && reason.is_some() {
-            ledger.cut(Cut::Call);
         }
         for text in open.texts.all() {
             if text.capacity() > KEPT_TEXT_BYTES {

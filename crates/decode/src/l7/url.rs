@@ -4,6 +4,7 @@
 //! anew. What Go cannot read becomes one path with all that is special in it encoded.
 
 use super::redact::{REDACTED, Redact};
+use super::{passwords, target};
 
 /// Bytes that a URL may have; the rest is cut.
 const MAX_URL_BYTES: usize = 4096;
@@ -11,10 +12,8 @@ const MAX_URL_BYTES: usize = 4096;
 /// Writes the URL of a request to `out`. `host` is the Host field, `target` as in the first line.
 pub(super) fn write(out: &mut String, host: &str, target: &str, redact: &Redact) {
     out.clear();
-    let (host, path) = match target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")) {
-        Some(rest) => rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len())),
-        None => (host, target),
-    };
+    let (authority, path) = target::split(target);
+    let host = authority.unwrap_or(host);
     let path = path.strip_prefix('/').unwrap_or(path);
     if read(out, host, path, redact).is_none() {
         out.clear();
@@ -23,7 +22,9 @@ pub(super) fn write(out: &mut String, host: &str, target: &str, redact: &Redact)
         encode(host.rsplit('@').next().unwrap_or_default().as_bytes(), out, in_host);
         out.push('/');
         let path = if redact.drops_query() { path.split(['?', '#']).next().unwrap_or_default() } else { path };
+        let begin = out.len() - 1;
         encode(path.as_bytes(), out, |byte| byte == b'/' || in_path(byte));
+        hide_passwords(out, begin, redact);
     }
     let mut end = MAX_URL_BYTES.min(out.len());
     while !out.is_char_boundary(end) {
@@ -46,7 +47,9 @@ fn read(out: &mut String, authority: &str, rest: &str, redact: &Redact) -> Optio
     }
     write_host(out, host)?;
     out.push('/');
+    let begin = out.len() - 1;
     write_escaped(out, path, |byte| byte == b'/' || in_path(byte), |byte| b"!'()*[]".contains(&byte))?;
+    hide_passwords(out, begin, redact);
     if redact.drops_query() {
         return Some(());
     }
@@ -60,6 +63,13 @@ fn read(out: &mut String, authority: &str, rest: &str, redact: &Redact) -> Optio
         write_escaped(out, fragment, plain, |byte| b"'[]".contains(&byte))?;
     }
     Some(())
+}
+
+/// Replaces the passwords of URLs in the path that begins there.
+fn hide_passwords(out: &mut String, begin: usize, redact: &Redact) {
+    if redact.hides_password() {
+        passwords::hide(out, begin);
+    }
 }
 
 /// Text in which `plain` bytes need no escape, and `also` may stand without one.
@@ -197,6 +207,14 @@ mod tests {
             ("u:p@web", "/", "http://u:HUBBLE_REDACTED@web/"),
             ("u@web", "/", "http://u@web/"),
             ("u s:p@web", "/", "http://web/"),
+            ("web", "HTTP://U:PASSW@h/z", "http://U:HUBBLE_REDACTED@h/z"),
+            ("web", "wss://u:PASSW@h/s", "http://u:HUBBLE_REDACTED@h/s"),
+            ("web", "//u:PASSW@h/x", "http://u:HUBBLE_REDACTED@h/x"),
+            ("web", "Https://u:PA/SSW@h/x", "http://h/x"),
+            ("web", "https://u:PASS", "http://u/"),
+            ("web", "/get//u:PASSW@h/x?y", "http://web/get//u:HUBBLE_REDACTED@h/x?y"),
+            ("web", "/get/http://u:PASS%@h/x", "http://web/get/http://u:HUBBLE_REDACTED@h/x"),
+            ("web", "http://u:p@web/http://v:PASSW@h", "http://u:HUBBLE_REDACTED@web/http://v:HUBBLE_REDACTED@h"),
         ] {
             assert_eq!(url(host, target, &Redact::default()), wanted, "{host} {target}");
         }

@@ -108,7 +108,7 @@ pub(crate) fn http2(round: u32) -> Vec<Vec<u8>> {
             } else {
                 frame
             };
-            let sequence = turn * 4096 + u32::try_from(part).unwrap() * 512;
+            let sequence = turn.wrapping_mul(4096) + u32::try_from(part).unwrap() * 512;
             record(message_kind::HTTP2, from_client, client, sequence, 5, &frame)
         })
     };

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, RwLock};
 
-use super::{FaultLog, FaultType};
+use super::{FaultLog, FaultType, Passes};
 
 /// The state of a component.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +60,7 @@ pub struct Component {
     beats: AtomicU64,
     last_beat_ms: AtomicU64,
     queue: AtomicU64,
+    passes: Passes,
     log: Arc<FaultLog>,
 }
 
@@ -133,6 +134,11 @@ impl Component {
         self.queue.store(depth as u64, Relaxed);
     }
 
+    /// Runs of its periodic work; none are counted where it has no such work.
+    pub fn passes(&self) -> &Passes {
+        &self.passes
+    }
+
     /// Number of items in its queue, as last set.
     pub fn queue(&self) -> u64 {
         self.queue.load(Relaxed)
@@ -162,6 +168,7 @@ impl Components {
             beats: AtomicU64::default(),
             last_beat_ms: AtomicU64::new(self.log.uptime_ms()),
             queue: AtomicU64::default(),
+            passes: Passes::default(),
             log: Arc::clone(&self.log),
         });
         list.push(Arc::clone(&made));

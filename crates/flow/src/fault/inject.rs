@@ -24,6 +24,20 @@ pub fn refuses(name: &str) -> bool {
     std::env::var("INJECT_REFUSAL").is_ok_and(|refused| refused == name)
 }
 
+/// Microseconds by which the wall clock is wrong.
+#[cfg(not(feature = "fault-injection"))]
+#[inline]
+pub fn wall_skew_us() -> i64 {
+    0
+}
+
+/// Microseconds by which the wall clock is wrong: the value of `INJECT_WALL_SKEW_S`, in seconds.
+#[cfg(feature = "fault-injection")]
+pub fn wall_skew_us() -> i64 {
+    let seconds = std::env::var("INJECT_WALL_SKEW_S").ok().and_then(|text| text.parse::<i64>().ok());
+    seconds.unwrap_or(0).saturating_mul(1_000_000)
+}
+
 #[cfg(feature = "fault-injection")]
 pub use armed::{arm, hold, is_held, point, release};
 

@@ -9,9 +9,11 @@
 mod component;
 pub mod inject;
 mod log;
+mod passes;
 
 pub use component::{Component, Components, State};
 pub use log::{Entry, FaultLog};
+pub use passes::{PASS_BOUNDS, PassCounts, Passes};
 
 /// Type of a fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -135,6 +135,7 @@ pub struct DnsNameCache {
     generation_ns: u64,
     looked_ns: u64,
     refused: [u64; NameRefusal::ALL.len()],
+    expired: u64,
 }
 
 impl DnsNameCache {
@@ -150,6 +151,7 @@ impl DnsNameCache {
             generation_ns: 0,
             looked_ns: 0,
             refused: [0; NameRefusal::ALL.len()],
+            expired: 0,
         }
     }
 
@@ -166,6 +168,11 @@ impl DnsNameCache {
     /// Names evicted or not learned, by [`NameRefusal`].
     pub fn refused(&self) -> [u64; NameRefusal::ALL.len()] {
         self.refused
+    }
+
+    /// Number of names whose time was over.
+    pub fn expired(&self) -> u64 {
+        self.expired
     }
 
     /// Inserts the addresses of an answer to a question of `pod`, for `ttl` seconds. The name is as
@@ -255,6 +262,8 @@ impl DnsNameCache {
                 if end_ns > now_ns {
                     break;
                 }
+                let names = self.pairs.get(&Pair { pod, peer }).map_or(0, |names| names.learned.len());
+                self.expired += names as u64;
                 self.remove(Pair { pod, peer });
             }
         }
@@ -267,7 +276,9 @@ impl DnsNameCache {
         let over: Vec<Pair> = self.pairs.iter().filter(|(_, names)| is_over(names)).map(|(pair, _)| *pair).collect();
         for pair in over {
             if let Some(names) = self.pairs.get_mut(&pair) {
+                let before = names.learned.len();
                 names.learned.retain(|learned| learned.end_ns > now_ns);
+                self.expired += (before - names.learned.len()) as u64;
             }
             self.show(pair);
         }
@@ -279,7 +290,7 @@ impl DnsNameCache {
             return;
         }
         let generation = self.published.generation + 1;
-        *self = Self { refused: self.refused, is_changed: true, ..Self::new(self.limits) };
+        *self = Self { refused: self.refused, expired: self.expired, is_changed: true, ..Self::new(self.limits) };
         self.published.generation = generation;
     }
 

@@ -58,6 +58,7 @@ fn names_end() {
         cache.expire(after * SECOND);
         assert_eq!(found(&cache.publish(0).unwrap(), 1, 100), "", "{ttl}");
         assert!(cache.is_empty());
+        assert_eq!(cache.expired(), 1, "{ttl}");
     }
     let mut cache = DnsNameCache::new(NameLimits::default());
     learn(&mut cache, 1, "again.test.", &[100], 60, 0);
@@ -67,6 +68,7 @@ fn names_end() {
     assert_eq!(found(&cache.publish(0).unwrap(), 1, 100), "again.test");
     cache.expire(115 * SECOND);
     assert!(cache.is_empty());
+    assert_eq!(cache.expired(), 2);
 }
 
 /// Each bound evicts what ends first, of the one that has too much, and counts it.

@@ -113,7 +113,7 @@ impl<'a> FlowView<'a> {
             point => point as i32,
         };
         match self.flow.event {
-            Event::Unknown => None,
+            Event::Unknown | Event::Connection => None,
             // Deltas that a trace would have brought, had there been a packet worth one.
             Event::Trace | Event::Flush => Some((Event::Trace as i32, SubType::Number(point))),
             Event::Drop => Some((Event::Drop as i32, SubType::Reason(self.flow.reason))),

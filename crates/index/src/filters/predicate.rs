@@ -2,7 +2,7 @@
 
 use regex::bytes::Regex;
 use webb_flow::sym::Sym;
-use webb_flow::{Extra, L4, Reason};
+use webb_flow::{EndpointId, Extra, L4, Reason};
 
 use super::address::AddressMatch;
 use super::flow_view::{FlowView, SubType};
@@ -143,7 +143,10 @@ impl Predicate {
                 view.is_dropped() && wanted.iter().any(fits)
             }
             Self::Event(wanted) => view.event().is_some_and(|event| wanted.iter().any(|wanted| wanted.is_of(event))),
-            Self::Identity(end, wanted) => wanted.contains(&view.endpoint(*end).identity_number),
+            // An end without an endpoint has no identity, not even 0.
+            Self::Identity(end, wanted) => {
+                end.id(flow) != EndpointId::NONE && wanted.contains(&view.endpoint(*end).identity_number)
+            }
             Self::Interface(wanted) => wanted.iter().any(|interface| fits_interface(interface, view)),
             Self::IpTraceId(wanted) => wanted.contains(&view.extra.map_or(0, |extra| extra.ip_trace_id)),
             Self::Address(end, places) => {

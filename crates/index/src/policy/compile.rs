@@ -14,11 +14,13 @@
 //! pod name) make a row each, and 20,000 such rows under 1,000 distinct peers are 2.5 MB and some
 //! 20 million comparisons.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use webb_flow::L4;
 use webb_flow::hash::RandomState;
+use webb_flow::room::is_spacious;
 use webb_flow::sym::Sym;
 
 use super::compiled::CompiledPolicies;
@@ -38,7 +40,8 @@ pub struct Compiler {
     /// Subjects by row, each with its number of references; row 0 is of endpoints that are no pods.
     subjects: Vec<Option<(Arc<Subject>, usize)>>,
     rows: HashMap<Arc<Subject>, u32>,
-    free: Vec<u32>,
+    /// The least is used first, so that the last ones come free for good.
+    free: BinaryHeap<Reverse<u32>>,
     namespaces: HashMap<String, Namespace>,
     compiled: CompiledPolicies,
     standard: Standard,
@@ -50,6 +53,8 @@ pub struct Compiler {
     peers: Peers,
     lists: Lists,
     bits: RuleBitsDraft,
+    /// The row without pods, which all such places share.
+    empty_row: Arc<Row>,
     exclusions: VerdictExclusions,
     policies: Policies,
     /// Rows to match with all policies and peers before the tables are published.
@@ -119,7 +124,7 @@ impl Compiler {
     }
 
     fn add_row(&mut self, subject: Arc<Subject>) -> u32 {
-        let row = self.free.pop().unwrap_or_else(|| {
+        let row = self.free.pop().map(|Reverse(row)| row).unwrap_or_else(|| {
             self.subjects.resize(self.subjects.len().max(1) + 1, None);
             u32::try_from(self.subjects.len() - 1).unwrap_or(u32::MAX)
         });
@@ -156,7 +161,7 @@ impl Compiler {
             namespace.rows.retain(|known| *known != row);
         }
         *place = None;
-        self.free.push(row);
+        self.free.push(Reverse(row));
         self.stale.insert(row);
     }
 
@@ -268,7 +273,7 @@ impl Compiler {
         let layout = std::mem::take(&mut self.is_replaced).then(|| self.place_policies()).flatten();
         let relisted = std::mem::take(&mut self.relisted);
         let are_all_relisted = std::mem::take(&mut self.is_relisted);
-        self.policies.rows.resize(self.subjects.len(), Arc::default());
+        self.policies.rows.resize(self.subjects.len(), Arc::clone(&self.empty_row));
         let mut namespaces = std::mem::take(&mut self.namespaces);
         for (name, namespace) in &mut namespaces {
             let lists = are_all_relisted || relisted.contains(name);
@@ -295,7 +300,30 @@ impl Compiler {
         }
         self.namespaces = namespaces;
         self.is_stale = false;
+        self.shrink();
         &self.policies
+    }
+
+    /// Drops the rows behind the last one with pods, if far more are free than in use, and gives
+    /// back the room of tables that were larger.
+    fn shrink(&mut self) {
+        if is_spacious(self.subjects.len(), self.rows.len()) {
+            let used = self.subjects.iter().rposition(Option::is_some).map_or(0, |last| last + 1);
+            self.subjects.truncate(used);
+            self.policies.rows.truncate(used);
+            self.free.retain(|Reverse(row)| (*row as usize) < used);
+            for set in self.policies.sets.iter_mut().filter(|set| set.reaches(used)) {
+                Arc::make_mut(set).truncate(used);
+            }
+        }
+        if is_spacious(self.subjects.capacity(), self.subjects.len()) {
+            self.subjects.shrink_to_fit();
+            self.policies.rows.shrink_to_fit();
+            self.free.shrink_to_fit();
+        }
+        if is_spacious(self.rows.capacity(), self.rows.len()) {
+            self.rows.shrink_to_fit();
+        }
     }
 
     /// Whether [`Compiler::policies`] would differ from what it was.
@@ -429,7 +457,7 @@ impl Compiler {
     /// Clears a row without pods.
     fn clear_row(&mut self, number: u32) {
         if let Some(place) = self.policies.rows.get_mut(number as usize) {
-            *place = Arc::default();
+            *place = Arc::clone(&self.empty_row);
         }
         for set in &mut self.policies.sets {
             set_row(set, number, Truth::No);
@@ -442,3 +470,6 @@ fn set_row(set: &mut Arc<RowSet>, number: u32, should: Truth) {
         Arc::make_mut(set).insert(number, should);
     }
 }
+
+#[cfg(test)]
+mod tests;

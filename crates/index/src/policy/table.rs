@@ -204,6 +204,19 @@ impl Policies {
 }
 
 impl RowSet {
+    /// Whether it has words for rows from `rows` on.
+    pub(super) fn reaches(&self, rows: usize) -> bool {
+        self.certain.len().max(self.maybe.len()) > rows.div_ceil(64)
+    }
+
+    /// Drops the words of rows from `rows` on, which have no pods.
+    pub(super) fn truncate(&mut self, rows: usize) {
+        for words in [&mut self.certain, &mut self.maybe] {
+            words.truncate(rows.div_ceil(64));
+            words.shrink_to_fit();
+        }
+    }
+
     #[inline]
     pub(super) fn contains(&self, row: u32) -> Truth {
         let (word, bit) = (row as usize / 64, row % 64);

@@ -19,7 +19,7 @@ use listed::INVALID;
 pub use listed::Listed;
 use tree::{Node, Value};
 use webb_index::filters::{Filters, FlowFilter};
-use webb_settings::{Origin, Problem, Problems, SourceFile, did_you_mean};
+use webb_settings::{Capture, Layer7, Origin, Problem, Problems, SourceFile, did_you_mean};
 
 use super::config::MetricConfig;
 use super::options::MetricOption;
@@ -33,6 +33,33 @@ pub struct Dynamic {
     pub warnings: Vec<Problem>,
     /// The file, for [`Problem::render`].
     pub file: Arc<SourceFile>,
+}
+
+impl Dynamic {
+    /// Adds a warning for each metric that contradicts the settings of layer 7, at its line.
+    pub fn check_layer7(&mut self, l7: &Layer7) {
+        self.warnings.extend(
+            self.metrics.iter().filter_map(|listed| {
+                Some(Problem::new(listed.origin.clone(), listed.config.layer7_contradiction(l7)?))
+            }),
+        );
+    }
+
+    /// The problems of metrics whose events are not captured, at their lines: those of a file that
+    /// replaces one without them. `had` are the names of the metrics that count already.
+    pub fn not_captured(&self, capture: Capture, had: &[&str]) -> Vec<Problem> {
+        let new = self.metrics.iter().filter(|listed| !had.contains(&listed.config.name()));
+        new.filter_map(|listed| {
+            Some(Problem::new(listed.origin.clone(), listed.config.capture_contradiction(capture)?))
+        })
+        .collect()
+    }
+
+    /// Adds a warning for each metric whose events are not captured, at its line.
+    pub fn check_capture(&mut self, capture: Capture) {
+        let empty = self.not_captured(capture, &[]);
+        self.warnings.extend(empty);
+    }
 }
 
 /// Reads a file.

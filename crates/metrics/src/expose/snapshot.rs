@@ -16,13 +16,15 @@ pub struct Spec {
 }
 
 /// One table: one or more counter families with the same labels, so that they share label text and
-/// order; or one histogram family.
+/// order; or one histogram family; or one gauge.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// The families: one column of `values` each, or the one histogram.
     pub families: &'static [Spec],
     /// Upper bounds of a histogram's buckets, ascending, without `+Inf`. Empty for counters.
     pub bounds: Cow<'static, [f64]>,
+    /// True for a gauge.
+    pub gauge: bool,
     /// Values of counters by slot, then by family. Of a histogram by slot, then by bucket, `+Inf`
     /// last; an observation is in one bucket only.
     pub values: Vec<u64>,
@@ -37,7 +39,11 @@ pub struct Snapshot {
 impl Snapshot {
     /// The TYPE of its families.
     pub fn kind(&self) -> FamilyType {
-        if self.bounds.is_empty() { FamilyType::Counter } else { FamilyType::Histogram }
+        match (self.bounds.is_empty(), self.gauge) {
+            (false, _) => FamilyType::Histogram,
+            (true, true) => FamilyType::Gauge,
+            (true, false) => FamilyType::Counter,
+        }
     }
 
     /// Number of values in a slot.

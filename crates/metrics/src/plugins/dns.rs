@@ -83,7 +83,7 @@ impl Plugin for Dns {
 
 impl Dns {
     fn with_query(&self, tuple: Tuple<'_>, dns: &Record) -> u64 {
-        if self.query { tuple.text(&dns.query).id() } else { tuple.id() }
+        if self.query { tuple.wire_text(&dns.query).id() } else { tuple.id() }
     }
 }
 

@@ -22,7 +22,7 @@ const RESPONSES: &[Spec; 1] = &[Spec {
 }];
 const UNANSWERED: &[Spec] = &[Spec {
     name: "webb_dns_unanswered_total",
-    help: "DNS questions without an answer within 10 seconds, each asking of its own",
+    help: "DNS questions without an answer within l7.dns_timeout (10s), each asking of its own",
 }];
 
 /// Answers from a cache take some hundred microseconds; resolvers give up after five seconds.
@@ -38,7 +38,7 @@ const UNNAMED: u32 = u32::MAX;
 impl Plugin for DnsLatency {
     const NAME: &'static str = "dnsLatency";
     const TABLES: &'static [Table] =
-        &[Table { families: RESPONSES, labels: &["rcode"], bounds: &BOUNDS }, Table::counters(UNANSWERED, &[])];
+        &[Table::histogram(RESPONSES, &["rcode"], &BOUNDS), Table::counters(UNANSWERED, &[])];
     const NEEDS_EXTRA: bool = true;
     const ENDS: bool = true;
     const OPTIONS: &'static [&'static str] = &[BUCKETS];
@@ -48,7 +48,7 @@ impl Plugin for DnsLatency {
         Self
     }
 
-    fn bounds(options: &Options) -> Option<Vec<f64>> {
+    fn bounds(options: &Options, _table: usize) -> Option<Vec<f64>> {
         options.buckets().ok().flatten()
     }
 

@@ -11,7 +11,7 @@ use crate::tuples::{Tuple, Tuples};
 use webb_flow::Flow;
 use webb_flow::extra::{GrpcStatus, L7Record};
 
-/// Ends of gRPC calls.
+/// Ends of gRPC calls, seen or given up.
 #[derive(Debug)]
 pub(super) struct Grpc {
     method: bool,
@@ -19,10 +19,12 @@ pub(super) struct Grpc {
 
 const REQUESTS: &[Spec] = &[Spec {
     name: "webb_grpc_requests_total",
-    help: "gRPC calls that ended, by status: 0 to 16, other, or unknown if none was seen",
+    help: "gRPC calls by status: 0 to 16, other, or unknown if none was seen (nor, perhaps, the end)",
 }];
-const DURATION: &[Spec; 1] =
-    &[Spec { name: "webb_grpc_request_seconds", help: "Seconds from the head of a gRPC call to its end" }];
+const DURATION: &[Spec; 1] = &[Spec {
+    name: "webb_grpc_request_seconds",
+    help: "Seconds from the head of a gRPC call to its end, if that was seen",
+}];
 
 /// The option that adds the path of a call.
 pub(crate) const METHOD: &str = "method";
@@ -59,11 +61,14 @@ impl Plugin for Grpc {
             GrpcStatus::Unknown => emit.tuple().text("unknown"),
         };
         let tuple = tuple.text(reporter(flow));
-        let key = method.into_iter().fold(tuple, Tuple::text).id();
+        let key = method.into_iter().fold(tuple, Tuple::wire_text).id();
         emit.count_traced(0, key, None);
-        let tuple = emit.tuple().text(reporter(flow));
-        let key = method.into_iter().fold(tuple, Tuple::text).id();
-        emit.observe(1, key, seconds(l7), None);
+        // The time of a call whose end was not seen is not known.
+        if l7.latency_ns > 0 {
+            let tuple = emit.tuple().text(reporter(flow));
+            let key = method.into_iter().fold(tuple, Tuple::wire_text).id();
+            emit.observe(1, key, seconds(l7), None);
+        }
     }
 
     fn tuple(key: u64) -> Option<u64> {

@@ -16,6 +16,7 @@ macro_rules! plugins {
 
 // In the order of their configuration names.
 plugins! {
+    connections::Connections,
     dns::Dns,
     dns_latency::DnsLatency,
     drop::Drops,
@@ -32,7 +33,9 @@ plugins! {
     traffic::Traffic,
 }
 
+pub use connections::NAME as CONNECTIONS;
 pub(super) use grpc::METHOD;
+pub(super) use http_v2::PATH;
 
 /// All plugins: the inventory of what can be exposed.
 pub fn all() -> &'static [Registration] {

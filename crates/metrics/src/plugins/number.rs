@@ -24,7 +24,8 @@ pub(super) fn direction(flow: &Flow, extra: Option<&Extra>) -> i32 {
 
 /// True if [`Event`] has a variant with the number.
 pub(super) fn is_event(number: i32) -> bool {
-    u8::try_from(number).is_ok_and(|small| Event::of(small) as i32 == number && number != Event::Flush as i32)
+    let own = [Event::Flush as i32, Event::Connection as i32];
+    u8::try_from(number).is_ok_and(|small| Event::of(small) as i32 == number && !own.contains(&number))
 }
 
 /// True if the verdict has a name.

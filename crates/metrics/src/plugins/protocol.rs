@@ -19,7 +19,7 @@ pub(super) fn number(flow: &Flow, extra: Option<&Extra>) -> u8 {
             Some(L7Record::Http(_)) => HTTP,
             Some(L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_)) | None => UNKNOWN_L7,
         },
-        Event::Unknown | Event::Socket | Event::Flush => UNKNOWN_FLOW,
+        Event::Unknown | Event::Socket | Event::Flush | Event::Connection => UNKNOWN_FLOW,
     }
 }
 

@@ -59,6 +59,7 @@ fn end() -> impl Strategy<Value = End> {
         .prop_map(|((namespace, name, labels, workloads, identity), ip, port, names, service, cluster)| End {
             spec: EndpointSpec {
                 identity,
+                cluster: cluster.into(),
                 namespace: namespace.into(),
                 pod_name: name.into(),
                 labels: labels.into_iter().map(str::to_owned).collect(),

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use webb_flow::extra::{Dns, Grpc, GrpcStatus, Http, L7, L7Kind, L7Record, Unanswered};
+use webb_flow::extra::{Dns, Http, L7, L7Kind, L7Record};
 use webb_flow::sym::Sym;
-use webb_flow::{Direction, Event, Extra, ExtraId, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
+use webb_flow::{Extra, ExtraId, Family, Flow, L4, Reply, SctpChunk, TcpFlags};
 use webb_index::filters::{FilterSpec, Filters, FlowFilter};
 use webb_index::{DnsNameCache, Flows, Index, NameLimits};
 use webb_metrics::expose::{Exemplar, Snapshot};
@@ -14,9 +14,9 @@ use crate::common::{
     address, aggregators, apart, every_plugin, exposed_with, exposition, feed_view, flow, index, snapshots, tcp,
 };
 
-const DEATHSTAR: &str = "10.0.0.2";
-const TIEFIGHTER: &str = "10.0.0.3";
-const WORLD: &str = "1.1.1.1";
+pub(crate) const DEATHSTAR: &str = "10.0.0.2";
+pub(crate) const TIEFIGHTER: &str = "10.0.0.3";
+pub(crate) const WORLD: &str = "1.1.1.1";
 
 /// FORWARDED, DROPPED; INGRESS, EGRESS.
 const FORWARDED: i32 = 1;
@@ -24,7 +24,7 @@ const DROPPED: i32 = 2;
 const INGRESS: i32 = 1;
 const EGRESS: i32 = 2;
 
-fn event(number: i32) -> Extra {
+pub(crate) fn event(number: i32) -> Extra {
     Extra { event_type: Some(number), verdict: FORWARDED, has_ip: true, has_l4: true, ..Extra::default() }
 }
 
@@ -33,7 +33,7 @@ fn layer7(kind: L7Kind, record: L7Record) -> Extra {
     Extra { l7: Some(l7), traffic_direction: EGRESS, ..event(129) }
 }
 
-fn dns(rcode: u32, qtypes: &[&str], rrtypes: &[&str]) -> Extra {
+pub(crate) fn dns(rcode: u32, qtypes: &[&str], rrtypes: &[&str]) -> Extra {
     let texts = |texts: &[&str]| texts.iter().copied().map(String::from).collect();
     let ips = u32::try_from(rrtypes.iter().filter(|kind| **kind == "A").count()).unwrap();
     let record =
@@ -41,12 +41,12 @@ fn dns(rcode: u32, qtypes: &[&str], rrtypes: &[&str]) -> Extra {
     layer7(L7Kind::Request, L7Record::Dns(record))
 }
 
-fn http(kind: L7Kind, method: &str, code: u32) -> Extra {
+pub(crate) fn http(kind: L7Kind, method: &str, code: u32) -> Extra {
     let record = Http { code, method: method.into(), protocol: "HTTP/1.1".into(), ..Http::default() };
     Extra { trace_id: "0af7651916cd43dd8448eb211c80319c".into(), ..layer7(kind, L7Record::Http(record)) }
 }
 
-fn reply(flow: Flow) -> Flow {
+pub(crate) fn reply(flow: Flow) -> Flow {
     Flow {
         reply: Reply::Yes,
         source: flow.destination,
@@ -307,169 +307,4 @@ fn exemplars_are_the_latest() {
         assert!(snapshots(&mut aggregators).iter().all(|snapshot| exemplars(snapshot).is_empty()), "{configuration}");
     }
     assert_eq!(exemplars(&run("http:exemplars=true")[1])[0].1.value.to_bits(), 1.0_f64.to_bits());
-}
-
-/// The series of one batch, of flows as the dissector makes them.
-fn live(index: &Arc<Index>, configuration: &str, flows: &[(Flow, L7)]) -> Vec<String> {
-    let mut aggregators = aggregators(configuration);
-    let extra = |l7: &L7| Extra { live: true, l7: Some(l7.clone()), ..event(129) };
-    let extras: Vec<Extra> = flows.iter().map(|(_, l7)| extra(l7)).collect();
-    let numbered = flows.iter().zip(0..);
-    let flows: Vec<Flow> = numbered.map(|((flow, _), number)| Flow { extra: ExtraId(number), ..*flow }).collect();
-    feed_view(&mut aggregators, Flows { flows: &flows, extras: &extras, index });
-    let text = exposition(&mut aggregators);
-    crate::parser::parse(webb_metrics::expose::Format::Text, &text);
-    text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
-}
-
-fn response(latency_ns: u64, record: L7Record) -> L7 {
-    L7 { kind: L7Kind::Response, latency_ns, record }
-}
-
-/// Answers by code and time, each in its bucket, and questions without an answer as often as they
-/// were asked; the client is the source. A question, and an answer whose question is not known,
-/// have no time.
-#[test]
-fn dns_latency() {
-    let index = index();
-    let back = reply(Flow { l4: L4::Udp, ..flow(&index, TIEFIGHTER, WORLD) });
-    let back = Flow { event: Event::L7, direction: Direction::Egress, ..back };
-    let answer = |rcode, latency_ns| (back, response(0, L7Record::Dns(Dns { rcode, latency_ns, ..Dns::default() })));
-    let silent = |packets| {
-        let flow = Flow { event: Event::Flush, packets, ..back };
-        (flow, response(0, L7Record::Unanswered(Unanswered::default())))
-    };
-    let flows = [
-        answer(0, Some(250_000)),
-        answer(0, Some(251_000)),
-        answer(0, None),
-        answer(3, Some(5_000_000_000)),
-        answer(77, Some(6_000_000_000)),
-        answer(78, Some(6_000_000_000)),
-        silent(1),
-        silent(2),
-    ];
-    let series = live(&index, "dnsLatency:sourceContext=pod-name;destinationContext=reserved-identity", &flows);
-    let value = |name: &str, labels: &str| {
-        let begin = format!("webb_dns_{name}{{destination=\"reserved:world\"{labels}");
-        let found: Vec<&str> = series.iter().filter_map(|line| line.strip_prefix(&begin)).collect();
-        assert_eq!(found.len(), 1, "{begin} in {series:#?}");
-        found[0].rsplit_once(' ').unwrap().1.to_owned()
-    };
-    let ok = ",rcode=\"No Error\",source=\"tiefighter\"";
-    assert_eq!(value("unanswered_total", ",source=\"tiefighter\"}"), "3");
-    assert_eq!(value("response_seconds_count", &format!("{ok}}}")), "2");
-    assert_eq!(value("response_seconds_bucket", &format!("{ok},le=\"0.00025\"")), "1");
-    assert_eq!(value("response_seconds_bucket", &format!("{ok},le=\"0.0005\"")), "2");
-    let missing = ",rcode=\"Non-Existent Domain\",source=\"tiefighter\"";
-    assert_eq!(value("response_seconds_bucket", &format!("{missing},le=\"2.5\"")), "0");
-    assert_eq!(value("response_seconds_bucket", &format!("{missing},le=\"5\"")), "1");
-    assert_eq!(value("response_seconds_count", ",rcode=\"\""), "2", "codes without a name are one series");
-
-    let series = live(&index, "dnsLatency:buckets=0.00025,1", &flows[..2]);
-    let bounds = ["0.00025\"} 1", "1\"} 2", "+Inf\"} 2"];
-    let expected = bounds.map(|end| format!("webb_dns_response_seconds_bucket{{rcode=\"No Error\",le=\"{end}"));
-    assert_eq!(series[..3], expected, "{series:#?}");
-    assert_eq!(
-        live(&index, "dns flow traffic", &[silent(1)]),
-        [""; 0],
-        "no metric of Hubble's counts what did not come"
-    );
-}
-
-/// Bounds that are none are an error, with what was expected.
-#[test]
-fn buckets_that_are_none() {
-    let error = |buckets: &str| webb_metrics::grammar::parse(&format!("dnsLatency:{buckets}")).unwrap_err().to_string();
-    let many = (1..=65).map(|number| number.to_string()).collect::<Vec<_>>().join("|");
-    for wrong in ["", "=", "=x", "=0", "=-1", "=1|1", "=2|1", "=inf", "=NaN|1", &format!("={many}")] {
-        assert_eq!(
-            error(&format!("buckets{wrong}")),
-            "unable to initialize metric 'dnsLatency': expected 1 to 64 numbers of seconds above 0, each greater than \
-             the one before, such as 0.001|0.01|0.1 (in option 'buckets')",
-            "{wrong}"
-        );
-    }
-    let most = many.strip_suffix("|65").unwrap();
-    assert!(webb_metrics::grammar::parse(&format!("dnsLatency:BUCKETS={most}")).unwrap().warnings.is_empty());
-}
-
-/// gRPC calls by status and reporter, with the client as source; the path is a label on demand, and
-/// no other metric counts the end of a call.
-#[test]
-fn grpc() {
-    let index = index();
-    let back = reply(tcp(flow(&index, TIEFIGHTER, DEATHSTAR), 50_051, 0));
-    let end = |status, direction, path: &str| {
-        let flow = Flow { event: Event::Flush, direction, ..back };
-        (flow, response(20_000_000, L7Record::Grpc(Grpc { status, path: path.to_owned() })))
-    };
-    let flows = [
-        end(GrpcStatus::Number(0), Direction::Ingress, "/a.A/Get"),
-        end(GrpcStatus::Number(0), Direction::Ingress, "/a.A/Put"),
-        end(GrpcStatus::Number(14), Direction::Egress, "/a.A/Get"),
-        end(GrpcStatus::Other, Direction::Ingress, "/a.A/Get"),
-        end(GrpcStatus::Unknown, Direction::Ingress, "/a.A/Get"),
-    ];
-    let counters = |configuration: &str| {
-        let series = live(&index, configuration, &flows).into_iter();
-        series.filter(|line| line.starts_with("webb_grpc_requests_total")).collect::<Vec<_>>()
-    };
-    let expected = [("0", "server", 2), ("14", "client", 1), ("other", "server", 1), ("unknown", "server", 1)];
-    let expected = expected.map(|(status, reporter, count)| {
-        format!(
-            "webb_grpc_requests_total{{grpc_status=\"{status}\",reporter=\"{reporter}\",source=\"tiefighter\"}} {count}"
-        )
-    });
-    assert_eq!(counters("grpc:sourceContext=pod-name"), expected);
-    let by_method = counters("grpc:method");
-    assert_eq!(by_method.len(), 5);
-    assert_eq!(by_method[0], "webb_grpc_requests_total{grpc_status=\"0\",method=\"/a.A/Get\",reporter=\"server\"} 1");
-    let times = live(&index, "grpc", &flows);
-    assert!(times.contains(&"webb_grpc_request_seconds_count{reporter=\"server\"} 4".to_owned()), "{times:#?}");
-    assert!(times.contains(&"webb_grpc_request_seconds_bucket{reporter=\"server\",le=\"0.01\"} 0".to_owned()));
-    assert!(times.contains(&"webb_grpc_request_seconds_bucket{reporter=\"server\",le=\"0.025\"} 4".to_owned()));
-    assert_eq!(live(&index, "httpV2 flow traffic port-distribution policy dnsLatency", &flows), [""; 0]);
-}
-
-/// `httpV2` has responses only with its option, with the labels and the context of its requests.
-#[test]
-fn responses_on_demand() {
-    let index = index();
-    let answer = reply(tcp(flow(&index, TIEFIGHTER, DEATHSTAR), 80, 0));
-    let flows = [(answer, http(L7Kind::Response, "GET", 200)), (answer, http(L7Kind::Response, "GET", 404))];
-    let of = |configuration: &str, family: &str| {
-        let text = exposed_with(configuration, &flows, &index);
-        let lines = text.lines().filter_map(|line| line.strip_prefix(family)).map(str::to_owned);
-        lines.collect::<Vec<_>>()
-    };
-    let with = "httpV2:responses=true;sourceContext=pod-name";
-    let requests = of(with, "hubble_http_requests_total");
-    assert_eq!(requests.len(), 2);
-    assert_eq!(of(with, "hubble_http_responses_total"), requests);
-    assert_eq!(of("httpV2", "hubble_http_responses_total"), [""; 0]);
-}
-
-/// A value longer than the limit is cut, in a metric's own labels and in its context, and two that
-/// differ only beyond it are one series.
-#[test]
-fn long_values_are_cut() {
-    let index = index();
-    let udp = Flow { l4: L4::Udp, ..flow(&index, TIEFIGHTER, WORLD) };
-    let asked = |end: &str| {
-        let mut extra = dns(0, &["A"], &[]);
-        let long = format!("{}{end}", "a".repeat(5000));
-        extra.source_names = Sym::new(&long);
-        let Some(L7 { record: L7Record::Dns(dns), .. }) = &mut extra.l7 else { unreachable!() };
-        dns.query = long;
-        (udp, extra)
-    };
-    let before = webb_metrics::limit::cut_values();
-    let text = exposed_with("dns:query;sourceContext=dns", &[asked("x"), asked("y")], &index);
-    let cut = "a".repeat(webb_metrics::limit::MAX_BYTES);
-    let series = format!(
-        "hubble_dns_queries_total{{ips_returned=\"0\",qtypes=\"A\",query=\"{cut}\",rcode=\"\",source=\"{cut}\"}} 2\n"
-    );
-    assert!(text.ends_with(&series));
-    assert!(webb_metrics::limit::cut_values() >= before + 4);
 }

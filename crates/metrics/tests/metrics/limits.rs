@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use webb_flow::{Address, Flow, TcpFlags};
-use webb_index::{Index, ObjectKey, Policies};
+use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index, ObjectKey, Policies};
 use webb_metrics::{Aggregator, Budget, Limits, RemovedPods};
 
 use crate::common::{aggregators, feed, flow, pod, snapshots, tcp};
@@ -27,7 +27,8 @@ fn index() -> Arc<Index> {
 }
 
 fn limited(configuration: &str, per_family: usize, total: usize, idle_looks: Option<u32>) -> Aggregator {
-    let limits = Limits { per_family, budget: Arc::new(Budget::new(total)), idle_looks, room_looks: Some(2) };
+    let budget = Arc::new(Budget::new(total));
+    let limits = Limits { per_family, budget, idle_looks, room_looks: Some(2), ..Limits::default() };
     aggregators(configuration).pop().unwrap().with_limits(&limits)
 }
 
@@ -304,4 +305,31 @@ fn a_sparse_table_is_compacted() {
     assert!(left.iter().all(|(labels, count)| before.contains_key(labels) && *count == 6), "{left:?}");
     feed(one, &flows, &index);
     assert_eq!(counted(&mut one[0]).values().sum::<u64>(), 100 * 7 + 19_900);
+}
+
+/// A pod of another cluster takes its own series along, and none of a pod with the same name here.
+#[test]
+fn a_pod_of_another_cluster_goes() {
+    let spec = |cluster: &str| EndpointSpec {
+        cluster: cluster.into(),
+        namespace: "default".into(),
+        pod_name: "a".into(),
+        ..EndpointSpec::default()
+    };
+    let address = |at| Address::from(ip(at).parse::<std::net::IpAddr>().unwrap());
+    let ends = [(EndpointKind::Pod, "home"), (EndpointKind::Mesh, "east"), (EndpointKind::Mesh, "west")];
+    let endpoints = ends.map(|(kind, cluster)| Endpoint::new(kind, false, &spec(cluster)));
+    let index = Arc::new(Index::new(endpoints.into_iter().zip((0..).map(|at| vec![address(at)])), Policies::default()));
+    for (configuration, left) in [
+        ("flow:sourceContext=pod", ["default/a", "west/default/a"]),
+        ("flow:labelsContext=source_namespace,source_pod,source_cluster", ["home", "west"]),
+    ] {
+        let mut aggregators = aggregators(configuration);
+        feed(&mut aggregators, &[0, 1, 2].map(|at| flow(&index, &ip(at), &ip(0))), &index);
+        aggregators[0]
+            .forget(&RemovedPods::new([Arc::new(ObjectKey { namespace: "east/default".into(), name: "a".into() })]));
+        let series: Vec<String> = counted(&mut aggregators[0]).into_keys().collect();
+        assert_eq!(series.len(), 2, "{series:?}");
+        assert!(series.iter().zip(left).all(|(series, cluster)| series.contains(cluster)), "{series:?}");
+    }
 }

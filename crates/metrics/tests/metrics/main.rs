@@ -9,12 +9,14 @@
 )]
 
 mod common;
+mod connections;
 mod dynamic;
 mod extras;
 mod filters;
 mod formats;
 mod golden;
 mod layer7;
+mod layer7_live;
 mod limits;
 mod parser;
 mod plugins;

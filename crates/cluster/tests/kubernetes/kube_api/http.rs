@@ -63,6 +63,8 @@ impl Write for Stream {
 
 /// A request to the server.
 pub struct Asked {
+    pub method: String,
+    pub body: Vec<u8>,
     pub path: String,
     pub query: BTreeMap<String, String>,
     /// The `Authorization` header.
@@ -97,8 +99,9 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
     if from.read_line(&mut line).ok()? == 0 {
         return None;
     }
+    let method = line.split(' ').next()?.to_owned();
     let target = line.split(' ').nth(1)?.to_owned();
-    let (mut credentials, mut accept, mut known) = (None, String::new(), None);
+    let (mut credentials, mut accept, mut known, mut length) = (None, String::new(), None, 0);
     loop {
         line.clear();
         from.read_line(&mut line).ok()?;
@@ -110,14 +113,17 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "authorization" => credentials = Some(value.trim().to_owned()),
             "accept" => value.trim().clone_into(&mut accept),
+            "content-length" => length = value.trim().parse().ok()?,
             "if-none-match" => known = Some(value.trim().to_owned()),
             _ => {}
         }
     }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).ok()?;
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
-    Some(Asked { path: path.to_owned(), query, credentials, accept, known })
+    Some(Asked { method, body, path: path.to_owned(), query, credentials, accept, known })
 }
 
 fn decoded(text: &str) -> String {

@@ -8,7 +8,9 @@
 
 pub mod agent;
 pub mod crds;
+pub mod gate;
 mod http;
+pub mod leases;
 pub mod proxy;
 mod serve;
 pub mod store;

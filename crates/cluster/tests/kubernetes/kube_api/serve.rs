@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::crds;
 use super::http::{self, Asked, Stream};
+use super::leases;
 use super::store::{Id, KINDS};
 use super::{Ending, Fault, Handshake, Lists, Seen, Shared, State, Streaming};
 
@@ -69,6 +70,8 @@ pub fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Re
 
 fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     let core = KINDS.iter().find(|(_, path, _)| *path == asked.path).map(|(kind, _, _)| (*kind).to_owned());
+    let lease = leases::at(&asked.path);
+    let core = core.or_else(|| lease.is_some().then(|| leases::KIND.to_owned()));
     let further = core.is_none().then(|| shared.state().further.at(&asked.path)).flatten();
     let (role, kind) = match (core, further) {
         (Some(kind), _) => (kind.clone(), Some(kind)),
@@ -143,6 +146,8 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     } else if forbidden {
         let message = format!("{kind} is forbidden: User \"it\" cannot list resource at the cluster scope");
         refuse(to, 403, "Forbidden", &message)?
+    } else if let Some(lease) = lease {
+        leases::answer(&lease, asked, to, shared)?
     } else if watch {
         return self::watch(kind, asked, to, shared, note);
     } else {

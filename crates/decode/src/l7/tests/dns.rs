@@ -180,7 +180,8 @@ fn questions_are_given_up() {
     assert_eq!(bench.lines(), ["< unanswered twice.test. A x2"]);
     let ledger = bench.dissector.ledger();
     assert_eq!(ledger.messages(UDP, MessageType::End, MessageOutcome::Emitted), 2);
-    assert_eq!(ledger.unanswered_for(UDP, Unanswered::Expired), 4);
+    assert_eq!(ledger.unanswered_for(UDP, Unanswered::Expired), 3);
+    assert_eq!(ledger.unanswered_for(UDP, Unanswered::Evicted), 1, "the first made room for the last");
 
     let mut silent = udp();
     silent.ask(&query(1, "silent.test", A));
@@ -276,7 +277,7 @@ fn queries_are_bounded() {
     let mut bench = Bench::with(message_kind::DNS, SERVER, limits, Wants::default());
     (0..10).for_each(|id| bench.ask(&query(id, "web.test", A)));
     assert_eq!(bench.dissector.gauges().queries, 4);
-    assert_eq!(bench.dissector.ledger().unanswered_for(UDP, Unanswered::Expired), 6);
+    assert_eq!(bench.dissector.ledger().unanswered_for(UDP, Unanswered::Evicted), 6);
     bench.reply(&answer(5, "web.test", A, 0, &[]));
     bench.reply(&answer(6, "web.test", A, 0, &[]));
     assert_eq!(bench.outcome(UDP, RecordOutcome::Unasked), 1);

@@ -97,6 +97,50 @@ fn exchanges_in_turn() {
     assert_eq!(talk.open(), 0);
 }
 
+/// Requests that were sent before the response to an earlier one had come, and a later one that
+/// acknowledges that: it says nothing of theirs.
+#[test]
+fn requests_that_cross_a_response() {
+    let mut talk = Talk::new();
+    talk.exchange(&get("/0"), OK);
+    let before = talk.sent[1];
+    talk.client(&get("/1"));
+    talk.server(OK);
+    for path in ["/2", "/3"] {
+        let sequence = talk.sent[0];
+        let record = Message { acknowledgement: before, ..talk.record(true, sequence) };
+        talk.bench.read(record, get(path).as_bytes());
+        talk.sent[0] += u32::try_from(get(path).len()).unwrap();
+    }
+    talk.client(&get("/4"));
+    (0..3).for_each(|_| talk.server(OK));
+    assert_eq!(talk.responses(), ["GET 200"; 5]);
+    assert_eq!((talk.doubts(Doubt::Acknowledged), talk.unanswered(Unanswered::Doubt)), (0, 0));
+}
+
+/// A body that looks like a head comes before its own head, which was held back on its way: at the
+/// connection's beginning, and when the response before it was missed. It is no response.
+#[test]
+fn a_body_overtakes_its_head() {
+    let fake = "HTTP/1.1 500 no head\r\n\r\n1234";
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n";
+    let mut talk = Talk::new();
+    for _ in 0..3 {
+        talk.client(&get("/"));
+        let begin = talk.sent[1];
+        let behind = begin + u32::try_from(head.len()).unwrap();
+        for (sequence, bytes) in [(behind, fake), (begin, head)] {
+            let record = Message { begin, ..talk.record(false, sequence) };
+            talk.bench.read(record, bytes.as_bytes());
+        }
+        talk.unseen(false, head.len() + fake.len());
+    }
+    assert_eq!(talk.responses(), [""; 0]);
+    assert_eq!(talk.unanswered(Unanswered::Doubt), 3);
+    talk.exchange(&get("/"), OK);
+    assert_eq!(talk.responses(), ["GET 200"]);
+}
+
 /// Cases 4 and 5: pipelined; no body where the method or the status forbids one.
 #[test]
 fn pipelined() {
@@ -382,7 +426,7 @@ fn tables_are_bounded() {
     let gauges = bench.dissector.gauges();
     assert_eq!((gauges.connections, gauges.requests), (100, 50));
     assert!(gauges.partial_heads <= 2 && bench.dissector.ledger().cuts(Cut::Buffers) > 0);
-    assert_eq!(bench.dissector.ledger().unanswered_for(H1, Unanswered::Crowd), 930);
+    assert_eq!(bench.dissector.ledger().unanswered_for(H1, Unanswered::Limit), 930);
     let mut bench = Bench::new(message_kind::HTTP1, SERVER);
     let record = bench.record(true);
     for number in 0..300 {
@@ -390,7 +434,7 @@ fn tables_are_bounded() {
         bench.read(Message { sequence, begin: sequence, ..record }, b"GET / HTTP/1.1\r\n\r\n");
     }
     assert_eq!(bench.dissector.gauges().requests, 256);
-    assert_eq!(bench.dissector.ledger().unanswered_for(H1, Unanswered::Crowd), 44);
+    assert_eq!(bench.dissector.ledger().unanswered_for(H1, Unanswered::Limit), 44);
     bench.dissector.restart();
     bench.balance();
     assert_eq!(bench.dissector.gauges(), Gauges::default());

@@ -1,5 +1,7 @@
 //! HTTP/2 and gRPC, each case as the kernel would send it.
 
+mod closes;
+
 use fluke_hpack::Encoder;
 
 use super::*;
@@ -88,6 +90,23 @@ fn grpc_call() {
     assert_eq!(talk.bench.dissector.gauges().requests, 0);
 }
 
+/// A `:path` that is a whole URL has its password in neither the URL nor the name of the method.
+#[test]
+fn a_path_that_is_a_url_shows_no_password() {
+    let mut talk = Talk::new(false);
+    let wants = Wants { grpc: true, grpc_path: true, url: true, ..Wants::default() };
+    talk.bench.dissector.configure(Limits::default(), wants, Redact::default());
+    let paths = ["http://u:PASSW@h/s.S/Good", "HTTP://u:PASSW@h/s.S/Good?q", "//u:PASSW@h/s.S/Good"];
+    for (stream, path) in [1, 3, 5].into_iter().zip(paths) {
+        talk.headers(true, stream, 0, &[(":method", "POST"), (":path", path), ("content-type", "application/grpc")]);
+        talk.headers(false, stream, END_STREAM, &[(":status", "200"), ("grpc-status", "0")]);
+    }
+    let lines = talk.bench.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains(" http://u:HUBBLE_REDACTED@h/s.S/Good")).count(), 6);
+    assert_eq!(lines.iter().filter(|line| line.contains(" grpc Number(0) /s.S/Good ")).count(), 3);
+    assert!(!lines.iter().any(|line| line.contains("PASSW")), "{lines:#?}");
+}
+
 /// Ends of a call without trailers: a trailers-only response, an HTTP status, a reset, a plain end.
 #[test]
 fn grpc_ends() {
@@ -115,6 +134,96 @@ fn grpc_ends() {
         talk.reset(true, 1, 8);
         assert_eq!(talk.bench.lines(), [""; 0], "{wanted}");
     }
+}
+
+/// A connection that was open before: the content type is a field of a table that was not seen, so
+/// what comes later says whether it is a call, and what nothing says is counted as untyped.
+#[test]
+fn calls_of_an_open_connection() {
+    /// POST, http, and fields of the table.
+    const CALL_BY_INDEX: &[u8] = b"\x83\x86\xbe\xbf\xc0";
+    fn raw(talk: &mut Talk, from_client: bool, stream: u32, block: &[u8]) {
+        talk.send(from_client, &frame(1, END_HEADERS, stream, block), 0);
+    }
+    type Rest = fn(&mut Talk);
+    let ends: [(Rest, Option<&str>, u64); 8] = [
+        (|talk| talk.headers(false, 1, END_STREAM, &[("grpc-status", "5")]), Some("Number(5)"), 0),
+        (|talk| raw(talk, false, 1, b"\xbe"), None, 1),
+        (|talk| talk.headers(false, 1, END_STREAM, &[("other", "0")]), None, 0),
+        (|talk| talk.reset(true, 1, 8), None, 1),
+        (|talk| talk.headers(false, 3, END_STREAM, &[(":status", "200"), ("grpc-status", "7")]), Some("Number(7)"), 0),
+        (|talk| talk.headers(false, 3, 0, &[(":status", "200"), ("content-type", "text/plain")]), None, 0),
+        (|talk| talk.headers(false, 3, 0, &[(":status", "200"), ("content-type", "application/grpc+x")]), None, 1),
+        (|talk| talk.headers(false, 3, 0, &[(":status", "503")]), None, 1),
+    ];
+    for (number, (rest, wanted, untyped)) in ends.into_iter().enumerate() {
+        let mut talk = Talk::new(true);
+        raw(&mut talk, true, 1, CALL_BY_INDEX);
+        raw(&mut talk, true, 3, CALL_BY_INDEX);
+        raw(&mut talk, false, 1, b"\x88\xbe");
+        talk.bench.lines();
+        rest(&mut talk);
+        let lines = talk.bench.lines();
+        let call = lines.iter().find(|line| line.contains("grpc"));
+        assert_eq!(call.cloned(), wanted.map(|wanted| format!("< grpc {wanted}  0ms")), "{number}: {lines:?}");
+        let cuts = |talk: &Talk, cut| talk.bench.dissector.ledger().cuts(cut);
+        if number == 6 {
+            // A call by its response's type, whose end is not seen.
+            talk.bench.later(600_000);
+            assert_eq!(talk.bench.lines(), ["< grpc Unknown  0ms"]);
+            assert_eq!(cuts(&talk, Cut::Untyped), untyped);
+        } else {
+            assert_eq!((cuts(&talk, Cut::Untyped), cuts(&talk, Cut::Call)), (untyped, 0), "{number}");
+        }
+    }
+    // Where calls are not wanted, none is waited for.
+    let wants = Wants::default();
+    let mut talk =
+        Talk { bench: Bench::with(message_kind::HTTP2, SERVER, Limits::default(), wants), ..Talk::new(true) };
+    raw(&mut talk, true, 1, CALL_BY_INDEX);
+    raw(&mut talk, false, 1, b"\x88\xbe");
+    talk.bench.later(600_000);
+    assert_eq!(talk.bench.dissector.ledger().cuts(Cut::Untyped), 0);
+}
+
+/// A call whose end is not seen is unknown, and has no duration: the connection is another's, the
+/// call waited too long, or made room for others. A restart emits nothing, and names it.
+#[test]
+fn calls_without_an_end() {
+    const UNKNOWN: &str = "< grpc Unknown /fleet.Death/Star 0ms";
+    let begun = || {
+        let mut talk = Talk::new(false);
+        talk.headers(true, 1, 0, CALL);
+        talk.headers(true, 3, 0, CALL);
+        talk.headers(false, 3, 0, OK);
+        talk.bench.lines();
+        talk
+    };
+    let ends = |talk: &Talk| talk.bench.dissector.ledger().messages(H2, MessageType::End, MessageOutcome::Emitted);
+
+    let mut closed = begun();
+    closed.send(true, PREFACE, 4);
+    assert_eq!(closed.bench.lines(), [UNKNOWN, UNKNOWN]);
+    assert_eq!((ends(&closed), closed.unanswered(Unanswered::Closed)), (2, 1));
+
+    let mut slow = begun();
+    let late = slow.bench.now_ns + 600_000 * MILLISECOND;
+    for (room, emitted) in [(0, 0), (1, 1), (9, 1), (9, 0)] {
+        assert_eq!(slow.bench.dissector.expire(late, room, &mut slow.bench.kept), emitted);
+        assert_eq!(slow.bench.lines(), vec![UNKNOWN; emitted]);
+    }
+    assert_eq!((ends(&slow), slow.unanswered(Unanswered::Timeout)), (2, 1));
+
+    let mut many = begun();
+    for stream in 0..255 {
+        many.headers(true, 5 + 2 * stream, 0, CALL);
+    }
+    assert_eq!(many.bench.lines().iter().filter(|line| *line == UNKNOWN).count(), 1);
+
+    let mut restarted = begun();
+    restarted.bench.dissector.restart();
+    assert_eq!(restarted.bench.lines(), [""; 0]);
+    assert_eq!((ends(&restarted), restarted.bench.dissector.ledger().cuts(Cut::Call)), (0, 2));
 }
 
 /// Case 73: streams are answered in any order, each by its own.
@@ -313,7 +422,7 @@ fn halves() {
 fn bounded() {
     let mut talk = Talk::new(false);
     (0..300).for_each(|number| talk.headers(true, number * 2 + 1, END_STREAM, GET));
-    assert_eq!((talk.bench.dissector.gauges().requests, talk.unanswered(Unanswered::Crowd)), (256, 44));
+    assert_eq!((talk.bench.dissector.gauges().requests, talk.unanswered(Unanswered::Limit)), (256, 44));
     let limits = Limits { http2_connections: 3, table_bytes: 3000, partial_blocks: 2, ..Limits::default() };
     let mut talk = Talk::new(true);
     talk.bench = Bench::with(message_kind::HTTP2, SERVER, limits, Wants { headers: true, ..Wants::default() });

@@ -4,6 +4,7 @@ mod dns;
 mod http1;
 mod http2;
 mod model;
+mod model_http2;
 
 use webb_flow::Address;
 use webb_flow::abi::{Message, VERSION, message_kind};

@@ -28,6 +28,7 @@ pub(crate) fn pod(namespace: &str, name: &str, workload: &str) -> Endpoint {
     labels.sort();
     let spec = EndpointSpec {
         identity: 1000,
+        cluster: "default".into(),
         namespace: namespace.into(),
         pod_name: name.into(),
         labels,

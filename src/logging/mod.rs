@@ -8,11 +8,14 @@
 //! A thread of its own writes the lines, so that a pipe that is not read stops no other. Lines that
 //! find its queue full are lost, and counted.
 
+mod problems;
+
 use std::collections::HashMap;
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use problems::ProblemCounts;
 use tracing::callsite::Identifier;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -69,6 +72,7 @@ pub struct Log {
 pub struct LogControl {
     filter: reload::Handle<Targets, Registry>,
     lost: ErrorCounter,
+    problems: ProblemCounts,
 }
 
 /// A level or filter that cannot be read, or a second start.
@@ -98,6 +102,15 @@ impl LogControl {
     }
 }
 
+impl LogControl {
+    /// Number of warnings and errors so far, by level and part of the program; those that were left
+    /// out because they repeat themselves count too.
+    #[must_use]
+    pub fn problems(&self) -> Vec<((Level, &'static str), u64)> {
+        self.problems.counts()
+    }
+}
+
 fn parse(filter: &str) -> Result<Targets, LogError> {
     log_filter(filter, Targets::new().with_targets(QUIET)).map_err(|why| {
         let filter = filter.chars().take(MAX_QUOTED).collect();
@@ -119,8 +132,10 @@ pub fn start(filter: &str, format: Format) -> Result<Log, LogError> {
         Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let problems = ProblemCounts::default();
     tracing_subscriber::registry()
         .with(filter_layer)
+        .with(problems.clone().with_filter(LevelFilter::WARN))
         .with(lines.with_filter(RateLimit::default()))
         .try_init()
         .map_err(|error| LogError { filter: filter.to_owned(), why: error.to_string() })?;
@@ -130,7 +145,7 @@ pub fn start(filter: &str, format: Format) -> Result<Log, LogError> {
         let backtrace = std::backtrace::Backtrace::capture();
         tracing::error!(thread = thread.name().unwrap_or("unnamed"), %place, %backtrace, "panic: {}", text(panic));
     }));
-    Ok(Log { control: LogControl { filter: handle, lost }, writer })
+    Ok(Log { control: LogControl { filter: handle, lost, problems }, writer })
 }
 
 fn text(panic: &std::panic::PanicHookInfo<'_>) -> String {

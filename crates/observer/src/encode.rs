@@ -1,0 +1,332 @@
+//! Encodes flows that were seen here as `flow.Flow`.
+//!
+//! Straight from the flow to the wire: no structure with texts of its own is built. An endpoint is
+//! encoded once for a segment, since its flows come in runs.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+use webb_flow::extra::{Dns, Http, L7, L7Record};
+use webb_flow::names::{DROP_REASONS, number_of};
+use webb_flow::sym::Sym;
+use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict};
+use webb_index::{End, Endpoint, Index};
+
+use crate::json_read::put_time;
+use crate::segment::Segment;
+use crate::summary;
+use crate::wire::{put_bytes, put_message, put_number};
+
+/// Reasons whose number is kept.
+const MAX_REASONS: usize = 1024;
+
+/// Points of a trace in the API that have another number than in an event's type.
+const TO_ENDPOINT: u64 = 101;
+
+/// Encodes flows of one node.
+#[derive(Debug)]
+pub struct Encoder {
+    node_name: String,
+    version: String,
+    /// Distinguishes the ids of this run's flows from those of others.
+    seed: u64,
+    /// Generation of the index that `ends` belong to.
+    generation: u64,
+    ends: HashMap<EndpointId, Vec<u8>>,
+    reasons: HashMap<Reason, i32>,
+    text: String,
+}
+
+impl Encoder {
+    /// An encoder of the flows of this node; `seed` is a number of this run.
+    pub fn new(node_name: String, version: String, seed: u64) -> Self {
+        let (ends, reasons) = (HashMap::new(), HashMap::new());
+        Self { node_name, version, seed, generation: 0, ends, reasons, text: String::new() }
+    }
+
+    /// Appends the flow in a place of a segment.
+    pub fn flow(&mut self, segment: &Segment, place: usize, flow: &Flow, out: &mut Vec<u8>) {
+        let (index, extra) = (&*segment.index, segment.extra(flow));
+        if self.generation != index.generation() {
+            self.generation = index.generation();
+            self.ends.clear();
+        }
+        put_message(out, 1, |out| put_time(out, segment.flow_time_ns(flow)));
+        self.put_id(place as u64, out);
+        put_message(out, 41, |out| {
+            put_bytes(out, 1, b"webb");
+            put_bytes(out, 2, self.version.as_bytes());
+        });
+        put_set(out, 2, flow.verdict as u64);
+        let reason = self.put_reason(flow, out);
+        self.put_addresses(flow, extra, out);
+        put_layer_4(flow, out);
+        for (number, end) in [(8, End::Source), (9, End::Destination)] {
+            self.put_end(number, end.id(flow), index, out);
+        }
+        put_set(out, 10, if flow.event == Event::L7 { 2 } else { 1 });
+        put_text(out, 11, &self.node_name);
+        for (number, end) in [(13, End::Source), (14, End::Destination)] {
+            put_list(out, number, &end.dns_names(flow, extra, index).text());
+        }
+        if let Some(l7) = extra.and_then(|extra| extra.l7.as_ref()) {
+            put_layer_7(l7, out);
+        }
+        put_set(out, 16, u64::from(flow.reply == Reply::Yes));
+        put_event(flow, reason, out);
+        put_services(flow, index, out);
+        put_set(out, 22, flow.direction as u64);
+        put_trace(flow, out);
+        if flow.reply != Reply::Unknown {
+            put_message(out, 26, |out| put_set(out, 1, u64::from(flow.reply == Reply::Yes)));
+        }
+        if flow.ifindex != 0 {
+            put_message(out, 28, |out| put_set(out, 1, flow.ifindex.into()));
+        }
+        if let Some(trace_id) = extra.map(|extra| &extra.trace_id).filter(|id| !id.is_empty()) {
+            put_message(out, 30, |out| put_message(out, 1, |out| put_text(out, 1, trace_id)));
+        }
+        summary::write(flow, extra, &mut self.text);
+        put_text(out, 100_000, &self.text);
+        put_ruling(segment, flow, out);
+    }
+
+    /// A UUID of version 8 (RFC 9562): the run, the segment, the place in it.
+    fn put_id(&mut self, place: u64, out: &mut Vec<u8>) {
+        let run = self.seed ^ self.generation.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.text.clear();
+        // Writing to memory does not fail.
+        let _written = write!(
+            self.text,
+            "{:08x}-{:04x}-8{:03x}-8{:03x}-{place:012x}",
+            run >> 32,
+            run >> 16 & 0xffff,
+            run >> 4 & 0xfff,
+            run & 0xf,
+        );
+        put_text(out, 34, &self.text);
+    }
+
+    /// The reason of a drop; its number, which is 0 of a reason that only the kernel has.
+    fn put_reason(&mut self, flow: &Flow, out: &mut Vec<u8>) -> u64 {
+        if flow.verdict != Verdict::Dropped {
+            return 0;
+        }
+        if self.reasons.len() >= MAX_REASONS {
+            self.reasons.clear();
+        }
+        let known = self.reasons.entry(flow.reason);
+        let number = *known.or_insert_with(|| number_of(&DROP_REASONS, &flow.reason.0.text()).unwrap_or(0));
+        let number = u64::try_from(number).unwrap_or(0);
+        put_set(out, 3, number);
+        put_set(out, 25, number);
+        number
+    }
+
+    fn put_addresses(&mut self, flow: &Flow, extra: Option<&Extra>, out: &mut Vec<u8>) {
+        if flow.family == Family::NotUsed {
+            return;
+        }
+        put_message(out, 5, |out| {
+            put_address(out, 1, flow.source_ip.ip(), &mut self.text);
+            if let Some(address) = extra.and_then(|extra| extra.source_xlated) {
+                put_address(out, 5, address.ip(), &mut self.text);
+            }
+            put_address(out, 2, flow.destination_ip.ip(), &mut self.text);
+            put_set(out, 3, flow.family as u64);
+            put_set(out, 4, u64::from(extra.is_some_and(|extra| extra.encrypted)));
+        });
+    }
+
+    fn put_end(&mut self, number: u32, id: EndpointId, index: &Index, out: &mut Vec<u8>) {
+        if id == EndpointId::NONE {
+            return;
+        }
+        let encoded = self.ends.entry(id).or_insert_with(|| endpoint(index.endpoint(id), index.identity(id)));
+        put_bytes(out, number, encoded);
+    }
+}
+
+/// An endpoint, encoded.
+fn endpoint(endpoint: &Endpoint, identity: Sym) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    put_set(&mut out, 2, endpoint.identity_number.into());
+    put_text(&mut out, 7, &endpoint.cluster.text());
+    put_text(&mut out, 3, &endpoint.namespace.text());
+    put_list(&mut out, 4, &identity.text());
+    put_text(&mut out, 5, &endpoint.pod_name.text());
+    let workloads = endpoint.workloads.text();
+    for (name, kind) in workloads.split(',').filter_map(|text| text.rsplit_once('/')) {
+        put_message(&mut out, 6, |out| {
+            put_text(out, 1, name);
+            put_text(out, 2, kind);
+        });
+    }
+    out
+}
+
+fn put_layer_4(flow: &Flow, out: &mut Vec<u8>) {
+    let number = match flow.l4 {
+        L4::None => return,
+        protocol => u32::from(protocol as u8),
+    };
+    put_message(out, 6, |out| {
+        put_message(out, number, |out| match flow.l4 {
+            L4::Tcp | L4::Udp | L4::Sctp => {
+                put_set(out, 1, flow.source_port.into());
+                put_set(out, 2, flow.destination_port.into());
+                if flow.l4 == L4::Tcp && flow.tcp_flags.is_known() {
+                    put_message(out, 3, |out| put_flags(flow.tcp_flags, out));
+                }
+                if flow.l4 == L4::Sctp && flow.sctp_chunk != SctpChunk::Unsupported {
+                    put_set(out, 3, flow.sctp_chunk as u64);
+                }
+            }
+            L4::IcmpV4 | L4::IcmpV6 => {
+                put_set(out, 1, flow.icmp_type.into());
+                put_set(out, 2, flow.icmp_code.into());
+            }
+            L4::Vrrp | L4::Igmp | L4::None => {}
+        });
+    });
+}
+
+/// The flags have the numbers 1 to 9 in the order of their bits.
+fn put_flags(flags: TcpFlags, out: &mut Vec<u8>) {
+    for (number, bit) in (1..=9).zip((0..9).map(|shift| 1 << shift)) {
+        put_set(out, number, u64::from(flags.has(bit)));
+    }
+}
+
+fn put_layer_7(l7: &L7, out: &mut Vec<u8>) {
+    put_message(out, 15, |out| {
+        put_set(out, 1, l7.kind as u64);
+        put_set(out, 2, l7.latency_ns);
+        match &l7.record {
+            L7Record::Dns(message) => put_message(out, 100, |out| put_dns(message, out)),
+            L7Record::Http(message) => put_message(out, 101, |out| put_http(message, out)),
+            // webb's own, in no flow of the API.
+            L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_) => {}
+        }
+    });
+}
+
+fn put_dns(message: &Dns, out: &mut Vec<u8>) {
+    put_text(out, 1, &message.query);
+    put_set(out, 6, message.rcode.into());
+    for (number, types) in [(7, &message.qtypes), (8, &message.rrtypes)] {
+        for name in types {
+            put_bytes(out, number, name.as_bytes());
+        }
+    }
+}
+
+fn put_http(message: &Http, out: &mut Vec<u8>) {
+    put_set(out, 1, message.code.into());
+    put_text(out, 2, &message.method);
+    put_text(out, 3, &message.url);
+    put_text(out, 4, &message.protocol);
+    for (key, value) in &message.headers {
+        put_message(out, 5, |out| {
+            put_text(out, 1, key);
+            put_text(out, 2, value);
+        });
+    }
+}
+
+/// `event_type`: the number of the event, and of the point or reason.
+fn put_event(flow: &Flow, reason: u64, out: &mut Vec<u8>) {
+    put_message(out, 19, |out| {
+        put_set(out, 1, flow.event as u64);
+        match flow.event {
+            Event::Trace if flow.point != Point::Other => put_set(out, 2, flow.point as u64),
+            Event::Drop => put_set(out, 2, reason),
+            _ => {}
+        }
+    });
+}
+
+fn put_services(flow: &Flow, index: &Index, out: &mut Vec<u8>) {
+    for (number, service) in [(20, flow.service.at_source()), (21, flow.service.at_destination())] {
+        let service = index.services().name(service);
+        if !service.name.is_empty() {
+            put_message(out, number, |out| {
+                put_text(out, 1, &service.name.text());
+                put_text(out, 2, &service.namespace.text());
+            });
+        }
+    }
+}
+
+/// The point of a trace, and the reason as far as it is known: a reply, or the packet that opens a
+/// connection.
+fn put_trace(flow: &Flow, out: &mut Vec<u8>) {
+    const NEW: u64 = 1;
+    const REPLY: u64 = 3;
+    if flow.event != Event::Trace {
+        return;
+    }
+    match flow.point {
+        Point::ToEndpoint => put_set(out, 24, TO_ENDPOINT),
+        Point::Other => {}
+        point => put_set(out, 24, point as u64),
+    }
+    let opens = flow.l4 == L4::Tcp && flow.tcp_flags.has(TcpFlags::SYN) && !flow.tcp_flags.has(TcpFlags::ACK);
+    match flow.reply {
+        Reply::Yes => put_set(out, 36, REPLY),
+        Reply::No if opens => put_set(out, 36, NEW),
+        _ => {}
+    }
+}
+
+/// The policy that decided, in the list of its direction and outcome.
+fn put_ruling(segment: &Segment, flow: &Flow, out: &mut Vec<u8>) {
+    if !flow.ruling.is_given() {
+        return;
+    }
+    put_set(out, 23, flow.ruling.matched().into());
+    let row = flow.ruling.policy().and_then(|row| usize::try_from(row).ok());
+    let Some(policy) = row.and_then(|row| segment.policies.get(row)) else { return };
+    let allows = flow.verdict == Verdict::Forwarded;
+    let number = match (flow.direction, allows) {
+        (webb_flow::Direction::Egress, true) => 21_001,
+        (webb_flow::Direction::Ingress, true) => 21_002,
+        (webb_flow::Direction::Egress, false) => 21_004,
+        (webb_flow::Direction::Ingress, false) => 21_005,
+        (webb_flow::Direction::Unknown, _) => return,
+    };
+    put_message(out, number, |out| {
+        put_text(out, 1, &policy.name.text());
+        put_text(out, 2, &policy.namespace.text());
+        put_text(out, 5, policy.kind.name());
+    });
+}
+
+fn put_address(out: &mut Vec<u8>, number: u32, address: IpAddr, text: &mut String) {
+    text.clear();
+    // Writing to memory does not fail.
+    let _written = write!(text, "{address}");
+    put_text(out, number, text);
+}
+
+/// A number, unless it is the one that an absent field has.
+fn put_set(out: &mut Vec<u8>, number: u32, value: u64) {
+    if value != 0 {
+        put_number(out, number, value);
+    }
+}
+
+/// A text, unless it is empty.
+fn put_text(out: &mut Vec<u8>, number: u32, text: &str) {
+    if !text.is_empty() {
+        put_bytes(out, number, text.as_bytes());
+    }
+}
+
+/// Texts that are joined with `,`.
+fn put_list(out: &mut Vec<u8>, number: u32, texts: &str) {
+    for text in texts.split(',').filter(|text| !text.is_empty()) {
+        put_bytes(out, number, text.as_bytes());
+    }
+}

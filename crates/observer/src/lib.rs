@@ -1,0 +1,52 @@
+//! The flows themselves: a bounded history of them, and Hubble's API to it.
+//!
+//! ```text
+//! flows ──▶ History (segments, oldest out) ──▶ Walk (filters, limits) ──▶ Mask ──▶ gRPC
+//! ```
+//!
+//! A flow that was seen here is kept as it is, its names in a table of its segment, and encoded
+//! when it is read. One that another program wrote is kept as it is encoded, beside the parts that
+//! filters read. Messages are read from JSON, masked and written as JSON by their descriptors
+//! ([`schema`]), field by field, without being decoded into structures.
+
+mod answers;
+mod encode;
+mod filter;
+mod history;
+pub mod json_read;
+pub mod json_write;
+mod listen;
+mod load;
+mod mask;
+mod namespaces;
+mod peers;
+pub mod proto;
+mod rate;
+mod record;
+mod responses;
+pub mod schema;
+mod segment;
+mod server;
+mod service;
+mod site;
+mod summary;
+mod walk;
+mod wire;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+pub use encode::Encoder;
+pub use history::{Cut, History, MAX_EVENTS, Totals};
+pub use listen::{Address, UnixSocket, tcp_connections};
+pub use load::Loader;
+pub use mask::{InvalidMask, Mask};
+pub use record::Recorder;
+pub use segment::{Event, Other, OtherSort, Segment};
+pub use server::{ServeError, serve};
+pub use site::{Peer, Site, qualified};
+
+/// The time of day, Unix time in nanoseconds.
+fn unix_ns() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}

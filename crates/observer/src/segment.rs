@@ -1,0 +1,92 @@
+//! A piece of the history: flows and events that came together, and what names them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use webb_flow::sym::Names;
+use webb_flow::{Extra, Flow};
+use webb_index::Index;
+use webb_index::policy::PolicyName;
+
+/// Events that came together, oldest first. Never changed once in the history, so readers share it.
+#[derive(Debug, Clone, Default)]
+pub struct Segment {
+    /// The events.
+    pub events: Vec<Event>,
+    /// The table that the flows' extra ids point into.
+    pub extras: Vec<Extra>,
+    /// The events that are no flows; [`Event::Other`] points here.
+    pub others: Vec<Other>,
+    /// Flows that another program wrote, as `flow.Flow`, encoded: the n-th event's. Empty in a
+    /// segment of flows that were seen here, which are encoded when they are read.
+    pub encoded: Vec<Bytes>,
+    /// Names the flows' endpoints.
+    pub index: Arc<Index>,
+    /// The policies that the flows' rulings point to.
+    pub policies: Vec<PolicyName>,
+    /// Unix time less the clock of the flows, in nanoseconds.
+    pub unix_offset_ns: u64,
+    /// Own the names that are not the index's own.
+    pub names: Vec<Arc<Names>>,
+}
+
+/// One event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A flow.
+    Flow(Flow),
+    /// Anything else: its row in [`Segment::others`].
+    Other(u32),
+}
+
+// An event is no larger than a flow.
+const _: () = assert!(size_of::<Event>() == size_of::<Flow>());
+
+/// An event that is no flow.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Other {
+    /// Its type.
+    pub sort: OtherSort,
+    /// The message, encoded.
+    pub message: Bytes,
+    /// The node that it is from.
+    pub node_name: String,
+    /// Unix time in nanoseconds.
+    pub time_ns: u64,
+}
+
+/// The types of events that are no flows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherSort {
+    /// `flow.LostEvent`.
+    Lost,
+    /// `flow.AgentEvent`.
+    Agent,
+    /// `flow.DebugEvent`.
+    Debug,
+}
+
+impl Segment {
+    /// The extra of a flow.
+    pub fn extra(&self, flow: &Flow) -> Option<&Extra> {
+        self.extras.get(usize::try_from(flow.extra.0).ok()?)
+    }
+
+    /// An event that is no flow.
+    pub fn other(&self, row: u32) -> Option<&Other> {
+        self.others.get(usize::try_from(row).ok()?)
+    }
+
+    /// The time of a flow, Unix time in nanoseconds.
+    pub fn flow_time_ns(&self, flow: &Flow) -> u64 {
+        flow.time_ns.saturating_add(self.unix_offset_ns)
+    }
+
+    /// The time of an event, Unix time in nanoseconds.
+    pub fn time_ns(&self, event: &Event) -> u64 {
+        match event {
+            Event::Flow(flow) => self.flow_time_ns(flow),
+            Event::Other(row) => self.other(*row).map_or(0, |other| other.time_ns),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The methods of Hubble's Observer.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::Stream;
+use prost_types::Timestamp;
+use tonic::{Request, Response, Status};
+use webb_flow::clock::now_ns;
+use webb_index::filters::Filters;
+
+use crate::answers::{Answers, Respond};
+use crate::encode::Encoder;
+use crate::filter;
+use crate::history::History;
+use crate::mask::Mask;
+use crate::proto::observer::observer_server::Observer;
+use crate::proto::observer::{
+    GetAgentEventsRequest, GetAgentEventsResponse, GetDebugEventsRequest, GetDebugEventsResponse, GetFlowsRequest,
+    GetFlowsResponse, GetNamespacesRequest, GetNamespacesResponse, GetNodesRequest, GetNodesResponse, Namespace, Node,
+    ServerStatusRequest, ServerStatusResponse, Tls,
+};
+use crate::proto::relay::NodeState;
+use crate::rate;
+use crate::responses::{AgentEvents, DebugEvents, Flows};
+use crate::site::Site;
+use crate::walk::{Limits, Walk, Wanted};
+
+/// Answers of a streaming method.
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Serves a history.
+#[derive(Debug, Clone)]
+pub(crate) struct ObserverService {
+    pub(crate) history: Arc<History>,
+    pub(crate) site: Site,
+    /// `CLOCK_MONOTONIC`.
+    pub(crate) started_ns: u64,
+}
+
+impl ObserverService {
+    fn answers<R: Respond>(
+        &self,
+        filters: Filters,
+        limits: Limits,
+        respond: R,
+    ) -> Result<Response<Streamed<R::Answer>>, Status>
+    where
+        R::Answer: Send + 'static,
+    {
+        if limits.first && limits.follow {
+            return Err(Status::invalid_argument("first cannot be specified with follow"));
+        }
+        let walk = Walk::new(&self.history, filters, limits);
+        let answers = Answers::new(Arc::clone(&self.history), walk, respond, self.site.stopping.clone());
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+#[tonic::async_trait]
+impl Observer for ObserverService {
+    type GetFlowsStream = Streamed<GetFlowsResponse>;
+    type GetAgentEventsStream = Streamed<GetAgentEventsResponse>;
+    type GetDebugEventsStream = Streamed<GetDebugEventsResponse>;
+
+    async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
+        let request = request.into_inner();
+        let filters = filter::compile(request.whitelist, request.blacklist)?;
+        let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
+        let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();
+        let mask = mask.map_err(|invalid| Status::unknown(invalid.to_string()))?;
+        let limits = Limits {
+            wanted: Wanted::Flows,
+            number: request.number,
+            first: request.first,
+            follow: request.follow,
+            since_ns: request.since.as_ref().map(unix_ns),
+            until_ns: request.until.as_ref().map(unix_ns),
+        };
+        let node_name = self.site.name();
+        let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.started_ns);
+        self.answers(filters, limits, Flows { mask, node_name, encoder })
+    }
+
+    async fn get_agent_events(
+        &self,
+        request: Request<GetAgentEventsRequest>,
+    ) -> Result<Response<Self::GetAgentEventsStream>, Status> {
+        let request = request.into_inner();
+        let limits = Limits {
+            wanted: Wanted::Agent,
+            number: request.number,
+            first: request.first,
+            follow: request.follow,
+            since_ns: request.since.as_ref().map(unix_ns),
+            until_ns: request.until.as_ref().map(unix_ns),
+        };
+        self.answers(Filters::default(), limits, AgentEvents)
+    }
+
+    async fn get_debug_events(
+        &self,
+        request: Request<GetDebugEventsRequest>,
+    ) -> Result<Response<Self::GetDebugEventsStream>, Status> {
+        let request = request.into_inner();
+        let limits = Limits {
+            wanted: Wanted::Debug,
+            number: request.number,
+            first: request.first,
+            follow: request.follow,
+            since_ns: request.since.as_ref().map(unix_ns),
+            until_ns: request.until.as_ref().map(unix_ns),
+        };
+        self.answers(Filters::default(), limits, DebugEvents)
+    }
+
+    /// This node alone: a user interface needs no relay then. (A node of Hubble's refuses.)
+    async fn get_nodes(&self, _: Request<GetNodesRequest>) -> Result<Response<GetNodesResponse>, Status> {
+        let totals = self.history.totals();
+        let name = self.site.name();
+        let peers = self.site.peers.borrow();
+        let own = peers.iter().find(|peer| peer.name == name);
+        let server_name = own.and_then(|peer| peer.server_name.clone());
+        let node = Node {
+            version: self.site.version.clone(),
+            address: own.map(|peer| peer.address.clone()).unwrap_or_default(),
+            state: NodeState::NodeConnected.into(),
+            tls: Some(Tls { enabled: server_name.is_some(), server_name: server_name.unwrap_or_default() }),
+            uptime_ns: now_ns().saturating_sub(self.started_ns),
+            num_flows: totals.held,
+            max_flows: totals.limit,
+            seen_flows: totals.flows,
+            name,
+        };
+        Ok(Response::new(GetNodesResponse { nodes: vec![node] }))
+    }
+
+    async fn get_namespaces(
+        &self,
+        _: Request<GetNamespacesRequest>,
+    ) -> Result<Response<GetNamespacesResponse>, Status> {
+        let named = |namespace| Namespace { cluster: self.site.listed_cluster().to_owned(), namespace };
+        let namespaces = self.history.namespaces(now_ns()).into_iter().map(named).collect();
+        Ok(Response::new(GetNamespacesResponse { namespaces }))
+    }
+
+    async fn server_status(&self, _: Request<ServerStatusRequest>) -> Result<Response<ServerStatusResponse>, Status> {
+        let totals = self.history.totals();
+        Ok(Response::new(ServerStatusResponse {
+            num_flows: totals.held,
+            max_flows: totals.limit,
+            seen_flows: totals.flows,
+            uptime_ns: now_ns().saturating_sub(self.started_ns),
+            version: self.site.version.clone(),
+            flows_rate: rate::of_the_last_minute(&self.history, crate::unix_ns()),
+            ..ServerStatusResponse::default()
+        }))
+    }
+}
+
+/// Unix time in nanoseconds; the start of 1970 for a time before that.
+fn unix_ns(time: &Timestamp) -> u64 {
+    let seconds = u64::try_from(time.seconds).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.nanos).unwrap_or(0))
+}

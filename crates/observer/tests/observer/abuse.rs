@@ -1,0 +1,74 @@
+//! Requests that no client of good will makes.
+
+use std::sync::Arc;
+
+use tonic::Code;
+use webb_observer::History;
+use webb_observer::proto::flow::FlowFilter;
+use webb_observer::proto::observer::{GetFlowsRequest, ServerStatusRequest};
+
+use crate::server::{Server, call, history, recorded};
+
+const GET_FLOWS: &str = "/observer.Observer/GetFlows";
+
+fn encoded(request: &GetFlowsRequest) -> Vec<u8> {
+    prost::Message::encode_to_vec(request)
+}
+
+/// Requests that are too large, cut off, or of more than a filter may cost are refused by a status,
+/// and the server goes on.
+#[tokio::test]
+async fn bad_requests_are_refused() {
+    let server = Server::start(history(&recorded("flows-a.jsonl.zst"), 100)).await;
+    let channel = server.connect().await;
+    let status = async |request: Vec<u8>| {
+        let (responses, status) = call(&channel, GET_FLOWS, request).await;
+        assert!(responses.is_empty());
+        status.map(|status| (status.code(), status.message().to_owned())).unwrap()
+    };
+    assert_eq!(status(vec![0; 2 << 20]).await.0, Code::OutOfRange);
+    // A whitelist that is longer than the request.
+    assert_eq!(status(vec![6 << 3 | 2, 100, 1]).await.0, Code::Internal);
+    let many = GetFlowsRequest { blacklist: vec![FlowFilter::default(); 1001], ..GetFlowsRequest::default() };
+    assert_eq!(status(encoded(&many)).await, (Code::Unknown, "more than 1000 filters".into()));
+    let filter =
+        FlowFilter { http_url: vec!["a".into(); 60], dns_query: vec!["b".into(); 60], ..FlowFilter::default() };
+    let costly = GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() };
+    assert_eq!(status(encoded(&costly)).await, (Code::Unknown, "more than 100 regular expressions".into()));
+    let paths = (0..10_000).map(|number| format!("nothing.{number}")).collect();
+    let field_mask = Some(prost_types::FieldMask { paths });
+    let masked = GetFlowsRequest { field_mask, ..GetFlowsRequest::default() };
+    assert_eq!(status(encoded(&masked)).await, (Code::Unknown, "invalid fieldmask".into()));
+}
+
+/// A field that only a newer client knows is passed over.
+#[tokio::test]
+async fn newer_requests_are_answered() {
+    let server = Server::start(history(&recorded("flows-a.jsonl.zst"), 100)).await;
+    let mut request = encoded(&GetFlowsRequest { number: 3, ..GetFlowsRequest::default() });
+    // Field 77, a text.
+    request.extend_from_slice(&[0xea, 0x04, 3, b'n', b'e', b'w']);
+    let (responses, status) = call(&server.connect().await, GET_FLOWS, request).await;
+    assert_eq!((responses.len(), status.map(|status| status.code())), (3, None));
+}
+
+/// Clients that read nothing hold up neither the others nor what is written.
+#[tokio::test]
+async fn clients_that_read_nothing_hold_up_no_other() {
+    use webb_observer::proto::observer::observer_client::ObserverClient;
+    let server = Server::start(Arc::new(History::new(1000))).await;
+    let mut idle = Vec::new();
+    for _ in 0..50 {
+        let request = GetFlowsRequest { follow: true, ..GetFlowsRequest::default() };
+        idle.push(ObserverClient::new(server.connect().await).get_flows(request).await.unwrap());
+    }
+    for segment in 0..200 {
+        server.history.push(crate::streams::flows(segment * 500, 500), 0);
+    }
+    let mut client = ObserverClient::new(server.connect().await);
+    let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.seen_flows), (1000, 100_000));
+    let all = client.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(futures::StreamExt::count(all).await, 1000);
+    drop(idle);
+}

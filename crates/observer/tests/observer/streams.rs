@@ -1,0 +1,131 @@
+//! Streams that stay open.
+
+use std::sync::Arc;
+
+use futures::StreamExt as _;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+use webb_flow::Flow;
+use webb_observer::proto::flow::LostEventSource;
+use webb_observer::proto::observer::get_flows_response::ResponseTypes;
+use webb_observer::proto::observer::observer_client::ObserverClient;
+use webb_observer::proto::observer::{GetFlowsRequest, GetFlowsResponse, GetNodesRequest, ServerStatusRequest};
+use webb_observer::proto::peer::peer_client::PeerClient;
+use webb_observer::proto::peer::{ChangeNotificationType, NotifyRequest};
+use webb_observer::{Event, History, Peer, Segment};
+
+use crate::server::Server;
+
+/// Flows that are recognised by their time.
+pub(crate) fn flows(from: u64, count: u64) -> Segment {
+    let flow = |time_ns| Event::Flow(Flow { time_ns, ..Flow::default() });
+    let encoded = |number: u64| {
+        let time = prost_types::Timestamp { seconds: number.cast_signed(), nanos: 0 };
+        prost::Message::encode_to_vec(&webb_observer::proto::flow::Flow { time: Some(time), ..Default::default() })
+            .into()
+    };
+    let events = (from..from + count).map(flow).collect();
+    Segment { events, encoded: (from..from + count).map(encoded).collect(), ..Segment::default() }
+}
+
+async fn follow(channel: Channel, number: u64) -> Streaming<GetFlowsResponse> {
+    let request = GetFlowsRequest { follow: true, number, ..GetFlowsRequest::default() };
+    ObserverClient::new(channel).get_flows(request).await.unwrap().into_inner()
+}
+
+/// The number of the next flow.
+async fn next(stream: &mut Streaming<GetFlowsResponse>) -> i64 {
+    stream.message().await.unwrap().unwrap().time.unwrap().seconds
+}
+
+/// A follower of an empty history gets the first flow and every one after it, once; one that asks
+/// for two of the past begins with these. The end of the server is an error, not an end.
+#[tokio::test]
+async fn followers_get_each_flow_once() {
+    let server = Server::start(Arc::new(History::new(4095))).await;
+    let channel = server.connect().await;
+    let mut early = follow(channel.clone(), 0).await;
+    for segment in 0..100 {
+        server.history.push(flows(segment * 3, 3), 0);
+        for flow in 0..3 {
+            assert_eq!(next(&mut early).await, (segment * 3 + flow).cast_signed());
+        }
+    }
+    let mut late = follow(channel, 2).await;
+    assert_eq!([next(&mut late).await, next(&mut late).await], [298, 299]);
+    server.history.push(flows(300, 1), 0);
+    assert_eq!([next(&mut early).await, next(&mut late).await], [300, 300]);
+    server.stop();
+    assert_eq!(early.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+/// A client that reads too slowly misses flows and is told how many: sent and lost make all.
+#[tokio::test]
+async fn slow_readers_learn_of_each_loss() {
+    const FLOWS: u64 = 400_000;
+    let server = Server::start(Arc::new(History::new(1000))).await;
+    let mut stream = follow(server.connect().await, 0).await;
+    server.history.push(flows(0, 1), 0);
+    assert_eq!(next(&mut stream).await, 0);
+    for segment in 0..FLOWS / 500 {
+        server.history.push(flows(1 + segment * 500, 500), 0);
+    }
+    let (mut sent, mut lost, mut last) = (1, 0, 0);
+    while sent + lost < FLOWS + 1 {
+        let response = stream.next().await.unwrap().unwrap();
+        match response.response_types.unwrap() {
+            ResponseTypes::Flow(_) => {
+                let number = response.time.unwrap().seconds;
+                assert!(number > last, "in order, and none twice");
+                (sent, last) = (sent + 1, number);
+            }
+            ResponseTypes::LostEvents(event) => {
+                assert_eq!(event.source(), LostEventSource::HubbleRingBuffer);
+                assert_eq!(response.node_name, "stock-1");
+                lost += event.num_events_lost;
+            }
+            ResponseTypes::NodeStatus(_) => panic!("a node has no status to tell"),
+        }
+    }
+    assert_eq!(sent + lost, FLOWS + 1);
+    assert!(lost > 0, "too many for what a connection holds");
+    assert_eq!(last, FLOWS.cast_signed());
+}
+
+/// A node lists itself, by which a user interface needs no relay; the newest flow counts.
+#[tokio::test]
+async fn a_node_lists_itself() {
+    let server = Server::start(Arc::new(History::new(1000))).await;
+    server.history.push(flows(0, 7), 0);
+    let mut client = ObserverClient::new(server.connect().await);
+    let response = client.get_nodes(GetNodesRequest {}).await.unwrap();
+    assert_eq!(response.metadata().get("hubble-server-version").unwrap(), "1.19.4");
+    let nodes = response.into_inner().nodes;
+    assert_eq!((nodes.len(), nodes[0].name.as_str(), nodes[0].address.as_str()), (1, "stock-1", "192.0.2.1:4244"));
+    let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!((status.num_flows, status.max_flows, status.seen_flows), (7, 1000, 7));
+    let all = client.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
+    assert_eq!(all.count().await, 7);
+}
+
+/// All nodes first, then each change.
+#[tokio::test]
+async fn peers_are_announced() {
+    let server = Server::start(Arc::new(History::new(1))).await;
+    let mut client = PeerClient::new(server.connect().await);
+    let mut changes = client.notify(NotifyRequest {}).await.unwrap().into_inner();
+    for (name, address) in
+        [("stock-1", "192.0.2.1:4244"), ("node-2", "192.0.2.2:4244"), ("prod/node-b.company.com", "192.0.2.3:4244")]
+    {
+        let change = changes.message().await.unwrap().unwrap();
+        assert_eq!((change.name.as_str(), change.address.as_str()), (name, address));
+        assert_eq!((change.r#type(), change.tls.is_none()), (ChangeNotificationType::PeerAdded, true));
+    }
+    server.peers.send_modify(|peers| {
+        *peers = peers.iter().filter(|peer: &&Peer| peer.name != "node-2").cloned().collect();
+    });
+    let change = changes.message().await.unwrap().unwrap();
+    assert_eq!((change.name.as_str(), change.r#type()), ("node-2", ChangeNotificationType::PeerDeleted));
+    server.stop();
+    assert_eq!(changes.message().await.unwrap_err().code(), Code::Unavailable);
+}

@@ -1,0 +1,113 @@
+//! Metrics of a configuration: the list in it, or those of the file that it names.
+
+use std::path::PathBuf;
+
+use webb_metrics::config::MetricConfig;
+use webb_metrics::dynamic::{self, Dynamic};
+use webb_metrics::{Layer7Wishes, captures, grammar, layer7};
+use webb_settings::{Capture, Layer7, Problems, Resolved, Settings, read_file};
+
+use super::toggles;
+
+/// Source of the metrics' configuration.
+#[derive(Debug)]
+pub enum Metrics {
+    /// Metrics of the configuration, which never change.
+    Static(Vec<MetricConfig>),
+    /// Metrics of a file of their own, which is followed.
+    Dynamic(PathBuf, Dynamic),
+}
+
+impl Metrics {
+    /// Reads the metrics of `resolved`. Warnings are added to its own, or to those of the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the list, or with the file, which may not be readable.
+    pub fn read(resolved: &mut Resolved) -> Result<Self, Problems> {
+        toggles::check(resolved);
+        let Some(path) = resolved.settings.metrics_config.clone() else {
+            return check_list(resolved).map(Self::Static);
+        };
+        let mut dynamic = read_file(&path).and_then(dynamic::read)?;
+        dynamic.check_layer7(&resolved.settings.l7);
+        dynamic.check_capture(resolved.settings.connections.capture);
+        Ok(Self::Dynamic(path, dynamic))
+    }
+
+    /// Checks the metrics of `resolved` on any machine: a file of metrics that is not there gives a
+    /// warning. Returns the warnings of the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the list, or with the file.
+    pub fn check(resolved: &mut Resolved) -> Result<Option<Problems>, Problems> {
+        if let Some(path) = &resolved.settings.metrics_config
+            && path.try_exists().is_ok_and(|exists| !exists)
+            && let Err(unreadable) = read_file(path)
+        {
+            let why = unreadable.list.into_iter().next().map(|problem| problem.message).unwrap_or_default();
+            resolved.warn("metrics_config", format!("`metrics_config`: {why}; its metrics are not checked"));
+            return Ok(None);
+        }
+        Ok(match Self::read(resolved)? {
+            Self::Static(_) => None,
+            Self::Dynamic(_, Dynamic { warnings, .. }) if warnings.is_empty() => None,
+            Self::Dynamic(_, Dynamic { warnings, file, .. }) => Some(Problems { list: warnings, file: Some(file) }),
+        })
+    }
+
+    /// The metrics.
+    pub(super) fn configs(&self) -> impl Iterator<Item = &MetricConfig> {
+        let (listed, of_file) = match self {
+            Self::Static(configs) => (&configs[..], &[][..]),
+            Self::Dynamic(_, dynamic) => (&[][..], &dynamic.metrics[..]),
+        };
+        listed.iter().chain(of_file.iter().map(|listed| &listed.config))
+    }
+
+    /// Layer 7 fields that the metrics need; none if others may come.
+    pub(super) fn layer7(&self) -> Option<Layer7Wishes> {
+        match self {
+            Self::Static(configs) => {
+                Some(configs.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())))
+            }
+            Self::Dynamic(..) => None,
+        }
+    }
+
+    /// True if events of TCP connections may be counted: a metric does, or others may come.
+    pub(super) fn connections(&self) -> bool {
+        match self {
+            Self::Static(configs) => configs.iter().any(MetricConfig::connections),
+            Self::Dynamic(..) => true,
+        }
+    }
+
+    /// Sentence for a configuration that switches layer 7 off, or events of connections, beside
+    /// metrics that need it. The
+    /// metrics of a file may change, and its component says so.
+    pub(super) fn switched_off(&self, settings: &Settings) -> Option<String> {
+        match self {
+            Self::Static(configs) => layer7::switched_off(configs, &settings.l7, "metrics")
+                .or_else(|| captures::switched_off(configs, settings.connections.capture, "metrics")),
+            Self::Dynamic(..) => None,
+        }
+    }
+}
+
+/// Reads the list of metrics, and adds a warning for each that is odd.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(super) fn check_list(resolved: &mut Resolved) -> Result<Vec<MetricConfig>, Problems> {
+    let (l7, capture) = (resolved.settings.l7.clone(), resolved.settings.connections.capture);
+    resolved.check_metrics(&|entry| warnings(entry, &l7, capture))?;
+    Ok(grammar::parse(&resolved.settings.metrics.join(" ")).map(|parsed| parsed.metrics).unwrap_or_default())
+}
+
+fn warnings(entry: &str, l7: &Layer7, capture: Capture) -> Result<Vec<String>, String> {
+    let parsed = grammar::parse(entry).map_err(|error| error.to_string())?;
+    let odd = parsed.warnings.iter().map(ToString::to_string);
+    let blind = parsed.metrics.iter().filter_map(|config| config.layer7_contradiction(l7));
+    let empty = parsed.metrics.iter().filter_map(|config| config.capture_contradiction(capture));
+    Ok(odd.chain(blind).chain(empty).collect())
+}

@@ -1,0 +1,146 @@
+//! [`needs`]: the files and ports of a configuration, which the agent's confinement leaves it.
+
+use std::path::{Path, PathBuf};
+
+use webb_cluster::kubernetes::{Access, NamedFiles};
+use webb_settings::Settings;
+
+use crate::actors::cluster_source::{ChosenSource, Sources};
+use crate::privileges::Needs;
+
+/// Libraries that resolve names load others.
+const LIBRARIES: [&str; 3] = ["/lib", "/lib64", "/usr/lib"];
+
+/// Files by which names of hosts are resolved. In a pod they are replaced in place only.
+const RESOLVER: [&str; 6] =
+    ["/etc/gai.conf", "/etc/host.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/resolv.conf", "/etc/services"];
+
+/// Configuration of a machine: resolver and authorities, both of which other programs replace.
+const HOST: [&str; 4] =
+    ["/etc", "/run/systemd/resolve", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates"];
+
+/// Variables that name authorities.
+const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// The files that are read again while the agent runs, those that libraries read, and the ports of
+/// the listeners. `file`: the configuration's own.
+pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
+    let tls = &settings.metrics_tls;
+    let named = [
+        file,
+        settings.metrics_config.as_deref(),
+        settings.cluster_manifest.as_deref(),
+        settings.kubeconfig.as_deref(),
+        tls.certificate.as_deref(),
+        tls.key.as_deref(),
+        tls.client_ca.as_deref(),
+    ];
+    let mut needs = Needs {
+        followed: named.into_iter().flatten().map(Path::to_owned).collect(),
+        fixed: Vec::new(),
+        written: settings.handover_dir.iter().cloned().collect(),
+        pins: settings.handover,
+        all_maps: settings.agent_metrics.listen.is_some() && settings.agent_metrics.all_maps,
+        ports: listeners(settings),
+        programs: false,
+    };
+    if let (ChosenSource::Kubernetes(access), _) = Sources::from(settings).choose() {
+        needs.add_server(&access);
+    } else if settings.operator.election
+        && let Some(access) = Access::find(settings.kubeconfig.as_deref())
+    {
+        needs.add_server(&access);
+    }
+    for cluster in &settings.clusters {
+        needs.add_server(&Access::Kubeconfig(cluster.kubeconfig.clone()));
+    }
+    needs
+}
+
+/// The files and ports of an operator that is a process of its own.
+pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
+    let followed = [file, settings.kubeconfig.as_deref()];
+    let mut needs = Needs {
+        followed: followed.into_iter().flatten().map(Path::to_owned).collect(),
+        fixed: Vec::new(),
+        written: Vec::new(),
+        pins: false,
+        all_maps: false,
+        ports: [settings.operator.listen, settings.admin_listen].map(|address| address.port()).to_vec(),
+        programs: false,
+    };
+    if let Some(access) = Access::find(settings.kubeconfig.as_deref()) {
+        needs.add_server(&access);
+    }
+    needs
+}
+
+/// Ports of the listeners.
+fn listeners(settings: &Settings) -> Vec<u16> {
+    let operator = settings.operator.election.then_some(settings.operator.listen);
+    let own = [
+        Some(settings.metrics_listen),
+        Some(settings.admin_listen),
+        settings.agent_metrics.listen,
+        settings.health.listen,
+        operator,
+    ];
+    own.into_iter().flatten().map(|address| address.port()).collect()
+}
+
+impl Needs {
+    /// The files that the connection to an API server needs.
+    fn add_server(&mut self, access: &Access) {
+        self.fixed.extend(LIBRARIES.iter().map(PathBuf::from));
+        let machine = if *access == Access::InCluster { &RESOLVER[..] } else { &HOST[..] };
+        self.fixed.extend(machine.iter().map(PathBuf::from));
+        self.fixed.extend(AUTHORITIES.iter().filter_map(std::env::var_os).map(PathBuf::from));
+        let NamedFiles { paths, runs_plugin } = access.named_files();
+        self.followed.extend(paths);
+        self.programs |= runs_plugin;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use webb_settings::ClusterSource;
+
+    use super::*;
+
+    /// Every file of the configuration is followed, and nothing else is read unless an API server
+    /// is asked; then what its kubeconfig names comes along.
+    #[test]
+    fn files_of_a_configuration() {
+        let mut settings = Settings { cluster_source: ClusterSource::None, ..Settings::default() };
+        let [paths @ .., file] = ["a", "b", "c", "d", "e", "f"].map(|name| PathBuf::from("/webb").join(name));
+        let [metrics, manifest, certificate, key, client_ca] = paths.clone();
+        settings.metrics_config = Some(metrics);
+        settings.cluster_manifest = Some(manifest);
+        settings.metrics_tls.certificate = Some(certificate);
+        settings.metrics_tls.key = Some(key);
+        settings.metrics_tls.client_ca = Some(client_ca);
+        settings.health.listen = Some(([127, 0, 0, 1], 4240).into());
+        let found = needs(&settings, Some(&file));
+        let mut followed = found.followed.clone();
+        followed.sort();
+        assert_eq!(followed, [&paths[..], &[file]].concat());
+        assert_eq!((found.fixed, found.ports, found.programs), (Vec::new(), vec![9965, 9966, 4240], false));
+
+        let scratch = tempfile::tempdir().unwrap();
+        let kubeconfig = scratch.path().join("config");
+        let text = "current-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\n\
+                    users: [{name: a, user: {tokenFile: /run/token, exec: {command: aws}}}]\n";
+        std::fs::write(&kubeconfig, text).unwrap();
+        settings.cluster_source = ClusterSource::Kubernetes;
+        settings.kubeconfig = Some(kubeconfig.clone());
+        let found = needs(&settings, None);
+        assert!(found.programs && found.followed.contains(&kubeconfig), "{found:?}");
+        settings.cluster_source = ClusterSource::None;
+        let east = webb_settings::RemoteCluster { name: "east".into(), kubeconfig: kubeconfig.clone() };
+        let settings = Settings { kubeconfig: None, clusters: vec![east], ..settings };
+        let of_mesh = needs(&settings, None);
+        assert!(of_mesh.programs && of_mesh.fixed == found.fixed, "{of_mesh:?}");
+        assert!(of_mesh.followed.contains(&kubeconfig) && of_mesh.followed.contains(&"/run/token".into()));
+        assert!(found.followed.contains(&"/run/token".into()) && found.fixed.contains(&"/etc".into()), "{found:?}");
+    }
+}

@@ -1,0 +1,218 @@
+//! The operator: a replica in a process of its own (`webb operator`), or in the agent.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix_web::middleware::from_fn;
+use actix_web::web::scope;
+use tokio::time::timeout;
+use webb_cluster::kubernetes::{Candidate, Status};
+use webb_cluster::lease::{ElectionTimings, Leadership};
+use webb_cluster::view::{ClusterView, KINDS};
+use webb_flow::fault::State;
+use webb_settings::{self as settings, Resolved};
+
+use super::control::{Signals, beat};
+use super::parts::{Parts, admin, finish};
+use super::{StartError, listen};
+use crate::actors::cluster_view::ViewKeeper;
+use crate::actors::elector::Elector;
+use crate::actors::http::HttpActor;
+use crate::actors::thread_supervisor::ThreadSupervisor;
+use crate::actors::{Finish, cluster_view, elector};
+use crate::cli::Exit;
+use crate::families::{Category, CategorySource, Endpoint, Selection};
+use crate::http::{Admin, CONTROL, admin_routes, families_routes, probe_routes, refuse_foreign};
+use crate::logging::LogControl;
+use crate::operator_metrics::{
+    Cluster, OF_LEADER, controllers, features, ipam, leader, load_balancers, multicluster, pods, process,
+};
+use crate::privileges::{Confinement, Privileges};
+use crate::reloads::Reloads;
+use crate::server::{Connections, Limits, Routes};
+use crate::startup::Startup;
+
+/// Prefix of the process's families.
+const PREFIX: &str = "cilium_operator";
+
+/// The namespace of a pod's service account.
+const NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// The namespace of the Lease outside of a pod.
+const DEFAULT_NAMESPACE: &str = "kube-system";
+
+/// Everything that was decided before an operator starts.
+#[derive(Debug)]
+pub struct OperatorPlan {
+    /// The configuration.
+    pub resolved: Resolved,
+    /// The log's level.
+    pub log: LogControl,
+    /// No capability at all.
+    pub privileges: Privileges,
+    /// What the process denies itself.
+    pub confinement: Confinement,
+}
+
+/// A running replica.
+pub(super) struct Operator {
+    elector: Addr<ThreadSupervisor>,
+    view: Addr<ThreadSupervisor>,
+    server: Addr<HttpActor>,
+}
+
+impl Operator {
+    /// Starts a replica: its part in the election, its view and its endpoint.
+    pub(super) fn start(parts: &Parts, settings: &settings::Settings, socket: TcpListener, admin: &Arc<Admin>) -> Self {
+        let leadership = Arc::new(Leadership::default());
+        let cluster = Cluster {
+            view: Arc::new(ClusterView::new(labels(&settings.operator.agent_labels))),
+            watches: Arc::new(Status::of(&KINDS)),
+            leadership: Arc::clone(&leadership),
+        };
+        let endpoint = Arc::new(endpoint(settings, &cluster, parts, admin.log.clone()));
+        let keeper = ViewKeeper::new(settings.kubeconfig.clone(), cluster.view, cluster.watches);
+        let elector = Elector::new(settings.kubeconfig.clone(), candidate(&settings.operator), leadership);
+        let view = cluster_view::start(Arc::new(keeper), parts.intensity("cluster_view"));
+        let elector = elector::start(Arc::new(elector), parts.intensity("elector"));
+        let (families, admin) = (families_routes(endpoint), Arc::clone(admin));
+        let routes: Routes = Arc::new(move |config| {
+            probe_routes(config, &admin);
+            families(config);
+        });
+        let server = serve(parts, "http/operator", socket, routes);
+        let (view, elector) = (parts.register("cluster_view", view), parts.register("elector", elector));
+        Self { elector, view, server }
+    }
+
+    /// Gives the Lease up, and stops.
+    pub(super) async fn finish(&self) {
+        finish(&self.elector).await;
+        finish(&self.view).await;
+        if self.server.send(Finish).await.is_err() {
+            tracing::warn!("the operator's listener had ended before the stop request");
+        }
+    }
+}
+
+fn serve(parts: &Parts, name: &str, socket: TcpListener, routes: Routes) -> Addr<HttpActor> {
+    let connections = Arc::new(Connections::new(Limits::default()));
+    let server = HttpActor::start(socket, routes, None, connections, parts.intensity(name));
+    parts.directory.add(name, server.clone().recipient());
+    server
+}
+
+/// The endpoint. The leader's families are left out at the end of a scrape, if this replica does
+/// not lead then.
+fn endpoint(settings: &settings::Settings, cluster: &Cluster, parts: &Parts, log: LogControl) -> Endpoint {
+    let leadership = Arc::clone(&cluster.leadership);
+    let sources: [(&'static Category, CategorySource); 8] = [
+        (&process::CATEGORY, process::source(log)),
+        (&controllers::CATEGORY, controllers::source(Arc::clone(&leadership))),
+        (&pods::CATEGORY, pods::source(cluster)),
+        (&ipam::CATEGORY, ipam::source(cluster)),
+        (&load_balancers::CATEGORY, load_balancers::source(cluster)),
+        (&multicluster::CATEGORY, multicluster::source(cluster)),
+        (&features::CATEGORY, features::source(cluster)),
+        // The last, so that it is of one moment with the decision about the others.
+        (
+            &leader::CATEGORY,
+            leader::source(Arc::clone(&leadership), Arc::clone(&cluster.watches), parts.components.clone()),
+        ),
+    ];
+    let selection = Selection::new(settings.agent_metrics.compat, &[]);
+    Endpoint::new(PREFIX, selection, sources).restricted(OF_LEADER, move || leadership.is_leading())
+}
+
+fn labels(texts: &[String]) -> Vec<(String, String)> {
+    let pairs = texts.iter().filter_map(|text| text.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn candidate(settings: &settings::Operator) -> Candidate {
+    let own_namespace = || read(NAMESPACE_FILE).unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned());
+    let namespace = Some(settings.lease_namespace.clone()).filter(|name| !name.is_empty());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    // Another for each start: one that was killed does not come back as its own successor.
+    let unique = read("/proc/sys/kernel/random/uuid").unwrap_or_else(|| std::process::id().to_string());
+    Candidate {
+        namespace: namespace.unwrap_or_else(own_namespace),
+        name: settings.lease_name.clone(),
+        identity: format!("{host}_{unique}"),
+        timings: ElectionTimings {
+            lease: settings.lease_duration,
+            renew: settings.renew_deadline,
+            retry: settings.retry_period,
+        },
+    }
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?.trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Runs a replica until SIGTERM, SIGINT or an escalation.
+///
+/// # Errors
+/// If it cannot start: a port in use.
+pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Exit, StartError> {
+    let OperatorPlan { resolved, log, privileges, confinement } = plan;
+    let settings = &resolved.settings;
+    let socket = listen::on("operator.listen", settings.operator.listen)?;
+    let admin_socket = listen::on("admin_listen", settings.admin_listen)?;
+    confinement.enforce_seccomp();
+    let (parts, mut escalated) = Parts::new(settings, Arc::new(Startup::default()));
+    let given_up = (privileges, Arc::new(confinement));
+    let admin = Arc::new(admin(&parts, &resolved, (log, Arc::new(Reloads::loaded())), given_up));
+    let operator = Operator::start(&parts, settings, socket, &admin);
+    let of_admin = Arc::clone(&admin);
+    let routes: Routes = Arc::new(move |config| {
+        let admin = Arc::clone(&of_admin);
+        config.service(scope("").wrap(from_fn(refuse_foreign)).configure(move |config| admin_routes(config, &admin)));
+    });
+    let admin_server = serve(&parts, "http/admin", admin_socket, routes);
+    let control = parts.components.component(CONTROL);
+    control.set_state(State::Up, "");
+    tracing::info!(
+        metrics = %settings.operator.listen,
+        admin = %settings.admin_listen,
+        "webb {} is running as an operator",
+        env!("CARGO_PKG_VERSION"),
+    );
+    let exit = tokio::select! {
+        exit = wait(&mut signals, &mut escalated) => exit,
+        never = beat(&control) => match never {},
+    };
+    admin.stopping.store(true, Relaxed);
+    tracing::info!("stopping");
+    tokio::select! {
+        done = timeout(settings.shutdown.budget, operator.finish()) => {
+            if done.is_err() {
+                tracing::error!("not everything stopped within {} s", settings.shutdown.budget.as_secs());
+            }
+        }
+        () = signals.end() => tracing::warn!("second signal: exiting at once"),
+        never = beat(&control) => match never {},
+    }
+    if timeout(Duration::from_secs(3), admin_server.send(Finish)).await.is_err() {
+        tracing::warn!("a listener had open connections; they are closed");
+    }
+    tracing::info!("stopped");
+    Ok(exit)
+}
+
+/// Waits for a reason to end.
+async fn wait(signals: &mut Signals, escalated: &mut tokio::sync::mpsc::UnboundedReceiver<String>) -> Exit {
+    tokio::select! {
+        () = signals.end() => Exit::Success,
+        Some(component) = escalated.recv() => {
+            tracing::error!(%component, "failed too often; the operator ends so that it can be started afresh");
+            Exit::GaveUp
+        }
+    }
+}

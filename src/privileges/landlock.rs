@@ -1,0 +1,178 @@
+//! Landlock: the files that the running agent may read, and the ports that it may bind. It writes
+//! no file and executes none; of a handover it makes and removes pins in their directory.
+//!
+//! A domain is of a *thread*, as capabilities are, and inherited. Rules are of inodes; those of
+//! `/proc` live as long as a name is in use, so that these names are kept open.
+
+use std::path::PathBuf;
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, LandlockStatus, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus,
+};
+
+use super::paths::directories;
+
+/// What the agent, its libraries and the runtime read of the machine: threads and descriptors of
+/// this process, switches of the kernel, processors, limits of the cgroup, types for reasons.
+const MACHINE: [&str; 8] = [
+    "/proc/self",
+    "/proc/sys",
+    "/proc/stat",
+    "/sys/devices/system/cpu",
+    "/sys/fs/cgroup",
+    "/sys/fs/selinux/enforce",
+    "/sys/kernel/btf",
+    "/sys/kernel/security/lockdown",
+];
+
+/// The newest version of Landlock whose rights are used.
+const NEWEST: ABI = ABI::V7;
+
+/// A ruleset that a thread can take on.
+#[derive(Debug)]
+pub(super) struct Landlock {
+    ruleset: RulesetCreated,
+    readable: Vec<PathBuf>,
+    _kept_open: Vec<PathFd>,
+}
+
+impl Landlock {
+    /// Allows reading `followed` files, also after they were replaced, `fixed` files and
+    /// directories, and what the agent needs of the machine; making and removing names below
+    /// `written` directories; and binding `ports`.
+    ///
+    /// # Errors
+    /// If the kernel refuses a rule, or this process has no path for itself.
+    pub(super) fn new(
+        (followed, fixed, written): (&[PathBuf], &[PathBuf], &[PathBuf]),
+        ports: &[u16],
+    ) -> Result<Self, RulesetError> {
+        let machine = MACHINE.iter().map(PathBuf::from).chain(std::env::current_exe());
+        let mut readable: Vec<PathBuf> = machine.chain(fixed.iter().cloned()).collect();
+        readable.extend(followed.iter().flat_map(|file| directories(file)));
+        let mut ruleset = Ruleset::default()
+            .set_compatibility(CompatLevel::BestEffort)
+            .handle_access(AccessFs::from_all(NEWEST))?
+            .handle_access(AccessNet::BindTcp)?
+            .create()?;
+        for port in ports {
+            ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
+        }
+        let (mut opened, mut kept_open) = (Vec::new(), Vec::new());
+        for path in written {
+            let Ok(rule) = PathFd::new(path) else { continue };
+            let making = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
+            ruleset = ruleset.add_rule(PathBeneath::new(rule, making | AccessFs::ReadDir))?;
+            opened.push(path.clone());
+        }
+        for path in readable {
+            // What is missing, such as a security module that is not there, needs no rule.
+            let (Ok(rule), Ok(kept), Ok(real)) = (PathFd::new(&path), PathFd::new(&path), path.canonicalize()) else {
+                continue;
+            };
+            let access = if real.is_dir() { AccessFs::ReadFile | AccessFs::ReadDir } else { AccessFs::ReadFile.into() };
+            ruleset = ruleset.add_rule(PathBeneath::new(rule, access))?;
+            if path.starts_with("/proc") {
+                kept_open.push(kept);
+            }
+            opened.push(real);
+        }
+        opened.sort();
+        opened.dedup();
+        Ok(Self { ruleset, readable: opened, _kept_open: kept_open })
+    }
+
+    /// The directories and files that may be read.
+    pub(super) fn readable(&self) -> &[PathBuf] {
+        &self.readable
+    }
+
+    /// Puts this thread, and those that it starts from now on, under the ruleset, for good.
+    ///
+    /// # Errors
+    /// Why it is not in force.
+    pub(super) fn enforce(&self) -> Result<String, String> {
+        let ruleset = self.ruleset.try_clone().map_err(|error| error.to_string())?;
+        let status = ruleset.restrict_self().map_err(|error| error.to_string())?;
+        match (status.ruleset, status.landlock) {
+            (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => {
+                Err("this kernel has Landlock, and does not use it: it is not in the boot option lsm=".to_owned())
+            }
+            (RulesetStatus::NotEnforced, _) => {
+                Err("this kernel has no Landlock, or the container runtime's seccomp profile refuses it".to_owned())
+            }
+            (_, LandlockStatus::Available { effective_abi, .. }) => Ok(format!("ABI version {}", effective_abi as i32)),
+            (_, status) => Ok(format!("{status:?}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::path::Path;
+    use std::process::Command;
+    use std::{fs, io, thread};
+
+    use super::*;
+
+    fn is_refused(path: &Path) -> bool {
+        fs::File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
+    /// The kernel refuses a file outside, also to a thread that is started later, and root; a
+    /// followed file is read again after it was replaced, over a link as well. Nothing is written
+    /// or executed, names are made where that is allowed, and no other port is bound. This process
+    /// stays readable for itself, with the threads that it starts later.
+    #[test]
+    fn files_outside_are_refused() {
+        let scratch = tempfile::tempdir().unwrap();
+        let at = |path: &str| scratch.path().join(path);
+        for directory in ["etc/one", "etc/two", "outside", "pins/one"] {
+            fs::create_dir_all(at(directory)).unwrap();
+            fs::write(at(directory).join("file"), directory).unwrap();
+        }
+        std::os::unix::fs::symlink("one", at("etc/data")).unwrap();
+        std::os::unix::fs::symlink("data/file", at("etc/file")).unwrap();
+        let landlock = Landlock::new((&[at("etc/file")], &[], &[at("pins")]), &[0]).unwrap();
+        thread::scope(|scope| {
+            let (turn, turned) = std::sync::mpsc::channel();
+            let (ask, asked) = std::sync::mpsc::channel();
+            let confined = scope.spawn(move || {
+                if let Err(why) = landlock.enforce() {
+                    assert!(std::env::var_os("CI").is_none(), "CI needs Landlock: {why}");
+                    println!("SKIPPED: {why}");
+                    return;
+                }
+                let later = thread::scope(|scope| {
+                    let later =
+                        scope.spawn(|| (is_refused(&at("outside/file")), fs::write(at("etc/new"), "").is_err()));
+                    later.join().unwrap()
+                });
+                assert_eq!(later, (true, true));
+                assert!(is_refused(&at("outside/file")) && is_refused(Path::new("/etc/passwd")));
+                assert!(Command::new("/bin/true").status().is_err());
+                assert!(TcpListener::bind("127.0.0.1:0").is_ok());
+                // Names are made and removed there, and no file is read or written.
+                assert!(is_refused(&at("pins/one/file")) && fs::write(at("pins/one/file"), "").is_err());
+                fs::create_dir(at("pins/two")).unwrap();
+                fs::remove_dir_all(at("pins/one")).unwrap();
+                assert_eq!(fs::read_to_string(at("etc/file")).unwrap(), "etc/one");
+                ask.send(()).unwrap();
+                turned.recv().unwrap();
+                assert_eq!(fs::read_to_string(at("etc/file")).unwrap(), "etc/two");
+                for task in fs::read_dir("/proc/self/task").unwrap() {
+                    assert!(!is_refused(&task.unwrap().path().join("status")));
+                }
+            });
+            if asked.recv().is_ok() {
+                std::os::unix::fs::symlink("two", scratch.path().join("etc/fresh")).unwrap();
+                fs::rename(scratch.path().join("etc/fresh"), scratch.path().join("etc/data")).unwrap();
+                turn.send(()).unwrap();
+            }
+            confined.join().unwrap();
+        });
+        assert!(!is_refused(&scratch.path().join("outside/file")), "other threads are as before");
+    }
+}

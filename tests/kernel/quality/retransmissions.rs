@@ -1,0 +1,142 @@
+//! Segments that sockets send again, in namespaces with real sockets.
+
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use webb::bpf_loader::ProgramSettings;
+use webb_flow::abi::{Record, event, flag, kind};
+
+use super::talk::settings;
+use crate::support::lab::{Lab, run};
+use crate::support::packets::mapped;
+use crate::support::{Kernel, load};
+
+/// Timeout of a test's wait.
+const TIMEOUT: Duration = Duration::from_mins(1);
+
+const SENT_AGAIN: [u8; 3] = [event::RETRANSMIT_SYN, event::RETRANSMIT_SYN_ACK, event::RETRANSMIT_DATA];
+
+/// Addresses of the host and of the pod. The programs see the sockets of all namespaces of this
+/// machine, so those of another test, or of another run of this one, must differ.
+fn addresses(node_sockets: bool) -> [[u8; 4]; 2] {
+    let [_, _, a, b] = std::process::id().to_be_bytes();
+    [1, 2].map(|last| [10, 128 | u8::from(node_sockets) << 6 | a & 0x3f, b, last])
+}
+
+/// Calls `make` in a namespace. A socket stays in the one where it was made.
+fn within<T: Send>(namespace: &str, make: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            let path = format!("/var/run/netns/{namespace}");
+            let file = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).unwrap();
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            make()
+        });
+        made.join().unwrap()
+    })
+}
+
+/// Segments that the sockets of the pod's namespace have sent again, by its own counter.
+fn sent_again(lab: &Lab) -> u64 {
+    let text = lab.in_pod("cat /proc/net/snmp");
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    let at = names.split(' ').position(|name| name == "RetransSegs").unwrap();
+    values.split(' ').nth(at).unwrap().parse().unwrap()
+}
+
+/// Adds the records of segments sent again between the lab's addresses.
+fn read(kernel: &mut Kernel, found: &mut Vec<Record>, addresses: [[u8; 4]; 2]) {
+    let ours = addresses.map(mapped);
+    found.extend(kernel.records().into_iter().filter(|record| {
+        SENT_AGAIN.contains(&record.event) && ours.contains(&record.source) && ours.contains(&record.destination)
+    }));
+}
+
+/// Segments in records of a sender, by [`SENT_AGAIN`].
+fn segments(records: &[Record], source: [u8; 4]) -> [u64; 3] {
+    SENT_AGAIN.map(|event| {
+        let of = |record: &&Record| record.event == event && record.source == mapped(source);
+        records.iter().filter(of).map(|record| u64::from(record.value)).sum()
+    })
+}
+
+/// SYN, SYN-ACK and data that the pod sends again while nothing arrives: as many as its namespace
+/// counts itself.
+#[test]
+fn segments_sent_again_are_those_of_the_kernel() {
+    again("again", false);
+}
+
+/// The node's own sockets count where the node is watched.
+#[test]
+fn segments_of_the_node() {
+    again("node", true);
+}
+
+fn again(name: &str, node_sockets: bool) {
+    Lab::run(name, |lab| {
+        let Some(mut kernel) = load(&ProgramSettings { node_sockets, ..settings() }) else { return };
+        let device = format!("veth{name}");
+        lab.connect(&device);
+        let [host_address, pod_address] = addresses(node_sockets);
+        let [host_text, pod_text] = [host_address, pod_address].map(|address| Ipv4Addr::from(address).to_string());
+        run(&format!("ip addr add {host_text}/24 dev {device}"));
+        lab.in_pod(&format!("ip addr add {pod_text}/24 dev eth0"));
+        let (host_mac, pod_mac) = ("02:00:00:00:09:01", "02:00:00:00:09:02");
+        run(&format!("ip link set {device} address {host_mac}"));
+        lab.in_pod(&format!("ip link set eth0 address {pod_mac}"));
+        run(&format!("ip neigh replace {pod_text} lladdr {pod_mac} dev {device}"));
+        lab.in_pod(&format!("ip neigh replace {host_text} lladdr {host_mac} dev eth0"));
+        let on = |address: [u8; 4], port| SocketAddr::from((Ipv4Addr::from(address), port));
+        let host = TcpListener::bind(on(host_address, 0)).unwrap();
+        let pod = within(&lab.pod, || TcpListener::bind(on(pod_address, 0)).unwrap());
+        let (to_host, to_pod) = (host.local_addr().unwrap(), pod.local_addr().unwrap());
+        let mut client = within(&lab.pod, || TcpStream::connect(to_host).unwrap());
+        let (mut accepted, _) = host.accept().unwrap();
+
+        // What the pod sends is for a MAC that the host does not have any more.
+        run(&format!("ip link set {device} address 02:00:00:00:09:09"));
+        client.write_all(b"data").unwrap();
+        accepted.write_all(b"data").unwrap();
+        std::thread::scope(|scope| {
+            let (namespace, host_namespace) = (lab.pod.clone(), lab.host.clone());
+            let attempts = [(namespace, to_host), (host_namespace, to_pod)].map(|(namespace, to)| {
+                scope.spawn(move || within(&namespace, || TcpStream::connect_timeout(&to, TIMEOUT).is_ok()))
+            });
+            let (mut found, start) = (Vec::new(), Instant::now());
+            loop {
+                read(&mut kernel, &mut found, [host_address, pod_address]);
+                let (by_pod, own) = (segments(&found, pod_address), sent_again(lab));
+                let host_has_sent = !node_sockets || segments(&found, host_address)[0] > 0;
+                if by_pod.iter().sum::<u64>() == own && by_pod.iter().all(|count| *count > 0) && host_has_sent {
+                    break;
+                }
+                assert!(start.elapsed() < TIMEOUT, "{by_pod:?} segments in records, {own} by the kernel");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            let by_host = segments(&found, host_address);
+            // The host gets no SYN, so it sends no SYN-ACK again.
+            let sent = by_host.map(|count| count > 0);
+            assert_eq!(sent, [node_sockets, false, node_sockets], "{by_host:?}");
+            for record in &found {
+                assert_eq!((record.kind, record.ifindex, record.packets, record.family), (kind::EVENT, 0, 0, 4));
+                assert_eq!(record.flags & flag::GUESSED != 0, record.event == event::RETRANSMIT_DATA, "{record:?}");
+                assert_eq!(record.flags & flag::REPLY != 0, record.event == event::RETRANSMIT_SYN_ACK, "{record:?}");
+                assert_eq!(record.hook, if record.source == mapped(pod_address) { 0 } else { 3 });
+            }
+            let totals = kernel.probes.ledger().retransmits().unwrap().unwrap();
+            for (at, seen) in totals.seen.into_iter().enumerate() {
+                assert_eq!(seen, totals.sent[at] + totals.suppressed[at] + totals.lost[at], "{totals:?}");
+                assert!(seen > 0, "{totals:?}");
+            }
+            // They arrive again: the attempts end, and so do their threads.
+            run(&format!("ip link set {device} address {host_mac}"));
+            assert_eq!(attempts.map(|attempt| attempt.join().unwrap()), [true, true]);
+        });
+    });
+}

@@ -1,0 +1,288 @@
+//! Connection quality against what is known of the traffic, and against the pods' own kernels.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::thread;
+
+use crate::counts::{Expected, exactly};
+use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING};
+use crate::scrape::Scrape;
+
+const METRICS: &str = "flow connections:sourceContext=pod|ip;destinationContext=pod|ip";
+const DEATHSTAR_B: &str = "default/deathstar-7b8c5f9d64-tq9wd";
+
+const ATTEMPTS: &str = "webb_tcp_connections_total";
+const OPEN: &str = "webb_tcp_open_connections";
+
+fn agent(lab: &Lab) -> Agent {
+    let path = lab.file("webb.yaml", QUICK);
+    Agent::start_at(lab, "node", METRICS, &["--config", path.to_str().unwrap()])
+}
+
+fn of<'a>(source: &'a str, destination: &'a str, outcome: &'a str, reporter: &'a str) -> [(&'a str, &'a str); 4] {
+    [("source", source), ("destination", destination), ("outcome", outcome), ("reporter", reporter)]
+}
+
+/// Rules of a pod's own firewall: of what happens to a SYN there the node sees the answer only.
+fn in_pod(lab: &Lab, pod: &str, rules: &[&str]) {
+    lab.run(pod, "nft add table inet own");
+    lab.run(pod, "nft add chain inet own input { type filter hook input priority 0 ; }");
+    for rule in rules {
+        lab.run(pod, &format!("nft add rule inet own input {rule}"));
+    }
+}
+
+/// So many connections of each sort, of IPv4 and IPv6: each outcome is exact at both sides that see
+/// it, through the Service and without, and an attempt counts once though its SYN comes again and
+/// its entry in the table has long gone by then.
+#[test]
+fn outcomes_are_exact() {
+    let Some(lab) = Lab::up() else { return };
+    lab.choose("node", "b");
+    in_pod(&lab, "xwing", &["tcp dport 4000 drop", "tcp dport 4001 reject with icmpx type admin-prohibited"]);
+    let mut agent = agent(&lab);
+    let (accepted, of_service, refused, lost, denied, rejected, unreachable) = (6, 4, 5, 3, 4, 2, 2);
+    let land = |pod: &str, rounds: u64, timeout: u64, port: u16, addresses: [&str; 2]| {
+        let [v4, v6] = addresses;
+        let words = format!("pod land --timeout {timeout} --rounds {rounds} {v4}:{port} [{v6}]:{port}");
+        lab.try_run(pod, &words);
+    };
+    let (deathstar, xwing) = (["10.244.1.11", "fd00:10:244:1::11"], ["10.244.1.31", "fd00:10:244:1::31"]);
+    land("tiefighter", accepted, 5000, 80, deathstar);
+    land("tiefighter", of_service, 5000, 80, ["10.96.23.45", "fd00:10:96::2d"]);
+    land("tiefighter", refused, 5000, 81, xwing);
+    land("tiefighter", rejected, 5000, 4001, xwing);
+    land("tiefighter", unreachable, 5000, 80, ["203.0.113.99", "2001:db8::99"]);
+    land("tiefighter", refused, 5000, 81, ["203.0.113.10", "2001:db8::10"]);
+    // SYNs come again after one second and after three.
+    thread::scope(|scope| {
+        scope.spawn(|| land("tiefighter", lost, 2500, 4000, xwing));
+        scope.spawn(|| land("xwing", denied, 2500, 80, deathstar));
+    });
+    let mut wanted = Vec::new();
+    let mut both = |source, destination, outcome, count: u64| {
+        for reporter in ["client", "server"] {
+            wanted.push((of(source, destination, outcome, reporter), 2 * count));
+        }
+    };
+    both(TIEFIGHTER, DEATHSTAR_A, "accepted", accepted);
+    both(TIEFIGHTER, DEATHSTAR_B, "accepted", of_service);
+    both(TIEFIGHTER, XWING, "refused", refused);
+    both(TIEFIGHTER, XWING, "unreachable", rejected);
+    both(TIEFIGHTER, XWING, "timed_out", lost);
+    both(XWING, DEATHSTAR_A, "denied", denied);
+    for destination in ["203.0.113.99", "2001:db8::99"] {
+        wanted.push((of(TIEFIGHTER, destination, "unreachable", "client"), unreachable));
+    }
+    for destination in ["203.0.113.10", "2001:db8::10"] {
+        wanted.push((of(TIEFIGHTER, destination, "refused", "client"), refused));
+    }
+    let all: u64 = wanted.iter().map(|(_, count)| count).sum();
+    let mut expected: Vec<Expected<'_>> =
+        wanted.iter().map(|(labels, count)| (ATTEMPTS, &labels[..], *count)).collect();
+    let ended = 2 * 2 * (accepted + of_service);
+    expected.extend([
+        (ATTEMPTS, &[][..], all),
+        ("webb_tcp_handshake_seconds_count", &[], ended),
+        ("webb_tcp_connection_seconds_count", &[("outcome", "closed")], ended),
+        ("webb_tcp_connection_seconds_count", &[], ended),
+        (OPEN, &[], 0),
+        ("webb_connection_events_lost_total", &[], 0),
+    ]);
+    agent.settles(exactly(&expected));
+}
+
+/// Handshakes and round trips that took longer than 25 ms, and all of them.
+fn slow(scrape: &Scrape, family: &str, destination: &str, reporter: &str) -> (u64, u64) {
+    let labels = [("source", TIEFIGHTER), ("destination", destination), ("reporter", reporter)];
+    let quick = [&labels[..], &[("le", "0.025")]].concat();
+    let all = scrape.sum(&format!("{family}_count"), &labels);
+    (all - scrape.sum(&format!("{family}_bucket"), &quick), all)
+}
+
+/// Where a pod's packets are late by 40 ms, its handshakes are at both interfaces, and its callers'
+/// round trips at theirs. Those of another pod are not.
+#[test]
+fn a_slow_pod_shows() {
+    const ROUNDS: u64 = 8;
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = agent(&lab);
+    lab.slow("deathstar-a", "40ms");
+    lab.run("tiefighter", &format!("pod land --timeout 9000 --rounds {ROUNDS} 10.244.1.11:80 10.244.1.12:80"));
+    let scrape = agent.settles(|scrape| {
+        let counts = [DEATHSTAR_A, DEATHSTAR_B].map(|pod| {
+            ["client", "server"].map(|reporter| slow(scrape, "webb_tcp_handshake_seconds", pod, reporter).1)
+        });
+        if counts == [[ROUNDS; 2]; 2] { Ok(()) } else { Err(format!("handshakes: {counts:?}")) }
+    });
+    for reporter in ["client", "server"] {
+        assert_eq!(slow(&scrape, "webb_tcp_handshake_seconds", DEATHSTAR_A, reporter), (ROUNDS, ROUNDS), "{reporter}");
+        let (late, _) = slow(&scrape, "webb_tcp_handshake_seconds", DEATHSTAR_B, reporter);
+        assert!(late <= ROUNDS / 2, "{late} of the pod that is not slow\n{}", scrape.show("webb_tcp_handshake"));
+    }
+    let (late, all) = slow(&scrape, "webb_tcp_rtt_seconds", DEATHSTAR_A, "client");
+    assert!(all > 0 && late == all, "round trips: {late} of {all}\n{}", scrape.show("webb_tcp_rtt"));
+    let (late, all) = slow(&scrape, "webb_tcp_rtt_seconds", DEATHSTAR_B, "client");
+    assert!(all > 0 && late <= all / 2, "round trips: {late} of {all}\n{}", scrape.show("webb_tcp_rtt"));
+}
+
+/// `TcpRetransSegs` of a pod's namespace.
+fn sent_again(lab: &Lab, pod: &str) -> u64 {
+    let text = lab.run(pod, "cat /proc/net/snmp");
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+    let (names, values) = (rows.next().unwrap(), rows.next().unwrap());
+    let found = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == "RetransSegs");
+    found.unwrap().1.parse().unwrap()
+}
+
+/// What a pod's TCP sends again is what its kernel says it has, with the opener as the source,
+/// whichever side sends. The kernel reports the sockets of all labs of this machine, whose pods
+/// have the same addresses: no other test loses segments between these two, in this direction.
+#[test]
+fn retransmissions_are_the_pods_own_count() {
+    let Some(lab) = Lab::up() else { return };
+    for pod in ["xwing", "tiefighter"] {
+        in_pod(
+            &lab,
+            pod,
+            &["tcp dport 5000 numgen random mod 10 0 drop", "tcp sport 5000 numgen random mod 10 0 drop"],
+        );
+    }
+    let mut agent = agent(&lab);
+    let listener = lab.listener("tiefighter", "[::]:5000");
+    // As often as it takes: some segments are large, and so they are few.
+    while sent_again(&lab, "xwing") < 6 || sent_again(&lab, "tiefighter") < 6 {
+        let upwards = sent_again(&lab, "xwing") < 6;
+        let address = if upwards { "10.244.1.21:5000" } else { "[fd00:10:244:1::21]:5000" };
+        let mut opened = lab.connection("xwing", address);
+        let (mut accepted, _) = listener.accept().unwrap();
+        let pass = |from: &mut TcpStream, to: &mut TcpStream| {
+            thread::scope(|scope| {
+                scope.spawn(|| from.write_all(&vec![7; 400_000]).unwrap());
+                to.read_exact(&mut vec![0; 400_000]).unwrap();
+            });
+        };
+        if upwards { pass(&mut opened, &mut accepted) } else { pass(&mut accepted, &mut opened) }
+    }
+    agent.settles(|scrape| {
+        let counted = |reporter: &str| {
+            let labels = [("source", XWING), ("destination", TIEFIGHTER), ("reporter", reporter)];
+            scrape.sum("webb_tcp_retransmitted_segments_total", &labels)
+        };
+        // Those of other labs are among them.
+        let recorded = scrape.sum("webb_retransmissions_total", &[("outcome", "sent")]);
+        let lost = scrape.sum("webb_retransmissions_total", &[]) - recorded;
+        if lost > 0 || recorded < counted("client") + counted("server") {
+            return Err(format!("{recorded} in records, {lost} lost"));
+        }
+        let found = [counted("client"), counted("server")];
+        let own = [sent_again(&lab, "xwing"), sent_again(&lab, "tiefighter")];
+        if found == own { Ok(()) } else { Err(format!("{found:?} were counted, and {own:?} were sent again")) }
+    });
+}
+
+/// The gauge is what `ss` shows: of connections that are older than the metric, through churn, a
+/// restart of the metric and of the sweeper, and when they end.
+#[test]
+fn open_connections_are_those_of_ss() {
+    let Some(lab) = Lab::up() else { return };
+    let file = lab.file("metrics.yaml", "metrics:\n- name: flow\n");
+    let config =
+        lab.file("webb.yaml", "connections: { closing_idle: 1s, half_open_idle: 1s, sweep_interval: 100ms }\n");
+    let manifest = Lab::manifest();
+    let words = ["--node-name", "webb-node-1", "--cluster-manifest", manifest.to_str().unwrap(), "--metrics-config"];
+    let words = [&words[..], &[file.to_str().unwrap(), "--config", config.to_str().unwrap()]].concat();
+    let mut agent = Agent::spawn(&lab, "", &words);
+    agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
+    let listener = lab.listener("xwing", "[::]:5000");
+    let mut open = Vec::new();
+    let mut connect = |count: usize| {
+        let some: Vec<_> = (0..count)
+            .map(|at| {
+                let address = if at % 2 == 0 { "10.244.1.31:5000" } else { "[fd00:10:244:1::31]:5000" };
+                (lab.connection("tiefighter", address), listener.accept().unwrap().0)
+            })
+            .collect();
+        open.extend(some);
+        open.len()
+    };
+    let by_ss = || lab.run("tiefighter", "ss -Htn state established").lines().count();
+    let shown = |agent: &mut Agent, count: usize| {
+        assert_eq!(by_ss(), count);
+        let count = u64::try_from(count).unwrap();
+        agent.settles(exactly(&[
+            (OPEN, &[("source", TIEFIGHTER), ("destination", XWING), ("reporter", "client")], count),
+            (OPEN, &[("source", TIEFIGHTER), ("destination", XWING), ("reporter", "server")], count),
+            (OPEN, &[], 2 * count),
+        ]))
+    };
+    connect(12);
+    let metric = "{name: connections, contextOptions: [{name: sourceContext, values: [pod]}, \
+                  {name: destinationContext, values: [pod]}]}";
+    fs::write(&file, format!("metrics:\n- name: flow\n- {metric}\n")).unwrap();
+    agent.signal("HUP");
+    shown(&mut agent, 12);
+    let listed = agent.scrape().sum("webb_open_connections_corrected_total", &[("outcome", "added")]);
+    assert_eq!(listed, 24, "those that are older than the metric");
+
+    let all = connect(9);
+    shown(&mut agent, all);
+    for _ in 0..300 {
+        let ended = (lab.connection("tiefighter", "10.244.1.31:5000"), listener.accept().unwrap());
+        drop(ended);
+    }
+    shown(&mut agent, all);
+    #[cfg(feature = "fault-injection")]
+    for component in ["aggregator/connections", "sweeper", "reader"] {
+        agent.post(&format!("/actors/{component}/restart"));
+        shown(&mut agent, all);
+    }
+    drop(open.split_off(5));
+    shown(&mut agent, 5);
+    let filter = "includeFilters: [{destination_pod: [\"default/deathstar\"]}]";
+    fs::write(&file, format!("metrics:\n- name: flow\n- {}, {filter}}}\n", metric.trim_end_matches('}'))).unwrap();
+    agent.signal("HUP");
+    agent.settles(exactly(&[(OPEN, &[], 0)]));
+    fs::write(&file, format!("metrics:\n- name: flow\n- {metric}\n")).unwrap();
+    agent.signal("HUP");
+    shown(&mut agent, 5);
+    drop(open);
+    agent.settles(exactly(&[(OPEN, &[], 0), ("webb_connection_events_lost_total", &[], 0)]));
+}
+
+/// A metric that a reload brings is refused, with the reason, where its events are not captured:
+/// the programs cannot change.
+#[test]
+fn a_reload_cannot_capture() {
+    let Some(lab) = Lab::up() else { return };
+    let file = lab.file("metrics.yaml", "metrics:\n- name: flow\n");
+    let config = lab.file("webb.yaml", "connections: { capture: off }\n");
+    let manifest = Lab::manifest();
+    let words = ["--node-name", "webb-node-1", "--cluster-manifest", manifest.to_str().unwrap(), "--metrics-config"];
+    let words = [&words[..], &[file.to_str().unwrap(), "--config", config.to_str().unwrap()]].concat();
+    let mut agent = Agent::spawn(&lab, "", &words);
+    agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
+    fs::write(&file, "metrics:\n- name: flow\n- name: connections\n").unwrap();
+    agent.signal("HUP");
+    agent.wait_until("the file is refused", |agent| {
+        agent.scrape().sum("webb_metrics_config_reloads_total", &[("outcome", "rejected")]) == 1
+    });
+    let log = agent.log();
+    assert!(log.contains("`connections.capture` is off"), "{log}");
+    assert!(agent.get("/readyz").unwrap().body.contains("`connections.capture` is off"));
+    lab.run("tiefighter", "pod land 10.244.1.11:80");
+    let names: Vec<String> =
+        agent.scrape().names().filter(|name| name.starts_with("webb_tcp_")).map(str::to_owned).collect();
+    assert_eq!(names, Vec::<String>::new());
+}
+
+impl Lab {
+    /// Has all that a pod sends be late by so much.
+    fn slow(&self, pod: &str, delay: &str) {
+        let mut command: Command = self.script();
+        let output = command.args(["slow", pod, delay]).output().unwrap();
+        assert!(output.status.success(), "lab slow: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
