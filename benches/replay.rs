@@ -4,7 +4,8 @@
 //! `cargo bench --bench replay`; a number behind `--` is the file's size in megabytes, 200 if there
 //! is none. The file is made of the mix, in the form that Hubble's flow log has, in a temporary
 //! directory. Figures are CPU time of the one thread, reading the file included, which lies in the
-//! page cache.
+//! page cache. The same flows as responses of the flow API lie in memory; megabytes are those of
+//! the file there too.
 
 #![allow(
     clippy::unwrap_used,
@@ -25,8 +26,10 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use webb_flow::abi::{Record, flag, kind};
-use webb_flowlog::{Line, Reader, lines, open};
+use webb_flowlog::{Cursor, Line, Reader, lines, open};
 use webb_metrics::{Aggregator, grammar};
+use webb_observer::json_read;
+use webb_observer::schema::schema;
 
 /// Rounds over the whole file.
 const ROUNDS: usize = 3;
@@ -145,6 +148,37 @@ fn cut(path: &Path) -> u64 {
     count
 }
 
+/// The lines as responses of the flow API: each behind its length.
+fn encode(path: &Path) -> Vec<u8> {
+    let (mut input, mut out, mut encoded) = (open(path).unwrap(), Vec::new(), Vec::new());
+    let envelope = schema().message("observer.ExportEvent");
+    let ended = lines(&mut input.bytes, |_, line| {
+        let Line::Bytes(bytes) = line else { return ControlFlow::Break(()) };
+        encoded.clear();
+        json_read::encode(&mut Cursor::new(std::str::from_utf8(bytes).unwrap()), envelope, &mut encoded).unwrap();
+        out.extend_from_slice(&u32::try_from(encoded.len()).unwrap().to_le_bytes());
+        out.extend_from_slice(&encoded);
+        ControlFlow::Continue(())
+    });
+    assert!(ended.unwrap().is_continue());
+    out
+}
+
+/// Responses without a metric, as the agent decodes those of a flow source.
+fn decode(mut responses: &[u8]) -> u64 {
+    let mut reader = Reader::default();
+    while let Some((length, rest)) = responses.split_first_chunk() {
+        let (response, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        responses = rest;
+        reader.response(black_box(response)).unwrap();
+        if reader.is_full() {
+            black_box(reader.batch());
+            reader.turn();
+        }
+    }
+    reader.counts().flows
+}
+
 fn memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap().trim().to_owned()
@@ -158,7 +192,9 @@ fn main() {
     let size = std::fs::metadata(&path).unwrap().len();
     println!("{:.0} MB of flows; memory at most {}", size as f64 / 1e6, memory());
     println!("{:<24} {:>10} {:>8} {:>10} {:>8}  memory at most", "", "MB/s best", "wall", "ns a flow", "flows");
-    let whole: [(&str, &dyn Fn() -> u64); 5] = [
+    let responses = encode(&path);
+    let whole: [(&str, &dyn Fn() -> u64); 6] = [
+        ("responses, no metric", &|| decode(&responses)),
         ("lines alone", &|| cut(&path)),
         ("flows, no metric", &|| replay(&path, "")),
         ("flow", &|| replay(&path, "flow")),

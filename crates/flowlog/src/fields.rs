@@ -1,10 +1,9 @@
-//! The fields of `flow.Flow`, read from JSON into a [`Flow`] and its [`Extra`] (hubble-contract §4
-//! and appendix B).
+//! The fields of `flow.Flow`, read from any [`Notation`] into a [`Flow`] and its [`Extra`]
+//! (hubble-contract §4 and appendix B).
 //!
 //! Fields come in any order and any of them may be missing; what no metric and no filter reads is
 //! passed over.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use webb_flow::Verdict;
@@ -13,9 +12,10 @@ use webb_flow::names;
 use webb_flow::{Address, Direction, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags};
 
 use super::interner::EndpointInterner;
-use super::json::{Cursor, JsonError};
-use super::numbers::number;
-use super::time;
+use super::notation::{
+    DnsFields, EventTypeFields, FlagFields, FlowFields, HeaderFields, HttpFields, IcmpFields, InterfaceFields,
+    IpFields, L4Fields, L7Fields, Notation, SctpFields, ServiceFields, TcpFields, TraceContextFields, TraceIdFields,
+};
 
 /// Reads one field of a flow. `Ok(false)` if it is none that is read; its value is passed all the
 /// same.
@@ -23,44 +23,44 @@ use super::time;
 /// # Errors
 /// If the value is not what the field holds.
 #[inline]
-pub(super) fn field(
-    cursor: &mut Cursor<'_>,
-    name: &str,
+pub(super) fn field<'a, N: Notation<'a>>(
+    value: &mut N,
+    number: u32,
     flow: &mut Flow,
     extra: &mut Extra,
     interner: &mut EndpointInterner,
-) -> Result<bool, JsonError> {
-    match name.as_bytes() {
-        b"time" => flow.time_ns = moment(cursor)?,
-        b"uuid" => set(&mut extra.uuid, &cursor.string()?),
-        b"verdict" => extra.verdict = number(cursor, &names::VERDICTS)?,
-        b"IP" => addresses(cursor, flow, extra)?,
-        b"l4" => layer4(cursor, flow, extra)?,
-        b"source" => flow.source = interner.endpoint(cursor, &mut extra.source_cluster)?,
-        b"destination" => flow.destination = interner.endpoint(cursor, &mut extra.destination_cluster)?,
-        b"event_type" => event_type(cursor, extra)?,
-        b"traffic_direction" => extra.traffic_direction = number(cursor, &names::DIRECTIONS)?,
-        b"is_reply" => flow.reply = if cursor.boolean()? { Reply::Yes } else { Reply::No },
-        b"node_name" => set(&mut extra.node_name, &cursor.string()?),
-        b"interface" => extra.interface = Some(interface(cursor)?),
-        b"l7" => extra.l7 = Some(layer7(cursor)?),
-        b"drop_reason_desc" => (extra.drop_reason, flow.reason) = interner.drop_reason(cursor)?,
-        b"source_names" => extra.source_names = interner.names(cursor)?,
-        b"destination_names" => extra.destination_names = interner.names(cursor)?,
-        b"node_labels" => texts(cursor, &mut extra.node_labels)?,
-        b"source_service" => extra.source_service = Some(service(cursor)?),
-        b"destination_service" => extra.destination_service = Some(service(cursor)?),
-        b"policy_match_type" => extra.policy_match_type = cursor.whole()?,
-        b"trace_context" => trace_context(cursor, extra)?,
-        b"ip_trace_id" => cursor.object(|inside, field| {
-            if field == "trace_id" {
-                extra.ip_trace_id = inside.whole()?;
+) -> Result<bool, N::Error> {
+    match number {
+        FlowFields::TIME => flow.time_ns = value.time()?,
+        FlowFields::UUID => set(&mut extra.uuid, &value.text()?),
+        FlowFields::VERDICT => extra.verdict = value.enumeration(&names::VERDICTS)?,
+        FlowFields::IP => addresses(value, flow, extra)?,
+        FlowFields::L4 => layer4(value, flow, extra)?,
+        FlowFields::SOURCE => flow.source = interner.endpoint(value, &mut extra.source_cluster)?,
+        FlowFields::DESTINATION => flow.destination = interner.endpoint(value, &mut extra.destination_cluster)?,
+        FlowFields::EVENT_TYPE => event_type(value, extra)?,
+        FlowFields::TRAFFIC_DIRECTION => extra.traffic_direction = value.enumeration(&names::DIRECTIONS)?,
+        FlowFields::IS_REPLY => flow.reply = if value.wrapped_truth()? { Reply::Yes } else { Reply::No },
+        FlowFields::NODE_NAME => set(&mut extra.node_name, &value.text()?),
+        FlowFields::INTERFACE => extra.interface = Some(interface(value)?),
+        FlowFields::L7 => extra.l7 = Some(layer7(value)?),
+        FlowFields::DROP_REASON_DESC => (extra.drop_reason, flow.reason) = interner.drop_reason(value)?,
+        FlowFields::SOURCE_NAMES => extra.source_names = interner.names(value, extra.source_names)?,
+        FlowFields::DESTINATION_NAMES => extra.destination_names = interner.names(value, extra.destination_names)?,
+        FlowFields::NODE_LABELS => texts(value, &mut extra.node_labels)?,
+        FlowFields::SOURCE_SERVICE => extra.source_service = Some(service(value)?),
+        FlowFields::DESTINATION_SERVICE => extra.destination_service = Some(service(value)?),
+        FlowFields::POLICY_MATCH_TYPE => extra.policy_match_type = value.integer()?,
+        FlowFields::TRACE_CONTEXT => trace_context(value, extra)?,
+        FlowFields::IP_TRACE_ID => value.message::<TraceIdFields>(|inside, field| {
+            if field == TraceIdFields::TRACE_ID {
+                extra.ip_trace_id = inside.integer()?;
                 return Ok(());
             }
-            inside.skip()
+            inside.pass()
         })?,
         _ => {
-            cursor.skip()?;
+            value.pass()?;
             return Ok(false);
         }
     }
@@ -109,37 +109,31 @@ pub(super) fn finish(flow: &mut Flow, extra: &Extra, unknown_reason: Reason) {
     };
 }
 
-fn moment(cursor: &mut Cursor<'_>) -> Result<u64, JsonError> {
-    let text = cursor.string()?;
-    match time::nanoseconds(&text) {
-        Some(moment) => Ok(moment),
-        None => cursor.wrong(format!("expected a time such as 2026-01-01T00:00:00Z, found {text:?}")),
-    }
-}
-
-fn addresses(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), JsonError> {
+fn addresses<'a, N: Notation<'a>>(value: &mut N, flow: &mut Flow, extra: &mut Extra) -> Result<(), N::Error> {
     extra.has_ip = true;
-    cursor.object(|inside, field| {
+    value.message::<IpFields>(|inside, field| {
         match field {
-            "source" => flow.source_ip = address(inside, &mut extra.mapped.source)?.unwrap_or_default(),
-            "destination" => flow.destination_ip = address(inside, &mut extra.mapped.destination)?.unwrap_or_default(),
-            "source_xlated" => extra.source_xlated = address(inside, &mut extra.mapped.source_xlated)?,
-            "ipVersion" => {
-                flow.family = match number(inside, &names::IP_VERSIONS)? {
+            IpFields::SOURCE => flow.source_ip = address(inside, &mut extra.mapped.source)?.unwrap_or_default(),
+            IpFields::DESTINATION => {
+                flow.destination_ip = address(inside, &mut extra.mapped.destination)?.unwrap_or_default()
+            }
+            IpFields::SOURCE_XLATED => extra.source_xlated = address(inside, &mut extra.mapped.source_xlated)?,
+            IpFields::VERSION => {
+                flow.family = match inside.enumeration(&names::IP_VERSIONS)? {
                     1 => Family::V4,
                     2 => Family::V6,
                     _ => Family::NotUsed,
                 }
             }
-            "encrypted" => extra.encrypted = inside.boolean()?,
-            _ => inside.skip()?,
+            IpFields::ENCRYPTED => extra.encrypted = inside.truth()?,
+            _ => inside.pass()?,
         }
         Ok(())
     })
 }
 
-fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>, JsonError> {
-    let text = cursor.string()?;
+fn address<'a, N: Notation<'a>>(value: &mut N, mapped: &mut bool) -> Result<Option<Address>, N::Error> {
+    let text = value.text()?;
     *mapped = false;
     if text.is_empty() {
         return Ok(None);
@@ -149,45 +143,67 @@ fn address(cursor: &mut Cursor<'_>, mapped: &mut bool) -> Result<Option<Address>
             *mapped = matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some());
             Ok(Some(Address::from(ip)))
         }
-        Err(_) => cursor.wrong(format!("expected an IP address, found {text:?}")),
+        Err(_) => value.refuse(format!("expected an IP address, found {text:?}")),
     }
 }
 
-fn layer4(cursor: &mut Cursor<'_>, flow: &mut Flow, extra: &mut Extra) -> Result<(), JsonError> {
+fn layer4<'a, N: Notation<'a>>(value: &mut N, flow: &mut Flow, extra: &mut Extra) -> Result<(), N::Error> {
     extra.has_l4 = true;
-    cursor.object(|inside, protocol| {
+    value.message::<L4Fields>(|inside, protocol| {
         flow.l4 = match protocol {
-            "TCP" => L4::Tcp,
-            "UDP" => L4::Udp,
-            "ICMPv4" => L4::IcmpV4,
-            "ICMPv6" => L4::IcmpV6,
-            "SCTP" => L4::Sctp,
-            "VRRP" => L4::Vrrp,
-            "IGMP" => L4::Igmp,
-            _ => return inside.skip(),
+            L4Fields::TCP => L4::Tcp,
+            L4Fields::UDP => L4::Udp,
+            L4Fields::ICMP_V4 => L4::IcmpV4,
+            L4Fields::ICMP_V6 => L4::IcmpV6,
+            L4Fields::SCTP => L4::Sctp,
+            L4Fields::VRRP => L4::Vrrp,
+            L4Fields::IGMP => L4::Igmp,
+            _ => return inside.pass(),
         };
-        let l4 = flow.l4;
-        inside.object(|inside, field| {
-            match (l4, field) {
-                (L4::Tcp | L4::Udp | L4::Sctp, "source_port") => flow.source_port = inside.whole()?,
-                (L4::Tcp | L4::Udp | L4::Sctp, "destination_port") => flow.destination_port = inside.whole()?,
-                (L4::Tcp, "flags") => flow.tcp_flags = tcp_flags(inside)?,
-                (L4::IcmpV4 | L4::IcmpV6, "type") => flow.icmp_type = byte(inside)?,
-                (L4::IcmpV4 | L4::IcmpV6, "code") => flow.icmp_code = byte(inside)?,
-                (L4::Sctp, "chunk_type") => {
-                    extra.sctp_chunk = number(inside, &names::SCTP_CHUNKS)?;
-                    flow.sctp_chunk = chunk(extra.sctp_chunk);
+        match flow.l4 {
+            L4::Tcp => inside.message::<TcpFields>(|inside, field| match field {
+                TcpFields::SOURCE_PORT => port(inside, &mut flow.source_port),
+                TcpFields::DESTINATION_PORT => port(inside, &mut flow.destination_port),
+                TcpFields::FLAGS => {
+                    flow.tcp_flags = tcp_flags(inside)?;
+                    Ok(())
                 }
-                _ => inside.skip()?,
-            }
-            Ok(())
-        })
+                _ => inside.pass(),
+            }),
+            L4::Udp => inside.message::<TcpFields>(|inside, field| match field {
+                TcpFields::SOURCE_PORT => port(inside, &mut flow.source_port),
+                TcpFields::DESTINATION_PORT => port(inside, &mut flow.destination_port),
+                _ => inside.pass(),
+            }),
+            L4::Sctp => inside.message::<SctpFields>(|inside, field| match field {
+                SctpFields::SOURCE_PORT => port(inside, &mut flow.source_port),
+                SctpFields::DESTINATION_PORT => port(inside, &mut flow.destination_port),
+                SctpFields::CHUNK_TYPE => {
+                    extra.sctp_chunk = inside.enumeration(&names::SCTP_CHUNKS)?;
+                    flow.sctp_chunk = chunk(extra.sctp_chunk);
+                    Ok(())
+                }
+                _ => inside.pass(),
+            }),
+            L4::IcmpV4 | L4::IcmpV6 => inside.message::<IcmpFields>(|inside, field| match field {
+                IcmpFields::TYPE => byte(inside, &mut flow.icmp_type),
+                IcmpFields::CODE => byte(inside, &mut flow.icmp_code),
+                _ => inside.pass(),
+            }),
+            L4::Vrrp | L4::Igmp | L4::None => inside.pass(),
+        }
     })
 }
 
+fn port<'a, N: Notation<'a>>(value: &mut N, port: &mut u16) -> Result<(), N::Error> {
+    *port = value.integer()?;
+    Ok(())
+}
+
 /// A byte of a packet in a field of 32 bits.
-fn byte(cursor: &mut Cursor<'_>) -> Result<u8, JsonError> {
-    Ok(cursor.whole::<u32>()?.to_le_bytes()[0])
+fn byte<'a, N: Notation<'a>>(value: &mut N, byte: &mut u8) -> Result<(), N::Error> {
+    *byte = value.integer::<u32>()?.to_le_bytes()[0];
+    Ok(())
 }
 
 fn chunk(number: i32) -> SctpChunk {
@@ -202,22 +218,22 @@ fn chunk(number: i32) -> SctpChunk {
     }
 }
 
-fn tcp_flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, JsonError> {
+fn tcp_flags<'a, N: Notation<'a>>(value: &mut N) -> Result<TcpFlags, N::Error> {
     let mut bits = 0;
-    cursor.object(|inside, name| {
+    value.message::<FlagFields>(|inside, name| {
         let bit = match name {
-            "FIN" => TcpFlags::FIN,
-            "SYN" => TcpFlags::SYN,
-            "RST" => TcpFlags::RST,
-            "PSH" => TcpFlags::PSH,
-            "ACK" => TcpFlags::ACK,
-            "URG" => TcpFlags::URG,
-            "ECE" => TcpFlags::ECE,
-            "CWR" => TcpFlags::CWR,
-            "NS" => TcpFlags::NS,
-            _ => return inside.skip(),
+            FlagFields::FIN => TcpFlags::FIN,
+            FlagFields::SYN => TcpFlags::SYN,
+            FlagFields::RST => TcpFlags::RST,
+            FlagFields::PSH => TcpFlags::PSH,
+            FlagFields::ACK => TcpFlags::ACK,
+            FlagFields::URG => TcpFlags::URG,
+            FlagFields::ECE => TcpFlags::ECE,
+            FlagFields::CWR => TcpFlags::CWR,
+            FlagFields::NS => TcpFlags::NS,
+            _ => return inside.pass(),
         };
-        if inside.boolean()? {
+        if inside.truth()? {
             bits |= bit;
         }
         Ok(())
@@ -225,149 +241,138 @@ fn tcp_flags(cursor: &mut Cursor<'_>) -> Result<TcpFlags, JsonError> {
     Ok(TcpFlags::known(bits))
 }
 
-fn event_type(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), JsonError> {
+fn event_type<'a, N: Notation<'a>>(value: &mut N, extra: &mut Extra) -> Result<(), N::Error> {
     extra.event_type = Some(0);
-    cursor.object(|inside, field| {
+    value.message::<EventTypeFields>(|inside, field| {
         match field {
-            "type" => extra.event_type = Some(inside.whole()?),
-            "sub_type" => extra.sub_type = inside.whole()?,
-            _ => inside.skip()?,
+            EventTypeFields::TYPE => extra.event_type = Some(inside.integer()?),
+            EventTypeFields::SUB_TYPE => extra.sub_type = inside.integer()?,
+            _ => inside.pass()?,
         }
         Ok(())
     })
 }
 
-fn interface(cursor: &mut Cursor<'_>) -> Result<Interface, JsonError> {
+fn interface<'a, N: Notation<'a>>(value: &mut N) -> Result<Interface, N::Error> {
     let mut interface = Interface::default();
-    cursor.object(|inside, field| {
+    value.message::<InterfaceFields>(|inside, field| {
         match field {
-            "index" => interface.index = inside.whole()?,
-            "name" => interface.name = inside.string()?.into_owned(),
-            _ => inside.skip()?,
+            InterfaceFields::INDEX => interface.index = inside.integer()?,
+            InterfaceFields::NAME => interface.name = inside.text()?.into_owned(),
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(interface)
 }
 
-fn service(cursor: &mut Cursor<'_>) -> Result<Service, JsonError> {
+fn service<'a, N: Notation<'a>>(value: &mut N) -> Result<Service, N::Error> {
     let mut service = Service::default();
-    cursor.object(|inside, field| {
+    value.message::<ServiceFields>(|inside, field| {
         match field {
-            "name" => service.name = inside.string()?.into_owned(),
-            "namespace" => service.namespace = inside.string()?.into_owned(),
-            _ => inside.skip()?,
+            ServiceFields::NAME => service.name = inside.text()?.into_owned(),
+            ServiceFields::NAMESPACE => service.namespace = inside.text()?.into_owned(),
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(service)
 }
 
-fn trace_context(cursor: &mut Cursor<'_>, extra: &mut Extra) -> Result<(), JsonError> {
-    cursor.object(|inside, field| {
-        if field != "parent" {
-            return inside.skip();
+fn trace_context<'a, N: Notation<'a>>(value: &mut N, extra: &mut Extra) -> Result<(), N::Error> {
+    value.message::<TraceContextFields>(|inside, field| {
+        if field != TraceContextFields::PARENT {
+            return inside.pass();
         }
-        inside.object(|inside, field| {
-            if field != "trace_id" {
-                return inside.skip();
+        inside.message::<TraceIdFields>(|inside, field| {
+            if field != TraceIdFields::TRACE_ID {
+                return inside.pass();
             }
-            set(&mut extra.trace_id, &inside.string()?);
+            set(&mut extra.trace_id, &inside.text()?);
             Ok(())
         })
     })
 }
 
-fn layer7(cursor: &mut Cursor<'_>) -> Result<L7, JsonError> {
+fn layer7<'a, N: Notation<'a>>(value: &mut N) -> Result<L7, N::Error> {
     let mut l7 = L7::default();
-    cursor.object(|inside, field| {
+    value.message::<L7Fields>(|inside, field| {
         match field {
-            "type" => {
-                l7.kind = match number(inside, &names::L7_TYPES)? {
+            L7Fields::TYPE => {
+                l7.kind = match inside.enumeration(&names::L7_TYPES)? {
                     1 => L7Kind::Request,
                     2 => L7Kind::Response,
                     3 => L7Kind::Sample,
                     _ => L7Kind::Unknown,
                 }
             }
-            "latency_ns" => l7.latency_ns = inside.whole()?,
-            "dns" => l7.record = L7Record::Dns(dns(inside)?),
-            "http" => l7.record = L7Record::Http(http(inside)?),
-            _ => inside.skip()?,
+            L7Fields::LATENCY_NS => l7.latency_ns = inside.integer()?,
+            L7Fields::DNS => l7.record = L7Record::Dns(dns(inside)?),
+            L7Fields::HTTP => l7.record = L7Record::Http(http(inside)?),
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(l7)
 }
 
-fn dns(cursor: &mut Cursor<'_>) -> Result<Dns, JsonError> {
+fn dns<'a, N: Notation<'a>>(value: &mut N) -> Result<Dns, N::Error> {
     let mut dns = Dns::default();
-    cursor.object(|inside, field| {
+    value.message::<DnsFields>(|inside, field| {
         match field {
-            "query" => dns.query = inside.string()?.into_owned(),
-            "ips" => inside.list(|inside| {
+            DnsFields::QUERY => dns.query = inside.text()?.into_owned(),
+            DnsFields::IPS => inside.elements(|inside| {
                 dns.ips += 1;
-                inside.string().map(|_| ())
+                inside.text().map(|_| ())
             })?,
-            "rcode" => dns.rcode = inside.whole()?,
-            "qtypes" => texts(inside, &mut dns.qtypes)?,
-            "rrtypes" => texts(inside, &mut dns.rrtypes)?,
-            _ => inside.skip()?,
+            DnsFields::RCODE => dns.rcode = inside.integer()?,
+            DnsFields::QTYPES => texts(inside, &mut dns.qtypes)?,
+            DnsFields::RRTYPES => texts(inside, &mut dns.rrtypes)?,
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(dns)
 }
 
-fn http(cursor: &mut Cursor<'_>) -> Result<Http, JsonError> {
+fn http<'a, N: Notation<'a>>(value: &mut N) -> Result<Http, N::Error> {
     let mut http = Http::default();
-    cursor.object(|inside, field| {
+    value.message::<HttpFields>(|inside, field| {
         match field {
-            "code" => http.code = inside.whole()?,
-            "method" => http.method = inside.string()?.into_owned(),
-            "url" => http.url = inside.string()?.into_owned(),
-            "protocol" => http.protocol = inside.string()?.into_owned(),
-            "headers" => inside.list(|inside| {
+            HttpFields::CODE => http.code = inside.integer()?,
+            HttpFields::METHOD => http.method = inside.text()?.into_owned(),
+            HttpFields::URL => http.url = inside.text()?.into_owned(),
+            HttpFields::PROTOCOL => http.protocol = inside.text()?.into_owned(),
+            HttpFields::HEADERS => inside.elements(|inside| {
                 http.headers.push(header(inside)?);
                 Ok(())
             })?,
-            _ => inside.skip()?,
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(http)
 }
 
-fn header(cursor: &mut Cursor<'_>) -> Result<(String, String), JsonError> {
+fn header<'a, N: Notation<'a>>(value: &mut N) -> Result<(String, String), N::Error> {
     let mut header = (String::new(), String::new());
-    cursor.object(|inside, field| {
+    value.message::<HeaderFields>(|inside, field| {
         match field {
-            "key" => header.0 = inside.string()?.into_owned(),
-            "value" => header.1 = inside.string()?.into_owned(),
-            _ => inside.skip()?,
+            HeaderFields::KEY => header.0 = inside.text()?.into_owned(),
+            HeaderFields::VALUE => header.1 = inside.text()?.into_owned(),
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     Ok(header)
 }
 
-/// Reads a list of strings into one and reuses the latter's own strings.
-fn texts(cursor: &mut Cursor<'_>, out: &mut Vec<String>) -> Result<(), JsonError> {
-    let mut count = 0;
-    cursor.list(|inside| {
-        let text: Cow<'_, str> = inside.string()?;
-        match out.get_mut(count) {
-            Some(old) => {
-                old.clear();
-                old.push_str(&text);
-            }
-            None => out.push(text.into_owned()),
-        }
-        count += 1;
+/// Reads a list of texts.
+fn texts<'a, N: Notation<'a>>(value: &mut N, out: &mut Vec<String>) -> Result<(), N::Error> {
+    value.elements(|inside| {
+        out.push(inside.text()?.into_owned());
         Ok(())
-    })?;
-    out.truncate(count);
-    Ok(())
+    })
 }
 
 /// A field may, against all rules, come twice: the last one counts.

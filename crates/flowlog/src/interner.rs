@@ -1,8 +1,8 @@
 //! Interner of the endpoints and names in a flow file: each is parsed once.
 //!
-//! An endpoint is written out in full in each of its flows: labels, workloads, names. Its text is
-//! looked up as it stands in the line, so that a known one costs a hash of these bytes and nothing
-//! is parsed. New ones get the next row of the table; the table is published as an [`Index`] when a
+//! An endpoint is written out in full in each of its flows: labels, workloads, names. It is looked
+//! up as it stands in the line or message, so that a known one costs a hash of these bytes and
+//! nothing is parsed. New ones get the next row of the table; the table is published as an [`Index`] when a
 //! batch is handed out, and the same one again as long as no endpoint is new, so that what metrics
 //! have cached of it holds. An old index stays what it was.
 
@@ -15,8 +15,7 @@ use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Reason, names};
 use webb_index::{Endpoint, EndpointKind, EndpointSpec, Index, Policies, Workload};
 
-use super::json::{Cursor, JsonError};
-use super::numbers::number;
+use super::notation::{EndpointFields, Notation, WorkloadFields};
 
 /// Everything is forgotten at this size, between two batches: a file may make up endpoints, and a
 /// new index copies all that are known. Twice the pods of a large cluster.
@@ -25,7 +24,7 @@ const MAX_ENDPOINTS: usize = 1 << 16;
 /// Rows that every index begins with: no endpoint, and the world.
 const RESERVED: usize = 2;
 
-/// An endpoint with a text that was interned before.
+/// An endpoint whose bytes were interned before.
 #[derive(Debug)]
 struct KnownEndpoint {
     id: EndpointId,
@@ -36,12 +35,12 @@ struct KnownEndpoint {
 /// Interns the endpoints of a flow file.
 #[derive(Debug, Default)]
 pub struct EndpointInterner {
-    by_text: HashMap<Box<str>, KnownEndpoint, RandomState>,
+    by_bytes: HashMap<Box<[u8]>, KnownEndpoint, RandomState>,
     by_content: HashMap<Endpoint, EndpointId, RandomState>,
     endpoints: Vec<Endpoint>,
     index: Arc<Index>,
     published: usize,
-    names: HashMap<Box<str>, Sym, RandomState>,
+    names: HashMap<Box<[u8]>, Sym, RandomState>,
     reasons: HashMap<i32, Reason, RandomState>,
 }
 
@@ -51,61 +50,69 @@ impl EndpointInterner {
     /// # Errors
     /// If it is none.
     #[inline]
-    pub fn endpoint(&mut self, cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<EndpointId, JsonError> {
-        let Some(text) = cursor.raw() else { return self.meet(cursor, None, cluster) };
-        if let Some(known) = self.by_text.get(text) {
+    pub(super) fn endpoint<'a, N: Notation<'a>>(
+        &mut self,
+        value: &mut N,
+        cluster: &mut String,
+    ) -> Result<EndpointId, N::Error> {
+        let Some(bytes) = value.bytes() else { return self.meet(value, None, cluster) };
+        if let Some(known) = self.by_bytes.get(bytes) {
             cluster.clear();
             cluster.push_str(&known.cluster);
             return Ok(known.id);
         }
-        cursor.back(text);
-        self.meet(cursor, Some(text), cluster)
+        value.rewind(bytes);
+        self.meet(value, Some(bytes), cluster)
     }
 
     #[cold]
-    fn meet(
+    fn meet<'a, N: Notation<'a>>(
         &mut self,
-        cursor: &mut Cursor<'_>,
-        text: Option<&str>,
+        value: &mut N,
+        bytes: Option<&[u8]>,
         cluster: &mut String,
-    ) -> Result<EndpointId, JsonError> {
+    ) -> Result<EndpointId, N::Error> {
         cluster.clear();
-        let endpoint = read(cursor, cluster)?;
+        let endpoint = read(value, cluster)?;
         let next = EndpointId(u32::try_from(self.endpoints.len() + RESERVED).unwrap_or(u32::MAX));
         let id = *self.by_content.entry(endpoint).or_insert_with(|| {
             self.endpoints.push(endpoint);
             next
         });
-        if let Some(text) = text {
-            forget_at_limit(&mut self.by_text);
-            self.by_text.insert(text.into(), KnownEndpoint { id, cluster: cluster.as_str().into() });
+        if let Some(bytes) = bytes {
+            forget_at_limit(&mut self.by_bytes);
+            self.by_bytes.insert(bytes.into(), KnownEndpoint { id, cluster: cluster.as_str().into() });
         }
         Ok(id)
     }
 
-    /// Reads a list of DNS names: joined with `,`, as the identifier `dns` shows them.
+    /// Reads DNS names and adds them to those of the same flow: joined with `,`, as the identifier
+    /// `dns` shows them.
     ///
     /// # Errors
     /// If it is none.
-    pub fn names(&mut self, cursor: &mut Cursor<'_>) -> Result<Sym, JsonError> {
-        let text = cursor.raw();
-        if let Some(text) = text {
-            if let Some(&known) = self.names.get(text) {
-                return Ok(known);
-            }
-            cursor.back(text);
+    pub(super) fn names<'a, N: Notation<'a>>(&mut self, value: &mut N, others: Sym) -> Result<Sym, N::Error> {
+        let bytes = value.bytes();
+        // Nearly always all the names in JSON, and the first of them on the wire.
+        let alone = bytes.filter(|_| others.is_empty());
+        if let Some(&known) = alone.and_then(|bytes| self.names.get(bytes)) {
+            return Ok(known);
         }
-        let mut names = Vec::new();
-        cursor.list(|inside| {
-            names.push(inside.string()?);
+        value.rewind(bytes.unwrap_or_default());
+        let mut joined = others.text().to_string();
+        value.elements(|inside| {
+            if !joined.is_empty() {
+                joined.push(',');
+            }
+            joined.push_str(&inside.text()?);
             Ok(())
         })?;
-        let joined = Sym::new(&names.join(","));
-        if let Some(text) = text {
+        let names = Sym::new(&joined);
+        if let Some(bytes) = alone {
             forget_at_limit(&mut self.names);
-            self.names.insert(text.into(), joined);
+            self.names.insert(bytes.into(), names);
         }
-        Ok(joined)
+        Ok(names)
     }
 
     /// Reads `flow.DropReason`: its number and its text. A name that is younger than this table
@@ -113,8 +120,8 @@ impl EndpointInterner {
     ///
     /// # Errors
     /// If it is none.
-    pub fn drop_reason(&mut self, cursor: &mut Cursor<'_>) -> Result<(i32, Reason), JsonError> {
-        let number = number(cursor, &names::DROP_REASONS)?;
+    pub(super) fn drop_reason<'a, N: Notation<'a>>(&mut self, value: &mut N) -> Result<(i32, Reason), N::Error> {
+        let number = value.enumeration(&names::DROP_REASONS)?;
         forget_at_limit(&mut self.reasons);
         let reason =
             *self.reasons.entry(number).or_insert_with(|| Reason(Sym::new(&names::text(&names::DROP_REASONS, number))));
@@ -145,23 +152,23 @@ fn forget_at_limit<K: Eq + Hash, V>(cache: &mut HashMap<K, V, RandomState>) {
     }
 }
 
-fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, JsonError> {
+fn read<'a, N: Notation<'a>>(value: &mut N, cluster: &mut String) -> Result<Endpoint, N::Error> {
     let mut spec = EndpointSpec::default();
-    cursor.object(|inside, field| {
+    value.message::<EndpointFields>(|inside, field| {
         match field {
-            "identity" => spec.identity = inside.whole()?,
-            "cluster_name" => *cluster = inside.string()?.into_owned(),
-            "namespace" => spec.namespace = inside.string()?.into_owned(),
-            "pod_name" => spec.pod_name = inside.string()?.into_owned(),
-            "labels" => inside.list(|inside| {
-                spec.labels.push(inside.string()?.into_owned());
+            EndpointFields::IDENTITY => spec.identity = inside.integer()?,
+            EndpointFields::CLUSTER_NAME => *cluster = inside.text()?.into_owned(),
+            EndpointFields::NAMESPACE => spec.namespace = inside.text()?.into_owned(),
+            EndpointFields::POD_NAME => spec.pod_name = inside.text()?.into_owned(),
+            EndpointFields::LABELS => inside.elements(|inside| {
+                spec.labels.push(inside.text()?.into_owned());
                 Ok(())
             })?,
-            "workloads" => inside.list(|inside| {
+            EndpointFields::WORKLOADS => inside.elements(|inside| {
                 spec.workloads.push(workload(inside)?);
                 Ok(())
             })?,
-            _ => inside.skip()?,
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
@@ -169,13 +176,13 @@ fn read(cursor: &mut Cursor<'_>, cluster: &mut String) -> Result<Endpoint, JsonE
     Ok(Endpoint::new(kind(&spec), false, &spec))
 }
 
-fn workload(cursor: &mut Cursor<'_>) -> Result<Workload, JsonError> {
+fn workload<'a, N: Notation<'a>>(value: &mut N) -> Result<Workload, N::Error> {
     let mut workload = Workload::default();
-    cursor.object(|inside, field| {
+    value.message::<WorkloadFields>(|inside, field| {
         match field {
-            "name" => workload.name = inside.string()?.into_owned(),
-            "kind" => workload.kind = inside.string()?.into_owned(),
-            _ => inside.skip()?,
+            WorkloadFields::NAME => workload.name = inside.text()?.into_owned(),
+            WorkloadFields::KIND => workload.kind = inside.text()?.into_owned(),
+            _ => inside.pass()?,
         }
         Ok(())
     })?;

@@ -437,8 +437,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes back by the length of what [`Cursor::raw`] has just given, to read it after all.
-    pub fn back(&mut self, raw: &str) {
-        self.at -= raw.len().min(self.at);
+    pub fn back(&mut self, length: usize) {
+        self.at -= length.min(self.at);
     }
 }
 

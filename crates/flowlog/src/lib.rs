@@ -1,8 +1,9 @@
-//! Flows from files: parses what `hubble observe -o json` and Hubble's flow-log export write.
+//! Flows of other programs: parses what `hubble observe -o json` and Hubble's flow-log export
+//! write, and the responses of Hubble's API.
 //!
-//! A line is read in one pass straight into a [`Flow`](webb_flow::Flow) and its
-//! [`Extra`](webb_flow::Extra) ([`Reader`]); endpoints are interned by their text
-//! ([`EndpointInterner`]), since the same few thousand stand in every file again and again. Memory
+//! A line or response is read in one pass straight into a [`Flow`](webb_flow::Flow) and its
+//! [`Extra`](webb_flow::Extra) ([`Reader`]), whatever its notation; endpoints are interned by their
+//! bytes ([`EndpointInterner`]), since the same few thousand stand in every file again and again. Memory
 //! does not grow with the file: lines are cut from one buffer ([`lines`]), rows of a batch are used
 //! again, and every cache has a limit.
 
@@ -13,14 +14,17 @@ mod input;
 mod interner;
 mod json;
 mod lines;
+mod notation;
 mod numbers;
 pub mod progress;
 mod reader;
 mod time;
+mod wire;
 
 pub use input::{Input, Position, open};
 pub use interner::EndpointInterner;
 pub use json::{Cursor, JsonError};
 pub use lines::{Line, lines};
-pub use reader::{Counts, Reader};
+pub use reader::{Content, Counts, Reader};
 pub use time::nanoseconds;
+pub use wire::{WireError, WireFault};

@@ -1,4 +1,4 @@
-//! Reads lines into batches.
+//! Reads lines or responses into batches.
 
 use std::borrow::Cow;
 
@@ -10,21 +10,22 @@ use webb_index::Flows;
 use super::fields;
 use super::interner::EndpointInterner;
 use super::json::{Cursor, JsonError};
-use super::numbers::number;
+use super::notation::{Envelope, FlowFields, LostFields, Message as _, Notation};
+use super::wire::{WireError, WireValue};
 
 /// Maximal number of flows in a batch. Rows are reused, so that their strings need no new memory.
 const BATCH: usize = 512;
 
-/// Counts of the lines so far.
+/// Counts of the lines or responses so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Lines read, empty ones included.
+    /// Lines read, empty ones included; or responses.
     pub lines: u64,
     /// Flows among them.
     pub flows: u64,
     /// Node status, agent and debug events: well formed and nothing to count.
     pub others: u64,
-    /// Lines that could not be read.
+    /// Lines or responses that could not be read.
     pub bad: u64,
     /// Lines that were not UTF-8 everywhere; invalid bytes are replaced.
     pub replaced: u64,
@@ -32,7 +33,8 @@ pub struct Counts {
     pub lost: [u64; LOST_EVENT_SOURCES.len()],
 }
 
-/// Turns lines into flows. Hand out [`Reader::batch`] when [`Reader::is_full`], and at the end.
+/// Turns lines or responses into flows. Hand out [`Reader::batch`] when [`Reader::is_full`], and at
+/// the end.
 #[derive(Debug)]
 pub struct Reader {
     interner: EndpointInterner,
@@ -43,11 +45,19 @@ pub struct Reader {
     unknown_reason: Reason,
 }
 
-/// Content of a line.
+/// Content of a line or response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LineContent {
+pub enum Content {
+    /// A flow, the last one of [`Reader::batch`].
     Flow,
-    Lost { source: usize, count: u64 },
+    /// A notice of lost events.
+    Lost {
+        /// Their source, in [`LOST_EVENT_SOURCES`].
+        source: usize,
+        /// How many they are.
+        events: u64,
+    },
+    /// Nothing to count.
     Other,
 }
 
@@ -80,29 +90,59 @@ impl Reader {
             self.counts.replaced += 1;
             String::from_utf8_lossy(line)
         };
+        self.take(|flow, extra, interner| {
+            let mut cursor = Cursor::new(&text);
+            let content = line_content(&mut cursor, flow, extra, interner)?;
+            cursor.end().map(|()| content)
+        })
+        .map(|_| ())
+    }
+
+    /// Reads an encoded `observer.GetFlowsResponse` or `observer.ExportEvent`. A flow joins the
+    /// batch.
+    ///
+    /// # Errors
+    /// The error and its field. Nothing but [`Counts::bad`] has changed then.
+    pub fn response(&mut self, encoded: &[u8]) -> Result<Content, WireError> {
+        self.counts.lines += 1;
+        self.take(|flow, extra, interner| response_content(&mut WireValue::message(encoded), flow, extra, interner))
+    }
+
+    /// Takes the last flow back out of the batch.
+    pub fn retract(&mut self) {
+        if self.flows.pop().is_some() {
+            self.counts.flows -= 1;
+        }
+    }
+
+    fn take<E>(
+        &mut self,
+        read: impl FnOnce(&mut Flow, &mut Extra, &mut EndpointInterner) -> Result<Content, E>,
+    ) -> Result<Content, E> {
         let at = self.flows.len();
         if at == self.extras.len() {
             self.extras.push(Extra::default());
         }
-        let Some(extra) = self.extras.get_mut(at) else { return Ok(()) };
+        let Some(extra) = self.extras.get_mut(at) else { return Ok(Content::Other) };
+        fields::empty(extra);
         let mut flow = Flow::default();
-        let found = read(&mut Cursor::new(&text), &mut flow, extra, &mut self.interner);
+        let found = read(&mut flow, extra, &mut self.interner);
         match found {
-            Ok(LineContent::Flow) => {
+            Ok(Content::Flow) => {
                 fields::finish(&mut flow, extra, self.unknown_reason);
                 flow.extra = ExtraId(u32::try_from(at).unwrap_or(u32::MAX));
                 self.flows.push(flow);
                 self.counts.flows += 1;
             }
-            Ok(LineContent::Lost { source, count }) => {
+            Ok(Content::Lost { source, events }) => {
                 if let Some(lost) = self.counts.lost.get_mut(source) {
-                    *lost = lost.saturating_add(count);
+                    *lost = lost.saturating_add(hubble_counts(source, events));
                 }
             }
-            Ok(LineContent::Other) => self.counts.others += 1,
+            Ok(Content::Other) => self.counts.others += 1,
             Err(_) => self.counts.bad += 1,
         }
-        found.map(|_| ())
+        found
     }
 
     /// A line that was not even kept.
@@ -135,55 +175,88 @@ impl Reader {
 }
 
 /// Reads a line of either form: a flow, or an envelope around a flow or something else.
-fn read(
+fn line_content(
     cursor: &mut Cursor<'_>,
     flow: &mut Flow,
     extra: &mut Extra,
     interner: &mut EndpointInterner,
-) -> Result<LineContent, JsonError> {
-    fields::empty(extra);
+) -> Result<Content, JsonError> {
     let mut envelope = None;
     let mut bare = false;
     cursor.object(|inside, name| {
-        match name {
-            "flow" => {
-                // What came before it was the envelope's.
-                *flow = Flow::default();
-                fields::empty(extra);
-                inside.object(|inside, name| fields::field(inside, name, flow, extra, interner).map(|_| ()))?;
-                envelope = Some(LineContent::Flow);
-            }
-            "lost_events" => envelope = Some(lost_events(inside)?),
-            "node_status" | "agent_event" | "debug_event" => {
-                inside.skip()?;
-                envelope = Some(LineContent::Other);
-            }
-            _ if envelope.is_some() => inside.skip()?,
-            _ => {
-                let known = fields::field(inside, name, flow, extra, interner)?;
+        match (Envelope::number(name), envelope) {
+            (0, Some(_)) => inside.skip()?,
+            (0, None) => {
+                let number = FlowFields::number(name);
+                let known = fields::field(inside, number, flow, extra, interner)?;
                 // These two stand in an envelope as well, and make no flow.
-                bare |= known && !matches!(name, "node_name" | "time");
+                bare |= known && !matches!(number, FlowFields::NODE_NAME | FlowFields::TIME);
             }
+            (number, _) => envelope = Some(enveloped(inside, number, flow, extra, interner)?),
         }
         Ok(())
     })?;
-    cursor.end()?;
-    Ok(envelope.unwrap_or(if bare { LineContent::Flow } else { LineContent::Other }))
+    Ok(envelope.unwrap_or(if bare { Content::Flow } else { Content::Other }))
 }
 
-/// `flow.LostEvent`. Hubble counts a notice of the ring's as one, however many events it is about,
-/// and each event that found its queue full (hubble-contract §3.1).
-fn lost_events(cursor: &mut Cursor<'_>) -> Result<LineContent, JsonError> {
-    const OBSERVER_EVENTS_QUEUE: usize = 2;
+/// Reads a response, which is an envelope.
+fn response_content(
+    response: &mut WireValue<'_>,
+    flow: &mut Flow,
+    extra: &mut Extra,
+    interner: &mut EndpointInterner,
+) -> Result<Content, WireError> {
+    let mut content = Content::Other;
+    response.message::<Envelope>(|inside, number| {
+        if !Envelope::name(number).is_empty() {
+            content = enveloped(inside, number, flow, extra, interner)?;
+        }
+        Ok(())
+    })?;
+    Ok(content)
+}
+
+/// Reads one of the contents that an envelope may have.
+fn enveloped<'a, N: Notation<'a>>(
+    value: &mut N,
+    number: u32,
+    flow: &mut Flow,
+    extra: &mut Extra,
+    interner: &mut EndpointInterner,
+) -> Result<Content, N::Error> {
+    match number {
+        Envelope::FLOW => {
+            // What came before it was the envelope's.
+            *flow = Flow::default();
+            fields::empty(extra);
+            value.message::<FlowFields>(|inside, number| {
+                fields::field(inside, number, flow, extra, interner).map(|_| ())
+            })?;
+            Ok(Content::Flow)
+        }
+        Envelope::LOST_EVENTS => lost_events(value),
+        _ => value.pass().map(|()| Content::Other),
+    }
+}
+
+/// Reads `flow.LostEvent`.
+fn lost_events<'a, N: Notation<'a>>(value: &mut N) -> Result<Content, N::Error> {
     let (mut source, mut events) = (0, 0_u64);
-    cursor.object(|inside, name| {
-        match name {
-            "source" => source = number(inside, &LOST_EVENT_SOURCES)?,
-            "num_events_lost" => events = inside.whole()?,
-            _ => inside.skip()?,
+    value.message::<LostFields>(|inside, field| {
+        match field {
+            LostFields::SOURCE => source = inside.enumeration(&LOST_EVENT_SOURCES)?,
+            LostFields::EVENTS => events = inside.integer()?,
+            _ => inside.pass()?,
         }
         Ok(())
     })?;
     let source = usize::try_from(source).ok().filter(|&source| source < LOST_EVENT_SOURCES.len()).unwrap_or(0);
-    Ok(LineContent::Lost { source, count: if source == OBSERVER_EVENTS_QUEUE { events.max(1) } else { 1 } })
+    Ok(Content::Lost { source, events })
+}
+
+/// What Hubble counts of lost events: a notice of the ring's as one, however many events it is
+/// about, and each event that found its queue full (hubble-contract §3.1).
+fn hubble_counts(source: usize, events: u64) -> u64 {
+    const OBSERVER_EVENTS_QUEUE: usize = 2;
+    if source == OBSERVER_EVENTS_QUEUE { events.max(1) } else { 1 }
 }

@@ -14,3 +14,4 @@ mod json;
 mod server;
 mod services;
 mod streams;
+mod wire;
