@@ -115,7 +115,7 @@ fn addresses<'a, N: Notation<'a>>(value: &mut N, flow: &mut Flow, extra: &mut Ex
         match field {
             IpFields::SOURCE => flow.source_ip = address(inside, &mut extra.mapped.source)?.unwrap_or_default(),
             IpFields::DESTINATION => {
-                flow.destination_ip = address(inside, &mut extra.mapped.destination)?.unwrap_or_default()
+                flow.destination_ip = address(inside, &mut extra.mapped.destination)?.unwrap_or_default();
             }
             IpFields::SOURCE_XLATED => extra.source_xlated = address(inside, &mut extra.mapped.source_xlated)?,
             IpFields::VERSION => {

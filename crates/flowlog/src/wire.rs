@@ -130,9 +130,8 @@ impl<'a> Notation<'a> for WireValue<'a> {
         let mut rest = self.slice()?;
         while !rest.is_empty() {
             let key = take_varint(&mut rest)?;
-            let number = match u32::try_from(key >> 3) {
-                Ok(number @ 1..0x2000_0000) => number,
-                _ => return Err(WireError::new(WireFault::Malformed, "a field without a valid number")),
+            let Ok(number @ 1..0x2000_0000) = u32::try_from(key >> 3) else {
+                return Err(WireError::new(WireFault::Malformed, "a field without a valid number"));
             };
             let mut value = take_value(key & 7, &mut rest)?;
             each(&mut value, number).map_err(|wrong| wrong.within(M::name(number)))?;
@@ -189,7 +188,7 @@ impl<'a> Notation<'a> for WireValue<'a> {
         let (mut seconds, mut nanos) = (0_u64, 0_u64);
         self.message::<TimestampFields>(|inside, field| {
             match field {
-                TimestampFields::SECONDS => seconds = inside.integer::<i64>().and_then(|seconds| past_1970(seconds))?,
+                TimestampFields::SECONDS => seconds = inside.integer::<i64>().and_then(past_1970)?,
                 TimestampFields::NANOS => nanos = inside.integer::<i32>().and_then(|nanos| past_1970(nanos.into()))?,
                 _ => {}
             }

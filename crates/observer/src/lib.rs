@@ -10,6 +10,7 @@
 //! ([`schema`]), field by field, without being decoded into structures.
 
 mod answers;
+pub mod client;
 mod encode;
 mod filter;
 mod history;

@@ -9,6 +9,7 @@
 )]
 
 mod abuse;
+mod client;
 mod golden;
 mod json;
 mod server;

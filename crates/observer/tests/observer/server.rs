@@ -11,6 +11,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
+use webb_observer::client::ServerAddress;
 use webb_observer::{History, Loader, Peer, Site, UnixSocket, serve};
 
 /// A server that stops when it is dropped.
@@ -72,6 +73,11 @@ impl Server {
     pub(crate) async fn connect(&self) -> Channel {
         let path = self.directory.path().join("s.sock");
         Endpoint::try_from(format!("unix://{}", path.display())).unwrap().connect().await.unwrap()
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self) -> ServerAddress {
+        ServerAddress::Unix(self.directory.path().join("s.sock"))
     }
 
     pub(crate) fn stop(&self) {
