@@ -289,6 +289,8 @@ defs! {
         "When the file was last read with success, in seconds since 1970; 0 if it never was";
     METRICS_CONFIG_RELOADS: counter "webb_metrics_config_reloads_total" ["outcome"]
         "New contents of the metrics file: applied, or rejected whole";
+    EXPRESSION_FAILURES: counter "webb_filter_expression_failures_total" []
+        "Evaluations of a filter's cel_expression, of the metrics file or of a client, that had no result (an overflow, an index out of range, a null, too many steps): the filter did not match";
     METRICS_CONFIG_CHANGES: counter "webb_metrics_config_changes_total" ["metric", "change"]
         "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
 }

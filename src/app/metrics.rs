@@ -10,6 +10,7 @@ use webb_decode::verdicts::Undecided;
 use webb_flow::fault::{Components, FaultType, State};
 use webb_flow::sym;
 use webb_index::Index;
+use webb_index::filters::expression_failures;
 use webb_metrics::limit;
 
 use crate::actors::metrics_file::MetricsFile;
@@ -63,6 +64,7 @@ fn build(metrics: &SelfMetrics, log: LogControl, confinement: Arc<Confinement>) 
             &own::LOG_LINES_LOST,
             &own::LABEL_VALUES_CUT,
             &own::LABEL_TEXTS_FOLDED,
+            &own::EXPRESSION_FAILURES,
         ],
         Box::new(move |rows| {
             rows.add(&own::BUILD_INFO, &[env!("CARGO_PKG_VERSION"), &kernel], 1);
@@ -70,6 +72,7 @@ fn build(metrics: &SelfMetrics, log: LogControl, confinement: Arc<Confinement>) 
             rows.add(&own::LOG_LINES_LOST, &[], log.lost_lines());
             rows.add(&own::LABEL_VALUES_CUT, &[], limit::cut_values());
             rows.add(&own::LABEL_TEXTS_FOLDED, &[], limit::folded());
+            rows.add(&own::EXPRESSION_FAILURES, &[], expression_failures());
         }),
     )
 }

@@ -5,6 +5,7 @@ use tonic::Status;
 use webb_flow::TcpFlags;
 use webb_index::filters::{
     EventTypeSpec, FilterError, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec,
+    expression_error,
 };
 
 use crate::proto::flow;
@@ -17,6 +18,9 @@ const MAX_FILTERS: usize = 1000;
 
 /// Regular expressions of a request at most: each may compile to a megabyte.
 const MAX_EXPRESSIONS: usize = 100;
+
+/// CEL expressions of a request at most: each may take some microseconds for each event.
+const MAX_CEL_EXPRESSIONS: usize = 32;
 
 /// Compiles the filters of a request.
 ///
@@ -32,20 +36,25 @@ pub(crate) fn compile(whitelist: Vec<flow::FlowFilter>, blacklist: Vec<flow::Flo
     if filters().map(expressions).sum::<usize>() > MAX_EXPRESSIONS {
         return Err(Status::unknown(format!("more than {MAX_EXPRESSIONS} regular expressions")));
     }
+    if filters().map(|filter| cel(filter).len()).sum::<usize>() > MAX_CEL_EXPRESSIONS {
+        return Err(Status::unknown(format!("more than {MAX_CEL_EXPRESSIONS} CEL expressions")));
+    }
     let all = |filters: Vec<flow::FlowFilter>| filters.into_iter().map(one).collect::<Result<Vec<_>, _>>();
     Ok(Filters { include: all(whitelist)?, exclude: all(blacklist)? })
 }
 
+fn cel(filter: &flow::FlowFilter) -> &[String] {
+    filter.experimental.as_ref().map_or(&[], |experimental| &experimental.cel_expression)
+}
+
 fn one(filter: flow::FlowFilter) -> Result<FlowFilter, Status> {
-    let expressions = filter.experimental.as_ref().is_some_and(|experimental| !experimental.cel_expression.is_empty());
-    if expressions {
-        return Err(Status::unknown("error compiling CEL expression: expressions are not supported"));
-    }
+    let expressions = cel(&filter).to_vec();
     let spec = spec(filter);
     if let Some(why) = http_without_layer_7(&spec) {
         return Err(Status::unknown(why));
     }
-    FlowFilter::new(spec).map_err(|errors| Status::unknown(errors.first().map(refusal).unwrap_or_default()))
+    FlowFilter::new(spec)
+        .map_err(|errors| Status::unknown(errors.first().map(|error| refusal(error, &expressions)).unwrap_or_default()))
 }
 
 fn spec(filter: flow::FlowFilter) -> FilterSpec {
@@ -98,6 +107,7 @@ fn spec(filter: flow::FlowFilter) -> FilterSpec {
         trace_id: filter.trace_id,
         ip_trace_id: filter.ip_trace_id,
         encrypted: filter.encrypted,
+        cel_expression: filter.experimental.unwrap_or_default().cel_expression,
     }
 }
 
@@ -133,8 +143,8 @@ fn http_without_layer_7(spec: &FilterSpec) -> Option<String> {
 }
 
 /// The refusal of a value. Its beginning is the reference server's, for scripts that look for it.
-fn refusal(error: &FilterError) -> String {
-    let FilterError { field, value, why, .. } = error;
+fn refusal(error: &FilterError, expressions: &[String]) -> String {
+    let FilterError { field, value, why, item } = error;
     let end = if field.starts_with("destination") { "destination" } else { "source" };
     match *field {
         "source_ip" | "destination_ip" | "source_ip_xlated" if value.contains('/') => {
@@ -164,6 +174,11 @@ fn refusal(error: &FilterError) -> String {
         "source_pod" | "destination_pod" => "invalid filter, name must not be empty".to_owned(),
         "source_service" | "destination_service" => {
             format!("invalid {end} service filter: invalid filter, name must not be empty")
+        }
+        "cel_expression" => {
+            let text = expressions.get(*item).map_or("", String::as_str);
+            let shown = expression_error(text).map(|error| error.shown(text));
+            format!("error compiling CEL expression: {}", shown.as_deref().unwrap_or(why))
         }
         _ => error.to_string(),
     }

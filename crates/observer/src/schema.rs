@@ -235,4 +235,30 @@ mod tests {
         assert_eq!(known("flow.SCTP", "chunk_type"), table(&names::SCTP_CHUNKS));
         assert_eq!(known("flow.LostEvent", "source"), table(&names::LOST_EVENT_SOURCES));
     }
+
+    /// Expressions of filters know every field of a flow: they read it, or refuse it by name.
+    #[test]
+    fn expressions_know_every_field() {
+        fn check(message: &Message, path: &str, read: &mut usize) {
+            for field in &message.fields {
+                let path = format!("{path}.{}", field.name);
+                match webb_index::filters::expression_error(&format!("has({path})")) {
+                    None => *read += 1,
+                    Some(error) => {
+                        assert!(error.to_string().contains("is not among those"), "{path}: {error}");
+                        continue;
+                    }
+                }
+                if let (Kind::Message(at), false) = (field.kind, field.repeated)
+                    && schema().at(at).form == Form::Object
+                {
+                    check(schema().at(at), &path, read);
+                }
+            }
+        }
+        let mut read = 0;
+        check(schema().message("flow.Flow"), "_flow", &mut read);
+        assert!(read > 80, "{read}");
+        assert!(webb_index::filters::expression_error("has(_flow.l7.http.nothing)").is_some());
+    }
 }

@@ -39,7 +39,7 @@ pub(crate) struct ObserverService {
 }
 
 impl ObserverService {
-    fn answers<R: Respond>(
+    async fn answers<R: Respond>(
         &self,
         filters: Filters,
         limits: Limits,
@@ -51,7 +51,14 @@ impl ObserverService {
         if limits.first && limits.follow {
             return Err(Status::invalid_argument("first cannot be specified with follow"));
         }
-        let walk = Walk::new(&self.history, filters, limits);
+        let history = Arc::clone(&self.history);
+        let walk = if filters.have_expressions() {
+            // Looking for the beginning may take seconds then; others are answered meanwhile.
+            let walk = tokio::task::spawn_blocking(move || Walk::new(&history, filters, limits)).await;
+            walk.map_err(|error| Status::internal(error.to_string()))?
+        } else {
+            Walk::new(&history, filters, limits)
+        };
         let answers = Answers::new(Arc::clone(&self.history), walk, respond, self.site.stopping.clone());
         Ok(Response::new(Box::pin(answers)))
     }
@@ -79,7 +86,7 @@ impl Observer for ObserverService {
         };
         let node_name = self.site.name();
         let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.started_ns);
-        self.answers(filters, limits, Flows { mask, node_name, encoder })
+        self.answers(filters, limits, Flows { mask, node_name, encoder }).await
     }
 
     async fn get_agent_events(
@@ -95,7 +102,7 @@ impl Observer for ObserverService {
             since_ns: request.since.as_ref().map(unix_ns),
             until_ns: request.until.as_ref().map(unix_ns),
         };
-        self.answers(Filters::default(), limits, AgentEvents)
+        self.answers(Filters::default(), limits, AgentEvents).await
     }
 
     async fn get_debug_events(
@@ -111,7 +118,7 @@ impl Observer for ObserverService {
             since_ns: request.since.as_ref().map(unix_ns),
             until_ns: request.until.as_ref().map(unix_ns),
         };
-        self.answers(Filters::default(), limits, DebugEvents)
+        self.answers(Filters::default(), limits, DebugEvents).await
     }
 
     /// This node alone: a user interface needs no relay then. (A node of Hubble's refuses.)

@@ -11,6 +11,9 @@ use crate::segment::{Event, OtherSort, Segment};
 /// Events that are looked at before other work gets its turn.
 const EVENTS_A_TURN: usize = 8192;
 
+/// The same with expressions, each of which may take some microseconds.
+const EVENTS_OF_EXPRESSIONS_A_TURN: usize = 256;
+
 /// The kind of events that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
@@ -57,6 +60,8 @@ pub(crate) struct Walk {
     /// Where the walk ends, unless it follows.
     end: u64,
     left: Option<u64>,
+    /// Events of a turn.
+    turn: usize,
     /// Segments at hand, the next event's last: they are taken off the end.
     at_hand: Vec<(u64, Arc<Segment>)>,
     generation: u64,
@@ -67,6 +72,7 @@ impl Walk {
     pub(crate) fn new(history: &History, filters: Filters, limits: Limits) -> Self {
         let all = history.all();
         let mut walk = Self {
+            turn: if filters.have_expressions() { EVENTS_OF_EXPRESSIONS_A_TURN } else { EVENTS_A_TURN },
             filters,
             next: all.oldest,
             end: all.next,
@@ -124,7 +130,7 @@ impl Walk {
         if self.left == Some(0) {
             return Step::End;
         }
-        for _ in 0..EVENTS_A_TURN {
+        for _ in 0..self.turn {
             if !self.limits.follow && self.next >= self.end {
                 return Step::End;
             }

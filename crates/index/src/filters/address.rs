@@ -1,7 +1,8 @@
 //! Addresses and networks, compared as Hubble compares them: an address by its text, a network by
 //! its bits.
 
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 
 use webb_flow::Address;
 
@@ -27,6 +28,13 @@ pub(super) struct FlowAddress {
 impl FlowAddress {
     fn of(ip: IpAddr) -> Self {
         Self { address: ip.into(), v4: ip.is_ipv4() }
+    }
+}
+
+/// The text that the flow has.
+impl fmt::Display for FlowAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.v4 { self.address.ip().fmt(f) } else { Ipv6Addr::from_bits(bits(self.address)).fmt(f) }
     }
 }
 

@@ -6,6 +6,7 @@ use webb_flow::sym::Sym;
 use webb_flow::{L4, Reason};
 
 use super::address::AddressMatch;
+use super::cel::{Expression, Expressions};
 use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::predicate::{EventPredicate, Predicate, Protocol};
@@ -159,6 +160,10 @@ impl Building {
         self.read("dns_query", &spec.dns_query, re2::read, Predicate::DnsQuery);
         self.read("http_url", &spec.http_url, re2::read, Predicate::Url);
         self.read("http_path", &spec.http_path, re2::read, Predicate::Path);
+        // The last, since it costs the most.
+        self.read("cel_expression", &spec.cel_expression, Expression::read, |expressions| {
+            Predicate::Expression(Expressions::new(expressions))
+        });
     }
 
     /// A filter on HTTP that leaves out layer 7 could never match: Hubble refuses it.

@@ -3,7 +3,7 @@
 //! A [`FilterSpec`] is the filter as written, plain data. [`FlowFilter::new`] compiles it once to a
 //! list of predicates, cheapest first. A flow from the kernel, which has no extras, is matched
 //! without lock or allocation: numbers are compared, and what depends on names is cached by their
-//! symbols.
+//! symbols. Expressions in CEL come last.
 //!
 //! ```text
 //! file ──metrics::dynamic──▶ FilterSpec ──build──▶ Predicate, Predicate, ... ──▶ Filters::pass
@@ -11,21 +11,24 @@
 
 mod address;
 mod build;
+mod cel;
 mod flow_view;
 pub mod fuzz;
 mod match_cache;
 mod names;
 mod predicate;
 mod re2;
+mod reads;
 mod selector;
 mod spec;
 mod status;
 mod uri;
 
 pub use build::FilterError;
+pub use cel::{ExpressionError, expression_error, expression_failures};
 use flow_view::FlowView;
-pub use predicate::Layer7Reads;
 use predicate::Predicate;
+pub use reads::Layer7Reads;
 pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
 use webb_flow::{Extra, Flow};
 
@@ -96,6 +99,12 @@ impl Filters {
         let filters = self.include.iter().chain(&self.exclude);
         filters.flat_map(|filter| &filter.predicates).for_each(|predicate| predicate.reads(&mut reads));
         reads
+    }
+
+    /// True if one has a `cel_expression`, which may take some microseconds for each flow.
+    pub fn have_expressions(&self) -> bool {
+        let filters = self.include.iter().chain(&self.exclude);
+        filters.flat_map(|filter| &filter.predicates).any(|predicate| matches!(predicate, Predicate::Expression(_)))
     }
 
     /// Clears all cached match results: symbols may have another meaning from now on. Call it

@@ -5,9 +5,11 @@ use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Extra, L4, Reason};
 
 use super::address::AddressMatch;
+use super::cel::Expressions;
 use super::flow_view::{FlowView, SubType};
 use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
+use super::reads::Layer7Reads;
 use super::selector::{Selector, label};
 use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
 use super::status::Status;
@@ -70,22 +72,7 @@ pub(super) enum Predicate {
     DnsQuery(Vec<Regex>),
     Url(Vec<Regex>),
     Path(Vec<Regex>),
-}
-
-/// Fields of layer 7 that filters read, and that are not copied out of a message unless they do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[allow(clippy::struct_excessive_bools, reason = "each is a field of its own")]
-pub struct Layer7Reads {
-    /// Names of DNS questions.
-    pub query: bool,
-    /// URLs and paths.
-    pub url: bool,
-    /// Headers.
-    pub headers: bool,
-    /// Trace ids.
-    pub trace: bool,
-    /// Names from DNS.
-    pub names: bool,
+    Expression(Expressions),
 }
 
 impl Predicate {
@@ -97,26 +84,30 @@ impl Predicate {
             Self::Url(_) | Self::Path(_) => reads.url = true,
             Self::Header(_) => reads.headers = true,
             Self::TraceId(_) => reads.trace = true,
+            Self::Expression(expressions) => reads.add(expressions.reads()),
             _ => {}
         }
     }
 
     pub(super) fn set_local_node(&mut self, node: &str) {
-        if let Self::Node(patterns, home) = self {
-            *home = patterns.iter().any(|pattern| pattern.fits(node));
+        match self {
+            Self::Node(patterns, home) => *home = patterns.iter().any(|pattern| pattern.fits(node)),
+            Self::Expression(expressions) => expressions.set_local_node(node),
+            _ => {}
         }
     }
 
     /// Clears the cache of match results, if the predicate has one.
     pub(super) fn clear_cache(&self) {
-        if let Self::Pod(_, _, cache)
-        | Self::Label(_, _, cache)
-        | Self::Workload(_, _, cache)
-        | Self::Cluster(_, _, cache)
-        | Self::Fqdn(_, _, cache)
-        | Self::Service(_, _, cache) = self
-        {
-            cache.clear();
+        match self {
+            Self::Pod(_, _, cache)
+            | Self::Label(_, _, cache)
+            | Self::Workload(_, _, cache)
+            | Self::Cluster(_, _, cache)
+            | Self::Fqdn(_, _, cache)
+            | Self::Service(_, _, cache) => cache.clear(),
+            Self::Expression(expressions) => expressions.clear(),
+            _ => {}
         }
     }
 
@@ -251,6 +242,7 @@ impl Predicate {
                 .http()
                 .and_then(|http| uri::path(&http.url))
                 .is_some_and(|path| expressions.iter().any(|one| one.is_match(&path))),
+            Self::Expression(expressions) => expressions.matches(view),
             // All others were matched above.
             _ => false,
         }

@@ -11,10 +11,22 @@ use regex::bytes::{Regex, RegexBuilder};
 /// Maximal length of an expression and size of its program, in bytes; larger ones are refused.
 const SIZE: usize = 1 << 20;
 
+/// The same of an expression of which a filter may have many.
+const SMALL_SIZE: usize = 1 << 16;
+
 /// The expression, unanchored, over text that may be any bytes.
 pub(super) fn read(expression: &str) -> Result<Regex, String> {
+    read_up_to(SIZE, expression)
+}
+
+/// The same, of a small expression.
+pub(super) fn read_small(expression: &str) -> Result<Regex, String> {
+    read_up_to(SMALL_SIZE, expression)
+}
+
+fn read_up_to(size: usize, expression: &str) -> Result<Regex, String> {
     let translated = Translation { rest: expression, out: String::with_capacity(expression.len() + 16) }.translate()?;
-    RegexBuilder::new(&translated).size_limit(SIZE).build().map_err(|error| match error {
+    RegexBuilder::new(&translated).size_limit(size).build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "the expression is too large".to_owned(),
         // The last line of the crate's drawing says what is wrong; the rest points into the
         // translation.

@@ -3,8 +3,7 @@
 /// `flow.FlowFilter`: all fields that are not empty must match, the values of a field are
 /// alternatives.
 ///
-/// Fields have the names and the meaning of the hubble-contract §2.6. `experimental` is left out:
-/// it holds expressions of another language, which the decoder refuses by name.
+/// Fields have the names and the meaning of the hubble-contract §2.6.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[allow(missing_docs, reason = "each field is flow.proto's of the same name (hubble-contract §2.6)")]
 pub struct FilterSpec {
@@ -49,6 +48,8 @@ pub struct FilterSpec {
     pub trace_id: Vec<String>,
     pub ip_trace_id: Vec<u64>,
     pub encrypted: Vec<bool>,
+    /// `experimental.cel_expression`.
+    pub cel_expression: Vec<String>,
 }
 
 /// `flow.Workload`; an empty member is any.

@@ -58,8 +58,9 @@ const FIELDS: [Field; 40] = [
     ("encrypted", |spec, items| spec.encrypted = items.bools()),
 ];
 
-/// Holds expressions of another language.
+/// Holds expressions of another language, in the field `cel_expression`.
 const EXPERIMENTAL: &str = "experimental";
+const CEL: &str = "cel_expression";
 
 /// Reads a filter; none if something is wrong with it.
 pub(super) fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFilter> {
@@ -69,7 +70,11 @@ pub(super) fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFil
     let names: Vec<&'static str> = FIELDS.iter().map(|(name, _)| *name).chain([EXPERIMENTAL]).collect();
     for (name, value) in members(node, "a flow filter", &names, problems) {
         if name == EXPERIMENTAL {
-            experimental(value, problems);
+            let so_far = problems.len();
+            let marks = experimental(value, &mut spec, problems);
+            if problems.len() == so_far {
+                places.push((CEL, marks));
+            }
             continue;
         }
         let nodes = match &value.value {
@@ -106,20 +111,21 @@ pub(super) fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFil
     }
 }
 
-/// An expression is refused by name: one that was left out would let unwanted flows through.
-fn experimental(node: &Node, problems: &mut Vec<Problem>) {
+/// Reads `experimental`: the places of its expressions, if there are any.
+fn experimental(node: &Node, spec: &mut FilterSpec, problems: &mut Vec<Problem>) -> Vec<Mark> {
     if matches!(node.value, Value::Null) {
-        return;
+        return Vec::new();
     }
-    for (name, value) in members(node, EXPERIMENTAL, &["cel_expression"], problems) {
-        let nothing = match &value.value {
-            Value::Null => true,
-            Value::List(list) => list.is_empty(),
-            _ => false,
-        };
-        if !nothing {
-            let problem = value.problem(format!("experimental.{name} is not supported"));
-            problems.push(problem.with_help("webb evaluates no CEL; use the other fields of a filter"));
+    let mut marks = Vec::new();
+    for (name, value) in members(node, EXPERIMENTAL, &[CEL], problems) {
+        match &value.value {
+            Value::List(nodes) => {
+                spec.cel_expression = Items { field: CEL, nodes, problems }.texts();
+                marks = nodes.iter().map(|item| item.mark).collect();
+            }
+            Value::Null => {}
+            _ => problems.push(value.problem(format!("{name}: expected a list, found {}", value.describe()))),
         }
     }
+    marks
 }

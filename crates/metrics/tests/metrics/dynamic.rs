@@ -53,6 +53,10 @@ fn filters_are_protobuf_json() {
         ("{tcp_flags: [{SYN: true, ACK: false}]}", "{tcpFlags: [{SYN: true}]}"),
         ("{reply: null, uuid: []}", "{}"),
         ("{experimental: {}}", "{experimental: {cel_expression: []}}"),
+        (
+            "{experimental: {cel_expression: [\"_flow.verdict == 2\"]}}",
+            "{experimental: {celExpression: [\"_flow.verdict == 2\"]}}",
+        ),
         ("{reply: [yes]}", "{reply: [true]}"),
     ];
     for (one, other) in same {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tonic::Code;
 use webb_observer::History;
 use webb_observer::proto::flow::FlowFilter;
+use webb_observer::proto::flow::flow_filter::Experimental;
 use webb_observer::proto::observer::{GetFlowsRequest, ServerStatusRequest};
 
 use crate::server::{Server, call, history, recorded};
@@ -35,10 +36,40 @@ async fn bad_requests_are_refused() {
         FlowFilter { http_url: vec!["a".into(); 60], dns_query: vec!["b".into(); 60], ..FlowFilter::default() };
     let costly = GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() };
     assert_eq!(status(encoded(&costly)).await, (Code::Unknown, "more than 100 regular expressions".into()));
+    let cel = |expressions: Vec<String>| {
+        let experimental = Some(Experimental { cel_expression: expressions });
+        let filter = FlowFilter { experimental, ..FlowFilter::default() };
+        encoded(&GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() })
+    };
+    assert_eq!(status(cel(vec!["true".into(); 33])).await, (Code::Unknown, "more than 32 CEL expressions".into()));
+    for bomb in ["(".repeat(60_000), "(".repeat(4000), "!".repeat(4000), "[1].map(x, ".repeat(300)] {
+        let (code, text) = status(cel(vec![bomb])).await;
+        assert_eq!(code, Code::Unknown);
+        assert!(text.starts_with("error compiling CEL expression: "), "{text}");
+    }
     let paths = (0..10_000).map(|number| format!("nothing.{number}")).collect();
     let field_mask = Some(prost_types::FieldMask { paths });
     let masked = GetFlowsRequest { field_mask, ..GetFlowsRequest::default() };
     assert_eq!(status(encoded(&masked)).await, (Code::Unknown, "invalid fieldmask".into()));
+}
+
+/// Expressions that cost the most for each event hold up no other client.
+#[tokio::test]
+async fn costly_expressions_hold_up_no_other() {
+    let server = Server::start(history(&recorded("flows-a.jsonl.zst"), 4095)).await;
+    let bomb = format!("{}false{}", "[1,2,3,4,5,6,7,8].exists(x, ".repeat(20), ")".repeat(20));
+    let experimental = Some(Experimental { cel_expression: vec![bomb; 32] });
+    let filter = FlowFilter { experimental, ..FlowFilter::default() };
+    let request = GetFlowsRequest { whitelist: vec![filter], number: 1, ..GetFlowsRequest::default() };
+    let (costly, plain) = (server.connect().await, server.connect().await);
+    let slow = async { call(&costly, GET_FLOWS, encoded(&request)).await.0.len() };
+    let fast = async {
+        let request = GetFlowsRequest { number: 3, ..GetFlowsRequest::default() };
+        call(&plain, GET_FLOWS, encoded(&request)).await.0.len()
+    };
+    let first = futures::future::select(Box::pin(slow), Box::pin(fast)).await;
+    let futures::future::Either::Right((3, slow)) = first else { panic!("the plain request is answered first") };
+    assert_eq!(slow.await, 0, "an expression of too many steps matches nothing");
 }
 
 /// A field that only a newer client knows is passed over.
