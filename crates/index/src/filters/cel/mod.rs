@@ -1,9 +1,9 @@
 //! Expressions in CEL, the Common Expression Language, over the flow: `cel_expression` of a filter.
 //!
-//! The text is parsed and its types are checked once, when the filter is compiled; a flow then costs
-//! a walk over a small tree, which reads the fields that the expression names and no others. The
-//! `cel` crate would do neither: it has no checker, so that a misspelt field would silently match
-//! nothing, and no bound on the steps of an evaluation.
+//! The text is parsed and its types are checked once, when the filter is compiled; a flow then
+//! costs a walk over a small tree, which reads the fields that the expression names and no others.
+//! The `cel` crate would do neither: it has no checker, so that a misspelt field would silently
+//! match nothing, and no bound on the steps of an evaluation.
 //!
 //! ```text
 //! text ──token──▶ tokens ──compile, typed──▶ Op ──eval (reads the flow by `read`)──▶ true or false
