@@ -77,7 +77,9 @@ pub fn expression_error(text: &str) -> Option<ExpressionError> {
 impl Expressions {
     pub(super) fn new(expressions: Vec<Expression>) -> Self {
         let mut reads = Layer7Reads::default();
-        expressions.iter().for_each(|Expression(_, one)| reads.add(*one));
+        for Expression(_, one) in &expressions {
+            reads.add(*one);
+        }
         let ops = expressions.into_iter().map(|Expression(op, _)| op).collect();
         Self { ops, reads, texts: Texts::default(), node: String::new() }
     }

@@ -293,9 +293,12 @@ impl Type {
     /// True if values of both types can be compared.
     pub(super) fn fits(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Any, _) | (_, Self::Any) => true,
-            (Self::Null, Self::MaybeBool | Self::Message(_)) | (Self::MaybeBool | Self::Message(_), Self::Null) => true,
-            (Self::Bool, Self::MaybeBool) | (Self::MaybeBool, Self::Bool) => true,
+            (Self::Any, _)
+            | (_, Self::Any)
+            | (Self::Null, Self::MaybeBool | Self::Message(_))
+            | (Self::MaybeBool | Self::Message(_), Self::Null)
+            | (Self::Bool, Self::MaybeBool)
+            | (Self::MaybeBool, Self::Bool) => true,
             (Self::Message(_), Self::Message(_)) => false,
             (Self::List(one), Self::List(other)) => one.fits(other),
             _ => self == other,

@@ -103,7 +103,6 @@ impl<'a> Value<'a> {
     pub(super) fn equals(&self, other: &Value<'_>) -> bool {
         match (self, other) {
             (Self::Null, Value::Null) => true,
-            (Self::Double(one), Value::Double(other)) => one.total_cmp(other) == Ordering::Equal || one == other,
             (Self::Pair(one, two), Value::Pair(other, another)) => {
                 one.as_str() == other.as_str() && two.as_str() == another.as_str()
             }
