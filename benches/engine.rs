@@ -2,8 +2,9 @@
 //! of a configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
-//! `stages`, `series`, `pods`, `threads`, `memory`. But for `threads`, everything runs in one
-//! thread, in the order in which the pipeline's threads would do it. Figures are CPU time, which
+//! `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But for `threads` and
+//! `connections`, everything runs in one thread, in the order in which the pipeline's threads would
+//! do it. Figures are CPU time, which
 //! other programs on the machine lengthen less than time on the clock.
 
 #![allow(
@@ -237,6 +238,26 @@ fn threads() {
     }
 }
 
+/// The same with records that carry events of connections: each accepted SYN-ACK and each FIN, a
+/// fourth of all. Without the metric they are not looked at.
+fn connections() {
+    const RECORDS: usize = 1 << 20;
+    head("Through the pipeline's threads, with events of connections");
+    let with = format!("{} connections", mix::FIRST);
+    let (plain, events) = (mix::records(mix::PODS), mix::connection_events(mix::records(mix::PODS)));
+    for (name, configuration, records) in [
+        ("first, no events", mix::FIRST, &plain),
+        ("first, events, not configured", mix::FIRST, &events),
+        ("first and connections, no events", &with, &plain),
+        ("first and connections, events", &with, &events),
+    ] {
+        let pipeline = Pipeline::of(configuration, mix::PODS, records.clone());
+        pipeline.run(RECORDS as u64);
+        let times = Times::by(ClockId::ProcessCPUTime, || pipeline.run(RECORDS as u64));
+        times.print(name, RECORDS, 0);
+    }
+}
+
 /// Writes all that the aggregators hold as a scrape does, part by part; returns how much that was.
 fn scrape(aggregators: &mut [Aggregator]) -> usize {
     let snapshots: Vec<Snapshot> = aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
@@ -286,12 +307,13 @@ fn memory() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 6] = [
+    let tables: [(&str, fn()); 7] = [
         ("path", path),
         ("stages", stages),
         ("series", series),
         ("pods", pods),
         ("threads", threads),
+        ("connections", connections),
         ("memory", memory),
     ];
     for (name, table) in tables {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What webb costs: iperf3 from pod to pod through the host, without the agent, with a program that does nothing at the
-# same two hooks, and with the agent, in turn, on this machine. Takes about five minutes, prints one table, and leaves
+# same two hooks, with the agent, and with its connection quality too, in turn, on this machine. Takes about six minutes, prints one table, and leaves
 # nothing behind. Needs root, a release build, and the packages iperf3, jq, curl, bpftool, clang (`make setup`).
 #
 #   cargo build --release && sudo benches/overhead.sh
@@ -92,12 +92,13 @@ side() {
     case $1 in
     empty) empty_programs add ;;
     with) start_agent ;;
+    quality) start_agent WEBB_METRICS="flow tcp icmp connections" ;;
     esac
     sleep 1
     "$2" "$burst" >>"$work/$2.$1"
     case $1 in
     empty) empty_programs del ;;
-    with) stop_agent ;;
+    with | quality) stop_agent ;;
     esac
 }
 
@@ -158,13 +159,13 @@ program_times() {
 echo "overhead: $rounds rounds with and without webb, $burst s each for UDP and TCP ..." >&2
 udp 1 >/dev/null # warms up
 for ((round = 1; round <= rounds; round++)); do
-    order=(without empty with)
-    ((round % 2)) || order=(with empty without)
+    order=(without empty with quality)
+    ((round % 2)) || order=(quality with empty without)
     for kind in udp tcp; do
         for what in "${order[@]}"; do side "$what" "$kind"; done
     done
-    last() { for what in without empty with; do tail -n 1 "$work/$1.$what"; done | paste -sd ' '; }
-    echo "overhead: round $round of $rounds, without, empty, with: UDP $(last udp) packets/s, TCP $(last tcp) Mbit/s" >&2
+    last() { for what in without empty with quality; do tail -n 1 "$work/$1.$what"; done | paste -sd ' '; }
+    echo "overhead: round $round of $rounds, without, empty, with, with connections: UDP $(last udp) packets/s, TCP $(last tcp) Mbit/s" >&2
 done
 
 echo "overhead: kernel time per packet ..." >&2
@@ -207,14 +208,18 @@ memory_none=$(awk '/^VmRSS/ { print $2 }' "/proc/$agent/status")
 stop_agent
 cores=$(awk -v ticks="$ticks" -v from="$started" -v to="$ended" -v hz="$(getconf CLK_TCK)" 'BEGIN { printf "%.2f", ticks / hz / (to - from) }')
 
-row() { printf '%-46s %14s %14s %10s\n' "$@"; }
+row() { printf '%-50s %14s %14s %10s\n' "$@"; }
 compare() {
     local title=$1 file=$2 limit=$3 what ratio
-    for what in empty with; do
+    local -A name=([empty]='an empty program' [with]=webb [quality]='webb and connections')
+    for what in empty with quality; do
         ratio=$(paste "$work/$file.without" "$work/$file.$what" | awk '{ print $2 / $1 }' | median)
-        row "$title $([[ $what == empty ]] && echo 'an empty program' || echo webb)" "$(median <"$work/$file.without")" "$(median <"$work/$file.$what")" \
-            "$(awk -v r="$ratio" 'BEGIN { printf "%+.1f %%", (r - 1) * 100 }')$([[ $what == empty ]] || echo " (limit $limit)")"
+        row "$title ${name[$what]}" "$(median <"$work/$file.without")" "$(median <"$work/$file.$what")" \
+            "$(awk -v r="$ratio" 'BEGIN { printf "%+.1f %%", (r - 1) * 100 }')$([[ $what == with ]] && echo " (limit $limit)")"
     done
+    ratio=$(paste "$work/$file.with" "$work/$file.quality" | awk '{ print $2 / $1 }' | median)
+    row "$title connections, on against off" "$(median <"$work/$file.with")" "$(median <"$work/$file.quality")" \
+        "$(awk -v r="$ratio" 'BEGIN { printf "%+.1f %%", (r - 1) * 100 }')"
 }
 
 echo

@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 pub(crate) use dice::Dice;
 use webb_decode::{Decoded, Decoder};
-use webb_flow::abi::{Record, VERSION, flag, kind};
+use webb_flow::abi::{Record, VERSION, event, flag, kind};
 use webb_flow::{Address, Flow, L4, Reasons, TcpFlags};
 use webb_index::policy::Compiler;
 use webb_index::policy::spec::{PeerSpec, PolicySpec, PortMatch, PortSpec, RuleSpec, Selector, Subject};
@@ -139,6 +139,19 @@ pub(crate) fn record(dice: &mut Dice, pods: u32) -> Record {
         return Record { kind: kind::DROP, hook: 4, reason: REASONS[dice.below(4) as usize], ..layered };
     }
     Record { hook, ..layered }
+}
+
+/// The records, with the event of a connection on each SYN-ACK and each FIN that passed.
+pub(crate) fn connection_events(mut records: Vec<Record>) -> Vec<Record> {
+    for record in &mut records {
+        let has = |bits: u16| record.kind == kind::FLAGS && u16::from(record.tcp_flags) & bits == bits;
+        if has(TcpFlags::SYN | TcpFlags::ACK) {
+            (record.event, record.value) = (event::ACCEPTED, 450);
+        } else if has(TcpFlags::FIN) {
+            (record.event, record.value) = (event::CLOSED, 12_000);
+        }
+    }
+    records
 }
 
 /// One record for each of so many pairs of pods, in random order: as many series of a family that

@@ -10,9 +10,9 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
-use webb_flow::abi::Record;
+use webb_flow::abi::{Record, event};
 use webb_flow::fault::{Components, State};
-use webb_metrics::{Aggregator, grammar};
+use webb_metrics::{Aggregator, captures, grammar};
 use zerocopy::IntoBytes;
 
 /// Hands out as many records as were asked for.
@@ -52,17 +52,26 @@ impl Rings for Source {
 /// Threads that run until this is dropped.
 pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
+    /// Records, and the flows that come of them.
+    round: (u64, u64),
     states: Vec<Arc<AggregatorState>>,
     lifecycles: Vec<Arc<Lifecycle>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pipeline {
-    #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
     pub(crate) fn new(configuration: &str, pods: u32) -> Self {
+        Self::of(configuration, pods, super::records(pods))
+    }
+
+    /// Reads `records` again and again.
+    #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
+    pub(crate) fn of(configuration: &str, pods: u32, records: Vec<Record>) -> Self {
         let components = Components::default();
         let (mut lanes, mut threads, mut lifecycles, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for config in grammar::parse(configuration).unwrap_or_default().metrics {
+        let metrics = grammar::parse(configuration).unwrap_or_default().metrics;
+        let connections = metrics.iter().any(|config| config.name() == captures::NAME);
+        for config in metrics {
             let component = components.component(config.name());
             component.set_state(State::Up, "");
             let (lane, items) = Lane::new(Arc::clone(&component));
@@ -73,13 +82,18 @@ impl Pipeline {
             lifecycles.push(Arc::clone(&lifecycle));
             threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, Looks::default())));
         }
+        let lanes = Lanes::new(lanes);
+        lanes.want_connections(connections);
+        // An event is a flow beside that of its record.
+        let events = records.iter().filter(|record| connections && record.event != event::NONE).count();
+        let round = (records.len() as u64, (records.len() + events) as u64);
         let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());
         let asked = Arc::new(AtomicU64::new(0));
         let reader = Reader {
-            rings: Arc::new(Source(Arc::clone(&asked), Arc::new(super::records(pods)))),
+            rings: Arc::new(Source(Arc::clone(&asked), Arc::new(records))),
             waker,
-            lanes: Arc::new(Lanes::new(lanes)),
+            lanes: Arc::new(lanes),
             commands,
             index: Arc::new(ArcSwap::new(super::index(pods))),
             decoder: Arc::new(ArcSwapOption::from_pointee(super::decoder())),
@@ -90,12 +104,12 @@ impl Pipeline {
         let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
         lifecycles.push(Arc::clone(&lifecycle));
         threads.push(std::thread::spawn(move || assert!(reader.run(&lifecycle).is_ok())));
-        Self { asked, states, lifecycles, threads }
+        Self { asked, round, states, lifecycles, threads }
     }
 
-    /// So many records more, from the ring to every counter.
+    /// So many records more, a multiple of all, from the ring to every counter.
     pub(crate) fn run(&self, records: u64) {
-        let all = self.asked.fetch_add(records, SeqCst) + records;
+        let all = (self.asked.fetch_add(records, SeqCst) + records) / self.round.0 * self.round.1;
         while self.states.iter().any(|state| state.counted() < all) {
             std::thread::sleep(Duration::from_millis(1));
         }

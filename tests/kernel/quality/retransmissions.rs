@@ -116,7 +116,9 @@ fn again(name: &str, node_sockets: bool) {
                 if by_pod.iter().sum::<u64>() == own && by_pod.iter().all(|count| *count > 0) && host_has_sent {
                     break;
                 }
-                assert!(start.elapsed() < TIMEOUT, "{by_pod:?} segments in records, {own} by the kernel");
+                let totals = || kernel.probes.ledger().retransmits();
+                let late = start.elapsed() > TIMEOUT;
+                assert!(!late, "{by_pod:?} segments in records, {own} by the kernel, {:?} of all", totals());
                 std::thread::sleep(Duration::from_millis(20));
             }
             let by_host = segments(&found, host_address);
