@@ -93,7 +93,7 @@ defs! {
     TABLE_EVICTED: counter "webb_connection_table_evicted_total" []
         "Active connections that were evicted for another; their counts were reported first";
     TABLE_ALONE: counter "webb_connection_table_alone_packets_total" []
-        "Packets without a slot in the table, each reported by a record of its own";
+        "Packets without a slot in the table, each reported by a record of its own. TCP connections among them are missing in the families of `connections`";
 
     READER_READ: counter "webb_reader_read_records_total" []
         "Records taken out of the rings. At rest equals the sum of webb_reader_records_total";

@@ -14,7 +14,7 @@
 #include "device.h"
 #include "quality.h"
 
-const volatile __u32 retransmit_budget = 1000; /* records per second and CPU */
+const volatile __u32 retransmit_budget = 0; /* records per second and CPU */
 const volatile __u8 node_retransmits = 0;      /* those of sockets in the agent's network namespace too */
 
 #define RETRANSMIT_SYN 0

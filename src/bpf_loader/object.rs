@@ -196,6 +196,7 @@ fn prepare<R>(
         .override_global("l7_response_bytes", &constants.layer7.response_bytes, false)
         .override_global("l7_ring_bytes", &l7_ring_bytes, false)
         .override_global("stopped_reasons", &stopped[..], false)
+        .override_global("retransmit_budget", &constants.retransmit_budget, false)
         .override_global("node_retransmits", &constants.node_retransmits, false)
         .override_global("host_netns", &netns, false);
     if let Some(path) = pinned {

@@ -74,6 +74,9 @@ impl Default for Layer7Settings {
     }
 }
 
+/// [`ProgramSettings::retransmit_budget`] of the agent.
+const RETRANSMIT_BUDGET: u32 = 1000;
+
 /// Settings of the programs; each is a constant to the kernel once they are loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgramSettings {
@@ -95,6 +98,8 @@ pub struct ProgramSettings {
     pub attach: Attach,
     /// Events of TCP connections are captured.
     pub connections: bool,
+    /// Records of retransmissions per second and CPU; further segments are only counted.
+    pub retransmit_budget: u32,
     /// Segments that sockets of the node's own network namespace send again are among them.
     pub node_sockets: bool,
     /// Layer 7, if it may be looked for.
@@ -132,6 +137,7 @@ impl From<&settings::Settings> for ProgramSettings {
                 settings::Attach::Clsact => Attach::Clsact,
             },
             connections: false,
+            retransmit_budget: RETRANSMIT_BUDGET,
             node_sockets: !settings.interfaces.node.is_empty(),
             layer7: None,
         }
@@ -172,6 +178,7 @@ pub(super) struct Constants {
     pub(super) once_timeout: u32,
     pub(super) evictable_after: u32,
     pub(super) claim_life: u32,
+    pub(super) retransmit_budget: u32,
     pub(super) node_retransmits: u8,
     pub(super) layer7: Layer7Settings,
 }
@@ -197,6 +204,7 @@ impl Constants {
                 .min(MAX_UNITS),
             evictable_after: ticks(settings.timeouts.evictable),
             claim_life: ticks(settings.timeouts.mac_claim),
+            retransmit_budget: settings.retransmit_budget,
             node_retransmits: u8::from(settings.node_sockets),
             layer7: settings.layer7.unwrap_or_default(),
         }

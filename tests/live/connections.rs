@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
+
+use rustix::process::{Resource, Rlimit};
 
 use crate::counts::{Expected, exactly};
 use crate::harness::{Agent, DEATHSTAR_A, Lab, QUICK, TIEFIGHTER, XWING};
@@ -17,8 +19,17 @@ const ATTEMPTS: &str = "webb_tcp_connections_total";
 const OPEN: &str = "webb_tcp_open_connections";
 
 fn agent(lab: &Lab) -> Agent {
-    let path = lab.file("webb.yaml", QUICK);
+    agent_with(lab, QUICK)
+}
+
+fn agent_with(lab: &Lab, config: &str) -> Agent {
+    let path = lab.file("webb.yaml", config);
     Agent::start_at(lab, "node", METRICS, &["--config", path.to_str().unwrap()])
+}
+
+/// So many connections from tiefighter to xwing, as both ends have them.
+fn connections(lab: &Lab, listener: &TcpListener, count: usize) -> Vec<(TcpStream, TcpStream)> {
+    (0..count).map(|_| (lab.connection("tiefighter", "10.244.1.31:5000"), listener.accept().unwrap().0)).collect()
 }
 
 fn of<'a>(source: &'a str, destination: &'a str, outcome: &'a str, reporter: &'a str) -> [(&'a str, &'a str); 4] {
@@ -250,6 +261,58 @@ fn open_connections_are_those_of_ss() {
     shown(&mut agent, 5);
     drop(open);
     agent.settles(exactly(&[(OPEN, &[], 0), ("webb_connection_events_lost_total", &[], 0)]));
+}
+
+/// Ten thousand connections come and go, and a few stay: the gauge is what `ss` shows.
+#[test]
+fn churn_leaves_the_gauge_right() {
+    const KEPT: usize = 200;
+    const ENDED: usize = 10_000;
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = agent_with(&lab, "connections: { closing_idle: 1s, sweep_interval: 100ms }\n");
+    let listener = lab.listener("xwing", "0.0.0.0:5000");
+    let kept = connections(&lab, &listener, KEPT);
+    for _ in 0..ENDED / KEPT {
+        drop(connections(&lab, &listener, KEPT));
+    }
+    let by_ss = lab.run("tiefighter", "ss -Htn state established").lines().count();
+    assert_eq!(by_ss, KEPT);
+    let count = |all: usize| u64::try_from(all).unwrap();
+    agent.settles(exactly(&[
+        (OPEN, &[("source", TIEFIGHTER), ("destination", XWING)], 2 * count(by_ss)),
+        (ATTEMPTS, &[("outcome", "accepted")], 2 * count(KEPT + ENDED)),
+        ("webb_tcp_connection_seconds_count", &[], 2 * count(ENDED)),
+        ("webb_connection_events_lost_total", &[], 0),
+    ]));
+    drop(kept);
+    agent.settles(exactly(&[(OPEN, &[], 0)]));
+}
+
+/// A full table forgets open connections, each an end whose outcome is unknown, and has no room for
+/// others: of these there are no more than packets without a slot.
+#[test]
+fn a_full_table_tells_what_the_gauge_lacks() {
+    const ALL: usize = 1500;
+    let Some(lab) = Lab::up() else { return };
+    let mut agent = agent_with(&lab, "connections: { table_bytes: 64KiB, sweep_interval: 100ms }\n");
+    let listener = lab.listener("xwing", "0.0.0.0:5000");
+    // Both ends of all are this process's.
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let kept = connections(&lab, &listener, ALL);
+    assert_eq!(lab.run("tiefighter", "ss -Htn state established").lines().count(), ALL);
+    let opened = 2 * u64::try_from(ALL).unwrap();
+    agent.settles(|scrape| {
+        let accepted = scrape.sum(ATTEMPTS, &[("outcome", "accepted")]);
+        let forgotten = scrape.sum("webb_tcp_connection_seconds_count", &[("outcome", "unknown")]);
+        let open = scrape.sum(OPEN, &[]);
+        let alone = scrape.sum("webb_connection_table_alone_packets_total", &[]);
+        let right = open + forgotten == accepted && open > 0 && accepted < opened && opened - accepted <= alone;
+        let wrong = format!("{open} open, {forgotten} forgotten, {accepted} accepted, {alone} packets without a slot");
+        if right { Ok(()) } else { Err(wrong) }
+    });
+    drop(kept);
+    agent.settles(exactly(&[(OPEN, &[], 0)]));
 }
 
 /// A metric that a reload brings is refused, with the reason, where its events are not captured:

@@ -78,29 +78,84 @@ fn segments_of_the_node() {
     again("node", true);
 }
 
+/// Beyond the budget segments are counted, and have no record.
+#[test]
+fn segments_beyond_the_budget_are_counted() {
+    const SENDERS: usize = 40;
+    Lab::run("budget", |lab| {
+        let Some(mut kernel) = load(&ProgramSettings { retransmit_budget: 1, ..settings() }) else { return };
+        let [_, _, a, b] = std::process::id().to_be_bytes();
+        let pair = Pair::between(lab, "vethbudget", [1, 2].map(|last| [10, 64 | a & 0x3f, b, last]));
+        let to = pair.host.local_addr().unwrap();
+        let clients: Vec<_> = (0..SENDERS)
+            .map(|_| (within(&lab.pod, || TcpStream::connect(to).unwrap()), pair.host.accept().unwrap()))
+            .collect();
+        pair.lose();
+        for (client, _) in &clients {
+            (&mut &*client).write_all(b"data").unwrap();
+        }
+        let (mut found, start) = (Vec::new(), Instant::now());
+        loop {
+            read(&mut kernel, &mut found, pair.addresses);
+            let totals = kernel.probes.ledger().retransmits().unwrap().unwrap();
+            let whole = (0..3).all(|at| totals.seen[at] == totals.sent[at] + totals.suppressed[at] + totals.lost[at]);
+            let own = sent_again(lab);
+            let data = segments(&found, pair.addresses[1])[2];
+            // All sockets of this machine share the budget.
+            if whole && own >= SENDERS as u64 && totals.seen[2] >= own && data <= totals.sent[2] {
+                assert!(totals.suppressed[2] > 0 && data < own, "{data} in records of {own}: {totals:?}");
+                break;
+            }
+            assert!(start.elapsed() < TIMEOUT, "{data} in records, {own} by the kernel: {totals:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    });
+}
+
+/// Two listening ends of a link: on the host, and in the pod.
+struct Pair {
+    device: String,
+    addresses: [[u8; 4]; 2],
+    host: TcpListener,
+    pod: TcpListener,
+}
+
+const HOST_MAC: &str = "02:00:00:00:09:01";
+const POD_MAC: &str = "02:00:00:00:09:02";
+
+impl Pair {
+    fn between(lab: &Lab, device: &str, addresses: [[u8; 4]; 2]) -> Self {
+        lab.connect(device);
+        let [host, pod] = addresses.map(|address| Ipv4Addr::from(address).to_string());
+        run(&format!("ip addr add {host}/24 dev {device}"));
+        lab.in_pod(&format!("ip addr add {pod}/24 dev eth0"));
+        run(&format!("ip link set {device} address {HOST_MAC}"));
+        lab.in_pod(&format!("ip link set eth0 address {POD_MAC}"));
+        run(&format!("ip neigh replace {pod} lladdr {POD_MAC} dev {device}"));
+        lab.in_pod(&format!("ip neigh replace {host} lladdr {HOST_MAC} dev eth0"));
+        let on = |address: [u8; 4]| SocketAddr::from((Ipv4Addr::from(address), 0));
+        let host = TcpListener::bind(on(addresses[0])).unwrap();
+        let pod = within(&lab.pod, || TcpListener::bind(on(addresses[1])).unwrap());
+        Self { device: device.to_owned(), addresses, host, pod }
+    }
+
+    /// What the pod sends is for a MAC that the host does not have any more.
+    fn lose(&self) {
+        run(&format!("ip link set {} address 02:00:00:00:09:09", self.device));
+    }
+}
+
 fn again(name: &str, node_sockets: bool) {
     Lab::run(name, |lab| {
         let Some(mut kernel) = load(&ProgramSettings { node_sockets, ..settings() }) else { return };
-        let device = format!("veth{name}");
-        lab.connect(&device);
-        let [host_address, pod_address] = addresses(node_sockets);
-        let [host_text, pod_text] = [host_address, pod_address].map(|address| Ipv4Addr::from(address).to_string());
-        run(&format!("ip addr add {host_text}/24 dev {device}"));
-        lab.in_pod(&format!("ip addr add {pod_text}/24 dev eth0"));
-        let (host_mac, pod_mac) = ("02:00:00:00:09:01", "02:00:00:00:09:02");
-        run(&format!("ip link set {device} address {host_mac}"));
-        lab.in_pod(&format!("ip link set eth0 address {pod_mac}"));
-        run(&format!("ip neigh replace {pod_text} lladdr {pod_mac} dev {device}"));
-        lab.in_pod(&format!("ip neigh replace {host_text} lladdr {host_mac} dev eth0"));
-        let on = |address: [u8; 4], port| SocketAddr::from((Ipv4Addr::from(address), port));
-        let host = TcpListener::bind(on(host_address, 0)).unwrap();
-        let pod = within(&lab.pod, || TcpListener::bind(on(pod_address, 0)).unwrap());
+        let pair = Pair::between(lab, &format!("veth{name}"), addresses(node_sockets));
+        let Pair { device, addresses: [host_address, pod_address], host, pod } = &pair;
+        let (host_address, pod_address) = (*host_address, *pod_address);
         let (to_host, to_pod) = (host.local_addr().unwrap(), pod.local_addr().unwrap());
         let mut client = within(&lab.pod, || TcpStream::connect(to_host).unwrap());
         let (mut accepted, _) = host.accept().unwrap();
 
-        // What the pod sends is for a MAC that the host does not have any more.
-        run(&format!("ip link set {device} address 02:00:00:00:09:09"));
+        pair.lose();
         client.write_all(b"data").unwrap();
         accepted.write_all(b"data").unwrap();
         std::thread::scope(|scope| {
@@ -137,7 +192,7 @@ fn again(name: &str, node_sockets: bool) {
                 assert!(seen > 0, "{totals:?}");
             }
             // They arrive again: the attempts end, and so do their threads.
-            run(&format!("ip link set {device} address {host_mac}"));
+            run(&format!("ip link set {device} address {HOST_MAC}"));
             assert_eq!(attempts.map(|attempt| attempt.join().unwrap()), [true, true]);
         });
     });
