@@ -189,7 +189,7 @@ fn ending_races_lose_nothing() {
     let stop = AtomicBool::new(false);
     let mut ended = 0;
     let start = Instant::now();
-    let crate::support::Kernel { probes, sweeper, reader } = &mut kernel;
+    let crate::support::Kernel { probes, sweeper, reader, .. } = &mut kernel;
     let probes = &*probes;
     std::thread::scope(|scope| {
         for thread in 0..3_usize {

@@ -13,7 +13,7 @@ use webb_flow::abi::{Record, event, flag, kind};
 use super::talk::settings;
 use crate::support::lab::{Lab, run};
 use crate::support::packets::mapped;
-use crate::support::{Kernel, load};
+use crate::support::{Kernel, load_alone};
 
 /// Timeout of a test's wait.
 const TIMEOUT: Duration = Duration::from_mins(1);
@@ -83,7 +83,7 @@ fn segments_of_the_node() {
 fn segments_beyond_the_budget_are_counted() {
     const SENDERS: usize = 40;
     Lab::run("budget", |lab| {
-        let Some(mut kernel) = load(&ProgramSettings { retransmit_budget: 1, ..settings() }) else { return };
+        let Some(mut kernel) = load_alone(&ProgramSettings { retransmit_budget: 1, ..settings() }) else { return };
         let [_, _, a, b] = std::process::id().to_be_bytes();
         let pair = Pair::between(lab, "vethbudget", [1, 2].map(|last| [10, 64 | a & 0x3f, b, last]));
         let to = pair.host.local_addr().unwrap();
@@ -147,7 +147,7 @@ impl Pair {
 
 fn again(name: &str, node_sockets: bool) {
     Lab::run(name, |lab| {
-        let Some(mut kernel) = load(&ProgramSettings { node_sockets, ..settings() }) else { return };
+        let Some(mut kernel) = load_alone(&ProgramSettings { node_sockets, ..settings() }) else { return };
         let pair = Pair::between(lab, &format!("veth{name}"), addresses(node_sockets));
         let Pair { device, addresses: [host_address, pod_address], host, pod } = &pair;
         let (host_address, pod_address) = (*host_address, *pod_address);

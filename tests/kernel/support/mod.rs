@@ -9,6 +9,7 @@ pub(crate) mod lab;
 pub(crate) mod packets;
 
 use std::ops::ControlFlow;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use webb::bpf_loader::{Hook, LoadError, Mode, Probes, ProgramSettings, Sweeper};
 use webb::records::{RecordSource, Rings, Signal, Waker};
@@ -23,11 +24,33 @@ pub(crate) struct Kernel {
     pub(crate) probes: Probes,
     pub(crate) sweeper: Sweeper,
     pub(crate) reader: Box<dyn RecordSource>,
+    /// Released after the programs are detached.
+    _turn: Turn,
+}
+
+/// Users of the tracepoints at retransmissions. The kernel was seen to skip a program once in a while as another was
+/// attached there or detached, and a test that counts segments wants to be alone.
+static TURNS: RwLock<()> = RwLock::new(());
+
+enum Turn {
+    None,
+    Shared { _guard: RwLockReadGuard<'static, ()> },
+    Alone { _guard: RwLockWriteGuard<'static, ()> },
 }
 
 /// Loads the programs, or says loudly that the test is skipped for want of privileges. In CI that
 /// is a failure.
 pub(crate) fn load(settings: &ProgramSettings) -> Option<Kernel> {
+    let shared = || Turn::Shared { _guard: TURNS.read().unwrap_or_else(PoisonError::into_inner) };
+    load_in(if settings.connections { shared() } else { Turn::None }, settings)
+}
+
+/// As `load`, while no other test has programs at retransmissions.
+pub(crate) fn load_alone(settings: &ProgramSettings) -> Option<Kernel> {
+    load_in(Turn::Alone { _guard: TURNS.write().unwrap_or_else(PoisonError::into_inner) }, settings)
+}
+
+fn load_in(turn: Turn, settings: &ProgramSettings) -> Option<Kernel> {
     let mut probes = match Probes::load(settings) {
         Ok(probes) => probes,
         Err(LoadError::Privileges { missing, .. }) => {
@@ -40,7 +63,7 @@ pub(crate) fn load(settings: &ProgramSettings) -> Option<Kernel> {
     };
     let sweeper = probes.take_sweeper().expect("nobody has taken it");
     let reader = probes.rings().open(&Waker::new().expect("an eventfd")).expect("the rings open");
-    Some(Kernel { probes, sweeper, reader })
+    Some(Kernel { probes, sweeper, reader, _turn: turn })
 }
 
 /// The size of a connection table with room for so many connections, or a few more.
