@@ -14,9 +14,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
-use webb_observer::{Address, MAX_EVENTS};
+use webb_observer::MAX_EVENTS;
 use webb_settings::units::parse_duration;
-use webb_settings::{CheckMetrics, Environment, Flag, Layers, Value, check_file};
+use webb_settings::{CheckMetrics, Environment, Flag, Layers, ListenAddress, Value, check_file};
 
 /// Exit code of the program, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,7 +337,7 @@ pub struct ReplayArgs {
         value_name = "ADDRESS",
         conflicts_with_all = ["metrics", "metrics_config", "format", "serve", "cardinality"]
     )]
-    pub observe: Option<Address>,
+    pub observe: Option<ListenAddress>,
     /// How many flows to serve, the last ones of the files
     #[arg(long, value_name = "NUMBER", default_value_t = 4095, requires = "observe", value_parser = history)]
     pub history: usize,

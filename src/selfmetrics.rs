@@ -178,6 +178,32 @@ defs! {
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
         "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), evicted (forbidden, and 16,384 others waited: the oldest makes room), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
 
+    OBSERVER_FLOWS: gauge "webb_observer_flows" []
+        "Events that the history holds. Absent without an observer, as all of these";
+    OBSERVER_CAPACITY: gauge "webb_observer_capacity" []
+        "Events that the history can hold: observer.flows";
+    OBSERVER_BYTES: gauge "webb_observer_bytes" []
+        "Memory of the history, about: events, their names, layer 7";
+    OBSERVER_SENT: counter "webb_observer_sent_flows_total" []
+        "Flows that the reader sent to the history. At rest equals the sum of those that were recorded and lost";
+    OBSERVER_RECORDED: counter "webb_observer_recorded_flows_total" []
+        "Flows that were written to the history";
+    OBSERVER_LOST: counter "webb_observer_lost_flows_total" ["reason"]
+        "Flows that the history lacks, although metrics count them, by reason: skipped (its thread was behind, or down), panicked. Its readers get them as lost events of OBSERVER_EVENTS_QUEUE";
+    OBSERVER_CONNECTIONS: gauge "webb_observer_connections" ["listener"]
+        "Open connections of clients";
+    OBSERVER_CONNECTIONS_DROPPED: counter "webb_observer_connections_dropped_total" ["listener", "reason"]
+        "Connections that were refused or closed, by reason: limit, client_limit (too many of one address), handshake (TLS), silent (nothing was sent)";
+
+    GRPC_STARTED: counter "grpc_server_started_total" ["grpc_type", "grpc_service", "grpc_method"]
+        "Total number of RPCs started on the server. Absent without an observer, as all of these; the names are Hubble's";
+    GRPC_HANDLED: counter "grpc_server_handled_total" ["grpc_type", "grpc_service", "grpc_method", "grpc_code"]
+        "Total number of RPCs completed on the server, regardless of success or failure";
+    GRPC_RECEIVED: counter "grpc_server_msg_received_total" ["grpc_type", "grpc_service", "grpc_method"]
+        "Total number of RPC stream messages received on the server";
+    GRPC_SENT: counter "grpc_server_msg_sent_total" ["grpc_type", "grpc_service", "grpc_method"]
+        "Total number of gRPC stream messages sent by the server";
+
     AGGREGATOR_SENT: counter "webb_aggregator_sent_flows_total" ["metric"]
         "Flows for the aggregator. At rest equals the sum of webb_aggregator_flows_total";
     AGGREGATOR_FLOWS: counter "webb_aggregator_flows_total" ["metric", "outcome"]

@@ -12,6 +12,7 @@ use std::time::Duration;
 use actix::Addr;
 use tokio::sync::oneshot;
 use webb_flow::fault::{Component, Components};
+use webb_index::filters::Layer7Reads;
 use webb_metrics::dynamic::MetricChange;
 use webb_metrics::{Aggregator, Layer7Wishes, Limits, MetricConfig, Share, captures};
 
@@ -61,7 +62,19 @@ pub struct Fleet {
     lanes: Arc<Lanes>,
     commands: Commands,
     members: Mutex<BTreeMap<&'static str, Member>>,
+    /// Lane of the history, if there is one.
+    history: Option<Arc<Lane>>,
 }
+
+/// Layer 7 fields that a history needs, of what is looked for at all.
+const SHOWN: Layer7Wishes = Layer7Wishes {
+    dns: true,
+    http: true,
+    unanswered: false,
+    grpc: false,
+    grpc_path: false,
+    reads: Layer7Reads { query: true, url: true, headers: true, trace: true, names: true },
+};
 
 impl AggregatorFactory {
     fn start(&self, config: &MetricConfig) -> Member {
@@ -89,11 +102,12 @@ fn component_name(metric: &str) -> String {
 
 impl Fleet {
     /// Starts an aggregator for each metric. Before the reader is started: its lanes must be there
-    /// first. `commands` lead to that reader.
+    /// first. `commands` lead to that reader; `history` is the history's lane, if there is one.
     pub fn start<'a>(
         factory: AggregatorFactory,
         metrics: impl IntoIterator<Item = &'a MetricConfig>,
         commands: Commands,
+        history: Option<Arc<Lane>>,
     ) -> (Self, Arc<Lanes>) {
         let mut wishes = Layer7Wishes::default();
         let mut start = |config: &MetricConfig| {
@@ -101,11 +115,19 @@ impl Fleet {
             (config.name(), factory.start(config))
         };
         let members: BTreeMap<_, _> = metrics.into_iter().map(&mut start).collect();
-        let lanes = Arc::new(Lanes::new(members.values().map(|member| Arc::clone(&member.lane)).collect()));
-        lanes.want_verdicts(members.contains_key(VERDICTS));
-        lanes.want_connections(members.contains_key(captures::NAME));
-        lanes.want_layer7(wishes);
-        (Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::new(members) }, lanes)
+        let lanes = Arc::new(Lanes::new(lanes_of(&members, history.as_ref())));
+        let fleet = Self { factory, lanes: Arc::clone(&lanes), commands, members: Mutex::default(), history };
+        fleet.want(&members, wishes);
+        *fleet.held() = members;
+        (fleet, lanes)
+    }
+
+    /// Has the reader make what these aggregators, and the history, need.
+    fn want(&self, members: &BTreeMap<&'static str, Member>, wishes: Layer7Wishes) {
+        let is_shown = self.history.is_some();
+        self.lanes.want_verdicts(members.contains_key(VERDICTS) || is_shown);
+        self.lanes.want_connections(members.contains_key(captures::NAME));
+        self.lanes.want_layer7(if is_shown { wishes.and(SHOWN) } else { wishes });
     }
 
     /// The aggregators as they are now, by metric.
@@ -146,10 +168,8 @@ impl Fleet {
                 }
             }
         }
-        let lanes = members.values().map(|member| Arc::clone(&member.lane)).collect();
-        self.lanes.want_verdicts(members.contains_key(VERDICTS));
-        self.lanes.want_layer7(metrics.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())));
-        self.lanes.want_connections(members.contains_key(captures::NAME));
+        let lanes = lanes_of(&members, self.history.as_ref());
+        self.want(&members, metrics.iter().fold(Layer7Wishes::default(), |all, config| all.and(config.layer7())));
         *self.held() = members;
         let (done, is_done) = oneshot::channel();
         let shares: Vec<_> = leaving.iter().map(|(_, member)| Arc::clone(&member.share)).collect();
@@ -201,6 +221,11 @@ impl Fleet {
     fn held(&self) -> MutexGuard<'_, BTreeMap<&'static str, Member>> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The lanes of all, the history's last.
+fn lanes_of(members: &BTreeMap<&'static str, Member>, history: Option<&Arc<Lane>>) -> Vec<Arc<Lane>> {
+    members.values().map(|member| &member.lane).chain(history).cloned().collect()
 }
 
 async fn finish(supervisor: &Addr<ThreadSupervisor>) {

@@ -5,6 +5,7 @@
 //! reader ──► decoder ──► aggregator/<metric> ──► http/metrics
 //!               ▲                   ▲            http/admin
 //! probes     resolver   sweeper  configurator  dissector  health
+//!                     └──► observer/history ──► observer/server
 //!
 //! elector ──┐
 //! view ─────┴──────────────────────────────────► http/operator
@@ -38,6 +39,7 @@ mod manifest_progress;
 pub mod mesh;
 pub mod metrics_file;
 pub mod network;
+pub mod observer;
 pub mod periodic;
 mod poll_schedule;
 pub mod probes;

@@ -1,11 +1,12 @@
 //! Errors that prevent the agent's start, and their exit codes.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 
 use webb_settings::KEYS;
 
 use crate::bpf_loader::LoadError;
 use crate::cli::Exit;
+use crate::server::bind;
 
 /// Error that prevents the agent's start.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,13 @@ pub enum StartError {
     /// Two of the agent's own metrics have one name.
     #[error("cannot start: {0}")]
     Metrics(#[from] prometheus::Error),
+}
+
+impl StartError {
+    /// A listener on `address`, which is the value of the configuration key `key`.
+    pub(super) fn listening(key: &'static str, address: SocketAddr) -> Result<TcpListener, Self> {
+        bind(address).map_err(|error| Self::Listen { key, address, error })
+    }
 }
 
 /// The variable and the flag, if there is one, that set a key.

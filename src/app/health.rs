@@ -60,8 +60,11 @@ pub(super) fn start(
     responder: Option<Responder>,
     settings: &Settings,
     cache: &Arc<Cache>,
-) -> Option<BetweenNodes> {
-    let (Responder { server, connections }, listen) = (responder?, settings.health.listen?);
+    own: &SelfMetrics,
+) -> Result<Option<BetweenNodes>, prometheus::Error> {
+    let (Some(Responder { server, connections }), Some(listen)) = (responder, settings.health.listen) else {
+        return Ok(None);
+    };
     let health = Arc::new(Health::default());
     let prober = Prober {
         health: Arc::clone(&health),
@@ -72,13 +75,12 @@ pub(super) fn start(
     };
     let supervisor = health::start(prober, intensity("health"));
     directory.add("health", supervisor.clone().recipient());
-    Some(BetweenNodes { server, connections, health, supervisor })
+    metrics(own, Arc::clone(&health))?;
+    Ok(Some(BetweenNodes { server, connections, health, supervisor }))
 }
 
-/// Rows about the probes; none while nodes are not probed.
-pub(super) fn metrics(metrics: &SelfMetrics, between: Option<&BetweenNodes>) -> Result<(), prometheus::Error> {
-    let Some(between) = between else { return Ok(()) };
-    let health = Arc::clone(&between.health);
+/// Rows about the probes.
+fn metrics(metrics: &SelfMetrics, health: Arc<Health>) -> Result<(), prometheus::Error> {
     metrics.add(
         &[&own::HEALTH_PROBES, &own::HEALTH_ECHO_IGNORED, &own::HEALTH_UNPROBED, &own::HEALTH_INTERVAL],
         Box::new(move |rows| {

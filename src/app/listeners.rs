@@ -9,7 +9,7 @@ use actix_web::web::{Data, scope};
 use webb_settings as settings;
 
 use super::health::BetweenNodes;
-use super::{StartError, listen, metrics};
+use super::{StartError, metrics};
 use crate::actors::Directory;
 use crate::actors::http::HttpActor;
 use crate::actors::restart::Intensity;
@@ -38,11 +38,11 @@ impl Sockets {
         let (agent, health) = (settings.agent_metrics.listen, settings.health.listen);
         let operator = settings.operator.election.then_some(settings.operator.listen);
         Ok(Self {
-            metrics: listen::on("metrics_listen", settings.metrics_listen)?,
-            admin: listen::on("admin_listen", settings.admin_listen)?,
-            agent: agent.map(|address| listen::on("agent_metrics.listen", address)).transpose()?,
-            health: health.map(|address| listen::on("health.listen", address)).transpose()?,
-            operator: operator.map(|address| listen::on("operator.listen", address)).transpose()?,
+            metrics: StartError::listening("metrics_listen", settings.metrics_listen)?,
+            admin: StartError::listening("admin_listen", settings.admin_listen)?,
+            agent: agent.map(|address| StartError::listening("agent_metrics.listen", address)).transpose()?,
+            health: health.map(|address| StartError::listening("health.listen", address)).transpose()?,
+            operator: operator.map(|address| StartError::listening("operator.listen", address)).transpose()?,
         })
     }
 }
@@ -97,7 +97,7 @@ pub(super) fn serve(
 }
 
 /// The certificate files, if TLS is on.
-pub(super) fn tls_files(settings: &settings::MetricsTls) -> Option<Arc<TlsFiles>> {
+pub(super) fn tls_files(settings: &settings::Tls) -> Option<Arc<TlsFiles>> {
     let (certificate, key) = (settings.certificate.clone()?, settings.key.clone()?);
     Some(Arc::new(TlsFiles::new(Paths { certificate, key, client_ca: settings.client_ca.clone() })))
 }

@@ -105,7 +105,7 @@ fn components(metrics: &SelfMetrics, components: Components) -> Added {
                 for kind in FaultType::ALL {
                     rows.add(&own::COMPONENT_FAULTS, &[name, kind.label()], component.faults(kind));
                 }
-                if name.starts_with("aggregator/") {
+                if name.starts_with("aggregator/") || name == "observer/history" {
                     rows.add(&own::COMPONENT_QUEUE, &[name], component.queue());
                 }
             }

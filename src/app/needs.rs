@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use webb_cluster::kubernetes::{Access, NamedFiles};
-use webb_settings::Settings;
+use webb_settings::{ListenAddress, Settings};
 
 use crate::actors::cluster_source::{ChosenSource, Sources};
 use crate::privileges::Needs;
@@ -25,7 +25,8 @@ const AUTHORITIES: [&str; 2] = ["SSL_CERT_FILE", "SSL_CERT_DIR"];
 /// The files that are read again while the agent runs, those that libraries read, and the ports of
 /// the listeners. `file`: the configuration's own.
 pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
-    let tls = &settings.metrics_tls;
+    let (tls, of_observer) = (&settings.metrics_tls, &settings.observer.tls);
+    let sockets = sockets(settings);
     let named = [
         file,
         settings.metrics_config.as_deref(),
@@ -34,11 +35,15 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
         tls.certificate.as_deref(),
         tls.key.as_deref(),
         tls.client_ca.as_deref(),
+        of_observer.certificate.as_deref(),
+        of_observer.key.as_deref(),
+        of_observer.client_ca.as_deref(),
     ];
     let mut needs = Needs {
         followed: named.into_iter().flatten().map(Path::to_owned).collect(),
         fixed: Vec::new(),
         written: settings.handover_dir.iter().cloned().collect(),
+        sockets,
         pins: settings.handover,
         all_maps: settings.agent_metrics.listen.is_some() && settings.agent_metrics.all_maps,
         ports: listeners(settings),
@@ -64,6 +69,7 @@ pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
         followed: followed.into_iter().flatten().map(Path::to_owned).collect(),
         fixed: Vec::new(),
         written: Vec::new(),
+        sockets: Vec::new(),
         pins: false,
         all_maps: false,
         ports: [settings.operator.listen, settings.admin_listen].map(|address| address.port()).to_vec(),
@@ -73,6 +79,16 @@ pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
         needs.add_server(&access);
     }
     needs
+}
+
+/// The directories of the observer's sockets.
+fn sockets(settings: &Settings) -> Vec<PathBuf> {
+    let listen = settings.observer.listen.iter().filter(|_| settings.observer.enabled);
+    let paths = listen.filter_map(|address| match address {
+        ListenAddress::Unix(path) => path.parent(),
+        ListenAddress::Tcp(_) => None,
+    });
+    paths.map(Path::to_owned).collect()
 }
 
 /// Ports of the listeners.
@@ -85,7 +101,12 @@ fn listeners(settings: &Settings) -> Vec<u16> {
         settings.health.listen,
         operator,
     ];
-    own.into_iter().flatten().map(|address| address.port()).collect()
+    let of_observer = settings.observer.listen.iter().filter(|_| settings.observer.enabled);
+    let of_observer = of_observer.filter_map(|address| match address {
+        ListenAddress::Tcp(address) => Some(*address),
+        ListenAddress::Unix(_) => None,
+    });
+    own.into_iter().flatten().chain(of_observer).map(|address| address.port()).collect()
 }
 
 impl Needs {
@@ -112,19 +133,28 @@ mod tests {
     #[test]
     fn files_of_a_configuration() {
         let mut settings = Settings { cluster_source: ClusterSource::None, ..Settings::default() };
-        let [paths @ .., file] = ["a", "b", "c", "d", "e", "f"].map(|name| PathBuf::from("/webb").join(name));
-        let [metrics, manifest, certificate, key, client_ca] = paths.clone();
+        let [paths @ .., file] =
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|name| PathBuf::from("/webb").join(name));
+        let [metrics, manifest, certificate, key, client_ca, of_observer @ ..] = paths.clone();
         settings.metrics_config = Some(metrics);
         settings.cluster_manifest = Some(manifest);
         settings.metrics_tls.certificate = Some(certificate);
         settings.metrics_tls.key = Some(key);
         settings.metrics_tls.client_ca = Some(client_ca);
+        let [certificate, key, client_ca] = of_observer.map(Some);
+        settings.observer = webb_settings::Observer {
+            enabled: true,
+            listen: vec![ListenAddress::Unix("/run/webb/a.sock".into()), ":4244".parse().unwrap()],
+            tls: webb_settings::Tls { certificate, key, client_ca },
+            ..webb_settings::Observer::default()
+        };
         settings.health.listen = Some(([127, 0, 0, 1], 4240).into());
         let found = needs(&settings, Some(&file));
         let mut followed = found.followed.clone();
         followed.sort();
         assert_eq!(followed, [&paths[..], &[file]].concat());
-        assert_eq!((found.fixed, found.ports, found.programs), (Vec::new(), vec![9965, 9966, 4240], false));
+        assert_eq!((found.fixed, found.ports, found.programs), (Vec::new(), vec![9965, 9966, 4240, 4244], false));
+        assert_eq!(found.sockets, [PathBuf::from("/run/webb")]);
 
         let scratch = tempfile::tempdir().unwrap();
         let kubeconfig = scratch.path().join("config");

@@ -16,9 +16,9 @@ use webb_cluster::view::{ClusterView, KINDS};
 use webb_flow::fault::State;
 use webb_settings::{self as settings, Resolved};
 
+use super::StartError;
 use super::control::{Signals, beat};
 use super::parts::{Parts, admin, finish};
-use super::{StartError, listen};
 use crate::actors::cluster_view::ViewKeeper;
 use crate::actors::elector::Elector;
 use crate::actors::http::HttpActor;
@@ -163,8 +163,8 @@ fn read(path: impl AsRef<Path>) -> Option<String> {
 pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Exit, StartError> {
     let OperatorPlan { resolved, log, privileges, confinement } = plan;
     let settings = &resolved.settings;
-    let socket = listen::on("operator.listen", settings.operator.listen)?;
-    let admin_socket = listen::on("admin_listen", settings.admin_listen)?;
+    let socket = StartError::listening("operator.listen", settings.operator.listen)?;
+    let admin_socket = StartError::listening("admin_listen", settings.admin_listen)?;
     confinement.enforce_seccomp();
     let (parts, mut escalated) = Parts::new(settings, Arc::new(Startup::default()));
     let given_up = (privileges, Arc::new(confinement));

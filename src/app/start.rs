@@ -19,6 +19,7 @@ use webb_settings::{self as settings, Layers, Resolved};
 use super::health::BetweenNodes;
 use super::kernel_metrics::Kernel;
 use super::mesh::Mesh;
+use super::observer::{self, Observing};
 use super::operator::Operator;
 use super::parts::{Parts, admin};
 use super::{
@@ -28,8 +29,9 @@ use super::{
 use crate::actors::cluster_source::Sources;
 use crate::actors::configurator::Configurator;
 use crate::actors::decoder::{DecoderActor, DecoderFault};
-use crate::actors::fleet::Fleet;
+use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::http::HttpActor;
+use crate::actors::listing::Lister;
 use crate::actors::metrics_file::MetricsFile;
 use crate::actors::network::Network;
 use crate::actors::probes::ProbeReconciler;
@@ -100,6 +102,7 @@ pub(super) struct Running {
     pub(super) operator: Option<Operator>,
     pub(super) servers: Vec<Addr<HttpActor>>,
     pub(super) health: Option<BetweenNodes>,
+    pub(super) observing: Option<Observing>,
     pub(super) decoder: Addr<DecoderActor>,
 }
 
@@ -132,10 +135,9 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let network = Arc::new(Network::read().await?);
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let captures = connections::are_captured(settings, &configured);
-    let (factory, lister) = connections::lister(captures, parts.factory(settings, capacity), &commands);
-    let (fleet, lanes) = Fleet::start(factory, configured.configs(), commands.clone());
-    let fleet = Arc::new(fleet);
-    let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
+    let observing = Observing::start(&parts, settings, names.cache());
+    let factory = (parts.factory(settings, capacity), captures);
+    let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, observing.as_ref());
     let Tracking { translations, heard, conntrack } =
         start_conntrack(&parts, settings, (privileges, wanted.snat.clone()))?;
     let (way_out, inbox) = layer7::channel(loaded.layer7().as_ref(), &waker)?;
@@ -165,6 +167,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::conntrack(&own, heard, Arc::clone(&counters))?;
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
+    observer::metrics(&own, observing.as_ref())?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), &watch)?;
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes }, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
@@ -174,8 +177,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::reloads(&own, Arc::clone(&reloads), metrics_file.clone(), tls.clone())?;
     metrics::metrics_file(&own, metrics_file)?;
     let admin = Arc::new(admin(&parts, &resolved, (log, reloads), (privileges, confinement)));
-    let health = health::start(supervision, responder, settings, names.cache());
-    health::metrics(&own, health.as_ref())?;
+    let health = health::start(supervision, responder, settings, names.cache(), &own)?;
     let certificates = listeners::Certificates { metrics: tls, agent: listeners::tls_files(&settings.metrics_tls) };
     let (explain, times) = (Arc::new(Explain { cache: Arc::clone(names.cache()), index }), ApiTimes::default());
     let named = (Arc::clone(&names), mesh.register(&own, names.cache(), settings)?);
@@ -212,8 +214,22 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         operator,
         servers,
         health,
+        observing,
         decoder,
     })
+}
+
+fn start_fleet(
+    (factory, captures): (AggregatorFactory, bool),
+    metrics: &Metrics,
+    commands: Commands,
+    observing: Option<&Observing>,
+) -> (Arc<Fleet>, Arc<Lanes>, SnapshotCollector, Option<Lister>) {
+    let (factory, lister) = connections::lister(captures, factory, &commands);
+    let history = observing.map(|observing| Arc::clone(observing.state.lane()));
+    let (fleet, lanes) = Fleet::start(factory, metrics.configs(), commands.clone(), history);
+    let collector = SnapshotCollector::new(Arc::clone(&lanes), commands);
+    (Arc::new(fleet), lanes, collector, lister)
 }
 
 fn start_scrapes(

@@ -22,6 +22,11 @@ pub(super) async fn stop(running: Running) {
         tracing::info!("the last counters stay at /metrics for {} s", linger.as_secs());
         tokio::time::sleep(linger).await;
     }
+    if let Some(observing) = &running.observing
+        && timeout(Duration::from_secs(3), finish(&observing.server)).await.is_err()
+    {
+        tracing::warn!("the observer had open connections; they are closed");
+    }
     let servers = futures::future::join_all(running.servers.iter().map(|server| server.send(Finish)));
     if timeout(Duration::from_secs(3), servers).await.is_err() {
         tracing::warn!("a listener had open connections; they are closed");
@@ -59,6 +64,9 @@ async fn drain(running: &Running) {
         finish(dissector).await;
     }
     finish(&running.reader).await;
+    if let Some(observing) = &running.observing {
+        finish(&observing.recorder).await;
+    }
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.collect_last());
     if cut.await.is_err() {

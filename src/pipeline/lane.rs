@@ -1,4 +1,4 @@
-//! The bounded channel from the reader to one aggregator.
+//! The bounded channel from the reader to one aggregator, or to the history.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -35,6 +35,12 @@ pub enum Item {
     Wake,
 }
 
+/// Number of a batch's flows that a history takes.
+pub(super) fn shown(batch: &Batch) -> u64 {
+    let batch = batch.view();
+    batch.flows.iter().filter(|flow| webb_observer::is_shown(flow, batch.extras)).count() as u64
+}
+
 /// Ends an aggregator's wait for an item.
 #[derive(Debug, Clone)]
 pub struct LaneWaker(Sender<Item>);
@@ -58,16 +64,28 @@ pub struct Lane {
     component: Arc<Component>,
     sent: AtomicU64,
     skipped: AtomicU64,
+    /// False for the history: what finds its lane full is skipped at once.
+    is_waited_for: bool,
 }
 
 impl Lane {
     /// A lane to the aggregator that `component` stands for.
     pub fn new(component: Arc<Component>) -> (Self, Receiver<Item>) {
+        Self::with(component, true)
+    }
+
+    /// A lane to the history, for batches alone. The reader never waits for it.
+    pub fn lossy(component: Arc<Component>) -> (Self, Receiver<Item>) {
+        Self::with(component, false)
+    }
+
+    fn with(component: Arc<Component>, is_waited_for: bool) -> (Self, Receiver<Item>) {
         static LANES: AtomicU64 = AtomicU64::new(0);
         let (to, from) = bounded(DEPTH);
         let lane = Self {
             id: LANES.fetch_add(1, Relaxed),
             to,
+            is_waited_for,
             unsent: Mutex::default(),
             has_unsent: AtomicBool::new(false),
             component,
@@ -87,12 +105,17 @@ impl Lane {
         self.id
     }
 
+    /// True for the lane of an aggregator: it has series, and no batch is skipped while it is up.
+    pub(super) fn counts(&self) -> bool {
+        self.is_waited_for
+    }
+
     /// Hands over a batch. Waits while the lane is full, which fills the ring instead of memory;
     /// `waiting` is called now and then meanwhile. An aggregator that is down is not waited
     /// for, since its neighbours must not notice: what finds its lane full is skipped and
     /// counted.
     pub(super) fn send(&self, batch: &Arc<Batch>, waiting: impl Fn()) {
-        let flows = batch.flows.len() as u64;
+        let flows = if self.is_waited_for { batch.flows.len() as u64 } else { shown(batch) };
         self.sent.fetch_add(flows, Relaxed);
         let paid = !self.has_unsent.load(Relaxed) || self.send_unsent(|item| self.put(item, &waiting));
         if !paid || self.put(Item::Batch(Arc::clone(batch)), &waiting).is_err() {
@@ -104,6 +127,9 @@ impl Lane {
     /// Waits until there is room; gives the item back if the aggregator is down or has ended and
     /// there is none.
     fn put(&self, mut item: Item, waiting: &impl Fn()) -> Result<(), Item> {
+        if !self.is_waited_for {
+            return self.to.try_send(item).map_err(crossbeam_channel::TrySendError::into_inner);
+        }
         if !self.is_up() && self.to.is_full() {
             return Err(item);
         }
@@ -170,7 +196,7 @@ impl Lane {
         self.sent.load(Relaxed)
     }
 
-    /// Flows skipped because the aggregator was down and its lane full.
+    /// Flows skipped because the lane was full: of an aggregator that was down, or of the history.
     pub fn skipped(&self) -> u64 {
         self.skipped.load(Relaxed)
     }

@@ -114,11 +114,20 @@ impl Lanes {
         }
     }
 
+    /// Calls `with` for each lane of an aggregator.
+    pub(super) fn each_counting(&self, mut with: impl FnMut(&Lane)) {
+        self.each(|lane| {
+            if lane.counts() {
+                with(lane);
+            }
+        });
+    }
+
     /// Requests the series of every lane, and answers which lanes these are. For the thread alone
     /// that sends batches.
     pub(super) fn request_snapshots(&self, answer: &Sender<SnapshotResponse>) {
         let mut asked = Vec::new();
-        self.each(|lane| {
+        self.each_counting(|lane| {
             asked.push(lane.id());
             lane.request(SnapshotRequest { lane: lane.id(), answer: answer.clone() });
         });

@@ -352,10 +352,12 @@ impl Reader {
                     if let Some(events) = &mut kept.events {
                         events.list(step);
                     }
-                    self.lanes.each(|lane| lane.send_control(Item::List(step)));
+                    self.lanes.each_counting(|lane| lane.send_control(Item::List(step)));
                     done();
                 }
-                Command::Forget(gone) => self.lanes.each(|lane| lane.send_control(Item::Forget(Arc::clone(&gone)))),
+                Command::Forget(gone) => {
+                    self.lanes.each_counting(|lane| lane.send_control(Item::Forget(Arc::clone(&gone))));
+                }
             }
         }
         self.lanes.each(|lane| {

@@ -18,6 +18,8 @@ pub struct Needs {
     pub fixed: Vec<PathBuf>,
     /// Directories in which names are made and removed.
     pub written: Vec<PathBuf>,
+    /// Directories in which unix sockets are made and removed.
+    pub sockets: Vec<PathBuf>,
     /// True if maps and links are pinned there.
     pub pins: bool,
     /// True if maps and programs of others are opened by their ids.
@@ -50,12 +52,17 @@ impl Confinement {
                 Err("the kubeconfig runs a credential plugin, and files that it needs are not known".to_owned())
             }
             (true, false) => {
-                let files = (&needs.followed[..], &needs.fixed[..], &needs.written[..]);
-                Landlock::new(files, &needs.ports).map_err(|error| error.to_string())
+                let files = (&needs.followed[..], &needs.fixed[..]);
+                Landlock::new(files, (&needs.written, &needs.sockets), &needs.ports).map_err(|error| error.to_string())
             }
         };
         let in_force = Err("not yet".to_owned());
-        let allowed = Allowed { programs: needs.programs, pins: needs.pins, ids: needs.all_maps };
+        let allowed = Allowed {
+            programs: needs.programs,
+            modes: !needs.sockets.is_empty(),
+            pins: needs.pins,
+            ids: needs.all_maps,
+        };
         Self { landlock, in_force, allowed, wants_seccomp: seccomp, seccomp: OnceLock::new() }
     }
 

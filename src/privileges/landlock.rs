@@ -40,12 +40,13 @@ pub(super) struct Landlock {
 impl Landlock {
     /// Allows reading `followed` files, also after they were replaced, `fixed` files and
     /// directories, and what the agent needs of the machine; making and removing names below
-    /// `written` directories; and binding `ports`.
+    /// `written` directories, and sockets below those for `sockets`; and binding `ports`.
     ///
     /// # Errors
     /// If the kernel refuses a rule, or this process has no path for itself.
     pub(super) fn new(
-        (followed, fixed, written): (&[PathBuf], &[PathBuf], &[PathBuf]),
+        (followed, fixed): (&[PathBuf], &[PathBuf]),
+        (written, sockets): (&[PathBuf], &[PathBuf]),
         ports: &[u16],
     ) -> Result<Self, RulesetError> {
         let machine = MACHINE.iter().map(PathBuf::from).chain(std::env::current_exe());
@@ -60,9 +61,11 @@ impl Landlock {
             ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::BindTcp))?;
         }
         let (mut opened, mut kept_open) = (Vec::new(), Vec::new());
-        for path in written {
+        let of_names = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
+        let of_sockets = AccessFs::MakeSock | AccessFs::RemoveFile;
+        let written = written.iter().map(|path| (path, of_names));
+        for (path, making) in written.chain(sockets.iter().map(|path| (path, of_sockets))) {
             let Ok(rule) = PathFd::new(path) else { continue };
-            let making = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
             ruleset = ruleset.add_rule(PathBeneath::new(rule, making | AccessFs::ReadDir))?;
             opened.push(path.clone());
         }
@@ -111,6 +114,7 @@ impl Landlock {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::os::unix::net::UnixListener;
     use std::path::Path;
     use std::process::Command;
     use std::{fs, io, thread};
@@ -129,13 +133,13 @@ mod tests {
     fn files_outside_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |path: &str| scratch.path().join(path);
-        for directory in ["etc/one", "etc/two", "outside", "pins/one"] {
+        for directory in ["etc/one", "etc/two", "outside", "pins/one", "run"] {
             fs::create_dir_all(at(directory)).unwrap();
             fs::write(at(directory).join("file"), directory).unwrap();
         }
         std::os::unix::fs::symlink("one", at("etc/data")).unwrap();
         std::os::unix::fs::symlink("data/file", at("etc/file")).unwrap();
-        let landlock = Landlock::new((&[at("etc/file")], &[], &[at("pins")]), &[0]).unwrap();
+        let landlock = Landlock::new((&[at("etc/file")], &[]), (&[at("pins")], &[at("run")]), &[0]).unwrap();
         thread::scope(|scope| {
             let (turn, turned) = std::sync::mpsc::channel();
             let (ask, asked) = std::sync::mpsc::channel();
@@ -157,6 +161,11 @@ mod tests {
                 // Names are made and removed there, and no file is read or written.
                 assert!(is_refused(&at("pins/one/file")) && fs::write(at("pins/one/file"), "").is_err());
                 fs::create_dir(at("pins/two")).unwrap();
+                // Sockets are made where they belong, and nothing else is.
+                UnixListener::bind(at("run/one.sock")).unwrap();
+                fs::remove_file(at("run/one.sock")).unwrap();
+                assert!(fs::write(at("run/file"), "").is_err() && fs::create_dir(at("run/one")).is_err());
+                assert!(UnixListener::bind(at("pins/one.sock")).is_err());
                 fs::remove_dir_all(at("pins/one")).unwrap();
                 assert_eq!(fs::read_to_string(at("etc/file")).unwrap(), "etc/one");
                 ask.send(()).unwrap();

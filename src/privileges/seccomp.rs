@@ -104,6 +104,12 @@ const REFUSED_HERE_WITHOUT_PROGRAMS: &[c_long] = &[libc::SYS_chmod, libc::SYS_ch
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE_WITHOUT_PROGRAMS: &[c_long] = &[];
 
+/// Those of them that set the mode of a socket's file, as the standard library does.
+#[cfg(target_arch = "x86_64")]
+const MODE_CALLS: &[c_long] = &[libc::SYS_chmod, libc::SYS_fchmodat];
+#[cfg(not(target_arch = "x86_64"))]
+const MODE_CALLS: &[c_long] = &[libc::SYS_fchmodat];
+
 /// Commands of `bpf` that make something, or fetch what others made: `BPF_MAP_CREATE`,
 /// `BPF_PROG_LOAD`, `BPF_OBJ_PIN`, `BPF_OBJ_GET`, `BPF_PROG_GET_FD_BY_ID`, `BPF_MAP_GET_FD_BY_ID`,
 /// `BPF_BTF_LOAD`, `BPF_BTF_GET_FD_BY_ID`, `BPF_LINK_GET_FD_BY_ID`, `BPF_ITER_CREATE`,
@@ -145,9 +151,12 @@ const ARCHITECTURE: TargetArch = TargetArch::aarch64;
 
 /// What some configurations need beyond the rest.
 #[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a need of its own")]
 pub(super) struct Allowed {
     /// Credential plugins are run.
     pub(super) programs: bool,
+    /// Modes of files are changed: the agent makes sockets.
+    pub(super) modes: bool,
     /// Maps and links are pinned.
     pub(super) pins: bool,
     /// Maps and programs of others are opened, for which the kernel asks for `CAP_SYS_ADMIN`.
@@ -164,11 +173,12 @@ pub(super) fn confine(allowed: Allowed) -> Result<(), Error> {
 
 /// The filters. `clone3` has one of its own: its flags are in memory, out of reach, and a library
 /// that is told that there is no such call takes `clone`.
-fn filters(Allowed { programs, pins, ids }: Allowed) -> Result<[BpfProgram; 2], Error> {
+fn filters(Allowed { programs, modes, pins, ids }: Allowed) -> Result<[BpfProgram; 2], Error> {
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
     let calls = [REFUSED, REFUSED_HERE].concat();
     let without = [REFUSED_WITHOUT_PROGRAMS, REFUSED_HERE_WITHOUT_PROGRAMS].concat();
-    for call in calls.into_iter().chain(without.into_iter().filter(|_| !programs)) {
+    let without = without.into_iter().filter(|call| !(programs || modes && MODE_CALLS.contains(call)));
+    for call in calls.into_iter().chain(without) {
         // No rule is a rule that always holds.
         rules.insert(call, Vec::new());
     }
@@ -197,7 +207,12 @@ fn compile(rules: BTreeMap<i64, Vec<SeccompRule>>, error: i32) -> Result<BpfProg
 /// Puts this thread alone under the filter.
 #[cfg(test)]
 pub(crate) fn confine_this_thread(programs: bool) {
-    for filter in filters(Allowed { programs, ..Allowed::default() }).unwrap() {
+    confine_this_thread_to(Allowed { programs, ..Allowed::default() });
+}
+
+#[cfg(test)]
+fn confine_this_thread_to(allowed: Allowed) {
+    for filter in filters(allowed).unwrap() {
         seccompiler::apply_filter(&filter).unwrap();
     }
 }
@@ -244,6 +259,14 @@ mod tests {
             assert!(fs::read(file.path()).is_ok());
             let status = fs::read_to_string("/proc/thread-self/status").unwrap();
             assert!(status.contains("Seccomp:\t2\n"), "{status}");
+        });
+        thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                confine_this_thread_to(Allowed { modes: true, ..Allowed::default() });
+                permissions().unwrap();
+                assert_eq!(Command::new("/bin/true").status().unwrap_err().raw_os_error(), Some(libc::EPERM));
+            });
+            thread.join().unwrap();
         });
         confined(true, || {
             permissions().unwrap();

@@ -174,12 +174,12 @@ fn table() -> String {
     for row in always().iter().filter(|row| row.name.starts_with("hubble_")) {
         writeln!(table, "| always | `{}` | {} | |", row.name, ticked(&row.labels)).unwrap();
     }
-    let mut groups: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for def in selfmetrics::ALL {
-        let group = def.name.split('_').nth(1).unwrap();
+        let group = def.name.split('_').take(2).collect::<Vec<_>>().join("_");
         *groups.entry(group).or_default() += 1;
     }
-    let groups: Vec<String> = groups.iter().map(|(group, count)| format!("`webb_{group}*` ({count})")).collect();
+    let groups: Vec<String> = groups.iter().map(|(group, count)| format!("`{group}*` ({count})")).collect();
     writeln!(table, "| always | {} | [docs/metrics.md](docs/metrics.md) | |\n", groups.join(", ")).unwrap();
     table
 }

@@ -67,6 +67,8 @@ mod manifest;
 #[cfg(test)]
 mod mesh;
 #[cfg(test)]
+mod observer;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 #[path = "../kernel/support/packets.rs"]

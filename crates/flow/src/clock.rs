@@ -27,6 +27,11 @@ pub fn now_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Monotonic))
 }
 
+/// Unix time, in nanoseconds.
+pub fn unix_ns() -> u64 {
+    nanoseconds(clock_gettime(ClockId::Realtime))
+}
+
 /// `CLOCK_BOOTTIME`, in nanoseconds. It counts the time that the machine was suspended too.
 pub fn boot_ns() -> u64 {
     nanoseconds(clock_gettime(ClockId::Boottime))

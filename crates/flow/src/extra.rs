@@ -74,6 +74,21 @@ impl Extra {
     pub fn carries_names(&self) -> bool {
         !self.source_names.is_empty() || !self.destination_names.is_empty()
     }
+
+    /// Bytes of the texts of a flow that was seen here, about.
+    pub fn bytes(&self) -> usize {
+        let list = |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
+        let of_l7 = match self.l7.as_ref().map(|l7| &l7.record) {
+            Some(L7Record::Dns(dns)) => dns.query.len() + list(&dns.qtypes) + list(&dns.rrtypes),
+            Some(L7Record::Http(http)) => {
+                let header = |(key, value): &(String, String)| key.len() + value.len() + 2 * size_of::<String>();
+                let texts = http.method.len() + http.url.len() + http.protocol.len();
+                texts + http.headers.iter().map(header).sum::<usize>()
+            }
+            _ => 0,
+        };
+        of_l7 + self.trace_id.len()
+    }
 }
 
 /// Addresses that were written in IPv6's form of an IPv4 address. An [`Address`] cannot tell;

@@ -253,6 +253,17 @@ impl Names {
         }
         sym
     }
+
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Bytes of the texts. Takes a shared lock; not for the event path.
+    pub fn bytes(&self) -> usize {
+        let interner = read();
+        self.0.iter().map(|name| interner.text(name.0.0).len() + size_of::<Name>()).sum()
+    }
 }
 
 fn read() -> std::sync::RwLockReadGuard<'static, Interner> {

@@ -120,6 +120,11 @@ impl Rows {
         }
     }
 
+    /// Number of live endpoints.
+    pub(super) fn len(&self) -> usize {
+        self.live.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// The rows of live endpoints.
     pub(super) fn live(&self) -> impl Iterator<Item = u32> {
         self.live

@@ -150,6 +150,11 @@ impl Index {
         })
     }
 
+    /// The number of live endpoints, the empty one and the world included.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
     /// The number of addresses with an owner, without those of services and of unknown pods.
     pub fn addresses(&self) -> usize {
         self.addresses

@@ -29,6 +29,10 @@ pub(crate) trait Respond: Send + Unpin + 'static {
     /// The answer that carries an event.
     fn event(&mut self, segment: &Segment, place: usize) -> Self::Answer;
 
+    /// The answer that reports that events of the time which was asked for are gone, up to this
+    /// Unix time in nanoseconds; none if the type of answer cannot.
+    fn gone(&mut self, gone_ns: u64) -> Option<Self::Answer>;
+
     /// The answer that reports events that were gone before they were read; none if the type of
     /// answer cannot.
     fn lost(&mut self, count: u64) -> Option<Self::Answer>;
@@ -75,11 +79,16 @@ impl<R: Respond> Answers<R> {
         self.respond.lost(std::mem::take(&mut self.lost))
     }
 
-    fn wait(&self) -> Pin<Box<dyn Future<Output = Woken> + Send>> {
+    /// Waits for an event after those so far, or, if there will be none, for the end.
+    fn wait(&self, next: Option<u64>) -> Pin<Box<dyn Future<Output = Woken> + Send>> {
         let (mut notices, mut stopping) = (self.notices.clone(), self.stopping.clone());
-        let next = self.walk.next();
         Box::pin(async move {
-            let written = Box::pin(async move { notices.wait_for(|written| *written > next).await.is_ok() });
+            let written = Box::pin(async move {
+                match next {
+                    Some(next) => notices.wait_for(|written| *written > next).await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            });
             let stopped = Box::pin(async move { stopping.wait_for(|stopping| *stopping).await.is_ok() });
             match select(written, stopped).await {
                 Either::Left((true, _)) => Woken::Written,
@@ -116,6 +125,11 @@ impl<R: Respond> Stream for Answers<R> {
                 Step::Event(segment, place) => {
                     return Poll::Ready(Some(Ok(this.respond.event(&segment, place))));
                 }
+                Step::Gone(gone_ns) => {
+                    if let Some(notice) = this.respond.gone(gone_ns) {
+                        return Poll::Ready(Some(Ok(notice)));
+                    }
+                }
                 Step::Lost(count) => this.lost = this.lost.saturating_add(count),
                 Step::Turn => {
                     context.waker().wake_by_ref();
@@ -125,8 +139,9 @@ impl<R: Respond> Stream for Answers<R> {
                     if let Some(loss) = this.loss(true) {
                         return Poll::Ready(Some(Ok(loss)));
                     }
-                    this.waiting = Some(this.wait());
+                    this.waiting = Some(this.wait(Some(this.walk.next())));
                 }
+                Step::Never => this.waiting = Some(this.wait(None)),
                 Step::End => this.ended = true,
             }
         }

@@ -28,12 +28,27 @@ pub struct History {
 
 #[derive(Debug)]
 struct Ring {
-    segments: VecDeque<(u64, Arc<Segment>)>,
+    segments: VecDeque<Held>,
     limit: u64,
     /// Number of the next event.
     next: u64,
+    /// Number of the first event that is not too old.
+    recent: u64,
+    /// Time of the last event of the segments that are gone, Unix time in nanoseconds.
+    gone_ns: Option<u64>,
     flows: u64,
+    bytes: u64,
+    /// Another program wrote some of the flows.
+    has_others: bool,
     namespaces: Namespaces,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Number of the first event.
+    first: u64,
+    segment: Arc<Segment>,
+    bytes: u64,
 }
 
 /// Segments from some event on, each with the number of its first event.
@@ -56,6 +71,8 @@ pub struct Totals {
     pub limit: u64,
     /// Flows ever written.
     pub flows: u64,
+    /// Memory of the events, about, in bytes.
+    pub bytes: u64,
 }
 
 impl History {
@@ -65,7 +82,11 @@ impl History {
             segments: VecDeque::new(),
             limit: limit.clamp(1, MAX_EVENTS) as u64,
             next: 0,
+            recent: 0,
+            gone_ns: None,
             flows: 0,
+            bytes: 0,
+            has_others: false,
             namespaces: Namespaces::default(),
         };
         Self { ring: Mutex::new(ring), written: watch::Sender::new(0) }
@@ -82,48 +103,86 @@ impl History {
     }
 
     fn put(&self, segment: Segment, known: usize, now_ns: u64) {
-        let news = segment.events.get(known..).unwrap_or(&[]);
-        if news.is_empty() {
+        let added = segment.events.get(known..).unwrap_or(&[]);
+        if added.is_empty() {
             return;
         }
-        let count = news.len() as u64;
-        let flows = news.iter().filter(|event| matches!(event, Event::Flow(_))).count() as u64;
+        let count = added.len() as u64;
+        let flows = added.iter().filter(|event| matches!(event, Event::Flow(_))).count() as u64;
+        let bytes = segment.bytes() as u64;
         let next = {
             let mut ring = self.ring();
             ring.namespaces.add(&segment, known, now_ns);
-            let first = if known == 0 { None } else { ring.segments.pop_back().map(|(first, _)| first) };
-            let first = first.unwrap_or(ring.next);
+            ring.has_others |= !segment.encoded.is_empty();
+            let replaced = if known == 0 { None } else { ring.segments.pop_back() };
+            let first = replaced.as_ref().map_or(ring.next, |held| held.first);
+            ring.bytes = ring.bytes + bytes - replaced.map_or(0, |held| held.bytes);
             ring.next += count;
             ring.flows += flows;
-            ring.segments.push_back((first, Arc::new(segment)));
-            let oldest = ring.oldest();
-            // A segment goes when the last of its events is too old.
-            while ring.segments.get(1).is_some_and(|(second, _)| *second <= oldest) {
-                ring.segments.pop_front();
-            }
+            ring.segments.push_back(Held { first, segment: Arc::new(segment), bytes });
+            ring.let_go();
             ring.next
         };
         self.written.send_replace(next);
     }
 
+    /// Lets go of events from before `time_ns`, Unix time in nanoseconds. The segment that is being
+    /// written stays, without these.
+    pub fn expire(&self, time_ns: u64) {
+        let mut ring = self.ring();
+        let mut recent = ring.oldest();
+        for held in &ring.segments {
+            let from = usize::try_from(recent.saturating_sub(held.first)).unwrap_or(usize::MAX);
+            let rest = held.segment.events.get(from..).unwrap_or(&[]);
+            let old = rest.iter().take_while(|event| held.segment.time_ns(event) < time_ns).count();
+            recent += old as u64;
+            if old < rest.len() {
+                break;
+            }
+        }
+        ring.recent = recent;
+        ring.let_go();
+    }
+
     /// All that can be read.
     pub fn all(&self) -> Cut {
         let ring = self.ring();
-        Cut { segments: ring.segments.iter().cloned().collect(), oldest: ring.oldest(), next: ring.next }
+        ring.cut(0, ring.segments.len())
     }
 
     /// A few segments, from the one that holds event `from` on, or from the oldest.
     pub fn read(&self, from: u64) -> Cut {
         let ring = self.ring();
-        let behind = ring.segments.partition_point(|(first, _)| *first <= from);
-        let segments = ring.segments.range(behind.saturating_sub(1)..).take(SEGMENTS_AT_A_TIME).cloned().collect();
-        Cut { segments, oldest: ring.oldest(), next: ring.next }
+        let behind = ring.segments.partition_point(|held| held.first <= from);
+        ring.cut(behind.saturating_sub(1), SEGMENTS_AT_A_TIME)
+    }
+
+    /// A few segments that end with the one that holds event `before - 1`.
+    pub(crate) fn read_back(&self, before: u64) -> Cut {
+        let ring = self.ring();
+        let behind = ring.segments.partition_point(|held| held.first < before);
+        let at = behind.saturating_sub(SEGMENTS_AT_A_TIME);
+        ring.cut(at, behind - at)
+    }
+
+    /// Time of the newest event that is gone, Unix time in nanoseconds; none before there is one.
+    pub(crate) fn gone_ns(&self) -> Option<u64> {
+        let ring = self.ring();
+        let Some(held) = ring.segments.front() else { return ring.gone_ns };
+        let last = usize::try_from(ring.oldest() - held.first).ok().and_then(|gone| gone.checked_sub(1));
+        let last = last.and_then(|last| held.segment.events.get(last));
+        last.map_or(ring.gone_ns, |event| Some(held.segment.time_ns(event)))
+    }
+
+    /// True while all flows were seen on this node.
+    pub(crate) fn is_of_this_node(&self) -> bool {
+        !self.ring().has_others
     }
 
     /// Totals so far.
     pub fn totals(&self) -> Totals {
         let ring = self.ring();
-        Totals { held: ring.next - ring.oldest(), limit: ring.limit, flows: ring.flows }
+        Totals { held: ring.next - ring.oldest(), limit: ring.limit, flows: ring.flows, bytes: ring.bytes }
     }
 
     /// The namespaces of the last hour's flows, sorted.
@@ -143,8 +202,24 @@ impl History {
 
 impl Ring {
     fn oldest(&self) -> u64 {
-        let kept = self.next.saturating_sub(self.limit);
-        self.segments.front().map_or(self.next, |(first, _)| kept.max(*first))
+        let kept = self.next.saturating_sub(self.limit).max(self.recent);
+        self.segments.front().map_or(self.next, |held| kept.max(held.first))
+    }
+
+    /// Frees the segments without an event that counts. Never the newest, which may be replaced.
+    fn let_go(&mut self) {
+        let oldest = self.oldest();
+        while self.segments.get(1).is_some_and(|second| second.first <= oldest) {
+            let Some(gone) = self.segments.pop_front() else { return };
+            self.bytes -= gone.bytes;
+            self.gone_ns = gone.segment.events.last().map(|event| gone.segment.time_ns(event)).or(self.gone_ns);
+        }
+    }
+
+    fn cut(&self, at: usize, count: usize) -> Cut {
+        let held = self.segments.iter().skip(at).take(count);
+        let segments = held.map(|held| (held.first, Arc::clone(&held.segment))).collect();
+        Cut { segments, oldest: self.oldest(), next: self.next }
     }
 }
 
@@ -192,5 +267,59 @@ mod tests {
         history.push(flows(100, 990), 0);
         assert_eq!(history.read(3).oldest, 90);
         assert_eq!(firsts(3), [90, 95, 100]);
+    }
+
+    /// Events that are too old are not read any more, to the event; the time of the newest one that
+    /// is gone is known, whether it went by number or by age.
+    #[test]
+    fn old_events_expire() {
+        let history = History::new(1000);
+        assert_eq!(history.gone_ns(), None);
+        for segment in 0..4 {
+            history.push(flows(segment * 5, 5), 0);
+        }
+        assert_eq!(history.gone_ns(), None, "nothing is gone yet");
+        for (before, oldest, gone) in
+            [(0, 0, None), (3, 3, Some(2)), (5, 5, Some(4)), (17, 17, Some(16)), (2, 17, Some(16))]
+        {
+            history.expire(before);
+            assert_eq!((history.all().oldest, history.gone_ns()), (oldest, gone), "{before}");
+        }
+        assert_eq!(history.all().segments.len(), 1);
+        history.expire(100);
+        assert_eq!((history.totals().held, history.gone_ns()), (0, Some(19)));
+        assert_eq!(history.all().segments.len(), 1, "the newest may still be written");
+        history.push(flows(100, 7), 0);
+        assert_eq!((history.totals().held, history.all().segments.len()), (7, 1));
+        let by_number = History::new(4);
+        by_number.push(flows(0, 6), 0);
+        assert_eq!(by_number.gone_ns(), Some(1));
+    }
+
+    /// The bytes are those of the segments that are held, and none stay behind.
+    #[test]
+    fn bytes_are_those_that_are_held() {
+        let history = History::new(100);
+        for segment in 0..200 {
+            history.push(flows(segment * 10, 10), 0);
+        }
+        let each = size_of::<Event>() as u64 * 10;
+        let bytes = history.totals().bytes;
+        assert!((10 * each..20 * each).contains(&bytes), "{bytes}");
+    }
+
+    /// The segments before an event, a few at a time, down to the oldest.
+    #[test]
+    fn readers_go_back() {
+        let history = History::new(1000);
+        for segment in 0..20 {
+            history.push(flows(segment * 5, 5), 0);
+        }
+        let firsts =
+            |before: u64| history.read_back(before).segments.iter().map(|(first, _)| *first).collect::<Vec<_>>();
+        assert_eq!(firsts(100), [60, 65, 70, 75, 80, 85, 90, 95]);
+        assert_eq!(firsts(60), [20, 25, 30, 35, 40, 45, 50, 55]);
+        assert_eq!(firsts(7), [0, 5]);
+        assert_eq!(firsts(0), [0; 0]);
     }
 }

@@ -9,8 +9,11 @@
 //! filters read. Messages are read from JSON, masked and written as JSON by their descriptors
 //! ([`schema`]), field by field, without being decoded into structures.
 
+mod admission;
 mod answers;
+mod calls;
 pub mod client;
+mod connection;
 mod encode;
 mod filter;
 mod history;
@@ -34,20 +37,16 @@ mod summary;
 mod walk;
 mod wire;
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+pub use admission::{Admission, MAX_CONNECTIONS, MAX_CONNECTIONS_OF_CLIENT};
+pub use calls::{Calls, Method, MethodCounts};
+pub use connection::Connection;
 pub use encode::Encoder;
 pub use history::{Cut, History, MAX_EVENTS, Totals};
-pub use listen::{Address, UnixSocket, tcp_connections};
+pub use listen::{Listener, UnixSocket, connections};
 pub use load::Loader;
 pub use mask::{InvalidMask, Mask};
-pub use record::Recorder;
+pub use record::{Recorder, is_shown};
 pub use segment::{Event, Other, OtherSort, Segment};
 pub use server::{ServeError, serve};
-pub use site::{Peer, Site, qualified};
-
-/// The time of day, Unix time in nanoseconds.
-fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
-}
+pub use site::{Peer, Site, qualified, server_name};
+pub(crate) use webb_flow::clock::unix_ns;

@@ -1,15 +1,24 @@
-//! Listeners: a unix socket, or an address and a port.
+//! Listeners: a unix socket, or an address and a port, with TLS if there are certificates.
+//!
+//! What a client can make the server hold is bounded: connections in all and of each client, TLS
+//! handshakes under way, the time for a handshake and the time until a client sends anything.
 
-use std::fmt;
+use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, Stream};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+
+use crate::admission::{Admission, Place, Refusal};
+use crate::connection::Connection;
 
 /// Permissions of the socket: the owner's and the group's.
 const SOCKET_MODE: u32 = 0o660;
@@ -17,36 +26,121 @@ const SOCKET_MODE: u32 = 0o660;
 /// Pause after a failed accept, which is nearly always one for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// An address to listen at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
-    /// Path of a socket: `unix:///run/hubble.sock`.
-    Unix(PathBuf),
-    /// An address and a port: `127.0.0.1:4244`.
-    Tcp(SocketAddr),
+/// Time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// TLS handshakes under way at most: the oldest makes room for a new one.
+const MAX_HANDSHAKES: usize = 128;
+
+/// A bound listener.
+#[derive(Debug)]
+pub enum Listener {
+    /// A unix socket.
+    Unix(UnixSocket),
+    /// An address and a port.
+    Tcp(TcpListener),
 }
 
-impl FromStr for Address {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.is_empty() {
-                Err("expected a path behind unix://, found nothing".to_owned())
-            } else {
-                Ok(Self::Unix(path.into()))
-            };
+impl Listener {
+    async fn accept(&self) -> io::Result<(Accepted, Option<IpAddr>)> {
+        match self {
+            Self::Unix(socket) => socket.listener.accept().await.map(|(stream, _)| (Accepted::Unix(stream), None)),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // An answer must not wait for the acknowledgement of the one before.
+                stream.set_nodelay(true)?;
+                Ok((Accepted::Tcp(stream), Some(peer.ip())))
+            }
         }
-        text.parse().map(Self::Tcp).map_err(|_| format!("expected address:port or unix:///path, found {text:?}"))
     }
 }
 
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp(address) => address.fmt(f),
+enum Accepted {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+/// The admitted connections of a listener; those of TCP have shaken hands if there is a `tls`.
+pub fn connections(
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
+    admission: Arc<Admission>,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let acceptor = tls.map(TlsAcceptor::from);
+    let incoming = Incoming { listener, acceptor, admission, handshakes: JoinSet::new(), under_way: VecDeque::new() };
+    stream::unfold(incoming, |mut incoming| async move {
+        let connection = incoming.next().await;
+        Some((Ok(connection), incoming))
+    })
+}
+
+struct Incoming {
+    listener: Listener,
+    acceptor: Option<TlsAcceptor>,
+    admission: Arc<Admission>,
+    handshakes: JoinSet<Option<Connection>>,
+    /// The handshakes, oldest first.
+    under_way: VecDeque<AbortHandle>,
+}
+
+impl Incoming {
+    async fn next(&mut self) -> Connection {
+        loop {
+            tokio::select! {
+                Some(shaken) = self.handshakes.join_next(), if !self.handshakes.is_empty() => {
+                    if let Ok(Some(connection)) = shaken {
+                        return connection;
+                    }
+                }
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, client)) => {
+                        if let Some(connection) = self.admit(stream, client) {
+                            return connection;
+                        }
+                    }
+                    Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+                },
+            }
+        }
+    }
+
+    /// The connection, unless it is refused or has to shake hands first.
+    fn admit(&mut self, stream: Accepted, client: Option<IpAddr>) -> Option<Connection> {
+        let place = self.admission.admit(client)?;
+        match (stream, &self.acceptor) {
+            (Accepted::Unix(stream), _) => Some(Connection::unix(stream, place)),
+            (Accepted::Tcp(stream), None) => Some(Connection::tcp(stream, place)),
+            (Accepted::Tcp(stream), Some(acceptor)) => {
+                let handshake = shake_hands(acceptor.clone(), stream, place);
+                self.start(handshake);
+                None
+            }
+        }
+    }
+
+    fn start(&mut self, handshake: impl Future<Output = Option<Connection>> + Send + 'static) {
+        self.under_way.retain(|handshake| !handshake.is_finished());
+        if self.under_way.len() >= MAX_HANDSHAKES
+            && let Some(oldest) = self.under_way.pop_front()
+        {
+            self.admission.count(Refusal::Handshake);
+            oldest.abort();
+        }
+        self.under_way.push_back(self.handshakes.spawn(handshake));
+    }
+}
+
+async fn shake_hands(acceptor: TlsAcceptor, stream: TcpStream, place: Place) -> Option<Connection> {
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Connection::tls(stream, place)),
+        Ok(Err(error)) => {
+            tracing::debug!("TLS handshake: {error}");
+            place.admission().count(Refusal::Handshake);
+            None
+        }
+        Err(_late) => {
+            place.admission().count(Refusal::Handshake);
+            None
         }
     }
 }
@@ -78,13 +172,6 @@ impl UnixSocket {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
         Ok(Self { listener, path: path.to_owned() })
     }
-
-    /// Its connections.
-    pub fn connections(&self) -> impl Stream<Item = io::Result<UnixStream>> {
-        stream::unfold(&self.listener, |listener| async move {
-            Some((accepted(listener.accept().await.map(|(stream, _)| stream)).await, listener))
-        })
-    }
 }
 
 impl Drop for UnixSocket {
@@ -94,39 +181,9 @@ impl Drop for UnixSocket {
     }
 }
 
-/// The connections of a TCP listener.
-pub fn tcp_connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
-    stream::unfold(listener, |listener| async move {
-        let stream = listener.accept().await.and_then(|(stream, _)| {
-            // An answer must not wait for the acknowledgement of the one before.
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        });
-        Some((accepted(stream).await, listener))
-    })
-}
-
-async fn accepted<T>(stream: io::Result<T>) -> io::Result<T> {
-    if stream.is_err() {
-        tokio::time::sleep(ACCEPT_PAUSE).await;
-    }
-    stream
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Addresses in both forms, and what is wrong with others.
-    #[test]
-    fn addresses() {
-        assert_eq!("unix:///run/a.sock".parse(), Ok(Address::Unix("/run/a.sock".into())));
-        assert_eq!("unix:a.sock".parse(), Ok(Address::Unix("a.sock".into())));
-        assert_eq!("127.0.0.1:4244".parse::<Address>().unwrap().to_string(), "127.0.0.1:4244");
-        for wrong in ["", "unix://", "4244", "localhost:4244"] {
-            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
 
     /// A socket of a server that died is replaced; a live one and another file are left alone.
     #[tokio::test]

@@ -9,6 +9,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use prost::Message as _;
+use webb_flow::extra::L7Record;
 use webb_flow::names::{DROP_REASONS, number_of};
 use webb_flow::sym::{Names, Sym};
 use webb_flow::{EndpointId, Event as FlowEvent, Extra, ExtraId, Flow, L4, Ruling, ServiceEnd, ServiceId, Verdict};
@@ -16,7 +18,8 @@ use webb_index::policy::PolicyName;
 use webb_index::{Draft, End, Endpoint, Flows, Index, PodChanges, ServiceSpec, Services};
 
 use crate::history::History;
-use crate::segment::{Event, Segment};
+use crate::proto::flow::{LostEvent, LostEventSource};
+use crate::segment::{Event, Other, OtherSort, Segment};
 
 /// Events of a segment: enough that its table weighs little, and few enough to be copied while it
 /// is open.
@@ -40,14 +43,37 @@ pub struct Recorder {
     held: HashSet<Sym>,
     /// The index of the last batch.
     source: Option<Arc<Index>>,
+    /// Places of the flows of a batch, in the order of their time; kept for its memory.
+    order: Vec<usize>,
+}
+
+/// True for a flow that the API has; others are webb's own. `extras` are those of its batch.
+pub fn is_shown(flow: &Flow, extras: &[Extra]) -> bool {
+    match flow.event {
+        FlowEvent::Flush | FlowEvent::Connection => false,
+        FlowEvent::L7 => {
+            let extra = usize::try_from(flow.extra.0).ok().and_then(|row| extras.get(row));
+            let record = extra.and_then(|extra| extra.l7.as_ref()).map(|l7| &l7.record);
+            !matches!(record, Some(L7Record::Grpc(_) | L7Record::Unanswered(_)))
+        }
+        _ => true,
+    }
 }
 
 impl Recorder {
-    /// Appends the flows of a batch, without those that are none of Hubble's. `unix_offset_ns` is
-    /// Unix time less the clock of the flows, `now_ns` that clock's time.
+    /// Appends the flows of a batch in the order of their time, without those that are not shown.
+    /// `unix_offset_ns` is Unix time less the clock of the flows, `now_ns` that clock's time.
     pub fn record(&mut self, history: &History, batch: Flows<'_>, unix_offset_ns: u64, now_ns: u64) {
         self.meet(batch.index);
-        for flow in batch.flows.iter().filter(|flow| flow.event != FlowEvent::Flush) {
+        let mut order = std::mem::take(&mut self.order);
+        order.clear();
+        let shown = batch.flows.iter().enumerate().filter(|(_, flow)| is_shown(flow, batch.extras));
+        order.extend(shown.map(|(place, _)| place));
+        let time = |place: &usize| batch.flows.get(*place).map(|flow| flow.time_ns);
+        if !order.is_sorted_by_key(time) {
+            order.sort_by_key(time);
+        }
+        for flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
             if self.open.events.len() >= SEGMENT {
                 self.hand_over(history, now_ns);
                 self.begin();
@@ -56,7 +82,26 @@ impl Recorder {
             let copied = self.copy(flow, extra, batch.index);
             self.open.events.push(Event::Flow(copied));
         }
+        self.order = order;
         self.open.unix_offset_ns = unix_offset_ns;
+        self.hand_over(history, now_ns);
+    }
+
+    /// Appends the notice that flows were lost on their way to the history. `unix_ns` is its time.
+    pub fn lose(&mut self, history: &History, count: u64, node_name: &str, unix_ns: u64, now_ns: u64) {
+        let lost = LostEvent {
+            source: LostEventSource::ObserverEventsQueue.into(),
+            num_events_lost: count,
+            ..LostEvent::default()
+        };
+        let row = u32::try_from(self.open.others.len()).unwrap_or(u32::MAX);
+        self.open.others.push(Other {
+            sort: OtherSort::Lost,
+            message: lost.encode_to_vec().into(),
+            node_name: node_name.to_owned(),
+            time_ns: unix_ns,
+        });
+        self.open.events.push(Event::Other(row));
         self.hand_over(history, now_ns);
     }
 
@@ -89,7 +134,9 @@ impl Recorder {
         }
         self.draft.set_services(Services::new(&self.service_names));
         self.open.index = Arc::new(self.draft.publish(now_ns, PodChanges::default()));
-        self.open.names.push(Arc::new(std::mem::take(&mut self.owned)));
+        if !self.owned.is_empty() {
+            self.open.names.push(Arc::new(std::mem::take(&mut self.owned)));
+        }
         let known = std::mem::replace(&mut self.known, self.open.events.len());
         if self.open.events.len() >= SEGMENT {
             let mut full = std::mem::take(&mut self.open);

@@ -9,6 +9,7 @@ use crate::mask::Mask;
 use crate::proto::flow::{LostEvent, LostEventSource};
 use crate::proto::observer::get_flows_response::ResponseTypes;
 use crate::proto::observer::{GetAgentEventsResponse, GetDebugEventsResponse, GetFlowsResponse};
+use crate::proto::relay::{NodeState, NodeStatusEvent};
 use crate::segment::{Event, Other, Segment};
 use crate::unix_ns;
 use crate::wire;
@@ -67,6 +68,20 @@ impl Respond for Flows {
         GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name, time }
     }
 
+    fn gone(&mut self, gone_ns: u64) -> Option<GetFlowsResponse> {
+        let status = NodeStatusEvent {
+            // The one state of which clients print the message.
+            state_change: NodeState::NodeError.into(),
+            node_names: vec![self.node_name.clone()],
+            message: format!("flows up to {} are no longer in the history", time_of(gone_ns)),
+        };
+        Some(GetFlowsResponse {
+            response_types: Some(ResponseTypes::NodeStatus(status)),
+            node_name: self.node_name.clone(),
+            time: Some(time_of(unix_ns())),
+        })
+    }
+
     fn lost(&mut self, count: u64) -> Option<GetFlowsResponse> {
         let event = LostEvent {
             source: LostEventSource::HubbleRingBuffer.into(),
@@ -106,6 +121,10 @@ impl Respond for AgentEvents {
         }
     }
 
+    fn gone(&mut self, _: u64) -> Option<GetAgentEventsResponse> {
+        None
+    }
+
     fn lost(&mut self, _: u64) -> Option<GetAgentEventsResponse> {
         None
     }
@@ -124,6 +143,10 @@ impl Respond for DebugEvents {
             node_name: other.node_name.clone(),
             time: Some(time_of(other.time_ns)),
         }
+    }
+
+    fn gone(&mut self, _: u64) -> Option<GetDebugEventsResponse> {
+        None
     }
 
     fn lost(&mut self, _: u64) -> Option<GetDebugEventsResponse> {

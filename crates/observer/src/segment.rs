@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use webb_flow::sym::Names;
 use webb_flow::{Extra, Flow};
-use webb_index::Index;
 use webb_index::policy::PolicyName;
+use webb_index::{Endpoint, Index};
 
 /// Events that came together, oldest first. Never changed once in the history, so readers share it.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +67,22 @@ pub enum OtherSort {
 }
 
 impl Segment {
+    /// Memory that it takes, about, in bytes. Names count where they are owned, although other
+    /// segments may own them, too.
+    pub(crate) fn bytes(&self) -> usize {
+        let encoded: usize = self.encoded.iter().map(|flow| flow.len() + size_of::<Bytes>()).sum();
+        let others: usize = self.others.iter().map(|other| other.message.len() + size_of::<Other>()).sum();
+        let names: usize = self.names.iter().map(|names| names.bytes()).sum();
+        self.events.capacity() * size_of::<Event>()
+            + self.extras.capacity() * size_of::<Extra>()
+            + self.extras.iter().map(Extra::bytes).sum::<usize>()
+            + self.policies.capacity() * size_of::<PolicyName>()
+            + self.index.rows() * size_of::<Endpoint>()
+            + encoded
+            + others
+            + names
+    }
+
     /// The extra of a flow.
     pub fn extra(&self, flow: &Flow) -> Option<&Extra> {
         self.extras.get(usize::try_from(flow.extra.0).ok()?)

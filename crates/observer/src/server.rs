@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -10,8 +11,8 @@ use tonic::transport::Server;
 use tonic::transport::server::Connected;
 use tonic_reflection::pb::{v1, v1alpha};
 use tower::util::MapResponseLayer;
-use webb_flow::clock::now_ns;
 
+use crate::calls::CountCalls;
 use crate::history::History;
 use crate::peers::PeerService;
 use crate::proto::DESCRIPTORS;
@@ -29,6 +30,18 @@ const HEALTH_NAME: &str = "hubble.server.Observer";
 
 /// A request may have this many bytes: filters are texts.
 const MAX_REQUEST_BYTES: usize = 1 << 20;
+
+/// Calls of one connection at once.
+const MAX_STREAMS: u32 = 100;
+
+/// Bytes of a call's headers.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
+
+/// Interval of the question whether a client is still there.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Time for its answer, which one that reads nothing from its connection does not give.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A server that cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -54,7 +67,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let mut stopping = site.stopping.clone();
-    let observer = ObserverService { history, site: site.clone(), started_ns: now_ns() };
+    let observer = ObserverService { history, site: site.clone() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(HEALTH_NAME, tonic_health::ServingStatus::Serving).await;
     // Each version of the reflection lists itself; the other one has to be named.
@@ -65,6 +78,11 @@ where
             .register_encoded_file_descriptor_set(other)
     };
     Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADER_BYTES)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(CountCalls(Arc::clone(&site.calls)))
         .layer(MapResponseLayer::new(|mut response: tonic::codegen::http::Response<_>| {
             response.headers_mut().insert(VERSION_HEADER, API_VERSION);
             response

@@ -23,7 +23,7 @@ use crate::proto::observer::{
 use crate::proto::relay::NodeState;
 use crate::rate;
 use crate::responses::{AgentEvents, DebugEvents, Flows};
-use crate::site::Site;
+use crate::site::{Peer, Site};
 use crate::walk::{Limits, Walk, Wanted};
 
 /// Answers of a streaming method.
@@ -34,12 +34,10 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct ObserverService {
     pub(crate) history: Arc<History>,
     pub(crate) site: Site,
-    /// `CLOCK_MONOTONIC`.
-    pub(crate) started_ns: u64,
 }
 
 impl ObserverService {
-    async fn answers<R: Respond>(
+    fn answers<R: Respond>(
         &self,
         filters: Filters,
         limits: Limits,
@@ -51,14 +49,7 @@ impl ObserverService {
         if limits.first && limits.follow {
             return Err(Status::invalid_argument("first cannot be specified with follow"));
         }
-        let history = Arc::clone(&self.history);
-        let walk = if filters.have_expressions() {
-            // Looking for the beginning may take seconds then; others are answered meanwhile.
-            let walk = tokio::task::spawn_blocking(move || Walk::new(&history, filters, limits)).await;
-            walk.map_err(|error| Status::internal(error.to_string()))?
-        } else {
-            Walk::new(&history, filters, limits)
-        };
+        let walk = Walk::new(&self.history, filters, limits);
         let answers = Answers::new(Arc::clone(&self.history), walk, respond, self.site.stopping.clone());
         Ok(Response::new(Box::pin(answers)))
     }
@@ -72,7 +63,8 @@ impl Observer for ObserverService {
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
-        let filters = filter::compile(request.whitelist, request.blacklist)?;
+        let mut filters = filter::compile(request.whitelist, request.blacklist)?;
+        filters.set_local_node(&self.site.path());
         let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
         let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();
         let mask = mask.map_err(|invalid| Status::unknown(invalid.to_string()))?;
@@ -85,8 +77,8 @@ impl Observer for ObserverService {
             until_ns: request.until.as_ref().map(unix_ns),
         };
         let node_name = self.site.name();
-        let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.started_ns);
-        self.answers(filters, limits, Flows { mask, node_name, encoder }).await
+        let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.site.started_ns);
+        self.answers(filters, limits, Flows { mask, node_name, encoder })
     }
 
     async fn get_agent_events(
@@ -102,7 +94,7 @@ impl Observer for ObserverService {
             since_ns: request.since.as_ref().map(unix_ns),
             until_ns: request.until.as_ref().map(unix_ns),
         };
-        self.answers(Filters::default(), limits, AgentEvents).await
+        self.answers(Filters::default(), limits, AgentEvents)
     }
 
     async fn get_debug_events(
@@ -118,28 +110,26 @@ impl Observer for ObserverService {
             since_ns: request.since.as_ref().map(unix_ns),
             until_ns: request.until.as_ref().map(unix_ns),
         };
-        self.answers(Filters::default(), limits, DebugEvents).await
+        self.answers(Filters::default(), limits, DebugEvents)
     }
 
-    /// This node alone: a user interface needs no relay then. (A node of Hubble's refuses.)
+    /// All nodes of the cluster, so that a user interface needs no relay; figures of this one
+    /// alone. (A node of Hubble's refuses.)
     async fn get_nodes(&self, _: Request<GetNodesRequest>) -> Result<Response<GetNodesResponse>, Status> {
-        let totals = self.history.totals();
         let name = self.site.name();
-        let peers = self.site.peers.borrow();
-        let own = peers.iter().find(|peer| peer.name == name);
-        let server_name = own.and_then(|peer| peer.server_name.clone());
-        let node = Node {
-            version: self.site.version.clone(),
-            address: own.map(|peer| peer.address.clone()).unwrap_or_default(),
-            state: NodeState::NodeConnected.into(),
-            tls: Some(Tls { enabled: server_name.is_some(), server_name: server_name.unwrap_or_default() }),
-            uptime_ns: now_ns().saturating_sub(self.started_ns),
-            num_flows: totals.held,
-            max_flows: totals.limit,
-            seen_flows: totals.flows,
-            name,
-        };
-        Ok(Response::new(GetNodesResponse { nodes: vec![node] }))
+        let peers = Arc::clone(&self.site.peers.borrow());
+        let mut nodes: Vec<Node> = peers.iter().map(node).collect();
+        if !nodes.iter().any(|node| node.name == name) {
+            nodes.insert(0, Node { name: name.clone(), tls: Some(Tls::default()), ..Node::default() });
+        }
+        let totals = self.history.totals();
+        for own in nodes.iter_mut().filter(|node| node.name == name) {
+            own.version.clone_from(&self.site.version);
+            own.state = NodeState::NodeConnected.into();
+            own.uptime_ns = now_ns().saturating_sub(self.site.started_ns);
+            (own.num_flows, own.max_flows, own.seen_flows) = (totals.held, totals.limit, totals.flows);
+        }
+        Ok(Response::new(GetNodesResponse { nodes }))
     }
 
     async fn get_namespaces(
@@ -157,12 +147,19 @@ impl Observer for ObserverService {
             num_flows: totals.held,
             max_flows: totals.limit,
             seen_flows: totals.flows,
-            uptime_ns: now_ns().saturating_sub(self.started_ns),
+            uptime_ns: now_ns().saturating_sub(self.site.started_ns),
             version: self.site.version.clone(),
-            flows_rate: rate::of_the_last_minute(&self.history, crate::unix_ns()),
+            flows_rate: rate::of_the_last_minute(&self.history, crate::unix_ns()).await,
             ..ServerStatusResponse::default()
         }))
     }
+}
+
+/// A node of which nothing is known but its name and where it is.
+fn node(peer: &Peer) -> Node {
+    let server_name = peer.server_name.clone();
+    let tls = Tls { enabled: server_name.is_some(), server_name: server_name.unwrap_or_default() };
+    Node { name: peer.name.clone(), address: peer.address.clone(), tls: Some(tls), ..Node::default() }
 }
 
 /// Unix time in nanoseconds; the start of 1970 for a time before that.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::calls::Calls;
+
 /// The cluster of names that carry none.
 const DEFAULT_CLUSTER: &str = "default";
 
@@ -16,6 +18,10 @@ pub struct Site {
     pub cluster: String,
     /// The program and its version.
     pub version: String,
+    /// Start of the program, `CLOCK_MONOTONIC` in nanoseconds.
+    pub started_ns: u64,
+    /// Counts of the calls.
+    pub calls: Arc<Calls>,
     /// The nodes that serve flows, this one included.
     pub peers: watch::Receiver<Arc<[Peer]>>,
     /// Set to true when the server stops: answers that follow end then.
@@ -38,10 +44,22 @@ pub fn qualified(cluster: &str, node: &str) -> String {
     if cluster.is_empty() || cluster == DEFAULT_CLUSTER { node.to_owned() } else { format!("{cluster}/{node}") }
 }
 
+/// The name in a node's certificate, as relays expect it.
+pub fn server_name(cluster: &str, node: &str) -> String {
+    let cluster = if cluster.is_empty() { DEFAULT_CLUSTER } else { cluster };
+    format!("{}.{}.hubble-grpc.cilium.io", node.replace('.', "-"), cluster.replace('.', "-"))
+}
+
 impl Site {
     /// The qualified name of this node.
     pub fn name(&self) -> String {
         qualified(&self.cluster, &self.node)
+    }
+
+    /// The name of this node with its cluster's, whichever that is, as filters match it.
+    pub(crate) fn path(&self) -> String {
+        let cluster = if self.cluster.is_empty() { DEFAULT_CLUSTER } else { &self.cluster };
+        format!("{cluster}/{}", self.node)
     }
 
     /// The cluster's name in lists of namespaces.

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use webb_index::filters::Filters;
 
-use crate::history::{Cut, History};
+use crate::history::History;
 use crate::segment::{Event, OtherSort, Segment};
 
 /// Events that are looked at before other work gets its turn.
 const EVENTS_A_TURN: usize = 8192;
 
-/// The same with expressions, each of which may take some microseconds.
-const EVENTS_OF_EXPRESSIONS_A_TURN: usize = 256;
+/// The same with expressions, each of which may take some microseconds, a costly list of them a
+/// millisecond.
+const EVENTS_OF_EXPRESSIONS_A_TURN: usize = 16;
 
 /// The kind of events that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,12 +41,17 @@ pub(crate) struct Limits {
 pub(crate) enum Step {
     /// An event to send: its segment and its place there.
     Event(Arc<Segment>, usize),
+    /// Events of the time that was asked for are gone, the newest of them at this Unix time in
+    /// nanoseconds.
+    Gone(u64),
     /// Events that were gone before they could be read.
     Lost(u64),
     /// Many events were looked at, none of them to be sent; call again.
     Turn,
     /// Nothing more until the history grows.
     Wait,
+    /// Nothing at all, but the answer goes on.
+    Never,
     /// The answer is complete.
     End,
 }
@@ -55,69 +61,103 @@ pub(crate) enum Step {
 pub(crate) struct Walk {
     filters: Filters,
     limits: Limits,
+    /// The search for the beginning; none once it is found.
+    search: Option<Search>,
+    /// No event can match: the filters want flows of other nodes alone.
+    is_elsewhere: bool,
     /// Number of the event to look at next.
     next: u64,
+    /// The walk begins with the oldest event, whichever that is then.
+    is_at_oldest: bool,
     /// Where the walk ends, unless it follows.
     end: u64,
     left: Option<u64>,
     /// Events of a turn.
     turn: usize,
-    /// Segments at hand, the next event's last: they are taken off the end.
+    /// Segments at hand, the next event's last: they are taken off the end. While the beginning is
+    /// searched, the event's before it.
     at_hand: Vec<(u64, Arc<Segment>)>,
     generation: u64,
 }
 
+/// The search for the event that an answer begins with, back from the newest.
+#[derive(Debug)]
+struct Search {
+    /// Number of the event behind the one to look at next.
+    before: u64,
+    /// Events that count so far.
+    counted: u64,
+}
+
 impl Walk {
-    /// Finds the place where the answer to a request begins.
+    /// A walk that has not begun.
     pub(crate) fn new(history: &History, filters: Filters, limits: Limits) -> Self {
-        let all = history.all();
-        let mut walk = Self {
+        let all = history.read(u64::MAX);
+        let Limits { number, first, follow, since_ns, .. } = limits;
+        let is_new = since_ns.is_none() && !first && follow && number == 0;
+        let is_whole = since_ns.is_none() && !is_new && (first || number == 0);
+        let search = (!is_new && !is_whole).then_some(Search { before: all.next, counted: 0 });
+        Self {
+            is_elsewhere: filters.want_other_nodes() && history.is_of_this_node(),
             turn: if filters.have_expressions() { EVENTS_OF_EXPRESSIONS_A_TURN } else { EVENTS_A_TURN },
             filters,
-            next: all.oldest,
+            search,
+            next: if is_new { all.next } else { all.oldest },
+            is_at_oldest: is_whole,
             end: all.next,
-            left: (!limits.follow && limits.number > 0).then_some(limits.number),
+            left: (!follow && number > 0).then_some(number),
             at_hand: Vec::new(),
             generation: 0,
             limits,
-        };
-        walk.next = walk.start(&all);
-        walk
+        }
     }
 
-    fn start(&mut self, all: &Cut) -> u64 {
-        let Limits { number, first, follow, since_ns, .. } = self.limits;
-        match since_ns {
-            None if first => return all.oldest,
-            None if follow && number == 0 => return all.next,
-            None if number == 0 => return all.oldest,
-            _ => {}
-        }
-        let mut counted = 0;
-        for (first, segment) in all.segments.iter().rev() {
-            self.meet(segment);
-            for (number_of_event, event) in
-                segment.events.iter().enumerate().rev().map(|(at, event)| (first + at as u64, event))
-            {
-                if number_of_event < all.oldest {
-                    return all.oldest;
+    /// Searches the beginning for a turn. True once it is found.
+    fn search(&mut self, history: &History, mut search: Search) -> bool {
+        let Limits { number, since_ns, .. } = self.limits;
+        for _ in 0..self.turn {
+            while self.at_hand.last().is_some_and(|(first, _)| *first >= search.before) {
+                self.at_hand.pop();
+                self.enter();
+            }
+            if self.at_hand.is_empty() {
+                let cut = history.read_back(search.before);
+                // Events that went meanwhile are not missed: they are older than those in sight.
+                self.next = cut.oldest.min(search.before);
+                self.at_hand = cut.segments;
+                self.enter();
+            }
+            let Some((first, segment)) = self.at_hand.last().filter(|_| search.before > self.next) else {
+                self.is_at_oldest = true;
+                return true;
+            };
+            search.before -= 1;
+            let place = usize::try_from(search.before - first).unwrap_or(usize::MAX);
+            let Some(event) = segment.events.get(place).filter(|event| self.matches(segment, event)) else { continue };
+            match since_ns {
+                Some(since_ns) if segment.time_ns(event) < since_ns => {
+                    self.next = search.before + 1;
+                    return true;
                 }
-                if !self.matches(segment, event) {
-                    continue;
-                }
-                match since_ns {
-                    Some(since_ns) if segment.time_ns(event) < since_ns => return number_of_event + 1,
-                    Some(_) => {}
-                    None => {
-                        counted += 1;
-                        if counted == number {
-                            return number_of_event;
-                        }
+                Some(_) => {}
+                None => {
+                    search.counted += 1;
+                    if search.counted == number {
+                        self.next = search.before;
+                        return true;
                     }
                 }
             }
         }
-        all.oldest
+        self.search = Some(search);
+        false
+    }
+
+    /// The newest event of the time that was asked for which is gone, if there is one.
+    fn gone(&self, history: &History) -> Option<Step> {
+        let since_ns = self.limits.since_ns?;
+        let is_until = |gone_ns: &u64| self.limits.until_ns.is_none_or(|until_ns| since_ns <= until_ns.min(*gone_ns));
+        history.gone_ns().filter(|gone_ns| *gone_ns >= since_ns).filter(is_until).map(Step::Gone)
     }
 
     /// Number of the event that the walk looks at next.
@@ -129,6 +169,18 @@ impl Walk {
     pub(crate) fn step(&mut self, history: &History) -> Step {
         if self.left == Some(0) {
             return Step::End;
+        }
+        if self.is_elsewhere {
+            return if self.limits.follow { Step::Never } else { Step::End };
+        }
+        if let Some(search) = self.search.take() {
+            if !self.search(history, search) {
+                return Step::Turn;
+            }
+            self.at_hand.clear();
+            if let Some(gone) = self.gone(history) {
+                return gone;
+            }
         }
         for _ in 0..self.turn {
             if !self.limits.follow && self.next >= self.end {
@@ -169,8 +221,9 @@ impl Walk {
         let cut = history.read(self.next);
         // What is gone behind the end of the answer is no loss of it.
         let oldest = if self.limits.follow { cut.oldest } else { cut.oldest.min(self.end) };
-        let lost = oldest.saturating_sub(self.next);
-        self.next += lost;
+        let gone = oldest.saturating_sub(self.next);
+        self.next += gone;
+        let lost = if std::mem::take(&mut self.is_at_oldest) { 0 } else { gone };
         self.at_hand = cut.segments;
         self.at_hand.reverse();
         // The first may lie before the oldest event that counts.

@@ -13,6 +13,7 @@ use super::kinds::{
 };
 use super::labels;
 use super::model::Settings;
+use super::observer::listen_addresses;
 use super::value::{InvalidValue, Value};
 
 /// Time at which a changed value takes effect.
@@ -119,7 +120,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 84] = [
+pub static KEYS: [Key; 91] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -246,6 +247,20 @@ pub static KEYS: [Key; 84] = [
     key!("metrics_tls.key", metrics_tls.key: file, Restart, None,
         "the path of a PEM file, or null for no TLS"),
     key!("metrics_tls.client_ca", metrics_tls.client_ca: file, Restart, None,
+        "the path of a PEM file, or null to require no client certificate"),
+
+    key!("observer.enabled", observer.enabled: boolean, Restart, None, "true or false"),
+    key!("observer.listen", observer.listen: listen_addresses, Restart, None,
+        "a list of addresses, such as [unix:///var/run/cilium/hubble.sock, \"[::]:4244\"]"),
+    key!("observer.flows", observer.flows: number, Restart, None,
+        "a number of flows from 1 to 1048575", |count| (1..=1_048_575).contains(count)),
+    key!("observer.keep", observer.keep: duration, Restart, None,
+        "a time from 1s to 1d, such as 10m, or 0s for no bound by time", |time| time.is_zero() || (s(1)..=s(86_400)).contains(time)),
+    key!("observer_tls.certificate", observer.tls.certificate: file, Restart, None,
+        "the path of a PEM file, or null for no TLS"),
+    key!("observer_tls.key", observer.tls.key: file, Restart, None,
+        "the path of a PEM file, or null for no TLS"),
+    key!("observer_tls.client_ca", observer.tls.client_ca: file, Restart, None,
         "the path of a PEM file, or null to require no client certificate"),
 
     key!("health.listen", health.listen: open_address, Restart, None,

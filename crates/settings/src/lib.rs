@@ -23,9 +23,11 @@ mod kinds;
 mod labels;
 mod log_filter;
 mod model;
+mod observer;
 mod operator;
 mod problem;
 mod resolve;
+mod tls;
 mod toggle;
 pub mod units;
 mod value;
@@ -40,11 +42,13 @@ pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
     AgentMetrics, Aggregation, Attach, Capture, ClusterSource, Compat, Connections, Health, Interfaces, KindEffect,
-    Layer7, Log, LogFormat, MetricsTls, MoreKind, OtherKinds, Pods, Policies, Privileges, RemoteCluster, Rings, Scrape,
-    Settings, Shutdown, Side, Supervision,
+    Layer7, Log, LogFormat, MoreKind, OtherKinds, Pods, Policies, Privileges, RemoteCluster, Rings, Scrape, Settings,
+    Shutdown, Side, Supervision,
 };
+pub use observer::{ListenAddress, Observer};
 pub use operator::Operator;
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};
+pub use tls::Tls;
 pub use toggle::Toggle;
 pub use value::{CheckEntry, Item, Mark, Value};

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::observer::Observer;
 use super::operator::Operator;
+use super::tls::Tls;
 use super::toggle::Toggle;
 
 /// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same
@@ -78,7 +80,9 @@ pub struct Settings {
     /// Drop records per second and CPU; drops beyond it are counted but not described.
     pub drop_budget: u32,
     /// TLS for `/metrics`.
-    pub metrics_tls: MetricsTls,
+    pub metrics_tls: Tls,
+    /// A history of flows, and Hubble's API to it.
+    pub observer: Observer,
     /// Health between nodes.
     pub health: Health,
     /// Settings of scrapes.
@@ -329,17 +333,6 @@ pub enum Capture {
     Off,
 }
 
-/// TLS for `/metrics`: on with certificate and key. The files are followed while the agent runs.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct MetricsTls {
-    /// The server's certificate chain, PEM.
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM.
-    pub key: Option<PathBuf>,
-    /// The authorities for clients' certificates, PEM; with them, no client comes in without one.
-    pub client_ca: Option<PathBuf>,
-}
-
 /// Health between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
@@ -469,7 +462,8 @@ impl Default for Settings {
             rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20, l7_bytes: 4 << 20 },
             l7: Layer7::default(),
             drop_budget: 1000,
-            metrics_tls: MetricsTls::default(),
+            metrics_tls: Tls::default(),
+            observer: Observer::default(),
             health: Health { listen: None, interval: None, icmp: true },
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
             shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::diff::{Diff, diff, reloaded};
 use super::keys::{KEYS, Key, Reload, find, replacement};
 use super::model::{ClusterSource, Settings};
+use super::observer::ListenAddress;
 use super::problem::{Origin, Problem, Problems, SourceFile, did_you_mean};
 use super::value::{CheckEntry, Item, Value, clean, json};
 use super::yaml;
@@ -191,7 +192,13 @@ impl Resolved {
             ("health.listen", settings.health.listen),
             ("operator.listen", settings.operator.election.then_some(settings.operator.listen)),
         ];
-        let listeners: Vec<_> = listeners.iter().filter_map(|(key, address)| Some((*key, (*address)?))).collect();
+        let of_observer = settings.observer.listen.iter().filter(|_| settings.observer.enabled);
+        let of_observer = of_observer.filter_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(("observer.listen", *address)),
+            ListenAddress::Unix(_) => None,
+        });
+        let listeners = listeners.iter().filter_map(|(key, address)| Some((*key, (*address)?)));
+        let listeners: Vec<_> = listeners.chain(of_observer).collect();
         for (at, (key, address)) in listeners.iter().enumerate() {
             let taken = listeners.iter().take(at).find(|(_, other)| clash(*address, *other));
             if let Some((other, of_other)) = taken {
@@ -217,14 +224,15 @@ impl Resolved {
             let message = "`operator.retry_period` must not be more than half of `operator.renew_deadline`";
             fail("operator.retry_period", "operator.renew_deadline", message.to_owned());
         }
-        let tls = &settings.metrics_tls;
-        if tls.certificate.is_some() != tls.key.is_some() {
-            let (set, missing) = if tls.key.is_none() { ("certificate", "key") } else { ("key", "certificate") };
-            let message = format!("`metrics_tls.{set}` needs `metrics_tls.{missing}` beside it");
-            fail(&format!("metrics_tls.{set}"), "metrics_tls.key", message);
-        } else if tls.client_ca.is_some() && tls.certificate.is_none() {
-            let message = "`metrics_tls.client_ca` needs `metrics_tls.certificate` and `metrics_tls.key` beside it";
-            fail("metrics_tls.client_ca", "metrics_tls.certificate", message.to_owned());
+        for (group, tls) in [("metrics_tls", &settings.metrics_tls), ("observer_tls", &settings.observer.tls)] {
+            if tls.certificate.is_some() != tls.key.is_some() {
+                let (set, missing) = if tls.key.is_none() { ("certificate", "key") } else { ("key", "certificate") };
+                let message = format!("`{group}.{set}` needs `{group}.{missing}` beside it");
+                fail(&format!("{group}.{set}"), &format!("{group}.key"), message);
+            } else if tls.client_ca.is_some() && tls.certificate.is_none() {
+                let message = format!("`{group}.client_ca` needs `{group}.certificate` and `{group}.key` beside it");
+                fail(&format!("{group}.client_ca"), &format!("{group}.certificate"), message);
+            }
         }
         let listed = self.set.contains_key("metrics") && !settings.metrics.is_empty();
         if let Some(path) = settings.metrics_config.as_ref().filter(|_| listed) {
@@ -270,7 +278,32 @@ impl Resolved {
             );
             self.warnings.push(Problem::new(self.origin("admin_listen"), message));
         }
+        self.check_observer();
         self.check_unused();
+    }
+
+    /// Warnings about who may read the flows.
+    fn check_observer(&mut self) {
+        let observer = &self.settings.observer;
+        let tcp = observer.listen.iter().find_map(|address| match address {
+            ListenAddress::Tcp(address) => Some(*address),
+            ListenAddress::Unix(_) => None,
+        });
+        let has_tls = observer.tls.certificate.is_some();
+        match tcp.filter(|_| observer.enabled) {
+            Some(address) if !has_tls && !address.ip().is_loopback() => {
+                let message = format!(
+                    "`observer.listen`: {address} has no TLS, so that all who reach it can read the flows; set \
+                     `observer_tls`"
+                );
+                self.warn("observer.listen", message);
+            }
+            None if has_tls && observer.enabled => {
+                let message = "`observer_tls.certificate` changes nothing: `observer.listen` has no TCP address";
+                self.warn("observer_tls.certificate", message);
+            }
+            _ => {}
+        }
     }
 
     /// Adds a warning about the value of `key`.
@@ -284,6 +317,8 @@ impl Resolved {
         for (group, on, condition) in [
             ("l7.redact_", self.settings.l7.redact, "while `l7.redact` is false"),
             ("health.", self.settings.health.listen.is_some(), "without `health.listen`"),
+            ("observer.", self.settings.observer.enabled, "while `observer.enabled` is false"),
+            ("observer_tls.", self.settings.observer.enabled, "while `observer.enabled` is false"),
         ] {
             for key in KEYS.iter().filter(|key| !on && key.name.starts_with(group)) {
                 if (key.get)(&self.settings) != (key.get)(&default) {

@@ -204,6 +204,10 @@ fn ranges_end_where_they_say() {
         ("l7.dns_timeout", ["1s", "5m"], ["999ms", "301s"]),
         ("l7.redact_headers_allow", ["", "Accept,user-agent"], ["a:b", &many]),
         ("l7.redact_headers_deny", ["", "cookie"], ["a(b", "é"]),
+        ("observer.enabled", ["true", "false"], ["yes", "1"]),
+        ("observer.listen", ["", "unix:///run/a.sock,[::]:4244"], ["unix:a.sock", "4244"]),
+        ("observer.flows", ["1", "1048575"], ["0", "1048576"]),
+        ("observer.keep", ["0s", "1d"], ["999ms", "25h"]),
         ("health.listen", ["[::]:4240", "127.0.0.1:1"], ["[::]:0", ":4240"]),
         ("health.interval", ["auto", "1h"], ["999ms", "61m"]),
         ("health.icmp", ["true", "false"], ["auto", "no"]),
@@ -310,6 +314,9 @@ fn listeners_must_not_clash() {
         let text = format!("agent_metrics: {{ listen: '{metrics}' }}\nadmin_listen: '{admin}'\n");
         assert_eq!(from_file(&text).is_ok(), fine, "{metrics} {admin}");
     }
+    let clash = from_file("observer: {enabled: true, listen: [':9965']}").unwrap_err().to_string();
+    assert!(clash.contains("`observer.listen`: [::]:9965 is taken by `metrics_listen`"), "{clash}");
+    assert!(from_file("observer: {listen: [':9965']}").is_ok(), "it is off");
     let clash = from_file("health: {listen: '[::]:9965'}").unwrap_err().to_string();
     assert!(clash.contains("`health.listen`: [::]:9965 is taken by `metrics_listen`"), "{clash}");
 }

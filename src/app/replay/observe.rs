@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use webb_flow::clock::now_ns;
 use webb_flowlog::{Counts, JsonError};
-use webb_observer::{Address, History, Loader, Peer, Site, UnixSocket, serve, tcp_connections};
+use webb_observer::{Admission, History, Listener, Loader, Peer, Site, UnixSocket, connections, serve};
+use webb_settings::ListenAddress;
 
 use super::files::{self, Lines, Outcome};
 use crate::cli::{Exit, ReplayArgs};
@@ -35,7 +37,7 @@ impl Lines for Loader<'_> {
 }
 
 /// Reads the files and serves their last flows until SIGINT or SIGTERM.
-pub(super) fn observe(arguments: &ReplayArgs, address: &Address) -> Exit {
+pub(super) fn observe(arguments: &ReplayArgs, address: &ListenAddress) -> Exit {
     let history = Arc::new(History::new(arguments.history));
     let mut loader = Loader::new(&history);
     match files::read(&arguments.files, arguments.strict, &mut loader) {
@@ -56,7 +58,7 @@ pub(super) fn observe(arguments: &ReplayArgs, address: &Address) -> Exit {
     Exit::Success
 }
 
-fn run(history: Arc<History>, node: String, address: &Address) -> io::Result<()> {
+fn run(history: Arc<History>, node: String, address: &ListenAddress) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -72,27 +74,27 @@ fn run(history: Arc<History>, node: String, address: &Address) -> io::Result<()>
         };
         let (announce, peers) = watch::channel(Arc::from([]));
         let version = concat!("webb v", env!("CARGO_PKG_VERSION")).to_owned();
-        let site = Site { node: node.clone(), cluster: String::new(), version, peers, stopping };
-        let served = match address {
-            Address::Unix(path) => {
+        let (started_ns, calls) = (now_ns(), Arc::default());
+        let site = Site { node: node.clone(), cluster: String::new(), version, started_ns, calls, peers, stopping };
+        let listener = match address {
+            ListenAddress::Unix(path) => {
                 let socket = UnixSocket::bind(path).await?;
                 eprintln!("serving {address}");
-                tokio::select! {
-                    served = serve(history, site, socket.connections()) => served,
-                    () = stopped => Ok(()),
-                }
+                Listener::Unix(socket)
             }
-            Address::Tcp(wanted) => {
+            ListenAddress::Tcp(wanted) => {
                 let listener = TcpListener::bind(wanted).await?;
                 let bound = listener.local_addr()?;
                 eprintln!("serving {bound}");
                 let own = Peer { name: node, address: bound.to_string(), server_name: None };
                 announce.send_replace(Arc::from([own]));
-                tokio::select! {
-                    served = serve(history, site, tcp_connections(listener)) => served,
-                    () = stopped => Ok(()),
-                }
+                Listener::Tcp(listener)
             }
+        };
+        let connections = connections(listener, None, Arc::new(Admission::default()));
+        let served = tokio::select! {
+            served = serve(history, site, connections) => served,
+            () = stopped => Ok(()),
         };
         served.map_err(io::Error::other)
     })

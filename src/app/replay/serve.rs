@@ -7,7 +7,6 @@ use std::sync::Arc;
 use webb_flow::fault::Components;
 
 use super::exposition::ReplayExposition;
-use crate::app::listen;
 use crate::http::{Fixed, fixed_routes};
 use crate::server::{self, Connections, Limits, Serving};
 
@@ -15,7 +14,7 @@ use crate::server::{self, Connections, Limits, Serving};
 pub(super) fn serve(address: SocketAddr, exposition: ReplayExposition) -> io::Result<()> {
     let fixed = Arc::new(Fixed::new(exposition.snapshots, exposition.families));
     actix_web::rt::System::new().block_on(async move {
-        let listener = listen::bind(address)?;
+        let listener = server::bind(address)?;
         eprintln!("serving http://{}/metrics", listener.local_addr()?);
         let serving = Serving {
             routes: Arc::new(move |config| fixed_routes(config, &fixed)),

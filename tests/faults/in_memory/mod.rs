@@ -76,7 +76,8 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
         looks: Looks::default(),
     };
     let current = dynamic(metrics);
-    let (fleet, lanes) = Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone());
+    let (fleet, lanes) =
+        Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone(), None);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);

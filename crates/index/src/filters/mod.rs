@@ -93,6 +93,13 @@ impl Filters {
         }
     }
 
+    /// True if they want flows of other nodes alone, once [`Filters::set_local_node`] was called:
+    /// no flow that was seen here passes.
+    pub fn want_other_nodes(&self) -> bool {
+        let is_other = |filter: &FlowFilter| filter.predicates.iter().any(Predicate::wants_other_nodes);
+        !self.include.is_empty() && self.include.iter().all(is_other)
+    }
+
     /// The fields of layer 7 that they read.
     pub fn layer7_reads(&self) -> Layer7Reads {
         let mut reads = Layer7Reads::default();

@@ -97,6 +97,11 @@ impl Predicate {
         }
     }
 
+    /// True if this is a node's name that is not this node's.
+    pub(super) fn wants_other_nodes(&self) -> bool {
+        matches!(self, Self::Node(_, home) if !home)
+    }
+
     /// Clears the cache of match results, if the predicate has one.
     pub(super) fn clear_cache(&self) {
         match self {

@@ -12,12 +12,13 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use webb_observer::client::ServerAddress;
-use webb_observer::{History, Loader, Peer, Site, UnixSocket, serve};
+use webb_observer::{Admission, Calls, History, Listener, Loader, Peer, Site, UnixSocket, connections, serve};
 
 /// A server that stops when it is dropped.
 pub(crate) struct Server {
     pub(crate) history: Arc<History>,
     pub(crate) peers: watch::Sender<Arc<[Peer]>>,
+    pub(crate) calls: Arc<Calls>,
     stopping: watch::Sender<bool>,
     directory: TempDir,
 }
@@ -53,20 +54,23 @@ impl Server {
         ]));
         let stopping = watch::Sender::new(false);
         let directory = tempfile::tempdir().unwrap();
+        let calls = Arc::new(Calls::default());
         let site = Site {
             node: "stock-1".into(),
             cluster: "default".into(),
             version: "webb v0".into(),
+            started_ns: webb_flow::clock::now_ns(),
+            calls: Arc::clone(&calls),
             peers: peers.subscribe(),
             stopping: stopping.subscribe(),
         };
         let socket = UnixSocket::bind(&directory.path().join("s.sock")).await.unwrap();
         let served = Arc::clone(&history);
         tokio::spawn(async move {
-            let socket = Box::leak(Box::new(socket));
-            serve(served, site, socket.connections()).await.unwrap();
+            let connections = Box::pin(connections(Listener::Unix(socket), None, Arc::new(Admission::default())));
+            serve(served, site, connections).await.unwrap();
         });
-        Self { history, peers, stopping, directory }
+        Self { history, peers, calls, stopping, directory }
     }
 
     /// A connection to it.

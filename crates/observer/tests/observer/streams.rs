@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use webb_flow::Flow;
-use webb_observer::proto::flow::LostEventSource;
+use webb_observer::proto::flow::{FlowFilter, LostEventSource};
 use webb_observer::proto::observer::get_flows_response::ResponseTypes;
 use webb_observer::proto::observer::observer_client::ObserverClient;
 use webb_observer::proto::observer::{GetFlowsRequest, GetFlowsResponse, GetNodesRequest, ServerStatusRequest};
@@ -92,20 +92,87 @@ async fn slow_readers_learn_of_each_loss() {
     assert_eq!(last, FLOWS.cast_signed());
 }
 
-/// A node lists itself, by which a user interface needs no relay; the newest flow counts.
+/// A node lists all, by which a user interface needs no relay, with figures of itself; the newest
+/// flow counts. Each call is counted, with its messages and its status.
 #[tokio::test]
-async fn a_node_lists_itself() {
+async fn a_node_lists_all() {
     let server = Server::start(Arc::new(History::new(1000))).await;
     server.history.push(flows(0, 7), 0);
     let mut client = ObserverClient::new(server.connect().await);
     let response = client.get_nodes(GetNodesRequest {}).await.unwrap();
     assert_eq!(response.metadata().get("hubble-server-version").unwrap(), "1.19.4");
     let nodes = response.into_inner().nodes;
-    assert_eq!((nodes.len(), nodes[0].name.as_str(), nodes[0].address.as_str()), (1, "stock-1", "192.0.2.1:4244"));
+    let figures: Vec<_> = nodes.iter().map(|node| (node.name.as_str(), node.num_flows, node.state)).collect();
+    let others = [("node-2", 0, 0), ("prod/node-b.company.com", 0, 0)];
+    assert_eq!(figures, [&[("stock-1", 7, 1)], &others[..]].concat());
+    assert_eq!(nodes[0].address, "192.0.2.1:4244");
     let status = client.server_status(ServerStatusRequest {}).await.unwrap().into_inner();
     assert_eq!((status.num_flows, status.max_flows, status.seen_flows), (7, 1000, 7));
     let all = client.get_flows(GetFlowsRequest::default()).await.unwrap().into_inner();
     assert_eq!(all.count().await, 7);
+    let wrong = GetFlowsRequest { first: true, follow: true, ..GetFlowsRequest::default() };
+    assert_eq!(client.get_flows(wrong).await.unwrap_err().code(), Code::InvalidArgument);
+    drop(client.get_flows(GetFlowsRequest { follow: true, ..GetFlowsRequest::default() }).await.unwrap());
+    let handled = |counts: &webb_observer::MethodCounts<'_>| {
+        counts.handled().filter(|(_, count)| *count > 0).map(|(code, _)| code).collect::<Vec<_>>()
+    };
+    loop {
+        let counts = server.calls.counts().find(|counts| counts.method.name == "GetFlows").unwrap();
+        // The server learns of the cancelled one by the connection.
+        if handled(&counts) == ["OK", "Canceled", "InvalidArgument"] {
+            assert_eq!((counts.started, counts.received, counts.sent), (3, 3, 7));
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let status = server.calls.counts().find(|counts| counts.method.name == "ServerStatus").unwrap();
+    assert_eq!((status.started, status.received, status.sent, handled(&status)), (1, 1, 1, vec!["OK"]));
+}
+
+/// One that asks for a time of which flows are gone is told up to when they are; one that does not
+/// is not.
+#[tokio::test]
+async fn what_is_gone_is_said() {
+    let server = Server::start(Arc::new(History::new(10))).await;
+    // Their times are seconds; what they are selected by is nanoseconds.
+    server.history.push(flows(0, 25), 0);
+    let mut client = ObserverClient::new(server.connect().await);
+    for (since_ns, told) in [(0, true), (14, true), (15, false), (20, false)] {
+        let since = Some(prost_types::Timestamp { seconds: 0, nanos: since_ns });
+        let request = GetFlowsRequest { since, ..GetFlowsRequest::default() };
+        let mut stream = client.get_flows(request).await.unwrap().into_inner();
+        let first = stream.message().await.unwrap().unwrap();
+        match first.response_types.unwrap() {
+            ResponseTypes::NodeStatus(status) => {
+                assert!(told, "{since_ns}");
+                assert_eq!(status.node_names, ["stock-1"]);
+                assert_eq!(status.message, "flows up to 1970-01-01T00:00:00.000000014Z are no longer in the history");
+                assert_eq!(stream.count().await, 10);
+            }
+            _ => assert!(!told, "{since_ns}"),
+        }
+    }
+}
+
+/// A filter that names another node is answered at once where all flows are of this node, and a
+/// follower of such flows is left alone until the server stops.
+#[tokio::test]
+async fn flows_of_other_nodes_are_not_looked_for() {
+    let server = Server::start(Arc::new(History::new(1000))).await;
+    let live = Flow { time_ns: 1, ..Flow::default() };
+    server.history.push(Segment { events: vec![Event::Flow(live); 7], ..Segment::default() }, 0);
+    let mut client = ObserverClient::new(server.connect().await);
+    for (name, count) in [("stock-1", 7), ("default/stock-*", 7), ("node-2", 0), ("prod/stock-1", 0)] {
+        let filter = FlowFilter { node_name: vec![name.into()], ..FlowFilter::default() };
+        let request = GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() };
+        assert_eq!(client.get_flows(request).await.unwrap().into_inner().count().await, count, "{name}");
+    }
+    let filter = FlowFilter { node_name: vec!["node-2".into()], ..FlowFilter::default() };
+    let request = GetFlowsRequest { whitelist: vec![filter], follow: true, ..GetFlowsRequest::default() };
+    let mut stream = client.get_flows(request).await.unwrap().into_inner();
+    server.history.push(Segment { events: vec![Event::Flow(live); 7], ..Segment::default() }, 0);
+    server.stop();
+    assert_eq!(stream.message().await.unwrap_err().code(), Code::Unavailable);
 }
 
 /// All nodes first, then each change.

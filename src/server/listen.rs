@@ -10,18 +10,14 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use rustix::io::Errno;
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, socket_with, sockopt};
 
-use super::StartError;
-
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
 
-/// A listener on `address`, which is the value of the configuration key `key`.
-pub(super) fn on(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    bind(address).map_err(|error| StartError::Listen { key, address, error })
-}
-
 /// A listener on `address`.
-pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+///
+/// # Errors
+/// If the port is taken, the address is not this machine's, or the system refuses.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     with_fallback(address, open)
 }
 

@@ -1,0 +1,101 @@
+//! The observer: a history of flows beside the aggregators, and its server.
+
+use std::sync::Arc;
+
+use actix::Addr;
+use webb_cluster::Cache;
+use webb_observer::{Calls, History};
+use webb_settings::Settings;
+
+use super::listeners::tls_files;
+use super::metrics::Added;
+use super::parts::Parts;
+use crate::actors::observer::{self, server::Server};
+use crate::actors::thread_supervisor::ThreadSupervisor;
+use crate::families::Rows;
+use crate::pipeline::{HistoryState, Lane};
+use crate::selfmetrics::{self as own, SelfMetrics};
+
+/// The running observer.
+pub(super) struct Observing {
+    pub(super) state: Arc<HistoryState>,
+    pub(super) recorder: Addr<ThreadSupervisor>,
+    pub(super) server: Addr<ThreadSupervisor>,
+    served: Arc<Server>,
+}
+
+impl Observing {
+    /// Starts it if it is enabled. `cache` has the other nodes.
+    pub(super) fn start(parts: &Parts, settings: &Settings, cache: &Arc<Cache>) -> Option<Self> {
+        let observer = &settings.observer;
+        if !observer.enabled {
+            return None;
+        }
+        let history = Arc::new(History::new(observer.flows as usize));
+        let intensity = parts.intensity("observer/history");
+        let (lane, items) = Lane::lossy(Arc::clone(intensity.component()));
+        let keep = Some(observer.keep).filter(|keep| !keep.is_zero());
+        let name = webb_observer::qualified(&settings.cluster_name, &settings.node_name);
+        let state = Arc::new(HistoryState::new(Arc::clone(&history), Arc::new(lane), name, keep));
+        let recorder = observer::start_history(items, Arc::clone(&state), intensity);
+        let recorder = parts.register("observer/history", recorder);
+        let site = (settings.cluster_name.as_str(), settings.node_name.as_str(), Arc::clone(cache));
+        let served = Arc::new(Server::new(history, observer, tls_files(&observer.tls), site));
+        let server = observer::server::start(Arc::clone(&served), parts.intensity("observer/server"));
+        let server = parts.register("observer/server", server);
+        Some(Self { state, recorder, server, served })
+    }
+}
+
+/// Rows about the history and its server; none without an observer.
+pub(super) fn metrics(metrics: &SelfMetrics, observing: Option<&Observing>) -> Added {
+    let Some(observing) = observing else { return Ok(()) };
+    let (state, server) = (Arc::clone(&observing.state), Arc::clone(&observing.served));
+    metrics.add(
+        &[
+            &own::OBSERVER_FLOWS,
+            &own::OBSERVER_CAPACITY,
+            &own::OBSERVER_BYTES,
+            &own::OBSERVER_SENT,
+            &own::OBSERVER_RECORDED,
+            &own::OBSERVER_LOST,
+            &own::OBSERVER_CONNECTIONS,
+            &own::OBSERVER_CONNECTIONS_DROPPED,
+            &own::GRPC_STARTED,
+            &own::GRPC_HANDLED,
+            &own::GRPC_RECEIVED,
+            &own::GRPC_SENT,
+        ],
+        Box::new(move |rows| {
+            let totals = state.history().totals();
+            rows.add(&own::OBSERVER_FLOWS, &[], totals.held);
+            rows.add(&own::OBSERVER_CAPACITY, &[], totals.limit);
+            rows.add(&own::OBSERVER_BYTES, &[], totals.bytes);
+            rows.add(&own::OBSERVER_SENT, &[], state.lane().sent());
+            rows.add(&own::OBSERVER_RECORDED, &[], state.recorded());
+            rows.add(&own::OBSERVER_LOST, &["skipped"], state.lane().skipped());
+            rows.add(&own::OBSERVER_LOST, &["panicked"], state.panicked());
+            calls(rows, server.calls());
+            for (listener, admission) in server.listeners() {
+                rows.add(&own::OBSERVER_CONNECTIONS, &[&listener], admission.connections() as u64);
+                for (reason, count) in admission.dropped() {
+                    rows.add(&own::OBSERVER_CONNECTIONS_DROPPED, &[&listener, reason], count);
+                }
+            }
+        }),
+    )
+}
+
+/// Rows about calls, as Hubble has them.
+fn calls(rows: &mut Rows, calls: &Calls) {
+    for counts in calls.counts() {
+        let labels = [counts.method.call_type, counts.method.service, counts.method.name];
+        rows.add(&own::GRPC_STARTED, &labels, counts.started);
+        rows.add(&own::GRPC_RECEIVED, &labels, counts.received);
+        rows.add(&own::GRPC_SENT, &labels, counts.sent);
+        let [call_type, service, method] = labels;
+        for (code, count) in counts.handled() {
+            rows.add(&own::GRPC_HANDLED, &[call_type, service, method, code], count);
+        }
+    }
+}
