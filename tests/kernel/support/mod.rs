@@ -28,8 +28,8 @@ pub(crate) struct Kernel {
     _turn: Turn,
 }
 
-/// Users of the tracepoints at retransmissions. The kernel was seen to skip a program once in a while as another was
-/// attached there or detached, and a test that counts segments wants to be alone.
+/// Users of the tracepoints at retransmissions. The kernel was seen to skip a program once in a
+/// while as another came or went there, and a test that counts segments wants to be alone.
 static TURNS: RwLock<()> = RwLock::new(());
 
 enum Turn {
