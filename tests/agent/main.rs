@@ -14,6 +14,7 @@ mod explain;
 mod health;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]
 mod metrics_common;
+mod observer_server;
 #[path = "../../crates/metrics/tests/metrics/parser/mod.rs"]
 mod parser;
 mod scrape;

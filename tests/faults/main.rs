@@ -10,6 +10,7 @@
 )]
 
 mod families;
+mod history;
 mod in_memory;
 #[path = "../../crates/cluster/tests/kubernetes/kube_api/mod.rs"]
 mod kube_api;

@@ -12,10 +12,11 @@ use actix::Addr;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::mpsc::unbounded_channel;
 use webb::actors::fleet::{AggregatorFactory, Fleet};
+use webb::actors::observer::start_history;
 use webb::actors::restart::{Intensity, RestartPolicy};
 use webb::actors::thread_supervisor::ThreadSupervisor;
 use webb::actors::{Directory, Finish, reader};
-use webb::pipeline::{Commands, Counters, Looks, Reader, ReaderState, SnapshotCollector};
+use webb::pipeline::{Commands, Counters, HistoryState, Lane, Looks, Reader, ReaderState, SnapshotCollector};
 use webb::records::Waker;
 use webb_decode::Decoder;
 use webb_flow::fault::Components;
@@ -23,6 +24,7 @@ use webb_flow::{Address, Reasons};
 use webb_index::{self as index, Endpoint, EndpointSpec, Index, Policies};
 use webb_metrics::Limits;
 use webb_metrics::dynamic::{self, Dynamic, change};
+use webb_observer::{History, MAX_EVENTS};
 use webb_settings::SourceFile;
 
 use crate::memory_ring::MemoryRing;
@@ -50,6 +52,22 @@ pub(crate) fn pipeline(metrics: &str) -> InMemoryPipeline {
 
 /// The same with limits on its series.
 pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
+    built(metrics, limits, None)
+}
+
+/// The same with a history of all flows, on the node `node`.
+pub(crate) fn recorded(metrics: &str) -> (InMemoryPipeline, Arc<HistoryState>, Addr<ThreadSupervisor>) {
+    let component = Components::default().component("unused");
+    let (lane, items) = Lane::lossy(component);
+    let lane = Arc::new(lane);
+    let pipeline = built(metrics, Limits::default(), Some(Arc::clone(&lane)));
+    let history = Arc::new(History::new(MAX_EVENTS));
+    let state = Arc::new(HistoryState::new(history, lane, "node".to_owned(), None));
+    let supervisor = start_history(items, Arc::clone(&state), (pipeline.intensity)("observer/history"));
+    (pipeline, state, supervisor)
+}
+
+fn built(metrics: &str, limits: Limits, history: Option<Arc<Lane>>) -> InMemoryPipeline {
     let components = Components::default();
     let (escalations, _) = unbounded_channel();
     let policy = Arc::new(ArcSwap::from_pointee(RestartPolicy {
@@ -77,7 +95,7 @@ pub(crate) fn limited(metrics: &str, limits: Limits) -> InMemoryPipeline {
     };
     let current = dynamic(metrics);
     let (fleet, lanes) =
-        Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone(), None);
+        Fleet::start(factory, current.metrics.iter().map(|listed| &listed.config), commands.clone(), history);
     let collector = SnapshotCollector::new(Arc::clone(&lanes), commands.clone());
     let spec = EndpointSpec { namespace: "default".into(), pod_name: "xwing".into(), ..EndpointSpec::default() };
     let pod = Endpoint::new(index::EndpointKind::Pod, true, &spec);
