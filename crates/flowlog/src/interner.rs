@@ -2,9 +2,9 @@
 //!
 //! An endpoint is written out in full in each of its flows: labels, workloads, names. It is looked
 //! up as it stands in the line or message, so that a known one costs a hash of these bytes and
-//! nothing is parsed. New ones get the next row of the table; the table is published as an [`Index`] when a
-//! batch is handed out, and the same one again as long as no endpoint is new, so that what metrics
-//! have cached of it holds. An old index stays what it was.
+//! nothing is parsed. New ones get the next row of the table; the table is published as an
+//! [`Index`] when a batch is handed out, and the same one again as long as no endpoint is new, so
+//! that what metrics have cached of it holds. An old index stays what it was.
 
 use std::hash::Hash;
 use std::sync::Arc;

@@ -3,9 +3,9 @@
 //!
 //! A line or response is read in one pass straight into a [`Flow`](webb_flow::Flow) and its
 //! [`Extra`](webb_flow::Extra) ([`Reader`]), whatever its notation; endpoints are interned by their
-//! bytes ([`EndpointInterner`]), since the same few thousand stand in every file again and again. Memory
-//! does not grow with the file: lines are cut from one buffer ([`lines()`]), rows of a batch are used
-//! again, and every cache has a limit.
+//! bytes ([`EndpointInterner`]), since the same few thousand stand in every file again and again.
+//! Memory does not grow with the file: lines are cut from one buffer ([`lines()`]), rows of a batch
+//! are used again, and every cache has a limit.
 
 pub mod cardinality;
 mod fields;

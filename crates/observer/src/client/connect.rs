@@ -12,9 +12,12 @@ use tonic::codegen::http::Uri;
 use tonic::transport::{Channel, Endpoint};
 use tower::service_fn;
 
+use super::address::ServerAddress;
 use super::error::ClientError;
 use super::tls::ClientTls;
-use super::{ServerAddress, WINDOW_BYTES};
+
+/// Bytes of a stream, and of the connection, that are on their way to a client that does not read.
+const WINDOW_BYTES: u32 = 1 << 20;
 
 /// A stream of bytes in both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

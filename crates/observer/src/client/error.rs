@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::{MAX_RESPONSE_BYTES, ServerAddress};
+use super::address::{MAX_RESPONSE_BYTES, ServerAddress};
 
 /// The cause of the end of a connection, or of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

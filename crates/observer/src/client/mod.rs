@@ -4,6 +4,7 @@
 //! Responses are handed out as they are encoded: the caller decodes them, so that a flow is decoded
 //! once and one that cannot be does not end the stream.
 
+mod address;
 mod connect;
 mod error;
 mod raw;
@@ -11,7 +12,6 @@ mod tls;
 
 use std::fmt;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
+pub use address::{MAX_RESPONSE_BYTES, ServerAddress};
 pub use error::{Cause, ClientError};
 pub use tls::ClientTls;
 
@@ -35,41 +36,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time in which a server answers a call that is not a stream.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A response may have this many bytes. Flows have a thousand.
-pub const MAX_RESPONSE_BYTES: usize = 4 << 20;
-
-/// Bytes of a stream, and of the connection, that are on their way to a client that does not read.
-const WINDOW_BYTES: u32 = 1 << 20;
-
-/// Address of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ServerAddress {
-    /// A socket: `/var/run/cilium/hubble.sock`.
-    Unix(PathBuf),
-    /// A host, by name or address, and a port; with TLS or without.
-    Tcp {
-        /// The host.
-        host: String,
-        /// The port.
-        port: u16,
-        /// Files of TLS; none without TLS.
-        tls: Option<ClientTls>,
-    },
-}
-
-impl fmt::Display for ServerAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Unix(path) => write!(f, "unix://{}", path.display()),
-            Self::Tcp { host, port, tls } => {
-                let scheme = if tls.is_some() { "tls://" } else { "" };
-                let (open, close) = if host.contains(':') { ("[", "]") } else { ("", "") };
-                write!(f, "{scheme}{open}{host}{close}:{port}")
-            }
-        }
-    }
-}
 
 /// A connection to a server.
 #[derive(Debug, Clone)]
