@@ -59,6 +59,11 @@ impl<'a> Cursor<'a> {
         Self { text, at: 0, depth: 0 }
     }
 
+    /// What comes next.
+    pub fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+
     /// Something is wrong here.
     ///
     /// # Errors

@@ -143,7 +143,7 @@ fn timestamp(message: &[u8], out: &mut Vec<u8>) {
 
 /// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. The year begins in
 /// March here, so that the leap day is its last.
-fn date(days: u64) -> (u64, u64, u64) {
+pub(crate) fn date(days: u64) -> (u64, u64, u64) {
     let days = days.min(u64::from(u32::MAX)) + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

@@ -23,6 +23,7 @@ mod listen;
 mod load;
 mod mask;
 mod namespaces;
+pub mod observe;
 mod peers;
 pub mod proto;
 mod rate;

@@ -48,24 +48,7 @@ impl Respond for Flows {
             let lost = segment.other(*row).map(lost).unwrap_or_default();
             return lost;
         }
-        let whole = self.encoded(segment, place);
-        let flow = match &self.mask {
-            None => whole,
-            Some(mask) => {
-                let mut out = Vec::with_capacity(whole.len());
-                mask.apply(&whole, &mut out);
-                Bytes::from(out)
-            }
-        };
-        let (mut node_name, mut time) = (String::new(), None);
-        for field in wire::fields(&flow) {
-            match field.number {
-                TIME => time = Some(timestamp(field.value.bytes())),
-                NODE_NAME => node_name = String::from_utf8_lossy(field.value.bytes()).into_owned(),
-                _ => {}
-            }
-        }
-        GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name, time }
+        masked(self.encoded(segment, place), self.mask.as_ref())
     }
 
     fn gone(&mut self, gone_ns: u64) -> Option<GetFlowsResponse> {
@@ -96,8 +79,29 @@ impl Respond for Flows {
     }
 }
 
+/// The response with a flow, or with the parts of it that are asked for.
+pub(crate) fn masked(whole: Bytes, mask: Option<&Mask>) -> GetFlowsResponse {
+    let flow = match mask {
+        None => whole,
+        Some(mask) => {
+            let mut out = Vec::with_capacity(whole.len());
+            mask.apply(&whole, &mut out);
+            Bytes::from(out)
+        }
+    };
+    let (mut node_name, mut time) = (String::new(), None);
+    for field in wire::fields(&flow) {
+        match field.number {
+            TIME => time = Some(timestamp(field.value.bytes())),
+            NODE_NAME => node_name = String::from_utf8_lossy(field.value.bytes()).into_owned(),
+            _ => {}
+        }
+    }
+    GetFlowsResponse { response_types: Some(ResponseTypes::Flow(flow)), node_name, time }
+}
+
 /// A lost event of the past: one that was written to the history.
-fn lost(other: &Other) -> GetFlowsResponse {
+pub(crate) fn lost(other: &Other) -> GetFlowsResponse {
     let event = prost::Message::decode(other.message.clone()).unwrap_or_default();
     GetFlowsResponse {
         response_types: Some(ResponseTypes::LostEvents(event)),

@@ -163,7 +163,7 @@ fn node(peer: &Peer) -> Node {
 }
 
 /// Unix time in nanoseconds; the start of 1970 for a time before that.
-fn unix_ns(time: &Timestamp) -> u64 {
+pub(crate) fn unix_ns(time: &Timestamp) -> u64 {
     let seconds = u64::try_from(time.seconds).unwrap_or(0);
     seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(time.nanos).unwrap_or(0))
 }

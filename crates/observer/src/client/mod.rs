@@ -29,7 +29,7 @@ pub use tls::ClientTls;
 
 use crate::proto::observer::observer_client::ObserverClient;
 use crate::proto::observer::{GetFlowsRequest, ServerStatusRequest, ServerStatusResponse};
-use raw::Raw;
+pub(crate) use raw::Raw;
 
 /// Time in which a connection is made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -61,6 +61,11 @@ impl Client {
         let connected = timeout(CONNECT_TIMEOUT, connect::channel(address)).await;
         let channel = connected.unwrap_or_else(|_| Err(ClientError::timeout("connect", CONNECT_TIMEOUT)))?;
         Ok(Self { channel })
+    }
+
+    /// The channel of its calls.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// The state of the server; none if it does not know the call.

@@ -9,7 +9,7 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// Encodes requests of a type, and hands out the bytes of responses.
 #[derive(Debug)]
-pub(super) struct Raw<T>(PhantomData<T>);
+pub(crate) struct Raw<T>(PhantomData<T>);
 
 impl<T> Default for Raw<T> {
     fn default() -> Self {
