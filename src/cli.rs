@@ -4,6 +4,8 @@
 //! environment, so a mistake gets the same answer wherever it was made. The help is meant to be
 //! enough to work with: examples, exit codes, variables.
 
+mod observe;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -14,6 +16,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+pub use observe::ObserveArgs;
 use webb_observer::MAX_EVENTS;
 use webb_settings::units::parse_duration;
 use webb_settings::{CheckMetrics, Environment, Flag, Layers, ListenAddress, Value, check_file};
@@ -24,6 +27,8 @@ use webb_settings::{CheckMetrics, Environment, Flag, Layers, ListenAddress, Valu
 pub enum Exit {
     /// Success.
     Success = 0,
+    /// A server refuses, or cannot be reached (observe).
+    Refused = 1,
     /// The command line or the configuration is wrong.
     Configuration = 64,
     /// The input is wrong, with `--strict`.
@@ -50,6 +55,7 @@ impl From<Exit> for ExitCode {
 const EXIT_CODES: &str = "\
 Exit codes:
   0   asked to stop, or done
+  1   a server refuses, or cannot be reached (observe)
   64  the command line or the configuration is wrong
   65  what was to be read is wrong, and --strict was asked for (replay)
   66  a file cannot be read (replay)
@@ -65,7 +71,8 @@ Examples:
   webb run --cluster-manifest pods.yaml       watch every pod interface, names from a file
   curl -s localhost:9965/metrics              what it counts
   webb check-config /etc/webb/webb.yaml       is the file right?
-  webb replay flows.json                      what would the metrics of these flows be?";
+  webb replay flows.json                      what would the metrics of these flows be?
+  webb observe --verdict DROPPED              which flows were dropped here?";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -209,6 +216,9 @@ pub enum Command {
     /// Count the flows of a file as if they happened now, and print the metrics
     #[command(after_help = REPLAY_HELP)]
     Replay(ReplayArgs),
+    /// Print the flows that an agent, Hubble or its Relay has
+    #[command(after_help = observe::HELP)]
+    Observe(ObserveArgs),
     /// Scrape the agents behind an address, and report missing metrics
     #[command(after_help = ENDPOINT_HELP)]
     CheckEndpoint(CheckEndpointArgs),

@@ -47,6 +47,7 @@ fn run_command(command: &Command) -> Exit {
             return_memory();
             app::replay(arguments, out)
         }
+        Command::Observe(arguments) => app::observe(arguments, out),
         Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, &mut UntilClosed(&mut *out)),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
     };
