@@ -26,6 +26,7 @@ fn help_texts() {
     insta::assert_snapshot!("probe", help(&["probe"]));
     insta::assert_snapshot!("check-config", help(&["check-config"]));
     insta::assert_snapshot!("replay", help(&["replay"]));
+    insta::assert_snapshot!("observe", help(&["observe"]));
     insta::assert_snapshot!("check-endpoint", help(&["check-endpoint"]));
     insta::assert_snapshot!("completions", help(&["completions"]));
 }

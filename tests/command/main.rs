@@ -15,6 +15,7 @@ mod config_errors;
 mod conformance;
 mod help;
 mod inventory;
+mod observe;
 mod operator_inventory;
 mod output;
 mod privileges;
