@@ -1,7 +1,7 @@
 //! `webb observe`: the flags of Hubble's command line.
 //!
-//! Filters count in the order in which they are typed, since `--not` means the next one; so they are
-//! a table here, and their values are put in order after parsing.
+//! Filters count in the order in which they are typed, since `--not` means the next one; so they
+//! are a table here, and their values are put in order after parsing.
 
 use std::path::PathBuf;
 

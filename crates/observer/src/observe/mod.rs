@@ -1,5 +1,5 @@
-//! `webb observe`: asks a server of Hubble's API and prints the answer, by the flags and in the forms
-//! of Hubble's own command line.
+//! `webb observe`: asks a server of Hubble's API and prints the answer, by the flags and in the
+//! forms of Hubble's own command line.
 //!
 //! ```text
 //! Options ──request──▶ GetFlowsRequest ──ask──▶ responses, encoded ──print──▶ lines
