@@ -346,3 +346,69 @@ fn event_type(value: &str) -> Result<EventTypeFilter, String> {
     }
     Ok(filter)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filters(flags: &[(&str, &str)]) -> Result<(Vec<FlowFilter>, Vec<FlowFilter>), String> {
+        let mut all = Flags::default();
+        for (flag, value) in flags {
+            all.add(flag, value)?;
+        }
+        all.filters()
+    }
+
+    /// A flag of either end makes two filters, one of the flow a single one; namespaces are put
+    /// before names; `--not` is for the next flag alone.
+    #[test]
+    fn flags_make_filters() {
+        assert_eq!(filters(&[]), Ok((Vec::new(), Vec::new())));
+        let (left_in, left_out) =
+            filters(&[("namespace", "shop"), ("service", "db"), ("not", ""), ("port", "53"), ("uuid", "1")]).unwrap();
+        assert_eq!(left_in.len(), 2);
+        assert_eq!(
+            (&*left_in[0].source_service, &*left_in[0].uuid),
+            (&["shop/db".to_owned()][..], &["1".to_owned()][..])
+        );
+        assert_eq!(left_in[1].destination_service, ["shop/db"]);
+        assert_eq!(
+            (left_out[0].source_port.as_slice(), left_out[1].destination_port.as_slice()),
+            (&["53".to_owned()][..], &["53".to_owned()][..])
+        );
+        let (left_in, _) =
+            filters(&[("reply", ""), ("traffic-direction", "EGRESS"), ("cel-expression", "true")]).unwrap();
+        assert_eq!((left_in.len(), left_in[0].reply.as_slice()), (1, &[true][..]));
+        assert_eq!(left_in[0].experimental.as_ref().unwrap().cel_expression, ["true"]);
+    }
+
+    /// Every mistake names its flag.
+    #[test]
+    fn mistakes_are_named() {
+        for (flags, why) in [
+            (&[("ip", "1.1.1.1"), ("from-pod", "a")][..], "filters --ip and --from-pod cannot be combined"),
+            (&[("encrypted", ""), ("unencrypted", "")], "cannot be combined"),
+            (&[("namespace", "a"), ("pod", "b/c")], "namespace conflict: \"a\" does not contain \"b/c\""),
+            (&[("not", ""), ("not", "")], "consecutive --not statements"),
+            (&[("not", "")], "trailing --not"),
+            (&[("verdict", "dropped")], "invalid --verdict value: dropped"),
+            (&[("tcp-flags", "syn,nope")], "unknown tcp flag: nope"),
+            (&[("type", "nope")], "unable to parse type 'nope'"),
+            (&[("type", "trace:nope")], "unable to parse event sub-type 'nope'"),
+            (&[("identity", "nope")], "invalid security identity"),
+            (&[("http-header", "nope")], "expected name:value"),
+            (&[("ip-trace-id", "0")], "must be greater than 0"),
+            (&[("traffic-direction", "up")], "expected ingress or egress"),
+        ] {
+            let error = filters(flags).unwrap_err();
+            assert!(error.contains(why), "{flags:?}: {error}");
+        }
+    }
+
+    /// What needs no other flag can be left out, too.
+    #[test]
+    fn filters_are_independent() {
+        let (left_in, left_out) = filters(&[("pod", "a"), ("not", ""), ("ip", "1.1.1.1")]).unwrap();
+        assert_eq!((left_in.len(), left_out.len()), (2, 2));
+    }
+}

@@ -273,3 +273,63 @@ fn names(names: &[String]) -> String {
         more => format!("{} (and {more} more)", shown.join(", ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::flow::{Endpoint, Ethernet};
+
+    fn printed(style: Style, response: &GetFlowsResponse) -> (String, String) {
+        let mut printer = Printer::new(style);
+        printer.flows(&response.encode_to_vec()).unwrap();
+        printer.end();
+        (printer.out, printer.errors)
+    }
+
+    fn status(state: NodeState, output: Output) -> (String, String) {
+        let node_names = ["a".repeat(40), "b".repeat(40), "c".to_owned()].to_vec();
+        let status = NodeStatusEvent { state_change: state.into(), node_names, message: "it's over".into() };
+        let response_types = Some(ResponseTypes::NodeStatus(status));
+        let response = GetFlowsResponse { response_types, node_name: "relay".into(), time: None };
+        printed(Style { output, ..Style::default() }, &response)
+    }
+
+    /// What a relay says of its nodes goes to the other stream, and only if something is wrong.
+    #[test]
+    fn states_of_nodes() {
+        let names = format!("{} (and 2 more)", "a".repeat(40));
+        let (out, errors) = status(NodeState::NodeError, Output::Compact);
+        assert_eq!((out.as_str(), errors), ("", format!("N/A [relay]: Error \"it's over\" on 3 nodes: {names}\n")));
+        let (_, errors) = status(NodeState::NodeUnavailable, Output::Dict);
+        assert!(errors.contains("STATE: NODE_UNAVAILABLE\n") && errors.contains("MESSAGE: \"it's over\"\n"));
+        assert!(status(NodeState::NodeUnavailable, Output::Json).1.starts_with("{\"node_status\":{"));
+        assert_eq!(status(NodeState::NodeConnected, Output::Compact), Default::default());
+    }
+
+    /// What a terminal would obey is shown, in names as in summaries, and colours are webb's own.
+    #[test]
+    fn escape_sequences_are_shown() {
+        let flow = Flow {
+            ethernet: Some(Ethernet { source: "\x1b[31ma".into(), destination: "b\r".into() }),
+            source: Some(Endpoint { identity: 77, ..Endpoint::default() }),
+            summary: "\x1b]0;title\x07".into(),
+            ..Flow::default()
+        };
+        let response_types = Some(ResponseTypes::Flow(flow.encode_to_vec().into()));
+        let response = GetFlowsResponse { response_types, ..GetFlowsResponse::default() };
+        let (out, _) = printed(Style::default(), &response);
+        assert_eq!(out, "N/A: ^[[31ma (ID:77) <> b\\r (unknown) UNKNOWN VERDICT_UNKNOWN (^[]0;title\x07)\n");
+        let (out, _) = printed(Style { color: true, ..Style::default() }, &response);
+        assert!(out.starts_with("N/A: \x1b[36m^[[31ma\x1b[0m \x1b[35m(ID:77)\x1b[0m <> "), "{out}");
+    }
+
+    /// Bytes that are no message are an error, and nothing is printed.
+    #[test]
+    fn bytes_that_are_no_message() {
+        let mut printer = Printer::new(Style::default());
+        for bytes in [&[0xff; 9][..], &[10, 200, 1], &[10, 2, 0xff, 0xff]] {
+            assert!(printer.flows(bytes).is_err() && printer.agent(bytes).is_err() && printer.debug(bytes).is_err());
+        }
+        assert_eq!(printer.out, "");
+    }
+}
