@@ -19,7 +19,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 pub use observe::ObserveArgs;
 use webb_observer::MAX_EVENTS;
 use webb_settings::units::parse_duration;
-use webb_settings::{CheckMetrics, Environment, Flag, Layers, ListenAddress, Value, check_file};
+use webb_settings::{CheckRest, Environment, Flag, Layers, ListenAddress, Value, check_file};
 
 /// Exit code of the program, after BSD's `sysexits.h` where that has a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,8 +134,8 @@ Exit codes:
 
 const CHECK_HELP: &str = "\
 Every problem is reported, each with its line and what was expected; then what a valid file changes.
-Variables, flags and the machine play no part: what passes here passes everywhere. The file that
-`metrics_config` names is checked too, where it exists.
+Variables, flags and the machine play no part: what passes here passes everywhere. The files that
+`metrics_config` and `export.config` name are checked too, where they exist.
 
 Exit codes:
   0   valid, perhaps with warnings
@@ -446,12 +446,12 @@ impl RunArgs {
 }
 
 impl CheckConfigArgs {
-    /// Checks the file and prints its problems. `metrics` is the metrics' own parser.
+    /// Checks the file and prints its problems. `rest` checks what the settings do not.
     ///
     /// # Errors
     /// When `out` cannot be written.
-    pub fn run(&self, metrics: &CheckMetrics<'_>, out: &mut dyn Write) -> io::Result<Exit> {
-        let valid = check_file(&self.file, self.json, metrics, out)?;
+    pub fn run(&self, rest: &CheckRest<'_>, out: &mut dyn Write) -> io::Result<Exit> {
+        let valid = check_file(&self.file, self.json, rest, out)?;
         Ok(if valid { Exit::Success } else { Exit::Configuration })
     }
 }

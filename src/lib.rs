@@ -9,6 +9,7 @@ pub mod app;
 pub mod bpf_loader;
 pub mod cli;
 pub mod conntrack;
+pub mod exports;
 pub mod families;
 pub mod health;
 pub mod http;

@@ -1,7 +1,9 @@
 //! The `webb` program: parses the command line, runs the command, and ends with its exit code.
 
+use std::fs::DirBuilder;
 use std::io::{ErrorKind, Write};
 use std::mem::ManuallyDrop;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::thread;
@@ -11,6 +13,7 @@ use tracing_appender::non_blocking::WorkerGuard;
 use webb::app::{self, Metrics, OperatorPlan, Plan, Signals};
 use webb::bpf_loader::{self, Loader};
 use webb::cli::{Cli, Command, Exit, OperatorArgs, RunArgs, completions, environment};
+use webb::exports::of_settings;
 use webb::logging::{self, Format, Log};
 use webb::output::UntilClosed;
 use webb::privileges::{self, Confinement, Privileges};
@@ -42,7 +45,7 @@ fn run_command(command: &Command) -> Exit {
         Command::Run(arguments) => return run(arguments),
         Command::Operator(arguments) => return operator(arguments),
         Command::Probe(arguments) => app::probe(arguments.json, &mut UntilClosed(&mut *out)),
-        Command::CheckConfig(arguments) => arguments.run(&Metrics::check, &mut UntilClosed(&mut *out)),
+        Command::CheckConfig(arguments) => arguments.run(&app::check, &mut UntilClosed(&mut *out)),
         Command::Replay(arguments) => {
             return_memory();
             app::replay(arguments, out)
@@ -217,6 +220,7 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
     let layers = arguments.layers(environment());
     let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
     let metrics = Metrics::read(&mut resolved).map_err(|problems| problems.to_string())?;
+    let export = of_settings(&mut resolved).map_err(|problems| problems.to_string())?;
     let possible = resolved.settings.interfaces.attach != Attach::Clsact && bpf_loader::has_tcx();
     let privileges = privileges.least(resolved.settings.privileges.least, possible);
     // Before the log starts its thread.
@@ -227,6 +231,7 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
     {
         bpf_loader::handover::make_directory(directory).map_err(|error| error.to_string())?;
     }
+    make_export_directory(&resolved)?;
     let wanted = (resolved.settings.privileges.landlock, resolved.settings.privileges.seccomp);
     let mut confinement = Confinement::new(&app::needs(&resolved.settings, layers.file.as_deref()), wanted);
     confinement.enforce_landlock();
@@ -236,7 +241,18 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
             tracing::warn!("{}", warning.render(&path.display().to_string(), Some(&dynamic.file)));
         }
     }
-    Ok((Plan { layers, resolved, metrics, log: log.control, loader, privileges, confinement }, log.writer))
+    Ok((Plan { layers, resolved, metrics, export, log: log.control, loader, privileges, confinement }, log.writer))
+}
+
+/// Makes the directory of flow logs, if there is to be one. Where that is refused the exporters say
+/// so, and try again.
+fn make_export_directory(resolved: &Resolved) -> Result<(), String> {
+    let export = &resolved.settings.export;
+    let Some(directory) = export.directory.as_ref().filter(|_| export.is_on()) else { return Ok(()) };
+    match DirBuilder::new().recursive(true).mode(0o755).create(directory) {
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+        made => made.map_err(|error| format!("cannot make {}, of export.directory: {error}", directory.display())),
+    }
 }
 
 /// Starts the log, and warns of what is odd in the configuration.

@@ -319,6 +319,17 @@ defs! {
         "Evaluations of a filter's cel_expression, of the metrics file or of a client, that had no result (an overflow, an index out of range, a null, too many steps): the filter did not match";
     METRICS_CONFIG_CHANGES: counter "webb_metrics_config_changes_total" ["metric", "change"]
         "Changes of metrics while the agent runs: added, removed, filtered (other filters), restarted (other context options, so its series began anew)";
+
+    EXPORT_LINES: counter "webb_export_lines_total" ["exporter"]
+        "Lines that an exporter of flows has written; the one of export.file_path is called static. Absent without export";
+    EXPORT_BYTES: counter "webb_export_bytes_total" ["exporter"]
+        "Bytes of these lines";
+    EXPORT_LOST: counter "webb_export_lost_events_total" ["exporter", "reason"]
+        "Events that an exporter did not write: they had left the history before it came to them because it is slow (overrun) or could not write (disk_full, read_only, denied, failed), each counted before its filters; or lines of which the exporter had made them when it ended, or that are longer than a file (too_long); or it panicked over them (panicked)";
+    EXPORT_ROTATIONS: counter "webb_export_rotations_total" ["exporter"]
+        "Files that an exporter has closed to begin another";
+    EXPORT_CONFIG_RELOADS: counter "webb_export_config_reloads_total" ["outcome"]
+        "New contents of export.config: applied, or rejected whole. Absent without it";
 }
 
 struct SourceCollector {

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// whose floors the compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["logging", "reloads", "startup", "records", "network", "output", "privileges", "families"]),
-    (1, &["selfmetrics", "pipeline", "bpf_loader", "conntrack", "health", "ipsec", "server", "tls"]),
+    (1, &["selfmetrics", "pipeline", "bpf_loader", "conntrack", "exports", "health", "ipsec", "server", "tls"]),
     (2, &["actors", "agent_metrics", "operator_metrics"]),
     (3, &["http", "cli"]),
     (TOP, &["app", "main", "lib"]),

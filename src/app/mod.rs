@@ -14,6 +14,7 @@ mod configured;
 mod connections;
 mod control;
 mod error;
+mod exports;
 mod health;
 mod kernel_metrics;
 mod layer7;
@@ -54,6 +55,7 @@ pub use replay::replay;
 pub use start::Plan;
 use start::Running;
 use webb_flow::fault::State;
+use webb_settings::{Problems, Resolved};
 
 use crate::cli::Exit;
 use crate::http::Admin;
@@ -61,6 +63,25 @@ use crate::startup::{Stage, Startup};
 
 /// Interval of the readiness check until the agent is ready for the first time.
 const READINESS_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Checks what the settings say about metrics and exporters; returns the warnings of the files that
+/// they name.
+///
+/// # Errors
+/// Everything that is wrong with the settings, or with one of the files.
+pub fn check(resolved: &mut Resolved) -> Result<Vec<Problems>, Problems> {
+    let of_metrics = Metrics::check(resolved);
+    let of_exports = exports::check(resolved);
+    match (of_metrics, of_exports) {
+        (Ok(of_metrics), Ok(of_exports)) => Ok(of_metrics.into_iter().chain(of_exports).collect()),
+        // Those of one file are said together.
+        (Err(mut problems), Err(more)) if problems.file == more.file => {
+            problems.list.extend(more.list);
+            Err(problems)
+        }
+        (Err(problems), _) | (_, Err(problems)) => Err(problems),
+    }
+}
 
 /// Runs the agent until SIGTERM, SIGINT or an escalation.
 ///

@@ -30,6 +30,7 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
     let named = [
         file,
         settings.metrics_config.as_deref(),
+        settings.export.config.as_deref(),
         settings.cluster_manifest.as_deref(),
         settings.kubeconfig.as_deref(),
         tls.certificate.as_deref(),
@@ -44,6 +45,7 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
         fixed: Vec::new(),
         written: settings.handover_dir.iter().cloned().collect(),
         sockets,
+        logs: settings.export.directory.iter().filter(|_| settings.export.is_on()).cloned().collect(),
         pins: settings.handover,
         all_maps: settings.agent_metrics.listen.is_some() && settings.agent_metrics.all_maps,
         ports: listeners(settings),
@@ -70,6 +72,7 @@ pub fn needs_of_operator(settings: &Settings, file: Option<&Path>) -> Needs {
         fixed: Vec::new(),
         written: Vec::new(),
         sockets: Vec::new(),
+        logs: Vec::new(),
         pins: false,
         all_maps: false,
         ports: [settings.operator.listen, settings.admin_listen].map(|address| address.port()).to_vec(),

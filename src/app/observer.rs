@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use actix::Addr;
 use webb_cluster::Cache;
+use webb_flow::clock::now_ns;
+use webb_observer::export::{ExportConfig, Node};
 use webb_observer::{Calls, History};
 use webb_settings::Settings;
 
+use super::exports::{self, Exporting};
 use super::listeners::tls_files;
 use super::metrics::Added;
 use super::parts::Parts;
@@ -20,15 +23,23 @@ use crate::selfmetrics::{self as own, SelfMetrics};
 pub(super) struct Observing {
     pub(super) state: Arc<HistoryState>,
     pub(super) recorder: Addr<ThreadSupervisor>,
-    pub(super) server: Addr<ThreadSupervisor>,
-    served: Arc<Server>,
+    /// The server of the API, if that is enabled.
+    pub(super) server: Option<Addr<ThreadSupervisor>>,
+    served: Option<Arc<Server>>,
+    pub(super) exporting: Option<Exporting>,
 }
 
 impl Observing {
-    /// Starts it if it is enabled. `cache` has the other nodes.
-    pub(super) fn start(parts: &Parts, settings: &Settings, cache: &Arc<Cache>) -> Option<Self> {
+    /// Starts the history if the API is enabled or flows are exported, and what reads it. `cache`
+    /// has the other nodes.
+    pub(super) fn start(
+        parts: &Parts,
+        settings: &Settings,
+        cache: &Arc<Cache>,
+        export: Option<ExportConfig>,
+    ) -> Option<Self> {
         let observer = &settings.observer;
-        if !observer.enabled {
+        if !observer.enabled && !settings.export.is_on() {
             return None;
         }
         let history = Arc::new(History::new(observer.flows as usize));
@@ -36,21 +47,34 @@ impl Observing {
         let (lane, items) = Lane::lossy(Arc::clone(intensity.component()));
         let keep = Some(observer.keep).filter(|keep| !keep.is_zero());
         let name = webb_observer::qualified(&settings.cluster_name, &settings.node_name);
-        let state = Arc::new(HistoryState::new(Arc::clone(&history), Arc::new(lane), name, keep));
+        let state = Arc::new(HistoryState::new(Arc::clone(&history), Arc::new(lane), name.clone(), keep));
         let recorder = observer::start_history(items, Arc::clone(&state), intensity);
         let recorder = parts.register("observer/history", recorder);
-        let site = (settings.cluster_name.as_str(), settings.node_name.as_str(), Arc::clone(cache));
-        let served = Arc::new(Server::new(history, observer, tls_files(&observer.tls), site));
-        let server = observer::server::start(Arc::clone(&served), parts.intensity("observer/server"));
-        let server = parts.register("observer/server", server);
-        Some(Self { state, recorder, server, served })
+        let served = observer.enabled.then(|| {
+            let site = (settings.cluster_name.as_str(), settings.node_name.as_str(), Arc::clone(cache));
+            Arc::new(Server::new(Arc::clone(&history), observer, tls_files(&observer.tls), site))
+        });
+        let server = served.as_ref().map(|served| {
+            let server = observer::server::start(Arc::clone(served), parts.intensity("observer/server"));
+            parts.register("observer/server", server)
+        });
+        let node = Node {
+            name: settings.node_name.clone(),
+            qualified: name,
+            version: concat!("webb v", env!("CARGO_PKG_VERSION")).to_owned(),
+            // A flow has the same id in the API and in a file.
+            run: served.as_ref().map_or_else(now_ns, |served| served.started_ns()),
+        };
+        let exporting = Exporting::start(parts, settings, export, (&history, node));
+        Some(Self { state, recorder, server, served, exporting })
     }
 }
 
 /// Rows about the history and its server; none without an observer.
 pub(super) fn metrics(metrics: &SelfMetrics, observing: Option<&Observing>) -> Added {
     let Some(observing) = observing else { return Ok(()) };
-    let (state, server) = (Arc::clone(&observing.state), Arc::clone(&observing.served));
+    exports::metrics(metrics, observing.exporting.as_ref())?;
+    let (state, server) = (Arc::clone(&observing.state), observing.served.clone());
     metrics.add(
         &[
             &own::OBSERVER_FLOWS,
@@ -75,6 +99,7 @@ pub(super) fn metrics(metrics: &SelfMetrics, observing: Option<&Observing>) -> A
             rows.add(&own::OBSERVER_RECORDED, &[], state.recorded());
             rows.add(&own::OBSERVER_LOST, &["skipped"], state.lane().skipped());
             rows.add(&own::OBSERVER_LOST, &["panicked"], state.panicked());
+            let Some(server) = &server else { return };
             calls(rows, server.calls());
             for (listener, admission) in server.listeners() {
                 rows.add(&own::OBSERVER_CONNECTIONS, &[&listener], admission.connections() as u64);

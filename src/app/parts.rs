@@ -75,6 +75,11 @@ impl Parts {
         Intensity::new(self.components.component(name), Arc::clone(&self.policy), self.escalations.clone())
     }
 
+    /// The channel that reports components beyond their restart limit.
+    pub(super) fn escalations(&self) -> Escalations {
+        self.escalations.clone()
+    }
+
     /// Starts a thread that does a task at an interval.
     pub(super) fn periodic(&self, name: &str, task: periodic::Task, interval: Duration) -> Addr<ThreadSupervisor> {
         self.register(name, periodic::start(task, interval, self.intensity(name)))

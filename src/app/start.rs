@@ -14,6 +14,7 @@ use webb_flow::clock::Clock;
 use webb_flow::fault::Component;
 use webb_index::Index;
 use webb_index::policy::Effect;
+use webb_observer::export::ExportConfig;
 use webb_settings::{self as settings, Layers, Resolved};
 
 use super::health::BetweenNodes;
@@ -67,6 +68,8 @@ pub struct Plan {
     pub resolved: Resolved,
     /// Metrics to count.
     pub metrics: Metrics,
+    /// The exporter of flows that the settings have.
+    pub export: Option<ExportConfig>,
     /// The log's level.
     pub log: LogControl,
     /// The thread that loads the programs.
@@ -115,7 +118,7 @@ impl Running {
 
 /// Starts everything, probes last. Names are read meanwhile, and waited for by the first flows.
 pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, StartError> {
-    let Plan { layers, resolved, metrics: configured, log, loader, privileges, confinement } = plan;
+    let Plan { layers, resolved, metrics: configured, export, log, loader, privileges, confinement } = plan;
     let (settings, confinement) = (&resolved.settings, Arc::new(confinement));
     let mut sockets = listeners::Sockets::bind(settings)?;
     let (parts, escalated) = Parts::new(settings, startup);
@@ -135,7 +138,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let network = Arc::new(Network::read().await?);
     let (names, resolver, mesh) = start_resolver(&parts, settings, &network, &index, commands.clone());
     let captures = connections::are_captured(settings, &configured);
-    let observing = Observing::start(&parts, settings, names.cache());
+    let observing = Observing::start(&parts, settings, names.cache(), export);
     let factory = (parts.factory(settings, capacity), captures);
     let (fleet, lanes, collector, lister) = start_fleet(factory, &configured, commands, observing.as_ref());
     let Tracking { translations, heard, conntrack } =

@@ -22,8 +22,8 @@ pub(super) async fn stop(running: Running) {
         tracing::info!("the last counters stay at /metrics for {} s", linger.as_secs());
         tokio::time::sleep(linger).await;
     }
-    if let Some(observing) = &running.observing
-        && timeout(Duration::from_secs(3), finish(&observing.server)).await.is_err()
+    if let Some(server) = running.observing.as_ref().and_then(|observing| observing.server.as_ref())
+        && timeout(Duration::from_secs(3), finish(server)).await.is_err()
     {
         tracing::warn!("the observer had open connections; they are closed");
     }
@@ -66,6 +66,9 @@ async fn drain(running: &Running) {
     finish(&running.reader).await;
     if let Some(observing) = &running.observing {
         finish(&observing.recorder).await;
+        if let Some(exporting) = &observing.exporting {
+            exporting.finish().await;
+        }
     }
     let scrape = Arc::clone(&running.scrape);
     let cut = tokio::task::spawn_blocking(move || scrape.collect_last());

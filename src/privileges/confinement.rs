@@ -20,6 +20,8 @@ pub struct Needs {
     pub written: Vec<PathBuf>,
     /// Directories in which unix sockets are made and removed.
     pub sockets: Vec<PathBuf>,
+    /// Directories in which files are written, read and removed.
+    pub logs: Vec<PathBuf>,
     /// True if maps and links are pinned there.
     pub pins: bool,
     /// True if maps and programs of others are opened by their ids.
@@ -53,7 +55,8 @@ impl Confinement {
             }
             (true, false) => {
                 let files = (&needs.followed[..], &needs.fixed[..]);
-                Landlock::new(files, (&needs.written, &needs.sockets), &needs.ports).map_err(|error| error.to_string())
+                Landlock::new(files, (&needs.written, &needs.sockets, &needs.logs), &needs.ports)
+                    .map_err(|error| error.to_string())
             }
         };
         let in_force = Err("not yet".to_owned());

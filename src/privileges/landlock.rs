@@ -1,5 +1,6 @@
 //! Landlock: the files that the running agent may read, and the ports that it may bind. It writes
-//! no file and executes none; of a handover it makes and removes pins in their directory.
+//! no file but flow logs and executes none; of a handover it makes and removes pins in their
+//! directory.
 //!
 //! A domain is of a *thread*, as capabilities are, and inherited. Rules are of inodes; those of
 //! `/proc` live as long as a name is in use, so that these names are kept open.
@@ -40,13 +41,14 @@ pub(super) struct Landlock {
 impl Landlock {
     /// Allows reading `followed` files, also after they were replaced, `fixed` files and
     /// directories, and what the agent needs of the machine; making and removing names below
-    /// `written` directories, and sockets below those for `sockets`; and binding `ports`.
+    /// `written` directories, sockets below those for `sockets`, and writing files below those for
+    /// `logs`; and binding `ports`.
     ///
     /// # Errors
     /// If the kernel refuses a rule, or this process has no path for itself.
     pub(super) fn new(
         (followed, fixed): (&[PathBuf], &[PathBuf]),
-        (written, sockets): (&[PathBuf], &[PathBuf]),
+        (written, sockets, logs): (&[PathBuf], &[PathBuf], &[PathBuf]),
         ports: &[u16],
     ) -> Result<Self, RulesetError> {
         let machine = MACHINE.iter().map(PathBuf::from).chain(std::env::current_exe());
@@ -64,7 +66,9 @@ impl Landlock {
         let of_names = AccessFs::MakeReg | AccessFs::MakeDir | AccessFs::RemoveFile | AccessFs::RemoveDir;
         let of_sockets = AccessFs::MakeSock | AccessFs::RemoveFile;
         let written = written.iter().map(|path| (path, of_names));
-        for (path, making) in written.chain(sockets.iter().map(|path| (path, of_sockets))) {
+        let of_logs = of_names | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
+        let sockets = sockets.iter().map(|path| (path, of_sockets));
+        for (path, making) in written.chain(sockets).chain(logs.iter().map(|path| (path, of_logs))) {
             let Ok(rule) = PathFd::new(path) else { continue };
             ruleset = ruleset.add_rule(PathBeneath::new(rule, making | AccessFs::ReadDir))?;
             opened.push(path.clone());
@@ -133,13 +137,14 @@ mod tests {
     fn files_outside_are_refused() {
         let scratch = tempfile::tempdir().unwrap();
         let at = |path: &str| scratch.path().join(path);
-        for directory in ["etc/one", "etc/two", "outside", "pins/one", "run"] {
+        for directory in ["etc/one", "etc/two", "outside", "pins/one", "run", "logs"] {
             fs::create_dir_all(at(directory)).unwrap();
             fs::write(at(directory).join("file"), directory).unwrap();
         }
         std::os::unix::fs::symlink("one", at("etc/data")).unwrap();
         std::os::unix::fs::symlink("data/file", at("etc/file")).unwrap();
-        let landlock = Landlock::new((&[at("etc/file")], &[]), (&[at("pins")], &[at("run")]), &[0]).unwrap();
+        let landlock =
+            Landlock::new((&[at("etc/file")], &[]), (&[at("pins")], &[at("run")], &[at("logs")]), &[0]).unwrap();
         thread::scope(|scope| {
             let (turn, turned) = std::sync::mpsc::channel();
             let (ask, asked) = std::sync::mpsc::channel();
@@ -166,6 +171,11 @@ mod tests {
                 fs::remove_file(at("run/one.sock")).unwrap();
                 assert!(fs::write(at("run/file"), "").is_err() && fs::create_dir(at("run/one")).is_err());
                 assert!(UnixListener::bind(at("pins/one.sock")).is_err());
+                // Files of logs are written, cut, renamed and removed.
+                fs::OpenOptions::new().append(true).read(true).open(at("logs/file")).unwrap().set_len(1).unwrap();
+                fs::rename(at("logs/file"), at("logs/old")).unwrap();
+                fs::write(at("logs/file"), fs::read(at("logs/old")).unwrap()).unwrap();
+                fs::remove_file(at("logs/old")).unwrap();
                 fs::remove_dir_all(at("pins/one")).unwrap();
                 assert_eq!(fs::read_to_string(at("etc/file")).unwrap(), "etc/one");
                 ask.send(()).unwrap();

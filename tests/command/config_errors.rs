@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use webb::app::Metrics;
+use webb::app;
 use webb::cli::{Cli, Command, Exit};
 use webb_settings::{Environment, check_file, resolve};
 
@@ -20,7 +20,7 @@ fn answer_beside(text: &str, metrics: &str, json: bool) -> String {
     std::fs::write(&path, text.replace("metrics.yaml", &beside.display().to_string())).unwrap();
     std::fs::write(beside, metrics).unwrap();
     let mut out = Vec::new();
-    let valid = check_file(&path, json, &Metrics::check, &mut out).unwrap();
+    let valid = check_file(&path, json, &app::check, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap().replace(&format!("{}/", directory.path().display()), "");
     assert_eq!(valid, !out.contains("error:") && !out.contains("\"error\""), "{out}");
     out
@@ -150,7 +150,7 @@ fn a_missing_file_exits_with_64() {
     };
     assert_eq!(check.file, Path::new("no/such.yaml"));
     let mut out = Vec::new();
-    assert_eq!(check.run(&Metrics::check, &mut out).unwrap(), Exit::Configuration);
+    assert_eq!(check.run(&app::check, &mut out).unwrap(), Exit::Configuration);
     insta::assert_snapshot!("missing_file", String::from_utf8(out).unwrap());
 }
 
@@ -162,7 +162,7 @@ fn a_file_of_metrics_that_run_refuses() {
     std::fs::write(&path, format!("metrics_config: {}\n", metrics.display())).unwrap();
     let check = || {
         let mut out = Vec::new();
-        let valid = check_file(&path, false, &Metrics::check, &mut out).unwrap();
+        let valid = check_file(&path, false, &app::check, &mut out).unwrap();
         (valid, String::from_utf8(out).unwrap())
     };
     assert!(check().0);

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
+use webb::exports;
+use webb::families::Def;
 use webb::selfmetrics::{self, SelfMetrics};
 use webb_decode::l7;
 use webb_metrics::expose::{Family, FamilyType, Histogram, Value, server};
@@ -78,12 +80,16 @@ fn always() -> Vec<Row> {
     hubble.into_iter().chain(process).map(|family| of_family(&family)).collect()
 }
 
+fn own_labels(def: &Def) -> Vec<String> {
+    def.labels.iter().map(|&label| label.to_owned()).collect()
+}
+
 fn own() -> impl Iterator<Item = Row> {
-    selfmetrics::ALL.iter().map(|def| Row {
+    selfmetrics::ALL.iter().chain(&exports::metrics::ALL).map(|def| Row {
         name: def.name.to_owned(),
         from: "always".to_owned(),
         kind: def.kind.name(),
-        labels: def.labels.iter().map(|&label| label.to_owned()).collect(),
+        labels: own_labels(def),
         help: def.help.to_owned(),
         bounds: Vec::new(),
     })
@@ -173,6 +179,9 @@ fn table() -> String {
     }
     for row in always().iter().filter(|row| row.name.starts_with("hubble_")) {
         writeln!(table, "| always | `{}` | {} | |", row.name, ticked(&row.labels)).unwrap();
+    }
+    for def in exports::metrics::ALL {
+        writeln!(table, "| always | `{}` | {} | |", def.name, ticked(&own_labels(def))).unwrap();
     }
     let mut groups: BTreeMap<String, usize> = BTreeMap::new();
     for def in selfmetrics::ALL {

@@ -27,6 +27,7 @@ mod devices;
 #[cfg(test)]
 #[path = "../kernel/support/enforcer.rs"]
 mod enforcer;
+mod export;
 #[cfg(test)]
 #[cfg(feature = "fault-injection")]
 mod faults;

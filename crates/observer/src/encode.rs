@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use webb_flow::extra::{Dns, Http, L7, L7Record};
 use webb_flow::names::{DROP_REASONS, number_of};
 use webb_flow::sym::Sym;
@@ -14,7 +15,7 @@ use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply
 use webb_index::{End, Endpoint, Index};
 
 use crate::json_read::put_time;
-use crate::segment::Segment;
+use crate::segment::{Event as Kept, Segment};
 use crate::summary;
 use crate::wire::{put_bytes, put_message, put_number};
 
@@ -43,6 +44,19 @@ impl Encoder {
     pub fn new(node_name: String, version: String, seed: u64) -> Self {
         let (ends, reasons) = (HashMap::new(), HashMap::new());
         Self { node_name, version, seed, generation: 0, ends, reasons, text: String::new() }
+    }
+
+    /// The flow in a place, encoded: as it was read, or by [`Encoder::flow`].
+    pub(crate) fn encoded(&mut self, segment: &Segment, place: usize) -> Bytes {
+        match (segment.encoded.get(place), segment.events.get(place)) {
+            (Some(written), _) => written.clone(),
+            (None, Some(Kept::Flow(flow))) => {
+                let mut out = Vec::with_capacity(512);
+                self.flow(segment, place, flow, &mut out);
+                Bytes::from(out)
+            }
+            (None, _) => Bytes::new(),
+        }
     }
 
     /// Appends the flow in a place of a segment.

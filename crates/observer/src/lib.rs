@@ -15,6 +15,7 @@ mod calls;
 pub mod client;
 mod connection;
 mod encode;
+pub mod export;
 mod filter;
 mod history;
 pub mod json_read;

@@ -25,21 +25,6 @@ pub(crate) struct Flows {
     pub(crate) encoder: Encoder,
 }
 
-impl Flows {
-    /// The flow in a place, encoded.
-    fn encoded(&mut self, segment: &Segment, place: usize) -> Bytes {
-        match (segment.encoded.get(place), segment.events.get(place)) {
-            (Some(written), _) => written.clone(),
-            (None, Some(Event::Flow(flow))) => {
-                let mut out = Vec::with_capacity(512);
-                self.encoder.flow(segment, place, flow, &mut out);
-                Bytes::from(out)
-            }
-            (None, _) => Bytes::new(),
-        }
-    }
-}
-
 impl Respond for Flows {
     type Answer = GetFlowsResponse;
 
@@ -48,7 +33,7 @@ impl Respond for Flows {
             let lost = segment.other(*row).map(lost).unwrap_or_default();
             return lost;
         }
-        masked(self.encoded(segment, place), self.mask.as_ref())
+        masked(self.encoder.encoded(segment, place), self.mask.as_ref())
     }
 
     fn gone(&mut self, gone_ns: u64) -> Option<GetFlowsResponse> {

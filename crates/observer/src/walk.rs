@@ -3,10 +3,11 @@
 
 use std::sync::Arc;
 
-use webb_index::filters::Filters;
+use webb_index::filters::{Filters, OtherEvent};
 
 use crate::history::History;
-use crate::segment::{Event, OtherSort, Segment};
+use crate::segment::{Event, Other, OtherSort, Segment};
+use crate::wire;
 
 /// Events that are looked at before other work gets its turn.
 const EVENTS_A_TURN: usize = 8192;
@@ -15,12 +16,18 @@ const EVENTS_A_TURN: usize = 8192;
 /// millisecond.
 const EVENTS_OF_EXPRESSIONS_A_TURN: usize = 16;
 
+/// `event_type.type` of agent and debug events.
+const AGENT_EVENT: i32 = 130;
+const DEBUG_EVENT: i32 = 2;
+
 /// The kind of events that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wanted {
     Flows,
     Agent,
     Debug,
+    /// Events of every kind that the filters select.
+    All,
 }
 
 /// The limits of an answer.
@@ -99,7 +106,7 @@ impl Walk {
         let search = (!is_new && !is_whole).then_some(Search { before: all.next, counted: 0 });
         Self {
             is_elsewhere: filters.want_other_nodes() && history.is_of_this_node(),
-            turn: if filters.have_expressions() { EVENTS_OF_EXPRESSIONS_A_TURN } else { EVENTS_A_TURN },
+            turn: turn(&filters),
             filters,
             search,
             next: if is_new { all.next } else { all.oldest },
@@ -110,6 +117,35 @@ impl Walk {
             generation: 0,
             limits,
         }
+    }
+
+    /// A walk that has no end, from event `next` on, over all that the filters select.
+    pub(crate) fn follow(filters: Filters, next: u64) -> Self {
+        let limits =
+            Limits { wanted: Wanted::All, number: 0, first: false, follow: true, since_ns: None, until_ns: None };
+        Self {
+            turn: turn(&filters),
+            filters,
+            limits,
+            search: None,
+            is_elsewhere: false,
+            next,
+            is_at_oldest: false,
+            end: next,
+            left: None,
+            at_hand: Vec::new(),
+            generation: 0,
+        }
+    }
+
+    /// Passes an event over.
+    pub(crate) fn skip(&mut self) {
+        self.next += 1;
+    }
+
+    /// Drops the segments at hand, which a slow reader would keep alive.
+    pub(crate) fn let_go(&mut self) {
+        self.at_hand.clear();
     }
 
     /// Searches the beginning for a turn. True once it is found.
@@ -198,7 +234,7 @@ impl Walk {
                 self.enter();
                 continue;
             };
-            let is_lost = is_lost(segment, event);
+            let is_lost = self.limits.wanted != Wanted::All && is_lost(segment, event);
             if self.limits.until_ns.is_some_and(|until_ns| !is_lost && segment.time_ns(event) > until_ns) {
                 self.left = Some(0);
                 return Step::End;
@@ -255,11 +291,32 @@ impl Walk {
 
     fn matches(&self, segment: &Segment, event: &Event) -> bool {
         match (self.limits.wanted, event) {
-            (Wanted::Flows, Event::Flow(flow)) => self.filters.pass(flow, segment.extra(flow), &segment.index),
+            (Wanted::Flows | Wanted::All, Event::Flow(flow)) => {
+                self.filters.pass(flow, segment.extra(flow), &segment.index)
+            }
             (Wanted::Agent, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Agent),
             (Wanted::Debug, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Debug),
+            (Wanted::All, Event::Other(row)) => {
+                segment.other(*row).is_some_and(|other| self.filters.pass_other(seen_by_filters(other)))
+            }
             _ => false,
         }
+    }
+}
+
+/// Events of a turn.
+fn turn(filters: &Filters) -> usize {
+    if filters.have_expressions() { EVENTS_OF_EXPRESSIONS_A_TURN } else { EVENTS_A_TURN }
+}
+
+/// The type of an event that is no flow: its own number is the first field of each.
+fn seen_by_filters(other: &Other) -> OtherEvent {
+    let own = wire::fields(&other.message).find(|field| field.number == 1).map_or(0, |field| field.value.number());
+    let own = i32::try_from(own).unwrap_or(0);
+    match other.sort {
+        OtherSort::Lost => OtherEvent::Lost,
+        OtherSort::Agent => OtherEvent::Typed(AGENT_EVENT, own),
+        OtherSort::Debug => OtherEvent::Typed(DEBUG_EVENT, own),
     }
 }
 

@@ -1,7 +1,8 @@
 //! `webb check-config`: validates one file, independent of the machine that it runs on.
 //!
 //! Variables and the host's name are left out, so that a file that passes on a workstation or in CI
-//! passes everywhere. Of other files only that of `metrics_config` is read, where it exists.
+//! passes everywhere. Of other files only those of `metrics_config` and `export.config` are read,
+//! where they exist.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -13,9 +14,9 @@ use super::model::Settings;
 use super::problem::{Origin, Problems, Report};
 use super::resolve::{Environment, Resolved, read_file, resolve};
 
-/// A callback to the check of the metrics, which is on a higher floor: adds its warnings to those
-/// of the configuration, and returns those of the file that `metrics_config` names.
-pub type CheckMetrics<'a> = dyn Fn(&mut Resolved) -> Result<Option<Problems>, Problems> + 'a;
+/// A callback to the checks that are on a higher floor, of metrics and exporters: adds its warnings
+/// to those of the configuration, and returns those of the files that the configuration names.
+pub type CheckRest<'a> = dyn Fn(&mut Resolved) -> Result<Vec<Problems>, Problems> + 'a;
 
 /// The answer as JSON.
 #[derive(Serialize)]
@@ -32,15 +33,15 @@ struct CheckReport<'a> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut dyn Write) -> io::Result<bool> {
-    let checked = check(path, metrics);
+pub fn check_file(path: &Path, json: bool, rest: &CheckRest<'_>, out: &mut dyn Write) -> io::Result<bool> {
+    let checked = check(path, rest);
     let name = path.display().to_string();
     if json {
         let (problems, changes) = match &checked {
-            Ok((resolved, of_metrics)) => {
+            Ok((resolved, of_files)) => {
                 let own = resolved.warnings.iter().map(|problem| Report::new("warning", problem));
                 (
-                    own.chain(of_metrics.iter().flat_map(|problems| reports("warning", problems))).collect(),
+                    own.chain(of_files.iter().flat_map(|problems| reports("warning", problems))).collect(),
                     changes(resolved),
                 )
             }
@@ -55,16 +56,16 @@ pub fn check_file(path: &Path, json: bool, metrics: &CheckMetrics<'_>, out: &mut
         return Ok(answer.valid);
     }
     match checked {
-        Ok((resolved, of_metrics)) => {
+        Ok((resolved, of_files)) => {
             for warning in &resolved.warnings {
                 writeln!(out, "{}", warning.render("warning", resolved.file.as_deref()))?;
             }
-            if let Some(Problems { list, file }) = &of_metrics {
+            for Problems { list, file } in &of_files {
                 for warning in list {
                     writeln!(out, "{}", warning.render("warning", file.as_deref()))?;
                 }
             }
-            let count = resolved.warnings.len() + of_metrics.map_or(0, |problems| problems.list.len());
+            let count = resolved.warnings.len() + of_files.iter().map(|problems| problems.list.len()).sum::<usize>();
             writeln!(out, "{name}: valid{}", counted(count, "warning"))?;
             let changes = changes(&resolved);
             for change in &changes {
@@ -93,12 +94,12 @@ fn reports<'a>(severity: &'static str, problems: &'a Problems) -> impl Iterator<
     problems.list.iter().map(move |problem| Report { file, ..Report::new(severity, problem) })
 }
 
-fn check(path: &Path, metrics: &CheckMetrics<'_>) -> Result<(Resolved, Option<Problems>), Problems> {
+fn check(path: &Path, rest: &CheckRest<'_>) -> Result<(Resolved, Vec<Problems>), Problems> {
     // Any name will do: what the node is called is not the file's business unless it says so.
     let environment = Environment { hostname: "localhost".to_owned(), ..Environment::default() };
     let mut resolved = resolve(Some(read_file(path)?), &environment, &[])?;
-    let of_metrics = metrics(&mut resolved)?;
-    Ok((resolved, of_metrics))
+    let of_files = rest(&mut resolved)?;
+    Ok((resolved, of_files))
 }
 
 /// Keys that the file changes.

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use super::clusters;
 use super::kinds::{
-    address, aggregation, attach, auto_duration, boolean, bytes, capture, cluster_source, compat, duration, file,
-    globs, headers, log_format, log_level, memory, metrics, name, networks, number, open_address, open_name,
+    address, aggregation, attach, auto_duration, boolean, bytes, capture, cluster_source, compat, duration, fields,
+    file, globs, headers, log_format, log_level, memory, metrics, name, networks, number, open_address, open_name,
     other_kinds, pods, policy_kinds, ports, side, toggles,
 };
 use super::labels;
 use super::model::Settings;
+use super::objects;
 use super::observer::listen_addresses;
 use super::value::{InvalidValue, Value};
 
@@ -120,7 +121,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 91] = [
+pub static KEYS: [Key; 104] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -270,6 +271,34 @@ pub static KEYS: [Key; 91] = [
         "auto, or a time from 1s to 1h, such as 30s", |time| time.is_none_or(|time| (s(1)..=s(3600)).contains(&time))),
     key!("health.icmp", health.icmp: boolean, Restart, None,
         "true or false"),
+
+    key!("export.file_path", export.file_path: file, Restart, None,
+        "the path of a file, stdout, or null for none"),
+    key!("export.file_max_size_mb", export.file_max_size_mb: number, Restart, None,
+        "a number of MiB from 1 to 1048576", |size| (1..=1_048_576).contains(size)),
+    key!("export.file_max_backups", export.file_max_backups: number, Restart, None,
+        "a number of files from 0 to 10000", |count| *count <= 10_000),
+    key!("export.file_compress", export.file_compress: boolean, Restart, None,
+        "true or false"),
+    key!("export.file_max_age", export.file_max_age: duration, Restart, None,
+        "a time from 1s to 365d, such as 1d, or 0s for never", |time| time.is_zero() || (s(1)..=s(31_536_000)).contains(time)),
+    key!("export.allow_list", export.allow_list: objects, Restart, None,
+        "a list of filters in JSON, such as ['{\"verdict\":[\"DROPPED\"]}'], or [] for none"),
+    key!("export.deny_list", export.deny_list: objects, Restart, None,
+        "a list of filters in JSON, such as ['{\"source_pod\":[\"kube-system/\"]}'], or [] for none"),
+    key!("export.field_mask", export.field_mask: fields, Restart, None,
+        "a list of fields of a flow, such as [time, source.pod_name, verdict], or [] for all"),
+    key!("export.field_aggregate", export.field_aggregate: fields, Restart, None,
+        "a list of fields of a flow, such as [source.namespace, verdict], or [] for none"),
+    key!("export.aggregation_interval", export.aggregation_interval: duration, Restart, None,
+        "a time from 100ms to 1d, such as 10s, or 0s for none", |time| time.is_zero() || (ms(100)..=s(86_400)).contains(time)),
+    key!("export.sync_interval", export.sync_interval: duration, Restart, None,
+        "a time from 100ms to 1h, such as 1s, or 0s for never", |time| time.is_zero() || (ms(100)..=s(3600)).contains(time)),
+    key!("export.config", export.config: file, Restart, None,
+        "the path of a file of exporters, or null for none"),
+    key!("export.directory", export.directory: file, Restart, None,
+        "an absolute path of a directory, such as /var/run/cilium/hubble",
+        |path| path.as_ref().is_some_and(|path| path.is_absolute() && path.parent().is_some())),
 
     key!("scrape.min_interval", scrape.min_interval: duration, Live, None,
         "a time from 0s to 1m, such as 250ms", |time| *time <= s(60)),

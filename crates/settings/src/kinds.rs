@@ -446,6 +446,23 @@ pub(super) mod headers {
     }
 }
 
+/// Paths of fields; whether there are such fields is known on a higher floor.
+pub(super) mod fields {
+    use super::{InvalidValue, Value};
+
+    pub(crate) fn read(value: &Value) -> Result<Vec<String>, InvalidValue> {
+        let items = value.items(true)?;
+        match items.iter().find(|item| item.text.trim().is_empty()) {
+            Some(empty) => Err(InvalidValue::item(empty, "a field is empty")),
+            None => Ok(items.into_iter().map(|item| item.text).collect()),
+        }
+    }
+
+    pub(crate) fn show(fields: &[String]) -> Value {
+        Value::list(fields.iter().map(String::as_str))
+    }
+}
+
 words! {
     /// Side of a connection that reports.
     side: Side { "once" => Once, "server" => Server, "client" => Client, "both" => Both }

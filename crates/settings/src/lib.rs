@@ -17,12 +17,14 @@ mod check;
 mod clusters;
 pub mod confinement;
 mod diff;
+mod export;
 pub mod file;
 mod keys;
 mod kinds;
 mod labels;
 mod log_filter;
 mod model;
+mod objects;
 mod observer;
 mod operator;
 mod problem;
@@ -36,8 +38,9 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use check::{CheckMetrics, check_file};
+pub use check::{CheckRest, check_file};
 pub use diff::{Diff, KeyChange, diff, reloaded};
+pub use export::Export;
 pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::export::Export;
 use super::observer::Observer;
 use super::operator::Operator;
 use super::tls::Tls;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub observer: Observer,
     /// Health between nodes.
     pub health: Health,
+    /// Flow log files.
+    pub export: Export,
     /// Settings of scrapes.
     pub scrape: Scrape,
     /// Settings of the agent's stop.
@@ -465,6 +468,7 @@ impl Default for Settings {
             metrics_tls: Tls::default(),
             observer: Observer::default(),
             health: Health { listen: None, interval: None, icmp: true },
+            export: Export::default(),
             scrape: Scrape { min_interval: Duration::from_millis(250), timeout: Duration::from_secs(1) },
             shutdown: Shutdown { budget: Duration::from_secs(25), linger: Duration::ZERO },
             supervision: Supervision {

@@ -314,10 +314,12 @@ impl Resolved {
     /// Warnings for keys that change nothing, because what they are about is off.
     fn check_unused(&mut self) {
         let default = Settings::default();
+        let has_history = self.settings.observer.enabled || self.settings.export.is_on();
         for (group, on, condition) in [
             ("l7.redact_", self.settings.l7.redact, "while `l7.redact` is false"),
+            ("export.", self.settings.export.is_on(), "without `export.file_path` or `export.config`"),
             ("health.", self.settings.health.listen.is_some(), "without `health.listen`"),
-            ("observer.", self.settings.observer.enabled, "while `observer.enabled` is false"),
+            ("observer.", has_history, "while `observer.enabled` is false"),
             ("observer_tls.", self.settings.observer.enabled, "while `observer.enabled` is false"),
         ] {
             for key in KEYS.iter().filter(|key| !on && key.name.starts_with(group)) {

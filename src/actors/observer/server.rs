@@ -83,6 +83,11 @@ impl Server {
         }
     }
 
+    /// When it was made, `CLOCK_MONOTONIC` in nanoseconds: flows get their ids by it.
+    pub fn started_ns(&self) -> u64 {
+        self.started_ns
+    }
+
     /// The listeners by address, with their connections.
     pub fn listeners(&self) -> impl Iterator<Item = (String, &Arc<Admission>)> {
         self.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), &endpoint.admission))

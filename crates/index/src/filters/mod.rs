@@ -29,7 +29,7 @@ pub use cel::{ExpressionError, expression_error, expression_failures};
 use flow_view::FlowView;
 use predicate::Predicate;
 pub use reads::Layer7Reads;
-pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, WorkloadSpec};
+pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, OtherEvent, WorkloadSpec};
 use webb_flow::{Extra, Flow};
 
 use crate::Index;
@@ -62,6 +62,11 @@ impl FlowFilter {
         let view = FlowView { flow, extra, index };
         self.predicates.iter().all(|predicate| predicate.matches(&view))
     }
+
+    /// True if all fields match an event that is no flow: only `event_type` can.
+    fn matches_other(&self, event: OtherEvent) -> bool {
+        self.predicates.iter().all(|predicate| predicate.matches_other(event))
+    }
 }
 
 /// The filters of one metric.
@@ -81,6 +86,12 @@ impl Filters {
             return true;
         }
         self.decide(flow, extra, index)
+    }
+
+    /// True if an event that is no flow is wanted.
+    pub fn pass_other(&self, event: OtherEvent) -> bool {
+        let included = self.include.is_empty() || self.include.iter().any(|filter| filter.matches_other(event));
+        included && !self.exclude.iter().any(|filter| filter.matches_other(event))
     }
 
     /// Sets the name of this node, as `cluster/node`: flows that the kernel reports do not carry

@@ -11,7 +11,7 @@ use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::reads::Layer7Reads;
 use super::selector::{Selector, label};
-use super::spec::{HeaderSpec, InterfaceSpec, WorkloadSpec};
+use super::spec::{HeaderSpec, InterfaceSpec, OtherEvent, WorkloadSpec};
 use super::status::Status;
 use super::uri;
 use crate::{End, ServiceName};
@@ -150,6 +150,16 @@ impl Predicate {
             }
             Self::Translated(places) => view.translated().is_some_and(|at| places.iter().any(|place| place.holds(at))),
             _ => self.names_match(view),
+        }
+    }
+
+    pub(super) fn matches_other(&self, event: OtherEvent) -> bool {
+        let Self::Event(wanted) = self else { return false };
+        match event {
+            OtherEvent::Lost => true,
+            OtherEvent::Typed(kind, sub_type) => {
+                wanted.iter().any(|wanted| wanted.is_of((kind, SubType::Number(sub_type))))
+            }
         }
     }
 

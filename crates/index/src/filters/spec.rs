@@ -84,3 +84,12 @@ pub struct HeaderSpec {
     pub key: String,
     pub value: String,
 }
+
+/// An event that is no flow, as filters see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherEvent {
+    /// Events that were lost: every filter on types of events matches them.
+    Lost,
+    /// Its type and its sub-type, as `event_type` has them.
+    Typed(i32, i32),
+}

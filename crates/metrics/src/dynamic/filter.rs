@@ -63,7 +63,7 @@ const EXPERIMENTAL: &str = "experimental";
 const CEL: &str = "cel_expression";
 
 /// Reads a filter; none if something is wrong with it.
-pub(super) fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFilter> {
+pub fn filter(node: &Node, problems: &mut Vec<Problem>) -> Option<FlowFilter> {
     let before = problems.len();
     let mut spec = FilterSpec::default();
     let mut places: Vec<(&str, Vec<Mark>)> = Vec::new();

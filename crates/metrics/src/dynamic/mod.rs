@@ -7,19 +7,21 @@
 //! is found in one go, each with its line; a file with a problem is not used at all.
 
 pub mod change;
-mod filter;
+pub mod filter;
+mod findings;
 mod json;
 mod listed;
-mod tree;
+pub mod tree;
 
 use std::sync::Arc;
 
 pub use change::{ChangeCounts, MetricChange};
+pub use findings::Findings;
 use listed::INVALID;
 pub use listed::Listed;
 use tree::{Node, Value};
-use webb_index::filters::{Filters, FlowFilter};
-use webb_settings::{Capture, Layer7, Origin, Problem, Problems, SourceFile, did_you_mean};
+use webb_index::filters::Filters;
+use webb_settings::{Capture, Layer7, Origin, Problem, Problems, SourceFile};
 
 use super::config::MetricConfig;
 use super::options::MetricOption;
@@ -71,16 +73,13 @@ pub fn read(file: SourceFile) -> Result<Dynamic, Problems> {
     let mut reading = ConfigReader::default();
     match Node::read(&file.text) {
         Ok(root) => reading.root(&root),
-        Err(problem) => reading.problems.push(problem),
+        Err(problem) => reading.found.problems.push(problem),
     }
-    if reading.problems.is_empty() {
-        return Ok(Dynamic { metrics: reading.metrics, warnings: reading.warnings, file });
+    if reading.found.problems.is_empty() {
+        return Ok(Dynamic { metrics: reading.metrics, warnings: reading.found.warnings, file });
     }
-    reading.problems.sort_by_key(|problem| match &problem.origin {
-        Origin::File(mark) => (mark.line, mark.column),
-        _ => (0, 0),
-    });
-    Err(Problems { list: reading.problems, file: Some(file) })
+    reading.found.sort();
+    Err(Problems { list: reading.found.problems, file: Some(file) })
 }
 
 /// Reads any text; what a fuzz target calls.
@@ -98,14 +97,11 @@ pub fn fuzz(text: &str) {
     }
 }
 
-const CANNOT_PARSE: &str = "cannot parse yaml";
-
 #[derive(Default)]
 struct ConfigReader {
     metrics: Vec<Listed>,
     names: Vec<String>,
-    warnings: Vec<Problem>,
-    problems: Vec<Problem>,
+    found: Findings,
 }
 
 impl ConfigReader {
@@ -113,35 +109,38 @@ impl ConfigReader {
         if matches!(root.value, Value::Null) {
             return;
         }
-        let [metrics] = self.fields(root, "the file", ["metrics"]);
-        for (index, entry) in metrics.map(|node| self.list(node, "metrics")).unwrap_or_default().iter().enumerate() {
+        let [metrics] = self.found.fields(root, "the file", ["metrics"]);
+        for (index, entry) in
+            metrics.map(|node| self.found.list(node, "metrics")).unwrap_or_default().iter().enumerate()
+        {
             self.metric(index, entry);
         }
     }
 
     fn metric(&mut self, index: usize, node: &Node) {
         let known = ["name", "contextOptions", "includeFilters", "excludeFilters"];
-        let before = self.problems.len();
+        let before = self.found.problems.len();
         let nothing = matches!(node.value, Value::Null);
-        let [name, options, include, exclude] = if nothing { [None; 4] } else { self.fields(node, "a metric", known) };
+        let [name, options, include, exclude] =
+            if nothing { [None; 4] } else { self.found.fields(node, "a metric", known) };
         let name_mark = name.unwrap_or(node).mark;
-        let name = name.and_then(|node| self.text(node, "name")).unwrap_or_default();
-        if self.problems.len() == before {
+        let name = name.and_then(|node| self.found.text(node, "name")).unwrap_or_default();
+        if self.found.problems.len() == before {
             if name.is_empty() {
                 let message = format!("{INVALID} - missing metric name at: {index}");
-                self.problems.push(Problem::new(Origin::File(node.mark), message));
+                self.found.problems.push(Problem::new(Origin::File(node.mark), message));
             } else if self.names.contains(&name) {
                 let message = format!("{INVALID} - duplicate metric specified: {name}");
-                self.problems.push(Problem::new(Origin::File(name_mark), message));
+                self.found.problems.push(Problem::new(Origin::File(name_mark), message));
             } else {
                 self.names.push(name.clone());
             }
         }
         let options_node = options.filter(|node| !matches!(node.value, Value::Null));
         let options = options_node.map(|node| self.options(node));
-        let include = self.filters(include, "includeFilters");
-        let exclude = self.filters(exclude, "excludeFilters");
-        if self.problems.len() > before {
+        let include = self.found.filters(include, "includeFilters");
+        let exclude = self.found.filters(exclude, "excludeFilters");
+        if self.found.problems.len() > before {
             return;
         }
         let origin = Origin::File(name_mark);
@@ -149,7 +148,7 @@ impl ConfigReader {
         match MetricConfig::new(&name, options.as_deref().unwrap_or_default(), &mut warnings) {
             Ok(Some(config)) => {
                 if let Some(error) = self.metrics.iter().find_map(|other| other.config.conflict(&config)) {
-                    self.problems.push(Problem::new(origin, error.to_string()));
+                    self.found.problems.push(Problem::new(origin, error.to_string()));
                     return;
                 }
                 let config = config.with_filters(Filters { include, exclude });
@@ -158,77 +157,21 @@ impl ConfigReader {
             Ok(None) => {}
             Err(error) => {
                 let place = options_node.map_or(origin.clone(), |node| Origin::File(node.mark));
-                self.problems.push(Problem::new(place, error.to_string()));
+                self.found.problems.push(Problem::new(place, error.to_string()));
             }
         }
-        self.warnings.extend(warnings.iter().map(|warning| Problem::new(origin.clone(), warning.to_string())));
+        self.found.warnings.extend(warnings.iter().map(|warning| Problem::new(origin.clone(), warning.to_string())));
     }
 
     fn options(&mut self, node: &Node) -> Vec<MetricOption> {
         let mut options = Vec::new();
-        for entry in self.list(node, "contextOptions") {
-            let [name, values] = self.fields(entry, "an option", ["name", "values"]);
-            let name = name.and_then(|node| self.text(node, "name")).unwrap_or_default();
-            let values = values.map(|node| self.list(node, "values")).unwrap_or_default();
-            let values = values.iter().filter_map(|value| self.text(value, "values")).collect();
+        for entry in self.found.list(node, "contextOptions") {
+            let [name, values] = self.found.fields(entry, "an option", ["name", "values"]);
+            let name = name.and_then(|node| self.found.text(node, "name")).unwrap_or_default();
+            let values = values.map(|node| self.found.list(node, "values")).unwrap_or_default();
+            let values = values.iter().filter_map(|value| self.found.text(value, "values")).collect();
             options.push(MetricOption { name, values });
         }
         options
-    }
-
-    fn filters(&mut self, node: Option<&Node>, what: &str) -> Vec<FlowFilter> {
-        let nodes = node.map(|node| self.list(node, what)).unwrap_or_default();
-        nodes.iter().filter_map(|node| filter::filter(node, &mut self.problems)).collect()
-    }
-
-    /// The values of these keys, whatever their case; the last counts if there are several. All
-    /// others are ignored.
-    fn fields<'n, const N: usize>(&mut self, node: &'n Node, what: &str, known: [&str; N]) -> [Option<&'n Node>; N] {
-        let mut found = [None; N];
-        let Value::Map(pairs) = &node.value else {
-            let message = format!("{CANNOT_PARSE}: {what}: expected keys and values, found {}", node.describe());
-            self.problems.push(node.problem(message));
-            return found;
-        };
-        for (key, value) in pairs {
-            let slot = known.iter().zip(&mut found).find(|(name, _)| name.eq_ignore_ascii_case(&key.text));
-            if let Some((_, slot)) = slot {
-                *slot = Some(value);
-            } else {
-                let typed: String = key.text.chars().take(80).collect();
-                let message = format!("{what} has no key {typed:?}; it is ignored");
-                let help = did_you_mean(&typed, known);
-                self.warnings.push(Problem::new(Origin::File(key.mark), message).with_help(help));
-            }
-        }
-        found
-    }
-
-    fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
-        match &node.value {
-            Value::List(list) => list,
-            Value::Null => &[],
-            _ => {
-                let message = format!("{CANNOT_PARSE}: {what}: expected a list, found {}", node.describe());
-                self.problems.push(node.problem(message));
-                &[]
-            }
-        }
-    }
-
-    /// A scalar as text: a list of names may hold `true` or `80`.
-    fn text(&mut self, node: &Node, what: &str) -> Option<String> {
-        match &node.value {
-            Value::Null => Some(String::new()),
-            Value::Bool(value) => Some(value.to_string()),
-            Value::Int(number) => Some(number.to_string()),
-            Value::Float(number) => Some(number.to_string()),
-            Value::Text(text) => Some(text.clone()),
-            Value::List(_) | Value::Map(_) => {
-                let message = format!("{CANNOT_PARSE}: {what}: expected a text, found {}", node.describe());
-                self.problems.push(node.problem(message));
-                None
-            }
-        }
     }
 }

@@ -9,14 +9,16 @@ use webb_settings::{Mark, Origin, Problem};
 
 /// A node and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) value: Value,
-    pub(super) mark: Mark,
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Node {
+    pub value: Value,
+    pub mark: Mark,
 }
 
 /// Content of a node.
 #[derive(Debug, Clone)]
-pub(super) enum Value {
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Value {
     Null,
     Bool(bool),
     Int(i128),
@@ -28,14 +30,18 @@ pub(super) enum Value {
 
 /// A key and its place.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) text: String,
-    pub(super) mark: Mark,
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Key {
+    pub text: String,
+    pub mark: Mark,
 }
 
 impl Node {
     /// Reads a whole file. An empty one is null.
-    pub(super) fn read(text: &str) -> Result<Self, Problem> {
+    ///
+    /// # Errors
+    /// If it is not well formed.
+    pub fn read(text: &str) -> Result<Self, Problem> {
         let options = serde_saphyr::options! { with_snippet: false };
         match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
             Ok(root) => Ok(root.into()),
@@ -51,12 +57,12 @@ impl Node {
     }
 
     /// A problem at this place.
-    pub(super) fn problem(&self, message: impl Into<String>) -> Problem {
+    pub fn problem(&self, message: impl Into<String>) -> Problem {
         Problem::new(Origin::File(self.mark), message)
     }
 
     /// Text for an error, after the word "found".
-    pub(super) fn describe(&self) -> String {
+    pub fn describe(&self) -> String {
         match &self.value {
             Value::Null => "nothing".to_owned(),
             Value::Bool(value) => format!("the boolean {value}"),

@@ -1,0 +1,51 @@
+//! The configuration of flow log files: the exporter of the settings, and those of `flowlogs.yaml`.
+//!
+//! ```text
+//! export.file_path, ... ──▶ settings ──┐
+//! export.config ──▶ flowlogs ──────────┴──▶ ExportConfig ──▶ actors::exporters
+//! ```
+
+mod filters;
+mod flowlogs;
+mod md5;
+pub mod metrics;
+mod settings;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use flowlogs::{FlowLogs, Listed, fuzz, read};
+pub(crate) use md5::first_half as hash;
+pub use settings::{Rules, of_settings};
+use webb_observer::export::{InvalidPath, Target, check};
+
+/// Exporters at most: each has a thread.
+pub const MAX_EXPORTERS: usize = 16;
+
+/// The name of the exporter of the settings.
+pub const STATIC: &str = "static";
+
+/// The path that is no file.
+const STDOUT: &str = "stdout";
+
+/// Shortest interval of groups.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The target that a path stands for, checked by its letters.
+fn target(path: &Path, directory: &Path) -> Result<Target, InvalidPath> {
+    if path == Path::new(STDOUT) {
+        return Ok(Target::Stdout);
+    }
+    check(path, directory)?;
+    Ok(Target::File { path: path.to_owned(), directory: directory.to_owned() })
+}
+
+/// Bytes of so many MiB.
+fn mebibytes(count: u64) -> u64 {
+    count.saturating_mul(1 << 20)
+}
+
+/// The directory of a setting that is never none.
+fn directory(setting: Option<&PathBuf>) -> PathBuf {
+    setting.cloned().unwrap_or_default()
+}
