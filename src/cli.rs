@@ -80,6 +80,7 @@ Examples:
   webb run --config /etc/webb/webb.yaml --log debug
   webb run --metrics \"flow tcp drop:sourceContext=pod;destinationContext=pod\"
   webb run --interface 'lxc*' --interface 'cali*' --aggregation none
+  webb run --flow-source hubble:unix:///var/run/cilium/hubble.sock    Cilium's flows, without eBPF
 
 Environment:
   WEBB_CONFIG      as --config
@@ -258,6 +259,9 @@ pub struct RunArgs {
     /// How to reach the API server; found by itself unless given
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<String>,
+    /// Where flows come from: ebpf (unless configured), or a server of Hubble's API
+    #[arg(long, value_name = "SOURCE")]
+    pub flow_source: Option<String>,
     /// Pod interfaces to watch instead of all; may be repeated
     #[arg(long, value_name = "GLOB")]
     pub interface: Vec<String>,
@@ -430,6 +434,7 @@ impl RunArgs {
             text("--cluster-source", &self.cluster_source),
             text("--cluster-manifest", &self.cluster_manifest),
             text("--kubeconfig", &self.kubeconfig),
+            text("--flow-source", &self.flow_source),
             interfaces,
             text("--node-name", &self.node_name),
             text("--aggregation", &self.aggregation),

@@ -221,12 +221,17 @@ fn plan(arguments: &RunArgs, loader: Loader, privileges: Privileges) -> Result<(
     let mut resolved = layers.load().map_err(|problems| problems.to_string())?;
     let metrics = Metrics::read(&mut resolved).map_err(|problems| problems.to_string())?;
     let export = of_settings(&mut resolved).map_err(|problems| problems.to_string())?;
-    let possible = resolved.settings.interfaces.attach != Attach::Clsact && bpf_loader::has_tcx();
-    let privileges = privileges.least(resolved.settings.privileges.least, possible);
+    let privileges = if resolved.settings.hubble_server().is_some() {
+        Privileges::none()
+    } else {
+        let possible = resolved.settings.interfaces.attach != Attach::Clsact && bpf_loader::has_tcx();
+        privileges.least(resolved.settings.privileges.least, possible)
+    };
     // Before the log starts its thread.
     privileges.lower().map_err(|error| format!("capabilities cannot be given up: {error}"))?;
     // The ruleset of Landlock needs a directory that is there.
     if resolved.settings.handover
+        && resolved.settings.hubble_server().is_none()
         && let Some(directory) = &resolved.settings.handover_dir
     {
         bpf_loader::handover::make_directory(directory).map_err(|error| error.to_string())?;

@@ -102,7 +102,19 @@ defs! {
     READER_PANICKED_PACKETS: counter "webb_reader_panicked_packets_total" []
         "Packets of the records lost to a panic: counted by the kernel, and in no metric";
     READER_FLOWS: counter "webb_reader_flows_total" []
-        "Flows handed to the aggregators. At rest equals the decoded records but webb_reader_event_records_total, and webb_reader_verdicts_total, webb_reader_messages_total and webb_reader_connection_events_total";
+        "Flows handed to the aggregators. At rest equals the decoded records but webb_reader_event_records_total, and webb_reader_verdicts_total, webb_reader_messages_total and webb_reader_connection_events_total; with a flow source, webb_flow_source_responses_total as counted";
+    FLOW_SOURCE_CONNECTED: gauge "webb_flow_source_connected" []
+        "1 while the server that flow_source names is followed. Absent, as the others of this prefix, with webb's own programs";
+    FLOW_SOURCE_DISCONNECTS: counter "webb_flow_source_disconnects_total" ["reason"]
+        "Connections to the flow source that ended, and attempts that failed: unreachable, permission (on its socket), tls, protocol (it does not speak gRPC), unsupported (it is none of Hubble's), refused, too_large (a response), ended (it was stopped), timeout, silent (it sees flows and does not send them). Another attempt follows each";
+    FLOW_SOURCE_RECEIVED: counter "webb_flow_source_received_responses_total" []
+        "Responses received from the flow source. At rest equals the sum of webb_flow_source_responses_total";
+    FLOW_SOURCE_RESPONSES: counter "webb_flow_source_responses_total" ["outcome"]
+        "Responses by outcome: counted (a flow), duplicate (sent again after a new connection), lost_events (a notice), other, panicked, and what cannot be read: malformed, type, text (not UTF-8), value";
+    FLOW_SOURCE_LOST: counter "webb_flow_source_lost_events_total" ["source"]
+        "Events that the flow source says it has lost, by its buffer; hubble_lost_events_total counts as Hubble does, notices of rings";
+    FLOW_SOURCE_GAPS: counter "webb_flow_source_gaps_total" ["reason"]
+        "Interruptions in which flows were missed in a number that is not known: the server was restarted, its history was overwritten before the new connection, either of them (unknown: it does not say how long it runs), or a response was too_large";
     READER_EVENT_RECORDS: counter "webb_reader_event_records_total" []
         "Decoded records of an event of a connection alone, which have no flow of a packet";
     READER_CONNECTION_EVENTS: counter "webb_reader_connection_events_total" []

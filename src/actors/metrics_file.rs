@@ -41,11 +41,8 @@ pub struct FileRules {
 
 impl From<&Settings> for FileRules {
     fn from(settings: &Settings) -> Self {
-        Self {
-            strict: settings.metrics_config_strict,
-            l7: settings.l7.clone(),
-            connections: settings.connections.capture,
-        }
+        let (l7, connections) = settings.seen_by_metrics();
+        Self { strict: settings.metrics_config_strict, l7, connections }
     }
 }
 

@@ -33,6 +33,7 @@ pub mod exporter;
 pub mod exporters;
 mod figures;
 pub mod fleet;
+pub mod flow_source;
 mod gaps;
 pub mod guard;
 pub mod health;

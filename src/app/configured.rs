@@ -29,8 +29,9 @@ impl Metrics {
             return check_list(resolved).map(Self::Static);
         };
         let mut dynamic = read_file(&path).and_then(dynamic::read)?;
-        dynamic.check_layer7(&resolved.settings.l7);
-        dynamic.check_capture(resolved.settings.connections.capture);
+        let (l7, capture) = resolved.settings.seen_by_metrics();
+        dynamic.check_layer7(&l7);
+        dynamic.check_capture(capture);
         Ok(Self::Dynamic(path, dynamic))
     }
 
@@ -99,7 +100,7 @@ impl Metrics {
 /// # Errors
 /// Everything that is wrong with it.
 pub(super) fn check_list(resolved: &mut Resolved) -> Result<Vec<MetricConfig>, Problems> {
-    let (l7, capture) = (resolved.settings.l7.clone(), resolved.settings.connections.capture);
+    let (l7, capture) = resolved.settings.seen_by_metrics();
     resolved.check_metrics(&|entry| warnings(entry, &l7, capture))?;
     Ok(grammar::parse(&resolved.settings.metrics.join(" ")).map(|parsed| parsed.metrics).unwrap_or_default())
 }

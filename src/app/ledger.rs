@@ -17,7 +17,8 @@ use crate::actors::probes::ProbeReconciler;
 use crate::actors::sweeper::Swept;
 use crate::bpf_loader::{KernelRings, Ledger};
 use crate::families::Rows;
-use crate::http::LostEvents;
+use crate::http;
+use crate::pipeline::flow_source::LostEvents;
 use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
 use crate::selfmetrics::{self as own, SelfMetrics};
@@ -162,28 +163,22 @@ pub(super) fn pipeline(
     counters: Arc<Counters>,
     fleet: Arc<Fleet>,
 ) -> Result<(), prometheus::Error> {
+    handed_on(metrics, Arc::clone(&counters))?;
+    aggregators(metrics, fleet)?;
     let defs = [
         &own::READER_READ,
         &own::READER_RECORDS,
         &own::READER_PANICKED_PACKETS,
-        &own::READER_FLOWS,
         &own::READER_VERDICTS,
         &own::READER_UNENFORCED,
         &own::READER_MESSAGES,
         &own::READER_EVENT_RECORDS,
         &own::READER_CONNECTION_EVENTS,
         &own::CONNECTION_EVENTS_SETTLED,
-        &own::READER_BATCHES,
-        &own::READER_BATCHES_ALLOCATED,
         &own::CLUSTER_LOOKUPS,
         &own::CLUSTER_NAME_WAITS,
         &own::CLUSTER_WAITING_FLOWS,
         &own::CLUSTER_UNSYNCED_FLOWS,
-        &own::AGGREGATOR_SENT,
-        &own::AGGREGATOR_FLOWS,
-        &own::AGGREGATOR_SERIES,
-        &own::SERIES_FOLDED,
-        &own::SERIES_REMOVED,
     ];
     metrics.add(
         &defs,
@@ -193,7 +188,6 @@ pub(super) fn pipeline(
                 rows.add(&own::READER_RECORDS, &[outcome], count);
             }
             rows.add(&own::READER_PANICKED_PACKETS, &[], counters.panicked_packets.load(Relaxed));
-            rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
             rows.add(&own::READER_VERDICTS, &[], counters.verdicts.load(Relaxed));
             rows.add(&own::READER_UNENFORCED, &[], counters.unenforced.load(Relaxed));
             rows.add(&own::READER_MESSAGES, &[], counters.messages.load(Relaxed));
@@ -202,8 +196,6 @@ pub(super) fn pipeline(
             for ((outcome, _), count) in AttemptCounts::default().rows().iter().zip(&counters.attempts) {
                 rows.add(&own::CONNECTION_EVENTS_SETTLED, &[outcome], count.load(Relaxed));
             }
-            rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
-            rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
             for (outcome, count) in counters.lookups() {
                 rows.add(&own::CLUSTER_LOOKUPS, &[outcome], count);
             }
@@ -212,6 +204,34 @@ pub(super) fn pipeline(
             }
             rows.add(&own::CLUSTER_WAITING_FLOWS, &[], counters.waiting_for_names.load(Relaxed));
             rows.add(&own::CLUSTER_UNSYNCED_FLOWS, &[], counters.unsynced.load(Relaxed));
+        }),
+    )
+}
+
+/// Adds what was handed to the aggregators.
+pub(super) fn handed_on(metrics: &SelfMetrics, counters: Arc<Counters>) -> Result<(), prometheus::Error> {
+    metrics.add(
+        &[&own::READER_FLOWS, &own::READER_BATCHES, &own::READER_BATCHES_ALLOCATED],
+        Box::new(move |rows| {
+            rows.add(&own::READER_FLOWS, &[], counters.flows.load(Relaxed));
+            rows.add(&own::READER_BATCHES, &[], counters.batches.load(Relaxed));
+            rows.add(&own::READER_BATCHES_ALLOCATED, &[], counters.allocated.load(Relaxed));
+        }),
+    )
+}
+
+/// Adds what the aggregators counted.
+pub(super) fn aggregators(metrics: &SelfMetrics, fleet: Arc<Fleet>) -> Result<(), prometheus::Error> {
+    let defs = [
+        &own::AGGREGATOR_SENT,
+        &own::AGGREGATOR_FLOWS,
+        &own::AGGREGATOR_SERIES,
+        &own::SERIES_FOLDED,
+        &own::SERIES_REMOVED,
+    ];
+    metrics.add(
+        &defs,
+        Box::new(move |rows| {
             for (metric, Member { state, lane, .. }) in fleet.members() {
                 rows.add(&own::AGGREGATOR_SENT, &[metric], lane.sent());
                 rows.add(&own::AGGREGATOR_FLOWS, &[metric, "counted"], state.counted());
@@ -236,12 +256,8 @@ pub(super) struct Losses {
     pub(super) lanes: Arc<Lanes>,
 }
 
-impl LostEvents for Losses {
-    fn ring(&self) -> u64 {
-        self.swept.lost_notices()
-    }
-
-    fn queue(&self) -> u64 {
-        self.lanes.skipped()
+impl http::LostEvents for Losses {
+    fn by_source(&self) -> LostEvents {
+        [0, self.swept.lost_notices(), self.lanes.skipped(), 0]
     }
 }

@@ -45,13 +45,13 @@ pub(super) fn parts(
     all: Components,
     (log, confinement): (&LogControl, &Arc<Confinement>),
     (names, index): (&Arc<Resolver>, &Arc<ArcSwap<Index>>),
-    watch: &Arc<ProbeReconciler>,
+    watch: Option<&Arc<ProbeReconciler>>,
 ) -> Added {
     components(metrics, all)?;
     build(metrics, log.clone(), Arc::clone(confinement))?;
     self::names(metrics, Arc::clone(names), Arc::clone(index))?;
     watches(metrics, Arc::clone(names))?;
-    probes(metrics, Arc::clone(watch))
+    watch.map_or(Ok(()), |watch| probes(metrics, Arc::clone(watch)))
 }
 
 fn build(metrics: &SelfMetrics, log: LogControl, confinement: Arc<Confinement>) -> Added {

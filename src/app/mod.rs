@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod error;
 mod exports;
+mod flow_source;
 mod health;
 mod kernel_metrics;
 mod layer7;
@@ -90,7 +91,7 @@ pub fn check(resolved: &mut Resolved) -> Result<Vec<Problems>, Problems> {
 pub async fn run(plan: Plan, mut signals: Signals) -> Result<Exit, StartError> {
     let startup = Arc::new(Startup::default());
     let mut running = tokio::select! {
-        running = start::start(plan, Arc::clone(&startup)) => running?,
+        running = start(plan, Arc::clone(&startup)) => running?,
         () = signals.end() => {
             tracing::info!("asked to stop before everything was started");
             return Ok(Exit::Success);
@@ -110,6 +111,14 @@ pub async fn run(plan: Plan, mut signals: Signals) -> Result<Exit, StartError> {
         never = beat(&control) => match never {},
     }
     Ok(exit)
+}
+
+/// Starts the agent with the source of flows that it is to have.
+async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, StartError> {
+    match plan.resolved.settings.hubble_server().cloned() {
+        Some(server) => flow_source::start(plan, &server, startup).await,
+        None => start::start(plan, startup).await,
+    }
 }
 
 /// Notes when the agent is ready for the first time.

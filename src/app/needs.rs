@@ -1,9 +1,10 @@
 //! [`needs`]: the files and ports of a configuration, which the agent's confinement leaves it.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use webb_cluster::kubernetes::{Access, NamedFiles};
-use webb_settings::{ListenAddress, Settings};
+use webb_settings::{HubbleServer, ListenAddress, Settings};
 
 use crate::actors::cluster_source::{ChosenSource, Sources};
 use crate::privileges::Needs;
@@ -51,6 +52,9 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
         ports: listeners(settings),
         programs: false,
     };
+    if let Some(server) = settings.hubble_server() {
+        needs.add_flow_source(server, settings);
+    }
     if let (ChosenSource::Kubernetes(access), _) = Sources::from(settings).choose() {
         needs.add_server(&access);
     } else if settings.operator.election
@@ -113,6 +117,19 @@ fn listeners(settings: &Settings) -> Vec<u16> {
 }
 
 impl Needs {
+    /// The files that the connection to a flow source needs, in the place of those of programs.
+    fn add_flow_source(&mut self, server: &HubbleServer, settings: &Settings) {
+        (self.written, self.pins, self.all_maps) = (Vec::new(), false, false);
+        let tls = &settings.flow_source_tls;
+        let files = [&tls.ca, &tls.certificate, &tls.key];
+        self.followed.extend(files.into_iter().flatten().cloned());
+        if let HubbleServer::Tcp { host, .. } = server
+            && host.parse::<IpAddr>().is_err()
+        {
+            self.fixed.extend(LIBRARIES.iter().chain(&RESOLVER).map(PathBuf::from));
+        }
+    }
+
     /// The files that the connection to an API server needs.
     fn add_server(&mut self, access: &Access) {
         self.fixed.extend(LIBRARIES.iter().map(PathBuf::from));

@@ -1,6 +1,8 @@
 //! `webb probe`: what this kernel and these privileges allow, and what is around this process.
 
 use std::io::{self, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -20,6 +22,7 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     findings.push(connection_tracking());
     findings.push(icmp_echo());
     findings.push(maps_of_others());
+    findings.push(flows_of_cilium(Path::new(CILIUM_SOCKET)));
     findings.extend(super::site::findings());
     if as_json {
         let list: Vec<_> = findings
@@ -62,6 +65,24 @@ fn maps_of_others() -> Finding {
         "agent_metrics.all_maps: would count webb's own maps alone, without CAP_SYS_ADMIN"
     };
     Finding { subject: "maps of other programs", state: FindingState::Ok, why: why.to_owned() }
+}
+
+/// The socket of Cilium's agent.
+const CILIUM_SOCKET: &str = "/var/run/cilium/hubble.sock";
+
+/// Only `flow_source` needs it, so nothing is amiss without.
+fn flows_of_cilium(path: &Path) -> Finding {
+    let shown = path.display();
+    let why = match UnixStream::connect(path) {
+        Ok(_) => format!("flow_source: {shown} can be used"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => format!("flow_source: there is no {shown} here"),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "flow_source: {shown} cannot be used: it is for its owner and its group (mode 0660), and this process is \
+             neither, or may not search its directory"
+        ),
+        Err(error) => format!("flow_source: {shown} cannot be used: {error}"),
+    };
+    Finding { subject: "flows of Cilium", state: FindingState::Ok, why }
 }
 
 /// Exit code for the findings: a check that lacks privileges proves nothing about the kernel.

@@ -117,8 +117,10 @@ fn take(running: &mut Running, new: Resolved) {
     if sources != Sources::from(old) {
         running.names.read_from(sources);
     }
-    if settings.interfaces != old.interfaces {
-        running.watch.select(loader::selection(&settings.interfaces));
+    if let Some(kernel) = &running.kernel
+        && settings.interfaces != old.interfaces
+    {
+        kernel.watch.select(loader::selection(&settings.interfaces));
     }
     if let Some((_, config)) = &running.dissector
         && settings.l7 != old.l7

@@ -46,7 +46,7 @@ use crate::bpf_loader::maps::NodeObjects;
 use crate::bpf_loader::{self, Confine, Handover, HandoverOutcome, Loader, Probes};
 use crate::conntrack::{Counters as Heard, Follower, Snat};
 use crate::families::Endpoint;
-use crate::http::{Admin, CONTROL, Explain, Scrape};
+use crate::http::{Admin, CONTROL, Explain, LostEvents, Scrape};
 use crate::logging::LogControl;
 use crate::pipeline::layer7::Layer7Config;
 use crate::pipeline::{
@@ -87,12 +87,12 @@ pub(super) struct Running {
     pub(super) layers: Layers,
     pub(super) resolved: Resolved,
     pub(super) names: Arc<Resolver>,
-    pub(super) watch: Arc<ProbeReconciler>,
+    /// What is there with programs of webb's own.
+    pub(super) kernel: Option<OfKernel>,
     pub(super) scrape: Arc<Scrape>,
     pub(super) admin: Arc<Admin>,
-    pub(super) probes: Addr<ThreadSupervisor>,
-    pub(super) sweeper: Addr<ThreadSupervisor>,
     pub(super) dissector: Option<(Addr<ThreadSupervisor>, Arc<ArcSwap<Layer7Config>>)>,
+    /// Of the rings, or the flow source.
     pub(super) reader: Addr<ThreadSupervisor>,
     pub(super) fleet: Arc<Fleet>,
     pub(super) configurator: Option<(Arc<MetricsFile>, Addr<Configurator>)>,
@@ -106,6 +106,13 @@ pub(super) struct Running {
     pub(super) servers: Vec<Addr<HttpActor>>,
     pub(super) health: Option<BetweenNodes>,
     pub(super) observing: Option<Observing>,
+}
+
+/// The parts that work with the programs.
+pub(super) struct OfKernel {
+    pub(super) watch: Arc<ProbeReconciler>,
+    pub(super) probes: Addr<ThreadSupervisor>,
+    pub(super) sweeper: Addr<ThreadSupervisor>,
     pub(super) decoder: Addr<DecoderActor>,
 }
 
@@ -171,7 +178,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     metrics::startup(&own, Arc::clone(&parts.startup), Arc::clone(&counters))?;
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     observer::metrics(&own, observing.as_ref())?;
-    metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), &watch)?;
+    metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes }, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
     metrics::tls(&own, tls.clone())?;
@@ -200,11 +207,9 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         layers,
         resolved,
         names,
-        watch,
+        kernel: Some(OfKernel { watch, probes, sweeper, decoder }),
         scrape,
         admin,
-        probes,
-        sweeper,
         dissector,
         reader,
         fleet,
@@ -218,7 +223,6 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
         servers,
         health,
         observing,
-        decoder,
     })
 }
 
@@ -235,10 +239,10 @@ fn start_fleet(
     (Arc::new(fleet), lanes, collector, lister)
 }
 
-fn start_scrapes(
+pub(super) fn start_scrapes(
     settings: &settings::Settings,
     collector: SnapshotCollector,
-    losses: ledger::Losses,
+    losses: impl LostEvents + 'static,
     own: &SelfMetrics,
 ) -> Result<Arc<Scrape>, prometheus::Error> {
     let timings = &settings.scrape;
@@ -275,7 +279,7 @@ fn start_agent_endpoint(
     agent_metrics::endpoint(&settings.agent_metrics, sources, own)
 }
 
-fn say_running(settings: &settings::Settings) {
+pub(super) fn say_running(settings: &settings::Settings) {
     tracing::info!(
         metrics = %settings.metrics_listen,
         admin = %settings.admin_listen,
@@ -322,7 +326,7 @@ async fn load(
     Ok((loaded, node))
 }
 
-fn start_resolver(
+pub(super) fn start_resolver(
     parts: &Parts,
     settings: &settings::Settings,
     network: &Arc<Network>,
@@ -449,7 +453,7 @@ fn start_reading(
     Ok(ReaderParts { one_sided, counters, decoder, reader, reasons })
 }
 
-fn start_configurator(
+pub(super) fn start_configurator(
     parts: &Parts,
     settings: &settings::Settings,
     metrics: Metrics,

@@ -51,14 +51,16 @@ async fn drain(running: &Running) {
     {
         tracing::warn!("the configurator had ended before the stop request");
     }
-    finish(&running.probes).await;
-    running.watch.detach_all();
-    // The last sweep needs room in the rings: reader and decoder may be waiting out a backoff.
-    if running.decoder.send(Finish).await.is_err() {
-        tracing::warn!("the decoder's actor had ended before the stop request");
+    if let Some(kernel) = &running.kernel {
+        finish(&kernel.probes).await;
+        kernel.watch.detach_all();
+        // The last sweep needs room in the rings: reader and decoder may be waiting out a backoff.
+        if kernel.decoder.send(Finish).await.is_err() {
+            tracing::warn!("the decoder's actor had ended before the stop request");
+        }
+        running.reader.do_send(Resume);
+        finish(&kernel.sweeper).await;
     }
-    running.reader.do_send(Resume);
-    finish(&running.sweeper).await;
     if let Some((dissector, _)) = &running.dissector {
         dissector.do_send(Resume);
         finish(dissector).await;

@@ -69,6 +69,12 @@ impl Loader {
         Ok(Self { orders, thread })
     }
 
+    /// Ends the thread, as there will be no order: then no thread has its capabilities.
+    pub fn dismiss(self) {
+        drop(self.orders);
+        let _panicked = self.thread.join();
+    }
+
     /// Loads the programs, which takes seconds on a busy machine. With `confine` the thread stays,
     /// so confined, to list all maps and programs of this machine.
     ///

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 
 use super::body::{Lease, Leases};
@@ -47,10 +48,10 @@ impl Collector {
 
 /// The source of `hubble_lost_events_total` (hubble-contract §3.1).
 pub trait LostEvents: Send + Sync + std::fmt::Debug {
-    /// Number of observed losses in the kernel ring; not the number of lost records.
-    fn ring(&self) -> u64;
-    /// Flows that an aggregator missed because it was down.
-    fn queue(&self) -> u64;
+    /// Lost events by source, in the order of [`LOST_EVENT_SOURCES`]. Of the kernel's ring it is
+    /// the number of observed losses, not of lost records; of the queue that of the flows which an
+    /// aggregator missed because it was down.
+    fn by_source(&self) -> [u64; LOST_EVENT_SOURCES.len()];
 }
 
 /// Source of a scrape's series, as the `result` label of `webb_scrapes_total`.
@@ -164,7 +165,7 @@ impl Scrape {
         let handled = self.handled.lock().unwrap_or_else(PoisonError::into_inner);
         let by_code: Vec<_> = handled.iter().map(|(code, seen)| (code.to_string(), seen)).collect();
         vec![
-            server::lost_events(self.lost.ring(), self.lost.queue()),
+            server::lost_events(self.lost.by_source()),
             server::handler_requests(by_code.iter().map(|(code, (count, _))| (code.as_str(), *count))),
             server::handler_durations(by_code.iter().map(|(code, (_, times))| (code.as_str(), times.clone()))),
         ]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use webb_metrics::{ListingStep, RemovedPods};
 
-use super::lanes::LaneChange;
+use super::lane::Item;
+use super::lanes::{LaneChange, Lanes};
 use super::snapshot::SnapshotResponse;
 use crate::records::Waker;
 
@@ -33,6 +34,21 @@ impl std::fmt::Debug for Command {
             Self::Forget(_) => "Forget",
             Self::List(..) => "List",
         })
+    }
+}
+
+impl Command {
+    /// Carries the request out, between two batches. For the thread alone that sends batches.
+    pub(super) fn carry_out(self, lanes: &Lanes) {
+        match self {
+            Self::Snapshot(answer) => lanes.request_snapshots(&answer),
+            Self::Change(change) => lanes.change(change),
+            Self::List(step, done) => {
+                lanes.each_counting(|lane| lane.send_control(Item::List(step)));
+                done();
+            }
+            Self::Forget(gone) => lanes.each_counting(|lane| lane.send_control(Item::Forget(Arc::clone(&gone)))),
+        }
     }
 }
 

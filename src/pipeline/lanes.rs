@@ -135,7 +135,16 @@ impl Lanes {
         let _late = answer.send(SnapshotResponse::Asked(asked));
     }
 
-    /// Carries out a change. For the reader's thread alone.
+    /// Sends what lanes without room did not take, as far as they have room now.
+    pub(super) fn flush(&self) {
+        self.each(|lane| {
+            if lane.has_unsent() {
+                lane.flush();
+            }
+        });
+    }
+
+    /// Carries out a change. For the thread alone that sends batches.
     pub(super) fn change(&self, LaneChange { lanes, control, done }: LaneChange) {
         let old = self.now.load_full();
         let gone = old.lanes.iter().filter(|lane| !lanes.iter().any(|other| other.id() == lane.id()));

@@ -20,6 +20,7 @@ mod counters;
 mod deferred_flows;
 mod drops;
 mod first_names;
+pub mod flow_source;
 mod lane;
 mod lanes;
 pub mod layer7;

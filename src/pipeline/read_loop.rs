@@ -30,7 +30,7 @@ use super::drops::Drops;
 use super::first_names::FirstNames;
 use super::layer7::{Inbox, Turn};
 use super::pool::Pool;
-use super::{BATCH, Batch, Command, Counters, Item, Lanes, Lifecycle};
+use super::{BATCH, Batch, Command, Counters, Lanes, Lifecycle};
 use crate::records::{RecordSource, Rings, Waker};
 
 /// Maximal wait of a flow for others while flows come in; also the poll interval of the rings
@@ -345,26 +345,12 @@ impl Reader {
     /// Handles commands, between two batches.
     fn handle_commands(&self, kept: &mut Persistent) {
         while let Ok(command) = self.commands.try_recv() {
-            match command {
-                Command::Snapshot(answer) => self.lanes.request_snapshots(&answer),
-                Command::Change(change) => self.lanes.change(change),
-                Command::List(step, done) => {
-                    if let Some(events) = &mut kept.events {
-                        events.list(step);
-                    }
-                    self.lanes.each_counting(|lane| lane.send_control(Item::List(step)));
-                    done();
-                }
-                Command::Forget(gone) => {
-                    self.lanes.each_counting(|lane| lane.send_control(Item::Forget(Arc::clone(&gone))));
-                }
+            if let (Command::List(step, _), Some(events)) = (&command, &mut kept.events) {
+                events.list(*step);
             }
+            command.carry_out(&self.lanes);
         }
-        self.lanes.each(|lane| {
-            if lane.has_unsent() {
-                lane.flush();
-            }
-        });
+        self.lanes.flush();
     }
 }
 

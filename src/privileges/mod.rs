@@ -32,26 +32,26 @@ const OFF: [&str; 4] = [
 pub struct Privileges {
     keeps_bpf: bool,
     keeps_net_admin: bool,
-    /// `privileges.least` is set, and this machine does not allow it.
-    more_than_asked: bool,
+    /// `privileges.least` is set: whether it is in force, which this machine may not allow.
+    least: Option<bool>,
 }
 
 impl Privileges {
     /// `CAP_NET_ADMIN`, and `CAP_BPF` where each use of eBPF needs it.
     pub fn new(bpf_always: bool) -> Self {
-        Self { keeps_bpf: bpf_always, keeps_net_admin: true, more_than_asked: false }
+        Self { keeps_bpf: bpf_always, keeps_net_admin: true, least: None }
     }
 
     /// No capability.
     pub fn none() -> Self {
-        Self { keeps_bpf: false, keeps_net_admin: false, more_than_asked: false }
+        Self { keeps_bpf: false, keeps_net_admin: false, least: None }
     }
 
     /// As `privileges.least` says; `possible` is false where watching an interface needs
     /// `CAP_NET_ADMIN`.
     #[must_use]
     pub fn least(self, asked: bool, possible: bool) -> Self {
-        Self { keeps_net_admin: !(asked && possible), more_than_asked: asked && !possible, ..self }
+        Self { keeps_net_admin: !(asked && possible), least: asked.then_some(possible), ..self }
     }
 
     /// True if what needs `CAP_NET_ADMIN` is not done.
@@ -74,7 +74,7 @@ impl Privileges {
 
     /// What the agent does not do for want of a capability that it gave up.
     pub fn off(&self) -> &'static [&'static str] {
-        if self.are_least() { &OFF } else { &[] }
+        if self.least == Some(true) { &OFF } else { &[] }
     }
 
     /// Why more is kept than was asked for or is usual, one sentence each.
@@ -83,7 +83,7 @@ impl Privileges {
                    kernel.unprivileged_bpf_disabled is set)";
         let least =
             "privileges.least: CAP_NET_ADMIN is kept, because interfaces are watched by clsact filters, which need it";
-        let all = [(self.keeps_bpf, bpf), (self.more_than_asked, least)];
+        let all = [(self.keeps_bpf, bpf), (self.least == Some(false), least)];
         all.into_iter().filter(|(said, _)| *said).map(|(_, text)| text).collect()
     }
 }

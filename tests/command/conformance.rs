@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// Meaning of an exposition, whatever its order and its format.
 #[derive(Debug, Default)]
-struct Meaning {
+pub(crate) struct Meaning {
     /// By family, without `_total`.
     types: BTreeMap<String, String>,
     series: BTreeMap<Series, (f64, Option<Exemplar>)>,
@@ -26,7 +26,7 @@ fn is_ours(name: &str) -> bool {
         .any(|prefix| name.starts_with(prefix))
 }
 
-fn parse(text: &str, openmetrics: bool) -> Meaning {
+pub(crate) fn parse(text: &str, openmetrics: bool) -> Meaning {
     let mut meaning = Meaning::default();
     let body = if openmetrics { text.strip_suffix("# EOF\n").expect("OpenMetrics ends with # EOF") } else { text };
     assert!(body.is_empty() || body.ends_with('\n'), "the last line does not end");
@@ -105,7 +105,7 @@ fn same(one: f64, other: f64) -> bool {
 }
 
 /// Differences in words; empty if there are none.
-fn differences(expected: &Meaning, actual: &Meaning) -> String {
+pub(crate) fn differences(expected: &Meaning, actual: &Meaning) -> String {
     let mut out = String::new();
     if expected.types != actual.types {
         writeln!(out, "types: expected {:?}, got {:?}", expected.types, actual.types).unwrap();
@@ -173,7 +173,7 @@ fn check(cases: &[PathBuf], format: &str, expected: &str) {
     assert!(wrong.is_empty(), "not as Hubble has it:\n{wrong}");
 }
 
-fn of_both(configuration: &str, count: usize) -> Vec<PathBuf> {
+pub(crate) fn of_both(configuration: &str, count: usize) -> Vec<PathBuf> {
     let cases = [cases("", configuration), cases("edge", configuration)].concat();
     assert_eq!(cases.len(), count, "a case is gone");
     cases

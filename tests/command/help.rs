@@ -72,6 +72,7 @@ fn every_flag_reaches_its_key() {
         ("--kubeconfig", "k.yaml", "kubeconfig", r#""k.yaml""#),
         ("--cluster-manifest", "m.yaml", "cluster_manifest", r#""m.yaml""#),
         ("--metrics-config", "dynamic.yaml", "metrics_config", r#""dynamic.yaml""#),
+        ("--flow-source", "hubble:unix:///a.sock", "flow_source", r#""hubble:unix:///a.sock""#),
         ("--interface", "lxc*", "interfaces.pods", r#"["lxc*"]"#),
         ("--node-name", "node-7", "node_name", r#""node-7""#),
         ("--aggregation", "none", "aggregation", r#""none""#),
@@ -90,7 +91,7 @@ fn every_flag_reaches_its_key() {
     };
     let resolved = run.layers(Environment { hostname: "h".to_owned(), ..Environment::default() }).load().unwrap();
     assert!(resolved.settings.operator.election);
-    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 12);
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 13);
 }
 
 /// `--config` wins over `WEBB_CONFIG`.

@@ -69,7 +69,7 @@ fn of_family(family: &Family) -> Row {
 /// of a process.
 fn always() -> Vec<Row> {
     let hubble = [
-        server::lost_events(0, 0),
+        server::lost_events([0; 4]),
         server::handler_requests([("200", 0)]),
         server::handler_durations([("200", Histogram::default())]),
     ];

@@ -13,6 +13,9 @@ mod agent_inventory;
 mod check_endpoint;
 mod config_errors;
 mod conformance;
+#[path = "../flow_server/mod.rs"]
+mod flow_server;
+mod flow_source;
 mod help;
 mod inventory;
 mod observe;

@@ -25,6 +25,6 @@ pub use input::{Input, Position, open};
 pub use interner::EndpointInterner;
 pub use json::{Cursor, JsonError};
 pub use lines::{Line, lines};
-pub use reader::{Content, Counts, Reader};
+pub use reader::{Content, Counts, Reader, hubble_counts};
 pub use time::nanoseconds;
 pub use wire::{WireError, WireFault};

@@ -162,6 +162,28 @@ impl Reader {
         Flows { flows: &self.flows, extras, index: self.interner.index() }
     }
 
+    /// The last flow of the batch.
+    pub fn last(&self) -> Option<(&Flow, &Extra)> {
+        let flow = self.flows.last()?;
+        self.extras.get(self.flows.len() - 1).map(|extra| (flow, extra))
+    }
+
+    /// True if the batch has no flow.
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
+    /// Moves the batch into `flows` and `extras`, which are empty, and begins the next one, in the
+    /// memory of theirs and of `spare` rows. [`Reader::batch`] has its index, before.
+    pub fn hand_over(&mut self, flows: &mut Vec<Flow>, extras: &mut Vec<Extra>, spare: &mut Vec<Extra>) {
+        std::mem::swap(flows, &mut self.flows);
+        std::mem::swap(extras, &mut self.extras);
+        self.extras.extend(extras.drain(flows.len()..));
+        self.extras.append(spare);
+        self.extras.truncate(2 * BATCH);
+        self.turn();
+    }
+
     /// The batch is done with; the next one begins.
     pub fn turn(&mut self) {
         self.flows.clear();
@@ -254,9 +276,10 @@ fn lost_events<'a, N: Notation<'a>>(value: &mut N) -> Result<Content, N::Error> 
     Ok(Content::Lost { source, events })
 }
 
-/// What Hubble counts of lost events: a notice of the ring's as one, however many events it is
-/// about, and each event that found its queue full (hubble-contract §3.1).
-fn hubble_counts(source: usize, events: u64) -> u64 {
+/// What Hubble counts of lost events of this source, in [`LOST_EVENT_SOURCES`]: a notice of the
+/// ring's as one, however many events it is about, and each event that found its queue full
+/// (hubble-contract §3.1).
+pub fn hubble_counts(source: usize, events: u64) -> u64 {
     const OBSERVER_EVENTS_QUEUE: usize = 2;
     if source == OBSERVER_EVENTS_QUEUE { events.max(1) } else { 1 }
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use super::clusters;
+use super::flow_source::kind as flow_source;
 use super::kinds::{
     address, aggregation, attach, auto_duration, boolean, bytes, capture, cluster_source, compat, duration, fields,
     file, globs, headers, log_format, log_level, memory, metrics, name, networks, number, open_address, open_name,
@@ -121,7 +122,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 104] = [
+pub static KEYS: [Key; 109] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -185,6 +186,17 @@ pub static KEYS: [Key; 104] = [
         "undecided or ignore"),
     key!("policies.more_kinds", policies.more_kinds: policy_kinds, Restart, None,
         "a list of kinds such as [example.com/firewalls=both], or [] for none", |kinds| kinds.len() <= 100),
+
+    key!("flow_source", flow_source: flow_source, Restart, Some("--flow-source"),
+        "ebpf, or hubble: and an address: hubble:unix:///var/run/cilium/hubble.sock, hubble:tls://HOST:PORT, hubble:HOST:PORT"),
+    key!("flow_source_tls.ca", flow_source_tls.ca: file, Restart, None,
+        "the path of a PEM file, or null without TLS"),
+    key!("flow_source_tls.certificate", flow_source_tls.certificate: file, Restart, None,
+        "the path of a PEM file, or null for no certificate of the agent's own"),
+    key!("flow_source_tls.key", flow_source_tls.key: file, Restart, None,
+        "the path of a PEM file, or null for no certificate of the agent's own"),
+    key!("flow_source_tls.server_name", flow_source_tls.server_name: open_name, Restart, None,
+        "the name in the server's certificate, or null for that of the host"),
 
     key!("interfaces.pods", interfaces.pods: pods, Live, Some("--interface"),
         "auto, or a list of globs such as [\"veth*\", \"lxc*\"]"),

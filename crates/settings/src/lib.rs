@@ -19,6 +19,8 @@ pub mod confinement;
 mod diff;
 mod export;
 pub mod file;
+mod flow_source;
+mod flow_source_rules;
 mod keys;
 mod kinds;
 mod labels;
@@ -41,6 +43,7 @@ mod tests;
 pub use check::{CheckRest, check_file};
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;
+pub use flow_source::{FlowSource, FlowSourceTls, HubbleServer};
 pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{

@@ -11,6 +11,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::export::Export;
+use super::flow_source::{FlowSource, FlowSourceTls};
 use super::observer::Observer;
 use super::operator::Operator;
 use super::tls::Tls;
@@ -61,6 +62,10 @@ pub struct Settings {
     pub cluster_wait: Duration,
     /// Treatment of policies that are not evaluated.
     pub policies: Policies,
+    /// Where flows come from.
+    pub flow_source: FlowSource,
+    /// TLS of the connection to it.
+    pub flow_source_tls: FlowSourceTls,
     /// Interfaces to watch, and the mode of attachment.
     pub interfaces: Interfaces,
     /// Selection of the packets that make a record.
@@ -447,6 +452,8 @@ impl Default for Settings {
             clusters: Vec::new(),
             cluster_wait: Duration::from_secs(10),
             policies: Policies { other_kinds: OtherKinds::Undecided, more_kinds: Vec::new() },
+            flow_source: FlowSource::Ebpf,
+            flow_source_tls: FlowSourceTls::default(),
             interfaces: Interfaces { pods: Pods::Auto, node: Vec::new(), attach: Attach::Auto },
             aggregation: Aggregation::Medium,
             report_interval: Duration::from_secs(5),

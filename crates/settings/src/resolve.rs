@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::diff::{Diff, diff, reloaded};
+use super::flow_source_rules;
 use super::keys::{KEYS, Key, Reload, find, replacement};
 use super::model::{ClusterSource, Settings};
 use super::observer::ListenAddress;
@@ -128,6 +129,7 @@ pub fn resolve(file: Option<SourceFile>, environment: &Environment, flags: &[Fla
     }
     resolved.name_node(environment, &mut problems);
     resolved.check_together(&mut problems);
+    resolved.check_flow_source(&mut problems);
     if problems.is_empty() {
         return Ok(resolved);
     }
@@ -174,6 +176,14 @@ impl Resolved {
         if self.settings.node_name.is_empty() && problems.is_empty() {
             let message = "`node_name`: it is not set, and the host has no name either";
             problems.push(Problem::new(Origin::Hostname, message));
+        }
+    }
+
+    /// Rules about the source of flows, which concern more than one key.
+    fn check_flow_source(&self, problems: &mut Vec<Problem>) {
+        for (key, other, message) in flow_source_rules::contradictions(&self.settings) {
+            let origin = if self.set.contains_key(key) { self.origin(key) } else { self.origin(other) };
+            problems.push(Problem::new(origin, message));
         }
     }
 

@@ -1,9 +1,8 @@
 //! Counts the flows of files.
 
-use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_flowlog::{Counts, JsonError, Reader};
 use webb_metrics::Aggregator;
-use webb_metrics::expose::{Family, FamilyType, server};
+use webb_metrics::expose::server;
 
 use super::exposition::ReplayExposition;
 use super::files::Lines;
@@ -23,7 +22,7 @@ impl Counting {
     /// All that was counted.
     pub(super) fn exposition(mut self) -> ReplayExposition {
         let snapshots = self.aggregators.iter_mut().flat_map(Aggregator::snapshot).collect();
-        ReplayExposition { snapshots, families: vec![lost_events(self.reader.counts())] }
+        ReplayExposition { snapshots, families: vec![server::lost_events(self.reader.counts().lost)] }
     }
 }
 
@@ -53,20 +52,4 @@ impl Lines for Counting {
     fn counts(&self) -> &Counts {
         self.reader.counts()
     }
-}
-
-/// `hubble_lost_events_total` as the file's own events make it (hubble-contract §3.1).
-fn lost_events(counts: &Counts) -> Family {
-    let lost = |wanted: &str| {
-        let by_source = LOST_EVENT_SOURCES.iter().zip(counts.lost);
-        by_source.filter(|((_, name), _)| *name == wanted).map(|(_, count)| count).sum()
-    };
-    let mut family = server::lost_events(lost("PERF_EVENT_RING_BUFFER"), lost("OBSERVER_EVENTS_QUEUE"));
-    debug_assert_eq!(family.kind, FamilyType::Counter, "it only ever grows");
-    for name in ["HUBBLE_RING_BUFFER", "UNKNOWN_LOST_EVENT_SOURCE"] {
-        if lost(name) > 0 {
-            family.push(&[("source", &name.to_ascii_lowercase())], lost(name));
-        }
-    }
-    family
 }

@@ -35,12 +35,8 @@ use webb_metrics::Aggregator;
 struct Nothing;
 
 impl LostEvents for Nothing {
-    fn ring(&self) -> u64 {
-        0
-    }
-
-    fn queue(&self) -> u64 {
-        0
+    fn by_source(&self) -> [u64; 4] {
+        [0; 4]
     }
 }
 

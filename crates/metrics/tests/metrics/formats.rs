@@ -125,7 +125,7 @@ fn server_families() {
     durations.observe(0.25);
     durations.observe(11.0);
     let families = [
-        server::lost_events(0, 0),
+        server::lost_events([0; 4]),
         server::handler_requests([("200", 3)]),
         server::handler_durations([("200", durations)]),
     ];
