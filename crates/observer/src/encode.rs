@@ -14,6 +14,7 @@ use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict};
 use webb_index::{End, Endpoint, Index};
 
+use crate::details::{Interfaces, write_id};
 use crate::json_read::put_time;
 use crate::segment::{Event as Kept, Segment};
 use crate::summary;
@@ -36,6 +37,7 @@ pub struct Encoder {
     generation: u64,
     ends: HashMap<EndpointId, Vec<u8>>,
     reasons: HashMap<Reason, i32>,
+    interfaces: Interfaces,
     text: String,
 }
 
@@ -43,7 +45,8 @@ impl Encoder {
     /// An encoder of the flows of this node; `seed` is a number of this run.
     pub fn new(node_name: String, version: String, seed: u64) -> Self {
         let (ends, reasons) = (HashMap::new(), HashMap::new());
-        Self { node_name, version, seed, generation: 0, ends, reasons, text: String::new() }
+        let (interfaces, text) = (Interfaces::default(), String::new());
+        Self { node_name, version, seed, generation: 0, ends, reasons, interfaces, text }
     }
 
     /// The flow in a place, encoded: as it was read, or by [`Encoder::flow`].
@@ -67,7 +70,8 @@ impl Encoder {
             self.ends.clear();
         }
         put_message(out, 1, |out| put_time(out, segment.flow_time_ns(flow)));
-        self.put_id(place as u64, out);
+        write_id(self.seed, index.generation(), place, &mut self.text);
+        put_text(out, 34, &self.text);
         put_message(out, 41, |out| {
             put_bytes(out, 1, b"webb");
             put_bytes(out, 2, self.version.as_bytes());
@@ -96,7 +100,10 @@ impl Encoder {
             put_message(out, 26, |out| put_set(out, 1, u64::from(flow.reply == Reply::Yes)));
         }
         if flow.ifindex != 0 {
-            put_message(out, 28, |out| put_set(out, 1, flow.ifindex.into()));
+            put_message(out, 28, |out| {
+                put_set(out, 1, flow.ifindex.into());
+                put_text(out, 2, self.interfaces.name(flow.ifindex));
+            });
         }
         if let Some(trace_id) = extra.map(|extra| &extra.trace_id).filter(|id| !id.is_empty()) {
             put_message(out, 30, |out| put_message(out, 1, |out| put_text(out, 1, trace_id)));
@@ -104,22 +111,6 @@ impl Encoder {
         summary::write(flow, extra, &mut self.text);
         put_text(out, 100_000, &self.text);
         put_ruling(segment, flow, out);
-    }
-
-    /// A UUID of version 8 (RFC 9562): the run, the segment, the place in it.
-    fn put_id(&mut self, place: u64, out: &mut Vec<u8>) {
-        let run = self.seed ^ self.generation.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.text.clear();
-        // Writing to memory does not fail.
-        let _written = write!(
-            self.text,
-            "{:08x}-{:04x}-8{:03x}-8{:03x}-{place:012x}",
-            run >> 32,
-            run >> 16 & 0xffff,
-            run >> 4 & 0xfff,
-            run & 0xf,
-        );
-        put_text(out, 34, &self.text);
     }
 
     /// The reason of a drop; its number, which is 0 of a reason that only the kernel has.

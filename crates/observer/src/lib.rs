@@ -14,6 +14,7 @@ mod answers;
 mod calls;
 pub mod client;
 mod connection;
+mod details;
 mod encode;
 pub mod export;
 mod filter;

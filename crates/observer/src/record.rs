@@ -258,7 +258,7 @@ impl Recorder {
 }
 
 /// The extra of a flow that needs none, for what filters read there.
-fn plain(flow: &Flow) -> Extra {
+pub(crate) fn plain(flow: &Flow) -> Extra {
     let reason =
         if flow.verdict == Verdict::Dropped { number_of(&DROP_REASONS, &flow.reason.0.text()).unwrap_or(0) } else { 0 };
     Extra {

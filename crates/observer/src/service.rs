@@ -49,7 +49,7 @@ impl ObserverService {
         if limits.first && limits.follow {
             return Err(Status::invalid_argument("first cannot be specified with follow"));
         }
-        let walk = Walk::new(&self.history, filters, limits);
+        let walk = Walk::new(&self.history, filters, limits, self.site.started_ns);
         let answers = Answers::new(Arc::clone(&self.history), walk, respond, self.site.stopping.clone());
         Ok(Response::new(Box::pin(answers)))
     }

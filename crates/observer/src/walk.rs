@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use webb_index::filters::{Filters, OtherEvent};
 
+use crate::details::Details;
 use crate::history::History;
 use crate::segment::{Event, Other, OtherSort, Segment};
 use crate::wire;
@@ -68,6 +69,8 @@ pub(crate) enum Step {
 pub(crate) struct Walk {
     filters: Filters,
     limits: Limits,
+    /// For filters that read them.
+    details: Option<Details>,
     /// The search for the beginning; none once it is found.
     search: Option<Search>,
     /// No event can match: the filters want flows of other nodes alone.
@@ -97,14 +100,15 @@ struct Search {
 }
 
 impl Walk {
-    /// A walk that has not begun.
-    pub(crate) fn new(history: &History, filters: Filters, limits: Limits) -> Self {
+    /// A walk that has not begun. `seed` is the number of this run in the flows' ids.
+    pub(crate) fn new(history: &History, filters: Filters, limits: Limits, seed: u64) -> Self {
         let all = history.read(u64::MAX);
         let Limits { number, first, follow, since_ns, .. } = limits;
         let is_new = since_ns.is_none() && !first && follow && number == 0;
         let is_whole = since_ns.is_none() && !is_new && (first || number == 0);
         let search = (!is_new && !is_whole).then_some(Search { before: all.next, counted: 0 });
         Self {
+            details: filters.read_details().then(|| Details::new(seed)),
             is_elsewhere: filters.want_other_nodes() && history.is_of_this_node(),
             turn: turn(&filters),
             filters,
@@ -120,10 +124,11 @@ impl Walk {
     }
 
     /// A walk that has no end, from event `next` on, over all that the filters select.
-    pub(crate) fn follow(filters: Filters, next: u64) -> Self {
+    pub(crate) fn follow(filters: Filters, next: u64, seed: u64) -> Self {
         let limits =
             Limits { wanted: Wanted::All, number: 0, first: false, follow: true, since_ns: None, until_ns: None };
         Self {
+            details: filters.read_details().then(|| Details::new(seed)),
             turn: turn(&filters),
             filters,
             limits,
@@ -169,7 +174,9 @@ impl Walk {
             };
             search.before -= 1;
             let place = usize::try_from(search.before - first).unwrap_or(usize::MAX);
-            let Some(event) = segment.events.get(place).filter(|event| self.matches(segment, event)) else { continue };
+            let matches =
+                |event: &&Event| matches(&self.filters, self.limits.wanted, &mut self.details, segment, place, event);
+            let Some(event) = segment.events.get(place).filter(matches) else { continue };
             match since_ns {
                 Some(since_ns) if segment.time_ns(event) < since_ns => {
                     self.next = search.before + 1;
@@ -239,7 +246,11 @@ impl Walk {
                 self.left = Some(0);
                 return Step::End;
             }
-            let is_sent = if is_lost { self.limits.wanted == Wanted::Flows } else { self.matches(segment, event) };
+            let is_sent = if is_lost {
+                self.limits.wanted == Wanted::Flows
+            } else {
+                matches(&self.filters, self.limits.wanted, &mut self.details, segment, place, event)
+            };
             let sent = is_sent.then(|| Arc::clone(segment));
             self.next += 1;
             if let Some(segment) = sent {
@@ -288,19 +299,31 @@ impl Walk {
             self.filters.clear_caches();
         }
     }
+}
 
-    fn matches(&self, segment: &Segment, event: &Event) -> bool {
-        match (self.limits.wanted, event) {
-            (Wanted::Flows | Wanted::All, Event::Flow(flow)) => {
-                self.filters.pass(flow, segment.extra(flow), &segment.index)
+/// True if the event in a place of a segment is wanted, and passes the filters.
+fn matches(
+    filters: &Filters,
+    wanted: Wanted,
+    details: &mut Option<Details>,
+    segment: &Segment,
+    place: usize,
+    event: &Event,
+) -> bool {
+    match (wanted, event) {
+        (Wanted::Flows | Wanted::All, Event::Flow(flow)) => match details {
+            Some(details) if segment.encoded.is_empty() => {
+                let extra = details.extra(segment, place, flow);
+                filters.pass(flow, Some(&extra), &segment.index)
             }
-            (Wanted::Agent, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Agent),
-            (Wanted::Debug, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Debug),
-            (Wanted::All, Event::Other(row)) => {
-                segment.other(*row).is_some_and(|other| self.filters.pass_other(seen_by_filters(other)))
-            }
-            _ => false,
+            _ => filters.pass(flow, segment.extra(flow), &segment.index),
+        },
+        (Wanted::Agent, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Agent),
+        (Wanted::Debug, Event::Other(row)) => sort(segment, *row) == Some(OtherSort::Debug),
+        (Wanted::All, Event::Other(row)) => {
+            segment.other(*row).is_some_and(|other| filters.pass_other(seen_by_filters(other)))
         }
+        _ => false,
     }
 }
 

@@ -111,6 +111,13 @@ impl Filters {
         !self.include.is_empty() && self.include.iter().all(is_other)
     }
 
+    /// True if they read the id of a flow, or the name of its interface, which a flow that was seen
+    /// here has only once it is shown.
+    pub fn read_details(&self) -> bool {
+        let filters = self.include.iter().chain(&self.exclude);
+        filters.flat_map(|filter| &filter.predicates).any(Predicate::reads_details)
+    }
+
     /// The fields of layer 7 that they read.
     pub fn layer7_reads(&self) -> Layer7Reads {
         let mut reads = Layer7Reads::default();

@@ -97,6 +97,15 @@ impl Predicate {
         }
     }
 
+    /// True if this reads the id of a flow, or the name of its interface.
+    pub(super) fn reads_details(&self) -> bool {
+        match self {
+            Self::Uuid(_) => true,
+            Self::Interface(wanted) => wanted.iter().any(|interface| !interface.name.is_empty()),
+            _ => false,
+        }
+    }
+
     /// True if this is a node's name that is not this node's.
     pub(super) fn wants_other_nodes(&self) -> bool {
         matches!(self, Self::Node(_, home) if !home)
@@ -291,8 +300,11 @@ fn fits_interface(wanted: &InterfaceSpec, view: &FlowView<'_>) -> bool {
     };
     match view.written() {
         Some(extra) => extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name)),
-        // The kernel says the number alone.
-        None => view.flow.ifindex != 0 && fits(view.flow.ifindex, ""),
+        // The kernel says the number alone; a history finds out the name.
+        None => {
+            let name = view.extra.and_then(|extra| extra.interface.as_ref()).map_or("", |interface| &interface.name);
+            view.flow.ifindex != 0 && fits(view.flow.ifindex, name)
+        }
     }
 }
 

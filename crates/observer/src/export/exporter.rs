@@ -134,7 +134,7 @@ impl Exporter {
         let mut filters = config.filters.clone();
         filters.set_local_node(&node.qualified);
         let state = State {
-            walk: Walk::follow(filters, from),
+            walk: Walk::follow(filters, from, node.run),
             maker,
             groups: config.aggregation.as_ref().map(|aggregation| Groups::new(aggregation.interval)),
             taken: None,

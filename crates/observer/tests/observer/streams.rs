@@ -6,7 +6,7 @@ use futures::StreamExt as _;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 use webb_flow::Flow;
-use webb_observer::proto::flow::{FlowFilter, LostEventSource};
+use webb_observer::proto::flow::{FlowFilter, LostEventSource, NetworkInterface};
 use webb_observer::proto::observer::get_flows_response::ResponseTypes;
 use webb_observer::proto::observer::observer_client::ObserverClient;
 use webb_observer::proto::observer::{GetFlowsRequest, GetFlowsResponse, GetNodesRequest, ServerStatusRequest};
@@ -195,4 +195,38 @@ async fn peers_are_announced() {
     assert_eq!((change.name.as_str(), change.r#type()), ("node-2", ChangeNotificationType::PeerDeleted));
     server.stop();
     assert_eq!(changes.message().await.unwrap_err().code(), Code::Unavailable);
+}
+
+/// A flow that was seen here is found by the id that it was shown with, whichever client asks, and
+/// by the name of its interface.
+#[tokio::test]
+async fn flows_are_found_by_what_is_shown() {
+    let server = Server::start(Arc::new(History::new(1000))).await;
+    let flow = |time_ns, ifindex| Event::Flow(Flow { time_ns, ifindex, ..Flow::default() });
+    for segment in 0..3 {
+        let events = (0..10).map(|at| flow(segment * 10 + at, 1)).chain([flow(0, u32::MAX)]).collect();
+        server.history.push(Segment { events, ..Segment::default() }, 0);
+    }
+    let found = async |filter: FlowFilter| {
+        let mut client = ObserverClient::new(server.connect().await);
+        let request = GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() };
+        let answers = client.get_flows(request).await.unwrap().into_inner();
+        let flow = |answer: Result<GetFlowsResponse, _>| match answer.unwrap().response_types {
+            Some(ResponseTypes::Flow(flow)) => prost::Message::decode(flow).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        answers.map(flow).collect::<Vec<webb_observer::proto::flow::Flow>>().await
+    };
+    let all = found(FlowFilter::default()).await;
+    assert_eq!(all.len(), 33);
+    assert_eq!(all[0].interface.as_ref().unwrap().name, "lo");
+    for wanted in &all[..3] {
+        let by_id = found(FlowFilter { uuid: vec![wanted.uuid.clone()], ..FlowFilter::default() }).await;
+        // Segments without an index of their own share a generation.
+        assert!(by_id.contains(wanted) && by_id.iter().all(|flow| flow.uuid == wanted.uuid), "{wanted:?}");
+    }
+    for (name, count) in [("lo", 30), ("none", 0)] {
+        let interface = vec![NetworkInterface { name: name.into(), ..NetworkInterface::default() }];
+        assert_eq!(found(FlowFilter { interface, ..FlowFilter::default() }).await.len(), count, "{name}");
+    }
 }
