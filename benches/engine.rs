@@ -2,7 +2,7 @@
 //! of a configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
-//! `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But for `threads` and
+//! `history`, `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But for `threads` and
 //! `connections`, everything runs in one thread, in the order in which the pipeline's threads would
 //! do it. Figures are CPU time, which
 //! other programs on the machine lengthen less than time on the clock.
@@ -31,6 +31,7 @@ use webb_flow::abi::Record;
 use webb_index::{Flows, Index};
 use webb_metrics::Aggregator;
 use webb_metrics::expose::{Exposition, Format, Snapshot};
+use webb_observer::{History, Recorder};
 use zerocopy::IntoBytes;
 
 const CONFIGURATIONS: [(&str, &str); 2] = [("first", mix::FIRST), ("second", mix::SECOND)];
@@ -164,6 +165,32 @@ fn path() {
         let times = Times::of(|| engine.run(orders.next().unwrap()));
         times.print(&format!("{name}, another order each round"), mix::RECORDS, series);
         println!("{name}: {allocations} allocations in a round");
+    }
+}
+
+/// What a history costs beside the counters: what its thread does, on the same core.
+fn history() {
+    head("A history of 65,535 flows beside the counters");
+    let records = mix::records(mix::PODS);
+    for (name, configuration) in CONFIGURATIONS {
+        let mut engine = Engine::new(configuration, mix::PODS);
+        let (history, mut recorder) = (History::new(65_535), Recorder::default());
+        let index = Arc::clone(&engine.index);
+        for with in [false, true] {
+            let mut round = || {
+                for chunk in records.chunks(mix::BATCH) {
+                    engine.run(chunk);
+                    if with {
+                        let batch = Flows { flows: &engine.batch, extras: &[], index: &index };
+                        recorder.record(&history, batch, 0, 0);
+                    }
+                }
+            };
+            round();
+            let times = Times::of(round);
+            times.print(&format!("{name}, {}", if with { "with" } else { "without" }), records.len(), 0);
+        }
+        println!("{name}: {} bytes a flow", history.totals().bytes / history.totals().held);
     }
 }
 
@@ -307,8 +334,9 @@ fn memory() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 7] = [
+    let tables: [(&str, fn()); 8] = [
         ("path", path),
+        ("history", history),
         ("stages", stages),
         ("series", series),
         ("pods", pods),
