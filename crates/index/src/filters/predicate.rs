@@ -298,14 +298,12 @@ fn fits_interface(wanted: &InterfaceSpec, view: &FlowView<'_>) -> bool {
     let fits = |index, name: &str| {
         (wanted.index == 0 || wanted.index == index) && (wanted.name.is_empty() || wanted.name == name)
     };
-    match view.written() {
-        Some(extra) => extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name)),
-        // The kernel says the number alone; a history finds out the name.
-        None => {
-            let name = view.extra.and_then(|extra| extra.interface.as_ref()).map_or("", |interface| &interface.name);
-            view.flow.ifindex != 0 && fits(view.flow.ifindex, name)
-        }
+    if let Some(extra) = view.written() {
+        return extra.interface.as_ref().is_some_and(|interface| fits(interface.index, &interface.name));
     }
+    // The kernel says the number alone; a history finds out the name.
+    let name = view.extra.and_then(|extra| extra.interface.as_ref()).map_or("", |interface| &interface.name);
+    view.flow.ifindex != 0 && fits(view.flow.ifindex, name)
 }
 
 /// `text` is `name/kind`, as [`crate::Endpoint::workloads`] has it.
