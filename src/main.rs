@@ -189,7 +189,7 @@ async fn run_until_asked(arguments: RunArgs, loader: Loader, privileges: Privile
     plan.confinement.enforce_landlock();
     return_memory();
     raise_descriptor_limit();
-    match app::run(plan, signals).await {
+    match Box::pin(app::run(plan, signals)).await {
         Ok(exit) => exit,
         Err(error) => {
             tracing::error!("{error}");

@@ -48,7 +48,8 @@ fn address(server: &HubbleServer, settings: &Settings) -> ServerAddress {
 
 /// Starts everything; the source last.
 pub(super) async fn start(plan: Plan, server: &HubbleServer, startup: Arc<Startup>) -> Result<Running, StartError> {
-    let Plan { layers, resolved, metrics: configured, log, loader, privileges, confinement } = plan;
+    // It would be of a history, and there is none.
+    let Plan { layers, resolved, metrics: configured, export: _, log, loader, privileges, confinement } = plan;
     let (settings, confinement) = (&resolved.settings, Arc::new(confinement));
     loader.dismiss();
     let mut sockets = listeners::Sockets::bind(settings)?;
@@ -143,6 +144,9 @@ fn say_off(settings: &Settings, configured: &Metrics, server: &ServerAddress) {
     }
     if settings.observer.enabled {
         tracing::warn!("observer.enabled: no flows are kept or served with this flow source; ask its server for them");
+    }
+    if settings.export.is_on() {
+        tracing::warn!("export: no flow logs are written with this flow source; its server can write them");
     }
     let empty: Vec<_> = configured.configs().map(MetricConfig::name).filter(|name| UNFILLED.contains(name)).collect();
     if !empty.is_empty() {
