@@ -108,7 +108,8 @@ impl ThreadSupervisor {
         let supervisor = ctx.address();
         let spawned = std::thread::Builder::new()
             .name(component.name().chars().take(15).collect())
-            .stack_size(512 * 1024)
+            // Twice what the deepest expression of a filter takes (`webb_index::filters`).
+            .stack_size(1 << 20)
             .spawn(move || {
                 lifecycle.enter_thread();
                 let exit = match catch_unwind(AssertUnwindSafe(|| body(&lifecycle))) {

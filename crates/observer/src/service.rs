@@ -63,7 +63,10 @@ impl Observer for ObserverService {
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
-        let mut filters = filter::compile(request.whitelist, request.blacklist)?;
+        // A hundred regular expressions take seconds, and nothing else would be answered meanwhile.
+        let (whitelist, blacklist) = (request.whitelist, request.blacklist);
+        let compiled = tokio::task::spawn_blocking(|| filter::compile(whitelist, blacklist)).await;
+        let mut filters = compiled.map_err(|_| Status::internal("the filters could not be compiled"))??;
         filters.set_local_node(&self.site.path());
         let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
         let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();

@@ -99,7 +99,7 @@ impl Server {
     }
 
     fn run(&self, lifecycle: &Lifecycle, component: &Arc<Component>, woken: &Notify) -> Result<(), Failure> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(2).build()?;
         let complaints = Complaints::new(Arc::clone(component));
         let (stop, stopping) = watch::channel(false);
         let (announce, peers) = watch::channel(Arc::from([]));

@@ -14,7 +14,7 @@ use crate::filters::reads::Layer7Reads;
 const MAX_LENGTH: usize = 4096;
 
 /// Brackets, choices and macros within each other at most.
-const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 16;
 
 /// The variable that is the flow.
 const FLOW: &str = "_flow";
@@ -81,7 +81,8 @@ impl Parser<'_> {
 
     fn expression(&mut self) -> Result {
         self.depth += 1;
-        if self.depth > MAX_DEPTH {
+        // The whole is no bracket.
+        if self.depth > MAX_DEPTH + 1 {
             let why = format!("the expression has more than {MAX_DEPTH} brackets within each other");
             return self.builder.wrong(self.at(), why);
         }

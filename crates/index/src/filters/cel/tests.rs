@@ -186,19 +186,20 @@ fn bombs() {
     let repeated = |text: &str, count: usize| text.repeat(count);
     let bombs = [
         repeated("(", 4000),
+        format!("{}true{}", repeated("(", 17), repeated(")", 17)),
         repeated("[", 4000),
         repeated("!", 4000) + "true",
         repeated("-", 4000) + "1 == 1",
-        format!("{}true{}", repeated("(", 30), repeated(")", 30)),
+        format!("{}true{}", repeated("(", 16), repeated(")", 16)),
         repeated("true ? true : ", 250) + "true",
         repeated("true && ", 500) + "true",
         repeated("1 + ", 900) + "1 == 1",
         format!("'a'{} == ''", repeated(" + 'a'", 500)),
         format!("_flow{}", repeated(".source", 500)),
         format!("[1]{} == 1", repeated("[0]", 1000)),
-        format!("{}true{}", repeated("[1,2,3].exists(x, ", 31), repeated(")", 31)),
-        format!("{}1 == 2{}", repeated("[1,2,3,4,5,6,7,8].exists(x, ", 30), repeated(")", 30)),
-        format!("{}'aaaaaaaaaa'{} == []", repeated("['a','b','c','d','e','f'].map(x, ", 20), repeated(")", 20)),
+        format!("{}true{}", repeated("[1,2,3].exists(x, ", 16), repeated(")", 16)),
+        format!("{}1 == 2{}", repeated("[1,2,3,4,5,6,7,8].exists(x, ", 15), repeated(")", 15)),
+        format!("{}'aaaaaaaaaa'{} == []", repeated("['a','b','c','d','e','f'].map(x, ", 15), repeated(")", 15)),
         format!(
             "['aaaaaaaa'].map(a, a+a+a+a+a+a+a+a){} == []",
             repeated(".map(a, a+a+a+a+a+a+a+a+a+a+a+a+a+a+a+a)", 20)
@@ -217,7 +218,16 @@ fn bombs() {
         }
     };
     #[allow(clippy::disallowed_methods, reason = "a test measures the stack")]
-    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
+    std::thread::Builder::new().stack_size(512 << 10).spawn(run).unwrap().join().unwrap();
+}
+
+/// Sixteen brackets within each other are read, one more is refused.
+#[test]
+fn brackets_have_a_bound() {
+    let within = |count: usize| format!("{}true{}", "(".repeat(count), ")".repeat(count));
+    assert!(Expression::read(&within(16)).is_ok());
+    let error = expression_error(&within(17)).expect("it is refused").to_string();
+    assert!(error.contains("more than 16 brackets"), "{error}");
 }
 
 /// A filter with expressions: one that is true is enough, one that fails ends it and is counted.
