@@ -1,7 +1,7 @@
 //! Disks that are full, read-only or slow, and a kill in the middle of a write.
 //!
-//! The cases that need a process or a mount of their own run this program again for one test that
-//! is ignored otherwise.
+//! A case that needs a process or a mount of its own runs this program again for itself alone, and
+//! tells it the directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,21 +17,20 @@ use crate::common::{catch_up, config, exporter, finish, flows, history, load, wr
 /// Names the directory that the other process works in.
 const DIRECTORY: &str = "WEBB_TEST_EXPORT_DIRECTORY";
 
-fn directory() -> PathBuf {
-    std::env::var_os(DIRECTORY).expect("another test runs this one").into()
+/// The directory, in the process that was run for one case.
+fn directory() -> Option<PathBuf> {
+    std::env::var_os(DIRECTORY).map(PathBuf::from)
 }
 
-fn again(test: &str) -> [String; 4] {
+fn again(test: &str) -> [String; 3] {
     let program = std::env::current_exe().unwrap().display().to_string();
-    [program, "--exact".to_owned(), format!("disk::{test}"), "--ignored".to_owned()]
+    [program, "--exact".to_owned(), format!("disk::{test}")]
 }
 
 /// Writes flows without an end.
-#[test]
-#[ignore = "another test runs it, and kills it"]
-fn writes_until_it_is_killed() {
+fn write_on(directory: &Path) {
     let (lines, history) = (flows("flows-a"), Arc::new(History::new(4095)));
-    let exporter = exporter(&config(&directory(), "file_max_size_mb: 10000"), &history);
+    let exporter = exporter(&config(directory, "file_max_size_mb: 10000"), &history);
     loop {
         load(&history, &lines);
         catch_up(&exporter);
@@ -42,10 +41,13 @@ fn writes_until_it_is_killed() {
 /// line is gone when the file is opened again, and no line is damaged by it.
 #[test]
 fn a_kill_leaves_whole_lines() {
+    if let Some(directory) = directory() {
+        return write_on(&directory);
+    }
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("out.log");
     let known: std::collections::HashSet<String> = written(&flows("flows-a"), "").lines().map(str::to_owned).collect();
-    let [program, arguments @ ..] = again("writes_until_it_is_killed");
+    let [program, arguments @ ..] = again("a_kill_leaves_whole_lines");
     let mut size = 0;
     for round in 0..8 {
         let mut command = Command::new(&program);
@@ -116,13 +118,8 @@ fn retry(exporter: &Exporter) {
 /// still has is written, and what it has not is an exact loss with the reason.
 #[test]
 fn a_full_disk() {
-    on_a_small_disk("a_full_disk_here");
-}
-
-#[test]
-#[ignore = "another test runs it, with a small disk"]
-fn a_full_disk_here() {
-    let (directory, lines) = (directory(), flows("flows-a"));
+    let Some(directory) = directory() else { return on_a_small_disk("a_full_disk") };
+    let lines = flows("flows-a");
     let whole = written(&lines, "");
     let path = directory.join("out.log");
     let on_disk = || fs::read_to_string(&path).unwrap();
@@ -160,13 +157,7 @@ fn a_full_disk_here() {
 /// An exporter that cannot write at its end counts what it had, with the reason.
 #[test]
 fn a_read_only_disk() {
-    on_a_small_disk("a_read_only_disk_here");
-}
-
-#[test]
-#[ignore = "another test runs it, with a small disk"]
-fn a_read_only_disk_here() {
-    let directory = directory();
+    let Some(directory) = directory() else { return on_a_small_disk("a_read_only_disk") };
     let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&directory).status().unwrap();
     assert!(remounted.success());
     let exporter = exporter(&config(&directory, ""), &history(&flows("flows-ev")));
