@@ -32,6 +32,7 @@ pub mod export_follower;
 pub mod exporter;
 pub mod exporters;
 mod figures;
+pub mod file_follower;
 pub mod fleet;
 pub mod flow_source;
 mod gaps;

@@ -12,8 +12,9 @@ use super::metrics::Added;
 use super::parts::Parts;
 use crate::actors::Finish;
 use crate::actors::export_file::ExportFile;
-use crate::actors::export_follower::{ExportFollower, PollFlowLogs};
+use crate::actors::export_follower::{ExportFollower, FlowLogFile};
 use crate::actors::exporters::{ExporterFactory, Exporters, SetChanges};
+use crate::actors::file_follower::PollFile;
 use crate::exports::metrics::{ALL, CONFIG_HASH, CONFIG_LAST_APPLIED, EXPORTERS, RECONFIGURATIONS, UP};
 use crate::exports::{self, Rules, STATIC};
 use crate::families::Rows;
@@ -75,7 +76,7 @@ impl Exporting {
     /// Reads the file of exporters again.
     pub(super) fn poll(&self) {
         if let Some((_, follower)) = &self.followed {
-            follower.do_send(PollFlowLogs);
+            follower.do_send(PollFile);
         }
     }
 
@@ -97,7 +98,8 @@ fn follow(
     exporters: &Arc<Exporters>,
 ) -> (Arc<ExportFile>, Addr<ExportFollower>) {
     let file = Arc::new(ExportFile::new(path.to_owned(), Rules::from(&settings.export)));
-    let follower = ExportFollower::start(Arc::clone(&file), Arc::clone(exporters), parts.intensity("export"));
+    let followed = FlowLogFile { file: Arc::clone(&file), exporters: Arc::clone(exporters) };
+    let follower = ExportFollower::start(followed, parts.intensity("export"));
     parts.directory.add("export", follower.clone().recipient());
     (file, follower)
 }

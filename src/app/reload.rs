@@ -13,7 +13,7 @@ use super::parts::policy;
 use super::start::Running;
 use super::{agent_metrics, layer7, loader, toggles};
 use crate::actors::cluster_source::Sources;
-use crate::actors::configurator::PollFile;
+use crate::actors::file_follower::PollFile;
 
 /// Time after which a file system counts as one that does not answer.
 const READ_LIMIT: Duration = Duration::from_secs(5);

@@ -28,7 +28,7 @@ use super::{
     metrics, privileges as lowered,
 };
 use crate::actors::cluster_source::Sources;
-use crate::actors::configurator::Configurator;
+use crate::actors::configurator::{Configurator, FleetFile};
 use crate::actors::decoder::{DecoderActor, DecoderFault};
 use crate::actors::fleet::{AggregatorFactory, Fleet};
 use crate::actors::http::HttpActor;
@@ -461,7 +461,8 @@ pub(super) fn start_configurator(
 ) -> Option<(Arc<MetricsFile>, Addr<Configurator>)> {
     let Metrics::Dynamic(path, dynamic) = metrics else { return None };
     let file = Arc::new(MetricsFile::new(path, &dynamic, settings.into()));
-    let actor = Configurator::start(Arc::clone(&file), Arc::clone(fleet), parts.intensity("configurator"));
+    let followed = FleetFile { file: Arc::clone(&file), fleet: Arc::clone(fleet) };
+    let actor = Configurator::start(followed, parts.intensity("configurator"));
     parts.directory.add("configurator", actor.clone().recipient());
     Some((file, actor))
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use actix::Addr;
 use webb::actors::Finish;
 use webb::actors::export_file::ExportFile;
-use webb::actors::export_follower::{ExportFollower, PollFlowLogs};
+use webb::actors::export_follower::{ExportFollower, FlowLogFile};
 use webb::actors::exporters::SetChanges;
+use webb::actors::file_follower::PollFile;
 use webb::actors::restart::Intensity;
 use webb::exports::{Rules, read};
 use webb_flow::fault::State;
@@ -77,7 +78,10 @@ impl Following {
         let file = Arc::new(ExportFile::new(directory.path().join("flowlogs.yaml"), rules(directory.path())));
         let intensity =
             Intensity::new(set.components.component("export"), Arc::clone(&set.policy), set.escalations.clone());
-        let follower = ExportFollower::start(Arc::clone(&file), Arc::clone(&set.exporters), intensity);
+        let follower = ExportFollower::start(
+            FlowLogFile { file: Arc::clone(&file), exporters: Arc::clone(&set.exporters) },
+            intensity,
+        );
         Self { set, file, follower, directory }
     }
 
@@ -89,7 +93,7 @@ impl Following {
         fs::write(&new, text).unwrap();
         fs::rename(new, self.directory.path().join("flowlogs.yaml")).unwrap();
         until("the file is read", || {
-            self.follower.do_send(PollFlowLogs);
+            self.follower.do_send(PollFile);
             count() > before
         })
         .await;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use webb::actors::Finish;
-use webb::actors::configurator::{Configurator, PollFile};
+use webb::actors::configurator::{Configurator, FleetFile};
+use webb::actors::file_follower::PollFile;
 use webb::actors::metrics_file::{FileRules, MetricsFile};
 use webb::pipeline::Command;
 use webb_flow::fault::State;
@@ -214,8 +215,10 @@ async fn the_file_is_followed() {
     exchange(&link, "1", first);
     let pipeline = pipeline(first);
     let file = Arc::new(MetricsFile::new(link.clone(), &pipeline.current, FileRules::default()));
-    let actor =
-        Configurator::start(Arc::clone(&file), Arc::clone(&pipeline.fleet), (pipeline.intensity)("configurator"));
+    let actor = Configurator::start(
+        FleetFile { file: Arc::clone(&file), fleet: Arc::clone(&pipeline.fleet) },
+        (pipeline.intensity)("configurator"),
+    );
     let component = pipeline.components.component("configurator");
     let names = || pipeline.fleet.members().iter().map(|(name, _)| *name).collect::<Vec<_>>();
 
