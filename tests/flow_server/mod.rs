@@ -76,7 +76,7 @@ pub(crate) fn load(history: &History, lines: &str) {
 /// A line with a flow: its number is its id, and its time in tenths of a second.
 pub(crate) fn line(number: u64) -> String {
     let (minutes, seconds, tenth) = (number / 600 % 60, number / 10 % 60, number % 10);
-    let time = format!("2026-01-01T{:02}:{minutes:02}:{seconds:02}.{tenth}Z", number / 36_000);
+    let time = format!("2126-01-01T{:02}:{minutes:02}:{seconds:02}.{tenth}Z", number / 36_000);
     format!(
         "{{\"flow\":{{\"time\":\"{time}\",\"uuid\":\"id-{number}\",\"verdict\":\"FORWARDED\",\
          \"event_type\":{{\"type\":4}},\"l4\":{{\"TCP\":{{\"destination_port\":80}}}},\"source\":{{\"pod_name\":\"a\"}}}}}}"

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit};
 
@@ -161,11 +162,48 @@ fn retransmissions_are_the_pods_own_count() {
             &["tcp dport 5000 numgen random mod 10 0 drop", "tcp sport 5000 numgen random mod 10 0 drop"],
         );
     }
-    let mut agent = agent(&lab);
+    let agent = agent(&lab);
     let listener = lab.listener("tiefighter", "[::]:5000");
-    // As often as it takes: some segments are large, and so they are few.
-    while sent_again(&lab, "xwing") < 6 || sent_again(&lab, "tiefighter") < 6 {
-        let upwards = sent_again(&lab, "xwing") < 6;
+    let counted = |scrape: &Scrape| {
+        ["client", "server"].map(|reporter| {
+            let labels = [("source", XWING), ("destination", TIEFIGHTER), ("reporter", reporter)];
+            scrape.sum("webb_tcp_retransmitted_segments_total", &labels)
+        })
+    };
+    // On some machines the kernel does not run a program in a softirq that has interrupted a task
+    // of the machine's own. So what is missing is missing, and the next round must be exact.
+    let mut missing = [0; 2];
+    for round in 1.. {
+        send_again(&lab, &listener, 6 * round);
+        let began = Instant::now();
+        let own = loop {
+            let scrape = agent.scrape();
+            let own = ["xwing", "tiefighter"].map(|pod| sent_again(&lab, pod));
+            let found = counted(&scrape);
+            // Those of other labs are among them.
+            let recorded = scrape.sum("webb_retransmissions_total", &[("outcome", "sent")]);
+            assert_eq!(scrape.sum("webb_retransmissions_total", &[]), recorded, "none is lost");
+            assert!(recorded >= found.iter().sum(), "{recorded} in records, {found:?} counted");
+            let known = [found[0] + missing[0], found[1] + missing[1]];
+            if known == own {
+                return;
+            }
+            assert!(known[0] <= own[0] && known[1] <= own[1], "{known:?} were counted, and {own:?} were sent again");
+            if began.elapsed() > Duration::from_secs(20) {
+                missing = [own[0] - found[0], own[1] - found[1]];
+                break own;
+            }
+            thread::sleep(Duration::from_millis(300));
+        };
+        assert!(round < 3, "{own:?} were sent again, and {missing:?} of them not counted");
+    }
+}
+
+/// Sends from both pods to each other until each has sent so many segments again: some are large,
+/// and so they are few.
+fn send_again(lab: &Lab, listener: &TcpListener, segments: u64) {
+    while sent_again(lab, "xwing") < segments || sent_again(lab, "tiefighter") < segments {
+        let upwards = sent_again(lab, "xwing") < segments;
         let address = if upwards { "10.244.1.21:5000" } else { "[fd00:10:244:1::21]:5000" };
         let mut opened = lab.connection("xwing", address);
         let (mut accepted, _) = listener.accept().unwrap();
@@ -177,21 +215,6 @@ fn retransmissions_are_the_pods_own_count() {
         };
         if upwards { pass(&mut opened, &mut accepted) } else { pass(&mut accepted, &mut opened) }
     }
-    agent.settles(|scrape| {
-        let counted = |reporter: &str| {
-            let labels = [("source", XWING), ("destination", TIEFIGHTER), ("reporter", reporter)];
-            scrape.sum("webb_tcp_retransmitted_segments_total", &labels)
-        };
-        // Those of other labs are among them.
-        let recorded = scrape.sum("webb_retransmissions_total", &[("outcome", "sent")]);
-        let lost = scrape.sum("webb_retransmissions_total", &[]) - recorded;
-        if lost > 0 || recorded < counted("client") + counted("server") {
-            return Err(format!("{recorded} in records, {lost} lost"));
-        }
-        let found = [counted("client"), counted("server")];
-        let own = [sent_again(&lab, "xwing"), sent_again(&lab, "tiefighter")];
-        if found == own { Ok(()) } else { Err(format!("{found:?} were counted, and {own:?} were sent again")) }
-    });
 }
 
 /// The gauge is what `ss` shows: of connections that are older than the metric, through churn, a

@@ -28,8 +28,8 @@ pub(crate) struct Kernel {
     _turn: Turn,
 }
 
-/// Users of the tracepoints at retransmissions. The kernel was seen to skip a program once in a
-/// while as another came or went there, and a test that counts segments wants to be alone.
+/// Users of the tracepoints at retransmissions. A test that counts segments wants to be alone: it
+/// must not share its budget or its ring with others.
 static TURNS: RwLock<()> = RwLock::new(());
 
 enum Turn {
