@@ -2,9 +2,9 @@
 //! and one thread in the place of reader and decoder.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use webb_flow::clock::unix_ns;
 use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_index::Index;
 use webb_metrics::MetricConfig;
@@ -155,11 +155,6 @@ fn say_off(settings: &Settings, configured: &Metrics, server: &ServerAddress) {
             empty.join(", ")
         );
     }
-}
-
-fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Adds what the source counts.

@@ -5,13 +5,14 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::pin;
 use std::sync::PoisonError;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{sleep, timeout};
+use webb_flow::clock::unix_ns;
 use webb_flow::fault::State;
 use webb_observer::client::{Cause, Client, ClientError, Responses, ServerState};
 
@@ -230,9 +231,4 @@ fn was_restarted(before: KnownServer, now: ServerState, counted: u64) -> bool {
     let least = before.at.elapsed() + before.state.uptime / 2;
     let seen = before.state.seen_flows.saturating_add(counted.saturating_sub(before.counted));
     now.uptime < least && now.seen_flows < seen
-}
-
-fn unix_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
