@@ -4,9 +4,10 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 SECONDS ?=
 FUZZ_SECONDS ?= 60
 BINARY ?=
+MDBOOK = 0.5.1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden demo kernels chart alerts dashboards scraping image images image-test attack servers syns bench soak siege fuzz clean
+.PHONY: help setup build test lint advisories notices format golden book demo kernels chart alerts dashboards scraping image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -33,11 +34,15 @@ notices:  ## target/THIRD-PARTY-NOTICES: licences of all that is linked into the
 format:  ## format all Rust files
 	@scripts/format
 
-golden:  ## write every golden file, docs/metrics.md and README's table anew: read the diff
+golden:  ## write every golden file, pages that are made from code included: read the diff
 	@scripts/setup chart
 	INSTA_UPDATE=always cargo test --locked --features fault-injection \
 		--test command --test agent --test cluster --test metrics
 	@scripts/chart golden
+
+book:  ## target/book: docs as a book; builds mdBook first, which takes minutes
+	@test -x target/mdbook/bin/mdbook || cargo install --locked --root target/mdbook --version $(MDBOOK) mdbook
+	target/mdbook/bin/mdbook build
 
 # bash counts in a variable of that name, so it travels under another.
 demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself

@@ -15,6 +15,8 @@
 mod circles;
 #[path = "tidy/kernels.rs"]
 mod kernels;
+#[path = "tidy/links.rs"]
+mod links;
 
 use std::fmt::Write as _;
 use std::fs;

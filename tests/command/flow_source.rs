@@ -21,16 +21,21 @@ use crate::flow_server::{FlowServer, load, push_lost};
 const NOBODY: u32 = 65_534;
 
 /// A running agent; its listeners have an address of this process's own.
-struct Agent {
+pub(crate) struct Agent {
     child: Child,
-    metrics: SocketAddr,
-    admin: SocketAddr,
+    pub(crate) metrics: SocketAddr,
+    pub(crate) admin: SocketAddr,
+}
+
+/// An address of this process's own.
+pub(crate) fn address() -> Ipv4Addr {
+    let [.., high, middle, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(127, high | 64, middle, low)
 }
 
 impl Agent {
-    fn start(number: u16, arguments: &[&str]) -> Self {
-        let [.., high, middle, low] = std::process::id().to_be_bytes();
-        let address = Ipv4Addr::new(127, high | 64, middle, low);
+    pub(crate) fn start(number: u16, arguments: &[&str]) -> Self {
+        let address = address();
         let (metrics, admin) = ((address, 2 * number + 20_000).into(), (address, 2 * number + 20_001).into());
         let mut command = Command::new(env!("CARGO_BIN_EXE_webb"));
         command.args(["run", "--cluster-source", "none", "--node-name", "node", "--log", "warn"]);
@@ -89,7 +94,7 @@ fn source(path: &Path) -> String {
 }
 
 /// A directory that others may use.
-fn directory() -> tempfile::TempDir {
+pub(crate) fn directory() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     directory

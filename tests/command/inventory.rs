@@ -1,4 +1,4 @@
-//! The inventory: every metric that webb can expose, with help and labels, and the README's table
+//! The inventory: every metric that webb can expose, with help and labels, and the table of plugins
 //! made from it.
 //!
 //! Both files are golden. After a change on purpose, write them anew and look at the difference:
@@ -23,11 +23,11 @@ const BEGIN: &str = "<!-- metrics: written by tests/command/inventory.rs -->\n";
 const END: &str = "<!-- end of metrics -->\n";
 
 /// One family: where it comes from, its type, labels of its own and help.
-struct Row {
-    name: String,
+pub(crate) struct Row {
+    pub(crate) name: String,
     from: String,
-    kind: &'static str,
-    labels: Vec<String>,
+    pub(crate) kind: &'static str,
+    pub(crate) labels: Vec<String>,
     help: String,
     /// Upper bounds of a histogram's buckets, unless an option sets others.
     bounds: Vec<f64>,
@@ -95,7 +95,7 @@ fn own() -> impl Iterator<Item = Row> {
     })
 }
 
-fn inventory() -> Vec<Row> {
+pub(crate) fn inventory() -> Vec<Row> {
     let mut rows: Vec<Row> = plugins::all().iter().flat_map(of_plugin).chain(always()).chain(own()).collect();
     rows.sort_by(|one, other| (&one.name, &one.from).cmp(&(&other.name, &other.from)));
     rows
@@ -163,7 +163,8 @@ fn layer7() -> String {
     page
 }
 
-/// The table between the marks of README.md: each plugin's families, and what is always there.
+/// The table between the marks of docs/choosing-metrics.md: each plugin's families, and what is
+/// always there.
 fn table() -> String {
     let mut table = "\n| plugin | family | labels of its own | options |\n|---|---|---|---|\n".to_owned();
     for plugin in plugins::all() {
@@ -189,7 +190,7 @@ fn table() -> String {
         *groups.entry(group).or_default() += 1;
     }
     let groups: Vec<String> = groups.iter().map(|(group, count)| format!("`{group}*` ({count})")).collect();
-    writeln!(table, "| always | {} | [docs/metrics.md](docs/metrics.md) | |\n", groups.join(", ")).unwrap();
+    writeln!(table, "| always | {} | [metrics.md](metrics.md) | |\n", groups.join(", ")).unwrap();
     table
 }
 
@@ -212,14 +213,17 @@ fn the_inventory_is_as_written_down() {
     golden("docs/metrics.md", |_| page(&inventory()));
 }
 
-/// The README tells of the metrics that there are.
+/// The text between two marks of a page, replaced.
+pub(crate) fn between(page: &str, begin: &str, end: &str, wanted: &str) -> String {
+    let (before, rest) = page.split_once(begin).unwrap_or_else(|| panic!("the page has no line {begin}"));
+    let (_, after) = rest.split_once(end).unwrap_or_else(|| panic!("the page has no line {end}"));
+    format!("{before}{begin}{wanted}{end}{after}")
+}
+
+/// The page on metrics tells of those that there are.
 #[test]
-fn the_readme_has_the_table() {
-    golden("README.md", |readme| {
-        let (before, rest) = readme.split_once(BEGIN).unwrap_or_else(|| panic!("README.md has no line {BEGIN}"));
-        let (_, after) = rest.split_once(END).unwrap_or_else(|| panic!("README.md has no line {END}"));
-        format!("{before}{BEGIN}{}{END}{after}", table())
-    });
+fn the_page_has_the_table() {
+    golden("docs/choosing-metrics.md", |page| between(page, BEGIN, END, &table()));
 }
 
 /// A family that two plugins expose means the same in both.

@@ -12,7 +12,9 @@
 mod agent_inventory;
 mod check_endpoint;
 mod config_errors;
+mod configuration;
 mod conformance;
+mod documents;
 #[path = "../flow_server/mod.rs"]
 mod flow_server;
 mod flow_source;
@@ -23,3 +25,4 @@ mod operator_inventory;
 mod output;
 mod privileges;
 mod replay;
+mod stable;

@@ -1,0 +1,253 @@
+//! Code samples of the documents: what a reader copies works. Commands of webb are parsed by its
+//! own command line, those that need a file only are run, paths of listeners are asked of an agent,
+//! and samples of the configuration are checked as `check-config` does.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::Parser as _;
+use webb::cli::Cli;
+use webb_metrics::dynamic;
+use webb_settings::{Environment, KEYS, SourceFile, resolve};
+
+use crate::flow_source::{Agent, address, directory};
+
+/// A fenced block: its file and line, its language, its lines.
+struct Block {
+    place: String,
+    language: String,
+    text: String,
+}
+
+/// All fenced blocks of the project's pages.
+fn blocks() -> Vec<Block> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages: Vec<PathBuf> = ["README.md", "CONTRIBUTING.md", "charts/webb/README.md"].map(PathBuf::from).into();
+    for entry in fs::read_dir(root.join("docs")).unwrap() {
+        let name = entry.unwrap().file_name();
+        if Path::new(&name).extension().is_some_and(|end| end == "md") {
+            pages.push(Path::new("docs").join(name));
+        }
+    }
+    pages.sort();
+    let mut blocks = Vec::new();
+    for page in pages {
+        let text = fs::read_to_string(root.join(&page)).unwrap();
+        let mut open: Option<Block> = None;
+        for (number, line) in text.lines().enumerate() {
+            match (line.trim_start().strip_prefix("```"), &mut open) {
+                (Some(_), Some(_)) => blocks.extend(open.take()),
+                (Some(language), None) => {
+                    let place = format!("{}:{}", page.display(), number + 1);
+                    open = Some(Block { place, language: language.to_owned(), text: String::new() });
+                }
+                (None, Some(block)) => block.text += &format!("{line}\n"),
+                (None, None) => {}
+            }
+        }
+        assert!(open.is_none(), "{}: a block without an end", page.display());
+    }
+    blocks
+}
+
+/// The commands of all `console` blocks, with their places.
+fn commands() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for block in blocks().into_iter().filter(|block| block.language == "console") {
+        let joined = block.text.replace("\\\n", " ");
+        for line in joined.lines().filter_map(|line| line.strip_prefix("$ ").or_else(|| line.strip_prefix("# "))) {
+            found.push((block.place.clone(), line.to_owned()));
+        }
+    }
+    found
+}
+
+/// The words of a command as a shell reads them, up to a pipe, a redirection, a list or a comment.
+fn words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    for letter in line.chars() {
+        match (quote, letter) {
+            (Some(open), letter) if letter == open => quote = None,
+            (None, '"' | '\'') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None, ' ') => words.extend(word.take()),
+            (None, '|' | '>' | '<' | '&' | ';') => break,
+            (None, '#') if word.is_none() => break,
+            (_, letter) => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+/// The arguments of webb in a command, which may stand behind `sudo` or `kubectl exec ... --`.
+fn of_webb(line: &str) -> Option<Vec<String>> {
+    let mut words = words(line);
+    if let Some(at) = words.iter().position(|word| word == "--").filter(|_| words[0] == "kubectl") {
+        words.drain(..=at);
+    }
+    if words.first().is_some_and(|word| word == "sudo") {
+        words.remove(0);
+    }
+    let named = words.first().is_some_and(|word| word == "webb" || word.ends_with("/webb"));
+    named.then_some(words)
+}
+
+/// Each command of webb in the documents is one that it knows, with flags that it has.
+#[test]
+fn commands_are_understood() {
+    let mut seen = 0;
+    for (place, line) in commands() {
+        if let Some(words) = of_webb(&line) {
+            let parsed = Cli::try_parse_from(&words);
+            assert!(parsed.is_ok(), "{place}: {line}\n{}", parsed.unwrap_err());
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "{seen} commands");
+}
+
+/// Each `make` in the documents has its target.
+#[test]
+fn targets_of_make_are_there() {
+    let makefile = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile")).unwrap();
+    let mut seen = 0;
+    for (place, line) in commands() {
+        let words = words(&line);
+        if words.first().is_some_and(|word| word == "make") {
+            let target = words.get(1).unwrap_or_else(|| panic!("{place}: {line}"));
+            assert!(makefile.lines().any(|rule| rule.starts_with(&format!("{target}:"))), "{place}: {line}");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3, "{seen} commands");
+}
+
+/// Flows as the documents' files have them, under every name that the documents use.
+fn files(directory: &Path) {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/observer/tests/observer/golden/flows-a.jsonl.zst");
+    let mut text = Vec::new();
+    webb_flowlog::open(&recorded).unwrap().bytes.read_to_end(&mut text).unwrap();
+    fs::write(directory.join("flows.jsonl"), &text).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&text).unwrap();
+    fs::write(directory.join("flows.jsonl.gz"), packed.finish().unwrap()).unwrap();
+    let sample = blocks().into_iter().find(|block| block.text.starts_with("metrics:\n- name:")).unwrap();
+    fs::write(directory.join("dynamic-metrics.yaml"), sample.text).unwrap();
+}
+
+/// Commands that read a file and end are run as they stand, and print something.
+#[test]
+fn commands_on_files_run() {
+    let directory = tempfile::tempdir().unwrap();
+    files(directory.path());
+    let mut seen = 0;
+    for (place, line) in commands() {
+        let Some(words) = of_webb(&line) else { continue };
+        let ends = words[1] == "replay" && !words.iter().any(|word| word == "--observe" || word == "--serve");
+        if !ends {
+            continue;
+        }
+        let output = Command::new(env!("CARGO_BIN_EXE_webb"))
+            .args(&words[1..])
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !output.stdout.is_empty(), "{place}: {line}\n{errors}");
+        seen += 1;
+    }
+    assert!(seen >= 2, "{seen} commands");
+}
+
+/// The path of a URL at one of an agent's ports, as the documents write them.
+fn path_at(line: &str, port: &str) -> Option<String> {
+    let (_, path) = line.split_once(&format!("localhost:{port}"))?;
+    let path: String = path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '/').collect();
+    (!line.contains("-X POST")).then_some(path)
+}
+
+fn status(at: SocketAddr, path: &str) -> u16 {
+    let Ok(mut stream) = TcpStream::connect(at) else { return 0 };
+    let mut answer = String::new();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    if stream.write_all(request.as_bytes()).and_then(|()| stream.read_to_string(&mut answer)).is_err() {
+        return 0;
+    }
+    answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0)
+}
+
+/// Each path of a `curl` in the documents is answered by a running agent. Ready it is not: its
+/// source is away.
+#[test]
+fn paths_are_answered() {
+    let directory = directory();
+    let config = directory.path().join("webb.yaml");
+    let text = format!("flow_source: hubble:unix:///nowhere/flows.sock\nhealth: {{listen: \"{}:20199\"}}\n", address());
+    fs::write(&config, text).unwrap();
+    let agent = Agent::start(90, &["--config", config.to_str().unwrap()]);
+    let mut seen = 0;
+    for (place, line) in commands().into_iter().filter(|(_, line)| line.contains("curl ")) {
+        for (at, ports) in [(agent.metrics, ["9965"].as_slice()), (agent.admin, ["9966", "9967"].as_slice())] {
+            for path in ports.iter().filter_map(|port| path_at(&line, port)) {
+                let began = Instant::now();
+                let mut answer = 0;
+                while answer == 0 && began.elapsed() < Duration::from_mins(1) {
+                    answer = status(at, &path);
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                assert!(matches!(answer, 200 | 503), "{place}: {line}: {path} is answered by {answer}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen} paths");
+}
+
+/// Samples of the configuration, and of metrics with filters, are valid as they stand.
+#[test]
+fn samples_of_the_configuration_are_valid() {
+    let is_key = |name: &str| KEYS.iter().any(|key| key.name == name || key.name.starts_with(&format!("{name}.")));
+    let (mut settings, mut metrics) = (0, 0);
+    for block in blocks().into_iter().filter(|block| block.language == "yaml") {
+        let top: Vec<String> = block
+            .text
+            .lines()
+            .filter(|line| line.starts_with(|letter: char| letter.is_ascii_lowercase()))
+            .filter_map(|line| line.split_once(':').map(|(key, _)| key.to_owned()))
+            .collect();
+        let has_names = block.text.contains("name: ");
+        let file = SourceFile { name: block.place.clone(), text: block.text };
+        if top == ["metrics"] && has_names {
+            let read = dynamic::read(file);
+            assert!(read.is_ok(), "{}: {:?}", block.place, read.err());
+            metrics += 1;
+        } else if !top.is_empty() && top.iter().all(|key| is_key(key)) {
+            let read = resolve(Some(file), &Environment { hostname: "node".to_owned(), ..Environment::default() }, &[]);
+            assert!(read.is_ok(), "{}: {}", block.place, read.unwrap_err());
+            settings += 1;
+        }
+    }
+    assert!(settings >= 4 && metrics >= 2, "{settings} and {metrics}");
+}
+
+/// A command is read as a shell reads it.
+#[test]
+fn commands_are_read_as_by_a_shell() {
+    assert_eq!(words("a 'b c' \"d|e\"f --g=h # i"), ["a", "b c", "d|ef", "--g=h"]);
+    assert_eq!(words("a | b"), ["a"]);
+    assert_eq!(of_webb("sudo target/release/webb probe   # x").unwrap(), ["target/release/webb", "probe"]);
+    assert_eq!(of_webb("kubectl exec ds/webb -- webb observe --follow").unwrap(), ["webb", "observe", "--follow"]);
+    assert_eq!(of_webb("helm install webb charts/webb"), None);
+    assert_eq!(path_at("curl -s localhost:9966/actors   # all", "9966").unwrap(), "/actors");
+    assert_eq!(path_at("curl -X POST localhost:9966/loglevel", "9966"), None);
+}
