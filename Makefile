@@ -4,7 +4,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 SECONDS ?=
 FUZZ_SECONDS ?= 60
 BINARY ?=
-MDBOOK = 0.5.1
+MDBOOK = 0.5.4
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build test lint advisories notices format golden book demo kernels chart alerts dashboards scraping image images image-test attack servers syns bench soak siege fuzz clean
@@ -41,7 +41,7 @@ golden:  ## write every golden file, pages that are made from code included: rea
 	@scripts/chart golden
 
 book:  ## target/book: docs as a book; builds mdBook first, which takes minutes
-	@test -x target/mdbook/bin/mdbook || cargo install --locked --root target/mdbook --version $(MDBOOK) mdbook
+	@test -x target/mdbook/bin/mdbook || cargo install --locked --root target/mdbook --version $(MDBOOK) --no-default-features --features search mdbook
 	target/mdbook/bin/mdbook build
 
 # bash counts in a variable of that name, so it travels under another.

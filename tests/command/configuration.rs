@@ -75,7 +75,8 @@ fn prose(lines: &[&str]) -> String {
     let mut out = String::new();
     for part in lines.chunk_by(|one, other| one.starts_with(' ') == other.starts_with(' ')) {
         if part[0].starts_with(' ') {
-            writeln!(out, "```yaml\n{}\n```\n", part.iter().map(|line| &line[2..]).collect::<Vec<_>>().join("\n")).unwrap();
+            writeln!(out, "```yaml\n{}\n```\n", part.iter().map(|line| &line[2..]).collect::<Vec<_>>().join("\n"))
+                .unwrap();
         } else {
             let text = part.join(" ").replace(" (live)", "").replace("(live; ", "(");
             writeln!(out, "{}\n", wrapped(&linked(&escaped(&text)), "")).unwrap();

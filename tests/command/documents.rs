@@ -133,7 +133,8 @@ fn targets_of_make_are_there() {
 
 /// Flows as the documents' files have them, under every name that the documents use.
 fn files(directory: &Path) {
-    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/observer/tests/observer/golden/flows-a.jsonl.zst");
+    let recorded =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/observer/tests/observer/golden/flows-a.jsonl.zst");
     let mut text = Vec::new();
     webb_flowlog::open(&recorded).unwrap().bytes.read_to_end(&mut text).unwrap();
     fs::write(directory.join("flows.jsonl"), &text).unwrap();

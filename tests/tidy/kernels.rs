@@ -45,14 +45,20 @@ fn disagreements(page: &str, script: &str, packages: &str) -> Vec<String> {
     let mut named = Vec::new();
     for [linux, means, tried] in rows {
         match (of_script(linux), tried.starts_with(TRIED)) {
-            (None, true) => wrong.push(format!("docs/requirements.md: {linux} is tried by {TRIED}, which does not know it")),
-            (Some(name), false) => wrong.push(format!("docs/requirements.md: {name} of scripts/kernels is not said to be tried")),
+            (None, true) => {
+                wrong.push(format!("docs/requirements.md: {linux} is tried by {TRIED}, which does not know it"))
+            }
+            (Some(name), false) => {
+                wrong.push(format!("docs/requirements.md: {name} of scripts/kernels is not said to be tried"))
+            }
             (None, false) => {}
             (Some(name), true) => {
                 let says = if means.starts_with("refused") { "refused" } else { "works" };
                 let expects = expected.get(name.as_str()).copied().unwrap_or_default();
                 if says != expects {
-                    wrong.push(format!("docs/requirements.md says that {linux} is or has `{says}`, scripts/kernels `{expects}`"));
+                    wrong.push(format!(
+                        "docs/requirements.md says that {linux} is or has `{says}`, scripts/kernels `{expects}`"
+                    ));
                 }
                 named.push(name);
             }
@@ -80,7 +86,8 @@ fn disagreements(page: &str, script: &str, packages: &str) -> Vec<String> {
 #[test]
 fn the_kernels_are_those_of_the_page() {
     let text = |path: &str| fs::read_to_string(path).unwrap();
-    let wrong = disagreements(&text("docs/requirements.md"), &text("scripts/kernels"), &text("scripts/kernel-packages"));
+    let wrong =
+        disagreements(&text("docs/requirements.md"), &text("scripts/kernels"), &text("scripts/kernel-packages"));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

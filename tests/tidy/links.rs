@@ -96,7 +96,9 @@ fn check_links(path: &Path, page: &str, pages: &BTreeMap<PathBuf, String>) -> Ve
 fn check_contents(contents: &str, pages: &BTreeMap<PathBuf, String>) -> Vec<String> {
     let listed: Vec<PathBuf> = links(contents).iter().map(|(_, link)| Path::new("docs").join(link)).collect();
     let is_page = |path: &&PathBuf| {
-        path.parent() == Some(Path::new("docs")) && path.extension().is_some_and(|end| end == "md") && !path.ends_with("SUMMARY.md")
+        path.parent() == Some(Path::new("docs"))
+            && path.extension().is_some_and(|end| end == "md")
+            && !path.ends_with("SUMMARY.md")
     };
     pages.keys().filter(is_page).filter(|path| !listed.contains(path)).map(|path| path.display().to_string()).collect()
 }
