@@ -46,10 +46,10 @@ fn disagreements(page: &str, script: &str, packages: &str) -> Vec<String> {
     for [linux, means, tried] in rows {
         match (of_script(linux), tried.starts_with(TRIED)) {
             (None, true) => {
-                wrong.push(format!("docs/requirements.md: {linux} is tried by {TRIED}, which does not know it"))
+                wrong.push(format!("docs/requirements.md: {linux} is tried by {TRIED}, which does not know it"));
             }
             (Some(name), false) => {
-                wrong.push(format!("docs/requirements.md: {name} of scripts/kernels is not said to be tried"))
+                wrong.push(format!("docs/requirements.md: {name} of scripts/kernels is not said to be tried"));
             }
             (None, false) => {}
             (Some(name), true) => {
