@@ -52,7 +52,7 @@ impl ConfigFile for FleetFile {
         self.file.complaint()
     }
 
-    async fn apply(&self, update: FileUpdate) -> Result<(), &'static str> {
+    async fn apply(&self, update: FileUpdate) {
         for warning in &update.dynamic.warnings {
             tracing::warn!("{}", warning.render("metrics", Some(&update.dynamic.file)));
         }
@@ -68,6 +68,5 @@ impl ConfigFile for FleetFile {
         let ChangeCounts { added, removed, filtered, restarted } = ChangeCounts::of(&update.changes);
         tracing::info!(added, removed, filtered, restarted, metrics = configs.len(), "metrics configured");
         self.file.accept(update);
-        Ok(())
     }
 }

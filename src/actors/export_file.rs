@@ -28,7 +28,7 @@ pub struct ExportFile {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Error in the file; empty if there is none.
+    /// Error in the file, or in applying it; empty if there is none.
     complaint: String,
     /// Hash of the content that was last applied.
     hash: u64,
@@ -74,10 +74,8 @@ impl ExportFile {
         };
         let mut state = self.state();
         match found {
-            Ok(found) => {
-                state.complaint.clear();
-                Ok(Some(found))
-            }
+            // Whether the complaint is over is known once it is applied.
+            Ok(found) => Ok(Some(found)),
             Err(problems) => {
                 state.complaint = problems.to_string();
                 self.reloads.rejected();
@@ -99,6 +97,10 @@ impl ExportFile {
             self.invalidate();
         }
         let mut state = self.state();
+        state.complaint.clear();
+        if changes.failed > 0 {
+            state.complaint.push_str("not every exporter of the file could be started");
+        }
         state.hash = exports::hash(file.file.text.as_bytes());
         state.changes.added += changes.added;
         state.changes.updated += changes.updated;
@@ -112,7 +114,7 @@ impl ExportFile {
         self.again.store(true, Relaxed);
     }
 
-    /// Error in the file; empty if there is none.
+    /// Error in the file, or in applying it; empty if there is none.
     pub fn complaint(&self) -> String {
         self.state().complaint.clone()
     }

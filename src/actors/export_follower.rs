@@ -46,7 +46,7 @@ impl ConfigFile for FlowLogFile {
         self.file.complaint()
     }
 
-    async fn apply(&self, found: FlowLogs) -> Result<(), &'static str> {
+    async fn apply(&self, found: FlowLogs) {
         for warning in &found.warnings {
             tracing::warn!("{}", warning.render("exporters", Some(&found.file)));
         }
@@ -55,6 +55,5 @@ impl ConfigFile for FlowLogFile {
         let SetChanges { added, updated, removed, failed } = changes;
         tracing::info!(added, updated, removed, failed, exporters = wanted.len(), "exporters configured");
         self.file.applied(&found, changes);
-        if failed > 0 { Err("not every exporter of the file could be started") } else { Ok(()) }
     }
 }

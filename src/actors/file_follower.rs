@@ -48,11 +48,11 @@ pub trait ConfigFile: Debug + Clone + Send + Unpin + 'static {
     /// Has the next poll read the file again though it has not changed.
     fn invalidate(&self);
 
-    /// Error in the file; empty if there is none.
+    /// Error in the file, or in applying it; empty if there is none.
     fn complaint(&self) -> String;
 
-    /// Applies an update. The error says what of it failed; the rest is applied.
-    fn apply(&self, update: Self::Update) -> impl Future<Output = Result<(), &'static str>>;
+    /// Applies an update. What of it fails is a complaint.
+    fn apply(&self, update: Self::Update) -> impl Future<Output = ()>;
 }
 
 /// Actor that follows a file.
@@ -124,11 +124,8 @@ impl<F: ConfigFile> Shared<F> {
         };
         component.passes().count(matches!(polled, Ok(Ok(_))), began.elapsed());
         let _turn = self.turn.lock().await;
-        let mut failed = "";
         match polled.map_err(|error| error.to_string())? {
-            Ok(Some(update)) if component.state() != State::Stopped => {
-                failed = self.file.apply(update).await.err().unwrap_or_default();
-            }
+            Ok(Some(update)) if component.state() != State::Stopped => self.file.apply(update).await,
             Ok(_) => {}
             Err(problems) => {
                 let path = self.file.path().display();
@@ -139,7 +136,7 @@ impl<F: ConfigFile> Shared<F> {
             return Ok(());
         }
         let complaint = self.file.complaint();
-        let first = complaint.lines().next().unwrap_or(failed);
+        let first = complaint.lines().next().unwrap_or_default();
         component.set_state(if first.is_empty() { State::Up } else { State::Degraded }, first);
         Ok(())
     }

@@ -79,7 +79,7 @@ pub struct Losing {
     pub ledger: Ledger,
     /// Losses of messages, by the programs.
     pub layer7: Option<Layer7>,
-    /// Losses of flows, by metrics that do not run.
+    /// Losses of flows, by metrics that do not run and by a history that is behind.
     pub lanes: Arc<Lanes>,
 }
 
@@ -91,7 +91,7 @@ impl Losing {
             let events = totals.lost_events.iter().enumerate();
             events.filter(|(event, _)| follows(event)).map(|(_, count)| count).sum()
         };
-        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + self.lanes.skipped())
+        Ok(self.ledger.totals()?.iter().map(lost).sum::<u64>() + self.lanes.skipped().by_metrics)
     }
 
     fn counts(&self) -> Result<losses::Counts, RunError> {

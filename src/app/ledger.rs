@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use webb_decode::attempts::AttemptCounts;
 use webb_flow::Reasons;
 use webb_flow::abi::{HOOKS, Totals, UNPARSED};
+use webb_observer::History;
 
 use crate::actors::fleet::{Fleet, Member};
 use crate::actors::probes::ProbeReconciler;
@@ -254,10 +255,13 @@ pub(super) fn aggregators(metrics: &SelfMetrics, fleet: Arc<Fleet>) -> Result<()
 pub(super) struct Losses {
     pub(super) swept: Arc<Swept>,
     pub(super) lanes: Arc<Lanes>,
+    /// The history, if there is one.
+    pub(super) history: Option<Arc<History>>,
 }
 
 impl http::LostEvents for Losses {
     fn by_source(&self) -> LostEvents {
-        [0, self.swept.lost_notices(), self.lanes.skipped(), 0]
+        let missed = self.history.as_ref().map_or(0, |history| history.missed());
+        [0, self.swept.lost_notices(), self.lanes.skipped().all(), missed]
     }
 }

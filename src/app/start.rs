@@ -179,7 +179,8 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     ledger::pipeline(&own, counters, Arc::clone(&fleet))?;
     observer::metrics(&own, observing.as_ref())?;
     metrics::parts(&own, parts.components.clone(), (&log, &confinement), (&names, &index), Some(&watch))?;
-    let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes }, &own)?;
+    let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
+    let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
     metrics::tls(&own, tls.clone())?;
     let configurator = start_configurator(&parts, settings, configured, &fleet);

@@ -50,7 +50,8 @@ impl Collector {
 pub trait LostEvents: Send + Sync + std::fmt::Debug {
     /// Lost events by source, in the order of [`LOST_EVENT_SOURCES`]. Of the kernel's ring it is
     /// the number of observed losses, not of lost records; of the queue that of the flows which an
-    /// aggregator missed because it was down.
+    /// aggregator missed because it was down, or the history because it was behind; of Hubble's
+    /// ring that of the events which clients missed.
     fn by_source(&self) -> [u64; LOST_EVENT_SOURCES.len()];
 }
 

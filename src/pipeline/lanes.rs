@@ -30,14 +30,34 @@ pub struct Lanes {
 #[derive(Debug, Default)]
 struct List {
     lanes: Arc<Vec<Arc<Lane>>>,
-    /// Flows that were skipped by removed lanes.
+    /// Flows that were skipped by removed lanes; that of the history is never removed.
     skipped: u64,
 }
 
 impl List {
     /// Flows that were skipped since start.
-    fn skipped(&self) -> u64 {
-        self.skipped + self.lanes.iter().map(|lane| lane.skipped()).sum::<u64>()
+    fn skipped(&self) -> Skipped {
+        let mut skipped = Skipped { by_metrics: self.skipped, by_history: 0 };
+        for lane in self.lanes.iter() {
+            *(if lane.counts() { &mut skipped.by_metrics } else { &mut skipped.by_history }) += lane.skipped();
+        }
+        skipped
+    }
+}
+
+/// Flows that were skipped since start, by the lanes that they are missing behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Skipped {
+    /// By lanes of metrics, removed ones too; once for each metric.
+    pub by_metrics: u64,
+    /// By the lane of the history.
+    pub by_history: u64,
+}
+
+impl Skipped {
+    /// Both together.
+    pub fn all(self) -> u64 {
+        self.by_metrics + self.by_history
     }
 }
 
@@ -102,8 +122,8 @@ impl Lanes {
         Arc::clone(&self.now.load().lanes)
     }
 
-    /// Flows that were skipped since start, by removed lanes too.
-    pub fn skipped(&self) -> u64 {
+    /// Flows that were skipped since start.
+    pub fn skipped(&self) -> Skipped {
         self.now.load().skipped()
     }
 
@@ -191,7 +211,7 @@ mod tests {
             let fell = scope.spawn(|| {
                 let (mut before, mut fell) = (0, 0);
                 while !over.load(Relaxed) {
-                    let now = lanes.skipped();
+                    let now = lanes.skipped().by_metrics;
                     fell += u64::from(now < before);
                     before = now;
                 }
@@ -204,6 +224,6 @@ mod tests {
             over.store(true, Relaxed);
             assert_eq!(fell.join().unwrap(), 0, "how often the counter fell");
         });
-        assert_eq!(lanes.skipped(), 100 * (1 + CHANGES));
+        assert_eq!(lanes.skipped(), Skipped { by_metrics: 100 * (1 + CHANGES), by_history: 0 });
     }
 }

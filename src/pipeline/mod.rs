@@ -40,7 +40,7 @@ pub use counters::{Counters, DECODE_OUTCOMES, LOOKUPS};
 pub use deferred_flows::Translations;
 pub use drops::{Dropped, Drops};
 pub use lane::{Item, Lane, LaneWaker};
-pub use lanes::{LaneChange, Lanes};
+pub use lanes::{LaneChange, Lanes, Skipped};
 pub use lifecycle::Lifecycle;
 pub use pending_queries::MAX_PENDING_QUERIES;
 pub use read_loop::{DecoderSlot, Reader, ReaderState};

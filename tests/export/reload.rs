@@ -108,6 +108,46 @@ impl Following {
     }
 }
 
+/// While an exporter cannot be started, because the one before it hangs in a write, that is said at
+/// every poll; a file from before that comes back is applied and not taken for one in use.
+#[cfg(feature = "fault-injection")]
+#[actix::test]
+async fn what_could_not_be_started_is_said() {
+    use webb_flow::fault::inject;
+
+    let following = Following::new();
+    let component = following.set.components.component("export");
+    let file = |fields: &str| format!("flowLogs:\n- {{name: hangs, filePath: hangs.log, fieldMask: [{fields}]}}\n");
+    inject::hold("hangs/write");
+    following.becomes(&file("uuid")).await;
+    until("it is in force", || component.state() == State::Up).await;
+    load(&following.set.history, &flows("flows-a"));
+    until("it hangs", || inject::is_held("hangs/write")).await;
+    following.becomes(&file("time")).await;
+    until("it is said", || component.state() == State::Degraded).await;
+    assert_eq!(component.reason(), "not every exporter of the file could be started");
+    let failed = following.file.changes().failed;
+    until("it was tried again", || {
+        following.follower.do_send(PollFile);
+        assert_eq!(component.state(), State::Degraded);
+        following.file.changes().failed > failed + 1
+    })
+    .await;
+    following.becomes(&file("uuid")).await;
+    until("that cannot be started either", || following.file.changes().failed > failed + 2).await;
+    assert_eq!((component.state(), following.names().len()), (State::Degraded, 0));
+    inject::release("hangs/write");
+    until("it runs again", || {
+        following.follower.do_send(PollFile);
+        component.state() == State::Up
+    })
+    .await;
+    assert_eq!(following.names(), ["hangs"]);
+    until("it writes", || following.lines("hangs.log") == 900).await;
+    following.follower.send(Finish).await.unwrap();
+    following.set.exporters.finish().await;
+}
+
 /// A file that comes later, changes, is wrong for a while, and is gone: what is unchanged goes on
 /// untouched, a file with a problem changes nothing, and each change is counted.
 #[actix::test]

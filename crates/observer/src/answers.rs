@@ -130,7 +130,10 @@ impl<R: Respond> Stream for Answers<R> {
                         return Poll::Ready(Some(Ok(notice)));
                     }
                 }
-                Step::Lost(count) => this.lost = this.lost.saturating_add(count),
+                Step::Lost(count) => {
+                    this.lost = this.lost.saturating_add(count);
+                    this.history.miss(count);
+                }
                 Step::Turn => {
                     context.waker().wake_by_ref();
                     return Poll::Pending;

@@ -4,7 +4,7 @@
 use tonic::Status;
 use webb_flow::TcpFlags;
 use webb_index::filters::{
-    EventTypeSpec, FilterError, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, WorkloadSpec,
+    EventTypeSpec, FilterError, FilterSpec, Filters, FlowFilter, HeaderSpec, InterfaceSpec, RegexBudget, WorkloadSpec,
     expression_error,
 };
 
@@ -16,7 +16,7 @@ const L7: i32 = 129;
 /// Filters of a request at most.
 const MAX_FILTERS: usize = 1000;
 
-/// Regular expressions of a request at most: each may compile to a megabyte.
+/// Regular expressions of a request at most. The memory that they take has a budget of its own.
 const MAX_EXPRESSIONS: usize = 100;
 
 /// CEL expressions of a request at most: each may take some microseconds for each event.
@@ -39,7 +39,10 @@ pub(crate) fn compile(whitelist: Vec<flow::FlowFilter>, blacklist: Vec<flow::Flo
     if filters().map(|filter| cel(filter).len()).sum::<usize>() > MAX_CEL_EXPRESSIONS {
         return Err(Status::unknown(format!("more than {MAX_CEL_EXPRESSIONS} CEL expressions")));
     }
-    let all = |filters: Vec<flow::FlowFilter>| filters.into_iter().map(one).collect::<Result<Vec<_>, _>>();
+    let budget = RegexBudget::default();
+    let all = |filters: Vec<flow::FlowFilter>| {
+        filters.into_iter().map(|filter| one(filter, &budget)).collect::<Result<Vec<_>, _>>()
+    };
     Ok(Filters { include: all(whitelist)?, exclude: all(blacklist)? })
 }
 
@@ -47,13 +50,13 @@ fn cel(filter: &flow::FlowFilter) -> &[String] {
     filter.experimental.as_ref().map_or(&[], |experimental| &experimental.cel_expression)
 }
 
-fn one(filter: flow::FlowFilter) -> Result<FlowFilter, Status> {
+fn one(filter: flow::FlowFilter, budget: &RegexBudget) -> Result<FlowFilter, Status> {
     let expressions = cel(&filter).to_vec();
     let spec = spec(filter);
     if let Some(why) = http_without_layer_7(&spec) {
         return Err(Status::unknown(why));
     }
-    FlowFilter::new(spec)
+    FlowFilter::within(spec, budget)
         .map_err(|errors| Status::unknown(errors.first().map(|error| refusal(error, &expressions)).unwrap_or_default()))
 }
 

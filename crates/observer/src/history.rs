@@ -5,6 +5,7 @@
 //! the oldest event continues there, and knows exactly how many it missed.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -24,6 +25,7 @@ pub struct History {
     ring: Mutex<Ring>,
     /// Events so far; readers wait for it to change.
     written: watch::Sender<u64>,
+    missed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,7 @@ impl History {
             has_others: false,
             namespaces: Namespaces::default(),
         };
-        Self { ring: Mutex::new(ring), written: watch::Sender::new(0) }
+        Self { ring: Mutex::new(ring), written: watch::Sender::new(0), missed: AtomicU64::new(0) }
     }
 
     /// Appends a segment. `now_ns` is `CLOCK_MONOTONIC`.
@@ -183,6 +185,16 @@ impl History {
     pub fn totals(&self) -> Totals {
         let ring = self.ring();
         Totals { held: ring.next - ring.oldest(), limit: ring.limit, flows: ring.flows, bytes: ring.bytes }
+    }
+
+    /// Adds events that were gone before a client could read them.
+    pub(crate) fn miss(&self, count: u64) {
+        self.missed.fetch_add(count, Relaxed);
+    }
+
+    /// Events that were gone before clients could read them: each as often as clients missed it.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Relaxed)
     }
 
     /// The namespaces of the last hour's flows, sorted.

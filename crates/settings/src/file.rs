@@ -191,10 +191,10 @@ impl Followed {
         }
     }
 
-    /// Invalidates the last result, so that the next poll returns the content again: other rules
-    /// decide over it, or what became of it is not known.
+    /// Invalidates what was found and accepted, so that the next poll returns the content whichever
+    /// it is: other rules decide over it, or what became of it is not known.
     pub fn invalidate(&mut self) {
-        self.last = None;
+        (self.last, self.accepted) = (None, None);
     }
 
     fn hash<'a>(&self, contents: impl IntoIterator<Item = &'a [u8]>) -> u64 {
@@ -280,6 +280,8 @@ mod tests {
         polls("new bad");
         followed.invalidate();
         assert_eq!(word(&mut followed), "new bad");
+        write("good");
+        assert_eq!(word(&mut followed), "new good", "it may not be in use any more");
     }
 
     /// Files of many chunks: the hash of what is read as a whole is that of what is read in parts,

@@ -10,7 +10,7 @@ use super::cel::{Expression, Expressions};
 use super::match_cache::MatchCache;
 use super::names::{NodePattern, Pattern, Prefix};
 use super::predicate::{EventPredicate, Predicate, Protocol};
-use super::re2;
+use super::re2::{self, RegexBudget};
 use super::selector::Selector;
 use super::spec::FilterSpec;
 use super::status::Status;
@@ -33,9 +33,9 @@ pub struct FilterError {
 /// `event_type.type` of layer-7 events.
 const L7: i32 = 129;
 
-/// The predicates of a filter.
-pub(super) fn predicates(spec: &FilterSpec) -> Result<Vec<Predicate>, Vec<FilterError>> {
-    let mut building = Building::default();
+/// The predicates of a filter, whose regular expressions `budget` is for.
+pub(super) fn predicates(spec: &FilterSpec, budget: &RegexBudget) -> Result<Vec<Predicate>, Vec<FilterError>> {
+    let mut building = Building { predicates: Vec::new(), errors: Vec::new(), budget };
     building.numbers(spec);
     building.places(spec);
     building.names(spec);
@@ -44,13 +44,13 @@ pub(super) fn predicates(spec: &FilterSpec) -> Result<Vec<Predicate>, Vec<Filter
     if building.errors.is_empty() { Ok(building.predicates) } else { Err(building.errors) }
 }
 
-#[derive(Default)]
-struct Building {
+struct Building<'a> {
     predicates: Vec<Predicate>,
     errors: Vec<FilterError>,
+    budget: &'a RegexBudget,
 }
 
-impl Building {
+impl Building<'_> {
     /// Adds a predicate unless the field is empty.
     fn plain<T: Clone>(&mut self, values: &[T], predicate: impl FnOnce(Vec<T>) -> Predicate) {
         if !values.is_empty() {
@@ -157,11 +157,14 @@ impl Building {
         self.plain(&spec.http_header, Predicate::Header);
         self.read("node_name", &spec.node_name, NodePattern::read, |read| Predicate::Node(read, false));
         self.read("node_labels", &spec.node_labels, Selector::read, Predicate::NodeLabel);
-        self.read("dns_query", &spec.dns_query, re2::read, Predicate::DnsQuery);
-        self.read("http_url", &spec.http_url, re2::read, Predicate::Url);
-        self.read("http_path", &spec.http_path, re2::read, Predicate::Path);
+        let budget = self.budget;
+        let regex = |text: &str| re2::read(text, budget);
+        self.read("dns_query", &spec.dns_query, regex, Predicate::DnsQuery);
+        self.read("http_url", &spec.http_url, regex, Predicate::Url);
+        self.read("http_path", &spec.http_path, regex, Predicate::Path);
         // The last, since it costs the most.
-        self.read("cel_expression", &spec.cel_expression, Expression::read, |expressions| {
+        let expression = |text: &str| Expression::read(text, budget);
+        self.read("cel_expression", &spec.cel_expression, expression, |expressions| {
             Predicate::Expression(Expressions::new(expressions))
         });
     }

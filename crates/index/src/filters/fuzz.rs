@@ -12,7 +12,8 @@ pub fn fuzz(text: &str) {
     let _pattern = names::Pattern::read(value).map(|pattern| pattern.fits(name));
     let _node = names::NodePattern::read(value).map(|pattern| pattern.fits(name));
     let _selector = Selector::read(value).map(|selector| selector.selects(name.split(',')));
-    let _expression = re2::read(value).map(|expression| expression.is_match(name.as_bytes()));
+    let _expression =
+        re2::read(value, &re2::RegexBudget::default()).map(|expression| expression.is_match(name.as_bytes()));
     let _path = uri::path(name);
     let _cel = super::expression_error(text).map(|error| error.shown(text));
 }

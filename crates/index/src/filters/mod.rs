@@ -28,6 +28,7 @@ pub use build::FilterError;
 pub use cel::{ExpressionError, expression_error, expression_failures};
 use flow_view::FlowView;
 use predicate::Predicate;
+pub use re2::RegexBudget;
 pub use reads::Layer7Reads;
 pub use spec::{EventTypeSpec, FilterSpec, HeaderSpec, InterfaceSpec, OtherEvent, WorkloadSpec};
 use webb_flow::{Extra, Flow};
@@ -53,7 +54,15 @@ impl FlowFilter {
     /// # Errors
     /// Every value that cannot be used, with its field.
     pub fn new(spec: FilterSpec) -> Result<Self, Vec<FilterError>> {
-        let predicates = build::predicates(&spec)?;
+        Self::within(spec, &RegexBudget::default())
+    }
+
+    /// The same, of one of several filters whose regular expressions have one budget.
+    ///
+    /// # Errors
+    /// As [`FlowFilter::new`]; also an expression that is beyond the budget.
+    pub fn within(spec: FilterSpec, budget: &RegexBudget) -> Result<Self, Vec<FilterError>> {
+        let predicates = build::predicates(&spec, budget)?;
         Ok(Self { spec, predicates })
     }
 

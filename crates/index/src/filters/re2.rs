@@ -6,36 +6,65 @@
 //! same, and what RE2 does not know (extended mode, for one) is refused here as it would be there.
 //! Like RE2, the crate matches in linear time.
 
+use std::cell::Cell;
+
 use regex::bytes::{Regex, RegexBuilder};
 
-/// Maximal length of an expression and size of its program, in bytes; larger ones are refused.
-const SIZE: usize = 1 << 20;
+/// Sizes of a program that are tried, in bytes: the first that it fits into is what it counts for.
+/// Larger ones are refused.
+const SIZES: [usize; 4] = [1 << 14, 1 << 16, 1 << 18, 1 << 20];
 
-/// The same of an expression of which a filter may have many.
-const SMALL_SIZE: usize = 1 << 16;
+/// Memory for a search at least, in bytes; larger programs get as much as they have.
+const MIN_CACHE: usize = 1 << 16;
+
+/// Memory of the programs and searches of a request, or of a filter that is in none, in bytes.
+const BUDGET: usize = 1 << 24;
+
+/// Memory that the regular expressions of several filters may still take.
+#[derive(Debug)]
+pub struct RegexBudget(Cell<usize>);
+
+impl Default for RegexBudget {
+    fn default() -> Self {
+        Self(Cell::new(BUDGET))
+    }
+}
+
+impl RegexBudget {
+    /// Takes memory for a program of this size and its searches. False if there is not enough.
+    fn take(&self, size: usize) -> bool {
+        let left = self.0.get().checked_sub(size + cache(size));
+        self.0.set(left.unwrap_or(self.0.get()));
+        left.is_some()
+    }
+}
+
+/// Memory for the searches of a program of this size.
+fn cache(size: usize) -> usize {
+    size.max(MIN_CACHE)
+}
 
 /// The expression, unanchored, over text that may be any bytes.
-pub(super) fn read(expression: &str) -> Result<Regex, String> {
-    read_up_to(SIZE, expression)
-}
-
-/// The same, of a small expression.
-pub(super) fn read_small(expression: &str) -> Result<Regex, String> {
-    read_up_to(SMALL_SIZE, expression)
-}
-
-fn read_up_to(size: usize, expression: &str) -> Result<Regex, String> {
+pub(super) fn read(expression: &str, budget: &RegexBudget) -> Result<Regex, String> {
     let translated = Translation { rest: expression, out: String::with_capacity(expression.len() + 16) }.translate()?;
-    RegexBuilder::new(&translated).size_limit(size).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "the expression is too large".to_owned(),
-        // The last line of the crate's drawing says what is wrong; the rest points into the
-        // translation.
-        other => {
-            let text = other.to_string();
-            let why = text.lines().last().unwrap_or_default();
-            format!("not a regular expression: {}", why.strip_prefix("error: ").unwrap_or(why))
-        }
-    })
+    for size in SIZES {
+        let built = RegexBuilder::new(&translated).size_limit(size).dfa_size_limit(cache(size)).build();
+        return match built {
+            Err(regex::Error::CompiledTooBig(_)) => continue,
+            Ok(_) if !budget.take(size) => {
+                Err(format!("too large together with the expressions before it: the most is {} MiB", BUDGET >> 20))
+            }
+            Ok(built) => Ok(built),
+            // The last line of the crate's drawing says what is wrong; the rest points into the
+            // translation.
+            Err(other) => {
+                let text = other.to_string();
+                let why = text.lines().last().unwrap_or_default();
+                Err(format!("not a regular expression: {}", why.strip_prefix("error: ").unwrap_or(why)))
+            }
+        };
+    }
+    Err("the expression is too large".to_owned())
 }
 
 struct Translation<'a> {
@@ -243,7 +272,11 @@ mod tests {
             (r"\p{Greek}", "α", true),
             ("", "", true),
         ] {
-            assert_eq!(read(expression).unwrap().is_match(text.as_bytes()), wanted, "{expression} on {text}");
+            assert_eq!(
+                read(expression, &RegexBudget::default()).unwrap().is_match(text.as_bytes()),
+                wanted,
+                "{expression} on {text}"
+            );
         }
     }
 
@@ -251,8 +284,21 @@ mod tests {
     #[test]
     fn mistakes() {
         for wrong in ["(", "[", "*", "a\\", r"\1", r"\Z", "(?x)a b", "(?=a)", r"\C", "[b-a]", "(?P<n", "(?u)a"] {
-            assert!(read(wrong).is_err(), "{wrong}");
+            assert!(read(wrong, &RegexBudget::default()).is_err(), "{wrong}");
         }
-        assert!(read("(((a{1000}){1000}){1000})").unwrap_err().contains("too large"));
+        let large = read("(((a{1000}){1000}){1000})", &RegexBudget::default());
+        assert_eq!(large.unwrap_err(), "the expression is too large");
+    }
+
+    /// The memory of many expressions is bounded: few large ones, or many small ones.
+    #[test]
+    fn expressions_have_a_budget() {
+        for (expression, most) in [("a{6000}", 8..33), ("^/v1/[a-z]+$", 200..206)] {
+            let budget = RegexBudget::default();
+            let refused = (0..1000).find_map(|at| Some((at, read(expression, &budget).err()?)));
+            let (at, why) = refused.unwrap();
+            assert!(most.contains(&at), "{expression}: {at}");
+            assert_eq!(why, "too large together with the expressions before it: the most is 16 MiB");
+        }
     }
 }

@@ -36,6 +36,12 @@ async fn bad_requests_are_refused() {
         FlowFilter { http_url: vec!["a".into(); 60], dns_query: vec!["b".into(); 60], ..FlowFilter::default() };
     let costly = GetFlowsRequest { whitelist: vec![filter], ..GetFlowsRequest::default() };
     assert_eq!(status(encoded(&costly)).await, (Code::Unknown, "more than 100 regular expressions".into()));
+    let filter = FlowFilter { http_path: vec!["a{6000}".into(); 9], ..FlowFilter::default() };
+    let large = GetFlowsRequest { blacklist: vec![filter; 11], ..GetFlowsRequest::default() };
+    let (code, text) = status(encoded(&large)).await;
+    assert_eq!(code, Code::Unknown);
+    let why = "too large together with the expressions before it: the most is 16 MiB";
+    assert_eq!(text, format!("invalid http path filter: a{{6000}}: error parsing regexp: {why}"));
     let cel = |expressions: Vec<String>| {
         let experimental = Some(Experimental { cel_expression: expressions });
         let filter = FlowFilter { experimental, ..FlowFilter::default() };

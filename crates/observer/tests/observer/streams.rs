@@ -88,6 +88,7 @@ async fn slow_readers_learn_of_each_loss() {
         }
     }
     assert_eq!(sent + lost, FLOWS + 1);
+    assert_eq!(server.history.missed(), lost);
     assert!(lost > 0, "too many for what a connection holds");
     assert_eq!(last, FLOWS.cast_signed());
 }

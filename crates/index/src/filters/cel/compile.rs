@@ -8,6 +8,7 @@ use super::op::{Arithmetic, Comparison, Op, Quantifier};
 use super::token::{Token, tokens};
 use super::typed::{Builder, Typed};
 use super::types::{Field, Get, Message, Type, field, names_of_enum};
+use crate::filters::re2::RegexBudget;
 use crate::filters::reads::Layer7Reads;
 
 /// Length of an expression at most, in bytes.
@@ -21,14 +22,16 @@ const FLOW: &str = "_flow";
 
 type Result<T = Typed> = std::result::Result<T, ExpressionError>;
 
-/// Compiles an expression, which must be boolean; adds the fields of layer 7 that it reads.
-pub(super) fn compile(text: &str, reads: &mut Layer7Reads) -> Result<Op> {
+/// Compiles an expression, which must be boolean, with patterns within the budget; adds the fields
+/// of layer 7 that it reads.
+pub(super) fn compile(text: &str, budget: &RegexBudget, reads: &mut Layer7Reads) -> Result<Op> {
     if text.len() > MAX_LENGTH {
         let why = format!("the expression has {} bytes; the most is {MAX_LENGTH}", text.len());
         return Err(ExpressionError::whole(why));
     }
     let tokens = tokens(text)?;
-    let mut parser = Parser { builder: Builder { text }, tokens, next: 0, depth: 0, variables: Vec::new(), reads };
+    let builder = Builder { text, budget };
+    let mut parser = Parser { builder, tokens, next: 0, depth: 0, variables: Vec::new(), reads };
     let found = parser.expression()?;
     if *parser.peek() != Token::End {
         return parser.unexpected("an operator or the end");

@@ -31,6 +31,7 @@ use op::Op;
 use read::{Source, Texts};
 
 use super::flow_view::FlowView;
+use super::re2::RegexBudget;
 use super::reads::Layer7Reads;
 
 /// Evaluations that failed, of all filters of this process.
@@ -63,15 +64,15 @@ impl Clone for Expressions {
 pub(super) struct Expression(Op, Layer7Reads);
 
 impl Expression {
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str, budget: &RegexBudget) -> Result<Self, String> {
         let mut reads = Layer7Reads::default();
-        compile::compile(text, &mut reads).map(|op| Self(op, reads)).map_err(|error| error.to_string())
+        compile::compile(text, budget, &mut reads).map(|op| Self(op, reads)).map_err(|error| error.to_string())
     }
 }
 
 /// The error in an expression; none if it can be compiled.
 pub fn expression_error(text: &str) -> Option<ExpressionError> {
-    compile::compile(text, &mut Layer7Reads::default()).err()
+    compile::compile(text, &RegexBudget::default(), &mut Layer7Reads::default()).err()
 }
 
 impl Expressions {

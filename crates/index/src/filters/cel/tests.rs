@@ -62,7 +62,8 @@ fn flow() -> (Flow, Extra, Index) {
 
 fn evaluated(text: &str) -> Result<bool, ()> {
     let (flow, extra, index) = flow();
-    let op = compile::compile(text, &mut Layer7Reads::default()).unwrap_or_else(|error| panic!("{text}: {error}"));
+    let op = compile::compile(text, &RegexBudget::default(), &mut Layer7Reads::default())
+        .unwrap_or_else(|error| panic!("{text}: {error}"));
     let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
     eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "here" }).map_err(|_| ())
 }
@@ -212,7 +213,7 @@ fn bombs() {
     let run = move || {
         for text in &bombs {
             let (flow, extra, index) = flow();
-            let Ok(op) = compile::compile(text, &mut Layer7Reads::default()) else { continue };
+            let Ok(op) = compile::compile(text, &RegexBudget::default(), &mut Layer7Reads::default()) else { continue };
             let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
             let _done = eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "" });
         }
@@ -225,7 +226,7 @@ fn bombs() {
 #[test]
 fn brackets_have_a_bound() {
     let within = |count: usize| format!("{}true{}", "(".repeat(count), ")".repeat(count));
-    assert!(Expression::read(&within(16)).is_ok());
+    assert!(Expression::read(&within(16), &RegexBudget::default()).is_ok());
     let error = expression_error(&within(17)).expect("it is refused").to_string();
     assert!(error.contains("more than 16 brackets"), "{error}");
 }
@@ -236,7 +237,8 @@ fn several_expressions() {
     let (flow, extra, index) = flow();
     let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
     let matches = |texts: &[&str]| {
-        Expressions::new(texts.iter().map(|text| Expression::read(text).unwrap()).collect()).matches(&view)
+        Expressions::new(texts.iter().map(|text| Expression::read(text, &RegexBudget::default()).unwrap()).collect())
+            .matches(&view)
     };
     assert!(matches(&["false", "true", "1 / 0 == 1"]));
     assert!(!matches(&["false"]));
@@ -248,7 +250,7 @@ fn several_expressions() {
 /// The fields of layer 7 that are read are copied out of messages; others are not.
 #[test]
 fn layer_7_that_is_read() {
-    let reads = |text: &str| Expression::read(text).unwrap().1;
+    let reads = |text: &str| Expression::read(text, &RegexBudget::default()).unwrap().1;
     assert_eq!(reads("_flow.l7.http.code == 200u"), Layer7Reads::default());
     assert!(reads("_flow.l7.dns.query == ''").query);
     assert!(reads("has(_flow.l7.http.url)").url);
@@ -262,7 +264,9 @@ fn layer_7_that_is_read() {
 fn flows_of_this_node() {
     let (flow, _, index) = flow();
     let view = FlowView { flow: &flow, extra: None, index: &index };
-    let mut here = Expressions::new(vec![Expression::read("_flow.node_name == 'c/n' && has(_flow.source)").unwrap()]);
+    let mut here = Expressions::new(vec![
+        Expression::read("_flow.node_name == 'c/n' && has(_flow.source)", &RegexBudget::default()).unwrap(),
+    ]);
     here.set_local_node("c/n");
     assert!(here.matches(&view));
     here.set_local_node("default/n");
@@ -270,7 +274,10 @@ fn flows_of_this_node() {
     let dns = L7 { record: L7Record::Dns(Dns { query: "a.b".into(), ..Dns::default() }), ..L7::default() };
     let extra = Extra { live: true, l7: Some(dns), ..Extra::default() };
     let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
-    assert!(Expressions::new(vec![Expression::read("_flow.l7.dns.query == 'a.b'").unwrap()]).matches(&view));
+    assert!(
+        Expressions::new(vec![Expression::read("_flow.l7.dns.query == 'a.b'", &RegexBudget::default()).unwrap()])
+            .matches(&view)
+    );
 }
 
 /// Pieces of the language, joined at random.
@@ -339,7 +346,7 @@ proptest! {
     #[test]
     fn any_text(pieces in proptest::collection::vec(piece(), 0..40), noise in "\\PC{0,20}") {
         for text in [pieces.concat(), noise] {
-            match compile::compile(&text, &mut Layer7Reads::default()) {
+            match compile::compile(&text, &RegexBudget::default(), &mut Layer7Reads::default()) {
                 Ok(_) => { let _result = evaluated(&text); }
                 Err(error) => prop_assert!(!error.shown(&text).is_empty()),
             }

@@ -5,7 +5,7 @@ use regex::bytes::Regex;
 use super::error::ExpressionError;
 use super::op::{Arithmetic, Comparison, Op, Search, Target};
 use super::types::Type;
-use crate::filters::re2;
+use crate::filters::re2::{self, RegexBudget};
 
 /// Levels of a compiled expression at most, which bounds the stack of compiler and evaluation.
 const MAX_HEIGHT: usize = 64;
@@ -31,6 +31,8 @@ impl Typed {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Builder<'a> {
     pub(super) text: &'a str,
+    /// Memory for the patterns of `matches`.
+    pub(super) budget: &'a RegexBudget,
 }
 
 type Result<T = Typed> = std::result::Result<T, ExpressionError>;
@@ -212,7 +214,7 @@ impl Builder<'_> {
         let Op::Text(pattern) = &part.op else {
             return self.wrong(part.at, "the pattern of matches() must be a string literal");
         };
-        re2::read_small(pattern).or_else(|why| self.wrong(part.at, format!("invalid matches argument: {why}")))
+        re2::read(pattern, self.budget).or_else(|why| self.wrong(part.at, format!("invalid matches argument: {why}")))
     }
 }
 
