@@ -4,6 +4,7 @@
 //! environment, so a mistake gets the same answer wherever it was made. The help is meant to be
 //! enough to work with: examples, exit codes, variables.
 
+mod generated;
 mod observe;
 
 use std::collections::BTreeMap;
@@ -15,7 +16,8 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use generated::{completions, manual};
 pub use observe::ObserveArgs;
 use webb_observer::MAX_EVENTS;
 use webb_settings::units::parse_duration;
@@ -228,6 +230,12 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the manual pages of all commands
+    #[command(after_help = "Example:\n  webb manual /usr/local/share/man/man1")]
+    Manual {
+        /// Where they go: one file for each command, as webb-observe.1
+        directory: PathBuf,
     },
 }
 
@@ -459,17 +467,6 @@ impl CheckConfigArgs {
         let valid = check_file(&self.file, self.json, rest, out)?;
         Ok(if valid { Exit::Success } else { Exit::Configuration })
     }
-}
-
-/// Writes the completions for `shell`.
-///
-/// # Errors
-/// When `out` cannot be written.
-pub fn completions(shell: clap_complete::Shell, out: &mut dyn Write) -> io::Result<()> {
-    // The generator panics when it cannot write; a closed pipe should not look like a crash.
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "webb", &mut script);
-    out.write_all(&script)
 }
 
 /// The process's environment and the host's name. Variables that are not UTF-8 cannot be ours and

@@ -12,7 +12,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing_appender::non_blocking::WorkerGuard;
 use webb::app::{self, Metrics, OperatorPlan, Plan, Signals};
 use webb::bpf_loader::{self, Loader};
-use webb::cli::{Cli, Command, Exit, OperatorArgs, RunArgs, completions, environment};
+use webb::cli::{Cli, Command, Exit, OperatorArgs, RunArgs, completions, environment, manual};
 use webb::exports::of_settings;
 use webb::logging::{self, Format, Log};
 use webb::output::UntilClosed;
@@ -53,6 +53,7 @@ fn run_command(command: &Command) -> Exit {
         Command::Observe(arguments) => app::observe(arguments, out),
         Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, &mut UntilClosed(&mut *out)),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
+        Command::Manual { directory } => manual(directory).map(|()| Exit::Success),
     };
     match verdict.and_then(|exit| UntilClosed(out).flush().map(|()| exit)) {
         Ok(exit) => exit,

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::{CommandFactory, Parser};
-use webb::cli::{Cli, Command, Exit, completions};
+use webb::cli::{Cli, Command, Exit, completions, manual};
 use webb_settings::{Aggregation, Environment, KEYS, Settings};
 
 /// The help of a command as a terminal of 100 columns shows it.
@@ -29,6 +29,7 @@ fn help_texts() {
     insta::assert_snapshot!("observe", help(&["observe"]));
     insta::assert_snapshot!("check-endpoint", help(&["check-endpoint"]));
     insta::assert_snapshot!("completions", help(&["completions"]));
+    insta::assert_snapshot!("manual", help(&["manual"]));
 }
 
 /// The defaults that the help names are the real ones.
@@ -108,6 +109,22 @@ fn the_file_comes_from_the_flag_or_the_variable() {
         let Command::Run(run) = Cli::try_parse_from(arguments).unwrap().command else { panic!("not run") };
         assert_eq!(run.layers(environment.clone()).file, Some(file.into()));
     }
+}
+
+/// Each command has its manual page, with its flags.
+#[test]
+fn each_command_has_its_page() {
+    let directory = tempfile::tempdir().unwrap();
+    manual(directory.path()).unwrap();
+    for command in Cli::command().get_subcommands() {
+        let page = std::fs::read_to_string(directory.path().join(format!("webb-{}.1", command.get_name()))).unwrap();
+        for flag in command.get_arguments().filter_map(|argument| argument.get_long()) {
+            let escaped = flag.replace('-', "\\-");
+            assert!(page.contains(&format!("\\-\\-{escaped}")), "{}: {flag}", command.get_name());
+        }
+    }
+    assert!(directory.path().join("webb.1").exists());
+    assert!(manual(&directory.path().join("none")).is_err());
 }
 
 /// Completions know the commands.
