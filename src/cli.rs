@@ -6,6 +6,7 @@
 
 mod generated;
 mod observe;
+mod share_directory;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use generated::{completions, manual};
 pub use observe::ObserveArgs;
+pub use share_directory::ShareDirectoryArgs;
 use webb_observer::MAX_EVENTS;
 use webb_settings::units::parse_duration;
 use webb_settings::{CheckRest, Environment, Flag, Layers, ListenAddress, Value, check_file};
@@ -225,6 +227,9 @@ pub enum Command {
     /// Scrape the agents behind an address, and report missing metrics
     #[command(after_help = ENDPOINT_HELP)]
     CheckEndpoint(CheckEndpointArgs),
+    /// Give a directory to a group, so that an agent may make files in it
+    #[command(after_help = share_directory::HELP)]
+    ShareDirectory(ShareDirectoryArgs),
     /// Print completions for a shell, to be sourced
     #[command(after_help = "Example:\n  source <(webb completions bash)")]
     Completions {

@@ -52,6 +52,7 @@ fn run_command(command: &Command) -> Exit {
         }
         Command::Observe(arguments) => app::observe(arguments, out),
         Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, &mut UntilClosed(&mut *out)),
+        Command::ShareDirectory(arguments) => app::share_directory(arguments, &mut UntilClosed(&mut *out)),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),
         Command::Manual { directory } => manual(directory).map(|()| Exit::Success),
     };

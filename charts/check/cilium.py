@@ -24,6 +24,10 @@ def flat(value, path=""):
         yield path, str(value)
 
 
+# Keys of flow log files that have another name in Cilium's ConfigMap.
+EXPORT = {"allow_list": "allowlist", "deny_list": "denylist", "field_mask": "fieldmask", "field_aggregate": "fieldaggregate"}
+
+
 def agent(made):
     """What Cilium's own ConfigMap and pods say of the metrics, in webb's terms."""
     daemon = find(made, "DaemonSet")[0]["spec"]["template"]
@@ -32,6 +36,14 @@ def agent(made):
     yield "hubble-metrics-server", config["metrics_listen"].replace("[::]", "")
     if served := config.get("agent_metrics"):
         yield "prometheus-serve-addr", served["listen"].replace("[::]", "")
+    if observer := config.get("observer"):
+        socket, *addresses = observer["listen"]
+        yield "hubble-socket-path", socket.removeprefix("unix://")
+        yield from (("hubble-listen-address", address) for address in addresses)
+        yield "hubble-disable-tls", str("observer_tls" not in config).lower()
+    for key, value in (config.get("export") or {}).items():
+        shown = " ".join(value) if isinstance(value, list) else str(value)
+        yield f"hubble-export-{EXPORT.get(key, key.replace('_', '-'))}", str(value).lower() if isinstance(value, bool) else shown
     for port in daemon["spec"]["containers"][0].get("ports") or []:
         yield f"port {port['name']}", f"{port['containerPort']}, {port['hostPort']} on the node"
     for volume in daemon["spec"]["volumes"]:
@@ -53,6 +65,8 @@ def facts(made):
         data = o
         if o["kind"] == "ConfigMap" and "dynamic-metrics.yaml" in (o.get("data") or {}):
             data = yaml.safe_load(o["data"]["dynamic-metrics.yaml"])
+        if o["kind"] == "ConfigMap" and "config.yaml" in (o.get("data") or {}):
+            data = yaml.safe_load(o["data"]["config.yaml"])
         found |= {(name, field): value for field, value in flat(data)}
     return found
 

@@ -3,11 +3,12 @@
 import difflib
 import re
 
-from render import GOLDEN, case, cases
+from render import GOLDEN, case, cases, without_certificates
 
 
 def text(files):
-    return "".join(f"# {path}\n{without_dashboards(path, content.strip())}\n" for path, content in files.items())
+    made = "".join(f"# {path}\n{without_dashboards(path, content.strip())}\n" for path, content in files.items())
+    return without_certificates(made)
 
 
 def without_dashboards(path, content):

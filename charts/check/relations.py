@@ -20,7 +20,8 @@ def workload(made):
 
 def volumes(made, pod):
     """Volumes without a mount, mounts without a volume, and objects that a volume needs and the case does not make."""
-    mounts = {mount["name"] for container in pod["containers"] for mount in container.get("volumeMounts") or []}
+    every = [*pod["containers"], *(pod.get("initContainers") or [])]
+    mounts = {mount["name"] for container in every for mount in container.get("volumeMounts") or []}
     names = {volume["name"] for volume in pod.get("volumes") or []}
     yield from (f"mount {name} has no volume" for name in mounts - names)
     yield from (f"volume {name} is not mounted" for name in names - mounts)
@@ -60,7 +61,7 @@ def of_workload(made, owner, outside):
         yield f"{called(owner)}: runAsNonRoot contradicts runAsUser"
     for container in pod["containers"]:
         names = [port["name"] for port in container.get("ports") or []]
-        probes = (container[name]["httpGet"]["port"] for name in container if name.endswith("Probe"))
+        probes = ((container[name].get("httpGet") or container[name]["grpc"])["port"] for name in container if name.endswith("Probe"))
         yield from (f"{called(owner)}: the probe's port {port} is none" for port in probes if isinstance(port, str) and port not in names)
     yield from (f"{called(owner)}: {problem}" for problem in volumes(made, pod))
     for kind, name in needed(pod):
@@ -79,7 +80,7 @@ def of_services(made):
             if isinstance(target, str) and target not in [port["name"] for port in ports(pods[0])]:
                 yield f"{called(service)}: the pods have no port {target}"
             note = (service["metadata"].get("annotations") or {}).get("prometheus.io/port")
-            if note and int(note) != port["port"]:
+            if note and int(note) not in [port["port"], *(port["containerPort"] for port in ports(pods[0]))]:
                 yield f"{called(service)}: it has no port {note}, as annotated"
 
 
@@ -95,7 +96,7 @@ def of_monitors(made):
         if len(pods) != 1 or not ports(pods[0]):
             yield f"{called(monitor)} selects no pod with a port"
     for budget in find(made, "PodDisruptionBudget"):
-        if chosen(made, budget["spec"]["selector"]["matchLabels"]) != find(made, "Deployment"):
+        if chosen(made, budget["spec"]["selector"]["matchLabels"]) != find(made, "Deployment", budget["metadata"]["name"]):
             yield f"{called(budget)} is not of the Deployment's pods"
 
 
@@ -114,6 +115,8 @@ def of_lease(made):
     """The Lease that the operator asks for is the one that its role is of."""
     for owner in find(made, "Deployment"):
         name = owner["metadata"]["name"]
+        if not name.endswith("-operator"):
+            continue
         config = yaml.safe_load(find(made, "ConfigMap", name)[0]["data"]["operator.yaml"])["operator"]
         agents = dict(label.split("=") for label in config["agent_labels"])
         if chosen(made, agents) != find(made, "DaemonSet"):
@@ -140,12 +143,45 @@ def of_clusters(made):
                 yield f"{called(owner)}: {cluster['kubeconfig']} is in no Secret that may be missing"
 
 
+def of_flows(made):
+    """What the agents' configuration says of flows is mounted, and Relay and the UI find what they ask."""
+    for owner in find(made, "DaemonSet"):
+        config = {}
+        for made_one in find(made, "ConfigMap", owner["metadata"]["name"]):
+            config = yaml.safe_load(made_one["data"]["webb.yaml"])
+        mounts = {mount["mountPath"]: mount for mount in template(owner)["spec"]["containers"][0]["volumeMounts"]}
+        export, source = config.get("export") or {}, str(config.get("flow_source"))
+        written = [path.removeprefix("unix://").rpartition("/")[0] for path in (config.get("observer") or {}).get("listen", []) if "unix" in path]
+        written += [export["directory"]] if "directory" in export else []
+        read = [path.rpartition("/")[0] for path in [*(config.get("observer_tls") or {}).values(), export.get("config")] if path]
+        read += [source.removeprefix("hubble:unix://").rpartition("/")[0]] if "unix:" in source else []
+        for path, is_read in [*((path, False) for path in written), *((path, True) for path in read)]:
+            if bool(mounts.get(path, {"readOnly": not is_read}).get("readOnly")) != is_read:
+                yield f"{called(owner)}: {path} is not mounted as the configuration needs it"
+    for owner in find(made, "Deployment"):
+        name, pod = owner["metadata"]["name"], template(owner)["spec"]
+        asked = [value["value"] for container in pod["containers"] for value in container.get("env") or [] if value["name"] == "FLOWS_API_ADDR"]
+        for config in find(made, "ConfigMap", f"{name}-config"):
+            relay = yaml.safe_load(config["data"]["config.yaml"])
+            host, _, port = relay["peer-service"].rpartition(":")
+            asked.append(f"{host.partition('.')[0]}:{port}")
+            files = [value for key, value in relay.items() if key.endswith(("-file", "-files"))]
+            there = [f"/var/lib/hubble-relay/tls/{item['path']}" for volume in pod["volumes"] if "projected" in volume
+                     for source in volume["projected"]["sources"] for item in source["secret"]["items"]]
+            if sorted(files) != sorted(there):
+                yield f"{called(owner)}: its configuration has the files {files}, and {there} are mounted"
+        for address in asked:
+            host, _, port = address.partition(":")
+            if [found["spec"]["ports"][0]["port"] for found in find(made, "Service", host)] != [int(port)]:
+                yield f"{called(owner)} asks {address}, and there is no such Service"
+
+
 def problems(made, outside=()):
     for owner in workloads(made):
         yield from of_workload(made, owner, outside)
     for hook in find(made, "Pod"):
         yield from volumes(made, hook["spec"])
-    for part in of_services, of_monitors, of_bindings, of_lease, of_clusters:
+    for part in of_services, of_monitors, of_bindings, of_lease, of_clusters, of_flows:
         yield from part(made)
     names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in made]
     yield from (f"{name} is there twice" for name in names if names.count(name) > 1)
@@ -196,4 +232,7 @@ def slips(report, made):
     mesh = yaml.safe_load(yaml.safe_dump(objects(case("clusters"))))
     next(v for v in template(workload(mesh))["spec"]["volumes"] if v["name"] == "clusters")["projected"]["sources"].pop()
     report("a kubeconfig without a Secret is found", [] if list(problems(mesh)) else ["it passed"])
+    flows = yaml.safe_load(yaml.safe_dump(objects(case("flows"))))
+    find(flows, "Service", "hubble-peer")[0]["spec"]["ports"][0]["port"] = 80
+    report("another port of the peer service is found", [] if list(problems(flows)) else ["it passed"])
     report("another account is found", changed("RoleBinding", lambda o: o["subjects"][0].update(name="webb")))

@@ -1,6 +1,7 @@
 """Renders the chart by Helm's own engine, as `helm install` would."""
 
 import functools
+import re
 from pathlib import Path
 
 import helm_python as helm
@@ -73,6 +74,11 @@ class Strict(yaml.CSafeLoader):
 def cases():
     """The values files of `ci`, by name; None for the defaults."""
     return {"defaults": None} | {str(path.relative_to(CI).with_suffix("")): path for path in sorted(CI.rglob("*.yaml"))}
+
+
+def without_certificates(text):
+    """The text with `...` for each certificate and key that Helm generates, which are others each time."""
+    return re.sub(r"((?:ca|tls)\.(?:crt|key)\"?: \"?)[A-Za-z0-9+/=]{200,}", r"\1...", text)
 
 
 @functools.cache

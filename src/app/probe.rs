@@ -4,7 +4,11 @@ use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+use rustix::process::getgid;
 use serde_json::json;
+use webb_settings::Export;
 
 use crate::bpf_loader::{Finding, FindingState, PRIVILEGES, findings};
 use crate::cli::Exit;
@@ -23,6 +27,7 @@ pub fn probe(as_json: bool, out: &mut dyn Write) -> io::Result<Exit> {
     findings.push(icmp_echo());
     findings.push(maps_of_others());
     findings.push(flows_of_cilium(Path::new(CILIUM_SOCKET)));
+    findings.push(files_of_flows());
     findings.extend(super::site::findings());
     if as_json {
         let list: Vec<_> = findings
@@ -83,6 +88,30 @@ fn flows_of_cilium(path: &Path) -> Finding {
         Err(error) => format!("flow_source: {shown} cannot be used: {error}"),
     };
     Finding { subject: "flows of Cilium", state: FindingState::Ok, why }
+}
+
+/// Only `observer.listen` and `export` need it, so nothing is amiss without. The places are those of
+/// the defaults, and of the chart.
+fn files_of_flows() -> Finding {
+    let sockets = Path::new(CILIUM_SOCKET).parent().unwrap_or(Path::new("/"));
+    let directory = Export::default().directory.unwrap_or_default();
+    let why = format!("observer.listen: {}; export: {}", room(sockets), room(&directory));
+    Finding { subject: "sockets and files of flows", state: FindingState::Ok, why }
+}
+
+/// Whether this process may make files in a directory. Landlock, later, lets an agent do so in those
+/// that are configured.
+fn room(directory: &Path) -> String {
+    let shown = directory.display();
+    match access(directory, Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => format!("files can be made in {shown}"),
+        Err(Errno::NOENT) => format!("there is no {shown} here"),
+        Err(Errno::ACCESS) => {
+            let group = getgid().as_raw();
+            format!("no files can be made in {shown}: webb share-directory --group {group} {shown}, as its owner")
+        }
+        Err(error) => format!("no files can be made in {shown}: {error}"),
+    }
 }
 
 /// Exit code for the findings: a check that lacks privileges proves nothing about the kernel.

@@ -88,6 +88,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- $v := include "webb.values" . | fromJson -}}
 {{- $ports := list (dict "name" (ternary "webb.metricsPort" "hubble.metrics.port" (or (not (empty $v.webb.metricsPort)) $v.webb.besideCilium)) "port" (int (include "webb.metricsPort" .))) (dict "name" "webb.admin.port" "port" (int $v.webb.admin.port)) -}}
 {{- if $v.prometheus.enabled -}}{{- $ports = append $ports (dict "name" "prometheus.port" "port" (int $v.prometheus.port)) -}}{{- end -}}
+{{- with include "webb.flowPort" . -}}{{- $ports = append $ports (dict "name" "hubble.listenAddress" "port" (int .)) -}}{{- end -}}
 {{- with include "webb.healthPort" . -}}{{- $ports = append $ports (dict "name" "healthPort" "port" (int .)) -}}{{- end -}}
 {{- range $at, $one := $ports -}}{{- range slice $ports (int (add1 $at)) -}}
 {{- if eq $one.port .port }}{{ $one.name }} and {{ .name }} are both {{ .port }}; each needs a port of its own on the node{{ "\n" }}{{- end -}}
@@ -97,7 +98,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- if has (first (splitList "|" .)) $contexts }}hubble.metrics.enabled has the entry {{ . }}, which is a context and no metric; with --set, a comma inside of an entry is written \,{{ "\n" }}{{- end -}}
 {{- end -}}
 {{- range $key, $value := include "webb.decided" . | fromYaml -}}
-{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source" "handover" "health"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "handover_dir" "webb.handover" "metrics_tls" "hubble.metrics.tls" "agent_metrics" "prometheus and webb.agentMetrics" "clusters" "webb.clusters") $key }}{{ "\n" }}{{- end -}}
+{{- if and (hasKey $v.webb.config $key) (not (has $key (list "cluster_source" "handover" "health" "observer" "observer_tls" "export"))) }}webb.config.{{ $key }} is decided by other values: see {{ get (dict "metrics_config" "hubble.metrics.dynamic" "metrics_listen" "hubble.metrics.port" "open_metrics" "hubble.metrics.enableOpenMetrics" "admin_listen" "webb.admin.port" "cluster_name" "cluster.name" "handover_dir" "webb.handover" "metrics_tls" "hubble.metrics.tls" "agent_metrics" "prometheus and webb.agentMetrics" "clusters" "webb.clusters") $key }}{{ "\n" }}{{- end -}}
 {{- end -}}
 {{- if and (include "webb.healthPort" .) (hasKey ($v.webb.config.health | default dict) "listen") }}webb.config.health.listen is decided by other values: see healthPort{{ "\n" }}{{- end -}}
 {{- if hasKey $v.webb.config "metrics" }}webb.config.metrics is decided by other values: see hubble.metrics.enabled{{ "\n" }}{{- end -}}
@@ -115,6 +116,7 @@ values.schema.json; here are the keys that mean nothing, and what does not go to
 {{- end -}}
 {{- if and $v.webb.podMonitor.enabled (not $v.webb.hostPorts) }}webb.podMonitor.enabled needs a named port, and webb.hostPorts is false; use hubble.metrics.serviceMonitor{{ "\n" }}{{- end -}}
 {{- include "webb.operatorConflicts" . -}}
+{{- include "webb.flowConflicts" . -}}
 {{- $operatorMonitor := and (include "webb.operator" .) $v.operator.prometheus.serviceMonitor.enabled -}}
 {{- if and (or $monitor $agentMonitor $operatorMonitor $v.webb.podMonitor.enabled $v.webb.prometheusRule.enabled) (not $v.prometheus.serviceMonitor.trustCRDsExist) (not (.Capabilities.APIVersions.Has "monitoring.coreos.com/v1")) }}{{ if $monitor }}hubble.metrics.serviceMonitor{{ else if $agentMonitor }}prometheus.serviceMonitor{{ else if $operatorMonitor }}operator.prometheus.serviceMonitor{{ else if $v.webb.podMonitor.enabled }}webb.podMonitor{{ else }}webb.prometheusRule{{ end }}.enabled needs the kinds of prometheus-operator (monitoring.coreos.com/v1), which this API server does not have; install them first, or set prometheus.serviceMonitor.trustCRDsExist if they are there{{ "\n" }}{{- end -}}
 {{- if and $v.webb.handover (ne (int $v.webb.runAsUser) 0) }}webb.handover needs webb.runAsUser 0: /sys/fs/bpf, where maps and programs are pinned, is root's{{ "\n" }}{{- end -}}

@@ -29,6 +29,45 @@ clusters:
 handover: true
 handover_dir: /run/webb/bpf
 {{- end }}
+{{- if include "webb.observer" . }}
+observer:
+  enabled: true
+  listen:
+    - {{ printf "unix://%s" $v.hubble.socketPath | quote }}
+    {{- with include "webb.flowAddress" . }}
+    - {{ . | quote }}
+    {{- end }}
+  {{- with $v.hubble.eventBufferCapacity }}
+  flows: {{ int . }}
+  {{- end }}
+{{- end }}
+{{- if include "webb.flowTls" . }}
+observer_tls:
+  certificate: /etc/webb/observer-tls/server.crt
+  key: /etc/webb/observer-tls/server.key
+  client_ca: /etc/webb/observer-tls/client-ca.crt
+{{- end }}
+{{- if include "webb.export" . }}
+{{- $file := $v.hubble.export.static }}
+export:
+  {{- with include "webb.exportDirectory" . }}
+  directory: {{ . | quote }}
+  {{- end }}
+  {{- if $v.hubble.export.dynamic.enabled }}
+  config: /etc/webb/flowlogs/flowlogs.yaml
+  {{- end }}
+  {{- if $file.enabled }}
+  file_path: {{ $file.filePath | quote }}
+  file_max_size_mb: {{ int $file.fileMaxSizeMb }}
+  file_max_backups: {{ int $file.fileMaxBackups }}
+  file_compress: {{ $file.fileCompress }}
+  allow_list: {{ $file.allowList | toJson }}
+  deny_list: {{ $file.denyList | toJson }}
+  field_mask: {{ $file.fieldMask | toJson }}
+  field_aggregate: {{ $file.fieldAggregate | toJson }}
+  aggregation_interval: {{ $file.aggregationInterval | quote }}
+  {{- end }}
+{{- end }}
 {{- if $v.hubble.redact.enabled }}
 {{- $http := $v.hubble.redact.http }}
 l7:
