@@ -206,6 +206,10 @@ defs! {
         "Open connections of clients";
     OBSERVER_CONNECTIONS_DROPPED: counter "webb_observer_connections_dropped_total" ["listener", "reason"]
         "Connections that were refused or closed, by reason: limit, client_limit (too many of one address), handshake (TLS), silent (nothing was sent)";
+    OBSERVER_TLS_LOADS: counter "webb_observer_tls_loads_total" ["outcome"]
+        "Changes of the observer's certificate files: applied, or rejected because they do not fit together";
+    OBSERVER_TLS_EXPIRY: gauge "webb_observer_tls_certificate_expiry_timestamp_seconds" []
+        "When the first certificate of the chain that the observer uses expires, in seconds since 1970; absent until there is one";
 
     GRPC_STARTED: counter "grpc_server_started_total" ["grpc_type", "grpc_service", "grpc_method"]
         "Total number of RPCs started on the server. Absent without an observer, as all of these; the names are Hubble's";

@@ -132,6 +132,14 @@ impl TlsFiles {
         self.current.load().as_ref().and_then(|loaded| loaded.expiry)
     }
 
+    /// What is wrong with the certificate in use at a second since 1970: clients refuse one that
+    /// has expired.
+    pub fn expired(&self, now: i64) -> Option<String> {
+        self.expiry().filter(|expiry| *expiry <= now)?;
+        let path = self.paths.certificate.display();
+        Some(format!("a TLS certificate in {path} has expired, and clients refuse it"))
+    }
+
     /// Outcomes of reloads of changed files.
     pub fn reloads(&self) -> &Reloads {
         &self.reloads
@@ -192,11 +200,19 @@ impl TlsFiles {
             path: path.clone(),
             error,
         })?;
-        let expiry = validity::expiry(&chain);
+        let (expiry, is_old) = (validity::expiry(&chain), chain.first().is_some_and(|own| validity::is_version_1(own)));
         // Also finds a certificate that is of another key.
-        let certificate = CertifiedKey::from_der(chain, key, &self.provider).map_err(|error| {
-            let error = format!("with {}: {error}", self.paths.certificate.display());
-            TlsError::Unusable { what: "key", path: path.clone(), error }
+        let certificate = CertifiedKey::from_der(chain, key, &self.provider).map_err(|error| match error {
+            rustls::Error::InvalidCertificate(error) => {
+                let (what, path) = ("certificate", self.paths.certificate.clone());
+                let error =
+                    if is_old { "it is of X.509 version 1; version 3 is needed".to_owned() } else { error.to_string() };
+                TlsError::Unusable { what, path, error }
+            }
+            error => {
+                let error = format!("with {}: {error}", self.paths.certificate.display());
+                TlsError::Unusable { what: "key", path: path.clone(), error }
+            }
         })?;
         let clients = self.paths.client_ca.as_ref().map(|path| self.verifier(path, content(2))).transpose()?;
         Ok(Loaded { certificate: Arc::new(certificate), expiry, clients })

@@ -40,7 +40,7 @@ fn address(server: &HubbleServer, settings: &Settings) -> ServerAddress {
             let own = files.certificate.clone().zip(files.key.clone());
             let server_name = Some(files.server_name.clone()).filter(|name| !name.is_empty());
             // The settings have it with TLS.
-            let tls = files.ca.clone().filter(|_| *tls).map(|ca| ClientTls { ca, own, server_name });
+            let tls = files.ca.clone().filter(|_| *tls).map(|ca| ClientTls { ca: Some(ca), own, server_name });
             ServerAddress::Tcp { host: host.clone(), port: *port, tls }
         }
     }
@@ -82,7 +82,7 @@ pub(super) async fn start(plan: Plan, server: &HubbleServer, startup: Arc<Startu
     let losses = Losses { ledger: Arc::clone(&source_ledger), lanes: Arc::clone(&lanes) };
     let scrape = start_scrapes(settings, collector, losses, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
-    metrics::tls(&own, tls.clone())?;
+    metrics::tls(&own, [&own::TLS_LOADS, &own::TLS_EXPIRY], tls.clone())?;
     let configurator = start_configurator(&parts, settings, configured, &fleet);
     let metrics_file = configurator.as_ref().map(|(file, _)| Arc::clone(file));
     metrics::reloads(&own, Arc::clone(&reloads), metrics_file.clone(), tls.clone())?;

@@ -18,6 +18,7 @@ use crate::actors::probes::ProbeReconciler;
 use crate::actors::resolver::Resolver;
 use crate::bpf_loader::HandoverOutcome;
 use crate::conntrack::Counters as Heard;
+use crate::families::Def;
 use crate::http::Scrape;
 use crate::logging::LogControl;
 use crate::pipeline::{Counters, LOOKUPS};
@@ -291,17 +292,20 @@ pub(super) fn connections(metrics: &SelfMetrics, listeners: Vec<(&'static str, A
     )
 }
 
-pub(super) fn tls(metrics: &SelfMetrics, files: Option<Arc<TlsFiles>>) -> Added {
+/// Rows about a listener's certificates: the families of its reloads and of the end of their
+/// validity.
+pub(super) fn tls(metrics: &SelfMetrics, families: [&'static Def; 2], files: Option<Arc<TlsFiles>>) -> Added {
     let Some(files) = files else { return Ok(()) };
+    let [loads, expires] = families;
     metrics.add(
-        &[&own::TLS_LOADS, &own::TLS_EXPIRY],
+        &families,
         Box::new(move |rows| {
             if let Some(expiry) = files.expiry() {
                 #[allow(clippy::cast_precision_loss, reason = "seconds of a date fit many times")]
-                rows.add_f64(&own::TLS_EXPIRY, &[], expiry as f64);
+                rows.add_f64(expires, &[], expiry as f64);
             }
             for (outcome, count) in files.reloads().counts() {
-                rows.add(&own::TLS_LOADS, &[outcome], count);
+                rows.add(loads, &[outcome], count);
             }
         }),
     )

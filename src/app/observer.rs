@@ -75,6 +75,8 @@ pub(super) fn metrics(metrics: &SelfMetrics, observing: Option<&Observing>) -> A
     let Some(observing) = observing else { return Ok(()) };
     exports::metrics(metrics, observing.exporting.as_ref())?;
     let (state, server) = (Arc::clone(&observing.state), observing.served.clone());
+    let tls = server.as_ref().and_then(|server| server.tls().cloned());
+    super::metrics::tls(metrics, [&own::OBSERVER_TLS_LOADS, &own::OBSERVER_TLS_EXPIRY], tls)?;
     metrics.add(
         &[
             &own::OBSERVER_FLOWS,

@@ -90,8 +90,8 @@ fn flows_of_cilium(path: &Path) -> Finding {
     Finding { subject: "flows of Cilium", state: FindingState::Ok, why }
 }
 
-/// Only `observer.listen` and `export` need it, so nothing is amiss without. The places are those of
-/// the defaults, and of the chart.
+/// Only `observer.listen` and `export` need it, so nothing is amiss without. The places are those
+/// of the defaults, and of the chart.
 fn files_of_flows() -> Finding {
     let sockets = Path::new(CILIUM_SOCKET).parent().unwrap_or(Path::new("/"));
     let directory = Export::default().directory.unwrap_or_default();
@@ -99,8 +99,8 @@ fn files_of_flows() -> Finding {
     Finding { subject: "sockets and files of flows", state: FindingState::Ok, why }
 }
 
-/// Whether this process may make files in a directory. Landlock, later, lets an agent do so in those
-/// that are configured.
+/// Whether this process may make files in a directory. Landlock, later, lets an agent do so in
+/// those that are configured.
 fn room(directory: &Path) -> String {
     let shown = directory.display();
     match access(directory, Access::WRITE_OK | Access::EXEC_OK) {

@@ -55,7 +55,7 @@ use crate::pipeline::{
 use crate::privileges::{Confinement, Privileges};
 use crate::records::{Rings, Waker};
 use crate::reloads::Reloads;
-use crate::selfmetrics::SelfMetrics;
+use crate::selfmetrics::{self as own_metrics, SelfMetrics};
 use crate::server::ApiTimes;
 use crate::startup::Startup;
 
@@ -182,7 +182,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let history = observing.as_ref().map(|observing| Arc::clone(observing.state.history()));
     let scrape = start_scrapes(settings, collector, ledger::Losses { swept, lanes, history }, &own)?;
     let tls = listeners::tls_files(&settings.metrics_tls);
-    metrics::tls(&own, tls.clone())?;
+    metrics::tls(&own, [&own_metrics::TLS_LOADS, &own_metrics::TLS_EXPIRY], tls.clone())?;
     let configurator = start_configurator(&parts, settings, configured, &fleet);
     let metrics_file = configurator.as_ref().map(|(file, _)| Arc::clone(file));
     metrics::reloads(&own, Arc::clone(&reloads), metrics_file.clone(), tls.clone())?;

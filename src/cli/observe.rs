@@ -130,6 +130,8 @@ pub struct ObserveArgs {
     pub color: String,
     /// TLS without `tls://`.
     tls: bool,
+    /// Whether the server's certificate is not checked.
+    allow_insecure: bool,
     ca: Option<PathBuf>,
     certificate: Option<PathBuf>,
     key: Option<PathBuf>,
@@ -193,6 +195,8 @@ impl Args for ObserveArgs {
         let server = [
             value("server", "ADDRESS", "unix:///path, address:port or tls://address:port").global(true),
             flag("tls", "Use TLS").global(true),
+            flag("tls-allow-insecure", "Take any certificate of the server, whose flows may then be anybody's")
+                .global(true),
             file("tls-ca-cert-files", "Authorities of the server's certificate, PEM; needed for TLS").global(true),
             file("tls-client-cert-file", "Certificate to show to the server, PEM")
                 .requires("tls-client-key-file")
@@ -286,6 +290,7 @@ impl FromArgMatches for ObserveArgs {
             server: text("server"),
             color: text("color").unwrap_or_default(),
             tls: is_global("tls"),
+            allow_insecure: is_global("tls-allow-insecure"),
             ca: path("tls-ca-cert-files"),
             certificate: path("tls-client-cert-file"),
             key: path("tls-client-key-file"),
@@ -353,11 +358,14 @@ impl ObserveArgs {
     }
 
     fn files(&self) -> Result<ClientTls, String> {
-        let Some(ca) = self.ca.clone() else {
+        if self.ca.is_none() && !self.allow_insecure {
             return Err(
-                "TLS needs --tls-ca-cert-files: the authorities that the server's certificate is checked by".into()
+                "TLS needs --tls-ca-cert-files: the authorities that the server's certificate is checked by; with \
+                 --tls-allow-insecure it is not checked"
+                    .into(),
             );
-        };
+        }
+        let ca = self.ca.clone().filter(|_| !self.allow_insecure);
         let own = self.certificate.clone().zip(self.key.clone());
         Ok(ClientTls { ca, own, server_name: self.server_name.clone() })
     }

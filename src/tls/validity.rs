@@ -16,6 +16,12 @@ pub(super) fn expiry(chain: &[CertificateDer<'_>]) -> Option<i64> {
     chain.iter().filter_map(|certificate| not_after(certificate)).min()
 }
 
+/// True for a certificate of X.509's first version, which has no names for servers.
+pub(super) fn is_version_1(certificate: &[u8]) -> bool {
+    let fields = element(certificate, SEQUENCE).and_then(|(certificate, _)| element(certificate, SEQUENCE));
+    fields.is_some_and(|(fields, _)| element(fields, INTEGER).is_some())
+}
+
 fn not_after(certificate: &[u8]) -> Option<i64> {
     let (mut certificate, _) = element(certificate, SEQUENCE)?;
     let (mut fields, _) = element(certificate, SEQUENCE)?;
@@ -96,6 +102,21 @@ mod tests {
         assert_eq!(expiry(&[late, soon]), Some(1_772_236_800));
         assert_eq!(expiry(&[]), None);
         assert_eq!((days(1970, 1, 1), days(2000, 2, 29), days(2000, 3, 1)), (0, 11_016, 11_017));
+    }
+
+    /// A certificate without a version is of the first one.
+    #[test]
+    fn versions_are_read() {
+        let der = certificate(2026);
+        assert!(!is_version_1(&der));
+        // The same without the version, which has five bytes: the lengths in front of it are read,
+        // not held against what follows.
+        let at = der.windows(3).position(|bytes| bytes == [VERSION, 3, INTEGER]).unwrap();
+        let mut old = der.to_vec();
+        old.drain(at..at + 5);
+        old.extend([0; 5]);
+        assert!(is_version_1(&old));
+        assert!(!is_version_1(&[]) && !is_version_1(&[SEQUENCE, 0]));
     }
 
     proptest! {

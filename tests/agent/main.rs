@@ -15,6 +15,7 @@ mod health;
 #[path = "../../crates/metrics/tests/metrics/common/mod.rs"]
 mod metrics_common;
 mod observer_server;
+mod observer_tls;
 #[path = "../../crates/metrics/tests/metrics/parser/mod.rs"]
 mod parser;
 mod scrape;

@@ -27,18 +27,18 @@ use webb_observer::{Event, History, Segment};
 use webb_settings::{ListenAddress, Observer};
 
 /// Name in the certificate of the node `node` of the cluster `default`.
-const SERVER_NAME: &str = "node.default.hubble-grpc.cilium.io";
+pub(crate) const SERVER_NAME: &str = "node.default.hubble-grpc.cilium.io";
 
 /// A server of an empty history.
-struct Served {
+pub(crate) struct Served {
     history: Arc<History>,
     server: Arc<Server>,
     supervisor: Addr<ThreadSupervisor>,
-    component: Arc<Component>,
+    pub(crate) component: Arc<Component>,
 }
 
 impl Served {
-    fn at(listen: &[ListenAddress], tls: Option<Paths>) -> Self {
+    pub(crate) fn at(listen: &[ListenAddress], tls: Option<Paths>) -> Self {
         let component = Components::default().component("observer/server");
         let policy = RestartPolicy {
             max_restarts: 5,
@@ -58,7 +58,7 @@ impl Served {
         Self { history, server, supervisor, component }
     }
 
-    fn push(&self, time_ns: u64) {
+    pub(crate) fn push(&self, time_ns: u64) {
         let flow = Flow { time_ns, ..Flow::default() };
         self.history.push(Segment { events: vec![Event::Flow(flow)], ..Segment::default() }, 0);
     }
@@ -68,13 +68,13 @@ impl Served {
         counts.filter(|(label, _)| *label == reason).map(|(_, count)| count).sum()
     }
 
-    async fn finish(self) {
+    pub(crate) async fn finish(self) {
         self.supervisor.send(Finish).await.unwrap();
         assert_eq!(self.component.state(), State::Stopped);
     }
 }
 
-async fn until(what: &str, mut true_yet: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut true_yet: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     while !true_yet().await {
         assert!(began.elapsed() < Duration::from_mins(1), "never came true: {what}");
@@ -83,16 +83,16 @@ async fn until(what: &str, mut true_yet: impl AsyncFnMut() -> bool) {
 }
 
 /// A port that was free a moment ago.
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-fn tcp(address: SocketAddr, tls: Option<ClientTls>) -> ServerAddress {
+pub(crate) fn tcp(address: SocketAddr, tls: Option<ClientTls>) -> ServerAddress {
     ServerAddress::Tcp { host: address.ip().to_string(), port: address.port(), tls }
 }
 
 /// True once a call is answered.
-async fn answers(address: &ServerAddress) -> bool {
+pub(crate) async fn answers(address: &ServerAddress) -> bool {
     match Client::connect(address).await {
         Ok(client) => client.state().await.is_ok(),
         Err(_) => false,
@@ -100,13 +100,13 @@ async fn answers(address: &ServerAddress) -> bool {
 }
 
 /// An authority, and the files that it signed.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
+pub(crate) struct Authority {
+    pub(crate) issuer: Issuer<'static, KeyPair>,
     certificate: String,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::new([]).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
@@ -115,7 +115,7 @@ impl Authority {
     }
 
     /// Writes a certificate for that name, its key, and the authority's.
-    fn write(&self, directory: &Path, name: &str) {
+    pub(crate) fn write(&self, directory: &Path, name: &str) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new([name.to_owned()]).unwrap();
         fs::write(directory.join("tls.crt"), params.signed_by(&key, &self.issuer).unwrap().pem()).unwrap();
@@ -124,14 +124,14 @@ impl Authority {
     }
 }
 
-fn server_files(directory: &TempDir) -> Paths {
+pub(crate) fn server_files(directory: &TempDir) -> Paths {
     let at = |name: &str| directory.path().join(name);
     Paths { certificate: at("tls.crt"), key: at("tls.key"), client_ca: Some(at("ca.crt")) }
 }
 
-fn client_tls(ca: PathBuf, own: Option<&TempDir>) -> ClientTls {
+pub(crate) fn client_tls(ca: PathBuf, own: Option<&TempDir>) -> ClientTls {
     let own = own.map(|directory| (directory.path().join("tls.crt"), directory.path().join("tls.key")));
-    ClientTls { ca, own, server_name: Some(SERVER_NAME.to_owned()) }
+    ClientTls { ca: Some(ca), own, server_name: Some(SERVER_NAME.to_owned()) }
 }
 
 /// An address that is taken and a directory that is missing leave the others served and the

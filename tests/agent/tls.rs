@@ -208,6 +208,17 @@ fn files_that_vanish_for_a_while() {
     assert_eq!(tls.reloads().counts(), [("applied", 1), ("rejected", 0)]);
 }
 
+/// A certificate of X.509's first version, as `openssl x509 -req` makes them without extensions.
+const VERSION_1: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBFzCBvwIUAVp/CX3ynsLCQGtVU4z/TVd5xFYwCgYIKoZIzj0EAwIwDjEMMAoG\n\
+A1UEAwwDb2xkMCAXDTI2MTEyNzEzMDgyNloYDzIxMjYxMTAzMTMwODI2WjAOMQww\n\
+CgYDVQQDDANvbGQwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQ47ITCQt3yGPrq\n\
+peSabAwBFuiWC7U0UVS3/uPwdiPJ88AHmDw4kfTRyjLhyJGOhFIo8Ocmx1Z1Hk3C\n\
+ZznAMhjFMAoGCCqGSM49BAMCA0cAMEQCIBO87nbStRCFwSQMfMUKShfVmR608g/B\n\
+OUnRbu2C/sbHAiAXq/dT7LlZt6fnLvZFAgQ5KjhanBfsRlx+sBy+iZDQ/A==\n\
+-----END CERTIFICATE-----\n";
+
 /// Files that cannot be used degrade the listener for as long as they are there, and the old ones
 /// serve.
 #[test]
@@ -222,6 +233,11 @@ fn unusable_files_show() {
     let why = server.component.reason();
     assert!(why.starts_with("the TLS certificates stay as they were:") && why.contains("tls.crt"), "{why}");
     assert_eq!(get(&server, &client(&authority, None, TLS13)).unwrap().status, 200);
+    // It is the certificate, whatever the key is.
+    write(&files.paths.certificate, VERSION_1);
+    until("the version is said", || server.component.reason().contains("it is of X.509 version 1"));
+    let why = server.component.reason();
+    assert!(why.contains("the certificate file") && !why.contains("the key file"), "{why}");
     files.put(&pair);
     until("up again", || server.component.state() == State::Up);
 }

@@ -304,3 +304,40 @@ async fn metrics_change_while_flows_stream() {
     drop(server);
     followed.finish().await;
 }
+
+/// A metric that stands still holds up the source, which reads no more: the server's history runs
+/// over, and what was counted and what the server says it has lost are all there was.
+#[actix::test]
+async fn a_full_lane_costs_an_exact_loss() {
+    let _turn = turn();
+    let (followed, history) = (Followed::start(), Arc::new(History::new(4_095)));
+    let server = followed.serve(&history);
+    followed.connected().await;
+    inject::hold("aggregator/flow");
+    let mut pushed = 0;
+    let mut more = |flows: u64| {
+        push(&history, pushed..pushed + flows);
+        pushed += flows;
+        pushed
+    };
+    // The lane has 128 batches; one stands before it, and the metric has one.
+    until("the lane is full", || {
+        let is_full = followed.counters.batches.load(Relaxed) >= 130;
+        if !is_full {
+            more(20);
+        }
+        is_full
+    })
+    .await;
+    let all = (0..100).map(|_| more(1_000)).last().unwrap();
+    inject::release("aggregator/flow");
+    let lost = || followed.ledger.lost().iter().sum::<u64>();
+    until("all are accounted for", || followed.ledger.outcome(Outcome::Counted) + lost() >= all).await;
+    let (counted, lost) = (followed.ledger.outcome(Outcome::Counted), lost());
+    assert_eq!(counted + lost, all);
+    assert!(counted > 0 && lost > 0, "{counted} counted, {lost} lost");
+    followed.counted(counted).await;
+    assert_eq!(followed.gaps(), []);
+    drop(server);
+    followed.finish().await;
+}

@@ -70,6 +70,10 @@ mod mesh;
 #[cfg(test)]
 mod observer;
 #[cfg(test)]
+mod observer_filters;
+#[cfg(test)]
+mod observer_nodes;
+#[cfg(test)]
 mod operator;
 #[cfg(test)]
 #[path = "../kernel/support/packets.rs"]

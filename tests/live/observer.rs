@@ -11,36 +11,55 @@ use webb_observer::proto::observer::{GetFlowsRequest, GetNamespacesRequest, GetN
 
 use crate::harness::{Agent, DEATHSTAR_A, Lab, METRICS, QUICK, TIEFIGHTER};
 
+/// Metrics for tests of flows.
+pub(crate) const METRICS_OF_FLOWS: &str = "flow drop";
+
 /// Long enough for a loaded machine.
-const TIMEOUT: Duration = Duration::from_mins(1);
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// An agent with an observer on a socket in the lab's directory.
-struct Observed {
+pub(crate) struct Observed {
     agent: Agent,
     socket: PathBuf,
 }
 
 impl Observed {
     fn start(lab: &Lab, node: &str, more: &str) -> Self {
+        Self::start_with(lab, node, METRICS, more)
+    }
+
+    /// An agent with these metrics, and further addresses of its observer.
+    pub(crate) fn start_with(lab: &Lab, node: &str, metrics: &str, more: &str) -> Self {
+        Self::start_named(lab, node, metrics, more, &[])
+    }
+
+    /// The same, with names from elsewhere than the lab's manifest.
+    pub(crate) fn start_named(lab: &Lab, node: &str, metrics: &str, more: &str, arguments: &[&str]) -> Self {
         let socket = lab.dir.path().join(format!("{node}.sock"));
         let text = format!("{QUICK}observer: {{ enabled: true, listen: ['unix://{}'{more}] }}\n", socket.display());
         let config = lab.file(&format!("{node}.yaml"), &text);
-        let mut agent = Agent::start_at(lab, node, METRICS, &["--config", config.to_str().unwrap()]);
+        let mut all = vec!["--config", config.to_str().unwrap()];
+        all.extend(arguments);
+        let mut agent = Agent::start_at(lab, node, metrics, &all);
         agent.wait_until("the observer's socket is there", |_| socket.exists());
         Self { agent, socket }
     }
 
-    fn address(&self) -> String {
+    pub(crate) fn log(&self) -> String {
+        self.agent.log()
+    }
+
+    pub(crate) fn address(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// The flows of an answer.
-fn flows(address: &str, request: &GetFlowsRequest) -> Vec<Flow> {
+pub(crate) fn flows(address: &str, request: &GetFlowsRequest) -> Vec<Flow> {
     runtime().block_on(async {
         let mut client = ObserverClient::connect(address.to_owned()).await.unwrap();
         let mut stream = client.get_flows(request.clone()).await.unwrap().into_inner();

@@ -81,11 +81,19 @@ impl fmt::Display for FlowSource {
 
 /// The kind of the key.
 pub(super) mod kind {
-    use super::FlowSource;
+    use super::{FlowSource, HubbleServer};
+    use crate::observer::MAX_SOCKET_PATH_BYTES;
     use crate::value::{InvalidValue, Value};
 
     pub(crate) fn read(value: &Value) -> Result<FlowSource, InvalidValue> {
-        FlowSource::parse(value.text()?).ok_or_else(|| InvalidValue::of(value))
+        let source = FlowSource::parse(value.text()?).ok_or_else(|| InvalidValue::of(value))?;
+        if let FlowSource::Hubble(HubbleServer::Unix(path)) = &source
+            && path.as_os_str().len() > MAX_SOCKET_PATH_BYTES
+        {
+            let why = format!("the path of a socket has {MAX_SOCKET_PATH_BYTES} bytes at most");
+            return Err(InvalidValue::because(value, why));
+        }
+        Ok(source)
     }
 
     pub(crate) fn show(source: &FlowSource) -> Value {

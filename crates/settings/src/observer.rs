@@ -35,6 +35,9 @@ impl Default for Observer {
     }
 }
 
+/// Bytes of the path of a unix socket at most: the kernel's 108, with a zero at the end.
+pub(super) const MAX_SOCKET_PATH_BYTES: usize = 107;
+
 /// An address to listen at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddress {
@@ -75,7 +78,7 @@ impl fmt::Display for ListenAddress {
 /// The kind of value of `observer.listen`.
 pub(super) mod listen_addresses {
     use super::super::value::{InvalidValue, Item, Value};
-    use super::ListenAddress;
+    use super::{ListenAddress, MAX_SOCKET_PATH_BYTES};
 
     /// Addresses of the list at most.
     const MAX_ADDRESSES: usize = 8;
@@ -100,6 +103,12 @@ pub(super) mod listen_addresses {
         match item.text.parse() {
             Ok(ListenAddress::Unix(path)) if !path.is_absolute() => {
                 Err(InvalidValue::item(item, "the path of a socket begins with /"))
+            }
+            Ok(ListenAddress::Unix(path)) if path.as_os_str().len() > MAX_SOCKET_PATH_BYTES => {
+                let bytes = path.as_os_str().len();
+                let why =
+                    format!("the path of a socket has {MAX_SOCKET_PATH_BYTES} bytes at most, and this one has {bytes}");
+                Err(InvalidValue::item(item, why))
             }
             Ok(address) => Ok(address),
             Err(_) => Err(InvalidValue::item(item, "it is neither address:port nor unix:///path")),

@@ -43,7 +43,11 @@ impl Endpoint {
             let served = async {
                 let listener = self.bind().await.map_err(|error| self.explain(&error))?;
                 complaints.clear(&about);
-                tracing::info!(address = %about, "the observer is served");
+                if self.tls.as_ref().is_none_or(|files| files.is_ready()) {
+                    tracing::info!(address = %about, "the observer is served");
+                } else {
+                    tracing::info!(address = %about, "the observer refuses connections until its TLS certificates are read");
+                }
                 self.serve(listener, history, site).await
             };
             let why = tokio::select! {

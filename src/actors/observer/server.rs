@@ -11,7 +11,7 @@ use actix::Addr;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use webb_cluster::Cache;
-use webb_flow::clock::now_ns;
+use webb_flow::clock::{now_ns, unix_ns};
 use webb_flow::fault::{Component, inject};
 use webb_observer::{Admission, Calls, History, Peer, Site};
 use webb_settings::{ListenAddress, Observer};
@@ -32,6 +32,9 @@ const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Name of the complaint about certificates.
 const CERTIFICATES: &str = "tls";
+
+/// Name of the complaint about a certificate that is no longer valid.
+const EXPIRY: &str = "tls_expiry";
 
 /// The server of a history.
 pub struct Server {
@@ -91,6 +94,11 @@ impl Server {
     /// The listeners by address, with their connections.
     pub fn listeners(&self) -> impl Iterator<Item = (String, &Arc<Admission>)> {
         self.endpoints.iter().map(|endpoint| (endpoint.address.to_string(), &endpoint.admission))
+    }
+
+    /// The certificate files of the TCP listeners.
+    pub fn tls(&self) -> Option<&Arc<TlsFiles>> {
+        self.tls.as_ref()
     }
 
     /// Counts of the calls.
@@ -165,6 +173,10 @@ impl Server {
                             tracing::info!("the observer's TLS certificates are read");
                         }
                         complaints.clear(CERTIFICATES);
+                        match files.expired(unix_seconds()) {
+                            Some(why) => complaints.set(EXPIRY, why),
+                            None => complaints.clear(EXPIRY),
+                        }
                     }
                     Ok(Err(error)) => complaints.set(CERTIFICATES, certificates(files, &error.to_string())),
                     Err(panic) => complaints.set(CERTIFICATES, certificates(files, &panic.to_string())),
@@ -177,6 +189,10 @@ impl Server {
             }
         }
     }
+}
+
+fn unix_seconds() -> i64 {
+    i64::try_from(unix_ns() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
 fn certificates(files: &TlsFiles, error: &str) -> String {

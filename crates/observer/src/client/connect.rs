@@ -2,8 +2,10 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,6 +20,15 @@ use super::tls::ClientTls;
 
 /// Bytes of a stream, and of the connection, that are on their way to a client that does not read.
 const WINDOW_BYTES: u32 = 1 << 20;
+
+/// Quiet time after which the kernel asks the other machine whether it is there.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
+
+/// Interval of the questions, as long as there is no answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Questions without an answer that end the connection.
+const KEEPALIVE_PROBES: u32 = 3;
 
 /// A stream of bytes in both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -46,15 +57,26 @@ async fn stream(address: &ServerAddress) -> Result<Box<dyn Duplex>, ClientError>
             Err(error) => Err(ClientError::socket(path, &error)),
         },
         ServerAddress::Tcp { host, port, tls } => {
-            let unreachable = |error| ClientError::unreachable(address, &error);
+            let unreachable = |error| ClientError::unreachable(&error);
             let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
             stream.set_nodelay(true).map_err(unreachable)?;
+            keep_alive(&stream).map_err(|error| unreachable(error.into()))?;
             match tls {
                 None => Ok(Box::new(stream)),
                 Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream).await?)),
             }
         }
     }
+}
+
+/// Has the kernel ask whether the other machine is still there: one that is gone without a word
+/// ends the connection, whatever is followed. (Servers in Go end a connection with frequent pings
+/// of HTTP/2.)
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)
 }
 
 async fn handshake(

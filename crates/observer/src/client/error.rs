@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use super::address::{MAX_RESPONSE_BYTES, ServerAddress};
+use super::address::MAX_RESPONSE_BYTES;
 
 /// The cause of the end of a connection, or of a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,7 +66,8 @@ impl Cause {
     }
 }
 
-/// The error that ended a connection, or kept it from being made.
+/// The error that ended a connection, or kept it from being made. Its text does not name the
+/// server: its caller does.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct ClientError {
@@ -108,7 +109,7 @@ impl ClientError {
             return Self::new(
                 Cause::Permission,
                 format!(
-                    "{shown}: {error}: this process needs write permission on the socket and search permission on its \
+                    "{error}: this process needs write permission on the socket and search permission on its \
                      directories. Cilium's socket has the mode 0660: run in its group (in a pod: supplementalGroups \
                      with the number that `stat -c %g {shown}` prints) or as its owner"
                 ),
@@ -119,11 +120,11 @@ impl ClientError {
         } else {
             ""
         };
-        Self::new(Cause::Unreachable, format!("{shown}: {error}{why}"))
+        Self::new(Cause::Unreachable, format!("{error}{why}"))
     }
 
-    pub(super) fn unreachable(address: &ServerAddress, error: &io::Error) -> Self {
-        Self::new(Cause::Unreachable, format!("{address}: {error}"))
+    pub(super) fn unreachable(error: &io::Error) -> Self {
+        Self::new(Cause::Unreachable, error.to_string())
     }
 
     /// A connection on which HTTP/2 cannot be begun.

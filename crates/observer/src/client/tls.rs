@@ -5,9 +5,11 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 /// Bytes that a file of certificates or a key may have.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -15,8 +17,9 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Files and names of a client's TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientTls {
-    /// Authorities that the server's certificate is checked by.
-    pub ca: PathBuf,
+    /// Authorities that the server's certificate is checked by; without them it is not checked at
+    /// all, and any server may be the other side.
+    pub ca: Option<PathBuf>,
     /// The client's own certificate and its key, for a server that asks for them.
     pub own: Option<(PathBuf, PathBuf)>,
     /// Name that the server's certificate must have; none is the host's.
@@ -29,15 +32,20 @@ impl ClientTls {
     /// # Errors
     /// The file that cannot be used, and why.
     pub(super) fn config(&self) -> Result<ClientConfig, String> {
-        let mut roots = RootCertStore::empty();
-        for authority in certificates("CA", &self.ca)? {
-            roots.add(authority).map_err(|error| unusable("CA", &self.ca, &error))?;
-        }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let algorithms = provider.signature_verification_algorithms;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(roots);
+            .map_err(|error| error.to_string())?;
+        let builder = if let Some(ca) = &self.ca {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates("CA", ca)? {
+                roots.add(authority).map_err(|error| unusable("CA", ca, &error))?;
+            }
+            builder.with_root_certificates(roots)
+        } else {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(algorithms)))
+        };
         let mut config = match &self.own {
             None => builder.with_no_client_auth(),
             Some((certificate, key)) => {
@@ -49,6 +57,45 @@ impl ClientTls {
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
+    }
+}
+
+/// Takes any certificate; the server must have its key.
+#[derive(Debug)]
+struct Unchecked(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
     }
 }
 

@@ -10,7 +10,7 @@ use tonic::client::Grpc;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status, Streaming};
 
-use crate::client::{Client, MAX_RESPONSE_BYTES, Raw};
+use crate::client::{Client, ClientError, MAX_RESPONSE_BYTES, Raw};
 
 /// Time in which a call that is no stream is answered.
 const CALL_TIMEOUT: Duration = Duration::from_secs(12);
@@ -35,6 +35,10 @@ impl From<String> for Failure {
 impl From<Status> for Failure {
     /// A plain error of the server is its text alone; any other has its code.
     fn from(status: Status) -> Self {
+        // What the transport says has a source, which says why; what the server says has none.
+        if std::error::Error::source(&status).is_some() {
+            return Self::Text(ClientError::from(status).to_string());
+        }
         let message = status.message();
         let code = match status.code() {
             Code::Unknown => return Self::Text(message.to_owned()),

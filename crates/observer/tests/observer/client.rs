@@ -221,7 +221,7 @@ async fn tls() {
     let authority = Authority::new();
     let port = authority.relay(socket).await;
     let right = ClientTls {
-        ca: authority.file("ca.pem"),
+        ca: Some(authority.file("ca.pem")),
         own: Some((authority.file("client.pem"), authority.file("client-key.pem"))),
         server_name: Some("node-1.default.hubble-grpc.cilium.io".into()),
     };
@@ -231,11 +231,14 @@ async fn tls() {
 
     let other = Authority::new();
     for (wrong, why) in [
-        (ClientTls { ca: other.file("ca.pem"), ..right.clone() }, "invalid peer certificate"),
+        (ClientTls { ca: Some(other.file("ca.pem")), ..right.clone() }, "invalid peer certificate"),
         (ClientTls { server_name: None, ..right.clone() }, "not valid for name"),
         (ClientTls { server_name: Some("a b".into()), ..right.clone() }, "no name that a certificate can have"),
-        (ClientTls { ca: Path::new("/nonexistent").into(), ..right.clone() }, "cannot read the CA file /nonexistent"),
-        (ClientTls { ca: authority.file("client-key.pem"), ..right.clone() }, "holds no certificate in PEM"),
+        (
+            ClientTls { ca: Some(Path::new("/nonexistent").into()), ..right.clone() },
+            "cannot read the CA file /nonexistent",
+        ),
+        (ClientTls { ca: Some(authority.file("client-key.pem")), ..right.clone() }, "holds no certificate in PEM"),
     ] {
         let error = refusal(&address(port, Some(wrong))).await;
         assert_eq!(error.cause(), Cause::Tls, "{error}");
