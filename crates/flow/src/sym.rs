@@ -254,6 +254,12 @@ impl Names {
         sym
     }
 
+    /// Becomes another owner of an owned symbol until this is dropped. Takes a shared lock; not for
+    /// the event path.
+    pub fn hold(&mut self, sym: Sym) {
+        self.0.push(Name::of(sym));
+    }
+
     /// True without any.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -75,7 +75,7 @@ impl Details {
     /// The extra of a flow with its details.
     pub(crate) fn extra(&mut self, segment: &Segment, place: usize, flow: &Flow) -> Extra {
         let mut extra = segment.extra(flow).cloned().unwrap_or_else(|| plain(flow));
-        write_id(self.seed, segment.index.generation(), place, &mut extra.uuid);
+        write_id(self.seed, segment.index.generation(), segment.before + place, &mut extra.uuid);
         let name = self.interfaces.name(flow.ifindex).to_owned();
         extra.interface = Some(Interface { index: flow.ifindex, name });
         extra

@@ -70,7 +70,7 @@ impl Encoder {
             self.ends.clear();
         }
         put_message(out, 1, |out| put_time(out, segment.flow_time_ns(flow)));
-        write_id(self.seed, index.generation(), place, &mut self.text);
+        write_id(self.seed, index.generation(), segment.before + place, &mut self.text);
         put_text(out, 34, &self.text);
         put_message(out, 41, |out| {
             put_bytes(out, 1, b"webb");

@@ -184,7 +184,8 @@ impl History {
     /// Totals so far.
     pub fn totals(&self) -> Totals {
         let ring = self.ring();
-        Totals { held: ring.next - ring.oldest(), limit: ring.limit, flows: ring.flows, bytes: ring.bytes }
+        let shared = ring.shared_bytes();
+        Totals { held: ring.next - ring.oldest(), limit: ring.limit, flows: ring.flows, bytes: ring.bytes + shared }
     }
 
     /// Adds events that were gone before a client could read them.
@@ -216,6 +217,19 @@ impl Ring {
     fn oldest(&self) -> u64 {
         let kept = self.next.saturating_sub(self.limit).max(self.recent);
         self.segments.front().map_or(self.next, |held| kept.max(held.first))
+    }
+
+    /// Memory of indexes and names, each counted once: neighbours share them, and the last of these
+    /// has all.
+    fn shared_bytes(&self) -> u64 {
+        let mut bytes = 0;
+        for (at, held) in self.segments.iter().enumerate() {
+            let next = self.segments.get(at + 1);
+            if !next.is_some_and(|next| held.segment.shares_names(&next.segment)) {
+                bytes += held.segment.shared_bytes() as u64;
+            }
+        }
+        bytes
     }
 
     /// Frees the segments without an event that counts. Never the newest, which may be replaced.

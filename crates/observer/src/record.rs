@@ -2,28 +2,36 @@
 //! counted.
 //!
 //! A batch and its index are not kept: one would pin a whole batch for a few flows of a quiet node,
-//! and every version of the index. A segment names its flows by a table of its own, of the
-//! endpoints, services and policies that occur in it, which lives as long as the segment. Batches
+//! and every version of the index. Segments name their flows by a table of their own, of the
+//! endpoints, services and policies that occur in them, which lives as long as they do. A table
+//! serves until it is large, so that an endpoint is copied once and not for each segment. Batches
 //! are joined until a segment is full.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use hashbrown::{HashMap, HashSet};
 use prost::Message as _;
 use webb_flow::extra::L7Record;
+use webb_flow::hash::RandomState;
 use webb_flow::names::{DROP_REASONS, number_of};
-use webb_flow::sym::{Names, Sym};
+use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Event as FlowEvent, Extra, ExtraId, Flow, L4, Ruling, ServiceEnd, ServiceId, Verdict};
 use webb_index::policy::PolicyName;
 use webb_index::{Draft, End, Endpoint, Flows, Index, PodChanges, ServiceSpec, Services};
 
 use crate::history::History;
 use crate::proto::flow::{LostEvent, LostEventSource};
-use crate::segment::{Event, Other, OtherSort, Segment};
+use crate::segment::{Event, NameTable, Other, OtherSort, Segment};
 
 /// Events of a segment: enough that its table weighs little, and few enough to be copied while it
 /// is open.
 const SEGMENT: usize = 1024;
+
+/// Events, names and endpoints of a table, at most, before the next segment begins another: a few
+/// megabytes.
+const TABLE_EVENTS: usize = 65_536;
+const TABLE_NAMES: usize = 65_536;
+const TABLE_ENDPOINTS: usize = 16_384;
 
 /// Copies flows into a history, whose only writer it is.
 #[derive(Debug, Default)]
@@ -32,19 +40,32 @@ pub struct Recorder {
     open: Segment,
     /// Number of its events that the history has.
     known: usize,
-    draft: Draft,
-    /// Rows of the open segment by the ids of `source`.
-    ends: HashMap<EndpointId, EndpointId>,
-    services: HashMap<ServiceId, ServiceId>,
-    policies: HashMap<u32, u32>,
-    service_names: Vec<ServiceSpec>,
-    owned: Names,
-    /// The symbols that `owned`, or a part of it that the segment has, owns.
-    held: HashSet<Sym>,
+    /// Its policies by their rows in `source`.
+    policies: HashMap<u32, u32, RandomState>,
+    table: Table,
     /// The index of the last batch.
     source: Option<Arc<Index>>,
     /// Places of the flows of a batch, in the order of their time; kept for its memory.
     order: Vec<usize>,
+}
+
+/// What names the flows of a few segments.
+#[derive(Debug, Default)]
+struct Table {
+    draft: Draft,
+    /// Its rows by the ids of the source.
+    ends: HashMap<EndpointId, EndpointId, RandomState>,
+    services: HashMap<ServiceId, ServiceId, RandomState>,
+    service_names: Vec<(Sym, Sym)>,
+    /// Number of them that the draft has.
+    services_named: usize,
+    owned: Arc<NameTable>,
+    /// The symbols that `owned` owns.
+    held: HashSet<Sym, RandomState>,
+    /// The draft with all that was added, once that was published.
+    index: Option<Arc<Index>>,
+    /// Events of its full segments.
+    events: usize,
 }
 
 /// True for a flow that the API has; others are webb's own. `extras` are those of its batch.
@@ -76,7 +97,6 @@ impl Recorder {
         for flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
             if self.open.events.len() >= SEGMENT {
                 self.hand_over(history, now_ns);
-                self.begin();
             }
             let extra = usize::try_from(flow.extra.0).ok().and_then(|row| batch.extras.get(row));
             let copied = self.copy(flow, extra, batch.index);
@@ -115,16 +135,22 @@ impl Recorder {
             return;
         }
         if last.generation() != index.generation() {
-            self.ends.clear();
+            self.table.ends.clear();
         }
-        self.services.clear();
+        self.table.services.clear();
         self.policies.clear();
         self.source = Some(Arc::clone(index));
     }
 
-    fn begin(&mut self) {
-        let source = self.source.take();
-        *self = Self { source, ..Self::default() };
+    /// Begins a segment after one of `events`, and a table where the last one has served for long.
+    fn begin(&mut self, events: usize) {
+        self.known = 0;
+        self.policies.clear();
+        self.table.events += events;
+        if self.table.is_large() {
+            self.table = Table::default();
+        }
+        self.open = Segment { before: self.table.events, ..Segment::default() };
     }
 
     /// Gives the history what it does not have yet.
@@ -132,17 +158,15 @@ impl Recorder {
         if self.open.events.len() == self.known {
             return;
         }
-        self.draft.set_services(Services::new(&self.service_names));
-        self.open.index = Arc::new(self.draft.publish(now_ns, PodChanges::default()));
-        if !self.owned.is_empty() {
-            self.open.names.push(Arc::new(std::mem::take(&mut self.owned)));
-        }
+        self.open.index = self.table.publish(now_ns);
+        self.open.table = Some(Arc::clone(&self.table.owned));
         let known = std::mem::replace(&mut self.known, self.open.events.len());
         if self.open.events.len() >= SEGMENT {
             let mut full = std::mem::take(&mut self.open);
             full.extras.shrink_to_fit();
+            let events = full.events.len();
             history.extend(full, known, now_ns);
-            self.begin();
+            self.begin(events);
         } else {
             history.extend(self.open.clone(), known, now_ns);
         }
@@ -151,13 +175,68 @@ impl Recorder {
     fn copy(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Flow {
         let names = [End::Source, End::Destination].map(|end| end.dns_names(flow, extra, index));
         Flow {
-            source: self.end(flow.source, index),
-            destination: self.end(flow.destination, index),
-            service: self.service(flow.service, index),
+            source: self.table.end(flow.source, index),
+            destination: self.table.end(flow.destination, index),
+            service: self.table.service(flow.service, index),
             ruling: self.ruling(flow.ruling, index),
             extra: self.extra(flow, extra, names),
             ..*flow
         }
+    }
+
+    fn ruling(&mut self, ruling: Ruling, index: &Index) -> Ruling {
+        let Some(row) = ruling.policy() else { return ruling };
+        let own = match self.policies.get(&row) {
+            Some(own) => Some(*own),
+            None => index.policies().name(row).map(|policy| self.add_policy(row, policy)),
+        };
+        Ruling::new(ruling.matched(), own)
+    }
+
+    fn add_policy(&mut self, row: u32, policy: PolicyName) -> u32 {
+        let own = u32::try_from(self.open.policies.len()).unwrap_or(u32::MAX);
+        let (namespace, name) = (self.table.own(policy.namespace), self.table.own(policy.name));
+        self.open.policies.push(PolicyName { namespace, name, ..policy });
+        self.policies.insert(row, own);
+        own
+    }
+
+    /// The extra of a flow that has one, or names from DNS.
+    fn extra(&mut self, flow: &Flow, extra: Option<&Extra>, names: [Sym; 2]) -> ExtraId {
+        if extra.is_none() && names == [Sym::EMPTY; 2] {
+            return ExtraId::NONE;
+        }
+        let [source_names, destination_names] = names.map(|names| self.table.own(names));
+        let own = extra.cloned().unwrap_or_else(|| plain(flow));
+        let id = ExtraId(u32::try_from(self.open.extras.len()).unwrap_or(u32::MAX));
+        self.open.extras.push(Extra { source_names, destination_names, ..own });
+        id
+    }
+}
+
+impl Table {
+    fn is_large(&self) -> bool {
+        self.events >= TABLE_EVENTS || self.held.len() >= TABLE_NAMES || self.draft.rows() >= TABLE_ENDPOINTS
+    }
+
+    /// The index with all that was added.
+    fn publish(&mut self, now_ns: u64) -> Arc<Index> {
+        if let Some(index) = &self.index {
+            return Arc::clone(index);
+        }
+        if self.services_named < self.service_names.len() {
+            let spec = |(namespace, name): &(Sym, Sym)| ServiceSpec {
+                namespace: namespace.text().to_string(),
+                name: name.text().to_string(),
+                ..ServiceSpec::default()
+            };
+            let specs: Vec<ServiceSpec> = self.service_names.iter().map(spec).collect();
+            self.draft.set_services(Services::new(&specs));
+            self.services_named = specs.len();
+        }
+        let index = Arc::new(self.draft.publish(now_ns, PodChanges::default()));
+        self.index = Some(Arc::clone(&index));
+        index
     }
 
     fn end(&mut self, id: EndpointId, index: &Index) -> EndpointId {
@@ -170,11 +249,12 @@ impl Recorder {
         }
         let endpoint = self.owned(Endpoint { identity: index.identity(id), ..*index.endpoint(id) });
         let own = self.draft.add(id.sort(), endpoint);
+        self.index = None;
         self.ends.insert(id, own);
         own
     }
 
-    /// An endpoint whose names live as long as the segment.
+    /// An endpoint whose names live as long as the table.
     fn owned(&mut self, endpoint: Endpoint) -> Endpoint {
         let mut own = |name| self.own(name);
         Endpoint {
@@ -194,9 +274,12 @@ impl Recorder {
         }
     }
 
-    /// A name that lives as long as the segment.
+    /// A name that lives as long as the table.
     fn own(&mut self, name: Sym) -> Sym {
-        if name.is_empty() || !self.held.insert(name) { name } else { self.owned.intern(&name.text()) }
+        if !name.is_empty() && self.held.insert(name) {
+            self.owned.hold(name);
+        }
+        name
     }
 
     fn service(&mut self, end: ServiceEnd, index: &Index) -> ServiceEnd {
@@ -214,46 +297,17 @@ impl Recorder {
 
     fn add_service(&mut self, id: ServiceId, index: &Index) -> ServiceId {
         let name = index.services().name(id);
-        let (namespace, name) = (name.namespace.text(), name.name.text());
-        let known = self.service_names.iter().position(|spec| *spec.namespace == *namespace && *spec.name == *name);
+        let name = (self.own(name.namespace), self.own(name.name));
+        let known = self.service_names.iter().position(|known| *known == name);
         let row = known.unwrap_or_else(|| {
-            let (namespace, name) = (namespace.to_string(), name.to_string());
-            self.service_names.push(ServiceSpec { namespace, name, ..ServiceSpec::default() });
+            self.service_names.push(name);
+            self.index = None;
             self.service_names.len() - 1
         });
         // The first number is that of no service.
         let own = ServiceId(u32::try_from(row + 1).unwrap_or(0));
         self.services.insert(id, own);
         own
-    }
-
-    fn ruling(&mut self, ruling: Ruling, index: &Index) -> Ruling {
-        let Some(row) = ruling.policy() else { return ruling };
-        let own = match self.policies.get(&row) {
-            Some(own) => Some(*own),
-            None => index.policies().name(row).map(|policy| self.add_policy(row, policy)),
-        };
-        Ruling::new(ruling.matched(), own)
-    }
-
-    fn add_policy(&mut self, row: u32, policy: PolicyName) -> u32 {
-        let own = u32::try_from(self.open.policies.len()).unwrap_or(u32::MAX);
-        let (namespace, name) = (self.own(policy.namespace), self.own(policy.name));
-        self.open.policies.push(PolicyName { namespace, name, ..policy });
-        self.policies.insert(row, own);
-        own
-    }
-
-    /// The extra of a flow that has one, or names from DNS.
-    fn extra(&mut self, flow: &Flow, extra: Option<&Extra>, names: [Sym; 2]) -> ExtraId {
-        if extra.is_none() && names == [Sym::EMPTY; 2] {
-            return ExtraId::NONE;
-        }
-        let [source_names, destination_names] = names.map(|names| self.own(names));
-        let own = extra.cloned().unwrap_or_else(|| plain(flow));
-        let id = ExtraId(u32::try_from(self.open.extras.len()).unwrap_or(u32::MAX));
-        self.open.extras.push(Extra { source_names, destination_names, ..own });
-        id
     }
 }
 
@@ -282,6 +336,7 @@ mod tests {
     use base64::Engine as _;
     use base64::engine::general_purpose::STANDARD;
     use prost::Message as _;
+    use webb_flow::sym::Names;
     use webb_flow::{Direction, Reason, Reply};
     use webb_flowlog::Reader;
     use webb_index::EndpointKind;

@@ -1,9 +1,9 @@
 //! A piece of the history: flows and events that came together, and what names them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use webb_flow::sym::Names;
+use webb_flow::sym::{Names, Sym};
 use webb_flow::{Extra, Flow};
 use webb_index::policy::PolicyName;
 use webb_index::{Endpoint, Index};
@@ -22,12 +22,32 @@ pub struct Segment {
     pub encoded: Vec<Bytes>,
     /// Names the flows' endpoints.
     pub index: Arc<Index>,
+    /// Owns the names that are not the index's own. Segments share it.
+    pub table: Option<Arc<NameTable>>,
+    /// Events of earlier segments that share the table.
+    pub before: usize,
     /// The policies that the flows' rulings point to.
     pub policies: Vec<PolicyName>,
     /// Unix time less the clock of the flows, in nanoseconds.
     pub unix_offset_ns: u64,
-    /// Own the names that are not the index's own.
-    pub names: Vec<Arc<Names>>,
+}
+
+/// Owner of the names of a few segments, which their writer adds to.
+#[derive(Debug, Default)]
+pub struct NameTable {
+    names: Mutex<Names>,
+}
+
+impl NameTable {
+    /// Becomes an owner of a name.
+    pub(crate) fn hold(&self, name: Sym) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).hold(name);
+    }
+
+    /// Memory of the names, in bytes, although others may own them, too.
+    fn bytes(&self) -> usize {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).bytes()
+    }
 }
 
 /// One event.
@@ -67,20 +87,26 @@ pub enum OtherSort {
 }
 
 impl Segment {
-    /// Memory that it takes, about, in bytes. Names count where they are owned, although other
-    /// segments may own them, too.
+    /// Memory that it alone takes, about, in bytes: without index and names, which segments share.
     pub(crate) fn bytes(&self) -> usize {
         let encoded: usize = self.encoded.iter().map(|flow| flow.len() + size_of::<Bytes>()).sum();
         let others: usize = self.others.iter().map(|other| other.message.len() + size_of::<Other>()).sum();
-        let names: usize = self.names.iter().map(|names| names.bytes()).sum();
         self.events.capacity() * size_of::<Event>()
             + self.extras.capacity() * size_of::<Extra>()
             + self.extras.iter().map(Extra::bytes).sum::<usize>()
             + self.policies.capacity() * size_of::<PolicyName>()
-            + self.index.rows() * size_of::<Endpoint>()
             + encoded
             + others
-            + names
+    }
+
+    /// Memory of its index and names, about, in bytes.
+    pub(crate) fn shared_bytes(&self) -> usize {
+        self.index.rows() * size_of::<Endpoint>() + self.table.as_ref().map_or(0, |table| table.bytes())
+    }
+
+    /// True if it has names from the same table as the next one.
+    pub(crate) fn shares_names(&self, next: &Self) -> bool {
+        self.table.as_ref().zip(next.table.as_ref()).is_some_and(|(one, other)| Arc::ptr_eq(one, other))
     }
 
     /// The extra of a flow.
