@@ -120,7 +120,7 @@ defs! {
     READER_CONNECTION_EVENTS: counter "webb_reader_connection_events_total" []
         "Events of TCP connections, each a flow beside that of its packet. 0 unless a metric counts them";
     CONNECTION_EVENTS_SETTLED: counter "webb_connection_events_settled_total" ["outcome"]
-        "Events of TCP connections: traces of a failed attempt that was counted already (repeated), attempts that could not be remembered for 180 s (evicted: a repeated SYN may count again), refusals that did not wait for the drop of their SYN (hurried: a policy that rejects may count as refused or unreachable), retransmissions of sockets that are neither a pod's nor the node's (foreign)";
+        "Events of TCP connections: traces of a failed attempt that was counted already (repeated), attempts that could not be remembered for 180 s (evicted: a repeated SYN may count again), refusals that did not wait for the drop of their SYN (hurried: a policy that rejects may count as refused or unreachable), retransmissions of sockets that are neither a pod's nor the node's (foreign), events at the interface of a pod that is not their end (transit)";
     CONNECTION_EVENTS_LOST: counter "webb_connection_events_lost_total" ["event"]
         "Events of TCP connections that found the flow ring full: each is missing in its family; webb_tcp_open_connections is corrected by a listing";
     RETRANSMISSIONS: counter "webb_retransmissions_total" ["type", "outcome"]

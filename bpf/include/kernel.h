@@ -14,18 +14,29 @@ struct ns_common {
 	unsigned int inum;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct net {
 	struct ns_common ns;
+	struct list_head dev_base_head;
 };
 
 typedef struct {
 	struct net *net;
 } possible_net_t;
 
+struct rtnl_link_ops {
+	const char *kind;
+};
+
 struct net_device {
 	unsigned int flags;
 	int ifindex;
 	possible_net_t nd_net;
+	struct list_head dev_list;
+	const struct rtnl_link_ops *rtnl_link_ops;
 };
 
 struct in6_addr {

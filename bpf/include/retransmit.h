@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Segments of TCP that a socket of this machine sends again. The kernel says so, in whatever network namespace the socket
- * is, and only then does this cost anything. The count is that of TcpRetransSegs: of segments, a SYN-ACK's among them.
+ * Segments of TCP that a pod's socket sends again, or one of the node. The kernel says so, in whatever network namespace
+ * the socket is, and only then does this cost anything. The count is that of TcpRetransSegs: of segments, a SYN-ACK's
+ * among them.
  *
- * A socket knows the ports, and not who has opened the connection: for data the opener is guessed from them. It does not
- * know the pod's interface either.
+ * A pod's namespace has an interface whose other end is in the agent's (pair.h). Others may have sockets with any address,
+ * a pod's too, so theirs do not count.
+ *
+ * A socket knows the ports, and not who has opened the connection: for data the opener is guessed from them.
  *
  * Over a budget per CPU and second there are no records; every segment is counted (struct webb_retransmits).
  */
@@ -12,6 +15,7 @@
 #define WEBB_RETRANSMIT_H
 
 #include "device.h"
+#include "pair.h"
 #include "quality.h"
 
 const volatile __u32 retransmit_budget = 0; /* records per second and CPU */
@@ -102,16 +106,16 @@ static __always_inline __u8 flags_of(__u32 type, __u16 source_port, __u16 destin
 
 static __always_inline int retransmitted(const struct sock_common *sk, __u32 type, __u32 segments)
 {
-	__u32 zero = 0, netns = sk->skc_net.net->ns.inum;
+	__u32 zero = 0, of_node = sk->skc_net.net->ns.inum == host_netns, ifindex = 0;
 	struct webb_retransmits *counts;
 	struct webb_record *r;
 	struct webb_totals *t;
 	__u64 now;
 
-	if (netns == host_netns && !node_retransmits)
+	if (of_node ? !node_retransmits : !(ifindex = other_end_of((__u64)BPF_CORE_READ(sk, skc_net.net))))
 		return 0;
 	counts = bpf_map_lookup_elem(&retransmits, &zero);
-	t = totals_of(netns == host_netns ? WEBB_HOOK_TO_NETWORK : WEBB_HOOK_FROM_POD);
+	t = totals_of(of_node ? WEBB_HOOK_TO_NETWORK : WEBB_HOOK_FROM_POD);
 	if (!counts || !t)
 		return 0;
 	segments = segments ? segments : 1;
@@ -131,14 +135,14 @@ static __always_inline int retransmitted(const struct sock_common *sk, __u32 typ
 	r->version = WEBB_ABI_VERSION;
 	r->kind = WEBB_KIND_EVENT;
 	r->length = sizeof(*r);
-	r->ifindex = 0;
+	r->ifindex = ifindex;
 	r->time_ns = now;
 	r->source_port = sk->skc_num;
 	r->destination_port = bpf_ntohs(sk->skc_dport);
 	r->protocol = PROTOCOL_TCP;
 	r->tcp_flags = r->icmp_type = r->icmp_code = 0;
 	r->flags = flags_of(type, r->source_port, r->destination_port);
-	r->hook = netns == host_netns ? WEBB_HOOK_TO_NETWORK : WEBB_HOOK_FROM_POD;
+	r->hook = of_node ? WEBB_HOOK_TO_NETWORK : WEBB_HOOK_FROM_POD;
 	r->event = WEBB_EVENT_RETRANSMIT_SYN + type;
 	r->packets = 0;
 	r->bytes = 0;

@@ -65,6 +65,10 @@ impl ConnectionEvents {
         if !self.wanted || flow.is_reported_by_opener().is_none() {
             return;
         }
+        let behind = way.0.index.pod_at_interface(flow.ifindex);
+        if self.attempts.passes(&flow, behind) {
+            return;
+        }
         self.openers.follow(&mut flow);
         if let Some(flow) = self.attempts.hold(flow) {
             put(flow, way, now);

@@ -150,8 +150,8 @@ fn sent_again(lab: &Lab, pod: &str) -> u64 {
 }
 
 /// What a pod's TCP sends again is what its kernel says it has, with the opener as the source,
-/// whichever side sends. The kernel reports the sockets of all labs of this machine, whose pods
-/// have the same addresses: no other test loses segments between these two, in this direction.
+/// whichever side sends. The kernel reports the sockets of all labs of this machine; those of
+/// others have no interface here.
 #[test]
 fn retransmissions_are_the_pods_own_count() {
     let Some(lab) = Lab::up() else { return };
@@ -180,7 +180,6 @@ fn retransmissions_are_the_pods_own_count() {
             let scrape = agent.scrape();
             let own = ["xwing", "tiefighter"].map(|pod| sent_again(&lab, pod));
             let found = counted(&scrape);
-            // Those of other labs are among them.
             let recorded = scrape.sum("webb_retransmissions_total", &[("outcome", "sent")]);
             assert_eq!(scrape.sum("webb_retransmissions_total", &[]), recorded, "none is lost");
             assert!(recorded >= found.iter().sum(), "{recorded} in records, {found:?} counted");

@@ -11,13 +11,15 @@
 //! - A RST ends the attempt. After an ICMP error or a time-out the SYN may come again, so these
 //!   count once in 180 s for the ports.
 //!
-//! A dropped SYN has no interface. It counts at the ends that are pods of this node. Neither has a
-//! segment that a socket sends again: it counts if the socket is of a pod or of the node.
+//! A dropped SYN has no interface. It counts at the ends that are pods of this node. A segment that
+//! a socket sends again counts if the socket's address is one of the pods of this node, or of the
+//! node for its own sockets. Other events count at the interface of the pod that is their end:
+//! those of packets that pass a pod, and of forged ones, do not.
 
 use std::collections::VecDeque;
 
 use webb_flow::sym::Sym;
-use webb_flow::{Address, ConnectionEvent, Direction, Event, Flow, Reason, Reply, ServiceId, Sort};
+use webb_flow::{Address, ConnectionEvent, Direction, EndpointId, Event, Flow, Point, Reason, Reply, ServiceId, Sort};
 
 use super::connections::is_syn;
 use super::expiring::Expiring;
@@ -69,15 +71,23 @@ pub struct AttemptCounts {
     pub hurried: u64,
     /// Retransmissions of sockets that are neither a pod's nor the node's.
     pub foreign: u64,
+    /// Events at the interface of a pod that is not their end.
+    pub transit: u64,
 }
 
 /// Number of [`AttemptCounts::rows`].
-pub const ATTEMPT_OUTCOMES: usize = 4;
+pub const ATTEMPT_OUTCOMES: usize = 5;
 
 impl AttemptCounts {
     /// The counts with the value of their label `outcome`.
     pub fn rows(self) -> [(&'static str, u64); ATTEMPT_OUTCOMES] {
-        [("repeated", self.repeated), ("evicted", self.evicted), ("hurried", self.hurried), ("foreign", self.foreign)]
+        [
+            ("repeated", self.repeated),
+            ("evicted", self.evicted),
+            ("hurried", self.hurried),
+            ("foreign", self.foreign),
+            ("transit", self.transit),
+        ]
     }
 }
 
@@ -122,6 +132,17 @@ impl Attempts {
     /// Counts since start.
     pub fn counts(&self) -> AttemptCounts {
         self.counts
+    }
+
+    /// True, and counted, if the interface of the event is that of a pod which is not the event's end
+    /// there: a gateway, or a forged packet. `behind` is the pod at the interface, if it is known.
+    pub fn passes(&mut self, flow: &Flow, behind: Option<EndpointId>) -> bool {
+        let end = if flow.is_reported_by_opener() == Some(true) { flow.source } else { flow.destination };
+        // A pod may have further addresses, and those of services.
+        let is_other = matches!(end.sort(), Sort::Local | Sort::Remote | Sort::Node);
+        let passes = is_other && behind.is_some_and(|behind| behind != end);
+        self.counts.transit += u64::from(passes);
+        passes
     }
 
     /// Has a refusal wait; gives back what does not.
@@ -234,8 +255,11 @@ impl Attempts {
             }
             ConnectionEvent::RetransmitSyn | ConnectionEvent::RetransmitSynAck | ConnectionEvent::RetransmitData => {
                 let sender = if flow.direction == Direction::Egress { flow.source } else { flow.destination };
-                // Without an interface any address may look like an unnamed pod's.
-                let own = matches!(sender.sort(), Sort::Local | Sort::Node);
+                // A socket may have any address: that of an unnamed pod is none of a known one.
+                let own = match flow.point {
+                    Point::ToNetwork => matches!(sender.sort(), Sort::Local | Sort::Node),
+                    _ => sender.sort() == Sort::Local,
+                };
                 self.counts.foreign += u64::from(!own);
                 own
             }

@@ -16,7 +16,7 @@ use webb_decode::{DecodeError, Decoder, name};
 use webb_flow::abi::{EVENTS, Record, VALUE_RESENT, VALUE_UNKNOWN, VERSION, event, flag, kind};
 use webb_flow::sym::Sym;
 use webb_flow::{
-    Address, ConnectionEvent as E, Direction, EndpointId, Event, Flow, L4, NO_TIME, Reason, Reasons, ServiceEnd,
+    Address, ConnectionEvent as E, Direction, EndpointId, Event, Flow, L4, NO_TIME, Point, Reason, Reasons, ServiceEnd,
     ServiceId, Sort, TcpFlags, Verdict,
 };
 use webb_index::{Draft, Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies};
@@ -303,11 +303,36 @@ fn foreign_sockets_do_not_count() {
     let by_acceptor = Flow { direction: SERVER, ..again };
     let node = EndpointId::new(Sort::Node, 3);
     assert_eq!(settle(&mut attempts, &[again, by_acceptor]), [(E::RetransmitData, CLIENT)]);
-    let both = [Flow { destination: node, ..by_acceptor }, Flow { source: EndpointId::WORLD, ..again }];
-    assert_eq!(settle(&mut attempts, &both), [(E::RetransmitData, SERVER)]);
+    let of_node = Flow { destination: node, point: Point::ToNetwork, ..by_acceptor };
+    assert_eq!(settle(&mut attempts, &[of_node]), [(E::RetransmitData, SERVER)]);
+    let strange = [Flow { point: Point::ToStack, ..of_node }, Flow { source: EndpointId::WORLD, ..again }];
+    assert_eq!(settle(&mut attempts, &strange), [], "a pod's socket with an address of the node, or of the world");
     let unnamed = Flow { source: EndpointId::new(Sort::Unnamed, 4), ..again };
     assert_eq!(settle(&mut attempts, &[unnamed]), [], "loopback, or a namespace that is no pod's");
-    assert_eq!(attempts.counts().foreign, 3);
+    assert_eq!(attempts.counts().foreign, 4);
+}
+
+/// An event counts at the interface of the pod that is its end. At a gateway's, or where the
+/// addresses are forged, it does not.
+#[test]
+fn an_event_counts_at_its_own_pod() {
+    let mut attempts = Attempts::default();
+    let event = Flow { destination: local(2), ..event_of(E::TimedOut, 1, SECOND) };
+    let by_acceptor = Flow { direction: SERVER, ..event };
+    for (flow, behind, passes) in [
+        (event, Some(local(1)), false),
+        (event, Some(local(2)), true),
+        (by_acceptor, Some(local(2)), false),
+        (by_acceptor, Some(local(1)), true),
+        (event, None, false),
+        (Flow { source: EndpointId::new(Sort::Node, 3), ..event }, Some(local(1)), true),
+        (Flow { source: EndpointId::WORLD, ..event }, Some(local(1)), false),
+        (Flow { source: EndpointId::new(Sort::Unnamed, 4), ..event }, Some(local(1)), false),
+        (Flow { destination: EndpointId::new(Sort::Service, 5), ..by_acceptor }, Some(local(1)), false),
+    ] {
+        assert_eq!(attempts.passes(&flow, behind), passes, "{flow:?} at {behind:?}");
+    }
+    assert_eq!(attempts.counts().transit, 3);
 }
 
 /// An attempt at a service whose backend is not known is that which the drop behind the translation

@@ -11,7 +11,7 @@ use webb::bpf_loader::ProgramSettings;
 use webb_flow::abi::{Record, event, flag, kind};
 
 use super::talk::settings;
-use crate::support::lab::{Lab, run};
+use crate::support::lab::{Lab, interfaces, run};
 use crate::support::packets::mapped;
 use crate::support::{Kernel, load_alone};
 
@@ -20,8 +20,7 @@ const TIMEOUT: Duration = Duration::from_mins(1);
 
 const SENT_AGAIN: [u8; 3] = [event::RETRANSMIT_SYN, event::RETRANSMIT_SYN_ACK, event::RETRANSMIT_DATA];
 
-/// Addresses of the host and of the pod. The programs see the sockets of all namespaces of this
-/// machine, so those of another test, or of another run of this one, must differ.
+/// Addresses of the host and of the pod, which differ from those of other scenarios.
 fn addresses(node_sockets: bool, scenario: u8) -> [[u8; 4]; 2] {
     let [_, _, a, b] = std::process::id().to_be_bytes();
     [1, 2].map(|last| [10, 128 | u8::from(node_sockets) << 6 | a & 0x3f, b, scenario << 2 | last])
@@ -42,7 +41,11 @@ fn within<T: Send>(namespace: &str, make: impl FnOnce() -> T + Send) -> T {
 
 /// Segments that the sockets of the pod's namespace have sent again, by its own counter.
 fn sent_again(lab: &Lab) -> u64 {
-    let text = lab.in_pod("cat /proc/net/snmp");
+    sent_again_in(&lab.pod)
+}
+
+fn sent_again_in(namespace: &str) -> u64 {
+    let text = run(&format!("ip netns exec {namespace} cat /proc/net/snmp"));
     let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
     let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
     let at = names.split(' ').position(|name| name == "RetransSegs").unwrap();
@@ -101,7 +104,6 @@ fn segments_beyond_the_budget_are_counted() {
             let whole = (0..3).all(|at| totals.seen[at] == totals.sent[at] + totals.suppressed[at] + totals.lost[at]);
             let own = sent_again(lab);
             let data = segments(&found, pair.addresses[1])[2];
-            // All sockets of this machine share the budget.
             if whole && own >= SENDERS as u64 && totals.seen[2] >= own && data <= totals.sent[2] {
                 assert!(totals.suppressed[2] > 0 && data < own, "{data} in records of {own}: {totals:?}");
                 break;
@@ -109,6 +111,53 @@ fn segments_beyond_the_budget_are_counted() {
             assert!(start.elapsed() < TIMEOUT, "{data} in records, {own} by the kernel: {totals:?}");
             std::thread::sleep(Duration::from_millis(20));
         }
+    });
+}
+
+/// A socket may have any address, a pod's too. It counts only in a namespace with an interface whose
+/// other end is in the agent's, whatever further interfaces are there.
+#[test]
+fn other_namespaces_do_not_count() {
+    Lab::run("others", |lab| {
+        lab.in_pod("ip link add inner type veth peer name outer");
+        let Some(mut kernel) = load_alone(&settings()) else { return };
+        let addresses = addresses(false, 3);
+        let pair = Pair::between(lab, "vethothers", addresses);
+        let other = format!("{}-other", lab.pod);
+        run(&format!("ip netns add {other}"));
+        // Both ends lie in that namespace. One packet comes back to where it was sent from, and is
+        // none for it.
+        run(&format!("ip -n {other} link add eth0 type veth peer name eth1"));
+        let [host, pod] = addresses.map(|address| Ipv4Addr::from(address).to_string());
+        run(&format!("ip -n {other} addr add {pod}/24 dev eth0"));
+        for device in ["eth0", "eth1"] {
+            run(&format!("ip -n {other} link set {device} up"));
+        }
+        run(&format!("ip -n {other} neigh replace {host} lladdr {HOST_MAC} dev eth0"));
+        pair.lose();
+        let to = pair.host.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            let attempts = [&other, &lab.pod].map(|namespace| {
+                scope.spawn(move || within(namespace, || TcpStream::connect_timeout(&to, Duration::from_secs(8))))
+            });
+            let (mut found, start) = (Vec::new(), Instant::now());
+            loop {
+                read(&mut kernel, &mut found, addresses);
+                let totals = kernel.probes.ledger().retransmits().unwrap().unwrap();
+                let [of_other, of_pod] = [&other, &lab.pod].map(|namespace| sent_again_in(namespace));
+                assert!(totals.seen[0] <= of_pod, "{totals:?}, {of_pod} by the pod and {of_other} by another");
+                assert!(segments(&found, addresses[1])[0] <= of_pod);
+                if of_other > 1 && of_pod > 1 && totals.seen[0] > 0 && attempts.iter().all(|one| one.is_finished()) {
+                    break;
+                }
+                assert!(start.elapsed() < TIMEOUT, "{totals:?}, {of_pod} by the pod and {of_other} by another");
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            for attempt in attempts {
+                assert!(attempt.join().unwrap().is_err());
+            }
+        });
+        run(&format!("ip netns del {other}"));
     });
 }
 
@@ -198,8 +247,10 @@ fn is_exact(name: &str, number: u8, node_sockets: bool) -> bool {
             // The host gets no SYN, so it sends no SYN-ACK again.
             let sent = by_host.map(|count| count > 0);
             assert_eq!(sent, [node_sockets, false, node_sockets], "{by_host:?}");
+            let leads_to_pod = interfaces().remove(device).unwrap().index;
             for record in &found {
-                assert_eq!((record.kind, record.ifindex, record.packets, record.family), (kind::EVENT, 0, 0, 4));
+                let ifindex = if record.source == mapped(pod_address) { leads_to_pod } else { 0 };
+                assert_eq!((record.kind, record.ifindex, record.packets, record.family), (kind::EVENT, ifindex, 0, 4));
                 assert_eq!(record.flags & flag::GUESSED != 0, record.event == event::RETRANSMIT_DATA, "{record:?}");
                 assert_eq!(record.flags & flag::REPLY != 0, record.event == event::RETRANSMIT_SYN_ACK, "{record:?}");
                 assert_eq!(record.hook, if record.source == mapped(pod_address) { 0 } else { 3 });
