@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, work};
 use webb::records::{RecordSource, Rings, Signal, Waker};
-use webb_flow::abi::{Record, event};
+use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
 use webb_metrics::{Aggregator, captures, grammar};
 use zerocopy::IntoBytes;
@@ -52,8 +52,7 @@ impl Rings for Source {
 /// Threads that run until this is dropped.
 pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
-    /// Records, and the flows that come of them.
-    round: (u64, u64),
+    counters: Arc<Counters>,
     states: Vec<Arc<AggregatorState>>,
     lifecycles: Vec<Arc<Lifecycle>>,
     threads: Vec<JoinHandle<()>>,
@@ -84,9 +83,7 @@ impl Pipeline {
         }
         let lanes = Lanes::new(lanes);
         lanes.want_connections(connections);
-        // An event is a flow beside that of its record.
-        let events = records.iter().filter(|record| connections && record.event != event::NONE).count();
-        let round = (records.len() as u64, (records.len() + events) as u64);
+        let counters = Arc::new(Counters::default());
         let waker = Waker::new().unwrap();
         let (_post, commands) = Commands::new(waker.clone());
         let asked = Arc::new(AtomicU64::new(0));
@@ -98,19 +95,23 @@ impl Pipeline {
             index: Arc::new(ArcSwap::new(super::index(pods))),
             decoder: Arc::new(ArcSwapOption::from_pointee(super::decoder())),
             decoder_fault: Box::new(|text| unreachable!("{text}")),
-            counters: Arc::new(Counters::default()),
-            state: ReaderState::default(),
+            counters: Arc::clone(&counters),
+            state: ReaderState::default().with_connections(connections.then_some(1 << 20)),
         };
         let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
         lifecycles.push(Arc::clone(&lifecycle));
         threads.push(std::thread::spawn(move || assert!(reader.run(&lifecycle).is_ok())));
-        Self { asked, round, states, lifecycles, threads }
+        Self { asked, counters, states, lifecycles, threads }
     }
 
-    /// So many records more, a multiple of all, from the ring to every counter.
+    /// So many records more, from the ring to every counter.
     pub(crate) fn run(&self, records: u64) {
-        let all = (self.asked.fetch_add(records, SeqCst) + records) / self.round.0 * self.round.1;
-        while self.states.iter().any(|state| state.counted() < all) {
+        let all = self.asked.fetch_add(records, SeqCst) + records;
+        let counted = || {
+            let flows = self.counters.flows.load(SeqCst);
+            flows >= all && self.states.iter().all(|state| state.counted() >= flows)
+        };
+        while self.counters.read.load(SeqCst) < all || !counted() {
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -58,6 +58,12 @@ pub enum Warning {
         /// Value as written.
         value: String,
     },
+    /// Only one list of bounds can be the one.
+    #[error("metric '{metric}' has several options '{BUCKETS}'; the last one counts")]
+    BucketsTwice {
+        /// The metric's name.
+        metric: String,
+    },
     /// Hubble reads the first value and takes `true` alone for yes.
     #[error("metric '{metric}': exemplars are off: the first option '{option}' must have exactly the value 'true'")]
     ExemplarsOff {
@@ -96,8 +102,10 @@ impl Options {
         let Some(option) = self.0.iter().rfind(|option| option.name.eq_ignore_ascii_case(BUCKETS)) else {
             return Ok(None);
         };
+        // A file may have them in one value, as the static grammar writes them.
+        let written = option.values.iter().flat_map(|value| value.split('|'));
         let bounds: Vec<f64> =
-            option.values.iter().map(|value| value.parse().map_err(|_| BucketsError)).collect::<Result<_, _>>()?;
+            written.map(|bound| bound.trim().parse().map_err(|_| BucketsError)).collect::<Result<_, _>>()?;
         let ascend = bounds.is_sorted_by(|one, other| one < other);
         let fit = bounds.iter().all(|bound| bound.is_finite() && *bound > 0.0);
         if ascend && fit && (1..=MAX_BUCKETS).contains(&bounds.len()) { Ok(Some(bounds)) } else { Err(BucketsError) }
@@ -106,7 +114,7 @@ impl Options {
     /// Options of `metric` that may not do what their author meant.
     pub(super) fn oddities(&self, metric: &str) -> Vec<Warning> {
         let mut odd = Vec::new();
-        let mut exemplars = 0;
+        let (mut exemplars, mut buckets) = (0, 0);
         for option in &self.0 {
             let value = option.values.first().map_or("", String::as_str);
             let (metric, name) = (metric.to_owned(), option.name.clone());
@@ -117,6 +125,10 @@ impl Options {
                 }
             } else if option.name.eq_ignore_ascii_case(BUCKETS) {
                 // Its values are checked.
+                buckets += 1;
+                if buckets == 2 {
+                    odd.push(Warning::BucketsTwice { metric });
+                }
             } else if !value.is_empty() && value != "true" {
                 odd.push(Warning::FlagValue { metric, option: name, value: value.to_owned() });
             }

@@ -95,6 +95,25 @@ fn buckets_that_are_none() {
     }
     let most = many.strip_suffix("|65").unwrap();
     assert!(webb_metrics::grammar::parse(&format!("dnsLatency:BUCKETS={most}")).unwrap().warnings.is_empty());
+    let twice = webb_metrics::grammar::parse("dnsLatency:buckets=1|2;Buckets=3").unwrap();
+    let warnings: Vec<_> = twice.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings, ["metric 'dnsLatency' has several options 'buckets'; the last one counts"]);
+}
+
+/// A file may have the bounds as a list, or in one value as the static grammar writes them.
+#[test]
+fn buckets_of_a_file() {
+    let bounds = |values: &[&str]| {
+        let values = values.iter().map(ToString::to_string).collect();
+        let option = webb_metrics::MetricOption { name: "buckets".to_owned(), values };
+        webb_metrics::MetricConfig::new("dnsLatency", &[option], &mut Vec::new()).map(|config| config.is_some())
+    };
+    for values in [&["0.1", "0.2"] as &[&str], &["0.1|0.2"], &["0.1 | 0.2"], &["0.1", "0.2|0.3"]] {
+        assert_eq!(bounds(values), Ok(true), "{values:?}");
+    }
+    for values in [&["0.1", "|"] as &[&str], &["0.1|"], &["0.2|0.1"]] {
+        assert!(bounds(values).is_err(), "{values:?}");
+    }
 }
 
 /// gRPC calls by status and reporter, with the client as source; the path is a label on demand, and
