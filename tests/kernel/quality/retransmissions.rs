@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
@@ -147,7 +148,11 @@ fn other_namespaces_do_not_count() {
                 let [of_other, of_pod] = [&other, &lab.pod].map(|namespace| sent_again_in(namespace));
                 assert!(totals.seen[0] <= of_pod, "{totals:?}, {of_pod} by the pod and {of_other} by another");
                 assert!(segments(&found, addresses[1])[0] <= of_pod);
-                if of_other > 1 && of_pod > 1 && totals.seen[0] > 0 && attempts.iter().all(|one| one.is_finished()) {
+                if of_other > 1
+                    && of_pod > 1
+                    && totals.seen[0] > 0
+                    && attempts.iter().all(ScopedJoinHandle::is_finished)
+                {
                     break;
                 }
                 assert!(start.elapsed() < TIMEOUT, "{totals:?}, {of_pod} by the pod and {of_other} by another");
