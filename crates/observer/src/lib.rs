@@ -37,6 +37,7 @@ mod server;
 mod service;
 mod site;
 mod summary;
+mod table;
 mod walk;
 mod wire;
 
