@@ -134,8 +134,9 @@ impl Attempts {
         self.counts
     }
 
-    /// True, and counted, if the interface of the event is that of a pod which is not the event's end
-    /// there: a gateway, or a forged packet. `behind` is the pod at the interface, if it is known.
+    /// True, and counted, if the interface of the event is that of a pod which is not the event's
+    /// end there: a gateway, or a forged packet. `behind` is the pod at the interface, if it is
+    /// known.
     pub fn passes(&mut self, flow: &Flow, behind: Option<EndpointId>) -> bool {
         let end = if flow.is_reported_by_opener() == Some(true) { flow.source } else { flow.destination };
         // A pod may have further addresses, and those of services.

@@ -115,8 +115,8 @@ fn segments_beyond_the_budget_are_counted() {
     });
 }
 
-/// A socket may have any address, a pod's too. It counts only in a namespace with an interface whose
-/// other end is in the agent's, whatever further interfaces are there.
+/// A socket may have any address, a pod's too. It counts only in a namespace with an interface
+/// whose other end is in the agent's, whatever further interfaces are there.
 #[test]
 fn other_namespaces_do_not_count() {
     Lab::run("others", |lab| {
