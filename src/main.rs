@@ -28,6 +28,7 @@ const MIN_OPERATOR_THREADS: usize = 12;
 /// Allocator of the program: free memory goes back to the system within a second, also from the
 /// middle of a heap, since a burst of names and series must not leave its memory behind; once
 /// [`return_memory`] has been called.
+#[cfg(feature = "jemalloc")]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -202,11 +203,15 @@ async fn run_until_asked(arguments: RunArgs, loader: Loader, privileges: Privile
 
 /// Starts the thread by which the allocator gives memory back. It has the capabilities of this one,
 /// so it must not start before these are lowered, as it would by itself.
+#[cfg(feature = "jemalloc")]
 fn return_memory() {
     if let Err(error) = tikv_jemalloc_ctl::background_thread::write(true) {
         tracing::warn!("free memory goes back late: {error}");
     }
 }
+
+#[cfg(not(feature = "jemalloc"))]
+fn return_memory() {}
 
 /// Raises the soft limit of descriptors to the hard one: container runtimes leave it at 1024, and
 /// each watched interface takes two.
