@@ -125,6 +125,17 @@ pub(super) mod listen_addresses {
 mod tests {
     use super::*;
 
+    /// A socket whose path the kernel would refuse is refused here, with the length.
+    #[test]
+    fn long_paths() {
+        use crate::value::Value;
+        let path = |bytes: usize| format!("unix:///{}", "a".repeat(bytes - 1));
+        let read = |text: &str| listen_addresses::read(&Value::list([text]));
+        assert!(read(&path(MAX_SOCKET_PATH_BYTES)).is_ok());
+        let wrong = read(&path(MAX_SOCKET_PATH_BYTES + 1)).unwrap_err();
+        assert_eq!(wrong.why, "the path of a socket has 107 bytes at most, and this one has 108");
+    }
+
     /// Addresses in each form, and what is wrong with others.
     #[test]
     fn addresses() {
