@@ -14,7 +14,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock, RwLock};
 
 use hashbrown::HashTable;
@@ -25,6 +25,9 @@ use crate::room::is_spacious;
 /// A name in the process-wide interner. `Sym::EMPTY` is the empty string.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sym(u32);
+
+/// Texts that were dropped so far.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
 
 /// Set in [`Entry::owners`] of what is never dropped.
 const PERMANENT: u32 = 1 << 31;
@@ -115,6 +118,8 @@ impl Interner {
             return;
         }
         let Some(text) = entry.text.take() else { return };
+        // Before the number can be used again, under the same lock.
+        DROPPED.fetch_add(1, Relaxed);
         let hash = self.hasher.hash_one(&*text);
         if let Ok(found) = self.ids.find_entry(hash, |other| *other == id) {
             found.remove();
@@ -289,6 +294,12 @@ pub fn trim() {
     }
 }
 
+/// The number of texts that were dropped so far. While it stays the same every symbol means what it
+/// did, whether or not it has an owner; a table by symbols is cleared when it has changed.
+pub fn dropped() -> u64 {
+    DROPPED.load(Relaxed)
+}
+
 /// Number of interned names, for `webb_interned_names`.
 pub fn interned() -> usize {
     let interner = read();
@@ -322,8 +333,10 @@ mod tests {
         drop(third);
         assert!(known("owned/short-job"));
         assert_eq!(&*second.sym().text(), "owned/short-job");
+        let before = dropped();
         drop(second);
         assert!(!known("owned/short-job"));
+        assert!(dropped() > before);
         let kept = Name::new("owned/policy");
         Sym::new("owned/policy");
         drop(kept);

@@ -17,18 +17,33 @@ const MAX_INTERFACES: usize = 4096;
 
 /// Writes the id of a flow: a UUID of version 8 (RFC 9562) of the run, the segment and the place in
 /// it. `seed` is a number of this run, `generation` that of the segment's index.
-pub(crate) fn write_id(seed: u64, generation: u64, place: usize, out: &mut String) {
-    let run = seed ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+fn write_id(seed: u64, generation: u64, place: usize, out: &mut String) {
     out.clear();
+    write_run(seed, generation, out);
+    // Writing to memory does not fail.
+    let _written = write!(out, "{place:012x}");
+}
+
+/// Appends the part of an id that all flows of a segment have.
+pub(crate) fn write_run(seed: u64, generation: u64, out: &mut String) {
+    let run = seed ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // Writing to memory does not fail.
     let _written = write!(
         out,
-        "{:08x}-{:04x}-8{:03x}-8{:03x}-{place:012x}",
+        "{:08x}-{:04x}-8{:03x}-8{:03x}-",
         run >> 32,
         run >> 16 & 0xffff,
         run >> 4 & 0xfff,
         run & 0xf,
     );
+}
+
+/// Appends the part of an id that is the flow's own, faster than a format does.
+pub(crate) fn put_place(place: usize, out: &mut Vec<u8>) {
+    out.extend((0..12_u32).rev().map(|digit| match place >> (4 * digit) & 15 {
+        nibble @ 0..=9 => b'0' + nibble.to_le_bytes()[0],
+        nibble => b'a' - 10 + nibble.to_le_bytes()[0],
+    }));
 }
 
 /// Names of this node's interfaces, each asked of the kernel once.
@@ -85,6 +100,20 @@ impl Details {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A flow has one id, whichever way it is written.
+    #[test]
+    fn ids_are_the_same() {
+        for (seed, generation, place) in [(7, 1, 0), (u64::MAX, 3, 1023), (5, u64::MAX, 0x0abc_def0)] {
+            let (mut whole, mut parts) = (String::new(), String::new());
+            write_id(seed, generation, place, &mut whole);
+            write_run(seed, generation, &mut parts);
+            let mut parts = parts.into_bytes();
+            put_place(place, &mut parts);
+            assert_eq!(whole.as_bytes(), parts);
+            assert_eq!(whole.len(), 36);
+        }
+    }
 
     /// The loopback is the first interface of every network namespace.
     #[test]

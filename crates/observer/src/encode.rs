@@ -1,20 +1,21 @@
 //! Encodes flows that were seen here as `flow.Flow`.
 //!
 //! Straight from the flow to the wire: no structure with texts of its own is built. An endpoint is
-//! encoded once for a segment, since its flows come in runs.
+//! encoded once, and found by its number in a segment, and by its names in the next.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use webb_flow::extra::{Dns, Http, L7, L7Record};
+use webb_flow::hash::RandomState;
 use webb_flow::names::{DROP_REASONS, number_of};
-use webb_flow::sym::Sym;
-use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, TcpFlags, Verdict};
+use webb_flow::sym::{self, Sym};
+use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, ServiceEnd, TcpFlags, Verdict};
 use webb_index::{End, Endpoint, Index};
 
-use crate::details::{Interfaces, write_id};
+use crate::details::{Interfaces, put_place, write_run};
 use crate::json_read::put_time;
 use crate::segment::{Event as Kept, Segment};
 use crate::summary;
@@ -22,6 +23,12 @@ use crate::wire::{put_bytes, put_message, put_number};
 
 /// Reasons whose number is kept.
 const MAX_REASONS: usize = 1024;
+
+/// Endpoints that are kept encoded, some 300 bytes each.
+const MAX_ENDPOINTS: usize = 2048;
+
+/// Bytes of the buffer that encoded flows share.
+const CHUNK: usize = 1 << 16;
 
 /// Points of a trace in the API that have another number than in an event's type.
 const TO_ENDPOINT: u64 = 101;
@@ -33,20 +40,50 @@ pub struct Encoder {
     version: String,
     /// Distinguishes the ids of this run's flows from those of others.
     seed: u64,
-    /// Generation of the index that `ends` belong to.
+    /// Generation of the index that `ends` and `run` belong to.
     generation: u64,
-    ends: HashMap<EndpointId, Vec<u8>>,
-    reasons: HashMap<Reason, i32>,
+    /// Rows of `endpoints`.
+    ends: HashMap<EndpointId, usize, RandomState>,
+    endpoints: Endpoints,
+    /// The part of the flows' ids that those of a segment have in common.
+    run: String,
+    reasons: HashMap<Reason, i32, RandomState>,
     interfaces: Interfaces,
     text: String,
+    flow: Vec<u8>,
+    chunk: BytesMut,
 }
+
+/// Endpoints, encoded.
+#[derive(Debug, Default)]
+struct Endpoints {
+    encoded: Vec<Vec<u8>>,
+    /// Rows by what is encoded.
+    rows: HashMap<EndpointKey, usize, RandomState>,
+    /// Names that were dropped when the oldest row was made.
+    dropped_names: u64,
+}
+
+/// What an endpoint is encoded from.
+type EndpointKey = (u32, [Sym; 5]);
 
 impl Encoder {
     /// An encoder of the flows of this node; `seed` is a number of this run.
     pub fn new(node_name: String, version: String, seed: u64) -> Self {
-        let (ends, reasons) = (HashMap::new(), HashMap::new());
-        let (interfaces, text) = (Interfaces::default(), String::new());
-        Self { node_name, version, seed, generation: 0, ends, reasons, interfaces, text }
+        Self {
+            node_name,
+            version,
+            seed,
+            generation: 0,
+            ends: HashMap::default(),
+            endpoints: Endpoints::default(),
+            run: String::new(),
+            reasons: HashMap::default(),
+            interfaces: Interfaces::default(),
+            text: String::new(),
+            flow: Vec::new(),
+            chunk: BytesMut::new(),
+        }
     }
 
     /// The flow in a place, encoded: as it was read, or by [`Encoder::flow`].
@@ -54,9 +91,15 @@ impl Encoder {
         match (segment.encoded.get(place), segment.events.get(place)) {
             (Some(written), _) => written.clone(),
             (None, Some(Kept::Flow(flow))) => {
-                let mut out = Vec::with_capacity(512);
+                let mut out = std::mem::take(&mut self.flow);
+                out.clear();
                 self.flow(segment, place, flow, &mut out);
-                Bytes::from(out)
+                if self.chunk.capacity() < out.len() {
+                    self.chunk.reserve(CHUNK.max(out.len()));
+                }
+                self.chunk.extend_from_slice(&out);
+                self.flow = out;
+                self.chunk.split().freeze()
             }
             (None, _) => Bytes::new(),
         }
@@ -68,10 +111,15 @@ impl Encoder {
         if self.generation != index.generation() {
             self.generation = index.generation();
             self.ends.clear();
+            self.endpoints.make_room();
+            self.run.clear();
+            write_run(self.seed, self.generation, &mut self.run);
         }
         put_message(out, 1, |out| put_time(out, segment.flow_time_ns(flow)));
-        write_id(self.seed, index.generation(), segment.before + place, &mut self.text);
-        put_text(out, 34, &self.text);
+        put_message(out, 34, |out| {
+            out.extend_from_slice(self.run.as_bytes());
+            put_place(segment.before + place, out);
+        });
         put_message(out, 41, |out| {
             put_bytes(out, 1, b"webb");
             put_bytes(out, 2, self.version.as_bytes());
@@ -86,7 +134,10 @@ impl Encoder {
         put_set(out, 10, if flow.event == Event::L7 { 2 } else { 1 });
         put_text(out, 11, &self.node_name);
         for (number, end) in [(13, End::Source), (14, End::Destination)] {
-            put_list(out, number, &end.dns_names(flow, extra, index).text());
+            let names = end.dns_names(flow, extra, index);
+            if !names.is_empty() {
+                put_list(out, number, &names.text());
+            }
         }
         if let Some(l7) = extra.and_then(|extra| extra.l7.as_ref()) {
             put_layer_7(l7, out);
@@ -148,8 +199,32 @@ impl Encoder {
         if id == EndpointId::NONE {
             return;
         }
-        let encoded = self.ends.entry(id).or_insert_with(|| endpoint(index.endpoint(id), index.identity(id)));
-        put_bytes(out, number, encoded);
+        let endpoints = &mut self.endpoints;
+        let row = *self.ends.entry(id).or_insert_with(|| endpoints.row(index.endpoint(id), index.identity(id)));
+        if let Some(encoded) = self.endpoints.encoded.get(row) {
+            put_bytes(out, number, encoded);
+        }
+    }
+}
+
+impl Endpoints {
+    /// Forgets all if a symbol may mean another by now, or if there are many. Not while rows are in
+    /// use: a segment may have more.
+    fn make_room(&mut self) {
+        let dropped = sym::dropped();
+        if dropped != self.dropped_names || self.encoded.len() >= MAX_ENDPOINTS {
+            self.encoded.clear();
+            self.rows.clear();
+            self.dropped_names = dropped;
+        }
+    }
+
+    fn row(&mut self, end: &Endpoint, identity: Sym) -> usize {
+        let names = [end.cluster, end.namespace, identity, end.pod_name, end.workloads];
+        *self.rows.entry((end.identity_number, names)).or_insert_with(|| {
+            self.encoded.push(endpoint(end, identity));
+            self.encoded.len() - 1
+        })
     }
 }
 
@@ -253,6 +328,9 @@ fn put_event(flow: &Flow, reason: u64, out: &mut Vec<u8>) {
 }
 
 fn put_services(flow: &Flow, index: &Index, out: &mut Vec<u8>) {
+    if flow.service == ServiceEnd::NONE {
+        return;
+    }
     for (number, service) in [(20, flow.service.at_source()), (21, flow.service.at_destination())] {
         let service = index.services().name(service);
         if !service.name.is_empty() {
@@ -310,8 +388,22 @@ fn put_ruling(segment: &Segment, flow: &Flow, out: &mut Vec<u8>) {
 
 fn put_address(out: &mut Vec<u8>, number: u32, address: IpAddr, text: &mut String) {
     text.clear();
-    // Writing to memory does not fail.
-    let _written = write!(text, "{address}");
+    match address {
+        IpAddr::V4(address) => {
+            for (at, byte) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    text.push('.');
+                }
+                for (unit, is_shown) in [(100, byte >= 100), (10, byte >= 10), (1, true)] {
+                    if is_shown {
+                        text.push(char::from(b'0' + byte / unit % 10));
+                    }
+                }
+            }
+        }
+        // Writing to memory does not fail.
+        IpAddr::V6(address) => _ = write!(text, "{address}"),
+    }
     put_text(out, number, text);
 }
 

@@ -18,6 +18,7 @@ mod details;
 mod encode;
 pub mod export;
 mod filter;
+pub mod fuzz;
 mod history;
 pub mod json_read;
 pub mod json_write;

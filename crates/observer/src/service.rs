@@ -63,6 +63,7 @@ impl Observer for ObserverService {
 
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
+        let limits = limits(&request);
         // A hundred regular expressions take seconds, and nothing else would be answered meanwhile.
         let (whitelist, blacklist) = (request.whitelist, request.blacklist);
         let compiled = tokio::task::spawn_blocking(|| filter::compile(whitelist, blacklist)).await;
@@ -71,14 +72,6 @@ impl Observer for ObserverService {
         let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
         let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();
         let mask = mask.map_err(|invalid| Status::unknown(invalid.to_string()))?;
-        let limits = Limits {
-            wanted: Wanted::Flows,
-            number: request.number,
-            first: request.first,
-            follow: request.follow,
-            since_ns: request.since.as_ref().map(unix_ns),
-            until_ns: request.until.as_ref().map(unix_ns),
-        };
         let node_name = self.site.name();
         let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.site.started_ns);
         self.answers(filters, limits, Flows { mask, node_name, encoder })
@@ -155,6 +148,18 @@ impl Observer for ObserverService {
             flows_rate: rate::of_the_last_minute(&self.history, crate::unix_ns()).await,
             ..ServerStatusResponse::default()
         }))
+    }
+}
+
+/// The limits that a request for flows gives.
+pub(crate) fn limits(request: &GetFlowsRequest) -> Limits {
+    Limits {
+        wanted: Wanted::Flows,
+        number: request.number,
+        first: request.first,
+        follow: request.follow,
+        since_ns: request.since.as_ref().map(unix_ns),
+        until_ns: request.until.as_ref().map(unix_ns),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use webb_flow::sym;
 use webb_index::filters::{Filters, OtherEvent};
 
 use crate::details::Details;
@@ -87,7 +88,8 @@ pub(crate) struct Walk {
     /// Segments at hand, the next event's last: they are taken off the end. While the beginning is
     /// searched, the event's before it.
     at_hand: Vec<(u64, Arc<Segment>)>,
-    generation: u64,
+    /// Names that were dropped when the filters last forgot theirs.
+    dropped_names: u64,
 }
 
 /// The search for the event that an answer begins with, back from the newest.
@@ -118,7 +120,7 @@ impl Walk {
             end: all.next,
             left: (!follow && number > 0).then_some(number),
             at_hand: Vec::new(),
-            generation: 0,
+            dropped_names: sym::dropped(),
             limits,
         }
     }
@@ -139,7 +141,7 @@ impl Walk {
             end: next,
             left: None,
             at_hand: Vec::new(),
-            generation: 0,
+            dropped_names: sym::dropped(),
         }
     }
 
@@ -286,16 +288,10 @@ impl Walk {
 
     /// Prepares for the segment at hand.
     fn enter(&mut self) {
-        if let Some((_, segment)) = self.at_hand.last().cloned() {
-            self.meet(&segment);
-        }
-    }
-
-    /// Clears what filters remember of names, if this segment's names may be others'.
-    fn meet(&mut self, segment: &Segment) {
-        let generation = segment.index.generation();
-        if generation != self.generation {
-            self.generation = generation;
+        // What filters remember of names is forgotten once a symbol may mean another.
+        let dropped = sym::dropped();
+        if dropped != self.dropped_names {
+            self.dropped_names = dropped;
             self.filters.clear_caches();
         }
     }

@@ -142,7 +142,8 @@ impl Filters {
     }
 
     /// Clears all cached match results: symbols may have another meaning from now on. Call it
-    /// before flows whose index has another [`Index::generation`], or other services.
+    /// before flows whose index has another [`Index::generation`], or other services, unless no
+    /// text was dropped meanwhile ([`webb_flow::sym::dropped`]).
     pub fn clear_caches(&self) {
         for predicate in self.include.iter().chain(&self.exclude).flat_map(|filter| &filter.predicates) {
             predicate.clear_cache();

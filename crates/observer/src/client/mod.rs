@@ -64,7 +64,7 @@ impl Client {
     }
 
     /// The channel of its calls.
-    pub(crate) fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Channel {
         self.channel.clone()
     }
 

@@ -10,6 +10,7 @@ mod events;
 mod file;
 mod flags;
 mod flow_text;
+pub(crate) mod fuzz;
 mod lists;
 mod names;
 mod options;
