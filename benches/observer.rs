@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::cast_precision_loss,
+    clippy::disallowed_methods,
     reason = "a bench may end where it is wrong"
 )]
 
@@ -35,9 +36,7 @@ use webb_observer::proto::flow::flow_filter::Experimental;
 use webb_observer::proto::observer::GetFlowsRequest;
 use webb_observer::proto::observer::get_flows_response::ResponseTypes;
 use webb_observer::proto::observer::observer_client::ObserverClient;
-use webb_observer::{
-    Admission, Calls, History, Listener, Recorder, Site, UnixSocket, connections, serve,
-};
+use webb_observer::{Admission, Calls, History, Listener, Recorder, Site, UnixSocket, connections, serve};
 use zerocopy::IntoBytes;
 
 #[global_allocator]
@@ -54,7 +53,7 @@ struct Mix {
 
 impl Mix {
     fn new() -> Self {
-        let (index, mut decoder) = (mix::index(mix::PODS), mix::decoder());
+        let (index, decoder) = (mix::index(mix::PODS), mix::decoder());
         let mut flow = Flow::default();
         let mut decode = |record: &webb_flow::abi::Record| {
             let is_flow = decoder.decode(record.as_bytes(), &index, &mut flow).is_ok_and(Decoded::is_flow);
@@ -186,7 +185,7 @@ fn measure(name: &str, server: &Server, request: &GetFlowsRequest, by_event: boo
     let times = best(|| {
         let (before, began) = (server.cpu(), Instant::now());
         (flows, _) = ask(server, request.clone(), |_| false);
-        (server.cpu() - before, began.elapsed())
+        (server.cpu().saturating_sub(before), began.elapsed())
     });
     row(name, flows, if by_event { FLOWS as u64 } else { flows }, times);
 }
@@ -197,9 +196,9 @@ fn serve_all(mix: &Mix) {
     for (name, tcp) in [("unix socket", false), ("TCP", true)] {
         let server = Server::start(Arc::clone(&history), tcp);
         measure(name, &server, &GetFlowsRequest::default(), false);
-        let mut request = GetFlowsRequest { field_mask: Some(Default::default()), ..GetFlowsRequest::default() };
+        let mut request = GetFlowsRequest::default();
         let paths = ["time", "verdict", "IP", "l4", "source.pod_name"].map(str::to_owned);
-        request.field_mask.as_mut().unwrap().paths = paths.into();
+        request.field_mask.get_or_insert_default().paths = paths.into();
         measure(&format!("{name}, five fields"), &server, &request, false);
     }
 }
@@ -267,8 +266,8 @@ fn follow(mix: &Mix) {
         println!(
             "history of {flows}: offered {offered}, delivered {delivered} ({:.1} %), lost {lost}, unaccounted {}; {:.0} ns CPU of the server a delivered flow",
             delivered as f64 * 100.0 / offered as f64,
-            offered as i64 - (delivered + lost) as i64,
-            (server.cpu() - before).as_secs_f64() * 1e9 / delivered as f64,
+            i128::from(offered) - i128::from(delivered + lost),
+            server.cpu().saturating_sub(before).as_secs_f64() * 1e9 / delivered as f64,
         );
     }
 }
@@ -286,7 +285,7 @@ fn print(mix: &Mix) {
             let mut out = Counter::default();
             runtime.block_on(observe(Question::Flows, &options, &server.address, &mut out)).unwrap();
             assert!(out.0 > FLOWS);
-            (cpu() - before, began.elapsed())
+            (cpu().saturating_sub(before), began.elapsed())
         });
         row(output, FLOWS as u64, FLOWS as u64, times);
     }

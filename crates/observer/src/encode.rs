@@ -12,7 +12,9 @@ use webb_flow::extra::{Dns, Http, L7, L7Record};
 use webb_flow::hash::RandomState;
 use webb_flow::names::{DROP_REASONS, number_of};
 use webb_flow::sym::{self, Sym};
-use webb_flow::{EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, ServiceEnd, TcpFlags, Verdict};
+use webb_flow::{
+    EndpointId, Event, Extra, Family, Flow, L4, Point, Reason, Reply, SctpChunk, ServiceEnd, TcpFlags, Verdict,
+};
 use webb_index::{End, Endpoint, Index};
 
 use crate::details::{Interfaces, put_place, write_run};
