@@ -29,7 +29,7 @@ pub(crate) fn write_run(seed: u64, generation: u64, out: &mut String) {
     let run = seed ^ generation.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     // Writing to memory does not fail.
     let _written =
-        write!(out, "{:08x}-{:04x}-8{:03x}-8{:03x}-", run >> 32, run >> 16 & 0xffff, run >> 4 & 0xfff, run & 0xf,);
+        write!(out, "{:08x}-{:04x}-8{:03x}-8{:03x}-", run >> 32, run >> 16 & 0xffff, run >> 4 & 0xfff, run & 0xf);
 }
 
 /// Appends the part of an id that is the flow's own, faster than a format does.
