@@ -340,8 +340,8 @@ fn memory() {
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wants = |word: &str| words.is_empty() || words.iter().any(|given| given == word);
-    let tables: [(&str, &dyn Fn(&Mix)); 5] =
-        [("serve", &serve_all), ("filter", &filter), ("cel", &cel), ("follow", &follow), ("print", &print)];
+    let tables: [(&str, fn(&Mix)); 5] =
+        [("serve", serve_all), ("filter", filter), ("cel", cel), ("follow", follow), ("print", print)];
     if tables.iter().any(|(name, _)| wants(name)) {
         let mix = Mix::new();
         for (_, table) in tables.iter().filter(|(name, _)| wants(name)) {
