@@ -337,10 +337,13 @@ fn memory() {
     }
 }
 
+/// Prints a table of figures.
+type Table = fn(&Mix);
+
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let wants = |word: &str| words.is_empty() || words.iter().any(|given| given == word);
-    let tables: [(&str, fn(&Mix)); 5] =
+    let tables: [(&str, Table); 5] =
         [("serve", serve_all), ("filter", filter), ("cel", cel), ("follow", follow), ("print", print)];
     if tables.iter().any(|(name, _)| wants(name)) {
         let mix = Mix::new();
