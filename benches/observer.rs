@@ -2,9 +2,9 @@
 //! takes for an event, what followers get while flows come fast, and what a history holds.
 //!
 //! `cargo bench --bench observer` prints the tables; words behind `--` choose some of them:
-//! `serve`, `filter`, `follow`, `cel`, `print`, `memory`. Flows are those of the mix. The server has
-//! a thread of its own, as in the agent, and its figures are that thread's CPU time; the client has
-//! another.
+//! `serve`, `filter`, `follow`, `cel`, `print`, `memory`. Flows are those of the mix. The server
+//! has a thread of its own, as in the agent, and its figures are that thread's CPU time; the client
+//! has another.
 
 #![allow(
     clippy::unwrap_used,
