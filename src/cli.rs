@@ -263,6 +263,9 @@ pub struct RunArgs {
     /// Where health, actors and configuration are served; 127.0.0.1:9966 unless configured
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub admin_listen: Option<String>,
+    /// Let other machines reach the admin listener without a token
+    #[arg(long)]
+    pub insecure_admin: bool,
     /// Where names come from: auto (unless configured), kubernetes, manifest or none
     #[arg(long, value_name = "SOURCE")]
     pub cluster_source: Option<String>,
@@ -444,6 +447,7 @@ impl RunArgs {
             text("--metrics-config", &self.metrics_config),
             text("--metrics-listen", &self.metrics_listen),
             text("--admin-listen", &self.admin_listen),
+            self.insecure_admin.then(|| Flag { name: "--insecure-admin", value: Value::Text("true".to_owned()) }),
             text("--cluster-source", &self.cluster_source),
             text("--cluster-manifest", &self.cluster_manifest),
             text("--kubeconfig", &self.kubeconfig),

@@ -20,6 +20,7 @@ pub mod operator_metrics;
 pub mod output;
 pub mod pipeline;
 pub mod privileges;
+pub mod readings;
 pub mod records;
 pub mod reloads;
 pub mod selfmetrics;

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 /// The floors of `src`: a module may use only modules on lower floors. Below them are the crates,
 /// whose floors the compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
-    (0, &["logging", "reloads", "startup", "records", "network", "output", "privileges", "families"]),
+    (0, &["logging", "reloads", "startup", "records", "readings", "network", "output", "privileges", "families"]),
     (1, &["selfmetrics", "pipeline", "bpf_loader", "conntrack", "exports", "health", "ipsec", "server", "tls"]),
     (2, &["actors", "agent_metrics", "operator_metrics"]),
     (3, &["http", "cli"]),

@@ -15,8 +15,8 @@ use crate::actors::http::HttpActor;
 use crate::actors::restart::Intensity;
 use crate::families::Endpoint;
 use crate::http::{
-    Admin, Explain, Scrape, admin_routes, explain_routes, families_routes, health_routes, metrics_routes,
-    refuse_foreign,
+    Access, Admin, Explain, Looks, Scrape, admin_routes, explain_routes, families_routes, health_routes, look_routes,
+    guard, metrics_routes,
 };
 use crate::selfmetrics::SelfMetrics;
 use crate::server::{ApiTimes, Connections, Limits, Routes, time};
@@ -58,11 +58,12 @@ pub(super) fn serve(
     (directory, intensity): (&Directory, impl Fn(&str) -> Intensity),
     (sockets, tls): (Sockets, Certificates),
     (scrape, agent): (&Arc<Scrape>, Option<Arc<Endpoint>>),
-    (admin, explain, times): (&Arc<Admin>, Arc<Explain>, ApiTimes),
+    (admin, explain, times, access): (&Arc<Admin>, Arc<Explain>, ApiTimes, Arc<Access>),
     between: Option<&BetweenNodes>,
     own: &SelfMetrics,
 ) -> Result<Vec<Addr<HttpActor>>, prometheus::Error> {
     let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
+    let looks = Arc::new(Looks::new(&scrape, &admin));
     let health = between.map(|between| Arc::clone(&between.health));
     let connections = || Arc::new(Connections::new(Limits::default()));
     let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
@@ -80,10 +81,13 @@ pub(super) fn serve(
     let metrics: Routes = Arc::new(move |config| metrics_routes(config, &scrape));
     let admin: Routes = Arc::new(move |config| {
         config.app_data(Data::new(times.clone()));
-        config.service(scope("").wrap(from_fn(refuse_foreign)).wrap(from_fn(time)).configure(|config| {
+        let access = Arc::clone(&access);
+        let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
+        config.service(scope("").wrap(guarded).wrap(from_fn(time)).configure(|config| {
             admin_routes(config, &admin);
             explain_routes(config, &explain);
             health_routes(config, health.as_ref());
+            look_routes(config, &looks);
         }));
     });
     let mut servers = vec![
@@ -100,4 +104,10 @@ pub(super) fn serve(
 pub(super) fn tls_files(settings: &settings::Tls) -> Option<Arc<TlsFiles>> {
     let (certificate, key) = (settings.certificate.clone()?, settings.key.clone()?);
     Some(Arc::new(TlsFiles::new(Paths { certificate, key, client_ca: settings.client_ca.clone() })))
+}
+
+/// Who may ask the admin listener.
+pub(super) fn access(settings: &settings::AdminAccess) -> Arc<Access> {
+    let settings::AdminAccess { hosts, token_file, insecure: _, read_only } = settings.clone();
+    Arc::new(Access { hosts, token_file, read_only })
 }

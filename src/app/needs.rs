@@ -40,6 +40,7 @@ pub fn needs(settings: &Settings, file: Option<&Path>) -> Needs {
         of_observer.certificate.as_deref(),
         of_observer.key.as_deref(),
         of_observer.client_ca.as_deref(),
+        settings.admin.token_file.as_deref(),
     ];
     let mut needs = Needs {
         followed: named.into_iter().flatten().map(Path::to_owned).collect(),
@@ -154,8 +155,9 @@ mod tests {
     fn files_of_a_configuration() {
         let mut settings = Settings { cluster_source: ClusterSource::None, ..Settings::default() };
         let [paths @ .., file] =
-            ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|name| PathBuf::from("/webb").join(name));
-        let [metrics, manifest, certificate, key, client_ca, of_observer @ ..] = paths.clone();
+            ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"].map(|name| PathBuf::from("/webb").join(name));
+        let [metrics, manifest, certificate, key, client_ca, token, of_observer @ ..] = paths.clone();
+        settings.admin.token_file = Some(token);
         settings.metrics_config = Some(metrics);
         settings.cluster_manifest = Some(manifest);
         settings.metrics_tls.certificate = Some(certificate);

@@ -16,7 +16,7 @@ use webb_cluster::view::{ClusterView, KINDS};
 use webb_flow::fault::State;
 use webb_settings::{self as settings, Resolved};
 
-use super::StartError;
+use super::{StartError, listeners};
 use super::control::{Signals, beat};
 use super::parts::{Parts, admin, finish};
 use crate::actors::cluster_view::ViewKeeper;
@@ -26,7 +26,7 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, cluster_view, elector};
 use crate::cli::Exit;
 use crate::families::{Category, CategorySource, Endpoint, Selection};
-use crate::http::{Admin, CONTROL, admin_routes, families_routes, probe_routes, refuse_foreign};
+use crate::http::{Admin, CONTROL, admin_routes, families_routes, probe_routes, guard};
 use crate::logging::LogControl;
 use crate::operator_metrics::{
     Cluster, OF_LEADER, controllers, features, ipam, leader, load_balancers, multicluster, pods, process,
@@ -170,10 +170,12 @@ pub async fn run_operator(plan: OperatorPlan, mut signals: Signals) -> Result<Ex
     let given_up = (privileges, Arc::new(confinement));
     let admin = Arc::new(admin(&parts, &resolved, (log, Arc::new(Reloads::loaded())), given_up));
     let operator = Operator::start(&parts, settings, socket, &admin);
-    let of_admin = Arc::clone(&admin);
+    let (of_admin, access) = (Arc::clone(&admin), listeners::access(&settings.admin));
     let routes: Routes = Arc::new(move |config| {
         let admin = Arc::clone(&of_admin);
-        config.service(scope("").wrap(from_fn(refuse_foreign)).configure(move |config| admin_routes(config, &admin)));
+        let access = Arc::clone(&access);
+        let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
+        config.service(scope("").wrap(guarded).configure(move |config| admin_routes(config, &admin)));
     });
     let admin_server = serve(&parts, "http/admin", admin_socket, routes);
     let control = parts.components.component(CONTROL);

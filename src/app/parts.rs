@@ -124,6 +124,7 @@ pub(super) fn admin(
         stopping: AtomicBool::new(false),
         privileges,
         confinement,
+        node: resolved.settings.node_name.clone(),
         version: metrics::version(),
     }
 }

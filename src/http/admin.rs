@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use actix_web::http::StatusCode;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use arc_swap::ArcSwap;
 use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::{Component, Components, FaultType};
 
+use super::{Looks, api, explain, health, page};
 use crate::actors::Directory;
 use crate::logging::LogControl;
 use crate::privileges::{self, Confinement, Privileges, Restriction};
@@ -34,6 +35,8 @@ pub struct Admin {
     pub privileges: Privileges,
     /// What the agent denies itself.
     pub confinement: Arc<Confinement>,
+    /// Name of this node.
+    pub node: String,
     /// `version`, `kernel` and the like.
     pub version: Value,
 }
@@ -53,6 +56,7 @@ pub const CONTROL: &str = "control";
 
 const INDEX: &str = "webb admin listener
 
+GET  /                           this list; the page, for a browser
 GET  /healthz                    200 while the process turns over
 GET  /readyz                     200 once every component is up; each with its state and why; capabilities, Landlock and seccomp
 GET  /version                    version and kernel
@@ -69,7 +73,7 @@ POST needs the header X-Webb-Admin: curl -X POST -H 'X-Webb-Admin: 1' -d debug l
 pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
     config
         .app_data(web::Data::from(Arc::clone(admin)))
-        .route("/", web::get().to(|| async { [INDEX, super::explain::INDEX, super::health::INDEX].concat() }))
+        .route("/", web::get().to(index))
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(readyz))
         .route("/version", web::get().to(version))
@@ -89,6 +93,17 @@ pub fn probe_routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
         .app_data(web::Data::from(Arc::clone(admin)))
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(ready));
+}
+
+/// The page for a browser, the list of endpoints for all others.
+async fn index(request: HttpRequest) -> HttpResponse {
+    match request.app_data::<web::Data<Looks>>().cloned().filter(|_| page::is_wanted(&request)) {
+        Some(looks) => page::overview(request, looks).await,
+        None => {
+            let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX].concat();
+            HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
+        }
+    }
 }
 
 async fn ready(admin: web::Data<Admin>) -> HttpResponse {

@@ -1,4 +1,5 @@
-//! Requests that a foreign web page makes, which the admin listener refuses.
+//! Requests that the admin listener refuses: those that a foreign web page makes, those without the
+//! token where there is one, and commands where it is read-only.
 //!
 //! A browser on the node, or one that a forwarded port leads from, sends requests for any page that
 //! it shows. It names that page in `Origin` and `Sec-Fetch-Site`; a page whose name was made to
@@ -7,26 +8,54 @@
 //! one.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::ErrorForbidden;
+use actix_web::error::{ErrorForbidden, ErrorServiceUnavailable, ErrorUnauthorized};
 use actix_web::http::Method;
-use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
 
 /// The header that a request other than GET must have, with any value.
 pub const COMMAND_HEADER: &str = "X-Webb-Admin";
 
-/// Lets a request pass, or answers it with 403 and the reason. HEAD passes as the GET that it asks
-/// about.
-pub async fn refuse_foreign(
+/// What a kubelet asks, which has no token.
+const PROBES: [&str; 2] = ["/healthz", "/readyz"];
+
+/// The most bytes of a token.
+const MAX_TOKEN: usize = 4096;
+
+/// Who may ask the admin listener, and for what.
+#[derive(Debug, Default)]
+pub struct Access {
+    /// Names that it has beside `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// The file of the token that each request needs but those of probes; none without one. It is
+    /// read at each request, so that another token takes effect at once.
+    pub token_file: Option<PathBuf>,
+    /// Whether only GET is answered.
+    pub read_only: bool,
+}
+
+/// Lets a request pass, or answers it with 401, 403 or 503 and the reason. HEAD passes as the GET
+/// that it asks about.
+///
+/// # Errors
+/// If the request is refused.
+pub async fn guard(
+    access: Arc<Access>,
     mut request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    if let Err(why) = check(request.method(), request.headers()) {
+    if let Err(why) = check(&access, request.method(), request.headers()) {
         tracing::warn!("an admin request is refused: {why}");
         return Err(ErrorForbidden(format!("{why}\n")));
+    }
+    if let Some(file) = access.token_file.clone().filter(|_| !PROBES.contains(&request.path())) {
+        let sent = token(request.headers());
+        check_token(file, sent).await?;
     }
     // What a GET would be answered with; the server leaves its body out.
     if request.method() == Method::HEAD {
@@ -35,12 +64,49 @@ pub async fn refuse_foreign(
     next.call(request).await
 }
 
-fn check(method: &Method, headers: &HeaderMap) -> Result<(), String> {
+/// The token of a request; empty without one.
+fn token(headers: &HeaderMap) -> Vec<u8> {
+    let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    let is_bearer = sent.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
+    if is_bearer { sent.get(7..).unwrap_or_default().trim_ascii().to_vec() } else { Vec::new() }
+}
+
+async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Error> {
+    let name = file.display().to_string();
+    let read = actix_web::web::block(move || std::fs::read(file)).await;
+    let expected = match read {
+        Ok(Ok(text)) if !text.trim_ascii().is_empty() && text.len() <= MAX_TOKEN => text,
+        Ok(Ok(_)) => return Err(unusable(&name, "it has no token, or one of more than 4096 bytes")),
+        Ok(Err(error)) => return Err(unusable(&name, &error.to_string())),
+        Err(error) => return Err(unusable(&name, &error.to_string())),
+    };
+    if are_equal(expected.trim_ascii(), &sent) {
+        return Ok(());
+    }
+    tracing::warn!("an admin request is refused: {}", if sent.is_empty() { "it has no token" } else { "its token is wrong" });
+    Err(ErrorUnauthorized("a token is needed: curl -H 'Authorization: Bearer TOKEN'\n"))
+}
+
+/// All requests are refused while the token is not known.
+fn unusable(name: &str, why: &str) -> actix_web::Error {
+    tracing::warn!("admin.token_file: {name}: {why}; requests are refused");
+    ErrorServiceUnavailable("the token of this listener cannot be read; the log says why\n")
+}
+
+/// Compares in a time that does not depend on where both differ.
+fn are_equal(one: &[u8], other: &[u8]) -> bool {
+    let differences = one.iter().zip(other).fold(0, |sum, (one, other)| sum | (one ^ other));
+    one.len() == other.len() && std::hint::black_box(differences) == 0
+}
+
+fn check(access: &Access, method: &Method, headers: &HeaderMap) -> Result<(), String> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let host = text(HOST.as_str());
     // A client of HTTP/1.0 sends none, and no browser is one.
-    if let Some(host) = host.filter(|host| !is_address(host)) {
-        return Err(format!("the host {host:?} may be any page's name: use localhost or an address"));
+    if let Some(host) = host.filter(|host| !is_own(access, host)) {
+        return Err(format!(
+            "the host {host:?} may be any page's name: use localhost or an address, or list it in admin.hosts"
+        ));
     }
     if let Some(origin) = text(ORIGIN.as_str()) {
         let of_host = origin.split_once("://").map(|(_, of_host)| of_host);
@@ -51,10 +117,23 @@ fn check(method: &Method, headers: &HeaderMap) -> Result<(), String> {
     if let Some(site) = text("sec-fetch-site").filter(|site| !matches!(*site, "same-origin" | "none")) {
         return Err(format!("it comes from a page of another site ({site:?})"));
     }
-    if !matches!(*method, Method::GET | Method::HEAD) && !headers.contains_key(COMMAND_HEADER) {
+    if matches!(*method, Method::GET | Method::HEAD) {
+        return Ok(());
+    }
+    if access.read_only {
+        return Err(format!("{method} is refused: admin.read_only is set"));
+    }
+    if !headers.contains_key(COMMAND_HEADER) {
         return Err(format!("{method} needs the header {COMMAND_HEADER}: curl -X {method} -H '{COMMAND_HEADER}: 1'"));
     }
     Ok(())
+}
+
+/// True for a name that is listed, and for what no name server makes lead elsewhere.
+fn is_own(access: &Access, host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = name.map_or(host, |(name, _)| name);
+    is_address(host) || access.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
 }
 
 /// True for `localhost` and addresses, which no name server makes lead elsewhere.
@@ -77,7 +156,7 @@ mod tests {
         let read = |(name, value): &(&str, &str)| {
             (HeaderName::try_from(*name).unwrap(), HeaderValue::try_from(*value).unwrap())
         };
-        check(method, &headers.iter().map(read).collect())
+        check(&Access::default(), method, &headers.iter().map(read).collect())
     }
 
     /// Requests of curl, kubelet and Prometheus pass.
@@ -122,8 +201,71 @@ mod tests {
         use actix_web::middleware::from_fn;
         use actix_web::{App, test, web};
         let route = web::get().to(|| async { "ok" });
-        let app = test::init_service(App::new().wrap(from_fn(refuse_foreign)).route("/healthz", route)).await;
+        let app = test::init_service(App::new().wrap(from_fn(|request, next| guard(Arc::default(), request, next))).route("/healthz", route)).await;
         let request = test::TestRequest::with_uri("/healthz").method(Method::HEAD).to_request();
         assert_eq!(test::call_service(&app, request).await.status(), 200);
+    }
+
+    /// A listed name passes with any port, and no other that looks like it.
+    #[test]
+    fn listed_names_pass() {
+        let access = Access { hosts: vec!["webb.example".to_owned()], ..Access::default() };
+        let asked = |host: &'static str| {
+            check(&access, &Method::GET, &[(HOST, HeaderValue::from_static(host))].into_iter().collect())
+        };
+        assert_eq!((asked("webb.example"), asked("WEBB.example:9966")), (Ok(()), Ok(())));
+        for host in ["webb.example.evil.example", "evil-webb.example", "webb.example:x", "webb.example.", ""] {
+            assert!(asked(host).is_err(), "{host}");
+        }
+    }
+
+    /// Where only reading is allowed, no header makes a command.
+    #[test]
+    fn read_only_refuses_commands() {
+        let access = Access { read_only: true, ..Access::default() };
+        let headers: HeaderMap = [(HeaderName::from_static("x-webb-admin"), HeaderValue::from_static("1"))].into_iter().collect();
+        assert!(check(&access, &Method::POST, &headers).unwrap_err().contains("read_only"));
+        assert_eq!(check(&access, &Method::GET, &headers), Ok(()));
+    }
+
+    /// With a token file each request needs the token that is in it at that time, but for probes; and
+    /// none passes while it cannot be read.
+    #[actix_web::test]
+    async fn tokens_are_needed() {
+        use actix_web::middleware::from_fn;
+        use actix_web::{App, test, web};
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let access = Arc::new(Access { token_file: Some(file.clone()), ..Access::default() });
+        let guarded = from_fn(move |request, next| guard(Arc::clone(&access), request, next));
+        let route = || web::get().to(|| async { "ok" });
+        let app = App::new().wrap(guarded).route("/healthz", route()).route("/config", route());
+        let app = test::init_service(app).await;
+        let asked = async |path: &str, token: Option<&str>| {
+            let mut request = test::TestRequest::with_uri(path);
+            if let Some(token) = token {
+                request = request.insert_header((AUTHORIZATION, token));
+            }
+            match test::try_call_service(&app, request.to_request()).await {
+                Ok(answer) => answer.status().as_u16(),
+                Err(error) => error.as_response_error().status_code().as_u16(),
+            }
+        };
+        assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no file");
+        std::fs::write(&file, " \n").unwrap();
+        assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no token in it");
+        std::fs::write(&file, "secret\n").unwrap();
+        for (token, status) in [
+            (None, 401), (Some("Bearer secret"), 200), (Some("bearer  secret"), 200), (Some("Bearer secre"), 401),
+            (Some("Bearer secretx"), 401), (Some("Basic secret"), 401), (Some("secret"), 401),
+        ] {
+            assert_eq!(asked("/config", token).await, status, "{token:?}");
+        }
+        assert_eq!(asked("/healthz", None).await, 200);
+        for path in ["//healthz", "/healthz/../config", "/healthz/", "/config?/healthz", "/%2e%2e/config"] {
+            assert_ne!(asked(path, None).await, 200, "{path}");
+        }
+        std::fs::write(&file, "other").unwrap();
+        assert_eq!((asked("/config", Some("Bearer secret")).await, asked("/config", Some("Bearer other")).await), (401, 200));
     }
 }

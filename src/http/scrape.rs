@@ -6,21 +6,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use webb_flow::clock::unix_ns;
 use webb_flow::names::LOST_EVENT_SOURCES;
 use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 
 use super::body::{Lease, Leases};
 use super::snapshot::RenderedSnapshot;
 use crate::pipeline::SnapshotCollector;
+use crate::readings::{Book, Moment};
 use crate::selfmetrics::SelfMetrics;
 
 /// The state of the scrape endpoint.
 #[derive(Debug)]
 pub struct Scrape {
     collector: Mutex<Collector>,
+    book: Mutex<Book>,
+    began: Instant,
     turn: tokio::sync::Mutex<()>,
     leases: Leases,
     own: SelfMetrics,
@@ -70,6 +74,8 @@ impl Scrape {
     ) -> Self {
         let scrape = Self {
             collector: Mutex::new(Collector { source, taken: None, snapshot: Arc::default() }),
+            book: Mutex::default(),
+            began: Instant::now(),
             turn: tokio::sync::Mutex::default(),
             leases: Leases::default(),
             own,
@@ -132,8 +138,42 @@ impl Scrape {
         (self.leases.grant(snapshot), exposition)
     }
 
-    /// The last snapshot if it is young enough or too many are leased, else a new one.
+    /// The last snapshot if it is young enough or too many are leased, else a new one. Counts as a
+    /// scrape.
     fn snapshot(&self) -> Arc<RenderedSnapshot> {
+        let (snapshot, result) = self.recent();
+        if let Some(count) = self.results.get(result) {
+            count.fetch_add(1, Relaxed);
+        }
+        snapshot
+    }
+
+    /// Calls `read` with the book of samples, the last of which is as young as a scrape's snapshot
+    /// would be. Blocks, as a scrape does.
+    pub(super) fn look<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
+        let is_due = self.book().is_due(self.moment());
+        if is_due {
+            self.recent();
+        }
+        read(&self.book())
+    }
+
+    /// The families of the agent itself.
+    pub(super) fn own_families(&self) -> Vec<Family> {
+        self.own.gather().iter().map(Family::from).collect()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Now, by both clocks.
+    pub(super) fn moment(&self) -> Moment {
+        Moment { steady: self.began.elapsed(), unix: Duration::from_nanos(unix_ns()) }
+    }
+
+    /// A snapshot, and the place of its result in [`RESULTS`].
+    fn recent(&self) -> (Arc<RenderedSnapshot>, usize) {
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
         let is_young = collector.taken.is_some_and(|taken| taken.elapsed() < min_interval);
@@ -145,12 +185,13 @@ impl Scrape {
             if missing == 0 {
                 collector.taken = Some(Instant::now());
             }
+            let (mut book, moment) = (self.book(), self.moment());
+            if book.is_due(moment) {
+                book.sample(moment, &collector.snapshot.snapshots());
+            }
             if missing == 0 { 0 } else { 2 }
         };
-        if let Some(count) = self.results.get(result) {
-            count.fetch_add(1, Relaxed);
-        }
-        Arc::clone(&collector.snapshot)
+        (Arc::clone(&collector.snapshot), result)
     }
 
     /// Counts a finished request, so that it shows in the next scrape.

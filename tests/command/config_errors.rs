@@ -58,6 +58,8 @@ fn answers() {
         ("client_ca_alone", "metrics_tls:\n  client_ca: ca.crt\n"),
         ("neither_true_nor_false", "open_metrics: yes\n"),
         ("bad_metric", "metrics:\n  - flow\n  - drop:sourceContext=pod-short\n"),
+        ("admin_without_a_token", "metrics: [flow]\nadmin_listen: 0.0.0.0:9966\n"),
+        ("admin_hosts", "admin:\n  hosts: [webb.example, \"http://webb.example:1\"]\n"),
         ("not_yaml", "metrics: [flow\nlog: {level: info}\n"),
         ("bad_indentation", "log:\n  level: info\n format: text\n"),
         ("tab", "log:\n\tlevel: info\n"),
@@ -75,7 +77,7 @@ fn answers() {
 #[test]
 fn valid_files() {
     insta::assert_snapshot!("valid_defaults", answer("", false));
-    let text = "metrics: [flow, kafka]\nlog: {level: debug}\nadmin_listen: 0.0.0.0:9966\n";
+    let text = "metrics: [flow, kafka]\nlog: {level: debug}\nadmin_listen: 0.0.0.0:9966\nadmin: {insecure: true}\n";
     insta::assert_snapshot!("valid_with_warnings", answer(text, false));
     insta::assert_snapshot!("valid_json", answer(text, true));
 }

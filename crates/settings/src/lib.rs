@@ -13,6 +13,7 @@
 //! Nothing here reads the machine: the configuration file is the only I/O, the environment is
 //! passed in.
 
+mod admin;
 mod check;
 mod clusters;
 pub mod confinement;
@@ -52,6 +53,7 @@ pub use model::{
     Shutdown, Side, Supervision,
 };
 pub use observer::{ListenAddress, Observer};
+pub use admin::AdminAccess;
 pub use operator::Operator;
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use super::export::Export;
 use super::flow_source::{FlowSource, FlowSourceTls};
 use super::observer::Observer;
+use super::admin::AdminAccess;
 use super::operator::Operator;
 use super::tls::Tls;
 use super::toggle::Toggle;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub operator: Operator,
     /// Address of `/healthz`, `/actors`, `/config` and the like.
     pub admin_listen: SocketAddr,
+    /// Who may ask it.
+    pub admin: AdminAccess,
     /// The Kubernetes name of this node. Empty only in `default()`: loading fills it in.
     pub node_name: String,
     /// The name of the cluster.
@@ -444,6 +447,7 @@ impl Default for Settings {
             agent_metrics: AgentMetrics { listen: None, compat: Compat::V1_19, metrics: Vec::new(), all_maps: false },
             operator: Operator::default(),
             admin_listen: (Ipv4Addr::LOCALHOST, 9966).into(),
+            admin: AdminAccess::default(),
             node_name: String::new(),
             cluster_name: "default".to_owned(),
             cluster_source: ClusterSource::Auto,

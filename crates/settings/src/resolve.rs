@@ -281,12 +281,20 @@ impl Resolved {
             let message = below("supervision.backoff_min", "supervision.backoff_max");
             fail("supervision.backoff_min", "supervision.backoff_max", message);
         }
-        if !settings.admin_listen.ip().is_loopback() {
-            let message = format!(
-                "`admin_listen`: {} can be reached from other machines, and the admin endpoint can restart components",
-                settings.admin_listen
-            );
-            self.warnings.push(Problem::new(self.origin("admin_listen"), message));
+        let admin = &settings.admin;
+        if !settings.admin_listen.ip().is_loopback() && admin.token_file.is_none() {
+            let address = settings.admin_listen;
+            if admin.insecure {
+                let message = format!(
+                    "`admin_listen`: {address} can be reached from other machines without a token, because of `admin.insecure`"
+                );
+                self.warnings.push(Problem::new(self.origin("admin_listen"), message));
+            } else {
+                let message = format!(
+                    "`admin_listen`: {address} can be reached from other machines; set `admin.token_file`, or `admin.insecure: true` to go without"
+                );
+                fail("admin_listen", "admin.insecure", message);
+            }
         }
         self.check_observer();
         self.check_unused();

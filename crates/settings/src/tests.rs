@@ -1,5 +1,4 @@
-//! Tests of the layers as a whole; the texts of single problems are golden, in
-//! `tests/cli_config_errors.rs`.
+//! Tests of the layers as a whole. Texts of problems are golden: `tests/command/config_errors.rs`.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -204,6 +203,7 @@ fn ranges_end_where_they_say() {
         ("l7.dns_timeout", ["1s", "5m"], ["999ms", "301s"]),
         ("l7.redact_headers_allow", ["", "Accept,user-agent"], ["a:b", &many]),
         ("l7.redact_headers_deny", ["", "cookie"], ["a(b", "é"]),
+        ("admin.hosts", ["", "a.b,localhost-2"], ["a:1", "http://a"]),
         ("observer.enabled", ["true", "false"], ["yes", "1"]),
         ("observer.listen", ["", "unix:///run/a.sock,[::]:4244"], ["unix:a.sock", "4244"]),
         ("observer.flows", ["1", "1048575"], ["0", "1048576"]),

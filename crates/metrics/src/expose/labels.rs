@@ -193,6 +193,14 @@ impl Sheet {
         })
     }
 
+    /// Calls `each` with slot and label text of each series, in the order of writing, without an
+    /// allocation for each.
+    pub fn for_each(&self, mut each: impl FnMut(u32, &str)) {
+        for page in self.pages() {
+            page.for_each(|slot, text| each(slot, str::from_utf8(labels_of(text)).unwrap_or_default()));
+        }
+    }
+
     /// The pages in the order of writing. The first caller merges them; the others wait for it.
     pub(super) fn pages(&self) -> &[Arc<Page>] {
         self.gathered.get_or_init(|| {

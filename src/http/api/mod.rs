@@ -1,0 +1,215 @@
+//! `/api/v1/...`: what the page shows, as JSON.
+//!
+//! Base units: bytes, seconds, shares from 0 to 1, times in RFC 3339. A field that is absent was
+//! not measured; 0 was. Within v1 fields are only added.
+
+mod rows;
+mod time;
+
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Serialize;
+use serde_json::{Value, json};
+pub(super) use rows::{limits, ratio, wanted_pairs};
+pub(super) use time::rfc3339;
+
+use super::ledger;
+use super::look::{Look, Looks};
+use super::query::Query;
+use crate::readings::State;
+
+/// The schema of all answers.
+const SCHEMA: &str = include_str!("schema.json");
+
+/// These endpoints in the admin listener's index.
+pub(super) const INDEX: &str = "\
+GET  /api/v1/status              what the page's first view shows: sums, what needs a look, what is incomplete
+GET  /api/v1/pairs               who talks to whom: bytes, connections, state; also drops, connections, dns, http
+GET  /api/v1/agent               the ledger, the components and the limits
+GET  /api/v1/schema.json         the schema of these answers
+";
+
+/// Adds these endpoints.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    for (name, rows) in VIEWS {
+        let to = move |request: HttpRequest, looks: web::Data<Looks>| answer(request, looks, rows);
+        config.route(&format!("/api/v1/{name}"), web::get().to(to));
+    }
+    config
+        .route("/api/v1/schema.json", web::get().to(schema))
+        .route("/api/v1/{view:.*}", web::get().to(unknown));
+}
+
+type Rows = fn(&Look, &Query) -> Answer;
+
+/// Each view, by its name in the path.
+const VIEWS: [(&str, Rows); 7] = [
+    ("status", status),
+    ("pairs", |look, query| table(query, &rows::pairs(look, query), rows::hidden_pairs)),
+    ("connections", |look, query| table(query, &rows::connections(look, query), rows::hidden)),
+    ("drops", |look, query| table(query, &rows::drops(look, query), rows::hidden)),
+    ("dns", |look, query| table(query, &rows::answers(look, query), rows::hidden)),
+    ("http", |look, query| table(query, &rows::http(look, query), rows::hidden)),
+    ("agent", |look, _| Answer { fields: vec![("agent", json!(rows::agent(look)))] }),
+];
+
+/// Fields of an answer beside those of the envelope.
+struct Answer {
+    fields: Vec<(&'static str, Value)>,
+}
+
+async fn answer(request: HttpRequest, looks: web::Data<Looks>, rows: Rows) -> HttpResponse {
+    let query = Query::read(request.query_string());
+    let looks = Arc::clone(&looks);
+    let rendered = looks.look(query.window, move |look| render(look, &query, rows)).await;
+    match rendered {
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, "application/json"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(text),
+        Err(_busy) => busy(),
+    }
+}
+
+/// The answer to one look too many.
+pub(super) fn busy() -> HttpResponse {
+    HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).body("too many looks at once; try again\n")
+}
+
+fn render(look: &Look, query: &Query, rows: Rows) -> String {
+    let hooks = ledger::hooks(look);
+    let degraded = ledger::degraded(look, &hooks);
+    let reading = &look.seen.reading;
+    let mut envelope = serde_json::Map::new();
+    let mut add = |name: &str, value: Value| drop(envelope.insert(name.to_owned(), value));
+    add("api", json!("v1"));
+    add("node", json!(look.node));
+    add("time", json!(reading.moment.map(|moment| rfc3339(moment.unix.as_secs()))));
+    add("started", json!(rfc3339(look.started.unix.as_secs())));
+    add("window_seconds", json!(reading.span.as_secs_f64()));
+    add("complete", json!(degraded.is_empty()));
+    add("degraded", json!(degraded));
+    add("notes", json!(query.notes));
+    for (name, value) in rows(look, query).fields {
+        add(name, value);
+    }
+    let mut text = Value::Object(envelope).to_string();
+    text.push('\n');
+    text
+}
+
+/// A page of a table, and what it hides.
+fn table<T: Serialize>(query: &Query, rows: &[T], hidden: fn(&[T], &[T]) -> Value) -> Answer {
+    let first = query.page.saturating_mul(query.limit).min(rows.len());
+    let end = first.saturating_add(query.limit).min(rows.len());
+    let shown = rows.get(first..end).unwrap_or_default();
+    let next = (end < rows.len()).then(|| query.with("page", Some(&(query.page + 2).to_string())));
+    Answer { fields: vec![("rows", json!(shown)), ("hidden", hidden(rows, shown)), ("next", json!(next))] }
+}
+
+fn status(look: &Look, _: &Query) -> Answer {
+    let reading = &look.seen.reading;
+    let totals = &reading.totals;
+    let problems = reading.pairs.iter().filter(|row| row.state.is_problem()).count();
+    let attention: Vec<_> = reading.attention().iter().map(rows::attention).collect();
+    let passing = reading.pairs.iter().filter(|row| row.state == State::Passed).count();
+    let fields = vec![
+        ("version", look.version.get("version").cloned().unwrap_or_default()),
+        ("kernel", look.version.get("kernel").cloned().unwrap_or_default()),
+        ("pairs", json!(reading.pairs.len())),
+        ("problems", json!(problems)),
+        ("passing_against_policy", json!(passing)),
+        ("interface_bytes_per_second", json!(reading.rate(totals.bytes))),
+        ("drops_per_second", json!(reading.rate(totals.drops))),
+        ("passed_per_second", json!(reading.rate(totals.passed))),
+        ("connect_failed_ratio", json!(rows::ratio(totals.failed, totals.attempts))),
+        ("dns_error_ratio", json!(rows::ratio(totals.answer_errors, totals.answers))),
+        ("http_5xx_ratio", json!(rows::ratio(totals.request_errors, totals.requests))),
+        ("attention", json!(attention)),
+    ];
+    Answer { fields }
+}
+
+async fn schema() -> HttpResponse {
+    HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/schema+json")).body(SCHEMA)
+}
+
+async fn unknown(path: web::Path<String>) -> HttpResponse {
+    let text = format!("no view {:?}; there are: status, pairs, connections, drops, dns, http, agent\n", *path);
+    HttpResponse::build(StatusCode::NOT_FOUND).body(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::http::look::tests::example;
+
+    /// The answers to a small node, as scripts read them.
+    #[test]
+    fn answers_are_golden() {
+        for (name, view) in VIEWS {
+            let text = render(&example(), &Query::default(), view);
+            let value: Value = serde_json::from_str(&text).unwrap();
+            insta::assert_snapshot!(format!("api-{name}"), serde_json::to_string_pretty(&value).unwrap());
+        }
+    }
+
+    fn fields(value: &Value, of: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(map) => {
+                for (name, value) in map {
+                    of.insert(name.clone());
+                    // Their keys are data.
+                    if !matches!(name.as_str(), "outcomes" | "status" | "faults") {
+                        fields(value, of);
+                    }
+                }
+            }
+            Value::Array(values) => values.iter().for_each(|value| fields(value, of)),
+            _ => {}
+        }
+    }
+
+    fn properties(value: &Value, of: &mut BTreeSet<String>) {
+        if let Some(Value::Object(map)) = value.get("properties") {
+            of.extend(map.keys().cloned());
+        }
+        match value {
+            Value::Object(map) => map.values().for_each(|value| properties(value, of)),
+            Value::Array(values) => values.iter().for_each(|value| properties(value, of)),
+            _ => {}
+        }
+    }
+
+    /// The schema has every field that an answer has, and none that no answer has.
+    #[test]
+    fn the_schema_has_every_field() {
+        let (mut answered, mut described) = (BTreeSet::new(), BTreeSet::new());
+        for (_, view) in VIEWS {
+            fields(&serde_json::from_str(&render(&example(), &Query::read("limit=1"), view)).unwrap(), &mut answered);
+            fields(&serde_json::from_str(&render(&example(), &Query::default(), view)).unwrap(), &mut answered);
+        }
+        properties(&serde_json::from_str(SCHEMA).unwrap(), &mut described);
+        assert_eq!(answered, described);
+    }
+
+    /// A filter leaves out rows, and the answer says how many rows a limit hides.
+    #[test]
+    fn filters_and_limits() {
+        let look = example();
+        let all = rows::pairs(&look, &Query::default()).len();
+        assert!(all >= 3);
+        let problems = rows::pairs(&look, &Query::read("problems=1"));
+        assert!(!problems.is_empty() && problems.len() < all);
+        let text = render(&example(), &Query::read("limit=1"), VIEWS[1].1);
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["rows"].as_array().unwrap().len(), 1);
+        assert_eq!(value["hidden"]["rows"], all - 1);
+        assert_eq!(value["next"], "?limit=1&page=2");
+    }
+}

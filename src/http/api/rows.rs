@@ -1,0 +1,290 @@
+//! The rows of the API, made of those of a reading.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use webb_flow::fault::FaultType;
+
+use super::rfc3339;
+use crate::http::ledger::{self, Hook};
+use crate::http::look::Look;
+use crate::http::query::Query;
+use crate::readings::{Attention, Counted, Measure, Outcome, PairRow, Times, Watched};
+
+/// A share; none of nothing.
+#[allow(clippy::cast_precision_loss, reason = "a share is a float")]
+pub(in crate::http) fn ratio(part: Counted, all: Counted) -> Option<f64> {
+    (all.window > 0).then(|| part.window as f64 / all.window as f64)
+}
+
+/// Time of a first sample; none if it was the book's first, so that the time before is not known.
+fn time(seconds: u64) -> Option<String> {
+    (seconds > 0).then(|| rfc3339(seconds))
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Pair<'a> {
+    from: &'a str,
+    to: &'a str,
+    /// False where it is not known which end calls.
+    directed: bool,
+    protocols: Vec<&'a str>,
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_bytes_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    back_bytes_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    out_bytes_total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    back_bytes_total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    packets_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drops_total: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connects_per_second: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_ratio: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake_p50_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    handshake_p95_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_seen: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_seen: Option<String>,
+    #[serde(skip)]
+    is_problem: bool,
+    #[serde(skip)]
+    bytes: u64,
+}
+
+/// The pairs that a query wants, in its order.
+pub(in crate::http) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'a PairRow> {
+    let wanted = |row: &&PairRow| {
+        let protocol = query.protocols.is_empty() || row.protocols.iter().any(|of| query.wants_protocol(of));
+        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
+    };
+    let mut rows: Vec<&PairRow> = look.seen.reading.pairs.iter().filter(wanted).collect();
+    if let Some((column, descends)) = &query.sort {
+        let p95 = |row: &PairRow| row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)).unwrap_or(-1.0);
+        let attempts = |row: &PairRow| row.connections.as_ref().map_or(0, |of| of.attempts().window);
+        rows.sort_by(|one, other| {
+            let order = match column.as_str() {
+                "out" => one.out_bytes.window.cmp(&other.out_bytes.window),
+                "back" => one.back_bytes.window.cmp(&other.back_bytes.window),
+                "bytes" => one.bytes().cmp(&other.bytes()),
+                "opened" => attempts(one).cmp(&attempts(other)),
+                "p95" => p95(one).total_cmp(&p95(other)),
+                "drops" => one.drops.window.cmp(&other.drops.window),
+                "state" => one.state.cmp(&other.state),
+                _ => (&one.from, &one.to).cmp(&(&other.from, &other.to)),
+            };
+            if *descends { order.reverse() } else { order }
+        });
+    }
+    rows
+}
+
+pub(super) fn pairs<'a>(look: &'a Look, query: &Query) -> Vec<Pair<'a>> {
+    let reading = &look.seen.reading;
+    let total =
+        |measure, counted: Counted| (look.watched(measure) != Watched::Nothing).then_some(counted.total);
+    let pair = |row: &'a PairRow| {
+        let connections = row.connections.as_ref();
+        let quantile = |of: f64| connections.and_then(|connections| connections.handshake.quantile(of));
+        let attempts = connections.map(|of| of.attempts());
+        Pair {
+            from: &row.from,
+            to: &row.to,
+            directed: row.is_directed,
+            protocols: row.protocols.iter().map(|protocol| &**protocol).collect(),
+            state: row.state.label(),
+            out_bytes_per_second: look.rate(Measure::Traffic, row.out_bytes),
+            back_bytes_per_second: look.rate(Measure::Traffic, row.back_bytes),
+            out_bytes_total: total(Measure::Traffic, row.out_bytes),
+            back_bytes_total: total(Measure::Traffic, row.back_bytes),
+            packets_per_second: look.rate(Measure::Traffic, row.packets),
+            drops_total: total(Measure::Drop, row.drops),
+            connects_per_second: attempts.and_then(|attempts| reading.rate(attempts)),
+            open: connections.map(|of| of.open),
+            failed_ratio: connections.and_then(|of| {
+                let (failed, _) = of.failed();
+                ratio(Counted { window: failed, total: failed }, of.attempts())
+            }),
+            handshake_p50_seconds: quantile(0.5),
+            handshake_p95_seconds: quantile(0.95),
+            first_seen: time(row.first),
+            last_seen: time(row.last),
+            is_problem: row.state.is_problem(),
+            bytes: row.bytes(),
+        }
+    };
+    wanted_pairs(look, query).into_iter().map(pair).collect()
+}
+
+/// What a page of pairs does not show.
+#[allow(clippy::cast_precision_loss, reason = "a share is a float")]
+pub(super) fn hidden_pairs(all: &[Pair<'_>], shown: &[Pair<'_>]) -> Value {
+    let bytes = |rows: &[Pair<'_>]| rows.iter().map(|row| row.bytes as f64).sum::<f64>();
+    let problems = |rows: &[Pair<'_>]| rows.iter().filter(|row| row.is_problem).count();
+    let (sum, seen) = (bytes(all), bytes(shown));
+    let hidden = if sum > 0.0 { (sum - seen) / sum } else { 0.0 };
+    json!({"rows": all.len() - shown.len(), "bytes_ratio": hidden, "problems": problems(all) - problems(shown)})
+}
+
+/// What a page of any other rows does not show.
+pub(super) fn hidden<T>(all: &[T], shown: &[T]) -> Value {
+    json!({"rows": all.len() - shown.len()})
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Histogram {
+    bounds_seconds: Vec<f64>,
+    counts: Vec<u64>,
+    p50_seconds: Option<f64>,
+    p95_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+}
+
+fn histogram(times: &Times) -> Histogram {
+    Histogram {
+        bounds_seconds: times.bounds.to_vec(),
+        counts: times.counts.clone(),
+        p50_seconds: times.quantile(0.5),
+        p95_seconds: times.quantile(0.95),
+        p99_seconds: times.quantile(0.99),
+    }
+}
+
+pub(super) fn connections(look: &Look, query: &Query) -> Vec<Value> {
+    let reading = &look.seen.reading;
+    let row = |row: &PairRow| {
+        let of = row.connections.as_ref()?;
+        let outcomes = Outcome::ALL.into_iter().zip(of.outcomes);
+        let outcomes: serde_json::Map<_, _> =
+            outcomes.map(|(outcome, count)| (outcome.label().to_owned(), json!(count.window))).collect();
+        Some(json!({
+            "from": &*row.from, "to": &*row.to, "state": row.state.label(),
+            "reporter": if of.by_client { "client" } else { "server" },
+            "connects_per_second": reading.rate(of.attempts()), "open": of.open, "outcomes": outcomes,
+            "sent_again_per_second": reading.rate(of.sent_again),
+            "handshake": histogram(&of.handshake), "round_trip": histogram(&of.round_trip),
+        }))
+    };
+    wanted_pairs(look, query).into_iter().filter_map(row).collect()
+}
+
+pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
+    let reading = &look.seen.reading;
+    let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
+    let wanted = reading.drops.iter().filter(|row| {
+        let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
+        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
+    });
+    wanted
+        .map(|row| {
+            json!({
+                "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
+                "reason": &*row.reason, "direction": &*row.direction,
+                "per_second": reading.rate(row.count), "total": row.count.total,
+                "first_seen": time(row.first), "new": row.first > 0 && now.saturating_sub(row.first) < 3600,
+            })
+        })
+        .collect()
+}
+
+pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
+    let reading = &look.seen.reading;
+    let wanted = reading.answers.iter().filter(|row| {
+        query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error)
+    });
+    wanted
+        .map(|row| {
+            json!({
+                "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
+                "per_second": reading.rate(row.count), "total": row.count.total, "first_seen": time(row.first),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn http(look: &Look, query: &Query) -> Vec<Value> {
+    let reading = &look.seen.reading;
+    let wanted = reading.http.iter().filter(|row| query.wants_ends(&row.from, &row.to));
+    wanted
+        .map(|row| {
+            let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+            let status: serde_json::Map<_, _> =
+                classes.iter().zip(row.status).map(|(class, count)| ((*class).to_owned(), json!(count.window))).collect();
+            json!({
+                "from": &*row.from, "to": &*row.to, "reporter": &*row.reporter,
+                "requests_per_second": reading.rate(row.requests()), "status": status,
+                "duration": histogram(&row.times),
+            })
+        })
+        .collect()
+}
+
+pub(super) fn attention(of: &Attention) -> Value {
+    json!({
+        "state": of.state.label(), "view": of.view, "from": &*of.from, "to": &*of.to, "text": of.text,
+        "per_second": of.per_second, "first_seen": time(of.since), "new": of.is_new,
+    })
+}
+
+/// A bound, and how much of it is in use.
+#[derive(Debug, Serialize)]
+pub(in crate::http) struct Limit {
+    pub(in crate::http) name: &'static str,
+    pub(in crate::http) used: f64,
+    pub(in crate::http) limit: f64,
+    pub(in crate::http) unit: &'static str,
+}
+
+/// The bounds that the agent counts against.
+pub(in crate::http) fn limits(look: &Look) -> Vec<Limit> {
+    let of = |name, used: f64, limit: f64, unit| (limit > 0.0).then_some(Limit { name, used, limit, unit });
+    let ring = |ring: &str, name| {
+        let labels = [("ring", ring)];
+        of(name, look.own_of("webb_ring_used_bytes", &labels), look.own_of("webb_ring_size_bytes", &labels), "bytes")
+    };
+    let table = (look.own_of("webb_connection_table_entries", &[]), look.own_of("webb_connection_table_size", &[]));
+    let history = (look.own_of("webb_observer_flows", &[]), look.own_of("webb_observer_capacity", &[]));
+    let limits = [
+        of("connection table", table.0, table.1, "connections"),
+        ring("flow", "ring of flows"),
+        ring("drop", "ring of drops"),
+        ring("l7", "ring of layer 7"),
+        of("history of flows", history.0, history.1, "flows"),
+    ];
+    limits.into_iter().flatten().collect()
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct Agent {
+    ledger: Vec<Hook>,
+    components: Vec<Value>,
+    limits: Vec<Limit>,
+}
+
+pub(super) fn agent(look: &Look) -> Agent {
+    let component = |of: &Arc<webb_flow::fault::Component>| {
+        let faults: serde_json::Map<_, _> =
+            FaultType::ALL.into_iter().map(|kind| (kind.label().to_owned(), json!(of.faults(kind)))).collect();
+        json!({
+            "name": of.name(), "state": of.state().label(), "reason": of.reason(), "restarts": of.restarts(),
+            "faults": faults, "queue_depth": of.queue(),
+        })
+    };
+    Agent {
+        ledger: ledger::hooks(look),
+        components: look.components.iter().map(component).collect(),
+        limits: limits(look),
+    }
+}
+

@@ -1,0 +1,86 @@
+//! The ledger of packets, as the page and the API show it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::look::Look;
+
+/// The hooks, as the label `hook` has them, that are one bar together.
+pub(super) const OUTCOMES: [&str; 7] =
+    ["reported", "untracked", "unparsed", "suppressed", "lost", "flooded", "stopped"];
+
+/// What became of the packets that the programs saw at one hook.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub(super) struct Hook {
+    pub(super) hook: String,
+    pub(super) seen: f64,
+    /// By outcome, those of [`OUTCOMES`].
+    pub(super) outcomes: BTreeMap<&'static str, f64>,
+    /// Waiting in the connection table.
+    pub(super) pending: f64,
+    /// Seen, less all others; not 0 between two sweeps.
+    pub(super) difference: f64,
+}
+
+/// Each hook; none without programs of webb's own.
+pub(super) fn hooks(look: &Look) -> Vec<Hook> {
+    let label = |labels: &[(String, String)]| {
+        labels.iter().find(|(name, _)| name == "hook").map_or_else(String::new, |(_, value)| value.clone())
+    };
+    let seen: Vec<_> = look.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
+    let hook = |(hook, seen): (String, f64)| {
+        let of = |outcome: &str| look.own_of("webb_ledger_packets_total", &[("hook", &hook), ("outcome", outcome)]);
+        let outcomes: BTreeMap<_, _> = OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
+        let pending = look.own_of("webb_ledger_pending_packets", &[("hook", &hook)]);
+        let known: f64 = outcomes.values().sum();
+        Hook { difference: seen - known - pending, hook, seen, outcomes, pending }
+    };
+    seen.into_iter().map(hook).collect()
+}
+
+/// Packets that were seen, and those of them that are in no metric of pairs.
+pub(super) fn seen_and_missing(hooks: &[Hook]) -> (f64, f64) {
+    let missing = |hook: &Hook| -> f64 {
+        let is_missing = |outcome: &str| matches!(outcome, "untracked" | "unparsed" | "suppressed" | "lost");
+        hook.outcomes.iter().filter(|(outcome, _)| is_missing(outcome)).map(|(_, packets)| packets).sum()
+    };
+    (hooks.iter().map(|hook| hook.seen).sum(), hooks.iter().map(missing).sum())
+}
+
+/// What makes figures incomplete.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Degraded {
+    pub(super) code: &'static str,
+    pub(super) text: String,
+    /// Key of the configuration that helps; none if none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) setting: Option<&'static str>,
+}
+
+/// All that is incomplete: losses in the ledger since the agent started, components that are not
+/// up, and series that stand for others.
+pub(super) fn degraded(look: &Look, hooks: &[Hook]) -> Vec<Degraded> {
+    let lost = |outcome: &str| -> f64 {
+        hooks.iter().flat_map(|hook| &hook.outcomes).filter(|(of, _)| **of == outcome).map(|(_, packets)| packets).sum()
+    };
+    let mut found = Vec::new();
+    let mut add = |code, packets: f64, text: &str, setting| {
+        if packets > 0.0 {
+            found.push(Degraded { code, text: format!("{packets} {text}"), setting });
+        }
+    };
+    add("untracked", lost("untracked"), "packets have no pair: the connection table and the ring were full", Some("table_bytes"));
+    add("lost", lost("lost"), "packets have no pair: the ring was full", Some("rings.flow_bytes"));
+    add("suppressed", lost("suppressed"), "drops have no pair: they were over the budget", Some("drop_budget"));
+    add("folded", look.own_of("webb_series_folded_total", &[]), "counts are in series of ~other: there is no room for more", Some("max_series"));
+    for component in &look.components {
+        if !matches!(component.state().label(), "up" | "stopped") {
+            let reason = component.reason();
+            let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+            let text = format!("{} is {}{why}", component.name(), component.state().label());
+            found.push(Degraded { code: "component", text, setting: None });
+        }
+    }
+    found
+}

@@ -1,0 +1,171 @@
+//! The page: what the node's traffic looks like now, for a browser behind `kubectl port-forward`.
+//!
+//! All of it is HTML that is rendered here, and works without script; the script refreshes the
+//! parts that change in place. All state is in the URL. Nothing comes from elsewhere, and the
+//! browser is told so.
+
+mod agent;
+mod chart;
+mod empty;
+mod frame;
+mod overview;
+mod pairs;
+mod tables;
+mod text;
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, LazyLock};
+
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY};
+use actix_web::http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
+use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use maud::Markup;
+
+use super::api::busy;
+use super::look::{Look, Looks};
+use super::query::Query;
+
+/// Nothing but the page's own files, no style or script in markup, no frame around it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+                      require-trusted-types-for 'script'; trusted-types 'none'";
+
+/// A file of the page, at an address that changes with it.
+struct Asset {
+    path: String,
+    text: &'static str,
+    kind: &'static str,
+}
+
+static STYLE: LazyLock<Asset> = LazyLock::new(|| asset("css", include_str!("page.css"), "text/css; charset=utf-8"));
+static SCRIPT: LazyLock<Asset> = LazyLock::new(|| asset("js", include_str!("page.js"), "text/javascript; charset=utf-8"));
+static ICON: LazyLock<Asset> = LazyLock::new(|| asset("svg", include_str!("icon.svg"), "image/svg+xml"));
+
+fn asset(end: &str, text: &'static str, kind: &'static str) -> Asset {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    Asset { path: format!("/page/{:016x}.{end}", hasher.finish()), text, kind }
+}
+
+/// A view of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum View {
+    Overview,
+    Pairs,
+    Drops,
+    Connections,
+    Dns,
+    Http,
+    Agent,
+}
+
+impl View {
+    const ALL: [Self; 7] =
+        [Self::Overview, Self::Pairs, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/",
+            Self::Pairs => "/pairs",
+            Self::Drops => "/drops",
+            Self::Connections => "/connections",
+            Self::Dns => "/dns",
+            Self::Http => "/http",
+            Self::Agent => "/agent",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Pairs => "Pairs",
+            Self::Drops => "Drops",
+            Self::Connections => "Connections",
+            Self::Dns => "DNS",
+            Self::Http => "HTTP",
+            Self::Agent => "Agent",
+        }
+    }
+}
+
+/// What a view is rendered of.
+struct Page<'a> {
+    view: View,
+    look: &'a Look,
+    query: &'a Query,
+    /// Address that the browser asked, for commands to copy.
+    host: &'a str,
+}
+
+impl Page<'_> {
+    fn render(&self) -> String {
+        let body: Markup = match self.view {
+            View::Overview => overview::view(self),
+            View::Pairs => pairs::view(self),
+            View::Drops => tables::drops(self),
+            View::Connections => tables::connections(self),
+            View::Dns => tables::dns(self),
+            View::Http => tables::http(self),
+            View::Agent => agent::view(self),
+        };
+        frame::page(self, &body).into_string()
+    }
+}
+
+/// Adds all views but `/`, which is the list of endpoints for whom it is not a page.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    for view in View::ALL.into_iter().filter(|view| *view != View::Overview) {
+        let to = move |request: HttpRequest, looks: web::Data<Looks>| answer(request, looks, view);
+        config.route(view.path(), web::get().to(to));
+    }
+    for asset in [&STYLE, &SCRIPT, &ICON] {
+        config.route(&asset.path, web::get().to(move || async move { file(asset) }));
+    }
+}
+
+/// True if the client is a browser that wants to show a page.
+pub(super) fn is_wanted(request: &HttpRequest) -> bool {
+    request.headers().get(ACCEPT).is_some_and(|accept| accept.to_str().is_ok_and(|accept| accept.contains("text/html")))
+}
+
+/// The answer to `/` for a browser.
+pub(super) async fn overview(request: HttpRequest, looks: web::Data<Looks>) -> HttpResponse {
+    answer(request, looks, View::Overview).await
+}
+
+async fn answer(request: HttpRequest, looks: web::Data<Looks>, view: View) -> HttpResponse {
+    let query = Query::read(request.query_string());
+    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:9966").to_owned();
+    let looks = Arc::clone(&looks);
+    let rendered = looks
+        .look(query.window, move |look| Page { view, look, query: &query, host: &host }.render())
+        .await;
+    match rendered {
+        Ok(text) => guarded(HttpResponse::Ok())
+            .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .body(text),
+        Err(_busy) => busy(),
+    }
+}
+
+fn file(asset: &Asset) -> HttpResponse {
+    guarded(HttpResponse::Ok())
+        .insert_header((CONTENT_TYPE, asset.kind))
+        .insert_header((CACHE_CONTROL, "public, max-age=31536000, immutable"))
+        .body(asset.text)
+}
+
+/// The headers that every answer to a browser has.
+fn guarded(mut answer: HttpResponseBuilder) -> HttpResponseBuilder {
+    answer
+        .insert_header((CONTENT_SECURITY_POLICY, POLICY))
+        .insert_header((X_CONTENT_TYPE_OPTIONS, "nosniff"))
+        .insert_header((REFERRER_POLICY, "no-referrer"))
+        .insert_header((HeaderName::from_static("cross-origin-opener-policy"), "same-origin"))
+        .insert_header((HeaderName::from_static("cross-origin-resource-policy"), "same-origin"));
+    answer
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,186 @@
+//! The first view: what is wrong right now, and who talks to whom.
+
+use maud::{Markup, html};
+
+use super::{Page, View, chart, empty, frame, pairs, text};
+use crate::http::api::{ratio, wanted_pairs};
+use crate::http::ledger;
+use crate::readings::{Attention, PairRow, State, Trend};
+
+/// Rows of "Needs a look".
+const LOOKS: usize = 6;
+
+/// Rows of the pairs.
+const PAIRS: usize = 12;
+
+pub(super) fn view(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let attention = look.seen.reading.attention();
+    let rows = wanted_pairs(look, query);
+    let shown: Vec<&PairRow> = rows.iter().copied().take(PAIRS).collect();
+    html! {
+        h1.sr { "Overview" }
+        div.tiles id="tiles" data-live { (tiles(page)) }
+        section.card id="attention" data-live {
+            @if attention.is_empty() {
+                p.calm { span.check aria-hidden="true" { "✓" } " " b { "Nothing needs a look" } }
+            } @else {
+                h2 { "Needs a look " small { (attention.len().min(LOOKS)) " of " (attention.len()) ", most serious first" } }
+                ul.looks { @for of in attention.iter().take(LOOKS) { (item(page, of)) } }
+            }
+        }
+        section.card id="pairs" data-live {
+            h2 { "Who talks to whom " small { (shown.len()) " of " (look.seen.reading.pairs.len()) " pairs, those with a problem first, then by bytes" } }
+            (frame::filter(page))
+            @if shown.is_empty() {
+                (empty::table(page, &TRAFFIC, look.seen.reading.pairs.len(), "No pod has talked yet"))
+            } @else {
+                (pairs::table(page, &shown))
+                p { a href={ "/pairs" (query.with("page", None)) } { "All " (rows.len()) " pairs" } }
+            }
+        }
+    }
+}
+
+const TRAFFIC: empty::Metric =
+    empty::Metric { name: "traffic", or: "connections", measure: crate::readings::Measure::Traffic, what: "Traffic is" };
+
+fn item(page: &Page<'_>, of: &Attention) -> Markup {
+    html! {
+        li {
+            (text::symbol(of.state))
+            span.sentence {
+                (text::pair(&of.from, &of.to, true)) " "
+                a href={ "/" (of.view) (page.query.with_all(&[("from", Some(&of.from)), ("to", Some(&of.to))])) } { (of.text) }
+            }
+            span.num { (text::per_second(Some(of.per_second))) }
+            span.when { (text::since(of.since, page.look.now.unix)) }
+        }
+    }
+}
+
+/// One number of the first line.
+struct Tile {
+    view: View,
+    label: &'static str,
+    /// None where it is not watched.
+    value: Option<Markup>,
+    worst: String,
+    /// Class of the chart.
+    class: &'static str,
+    state: Option<State>,
+    trend: fn(&Trend) -> f64,
+}
+
+fn tiles(page: &Page<'_>) -> Markup {
+    let look = page.look;
+    html! {
+        (accounted(page))
+        @for tile in all(page) {
+            a.tile.off[tile.value.is_none()] href={ (tile.view.path()) (page.query.of_views()) } {
+                span.label { @if let Some(state) = tile.state { (text::symbol(state)) " " } (tile.label) }
+                @match &tile.value {
+                    Some(value) => span.value { (value) },
+                    None => span.value { small { "not watched" } },
+                }
+                span.worst { (tile.worst) }
+                @let values: Vec<f64> = look.seen.trends.iter().map(tile.trend).collect();
+                @if tile.value.is_some() { (chart::spark(&values, tile.class, &format!("{}, the last minutes", tile.label))) }
+            }
+        }
+    }
+}
+
+fn accounted(page: &Page<'_>) -> Markup {
+    let hooks = ledger::hooks(page.look);
+    let (seen, missing) = ledger::seen_and_missing(&hooks);
+    html! {
+        a.tile.off[hooks.is_empty()] href={ "/agent" (page.query.of_views()) } {
+            span.label { @if missing > 0.0 { (text::symbol(State::Failing)) " " } "Accounted for" }
+            @if hooks.is_empty() {
+                span.value { small { "not watched" } }
+                span.worst { "flows come from another agent" }
+            } @else {
+                span.value { (text::percent(Some(if seen > 0.0 { (seen - missing) / seen } else { 1.0 }))) }
+                span.worst { "of " (text::count(seen)) " packets; " (text::count(missing)) " without a pair" }
+                (chart::stacked(&[("flow", seen - missing), ("fail", missing)], "Packets with a pair, and without"))
+            }
+        }
+    }
+}
+
+fn all(page: &Page<'_>) -> Vec<Tile> {
+    let reading = &page.look.seen.reading;
+    let totals = &reading.totals;
+    let on = |names: &[&str]| names.iter().any(|name| empty::is_on(page, name));
+    let worst = |state: State| {
+        let mut rows = reading.pairs.iter().filter(|row| row.state == state);
+        rows.next().map_or_else(String::new, |row| {
+            let ends = format!("{} → {}", text::visible(&row.from), text::visible(&row.to));
+            match rows.count() {
+                0 => ends,
+                more => format!("{ends}, {more} more"),
+            }
+        })
+    };
+    let share = |part, all| text::percent(ratio(part, all).or((!reading.span.is_zero()).then_some(0.0)));
+    #[allow(clippy::if_then_some_else_none, reason = "the value is rendered only where it is shown")]
+    let value = |is_on: bool, value: &dyn Fn() -> Markup| if is_on { Some(value()) } else { None };
+    let has = |state: State| reading.pairs.iter().any(|row| row.state == state).then_some(state);
+    vec![
+        Tile {
+            view: View::Pairs,
+            label: "Traffic",
+            value: value(on(&["traffic"]), &|| text::bytes(reading.rate(totals.bytes), page.query.bits)),
+            worst: format!("{} pairs, at pod interfaces", reading.pairs.len()),
+            class: "flow",
+            state: None,
+            trend: |trend| trend.bytes,
+        },
+        Tile {
+            view: View::Drops,
+            label: "Drops",
+            value: value(on(&["drop"]), &|| text::per_second(reading.rate(totals.drops))),
+            worst: worst(State::Denied),
+            class: "denied",
+            state: has(State::Denied),
+            trend: |trend| trend.drops,
+        },
+        Tile {
+            view: View::Drops,
+            label: "Forbidden, passed",
+            value: value(on(&["policy"]), &|| text::per_second(reading.rate(totals.passed))),
+            worst: worst(State::Passed),
+            class: "audit",
+            state: has(State::Passed),
+            trend: |trend| trend.passed,
+        },
+        Tile {
+            view: View::Connections,
+            label: "Connects failed",
+            value: value(on(&["connections"]), &|| share(totals.failed, totals.attempts)),
+            worst: worst(State::Failing),
+            class: "fail",
+            state: has(State::Failing),
+            trend: |trend| trend.failed,
+        },
+        Tile {
+            view: View::Dns,
+            label: "DNS errors",
+            value: value(on(&["dns"]), &|| share(totals.answer_errors, totals.answers)),
+            worst: String::new(),
+            class: "fail",
+            state: None,
+            trend: |trend| trend.answer_errors,
+        },
+        Tile {
+            view: View::Http,
+            label: "HTTP 5xx",
+            value: value(on(&["http", "httpV2"]), &|| share(totals.request_errors, totals.requests)),
+            worst: String::new(),
+            class: "fail",
+            state: None,
+            trend: |trend| trend.request_errors,
+        },
+    ]
+}

@@ -1,0 +1,164 @@
+//! Who talks to whom, as a table.
+
+use maud::{Markup, html};
+
+use super::empty::{self, Metric};
+use super::{Page, View, frame, text};
+use crate::http::api::{ratio, wanted_pairs};
+use crate::http::query::encode;
+use crate::readings::{Counted, Measure, PairRow};
+
+/// Columns that sort, with their name in the query.
+const COLUMNS: [(&str, &str); 5] =
+    [("out", "Out"), ("back", "Back"), ("opened", "Opened"), ("p95", "Handshake p95"), ("drops", "Drops")];
+
+const TRAFFIC: Metric = Metric { name: "traffic", or: "connections", measure: Measure::Traffic, what: "Traffic is" };
+
+pub(super) fn view(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let rows = wanted_pairs(look, query);
+    let all = look.seen.reading.pairs.len();
+    let first = query.page.saturating_mul(query.limit).min(rows.len());
+    let end = first.saturating_add(query.limit).min(rows.len());
+    let shown = rows.get(first..end).unwrap_or_default();
+    html! {
+        section.card id="pairs" data-live {
+            h1 { "Pairs " small { (rows.len()) @if query.is_filtered() { " of " (all) } } }
+            (frame::filter(page))
+            @if rows.is_empty() { (empty::table(page, &TRAFFIC, all, "No pod has talked yet")) }
+            @else {
+                @if shown.len() > 25 { a.skip href="#below" { "Skip the table" } }
+                (table(page, shown))
+                p id="below" { (hidden(page, &rows, first, end)) }
+            }
+        }
+    }
+}
+
+fn hidden(page: &Page<'_>, rows: &[&PairRow], first: usize, end: usize) -> Markup {
+    let query = page.query;
+    let beyond = rows.iter().take(first).chain(rows.iter().skip(end));
+    let bytes = |rows: &mut dyn Iterator<Item = &&PairRow>| {
+        let mut sum = Counted::default();
+        rows.for_each(|row| sum.window = sum.window.saturating_add(row.bytes()));
+        sum
+    };
+    let problems = beyond.clone().filter(|row| row.state.is_problem()).count();
+    let count = rows.len() - (end - first);
+    html! {
+        @if count == 0 { "All pairs are shown." } @else {
+            (count) " pairs are not shown: " (text::percent(ratio(bytes(&mut beyond.into_iter()), bytes(&mut rows.iter()))))
+            " of the bytes, " (problems) " with a problem. "
+            @if first > 0 {
+                a href={ "/pairs" (query.with("page", (query.page > 1).then(|| query.page.to_string()).as_deref())) } { "Previous" } " "
+            }
+            @if end < rows.len() { a href={ "/pairs" (query.with("page", Some(&(query.page + 2).to_string()))) } { "Next" } }
+        }
+    }
+}
+
+/// The table of these pairs.
+pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
+    let Page { look, query, view, .. } = page;
+    let reading = &look.seen.reading;
+    let sorts = *view == View::Pairs;
+    html! {
+        div.scroll tabindex="0" role="region" aria-label="Pairs" {
+            table {
+                caption.sr { "Pairs, those with a problem first, then by bytes" }
+                thead { tr {
+                    th scope="col" { "From, to" }
+                    th scope="col" { "State" }
+                    th.wide scope="col" { "Protocol" }
+                    @for (key, name) in COLUMNS {
+                        @let sorted = query.sort.as_ref().filter(|(column, _)| sorts && column == key).map(|(_, descends)| *descends);
+                        th.num scope="col" aria-sort=[sorted.map(|descends| if descends { "descending" } else { "ascending" })] {
+                            @if sorts {
+                                @let next = if sorted == Some(true) { key.to_owned() } else { format!("-{key}") };
+                                a href={ "/pairs" (query.with("sort", Some(&next))) } { (name) }
+                            } @else { (name) }
+                        }
+                    }
+                    @if sorts { th scope="col" { span.sr { "More" } } }
+                } }
+                tbody {
+                    @for row in rows {
+                        @let key = format!("{} {}", row.from, row.to);
+                        @let is_open = sorts && query.open.as_ref() == Some(&key);
+                        tr class=[is_open.then_some("open")] {
+                            td { (text::pair(&row.from, &row.to, row.is_directed)) }
+                            td { (text::state(row.state)) }
+                            td.wide.muted { @for (at, protocol) in row.protocols.iter().enumerate() { @if at > 0 { ", " } (text::visible(protocol)) } }
+                            td.num { (text::bytes(look.rate(Measure::Traffic, row.out_bytes), query.bits)) }
+                            td.num { (text::bytes(look.rate(Measure::Traffic, row.back_bytes), query.bits)) }
+                            td.num { (text::per_second(row.connections.as_ref().and_then(|of| reading.rate(of.attempts())))) }
+                            td.num { (text::seconds(row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)))) }
+                            td.num { (text::per_second(look.rate(Measure::Drop, row.drops))) }
+                            @if sorts {
+                                td {
+                                    a href={ "/pairs" (query.with("open", (!is_open).then_some(&key))) } {
+                                        @if is_open { "Less" } @else { "More" }
+                                        span.sr { " about " (text::visible(&key)) }
+                                    }
+                                }
+                            }
+                        }
+                        @if is_open { tr.details { td colspan="9" { (details(page, row)) } } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// All about a pair, with what to take along.
+fn details(page: &Page<'_>, row: &PairRow) -> Markup {
+    let look = page.look;
+    let reading = &look.seen.reading;
+    html! {
+        dl {
+            dt { "Bytes in all" } dd { (text::total(row.out_bytes.total)) " out, " (text::total(row.back_bytes.total)) " back" }
+            dt { "Packets" } dd { (text::per_second(look.rate(Measure::Traffic, row.packets))) }
+            @if let Some(of) = &row.connections {
+                dt { "Open connections" } dd { (text::total(of.open)) }
+                dt { "Sent again" } dd { (text::per_second(reading.rate(of.sent_again))) }
+            }
+            dt { "First seen" } dd { (text::since(row.first, look.now.unix)) }
+            @for (title, query) in promql(page, row) { dt { (title) } dd { code { (query) } } }
+            dt { "JSON" } dd { code { (curl(page.host, row)) } }
+        }
+    }
+}
+
+/// Queries for the same figures, with the labels in force.
+fn promql(page: &Page<'_>, row: &PairRow) -> Vec<(&'static str, String)> {
+    let span = match page.query.window.as_secs() {
+        300 => "5m",
+        _ => "1m",
+    };
+    let ends = |measure: Measure, from: &str, to: &str| {
+        let form = page.look.form(measure)?;
+        Some(format!("{}, {}", form.matchers("source", from), form.matchers("destination", to)))
+    };
+    let mut queries = Vec::new();
+    for (title, from, to) in [("PromQL, out", &row.from, &row.to), ("PromQL, back", &row.to, &row.from)] {
+        if let Some(ends) = ends(Measure::Traffic, from, to) {
+            let rate = format!("rate(webb_traffic_bytes_total{{{ends}}}[{span}])");
+            queries.push((title, format!("max(sum by (traffic_direction) ({rate}))")));
+        }
+    }
+    if let Some(ends) = ends(Measure::Handshake, &row.from, &row.to).filter(|_| row.connections.is_some()) {
+        let reporter = if row.connections.as_ref().is_some_and(|of| of.by_client) { "client" } else { "server" };
+        let rate = format!("rate(webb_tcp_handshake_seconds_bucket{{{ends}, reporter=\"{reporter}\"}}[{span}])");
+        queries.push(("PromQL, handshake", format!("histogram_quantile(0.95, sum by (le) ({rate}))")));
+    }
+    queries
+}
+
+fn curl(host: &str, row: &PairRow) -> String {
+    let mut url = format!("http://{host}/api/v1/pairs?from=");
+    encode(&mut url, &row.from);
+    url.push_str("&to=");
+    encode(&mut url, &row.to);
+    format!("curl -s '{url}'")
+}

@@ -1,0 +1,203 @@
+//! The views with one table: drops, connections, DNS and HTTP.
+
+use maud::{Markup, html};
+
+use super::empty::{self, Metric};
+use super::{Page, chart, frame, text};
+use crate::http::api::{ratio, wanted_pairs};
+use crate::readings::{AnswerRow, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, State};
+
+/// Rows that a view shows at most; the API pages through all.
+const ROWS: usize = 100;
+
+/// A view with a table: its title, the rows that are wanted, and all.
+struct Table<'a, T> {
+    id: &'a str,
+    title: &'a str,
+    metric: Metric,
+    nothing: &'a str,
+    rows: Vec<T>,
+    all: usize,
+    /// Headings; true for numbers.
+    columns: &'a [(&'a str, bool)],
+}
+
+impl<T> Table<'_, T> {
+    fn markup(&self, page: &Page<'_>, cells: impl Fn(&T) -> Markup) -> Markup {
+        html! {
+            section.card id=(self.id) data-live {
+                h1 { (self.title) " " small { (self.rows.len()) @if self.rows.len() != self.all { " of " (self.all) } } }
+                (frame::filter(page))
+                @if self.rows.is_empty() { (empty::table(page, &self.metric, self.all, self.nothing)) }
+                @else {
+                    @if self.rows.len() > 25 { a.skip href="#below" { "Skip the table" } }
+                    div.scroll tabindex="0" role="region" aria-label=(self.title) {
+                        table {
+                            caption.sr { (self.title) ", the most serious first" }
+                            thead { tr { @for (name, is_number) in self.columns { th.num[*is_number] scope="col" { (name) } } } }
+                            tbody { @for row in self.rows.iter().take(ROWS) { tr { (cells(row)) } } }
+                        }
+                    }
+                    p id="below" {
+                        @if self.rows.len() > ROWS {
+                            (self.rows.len() - ROWS) " rows are not shown; "
+                            a href={ "/api/v1/" (self.id) (page.query.with("limit", Some("500"))) } { "the API has them" } "."
+                        } @else { "All rows are shown." }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is dropped, denied, or passes though it is forbidden.
+pub(super) fn drops(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let reading = &look.seen.reading;
+    let wanted = |row: &&DropRow| {
+        let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
+        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
+    };
+    let table = Table {
+        id: "drops",
+        title: "Drops",
+        metric: Metric { name: "drop", or: "policy", measure: Measure::Drop, what: "Drops are" },
+        nothing: "No packet was dropped",
+        rows: reading.drops.iter().filter(wanted).collect(),
+        all: reading.drops.len(),
+        columns: &[("From, to", false), ("State", false), ("Reason", false), ("Rate", true), ("In all", true), ("Since", true)],
+    };
+    table.markup(page, |row| {
+        html! {
+            td { (text::pair(&row.from, &row.to, true)) }
+            td { (text::state(row.state)) }
+            td.muted {
+                @match row.state {
+                    State::Passed => { "a policy for " (text::visible(&row.direction)) " forbids it, and nothing enforces it" }
+                    _ => {
+                        (text::visible(&row.reason))
+                        @if let Some(protocol) = &row.protocol { ", " (text::visible(protocol)) }
+                    }
+                }
+            }
+            td.num { (text::per_second(reading.rate(row.count))) }
+            td.num { (text::total(row.count.total)) }
+            td.num { (text::since(row.first, look.now.unix)) }
+        }
+    })
+}
+
+/// Which pair is slow, or fails.
+pub(super) fn connections(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let reading = &look.seen.reading;
+    let rows: Vec<&PairRow> = wanted_pairs(look, query).into_iter().filter(|row| row.connections.is_some()).collect();
+    let table = Table {
+        id: "connections",
+        title: "Connections",
+        metric: Metric { name: "connections", or: "", measure: Measure::Attempt, what: "Connections are" },
+        nothing: "No pod has opened a connection yet",
+        rows,
+        all: reading.pairs.iter().filter(|row| row.connections.is_some()).count(),
+        columns: &[
+            ("From, to", false), ("State", false), ("Opened", true), ("Open", true), ("Failed", true), ("Outcome", false),
+            ("Handshake", false), ("p50", true), ("p95", true), ("Sent again", true),
+        ],
+    };
+    table.markup(page, |row| {
+        let Some(of) = &row.connections else { return html! {} };
+        let (attempts, (failed, most)) = (of.attempts(), of.failed());
+        let failures = ratio(Counted { window: failed, total: failed }, attempts);
+        let accepted = of.outcomes.first().map_or(0, |accepted| accepted.window);
+        #[allow(clippy::cast_precision_loss, reason = "a bar is some pixels wide")]
+        let parts = [("flow", accepted as f64), (class_of(most), failed as f64)];
+        let said = format!("{accepted} accepted, {failed} failed");
+        html! {
+            td { (text::pair(&row.from, &row.to, true)) }
+            td { (text::state(row.state)) }
+            td.num { (text::per_second(reading.rate(attempts))) }
+            td.num { (text::total(of.open)) }
+            td.num { (text::percent(failures)) @if failed > 0 { " " span.muted { (most.label().replace('_', " ")) } } }
+            td { (chart::stacked(&parts, &said)) }
+            td { (chart::histogram(&of.handshake.counts, "Handshakes by their time")) }
+            td.num { (text::seconds(of.handshake.quantile(0.5))) }
+            td.num { (text::seconds(of.handshake.quantile(0.95))) }
+            td.num { (text::per_second(reading.rate(of.sent_again))) }
+        }
+    })
+}
+
+fn class_of(outcome: Outcome) -> &'static str {
+    if outcome == Outcome::Denied { "denied" } else { "fail" }
+}
+
+/// Which name fails, and for whom.
+pub(super) fn dns(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let reading = &look.seen.reading;
+    let wanted = |row: &&AnswerRow| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error);
+    let table = Table {
+        id: "dns",
+        title: "DNS",
+        metric: Metric { name: "dns:query", or: "dns", measure: Measure::DnsAnswer, what: "DNS is" },
+        nothing: "No answer was seen yet",
+        rows: reading.answers.iter().filter(wanted).collect(),
+        all: reading.answers.len(),
+        columns: &[
+            ("Name", false), ("Answer", false), ("Asked by, answered by", false), ("Rate", true), ("In all", true),
+            ("Since", true),
+        ],
+    };
+    table.markup(page, |row| {
+        html! {
+            td { @match &row.name { Some(name) => bdi { (text::visible(name)) }, None => span.muted { "without option query" } } }
+            td { @if row.is_error { (text::symbol(State::Failing)) " " } (text::visible(&row.code)) }
+            td { (text::pair(&row.from, &row.to, true)) }
+            td.num { (text::per_second(reading.rate(row.count))) }
+            td.num { (text::total(row.count.total)) }
+            td.num { (text::since(row.first, look.now.unix)) }
+        }
+    })
+}
+
+/// Which calls fail.
+pub(super) fn http(page: &Page<'_>) -> Markup {
+    let Page { look, query, .. } = page;
+    let reading = &look.seen.reading;
+    let has_errors = |row: &HttpRow| row.status.get(5).is_some_and(|errors| errors.window > 0);
+    let wanted = |row: &&HttpRow| query.wants_ends(&row.from, &row.to) && (!query.problems || has_errors(row));
+    let table = Table {
+        id: "http",
+        title: "HTTP",
+        metric: Metric { name: "httpV2", or: "http", measure: Measure::HttpRequest, what: "HTTP is" },
+        nothing: "No request was seen yet",
+        rows: reading.http.iter().filter(wanted).collect(),
+        all: reading.http.len(),
+        columns: &[
+            ("From, to", false), ("Requests", true), ("Status", false), ("4xx", true), ("5xx", true), ("p50", true),
+            ("p95", true), ("p99", true), ("Reporter", false),
+        ],
+    };
+    table.markup(page, |row| {
+        let requests = row.requests();
+        let of = |class: usize| row.status.get(class).copied().unwrap_or_default();
+        #[allow(clippy::cast_precision_loss, reason = "a bar is some pixels wide")]
+        let parts = [
+            ("flow", (requests.window - of(4).window - of(5).window) as f64),
+            ("slow", of(4).window as f64),
+            ("fail", of(5).window as f64),
+        ];
+        let said = format!("{} of {} are 4xx, {} 5xx", of(4).window, requests.window, of(5).window);
+        html! {
+            td { (text::pair(&row.from, &row.to, true)) }
+            td.num { (text::per_second(reading.rate(requests))) }
+            td { (chart::stacked(&parts, &said)) }
+            td.num { (text::percent(ratio(of(4), requests))) }
+            td.num { (text::percent(ratio(of(5), requests))) }
+            td.num { (text::seconds(row.times.quantile(0.5))) }
+            td.num { (text::seconds(row.times.quantile(0.95))) }
+            td.num { (text::seconds(row.times.quantile(0.99))) }
+            td.muted { (text::visible(&row.reporter)) }
+        }
+    })
+}

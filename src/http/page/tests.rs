@@ -1,0 +1,87 @@
+//! Views of nodes that are written by hand.
+
+use super::*;
+use crate::http::look::tests::{example, of_book};
+use crate::readings::Book;
+use crate::readings::tests::{at, named, of_pairs};
+
+fn rendered(look: &Look, view: View, query: &str) -> String {
+    Page { view, look, query: &Query::read(query), host: "localhost:9966" }.render()
+}
+
+/// A line for each tag, so that a change is seen where it is. Addresses of files change with them.
+fn lines(html: &str) -> String {
+    let plain = [&STYLE, &SCRIPT, &ICON].iter().fold(html.to_owned(), |html, asset| {
+        html.replace(&asset.path, &format!("/page/HASH.{}", asset.path.rsplit('.').next().unwrap()))
+    });
+    plain.replace("><", ">\n<")
+}
+
+/// Each view of a small node.
+#[test]
+fn views_are_golden() {
+    for view in View::ALL {
+        insta::assert_snapshot!(format!("page-{}", view.title()), lines(&rendered(&example(), view, "")));
+    }
+    let open = rendered(&example(), View::Pairs, "open=shop/storefront%20shop/cart&sort=-out&window=2m");
+    insta::assert_snapshot!("page-open", lines(&open));
+}
+
+/// An agent that has just started says why there is nothing, and what to do.
+#[test]
+fn empty_views_say_why() {
+    let look = of_book(&Book::default());
+    for view in View::ALL {
+        let html = rendered(&look, view, "");
+        assert!(html.contains("</html>") && !html.contains("NaN"), "{view:?}");
+    }
+    assert!(rendered(&look, View::Dns, "").contains("DNS is not watched"));
+    assert!(rendered(&example(), View::Pairs, "workload=nothing-like-it").contains("matches the filter"));
+}
+
+/// Neither names of pods nor a query become markup, styles or scripts of the page.
+#[test]
+fn names_are_data() {
+    let names = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "\u{202e}gro.live", &"a".repeat(253)];
+    let mut book = Book::default();
+    for (step, more) in [1_u64, 2].into_iter().enumerate() {
+        named(&mut book, at(10 * step as u64), &names, more);
+    }
+    let look = of_book(&book);
+    let mut hostile = String::new();
+    crate::http::query::encode(&mut hostile, "'\"><script>alert(2)</script>");
+    for view in View::ALL {
+        for query in [String::new(), format!("workload={hostile}&ns={hostile}&sort={hostile}&window={hostile}&theme={hostile}")] {
+            let html = rendered(&look, view, &query);
+            assert_eq!(html.matches("<script").count(), 1, "{view:?} {query}: its own file alone");
+            assert!(!html.contains("<img") && !html.contains('\u{202e}') && !html.contains(" style="), "{view:?}");
+            assert!(!html.contains(" onerror=\"") && !html.contains("javascript:"), "{view:?}");
+        }
+    }
+    let html = rendered(&look, View::Pairs, "");
+    assert!(html.contains("&lt;script&gt;alert(1)") && html.contains("[U+202E]gro.live"));
+}
+
+/// With 5,000 pairs the page is as small as with a few, and says what it hides.
+#[test]
+fn many_pairs_are_bounded() {
+    let mut book = Book::default();
+    of_pairs(&mut book, at(0), 5000, 0);
+    of_pairs(&mut book, at(10), 5000, 10);
+    let look = of_book(&book);
+    let (overview, pairs) = (rendered(&look, View::Overview, ""), rendered(&look, View::Pairs, ""));
+    assert!(overview.len() < 120_000 && pairs.len() < 200_000, "{} and {} bytes", overview.len(), pairs.len());
+    assert!(pairs.contains("4900") && pairs.contains("pairs are not shown"));
+    assert!(STYLE.text.len() < 20_000 && SCRIPT.text.len() < 6_000);
+}
+
+/// Browsers are told that nothing comes from elsewhere, and a file's address changes with it.
+#[actix_web::test]
+async fn answers_are_guarded() {
+    let answer = file(&SCRIPT);
+    let header = |name: &str| answer.headers().get(name).unwrap().to_str().unwrap().to_owned();
+    let policy = header("content-security-policy");
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    assert_eq!((header("x-content-type-options"), header("referrer-policy")), ("nosniff".into(), "no-referrer".into()));
+    assert_ne!(asset("js", "a", "").path, asset("js", "b", "").path);
+}

@@ -1,0 +1,120 @@
+//! The book of samples.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use webb_metrics::expose::Snapshot;
+
+use super::measure::{Form, Measure};
+use super::samples::{Sample, Samples};
+use super::series::{Known, Series};
+use super::trend::{Trend, Trends};
+
+/// Samples are at least so far apart.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A moment, by two clocks: one that never steps, for rates, and one to show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Moment {
+    /// Since any fixed moment.
+    pub steady: Duration,
+    /// Since 1970.
+    pub unix: Duration,
+}
+
+/// Samples of the counters of all pairs.
+#[derive(Debug, Default)]
+pub struct Book {
+    pub(super) known: Known,
+    pub(super) samples: Samples,
+    trends: Trends,
+    /// Upper bounds of the histograms' buckets.
+    pub(super) bounds: BTreeMap<Measure, Arc<[f64]>>,
+    number: u64,
+}
+
+impl Book {
+    /// True if the last sample is old enough for another.
+    pub fn is_due(&self, moment: Moment) -> bool {
+        self.samples.latest().is_none_or(|last| moment.steady.saturating_sub(last.moment.steady) >= INTERVAL)
+    }
+
+    /// Number of the last sample; 0 before the first.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Takes a sample.
+    pub fn sample(&mut self, moment: Moment, snapshots: &[&Snapshot]) {
+        self.number += 1;
+        let number = self.number;
+        let mut words = Vec::with_capacity(self.known.words());
+        let seconds = moment.unix.as_secs();
+        let before = self.samples.latest();
+        let mut growth = Trend::default();
+        for snapshot in snapshots {
+            let Some(measure) = snapshot.families.first().and_then(|family| Measure::of(family.name)) else { continue };
+            // `httpV2` has the same counts twice if it counts responses too.
+            if measure == Measure::HttpAnswer && self.known.requests_have_status() {
+                continue;
+            }
+            if self.bounds.get(&measure).is_none_or(|bounds| **bounds != *snapshot.bounds) {
+                self.bounds.insert(measure, snapshot.bounds.to_vec().into());
+            }
+            let width = snapshot.width();
+            snapshot.labels.for_each(|slot, text| {
+                let series = self.known.series(measure, text, width);
+                let values = snapshot.values(slot);
+                if words.len() < series.offset + width {
+                    words.resize(series.offset + width, 0);
+                }
+                if let Some(place) = words.get_mut(series.offset..series.offset + width) {
+                    place.copy_from_slice(values);
+                }
+                if series.seen == 0 && number > 1 {
+                    series.first = seconds;
+                }
+                let grown = grown(series, before, values);
+                if grown > 0 && number > 1 {
+                    series.last = seconds;
+                    growth.add(series, grown);
+                }
+                series.seen = number;
+            });
+        }
+        if let Some(before) = before {
+            self.trends.push(moment.steady, moment.steady.saturating_sub(before.moment.steady), growth);
+        }
+        self.samples.push(Sample { number, moment, words });
+        // A place is used again once no sample has the values of a series that is gone.
+        if let Some(oldest) = self.samples.oldest() {
+            let oldest = oldest.number;
+            self.known.forget(oldest);
+        }
+    }
+
+    /// The totals of the last 15 minutes, oldest first: the end of each step on the steady clock,
+    /// and the growth a second.
+    pub fn trends(&self) -> impl Iterator<Item = (Duration, Trend)> {
+        self.trends.iter()
+    }
+
+    /// The labels that name the ends in the series of a measure; `Some(None)` where an end has
+    /// none, none while the measure has no series.
+    pub fn form(&self, measure: Measure) -> Option<Option<Form>> {
+        self.known.form(measure)
+    }
+}
+
+/// By how much the first value of a counter, or all buckets of a histogram, have grown.
+fn grown(series: &Series, before: Option<&Sample>, values: &[u64]) -> u64 {
+    let then = before.filter(|_| series.seen > 0).map_or(&[][..], |before| before.at(series.offset, series.width));
+    let grown = |at: usize, now: u64| increase(then.get(at).copied().unwrap_or(0), now);
+    values.iter().enumerate().take(if series.is_histogram() { values.len() } else { 1 }).map(|(at, now)| grown(at, *now)).sum()
+}
+
+/// Growth of a counter, which begins anew at 0 when its series was removed in between.
+pub(super) fn increase(then: u64, now: u64) -> u64 {
+    now.checked_sub(then).unwrap_or(now)
+}

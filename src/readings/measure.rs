@@ -1,0 +1,223 @@
+//! The families that readings are made of, and which of their labels name the ends.
+
+use std::sync::Arc;
+
+/// A table of series that is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "each is one family, see `Measure::of`")]
+pub enum Measure {
+    Traffic,
+    Drop,
+    Verdict,
+    Attempt,
+    Handshake,
+    RoundTrip,
+    SentAgain,
+    Open,
+    DnsAnswer,
+    DnsTime,
+    DnsUnanswered,
+    HttpRequest,
+    HttpAnswer,
+    HttpTime,
+}
+
+/// Each with the first family of its table.
+const FAMILIES: [(&str, Measure); 14] = [
+    ("webb_traffic_bytes_total", Measure::Traffic),
+    ("hubble_drop_total", Measure::Drop),
+    ("hubble_policy_verdicts_total", Measure::Verdict),
+    ("webb_tcp_connections_total", Measure::Attempt),
+    ("webb_tcp_handshake_seconds", Measure::Handshake),
+    ("webb_tcp_rtt_seconds", Measure::RoundTrip),
+    ("webb_tcp_retransmitted_segments_total", Measure::SentAgain),
+    ("webb_tcp_open_connections", Measure::Open),
+    ("hubble_dns_responses_total", Measure::DnsAnswer),
+    ("webb_dns_response_seconds", Measure::DnsTime),
+    ("webb_dns_unanswered_total", Measure::DnsUnanswered),
+    ("hubble_http_requests_total", Measure::HttpRequest),
+    ("hubble_http_responses_total", Measure::HttpAnswer),
+    ("hubble_http_request_duration_seconds", Measure::HttpTime),
+];
+
+impl Measure {
+    /// The measure whose table begins with this family.
+    pub fn of(family: &str) -> Option<Self> {
+        FAMILIES.iter().find(|(name, _)| *name == family).map(|(_, measure)| *measure)
+    }
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Self> {
+        FAMILIES.iter().map(|(_, measure)| *measure)
+    }
+
+    /// Name of its first family.
+    pub fn family(self) -> &'static str {
+        FAMILIES.iter().find(|(_, measure)| *measure == self).map_or("", |(name, _)| name)
+    }
+
+    /// True where the label `source` is the server, which answers: the caller is the other end.
+    /// `requests_have_status` is the mark of Hubble's `httpV2`, whose source is always the client.
+    pub(super) fn is_turned(self, requests_have_status: bool) -> bool {
+        match self {
+            Self::DnsAnswer => true,
+            Self::HttpAnswer | Self::HttpTime => !requests_have_status,
+            _ => false,
+        }
+    }
+}
+
+/// The labels that name an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// `source` and `destination`.
+    Joined,
+    /// `source_namespace` if there is one, and `source_` with this; likewise of the destination.
+    Split(&'static str),
+}
+
+/// Labels of `labelsContext` that name an end, the best first.
+const NAMES: [&str; 4] = ["workload", "app", "pod", "ip"];
+
+/// The labels of one series.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Labels(Vec<(Box<str>, Box<str>)>);
+
+impl Labels {
+    /// Parses `a="x",b="y"`, as the label text of a series is written.
+    pub(super) fn parse(text: &str) -> Self {
+        let (mut labels, mut rest) = (Vec::new(), text);
+        while let Some((name, value)) = rest.split_once("=\"") {
+            let mut plain = String::with_capacity(value.len().min(64));
+            let mut characters = value.char_indices();
+            let mut end = value.len();
+            while let Some((at, character)) = characters.next() {
+                match character {
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    '\\' => match characters.next() {
+                        Some((_, 'n')) => plain.push('\n'),
+                        Some((_, escaped)) => plain.push(escaped),
+                        None => {}
+                    },
+                    other => plain.push(other),
+                }
+            }
+            labels.push((name.trim_start_matches(',').into(), plain.into()));
+            rest = value.get(end..).unwrap_or_default();
+        }
+        Self(labels)
+    }
+
+    /// The value of a label; empty for one that is not there.
+    pub(super) fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| **known == *name).map_or("", |(_, value)| value)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(known, _)| **known == *name)
+    }
+
+    /// The labels that name both ends; none where an end has none.
+    pub(super) fn form(&self) -> Option<Form> {
+        if self.has("source") && self.has("destination") {
+            return Some(Form::Joined);
+        }
+        let both = |name: &&&str| self.has(&format!("source_{name}")) && self.has(&format!("destination_{name}"));
+        NAMES.iter().find(both).map(|name| Form::Split(name))
+    }
+
+    /// The name of the end with this `prefix`, `source` or `destination`.
+    pub(super) fn end(&self, form: Form, prefix: &str) -> Arc<str> {
+        match form {
+            Form::Joined => self.get(prefix).into(),
+            Form::Split(name) => {
+                let (namespace, name) =
+                    (self.get(&format!("{prefix}_namespace")), self.get(&format!("{prefix}_{name}")));
+                if namespace.is_empty() { name.into() } else { format!("{namespace}/{name}").into() }
+            }
+        }
+    }
+
+    /// Without the labels that name an end.
+    pub(super) fn without_ends(mut self) -> Self {
+        self.0.retain(|(name, _)| !name.starts_with("source") && !name.starts_with("destination"));
+        self
+    }
+}
+
+impl Form {
+    /// Selects an end in PromQL; `prefix` is `source` or `destination`.
+    pub fn matchers(self, prefix: &str, end: &str) -> String {
+        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        match self {
+            Self::Joined => format!("{prefix}=\"{}\"", quoted(end)),
+            Self::Split(name) => match end.split_once('/') {
+                Some((namespace, of)) => format!(
+                    "{prefix}_namespace=\"{}\", {prefix}_{name}=\"{}\"",
+                    quoted(namespace),
+                    quoted(of)
+                ),
+                None => format!("{prefix}_{name}=\"{}\"", quoted(end)),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use webb_metrics::expose::write_pair;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever a pod or a DNS name is called: its labels are read as they were before they
+        /// were written.
+        #[test]
+        fn labels_are_read_as_written(values in prop::collection::vec("[a-c\\\\\"\n=,{}é]{0,12}", 0..5)) {
+            let mut text = String::new();
+            for (at, value) in values.iter().enumerate() {
+                write_pair(&mut text, &format!("l{at}"), value);
+            }
+            let labels = Labels::parse(&text);
+            prop_assert_eq!(labels.0.len(), values.len());
+            for (at, value) in values.iter().enumerate() {
+                prop_assert_eq!(labels.get(&format!("l{at}")), value.as_str());
+            }
+        }
+    }
+
+    /// The ends are named by what the configuration has of them, and PromQL selects the same.
+    #[test]
+    fn ends_have_the_labels_in_force() {
+        let joined = Labels::parse(r#"destination="shop/db",protocol="TCP",source="shop/cart""#);
+        assert_eq!(joined.form(), Some(Form::Joined));
+        assert_eq!(&*joined.end(Form::Joined, "source"), "shop/cart");
+        let split = Labels::parse(
+            r#"destination_namespace="b",destination_workload="y",source_namespace="a",source_workload="x""#,
+        );
+        let form = split.form().unwrap();
+        assert_eq!((form, &*split.end(form, "destination")), (Form::Split("workload"), "b/y"));
+        assert_eq!(form.matchers("source", "a/x"), r#"source_namespace="a", source_workload="x""#);
+        assert_eq!(Form::Joined.matchers("source", "a\"\\\n"), r#"source="a\"\\\n""#);
+        assert_eq!(Labels::parse(r#"protocol="TCP",source="a""#).form(), None);
+    }
+
+    /// Each family is one of a plugin: a renamed one would leave a view empty.
+    #[test]
+    fn families_exist() {
+        let known: Vec<&str> = webb_metrics::plugins::all()
+            .iter()
+            .flat_map(|plugin| plugin.tables)
+            .filter_map(|table| table.families.first())
+            .map(|family| family.name)
+            .collect();
+        for (family, measure) in FAMILIES {
+            assert!(known.contains(&family), "{family}");
+            assert_eq!((Measure::of(family), measure.family()), (Some(measure), family));
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The series that a book knows: which ends and labels each has, and where its values are.
+
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+use webb_flow::hash::RandomState;
+
+use super::measure::{Form, Labels, Measure};
+
+/// Two ends: who calls, and who is called.
+#[derive(Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Pair {
+    pub(super) from: Arc<str>,
+    pub(super) to: Arc<str>,
+}
+
+/// One series.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) measure: Measure,
+    /// None where the metric does not name both ends.
+    pub(super) pair: Option<Arc<Pair>>,
+    /// Labels beside those of the ends.
+    pub(super) labels: Arc<Labels>,
+    /// Place of the first value in a sample.
+    pub(super) offset: usize,
+    /// Number of values.
+    pub(super) width: usize,
+    /// Unix time of the first sample with it, in seconds; 0 for the book's first sample.
+    pub(super) first: u64,
+    /// Unix time of the last sample in which a value had grown, in seconds; 0 for none.
+    pub(super) last: u64,
+    /// Number of the last sample that had it.
+    pub(super) seen: u64,
+}
+
+impl Series {
+    pub(super) fn is_histogram(&self) -> bool {
+        matches!(self.measure, Measure::Handshake | Measure::RoundTrip | Measure::DnsTime | Measure::HttpTime)
+    }
+
+    /// True for an answer of DNS that says that something went wrong, or that the name is not there.
+    pub(super) fn is_answer_error(&self) -> bool {
+        !matches!(self.labels.get("rcode"), "No Error" | "")
+    }
+
+    /// True if its responses are counted by status.
+    pub(super) fn has_status(&self) -> bool {
+        !self.labels.get("status").is_empty()
+    }
+}
+
+/// All of them. Texts are parsed once, when a series is new; afterwards it is found by a hash of
+/// its text, which is seeded: that two of 100,000 texts have the same is one chance in some billion.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    hasher: RandomState,
+    by_hash: HashMap<u64, Series, RandomState>,
+    shared: Shared,
+}
+
+/// What series share.
+#[derive(Debug, Default)]
+struct Shared {
+    pairs: HashSet<Arc<Pair>, RandomState>,
+    labels: HashSet<Arc<Labels>, RandomState>,
+    /// Places of removed series, by width.
+    free: HashMap<usize, Vec<usize>, RandomState>,
+    /// Values in a sample.
+    words: usize,
+    /// The mark of Hubble's `httpV2`.
+    requests_have_status: bool,
+    forms: HashMap<Measure, Option<Form>, RandomState>,
+}
+
+impl Known {
+    /// The series with this text.
+    pub(super) fn series(&mut self, measure: Measure, text: &str, width: usize) -> &mut Series {
+        let shared = &mut self.shared;
+        let hash = self.hasher.hash_one((measure, text, width));
+        self.by_hash.entry(hash).or_insert_with(|| shared.read(measure, text, width))
+    }
+
+    /// Removes the series that no sample since the one of this number had.
+    pub(super) fn forget(&mut self, before: u64) {
+        let (known, free) = (self.by_hash.len(), &mut self.shared.free);
+        self.by_hash.retain(|_, series| {
+            let stays = series.seen >= before;
+            if !stays {
+                free.entry(series.width).or_default().push(series.offset);
+            }
+            stays
+        });
+        if self.by_hash.len() < known {
+            self.shared.pairs.retain(|pair| Arc::strong_count(pair) > 1);
+            self.shared.labels.retain(|labels| Arc::strong_count(labels) > 1);
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.by_hash.values()
+    }
+
+    /// Values in a sample.
+    pub(super) fn words(&self) -> usize {
+        self.shared.words
+    }
+
+    /// The labels that name the ends; `Some(None)` where an end has none, none while the measure
+    /// has no series.
+    pub(super) fn form(&self, measure: Measure) -> Option<Option<Form>> {
+        self.shared.forms.get(&measure).copied()
+    }
+
+    /// True if `httpV2` is what counts requests.
+    pub(super) fn requests_have_status(&self) -> bool {
+        self.shared.requests_have_status
+    }
+}
+
+impl Shared {
+    #[cold]
+    fn read(&mut self, measure: Measure, text: &str, width: usize) -> Series {
+        let labels = Labels::parse(text);
+        if measure == Measure::HttpRequest {
+            self.requests_have_status = !labels.get("status").is_empty();
+        }
+        let form = labels.form();
+        self.forms.insert(measure, form);
+        let pair = form.map(|form| {
+            let (from, to) = (labels.end(form, "source"), labels.end(form, "destination"));
+            let is_turned = measure.is_turned(self.requests_have_status);
+            let pair = if is_turned { Pair { from: to, to: from } } else { Pair { from, to } };
+            interned(&mut self.pairs, pair)
+        });
+        let labels = interned(&mut self.labels, labels.without_ends());
+        let offset = self.free.get_mut(&width).and_then(Vec::pop).unwrap_or_else(|| {
+            self.words += width;
+            self.words - width
+        });
+        Series { measure, pair, labels, offset, width, first: 0, last: 0, seen: 0 }
+    }
+}
+
+fn interned<T: Eq + std::hash::Hash>(all: &mut HashSet<Arc<T>, RandomState>, value: T) -> Arc<T> {
+    if let Some(known) = all.get(&value) {
+        return Arc::clone(known);
+    }
+    let new = Arc::new(value);
+    all.insert(Arc::clone(&new));
+    new
+}

@@ -1,0 +1,282 @@
+//! Readings of snapshots that are written by hand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use webb_metrics::expose::{Labels, Snapshot, write_pair};
+use webb_metrics::plugins;
+
+use super::*;
+
+/// A moment so many seconds after the start.
+pub(crate) fn at(seconds: u64) -> Moment {
+    Moment { steady: Duration::from_secs(seconds), unix: Duration::from_secs(1_000_000 + seconds) }
+}
+
+/// A snapshot of the table that begins with `family`: each series by its labels, with its values.
+fn snapshot(family: &str, rows: &[(&[(&str, &str)], &[u64])]) -> Snapshot {
+    let table = plugins::all()
+        .iter()
+        .flat_map(|plugin| plugin.tables)
+        .find(|table| table.families.first().is_some_and(|spec| spec.name == family))
+        .unwrap();
+    let (mut labels, mut values) = (Labels::default(), Vec::new());
+    for (pairs, row) in rows {
+        let (mut text, sorted) = (String::new(), pairs.iter().copied().collect::<BTreeMap<_, _>>());
+        sorted.iter().for_each(|(name, value)| write_pair(&mut text, name, value));
+        labels.push(&text);
+        values.extend_from_slice(row);
+    }
+    let bounds = std::borrow::Cow::Borrowed(table.bounds);
+    Snapshot { families: table.families, bounds, values, gauge: table.gauge, labels: labels.sheet(), ..Snapshot::default() }
+}
+
+fn traffic(rows: &[(&str, &str, &str, u64, u64)]) -> Snapshot {
+    let labels: Vec<_> = rows
+        .iter()
+        .map(|(from, to, direction, ..)| {
+            [("source", *from), ("destination", *to), ("protocol", "TCP"), ("traffic_direction", *direction)]
+        })
+        .collect();
+    let values: Vec<_> = rows.iter().map(|(.., bytes, packets)| [*bytes, *packets]).collect();
+    let rows: Vec<(&[_], &[u64])> = labels.iter().map(|row| &row[..]).zip(values.iter().map(|row| &row[..])).collect();
+    snapshot("webb_traffic_bytes_total", &rows)
+}
+
+fn ends<'a>(from: &'a str, to: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let mut labels = vec![("source", from), ("destination", to)];
+    labels.extend(more);
+    labels
+}
+
+/// A small node: a bit of everything, with rates over ten seconds.
+pub(crate) fn example() -> Book {
+    let mut book = Book::default();
+    sample_example(&mut book, 0, 0);
+    sample_example(&mut book, 10, 10);
+    book
+}
+
+/// A sample with these names as callers.
+pub(crate) fn named(book: &mut Book, moment: Moment, names: &[&str], more: u64) {
+    let rows: Vec<_> = names.iter().map(|name| (*name, "shop/cart", "egress", 100 * more, more)).collect();
+    let denied: Vec<_> = names.iter().map(|name| ends(name, name, &[("reason", "POLICY_DENIED"), ("protocol", name)])).collect();
+    let drops: Vec<(&[_], &[u64])> = denied.iter().map(|labels| (&labels[..], std::slice::from_ref(&more))).collect();
+    let answered: Vec<_> = names.iter().map(|name| ends(name, name, &[("rcode", name), ("query", name)])).collect();
+    let answers: Vec<(&[_], &[u64])> = answered.iter().map(|labels| (&labels[..], std::slice::from_ref(&more))).collect();
+    let (drops, answers) = (snapshot("hubble_drop_total", &drops), snapshot("hubble_dns_responses_total", &answers));
+    book.sample(moment, &[&traffic(&rows), &drops, &answers]);
+}
+
+/// A sample of so many pairs, both ways.
+pub(crate) fn of_pairs(book: &mut Book, moment: Moment, pairs: u64, more: u64) {
+    let names: Vec<_> = (0..pairs).map(|at| (format!("from/pod-{at}"), format!("to/pod-{}", at % 700))).collect();
+    let there = names.iter().map(|(from, to)| (from.as_str(), to.as_str(), "egress", 1000 + more, 1));
+    let back = names.iter().map(|(from, to)| (to.as_str(), from.as_str(), "ingress", 500 + more, 1));
+    book.sample(moment, &[&traffic(&there.chain(back).collect::<Vec<_>>())]);
+}
+
+fn sample_example(book: &mut Book, seconds: u64, more: u64) {
+    let flows = traffic(&[
+        ("shop/storefront", "shop/cart", "egress", 1_000 + 100_000 * more, 10 + 50 * more),
+        ("shop/cart", "shop/storefront", "ingress", 2_000 + 400_000 * more, 12 + 60 * more),
+        ("shop/storefront", "payments/psp", "egress", 60, 1),
+        ("reserved:world", "shop/storefront", "ingress", 9_000, 9),
+    ]);
+    let denied = ends("shop/storefront", "payments/psp", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
+    let full = ends("shop/cart", "data/db", &[("reason", "QUEUE_FULL"), ("protocol", "UDP")]);
+    let drops = snapshot("hubble_drop_total", &[(&denied, &[5 + 4 * more]), (&full, &[3])]);
+    let audit = ends("shop/cart", "reserved:world", &[("direction", "egress"), ("match", "none"), ("action", "audit")]);
+    let verdicts = snapshot("hubble_policy_verdicts_total", &[(&audit, &[more])]);
+    let to_cart = |outcome| ends("shop/storefront", "shop/cart", &[("outcome", outcome), ("reporter", "client")]);
+    let (accepted, refused) = (to_cart("accepted"), to_cart("refused"));
+    let attempts = snapshot("webb_tcp_connections_total", &[(&accepted, &[9 * more]), (&refused, &[more])]);
+    let client = ends("shop/storefront", "shop/cart", &[("reporter", "client")]);
+    let mut buckets = [0; 16];
+    (buckets[4], buckets[7]) = (8 * more, more);
+    let handshakes = snapshot("webb_tcp_handshake_seconds", &[(&client, &buckets)]);
+    let open = snapshot("webb_tcp_open_connections", &[(&client, &[3])]);
+    let answer = |code| {
+        let labels = [("rcode", code), ("qtypes", "A"), ("ips_returned", "0"), ("query", "psp.example")];
+        ends("kube-system/coredns", "shop/cart", &labels)
+    };
+    let (good, bad) = (answer("No Error"), answer("Non-Existent Domain"));
+    let answers = snapshot("hubble_dns_responses_total", &[(&good, &[30 * more]), (&bad, &[10 * more])]);
+    let request = |status| {
+        let labels = [("method", "GET"), ("protocol", "HTTP/1.1"), ("reporter", "client"), ("status", status)];
+        ends("shop/storefront", "shop/cart", &labels)
+    };
+    let (well, failed) = (request("200"), request("503"));
+    let requests = snapshot("hubble_http_requests_total", &[(&well, &[99 * more]), (&failed, &[more])]);
+    let all = [&flows, &drops, &verdicts, &attempts, &handshakes, &open, &answers, &requests];
+    book.sample(at(seconds), &all);
+}
+
+/// Both ways of a pair are one row, from the end that calls; rates are over both samples.
+#[test]
+fn a_pair_is_one_row() {
+    let mut book = Book::default();
+    let attempts = |count| {
+        let labels = ends("a/z", "a/b", &[("outcome", "accepted"), ("reporter", "client")]);
+        snapshot("webb_tcp_connections_total", &[(&labels, &[count])])
+    };
+    let flows = |more: u64| traffic(&[("a/z", "a/b", "egress", 100 + more, 1), ("a/b", "a/z", "ingress", 700 + 4 * more, 7)]);
+    book.sample(at(0), &[&flows(0), &attempts(1)]);
+    let first = book.reading(Duration::from_secs(60));
+    assert_eq!((first.span, first.rate(first.totals.bytes)), (Duration::ZERO, None), "one sample gives no rate");
+    book.sample(at(10), &[&flows(500), &attempts(3)]);
+    let reading = book.reading(Duration::from_secs(60));
+    let [row] = &reading.pairs[..] else { panic!("{:?}", reading.pairs) };
+    assert_eq!((&*row.from, &*row.to, row.is_directed), ("a/z", "a/b", true));
+    assert_eq!(reading.rate(row.out_bytes), Some(50.0));
+    assert_eq!(row.back_bytes, Counted { window: 2000, total: 2700 });
+    assert_eq!(row.connections.as_ref().unwrap().attempts(), Counted { window: 2, total: 3 });
+    assert_eq!(row.state, State::Forwarded);
+    assert_eq!(reading.attention(), []);
+}
+
+/// A packet between two pods of the node passes two interfaces, and is counted once in its pair.
+#[test]
+fn two_interfaces_are_not_added() {
+    let mut book = Book::default();
+    book.sample(at(0), &[&traffic(&[("a", "b", "egress", 100, 1), ("a", "b", "ingress", 90, 1)])]);
+    let reading = book.reading(Duration::from_secs(60));
+    assert_eq!(reading.pairs[0].out_bytes.total, 100);
+    assert_eq!(reading.totals.bytes.total, 190, "the total is that of the interfaces");
+    assert!(!reading.pairs[0].is_directed, "which end calls is not known");
+}
+
+/// The states, in the order in which they are shown, and what is said of each.
+#[test]
+fn states_rank() {
+    let mut book = Book::default();
+    let verdict = |to, action, count| {
+        let labels = ends("a", to, &[("direction", "egress"), ("match", "none"), ("action", action)]);
+        snapshot("hubble_policy_verdicts_total", &[(&labels, &[count])])
+    };
+    let failed = |count| {
+        let accepted = ends("a", "failing", &[("outcome", "accepted"), ("reporter", "client")]);
+        let refused = ends("a", "failing", &[("outcome", "refused"), ("reporter", "client")]);
+        snapshot("webb_tcp_connections_total", &[(&accepted, &[10 * count]), (&refused, &[count])])
+    };
+    let drops = |count| {
+        let denied = ends("a", "denied", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
+        let full = ends("a", "full", &[("reason", "QUEUE_FULL"), ("protocol", "UDP")]);
+        snapshot("hubble_drop_total", &[(&denied, &[count]), (&full, &[count])])
+    };
+    book.sample(at(0), &[&verdict("passed", "audit", 1), &failed(1), &drops(1)]);
+    book.sample(at(60), &[&verdict("passed", "audit", 7), &failed(2), &drops(61)]);
+    let reading = book.reading(Duration::from_secs(60));
+    let states: Vec<_> = reading.pairs.iter().map(|row| (&*row.to, row.state.label())).collect();
+    let expected = [("passed", "passed"), ("denied", "denied"), ("failing", "failing"), ("full", "dropped")];
+    assert_eq!(states, expected);
+    let attention = reading.attention();
+    let said: Vec<_> = attention.iter().map(|found| (&*found.to, &*found.text, found.per_second)).collect();
+    insta::assert_debug_snapshot!(said);
+    assert!(attention.iter().all(|found| !found.is_new), "all of it was there at the start");
+}
+
+/// What comes after the start is new for an hour.
+#[test]
+fn first_denials_are_new() {
+    let mut book = Book::default();
+    let denied = ends("a", "b", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
+    let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
+    book.sample(at(0), &[]);
+    book.sample(at(5), &[&drops(3)]);
+    let attention = book.reading(Duration::from_secs(60)).attention();
+    assert_eq!((attention[0].is_new, attention[0].since), (true, 1_000_005));
+    assert_eq!(attention[0].per_second, 0.6, "a series that is new began at 0");
+    book.sample(at(4000), &[&drops(4)]);
+    assert!(!book.reading(Duration::from_secs(60)).attention()[0].is_new);
+}
+
+/// A series that was removed and counts anew gives no negative rate, and its place goes to others
+/// only when no sample has its values.
+#[test]
+fn series_come_and_go() {
+    let mut book = Book::default();
+    book.sample(at(0), &[&traffic(&[("a", "b", "egress", 1000, 1)])]);
+    book.sample(at(10), &[&traffic(&[("a", "b", "egress", 50, 1)])]);
+    assert_eq!(book.reading(Duration::from_secs(10)).pairs[0].out_bytes.window, 50);
+    book.sample(at(20), &[&traffic(&[("c", "d", "egress", 5, 1)])]);
+    let reading = book.reading(Duration::from_secs(10));
+    assert_eq!(reading.pairs.len(), 1, "what is gone is not shown");
+    assert_eq!(reading.pairs[0].out_bytes, Counted { window: 5, total: 5 });
+    for step in 0..200 {
+        let name = format!("pod-{step}");
+        book.sample(at(30 + step * 5), &[&traffic(&[(&name, "d", "egress", 7, 1)])]);
+        let reading = book.reading(Duration::from_secs(60));
+        assert_eq!(reading.pairs[0].out_bytes, Counted { window: 7, total: 7 }, "{name}");
+    }
+    assert!(book.known.words() < 2 * 100, "{} values for one series at a time", book.known.words());
+}
+
+/// The caller is `from`, although Hubble's families have the server as the source of a response.
+#[test]
+fn callers_are_from() {
+    let mut book = Book::default();
+    let answer = ends("dns", "pod", &[("rcode", "Non-Existent Domain"), ("qtypes", "A"), ("ips_returned", "0"), ("query", "x.test")]);
+    let request = ends("pod", "web", &[("method", "GET"), ("protocol", "HTTP/1.1"), ("reporter", "client")]);
+    let response = ends("web", "pod", &[("method", "GET"), ("protocol", "HTTP/1.1"), ("reporter", "client"), ("status", "503")]);
+    let of_http = |count| [
+        snapshot("hubble_dns_responses_total", &[(&answer, &[count])]),
+        snapshot("hubble_http_requests_total", &[(&request, &[count])]),
+        snapshot("hubble_http_responses_total", &[(&response, &[count])]),
+    ];
+    let sample = |book: &mut Book, seconds, count| {
+        let all = of_http(count);
+        book.sample(at(seconds), &all.iter().collect::<Vec<_>>());
+    };
+    sample(&mut book, 0, 1);
+    sample(&mut book, 5, 6);
+    let reading = book.reading(Duration::from_secs(60));
+    let [answer] = &reading.answers[..] else { panic!("{:?}", reading.answers) };
+    assert_eq!((&*answer.from, &*answer.to, answer.name.as_deref(), answer.is_error), ("pod", "dns", Some("x.test"), true));
+    let [http] = &reading.http[..] else { panic!("{:?}", reading.http) };
+    assert_eq!((&*http.from, &*http.to, http.status[5].window), ("pod", "web", 5));
+    assert_eq!(reading.totals.requests, Counted { window: 5, total: 6 });
+    assert_eq!(reading.attention()[0].text, "5 of 5 responses are 5xx");
+}
+
+/// Without names of both ends there are sums, and no pairs.
+#[test]
+fn metrics_without_ends_say_so() {
+    let mut book = Book::default();
+    assert_eq!(book.watched(Measure::Drop), Watched::Nothing);
+    book.sample(at(0), &[&snapshot("hubble_drop_total", &[(&[("reason", "X"), ("protocol", "TCP")], &[3])])]);
+    assert_eq!(book.watched(Measure::Drop), Watched::WithoutEnds);
+    let reading = book.reading(Duration::from_secs(60));
+    assert_eq!((reading.totals.drops.total, reading.drops.len()), (3, 0));
+}
+
+proptest! {
+    /// Whatever pairs there are: each counter of the exposition is in the reading once, in its total
+    /// and in its rows.
+    #[test]
+    fn sums_are_the_expositions(
+        rows in prop::collection::btree_map(("[a-c]", "[d-f]", any::<bool>()), (0_u64..1_000_000, 0_u64..1000), 1..20)
+    ) {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|((from, to, out), (bytes, packets))| {
+                (from.as_str(), to.as_str(), if *out { "egress" } else { "ingress" }, *bytes, *packets)
+            })
+            .collect();
+        let exposed = traffic(&rows);
+        let sum: u64 = exposed.rows(0).map(|(_, value)| value).sum();
+        let mut book = Book::default();
+        book.sample(at(0), &[&Snapshot { values: vec![0; exposed.values.len()], ..exposed.clone() }]);
+        book.sample(at(7), &[&exposed]);
+        let reading = book.reading(Duration::from_secs(60));
+        prop_assert_eq!(reading.totals.bytes, Counted { window: sum, total: sum });
+        let side = |from: &str, to: &str, side: &str| -> u64 {
+            rows.iter().filter(|row| (row.0, row.1, row.2) == (from, to, side)).map(|row| row.3).sum()
+        };
+        for row in &reading.pairs {
+            let most = side(&row.from, &row.to, "egress").max(side(&row.from, &row.to, "ingress"));
+            prop_assert_eq!(row.out_bytes.total, most);
+        }
+    }
+}
