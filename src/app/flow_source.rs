@@ -93,7 +93,7 @@ pub(super) async fn start(plan: Plan, server: &HubbleServer, startup: Arc<Startu
     let (explain, times) = (Arc::new(Explain { cache: Arc::clone(names.cache()), index }), ApiTimes::default());
     mesh.register(&own, names.cache(), settings)?;
     let operator = sockets.operator.take().map(|socket| operator::Operator::start(&parts, settings, socket, &admin));
-    let (served, asked) = ((&scrape, None), (&admin, explain, times, listeners::access(&settings.admin)));
+    let (served, asked) = ((&scrape, None), (&admin, explain, times, listeners::asked(settings)));
     let servers = listeners::serve(supervision, (sockets, certificates), served, asked, health.as_ref(), &own)?;
 
     let source = FlowSource {

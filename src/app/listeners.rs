@@ -15,8 +15,8 @@ use crate::actors::http::HttpActor;
 use crate::actors::restart::Intensity;
 use crate::families::Endpoint;
 use crate::http::{
-    Access, Admin, Explain, Looks, Scrape, admin_routes, explain_routes, families_routes, health_routes, look_routes,
-    guard, metrics_routes,
+    Access, Admin, Explain, Looks, Scrape, Shown, admin_routes, explain_routes, families_routes, guard, health_routes,
+    look_routes, metrics_routes,
 };
 use crate::selfmetrics::SelfMetrics;
 use crate::server::{ApiTimes, Connections, Limits, Routes, time};
@@ -53,17 +53,24 @@ pub(super) struct Certificates {
     pub(super) agent: Option<Arc<TlsFiles>>,
 }
 
+/// Who may ask the admin listener, and the node that it shows.
+pub(super) struct Asked {
+    access: Arc<Access>,
+    node: String,
+}
+
 /// Starts all of them.
 pub(super) fn serve(
     (directory, intensity): (&Directory, impl Fn(&str) -> Intensity),
     (sockets, tls): (Sockets, Certificates),
     (scrape, agent): (&Arc<Scrape>, Option<Arc<Endpoint>>),
-    (admin, explain, times, access): (&Arc<Admin>, Arc<Explain>, ApiTimes, Arc<Access>),
+    (admin, explain, times, asked): (&Arc<Admin>, Arc<Explain>, ApiTimes, Asked),
     between: Option<&BetweenNodes>,
     own: &SelfMetrics,
 ) -> Result<Vec<Addr<HttpActor>>, prometheus::Error> {
-    let (scrape, admin) = (Arc::clone(scrape), Arc::clone(admin));
-    let looks = Arc::new(Looks::new(&scrape, &admin));
+    let (scrape, admin, Asked { access, node }) = (Arc::clone(scrape), Arc::clone(admin), asked);
+    let (components, version) = (admin.components.clone(), admin.version.clone());
+    let looks = Arc::new(Looks::new(&scrape, Shown { node, components, version }));
     let health = between.map(|between| Arc::clone(&between.health));
     let connections = || Arc::new(Connections::new(Limits::default()));
     let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
@@ -110,4 +117,9 @@ pub(super) fn tls_files(settings: &settings::Tls) -> Option<Arc<TlsFiles>> {
 pub(super) fn access(settings: &settings::AdminAccess) -> Arc<Access> {
     let settings::AdminAccess { hosts, token_file, insecure: _, read_only } = settings.clone();
     Arc::new(Access { hosts, token_file, read_only })
+}
+
+/// How the admin listener is asked.
+pub(super) fn asked(settings: &settings::Settings) -> Asked {
+    Asked { access: access(&settings.admin), node: settings.node_name.clone() }
 }

@@ -16,9 +16,9 @@ use webb_cluster::view::{ClusterView, KINDS};
 use webb_flow::fault::State;
 use webb_settings::{self as settings, Resolved};
 
-use super::{StartError, listeners};
 use super::control::{Signals, beat};
 use super::parts::{Parts, admin, finish};
+use super::{StartError, listeners};
 use crate::actors::cluster_view::ViewKeeper;
 use crate::actors::elector::Elector;
 use crate::actors::http::HttpActor;
@@ -26,7 +26,7 @@ use crate::actors::thread_supervisor::ThreadSupervisor;
 use crate::actors::{Finish, cluster_view, elector};
 use crate::cli::Exit;
 use crate::families::{Category, CategorySource, Endpoint, Selection};
-use crate::http::{Admin, CONTROL, admin_routes, families_routes, probe_routes, guard};
+use crate::http::{Admin, CONTROL, admin_routes, families_routes, guard, probe_routes};
 use crate::logging::LogControl;
 use crate::operator_metrics::{
     Cluster, OF_LEADER, controllers, features, ipam, leader, load_balancers, multicluster, pods, process,

@@ -124,7 +124,6 @@ pub(super) fn admin(
         stopping: AtomicBool::new(false),
         privileges,
         confinement,
-        node: resolved.settings.node_name.clone(),
         version: metrics::version(),
     }
 }

@@ -197,7 +197,7 @@ pub(super) async fn start(plan: Plan, startup: Arc<Startup>) -> Result<Running, 
     let counted = (health.as_ref(), expired_names, counting.sources, named);
     let agent = start_agent_endpoint(settings, &parts, (&admin, &times), counted, &own)?;
     let operator = sockets.operator.take().map(|socket| Operator::start(&parts, settings, socket, &admin));
-    let (served, asked) = ((&scrape, agent.clone()), (&admin, explain, times, listeners::access(&settings.admin)));
+    let (served, asked) = ((&scrape, agent.clone()), (&admin, explain, times, listeners::asked(settings)));
     let servers = listeners::serve(supervision, (sockets, certificates), served, asked, health.as_ref(), &own)?;
 
     let probes = parts.register("probes", probes::start(Arc::clone(&watch), parts.intensity("probes")));

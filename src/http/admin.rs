@@ -10,7 +10,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::{Component, Components, FaultType};
 
-use super::{Looks, api, explain, health, page};
+use super::look::Looks;
+use super::{api, explain, health, page};
 use crate::actors::Directory;
 use crate::logging::LogControl;
 use crate::privileges::{self, Confinement, Privileges, Restriction};
@@ -35,8 +36,6 @@ pub struct Admin {
     pub privileges: Privileges,
     /// What the agent denies itself.
     pub confinement: Arc<Confinement>,
-    /// Name of this node.
-    pub node: String,
     /// `version`, `kernel` and the like.
     pub version: Value,
 }

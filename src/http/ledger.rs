@@ -28,7 +28,8 @@ pub(super) fn hooks(look: &Look) -> Vec<Hook> {
     let label = |labels: &[(String, String)]| {
         labels.iter().find(|(name, _)| name == "hook").map_or_else(String::new, |(_, value)| value.clone())
     };
-    let seen: Vec<_> = look.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
+    let seen: Vec<_> =
+        look.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
     let hook = |(hook, seen): (String, f64)| {
         let of = |outcome: &str| look.own_of("webb_ledger_packets_total", &[("hook", &hook), ("outcome", outcome)]);
         let outcomes: BTreeMap<_, _> = OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
@@ -70,10 +71,20 @@ pub(super) fn degraded(look: &Look, hooks: &[Hook]) -> Vec<Degraded> {
             found.push(Degraded { code, text: format!("{packets} {text}"), setting });
         }
     };
-    add("untracked", lost("untracked"), "packets have no pair: the connection table and the ring were full", Some("table_bytes"));
+    add(
+        "untracked",
+        lost("untracked"),
+        "packets have no pair: the connection table and the ring were full",
+        Some("table_bytes"),
+    );
     add("lost", lost("lost"), "packets have no pair: the ring was full", Some("rings.flow_bytes"));
     add("suppressed", lost("suppressed"), "drops have no pair: they were over the budget", Some("drop_budget"));
-    add("folded", look.own_of("webb_series_folded_total", &[]), "counts are in series of ~other: there is no room for more", Some("max_series"));
+    add(
+        "folded",
+        look.own_of("webb_series_folded_total", &[]),
+        "counts are in series of ~other: there is no room for more",
+        Some("max_series"),
+    );
     for component in &look.components {
         if !matches!(component.state().label(), "up" | "stopped") {
             let reason = component.reason();

@@ -1,16 +1,15 @@
 //! A look at the node: what the page and the API show, worked out once for each sample.
 //!
-//! Looks share readings, whoever asks, and at most two are worked out at once; while nobody looks
-//! nothing is.
+//! Looks of all clients share readings, and at most two are worked out at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use webb_flow::fault::Component;
+use webb_flow::fault::{Component, Components};
 use webb_metrics::expose::{self, Family};
 
-use super::{Admin, Scrape};
+use super::scrape::Scrape;
 use crate::readings::{Counted, Form, Measure, Moment, Reading, Trend, Watched};
 
 /// Readings that are kept: one for each window.
@@ -26,10 +25,21 @@ const PATIENCE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Looks {
     scrape: Arc<Scrape>,
-    admin: Arc<Admin>,
+    agent: Shown,
     started: Moment,
     turns: tokio::sync::Semaphore,
     kept: Mutex<Vec<(Duration, Arc<Seen>)>>,
+}
+
+/// What is shown of the agent itself.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    /// Name of this node.
+    pub node: String,
+    /// Everything that can fail.
+    pub components: Components,
+    /// `version`, `kernel` and the like.
+    pub version: Value,
 }
 
 /// What a sample shows over a window.
@@ -60,10 +70,10 @@ pub(super) struct Busy;
 
 impl Looks {
     /// Looks at what `scrape` collects.
-    pub fn new(scrape: &Arc<Scrape>, admin: &Arc<Admin>) -> Self {
+    pub fn new(scrape: &Arc<Scrape>, agent: Shown) -> Self {
         Self {
             scrape: Arc::clone(scrape),
-            admin: Arc::clone(admin),
+            agent,
             started: scrape.moment(),
             turns: tokio::sync::Semaphore::new(LOOKS),
             kept: Mutex::default(),
@@ -88,7 +98,7 @@ impl Looks {
             if let Some((_, seen)) = kept.iter().find(|(of, _)| *of == window) {
                 return Arc::clone(seen);
             }
-            let watched = |measure| (measure, book.watched(measure), book.form(measure).flatten());
+            let watched = |measure| (measure, book.watched(measure), book.form(measure));
             let seen = Arc::new(Seen {
                 number: book.number(),
                 reading: book.reading(window),
@@ -104,9 +114,9 @@ impl Looks {
             seen,
             now: self.scrape.moment(),
             started: self.started,
-            node: self.admin.node.clone(),
-            version: self.admin.version.clone(),
-            components: self.admin.components.all(),
+            node: self.agent.node.clone(),
+            version: self.agent.version.clone(),
+            components: self.agent.components.all(),
             families: Arc::new(self.scrape.own_families()),
         }
     }
@@ -161,20 +171,20 @@ fn number(value: &expose::Value) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use webb_flow::fault::{Components, State};
+    use webb_flow::fault::State;
     use webb_metrics::expose::FamilyType;
 
     use super::*;
     use crate::readings;
 
     /// A look at a small node with a bit of everything.
-    pub(in crate::http) fn example() -> Look {
+    pub(crate) fn example() -> Look {
         of_book(&readings::tests::example())
     }
 
     /// A look at a book, beside an agent that lacks nothing.
-    pub(in crate::http) fn of_book(book: &readings::Book) -> Look {
-        let watched = |measure| (measure, book.watched(measure), book.form(measure).flatten());
+    pub(crate) fn of_book(book: &readings::Book) -> Look {
+        let watched = |measure| (measure, book.watched(measure), book.form(measure));
         let seen = Seen {
             number: book.number(),
             reading: book.reading(Duration::from_secs(60)),
@@ -207,7 +217,12 @@ pub(super) mod tests {
             };
             outcomes.push(&[("hook", "egress"), ("outcome", outcome)], packets);
         }
+        let mut series = Family::new("webb_aggregator_series", "", FamilyType::Gauge);
+        for metric in ["connections", "dns", "drop", "httpV2", "policy", "traffic"] {
+            series.push(&[("metric", metric)], 1_u64);
+        }
         vec![
+            series,
             counter("webb_ledger_seen_packets_total").with(&[("hook", "egress")], 4_000_107_u64),
             outcomes,
             counter("webb_ledger_pending_packets").with(&[("hook", "egress")], 100_u64),

@@ -83,7 +83,10 @@ async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Erro
     if are_equal(expected.trim_ascii(), &sent) {
         return Ok(());
     }
-    tracing::warn!("an admin request is refused: {}", if sent.is_empty() { "it has no token" } else { "its token is wrong" });
+    tracing::warn!(
+        "an admin request is refused: {}",
+        if sent.is_empty() { "it has no token" } else { "its token is wrong" }
+    );
     Err(ErrorUnauthorized("a token is needed: curl -H 'Authorization: Bearer TOKEN'\n"))
 }
 
@@ -201,7 +204,10 @@ mod tests {
         use actix_web::middleware::from_fn;
         use actix_web::{App, test, web};
         let route = web::get().to(|| async { "ok" });
-        let app = test::init_service(App::new().wrap(from_fn(|request, next| guard(Arc::default(), request, next))).route("/healthz", route)).await;
+        let app = test::init_service(
+            App::new().wrap(from_fn(|request, next| guard(Arc::default(), request, next))).route("/healthz", route),
+        )
+        .await;
         let request = test::TestRequest::with_uri("/healthz").method(Method::HEAD).to_request();
         assert_eq!(test::call_service(&app, request).await.status(), 200);
     }
@@ -223,12 +229,13 @@ mod tests {
     #[test]
     fn read_only_refuses_commands() {
         let access = Access { read_only: true, ..Access::default() };
-        let headers: HeaderMap = [(HeaderName::from_static("x-webb-admin"), HeaderValue::from_static("1"))].into_iter().collect();
+        let headers: HeaderMap =
+            [(HeaderName::from_static("x-webb-admin"), HeaderValue::from_static("1"))].into_iter().collect();
         assert!(check(&access, &Method::POST, &headers).unwrap_err().contains("read_only"));
         assert_eq!(check(&access, &Method::GET, &headers), Ok(()));
     }
 
-    /// With a token file each request needs the token that is in it at that time, but for probes; and
+    /// With a token file each request but a probe needs the token that is in it at that time, and
     /// none passes while it cannot be read.
     #[actix_web::test]
     async fn tokens_are_needed() {
@@ -256,8 +263,13 @@ mod tests {
         assert_eq!(asked("/config", Some("Bearer ")).await, 503, "no token in it");
         std::fs::write(&file, "secret\n").unwrap();
         for (token, status) in [
-            (None, 401), (Some("Bearer secret"), 200), (Some("bearer  secret"), 200), (Some("Bearer secre"), 401),
-            (Some("Bearer secretx"), 401), (Some("Basic secret"), 401), (Some("secret"), 401),
+            (None, 401),
+            (Some("Bearer secret"), 200),
+            (Some("bearer  secret"), 200),
+            (Some("Bearer secre"), 401),
+            (Some("Bearer secretx"), 401),
+            (Some("Basic secret"), 401),
+            (Some("secret"), 401),
         ] {
             assert_eq!(asked("/config", token).await, status, "{token:?}");
         }
@@ -266,6 +278,9 @@ mod tests {
             assert_ne!(asked(path, None).await, 200, "{path}");
         }
         std::fs::write(&file, "other").unwrap();
-        assert_eq!((asked("/config", Some("Bearer secret")).await, asked("/config", Some("Bearer other")).await), (401, 200));
+        assert_eq!(
+            (asked("/config", Some("Bearer secret")).await, asked("/config", Some("Bearer other")).await),
+            (401, 200)
+        );
     }
 }

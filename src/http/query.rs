@@ -184,7 +184,8 @@ impl Query {
     /// The keys that stay when another view is opened, as a link has them.
     pub(super) fn of_views(&self) -> String {
         let stays = |key: &str| ["ns", "proto", "workload", "window", "unit", "theme", "every"].contains(&key);
-        let dropped: Vec<_> = self.pairs.iter().filter(|(key, _)| !stays(key)).map(|(key, _)| (key.as_str(), None)).collect();
+        let dropped: Vec<_> =
+            self.pairs.iter().filter(|(key, _)| !stays(key)).map(|(key, _)| (key.as_str(), None)).collect();
         self.with_all(&dropped)
     }
 

@@ -100,9 +100,8 @@ impl Book {
         self.trends.iter()
     }
 
-    /// The labels that name the ends in the series of a measure; `Some(None)` where an end has
-    /// none, none while the measure has no series.
-    pub fn form(&self, measure: Measure) -> Option<Option<Form>> {
+    /// The labels that name the ends in the series of a measure, if they do.
+    pub fn form(&self, measure: Measure) -> Option<Form> {
         self.known.form(measure)
     }
 }
@@ -111,7 +110,12 @@ impl Book {
 fn grown(series: &Series, before: Option<&Sample>, values: &[u64]) -> u64 {
     let then = before.filter(|_| series.seen > 0).map_or(&[][..], |before| before.at(series.offset, series.width));
     let grown = |at: usize, now: u64| increase(then.get(at).copied().unwrap_or(0), now);
-    values.iter().enumerate().take(if series.is_histogram() { values.len() } else { 1 }).map(|(at, now)| grown(at, *now)).sum()
+    values
+        .iter()
+        .enumerate()
+        .take(if series.is_histogram() { values.len() } else { 1 })
+        .map(|(at, now)| grown(at, *now))
+        .sum()
 }
 
 /// Growth of a counter, which begins anew at 0 when its series was removed in between.

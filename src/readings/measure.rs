@@ -155,11 +155,9 @@ impl Form {
         match self {
             Self::Joined => format!("{prefix}=\"{}\"", quoted(end)),
             Self::Split(name) => match end.split_once('/') {
-                Some((namespace, of)) => format!(
-                    "{prefix}_namespace=\"{}\", {prefix}_{name}=\"{}\"",
-                    quoted(namespace),
-                    quoted(of)
-                ),
+                Some((namespace, of)) => {
+                    format!("{prefix}_namespace=\"{}\", {prefix}_{name}=\"{}\"", quoted(namespace), quoted(of))
+                }
                 None => format!("{prefix}_{name}=\"{}\"", quoted(end)),
             },
         }

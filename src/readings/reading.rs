@@ -88,7 +88,9 @@ impl Reading {
         for row in &self.drops {
             let text = match row.state {
                 State::Passed if row.direction.is_empty() => "passes, though a policy forbids it".to_owned(),
-                State::Passed => format!("passes, though a policy for {} forbids it: nothing enforces it", row.direction),
+                State::Passed => {
+                    format!("passes, though a policy for {} forbids it: nothing enforces it", row.direction)
+                }
                 State::Denied => "is denied by a policy".to_owned(),
                 _ => continue,
             };
@@ -96,7 +98,16 @@ impl Reading {
                 let (from, to) = (Arc::clone(&row.from), Arc::clone(&row.to));
                 let per_second = rate(row.count);
                 let (state, since) = (row.state, row.first);
-                found.push(Attention { state, view: "drops", from, to, text, per_second, since, is_new: is_new(since) });
+                found.push(Attention {
+                    state,
+                    view: "drops",
+                    from,
+                    to,
+                    text,
+                    per_second,
+                    since,
+                    is_new: is_new(since),
+                });
             }
         }
         for row in self.pairs.iter().filter(|row| row.state == State::Failing) {
@@ -145,10 +156,12 @@ fn is_failing(failed: u64, all: u64) -> bool {
 impl Book {
     /// True if the series of a measure tell pairs apart.
     pub fn watched(&self, measure: Measure) -> Watched {
-        match self.form(measure) {
-            None => Watched::Nothing,
-            Some(None) => Watched::WithoutEnds,
-            Some(Some(_)) => Watched::Pairs,
+        if !self.known.has(measure) {
+            Watched::Nothing
+        } else if self.form(measure).is_none() {
+            Watched::WithoutEnds
+        } else {
+            Watched::Pairs
         }
     }
 
@@ -219,7 +232,8 @@ impl<'a> Work<'a> {
         let ends = || (Arc::clone(&pair.from), Arc::clone(&pair.to));
         match series.measure {
             Measure::Traffic => {
-                let side = ["egress", "ingress"].iter().position(|side| *side == label("traffic_direction")).unwrap_or(2);
+                let side =
+                    ["egress", "ingress"].iter().position(|side| *side == label("traffic_direction")).unwrap_or(2);
                 if let Some([bytes, packets]) = one_way.traffic.get_mut(side) {
                     bytes.add(count);
                     packets.add(second);
@@ -275,7 +289,7 @@ impl<'a> Work<'a> {
                 let reporter = label("reporter");
                 let at = one_way.http.iter().position(|row| &*row.reporter == reporter).unwrap_or_else(|| {
                     let (from, to) = ends();
-                    let (reporter, status) = (reporter.into(), Default::default());
+                    let (reporter, status) = (reporter.into(), [Counted::default(); 6]);
                     one_way.http.push(HttpRow { from, to, reporter, status, times: Times::default() });
                     one_way.http.len() - 1
                 });
@@ -331,9 +345,7 @@ impl<'a> Work<'a> {
             let back = (pair.from != pair.to).then(|| pairs.get(&back)).flatten();
             // The end that calls is `from`; each pair is made once, from its side.
             let (calls, calls_back) = (there.calls, back.map_or(0, |back| back.calls));
-            if let Some(_other) = back
-                && (calls < calls_back || calls == calls_back && pair.from > pair.to)
-            {
+            if back.is_some() && (calls < calls_back || calls == calls_back && pair.from > pair.to) {
                 continue;
             }
             reading.http.extend(there.http.iter().max_by_key(|row| row.requests().total).cloned());
@@ -367,13 +379,17 @@ impl Reading {
         });
         self.answers.sort_by(|one, other| {
             let counts = (other.count.window, other.count.total).cmp(&(one.count.window, one.count.total));
-            let names = || (&one.name, &one.from, &one.to, &one.code).cmp(&(&other.name, &other.from, &other.to, &other.code));
+            let names =
+                || (&one.name, &one.from, &one.to, &one.code).cmp(&(&other.name, &other.from, &other.to, &other.code));
             other.is_error.cmp(&one.is_error).then(counts).then_with(names)
         });
         self.http.sort_by(|one, other| {
             let errors = |row: &HttpRow| row.status.get(5).map_or(0, |errors| errors.window);
-            let counts = (errors(other), other.requests().window, other.requests().total)
-                .cmp(&(errors(one), one.requests().window, one.requests().total));
+            let counts = (errors(other), other.requests().window, other.requests().total).cmp(&(
+                errors(one),
+                one.requests().window,
+                one.requests().total,
+            ));
             counts.then_with(|| (&one.from, &one.to).cmp(&(&other.from, &other.to)))
         });
     }

@@ -40,7 +40,7 @@ impl Series {
         matches!(self.measure, Measure::Handshake | Measure::RoundTrip | Measure::DnsTime | Measure::HttpTime)
     }
 
-    /// True for an answer of DNS that says that something went wrong, or that the name is not there.
+    /// True for an answer of DNS with an error, one without the name included.
     pub(super) fn is_answer_error(&self) -> bool {
         !matches!(self.labels.get("rcode"), "No Error" | "")
     }
@@ -52,7 +52,7 @@ impl Series {
 }
 
 /// All of them. Texts are parsed once, when a series is new; afterwards it is found by a hash of
-/// its text, which is seeded: that two of 100,000 texts have the same is one chance in some billion.
+/// its text, which is seeded: two of 100,000 texts have the same with one chance in some billion.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     hasher: RandomState,
@@ -107,10 +107,14 @@ impl Known {
         self.shared.words
     }
 
-    /// The labels that name the ends; `Some(None)` where an end has none, none while the measure
-    /// has no series.
-    pub(super) fn form(&self, measure: Measure) -> Option<Option<Form>> {
-        self.shared.forms.get(&measure).copied()
+    /// The labels that name the ends, if they do.
+    pub(super) fn form(&self, measure: Measure) -> Option<Form> {
+        self.shared.forms.get(&measure).copied().flatten()
+    }
+
+    /// True if the measure has had series.
+    pub(super) fn has(&self, measure: Measure) -> bool {
+        self.shared.forms.contains_key(&measure)
     }
 
     /// True if `httpV2` is what counts requests.

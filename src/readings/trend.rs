@@ -130,7 +130,7 @@ mod tests {
         }
         let points: Vec<_> = trends.iter().collect();
         assert_eq!(points.len(), POINTS);
-        assert!(points.iter().all(|(_, trend)| trend.bytes == 50.0));
+        assert!(points.iter().all(|(_, trend)| (trend.bytes - 50.0).abs() < 1e-9));
         trends.push(Duration::from_secs(9999), Duration::from_secs(5), Trend { drops: 3.0, ..Trend::default() });
         assert_eq!(trends.iter().last(), points.last().copied(), "half a step is no point yet");
         trends.push(Duration::from_secs(10_004), Duration::from_secs(5), Trend { drops: 2.0, ..Trend::default() });

@@ -41,6 +41,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use admin::AdminAccess;
 pub use check::{CheckRest, check_file};
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;
@@ -53,7 +54,6 @@ pub use model::{
     Shutdown, Side, Supervision,
 };
 pub use observer::{ListenAddress, Observer};
-pub use admin::AdminAccess;
 pub use operator::Operator;
 pub use problem::{Origin, Problem, Problems, Report, SourceFile, did_you_mean};
 pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve, unreadable};

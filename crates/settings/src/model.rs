@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::admin::AdminAccess;
 use super::export::Export;
 use super::flow_source::{FlowSource, FlowSourceTls};
 use super::observer::Observer;
-use super::admin::AdminAccess;
 use super::operator::Operator;
 use super::tls::Tls;
 use super::toggle::Toggle;

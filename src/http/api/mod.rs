@@ -11,9 +11,9 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
+pub(super) use rows::{limits, ratio, wanted_pairs};
 use serde::Serialize;
 use serde_json::{Value, json};
-pub(super) use rows::{limits, ratio, wanted_pairs};
 pub(super) use time::rfc3339;
 
 use super::ledger;
@@ -38,9 +38,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         let to = move |request: HttpRequest, looks: web::Data<Looks>| answer(request, looks, rows);
         config.route(&format!("/api/v1/{name}"), web::get().to(to));
     }
-    config
-        .route("/api/v1/schema.json", web::get().to(schema))
-        .route("/api/v1/{view:.*}", web::get().to(unknown));
+    config.route("/api/v1/schema.json", web::get().to(schema)).route("/api/v1/{view:.*}", web::get().to(unknown));
 }
 
 type Rows = fn(&Look, &Query) -> Answer;

@@ -6,15 +6,15 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::FaultType;
 
-use super::rfc3339;
+use super::time::rfc3339;
 use crate::http::ledger::{self, Hook};
 use crate::http::look::Look;
 use crate::http::query::Query;
-use crate::readings::{Attention, Counted, Measure, Outcome, PairRow, Times, Watched};
+use crate::readings::{Attention, Connections, Counted, Measure, Outcome, PairRow, Times, Watched};
 
 /// A share; none of nothing.
 #[allow(clippy::cast_precision_loss, reason = "a share is a float")]
-pub(in crate::http) fn ratio(part: Counted, all: Counted) -> Option<f64> {
+pub(crate) fn ratio(part: Counted, all: Counted) -> Option<f64> {
     (all.window > 0).then(|| part.window as f64 / all.window as f64)
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Pair<'a> {
 }
 
 /// The pairs that a query wants, in its order.
-pub(in crate::http) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'a PairRow> {
+pub(crate) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'a PairRow> {
     let wanted = |row: &&PairRow| {
         let protocol = query.protocols.is_empty() || row.protocols.iter().any(|of| query.wants_protocol(of));
         protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
@@ -92,12 +92,11 @@ pub(in crate::http) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'
 
 pub(super) fn pairs<'a>(look: &'a Look, query: &Query) -> Vec<Pair<'a>> {
     let reading = &look.seen.reading;
-    let total =
-        |measure, counted: Counted| (look.watched(measure) != Watched::Nothing).then_some(counted.total);
+    let total = |measure, counted: Counted| (look.watched(measure) != Watched::Nothing).then_some(counted.total);
     let pair = |row: &'a PairRow| {
         let connections = row.connections.as_ref();
         let quantile = |of: f64| connections.and_then(|connections| connections.handshake.quantile(of));
-        let attempts = connections.map(|of| of.attempts());
+        let attempts = connections.map(Connections::attempts);
         Pair {
             from: &row.from,
             to: &row.to,
@@ -200,9 +199,8 @@ pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
 
 pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
     let reading = &look.seen.reading;
-    let wanted = reading.answers.iter().filter(|row| {
-        query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error)
-    });
+    let wanted =
+        reading.answers.iter().filter(|row| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error));
     wanted
         .map(|row| {
             json!({
@@ -219,8 +217,11 @@ pub(super) fn http(look: &Look, query: &Query) -> Vec<Value> {
     wanted
         .map(|row| {
             let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-            let status: serde_json::Map<_, _> =
-                classes.iter().zip(row.status).map(|(class, count)| ((*class).to_owned(), json!(count.window))).collect();
+            let status: serde_json::Map<_, _> = classes
+                .iter()
+                .zip(row.status)
+                .map(|(class, count)| ((*class).to_owned(), json!(count.window)))
+                .collect();
             json!({
                 "from": &*row.from, "to": &*row.to, "reporter": &*row.reporter,
                 "requests_per_second": reading.rate(row.requests()), "status": status,
@@ -239,15 +240,15 @@ pub(super) fn attention(of: &Attention) -> Value {
 
 /// A bound, and how much of it is in use.
 #[derive(Debug, Serialize)]
-pub(in crate::http) struct Limit {
-    pub(in crate::http) name: &'static str,
-    pub(in crate::http) used: f64,
-    pub(in crate::http) limit: f64,
-    pub(in crate::http) unit: &'static str,
+pub(crate) struct Limit {
+    pub(crate) name: &'static str,
+    pub(crate) used: f64,
+    pub(crate) limit: f64,
+    pub(crate) unit: &'static str,
 }
 
 /// The bounds that the agent counts against.
-pub(in crate::http) fn limits(look: &Look) -> Vec<Limit> {
+pub(crate) fn limits(look: &Look) -> Vec<Limit> {
     let of = |name, used: f64, limit: f64, unit| (limit > 0.0).then_some(Limit { name, used, limit, unit });
     let ring = |ring: &str, name| {
         let labels = [("ring", ring)];
@@ -287,4 +288,3 @@ pub(super) fn agent(look: &Look) -> Agent {
         limits: limits(look),
     }
 }
-

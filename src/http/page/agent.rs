@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 use webb_flow::fault::FaultType;
 
-use super::{Page, chart, text};
+use super::view::Page;
+use super::{chart, text};
 use crate::http::api::limits;
 use crate::http::ledger::{self, Hook};
 use crate::readings::State;
@@ -58,7 +59,7 @@ fn of_hook(hook: &Hook) -> Markup {
                 tbody {
                     @for (outcome, class, said) in OUTCOMES {
                         tr {
-                            td { svg.key class=(class) width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" { rect width="10" height="10" {} } " " (said) }
+                            td { svg.key.(class) width="10" height="10" viewBox="0 0 10 10" aria-hidden="true" { rect width="10" height="10" {} } " " (said) }
                             td.num { (text::count(of(outcome))) }
                             td.num { (share(of(outcome))) }
                         }

@@ -21,10 +21,10 @@ pub(super) fn spark(values: &[f64], class: &str, text: &str) -> Markup {
         #[allow(clippy::cast_precision_loss, reason = "at most thirty points")]
         let x = at as f64 * 120.0 / last as f64;
         let letter = if at == 0 { 'M' } else { 'L' };
-        let _ = write!(line, "{letter}{x:.0} {:.1}", 29.0 - height);
+        let _infallible = write!(line, "{letter}{x:.0} {:.1}", 29.0 - height);
     }
     html! {
-        svg.spark class=(class) viewBox="0 0 120 30" preserveAspectRatio="none" role="img" {
+        svg.spark.(class) viewBox="0 0 120 30" preserveAspectRatio="none" role="img" {
             title { (text) }
             path.area d={ (line) "L120 30L0 30z" } {}
             path.line d=(line) fill="none" vector-effect="non-scaling-stroke" {}
@@ -42,17 +42,17 @@ fn thinned(values: &[f64]) -> Vec<f64> {
 pub(super) fn stacked(parts: &[(&str, f64)], text: &str) -> Markup {
     let sum: f64 = parts.iter().map(|(_, size)| size).sum();
     let mut x = 0.0;
+    let mut drawn = Vec::new();
+    for (class, size) in parts.iter().filter(|(_, size)| *size > 0.0) {
+        // A part that is there is seen.
+        let width = (size / sum * 1000.0).max(3.0);
+        drawn.push((class, format!("{x:.1}"), format!("{width:.1}")));
+        x += width;
+    }
     html! {
         svg.bar viewBox="0 0 1000 10" preserveAspectRatio="none" role="img" {
             title { (text) }
-            @if sum > 0.0 {
-                @for (class, size) in parts {
-                    // A part that is there is seen.
-                    @let width = if *size > 0.0 { (size / sum * 1000.0).max(3.0) } else { 0.0 };
-                    @if width > 0.0 { rect class=(class) x=(format!("{x:.1}")) y="0" width=(format!("{width:.1}")) height="10" {} }
-                    @let () = x += width;
-                }
-            }
+            @for (class, x, width) in drawn { rect class=(class) x=(x) y="0" width=(width) height="10" {} }
         }
     }
 }
@@ -69,7 +69,7 @@ pub(super) fn histogram(counts: &[u64], text: &str) -> Markup {
     for (at, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let height = (*count as f64 / most as f64 * 18.0).max(1.0);
         let x = at as f64 * width;
-        let _ = write!(path, "M{x:.1} 20v-{height:.1}h{:.1}v{height:.1}z", width - 1.0);
+        let _infallible = write!(path, "M{x:.1} 20v-{height:.1}h{:.1}v{height:.1}z", width - 1.0);
     }
     html! {
         svg.strip viewBox="0 0 120 20" role="img" { title { (text) } path d=(path) {} path.base d="M0 20h120" {} }

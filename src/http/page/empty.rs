@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::Page;
+use super::view::Page;
 use crate::readings::{Measure, Watched};
 
 /// A metric, and how a view without it is explained.

@@ -2,7 +2,9 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{ICON, Page, SCRIPT, STYLE, View, text};
+use super::assets::{ICON, SCRIPT, STYLE};
+use super::text;
+use super::view::{Page, View};
 use crate::http::api::rfc3339;
 use crate::http::ledger::{self, Degraded};
 use crate::http::query::{Query, Theme};

@@ -5,6 +5,7 @@
 //! browser is told so.
 
 mod agent;
+mod assets;
 mod chart;
 mod empty;
 mod frame;
@@ -12,17 +13,19 @@ mod overview;
 mod pairs;
 mod tables;
 mod text;
+mod view;
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY};
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
+use assets::{Asset, ICON, SCRIPT, STYLE};
 use maud::Markup;
+use view::{Page, View};
 
 use super::api::busy;
-use super::look::{Look, Looks};
+use super::look::Looks;
 use super::query::Query;
 
 /// Nothing but the page's own files, no style or script in markup, no frame around it.
@@ -30,86 +33,18 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
                       require-trusted-types-for 'script'; trusted-types 'none'";
 
-/// A file of the page, at an address that changes with it.
-struct Asset {
-    path: String,
-    text: &'static str,
-    kind: &'static str,
-}
-
-static STYLE: LazyLock<Asset> = LazyLock::new(|| asset("css", include_str!("page.css"), "text/css; charset=utf-8"));
-static SCRIPT: LazyLock<Asset> = LazyLock::new(|| asset("js", include_str!("page.js"), "text/javascript; charset=utf-8"));
-static ICON: LazyLock<Asset> = LazyLock::new(|| asset("svg", include_str!("icon.svg"), "image/svg+xml"));
-
-fn asset(end: &str, text: &'static str, kind: &'static str) -> Asset {
-    let mut hasher = DefaultHasher::new();
-    text.hash(&mut hasher);
-    Asset { path: format!("/page/{:016x}.{end}", hasher.finish()), text, kind }
-}
-
-/// A view of the page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum View {
-    Overview,
-    Pairs,
-    Drops,
-    Connections,
-    Dns,
-    Http,
-    Agent,
-}
-
-impl View {
-    const ALL: [Self; 7] =
-        [Self::Overview, Self::Pairs, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Overview => "/",
-            Self::Pairs => "/pairs",
-            Self::Drops => "/drops",
-            Self::Connections => "/connections",
-            Self::Dns => "/dns",
-            Self::Http => "/http",
-            Self::Agent => "/agent",
-        }
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Overview => "Overview",
-            Self::Pairs => "Pairs",
-            Self::Drops => "Drops",
-            Self::Connections => "Connections",
-            Self::Dns => "DNS",
-            Self::Http => "HTTP",
-            Self::Agent => "Agent",
-        }
-    }
-}
-
-/// What a view is rendered of.
-struct Page<'a> {
-    view: View,
-    look: &'a Look,
-    query: &'a Query,
-    /// Address that the browser asked, for commands to copy.
-    host: &'a str,
-}
-
-impl Page<'_> {
-    fn render(&self) -> String {
-        let body: Markup = match self.view {
-            View::Overview => overview::view(self),
-            View::Pairs => pairs::view(self),
-            View::Drops => tables::drops(self),
-            View::Connections => tables::connections(self),
-            View::Dns => tables::dns(self),
-            View::Http => tables::http(self),
-            View::Agent => agent::view(self),
-        };
-        frame::page(self, &body).into_string()
-    }
+/// Renders a view as a whole document.
+fn render(page: &Page<'_>) -> String {
+    let body: Markup = match page.view {
+        View::Overview => overview::view(page),
+        View::Pairs => pairs::view(page),
+        View::Drops => tables::drops(page),
+        View::Connections => tables::connections(page),
+        View::Dns => tables::dns(page),
+        View::Http => tables::http(page),
+        View::Agent => agent::view(page),
+    };
+    frame::page(page, &body).into_string()
 }
 
 /// Adds all views but `/`, which is the list of endpoints for whom it is not a page.
@@ -137,9 +72,7 @@ async fn answer(request: HttpRequest, looks: web::Data<Looks>, view: View) -> Ht
     let query = Query::read(request.query_string());
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:9966").to_owned();
     let looks = Arc::clone(&looks);
-    let rendered = looks
-        .look(query.window, move |look| Page { view, look, query: &query, host: &host }.render())
-        .await;
+    let rendered = looks.look(query.window, move |look| render(&Page { view, look, query: &query, host: &host })).await;
     match rendered {
         Ok(text) => guarded(HttpResponse::Ok())
             .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))

@@ -42,8 +42,12 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
     }
 }
 
-const TRAFFIC: empty::Metric =
-    empty::Metric { name: "traffic", or: "connections", measure: crate::readings::Measure::Traffic, what: "Traffic is" };
+const TRAFFIC: empty::Metric = empty::Metric {
+    name: "traffic",
+    or: "connections",
+    measure: crate::readings::Measure::Traffic,
+    what: "Traffic is",
+};
 
 fn item(page: &Page<'_>, of: &Attention) -> Markup {
     html! {
@@ -102,7 +106,7 @@ fn accounted(page: &Page<'_>) -> Markup {
                 span.worst { "flows come from another agent" }
             } @else {
                 span.value { (text::percent(Some(if seen > 0.0 { (seen - missing) / seen } else { 1.0 }))) }
-                span.worst { "of " (text::count(seen)) " packets; " (text::count(missing)) " without a pair" }
+                span.worst { "of " (text::count(seen)) " packets; " (text::count(missing)) " lost" }
                 (chart::stacked(&[("flow", seen - missing), ("fail", missing)], "Packets with a pair, and without"))
             }
         }
@@ -116,7 +120,7 @@ fn all(page: &Page<'_>) -> Vec<Tile> {
     let worst = |state: State| {
         let mut rows = reading.pairs.iter().filter(|row| row.state == state);
         rows.next().map_or_else(String::new, |row| {
-            let ends = format!("{} → {}", text::visible(&row.from), text::visible(&row.to));
+            let ends = format!("{} → {}", text::plain_name(&row.from), text::plain_name(&row.to));
             match rows.count() {
                 0 => ends,
                 more => format!("{ends}, {more} more"),
@@ -124,8 +128,7 @@ fn all(page: &Page<'_>) -> Vec<Tile> {
         })
     };
     let share = |part, all| text::percent(ratio(part, all).or((!reading.span.is_zero()).then_some(0.0)));
-    #[allow(clippy::if_then_some_else_none, reason = "the value is rendered only where it is shown")]
-    let value = |is_on: bool, value: &dyn Fn() -> Markup| if is_on { Some(value()) } else { None };
+    let value = |is_on: bool, value: &dyn Fn() -> Markup| is_on.then(value);
     let has = |state: State| reading.pairs.iter().any(|row| row.state == state).then_some(state);
     vec![
         Tile {

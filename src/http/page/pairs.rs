@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::empty::{self, Metric};
-use super::{Page, View, frame, text};
+use super::view::{Page, View};
+use super::{frame, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::http::query::encode;
 use crate::readings::{Counted, Measure, PairRow};

@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 
 use super::empty::{self, Metric};
-use super::{Page, chart, frame, text};
+use super::view::Page;
+use super::{chart, frame, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::readings::{AnswerRow, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, State};
 
@@ -65,7 +66,14 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
         nothing: "No packet was dropped",
         rows: reading.drops.iter().filter(wanted).collect(),
         all: reading.drops.len(),
-        columns: &[("From, to", false), ("State", false), ("Reason", false), ("Rate", true), ("In all", true), ("Since", true)],
+        columns: &[
+            ("From, to", false),
+            ("State", false),
+            ("Reason", false),
+            ("Rate", true),
+            ("In all", true),
+            ("Since", true),
+        ],
     };
     table.markup(page, |row| {
         html! {
@@ -100,8 +108,16 @@ pub(super) fn connections(page: &Page<'_>) -> Markup {
         rows,
         all: reading.pairs.iter().filter(|row| row.connections.is_some()).count(),
         columns: &[
-            ("From, to", false), ("State", false), ("Opened", true), ("Open", true), ("Failed", true), ("Outcome", false),
-            ("Handshake", false), ("p50", true), ("p95", true), ("Sent again", true),
+            ("From, to", false),
+            ("State", false),
+            ("Opened", true),
+            ("Open", true),
+            ("Failed", true),
+            ("Outcome", false),
+            ("Handshake", false),
+            ("p50", true),
+            ("p95", true),
+            ("Sent again", true),
         ],
     };
     table.markup(page, |row| {
@@ -144,7 +160,11 @@ pub(super) fn dns(page: &Page<'_>) -> Markup {
         rows: reading.answers.iter().filter(wanted).collect(),
         all: reading.answers.len(),
         columns: &[
-            ("Name", false), ("Answer", false), ("Asked by, answered by", false), ("Rate", true), ("In all", true),
+            ("Name", false),
+            ("Answer", false),
+            ("Asked by, answered by", false),
+            ("Rate", true),
+            ("In all", true),
             ("Since", true),
         ],
     };
@@ -174,8 +194,15 @@ pub(super) fn http(page: &Page<'_>) -> Markup {
         rows: reading.http.iter().filter(wanted).collect(),
         all: reading.http.len(),
         columns: &[
-            ("From, to", false), ("Requests", true), ("Status", false), ("4xx", true), ("5xx", true), ("p50", true),
-            ("p95", true), ("p99", true), ("Reporter", false),
+            ("From, to", false),
+            ("Requests", true),
+            ("Status", false),
+            ("4xx", true),
+            ("5xx", true),
+            ("p50", true),
+            ("p95", true),
+            ("p99", true),
+            ("Reporter", false),
         ],
     };
     table.markup(page, |row| {

@@ -1,12 +1,14 @@
 //! Views of nodes that are written by hand.
 
+use super::assets::asset;
 use super::*;
+use crate::http::look::Look;
 use crate::http::look::tests::{example, of_book};
 use crate::readings::Book;
 use crate::readings::tests::{at, named, of_pairs};
 
 fn rendered(look: &Look, view: View, query: &str) -> String {
-    Page { view, look, query: &Query::read(query), host: "localhost:9966" }.render()
+    render(&Page { view, look, query: &Query::read(query), host: "localhost:9966" })
 }
 
 /// A line for each tag, so that a change is seen where it is. Addresses of files change with them.
@@ -30,13 +32,25 @@ fn views_are_golden() {
 /// An agent that has just started says why there is nothing, and what to do.
 #[test]
 fn empty_views_say_why() {
-    let look = of_book(&Book::default());
+    let look = Look { families: Arc::default(), ..of_book(&Book::default()) };
     for view in View::ALL {
         let html = rendered(&look, view, "");
         assert!(html.contains("</html>") && !html.contains("NaN"), "{view:?}");
     }
     assert!(rendered(&look, View::Dns, "").contains("DNS is not watched"));
     assert!(rendered(&example(), View::Pairs, "workload=nothing-like-it").contains("matches the filter"));
+}
+
+/// No element has an attribute twice: a browser would drop the second.
+#[test]
+fn attributes_are_there_once() {
+    for view in View::ALL {
+        let html = rendered(&example(), view, "open=shop/storefront%20shop/cart&sort=-out");
+        for tag in html.split('<').filter_map(|tag| tag.split_once('>')).map(|(tag, _)| tag) {
+            assert!(tag.matches(" class=\"").count() < 2, "{tag}");
+        }
+        assert!(!html.contains(" style="), "{view:?}: the policy blocks it");
+    }
 }
 
 /// Neither names of pods nor a query become markup, styles or scripts of the page.
@@ -51,7 +65,9 @@ fn names_are_data() {
     let mut hostile = String::new();
     crate::http::query::encode(&mut hostile, "'\"><script>alert(2)</script>");
     for view in View::ALL {
-        for query in [String::new(), format!("workload={hostile}&ns={hostile}&sort={hostile}&window={hostile}&theme={hostile}")] {
+        for query in
+            [String::new(), format!("workload={hostile}&ns={hostile}&sort={hostile}&window={hostile}&theme={hostile}")]
+        {
             let html = rendered(&look, view, &query);
             assert_eq!(html.matches("<script").count(), 1, "{view:?} {query}: its own file alone");
             assert!(!html.contains("<img") && !html.contains('\u{202e}') && !html.contains(" style="), "{view:?}");

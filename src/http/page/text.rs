@@ -147,14 +147,22 @@ pub(super) fn visible(text: &str) -> String {
     shown
 }
 
+/// An end's name as plain text.
+pub(super) fn plain_name(end: &str) -> String {
+    visible(end.strip_prefix("reserved:").unwrap_or(end))
+}
+
 /// An end's name, isolated from the text around it.
 pub(super) fn name(end: &str) -> Markup {
-    let shown = visible(end.strip_prefix("reserved:").unwrap_or(end));
+    let shown = plain_name(end);
     html! {
         span.name title=(visible(end)) {
-            @if shown.is_empty() { span.muted { "without a name" } }
-            @else if let Some((namespace, name)) = shown.split_once('/') { i { (namespace) "/" } bdi { (name) } }
-            @else { bdi { (shown) } }
+            // One box, or each part would be a line of its own to the clamp.
+            span {
+                @if shown.is_empty() { span.muted { "without a name" } }
+                @else if let Some((namespace, name)) = shown.split_once('/') { i { (namespace) "/" } bdi { (name) } }
+                @else { bdi { (shown) } }
+            }
         }
     }
 }
@@ -171,12 +179,14 @@ pub(super) fn pair(from: &str, to: &str, is_directed: bool) -> Markup {
 pub(super) fn symbol(state: State) -> Markup {
     let (class, path) = match state {
         State::Passed => ("audit", "M7 1l6 6-6 6-6-6z"),
-        State::Denied => ("denied", "M2.5 1L7 5.5 11.5 1 13 2.5 8.5 7l4.5 4.5-1.5 1.5L7 8.5 2.5 13 1 11.5 5.5 7 1 2.5z"),
+        State::Denied => {
+            ("denied", "M2.5 1L7 5.5 11.5 1 13 2.5 8.5 7l4.5 4.5-1.5 1.5L7 8.5 2.5 13 1 11.5 5.5 7 1 2.5z")
+        }
         State::Failing => ("fail", "M7 1l6.5 12H.5z"),
         State::Dropped => ("muted", "M1 6h12v2H1z"),
         State::Forwarded => return html! {},
     };
-    html! { svg.symbol class=(class) width="14" height="14" viewBox="0 0 14 14" aria-hidden="true" { path d=(path) fill="currentColor" {} } }
+    html! { svg.symbol.(class) width="14" height="14" viewBox="0 0 14 14" aria-hidden="true" { path d=(path) fill="currentColor" {} } }
 }
 
 /// A state in words, with its symbol.
@@ -210,8 +220,15 @@ mod tests {
     #[test]
     fn numbers_are_short() {
         for (value, text) in [
-            (0.0, "0 B/s"), (0.001, "&lt;0.01 B/s"), (1.0, "1.00 B/s"), (999.4, "999 B/s"), (999.6, "1.00 kB/s"),
-            (1_240_000.0, "1.24 MB/s"), (99.96, "100 B/s"), (5e9, "5.00 GB/s"), (1e19, "10000 PB/s"),
+            (0.0, "0 B/s"),
+            (0.001, "&lt;0.01 B/s"),
+            (1.0, "1.00 B/s"),
+            (999.4, "999 B/s"),
+            (999.6, "1.00 kB/s"),
+            (1_240_000.0, "1.24 MB/s"),
+            (99.96, "100 B/s"),
+            (5e9, "5.00 GB/s"),
+            (1e19, "10000 PB/s"),
         ] {
             assert_eq!(plain(&bytes(Some(value), false)), text, "{value}");
         }

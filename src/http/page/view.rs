@@ -1,0 +1,54 @@
+//! The views of the page, and what one is rendered of.
+
+use crate::http::look::Look;
+use crate::http::query::Query;
+
+/// A view of the page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum View {
+    Overview,
+    Pairs,
+    Drops,
+    Connections,
+    Dns,
+    Http,
+    Agent,
+}
+
+impl View {
+    pub(super) const ALL: [Self; 7] =
+        [Self::Overview, Self::Pairs, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
+
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "/",
+            Self::Pairs => "/pairs",
+            Self::Drops => "/drops",
+            Self::Connections => "/connections",
+            Self::Dns => "/dns",
+            Self::Http => "/http",
+            Self::Agent => "/agent",
+        }
+    }
+
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Pairs => "Pairs",
+            Self::Drops => "Drops",
+            Self::Connections => "Connections",
+            Self::Dns => "DNS",
+            Self::Http => "HTTP",
+            Self::Agent => "Agent",
+        }
+    }
+}
+
+/// What a view is rendered of.
+pub(super) struct Page<'a> {
+    pub(super) view: View,
+    pub(super) look: &'a Look,
+    pub(super) query: &'a Query,
+    /// Address that the browser asked, for commands to copy.
+    pub(super) host: &'a str,
+}
