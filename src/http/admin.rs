@@ -96,13 +96,12 @@ pub fn probe_routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
 
 /// The page for a browser, the list of endpoints for all others.
 async fn index(request: HttpRequest) -> HttpResponse {
-    match request.app_data::<web::Data<Looks>>().cloned().filter(|_| page::is_wanted(&request)) {
-        Some(looks) => page::overview(request, looks).await,
-        None => {
-            let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX].concat();
-            HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
-        }
+    let looks = request.app_data::<web::Data<Looks>>().cloned();
+    if let Some(looks) = looks.filter(|_| page::is_wanted(&request)) {
+        return page::overview(request, looks).await;
     }
+    let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX].concat();
+    HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)
 }
 
 async fn ready(admin: web::Data<Admin>) -> HttpResponse {

@@ -12,7 +12,7 @@ pub(super) const OUTCOMES: [&str; 7] =
 
 /// What became of the packets that the programs saw at one hook.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(super) struct Hook {
+pub(super) struct HookLedger {
     pub(super) hook: String,
     pub(super) seen: f64,
     /// By outcome, those of [`OUTCOMES`].
@@ -24,7 +24,7 @@ pub(super) struct Hook {
 }
 
 /// Each hook; none without programs of webb's own.
-pub(super) fn hooks(look: &Look) -> Vec<Hook> {
+pub(super) fn hooks(look: &Look) -> Vec<HookLedger> {
     let label = |labels: &[(String, String)]| {
         labels.iter().find(|(name, _)| name == "hook").map_or_else(String::new, |(_, value)| value.clone())
     };
@@ -35,14 +35,14 @@ pub(super) fn hooks(look: &Look) -> Vec<Hook> {
         let outcomes: BTreeMap<_, _> = OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
         let pending = look.own_of("webb_ledger_pending_packets", &[("hook", &hook)]);
         let known: f64 = outcomes.values().sum();
-        Hook { difference: seen - known - pending, hook, seen, outcomes, pending }
+        HookLedger { difference: seen - known - pending, hook, seen, outcomes, pending }
     };
     seen.into_iter().map(hook).collect()
 }
 
 /// Packets that were seen, and those of them that are in no metric of pairs.
-pub(super) fn seen_and_missing(hooks: &[Hook]) -> (f64, f64) {
-    let missing = |hook: &Hook| -> f64 {
+pub(super) fn seen_and_missing(hooks: &[HookLedger]) -> (f64, f64) {
+    let missing = |hook: &HookLedger| -> f64 {
         let is_missing = |outcome: &str| matches!(outcome, "untracked" | "unparsed" | "suppressed" | "lost");
         hook.outcomes.iter().filter(|(outcome, _)| is_missing(outcome)).map(|(_, packets)| packets).sum()
     };
@@ -61,7 +61,7 @@ pub(super) struct Degraded {
 
 /// All that is incomplete: losses in the ledger since the agent started, components that are not
 /// up, and series that stand for others.
-pub(super) fn degraded(look: &Look, hooks: &[Hook]) -> Vec<Degraded> {
+pub(super) fn degraded(look: &Look, hooks: &[HookLedger]) -> Vec<Degraded> {
     let lost = |outcome: &str| -> f64 {
         hooks.iter().flat_map(|hook| &hook.outcomes).filter(|(of, _)| **of == outcome).map(|(_, packets)| packets).sum()
     };

@@ -187,7 +187,7 @@ pub(super) mod tests {
         let watched = |measure| (measure, book.watched(measure), book.form(measure));
         let seen = Seen {
             number: book.number(),
-            reading: book.reading(Duration::from_secs(60)),
+            reading: book.reading(Duration::from_mins(1)),
             trends: book.trends().map(|(_, trend)| trend).collect(),
             watched: Measure::all().map(watched).collect(),
         };

@@ -15,7 +15,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{ErrorForbidden, ErrorServiceUnavailable, ErrorUnauthorized};
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
+use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
 use actix_web::middleware::Next;
 
 /// The header that a request other than GET must have, with any value.
@@ -66,7 +66,7 @@ pub async fn guard(
 
 /// The token of a request; empty without one.
 fn token(headers: &HeaderMap) -> Vec<u8> {
-    let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    let sent = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes).unwrap_or_default();
     let is_bearer = sent.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"Bearer "));
     if is_bearer { sent.get(7..).unwrap_or_default().trim_ascii().to_vec() } else { Vec::new() }
 }
@@ -151,7 +151,7 @@ fn is_address(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::{HeaderName, HeaderValue};
+    use actix_web::http::header::HeaderName;
 
     use super::*;
 

@@ -100,7 +100,7 @@ mod tests {
 
     fn span(samples: &Samples, window: u64) -> u64 {
         let base = samples.base(Duration::from_secs(window)).unwrap();
-        (samples.latest().unwrap().moment.steady - base.moment.steady).as_secs()
+        samples.latest().unwrap().moment.steady.saturating_sub(base.moment.steady).as_secs()
     }
 
     /// Each window finds a sample that is as old, and not much older, however long the agent runs.

@@ -14,8 +14,11 @@ pub(crate) fn at(seconds: u64) -> Moment {
     Moment { steady: Duration::from_secs(seconds), unix: Duration::from_secs(1_000_000 + seconds) }
 }
 
+/// Labels of a series, and its values.
+type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u64]);
+
 /// A snapshot of the table that begins with `family`: each series by its labels, with its values.
-fn snapshot(family: &str, rows: &[(&[(&str, &str)], &[u64])]) -> Snapshot {
+fn snapshot(family: &str, rows: &[Row<'_>]) -> Snapshot {
     let table = plugins::all()
         .iter()
         .flat_map(|plugin| plugin.tables)
@@ -24,7 +27,9 @@ fn snapshot(family: &str, rows: &[(&[(&str, &str)], &[u64])]) -> Snapshot {
     let (mut labels, mut values) = (Labels::default(), Vec::new());
     for (pairs, row) in rows {
         let (mut text, sorted) = (String::new(), pairs.iter().copied().collect::<BTreeMap<_, _>>());
-        sorted.iter().for_each(|(name, value)| write_pair(&mut text, name, value));
+        for (name, value) in sorted {
+            write_pair(&mut text, name, value);
+        }
         labels.push(&text);
         values.extend_from_slice(row);
     }
@@ -133,10 +138,10 @@ fn a_pair_is_one_row() {
     let flows =
         |more: u64| traffic(&[("a/z", "a/b", "egress", 100 + more, 1), ("a/b", "a/z", "ingress", 700 + 4 * more, 7)]);
     book.sample(at(0), &[&flows(0), &attempts(1)]);
-    let first = book.reading(Duration::from_secs(60));
+    let first = book.reading(Duration::from_mins(1));
     assert_eq!((first.span, first.rate(first.totals.bytes)), (Duration::ZERO, None), "one sample gives no rate");
     book.sample(at(10), &[&flows(500), &attempts(3)]);
-    let reading = book.reading(Duration::from_secs(60));
+    let reading = book.reading(Duration::from_mins(1));
     let [row] = &reading.pairs[..] else { panic!("{:?}", reading.pairs) };
     assert_eq!((&*row.from, &*row.to, row.is_directed), ("a/z", "a/b", true));
     assert_eq!(reading.rate(row.out_bytes), Some(50.0));
@@ -151,7 +156,7 @@ fn a_pair_is_one_row() {
 fn two_interfaces_are_not_added() {
     let mut book = Book::default();
     book.sample(at(0), &[&traffic(&[("a", "b", "egress", 100, 1), ("a", "b", "ingress", 90, 1)])]);
-    let reading = book.reading(Duration::from_secs(60));
+    let reading = book.reading(Duration::from_mins(1));
     assert_eq!(reading.pairs[0].out_bytes.total, 100);
     assert_eq!(reading.totals.bytes.total, 190, "the total is that of the interfaces");
     assert!(!reading.pairs[0].is_directed, "which end calls is not known");
@@ -177,7 +182,7 @@ fn states_rank() {
     };
     book.sample(at(0), &[&verdict("passed", "audit", 1), &failed(1), &drops(1)]);
     book.sample(at(60), &[&verdict("passed", "audit", 7), &failed(2), &drops(61)]);
-    let reading = book.reading(Duration::from_secs(60));
+    let reading = book.reading(Duration::from_mins(1));
     let states: Vec<_> = reading.pairs.iter().map(|row| (&*row.to, row.state.label())).collect();
     let expected = [("passed", "passed"), ("denied", "denied"), ("failing", "failing"), ("full", "dropped")];
     assert_eq!(states, expected);
@@ -195,11 +200,11 @@ fn first_denials_are_new() {
     let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
     book.sample(at(0), &[]);
     book.sample(at(5), &[&drops(3)]);
-    let attention = book.reading(Duration::from_secs(60)).attention();
+    let attention = book.reading(Duration::from_mins(1)).attention();
     assert_eq!((attention[0].is_new, attention[0].since), (true, 1_000_005));
     assert!((attention[0].per_second - 0.6).abs() < 1e-9, "a series that is new began at 0");
     book.sample(at(4000), &[&drops(4)]);
-    assert!(!book.reading(Duration::from_secs(60)).attention()[0].is_new);
+    assert!(!book.reading(Duration::from_mins(1)).attention()[0].is_new);
 }
 
 /// A series that was removed and counts anew gives no negative rate, and its place goes to others
@@ -217,7 +222,7 @@ fn series_come_and_go() {
     for step in 0..200 {
         let name = format!("pod-{step}");
         book.sample(at(30 + step * 5), &[&traffic(&[(&name, "d", "egress", 7, 1)])]);
-        let reading = book.reading(Duration::from_secs(60));
+        let reading = book.reading(Duration::from_mins(1));
         assert_eq!(reading.pairs[0].out_bytes, Counted { window: 7, total: 7 }, "{name}");
     }
     assert!(book.known.words() < 2 * 100, "{} values for one series at a time", book.known.words());
@@ -248,7 +253,7 @@ fn callers_are_from() {
     };
     sample(&mut book, 0, 1);
     sample(&mut book, 5, 6);
-    let reading = book.reading(Duration::from_secs(60));
+    let reading = book.reading(Duration::from_mins(1));
     let [answer] = &reading.answers[..] else { panic!("{:?}", reading.answers) };
     assert_eq!(
         (&*answer.from, &*answer.to, answer.name.as_deref(), answer.is_error),
@@ -267,7 +272,7 @@ fn metrics_without_ends_say_so() {
     assert_eq!(book.watched(Measure::Drop), Watched::Nothing);
     book.sample(at(0), &[&snapshot("hubble_drop_total", &[(&[("reason", "X"), ("protocol", "TCP")], &[3])])]);
     assert_eq!(book.watched(Measure::Drop), Watched::WithoutEnds);
-    let reading = book.reading(Duration::from_secs(60));
+    let reading = book.reading(Duration::from_mins(1));
     assert_eq!((reading.totals.drops.total, reading.drops.len()), (3, 0));
 }
 
@@ -289,7 +294,7 @@ proptest! {
         let mut book = Book::default();
         book.sample(at(0), &[&Snapshot { values: vec![0; exposed.values.len()], ..exposed.clone() }]);
         book.sample(at(7), &[&exposed]);
-        let reading = book.reading(Duration::from_secs(60));
+        let reading = book.reading(Duration::from_mins(1));
         prop_assert_eq!(reading.totals.bytes, Counted { window: sum, total: sum });
         let side = |from: &str, to: &str, side: &str| -> u64 {
             rows.iter().filter(|row| (row.0, row.1, row.2) == (from, to, side)).map(|row| row.3).sum()

@@ -281,23 +281,29 @@ impl Resolved {
             let message = below("supervision.backoff_min", "supervision.backoff_max");
             fail("supervision.backoff_min", "supervision.backoff_max", message);
         }
-        let admin = &settings.admin;
-        if !settings.admin_listen.ip().is_loopback() && admin.token_file.is_none() {
-            let address = settings.admin_listen;
-            if admin.insecure {
-                let message = format!(
-                    "`admin_listen`: {address} can be reached from other machines without a token, because of `admin.insecure`"
-                );
-                self.warnings.push(Problem::new(self.origin("admin_listen"), message));
-            } else {
-                let message = format!(
-                    "`admin_listen`: {address} can be reached from other machines; set `admin.token_file`, or `admin.insecure: true` to go without"
-                );
-                fail("admin_listen", "admin.insecure", message);
-            }
-        }
+        self.check_admin(problems);
         self.check_observer();
         self.check_unused();
+    }
+
+    /// Rules about who may ask the admin listener.
+    fn check_admin(&mut self, problems: &mut Vec<Problem>) {
+        let Settings { admin, admin_listen: address, .. } = &self.settings;
+        if address.ip().is_loopback() || admin.token_file.is_some() {
+            return;
+        }
+        let origin = self.origin("admin_listen");
+        if admin.insecure {
+            let message = format!(
+                "`admin_listen`: {address} can be reached from other machines without a token, because of `admin.insecure`"
+            );
+            self.warnings.push(Problem::new(origin, message));
+        } else {
+            let message = format!(
+                "`admin_listen`: {address} can be reached from other machines; set `admin.token_file`, or `admin.insecure: true` to go without"
+            );
+            problems.push(Problem::new(origin, message));
+        }
     }
 
     /// Warnings about who may read the flows.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use webb_flow::fault::FaultType;
 
 use super::time::rfc3339;
-use crate::http::ledger::{self, Hook};
+use crate::http::ledger::{self, HookLedger};
 use crate::http::look::Look;
 use crate::http::query::Query;
 use crate::readings::{Attention, Connections, Counted, Measure, Outcome, PairRow, Times, Watched};
@@ -240,7 +240,7 @@ pub(super) fn attention(of: &Attention) -> Value {
 
 /// A bound, and how much of it is in use.
 #[derive(Debug, Serialize)]
-pub(crate) struct Limit {
+pub(crate) struct Bound {
     pub(crate) name: &'static str,
     pub(crate) used: f64,
     pub(crate) limit: f64,
@@ -248,8 +248,8 @@ pub(crate) struct Limit {
 }
 
 /// The bounds that the agent counts against.
-pub(crate) fn limits(look: &Look) -> Vec<Limit> {
-    let of = |name, used: f64, limit: f64, unit| (limit > 0.0).then_some(Limit { name, used, limit, unit });
+pub(crate) fn limits(look: &Look) -> Vec<Bound> {
+    let of = |name, used: f64, limit: f64, unit| (limit > 0.0).then_some(Bound { name, used, limit, unit });
     let ring = |ring: &str, name| {
         let labels = [("ring", ring)];
         of(name, look.own_of("webb_ring_used_bytes", &labels), look.own_of("webb_ring_size_bytes", &labels), "bytes")
@@ -268,9 +268,9 @@ pub(crate) fn limits(look: &Look) -> Vec<Limit> {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Agent {
-    ledger: Vec<Hook>,
+    ledger: Vec<HookLedger>,
     components: Vec<Value>,
-    limits: Vec<Limit>,
+    limits: Vec<Bound>,
 }
 
 pub(super) fn agent(look: &Look) -> Agent {

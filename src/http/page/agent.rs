@@ -6,7 +6,7 @@ use webb_flow::fault::FaultType;
 use super::view::Page;
 use super::{chart, text};
 use crate::http::api::limits;
-use crate::http::ledger::{self, Hook};
+use crate::http::ledger::{self, HookLedger};
 use crate::readings::State;
 
 pub(super) fn view(page: &Page<'_>) -> Markup {
@@ -44,7 +44,7 @@ const OUTCOMES: [(&str, &str, &str); 7] = [
     ("stopped", "wire", "stopped behind the program, on the way out"),
 ];
 
-fn of_hook(hook: &Hook) -> Markup {
+fn of_hook(hook: &HookLedger) -> Markup {
     let of = |outcome: &str| hook.outcomes.get(outcome).copied().unwrap_or(0.0);
     let mut parts: Vec<(&str, f64)> = OUTCOMES.iter().map(|(outcome, class, _)| (*class, of(outcome))).collect();
     parts.push(("edge", hook.pending));
