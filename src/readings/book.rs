@@ -7,21 +7,13 @@ use std::time::Duration;
 use webb_metrics::expose::Snapshot;
 
 use super::measure::{Form, Measure};
+use super::moment::Moment;
 use super::samples::{Sample, Samples};
 use super::series::{Known, Series};
 use super::trend::{Trend, Trends};
 
 /// Samples are at least so far apart.
 const INTERVAL: Duration = Duration::from_secs(5);
-
-/// A moment, by two clocks: one that never steps, for rates, and one to show.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Moment {
-    /// Since any fixed moment.
-    pub steady: Duration,
-    /// Since 1970.
-    pub unix: Duration,
-}
 
 /// Samples of the counters of all pairs.
 #[derive(Debug, Default)]

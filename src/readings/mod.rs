@@ -6,6 +6,7 @@
 
 mod book;
 mod measure;
+mod moment;
 mod reading;
 mod rows;
 mod samples;
@@ -13,8 +14,9 @@ mod series;
 mod state;
 mod trend;
 
-pub use book::{Book, Moment};
+pub use book::Book;
 pub use measure::{Form, Measure};
+pub use moment::Moment;
 pub use reading::{Reading, Totals, Watched};
 pub use rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 pub use state::{Attention, State};

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use webb_flow::hash::RandomState;
 
-use super::book::{Book, Moment, increase};
+use super::book::{Book, increase};
 use super::measure::Measure;
+use super::moment::Moment;
 use super::rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 use super::samples::Sample;
 use super::series::{Pair, Series};

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::book::Moment;
+use super::moment::Moment;
 
 /// The longest window of a rate.
 const LONGEST_WINDOW: Duration = Duration::from_mins(5);

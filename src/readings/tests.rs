@@ -277,8 +277,7 @@ fn metrics_without_ends_say_so() {
 }
 
 proptest! {
-    /// Each counter of the exposition is in the reading once, in its total and in its rows, whatever
-    /// pairs there are.
+    /// Each counter of the exposition is in the reading once, in its total and in its rows.
     #[test]
     fn sums_are_the_expositions(
         rows in prop::collection::btree_map(("[a-c]", "[d-f]", any::<bool>()), (0_u64..1_000_000, 0_u64..1000), 1..20)

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::{Page, View, chart, empty, frame, pairs, text};
+use super::view::{Page, View};
+use super::{chart, empty, frame, pairs, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::http::ledger;
 use crate::readings::{Attention, PairRow, State, Trend};
