@@ -88,12 +88,14 @@ fn every_flag_reaches_its_key() {
         assert_eq!((entry.value.to_string().as_str(), entry.source), (shown, format!("flag:{flag}")));
         assert!(KEYS.iter().any(|row| row.name == key && row.flag == Some(flag)));
     }
-    let Command::Run(run) = Cli::try_parse_from(["webb", "run", "--operator-election"]).unwrap().command else {
+    let Command::Run(run) =
+        Cli::try_parse_from(["webb", "run", "--operator-election", "--insecure-admin"]).unwrap().command
+    else {
         panic!("not run");
     };
     let resolved = run.layers(Environment { hostname: "h".to_owned(), ..Environment::default() }).load().unwrap();
-    assert!(resolved.settings.operator.election);
-    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 13);
+    assert!(resolved.settings.operator.election && resolved.settings.admin.insecure);
+    assert_eq!(KEYS.iter().filter(|key| key.flag.is_some()).count(), 14);
 }
 
 /// `--config` wins over `WEBB_CONFIG`.
