@@ -73,7 +73,7 @@ const SHOWN: Layer7Wishes = Layer7Wishes {
     unanswered: false,
     grpc: false,
     grpc_path: false,
-    reads: Layer7Reads { query: true, url: true, headers: true, trace: true, names: true },
+    reads: Layer7Reads { query: true, url: true, headers: true, trace: true, names: true, answers: true },
 };
 
 impl AggregatorFactory {

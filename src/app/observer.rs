@@ -47,7 +47,8 @@ impl Observing {
         let (lane, items) = Lane::lossy(Arc::clone(intensity.component()));
         let keep = Some(observer.keep).filter(|keep| !keep.is_zero());
         let name = webb_observer::qualified(&settings.cluster_name, &settings.node_name);
-        let state = Arc::new(HistoryState::new(Arc::clone(&history), Arc::new(lane), name.clone(), keep));
+        let state = HistoryState::new(Arc::clone(&history), Arc::new(lane), name.clone(), keep);
+        let state = Arc::new(state.with_labels(Arc::clone(cache), settings.node_name.clone()));
         let recorder = observer::start_history(items, Arc::clone(&state), intensity);
         let recorder = parts.register("observer/history", recorder);
         let served = observer.enabled.then(|| {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use webb_cluster::Cache;
 use webb_flow::clock::{now_ns, unix_ns};
 use webb_flow::fault::inject;
 use webb_observer::{History, Recorder};
@@ -27,6 +28,8 @@ pub struct HistoryState {
     lane: Arc<Lane>,
     /// Name of this node in lost events.
     node: String,
+    /// Has the labels of the node of this name.
+    labels: Option<(Arc<Cache>, String)>,
     keep: Option<Duration>,
     work: Mutex<Work>,
     recorded: AtomicU64,
@@ -43,13 +46,31 @@ struct Work {
     /// Skipped flows that are reported.
     reported: u64,
     reported_at: Option<Instant>,
+    /// Version of the nodes that the recorder's labels are of.
+    labels_version: Option<u64>,
 }
 
 impl HistoryState {
     /// A history that is filled from `lane`. Events leave it after `keep`, if that is given.
     pub fn new(history: Arc<History>, lane: Arc<Lane>, node: String, keep: Option<Duration>) -> Self {
         let (recorded, panicked) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { history, lane, node, keep, work: Mutex::default(), recorded, panicked }
+        Self { history, lane, node, labels: None, keep, work: Mutex::default(), recorded, panicked }
+    }
+
+    /// The same with the labels that `cache` has of the node of this name.
+    #[must_use]
+    pub fn with_labels(self, cache: Arc<Cache>, node: String) -> Self {
+        Self { labels: Some((cache, node)), ..self }
+    }
+
+    /// Brings the labels of this node up to date.
+    fn follow_labels(&self, work: &mut Work) {
+        let Some((cache, node)) = &self.labels else { return };
+        let version = Some(cache.nodes_version());
+        if version != work.labels_version {
+            work.labels_version = version;
+            work.recorder.set_node_labels(cache.node_labels(node));
+        }
     }
 
     /// The history.
@@ -74,6 +95,7 @@ impl HistoryState {
 
     fn copy(&self, work: &mut Work, batch: &Arc<Batch>) {
         let before = self.history.totals().flows;
+        self.follow_labels(work);
         let view = batch.view();
         work.current = Some((Arc::clone(batch), before));
         inject::point("observer/history");
@@ -86,7 +108,7 @@ impl HistoryState {
     fn recover(&self, work: &mut Work) {
         let Some((batch, before)) = work.current.take() else { return };
         // What it had begun is not to be trusted.
-        work.recorder = Recorder::default();
+        (work.recorder, work.labels_version) = (Recorder::default(), None);
         let written = self.history.totals().flows - before;
         let lost = shown(&batch).saturating_sub(written);
         self.recorded.fetch_add(written, Relaxed);

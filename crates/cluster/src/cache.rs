@@ -323,6 +323,13 @@ impl Cache {
         self.store.nodes.iter().map(|node| (node.key().name.clone(), node.internal.clone())).collect()
     }
 
+    /// The labels of a node as `key=value`, sorted; none of a node that is not known.
+    pub fn node_labels(&self, name: &str) -> Vec<String> {
+        let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
+        let node = self.store.nodes.get(&key);
+        node.map(|node| node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()).unwrap_or_default()
+    }
+
     /// Sets the addresses behind each interface of this node, whatever their owner.
     pub fn set_interfaces(&self, interfaces: Vec<PodInterface>) {
         *lock(&self.store.interfaces) = interfaces;

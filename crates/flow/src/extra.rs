@@ -79,7 +79,10 @@ impl Extra {
     pub fn bytes(&self) -> usize {
         let list = |texts: &[String]| texts.iter().map(|text| text.len() + size_of::<String>()).sum::<usize>();
         let of_l7 = match self.l7.as_ref().map(|l7| &l7.record) {
-            Some(L7Record::Dns(dns)) => dns.query.len() + list(&dns.qtypes) + list(&dns.rrtypes),
+            Some(L7Record::Dns(dns)) => {
+                let addresses = dns.addresses.len() * size_of::<Address>();
+                dns.query.len() + list(&dns.qtypes) + list(&dns.rrtypes) + list(&dns.cnames) + addresses
+            }
             Some(L7Record::Http(http)) => {
                 let header = |(key, value): &(String, String)| key.len() + value.len() + 2 * size_of::<String>();
                 let texts = http.method.len() + http.url.len() + http.protocol.len();
@@ -191,6 +194,13 @@ pub struct Dns {
     pub query: String,
     /// Number of addresses in the answer.
     pub ips: u32,
+    /// The addresses themselves, of a flow that was seen here.
+    pub addresses: Vec<Address>,
+    /// The targets of the aliases in the answer, with a dot at the end; of a flow that was seen
+    /// here.
+    pub cnames: Vec<String>,
+    /// The least time to live of addresses and aliases, in seconds; of a flow that was seen here.
+    pub ttl: u32,
     pub rcode: u32,
     pub qtypes: Vec<String>,
     pub rrtypes: Vec<String>,

@@ -41,6 +41,7 @@ impl Layer7Wishes {
                 headers: self.reads.headers || other.reads.headers,
                 trace: self.reads.trace || other.reads.trace,
                 names: self.reads.names || other.reads.names,
+                answers: self.reads.answers || other.reads.answers,
             },
         }
     }

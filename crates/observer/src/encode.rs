@@ -135,6 +135,9 @@ impl Encoder {
         }
         put_set(out, 10, if flow.event == Event::L7 { 2 } else { 1 });
         put_text(out, 11, &self.node_name);
+        for label in &*segment.node_labels {
+            put_text(out, 37, label);
+        }
         for (number, end) in [(13, End::Source), (14, End::Destination)] {
             let names = end.dns_names(flow, extra, index);
             if !names.is_empty() {
@@ -296,6 +299,14 @@ fn put_layer_7(l7: &L7, out: &mut Vec<u8>) {
 
 fn put_dns(message: &Dns, out: &mut Vec<u8>) {
     put_text(out, 1, &message.query);
+    let mut text = String::new();
+    for address in &message.addresses {
+        put_address(out, 2, address.ip(), &mut text);
+    }
+    put_set(out, 3, message.ttl.into());
+    for name in &message.cnames {
+        put_text(out, 4, name);
+    }
     put_set(out, 6, message.rcode.into());
     for (number, types) in [(7, &message.qtypes), (8, &message.rrtypes)] {
         for name in types {

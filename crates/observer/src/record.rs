@@ -40,6 +40,7 @@ pub struct Recorder {
     table: Table,
     /// The index of the last batch.
     source: Option<Arc<Index>>,
+    node_labels: Arc<[String]>,
     /// Places of the flows of a batch, in the order of their time; kept for its memory.
     order: Vec<usize>,
 }
@@ -126,7 +127,18 @@ impl Recorder {
         if self.table.is_large() {
             self.table = Table::default();
         }
-        self.open = Segment { before: self.table.events, ..Segment::default() };
+        let (before, node_labels) = (self.table.events, Arc::clone(&self.node_labels));
+        self.open = Segment { before, node_labels, ..Segment::default() };
+    }
+
+    /// Sets the labels of this node, `key=value`, sorted, that the flows from now on have.
+    pub fn set_node_labels(&mut self, labels: Vec<String>) {
+        if *self.node_labels != *labels {
+            self.node_labels = labels.into();
+            // The history has all of it.
+            let events = std::mem::take(&mut self.open).events.len();
+            self.begin(events);
+        }
     }
 
     /// Gives the history what it does not have yet.

@@ -28,6 +28,8 @@ pub struct Segment {
     pub before: usize,
     /// The policies that the flows' rulings point to.
     pub policies: Vec<PolicyName>,
+    /// Labels of this node, `key=value`, sorted.
+    pub node_labels: Arc<[String]>,
     /// Unix time less the clock of the flows, in nanoseconds.
     pub unix_offset_ns: u64,
 }

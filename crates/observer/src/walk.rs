@@ -88,6 +88,8 @@ pub(crate) struct Walk {
     /// Segments at hand, the next event's last: they are taken off the end. While the beginning is
     /// searched, the event's before it.
     at_hand: Vec<(u64, Arc<Segment>)>,
+    /// The node's labels that the filters know.
+    node_labels: Option<Arc<[String]>>,
     /// Names that were dropped when the filters last forgot theirs.
     dropped_names: u64,
 }
@@ -120,6 +122,7 @@ impl Walk {
             end: all.next,
             left: (!follow && number > 0).then_some(number),
             at_hand: Vec::new(),
+            node_labels: None,
             dropped_names: sym::dropped(),
             limits,
         }
@@ -141,6 +144,7 @@ impl Walk {
             end: next,
             left: None,
             at_hand: Vec::new(),
+            node_labels: None,
             dropped_names: sym::dropped(),
         }
     }
@@ -288,6 +292,12 @@ impl Walk {
 
     /// Prepares for the segment at hand.
     fn enter(&mut self) {
+        if let Some((_, segment)) = self.at_hand.last()
+            && !self.node_labels.as_ref().is_some_and(|known| Arc::ptr_eq(known, &segment.node_labels))
+        {
+            self.filters.set_local_node_labels(&segment.node_labels);
+            self.node_labels = Some(Arc::clone(&segment.node_labels));
+        }
         // What filters remember of names is forgotten once a symbol may mean another.
         let dropped = sym::dropped();
         if dropped != self.dropped_names {

@@ -182,6 +182,7 @@ impl DissectLoop {
         let wants = Wants {
             query: reads.query || reads.names,
             addresses: reads.names,
+            answers: reads.answers,
             unanswered: wishes.unanswered,
             url: reads.url,
             headers: reads.headers,

@@ -111,6 +111,10 @@ fn dns(row: &mut extra::Dns, message: &Dns<'_>) {
     row.ips = message.ips;
     row.rcode = message.rcode.into();
     row.latency_ns = message.latency_ns;
+    row.ttl = if message.ttl == u32::MAX { 0 } else { message.ttl };
+    row.addresses.clear();
+    row.addresses.extend_from_slice(message.answered);
+    set_all(&mut row.cnames, message.cnames.iter().map(String::as_str));
     set_all(&mut row.qtypes, [type_name(message.qtype)].into_iter());
     set_all(&mut row.rrtypes, message.rrtypes.iter().map(|number| type_name(*number)));
 }

@@ -89,6 +89,9 @@ pub(super) struct Parser {
     pub(super) rrtypes: Vec<u16>,
     /// Addresses of the question's name.
     pub(super) addresses: Vec<Address>,
+    /// All addresses of the answers, and the targets of their aliases.
+    pub(super) answered: Vec<Address>,
+    pub(super) cnames: Vec<String>,
     /// Owner and target of each alias, and owner of each address.
     aliases: Vec<(u64, u64)>,
     owned: Vec<(u64, Address)>,
@@ -150,6 +153,8 @@ impl Parser {
         };
         self.rrtypes.clear();
         self.addresses.clear();
+        self.answered.clear();
+        self.cnames.clear();
         if head.response && self.answers(&mut reader, answers, wants, &mut head).is_some() {
             let extended = reader.edns(u32::from(authorities) + u32::from(others));
             head.rcode |= extended.unwrap_or(0) << 4;
@@ -165,7 +170,7 @@ impl Parser {
         let follows = wants.addresses && head.rcode == 0 && !head.truncated;
         let mut whole = Some(());
         for _ in 0..count {
-            whole = self.answer(reader, follows, head);
+            whole = self.answer(reader, (follows, wants.answers), head);
             if whole.is_none() {
                 break;
             }
@@ -176,7 +181,12 @@ impl Parser {
         whole
     }
 
-    fn answer(&mut self, reader: &mut Reader<'_>, follows: bool, head: &mut Head) -> Option<()> {
+    fn answer(
+        &mut self,
+        reader: &mut Reader<'_>,
+        (follows, wants_answers): (bool, bool),
+        head: &mut Head,
+    ) -> Option<()> {
         let owner = *reader;
         reader.skip_name()?;
         let [of, _, ttl_high, ttl_low, length] = reader.numbers()?;
@@ -191,6 +201,17 @@ impl Parser {
         head.ips += u32::from(address.is_some());
         if matches!(of, rr::A | rr::AAAA | rr::CNAME) {
             head.ttl = head.ttl.min(ttl);
+        }
+        if wants_answers {
+            self.answered.extend(address);
+            if of == rr::CNAME {
+                let mut target = Reader { at: reader.at.checked_sub(usize::from(length))?, ..*reader };
+                let mut wire = [0; NAME];
+                let length = target.name(&mut wire)?;
+                let mut name = String::new();
+                escape(wire.get(..length)?, &mut name);
+                self.cnames.push(name);
+            }
         }
         if !follows {
             return Some(());

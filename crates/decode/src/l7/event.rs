@@ -160,11 +160,16 @@ pub struct Dns<'a> {
     /// Response: nanoseconds since its query; none if that was sent more than once, since the
     /// answered one is unknown.
     pub latency_ns: Option<u64>,
-    /// Response: the least TTL of addresses and aliases in seconds.
+    /// Response: the least TTL of addresses and aliases in seconds; `u32::MAX` without any.
     pub ttl: u32,
     /// Response: the addresses that the question's name has, by itself or by its aliases. Empty
     /// unless asked for, and unless the response is whole and has no error.
     pub addresses: &'a [Address],
+    /// Response: all addresses in its answers, in order. Empty unless wanted.
+    pub answered: &'a [Address],
+    /// Response: the targets of the aliases in its answers, in order, as [`Dns::query`] is. Empty
+    /// unless wanted.
+    pub cnames: &'a [String],
 }
 
 /// An HTTP request or response.
@@ -216,6 +221,8 @@ pub struct Wants {
     pub query: bool,
     /// Addresses of DNS answers.
     pub addresses: bool,
+    /// Everything that DNS answers say of addresses and aliases.
+    pub answers: bool,
     /// DNS questions that are given up after their time-out.
     pub unanswered: bool,
     /// URLs.
@@ -235,6 +242,7 @@ impl Wants {
     pub const ALL: Self = Self {
         query: true,
         addresses: true,
+        answers: true,
         unanswered: true,
         url: true,
         headers: true,

@@ -185,9 +185,10 @@ impl Queries {
     }
 
     fn content(&self, head: &Head, latency_ns: Option<u64>) -> Dns<'_> {
-        let Parser { query, rrtypes, addresses, .. } = &self.parser;
+        let Parser { query, rrtypes, addresses, answered, cnames, .. } = &self.parser;
         let rcode = if head.response { head.rcode } else { 0 };
-        Dns { query, qtype: head.qtype, rcode, ips: head.ips, rrtypes, latency_ns, ttl: head.ttl, addresses }
+        let (qtype, ips, ttl) = (head.qtype, head.ips, head.ttl);
+        Dns { query, qtype, rcode, ips, rrtypes, latency_ns, ttl, addresses, answered, cnames }
     }
 
     /// Takes an answer to a known question. The latency is known if that was asked once.

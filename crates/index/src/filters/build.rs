@@ -156,7 +156,7 @@ impl Building<'_> {
         self.plain(&spec.http_method, Predicate::Method);
         self.plain(&spec.http_header, Predicate::Header);
         self.read("node_name", &spec.node_name, NodePattern::read, |read| Predicate::Node(read, false));
-        self.read("node_labels", &spec.node_labels, Selector::read, Predicate::NodeLabel);
+        self.read("node_labels", &spec.node_labels, Selector::read, |read| Predicate::NodeLabel(read, None));
         let budget = self.budget;
         let regex = |text: &str| re2::read(text, budget);
         self.read("dns_query", &spec.dns_query, regex, Predicate::DnsQuery);

@@ -24,6 +24,8 @@ mod spec;
 mod status;
 mod uri;
 
+use std::sync::Arc;
+
 pub use build::FilterError;
 pub use cel::{ExpressionError, expression_error, expression_failures};
 use flow_view::FlowView;
@@ -109,6 +111,15 @@ impl Filters {
         for filter in self.include.iter_mut().chain(&mut self.exclude) {
             for predicate in &mut filter.predicates {
                 predicate.set_local_node(node);
+            }
+        }
+    }
+
+    /// Sets the labels of this node, `key=value`: flows that the kernel reports do not carry them.
+    pub fn set_local_node_labels(&mut self, labels: &Arc<[String]>) {
+        for filter in self.include.iter_mut().chain(&mut self.exclude) {
+            for predicate in &mut filter.predicates {
+                predicate.set_local_node_labels(labels);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The predicates that a filter is made of: one for each field that is set.
 
+use std::sync::Arc;
+
 use regex::bytes::Regex;
 use webb_flow::sym::Sym;
 use webb_flow::{EndpointId, Extra, L4, Reason};
@@ -68,7 +70,9 @@ pub(super) enum Predicate {
     Header(Vec<HeaderSpec>),
     /// Patterns of the node's name, and true if the flows of this node match.
     Node(Vec<NodePattern>, bool),
-    NodeLabel(Vec<Selector>),
+    /// Selectors of the node's labels, and whether this node's match; none while they are not
+    /// known.
+    NodeLabel(Vec<Selector>, Option<bool>),
     DnsQuery(Vec<Regex>),
     Url(Vec<Regex>),
     Path(Vec<Regex>),
@@ -93,6 +97,14 @@ impl Predicate {
         match self {
             Self::Node(patterns, home) => *home = patterns.iter().any(|pattern| pattern.fits(node)),
             Self::Expression(expressions) => expressions.set_local_node(node),
+            _ => {}
+        }
+    }
+
+    pub(super) fn set_local_node_labels(&mut self, labels: &Arc<[String]>) {
+        match self {
+            Self::NodeLabel(selectors, home) => *home = Some(select(selectors, labels)),
+            Self::Expression(expressions) => expressions.set_local_node_labels(labels),
             _ => {}
         }
     }
@@ -252,10 +264,11 @@ impl Predicate {
             Self::Node(patterns, home) => {
                 view.written().map_or(*home, |extra| patterns.iter().any(|pattern| pattern.fits(&extra.node_name)))
             }
-            Self::NodeLabel(selectors) => {
-                let labels = view.written().map_or(&[][..], |extra| &extra.node_labels);
-                selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
-            }
+            Self::NodeLabel(selectors, home) => match (view.written(), home) {
+                (Some(extra), _) => select(selectors, &extra.node_labels),
+                (None, Some(home)) => *home,
+                (None, None) => select(selectors, &[]),
+            },
             Self::DnsQuery(expressions) => {
                 view.dns_query().is_some_and(|query| expressions.iter().any(|one| one.is_match(query.as_bytes())))
             }
@@ -292,6 +305,10 @@ impl EventPredicate {
         };
         (self.kind == 0 || self.kind == kind) && self.sub_type.is_none_or(fits)
     }
+}
+
+fn select(selectors: &[Selector], labels: &[String]) -> bool {
+    selectors.iter().any(|selector| selector.selects(labels.iter().map(String::as_str)))
 }
 
 fn fits_interface(wanted: &InterfaceSpec, view: &FlowView<'_>) -> bool {

@@ -14,6 +14,8 @@ pub struct Layer7Reads {
     pub trace: bool,
     /// Names from DNS.
     pub names: bool,
+    /// Addresses and aliases of DNS answers.
+    pub answers: bool,
 }
 
 impl Layer7Reads {
@@ -24,5 +26,6 @@ impl Layer7Reads {
         self.headers |= other.headers;
         self.trace |= other.trace;
         self.names |= other.names;
+        self.answers |= other.answers;
     }
 }

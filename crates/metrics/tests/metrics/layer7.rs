@@ -37,7 +37,7 @@ pub(crate) fn dns(rcode: u32, qtypes: &[&str], rrtypes: &[&str]) -> Extra {
     let texts = |texts: &[&str]| texts.iter().copied().map(String::from).collect();
     let ips = u32::try_from(rrtypes.iter().filter(|kind| **kind == "A").count()).unwrap();
     let record =
-        Dns { query: "a.io.".into(), ips, rcode, qtypes: texts(qtypes), rrtypes: texts(rrtypes), latency_ns: None };
+        Dns { query: "a.io.".into(), ips, rcode, qtypes: texts(qtypes), rrtypes: texts(rrtypes), ..Dns::default() };
     layer7(L7Kind::Request, L7Record::Dns(record))
 }
 

@@ -24,6 +24,7 @@ mod typed;
 mod types;
 mod value;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use error::ExpressionError;
@@ -50,12 +51,14 @@ pub(super) struct Expressions {
     reads: Layer7Reads,
     texts: Texts,
     node: String,
+    node_labels: Arc<[String]>,
 }
 
 impl Clone for Expressions {
     /// A clone starts without texts: it serves another thread and other flows.
     fn clone(&self) -> Self {
-        Self { ops: self.ops.clone(), reads: self.reads, texts: Texts::default(), node: self.node.clone() }
+        let (ops, node, node_labels) = (self.ops.clone(), self.node.clone(), Arc::clone(&self.node_labels));
+        Self { ops, reads: self.reads, texts: Texts::default(), node, node_labels }
     }
 }
 
@@ -82,7 +85,7 @@ impl Expressions {
             reads.add(*one);
         }
         let ops = expressions.into_iter().map(|Expression(op, _)| op).collect();
-        Self { ops, reads, texts: Texts::default(), node: String::new() }
+        Self { ops, reads, texts: Texts::default(), node: String::new(), node_labels: Arc::default() }
     }
 
     pub(super) fn reads(&self) -> Layer7Reads {
@@ -94,13 +97,17 @@ impl Expressions {
         node.strip_prefix("default/").unwrap_or(node).clone_into(&mut self.node);
     }
 
+    pub(super) fn set_local_node_labels(&mut self, labels: &Arc<[String]>) {
+        self.node_labels = Arc::clone(labels);
+    }
+
     pub(super) fn clear(&self) {
         self.texts.clear();
     }
 
     /// True if one is true. The first that fails ends it: no match.
     pub(super) fn matches(&self, view: &FlowView<'_>) -> bool {
-        let source = Source { view, texts: &self.texts, node: &self.node };
+        let source = Source { view, texts: &self.texts, node: &self.node, node_labels: &self.node_labels };
         for op in &self.ops {
             match eval::evaluate(op, source) {
                 Ok(true) => return true,

@@ -44,6 +44,8 @@ pub(super) struct Source<'s> {
     pub(super) texts: &'s Texts,
     /// The name of this node, for flows that were seen here.
     pub(super) node: &'s str,
+    /// Its labels, for the same.
+    pub(super) node_labels: &'s [String],
 }
 
 /// The values of a list.
@@ -94,7 +96,7 @@ impl<'s> Source<'s> {
             Get::Labels(end) => Items::Joined(self.texts.get(view.identity(end))),
             Get::Names(end) => Items::Joined(self.texts.get(view.names(end))),
             Get::Workloads(end) => Items::Workloads(self.texts.get(view.endpoint(end).workloads)),
-            Get::NodeLabels => Items::Texts(view.written().map_or(&[], |extra| &extra.node_labels)),
+            Get::NodeLabels => Items::Texts(view.written().map_or(self.node_labels, |extra| &extra.node_labels)),
             Get::Qtypes => Items::Texts(self.dns().map_or(&[], |dns| &dns.qtypes)),
             Get::Rrtypes => Items::Texts(self.dns().map_or(&[], |dns| &dns.rrtypes)),
             Get::Headers => Items::Headers(view.http().map_or(&[], |http| &http.headers)),

@@ -19,7 +19,7 @@ fn any_layer7() -> impl Strategy<Value = L7> {
     let dns = (any_text(), 0_u32..3, prop::sample::select(vec![0, 12, u32::MAX]), texts(), texts()).prop_map(
         |(query, ips, rcode, qtypes, rrtypes)| {
             let latency_ns = (ips > 0).then_some(1_000_000);
-            L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes, latency_ns })
+            L7Record::Dns(Dns { query, ips, rcode, qtypes, rrtypes, latency_ns, ..Dns::default() })
         },
     );
     let http = (0_u32..3, any_text(), any_text())
