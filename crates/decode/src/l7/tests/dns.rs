@@ -71,6 +71,33 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
     [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
 }
 
+/// All addresses and aliases of an answer are there if they are wanted, also those that are not of
+/// the question's name; a target that is no name ends the list.
+#[test]
+fn answers_in_full() {
+    use crate::l7::dns::Parser;
+    let (real, other) = (name("Real.web.test"), name("other.test"));
+    let records: [Rr<'_>; 4] = [
+        (QUESTION, CNAME, 60, &real),
+        (&real, A, 30, &[192, 0, 2, 1]),
+        (&other, AAAA, 90, &[0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
+        (QUESTION, CNAME, 60, &[63]),
+    ];
+    let mut parser = Parser::default();
+    let bytes = answer(7, "web.test", A, 0, &records);
+    for answers in [true, false] {
+        let head = parser.parse(&bytes, Wants { answers, ..Wants::default() }).unwrap();
+        let addresses: Vec<_> = parser.answered.iter().map(|address| address.ip().to_string()).collect();
+        if answers {
+            assert_eq!(addresses, ["192.0.2.1", "2001:db8::1"]);
+            assert_eq!(parser.cnames, ["real.web.test."]);
+        } else {
+            assert!(addresses.is_empty() && parser.cnames.is_empty());
+        }
+        assert_eq!((head.ips, head.ttl), (2, 30));
+    }
+}
+
 /// Cases 56 to 58: a query and its answer; names in lower case; A and AAAA of one socket are two.
 #[test]
 fn queries_meet_their_answers() {
