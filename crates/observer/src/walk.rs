@@ -356,3 +356,52 @@ fn sort(segment: &Segment, row: u32) -> Option<OtherSort> {
 fn is_lost(segment: &Segment, event: &Event) -> bool {
     matches!(event, Event::Other(row) if sort(segment, *row) == Some(OtherSort::Lost))
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use webb_flow::{Event as FlowEvent, Flow};
+    use webb_index::{Flows, Index};
+
+    use super::*;
+    use crate::encode::Encoder;
+    use crate::filter;
+    use crate::proto::flow as api;
+    use crate::record::Recorder;
+
+    /// Flows carry the labels that the node had when they came, and are found by them.
+    #[test]
+    fn labels_of_the_node() {
+        let (history, mut recorder) = (History::new(100), Recorder::default());
+        let index = Arc::new(Index::default());
+        for (time_ns, zone) in [(1, None), (2, Some("zone=a")), (3, Some("zone=a")), (4, Some("zone=b"))] {
+            recorder.set_node_labels(zone.map(str::to_owned).into_iter().collect());
+            let flows = [Flow { time_ns, event: FlowEvent::Trace, ..Flow::default() }];
+            recorder.record(&history, Flows { flows: &flows, extras: &[], index: &index }, 0, 0);
+        }
+        let expression =
+            Some(api::flow_filter::Experimental { cel_expression: vec!["'zone=a' in _flow.node_labels".into()] });
+        let by_label = api::FlowFilter { node_labels: vec!["zone=a".into()], ..api::FlowFilter::default() };
+        let by_expression = api::FlowFilter { experimental: expression, ..api::FlowFilter::default() };
+        for filter in [by_label, by_expression] {
+            let filters = filter::compile(vec![filter], Vec::new()).unwrap();
+            let limits = Limits {
+                wanted: Wanted::Flows,
+                number: 0,
+                first: false,
+                follow: false,
+                since_ns: None,
+                until_ns: None,
+            };
+            let mut walk = Walk::new(&history, filters, limits, 7);
+            let mut encoder = Encoder::new("here".into(), "1".into(), 7);
+            let mut found = Vec::new();
+            while let Step::Event(segment, place) = walk.step(&history) {
+                let flow = api::Flow::decode(encoder.encoded(&segment, place)).unwrap();
+                assert_eq!(flow.node_labels, ["zone=a"]);
+                found.push(flow.time.unwrap().nanos);
+            }
+            assert_eq!(found, [2, 3]);
+        }
+    }
+}
