@@ -65,7 +65,8 @@ fn evaluated(text: &str) -> Result<bool, ()> {
     let op = compile::compile(text, &RegexBudget::default(), &mut Layer7Reads::default())
         .unwrap_or_else(|error| panic!("{text}: {error}"));
     let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
-    eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "here" }).map_err(|_| ())
+    eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "here", node_labels: &[] })
+        .map_err(|_| ())
 }
 
 /// What is true of the flow, and false when it is turned round.
@@ -215,7 +216,8 @@ fn bombs() {
             let (flow, extra, index) = flow();
             let Ok(op) = compile::compile(text, &RegexBudget::default(), &mut Layer7Reads::default()) else { continue };
             let view = FlowView { flow: &flow, extra: Some(&extra), index: &index };
-            let _done = eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "" });
+            let _done =
+                eval::evaluate(&op, Source { view: &view, texts: &Texts::default(), node: "", node_labels: &[] });
         }
     };
     #[allow(clippy::disallowed_methods, reason = "a test measures the stack")]
