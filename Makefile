@@ -7,7 +7,7 @@ BINARY ?=
 MDBOOK = 0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden book demo kernels chart alerts dashboards scraping dist image images image-test attack servers syns bench soak siege fuzz clean
+.PHONY: help setup build test lint advisories notices format golden book demo screenshots kernels chart alerts dashboards scraping dist image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -47,6 +47,9 @@ book:  ## target/book: docs as a book; builds mdBook first, which takes minutes
 # bash counts in a variable of that name, so it travels under another.
 demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
 	@env -u SECONDS DEMO_SECONDS="$(SECONDS)" lab/demo
+
+screenshots:  ## the pictures in docs, of a page that runs (PAGE=http://127.0.0.1:9966); needs Chromium
+	@scripts/screenshots $(PAGE)
 
 kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 	@scripts/setup kernels
