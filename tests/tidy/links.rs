@@ -76,8 +76,10 @@ fn check_links(path: &Path, page: &str, pages: &BTreeMap<PathBuf, String>) -> Ve
         let target =
             if file.is_empty() { path.to_owned() } else { plain(&path.parent().unwrap_or(Path::new("")).join(file)) };
         let is_folder = file.ends_with('/') && pages.keys().any(|page| page.starts_with(&target));
+        let is_picture = target.extension().is_some_and(|end| end == "png")
+            && Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists();
         match pages.get(&target) {
-            None if is_folder => {}
+            None if is_folder || is_picture => {}
             None => complaints.push(complain(line, format!("`{link}` leads nowhere"))),
             Some(text) => {
                 if heading.is_some_and(|heading| !anchors(text).iter().any(|anchor| anchor == heading)) {
