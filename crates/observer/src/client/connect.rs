@@ -43,9 +43,17 @@ pub(super) async fn channel(address: &ServerAddress) -> Result<Channel, ClientEr
     let endpoint = Endpoint::from_static("http://localhost")
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
+    // A server refuses a client without a certificate after the handshake, and what it says of it
+    // may be lost with the connection.
+    let ended = match address {
+        ServerAddress::Tcp { tls: Some(tls), .. } if tls.own.is_none() => {
+            "the connection has ended: the server may want a certificate of its client"
+        }
+        _ => "the connection has ended",
+    };
     let connector = service_fn(move |_: Uri| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { stream.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the connection has ended")) }
+        async move { stream.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, ended)) }
     });
     endpoint.connect_with_connector(connector).await.map_err(|error| ClientError::protocol(&error))
 }
