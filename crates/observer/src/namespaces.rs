@@ -22,9 +22,17 @@ impl Namespaces {
     /// Adds those of a segment's flows, from event `from` on.
     pub(crate) fn add(&mut self, segment: &Segment, from: usize, now_ns: u64) {
         let mut symbols: Vec<Sym> = Vec::new();
+        // A bit for each row of an endpoint that was met.
+        let mut met = vec![0_u64; segment.index.rows() / 64 + 1];
         for event in segment.events.iter().skip(from) {
             let Event::Flow(flow) = event else { continue };
             for end in [flow.source, flow.destination] {
+                let (word, bit) = (end.row() as usize / 64, 1 << (end.row() % 64));
+                match met.get_mut(word) {
+                    Some(word) if *word & bit != 0 => continue,
+                    Some(word) => *word |= bit,
+                    None => {}
+                }
                 let namespace = segment.index.endpoint(end).namespace;
                 if !namespace.is_empty() && !symbols.contains(&namespace) {
                     symbols.push(namespace);

@@ -1,6 +1,6 @@
 //! A piece of the history: flows and events that came together, and what names them.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use bytes::Bytes;
 use webb_flow::sym::{Names, Sym};
@@ -9,7 +9,7 @@ use webb_index::policy::PolicyName;
 use webb_index::{Endpoint, Index};
 
 /// Events that came together, oldest first. Never changed once in the history, so readers share it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Segment {
     /// The events.
     pub events: Vec<Event>,
@@ -32,6 +32,26 @@ pub struct Segment {
     pub node_labels: Arc<[String]>,
     /// Unix time less the clock of the flows, in nanoseconds.
     pub unix_offset_ns: u64,
+}
+
+/// The index of a segment that has none yet: making one costs more than copying a hundred flows.
+static EMPTY: LazyLock<Arc<Index>> = LazyLock::new(Arc::default);
+
+impl Default for Segment {
+    fn default() -> Self {
+        Self {
+            events: Vec::new(),
+            extras: Vec::new(),
+            others: Vec::new(),
+            encoded: Vec::new(),
+            index: Arc::clone(&EMPTY),
+            table: None,
+            before: 0,
+            node_labels: Arc::default(),
+            policies: Vec::new(),
+            unix_offset_ns: 0,
+        }
+    }
 }
 
 /// Owner of the names of a few segments, which their writer adds to.
