@@ -36,7 +36,8 @@ def main():
     except Refused as refusal:
         sys.exit(str(refusal))
     daemon = find(made, "DaemonSet")[0]["spec"]["template"]
-    for volume in daemon["spec"]["volumes"]:
+    # What is no ConfigMap is empty at first, or a Secret that the lab has none of.
+    for volume in (volume for volume in daemon["spec"]["volumes"] if "configMap" in volume):
         name = {"config": "agent", "metrics-config": "metrics"}[volume["name"]]
         mount(Path(folder) / name, find(made, "ConfigMap", volume["configMap"]["name"])[0]["data"])
     service = find(made, "Service", "hubble-metrics")[0]
