@@ -147,7 +147,7 @@ fn watch(stream: &TcpStream, kind: &str, pods: &Pods, first: u32) -> io::Result<
     io::copy(&mut &*stream, &mut io::sink()).map(drop)
 }
 
-/// Pods as the API server has them, most of each what nobody reads: managed fields, variables,
+/// Pods as the API server has them, most of each what no reader needs: managed fields, variables,
 /// mounts and conditions.
 #[derive(Debug)]
 struct Pods {

@@ -7,7 +7,7 @@
  * two of `seen`. A packet of an established connection reads none of the details. So that an attempt without an answer
  * can be reported, TCP's details are written with the first packet, and not with the second as those of other protocols.
  *
- * `quality` is changed by atomic or: whoever sets a bit first reports what it stands for, so each event comes once.
+ * `quality` is changed by atomic or: the first to set a bit reports what it stands for, so each event comes once.
  *
  * A round trip is measured once after the handshake and once in each report interval, for the side behind the interface
  * (on a node's device, the node). Then the entry is ARMED; its next segment with more than a byte of data is noted, and

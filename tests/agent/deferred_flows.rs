@@ -52,7 +52,7 @@ fn peer(address: &str, port: u16) -> Peer {
 }
 
 /// Two pods here, one elsewhere, both nodes, and a service. `guarded` lets the client in on port 80
-/// and nobody out but to the backend's port 8080, and both on UDP's 5683; the others are not
+/// and out only to the port 8080 of the backend, and both on port 5683 of UDP; the others are not
 /// isolated.
 fn index() -> Index {
     index_with(&[])
@@ -303,7 +303,7 @@ impl Pipeline {
     /// Waits until the reader rings, as the follower of connection tracking does.
     fn rung(&self) {
         let mut fds = [PollFd::new(&self.follower, PollFlags::IN)];
-        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })), Ok(1), "nobody rang");
+        assert_eq!(poll(&mut fds, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })), Ok(1), "no wake-up came");
         self.follower.reset();
     }
 
@@ -531,7 +531,7 @@ fn verdicts_that_wait() {
 }
 
 /// Policies speak of the pods behind a service: with the backend known its port counts, and without
-/// nobody can tell.
+/// it the verdict is not known.
 #[test]
 fn verdicts_through_a_service() {
     let pipeline = pipeline(false, Asked::Yes);

@@ -86,7 +86,7 @@ async fn ask(paths: &[&str]) -> String {
     told
 }
 
-/// The winner and the losers of an address with reasons; addresses of nodes, services and nobody.
+/// The winner and the losers of an address with reasons; addresses of nodes, services and no owner.
 #[actix_web::test]
 async fn addresses() {
     let told = ask(&["/pods?ip=10.0.1.99", "/pods?ip=192.168.0.1", "/pods?ip=192.168.0.2", "/pods?ip=8.8.8.8"]).await;

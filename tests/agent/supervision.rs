@@ -275,7 +275,7 @@ async fn a_thread_in_backoff_has_a_last_life() {
     assert_eq!(later.lock().unwrap().len(), 1, "asked twice, there is still one last lifecycle");
 }
 
-/// A last run that fails ends all the same: nobody waits for ever.
+/// A last run that fails ends all the same: no caller waits for ever.
 #[actix::test]
 async fn a_last_life_may_fail() {
     let kept = keep_by(for_ever(), Arc::new(|_| Err("always".into())));

@@ -173,11 +173,11 @@ fn clients_need_a_certificate() {
     let server = start(&tls);
     let ours = client(&authority, Some(&clients.sign()), TLS13);
     let theirs = client(&authority, Some(&others.sign()), TLS13);
-    let nobody = client(&authority, None, TLS13);
+    let unnamed = client(&authority, None, TLS13);
     let mut open = connect(&server, &ours);
     assert_eq!(scrape(&mut open).unwrap().status, 200);
     assert!(get(&server, &theirs).is_err());
-    assert!(get(&server, &nobody).is_err());
+    assert!(get(&server, &unnamed).is_err());
     write(files.paths.client_ca.as_ref().unwrap(), &others.certificate);
     assert!(tls.poll().unwrap());
     assert_eq!(get(&server, &theirs).unwrap().status, 200);

@@ -204,7 +204,7 @@ async fn sources_change() {
     resolver.until("the API", |resolver| resolver.who("10.1.0.1") == "default/web").await;
     resolver.until("what the API does not know", |resolver| resolver.who("10.1.0.2").is_empty()).await;
     resolver.names.read_from(Sources { source: ClusterSource::None, ..sources(None) });
-    resolver.until("nobody", |resolver| resolver.who("10.1.0.1").is_empty()).await;
+    resolver.until("no owner", |resolver| resolver.who("10.1.0.1").is_empty()).await;
     assert_eq!(api.seen(|seen| seen.streaming).len(), 6);
     resolver.until("hung up", |_| api.open_watches() == 0).await;
     resolver.supervisor.send(Finish).await.unwrap();

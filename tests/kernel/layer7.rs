@@ -558,7 +558,7 @@ fn frames_are_taken_up_behind_a_gap() {
     assert_eq!((payloads(&taken), taken[0].0.flags), (vec![&headers(3, b"\x82\x84")[..]], message_flag::GAP));
     let next = bench.segment(true, 12_000 + whole.len() as u32, 5001, &headers(5, b"\x82"));
     assert_eq!((next.len(), next[0].0.flags), (1, 0));
-    // A repeat is read by nobody.
+    // A repeat is not read.
     assert_eq!(bench.segment(true, 12_000, 5001, &whole), []);
     assert_eq!(bench.totals().resync, 1);
 }

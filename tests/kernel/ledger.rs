@@ -145,7 +145,7 @@ fn a_full_ring_delays_the_end() {
     assert_eq!((swept.entries, sums.packets[0]), (0, 400), "{swept:?}");
 }
 
-/// A lane that nobody could report is never allowed to overflow: it becomes `lost`, by name.
+/// A lane that could not be reported is never allowed to overflow: it becomes `lost`, by name.
 #[test]
 fn a_lane_never_overflows() {
     let settings = ProgramSettings { flow_ring_bytes: 4096, ..ProgramSettings::default() };

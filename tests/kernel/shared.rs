@@ -378,7 +378,7 @@ fn a_bridge_floods() {
         assert_eq!(bridge.arrives(kernel, macs[2], 1002), (false, true, 1));
         assert_eq!(bridge.arrives(kernel, [0xff; 6], 1003), (true, true, 0), "for everybody");
         assert_eq!(bridge.arrives(kernel, [0x33, 0x33, 0, 0, 0, 1], 1004), (true, true, 0), "for many");
-        assert_eq!(bridge.arrives(kernel, MAC_A, 1005), (false, false, 2), "for a MAC that nobody has");
+        assert_eq!(bridge.arrives(kernel, MAC_A, 1005), (false, false, 2), "for a MAC without an owner");
         bridge.says(kernel, 2, MAC_A);
         assert_eq!(bridge.arrives(kernel, MAC_A, 1006), (false, true, 1), "what a pod sends from is its own");
         for number in 0..PORT_MACS as u8 {
@@ -435,7 +435,7 @@ fn a_mac_of_two_ports() {
     });
 }
 
-/// A claim that is not renewed expires: the MAC is then nobody's, or that of the pod which goes on
+/// A claim that is not renewed expires: the MAC is then free, or that of the pod which goes on
 /// sending from it.
 #[test]
 fn a_claim_expires() {

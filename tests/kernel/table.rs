@@ -295,7 +295,7 @@ fn a_flood_leaves_others_their_places() {
     });
 }
 
-/// One pod fills the ring while nobody reads it; what another has to say still finds room in its
+/// One pod fills the ring while it is not read; what another has to say still finds room in its
 /// last quarter.
 #[test]
 fn a_flood_leaves_others_room_in_the_ring() {

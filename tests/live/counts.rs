@@ -121,7 +121,7 @@ fn pings() {
     ]));
 }
 
-/// n connections to a port where nobody listens: one SYN and one RST each, at both points, and no
+/// n connections to a closed port: one SYN and one RST each, at both points, and no
 /// denial.
 #[test]
 fn refused() {

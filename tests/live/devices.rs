@@ -53,7 +53,7 @@ fn own_addresses_are_followed() {
     agent.wait_until("the bridge's address is the host's", |agent| {
         labels(agent, "10.244.1.99").contains("reserved:host")
     });
-    agent.wait_until("the lost address is nobody's", |agent| !labels(agent, "172.18.0.77").contains("reserved:host"));
+    agent.wait_until("the lost address has no owner", |agent| !labels(agent, "172.18.0.77").contains("reserved:host"));
     lab.run("node", "ip route replace 10.244.1.11 dev lxc-deathstar-a src 10.244.1.99");
     lab.run("node", "pod land 10.244.1.11:80");
     agent.settles(|scrape| {

@@ -103,7 +103,7 @@ fn a_service_answered_on_the_other_node() {
     seen(&mut near, CLIENT, server(DEATHSTAR_C, SERVICE), v4 + v6);
     seen(&mut far, CLIENT, server(DEATHSTAR_C, ""), v4 + v6);
 
-    // The addresses are those of the packets, whoever is behind them.
+    // The addresses are those of the packets, whatever is behind them.
     let scrape = near.scrape();
     let to = |address| scrape.sum(FLOWS, &[("destination_ip", address)]);
     assert_eq!((to("10.96.23.45"), to("fd00:10:96::2d")), (v4 * FROM_CLIENT, v6 * FROM_CLIENT));

@@ -112,7 +112,7 @@ spec:
     // Allowed, by a peer and a named port, and by a network.
     lab.run("xwing", &format!("pod ask --rounds {hailed} 10.244.1.21:7777"));
     lab.run("xwing", &format!("pod land --rounds {out} 203.0.113.10:80"));
-    // Forbidden, and nobody enforces it: answered by a server, and by datagrams, over IPv6.
+    // Forbidden, and not enforced: answered by a server, and by datagrams, over IPv6.
     lab.run("xwing", &format!("pod land --rounds {answered} [2001:db8::10]:80"));
     lab.run("xwing", &format!("pod ask --rounds {datagrams} [fd00:172:18::3]:80"));
     // Forbidden and enforced.

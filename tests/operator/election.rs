@@ -132,7 +132,7 @@ fn never_two_leaders_in_what_is_scraped() {
 
     pair.leader();
     pair.api.go_away();
-    let took = pair.until("nobody leads without a server", |seen| seen == [Some(false); 2]);
+    let took = pair.until("none leads without a server", |seen| seen == [Some(false); 2]);
     println!("stepped down {:>4.1} s after the server went", took.as_secs_f64());
     pair.api.come_back(Duration::ZERO);
     pair.leader();

@@ -34,7 +34,7 @@ fn nothing_leaks() {
         api.end_watches(None, [Ending::Abrupt, Ending::HalfObject, Ending::Error(410), Ending::InOrder][round % 4]);
         if round.is_multiple_of(5) {
             let before = agent.restarts(Reason::Unauthorized);
-            api.set_tokens(&["nobody has this one"]);
+            api.set_tokens(&["of no client"]);
             api.end_watches(None, Ending::Abrupt);
             agent.until("refused", || agent.restarts(Reason::Unauthorized) >= before + all);
             api.set_tokens(&["first"]);

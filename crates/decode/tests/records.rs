@@ -45,12 +45,12 @@ fn index() -> Index {
         (Endpoint { policy_subject, ..Endpoint::new(EndpointKind::Pod, local, &spec) }, vec![Address(ip(address))])
     };
     let pods = vec![pod("a", "one", true, LOCAL), pod("b", "guarded", true, GUARDED), pod("c", "two", false, REMOTE)];
-    let nobody = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ..RuleSpec::default() };
+    let no_pod = RuleSpec { peers: vec![PeerSpec::Pods { namespaces: None, pods: None }], ..RuleSpec::default() };
     let policy = PolicySpec {
         namespace: "guarded".into(),
         name: "own-only".into(),
         pods: Selector::default(),
-        ingress: Some(vec![nobody]),
+        ingress: Some(vec![no_pod]),
         egress: None,
     };
     Index::new(pods, compiler.compile([&policy]))

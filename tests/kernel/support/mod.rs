@@ -61,7 +61,7 @@ fn load_in(turn: Turn, settings: &ProgramSettings) -> Option<Kernel> {
         }
         Err(error) => panic!("{error}"),
     };
-    let sweeper = probes.take_sweeper().expect("nobody has taken it");
+    let sweeper = probes.take_sweeper().expect("it was not taken yet");
     let reader = probes.rings().open(&Waker::new().expect("an eventfd")).expect("the rings open");
     Some(Kernel { probes, sweeper, reader, _turn: turn })
 }

@@ -212,7 +212,7 @@ fn sorts() {
     assert_eq!((service.kind, &*service.identity.text()), (EndpointKind::World, "reserved:world"));
     assert!(index.find(ip(100).into()).any_front(index.find(ip(5).into())));
     assert!(!index.find(ip(6).into()).any_front(index.find(ip(5).into())));
-    assert_eq!(index.addresses(), 4, "a service's address names nobody");
+    assert_eq!(index.addresses(), 4, "a service's address names no endpoint");
 }
 
 fn behind(index: u32, last: u8) -> PodInterface {

@@ -72,7 +72,7 @@ fn interfaces_of_one_namespace() {
     let index = cache.index_at(0);
     assert_eq!(at(&index, 6), Some(("web".to_owned(), false)));
     assert_eq!(at(&index, 5), Some(("web".to_owned(), true)));
-    assert_eq!(at(&index, 7), None, "nobody has that address");
+    assert_eq!(at(&index, 7), None, "the address has no owner");
     cache.upsert_at(pod("db", &["10.0.0.8"], &[]), 1);
     let index = cache.index_at(1);
     assert_eq!(at(&index, 7), Some(("db".to_owned(), false)));

@@ -128,7 +128,7 @@ fn nodes_are_relabelled() {
         let index = cache.index();
         index.policies().evaluate(&index, &flow(&index, address)).egress.unwrap().decision
     };
-    assert_eq!(egress("192.168.0.2"), Decision::Allow, "nobody's address");
+    assert_eq!(egress("192.168.0.2"), Decision::Allow, "an address without an owner");
     node("worker", "192.168.0.2");
     assert_eq!(egress("192.168.0.2"), Decision::Allow);
     node("control", "192.168.0.2");

@@ -340,7 +340,7 @@ fn slow_answers() {
 /// goes on.
 #[test]
 fn deleted_while_disconnected() {
-    for (compact, what) in [(false, "deletions in the history"), (true, "deletions that nobody tells of any more")] {
+    for (compact, what) in [(false, "deletions in the history"), (true, "deletions that no event reports any more")] {
         let (api, agent) = running();
         api.set_handshake(Handshake::Broken);
         api.end_watches(None, Ending::Abrupt);

@@ -138,7 +138,7 @@ fn a_kind_appears() {
     api.serve(&cnp());
     put_cnp(&api, "early");
     agent.discovers(&api, 3);
-    assert_eq!(api.seen(of(CNP)).len(), 0, "nobody knows of it");
+    assert_eq!(api.seen(of(CNP)).len(), 0, "it is not known");
     api.show(&cnp());
     agent.until("found", || agent.cache.counts().cluster_network_policies == 1);
     agent.settles("listed");

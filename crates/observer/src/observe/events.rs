@@ -87,7 +87,7 @@ fn address_text(address: &ServiceUpsertNotificationAddr) -> String {
     if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") }
 }
 
-/// A text without what a terminal would obey.
+/// A text without control characters of a terminal.
 fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     push_plain(&mut out, text);

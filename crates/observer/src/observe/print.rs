@@ -306,7 +306,7 @@ mod tests {
         assert_eq!(status(NodeState::NodeConnected, Output::Compact), Default::default());
     }
 
-    /// What a terminal would obey is shown, in names as in summaries, and colours are webb's own.
+    /// Control characters are shown, in names as in summaries, and colours are webb's own.
     #[test]
     fn escape_sequences_are_shown() {
         let flow = Flow {

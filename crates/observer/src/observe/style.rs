@@ -82,7 +82,7 @@ impl Style {
     }
 }
 
-/// Appends a text of a flow. What a terminal would obey is made visible: names and URLs come from
+/// Appends a text of a flow. Control characters are made visible: names and URLs come from
 /// the network.
 pub(super) fn push_plain(out: &mut String, text: &str) {
     if !text.bytes().any(|byte| byte == 0x1b || byte == b'\r') {

@@ -24,7 +24,7 @@ impl Shared {
     }
 }
 
-/// Forwards connections. While it is cut nothing passes, in either direction, and nobody is told:
+/// Forwards connections. While it is cut nothing passes, in either direction, and no end is told:
 /// as where packets are dropped on the way.
 pub struct Gate {
     shared: Arc<Shared>,

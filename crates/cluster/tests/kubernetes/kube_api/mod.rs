@@ -3,7 +3,7 @@
 //! efficient detection of changes, retrieving large results sets in chunks, streaming lists).
 
 #![allow(dead_code, unreachable_pub, reason = "no test needs all of it, and each is a crate of its own")]
-#![allow(clippy::disallowed_methods, reason = "a server's threads are nobody's component")]
+#![allow(clippy::disallowed_methods, reason = "a server's threads belong to no component")]
 #![allow(clippy::print_stdout, reason = "how long it took to converge is what one wants to read")]
 
 pub mod agent;

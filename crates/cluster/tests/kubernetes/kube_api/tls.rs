@@ -1,4 +1,4 @@
-//! Certificates: the right one, and one that an authority signed whom nobody knows; a client's, for
+//! Certificates: the right one, and one that an unknown authority signed; a client's, for
 //! a server that asks.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Identity {
     pub client: (String, String),
 }
 
-/// `name`: the server's, or its address. `mutual`: nobody comes in without a certificate.
+/// `name`: the server's, or its address. `mutual`: a client without a certificate is refused.
 pub fn identity(name: &str, mutual: bool) -> Identity {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
