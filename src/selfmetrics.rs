@@ -188,7 +188,7 @@ defs! {
     CONNTRACK_LOOKUPS: counter "webb_conntrack_lookups_total" ["outcome"]
         "NAT lookups for flows with a translated address: hit, delayed (a hit after a wait of milliseconds), or miss (named by the service alone)";
     POLICY_UNDECIDED: counter "webb_policy_undecided_total" ["reason"]
-        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), evicted (forbidden, and 16,384 others waited: the oldest makes room), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that nobody fixed, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
+        "Connections without a verdict: unanswered (forbidden, and neither an answer nor a drop was seen within a minute), evicted (forbidden, and 16,384 others waited: the oldest makes room), backend (to a service, and which pod answered is not known), unnamed (forbidden, unless the end without a name is one that policies allow), untracked (of UDP, forbidden if it opens a conversation, and connection tracking could not be asked), policies (what decides is not known: a part that cannot be read, a domain name, an order that is not defined, a vendor's policy), changed (policies changed as it opened, and the old and the new differ)";
 
     OBSERVER_FLOWS: gauge "webb_observer_flows" []
         "Events that the history holds. Absent without an observer, as all of these";
