@@ -190,7 +190,7 @@ fn history() {
             let times = Times::of(round);
             times.print(&format!("{name}, {}", if with { "with" } else { "without" }), records.len(), 0);
         }
-        println!("{name}: {} bytes a flow", history.totals().bytes / history.totals().held);
+        println!("{name}: {} bytes a flow", history.bytes() / history.totals().held);
     }
 }
 

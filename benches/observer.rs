@@ -322,7 +322,7 @@ fn memory() {
         let (totals, after) = (history.totals(), resident());
         println!(
             "{flows:>9} flows: {:>6.1} bytes a flow by its own count; resident {:>6.1} MB, {:>6.1} of them the history, {:.0} bytes a flow",
-            totals.bytes as f64 / totals.held as f64,
+            history.bytes() as f64 / totals.held as f64,
             after as f64 / 1e6,
             (after - before) as f64 / 1e6,
             (after - before) as f64 / totals.held as f64,

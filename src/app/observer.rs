@@ -94,10 +94,10 @@ pub(super) fn metrics(metrics: &SelfMetrics, observing: Option<&Observing>) -> A
             &own::GRPC_SENT,
         ],
         Box::new(move |rows| {
-            let totals = state.history().totals();
+            let (totals, bytes) = (state.history().totals(), state.history().bytes());
             rows.add(&own::OBSERVER_FLOWS, &[], totals.held);
             rows.add(&own::OBSERVER_CAPACITY, &[], totals.limit);
-            rows.add(&own::OBSERVER_BYTES, &[], totals.bytes);
+            rows.add(&own::OBSERVER_BYTES, &[], bytes);
             rows.add(&own::OBSERVER_SENT, &[], state.lane().sent());
             rows.add(&own::OBSERVER_RECORDED, &[], state.recorded());
             rows.add(&own::OBSERVER_LOST, &["skipped"], state.lane().skipped());

@@ -7,8 +7,10 @@
 //! site without asking first, and it is not answered when it asks: so what changes something needs
 //! one.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
@@ -73,7 +75,7 @@ fn token(headers: &HeaderMap) -> Vec<u8> {
 
 async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Error> {
     let name = file.display().to_string();
-    let read = actix_web::web::block(move || std::fs::read(file)).await;
+    let read = actix_web::web::block(move || read_token(&file)).await;
     let expected = match read {
         Ok(Ok(text)) if !text.trim_ascii().is_empty() && text.len() <= MAX_TOKEN => text,
         Ok(Ok(_)) => return Err(unusable(&name, "it has no token, or one of more than 4096 bytes")),
@@ -88,6 +90,13 @@ async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Erro
         if sent.is_empty() { "it has no token" } else { "its token is wrong" }
     );
     Err(ErrorUnauthorized("a token is needed: curl -H 'Authorization: Bearer TOKEN'\n"))
+}
+
+/// Reads a token; a byte more than one may have, of a file that has more.
+fn read_token(file: &Path) -> std::io::Result<Vec<u8>> {
+    let mut token = Vec::new();
+    File::open(file)?.take(MAX_TOKEN as u64 + 1).read_to_end(&mut token)?;
+    Ok(token)
 }
 
 /// All requests are refused while the token is not known.

@@ -21,6 +21,9 @@ const MAX_BYTES: usize = 4096;
 /// The most words of `workload`, and values of a repeated key.
 const MAX_VALUES: usize = 32;
 
+/// Columns that pairs can be sorted by.
+const COLUMNS: [&str; 8] = ["bytes", "out", "back", "opened", "p95", "drops", "state", "from"];
+
 /// A read query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Query {
@@ -127,8 +130,11 @@ impl Query {
             }
             "sort" => {
                 let (column, descends) = value.strip_prefix('-').map_or((value, false), |column| (column, true));
-                self.sort = Some((column.to_owned(), descends));
-                true
+                let is_known = COLUMNS.contains(&column);
+                if is_known {
+                    self.sort = Some((column.to_owned(), descends));
+                }
+                is_known
             }
             "page" => value.parse().ok().filter(|page| *page > 0).map(|page: usize| self.page = page - 1).is_some(),
             "limit" => {
@@ -249,16 +255,19 @@ fn set(place: &mut Option<String>, value: &str) -> bool {
 }
 
 fn push<T>(all: &mut Vec<T>, value: T) -> bool {
-    if all.len() < MAX_VALUES {
+    let fits = all.len() < MAX_VALUES;
+    if fits {
         all.push(value);
     }
-    all.len() <= MAX_VALUES
+    fits
 }
 
 fn expected(key: &str) -> String {
     let states = || State::ALL.map(State::label).join(", ");
     match key {
-        "verdict" => format!("expected one of {}", states()),
+        "verdict" => format!("expected one of {}, at most {MAX_VALUES} times", states()),
+        "ns" | "proto" => format!("expected at most {MAX_VALUES} of them"),
+        "sort" => format!("expected one of {}, with - before it for the most first", COLUMNS.join(", ")),
         "problems" => "expected 0 or 1".to_owned(),
         "page" => "expected a number from 1".to_owned(),
         "limit" => format!("expected a number from 1 to {MAX_ROWS}"),
@@ -318,6 +327,10 @@ mod tests {
         assert_eq!(query.notes.len(), 5, "{:?}", query.notes);
         assert!(query.notes[0].contains("expected 10s, 1m or 5m"), "{:?}", query.notes);
         assert_eq!(Query::read(&"x".repeat(5000)).notes.len(), 1);
+        let query = Query::read("sort=-colour");
+        assert!(query.sort.is_none() && query.notes[0].contains("expected one of bytes, out"), "{:?}", query.notes);
+        let many = Query::read(&vec!["ns=shop"; MAX_VALUES + 1].join("&"));
+        assert_eq!((many.namespaces.len(), many.notes.len()), (MAX_VALUES, 1), "{:?}", many.notes);
     }
 
     /// A link keeps the filters, and neither page nor open row.

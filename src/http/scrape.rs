@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use webb_flow::clock::unix_ns;
@@ -177,21 +177,32 @@ impl Scrape {
         let mut collector = self.collector.lock().unwrap_or_else(PoisonError::into_inner);
         let min_interval = Duration::from_millis(self.min_interval_ms.load(Relaxed));
         let is_young = collector.taken.is_some_and(|taken| taken.elapsed() < min_interval);
-        let result = if is_young || (collector.taken.is_some() && self.leases.are_many(&collector.snapshot)) {
-            1
-        } else {
-            let missing = collector.source.collect(Duration::from_millis(self.timeout_ms.load(Relaxed)));
-            collector.store();
-            if missing == 0 {
-                collector.taken = Some(Instant::now());
-            }
-            let (mut book, moment) = (self.book(), self.moment());
-            if book.is_due(moment) {
-                book.sample(moment, &collector.snapshot.snapshots());
-            }
-            if missing == 0 { 0 } else { 2 }
+        if is_young || (collector.taken.is_some() && self.leases.are_many(&collector.snapshot)) {
+            return (Arc::clone(&collector.snapshot), 1);
+        }
+        let missing = collector.source.collect(Duration::from_millis(self.timeout_ms.load(Relaxed)));
+        collector.store();
+        if missing == 0 {
+            collector.taken = Some(Instant::now());
+        }
+        let snapshot = Arc::clone(&collector.snapshot);
+        drop(collector);
+        self.sample(&snapshot);
+        (snapshot, if missing == 0 { 0 } else { 2 })
+    }
+
+    /// Puts a snapshot into the book if one is due. A scrape does not wait while the book is read:
+    /// the sample stays due.
+    fn sample(&self, snapshot: &RenderedSnapshot) {
+        let mut book = match self.book.try_lock() {
+            Ok(book) => book,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
         };
-        (Arc::clone(&collector.snapshot), result)
+        let moment = self.moment();
+        if book.is_due(moment) {
+            book.sample(moment, &snapshot.snapshots());
+        }
     }
 
     /// Counts a finished request, so that it shows in the next scrape.

@@ -95,9 +95,9 @@ impl HistoryState {
 
     fn copy(&self, work: &mut Work, batch: &Arc<Batch>) {
         let before = self.history.totals().flows;
-        self.follow_labels(work);
         let view = batch.view();
         work.current = Some((Arc::clone(batch), before));
+        self.follow_labels(work);
         inject::point("observer/history");
         work.recorder.record(&self.history, view, unix_ns().saturating_sub(now_ns()), now_ns());
         work.current = None;

@@ -45,6 +45,7 @@ impl Book {
         let seconds = moment.unix.as_secs();
         let before = self.samples.latest();
         let mut growth = Trend::default();
+        let mut visited = 0;
         for snapshot in snapshots {
             let Some(measure) = snapshot.families.first().and_then(|family| Measure::of(family.name)) else { continue };
             // `httpV2` has the same counts twice if it counts responses too.
@@ -56,6 +57,7 @@ impl Book {
             }
             let width = snapshot.width();
             snapshot.labels.for_each(|slot, text| {
+                visited += 1;
                 let series = self.known.series(measure, text, width);
                 let values = snapshot.values(slot);
                 if words.len() < series.offset + width {
@@ -67,7 +69,7 @@ impl Book {
                 if series.seen == 0 && number > 1 {
                     series.first = seconds;
                 }
-                let grown = grown(series, before, values);
+                let grown = if snapshot.gauge { 0 } else { grown(series, before, values) };
                 if grown > 0 && number > 1 {
                     series.last = seconds;
                     growth.add(series, grown);
@@ -80,7 +82,9 @@ impl Book {
         }
         self.samples.push(Sample { number, moment, words });
         // A place is used again once no sample has the values of a series that is gone.
-        if let Some(oldest) = self.samples.oldest() {
+        if visited < self.known.len()
+            && let Some(oldest) = self.samples.oldest()
+        {
             let oldest = oldest.number;
             self.known.forget(oldest);
         }

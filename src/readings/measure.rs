@@ -15,7 +15,6 @@ pub enum Measure {
     SentAgain,
     Open,
     DnsAnswer,
-    DnsTime,
     DnsUnanswered,
     HttpRequest,
     HttpAnswer,
@@ -23,7 +22,7 @@ pub enum Measure {
 }
 
 /// Each with the first family of its table.
-const FAMILIES: [(&str, Measure); 14] = [
+const FAMILIES: [(&str, Measure); 13] = [
     ("webb_traffic_bytes_total", Measure::Traffic),
     ("hubble_drop_total", Measure::Drop),
     ("hubble_policy_verdicts_total", Measure::Verdict),
@@ -33,7 +32,6 @@ const FAMILIES: [(&str, Measure); 14] = [
     ("webb_tcp_retransmitted_segments_total", Measure::SentAgain),
     ("webb_tcp_open_connections", Measure::Open),
     ("hubble_dns_responses_total", Measure::DnsAnswer),
-    ("webb_dns_response_seconds", Measure::DnsTime),
     ("webb_dns_unanswered_total", Measure::DnsUnanswered),
     ("hubble_http_requests_total", Measure::HttpRequest),
     ("hubble_http_responses_total", Measure::HttpAnswer),

@@ -303,7 +303,6 @@ impl<'a> Work<'a> {
                     row.status.get_mut(class).into_iter().for_each(|status| status.add(count));
                 }
             }
-            Measure::DnsTime => {}
         }
     }
 
@@ -368,7 +367,7 @@ impl Reading {
     fn sort(&mut self) {
         self.pairs.sort_by(|one, other| {
             let rank = |row: &PairRow| if row.state.is_problem() { row.state } else { State::Forwarded };
-            let bytes = |row: &PairRow| row.out_bytes.window + row.back_bytes.window;
+            let bytes = |row: &PairRow| row.out_bytes.window.saturating_add(row.back_bytes.window);
             let total = |row: &PairRow| row.out_bytes.total.saturating_add(row.back_bytes.total);
             let sizes = (bytes(other), total(other)).cmp(&(bytes(one), total(one)));
             rank(one).cmp(&rank(other)).then(sizes).then_with(|| (&one.from, &one.to).cmp(&(&other.from, &other.to)))

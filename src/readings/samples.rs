@@ -8,7 +8,8 @@ use super::moment::Moment;
 /// The longest window of a rate.
 const LONGEST_WINDOW: Duration = Duration::from_mins(5);
 
-/// Values in all samples together: 2 MiB. With more series there are fewer samples.
+/// Values in all samples together, 2 MiB. With more series there are fewer samples, but never fewer
+/// than [`MIN_SAMPLES`], so that beyond 87,000 values these three are the bound.
 const MAX_WORDS: usize = 256 << 10;
 
 /// Samples that are kept: enough for windows of 10 s, 1 min and 5 min.

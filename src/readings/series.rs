@@ -37,7 +37,7 @@ pub(super) struct Series {
 
 impl Series {
     pub(super) fn is_histogram(&self) -> bool {
-        matches!(self.measure, Measure::Handshake | Measure::RoundTrip | Measure::DnsTime | Measure::HttpTime)
+        matches!(self.measure, Measure::Handshake | Measure::RoundTrip | Measure::HttpTime)
     }
 
     /// True for an answer of DNS with an error, one without the name included.
@@ -96,6 +96,11 @@ impl Known {
             self.shared.pairs.retain(|pair| Arc::strong_count(pair) > 1);
             self.shared.labels.retain(|labels| Arc::strong_count(labels) > 1);
         }
+    }
+
+    /// Their number.
+    pub(super) fn len(&self) -> usize {
+        self.by_hash.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {

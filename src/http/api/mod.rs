@@ -11,7 +11,7 @@ use std::sync::Arc;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
-pub(super) use rows::{limits, ratio, wanted_pairs};
+pub(super) use rows::{limits, ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
 use serde::Serialize;
 use serde_json::{Value, json};
 pub(super) use time::rfc3339;
@@ -143,6 +143,7 @@ async fn unknown(path: web::Path<String>) -> HttpResponse {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use super::*;
     use crate::http::look::tests::example;
@@ -182,6 +183,20 @@ mod tests {
             Value::Array(values) => values.iter().for_each(|value| properties(value, of)),
             _ => {}
         }
+    }
+
+    /// Problems of HTTP are calls with errors of the server.
+    #[test]
+    fn problems_of_http() {
+        let mut look = example();
+        let rows = |look: &Look, query: &str| {
+            let answer: Value = serde_json::from_str(&render(look, &Query::read(query), VIEWS[5].1)).unwrap();
+            answer["rows"].as_array().unwrap().len()
+        };
+        assert_eq!((rows(&look, ""), rows(&look, "problems=1")), (1, 1));
+        let row = &mut Arc::get_mut(&mut look.seen).unwrap().reading.http[0];
+        row.status[5].window = 0;
+        assert_eq!((rows(&look, ""), rows(&look, "problems=1")), (1, 0));
     }
 
     /// The schema has every field that an answer has, and none that no answer has.

@@ -10,7 +10,9 @@ use super::time::rfc3339;
 use crate::http::ledger::{self, HookLedger};
 use crate::http::look::Look;
 use crate::http::query::Query;
-use crate::readings::{Attention, Connections, Counted, Measure, Outcome, PairRow, Times, Watched};
+use crate::readings::{
+    AnswerRow, Attention, Connections, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, Times, Watched,
+};
 
 /// A share; none of nothing.
 #[allow(clippy::cast_precision_loss, reason = "a share is a float")]
@@ -178,14 +180,31 @@ pub(super) fn connections(look: &Look, query: &Query) -> Vec<Value> {
     wanted_pairs(look, query).into_iter().filter_map(row).collect()
 }
 
+/// The drops that a query wants.
+pub(crate) fn wanted_drops<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a DropRow> {
+    look.seen.reading.drops.iter().filter(|row| {
+        let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
+        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
+    })
+}
+
+/// The answers of DNS that a query wants.
+pub(crate) fn wanted_answers<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a AnswerRow> {
+    let rows = look.seen.reading.answers.iter();
+    rows.filter(|row| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error))
+}
+
+/// The rows of HTTP that a query wants: those with errors of a server if it wants problems only.
+pub(crate) fn wanted_http<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a HttpRow> {
+    let has_errors = |row: &HttpRow| row.status.get(5).is_some_and(|errors| errors.window > 0);
+    let rows = look.seen.reading.http.iter();
+    rows.filter(move |row| query.wants_ends(&row.from, &row.to) && (!query.problems || has_errors(row)))
+}
+
 pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
     let reading = &look.seen.reading;
     let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
-    let wanted = reading.drops.iter().filter(|row| {
-        let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
-        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
-    });
-    wanted
+    wanted_drops(look, query)
         .map(|row| {
             json!({
                 "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
@@ -199,9 +218,7 @@ pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
 
 pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
     let reading = &look.seen.reading;
-    let wanted =
-        reading.answers.iter().filter(|row| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error));
-    wanted
+    wanted_answers(look, query)
         .map(|row| {
             json!({
                 "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
@@ -213,8 +230,7 @@ pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
 
 pub(super) fn http(look: &Look, query: &Query) -> Vec<Value> {
     let reading = &look.seen.reading;
-    let wanted = reading.http.iter().filter(|row| query.wants_ends(&row.from, &row.to));
-    wanted
+    wanted_http(look, query)
         .map(|row| {
             let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
             let status: serde_json::Map<_, _> = classes

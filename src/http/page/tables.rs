@@ -5,8 +5,8 @@ use maud::{Markup, html};
 use super::empty::{self, Metric};
 use super::view::Page;
 use super::{chart, frame, text};
-use crate::http::api::{ratio, wanted_pairs};
-use crate::readings::{AnswerRow, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, State};
+use crate::http::api::{ratio, wanted_answers, wanted_drops, wanted_http, wanted_pairs};
+use crate::readings::{Counted, Measure, Outcome, PairRow, State};
 
 /// Rows that a view shows at most; the API pages through all.
 const ROWS: usize = 100;
@@ -55,16 +55,12 @@ impl<T> Table<'_, T> {
 pub(super) fn drops(page: &Page<'_>) -> Markup {
     let Page { look, query, .. } = page;
     let reading = &look.seen.reading;
-    let wanted = |row: &&DropRow| {
-        let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
-        protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
-    };
     let table = Table {
         id: "drops",
         title: "Drops",
         metric: Metric { name: "drop", or: "policy", measure: Measure::Drop, what: "Drops are" },
         nothing: "No packet was dropped",
-        rows: reading.drops.iter().filter(wanted).collect(),
+        rows: wanted_drops(look, query).collect(),
         all: reading.drops.len(),
         columns: &[
             ("From, to", false),
@@ -151,13 +147,12 @@ fn class_of(outcome: Outcome) -> &'static str {
 pub(super) fn dns(page: &Page<'_>) -> Markup {
     let Page { look, query, .. } = page;
     let reading = &look.seen.reading;
-    let wanted = |row: &&AnswerRow| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error);
     let table = Table {
         id: "dns",
         title: "DNS",
         metric: Metric { name: "dns:query", or: "dns", measure: Measure::DnsAnswer, what: "DNS is" },
         nothing: "No answer was seen yet",
-        rows: reading.answers.iter().filter(wanted).collect(),
+        rows: wanted_answers(look, query).collect(),
         all: reading.answers.len(),
         columns: &[
             ("Name", false),
@@ -184,14 +179,12 @@ pub(super) fn dns(page: &Page<'_>) -> Markup {
 pub(super) fn http(page: &Page<'_>) -> Markup {
     let Page { look, query, .. } = page;
     let reading = &look.seen.reading;
-    let has_errors = |row: &HttpRow| row.status.get(5).is_some_and(|errors| errors.window > 0);
-    let wanted = |row: &&HttpRow| query.wants_ends(&row.from, &row.to) && (!query.problems || has_errors(row));
     let table = Table {
         id: "http",
         title: "HTTP",
         metric: Metric { name: "httpV2", or: "http", measure: Measure::HttpRequest, what: "HTTP is" },
         nothing: "No request was seen yet",
-        rows: reading.http.iter().filter(wanted).collect(),
+        rows: wanted_http(look, query).collect(),
         all: reading.http.len(),
         columns: &[
             ("From, to", false),
