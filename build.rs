@@ -85,7 +85,7 @@ fn build() -> Result<(), String> {
         if !output.status.success() {
             return Err(format!("{clang} failed on {source}:\n{}", String::from_utf8_lossy(&output.stderr)));
         }
-        // The kernel reads BTF, and nothing reads DWARF. Without the tool the object is just larger.
+        // The kernel reads BTF, and nothing reads DWARF. Without the tool the object is larger.
         let _larger = Command::new("llvm-strip").arg("-g").arg(&object).output();
     }
     Ok(())

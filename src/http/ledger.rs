@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::look::Look;
 
-/// The hooks, as the label `hook` has them, that are one bar together.
+/// What becomes of a packet, as the label `outcome` has it.
 pub(super) const OUTCOMES: [&str; 7] =
     ["reported", "untracked", "unparsed", "suppressed", "lost", "flooded", "stopped"];
 

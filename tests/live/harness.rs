@@ -403,8 +403,8 @@ pub(crate) struct Answer {
     pub(crate) body: String,
 }
 
-/// One HTTP request to a port of the loopback device of a namespace; `None` if the port is closed or
-/// the answer breaks off.
+/// One HTTP request to a port of the loopback device of a namespace; `None` if the port is closed
+/// or the answer breaks off.
 pub(crate) fn request(namespace: &str, port: u16, method: &str, path: &str) -> Option<Answer> {
     ask(namespace, (Ipv4Addr::LOCALHOST, port).into(), method, path)
 }
