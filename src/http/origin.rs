@@ -94,6 +94,9 @@ async fn check_token(file: PathBuf, sent: Vec<u8>) -> Result<(), actix_web::Erro
 
 /// Reads a token; a byte more than one may have, of a file that has more.
 fn read_token(file: &Path) -> std::io::Result<Vec<u8>> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(std::io::Error::other("it is no file"));
+    }
     let mut token = Vec::new();
     File::open(file)?.take(MAX_TOKEN as u64 + 1).read_to_end(&mut token)?;
     Ok(token)

@@ -114,7 +114,7 @@ impl Query {
             "workload" => {
                 value.clone_into(&mut self.workload);
                 self.words = value.split_whitespace().take(MAX_VALUES).map(str::to_owned).collect();
-                true
+                value.split_whitespace().nth(MAX_VALUES).is_none()
             }
             "from" => set(&mut self.from, value),
             "to" => set(&mut self.to, value),
@@ -266,6 +266,7 @@ fn expected(key: &str) -> String {
     let states = || State::ALL.map(State::label).join(", ");
     match key {
         "verdict" => format!("expected one of {}, at most {MAX_VALUES} times", states()),
+        "workload" => format!("expected at most {MAX_VALUES} words, and the rest"),
         "ns" | "proto" => format!("expected at most {MAX_VALUES} of them"),
         "sort" => format!("expected one of {}, with - before it for the most first", COLUMNS.join(", ")),
         "problems" => "expected 0 or 1".to_owned(),

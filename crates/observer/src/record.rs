@@ -60,23 +60,28 @@ pub fn is_shown(flow: &Flow, extras: &[Extra]) -> bool {
 
 impl Recorder {
     /// Appends the flows of a batch in the order of their time, without those that are not shown.
-    /// `unix_offset_ns` is Unix time less the clock of the flows, `now_ns` that clock's time.
+    /// `unix_offset_ns` is Unix time less the clock of the flows, `now_ns` that clock's time. Flows
+    /// of layer 7 have Unix time in a batch, for exemplars.
     pub fn record(&mut self, history: &History, batch: Flows<'_>, unix_offset_ns: u64, now_ns: u64) {
         self.meet(batch.index);
         let mut order = std::mem::take(&mut self.order);
         order.clear();
         let shown = batch.flows.iter().enumerate().filter(|(_, flow)| is_shown(flow, batch.extras));
         order.extend(shown.map(|(place, _)| place));
-        let time = |place: &usize| batch.flows.get(*place).map(|flow| flow.time_ns);
-        if !order.is_sorted_by_key(time) {
-            order.sort_by_key(time);
+        let time = |flow: &Flow| match flow.event {
+            FlowEvent::L7 => flow.time_ns.saturating_sub(unix_offset_ns),
+            _ => flow.time_ns,
+        };
+        let time_at = |place: &usize| batch.flows.get(*place).map(time);
+        if !order.is_sorted_by_key(time_at) {
+            order.sort_by_key(time_at);
         }
         for flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
             if self.open.events.len() >= SEGMENT {
                 self.hand_over(history, now_ns);
             }
             let extra = usize::try_from(flow.extra.0).ok().and_then(|row| batch.extras.get(row));
-            let copied = self.copy(flow, extra, batch.index);
+            let copied = Flow { time_ns: time(flow), ..self.copy(flow, extra, batch.index) };
             self.open.events.push(Event::Flow(copied));
         }
         self.order = order;
@@ -377,6 +382,21 @@ mod tests {
         });
         assert_eq!(compared, 900);
         assert!(summaries > 500, "{summaries}");
+    }
+
+    /// Flows of layer 7 come with Unix time, others with the clock's; the history has both in the
+    /// order of their time.
+    #[test]
+    fn one_clock() {
+        let (history, mut recorder) = (History::new(10), Recorder::default());
+        let flow = |event, time_ns| Flow { event, time_ns, ..Flow::default() };
+        let flows = [flow(FlowEvent::L7, 1_000_005), flow(FlowEvent::Trace, 7), flow(FlowEvent::Trace, 3)];
+        let index = Arc::new(Index::new([], webb_index::Policies::default()));
+        recorder.record(&history, Flows { flows: &flows, extras: &[], index: &index }, 1_000_000, 9);
+        let all = history.all();
+        let segment = &all.segments[0].1;
+        let times: Vec<u64> = segment.events.iter().map(|event| segment.time_ns(event)).collect();
+        assert_eq!(times, [1_000_003, 1_000_005, 1_000_007]);
     }
 
     /// Names outlive the index that they came from; services and policies are found by their new
