@@ -129,7 +129,7 @@ impl World {
                 0,
             );
             let addresses = (0..REPLICAS).map(|replica| Self::address(service * REPLICAS + replica)).collect();
-            let slice = Slice { service: name.clone(), addresses, terminating: 0 };
+            let slice = Slice { service: name.clone(), addresses };
             cache.upsert_at(Object::EndpointSlice(key(&namespace, &format!("{name}-x7k2p")), slice), 0);
         }
         for place in 0..self.pods {

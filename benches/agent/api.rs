@@ -27,7 +27,7 @@ const EMPTY: [(&str, &str); 5] = [
     ("/api/v1/namespaces", "Namespace"),
     ("/api/v1/nodes", "Node"),
     ("/api/v1/services", "Service"),
-    ("/apis/discovery.k8s.io/v1/endpointslices", "EndpointSlice"),
+    ("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", "EndpointSlice"),
     ("/apis/networking.k8s.io/v1/networkpolicies", "NetworkPolicy"),
 ];
 

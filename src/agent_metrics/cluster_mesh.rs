@@ -37,9 +37,6 @@ cilium_families! {
     ENDPOINTS: gauge "cilium_clustermesh_remote_cluster_endpoints" ["target_cluster"]
         "The total number of endpoints in the remote cluster"
         from "pods that run there with an address of their own", in NEW;
-    ENDPOINT_SLICES: gauge "cilium_clustermesh_remote_cluster_endpoint_slices" ["target_cluster"]
-        "The total number of endpoint slices in the remote cluster"
-        from "EndpointSlice objects of its API server", in Versions::from(Compat::V1_20);
     FAILURES_OLD: gauge "cilium_clustermesh_remote_cluster_failures" ["source_cluster", "source_node_name", "target_cluster"]
         "The total number of failures related to the remote cluster"
         from "failed attempts to list or watch its objects, of all kinds", in OLD;
@@ -65,6 +62,10 @@ pub static CATEGORY: Category = Category {
     title: "Cluster mesh",
     families: FAMILIES,
     absent: &[
+        Absent {
+            name: "cilium_clustermesh_remote_cluster_endpoint_slices",
+            reason: "names come from pods: EndpointSlices of other clusters are not read",
+        },
         Absent {
             name: "cilium_clustermesh_remote_cluster_cache_revocations",
             reason: "what is known of a cluster stays while it is out of reach",
@@ -132,7 +133,6 @@ pub fn source(parts: MeshParts) -> CategorySource {
                 add(&LAST_FAILURE_OLD, &LAST_FAILURE, unix_seconds(time));
             }
             add(&READINESS_OLD, &READINESS, u64::from(status.is_well()));
-            rows.add(&ENDPOINT_SLICES, target, counts.endpoint_slices as u64);
         }
     })
 }
@@ -194,6 +194,5 @@ mod tests {
         let old = text(Compat::V1_16);
         assert!(old.contains(&"clusters home,node-1 1".to_owned()), "{old:?}");
         assert!(old.contains(&"cluster_nodes home,node-1,east 1".to_owned()) && old.len() == 6, "{old:?}");
-        assert!(text(Compat::V1_20).contains(&"cluster_endpoint_slices east 0".to_owned()));
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use webb_cluster::kubernetes::{Action, EventCounts, Requests, Status, Watched};
-use webb_cluster::{Cache, Kind};
+use webb_cluster::Kind;
 use webb_metrics::expose::Histogram;
 use webb_settings::Compat;
 
@@ -24,9 +24,6 @@ cilium_families! {
         "Duration in seconds to synchronize a Kubernetes resource"
         from "the time from the start of a watch to the end of its first list. A watch that is started anew, after other \
               access data, is timed anew", in Versions::from(Compat::V1_20);
-    TERMINATING: counter "cilium_k8s_terminating_endpoints_events_total" []
-        "Number of terminating endpoint events received from Kubernetes"
-        from "endpoints with the condition `terminating` in EndpointSlices: each with each event of its slice, as in Cilium";
     API_LATENCY: histogram "cilium_k8s_client_api_latency_time_seconds" ["path", "method"]
         "Duration of processed API calls labeled by path and method"
         from "requests to this cluster's API server until the headers of the answer; after the start they are watches. \
@@ -46,6 +43,11 @@ pub static CATEGORY: Category = Category {
             reason: "webb's client has no rate limiter: watches back off",
         },
         Absent { name: "cilium_k8s_workqueue_*", reason: "watches need no work queues" },
+        Absent {
+            name: "cilium_k8s_terminating_endpoints_events_total",
+            reason: "it counts endpoints in all EndpointSlices, of which webb reads those of the API server alone: all \
+                     would be a third of an agent's load on it",
+        },
         Absent {
             name: "cilium_k8s_event_lag_seconds",
             reason: "it is the time from the kubelet's call of the CNI plugin for a pod to the pod's event, and webb is no \
@@ -79,7 +81,7 @@ pub(super) fn each_action(watches: &Watches, kind: Kind, mut each: impl FnMut(&s
 }
 
 /// Source of the rows.
-pub fn source(cache: Arc<Cache>, watches: Watches) -> CategorySource {
+pub fn source(watches: Watches) -> CategorySource {
     Box::new(move |rows| {
         watches(&mut |status| {
             add_requests(rows, status.requests());
@@ -90,7 +92,6 @@ pub fn source(cache: Arc<Cache>, watches: Watches) -> CategorySource {
                     rows.add_f64(&SYNC, &[scope(watched)], duration.as_secs_f64());
                 }
             }
-            rows.add(&TERMINATING, &[], cache.terminating_endpoints());
         });
     })
 }

@@ -73,7 +73,7 @@ pub(super) fn endpoint(
         (&identity::CATEGORY, identity::source(cache())),
         (&policy::CATEGORY, policy::source(cache(), watches())),
         (&ipam::CATEGORY, ipam::source(cache())),
-        (&kubernetes::CATEGORY, kubernetes::source(cache(), watches())),
+        (&kubernetes::CATEGORY, kubernetes::source(watches())),
     ];
     categories.extend(sources.kernel);
     let endpoint = Arc::new(Endpoint::new(PREFIX, selection(settings), categories));

@@ -114,7 +114,6 @@ impl Cache {
                 change
             }
             Object::EndpointSlice(key, slice) => {
-                self.store.terminating.fetch_add(slice.terminating as u64, Relaxed);
                 let before = self.store.slices.insert(key.clone(), slice.clone());
                 let of_api = before.as_ref().is_some_and(|slice| is_api(&key, slice)) || is_api(&key, &slice);
                 let change = Change::of(before.as_ref(), &slice);

@@ -113,6 +113,9 @@ pub struct ServiceExplanation {
     pub service: String,
     pub addresses: Vec<IpAddr>,
     pub ports: Vec<ExplainedPort>,
+    /// Its endpoints, where its EndpointSlices are read: all in a manifest, those of
+    /// `default/kubernetes` alone of an API server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<ServiceEndpoint>,
 }
 

@@ -49,7 +49,6 @@ mod specs;
 mod store;
 mod stored_pod;
 mod strip;
-mod terminating;
 mod trim;
 pub mod types;
 pub mod view;

@@ -33,7 +33,7 @@ impl Kind {
         [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice, Self::NetworkPolicy];
 
     /// The kinds that are read of another cluster of the mesh.
-    pub const MESH: [Self; 5] = [Self::Pod, Self::Namespace, Self::Node, Self::Service, Self::EndpointSlice];
+    pub const MESH: [Self; 4] = [Self::Pod, Self::Namespace, Self::Node, Self::Service];
 
     /// The kinds of `policy.networking.k8s.io`, which an API server has or not.
     pub const TIERED: [Self; 3] =
@@ -182,8 +182,6 @@ pub struct Slice {
     pub service: String,
     /// Addresses of its endpoints.
     pub addresses: Vec<IpAddr>,
-    /// Number of its endpoints that are terminating.
-    pub terminating: usize,
 }
 
 /// One object, checked and stripped.

@@ -52,8 +52,6 @@ pub(super) struct Store {
     pub(super) nodes_version: AtomicU64,
     pub(super) services: DashMap<Arc<ObjectKey>, Service>,
     pub(super) slices: DashMap<ObjectKey, Slice>,
-    /// Counts the terminating endpoints of all slices that were applied.
-    pub(super) terminating: AtomicU64,
     pub(super) policies: DashMap<ObjectKey, Arc<PolicySpec>>,
     pub(super) tiered: DashMap<(Kind, ObjectKey), Arc<TierSpec>>,
     pub(super) others: Mutex<Others>,

@@ -172,10 +172,8 @@ pub(super) fn slice(slice: types::EndpointSlice, odd: &mut PassedOver) -> Slice 
     if !matches!(address_type, None | Some("IPv4" | "IPv6" | "FQDN")) {
         odd.note("addressType is unknown, expected IPv4, IPv6 or FQDN".to_owned());
     }
-    let (mut addresses, mut terminating) = (Vec::new(), 0);
+    let mut addresses = Vec::new();
     for (path, endpoint) in endpoints {
-        let conditions = endpoint.conditions.as_ref();
-        terminating += usize::from(conditions.and_then(|conditions| conditions.terminating) == Some(true));
         for (path, text) in odd.items(&format!("{path}.addresses"), endpoint.addresses.as_deref()) {
             // That type holds names. Under any other, what is an address is one.
             if address_type != Some("FQDN") {
@@ -184,5 +182,5 @@ pub(super) fn slice(slice: types::EndpointSlice, odd: &mut PassedOver) -> Slice 
         }
     }
     let service = labels(slice.metadata, odd).remove("kubernetes.io/service-name");
-    Slice { service: service.unwrap_or_default(), addresses, terminating }
+    Slice { service: service.unwrap_or_default(), addresses }
 }

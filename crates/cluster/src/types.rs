@@ -357,14 +357,6 @@ pub struct EndpointSlice {
 #[allow(missing_docs, reason = "see above")]
 pub struct Endpoint {
     pub addresses: List<String>,
-    pub conditions: Option<EndpointConditions>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(expecting = "a mapping")]
-#[allow(missing_docs, reason = "see above")]
-pub struct EndpointConditions {
-    pub terminating: Option<bool>,
 }
 
 /// A policy, of whatever kind: what it specifies is read strictly, field by field, in `policy`.

@@ -7,16 +7,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Response;
 use kube::client::Body;
 
 use super::error::ApiError;
-use super::lines::piece;
+use super::inflate::Data;
 use crate::cutter::{Cutter, TooLong};
 
 /// The items of a list.
 #[derive(Debug)]
 pub(super) struct Items {
-    body: Body,
+    data: Data,
     cutter: Cutter,
 }
 
@@ -27,8 +28,8 @@ impl From<TooLong> for ApiError {
 }
 
 impl Items {
-    pub(super) fn new(body: Body) -> Self {
-        Self { body, cutter: Cutter::default() }
+    pub(super) fn new(response: Response<Body>) -> Result<Self, ApiError> {
+        Ok(Self { data: Data::new(response)?, cutter: Cutter::default() })
     }
 
     /// The next item; none after the last one. Waits for each piece of it at most `timeout`.
@@ -37,7 +38,7 @@ impl Items {
             if let Some(cut) = self.cutter.next()? {
                 return Ok(Some(cut.item));
             }
-            match tokio::time::timeout(timeout, piece(&mut self.body)).await {
+            match tokio::time::timeout(timeout, self.data.next()).await {
                 Err(_) => return Err(ApiError::Timeout(timeout)),
                 Ok(piece) => match piece? {
                     Some(data) => self.cutter.push(&data),

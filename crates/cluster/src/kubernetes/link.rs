@@ -11,7 +11,7 @@ use std::future::Future;
 use std::io::PipeWriter;
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, IF_NONE_MATCH, RETRY_AFTER, USER_AGENT};
 use http::{Method, Request, Response, StatusCode};
 use kube::client::Body;
 use tokio::sync::{Mutex, Notify};
@@ -50,8 +50,10 @@ struct Current {
 
 /// A request beside its path.
 enum Asked<'a> {
-    /// An object, a list or a watch, unless its ETag is this.
+    /// An object or a watch, unless its ETag is this.
     Get(Option<&'a str>),
+    /// A list, compressed if the server likes.
+    List,
     Write(Method, Vec<u8>),
 }
 
@@ -87,6 +89,11 @@ impl<'a> Link<'a> {
     /// still to come; anything else is trouble.
     pub(super) async fn get(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
         self.request(path, accept, Asked::Get(None)).await
+    }
+
+    /// As [`Link::get`], for a list, which may come compressed.
+    pub(super) async fn list(&self, path: &str, accept: &str) -> Result<Response<Body>, ApiError> {
+        self.request(path, accept, Asked::List).await
     }
 
     /// Sends an object, with `POST` or `PUT`. The answer is as with [`Link::get`].
@@ -141,6 +148,7 @@ impl<'a> Link<'a> {
             .header(USER_AGENT, concat!("webb/", env!("CARGO_PKG_VERSION")));
         let (request, body) = match what {
             Asked::Get(None) => (request, Body::empty()),
+            Asked::List => (request.header(ACCEPT_ENCODING, "gzip"), Body::empty()),
             Asked::Get(Some(known)) => (request.header(IF_NONE_MATCH, known), Body::empty()),
             Asked::Write(method, object) => {
                 (request.method(method).header(CONTENT_TYPE, super::resource::JSON), Body::from(object))

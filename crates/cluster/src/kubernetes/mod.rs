@@ -14,6 +14,7 @@ mod connect;
 mod discovery;
 mod error;
 mod events;
+mod inflate;
 mod items;
 mod journal;
 mod lease;

@@ -16,12 +16,16 @@ pub struct Resource {
     pub version: Cow<'static, str>,
     /// Plural name in paths and roles.
     pub plural: &'static str,
+    /// The only namespace that is read; empty for all.
+    pub namespace: &'static str,
+    /// Parameters that select the objects, each with a `&` before it.
+    selection: &'static str,
     /// Whether only the metadata of its objects is requested.
     metadata_only: bool,
 }
 
 const fn of(kind: Kind, group: &'static str, plural: &'static str) -> Resource {
-    Resource { kind, group, version: Cow::Borrowed("v1"), plural, metadata_only: false }
+    Resource { kind, group, version: Cow::Borrowed("v1"), plural, namespace: "", selection: "", metadata_only: false }
 }
 
 /// Everything that is watched wherever webb runs.
@@ -30,9 +34,21 @@ pub static RESOURCES: [Resource; Kind::CORE.len()] = [
     of(Kind::Namespace, "", "namespaces"),
     of(Kind::Node, "", "nodes"),
     of(Kind::Service, "", "services"),
-    of(Kind::EndpointSlice, "discovery.k8s.io", "endpointslices"),
+    API_SLICES,
     of(Kind::NetworkPolicy, "networking.k8s.io", "networkpolicies"),
 ];
+
+/// The EndpointSlices of the API server itself, the only ones of use: names come from pods. All of
+/// them would be a third of the load that an agent is to its API server.
+const API_SLICES: Resource = Resource {
+    kind: Kind::EndpointSlice,
+    group: "discovery.k8s.io",
+    version: Cow::Borrowed("v1"),
+    plural: "endpointslices",
+    namespace: "default",
+    selection: "&labelSelector=kubernetes.io/service-name%3Dkubernetes",
+    metadata_only: false,
+};
 
 /// The form of whole objects.
 pub(super) const JSON: &str = "application/json";
@@ -45,7 +61,8 @@ impl Resource {
     /// A kind of policy that a server serves in this version.
     pub(super) fn found(kind: Kind, version: String) -> Self {
         let metadata_only = matches!(kind, Kind::Other(_));
-        Self { kind, group: kind.group(), version: Cow::Owned(version), plural: kind.plural(), metadata_only }
+        let (group, plural) = (kind.group(), kind.plural());
+        Self { kind, group, version: Cow::Owned(version), plural, namespace: "", selection: "", metadata_only }
     }
 
     /// A kind that a server serves in this version, with whole objects.
@@ -53,10 +70,16 @@ impl Resource {
         Self { metadata_only: false, ..Self::found(kind, version) }
     }
 
-    /// Path of all its objects, in all namespaces.
+    /// Path of its objects, in all namespaces or in the one that is read.
     pub fn path(&self) -> String {
-        let Self { group, version, plural, .. } = self;
-        if group.is_empty() { format!("/api/{version}/{plural}") } else { format!("/apis/{group}/{version}/{plural}") }
+        let Self { group, version, namespace, plural, .. } = self;
+        let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
+        if namespace.is_empty() { format!("{root}/{plural}") } else { format!("{root}/namespaces/{namespace}/{plural}") }
+    }
+
+    /// Path and parameters of a request.
+    pub(super) fn request(&self, parameters: &str) -> String {
+        format!("{}?{parameters}{}", self.path(), self.selection)
     }
 
     /// The form of a list.
@@ -85,5 +108,10 @@ mod tests {
         assert_eq!(RESOURCES.each_ref().map(|resource| resource.kind), Kind::CORE);
         assert_eq!(RESOURCES[0].path(), "/api/v1/pods");
         assert_eq!(RESOURCES[5].path(), "/apis/networking.k8s.io/v1/networkpolicies");
+        assert_eq!(
+            RESOURCES[4].request("watch=true"),
+            "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices?watch=true\
+             &labelSelector=kubernetes.io/service-name%3Dkubernetes"
+        );
     }
 }

@@ -161,8 +161,8 @@ impl<M: Mirror> Watch<'_, M> {
     async fn open(&self, query: &str) -> Result<Lines, ApiError> {
         let longest = self.link.timings.max_watch;
         let seconds = longest.saturating_sub(random(longest / 4)).as_secs().max(1);
-        let path =
-            format!("{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}", self.resource.path());
+        let parameters = format!("watch=true&allowWatchBookmarks=true&timeoutSeconds={seconds}&{query}");
+        let path = self.resource.request(&parameters);
         Ok(Lines::new(self.link.get(&path, self.resource.accept_watch()).await?.into_body()))
     }
 
@@ -270,13 +270,14 @@ impl<M: Mirror> Watch<'_, M> {
     /// Requests a list, or its page after the token `next`. A server that answers from its cache
     /// ignores `limit`.
     async fn items(&self, limit: usize, next: &str, most_recent: bool) -> Result<Items, ApiError> {
-        let mut path = format!("{}?limit={limit}", self.resource.path());
+        let mut parameters = format!("limit={limit}");
         if !next.is_empty() {
-            path.push_str(&format!("&continue={}", encoded(next)));
+            parameters.push_str(&format!("&continue={}", encoded(next)));
         } else if !most_recent {
-            path.push_str("&resourceVersion=0");
+            parameters.push_str("&resourceVersion=0");
         }
-        Ok(Items::new(self.link.get(&path, self.resource.accept_list()).await?.into_body()))
+        let path = self.resource.request(&parameters);
+        Items::new(self.link.list(&path, self.resource.accept_list()).await?)
     }
 
     /// A list, at once or in pages.

@@ -244,9 +244,9 @@ fn wrong_fields() {
     api.put_all(parts.clone());
     api.put_all(bad.clone());
     let slice = json!([{"addresses": null}, null, {"addresses": ["10.99.0.2"]}]);
-    api.put(
-        json!({"kind": "EndpointSlice", "metadata": {"name": "no-type", "namespace": "default"}, "endpoints": slice}),
-    );
+    let labels = json!({"kubernetes.io/service-name": "kubernetes"});
+    let metadata = json!({"name": "no-type", "namespace": "default", "labels": labels});
+    api.put(json!({"kind": "EndpointSlice", "metadata": metadata, "endpoints": slice}));
     api.put(pod("default", "after", "10.99.0.2"));
     agent.until("the object after them", || agent.who("10.99.0.2") == "default/after");
     assert_eq!((agent.pods().invalid(), agent.pods().unreadable()), (count, passed_over));

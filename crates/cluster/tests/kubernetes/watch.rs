@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use webb_cluster::kubernetes::{Action, RESOURCES, Reason, WatchTimings};
+use webb_cluster::kubernetes::{Action, RESOURCES, Reason, Resource, WatchTimings};
 use webb_cluster::{Kind, OtherKinds};
 
 use crate::kube_api::agent::{Agent, timings};
@@ -38,7 +38,8 @@ fn one_request_for_each_kind() {
     // Discovery may have asked already.
     let watches = times.iter().filter(|((path, _), _)| path != "/apis");
     let counted: BTreeSet<_> = watches.map(|((path, _), times)| (path.clone(), times.count)).collect();
-    assert_eq!(counted, RESOURCES.iter().map(|resource| (resource.path(), 1)).collect());
+    let path = |resource: &Resource| resource.path().replace("namespaces/default", "namespaces/{namespace}");
+    assert_eq!(counted, RESOURCES.iter().map(|resource| (path(resource), 1)).collect());
     let answers = agent.status.requests().answers();
     let answered = |(_, method, status): &(String, String, _)| method == "GET" && *status == Some(200);
     let good: u64 = answers.iter().filter(|(call, _)| answered(call)).map(|(_, count)| count).sum();
@@ -186,7 +187,7 @@ fn the_role_is_what_is_watched() {
     let documents: Vec<Value> =
         text.split("\n---\n").map(|document| serde_saphyr::from_str(document).unwrap()).collect();
     let kinds: Vec<_> = documents.iter().map(|document| document["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding"]);
+    assert_eq!(kinds, ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"]);
     let (mut granted, mut granted_names) = (BTreeSet::new(), BTreeSet::new());
     for rule in documents[1]["rules"].as_array().unwrap() {
         let granted = match &rule["verbs"] {
@@ -204,16 +205,29 @@ fn the_role_is_what_is_watched() {
             }
         }
     }
-    let watched = RESOURCES.iter().map(|resource| (resource.group.to_owned(), resource.plural.to_owned()));
+    let (of_all, of_one): (Vec<_>, Vec<_>) = RESOURCES.iter().partition(|resource| resource.namespace.is_empty());
+    let watched = of_all.iter().map(|resource| (resource.group.to_owned(), resource.plural.to_owned()));
     let tiered = Kind::TIERED.map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
     assert_eq!(granted, watched.chain(tiered).collect());
     let others = OtherKinds::default().with_effect();
     let others = others.iter().map(|kind| (kind.group().to_owned(), kind.plural().to_owned()));
     assert_eq!(granted_names, others.collect());
+    let of_one: Vec<_> = of_one
+        .iter()
+        .map(|resource| {
+            let rule = json!({"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["list", "watch"]});
+            (json!(resource.namespace), json!([rule]))
+        })
+        .collect();
+    assert_eq!(of_one, [(documents[3]["metadata"]["namespace"].clone(), documents[3]["rules"].clone())]);
+    assert_eq!(documents[4]["metadata"]["namespace"], documents[3]["metadata"]["namespace"]);
     let name = |document: &Value| (document["metadata"]["name"].clone(), document["metadata"]["namespace"].clone());
     assert_eq!(documents[2]["roleRef"]["name"], name(&documents[1]).0);
-    let subject = &documents[2]["subjects"][0];
-    assert_eq!((subject["name"].clone(), subject["namespace"].clone()), name(&documents[0]));
+    assert_eq!(documents[4]["roleRef"]["name"], name(&documents[3]).0);
+    for binding in [2, 4] {
+        let subject = &documents[binding]["subjects"][0];
+        assert_eq!((subject["name"].clone(), subject["namespace"].clone()), name(&documents[0]));
+    }
 }
 
 /// Each event counts once, by its action and whether anything that is used differs.

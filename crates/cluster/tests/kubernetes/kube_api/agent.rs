@@ -34,6 +34,12 @@ pub fn timings() -> WatchTimings {
 const STUCK: Duration = Duration::from_secs(30);
 const LONGEST: Duration = Duration::from_mins(5);
 
+/// Whether a slice is of the API server itself, which are all that are read.
+fn is_of_api(slice: &serde_json::Value) -> bool {
+    let meta = &slice["metadata"];
+    meta["namespace"] == "default" && meta["labels"]["kubernetes.io/service-name"] == "kubernetes"
+}
+
 /// A running source.
 pub struct Agent {
     pub cache: Arc<Cache>,
@@ -125,7 +131,7 @@ impl Agent {
             namespaces: there("Namespace"),
             nodes: there("Node"),
             services: there("Service"),
-            endpoint_slices: there("EndpointSlice"),
+            endpoint_slices: api.objects("EndpointSlice").iter().filter(|slice| is_of_api(slice)).count(),
             network_policies: there("NetworkPolicy"),
             admin_network_policies: there("AdminNetworkPolicy.policy.networking.k8s.io"),
             baseline_admin_network_policies: there("BaselineAdminNetworkPolicy.policy.networking.k8s.io"),

@@ -70,6 +70,8 @@ pub struct Asked {
     /// The `Authorization` header.
     pub credentials: Option<String>,
     pub accept: String,
+    /// Whether the answer may be compressed by gzip.
+    pub gzip: bool,
     /// The ETag that is known.
     pub known: Option<String>,
 }
@@ -88,6 +90,14 @@ impl Asked {
         self.accept.contains("as=PartialObjectMetadata")
     }
 
+    /// Whether an object has the labels that are asked for.
+    pub fn selects(&self, object: &serde_json::Value) -> bool {
+        let Some((key, value)) = self.get("labelSelector").and_then(|selector| selector.split_once('=')) else {
+            return true;
+        };
+        object["metadata"]["labels"][key] == value
+    }
+
     pub fn is(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| value == "true" || value == "1")
     }
@@ -101,7 +111,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
     }
     let method = line.split(' ').next()?.to_owned();
     let target = line.split(' ').nth(1)?.to_owned();
-    let (mut credentials, mut accept, mut known, mut length) = (None, String::new(), None, 0);
+    let (mut credentials, mut accept, mut gzip, mut known, mut length) = (None, String::new(), false, None, 0);
     loop {
         line.clear();
         from.read_line(&mut line).ok()?;
@@ -113,6 +123,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "authorization" => credentials = Some(value.trim().to_owned()),
             "accept" => value.trim().clone_into(&mut accept),
+            "accept-encoding" => gzip = value.contains("gzip"),
             "content-length" => length = value.trim().parse().ok()?,
             "if-none-match" => known = Some(value.trim().to_owned()),
             _ => {}
@@ -123,7 +134,7 @@ pub fn read(from: &mut BufReader<Stream>) -> Option<Asked> {
     let (path, query) = target.split_once('?').unwrap_or((&target, ""));
     let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
     let query = pairs.map(|(name, value)| (name.to_owned(), decoded(value))).collect();
-    Some(Asked { method, body, path: path.to_owned(), query, credentials, accept, known })
+    Some(Asked { method, body, path: path.to_owned(), query, credentials, accept, gzip, known })
 }
 
 fn decoded(text: &str) -> String {
@@ -154,6 +165,16 @@ pub fn answer(to: &mut Stream, status: u16, headers: &str, body: &[u8]) -> io::R
     write!(to, "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n")?;
     to.write_all(body)?;
     to.flush()
+}
+
+/// A list: a long one compressed for who asks for that, as the real one does.
+pub fn list(to: &mut Stream, asked: &Asked, body: &[u8]) -> io::Result<()> {
+    if !asked.gzip || body.len() <= 128 << 10 {
+        return answer(to, 200, "", body);
+    }
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(body)?;
+    answer(to, 200, "content-encoding: gzip\r\n", &encoder.finish()?)
 }
 
 /// The head of an answer whose body comes in chunks.

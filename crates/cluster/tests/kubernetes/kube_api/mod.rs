@@ -107,6 +107,8 @@ pub struct Seen {
     pub streaming: bool,
     /// Only metadata was asked for.
     pub metadata: bool,
+    /// The answer may be compressed.
+    pub gzip: bool,
     pub limit: Option<u64>,
     pub version: Option<String>,
     pub page: bool,

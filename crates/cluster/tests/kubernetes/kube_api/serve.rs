@@ -98,6 +98,7 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             watch,
             streaming: asked.is("sendInitialEvents"),
             metadata: asked.is_for_metadata(),
+            gzip: asked.gzip,
             limit: asked.get("limit").and_then(|text| text.parse().ok()),
             version: asked.get("resourceVersion").map(str::to_owned),
             page: asked.get("continue").is_some(),
@@ -208,8 +209,9 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
         (None, Lists::CachedAt(version)) if cached => (version, false),
         (None, _) => (newest, true),
     };
-    let objects = state.store.at(kind, version);
+    let mut objects = state.store.at(kind, version);
     drop(state);
+    objects.retain(|(_, object)| asked.selects(object));
     let from = token.map_or(0, |(_, last)| objects.partition_point(|(id, _)| *id <= last));
     let rest = &objects[from..];
     let limit = asked.get("limit").and_then(|text| text.parse().ok()).filter(|limit| *limit > 0);
@@ -237,7 +239,7 @@ fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Resu
     // In the real one's order: what the list says of itself comes first.
     let (metadata, items) = (metadata.to_string(), json!(items).to_string());
     let body = format!(r#"{{"kind":"{kind}List","apiVersion":"v1","metadata":{metadata},"items":{items}}}"#);
-    http::answer(to, 200, "", body.as_bytes())?;
+    http::list(to, asked, body.as_bytes())?;
     Ok(200)
 }
 
@@ -328,7 +330,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
     let _open = Open::new(shared);
     http::begin(to)?;
     let shown = |object: &Value| if asked.is_for_metadata() { metadata_of(object) } else { object.clone() };
-    for (_, object) in first {
+    for (_, object) in first.into_iter().filter(|(_, object)| asked.selects(object)) {
         http::chunk(to, &line("ADDED", &shown(&object)))?;
     }
     let bookmarks = asked.is("allowWatchBookmarks");
@@ -349,7 +351,7 @@ fn watch(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared, note: impl
             (state.store.after(kind, at), state.store.version, state.bookmark_every, ending)
         };
         let mut lines = Vec::new();
-        for change in &changes {
+        for change in changes.iter().filter(|change| asked.selects(&change.object)) {
             lines.extend(line(change.what, &shown(&change.object)));
         }
         if let Some(ending) = ending {

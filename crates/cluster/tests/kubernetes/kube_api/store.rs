@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-/// Kind, API path prefix, whether it has a namespace.
+/// Kind, API path, whether it has a namespace. EndpointSlices are asked for in one namespace only.
 pub const KINDS: [(&str, &str, bool); 6] = [
     ("Pod", "/api/v1/pods", true),
     ("Namespace", "/api/v1/namespaces", false),
     ("Node", "/api/v1/nodes", false),
     ("Service", "/api/v1/services", true),
-    ("EndpointSlice", "/apis/discovery.k8s.io/v1/endpointslices", true),
+    ("EndpointSlice", "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices", true),
     ("NetworkPolicy", "/apis/networking.k8s.io/v1/networkpolicies", true),
 ];
 
@@ -161,8 +161,8 @@ pub fn surroundings() -> Vec<Value> {
             "spec": {"clusterIP": "10.96.0.10", "clusterIPs": ["10.96.0.10"], "ports": [{"port": 80}]}}),
         // Without endpoints the API says `null`.
         json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4", "endpoints": null,
-            "ports": null, "metadata": {"name": "web-x", "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "web"}}}),
+            "ports": null, "metadata": {"name": "kubernetes", "namespace": "default",
+            "labels": {"kubernetes.io/service-name": "kubernetes"}}}),
         json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "deny",
             "namespace": "default"}, "spec": {"podSelector": {}, "policyTypes": ["Ingress"]}}),
     ]
