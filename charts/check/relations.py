@@ -192,7 +192,7 @@ def rules(path, kind):
 
 
 ROLES = [("webb", "ClusterRole", "config/rbac.yaml"), ("webb-operator", "ClusterRole", "config/rbac-operator.yaml"),
-         ("webb-operator", "Role", "config/rbac-operator.yaml")]
+         ("webb", "Role", "config/rbac.yaml"), ("webb-operator", "Role", "config/rbac-operator.yaml")]
 
 
 def check(report):
@@ -224,7 +224,7 @@ def slips(report, made):
     """What would have the operator and the agents mistaken for each other is found."""
     def changed(kind, change):
         copy = yaml.safe_load(yaml.safe_dump(made))
-        change(find(copy, kind)[-1])
+        change(find(copy, kind, "webb-operator")[0])
         return [] if list(problems(copy)) else ["it passed"]
     report("an operator with the agents' labels is found",
            changed("Deployment", lambda o: labels(template(o)).update({"app.kubernetes.io/name": "webb"})))
