@@ -42,6 +42,9 @@ fn lists_where_they_are_not_streamed() {
         let first = api.seen(|seen| !seen.watch && !seen.page);
         assert_eq!(first.len(), RESOURCES.len());
         assert!(first.iter().all(|seen| seen.version.as_deref() == Some(ANY)), "{first:?}");
+        // The pods' list is long enough to come compressed, and all of them were read.
+        assert!(api.seen(|seen| !seen.watch).iter().all(|seen| seen.gzip), "{first:?}");
+        assert!(api.seen(|seen| seen.watch).iter().all(|seen| !seen.gzip), "watches are not compressed");
         assert!(pods.iter().filter(|seen| seen.page).all(|seen| seen.version.is_none()), "{pods:?}");
         let refused = api.seen(|seen| seen.streaming).len();
         assert!((1..=RESOURCES.len()).contains(&refused), "{refused}");

@@ -46,6 +46,29 @@ fn one_request_for_each_kind() {
     assert!(good >= RESOURCES.len() as u64, "{answers:?}");
 }
 
+/// Of EndpointSlices only those of the API server are asked for, listed or watched.
+#[test]
+fn other_endpoint_slices_are_not_read() {
+    let slice = |name: &str, service: &str, ip: &str| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "endpoints": [{"addresses": [ip]}],
+            "metadata": {"name": name, "namespace": "default", "labels": {"kubernetes.io/service-name": service}}})
+    };
+    let api = Api::start();
+    api.put(slice("web-1", "web", "10.9.0.1"));
+    let agent = Agent::synced(&api);
+    api.put(slice("web-2", "web", "10.9.0.2"));
+    api.put(slice("kubernetes", "kubernetes", "192.168.0.9"));
+    let is_api = |ip: &str| {
+        let index = agent.cache.index();
+        index.endpoint(index.find(webb_flow::Address::from(ip.parse::<std::net::IpAddr>().unwrap()))).identity_number
+    };
+    agent.until("the API server's address", || is_api("192.168.0.9") == 7);
+    assert_eq!(agent.cache.counts().endpoint_slices, 1);
+    let slices = agent.status.watched().iter().find(|watched| watched.kind == Kind::EndpointSlice).unwrap();
+    assert_eq!(slices.events(Action::Create).changed, 1, "events of other slices do not come");
+}
+
 /// Requests that are refused, or never answered, are counted too.
 #[test]
 fn requests_without_success_are_counted() {
