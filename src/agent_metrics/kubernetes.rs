@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use webb_cluster::kubernetes::{Action, EventCounts, Requests, Status, Watched};
 use webb_cluster::Kind;
+use webb_cluster::kubernetes::{Action, EventCounts, Requests, Status, Watched};
 use webb_metrics::expose::Histogram;
 use webb_settings::Compat;
 

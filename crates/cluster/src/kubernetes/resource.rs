@@ -74,7 +74,11 @@ impl Resource {
     pub fn path(&self) -> String {
         let Self { group, version, namespace, plural, .. } = self;
         let root = if group.is_empty() { format!("/api/{version}") } else { format!("/apis/{group}/{version}") };
-        if namespace.is_empty() { format!("{root}/{plural}") } else { format!("{root}/namespaces/{namespace}/{plural}") }
+        if namespace.is_empty() {
+            format!("{root}/{plural}")
+        } else {
+            format!("{root}/namespaces/{namespace}/{plural}")
+        }
     }
 
     /// Path and parameters of a request.

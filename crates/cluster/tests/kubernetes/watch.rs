@@ -238,7 +238,8 @@ fn the_role_is_what_is_watched() {
     let of_one: Vec<_> = of_one
         .iter()
         .map(|resource| {
-            let rule = json!({"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["list", "watch"]});
+            let rule =
+                json!({"apiGroups": [resource.group], "resources": [resource.plural], "verbs": ["list", "watch"]});
             (json!(resource.namespace), json!([rule]))
         })
         .collect();
