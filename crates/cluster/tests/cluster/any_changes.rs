@@ -169,7 +169,7 @@ fn apply(cache: &Cache, objects: &mut HashMap<Reference, Object>, change: &Chang
             ));
         }
         Change::Api { address: Some(address) } => {
-            let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)], ..Slice::default() };
+            let slice = Slice { service: "kubernetes".into(), addresses: vec![ip(address)] };
             return put(Object::EndpointSlice(key("default", "api"), slice));
         }
         Change::Publish => {
