@@ -15,8 +15,8 @@ use crate::actors::http::HttpActor;
 use crate::actors::restart::Intensity;
 use crate::families::Endpoint;
 use crate::http::{
-    Access, Admin, Explain, Looks, Scrape, Shown, admin_routes, explain_routes, families_routes, guard, health_routes,
-    look_routes, metrics_routes,
+    Access, Admin, AgentInfo, Explain, Scrape, ViewCache, admin_routes, explain_routes, families_routes, guard,
+    health_routes, metrics_routes, view_routes,
 };
 use crate::selfmetrics::SelfMetrics;
 use crate::server::{ApiTimes, Connections, Limits, Routes, time};
@@ -70,7 +70,7 @@ pub(super) fn serve(
 ) -> Result<Vec<Addr<HttpActor>>, prometheus::Error> {
     let (scrape, admin, Asked { access, node }) = (Arc::clone(scrape), Arc::clone(admin), asked);
     let (components, version) = (admin.components.clone(), admin.version.clone());
-    let looks = Arc::new(Looks::new(&scrape, Shown { node, components, version }));
+    let views = Arc::new(ViewCache::new(&scrape, AgentInfo { node, components, version }));
     let health = between.map(|between| Arc::clone(&between.health));
     let connections = || Arc::new(Connections::new(Limits::default()));
     let (of_metrics, of_admin, of_agent) = (connections(), connections(), connections());
@@ -94,7 +94,7 @@ pub(super) fn serve(
             admin_routes(config, &admin);
             explain_routes(config, &explain);
             health_routes(config, health.as_ref());
-            look_routes(config, &looks);
+            view_routes(config, &views);
         }));
     });
     let mut servers = vec![

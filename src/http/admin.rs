@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use webb_flow::fault::{Component, Components, FaultType};
 
-use super::look::Looks;
+use super::node_view::ViewCache;
 use super::{api, explain, health, page};
 use crate::actors::Directory;
 use crate::logging::LogControl;
@@ -96,9 +96,9 @@ pub fn probe_routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
 
 /// The page for a browser, the list of endpoints for all others.
 async fn index(request: HttpRequest) -> HttpResponse {
-    let looks = request.app_data::<web::Data<Looks>>().cloned();
-    if let Some(looks) = looks.filter(|_| page::is_wanted(&request)) {
-        return page::overview(request, looks).await;
+    let views = request.app_data::<web::Data<ViewCache>>().cloned();
+    if let Some(views) = views.filter(|_| page::is_wanted(&request)) {
+        return page::overview(request, views).await;
     }
     let text = [INDEX, api::INDEX, explain::INDEX, health::INDEX].concat();
     HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(text)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::look::Look;
+use super::node_view::NodeView;
 
 /// What becomes of a packet, as the label `outcome` has it.
 pub(super) const OUTCOMES: [&str; 7] =
@@ -19,21 +19,21 @@ pub(super) struct HookLedger {
     pub(super) outcomes: BTreeMap<&'static str, f64>,
     /// Waiting in the connection table.
     pub(super) pending: f64,
-    /// Seen, less all others; not 0 between two sweeps.
+    /// CachedReading, less all others; not 0 between two sweeps.
     pub(super) difference: f64,
 }
 
 /// Each hook; none without programs of webb's own.
-pub(super) fn hooks(look: &Look) -> Vec<HookLedger> {
+pub(super) fn hooks(node: &NodeView) -> Vec<HookLedger> {
     let label = |labels: &[(String, String)]| {
         labels.iter().find(|(name, _)| name == "hook").map_or_else(String::new, |(_, value)| value.clone())
     };
     let seen: Vec<_> =
-        look.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
+        node.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
     let hook = |(hook, seen): (String, f64)| {
-        let of = |outcome: &str| look.own_of("webb_ledger_packets_total", &[("hook", &hook), ("outcome", outcome)]);
+        let of = |outcome: &str| node.own_of("webb_ledger_packets_total", &[("hook", &hook), ("outcome", outcome)]);
         let outcomes: BTreeMap<_, _> = OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
-        let pending = look.own_of("webb_ledger_pending_packets", &[("hook", &hook)]);
+        let pending = node.own_of("webb_ledger_pending_packets", &[("hook", &hook)]);
         let known: f64 = outcomes.values().sum();
         HookLedger { difference: seen - known - pending, hook, seen, outcomes, pending }
     };
@@ -61,7 +61,7 @@ pub(super) struct Degraded {
 
 /// All that is incomplete: losses in the ledger since the agent started, components that are not
 /// up, and series that stand for others.
-pub(super) fn degraded(look: &Look, hooks: &[HookLedger]) -> Vec<Degraded> {
+pub(super) fn degraded(node: &NodeView, hooks: &[HookLedger]) -> Vec<Degraded> {
     let lost = |outcome: &str| -> f64 {
         hooks.iter().flat_map(|hook| &hook.outcomes).filter(|(of, _)| **of == outcome).map(|(_, packets)| packets).sum()
     };
@@ -81,11 +81,11 @@ pub(super) fn degraded(look: &Look, hooks: &[HookLedger]) -> Vec<Degraded> {
     add("suppressed", lost("suppressed"), "drops have no pair: they were over the budget", Some("drop_budget"));
     add(
         "folded",
-        look.own_of("webb_series_folded_total", &[]),
+        node.own_of("webb_series_folded_total", &[]),
         "counts are in series of ~other: there is no room for more",
         Some("max_series"),
     );
-    for component in &look.components {
+    for component in &node.components {
         if !matches!(component.state().label(), "up" | "stopped") {
             let reason = component.reason();
             let why = if reason.is_empty() { String::new() } else { format!(": {reason}") };

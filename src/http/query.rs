@@ -26,6 +26,7 @@ const COLUMNS: [&str; 8] = ["bytes", "out", "back", "opened", "p95", "drops", "s
 
 /// A read query.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a key of the URL")]
 pub(super) struct Query {
     /// The pairs as they were given, for links.
     pairs: Vec<(String, String)>,
@@ -37,6 +38,12 @@ pub(super) struct Query {
     pub(super) states: Vec<State>,
     pub(super) protocols: Vec<String>,
     pub(super) problems: bool,
+    /// The workload that a map is of.
+    pub(super) focus: Option<String>,
+    /// True if the map is laid out anew.
+    pub(super) tidy: bool,
+    /// True if the overview has a table in place of the map.
+    pub(super) table: bool,
     /// Column, and true for the largest first.
     pub(super) sort: Option<(String, bool)>,
     /// From 0.
@@ -72,6 +79,9 @@ impl Default for Query {
             states: Vec::new(),
             protocols: Vec::new(),
             problems: false,
+            focus: None,
+            tidy: false,
+            table: false,
             sort: None,
             page: 0,
             limit: ROWS,
@@ -128,6 +138,15 @@ impl Query {
                 self.problems = value == "1";
                 matches!(value, "0" | "1")
             }
+            "focus" => set(&mut self.focus, value),
+            "tidy" => {
+                self.tidy = value == "1";
+                matches!(value, "0" | "1")
+            }
+            "show" => {
+                self.table = value == "table";
+                matches!(value, "map" | "table")
+            }
             "sort" => {
                 let (column, descends) = value.strip_prefix('-').map_or((value, false), |column| (column, true));
                 let is_known = COLUMNS.contains(&column);
@@ -169,11 +188,11 @@ impl Query {
         self.with_all(&[(key, value)])
     }
 
-    /// Likewise with several keys. Another page or open row is not kept.
+    /// Likewise with several keys. Another page, open row or new layout is not kept.
     pub(super) fn with_all(&self, changes: &[(&str, Option<&str>)]) -> String {
         let changed = |key: &str| changes.iter().any(|(changed, _)| *changed == key);
         let kept = self.pairs.iter().filter(|(key, value)| {
-            !changed(key) && !value.trim().is_empty() && !matches!(key.as_str(), "page" | "open")
+            !changed(key) && !value.trim().is_empty() && !matches!(key.as_str(), "page" | "open" | "tidy")
         });
         let kept = kept.map(|(key, value)| (key.as_str(), value.as_str()));
         let set = changes.iter().filter_map(|(key, value)| Some((*key, (*value)?)));
@@ -193,6 +212,11 @@ impl Query {
         let dropped: Vec<_> =
             self.pairs.iter().filter(|(key, _)| !stays(key)).map(|(key, _)| (key.as_str(), None)).collect();
         self.with_all(&dropped)
+    }
+
+    /// The layout of the map that is asked for: each workload's own map has one.
+    pub(super) fn layout(&self) -> &str {
+        self.focus.as_deref().unwrap_or_default()
     }
 
     /// True if a filter is set.
@@ -269,7 +293,8 @@ fn expected(key: &str) -> String {
         "workload" => format!("expected at most {MAX_VALUES} words, and the rest"),
         "ns" | "proto" => format!("expected at most {MAX_VALUES} of them"),
         "sort" => format!("expected one of {}, with - before it for the most first", COLUMNS.join(", ")),
-        "problems" => "expected 0 or 1".to_owned(),
+        "problems" | "tidy" => "expected 0 or 1".to_owned(),
+        "show" => "expected map or table".to_owned(),
         "page" => "expected a number from 1".to_owned(),
         "limit" => format!("expected a number from 1 to {MAX_ROWS}"),
         "window" => "expected 10s, 1m or 5m".to_owned(),

@@ -16,14 +16,14 @@ use webb_metrics::expose::{Exposition, Family, Format, Histogram, server};
 use super::body::{Lease, Leases};
 use super::snapshot::RenderedSnapshot;
 use crate::pipeline::SnapshotCollector;
-use crate::readings::{Book, Moment};
+use crate::readings::{Moment, SampleStore};
 use crate::selfmetrics::SelfMetrics;
 
 /// The state of the scrape endpoint.
 #[derive(Debug)]
 pub struct Scrape {
     collector: Mutex<Collector>,
-    book: Mutex<Book>,
+    store: Mutex<SampleStore>,
     began: Instant,
     turn: tokio::sync::Mutex<()>,
     leases: Leases,
@@ -74,7 +74,7 @@ impl Scrape {
     ) -> Self {
         let scrape = Self {
             collector: Mutex::new(Collector { source, taken: None, snapshot: Arc::default() }),
-            book: Mutex::default(),
+            store: Mutex::default(),
             began: Instant::now(),
             turn: tokio::sync::Mutex::default(),
             leases: Leases::default(),
@@ -148,14 +148,14 @@ impl Scrape {
         snapshot
     }
 
-    /// Calls `read` with the book of samples, the last of which is as young as a scrape's snapshot
+    /// Calls `read` with the samples, the last of which is as young as a scrape's snapshot
     /// would be. Blocks, as a scrape does.
-    pub(super) fn look<T>(&self, read: impl FnOnce(&Book) -> T) -> T {
-        let is_due = self.book().is_due(self.moment());
+    pub(super) fn read_samples<T>(&self, read: impl FnOnce(&SampleStore) -> T) -> T {
+        let is_due = self.store().is_due(self.moment());
         if is_due {
             self.recent();
         }
-        read(&self.book())
+        read(&self.store())
     }
 
     /// The families of the agent itself.
@@ -163,8 +163,8 @@ impl Scrape {
         self.own.gather().iter().map(Family::from).collect()
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, SampleStore> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Now, by both clocks.
@@ -191,17 +191,17 @@ impl Scrape {
         (snapshot, if missing == 0 { 0 } else { 2 })
     }
 
-    /// Puts a snapshot into the book if one is due. A scrape does not wait while the book is read:
-    /// the sample stays due.
+    /// Puts a snapshot into the store if one is due. A scrape does not wait while the store is
+    /// read: the sample stays due.
     fn sample(&self, snapshot: &RenderedSnapshot) {
-        let mut book = match self.book.try_lock() {
-            Ok(book) => book,
+        let mut store = match self.store.try_lock() {
+            Ok(store) => store,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
         let moment = self.moment();
-        if book.is_due(moment) {
-            book.sample(moment, &snapshot.snapshots());
+        if store.is_due(moment) {
+            store.sample(moment, &snapshot.snapshots());
         }
     }
 

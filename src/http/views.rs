@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use actix_web::web::{Data, ServiceConfig};
 
-use super::look::Looks;
+use super::node_view::ViewCache;
 use super::{api, page};
 
 /// Adds the API and the page, which show what `looks` has.
-pub fn look_routes(config: &mut ServiceConfig, looks: &Arc<Looks>) {
-    config.app_data(Data::from(Arc::clone(looks)));
+pub fn view_routes(config: &mut ServiceConfig, views: &Arc<ViewCache>) {
+    config.app_data(Data::from(Arc::clone(views)));
     api::routes(config);
     page::routes(config);
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use webb_metrics::expose::write_pair;
+
 /// A table of series that is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "each is one family, see `Measure::of`")]
@@ -149,23 +151,24 @@ impl Labels {
 impl Form {
     /// Selects an end in PromQL; `prefix` is `source` or `destination`.
     pub fn matchers(self, prefix: &str, end: &str) -> String {
-        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let mut text = String::new();
         match self {
-            Self::Joined => format!("{prefix}=\"{}\"", quoted(end)),
-            Self::Split(name) => match end.split_once('/') {
-                Some((namespace, of)) => {
-                    format!("{prefix}_namespace=\"{}\", {prefix}_{name}=\"{}\"", quoted(namespace), quoted(of))
+            Self::Joined => write_pair(&mut text, prefix, end),
+            Self::Split(name) => {
+                let (namespace, of) = end.split_once('/').map_or((None, end), |(namespace, of)| (Some(namespace), of));
+                if let Some(namespace) = namespace {
+                    write_pair(&mut text, &format!("{prefix}_namespace"), namespace);
                 }
-                None => format!("{prefix}_{name}=\"{}\"", quoted(end)),
-            },
+                write_pair(&mut text, &format!("{prefix}_{name}"), of);
+            }
         }
+        text
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
-    use webb_metrics::expose::write_pair;
 
     use super::*;
 
@@ -197,7 +200,7 @@ mod tests {
         );
         let form = split.form().unwrap();
         assert_eq!((form, &*split.end(form, "destination")), (Form::Split("workload"), "b/y"));
-        assert_eq!(form.matchers("source", "a/x"), r#"source_namespace="a", source_workload="x""#);
+        assert_eq!(form.matchers("source", "a/x"), r#"source_namespace="a",source_workload="x""#);
         assert_eq!(Form::Joined.matchers("source", "a\"\\\n"), r#"source="a\"\\\n""#);
         assert_eq!(Labels::parse(r#"protocol="TCP",source="a""#).form(), None);
     }

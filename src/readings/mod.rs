@@ -1,10 +1,10 @@
 //! Readings: the rows that the page and its API show, made of the snapshots that scrapes take.
 //!
-//! A [`Book`] keeps a few samples of the counters that name both ends of a flow, so that a rate
-//! over the last minute is known at once. A sample is taken of a snapshot that a scrape has taken
-//! anyway, at most every five seconds. A [`Reading`] is made of the book when it is asked for.
+//! A [`SampleStore`] keeps a few samples of the counters that name both ends of a flow, so that a
+//! rate over the last minute is known at once. A sample is taken of a snapshot that a scrape has
+//! taken anyway, at most every five seconds. A [`Reading`] is made of the store when it is asked
+//! for.
 
-mod book;
 mod measure;
 mod moment;
 mod reading;
@@ -12,14 +12,17 @@ mod rows;
 mod samples;
 mod series;
 mod state;
+mod store;
+mod totals;
 mod trend;
 
-pub use book::Book;
 pub use measure::{Form, Measure};
 pub use moment::Moment;
-pub use reading::{Reading, Totals, Watched};
+pub use reading::{Reading, Watched};
 pub use rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 pub use state::{Attention, State};
+pub use store::SampleStore;
+pub use totals::Totals;
 pub use trend::Trend;
 
 #[cfg(test)]

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use webb_flow::hash::RandomState;
 
-use super::book::{Book, increase};
 use super::measure::Measure;
 use super::moment::Moment;
 use super::rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 use super::samples::Sample;
 use super::series::{Pair, Series};
 use super::state::{Attention, State};
+use super::store::{SampleStore, increase};
+use super::totals::Totals;
 
 /// The share of failures from which on a pair is failing.
 const FAILING: f64 = 0.01;
@@ -31,29 +32,6 @@ pub enum Watched {
     Pairs,
 }
 
-/// Sums over all pairs, over the window.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Totals {
-    /// Bytes at the interfaces of pods; a packet between two pods of this node passes two.
-    pub bytes: Counted,
-    /// Dropped packets.
-    pub drops: Counted,
-    /// Forbidden connections that passed.
-    pub passed: Counted,
-    /// Attempts to connect.
-    pub attempts: Counted,
-    /// Those that failed.
-    pub failed: Counted,
-    /// Answers of DNS.
-    pub answers: Counted,
-    /// Those with an error.
-    pub answer_errors: Counted,
-    /// HTTP responses.
-    pub requests: Counted,
-    /// Those with 5xx.
-    pub request_errors: Counted,
-}
-
 /// All rows at one moment.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -70,7 +48,7 @@ pub struct Reading {
     /// HTTP, the pairs with most errors first.
     pub http: Vec<HttpRow>,
     /// Sums.
-    pub totals: Totals,
+    pub totals: Totals<Counted>,
 }
 
 impl Reading {
@@ -154,7 +132,7 @@ fn is_failing(failed: u64, all: u64) -> bool {
     failed > 0 && failed as f64 >= FAILING * all as f64
 }
 
-impl Book {
+impl SampleStore {
     /// True if the series of a measure tell pairs apart.
     pub fn watched(&self, measure: Measure) -> Watched {
         if !self.known.has(measure) {
@@ -170,7 +148,7 @@ impl Book {
     pub fn reading(&self, window: Duration) -> Reading {
         let Some(latest) = self.samples.latest() else { return Reading::default() };
         let base = self.samples.base(window);
-        let mut work = Work { book: self, latest, base, pairs: HashMap::default(), reading: Reading::default() };
+        let mut work = Work { store: self, latest, base, pairs: HashMap::default(), reading: Reading::default() };
         for series in self.known.iter().filter(|series| series.seen == latest.number) {
             work.add(series);
         }
@@ -199,7 +177,7 @@ struct OneWay {
 }
 
 struct Work<'a> {
-    book: &'a Book,
+    store: &'a SampleStore,
     latest: &'a Sample,
     base: Option<&'a Sample>,
     pairs: HashMap<&'a Pair, OneWay, RandomState>,
@@ -215,13 +193,13 @@ impl<'a> Work<'a> {
     }
 
     fn times(&self, series: &Series) -> Times {
-        let bounds = self.book.bounds.get(&series.measure).cloned().unwrap_or_default();
+        let bounds = self.store.bounds.get(&series.measure).cloned().unwrap_or_default();
         Times { bounds, counts: (0..series.width).map(|at| self.counted(series, at).window).collect() }
     }
 
     fn add(&mut self, series: &'a Series) {
         let count = self.counted(series, 0);
-        self.total(series, count);
+        self.reading.totals.of(series).for_each(|sum| sum.add(count));
         let Some(pair) = &series.pair else { return };
         let second = if series.measure == Measure::Traffic { self.counted(series, 1) } else { Counted::default() };
         let times = if series.is_histogram() { self.times(series) } else { Times::default() };
@@ -303,34 +281,6 @@ impl<'a> Work<'a> {
                     row.status.get_mut(class).into_iter().for_each(|status| status.add(count));
                 }
             }
-        }
-    }
-
-    fn total(&mut self, series: &Series, count: Counted) {
-        let totals = &mut self.reading.totals;
-        match series.measure {
-            Measure::Traffic => totals.bytes.add(count),
-            Measure::Drop => totals.drops.add(count),
-            Measure::Verdict if series.labels.get("action") == "audit" => totals.passed.add(count),
-            Measure::Attempt => {
-                totals.attempts.add(count);
-                if series.labels.get("outcome") != "accepted" {
-                    totals.failed.add(count);
-                }
-            }
-            Measure::DnsAnswer => {
-                totals.answers.add(count);
-                if series.is_answer_error() {
-                    totals.answer_errors.add(count);
-                }
-            }
-            Measure::HttpRequest | Measure::HttpAnswer if series.has_status() => {
-                totals.requests.add(count);
-                if series.labels.get("status").starts_with('5') {
-                    totals.request_errors.add(count);
-                }
-            }
-            _ => {}
         }
     }
 

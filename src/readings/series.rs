@@ -1,4 +1,4 @@
-//! The series that a book knows: which ends and labels each has, and where its values are.
+//! The series that a store knows: which ends and labels each has, and where its values are.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -27,7 +27,7 @@ pub(super) struct Series {
     pub(super) offset: usize,
     /// Number of values.
     pub(super) width: usize,
-    /// Unix time of the first sample with it, in seconds; 0 for the book's first sample.
+    /// Unix time of the first sample with it, in seconds; 0 for the store's first sample.
     pub(super) first: u64,
     /// Unix time of the last sample in which a value had grown, in seconds; 0 for none.
     pub(super) last: u64,

@@ -14,6 +14,28 @@ pub(crate) fn at(seconds: u64) -> Moment {
     Moment { steady: Duration::from_secs(seconds), unix: Duration::from_secs(1_000_000 + seconds) }
 }
 
+/// A pair with these bytes.
+pub(crate) fn pair_row(from: &str, to: &str, state: State, bytes: u64) -> PairRow {
+    PairRow {
+        from: from.into(),
+        to: to.into(),
+        is_directed: true,
+        protocols: std::collections::BTreeSet::new(),
+        state,
+        out_bytes: Counted { window: bytes, total: bytes },
+        back_bytes: Counted::default(),
+        packets: Counted::default(),
+        drops: Counted::default(),
+        denied: Counted::default(),
+        passed: Counted::default(),
+        connections: None,
+        requests: Counted::default(),
+        request_errors: Counted::default(),
+        first: 0,
+        last: 0,
+    }
+}
+
 /// Labels of a series, and its values.
 type Row<'a> = (&'a [(&'a str, &'a str)], &'a [u64]);
 
@@ -63,15 +85,15 @@ fn ends<'a>(from: &'a str, to: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a
 }
 
 /// A small node: a bit of everything, with rates over ten seconds.
-pub(crate) fn example() -> Book {
-    let mut book = Book::default();
-    sample_example(&mut book, 0, 0);
-    sample_example(&mut book, 10, 10);
-    book
+pub(crate) fn example() -> SampleStore {
+    let mut store = SampleStore::default();
+    sample_example(&mut store, 0, 0);
+    sample_example(&mut store, 10, 10);
+    store
 }
 
 /// A sample with these names as callers.
-pub(crate) fn named(book: &mut Book, moment: Moment, names: &[&str], more: u64) {
+pub(crate) fn named(store: &mut SampleStore, moment: Moment, names: &[&str], more: u64) {
     let rows: Vec<_> = names.iter().map(|name| (*name, "shop/cart", "egress", 100 * more, more)).collect();
     let denied: Vec<_> =
         names.iter().map(|name| ends(name, name, &[("reason", "POLICY_DENIED"), ("protocol", name)])).collect();
@@ -80,18 +102,18 @@ pub(crate) fn named(book: &mut Book, moment: Moment, names: &[&str], more: u64) 
     let answers: Vec<(&[_], &[u64])> =
         answered.iter().map(|labels| (&labels[..], std::slice::from_ref(&more))).collect();
     let (drops, answers) = (snapshot("hubble_drop_total", &drops), snapshot("hubble_dns_responses_total", &answers));
-    book.sample(moment, &[&traffic(&rows), &drops, &answers]);
+    store.sample(moment, &[&traffic(&rows), &drops, &answers]);
 }
 
 /// A sample of so many pairs, both ways.
-pub(crate) fn of_pairs(book: &mut Book, moment: Moment, pairs: u64, more: u64) {
+pub(crate) fn of_pairs(store: &mut SampleStore, moment: Moment, pairs: u64, more: u64) {
     let names: Vec<_> = (0..pairs).map(|at| (format!("from/pod-{at}"), format!("to/pod-{}", at % 700))).collect();
     let there = names.iter().map(|(from, to)| (from.as_str(), to.as_str(), "egress", 1000 + more, 1));
     let back = names.iter().map(|(from, to)| (to.as_str(), from.as_str(), "ingress", 500 + more, 1));
-    book.sample(moment, &[&traffic(&there.chain(back).collect::<Vec<_>>())]);
+    store.sample(moment, &[&traffic(&there.chain(back).collect::<Vec<_>>())]);
 }
 
-fn sample_example(book: &mut Book, seconds: u64, more: u64) {
+fn sample_example(store: &mut SampleStore, seconds: u64, more: u64) {
     let flows = traffic(&[
         ("shop/storefront", "shop/cart", "egress", 1_000 + 100_000 * more, 10 + 50 * more),
         ("shop/cart", "shop/storefront", "ingress", 2_000 + 400_000 * more, 12 + 60 * more),
@@ -124,24 +146,24 @@ fn sample_example(book: &mut Book, seconds: u64, more: u64) {
     let (well, failed) = (request("200"), request("503"));
     let requests = snapshot("hubble_http_requests_total", &[(&well, &[99 * more]), (&failed, &[more])]);
     let all = [&flows, &drops, &verdicts, &attempts, &handshakes, &open, &answers, &requests];
-    book.sample(at(seconds), &all);
+    store.sample(at(seconds), &all);
 }
 
 /// Both ways of a pair are one row, from the end that calls; rates are over both samples.
 #[test]
 fn a_pair_is_one_row() {
-    let mut book = Book::default();
+    let mut store = SampleStore::default();
     let attempts = |count| {
         let labels = ends("a/z", "a/b", &[("outcome", "accepted"), ("reporter", "client")]);
         snapshot("webb_tcp_connections_total", &[(&labels, &[count])])
     };
     let flows =
         |more: u64| traffic(&[("a/z", "a/b", "egress", 100 + more, 1), ("a/b", "a/z", "ingress", 700 + 4 * more, 7)]);
-    book.sample(at(0), &[&flows(0), &attempts(1)]);
-    let first = book.reading(Duration::from_mins(1));
+    store.sample(at(0), &[&flows(0), &attempts(1)]);
+    let first = store.reading(Duration::from_mins(1));
     assert_eq!((first.span, first.rate(first.totals.bytes)), (Duration::ZERO, None), "one sample gives no rate");
-    book.sample(at(10), &[&flows(500), &attempts(3)]);
-    let reading = book.reading(Duration::from_mins(1));
+    store.sample(at(10), &[&flows(500), &attempts(3)]);
+    let reading = store.reading(Duration::from_mins(1));
     let [row] = &reading.pairs[..] else { panic!("{:?}", reading.pairs) };
     assert_eq!((&*row.from, &*row.to, row.is_directed), ("a/z", "a/b", true));
     assert_eq!(reading.rate(row.out_bytes), Some(50.0));
@@ -154,9 +176,9 @@ fn a_pair_is_one_row() {
 /// A packet between two pods of the node passes two interfaces, and is counted once in its pair.
 #[test]
 fn two_interfaces_are_not_added() {
-    let mut book = Book::default();
-    book.sample(at(0), &[&traffic(&[("a", "b", "egress", 100, 1), ("a", "b", "ingress", 90, 1)])]);
-    let reading = book.reading(Duration::from_mins(1));
+    let mut store = SampleStore::default();
+    store.sample(at(0), &[&traffic(&[("a", "b", "egress", 100, 1), ("a", "b", "ingress", 90, 1)])]);
+    let reading = store.reading(Duration::from_mins(1));
     assert_eq!(reading.pairs[0].out_bytes.total, 100);
     assert_eq!(reading.totals.bytes.total, 190, "the total is that of the interfaces");
     assert!(!reading.pairs[0].is_directed, "which end calls is not known");
@@ -165,7 +187,7 @@ fn two_interfaces_are_not_added() {
 /// The states, in the order in which they are shown, and what is said of each.
 #[test]
 fn states_rank() {
-    let mut book = Book::default();
+    let mut store = SampleStore::default();
     let verdict = |to, action, count| {
         let labels = ends("a", to, &[("direction", "egress"), ("match", "none"), ("action", action)]);
         snapshot("hubble_policy_verdicts_total", &[(&labels, &[count])])
@@ -180,9 +202,9 @@ fn states_rank() {
         let full = ends("a", "full", &[("reason", "QUEUE_FULL"), ("protocol", "UDP")]);
         snapshot("hubble_drop_total", &[(&denied, &[count]), (&full, &[count])])
     };
-    book.sample(at(0), &[&verdict("passed", "audit", 1), &failed(1), &drops(1)]);
-    book.sample(at(60), &[&verdict("passed", "audit", 7), &failed(2), &drops(61)]);
-    let reading = book.reading(Duration::from_mins(1));
+    store.sample(at(0), &[&verdict("passed", "audit", 1), &failed(1), &drops(1)]);
+    store.sample(at(60), &[&verdict("passed", "audit", 7), &failed(2), &drops(61)]);
+    let reading = store.reading(Duration::from_mins(1));
     let states: Vec<_> = reading.pairs.iter().map(|row| (&*row.to, row.state.label())).collect();
     let expected = [("passed", "passed"), ("denied", "denied"), ("failing", "failing"), ("full", "dropped")];
     assert_eq!(states, expected);
@@ -195,43 +217,43 @@ fn states_rank() {
 /// What comes after the start is new for an hour.
 #[test]
 fn first_denials_are_new() {
-    let mut book = Book::default();
+    let mut store = SampleStore::default();
     let denied = ends("a", "b", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
     let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
-    book.sample(at(0), &[]);
-    book.sample(at(5), &[&drops(3)]);
-    let attention = book.reading(Duration::from_mins(1)).attention();
+    store.sample(at(0), &[]);
+    store.sample(at(5), &[&drops(3)]);
+    let attention = store.reading(Duration::from_mins(1)).attention();
     assert_eq!((attention[0].is_new, attention[0].since), (true, 1_000_005));
     assert!((attention[0].per_second - 0.6).abs() < 1e-9, "a series that is new began at 0");
-    book.sample(at(4000), &[&drops(4)]);
-    assert!(!book.reading(Duration::from_mins(1)).attention()[0].is_new);
+    store.sample(at(4000), &[&drops(4)]);
+    assert!(!store.reading(Duration::from_mins(1)).attention()[0].is_new);
 }
 
 /// A series that was removed and counts anew gives no negative rate, and its place goes to others
 /// only when no sample has its values.
 #[test]
 fn series_come_and_go() {
-    let mut book = Book::default();
-    book.sample(at(0), &[&traffic(&[("a", "b", "egress", 1000, 1)])]);
-    book.sample(at(10), &[&traffic(&[("a", "b", "egress", 50, 1)])]);
-    assert_eq!(book.reading(Duration::from_secs(10)).pairs[0].out_bytes.window, 50);
-    book.sample(at(20), &[&traffic(&[("c", "d", "egress", 5, 1)])]);
-    let reading = book.reading(Duration::from_secs(10));
+    let mut store = SampleStore::default();
+    store.sample(at(0), &[&traffic(&[("a", "b", "egress", 1000, 1)])]);
+    store.sample(at(10), &[&traffic(&[("a", "b", "egress", 50, 1)])]);
+    assert_eq!(store.reading(Duration::from_secs(10)).pairs[0].out_bytes.window, 50);
+    store.sample(at(20), &[&traffic(&[("c", "d", "egress", 5, 1)])]);
+    let reading = store.reading(Duration::from_secs(10));
     assert_eq!(reading.pairs.len(), 1, "what is gone is not shown");
     assert_eq!(reading.pairs[0].out_bytes, Counted { window: 5, total: 5 });
     for step in 0..200 {
         let name = format!("pod-{step}");
-        book.sample(at(30 + step * 5), &[&traffic(&[(&name, "d", "egress", 7, 1)])]);
-        let reading = book.reading(Duration::from_mins(1));
+        store.sample(at(30 + step * 5), &[&traffic(&[(&name, "d", "egress", 7, 1)])]);
+        let reading = store.reading(Duration::from_mins(1));
         assert_eq!(reading.pairs[0].out_bytes, Counted { window: 7, total: 7 }, "{name}");
     }
-    assert!(book.known.words() < 2 * 100, "{} values for one series at a time", book.known.words());
+    assert!(store.known.words() < 2 * 100, "{} values for one series at a time", store.known.words());
 }
 
 /// The caller is `from`, although Hubble's families have the server as the source of a response.
 #[test]
 fn callers_are_from() {
-    let mut book = Book::default();
+    let mut store = SampleStore::default();
     let answer = ends(
         "dns",
         "pod",
@@ -247,13 +269,13 @@ fn callers_are_from() {
             snapshot("hubble_http_responses_total", &[(&response, &[count])]),
         ]
     };
-    let sample = |book: &mut Book, seconds, count| {
+    let sample = |store: &mut SampleStore, seconds, count| {
         let all = of_http(count);
-        book.sample(at(seconds), &all.iter().collect::<Vec<_>>());
+        store.sample(at(seconds), &all.iter().collect::<Vec<_>>());
     };
-    sample(&mut book, 0, 1);
-    sample(&mut book, 5, 6);
-    let reading = book.reading(Duration::from_mins(1));
+    sample(&mut store, 0, 1);
+    sample(&mut store, 5, 6);
+    let reading = store.reading(Duration::from_mins(1));
     let [answer] = &reading.answers[..] else { panic!("{:?}", reading.answers) };
     assert_eq!(
         (&*answer.from, &*answer.to, answer.name.as_deref(), answer.is_error),
@@ -268,11 +290,11 @@ fn callers_are_from() {
 /// Without names of both ends there are sums, and no pairs.
 #[test]
 fn metrics_without_ends_say_so() {
-    let mut book = Book::default();
-    assert_eq!(book.watched(Measure::Drop), Watched::Nothing);
-    book.sample(at(0), &[&snapshot("hubble_drop_total", &[(&[("reason", "X"), ("protocol", "TCP")], &[3])])]);
-    assert_eq!(book.watched(Measure::Drop), Watched::WithoutEnds);
-    let reading = book.reading(Duration::from_mins(1));
+    let mut store = SampleStore::default();
+    assert_eq!(store.watched(Measure::Drop), Watched::Nothing);
+    store.sample(at(0), &[&snapshot("hubble_drop_total", &[(&[("reason", "X"), ("protocol", "TCP")], &[3])])]);
+    assert_eq!(store.watched(Measure::Drop), Watched::WithoutEnds);
+    let reading = store.reading(Duration::from_mins(1));
     assert_eq!((reading.totals.drops.total, reading.drops.len()), (3, 0));
 }
 
@@ -290,10 +312,10 @@ proptest! {
             .collect();
         let exposed = traffic(&rows);
         let sum: u64 = exposed.rows(0).map(|(_, value)| value).sum();
-        let mut book = Book::default();
-        book.sample(at(0), &[&Snapshot { values: vec![0; exposed.values.len()], ..exposed.clone() }]);
-        book.sample(at(7), &[&exposed]);
-        let reading = book.reading(Duration::from_mins(1));
+        let mut store = SampleStore::default();
+        store.sample(at(0), &[&Snapshot { values: vec![0; exposed.values.len()], ..exposed.clone() }]);
+        store.sample(at(7), &[&exposed]);
+        let reading = store.reading(Duration::from_mins(1));
         prop_assert_eq!(reading.totals.bytes, Counted { window: sum, total: sum });
         let side = |from: &str, to: &str, side: &str| -> u64 {
             rows.iter().filter(|row| (row.0, row.1, row.2) == (from, to, side)).map(|row| row.3).sum()

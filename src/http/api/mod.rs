@@ -3,6 +3,7 @@
 //! Base units: bytes, seconds, shares from 0 to 1, times in RFC 3339. A field that is absent was
 //! not measured; 0 was. Within v1 fields are only added.
 
+mod map;
 mod rows;
 mod time;
 
@@ -17,7 +18,7 @@ use serde_json::{Value, json};
 pub(super) use time::rfc3339;
 
 use super::ledger;
-use super::look::{Look, Looks};
+use super::node_view::{NodeView, ViewCache};
 use super::query::Query;
 use crate::readings::State;
 
@@ -28,6 +29,7 @@ const SCHEMA: &str = include_str!("schema.json");
 pub(super) const INDEX: &str = "\
 GET  /api/v1/status              what the page's first view shows: sums, what needs a look, what is incomplete
 GET  /api/v1/pairs               who talks to whom: bytes, connections, state; also drops, connections, dns, http
+GET  /api/v1/map                 the map of workloads: boxes with their places, lines, and what is not drawn
 GET  /api/v1/agent               the ledger, the components and the limits
 GET  /api/v1/schema.json         the schema of these answers
 ";
@@ -35,23 +37,24 @@ GET  /api/v1/schema.json         the schema of these answers
 /// Adds these endpoints.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     for (name, rows) in VIEWS {
-        let to = move |request: HttpRequest, looks: web::Data<Looks>| answer(request, looks, rows);
+        let to = move |request: HttpRequest, views: web::Data<ViewCache>| answer(request, views, rows);
         config.route(&format!("/api/v1/{name}"), web::get().to(to));
     }
     config.route("/api/v1/schema.json", web::get().to(schema)).route("/api/v1/{view:.*}", web::get().to(unknown));
 }
 
-type Rows = fn(&Look, &Query) -> Answer;
+type Rows = fn(&NodeView, &Query) -> Answer;
 
 /// Each view, by its name in the path.
-const VIEWS: [(&str, Rows); 7] = [
+const VIEWS: [(&str, Rows); 8] = [
     ("status", status),
-    ("pairs", |look, query| table(query, &rows::pairs(look, query), rows::hidden_pairs)),
-    ("connections", |look, query| table(query, &rows::connections(look, query), rows::hidden)),
-    ("drops", |look, query| table(query, &rows::drops(look, query), rows::hidden)),
-    ("dns", |look, query| table(query, &rows::answers(look, query), rows::hidden)),
-    ("http", |look, query| table(query, &rows::http(look, query), rows::hidden)),
-    ("agent", |look, _| Answer { fields: vec![("agent", json!(rows::agent(look)))] }),
+    ("pairs", |node, query| table(query, &rows::pairs(node, query), rows::hidden_pairs)),
+    ("connections", |node, query| table(query, &rows::connections(node, query), rows::hidden)),
+    ("drops", |node, query| table(query, &rows::drops(node, query), rows::hidden)),
+    ("dns", |node, query| table(query, &rows::answers(node, query), rows::hidden)),
+    ("http", |node, query| table(query, &rows::http(node, query), rows::hidden)),
+    ("map", |node, query| Answer { fields: map::fields(node, query) }),
+    ("agent", |node, _| Answer { fields: vec![("agent", json!(rows::agent(node)))] }),
 ];
 
 /// Fields of an answer beside those of the envelope.
@@ -59,10 +62,10 @@ struct Answer {
     fields: Vec<(&'static str, Value)>,
 }
 
-async fn answer(request: HttpRequest, looks: web::Data<Looks>, rows: Rows) -> HttpResponse {
+async fn answer(request: HttpRequest, views: web::Data<ViewCache>, rows: Rows) -> HttpResponse {
     let query = Query::read(request.query_string());
-    let looks = Arc::clone(&looks);
-    let rendered = looks.look(query.window, move |look| render(look, &query, rows)).await;
+    let views = Arc::clone(&views);
+    let rendered = views.render(query.window, move |node| render(node, &query, rows)).await;
     match rendered {
         Ok(text) => HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "application/json"))
@@ -74,24 +77,24 @@ async fn answer(request: HttpRequest, looks: web::Data<Looks>, rows: Rows) -> Ht
 
 /// The answer to one look too many.
 pub(super) fn busy() -> HttpResponse {
-    HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).body("too many looks at once; try again\n")
+    HttpResponse::ServiceUnavailable().insert_header((RETRY_AFTER, "1")).body("too many views at once; try again\n")
 }
 
-fn render(look: &Look, query: &Query, rows: Rows) -> String {
-    let hooks = ledger::hooks(look);
-    let degraded = ledger::degraded(look, &hooks);
-    let reading = &look.seen.reading;
+fn render(node: &NodeView, query: &Query, rows: Rows) -> String {
+    let hooks = ledger::hooks(node);
+    let degraded = ledger::degraded(node, &hooks);
+    let reading = &node.cached.reading;
     let mut envelope = serde_json::Map::new();
     let mut add = |name: &str, value: Value| drop(envelope.insert(name.to_owned(), value));
     add("api", json!("v1"));
-    add("node", json!(look.node));
+    add("node", json!(node.name));
     add("time", json!(reading.moment.map(|moment| rfc3339(moment.unix.as_secs()))));
-    add("started", json!(rfc3339(look.started.unix.as_secs())));
+    add("started", json!(rfc3339(node.started.unix.as_secs())));
     add("window_seconds", json!(reading.span.as_secs_f64()));
     add("complete", json!(degraded.is_empty()));
     add("degraded", json!(degraded));
     add("notes", json!(query.notes));
-    for (name, value) in rows(look, query).fields {
+    for (name, value) in rows(node, query).fields {
         add(name, value);
     }
     let mut text = Value::Object(envelope).to_string();
@@ -108,15 +111,15 @@ fn table<T: Serialize>(query: &Query, rows: &[T], hidden: fn(&[T], &[T]) -> Valu
     Answer { fields: vec![("rows", json!(shown)), ("hidden", hidden(rows, shown)), ("next", json!(next))] }
 }
 
-fn status(look: &Look, _: &Query) -> Answer {
-    let reading = &look.seen.reading;
+fn status(node: &NodeView, _: &Query) -> Answer {
+    let reading = &node.cached.reading;
     let totals = &reading.totals;
     let problems = reading.pairs.iter().filter(|row| row.state.is_problem()).count();
     let attention: Vec<_> = reading.attention().iter().map(rows::attention).collect();
     let passing = reading.pairs.iter().filter(|row| row.state == State::Passed).count();
     let fields = vec![
-        ("version", look.version.get("version").cloned().unwrap_or_default()),
-        ("kernel", look.version.get("kernel").cloned().unwrap_or_default()),
+        ("version", node.version.get("version").cloned().unwrap_or_default()),
+        ("kernel", node.version.get("kernel").cloned().unwrap_or_default()),
         ("pairs", json!(reading.pairs.len())),
         ("problems", json!(problems)),
         ("passing_against_policy", json!(passing)),
@@ -136,7 +139,8 @@ async fn schema() -> HttpResponse {
 }
 
 async fn unknown(path: web::Path<String>) -> HttpResponse {
-    let text = format!("no view {:?}; there are: status, pairs, connections, drops, dns, http, agent\n", *path);
+    let names: Vec<_> = VIEWS.iter().map(|(name, _)| *name).collect();
+    let text = format!("no view {:?}; there are: {}\n", *path, names.join(", "));
     HttpResponse::build(StatusCode::NOT_FOUND).body(text)
 }
 
@@ -146,7 +150,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::http::look::tests::example;
+    use crate::http::node_view::tests::example;
+    use crate::readings::tests::pair_row;
 
     /// The answers to a small node, as scripts read them.
     #[test]
@@ -188,15 +193,15 @@ mod tests {
     /// Problems of HTTP are calls with errors of the server.
     #[test]
     fn problems_of_http() {
-        let mut look = example();
-        let rows = |look: &Look, query: &str| {
-            let answer: Value = serde_json::from_str(&render(look, &Query::read(query), VIEWS[5].1)).unwrap();
+        let mut node = example();
+        let rows = |node: &NodeView, query: &str| {
+            let answer: Value = serde_json::from_str(&render(node, &Query::read(query), VIEWS[5].1)).unwrap();
             answer["rows"].as_array().unwrap().len()
         };
-        assert_eq!((rows(&look, ""), rows(&look, "problems=1")), (1, 1));
-        let row = &mut Arc::get_mut(&mut look.seen).unwrap().reading.http[0];
+        assert_eq!((rows(&node, ""), rows(&node, "problems=1")), (1, 1));
+        let row = &mut Arc::get_mut(&mut node.cached).unwrap().reading.http[0];
         row.status[5].window = 0;
-        assert_eq!((rows(&look, ""), rows(&look, "problems=1")), (1, 0));
+        assert_eq!((rows(&node, ""), rows(&node, "problems=1")), (1, 0));
     }
 
     /// The schema has every field that an answer has, and none that no answer has.
@@ -207,6 +212,10 @@ mod tests {
             fields(&serde_json::from_str(&render(&example(), &Query::read("limit=1"), view)).unwrap(), &mut answered);
             fields(&serde_json::from_str(&render(&example(), &Query::default(), view)).unwrap(), &mut answered);
         }
+        let mut hub = example();
+        let pairs = &mut Arc::get_mut(&mut hub.cached).unwrap().reading.pairs;
+        pairs.extend((0..20).map(|of| pair_row(&format!("a/{of}"), "a/hub", State::Forwarded, 1)));
+        fields(&serde_json::from_str(&render(&hub, &Query::default(), VIEWS[6].1)).unwrap(), &mut answered);
         properties(&serde_json::from_str(SCHEMA).unwrap(), &mut described);
         assert_eq!(answered, described);
     }
@@ -214,10 +223,10 @@ mod tests {
     /// A filter leaves out rows, and the answer says how many rows a limit hides.
     #[test]
     fn filters_and_limits() {
-        let look = example();
-        let all = rows::pairs(&look, &Query::default()).len();
+        let node = example();
+        let all = rows::pairs(&node, &Query::default()).len();
         assert!(all >= 3);
-        let problems = rows::pairs(&look, &Query::read("problems=1"));
+        let problems = rows::pairs(&node, &Query::read("problems=1"));
         assert!(!problems.is_empty() && problems.len() < all);
         let text = render(&example(), &Query::read("limit=1"), VIEWS[1].1);
         let value: Value = serde_json::from_str(&text).unwrap();

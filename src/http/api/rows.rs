@@ -8,7 +8,7 @@ use webb_flow::fault::FaultType;
 
 use super::time::rfc3339;
 use crate::http::ledger::{self, HookLedger};
-use crate::http::look::Look;
+use crate::http::node_view::NodeView;
 use crate::http::query::Query;
 use crate::readings::{
     AnswerRow, Attention, Connections, Counted, DropRow, HttpRow, Measure, Outcome, PairRow, Times, Watched,
@@ -20,7 +20,7 @@ pub(crate) fn ratio(part: Counted, all: Counted) -> Option<f64> {
     (all.window > 0).then(|| part.window as f64 / all.window as f64)
 }
 
-/// Time of a first sample; none if it was the book's first, so that the time before is not known.
+/// Time of a first sample; none if it was the store's first, so that the time before is not known.
 fn time(seconds: u64) -> Option<String> {
     (seconds > 0).then(|| rfc3339(seconds))
 }
@@ -66,12 +66,12 @@ pub(super) struct Pair<'a> {
 }
 
 /// The pairs that a query wants, in its order.
-pub(crate) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'a PairRow> {
+pub(crate) fn wanted_pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<&'a PairRow> {
     let wanted = |row: &&PairRow| {
         let protocol = query.protocols.is_empty() || row.protocols.iter().any(|of| query.wants_protocol(of));
         protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
     };
-    let mut rows: Vec<&PairRow> = look.seen.reading.pairs.iter().filter(wanted).collect();
+    let mut rows: Vec<&PairRow> = node.cached.reading.pairs.iter().filter(wanted).collect();
     if let Some((column, descends)) = &query.sort {
         let p95 = |row: &PairRow| row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)).unwrap_or(-1.0);
         let attempts = |row: &PairRow| row.connections.as_ref().map_or(0, |of| of.attempts().window);
@@ -92,9 +92,9 @@ pub(crate) fn wanted_pairs<'a>(look: &'a Look, query: &Query) -> Vec<&'a PairRow
     rows
 }
 
-pub(super) fn pairs<'a>(look: &'a Look, query: &Query) -> Vec<Pair<'a>> {
-    let reading = &look.seen.reading;
-    let total = |measure, counted: Counted| (look.watched(measure) != Watched::Nothing).then_some(counted.total);
+pub(super) fn pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<Pair<'a>> {
+    let reading = &node.cached.reading;
+    let total = |measure, counted: Counted| (node.watched(measure) != Watched::Nothing).then_some(counted.total);
     let pair = |row: &'a PairRow| {
         let connections = row.connections.as_ref();
         let quantile = |of: f64| connections.and_then(|connections| connections.handshake.quantile(of));
@@ -105,11 +105,11 @@ pub(super) fn pairs<'a>(look: &'a Look, query: &Query) -> Vec<Pair<'a>> {
             directed: row.is_directed,
             protocols: row.protocols.iter().map(|protocol| &**protocol).collect(),
             state: row.state.label(),
-            out_bytes_per_second: look.rate(Measure::Traffic, row.out_bytes),
-            back_bytes_per_second: look.rate(Measure::Traffic, row.back_bytes),
+            out_bytes_per_second: node.rate(Measure::Traffic, row.out_bytes),
+            back_bytes_per_second: node.rate(Measure::Traffic, row.back_bytes),
             out_bytes_total: total(Measure::Traffic, row.out_bytes),
             back_bytes_total: total(Measure::Traffic, row.back_bytes),
-            packets_per_second: look.rate(Measure::Traffic, row.packets),
+            packets_per_second: node.rate(Measure::Traffic, row.packets),
             drops_total: total(Measure::Drop, row.drops),
             connects_per_second: attempts.and_then(|attempts| reading.rate(attempts)),
             open: connections.map(|of| of.open),
@@ -125,7 +125,7 @@ pub(super) fn pairs<'a>(look: &'a Look, query: &Query) -> Vec<Pair<'a>> {
             bytes: row.bytes(),
         }
     };
-    wanted_pairs(look, query).into_iter().map(pair).collect()
+    wanted_pairs(node, query).into_iter().map(pair).collect()
 }
 
 /// What a page of pairs does not show.
@@ -162,8 +162,8 @@ fn histogram(times: &Times) -> Histogram {
     }
 }
 
-pub(super) fn connections(look: &Look, query: &Query) -> Vec<Value> {
-    let reading = &look.seen.reading;
+pub(super) fn connections(node: &NodeView, query: &Query) -> Vec<Value> {
+    let reading = &node.cached.reading;
     let row = |row: &PairRow| {
         let of = row.connections.as_ref()?;
         let outcomes = Outcome::ALL.into_iter().zip(of.outcomes);
@@ -177,34 +177,34 @@ pub(super) fn connections(look: &Look, query: &Query) -> Vec<Value> {
             "handshake": histogram(&of.handshake), "round_trip": histogram(&of.round_trip),
         }))
     };
-    wanted_pairs(look, query).into_iter().filter_map(row).collect()
+    wanted_pairs(node, query).into_iter().filter_map(row).collect()
 }
 
 /// The drops that a query wants.
-pub(crate) fn wanted_drops<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a DropRow> {
-    look.seen.reading.drops.iter().filter(|row| {
+pub(crate) fn wanted_drops<'a>(node: &'a NodeView, query: &'a Query) -> impl Iterator<Item = &'a DropRow> {
+    node.cached.reading.drops.iter().filter(|row| {
         let protocol = row.protocol.as_ref().is_none_or(|protocol| query.wants_protocol(protocol));
         protocol && query.wants_state(row.state) && query.wants_ends(&row.from, &row.to)
     })
 }
 
 /// The answers of DNS that a query wants.
-pub(crate) fn wanted_answers<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a AnswerRow> {
-    let rows = look.seen.reading.answers.iter();
+pub(crate) fn wanted_answers<'a>(node: &'a NodeView, query: &'a Query) -> impl Iterator<Item = &'a AnswerRow> {
+    let rows = node.cached.reading.answers.iter();
     rows.filter(|row| query.wants_ends(&row.from, &row.to) && (!query.problems || row.is_error))
 }
 
 /// The rows of HTTP that a query wants: those with errors of a server if it wants problems only.
-pub(crate) fn wanted_http<'a>(look: &'a Look, query: &'a Query) -> impl Iterator<Item = &'a HttpRow> {
+pub(crate) fn wanted_http<'a>(node: &'a NodeView, query: &'a Query) -> impl Iterator<Item = &'a HttpRow> {
     let has_errors = |row: &HttpRow| row.status.get(5).is_some_and(|errors| errors.window > 0);
-    let rows = look.seen.reading.http.iter();
+    let rows = node.cached.reading.http.iter();
     rows.filter(move |row| query.wants_ends(&row.from, &row.to) && (!query.problems || has_errors(row)))
 }
 
-pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
-    let reading = &look.seen.reading;
+pub(super) fn drops(node: &NodeView, query: &Query) -> Vec<Value> {
+    let reading = &node.cached.reading;
     let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
-    wanted_drops(look, query)
+    wanted_drops(node, query)
         .map(|row| {
             json!({
                 "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
@@ -216,9 +216,9 @@ pub(super) fn drops(look: &Look, query: &Query) -> Vec<Value> {
         .collect()
 }
 
-pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
-    let reading = &look.seen.reading;
-    wanted_answers(look, query)
+pub(super) fn answers(node: &NodeView, query: &Query) -> Vec<Value> {
+    let reading = &node.cached.reading;
+    wanted_answers(node, query)
         .map(|row| {
             json!({
                 "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
@@ -228,9 +228,9 @@ pub(super) fn answers(look: &Look, query: &Query) -> Vec<Value> {
         .collect()
 }
 
-pub(super) fn http(look: &Look, query: &Query) -> Vec<Value> {
-    let reading = &look.seen.reading;
-    wanted_http(look, query)
+pub(super) fn http(node: &NodeView, query: &Query) -> Vec<Value> {
+    let reading = &node.cached.reading;
+    wanted_http(node, query)
         .map(|row| {
             let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
             let status: serde_json::Map<_, _> = classes
@@ -264,14 +264,14 @@ pub(crate) struct Bound {
 }
 
 /// The bounds that the agent counts against.
-pub(crate) fn limits(look: &Look) -> Vec<Bound> {
+pub(crate) fn limits(node: &NodeView) -> Vec<Bound> {
     let of = |name, used: f64, limit: f64, unit| (limit > 0.0).then_some(Bound { name, used, limit, unit });
     let ring = |ring: &str, name| {
         let labels = [("ring", ring)];
-        of(name, look.own_of("webb_ring_used_bytes", &labels), look.own_of("webb_ring_size_bytes", &labels), "bytes")
+        of(name, node.own_of("webb_ring_used_bytes", &labels), node.own_of("webb_ring_size_bytes", &labels), "bytes")
     };
-    let table = (look.own_of("webb_connection_table_entries", &[]), look.own_of("webb_connection_table_size", &[]));
-    let history = (look.own_of("webb_observer_flows", &[]), look.own_of("webb_observer_capacity", &[]));
+    let table = (node.own_of("webb_connection_table_entries", &[]), node.own_of("webb_connection_table_size", &[]));
+    let history = (node.own_of("webb_observer_flows", &[]), node.own_of("webb_observer_capacity", &[]));
     let limits = [
         of("connection table", table.0, table.1, "connections"),
         ring("flow", "ring of flows"),
@@ -289,7 +289,7 @@ pub(super) struct Agent {
     limits: Vec<Bound>,
 }
 
-pub(super) fn agent(look: &Look) -> Agent {
+pub(super) fn agent(node: &NodeView) -> Agent {
     let component = |of: &Arc<webb_flow::fault::Component>| {
         let faults: serde_json::Map<_, _> =
             FaultType::ALL.into_iter().map(|kind| (kind.label().to_owned(), json!(of.faults(kind)))).collect();
@@ -299,8 +299,8 @@ pub(super) fn agent(look: &Look) -> Agent {
         })
     };
     Agent {
-        ledger: ledger::hooks(look),
-        components: look.components.iter().map(component).collect(),
-        limits: limits(look),
+        ledger: ledger::hooks(node),
+        components: node.components.iter().map(component).collect(),
+        limits: limits(node),
     }
 }

@@ -10,7 +10,7 @@ use crate::http::ledger::{self, HookLedger};
 use crate::readings::State;
 
 pub(super) fn view(page: &Page<'_>) -> Markup {
-    let hooks = ledger::hooks(page.look);
+    let hooks = ledger::hooks(page.node);
     html! {
         section.card id="ledger" data-live {
             @if hooks.is_empty() {
@@ -79,7 +79,7 @@ fn of_hook(hook: &HookLedger) -> Markup {
 }
 
 fn parts(page: &Page<'_>) -> Markup {
-    let components = &page.look.components;
+    let components = &page.node.components;
     html! {
         h2 { "Parts " small { (components.len()) } }
         div.scroll tabindex="0" role="region" aria-label="Parts" {
@@ -113,7 +113,7 @@ fn parts(page: &Page<'_>) -> Markup {
 }
 
 fn bounds(page: &Page<'_>) -> Markup {
-    let rows = limits(page.look);
+    let rows = limits(page.node);
     html! {
         h2 { "Bounds" }
         div.scroll tabindex="0" role="region" aria-label="Bounds" {

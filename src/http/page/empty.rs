@@ -20,7 +20,7 @@ pub(super) struct Metric {
 /// True if a metric of this name runs.
 pub(super) fn is_on(page: &Page<'_>, metric: &str) -> bool {
     let is_it = |labels: &[(String, String)]| labels.iter().any(|(name, value)| name == "metric" && value == metric);
-    page.look.own("webb_aggregator_series").any(|(labels, _)| is_it(labels))
+    page.node.own("webb_aggregator_series").any(|(labels, _)| is_it(labels))
 }
 
 /// Why a table has no rows; `all` is their number without the filter.
@@ -31,7 +31,7 @@ pub(super) fn table(page: &Page<'_>, metric: &Metric, all: usize, nothing: &str)
             @if all > 0 {
                 p.big { "None of " (all) " rows matches the filter" }
                 p { a href=(page.view.path()) { "Remove the filter" } }
-            } @else if page.look.watched(metric.measure) == Watched::WithoutEnds {
+            } @else if page.node.watched(metric.measure) == Watched::WithoutEnds {
                 p.big { "Pairs cannot be told apart" }
                 p { "The metric " code { (metric.name) } " does not name both ends. Add " code { (ENDS) } "." }
             } @else if !is_on(page, metric.name) && !is_on(page, metric.or) {

@@ -12,23 +12,23 @@ use crate::readings::State;
 
 /// A whole document.
 pub(super) fn page(page: &Page<'_>, body: &Markup) -> Markup {
-    let Page { view, look, query, .. } = page;
+    let Page { view, node, query, .. } = page;
     let theme = match query.theme {
         Theme::Auto => None,
         Theme::Light => Some("light"),
         Theme::Dark => Some("dark"),
     };
-    let hooks = ledger::hooks(look);
-    let degraded = ledger::degraded(look, &hooks);
+    let hooks = ledger::hooks(node);
+    let degraded = ledger::degraded(node, &hooks);
     // The first look has no rates yet; a sample later it has.
-    let every = if look.seen.reading.span.is_zero() { query.every.min(5) } else { query.every };
+    let every = if node.cached.reading.span.is_zero() { query.every.min(5) } else { query.every };
     html! {
         (DOCTYPE)
         html lang="en" data-theme=[theme] {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (view.title()) " · " (text::visible(&look.node)) " · webb" }
+                title { (view.title()) " · " (text::visible(&node.name)) " · webb" }
                 link rel="icon" href=(ICON.path);
                 link rel="stylesheet" href=(STYLE.path);
                 script src=(SCRIPT.path) defer {}
@@ -51,12 +51,12 @@ pub(super) fn page(page: &Page<'_>, body: &Markup) -> Markup {
 }
 
 fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
-    let Page { look, query, .. } = page;
-    let moment = look.seen.reading.moment.unwrap_or(look.now);
-    let span = look.seen.reading.span.as_secs();
+    let Page { node, query, .. } = page;
+    let moment = node.cached.reading.moment.unwrap_or(node.now);
+    let span = node.cached.reading.span.as_secs();
     html! {
         a.brand href={ "/" (query.of_views()) } { "webb" }
-        span { span.muted { "node " } b { (text::visible(&look.node)) } }
+        span { span.muted { "node " } b { (text::visible(&node.name)) } }
         span.fill {}
         a href={ "/agent" (query.of_views()) } {
             @if degraded.is_empty() { span.dot.good aria-hidden="true" {} " all counted" }
@@ -64,7 +64,7 @@ fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
         }
         span {
             time datetime=(rfc3339(moment.unix.as_secs())) { (text::clock(moment.unix)) " UTC" }
-            " " span.muted data-age=(look.age().as_secs()) { (look.age().as_secs()) " s old" }
+            " " span.muted data-age=(node.age().as_secs()) { (node.age().as_secs()) " s old" }
         }
         span.muted {
             @if span > 0 { "rates over the last " (span) " s" } @else { "rates in some seconds" }
@@ -77,7 +77,7 @@ fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
 }
 
 fn views(page: &Page<'_>) -> Markup {
-    let reading = &page.look.seen.reading;
+    let reading = &page.node.cached.reading;
     let count = |state: State| reading.pairs.iter().filter(|row| row.state == state).count();
     let (passed, denied, failing) = (count(State::Passed), count(State::Denied), count(State::Failing));
     html! {
@@ -114,12 +114,12 @@ fn notes(query: &Query, degraded: &[Degraded]) -> Markup {
 }
 
 fn foot(page: &Page<'_>) -> Markup {
-    let Page { view, look, query, .. } = page;
-    let of = |name: &str| look.version.get(name).and_then(serde_json::Value::as_str).unwrap_or("").to_owned();
+    let Page { view, node, query, .. } = page;
+    let of = |name: &str| node.version.get(name).and_then(serde_json::Value::as_str).unwrap_or("").to_owned();
     let here = |key: &str, value: Option<&str>| format!("{}{}", view.path(), query.with(key, value));
     html! {
         footer {
-            span { (text::visible(&look.node)) " is one node; the whole cluster is in Prometheus." }
+            span { (text::visible(&node.name)) " is one node; the whole cluster is in Prometheus." }
             span { "webb " (of("version")) ", Linux " (of("kernel")) }
             a href="/api/v1/status" { "API" }
             a href=(here("theme", Some("light"))) { "Light" }

@@ -9,6 +9,7 @@ mod assets;
 mod chart;
 mod empty;
 mod frame;
+mod map;
 mod overview;
 mod pairs;
 mod tables;
@@ -17,7 +18,7 @@ mod view;
 
 use std::sync::Arc;
 
-use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, REFERRER_POLICY};
+use actix_web::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderName, LOCATION, REFERRER_POLICY};
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, X_CONTENT_TYPE_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, web};
 use assets::{Asset, ICON, SCRIPT, STYLE};
@@ -25,7 +26,7 @@ use maud::Markup;
 use view::{Page, View};
 
 use super::api::busy;
-use super::look::Looks;
+use super::node_view::ViewCache;
 use super::query::Query;
 
 /// Nothing but the page's own files, no style or script in markup, no frame around it.
@@ -50,7 +51,7 @@ fn render(page: &Page<'_>) -> String {
 /// Adds all views but `/`, which is the list of endpoints for whom it is not a page.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     for view in View::ALL.into_iter().filter(|view| *view != View::Overview) {
-        let to = move |request: HttpRequest, looks: web::Data<Looks>| answer(request, looks, view);
+        let to = move |request: HttpRequest, views: web::Data<ViewCache>| answer(request, views, view);
         config.route(view.path(), web::get().to(to));
     }
     for asset in [&STYLE, &SCRIPT, &ICON] {
@@ -64,15 +65,22 @@ pub(super) fn is_wanted(request: &HttpRequest) -> bool {
 }
 
 /// The answer to `/` for a browser.
-pub(super) async fn overview(request: HttpRequest, looks: web::Data<Looks>) -> HttpResponse {
-    answer(request, looks, View::Overview).await
+pub(super) async fn overview(request: HttpRequest, views: web::Data<ViewCache>) -> HttpResponse {
+    answer(request, views, View::Overview).await
 }
 
-async fn answer(request: HttpRequest, looks: web::Data<Looks>, view: View) -> HttpResponse {
+async fn answer(request: HttpRequest, views: web::Data<ViewCache>, view: View) -> HttpResponse {
     let query = Query::read(request.query_string());
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost:9966").to_owned();
-    let looks = Arc::clone(&looks);
-    let rendered = looks.look(query.window, move |look| render(&Page { view, look, query: &query, host: &host })).await;
+    let views = Arc::clone(&views);
+    if query.tidy {
+        // Elsewhere, or each refresh would do it again.
+        views.tidy(&query);
+        let to = format!("{}{}", view.path(), query.with("tidy", None));
+        return HttpResponse::SeeOther().insert_header((LOCATION, to)).finish();
+    }
+    let rendered =
+        views.render(query.window, move |node| render(&Page { view, node, query: &query, host: &host })).await;
     match rendered {
         Ok(text) => guarded(HttpResponse::Ok())
             .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))

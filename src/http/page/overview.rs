@@ -3,21 +3,21 @@
 use maud::{Markup, html};
 
 use super::view::{Page, View};
-use super::{chart, empty, frame, pairs, text};
+use super::{chart, empty, frame, map, pairs, text};
 use crate::http::api::{ratio, wanted_pairs};
 use crate::http::ledger;
 use crate::readings::{Attention, PairRow, State, Trend};
 
 /// Rows of "Needs a look".
-const LOOKS: usize = 6;
+const MAX_ATTENTION_ROWS: usize = 6;
 
 /// Rows of the pairs.
 const PAIRS: usize = 12;
 
 pub(super) fn view(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let attention = look.seen.reading.attention();
-    let rows = wanted_pairs(look, query);
+    let Page { node, query, .. } = page;
+    let attention = node.cached.reading.attention();
+    let rows = wanted_pairs(node, query);
     let shown: Vec<&PairRow> = rows.iter().copied().take(PAIRS).collect();
     html! {
         h1.sr { "Overview" }
@@ -26,18 +26,40 @@ pub(super) fn view(page: &Page<'_>) -> Markup {
             @if attention.is_empty() {
                 p.calm { span.check aria-hidden="true" { "✓" } " " b { "Nothing needs a look" } }
             } @else {
-                h2 { "Needs a look " small { (attention.len().min(LOOKS)) " of " (attention.len()) ", most serious first" } }
-                ul.looks { @for of in attention.iter().take(LOOKS) { (item(page, of)) } }
+                h2 { "Needs a look " small { (attention.len().min(MAX_ATTENTION_ROWS)) " of " (attention.len()) ", most serious first" } }
+                ul.looks { @for of in attention.iter().take(MAX_ATTENTION_ROWS) { (item(page, of)) } }
             }
         }
         section.card id="pairs" data-live {
-            h2 { "Who talks to whom " small { (shown.len()) " of " (look.seen.reading.pairs.len()) " pairs, those with a problem first, then by bytes" } }
+            div.row {
+                h2 { "Who talks to whom " small { (rows.len()) @if query.is_filtered() { " of " (node.cached.reading.pairs.len()) } " pairs; numbers are " @if query.bits { "bits" } @else { "bytes" } " a second" } }
+                span.fill {}
+                (switch(page))
+            }
             (frame::filter(page))
             @if shown.is_empty() {
-                (empty::table(page, &TRAFFIC, look.seen.reading.pairs.len(), "No pod has talked yet"))
+                (empty::table(page, &TRAFFIC, node.cached.reading.pairs.len(), "No pod has talked yet"))
             } @else {
-                (pairs::table(page, &shown))
-                p { a href={ "/pairs" (query.with("page", None)) } { "All " (rows.len()) " pairs" } }
+                @if let Some(focus) = &query.focus {
+                    p { b { (text::plain_name(focus)) } ", its callers and callees. " a href={ "/" (query.with("focus", None)) } { "All workloads" } }
+                }
+                @if !query.table { (map::view(page, &rows)) }
+                div.instead[!query.table] {
+                    (pairs::table(page, &shown))
+                    p { a href={ "/pairs" (query.with_all(&[("focus", None), ("show", None)])) } { "All " (rows.len()) " pairs" } }
+                }
+            }
+        }
+    }
+}
+
+/// The choice between map and table.
+fn switch(page: &Page<'_>) -> Markup {
+    let query = page.query;
+    html! {
+        span.switch {
+            @for (name, value, is_it) in [("Map", None, !query.table), ("Table", Some("table"), query.table)] {
+                a.button href={ "/" (query.with("show", value)) } aria-current=[is_it.then_some("true")] { (name) }
             }
         }
     }
@@ -59,7 +81,7 @@ fn item(page: &Page<'_>, of: &Attention) -> Markup {
                 a href={ "/" (of.view) (page.query.with_all(&[("from", Some(&of.from)), ("to", Some(&of.to))])) } { (of.text) }
             }
             span.num { (text::per_second(Some(of.per_second))) }
-            span.when { (text::since(of.since, page.look.now.unix)) }
+            span.when { (text::since(of.since, page.node.now.unix)) }
         }
     }
 }
@@ -78,7 +100,7 @@ struct Tile {
 }
 
 fn tiles(page: &Page<'_>) -> Markup {
-    let look = page.look;
+    let node = page.node;
     html! {
         (accounted(page))
         @for tile in all(page) {
@@ -89,7 +111,7 @@ fn tiles(page: &Page<'_>) -> Markup {
                     None => span.value { small { "not watched" } },
                 }
                 span.worst { (tile.worst) }
-                @let values: Vec<f64> = look.seen.trends.iter().map(tile.trend).collect();
+                @let values: Vec<f64> = node.cached.trends.iter().map(tile.trend).collect();
                 @if tile.value.is_some() { (chart::spark(&values, tile.class, &format!("{}, the last minutes", tile.label))) }
             }
         }
@@ -97,7 +119,7 @@ fn tiles(page: &Page<'_>) -> Markup {
 }
 
 fn accounted(page: &Page<'_>) -> Markup {
-    let hooks = ledger::hooks(page.look);
+    let hooks = ledger::hooks(page.node);
     let (seen, missing) = ledger::seen_and_missing(&hooks);
     html! {
         a.tile.off[hooks.is_empty()] href={ "/agent" (page.query.of_views()) } {
@@ -115,7 +137,7 @@ fn accounted(page: &Page<'_>) -> Markup {
 }
 
 fn all(page: &Page<'_>) -> Vec<Tile> {
-    let reading = &page.look.seen.reading;
+    let reading = &page.node.cached.reading;
     let totals = &reading.totals;
     let on = |names: &[&str]| names.iter().any(|name| empty::is_on(page, name));
     let worst = |state: State| {

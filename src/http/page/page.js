@@ -89,6 +89,19 @@
     button.onclick = () => { paused = !paused; pauseButton(); };
   };
 
+  // A box of the map under the pointer or the focus: all but its lines and partners is dimmed.
+  const light = (event) => {
+    const map = document.querySelector(".map > svg");
+    if (!map) return;
+    const box = event && event.target.closest && event.target.closest("[data-box]");
+    const at = box && box.dataset.box;
+    const lines = [...map.querySelectorAll("[data-ends]")].map((line) => [line, line.dataset.ends.split(" ")]);
+    const near = new Set(lines.filter(([, ends]) => ends.includes(at)).flatMap(([, ends]) => ends));
+    lines.forEach(([line, ends]) => line.classList.toggle("dim", Boolean(box) && !ends.includes(at)));
+    map.querySelectorAll("[data-box]").forEach((of) => of.classList.toggle("dim", near.size > 0 && !near.has(of.dataset.box)));
+  };
+  ["mouseover", "focusin"].forEach((name) => document.addEventListener(name, light));
+
   // The age goes on from what the server said, whatever this machine's clock says.
   setInterval(() => {
     const age = document.querySelector("[data-age]");

@@ -16,9 +16,9 @@ const COLUMNS: [(&str, &str); 5] =
 const TRAFFIC: Metric = Metric { name: "traffic", or: "connections", measure: Measure::Traffic, what: "Traffic is" };
 
 pub(super) fn view(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let rows = wanted_pairs(look, query);
-    let all = look.seen.reading.pairs.len();
+    let Page { node, query, .. } = page;
+    let rows = wanted_pairs(node, query);
+    let all = node.cached.reading.pairs.len();
     let first = query.page.saturating_mul(query.limit).min(rows.len());
     let end = first.saturating_add(query.limit).min(rows.len());
     let shown = rows.get(first..end).unwrap_or_default();
@@ -60,8 +60,8 @@ fn hidden(page: &Page<'_>, rows: &[&PairRow], first: usize, end: usize) -> Marku
 
 /// The table of these pairs.
 pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
-    let Page { look, query, view, .. } = page;
-    let reading = &look.seen.reading;
+    let Page { node, query, view, .. } = page;
+    let reading = &node.cached.reading;
     let sorts = *view == View::Pairs;
     html! {
         div.scroll tabindex="0" role="region" aria-label="Pairs" {
@@ -90,11 +90,11 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
                             td { (text::pair(&row.from, &row.to, row.is_directed)) }
                             td { (text::state(row.state)) }
                             td.wide.muted { @for (at, protocol) in row.protocols.iter().enumerate() { @if at > 0 { ", " } (text::visible(protocol)) } }
-                            td.num { (text::bytes(look.rate(Measure::Traffic, row.out_bytes), query.bits)) }
-                            td.num { (text::bytes(look.rate(Measure::Traffic, row.back_bytes), query.bits)) }
+                            td.num { (text::bytes(node.rate(Measure::Traffic, row.out_bytes), query.bits)) }
+                            td.num { (text::bytes(node.rate(Measure::Traffic, row.back_bytes), query.bits)) }
                             td.num { (text::per_second(row.connections.as_ref().and_then(|of| reading.rate(of.attempts())))) }
                             td.num { (text::seconds(row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)))) }
-                            td.num { (text::per_second(look.rate(Measure::Drop, row.drops))) }
+                            td.num { (text::per_second(node.rate(Measure::Drop, row.drops))) }
                             @if sorts {
                                 td {
                                     a href={ "/pairs" (query.with("open", (!is_open).then_some(&key))) } {
@@ -114,17 +114,17 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
 
 /// All about a pair, with what to take along.
 fn details(page: &Page<'_>, row: &PairRow) -> Markup {
-    let look = page.look;
-    let reading = &look.seen.reading;
+    let node = page.node;
+    let reading = &node.cached.reading;
     html! {
         dl {
             dt { "Bytes in all" } dd { (text::total(row.out_bytes.total)) " out, " (text::total(row.back_bytes.total)) " back" }
-            dt { "Packets" } dd { (text::per_second(look.rate(Measure::Traffic, row.packets))) }
+            dt { "Packets" } dd { (text::per_second(node.rate(Measure::Traffic, row.packets))) }
             @if let Some(of) = &row.connections {
                 dt { "Open connections" } dd { (text::total(of.open)) }
                 dt { "Sent again" } dd { (text::per_second(reading.rate(of.sent_again))) }
             }
-            dt { "First seen" } dd { (text::since(row.first, look.now.unix)) }
+            dt { "First seen" } dd { (text::since(row.first, node.now.unix)) }
             @for (title, query) in promql(page, row) { dt { (title) } dd { code { (query) } } }
             dt { "JSON" } dd { code { (curl(page.host, row)) } }
         }
@@ -138,7 +138,7 @@ fn promql(page: &Page<'_>, row: &PairRow) -> Vec<(&'static str, String)> {
         _ => "1m",
     };
     let ends = |measure: Measure, from: &str, to: &str| {
-        let form = page.look.form(measure)?;
+        let form = page.node.form(measure)?;
         Some(format!("{}, {}", form.matchers("source", from), form.matchers("destination", to)))
     };
     let mut queries = Vec::new();

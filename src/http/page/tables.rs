@@ -53,14 +53,14 @@ impl<T> Table<'_, T> {
 
 /// What is dropped, denied, or passes though it is forbidden.
 pub(super) fn drops(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let reading = &look.seen.reading;
+    let Page { node, query, .. } = page;
+    let reading = &node.cached.reading;
     let table = Table {
         id: "drops",
         title: "Drops",
         metric: Metric { name: "drop", or: "policy", measure: Measure::Drop, what: "Drops are" },
         nothing: "No packet was dropped",
-        rows: wanted_drops(look, query).collect(),
+        rows: wanted_drops(node, query).collect(),
         all: reading.drops.len(),
         columns: &[
             ("From, to", false),
@@ -86,16 +86,16 @@ pub(super) fn drops(page: &Page<'_>) -> Markup {
             }
             td.num { (text::per_second(reading.rate(row.count))) }
             td.num { (text::total(row.count.total)) }
-            td.num { (text::since(row.first, look.now.unix)) }
+            td.num { (text::since(row.first, node.now.unix)) }
         }
     })
 }
 
 /// Which pair is slow, or fails.
 pub(super) fn connections(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let reading = &look.seen.reading;
-    let rows: Vec<&PairRow> = wanted_pairs(look, query).into_iter().filter(|row| row.connections.is_some()).collect();
+    let Page { node, query, .. } = page;
+    let reading = &node.cached.reading;
+    let rows: Vec<&PairRow> = wanted_pairs(node, query).into_iter().filter(|row| row.connections.is_some()).collect();
     let table = Table {
         id: "connections",
         title: "Connections",
@@ -145,14 +145,14 @@ fn class_of(outcome: Outcome) -> &'static str {
 
 /// Which name fails, and for whom.
 pub(super) fn dns(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let reading = &look.seen.reading;
+    let Page { node, query, .. } = page;
+    let reading = &node.cached.reading;
     let table = Table {
         id: "dns",
         title: "DNS",
         metric: Metric { name: "dns:query", or: "dns", measure: Measure::DnsAnswer, what: "DNS is" },
         nothing: "No answer was seen yet",
-        rows: wanted_answers(look, query).collect(),
+        rows: wanted_answers(node, query).collect(),
         all: reading.answers.len(),
         columns: &[
             ("Name", false),
@@ -170,21 +170,21 @@ pub(super) fn dns(page: &Page<'_>) -> Markup {
             td { (text::pair(&row.from, &row.to, true)) }
             td.num { (text::per_second(reading.rate(row.count))) }
             td.num { (text::total(row.count.total)) }
-            td.num { (text::since(row.first, look.now.unix)) }
+            td.num { (text::since(row.first, node.now.unix)) }
         }
     })
 }
 
 /// Which calls fail.
 pub(super) fn http(page: &Page<'_>) -> Markup {
-    let Page { look, query, .. } = page;
-    let reading = &look.seen.reading;
+    let Page { node, query, .. } = page;
+    let reading = &node.cached.reading;
     let table = Table {
         id: "http",
         title: "HTTP",
         metric: Metric { name: "httpV2", or: "http", measure: Measure::HttpRequest, what: "HTTP is" },
         nothing: "No request was seen yet",
-        rows: wanted_http(look, query).collect(),
+        rows: wanted_http(node, query).collect(),
         all: reading.http.len(),
         columns: &[
             ("From, to", false),

@@ -2,13 +2,13 @@
 
 use super::assets::asset;
 use super::*;
-use crate::http::look::Look;
-use crate::http::look::tests::{example, of_book};
-use crate::readings::Book;
+use crate::http::node_view::NodeView;
+use crate::http::node_view::tests::{example, of_store};
+use crate::readings::SampleStore;
 use crate::readings::tests::{at, named, of_pairs};
 
-fn rendered(look: &Look, view: View, query: &str) -> String {
-    render(&Page { view, look, query: &Query::read(query), host: "localhost:9966" })
+fn rendered(node: &NodeView, view: View, query: &str) -> String {
+    render(&Page { view, node, query: &Query::read(query), host: "localhost:9966" })
 }
 
 /// A line for each tag, so that a change is seen where it is. Addresses of files change with them.
@@ -32,12 +32,12 @@ fn views_are_golden() {
 /// An agent that has just started says why there is nothing, and what to do.
 #[test]
 fn empty_views_say_why() {
-    let look = Look { families: Arc::default(), ..of_book(&Book::default()) };
+    let node = NodeView { families: Arc::default(), ..of_store(&SampleStore::default()) };
     for view in View::ALL {
-        let html = rendered(&look, view, "");
+        let html = rendered(&node, view, "");
         assert!(html.contains("</html>") && !html.contains("NaN"), "{view:?}");
     }
-    assert!(rendered(&look, View::Dns, "").contains("DNS is not watched"));
+    assert!(rendered(&node, View::Dns, "").contains("DNS is not watched"));
     assert!(rendered(&example(), View::Pairs, "workload=nothing-like-it").contains("matches the filter"));
 }
 
@@ -57,35 +57,35 @@ fn attributes_are_there_once() {
 #[test]
 fn names_are_data() {
     let names = ["<script>alert(1)</script>", "\"><img src=x onerror=alert(1)>", "\u{202e}gro.live", &"a".repeat(253)];
-    let mut book = Book::default();
+    let mut store = SampleStore::default();
     for (step, more) in [1_u64, 2].into_iter().enumerate() {
-        named(&mut book, at(10 * step as u64), &names, more);
+        named(&mut store, at(10 * step as u64), &names, more);
     }
-    let look = of_book(&book);
+    let node = of_store(&store);
     let mut hostile = String::new();
     crate::http::query::encode(&mut hostile, "'\"><script>alert(2)</script>");
     for view in View::ALL {
         for query in
             [String::new(), format!("workload={hostile}&ns={hostile}&sort={hostile}&window={hostile}&theme={hostile}")]
         {
-            let html = rendered(&look, view, &query);
+            let html = rendered(&node, view, &query);
             assert_eq!(html.matches("<script").count(), 1, "{view:?} {query}: its own file alone");
             assert!(!html.contains("<img") && !html.contains('\u{202e}') && !html.contains(" style="), "{view:?}");
             assert!(!html.contains(" onerror=\"") && !html.contains("javascript:"), "{view:?}");
         }
     }
-    let html = rendered(&look, View::Pairs, "");
+    let html = rendered(&node, View::Pairs, "");
     assert!(html.contains("&lt;script&gt;alert(1)") && html.contains("[U+202E]gro.live"));
 }
 
 /// With 5,000 pairs the page is as small as with a few, and says what it hides.
 #[test]
 fn many_pairs_are_bounded() {
-    let mut book = Book::default();
-    of_pairs(&mut book, at(0), 5000, 0);
-    of_pairs(&mut book, at(10), 5000, 10);
-    let look = of_book(&book);
-    let (overview, pairs) = (rendered(&look, View::Overview, ""), rendered(&look, View::Pairs, ""));
+    let mut store = SampleStore::default();
+    of_pairs(&mut store, at(0), 5000, 0);
+    of_pairs(&mut store, at(10), 5000, 10);
+    let node = of_store(&store);
+    let (overview, pairs) = (rendered(&node, View::Overview, ""), rendered(&node, View::Pairs, ""));
     assert!(overview.len() < 120_000 && pairs.len() < 200_000, "{} and {} bytes", overview.len(), pairs.len());
     assert!(pairs.contains("4900") && pairs.contains("pairs are not shown"));
     assert!(STYLE.text.len() < 20_000 && SCRIPT.text.len() < 6_000);

@@ -47,6 +47,18 @@ pub(super) fn bytes(rate: Option<f64>, bits: bool) -> Markup {
     number(&text, &format!("{prefix}{}/s", if bits { "bit" } else { "B" }))
 }
 
+/// Bytes or bits a second without their unit, where all numbers have it.
+pub(super) fn bytes_short(rate: f64, bits: bool) -> String {
+    let (text, prefix) = scaled(if bits { rate * 8.0 } else { rate });
+    text + prefix
+}
+
+/// Bytes or bits a second as plain text.
+pub(super) fn bytes_text(rate: f64, bits: bool) -> String {
+    let (text, prefix) = scaled(if bits { rate * 8.0 } else { rate });
+    format!("{text} {prefix}{}/s", if bits { "bit" } else { "B" })
+}
+
 /// Events a second.
 pub(super) fn per_second(rate: Option<f64>) -> Markup {
     let Some(rate) = rate else { return absent() };

@@ -1,6 +1,6 @@
 //! The views of the page, and what one is rendered of.
 
-use crate::http::look::Look;
+use crate::http::node_view::NodeView;
 use crate::http::query::Query;
 
 /// A view of the page.
@@ -47,7 +47,7 @@ impl View {
 /// What a view is rendered of.
 pub(super) struct Page<'a> {
     pub(super) view: View,
-    pub(super) look: &'a Look,
+    pub(super) node: &'a NodeView,
     pub(super) query: &'a Query,
     /// Address that the browser asked, for commands to copy.
     pub(super) host: &'a str,

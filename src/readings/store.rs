@@ -1,4 +1,4 @@
-//! The book of samples.
+//! The store of samples.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Samples of the counters of all pairs.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct SampleStore {
     pub(super) known: Known,
     pub(super) samples: Samples,
     trends: Trends,
@@ -26,7 +26,7 @@ pub struct Book {
     number: u64,
 }
 
-impl Book {
+impl SampleStore {
     /// True if the last sample is old enough for another.
     pub fn is_due(&self, moment: Moment) -> bool {
         self.samples.latest().is_none_or(|last| moment.steady.saturating_sub(last.moment.steady) >= INTERVAL)
@@ -72,13 +72,14 @@ impl Book {
                 let grown = if snapshot.gauge { 0 } else { grown(series, before, values) };
                 if grown > 0 && number > 1 {
                     series.last = seconds;
-                    growth.add(series, grown);
+                    #[allow(clippy::cast_precision_loss, reason = "a chart has some hundred pixels")]
+                    growth.of(series).for_each(|sum| *sum += grown as f64);
                 }
                 series.seen = number;
             });
         }
         if let Some(before) = before {
-            self.trends.push(moment.steady, moment.steady.saturating_sub(before.moment.steady), growth);
+            self.trends.push(moment.steady.saturating_sub(before.moment.steady), growth);
         }
         self.samples.push(Sample { number, moment, words });
         // A place is used again once no sample has the values of a series that is gone.
@@ -90,9 +91,8 @@ impl Book {
         }
     }
 
-    /// The totals of the last 15 minutes, oldest first: the end of each step on the steady clock,
-    /// and the growth a second.
-    pub fn trends(&self) -> impl Iterator<Item = (Duration, Trend)> {
+    /// The growth a second of the totals in the last 15 minutes, oldest first.
+    pub fn trends(&self) -> impl Iterator<Item = Trend> {
         self.trends.iter()
     }
 

@@ -1,39 +1,42 @@
-//! A look at the node: what the page and the API show, worked out once for each sample.
+//! The view of the node that the page and the API render: readings are cached for each sample.
 //!
-//! Looks of all clients share readings, and at most two are worked out at once.
+//! All clients share readings, and at most two requests are rendered at once.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
 use webb_flow::fault::{Component, Components};
 use webb_metrics::expose::{self, Family};
 
+use super::map::{self, Choice, Layouts, Map};
+use super::query::Query;
 use super::scrape::Scrape;
-use crate::readings::{Counted, Form, Measure, Moment, Reading, Trend, Watched};
+use crate::readings::{Counted, Form, Measure, Moment, PairRow, Reading, Trend, Watched};
 
-/// Readings that are kept: one for each window.
-const KEPT: usize = 3;
+/// Cached readings: one for each window.
+const MAX_CACHED_READINGS: usize = 3;
 
-/// Looks that are worked out at once.
-const LOOKS: usize = 2;
+/// Requests that are rendered at once.
+const MAX_CONCURRENT_RENDERS: usize = 2;
 
-/// Wait of a further look for its turn.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// Wait of a further request for its turn; then it is answered with 503.
+const RENDER_WAIT_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// The source of looks.
+/// The cache of readings, and the limit of requests that are rendered at once.
 #[derive(Debug)]
-pub struct Looks {
+pub struct ViewCache {
     scrape: Arc<Scrape>,
-    agent: Shown,
+    agent: AgentInfo,
     started: Moment,
     turns: tokio::sync::Semaphore,
-    kept: Mutex<Vec<(Duration, Arc<Seen>)>>,
+    readings: Mutex<Vec<(Duration, Arc<CachedReading>)>>,
+    layouts: Arc<Mutex<Layouts>>,
 }
 
 /// What is shown of the agent itself.
 #[derive(Debug, Clone)]
-pub struct Shown {
+pub struct AgentInfo {
     /// Name of this node.
     pub node: String,
     /// Everything that can fail.
@@ -44,7 +47,7 @@ pub struct Shown {
 
 /// What a sample shows over a window.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct CachedReading {
     /// Number of the sample.
     pub(super) number: u64,
     pub(super) reading: Reading,
@@ -52,80 +55,102 @@ pub(super) struct Seen {
     watched: Vec<(Measure, Watched, Option<Form>)>,
 }
 
-/// A look.
+/// All that a request is rendered of.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
-    pub(super) seen: Arc<Seen>,
+pub(super) struct NodeView {
+    pub(super) cached: Arc<CachedReading>,
     pub(super) now: Moment,
     pub(super) started: Moment,
-    pub(super) node: String,
+    pub(super) name: String,
     pub(super) version: Value,
     pub(super) components: Vec<Arc<Component>>,
     pub(super) families: Arc<Vec<Family>>,
+    /// Places of the boxes of maps, for all clients.
+    pub(super) layouts: Arc<Mutex<Layouts>>,
 }
 
-/// Too many looks at once.
+/// Too many requests are rendered.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Busy;
 
-impl Looks {
-    /// Looks at what `scrape` collects.
-    pub fn new(scrape: &Arc<Scrape>, agent: Shown) -> Self {
+impl ViewCache {
+    /// Reads the samples of what `scrape` collects.
+    pub fn new(scrape: &Arc<Scrape>, agent: AgentInfo) -> Self {
         Self {
             scrape: Arc::clone(scrape),
             agent,
             started: scrape.moment(),
-            turns: tokio::sync::Semaphore::new(LOOKS),
-            kept: Mutex::default(),
+            turns: tokio::sync::Semaphore::new(MAX_CONCURRENT_RENDERS),
+            readings: Mutex::default(),
+            layouts: Arc::default(),
         }
     }
 
-    /// Looks, and calls `render` with what is seen, both on a thread for blocking work.
-    pub(super) async fn look<T: Send + 'static>(
+    /// Calls `render` with a view of now, on a thread for blocking work.
+    pub(super) async fn render<T: Send + 'static>(
         self: Arc<Self>,
         window: Duration,
-        render: impl FnOnce(&Look) -> T + Send + 'static,
+        render: impl FnOnce(&NodeView) -> T + Send + 'static,
     ) -> Result<T, Busy> {
-        let looks = Arc::clone(&self);
-        let _turn = tokio::time::timeout(PATIENCE, looks.turns.acquire()).await.map_err(|_| Busy)?;
+        let views = Arc::clone(&self);
+        let _turn = tokio::time::timeout(RENDER_WAIT_TIMEOUT, views.turns.acquire()).await.map_err(|_| Busy)?;
         actix_web::web::block(move || render(&self.now(window))).await.map_err(|_| Busy)
     }
 
-    fn now(&self, window: Duration) -> Look {
-        let seen = self.scrape.look(|book| {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.retain(|(_, seen)| seen.number == book.number());
-            if let Some((_, seen)) = kept.iter().find(|(of, _)| *of == window) {
-                return Arc::clone(seen);
+    /// Forgets where the boxes of a map were.
+    pub(super) fn tidy(&self, query: &Query) {
+        *lock(&self.layouts).of(query.layout()) = map::Placements::default();
+    }
+
+    fn now(&self, window: Duration) -> NodeView {
+        let cached = self.scrape.read_samples(|store| {
+            let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+            readings.retain(|(_, cached)| cached.number == store.number());
+            if let Some((_, cached)) = readings.iter().find(|(of, _)| *of == window) {
+                return Arc::clone(cached);
             }
-            let watched = |measure| (measure, book.watched(measure), book.form(measure));
-            let seen = Arc::new(Seen {
-                number: book.number(),
-                reading: book.reading(window),
-                trends: book.trends().map(|(_, trend)| trend).collect(),
+            let watched = |measure| (measure, store.watched(measure), store.form(measure));
+            let cached = Arc::new(CachedReading {
+                number: store.number(),
+                reading: store.reading(window),
+                trends: store.trends().collect(),
                 watched: Measure::all().map(watched).collect(),
             });
-            if kept.len() < KEPT {
-                kept.push((window, Arc::clone(&seen)));
+            if readings.len() < MAX_CACHED_READINGS {
+                readings.push((window, Arc::clone(&cached)));
             }
-            seen
+            cached
         });
-        Look {
-            seen,
+        NodeView {
+            cached,
             now: self.scrape.moment(),
             started: self.started,
-            node: self.agent.node.clone(),
+            name: self.agent.node.clone(),
             version: self.agent.version.clone(),
             components: self.agent.components.all(),
             families: Arc::new(self.scrape.own_families()),
+            layouts: Arc::clone(&self.layouts),
         }
     }
 }
 
-impl Look {
+fn lock(layouts: &Mutex<Layouts>) -> MutexGuard<'_, Layouts> {
+    layouts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl NodeView {
     /// Time since the sample that is shown.
     pub(super) fn age(&self) -> Duration {
-        self.seen.reading.moment.map_or(Duration::ZERO, |of| self.now.steady.saturating_sub(of.steady))
+        self.cached.reading.moment.map_or(Duration::ZERO, |of| self.now.steady.saturating_sub(of.steady))
+    }
+
+    /// The map of these pairs, with boxes where they were before.
+    pub(super) fn map(&self, rows: &[&PairRow], query: &Query) -> (Choice, Map) {
+        let mut layouts = lock(&self.layouts);
+        let placements = layouts.of(query.layout());
+        let choice = map::choose(rows, query.focus.as_deref(), placements);
+        let drawn = map::draw(&choice.lines, placements, self.now.steady);
+        (choice, drawn)
     }
 
     /// Whether a measure has series, and whether these tell pairs apart.
@@ -140,11 +165,11 @@ impl Look {
 
     /// Growth a second of something that is counted by a measure; none where that has no series.
     pub(super) fn rate(&self, measure: Measure, counted: Counted) -> Option<f64> {
-        self.seen.reading.rate(counted).filter(|_| self.watched(measure) != Watched::Nothing)
+        self.cached.reading.rate(counted).filter(|_| self.watched(measure) != Watched::Nothing)
     }
 
     fn of(&self, measure: Measure) -> Option<&(Measure, Watched, Option<Form>)> {
-        self.seen.watched.iter().find(|(of, ..)| *of == measure)
+        self.cached.watched.iter().find(|(of, ..)| *of == measure)
     }
 
     /// A family of the agent's own: the labels of each sample, and its value.
@@ -177,32 +202,33 @@ pub(super) mod tests {
     use super::*;
     use crate::readings;
 
-    /// A look at a small node with a bit of everything.
-    pub(crate) fn example() -> Look {
-        of_book(&readings::tests::example())
+    /// A view of a small node with a bit of everything.
+    pub(crate) fn example() -> NodeView {
+        of_store(&readings::tests::example())
     }
 
-    /// A look at a book, beside an agent that lacks nothing.
-    pub(crate) fn of_book(book: &readings::Book) -> Look {
-        let watched = |measure| (measure, book.watched(measure), book.form(measure));
-        let seen = Seen {
-            number: book.number(),
-            reading: book.reading(Duration::from_mins(1)),
-            trends: book.trends().map(|(_, trend)| trend).collect(),
+    /// A view of these samples, beside an agent that lacks nothing.
+    pub(crate) fn of_store(store: &readings::SampleStore) -> NodeView {
+        let watched = |measure| (measure, store.watched(measure), store.form(measure));
+        let cached = CachedReading {
+            number: store.number(),
+            reading: store.reading(Duration::from_mins(1)),
+            trends: store.trends().collect(),
             watched: Measure::all().map(watched).collect(),
         };
         let components = Components::default();
         components.component("reader").set_state(State::Up, "");
         components.component("resolver").set_state(State::Degraded, "the API server does not answer");
-        let of = seen.reading.moment.unwrap_or_default();
-        Look {
+        let of = cached.reading.moment.unwrap_or_default();
+        NodeView {
             now: Moment { steady: of.steady + Duration::from_secs(2), unix: of.unix + Duration::from_secs(2) },
-            seen: Arc::new(seen),
+            cached: Arc::new(cached),
             started: Moment { steady: Duration::ZERO, unix: Duration::from_secs(1_000_000) },
-            node: "worker-7".to_owned(),
+            name: "worker-7".to_owned(),
             version: serde_json::json!({"name": "webb", "version": "0.0.0", "kernel": "6.1.0"}),
             components: components.all(),
             families: Arc::new(own()),
+            layouts: Arc::default(),
         }
     }
 
