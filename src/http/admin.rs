@@ -72,7 +72,7 @@ POST needs the header X-Webb-Admin: curl -X POST -H 'X-Webb-Admin: 1' -d debug l
 pub fn routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
     config
         .app_data(web::Data::from(Arc::clone(admin)))
-        .route("/", web::get().to(index))
+        .configure(index_route)
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(readyz))
         .route("/version", web::get().to(version))
@@ -92,6 +92,11 @@ pub fn probe_routes(config: &mut web::ServiceConfig, admin: &Arc<Admin>) {
         .app_data(web::Data::from(Arc::clone(admin)))
         .route("/healthz", web::get().to(healthz))
         .route("/readyz", web::get().to(ready));
+}
+
+/// Adds `/` alone.
+pub fn index_route(config: &mut web::ServiceConfig) {
+    config.route("/", web::get().to(index));
 }
 
 /// The page for a browser, the list of endpoints for all others.

@@ -20,7 +20,7 @@ mod scrape;
 mod snapshot;
 mod views;
 
-pub use admin::{Admin, CONTROL, probe_routes, routes as admin_routes};
+pub use admin::{Admin, CONTROL, index_route, probe_routes, routes as admin_routes};
 pub use explain::{Explain, routes as explain_routes};
 pub use families::routes as families_routes;
 pub use fixed::{Fixed, routes as fixed_routes};

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::task::JoinHandle;
 use webb_flow::fault::{Component, Components};
 use webb_metrics::expose::{self, Family};
 
@@ -23,6 +24,9 @@ const MAX_CONCURRENT_RENDERS: usize = 2;
 /// Wait of a further request for its turn; then it is answered with 503.
 const RENDER_WAIT_TIMEOUT: Duration = Duration::from_millis(200);
 
+/// Interval at which readings are freed: those in use are made again with each sample.
+const RELEASE_INTERVAL: Duration = Duration::from_mins(1);
+
 /// The cache of readings, and the limit of requests that are rendered at once.
 #[derive(Debug)]
 pub struct ViewCache {
@@ -32,6 +36,8 @@ pub struct ViewCache {
     turns: tokio::sync::Semaphore,
     readings: Mutex<Vec<(Duration, Arc<CachedReading>)>>,
     layouts: Arc<Mutex<Layouts>>,
+    /// The task that frees what nothing reads any more.
+    release: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// What is shown of the agent itself.
@@ -83,6 +89,7 @@ impl ViewCache {
             turns: tokio::sync::Semaphore::new(MAX_CONCURRENT_RENDERS),
             readings: Mutex::default(),
             layouts: Arc::default(),
+            release: Mutex::default(),
         }
     }
 
@@ -93,8 +100,29 @@ impl ViewCache {
         render: impl FnOnce(&NodeView) -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let views = Arc::clone(&self);
+        views.release_later();
         let _turn = tokio::time::timeout(RENDER_WAIT_TIMEOUT, views.turns.acquire()).await.map_err(|_| Busy)?;
         actix_web::web::block(move || render(&self.now(window))).await.map_err(|_| Busy)
+    }
+
+    /// Sees to it that a task frees readings and samples once nothing reads them. It ends with the
+    /// listener that it was started by; the next request starts another.
+    fn release_later(self: &Arc<Self>) {
+        let mut release = self.release.lock().unwrap_or_else(PoisonError::into_inner);
+        if release.as_ref().is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let views = Arc::downgrade(self);
+        *release = Some(actix_web::rt::spawn(async move {
+            loop {
+                tokio::time::sleep(RELEASE_INTERVAL).await;
+                let Some(views) = views.upgrade() else { return };
+                views.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                if views.scrape.release_samples() {
+                    return;
+                }
+            }
+        }));
     }
 
     /// Forgets where the boxes of a map were.

@@ -151,11 +151,27 @@ impl Scrape {
     /// Calls `read` with the samples, the last of which is as young as a scrape's snapshot
     /// would be. Blocks, as a scrape does.
     pub(super) fn read_samples<T>(&self, read: impl FnOnce(&SampleStore) -> T) -> T {
-        let is_due = self.store().is_due(self.moment());
+        let is_due = {
+            let mut store = self.store();
+            store.mark_read(self.moment());
+            store.is_due(self.moment())
+        };
         if is_due {
-            self.recent();
+            let (snapshot, _) = self.recent();
+            // A snapshot that is shared, since it is young, is not a sample yet if nothing was read
+            // when it was taken.
+            if self.store().is_empty() {
+                self.sample(&snapshot);
+            }
         }
         read(&self.store())
+    }
+
+    /// Frees the samples if nothing has read them for long. True if nothing has.
+    pub(super) fn release_samples(&self) -> bool {
+        let (mut store, moment) = (self.store(), self.moment());
+        store.release(moment);
+        store.is_idle(moment)
     }
 
     /// The families of the agent itself.

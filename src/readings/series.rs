@@ -63,6 +63,7 @@ pub(super) struct Known {
 /// What series share.
 #[derive(Debug, Default)]
 struct Shared {
+    ends: HashSet<Arc<str>, RandomState>,
     pairs: HashSet<Arc<Pair>, RandomState>,
     labels: HashSet<Arc<Labels>, RandomState>,
     /// Places of removed series, by width.
@@ -94,6 +95,7 @@ impl Known {
         });
         if self.by_hash.len() < known {
             self.shared.pairs.retain(|pair| Arc::strong_count(pair) > 1);
+            self.shared.ends.retain(|end| Arc::strong_count(end) > 1);
             self.shared.labels.retain(|labels| Arc::strong_count(labels) > 1);
         }
     }
@@ -138,12 +140,13 @@ impl Shared {
         let form = labels.form();
         self.forms.insert(measure, form);
         let pair = form.map(|form| {
-            let (from, to) = (labels.end(form, "source"), labels.end(form, "destination"));
+            let from = interned(&mut self.ends, labels.end(form, "source"));
+            let to = interned(&mut self.ends, labels.end(form, "destination"));
             let is_turned = measure.is_turned(self.requests_have_status);
             let pair = if is_turned { Pair { from: to, to: from } } else { Pair { from, to } };
-            interned(&mut self.pairs, pair)
+            interned(&mut self.pairs, Arc::new(pair))
         });
-        let labels = interned(&mut self.labels, labels.without_ends());
+        let labels = interned(&mut self.labels, Arc::new(labels.without_ends()));
         let offset = self.free.get_mut(&width).and_then(Vec::pop).unwrap_or_else(|| {
             self.words += width;
             self.words - width
@@ -152,11 +155,10 @@ impl Shared {
     }
 }
 
-fn interned<T: Eq + std::hash::Hash>(all: &mut HashSet<Arc<T>, RandomState>, value: T) -> Arc<T> {
+fn interned<T: Eq + std::hash::Hash + Clone>(all: &mut HashSet<T, RandomState>, value: T) -> T {
     if let Some(known) = all.get(&value) {
-        return Arc::clone(known);
+        return known.clone();
     }
-    let new = Arc::new(value);
-    all.insert(Arc::clone(&new));
-    new
+    all.insert(value.clone());
+    value
 }

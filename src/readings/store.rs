@@ -15,6 +15,13 @@ use super::trend::{Trend, Trends};
 /// Samples are at least so far apart.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// Time after the last reading from which on nothing reads the samples.
+const IDLE_AFTER: Duration = Duration::from_mins(15);
+
+/// Values in a sample up to which samples are taken though nothing reads them: with all names, and
+/// as many samples as there are at most, some 2 MB. A larger node has none until it is read.
+const MAX_IDLE_VALUES: usize = 8 << 10;
+
 /// Samples of the counters of all pairs.
 #[derive(Debug, Default)]
 pub struct SampleStore {
@@ -24,6 +31,8 @@ pub struct SampleStore {
     /// Upper bounds of the histograms' buckets.
     pub(super) bounds: BTreeMap<Measure, Arc<[f64]>>,
     number: u64,
+    /// Time of the last reading, on the steady clock.
+    read: Option<Duration>,
 }
 
 impl SampleStore {
@@ -32,13 +41,46 @@ impl SampleStore {
         self.samples.latest().is_none_or(|last| moment.steady.saturating_sub(last.moment.steady) >= INTERVAL)
     }
 
+    /// Notes that the samples are read: all series are kept from the next sample on.
+    pub fn mark_read(&mut self, moment: Moment) {
+        self.read = Some(moment.steady);
+    }
+
+    /// True if nothing has read the samples for a quarter of an hour.
+    pub fn is_idle(&self, moment: Moment) -> bool {
+        self.read.is_none_or(|read| moment.steady.saturating_sub(read) >= IDLE_AFTER)
+    }
+
+    /// Frees the samples, and the names of all series, if nothing reads them and they are many.
+    pub fn release(&mut self, moment: Moment) {
+        if self.is_idle(moment) && self.known.words() > MAX_IDLE_VALUES {
+            self.clear();
+        }
+    }
+
+    fn clear(&mut self) {
+        *self = Self { number: self.number, read: self.read, ..Self::default() };
+    }
+
+    /// True if there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.samples.latest().is_none()
+    }
+
     /// Number of the last sample; 0 before the first.
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Takes a sample.
+    /// Takes a sample, unless nothing reads it and it is a large one.
     pub fn sample(&mut self, moment: Moment, snapshots: &[&Snapshot]) {
+        let measured =
+            snapshots.iter().filter(|of| of.families.first().is_some_and(|of| Measure::of(of.name).is_some()));
+        let values: usize = measured.map(|snapshot| snapshot.labels.len() * snapshot.width()).sum();
+        if values > MAX_IDLE_VALUES && self.is_idle(moment) {
+            self.clear();
+            return;
+        }
         self.number += 1;
         let number = self.number;
         let mut words = Vec::with_capacity(self.known.words());
@@ -66,11 +108,11 @@ impl SampleStore {
                 if let Some(place) = words.get_mut(series.offset..series.offset + width) {
                     place.copy_from_slice(values);
                 }
-                if series.seen == 0 && number > 1 {
+                if series.seen == 0 && before.is_some() {
                     series.first = seconds;
                 }
                 let grown = if snapshot.gauge { 0 } else { grown(series, before, values) };
-                if grown > 0 && number > 1 {
+                if grown > 0 && before.is_some() {
                     series.last = seconds;
                     #[allow(clippy::cast_precision_loss, reason = "a chart has some hundred pixels")]
                     growth.of(series).for_each(|sum| *sum += grown as f64);

@@ -113,6 +113,31 @@ pub(crate) fn of_pairs(store: &mut SampleStore, moment: Moment, pairs: u64, more
     store.sample(moment, &[&traffic(&there.chain(back).collect::<Vec<_>>())]);
 }
 
+/// A large node keeps nothing while nothing is read, and gives all back a quarter of an hour after
+/// the last reading; a small one is sampled all the while.
+#[test]
+fn what_is_not_read_is_freed() {
+    let (mut large, mut small) = (SampleStore::default(), SampleStore::default());
+    let sample = |store: &mut SampleStore, pairs, seconds| of_pairs(store, at(seconds), pairs, seconds);
+    sample(&mut large, 5000, 0);
+    sample(&mut small, 1000, 0);
+    assert_eq!((large.is_empty(), small.is_empty()), (true, false));
+    large.mark_read(at(5));
+    sample(&mut large, 5000, 5);
+    sample(&mut large, 5000, 10);
+    let reading = large.reading(Duration::from_mins(1));
+    assert_eq!((reading.pairs.len(), reading.pairs[0].first), (5000, 0), "they were there at the start");
+    large.release(at(5 + 899));
+    assert!(!large.is_empty());
+    large.release(at(5 + 900));
+    small.release(at(2000));
+    assert_eq!((large.is_empty(), large.known.len(), small.is_empty()), (true, 0, false));
+    large.mark_read(at(1000));
+    sample(&mut large, 5000, 1005);
+    sample(&mut large, 5000, 1005 + 900);
+    assert!(large.is_empty(), "a scrape frees it too");
+}
+
 fn sample_example(store: &mut SampleStore, seconds: u64, more: u64) {
     let flows = traffic(&[
         ("shop/storefront", "shop/cart", "egress", 1_000 + 100_000 * more, 10 + 50 * more),

@@ -82,6 +82,7 @@ fn names_are_data() {
 #[test]
 fn many_pairs_are_bounded() {
     let mut store = SampleStore::default();
+    store.mark_read(at(0));
     of_pairs(&mut store, at(0), 5000, 0);
     of_pairs(&mut store, at(10), 5000, 10);
     let node = of_store(&store);

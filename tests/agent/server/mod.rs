@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
 use webb::actors::restart::{Intensity, RestartPolicy};
-use webb::http::{LostEvents, Scrape, metrics_routes};
+use webb::http::{AgentInfo, LostEvents, Scrape, ViewCache, index_route, metrics_routes, view_routes};
 use webb::pipeline::{self, Command, Commands, Lane, Lanes, SnapshotCollector};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
@@ -126,7 +126,14 @@ pub(crate) fn serve_within(
         runner.block_on(async {
             let (escalations, _) = tokio::sync::mpsc::unbounded_channel();
             let intensity = Intensity::new(of_listener, Arc::new(ArcSwap::from_pointee(policy)), escalations);
-            let routes: Routes = Arc::new(move |config| metrics_routes(config, &served));
+            let node = "node".to_owned();
+            let agent = AgentInfo { node, components: Components::default(), version: serde_json::Value::Null };
+            let views = Arc::new(ViewCache::new(&served, agent));
+            let routes: Routes = Arc::new(move |config| {
+                metrics_routes(config, &served);
+                index_route(config);
+                view_routes(config, &views);
+            });
             // The actor lives while an address of it is held.
             let actor = HttpActor::start(listener, routes, tls, served_to, intensity);
             ready.send(actix::System::current()).unwrap();
