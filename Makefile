@@ -7,7 +7,7 @@ BINARY ?=
 MDBOOK = 0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden book demo screenshots kernels chart alerts dashboards scraping dist image images image-test attack servers syns bench soak siege fuzz clean
+.PHONY: help setup build test lint advisories notices format golden book demo screenshots browser kernels chart alerts dashboards scraping dist image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -19,7 +19,7 @@ build: setup  ## target/release/webb
 	cargo build --release --locked
 
 test:  ## every check; the last line counts them
-	@scripts/setup kernels chart alerts image servers
+	@scripts/setup kernels chart alerts image servers browser
 	@scripts/check
 
 lint: setup  ## format, licences, clippy and tidy
@@ -45,11 +45,16 @@ book:  ## target/book: docs as a book; builds mdBook first, which takes minutes
 	target/mdbook/bin/mdbook build
 
 # bash counts in a variable of that name, so it travels under another.
-demo:  ## the lab, the agent and a live table; SECONDS=20 ends by itself
+demo:  ## the lab, the agent, the page and webb top; SECONDS=20 ends by itself
 	@env -u SECONDS DEMO_SECONDS="$(SECONDS)" lab/demo
 
 screenshots:  ## the pictures in docs, of a page that runs (PAGE=http://127.0.0.1:9966); needs Chromium
 	@scripts/screenshots $(PAGE)
+
+browser:  ## the page in Chromium, in the lab: all views, figures, hostile names, axe-core; root
+	@scripts/setup browser
+	@cargo build --locked --features fault-injection --bin webb
+	@scripts/browser
 
 kernels:  ## the kernel tests on Debian's kernels, in virtual machines; a table
 	@scripts/setup kernels

@@ -4,9 +4,11 @@
 //! environment, so a mistake gets the same answer wherever it was made. The help is meant to be
 //! enough to work with: examples, exit codes, variables.
 
+mod check_endpoint;
 mod generated;
 mod observe;
 mod share_directory;
+mod top;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -15,14 +17,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::LazyLock;
-use std::time::Duration;
 
+pub use check_endpoint::CheckEndpointArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub use generated::{completions, manual};
 pub use observe::ObserveArgs;
 pub use share_directory::ShareDirectoryArgs;
+pub use top::TopArgs;
 use webb_observer::MAX_EVENTS;
-use webb_settings::units::parse_duration;
 use webb_settings::{CheckRest, Environment, Flag, Layers, ListenAddress, Value, check_file};
 
 /// Exit code of the program, after BSD's `sysexits.h` where that has a number.
@@ -33,6 +35,10 @@ pub enum Exit {
     Success = 0,
     /// A server refuses, or cannot be reached (observe).
     Refused = 1,
+    /// What was printed is incomplete (top).
+    Incomplete = 3,
+    /// The agent does not answer (top).
+    NoAnswer = 4,
     /// The command line or the configuration is wrong.
     Configuration = 64,
     /// The input is wrong, with `--strict`.
@@ -60,6 +66,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   asked to stop, or done
   1   a server refuses, or cannot be reached (observe)
+  3   the numbers are incomplete (top)
+  4   the agent does not answer (top)
   64  the command line or the configuration is wrong
   65  what was to be read is wrong, and --strict was asked for (replay)
   66  a file cannot be read (replay)
@@ -76,7 +84,8 @@ Examples:
   curl -s localhost:9965/metrics              what it counts
   webb check-config /etc/webb/webb.yaml       is the file right?
   webb replay flows.json                      what would the metrics of these flows be?
-  webb observe --verdict DROPPED              which flows were dropped here?";
+  webb observe --verdict DROPPED              which flows were dropped here?
+  webb top                                    who talks to whom now, who is dropped, who is slow?";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -163,21 +172,6 @@ Exit codes:
   65  a line could not be read, and --strict was given
   66  a file could not be read to its end";
 
-const ENDPOINT_HELP: &str = "\
-Every address that the host's name has is asked, so that a headless Service stands for all of its
-agents. One line for each, with the number of its series, or what is wrong.
-
-Examples:
-  webb check-endpoint http://localhost:9965/metrics
-  webb check-endpoint http://hubble-metrics.kube-system.svc:9965/metrics --wait 1m --require hubble_drop_total
-  webb check-endpoint https://10.0.0.7:9965/metrics --ca ca.crt --server-name default.hubble-metrics.cilium.io
-
-Exit codes:
-  0   all answered, and nothing is missing
-  64  the command line is wrong, or a file that it names
-  65  a family is missing, or the answer is no exposition
-  66  one did not answer";
-
 /// More than the version number, for bug reports. The build script names revision and compiler
 /// where it can.
 static LONG_VERSION: LazyLock<String> = LazyLock::new(|| {
@@ -224,8 +218,11 @@ pub enum Command {
     /// Print the flows that an agent, Hubble or its Relay has
     #[command(after_help = observe::HELP)]
     Observe(ObserveArgs),
+    /// Show what an agent's pods do now, in a terminal or as a table
+    #[command(after_help = top::HELP)]
+    Top(TopArgs),
     /// Scrape the agents behind an address, and report missing metrics
-    #[command(after_help = ENDPOINT_HELP)]
+    #[command(after_help = check_endpoint::HELP)]
     CheckEndpoint(CheckEndpointArgs),
     /// Give a directory to a group, so that an agent may make files in it
     #[command(after_help = share_directory::HELP)]
@@ -383,31 +380,6 @@ pub struct ReplayArgs {
 fn history(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=MAX_EVENTS).contains(number));
     number.ok_or_else(|| format!("expected a number from 1 to {MAX_EVENTS}"))
-}
-
-/// `webb check-endpoint`.
-#[derive(Debug, Clone, Args)]
-pub struct CheckEndpointArgs {
-    /// Where /metrics is served: http or https, host, port and path
-    pub url: String,
-    /// Family that each must have; may be repeated
-    #[arg(long, value_name = "FAMILY")]
-    pub require: Vec<String>,
-    /// How long to try until all checks pass
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
-    pub wait: Duration,
-    /// Authority of the server's certificate, PEM; needed for https
-    #[arg(long, value_name = "FILE")]
-    pub ca: Option<PathBuf>,
-    /// Name in the server's certificate; the host's unless given
-    #[arg(long, value_name = "NAME")]
-    pub server_name: Option<String>,
-    /// Certificate to show to the server, PEM
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub certificate: Option<PathBuf>,
-    /// Its private key, PEM
-    #[arg(long, value_name = "FILE", requires = "certificate")]
-    pub key: Option<PathBuf>,
 }
 
 /// Formats of the metrics.

@@ -52,6 +52,7 @@ fn run_command(command: &Command) -> Exit {
             app::replay(arguments, out)
         }
         Command::Observe(arguments) => app::observe(arguments, out),
+        Command::Top(arguments) => app::top(arguments, out),
         Command::CheckEndpoint(arguments) => app::check_endpoint(arguments, &mut UntilClosed(&mut *out)),
         Command::ShareDirectory(arguments) => app::share_directory(arguments, &mut UntilClosed(&mut *out)),
         Command::Completions { shell } => completions(*shell, out).map(|()| Exit::Success),

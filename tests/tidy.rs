@@ -26,8 +26,9 @@ use std::path::{Path, PathBuf};
 /// whose floors the compiler holds.
 const FLOORS: &[(u8, &[&str])] = &[
     (0, &["logging", "reloads", "startup", "records", "readings", "network", "output", "privileges", "families"]),
+    (0, &["display", "http_client"]),
     (1, &["selfmetrics", "pipeline", "bpf_loader", "conntrack", "exports", "health", "ipsec", "server", "tls"]),
-    (2, &["actors", "agent_metrics", "operator_metrics"]),
+    (2, &["actors", "agent_metrics", "operator_metrics", "top"]),
     (3, &["http", "cli"]),
     (TOP, &["app", "main", "lib"]),
 ];
@@ -58,6 +59,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("rtnetlink", &["network"], "what the kernel says of interfaces is worked out in one place"),
     ("netlink_packet_xfrm", &["ipsec"], "what the kernel says of IPsec is worked out in one place"),
     ("tonic", &["observer"], "the flow API is served in one place"),
+    ("ratatui_core", &["top"], "what is drawn on a terminal is in one place"),
+    ("ratatui_crossterm", &["top"], "what is drawn on a terminal is in one place"),
     ("kube", &["cluster"], "the cluster's source must be replaceable: all use of kube stays in cluster"),
     ("k8s_openapi", &["cluster"], "Kubernetes' types stay in cluster"),
     ("foldhash", &["flow"], "a table that others can feed must be seeded well: use webb_flow::hash::RandomState"),

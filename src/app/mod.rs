@@ -38,6 +38,7 @@ mod site;
 mod start;
 mod stop;
 mod toggles;
+mod top;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub use replay::replay;
 pub use share_directory::share_directory;
 pub use start::Plan;
 use start::Running;
+pub use top::top;
 use webb_flow::fault::State;
 use webb_settings::{Problems, Resolved};
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use actix_web::web;
 
+pub(super) use crate::http_client::encode;
 use crate::readings::State;
 
 /// Rows of a page of a table.
@@ -301,20 +302,6 @@ fn expected(key: &str) -> String {
         "unit" => "expected byte or bit".to_owned(),
         "theme" => "expected auto, light or dark".to_owned(),
         _ => "expected seconds, at most 3600; 0 is by hand".to_owned(),
-    }
-}
-
-/// Appends a text as a part of a URL.
-pub(super) fn encode(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/:*".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push('%');
-            for digit in [byte >> 4, byte & 15] {
-                out.push(char::from_digit(digit.into(), 16).unwrap_or('0').to_ascii_uppercase());
-            }
-        }
     }
 }
 

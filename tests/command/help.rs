@@ -27,6 +27,7 @@ fn help_texts() {
     insta::assert_snapshot!("check-config", help(&["check-config"]));
     insta::assert_snapshot!("replay", help(&["replay"]));
     insta::assert_snapshot!("observe", help(&["observe"]));
+    insta::assert_snapshot!("top", help(&["top"]));
     insta::assert_snapshot!("check-endpoint", help(&["check-endpoint"]));
     insta::assert_snapshot!("share-directory", help(&["share-directory"]));
     insta::assert_snapshot!("completions", help(&["completions"]));

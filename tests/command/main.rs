@@ -26,3 +26,4 @@ mod output;
 mod privileges;
 mod replay;
 mod stable;
+mod top;

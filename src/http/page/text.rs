@@ -4,31 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use crate::display::scaled;
+pub(super) use crate::display::{percent as percent_text, plain_name, visible};
 use crate::readings::State;
-
-/// Three digits, and the prefix of the unit; prefixes are powers of 1,000.
-fn scaled(value: f64) -> (String, &'static str) {
-    let (mut value, mut prefix) = (value, "");
-    for larger in ["k", "M", "G", "T", "P"] {
-        // What would be written as 1000 is 1.00 of the next.
-        if value < 999.5 {
-            break;
-        }
-        (value, prefix) = (value / 1000.0, larger);
-    }
-    let text = if value == 0.0 {
-        "0".to_owned()
-    } else if value < 0.01 && prefix.is_empty() {
-        "<0.01".to_owned()
-    } else if value < 9.995 {
-        format!("{value:.2}")
-    } else if value < 99.95 {
-        format!("{value:.1}")
-    } else {
-        format!("{value:.0}")
-    };
-    (text, prefix)
-}
 
 fn number(text: &str, unit: &str) -> Markup {
     let nought = if text == "0" { "n nought" } else { "n" };
@@ -79,20 +57,6 @@ pub(super) fn seconds(value: Option<f64>) -> Markup {
     number(&scaled(value).0, unit)
 }
 
-/// A share in per cent as text: never rounded to 100 or to 0.
-pub(super) fn percent_text(ratio: f64) -> String {
-    let percent = ratio * 100.0;
-    if ratio <= 0.0 {
-        "0".to_owned()
-    } else if percent < 0.1 {
-        "<0.1".to_owned()
-    } else if ratio >= 1.0 {
-        "100".to_owned()
-    } else {
-        format!("{:.1}", percent.min(99.9))
-    }
-}
-
 /// A share in per cent.
 pub(super) fn percent(ratio: Option<f64>) -> Markup {
     ratio.map_or_else(absent, |ratio| number(&percent_text(ratio), "%"))
@@ -140,28 +104,6 @@ pub(super) fn since(first: u64, now: Duration) -> Markup {
     };
     let stamp = crate::http::api::rfc3339(first);
     html! { @if age < 3600 { span.new { "new" } " " } time datetime=(stamp) title=(stamp) { (text) } }
-}
-
-/// A text of which nothing is obeyed: control and direction characters are named.
-pub(super) fn visible(text: &str) -> String {
-    let is_hidden = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if is_hidden(letter) {
-            shown.push_str(&format!("[U+{:04X}]", u32::from(letter)));
-        } else {
-            shown.push(letter);
-        }
-    }
-    shown
-}
-
-/// An end's name as plain text.
-pub(super) fn plain_name(end: &str) -> String {
-    visible(end.strip_prefix("reserved:").unwrap_or(end))
 }
 
 /// An end's name, isolated from the text around it.

@@ -1,0 +1,61 @@
+//! Numbers and names as people read them, on the page and in a terminal.
+
+/// Three digits, and the prefix of the unit; prefixes are powers of 1,000.
+pub fn scaled(value: f64) -> (String, &'static str) {
+    let (mut value, mut prefix) = (value, "");
+    for larger in ["k", "M", "G", "T", "P"] {
+        // What would be written as 1000 is 1.00 of the next.
+        if value < 999.5 {
+            break;
+        }
+        (value, prefix) = (value / 1000.0, larger);
+    }
+    let text = if value == 0.0 {
+        "0".to_owned()
+    } else if value < 0.01 && prefix.is_empty() {
+        "<0.01".to_owned()
+    } else if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    };
+    (text, prefix)
+}
+
+/// A share in per cent: never rounded to 100 or to 0.
+pub fn percent(ratio: f64) -> String {
+    let percent = ratio * 100.0;
+    if ratio <= 0.0 {
+        "0".to_owned()
+    } else if percent < 0.1 {
+        "<0.1".to_owned()
+    } else if ratio >= 1.0 {
+        "100".to_owned()
+    } else {
+        format!("{:.1}", percent.min(99.9))
+    }
+}
+
+/// A text of which nothing is obeyed: control and direction characters are named.
+pub fn visible(text: &str) -> String {
+    let is_hidden = |letter: char| {
+        letter.is_control()
+            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if is_hidden(letter) {
+            shown.push_str(&format!("[U+{:04X}]", u32::from(letter)));
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
+}
+
+/// An end's name as plain text.
+pub fn plain_name(end: &str) -> String {
+    visible(end.strip_prefix("reserved:").unwrap_or(end))
+}

@@ -1,0 +1,166 @@
+//! The agent that is asked: its admin listener, by HTTP.
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use super::answer::Answer;
+use crate::display::visible;
+use crate::http_client::{Request, Response, Url, exchange};
+
+/// Port of the admin listener.
+const PORT: u16 = 9966;
+
+/// Bytes of an answer that are read at most: 500 rows have some 300 kB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
+
+/// Bytes of a token at most.
+const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// The header that a command needs.
+const COMMAND: (&str, &str) = ("X-Webb-Admin", "1");
+
+/// An agent's admin listener.
+#[derive(Debug, Clone)]
+pub struct Source {
+    url: Url,
+    token_file: Option<PathBuf>,
+}
+
+/// The reason why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure(pub(super) String);
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Source {
+    /// The listener at `server`, an address with or without a port; `http://` may stand before it.
+    ///
+    /// # Errors
+    /// If that is no address.
+    pub fn new(server: Option<&str>, token_file: Option<&Path>) -> Result<Self, String> {
+        let server = server.unwrap_or("127.0.0.1");
+        let wrong = |what: &str| format!("--server {server}: {what}; expected something like localhost:{PORT}");
+        let place = server.strip_prefix("http://").unwrap_or(server).trim_end_matches('/');
+        let behind_brackets = place.rsplit_once(']').map_or(place, |(_, behind)| behind);
+        let text =
+            if behind_brackets.contains(':') { format!("http://{place}") } else { format!("http://{place}:{PORT}") };
+        let url = Url::parse(&text).map_err(|why| wrong(&why))?;
+        if url.path != "/" {
+            return Err(wrong("behind the port there is more"));
+        }
+        Ok(Self { url, token_file: token_file.map(Path::to_owned) })
+    }
+
+    /// Asks for a view: `path` is that of the API, with its query.
+    ///
+    /// # Errors
+    /// If the agent does not answer, or refuses.
+    pub fn get(&self, path: &str) -> Result<Answer, Failure> {
+        let response = self.exchange("GET", path)?;
+        Answer::read(&response.body, response.header("date")).map_err(Failure)
+    }
+
+    /// Gives a command; returns what the agent says of it.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn post(&self, path: &str) -> Result<String, Failure> {
+        self.exchange("POST", path).map(|response| first_line(&response))
+    }
+
+    /// Where it is, as `curl` has it.
+    pub(super) fn authority(&self) -> String {
+        let Url { host, port, .. } = &self.url;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    fn exchange(&self, method: &str, path: &str) -> Result<Response, Failure> {
+        let token = self.token()?;
+        let mut headers = vec![("Accept", "application/json"), COMMAND];
+        let bearer = token.map(|token| format!("Bearer {token}"));
+        headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
+        let mut failure = Failure(String::new());
+        for address in self.url.addresses().map_err(Failure)? {
+            // An address is a name of its own for every agent; `admin.hosts` need not list one.
+            let host = address.to_string();
+            let request = Request { method, path, host: &host, headers: &headers };
+            match exchange(address, &request, None, MAX_ANSWER_BYTES) {
+                Ok(response) if matches!(response.status, 200 | 202) => return Ok(response),
+                Ok(response) => return Err(refusal(&response)),
+                Err(error) => failure = Failure(format!("{address}: {error}")),
+            }
+        }
+        Err(failure)
+    }
+
+    /// The token, read anew each time: another one takes effect at once.
+    fn token(&self) -> Result<Option<String>, Failure> {
+        let Some(file) = &self.token_file else { return Ok(None) };
+        let wrong = |why: &str| Failure(format!("{}: {why}", file.display()));
+        let mut text = String::new();
+        let read = File::open(file).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text));
+        read.map_err(|error| wrong(&error.to_string()))?;
+        let token = text.trim();
+        if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(wrong("there is no token in it"));
+        }
+        Ok(Some(token.to_owned()))
+    }
+}
+
+fn refusal(response: &Response) -> Failure {
+    let said = first_line(response);
+    let hint = if response.status == 401 { " (--token-file)" } else { "" };
+    let said = if said.is_empty() { response.status_line() } else { said };
+    Failure(format!("{} is the answer: {said}{hint}", response.status))
+}
+
+/// The first line of a body, at most 200 characters of it, of which nothing is obeyed.
+fn first_line(response: &Response) -> String {
+    let text = String::from_utf8_lossy(&response.body);
+    visible(&text.lines().next().unwrap_or_default().chars().take(200).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Addresses with and without scheme and port; what is none is named with what was expected.
+    #[test]
+    fn servers_are_read() {
+        for (text, authority) in [
+            (None, "127.0.0.1:9966"),
+            (Some("worker-7"), "worker-7:9966"),
+            (Some("http://worker-7:80/"), "worker-7:80"),
+            (Some("[::1]"), "[::1]:9966"),
+            (Some("[::1]:1"), "[::1]:1"),
+        ] {
+            assert_eq!(Source::new(text, None).unwrap().authority(), authority);
+        }
+        for wrong in ["", "https://a", "a:b", "::1", "a:0x1", "a/b", "http://"] {
+            let said = Source::new(Some(wrong), None).unwrap_err();
+            assert!(said.contains("expected something like localhost:9966"), "{wrong}: {said}");
+        }
+    }
+
+    /// A token is one word: it can neither be missing nor end the header that it stands in.
+    #[test]
+    fn tokens_are_words() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("token");
+        let source = Source::new(None, Some(&file)).unwrap();
+        assert!(source.token().unwrap_err().to_string().contains("token: "));
+        for wrong in ["", " \n", "a\r\nX: y", "a b"] {
+            std::fs::write(&file, wrong).unwrap();
+            assert!(source.token().is_err(), "{wrong:?}");
+        }
+        std::fs::write(&file, "secret-1\n").unwrap();
+        assert_eq!(source.token().unwrap().as_deref(), Some("secret-1"));
+    }
+}

@@ -1,0 +1,210 @@
+//! The terminal: keys in, screens out. It is always given back as it was, also after a panic or a
+//! signal.
+
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd as _;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use nix::sys::signal::{SigSet, Signal};
+use ratatui_core::terminal::Terminal;
+use ratatui_crossterm::CrosstermBackend;
+use ratatui_crossterm::crossterm::cursor::Show;
+use ratatui_crossterm::crossterm::event::{self, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+use ratatui_crossterm::crossterm::queue;
+use ratatui_crossterm::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+
+use super::draw::draw;
+use super::keys::{Action, Key, press};
+use super::source::Source;
+use super::state::{Question, Reply, Start, Top};
+
+/// Interval at which ages and waits are drawn anew.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Bytes of a screen that are written at once.
+const FRAME_BYTES: usize = 64 << 10;
+
+/// What happens.
+enum Event {
+    Key(Key),
+    /// The terminal has another size.
+    Resized,
+    Reply(Reply),
+    /// A signal ends the program.
+    Signal,
+    /// A thread has ended, which none does by itself.
+    Ended(&'static str),
+}
+
+/// The terminal in the state that is drawn on; dropped, it is as it was.
+struct Raw;
+
+impl Raw {
+    fn enter(out: &mut dyn Write) -> io::Result<Self> {
+        enable_raw_mode()?;
+        let raw = Self;
+        let mut bytes = Vec::new();
+        queue!(bytes, EnterAlternateScreen)?;
+        out.write_all(&bytes)?;
+        out.flush()?;
+        Ok(raw)
+    }
+}
+
+impl Drop for Raw {
+    fn drop(&mut self) {
+        restore();
+    }
+}
+
+/// Gives the terminal back. Standard output may be locked by another thread, so it is written to
+/// below that.
+fn restore() {
+    let mut bytes = Vec::new();
+    let _in_memory = queue!(bytes, LeaveAlternateScreen, Show);
+    let _no_terminal = rustix::io::write(io::stdout().as_fd(), &bytes);
+    let _no_terminal = disable_raw_mode();
+}
+
+/// Shows the agent until it is ended by a key or a signal.
+///
+/// # Errors
+/// If the terminal cannot be used, or a thread ends.
+pub fn run(source: &Source, start: Start, out: &mut dyn Write) -> io::Result<()> {
+    // Blocked before any thread starts, so that one of them takes them all.
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        signals.add(signal);
+    }
+    signals.thread_block()?;
+    let hook = take_hook();
+    set_hook(Box::new(move |panic| {
+        restore();
+        hook(panic);
+    }));
+    let (events, happened) = channel();
+    let (questions, asked) = channel();
+    let _raw = Raw::enter(out)?;
+    spawn("signals", &events, move |events| while signals.wait().is_ok_and(|_| events.send(Event::Signal).is_ok()) {})?;
+    spawn("keys", &events, read_keys)?;
+    let asks = source.clone();
+    spawn("questions", &events, move |events| answer(&asks, &asked, events))?;
+    show(Top::new(start, source.authority()), &happened, &questions, out)
+}
+
+/// Starts a thread; its end, by a panic too, is an event.
+fn spawn(
+    name: &'static str,
+    events: &Sender<Event>,
+    body: impl FnOnce(&Sender<Event>) + Send + 'static,
+) -> io::Result<()> {
+    let events = events.clone();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _panic = catch_unwind(AssertUnwindSafe(|| body(&events)));
+        let _none_listens = events.send(Event::Ended(name));
+    })?;
+    Ok(())
+}
+
+fn show(mut top: Top, happened: &Receiver<Event>, questions: &Sender<Question>, out: &mut dyn Write) -> io::Result<()> {
+    let began = Instant::now();
+    // The screen is blank, and is never asked where its cursor is: keys are read by another thread.
+    // What changes is written at once, or a slow terminal would show halves of screens.
+    let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, out)))?;
+    let ended = |name: &str| io::Error::other(format!("the thread for {name} has ended"));
+    loop {
+        let now = began.elapsed();
+        if let Some(question) = top.question(now) {
+            questions.send(question).map_err(|_| ended("questions"))?;
+        }
+        terminal.draw(|frame| draw(&mut top, frame.buffer_mut(), now))?;
+        let first = happened.recv_timeout(TICK).ok();
+        // All that has come is taken before the next screen: keys that repeat do not queue up.
+        for event in first.into_iter().chain(happened.try_iter()) {
+            let now = began.elapsed();
+            match event {
+                Event::Key(key) => match press(&mut top, key, now) {
+                    Action::Nothing => {}
+                    Action::Quit => return Ok(()),
+                    Action::Redraw => {
+                        let size = terminal.size()?;
+                        terminal.resize(size.into())?;
+                    }
+                    Action::Ask(question) => questions.send(question).map_err(|_| ended("questions"))?,
+                    Action::Copy(text) => {
+                        // OSC 52: the terminal's own clipboard, which is there by SSH too.
+                        let coded = STANDARD.encode(text);
+                        write!(terminal.backend_mut(), "\x1b]52;c;{coded}\x07")?;
+                        Write::flush(terminal.backend_mut())?;
+                    }
+                },
+                Event::Resized => {}
+                Event::Reply(reply) => top.take(reply, now),
+                Event::Signal => return Ok(()),
+                Event::Ended(name) => return Err(ended(name)),
+            }
+        }
+    }
+}
+
+fn answer(source: &Source, asked: &Receiver<Question>, events: &Sender<Event>) {
+    for question in asked {
+        let reply = match question {
+            Question::View(path) => {
+                let window =
+                    path.split_once("window=").map_or("1m", |(_, rest)| rest.split('&').next().unwrap_or("1m"));
+                let status = source.get(&format!("/api/v1/status?window={window}"));
+                let answers = status.and_then(|status| Ok((status, source.get(&path)?)));
+                Reply::View(path, answers)
+            }
+            Question::Restart(name) => {
+                let said = source.post(&format!("/actors/{name}/restart"));
+                Reply::Restart(name, said)
+            }
+        };
+        if events.send(Event::Reply(reply)).is_err() {
+            return;
+        }
+    }
+}
+
+fn read_keys(events: &Sender<Event>) {
+    loop {
+        let event = match event::read() {
+            Ok(event::Event::Key(key)) if key.kind != KeyEventKind::Release => key_of(key).map(Event::Key),
+            Ok(event::Event::Resize(..)) => Some(Event::Resized),
+            Ok(_) => None,
+            Err(_) => return,
+        };
+        if event.is_some_and(|event| events.send(event).is_err()) {
+            return;
+        }
+    }
+}
+
+fn key_of(key: KeyEvent) -> Option<Key> {
+    let with_control = key.modifiers.contains(KeyModifiers::CONTROL);
+    Some(match key.code {
+        KeyCode::Char('c') if with_control => Key::Interrupt,
+        KeyCode::Char('l') if with_control => Key::Redraw,
+        KeyCode::Char(_) if with_control || key.modifiers.contains(KeyModifiers::ALT) => return None,
+        KeyCode::Char(letter) => Key::Letter(letter),
+        KeyCode::Enter => Key::Enter,
+        KeyCode::Esc => Key::Escape,
+        KeyCode::Backspace => Key::Backspace,
+        KeyCode::Up => Key::Up,
+        KeyCode::Down => Key::Down,
+        KeyCode::PageUp => Key::PageUp,
+        KeyCode::PageDown => Key::PageDown,
+        KeyCode::Home => Key::Home,
+        KeyCode::End => Key::End,
+        _ => return None,
+    })
+}
