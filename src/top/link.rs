@@ -89,7 +89,7 @@ mod tests {
             now += link.lost(now).unwrap().1;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-        assert_eq!(link.lost(now).unwrap().0, now - SECOND);
+        assert_eq!(link.lost(now).unwrap().0, now.saturating_sub(SECOND));
         link.answered(now, SECOND);
         assert_eq!(link.lost(now), None);
     }

@@ -107,9 +107,9 @@ fn a_lost_agent_is_golden() {
         now += top.link.lost(now).unwrap().1;
     }
     let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
-    draw(&mut top, &mut buffer, now - SECOND);
+    draw(&mut top, &mut buffer, now.saturating_sub(SECOND));
     assert!(buffer[(5, 5)].modifier.contains(ratatui_core::style::Modifier::DIM));
-    insta::assert_snapshot!("lost", screen(&mut top, (80, 24), now - SECOND));
+    insta::assert_snapshot!("lost", screen(&mut top, (80, 24), now.saturating_sub(SECOND)));
     answer(&mut top, recorded("pairs"), now);
     assert!(!screen(&mut top, (80, 24), now).contains("lost"));
 }
