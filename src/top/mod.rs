@@ -1,9 +1,9 @@
 //! `webb top`: what the page shows, in a terminal, read from the API of an agent's admin listener.
 //!
 //! What is shown is a table that names columns and where their values are in an answer
-//! ([`views`]); a field that is missing, or of another type, is shown as not measured. Keys change
-//! what is shown ([`keys`]), answers what is known ([`state`]), and a screen is drawn of both
-//! ([`draw`]). Threads are in [`terminal`] alone, so that all else is tested without one.
+//! (`views`); a field that is missing, or of another type, is shown as not measured. Keys change
+//! what is shown (`keys`), answers what is known (`state`), and a screen is drawn of both
+//! (`draw`). Threads are in `terminal` alone, so that all else is tested without one.
 
 mod agent_view;
 mod answer;
