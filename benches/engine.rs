@@ -2,10 +2,10 @@
 //! of a configuration, on one core in all.
 //!
 //! `cargo bench --bench engine` prints the tables; words behind `--` choose some of them: `path`,
-//! `history`, `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But for `threads` and
-//! `connections`, everything runs in one thread, in the order in which the pipeline's threads would
-//! do it. Figures are CPU time, which
-//! other programs on the machine lengthen less than time on the clock.
+//! `history`, `history-beside`, `stages`, `series`, `pods`, `threads`, `connections`, `memory`. But
+//! for `history-beside`, `threads` and `connections`, everything runs in one thread, in the order
+//! in which the pipeline's threads would do it. Figures are CPU time, which other programs on the
+//! machine lengthen less than time on the clock.
 
 #![allow(
     clippy::unwrap_used,
@@ -194,6 +194,38 @@ fn history() {
     }
 }
 
+/// What counting costs while the history's own thread takes the same batches, and what that thread
+/// costs. On two cores it cannot take all of a flood.
+fn history_beside() {
+    const RECORDS: usize = 1 << 20;
+    head("Through the pipeline's threads, without and with a history of 65,535 flows: counting alone");
+    for (name, configuration) in CONFIGURATIONS {
+        for flows in [0, 65_535] {
+            let pipeline = Pipeline::of(configuration, mix::PODS, mix::records(mix::PODS), flows);
+            pipeline.run(RECORDS as u64);
+            let begin = pipeline.history();
+            let mut times = Times::default();
+            let began = Instant::now();
+            while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
+                let (wall, all, of_history) = (Instant::now(), cpu(ClockId::ProcessCPUTime), pipeline.history().0);
+                pipeline.run(RECORDS as u64);
+                let of_history = pipeline.history().0 - of_history;
+                times.cpu.push((cpu(ClockId::ProcessCPUTime) - all).saturating_sub(of_history));
+                times.wall.push(wall.elapsed());
+            }
+            times.cpu.sort_unstable();
+            times.wall.sort_unstable();
+            times.print(&format!("{name}, history of {flows}"), RECORDS, 0);
+            let (time, written, left_out) = pipeline.history();
+            let (time, written, left_out) = (time - begin.0, written - begin.1, left_out - begin.2);
+            if flows > 0 {
+                let each = time.as_secs_f64() * 1e9 / written as f64;
+                println!("{name}: its thread took {each:.1} ns a flow; wrote {written}, left out {left_out}");
+            }
+        }
+    }
+}
+
 /// Each stage by the clock on the wall, the best of many rounds: looking at the clock takes part of
 /// it, so the sum is somewhat more than the whole.
 fn stages() {
@@ -278,7 +310,7 @@ fn connections() {
         ("first and connections, no events", &with, &plain),
         ("first and connections, events", &with, &events),
     ] {
-        let pipeline = Pipeline::of(configuration, mix::PODS, records.clone());
+        let pipeline = Pipeline::of(configuration, mix::PODS, records.clone(), 0);
         pipeline.run(RECORDS as u64);
         let times = Times::by(ClockId::ProcessCPUTime, || pipeline.run(RECORDS as u64));
         times.print(name, RECORDS, 0);
@@ -334,9 +366,10 @@ fn memory() {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let tables: [(&str, fn()); 8] = [
+    let tables: [(&str, fn()); 9] = [
         ("path", path),
         ("history", history),
+        ("history-beside", history_beside),
         ("stages", stages),
         ("series", series),
         ("pods", pods),

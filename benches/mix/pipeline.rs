@@ -8,11 +8,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use webb::pipeline::{AggregatorState, Commands, Counters, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, work};
+use webb::pipeline::{
+    AggregatorState, Commands, Counters, HistoryState, Lane, Lanes, Lifecycle, Looks, Reader, ReaderState, record, work,
+};
 use webb::records::{RecordSource, Rings, Signal, Waker};
 use webb_flow::abi::Record;
 use webb_flow::fault::{Components, State};
 use webb_metrics::{Aggregator, captures, grammar};
+use webb_observer::History;
 use zerocopy::IntoBytes;
 
 /// Hands out as many records as were asked for.
@@ -54,18 +57,19 @@ pub(crate) struct Pipeline {
     asked: Arc<AtomicU64>,
     counters: Arc<Counters>,
     states: Vec<Arc<AggregatorState>>,
+    history: Option<(Arc<HistoryState>, rustix::thread::Pid)>,
     lifecycles: Vec<Arc<Lifecycle>>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl Pipeline {
     pub(crate) fn new(configuration: &str, pods: u32) -> Self {
-        Self::of(configuration, pods, super::records(pods))
+        Self::of(configuration, pods, super::records(pods), 0)
     }
 
-    /// Reads `records` again and again.
+    /// Reads `records` again and again. Has a history of so many flows, unless that is 0.
     #[allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a bench may end where it is wrong")]
-    pub(crate) fn of(configuration: &str, pods: u32, records: Vec<Record>) -> Self {
+    pub(crate) fn of(configuration: &str, pods: u32, records: Vec<Record>, flows: usize) -> Self {
         let components = Components::default();
         let (mut lanes, mut threads, mut lifecycles, mut states) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let metrics = grammar::parse(configuration).unwrap_or_default().metrics;
@@ -81,6 +85,21 @@ impl Pipeline {
             lifecycles.push(Arc::clone(&lifecycle));
             threads.push(std::thread::spawn(move || work(&lifecycle, &items, &state, Looks::default())));
         }
+        let history = (flows > 0).then(|| {
+            let component = components.component("history");
+            component.set_state(State::Up, "");
+            let (lane, items) = Lane::lossy(Arc::clone(&component));
+            let (lane, lifecycle) = (Arc::new(lane), Arc::new(Lifecycle::new(component)));
+            lanes.push(Arc::clone(&lane));
+            lifecycles.push(Arc::clone(&lifecycle));
+            let state = Arc::new(HistoryState::new(Arc::new(History::new(flows)), lane, "here".to_owned(), None));
+            let (of_thread, (thread, number)) = (Arc::clone(&state), std::sync::mpsc::sync_channel(1));
+            threads.push(std::thread::spawn(move || {
+                thread.send(rustix::thread::gettid()).unwrap();
+                record(&lifecycle, &items, &of_thread);
+            }));
+            (state, number.recv().unwrap())
+        });
         let lanes = Lanes::new(lanes);
         lanes.want_connections(connections);
         let counters = Arc::new(Counters::default());
@@ -101,7 +120,7 @@ impl Pipeline {
         let lifecycle = Arc::new(Lifecycle::new(components.component("reader")));
         lifecycles.push(Arc::clone(&lifecycle));
         threads.push(std::thread::spawn(move || assert!(reader.run(&lifecycle).is_ok())));
-        Self { asked, counters, states, lifecycles, threads }
+        Self { asked, counters, states, history, lifecycles, threads }
     }
 
     /// So many records more, from the ring to every counter.
@@ -109,7 +128,9 @@ impl Pipeline {
         let all = self.asked.fetch_add(records, SeqCst) + records;
         let counted = || {
             let flows = self.counters.flows.load(SeqCst);
-            flows >= all && self.states.iter().all(|state| state.counted() >= flows)
+            flows >= all
+                && self.states.iter().all(|state| state.counted() >= flows)
+                && self.history.iter().all(|(state, _)| state.recorded() + state.lane().skipped() >= state.lane().sent())
         };
         while self.counters.read.load(SeqCst) < all || !counted() {
             std::thread::sleep(Duration::from_millis(1));
@@ -117,9 +138,21 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// CPU time of the history's thread, and the flows that it wrote and that it left out.
+    pub(crate) fn history(&self) -> (Duration, u64, u64) {
+        let Some((state, thread)) = &self.history else { return (Duration::ZERO, 0, 0) };
+        let path = format!("/proc/self/task/{}/schedstat", thread.as_raw_nonzero());
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let on_cpu_ns = text.split_whitespace().next().and_then(|ns| ns.parse().ok()).unwrap_or(0);
+        (Duration::from_nanos(on_cpu_ns), state.recorded(), state.lane().skipped())
+    }
+}
+
 impl Drop for Pipeline {
     fn drop(&mut self) {
         self.lifecycles.iter().for_each(|lifecycle| lifecycle.stop());
+        self.history.iter().for_each(|(state, _)| state.lane().waker().wake());
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
         }

@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
+use webb_flow::sym::Sym;
 
-use crate::namespaces::Namespaces;
-use crate::segment::{Event, Segment};
+use crate::namespaces::{self, Namespaces};
+use crate::segment::Segment;
 
 /// The most events that a history may be asked to keep.
 pub const MAX_EVENTS: usize = 1 << 20;
@@ -94,31 +95,31 @@ impl History {
 
     /// Appends a segment. `now_ns` is `CLOCK_MONOTONIC`.
     pub fn push(&self, segment: Segment, now_ns: u64) {
-        self.put(segment, 0, now_ns);
+        let namespaces = namespaces::of(&segment);
+        self.put(segment, 0, &namespaces, now_ns);
     }
 
-    /// Replaces the newest segment by one that has its `known` events and more.
-    pub(crate) fn extend(&self, segment: Segment, known: usize, now_ns: u64) {
-        self.put(segment, known, now_ns);
+    /// Replaces the newest segment by one that has its `known` events and more, of these
+    /// namespaces.
+    pub(crate) fn extend(&self, segment: Segment, known: usize, namespaces: &[Sym], now_ns: u64) {
+        self.put(segment, known, namespaces, now_ns);
     }
 
-    fn put(&self, segment: Segment, known: usize, now_ns: u64) {
-        let added = segment.events.get(known..).unwrap_or(&[]);
-        if added.is_empty() {
+    fn put(&self, segment: Segment, known: usize, namespaces: &[Sym], now_ns: u64) {
+        if segment.events.len() <= known {
             return;
         }
-        let count = added.len() as u64;
-        let flows = added.iter().filter(|event| matches!(event, Event::Flow(_))).count() as u64;
+        let (events, flows) = (segment.events.len() as u64, segment.flows());
         let bytes = segment.bytes() as u64;
         let next = {
             let mut ring = self.ring();
-            ring.namespaces.add(&segment, known, now_ns);
+            ring.namespaces.add(namespaces, now_ns);
             ring.has_others |= !segment.encoded.is_empty();
             let replaced = if known == 0 { None } else { ring.segments.pop_back() };
             let first = replaced.as_ref().map_or(ring.next, |held| held.first);
-            ring.bytes = ring.bytes + bytes - replaced.map_or(0, |held| held.bytes);
-            ring.next += count;
-            ring.flows += flows;
+            ring.bytes = ring.bytes + bytes - replaced.as_ref().map_or(0, |held| held.bytes);
+            ring.flows = ring.flows + flows - replaced.map_or(0, |held| held.segment.flows());
+            ring.next = first + events;
             ring.segments.push_back(Held { first, segment: Arc::new(segment), bytes });
             ring.let_go();
             ring.next
@@ -257,6 +258,7 @@ mod tests {
     use webb_flow::Flow;
 
     use super::*;
+    use crate::segment::Event;
 
     fn flows(from: u64, count: u64) -> Segment {
         let flow = |time_ns| Event::Flow(Flow { time_ns, ..Flow::default() });

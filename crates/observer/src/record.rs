@@ -24,9 +24,12 @@ use crate::proto::flow::{LostEvent, LostEventSource};
 use crate::segment::{Event, Other, OtherSort, Segment};
 use crate::table::Table;
 
-/// Events of a segment: enough that its table weighs little, and few enough to be copied while it
-/// is open.
+/// Events of a segment at most.
 const SEGMENT: usize = 1024;
+
+/// Events with which a segment is not left open for the next batch: enough that what it has beside
+/// them weighs little, and few enough to be copied with each batch of a quiet node.
+const ENOUGH: usize = 256;
 
 /// Copies flows into a history, whose only writer it is.
 #[derive(Debug, Default)]
@@ -76,17 +79,25 @@ impl Recorder {
         if !order.is_sorted_by_key(time_at) {
             order.sort_by_key(time_at);
         }
+        self.make_room(order.len());
         for flow in order.iter().filter_map(|place| batch.flows.get(*place)) {
             if self.open.events.len() >= SEGMENT {
                 self.hand_over(history, now_ns);
             }
             let extra = usize::try_from(flow.extra.0).ok().and_then(|row| batch.extras.get(row));
-            let copied = Flow { time_ns: time(flow), ..self.copy(flow, extra, batch.index) };
+            let copied = Flow { time_ns: time(flow), ..self.copy(flow, extra, batch.index, now_ns) };
             self.open.events.push(Event::Flow(copied));
         }
         self.order = order;
         self.open.unix_offset_ns = unix_offset_ns;
         self.hand_over(history, now_ns);
+    }
+
+    /// Makes room for a batch of flows that a segment is not left open for.
+    fn make_room(&mut self, flows: usize) {
+        if flows >= ENOUGH {
+            self.open.events.reserve_exact(flows.min(SEGMENT.saturating_sub(self.open.events.len())));
+        }
     }
 
     /// Appends the notice that flows were lost on their way to the history. `unix_ns` is its time.
@@ -154,22 +165,24 @@ impl Recorder {
         self.open.index = self.table.publish(now_ns);
         self.open.table = Some(Arc::clone(&self.table.owned));
         let known = std::mem::replace(&mut self.known, self.open.events.len());
-        if self.open.events.len() >= SEGMENT {
+        let namespaces = self.table.take_namespaces();
+        if self.open.events.len() >= ENOUGH {
             let mut full = std::mem::take(&mut self.open);
+            full.events.shrink_to_fit();
             full.extras.shrink_to_fit();
             let events = full.events.len();
-            history.extend(full, known, now_ns);
+            history.extend(full, known, &namespaces, now_ns);
             self.begin(events);
         } else {
-            history.extend(self.open.clone(), known, now_ns);
+            history.extend(self.open.clone(), known, &namespaces, now_ns);
         }
     }
 
-    fn copy(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index) -> Flow {
+    fn copy(&mut self, flow: &Flow, extra: Option<&Extra>, index: &Index, now_ns: u64) -> Flow {
         let names = [End::Source, End::Destination].map(|end| end.dns_names(flow, extra, index));
         Flow {
-            source: self.table.end(flow.source, index),
-            destination: self.table.end(flow.destination, index),
+            source: self.table.end(flow.source, index, now_ns),
+            destination: self.table.end(flow.destination, index, now_ns),
             service: self.table.service(flow.service, index),
             ruling: self.ruling(flow.ruling, index),
             extra: self.extra(flow, extra, names),
@@ -280,7 +293,7 @@ mod tests {
                     recorder.record(&history, Flows { flows: piece, ..batch }, 0, 0);
                 }
                 let segments: Vec<_> = history.all().segments.into_iter().map(|(_, segment)| segment).collect();
-                assert_eq!(segments.len(), 1, "pieces are joined");
+                assert!(segments.len() <= flows.len() / ENOUGH + 1, "pieces are joined");
                 with(batch, &segments);
                 reader.turn();
             }
@@ -438,7 +451,7 @@ mod tests {
         }
         assert_eq!(history.namespaces(1), ["shop"]);
         let all = history.all();
-        assert_eq!(all.segments.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [0, 1024]);
+        assert_eq!(all.segments.iter().map(|(first, _)| *first).collect::<Vec<_>>(), [0, 300, 600, 900]);
         let mut encoder = Encoder::new("here".into(), "1".into(), 7);
         let mut ids = std::collections::HashSet::new();
         for (first, segment) in &all.segments {

@@ -109,6 +109,11 @@ pub enum OtherSort {
 }
 
 impl Segment {
+    /// Number of its flows: each other event has a row in `others`.
+    pub(crate) fn flows(&self) -> u64 {
+        self.events.len().saturating_sub(self.others.len()) as u64
+    }
+
     /// Memory that it alone takes, about, in bytes: without index and names, which segments share.
     pub(crate) fn bytes(&self) -> usize {
         let encoded: usize = self.encoded.iter().map(|flow| flow.len() + size_of::<Bytes>()).sum();

@@ -12,16 +12,37 @@ use crate::segment::NameTable;
 
 /// Events, names and endpoints of a table, at most, before the next segment begins another: a few
 /// megabytes.
-const TABLE_EVENTS: usize = 65_536;
+const TABLE_EVENTS: usize = 1 << 20;
 const TABLE_NAMES: usize = 65_536;
 const TABLE_ENDPOINTS: usize = 16_384;
 
+/// Endpoints that are found without hashing, by the last digits of their rows. Rows are dense.
+const RECENT: usize = 1024;
+
+/// Time for which the namespace of an endpoint that was met is not noted again, in nanoseconds.
+const NOTED_NS: u64 = 60_000_000_000;
+
+/// An endpoint that was met.
+#[derive(Debug, Clone, Copy)]
+struct Met {
+    id: EndpointId,
+    own: EndpointId,
+    /// When its namespace was noted, in [`NOTED_NS`].
+    noted: u64,
+}
+
+const NOT_MET: Met = Met { id: EndpointId::NONE, own: EndpointId::NONE, noted: 0 };
+
 /// What names the flows of a few segments.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     draft: Draft,
     /// Its rows by the ids of the source.
     ends: HashMap<EndpointId, EndpointId, RandomState>,
+    /// The last ones of `ends`.
+    recent: Box<[Met; RECENT]>,
+    /// Namespaces of the endpoints that were met, until they are taken.
+    namespaces: Vec<Sym>,
     services: HashMap<ServiceId, ServiceId, RandomState>,
     service_names: Vec<(Sym, Sym)>,
     /// Number of them that the draft has.
@@ -35,6 +56,24 @@ pub(crate) struct Table {
     pub(crate) events: usize,
 }
 
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            draft: Draft::default(),
+            ends: HashMap::default(),
+            recent: Box::new([NOT_MET; RECENT]),
+            namespaces: Vec::new(),
+            services: HashMap::default(),
+            service_names: Vec::new(),
+            services_named: 0,
+            owned: Arc::default(),
+            held: HashSet::default(),
+            index: None,
+            events: 0,
+        }
+    }
+}
+
 impl Table {
     /// True once the next segment needs another table.
     pub(crate) fn is_large(&self) -> bool {
@@ -44,6 +83,7 @@ impl Table {
     /// Forgets the ids of endpoints: they mean others now.
     pub(crate) fn forget_ends(&mut self) {
         self.ends.clear();
+        *self.recent = [NOT_MET; RECENT];
     }
 
     /// Forgets the ids of services.
@@ -71,20 +111,46 @@ impl Table {
         index
     }
 
-    /// The own id of an endpoint.
-    pub(crate) fn end(&mut self, id: EndpointId, index: &Index) -> EndpointId {
+    /// The own id of an endpoint that is met at this time.
+    #[inline]
+    pub(crate) fn end(&mut self, id: EndpointId, index: &Index, now_ns: u64) -> EndpointId {
         // The ids of no endpoint and of the world are the same in every index.
         if id == EndpointId::NONE || id == EndpointId::WORLD {
             return id;
         }
-        if let Some(known) = self.ends.get(&id) {
-            return *known;
+        let noted = now_ns / NOTED_NS;
+        match self.recent.get(id.row() as usize % RECENT) {
+            Some(met) if met.id == id && met.noted == noted => met.own,
+            _ => self.meet(id, index, noted),
         }
+    }
+
+    fn meet(&mut self, id: EndpointId, index: &Index, noted: u64) -> EndpointId {
+        let namespace = self.own(index.endpoint(id).namespace);
+        if !namespace.is_empty() && !self.namespaces.contains(&namespace) {
+            self.namespaces.push(namespace);
+        }
+        let own = match self.ends.get(&id) {
+            Some(known) => *known,
+            None => self.add(id, index),
+        };
+        if let Some(met) = self.recent.get_mut(id.row() as usize % RECENT) {
+            *met = Met { id, own, noted };
+        }
+        own
+    }
+
+    fn add(&mut self, id: EndpointId, index: &Index) -> EndpointId {
         let endpoint = self.owned(Endpoint { identity: index.identity(id), ..*index.endpoint(id) });
         let own = self.draft.add(id.sort(), endpoint);
         self.index = None;
         self.ends.insert(id, own);
         own
+    }
+
+    /// Takes the namespaces of the endpoints that were met since the last time.
+    pub(crate) fn take_namespaces(&mut self) -> Vec<Sym> {
+        std::mem::take(&mut self.namespaces)
     }
 
     /// An endpoint whose names live as long as the table.
