@@ -209,15 +209,15 @@ fn history_beside() {
             while times.cpu.len() < 5 || began.elapsed() < PATIENCE {
                 let (wall, all, of_history) = (Instant::now(), cpu(ClockId::ProcessCPUTime), pipeline.history().0);
                 pipeline.run(RECORDS as u64);
-                let of_history = pipeline.history().0 - of_history;
-                times.cpu.push((cpu(ClockId::ProcessCPUTime) - all).saturating_sub(of_history));
+                let of_history = pipeline.history().0.saturating_sub(of_history);
+                times.cpu.push(cpu(ClockId::ProcessCPUTime).saturating_sub(all + of_history));
                 times.wall.push(wall.elapsed());
             }
             times.cpu.sort_unstable();
             times.wall.sort_unstable();
             times.print(&format!("{name}, history of {flows}"), RECORDS, 0);
             let (time, written, left_out) = pipeline.history();
-            let (time, written, left_out) = (time - begin.0, written - begin.1, left_out - begin.2);
+            let (time, written, left_out) = (time.saturating_sub(begin.0), written - begin.1, left_out - begin.2);
             if flows > 0 {
                 let each = time.as_secs_f64() * 1e9 / written as f64;
                 println!("{name}: its thread took {each:.1} ns a flow; wrote {written}, left out {left_out}");

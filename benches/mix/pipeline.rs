@@ -130,7 +130,10 @@ impl Pipeline {
             let flows = self.counters.flows.load(SeqCst);
             flows >= all
                 && self.states.iter().all(|state| state.counted() >= flows)
-                && self.history.iter().all(|(state, _)| state.recorded() + state.lane().skipped() >= state.lane().sent())
+                && self
+                    .history
+                    .iter()
+                    .all(|(state, _)| state.recorded() + state.lane().skipped() >= state.lane().sent())
         };
         while self.counters.read.load(SeqCst) < all || !counted() {
             std::thread::sleep(Duration::from_millis(1));

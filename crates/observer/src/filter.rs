@@ -22,28 +22,38 @@ const MAX_EXPRESSIONS: usize = 100;
 /// CEL expressions of a request at most: each may take some microseconds for each event.
 const MAX_CEL_EXPRESSIONS: usize = 32;
 
-/// Compiles the filters of a request.
+/// Compiles the filters of a request. The memory of their expressions is taken from `budget`.
 ///
 /// # Errors
 /// Status UNKNOWN, as clients expect for whatever cannot be used, with the first value that cannot.
-pub(crate) fn compile(whitelist: Vec<flow::FlowFilter>, blacklist: Vec<flow::FlowFilter>) -> Result<Filters, Status> {
+pub(crate) fn compile(
+    whitelist: Vec<flow::FlowFilter>,
+    blacklist: Vec<flow::FlowFilter>,
+    budget: &RegexBudget,
+) -> Result<Filters, Status> {
     let filters = || whitelist.iter().chain(&blacklist);
     if filters().count() > MAX_FILTERS {
         return Err(Status::unknown(format!("more than {MAX_FILTERS} filters")));
     }
-    let expressions =
-        |filter: &flow::FlowFilter| filter.dns_query.len() + filter.http_path.len() + filter.http_url.len();
-    if filters().map(expressions).sum::<usize>() > MAX_EXPRESSIONS {
+    if filters().map(regular_expressions).sum::<usize>() > MAX_EXPRESSIONS {
         return Err(Status::unknown(format!("more than {MAX_EXPRESSIONS} regular expressions")));
     }
     if filters().map(|filter| cel(filter).len()).sum::<usize>() > MAX_CEL_EXPRESSIONS {
         return Err(Status::unknown(format!("more than {MAX_CEL_EXPRESSIONS} CEL expressions")));
     }
-    let budget = RegexBudget::default();
     let all = |filters: Vec<flow::FlowFilter>| {
-        filters.into_iter().map(|filter| one(filter, &budget)).collect::<Result<Vec<_>, _>>()
+        filters.into_iter().map(|filter| one(filter, budget)).collect::<Result<Vec<_>, _>>()
     };
     Ok(Filters { include: all(whitelist)?, exclude: all(blacklist)? })
+}
+
+/// True for a filter whose expressions take memory.
+pub(crate) fn has_expressions(filter: &flow::FlowFilter) -> bool {
+    regular_expressions(filter) + cel(filter).len() > 0
+}
+
+fn regular_expressions(filter: &flow::FlowFilter) -> usize {
+    filter.dns_query.len() + filter.http_path.len() + filter.http_url.len()
 }
 
 fn cel(filter: &flow::FlowFilter) -> &[String] {

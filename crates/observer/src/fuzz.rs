@@ -2,6 +2,7 @@
 
 use prost::Message as _;
 use webb_flowlog::Cursor;
+use webb_index::filters::RegexBudget;
 
 use crate::answers::Respond as _;
 use crate::encode::Encoder;
@@ -26,11 +27,14 @@ pub fn fuzz_request(history: &History, bytes: &[u8]) {
     let Ok(request) = GetFlowsRequest::decode(bytes) else { return };
     let limits = limits(&request);
     let paths = request.field_mask.unwrap_or_default().paths;
-    let Ok(mut filters) = filter::compile(request.whitelist, request.blacklist) else { return };
+    let Ok(mut filters) = filter::compile(request.whitelist, request.blacklist, &RegexBudget::default()) else {
+        return;
+    };
     filters.set_local_node("default/here");
     let Ok(mask) = Mask::new(paths.iter().map(String::as_str)) else { return };
     let encoder = Encoder::new("here".to_owned(), "1".to_owned(), 7);
-    let mut respond = Flows { mask: (!paths.is_empty()).then_some(mask), node_name: "here".to_owned(), encoder };
+    let mask = (!paths.is_empty()).then_some(mask);
+    let mut respond = Flows { mask, node_name: "here".to_owned(), encoder, _expressions: None };
     let mut walk = Walk::new(history, filters, limits, 7);
     let mut out = String::new();
     for _ in 0..STEPS {

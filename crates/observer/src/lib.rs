@@ -17,6 +17,7 @@ mod connection;
 mod details;
 mod encode;
 pub mod export;
+mod expressions;
 mod filter;
 pub mod fuzz;
 mod history;

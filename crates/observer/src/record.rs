@@ -248,6 +248,7 @@ mod tests {
     use webb_flow::sym::Names;
     use webb_flow::{Direction, EndpointId, Reason, Reply, ServiceEnd, ServiceId};
     use webb_flowlog::Reader;
+    use webb_index::filters::RegexBudget;
     use webb_index::{Draft, Endpoint, EndpointKind, PodChanges, ServiceSpec, Services};
 
     use super::*;
@@ -311,7 +312,7 @@ mod tests {
             if case["method"] == "/observer.Observer/GetFlows" && case["code"] == 0 {
                 let request = STANDARD.decode(case["request"].as_str().unwrap()).unwrap();
                 let request = GetFlowsRequest::decode(request.as_slice()).unwrap();
-                filters.extend(filter::compile(request.whitelist, request.blacklist));
+                filters.extend(filter::compile(request.whitelist, request.blacklist, &RegexBudget::default()));
             }
         }
         assert!(filters.len() > 100);

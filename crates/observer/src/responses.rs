@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost_types::Timestamp;
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answers::Respond;
 use crate::encode::Encoder;
@@ -23,6 +24,8 @@ pub(crate) struct Flows {
     pub(crate) mask: Option<Mask>,
     pub(crate) node_name: String,
     pub(crate) encoder: Encoder,
+    /// The memory of the request's expressions.
+    pub(crate) _expressions: Option<OwnedSemaphorePermit>,
 }
 
 impl Respond for Flows {

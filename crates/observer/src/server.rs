@@ -13,6 +13,7 @@ use tonic_reflection::pb::{v1, v1alpha};
 use tower::util::MapResponseLayer;
 
 use crate::calls::CountCalls;
+use crate::expressions::Expressions;
 use crate::history::History;
 use crate::peers::PeerService;
 use crate::proto::DESCRIPTORS;
@@ -67,7 +68,7 @@ where
     C: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let mut stopping = site.stopping.clone();
-    let observer = ObserverService { history, site: site.clone() };
+    let observer = ObserverService { history, site: site.clone(), expressions: Expressions::default() };
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_service_status(HEALTH_NAME, tonic_health::ServingStatus::Serving).await;
     // Each version of the reflection lists itself; the other one has to be named.

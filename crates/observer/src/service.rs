@@ -11,7 +11,7 @@ use webb_index::filters::Filters;
 
 use crate::answers::{Answers, Respond};
 use crate::encode::Encoder;
-use crate::filter;
+use crate::expressions::{Compiled, Expressions};
 use crate::history::History;
 use crate::mask::Mask;
 use crate::proto::observer::observer_server::Observer;
@@ -34,6 +34,7 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub(crate) struct ObserverService {
     pub(crate) history: Arc<History>,
     pub(crate) site: Site,
+    pub(crate) expressions: Expressions,
 }
 
 impl ObserverService {
@@ -64,17 +65,14 @@ impl Observer for ObserverService {
     async fn get_flows(&self, request: Request<GetFlowsRequest>) -> Result<Response<Self::GetFlowsStream>, Status> {
         let request = request.into_inner();
         let limits = limits(&request);
-        // A hundred regular expressions take seconds, and nothing else would be answered meanwhile.
-        let (whitelist, blacklist) = (request.whitelist, request.blacklist);
-        let compiled = tokio::task::spawn_blocking(|| filter::compile(whitelist, blacklist)).await;
-        let mut filters = compiled.map_err(|_| Status::internal("the filters could not be compiled"))??;
+        let Compiled { mut filters, share } = self.expressions.compile(request.whitelist, request.blacklist).await?;
         filters.set_local_node(&self.site.path());
         let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
         let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();
         let mask = mask.map_err(|invalid| Status::unknown(invalid.to_string()))?;
         let node_name = self.site.name();
         let encoder = Encoder::new(node_name.clone(), self.site.version.clone(), self.site.started_ns);
-        self.answers(filters, limits, Flows { mask, node_name, encoder })
+        self.answers(filters, limits, Flows { mask, node_name, encoder, _expressions: share })
     }
 
     async fn get_agent_events(

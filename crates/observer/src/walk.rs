@@ -361,6 +361,7 @@ fn is_lost(segment: &Segment, event: &Event) -> bool {
 mod tests {
     use prost::Message as _;
     use webb_flow::{Event as FlowEvent, Flow};
+    use webb_index::filters::RegexBudget;
     use webb_index::{Flows, Index};
 
     use super::*;
@@ -384,7 +385,7 @@ mod tests {
         let by_label = api::FlowFilter { node_labels: vec!["zone=a".into()], ..api::FlowFilter::default() };
         let by_expression = api::FlowFilter { experimental: expression, ..api::FlowFilter::default() };
         for filter in [by_label, by_expression] {
-            let filters = filter::compile(vec![filter], Vec::new()).unwrap();
+            let filters = filter::compile(vec![filter], Vec::new(), &RegexBudget::default()).unwrap();
             let limits = Limits {
                 wanted: Wanted::Flows,
                 number: 0,

@@ -17,20 +17,25 @@ const SIZES: [usize; 4] = [1 << 14, 1 << 16, 1 << 18, 1 << 20];
 /// Memory for a search at least, in bytes; larger programs get as much as they have.
 const MIN_CACHE: usize = 1 << 16;
 
-/// Memory of the programs and searches of a request, or of a filter that is in none, in bytes.
-const BUDGET: usize = 1 << 24;
-
 /// Memory that the regular expressions of several filters may still take.
 #[derive(Debug)]
 pub struct RegexBudget(Cell<usize>);
 
 impl Default for RegexBudget {
     fn default() -> Self {
-        Self(Cell::new(BUDGET))
+        Self(Cell::new(Self::BYTES))
     }
 }
 
 impl RegexBudget {
+    /// Memory of the programs and searches of a request, or of a filter that is in none, in bytes.
+    pub const BYTES: usize = 1 << 24;
+
+    /// Memory that was taken, in bytes.
+    pub fn taken(&self) -> usize {
+        Self::BYTES.saturating_sub(self.0.get())
+    }
+
     /// Takes memory for a program of this size and its searches. False if there is not enough.
     fn take(&self, size: usize) -> bool {
         let left = self.0.get().checked_sub(size + cache(size));
@@ -51,9 +56,10 @@ pub(super) fn read(expression: &str, budget: &RegexBudget) -> Result<Regex, Stri
         let built = RegexBuilder::new(&translated).size_limit(size).dfa_size_limit(cache(size)).build();
         return match built {
             Err(regex::Error::CompiledTooBig(_)) => continue,
-            Ok(_) if !budget.take(size) => {
-                Err(format!("too large together with the expressions before it: the most is {} MiB", BUDGET >> 20))
-            }
+            Ok(_) if !budget.take(size) => Err(format!(
+                "too large together with the expressions before it: the most is {} MiB",
+                RegexBudget::BYTES >> 20
+            )),
             Ok(built) => Ok(built),
             // The last line of the crate's drawing says what is wrong; the rest points into the
             // translation.

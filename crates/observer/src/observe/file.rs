@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use webb_flowlog::{Line, lines, open};
-use webb_index::filters::Filters;
+use webb_index::filters::{Filters, RegexBudget};
 
 use super::ask::Failure;
 use super::print::Printer;
@@ -84,7 +84,7 @@ struct Selection {
 
 impl Selection {
     fn new(request: GetFlowsRequest) -> Result<Self, Failure> {
-        let filters = filter::compile(request.whitelist, request.blacklist)?;
+        let filters = filter::compile(request.whitelist, request.blacklist, &RegexBudget::default())?;
         let mask = request.field_mask.filter(|mask| !mask.paths.is_empty());
         let mask = mask.map(|mask| Mask::new(mask.paths.iter().map(String::as_str))).transpose();
         let count = (request.number > 0).then_some(request.number);

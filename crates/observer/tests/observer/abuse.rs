@@ -109,3 +109,31 @@ async fn clients_that_read_nothing_hold_up_no_other() {
     assert_eq!(futures::StreamExt::count(all).await, 1000);
     drop(idle);
 }
+
+/// The expressions of all requests have a bound together: what is beyond it is refused, plain
+/// requests are answered, and what a request took is free once it ends.
+#[tokio::test]
+async fn expressions_of_all_requests_are_bounded() {
+    use webb_observer::proto::observer::observer_client::ObserverClient;
+    let server = Server::start(Arc::new(History::new(10))).await;
+    let mut client = ObserverClient::new(server.connect().await);
+    let filter = FlowFilter { http_path: vec!["a{6000}".into(); 8], ..FlowFilter::default() };
+    let costly = GetFlowsRequest { whitelist: vec![filter], follow: true, ..GetFlowsRequest::default() };
+    let mut open = Vec::new();
+    let refused = loop {
+        match client.get_flows(costly.clone()).await {
+            Ok(answers) => open.push(answers),
+            Err(status) => break status,
+        }
+    };
+    assert!((2..10).contains(&open.len()), "{} requests", open.len());
+    let why = "the expressions of other requests take most of 32 MiB: try later";
+    assert_eq!((refused.code(), refused.message()), (Code::ResourceExhausted, why));
+    let plain = GetFlowsRequest::default();
+    assert!(client.get_flows(plain).await.is_ok());
+    drop(open);
+    let began = std::time::Instant::now();
+    while client.get_flows(costly.clone()).await.is_err() {
+        assert!(began.elapsed() < std::time::Duration::from_secs(60), "what is over has its memory still");
+    }
+}
