@@ -24,6 +24,7 @@ use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use thiserror::Error;
+use webb_flow::clock::unix_ns;
 use webb_settings::file::{FileError, FilePoll, Followed, MIB};
 
 use crate::reloads::Reloads;
@@ -132,9 +133,9 @@ impl TlsFiles {
         self.current.load().as_ref().and_then(|loaded| loaded.expiry)
     }
 
-    /// What is wrong with the certificate in use at a second since 1970: clients refuse one that
-    /// has expired.
-    pub fn expired(&self, now: i64) -> Option<String> {
+    /// What is wrong with the certificate in use: clients refuse one that has expired.
+    pub fn expired(&self) -> Option<String> {
+        let now = i64::try_from(unix_ns() / 1_000_000_000).unwrap_or(i64::MAX);
         self.expiry().filter(|expiry| *expiry <= now)?;
         let path = self.paths.certificate.display();
         Some(format!("a TLS certificate in {path} has expired, and clients refuse it"))

@@ -121,17 +121,17 @@ impl HttpActor {
             tracing::info!("TLS certificates read");
         }
         let (state, reason) = if complaint.is_empty() {
-            (State::Up, String::new())
+            files.expired().map_or((State::Up, String::new()), |why| (State::Degraded, why))
         } else if files.is_ready() {
             (State::Degraded, format!("the TLS certificates stay as they were: {complaint}"))
         } else {
             (State::Degraded, format!("waiting for TLS certificates to become available: {complaint}"))
         };
-        if !complaint.is_empty() && complaint != self.complaint {
+        if !reason.is_empty() && reason != self.complaint {
             tracing::warn!("{reason}");
         }
         self.intensity.component().set_state(state, &reason);
-        self.complaint = complaint;
+        self.complaint = reason;
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion};
@@ -148,6 +148,23 @@ fn files_that_come_late() {
     until("answered", || get(&server, &config).is_ok_and(|answer| answer.status == 200));
     until("up", || server.component.state() == State::Up);
     assert_eq!(tls.reloads().counts(), [("applied", 1), ("rejected", 1)]);
+}
+
+/// A certificate that has expired is said, until there is another.
+#[test]
+fn an_expired_certificate_is_said() {
+    let (authority, files) = (Authority::new(), Files::new(None));
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+    files.put(&(params.signed_by(&key, &authority.issuer).unwrap().pem(), key.serialize_pem()));
+    let server = start(&Arc::new(TlsFiles::new(files.paths.clone())));
+    until("the expiry is said", || server.component.reason().contains("has expired, and clients refuse it"));
+    assert_eq!(server.component.state(), State::Degraded);
+    assert!(get(&server, &client(&authority, None, TLS13)).is_err());
+    files.put(&authority.sign());
+    until("up", || server.component.state() == State::Up);
+    assert_eq!(get(&server, &client(&authority, None, TLS13)).unwrap().status, 200);
 }
 
 /// TLS 1.3 or nothing (hubble-contract §3.7).

@@ -8,6 +8,7 @@ pub mod abi;
 mod address;
 pub mod clock;
 mod connection;
+pub mod date;
 pub mod extra;
 pub mod fault;
 pub mod hash;

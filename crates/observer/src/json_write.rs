@@ -3,6 +3,8 @@
 
 use std::io::Write as _;
 
+use webb_flow::date::date;
+
 use crate::schema::{Field, Form, Kind, Message, schema};
 use crate::wire::{self, Value};
 
@@ -139,17 +141,4 @@ fn timestamp(message: &[u8], out: &mut Vec<u8>) {
         whole => print(out, format_args!(".{whole:09}")),
     }
     out.extend_from_slice(b"Z\"");
-}
-
-/// Year, month and day of a day since 1970-01-01, in the Gregorian calendar. The year begins in
-/// March here, so that the leap day is its last.
-pub(crate) fn date(days: u64) -> (u64, u64, u64) {
-    let days = days.min(u64::from(u32::MAX)) + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    (era * 400 + year_of_era + carry, month, day)
 }

@@ -11,7 +11,7 @@ use actix::Addr;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep};
 use webb_cluster::Cache;
-use webb_flow::clock::{now_ns, unix_ns};
+use webb_flow::clock::now_ns;
 use webb_flow::fault::{Component, inject};
 use webb_observer::{Admission, Calls, History, Peer, Site};
 use webb_settings::{ListenAddress, Observer};
@@ -173,7 +173,7 @@ impl Server {
                             tracing::info!("the observer's TLS certificates are read");
                         }
                         complaints.clear(CERTIFICATES);
-                        match files.expired(unix_seconds()) {
+                        match files.expired() {
                             Some(why) => complaints.set(EXPIRY, why),
                             None => complaints.clear(EXPIRY),
                         }
@@ -189,10 +189,6 @@ impl Server {
             }
         }
     }
-}
-
-fn unix_seconds() -> i64 {
-    i64::try_from(unix_ns() / 1_000_000_000).unwrap_or(i64::MAX)
 }
 
 fn certificates(files: &TlsFiles, error: &str) -> String {

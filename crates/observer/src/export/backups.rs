@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use webb_flow::date::date;
 
 use super::config::Rotation;
-use crate::json_write::date;
 
 /// Ending of a compressed file, and of one that is being compressed.
 const COMPRESSED: &str = ".gz";

@@ -3,8 +3,7 @@
 use std::fmt::Write as _;
 
 use prost_types::Timestamp;
-
-use crate::json_write::date;
+use webb_flow::date::date;
 
 const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
 const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
