@@ -89,10 +89,14 @@ async fn observe_by_tls() {
         all.into_iter().map(|one| if one.is_empty() { to.to_owned() } else { one.to_owned() }).collect::<Vec<_>>()
     };
     let mine = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let file = |name: &str| other.path().join(name).to_str().unwrap().to_owned();
+    let mut strange_client = mine(&right);
+    (strange_client[3], strange_client[5]) = (file("tls.crt"), file("tls.key"));
     for (what, arguments, said) in [
         ("another authority", changed(1, &strange), "invalid peer certificate"),
         ("another name", changed(7, "node-2.default.hubble-grpc.cilium.io"), "not valid for name"),
-        ("no certificate of its own", mine(&[&right[..2], &right[6..]].concat()), "ertificate"),
+        ("no certificate of its own", mine(&[&right[..2], &right[6..]].concat()), "want a certificate of its client"),
+        ("a certificate of another authority", strange_client, "may not accept the certificate in"),
         ("no authority", mine(&right[2..]), "TLS needs --tls-ca-cert-files"),
         ("no file", changed(1, "/nonexistent"), "cannot read the CA file /nonexistent"),
     ] {

@@ -16,6 +16,7 @@ use tower::service_fn;
 
 use super::address::ServerAddress;
 use super::error::ClientError;
+use super::speechless::{Refusal, Speechless};
 use super::tls::ClientTls;
 
 /// Bytes of a stream, and of the connection, that are on their way to a client that does not read.
@@ -36,29 +37,21 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Connects once. The channel does not connect by itself again: its owner does, and counts it.
-pub(super) async fn channel(address: &ServerAddress) -> Result<Channel, ClientError> {
-    let stream = stream(address).await?;
+pub(super) async fn channel(address: &ServerAddress, refusal: Refusal) -> Result<Channel, ClientError> {
+    let stream = stream(address, refusal).await?;
     let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     // The name is none that a server looks at.
     let endpoint = Endpoint::from_static("http://localhost")
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
-    // A server refuses a client without a certificate after the handshake, and what it says of it
-    // may be lost with the connection.
-    let ended = match address {
-        ServerAddress::Tcp { tls: Some(tls), .. } if tls.own.is_none() => {
-            "the connection has ended: the server may want a certificate of its client"
-        }
-        _ => "the connection has ended",
-    };
     let connector = service_fn(move |_: Uri| {
         let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
-        async move { stream.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, ended)) }
+        async move { stream.ok_or_else(|| io::Error::new(io::ErrorKind::NotConnected, "the connection has ended")) }
     });
     endpoint.connect_with_connector(connector).await.map_err(|error| ClientError::protocol(&error))
 }
 
-async fn stream(address: &ServerAddress) -> Result<Box<dyn Duplex>, ClientError> {
+async fn stream(address: &ServerAddress, refusal: Refusal) -> Result<Box<dyn Duplex>, ClientError> {
     match address {
         ServerAddress::Unix(path) => match UnixStream::connect(path).await {
             Ok(stream) => Ok(Box::new(stream)),
@@ -71,7 +64,7 @@ async fn stream(address: &ServerAddress) -> Result<Box<dyn Duplex>, ClientError>
             keep_alive(&stream).map_err(|error| unreachable(error.into()))?;
             match tls {
                 None => Ok(Box::new(stream)),
-                Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream).await?)),
+                Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream, refusal).await?)),
             }
         }
     }
@@ -91,13 +84,19 @@ async fn handshake(
     tls: ClientTls,
     host: &str,
     stream: TcpStream,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ClientError> {
+    refusal: Refusal,
+) -> Result<Speechless<tokio_rustls::client::TlsStream<TcpStream>>, ClientError> {
     let name = tls.server_name.clone().unwrap_or_else(|| host.to_owned());
     let wrong = |_| ClientError::tls(format!("{name:?} is no name that a certificate can have"));
     let server = ServerName::try_from(name.clone()).map_err(wrong)?;
+    let why = match &tls.own {
+        None => "it may want a certificate of its client".to_owned(),
+        Some((certificate, _)) => format!("it may not accept the certificate in {}", certificate.display()),
+    };
     // On another thread, as it reads files: one that hangs must not keep this one.
     let config = tokio::task::spawn_blocking(move || tls.config()).await;
     let config = config.map_err(|panic| ClientError::tls(panic.to_string()))?.map_err(ClientError::tls)?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
-    connected.map_err(|error| ClientError::tls(format!("the handshake as {name:?} failed: {error}")))
+    let stream = connected.map_err(|error| ClientError::tls(format!("the handshake as {name:?} failed: {error}")))?;
+    Ok(Speechless::new(stream, why, refusal))
 }

@@ -8,14 +8,18 @@ mod address;
 mod connect;
 mod error;
 mod raw;
+mod speechless;
 mod tls;
 
+use std::error::Error as _;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::TryFutureExt as _;
 use prost_types::Timestamp;
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -30,6 +34,7 @@ pub use tls::ClientTls;
 use crate::proto::observer::observer_client::ObserverClient;
 use crate::proto::observer::{GetFlowsRequest, ServerStatusRequest, ServerStatusResponse};
 pub(crate) use raw::Raw;
+use speechless::Refusal;
 
 /// Time in which a connection is made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +46,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Client {
     channel: Channel,
+    refusal: Refusal,
 }
 
 /// What a server says of itself, as far as it is used.
@@ -58,14 +64,20 @@ impl Client {
     /// # Errors
     /// If there is no server, it refuses, or TLS fails.
     pub async fn connect(address: &ServerAddress) -> Result<Self, ClientError> {
-        let connected = timeout(CONNECT_TIMEOUT, connect::channel(address)).await;
+        let refusal = Refusal::default();
+        let connected = timeout(CONNECT_TIMEOUT, connect::channel(address, Arc::clone(&refusal))).await;
         let channel = connected.unwrap_or_else(|_| Err(ClientError::timeout("connect", CONNECT_TIMEOUT)))?;
-        Ok(Self { channel })
+        Ok(Self { channel, refusal })
     }
 
     /// The channel of its calls.
     pub fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// The error of a call, with the reason for which the server may have refused the connection.
+    pub(crate) fn explain(&self, status: Status) -> Status {
+        explained(status, &self.refusal)
     }
 
     /// The state of the server; none if it does not know the call.
@@ -80,7 +92,7 @@ impl Client {
                 Ok(Some(ServerState { seen_flows, uptime: Duration::from_nanos(uptime_ns) }))
             }
             Ok(Err(status)) if status.code() == Code::Unimplemented => Ok(None),
-            Ok(Err(status)) => Err(status.into()),
+            Ok(Err(status)) => Err(self.explain(status).into()),
             Err(_) => Err(ClientError::timeout("answer", CALL_TIMEOUT)),
         }
     }
@@ -93,13 +105,22 @@ impl Client {
             nanos: i32::try_from(since_ns % 1_000_000_000).unwrap_or(0),
         };
         let request = GetFlowsRequest { follow: true, since: Some(since), ..GetFlowsRequest::default() };
-        let channel = self.channel.clone();
-        Responses::Asked(Box::pin(async move {
+        let (channel, refusal) = (self.channel.clone(), Arc::clone(&self.refusal));
+        let call = async move {
             let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
             grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let path = PathAndQuery::from_static("/observer.Observer/GetFlows");
             grpc.server_streaming(Request::new(request), path, Raw::default()).await
-        }))
+        };
+        Responses::Asked(Box::pin(call.map_err(move |status| explained(status, &refusal))))
+    }
+}
+
+/// A call's error of the transport has a source; the refusal says more than that.
+fn explained(status: Status, refusal: &Refusal) -> Status {
+    match refusal.get() {
+        Some(why) if status.source().is_some() => Status::from_error(why.clone().into()),
+        _ => status,
     }
 }
 

@@ -68,7 +68,7 @@ where
     let Ok(answer) = timeout(CALL_TIMEOUT, call).await else {
         return Err(Status::deadline_exceeded("context deadline exceeded").into());
     };
-    Ok(A::decode(answer?.into_inner())?)
+    Ok(A::decode(answer.map_err(|status| client.explain(status))?.into_inner())?)
 }
 
 /// Asks for a stream of answers, each encoded.
@@ -78,12 +78,12 @@ pub(super) async fn many<Q: Message + 'static>(
     request: Q,
 ) -> Result<Streaming<Bytes>, Status> {
     let mut grpc = ready(client).await?;
-    let answer = grpc.server_streaming(Request::new(request), PathAndQuery::from_static(path), Raw::default()).await?;
-    Ok(answer.into_inner())
+    let answer = grpc.server_streaming(Request::new(request), PathAndQuery::from_static(path), Raw::default()).await;
+    Ok(answer.map_err(|status| client.explain(status))?.into_inner())
 }
 
 async fn ready(client: &Client) -> Result<Grpc<tonic::transport::Channel>, Status> {
     let mut grpc = Grpc::new(client.channel()).max_decoding_message_size(MAX_RESPONSE_BYTES);
-    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    grpc.ready().await.map_err(|error| client.explain(Status::from_error(Box::new(error))))?;
     Ok(grpc)
 }
