@@ -108,14 +108,14 @@ impl HttpActor {
             actor.looking = false;
             actor.intensity.component().passes().count(matches!(polled, Ok(Ok(_))), began.elapsed());
             match polled {
-                Ok(Ok(changed)) => actor.polled(changed, String::new()),
-                Ok(Err(error)) => actor.polled(false, error.to_string()),
-                Err(panic) => actor.polled(false, panic.to_string()),
+                Ok(Ok(changed)) => actor.polled(changed, ""),
+                Ok(Err(error)) => actor.polled(false, &error.to_string()),
+                Err(panic) => actor.polled(false, &panic.to_string()),
             }
         }));
     }
 
-    fn polled(&mut self, changed: bool, complaint: String) {
+    fn polled(&mut self, changed: bool, complaint: &str) {
         let Some(files) = self.tls.as_ref().filter(|_| !self.down && !self.finishing) else { return };
         if changed {
             tracing::info!("TLS certificates read");

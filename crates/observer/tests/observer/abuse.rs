@@ -134,6 +134,6 @@ async fn expressions_of_all_requests_are_bounded() {
     drop(open);
     let began = std::time::Instant::now();
     while client.get_flows(costly.clone()).await.is_err() {
-        assert!(began.elapsed() < std::time::Duration::from_secs(60), "what is over has its memory still");
+        assert!(began.elapsed() < std::time::Duration::from_mins(1), "what is over has its memory still");
     }
 }
