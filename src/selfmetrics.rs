@@ -15,6 +15,10 @@ use webb_metrics::expose::FamilyType;
 
 use crate::families::{Def, Process, Rows, Source};
 
+/// What becomes of a packet: values of the label `outcome` of [`LEDGER_PACKETS`].
+pub const LEDGER_OUTCOMES: [&str; 7] =
+    ["reported", "untracked", "unparsed", "suppressed", "lost", "flooded", "stopped"];
+
 macro_rules! defs {
     ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
         $(

@@ -22,7 +22,7 @@ use crate::http;
 use crate::pipeline::flow_source::LostEvents;
 use crate::pipeline::{Counters, Lanes, NAME_WAITS};
 use crate::records::Signal;
-use crate::selfmetrics::{self as own, SelfMetrics};
+use crate::selfmetrics::{self as own, LEDGER_OUTCOMES, SelfMetrics};
 
 /// The `hook` label of each row of the totals.
 const HOOK_NAMES: [&str; HOOKS] = ["from-pod", "to-pod", "from-network", "to-network", "drop"];
@@ -108,16 +108,16 @@ fn suppressed(metrics: &SelfMetrics, ledger: Ledger, reasons: Reasons) -> Result
 fn hook_rows(rows: &mut Rows, hook: &str, totals: &Totals) {
     rows.add(&own::LEDGER_SEEN_PACKETS, &[hook], totals.seen_packets);
     rows.add(&own::LEDGER_SEEN_BYTES, &[hook], totals.seen_bytes);
-    let outcomes = [
-        ("reported", totals.reported_packets, totals.reported_bytes),
-        ("untracked", totals.untracked_packets, totals.untracked_bytes),
-        ("unparsed", totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
-        ("suppressed", totals.suppressed_packets, totals.suppressed_bytes),
-        ("lost", totals.lost_packets, totals.lost_bytes),
-        ("flooded", totals.flooded_packets, totals.flooded_bytes),
-        ("stopped", totals.stopped_packets, totals.stopped_bytes),
+    let of_outcomes: [(u64, u64); LEDGER_OUTCOMES.len()] = [
+        (totals.reported_packets, totals.reported_bytes),
+        (totals.untracked_packets, totals.untracked_bytes),
+        (totals.unparsed_packets.iter().sum(), totals.unparsed_bytes.iter().sum()),
+        (totals.suppressed_packets, totals.suppressed_bytes),
+        (totals.lost_packets, totals.lost_bytes),
+        (totals.flooded_packets, totals.flooded_bytes),
+        (totals.stopped_packets, totals.stopped_bytes),
     ];
-    for (outcome, packets, bytes) in outcomes {
+    for (outcome, (packets, bytes)) in LEDGER_OUTCOMES.into_iter().zip(of_outcomes) {
         rows.add(&own::LEDGER_PACKETS, &[hook, outcome], packets);
         rows.add(&own::LEDGER_BYTES, &[hook, outcome], bytes);
     }

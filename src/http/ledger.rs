@@ -5,17 +5,14 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::node_view::NodeView;
-
-/// What becomes of a packet, as the label `outcome` has it.
-pub(super) const OUTCOMES: [&str; 7] =
-    ["reported", "untracked", "unparsed", "suppressed", "lost", "flooded", "stopped"];
+use crate::selfmetrics::LEDGER_OUTCOMES;
 
 /// What became of the packets that the programs saw at one hook.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub(super) struct HookLedger {
     pub(super) hook: String,
     pub(super) seen: f64,
-    /// By outcome, those of [`OUTCOMES`].
+    /// By outcome, those of [`LEDGER_OUTCOMES`].
     pub(super) outcomes: BTreeMap<&'static str, f64>,
     /// Waiting in the connection table.
     pub(super) pending: f64,
@@ -32,7 +29,7 @@ pub(super) fn hooks(node: &NodeView) -> Vec<HookLedger> {
         node.own("webb_ledger_seen_packets_total").map(|(labels, value)| (label(labels), value)).collect();
     let hook = |(hook, seen): (String, f64)| {
         let of = |outcome: &str| node.own_of("webb_ledger_packets_total", &[("hook", &hook), ("outcome", outcome)]);
-        let outcomes: BTreeMap<_, _> = OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
+        let outcomes: BTreeMap<_, _> = LEDGER_OUTCOMES.iter().map(|outcome| (*outcome, of(outcome))).collect();
         let pending = node.own_of("webb_ledger_pending_packets", &[("hook", &hook)]);
         let known: f64 = outcomes.values().sum();
         HookLedger { difference: seen - known - pending, hook, seen, outcomes, pending }

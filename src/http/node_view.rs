@@ -263,7 +263,7 @@ pub(super) mod tests {
     fn own() -> Vec<Family> {
         let counter = |name: &str| Family::new(name, "", FamilyType::Counter);
         let mut outcomes = counter("webb_ledger_packets_total");
-        for outcome in crate::http::ledger::OUTCOMES {
+        for outcome in crate::selfmetrics::LEDGER_OUTCOMES {
             let packets: u64 = match outcome {
                 "reported" => 4_000_000,
                 "suppressed" => 7,

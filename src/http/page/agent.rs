@@ -137,3 +137,15 @@ fn bounds(page: &Page<'_>) -> Markup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::selfmetrics::LEDGER_OUTCOMES;
+
+    /// Each outcome of the ledger has its row, in the ledger's order.
+    #[test]
+    fn every_outcome_is_said() {
+        assert_eq!(OUTCOMES.map(|(outcome, ..)| outcome), LEDGER_OUTCOMES);
+    }
+}
