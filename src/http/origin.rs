@@ -17,7 +17,9 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::error::{ErrorForbidden, ErrorServiceUnavailable, ErrorUnauthorized};
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue, ORIGIN};
+use actix_web::http::header::{
+    AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
 
 /// The header that a request other than GET must have, with any value.
@@ -63,7 +65,13 @@ pub async fn guard(
     if request.method() == Method::HEAD {
         request.head_mut().method = Method::GET;
     }
-    next.call(request).await
+    let mut response = next.call(request).await?;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    }
+    Ok(response)
 }
 
 /// The token of a request; empty without one.
@@ -221,7 +229,11 @@ mod tests {
         )
         .await;
         let request = test::TestRequest::with_uri("/healthz").method(Method::HEAD).to_request();
-        assert_eq!(test::call_service(&app, request).await.status(), 200);
+        let answer = test::call_service(&app, request).await;
+        assert_eq!(answer.status(), 200);
+        // No browser takes an answer for something else than text.
+        assert_eq!(answer.headers().get(X_CONTENT_TYPE_OPTIONS).unwrap(), "nosniff");
+        assert!(answer.headers().get(CONTENT_TYPE).unwrap().to_str().unwrap().starts_with("text/plain"));
     }
 
     /// A listed name passes with any port, and no other that looks like it.

@@ -145,7 +145,7 @@ impl Encoder {
             }
         }
         if let Some(l7) = extra.and_then(|extra| extra.l7.as_ref()) {
-            put_layer_7(l7, out);
+            put_layer_7(l7, &mut self.text, out);
         }
         put_set(out, 16, u64::from(flow.reply == Reply::Yes));
         put_event(flow, reason, out);
@@ -284,12 +284,12 @@ fn put_flags(flags: TcpFlags, out: &mut Vec<u8>) {
     }
 }
 
-fn put_layer_7(l7: &L7, out: &mut Vec<u8>) {
+fn put_layer_7(l7: &L7, text: &mut String, out: &mut Vec<u8>) {
     put_message(out, 15, |out| {
         put_set(out, 1, l7.kind as u64);
         put_set(out, 2, l7.latency_ns);
         match &l7.record {
-            L7Record::Dns(message) => put_message(out, 100, |out| put_dns(message, out)),
+            L7Record::Dns(message) => put_message(out, 100, |out| put_dns(message, text, out)),
             L7Record::Http(message) => put_message(out, 101, |out| put_http(message, out)),
             // webb's own, in no flow of the API.
             L7Record::None | L7Record::Grpc(_) | L7Record::Unanswered(_) => {}
@@ -297,11 +297,10 @@ fn put_layer_7(l7: &L7, out: &mut Vec<u8>) {
     });
 }
 
-fn put_dns(message: &Dns, out: &mut Vec<u8>) {
+fn put_dns(message: &Dns, text: &mut String, out: &mut Vec<u8>) {
     put_text(out, 1, &message.query);
-    let mut text = String::new();
     for address in &message.addresses {
-        put_address(out, 2, address.ip(), &mut text);
+        put_address(out, 2, address.ip(), text);
     }
     put_set(out, 3, message.ttl.into());
     for name in &message.cnames {
