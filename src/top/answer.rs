@@ -25,7 +25,10 @@ impl Answer {
             return Err("the answer is not the API's: it is no object".to_owned());
         }
         let age = value.get("time").and_then(Value::as_str).and_then(seconds_of_day).zip(seconds_of_day(date));
-        Ok(Self { age: age.map(|(taken, now)| (now + DAY - taken) % DAY), value })
+        // A server's date may be a second behind its samples.
+        let since =
+            |(taken, now): (u64, u64)| Some((now + DAY - taken) % DAY).filter(|age| *age < DAY / 2).unwrap_or(0);
+        Ok(Self { age: age.map(since), value })
     }
 
     /// The whole answer.
@@ -92,6 +95,7 @@ mod tests {
             |time: &str, date: &str| Answer::read(format!("{{\"time\": \"{time}\"}}").as_bytes(), date).unwrap().age();
         assert_eq!(age("2026-11-26T02:14:07Z", "Thu, 26 Nov 2026 02:14:09 GMT"), Some(2));
         assert_eq!(age("2026-11-26T23:59:59Z", "Fri, 27 Nov 2026 00:00:03 GMT"), Some(4));
+        assert_eq!(age("2026-11-26T02:14:07Z", "Thu, 26 Nov 2026 02:14:06 GMT"), Some(0));
         for (time, date) in [("", ""), ("2026", "Fri"), (":", "::::::::"), ("a:b:c:d", "99:99:99"), ("é:é:é", "1:2:3")]
         {
             assert_eq!(age(time, date), None, "{time} {date}");

@@ -66,6 +66,8 @@
     if (isBusy()) return later();
     const request = new XMLHttpRequest();
     request.open("GET", location.href);
+    // What is no browser gets the list of endpoints at /.
+    request.setRequestHeader("Accept", "text/html");
     request.responseType = "document";
     request.timeout = 10000;
     request.onload = () => {
