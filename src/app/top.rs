@@ -49,6 +49,7 @@ fn read(arguments: &TopArgs) -> Result<(Source, Start), String> {
     let wanted = Wanted {
         workload: arguments.workload.clone(),
         problems: arguments.problems,
+        by_namespace: arguments.by == "namespace",
         sort: None,
         window: arguments.window.clone(),
         limit,

@@ -47,6 +47,9 @@ pub struct TopArgs {
     /// Only what needs a look
     #[arg(long)]
     pub problems: bool,
+    /// What rows are of: namespace, or workload, which is what the metrics name
+    #[arg(long, value_name = "WHAT", default_value = "workload", value_parser = ["workload", "namespace"])]
+    pub by: String,
     /// Column to sort by, with - before it for the most first; problems first unless given
     #[arg(long, value_name = "COLUMN", allow_hyphen_values = true)]
     pub sort: Option<String>,

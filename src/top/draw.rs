@@ -274,6 +274,9 @@ fn sum(screen: &mut Screen<'_>, top: &Top, y: u16) {
     if !top.wanted.workload.is_empty() && view.has_ends {
         said += &format!("; filter {}", visible(&top.wanted.workload));
     }
+    if top.wanted.by_namespace && view.has_ends {
+        said += "; by namespace";
+    }
     if top.wanted.problems && view.has_ends {
         said += "; problems only";
     }
@@ -292,12 +295,12 @@ fn bottom(screen: &mut Screen<'_>, top: &Top, now: Duration, y: u16) {
             format!("filter: {end}_")
         }
         (Mode::Restart(name), _) => format!("restart {}? y, any other key is no", visible(name)),
-        (_, Some(notice)) => notice.to_owned(),
+        (_, Some(notice)) => visible(notice),
         (Mode::Keys | Mode::Details, _) => "Esc back  q quit".to_owned(),
         (Mode::Table, _) if top.shown.view.name == "agent" => {
-            "q quit  r restart a part  s sort  p pause  Enter more  y copy  ? keys".to_owned()
+            "q quit  r restart a part  s sort  p pause  Enter more  ? keys".to_owned()
         }
-        (Mode::Table, _) => "q quit  / filter  s sort  ! problems  p pause  Enter more  y copy  ? keys".to_owned(),
+        (Mode::Table, _) => "q quit  / filter  s sort  ! problems  p pause  Enter more  y PromQL  ? keys".to_owned(),
     };
     let style = if matches!(top.mode, Mode::Filter(_) | Mode::Restart(_)) { bold() } else { normal() };
     screen.put(1, y, width, &said, style);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{INTERVALS, Mode, Question, Shown, Top};
+use super::state::{INTERVALS, Mode, Question, Shown, Taken, Top};
 use super::views::VIEWS;
 
 /// A key, as far as any is used.
@@ -30,14 +30,12 @@ pub(super) enum Action {
     Nothing,
     Quit,
     Ask(Question),
-    /// A text goes to the clipboard of the terminal.
-    Copy(String),
     /// The terminal is cleared first.
     Redraw,
 }
 
 /// All keys, as `?` lists them.
-pub(super) const KEYS: [(&str, &str); 16] = [
+pub(super) const KEYS: [(&str, &str); 17] = [
     ("1 to 6", "another view"),
     ("arrows, j k, PgUp PgDn", "move the cursor, which keeps its row"),
     ("Enter", "all about the row under the cursor"),
@@ -49,7 +47,8 @@ pub(super) const KEYS: [(&str, &str); 16] = [
     ("b", "bits or bytes a second"),
     ("p", "pause"),
     ("+ -", "more or less often"),
-    ("y", "copy the curl command for this row"),
+    ("y o", "copy PromQL for this row; the observe command"),
+    ("n", "rows of namespaces, and back"),
     ("r", "restart a part of the agent; asks first"),
     ("Ctrl-L", "draw anew"),
     ("?", "this list"),
@@ -112,7 +111,12 @@ fn choose(top: &mut Top, key: Key, now: Duration) -> Action {
         }
         Key::Letter('+') => change_interval(top, now, |seconds, than| seconds < than),
         Key::Letter('-') => change_interval(top, now, |seconds, than| seconds > than),
-        Key::Letter('y') => return copy(top, now),
+        Key::Letter('y') => return copy(top, Taken::Promql, now),
+        Key::Letter('o') => return copy(top, Taken::Command, now),
+        Key::Letter('n') => {
+            top.wanted.by_namespace = !top.wanted.by_namespace;
+            top.filter_changed();
+        }
         Key::Letter('r') if top.shown.view.name == "agent" => {
             if let Some(row) = top.shown.table.selected() {
                 top.mode = Mode::Restart(super::answer::text(&row.value, "/name").to_owned());
@@ -187,20 +191,23 @@ fn change_interval(top: &mut Top, now: Duration, is_next: impl Fn(u64, u64) -> b
     top.say(format!("an answer every {} s", top.interval.as_secs()), now);
 }
 
-/// The command that gets the row under the cursor from the API.
-fn copy(top: &mut Top, now: Duration) -> Action {
-    let view = top.shown.view;
+/// Asks what there is to take along from the pair under the cursor.
+fn copy(top: &mut Top, taken: Taken, now: Duration) -> Action {
+    if !top.shown.view.has_ends {
+        top.say("there is nothing to copy of a part".to_owned(), now);
+        return Action::Nothing;
+    }
     let Some(row) = top.shown.table.selected() else {
         top.say("choose a row first, by the arrows".to_owned(), now);
         return Action::Nothing;
     };
-    let mut url = format!("http://{}/api/v1/{}", top.authority, view.name);
-    if view.has_ends {
-        for (key, at) in [("?from=", "/from"), ("&to=", "/to")] {
-            url.push_str(key);
-            crate::http_client::encode(&mut url, super::answer::text(&row.value, at));
-        }
+    let mut path = format!("/api/v1/pair?window={}", top.wanted.window);
+    if top.wanted.by_namespace {
+        path.push_str("&by=namespace");
     }
-    top.say("copied, if this terminal lets programs copy".to_owned(), now);
-    Action::Copy(format!("curl -s '{url}'"))
+    for (key, at) in [("&from=", "/from"), ("&to=", "/to")] {
+        path.push_str(key);
+        crate::http_client::encode(&mut path, super::answer::text(&row.value, at));
+    }
+    Action::Ask(Question::Pair(taken, path))
 }

@@ -74,12 +74,6 @@ impl Source {
         self.exchange("POST", path).map(|response| first_line(&response))
     }
 
-    /// Where it is, as `curl` has it.
-    pub(super) fn authority(&self) -> String {
-        let Url { host, port, .. } = &self.url;
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
-    }
-
     fn exchange(&self, method: &str, path: &str) -> Result<Response, Failure> {
         let token = self.token()?;
         let mut headers = vec![("Accept", "application/json"), COMMAND];
@@ -134,14 +128,15 @@ mod tests {
     /// Addresses with and without scheme and port; what is none is named with what was expected.
     #[test]
     fn servers_are_read() {
-        for (text, authority) in [
-            (None, "127.0.0.1:9966"),
-            (Some("worker-7"), "worker-7:9966"),
-            (Some("http://worker-7:80/"), "worker-7:80"),
-            (Some("[::1]"), "[::1]:9966"),
-            (Some("[::1]:1"), "[::1]:1"),
+        for (text, host, port) in [
+            (None, "127.0.0.1", 9966),
+            (Some("worker-7"), "worker-7", 9966),
+            (Some("http://worker-7:80/"), "worker-7", 80),
+            (Some("[::1]"), "::1", 9966),
+            (Some("[::1]:1"), "::1", 1),
         ] {
-            assert_eq!(Source::new(text, None).unwrap().authority(), authority);
+            let url = Source::new(text, None).unwrap().url;
+            assert_eq!((url.host.as_str(), url.port), (host, port));
         }
         for wrong in ["", "https://a", "a:b", "::1", "a:0x1", "a/b", "http://"] {
             let said = Source::new(Some(wrong), None).unwrap_err();

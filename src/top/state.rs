@@ -66,8 +66,19 @@ impl Start {
 pub(super) enum Question {
     /// The answers of a view, by its path, and the status.
     View(String),
+    /// What is to be copied of a pair, by its path.
+    Pair(Taken, String),
     /// A component is to be restarted.
     Restart(String),
+}
+
+/// What is taken along from a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The query for the same figure.
+    Promql,
+    /// The command that shows its flows.
+    Command,
 }
 
 /// The agent's answer, or why there is none.
@@ -75,6 +86,7 @@ pub(super) enum Question {
 pub(super) enum Reply {
     /// The status, and the answer to a path.
     View(String, Result<(Answer, Answer), Failure>),
+    Pair(Taken, Result<Answer, Failure>),
     Restart(String, Result<String, Failure>),
 }
 
@@ -117,15 +129,13 @@ pub(super) struct Top {
     pub(super) is_paused: bool,
     pub(super) mode: Mode,
     pub(super) link: Link,
-    /// The agent's host and port, for commands to copy.
-    pub(super) authority: String,
     notice: Option<(String, Duration)>,
     /// Time of the last key.
     touched: Option<Duration>,
 }
 
 impl Top {
-    pub(super) fn new(start: Start, authority: String) -> Self {
+    pub(super) fn new(start: Start) -> Self {
         let empty = |view, sort| Shown { view, table: Table::default(), received: None, sort };
         let others = VIEWS.iter().filter(|view| view.name != start.view.name);
         Self {
@@ -138,7 +148,6 @@ impl Top {
             is_paused: false,
             mode: Mode::Table,
             link: Link::default(),
-            authority,
             notice: None,
             touched: None,
         }
@@ -169,14 +178,24 @@ impl Top {
         is_due.then(|| Question::View(self.path()))
     }
 
-    /// Takes a reply.
-    pub(super) fn take(&mut self, reply: Reply, now: Duration) {
+    /// Takes a reply; returns a text to copy.
+    pub(super) fn take(&mut self, reply: Reply, now: Duration) -> Option<String> {
         match reply {
+            Reply::Pair(_, Err(failure)) => self.say(format!("nothing is copied: {failure}"), now),
+            Reply::Pair(taken, Ok(answer)) => {
+                let found = self.find(taken, &answer);
+                let said = match &found {
+                    Some(text) => format!("copied, if this terminal lets programs copy: {text}"),
+                    None => "nothing to copy: the names of this row say too little".to_owned(),
+                };
+                self.say(said, now);
+                return found;
+            }
             Reply::View(_, Err(failure)) => self.link.failed(now, failure.to_string()),
             Reply::View(path, Ok((status, answer))) => {
                 self.link.answered(now, self.interval);
                 if self.is_paused {
-                    return;
+                    return None;
                 }
                 self.status = Some(status);
                 // What was asked for before another view or filter was chosen is of no use.
@@ -190,6 +209,18 @@ impl Top {
             Reply::Restart(name, Ok(said)) => self.say(format!("{name}: {said}"), now),
             Reply::Restart(name, Err(failure)) => self.say(format!("{name} is not restarted: {failure}"), now),
         }
+        None
+    }
+
+    /// What is to be copied, in the answer about a pair: of connections the query for handshakes.
+    /// A text that a terminal would obey is none.
+    fn find(&self, taken: Taken, answer: &Answer) -> Option<String> {
+        let at = if taken == Taken::Promql { "/take/promql" } else { "/take/commands" };
+        let all = || list(answer.value(), at).iter();
+        let handshake =
+            all().find(|of| self.shown.view.name == "connections" && text(of, "/title").contains("handshake"));
+        let found = text(handshake.or_else(|| all().next())?, "/text");
+        (!found.is_empty() && !found.chars().any(char::is_control)).then(|| found.to_owned())
     }
 
     /// Notes that a key was pressed.

@@ -96,7 +96,7 @@ pub fn run(source: &Source, start: Start, out: &mut dyn Write) -> io::Result<()>
     spawn("keys", &events, read_keys)?;
     let asks = source.clone();
     spawn("questions", &events, move |events| answer(&asks, &asked, events))?;
-    show(Top::new(start, source.authority()), &happened, &questions, out)
+    show(Top::new(start), &happened, &questions, out)
 }
 
 /// Starts a thread; its end, by a panic too, is an event.
@@ -138,15 +138,16 @@ fn show(mut top: Top, happened: &Receiver<Event>, questions: &Sender<Question>, 
                         terminal.resize(size.into())?;
                     }
                     Action::Ask(question) => questions.send(question).map_err(|_| ended("questions"))?,
-                    Action::Copy(text) => {
+                },
+                Event::Resized => {}
+                Event::Reply(reply) => {
+                    if let Some(text) = top.take(reply, now) {
                         // OSC 52: the terminal's own clipboard, which is there by SSH too.
                         let coded = STANDARD.encode(text);
                         write!(terminal.backend_mut(), "\x1b]52;c;{coded}\x07")?;
                         Write::flush(terminal.backend_mut())?;
                     }
-                },
-                Event::Resized => {}
-                Event::Reply(reply) => top.take(reply, now),
+                }
                 Event::Signal => return Ok(()),
                 Event::Ended(name) => return Err(ended(name)),
             }
@@ -164,6 +165,7 @@ fn answer(source: &Source, asked: &Receiver<Question>, events: &Sender<Event>) {
                 let answers = status.and_then(|status| Ok((status, source.get(&path)?)));
                 Reply::View(path, answers)
             }
+            Question::Pair(taken, path) => Reply::Pair(taken, source.get(&path)),
             Question::Restart(name) => {
                 let said = source.post(&format!("/actors/{name}/restart"));
                 Reply::Restart(name, said)

@@ -11,7 +11,7 @@ use super::answer::Answer;
 use super::draw::draw;
 use super::keys::{Action, Key, press};
 use super::source::Failure;
-use super::state::{Appearance, Mode, Question, Reply, Start, Top};
+use super::state::{Appearance, Mode, Question, Reply, Start, Taken, Top};
 use super::views::{VIEWS, Wanted};
 
 /// An answer that the API's own tests hold.
@@ -23,7 +23,14 @@ pub(super) fn recorded(view: &str) -> Answer {
 }
 
 fn wanted() -> Wanted {
-    Wanted { workload: String::new(), problems: false, sort: None, window: "1m".to_owned(), limit: 500 }
+    Wanted {
+        workload: String::new(),
+        problems: false,
+        by_namespace: false,
+        sort: None,
+        window: "1m".to_owned(),
+        limit: 500,
+    }
 }
 
 pub(super) fn start(view: &str) -> Start {
@@ -32,7 +39,7 @@ pub(super) fn start(view: &str) -> Start {
 }
 
 fn top(view: &str) -> Top {
-    Top::new(start(view), "127.0.0.1:9966".to_owned())
+    Top::new(start(view))
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -225,8 +232,22 @@ fn pausing_and_copying() {
     assert_eq!(press(&mut top, Key::Letter('y'), SECOND), Action::Nothing);
     screen(&mut top, (80, 24), SECOND);
     press(&mut top, Key::Down, SECOND);
-    let curl = "curl -s 'http://127.0.0.1:9966/api/v1/drops?from=shop/cart&to=reserved:world'";
-    assert_eq!(press(&mut top, Key::Letter('y'), SECOND), Action::Copy(curl.to_owned()));
+    let path = "/api/v1/pair?window=1m&from=shop/cart&to=reserved:world".to_owned();
+    let asked = Action::Ask(Question::Pair(Taken::Promql, path));
+    assert_eq!(press(&mut top, Key::Letter('y'), SECOND), asked);
+    let about = |text: &str| {
+        let one = json!([{"title": "PromQL, out", "text": text}, {"title": "PromQL, handshake", "text": "h"}]);
+        Answer::read(json!({"take": {"promql": one, "commands": one}}).to_string().as_bytes(), "").unwrap()
+    };
+    let taken = top.take(Reply::Pair(Taken::Command, Ok(about("webb observe"))), SECOND);
+    assert_eq!(taken.as_deref(), Some("webb observe"));
+    assert_eq!(top.take(Reply::Pair(Taken::Promql, Ok(about("a\u{1b}[31m"))), SECOND), None, "it would be obeyed");
+    assert!(screen(&mut top, (80, 24), SECOND).contains("nothing to copy"));
+    press(&mut top, Key::Letter('3'), SECOND);
+    assert_eq!(top.take(Reply::Pair(Taken::Promql, Ok(about("x"))), SECOND).as_deref(), Some("h"));
+    press(&mut top, Key::Letter('n'), SECOND);
+    let Some(Question::View(path)) = top.question(SECOND * 99) else { panic!() };
+    assert_eq!(path, "/api/v1/connections?window=1m&limit=500&by=namespace");
 }
 
 /// Any JSON, with the names that answers have more often than by chance.
@@ -294,7 +315,7 @@ proptest! {
     fn no_answer_panics(
         status in any_json(),
         values in proptest::collection::vec(any_json(), 1..4),
-        keys in "[1-6jksS!b?/rypqnx+\\-]{0,12}",
+        keys in "[1-6jksS!b?/ryopqnx+\\-]{0,12}",
         (width, height) in (0_u16..260, 0_u16..80),
     ) {
         let mut top = top("pairs");

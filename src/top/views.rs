@@ -275,6 +275,9 @@ impl View {
             path.push_str("&workload=");
             encode(&mut path, wanted.workload.trim());
         }
+        if wanted.by_namespace {
+            path.push_str("&by=namespace");
+        }
         if wanted.problems {
             path.push_str("&problems=1");
         }
@@ -293,6 +296,8 @@ pub struct Wanted {
     pub workload: String,
     /// Only what needs a look.
     pub problems: bool,
+    /// Rows of namespaces.
+    pub by_namespace: bool,
     /// A column, and true for the most first; none for the most serious first.
     pub sort: Option<(String, bool)>,
     /// `10s`, `1m` or `5m`.
