@@ -4,6 +4,7 @@
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,6 +20,7 @@ use ratatui_crossterm::crossterm::queue;
 use ratatui_crossterm::crossterm::terminal::{
     EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
+use webb_flow::fault::inject;
 
 use super::draw::draw;
 use super::keys::{Action, Key, press};
@@ -43,12 +45,17 @@ enum Event {
     Ended(&'static str),
 }
 
+/// Whether the terminal is in the state that is drawn on. It is given back once: a second time the
+/// cursor would go to where it was, over what a panic has printed.
+static IS_RAW: AtomicBool = AtomicBool::new(false);
+
 /// The terminal in the state that is drawn on; dropped, it is as it was.
 struct Raw;
 
 impl Raw {
     fn enter(out: &mut dyn Write) -> io::Result<Self> {
         enable_raw_mode()?;
+        IS_RAW.store(true, Relaxed);
         let raw = Self;
         let mut bytes = Vec::new();
         queue!(bytes, EnterAlternateScreen)?;
@@ -67,6 +74,9 @@ impl Drop for Raw {
 /// Gives the terminal back. Standard output may be locked by another thread, so it is written to
 /// below that.
 fn restore() {
+    if !IS_RAW.swap(false, Relaxed) {
+        return;
+    }
     let mut bytes = Vec::new();
     let _in_memory = queue!(bytes, LeaveAlternateScreen, Show);
     let _no_terminal = rustix::io::write(io::stdout().as_fd(), &bytes);
@@ -115,6 +125,7 @@ fn spawn(
 
 fn show(mut top: Top, happened: &Receiver<Event>, questions: &Sender<Question>, out: &mut dyn Write) -> io::Result<()> {
     let began = Instant::now();
+    assert!(!inject::refuses("terminal"), "a fault on command");
     // The screen is blank, and is never asked where its cursor is: keys are read by another thread.
     // What changes is written at once, or a slow terminal would show halves of screens.
     let mut terminal = Terminal::new(CrosstermBackend::new(BufWriter::with_capacity(FRAME_BYTES, out)))?;

@@ -183,6 +183,17 @@ fn it_ends_in_order() {
     assert!(left.contains(" icanon") && left.contains(" echo ") && !left.contains("-icanon"), "{left}");
 }
 
+/// After a panic the terminal is as it was, with what the panic said.
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    let server = Recorded::start();
+    let command = format!("INJECT_REFUSAL=terminal RUST_BACKTRACE=0 {}", command(server.address, ""));
+    let Some(screen) = Screen::start("panics", (80, 24), &command) else { return };
+    let left = screen.with("exit 101");
+    assert!(left.contains("a fault on command"), "{left}");
+    assert!(left.contains(" icanon") && left.contains(" echo ") && !left.contains("-icanon"), "{left}");
+}
+
 fn top(server: SocketAddr, flags: &[&str]) -> (Option<i32>, String, String) {
     let server = server.to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_webb"));
