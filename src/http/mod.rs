@@ -18,6 +18,7 @@ mod page;
 mod query;
 mod scrape;
 mod snapshot;
+mod take;
 mod views;
 
 pub use admin::{Admin, CONTROL, index_route, probe_routes, routes as admin_routes};

@@ -13,10 +13,10 @@ use webb_metrics::expose::{self, Family};
 use super::map::{self, Choice, Layouts, Map};
 use super::query::Query;
 use super::scrape::Scrape;
-use crate::readings::{Counted, Form, Measure, Moment, PairRow, Reading, Trend, Watched};
+use crate::readings::{By, Counted, Form, History, Measure, Moment, PairRow, Reading, Trend, Watched};
 
-/// Cached readings: one for each window.
-const MAX_CACHED_READINGS: usize = 3;
+/// Cached readings: those of three windows, and one by namespace.
+const MAX_CACHED_READINGS: usize = 4;
 
 /// Requests that are rendered at once.
 const MAX_CONCURRENT_RENDERS: usize = 2;
@@ -27,6 +27,9 @@ const RENDER_WAIT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Interval at which readings are freed: those in use are made again with each sample.
 const RELEASE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// What a reading is of: the window of its rates, and what its pairs are.
+type Rates = (Duration, By);
+
 /// The cache of readings, and the limit of requests that are rendered at once.
 #[derive(Debug)]
 pub struct ViewCache {
@@ -34,7 +37,8 @@ pub struct ViewCache {
     agent: AgentInfo,
     started: Moment,
     turns: tokio::sync::Semaphore,
-    readings: Mutex<Vec<(Duration, Arc<CachedReading>)>>,
+    readings: Mutex<Vec<(Rates, Arc<CachedReading>)>>,
+    history: Arc<Mutex<History>>,
     layouts: Arc<Mutex<Layouts>>,
     /// The task that frees what nothing reads any more.
     release: Mutex<Option<JoinHandle<()>>>,
@@ -73,6 +77,7 @@ pub(super) struct NodeView {
     pub(super) families: Arc<Vec<Family>>,
     /// Places of the boxes of maps, for all clients.
     pub(super) layouts: Arc<Mutex<Layouts>>,
+    pub(super) history: Arc<Mutex<History>>,
 }
 
 /// Too many requests are rendered.
@@ -88,6 +93,7 @@ impl ViewCache {
             started: scrape.moment(),
             turns: tokio::sync::Semaphore::new(MAX_CONCURRENT_RENDERS),
             readings: Mutex::default(),
+            history: Arc::default(),
             layouts: Arc::default(),
             release: Mutex::default(),
         }
@@ -96,13 +102,13 @@ impl ViewCache {
     /// Calls `render` with a view of now, on a thread for blocking work.
     pub(super) async fn render<T: Send + 'static>(
         self: Arc<Self>,
-        window: Duration,
+        of: Rates,
         render: impl FnOnce(&NodeView) -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let views = Arc::clone(&self);
         views.release_later();
         let _turn = tokio::time::timeout(RENDER_WAIT_TIMEOUT, views.turns.acquire()).await.map_err(|_| Busy)?;
-        actix_web::web::block(move || render(&self.now(window))).await.map_err(|_| Busy)
+        actix_web::web::block(move || render(&self.now(of))).await.map_err(|_| Busy)
     }
 
     /// Sees to it that a task frees readings and samples once nothing reads them. It ends with the
@@ -130,22 +136,26 @@ impl ViewCache {
         *lock(&self.layouts).of(query.layout()) = map::Placements::default();
     }
 
-    fn now(&self, window: Duration) -> NodeView {
+    fn now(&self, (window, by): Rates) -> NodeView {
         let cached = self.scrape.read_samples(|store| {
             let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
             readings.retain(|(_, cached)| cached.number == store.number());
-            if let Some((_, cached)) = readings.iter().find(|(of, _)| *of == window) {
+            if let Some((_, cached)) = readings.iter().find(|(of, _)| *of == (window, by)) {
                 return Arc::clone(cached);
             }
             let watched = |measure| (measure, store.watched(measure), store.form(measure));
+            let mut reading = store.reading(window, by);
+            if by == By::Label {
+                lock(&self.history).observe(&mut reading);
+            }
             let cached = Arc::new(CachedReading {
                 number: store.number(),
-                reading: store.reading(window),
+                reading,
                 trends: store.trends().collect(),
                 watched: Measure::all().map(watched).collect(),
             });
             if readings.len() < MAX_CACHED_READINGS {
-                readings.push((window, Arc::clone(&cached)));
+                readings.push(((window, by), Arc::clone(&cached)));
             }
             cached
         });
@@ -158,12 +168,13 @@ impl ViewCache {
             components: self.agent.components.all(),
             families: Arc::new(self.scrape.own_families()),
             layouts: Arc::clone(&self.layouts),
+            history: Arc::clone(&self.history),
         }
     }
 }
 
-fn lock(layouts: &Mutex<Layouts>) -> MutexGuard<'_, Layouts> {
-    layouts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl NodeView {
@@ -179,6 +190,17 @@ impl NodeView {
         let choice = map::choose(rows, query.focus.as_deref(), placements);
         let drawn = map::draw(&choice.lines, placements, self.now.steady);
         (choice, drawn)
+    }
+
+    /// The pair that a query names, by both its ends in either order.
+    pub(super) fn pair(&self, query: &Query) -> Option<&PairRow> {
+        let (from, to) = query.from.as_deref().zip(query.to.as_deref())?;
+        self.cached.reading.pairs.iter().find(|row| row.has_ends(from, to))
+    }
+
+    /// Bytes a second of a pair in the last quarter of an hour, oldest first; empty if not known.
+    pub(super) fn chart(&self, row: &PairRow) -> Vec<f64> {
+        lock(&self.history).chart(row)
     }
 
     /// Whether a measure has series, and whether these tell pairs apart.
@@ -240,7 +262,7 @@ pub(super) mod tests {
         let watched = |measure| (measure, store.watched(measure), store.form(measure));
         let cached = CachedReading {
             number: store.number(),
-            reading: store.reading(Duration::from_mins(1)),
+            reading: store.reading(Duration::from_mins(1), By::Label),
             trends: store.trends().collect(),
             watched: Measure::all().map(watched).collect(),
         };
@@ -257,6 +279,7 @@ pub(super) mod tests {
             components: components.all(),
             families: Arc::new(own()),
             layouts: Arc::default(),
+            history: Arc::default(),
         }
     }
 

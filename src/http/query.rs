@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::web;
 
 pub(super) use crate::http_client::encode;
-use crate::readings::State;
+use crate::readings::{By, State};
 
 /// Rows of a page of a table.
 const ROWS: usize = 100;
@@ -39,6 +39,7 @@ pub(super) struct Query {
     pub(super) states: Vec<State>,
     pub(super) protocols: Vec<String>,
     pub(super) problems: bool,
+    pub(super) by: By,
     /// The workload that a map is of.
     pub(super) focus: Option<String>,
     /// True if the map is laid out anew.
@@ -80,6 +81,7 @@ impl Default for Query {
             states: Vec::new(),
             protocols: Vec::new(),
             problems: false,
+            by: By::Label,
             focus: None,
             tidy: false,
             table: false,
@@ -139,6 +141,11 @@ impl Query {
                 self.problems = value == "1";
                 matches!(value, "0" | "1")
             }
+            "by" => {
+                self.by = if value == "namespace" { By::Namespace } else { By::Label };
+                matches!(value, "namespace" | "workload")
+            }
+            "port" => false,
             "focus" => set(&mut self.focus, value),
             "tidy" => {
                 self.tidy = value == "1";
@@ -215,9 +222,11 @@ impl Query {
         self.with_all(&dropped)
     }
 
-    /// The layout of the map that is asked for: each workload's own map has one.
+    /// The layout of the map that is asked for: each workload's own map has one, and that of
+    /// namespaces.
     pub(super) fn layout(&self) -> &str {
-        self.focus.as_deref().unwrap_or_default()
+        let whole = if self.by == By::Namespace { "by=namespace" } else { "" };
+        self.focus.as_deref().unwrap_or(whole)
     }
 
     /// True if a filter is set.
@@ -235,7 +244,7 @@ impl Query {
     pub(super) fn wants_ends(&self, from: &str, to: &str) -> bool {
         let is_end = |wanted: &Option<String>, end: &str| wanted.as_ref().is_none_or(|wanted| wanted == end);
         let in_namespace = |end: &str| {
-            let namespace = end.split_once('/').map_or("", |(namespace, _)| namespace);
+            let namespace = end.split_once('/').map_or(end, |(namespace, _)| namespace);
             self.namespaces.iter().any(|wanted| wanted == namespace)
         };
         let (mut wanted, mut named) = (false, false);
@@ -295,6 +304,8 @@ fn expected(key: &str) -> String {
         "ns" | "proto" => format!("expected at most {MAX_VALUES} of them"),
         "sort" => format!("expected one of {}, with - before it for the most first", COLUMNS.join(", ")),
         "problems" | "tidy" => "expected 0 or 1".to_owned(),
+        "by" => "expected namespace or workload; for rows of pods the metrics need sourceContext=pod".to_owned(),
+        "port" => "no metric with both ends has ports; webb observe --port has".to_owned(),
         "show" => "expected map or table".to_owned(),
         "page" => "expected a number from 1".to_owned(),
         "limit" => format!("expected a number from 1 to {MAX_ROWS}"),

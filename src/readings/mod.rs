@@ -5,6 +5,7 @@
 //! taken anyway, at most every five seconds. A [`Reading`] is made of the store when it is asked
 //! for.
 
+mod history;
 mod measure;
 mod moment;
 mod reading;
@@ -16,9 +17,10 @@ mod store;
 mod totals;
 mod trend;
 
+pub use history::History;
 pub use measure::{Form, Measure};
 pub use moment::Moment;
-pub use reading::{Reading, Watched};
+pub use reading::{By, Reading, Watched};
 pub use rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 pub use state::{Attention, State};
 pub use store::SampleStore;

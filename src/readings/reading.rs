@@ -32,6 +32,16 @@ pub enum Watched {
     Pairs,
 }
 
+/// What the ends of pairs are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum By {
+    /// What the labels name.
+    #[default]
+    Label,
+    /// Namespaces; an end without one is itself.
+    Namespace,
+}
+
 /// All rows at one moment.
 #[derive(Debug, Default)]
 pub struct Reading {
@@ -89,6 +99,9 @@ impl Reading {
                 });
             }
         }
+        for row in self.pairs.iter().filter(|row| row.state == State::Slow) {
+            found.extend(self.slow(row, is_new(row.first)));
+        }
         for row in self.pairs.iter().filter(|row| row.state == State::Failing) {
             let (text, view, failures) = failing(row);
             let (from, to) = (Arc::clone(&row.from), Arc::clone(&row.to));
@@ -104,6 +117,23 @@ impl Reading {
         });
         found.dedup_by(|one, other| (one.state, &one.from, &one.to) == (other.state, &other.from, &other.to));
         found
+    }
+}
+
+impl Reading {
+    fn slow(&self, row: &PairRow, is_new: bool) -> Option<Attention> {
+        let connections = row.connections.as_ref()?;
+        let (p95, usual) = (connections.handshake.quantile(0.95)?, row.usual_p95?);
+        Some(Attention {
+            state: State::Slow,
+            view: "connections",
+            from: Arc::clone(&row.from),
+            to: Arc::clone(&row.to),
+            text: format!("connects in {:.1} ms (p95), usually {:.1} ms", p95 * 1000.0, usual * 1000.0),
+            per_second: self.rate(connections.attempts()).unwrap_or(0.0),
+            since: row.first,
+            is_new,
+        })
     }
 }
 
@@ -144,11 +174,14 @@ impl SampleStore {
         }
     }
 
-    /// Works out all rows over a window of about this length.
-    pub fn reading(&self, window: Duration) -> Reading {
+    /// Works out all rows over a window of about this length; the pairs are those `by` names.
+    pub fn reading(&self, window: Duration, by: By) -> Reading {
         let Some(latest) = self.samples.latest() else { return Reading::default() };
         let base = self.samples.base(window);
-        let mut work = Work { store: self, latest, base, pairs: HashMap::default(), reading: Reading::default() };
+        let named = self.known.iter().filter_map(|series| series.pair.as_deref()).filter(|_| by == By::Namespace);
+        let groups: HashMap<&Pair, Pair, RandomState> = named.map(|pair| (pair, pair.of_namespaces())).collect();
+        let mut work =
+            Work { store: self, groups: &groups, latest, base, pairs: HashMap::default(), reading: Reading::default() };
         for series in self.known.iter().filter(|series| series.seen == latest.number) {
             work.add(series);
         }
@@ -178,6 +211,8 @@ struct OneWay {
 
 struct Work<'a> {
     store: &'a SampleStore,
+    /// The pair that each is a part of, unless each is one of its own.
+    groups: &'a HashMap<&'a Pair, Pair, RandomState>,
     latest: &'a Sample,
     base: Option<&'a Sample>,
     pairs: HashMap<&'a Pair, OneWay, RandomState>,
@@ -203,7 +238,7 @@ impl<'a> Work<'a> {
         let Some(pair) = &series.pair else { return };
         let second = if series.measure == Measure::Traffic { self.counted(series, 1) } else { Counted::default() };
         let times = if series.is_histogram() { self.times(series) } else { Times::default() };
-        let one_way = self.pairs.entry(pair).or_default();
+        let one_way = self.pairs.entry(self.groups.get(&**pair).unwrap_or(pair)).or_default();
         one_way.first = Some(one_way.first.map_or(series.first, |first| first.min(series.first)));
         one_way.last = one_way.last.max(series.last);
         let label = |name: &str| series.labels.get(name);
@@ -314,7 +349,8 @@ impl<'a> Work<'a> {
 }
 
 impl Reading {
-    fn sort(&mut self) {
+    /// Sorts pairs, the most serious first, then by bytes.
+    pub(super) fn sort_pairs(&mut self) {
         self.pairs.sort_by(|one, other| {
             let rank = |row: &PairRow| if row.state.is_problem() { row.state } else { State::Forwarded };
             let bytes = |row: &PairRow| row.out_bytes.window.saturating_add(row.back_bytes.window);
@@ -322,6 +358,10 @@ impl Reading {
             let sizes = (bytes(other), total(other)).cmp(&(bytes(one), total(one)));
             rank(one).cmp(&rank(other)).then(sizes).then_with(|| (&one.from, &one.to).cmp(&(&other.from, &other.to)))
         });
+    }
+
+    fn sort(&mut self) {
+        self.sort_pairs();
         self.drops.sort_by(|one, other| {
             let counts = (other.count.window, other.count.total).cmp(&(one.count.window, one.count.total));
             let names = || (&one.from, &one.to, &one.reason).cmp(&(&other.from, &other.to, &other.reason));
@@ -379,6 +419,7 @@ fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
         denied: both(|way| way.denied),
         passed: both(|way| way.passed),
         connections: of_client.cloned(),
+        usual_p95: None,
         requests,
         request_errors,
         first: there.first.into_iter().chain(back.first).min().unwrap_or(0),

@@ -150,6 +150,8 @@ pub struct PairRow {
     pub passed: Counted,
     /// Connections; none where they are not watched.
     pub connections: Option<Connections>,
+    /// Handshake's usual 95th percentile in seconds, of a pair that is slow.
+    pub usual_p95: Option<f64>,
     /// HTTP responses.
     pub requests: Counted,
     /// Those with a status of 5xx.
@@ -161,6 +163,11 @@ pub struct PairRow {
 }
 
 impl PairRow {
+    /// True if these are its ends, in either order.
+    pub fn has_ends(&self, from: &str, to: &str) -> bool {
+        (&*self.from, &*self.to) == (from, to) || (&*self.to, &*self.from) == (from, to)
+    }
+
     /// Bytes both ways, over the window.
     pub fn bytes(&self) -> u64 {
         self.out_bytes.window.saturating_add(self.back_bytes.window)

@@ -15,6 +15,14 @@ pub(super) struct Pair {
     pub(super) to: Arc<str>,
 }
 
+impl Pair {
+    /// The namespaces of both ends.
+    pub(super) fn of_namespaces(&self) -> Self {
+        let namespace = |end: &Arc<str>| end.split_once('/').map_or_else(|| Arc::clone(end), |(of, _)| of.into());
+        Self { from: namespace(&self.from), to: namespace(&self.to) }
+    }
+}
+
 /// One series.
 #[derive(Debug)]
 pub(super) struct Series {

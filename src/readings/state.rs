@@ -11,6 +11,8 @@ pub enum State {
     Denied,
     /// Connects or requests fail.
     Failing,
+    /// Connects take much longer than usual for the pair.
+    Slow,
     /// Packets are dropped, for another reason than a policy.
     Dropped,
     /// None of these.
@@ -19,7 +21,7 @@ pub enum State {
 
 impl State {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Passed, Self::Denied, Self::Failing, Self::Dropped, Self::Forwarded];
+    pub const ALL: [Self; 6] = [Self::Passed, Self::Denied, Self::Failing, Self::Slow, Self::Dropped, Self::Forwarded];
 
     /// Name in the API and in a query.
     pub fn label(self) -> &'static str {
@@ -27,6 +29,7 @@ impl State {
             Self::Passed => "passed",
             Self::Denied => "denied",
             Self::Failing => "failing",
+            Self::Slow => "slow",
             Self::Dropped => "dropped",
             Self::Forwarded => "forwarded",
         }
@@ -34,7 +37,7 @@ impl State {
 
     /// True for a state that needs a look.
     pub fn is_problem(self) -> bool {
-        matches!(self, Self::Passed | Self::Denied | Self::Failing)
+        matches!(self, Self::Passed | Self::Denied | Self::Failing | Self::Slow)
     }
 }
 

@@ -29,6 +29,7 @@ pub(crate) fn pair_row(from: &str, to: &str, state: State, bytes: u64) -> PairRo
         denied: Counted::default(),
         passed: Counted::default(),
         connections: None,
+        usual_p95: None,
         requests: Counted::default(),
         request_errors: Counted::default(),
         first: 0,
@@ -125,7 +126,7 @@ fn what_is_not_read_is_freed() {
     large.mark_read(at(5));
     sample(&mut large, 5000, 5);
     sample(&mut large, 5000, 10);
-    let reading = large.reading(Duration::from_mins(1));
+    let reading = large.reading(Duration::from_mins(1), By::Label);
     assert_eq!((reading.pairs.len(), reading.pairs[0].first), (5000, 0), "they were there at the start");
     large.release(at(5 + 899));
     assert!(!large.is_empty());
@@ -185,10 +186,10 @@ fn a_pair_is_one_row() {
     let flows =
         |more: u64| traffic(&[("a/z", "a/b", "egress", 100 + more, 1), ("a/b", "a/z", "ingress", 700 + 4 * more, 7)]);
     store.sample(at(0), &[&flows(0), &attempts(1)]);
-    let first = store.reading(Duration::from_mins(1));
+    let first = store.reading(Duration::from_mins(1), By::Label);
     assert_eq!((first.span, first.rate(first.totals.bytes)), (Duration::ZERO, None), "one sample gives no rate");
     store.sample(at(10), &[&flows(500), &attempts(3)]);
-    let reading = store.reading(Duration::from_mins(1));
+    let reading = store.reading(Duration::from_mins(1), By::Label);
     let [row] = &reading.pairs[..] else { panic!("{:?}", reading.pairs) };
     assert_eq!((&*row.from, &*row.to, row.is_directed), ("a/z", "a/b", true));
     assert_eq!(reading.rate(row.out_bytes), Some(50.0));
@@ -198,12 +199,39 @@ fn a_pair_is_one_row() {
     assert_eq!(reading.attention(), []);
 }
 
+/// By namespace the rows of all pairs of two namespaces are one, with their sums; drops keep their
+/// ends.
+#[test]
+fn namespaces_are_sums() {
+    let mut store = SampleStore::default();
+    let flows = |more: u64| {
+        traffic(&[
+            ("a/x", "b/y", "egress", 100 + more, 1),
+            ("a/z", "b/y", "egress", 200 + more, 1),
+            ("b/y", "a/z", "ingress", 7 + more, 1),
+            ("a/x", "reserved:world", "egress", 1, 1),
+        ])
+    };
+    let denied = ends("a/x", "b/y", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
+    let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
+    store.sample(at(0), &[&flows(0), &drops(1)]);
+    store.sample(at(10), &[&flows(50), &drops(3)]);
+    let reading = store.reading(Duration::from_mins(1), By::Namespace);
+    let rows: Vec<_> =
+        reading.pairs.iter().map(|row| (&*row.from, &*row.to, row.state, row.out_bytes.window)).collect();
+    assert_eq!(rows, [("a", "b", State::Denied, 100), ("a", "reserved:world", State::Forwarded, 0)]);
+    assert_eq!(reading.pairs[0].back_bytes, Counted { window: 50, total: 57 });
+    assert_eq!(&*reading.drops[0].from, "a/x");
+    let by_label = store.reading(Duration::from_mins(1), By::Label);
+    assert_eq!((by_label.pairs.len(), by_label.totals), (3, reading.totals));
+}
+
 /// A packet between two pods of the node passes two interfaces, and is counted once in its pair.
 #[test]
 fn two_interfaces_are_not_added() {
     let mut store = SampleStore::default();
     store.sample(at(0), &[&traffic(&[("a", "b", "egress", 100, 1), ("a", "b", "ingress", 90, 1)])]);
-    let reading = store.reading(Duration::from_mins(1));
+    let reading = store.reading(Duration::from_mins(1), By::Label);
     assert_eq!(reading.pairs[0].out_bytes.total, 100);
     assert_eq!(reading.totals.bytes.total, 190, "the total is that of the interfaces");
     assert!(!reading.pairs[0].is_directed, "which end calls is not known");
@@ -229,7 +257,7 @@ fn states_rank() {
     };
     store.sample(at(0), &[&verdict("passed", "audit", 1), &failed(1), &drops(1)]);
     store.sample(at(60), &[&verdict("passed", "audit", 7), &failed(2), &drops(61)]);
-    let reading = store.reading(Duration::from_mins(1));
+    let reading = store.reading(Duration::from_mins(1), By::Label);
     let states: Vec<_> = reading.pairs.iter().map(|row| (&*row.to, row.state.label())).collect();
     let expected = [("passed", "passed"), ("denied", "denied"), ("failing", "failing"), ("full", "dropped")];
     assert_eq!(states, expected);
@@ -247,11 +275,11 @@ fn first_denials_are_new() {
     let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
     store.sample(at(0), &[]);
     store.sample(at(5), &[&drops(3)]);
-    let attention = store.reading(Duration::from_mins(1)).attention();
+    let attention = store.reading(Duration::from_mins(1), By::Label).attention();
     assert_eq!((attention[0].is_new, attention[0].since), (true, 1_000_005));
     assert!((attention[0].per_second - 0.6).abs() < 1e-9, "a series that is new began at 0");
     store.sample(at(4000), &[&drops(4)]);
-    assert!(!store.reading(Duration::from_mins(1)).attention()[0].is_new);
+    assert!(!store.reading(Duration::from_mins(1), By::Label).attention()[0].is_new);
 }
 
 /// A series that was removed and counts anew gives no negative rate, and its place goes to others
@@ -261,15 +289,15 @@ fn series_come_and_go() {
     let mut store = SampleStore::default();
     store.sample(at(0), &[&traffic(&[("a", "b", "egress", 1000, 1)])]);
     store.sample(at(10), &[&traffic(&[("a", "b", "egress", 50, 1)])]);
-    assert_eq!(store.reading(Duration::from_secs(10)).pairs[0].out_bytes.window, 50);
+    assert_eq!(store.reading(Duration::from_secs(10), By::Label).pairs[0].out_bytes.window, 50);
     store.sample(at(20), &[&traffic(&[("c", "d", "egress", 5, 1)])]);
-    let reading = store.reading(Duration::from_secs(10));
+    let reading = store.reading(Duration::from_secs(10), By::Label);
     assert_eq!(reading.pairs.len(), 1, "what is gone is not shown");
     assert_eq!(reading.pairs[0].out_bytes, Counted { window: 5, total: 5 });
     for step in 0..200 {
         let name = format!("pod-{step}");
         store.sample(at(30 + step * 5), &[&traffic(&[(&name, "d", "egress", 7, 1)])]);
-        let reading = store.reading(Duration::from_mins(1));
+        let reading = store.reading(Duration::from_mins(1), By::Label);
         assert_eq!(reading.pairs[0].out_bytes, Counted { window: 7, total: 7 }, "{name}");
     }
     assert!(store.known.words() < 2 * 100, "{} values for one series at a time", store.known.words());
@@ -300,7 +328,7 @@ fn callers_are_from() {
     };
     sample(&mut store, 0, 1);
     sample(&mut store, 5, 6);
-    let reading = store.reading(Duration::from_mins(1));
+    let reading = store.reading(Duration::from_mins(1), By::Label);
     let [answer] = &reading.answers[..] else { panic!("{:?}", reading.answers) };
     assert_eq!(
         (&*answer.from, &*answer.to, answer.name.as_deref(), answer.is_error),
@@ -319,7 +347,7 @@ fn metrics_without_ends_say_so() {
     assert_eq!(store.watched(Measure::Drop), Watched::Nothing);
     store.sample(at(0), &[&snapshot("hubble_drop_total", &[(&[("reason", "X"), ("protocol", "TCP")], &[3])])]);
     assert_eq!(store.watched(Measure::Drop), Watched::WithoutEnds);
-    let reading = store.reading(Duration::from_mins(1));
+    let reading = store.reading(Duration::from_mins(1), By::Label);
     assert_eq!((reading.totals.drops.total, reading.drops.len()), (3, 0));
 }
 
@@ -340,7 +368,7 @@ proptest! {
         let mut store = SampleStore::default();
         store.sample(at(0), &[&Snapshot { values: vec![0; exposed.values.len()], ..exposed.clone() }]);
         store.sample(at(7), &[&exposed]);
-        let reading = store.reading(Duration::from_mins(1));
+        let reading = store.reading(Duration::from_mins(1), By::Label);
         prop_assert_eq!(reading.totals.bytes, Counted { window: sum, total: sum });
         let side = |from: &str, to: &str, side: &str| -> u64 {
             rows.iter().filter(|row| (row.0, row.1, row.2) == (from, to, side)).map(|row| row.3).sum()

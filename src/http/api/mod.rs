@@ -4,6 +4,7 @@
 //! not measured; 0 was. Within v1 fields are only added.
 
 mod map;
+mod pair;
 mod rows;
 mod time;
 
@@ -29,6 +30,7 @@ const SCHEMA: &str = include_str!("schema.json");
 pub(super) const INDEX: &str = "\
 GET  /api/v1/status              what the page's first view shows: sums, what needs a look, what is incomplete
 GET  /api/v1/pairs               who talks to whom: bytes, connections, state; also drops, connections, dns, http
+GET  /api/v1/pair?from=A&to=B    all about one pair, with PromQL and commands for it
 GET  /api/v1/map                 the map of workloads: boxes with their places, lines, and what is not drawn
 GET  /api/v1/agent               the ledger, the components and the limits
 GET  /api/v1/schema.json         the schema of these answers
@@ -46,7 +48,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 type Rows = fn(&NodeView, &Query) -> Answer;
 
 /// Each view, by its name in the path.
-const VIEWS: [(&str, Rows); 8] = [
+const VIEWS: [(&str, Rows); 9] = [
     ("status", status),
     ("pairs", |node, query| table(query, &rows::pairs(node, query), rows::hidden_pairs)),
     ("connections", |node, query| table(query, &rows::connections(node, query), rows::hidden)),
@@ -54,6 +56,7 @@ const VIEWS: [(&str, Rows); 8] = [
     ("dns", |node, query| table(query, &rows::answers(node, query), rows::hidden)),
     ("http", |node, query| table(query, &rows::http(node, query), rows::hidden)),
     ("map", |node, query| Answer { fields: map::fields(node, query) }),
+    ("pair", |node, query| Answer { fields: pair::fields(node, query) }),
     ("agent", |node, _| Answer { fields: vec![("agent", json!(rows::agent(node)))] }),
 ];
 
@@ -65,7 +68,7 @@ struct Answer {
 async fn answer(request: HttpRequest, views: web::Data<ViewCache>, rows: Rows) -> HttpResponse {
     let query = Query::read(request.query_string());
     let views = Arc::clone(&views);
-    let rendered = views.render(query.window, move |node| render(node, &query, rows)).await;
+    let rendered = views.render((query.window, query.by), move |node| render(node, &query, rows)).await;
     match rendered {
         Ok(text) => HttpResponse::Ok()
             .insert_header((CONTENT_TYPE, "application/json"))
@@ -153,11 +156,13 @@ mod tests {
     use crate::http::node_view::tests::example;
     use crate::readings::tests::pair_row;
 
+    const PAIR: &str = "from=shop/storefront&to=shop/cart";
+
     /// The answers to a small node, as scripts read them.
     #[test]
     fn answers_are_golden() {
         for (name, view) in VIEWS {
-            let text = render(&example(), &Query::default(), view);
+            let text = render(&example(), &Query::read(if name == "pair" { PAIR } else { "" }), view);
             let value: Value = serde_json::from_str(&text).unwrap();
             insta::assert_snapshot!(format!("api-{name}"), serde_json::to_string_pretty(&value).unwrap());
         }
@@ -212,10 +217,14 @@ mod tests {
             fields(&serde_json::from_str(&render(&example(), &Query::read("limit=1"), view)).unwrap(), &mut answered);
             fields(&serde_json::from_str(&render(&example(), &Query::default(), view)).unwrap(), &mut answered);
         }
+        fields(&serde_json::from_str(&render(&example(), &Query::read(PAIR), VIEWS[7].1)).unwrap(), &mut answered);
         let mut hub = example();
         let pairs = &mut Arc::get_mut(&mut hub.cached).unwrap().reading.pairs;
+        pairs[0].usual_p95 = Some(0.001);
         pairs.extend((0..20).map(|of| pair_row(&format!("a/{of}"), "a/hub", State::Forwarded, 1)));
-        fields(&serde_json::from_str(&render(&hub, &Query::default(), VIEWS[6].1)).unwrap(), &mut answered);
+        for view in [VIEWS[1].1, VIEWS[6].1] {
+            fields(&serde_json::from_str(&render(&hub, &Query::default(), view)).unwrap(), &mut answered);
+        }
         properties(&serde_json::from_str(SCHEMA).unwrap(), &mut described);
         assert_eq!(answered, described);
     }

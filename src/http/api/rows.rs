@@ -56,6 +56,8 @@ pub(super) struct Pair<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     handshake_p95_seconds: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    handshake_usual_p95_seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     first_seen: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_seen: Option<String>,
@@ -93,39 +95,42 @@ pub(crate) fn wanted_pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<&'a Pai
 }
 
 pub(super) fn pairs<'a>(node: &'a NodeView, query: &Query) -> Vec<Pair<'a>> {
+    wanted_pairs(node, query).into_iter().map(|row| pair(node, row)).collect()
+}
+
+/// A pair as the API has it.
+pub(super) fn pair<'a>(node: &'a NodeView, row: &'a PairRow) -> Pair<'a> {
     let reading = &node.cached.reading;
     let total = |measure, counted: Counted| (node.watched(measure) != Watched::Nothing).then_some(counted.total);
-    let pair = |row: &'a PairRow| {
-        let connections = row.connections.as_ref();
-        let quantile = |of: f64| connections.and_then(|connections| connections.handshake.quantile(of));
-        let attempts = connections.map(Connections::attempts);
-        Pair {
-            from: &row.from,
-            to: &row.to,
-            directed: row.is_directed,
-            protocols: row.protocols.iter().map(|protocol| &**protocol).collect(),
-            state: row.state.label(),
-            out_bytes_per_second: node.rate(Measure::Traffic, row.out_bytes),
-            back_bytes_per_second: node.rate(Measure::Traffic, row.back_bytes),
-            out_bytes_total: total(Measure::Traffic, row.out_bytes),
-            back_bytes_total: total(Measure::Traffic, row.back_bytes),
-            packets_per_second: node.rate(Measure::Traffic, row.packets),
-            drops_total: total(Measure::Drop, row.drops),
-            connects_per_second: attempts.and_then(|attempts| reading.rate(attempts)),
-            open: connections.map(|of| of.open),
-            failed_ratio: connections.and_then(|of| {
-                let (failed, _) = of.failed();
-                ratio(Counted { window: failed, total: failed }, of.attempts())
-            }),
-            handshake_p50_seconds: quantile(0.5),
-            handshake_p95_seconds: quantile(0.95),
-            first_seen: time(row.first),
-            last_seen: time(row.last),
-            is_problem: row.state.is_problem(),
-            bytes: row.bytes(),
-        }
-    };
-    wanted_pairs(node, query).into_iter().map(pair).collect()
+    let connections = row.connections.as_ref();
+    let quantile = |of: f64| connections.and_then(|connections| connections.handshake.quantile(of));
+    let attempts = connections.map(Connections::attempts);
+    Pair {
+        from: &row.from,
+        to: &row.to,
+        directed: row.is_directed,
+        protocols: row.protocols.iter().map(|protocol| &**protocol).collect(),
+        state: row.state.label(),
+        out_bytes_per_second: node.rate(Measure::Traffic, row.out_bytes),
+        back_bytes_per_second: node.rate(Measure::Traffic, row.back_bytes),
+        out_bytes_total: total(Measure::Traffic, row.out_bytes),
+        back_bytes_total: total(Measure::Traffic, row.back_bytes),
+        packets_per_second: node.rate(Measure::Traffic, row.packets),
+        drops_total: total(Measure::Drop, row.drops),
+        connects_per_second: attempts.and_then(|attempts| reading.rate(attempts)),
+        open: connections.map(|of| of.open),
+        failed_ratio: connections.and_then(|of| {
+            let (failed, _) = of.failed();
+            ratio(Counted { window: failed, total: failed }, of.attempts())
+        }),
+        handshake_p50_seconds: quantile(0.5),
+        handshake_p95_seconds: quantile(0.95),
+        handshake_usual_p95_seconds: row.usual_p95,
+        first_seen: time(row.first),
+        last_seen: time(row.last),
+        is_problem: row.state.is_problem(),
+        bytes: row.bytes(),
+    }
 }
 
 /// What a page of pairs does not show.
@@ -163,21 +168,23 @@ fn histogram(times: &Times) -> Histogram {
 }
 
 pub(super) fn connections(node: &NodeView, query: &Query) -> Vec<Value> {
+    wanted_pairs(node, query).into_iter().filter_map(|row| connection(node, row)).collect()
+}
+
+/// Connections of a pair.
+pub(super) fn connection(node: &NodeView, row: &PairRow) -> Option<Value> {
     let reading = &node.cached.reading;
-    let row = |row: &PairRow| {
-        let of = row.connections.as_ref()?;
-        let outcomes = Outcome::ALL.into_iter().zip(of.outcomes);
-        let outcomes: serde_json::Map<_, _> =
-            outcomes.map(|(outcome, count)| (outcome.label().to_owned(), json!(count.window))).collect();
-        Some(json!({
-            "from": &*row.from, "to": &*row.to, "state": row.state.label(),
-            "reporter": if of.by_client { "client" } else { "server" },
-            "connects_per_second": reading.rate(of.attempts()), "open": of.open, "outcomes": outcomes,
-            "sent_again_per_second": reading.rate(of.sent_again),
-            "handshake": histogram(&of.handshake), "round_trip": histogram(&of.round_trip),
-        }))
-    };
-    wanted_pairs(node, query).into_iter().filter_map(row).collect()
+    let of = row.connections.as_ref()?;
+    let outcomes = Outcome::ALL.into_iter().zip(of.outcomes);
+    let outcomes: serde_json::Map<_, _> =
+        outcomes.map(|(outcome, count)| (outcome.label().to_owned(), json!(count.window))).collect();
+    Some(json!({
+        "from": &*row.from, "to": &*row.to, "state": row.state.label(),
+        "reporter": if of.by_client { "client" } else { "server" },
+        "connects_per_second": reading.rate(of.attempts()), "open": of.open, "outcomes": outcomes,
+        "sent_again_per_second": reading.rate(of.sent_again),
+        "handshake": histogram(&of.handshake), "round_trip": histogram(&of.round_trip),
+    }))
 }
 
 /// The drops that a query wants.
@@ -202,49 +209,49 @@ pub(crate) fn wanted_http<'a>(node: &'a NodeView, query: &'a Query) -> impl Iter
 }
 
 pub(super) fn drops(node: &NodeView, query: &Query) -> Vec<Value> {
+    wanted_drops(node, query).map(|row| drop_row(node, row)).collect()
+}
+
+/// A drop as the API has it.
+pub(super) fn drop_row(node: &NodeView, row: &DropRow) -> Value {
     let reading = &node.cached.reading;
     let now = reading.moment.map_or(0, |moment| moment.unix.as_secs());
-    wanted_drops(node, query)
-        .map(|row| {
-            json!({
-                "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
-                "reason": &*row.reason, "direction": &*row.direction,
-                "per_second": reading.rate(row.count), "total": row.count.total,
-                "first_seen": time(row.first), "new": row.first > 0 && now.saturating_sub(row.first) < 3600,
-            })
-        })
-        .collect()
+    json!({
+        "from": &*row.from, "to": &*row.to, "proto": row.protocol.as_deref(), "verdict": row.state.label(),
+        "reason": &*row.reason, "direction": &*row.direction,
+        "per_second": reading.rate(row.count), "total": row.count.total,
+        "first_seen": time(row.first), "new": row.first > 0 && now.saturating_sub(row.first) < 3600,
+    })
 }
 
 pub(super) fn answers(node: &NodeView, query: &Query) -> Vec<Value> {
+    wanted_answers(node, query).map(|row| answer(node, row)).collect()
+}
+
+/// Answers of DNS as the API has them.
+pub(super) fn answer(node: &NodeView, row: &AnswerRow) -> Value {
     let reading = &node.cached.reading;
-    wanted_answers(node, query)
-        .map(|row| {
-            json!({
-                "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
-                "per_second": reading.rate(row.count), "total": row.count.total, "first_seen": time(row.first),
-            })
-        })
-        .collect()
+    json!({
+        "name": row.name.as_deref(), "rcode": &*row.code, "from": &*row.from, "to": &*row.to, "error": row.is_error,
+        "per_second": reading.rate(row.count), "total": row.count.total, "first_seen": time(row.first),
+    })
 }
 
 pub(super) fn http(node: &NodeView, query: &Query) -> Vec<Value> {
+    wanted_http(node, query).map(|row| calls(node, row)).collect()
+}
+
+/// HTTP of a pair as the API has it.
+pub(super) fn calls(node: &NodeView, row: &HttpRow) -> Value {
     let reading = &node.cached.reading;
-    wanted_http(node, query)
-        .map(|row| {
-            let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
-            let status: serde_json::Map<_, _> = classes
-                .iter()
-                .zip(row.status)
-                .map(|(class, count)| ((*class).to_owned(), json!(count.window)))
-                .collect();
-            json!({
-                "from": &*row.from, "to": &*row.to, "reporter": &*row.reporter,
-                "requests_per_second": reading.rate(row.requests()), "status": status,
-                "duration": histogram(&row.times),
-            })
-        })
-        .collect()
+    let classes = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+    let status: serde_json::Map<_, _> =
+        classes.iter().zip(row.status).map(|(class, count)| ((*class).to_owned(), json!(count.window))).collect();
+    json!({
+        "from": &*row.from, "to": &*row.to, "reporter": &*row.reporter,
+        "requests_per_second": reading.rate(row.requests()), "status": status,
+        "duration": histogram(&row.times),
+    })
 }
 
 pub(super) fn attention(of: &Attention) -> Value {

@@ -79,17 +79,21 @@ fn head(page: &Page<'_>, degraded: &[Degraded]) -> Markup {
 fn views(page: &Page<'_>) -> Markup {
     let reading = &page.node.cached.reading;
     let count = |state: State| reading.pairs.iter().filter(|row| row.state == state).count();
-    let (passed, denied, failing) = (count(State::Passed), count(State::Denied), count(State::Failing));
+    let (passed, denied) = (count(State::Passed), count(State::Denied));
+    let (failing, slow) = (count(State::Failing), count(State::Slow));
     html! {
         ul {
-            @for view in View::ALL {
+            // A pair is found by way of the others.
+            @for view in View::ALL.into_iter().filter(|view| *view != View::Pair) {
                 li {
                     a href={ (view.path()) (page.query.of_views()) } aria-current=[(view == page.view).then_some("page")] {
                         (view.title())
                         @if view == View::Drops && denied + passed > 0 {
                             " " (text::symbol(if passed > 0 { State::Passed } else { State::Denied })) " " (denied + passed)
                         }
-                        @if view == View::Connections && failing > 0 { " " (text::symbol(State::Failing)) " " (failing) }
+                        @if view == View::Connections && failing + slow > 0 {
+                            " " (text::symbol(if failing > 0 { State::Failing } else { State::Slow })) " " (failing + slow)
+                        }
                     }
                 }
             }

@@ -14,11 +14,12 @@ use crate::readings::{Counted, PairRow, State};
 const NAME: (usize, usize) = (16, 22);
 
 /// The states that a line can have, each with a class and a legend.
-const LINES: [(State, &str, &str); 4] = [
+const LINES: [(State, &str, &str); 5] = [
     (State::Forwarded, "edge-wire", "forwarded, width by bytes (log)"),
     (State::Denied, "edge-denied", "denied"),
     (State::Passed, "edge-audit", "forbidden, passed"),
     (State::Failing, "edge-fail", "failing"),
+    (State::Slow, "edge-slow", "slow"),
 ];
 
 /// The map of these pairs.

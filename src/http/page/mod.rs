@@ -11,6 +11,7 @@ mod empty;
 mod frame;
 mod map;
 mod overview;
+mod pair;
 mod pairs;
 mod tables;
 mod text;
@@ -39,6 +40,7 @@ fn render(page: &Page<'_>) -> String {
     let body: Markup = match page.view {
         View::Overview => overview::view(page),
         View::Pairs => pairs::view(page),
+        View::Pair => pair::view(page),
         View::Drops => tables::drops(page),
         View::Connections => tables::connections(page),
         View::Dns => tables::dns(page),
@@ -79,8 +81,9 @@ async fn answer(request: HttpRequest, views: web::Data<ViewCache>, view: View) -
         let to = format!("{}{}", view.path(), query.with("tidy", None));
         return HttpResponse::SeeOther().insert_header((LOCATION, to)).finish();
     }
-    let rendered =
-        views.render(query.window, move |node| render(&Page { view, node, query: &query, host: &host })).await;
+    let rendered = views
+        .render((query.window, query.by), move |node| render(&Page { view, node, query: &query, host: &host }))
+        .await;
     match rendered {
         Ok(text) => guarded(HttpResponse::Ok())
             .insert_header((CONTENT_TYPE, "text/html; charset=utf-8"))

@@ -4,9 +4,8 @@ use maud::{Markup, html};
 
 use super::empty::{self, Metric};
 use super::view::{Page, View};
-use super::{frame, text};
+use super::{chart, frame, pair, text};
 use crate::http::api::{ratio, wanted_pairs};
-use crate::http::query::encode;
 use crate::readings::{Counted, Measure, PairRow};
 
 /// Columns that sort, with their name in the query.
@@ -80,6 +79,7 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
                             } @else { (name) }
                         }
                     }
+                    th.wide scope="col" { "15 min" }
                     @if sorts { th scope="col" { span.sr { "More" } } }
                 } }
                 tbody {
@@ -95,6 +95,7 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
                             td.num { (text::per_second(row.connections.as_ref().and_then(|of| reading.rate(of.attempts())))) }
                             td.num { (text::seconds(row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95)))) }
                             td.num { (text::per_second(node.rate(Measure::Drop, row.drops))) }
+                            td.wide { (chart::spark(&node.chart(row), "flow", "Bytes a second, the last minutes")) }
                             @if sorts {
                                 td {
                                     a href={ "/pairs" (query.with("open", (!is_open).then_some(&key))) } {
@@ -104,7 +105,7 @@ pub(super) fn table(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
                                 }
                             }
                         }
-                        @if is_open { tr.details { td colspan="9" { (details(page, row)) } } }
+                        @if is_open { tr.details { td colspan="10" { (details(page, row)) } } }
                     }
                 }
             }
@@ -125,41 +126,9 @@ fn details(page: &Page<'_>, row: &PairRow) -> Markup {
                 dt { "Sent again" } dd { (text::per_second(reading.rate(of.sent_again))) }
             }
             dt { "First seen" } dd { (text::since(row.first, node.now.unix)) }
-            @for (title, query) in promql(page, row) { dt { (title) } dd { code { (query) } } }
-            dt { "JSON" } dd { code { (curl(page.host, row)) } }
+            @let ends = page.query.with_all(&[("from", Some(&row.from)), ("to", Some(&row.to)), ("sort", None)]);
+            dt { "All of it" } dd { a href={ "/pair" (ends) } { "All about this pair" } }
         }
+        (pair::taken(page, row))
     }
-}
-
-/// Queries for the same figures, with the labels in force.
-fn promql(page: &Page<'_>, row: &PairRow) -> Vec<(&'static str, String)> {
-    let span = match page.query.window.as_secs() {
-        300 => "5m",
-        _ => "1m",
-    };
-    let ends = |measure: Measure, from: &str, to: &str| {
-        let form = page.node.form(measure)?;
-        Some(format!("{}, {}", form.matchers("source", from), form.matchers("destination", to)))
-    };
-    let mut queries = Vec::new();
-    for (title, from, to) in [("PromQL, out", &row.from, &row.to), ("PromQL, back", &row.to, &row.from)] {
-        if let Some(ends) = ends(Measure::Traffic, from, to) {
-            let rate = format!("rate(webb_traffic_bytes_total{{{ends}}}[{span}])");
-            queries.push((title, format!("max(sum by (traffic_direction) ({rate}))")));
-        }
-    }
-    if let Some(ends) = ends(Measure::Handshake, &row.from, &row.to).filter(|_| row.connections.is_some()) {
-        let reporter = if row.connections.as_ref().is_some_and(|of| of.by_client) { "client" } else { "server" };
-        let rate = format!("rate(webb_tcp_handshake_seconds_bucket{{{ends}, reporter=\"{reporter}\"}}[{span}])");
-        queries.push(("PromQL, handshake", format!("histogram_quantile(0.95, sum by (le) ({rate}))")));
-    }
-    queries
-}
-
-fn curl(host: &str, row: &PairRow) -> String {
-    let mut url = format!("http://{host}/api/v1/pairs?from=");
-    encode(&mut url, &row.from);
-    url.push_str("&to=");
-    encode(&mut url, &row.to);
-    format!("curl -s '{url}'")
 }

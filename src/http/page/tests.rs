@@ -27,6 +27,8 @@ fn views_are_golden() {
     }
     let open = rendered(&example(), View::Pairs, "open=shop/storefront%20shop/cart&sort=-out&window=2m");
     insta::assert_snapshot!("page-open", lines(&open));
+    let known = rendered(&example(), View::Pair, "from=shop/cart&to=shop/storefront");
+    insta::assert_snapshot!("page-known-pair", lines(&known));
 }
 
 /// An agent that has just started says why there is nothing, and what to do.

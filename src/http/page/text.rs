@@ -137,6 +137,10 @@ pub(super) fn symbol(state: State) -> Markup {
             ("denied", "M2.5 1L7 5.5 11.5 1 13 2.5 8.5 7l4.5 4.5-1.5 1.5L7 8.5 2.5 13 1 11.5 5.5 7 1 2.5z")
         }
         State::Failing => ("fail", "M7 1l6.5 12H.5z"),
+        State::Slow => (
+            "slow",
+            "M7 1a6 6 0 1 0 0 12A6 6 0 0 0 7 1zm0 1.6a4.4 4.4 0 1 1 0 8.8 4.4 4.4 0 0 1 0-8.8zM6.2 4v3.5l2.6 1.6.8-1.3-1.9-1.1V4z",
+        ),
         State::Dropped => ("muted", "M1 6h12v2H1z"),
         State::Forwarded => return html! {},
     };

@@ -8,6 +8,7 @@ use crate::http::query::Query;
 pub(super) enum View {
     Overview,
     Pairs,
+    Pair,
     Drops,
     Connections,
     Dns,
@@ -16,13 +17,14 @@ pub(super) enum View {
 }
 
 impl View {
-    pub(super) const ALL: [Self; 7] =
-        [Self::Overview, Self::Pairs, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Overview, Self::Pairs, Self::Pair, Self::Drops, Self::Connections, Self::Dns, Self::Http, Self::Agent];
 
     pub(super) fn path(self) -> &'static str {
         match self {
             Self::Overview => "/",
             Self::Pairs => "/pairs",
+            Self::Pair => "/pair",
             Self::Drops => "/drops",
             Self::Connections => "/connections",
             Self::Dns => "/dns",
@@ -35,6 +37,7 @@ impl View {
         match self {
             Self::Overview => "Overview",
             Self::Pairs => "Pairs",
+            Self::Pair => "Pair",
             Self::Drops => "Drops",
             Self::Connections => "Connections",
             Self::Dns => "DNS",

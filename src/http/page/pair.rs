@@ -1,0 +1,144 @@
+//! All about one pair.
+
+use maud::{Markup, html};
+
+use super::view::Page;
+use super::{chart, text};
+use crate::http::take;
+use crate::readings::{Measure, Outcome, PairRow, State};
+
+pub(super) fn view(page: &Page<'_>) -> Markup {
+    let (node, query) = (page.node, page.query);
+    let row = node.pair(query);
+    html! {
+        section.card id="pair" data-live {
+            @match row {
+                Some(row) => (head(page, row)),
+                None => {
+                    h1 { "Pair" }
+                    div.empty {
+                        p.big { "This pair is not known" }
+                        p { "Name both ends, as " code { "/pair?from=shop/cart&to=shop/db" } ". " a href={ "/pairs" (query.of_views()) } { "All pairs" } }
+                    }
+                }
+            }
+        }
+        @if let Some(row) = row {
+            div.columns {
+                section.card id="traffic" data-live { (traffic(page, row)) }
+                section.card id="of-connections" data-live { (connections(page, row)) }
+                section.card id="policy" data-live { (policy(page, row)) }
+                section.card id="layer7" data-live { (layer7(page, row)) }
+            }
+            section.card id="take" data-live { (take_along(page, row)) }
+        }
+    }
+}
+
+fn head(page: &Page<'_>, row: &PairRow) -> Markup {
+    html! {
+        h1 { span.sentence { (text::pair(&row.from, &row.to, row.is_directed)) } }
+        p { (text::state(row.state)) " " span.muted { "first seen " (text::since(row.first, page.node.now.unix)) } }
+    }
+}
+
+fn traffic(page: &Page<'_>, row: &PairRow) -> Markup {
+    let (node, bits) = (page.node, page.query.bits);
+    html! {
+        h2 { "Traffic" }
+        dl {
+            dt { "Out" } dd { (text::bytes(node.rate(Measure::Traffic, row.out_bytes), bits)) ", " (text::total(row.out_bytes.total)) " B in all" }
+            dt { "Back" } dd { (text::bytes(node.rate(Measure::Traffic, row.back_bytes), bits)) ", " (text::total(row.back_bytes.total)) " B in all" }
+            dt { "Packets" } dd { (text::per_second(node.rate(Measure::Traffic, row.packets))) }
+            dt { "Protocols" } dd { @for (at, protocol) in row.protocols.iter().enumerate() { @if at > 0 { ", " } (text::visible(protocol)) } }
+        }
+        (chart::spark(&node.chart(row), "flow", "Bytes a second, the last minutes"))
+    }
+}
+
+fn connections(page: &Page<'_>, row: &PairRow) -> Markup {
+    let reading = &page.node.cached.reading;
+    html! {
+        h2 { "Connections" }
+        @if let Some(of) = &row.connections {
+            dl {
+                dt { "Opened" } dd { (text::per_second(reading.rate(of.attempts()))) ", " (text::total(of.open)) " open" }
+                @for (outcome, count) in Outcome::ALL.into_iter().zip(of.outcomes).filter(|(_, count)| count.total > 0) {
+                    dt { (outcome.label().replace('_', " ")) } dd { (text::per_second(reading.rate(count))) ", " (text::total(count.total)) " in all" }
+                }
+                dt { "Handshake" } dd {
+                    (text::seconds(of.handshake.quantile(0.5))) " p50, " (text::seconds(of.handshake.quantile(0.95))) " p95"
+                    @if let Some(usual) = row.usual_p95 { ", usually " (text::seconds(Some(usual))) }
+                }
+                dt { "Round trip" } dd { (text::seconds(of.round_trip.quantile(0.5))) " p50, " (text::seconds(of.round_trip.quantile(0.95))) " p95" }
+                dt { "Sent again" } dd { (text::per_second(reading.rate(of.sent_again))) }
+            }
+            (chart::histogram(&of.handshake.counts, "Handshakes by their time"))
+        } @else { p.muted { "not measured" } }
+    }
+}
+
+fn policy(page: &Page<'_>, row: &PairRow) -> Markup {
+    let reading = &page.node.cached.reading;
+    let drops = reading.drops.iter().filter(|of| row.has_ends(&of.from, &of.to));
+    html! {
+        h2 { "Drops and policy" }
+        dl {
+            @for of in drops.clone() {
+                dt { (text::state(of.state)) }
+                dd {
+                    (text::per_second(reading.rate(of.count))) ", " (text::total(of.count.total)) " in all; "
+                    @if of.state == State::Passed { "forbidden for " (text::visible(&of.direction)) } @else { (text::visible(&of.reason)) }
+                    @if *of.from != *row.from { ", on the way back" }
+                }
+            }
+        }
+        @if drops.count() == 0 { p.muted { "No packet was dropped, none was forbidden." } }
+    }
+}
+
+fn layer7(page: &Page<'_>, row: &PairRow) -> Markup {
+    let reading = &page.node.cached.reading;
+    let answers: Vec<_> = reading.answers.iter().filter(|of| row.has_ends(&of.from, &of.to)).collect();
+    let http = reading.http.iter().filter(|of| row.has_ends(&of.from, &of.to));
+    html! {
+        h2 { "DNS and HTTP" }
+        dl {
+            @for of in http.clone() {
+                @let requests = of.requests();
+                @let errors = of.status.get(5).copied().unwrap_or_default();
+                dt { "HTTP" }
+                dd {
+                    (text::per_second(reading.rate(requests))) ", " (text::percent(crate::http::api::ratio(errors, requests))) " 5xx, "
+                    (text::seconds(of.times.quantile(0.95))) " p95"
+                }
+            }
+            @for of in answers.iter().take(MAX_ANSWERS) {
+                dt { @if of.is_error { (text::symbol(State::Failing)) " " } (text::visible(&of.code)) }
+                dd {
+                    @if let Some(name) = &of.name { bdi { (text::visible(name)) } " " }
+                    (text::per_second(reading.rate(of.count)))
+                }
+            }
+        }
+        @if answers.len() > MAX_ANSWERS { p.muted { (answers.len() - MAX_ANSWERS) " more answers" } }
+        @if answers.is_empty() && http.count() == 0 { p.muted { "Neither was seen." } }
+    }
+}
+
+/// Rows of answers of DNS.
+const MAX_ANSWERS: usize = 12;
+
+fn take_along(page: &Page<'_>, row: &PairRow) -> Markup {
+    html! {
+        h2 { "Take it along" }
+        (taken(page, row))
+    }
+}
+
+/// Queries and commands for the same figures.
+pub(super) fn taken(page: &Page<'_>, row: &PairRow) -> Markup {
+    let all = take::promql(page.node, row, page.query.window).into_iter().chain(take::commands(row));
+    let all = all.chain([take::curl(row, page.host)]);
+    html! { dl { @for of in all { dt { (of.title) } dd { code { (text::visible(&of.text)) } } } } }
+}

@@ -1,0 +1,204 @@
+//! What pairs did in the last hour: small charts, and what is slow for a pair.
+//!
+//! Points are taken of readings that are made anyway; while nothing is read there are none.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use webb_flow::hash::RandomState;
+
+use super::reading::Reading;
+use super::rows::PairRow;
+use super::state::State;
+
+/// Time between two points of a pair.
+const STEP: Duration = Duration::from_secs(30);
+
+/// Points of an hour.
+const MAX_POINTS: usize = 120;
+
+/// Points of a chart, a quarter of an hour.
+const CHART_POINTS: usize = 30;
+
+/// Pairs with a history: the first ones of a reading, with 0.7 MB.
+const MAX_PAIRS: usize = 512;
+
+/// Points from which on a median is taken for what is usual: five minutes.
+const MIN_POINTS: usize = 10;
+
+/// A pair is slow if its handshakes take so many times as long as usual,
+const SLOW_FACTOR: f64 = 3.0;
+
+/// and at least so many seconds.
+const MIN_SLOW_SECONDS: f64 = 0.005;
+
+type Ends = (Arc<str>, Arc<str>);
+
+/// A pair at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    /// On the steady clock, in seconds.
+    at: u32,
+    /// Bytes a second, both ways.
+    bytes: f32,
+    /// 95th percentile of its handshakes in seconds; NaN without any.
+    p95: f32,
+}
+
+/// The last hour of the pairs that matter most.
+#[derive(Debug, Default)]
+pub struct History {
+    pairs: HashMap<Ends, VecDeque<Point>, RandomState>,
+    last: Option<Duration>,
+}
+
+impl History {
+    /// Takes a point of each pair if one is due, and marks pairs that are slow by their own past.
+    pub fn observe(&mut self, reading: &mut Reading) {
+        let Some(moment) = reading.moment.filter(|_| !reading.span.is_zero()) else { return };
+        if self.last.is_none_or(|last| moment.steady.saturating_sub(last) >= STEP) {
+            self.last = Some(moment.steady);
+            self.record(reading, moment.steady);
+        }
+        let mut any = false;
+        for row in &mut reading.pairs {
+            let Some(p95) = p95(row).filter(|p95| *p95 >= MIN_SLOW_SECONDS && row.state > State::Slow) else {
+                continue;
+            };
+            let usual = self.of(row).and_then(median);
+            if usual.is_some_and(|usual| p95 >= SLOW_FACTOR * usual) {
+                (row.state, row.usual_p95, any) = (State::Slow, usual, true);
+            }
+        }
+        if any {
+            reading.sort_pairs();
+        }
+    }
+
+    /// Bytes a second in the last quarter of an hour, oldest first; empty for a pair without
+    /// history.
+    pub fn chart(&self, row: &PairRow) -> Vec<f64> {
+        let points = self.of(row).into_iter().flatten();
+        points
+            .rev()
+            .take(CHART_POINTS)
+            .map(|point| f64::from(point.bytes))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect()
+    }
+
+    fn of(&self, row: &PairRow) -> Option<&VecDeque<Point>> {
+        self.pairs.get(&(Arc::clone(&row.from), Arc::clone(&row.to)))
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "a chart and a median")]
+    fn record(&mut self, reading: &Reading, now: Duration) {
+        let at = u32::try_from(now.as_secs()).unwrap_or(u32::MAX);
+        let seconds = reading.span.as_secs_f64();
+        for row in reading.pairs.iter().take(MAX_PAIRS) {
+            let points = self.pairs.entry((Arc::clone(&row.from), Arc::clone(&row.to))).or_default();
+            if points.len() >= MAX_POINTS {
+                points.pop_front();
+            }
+            let bytes = (row.bytes() as f64 / seconds) as f32;
+            points.push_back(Point { at, bytes, p95: p95(row).map_or(f32::NAN, |p95| p95 as f32) });
+        }
+        let hour = u32::try_from(STEP.as_secs()).unwrap_or(0) * u32::try_from(MAX_POINTS).unwrap_or(0);
+        self.pairs.retain(|_, points| {
+            while points.front().is_some_and(|point| at.saturating_sub(point.at) > hour) {
+                points.pop_front();
+            }
+            !points.is_empty()
+        });
+        // Those that were not among the first for longest go.
+        if self.pairs.len() > MAX_PAIRS {
+            let mut last: Vec<u32> = self.pairs.values().filter_map(|points| points.back()).map(|of| of.at).collect();
+            last.sort_unstable_by(|one, other| other.cmp(one));
+            let oldest = last.get(MAX_PAIRS - 1).copied().unwrap_or(0);
+            let mut room = MAX_PAIRS;
+            self.pairs.retain(|_, points| {
+                let stays = room > 0 && points.back().is_some_and(|point| point.at >= oldest);
+                room -= usize::from(stays);
+                stays
+            });
+        }
+    }
+
+    /// Number of pairs.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.pairs.len()
+    }
+}
+
+fn p95(row: &PairRow) -> Option<f64> {
+    row.connections.as_ref().and_then(|of| of.handshake.quantile(0.95))
+}
+
+/// The median of the handshakes; none with too few points.
+fn median(points: &VecDeque<Point>) -> Option<f64> {
+    let mut known: Vec<f32> = points.iter().map(|point| point.p95).filter(|p95| !p95.is_nan()).collect();
+    if known.len() < MIN_POINTS {
+        return None;
+    }
+    known.sort_unstable_by(f32::total_cmp);
+    known.get(known.len() / 2).map(|median| f64::from(*median))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::readings::tests::{at, pair_row};
+    use crate::readings::{Connections, Times};
+
+    fn reading(seconds: u64, pairs: u64, milliseconds: f64) -> Reading {
+        let row = |of: u64| {
+            let handshake =
+                Times { bounds: vec![milliseconds / 2000.0, milliseconds / 1000.0].into(), counts: vec![0, 9, 0] };
+            let connections = Some(Connections { handshake, ..Connections::default() });
+            PairRow { connections, ..pair_row(&format!("a/{of}"), "b/b", State::Forwarded, 6000) }
+        };
+        let pairs = (0..pairs).map(row).collect();
+        Reading { moment: Some(at(seconds)), span: Duration::from_mins(1), pairs, ..Reading::default() }
+    }
+
+    /// A pair is slow against its own past: not before that is known, not if it always was, and
+    /// not below some milliseconds.
+    #[test]
+    fn slow_is_slower_than_usual() {
+        for (usual, now, is_slow) in [(1.0, 20.0, true), (100.0, 120.0, false), (0.1, 1.0, false)] {
+            let mut history = History::default();
+            let mut early = reading(0, 1, usual);
+            history.observe(&mut early);
+            let mut early = reading(5, 1, now);
+            history.observe(&mut early);
+            assert_eq!(early.pairs[0].state, State::Forwarded, "the past is not known yet");
+            (1..20).for_each(|step| history.observe(&mut reading(30 * step, 1, usual)));
+            let mut slow = reading(601, 1, now);
+            history.observe(&mut slow);
+            assert_eq!(slow.pairs[0].state == State::Slow, is_slow, "{usual} ms, then {now}");
+            assert_eq!(slow.pairs[0].usual_p95.is_some(), is_slow);
+        }
+    }
+
+    /// Charts are of a quarter of an hour, and neither pairs nor points grow without bound.
+    #[test]
+    fn histories_are_bounded() {
+        let mut history = History::default();
+        for step in 0..200 {
+            let mut now = reading(30 * step, 600, 1.0);
+            now.pairs.rotate_left(usize::try_from(step).unwrap());
+            history.observe(&mut now);
+        }
+        assert_eq!(history.len(), MAX_PAIRS);
+        assert!(history.pairs.values().all(|points| points.len() <= MAX_POINTS));
+        let charts: Vec<_> = reading(0, 600, 1.0).pairs.iter().map(|row| history.chart(row)).collect();
+        assert!(charts.iter().any(|chart| chart.len() == CHART_POINTS));
+        assert!(charts.iter().flatten().all(|rate| (rate - 100.0).abs() < 1e-3));
+        history.observe(&mut reading(100_000, 1, 1.0));
+        assert_eq!(history.len(), 1, "an hour later");
+    }
+}
