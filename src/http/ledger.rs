@@ -16,7 +16,7 @@ pub(super) struct HookLedger {
     pub(super) outcomes: BTreeMap<&'static str, f64>,
     /// Waiting in the connection table.
     pub(super) pending: f64,
-    /// CachedReading, less all others; not 0 between two sweeps.
+    /// Seen, less all others; not 0 between two sweeps.
     pub(super) difference: f64,
 }
 

@@ -18,8 +18,12 @@ const ALL_BYTES: usize = 32 << 20;
 /// What is counted by, in bytes: about a small expression with its search.
 const UNIT: usize = 1 << 16;
 
+/// What a regular expression takes at most, in bytes: its program and its search. Expressions of
+/// CEL have any number of them.
+const ONE_BYTES: usize = 2 << 20;
+
 /// Time that a request waits for others to end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Memory for the expressions of the requests that are being answered.
 #[derive(Debug, Clone)]
@@ -39,8 +43,8 @@ impl Default for Expressions {
 }
 
 impl Expressions {
-    /// Compiles the filters of a request. Until that is done it has as much memory as a request may
-    /// take; then it keeps what its expressions need.
+    /// Compiles the filters of a request. Until that is done it has as much memory as its
+    /// expressions may take; then it keeps what they need.
     ///
     /// # Errors
     /// RESOURCE_EXHAUSTED if other requests have the memory, else what is wrong with a filter.
@@ -49,8 +53,8 @@ impl Expressions {
         whitelist: Vec<FlowFilter>,
         blacklist: Vec<FlowFilter>,
     ) -> Result<Compiled, Status> {
-        let has_expressions = whitelist.iter().chain(&blacklist).any(filter::has_expressions);
-        let mut share = if has_expressions { Some(self.share().await?) } else { None };
+        let most = whitelist.iter().chain(&blacklist).map(most_bytes).fold(0, usize::saturating_add);
+        let mut share = if most > 0 { Some(self.share(most.min(RegexBudget::BYTES)).await?) } else { None };
         // A hundred regular expressions take seconds, and nothing else would be answered meanwhile.
         let compiled = spawn_blocking(move || {
             let budget = RegexBudget::default();
@@ -61,14 +65,19 @@ impl Expressions {
         compiled.await.map_err(|_| Status::internal("the filters could not be compiled"))?
     }
 
-    async fn share(&self) -> Result<OwnedSemaphorePermit, Status> {
-        let most = u32::try_from(units(RegexBudget::BYTES)).unwrap_or(u32::MAX);
-        let share = timeout(PATIENCE, Arc::clone(&self.0).acquire_many_owned(most)).await;
+    async fn share(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Status> {
+        let units = u32::try_from(units(bytes)).unwrap_or(u32::MAX);
+        let share = timeout(WAIT_TIMEOUT, Arc::clone(&self.0).acquire_many_owned(units)).await;
         share.ok().and_then(Result::ok).ok_or_else(|| {
             let all = ALL_BYTES >> 20;
             Status::resource_exhausted(format!("the expressions of other requests take most of {all} MiB: try later"))
         })
     }
+}
+
+/// What the expressions of a filter take at most, in bytes.
+fn most_bytes(filter: &FlowFilter) -> usize {
+    if filter::has_cel(filter) { RegexBudget::BYTES } else { filter::regular_expressions(filter) * ONE_BYTES }
 }
 
 fn units(bytes: usize) -> usize {

@@ -47,12 +47,13 @@ pub(crate) fn compile(
     Ok(Filters { include: all(whitelist)?, exclude: all(blacklist)? })
 }
 
-/// True for a filter whose expressions take memory.
-pub(crate) fn has_expressions(filter: &flow::FlowFilter) -> bool {
-    regular_expressions(filter) + cel(filter).len() > 0
+/// True for a filter with expressions of CEL.
+pub(crate) fn has_cel(filter: &flow::FlowFilter) -> bool {
+    !cel(filter).is_empty()
 }
 
-fn regular_expressions(filter: &flow::FlowFilter) -> usize {
+/// Number of the regular expressions of a filter, but for those in expressions of CEL.
+pub(crate) fn regular_expressions(filter: &flow::FlowFilter) -> usize {
     filter.dns_query.len() + filter.http_path.len() + filter.http_url.len()
 }
 

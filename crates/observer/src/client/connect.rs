@@ -16,7 +16,7 @@ use tower::service_fn;
 
 use super::address::ServerAddress;
 use super::error::ClientError;
-use super::speechless::{Refusal, Speechless};
+use super::first_byte::{EarlyEnd, FirstByteGuard};
 use super::tls::ClientTls;
 
 /// Bytes of a stream, and of the connection, that are on their way to a client that does not read.
@@ -37,8 +37,8 @@ trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// Connects once. The channel does not connect by itself again: its owner does, and counts it.
-pub(super) async fn channel(address: &ServerAddress, refusal: Refusal) -> Result<Channel, ClientError> {
-    let stream = stream(address, refusal).await?;
+pub(super) async fn channel(address: &ServerAddress, early_end: EarlyEnd) -> Result<Channel, ClientError> {
+    let stream = stream(address, early_end).await?;
     let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     // The name is none that a server looks at.
     let endpoint = Endpoint::from_static("http://localhost")
@@ -51,7 +51,7 @@ pub(super) async fn channel(address: &ServerAddress, refusal: Refusal) -> Result
     endpoint.connect_with_connector(connector).await.map_err(|error| ClientError::protocol(&error))
 }
 
-async fn stream(address: &ServerAddress, refusal: Refusal) -> Result<Box<dyn Duplex>, ClientError> {
+async fn stream(address: &ServerAddress, early_end: EarlyEnd) -> Result<Box<dyn Duplex>, ClientError> {
     match address {
         ServerAddress::Unix(path) => match UnixStream::connect(path).await {
             Ok(stream) => Ok(Box::new(stream)),
@@ -64,7 +64,7 @@ async fn stream(address: &ServerAddress, refusal: Refusal) -> Result<Box<dyn Dup
             keep_alive(&stream).map_err(|error| unreachable(error.into()))?;
             match tls {
                 None => Ok(Box::new(stream)),
-                Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream, refusal).await?)),
+                Some(tls) => Ok(Box::new(handshake(tls.clone(), host, stream, early_end).await?)),
             }
         }
     }
@@ -84,8 +84,8 @@ async fn handshake(
     tls: ClientTls,
     host: &str,
     stream: TcpStream,
-    refusal: Refusal,
-) -> Result<Speechless<tokio_rustls::client::TlsStream<TcpStream>>, ClientError> {
+    early_end: EarlyEnd,
+) -> Result<FirstByteGuard<tokio_rustls::client::TlsStream<TcpStream>>, ClientError> {
     let name = tls.server_name.clone().unwrap_or_else(|| host.to_owned());
     let wrong = |_| ClientError::tls(format!("{name:?} is no name that a certificate can have"));
     let server = ServerName::try_from(name.clone()).map_err(wrong)?;
@@ -98,5 +98,5 @@ async fn handshake(
     let config = config.map_err(|panic| ClientError::tls(panic.to_string()))?.map_err(ClientError::tls)?;
     let connected = TlsConnector::from(Arc::new(config)).connect(server, stream).await;
     let stream = connected.map_err(|error| ClientError::tls(format!("the handshake as {name:?} failed: {error}")))?;
-    Ok(Speechless::new(stream, why, refusal))
+    Ok(FirstByteGuard::new(stream, why, early_end))
 }

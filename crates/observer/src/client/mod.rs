@@ -7,8 +7,8 @@
 mod address;
 mod connect;
 mod error;
+mod first_byte;
 mod raw;
-mod speechless;
 mod tls;
 
 use std::error::Error as _;
@@ -33,8 +33,8 @@ pub use tls::ClientTls;
 
 use crate::proto::observer::observer_client::ObserverClient;
 use crate::proto::observer::{GetFlowsRequest, ServerStatusRequest, ServerStatusResponse};
+use first_byte::EarlyEnd;
 pub(crate) use raw::Raw;
-use speechless::Refusal;
 
 /// Time in which a connection is made, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone)]
 pub struct Client {
     channel: Channel,
-    refusal: Refusal,
+    early_end: EarlyEnd,
 }
 
 /// What a server says of itself, as far as it is used.
@@ -64,10 +64,10 @@ impl Client {
     /// # Errors
     /// If there is no server, it refuses, or TLS fails.
     pub async fn connect(address: &ServerAddress) -> Result<Self, ClientError> {
-        let refusal = Refusal::default();
-        let connected = timeout(CONNECT_TIMEOUT, connect::channel(address, Arc::clone(&refusal))).await;
+        let early_end = EarlyEnd::default();
+        let connected = timeout(CONNECT_TIMEOUT, connect::channel(address, Arc::clone(&early_end))).await;
         let channel = connected.unwrap_or_else(|_| Err(ClientError::timeout("connect", CONNECT_TIMEOUT)))?;
-        Ok(Self { channel, refusal })
+        Ok(Self { channel, early_end })
     }
 
     /// The channel of its calls.
@@ -75,9 +75,9 @@ impl Client {
         self.channel.clone()
     }
 
-    /// The error of a call, with the reason for which the server may have refused the connection.
+    /// The error of a call, with how the connection ended before the server's first byte.
     pub(crate) fn explain(&self, status: Status) -> Status {
-        explained(status, &self.refusal)
+        explained(status, &self.early_end)
     }
 
     /// The state of the server; none if it does not know the call.
@@ -105,20 +105,20 @@ impl Client {
             nanos: i32::try_from(since_ns % 1_000_000_000).unwrap_or(0),
         };
         let request = GetFlowsRequest { follow: true, since: Some(since), ..GetFlowsRequest::default() };
-        let (channel, refusal) = (self.channel.clone(), Arc::clone(&self.refusal));
+        let (channel, early_end) = (self.channel.clone(), Arc::clone(&self.early_end));
         let call = async move {
             let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
             grpc.ready().await.map_err(|error| Status::from_error(Box::new(error)))?;
             let path = PathAndQuery::from_static("/observer.Observer/GetFlows");
             grpc.server_streaming(Request::new(request), path, Raw::default()).await
         };
-        Responses::Asked(Box::pin(call.map_err(move |status| explained(status, &refusal))))
+        Responses::Asked(Box::pin(call.map_err(move |status| explained(status, &early_end))))
     }
 }
 
-/// A call's error of the transport has a source; the refusal says more than that.
-fn explained(status: Status, refusal: &Refusal) -> Status {
-    match refusal.get() {
+/// A call's error of the transport has a source; how the connection ended says more.
+fn explained(status: Status, early_end: &EarlyEnd) -> Status {
+    match early_end.get() {
         Some(why) if status.source().is_some() => Status::from_error(why.clone().into()),
         _ => status,
     }

@@ -11,38 +11,36 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Why a server may have ended a connection before its first byte.
-pub(super) type Refusal = Arc<OnceLock<String>>;
+/// How a connection ended before the server's first byte, and a reason that the server may have.
+pub(super) type EarlyEnd = Arc<OnceLock<String>>;
 
-/// A connection on which the server has said nothing yet, or has.
-pub(super) struct Speechless<S> {
+/// A connection that notes its end before the server's first byte.
+pub(super) struct FirstByteGuard<S> {
     stream: S,
     /// What it may refuse; none once it has sent something.
     why: Option<String>,
-    refusal: Refusal,
+    early_end: EarlyEnd,
 }
 
-impl<S> Speechless<S> {
-    pub(super) fn new(stream: S, why: String, refusal: Refusal) -> Self {
-        Self { stream, why: Some(why), refusal }
+impl<S> FirstByteGuard<S> {
+    pub(super) fn new(stream: S, why: String, early_end: EarlyEnd) -> Self {
+        Self { stream, why: Some(why), early_end }
     }
 
     /// Keeps what may be the reason of an error.
     fn note(&self, error: io::Error) -> io::Error {
         if let Some(why) = &self.why {
-            // An alert is invalid data.
-            let how = if error.kind() == io::ErrorKind::InvalidData {
-                error.to_string()
-            } else {
-                "without a word".to_owned()
-            };
-            self.refusal.get_or_init(|| format!("the server refused it ({how}): {why}"));
+            self.early_end.get_or_init(|| match error.kind() {
+                // An alert.
+                io::ErrorKind::InvalidData => format!("the server refused it ({error}): {why}"),
+                _ => format!("the server had sent nothing: {why}"),
+            });
         }
         error
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Speechless<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FirstByteGuard<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (before, has_room) = (buffer.filled().len(), buffer.remaining() > 0);
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buffer)).map_err(|error| self.note(error));
@@ -56,7 +54,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Speechless<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Speechless<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstByteGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes).map_err(|error| self.note(error))
     }
