@@ -91,6 +91,8 @@ fn serve(stream: &TcpStream, pods: &Pods, lists: Lists) -> io::Result<()> {
             let limit = value("limit").filter(|_| value("resourceVersion") != Some("0"));
             let limit = limit.and_then(|text| text.parse().ok()).unwrap_or(u32::MAX);
             let from = value("continue").and_then(|text| text.parse().ok()).unwrap_or(0);
+            // The pods of the agent's own node, which it lists first.
+            let there = if value("fieldSelector").is_some() { there.min(LOCAL) } else { there };
             list(to, kind, pods, from..there.min(limit.saturating_add(from)), there)?;
         }
         to.flush()?;

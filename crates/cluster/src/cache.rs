@@ -70,6 +70,7 @@ impl Cache {
     pub(super) fn apply(&self, object: Object, now_ns: u64) -> Change {
         match if self.store.settings.of_mesh { names_only::strip(object) } else { object } {
             Object::Pod(key, pod) => {
+                self.note_node(&pod.node);
                 let stored = lock(&self.profiles).intern(&key.namespace, *pod);
                 let known = self.store.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
                 if known.as_ref().is_some_and(|(_, known)| *known == stored) {

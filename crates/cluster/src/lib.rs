@@ -36,6 +36,7 @@ mod local_pods;
 mod manifest;
 mod mesh;
 mod mesh_cluster;
+mod missing_nodes;
 mod names_only;
 mod networks;
 mod node_pods;

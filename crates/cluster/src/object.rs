@@ -139,6 +139,8 @@ pub struct Pod {
 pub struct Node {
     /// Its labels.
     pub labels: Labels,
+    /// Creation time, as of a [`Pod`]: one that was made anew has another.
+    pub created: i64,
     /// Its internal and external addresses.
     pub addresses: Vec<IpAddr>,
     /// The internal ones among them, by which nodes reach each other.

@@ -48,6 +48,8 @@ pub(super) struct Store {
     pub(super) local_pods: LocalPods,
     pub(super) namespaces: DashMap<ObjectKey, Arc<Labels>>,
     pub(super) nodes: DashMap<ObjectKey, Node>,
+    /// Nodes that pods name and that are not here; none while the source brings all of itself.
+    pub(super) missing_nodes: Mutex<Option<BTreeSet<String>>>,
     /// Counts the changes of `nodes`.
     pub(super) nodes_version: AtomicU64,
     pub(super) services: DashMap<Arc<ObjectKey>, Service>,

@@ -121,7 +121,8 @@ pub(super) fn node(node: types::Node, odd: &mut PassedOver) -> Node {
             Err(_) => odd.note(format!("{path}: `{}` is not a network such as 10.0.0.0/24", text.escape_debug())),
         }
     }
-    Node { labels: labels(node.metadata, odd), addresses, internal, tunnels, pod_networks }
+    let created = node.metadata.creation_timestamp.as_ref().map_or(i64::MIN, |time| time.0);
+    Node { labels: labels(node.metadata, odd), created, addresses, internal, tunnels, pod_networks }
 }
 
 pub(super) fn service(service: types::Service, odd: &mut PassedOver) -> Service {

@@ -67,6 +67,8 @@ pub(super) struct Page {
     pub(super) version: String,
     /// Empty on the last page.
     pub(super) next: String,
+    /// Objects on the pages that follow, where the server counts them.
+    pub(super) remaining: usize,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +96,8 @@ struct RawPageMeta {
     resource_version: String,
     #[serde(rename = "continue", default)]
     next: String,
+    #[serde(default)]
+    remaining_item_count: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -201,7 +205,8 @@ pub(super) fn page(resource: &Resource, rest: &[u8]) -> Result<Page, ApiError> {
     if let Some(kind) = page.kind.filter(|kind| !kind.ends_with("List")) {
         return Err(ApiError::Malformed(format!("a list of {} is of the kind {kind:?}", resource.plural)));
     }
-    Ok(Page { version: page.metadata.resource_version, next: page.metadata.next })
+    let RawPageMeta { resource_version, next, remaining_item_count } = page.metadata;
+    Ok(Page { version: resource_version, next, remaining: remaining_item_count.unwrap_or(0) })
 }
 
 /// Reads a line of a watch.
@@ -314,7 +319,7 @@ mod tests {
         assert_eq!(items.map(|item| item.object.is_ok()), [true, false, false]);
         assert!(matches!(list_item(&RESOURCES[0], b"{", item), Err(ApiError::Malformed(_))));
         let page = super::page(&RESOURCES[0], br#"{"metadata":{"resourceVersion":"12","continue":"x"},"items":[]}"#);
-        assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned() }));
+        assert_eq!(page, Ok(Page { version: "12".to_owned(), next: "x".to_owned(), remaining: 0 }));
         assert_eq!(super::page(&RESOURCES[0], br#"{"metadata":{},"items":null}"#), Ok(Page::default()));
         for other in ["{", r#"{"metadata":{}}"#, r#"{"kind":"Status","metadata":{},"status":"Success","items":[]}"#] {
             assert!(matches!(super::page(&RESOURCES[0], other.as_bytes()), Err(ApiError::Malformed(_))), "{other}");

@@ -24,12 +24,14 @@ mod login;
 mod mirror;
 #[cfg(test)]
 mod mutations;
+mod nodes;
 mod plugin;
 mod policies;
 mod presence;
 mod proxy;
 mod requests;
 mod resource;
+mod start;
 mod status;
 mod streaming;
 mod timings;
@@ -44,6 +46,7 @@ use futures::future;
 use journal::Journal;
 pub use lease::{Candidate, elect};
 use link::Link;
+use nodes::Nodes;
 use policies::Policies;
 pub use requests::{Answered, Call, RequestTimes, Requests};
 pub use resource::{RESOURCES, Resource};
@@ -54,7 +57,7 @@ use tokio::sync::Notify;
 pub use view::follow_view;
 use watch::Watch;
 
-use super::Cache;
+use super::{Cache, Kind};
 
 /// Keeps `cache` equal to the API server's state, until it is dropped. Needs a tokio runtime with
 /// I/O and time.
@@ -85,7 +88,16 @@ pub async fn follow(
         presence: None,
     };
     let watches: Vec<Watch<'_, Cache>> = resources.map(watch).collect();
-    let core = future::select_all(watches.iter().map(|watch| Box::pin(watch.follow())));
+    let [pods, _, nodes, ..] = &*watches else { unreachable!("every status has pods and nodes") };
+    let expected = start::wait_for_turn(nodes.resource, pods).await;
+    let core = future::select_all(watches.iter().map(|watch| {
+        Box::pin(async move {
+            match watch.resource.kind {
+                Kind::Node => Nodes { watch, expected }.follow().await,
+                _ => watch.follow().await,
+            }
+        })
+    }));
     let policies = Policies { link, cache, status, changed, streaming, journal, doubt: Notify::new() };
     tokio::select! {
         (never, _, _) = core => match never {},

@@ -19,13 +19,21 @@ pub struct Resource {
     /// The only namespace that is read; empty for all.
     pub namespace: &'static str,
     /// Parameters that select the objects, each with a `&` before it.
-    selection: &'static str,
+    selection: Cow<'static, str>,
     /// Whether only the metadata of its objects is requested.
     metadata_only: bool,
 }
 
 const fn of(kind: Kind, group: &'static str, plural: &'static str) -> Resource {
-    Resource { kind, group, version: Cow::Borrowed("v1"), plural, namespace: "", selection: "", metadata_only: false }
+    Resource {
+        kind,
+        group,
+        version: Cow::Borrowed("v1"),
+        plural,
+        namespace: "",
+        selection: Cow::Borrowed(""),
+        metadata_only: false,
+    }
 }
 
 /// Everything that is watched wherever webb runs.
@@ -46,7 +54,7 @@ const API_SLICES: Resource = Resource {
     version: Cow::Borrowed("v1"),
     plural: "endpointslices",
     namespace: "default",
-    selection: "&labelSelector=kubernetes.io/service-name%3Dkubernetes",
+    selection: Cow::Borrowed("&labelSelector=kubernetes.io/service-name%3Dkubernetes"),
     metadata_only: false,
 };
 
@@ -62,12 +70,30 @@ impl Resource {
     pub(super) fn found(kind: Kind, version: String) -> Self {
         let metadata_only = matches!(kind, Kind::Other(_));
         let (group, plural) = (kind.group(), kind.plural());
-        Self { kind, group, version: Cow::Owned(version), plural, namespace: "", selection: "", metadata_only }
+        Self {
+            kind,
+            group,
+            version: Cow::Owned(version),
+            plural,
+            namespace: "",
+            selection: Cow::Borrowed(""),
+            metadata_only,
+        }
     }
 
     /// A kind that a server serves in this version, with whole objects.
     pub(super) fn whole(kind: Kind, version: String) -> Self {
         Self { metadata_only: false, ..Self::found(kind, version) }
+    }
+
+    /// The same objects, of which only the metadata is requested.
+    pub(super) fn metadata(&self) -> Self {
+        Self { metadata_only: true, ..self.clone() }
+    }
+
+    /// The objects that a parameter selects, with a `&` before it.
+    pub(super) fn selected(&self, parameter: String) -> Self {
+        Self { selection: Cow::Owned(parameter), ..self.clone() }
     }
 
     /// Path of its objects, in all namespaces or in the one that is read.

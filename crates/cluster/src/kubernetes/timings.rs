@@ -21,6 +21,15 @@ pub struct WatchTimings {
     pub min_watch: Duration,
     /// The first requests of each kind are spread over this.
     pub start_spread: Duration,
+    /// The first requests of all agents are spread over this for each node of the cluster, up to a
+    /// minute. Zero: the nodes are not counted, and nothing is spread.
+    pub start_spread_per_node: Duration,
+    /// Interval of the lists of Nodes' metadata where Nodes are not watched; a fifth more or less.
+    pub nodes_interval: Duration,
+    /// Interval of reading the own Node there.
+    pub own_node_interval: Duration,
+    /// Interval of reading the Nodes that are new there; a fifth more or less.
+    pub node_reads_interval: Duration,
     /// Bound of the delay before a list that a healthy server asks for, and of the first delay
     /// after its refusal: agents that were cut off together do not list together.
     pub relist_backoff: Duration,
@@ -42,6 +51,10 @@ impl Default for WatchTimings {
             max_watch: Duration::from_secs(290),
             min_watch: Duration::from_secs(5),
             start_spread: Duration::from_millis(500),
+            start_spread_per_node: Duration::from_millis(10),
+            nodes_interval: Duration::from_mins(10),
+            own_node_interval: Duration::from_mins(1),
+            node_reads_interval: Duration::from_secs(10),
             relist_backoff: Duration::from_secs(1),
             discovery_interval: Duration::from_mins(1),
             paged_period: Duration::from_mins(10),

@@ -63,7 +63,7 @@ pub(super) struct Watch<'a, M> {
 
 /// Position of a watch.
 #[derive(Debug, Default)]
-struct ResumePoint {
+pub(super) struct ResumePoint {
     /// The version up to which everything is in the cache; none before a list is complete.
     version: Option<String>,
     /// Consecutive failures that the request itself may cause, since the last answer.
@@ -103,7 +103,7 @@ impl<M: Mirror> Watch<'_, M> {
     }
 
     /// Reports a failure to `/readyz` and the log, or as a reason for undecided verdicts.
-    fn report_failure(&self, error: &ApiError, wait: Duration) {
+    pub(super) fn report_failure(&self, error: &ApiError, wait: Duration) {
         if let Some(presence) = self.presence {
             presence.failed(error, self.watched.synced());
             self.changed.notify_one();
@@ -121,7 +121,7 @@ impl<M: Mirror> Watch<'_, M> {
     }
 
     /// Waits; for a server out of reach, not for longer than until it answers to another watch.
-    async fn pause(&self, wait: Duration, error: &ApiError) {
+    pub(super) async fn pause(&self, wait: Duration, error: &ApiError) {
         if !error.out_of_reach() {
             return sleep(wait).await;
         }
@@ -260,7 +260,7 @@ impl<M: Mirror> Watch<'_, M> {
     }
 
     /// A 403 after a list has another meaning than before.
-    fn after_sync(&self, error: ApiError) -> ApiError {
+    pub(super) fn after_sync(&self, error: ApiError) -> ApiError {
         match error {
             ApiError::Forbidden(text) if self.watched.synced() => ApiError::Withheld(text),
             other => other,
@@ -281,7 +281,7 @@ impl<M: Mirror> Watch<'_, M> {
     }
 
     /// A list, at once or in pages.
-    async fn list(&self, place: &mut ResumePoint) -> Result<(), ApiError> {
+    pub(super) async fn list(&self, place: &mut ResumePoint) -> Result<(), ApiError> {
         let (mut listed, mut next) = (HashSet::new(), String::new());
         loop {
             let page = match self.page(&next, place, &mut listed).await {
@@ -311,7 +311,7 @@ impl<M: Mirror> Watch<'_, M> {
 
     /// A page of a list, put into the cache. None if it is older than what is known, and the first
     /// one.
-    async fn page(
+    pub(super) async fn page(
         &self,
         next: &str,
         place: &ResumePoint,
@@ -338,7 +338,7 @@ impl<M: Mirror> Watch<'_, M> {
         Ok((!is_older(&page)).then_some(page))
     }
 
-    fn succeeded(&self) {
+    pub(super) fn succeeded(&self) {
         self.watched.clear_failure();
         self.journal.recovered();
     }
@@ -356,7 +356,7 @@ impl<M: Mirror> Watch<'_, M> {
 
     /// Puts an object in. One that cannot be used is counted and named; what was known of it before
     /// stays.
-    fn apply(&self, item: Item<M::Object>, listed: Option<&mut HashSet<ObjectKey>>) {
+    pub(super) fn apply(&self, item: Item<M::Object>, listed: Option<&mut HashSet<ObjectKey>>) {
         let Item { head: Head { key, .. }, object, passed_over } = item;
         let kind = self.resource.kind.name();
         self.watched.add_unreadable(passed_over.count());
@@ -400,7 +400,7 @@ impl<M: Mirror> Watch<'_, M> {
 
 impl ResumePoint {
     /// Makes the next attempt begin with a list.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.last = self.version.take().or_else(|| self.last.take());
     }
 
@@ -432,7 +432,7 @@ fn compare(one: &str, other: &str) -> Option<Ordering> {
 }
 
 /// A server's own word, safe in a query.
-fn encoded(text: &str) -> String {
+pub(super) fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {

@@ -14,6 +14,7 @@ mod kube_api;
 mod lease;
 mod lists;
 mod login;
+mod nodes;
 mod policies;
 mod recovery;
 mod watch;

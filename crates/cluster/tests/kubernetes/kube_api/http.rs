@@ -90,12 +90,15 @@ impl Asked {
         self.accept.contains("as=PartialObjectMetadata")
     }
 
-    /// Whether an object has the labels that are asked for.
+    /// Whether an object has the label, and is on the node, that are asked for.
     pub fn selects(&self, object: &serde_json::Value) -> bool {
-        let Some((key, value)) = self.get("labelSelector").and_then(|selector| selector.split_once('=')) else {
-            return true;
-        };
-        object["metadata"]["labels"][key] == value
+        let pair = |name: &str| self.get(name).map(|selector| selector.split_once('=').unwrap());
+        let has_label = pair("labelSelector").is_none_or(|(key, value)| object["metadata"]["labels"][key] == value);
+        has_label
+            && pair("fieldSelector").is_none_or(|(field, value)| {
+                assert_eq!(field, "spec.nodeName", "the only one that is known here");
+                object["spec"]["nodeName"] == value
+            })
     }
 
     pub fn is(&self, name: &str) -> bool {

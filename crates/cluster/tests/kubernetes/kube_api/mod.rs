@@ -107,6 +107,10 @@ pub struct Seen {
     pub streaming: bool,
     /// Only metadata was asked for.
     pub metadata: bool,
+    /// Name of the only object that was asked for.
+    pub name: Option<String>,
+    /// Fields of the objects that were asked for.
+    pub fields: Option<String>,
     /// The answer may be compressed.
     pub gzip: bool,
     pub limit: Option<u64>,

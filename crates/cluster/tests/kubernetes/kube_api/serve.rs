@@ -70,6 +70,9 @@ pub fn refuse(to: &mut Stream, code: u16, reason: &str, message: &str) -> io::Re
 
 fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
     let core = KINDS.iter().find(|(_, path, _)| *path == asked.path).map(|(kind, _, _)| (*kind).to_owned());
+    // Single objects are asked for of one kind.
+    let node = asked.path.strip_prefix("/api/v1/nodes/").map(str::to_owned);
+    let core = core.or_else(|| node.is_some().then(|| "Node".to_owned()));
     let lease = leases::at(&asked.path);
     let core = core.or_else(|| lease.is_some().then(|| leases::KIND.to_owned()));
     let further = core.is_none().then(|| shared.state().further.at(&asked.path)).flatten();
@@ -98,6 +101,8 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
             watch,
             streaming: asked.is("sendInitialEvents"),
             metadata: asked.is_for_metadata(),
+            name: node.clone(),
+            fields: asked.get("fieldSelector").map(str::to_owned),
             gzip: asked.gzip,
             limit: asked.get("limit").and_then(|text| text.parse().ok()),
             version: asked.get("resourceVersion").map(str::to_owned),
@@ -149,6 +154,8 @@ fn request(asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<()> {
         refuse(to, 403, "Forbidden", &message)?
     } else if let Some(lease) = lease {
         leases::answer(&lease, asked, to, shared)?
+    } else if let Some(name) = node {
+        one(kind, &name, to, shared)?
     } else if watch {
         return self::watch(kind, asked, to, shared, note);
     } else {
@@ -184,6 +191,16 @@ fn wanted(asked: &Asked) -> Option<u64> {
 
 fn too_large(to: &mut Stream, wanted: u64, version: u64) -> io::Result<u16> {
     refuse(to, 504, "Timeout", &format!("Too large resource version: {wanted}, current: {version}"))
+}
+
+fn one(kind: &str, name: &str, to: &mut Stream, shared: &Shared) -> io::Result<u16> {
+    let found = {
+        let state = shared.state();
+        state.store.at(kind, state.store.version).into_iter().find(|(id, _)| id.2 == name)
+    };
+    let Some((_, object)) = found else { return refuse(to, 404, "NotFound", &format!("{name} not found")) };
+    http::answer(to, 200, "", object.to_string().as_bytes())?;
+    Ok(200)
 }
 
 fn list(kind: &str, asked: &Asked, to: &mut Stream, shared: &Shared) -> io::Result<u16> {

@@ -1,0 +1,251 @@
+//! Follows Nodes, in large clusters without a watch.
+//!
+//! A kubelet writes its Node every five minutes, and a Node is 20 kB: in a cluster of 5,000, a
+//! watch sends each agent 0.3 MB a second, for nothing, since what is used of a Node hardly ever
+//! changes. So up to [`MAX_WATCHED`] Nodes are watched. In a larger cluster each is read once:
+//!
+//! - all of them by one list, compressed and from the server's memory;
+//! - one that a pod or a later list names, by itself. It is read once more a round later, and until
+//!   it has an address: one that has just registered may lack addresses and networks.
+//!
+//! Every [`WatchTimings::nodes_interval`] a list of metadata alone brings labels and annotations,
+//! and says which Nodes are gone or made anew. The own Node is read every
+//! [`WatchTimings::own_node_interval`].
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashSet};
+use std::convert::Infallible;
+use std::time::{Duration, Instant};
+
+use serde_json::value::RawValue;
+use tokio::time::sleep;
+
+use super::answer::{self, Item};
+use super::backoff::{Backoff, random};
+use super::error::ApiError;
+use super::mirror::Mirror;
+use super::watch::{ResumePoint, Watch, encoded};
+use super::{Resource, lines};
+use crate::cutter::MAX_OBJECT_BYTES;
+use crate::missing_nodes::key;
+use crate::{Cache, Change, Kind, Node, Object, ObjectKey, Reference};
+
+/// Nodes of a cluster whose Nodes are watched, at most.
+const MAX_WATCHED: usize = 100;
+
+/// Nodes that are read one by one in a step, at most. The next round lists all where more are new.
+const MAX_READS: usize = 20;
+
+/// Follows Nodes.
+#[derive(Debug)]
+pub(super) struct Nodes<'a> {
+    pub(super) watch: &'a Watch<'a, Cache>,
+    /// Number of Nodes, before any is cached; zero if it is not known.
+    pub(super) expected: usize,
+}
+
+/// What is known of the course of lists.
+struct Course {
+    place: ResumePoint,
+    /// Time of the next list.
+    next_round: Instant,
+    /// The next list is one of whole Nodes.
+    whole: bool,
+    /// Time of the next reading of the own Node.
+    next_own: Instant,
+    /// Nodes that are to be read.
+    wanted: BTreeSet<String>,
+    /// Nodes that were new in this round.
+    young: BTreeSet<String>,
+    /// Nodes that the server did not have in this round, though pods name them.
+    absent: BTreeSet<String>,
+}
+
+/// Collects the names of missing nodes for as long as it lives.
+struct Collecting<'a>(&'a Cache);
+
+impl Drop for Collecting<'_> {
+    fn drop(&mut self) {
+        self.0.collect_missing_nodes(false);
+    }
+}
+
+impl Nodes<'_> {
+    /// Follows Nodes until it is dropped.
+    pub(super) async fn follow(&self) -> Infallible {
+        let mut expected = self.expected;
+        loop {
+            if expected <= MAX_WATCHED {
+                tokio::select! {
+                    never = self.watch.follow() => match never {},
+                    () = self.grows() => {}
+                }
+            }
+            expected = 0;
+            self.list().await;
+        }
+    }
+
+    /// Whether a Node has no addresses (yet).
+    fn is_bare(&self, name: &str) -> bool {
+        self.watch.objects.store.nodes.get(&key(name)).is_some_and(|node| node.addresses.is_empty())
+    }
+
+    fn is_large(&self) -> bool {
+        self.watch.objects.counts().nodes > MAX_WATCHED
+    }
+
+    /// Returns once there are too many Nodes to be watched.
+    async fn grows(&self) {
+        while !self.is_large() {
+            sleep(self.watch.link.timings.node_reads_interval).await;
+        }
+    }
+
+    /// Lists and reads Nodes, for as long as there are many.
+    async fn list(&self) {
+        let (cache, timings) = (self.watch.objects, self.watch.link.timings);
+        cache.collect_missing_nodes(true);
+        let _collecting = Collecting(cache);
+        let now = Instant::now();
+        let mut course = Course {
+            place: ResumePoint::default(),
+            next_round: now,
+            whole: true,
+            next_own: now + timings.own_node_interval,
+            wanted: BTreeSet::new(),
+            young: BTreeSet::new(),
+            absent: BTreeSet::new(),
+        };
+        let mut backoff = Backoff::new(timings);
+        loop {
+            match self.step(&mut course).await {
+                Ok(()) if !self.is_large() => return,
+                Ok(()) => sleep(around(timings.node_reads_interval)).await,
+                Err(error) => {
+                    self.watch.watched.restart(error.reason());
+                    let error = self.watch.after_sync(error);
+                    let wait = backoff.next(Instant::now(), error.class(), error.retry_after());
+                    self.watch.report_failure(&error, wait);
+                    self.watch.pause(wait, &error).await;
+                }
+            }
+        }
+    }
+
+    /// Lists if that is due, and reads some of the Nodes that are new.
+    async fn step(&self, course: &mut Course) -> Result<(), ApiError> {
+        let (cache, timings) = (self.watch.objects, self.watch.link.timings);
+        course.wanted.extend(cache.take_missing_nodes().into_iter().filter(|name| !course.absent.contains(name)));
+        let now = Instant::now();
+        let is_due = now >= course.next_round;
+        if is_due {
+            course.wanted.append(&mut course.young);
+            course.whole |= course.wanted.len() > MAX_READS;
+            if course.whole {
+                self.watch.list(&mut course.place).await?;
+                course.wanted.clear();
+            } else {
+                let labels = Labels { cache, read: RefCell::default(), keep: course.wanted.clone() };
+                self.labels(&labels, &mut course.place).await?;
+                course.wanted.extend(labels.read.into_inner());
+            }
+            course.place.forget();
+            course.absent.clear();
+            course.whole = false;
+            course.next_round = Instant::now() + around(timings.nodes_interval);
+        }
+        if now >= course.next_own {
+            course.next_own = now + timings.own_node_interval;
+            let own = &cache.store.settings.node;
+            course.wanted.extend((!own.is_empty()).then(|| own.clone()));
+        }
+        let names: Vec<String> = course.wanted.iter().take(MAX_READS).cloned().collect();
+        for name in names {
+            let is_known = cache.store.nodes.contains_key(&key(&name));
+            let is_there = self.read(&name).await?;
+            course.wanted.remove(&name);
+            if !is_there {
+                course.absent.insert(name);
+            } else if !is_known || self.is_bare(&name) {
+                course.young.insert(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lists the metadata of all Nodes.
+    async fn labels(&self, objects: &Labels<'_>, place: &mut ResumePoint) -> Result<(), ApiError> {
+        let Watch { link, watched, changed, streaming, journal, .. } = *self.watch;
+        let resource = &self.watch.resource.metadata();
+        Watch { resource, link, objects, watched, changed, streaming, journal, presence: None }.list(place).await
+    }
+
+    /// Reads one Node. False if it is not there; then it is removed.
+    async fn read(&self, name: &str) -> Result<bool, ApiError> {
+        let (resource, timeout) = (self.watch.resource, self.watch.link.timings.answer_timeout);
+        let path = format!("{}/{}?resourceVersion=0", resource.path(), encoded(name));
+        let is_there = match self.watch.link.get(&path, resource.accept_watch()).await {
+            Ok(answer) => {
+                let body = lines::read_body(answer.into_body(), MAX_OBJECT_BYTES, timeout).await?;
+                let raw: &RawValue = serde_json::from_slice(&body)
+                    .map_err(|error| ApiError::Malformed(format!("the node {name}: {error}")))?;
+                self.watch.apply(answer::item(resource, raw), None);
+                true
+            }
+            Err(error) if error.is_absent() => {
+                self.watch.objects.remove(&Reference { kind: Kind::Node, key: key(name) });
+                self.watch.changed.notify_one();
+                false
+            }
+            Err(error) => return Err(error),
+        };
+        self.watch.watched.record_contact();
+        self.watch.succeeded();
+        Ok(is_there)
+    }
+}
+
+/// A time around `interval`, a fifth more or less.
+fn around(interval: Duration) -> Duration {
+    interval - interval / 5 + random(interval / 5 * 2)
+}
+
+/// The place of metadata alone: labels and annotations of Nodes that are cached.
+#[derive(Debug)]
+struct Labels<'a> {
+    cache: &'a Cache,
+    /// Nodes that are not cached, or were made anew since: to be read.
+    read: RefCell<BTreeSet<String>>,
+    /// Nodes that the list may be too old to have.
+    keep: BTreeSet<String>,
+}
+
+impl Mirror for Labels<'_> {
+    type Object = Object;
+
+    fn read(resource: &Resource, raw: &RawValue) -> Item<Object> {
+        answer::item(resource, raw)
+    }
+
+    fn apply(&self, object: Object) -> Change {
+        let Object::Node(key, node) = object else { return Change::Equal };
+        let known = self.cache.store.nodes.get(&key).map(|known| known.value().clone());
+        let Some(known) = known.filter(|known| known.created == node.created) else {
+            self.read.borrow_mut().insert(key.name);
+            return Change::Equal;
+        };
+        let tunnels = node.tunnels.into_iter().filter(|address| !known.addresses.contains(address)).collect();
+        let node = Node { labels: node.labels, tunnels, ..known };
+        Mirror::apply(self.cache, Object::Node(key, Box::new(node)))
+    }
+
+    fn remove(&self, reference: &Reference) -> bool {
+        self.cache.remove(reference)
+    }
+
+    fn keep_only(&self, kind: Kind, listed: &HashSet<ObjectKey>) {
+        let young = self.keep.iter().map(|name| key(name));
+        self.cache.keep_only(kind, &listed.iter().cloned().chain(young).collect());
+    }
+}
