@@ -208,7 +208,7 @@ impl Nodes<'_> {
 
 /// A time around `interval`, a fifth more or less.
 fn around(interval: Duration) -> Duration {
-    interval - interval / 5 + random(interval / 5 * 2)
+    interval / 5 * 4 + random(interval / 5 * 2)
 }
 
 /// The place of metadata alone: labels and annotations of Nodes that are cached.
