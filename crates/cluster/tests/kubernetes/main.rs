@@ -13,6 +13,7 @@ mod faults;
 mod kube_api;
 mod lease;
 mod lists;
+mod load;
 mod login;
 mod nodes;
 mod policies;
