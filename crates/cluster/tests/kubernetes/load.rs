@@ -62,7 +62,7 @@ fn the_load_is_what_it_is_said_to_be() {
         "| nodes, pods | at the start, streamed: before, now | listed: before, now | an hour of Nodes and slices: before, now |"
     );
     println!("|---|---|---|---|");
-    for nodes in [20, 200].into_iter().chain(further) {
+    for nodes in [20, 120].into_iter().chain(further) {
         let cluster = Cluster { nodes, pods: nodes * PODS };
         let whole = cluster.sizes();
         let [streamed, listed] = [Lists::Streamed, Lists::Whole].map(|lists| traffic(nodes, lists));
