@@ -23,11 +23,13 @@
 mod behind;
 mod lookups;
 mod mesh;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use places::RemoteNodes;
 use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
@@ -69,7 +71,6 @@ struct AppliedPod {
 #[derive(Debug, Clone, Copy)]
 struct Reserved {
     host: [EndpointId; 2],
-    remote_node: [EndpointId; 2],
     api_server: EndpointId,
 }
 
@@ -86,6 +87,7 @@ pub(super) struct Builder {
     /// Reserved endpoints; none in a builder for nowhere.
     reserved: Option<Reserved>,
     nodes: Vec<Owner>,
+    remote_nodes: RemoteNodes,
     mesh: Vec<MeshCluster>,
     cluster: Arc<str>,
     node: String,
@@ -111,10 +113,6 @@ impl Builder {
             host: [
                 make(index::EndpointKind::Host, 1, &[HOST]),
                 make(index::EndpointKind::Host, 1, &[HOST, API_SERVER]),
-            ],
-            remote_node: [
-                make(index::EndpointKind::RemoteNode, 6, &[REMOTE_NODE]),
-                make(index::EndpointKind::RemoteNode, 7, &[API_SERVER, REMOTE_NODE]),
             ],
             api_server: make(index::EndpointKind::Reserved, 7, &[API_SERVER, REMOTE_NODE]),
         };
@@ -402,20 +400,22 @@ impl Builder {
             let addresses: Vec<(Address, Rank, EndpointId)> = addresses.collect();
             claimed.push((Owner::new(kind, Arc::new(key.clone())), addresses));
         };
-        let [elsewhere, serving] = reserved.remote_node;
         for node in &store.nodes {
             networks.extend(&node.pod_networks);
             let is_own = node.key().name == self.node;
             let first = node.pod_networks.iter().flat_map(first_addresses);
-            let first = first.map(|ip| (ip, if is_own { reserved.host[0] } else { elsewhere }));
+            let plain = if is_own { reserved.host[0] } else { self.remote_node(&node.key().name, false) };
+            let first = first.map(|ip| (ip, plain));
             let overlay = ObjectKey { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
             claim(Kind::Node, &overlay, Rank::Overlay, first.collect());
             if is_own {
                 own.extend(node.all_addresses());
                 continue;
             }
-            let named = node.all_addresses();
-            let named = named.map(|ip| (ip, if api.contains(&ip) { serving } else { elsewhere }));
+            let named = node.all_addresses().map(|ip| {
+                let serving = api.contains(&ip);
+                (ip, if serving { self.remote_node(&node.key().name, true) } else { plain })
+            });
             claim(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
         }
         let [plain, serving] = reserved.host;
@@ -438,6 +438,7 @@ impl Builder {
             self.apply(&owner, 0, &addresses, now_ns);
         }
         self.nodes = owners;
+        self.places(store, now_ns);
     }
 
     /// Makes these the owner's addresses, each with the id that it is to lead to.

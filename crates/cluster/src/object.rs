@@ -151,7 +151,17 @@ pub struct Node {
     pub pod_networks: Vec<IpNet>,
 }
 
+/// The labels of a node's zone and of its region, the present one first.
+const ZONE: [&str; 2] = ["topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone"];
+const REGION: [&str; 2] = ["topology.kubernetes.io/region", "failure-domain.beta.kubernetes.io/region"];
+
 impl Node {
+    /// Its zone and its region; empty where it has none.
+    pub(super) fn place(&self) -> (&str, &str) {
+        let label = |names: [&str; 2]| names.iter().find_map(|name| self.labels.get(*name)).map_or("", String::as_str);
+        (label(ZONE), label(REGION))
+    }
+
     /// All addresses that its object lists.
     pub(super) fn all_addresses(&self) -> impl Iterator<Item = IpAddr> {
         self.addresses.iter().chain(&self.tunnels).copied()

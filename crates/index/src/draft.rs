@@ -15,7 +15,7 @@ use super::policy::PolicyRevision;
 use super::rows::{Describe, Rows};
 use super::snapshot::Interfaces;
 use super::table::{AddressKey, CHANGED, Table};
-use super::{Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, Services};
+use super::{Endpoint, EndpointKind, EndpointSpec, Index, PodChanges, Policies, Services, Zones};
 
 /// Time that an index keeps previous owners of addresses, in nanoseconds. Flows are resolved a
 /// fraction of a second after they happened; after a restart of the reader, some seconds.
@@ -63,6 +63,7 @@ impl Default for Draft {
             policies: Arc::default(),
             revision: Default::default(),
             services: Arc::default(),
+            zones: Arc::default(),
             interfaces: Arc::default(),
             changes: Arc::default(),
             dns_names: Arc::default(),
@@ -235,6 +236,14 @@ impl Draft {
     /// Replaces the services. Their addresses are set as of [`Sort::Service`].
     pub fn set_services(&mut self, services: Services) {
         self.next.services = Arc::new(services);
+    }
+
+    /// Replaces the places of nodes. What is cached of ids is invalid where they differ.
+    pub fn set_zones(&mut self, zones: Zones) {
+        if !self.next.zones.equals(&zones) {
+            self.next.zones = Arc::new(zones);
+            self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
+        }
     }
 
     /// Replaces the pods of interfaces.

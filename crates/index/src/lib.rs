@@ -23,6 +23,7 @@ mod rows;
 mod services;
 mod snapshot;
 mod table;
+mod zones;
 
 pub use changes::PodChanges;
 pub use dns_names::{DnsNameCache, DnsNames, NameLimits, NameRefusal};
@@ -35,3 +36,4 @@ pub use policy::Policies;
 pub use rows::Describe;
 pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
 pub use snapshot::Index;
+pub use zones::{Zone, ZoneSpec, Zones};

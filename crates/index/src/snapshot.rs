@@ -10,7 +10,7 @@ use super::networks::Networks;
 use super::policy::PolicyRevision;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
-use super::{DnsNames, Endpoint, PodChanges, Policies, Services};
+use super::{DnsNames, Endpoint, PodChanges, Policies, Services, Zones};
 
 /// The pod of each interface of this node that leads to a known pod.
 pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
@@ -36,6 +36,7 @@ pub struct Index {
     /// The count that the cache has, and its value when this index was built.
     pub(super) revision: (PolicyRevision, u64),
     pub(super) services: Arc<Services>,
+    pub(super) zones: Arc<Zones>,
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) changes: Arc<PodChanges>,
     pub(super) dns_names: Arc<DnsNames>,
@@ -190,6 +191,11 @@ impl Index {
     /// The services by frontend.
     pub fn services(&self) -> &Services {
         &self.services
+    }
+
+    /// The places of nodes and pods.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
     }
 
     /// The generation of endpoint ids. Within one generation no id is reused, so a cache keyed by

@@ -36,11 +36,14 @@ pub enum Identifier {
     App,
     Service,
     Cluster,
+    Node,
+    Zone,
+    Region,
 }
 
 /// The identifiers that an option may name. `WorkloadKind`, `Service` and `Cluster` exist only as
 /// labels.
-const IDENTIFIERS: [(&str, Identifier); 10] = [
+const IDENTIFIERS: [(&str, Identifier); 13] = [
     ("identity", Identifier::Identity),
     ("namespace", Identifier::Namespace),
     ("pod", Identifier::Pod),
@@ -51,6 +54,9 @@ const IDENTIFIERS: [(&str, Identifier); 10] = [
     ("workload", Identifier::Workload),
     ("workload-name", Identifier::WorkloadName),
     ("app", Identifier::App),
+    ("node", Identifier::Node),
+    ("zone", Identifier::Zone),
+    ("region", Identifier::Region),
 ];
 
 /// A label of `labelsContext`.
@@ -61,8 +67,8 @@ enum Label {
 }
 
 /// The labels of `labelsContext` in their fixed order. Hubble's come first; it has none for
-/// services and clusters.
-const LABELS: [(&str, Label); 17] = [
+/// services, clusters and places.
+const LABELS: [(&str, Label); 23] = [
     ("source_ip", Label::Name(End::Source, Identifier::Ip)),
     ("source_pod", Label::Name(End::Source, Identifier::PodName)),
     ("source_namespace", Label::Name(End::Source, Identifier::Namespace)),
@@ -80,6 +86,12 @@ const LABELS: [(&str, Label); 17] = [
     ("destination_service", Label::Name(End::Destination, Identifier::Service)),
     ("source_cluster", Label::Name(End::Source, Identifier::Cluster)),
     ("destination_cluster", Label::Name(End::Destination, Identifier::Cluster)),
+    ("source_node", Label::Name(End::Source, Identifier::Node)),
+    ("source_zone", Label::Name(End::Source, Identifier::Zone)),
+    ("source_region", Label::Name(End::Source, Identifier::Region)),
+    ("destination_node", Label::Name(End::Destination, Identifier::Node)),
+    ("destination_zone", Label::Name(End::Destination, Identifier::Zone)),
+    ("destination_region", Label::Name(End::Destination, Identifier::Region)),
 ];
 
 /// The three lists for the label `source`, or for `destination`. An empty one counts as not set.
@@ -202,6 +214,9 @@ impl Ends<'_> {
             Identifier::App => endpoint.app,
             Identifier::Service => end.service(self.flow, self.extra, self.index),
             Identifier::Cluster => endpoint.cluster,
+            Identifier::Node => self.index.zones().node(endpoint),
+            Identifier::Zone => self.index.zones().find(endpoint).zone,
+            Identifier::Region => self.index.zones().find(endpoint).region,
         }
     }
 

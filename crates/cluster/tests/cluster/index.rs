@@ -88,7 +88,7 @@ fn reserved_identities() {
     let index = cache(STAR_WARS).index();
     let is = |address: &str| {
         let endpoint = at(&index, address);
-        (endpoint.kind, endpoint.identity_number, endpoint.identity.text().to_string())
+        (endpoint.kind, endpoint.identity_number, identity(&index, address).to_string())
     };
     for own in ["192.168.0.1", "fd00:a::1", "10.0.1.1", "127.0.0.1"] {
         assert_eq!(is(own), (EndpointKind::Host, 1, "reserved:host".to_owned()));
@@ -201,6 +201,54 @@ fn the_cache_follows_its_source() {
     fill(&cache, "");
     assert_eq!(cache.counts(), Counts::default());
     assert_eq!(cache.index().addresses(), 2, "the machine's own addresses remain");
+}
+
+/// A pod is where its node is, by the node's labels, new or old; a node and its tunnel are there
+/// too. A node that moves takes its pods along, and no endpoint changes.
+#[test]
+fn zones_are_those_of_nodes() {
+    let node = |name: &str, ip: &str, labels: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Node\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n\
+             spec: {{podCIDR: 10.9.{}.0/24}}\nstatus: {{addresses: [{{type: InternalIP, address: {ip}}}]}}\n",
+            name.len()
+        )
+    };
+    let text = |zone: &str| {
+        [
+            node("node-1", "192.168.0.1", "topology.kubernetes.io/zone: a, topology.kubernetes.io/region: west"),
+            node("node-02", "192.168.0.2", &format!("failure-domain.beta.kubernetes.io/zone: {zone}")),
+            pod("here", "10.9.6.9", "", "nodeName: node-1", "phase: Running"),
+            pod("there", "10.9.7.9", "", "nodeName: node-02", "phase: Running"),
+            pod("lost", "10.9.8.9", "", "nodeName: node-003", "phase: Running"),
+        ]
+        .concat()
+    };
+    let cache = cache(&text("b"));
+    let index = cache.index();
+    let place = |index: &Index, ip: &str| {
+        let endpoint = *at(index, ip);
+        let found = index.zones().find(&endpoint);
+        [index.zones().node(&endpoint), found.zone, found.region].map(|name| name.text().to_string()).join(" ")
+    };
+    for (ip, expected) in [
+        ("10.9.6.9", "node-1 a west"),
+        ("192.168.0.1", "node-1 a west"),
+        ("10.9.6.1", "node-1 a west"),
+        ("10.9.7.9", "node-02 b "),
+        ("192.168.0.2", "node-02 b "),
+        ("10.9.7.1", "node-02 b "),
+        ("10.9.8.9", "node-003  "),
+        ("8.8.8.8", "  "),
+    ] {
+        assert_eq!(place(&index, ip), expected, "{ip}");
+    }
+    fill(&cache, &text("c"));
+    let moved = cache.index();
+    let id = |index: &Index| index.find(Address::from("10.9.7.9".parse::<IpAddr>().unwrap()));
+    assert_eq!((place(&moved, "10.9.7.9").as_str(), id(&moved)), ("node-02 c ", id(&index)));
+    assert_eq!(place(&moved, "192.168.0.2"), "node-02 c ");
+    assert_ne!(moved.generation(), index.generation());
 }
 
 /// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the

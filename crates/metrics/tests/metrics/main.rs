@@ -21,3 +21,4 @@ mod limits;
 mod parser;
 mod plugins;
 mod properties;
+mod zones;
