@@ -23,13 +23,11 @@
 mod behind;
 mod lookups;
 mod mesh;
-mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use places::RemoteNodes;
 use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
@@ -39,6 +37,7 @@ use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, 
 use super::claims::{Claim, Claims, OWN, Owner, Rank};
 use super::mesh_cluster::MeshCluster;
 use super::networks::{Networks, first_addresses};
+use super::places::{self, RemoteNodes};
 use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
 use super::store::{NAMESPACE_NAME, Store, Touched, is_api};
 use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
@@ -404,7 +403,8 @@ impl Builder {
             networks.extend(&node.pod_networks);
             let is_own = node.key().name == self.node;
             let first = node.pod_networks.iter().flat_map(first_addresses);
-            let plain = if is_own { reserved.host[0] } else { self.remote_node(&node.key().name, false) };
+            let mut remote = |serving| self.remote_nodes.id(&mut self.draft, &self.cluster, &node.key().name, serving);
+            let plain = if is_own { reserved.host[0] } else { remote(false) };
             let first = first.map(|ip| (ip, plain));
             let overlay = ObjectKey { namespace: String::new(), name: format!("{}{OVERLAY}", node.key().name) };
             claim(Kind::Node, &overlay, Rank::Overlay, first.collect());
@@ -414,7 +414,7 @@ impl Builder {
             }
             let named = node.all_addresses().map(|ip| {
                 let serving = api.contains(&ip);
-                (ip, if serving { self.remote_node(&node.key().name, true) } else { plain })
+                (ip, if serving { remote(true) } else { plain })
             });
             claim(Kind::Node, node.key(), Rank::RemoteNode, named.collect());
         }
@@ -438,7 +438,8 @@ impl Builder {
             self.apply(&owner, 0, &addresses, now_ns);
         }
         self.nodes = owners;
-        self.places(store, now_ns);
+        self.remote_nodes.retire(&mut self.draft, store, now_ns);
+        self.draft.set_zones(places::zones(store, &self.node));
     }
 
     /// Makes these the owner's addresses, each with the id that it is to lead to.

@@ -45,6 +45,7 @@ mod other;
 mod other_networks;
 mod partly;
 mod passed_over;
+mod places;
 mod policy;
 mod specs;
 mod store;

@@ -8,8 +8,8 @@
 //! - one that a pod or a later list names, by itself. It is read once more a round later, and until
 //!   it has an address: one that has just registered may lack addresses and networks.
 //!
-//! Every `nodes_interval` of the timings a list of metadata alone brings labels and annotations, and
-//! says which Nodes are gone or made anew. The own Node is read every `own_node_interval`.
+//! Every `nodes_interval` of the timings a list of metadata alone brings labels and annotations,
+//! and says which Nodes are gone or made anew. The own Node is read every `own_node_interval`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashSet};

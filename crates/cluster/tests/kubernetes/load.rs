@@ -69,7 +69,7 @@ fn the_load_is_what_it_is_said_to_be() {
         let start =
             |traffic: &Traffic| traffic.bytes(&["pods, watched", "pods, listed", "nodes, watched", "nodes, listed"]);
         let before = whole.pods + whole.nodes + whole.slices;
-        // Every Node once a heartbeat, as its kubelet writes it; each pod of every thousandth is replaced.
+        // Every Node once a heartbeat, as its kubelet writes it.
         let beats = 3600 / HEARTBEAT_S;
         let hour_before = beats * whole.nodes;
         let hour = if nodes > 100 {
@@ -90,7 +90,7 @@ fn the_load_is_what_it_is_said_to_be() {
         );
         assert!(start(&streamed) < before && start(&listed) < before / 5, "{streamed:?} {listed:?}, before {before}");
         assert!(nodes <= 100 || hour < hour_before / 20, "{hour}, before {hour_before}");
-        // Two requests before the lists, one for each kind, its watch where the list is not one, and reads of Nodes.
+        // Two requests before the lists; one for each kind, a refusal and its watch.
         let requests: usize = listed.all_requests() - listed.requests("one node") - listed.requests("nodes, metadata");
         assert!(requests <= 20, "{listed:?}");
     }

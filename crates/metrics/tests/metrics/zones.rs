@@ -12,11 +12,8 @@ const ALL: &str = "icmp:labelsContext=source_node,source_zone,source_region,dest
                    destination_region";
 
 fn zones(moved: &str) -> Zones {
-    let spec = |node: &str, zone: &str, region: &str| ZoneSpec {
-        node: node.into(),
-        zone: zone.into(),
-        region: region.into(),
-    };
+    let spec =
+        |node: &str, zone: &str, region: &str| ZoneSpec { node: node.into(), zone: zone.into(), region: region.into() };
     Zones::new("n1", vec![spec("n1", "a", "west"), spec("n2", moved, "west"), spec("n3", "", "")])
 }
 

@@ -1,15 +1,17 @@
-//! Where things are: an endpoint for each other node, and the zones of all nodes.
+//! Endpoints of other nodes, and the zones of all: where things are.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use webb_flow::sym::Names;
 use webb_flow::{EndpointId, Sort};
-use webb_index::{Describe, Endpoint, EndpointKind, EndpointSpec, ZoneSpec, Zones};
+use webb_index::{Describe, Draft, Endpoint, EndpointKind, EndpointSpec, ZoneSpec, Zones};
 
-use super::super::store::Store;
-use super::{API_SERVER, Builder, REMOTE_NODE};
-use crate::ObjectKey;
+use super::ObjectKey;
+use super::store::Store;
+
+const REMOTE_NODE: &str = "reserved:remote-node";
+const API_SERVER: &str = "reserved:kube-apiserver";
 
 /// The endpoints of other nodes by name: without the API server, and with it.
 #[derive(Debug, Default)]
@@ -49,33 +51,34 @@ impl Describe for RemoteNode {
     }
 }
 
-impl Builder {
+impl RemoteNodes {
     /// The endpoint of another node, at an address at which the API is served or at any other.
-    pub(super) fn remote_node(&mut self, name: &str, serving: bool) -> EndpointId {
-        let known = self.remote_nodes.0.entry(name.to_owned()).or_default();
-        let [plain, with_api] = known;
+    pub(super) fn id(&mut self, draft: &mut Draft, cluster: &Arc<str>, name: &str, serving: bool) -> EndpointId {
+        let [plain, with_api] = self.0.entry(name.to_owned()).or_default();
         let id = if serving { with_api } else { plain };
         *id.get_or_insert_with(|| {
-            let node = RemoteNode { name: name.to_owned(), cluster: Arc::clone(&self.cluster), serving };
-            self.draft.add_lazy(Sort::Node, Arc::new(node))
+            let node = RemoteNode { name: name.to_owned(), cluster: Arc::clone(cluster), serving };
+            draft.add_lazy(Sort::Node, Arc::new(node))
         })
     }
 
-    /// Retires the endpoints of nodes that are gone, and brings the zones of the others into the
-    /// draft.
-    pub(super) fn places(&mut self, store: &Store, now_ns: u64) {
-        let draft = &mut self.draft;
-        self.remote_nodes.0.retain(|name, ids| {
+    /// Retires the endpoints of nodes that are gone.
+    pub(super) fn retire(&mut self, draft: &mut Draft, store: &Store, now_ns: u64) {
+        self.0.retain(|name, ids| {
             let is_there = store.nodes.contains_key(&ObjectKey { namespace: String::new(), name: name.clone() });
             if !is_there {
                 ids.iter().flatten().for_each(|&id| draft.retire(id, now_ns));
             }
             is_there
         });
-        let specs = store.nodes.iter().map(|node| {
-            let (zone, region) = node.place();
-            ZoneSpec { node: node.key().name.clone(), zone: zone.to_owned(), region: region.to_owned() }
-        });
-        self.draft.set_zones(Zones::new(&self.node, specs.collect()));
     }
+}
+
+/// The zones of all nodes; `own` is this one.
+pub(super) fn zones(store: &Store, own: &str) -> Zones {
+    let specs = store.nodes.iter().map(|node| {
+        let (zone, region) = node.place();
+        ZoneSpec { node: node.key().name.clone(), zone: zone.to_owned(), region: region.to_owned() }
+    });
+    Zones::new(own, specs.collect())
 }
