@@ -127,7 +127,7 @@ impl Cluster {
                     "containerID": format!("containerd://{}", digits(number, 64))}]}})
     }
 
-    pub(super) fn node(self, number: usize) -> Value {
+    pub(super) fn node(number: usize) -> Value {
         let name = node_name(number);
         let images: Vec<Value> = (0..50)
             .map(|at| (number * 7 + at * 13) % 400)
@@ -197,7 +197,7 @@ impl Cluster {
         };
         Sizes {
             pods: all(self.pods, &|number| self.pod(number)),
-            nodes: all(self.nodes, &|number| self.node(number)),
+            nodes: all(self.nodes, &Self::node),
             slices: all(self.pods.div_ceil(ENDPOINTS), &|number| self.slice(number)),
         }
     }
