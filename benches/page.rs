@@ -18,9 +18,13 @@ mod expose_server_common;
 mod mix;
 
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use expose_server_common::{Server, ask, read, serve};
+use expose_server_common::{Server, ask, read, serve_routes};
+use webb::http::{AgentInfo, Scrape, ViewCache, index_route, metrics_routes, view_routes};
+use webb::server::{Limits, Routes};
+use webb_flow::fault::Components;
 
 /// Each direction of a pair is a series, whose ends are pods.
 const TRAFFIC: &str = "traffic:sourceContext=pod;destinationContext=pod";
@@ -45,10 +49,22 @@ fn held(before: u64) -> f64 {
     counting_allocator::bytes().saturating_sub(before) as f64 / 1e6
 }
 
+/// Scrapes and the page on one listener.
+fn routes(scrape: Arc<Scrape>) -> Routes {
+    let node = "node".to_owned();
+    let agent = AgentInfo { node, components: Components::default(), version: serde_json::Value::Null };
+    let views = Arc::new(ViewCache::new(&scrape, agent));
+    Arc::new(move |config| {
+        metrics_routes(config, &scrape);
+        index_route(config);
+        view_routes(config, &views);
+    })
+}
+
 fn measure(series: usize) {
     let aggregator = mix::with_series(TRAFFIC, series);
     let rest = |_: &mut _| std::thread::sleep(Duration::from_micros(50));
-    let server = serve(aggregator, rest, Duration::from_millis(250), None);
+    let server = serve_routes(routes, Limits::default(), aggregator, rest, Duration::from_millis(250), None);
     for _ in 0..2 {
         request(&server, "/metrics");
         std::thread::sleep(SAMPLE_INTERVAL);

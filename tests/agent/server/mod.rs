@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use webb::actors::http::HttpActor;
 use webb::actors::restart::{Intensity, RestartPolicy};
-use webb::http::{AgentInfo, LostEvents, Scrape, ViewCache, index_route, metrics_routes, view_routes};
+use webb::http::{LostEvents, Scrape, metrics_routes};
 use webb::pipeline::{self, Command, Commands, Lane, Lanes, SnapshotCollector};
 use webb::records::Waker;
 use webb::selfmetrics::SelfMetrics;
@@ -95,6 +95,19 @@ pub(crate) fn serve_within(
     min_interval: Duration,
     tls: Option<Arc<TlsFiles>>,
 ) -> Server {
+    let routes = |scrape| -> Routes { Arc::new(move |config| metrics_routes(config, &scrape)) };
+    serve_routes(routes, limits, aggregator, count, min_interval, tls)
+}
+
+/// The same with other routes than those of the metrics listener.
+pub(crate) fn serve_routes(
+    routes: impl FnOnce(Arc<Scrape>) -> Routes + Send + 'static,
+    limits: Limits,
+    aggregator: Aggregator,
+    count: impl FnMut(&mut Aggregator) + Send + 'static,
+    min_interval: Duration,
+    tls: Option<Arc<TlsFiles>>,
+) -> Server {
     let components = Components::default();
     let (lane, _items) = Lane::new(components.component("aggregator/test"));
     let (post, commands) = Commands::new(Waker::new().unwrap());
@@ -126,14 +139,7 @@ pub(crate) fn serve_within(
         runner.block_on(async {
             let (escalations, _) = tokio::sync::mpsc::unbounded_channel();
             let intensity = Intensity::new(of_listener, Arc::new(ArcSwap::from_pointee(policy)), escalations);
-            let node = "node".to_owned();
-            let agent = AgentInfo { node, components: Components::default(), version: serde_json::Value::Null };
-            let views = Arc::new(ViewCache::new(&served, agent));
-            let routes: Routes = Arc::new(move |config| {
-                metrics_routes(config, &served);
-                index_route(config);
-                view_routes(config, &views);
-            });
+            let routes = routes(served);
             // The actor lives while an address of it is held.
             let actor = HttpActor::start(listener, routes, tls, served_to, intensity);
             ready.send(actix::System::current()).unwrap();
