@@ -60,17 +60,18 @@ impl Zones {
         self.own == other.own && self.specs == other.specs
     }
 
-    /// The node that an endpoint is, or is on; empty where that is not known.
+    /// The node that an endpoint is, or is on; empty where that is not known. Of another cluster's
+    /// it is not: its nodes may have the names of this one's.
     pub fn node(&self, endpoint: &Endpoint) -> Sym {
-        if endpoint.kind == EndpointKind::Host { self.own } else { endpoint.node }
+        match endpoint.kind {
+            EndpointKind::Host => self.own,
+            EndpointKind::Mesh => Sym::EMPTY,
+            _ => endpoint.node,
+        }
     }
 
-    /// The place of an endpoint. Of another cluster's it is not known: its nodes may have the names
-    /// of this one's.
+    /// The place of an endpoint.
     pub fn find(&self, endpoint: &Endpoint) -> Zone {
-        if endpoint.kind == EndpointKind::Mesh {
-            return Zone::default();
-        }
         self.nodes.get(&self.node(endpoint)).copied().unwrap_or_default()
     }
 }
@@ -103,7 +104,8 @@ mod tests {
         assert_eq!(text(&pod("n4")), place("", ""));
         assert_eq!(text(&Endpoint::reserved(EndpointKind::Host, 1, "reserved:host")), place("a", "west"));
         assert_eq!(text(&Endpoint::world()), place("", ""));
-        assert_eq!(text(&Endpoint { kind: EndpointKind::Mesh, ..pod("n2") }), place("", ""));
+        let other = Endpoint { kind: EndpointKind::Mesh, ..pod("n2") };
+        assert_eq!((text(&other), zones.node(&other)), (place("", ""), Sym::EMPTY));
     }
 
     /// The order of nodes makes no difference, and neither does a node without a place.

@@ -88,8 +88,11 @@ pub async fn follow(
         presence: None,
     };
     let watches: Vec<Watch<'_, Cache>> = resources.map(watch).collect();
-    let [pods, _, nodes, ..] = &*watches else { unreachable!("every status has pods and nodes") };
-    let expected = start::wait_for_turn(nodes.resource, pods).await;
+    let of = |kind| watches.iter().find(|watch| watch.resource.kind == kind);
+    let expected = match (of(Kind::Node), of(Kind::Pod)) {
+        (Some(nodes), Some(pods)) => start::wait_for_turn(nodes.resource, pods).await,
+        _ => 0,
+    };
     let core = future::select_all(watches.iter().map(|watch| {
         Box::pin(async move {
             match watch.resource.kind {

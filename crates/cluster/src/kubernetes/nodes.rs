@@ -56,6 +56,8 @@ struct Course {
     wanted: BTreeSet<String>,
     /// Nodes that were new in this round.
     young: BTreeSet<String>,
+    /// Those of them that the server's cache did not have: they are asked for past it.
+    doubted: BTreeSet<String>,
     /// Nodes that the server did not have in this round, though pods name them.
     absent: BTreeSet<String>,
 }
@@ -114,6 +116,7 @@ impl Nodes<'_> {
             next_own: now + timings.own_node_interval,
             wanted: BTreeSet::new(),
             young: BTreeSet::new(),
+            doubted: BTreeSet::new(),
             absent: BTreeSet::new(),
         };
         let mut backoff = Backoff::new(timings);
@@ -151,6 +154,7 @@ impl Nodes<'_> {
             }
             course.place.forget();
             course.absent.clear();
+            course.doubted.clear();
             course.whole = false;
             course.next_round = Instant::now() + around(timings.nodes_interval);
         }
@@ -162,7 +166,12 @@ impl Nodes<'_> {
         let names: Vec<String> = course.wanted.iter().take(MAX_READS).cloned().collect();
         for name in names {
             let is_known = cache.store.nodes.contains_key(&key(&name));
-            let is_there = self.read(&name).await?;
+            let is_doubted = course.doubted.remove(&name);
+            let is_there = self.read(&name, is_doubted).await?;
+            if !is_there && !is_doubted {
+                course.doubted.insert(name);
+                continue;
+            }
             course.wanted.remove(&name);
             if !is_there {
                 course.absent.insert(name);
@@ -180,10 +189,12 @@ impl Nodes<'_> {
         Watch { resource, link, objects, watched, changed, streaming, journal, presence: None }.list(place).await
     }
 
-    /// Reads one Node. False if it is not there; then it is removed.
-    async fn read(&self, name: &str) -> Result<bool, ApiError> {
+    /// Reads one Node: from the API server's cache, or as it is `now`. False if it is not there; a
+    /// Node that is not there now is removed.
+    async fn read(&self, name: &str, now: bool) -> Result<bool, ApiError> {
         let (resource, timeout) = (self.watch.resource, self.watch.link.timings.answer_timeout);
-        let path = format!("{}/{}?resourceVersion=0", resource.path(), encoded(name));
+        let version = if now { "" } else { "?resourceVersion=0" };
+        let path = format!("{}/{}{version}", resource.path(), encoded(name));
         let is_there = match self.watch.link.get(&path, resource.accept_watch()).await {
             Ok(answer) => {
                 let body = lines::read_body(answer.into_body(), MAX_OBJECT_BYTES, timeout).await?;
@@ -193,8 +204,10 @@ impl Nodes<'_> {
                 true
             }
             Err(error) if error.is_absent() => {
-                self.watch.objects.remove(&Reference { kind: Kind::Node, key: key(name) });
-                self.watch.changed.notify_one();
+                if now {
+                    self.watch.objects.remove(&Reference { kind: Kind::Node, key: key(name) });
+                    self.watch.changed.notify_one();
+                }
                 false
             }
             Err(error) => return Err(error),

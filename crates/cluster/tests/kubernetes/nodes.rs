@@ -147,8 +147,9 @@ fn new_nodes_are_read_one_by_one() {
     agent.until("it is read again", || identity(&agent, &address(200)) == REMOTE_NODE);
     let reads = |of: &str| of_nodes(&api, |seen| seen.name.as_deref() == Some(of));
     assert!(reads(&name(200)).len() >= 2);
-    agent.until("the stray one is asked for", || !reads("of-nobody").is_empty());
-    assert_eq!(reads("of-nobody")[0].status, 404);
+    // The server's cache may be behind: what it does not have is asked for past it.
+    agent.until("the stray one is asked for twice", || reads("of-nobody").len() >= 2);
+    assert!(reads("of-nobody").iter().all(|read| read.status == 404));
     assert!(!reads("node-1").is_empty(), "the own Node is read now and then");
     agent.until("all is well", || agent.status.complaint().is_empty());
     agent.converges(&api, "a node that does not exist is not kept");
