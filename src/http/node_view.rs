@@ -27,6 +27,9 @@ const RENDER_WAIT_TIMEOUT: Duration = Duration::from_millis(200);
 /// Interval at which readings are freed: those in use are made again with each sample.
 const RELEASE_INTERVAL: Duration = Duration::from_mins(1);
 
+/// The window whose readings are kept as history.
+const HISTORY_WINDOW: Duration = Duration::from_mins(1);
+
 /// What a reading is of: the window of its rates, and what its pairs are.
 type Rates = (Duration, By);
 
@@ -106,9 +109,10 @@ impl ViewCache {
         render: impl FnOnce(&NodeView) -> T + Send + 'static,
     ) -> Result<T, Busy> {
         let views = Arc::clone(&self);
-        views.release_later();
         let _turn = tokio::time::timeout(RENDER_WAIT_TIMEOUT, views.turns.acquire()).await.map_err(|_| Busy)?;
-        actix_web::web::block(move || render(&self.now(of))).await.map_err(|_| Busy)
+        let rendered = actix_web::web::block(move || render(&self.now(of))).await.map_err(|_| Busy);
+        views.release_later();
+        rendered
     }
 
     /// Sees to it that a task frees readings and samples once nothing reads them. It ends with the
@@ -125,6 +129,7 @@ impl ViewCache {
                 let Some(views) = views.upgrade() else { return };
                 views.readings.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 if views.scrape.release_samples() {
+                    *lock(&views.history) = History::default();
                     return;
                 }
             }
@@ -145,8 +150,11 @@ impl ViewCache {
             }
             let watched = |measure| (measure, store.watched(measure), store.form(measure));
             let mut reading = store.reading(window, by);
-            if by == By::Label {
-                lock(&self.history).observe(&mut reading);
+            match (by, window == HISTORY_WINDOW) {
+                (By::Label, true) => lock(&self.history).observe(&mut reading),
+                // Points of another window would not be like those before them.
+                (By::Label, false) => lock(&self.history).mark(&mut reading),
+                (By::Namespace, _) => {}
             }
             let cached = Arc::new(CachedReading {
                 number: store.number(),
@@ -185,10 +193,13 @@ impl NodeView {
 
     /// The map of these pairs, with boxes where they were before.
     pub(super) fn map(&self, rows: &[&PairRow], query: &Query) -> (Choice, Map) {
-        let mut layouts = lock(&self.layouts);
-        let placements = layouts.of(query.layout());
-        let choice = map::choose(rows, query.focus.as_deref(), placements);
-        let drawn = map::draw(&choice.lines, placements, self.now.steady);
+        let mut placements = lock(&self.layouts).of(query.layout()).clone();
+        let choice = map::choose(rows, query.focus.as_deref(), &placements);
+        let drawn = map::draw(&choice.lines, &mut placements, self.now.steady);
+        // A map of some of the pairs is not what the next map of all is to be like.
+        if !query.is_filtered() {
+            *lock(&self.layouts).of(query.layout()) = placements;
+        }
         (choice, drawn)
     }
 
@@ -257,12 +268,21 @@ pub(super) mod tests {
         of_store(&readings::tests::example())
     }
 
+    /// The same by namespace.
+    pub(crate) fn example_by_namespace() -> NodeView {
+        of_reading(&readings::tests::example(), By::Namespace)
+    }
+
     /// A view of these samples, beside an agent that lacks nothing.
     pub(crate) fn of_store(store: &readings::SampleStore) -> NodeView {
+        of_reading(store, By::Label)
+    }
+
+    fn of_reading(store: &readings::SampleStore, by: By) -> NodeView {
         let watched = |measure| (measure, store.watched(measure), store.form(measure));
         let cached = CachedReading {
             number: store.number(),
-            reading: store.reading(Duration::from_mins(1), By::Label),
+            reading: store.reading(Duration::from_mins(1), by),
             trends: store.trends().collect(),
             watched: Measure::all().map(watched).collect(),
         };

@@ -1,8 +1,8 @@
 //! What a person takes along from a pair: queries and commands for the same figures.
 
 use super::node_view::NodeView;
-use super::query::encode;
-use crate::readings::{Measure, PairRow};
+use super::query::{Query, encode};
+use crate::readings::{By, Measure, PairRow};
 
 /// A query or a command, and what it is.
 #[derive(Debug, serde::Serialize)]
@@ -11,15 +11,22 @@ pub(super) struct Taken {
     pub(super) text: String,
 }
 
-/// PromQL with the labels in force, over the window that is shown.
-pub(super) fn promql(node: &NodeView, row: &PairRow, window: std::time::Duration) -> Vec<Taken> {
-    let span = if window.as_secs() == 300 { "5m" } else { "1m" };
+/// PromQL with the labels in force, of all nodes, over the window of the query: a minute at least,
+/// as scrapes are that far apart.
+pub(super) fn promql(node: &NodeView, row: &PairRow, query: &Query) -> Vec<Taken> {
+    let span = if query.window.as_secs() == 300 { "5m" } else { "1m" };
     let ends = |measure: Measure, from: &str, to: &str| {
         let form = node.form(measure)?;
-        Some(format!("{}, {}", form.matchers("source", from), form.matchers("destination", to)))
+        let end = |side, end| match query.by {
+            By::Label => form.matchers(side, end),
+            By::Namespace => form.namespace_matchers(side, end),
+        };
+        Some(format!("{}, {}", end("source", from), end("destination", to)))
     };
     let mut queries = Vec::new();
-    for (title, from, to) in [("PromQL, out", &row.from, &row.to), ("PromQL, back", &row.to, &row.from)] {
+    for (title, from, to) in
+        [("PromQL of all nodes, out", &row.from, &row.to), ("PromQL of all nodes, back", &row.to, &row.from)]
+    {
         if let Some(ends) = ends(Measure::Traffic, from, to) {
             let rate = format!("rate(webb_traffic_bytes_total{{{ends}}}[{span}])");
             queries.push(Taken { title, text: format!("max(sum by (traffic_direction) ({rate}))") });
@@ -29,21 +36,28 @@ pub(super) fn promql(node: &NodeView, row: &PairRow, window: std::time::Duration
         let reporter = if row.connections.as_ref().is_some_and(|of| of.by_client) { "client" } else { "server" };
         let rate = format!("rate(webb_tcp_handshake_seconds_bucket{{{ends}, reporter=\"{reporter}\"}}[{span}])");
         let text = format!("histogram_quantile(0.95, sum by (le) ({rate}))");
-        queries.push(Taken { title: "PromQL, handshake", text });
+        queries.push(Taken { title: "PromQL of all nodes, handshake", text });
     }
     queries
 }
 
 /// The command that fetches the pair as JSON; `host` is the address of the page.
-pub(super) fn curl(row: &PairRow, host: &str) -> Taken {
+pub(super) fn curl(row: &PairRow, host: &str, query: &Query) -> Taken {
     let mut url = format!("http://{host}/api/v1/pair?from=");
     encode(&mut url, &row.from);
     url.push_str("&to=");
     encode(&mut url, &row.to);
+    if query.by == By::Namespace {
+        url.push_str("&by=namespace");
+    }
+    if query.window.as_secs() != 60 {
+        url.push_str(&format!("&window={}s", query.window.as_secs()).replace("300s", "5m"));
+    }
     Taken { title: "JSON", text: format!("curl -s {}", quoted(&url)) }
 }
 
-/// Commands that show the pair's flows; none where the names of its ends say too little.
+/// Commands that show the pair's flows; none where the names of its ends say too little, as those of
+/// namespaces do.
 pub(super) fn commands(row: &PairRow) -> Vec<Taken> {
     let flows = selector("from", &row.from).zip(selector("to", &row.to)).map(|(from, to)| format!("{from} {to}"));
     let command =
@@ -90,7 +104,11 @@ mod tests {
     fn commands_select_the_pair() {
         let texts = |from: &str, to: &str| -> Vec<String> {
             let row = pair_row(from, to, State::Forwarded, 1);
-            commands(&row).into_iter().chain([curl(&row, "localhost:9966")]).map(|of| of.text).collect()
+            commands(&row)
+                .into_iter()
+                .chain([curl(&row, "localhost:9966", &Query::default())])
+                .map(|of| of.text)
+                .collect()
         };
         assert_eq!(
             texts("shop/cart", "reserved:world"),

@@ -19,7 +19,7 @@ const STEP: Duration = Duration::from_secs(30);
 const MAX_POINTS: usize = 120;
 
 /// Points of a chart, a quarter of an hour.
-const CHART_POINTS: usize = 30;
+const CHART_SECONDS: u64 = 900;
 
 /// Pairs with a history: the first ones of a reading, with 0.7 MB.
 const MAX_PAIRS: usize = 512;
@@ -61,6 +61,11 @@ impl History {
             self.last = Some(moment.steady);
             self.record(reading, moment.steady);
         }
+        self.mark(reading);
+    }
+
+    /// Marks the pairs that are slow by their own past.
+    pub fn mark(&self, reading: &mut Reading) {
         let mut any = false;
         for row in &mut reading.pairs {
             let Some(p95) = p95(row).filter(|p95| *p95 >= MIN_SLOW_SECONDS && row.state > State::Slow) else {
@@ -79,15 +84,9 @@ impl History {
     /// Bytes a second in the last quarter of an hour, oldest first; empty for a pair without
     /// history.
     pub fn chart(&self, row: &PairRow) -> Vec<f64> {
-        let points = self.of(row).into_iter().flatten();
-        points
-            .rev()
-            .take(CHART_POINTS)
-            .map(|point| f64::from(point.bytes))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .rev()
-            .collect()
+        let now = self.last.map_or(0, |last| last.as_secs());
+        let is_late = |point: &&Point| u64::from(point.at) + CHART_SECONDS >= now;
+        self.of(row).into_iter().flatten().filter(is_late).map(|point| f64::from(point.bytes)).collect()
     }
 
     fn of(&self, row: &PairRow) -> Option<&VecDeque<Point>> {
@@ -196,8 +195,12 @@ mod tests {
         assert_eq!(history.len(), MAX_PAIRS);
         assert!(history.pairs.values().all(|points| points.len() <= MAX_POINTS));
         let charts: Vec<_> = reading(0, 600, 1.0).pairs.iter().map(|row| history.chart(row)).collect();
-        assert!(charts.iter().any(|chart| chart.len() == CHART_POINTS));
+        assert!(charts.iter().any(|chart| chart.len() == 31));
         assert!(charts.iter().flatten().all(|rate| (rate - 100.0).abs() < 1e-3));
+        // Rare points are no neighbours: a chart has those of its quarter of an hour alone.
+        let row = &reading(0, 600, 1.0).pairs[0];
+        history.observe(&mut reading(30 * 199 + 600, 600, 1.0));
+        assert_eq!(history.chart(row).len(), 12);
         history.observe(&mut reading(100_000, 1, 1.0));
         assert_eq!(history.len(), 1, "an hour later");
     }

@@ -149,6 +149,22 @@ impl Labels {
 }
 
 impl Form {
+    /// Selects all ends of a namespace in PromQL. An end without one is itself.
+    pub fn namespace_matchers(self, prefix: &str, namespace: &str) -> String {
+        if namespace.contains(':') || namespace.parse::<std::net::IpAddr>().is_ok() {
+            return self.matchers(prefix, namespace);
+        }
+        match self {
+            // Names of namespaces have no sign that an expression would read otherwise; a label may.
+            Self::Joined => format!("{prefix}=~{:?}", format!("{}(/.+)?", regex::escape(namespace))),
+            Self::Split(_) => {
+                let mut text = String::new();
+                write_pair(&mut text, &format!("{prefix}_namespace"), namespace);
+                text
+            }
+        }
+    }
+
     /// Selects an end in PromQL; `prefix` is `source` or `destination`.
     pub fn matchers(self, prefix: &str, end: &str) -> String {
         let mut text = String::new();

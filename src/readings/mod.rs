@@ -8,6 +8,7 @@
 mod history;
 mod measure;
 mod moment;
+mod namespaces;
 mod reading;
 mod rows;
 mod samples;

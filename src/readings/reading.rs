@@ -8,6 +8,7 @@ use webb_flow::hash::RandomState;
 
 use super::measure::Measure;
 use super::moment::Moment;
+use super::namespaces::group;
 use super::rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 use super::samples::Sample;
 use super::series::{Pair, Series};
@@ -178,41 +179,36 @@ impl SampleStore {
     pub fn reading(&self, window: Duration, by: By) -> Reading {
         let Some(latest) = self.samples.latest() else { return Reading::default() };
         let base = self.samples.base(window);
-        let named = self.known.iter().filter_map(|series| series.pair.as_deref()).filter(|_| by == By::Namespace);
-        let groups: HashMap<&Pair, Pair, RandomState> = named.map(|pair| (pair, pair.of_namespaces())).collect();
-        let mut work =
-            Work { store: self, groups: &groups, latest, base, pairs: HashMap::default(), reading: Reading::default() };
+        let mut work = Work { store: self, latest, base, pairs: HashMap::default(), reading: Reading::default() };
         for series in self.known.iter().filter(|series| series.seen == latest.number) {
             work.add(series);
         }
-        work.finish()
+        work.finish(by)
     }
 }
 
 /// What is known of two ends, each way.
 #[derive(Debug, Default)]
-struct OneWay {
+pub(super) struct OneWay {
     /// Bytes and packets, by the interface that saw them: egress, ingress, unknown.
-    traffic: [[Counted; 2]; 3],
-    protocols: std::collections::BTreeSet<Arc<str>>,
-    drops: Counted,
-    denied: Counted,
-    denied_drops: Counted,
-    passed: Counted,
+    pub(super) traffic: [[Counted; 2]; 3],
+    pub(super) protocols: std::collections::BTreeSet<Arc<str>>,
+    pub(super) drops: Counted,
+    pub(super) denied: Counted,
+    pub(super) denied_drops: Counted,
+    pub(super) passed: Counted,
     /// As the server's side and the client's side have them.
-    connections: [Option<Connections>; 2],
+    pub(super) connections: [Option<Connections>; 2],
     /// By reporter.
-    http: Vec<HttpRow>,
+    pub(super) http: Vec<HttpRow>,
     /// How often `from` is known to have called.
-    calls: u64,
-    first: Option<u64>,
-    last: u64,
+    pub(super) calls: u64,
+    pub(super) first: Option<u64>,
+    pub(super) last: u64,
 }
 
 struct Work<'a> {
     store: &'a SampleStore,
-    /// The pair that each is a part of, unless each is one of its own.
-    groups: &'a HashMap<&'a Pair, Pair, RandomState>,
     latest: &'a Sample,
     base: Option<&'a Sample>,
     pairs: HashMap<&'a Pair, OneWay, RandomState>,
@@ -238,7 +234,7 @@ impl<'a> Work<'a> {
         let Some(pair) = &series.pair else { return };
         let second = if series.measure == Measure::Traffic { self.counted(series, 1) } else { Counted::default() };
         let times = if series.is_histogram() { self.times(series) } else { Times::default() };
-        let one_way = self.pairs.entry(self.groups.get(&**pair).unwrap_or(pair)).or_default();
+        let one_way = self.pairs.entry(&**pair).or_default();
         one_way.first = Some(one_way.first.map_or(series.first, |first| first.min(series.first)));
         one_way.last = one_way.last.max(series.last);
         let label = |name: &str| series.labels.get(name);
@@ -320,35 +316,61 @@ impl<'a> Work<'a> {
     }
 
     /// Joins both ways of each pair, and sorts.
-    fn finish(self) -> Reading {
+    fn finish(self, by: By) -> Reading {
         let Self { latest, base, pairs, mut reading, .. } = self;
         reading.moment = Some(latest.moment);
         reading.span = base.map_or(Duration::ZERO, |base| latest.moment.steady.saturating_sub(base.moment.steady));
-        let nothing = OneWay::default();
-        for (pair, there) in &pairs {
-            let back = Pair { from: Arc::clone(&pair.to), to: Arc::clone(&pair.from) };
-            let back = (pair.from != pair.to).then(|| pairs.get(&back)).flatten();
-            // The end that calls is `from`; each pair is made once, from its side.
-            let (calls, calls_back) = (there.calls, back.map_or(0, |back| back.calls));
-            if back.is_some() && (calls < calls_back || calls == calls_back && pair.from > pair.to) {
-                continue;
-            }
-            reading.http.extend(there.http.iter().max_by_key(|row| row.requests().total).cloned());
-            let mut row = pair_row(pair, there, back.unwrap_or(&nothing));
-            row.is_directed = calls != calls_back;
-            reading.pairs.push(row);
-            // Calls of the other end are few, and have rows of their own in the views that count
-            // them.
-            if let Some(back) = back {
-                reading.http.extend(back.http.iter().max_by_key(|row| row.requests().total).cloned());
-            }
+        if by == By::Namespace {
+            let groups = group(&pairs);
+            reading.join(groups.iter(), |pair| groups.get(pair));
+        } else {
+            reading.join(pairs.iter().map(|(pair, way)| (*pair, way)), |pair| pairs.get(pair));
         }
         reading.sort();
         reading
     }
 }
 
+impl OneWay {
+    /// The side of its connections that counts: that which has seen more.
+    pub(super) fn side(&self) -> Option<&Connections> {
+        self.connections.iter().flatten().max_by_key(|side| (side.attempts().total, side.by_client))
+    }
+
+    /// The reporter of its requests that counts.
+    pub(super) fn http_row(&self) -> Option<&HttpRow> {
+        self.http.iter().max_by_key(|row| row.requests().total)
+    }
+}
+
 impl Reading {
+    /// Adds a row for each pair of both ways.
+    fn join<'p>(
+        &mut self,
+        pairs: impl Iterator<Item = (&'p Pair, &'p OneWay)>,
+        find: impl Fn(&Pair) -> Option<&'p OneWay>,
+    ) {
+        let nothing = OneWay::default();
+        for (pair, there) in pairs {
+            let back = Pair { from: Arc::clone(&pair.to), to: Arc::clone(&pair.from) };
+            let back = (pair.from != pair.to).then(|| find(&back)).flatten();
+            // The end that calls is `from`; each pair is made once, from its side.
+            let (calls, calls_back) = (there.calls, back.map_or(0, |back| back.calls));
+            if back.is_some() && (calls < calls_back || calls == calls_back && pair.from > pair.to) {
+                continue;
+            }
+            self.http.extend(there.http_row().cloned());
+            let mut row = pair_row(pair, there, back.unwrap_or(&nothing));
+            row.is_directed = calls != calls_back;
+            self.pairs.push(row);
+            // Calls of the other end are few, and have rows of their own in the views that count
+            // them.
+            if let Some(back) = back {
+                self.http.extend(back.http_row().cloned());
+            }
+        }
+    }
+
     /// Sorts pairs, the most serious first, then by bytes.
     pub(super) fn sort_pairs(&mut self) {
         self.pairs.sort_by(|one, other| {
@@ -386,7 +408,7 @@ impl Reading {
 }
 
 /// The side of an interface that saw more: a packet between two pods of this node passes two.
-fn larger(traffic: &[[Counted; 2]; 3], at: usize) -> Counted {
+pub(super) fn larger(traffic: &[[Counted; 2]; 3], at: usize) -> Counted {
     let of = |side: usize| traffic.get(side).and_then(|values| values.get(at)).copied().unwrap_or_default();
     let (egress, ingress) = (of(0), of(1));
     let mut sum = if egress.total >= ingress.total { egress } else { ingress };
@@ -400,8 +422,7 @@ fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
         sum.add(of(back));
         sum
     };
-    let of_client = there.connections.iter().flatten().max_by_key(|side| (side.attempts().total, side.by_client));
-    let http = there.http.iter().max_by_key(|row| row.requests().total);
+    let http = there.http_row();
     let requests = http.map_or_else(Counted::default, HttpRow::requests);
     let request_errors = http.and_then(|row| row.status.get(5)).copied().unwrap_or_default();
     let mut packets = larger(&there.traffic, 1);
@@ -418,7 +439,7 @@ fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
         drops: both(|way| way.drops),
         denied: both(|way| way.denied),
         passed: both(|way| way.passed),
-        connections: of_client.cloned(),
+        connections: there.side().cloned(),
         usual_p95: None,
         requests,
         request_errors,
@@ -454,7 +475,7 @@ fn add_connections(connections: &mut Connections, series: &Series, count: Counte
     }
 }
 
-fn add_times(sum: &mut Times, other: Times) {
+pub(super) fn add_times(sum: &mut Times, other: Times) {
     if sum.counts.len() != other.counts.len() {
         *sum = other;
         return;

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::reading::By;
+use super::series::namespace_of;
 use super::state::State;
 
 /// A counter: its growth over the window, and its value.
@@ -166,6 +168,15 @@ impl PairRow {
     /// True if these are its ends, in either order.
     pub fn has_ends(&self, from: &str, to: &str) -> bool {
         (&*self.from, &*self.to) == (from, to) || (&*self.to, &*self.from) == (from, to)
+    }
+
+    /// True if what is between these ends is a part of it, whose own ends are `by` labels or of
+    /// namespaces.
+    pub fn has_part(&self, from: &str, to: &str, by: By) -> bool {
+        match by {
+            By::Label => self.has_ends(from, to),
+            By::Namespace => self.has_ends(namespace_of(from), namespace_of(to)),
+        }
     }
 
     /// Bytes both ways, over the window.

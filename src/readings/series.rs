@@ -15,11 +15,15 @@ pub(super) struct Pair {
     pub(super) to: Arc<str>,
 }
 
+/// The namespace of an end; the end itself if it has none.
+pub(super) fn namespace_of(end: &str) -> &str {
+    end.split_once('/').map_or(end, |(namespace, _)| namespace)
+}
+
 impl Pair {
     /// The namespaces of both ends.
     pub(super) fn of_namespaces(&self) -> Self {
-        let namespace = |end: &Arc<str>| end.split_once('/').map_or_else(|| Arc::clone(end), |(of, _)| of.into());
-        Self { from: namespace(&self.from), to: namespace(&self.to) }
+        Self { from: namespace_of(&self.from).into(), to: namespace_of(&self.to).into() }
     }
 }
 

@@ -199,6 +199,23 @@ fn a_pair_is_one_row() {
     assert_eq!(reading.attention(), []);
 }
 
+/// What one pair's egress and another's ingress saw are both counted: each is the larger of its own
+/// pair. Requests of two workloads are one row of their namespace.
+#[test]
+fn namespaces_add_what_each_pair_counts() {
+    let mut store = SampleStore::default();
+    let flows = traffic(&[("a/x", "b/y", "egress", 100, 1), ("a/z", "b/y", "ingress", 100, 1)]);
+    let requests = |from: &'static str| ends(from, "b/y", &[("reporter", "client"), ("status", "200")]);
+    let (one, other) = (requests("a/x"), requests("a/z"));
+    store.sample(at(0), &[&flows, &snapshot("hubble_http_requests_total", &[(&one, &[3]), (&other, &[4])])]);
+    let reading = store.reading(Duration::from_mins(1), By::Namespace);
+    assert_eq!(reading.pairs[0].out_bytes.total, 200);
+    let rows: Vec<_> = reading.http.iter().map(|row| (&*row.from, &*row.to, row.requests().total)).collect();
+    assert_eq!(rows, [("a", "b", 7)]);
+    assert!(reading.pairs[0].has_part("b/y", "a/z", By::Namespace));
+    assert!(!reading.pairs[0].has_part("b/y", "a/z", By::Label));
+}
+
 /// By namespace the rows of all pairs of two namespaces are one, with their sums; drops keep their
 /// ends.
 #[test]

@@ -12,9 +12,10 @@ use crate::http::take;
 pub(super) fn fields(node: &NodeView, query: &Query) -> Vec<(&'static str, Value)> {
     let reading = &node.cached.reading;
     let Some(row) = node.pair(query) else { return vec![("pair", Value::Null)] };
-    let drops = reading.drops.iter().filter(|of| row.has_ends(&of.from, &of.to));
-    let answers = reading.answers.iter().filter(|of| row.has_ends(&of.from, &of.to));
-    let http = reading.http.iter().filter(|of| row.has_ends(&of.from, &of.to));
+    let has_part = |from: &str, to: &str| row.has_part(from, to, query.by);
+    let drops = reading.drops.iter().filter(|of| has_part(&of.from, &of.to));
+    let answers = reading.answers.iter().filter(|of| has_part(&of.from, &of.to));
+    let http = reading.http.iter().filter(|of| has_part(&of.from, &of.to));
     vec![
         ("pair", json!(rows::pair(node, row))),
         ("trend", json!(node.chart(row))),
@@ -22,6 +23,6 @@ pub(super) fn fields(node: &NodeView, query: &Query) -> Vec<(&'static str, Value
         ("drops", drops.map(|of| rows::drop_row(node, of)).collect()),
         ("dns", answers.map(|of| rows::answer(node, of)).collect()),
         ("http", http.map(|of| rows::calls(node, of)).collect()),
-        ("take", json!({"promql": take::promql(node, row, query.window), "commands": take::commands(row)})),
+        ("take", json!({"promql": take::promql(node, row, query), "commands": take::commands(row)})),
     ]
 }

@@ -25,6 +25,12 @@ const LINES: [(State, &str, &str); 5] = [
 /// The map of these pairs.
 pub(super) fn view(page: &Page<'_>, rows: &[&PairRow]) -> Markup {
     let (choice, drawn) = page.node.map(rows, page.query);
+    if choice.lines.is_empty() {
+        return html! {
+            p.muted { "There is no line to draw: no pair of this choice, or only calls of a workload to itself and everybody's partners." }
+            (hubs(page, &choice))
+        };
+    }
     let numbers: BTreeMap<&Node, usize> = drawn.boxes.iter().enumerate().map(|(at, of)| (&of.node, at)).collect();
     let number = |node: &Node| numbers.get(node).copied().unwrap_or(0);
     let ends = |line: &Line| format!("{} {}", number(&line.from), number(&line.to));

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::view::Page;
 use super::{chart, text};
 use crate::http::take;
-use crate::readings::{Measure, Outcome, PairRow, State};
+use crate::readings::{By, Measure, Outcome, PairRow, State, Watched};
 
 pub(super) fn view(page: &Page<'_>) -> Markup {
     let (node, query) = (page.node, page.query);
@@ -44,11 +44,12 @@ fn head(page: &Page<'_>, row: &PairRow) -> Markup {
 
 fn traffic(page: &Page<'_>, row: &PairRow) -> Markup {
     let (node, bits) = (page.node, page.query.bits);
+    let is_watched = node.watched(Measure::Traffic) == Watched::Pairs;
     html! {
         h2 { "Traffic" }
         dl {
-            dt { "Out" } dd { (text::bytes(node.rate(Measure::Traffic, row.out_bytes), bits)) ", " (text::total(row.out_bytes.total)) " B in all" }
-            dt { "Back" } dd { (text::bytes(node.rate(Measure::Traffic, row.back_bytes), bits)) ", " (text::total(row.back_bytes.total)) " B in all" }
+            dt { "Out" } dd { (text::bytes(node.rate(Measure::Traffic, row.out_bytes), bits)) @if is_watched { ", " (text::total(row.out_bytes.total)) " B in all" } }
+            dt { "Back" } dd { (text::bytes(node.rate(Measure::Traffic, row.back_bytes), bits)) @if is_watched { ", " (text::total(row.back_bytes.total)) " B in all" } }
             dt { "Packets" } dd { (text::per_second(node.rate(Measure::Traffic, row.packets))) }
             dt { "Protocols" } dd { @for (at, protocol) in row.protocols.iter().enumerate() { @if at > 0 { ", " } (text::visible(protocol)) } }
         }
@@ -80,7 +81,9 @@ fn connections(page: &Page<'_>, row: &PairRow) -> Markup {
 
 fn policy(page: &Page<'_>, row: &PairRow) -> Markup {
     let reading = &page.node.cached.reading;
-    let drops = reading.drops.iter().filter(|of| row.has_ends(&of.from, &of.to));
+    let by = page.query.by;
+    let drops = reading.drops.iter().filter(|of| row.has_part(&of.from, &of.to, by));
+    let is_watched = [Measure::Drop, Measure::Verdict].map(|of| page.node.watched(of) == Watched::Pairs);
     html! {
         h2 { "Drops and policy" }
         dl {
@@ -89,18 +92,28 @@ fn policy(page: &Page<'_>, row: &PairRow) -> Markup {
                 dd {
                     (text::per_second(reading.rate(of.count))) ", " (text::total(of.count.total)) " in all; "
                     @if of.state == State::Passed { "forbidden for " (text::visible(&of.direction)) } @else { (text::visible(&of.reason)) }
-                    @if *of.from != *row.from { ", on the way back" }
+                    @if by == By::Namespace { ", " (text::pair(&of.from, &of.to, true)) } @else if *of.from != *row.from { ", on the way back" }
                 }
             }
         }
-        @if drops.count() == 0 { p.muted { "No packet was dropped, none was forbidden." } }
+        @if drops.count() == 0 {
+            p.muted {
+                @match is_watched {
+                    [true, true] => "No packet was dropped, none was forbidden.",
+                    [true, false] => "No packet was dropped. Whether policies forbid any is not watched.",
+                    [false, true] => "None was forbidden by a policy. Drops are not watched.",
+                    [false, false] => "not watched",
+                }
+            }
+        }
     }
 }
 
 fn layer7(page: &Page<'_>, row: &PairRow) -> Markup {
     let reading = &page.node.cached.reading;
-    let answers: Vec<_> = reading.answers.iter().filter(|of| row.has_ends(&of.from, &of.to)).collect();
-    let http = reading.http.iter().filter(|of| row.has_ends(&of.from, &of.to));
+    let by = page.query.by;
+    let answers: Vec<_> = reading.answers.iter().filter(|of| row.has_part(&of.from, &of.to, by)).collect();
+    let http = reading.http.iter().filter(|of| row.has_part(&of.from, &of.to, by));
     html! {
         h2 { "DNS and HTTP" }
         dl {
@@ -138,7 +151,7 @@ fn take_along(page: &Page<'_>, row: &PairRow) -> Markup {
 
 /// Queries and commands for the same figures.
 pub(super) fn taken(page: &Page<'_>, row: &PairRow) -> Markup {
-    let all = take::promql(page.node, row, page.query.window).into_iter().chain(take::commands(row));
-    let all = all.chain([take::curl(row, page.host)]);
+    let all = take::promql(page.node, row, page.query).into_iter().chain(take::commands(row));
+    let all = all.chain([take::curl(row, page.host, page.query)]);
     html! { dl { @for of in all { dt { (of.title) } dd { code { (text::visible(&of.text)) } } } } }
 }

@@ -31,6 +31,22 @@ fn views_are_golden() {
     insta::assert_snapshot!("page-known-pair", lines(&known));
 }
 
+/// A map without a line is a sentence.
+#[test]
+fn a_map_may_have_no_line() {
+    let html = rendered(&example(), View::Overview, "focus=a%2Fnone");
+    assert!(html.contains("There is no line to draw") && !html.contains("viewBox=\"0 0 -"));
+}
+
+/// The pair of two namespaces has the requests of its parts, and queries that select them.
+#[test]
+fn a_pair_of_namespaces_has_its_parts() {
+    let node = crate::http::node_view::tests::example_by_namespace();
+    let html = rendered(&node, View::Pair, "from=shop&to=shop&by=namespace");
+    assert!(html.contains("source=~&quot;shop(/.+)?&quot;") && html.contains("<dt>HTTP</dt>"), "{html}");
+    assert!(html.contains("by=namespace"), "{html}");
+}
+
 /// An agent that has just started says why there is nothing, and what to do.
 #[test]
 fn empty_views_say_why() {
