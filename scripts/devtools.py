@@ -122,10 +122,6 @@ class Tab:
         said += [of["errorText"] for of in self.events("Network.loadingFailed") if not of.get("canceled")]
         return said
 
-    def forget(self):
-        """Drops what this tab has said so far."""
-        self.browser.events = [of for of in self.browser.events if of.get("sessionId") != self.session]
-
     def open(self, url):
         """Loads a page, and waits until it is complete."""
         failed = self.call("Page.navigate", url=url).get("errorText")

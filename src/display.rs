@@ -38,12 +38,17 @@ pub fn percent(ratio: f64) -> String {
     }
 }
 
+/// True for a character that is obeyed, or that looks like none or like a space.
+fn is_hidden(letter: char) -> bool {
+    let is_format = matches!(letter,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
+    let is_blank = matches!(letter, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
+    letter.is_control() || is_format || is_blank
+}
+
 /// A text of which nothing is obeyed: control and direction characters are named.
 pub fn visible(text: &str) -> String {
-    let is_hidden = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {
         if is_hidden(letter) {
@@ -58,4 +63,19 @@ pub fn visible(text: &str) -> String {
 /// An end's name as plain text.
 pub fn plain_name(end: &str) -> String {
     visible(end.strip_prefix("reserved:").unwrap_or(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a terminal or a browser obeys, and what cannot be seen, is named; letters stay.
+    #[test]
+    fn what_is_obeyed_is_named() {
+        let hidden = "\u{1b}\u{9b}\u{61c}\u{200d}\u{2028}\u{2029}\u{202e}\u{fff9}\u{fffb}\u{115f}\u{2800}\u{e0041}";
+        for letter in hidden.chars() {
+            assert_eq!(visible(&format!("a{letter}b")), format!("a[U+{:04X}]b", u32::from(letter)));
+        }
+        assert_eq!(visible("shop/cart é 日本"), "shop/cart é 日本");
+    }
 }

@@ -86,6 +86,8 @@ pub type Tls = (Arc<ClientConfig>, ServerName<'static>);
 /// The fault of an exchange.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExchangeError {
+    /// No connection: nothing was sent.
+    NotConnected(String),
     /// No answer, or an incomplete one.
     NoAnswer(String),
     /// The answer is not what was asked for.
@@ -94,19 +96,23 @@ pub enum ExchangeError {
 
 impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NoAnswer(why) | Self::BadAnswer(why)) = self;
+        let (Self::NotConnected(why) | Self::NoAnswer(why) | Self::BadAnswer(why)) = self;
         f.write_str(why)
     }
 }
 
 impl From<io::Error> for ExchangeError {
     fn from(error: io::Error) -> Self {
-        Self::NoAnswer(match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-                format!("no answer within {}s", IO_TIMEOUT.as_secs())
-            }
-            _ => error.to_string(),
-        })
+        Self::NoAnswer(reason(&error))
+    }
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("no answer within {}s", IO_TIMEOUT.as_secs())
+        }
+        _ => error.to_string(),
     }
 }
 
@@ -168,17 +174,18 @@ fn header<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
     fields.map(|(name, value)| (name, value.trim())).find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|of| of.1)
 }
 
-/// Sends a request and reads the answer, of which at most `limit` bytes are read.
+/// Sends a request and reads the answer, which has less than `limit` bytes.
 ///
 /// # Errors
-/// If the server does not answer in time, or with something else.
+/// If the server does not answer in time, or with something else, or with more.
 pub fn exchange(
     address: SocketAddr,
     request: &Request<'_>,
     tls: Option<&Tls>,
     limit: usize,
 ) -> Result<Response, ExchangeError> {
-    let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)?;
+    let mut stream = TcpStream::connect_timeout(&address, IO_TIMEOUT)
+        .map_err(|error| ExchangeError::NotConnected(reason(&error)))?;
     stream.set_read_timeout(Some(IO_TIMEOUT))?;
     stream.set_write_timeout(Some(IO_TIMEOUT))?;
     let answer = match tls {
@@ -216,6 +223,9 @@ fn send(stream: &mut (impl Read + Write), request: &Request<'_>, limit: usize) -
             let text = format!("the answer is not over after {}s", ANSWER_TIMEOUT.as_secs());
             return Err(io::Error::other(text));
         }
+    }
+    if answer.len() >= limit {
+        return Err(io::Error::other(format!("the answer has {limit} bytes or more, which is too much")));
     }
     Ok(answer)
 }

@@ -79,7 +79,7 @@ impl Endpoint {
                 Err(error) => {
                     lines.push(format!("{address}  {error}"));
                     exit = match error {
-                        ExchangeError::NoAnswer(_) => Exit::NoInput,
+                        ExchangeError::NotConnected(_) | ExchangeError::NoAnswer(_) => Exit::NoInput,
                         ExchangeError::BadAnswer(_) if exit == Exit::Success => Exit::Data,
                         ExchangeError::BadAnswer(_) => exit,
                     };

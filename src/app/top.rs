@@ -60,5 +60,8 @@ fn read(arguments: &TopArgs) -> Result<(Source, Start), String> {
     let has_colors = !is_set("NO_COLOR") && !is_dumb;
     let appearance = Appearance { bits: arguments.bits, ascii: arguments.ascii, has_colors };
     let start = Start::new(&arguments.view, arguments.sort.as_deref(), wanted, arguments.interval, appearance)?;
+    if arguments.json {
+        start.check_agent_sorts()?;
+    }
     Ok((source, start))
 }

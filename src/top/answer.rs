@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::form::day;
+
 /// Rows of an answer that are read at most; the API sends no more.
 const MAX_ROWS: usize = 500;
 
@@ -24,11 +26,10 @@ impl Answer {
         if !value.is_object() {
             return Err("the answer is not the API's: it is no object".to_owned());
         }
-        let age = value.get("time").and_then(Value::as_str).and_then(seconds_of_day).zip(seconds_of_day(date));
+        let taken = value.get("time").and_then(Value::as_str).and_then(|time| seconds_of(time, time));
         // A server's date may be a second behind its samples.
-        let since =
-            |(taken, now): (u64, u64)| Some((now + DAY - taken) % DAY).filter(|age| *age < DAY / 2).unwrap_or(0);
-        Ok(Self { age: age.map(since), value })
+        let since = |(taken, now): (i64, i64)| u64::try_from(now - taken).unwrap_or(0);
+        Ok(Self { age: taken.zip(seconds_of(&iso(date).unwrap_or_default(), date)).map(since), value })
     }
 
     /// The whole answer.
@@ -52,14 +53,23 @@ impl Answer {
     }
 }
 
-const DAY: u64 = 86_400;
-
-/// Seconds since midnight of the first `HH:MM:SS` in a text.
-fn seconds_of_day(text: &str) -> Option<u64> {
+/// Seconds of the date that a text begins with, and of the first `HH:MM:SS` in another; only
+/// differences mean anything.
+fn seconds_of(date: &str, text: &str) -> Option<i64> {
     let at = text.find(':')?;
-    let mut parts = text.get(at.checked_sub(2)?..at + 6)?.split(':').map(str::parse::<u64>);
+    let mut parts = text.get(at.checked_sub(2)?..at + 6)?.split(':').map(str::parse::<u8>);
     let (hours, minutes, seconds) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    (hours < 24 && minutes < 60 && seconds < 61).then_some(hours * 3600 + minutes * 60 + seconds)
+    let of_day = i64::from(hours) * 3600 + i64::from(minutes) * 60 + i64::from(seconds);
+    (hours < 24 && minutes < 60 && seconds < 61).then_some(day(date)? * 86_400 + of_day)
+}
+
+/// The date of a header as `2026-11-26`, which there is `Thu, 26 Nov 2026` with a time behind it.
+fn iso(date: &str) -> Option<String> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let mut words = date.split(' ').skip(1);
+    let (day, month, year) = (words.next()?, words.next()?, words.next()?);
+    let month = MONTHS.iter().position(|name| *name == month)? + 1;
+    Some(format!("{year}-{month:02}-{day}"))
 }
 
 /// The text at a pointer; empty without one.
@@ -96,6 +106,8 @@ mod tests {
         assert_eq!(age("2026-11-26T02:14:07Z", "Thu, 26 Nov 2026 02:14:09 GMT"), Some(2));
         assert_eq!(age("2026-11-26T23:59:59Z", "Fri, 27 Nov 2026 00:00:03 GMT"), Some(4));
         assert_eq!(age("2026-11-26T02:14:07Z", "Thu, 26 Nov 2026 02:14:06 GMT"), Some(0));
+        assert_eq!(age("2026-11-26T02:14:07Z", "Thu, 26 Nov 2026 16:14:07 GMT"), Some(14 * 3600));
+        assert_eq!(age("2026-02-28T02:14:07Z", "Sun, 01 Mar 2026 02:14:08 GMT"), Some(86_401));
         for (time, date) in [("", ""), ("2026", "Fri"), (":", "::::::::"), ("a:b:c:d", "99:99:99"), ("é:é:é", "1:2:3")]
         {
             assert_eq!(age(time, date), None, "{time} {date}");

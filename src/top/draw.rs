@@ -6,9 +6,10 @@ use ratatui_core::buffer::Buffer;
 use ratatui_core::style::{Modifier, Style};
 
 use super::answer::{list, number, text};
-use super::form::{Form, Units};
+use super::form::{Form, Units, since};
 use super::screen::{Screen, bold, chosen, middle, normal};
 use super::state::{Mode, Top};
+use super::table::beyond;
 use super::views::{Column, Mark, VIEWS, View};
 use super::{agent_view, details};
 use crate::display::{percent, visible};
@@ -56,12 +57,13 @@ fn head(screen: &mut Screen<'_>, top: &Top, now: Duration) {
         (Some((since, next, _)), _) => format!("lost {} s ago, next try in {} s", since.as_secs(), next.as_secs()),
         (None, Some((answer, came))) => {
             let time = text(answer.value(), "/time").get(11..19).unwrap_or("no sample").to_owned();
-            let age = answer.age().unwrap_or(0) + now.saturating_sub(*came).as_secs();
+            let kept = now.saturating_sub(*came).as_secs();
+            let age = answer.age().map_or_else(String::new, |age| format!("  {} s old", age + kept));
             let (zone, over) = if width >= 100 { (" UTC", "rates over ") } else { ("Z", "") };
             let bits = if top.appearance.bits { "  bits" } else { "" };
             let window = number(answer.value(), "/window_seconds").unwrap_or(0.0);
             let span = if window > 0.0 { format!("{over}{window:.0} s") } else { "rates soon".to_owned() };
-            format!("{time}{zone}  {age} s old  {span}{bits}")
+            format!("{time}{zone}{age}  {span}{bits}")
         }
         (None, None) => "asking".to_owned(),
     };
@@ -210,13 +212,18 @@ fn sentence(screen: &mut Screen<'_>, top: &Top, now: Duration, y: u16) {
     let width = screen.width() - 2;
     let said = if let Some((.., why)) = top.link.lost(now) {
         format!("The agent does not answer: {why}")
-    } else if let Some((said, first)) = top.sentence() {
+    } else if let Some(item) = top.item() {
         let ends = top.shown.table.selected().map(|row| {
             let end = |at: &str| crate::display::plain_name(text(&row.value, at));
             format!("{} -> {}: ", end("/from"), end("/to"))
         });
-        let since = first.get(11..16).map_or_else(String::new, |time| format!(", since {time}"));
-        format!("{}{}{since}", ends.unwrap_or_default(), visible(said))
+        let now = top.status.as_ref().map_or("", |status| text(status.value(), "/time"));
+        let first = match since(item, "/first_seen", now).trim_end_matches('*') {
+            "start" | "" => String::new(),
+            days if days.ends_with(" d") => format!(", for {days}"),
+            time => format!(", since {time}"),
+        };
+        format!("{}{}{first}", ends.unwrap_or_default(), visible(text(item, "/text")))
     } else {
         let notes = top.answer().map_or(&[][..], |answer| list(answer.value(), "/notes"));
         let degraded = top.status.as_ref().map_or(&[][..], |status| list(status.value(), "/degraded"));
@@ -253,28 +260,13 @@ fn sum(screen: &mut Screen<'_>, top: &Top, y: u16) {
         format!("{all:.0} {}{order}", view.things)
     };
     if view.name == "pairs" && shown < all {
-        let bytes = |row: &super::table::Row| {
-            ["/out_bytes_per_second", "/back_bytes_per_second"]
-                .iter()
-                .filter_map(|at| number(&row.value, at))
-                .sum::<f64>()
-        };
-        let (seen, known) = (table.shown().iter().map(bytes).sum::<f64>(), table.rows.iter().map(bytes).sum::<f64>());
-        let unknown = number(answer.value(), "/hidden/bytes_ratio").unwrap_or(0.0);
-        let more = if known > 0.0 { 1.0 - seen / known * (1.0 - unknown) } else { unknown };
-        let is_problem = |row: &&super::table::Row| {
-            matches!(view.mark(&row.value), Mark::Passed | Mark::Denied | Mark::Failing | Mark::Slow)
-        };
-        #[allow(clippy::cast_precision_loss, reason = "a number of rows is small")]
-        let problems =
-            (table.rows.iter().filter(is_problem).count() - table.shown().iter().filter(is_problem).count()) as f64;
-        let problems = problems + number(answer.value(), "/hidden/problems").unwrap_or(0.0);
+        let (more, problems) = beyond(view, table, answer);
         said += &format!(": {} % of the bytes, {problems:.0} with a problem", percent(more));
     }
     if !top.wanted.workload.is_empty() && view.has_ends {
         said += &format!("; filter {}", visible(&top.wanted.workload));
     }
-    if top.wanted.by_namespace && view.has_ends {
+    if top.wanted.by_namespace && view.is_grouped {
         said += "; by namespace";
     }
     if top.wanted.problems && view.has_ends {

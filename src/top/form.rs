@@ -201,7 +201,7 @@ fn why(row: &Value) -> String {
 }
 
 /// Time of day, or days ago; a star within the hour.
-fn since(row: &Value, at: &str, now: &str) -> String {
+pub(super) fn since(row: &Value, at: &str, now: &str) -> String {
     let first = text(row, at);
     let star = if row.get("new").and_then(Value::as_bool) == Some(true) { "*" } else { "" };
     let text = match (day(first), day(now)) {
@@ -213,7 +213,7 @@ fn since(row: &Value, at: &str, now: &str) -> String {
 }
 
 /// The number of a day in RFC 3339; only differences mean anything.
-fn day(time: &str) -> Option<i64> {
+pub(super) fn day(time: &str) -> Option<i64> {
     let mut parts = time.get(..10)?.split('-').map(str::parse::<i64>);
     let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(0..=9999).contains(&year) {

@@ -100,7 +100,9 @@ fn choose(top: &mut Top, key: Key, now: Duration) -> Action {
         Key::Letter('b') => top.appearance.bits = !top.appearance.bits,
         Key::Letter('p') => {
             top.is_paused = !top.is_paused;
-            top.link.ask_now();
+            if !top.is_paused {
+                top.link.ask_now();
+            }
         }
         Key::Letter('s') => next_sort(top),
         Key::Letter('S') => {
@@ -186,7 +188,9 @@ fn change_interval(top: &mut Top, now: Duration, is_next: impl Fn(u64, u64) -> b
         INTERVALS.into_iter().filter(|seconds| is_next(*seconds, current)).min_by_key(|of| of.abs_diff(current));
     if let Some(seconds) = nearest {
         top.interval = Duration::from_secs(seconds);
-        top.link.ask_now();
+        if !top.is_paused {
+            top.link.ask_now();
+        }
     }
     top.say(format!("an answer every {} s", top.interval.as_secs()), now);
 }
@@ -202,7 +206,7 @@ fn copy(top: &mut Top, taken: Taken, now: Duration) -> Action {
         return Action::Nothing;
     };
     let mut path = format!("/api/v1/pair?window={}", top.wanted.window);
-    if top.wanted.by_namespace {
+    if top.wanted.by_namespace && top.shown.view.is_grouped {
         path.push_str("&by=namespace");
     }
     for (key, at) in [("&from=", "/from"), ("&to=", "/to")] {

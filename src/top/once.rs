@@ -10,13 +10,16 @@ use super::answer::{Answer, list, number, text};
 use super::form::{Form, plain};
 use super::source::{Failure, Source};
 use super::state::Start;
-use super::table::Table;
+use super::table::{Table, beyond};
 use super::views::{Mark, View};
 use crate::display::visible;
 
 /// Time for which rates are waited for: an agent that has just started, or was not looked at, has
 /// them after two samples.
-const PATIENCE: Duration = Duration::from_secs(15);
+const RATES_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Widest column that is padded: two of the longest names that Kubernetes has.
+const MAX_PADDED: usize = 512;
 
 /// Wait between two attempts.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -37,7 +40,7 @@ pub enum Outcome {
 /// # Errors
 /// When `out` cannot be written.
 pub fn once(source: &Source, start: &Start, out: &mut dyn Write) -> io::Result<Outcome> {
-    print(source, start, |view, answer| write_table(view, start, answer, out))
+    print(|path| source.get(path), start, |view, answer| write_table(view, start, answer, out))
 }
 
 /// Prints the API's answer.
@@ -45,21 +48,27 @@ pub fn once(source: &Source, start: &Start, out: &mut dyn Write) -> io::Result<O
 /// # Errors
 /// When `out` cannot be written.
 pub fn json(source: &Source, start: &Start, out: &mut dyn Write) -> io::Result<Outcome> {
-    print(source, start, |_, answer| writeln!(out, "{}", answer.value()))
+    print(|path| source.get(path), start, |_, answer| writeln!(out, "{}", answer.value()))
 }
 
-fn print(source: &Source, start: &Start, write: impl FnOnce(&View, &Answer) -> io::Result<()>) -> io::Result<Outcome> {
+fn print(
+    get: impl Fn(&str) -> Result<Answer, Failure>,
+    start: &Start,
+    write: impl FnOnce(&View, &Answer) -> io::Result<()>,
+) -> io::Result<Outcome> {
     let view = start.view;
     let path = view.path(&start.wanted);
-    let until = Instant::now() + PATIENCE;
+    let until = Instant::now() + RATES_TIMEOUT;
     let answer = loop {
-        match source.get(&path) {
+        match get(&path) {
             Ok(answer) => {
                 let has_rates = number(answer.value(), "/window_seconds").is_none_or(|seconds| seconds > 0.0);
                 if has_rates || Instant::now() >= until {
                     break answer;
                 }
             }
+            // It says itself that it is worth another try.
+            Err(Failure::Busy(_)) if Instant::now() < until => {}
             Err(failure) => return Ok(Outcome::NoAnswer(failure)),
         }
         sleep(PAUSE);
@@ -68,8 +77,11 @@ fn print(source: &Source, start: &Start, write: impl FnOnce(&View, &Answer) -> i
     if answer.is_complete() {
         return Ok(Outcome::Complete);
     }
-    let degraded = list(answer.value(), "/degraded").iter();
-    Ok(Outcome::Incomplete(degraded.map(|of| visible(text(of, "/text"))).collect()))
+    let mut reasons: Vec<_> = list(answer.value(), "/degraded").iter().map(|of| visible(text(of, "/text"))).collect();
+    if reasons.is_empty() {
+        reasons.push("the answer says neither that it is complete nor what is missing".to_owned());
+    }
+    Ok(Outcome::Incomplete(reasons))
 }
 
 /// A word: without spaces, and of ASCII.
@@ -79,11 +91,11 @@ fn word(text: &str) -> String {
 
 fn write_table(view: &View, start: &Start, answer: &Answer, out: &mut dyn Write) -> io::Result<()> {
     let value = answer.value();
-    let mut table = Table { height: usize::MAX, ..Table::default() };
+    let mut table = Table { height: start.wanted.limit.into(), ..Table::default() };
     table.update(view, answer.rows(view.rows), start.wanted.sort.as_ref(), false);
     let hidden = number(value, "/hidden/rows").unwrap_or(0.0);
     #[allow(clippy::cast_precision_loss, reason = "a number of rows is small")]
-    let all = table.rows.len() as f64 + hidden;
+    let (all, hidden) = (table.rows.len() as f64 + hidden, (table.rows.len() - table.shown().len()) as f64 + hidden);
     writeln!(
         out,
         "node {}  time {}  window {:.0}s  state {}  {} {all:.0}",
@@ -115,8 +127,8 @@ fn write_table(view: &View, start: &Start, answer: &Answer, out: &mut dyn Write)
     }
     if hidden > 0.0 {
         write!(out, "{hidden:.0} more {}", view.things)?;
-        if let (Some(bytes), Some(problems)) = (number(value, "/hidden/bytes_ratio"), number(value, "/hidden/problems"))
-        {
+        if view.name == "pairs" {
+            let (bytes, problems) = beyond(view, &table, answer);
             write!(out, ": {bytes:.3} of the bytes, {problems:.0} with a problem (--problems shows them)")?;
         }
         writeln!(out)?;
@@ -134,13 +146,14 @@ fn lines(view: &View, table: &Table) -> Vec<String> {
     if let Some(head) = grid.first_mut() {
         head.extend(columns.iter().map(|column| column.name.to_owned()));
     }
-    for row in &table.rows {
+    for row in table.shown() {
         let mut line = vec![name(view.mark(&row.value)).to_owned()];
         line.extend(columns.iter().map(|column| column.form.base(&row.value, column.at)));
         grid.push(line);
     }
     let is_number = |at: usize| at > 0 && columns.get(at - 1).is_some_and(|column| column.form.is_number());
-    let width = |at: usize| grid.iter().filter_map(|line| line.get(at)).map(String::len).max().unwrap_or(0);
+    let width =
+        |at: usize| grid.iter().filter_map(|line| line.get(at)).map(String::len).max().unwrap_or(0).min(MAX_PADDED);
     let widths: Vec<usize> = (0..=columns.len()).map(width).collect();
     let padded = |line: &Vec<String>| {
         let cells = line.iter().zip(&widths).enumerate().map(|(at, (cell, width))| {
@@ -166,8 +179,61 @@ fn name(mark: Mark) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::views::VIEWS;
+    use std::cell::Cell;
+
+    use super::super::state::Appearance;
+    use super::super::tests::{start, wanted};
+    use super::super::views::{VIEWS, Wanted};
     use super::*;
+
+    /// By a column that the agent does not sort by, the first of all rows are printed.
+    #[test]
+    fn all_rows_are_sorted() {
+        let wanted = Wanted { limit: 2, ..wanted() };
+        let new = |view: &str, sort: &str| {
+            Start::new(view, Some(sort), wanted.clone(), Duration::from_secs(5), Appearance::default()).unwrap()
+        };
+        let by_total = new("drops", "-total");
+        assert_eq!(by_total.view.path(&by_total.wanted), "/api/v1/drops?window=1m&limit=500");
+        assert!(by_total.check_agent_sorts().unwrap_err().contains("sorts the view drops by nothing"));
+        assert!(new("pairs", "-failed").check_agent_sorts().unwrap_err().contains("by bytes, out"));
+        let by_out = new("pairs", "-out");
+        assert_eq!(by_out.view.path(&by_out.wanted), "/api/v1/pairs?window=1m&limit=2&sort=-out");
+        assert_eq!((by_out.check_agent_sorts(), start("drops").check_agent_sorts()), (Ok(()), Ok(())));
+        let rows: Vec<_> =
+            [3, 9, 1, 7].map(|total| serde_json::json!({"from": format!("n{total}"), "total": total})).into();
+        let answer = serde_json::json!({"rows": rows, "hidden": {"rows": 5}}).to_string();
+        let mut out = Vec::new();
+        write_table(by_total.view, &by_total, &Answer::read(answer.as_bytes(), "").unwrap(), &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let names: Vec<_> = text.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(names.get(2..4), Some(&["n9", "n7"][..]), "{text}");
+        assert!(text.contains("drops 9\n") && text.ends_with("\n7 more drops\n"), "{text}");
+    }
+
+    /// An agent with too much to do is asked again; one that says nothing of itself is incomplete.
+    #[test]
+    fn busy_agents_are_asked_again() {
+        let asked = Cell::new(0);
+        let get = |_: &str| {
+            asked.set(asked.get() + 1);
+            let busy = Failure::Busy("503 is the answer".to_owned());
+            if asked.get() < 2 { Err(busy) } else { Ok(Answer::read(b"{}", "").unwrap()) }
+        };
+        let outcome = print(get, &start("pairs"), |_, _| Ok(())).unwrap();
+        assert_eq!(asked.get(), 2);
+        assert!(matches!(&outcome, Outcome::Incomplete(reasons) if reasons.len() == 1), "{outcome:?}");
+    }
+
+    /// A name of any length is printed.
+    #[test]
+    fn long_names_are_printed() {
+        let answer = serde_json::json!({"rows": [{"from": "n".repeat(100_000)}, {"from": "m"}]}).to_string();
+        let mut out = Vec::new();
+        let start = start("pairs");
+        write_table(start.view, &start, &Answer::read(answer.as_bytes(), "").unwrap(), &mut out).unwrap();
+        assert!(out.len() < 110_000);
+    }
 
     /// The tables of all views, of the answers that the API's tests hold.
     #[test]

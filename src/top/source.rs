@@ -3,17 +3,18 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::answer::Answer;
 use crate::display::visible;
-use crate::http_client::{Request, Response, Url, exchange};
+use crate::http_client::{ExchangeError, Request, Response, Url, exchange};
 
 /// Port of the admin listener.
 const PORT: u16 = 9966;
 
-/// Bytes of an answer that are read at most: 500 rows have some 300 kB.
-const MAX_ANSWER_BYTES: usize = 16 << 20;
+/// Bytes of an answer at most: 500 rows have some 300 kB. Parsed, one may take a hundred times that.
+const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Bytes of a token at most.
 const MAX_TOKEN_BYTES: u64 = 4096;
@@ -30,11 +31,23 @@ pub struct Source {
 
 /// The reason why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure(pub(super) String);
+pub enum Failure {
+    /// The agent does not answer, or refuses.
+    NoAnswer(String),
+    /// It has too much to do now.
+    Busy(String),
+}
+
+impl Failure {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self::NoAnswer(why.into())
+    }
+}
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        let (Self::NoAnswer(why) | Self::Busy(why)) = self;
+        f.write_str(why)
     }
 }
 
@@ -63,7 +76,7 @@ impl Source {
     /// If the agent does not answer, or refuses.
     pub fn get(&self, path: &str) -> Result<Answer, Failure> {
         let response = self.exchange("GET", path)?;
-        Answer::read(&response.body, response.header("date")).map_err(Failure)
+        Answer::read(&response.body, response.header("date")).map_err(Failure::new)
     }
 
     /// Gives a command; returns what the agent says of it.
@@ -75,28 +88,40 @@ impl Source {
     }
 
     fn exchange(&self, method: &str, path: &str) -> Result<Response, Failure> {
+        self.exchange_with(self.url.addresses().map_err(Failure::new)?, method, path)
+    }
+
+    /// An exchange with the first address that takes a connection.
+    fn exchange_with(&self, addresses: Vec<SocketAddr>, method: &str, path: &str) -> Result<Response, Failure> {
         let token = self.token()?;
         let mut headers = vec![("Accept", "application/json"), COMMAND];
         let bearer = token.map(|token| format!("Bearer {token}"));
         headers.extend(bearer.as_deref().map(|bearer| ("Authorization", bearer)));
-        let mut failure = Failure(String::new());
-        for address in self.url.addresses().map_err(Failure)? {
+        let mut first = None;
+        for address in addresses {
             // An address is a name of its own for every agent; `admin.hosts` need not list one.
             let host = address.to_string();
             let request = Request { method, path, host: &host, headers: &headers };
             match exchange(address, &request, None, MAX_ANSWER_BYTES) {
                 Ok(response) if matches!(response.status, 200 | 202) => return Ok(response),
                 Ok(response) => return Err(refusal(&response)),
-                Err(error) => failure = Failure(format!("{address}: {error}")),
+                Err(error) => {
+                    let failure = Failure::new(format!("{address}: {error}"));
+                    // A command that was sent is never sent to another address too.
+                    if !matches!(error, ExchangeError::NotConnected(_)) {
+                        return Err(failure);
+                    }
+                    first.get_or_insert(failure);
+                }
             }
         }
-        Err(failure)
+        Err(first.unwrap_or_else(|| Failure::new("the name has no address")))
     }
 
     /// The token, read anew each time: another one takes effect at once.
     fn token(&self) -> Result<Option<String>, Failure> {
         let Some(file) = &self.token_file else { return Ok(None) };
-        let wrong = |why: &str| Failure(format!("{}: {why}", file.display()));
+        let wrong = |why: &str| Failure::new(format!("{}: {why}", file.display()));
         let mut text = String::new();
         let read = File::open(file).and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text));
         read.map_err(|error| wrong(&error.to_string()))?;
@@ -112,7 +137,8 @@ fn refusal(response: &Response) -> Failure {
     let said = first_line(response);
     let hint = if response.status == 401 { " (--token-file)" } else { "" };
     let said = if said.is_empty() { response.status_line() } else { said };
-    Failure(format!("{} is the answer: {said}{hint}", response.status))
+    let why = format!("{} is the answer: {said}{hint}", response.status);
+    if response.status == 503 { Failure::Busy(why) } else { Failure::NoAnswer(why) }
 }
 
 /// The first line of a body, at most 200 characters of it, of which nothing is obeyed.
@@ -123,7 +149,30 @@ fn first_line(response: &Response) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// What takes no connection is passed over, and its failure is the one that is told; what was
+    /// sent is not sent again.
+    #[test]
+    fn commands_are_sent_once() {
+        let bound = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let refusing: [SocketAddr; 2] = ["127.0.0.1:1", "127.0.0.1:2"].map(|address| address.parse().unwrap());
+        let source = Source::new(None, None).unwrap();
+        let said = source.exchange_with(refusing.to_vec(), "GET", "/").unwrap_err().to_string();
+        assert!(said.starts_with(&refusing[0].to_string()), "{said}");
+        let (silent, idle) = (bound(), bound());
+        let addresses = vec![refusing[0], silent.local_addr().unwrap(), idle.local_addr().unwrap()];
+        let said = std::thread::scope(|scope| {
+            let asked = scope.spawn(|| source.exchange_with(addresses.clone(), "POST", "/").unwrap_err().to_string());
+            drop(silent.accept().unwrap());
+            asked.join().unwrap()
+        });
+        assert!(said.starts_with(&addresses[1].to_string()), "{said}");
+        idle.set_nonblocking(true).unwrap();
+        assert!(idle.accept().is_err(), "it was sent again");
+    }
 
     /// Addresses with and without scheme and port; what is none is named with what was expected.
     #[test]

@@ -7,6 +7,7 @@ use super::link::Link;
 use super::source::Failure;
 use super::table::Table;
 use super::views::{Mark, VIEWS, View, Wanted};
+use crate::display::visible;
 
 /// Time after a key for which rows keep their places.
 const KEEP_ORDER: Duration = Duration::from_secs(3);
@@ -59,13 +60,28 @@ impl Start {
         }
         Ok(Self { view: found, wanted, interval, appearance })
     }
+
+    /// Refuses a column that the agent does not sort by: its answer would have another order.
+    ///
+    /// # Errors
+    /// The text lists those that it sorts by.
+    pub fn check_agent_sorts(&self) -> Result<(), String> {
+        let Some((key, _)) = self.wanted.sort.as_ref().filter(|_| self.view.sorts_here(&self.wanted)) else {
+            return Ok(());
+        };
+        let known = if self.view.sorts.is_empty() { "nothing".to_owned() } else { self.view.sorts.join(", ") };
+        Err(format!(
+            "--sort {key}: --json prints what the agent sends, and it sorts the view {} by {known}; --once sorts",
+            self.view.name
+        ))
+    }
 }
 
 /// A question to the agent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Question {
-    /// The answers of a view, by its path, and the status.
-    View(String),
+    /// The answers of a view, by its path, and the status over the same window.
+    View { path: String, window: String },
     /// What is to be copied of a pair, by its path.
     Pair(Taken, String),
     /// A component is to be restarted.
@@ -138,6 +154,8 @@ impl Top {
     pub(super) fn new(start: Start) -> Self {
         let empty = |view, sort| Shown { view, table: Table::default(), received: None, sort };
         let others = VIEWS.iter().filter(|view| view.name != start.view.name);
+        let mut link = Link::default();
+        link.ask_now();
         Self {
             shown: empty(start.view, start.wanted.sort.clone()),
             others: others.map(|view| empty(view, None)).collect(),
@@ -147,7 +165,7 @@ impl Top {
             appearance: start.appearance,
             is_paused: false,
             mode: Mode::Table,
-            link: Link::default(),
+            link,
             notice: None,
             touched: None,
         }
@@ -174,8 +192,8 @@ impl Top {
 
     /// The question that is due.
     pub(super) fn question(&mut self, now: Duration) -> Option<Question> {
-        let is_due = !self.is_paused && self.link.take_turn(now);
-        is_due.then(|| Question::View(self.path()))
+        let is_due = self.link.take_turn(now, self.is_paused);
+        is_due.then(|| Question::View { path: self.path(), window: self.wanted.window.clone() })
     }
 
     /// Takes a reply; returns a text to copy.
@@ -186,15 +204,19 @@ impl Top {
                 let found = self.find(taken, &answer);
                 let said = match &found {
                     Some(text) => format!("copied, if this terminal lets programs copy: {text}"),
-                    None => "nothing to copy: the names of this row say too little".to_owned(),
+                    None => "nothing to copy: the row's names say too little, or would be obeyed".to_owned(),
                 };
                 self.say(said, now);
                 return found;
             }
-            Reply::View(_, Err(failure)) => self.link.failed(now, failure.to_string()),
+            Reply::View(_, Err(Failure::NoAnswer(why))) => self.link.failed(now, why),
+            Reply::View(_, Err(Failure::Busy(why))) => {
+                self.link.put_off(now);
+                self.say(why, now);
+            }
             Reply::View(path, Ok((status, answer))) => {
-                self.link.answered(now, self.interval);
-                if self.is_paused {
+                let is_wished = self.link.answered(now, self.interval);
+                if self.is_paused && !is_wished {
                     return None;
                 }
                 self.status = Some(status);
@@ -220,7 +242,7 @@ impl Top {
         let handshake =
             all().find(|of| self.shown.view.name == "connections" && text(of, "/title").contains("handshake"));
         let found = text(handshake.or_else(|| all().next())?, "/text");
-        (!found.is_empty() && !found.chars().any(char::is_control)).then(|| found.to_owned())
+        (!found.is_empty() && visible(found) == found).then(|| found.to_owned())
     }
 
     /// Notes that a key was pressed.
@@ -264,13 +286,12 @@ impl Top {
         (found.count(), first)
     }
 
-    /// What needs a look of the row under the cursor, in words.
-    pub(super) fn sentence(&self) -> Option<(&str, &str)> {
+    /// What needs a look of the row under the cursor.
+    pub(super) fn item(&self) -> Option<&serde_json::Value> {
         let (status, row) = (self.status.as_ref()?, self.shown.table.selected()?);
         let is_same = |item: &&serde_json::Value| {
             ["/from", "/to"].iter().all(|end| text(item, end) == text(&row.value, end) && !text(item, end).is_empty())
         };
-        let item = list(status.value(), "/attention").iter().find(is_same)?;
-        Some((text(item, "/text"), text(item, "/first_seen")))
+        list(status.value(), "/attention").iter().find(is_same)
     }
 }

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::answer::{Answer, number};
 use super::form::Key;
-use super::views::View;
+use super::views::{Mark, View};
 
 /// A row, with what tells it from all others.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,6 +100,23 @@ impl Table {
         let end = self.offset.saturating_add(self.height).min(self.rows.len());
         self.rows.get(self.offset..end).unwrap_or_default()
     }
+}
+
+/// The share of the bytes, and how many problems, that rows have which are not on the screen.
+pub(super) fn beyond(view: &View, table: &Table, answer: &Answer) -> (f64, f64) {
+    let bytes = |row: &Row| {
+        let both = ["/out_bytes_per_second", "/back_bytes_per_second"];
+        both.iter().filter_map(|at| number(&row.value, at)).sum::<f64>()
+    };
+    let (seen, known) = (table.shown().iter().map(bytes).sum::<f64>(), table.rows.iter().map(bytes).sum::<f64>());
+    let unknown = number(answer.value(), "/hidden/bytes_ratio").unwrap_or(0.0);
+    let more = if known > 0.0 { 1.0 - seen / known * (1.0 - unknown) } else { unknown };
+    let is_problem =
+        |row: &&Row| matches!(view.mark(&row.value), Mark::Passed | Mark::Denied | Mark::Failing | Mark::Slow);
+    #[allow(clippy::cast_precision_loss, reason = "a number of rows is small")]
+    let problems =
+        (table.rows.iter().filter(is_problem).count() - table.shown().iter().filter(is_problem).count()) as f64;
+    (more, problems + number(answer.value(), "/hidden/problems").unwrap_or(0.0))
 }
 
 /// Sorts rows by a column; without one they are as the agent sent them, the most serious first.

@@ -26,6 +26,7 @@ use super::draw::draw;
 use super::keys::{Action, Key, press};
 use super::source::Source;
 use super::state::{Question, Reply, Start, Top};
+use crate::http_client::encode;
 
 /// Interval at which ages and waits are drawn anew.
 const TICK: Duration = Duration::from_millis(250);
@@ -90,7 +91,7 @@ fn restore() {
 pub fn run(source: &Source, start: Start, out: &mut dyn Write) -> io::Result<()> {
     // Blocked before any thread starts, so that one of them takes them all.
     let mut signals = SigSet::empty();
-    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT] {
         signals.add(signal);
     }
     signals.thread_block()?;
@@ -169,16 +170,14 @@ fn show(mut top: Top, happened: &Receiver<Event>, questions: &Sender<Question>, 
 fn answer(source: &Source, asked: &Receiver<Question>, events: &Sender<Event>) {
     for question in asked {
         let reply = match question {
-            Question::View(path) => {
-                let window =
-                    path.split_once("window=").map_or("1m", |(_, rest)| rest.split('&').next().unwrap_or("1m"));
+            Question::View { path, window } => {
                 let status = source.get(&format!("/api/v1/status?window={window}"));
                 let answers = status.and_then(|status| Ok((status, source.get(&path)?)));
                 Reply::View(path, answers)
             }
             Question::Pair(taken, path) => Reply::Pair(taken, source.get(&path)),
             Question::Restart(name) => {
-                let said = source.post(&format!("/actors/{name}/restart"));
+                let said = source.post(&restart_path(&name));
                 Reply::Restart(name, said)
             }
         };
@@ -186,6 +185,13 @@ fn answer(source: &Source, asked: &Receiver<Question>, events: &Sender<Event>) {
             return;
         }
     }
+}
+
+/// The path that restarts a part; its name is what the agent has said.
+fn restart_path(name: &str) -> String {
+    let mut path = "/actors/".to_owned();
+    encode(&mut path, name);
+    path + "/restart"
 }
 
 fn read_keys(events: &Sender<Event>) {
@@ -220,4 +226,16 @@ fn key_of(key: KeyEvent) -> Option<Key> {
         KeyCode::End => Key::End,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name cannot leave its place in the request.
+    #[test]
+    fn names_are_encoded() {
+        assert_eq!(restart_path("flow_source"), "/actors/flow_source/restart");
+        assert_eq!(restart_path("a b?c#\r\nX: y"), "/actors/a%20b%3Fc%23%0D%0AX:%20y/restart");
+    }
 }

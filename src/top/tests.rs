@@ -22,7 +22,7 @@ pub(super) fn recorded(view: &str) -> Answer {
     Answer::read(body.as_bytes(), "Mon, 12 Jan 1970 13:46:52 GMT").unwrap()
 }
 
-fn wanted() -> Wanted {
+pub(super) fn wanted() -> Wanted {
     Wanted {
         workload: String::new(),
         problems: false,
@@ -46,7 +46,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Has the question that is due answered.
 fn answer(top: &mut Top, answer: Answer, now: Duration) {
-    let Some(Question::View(path)) = top.question(now) else { panic!("no question at {now:?}") };
+    let Some(Question::View { path, .. }) = top.question(now) else { panic!("no question at {now:?}") };
     top.take(Reply::View(path, Ok((recorded("status"), answer))), now);
 }
 
@@ -96,9 +96,9 @@ fn modes_are_golden() {
     }
     assert!(screen(&mut top, size, SECOND).contains("filter: shop/*_"));
     press(&mut top, Key::Enter, SECOND);
-    let Some(Question::View(path)) = top.question(SECOND) else { panic!() };
+    let Some(Question::View { path, .. }) = top.question(SECOND) else { panic!() };
     assert_eq!(path, "/api/v1/pairs?window=1m&limit=500&workload=shop/*");
-    top.take(Reply::View(path, Err(Failure("127.0.0.1:9966: refused".to_owned()))), SECOND);
+    top.take(Reply::View(path, Err(Failure::new("127.0.0.1:9966: refused"))), SECOND);
     insta::assert_snapshot!("no-answer-yet", screen(&mut top, size, SECOND * 2));
 }
 
@@ -109,8 +109,8 @@ fn a_lost_agent_is_golden() {
     answer(&mut top, recorded("pairs"), SECOND);
     let mut now = SECOND * 6;
     for _ in 0..3 {
-        let Some(Question::View(path)) = top.question(now) else { panic!() };
-        top.take(Reply::View(path, Err(Failure("127.0.0.1:9966: Connection refused".to_owned()))), now);
+        let Some(Question::View { path, .. }) = top.question(now) else { panic!() };
+        top.take(Reply::View(path, Err(Failure::new("127.0.0.1:9966: Connection refused"))), now);
         now += top.link.lost(now).unwrap().1;
     }
     let mut buffer = Buffer::empty(Rect::new(0, 0, 80, 24));
@@ -162,7 +162,7 @@ fn names_are_data() {
     let hostile = Answer::read(value.to_string().as_bytes(), "").unwrap();
     for size in [(80, 24), (200, 60)] {
         let mut top = top("pairs");
-        let Some(Question::View(path)) = top.question(SECOND) else { panic!() };
+        let Some(Question::View { path, .. }) = top.question(SECOND) else { panic!() };
         top.take(Reply::View(path, Ok((hostile.clone(), hostile.clone()))), SECOND);
         let table = screen(&mut top, size, SECOND);
         press(&mut top, Key::Down, SECOND);
@@ -179,7 +179,7 @@ fn names_are_data() {
     }
     let mut ascii = top("pairs");
     ascii.appearance.ascii = true;
-    let Some(Question::View(path)) = ascii.question(SECOND) else { panic!() };
+    let Some(Question::View { path, .. }) = ascii.question(SECOND) else { panic!() };
     ascii.take(Reply::View(path, Ok((hostile.clone(), hostile))), SECOND);
     let ascii = screen(&mut ascii, (80, 24), SECOND);
     assert!(ascii.is_ascii());
@@ -194,7 +194,7 @@ fn keys_change_what_is_asked() {
         for key in keys.chars() {
             assert_eq!(press(top, Key::Letter(key), SECOND), Action::Nothing, "{key}");
         }
-        let Some(Question::View(path)) = top.question(SECOND) else { panic!("nothing asked for {keys}") };
+        let Some(Question::View { path, .. }) = top.question(SECOND) else { panic!("nothing asked for {keys}") };
         top.take(Reply::View(String::new(), Ok((recorded("status"), recorded("pairs")))), SECOND);
         path
     };
@@ -214,7 +214,7 @@ fn keys_change_what_is_asked() {
     assert_eq!(press(&mut top, Key::Letter('n'), SECOND), Action::Nothing);
     press(&mut top, Key::Letter('r'), SECOND);
     assert_eq!(press(&mut top, Key::Letter('y'), SECOND), Action::Ask(Question::Restart("reader".to_owned())));
-    top.take(Reply::Restart("reader".to_owned(), Err(Failure("403 is the answer".to_owned()))), SECOND);
+    top.take(Reply::Restart("reader".to_owned(), Err(Failure::new("403 is the answer"))), SECOND);
     assert!(screen(&mut top, (80, 24), SECOND).contains("reader is not restarted: 403"));
     assert_eq!(press(&mut top, Key::Letter('q'), SECOND), Action::Quit);
 }
@@ -246,8 +246,62 @@ fn pausing_and_copying() {
     press(&mut top, Key::Letter('3'), SECOND);
     assert_eq!(top.take(Reply::Pair(Taken::Promql, Ok(about("x"))), SECOND).as_deref(), Some("h"));
     press(&mut top, Key::Letter('n'), SECOND);
-    let Some(Question::View(path)) = top.question(SECOND * 99) else { panic!() };
+    let Some(Question::View { path, .. }) = top.question(SECOND * 99) else { panic!() };
     assert_eq!(path, "/api/v1/connections?window=1m&limit=500&by=namespace");
+}
+
+/// A pause keeps the figures, and not the user from another view or filter; a lost agent is asked
+/// still, and one that is busy is not lost.
+#[test]
+fn pauses_serve_wishes() {
+    let mut top = top("pairs");
+    press(&mut top, Key::Letter('p'), SECOND);
+    answer(&mut top, recorded("pairs"), SECOND);
+    press(&mut top, Key::Letter('+'), SECOND);
+    assert_eq!(top.question(SECOND * 99), None);
+    for key in ['!', 'n', '2'] {
+        press(&mut top, Key::Letter(key), SECOND * 99);
+        assert!(top.answer().is_none());
+        let recorded = recorded(top.shown.view.name);
+        answer(&mut top, recorded, SECOND * 99);
+        assert!(top.answer().is_some(), "{key}");
+        assert_eq!(top.question(SECOND * 999), None);
+    }
+    let drops = screen(&mut top, (200, 24), SECOND * 99);
+    assert!(drops.contains("paused") && drops.contains("problems only") && !drops.contains("namespace"), "{drops}");
+    press(&mut top, Key::Letter('3'), SECOND * 99);
+    let failed = |top: &mut Top, failure: Failure, now: Duration| {
+        let Some(Question::View { path, window }) = top.question(now) else { panic!("no question at {now:?}") };
+        assert_eq!(window, "1m");
+        top.take(Reply::View(path, Err(failure)), now);
+    };
+    failed(&mut top, Failure::Busy("503 is the answer: try again".to_owned()), SECOND * 100);
+    let busy = screen(&mut top, (80, 24), SECOND * 100);
+    assert!(busy.contains("try again") && !busy.contains("lost"), "{busy}");
+    failed(&mut top, Failure::new("refused"), SECOND * 101);
+    assert!(screen(&mut top, (80, 24), SECOND * 101).contains("next try in 1 s"));
+    answer(&mut top, recorded("connections"), SECOND * 102);
+    assert!(screen(&mut top, (200, 24), SECOND * 102).contains("by namespace"));
+}
+
+/// Times of before today are said in days, and an age only if it is known.
+#[test]
+fn times_are_those_of_their_day() {
+    let read = |value: Value| Answer::read(value.to_string().as_bytes(), "").unwrap();
+    let first = |first: &str| {
+        let item = json!({"from": "a", "to": "b", "text": "fails", "first_seen": first, "new": true});
+        let status = read(json!({"time": "2026-11-26T02:14:07Z", "attention": [item]}));
+        let mut top = top("pairs");
+        let Some(Question::View { path, .. }) = top.question(SECOND) else { panic!() };
+        let rows = read(json!({"time": "2026-11-26T02:14:07Z", "rows": [{"from": "a", "to": "b"}]}));
+        top.take(Reply::View(path, Ok((status, rows))), SECOND);
+        screen(&mut top, (80, 24), SECOND);
+        press(&mut top, Key::Down, SECOND);
+        screen(&mut top, (80, 24), SECOND)
+    };
+    let today = first("2026-11-26T01:58:00Z");
+    assert!(today.contains("a -> b: fails, since 01:58\n") && !today.contains("s old"), "{today}");
+    assert!(first("2026-11-17T01:58:00Z").contains("a -> b: fails, for 9 d\n"));
 }
 
 /// Any JSON, with the names that answers have more often than by chance.
@@ -328,7 +382,7 @@ proptest! {
             for answer in [read(value), read(&rows)].into_iter().flatten() {
                 now += SECOND * 10;
                 top.link.ask_now();
-                if let Some(Question::View(path)) = top.question(now) {
+                if let Some(Question::View { path, .. }) = top.question(now) {
                     top.take(Reply::View(path, Ok((status.clone(), answer))), now);
                 }
                 for key in keys.chars().map(Key::Letter).chain([Key::Enter, Key::Escape, Key::PageDown, Key::End]) {

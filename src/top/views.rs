@@ -25,6 +25,8 @@ pub(super) struct View {
     pub(super) sorts: &'static [&'static str],
     /// True if a filter on ends means anything.
     pub(super) has_ends: bool,
+    /// True if its rows can be of namespaces.
+    pub(super) is_grouped: bool,
 }
 
 /// A column of a table.
@@ -58,6 +60,9 @@ const fn column(
     Column { key, title, name, at, form, width, from }
 }
 
+/// Rows that the API sends at most.
+pub(super) const MAX_LIMIT: u16 = 500;
+
 /// Keys by which the agent sorts pairs.
 const PAIR_SORTS: &[&str] = &["bytes", "out", "back", "opened", "p95", "drops", "state", "from"];
 
@@ -85,6 +90,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/from", "/to", "/port"],
         sorts: PAIR_SORTS,
         has_ends: true,
+        is_grouped: true,
     },
     View {
         name: "drops",
@@ -105,6 +111,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/from", "/to", "/proto", "/verdict", "/reason", "/direction", "/policy", "/port"],
         sorts: &[],
         has_ends: true,
+        is_grouped: false,
     },
     View {
         name: "connections",
@@ -128,6 +135,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/from", "/to", "/port"],
         sorts: PAIR_SORTS,
         has_ends: true,
+        is_grouped: true,
     },
     View {
         name: "dns",
@@ -147,6 +155,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/name", "/rcode", "/from", "/to"],
         sorts: &[],
         has_ends: true,
+        is_grouped: false,
     },
     View {
         name: "http",
@@ -168,6 +177,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/from", "/to", "/reporter"],
         sorts: &[],
         has_ends: true,
+        is_grouped: true,
     },
     View {
         name: "agent",
@@ -186,6 +196,7 @@ pub(super) const VIEWS: &[View] = &[
         identity: &["/name"],
         sorts: &[],
         has_ends: false,
+        is_grouped: false,
     },
 ];
 
@@ -263,14 +274,21 @@ impl View {
         self.columns.iter().find(|column| column.key == key)
     }
 
-    /// The path of the API, with a query of what is wanted.
+    /// True if rows are wanted by a column that the agent does not sort by.
+    pub(super) fn sorts_here(&self, wanted: &Wanted) -> bool {
+        wanted.sort.as_ref().is_some_and(|(key, _)| !self.sorts.contains(&key.as_str()))
+    }
+
+    /// The path of the API, with a query of what is wanted. To be sorted here, as many rows are
+    /// wanted as there are.
     pub(super) fn path(&self, wanted: &Wanted) -> String {
         use crate::http_client::encode;
         let mut path = format!("/api/v1/{}?window={}", self.name, wanted.window);
         if !self.has_ends {
             return path;
         }
-        path.push_str(&format!("&limit={}", wanted.limit));
+        let limit = if self.sorts_here(wanted) { MAX_LIMIT } else { wanted.limit };
+        path.push_str(&format!("&limit={limit}"));
         if !wanted.workload.trim().is_empty() {
             path.push_str("&workload=");
             encode(&mut path, wanted.workload.trim());
