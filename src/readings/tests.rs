@@ -231,14 +231,19 @@ fn namespaces_are_sums() {
     };
     let denied = ends("a/x", "b/y", &[("reason", "POLICY_DENIED"), ("protocol", "TCP")]);
     let drops = |count| snapshot("hubble_drop_total", &[(&denied, &[count])]);
-    store.sample(at(0), &[&flows(0), &drops(1)]);
-    store.sample(at(10), &[&flows(50), &drops(3)]);
+    let request = [("reporter", "client"), ("status", "200"), ("method", "GET"), ("protocol", "HTTP/1.1")];
+    let [x, z] = ["a/x", "a/z"].map(|from| ends(from, "b/y", &request));
+    let requests = |count| snapshot("hubble_http_requests_total", &[(&x, &[count]), (&z, &[2 * count])]);
+    store.sample(at(0), &[&flows(0), &drops(1), &requests(1)]);
+    store.sample(at(10), &[&flows(50), &drops(3), &requests(2)]);
     let reading = store.reading(Duration::from_mins(1), By::Namespace);
     let rows: Vec<_> =
         reading.pairs.iter().map(|row| (&*row.from, &*row.to, row.state, row.out_bytes.window)).collect();
     assert_eq!(rows, [("a", "b", State::Denied, 100), ("a", "reserved:world", State::Forwarded, 0)]);
     assert_eq!(reading.pairs[0].back_bytes, Counted { window: 50, total: 57 });
     assert_eq!(&*reading.drops[0].from, "a/x");
+    let [http] = &reading.http[..] else { panic!("{:?}", reading.http) };
+    assert_eq!((&*http.from, &*http.to, http.requests().total), ("a", "b", 6));
     let by_label = store.reading(Duration::from_mins(1), By::Label);
     assert_eq!((by_label.pairs.len(), by_label.totals), (3, reading.totals));
 }
