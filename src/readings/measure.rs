@@ -154,11 +154,22 @@ impl Form {
         if namespace.contains(':') || namespace.parse::<std::net::IpAddr>().is_ok() {
             return self.matchers(prefix, namespace);
         }
+        let mut text = String::new();
         match self {
-            // Names of namespaces have no sign that an expression would read otherwise; a label may.
-            Self::Joined => format!("{prefix}=~{:?}", format!("{}(/.+)?", regex::escape(namespace))),
+            Self::Joined => {
+                let mut expression = String::new();
+                for letter in namespace.chars() {
+                    // RE2 takes any sign of ASCII behind a backslash as itself.
+                    if letter.is_ascii_punctuation() {
+                        expression.push('\\');
+                    }
+                    expression.push(letter);
+                }
+                expression.push_str("(/.+)?");
+                write_pair(&mut text, prefix, &expression);
+                text.replacen('=', "=~", 1)
+            }
             Self::Split(_) => {
-                let mut text = String::new();
                 write_pair(&mut text, &format!("{prefix}_namespace"), namespace);
                 text
             }
@@ -203,6 +214,15 @@ mod tests {
                 prop_assert_eq!(labels.get(&format!("l{at}")), value.as_str());
             }
         }
+    }
+
+    /// A namespace is selected with all in it, whatever is in its name.
+    #[test]
+    fn namespaces_are_selected() {
+        assert_eq!(Form::Joined.namespace_matchers("source", "kube-system"), r#"source=~"kube\\-system(/.+)?""#);
+        assert_eq!(Form::Joined.namespace_matchers("source", "a\"b"), r#"source=~"a\\\"b(/.+)?""#);
+        assert_eq!(Form::Joined.namespace_matchers("source", "reserved:world"), r#"source="reserved:world""#);
+        assert_eq!(Form::Split("app").namespace_matchers("source", "shop"), r#"source_namespace="shop""#);
     }
 
     /// The ends are named by what the configuration has of them, and PromQL selects the same.
