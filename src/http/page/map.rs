@@ -130,6 +130,7 @@ fn of_box(page: &Page<'_>, of: &DrawnBox, number: usize, bytes: u64) -> Markup {
     let Page { node, query, .. } = page;
     let rate = node.cached.reading.rate(Counted { window: bytes, total: bytes });
     let shown = text::plain_name(&of.node.end);
+    let shown = if shown.is_empty() { "without a name".to_owned() } else { shown };
     let name = shown.split_once('/').map_or(&*shown, |(_, name)| name);
     let is_focus = query.focus.as_deref() == Some(&*of.node.end);
     let (x, y) = (of.corner.x, of.corner.y);
@@ -152,12 +153,14 @@ fn of_box(page: &Page<'_>, of: &DrawnBox, number: usize, bytes: u64) -> Markup {
     }
 }
 
-/// A text that fits; the whole one is in the title.
+/// A text that fits; the whole one is in the title. Its end stays, where pods of a workload differ.
 fn short(text: &str, most: usize) -> String {
-    if text.chars().count() <= most {
+    const END: usize = 6;
+    let count = text.chars().count();
+    if count <= most {
         return text.to_owned();
     }
-    text.chars().take(most - 1).chain(['…']).collect()
+    text.chars().take(most - 1 - END).chain(['…']).chain(text.chars().skip(count - END)).collect()
 }
 
 fn hubs(page: &Page<'_>, choice: &Choice) -> Markup {
@@ -200,5 +203,19 @@ fn legend(page: &Page<'_>, choice: &Choice, drawn: &Map) -> Markup {
                 a href={ "/" (query.with("tidy", Some("1"))) } title={ (drawn.crossings) " crossings, anew " (drawn.fresh_crossings) } { "Tidy up" }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two pods of a workload have different names in their boxes.
+    #[test]
+    fn names_fit_and_differ() {
+        assert_eq!(short("deathstar-7b8c5f9d64-h7k2x", NAME.0), "deathstar…-h7k2x");
+        assert_eq!(short("deathstar-7b8c5f9d64-h7k2x", NAME.0).chars().count(), NAME.0);
+        assert_eq!(short("recommendations", NAME.0), "recommendations");
+        assert_eq!(short("ä".repeat(30).as_str(), 10).chars().count(), 10);
     }
 }
