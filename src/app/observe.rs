@@ -29,6 +29,10 @@ pub fn observe(arguments: &ObserveArgs, out: &mut dyn Write) -> io::Result<Exit>
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ended = runtime.block_on(async {
+        // A file is read by this thread: a signal ends the process as it does by default.
+        if options.input_file.is_some() {
+            return ask(arguments.question, &options, &address, out).await;
+        }
         let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         tokio::select! {
             ended = ask(arguments.question, &options, &address, out) => ended,

@@ -56,8 +56,8 @@ pub(super) fn curl(row: &PairRow, host: &str, query: &Query) -> Taken {
     Taken { title: "JSON", text: format!("curl -s {}", quoted(&url)) }
 }
 
-/// Commands that show the pair's flows; none where the names of its ends say too little, as those of
-/// namespaces do.
+/// Commands that show the pair's flows; none where the names of its ends say too little, as those
+/// of namespaces do.
 pub(super) fn commands(row: &PairRow) -> Vec<Taken> {
     let flows = selector("from", &row.from).zip(selector("to", &row.to)).map(|(from, to)| format!("{from} {to}"));
     let command =

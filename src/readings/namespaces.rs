@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use webb_flow::hash::RandomState;
 
-use super::reading::{OneWay, add_times, larger};
+use super::one_way::{OneWay, add_times, larger};
 use super::rows::{Connections, HttpRow};
 use super::series::Pair;
 

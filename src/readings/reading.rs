@@ -9,9 +9,10 @@ use webb_flow::hash::RandomState;
 use super::measure::Measure;
 use super::moment::Moment;
 use super::namespaces::group;
+use super::one_way::{OneWay, add_times, larger};
 use super::rows::{AnswerRow, Connections, Counted, DropRow, HttpRow, Outcome, PairRow, Times};
 use super::samples::Sample;
-use super::series::{Pair, Series};
+use super::series::{By, Pair, Series};
 use super::state::{Attention, State};
 use super::store::{SampleStore, increase};
 use super::totals::Totals;
@@ -31,16 +32,6 @@ pub enum Watched {
     WithoutEnds,
     /// Pairs can be told apart.
     Pairs,
-}
-
-/// What the ends of pairs are.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum By {
-    /// What the labels name.
-    #[default]
-    Label,
-    /// Namespaces; an end without one is itself.
-    Namespace,
 }
 
 /// All rows at one moment.
@@ -187,26 +178,6 @@ impl SampleStore {
     }
 }
 
-/// What is known of two ends, each way.
-#[derive(Debug, Default)]
-pub(super) struct OneWay {
-    /// Bytes and packets, by the interface that saw them: egress, ingress, unknown.
-    pub(super) traffic: [[Counted; 2]; 3],
-    pub(super) protocols: std::collections::BTreeSet<Arc<str>>,
-    pub(super) drops: Counted,
-    pub(super) denied: Counted,
-    pub(super) denied_drops: Counted,
-    pub(super) passed: Counted,
-    /// As the server's side and the client's side have them.
-    pub(super) connections: [Option<Connections>; 2],
-    /// By reporter.
-    pub(super) http: Vec<HttpRow>,
-    /// How often `from` is known to have called.
-    pub(super) calls: u64,
-    pub(super) first: Option<u64>,
-    pub(super) last: u64,
-}
-
 struct Work<'a> {
     store: &'a SampleStore,
     latest: &'a Sample,
@@ -331,18 +302,6 @@ impl<'a> Work<'a> {
     }
 }
 
-impl OneWay {
-    /// The side of its connections that counts: that which has seen more.
-    pub(super) fn side(&self) -> Option<&Connections> {
-        self.connections.iter().flatten().max_by_key(|side| (side.attempts().total, side.by_client))
-    }
-
-    /// The reporter of its requests that counts.
-    pub(super) fn http_row(&self) -> Option<&HttpRow> {
-        self.http.iter().max_by_key(|row| row.requests().total)
-    }
-}
-
 impl Reading {
     /// Adds a row for each pair of both ways.
     fn join<'p>(
@@ -407,15 +366,6 @@ impl Reading {
     }
 }
 
-/// The side of an interface that saw more: a packet between two pods of this node passes two.
-pub(super) fn larger(traffic: &[[Counted; 2]; 3], at: usize) -> Counted {
-    let of = |side: usize| traffic.get(side).and_then(|values| values.get(at)).copied().unwrap_or_default();
-    let (egress, ingress) = (of(0), of(1));
-    let mut sum = if egress.total >= ingress.total { egress } else { ingress };
-    sum.add(of(2));
-    sum
-}
-
 fn pair_row(pair: &Pair, there: &OneWay, back: &OneWay) -> PairRow {
     let both = |of: fn(&OneWay) -> Counted| {
         let mut sum = of(there);
@@ -472,15 +422,5 @@ fn add_connections(connections: &mut Connections, series: &Series, count: Counte
         Measure::SentAgain => connections.sent_again.add(count),
         Measure::Open => connections.open = connections.open.saturating_add(count.total),
         _ => {}
-    }
-}
-
-pub(super) fn add_times(sum: &mut Times, other: Times) {
-    if sum.counts.len() != other.counts.len() {
-        *sum = other;
-        return;
-    }
-    for (sum, other) in sum.counts.iter_mut().zip(&other.counts) {
-        *sum = sum.saturating_add(*other);
     }
 }

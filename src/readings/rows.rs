@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::reading::By;
-use super::series::namespace_of;
+use super::series::{By, namespace_of};
 use super::state::State;
 
 /// A counter: its growth over the window, and its value.

@@ -15,6 +15,16 @@ pub(super) struct Pair {
     pub(super) to: Arc<str>,
 }
 
+/// What the ends of pairs are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum By {
+    /// What the labels name.
+    #[default]
+    Label,
+    /// Namespaces; an end without one is itself.
+    Namespace,
+}
+
 /// The namespace of an end; the end itself if it has none.
 pub(super) fn namespace_of(end: &str) -> &str {
     end.split_once('/').map_or(end, |(namespace, _)| namespace)

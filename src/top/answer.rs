@@ -2,8 +2,6 @@
 
 use serde_json::Value;
 
-use super::form::day;
-
 /// Rows of an answer that are read at most; the API sends no more.
 const MAX_ROWS: usize = 500;
 
@@ -92,6 +90,18 @@ pub(super) fn sum(value: &Value, at: &str, wanted: impl Fn(&str) -> bool) -> f64
     let numbers = value.pointer(at).and_then(Value::as_object).into_iter().flatten();
     // A sum of nothing is -0.
     numbers.filter(|(key, _)| wanted(key)).filter_map(|(_, of)| of.as_f64()).sum::<f64>() + 0.0
+}
+
+/// The number of a day in RFC 3339; only differences mean anything.
+pub(super) fn day(time: &str) -> Option<i64> {
+    let mut parts = time.get(..10)?.split('-').map(str::parse::<i64>);
+    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(0..=9999).contains(&year) {
+        return None;
+    }
+    // Years begin with March, so that a leap day is the last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    Some(365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::cmp::Ordering;
 use serde_json::Value;
 use unicode_width::UnicodeWidthChar as _;
 
-use super::answer::{list, number, sum, text};
+use super::answer::{day, list, number, sum, text};
 use crate::display::{percent, plain_name, scaled, visible};
 
 /// The kind of a value.
@@ -210,18 +210,6 @@ pub(super) fn since(row: &Value, at: &str, now: &str) -> String {
         (None, _) => return "start".to_owned(),
     };
     visible(&(text + star))
-}
-
-/// The number of a day in RFC 3339; only differences mean anything.
-pub(super) fn day(time: &str) -> Option<i64> {
-    let mut parts = time.get(..10)?.split('-').map(str::parse::<i64>);
-    let (year, month, day) = (parts.next()?.ok()?, parts.next()?.ok()?, parts.next()?.ok()?);
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(0..=9999).contains(&year) {
-        return None;
-    }
-    // Years begin with March, so that a leap day is the last.
-    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
-    Some(365 * year + year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400) + (153 * month + 2) / 5 + day)
 }
 
 #[cfg(test)]

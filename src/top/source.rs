@@ -13,7 +13,8 @@ use crate::http_client::{ExchangeError, Request, Response, Url, exchange};
 /// Port of the admin listener.
 const PORT: u16 = 9966;
 
-/// Bytes of an answer at most: 500 rows have some 300 kB. Parsed, one may take a hundred times that.
+/// Bytes of an answer at most: 500 rows have some 300 kB. Parsed, one may take a hundred times
+/// that.
 const MAX_ANSWER_BYTES: usize = 4 << 20;
 
 /// Bytes of a token at most.

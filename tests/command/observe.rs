@@ -194,3 +194,26 @@ fn ends_that_are_not_the_servers() {
     let output = closed.wait_with_output().unwrap();
     assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
 }
+
+/// A signal ends a command that reads a file which has no end.
+#[test]
+fn a_signal_ends_the_reading_of_a_file() {
+    let mut child = webb()
+        .args(["observe", "--input-file", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // More than a pipe holds: it is being read when this returns.
+    input.write_all(&[b'\n'; 1 << 20]).unwrap();
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
+    let began = std::time::Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        assert!(began.elapsed() < std::time::Duration::from_mins(1), "it goes on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(input);
+}

@@ -312,13 +312,16 @@ mod tests {
         let flow = Flow {
             ethernet: Some(Ethernet { source: "\x1b[31ma".into(), destination: "b\r".into() }),
             source: Some(Endpoint { identity: 77, ..Endpoint::default() }),
-            summary: "\x1b]0;title\x07".into(),
+            summary: "\x1b]0;title\x07\u{9b}31m\u{202e}é".into(),
             ..Flow::default()
         };
         let response_types = Some(ResponseTypes::Flow(flow.encode_to_vec().into()));
         let response = GetFlowsResponse { response_types, ..GetFlowsResponse::default() };
         let (out, _) = printed(Style::default(), &response);
-        assert_eq!(out, "N/A: ^[[31ma (ID:77) <> b\\r (unknown) UNKNOWN VERDICT_UNKNOWN (^[]0;title\x07)\n");
+        assert_eq!(
+            out,
+            "N/A: ^[[31ma (ID:77) <> b\\r (unknown) UNKNOWN VERDICT_UNKNOWN (^[]0;title[U+0007][U+009B]31m[U+202E]é)\n"
+        );
         let (out, _) = printed(Style { color: true, ..Style::default() }, &response);
         assert!(out.starts_with("N/A: \x1b[36m^[[31ma\x1b[0m \x1b[35m(ID:77)\x1b[0m <> "), "{out}");
     }

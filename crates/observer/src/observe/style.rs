@@ -82,10 +82,10 @@ impl Style {
     }
 }
 
-/// Appends a text of a flow. Control characters are made visible: names and URLs come from
-/// the network.
+/// Appends a text of a flow. Control characters, and those that turn the direction of a line, are
+/// made visible: names and URLs come from the network. (Hubble's client does so with two of them.)
 pub(super) fn push_plain(out: &mut String, text: &str) {
-    if !text.bytes().any(|byte| byte == 0x1b || byte == b'\r') {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n' | b'\t')) {
         out.push_str(text);
         return;
     }
@@ -93,6 +93,13 @@ pub(super) fn push_plain(out: &mut String, text: &str) {
         match letter {
             '\x1b' => out.push_str("^["),
             '\r' => out.push_str("\\r"),
+            '\n' | '\t' => out.push(letter),
+            letter
+                if letter.is_control()
+                    || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}') =>
+            {
+                out.push_str(&format!("[U+{:04X}]", u32::from(letter)));
+            }
             letter => out.push(letter),
         }
     }
