@@ -207,7 +207,7 @@ fn a_signal_ends_the_reading_of_a_file() {
         .unwrap();
     let mut input = child.stdin.take().unwrap();
     // More than a pipe holds: it is being read when this returns.
-    input.write_all(&[b'\n'; 1 << 20]).unwrap();
+    input.write_all(&vec![b'\n'; 1 << 20]).unwrap();
     let process = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(process, rustix::process::Signal::TERM).unwrap();
     let began = std::time::Instant::now();
