@@ -44,11 +44,15 @@ pub fn check(path: &Path, directory: &Path) -> Result<(), InvalidPath> {
             Err(error) => Err(error),
         };
     }
-    let goes_up = full.components().any(|part| part == Component::ParentDir);
-    if !goes_up && !full.starts_with(directory) {
-        return Err(InvalidPath::Outside(full, directory.to_owned()));
+    let mut inner = PathBuf::new();
+    for part in full.components() {
+        if part == Component::ParentDir {
+            inner.pop();
+        } else {
+            inner.push(part);
+        }
     }
-    Ok(())
+    if inner.starts_with(directory) { Ok(()) } else { Err(InvalidPath::Outside(inner, directory.to_owned())) }
 }
 
 /// The path behind all links, of which the last names need not exist.
@@ -129,10 +133,12 @@ mod tests {
     #[test]
     fn paths_by_their_letters() {
         let directory = Path::new("/not-there/logs");
-        for good in ["/not-there/logs/a.log", "relative.log", "/not-there/logs/../x.log"] {
+        for good in ["/not-there/logs/a.log", "relative.log", "/not-there/logs/a/../x.log", "../logs/x.log"] {
             check(Path::new(good), directory).unwrap();
         }
-        for bad in ["/", "", "/not-there/logs/a/", "/etc/passwd", "/not-there/logsx/a.log"] {
+        for bad in
+            ["/", "", "/not-there/logs/a/", "/etc/passwd", "/not-there/logsx/a.log", "../x.log", "../../../../../x.log"]
+        {
             check(Path::new(bad), directory).unwrap_err();
         }
     }
