@@ -10,7 +10,7 @@ import tempfile
 import time
 
 # Long enough for a loaded machine; nothing waits this long unless something is wrong.
-PATIENCE_S = 60
+TIMEOUT_S = 60
 
 
 class Gone(Exception):
@@ -71,7 +71,7 @@ class Browser:
         if session:
             request["sessionId"] = session
         os.write(self.write, json.dumps(request).encode() + b"\0")
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while True:
             message = self.message(until)
             if message is None:
@@ -140,7 +140,7 @@ class Tab:
 
     def until(self, expression):
         """Waits until an expression is true."""
-        until = time.monotonic() + PATIENCE_S
+        until = time.monotonic() + TIMEOUT_S
         while not self.evaluate(expression):
             if time.monotonic() > until:
                 raise Gone(f"never true: {expression}")

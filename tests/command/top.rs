@@ -18,7 +18,7 @@ use regex::Regex;
 use crate::flow_source::Agent;
 
 /// Long enough for a loaded machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A server with recorded answers, until it is told to go.
 struct Recorded {
@@ -116,7 +116,7 @@ impl Screen {
             if is_still && shown.contains(text) {
                 return shown;
             }
-            assert!(began.elapsed() < PATIENCE, "never shown: {text}\n{shown}");
+            assert!(began.elapsed() < TIMEOUT, "never shown: {text}\n{shown}");
             last = masked(&shown);
             thread::sleep(Duration::from_millis(100));
         }
@@ -244,7 +244,7 @@ fn an_agent_is_asked() {
         if code != Some(4) {
             break (code, table);
         }
-        assert!(began.elapsed() < PATIENCE, "{said}");
+        assert!(began.elapsed() < TIMEOUT, "{said}");
         thread::sleep(Duration::from_millis(100));
     };
     assert_eq!(code, Some(3), "{table}");

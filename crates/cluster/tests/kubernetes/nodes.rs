@@ -140,7 +140,7 @@ fn new_nodes_are_read_one_by_one() {
     bare["status"] = json!({"addresses": []});
     api.put(bare);
     api.put(runs_on("new", &name(200)));
-    api.put(runs_on("stray", "of-nobody"));
+    api.put(runs_on("stray", "of-no-node"));
     agent.until("it is read", || !zone(&agent, 200).is_empty());
     assert_ne!(identity(&agent, &address(200)), REMOTE_NODE);
     api.put(node(200, "a"));
@@ -148,8 +148,8 @@ fn new_nodes_are_read_one_by_one() {
     let reads = |of: &str| of_nodes(&api, |seen| seen.name.as_deref() == Some(of));
     assert!(reads(&name(200)).len() >= 2);
     // The server's cache may be behind: what it does not have is asked for past it.
-    agent.until("the stray one is asked for twice", || reads("of-nobody").len() >= 2);
-    assert!(reads("of-nobody").iter().all(|read| read.status == 404));
+    agent.until("the stray one is asked for twice", || reads("of-no-node").len() >= 2);
+    assert!(reads("of-no-node").iter().all(|read| read.status == 404));
     assert!(!reads("node-1").is_empty(), "the own Node is read now and then");
     agent.until("all is well", || agent.status.complaint().is_empty());
     agent.converges(&api, "a node that does not exist is not kept");
