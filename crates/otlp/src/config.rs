@@ -1,0 +1,208 @@
+//! The configuration of an output, and what it makes with the environment.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::encoding::Encoding;
+use crate::environment::Environment;
+use crate::target::Target;
+
+/// Time that a request may take, unless configured.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that may be under way at once, at most.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// How requests travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// gRPC, on HTTP/2.
+    Grpc,
+    /// POST with a body of protobuf, on HTTP/1.1.
+    HttpProtobuf,
+}
+
+/// An output as it is configured. `None` is for what the configuration says nothing of: then the
+/// variables `OTEL_EXPORTER_OTLP_*` apply, and then defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputConfig {
+    /// Its name, unique among the outputs: of letters, digits, `-` and `_`.
+    pub name: String,
+    /// The receiver's URL, `http` or `https`.
+    pub endpoint: Option<String>,
+    /// How requests travel; by default gRPC.
+    pub protocol: Option<Protocol>,
+    /// Allows `http` to hosts that are neither loopback nor link-local.
+    pub insecure: bool,
+    /// How requests are compressed; by default gzip.
+    pub compression: Option<Encoding>,
+    /// A directory with a file for each header: its name, and the value as content.
+    pub headers_directory: Option<PathBuf>,
+    /// TLS of `https`.
+    pub tls: TlsConfig,
+    /// Time that a request may take; by default 10 s.
+    pub timeout: Option<Duration>,
+    /// Size of a request.
+    pub batch: BatchConfig,
+    /// Requests that may be under way at once.
+    pub in_flight: usize,
+    /// Waits between attempts.
+    pub retry: RetryConfig,
+    /// Bytes of compressed requests that are held in memory at most.
+    pub queue_bytes: u64,
+    /// The directory for requests that wait; none holds them in memory only.
+    pub spool: Option<SpoolConfig>,
+}
+
+/// Files and names of TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsConfig {
+    /// Authorities for the receiver's certificate, in PEM; none is the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The own certificate, in PEM, for a receiver that asks for one.
+    pub cert_file: Option<PathBuf>,
+    /// Its key, in PEM.
+    pub key_file: Option<PathBuf>,
+    /// Name that the receiver's certificate must have; none is the host of the endpoint.
+    pub server_name: Option<String>,
+    /// Takes any certificate.
+    pub insecure_skip_verify: bool,
+}
+
+/// Size of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchConfig {
+    /// Records at most.
+    pub max_records: u32,
+    /// Bytes before compression at most.
+    pub max_bytes: usize,
+    /// Time for which a record waits for others.
+    pub linger: Duration,
+}
+
+/// Waits between attempts: each is random between zero and a limit, which doubles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// The first limit.
+    pub min: Duration,
+    /// The greatest one, also of what a receiver asks for.
+    pub max: Duration,
+}
+
+/// A directory for requests that wait.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SpoolConfig {
+    /// The directory; the output has one of its name in it.
+    pub directory: PathBuf,
+    /// Bytes of its files at most.
+    pub max_bytes: u64,
+    /// Age at which a file is dropped.
+    pub max_age: Duration,
+    /// Forces each file to the disk.
+    pub fsync: bool,
+}
+
+/// Error of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{field}: {problem}")]
+pub struct InvalidConfig {
+    /// The field as in the configuration file, such as `tls.ca_file`, or the environment variable.
+    pub field: String,
+    /// What is wrong with it, and what was expected.
+    pub problem: String,
+}
+
+impl InvalidConfig {
+    pub(crate) fn new(field: &str, problem: impl Into<String>) -> Self {
+        Self { field: field.to_owned(), problem: problem.into() }
+    }
+}
+
+impl Default for BatchConfig {
+    fn default() -> Self {
+        Self { max_records: 4000, max_bytes: 3 << 20, linger: Duration::from_secs(5) }
+    }
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { min: Duration::from_secs(1), max: Duration::from_mins(1) }
+    }
+}
+
+impl OutputConfig {
+    /// An output with a name and defaults.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoint: None,
+            protocol: None,
+            insecure: false,
+            compression: None,
+            headers_directory: None,
+            tls: TlsConfig::default(),
+            timeout: None,
+            batch: BatchConfig::default(),
+            in_flight: 2,
+            retry: RetryConfig::default(),
+            queue_bytes: 16 << 20,
+            spool: None,
+        }
+    }
+
+    /// Checks the configuration. Reads no file.
+    ///
+    /// # Errors
+    /// The first field that cannot be used.
+    pub fn check(&self, environment: &Environment) -> Result<(), InvalidConfig> {
+        self.resolve(environment).map(|_| ())
+    }
+
+    pub(crate) fn resolve(&self, environment: &Environment) -> Result<Resolved, InvalidConfig> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+        if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(is_plain) {
+            return Err(InvalidConfig::new("name", "expected 1 to 63 letters, digits, `-` and `_`"));
+        }
+        let within = |field: &str, fits: bool, expected: &str| {
+            if fits { Ok(()) } else { Err(InvalidConfig::new(field, format!("expected {expected}"))) }
+        };
+        within("batch.max_records", (1..=100_000).contains(&self.batch.max_records), "1 to 100000")?;
+        within("batch.max_bytes", (64 << 10..=32 << 20).contains(&self.batch.max_bytes), "64 KiB to 32 MiB")?;
+        within("in_flight", (1..=MAX_IN_FLIGHT).contains(&self.in_flight), "1 to 16")?;
+        within("retry.min", !self.retry.min.is_zero(), "a time above zero")?;
+        within("retry.max", self.retry.max >= self.retry.min, "at least `retry.min`")?;
+        within("queue.max_bytes", self.queue_bytes >= 1 << 16, "at least 64 KiB")?;
+        if let Some(spool) = &self.spool {
+            within("spool.directory", spool.directory.is_absolute(), "an absolute path")?;
+            within("spool.max_bytes", spool.max_bytes >= 1 << 16, "at least 64 KiB")?;
+        }
+        let protocol = self.protocol.map_or_else(|| environment.protocol(), Ok)?;
+        let mut tls = self.tls.clone();
+        environment.complete_tls(&mut tls);
+        within("tls.key_file", tls.cert_file.is_some() == tls.key_file.is_some(), "a key beside a certificate")?;
+        let timeout = self.timeout.map_or_else(|| environment.timeout(), |timeout| Ok(Some(timeout)))?;
+        Ok(Resolved {
+            target: Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?,
+            protocol,
+            encoding: self.compression.map_or_else(|| environment.compression(), Ok)?,
+            headers: if self.headers_directory.is_some() { Vec::new() } else { environment.headers()? },
+            headers_directory: self.headers_directory.clone(),
+            tls,
+            timeout: timeout.unwrap_or(TIMEOUT),
+        })
+    }
+}
+
+/// How to reach a receiver, with what the environment says.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
+    pub(crate) encoding: Encoding,
+    pub(crate) headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    pub(crate) headers_directory: Option<PathBuf>,
+    pub(crate) tls: TlsConfig,
+    pub(crate) timeout: Duration,
+}

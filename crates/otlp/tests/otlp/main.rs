@@ -1,0 +1,11 @@
+//! Records, requests and their delivery.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may end where it is wrong"
+)]
+
+mod writer;
