@@ -25,6 +25,7 @@ mod protobuf;
 mod queue;
 mod record;
 mod request;
+mod resolved;
 mod target;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, MAX_VALUE_BYTES};

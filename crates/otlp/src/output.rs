@@ -8,12 +8,13 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use webb_flow::clock::unix_ns;
 
-use crate::config::{InvalidConfig, OutputConfig, Resolved};
+use crate::config::{InvalidConfig, OutputConfig};
 use crate::encoding::Encoding;
 use crate::environment::Environment;
 use crate::figures::{Figures, Loss};
 use crate::queue::Queue;
 use crate::request::Request;
+use crate::resolved::Resolved;
 
 /// Time that a stop leaves for sending.
 pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(5);

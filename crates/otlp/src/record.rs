@@ -47,7 +47,8 @@ pub struct Head<'a> {
     pub event_name: &'a str,
     /// The trace that it belongs to.
     pub trace_id: Option<[u8; 16]>,
-    /// Its text; empty is none. One that is cut at [`MAX_BODY_BYTES`] counts as a dropped attribute.
+    /// Its text; empty is none. One that is cut at [`MAX_BODY_BYTES`] counts as an attribute that
+    /// was dropped.
     pub body: &'a str,
 }
 

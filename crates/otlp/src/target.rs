@@ -67,7 +67,7 @@ impl Target {
         let path = match protocol {
             Protocol::Grpc if base.is_empty() => GRPC_PATH.to_owned(),
             Protocol::Grpc => return Err(invalid("expected no path in the URL of a receiver of gRPC")),
-            // By the specification the variable of all signals is a base, that of logs the whole URL.
+            // By the specification the variable of all signals is a base, that of logs a whole URL.
             Protocol::HttpProtobuf if base.is_empty() && field != of_logs => HTTP_PATH.to_owned(),
             Protocol::HttpProtobuf if field == of_all => format!("{base}{HTTP_PATH}"),
             Protocol::HttpProtobuf => uri.path().to_owned(),

@@ -1,0 +1,73 @@
+//! What the configuration of an output makes with the environment, and its checks.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+
+use crate::config::{InvalidConfig, OutputConfig, Protocol, TlsConfig};
+use crate::encoding::Encoding;
+use crate::environment::Environment;
+use crate::target::Target;
+
+/// Time that a request may take, unless configured.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Requests that may be under way at once, at most.
+const MAX_IN_FLIGHT: usize = 16;
+
+/// How to reach a receiver, with what the environment says.
+#[derive(Debug, Clone)]
+pub(crate) struct Resolved {
+    pub(crate) target: Target,
+    pub(crate) protocol: Protocol,
+    pub(crate) encoding: Encoding,
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) headers_directory: Option<PathBuf>,
+    pub(crate) tls: TlsConfig,
+    pub(crate) timeout: Duration,
+}
+
+impl OutputConfig {
+    /// Checks the configuration. Reads no file.
+    ///
+    /// # Errors
+    /// The first field that cannot be used.
+    pub fn check(&self, environment: &Environment) -> Result<(), InvalidConfig> {
+        self.resolve(environment).map(|_| ())
+    }
+
+    pub(crate) fn resolve(&self, environment: &Environment) -> Result<Resolved, InvalidConfig> {
+        let is_plain = |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_';
+        if self.name.is_empty() || self.name.len() > 63 || !self.name.chars().all(is_plain) {
+            return Err(InvalidConfig::new("name", "expected 1 to 63 letters, digits, `-` and `_`"));
+        }
+        let within = |field: &str, fits: bool, expected: &str| {
+            if fits { Ok(()) } else { Err(InvalidConfig::new(field, format!("expected {expected}"))) }
+        };
+        within("batch.max_records", (1..=100_000).contains(&self.batch.max_records), "1 to 100000")?;
+        within("batch.max_bytes", (64 << 10..=32 << 20).contains(&self.batch.max_bytes), "64 KiB to 32 MiB")?;
+        within("in_flight", (1..=MAX_IN_FLIGHT).contains(&self.in_flight), "1 to 16")?;
+        within("retry.min", !self.retry.min.is_zero(), "a time above zero")?;
+        within("retry.max", self.retry.max >= self.retry.min, "at least `retry.min`")?;
+        within("queue.max_bytes", self.queue_bytes >= 1 << 16, "at least 64 KiB")?;
+        if let Some(spool) = &self.spool {
+            within("spool.directory", spool.directory.is_absolute(), "an absolute path")?;
+            within("spool.max_bytes", spool.max_bytes >= 1 << 16, "at least 64 KiB")?;
+        }
+        let protocol = self.protocol.map_or_else(|| environment.protocol(), Ok)?;
+        let mut tls = self.tls.clone();
+        environment.complete_tls(&mut tls);
+        within("tls.key_file", tls.cert_file.is_some() == tls.key_file.is_some(), "a key beside a certificate")?;
+        let timeout = self.timeout.map_or_else(|| environment.timeout(), |timeout| Ok(Some(timeout)))?;
+        Ok(Resolved {
+            target: Target::new(self.endpoint.as_deref(), protocol, self.insecure, environment)?,
+            protocol,
+            encoding: self.compression.map_or_else(|| environment.compression(), Ok)?,
+            headers: if self.headers_directory.is_some() { Vec::new() } else { environment.headers()? },
+            headers_directory: self.headers_directory.clone(),
+            tls,
+            timeout: timeout.unwrap_or(TIMEOUT),
+        })
+    }
+}
