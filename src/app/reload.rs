@@ -10,7 +10,7 @@ use webb_settings::{Layers, Problems, Resolved};
 
 use super::configured::check_list;
 use super::parts::policy;
-use super::start::Running;
+use super::start::{Running, zone_cidrs};
 use super::{agent_metrics, layer7, loader, toggles};
 use crate::actors::cluster_source::Sources;
 use crate::actors::file_follower::PollFile;
@@ -116,6 +116,9 @@ fn take(running: &mut Running, new: Resolved) {
     let sources = Sources::from(settings);
     if sources != Sources::from(old) {
         running.names.read_from(sources);
+    }
+    if settings.zones.cidrs != old.zones.cidrs {
+        running.names.cache().set_cidrs(zone_cidrs(&settings.zones));
     }
     if let Some(kernel) = &running.kernel
         && settings.interfaces != old.interfaces

@@ -12,8 +12,8 @@ use webb_decode::OneSided;
 use webb_flow::Reasons;
 use webb_flow::clock::Clock;
 use webb_flow::fault::Component;
-use webb_index::Index;
 use webb_index::policy::Effect;
+use webb_index::{CidrSpec, Index};
 use webb_observer::export::ExportConfig;
 use webb_settings::{self as settings, Layers, Resolved};
 
@@ -347,10 +347,22 @@ pub(super) fn start_resolver(
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
     let to = (reader, Arc::clone(&parts.startup), Arc::clone(&mesh.changed));
     let cache = Arc::new(cluster::Cache::with_mesh(of_cluster, mesh.caches()));
+    cache.set_cidrs(zone_cidrs(&settings.zones));
     let names = Arc::new(Resolver::new(cache, sources, Arc::clone(network), index, component, to));
     let resolver = parts.register("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     mesh.start(names.cache(), |name, start| parts.register(name, start(parts.intensity(name))));
     (names, resolver, mesh)
+}
+
+/// Places of networks outside the cluster.
+pub(super) fn zone_cidrs(zones: &settings::Zones) -> Vec<CidrSpec> {
+    let spec = |entry: &settings::ZoneCidr| CidrSpec {
+        network: entry.cidr,
+        zone: entry.zone.clone(),
+        region: entry.region.clone(),
+        name: entry.name.clone(),
+    };
+    zones.cidrs.iter().map(spec).collect()
 }
 
 /// Settings for vendors' kinds of policy.

@@ -167,6 +167,38 @@ fn reload() {
     still_counts(&lab, &mut agent);
 }
 
+/// A network outside is where the configuration says, and elsewhere after a reload.
+#[test]
+fn places_of_networks_are_reloaded() {
+    let Some(lab) = Lab::up() else { return };
+    let text = |zone: &str| {
+        format!(
+            "cluster_manifest: {}\nmetrics: ['icmp:labelsContext=source_zone,destination_zone']\nzones:\n  cidrs:\n  \
+             - {{cidr: 203.0.113.0/24, zone: {zone}}}\n  - {{cidr: 203.0.0.0/16, name: more}}\n",
+            Lab::manifest().display()
+        )
+    };
+    let config = lab.file("webb.yaml", &text("coruscant"));
+    let words = ["--node-name", "webb-node-1", "--config", config.to_str().unwrap()];
+    let mut agent = Agent::spawn(&lab, "", &words);
+    agent.wait_until("the agent is ready", |agent| agent.get("/readyz").is_some_and(|answer| answer.status == 200));
+    let sent = |agent: &Agent, zone: &str| {
+        let named = [("source_zone", "outer-rim-a"), ("destination_zone", zone)];
+        agent.scrape().sum("hubble_icmp_total", &named)
+    };
+    let ping = |agent: &Agent, zone: &str| {
+        lab.run("tiefighter", "ping -q -c 1 203.0.113.10");
+        sent(agent, zone) > 0
+    };
+    agent.wait_until("the network has its place", |agent| ping(agent, "coruscant"));
+    fs::write(&config, text("alderaan")).unwrap();
+    agent.signal("HUP");
+    agent.wait_until("the network has moved", |agent| ping(agent, "alderaan"));
+    let before = sent(&agent, "coruscant");
+    assert!(ping(&agent, "alderaan"));
+    assert_eq!(sent(&agent, "coruscant"), before, "what was counted stays where it was");
+}
+
 /// While the last counters linger the process turns over and says so: a kubelet that asks must not
 /// kill it, however long that takes.
 #[test]

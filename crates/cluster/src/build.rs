@@ -160,7 +160,7 @@ impl Builder {
         for ((store, touched), number) in mesh.into_iter().zip(OWN + 1..) {
             services_changed |= self.mesh(number, store, touched, now_ns);
         }
-        let Touched { mut pods, mut services, namespaces, ended, nodes, policies, others } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, cidrs, policies, others } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(store, name));
         if !relabelled.is_empty() {
@@ -184,8 +184,11 @@ impl Builder {
         if nodes {
             self.nodes(store, now_ns);
         }
+        if nodes || cidrs {
+            self.draft.set_zones(places::zones(store, &self.node), now_ns);
+        }
         if was_dual != (self.dual > 0) {
-            self.draft.set_dual_stack(self.dual > 0);
+            self.draft.set_dual_stack(self.dual > 0, now_ns);
             services.extend(store.services.iter().map(|service| (Arc::clone(service.key()), now_ns)));
         }
         if !services.is_empty() || services_changed {
@@ -439,7 +442,6 @@ impl Builder {
         }
         self.nodes = owners;
         self.remote_nodes.retire(&mut self.draft, store, now_ns);
-        self.draft.set_zones(places::zones(store, &self.node));
     }
 
     /// Makes these the owner's addresses, each with the id that it is to lead to.

@@ -396,7 +396,7 @@ impl Cache {
         let namespaces = self.store.namespaces.iter().map(|namespace| namespace.key().name.clone()).collect();
         let mut touched = self.touched();
         let ended = std::mem::take(&mut touched.ended);
-        *touched = Touched { pods, services, namespaces, ended, nodes: true, policies: true, others: true };
+        *touched = Touched { pods, services, namespaces, ended, ..Touched::all_else() };
     }
 
     /// Records whether each kind comes by itself, so that a pod may be here before its namespace.

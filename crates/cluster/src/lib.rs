@@ -43,6 +43,7 @@ mod node_pods;
 mod object;
 mod other;
 mod other_networks;
+mod outside;
 mod partly;
 mod passed_over;
 mod places;

@@ -74,11 +74,11 @@ impl RemoteNodes {
     }
 }
 
-/// The zones of all nodes; `own` is this one.
+/// The zones of all nodes and of the networks outside; `own` is this node.
 pub(super) fn zones(store: &Store, own: &str) -> Zones {
     let specs = store.nodes.iter().map(|node| {
         let (zone, region) = node.place();
         ZoneSpec { node: node.key().name.clone(), zone: zone.to_owned(), region: region.to_owned() }
     });
-    Zones::new(own, specs.collect())
+    Zones::new(own, specs.collect(), store.cidrs())
 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use ipnet::IpNet;
+use webb_index::CidrSpec;
 use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Effect, PolicyRevision, VerdictExclusions};
 
@@ -62,11 +63,14 @@ pub(super) struct Store {
     pub(super) watched: AtomicBool,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
+    /// The places of networks outside the cluster.
+    pub(super) cidrs: Mutex<Arc<[CidrSpec]>>,
     pub(super) revision: PolicyRevision,
 }
 
 /// Changes since the last index.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a part of its own")]
 pub(super) struct Touched {
     /// Changed pods with the time of the last change.
     pub(super) pods: HashMap<Arc<ObjectKey>, u64>,
@@ -77,9 +81,18 @@ pub(super) struct Touched {
     pub(super) ended: Vec<(Arc<ObjectKey>, StoredPod, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
+    /// Places of networks outside.
+    pub(super) cidrs: bool,
     pub(super) policies: bool,
     /// True if the state of other kinds of policy, or of missing ones, has changed.
     pub(super) others: bool,
+}
+
+impl Touched {
+    /// All that is no pod, service or namespace, which are touched one by one.
+    pub(super) fn all_else() -> Self {
+        Self { nodes: true, cidrs: true, policies: true, others: true, ..Self::default() }
+    }
 }
 
 /// An interface of this node that leads to a pod.
@@ -128,6 +141,10 @@ impl Store {
 
     pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
         lock(&self.own_addresses).clone()
+    }
+
+    pub(super) fn cidrs(&self) -> Arc<[CidrSpec]> {
+        Arc::clone(&lock(&self.cidrs))
     }
 
     pub(super) fn is_whole(&self) -> bool {

@@ -10,6 +10,7 @@ use webb_flow::hash::RandomState;
 use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 
+use super::cidrs::Cidrs;
 use super::networks::Networks;
 use super::policy::PolicyRevision;
 use super::rows::{Describe, Rows};
@@ -43,6 +44,8 @@ pub struct Draft {
     /// Addresses with a changed owner, oldest first, with the time.
     changed: VecDeque<(u64, Address)>,
     world: [EndpointId; 2],
+    /// Rows of the networks of `zones.cidrs`.
+    cidrs: Vec<EndpointId>,
     /// Rows that no published index has yet.
     unpublished: HashSet<u32, RandomState>,
 }
@@ -56,6 +59,7 @@ impl Default for Draft {
             world: [EndpointId::WORLD; 2],
             unnamed: EndpointId::WORLD,
             networks: Networks::default(),
+            cidrs: Arc::default(),
             addresses: 0,
             contested: 0,
             last_change_ns: 0,
@@ -77,6 +81,7 @@ impl Default for Draft {
             retired: VecDeque::new(),
             changed: VecDeque::new(),
             world: [EndpointId::WORLD; 2],
+            cidrs: Vec::new(),
             unpublished: HashSet::default(),
         };
         draft.add(Sort::Unknown, Endpoint::EMPTY);
@@ -209,18 +214,19 @@ impl Draft {
     }
 
     /// Sets whether the cluster is dual-stack: the world then has an endpoint for each family.
-    pub fn set_dual_stack(&mut self, dual: bool) {
-        if !dual {
-            self.next.world = [EndpointId::WORLD; 2];
-            return;
-        }
+    pub fn set_dual_stack(&mut self, dual: bool, now_ns: u64) {
+        self.next.world = if dual { self.worlds() } else { [EndpointId::WORLD; 2] };
+        self.place_cidrs(now_ns);
+    }
+
+    fn worlds(&mut self) -> [EndpointId; 2] {
         if self.world == [EndpointId::WORLD; 2] {
             self.world = [(9, "reserved:world-ipv4"), (10, "reserved:world-ipv6")].map(|(identity, label)| {
                 let spec = EndpointSpec { identity, labels: vec![label.to_owned()], ..EndpointSpec::default() };
                 self.add(Sort::World, Endpoint::new(EndpointKind::World, false, &spec))
             });
         }
-        self.next.world = self.world;
+        self.world
     }
 
     /// Replaces the compiled policies.
@@ -238,12 +244,34 @@ impl Draft {
         self.next.services = Arc::new(services);
     }
 
-    /// Replaces the places of nodes. What is cached of ids is invalid where they differ.
-    pub fn set_zones(&mut self, zones: Zones) {
-        if !self.next.zones.equals(&zones) {
-            self.next.zones = Arc::new(zones);
-            self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
+    /// Replaces the places of nodes and networks. What is cached of ids is invalid where they
+    /// differ.
+    pub fn set_zones(&mut self, zones: Zones, now_ns: u64) {
+        if self.next.zones.equals(&zones) {
+            return;
         }
+        let same_cidrs = self.next.zones.has_cidrs_of(&zones);
+        self.next.zones = Arc::new(zones);
+        self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
+        if !same_cidrs {
+            self.place_cidrs(now_ns);
+        }
+    }
+
+    /// Gives each network of `zones.cidrs` a row: the world, with the number of the network.
+    fn place_cidrs(&mut self, now_ns: u64) {
+        for id in std::mem::take(&mut self.cidrs) {
+            self.retire(id, now_ns);
+        }
+        let networks: Vec<(u16, IpNet)> = self.next.zones.networks().collect();
+        let place = |(number, network): (u16, IpNet)| {
+            let world = self.next.world(usize::from(matches!(network, IpNet::V6(_))));
+            let endpoint = Endpoint { cidr: number, ..*self.next.endpoint(world) };
+            (network, self.add(Sort::World, endpoint))
+        };
+        let placed: Vec<(IpNet, EndpointId)> = networks.into_iter().map(place).collect();
+        self.cidrs = placed.iter().map(|(_, id)| *id).collect();
+        self.next.cidrs = Arc::new(Cidrs::new(&placed));
     }
 
     /// Replaces the pods of interfaces.

@@ -71,6 +71,8 @@ pub struct Endpoint {
     pub world: bool,
     /// True for a pod in a network beside the cluster's, which NetworkPolicies do not cover.
     pub other_network: bool,
+    /// Number of the entry of `zones.cidrs` that holds the address, from 1; 0 for none.
+    pub cidr: u16,
     /// Row in the compiled policies; only meaningful for pods.
     pub policy_subject: u32,
     /// The node that a pod runs on.
@@ -99,6 +101,7 @@ impl Endpoint {
         local: false,
         world: false,
         other_network: false,
+        cidr: 0,
         policy_subject: 0,
         node: Sym::EMPTY,
         identity_number: 0,
@@ -149,6 +152,7 @@ impl Endpoint {
             local,
             world: spec.labels.iter().any(|label| WORLD.contains(&label.as_str())),
             other_network: false,
+            cidr: 0,
             policy_subject: 0,
             node: Sym::EMPTY,
             identity_number: spec.identity,

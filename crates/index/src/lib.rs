@@ -10,6 +10,7 @@
 //! ([`Index::find_at`]).
 
 mod changes;
+mod cidrs;
 mod dns_names;
 mod draft;
 mod endpoint;
@@ -36,4 +37,4 @@ pub use policy::Policies;
 pub use rows::Describe;
 pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
 pub use snapshot::Index;
-pub use zones::{Zone, ZoneSpec, Zones};
+pub use zones::{CidrSpec, MAX_CIDRS, Place, ZoneSpec, Zones};

@@ -6,11 +6,12 @@ use hashbrown::HashMap;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, EndpointId};
 
+use super::cidrs::Cidrs;
 use super::networks::Networks;
 use super::policy::PolicyRevision;
 use super::rows::Rows;
 use super::table::{CHANGED, Table};
-use super::{DnsNames, Endpoint, PodChanges, Policies, Services, Zones};
+use super::{DnsNames, Endpoint, Place, PodChanges, Policies, Services, Zones};
 
 /// The pod of each interface of this node that leads to a known pod.
 pub(super) type Interfaces = HashMap<u32, EndpointId, webb_flow::hash::RandomState>;
@@ -27,6 +28,8 @@ pub struct Index {
     /// an owner before the first sync; the world if neither was ever the case.
     pub(super) unnamed: EndpointId,
     pub(super) networks: Networks,
+    /// The endpoints of addresses without an owner within `zones.cidrs`.
+    pub(super) cidrs: Arc<Cidrs>,
     pub(super) addresses: usize,
     pub(super) contested: usize,
     /// Time of the last change of an owner: later flows need no lookup in the history.
@@ -91,7 +94,7 @@ impl Index {
         if self.networks.contains(address) || (!self.ready && address.may_be_a_pods()) {
             self.unnamed
         } else {
-            self.world(family)
+            self.cidrs.find(address, family).unwrap_or_else(|| self.world(family))
         }
     }
 
@@ -193,9 +196,14 @@ impl Index {
         &self.services
     }
 
-    /// The places of nodes and pods.
+    /// The places of nodes, pods and networks.
     pub fn zones(&self) -> &Zones {
         &self.zones
+    }
+
+    /// Where an endpoint is: node, zone, region, and the entry of `zones.cidrs` that holds it.
+    pub fn place(&self, id: EndpointId) -> Place {
+        self.zones.find(self.endpoint(id))
     }
 
     /// The generation of endpoint ids. Within one generation no id is reused, so a cache keyed by

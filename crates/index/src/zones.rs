@@ -1,24 +1,33 @@
-//! Zones and regions of nodes, and so of the pods on them.
+//! Where endpoints are: zones and regions of nodes, and of networks outside the cluster.
 //!
 //! A pod's zone is its node's. So an endpoint has its node alone, and zones are looked up by it: a
-//! node that moves to another zone changes one entry here and no endpoint.
+//! node that moves to another zone changes one entry here and no endpoint. An address of the world
+//! within an entry of `zones.cidrs` has an endpoint of its own, which has the entry's number.
+
+use std::sync::Arc;
 
 use hashbrown::HashMap;
+use ipnet::IpNet;
 use webb_flow::hash::RandomState;
 use webb_flow::sym::{Names, Sym};
 
 use super::{Endpoint, EndpointKind};
 
-/// The place of a node. A part that is not known is empty.
+/// Where an endpoint is. A part that is not known is empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Zone {
+pub struct Place {
+    /// The node that it is, or is on.
+    pub node: Sym,
     /// For example `eu-west-1a`.
     pub zone: Sym,
     /// For example `eu-west-1`.
     pub region: Sym,
+    /// Name of the entry of `zones.cidrs` that holds its address; that of its network where the
+    /// entry has none. Only addresses of the world have it.
+    pub cidr: Sym,
 }
 
-/// The input of the table: one node.
+/// The place of a node, for [`Zones::new`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ZoneSpec {
     /// Name of the node.
@@ -29,11 +38,30 @@ pub struct ZoneSpec {
     pub region: String,
 }
 
-/// All nodes with a zone or a region.
+/// The place of a network outside the cluster: an entry of `zones.cidrs`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CidrSpec {
+    /// The network. Of several that hold an address, the smallest is the address' own.
+    pub network: IpNet,
+    /// Its zone; empty if it has none.
+    pub zone: String,
+    /// Its region; empty if it has none.
+    pub region: String,
+    /// Its name; empty if it has none.
+    pub name: String,
+}
+
+/// Maximal number of entries of `zones.cidrs`.
+pub const MAX_CIDRS: usize = 4096;
+
+/// All nodes with a zone or a region, and the networks of `zones.cidrs`.
 #[derive(Debug, Default)]
 pub struct Zones {
     specs: Vec<ZoneSpec>,
-    nodes: HashMap<Sym, Zone, RandomState>,
+    nodes: HashMap<Sym, Place, RandomState>,
+    cidr_specs: Arc<[CidrSpec]>,
+    /// Places of the networks, in the order of their specifications.
+    cidrs: Vec<Place>,
     /// This node's name.
     own: Sym,
     /// Own what the others have.
@@ -41,23 +69,41 @@ pub struct Zones {
 }
 
 impl Zones {
-    /// Builds the table, which owns the names in it. `own` is this node. Interns, so not for the
-    /// event path.
-    pub fn new(own: &str, mut specs: Vec<ZoneSpec>) -> Self {
+    /// Builds the table, which owns the names in it. `own` is this node; of `cidrs` the first
+    /// [`MAX_CIDRS`] count. Interns, so not for the event path.
+    pub fn new(own: &str, mut specs: Vec<ZoneSpec>, cidrs: Arc<[CidrSpec]>) -> Self {
         specs.retain(|spec| !spec.zone.is_empty() || !spec.region.is_empty());
         specs.sort_unstable_by(|a, b| a.node.cmp(&b.node));
         let mut owned = Names::default();
         let mut nodes = HashMap::default();
         for spec in &specs {
-            let zone = Zone { zone: owned.intern(&spec.zone), region: owned.intern(&spec.region) };
-            nodes.insert(owned.intern(&spec.node), zone);
+            let node = owned.intern(&spec.node);
+            let (zone, region) = (owned.intern(&spec.zone), owned.intern(&spec.region));
+            nodes.insert(node, Place { node, zone, region, cidr: Sym::EMPTY });
         }
-        Self { specs, nodes, own: owned.intern(own), _owned: owned }
+        let place = |spec: &CidrSpec| Place {
+            node: Sym::EMPTY,
+            zone: owned.intern(&spec.zone),
+            region: owned.intern(&spec.region),
+            cidr: if spec.name.is_empty() { owned.intern(&spec.network.to_string()) } else { owned.intern(&spec.name) },
+        };
+        let places = cidrs.iter().take(MAX_CIDRS).map(place).collect();
+        Self { specs, nodes, cidr_specs: cidrs, cidrs: places, own: owned.intern(own), _owned: owned }
     }
 
-    /// True if both say the same of all nodes.
+    /// True if both say the same of all nodes and networks.
     pub fn equals(&self, other: &Self) -> bool {
-        self.own == other.own && self.specs == other.specs
+        self.own == other.own && self.specs == other.specs && self.has_cidrs_of(other)
+    }
+
+    /// True if both have the same networks.
+    pub(super) fn has_cidrs_of(&self, other: &Self) -> bool {
+        self.cidr_specs == other.cidr_specs
+    }
+
+    /// The networks, each with the number that its endpoint has.
+    pub(super) fn networks(&self) -> impl Iterator<Item = (u16, IpNet)> {
+        (1..).zip(self.cidr_specs.iter().take(MAX_CIDRS).map(|spec| spec.network))
     }
 
     /// The node that an endpoint is, or is on; empty where that is not known. Of another cluster's
@@ -70,9 +116,13 @@ impl Zones {
         }
     }
 
-    /// The place of an endpoint.
-    pub fn find(&self, endpoint: &Endpoint) -> Zone {
-        self.nodes.get(&self.node(endpoint)).copied().unwrap_or_default()
+    /// The place of an endpoint. One lookup by hash; allocates nothing.
+    pub fn find(&self, endpoint: &Endpoint) -> Place {
+        if let Some(at) = usize::from(endpoint.cidr).checked_sub(1) {
+            return self.cidrs.get(at).copied().unwrap_or_default();
+        }
+        let node = self.node(endpoint);
+        self.nodes.get(&node).copied().unwrap_or(Place { node, ..Place::default() })
     }
 }
 
@@ -88,14 +138,18 @@ mod tests {
     /// Pods have their node's place, the host its own node's; what is on no node has none.
     #[test]
     fn pods_are_where_their_node_is() {
-        let zones = Zones::new("n1", vec![spec("n2", "b", "west"), spec("n1", "a", "west"), spec("n3", "", "")]);
+        let zones = Zones::new(
+            "n1",
+            vec![spec("n2", "b", "west"), spec("n1", "a", "west"), spec("n3", "", "")],
+            Arc::default(),
+        );
         let mut names = Names::default();
         let mut pod = |node: &str| Endpoint {
             node: names.intern(node),
             ..Endpoint::new(EndpointKind::Pod, false, &EndpointSpec::default())
         };
         let text = |endpoint: &Endpoint| {
-            let Zone { zone, region } = zones.find(endpoint);
+            let Place { zone, region, .. } = zones.find(endpoint);
             (zone.text().to_string(), region.text().to_string())
         };
         let place = |zone: &str, region: &str| (zone.to_owned(), region.to_owned());
@@ -111,9 +165,10 @@ mod tests {
     /// The order of nodes makes no difference, and neither does a node without a place.
     #[test]
     fn equal_tables_are_equal() {
-        let one = Zones::new("n1", vec![spec("n1", "a", ""), spec("n2", "b", "")]);
-        assert!(one.equals(&Zones::new("n1", vec![spec("n3", "", ""), spec("n2", "b", ""), spec("n1", "a", "")])));
-        assert!(!one.equals(&Zones::new("n1", vec![spec("n1", "a", ""), spec("n2", "c", "")])));
-        assert!(!one.equals(&Zones::new("n2", vec![spec("n1", "a", ""), spec("n2", "b", "")])));
+        let zones = |own: &str, specs: &[ZoneSpec]| Zones::new(own, specs.to_vec(), Arc::default());
+        let one = zones("n1", &[spec("n1", "a", ""), spec("n2", "b", "")]);
+        assert!(one.equals(&zones("n1", &[spec("n3", "", ""), spec("n2", "b", ""), spec("n1", "a", "")])));
+        assert!(!one.equals(&zones("n1", &[spec("n1", "a", ""), spec("n2", "c", "")])));
+        assert!(!one.equals(&zones("n2", &[spec("n1", "a", ""), spec("n2", "b", "")])));
     }
 }

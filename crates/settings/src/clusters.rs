@@ -3,9 +3,17 @@
 
 use std::path::PathBuf;
 
-use super::model::RemoteCluster;
 use super::problem::did_you_mean;
 use super::value::{Group, InvalidValue, Item, Value};
+
+/// Another cluster of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteCluster {
+    /// Its name.
+    pub name: String,
+    /// Path of the kubeconfig that leads to its API server.
+    pub kubeconfig: PathBuf,
+}
 
 /// Keys of a group.
 const KEYS: [&str; 2] = ["name", "kubeconfig"];
@@ -78,4 +86,37 @@ pub(super) fn show(clusters: &[RemoteCluster]) -> Value {
     let texts: Vec<String> =
         clusters.iter().map(|cluster| format!("{}={}", cluster.name, cluster.kubeconfig.display())).collect();
     Value::list(texts.iter().map(String::as_str))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Origin;
+    use crate::tests::from_file;
+
+    /// Clusters are groups, or texts of one line; a mistake is reported at its line.
+    #[test]
+    fn clusters_are_groups() {
+        let text = "clusters:\n  - name: east\n    kubeconfig: /etc/webb/east\n  - {name: west, kubeconfig: w}\n";
+        let groups = from_file(text).unwrap().settings;
+        assert_eq!(groups.clusters[0].kubeconfig, PathBuf::from("/etc/webb/east"));
+        let texts = from_file("clusters: [east=/etc/webb/east, west=w]").unwrap().settings;
+        assert_eq!(groups.clusters, texts.clusters);
+        assert_eq!(from_file("clusters: []").unwrap().settings.clusters, []);
+        for (text, line, expected) in [
+            ("clusters:\n  - name: east\n", 2, "no `kubeconfig`"),
+            ("clusters:\n  - name: east\n    kubeconfg: /e\n", 3, "did you mean `kubeconfig`?"),
+            ("clusters:\n  - name: east\n    kubeconfig:\n", 3, "no text"),
+            ("clusters:\n  - {name: east, kubeconfig: e}\n  - {name: east, kubeconfig: f}\n", 3, "two clusters"),
+            ("clusters:\n  - {name: East, kubeconfig: e}\n", 2, "small letters"),
+            ("clusters:\n  - [east]\n", 2, "more than plain values"),
+            ("metrics:\n  - {flow: a}\n", 2, "more than plain values"),
+            ("clusters: [default=e]\n", 1, "this cluster's own name"),
+        ] {
+            let problems = from_file(text).unwrap_err();
+            let (text, problem) = (problems.list[0].one_line(), &problems.list[0]);
+            assert!(text.contains(expected), "{text}");
+            assert!(matches!(problem.origin, Origin::File(mark) if mark.line == line), "{text}: {:?}", problem.origin);
+        }
+    }
 }

@@ -18,6 +18,7 @@ use super::model::Settings;
 use super::objects;
 use super::observer::listen_addresses;
 use super::value::{InvalidValue, Value};
+use super::zones as zone_cidrs;
 
 /// Time at which a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +124,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 113] = [
+pub static KEYS: [Key; 114] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -189,6 +190,9 @@ pub static KEYS: [Key; 113] = [
 
     key!("pod_networks", pod_networks: networks, Restart, None,
         "a list of networks such as [10.244.0.0/16, \"fd00:10:244::/48\"]"),
+
+    key!("zones.cidrs", zones.cidrs: zone_cidrs, Live, None,
+        "a list of networks such as [{cidr: 10.20.0.0/16, zone: eu-west-1a, region: eu-west-1, name: databases}], or [] for none"),
 
     key!("policies.other_kinds", policies.other_kinds: other_kinds, Restart, None,
         "undecided or ignore"),

@@ -37,12 +37,14 @@ mod toggle;
 pub mod units;
 mod value;
 mod yaml;
+mod zones;
 
 #[cfg(test)]
 mod tests;
 
 pub use admin::AdminAccess;
 pub use check::{CheckRest, check_file};
+pub use clusters::RemoteCluster;
 pub use diff::{Diff, KeyChange, diff, reloaded};
 pub use export::Export;
 pub use flow_source::{FlowSource, FlowSourceTls, HubbleServer};
@@ -50,8 +52,8 @@ pub use keys::{KEYS, Key, Reload};
 pub use log_filter::{NoFilter, log_filter};
 pub use model::{
     AgentMetrics, Aggregation, Attach, Capture, ClusterSource, Compat, Connections, Health, Interfaces, KindEffect,
-    Layer7, Log, LogFormat, MoreKind, OtherKinds, Pods, Policies, Privileges, RemoteCluster, Rings, Scrape, Settings,
-    Shutdown, Side, Supervision,
+    Layer7, Log, LogFormat, MoreKind, OtherKinds, Pods, Policies, Privileges, Rings, Scrape, Settings, Shutdown, Side,
+    Supervision,
 };
 pub use observer::{ListenAddress, Observer};
 pub use operator::Operator;
@@ -60,3 +62,4 @@ pub use resolve::{Entry, Environment, Flag, Layers, Resolved, read_file, resolve
 pub use tls::Tls;
 pub use toggle::Toggle;
 pub use value::{CheckEntry, Item, Mark, Value};
+pub use zones::{ZoneCidr, Zones};

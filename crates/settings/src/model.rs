@@ -11,12 +11,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::admin::AdminAccess;
+use super::clusters::RemoteCluster;
 use super::export::Export;
 use super::flow_source::{FlowSource, FlowSourceTls};
 use super::observer::Observer;
 use super::operator::Operator;
 use super::tls::Tls;
 use super::toggle::Toggle;
+use super::zones::Zones;
 
 /// Everything that can be configured. One field for each key of `config/webb.yaml`, under the same
 /// name.
@@ -77,6 +79,8 @@ pub struct Settings {
     pub report_interval: Duration,
     /// The networks that pods have their addresses from, beyond the nodes' `podCIDRs`.
     pub pod_networks: Vec<IpNet>,
+    /// Where things are, beyond what the cluster says.
+    pub zones: Zones,
     /// The connection table in the kernel.
     pub connections: Connections,
     /// Translated connections of the kernel's connection tracking that are remembered; 0 leaves it
@@ -147,15 +151,6 @@ pub enum ClusterSource {
     Manifest,
     /// Nowhere.
     None,
-}
-
-/// Another cluster of the mesh.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteCluster {
-    /// Its name.
-    pub name: String,
-    /// Path of the kubeconfig that leads to its API server.
-    pub kubeconfig: PathBuf,
 }
 
 /// Treatment of policies that are not evaluated: those of vendors' kinds.
@@ -472,6 +467,7 @@ impl Default for Settings {
                 capture: Capture::Auto,
             },
             pod_networks: Vec::new(),
+            zones: Zones::default(),
             conntrack_entries: 65_536,
             rings: Rings { flow_bytes: 4 << 20, drop_bytes: 1 << 20, l7_bytes: 4 << 20 },
             l7: Layer7::default(),

@@ -1,7 +1,6 @@
 //! Tests of the layers as a whole. Texts of problems are golden: `tests/command/config_errors.rs`.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -19,7 +18,7 @@ fn file(text: &str) -> SourceFile {
     SourceFile { name: "webb.yaml".to_owned(), text: text.to_owned() }
 }
 
-fn from_file(text: &str) -> Result<Resolved, Problems> {
+pub(crate) fn from_file(text: &str) -> Result<Resolved, Problems> {
     resolve(Some(file(text)), &environment(&[]), &[])
 }
 
@@ -227,6 +226,7 @@ fn ranges_end_where_they_say() {
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("handover_dir", ["/sys/fs/bpf/webb", "/run/bpf/a"], ["webb", "./bpf"]),
         ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
+        ("zones.cidrs", ["10.0.0.0/8=a", "10.0.0.0/8=a/b/c,::/0=//d"], ["10.0.0.0/8", "10.0.0.0/8=a/b/c/d"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
         ("clusters", ["east=/e", "east=/e,west=/w"], ["east", "east=/e,east=/f"]),
         ("policies.other_kinds", ["undecided", "ignore"], ["none", "Ignore"]),
@@ -274,32 +274,6 @@ fn unused_settings_warn() {
         for (warning, expected) in warnings.iter().zip(expected) {
             assert!(warning.message.starts_with(expected), "{text}: {warnings:?}");
         }
-    }
-}
-
-/// Clusters are groups, or texts of one line; a mistake is reported at its line.
-#[test]
-fn clusters_are_groups() {
-    let text = "clusters:\n  - name: east\n    kubeconfig: /etc/webb/east\n  - {name: west, kubeconfig: w}\n";
-    let groups = from_file(text).unwrap().settings;
-    assert_eq!(groups.clusters[0].kubeconfig, PathBuf::from("/etc/webb/east"));
-    let texts = from_file("clusters: [east=/etc/webb/east, west=w]").unwrap().settings;
-    assert_eq!(groups.clusters, texts.clusters);
-    assert_eq!(from_file("clusters: []").unwrap().settings.clusters, []);
-    for (text, line, expected) in [
-        ("clusters:\n  - name: east\n", 2, "no `kubeconfig`"),
-        ("clusters:\n  - name: east\n    kubeconfg: /e\n", 3, "did you mean `kubeconfig`?"),
-        ("clusters:\n  - name: east\n    kubeconfig:\n", 3, "no text"),
-        ("clusters:\n  - {name: east, kubeconfig: e}\n  - {name: east, kubeconfig: f}\n", 3, "two clusters"),
-        ("clusters:\n  - {name: East, kubeconfig: e}\n", 2, "small letters"),
-        ("clusters:\n  - [east]\n", 2, "more than plain values"),
-        ("metrics:\n  - {flow: a}\n", 2, "more than plain values"),
-        ("clusters: [default=e]\n", 1, "this cluster's own name"),
-    ] {
-        let problems = from_file(text).unwrap_err();
-        let (text, problem) = (problems.list[0].one_line(), &problems.list[0]);
-        assert!(text.contains(expected), "{text}");
-        assert!(matches!(problem.origin, Origin::File(mark) if mark.line == line), "{text}: {:?}", problem.origin);
     }
 }
 

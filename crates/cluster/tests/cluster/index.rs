@@ -4,8 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use webb_cluster::{Cache, CacheSettings, Counts, Kind, ObjectKey, Reference, parse};
-use webb_flow::Address;
-use webb_index::{Endpoint, EndpointKind, Index};
+use webb_flow::{Address, Sort};
+use webb_index::{CidrSpec, Endpoint, EndpointKind, Index};
 
 const STAR_WARS: &str = include_str!("../manifests/star-wars.yaml");
 
@@ -229,7 +229,7 @@ fn zones_are_those_of_nodes() {
     let place = |index: &Index, ip: &str| {
         let endpoint = *at(index, ip);
         let found = index.zones().find(&endpoint);
-        [index.zones().node(&endpoint), found.zone, found.region].map(|name| name.text().to_string()).join(" ")
+        [found.node, found.zone, found.region].map(|name| name.text().to_string()).join(" ")
     };
     for (ip, expected) in [
         ("10.9.6.9", "node-1 a west"),
@@ -249,6 +249,48 @@ fn zones_are_those_of_nodes() {
     assert_eq!((place(&moved, "10.9.7.9").as_str(), id(&moved)), ("node-02 c ", id(&index)));
     assert_eq!(place(&moved, "192.168.0.2"), "node-02 c ");
     assert_ne!(moved.generation(), index.generation());
+}
+
+/// Networks outside have the place that they are given, by longest prefix, also after a change and
+/// when the cluster becomes dual-stack; what the cluster has is where its node is.
+#[test]
+fn networks_outside_have_places() {
+    let spec = |network: &str, zone: &str, name: &str| CidrSpec {
+        network: network.parse().unwrap(),
+        zone: zone.into(),
+        region: "west".into(),
+        name: name.into(),
+    };
+    let cache = cache(&pod("one", "10.0.1.9", "", "", ""));
+    cache.set_cidrs(vec![spec("10.0.0.0/8", "a", ""), spec("10.7.0.0/16", "b", "databases")]);
+    let place = |index: &Index, ip: &str| {
+        let id = index.find(Address::from(ip.parse::<IpAddr>().unwrap()));
+        let found = index.place(id);
+        let kind = (index.endpoint(id).kind, id.sort());
+        ([found.zone, found.region, found.cidr].map(|name| name.text().to_string()).join(" "), kind)
+    };
+    let world = (EndpointKind::World, Sort::World);
+    let index = cache.index();
+    assert!(!cache.is_outdated());
+    assert_eq!(place(&index, "10.7.0.1"), ("b west databases".into(), world));
+    assert_eq!(place(&index, "10.8.0.1"), ("a west 10.0.0.0/8".into(), world));
+    assert_eq!(place(&index, "11.0.0.1"), ("  ".into(), world));
+    assert_eq!(place(&index, "10.0.1.9").0, "  ", "a pod");
+    assert_eq!(place(&index, "10.88.0.9"), ("  ".into(), (EndpointKind::Unnamed, Sort::Unnamed)));
+
+    cache.set_cidrs(vec![spec("10.7.0.0/16", "c", "databases"), spec("2001:db8::/32", "d", "")]);
+    assert!(cache.is_outdated(), "without a change of the cluster");
+    let changed = cache.index();
+    assert_eq!(place(&changed, "10.7.0.1").0, "c west databases");
+    assert_eq!(place(&changed, "10.8.0.1").0, "  ");
+    assert_eq!(place(&index, "10.7.0.1").0, "b west databases", "the index of before");
+    assert_ne!(changed.generation(), index.generation());
+
+    fill(&cache, &pod("two", "10.0.1.9", "", "", "podIPs: [{ip: 10.0.1.9}, {ip: 'fd00::9'}]"));
+    let dual = cache.index();
+    assert_eq!(place(&dual, "2001:db8::1").0, "d west 2001:db8::/32");
+    assert_eq!(&*identity(&dual, "2001:db8::1"), "reserved:world-ipv6");
+    assert_eq!(&*identity(&dual, "10.7.0.1"), "reserved:world-ipv4");
 }
 
 /// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the

@@ -14,7 +14,7 @@ const ALL: &str = "icmp:labelsContext=source_node,source_zone,source_region,dest
 fn zones(moved: &str) -> Zones {
     let spec =
         |node: &str, zone: &str, region: &str| ZoneSpec { node: node.into(), zone: zone.into(), region: region.into() };
-    Zones::new("n1", vec![spec("n1", "a", "west"), spec("n2", moved, "west"), spec("n3", "", "")])
+    Zones::new("n1", vec![spec("n1", "a", "west"), spec("n2", moved, "west"), spec("n3", "", "")], Arc::default())
 }
 
 /// One pod on each of three nodes, the third in no zone; this node; another one.
@@ -52,7 +52,7 @@ fn labels(text: &str) -> String {
 #[test]
 fn both_ends_have_a_place() {
     let mut draft = draft();
-    draft.set_zones(zones("b"));
+    draft.set_zones(zones("b"), 0);
     let index = publish(&mut draft);
     let shown = |source: &str, destination: &str| labels(&exposed(ALL, &[ping(&index, source, destination)], &index));
     let place = |end: &str, node: &str, zone: &str, region: &str| {
@@ -80,12 +80,12 @@ fn both_ends_have_a_place() {
 #[test]
 fn a_node_moves() {
     let mut draft = draft();
-    draft.set_zones(zones("b"));
+    draft.set_zones(zones("b"), 0);
     let before = publish(&mut draft);
-    draft.set_zones(zones("b"));
+    draft.set_zones(zones("b"), 0);
     let same = publish(&mut draft);
     assert_eq!(same.generation(), before.generation(), "nothing has changed");
-    draft.set_zones(zones("c"));
+    draft.set_zones(zones("c"), 0);
     let after = publish(&mut draft);
     let mut counting = aggregators("icmp:labelsContext=destination_zone");
     for index in [&before, &same, &after] {
