@@ -128,7 +128,8 @@ fn endpoint(settings: &settings::Settings, cluster: &Cluster, parts: &Parts, log
     Endpoint::new(PREFIX, selection, sources).restricted(OF_LEADER, move || leadership.is_leading())
 }
 
-fn labels(texts: &[String]) -> Vec<(String, String)> {
+/// Labels written as `name=value`.
+pub(super) fn labels(texts: &[String]) -> Vec<(String, String)> {
     let pairs = texts.iter().filter_map(|text| text.split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }

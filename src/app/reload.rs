@@ -117,8 +117,8 @@ fn take(running: &mut Running, new: Resolved) {
     if sources != Sources::from(old) {
         running.names.read_from(sources);
     }
-    if settings.zones.cidrs != old.zones.cidrs {
-        running.names.cache().set_cidrs(zone_cidrs(&settings.zones));
+    if settings.zones != old.zones {
+        running.names.cache().set_places(zone_cidrs(&settings.zones), settings.zones.overhead);
     }
     if let Some(kernel) = &running.kernel
         && settings.interfaces != old.interfaces

@@ -21,7 +21,7 @@ use super::health::BetweenNodes;
 use super::kernel_metrics::Kernel;
 use super::mesh::Mesh;
 use super::observer::{self, Observing};
-use super::operator::Operator;
+use super::operator::{self, Operator};
 use super::parts::{Parts, admin};
 use super::{
     Metrics, StartError, agent_metrics, connections, health, kernel_metrics, layer7, ledger, listeners, loader,
@@ -342,12 +342,13 @@ pub(super) fn start_resolver(
         addresses: network.addresses(),
         other_kinds: other_kinds(&settings.policies),
         pod_networks: settings.pod_networks.clone(),
+        agent_labels: operator::labels(&settings.operator.agent_labels),
     };
     let component = parts.components.component("resolver");
     let (sources, index) = (Sources::from(settings), Arc::clone(index));
     let to = (reader, Arc::clone(&parts.startup), Arc::clone(&mesh.changed));
     let cache = Arc::new(cluster::Cache::with_mesh(of_cluster, mesh.caches()));
-    cache.set_cidrs(zone_cidrs(&settings.zones));
+    cache.set_places(zone_cidrs(&settings.zones), settings.zones.overhead);
     let names = Arc::new(Resolver::new(cache, sources, Arc::clone(network), index, component, to));
     let resolver = parts.register("resolver", resolver::start(Arc::clone(&names), parts.intensity("resolver")));
     mesh.start(names.cache(), |name, start| parts.register(name, start(parts.intensity(name))));

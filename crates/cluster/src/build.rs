@@ -34,10 +34,11 @@ use webb_index::policy::spec::{Labels, PolicySpec, TierSpec};
 use webb_index::policy::{Compiler, PolicyRevision};
 use webb_index::{self as index, Describe, Draft, Endpoint, EndpointSpec, Index, PodChanges, Services};
 
+use super::agents::nodes as agent_nodes;
 use super::claims::{Claim, Claims, OWN, Owner, Rank};
 use super::mesh_cluster::MeshCluster;
 use super::networks::{Networks, first_addresses};
-use super::places::{self, RemoteNodes};
+use super::places::{RemoteNodes, zones};
 use super::specs::{Claimed, OVERLAY, node_specs, service_specs};
 use super::store::{NAMESPACE_NAME, Store, Touched, is_api};
 use super::stored_pod::{NamedPod, OtherNetworkPod, StoredPod};
@@ -160,7 +161,7 @@ impl Builder {
         for ((store, touched), number) in mesh.into_iter().zip(OWN + 1..) {
             services_changed |= self.mesh(number, store, touched, now_ns);
         }
-        let Touched { mut pods, mut services, namespaces, ended, nodes, cidrs, policies, others } = touched;
+        let Touched { mut pods, mut services, namespaces, ended, nodes, places, agents, policies, others } = touched;
         let mut relabelled = namespaces;
         relabelled.retain(|name| self.namespaces.contains_key(name) && self.namespace(store, name));
         if !relabelled.is_empty() {
@@ -184,8 +185,11 @@ impl Builder {
         if nodes {
             self.nodes(store, now_ns);
         }
-        if nodes || cidrs {
-            self.draft.set_zones(places::zones(store, &self.node), now_ns);
+        if nodes || places {
+            self.draft.set_zones(zones(store, &self.node), now_ns);
+        }
+        if agents {
+            self.draft.set_agents(agent_nodes(store));
         }
         if was_dual != (self.dual > 0) {
             self.draft.set_dual_stack(self.dual > 0, now_ns);

@@ -19,7 +19,7 @@ use super::change::Change;
 use super::names_only;
 use super::other::Others;
 use super::store::{CacheSettings, Counts, PodInterface, Store, Touched, is_api, lock};
-use super::stored_pod::Profiles;
+use super::stored_pod::{AgentPod, Profiles};
 use super::{Kind, Object, ObjectKey, OtherKind, OtherKinds, Reference};
 
 /// Objects of the cluster by kind and key.
@@ -71,7 +71,8 @@ impl Cache {
         match if self.store.settings.of_mesh { names_only::strip(object) } else { object } {
             Object::Pod(key, pod) => {
                 self.note_node(&pod.node);
-                let stored = lock(&self.profiles).intern(&key.namespace, *pod);
+                let agent = AgentPod::of(&self.store.settings.agent_labels, &pod);
+                let stored = lock(&self.profiles).intern(&key.namespace, agent, *pod);
                 let known = self.store.pods.get(&key).map(|pod| (Arc::clone(pod.key()), pod.value().clone()));
                 if known.as_ref().is_some_and(|(_, known)| *known == stored) {
                     return Change::Equal;
@@ -88,6 +89,7 @@ impl Cache {
                 self.store.pods.insert(Arc::clone(&key), stored);
                 let mut touched = self.touched();
                 touched.pods.insert(key, now_ns);
+                touched.agents |= before.map_or(AgentPod::No, |before| before.agent) != agent;
                 self.revise(&mut touched, is_relabelled);
                 change
             }
@@ -145,6 +147,7 @@ impl Cache {
                 Some((key, stored)) => {
                     self.store.track(&key, Some(&stored), None);
                     let mut touched = self.touched();
+                    touched.agents |= stored.agent != AgentPod::No;
                     if !stored.finished {
                         touched.ended.push((Arc::clone(&key), stored, now_ns));
                     }
@@ -311,23 +314,6 @@ impl Cache {
             .map(|(kind, keys)| (kind.group().to_owned(), kind.name().to_owned(), kind.effect().label(), keys.len()));
         let strange = others.strange.iter().map(|(group, kind)| (group.clone(), kind.clone(), "unknown", 1));
         counted.chain(strange).collect()
-    }
-
-    /// Changes whenever a node is added, removed or changed.
-    pub fn nodes_version(&self) -> u64 {
-        self.store.nodes_version.load(Relaxed)
-    }
-
-    /// All nodes with their internal addresses, in no order.
-    pub fn nodes(&self) -> Vec<(String, Vec<IpAddr>)> {
-        self.store.nodes.iter().map(|node| (node.key().name.clone(), node.internal.clone())).collect()
-    }
-
-    /// The labels of a node as `key=value`, sorted; none of a node that is not known.
-    pub fn node_labels(&self, name: &str) -> Vec<String> {
-        let key = ObjectKey { namespace: String::new(), name: name.to_owned() };
-        let node = self.store.nodes.get(&key);
-        node.map(|node| node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect()).unwrap_or_default()
     }
 
     /// Sets the addresses behind each interface of this node, whatever their owner.

@@ -21,6 +21,7 @@
 //! [`Cache::set_strange`] (kinds that look like policies), [`Cache::undecided_because`] for
 //! `/readyz`.
 
+mod agents;
 mod build;
 mod cache;
 mod change;

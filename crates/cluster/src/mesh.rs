@@ -54,7 +54,7 @@ impl Cache {
     /// pods, though this cluster has not changed.
     pub fn is_outdated(&self) -> bool {
         self.has_garbage()
-            || self.touched().cidrs
+            || self.touched().places
             || self.mesh.iter().any(|cluster| {
                 let touched = cluster.touched();
                 touched.nodes

@@ -109,6 +109,7 @@ pub struct Reference {
 
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a truth of its own")]
 pub struct Pod {
     /// Its labels.
     pub labels: Labels,
@@ -126,6 +127,8 @@ pub struct Pod {
     pub finished: bool,
     /// True if it has the node's addresses, not its own.
     pub host_network: bool,
+    /// Its condition Ready is true.
+    pub ready: bool,
     /// Its service account.
     pub service_account: String,
     /// Named ports of its containers.

@@ -6,10 +6,10 @@ use super::Cache;
 use super::store::lock;
 
 impl Cache {
-    /// Sets the places of networks outside the cluster, [`webb_index::MAX_CIDRS`] at most. The next
-    /// index has them.
-    pub fn set_cidrs(&self, cidrs: Vec<CidrSpec>) {
-        *lock(&self.store.cidrs) = cidrs.into();
-        self.touched().cidrs = true;
+    /// Sets the places of networks outside the cluster, [`webb_index::MAX_CIDRS`] at most, and the
+    /// bytes that a tunnel between nodes adds to a packet. The next index has them.
+    pub fn set_places(&self, cidrs: Vec<CidrSpec>, overhead: u32) {
+        *lock(&self.store.places) = (cidrs.into(), overhead);
+        self.touched().places = true;
     }
 }

@@ -8,7 +8,7 @@ use webb_flow::{EndpointId, Sort};
 use webb_index::{Describe, Draft, Endpoint, EndpointKind, EndpointSpec, ZoneSpec, Zones};
 
 use super::ObjectKey;
-use super::store::Store;
+use super::store::{Store, lock};
 
 const REMOTE_NODE: &str = "reserved:remote-node";
 const API_SERVER: &str = "reserved:kube-apiserver";
@@ -80,5 +80,6 @@ pub(super) fn zones(store: &Store, own: &str) -> Zones {
         let (zone, region) = node.place();
         ZoneSpec { node: node.key().name.clone(), zone: zone.to_owned(), region: region.to_owned() }
     });
-    Zones::new(own, specs.collect(), store.cidrs())
+    let (cidrs, overhead) = lock(&store.places).clone();
+    Zones::new(own, specs.collect(), cidrs).with_overhead(overhead)
 }

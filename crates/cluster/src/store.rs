@@ -36,6 +36,8 @@ pub struct CacheSettings {
     pub other_kinds: OtherKinds,
     /// Networks that pods have their addresses from, beyond those that nodes have in their objects.
     pub pod_networks: Vec<IpNet>,
+    /// Labels of the pods of agents, and of no others; none if that is not known.
+    pub agent_labels: Vec<(String, String)>,
 }
 
 /// The label that the API server gives to every namespace.
@@ -63,8 +65,8 @@ pub(super) struct Store {
     pub(super) watched: AtomicBool,
     pub(super) own_addresses: Mutex<Vec<IpAddr>>,
     pub(super) interfaces: Mutex<Vec<PodInterface>>,
-    /// The places of networks outside the cluster.
-    pub(super) cidrs: Mutex<Arc<[CidrSpec]>>,
+    /// The places of networks outside the cluster, and the bytes that a tunnel adds to a packet.
+    pub(super) places: Mutex<(Arc<[CidrSpec]>, u32)>,
     pub(super) revision: PolicyRevision,
 }
 
@@ -81,8 +83,10 @@ pub(super) struct Touched {
     pub(super) ended: Vec<(Arc<ObjectKey>, StoredPod, u64)>,
     /// Nodes, or the endpoints of the API.
     pub(super) nodes: bool,
-    /// Places of networks outside.
-    pub(super) cidrs: bool,
+    /// Places of networks outside, and what tunnels add.
+    pub(super) places: bool,
+    /// Pods of agents.
+    pub(super) agents: bool,
     pub(super) policies: bool,
     /// True if the state of other kinds of policy, or of missing ones, has changed.
     pub(super) others: bool,
@@ -91,7 +95,7 @@ pub(super) struct Touched {
 impl Touched {
     /// All that is no pod, service or namespace, which are touched one by one.
     pub(super) fn all_else() -> Self {
-        Self { nodes: true, cidrs: true, policies: true, others: true, ..Self::default() }
+        Self { nodes: true, places: true, agents: true, policies: true, others: true, ..Self::default() }
     }
 }
 
@@ -141,10 +145,6 @@ impl Store {
 
     pub(super) fn own_addresses(&self) -> Vec<IpAddr> {
         lock(&self.own_addresses).clone()
-    }
-
-    pub(super) fn cidrs(&self) -> Arc<[CidrSpec]> {
-        Arc::clone(&lock(&self.cidrs))
     }
 
     pub(super) fn is_whole(&self) -> bool {

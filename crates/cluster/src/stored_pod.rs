@@ -23,6 +23,29 @@ pub(super) struct Profile {
     pub(super) workload: Option<Workload>,
 }
 
+/// What a pod is to the agents of the cluster, which are known by their labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum AgentPod {
+    /// None of them.
+    #[default]
+    No,
+    /// One of them, which is not ready.
+    NotReady,
+    /// One of them, which is ready.
+    Ready,
+}
+
+impl AgentPod {
+    pub(super) fn of(labels: &[(String, String)], pod: &Pod) -> Self {
+        let is_agent = !labels.is_empty() && labels.iter().all(|(name, value)| pod.labels.get(name) == Some(value));
+        match (is_agent, pod.ready && !pod.finished) {
+            (false, _) => Self::No,
+            (true, false) => Self::NotReady,
+            (true, true) => Self::Ready,
+        }
+    }
+}
+
 /// A pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct StoredPod {
@@ -34,6 +57,7 @@ pub(super) struct StoredPod {
     pub(super) node: Arc<str>,
     pub(super) finished: bool,
     pub(super) host_network: bool,
+    pub(super) agent: AgentPod,
 }
 
 impl StoredPod {
@@ -59,7 +83,7 @@ pub(super) struct Profiles {
 
 impl Profiles {
     /// The pod, sharing what it has in common with others.
-    pub(super) fn intern(&mut self, namespace: &str, pod: Pod) -> StoredPod {
+    pub(super) fn intern(&mut self, namespace: &str, agent: AgentPod, pod: Pod) -> StoredPod {
         let Pod {
             labels,
             addresses,
@@ -72,6 +96,7 @@ impl Profiles {
             service_account,
             mut ports,
             vendor,
+            ready: _,
         } = pod;
         ports.sort_unstable();
         let subject = Arc::new(Subject { namespace: namespace.to_owned(), labels, ports, vendor });
@@ -91,7 +116,7 @@ impl Profiles {
             self.evict_unused();
         }
         let (addresses, other_addresses) = (addresses.into(), other_addresses.into());
-        StoredPod { profile, addresses, other_addresses, created, node, finished, host_network }
+        StoredPod { profile, addresses, other_addresses, created, node, finished, host_network, agent }
     }
 }
 

@@ -59,6 +59,7 @@ pub(super) fn pod(pod: types::Pod, odd: &mut PassedOver) -> Pod {
         ports: named_ports(&spec, odd),
         vendor: pod.metadata.annotations.security_groups(),
         host_network: spec.host_network.unwrap_or(false),
+        ready: status.conditions.iter().flatten().flatten().any(|one| one.type_ == "Ready" && one.status == "True"),
         node: spec.node_name.unwrap_or_default(),
         // The API server fills `default` in; a manifest written by hand may not have met one.
         service_account: spec.service_account_name.unwrap_or_else(|| "default".to_owned()),

@@ -236,6 +236,16 @@ pub struct PodStatus {
     #[serde(rename = "podIPs")]
     pub pod_ips: List<PodIp>,
     pub start_time: Option<Time>,
+    pub conditions: List<PodCondition>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(expecting = "a mapping")]
+#[allow(missing_docs, reason = "see above")]
+pub struct PodCondition {
+    #[serde(rename = "type")]
+    pub type_: String,
+    pub status: String,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -10,6 +10,7 @@ use webb_flow::hash::RandomState;
 use webb_flow::room::is_spacious;
 use webb_flow::{Address, EndpointId, Sort};
 
+use super::agent_nodes::AgentNodes;
 use super::cidrs::Cidrs;
 use super::networks::Networks;
 use super::policy::PolicyRevision;
@@ -68,6 +69,7 @@ impl Default for Draft {
             revision: Default::default(),
             services: Arc::default(),
             zones: Arc::default(),
+            agents: Arc::default(),
             interfaces: Arc::default(),
             changes: Arc::default(),
             dns_names: Arc::default(),
@@ -255,6 +257,13 @@ impl Draft {
         self.next.generation = GENERATIONS.fetch_add(1, Relaxed);
         if !same_cidrs {
             self.place_cidrs(now_ns);
+        }
+    }
+
+    /// Replaces the nodes with an agent. Without a call every node has one.
+    pub fn set_agents(&mut self, agents: AgentNodes) {
+        if !self.next.agents.equals(&agents) {
+            self.next.agents = Arc::new(agents);
         }
     }
 

@@ -9,6 +9,7 @@
 //! changed lately is marked; only for such an address the time of the flow matters
 //! ([`Index::find_at`]).
 
+mod agent_nodes;
 mod changes;
 mod cidrs;
 mod dns_names;
@@ -20,12 +21,15 @@ mod flows;
 mod key;
 mod networks;
 pub mod policy;
+mod reporters;
 mod rows;
+mod scope;
 mod services;
 mod snapshot;
 mod table;
 mod zones;
 
+pub use agent_nodes::AgentNodes;
 pub use changes::PodChanges;
 pub use dns_names::{DnsNameCache, DnsNames, NameLimits, NameRefusal};
 pub use draft::{Draft, HISTORY_NS};
@@ -35,6 +39,7 @@ pub use flows::Flows;
 pub use key::ObjectKey;
 pub use policy::Policies;
 pub use rows::Describe;
+pub use scope::Scope;
 pub use services::{ServiceName, ServicePort, ServiceSpec, Services};
 pub use snapshot::Index;
 pub use zones::{CidrSpec, MAX_CIDRS, Place, ZoneSpec, Zones};

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use webb_flow::sym::Sym;
 use webb_flow::{Address, EndpointId};
 
+use super::agent_nodes::AgentNodes;
 use super::cidrs::Cidrs;
 use super::networks::Networks;
 use super::policy::PolicyRevision;
@@ -40,6 +41,7 @@ pub struct Index {
     pub(super) revision: (PolicyRevision, u64),
     pub(super) services: Arc<Services>,
     pub(super) zones: Arc<Zones>,
+    pub(super) agents: Arc<AgentNodes>,
     pub(super) interfaces: Arc<Interfaces>,
     pub(super) changes: Arc<PodChanges>,
     pub(super) dns_names: Arc<DnsNames>,

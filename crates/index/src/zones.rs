@@ -62,6 +62,8 @@ pub struct Zones {
     cidr_specs: Arc<[CidrSpec]>,
     /// Places of the networks, in the order of their specifications.
     cidrs: Vec<Place>,
+    /// Bytes that a tunnel adds to a packet.
+    overhead: u32,
     /// This node's name.
     own: Sym,
     /// Own what the others have.
@@ -88,12 +90,24 @@ impl Zones {
             cidr: if spec.name.is_empty() { owned.intern(&spec.network.to_string()) } else { owned.intern(&spec.name) },
         };
         let places = cidrs.iter().take(MAX_CIDRS).map(place).collect();
-        Self { specs, nodes, cidr_specs: cidrs, cidrs: places, own: owned.intern(own), _owned: owned }
+        Self { specs, nodes, cidr_specs: cidrs, cidrs: places, overhead: 0, own: owned.intern(own), _owned: owned }
+    }
+
+    /// Sets the bytes that a tunnel between nodes adds to a packet of a pod.
+    #[must_use]
+    pub fn with_overhead(self, overhead: u32) -> Self {
+        Self { overhead, ..self }
+    }
+
+    /// Bytes that a tunnel between nodes adds to a packet of a pod.
+    pub fn overhead(&self) -> u32 {
+        self.overhead
     }
 
     /// True if both say the same of all nodes and networks.
     pub fn equals(&self, other: &Self) -> bool {
-        self.own == other.own && self.specs == other.specs && self.has_cidrs_of(other)
+        let same = self.own == other.own && self.overhead == other.overhead;
+        same && self.specs == other.specs && self.has_cidrs_of(other)
     }
 
     /// True if both have the same networks.
@@ -112,6 +126,8 @@ impl Zones {
         match endpoint.kind {
             EndpointKind::Host => self.own,
             EndpointKind::Mesh => Sym::EMPTY,
+            // A pod of a manifest that says no node is this one's.
+            EndpointKind::Pod if endpoint.local && endpoint.node.is_empty() => self.own,
             _ => endpoint.node,
         }
     }

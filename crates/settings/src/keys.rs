@@ -124,7 +124,7 @@ fn object(name: &str) -> bool {
 
 /// All keys, in the order of `config/webb.yaml`.
 #[rustfmt::skip]
-pub static KEYS: [Key; 114] = [
+pub static KEYS: [Key; 115] = [
     key!("metrics", metrics: metrics, Restart, Some("--metrics"),
         "a list of metrics, such as [flow, \"drop:sourceContext=pod\"]"),
     key!("metrics_config", metrics_config: file, Restart, Some("--metrics-config"),
@@ -193,6 +193,8 @@ pub static KEYS: [Key; 114] = [
 
     key!("zones.cidrs", zones.cidrs: zone_cidrs, Live, None,
         "a list of networks such as [{cidr: 10.20.0.0/16, zone: eu-west-1a, region: eu-west-1, name: databases}], or [] for none"),
+    key!("zones.overhead", zones.overhead: number, Live, None,
+        "a number of bytes from 0 to 1000, such as 50", |bytes| *bytes <= 1000),
 
     key!("policies.other_kinds", policies.other_kinds: other_kinds, Restart, None,
         "undecided or ignore"),

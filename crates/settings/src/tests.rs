@@ -226,6 +226,7 @@ fn ranges_end_where_they_say() {
         ("supervision.stall_after", ["1s", "10m"], ["999ms", "11m"]),
         ("handover_dir", ["/sys/fs/bpf/webb", "/run/bpf/a"], ["webb", "./bpf"]),
         ("pod_networks", ["10.0.0.0/8", "fd00::/48"], ["10.0.0.0/33", "10.0.0.0"]),
+        ("zones.overhead", ["0", "1000"], ["1001", "50B"]),
         ("zones.cidrs", ["10.0.0.0/8=a", "10.0.0.0/8=a/b/c,::/0=//d"], ["10.0.0.0/8", "10.0.0.0/8=a/b/c/d"]),
         ("cluster_name", ["a", "cluster-2"], ["-a", "Cluster"]),
         ("clusters", ["east=/e", "east=/e,west=/w"], ["east", "east=/e,east=/f"]),

@@ -13,6 +13,8 @@ use super::value::{Group, InvalidValue, Item, Value};
 pub struct Zones {
     /// The places of networks outside the cluster.
     pub cidrs: Vec<ZoneCidr>,
+    /// Bytes that a tunnel between nodes adds to a packet of a pod.
+    pub overhead: u32,
 }
 
 /// The place of a network outside the cluster.

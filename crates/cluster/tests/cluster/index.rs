@@ -262,7 +262,7 @@ fn networks_outside_have_places() {
         name: name.into(),
     };
     let cache = cache(&pod("one", "10.0.1.9", "", "", ""));
-    cache.set_cidrs(vec![spec("10.0.0.0/8", "a", ""), spec("10.7.0.0/16", "b", "databases")]);
+    cache.set_places(vec![spec("10.0.0.0/8", "a", ""), spec("10.7.0.0/16", "b", "databases")], 0);
     let place = |index: &Index, ip: &str| {
         let id = index.find(Address::from(ip.parse::<IpAddr>().unwrap()));
         let found = index.place(id);
@@ -278,7 +278,7 @@ fn networks_outside_have_places() {
     assert_eq!(place(&index, "10.0.1.9").0, "  ", "a pod");
     assert_eq!(place(&index, "10.88.0.9"), ("  ".into(), (EndpointKind::Unnamed, Sort::Unnamed)));
 
-    cache.set_cidrs(vec![spec("10.7.0.0/16", "c", "databases"), spec("2001:db8::/32", "d", "")]);
+    cache.set_places(vec![spec("10.7.0.0/16", "c", "databases"), spec("2001:db8::/32", "d", "")], 0);
     assert!(cache.is_outdated(), "without a change of the cluster");
     let changed = cache.index();
     assert_eq!(place(&changed, "10.7.0.1").0, "c west databases");
@@ -291,6 +291,43 @@ fn networks_outside_have_places() {
     assert_eq!(place(&dual, "2001:db8::1").0, "d west 2001:db8::/32");
     assert_eq!(&*identity(&dual, "2001:db8::1"), "reserved:world-ipv6");
     assert_eq!(&*identity(&dual, "10.7.0.1"), "reserved:world-ipv4");
+}
+
+/// A pod on another node is watched while an agent there is ready; while no agent is known on this
+/// node, those of others are not known either, and all pods are.
+#[test]
+fn agents_are_known_by_their_labels() {
+    let settings = CacheSettings {
+        node: "n1".into(),
+        agent_labels: vec![("app".into(), "webb".into())],
+        ..CacheSettings::default()
+    };
+    let cache = Cache::new(settings);
+    let agent = |name: &str, node: &str, ready: &str| {
+        let status = format!("phase: Running, conditions: [{{type: Ready, status: '{ready}'}}]");
+        let spec = format!("hostNetwork: true, nodeName: {node}");
+        pod(name, "192.168.0.1", "labels: {app: webb}", &spec, &status)
+    };
+    let watched = |agents: &[String]| {
+        let pods = ["n1", "n2", "n3"].map(|node| {
+            pod(
+                &format!("at-{node}"),
+                &format!("10.0.0.{}", &node[1..]),
+                "",
+                &format!("nodeName: {node}"),
+                "phase: Running",
+            )
+        });
+        fill(&cache, &[agents.concat(), pods.concat()].concat());
+        let index = cache.index();
+        [1, 2, 3].map(|last| index.is_watched(index.find(Address::from(IpAddr::from([10, 0, 0, last])))))
+    };
+    assert_eq!(watched(&[]), [true; 3], "nothing is known");
+    assert_eq!(watched(&[agent("b", "n2", "True")]), [true; 3], "not even this one");
+    assert_eq!(watched(&[agent("a", "n1", "False"), agent("b", "n2", "True")]), [true, true, false]);
+    assert_eq!(watched(&[agent("a", "n1", "True"), agent("b", "n2", "False")]), [true, false, false]);
+    assert_eq!(watched(&[agent("a", "n1", "True"), agent("c", "n3", "True")]), [true, false, true]);
+    assert_eq!(watched(&[agent("a", "n1", "True")]), [true, false, false], "it is gone");
 }
 
 /// An address in a node's pod network that no pod is known to have is a pod's, not the world's; the
