@@ -43,7 +43,7 @@ fn of_plugin(plugin: &Registration) -> impl Iterator<Item = Row> {
                 (true, true) => "gauge",
                 (true, false) => "counter",
             },
-            labels: table.labels.iter().map(|&label| label.to_owned()).collect(),
+            labels: plugin.context.iter().chain(table.labels).map(|&label| label.to_owned()).collect(),
             help: spec.help.to_owned(),
             bounds: table.bounds.to_vec(),
         })

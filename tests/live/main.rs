@@ -92,3 +92,5 @@ mod services;
 mod startup;
 #[cfg(test)]
 mod verdicts;
+#[cfg(test)]
+mod zones;

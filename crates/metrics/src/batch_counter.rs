@@ -41,12 +41,14 @@ pub(super) struct BatchCounter {
     pub(super) open: OpenConnections,
     hits: Vec<Hit>,
     texts: RenderTexts,
+    /// Tables with a context that takes the receiver of a flow for its source: a bit for each.
+    of_receiver: u16,
 }
 
 impl BatchCounter {
-    pub(super) fn new(contexts: Contexts, tables: Vec<SeriesTable>, texts: RenderTexts) -> Self {
+    pub(super) fn new(contexts: Contexts, tables: Vec<SeriesTable>, texts: RenderTexts, of_receiver: u16) -> Self {
         let (tuples, cache, open) = (Tuples::default(), SlotCache::default(), OpenConnections::default());
-        Self { contexts, tables, tuples, cache, open, hits: Vec::new(), texts }
+        Self { contexts, tables, tuples, cache, open, hits: Vec::new(), texts, of_receiver }
     }
 
     /// Begins a batch.
@@ -83,7 +85,12 @@ impl BatchCounter {
             let Some(&Hit { key, flow, place }) = self.hits.get(at) else { break };
             let slot = self.cache.find(key, place).unwrap_or_else(|| {
                 *progress = flow as usize;
-                flows.get(flow as usize).map_or(u32::MAX, |flow| self.look_for(key, flow, extra(flow, extras)))
+                let Some(flow) = flows.get(flow as usize) else { return u32::MAX };
+                let extra = extra(flow, extras);
+                if self.is_of_receiver(key.table()) {
+                    return self.look_for(key, &flow.reversed(), extra);
+                }
+                self.look_for(key, flow, extra)
             });
             if let Some(hit) = self.hits.get_mut(at) {
                 hit.place = slot;
@@ -98,8 +105,20 @@ impl BatchCounter {
 
     /// The slot of one flow's series, now.
     pub(super) fn slot(&mut self, table: usize, fixed: u64, flow: &Flow, extra: Option<&Extra>) -> u32 {
+        let reversed;
+        let flow = if self.is_of_receiver(table) {
+            reversed = flow.reversed();
+            &reversed
+        } else {
+            flow
+        };
         let key = CacheKey::new(table, self.contexts.ends(flow, extra), fixed);
         self.cache.find(key, self.cache.hash(key)).unwrap_or_else(|| self.look_for(key, flow, extra))
+    }
+
+    #[inline]
+    fn is_of_receiver(&self, table: usize) -> bool {
+        self.of_receiver >> table & 1 == 1
     }
 
     /// Finds the series by the names of both ends, or creates it: the slow path. Nothing is kept of

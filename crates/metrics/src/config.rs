@@ -121,7 +121,7 @@ impl MetricConfig {
                 option: option.name.clone(),
                 error,
             })?;
-            if known {
+            if known && !registration.fixed_context {
                 continue;
             }
             if registration.options.iter().any(|own| own.eq_ignore_ascii_case(&option.name)) {
@@ -130,6 +130,8 @@ impl MetricConfig {
                 warnings.push(Warning::UnknownOption { metric: metric(), option: option.name.clone() });
             }
         }
+        let context = if registration.fixed_context { ContextSpec::default() } else { context };
+        let context = context.with_labels(registration.context);
         own.buckets().map_err(|error| ConfigError::Buckets { metric: metric(), error })?;
         warnings.extend(own.oddities(registration.name));
         for label in context.label_names() {

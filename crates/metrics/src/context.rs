@@ -94,6 +94,15 @@ const LABELS: [(&str, Label); 23] = [
     ("destination_region", Label::Name(End::Destination, Identifier::Region)),
 ];
 
+/// The labels of one pod, of metrics about one end of a flow: its source.
+pub const POD_LABELS: [&str; 2] = ["namespace", "pod_name"];
+
+/// [`POD_LABELS`] with what they show.
+const OF_POD: [(&str, Label); 2] = [
+    (POD_LABELS[0], Label::Name(End::Source, Identifier::Namespace)),
+    (POD_LABELS[1], Label::Name(End::Source, Identifier::PodName)),
+];
+
 /// The three lists for the label `source`, or for `destination`. An empty one counts as not set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Side {
@@ -275,6 +284,15 @@ impl ContextSpec {
         let [source, destination] = &mut self.pods;
         *(if of_source { source } else { destination }) |= list.contains(&Identifier::Pod);
         Ok(true)
+    }
+
+    /// Adds labels that it has in any case.
+    #[must_use]
+    pub fn with_labels(mut self, names: &[&'static str]) -> Self {
+        let known = LABELS.into_iter().chain(OF_POD);
+        let is_wanted = |name: &&str| names.contains(name) || self.labels.iter().any(|(label, _)| label == name);
+        self.labels = known.filter(|(name, _)| is_wanted(name)).collect();
+        self
     }
 
     /// True if a list for the label of this end names pods: series of a deleted pod are recognized

@@ -57,11 +57,17 @@ pub(super) fn engine<P: Plugin>(spec: ContextSpec, options: &Options) -> Box<dyn
             Contexts::new(spec).with_pods(pods),
             tables(P::tables(options), |table| P::bounds(options, table), &names),
             P::texts,
+            receiver_tables(P::tables(options)),
         ),
         seen: 0,
         #[cfg(feature = "fault-injection")]
         point: format!("aggregator/{}", P::NAME),
     })
+}
+
+/// The tables about the receivers of flows, a bit for each.
+fn receiver_tables(tables: &[Table]) -> u16 {
+    tables.iter().enumerate().filter(|(_, table)| table.of_receiver).fold(0, |bits, (at, _)| bits | 1 << at)
 }
 
 fn tables(

@@ -19,6 +19,11 @@ pub trait Plugin: Send + Sized + 'static {
     const TABLES: &'static [Table];
     /// Names of its own options, beside those of the context.
     const OPTIONS: &'static [&'static str] = &[];
+    /// Labels of its context, whatever is configured; those of `labelsContext`, or
+    /// [`super::context::POD_LABELS`].
+    const CONTEXT: &'static [&'static str] = &[];
+    /// True if it has no other context than that.
+    const FIXED_CONTEXT: bool = false;
     /// A metric that cannot be counted beside it.
     const CONFLICT: Option<&'static str> = None;
     /// True if it counts flows of `Event::Flush`, which are none of Hubble's.
@@ -128,6 +133,20 @@ impl<'a, P: Plugin> Emit<'a, P> {
         let extra = self.extra();
         let ends = *self.ends.get_or_insert_with(|| self.counter.contexts.ends(self.flow, extra));
         self.counter.hit(CacheKey::new(table, ends, key), self.at);
+    }
+
+    /// The same in a table whose context is about the receiver.
+    pub fn count_receiver(&mut self, table: usize, key: u64) {
+        let ends = self.counter.contexts.ends(&self.flow.reversed(), self.extra());
+        self.counter.hit(CacheKey::new(table, ends, key), self.at);
+    }
+
+    /// The flow counts in the series of this key with other amounts than [`Plugin::amounts`].
+    pub fn add(&mut self, table: usize, key: u64, amounts: [u64; FAMILIES]) {
+        let slot = self.slot(table, key);
+        if let Some(series) = self.counter.tables.get_mut(table) {
+            series.add(slot, amounts);
+        }
     }
 
     /// Adds one to the only family of a table, with the trace of the flow for an exemplar.

@@ -16,6 +16,10 @@ pub struct Registration {
     pub tables: &'static [Table],
     /// Its own options, beside those of the context.
     pub options: &'static [&'static str],
+    /// Labels of its context, whatever is configured.
+    pub context: &'static [&'static str],
+    /// True if it has no other context than that.
+    pub fixed_context: bool,
     /// A metric that cannot be counted beside it.
     pub conflict: Option<&'static str>,
     pub(super) configured: fn(&Options) -> &'static [Table],
@@ -29,6 +33,8 @@ impl Registration {
             name: P::NAME,
             tables: P::TABLES,
             options: P::OPTIONS,
+            context: P::CONTEXT,
+            fixed_context: P::FIXED_CONTEXT,
             conflict: P::CONFLICT,
             configured: P::tables,
             make: engine::<P>,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use webb_flow::sym::Sym;
 use webb_index::{End, ObjectKey};
 
-use super::context::ContextSpec;
+use super::context::{ContextSpec, POD_LABELS};
 use super::value::{OwnedValue, Value};
 
 /// Pods that were deleted some time ago. By text, since it owns no symbol.
@@ -94,6 +94,7 @@ impl PodLabels {
         let names = [
             ("source_namespace", "source_pod", "source_cluster"),
             ("destination_namespace", "destination_pod", "destination_cluster"),
+            (POD_LABELS[0], POD_LABELS[1], ""),
         ]
         .map(|(namespace, name, cluster)| Some((place(namespace)?, place(name)?, place(cluster))));
         Self { qualified: qualified.into_iter().flatten().collect(), names: names.into_iter().flatten().collect() }

@@ -19,12 +19,20 @@ pub struct Table {
     pub bounds: &'static [f64],
     /// True for a gauge of open connections.
     pub gauge: bool,
+    /// True if its context takes the receiver of a flow for its source.
+    pub of_receiver: bool,
 }
 
 impl Table {
     /// A table of counters.
     pub const fn counters(families: &'static [Spec], labels: &'static [&'static str]) -> Self {
-        Self { families, labels, bounds: &[], gauge: false }
+        Self { families, labels, bounds: &[], gauge: false, of_receiver: false }
+    }
+
+    /// The same table with a context that takes the receiver of a flow for its source.
+    #[must_use]
+    pub const fn of_receiver(self) -> Self {
+        Self { of_receiver: true, ..self }
     }
 
     /// A histogram of seconds, with the Go client's default bounds.
@@ -38,12 +46,12 @@ impl Table {
         labels: &'static [&'static str],
         bounds: &'static [f64],
     ) -> Self {
-        Self { families: family, labels, bounds, gauge: false }
+        Self { families: family, labels, bounds, gauge: false, of_receiver: false }
     }
 
     /// A gauge of open connections.
     pub const fn gauge(family: &'static [Spec; 1], labels: &'static [&'static str]) -> Self {
-        Self { families: family, labels, bounds: &[], gauge: true }
+        Self { families: family, labels, bounds: &[], gauge: true, of_receiver: false }
     }
 }
 

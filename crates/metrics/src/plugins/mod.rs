@@ -26,11 +26,13 @@ plugins! {
     http::Http,
     http_v2::HttpV2,
     icmp::Icmp,
+    opencost::OpenCost,
     policy::Policy,
     port_distribution::Ports,
     sctp::Sctp,
     tcp::Tcp,
     traffic::Traffic,
+    zones::Zones,
 }
 
 pub use connections::NAME as CONNECTIONS;

@@ -21,4 +21,5 @@ mod limits;
 mod parser;
 mod plugins;
 mod properties;
+mod zone_traffic;
 mod zones;

@@ -67,7 +67,8 @@ fn families_are_named_and_described() {
     for plugin in plugins::all() {
         for family in plugin.tables.iter().flat_map(|table| table.families) {
             let name = family.name;
-            assert!(name.starts_with("hubble_") || name.starts_with("webb_"), "{}: {name}", plugin.name);
+            let prefixes = ["hubble_", "webb_", "kubecost_"];
+            assert!(prefixes.iter().any(|prefix| name.starts_with(prefix)), "{}: {name}", plugin.name);
             assert!(
                 name.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_')),
                 "{}: {name}",
