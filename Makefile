@@ -7,7 +7,7 @@ BINARY ?=
 MDBOOK = 0.5.4
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build test lint advisories notices format golden book demo screenshots browser kernels chart alerts dashboards scraping dist image images image-test attack servers syns bench soak siege fuzz clean
+.PHONY: help setup build test lint advisories notices format golden book demo screenshots browser kernels chart alerts dashboards scraping opencost dist image images image-test attack servers syns bench soak siege fuzz clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## */  make \1\t/p' Makefile | expand -t 16
@@ -77,6 +77,11 @@ dashboards:  ## which panels of webb's dashboards have data, by a Prometheus bes
 scraping:  ## the chart's targets in Prometheus, 2 and 3, with the labels that Cilium's have; root
 	@scripts/setup scraping
 	@scripts/scraping
+
+opencost:  ## OpenCost's three queries about the network in a Prometheus that scrapes webb alone; root
+	@scripts/setup scraping
+	@cargo build --locked --features fault-injection --bin webb
+	@scripts/opencost
 
 dist: setup  ## target/dist: the program in an archive with completions and manual pages, its SBOM, checksums
 	@scripts/dist $(BINARY)

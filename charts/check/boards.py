@@ -18,7 +18,8 @@ MADE = CHART / "files/dashboards"
 SOURCE = {"type": "prometheus", "uid": "${DS_PROMETHEUS}"}
 HEIGHT = {"stat": 4, "timeseries": 8, "table": 9}
 # Labels that a scrape adds, that contexts add, and that queries make.
-COMMON = {"instance", "job", "node", "pod", "source", "destination", "from", "to", "le"}
+COMMON = {"instance", "job", "node", "pod", "source", "destination", "from", "to", "le",
+          "source_namespace", "source_workload", "destination_namespace", "destination_workload"}
 
 
 def variable(name, family):

@@ -25,6 +25,11 @@ clusters:
     kubeconfig: /etc/webb/clusters/{{ .name }}
   {{- end }}
 {{- end }}
+{{- if or $v.webb.zones.cidrs (int $v.webb.zones.overhead) }}
+zones:
+  cidrs: {{ $v.webb.zones.cidrs | toJson }}
+  overhead: {{ int $v.webb.zones.overhead }}
+{{- end }}
 {{- if $v.webb.handover }}
 handover: true
 handover_dir: /run/webb/bpf

@@ -20,6 +20,13 @@ option sourceContext and the values pod and ip.
 {{- $v := include "webb.values" . | fromJson -}}
 {{- $list := $v.hubble.metrics.enabled -}}
 {{- if kindIs "invalid" $list -}}{{- $list = $v.webb.metrics -}}{{- end -}}
+{{- $zones := $v.webb.zones -}}
+{{- if and $zones.enabled (not (regexMatch "(^|\\s)zones(:|\\s|$)" (join " " $list))) -}}
+{{- $list = append ($list | default list) "zones:labelsContext=source_namespace,source_workload,destination_namespace,destination_workload" -}}
+{{- end -}}
+{{- if and $zones.opencost (not (regexMatch "(^|\\s)opencost(\\s|$)" (join " " $list))) -}}
+{{- $list = append ($list | default list) "opencost" -}}
+{{- end -}}
 {{- if $v.hubble.enabled -}}{{ regexSplit "\\s+" (join " " $list | trim) -1 | join " " }}{{- end -}}
 {{- end }}
 
