@@ -12,21 +12,29 @@
 //! it to the feeds. An owner of a thread calls [`Output::run`]; after a panic it calls that again,
 //! and what waited is still there. [`Figures`] say what became of every record.
 
-#![allow(dead_code, reason = "what sends requests is on its way")]
-
+mod answer;
 mod attributes;
+mod client;
 mod config;
+mod delivery;
 mod encoding;
 mod environment;
 mod feed;
 mod figures;
+mod headers;
 mod output;
+mod pace;
 mod protobuf;
+mod proxy;
 mod queue;
 mod record;
 mod request;
 mod resolved;
+mod run;
+mod spool;
+mod store;
 mod target;
+mod tls;
 
 pub use attributes::{Attributes, MAX_ATTRIBUTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, MAX_VALUE_BYTES};
 pub use config::{BatchConfig, InvalidConfig, OutputConfig, Protocol, RetryConfig, SpoolConfig, TlsConfig};

@@ -1,6 +1,6 @@
 //! An output: requests wait here until a receiver has taken them.
 
-use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::resolved::Resolved;
 /// Time that a stop leaves for sending.
 pub const SHUTDOWN_BUDGET: Duration = Duration::from_secs(5);
 
-/// The owner of the thread that [`Output::run`] is the body of.
+/// The owner of a thread with the body [`Output::run`].
 pub trait Owner {
     /// Records a heartbeat: at least one a second, and one after each wait.
     fn beat(&self);
@@ -43,6 +43,8 @@ pub struct Output {
     pub(crate) figures: Figures,
     queue: Mutex<State>,
     pub(crate) changed: Notify,
+    /// Files written so far.
+    sequence: AtomicU64,
     started: Instant,
     started_ms: u64,
 }
@@ -55,8 +57,36 @@ pub(crate) struct State {
     pub(crate) encoding: Encoding,
     /// Plain bytes that the receiver takes.
     pub(crate) max_bytes: usize,
+    /// Encodings that it does not take.
+    refused: [bool; Encoding::ALL.len()],
     /// Nothing is taken any more.
     closed: bool,
+}
+
+impl State {
+    /// True if the receiver does not take this encoding.
+    pub(crate) fn is_refused(&self, encoding: Encoding) -> bool {
+        self.refused.get(encoding as usize).copied().unwrap_or(false)
+    }
+
+    /// Notes that the receiver does not take an encoding. False if that is known, or if there is no
+    /// other.
+    pub(crate) fn refuse(&mut self, encoding: Encoding) -> bool {
+        let Some(fallback) = encoding.fallback() else { return false };
+        let Some(refused) = self.refused.get_mut(encoding as usize) else { return false };
+        if std::mem::replace(refused, true) {
+            return false;
+        }
+        if self.encoding == encoding {
+            self.encoding = if self.is_refused(fallback) { Encoding::None } else { fallback };
+        }
+        true
+    }
+
+    /// Notes how many plain bytes the receiver takes.
+    pub(crate) fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = self.max_bytes.min(max_bytes);
+    }
 }
 
 impl Output {
@@ -78,8 +108,15 @@ impl Output {
             environment: environment.clone(),
             instance: instance.to_owned(),
             figures: Figures::default(),
-            queue: Mutex::new(State { queue: Queue::default(), encoding, max_bytes, closed: false }),
+            queue: Mutex::new(State {
+                queue: Queue::default(),
+                encoding,
+                max_bytes,
+                refused: Default::default(),
+                closed: false,
+            }),
             changed: Notify::new(),
+            sequence: AtomicU64::default(),
             started: Instant::now(),
             started_ms: unix_ns() / 1_000_000,
         })
@@ -120,26 +157,6 @@ impl Output {
         (state.encoding, state.max_bytes)
     }
 
-    /// The body of a thread: sends requests until its owner is stopping, then for at most
-    /// [`SHUTDOWN_BUDGET`]. What is left stays in the queue. There is one run at a time; after a
-    /// panic the next one goes on with what waited and with what was under way.
-    ///
-    /// # Errors
-    /// If the system has no descriptors for the runtime.
-    pub fn run(&self, owner: &dyn Owner) -> io::Result<()> {
-        owner.beat();
-        Err(io::Error::other("requests of OTLP are not sent yet"))
-    }
-
-    /// Sends one request once, beside the queue and the ledger, and says in words what the receiver
-    /// answered. For a command that checks a configuration; blocks for at most the timeout.
-    ///
-    /// # Errors
-    /// What stands in the way, or the receiver's refusal.
-    pub fn send_once(&self, request: &Request) -> Result<String, String> {
-        Err(format!("{} records of OTLP are not sent yet", request.records))
-    }
-
     /// Ends the thread's present wait, so that it sees a stop request.
     pub fn wake(&self) {
         self.changed.notify_one();
@@ -161,6 +178,11 @@ impl Output {
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A number for a file, another each time.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        self.sequence.fetch_add(1, Relaxed)
     }
 
     /// Milliseconds since 1970, by a clock that is not set.

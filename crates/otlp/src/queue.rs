@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::encoding::Encoding;
 use crate::request::{Request, Stream};
+use crate::spool::Found;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -34,15 +35,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// The request, if its body is in memory.
-    pub(crate) fn request(&self) -> Option<Request> {
-        Some(Request {
+    /// The request. Its body is empty if that has to be read.
+    pub(crate) fn request(&self) -> Request {
+        Request {
             stream: self.stream,
             records: self.records,
             plain_bytes: self.plain_bytes,
             encoding: self.encoding,
-            body: self.body.clone()?,
-        })
+            body: self.body.clone().unwrap_or_default(),
+        }
     }
 }
 
@@ -108,7 +109,7 @@ impl Queue {
     }
 
     /// An entry of a request that has no file.
-    pub(crate) fn entry(&mut self, request: Request, created_ms: u64) -> Entry {
+    fn entry(&mut self, request: Request, created_ms: u64) -> Entry {
         self.next_id += 1;
         Entry {
             id: self.next_id,
@@ -125,33 +126,29 @@ impl Queue {
         }
     }
 
-    /// An entry of a file whose body was not read.
-    pub(crate) fn entry_of_file(
-        &mut self,
-        (stream, records, encoding): (Stream, u32, Encoding),
-        file: String,
-        size: u64,
-        created_ms: u64,
-    ) -> Entry {
+    /// Puts a file whose body was not read before all others of its stream.
+    pub(crate) fn prepend_file(&mut self, found: Found) {
         self.next_id += 1;
-        let (body, file) = (None, Some(file));
-        let id = self.next_id;
-        Entry {
-            id,
-            stream,
-            records,
+        let entry = Entry {
+            id: self.next_id,
+            stream: found.stream,
+            records: found.records,
             plain_bytes: 0,
-            encoding,
-            size,
-            body,
-            file,
-            created_ms,
+            encoding: found.encoding,
+            size: found.size,
+            body: None,
+            file: Some(found.file),
+            created_ms: found.written_ms,
             sending: false,
             doubtful: 0,
+        };
+        self.account(&entry);
+        if let Some(stream) = self.streams.get_mut(entry.stream as usize) {
+            stream.push_front(entry);
         }
     }
 
-    pub(crate) fn append(&mut self, entry: Entry) {
+    fn append(&mut self, entry: Entry) {
         self.account(&entry);
         if let Some(stream) = self.streams.get_mut(entry.stream as usize) {
             stream.push_back(entry);
@@ -213,13 +210,17 @@ impl Queue {
         })
     }
 
-    /// The request to be sent next: the oldest of all that are not under way.
-    pub(crate) fn next(&self) -> Option<u64> {
-        let first = |entries: &VecDeque<Entry>| {
-            entries.iter().find(|entry| !entry.sending).map(|entry| (entry.created_ms, entry.id))
-        };
+    /// The request to be sent next: the oldest of all that are not under way. `readable`: files can
+    /// be read.
+    pub(crate) fn next(&self, readable: bool) -> Option<u64> {
+        let fits = |entry: &&Entry| !entry.sending && (readable || entry.body.is_some());
+        let first = |entries: &VecDeque<Entry>| entries.iter().find(fits).map(|entry| (entry.created_ms, entry.id));
         // Of equal ages that of rollups is before.
         self.streams.iter().filter_map(first).min_by_key(|(created_ms, _)| *created_ms).map(|(_, id)| id)
+    }
+
+    pub(crate) fn get(&self, id: u64) -> Option<&Entry> {
+        self.iter().find(|entry| entry.id == id)
     }
 
     pub(crate) fn get_mut(&mut self, id: u64) -> Option<&mut Entry> {
@@ -258,6 +259,12 @@ impl Queue {
             }
         }
         Some(old)
+    }
+
+    /// The first request without a file.
+    pub(crate) fn unsaved(&self) -> Option<(u64, Request)> {
+        let entry = self.iter().find(|entry| entry.file.is_none())?;
+        Some((entry.id, entry.request()))
     }
 
     /// Notes that an entry has a file now.
@@ -299,7 +306,7 @@ mod tests {
             [lost(Stream::Flows, 3), lost(Stream::Flows, 5)]
         );
         assert_eq!(queue.offer(request(Stream::Flows, 7, 100), 0, 400), [lost(Stream::Flows, 7)]);
-        let first = queue.next().unwrap();
+        let first = queue.next(true).unwrap();
         queue.get_mut(first).unwrap().sending = true;
         assert_eq!(queue.offer(request(Stream::Rollups, 8, 100), 0, 400), [lost(Stream::Rollups, 4)]);
         assert_eq!(queue.offer(request(Stream::Rollups, 9, 401), 0, 400), [lost(Stream::Rollups, 9)]);

@@ -1,5 +1,6 @@
 //! The address of a receiver, from a URL.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use http::Uri;
@@ -23,6 +24,14 @@ pub(crate) struct Target {
     pub(crate) port: u16,
     /// The whole URL of a request.
     pub(crate) uri: Uri,
+}
+
+impl fmt::Display for Target {
+    /// The origin.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let authority = self.uri.authority().map_or("", |authority| authority.as_str());
+        write!(f, "{}://{authority}", if self.is_tls { "https" } else { "http" })
+    }
 }
 
 impl Target {

@@ -1,0 +1,282 @@
+//! The loop that sends requests, on a runtime of one thread.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep_until};
+use webb_flow::fault::inject;
+
+use crate::answer::{Answer, Verdict};
+use crate::client::{Client, Fault};
+use crate::figures::Loss;
+use crate::output::{Output, Owner, SHUTDOWN_BUDGET};
+use crate::pace::Pace;
+use crate::request::Request;
+use crate::store::Store;
+
+/// Interval of heartbeats while nothing happens.
+const BEAT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Interval in which files of TLS and headers are read.
+const FILES_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Interval of log lines of one kind.
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Attempts of a request whose answers are doubtful.
+const FEW: u8 = 3;
+
+/// Plain bytes below which a request is not made smaller.
+const MIN_REQUEST_BYTES: usize = 1 << 10;
+
+/// A request that has come back.
+struct Flight {
+    id: u64,
+    request: Request,
+    epoch: u64,
+    took: Duration,
+    outcome: Result<Answer, Fault>,
+}
+
+async fn fly(client: &Client<'_>, id: u64, request: Request, epoch: u64) -> Flight {
+    let started = Instant::now();
+    let outcome = client.send(&request).await;
+    Flight { id, request, epoch, took: started.elapsed(), outcome }
+}
+
+/// Sends until the owner is stopping, and then for a while.
+pub(crate) async fn run(output: &Output, owner: &dyn Owner) {
+    let client = Client::new(&output.resolved, &output.environment);
+    let mut delivery = Delivery::new(output, owner, &client);
+    let mut flights = FuturesUnordered::new();
+    let mut stop_at = None;
+    let point = format!("otlp/{}", output.config.name);
+    loop {
+        owner.beat();
+        inject::point(&point);
+        let now = Instant::now();
+        if stop_at.is_none() && owner.stopping() {
+            stop_at = Some(now + SHUTDOWN_BUDGET);
+        }
+        delivery.tend(now);
+        while delivery.pace.may_depart(now, flights.len(), output.config.in_flight) {
+            let Some((id, request)) = delivery.store.next(now) else { break };
+            delivery.pace.departed();
+            flights.push(fly(&client, id, request, delivery.pace.epoch()));
+        }
+        delivery.show(now);
+        let next_at = delivery.pace.wake_at(now);
+        if let Some(stop_at) = stop_at {
+            let waits = next_at.is_some_and(|at| at < stop_at) && !output.state().queue.is_empty();
+            if now >= stop_at || flights.is_empty() && !waits {
+                break;
+            }
+        }
+        let wake_at = [next_at, stop_at].into_iter().flatten().fold(now + BEAT_INTERVAL, Instant::min);
+        tokio::select! {
+            biased;
+            Some(flight) = flights.next() => delivery.land(&flight),
+            () = output.changed.notified() => {}
+            () = sleep_until(wake_at) => {}
+        }
+    }
+    delivery.store.save_all();
+    delivery.tend(Instant::now());
+}
+
+/// One run of the loop.
+struct Delivery<'a> {
+    output: &'a Output,
+    owner: &'a dyn Owner,
+    client: &'a Client<'a>,
+    store: Store<'a>,
+    pace: Pace,
+    files_at: Instant,
+    /// What is wrong with files of TLS and headers.
+    of_files: String,
+    /// Why requests fail.
+    of_requests: String,
+    /// Times of the last log lines: of problems, refusals and warnings.
+    logged: [Option<Instant>; 3],
+}
+
+/// Kinds of log lines, which are limited each.
+#[derive(Clone, Copy)]
+enum Line {
+    Problem,
+    Refusal,
+    Warning,
+}
+
+impl<'a> Delivery<'a> {
+    fn new(output: &'a Output, owner: &'a dyn Owner, client: &'a Client<'a>) -> Self {
+        Self {
+            output,
+            owner,
+            client,
+            store: Store::new(output),
+            pace: Pace::new(output.config.retry),
+            files_at: Instant::now() + FILES_INTERVAL,
+            of_files: String::new(),
+            of_requests: String::new(),
+            logged: [None; 3],
+        }
+    }
+
+    fn tend(&mut self, now: Instant) {
+        self.store.tend(now);
+        if now >= self.files_at {
+            self.files_at = now + FILES_INTERVAL;
+            self.of_files = self.client.poll_files().join("; ");
+        }
+    }
+
+    /// Tells the owner what has changed.
+    fn show(&mut self, now: Instant) {
+        let problems = [self.store.problem(), &self.of_files, &self.of_requests];
+        let problem = problems.into_iter().filter(|problem| !problem.is_empty()).collect::<Vec<_>>().join("; ");
+        let had_problem = !self.output.figures.problem().is_empty();
+        if !self.output.figures.set_problem(&problem) {
+            return;
+        }
+        self.owner.problem(&problem);
+        let name = &self.output.config.name;
+        if problem.is_empty() {
+            tracing::info!(output = name, "requests are delivered again");
+        } else if self.may_log(Line::Problem, now) || !had_problem {
+            tracing::warn!(output = name, "{problem}");
+        }
+    }
+
+    fn may_log(&mut self, line: Line, now: Instant) -> bool {
+        let Some(last) = self.logged.get_mut(line as usize) else { return false };
+        let may = last.is_none_or(|last| now - last >= LOG_INTERVAL);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+
+    fn land(&mut self, flight: &Flight) {
+        let now = Instant::now();
+        let figures = &self.output.figures;
+        match &flight.outcome {
+            Ok(answer) => {
+                figures.request(&answer.code, matches!(answer.verdict, Verdict::Taken { .. }), flight.took);
+                self.judge(flight, answer, now);
+            }
+            Err(fault) => {
+                figures.request(fault.code, false, flight.took);
+                self.of_requests = format!("no delivery to {}: {}", self.output.resolved.target, fault.text);
+                self.store.release(flight.id);
+                self.pace.failed(flight.epoch, None, now);
+            }
+        }
+    }
+
+    fn judge(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+        match answer.verdict {
+            Verdict::Taken { rejected } => {
+                self.taken(flight, rejected, &answer.text, now);
+                self.works(now);
+            }
+            Verdict::Retry { after, few } => {
+                self.of_requests = self.refusal(answer);
+                self.pace.failed(flight.epoch, after, now);
+                if few && self.store.doubt(flight.id, FEW) {
+                    self.refuse(flight, answer, now);
+                } else {
+                    self.store.release(flight.id);
+                }
+            }
+            Verdict::TooLarge => {
+                self.too_large(flight, answer, now);
+                self.works(now);
+            }
+            Verdict::Encoding if self.output.state().refuse(flight.request.encoding) => {
+                tracing::warn!(
+                    output = self.output.config.name,
+                    "{}; requests are sent as {} from now on",
+                    self.refusal(answer),
+                    self.output.limits().0.label()
+                );
+                self.store.release(flight.id);
+            }
+            // Others were under way when the first one was refused.
+            Verdict::Encoding if self.output.state().encoding != flight.request.encoding => {
+                self.store.release(flight.id);
+            }
+            Verdict::Login if self.client.poll_headers() && !self.store.doubt(flight.id, FEW) => {
+                self.store.release(flight.id);
+            }
+            Verdict::Encoding | Verdict::Login | Verdict::Refused => {
+                self.of_requests = self.refusal(answer);
+                self.refuse(flight, answer, now);
+                self.pace.answered(now);
+            }
+        }
+    }
+
+    /// The receiver takes requests.
+    fn works(&mut self, now: Instant) {
+        self.pace.answered(now);
+        self.of_requests.clear();
+    }
+
+    fn refusal(&self, answer: &Answer) -> String {
+        format!("{} answers {}: {}", self.output.resolved.target, answer.code, answer.text)
+    }
+
+    fn taken(&mut self, flight: &Flight, rejected: u32, text: &str, now: Instant) {
+        if let Some(entry) = self.store.remove(flight.id) {
+            let size = flight.request.body.len();
+            self.output.figures.delivered(entry.stream, entry.records, rejected, size);
+        }
+        if (rejected > 0 || !text.is_empty()) && self.may_log(Line::Warning, now) {
+            tracing::warn!(
+                output = self.output.config.name,
+                "{} has rejected {rejected} of {} records: {text}",
+                self.output.resolved.target,
+                flight.request.records
+            );
+        }
+    }
+
+    fn refuse(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+        self.store.drop(flight.id, Loss::Refused);
+        if self.may_log(Line::Refusal, now) {
+            tracing::warn!(
+                output = self.output.config.name,
+                "{} records are lost: {}",
+                flight.request.records,
+                self.refusal(answer)
+            );
+        }
+    }
+
+    fn too_large(&mut self, flight: &Flight, answer: &Answer, now: Instant) {
+        let halves = flight.request.halves();
+        if let Ok(Some(halves)) = halves {
+            let learned = (flight.request.plain_bytes / 2).max(MIN_REQUEST_BYTES);
+            self.output.state().limit(learned);
+            tracing::info!(
+                output = self.output.config.name,
+                "{}; requests have at most {learned} bytes from now on",
+                self.refusal(answer)
+            );
+            self.store.replace(flight.id, halves.into());
+            return;
+        }
+        self.store.drop(flight.id, Loss::TooLarge);
+        if self.may_log(Line::Refusal, now) {
+            tracing::warn!(
+                output = self.output.config.name,
+                "a record of {} ({} bytes) is lost: {}",
+                flight.request.event_name(),
+                flight.request.plain_bytes,
+                self.refusal(answer)
+            );
+        }
+    }
+}

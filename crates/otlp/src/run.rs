@@ -1,0 +1,59 @@
+//! Ways to send: as the body of a thread, or once.
+
+use std::io;
+
+use tokio::runtime::{Builder, Runtime};
+
+use crate::answer::Verdict;
+use crate::client::Client;
+use crate::delivery;
+use crate::output::{Output, Owner};
+use crate::request::Request;
+
+impl Output {
+    /// The body of a thread: sends requests until its owner is stopping, then for at most
+    /// [`SHUTDOWN_BUDGET`](crate::SHUTDOWN_BUDGET). What is left stays in the queue. There is one
+    /// run at a time; after a panic the next one goes on with what waited and with what was under
+    /// way.
+    ///
+    /// # Errors
+    /// If the system has no descriptors for the runtime.
+    pub fn run(&self, owner: &dyn Owner) -> io::Result<()> {
+        let runtime = runtime()?;
+        runtime.block_on(self.deliver(owner));
+        // A name that is being looked up is not waited for.
+        runtime.shutdown_background();
+        Ok(())
+    }
+
+    /// [`Output::run`] on a runtime that is there, which has I/O and time.
+    pub async fn deliver(&self, owner: &dyn Owner) {
+        delivery::run(self, owner).await;
+    }
+
+    /// Sends one request once, beside the queue and the ledger, and says in words what the receiver
+    /// answered. For a command that checks a configuration; blocks for at most the timeout.
+    ///
+    /// # Errors
+    /// What stands in the way, or the receiver's refusal.
+    pub fn send_once(&self, request: &Request) -> Result<String, String> {
+        let runtime = runtime().map_err(|error| error.to_string())?;
+        let client = Client::new(&self.resolved, &self.environment);
+        let outcome = runtime.block_on(client.send(request));
+        drop(client);
+        runtime.shutdown_background();
+        let target = &self.resolved.target;
+        let answer = outcome.map_err(|fault| format!("no delivery to {target}: {}", fault.text))?;
+        let says = if answer.text.is_empty() { String::new() } else { format!(": {}", answer.text) };
+        let text = format!("{target} answers {}{says}", answer.code);
+        match answer.verdict {
+            Verdict::Taken { rejected: 0 } => Ok(text),
+            Verdict::Taken { rejected } => Err(format!("{text}; {rejected} of {} records rejected", request.records)),
+            _ => Err(text),
+        }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_io().enable_time().build()
+}

@@ -1,0 +1,169 @@
+//! TLS to a receiver, with files that are followed.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use webb_settings::file::{self, FilePoll, Followed, MIB};
+
+use crate::config::{Protocol, TlsConfig};
+
+/// The files of an output's TLS, and what they make.
+#[derive(Debug)]
+pub(crate) struct TlsFiles {
+    config: TlsConfig,
+    protocol: Protocol,
+    followed: Followed,
+    current: Option<Arc<ClientConfig>>,
+}
+
+impl TlsFiles {
+    /// Files that are not read yet.
+    pub(crate) fn new(config: TlsConfig, protocol: Protocol) -> Self {
+        let paths = [&config.ca_file, &config.cert_file, &config.key_file].into_iter().flatten().cloned();
+        let followed = Followed::new(paths.collect::<Vec<_>>(), MIB);
+        Self { config, protocol, followed, current: None }
+    }
+
+    /// Reads the files if they have changed. True if connections that are open have others. Blocks.
+    ///
+    /// # Errors
+    /// The file that cannot be used; what was in use stays.
+    pub(crate) fn poll(&mut self) -> Result<bool, String> {
+        match self.followed.poll() {
+            FilePoll::Changed(_) => {
+                let made = make(&self.config, self.protocol)?;
+                self.followed.accept();
+                Ok(self.current.replace(Arc::new(made)).is_some())
+            }
+            FilePoll::Unreadable(_, error) if self.current.is_some() => Err(format!("a file of TLS: {error}")),
+            _ => Ok(false),
+        }
+    }
+
+    /// The configuration for a new connection. Reads files until there is one.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub(crate) fn current(&mut self) -> Result<Arc<ClientConfig>, String> {
+        if let Some(current) = &self.current {
+            return Ok(Arc::clone(current));
+        }
+        let made = Arc::new(make(&self.config, self.protocol)?);
+        // Without this the first poll would find all of them changed.
+        if let FilePoll::Changed(_) = self.followed.poll() {
+            self.followed.accept();
+        }
+        Ok(Arc::clone(self.current.insert(made)))
+    }
+
+    /// The name that the receiver's certificate must have.
+    pub(crate) fn server_name(&self, host: &str) -> Result<ServerName<'static>, String> {
+        let name = self.config.server_name.as_deref().unwrap_or(host);
+        ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is no name of a server"))
+    }
+}
+
+fn make(config: &TlsConfig, protocol: Protocol) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let algorithms = provider.signature_verification_algorithms;
+    let builder = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = if config.insecure_skip_verify {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Unchecked(algorithms)))
+    } else {
+        builder.with_root_certificates(authorities(config.ca_file.as_deref())?)
+    };
+    let mut made = match (&config.cert_file, &config.key_file) {
+        (Some(certificate), Some(key)) => {
+            let chain = certificates("certificate", certificate)?;
+            let parsed =
+                PrivateKeyDer::from_pem_slice(&read("key", key)?).map_err(|error| unusable("key", key, &error))?;
+            builder.with_client_auth_cert(chain, parsed).map_err(|error| unusable("key", key, &error))?
+        }
+        _ => builder.with_no_client_auth(),
+    };
+    made.alpn_protocols = match protocol {
+        Protocol::Grpc => vec![b"h2".to_vec()],
+        Protocol::HttpProtobuf => vec![b"http/1.1".to_vec()],
+    };
+    Ok(made)
+}
+
+/// The authorities of a file, or of the system.
+fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    if let Some(path) = file {
+        for authority in certificates("CA", path)? {
+            roots.add(authority).map_err(|error| unusable("CA", path, &error))?;
+        }
+        return Ok(roots);
+    }
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        return Err("this system has no certificate authorities: set `tls.ca_file`".to_owned());
+    }
+    Ok(roots)
+}
+
+fn read(what: &str, path: &Path) -> Result<Vec<u8>, String> {
+    file::read(path, MIB).map_err(|error| format!("cannot read the {what} file {}: {error}", path.display()))
+}
+
+fn certificates(what: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = read(what, path)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(format!("the {what} file {} holds no certificate in PEM", path.display())),
+        Ok(found) => Ok(found),
+        Err(error) => Err(unusable(what, path, &error)),
+    }
+}
+
+fn unusable(what: &str, path: &Path, error: &dyn std::fmt::Display) -> String {
+    format!("the {what} file {} cannot be used: {error}", path.display())
+}
+
+/// Takes any certificate; the receiver must have its key.
+#[derive(Debug)]
+struct Unchecked(WebPkiSupportedAlgorithms);
+
+impl ServerCertVerifier for Unchecked {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
+}
